@@ -1,0 +1,82 @@
+import type { Address } from "./address.ts";
+
+/**
+ * The one interface the protocols see: a reliable byte stream (tcp, unix, later tls and the epoll engine). No Node
+ * stream or socket object passes above it; addresses and errors are plain values.
+ */
+export interface Stream {
+  /** Who gets the events. Set before the first event can fire; may be swapped at any time (pools, upgrade). */
+  handler: StreamHandler;
+  readonly remote: Address;
+  readonly local: Address;
+
+  /**
+   * Sends bytes; a string is a byte string (latin1). The bytes are taken before it returns: the caller may reuse the
+   * buffer. Returns false when more than the high-water mark is queued: stop until `onDrain`. Safe after close (ignored).
+   */
+  write(data: Uint8Array | string): boolean;
+  /** Between cork and uncork writes are gathered into one. */
+  cork(): void;
+  uncork(): void;
+  /** Bytes queued and not yet taken by the kernel. */
+  readonly queued: number;
+
+  /** Stops and resumes `onData`. A paused stream still reports close after its data was read. */
+  pause(): void;
+  resume(): void;
+
+  /** Half-closes after what is queued was sent. */
+  end(): void;
+  /** Closes now; what is queued is lost. With `reset`, the peer sees RST instead of FIN (reset_timedout_connection). */
+  destroy(reset?: boolean): void;
+  /** True once destroyed or closed; no further event comes. */
+  readonly closed: boolean;
+
+  /** tcp_nodelay; TCP keep-alive with optional idle seconds. No-ops on unix sockets. */
+  setNoDelay(on: boolean): void;
+  setKeepAlive(on: boolean, idleSeconds?: number): void;
+}
+
+/** Callbacks are called one at a time, never from within a call into the stream except `write` failing to a dead peer. */
+export interface StreamHandler {
+  /** `bytes` is lent for the length of the call: whoever keeps bytes copies them. */
+  onData(stream: Stream, bytes: Buffer): void;
+  /** The write queue is empty again after `write` returned false. */
+  onDrain(stream: Stream): void;
+  /** The peer half-closed: no more `onData`. Writing may go on. */
+  onEnd(stream: Stream): void;
+  /** The stream is gone; `error` says why when it did not end by itself. Last event. */
+  onClose(stream: Stream, error: StreamError | undefined): void;
+}
+
+/** `code` is the errno name (ECONNRESET …), `message` nginx's text `(104: Connection reset by peer)` without parentheses. */
+export interface StreamError {
+  readonly code: string;
+  readonly message: string;
+}
+
+export interface ConnectOptions {
+  readonly address: Address;
+  /** proxy_bind's source address. */
+  readonly localAddress?: string;
+  readonly localPort?: number;
+}
+
+/** Handler that gets `onConnect` first; a failed connect is `onClose` with the error and no `onConnect`. */
+export interface ConnectHandler extends StreamHandler {
+  onConnect(stream: Stream): void;
+}
+
+/** `listen` parameters that reach the socket. */
+export interface ListenOptions {
+  readonly address: Address;
+  readonly backlog?: number;
+  readonly ipv6only?: boolean;
+  readonly reusePort?: boolean;
+}
+
+export interface Listener {
+  readonly address: Address;
+  /** Stops accepting; connections live on. */
+  close(): void;
+}

@@ -1,0 +1,107 @@
+import type { Directives, Scope, Specs } from "../config/schema.ts";
+import type { ConfigTree } from "../config/types.ts";
+import type { Address } from "../net/address.ts";
+
+/**
+ * One generation of the configuration ("cycle", as nginx calls it). The supervisor makes it and posts `CycleData` to
+ * every thread, which builds the same tree from it.
+ */
+export interface CycleData {
+  readonly generation: number;
+  readonly tree: ConfigTree;
+  /** `-p` and `-e`/`-g` as resolved absolute values; prefix ends with "/". */
+  readonly prefix: string;
+  readonly confPrefix: string;
+  readonly errorLog: string;
+  /** Shared zones by name; kept from generation to generation while name and size stay the same. */
+  readonly zones: Readonly<Record<string, SharedArrayBuffer>>;
+  /** Names resolved when the configuration was loaded: host → addresses (without port; port 0). */
+  readonly hosts: Readonly<Record<string, readonly Address[]>>;
+}
+
+export interface Cycle {
+  readonly data: CycleData;
+  readonly root: Scope;
+  /**
+   * The shared zone of that name. While the supervisor builds, a missing one is made (zeroed) or kept from the previous
+   * generation when its size is the same; in the other threads it is always there.
+   */
+  zone(name: string, bytes: number): SharedArrayBuffer;
+  /** A path relative to the prefix made absolute (`conf`: relative to the configuration file's directory). */
+  path(path: string, base?: "prefix" | "conf"): string;
+}
+
+/** What a worker hands its listeners on to. */
+export interface ListenSpec {
+  readonly address: Address;
+  /** nginx's text of the address; the key by which a reload finds an unchanged listener. */
+  readonly key: string;
+  readonly backlog: number | undefined;
+  readonly ipv6only: boolean | undefined;
+  readonly reuseport: boolean;
+  /** so_keepalive: undefined leaves the system's default. */
+  readonly keepalive: boolean | { idle?: number; interval?: number; count?: number } | undefined;
+  readonly deferred: boolean;
+}
+
+/** What the layers above `runtime` give it to run; assembled in main.ts. The runtime knows nothing of HTTP. */
+export interface Program {
+  /** Every table of directives there is; "main" and "events" ones of the runtime itself are added by it. */
+  readonly directives: readonly Directives<Specs>[];
+  /** `--with-…`/`--without-…` that -V prints. */
+  readonly configureArguments: readonly string[];
+  /** Host names that must be resolved before `build` (upstream servers, proxy_pass, listen): each with its place for the error. */
+  hosts(root: Scope): readonly HostWanted[];
+  /** Builds a generation's runtime tree. Runs in every thread and for -t. Throws ConfigError. */
+  build(cycle: Cycle): Application;
+}
+
+export interface HostWanted {
+  readonly host: string;
+  readonly file: string;
+  readonly line: number;
+  /** The whole error sentence if it cannot be resolved, e.g. `host not found in upstream "x:80"`. */
+  readonly error: string;
+}
+
+/** A generation's runtime tree, ready to serve. */
+export interface Application {
+  readonly listeners: readonly ListenSpec[];
+  /** Paths of log files to open before the pid file is written (their failure is an [emerg] at start and on reload). */
+  readonly logFiles: readonly string[];
+  /** Directories the supervisor makes before privileges are dropped (client_body_temp_path, proxy_temp_path …). */
+  readonly directories: readonly string[];
+  /** Called in a worker. `previous` is the same worker's service of the last generation, whose listeners live on. */
+  serve(worker: WorkerContext, previous: WorkerService | undefined): WorkerService;
+  /** Called in the watcher thread: starts active checks. */
+  watch(watcher: WatcherContext, previous: WatcherService | undefined): WatcherService;
+}
+
+export interface WorkerContext {
+  readonly index: number;
+  readonly count: number;
+  /** worker_connections */
+  readonly connections: number;
+}
+
+export interface WatcherContext {
+  readonly generation: number;
+}
+
+export interface WorkerService {
+  /** Binds what is new, closes what is gone (unless `keep`), resolves when every listener is bound. Errors are sentences. */
+  listen(): Promise<readonly string[]>;
+  /** Stops accepting and closes idle connections; `done` is called when the last connection has gone (SIGQUIT, SIGWINCH). */
+  drain(done: () => void): void;
+  /** Closes everything now. */
+  stop(): void;
+  /** USR1: reopens log files. */
+  reopen(): void;
+  /** A newer generation has taken over: no new connection comes to this one; `done` when its last request has ended. */
+  retire(done: () => void): void;
+}
+
+export interface WatcherService {
+  stop(): void;
+  reopen(): void;
+}

@@ -1,0 +1,77 @@
+import type { Address } from "../net/address.ts";
+
+/** A server of an upstream after name resolution: one address is one peer. All times in ms, as everywhere. */
+export interface Peer {
+  readonly index: number;
+  readonly address: Address;
+  /** nginx's text of the address, what $upstream_addr shows. */
+  readonly name: string;
+  /** The `server` directive's argument as written. */
+  readonly server: string;
+  readonly weight: number;
+  readonly maxFails: number;
+  readonly failTimeout: number;
+  readonly maxConns: number;
+  readonly slowStart: number;
+  readonly backup: boolean;
+  /** `down` parameter. */
+  readonly down: boolean;
+}
+
+/** What a balancing method may ask of the request that needs a server. Filled by the proxy; kept small on purpose. */
+export interface BalanceInput {
+  /** Client address as ip_hash wants it. */
+  readonly client: Address;
+  /** The rendered key of `hash`, when the method has one. */
+  readonly key: string;
+}
+
+/** One request's passage through an upstream: which peers it tried. Reused per request where possible. */
+export interface Attempt {
+  readonly input: BalanceInput;
+  /** Bit set of tried peers, by index; grows as needed. */
+  readonly tried: Uint32Array;
+  /** Peer in use or last used; -1 before the first. */
+  peer: number;
+  /** ms, from performance.now() at selection; used for fails and response times. */
+  selectedAt: number;
+}
+
+/** How an attempt ended: `failed` counts against max_fails (error, timeout, proxy_next_upstream status); `next` is a retry that does not. */
+export type Outcome = "ok" | "failed" | "next";
+
+/** An upstream as the proxy sees it: pick a server, say how it went. State is exact over all workers (shared zone). */
+export interface Upstream {
+  readonly name: string;
+  readonly peers: readonly Peer[];
+  begin(input: BalanceInput): Attempt;
+  /** Picks the next server: a peer, or undefined when there is none left ("no live upstreams"). Takes one of its connections. */
+  next(attempt: Attempt): Peer | undefined;
+  /** Gives the connection back and records the outcome. Called once for each successful `next`. */
+  release(attempt: Attempt, outcome: Outcome): void;
+  /** Peers an attempt could still try, as nginx counts `tries`. */
+  tries(attempt: Attempt): number;
+  /** keepalive settings; undefined without a `keepalive` directive. */
+  readonly keepalive: { readonly connections: number; readonly requests: number; readonly time: number; readonly timeout: number } | undefined;
+}
+
+/** Words of a peer's record in the shared state (Int32Array), and the record's length. */
+export const PEER = {
+  /** Connections now open to it by requests. */
+  conns: 0,
+  /** Failures within fail_timeout. */
+  fails: 1,
+  /** Seconds (process-independent wall clock, >>> 0) of the last failure and of the last check of `fails`. */
+  accessed: 2,
+  checked: 3,
+  /** Smooth weighted round robin. */
+  currentWeight: 4,
+  effectiveWeight: 5,
+  /** Wall-clock ms modulo 2^31 when slow start began; 0 when none. */
+  slowStart: 6,
+  /** Requests sent to it; wraps. */
+  requests: 7,
+  /** Admin state: 0 up, 1 down, 2 draining (for the API to come). */
+  admin: 8,
+  words: 16,
+} as const;
