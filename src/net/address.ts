@@ -14,3 +14,8 @@ export function addressText(address: Address): string {
       return `${address.host}:${address.port}`;
   }
 }
+
+/** An address from what the system reports of a socket. IPv4-mapped IPv6 stays IPv6, as nginx logs it. */
+export function socketAddress(host: string, port: number, family: string | undefined): Address {
+  return { family: family === "IPv6" ? "ipv6" : "ipv4", host, port };
+}

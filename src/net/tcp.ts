@@ -1,0 +1,239 @@
+/**
+ * `Stream` over node:net. Every socket of a thread reads into one shared buffer through node:net's `onread` option: no
+ * buffer a read, no buffer an idle connection. That is why bytes are only lent to `onData`.
+ */
+import net from "node:net";
+import { type Address, socketAddress } from "./address.ts";
+import { streamError } from "./errors.ts";
+import type {
+  ConnectHandler,
+  ConnectOptions,
+  Listener,
+  ListenOptions,
+  Stream,
+  StreamError,
+  StreamHandler,
+} from "./stream.ts";
+
+const READ_SIZE = 64 * 1024;
+/** Strings up to this size are sent by node:net from the stack, without a buffer of their own. */
+const STACK_WRITE = 16 * 1024;
+
+const readBuffer = Buffer.allocUnsafeSlow(READ_SIZE);
+/** Copies of bytes in flight are made in these; one whose write ended at once comes back. */
+const copies: Buffer[] = [];
+const COPIES = 16;
+
+/** node:net's socket with the stream it belongs to, so that one set of listeners serves all sockets. */
+class OwnedSocket extends net.Socket {
+  owner: TcpStream | undefined = undefined;
+}
+
+const onread: net.OnReadOpts = {
+  buffer: readBuffer,
+  callback(this: unknown, length: number): boolean {
+    const stream = (this as OwnedSocket).owner;
+    stream?.handler.onData(stream, length === READ_SIZE ? readBuffer : readBuffer.subarray(0, length));
+    return true;
+  },
+};
+
+const NO_ADDRESS: Address = { family: "unix", path: "" };
+
+function onDrain(this: OwnedSocket): void {
+  if (this.owner !== undefined) this.owner.handler.onDrain(this.owner);
+}
+
+function onEnd(this: OwnedSocket): void {
+  if (this.owner !== undefined) this.owner.handler.onEnd(this.owner);
+}
+
+function onError(this: OwnedSocket, error: Error): void {
+  if (this.owner !== undefined) this.owner.error = streamError(error);
+}
+
+function onClose(this: OwnedSocket): void {
+  const stream = this.owner;
+  if (stream === undefined) return;
+  this.owner = undefined;
+  stream.closed = true;
+  stream.handler.onClose(stream, stream.error);
+}
+
+class TcpStream implements Stream {
+  handler: StreamHandler;
+  readonly socket: OwnedSocket;
+  remote: Address;
+  closed = false;
+  error: StreamError | undefined = undefined;
+  private localAddress: Address | undefined = undefined;
+
+  constructor(socket: OwnedSocket, remote: Address, handler: StreamHandler) {
+    this.socket = socket;
+    this.remote = remote;
+    this.handler = handler;
+    socket.owner = this;
+    socket.on("drain", onDrain);
+    socket.on("end", onEnd);
+    socket.on("error", onError);
+    socket.on("close", onClose);
+  }
+
+  get local(): Address {
+    if (this.localAddress === undefined) {
+      const { localAddress, localPort, localFamily } = this.socket;
+      if (localAddress === undefined || localPort === undefined)
+        return this.remote.family === "unix" ? this.remote : NO_ADDRESS;
+      this.localAddress = socketAddress(localAddress, localPort, localFamily);
+    }
+    return this.localAddress;
+  }
+
+  get queued(): number {
+    return this.socket.writableLength;
+  }
+
+  write(data: Uint8Array | string): boolean {
+    const socket = this.socket;
+    if (this.closed || socket.destroyed) return true;
+    if (typeof data === "string") return socket.write(data, "latin1");
+    const length = data.length;
+    if (length > READ_SIZE) return socket.write(Buffer.from(data));
+    if (length <= STACK_WRITE && data instanceof Buffer) return socket.write(data.toString("latin1"), "latin1");
+    const copy = copies.pop() ?? Buffer.allocUnsafeSlow(READ_SIZE);
+    copy.set(data);
+    const more = socket.write(length === READ_SIZE ? copy : copy.subarray(0, length));
+    if (socket.writableLength === 0 && copies.length < COPIES) copies.push(copy);
+    return more;
+  }
+
+  cork(): void {
+    this.socket.cork();
+  }
+
+  uncork(): void {
+    this.socket.uncork();
+  }
+
+  pause(): void {
+    this.socket.pause();
+  }
+
+  resume(): void {
+    this.socket.resume();
+  }
+
+  end(): void {
+    if (!this.closed && !this.socket.destroyed) this.socket.end();
+  }
+
+  destroy(reset?: boolean): void {
+    if (this.closed || this.socket.destroyed) return;
+    if (reset) this.socket.resetAndDestroy();
+    else this.socket.destroy();
+  }
+
+  setNoDelay(on: boolean): void {
+    this.socket.setNoDelay(on);
+  }
+
+  setKeepAlive(on: boolean, idleSeconds?: number): void {
+    this.socket.setKeepAlive(on, idleSeconds === undefined ? undefined : idleSeconds * 1000);
+  }
+}
+
+function onConnected(this: OwnedSocket): void {
+  const stream = this.owner;
+  if (stream === undefined) return;
+  const handler = stream.handler;
+  if ("onConnect" in handler) (handler as ConnectHandler).onConnect(stream);
+}
+
+/** Opens a connection. `handler.onConnect` comes first; a failure is `onClose` with the error, never an exception. */
+export function connect(options: ConnectOptions, handler: ConnectHandler): Stream {
+  const { address } = options;
+  const socket = new OwnedSocket({ allowHalfOpen: true, onread });
+  const stream = new TcpStream(socket, address, handler);
+  if (address.family === "unix") {
+    socket.connect({ path: bytesToPath(address.path) }, onConnected);
+  } else {
+    socket.setNoDelay(true);
+    socket.connect(
+      {
+        host: address.host,
+        port: address.port,
+        family: address.family === "ipv6" ? 6 : 4,
+        localAddress: options.localAddress,
+        localPort: options.localPort,
+        autoSelectFamily: false,
+      },
+      onConnected,
+    );
+  }
+  return stream;
+}
+
+/** A path is a byte string inside Holdfast; node:net wants text. */
+function bytesToPath(path: string): string {
+  return Buffer.from(path, "latin1").toString("utf8");
+}
+
+/** The accepting side of node:net that `onread` needs: the handle's own callback. Undocumented but unchanged since Node 0.x. */
+interface AcceptingHandle {
+  onconnection: (this: unknown, status: number, client: unknown) => void;
+}
+
+function acceptingHandle(server: net.Server): AcceptingHandle | undefined {
+  const handle: unknown = (server as unknown as { _handle?: unknown })._handle;
+  if (typeof handle !== "object" || handle === null || !("onconnection" in handle)) return undefined;
+  return typeof handle.onconnection === "function" ? (handle as AcceptingHandle) : undefined;
+}
+
+/**
+ * Binds and listens. `accept` gets each new stream and returns its handler. Rejects with the StreamError of bind or
+ * listen. On Linux several threads may listen on one address with `reusePort`.
+ */
+export function listen(options: ListenOptions, accept: (stream: Stream) => StreamHandler): Promise<Listener> {
+  const { address } = options;
+  const server = net.createServer({ allowHalfOpen: true, noDelay: true });
+  const onConnection = (client: unknown): void => {
+    const socket = new OwnedSocket({ handle: client, allowHalfOpen: true, onread } as net.SocketConstructorOpts);
+    if (address.family !== "unix") socket.setNoDelay(true);
+    const stream = new TcpStream(socket, remoteAddress(socket), IGNORE);
+    stream.handler = accept(stream);
+    if (!stream.closed && !socket.destroyed) socket.read(0);
+  };
+  return new Promise((resolve, reject) => {
+    server.once("error", (error) => reject(streamError(error)));
+    server.listen(
+      address.family === "unix"
+        ? { path: bytesToPath(address.path), backlog: options.backlog }
+        : {
+            host: address.host,
+            port: address.port,
+            backlog: options.backlog,
+            ipv6Only: options.ipv6only,
+            reusePort: options.reusePort,
+          },
+      () => {
+        const handle = acceptingHandle(server);
+        if (handle === undefined) {
+          reject({ code: "ENOTSUP", message: "this Node cannot hand over accepted connections" } satisfies StreamError);
+          return;
+        }
+        handle.onconnection = (status, client) => {
+          if (status === 0) onConnection(client);
+        };
+        server.on("error", () => {});
+        resolve({ address, close: () => server.close() });
+      },
+    );
+  });
+}
+
+function remoteAddress(socket: net.Socket): Address {
+  const { remoteAddress: host, remotePort: port, remoteFamily: family } = socket;
+  return host === undefined || port === undefined ? NO_ADDRESS : socketAddress(host, port, family);
+}
+
+const IGNORE: StreamHandler = { onData() {}, onDrain() {}, onEnd() {}, onClose() {} };
