@@ -16,6 +16,10 @@ export interface Peer {
   readonly backup: boolean;
   /** `down` parameter. */
   readonly down: boolean;
+  /** `drain` parameter: only requests bound to it by `sticky` reach it. */
+  readonly drain: boolean;
+  /** `route=` parameter; "" without. */
+  readonly route: string;
 }
 
 /** What a balancing method may ask of the request that needs a server. Filled by the proxy; kept small on purpose. */
@@ -28,13 +32,30 @@ export interface BalanceInput {
 
 /** One request's passage through an upstream: which peers it tried. Reused per request where possible. */
 export interface Attempt {
-  readonly input: BalanceInput;
+  input: BalanceInput;
   /** Bit set of tried peers, by index; grows as needed. */
   readonly tried: Uint32Array;
   /** Peer in use or last used; -1 before the first. */
   peer: number;
   /** ms, from performance.now() at selection; used for fails and response times. */
   selectedAt: number;
+  /**
+   * nginx's `peer.tries`: how many more servers may be tried. The proxy may lower it (proxy_next_upstream_tries) and
+   * adds one back when a reused keep-alive connection turned out dead.
+   */
+  tries: number;
+  /** ms from selection to the response header, set by `Upstream.header`; -1 before. For least_time. */
+  headerTime: number;
+  /** Set by `release` when this failure reached max_fails: log [warn] "upstream server temporarily disabled". */
+  disabled: boolean;
+  /** True once the main servers were exhausted and the backup ones are in turn. */
+  backup: boolean;
+  /** What `hash` and `ip_hash` carry from one try to the next, and the misses that end in round robin (20). */
+  hash: number;
+  rehash: number;
+  misses: number;
+  /** least_time inflight: this attempt counts as in flight. */
+  inflight: boolean;
 }
 
 /** How an attempt ended: `failed` counts against max_fails (error, timeout, proxy_next_upstream status); `next` is a retry that does not. */
@@ -49,10 +70,26 @@ export interface Upstream {
   next(attempt: Attempt): Peer | undefined;
   /** Gives the connection back and records the outcome. Called once for each successful `next`. */
   release(attempt: Attempt, outcome: Outcome): void;
-  /** Peers an attempt could still try, as nginx counts `tries`. */
+  /** Peers an attempt could still try, as nginx counts `tries`: `attempt.tries`. */
   tries(attempt: Attempt): number;
-  /** keepalive settings; undefined without a `keepalive` directive. */
-  readonly keepalive: { readonly connections: number; readonly requests: number; readonly time: number; readonly timeout: number } | undefined;
+  /** The response header has come; least_time learns from it. Cheap with every other method. */
+  header(attempt: Attempt): void;
+  /** The request is over and the attempt may be reused for another one. Optional, saves an allocation a request. */
+  end(attempt: Attempt): void;
+  /** undefined for an implicit upstream (proxy_pass to a host) and with `keepalive 0`. */
+  readonly keepalive: KeepaliveSettings | undefined;
+}
+
+/** nginx 1.31.5 keeps 32 idle connections a named upstream where no `keepalive` says otherwise, each for its own location. */
+export interface KeepaliveSettings {
+  /** Idle connections kept in each worker, over all servers of the upstream. */
+  readonly connections: number;
+  readonly requests: number;
+  /** ms */
+  readonly time: number;
+  readonly timeout: number;
+  /** A connection is reused only by the location (its settings object) that opened it. */
+  readonly local: boolean;
 }
 
 /** Words of a peer's record in the shared state (Int32Array), and the record's length. */
@@ -73,5 +110,16 @@ export const PEER = {
   requests: 7,
   /** Admin state: 0 up, 1 down, 2 draining (for the API to come). */
   admin: 8,
-  words: 16,
+  /** least_time: moving averages in ms, and the requests in flight behind them. */
+  headerTime: 9,
+  responseTime: 10,
+  inflightTime: 11,
+  inflightLast: 12,
+  inflightChanged: 13,
+  inflight: 14,
+  /** Failures ever counted; wraps. */
+  failures: 15,
+  /** 1 after a check was seen to hold the server down, until it is seen up again (slow_start). */
+  seenDown: 16,
+  words: 32,
 } as const;

@@ -1,0 +1,351 @@
+import { ConfigError } from "../config/types.ts";
+import type { HealthView } from "../health/state.ts";
+import { type Address, addressText } from "../net/address.ts";
+import { SERVER_DEFAULTS, type ServerDefinition, type UpstreamDefinition } from "./definition.ts";
+import { makeMethod } from "./methods/registry.ts";
+import {
+  type Attempt,
+  type BalanceInput,
+  type KeepaliveSettings,
+  type Outcome,
+  PEER,
+  type Peer,
+  type Upstream,
+} from "./peer.ts";
+import { type Method, nominalWeight, Peers, scaleOf } from "./peers.ts";
+import { claim, columnAt, forgetWorker, lock, unlock, zoneBytes } from "./zone.ts";
+
+export type Hosts = Readonly<Record<string, readonly Address[]>>;
+
+export interface GroupOptions {
+  /** The generation of the configuration, so that state of addresses no longer named gives way first. */
+  readonly generation: number;
+  readonly health?: HealthView;
+  /** check_panic in percent; 0 or absent: off. */
+  readonly panic?: number;
+  /** ms since the epoch; for tests. */
+  readonly clock?: () => number;
+}
+
+/** The servers of a definition by address: main servers first, then backup ones, as nginx keeps them. */
+export function resolvePeers(definition: UpstreamDefinition, hosts: Hosts): Peer[] {
+  const peers: Peer[] = [];
+  for (const backup of [false, true]) {
+    for (const server of definition.servers) {
+      if (server.backup !== backup) continue;
+      for (const address of addressesOf(server, definition, hosts)) {
+        const { server: text, weight, maxFails, failTimeout, maxConns, slowStart, down, drain, route } = server;
+        const index = peers.length;
+        const name = addressText(address);
+        const limits = { weight, maxFails, failTimeout, maxConns, slowStart };
+        peers.push({ index, address, name, server: text, ...limits, backup, down, drain, route });
+      }
+    }
+  }
+  return peers;
+}
+
+function addressesOf(server: ServerDefinition, definition: UpstreamDefinition, hosts: Hosts): readonly Address[] {
+  const { target } = server;
+  if ("family" in target) return [target];
+  const found = Object.hasOwn(hosts, target.host) ? hosts[target.host] : [];
+  if (found.length === 0) throw new ConfigError(hostNotFound(server.server, definition), server);
+  return found.map((address) => (address.family === "unix" ? address : { ...address, port: target.port }));
+}
+
+/** nginx's sentence for a name that does not resolve. */
+export function hostNotFound(server: string, _definition?: UpstreamDefinition): string {
+  return `host not found in upstream "${server}"`;
+}
+
+/** The upstream that `proxy_pass` to a host implies: default parameters, round robin, no keep-alive connections. */
+export function implicitUpstream(
+  name: string,
+  target: ServerDefinition["target"],
+  place: { readonly file: string; readonly line: number },
+): UpstreamDefinition {
+  const { file, line } = place;
+  const server = { ...SERVER_DEFAULTS, server: name, target, file, line };
+  return { name, servers: [server], method: { name: "round_robin" }, keepalive: undefined, file, line };
+}
+
+/** Bytes of the shared zone `upstream NAME` for a list of peers. */
+export function upstreamZoneBytes(peers: readonly Peer[]): number {
+  return zoneBytes(peers.length);
+}
+
+/**
+ * Builds an upstream over its shared zone. Throws ConfigError when a name has no address, when every server is a
+ * backup ("no servers in upstream"), or the zone has no room.
+ */
+export function buildUpstream(
+  definition: UpstreamDefinition,
+  hosts: Hosts,
+  shared: SharedArrayBuffer | ((bytes: number) => SharedArrayBuffer),
+  options: GroupOptions,
+): Group {
+  const peers = resolvePeers(definition, hosts);
+  if (!peers.some((peer) => !peer.backup)) {
+    throw new ConfigError(`no servers in upstream "${definition.name}"`, definition);
+  }
+  const buffer = typeof shared === "function" ? shared(zoneBytes(peers.length)) : shared;
+  const state = new Int32Array(buffer);
+  const scale = scaleOf(peers);
+  const seen = new Map<string, number>();
+  const token = 0x7fffffff;
+  lock(state, token);
+  const slots = peers.map((peer) => {
+    // The same address twice is two servers, each with its own record.
+    const repeat = seen.get(peer.name) ?? 0;
+    seen.set(peer.name, repeat + 1);
+    return claim(state, `${repeat} ${peer.name}`, options.generation, nominalWeight(peer, scale));
+  });
+  unlock(state, token);
+  if (slots.includes(-1)) throw new ConfigError(`the zone of upstream "${definition.name}" is too small`, definition);
+  return new Group(definition, new Peers(peers, state, slots), slots, buffer, options);
+}
+
+/** What a status page shows of a peer. */
+export interface PeerCounters {
+  readonly conns: number;
+  readonly fails: number;
+  readonly failures: number;
+  readonly requests: number;
+  readonly effectiveWeight: number;
+  readonly currentWeight: number;
+  /** False while max_fails holds it out. */
+  readonly available: boolean;
+}
+
+/** An upstream of one generation in one thread; several generations and all workers share its state. */
+export class Group implements Upstream {
+  readonly name: string;
+  readonly peers: readonly Peer[];
+  readonly definition: UpstreamDefinition;
+  readonly keepalive: KeepaliveSettings | undefined;
+  readonly #peers: Peers;
+  readonly #method: Method;
+  readonly #slots: readonly number[];
+  readonly #shared: SharedArrayBuffer;
+  readonly #clock: () => number;
+  /** One main server and no backup: max_fails is not heeded. */
+  readonly #single: boolean;
+  readonly #tries: number;
+  readonly #spare: Attempt[] = [];
+  #worker = 0;
+  #column: number;
+  #alone = false;
+  #turn = 0;
+  #token = 0;
+
+  constructor(
+    definition: UpstreamDefinition,
+    peers: Peers,
+    slots: readonly number[],
+    shared: SharedArrayBuffer,
+    options: GroupOptions,
+  ) {
+    this.name = definition.name;
+    this.definition = definition;
+    this.keepalive = definition.keepalive;
+    this.peers = peers.list;
+    this.#peers = peers;
+    this.#method = makeMethod(definition.method, peers);
+    this.#slots = slots;
+    this.#shared = shared;
+    this.#clock = options.clock ?? Date.now;
+    this.#single = peers.list.length === 1;
+    this.#tries = peers.down.reduce((sum, down) => sum + (down === 0 ? 1 : 0), 0);
+    this.#column = columnAt(peers.state, 0);
+    peers.health = options.health;
+    peers.panic = options.panic ?? 0;
+  }
+
+  /**
+   * Says which worker this is, of how many. `fresh`: the thread has just started, so connections counted for its
+   * predecessor (which died) are given back. Alone, no lock is taken.
+   */
+  enter(worker: number, count: number, fresh: boolean): void {
+    this.#worker = worker;
+    this.#column = columnAt(this.#peers.state, worker);
+    this.#alone = count === 1;
+    if (fresh) forgetWorker(this.#shared, worker);
+  }
+
+  /** Heeds active checks from now on. */
+  watch(health: HealthView | undefined, panic = 0): void {
+    this.#peers.health = health;
+    this.#peers.panic = panic;
+  }
+
+  begin(input: BalanceInput): Attempt {
+    let attempt = this.#spare.pop();
+    if (attempt === undefined) attempt = newAttempt(input, (this.peers.length + 31) >> 5);
+    else resetAttempt(attempt, input);
+    attempt.tries = this.#tries;
+    if (!this.#single) this.#method.begin?.(attempt);
+    return attempt;
+  }
+
+  end(attempt: Attempt): void {
+    if (this.#spare.length < 256) this.#spare.push(attempt);
+  }
+
+  next(attempt: Attempt): Peer | undefined {
+    const peers = this.#peers;
+    this.#lock();
+    peers.tick(this.#clock());
+    const peer = this.#single ? (peers.inService(0) ? 0 : -1) : this.#pick(attempt);
+    if (peer !== -1) {
+      const record = peers.at[peer];
+      attempt.peer = peer;
+      Atomics.add(peers.state, record + PEER.conns, 1);
+      Atomics.add(peers.state, record + PEER.requests, 1);
+      peers.state[this.#column + this.#slots[peer]]++;
+      if (!this.#single) {
+        attempt.tried[peer >> 5] |= 1 << (peer & 31);
+        if (peers.checkedLongAgo(peer)) peers.state[record + PEER.checked] = peers.seconds;
+        this.#method.taken?.(attempt);
+      }
+    }
+    this.#unlock();
+    if (peer === -1) return undefined;
+    attempt.selectedAt = performance.now();
+    attempt.headerTime = -1;
+    attempt.disabled = false;
+    return this.peers[peer];
+  }
+
+  #pick(attempt: Attempt): number {
+    if (!attempt.backup) {
+      const peer = this.#method.pick(attempt);
+      if (peer !== -1 || this.#peers.backups.count === 0) return peer;
+      attempt.backup = true;
+    }
+    return this.#method.pickBackup(attempt);
+  }
+
+  release(attempt: Attempt, outcome: Outcome): void {
+    const { state, at } = this.#peers;
+    const peer = attempt.peer;
+    const record = at[peer];
+    if (this.#single) {
+      state[record + PEER.fails] = 0;
+      attempt.tries = 0;
+    } else {
+      const learns = this.#method.released !== undefined;
+      if (learns || outcome === "failed") {
+        this.#lock();
+        this.#peers.tick(this.#clock());
+        this.#method.released?.(attempt, outcome === "ok", performance.now() - attempt.selectedAt);
+        if (outcome === "failed") attempt.disabled = this.#failed(peer);
+        this.#unlock();
+      }
+      if (outcome !== "failed") this.#passed(peer);
+      if (attempt.tries > 0) attempt.tries--;
+    }
+    if (outcome === "failed") Atomics.add(state, record + PEER.failures, 1);
+    state[this.#column + this.#slots[peer]]--;
+    Atomics.sub(state, record + PEER.conns, 1);
+  }
+
+  /** Counts a failure; true when the server is now held out. */
+  #failed(peer: number): boolean {
+    const { state, at, maxFails, weight, scale, seconds } = this.#peers;
+    const record = at[peer];
+    const fails = state[record + PEER.fails] + 1;
+    state[record + PEER.fails] = fails;
+    state[record + PEER.accessed] = seconds;
+    state[record + PEER.checked] = seconds;
+    const most = maxFails[peer];
+    if (most === 0) return false;
+    const effective = state[record + PEER.effectiveWeight] - Math.floor(weight[peer] / most) * scale;
+    state[record + PEER.effectiveWeight] = Math.max(0, effective);
+    return fails >= most;
+  }
+
+  /** A server that answered after it was tried again (checked is newer than its last failure) is good again. */
+  #passed(peer: number): void {
+    const { state, at, maxFails } = this.#peers;
+    const record = at[peer];
+    const fails = state[record + PEER.fails];
+    if (fails === 0) return;
+    if (state[record + PEER.accessed] >>> 0 >= state[record + PEER.checked] >>> 0) return;
+    state[record + PEER.fails] = 0;
+    if (maxFails[peer] !== 0 && fails >= maxFails[peer]) {
+      this.#peers.tick(this.#clock());
+      this.#peers.startSlowly(peer);
+    }
+  }
+
+  tries(attempt: Attempt): number {
+    return attempt.tries;
+  }
+
+  header(attempt: Attempt): void {
+    if (this.#method.header === undefined || this.#single) return;
+    attempt.headerTime = performance.now() - attempt.selectedAt;
+    this.#lock();
+    this.#peers.tick(this.#clock());
+    this.#method.header(attempt);
+    this.#unlock();
+  }
+
+  /** Counters of a peer, for status pages. */
+  counters(peer: number): PeerCounters {
+    const { state } = this.#peers;
+    const record = this.#peers.at[peer];
+    this.#peers.tick(this.#clock());
+    return {
+      conns: Atomics.load(state, record + PEER.conns),
+      fails: state[record + PEER.fails],
+      failures: state[record + PEER.failures] >>> 0,
+      requests: state[record + PEER.requests] >>> 0,
+      effectiveWeight: Math.floor(state[record + PEER.effectiveWeight] / this.#peers.scale),
+      currentWeight: Math.floor(state[record + PEER.currentWeight] / this.#peers.scale),
+      available: this.#single || !this.#peers.failedLately(peer),
+    };
+  }
+
+  #lock(): void {
+    if (this.#alone) return;
+    this.#turn = (this.#turn + 1) & 0xffffff;
+    this.#token = (this.#turn << 7) | ((this.#worker & 63) + 1);
+    lock(this.#peers.state, this.#token);
+  }
+
+  #unlock(): void {
+    if (!this.#alone) unlock(this.#peers.state, this.#token);
+  }
+}
+
+function newAttempt(input: BalanceInput, words: number): Attempt {
+  return {
+    input,
+    tried: new Uint32Array(words),
+    peer: -1,
+    selectedAt: 0,
+    tries: 0,
+    headerTime: -1,
+    disabled: false,
+    backup: false,
+    hash: 0,
+    rehash: 0,
+    misses: 0,
+    inflight: false,
+  };
+}
+
+function resetAttempt(attempt: Attempt, input: BalanceInput): void {
+  attempt.input = input;
+  attempt.tried.fill(0);
+  attempt.peer = -1;
+  attempt.tries = 0;
+  attempt.headerTime = -1;
+  attempt.disabled = false;
+  attempt.backup = false;
+  attempt.hash = 0;
+  attempt.rehash = 0;
+  attempt.misses = 0;
+  attempt.inflight = false;
+}

@@ -1,0 +1,143 @@
+import { createHash } from "node:crypto";
+import { PEER } from "./peer.ts";
+
+/**
+ * The shared memory of an upstream. One Int32Array:
+ *
+ *     header (16 words) · a record of PEER.words for each slot · for each of 64 workers, a word for each slot
+ *
+ * A slot belongs to a server address as long as configurations name it, so a reload keeps its state. The workers'
+ * columns repeat each worker's share of `conns`: what a dead worker held is given back from there.
+ */
+const HEADER = 16;
+const LOCK = 0;
+export const COLUMNS = 64;
+
+/** Words of a record that only this file uses, after those of PEER. */
+const KEY = 20;
+const GENERATION = 24;
+const WEIGHT = 25;
+
+/** Spins before the thread sleeps for a millisecond at a time; a lock held longer than STEAL ms belongs to a dead thread. */
+const SPINS = 2000;
+const STEAL = 50;
+
+/** Bytes of the zone for that many peers: at least twice as many slots, so that a reload may replace every server. */
+export function zoneBytes(peers: number): number {
+  let slots = 8;
+  while (slots < peers * 2) slots *= 2;
+  return (HEADER + slots * (PEER.words + COLUMNS)) * 4;
+}
+
+export function slotsOf(state: Int32Array): number {
+  return Math.floor((state.length - HEADER) / (PEER.words + COLUMNS));
+}
+
+/** Index of a slot's first word. */
+export function recordAt(slot: number): number {
+  return HEADER + slot * PEER.words;
+}
+
+/** Index of the first word of a worker's column: one word a slot. */
+export function columnAt(state: Int32Array, worker: number): number {
+  const slots = slotsOf(state);
+  return HEADER + slots * PEER.words + Math.min(worker, COLUMNS - 1) * slots;
+}
+
+/**
+ * Takes the zone's lock. `token` is not 0 and differs from one taking to the next, so that a lock whose holder died
+ * between two instructions is recognised as unchanged and taken over.
+ */
+export function lock(state: Int32Array, token: number): void {
+  if (Atomics.compareExchange(state, LOCK, 0, token) !== 0) lockSlowly(state, token);
+}
+
+function lockSlowly(state: Int32Array, token: number): void {
+  for (let i = 0; i < SPINS; i++) {
+    if (Atomics.load(state, LOCK) === 0 && Atomics.compareExchange(state, LOCK, 0, token) === 0) return;
+  }
+  let holder = Atomics.load(state, LOCK);
+  let since = performance.now();
+  for (;;) {
+    if (holder !== 0) Atomics.wait(state, LOCK, holder, 1);
+    const seen = Atomics.compareExchange(state, LOCK, 0, token);
+    if (seen === 0) return;
+    if (seen !== holder) {
+      holder = seen;
+      since = performance.now();
+    } else if (performance.now() - since > STEAL && Atomics.compareExchange(state, LOCK, holder, token) === holder) {
+      return;
+    }
+  }
+}
+
+export function unlock(state: Int32Array, token: number): void {
+  Atomics.compareExchange(state, LOCK, token, 0);
+}
+
+/**
+ * The slot of an address: the one it had, else a free one, else the one longest out of use. `weight` is the nominal
+ * effective weight; the record starts anew where it differs. -1 when the zone has no room. Call with the lock held.
+ */
+export function claim(state: Int32Array, name: string, generation: number, weight: number): number {
+  const digest = createHash("md5").update(name, "latin1").digest();
+  const key = [0, 4, 8, 12].map((offset) => digest.readInt32LE(offset) | (offset === 0 ? 1 : 0));
+  const slots = slotsOf(state);
+  let free = -1;
+  let oldest = generation;
+  for (let slot = 0; slot < slots; slot++) {
+    const at = recordAt(slot);
+    if (key.every((word, i) => state[at + KEY + i] === word)) {
+      state[at + GENERATION] = generation;
+      if (state[at + WEIGHT] !== weight) setWeight(state, at, weight);
+      return slot;
+    }
+    const stamp = state[at + KEY] === 0 ? -1 : state[at + GENERATION];
+    if (stamp < oldest && state[at + PEER.conns] === 0) {
+      oldest = stamp;
+      free = slot;
+    }
+  }
+  if (free === -1) return -1;
+  const at = recordAt(free);
+  state.fill(0, at, at + PEER.words);
+  for (let i = 0; i < 4; i++) state[at + KEY + i] = key[i];
+  state[at + GENERATION] = generation;
+  setWeight(state, at, weight);
+  return free;
+}
+
+function setWeight(state: Int32Array, at: number, weight: number): void {
+  state[at + WEIGHT] = weight;
+  state[at + PEER.effectiveWeight] = weight;
+  state[at + PEER.currentWeight] = 0;
+}
+
+/** Gives back the connections a worker that died had taken. Call before its successor serves. */
+export function forgetWorker(shared: SharedArrayBuffer, worker: number): void {
+  if (worker >= COLUMNS - 1) return;
+  const state = new Int32Array(shared);
+  const column = columnAt(state, worker);
+  for (let slot = 0; slot < slotsOf(state); slot++) {
+    const held = Atomics.exchange(state, column + slot, 0);
+    if (held !== 0) Atomics.sub(state, recordAt(slot) + PEER.conns, held);
+  }
+}
+
+/**
+ * Copies the state of every address into a new zone of another size. Connections are not copied: requests in flight
+ * give theirs back to the old zone.
+ */
+export function migrate(from: SharedArrayBuffer, to: SharedArrayBuffer): void {
+  const old = new Int32Array(from);
+  const state = new Int32Array(to);
+  const room = slotsOf(state);
+  let next = 0;
+  for (let slot = 0; slot < slotsOf(old) && next < room; slot++) {
+    const at = recordAt(slot);
+    if (old[at + KEY] === 0) continue;
+    const target = recordAt(next++);
+    state.set(old.subarray(at, at + PEER.words), target);
+    for (const word of [PEER.conns, PEER.inflight, PEER.inflightLast]) state[target + word] = 0;
+  }
+}
