@@ -1,4 +1,4 @@
-import { type Context, ConfigError, type Directive } from "./types.ts";
+import { ConfigError, type Context, type Directive } from "./types.ts";
 
 /**
  * A directive's declaration: parsing, checking, inheritance, the type of its setting and its entry in
@@ -24,6 +24,8 @@ export interface DirectiveSpec<T> {
   readonly inherit?: boolean;
   /** Turns arguments into the setting. `previous` is this same block's value so far, when `repeat`. */
   read(directive: Directive, scope: Scope, previous: T | undefined): T;
+  /** Called with a block's own scope when its `}` has been read, for checks of the whole ("no servers are inside upstream"). */
+  close?(block: Scope): void;
 }
 
 /** A block of the configuration with what was set directly in it. */

@@ -11,6 +11,8 @@ export interface Directive {
   readonly line: number;
   /** The directives between `{` and `}`; absent for a directive that ends with `;`. */
   readonly block?: readonly Directive[];
+  /** The line of the closing `}`; absent without a block, and where the file ended (in an error) before it. */
+  readonly endLine?: number;
 }
 
 /** A whole configuration: what `-T` dumps and what is posted to the threads. Structured-cloneable. */
@@ -49,6 +51,8 @@ export class ConfigError extends Error {
   }
 
   override toString(): string {
-    return this.file === undefined ? this.message : `${this.message} in ${this.file}:${this.line}`;
+    if (this.file === undefined) return this.message;
+    // Line 0 is the `-g` option, which has no lines: "… in command line".
+    return this.line ? `${this.message} in ${this.file}:${this.line}` : `${this.message} in ${this.file}`;
   }
 }

@@ -1,0 +1,284 @@
+import { type DirectiveSpec, fail, type Scope } from "./schema.ts";
+import type { Context, Directive } from "./types.ts";
+import { parseMsec, parseNumber, parseOffset, parseSec, parseSize, sizeText, timeText } from "./values.ts";
+import { warn } from "./warnings.ts";
+
+export { parseMsec, parseNumber, parseOffset, parseSec, parseSize } from "./values.ts";
+export { warn } from "./warnings.ts";
+
+// The results are `NoInfer` so that a table, which asks for `DirectiveSpec<unknown>`, does not decide a setting's type.
+
+/** What every declaration says, whatever its arguments are. */
+interface Common {
+  readonly in: readonly Context[];
+  readonly doc: string;
+  readonly syntax?: string;
+  /** The default as the reference page shows it, where what `default` gives would not read well. */
+  readonly defaultText?: string;
+  readonly inherit?: boolean;
+}
+
+/** A directive of one argument. Without `default` the setting is undefined where nothing set it. */
+interface OneValue<T, D, W> extends Common {
+  readonly default?: D;
+  /** Words that stand for a value of their own beside what the directive takes anyway: `{ auto: "auto" }`. Case counts. */
+  readonly words?: Readonly<Record<string, W>>;
+  /** A last check of a value that is none of `words`; throws with `fail` or `refuse`. */
+  readonly check?: (value: T, directive: Directive, scope: Scope) => void;
+}
+
+/** `"x" directive REASON`, as nginx words what a directive's handler answers: "invalid value", "is duplicate". */
+export function refuse(directive: Directive, reason: string): never {
+  return fail(directive, `"${directive.name}" directive ${reason}`);
+}
+
+/** For directives whose number of arguments is no plain range. */
+export function wrongArguments(directive: Directive): never {
+  return fail(directive, `invalid number of arguments in "${directive.name}" directive`);
+}
+
+/** `on` or `off`, in any case; undefined for anything else. */
+export function parseFlag(text: string): boolean | undefined {
+  const word = text.toLowerCase();
+  return word === "on" ? true : word === "off" ? false : undefined;
+}
+
+/**
+ * A directive with a `read` of its own. `read` answers what was written, `initial` what holds where nothing was; the
+ * setting is either. Name the type (`directive<readonly Rule[]>`) where `read` uses `previous`.
+ */
+export function directive<T, I = T>(
+  spec: Omit<DirectiveSpec<T>, "initial"> & { readonly initial: () => I },
+): DirectiveSpec<NoInfer<T | I>> {
+  const { read } = spec;
+  // `previous` is only ever what an earlier `read` of the same block made: never an initial value.
+  return { ...spec, read: (at, scope, previous) => read(at, scope, previous as T | undefined) };
+}
+
+/** A `{ … }` that takes no arguments; its setting says whether it is there. */
+export function block(
+  options: Common & {
+    readonly context: Context | ((parent: Context) => Context);
+    readonly repeat?: boolean;
+    readonly close?: (block: Scope) => void;
+  },
+): DirectiveSpec<boolean> {
+  const { context, ...rest } = options;
+  return {
+    inherit: false,
+    ...rest,
+    args: [0, 0],
+    block: context,
+    syntax: options.syntax ?? "{ … }",
+    initial: () => false,
+    read: () => true,
+  };
+}
+
+function one<T, D, W>(
+  options: OneValue<T, D, W>,
+  syntax: string,
+  parse: (text: string, at: Directive) => T,
+  show: (value: T | W | D) => string,
+): DirectiveSpec<NoInfer<T | D | W>> {
+  const { words = {}, check, default: initial, ...rest } = options;
+  const names = Object.keys(words);
+  const shown = names.find((name) => words[name] === initial) ?? (initial === undefined ? undefined : show(initial));
+  return {
+    ...rest,
+    args: [1, 1],
+    syntax: options.syntax ?? [syntax, ...names].join("|"),
+    // D is `undefined` exactly where there is no default.
+    initial: () => initial as D,
+    defaultText: options.defaultText ?? shown,
+    read(at, scope) {
+      const [text] = at.args;
+      if (Object.hasOwn(words, text)) return words[text];
+      const value = parse(text, at);
+      check?.(value, at, scope);
+      return value;
+    },
+  };
+}
+
+/** `on|off` → boolean. */
+export function flag<D extends boolean | W | undefined = undefined, const W = never>(
+  options: OneValue<boolean, D, W>,
+): DirectiveSpec<NoInfer<boolean | D | W>> {
+  return one(
+    options,
+    "on|off",
+    (text, at) =>
+      parseFlag(text) ?? fail(at, `invalid value "${text}" in "${at.name}" directive, it must be "on" or "off"`),
+    (value) => (value === true ? "on" : value === false ? "off" : String(value)),
+  );
+}
+
+/** A number of at least zero, or within `min` and `max` (inclusive). */
+export function number<D extends number | W | undefined = undefined, const W = never>(
+  options: OneValue<number, D, W> & { readonly min?: number; readonly max?: number },
+): DirectiveSpec<NoInfer<number | D | W>> {
+  const { min, max, ...rest } = options;
+  const parse = (text: string, at: Directive) => {
+    const value = parseNumber(text) ?? refuse(at, "invalid number");
+    if (max !== undefined && (value < (min ?? 0) || value > max)) {
+      fail(at, `value must be between ${min ?? 0} and ${max}`);
+    }
+    if (min !== undefined && value < min) fail(at, `value must be equal to or greater than ${min}`);
+    return value;
+  };
+  return one(rest, "number", parse, String);
+}
+
+/** A size in bytes, with `k` or `m`. */
+export function size<D extends number | W | undefined = undefined, const W = never>(
+  options: OneValue<number, D, W>,
+): DirectiveSpec<NoInfer<number | D | W>> {
+  return one(options, "size", valid(parseSize), shownWith(sizeText));
+}
+
+/** A length in bytes that may be of a whole file: with `k`, `m` or `g`. */
+export function offset<D extends number | W | undefined = undefined, const W = never>(
+  options: OneValue<number, D, W>,
+): DirectiveSpec<NoInfer<number | D | W>> {
+  return one(options, "size", valid(parseOffset), shownWith(sizeText));
+}
+
+/** A time; the setting (and `default`) is in milliseconds. */
+export function msec<D extends number | W | undefined = undefined, const W = never>(
+  options: OneValue<number, D, W>,
+): DirectiveSpec<NoInfer<number | D | W>> {
+  return one(options, "time", valid(parseMsec), shownWith(timeText));
+}
+
+/** A time; the setting (and `default`) is in whole seconds. */
+export function sec<D extends number | W | undefined = undefined, const W = never>(
+  options: OneValue<number, D, W>,
+): DirectiveSpec<NoInfer<number | D | W>> {
+  return one(
+    options,
+    "time",
+    valid(parseSec),
+    shownWith((seconds) => timeText(seconds * 1000)),
+  );
+}
+
+function valid(parse: (text: string) => number | undefined): (text: string, at: Directive) => number {
+  return (text, at) => parse(text) ?? refuse(at, "invalid value");
+}
+
+function shownWith(show: (value: number) => string): (value: unknown) => string {
+  return (value) => (typeof value === "number" ? show(value) : String(value));
+}
+
+/** One word as it is. */
+export function text<D extends string | W | undefined = undefined, const W = never>(
+  options: OneValue<string, D, W>,
+): DirectiveSpec<NoInfer<string | D | W>> {
+  return one(
+    options,
+    "string",
+    (value) => value,
+    (value) => (value === "" ? '""' : String(value)),
+  );
+}
+
+/** One of a few words, in any case; the setting is the word as `values` spells it. */
+export function enumeration<const V extends string, D extends NoInfer<V> | undefined = undefined>(
+  options: OneValue<V, D, never> & { readonly values: readonly V[] },
+): DirectiveSpec<NoInfer<V | D>> {
+  const { values, ...rest } = options;
+  return one(
+    rest,
+    values.join("|"),
+    (text, at) => values.find((value) => value === text.toLowerCase()) ?? fail(at, `invalid value "${text}"`),
+    String,
+  );
+}
+
+/** Any of a few words, in any case; may be written several times in a block, which adds up. */
+export function bitmask<const V extends string>(
+  options: Common & { readonly values: readonly V[]; readonly default?: readonly NoInfer<V>[] },
+): DirectiveSpec<ReadonlySet<V>> {
+  const { values, default: initial, ...rest } = options;
+  return {
+    ...rest,
+    args: [1, Number.POSITIVE_INFINITY],
+    syntax: options.syntax ?? `${values.join(" | ")} …`,
+    initial: () => new Set(initial),
+    defaultText: options.defaultText ?? initial?.join(" "),
+    repeat: true,
+    read(at, scope, previous) {
+      const set = new Set(previous);
+      for (const word of at.args) {
+        const value = values.find((candidate) => candidate === word.toLowerCase());
+        if (value === undefined) fail(at, `invalid value "${word}"`);
+        if (set.has(value)) warn(at, scope, `duplicate value "${word}"`);
+        set.add(value);
+      }
+      return set;
+    },
+  };
+}
+
+/** So many buffers of so many bytes each. */
+export interface Buffers {
+  readonly count: number;
+  readonly size: number;
+}
+
+/** `number size`, neither of them zero. */
+export function bufs<D extends Buffers | undefined = undefined>(
+  options: Common & { readonly default?: D },
+): DirectiveSpec<NoInfer<Buffers | D>> {
+  const { default: initial, ...rest } = options;
+  return {
+    ...rest,
+    args: [2, 2],
+    syntax: options.syntax ?? "number size",
+    // D is `undefined` exactly where there is no default.
+    initial: () => initial as D,
+    defaultText: options.defaultText ?? (initial && `${initial.count} ${sizeText(initial.size)}`),
+    read(at) {
+      const count = parseNumber(at.args[0]);
+      const size = parseSize(at.args[1]);
+      if (!count || !size) refuse(at, "invalid value");
+      return { count, size };
+    },
+  };
+}
+
+/** One word, any number of times in a block. */
+export function texts(options: Common & { readonly default?: readonly string[] }): DirectiveSpec<readonly string[]> {
+  const { default: initial = [], ...rest } = options;
+  return {
+    ...rest,
+    args: [1, 1],
+    syntax: options.syntax ?? "string",
+    initial: () => [...initial],
+    defaultText: options.defaultText ?? (initial.length > 0 ? initial.join(" ") : undefined),
+    repeat: true,
+    read: (at, _scope, previous) => added(previous, at.args[0]),
+  };
+}
+
+export interface KeyValue {
+  readonly key: string;
+  readonly value: string;
+}
+
+/** A name and a value, any number of times in a block. */
+export function keyValues(options: Common): DirectiveSpec<readonly KeyValue[]> {
+  return {
+    ...options,
+    args: [2, 2],
+    syntax: options.syntax ?? "name value",
+    initial: () => [],
+    repeat: true,
+    read: (at, _scope, previous) => added(previous, { key: at.args[0], value: at.args[1] }),
+  };
+}
+
+function added<T>(list: readonly T[] | undefined, item: T): readonly T[] {
+  return list === undefined ? [item] : [...list, item];
+}

@@ -1,0 +1,177 @@
+import { ConfigError } from "./types.ts";
+
+/** How a statement ended: with `;`, with `{`, a lone `}`, or the end of the text. */
+export type Ending = "directive" | "block" | "close" | "end";
+
+/** nginx reads files through a buffer of this many bytes, and a parameter must fit in it. */
+const LONGEST = 4096;
+
+const TAB = 9;
+const LF = 10;
+const CR = 13;
+const SPACE = 32;
+const DOUBLE_QUOTE = 34;
+const SHARP = 35;
+const DOLLAR = 36;
+const SINGLE_QUOTE = 39;
+const CLOSE_PAREN = 41;
+const SEMICOLON = 59;
+const BACKSLASH = 92;
+const OPEN_BRACE = 123;
+const CLOSE_BRACE = 125;
+
+function isSpace(ch: number): boolean {
+  return ch === SPACE || ch === LF || ch === TAB || ch === CR;
+}
+
+/**
+ * Splits a configuration text (a byte string) into statements, by nginx's rules. `next` reads one and leaves its words,
+ * unquoted and unescaped, in `words`. Throws ConfigError.
+ */
+export class Lexer {
+  words: string[] = [];
+  /** The line reached, counted from 1 as nginx does; always 0 for the `-g` option. */
+  line: number;
+  readonly file: string;
+  readonly isOption: boolean;
+  private readonly text: string;
+  private at = 0;
+
+  constructor(text: string, file: string, isOption = false) {
+    this.text = text;
+    this.file = file;
+    this.isOption = isOption;
+    this.line = isOption ? 0 : 1;
+  }
+
+  error(message: string): ConfigError {
+    return new ConfigError(message, { file: this.file, line: this.line });
+  }
+
+  next(): Ending {
+    const { text } = this;
+    const size = text.length;
+    const limit = this.isOption ? Number.POSITIVE_INFINITY : LONGEST;
+    const words: string[] = [];
+    this.words = words;
+
+    let start = this.at;
+    let startLine = this.line;
+    let between = true;
+    let closed = false;
+    let comment = false;
+    let escaped = false;
+    let hasEscape = false;
+    let variable = false;
+    let quote = 0;
+
+    for (;;) {
+      if (this.at >= size) {
+        if (words.length > 0 || !between) throw this.endError();
+        return "end";
+      }
+      if (this.at - start >= limit) throw this.tooLong(start, startLine, quote);
+
+      const ch = text.charCodeAt(this.at++);
+      if (ch === LF) {
+        if (!this.isOption) this.line++;
+        comment = false;
+      }
+      if (comment) continue;
+      if (escaped) {
+        escaped = false;
+        continue;
+      }
+
+      if (closed) {
+        // After a closing quote only a separator may follow; `)` begins a new word, for `if ($a = "b")`.
+        if (ch === SEMICOLON) return "directive";
+        if (ch === OPEN_BRACE) return "block";
+        if (!isSpace(ch) && ch !== CLOSE_PAREN) throw this.error(`unexpected "${String.fromCharCode(ch)}"`);
+        between = true;
+        closed = false;
+        if (ch !== CLOSE_PAREN) continue;
+      }
+
+      if (between) {
+        start = this.at - 1;
+        startLine = this.line;
+        if (isSpace(ch)) continue;
+        hasEscape = false;
+        switch (ch) {
+          case SEMICOLON:
+          case OPEN_BRACE:
+            if (words.length === 0) throw this.error(`unexpected "${String.fromCharCode(ch)}"`);
+            return ch === OPEN_BRACE ? "block" : "directive";
+          case CLOSE_BRACE:
+            if (words.length > 0) throw this.error('unexpected "}"');
+            return "close";
+          case SHARP:
+            comment = true;
+            continue;
+          case BACKSLASH:
+            escaped = true;
+            hasEscape = true;
+            break;
+          case DOUBLE_QUOTE:
+          case SINGLE_QUOTE:
+            start++;
+            quote = ch;
+            break;
+          case DOLLAR:
+            variable = true;
+            break;
+        }
+        between = false;
+        continue;
+      }
+
+      // `${name}`: the brace belongs to the word.
+      if (ch === OPEN_BRACE && variable) continue;
+      variable = false;
+      if (ch === BACKSLASH) {
+        escaped = true;
+        hasEscape = true;
+        continue;
+      }
+      if (ch === DOLLAR) {
+        variable = true;
+        continue;
+      }
+      if (quote !== 0) {
+        if (ch !== quote) continue;
+        quote = 0;
+        closed = true;
+      } else if (isSpace(ch) || ch === SEMICOLON || ch === OPEN_BRACE) {
+        between = true;
+      } else {
+        continue;
+      }
+      const word = text.slice(start, this.at - 1);
+      words.push(hasEscape ? withoutEscapes(word) : word);
+      if (ch === SEMICOLON) return "directive";
+      if (ch === OPEN_BRACE) return "block";
+    }
+  }
+
+  private endError(): ConfigError {
+    if (this.isOption) return this.error('unexpected end of parameter, expecting ";"');
+    return this.error('unexpected end of file, expecting ";" or "}"');
+  }
+
+  private tooLong(start: number, startLine: number, quote: number): ConfigError {
+    this.line = startLine;
+    if (quote === 0) return this.error(`too long parameter "${this.text.slice(start, start + 10)}..." started`);
+    return this.error(`too long parameter, probably missing terminating "${String.fromCharCode(quote)}" character`);
+  }
+}
+
+/** `\"`, `\'` and `\\` lose their backslash, `\t`, `\r` and `\n` become that byte, any other pair stays as it is. */
+function withoutEscapes(word: string): string {
+  return word.replace(/\\(["'\\trn])/g, (_, ch: string) => {
+    if (ch === "t") return "\t";
+    if (ch === "r") return "\r";
+    if (ch === "n") return "\n";
+    return ch;
+  });
+}

@@ -1,0 +1,121 @@
+import { closeSync, fstatSync, openSync, readFileSync } from "node:fs";
+import { errnoCode, errnoText } from "./errno.ts";
+import { glob } from "./glob.ts";
+import { Lexer } from "./lexer.ts";
+import { fullName, osPath } from "./paths.ts";
+import { ConfigError, type Directive } from "./types.ts";
+
+/** A Directive while its block is still being read. */
+interface OpenDirective extends Directive {
+  readonly block: Directive[];
+  endLine?: number;
+}
+
+/** Where `-g` directives are, in error messages. */
+const COMMAND_LINE = "command line";
+
+/**
+ * A file that includes itself ends, in nginx, when no more descriptors are left. This many files deep is reported the
+ * same way, whatever the limit of this process.
+ */
+const DEEPEST = 1000;
+
+/**
+ * Reads configuration files into directives. What was read before an error stays in `directives` and `files`, with
+ * blocks left open, so that an earlier error of meaning can still be found first.
+ */
+export class Parser {
+  readonly files: { path: string; text: string }[] = [];
+  readonly directives: Directive[] = [];
+  private readonly prefix: string;
+  private depth = 0;
+
+  /** `prefix` is where relative `include` paths start; ends with "/". */
+  constructor(prefix: string) {
+    this.prefix = prefix;
+  }
+
+  /** The `-g` option's directives. */
+  option(text: string): void {
+    this.parse(new Lexer(text, COMMAND_LINE, true), this.directives);
+  }
+
+  /** A file and all it includes. */
+  file(path: string): void {
+    this.parseFile(path, this.directives, undefined);
+  }
+
+  private parseFile(path: string, into: Directive[], from: Lexer | undefined): void {
+    if (++this.depth > DEEPEST) throw failed(`open() "${path}" failed`, "EMFILE", from);
+    const text = readConfig(path, from);
+    if (!this.files.some((file) => file.path === path)) this.files.push({ path, text });
+    this.parse(new Lexer(text, path), into);
+    this.depth--;
+  }
+
+  private parse(lexer: Lexer, into: Directive[]): void {
+    const open: OpenDirective[] = [];
+    let list = into;
+    for (;;) {
+      switch (lexer.next()) {
+        case "end":
+          if (open.length > 0) throw lexer.error('unexpected end of file, expecting "}"');
+          return;
+
+        case "close": {
+          const closed = open.pop();
+          if (closed === undefined) throw lexer.error('unexpected "}"');
+          closed.endLine = lexer.line;
+          list = open.at(-1)?.block ?? into;
+          break;
+        }
+
+        case "directive":
+          if (lexer.words[0] === "include" && lexer.words.length === 2) this.include(lexer.words[1], list, lexer);
+          else list.push(statement(lexer));
+          break;
+
+        case "block": {
+          if (lexer.isOption) throw lexer.error("block directives are not supported in -g option");
+          const block: OpenDirective = { ...statement(lexer), block: [] };
+          list.push(block);
+          open.push(block);
+          list = block.block;
+        }
+      }
+    }
+  }
+
+  private include(pattern: string, into: Directive[], from: Lexer): void {
+    const path = fullName(pattern, this.prefix);
+    if (!/[*?[]/.test(path)) this.parseFile(path, into, from);
+    else for (const match of glob(path)) this.parseFile(match, into, from);
+  }
+}
+
+function statement(lexer: Lexer): Directive {
+  const [name, ...args] = lexer.words;
+  return { name, args, file: lexer.file, line: lexer.line };
+}
+
+function failed(call: string, code: string, place: Lexer | undefined): ConfigError {
+  return new ConfigError(`${call} ${errnoText(code)}`, place);
+}
+
+function readConfig(path: string, from: Lexer | undefined): string {
+  let fd: number;
+  try {
+    fd = openSync(osPath(path), "r");
+  } catch (error) {
+    throw failed(`open() "${path}" failed`, errnoCode(error) ?? "EIO", from);
+  }
+  try {
+    if (fstatSync(fd).isDirectory()) throw failed(`pread() "${path}" failed`, "EISDIR", undefined);
+    return readFileSync(fd, "latin1");
+  } catch (error) {
+    if (error instanceof ConfigError) throw error;
+    throw failed(`pread() "${path}" failed`, errnoCode(error) ?? "EIO", undefined);
+  } finally {
+    closeSync(fd);
+  }
+}

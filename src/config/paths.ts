@@ -1,0 +1,9 @@
+/** A byte string as a path for node:fs, which would otherwise encode its high bytes as UTF-8. */
+export function osPath(path: string): string | Buffer {
+  return /[\x80-\xff]/.test(path) ? Buffer.from(path, "latin1") : path;
+}
+
+/** A path of the configuration made absolute: as it is where it begins with "/", else after the prefix (ends with "/"). */
+export function fullName(path: string, prefix: string): string {
+  return path.startsWith("/") ? path : prefix + path;
+}
