@@ -1,0 +1,39 @@
+/** The least an HTTP/1.1 client needs to count responses of servers that are trusted: ours, in a measurement. */
+
+/** Where a response stands between two reads. */
+export interface Progress {
+  /** Bytes of the head seen so far, while the head is not complete. */
+  head: string;
+  /** Bytes of the body still to come; -1 while the head is being read. */
+  left: number;
+  status: number;
+}
+
+export function newProgress(): Progress {
+  return { head: "", left: -1, status: 0 };
+}
+
+/** Takes the next bytes; true when the response is complete with them. Only one response may be under way. */
+export function advance(progress: Progress, bytes: Buffer): boolean {
+  let length = bytes.length;
+  if (progress.left < 0) {
+    progress.head += bytes.toString("latin1");
+    const end = progress.head.indexOf("\r\n\r\n");
+    if (end < 0) return false;
+    const head = progress.head.slice(0, end);
+    const declared = /\r\ncontent-length: *(\d+)/i.exec(head);
+    if (declared === null) throw new Error("a response without Content-Length");
+    progress.status = Number(head.slice(9, 12));
+    progress.left = Number(declared[1]);
+    length = progress.head.length - end - 4;
+    progress.head = "";
+  }
+  progress.left -= length;
+  if (progress.left > 0) return false;
+  progress.left = -1;
+  return true;
+}
+
+export function requestFor(url: URL): string {
+  return `GET ${url.pathname} HTTP/1.1\r\nHost: ${url.host}\r\n\r\n`;
+}

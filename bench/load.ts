@@ -1,0 +1,97 @@
+/** The load generators: wrk where it is installed, a small one of our own where not, and the one that only holds. */
+import { type ChildProcess, spawnSync } from "node:child_process";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { hasEnded, runPinned, startPinned } from "./process.ts";
+
+/** What a generator counted between its first byte and its last. */
+export interface Load {
+  /** Responses received whole. */
+  requests: number;
+  /** Bytes received, those of unfinished responses too. */
+  bytes: number;
+  seconds: number;
+  p99Ms: number;
+  /** Failed connections, timeouts and responses of status 400 and above. */
+  errors: number;
+}
+
+export interface LoadOptions {
+  cores: string;
+  url: string;
+  connections: number;
+  seconds: number;
+}
+
+const here = import.meta.dirname;
+let wrkVersion: string | undefined;
+
+/** The generator that `generate` uses on this machine, with its version. */
+export function generatorName(): string {
+  wrkVersion ??=
+    /^wrk \S*?(\d[\d.]*)/m.exec(String(spawnSync("wrk", ["-v"], { encoding: "latin1" }).stdout))?.[1] ?? "";
+  return wrkVersion === "" ? "built in (node:net)" : `wrk ${wrkVersion}`;
+}
+
+/** Keeps `connections` requests under way for so many seconds. Throws when the generator fails or hangs. */
+export async function generate(options: LoadOptions): Promise<Load> {
+  const { url, connections, seconds } = options;
+  const command = generatorName().startsWith("wrk")
+    ? {
+        program: "wrk",
+        args: ["-t1", `-c${connections}`, `-d${seconds}s`, "--timeout", "30s", "-s", join(here, "wrk.lua"), url],
+      }
+    : { program: process.execPath, args: [join(here, "generator.ts"), url, `${connections}`, `${seconds}`] };
+  const output = await runPinned(options.cores, command, seconds * 1000 + 40_000);
+  return parseLoad(output);
+}
+
+/** Takes the generator's last line of JSON. */
+export function parseLoad(output: string): Load {
+  const line = output.trim().split("\n").pop() ?? "";
+  const found: unknown = line.startsWith("{") ? JSON.parse(line) : undefined;
+  const load: Record<string, unknown> = { ...(typeof found === "object" ? found : {}) };
+  const figure = (name: string): number => {
+    const value = load[name];
+    if (typeof value !== "number" || !Number.isFinite(value)) throw new Error(`the load generator gave no ${name}`);
+    return value;
+  };
+  return {
+    requests: figure("requests"),
+    bytes: figure("bytes"),
+    seconds: figure("seconds"),
+    p99Ms: figure("p99Ms"),
+    errors: figure("errors"),
+  };
+}
+
+export interface Held {
+  child: ChildProcess;
+  /** Reads how many connections are open now. */
+  open(): number;
+}
+
+/** Opens the connections, makes one request on each, waits until all are answered and leaves them open. */
+export async function holdConnections(options: {
+  cores: string;
+  url: string;
+  connections: number;
+  dir: string;
+  timeoutMs: number;
+}): Promise<Held> {
+  const file = join(options.dir, "idle.out");
+  const child = startPinned(
+    options.cores,
+    { program: process.execPath, args: [join(here, "idle.ts"), options.url, `${options.connections}`] },
+    file,
+  );
+  const lastLine = () => readFileSync(file, "latin1").trim().split("\n").pop() ?? "";
+  const open = () => Number(/^open (\d+)/.exec(lastLine())?.[1] ?? 0);
+  const until = performance.now() + options.timeoutMs;
+  while (open() < options.connections) {
+    if (hasEnded(child)) throw new Error(`the holder of idle connections ended: ${lastLine()}`);
+    if (performance.now() > until) throw new Error(`only ${open()} of ${options.connections} connections opened`);
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
+  return { child, open };
+}

@@ -1,0 +1,199 @@
+/** The bench: every scenario in rounds A B C A B C, the servers one after another, each alone on its core. */
+import { execFileSync } from "node:child_process";
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { cpus, release, tmpdir, totalmem } from "node:os";
+import { join } from "node:path";
+import { builtInBackend, nginxBackend } from "./backend.ts";
+import { chart } from "./chart.ts";
+import { generatorName } from "./load.ts";
+import { type Bench, freePort, measure, type Sample, untilServing } from "./measure.ts";
+import { choose, type Options, parseOptions, usage } from "./options.ts";
+import { killAll, runPinned, startPinned } from "./process.ts";
+import { mergeEarlier, type Report, rowsOf, type ScenarioResult, table } from "./report.ts";
+import { type IdleScenario, type LoadScenario, scenarios, smallBody, writeFiles } from "./scenarios.ts";
+import { type Server, servers } from "./servers.ts";
+
+const here = import.meta.dirname;
+const checksProgram = join(here, "checks.ts");
+const say = (text: string) => process.stdout.write(text);
+
+/** 10,000 connections need more open files than most systems give: asks for them, and says how many there are. */
+function raiseDescriptors(wanted: number): number {
+  try {
+    execFileSync("prlimit", [`--pid=${process.pid}`, `--nofile=${wanted}:${wanted}`], { stdio: "ignore" });
+  } catch {
+    // Only root may go above the hard limit; the soft limit is raised by Node itself.
+  }
+  return Number(/^Max open files +(\d+)/m.exec(readFileSync("/proc/self/limits", "latin1"))?.[1] ?? 1024);
+}
+
+function removeLater(dir: string): void {
+  process.once("exit", () => {
+    killAll();
+    rmSync(dir, { recursive: true, force: true });
+  });
+  for (const [signal, status] of [["SIGINT", 130] as const, ["SIGTERM", 143] as const, ["SIGHUP", 129] as const]) {
+    process.once(signal, () => process.exit(status));
+  }
+}
+
+async function startBackend(bench: Bench, withNginx: boolean): Promise<void> {
+  const dir = join(bench.dir, "backend");
+  mkdirSync(dir);
+  const site = { dir, files: bench.files, port: bench.backendPort, descriptors: bench.descriptors };
+  const output = join(dir, "output");
+  const child = startPinned(bench.loadCores, withNginx ? nginxBackend(site) : builtInBackend(site), output);
+  await untilServing(child, `http://127.0.0.1:${site.port}/small`, smallBody.length, output);
+}
+
+async function runScenario(
+  bench: Bench,
+  options: Options,
+  scenario: LoadScenario | IdleScenario,
+  chosen: readonly Server[],
+): Promise<ScenarioResult> {
+  const able = chosen.filter((server) => server.abilities.includes(scenario.needs));
+  const rounds = new Map<string, (Sample | undefined)[]>(able.map((server) => [server.name, []]));
+  const failures = new Map<string, string>();
+  for (let round = 0; round < options.runs; round++) {
+    for (const server of able) {
+      say(`  ${scenario.name} ${round + 1}/${options.runs} ${server.name}: `);
+      let sample: Sample | undefined;
+      try {
+        sample = await measure(bench, server, scenario);
+        say(`${sample.figure.toFixed(2)} ${scenario.unit}\n`);
+      } catch (error) {
+        const reason = error instanceof Error ? error.message : String(error);
+        failures.set(server.name, reason.replaceAll(bench.dir, "").replaceAll(here, "bench"));
+        say(`${reason}\n`);
+      }
+      rounds.get(server.name)?.push(sample);
+    }
+  }
+  return {
+    name: scenario.name,
+    title: scenario.title,
+    unit: scenario.unit,
+    measuredAt: new Date().toISOString(),
+    seconds: bench.seconds,
+    connections: Math.min(scenario.connections, bench.descriptors - 1000),
+    rows: rowsOf(rounds),
+    without: chosen.flatMap((server) => {
+      if (!able.includes(server)) return { server: server.name, reason: `has no ${scenario.needs} scenario` };
+      const reason = failures.get(server.name);
+      return reason === undefined ? [] : { server: server.name, reason };
+    }),
+  };
+}
+
+/** The checks are measured by a program of their own; the last line it prints is its report as JSON. */
+async function runChecks(options: Options): Promise<unknown> {
+  if (!existsSync(checksProgram)) {
+    say("  checks: bench/checks.ts is not there yet\n");
+    return undefined;
+  }
+  const command = { program: process.execPath, args: [checksProgram, "--seconds", `${options.seconds}`] };
+  try {
+    const output = await runPinned(
+      `${options.serverCore},${options.loadCores}`,
+      command,
+      options.seconds * 1000 + 120_000,
+    );
+    say(output);
+    const last = output.trim().split("\n").pop() ?? "";
+    return last.startsWith("{") ? JSON.parse(last) : undefined;
+  } catch (error) {
+    say(`  checks: ${error instanceof Error ? error.message : error}\n`);
+    return undefined;
+  }
+}
+
+function present(options: Options): Server[] {
+  return choose("server", servers, options.servers).filter((server) => {
+    const reason = server.missing();
+    if (reason !== undefined) say(`${server.name}: left out, ${reason}\n`);
+    return reason === undefined;
+  });
+}
+
+async function run(options: Options): Promise<void> {
+  const wanted = choose("scenario", scenarios, options.only);
+  const chosen = present(options);
+  const descriptors = raiseDescriptors(65_536);
+  execFileSync("taskset", ["-a", "-p", "-c", options.loadCores, `${process.pid}`], { stdio: "ignore" });
+
+  const dir = mkdtempSync(join(tmpdir(), "holdfast-bench-"));
+  removeLater(dir);
+  chmodSync(dir, 0o755);
+  const files = join(dir, "files");
+  mkdirSync(files);
+  writeFiles(files, wanted);
+  const withNginx = servers[0].missing() === undefined;
+  const bench: Bench = {
+    dir,
+    files,
+    backendPort: await freePort(),
+    descriptors,
+    serverCore: options.serverCore,
+    loadCores: options.loadCores,
+    seconds: options.seconds,
+    warmup: options.warmup,
+  };
+  let report: Report = {
+    machine: {
+      cpu: cpus()[0]?.model ?? "unknown",
+      cores: cpus().length,
+      memoryGiB: Math.round(totalmem() / 1024 ** 3),
+      kernel: release(),
+      node: process.versions.node,
+      generator: generatorName(),
+      backend: withNginx ? `nginx ${servers[0].version()}` : "built in (node:net)",
+    },
+    versions: Object.fromEntries(chosen.map((server) => [server.name, server.version()])),
+    scenarios: [],
+  };
+  const { machine } = report;
+  say(`${machine.cpu}, ${machine.cores} cores, Linux ${machine.kernel}, Node ${machine.node}\n`);
+  say(`load: ${machine.generator}; backend: ${machine.backend}; `);
+  say(`${options.runs} rounds of ${options.seconds} s after ${options.warmup} s of warm-up\n`);
+  await startBackend(bench, withNginx);
+
+  for (const scenario of wanted) {
+    if (scenario.kind === "checks") report.checks = await runChecks(options);
+    else report.scenarios.push(await runScenario(bench, options, scenario, chosen));
+  }
+  for (const result of report.scenarios) say(table(result));
+
+  mkdirSync(options.out, { recursive: true });
+  const file = join(options.out, "latest.json");
+  if (options.merge) {
+    const order = scenarios.map((scenario) => scenario.name);
+    report = mergeEarlier(report, file, order);
+  }
+  writeFileSync(file, `${JSON.stringify(report, undefined, 2)}\n`);
+  writeFileSync(join(options.out, "latest.svg"), chart(report));
+  say(`\nwritten: latest.json and latest.svg in ${options.out}\n`);
+}
+
+async function main(args: string[]): Promise<void> {
+  const options = parseOptions(args, join(here, "results"));
+  if (options.help) {
+    say(usage);
+    return;
+  }
+  if (options.list) {
+    say(`scenarios\n${scenarios.map((one) => `  ${one.name.padEnd(20)} ${one.title}\n`).join("")}servers\n`);
+    for (const server of servers) say(`  ${server.name.padEnd(20)} ${server.missing() ?? server.version()}\n`);
+    return;
+  }
+  if (process.platform !== "linux") throw new Error("the bench pins servers with taskset and reads /proc: Linux only");
+  await run(options);
+}
+
+try {
+  await main(process.argv.slice(2));
+  process.exit(0);
+} catch (error) {
+  process.stderr.write(`bench: ${error instanceof Error ? error.message : error}\n`);
+  process.exit(1);
+}

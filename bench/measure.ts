@@ -1,0 +1,174 @@
+/** One measurement: a server started alone on its core, warmed up, loaded, read and ended. */
+import type { ChildProcess } from "node:child_process";
+import { chmodSync, mkdtempSync, readFileSync } from "node:fs";
+import { get } from "node:http";
+import { createServer } from "node:net";
+import { join } from "node:path";
+import { generate, holdConnections } from "./load.ts";
+import { coreUse, hasEnded, startPinned, stop, usageOf } from "./process.ts";
+import type { IdleScenario, LoadScenario } from "./scenarios.ts";
+import type { Server } from "./servers.ts";
+
+export interface Bench {
+  /** A folder of this run's own; removed at the end. */
+  dir: string;
+  files: string;
+  backendPort: number;
+  descriptors: number;
+  serverCore: number;
+  loadCores: string;
+  seconds: number;
+  warmup: number;
+}
+
+export interface Sample {
+  /** In the scenario's unit: the figure that is compared. */
+  figure: number;
+  requestsPerSecond: number | undefined;
+  p99Ms: number | undefined;
+  residentMiB: number;
+  /** Share of its core the server used: near 1 when it was the bottleneck. */
+  ownShare: number | undefined;
+  /** Share of that core that others used, interrupts and the hypervisor included: the disturbance. */
+  foreignShare: number | undefined;
+  requests: number;
+  errors: number;
+}
+
+const GiB = 1024 ** 3;
+const pause = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms));
+
+export async function freePort(): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const server = createServer();
+    server.once("error", reject);
+    server.listen(0, "127.0.0.1", () => {
+      const address = server.address();
+      server.close(() => resolve(typeof address === "object" && address !== null ? address.port : 0));
+    });
+  });
+}
+
+/** One request on a connection of its own; status and body length, or undefined when nobody answers. */
+function probe(url: string): Promise<{ status: number; bytes: number } | undefined> {
+  return new Promise((resolve) => {
+    const request = get(url, { agent: false, timeout: 5000 }, (response) => {
+      let bytes = 0;
+      response.on("data", (piece: Buffer) => {
+        bytes += piece.length;
+      });
+      response.on("end", () => resolve({ status: response.statusCode ?? 0, bytes }));
+      response.on("error", () => resolve(undefined));
+    });
+    request.on("timeout", () => request.destroy());
+    request.on("error", () => resolve(undefined));
+  });
+}
+
+/** Waits until the address answers as it must, so that nothing is compared that does not do the work. */
+export async function untilServing(child: ChildProcess, url: string, bytes: number, output: string): Promise<void> {
+  const until = performance.now() + 10_000;
+  for (;;) {
+    const answer = await probe(url);
+    if (answer?.status === 200 && answer.bytes === bytes) return;
+    const said = () => readFileSync(output, "latin1").trim().split("\n").slice(-3).join("\n");
+    if (hasEnded(child)) throw new Error(`ended at its start: ${said()}`);
+    if (performance.now() > until) {
+      const what = answer === undefined ? "did not answer" : `answered ${answer.status} with ${answer.bytes} bytes`;
+      throw new Error(`${what}, expected 200 with ${bytes} bytes: ${said()}`);
+    }
+    await pause(20);
+  }
+}
+
+/** Throws an Error with a sentence when the server does not start, answers wrongly or fails under load. */
+export async function measure(bench: Bench, server: Server, scenario: LoadScenario | IdleScenario): Promise<Sample> {
+  const dir = mkdtempSync(join(bench.dir, "server-"));
+  // Workers of a server started by root run as another user.
+  chmodSync(dir, 0o755);
+  const port = await freePort();
+  const command = server.prepare({
+    dir,
+    port,
+    files: bench.files,
+    backendPort: bench.backendPort,
+    descriptors: bench.descriptors,
+  });
+  const output = join(dir, "output");
+  const child = startPinned(`${bench.serverCore}`, command, output);
+  try {
+    const url = `http://127.0.0.1:${port}${scenario.path}`;
+    await untilServing(child, url, scenario.bytes, output);
+    return scenario.kind === "load"
+      ? await underLoad(bench, child, scenario, url)
+      : await holdingIdle(bench, child, scenario, url, dir);
+  } finally {
+    await stop(child);
+  }
+}
+
+async function underLoad(bench: Bench, child: ChildProcess, scenario: LoadScenario, url: string): Promise<Sample> {
+  const load = { cores: bench.loadCores, url, connections: scenario.connections };
+  await generate({ ...load, seconds: bench.warmup });
+  const pid = child.pid ?? 0;
+  const coreBefore = coreUse(bench.serverCore);
+  const before = usageOf(pid);
+  const began = performance.now();
+  const counted = await generate({ ...load, seconds: bench.seconds });
+  const elapsedMs = performance.now() - began;
+  const after = usageOf(pid);
+  const coreAfter = coreUse(bench.serverCore);
+  if (hasEnded(child)) throw new Error("ended under load");
+  if (counted.requests === 0) throw new Error("no request was answered whole; measure for longer (--seconds)");
+  if (counted.errors > counted.requests / 1000) {
+    throw new Error(`${counted.errors} errors beside ${counted.requests} answers`);
+  }
+  const cpuMs = after.cpuMs - before.cpuMs;
+  return {
+    figure: scenario.unit === "ms/GiB" ? cpuMs / (counted.bytes / GiB) : (cpuMs * 1000) / counted.requests,
+    requestsPerSecond: counted.requests / counted.seconds,
+    p99Ms: counted.p99Ms,
+    residentMiB: after.residentKiB / 1024,
+    ownShare: cpuMs / elapsedMs,
+    foreignShare: Math.max(0, coreAfter.busyMs - coreBefore.busyMs - cpuMs) / elapsedMs,
+    requests: counted.requests,
+    errors: counted.errors,
+  };
+}
+
+/**
+ * Memory after the connections settled less memory before they came. The short load before leaves the server with the
+ * heap and the backend connections it needs anyway, so that only what the connections add is counted.
+ */
+async function holdingIdle(
+  bench: Bench,
+  child: ChildProcess,
+  scenario: IdleScenario,
+  url: string,
+  dir: string,
+): Promise<Sample> {
+  const connections = Math.min(scenario.connections, bench.descriptors - 1000);
+  const pid = child.pid ?? 0;
+  await generate({ cores: bench.loadCores, url, connections: 64, seconds: bench.warmup });
+  await pause(1000);
+  const before = usageOf(pid);
+  const held = await holdConnections({ cores: bench.loadCores, url, connections, dir, timeoutMs: 30_000 });
+  try {
+    await pause(2000);
+    const after = usageOf(pid);
+    if (hasEnded(child)) throw new Error("ended while connections were idle");
+    if (held.open() !== connections) throw new Error(`kept only ${held.open()} of ${connections} connections open`);
+    return {
+      figure: (after.residentKiB - before.residentKiB) / connections,
+      requestsPerSecond: undefined,
+      p99Ms: undefined,
+      residentMiB: after.residentKiB / 1024,
+      ownShare: undefined,
+      foreignShare: undefined,
+      requests: connections,
+      errors: 0,
+    };
+  } finally {
+    await stop(held.child);
+  }
+}

@@ -1,0 +1,165 @@
+/** The servers that are compared, each set up with the same features: no access log, 64 kept backend connections. */
+import { spawnSync } from "node:child_process";
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { delimiter, dirname, join } from "node:path";
+import type { Command } from "./process.ts";
+import type { Ability } from "./scenarios.ts";
+
+export interface Site {
+  /** A folder for this server's configuration, pid file and logs. */
+  dir: string;
+  /** Document root of the static scenarios. */
+  files: string;
+  port: number;
+  backendPort: number;
+  /** Open files allowed. */
+  descriptors: number;
+}
+
+export interface Server {
+  /** As `--servers` takes it. */
+  name: string;
+  abilities: readonly Ability[];
+  /** Why it cannot be measured here, or undefined. */
+  missing(): string | undefined;
+  version(): string;
+  /** Writes the configuration and says how to start the server in the foreground. */
+  prepare(site: Site): Command;
+}
+
+const here = import.meta.dirname;
+const root = dirname(here);
+const holdfastBin = join(root, "bin", "holdfast");
+
+/** What a program prints when asked for its version, on either output; undefined when there is no such program. */
+function ask(program: string, args: string[], env?: NodeJS.ProcessEnv): string | undefined {
+  const result = spawnSync(program, args, { encoding: "latin1", timeout: 10_000, env: env ?? process.env });
+  return result.error === undefined && result.status === 0 ? result.stdout + result.stderr : undefined;
+}
+
+function versionIn(text: string | undefined): string {
+  return /\d+\.\d+(\.\d+)?/.exec(text ?? "")?.[0] ?? "unknown";
+}
+
+/** The text nginx and Holdfast share to the letter. Requests per connection are unbounded, as they are elsewhere. */
+function nginxConf(site: Site, onlyNginx: string): string {
+  return `
+daemon off;
+worker_processes 1;
+worker_rlimit_nofile ${site.descriptors};
+pid "${site.dir}/server.pid";
+error_log "${site.dir}/error.log" error;
+events {
+    worker_connections ${site.descriptors};
+}
+http {
+    access_log off;
+    sendfile on;
+    default_type application/octet-stream;
+    keepalive_timeout 300s;
+    keepalive_requests 100000000;
+    proxy_max_temp_file_size 0;
+${onlyNginx}
+    upstream backend {
+        server 127.0.0.1:${site.backendPort};
+        keepalive 64;
+        keepalive_requests 100000000;
+    }
+    server {
+        listen 127.0.0.1:${site.port} backlog=1024;
+        location / {
+            proxy_pass http://backend;
+            proxy_http_version 1.1;
+            proxy_set_header Connection "";
+        }
+        location /static/ {
+            root "${site.files}";
+        }
+    }
+}
+`;
+}
+
+/** nginx makes its temporary folders at start, where its build says; these are in reach of any user. */
+const nginxTempPaths = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+  .map((name) => `    ${name}_temp_path temp/${name};\n`)
+  .join("");
+
+function haproxyConf(site: Site): string {
+  return `
+global
+    nbthread 1
+    maxconn ${Math.max(10_200, Math.floor(site.descriptors / 2) - 100)}
+    no strict-limits
+defaults
+    mode http
+    http-reuse always
+    timeout connect 5s
+    timeout client 300s
+    timeout server 60s
+    timeout http-keep-alive 300s
+frontend front
+    bind 127.0.0.1:${site.port} backlog 1024
+    default_backend back
+backend back
+    server one 127.0.0.1:${site.backendPort} pool-max-conn 64
+`;
+}
+
+/** A proxy made of an npm package: a program in bench/peers, packages in bench/node_modules. */
+function npmPeer(name: string, program: string): Server {
+  const manifest = join(here, "node_modules", name, "package.json");
+  return {
+    name,
+    abilities: ["proxy"],
+    missing: () => (existsSync(manifest) ? undefined : "its packages are not installed in bench/"),
+    version: () => versionIn(/"version":\s*"[^"]+"/.exec(readFileSync(manifest, "utf8"))?.[0]),
+    prepare: (site) => ({
+      program: process.execPath,
+      args: [join(here, "peers", program)],
+      env: { PORT: `${site.port}`, BACKEND_PORT: `${site.backendPort}`, NODE_ENV: "production" },
+    }),
+  };
+}
+
+/** The launcher looks for a fitting Node: this one is, and comes first in its path. */
+const holdfastPath = { PATH: [dirname(process.execPath), process.env.PATH ?? ""].join(delimiter) };
+
+export const servers: readonly Server[] = [
+  {
+    name: "nginx",
+    abilities: ["proxy", "static"],
+    missing: () => (ask("nginx", ["-v"]) === undefined ? "not installed" : undefined),
+    version: () => versionIn(ask("nginx", ["-v"])),
+    prepare(site) {
+      mkdirSync(join(site.dir, "temp"), { recursive: true });
+      const file = join(site.dir, "nginx.conf");
+      writeFileSync(file, nginxConf(site, nginxTempPaths));
+      return { program: "nginx", args: ["-e", join(site.dir, "error.log"), "-p", site.dir, "-c", file] };
+    },
+  },
+  {
+    name: "haproxy",
+    abilities: ["proxy"],
+    missing: () => (ask("haproxy", ["-v"]) === undefined ? "not installed" : undefined),
+    version: () => versionIn(ask("haproxy", ["-v"])),
+    prepare(site) {
+      const file = join(site.dir, "haproxy.cfg");
+      writeFileSync(file, haproxyConf(site));
+      return { program: "haproxy", args: ["-db", "-f", file] };
+    },
+  },
+  npmPeer("http-proxy", "http-proxy.mjs"),
+  npmPeer("@fastify/http-proxy", "fastify.mjs"),
+  {
+    name: "holdfast",
+    abilities: ["proxy", "static"],
+    missing: () => (existsSync(holdfastBin) ? undefined : "bin/holdfast is not there yet"),
+    version: () => versionIn(ask(holdfastBin, ["-v"], { ...process.env, ...holdfastPath })),
+    prepare(site) {
+      const file = join(site.dir, "holdfast.conf");
+      writeFileSync(file, nginxConf(site, ""));
+      return { program: holdfastBin, args: ["-c", file, "-p", site.dir], env: holdfastPath };
+    },
+  },
+];
