@@ -26,7 +26,12 @@ export interface Cycle {
    * The shared zone of that name. While the supervisor builds, a missing one is made (zeroed) or kept from the previous
    * generation when its size is the same; in the other threads it is always there.
    */
-  zone(name: string, bytes: number): SharedArrayBuffer;
+  zone(
+    name: string,
+    bytes: number,
+    /** Called when the previous generation had this zone in another size: copies its states into the fresh one. */
+    previous?: (old: SharedArrayBuffer, fresh: SharedArrayBuffer) => void,
+  ): SharedArrayBuffer;
   /** A path relative to the prefix made absolute (`conf`: relative to the configuration file's directory). */
   path(path: string, base?: "prefix" | "conf"): string;
 }

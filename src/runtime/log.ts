@@ -1,3 +1,9 @@
+import { threadId } from "node:worker_threads";
+import { errorTime } from "./clock.ts";
+import type { Cycle } from "./cycle.ts";
+import { openLogFile, standardError } from "./logfile.ts";
+import { openSyslog, type SyslogServer } from "./syslog.ts";
+
 /** nginx's error log levels, most severe first; the index is the severity. */
 export const LEVELS = ["stderr", "emerg", "alert", "crit", "error", "warn", "notice", "info", "debug"] as const;
 export type Level = (typeof LEVELS)[number];
@@ -17,4 +23,106 @@ export interface LogFile {
   append(line: string): void;
   flush(): void;
   reopen(): void;
+}
+
+/** One `error_log` line. `path` is as written: relative ones start at the prefix. */
+export type ErrorLogTarget = { readonly level: Level } & (
+  | { readonly to: "file"; readonly path: string }
+  | { readonly to: "stderr" }
+  | { readonly to: "syslog"; readonly server: SyslogServer }
+);
+
+const SEVERITY: Readonly<Record<Level, number>> = Object.fromEntries(
+  LEVELS.map((level, severity) => [level, severity]),
+) as Record<Level, number>;
+
+/** nginx's bound of one error log line, without its time and level. */
+const MAX_MESSAGE = 2048;
+
+/** Where one line goes. */
+interface Sink {
+  readonly severity: number;
+  put(line: string, level: Level): void;
+}
+
+/**
+ * Opens the targets in force in a scope. Where none is set: the log of `-e`, at level error. Throws the sentence of a
+ * file that cannot be opened.
+ */
+export function openErrorLog(targets: readonly ErrorLogTarget[], cycle: Pick<Cycle, "data" | "path">): ErrorLog {
+  if (targets.length === 0) return logOf([defaultSink(cycle.data.errorLog)]);
+  return logOf(targets.map((target) => sinkOf(target, cycle)));
+}
+
+/** A log before there is a configuration: the file of `-e`, or standard error where `path` is "" or "stderr". */
+export function openInitialLog(path: string, level: Level = "notice"): ErrorLog {
+  return logOf([fileSink(path === "" || path === "stderr" ? standardError : openLogFile(path), level)]);
+}
+
+/** Writes to both: while nginx starts, what is [warn] or worse also goes to the terminal as `holdfast: [level] …`. */
+export function withTerminal(log: ErrorLog | undefined): ErrorLog {
+  return {
+    wants: (level) => SEVERITY[level] <= SEVERITY.warn || log?.wants(level) === true,
+    write(level, message, connection) {
+      log?.write(level, message, connection);
+      if (SEVERITY[level] <= SEVERITY.warn) standardError.append(`holdfast: [${level}] ${printable(message)}\n`);
+    },
+  };
+}
+
+function logOf(sinks: readonly Sink[]): ErrorLog {
+  const most = Math.max(...sinks.map((sink) => sink.severity));
+  const head = ` [`;
+  const tail = `] ${process.pid}#${threadId}: `;
+  return {
+    wants: (level) => SEVERITY[level] <= most,
+    write(level, message, connection) {
+      const severity = SEVERITY[level];
+      if (severity > most) return;
+      const text = printable(message);
+      const line = `${errorTime()}${head}${level}${tail}${connection === undefined ? "" : `*${connection} `}${text}\n`;
+      for (const sink of sinks) if (severity <= sink.severity) sink.put(line, level);
+    },
+  };
+}
+
+function defaultSink(path: string): Sink {
+  return fileSink(path === "" || path === "stderr" ? standardError : openLogFile(path), "error");
+}
+
+function sinkOf(target: ErrorLogTarget, cycle: Pick<Cycle, "data" | "path">): Sink {
+  switch (target.to) {
+    case "stderr":
+      return fileSink(standardError, target.level);
+    case "syslog": {
+      const syslog = openSyslog(target.server, cycle.data.hosts);
+      // nginx sends its whole line, the severity of the message in place of the parameter's.
+      return {
+        severity: SEVERITY[target.level],
+        put: (line, level) => syslog.send(line.slice(0, -1), Math.max(0, SEVERITY[level] - 1)),
+      };
+    }
+    default:
+      return fileSink(openLogFile(cycle.path(target.path)), target.level);
+  }
+}
+
+function fileSink(file: LogFile, level: Level): Sink {
+  return {
+    severity: SEVERITY[level],
+    put(line, lineLevel) {
+      file.append(line);
+      // What may be the last words of a thread is not left waiting.
+      if (SEVERITY[lineLevel] <= SEVERITY.alert) file.flush();
+    },
+  };
+}
+
+// biome-ignore lint/suspicious/noControlCharactersInRegex: control bytes are what is looked for
+const CONTROL = /[\x00-\x1f\x7f]/g;
+
+/** One line of bounded length, control bytes as `\x0A`; nothing a client sends can forge a line of its own. */
+function printable(message: string): string {
+  const text = message.length > MAX_MESSAGE ? `${message.slice(0, MAX_MESSAGE)}...` : message;
+  return text.replace(CONTROL, (byte) => `\\x${byte.charCodeAt(0).toString(16).toUpperCase().padStart(2, "0")}`);
 }

@@ -1,0 +1,62 @@
+/**
+ * The few calls of the C library that Node has no door to, through its built-in `node:ffi` (Node 26; behind a flag or
+ * absent before). Every user of them has a way to go on, or a clear error, where `libc()` is undefined.
+ */
+
+export interface Libc {
+  /** Linux: PR_SET_KEEPCAPS and the like. 0, or -1 on failure. */
+  prctl(option: number, value: bigint): number;
+  /** Linux: the calling thread's capabilities. */
+  capset(header: Uint8Array, data: Uint8Array): number;
+  /** Linux: pins the calling thread (pid 0). */
+  setAffinity(mask: Uint8Array): number;
+  getrlimit(resource: number, limits: Uint8Array): number;
+  setrlimit(resource: number, limits: Uint8Array): number;
+  socket(family: number, type: number): number;
+  sendto(fd: number, bytes: Uint8Array, flags: number, address: Uint8Array): number;
+  dup2(from: number, to: number): number;
+}
+
+let loaded: Libc | null | undefined;
+
+/** Undefined where this Node or this system has no way to call C. */
+export function libc(): Libc | undefined {
+  if (loaded === undefined) loaded = load();
+  return loaded ?? undefined;
+}
+
+function load(): Libc | null {
+  try {
+    const ffi = process.getBuiltinModule("node:ffi");
+    if (ffi === undefined) return null;
+    const common = ffi.dlopen(null, {
+      getrlimit: { return: "int32", arguments: ["int32", "buffer"] },
+      setrlimit: { return: "int32", arguments: ["int32", "buffer"] },
+      socket: { return: "int32", arguments: ["int32", "int32", "int32"] },
+      sendto: { return: "int64", arguments: ["int32", "buffer", "uint64", "int32", "buffer", "uint32"] },
+      dup2: { return: "int32", arguments: ["int32", "int32"] },
+    }).functions;
+    const linux =
+      process.platform === "linux"
+        ? ffi.dlopen(null, {
+            // The variadic prctl is only ever called with integer arguments, which travel in registers all the same.
+            prctl: { return: "int32", arguments: ["int32", "uint64", "uint64", "uint64", "uint64"] },
+            capset: { return: "int32", arguments: ["buffer", "buffer"] },
+            sched_setaffinity: { return: "int32", arguments: ["int32", "uint64", "buffer"] },
+          }).functions
+        : undefined;
+    return {
+      prctl: (option, value) => linux?.prctl(option, value, 0n, 0n, 0n) ?? -1,
+      capset: (header, data) => linux?.capset(header, data) ?? -1,
+      setAffinity: (mask) => linux?.sched_setaffinity(0, BigInt(mask.length), mask) ?? -1,
+      getrlimit: (resource, limits) => common.getrlimit(resource, limits),
+      setrlimit: (resource, limits) => common.setrlimit(resource, limits),
+      socket: (family, type) => common.socket(family, type, 0),
+      sendto: (fd, bytes, flags, address) =>
+        Number(common.sendto(fd, bytes, BigInt(bytes.length), flags, address, address.length)),
+      dup2: (from, to) => common.dup2(from, to),
+    };
+  } catch {
+    return null;
+  }
+}

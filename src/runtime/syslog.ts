@@ -1,0 +1,147 @@
+import { createSocket } from "node:dgram";
+import { hostname } from "node:os";
+import { fail } from "../config/schema.ts";
+import { ConfigError, type Directive } from "../config/types.ts";
+import type { Address } from "../net/address.ts";
+import { syslogTime } from "./clock.ts";
+import type { CycleData } from "./cycle.ts";
+import { libc } from "./libc.ts";
+
+/** The `syslog:` parameters of `error_log` and `access_log`. */
+export interface SyslogServer {
+  /** The server as written, for messages. */
+  readonly name: string;
+  /** A name is looked up under `host` in `CycleData.hosts`. */
+  readonly server: Address | { readonly family: "name"; readonly host: string; readonly port: number };
+  readonly facility: number;
+  /** The severity of access log lines; error log lines have their own. */
+  readonly severity: number;
+  readonly tag: string;
+  readonly nohostname: boolean;
+}
+
+/** An open way to a syslog server. Datagrams that cannot be sent are lost, as they are in nginx. */
+export interface Syslog {
+  /** Sends one message (a byte string without line feed). `severity` 0 emerg … 7 debug; default: the parameter's. */
+  send(message: string, severity?: number): void;
+}
+
+const FACILITIES = [
+  ...["kern", "user", "mail", "daemon", "auth", "intern", "lpr", "news", "uucp", "clock", "authpriv", "ftp"],
+  ...["ntp", "audit", "alert", "cron", "local0", "local1", "local2", "local3", "local4", "local5", "local6", "local7"],
+];
+const SEVERITIES = ["emerg", "alert", "crit", "error", "warn", "notice", "info", "debug"];
+const DEFAULT_PORT = 514;
+/** Longer messages are cut: nginx's bound of an error line and its header. */
+const MAX_BYTES = 2048 + 256;
+
+/** Reads `syslog:server=…[,facility=…]…`, the first argument of a log directive. Throws ConfigError in nginx's words. */
+export function parseSyslog(directive: Directive): SyslogServer {
+  const parameters = new Map<string, string>();
+  for (const parameter of directive.args[0].slice("syslog:".length).split(",")) {
+    const [, name, value] = /^(server|facility|severity|tag)=(.*)$/.exec(parameter) ?? [];
+    if (name !== undefined) {
+      if (parameters.has(name)) fail(directive, `duplicate syslog "${name}"`);
+      parameters.set(name, value);
+    } else if (parameter === "nohostname") {
+      parameters.set(parameter, "");
+    } else {
+      fail(directive, `unknown syslog parameter "${parameter}"`);
+    }
+  }
+  const name = parameters.get("server") ?? fail(directive, "no syslog server specified");
+  const tag = parameters.get("tag") ?? "holdfast";
+  if (tag.length > 32) fail(directive, "syslog tag length exceeds 32");
+  if (!/^[0-9A-Za-z_]*$/.test(tag)) {
+    fail(directive, 'syslog "tag" only allows alphanumeric characters and underscore');
+  }
+  return {
+    name,
+    server: serverOf(name, directive),
+    facility: indexOf(FACILITIES, parameters.get("facility") ?? "local7", "facility", directive),
+    severity: indexOf(SEVERITIES, parameters.get("severity") ?? "info", "severity", directive),
+    tag,
+    nohostname: parameters.has("nohostname"),
+  };
+}
+
+function indexOf(words: readonly string[], word: string, what: string, directive: Directive): number {
+  const index = words.indexOf(word);
+  return index < 0 ? fail(directive, `unknown syslog ${what} "${word}"`) : index;
+}
+
+function serverOf(name: string, directive: Directive): SyslogServer["server"] {
+  if (name.startsWith("unix:")) {
+    const path = name.slice("unix:".length);
+    if (path === "") fail(directive, `no path in the unix domain socket in syslog server "${name}"`);
+    if (libc() === undefined) {
+      fail(directive, `syslog over a unix domain socket needs Node 26 or later: "${name}"; use UDP instead`);
+    }
+    return { family: "unix", path };
+  }
+  const match = /^(?:\[([0-9a-fA-F:.]+)\]|([^:[\]]+))(?::([0-9]{1,5}))?$/.exec(name);
+  if (match === null) return fail(directive, `invalid host in syslog server "${name}"`);
+  const port = match[3] === undefined ? DEFAULT_PORT : Number(match[3]);
+  if (port < 1 || port > 65535) fail(directive, `invalid port in syslog server "${name}"`);
+  if (match[1] !== undefined) return { family: "ipv6", host: match[1], port };
+  if (/^[0-9]+(\.[0-9]+){3}$/.test(match[2])) return { family: "ipv4", host: match[2], port };
+  return { family: "name", host: match[2], port };
+}
+
+/** RFC 3164 lines to the server. `hosts` has the address of a server given by name. */
+export function openSyslog(target: SyslogServer, hosts: CycleData["hosts"]): Syslog {
+  const from = target.nohostname ? "" : `${hostname()} `;
+  const deliver = delivery(addressOf(target, hosts));
+  return {
+    send(message, severity = target.severity) {
+      const line = `<${target.facility * 8 + severity}>${syslogTime()} ${from}${target.tag}: ${message}`;
+      deliver(Buffer.from(line.length > MAX_BYTES ? line.slice(0, MAX_BYTES) : line, "latin1"));
+    },
+  };
+}
+
+function addressOf(target: SyslogServer, hosts: CycleData["hosts"]): Address {
+  const { server } = target;
+  if (server.family !== "name") return server;
+  const found = hosts[server.host]?.[0];
+  if (found === undefined || found.family === "unix") {
+    throw new ConfigError(`host not found in syslog server "${target.name}"`);
+  }
+  return { ...found, port: server.port };
+}
+
+function delivery(address: Address): (bytes: Buffer) => void {
+  if (address.family === "unix") return unixDelivery(address.path);
+  const socket = createSocket(address.family === "ipv6" ? "udp6" : "udp4");
+  socket.unref();
+  // A server that is away answers with ICMP, which arrives here as an error of the socket.
+  socket.on("error", () => {});
+  return (bytes) => socket.send(bytes, address.port, address.host, () => {});
+}
+
+const AF_UNIX = 1;
+const SOCK_DGRAM = 2;
+/** MSG_DONTWAIT and MSG_NOSIGNAL; macOS has neither the same numbers nor need of the second. */
+const SEND_FLAGS = process.platform === "linux" ? 0x4040 : 0x80;
+
+/** One socket a thread for all unix servers. Node has no datagram sockets of this family, so it is the C library's. */
+let unixSocket = -1;
+
+function unixDelivery(path: string): (bytes: Buffer) => void {
+  const address = unixAddress(path);
+  return (bytes) => {
+    const c = libc();
+    if (c === undefined) return;
+    if (unixSocket < 0) unixSocket = c.socket(AF_UNIX, SOCK_DGRAM);
+    if (unixSocket >= 0) c.sendto(unixSocket, bytes, SEND_FLAGS, address);
+  };
+}
+
+/** A sockaddr_un: on Linux a 16-bit family, on macOS a length byte and a family byte. */
+function unixAddress(path: string): Buffer {
+  const bytes = Buffer.alloc(2 + path.length + 1);
+  if (process.platform === "linux") bytes.writeUInt16LE(AF_UNIX, 0);
+  else bytes.set([bytes.length, AF_UNIX]);
+  bytes.write(path, 2, "latin1");
+  return bytes;
+}
