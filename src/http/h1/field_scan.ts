@@ -1,0 +1,216 @@
+/**
+ * Reads field lines out of raw bytes, shared by requests, responses and trailers. Only positions come out; strings are
+ * made once the head is whole. Every state can be left and entered again at any byte, so a slow sender costs no more
+ * than a quick one. The rules are those of nginx and RFC 9112 section 5: no white space before the colon, no line
+ * folding (a line may not begin with one), no NUL, a bare LF may end a line.
+ */
+
+/** What `next` returns. */
+export const AGAIN = 0;
+export const FIELD = 1;
+export const END = 2;
+export const INVALID = 3;
+
+/** Bits of `flags`. */
+export const UNDERSCORE = 1;
+export const INVALID_NAME = 2;
+
+const LF = 0x0a;
+const CR = 0x0d;
+
+const START = 0;
+const NAME = 1;
+const BEFORE_VALUE = 2;
+const VALUE = 3;
+const ALMOST_DONE = 4;
+const END_ALMOST_DONE = 5;
+const IGNORE_LINE = 6;
+
+// Classes of a byte in a name; a letter, digit or hyphen maps to its lower case, which is above all of these.
+const OTHER = 0;
+const LOW_LINE = 1;
+const COLON = 2;
+const LINE_END = 3;
+const BAD = 4;
+
+const NAME_CLASS = new Uint8Array(256);
+/** 1 where a value stops being plain: line ends and what may not be there at all. */
+const STRICT_VALUE = new Uint8Array(256);
+const LENIENT_VALUE = new Uint8Array(256);
+
+for (let c = 0; c < 256; c++) {
+  const lower = c | 0x20;
+  if (lower >= 0x61 && lower <= 0x7a && c < 0x80) NAME_CLASS[c] = lower;
+  else if ((c >= 0x30 && c <= 0x39) || c === 0x2d) NAME_CLASS[c] = c;
+  else if (c === 0x5f) NAME_CLASS[c] = LOW_LINE;
+  else if (c === 0x3a) NAME_CLASS[c] = COLON;
+  else if (c === CR || c === LF) NAME_CLASS[c] = LINE_END;
+  else if (c <= 0x20 || c === 0x7f) NAME_CLASS[c] = BAD;
+  else NAME_CLASS[c] = OTHER;
+  STRICT_VALUE[c] = (c < 0x20 && c !== 0x09) || c === 0x7f ? 1 : 0;
+  LENIENT_VALUE[c] = c === CR || c === LF || c === 0 ? 1 : 0;
+}
+
+export class FieldScanner {
+  /** After FIELD: where name and value lie in the bytes, spaces around the value left out. */
+  nameStart = 0;
+  nameEnd = 0;
+  valueStart = 0;
+  valueEnd = 0;
+  /** Hash of the lower-case name, for `knownField`. */
+  hash = 0;
+  flags = 0;
+  /** Where reading goes on after FIELD and END; the offending byte after INVALID. */
+  pos = 0;
+  private state = START;
+  private readonly upstream: boolean;
+  private readonly value: Uint8Array;
+
+  /** `upstream`: be as forgiving to a backend as nginx is (control bytes in values, CR CR LF, stray status lines). */
+  constructor(upstream: boolean) {
+    this.upstream = upstream;
+    this.value = upstream ? LENIENT_VALUE : STRICT_VALUE;
+  }
+
+  reset(): void {
+    this.state = START;
+  }
+
+  /** True between lines: nothing of the next line was seen. */
+  get betweenLines(): boolean {
+    return this.state === START;
+  }
+
+  /** The bytes have moved: every position is now smaller by `by`. */
+  shift(by: number): void {
+    this.nameStart -= by;
+    this.nameEnd -= by;
+    this.valueStart -= by;
+    this.valueEnd -= by;
+    this.pos -= by;
+  }
+
+  /** Reads on at `from`. AGAIN: everything up to `end` was read and the line is not over. */
+  next(bytes: Uint8Array, from: number, end: number): number {
+    let p = from;
+    if (this.state === START) {
+      if (p >= end) return AGAIN;
+      const byte = bytes[p];
+      this.nameStart = p;
+      if (byte === LF) {
+        this.pos = p + 1;
+        return END;
+      }
+      if (byte === CR) {
+        this.state = END_ALMOST_DONE;
+        p++;
+      } else {
+        this.state = NAME;
+        this.hash = 0;
+        this.flags = 0;
+      }
+    }
+    if (this.state === NAME) {
+      let hash = this.hash;
+      for (;;) {
+        if (p >= end) {
+          this.hash = hash;
+          return AGAIN;
+        }
+        const kind = NAME_CLASS[bytes[p]];
+        if (kind > BAD) {
+          hash = (Math.imul(hash, 31) + kind) | 0;
+          p++;
+          continue;
+        }
+        if (kind === COLON && p !== this.nameStart) break;
+        this.hash = hash;
+        if (kind === OTHER || kind === LOW_LINE) {
+          if (kind === OTHER && this.upstream && this.isStatusLine(bytes, p)) {
+            this.state = IGNORE_LINE;
+            break;
+          }
+          this.flags |= kind === OTHER ? INVALID_NAME : UNDERSCORE;
+          hash = (Math.imul(hash, 31) + bytes[p]) | 0;
+          p++;
+          continue;
+        }
+        if (kind === LINE_END) {
+          // A name without a colon: a field with an empty value, as nginx takes it.
+          this.nameEnd = this.valueStart = this.valueEnd = p;
+          this.state = VALUE;
+          break;
+        }
+        this.pos = p;
+        return INVALID;
+      }
+      if (this.state === NAME) {
+        this.hash = hash;
+        this.nameEnd = p++;
+        this.state = BEFORE_VALUE;
+      }
+    }
+    if (this.state === BEFORE_VALUE) {
+      while (p < end && bytes[p] === 0x20) p++;
+      if (p >= end) return AGAIN;
+      this.valueStart = p;
+      this.state = VALUE;
+    }
+    if (this.state === VALUE) {
+      const stop = this.value;
+      while (p < end && stop[bytes[p]] === 0) p++;
+      if (p >= end) return AGAIN;
+      const byte = bytes[p];
+      if (byte !== LF && byte !== CR) {
+        this.pos = p;
+        return INVALID;
+      }
+      let last = p;
+      const first = this.valueStart;
+      while (last > first && bytes[last - 1] === 0x20) last--;
+      this.valueEnd = last;
+      p++;
+      if (byte === LF) {
+        this.pos = p;
+        this.state = START;
+        return FIELD;
+      }
+      this.state = ALMOST_DONE;
+    }
+    return this.lineEnd(bytes, p, end);
+  }
+
+  private lineEnd(bytes: Uint8Array, from: number, end: number): number {
+    let p = from;
+    if (this.state === IGNORE_LINE) {
+      while (p < end && bytes[p] !== LF) p++;
+      if (p >= end) return AGAIN;
+      this.state = START;
+      return this.next(bytes, p + 1, end);
+    }
+    if (this.upstream && this.state === ALMOST_DONE) while (p < end && bytes[p] === CR) p++;
+    if (p >= end) return AGAIN;
+    if (bytes[p] !== LF) {
+      // The carriage return is what does not belong.
+      this.pos = p - 1;
+      return INVALID;
+    }
+    const code = this.state === ALMOST_DONE ? FIELD : END;
+    this.pos = p + 1;
+    this.state = START;
+    return code;
+  }
+
+  /** IIS may send a second `HTTP/1.1 …` line among the fields. */
+  private isStatusLine(bytes: Uint8Array, p: number): boolean {
+    const at = this.nameStart;
+    return (
+      bytes[p] === 0x2f &&
+      p - at === 4 &&
+      bytes[at] === 0x48 &&
+      bytes[at + 1] === 0x54 &&
+      bytes[at + 2] === 0x54 &&
+      bytes[at + 3] === 0x50
+    );
+  }
+}

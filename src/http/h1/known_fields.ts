@@ -1,0 +1,245 @@
+/**
+ * The field names worth knowing by heart: found by the hash the scanner makes while reading a name, so that a usual
+ * field costs no string, no lower-casing and no lookup by name. `id` tells the parsers which fields they act upon.
+ */
+export interface KnownField {
+  /** The usual casing. */
+  readonly name: string;
+  /** Lower case: the interned key. */
+  readonly key: string;
+  /** One of the constants below, 0 when nothing is done with the field while parsing. */
+  readonly id: number;
+  readonly cased: Uint8Array;
+  readonly lower: Uint8Array;
+}
+
+export const HOST = 1;
+export const CONNECTION = 2;
+export const CONTENT_LENGTH = 3;
+export const TRANSFER_ENCODING = 4;
+export const USER_AGENT = 5;
+export const EXPECT = 6;
+export const UPGRADE = 7;
+export const IF_MODIFIED_SINCE = 8;
+export const IF_UNMODIFIED_SINCE = 9;
+export const IF_MATCH = 10;
+export const IF_NONE_MATCH = 11;
+export const IF_RANGE = 12;
+export const RANGE = 13;
+export const REFERER = 14;
+export const CONTENT_TYPE = 15;
+export const CONTENT_RANGE = 16;
+export const ACCEPT_ENCODING = 17;
+export const AUTHORIZATION = 18;
+export const PROXY_AUTHORIZATION = 19;
+export const KEEP_ALIVE = 20;
+export const X_FORWARDED_FOR = 21;
+export const COOKIE = 22;
+export const VIA = 23;
+export const TE = 24;
+export const DATE = 25;
+export const SERVER = 26;
+export const LAST_MODIFIED = 27;
+export const ETAG = 28;
+export const LOCATION = 29;
+export const REFRESH = 30;
+export const SET_COOKIE = 31;
+export const CACHE_CONTROL = 32;
+export const EXPIRES = 33;
+export const VARY = 34;
+export const CONTENT_ENCODING = 35;
+export const ACCEPT_RANGES = 36;
+export const STATUS = 37;
+export const X_ACCEL_EXPIRES = 38;
+export const X_ACCEL_REDIRECT = 39;
+export const X_ACCEL_LIMIT_RATE = 40;
+export const X_ACCEL_BUFFERING = 41;
+export const X_ACCEL_CHARSET = 42;
+
+const NAMES: readonly (readonly [string, number])[] = [
+  ["Host", HOST],
+  ["Connection", CONNECTION],
+  ["Content-Length", CONTENT_LENGTH],
+  ["Transfer-Encoding", TRANSFER_ENCODING],
+  ["User-Agent", USER_AGENT],
+  ["Expect", EXPECT],
+  ["Upgrade", UPGRADE],
+  ["If-Modified-Since", IF_MODIFIED_SINCE],
+  ["If-Unmodified-Since", IF_UNMODIFIED_SINCE],
+  ["If-Match", IF_MATCH],
+  ["If-None-Match", IF_NONE_MATCH],
+  ["If-Range", IF_RANGE],
+  ["Range", RANGE],
+  ["Referer", REFERER],
+  ["Content-Type", CONTENT_TYPE],
+  ["Content-Range", CONTENT_RANGE],
+  ["Accept-Encoding", ACCEPT_ENCODING],
+  ["Authorization", AUTHORIZATION],
+  ["Proxy-Authorization", PROXY_AUTHORIZATION],
+  ["Keep-Alive", KEEP_ALIVE],
+  ["X-Forwarded-For", X_FORWARDED_FOR],
+  ["Cookie", COOKIE],
+  ["Via", VIA],
+  ["TE", TE],
+  ["Date", DATE],
+  ["Server", SERVER],
+  ["Last-Modified", LAST_MODIFIED],
+  ["ETag", ETAG],
+  ["Location", LOCATION],
+  ["Refresh", REFRESH],
+  ["Set-Cookie", SET_COOKIE],
+  ["Cache-Control", CACHE_CONTROL],
+  ["Expires", EXPIRES],
+  ["Vary", VARY],
+  ["Content-Encoding", CONTENT_ENCODING],
+  ["Accept-Ranges", ACCEPT_RANGES],
+  ["Status", STATUS],
+  ["X-Accel-Expires", X_ACCEL_EXPIRES],
+  ["X-Accel-Redirect", X_ACCEL_REDIRECT],
+  ["X-Accel-Limit-Rate", X_ACCEL_LIMIT_RATE],
+  ["X-Accel-Buffering", X_ACCEL_BUFFERING],
+  ["X-Accel-Charset", X_ACCEL_CHARSET],
+  ["Accept", 0],
+  ["Accept-Language", 0],
+  ["Accept-Charset", 0],
+  ["Access-Control-Allow-Credentials", 0],
+  ["Access-Control-Allow-Headers", 0],
+  ["Access-Control-Allow-Methods", 0],
+  ["Access-Control-Allow-Origin", 0],
+  ["Access-Control-Expose-Headers", 0],
+  ["Access-Control-Max-Age", 0],
+  ["Access-Control-Request-Headers", 0],
+  ["Access-Control-Request-Method", 0],
+  ["Age", 0],
+  ["Allow", 0],
+  ["Alt-Svc", 0],
+  ["CF-Connecting-IP", 0],
+  ["CF-Ray", 0],
+  ["Content-Disposition", 0],
+  ["Content-Language", 0],
+  ["Content-Location", 0],
+  ["Content-Security-Policy", 0],
+  ["Cross-Origin-Embedder-Policy", 0],
+  ["Cross-Origin-Opener-Policy", 0],
+  ["Cross-Origin-Resource-Policy", 0],
+  ["DNT", 0],
+  ["Depth", 0],
+  ["Destination", 0],
+  ["Forwarded", 0],
+  ["Link", 0],
+  ["Max-Forwards", 0],
+  ["Origin", 0],
+  ["Origin-Agent-Cluster", 0],
+  ["Overwrite", 0],
+  ["Permissions-Policy", 0],
+  ["Pragma", 0],
+  ["Priority", 0],
+  ["Proxy-Authenticate", 0],
+  ["Proxy-Connection", 0],
+  ["Referrer-Policy", 0],
+  ["Retry-After", 0],
+  ["Sec-CH-UA", 0],
+  ["Sec-CH-UA-Mobile", 0],
+  ["Sec-CH-UA-Platform", 0],
+  ["Sec-Fetch-Dest", 0],
+  ["Sec-Fetch-Mode", 0],
+  ["Sec-Fetch-Site", 0],
+  ["Sec-Fetch-User", 0],
+  ["Sec-GPC", 0],
+  ["Sec-WebSocket-Accept", 0],
+  ["Sec-WebSocket-Extensions", 0],
+  ["Sec-WebSocket-Key", 0],
+  ["Sec-WebSocket-Protocol", 0],
+  ["Sec-WebSocket-Version", 0],
+  ["Server-Timing", 0],
+  ["Strict-Transport-Security", 0],
+  ["Timing-Allow-Origin", 0],
+  ["Trailer", 0],
+  ["Upgrade-Insecure-Requests", 0],
+  ["WWW-Authenticate", 0],
+  ["Warning", 0],
+  ["X-Content-Type-Options", 0],
+  ["X-DNS-Prefetch-Control", 0],
+  ["X-Download-Options", 0],
+  ["X-Forwarded-Host", 0],
+  ["X-Forwarded-Port", 0],
+  ["X-Forwarded-Proto", 0],
+  ["X-Frame-Options", 0],
+  ["X-Permitted-Cross-Domain-Policies", 0],
+  ["X-Powered-By", 0],
+  ["X-Real-IP", 0],
+  ["X-Request-ID", 0],
+  ["X-Requested-With", 0],
+  ["X-XSS-Protection", 0],
+];
+
+/** One step of the name hash; `code` is the lower-case byte. The scanner has the same line inlined. */
+function hashName(key: string): number {
+  let hash = 0;
+  for (let i = 0; i < key.length; i++) hash = (Math.imul(hash, 31) + key.charCodeAt(i)) | 0;
+  return hash;
+}
+
+const SLOTS = 4096;
+const NONE: KnownField = { name: "", key: "", id: 0, cased: new Uint8Array(0), lower: new Uint8Array(0) };
+const table: KnownField[] = new Array<KnownField>(SLOTS).fill(NONE);
+const byName = new Map<string, string>();
+
+for (const [name, id] of NAMES) {
+  const key = name.toLowerCase();
+  let slot = hashName(key) & (SLOTS - 1);
+  // Two names on one slot: the next free one; lookup probes once more (asserted by the test of the table).
+  if (table[slot] !== NONE) slot = (slot + 1) & (SLOTS - 1);
+  table[slot] = { name, key, id, cased: Buffer.from(name, "latin1"), lower: Buffer.from(key, "latin1") };
+  byName.set(name, key);
+  byName.set(key, key);
+}
+
+/** The known field whose lower-case name hashes to `hash` and has the bytes `start..end` in any casing. */
+export function knownField(bytes: Uint8Array, start: number, end: number, hash: number): KnownField | undefined {
+  const slot = hash & (SLOTS - 1);
+  let field = table[slot];
+  if (matches(field, bytes, start, end)) return field;
+  if (field === NONE) return undefined;
+  field = table[(slot + 1) & (SLOTS - 1)];
+  return matches(field, bytes, start, end) ? field : undefined;
+}
+
+function matches(field: KnownField, bytes: Uint8Array, start: number, end: number): boolean {
+  const lower = field.lower;
+  const length = end - start;
+  if (lower.length !== length || length === 0) return false;
+  const cased = field.cased;
+  for (let i = 0; i < length; i++) {
+    const byte = bytes[start + i];
+    if (byte !== cased[i] && byte !== lower[i]) {
+      // Another casing altogether (HOST, content-Type): letters differ from lower case by one bit.
+      if (byte < 0x41 || byte > 0x5a || (byte | 0x20) !== lower[i]) return false;
+    }
+  }
+  return true;
+}
+
+/** True when the bytes are in the field's usual casing, so that its own string can stand for them. */
+export function usualCasing(field: KnownField, bytes: Uint8Array, start: number): boolean {
+  const cased = field.cased;
+  for (let i = 0; i < cased.length; i++) if (bytes[start + i] !== cased[i]) return false;
+  return true;
+}
+
+/** True when the bytes are all lower case, as HTTP/2 gateways and many libraries send them. */
+export function lowerCasing(field: KnownField, bytes: Uint8Array, start: number): boolean {
+  const lower = field.lower;
+  for (let i = 0; i < lower.length; i++) if (bytes[start + i] !== lower[i]) return false;
+  return true;
+}
+
+/** The lower-case key of any name; the table's own string for a usual one. */
+export function fieldKey(name: string): string {
+  return byName.get(name) ?? name.toLowerCase();
+}
+
+/** Every known name in its usual casing, for tests. */
+export function knownNames(): string[] {
+  return NAMES.map(([name]) => name);
+}

@@ -1,0 +1,25 @@
+// Buffer has had this method since Node 0.x; it is what toString("latin1") calls after looking the encoding up, and it
+// is missing from @types/node only because it is not in the manual.
+declare global {
+  interface Buffer {
+    latin1Slice(start?: number, end?: number): string;
+  }
+}
+
+/** The bytes `start..end` as a byte string. */
+export const byteString: (bytes: Buffer, start: number, end: number) => string =
+  typeof Buffer.prototype.latin1Slice === "function"
+    ? (bytes, start, end) => bytes.latin1Slice(start, end)
+    : (bytes, start, end) => bytes.toString("latin1", start, end);
+
+const SHOWN = 1748;
+
+/** Bytes for an error sentence: as they are, no longer than nginx's log line allows. The log escapes control bytes. */
+export function shown(bytes: Buffer, start: number, end: number): string {
+  return byteString(bytes, start, Math.min(end, start + SHOWN));
+}
+
+/** A byte as nginx shows the one that does not belong: `\x0a`. */
+export function shownByte(byte: number): string {
+  return `\\x${byte.toString(16).padStart(2, "0")}`;
+}
