@@ -1,12 +1,12 @@
-import type { Address } from "../net/address.ts";
 import type { KeepaliveSettings } from "./peer.ts";
+import type { Target } from "./url.ts";
 
 /** One `server` of an upstream as configured; times in ms. */
 export interface ServerDefinition {
   /** The address as written, without the parameters. */
   readonly server: string;
   /** Where it is: a literal address, or a name to resolve. */
-  readonly target: Address | { readonly host: string; readonly port: number };
+  readonly target: Target;
   readonly weight: number;
   readonly maxConns: number;
   readonly maxFails: number;

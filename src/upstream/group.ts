@@ -15,6 +15,9 @@ import {
 import { type Method, nominalWeight, Peers, scaleOf } from "./peers.ts";
 import { claim, columnAt, forgetWorker, lock, unlock, zoneBytes } from "./zone.ts";
 
+/** Current weights move within plus and minus their sum, in 32 bits. */
+const MAX_TOTAL_WEIGHT = 0x3fffffff;
+
 export type Hosts = Readonly<Record<string, readonly Address[]>>;
 
 export interface GroupOptions {
@@ -33,7 +36,7 @@ export function resolvePeers(definition: UpstreamDefinition, hosts: Hosts): Peer
   for (const backup of [false, true]) {
     for (const server of definition.servers) {
       if (server.backup !== backup) continue;
-      for (const address of addressesOf(server, definition, hosts)) {
+      for (const address of addressesOf(server, hosts)) {
         const { server: text, weight, maxFails, failTimeout, maxConns, slowStart, down, drain, route } = server;
         const index = peers.length;
         const name = addressText(address);
@@ -45,16 +48,16 @@ export function resolvePeers(definition: UpstreamDefinition, hosts: Hosts): Peer
   return peers;
 }
 
-function addressesOf(server: ServerDefinition, definition: UpstreamDefinition, hosts: Hosts): readonly Address[] {
+function addressesOf(server: ServerDefinition, hosts: Hosts): readonly Address[] {
   const { target } = server;
   if ("family" in target) return [target];
   const found = Object.hasOwn(hosts, target.host) ? hosts[target.host] : [];
-  if (found.length === 0) throw new ConfigError(hostNotFound(server.server, definition), server);
+  if (found.length === 0) throw new ConfigError(hostNotFound(server.server), server);
   return found.map((address) => (address.family === "unix" ? address : { ...address, port: target.port }));
 }
 
 /** nginx's sentence for a name that does not resolve. */
-export function hostNotFound(server: string, _definition?: UpstreamDefinition): string {
+export function hostNotFound(server: string): string {
   return `host not found in upstream "${server}"`;
 }
 
@@ -91,6 +94,9 @@ export function buildUpstream(
   const buffer = typeof shared === "function" ? shared(zoneBytes(peers.length)) : shared;
   const state = new Int32Array(buffer);
   const scale = scaleOf(peers);
+  if (peers.reduce((sum, peer) => sum + nominalWeight(peer, scale), 0) > MAX_TOTAL_WEIGHT) {
+    throw new ConfigError(`the weights in upstream "${definition.name}" are too large`, definition);
+  }
   const seen = new Map<string, number>();
   const token = 0x7fffffff;
   lock(state, token);

@@ -1,0 +1,249 @@
+import { directive, msec, number, parseNumber, parseSize, warn } from "../config/directives.ts";
+import { type DirectiveSpec, defineDirectives, fail, type Scope } from "../config/schema.ts";
+import { ConfigError, type Directive } from "../config/types.ts";
+import type { HostWanted } from "../runtime/cycle.ts";
+import type { MethodDefinition, ServerDefinition, UpstreamDefinition } from "./definition.ts";
+import { hostNotFound } from "./group.ts";
+import { readServer } from "./server_directive.ts";
+
+/** nginx's least zone: 8 pages. */
+const LEAST_ZONE = 8 * 4096;
+/** Idle connections kept where no `keepalive` says otherwise (nginx 1.29.7 and later). */
+const DEFAULT_KEEPALIVE = 32;
+
+export interface ZoneSetting {
+  readonly name: string;
+  /** 0: the size is given where the zone is named again. */
+  readonly size: number;
+}
+
+/** A balancing method's directive: the last one in the block holds. */
+function method(spec: {
+  readonly args: readonly [number, number];
+  readonly syntax: string;
+  readonly doc: string;
+  readonly once?: boolean;
+  readonly read: (at: Directive) => MethodDefinition;
+}): DirectiveSpec<MethodDefinition | undefined> {
+  const { once, read, ...rest } = spec;
+  return directive<MethodDefinition, undefined>({
+    ...rest,
+    in: ["upstream"],
+    repeat: once !== true,
+    initial: () => undefined,
+    read(at, scope) {
+      if (methodOf(scope) !== undefined) warn(at, scope, "load balancing method redefined");
+      const definition = read(at);
+      methods(scope).set(scope, definition);
+      return definition;
+    },
+  });
+}
+
+const METHODS = {
+  least_conn: method({
+    args: [0, 0],
+    syntax: "",
+    doc: "Passes a request to the server with the fewest active connections in proportion to its weight; equals take turns by weighted round robin.",
+    read: () => ({ name: "least_conn" }),
+  }),
+  ip_hash: method({
+    args: [0, 0],
+    syntax: "",
+    doc: "Passes requests of one client to one server, by the first three octets of its IPv4 address or its whole IPv6 address.",
+    read: () => ({ name: "ip_hash" }),
+  }),
+  hash: method({
+    args: [1, 2],
+    syntax: "key [consistent]",
+    doc: "Maps requests to servers by a hash of the key, which may contain variables. With `consistent` (ketama), a server added or removed moves only few keys.",
+    read(at) {
+      const [key, kind] = at.args;
+      if (kind !== undefined && kind !== "consistent") fail(at, `invalid parameter "${kind}"`);
+      return { name: kind === undefined ? "hash" : "hash_consistent", key };
+    },
+  }),
+  random: method({
+    args: [0, 2],
+    syntax: "[two [least_conn]]",
+    doc: "Passes a request to a random server in proportion to the weights. With `two`, picks two and takes the one with fewer active connections.",
+    read(at) {
+      const [two, by] = at.args;
+      if (two !== undefined && two !== "two") fail(at, `invalid parameter "${two}"`);
+      if (by !== undefined && by !== "least_conn") fail(at, `invalid parameter "${by}"`);
+      return { name: two === undefined ? "random" : "random_two" };
+    },
+  }),
+  least_time: method({
+    args: [1, 2],
+    once: true,
+    syntax: "header | last_byte [inflight]",
+    doc: "Passes a request to the server with the least average response time (to the header, or to the last byte) and the fewest active connections. With `inflight`, requests still running count too.",
+    read(at) {
+      const [word, inflight] = at.args;
+      if (inflight !== undefined && inflight !== "inflight") fail(at, `invalid parameter "${inflight}"`);
+      const mode = word.toLowerCase();
+      if (mode !== "header" && mode !== "last_byte") fail(at, `invalid value "${word}"`);
+      return { name: "least_time", mode, inflight: inflight !== undefined };
+    },
+  }),
+} as const;
+
+export const upstream = defineDirectives("http_upstream", {
+  upstream: directive<readonly string[], undefined>({
+    in: ["http"],
+    args: [1, 1],
+    block: "upstream",
+    repeat: true,
+    inherit: false,
+    syntax: "name { … }",
+    doc: "Defines a group of servers that proxy_pass and the like name as one.",
+    initial: () => undefined,
+    read(at, _scope, previous = []) {
+      const name = at.args[0].toLowerCase();
+      if (previous.includes(name)) fail(at, `duplicate upstream "${at.args[0]}"`);
+      return [...previous, name];
+    },
+    close(block) {
+      const { file, line, endLine } = block.directive;
+      if (serversOf(block).length > 0) return;
+      throw new ConfigError("no servers are inside upstream", { file, line: endLine ?? line });
+    },
+  }),
+  server: directive<readonly ServerDefinition[], undefined>({
+    in: ["upstream"],
+    args: [1, Number.POSITIVE_INFINITY],
+    repeat: true,
+    syntax:
+      "address [weight=number] [max_conns=number] [max_fails=number] [fail_timeout=time] [slow_start=time] [backup] [down]",
+    doc: "Adds a server: a domain name or an IP address with an optional port (80), or unix: and a path. A name with several addresses is several servers. Defaults: weight=1 max_conns=0 max_fails=1 fail_timeout=10s.",
+    initial: () => undefined,
+    read: (at, scope, previous = []) => [...previous, readServer(at, methodOf(scope))],
+  }),
+  zone: directive<ZoneSetting, undefined>({
+    in: ["upstream"],
+    args: [1, 2],
+    syntax: "name [size]",
+    doc: "Names the shared memory of the group, for compatibility: the state of every group is shared by all workers and sized by itself.",
+    initial: () => undefined,
+    read: readZone,
+  }),
+  ...METHODS,
+});
+
+export const upstreamKeepalive = defineDirectives("http_upstream_keepalive", {
+  keepalive: directive({
+    in: ["upstream"],
+    args: [1, 2],
+    syntax: "connections [local]",
+    doc: "How many idle connections to its servers each worker keeps; the one unused longest is closed when there are more. 0 keeps none. With `local`, a connection is reused only in the location that opened it.",
+    defaultText: "32 local",
+    initial: () => ({ connections: DEFAULT_KEEPALIVE, local: true }),
+    read(at) {
+      const [text, local] = at.args;
+      const connections = parseNumber(text);
+      if (connections === undefined) fail(at, `invalid value "${text}" in "keepalive" directive`);
+      if (local !== undefined && local !== "local") fail(at, `invalid parameter "${local}"`);
+      return { connections, local: local !== undefined };
+    },
+  }),
+  keepalive_time: msec({
+    in: ["upstream"],
+    default: 3_600_000,
+    doc: "A connection is closed after the request that ends later than this after it was opened.",
+  }),
+  keepalive_timeout: msec({
+    in: ["upstream"],
+    default: 60_000,
+    doc: "How long an idle connection to a server stays open.",
+  }),
+  keepalive_requests: number({
+    in: ["upstream"],
+    default: 1000,
+    doc: "How many requests one connection may serve before it is closed.",
+  }),
+});
+
+function serversOf(block: Scope): readonly ServerDefinition[] {
+  return upstream.in(block).server ?? [];
+}
+
+const METHOD_NOTES = Symbol("balancing methods");
+
+/** The balancing method in force in each upstream block so far: the last directive of one. */
+function methods(scope: Scope): Map<unknown, MethodDefinition> {
+  const noted = scope.notes.get(METHOD_NOTES);
+  if (noted instanceof Map) return noted;
+  const made = new Map<unknown, MethodDefinition>();
+  scope.notes.set(METHOD_NOTES, made);
+  return made;
+}
+
+function methodOf(block: Scope): MethodDefinition | undefined {
+  return methods(block).get(block);
+}
+
+const ZONE_NOTES = Symbol("upstream zones");
+
+/** Zones named so far with their sizes; several upstreams may name one. */
+function zones(scope: Scope): Map<string, number> {
+  const noted = scope.notes.get(ZONE_NOTES);
+  if (noted instanceof Map) return noted;
+  const made = new Map<string, number>();
+  scope.notes.set(ZONE_NOTES, made);
+  return made;
+}
+
+function readZone(at: Directive, scope: Scope): ZoneSetting {
+  const [name, text] = at.args;
+  if (name === "") fail(at, `invalid zone name "${name}"`);
+  const size = text === undefined ? 0 : parseSize(text);
+  if (size === undefined) fail(at, `invalid zone size "${text}"`);
+  if (text !== undefined && size < LEAST_ZONE) fail(at, `zone "${name}" is too small`);
+  const declared = zones(scope).get(name) ?? 0;
+  if (declared !== 0 && size !== 0 && declared !== size) {
+    fail(at, `the size ${size} of shared memory zone "${name}" conflicts with already declared size ${declared}`);
+  }
+  zones(scope).set(name, declared === 0 ? size : declared);
+  return { name, size };
+}
+
+/** Every upstream of a configuration by its name in lower case. Throws ConfigError for a zone that nobody gave a size. */
+export function upstreamDefinitions(root: Scope): Map<string, UpstreamDefinition> {
+  const found = new Map<string, UpstreamDefinition>();
+  for (const http of root.children) {
+    if (http.context !== "http") continue;
+    for (const block of http.children) {
+      if (block.context === "upstream") found.set(block.directive.args[0].toLowerCase(), definitionOf(block));
+    }
+  }
+  return found;
+}
+
+function definitionOf(block: Scope): UpstreamDefinition {
+  const { keepalive, keepalive_requests, keepalive_time, keepalive_timeout } = upstreamKeepalive.in(block);
+  const { zone } = upstream.in(block);
+  if (zone !== undefined && zones(block).get(zone.name) === 0) {
+    throw new ConfigError(`zero size shared memory zone "${zone.name}"`);
+  }
+  const limits = { requests: keepalive_requests, time: keepalive_time, timeout: keepalive_timeout };
+  return {
+    name: block.directive.args[0],
+    servers: serversOf(block),
+    method: methodOf(block) ?? { name: "round_robin" },
+    keepalive: keepalive.connections === 0 ? undefined : { ...keepalive, ...limits },
+    file: block.directive.file,
+    line: block.directive.line,
+  };
+}
+
+/** The names that upstreams need resolved before they can be built, for `Program.hosts`. */
+export function upstreamHosts(definitions: Iterable<UpstreamDefinition>): HostWanted[] {
+  const wanted: HostWanted[] = [];
+  for (const { servers } of definitions) {
+    for (const { target, server, file, line } of servers) {
+      if (!("family" in target)) wanted.push({ host: target.host, file, line, error: hostNotFound(server) });
+    }
+  }
+  return wanted;
+}
