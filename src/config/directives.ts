@@ -1,5 +1,5 @@
 import { type DirectiveSpec, fail, type Scope } from "./schema.ts";
-import type { Context, Directive } from "./types.ts";
+import { ConfigError, type Context, type Directive } from "./types.ts";
 import { parseMsec, parseNumber, parseOffset, parseSec, parseSize, sizeText, timeText } from "./values.ts";
 import { warn } from "./warnings.ts";
 
@@ -30,6 +30,12 @@ interface OneValue<T, D, W> extends Common {
 /** `"x" directive REASON`, as nginx words what a directive's handler answers: "invalid value", "is duplicate". */
 export function refuse(directive: Directive, reason: string): never {
   return fail(directive, `"${directive.name}" directive ${reason}`);
+}
+
+/** An error of a block as a whole, found when its `}` has been read: it names that line, as nginx does. */
+export function failAtEnd(block: Scope, message: string): never {
+  const { file, line, endLine } = block.directive;
+  throw new ConfigError(message, { file, line: endLine ?? line });
 }
 
 /** For directives whose number of arguments is no plain range. */
@@ -228,16 +234,15 @@ export interface Buffers {
 }
 
 /** `number size`, neither of them zero. */
-export function bufs<D extends Buffers | undefined = undefined>(
-  options: Common & { readonly default?: D },
-): DirectiveSpec<NoInfer<Buffers | D>> {
+export function bufs(options: Common & { readonly default: Buffers }): DirectiveSpec<Buffers>;
+export function bufs(options: Common): DirectiveSpec<Buffers | undefined>;
+export function bufs(options: Common & { readonly default?: Buffers }): DirectiveSpec<Buffers | undefined> {
   const { default: initial, ...rest } = options;
   return {
     ...rest,
     args: [2, 2],
     syntax: options.syntax ?? "number size",
-    // D is `undefined` exactly where there is no default.
-    initial: () => initial as D,
+    initial: () => initial,
     defaultText: options.defaultText ?? (initial && `${initial.count} ${sizeText(initial.size)}`),
     read(at) {
       const count = parseNumber(at.args[0]);
