@@ -1,0 +1,51 @@
+// One copy of the shop. NAME, PORT and SECRET come from the environment; it ends when its standard input does, so that
+// it never outlives the script that started it.
+import { randomBytes } from "node:crypto";
+import { fileURLToPath } from "node:url";
+import express from "express";
+import { baskets, change } from "./basket.mjs";
+import { shopPage } from "./page.mjs";
+import { PRODUCTS } from "./products.mjs";
+
+const copy = { name: process.env.NAME ?? "1", port: Number(process.env.PORT ?? 3001), pid: process.pid };
+const { read, write } = baskets(process.env.SECRET ?? randomBytes(32).toString("hex"));
+let served = 0;
+
+const shop = express();
+shop.disable("x-powered-by");
+shop.use("/assets", express.static(fileURLToPath(new URL("public", import.meta.url)), { maxAge: "1h" }));
+shop.use(express.urlencoded({ extended: false, limit: "1kb" }));
+
+shop.get("/health", (_request, response) => {
+  response.type("text/plain").send("ok\n");
+});
+
+shop.get("/", (request, response) => {
+  served += 1;
+  response.set("Cache-Control", "no-store").send(shopPage({ ...copy, served }, read(request.headers.cookie)));
+});
+
+shop.post("/basket", (request, response) => {
+  const { product, remove, in: place } = request.body ?? {};
+  const basket = read(request.headers.cookie);
+  change(basket, product, remove === undefined ? 1 : -1);
+  response.cookie("basket", write(basket), { httpOnly: true, sameSite: "lax", encode: String });
+  // Back to where the button was.
+  response.redirect(303, place !== "basket" && PRODUCTS.has(product) ? `/#${product}` : "/#basket");
+});
+
+shop.use((_request, response) => {
+  response.status(404).type("text/plain").send("There is nothing here.\n");
+});
+
+const server = shop.listen(copy.port, "127.0.0.1", (error) => {
+  if (error) {
+    process.stderr.write(`Copy ${copy.name} cannot listen on port ${copy.port}: ${error.message}\n`);
+    process.exit(1);
+  }
+  process.stdout.write(`ready\n`);
+});
+// Longer than the proxy keeps an idle connection, so that it is never the copy that closes one just being used.
+server.keepAliveTimeout = 75_000;
+
+process.stdin.resume().on("end", () => process.exit(0));
