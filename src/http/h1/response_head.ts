@@ -1,0 +1,441 @@
+import { END, FIELD, FieldScanner, INVALID as INVALID_FIELD } from "./field_scan.ts";
+import { HeaderList } from "./header_list.ts";
+import * as known from "./known_fields.ts";
+import { byteString, shown, shownByte } from "./latin1.ts";
+import { parseLength } from "./request_head.ts";
+import * as line from "./status_line.ts";
+
+/** More bytes are needed. */
+export const NEED_MORE = 0;
+/** The head is whole; `head.end` says where the body begins. */
+export const DONE = 1;
+/**
+ * No status line: an HTTP/0.9 answer, all of it body. `head.prefix` has what came in earlier calls, `head.end` is where
+ * this call's part begins. `head.error` holds nginx's sentence for it (level error), which nginx logs and goes on.
+ */
+export const NO_HEAD = 2;
+/** The answer cannot be used (proxy_next_upstream invalid_header); `head.error` says why (level error). */
+export const INVALID = 3;
+
+const SPAN = 5;
+let shared = new Int32Array(64 * SPAN);
+
+/**
+ * Reads the heads of an upstream's answers (ngx_http_parse_status_line, ngx_http_proxy_process_header). Reused: `reset`
+ * before each answer, also after an informational one (100, 103), `feed` with whatever arrives. Strings are byte strings.
+ */
+export class ResponseHead {
+  readonly headers = new HeaderList();
+
+  /** Index into the bytes last fed: where the body begins. */
+  end = 0;
+  /** Bytes of the head. */
+  length = 0;
+  /** nginx's sentence after INVALID and NO_HEAD, without "while reading response header from upstream". */
+  error = "";
+  /** Sentences for repeated fields that were left out (level warn); undefined when none was. */
+  ignored: string[] | undefined;
+  prefix: Buffer | undefined;
+
+  status = 0;
+  /** The code and its text, as sent: `200 OK`. */
+  statusLine = "";
+  /** 9, 1000, 1001 … */
+  version = 0;
+  /** -1 without Content-Length. */
+  contentLength = -1;
+  chunked = false;
+  /** The connection ends with this answer: HTTP/1.0 or `Connection: close`. */
+  connectionClose = false;
+
+  // First values of the fields a proxy acts upon, as sent.
+  contentType: string | undefined;
+  date: string | undefined;
+  server: string | undefined;
+  lastModified: string | undefined;
+  etag: string | undefined;
+  location: string | undefined;
+  refresh: string | undefined;
+  upgrade: string | undefined;
+  connection: string | undefined;
+  cacheControl: string | undefined;
+  expires: string | undefined;
+  vary: string | undefined;
+  contentEncoding: string | undefined;
+  acceptRanges: string | undefined;
+  transferEncoding: string | undefined;
+  xAccelExpires: string | undefined;
+  xAccelRedirect: string | undefined;
+  xAccelLimitRate: string | undefined;
+  xAccelBuffering: string | undefined;
+  xAccelCharset: string | undefined;
+  /** Where in `headers` the first Set-Cookie is, -1 without. */
+  setCookieAt = -1;
+
+  private bufferSize = 4096;
+  private readonly line = new line.StatusLine();
+  private readonly fields = new FieldScanner(true);
+  private inFields = false;
+  private carry: Buffer | undefined;
+  private carried = 0;
+  private spans: Int32Array | undefined;
+  private count = 0;
+  /** Fields seen, a bit for each id: below 32, and from 32 on. */
+  private seen = 0;
+  private seenHigh = 0;
+
+  /** Gets ready for the next answer; its head may have `bufferSize` bytes (proxy_buffer_size). */
+  reset(bufferSize: number): void {
+    this.bufferSize = bufferSize;
+    this.headers.clear();
+    this.error = "";
+    this.ignored = undefined;
+    this.prefix = undefined;
+    this.status = 0;
+    this.statusLine = "";
+    this.version = 0;
+    this.contentLength = -1;
+    this.chunked = false;
+    this.connectionClose = false;
+    if ((this.seen | this.seenHigh) !== 0) this.forgetFields();
+    this.line.reset();
+    this.fields.reset();
+    this.inFields = false;
+    this.carry = undefined;
+    this.carried = 0;
+    this.spans = undefined;
+    this.count = 0;
+  }
+
+  /** Lets go of what the last answer left behind: for a connection that goes idle in the pool. */
+  release(): void {
+    this.reset(this.bufferSize);
+    this.headers.release();
+  }
+
+  /** Reads `bytes[start..end)`; nothing behind the head is touched. */
+  feed(bytes: Buffer, start: number, end: number): number {
+    if (this.carry === undefined) {
+      const code = this.parse(bytes, start, start, end);
+      if (code === NEED_MORE && end > start) this.keep(bytes, start, end);
+      return code;
+    }
+    const before = this.carried;
+    const taken = Math.min(end, start + Math.max(0, this.bufferSize - before));
+    this.carryOn(bytes, start, taken);
+    const code = this.parse(this.carry, before, 0, this.carried);
+    if (code === NEED_MORE) return code;
+    if (code === NO_HEAD) {
+      this.prefix = this.carry.subarray(0, before);
+      this.end = start;
+    } else this.end = start + (this.end - before);
+    this.carry = undefined;
+    return code;
+  }
+
+  private parse(bytes: Buffer, from: number, base: number, end: number): number {
+    let p = from;
+    if (!this.inFields) {
+      const code = this.line.next(bytes, p, end);
+      if (code === line.AGAIN) return end - base >= this.bufferSize ? this.tooBig() : NEED_MORE;
+      if (code === line.INVALID) return this.noHead(base);
+      p = this.line.pos;
+      this.inFields = true;
+    }
+    const fields = this.fields;
+    let spans = this.spans ?? shared;
+    let at = this.count * SPAN;
+    for (;;) {
+      const code = fields.next(bytes, p, end);
+      if (code === FIELD) {
+        p = fields.pos;
+        if (at === spans.length) spans = this.moreSpans(spans);
+        spans[at] = fields.nameStart - base;
+        spans[at + 1] = fields.nameEnd - base;
+        spans[at + 2] = fields.valueStart - base;
+        spans[at + 3] = fields.valueEnd - base;
+        spans[at + 4] = fields.hash;
+        at += SPAN;
+        continue;
+      }
+      this.count = at / SPAN;
+      if (code === END) {
+        this.end = fields.pos;
+        this.length = fields.pos - base;
+        return this.length > this.bufferSize ? this.tooBig() : this.finish(bytes, base);
+      }
+      if (code === INVALID_FIELD) {
+        const bad = fields.pos;
+        if (bad - base >= this.bufferSize) return this.tooBig();
+        const text = shown(bytes, fields.nameStart, bad);
+        return this.refuse(`upstream sent invalid header: "${text}${shownByte(bytes[bad])}..."`);
+      }
+      return end - base >= this.bufferSize ? this.tooBig() : NEED_MORE;
+    }
+  }
+
+  private noHead(base: number): number {
+    this.error = "upstream sent no valid HTTP/1.0 header";
+    this.version = 9;
+    this.status = 200;
+    this.connectionClose = true;
+    this.end = base;
+    return NO_HEAD;
+  }
+
+  private tooBig(): number {
+    return this.refuse("upstream sent too big header");
+  }
+
+  private refuse(error: string): number {
+    this.error = error;
+    return INVALID;
+  }
+
+  private finish(bytes: Buffer, base: number): number {
+    const text = byteString(bytes, base, this.end);
+    const status = this.line;
+    this.status = status.status;
+    this.version = status.version;
+    this.statusLine = text.substring(status.statusStart - base, status.end - base);
+    const early = this.status === 103;
+    if (this.version < 1001) {
+      if (early) return this.refuse("upstream sent HTTP/1.0 response with early hints");
+      this.connectionClose = true;
+    }
+    const headers = this.headers;
+    const spans = this.spans ?? shared;
+    const last = this.count * SPAN;
+    for (let at = 0; at < last; at += SPAN) {
+      const nameStart = spans[at];
+      const nameEnd = spans[at + 1];
+      const value = text.substring(spans[at + 2], spans[at + 3]);
+      const field = known.knownField(bytes, base + nameStart, base + nameEnd, spans[at + 4]);
+      if (field === undefined) {
+        const name = text.substring(nameStart, nameEnd);
+        headers.add(name, name.toLowerCase(), value);
+        continue;
+      }
+      const name = known.usualCasing(field, bytes, base + nameStart)
+        ? field.name
+        : known.lowerCasing(field, bytes, base + nameStart)
+          ? field.key
+          : text.substring(nameStart, nameEnd);
+      if (field.id === 0 || early) {
+        headers.add(name, field.key, value);
+        continue;
+      }
+      const code = this.note(field, name, value);
+      if (code === KEEP) headers.add(name, field.key, value);
+      else if (code === REFUSE) return INVALID;
+    }
+    return DONE;
+  }
+
+  /** Acts upon a field as nginx's ngx_http_upstream_headers_in table does. */
+  private note(field: known.KnownField, name: string, value: string): number {
+    const bit = 1 << (field.id & 31);
+    const high = field.id >= 32;
+    const seen = ((high ? this.seenHigh : this.seen) & bit) !== 0;
+    if (seen) {
+      if (field.id === known.CONNECTION) this.noteConnection(value);
+      return ((high ? ONCE_HIGH : ONCE) & bit) !== 0 ? this.repeated(field, name, value) : KEEP;
+    }
+    if (high) this.seenHigh |= bit;
+    else this.seen |= bit;
+    switch (field.id) {
+      case known.CONTENT_LENGTH:
+        if (this.transferEncoding !== undefined) return this.bothFramings();
+        this.contentLength = parseLength(value);
+        if (this.contentLength >= 0) return KEEP;
+        this.error = `upstream sent invalid "Content-Length" header: "${name}: ${value}"`;
+        return REFUSE;
+      case known.TRANSFER_ENCODING:
+        if (this.contentLength >= 0) return this.bothFramings();
+        this.transferEncoding = value;
+        this.chunked = value.length === 7 && value.toLowerCase() === "chunked";
+        if (this.chunked) return KEEP;
+        this.error = `upstream sent unknown "Transfer-Encoding": "${value}"`;
+        return REFUSE;
+      case known.CONNECTION:
+        this.connection = value;
+        this.noteConnection(value);
+        return KEEP;
+      case known.SET_COOKIE:
+        this.setCookieAt = this.headers.count;
+        return KEEP;
+      default:
+        this.remember(field.id, value);
+        return KEEP;
+    }
+  }
+
+  private noteConnection(value: string): void {
+    if (value !== "keep-alive" && value.toLowerCase().includes("close")) this.connectionClose = true;
+  }
+
+  private bothFramings(): number {
+    this.error = 'upstream sent "Content-Length" and "Transfer-Encoding" headers at the same time';
+    return REFUSE;
+  }
+
+  private repeated(field: known.KnownField, name: string, value: string): number {
+    const first = this.headers.indexOf(field.key);
+    const previous = `${this.headers.names[first]}: ${this.headers.values[first]}`;
+    const sentence = `upstream sent duplicate header line: "${name}: ${value}", previous value: "${previous}"`;
+    if (field.id === known.CONTENT_LENGTH || field.id === known.TRANSFER_ENCODING) {
+      this.error = sentence;
+      return REFUSE;
+    }
+    if (this.ignored === undefined) this.ignored = [];
+    this.ignored.push(`${sentence}, ignored`);
+    return DROP;
+  }
+
+  private remember(id: number, value: string): void {
+    switch (id) {
+      case known.CONTENT_TYPE:
+        this.contentType = value;
+        break;
+      case known.DATE:
+        this.date = value;
+        break;
+      case known.SERVER:
+        this.server = value;
+        break;
+      case known.LAST_MODIFIED:
+        this.lastModified = value;
+        break;
+      case known.ETAG:
+        this.etag = value;
+        break;
+      case known.LOCATION:
+        this.location = value;
+        break;
+      case known.REFRESH:
+        this.refresh = value;
+        break;
+      case known.UPGRADE:
+        this.upgrade = value;
+        break;
+      case known.CACHE_CONTROL:
+        this.cacheControl = value;
+        break;
+      case known.EXPIRES:
+        this.expires = value;
+        break;
+      case known.VARY:
+        this.vary = value;
+        break;
+      case known.CONTENT_ENCODING:
+        this.contentEncoding = value;
+        break;
+      case known.ACCEPT_RANGES:
+        this.acceptRanges = value;
+        break;
+      case known.X_ACCEL_EXPIRES:
+        this.xAccelExpires = value;
+        break;
+      case known.X_ACCEL_REDIRECT:
+        this.xAccelRedirect = value;
+        break;
+      case known.X_ACCEL_LIMIT_RATE:
+        this.xAccelLimitRate = value;
+        break;
+      case known.X_ACCEL_BUFFERING:
+        this.xAccelBuffering = value;
+        break;
+      case known.X_ACCEL_CHARSET:
+        this.xAccelCharset = value;
+        break;
+    }
+  }
+
+  private forgetFields(): void {
+    this.seen = 0;
+    this.seenHigh = 0;
+    this.contentType = undefined;
+    this.date = undefined;
+    this.server = undefined;
+    this.lastModified = undefined;
+    this.etag = undefined;
+    this.location = undefined;
+    this.refresh = undefined;
+    this.upgrade = undefined;
+    this.connection = undefined;
+    this.cacheControl = undefined;
+    this.expires = undefined;
+    this.vary = undefined;
+    this.contentEncoding = undefined;
+    this.acceptRanges = undefined;
+    this.transferEncoding = undefined;
+    this.xAccelExpires = undefined;
+    this.xAccelRedirect = undefined;
+    this.xAccelLimitRate = undefined;
+    this.xAccelBuffering = undefined;
+    this.xAccelCharset = undefined;
+    this.setCookieAt = -1;
+  }
+
+  /** Keeps the head's bytes so far: the caller's are only lent. */
+  private keep(bytes: Buffer, start: number, end: number): void {
+    const length = end - start;
+    const carry = Buffer.allocUnsafe(Math.min(this.bufferSize, Math.max(1024, length * 2)));
+    bytes.copy(carry, 0, start, end);
+    this.carry = carry;
+    this.carried = length;
+    this.line.shift(start);
+    this.fields.shift(start);
+    this.spans = shared.slice(0, Math.max(16, this.count * 2) * SPAN);
+  }
+
+  private carryOn(bytes: Buffer, start: number, end: number): void {
+    const needed = this.carried + (end - start);
+    let carry = this.carry;
+    if (carry === undefined || carry.length < needed) {
+      const larger = Buffer.allocUnsafe(Math.min(this.bufferSize, needed * 2));
+      carry?.copy(larger, 0, 0, this.carried);
+      this.carry = carry = larger;
+    }
+    bytes.copy(carry, this.carried, start, end);
+    this.carried = needed;
+  }
+
+  private moreSpans(spans: Int32Array): Int32Array {
+    const larger = new Int32Array(spans.length * 2);
+    larger.set(spans);
+    if (this.spans === undefined) shared = larger;
+    else this.spans = larger;
+    return larger;
+  }
+}
+
+const KEEP = 0;
+const DROP = 1;
+const REFUSE = 2;
+
+function bits(ids: readonly number[]): number {
+  let mask = 0;
+  for (const id of ids) mask |= 1 << (id & 31);
+  return mask;
+}
+
+/** Fields of which nginx takes the first only. */
+const ONCE = bits([
+  known.CONTENT_LENGTH,
+  known.TRANSFER_ENCODING,
+  known.CONTENT_TYPE,
+  known.DATE,
+  known.SERVER,
+  known.LAST_MODIFIED,
+  known.ETAG,
+  known.LOCATION,
+  known.REFRESH,
+]);
+const ONCE_HIGH = bits([
+  known.EXPIRES,
+  known.STATUS,
+  known.X_ACCEL_EXPIRES,
+  known.X_ACCEL_REDIRECT,
+  known.X_ACCEL_LIMIT_RATE,
+]);
