@@ -1,0 +1,62 @@
+import type { Directive } from "../config/types.ts";
+import { lowercase } from "./wildcard_hash.ts";
+
+/** Media types by file extension: `types` and `default_type`. */
+
+/** Extension (lower case, without the dot) to media type. */
+export type MimeTypes = ReadonlyMap<string, string>;
+
+/** What nginx knows without any `types` block. */
+export const DEFAULT_TYPES: MimeTypes = new Map([
+  ["html", "text/html"],
+  ["gif", "image/gif"],
+  ["jpg", "image/jpeg"],
+]);
+
+/** A sentence for the log at [warn], and the line it is about. */
+export interface MimeWarning {
+  readonly directive: Directive;
+  readonly message: string;
+}
+
+/**
+ * Reads the lines of one or more `types` blocks of one level (`include` already resolved): a media type and its
+ * extensions each. Of an extension given twice the last wins, with a warning. No blocks at all: nginx's defaults.
+ */
+export function buildMimeTypes(lines: readonly Directive[] | undefined): {
+  readonly types: MimeTypes;
+  readonly warnings: readonly MimeWarning[];
+} {
+  if (lines === undefined) return { types: DEFAULT_TYPES, warnings: [] };
+  const types = new Map<string, string>();
+  const warnings: MimeWarning[] = [];
+  for (const directive of lines) {
+    for (const arg of directive.args) {
+      const extension = lowercase(arg);
+      const previous = types.get(extension);
+      if (previous !== undefined) {
+        const message = `duplicate extension "${extension}", content type: "${directive.name}", previous content type: "${previous}"`;
+        warnings.push({ directive, message });
+      }
+      types.set(extension, directive.name);
+    }
+  }
+  return { types, warnings };
+}
+
+/** The extension of a URI's last part, as written; "" when there is none (`/.profile` has none either). */
+export function extensionOf(uri: string): string {
+  for (let i = uri.length - 1; i > 1; i--) {
+    const code = uri.charCodeAt(i);
+    if (code === 0x2f) return "";
+    if (code === 0x2e && uri.charCodeAt(i - 1) !== 0x2f) return uri.slice(i + 1);
+  }
+  return "";
+}
+
+/** The media type for a URI. */
+export function mimeType(types: MimeTypes, uri: string, defaultType: string): string {
+  const extension = extensionOf(uri);
+  if (extension === "") return defaultType;
+  return types.get(lowercase(extension)) ?? defaultType;
+}
