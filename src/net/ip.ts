@@ -1,0 +1,130 @@
+/** Addresses of the internet protocol as numbers: parsing, printing, ranges. As strict or lax as nginx. */
+
+/** An IPv4 address as an unsigned 32-bit number; undefined when the text is none. Empty octets count as 0, as in nginx. */
+export function parseIpv4(text: string): number | undefined {
+  let address = 0;
+  let octet = 0;
+  let dots = 0;
+  for (let i = 0; i < text.length; i++) {
+    const code = text.charCodeAt(i);
+    if (code >= 0x30 && code <= 0x39) {
+      octet = octet * 10 + (code - 0x30);
+      if (octet > 255) return undefined;
+    } else if (code === 0x2e) {
+      address = address * 256 + octet;
+      octet = 0;
+      if (++dots > 3) return undefined;
+    } else {
+      return undefined;
+    }
+  }
+  // nginx takes 255.255.255.255 for "no address".
+  const whole = address * 256 + octet;
+  return dots === 3 && whole !== 0xffffffff ? whole : undefined;
+}
+
+/** An IPv6 address (without brackets or zone) as 16 bytes; undefined when the text is none. */
+export function parseIpv6(text: string): Uint8Array | undefined {
+  const halves = text.split("::");
+  if (halves.length > 2) return undefined;
+  const words = halves.map((half, index) => parseWords(half, index === halves.length - 1));
+  const [head, tail] = words;
+  if (head === undefined) return undefined;
+  if (halves.length === 1) return head.length === 8 ? toBytes(head) : undefined;
+  if (tail === undefined || head.length + tail.length > 7) return undefined;
+  const zeros = new Array<number>(8 - head.length - tail.length).fill(0);
+  return toBytes([...head, ...zeros, ...tail]);
+}
+
+function parseWords(text: string, last: boolean): number[] | undefined {
+  if (text === "") return [];
+  const words: number[] = [];
+  const parts = text.split(":");
+  for (const [index, part] of parts.entries()) {
+    if (last && index === parts.length - 1 && part.includes(".")) {
+      const embedded = parseIpv4(part);
+      if (embedded === undefined) return undefined;
+      words.push(Math.floor(embedded / 65536), embedded % 65536);
+    } else if (/^[0-9A-Fa-f]{1,4}$/.test(part)) {
+      words.push(Number.parseInt(part, 16));
+    } else {
+      return undefined;
+    }
+  }
+  return words;
+}
+
+function toBytes(words: readonly number[]): Uint8Array {
+  const bytes = new Uint8Array(16);
+  for (const [i, word] of words.entries()) {
+    bytes[2 * i] = word >> 8;
+    bytes[2 * i + 1] = word & 255;
+  }
+  return bytes;
+}
+
+export function ipv4Text(address: number): string {
+  return `${address >>> 24}.${(address >>> 16) & 255}.${(address >>> 8) & 255}.${address & 255}`;
+}
+
+/** The text nginx prints: the longest run of zero words as `::`, an embedded IPv4 address with dots. */
+export function ipv6Text(bytes: Uint8Array): string {
+  const words = Array.from({ length: 8 }, (_, i) => bytes[2 * i] * 256 + bytes[2 * i + 1]);
+  let best = { from: -1, length: 0 };
+  for (let from = 0; from < 8; from++) {
+    let length = 0;
+    while (from + length < 8 && words[from + length] === 0) length++;
+    if (length > best.length) best = { from, length };
+  }
+  if (best.length < 2) best = { from: -1, length: 0 };
+  const mapped = best.from === 0 && ((best.length === 5 && words[5] === 0xffff) || best.length === 6);
+  const dotted = mapped ? ipv4Text(words[6] * 65536 + words[7]) : "";
+  const hex = (some: readonly number[]): string => some.map((word) => word.toString(16)).join(":");
+  if (mapped) return best.length === 5 ? `::ffff:${dotted}` : `::${dotted}`;
+  if (best.from === -1) return hex(words);
+  return `${hex(words.slice(0, best.from))}::${hex(words.slice(best.from + best.length))}`;
+}
+
+/** The IPv4 address inside `::ffff:a.b.c.d`, or undefined. */
+export function mappedIpv4(bytes: Uint8Array): number | undefined {
+  for (let i = 0; i < 10; i++) if (bytes[i] !== 0) return undefined;
+  if (bytes[10] !== 255 || bytes[11] !== 255) return undefined;
+  return ((bytes[12] << 24) | (bytes[13] << 16) | (bytes[14] << 8) | bytes[15]) >>> 0;
+}
+
+/** A range of addresses: an address with its host bits cleared, and a mask. */
+export type Cidr =
+  | { readonly family: "ipv4"; readonly address: number; readonly mask: number }
+  | { readonly family: "ipv6"; readonly address: Uint8Array; readonly mask: Uint8Array };
+
+/** `address` or `address/bits`. `lowBits`: host bits were set and have been cleared, which deserves a warning. */
+export function parseCidr(text: string): { readonly cidr: Cidr; readonly lowBits: boolean } | undefined {
+  const slash = text.indexOf("/");
+  const host = slash === -1 ? text : text.slice(0, slash);
+  const bits = slash === -1 ? undefined : text.slice(slash + 1);
+  if (bits !== undefined && !/^[0-9]{1,9}$/.test(bits)) return undefined;
+  const v4 = parseIpv4(host);
+  if (v4 !== undefined) {
+    const shift = bits === undefined ? 32 : Number(bits);
+    if (shift > 32) return undefined;
+    const mask = shift === 0 ? 0 : (0xffffffff << (32 - shift)) >>> 0;
+    const address = (v4 & mask) >>> 0;
+    return { cidr: { family: "ipv4", address, mask }, lowBits: address !== v4 };
+  }
+  const v6 = parseIpv6(host);
+  const shift = bits === undefined ? 128 : Number(bits);
+  if (v6 === undefined || shift > 128) return undefined;
+  const mask = v6.map((_, i) => 0xff & (0xff00 >> Math.min(8, Math.max(0, shift - 8 * i))));
+  const address = v6.map((byte, i) => byte & mask[i]);
+  return { cidr: { family: "ipv6", address, mask }, lowBits: address.some((byte, i) => byte !== v6[i]) };
+}
+
+export function inIpv4(cidr: Cidr, address: number): boolean {
+  return cidr.family === "ipv4" && (address & cidr.mask) >>> 0 === cidr.address;
+}
+
+export function inIpv6(cidr: Cidr, address: Uint8Array): boolean {
+  if (cidr.family !== "ipv6") return false;
+  for (let i = 0; i < 16; i++) if ((address[i] & cidr.mask[i]) !== cidr.address[i]) return false;
+  return true;
+}
