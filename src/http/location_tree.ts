@@ -55,6 +55,8 @@ export interface LocationSearch<L> {
   redirect: string | undefined;
   /** Strings of the last matching regex, `[0]` the whole match; left alone when none matched. */
   captures: string[];
+  /** The regex that matched last in this search, or undefined. */
+  regex: CompiledRegex | undefined;
   /**
    * Called for each regex that matched, outer before nested, while `captures` holds its strings: the place to set the
    * variables of named groups.
@@ -63,7 +65,7 @@ export interface LocationSearch<L> {
 }
 
 export function newLocationSearch<L>(): LocationSearch<L> {
-  return { location: undefined, redirect: undefined, captures: [], matched: undefined };
+  return { location: undefined, redirect: undefined, captures: [], regex: undefined, matched: undefined };
 }
 
 /** Reads the arguments of `location`, one or two. An invalid modifier is an error in nginx's words. */
@@ -222,6 +224,7 @@ function prefixTree<L>(names: readonly NestedName<L>[], prefix: number): PrefixN
 export function findLocation<L>(tree: LocationTree<L>, uri: string, search: LocationSearch<L>): void {
   search.location = undefined;
   search.redirect = undefined;
+  search.regex = undefined;
   const only = tree.only;
   if (only !== undefined) {
     if (uri.startsWith(only.name)) search.location = only.location;
@@ -254,6 +257,7 @@ function find<L>(tree: LocationTree<L>, uri: string, search: LocationSearch<L>):
     const candidate = regexes[i];
     if (candidate.regex?.exec(uri, search.captures) !== true) continue;
     search.location = candidate.location;
+    search.regex = candidate.regex;
     search.matched?.(candidate.regex, search.captures);
     if (candidate.nested !== undefined) {
       find(candidate.nested, uri, search);
