@@ -50,8 +50,9 @@ function bar(row: Row, y: number): string[] {
       `<path d="M${at(row.ratio.min).toFixed(1)} ${y2}H${at(row.ratio.max).toFixed(1)}" stroke="#1d2733" stroke-width="1.5"/>`,
     );
   }
-  const figure = row.figure.median >= 100 ? row.figure.median.toFixed(0) : row.figure.median.toFixed(1);
-  parts.push(text(Math.max(end, at(1)) + 10, middle, `${ratio.toFixed(2)} ×`, own));
+  const { median } = row.figure;
+  const figure = median.toFixed(median >= 100 ? 0 : median >= 10 ? 1 : 2);
+  parts.push(text(Math.max(end, at(1), at(row.ratio?.max ?? 0)) + 10, middle, `${ratio.toFixed(2)} ×`, own));
   parts.push(text(width - 14, middle, figure, 'text-anchor="end" class="soft"'));
   return parts;
 }

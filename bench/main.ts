@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { builtInBackend, nginxBackend } from "./backend.ts";
 import { chart } from "./chart.ts";
 import { generatorName } from "./load.ts";
-import { type Bench, freePort, measure, type Sample, untilServing } from "./measure.ts";
+import { type Bench, freePort, measure, mostAttempts, type Sample, untilServing } from "./measure.ts";
 import { choose, type Options, parseOptions, usage } from "./options.ts";
 import { killAll, runPinned, startPinned } from "./process.ts";
 import { mergeEarlier, type Report, rowsOf, type ScenarioResult, table } from "./report.ts";
@@ -138,6 +138,7 @@ async function run(options: Options): Promise<void> {
     loadCores: options.loadCores,
     seconds: options.seconds,
     warmup: options.warmup,
+    attempts: mostAttempts,
   };
   let report: Report = {
     machine: {

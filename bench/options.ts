@@ -28,7 +28,7 @@ export const usage = `npm run bench -- [options]
   --only NAMES        scenarios, separated by commas (see --list); all by default
   --servers NAMES     servers, separated by commas; all that are installed by default
   --seconds N         length of one measurement (5)
-  --warmup N          load before each measurement, not counted (2)
+  --warmup N          load before each measurement, not counted (3)
   --runs N            rounds; each measures every server once, in turn (3)
   --server-core N     core the measured server gets for itself (0)
   --load-cores LIST   cores for load generator and backend (1)
@@ -45,7 +45,7 @@ export function parseOptions(args: string[], defaultOut: string): Options {
       only: { type: "string", default: "" },
       servers: { type: "string", default: "" },
       seconds: { type: "string", default: "5" },
-      warmup: { type: "string", default: "2" },
+      warmup: { type: "string", default: "3" },
       runs: { type: "string", default: "3" },
       "server-core": { type: "string", default: "0" },
       "load-cores": { type: "string", default: "1" },

@@ -1,6 +1,6 @@
 /** What a run found: the shape of latest.json, and the table on the terminal. */
 import { readFileSync } from "node:fs";
-import type { Sample } from "./measure.ts";
+import { disturbance, type Sample } from "./measure.ts";
 import { ratioPerRound, type Spread, spread } from "./statistics.ts";
 
 export interface Row {
@@ -114,7 +114,7 @@ export function table(result: ScenarioResult): string {
 function remarks(result: ScenarioResult): string[] {
   const found: string[] = [];
   for (const { server, ratio, foreignShare } of result.rows) {
-    if (foreignShare !== undefined && foreignShare.max > 0.1) {
+    if (foreignShare !== undefined && foreignShare.max > disturbance) {
       found.push(`${server}: others used up to ${Math.round(foreignShare.max * 100)} % of its core`);
     }
     if (ratio !== undefined && ratio.max > ratio.min * 1.25) {

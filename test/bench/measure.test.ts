@@ -1,0 +1,94 @@
+import assert from "node:assert/strict";
+import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+import { builtInBackend } from "../../bench/backend.ts";
+import { type Bench, freePort, measure, untilServing } from "../../bench/measure.ts";
+import { killAll, runPinned, startPinned, stop, usageOf } from "../../bench/process.ts";
+import type { LoadScenario } from "../../bench/scenarios.ts";
+import type { Server } from "../../bench/servers.ts";
+
+const linux = process.platform === "linux";
+const scenario: LoadScenario = {
+  kind: "load",
+  name: "small",
+  title: "small",
+  needs: "proxy",
+  path: "/small",
+  bytes: 128,
+  connections: 4,
+  unit: "µs/request",
+};
+let bench: Bench;
+
+/** The built-in backend serves as a server under test: it answers /small by itself. */
+const server: Server = {
+  name: "built in",
+  abilities: ["proxy"],
+  missing: () => undefined,
+  version: () => "0",
+  prepare: (site) => builtInBackend(site),
+};
+
+before(() => {
+  const dir = mkdtempSync(join(tmpdir(), "bench-measure-"));
+  const files = join(dir, "files");
+  mkdirSync(files);
+  bench = {
+    dir,
+    files,
+    backendPort: 1,
+    descriptors: 1024,
+    serverCore: 0,
+    loadCores: "0",
+    seconds: 1,
+    warmup: 1,
+    attempts: 1,
+  };
+});
+
+after(() => {
+  killAll();
+  rmSync(bench.dir, { recursive: true, force: true });
+});
+
+test("a measured server yields its CPU time over the requests it answered", { skip: !linux }, async () => {
+  const sample = await measure(bench, server, scenario);
+  assert.ok(sample.requests > 0);
+  assert.ok(sample.figure > 0 && sample.figure < 1e6, `${sample.figure} µs a request`);
+  assert.ok(sample.residentMiB > 1);
+  assert.equal(sample.errors, 0);
+});
+
+test("a server that does not start is a sentence with what it said", { skip: !linux }, async () => {
+  const broken: Server = {
+    ...server,
+    prepare: () => ({ program: "sh", args: ["-c", "echo no such directive >&2; exit 1"] }),
+  };
+  await assert.rejects(measure(bench, broken, scenario), /ended at its start: no such directive/);
+});
+
+test("the built-in generator counts what the built-in backend answers", { skip: !linux }, async () => {
+  const port = await freePort();
+  const output = join(bench.dir, "generator");
+  const child = startPinned(
+    "0",
+    builtInBackend({ dir: bench.dir, files: bench.files, port, descriptors: 1024 }),
+    output,
+  );
+  const url = `http://127.0.0.1:${port}/small`;
+  await untilServing(child, url, 128, output);
+  const generator = join(import.meta.dirname, "../../bench/generator.ts");
+  const line = await runPinned("0", { program: process.execPath, args: [generator, url, "4", "1"] }, 10_000);
+  const counted = JSON.parse(line);
+  assert.ok(counted.requests > 10);
+  assert.ok(counted.bytes >= counted.requests * 128);
+  assert.equal(counted.errors, 0);
+  await stop(child);
+  assert.equal(usageOf(child.pid ?? 0).residentKiB, 0);
+});
+
+test("a generator that hangs is ended and named", { skip: !linux }, async () => {
+  await assert.rejects(runPinned("0", { program: "sleep", args: ["30"] }, 50), /sleep took longer than 50 ms/);
+});
