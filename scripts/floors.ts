@@ -4,9 +4,9 @@ import { readdirSync, readFileSync } from "node:fs";
 import { dirname, join, posix, sep } from "node:path";
 import { fileURLToPath } from "node:url";
 
-/** From the ground up. A folder that is not named here is a mistake: say where it stands. */
+/** Folders of src/ and files directly in it, from the ground up. One that is not named here is a mistake: say where it stands. */
 const FLOORS: readonly (readonly string[])[] = [
-  ["config", "runtime", "net"],
+  ["config", "runtime", "net", "version"],
   ["upstream", "http"],
   ["http/modules", "health", "cache", "session", "cluster", "stream"],
   ["admin"],
@@ -39,10 +39,15 @@ export function importsOf(source: string): Import[] {
 /** The floor of a source file (`src/http/modules/access.ts` → 2), or undefined where it has none. */
 export function floorOf(file: string): number | undefined {
   const parts = file.split("/").slice(1);
-  const name = parts.length === 1 ? "main" : parts[0];
+  const name = parts[0].replace(/\.ts$/, "");
   const folder = file.startsWith(MODULES) ? "http/modules" : name;
   const floor = FLOORS.findIndex((folders) => folders.includes(folder));
   return floor === -1 ? undefined : floor;
+}
+
+/** The module a file under src/http/modules belongs to: `proxy.ts` and everything in `proxy/` are one. */
+function moduleOf(file: string): string | undefined {
+  return file.startsWith(MODULES) ? file.slice(MODULES.length).replace(/(\.ts|\/.*)$/, "") : undefined;
 }
 
 /** The breaches in one file, a sentence each. `file` is relative to the checkout and written with slashes. */
@@ -58,11 +63,12 @@ export function breaches(file: string, source: string): string[] {
       sentences.push(`${place}: imports ${target}, which is outside src/`);
       continue;
     }
-    if (file === REGISTRY && target.startsWith(MODULES)) continue;
+    const module = moduleOf(target);
+    if (module !== undefined && (file === REGISTRY || module === moduleOf(file))) continue;
     const floor = floorOf(target);
     if (floor === undefined) sentences.push(`${place}: imports ${target}, which stands on no floor`);
     else if (floor > own) sentences.push(`${place}: imports ${target}, which is on a higher floor`);
-    else if (target.startsWith(MODULES)) {
+    else if (module !== undefined) {
       sentences.push(`${place}: imports ${target}; only ${REGISTRY} may import a module`);
     }
   }

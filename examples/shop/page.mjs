@@ -21,11 +21,13 @@ export function shopPage(copy, basket) {
 <link rel="stylesheet" href="/assets/style.css">
 </head>
 <body class="copy-${copy.name}">
+<div class="head">
 <header class="top">
   <a class="brand" href="/"><img src="/assets/icon.svg" alt="" width="30" height="30">Tidewater</a>
   <nav><a href="/status">Server status</a><a class="pill" href="#basket">Basket <b>${count}</b></a></nav>
 </header>
 ${answeredBy(copy)}
+</div>
 <main>
   <section aria-labelledby="goods">
     <h1 id="goods">Goods for cold mornings</h1>

@@ -43,6 +43,7 @@ describe("floors", () => {
     assert.equal(floorOf("src/http/modules/access.ts"), 2);
     assert.equal(floorOf("src/health/probes/tcp.ts"), 2);
     assert.equal(floorOf("src/main.ts"), 4);
+    assert.equal(floorOf("src/version.ts"), 0);
     assert.equal(floorOf("src/attic/old.ts"), undefined);
   });
 
@@ -65,6 +66,12 @@ describe("floors", () => {
     assert.deepEqual(breaches("src/http/modules/map.ts", 'import { x } from "./access.ts";'), [
       "src/http/modules/map.ts:1: imports src/http/modules/access.ts; only src/http/registry.ts may import a module",
     ]);
+  });
+
+  it("lets the files of one module import each other", () => {
+    assert.deepEqual(breaches("src/http/modules/proxy.ts", 'import { x } from "./proxy/headers.ts";'), []);
+    assert.deepEqual(breaches("src/http/modules/proxy/headers.ts", 'import { x } from "./body.ts";'), []);
+    assert.equal(breaches("src/http/modules/proxy/headers.ts", 'import { x } from "../map.ts";').length, 1);
   });
 
   it("refuses folders without a floor and files outside src", () => {
