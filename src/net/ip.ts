@@ -77,7 +77,9 @@ export function ipv6Text(bytes: Uint8Array): string {
     if (length > best.length) best = { from, length };
   }
   if (best.length < 2) best = { from: -1, length: 0 };
-  const mapped = best.from === 0 && ((best.length === 5 && words[5] === 0xffff) || best.length === 6);
+  // nginx prints `::0.0.1.2` with dots too, though not `::1` or `::12`.
+  const shortTail = best.length === 7 && bytes[14] !== 0 && bytes[15] !== 1;
+  const mapped = best.from === 0 && ((best.length === 5 && words[5] === 0xffff) || best.length === 6 || shortTail);
   const dotted = mapped ? ipv4Text(words[6] * 65536 + words[7]) : "";
   const hex = (some: readonly number[]): string => some.map((word) => word.toString(16)).join(":");
   if (mapped) return best.length === 5 ? `::ffff:${dotted}` : `::${dotted}`;
