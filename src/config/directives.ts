@@ -256,15 +256,14 @@ export function bufs(options: Common & { readonly default?: Buffers }): Directiv
 /** One word, any number of times in a block. */
 export function texts(options: Common & { readonly default?: readonly string[] }): DirectiveSpec<readonly string[]> {
   const { default: initial = [], ...rest } = options;
-  return {
+  return list({
     ...rest,
     args: [1, 1],
     syntax: options.syntax ?? "string",
     initial: () => [...initial],
     defaultText: options.defaultText ?? (initial.length > 0 ? initial.join(" ") : undefined),
-    repeat: true,
-    read: (at, _scope, previous) => added(previous, at.args[0]),
-  };
+    item: (at) => at.args[0],
+  });
 }
 
 export interface KeyValue {
@@ -274,16 +273,31 @@ export interface KeyValue {
 
 /** A name and a value, any number of times in a block. */
 export function keyValues(options: Common): DirectiveSpec<readonly KeyValue[]> {
-  return {
+  return list({
     ...options,
     args: [2, 2],
     syntax: options.syntax ?? "name value",
     initial: () => [],
-    repeat: true,
-    read: (at, _scope, previous) => added(previous, { key: at.args[0], value: at.args[1] }),
-  };
+    item: (at) => ({ key: at.args[0], value: at.args[1] }),
+  });
 }
 
-function added<T>(list: readonly T[] | undefined, item: T): readonly T[] {
-  return list === undefined ? [item] : [...list, item];
+/** A directive that may stand many times in a block, each adding what `item` makes of it, in the order written. */
+export function list<T>(
+  options: Omit<DirectiveSpec<readonly T[]>, "read" | "repeat" | "initial"> & {
+    readonly initial?: () => readonly T[];
+    readonly item: (at: Directive, scope: Scope) => T;
+  },
+): DirectiveSpec<readonly T[]> {
+  const { item, initial = () => [], ...rest } = options;
+  const spec: Omit<DirectiveSpec<T[]>, "initial"> = {
+    ...rest,
+    repeat: true,
+    read(at, scope, previous = []) {
+      // The block's own list, so that ten thousand lines are not copied ten thousand times.
+      previous.push(item(at, scope));
+      return previous;
+    },
+  };
+  return { ...spec, initial };
 }

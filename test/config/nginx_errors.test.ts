@@ -74,7 +74,7 @@ const BROKEN: readonly (readonly [name: string, text: string, globals?: string])
   ["end of file after a backslash", "daemon off\\"],
   ["comment does not end a word", "daemon off#comment;\n;"],
   ["lone backslash keeps the next byte", "daemon\\;off;"],
-  ["dollar brace", "bogus ${;};\n} "],
+  ["dollar brace", `bogus \${;};\n} `],
   ["variable as a directive", "$bogus{x} 1;"],
   ["escapes in a name", '"a\\"b\\tc" 1;'],
   ["too long word", `daemon off;\n\nbogus ${long(5000)};\n`],

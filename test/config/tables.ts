@@ -135,18 +135,12 @@ export const upstream = defineDirectives("http_upstream", {
       }
     },
   }),
-  server: d.directive<readonly string[]>({
+  server: d.list({
     in: ["upstream"],
     args: [1, Number.POSITIVE_INFINITY],
     syntax: "address [parameters]",
     doc,
-    repeat: true,
-    initial: () => [],
-    read(at, _scope, previous) {
-      const list = previous === undefined ? [] : [...previous];
-      list.push(at.args[0]);
-      return list;
-    },
+    item: (at) => at.args[0],
   }),
 });
 
