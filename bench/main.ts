@@ -87,12 +87,16 @@ async function runScenario(
 }
 
 /** The checks are measured by a program of their own; the last line it prints is its report as JSON. */
-async function runChecks(options: Options): Promise<unknown> {
+async function runChecks(bench: Bench, options: Options): Promise<unknown> {
   if (!existsSync(checksProgram)) {
     say("  checks: bench/checks.ts is not there yet\n");
     return undefined;
   }
-  const command = { program: process.execPath, args: [checksProgram, "--seconds", `${options.seconds}`] };
+  const command = {
+    program: process.execPath,
+    args: [checksProgram, "--seconds", `${options.seconds}`],
+    env: { TMPDIR: bench.dir, BENCH_SERVER_CORE: `${bench.serverCore}`, BENCH_LOAD_CORES: bench.loadCores },
+  };
   try {
     const output = await runPinned(
       `${options.serverCore},${options.loadCores}`,
@@ -160,7 +164,7 @@ async function run(options: Options): Promise<void> {
   await startBackend(bench, withNginx);
 
   for (const scenario of wanted) {
-    if (scenario.kind === "checks") report.checks = await runChecks(options);
+    if (scenario.kind === "checks") report.checks = await runChecks(bench, options);
     else report.scenarios.push(await runScenario(bench, options, scenario, chosen));
   }
   for (const result of report.scenarios) say(table(result));

@@ -150,12 +150,16 @@ export function hasEnded(child: ChildProcess): boolean {
   return child.exitCode !== null || child.signalCode !== null || child.pid === undefined;
 }
 
+/** SIGKILL to the program, its group, and descendants that made groups of their own. */
 function killGroup(child: ChildProcess): void {
   if (child.pid === undefined) return;
-  try {
-    process.kill(-child.pid, "SIGKILL");
-  } catch {
-    // The group is gone already.
+  const descendants = hasEnded(child) ? [] : processTree(child.pid).keys();
+  for (const target of [-child.pid, ...descendants]) {
+    try {
+      process.kill(target, "SIGKILL");
+    } catch {
+      // Gone already.
+    }
   }
 }
 
