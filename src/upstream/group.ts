@@ -289,8 +289,9 @@ export class Group implements Upstream {
   }
 
   header(attempt: Attempt): void {
-    if (this.#method.header === undefined || this.#single) return;
+    if (this.#method.released === undefined || this.#single) return;
     attempt.headerTime = performance.now() - attempt.selectedAt;
+    if (this.#method.header === undefined) return;
     this.#lock();
     this.#peers.tick(this.#clock());
     this.#method.header(attempt);

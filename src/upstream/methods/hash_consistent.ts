@@ -1,0 +1,110 @@
+import { type Attempt, PEER } from "../peer.ts";
+import type { Method, Peers } from "../peers.ts";
+import { CRC_START, crcByte, crcEnd, crcText } from "./crc32.ts";
+import { MISSES } from "./hashing.ts";
+import { gainWeight, pickRoundRobin } from "./round_robin.ts";
+
+/** Points on the ring for each unit of weight. */
+const POINTS = 160;
+
+/** The ring in order of hash, and which `server` (by number) each point belongs to. */
+interface Ring {
+  readonly hashes: Uint32Array;
+  readonly servers: Int32Array;
+  /** The number of each main peer's `server` line; a name's addresses share one. */
+  readonly serverOf: Int32Array;
+}
+
+/** `hash key consistent`: the ketama ring, point for point that of nginx and Cache::Memcached::Fast. */
+export function hashConsistent(peers: Peers): Method {
+  const ring = makeRing(peers);
+  return {
+    begin(attempt) {
+      attempt.hash = find(ring.hashes, crcEnd(crcText(CRC_START, attempt.input.key)));
+    },
+    pick: (attempt) => pickConsistent(peers, ring, attempt),
+    pickBackup: (attempt) => pickRoundRobin(peers, peers.backups, attempt),
+  };
+}
+
+function pickConsistent(peers: Peers, ring: Ring, attempt: Attempt): number {
+  const { main } = peers;
+  while (attempt.misses <= MISSES && attempt.input.key !== "") {
+    const peer = pickOfServer(peers, ring, ring.servers[attempt.hash % ring.servers.length], attempt);
+    if (peer !== -1) return peer;
+    attempt.hash++;
+    attempt.misses++;
+  }
+  return pickRoundRobin(peers, main, attempt);
+}
+
+/** A server with several addresses takes them in turn. */
+function pickOfServer(peers: Peers, ring: Ring, server: number, attempt: Attempt): number {
+  const { state, at, main } = peers;
+  let best = -1;
+  let highest = 0;
+  let total = 0;
+  for (let peer = main.first; peer < main.last; peer++) {
+    if (ring.serverOf[peer] !== server || !peers.usable(attempt, peer)) continue;
+    total += gainWeight(peers, peer);
+    const current = state[at[peer] + PEER.currentWeight];
+    if (best === -1 || current > highest) {
+      best = peer;
+      highest = current;
+    }
+  }
+  if (best !== -1) state[at[best] + PEER.currentWeight] = highest - total;
+  return best;
+}
+
+function makeRing(peers: Peers): Ring {
+  const numbers = new Map<string, number>();
+  const serverOf = new Int32Array(peers.main.last);
+  const points: { readonly hash: number; readonly server: number }[] = [];
+  for (let peer = peers.main.first; peer < peers.main.last; peer++) {
+    const text = peers.list[peer].server;
+    const server = numbers.get(text) ?? numbers.size;
+    numbers.set(text, server);
+    serverOf[peer] = server;
+    const base = baseHash(text);
+    let previous = 0;
+    for (let i = 0; i < peers.weight[peer] * POINTS; i++) {
+      let crc = base;
+      for (let shift = 0; shift < 32; shift += 8) crc = crcByte(crc, previous >>> shift);
+      previous = crcEnd(crc);
+      points.push({ hash: previous, server });
+    }
+  }
+  points.sort((one, other) => one.hash - other.hash);
+  const ring = points.filter((point, i) => i === 0 || point.hash !== points[i - 1].hash);
+  return {
+    hashes: Uint32Array.from(ring, (point) => point.hash),
+    servers: Int32Array.from(ring, (point) => point.server),
+    serverOf,
+  };
+}
+
+/** crc32 of HOST \0 PORT, not yet ended; a unix socket's path has no port. */
+function baseHash(server: string): number {
+  let host = server;
+  let port = "";
+  if (/^unix:/i.test(server)) {
+    host = server.slice(5);
+  } else {
+    const parts = /^(.*):([0-9]*)$/s.exec(server);
+    if (parts !== null) [, host, port] = parts;
+  }
+  return crcText(crcByte(crcText(CRC_START, host), 0), port);
+}
+
+/** Index of the first point at or after the hash; may be one past the last, which wraps to the first. */
+function find(hashes: Uint32Array, hash: number): number {
+  let low = 0;
+  let high = hashes.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (hash > hashes[middle]) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}

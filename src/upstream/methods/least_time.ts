@@ -1,0 +1,134 @@
+import { type Attempt, PEER } from "../peer.ts";
+import type { Method, PeerSet, Peers } from "../peers.ts";
+import { gainWeight } from "./round_robin.ts";
+
+/** ms above which servers are equally bad, and the width of the classes within which times count as equal. */
+const SLOWEST = 5000;
+const CLASS = 20;
+
+interface LeastTime {
+  readonly peers: Peers;
+  /** The word of a peer's record that holds the average that counts. */
+  readonly average: number;
+  readonly inflight: boolean;
+}
+
+/** `least_time`: least average response time times connections, for its weight; equals take turns by round robin. */
+export function leastTime(peers: Peers, mode: "header" | "last_byte", inflight: boolean): Method {
+  const self: LeastTime = { peers, average: mode === "header" ? PEER.headerTime : PEER.responseTime, inflight };
+  const learnsAtHeader = inflight && mode === "header";
+  return {
+    pick: (attempt) => pickLeastTime(self, peers.main, attempt),
+    pickBackup: (attempt) => pickLeastTime(self, peers.backups, attempt),
+    taken: inflight ? (attempt) => startFlight(peers, attempt) : undefined,
+    header: learnsAtHeader ? (attempt) => learnHeader(peers, attempt) : undefined,
+    released(attempt, ok, responseTime) {
+      if (attempt.inflight) endFlight(peers, attempt, responseTime);
+      // Failures are often fast: only what succeeded counts.
+      if (!ok || attempt.headerTime < 0) return;
+      const record = peers.at[attempt.peer];
+      learn(peers, record + PEER.responseTime, responseTime);
+      if (!learnsAtHeader) learn(peers, record + PEER.headerTime, attempt.headerTime);
+    },
+  };
+}
+
+function pickLeastTime(self: LeastTime, set: PeerSet, attempt: Attempt): number {
+  const { peers } = self;
+  const { state, at } = peers;
+  let best = -1;
+  let bestTime = 0;
+  let bestWeight = 0;
+  let equals = false;
+  for (let peer = set.first; peer < set.last; peer++) {
+    if (!peers.usable(attempt, peer)) continue;
+    const record = at[peer];
+    const running = state[record + PEER.inflight];
+    if (running > 0) {
+      const since = elapsed(peers, state[record + PEER.inflightChanged]);
+      learn(peers, record + PEER.inflightTime, Math.floor(state[record + PEER.inflightLast] / running) + since);
+    }
+    const time = estimate(self, peer);
+    const weight = Math.max(1, peers.rampedWeight(peer));
+    if (best === -1 || time * bestWeight < bestTime * weight) {
+      best = peer;
+      bestTime = time;
+      bestWeight = weight;
+      equals = false;
+    } else if (time * bestWeight === bestTime * weight) {
+      equals = true;
+    }
+  }
+  if (!equals) return best;
+
+  let total = 0;
+  const first = best;
+  for (let peer = first; peer < set.last; peer++) {
+    if (!peers.usable(attempt, peer)) continue;
+    if (estimate(self, peer) * bestWeight !== bestTime * Math.max(1, peers.rampedWeight(peer))) continue;
+    total += gainWeight(peers, peer);
+    if (state[at[peer] + PEER.currentWeight] > state[at[best] + PEER.currentWeight]) best = peer;
+  }
+  state[at[best] + PEER.currentWeight] -= total;
+  return best;
+}
+
+/** How long the peer would need for what it has to do and one request more, in ms. */
+function estimate(self: LeastTime, peer: number): number {
+  const { peers } = self;
+  const { state } = peers;
+  const record = peers.at[peer];
+  let time = state[record + self.average];
+  if (peers.checkedLongAgo(peer)) {
+    // Each fail_timeout without a request halves it, so that a slow server gets another chance.
+    const idle = (peers.seconds - state[record + PEER.checked]) >>> 0;
+    time >>= Math.min(31, Math.floor(idle / (peers.failTimeout[peer] + 1)));
+  }
+  if (state[record + PEER.inflight] > 0) time = Math.max(time, state[record + PEER.inflightTime]);
+  if (time > SLOWEST) time = SLOWEST;
+  else time += CLASS - (time % CLASS);
+  return time * (1 + state[record + PEER.conns]);
+}
+
+/** Exponential moving average, rounded. */
+function learn(peers: Peers, word: number, value: number): void {
+  const average = peers.state[word];
+  peers.state[word] = average === 0 ? value : 0.5 + value * 0.05 + average * 0.95;
+}
+
+function startFlight(peers: Peers, attempt: Attempt): void {
+  const { state } = peers;
+  const record = peers.at[attempt.peer];
+  const running = state[record + PEER.inflight];
+  if (running > 0) {
+    state[record + PEER.inflightLast] += elapsed(peers, state[record + PEER.inflightChanged]) * running;
+  }
+  state[record + PEER.inflightChanged] = peers.ms;
+  state[record + PEER.inflight] = running + 1;
+  attempt.inflight = true;
+}
+
+function endFlight(peers: Peers, attempt: Attempt, took: number): void {
+  const { state } = peers;
+  const record = peers.at[attempt.peer];
+  const running = state[record + PEER.inflight];
+  if (running === 1) {
+    state[record + PEER.inflightLast] = 0;
+  } else {
+    const spent = elapsed(peers, state[record + PEER.inflightChanged]) * running;
+    state[record + PEER.inflightLast] += spent - took;
+    state[record + PEER.inflightChanged] = peers.ms;
+  }
+  state[record + PEER.inflight] = running - 1;
+  attempt.inflight = false;
+}
+
+function learnHeader(peers: Peers, attempt: Attempt): void {
+  learn(peers, peers.at[attempt.peer] + PEER.headerTime, attempt.headerTime);
+  if (attempt.inflight) endFlight(peers, attempt, attempt.headerTime);
+}
+
+/** ms since a point of the shared wall clock. */
+function elapsed(peers: Peers, from: number): number {
+  return (peers.ms - from) & 0x7fffffff;
+}
