@@ -1,5 +1,6 @@
 // Sets the checkout up: dependencies as locked, and a Node new enough to run TypeScript directly (24 or later).
-// Runs on Node 18 or later without any dependency, because it is what brings the dependencies.
+// Runs on Node 18 or later without any dependency, because it is what brings the dependencies. On its own
+// (`node scripts/setup.mjs`) it makes the checkout ready to serve and prints the Node that Holdfast will run on.
 import { execFileSync, spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
@@ -100,7 +101,7 @@ function npm(args, folder) {
 
 if (process.argv[1] !== undefined && import.meta.url === pathToFileURL(process.argv[1]).href) {
   await main(() => {
-    ensureDependencies(ROOT, { dev: true });
+    ensureDependencies();
     process.stdout.write(`${ensureNode()}\n`);
   });
 }
