@@ -1,8 +1,243 @@
+import { hash } from "node:crypto";
+
 /**
- * Health states in shared memory: the watcher writes, workers read with one atomic load. One record for each
- * (upstream, server address, check definition), kept over reloads by that key.
+ * Health states in shared memory: the watcher writes, workers read with one atomic load. Two kinds of record, both found
+ * by a key and kept over reloads by it: a check's (upstream, server address, check definition), which holds everything
+ * the status page shows, and a server's (upstream, server address), whose word `usable` is what balancing reads.
+ *
+ * Records are claimed only while the supervisor builds a generation; the other threads find them by the same keys. A
+ * record that no generation names any more is given away last of all, so requests that end under an older generation
+ * still read their own servers' states.
  */
 export interface HealthView {
-  /** 1 while the peer may be used. A peer without checks is always up. */
+  /** True while the peer may be used: one atomic load. A peer without checks is always up. `peer` is its index. */
   up(peer: number): boolean;
+}
+
+/** What the status page and the log show of one check. */
+export interface CheckState {
+  readonly up: boolean;
+  /** False until `rise` passes or `fall` failures in a row were seen for the first time. */
+  readonly verdict: boolean;
+  /** Passes and failures in a row; one of them is 0. */
+  readonly rise: number;
+  readonly fall: number;
+  /** Checks done since the record was made; wraps at 2^32. */
+  readonly checks: number;
+  /** Wall-clock ms when `up` last changed (or the record was made), and of the last check; 0 before it. */
+  readonly since: number;
+  readonly checked: number;
+  /** Why the last failed check failed; "" when none has yet. A byte string. */
+  readonly reason: string;
+}
+
+/** Words of a record (Int32). */
+const GENERATION = 0;
+const KEY = 1;
+/** A server's record: may be used. A check's record: is up. */
+const UP = 5;
+const VERDICT = 6;
+/** The same word of a server's record. */
+const HEALTHY = VERDICT;
+const RISE = 7;
+const FALL = 8;
+const CHECKS = 9;
+/** Odd while the words from here on are being written. */
+const SEQUENCE = 10;
+const REASON_LENGTH = 11;
+/** Two Float64. */
+const SINCE = 12;
+const CHECKED = 14;
+const REASON = 16;
+const WORDS = 64;
+const REASON_BYTES = (WORDS - REASON) * 4;
+/** As many times more records than a generation needs, so that several of them fit beside one another. */
+const ROOM = 4;
+
+/** Bytes of the zone for a generation that needs that many records: rounded up, so that small changes keep the size. */
+export function healthBytes(records: number): number {
+  let slots = 64;
+  while (slots < records * ROOM) slots *= 2;
+  return slots * WORDS * 4;
+}
+
+/** A door to the zone. Cheap to make beside the size of the zone: it reads every record's key once. */
+export class HealthStates {
+  readonly buffer: SharedArrayBuffer;
+  readonly words: Int32Array;
+  private readonly times: Float64Array;
+  private readonly bytes: Buffer;
+  private readonly slots: number;
+  /** Key text → word index of the record. */
+  private readonly directory = new Map<string, number>();
+  private free: number[] = [];
+
+  constructor(buffer: SharedArrayBuffer) {
+    this.buffer = buffer;
+    this.words = new Int32Array(buffer);
+    this.times = new Float64Array(buffer);
+    this.bytes = Buffer.from(buffer);
+    this.slots = Math.floor(this.words.length / WORDS);
+    for (let slot = this.slots - 1; slot >= 0; slot--) {
+      const at = slot * WORDS;
+      if (this.words[at + GENERATION] === 0) this.free.push(at);
+      else this.directory.set(this.keyAt(at), at);
+    }
+  }
+
+  private keyAt(at: number): string {
+    return this.bytes.latin1Slice((at + KEY) * 4, (at + KEY + 4) * 4);
+  }
+
+  /** The record of a key, or -1. */
+  find(key: string): number {
+    return this.directory.get(digest(key)) ?? -1;
+  }
+
+  /**
+   * The record of a key for generation `generation` (1 and up): the one there is, or a new one that starts `up` or not,
+   * without a verdict. Throws RangeError when the zone is too small for the generation (see healthBytes).
+   */
+  claim(key: string, generation: number, up: boolean, now: number): number {
+    const text = digest(key);
+    const known = this.directory.get(text);
+    if (known !== undefined) {
+      this.words[known + GENERATION] = generation;
+      return known;
+    }
+    const at = this.free.pop() ?? this.evict(generation);
+    this.words.fill(0, at, at + WORDS);
+    this.bytes.write(text, (at + KEY) * 4, 16, "latin1");
+    this.words[at + UP] = up ? 1 : 0;
+    this.times[(at + SINCE) >> 1] = now;
+    this.words[at + GENERATION] = generation;
+    this.directory.set(text, at);
+    return at;
+  }
+
+  /** Takes the record longest out of use. */
+  private evict(generation: number): number {
+    let oldest = -1;
+    let least = generation;
+    for (let slot = 0; slot < this.slots; slot++) {
+      const stamp = this.words[slot * WORDS + GENERATION];
+      if (stamp >= least) continue;
+      least = stamp;
+      oldest = slot * WORDS;
+    }
+    if (oldest === -1) throw new RangeError("no room for another health state");
+    this.directory.delete(this.keyAt(oldest));
+    return oldest;
+  }
+
+  up(at: number): boolean {
+    return Atomics.load(this.words, at + UP) === 1;
+  }
+
+  /** Sets a server's `usable`. */
+  setUp(at: number, up: boolean): void {
+    Atomics.store(this.words, at + UP, up ? 1 : 0);
+  }
+
+  /** A server's checks are all up, whatever check_panic makes of it. */
+  healthy(at: number): boolean {
+    return Atomics.load(this.words, at + HEALTHY) === 1;
+  }
+
+  setHealthy(at: number, healthy: boolean): void {
+    Atomics.store(this.words, at + HEALTHY, healthy ? 1 : 0);
+  }
+
+  verdict(at: number): boolean {
+    return this.words[at + VERDICT] === 1;
+  }
+
+  setVerdict(at: number, reached: boolean): void {
+    this.words[at + VERDICT] = reached ? 1 : 0;
+  }
+
+  since(at: number): number {
+    return this.times[(at + SINCE) >> 1];
+  }
+
+  checked(at: number): number {
+    return this.times[(at + CHECKED) >> 1];
+  }
+
+  /** Counts a passed check; returns the passes in a row. */
+  pass(at: number, now: number): number {
+    const words = this.words;
+    words[at + FALL] = 0;
+    words[at + CHECKS]++;
+    this.times[(at + CHECKED) >> 1] = now;
+    return ++words[at + RISE] >>> 0;
+  }
+
+  /** Counts a failed check and keeps its reason (cut to 192 bytes); returns the failures in a row. */
+  fail(at: number, now: number, reason: string): number {
+    const words = this.words;
+    words[at + RISE] = 0;
+    words[at + CHECKS]++;
+    this.times[(at + CHECKED) >> 1] = now;
+    Atomics.add(words, at + SEQUENCE, 1);
+    words[at + REASON_LENGTH] = this.bytes.write(reason, (at + REASON) * 4, REASON_BYTES, "latin1");
+    Atomics.add(words, at + SEQUENCE, 1);
+    return ++words[at + FALL] >>> 0;
+  }
+
+  /** Changes a check's state. */
+  change(at: number, up: boolean, now: number): void {
+    this.times[(at + SINCE) >> 1] = now;
+    Atomics.store(this.words, at + UP, up ? 1 : 0);
+  }
+
+  /** A consistent copy of a check's record, readable from every thread. */
+  read(at: number): CheckState {
+    const words = this.words;
+    let reason = "";
+    for (let tries = 0; tries < 8; tries++) {
+      const sequence = Atomics.load(words, at + SEQUENCE);
+      const length = Math.min(Math.max(words[at + REASON_LENGTH], 0), REASON_BYTES);
+      reason = this.bytes.latin1Slice((at + REASON) * 4, (at + REASON) * 4 + length);
+      if ((sequence & 1) === 0 && Atomics.load(words, at + SEQUENCE) === sequence) break;
+    }
+    return {
+      up: this.up(at),
+      verdict: this.verdict(at),
+      rise: words[at + RISE] >>> 0,
+      fall: words[at + FALL] >>> 0,
+      checks: words[at + CHECKS] >>> 0,
+      since: this.since(at),
+      checked: this.checked(at),
+      reason,
+    };
+  }
+
+  /** Copies what a record holds (not its key) from another zone or place. */
+  copy(at: number, from: HealthStates, source: number): void {
+    for (let word = UP; word < WORDS; word++) this.words[at + word] = from.words[source + word];
+  }
+}
+
+/** Fills a fresh zone of another size from the previous one, the records used last first. */
+export function migrateHealth(old: SharedArrayBuffer, fresh: SharedArrayBuffer): void {
+  const from = new Int32Array(old);
+  const to = new Int32Array(fresh);
+  const used: number[] = [];
+  for (let at = 0; at + WORDS <= from.length; at += WORDS) if (from[at + GENERATION] !== 0) used.push(at);
+  used.sort((a, b) => from[b + GENERATION] - from[a + GENERATION]);
+  const room = Math.floor(to.length / WORDS);
+  for (let i = 0; i < used.length && i < room; i++) to.set(from.subarray(used[i], used[i] + WORDS), i * WORDS);
+}
+
+/** A key as its 16 bytes in the record, as a byte string. */
+function digest(key: string): string {
+  return hash("md5", Buffer.from(key, "latin1"), "buffer").latin1Slice();
+}
+
+/** The view of one upstream: `records[peer]` is the word index of the server's record. */
+export function healthView(states: HealthStates, records: readonly number[]): HealthView {
+  const { words } = states;
+  const at = Int32Array.from(records, (record) => record + UP);
+  return { up: (peer) => Atomics.load(words, at[peer]) === 1 };
 }

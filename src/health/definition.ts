@@ -1,0 +1,31 @@
+import type { ResponseTests } from "./response.ts";
+
+export const CHECK_TYPES = ["tcp", "http", "ssl_hello", "mysql", "ajp", "fastcgi"] as const;
+export type CheckType = (typeof CHECK_TYPES)[number];
+
+/** A check as configured: when it runs, what counts, and what it does. Times in ms. */
+export interface CheckDefinition {
+  readonly type: CheckType;
+  readonly interval: number;
+  /** Each check is delayed by up to this much. */
+  readonly jitter: number;
+  readonly timeout: number;
+  readonly fall: number;
+  readonly rise: number;
+  readonly defaultDown: boolean;
+  /** Port to connect to; 0: the server's own. */
+  readonly port: number;
+  readonly unique: boolean;
+  /** Checks on one connection, and for how long; time 0: no bound, time > 0 overrides the number. */
+  readonly keep: { readonly requests: number; readonly time: number };
+  /** http: the request; tcp with a `match`: what to say first. */
+  readonly send: string;
+  /** http and fastcgi: what the answer must be. */
+  readonly expect: ResponseTests;
+  /** tcp with a `match`: what must be received after `send` was sent. */
+  readonly receive: ((received: string) => boolean) | undefined;
+  /** fastcgi: the request's parameters. */
+  readonly params: readonly { readonly key: string; readonly value: string }[];
+  /** What the check does, as text: checks with the same text share a state over reloads (and under `unique`). */
+  readonly identity: string;
+}

@@ -1,0 +1,244 @@
+import { bitmask, directive, keyValues, parseMsec, parseNumber, size, wrongArguments } from "../config/directives.ts";
+import { defineDirectives, fail } from "../config/schema.ts";
+import type { Directive } from "../config/types.ts";
+import { CHECK_TYPES, type CheckType } from "./definition.ts";
+import { type Match, readMatch } from "./match.ts";
+import { type BodyTest, readBodyTest } from "./response_tests.ts";
+
+/** `check`, times in ms. */
+export interface CheckSetting {
+  readonly interval: number;
+  readonly fall: number;
+  readonly rise: number;
+  readonly timeout: number;
+  readonly defaultDown: boolean;
+  readonly type: CheckType;
+  readonly port: number;
+  readonly unique: boolean;
+}
+
+/** `health_check`, times in ms. */
+export interface HealthCheckSetting {
+  readonly interval: number;
+  readonly jitter: number;
+  readonly fails: number;
+  readonly passes: number;
+  readonly uri: string;
+  readonly port: number;
+  /** Name of a `match` block; undefined: status 2xx or 3xx. */
+  readonly match: string | undefined;
+  readonly mandatory: boolean;
+  readonly type: "http" | "tcp";
+  /** 0: no keep-alive. */
+  readonly keepaliveTime: number;
+  /** undefined: proxy_connect_timeout and proxy_read_timeout of the location decide. */
+  readonly timeout: number | undefined;
+  readonly directive: Directive;
+}
+
+export type StatusFormat = "html" | "csv" | "json";
+
+const NUMBERS = new Set(["interval", "fall", "rise", "timeout", "port"]);
+
+/** The arguments of `check`. As in the module, a repeated `check` starts from the defaults but for the type. */
+function readCheck(at: Directive, previous: CheckSetting | undefined): CheckSetting {
+  const numbers: Record<string, number> = { interval: 30_000, fall: 5, rise: 2, timeout: 1000, port: 0 };
+  const flags: Record<string, boolean> = { default_down: true, unique: false };
+  let type: CheckType = previous?.type ?? "tcp";
+  for (const arg of at.args) {
+    const [name, value] = split(arg);
+    if (NUMBERS.has(name)) {
+      const number = parseNumber(value);
+      const most = name === "port" ? 65535 : 0x7fffffff;
+      if (!number || number > most) invalid(at, arg);
+      numbers[name] = number;
+    } else if (name === "type") {
+      type = CHECK_TYPES.find((known) => known === value) ?? invalid(at, arg);
+    } else if (Object.hasOwn(flags, name)) {
+      const word = value.toLowerCase();
+      if (word !== "true" && word !== "false") {
+        fail(at, `invalid value "${arg}", it must be "true" or "false"`);
+      }
+      flags[name] = word === "true";
+    } else invalid(at, arg);
+  }
+  const { interval, fall, rise, timeout, port } = numbers;
+  return { interval, fall, rise, timeout, port, type, defaultDown: flags.default_down, unique: flags.unique };
+}
+
+function readHealthCheck(at: Directive): HealthCheckSetting {
+  const times: Record<string, number | undefined> = {
+    interval: 5000,
+    jitter: 0,
+    keepalive_time: 0,
+    timeout: undefined,
+  };
+  const numbers: Record<string, number> = { fails: 1, passes: 1, port: 0 };
+  const texts: Record<string, string | undefined> = { uri: "/", match: undefined, type: "http" };
+  let mandatory = false;
+  at.args.forEach((arg, index) => {
+    const [name, value] = split(arg);
+    if (arg === "mandatory") mandatory = true;
+    else if (arg === "persistent" && at.args[index - 1] === "mandatory") return;
+    else if (!arg.includes("=") || value === "") invalid(at, arg);
+    else if (Object.hasOwn(times, name)) {
+      const time = parseMsec(value);
+      if (time === undefined || (time === 0 && (name === "interval" || name === "timeout"))) invalid(at, arg);
+      times[name] = time;
+    } else if (Object.hasOwn(numbers, name)) {
+      const number = parseNumber(value);
+      if (!number || number > (name === "port" ? 65535 : 0x7fffffff)) invalid(at, arg);
+      numbers[name] = number;
+    } else if (Object.hasOwn(texts, name)) texts[name] = value;
+    else invalid(at, arg);
+  });
+  const { type, uri = "/", match } = texts;
+  if (type === "grpc") fail(at, 'health_check "type=grpc" is not supported yet');
+  if (type !== "http" && type !== "tcp") invalid(at, `type=${type}`);
+  if (!uri.startsWith("/") || /[\0-\x20\x7f]/.test(uri)) invalid(at, `uri=${uri}`);
+  return {
+    interval: times.interval ?? 5000,
+    jitter: times.jitter ?? 0,
+    keepaliveTime: times.keepalive_time ?? 0,
+    timeout: times.timeout,
+    fails: numbers.fails,
+    passes: numbers.passes,
+    port: numbers.port,
+    uri,
+    match,
+    mandatory,
+    type,
+    directive: at,
+  };
+}
+
+function split(arg: string): [string, string] {
+  const equals = arg.indexOf("=");
+  return equals === -1 ? [arg, ""] : [arg.slice(0, equals), arg.slice(equals + 1)];
+}
+
+function invalid(at: Directive, arg: string): never {
+  return fail(at, `invalid parameter "${arg}"`);
+}
+
+/** `check` and what belongs to it: the upstream check module's directives, and Tengine's. */
+export const check = defineDirectives("upstream_check", {
+  check: directive<CheckSetting, undefined>({
+    in: ["upstream"],
+    args: [1, Number.POSITIVE_INFINITY],
+    syntax:
+      "interval=milliseconds [fall=count] [rise=count] [timeout=milliseconds] [default_down=true|false] [type=tcp|http|ssl_hello|mysql|ajp|fastcgi] [port=port] [unique=true|false]",
+    doc: "Checks the upstream's servers: `fall` failures in a row take a server out, `rise` passes bring it back. Where a parameter is left out: interval=30000 fall=5 rise=2 timeout=1000 default_down=true type=tcp. `port` checks another port of the same server (unix sockets ignore it); `unique=true` shares one check among upstreams that check an address in the same way.",
+    initial: () => undefined,
+    repeat: true,
+    read: (at, _scope, previous) => readCheck(at, previous),
+  }),
+  check_http_send: directive<string, undefined>({
+    in: ["upstream"],
+    args: [1, 1],
+    syntax: "http_packet",
+    doc: 'The request that type=http sends, with its line ends: `"HEAD / HTTP/1.0\\r\\n\\r\\n"`.',
+    defaultText: '"GET / HTTP/1.0\\r\\n\\r\\n"',
+    initial: () => undefined,
+    repeat: true,
+    read: (at) => at.args[0],
+  }),
+  check_http_expect_alive: bitmask({
+    in: ["upstream"],
+    values: ["http_1xx", "http_2xx", "http_3xx", "http_4xx", "http_5xx"],
+    doc: "The classes of status codes that pass type=http and type=fastcgi. A fastcgi check without this directive passes with any status.",
+    defaultText: "http_2xx http_3xx",
+  }),
+  check_http_expect_body: directive<BodyTest, undefined>({
+    in: ["upstream"],
+    args: [1, 2],
+    syntax: "~ | ~* | !~ | !~* regex",
+    doc: "What the response body of type=http must match (or must not): only its first 256k are examined. A single argument is text the body must contain.",
+    initial: () => undefined,
+    repeat: true,
+    read: (at) => readBodyTest(at, at.args),
+  }),
+  check_keepalive_requests: directive<number>({
+    in: ["upstream"],
+    args: [1, 1],
+    syntax: "number",
+    doc: "How many requests of type=http are sent over one connection. The request must ask for keep-alive.",
+    defaultText: "1",
+    initial: () => 1,
+    repeat: true,
+    read: (at) => parseNumber(at.args[0]) || fail(at, '"check_keepalive_requests" directive invalid value'),
+  }),
+  check_fastcgi_param: {
+    ...keyValues({
+      in: ["upstream"],
+      syntax: "parameter value",
+      doc: "A parameter of the request that type=fastcgi sends.",
+    }),
+    defaultText: "REQUEST_METHOD GET, REQUEST_URI /, SCRIPT_FILENAME index.php",
+  },
+  check_panic: directive<number>({
+    in: ["upstream"],
+    args: [1, 1],
+    syntax: "off | percent%",
+    doc: "When fewer than this percentage of the upstream's servers are up, requests are balanced over all of them rather than over the few (or none) that are left.",
+    defaultText: "off",
+    initial: () => 0,
+    read(at) {
+      if (at.args[0] === "off") return 0;
+      const match = /^(\d{1,3})%$/.exec(at.args[0]);
+      if (match === null || Number(match[1]) > 100)
+        fail(at, `invalid value "${at.args[0]}", it must be "off" or a percentage`);
+      return Number(match[1]);
+    },
+  }),
+  check_shm_size: size({
+    in: ["http"],
+    doc: "Accepted for compatibility and without effect: the shared memory of health states is sized by the number of servers.",
+    defaultText: "1m",
+  }),
+  check_status: directive<{ readonly format: StatusFormat | undefined }, undefined>({
+    in: ["server", "location"],
+    args: [0, 1],
+    syntax: "[html|csv|json]",
+    doc: "Answers with the states of all checked servers in this format; the arguments `format=` and `status=up|down` of a request choose another format and a part of the servers. In a server block it only sets the format.",
+    defaultText: "html",
+    initial: () => undefined,
+    read(at) {
+      const [format] = at.args;
+      if (format !== undefined && format !== "html" && format !== "csv" && format !== "json") {
+        fail(at, `invalid check format "${format}"`);
+      }
+      return { format };
+    },
+  }),
+});
+
+/** NGINX Plus's `health_check` and `match`. */
+export const healthCheck = defineDirectives("http_upstream_hc", {
+  health_check: directive<readonly HealthCheckSetting[]>({
+    in: ["location"],
+    args: [0, Number.POSITIVE_INFINITY],
+    syntax:
+      "[interval=time] [jitter=time] [fails=number] [passes=number] [uri=uri] [port=number] [match=name] [mandatory [persistent]] [type=http|tcp] [keepalive_time=time] [timeout=time]",
+    doc: "Checks the servers of the upstream that this location's proxy_pass names. With `mandatory` a new server gets no requests before it has passed; states always persist over reloads. `timeout` bounds a whole check; without it proxy_connect_timeout and proxy_read_timeout do.",
+    initial: () => [],
+    inherit: false,
+    repeat: true,
+    read: (at, _scope, previous = []) => [...previous, readHealthCheck(at)],
+  }),
+  match: directive<ReadonlyMap<string, Match>>({
+    in: ["http"],
+    args: [1, 1],
+    block: "free",
+    syntax: "name { … }",
+    doc: "Tests that the answer to a health check must pass: `status`, `header`, `body` and `require`, or `send` and `expect` for type=tcp.",
+    initial: () => new Map(),
+    repeat: true,
+    read(at, _scope, previous = new Map()) {
+      const [name] = at.args;
+      if (previous.has(name)) fail(at, `duplicate match "${name}"`);
+      if (at.block === undefined) wrongArguments(at);
+      return new Map([...previous, [name, readMatch(at.block)]]);
+    },
+  }),
+});

@@ -1,0 +1,34 @@
+import { checkAddress, type PlannedCheck } from "./plan.ts";
+
+/** A server's check changed its state. `lasted`: how long the previous state did, in ms. */
+export interface Change {
+  readonly check: PlannedCheck;
+  readonly up: boolean;
+  /** Why it failed; "" when it passed. */
+  readonly reason: string;
+  readonly lasted: number;
+}
+
+/**
+ * The one line a change of state is logged as. It begins as the check module's does ("disable check peer: ADDRESS "),
+ * for those who read logs with scripts.
+ */
+export function changed({ check, up, reason, lasted }: Change): string {
+  const { upstream, name, definition } = check;
+  const address = checkAddress(check);
+  const server = address === name ? "" : `, server: ${name}`;
+  const why = up ? `passed ${definition.rise} in a row` : reason;
+  return `${up ? "enable" : "disable"} check peer: ${address} ${server}, upstream: "${upstream}", check: ${definition.type}, reason: ${why}, was ${up ? "down" : "up"} for ${seconds(lasted)}`;
+}
+
+/** A time in ms for people: `850ms`, `12.3s`, `4m10s`, `3h05m`, `2d04h`. */
+export function seconds(ms: number): string {
+  if (ms < 1000) return `${Math.round(ms)}ms`;
+  if (ms < 60_000) return `${(ms / 1000).toFixed(1)}s`;
+  const total = Math.floor(ms / 1000);
+  const pair = (high: number, low: number, units: string) =>
+    `${high}${units[0]}${String(low).padStart(2, "0")}${units[1]}`;
+  if (total < 3600) return pair(Math.floor(total / 60), total % 60, "ms");
+  if (total < 86_400) return pair(Math.floor(total / 3600), Math.floor((total % 3600) / 60), "hm");
+  return pair(Math.floor(total / 86_400), Math.floor((total % 86_400) / 3600), "dh");
+}

@@ -1,0 +1,141 @@
+import type { Scope } from "../config/schema.ts";
+import { type Address, addressText } from "../net/address.ts";
+import type { Peer } from "../upstream/peer.ts";
+import type { CheckDefinition } from "./definition.ts";
+import { checksOf, panicOf } from "./settings.ts";
+import { type HealthStates, type HealthView, healthView } from "./state.ts";
+
+/** One check of one server, as configured. */
+export interface PlannedCheck {
+  /** What its state is kept by: upstream, server address and what the check does (not how often). */
+  readonly key: string;
+  readonly upstream: string;
+  /** nginx's text of the server's address. */
+  readonly name: string;
+  /** Where the check connects to: the server, or another port of it. */
+  readonly target: Address;
+  /** The `server` directive's argument as written: its host name is the TLS server name of ssl_hello. */
+  readonly server: string;
+  readonly definition: CheckDefinition;
+}
+
+export interface PlannedServer {
+  readonly key: string;
+  /** Numbers of its checks in the plan: up is when all of them are. */
+  readonly checks: readonly number[];
+}
+
+export interface PlannedUpstream {
+  readonly name: string;
+  /** check_panic in percent; 0: off. */
+  readonly panic: number;
+  /** By peer index. A server marked `down` has no checks and does not count. */
+  readonly servers: readonly PlannedServer[];
+}
+
+/** Everything the watcher checks under one generation. In the order of the configuration, which the status page keeps. */
+export interface CheckPlan {
+  readonly checks: readonly PlannedCheck[];
+  readonly upstreams: readonly PlannedUpstream[];
+}
+
+/** A plan with the places of its states in the shared zone. */
+export interface BoundPlan extends CheckPlan {
+  readonly states: HealthStates;
+  /** Record of each check. */
+  readonly records: readonly number[];
+  /** Records of each upstream's servers. */
+  readonly servers: readonly (readonly number[])[];
+}
+
+/** What the upstream layer knows of an upstream. */
+export interface CheckedUpstream {
+  readonly name: string;
+  readonly peers: readonly Peer[];
+}
+
+/**
+ * Makes the plan of a configuration: `check` in an upstream's block and `health_check` in the locations that pass to it.
+ * `upstreams` in the order of the configuration; those without checks may be among them. Throws ConfigError.
+ */
+export function planChecks(root: Scope, upstreams: readonly CheckedUpstream[]): CheckPlan {
+  const checks: PlannedCheck[] = [];
+  const planned: PlannedUpstream[] = [];
+  const byKey = new Map<string, number>();
+  /** Tengine's `unique`: the first check of an address that does the same. */
+  const shared = new Map<string, number>();
+  const definitions = checksOf(root);
+  for (const { name: upstream, peers } of upstreams) {
+    const own = definitions.get(upstream);
+    if (own === undefined || own.length === 0) continue;
+    const servers = peers.map((peer): PlannedServer => {
+      const numbers: number[] = [];
+      if (!peer.down) {
+        for (const definition of own) {
+          const what = `${peer.name}\0${definition.identity}`;
+          const key = `check\0${upstream}\0${what}`;
+          const known = byKey.get(key) ?? (definition.unique ? shared.get(what) : undefined);
+          const number = known ?? checks.length;
+          if (!numbers.includes(number)) numbers.push(number);
+          if (known !== undefined) continue;
+          byKey.set(key, number);
+          if (!shared.has(what)) shared.set(what, number);
+          const target = onPort(peer.address, definition.port);
+          checks.push({ key, upstream, name: peer.name, target, server: peer.server, definition });
+        }
+      }
+      return { key: `server\0${upstream}\0${peer.name}`, checks: numbers };
+    });
+    planned.push({ name: upstream, panic: panicOf(root, upstream), servers });
+  }
+  return { checks, upstreams: planned };
+}
+
+/** A unix socket has no ports: it is checked where it is, whatever `port=` says (as Tengine does). */
+function onPort(address: Address, port: number): Address {
+  return port === 0 || address.family === "unix" ? address : { ...address, port };
+}
+
+export function checkAddress(check: PlannedCheck): string {
+  return addressText(check.target);
+}
+
+/** Records the plan needs in the zone, for healthBytes. */
+export function recordsOf(plan: CheckPlan): number {
+  return plan.upstreams.reduce((sum, upstream) => sum + upstream.servers.length, plan.checks.length);
+}
+
+/**
+ * Finds or makes the plan's states. A check that is new to a server with a known state begins in that state, so that
+ * changing a check neither takes every server down nor lets one back in that was down; a new server begins as
+ * default_down says. `now` is wall-clock ms.
+ */
+export function bindPlan(plan: CheckPlan, states: HealthStates, generation: number, now: number): BoundPlan {
+  const known = new Map<number, boolean>();
+  for (const upstream of plan.upstreams) {
+    for (const server of upstream.servers) {
+      const record = states.find(server.key);
+      if (record === -1) continue;
+      for (const check of server.checks) known.set(check, (known.get(check) ?? true) && states.healthy(record));
+    }
+  }
+  const records = plan.checks.map(({ key, definition }, number) =>
+    states.claim(key, generation, known.get(number) ?? !definition.defaultDown, now),
+  );
+  const servers = plan.upstreams.map((upstream) =>
+    upstream.servers.map((server) => {
+      if (states.find(server.key) !== -1) return states.claim(server.key, generation, true, now);
+      const up = server.checks.every((check) => states.up(records[check]));
+      const record = states.claim(server.key, generation, up, now);
+      states.setHealthy(record, up);
+      return record;
+    }),
+  );
+  return { ...plan, states, records, servers };
+}
+
+/** The view a balancing method asks, for one upstream; undefined where it has no checks. */
+export function viewOf(plan: BoundPlan, upstream: string): HealthView | undefined {
+  const number = plan.upstreams.findIndex(({ name }) => name === upstream);
+  return number === -1 ? undefined : healthView(plan.states, plan.servers[number]);
+}

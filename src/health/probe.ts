@@ -1,0 +1,191 @@
+import type { Address } from "../net/address.ts";
+import type { ConnectHandler, ConnectOptions, Stream, StreamError } from "../net/stream.ts";
+
+/**
+ * The protocol of a probe: what it says to the server and how it judges the answer. One file each in probes/. The
+ * connection, the deadline and everything after the verdict is not its business.
+ */
+export interface Protocol {
+  /** What is sent when the connection is there; undefined: the server speaks first. */
+  readonly send: Buffer | undefined;
+  /** Forgets the previous check. Called before each one. */
+  begin(): void;
+  /** The connection is there. tcp has its verdict now; the others return undefined. */
+  connected(): Verdict | undefined;
+  /** More of the answer; `bytes` is lent. Called after the verdict too, while `drained` is false. */
+  data(bytes: Buffer): Verdict | undefined;
+  /** The server closed its side before there was a verdict. */
+  end(): Verdict;
+  /** After the verdict: the answer was read to its end and the server keeps the connection, so it can serve another check. */
+  readonly drained: boolean;
+  /** After the verdict: reading on may lead to `drained`. */
+  readonly draining: boolean;
+}
+
+/** PASS, or a short sentence that says why the check failed. */
+export type Verdict = string;
+export const PASS: Verdict = "";
+
+/** How a check ended. A `local` failure is this machine's own (no file descriptors): it says nothing of the server. */
+export type Done = (verdict: Verdict, local: boolean) => void;
+
+export type Connect = (options: ConnectOptions, handler: ConnectHandler) => Stream;
+
+/** Errors of connect that are this side's fault. */
+const LOCAL = new Set(["EMFILE", "ENFILE", "ENOBUFS", "ENOMEM", "EADDRNOTAVAIL"]);
+/** A connection that serves another check may be read this far past the verdict. */
+const MAX_DRAIN = 1024 * 1024;
+
+/**
+ * A server's probe: runs one check at a time over a connection of its own, which it keeps for the next check where
+ * `requests` (check_keepalive_requests) and `time` (keepalive_time, ms; 0: no bound) allow it.
+ */
+export class Probe implements ConnectHandler {
+  private readonly target: Address;
+  private readonly protocol: Protocol;
+  private readonly connect: Connect;
+  private readonly done: Done;
+  private readonly requests: number;
+  private readonly time: number;
+  private stream: Stream | undefined = undefined;
+  /** A check is under way. */
+  private running = false;
+  private connected = false;
+  /** The check under way runs over a connection that has served another, and nothing was received yet. */
+  private reused = false;
+  private served = 0;
+  private opened = 0;
+  private excess = 0;
+
+  constructor(
+    target: Address,
+    protocol: Protocol,
+    keep: { readonly requests: number; readonly time: number },
+    connect: Connect,
+    done: Done,
+  ) {
+    this.target = target;
+    this.protocol = protocol;
+    this.requests = keep.requests;
+    this.time = keep.time;
+    this.connect = connect;
+    this.done = done;
+  }
+
+  /** Starts a check. `done` is called once, unless `abort` comes first. */
+  start(): void {
+    this.running = true;
+    this.excess = 0;
+    if (this.stream !== undefined) {
+      const fresh = this.time === 0 || performance.now() - this.opened < this.time;
+      if (fresh && this.protocol.drained && !this.stream.closed) {
+        this.protocol.begin();
+        this.reused = true;
+        this.ask(this.stream);
+        return;
+      }
+      this.close();
+    }
+    this.open();
+  }
+
+  /** Gives the check up (its time is over): no `done`. */
+  abort(): string {
+    const stage = this.connected ? "" : "connect: ";
+    this.running = false;
+    this.close();
+    return stage;
+  }
+
+  /** Ends everything. */
+  close(): void {
+    this.running = false;
+    this.drop();
+  }
+
+  private drop(): void {
+    const stream = this.stream;
+    this.stream = undefined;
+    this.connected = false;
+    stream?.destroy();
+  }
+
+  private open(): void {
+    this.protocol.begin();
+    this.reused = false;
+    this.connected = false;
+    this.served = 0;
+    this.running = true;
+    this.stream = this.connect({ address: this.target }, this);
+  }
+
+  private ask(stream: Stream): void {
+    this.served++;
+    if (this.protocol.send !== undefined) stream.write(this.protocol.send);
+  }
+
+  private finish(verdict: Verdict): void {
+    this.running = false;
+    if (!this.mayKeep() || verdict !== PASS || !(this.protocol.drained || this.protocol.draining)) this.drop();
+    this.done(verdict, false);
+  }
+
+  private mayKeep(): boolean {
+    return this.served > 0 && (this.time > 0 || this.served < this.requests);
+  }
+
+  onConnect(stream: Stream): void {
+    if (stream !== this.stream) return;
+    this.connected = true;
+    this.opened = performance.now();
+    const verdict = this.protocol.connected();
+    if (verdict !== undefined) this.finish(verdict);
+    else this.ask(stream);
+  }
+
+  onData(stream: Stream, bytes: Buffer): void {
+    if (stream !== this.stream) return;
+    this.reused = false;
+    if (!this.running) {
+      // Past the verdict: the rest of an answer, or bytes nobody asked for.
+      this.excess += bytes.length;
+      if (this.protocol.drained || this.excess > MAX_DRAIN || this.protocol.data(bytes)) this.drop();
+      else if (!this.protocol.drained && !this.protocol.draining) this.drop();
+      return;
+    }
+    const verdict = this.protocol.data(bytes);
+    if (verdict !== undefined) this.finish(verdict);
+  }
+
+  onDrain(): void {}
+
+  onEnd(stream: Stream): void {
+    if (stream !== this.stream) return;
+    if (this.running && !this.retry()) this.finish(this.protocol.end());
+    else if (!this.running) this.drop();
+  }
+
+  onClose(stream: Stream, error: StreamError | undefined): void {
+    if (stream !== this.stream) return;
+    this.stream = undefined;
+    if (!this.running || this.retry()) return;
+    this.running = false;
+    if (error === undefined) this.done(this.protocol.end(), false);
+    else if (this.connected) this.done(lower(error), false);
+    else this.done(`connect: ${lower(error)}`, LOCAL.has(error.code));
+  }
+
+  /** The server may close a kept connection at any time; that this check met it is not a failure. */
+  private retry(): boolean {
+    if (!this.reused) return false;
+    this.drop();
+    this.open();
+    return true;
+  }
+}
+
+/** `111: Connection refused` → `connection refused`. */
+function lower(error: StreamError): string {
+  const text = error.message.replace(/^\d+: /, "");
+  return text.charAt(0).toLowerCase() + text.slice(1);
+}

@@ -1,0 +1,377 @@
+import { connect as connectTcp } from "../net/tcp.ts";
+import type { ErrorLog } from "../runtime/log.ts";
+import type { CheckDefinition } from "./definition.ts";
+import { type Due, DueHeap } from "./due.ts";
+import { type Change, changed, seconds } from "./messages.ts";
+import { type BoundPlan, checkAddress, type PlannedCheck } from "./plan.ts";
+import { type Connect, PASS, Probe, type Verdict } from "./probe.ts";
+import { protocolOf } from "./protocols.ts";
+import type { HealthStates } from "./state.ts";
+
+/** Time as the scheduler sees it, so that a test can be its master. */
+export interface Clock {
+  /** Monotonic ms. */
+  now(): number;
+  /** Wall-clock ms. */
+  wall(): number;
+  /** Calls back once, `ms` from now; returns the way to cancel it. */
+  wake(ms: number, callback: () => void): () => void;
+}
+
+/** What the scheduler lives in. Only `log` has no default. */
+export interface CheckEnvironment {
+  readonly log: ErrorLog;
+  readonly clock?: Clock;
+  readonly connect?: Connect;
+  /** 0 ≤ random < 1. */
+  readonly random?: () => number;
+  /** Each change of state, besides its log line: for events, and for nodes that watch one another. */
+  readonly onChange?: (change: Change) => void;
+  /** How late a check started, in ms: for measurements. */
+  readonly onStart?: (late: number) => void;
+}
+
+export interface Checks {
+  stop(): void;
+  /** A new generation: checks that are in both go on as they were, without a burst. */
+  update(plan: BoundPlan): void;
+}
+
+/** Wakes closer together than this are one: half a thousand checks may start in one turn. */
+const GRAIN = 4;
+const STARTS_A_TURN = 256;
+/** Delay between the checks of a server that has no verdict yet: grows by this with each. */
+const QUICK = 25;
+/** A check of the module's runs up to this part of the interval early, so that servers do not march in step. */
+const EARLY = 0.05;
+/** A state this many intervals old (at least STALE ms) is verified at once when its check comes back. */
+const STALE_INTERVALS = 3;
+const STALE = 5000;
+/** The fractional part of the golden ratio: its multiples spread evenly over an interval. */
+const GOLDEN = 0.6180339887498949;
+const LOCAL_LOG_EVERY = 10_000;
+
+/** One server's check at work. Its one timer is the time of the next check, or the deadline of the one under way. */
+interface Runner extends Due {
+  check: PlannedCheck;
+  record: number;
+  probe: Probe;
+  running: boolean;
+  /** When the check under way was to start; the next one is an interval later. */
+  slot: number;
+  /** Checks done without a verdict; 0 once the check has its place in the interval. */
+  quick: number;
+  /** Place in the interval, 0 to 1. */
+  readonly phase: number;
+  /** Upstreams whose servers it speaks for. */
+  groups: Group[];
+}
+
+/** An upstream's servers, to find which may be used. */
+interface Group {
+  readonly name: string;
+  readonly panic: number;
+  /** Server records, and the records of the checks of each. Servers without checks are left out. */
+  readonly servers: { readonly record: number; readonly checks: readonly number[] }[];
+  panicking: boolean;
+}
+
+/** The real clock. I/O that is ready goes before what is due: a thread that was held up must not blame the servers. */
+export const SYSTEM_CLOCK: Clock = {
+  now: () => performance.now(),
+  wall: () => Date.now(),
+  wake(ms, callback) {
+    let immediate: NodeJS.Immediate | undefined;
+    const timer = setTimeout(() => {
+      immediate = setImmediate(callback);
+    }, ms);
+    return () => {
+      clearTimeout(timer);
+      if (immediate !== undefined) clearImmediate(immediate);
+    };
+  },
+};
+
+/**
+ * Starts the checks of a plan in this thread. It alone knows rise, fall, jitter and state: a first check runs at once
+ * and is repeated in quick succession until `rise` passes or `fall` failures in a row were seen; from then on a check
+ * starts every interval, or as soon as the one before has ended. `timeout` bounds each from connecting to the verdict.
+ */
+export function startChecks(plan: BoundPlan, environment: CheckEnvironment): Checks {
+  return new Scheduler(plan, environment);
+}
+
+class Scheduler implements Checks {
+  private readonly log: ErrorLog;
+  private readonly clock: Clock;
+  private readonly connect: Connect;
+  private readonly random: () => number;
+  private readonly onChange: ((change: Change) => void) | undefined;
+  private readonly onStart: ((late: number) => void) | undefined;
+  private states: HealthStates;
+  private runners = new Map<string, Runner>();
+  private readonly heap = new DueHeap<Runner>();
+  private panicking = new Set<string>();
+  private cancelWake: (() => void) | undefined = undefined;
+  private wakeAt = Number.POSITIVE_INFINITY;
+  private turning = false;
+  private localLogged = Number.NEGATIVE_INFINITY;
+  private made = 0;
+  private readonly offset: number;
+
+  constructor(plan: BoundPlan, environment: CheckEnvironment) {
+    this.log = environment.log;
+    this.clock = environment.clock ?? SYSTEM_CLOCK;
+    this.connect = environment.connect ?? connectTcp;
+    this.random = environment.random ?? Math.random;
+    this.offset = this.random();
+    this.onChange = environment.onChange;
+    this.onStart = environment.onStart;
+    this.states = plan.states;
+    this.update(plan);
+  }
+
+  stop(): void {
+    this.cancelWake?.();
+    this.cancelWake = undefined;
+    this.wakeAt = Number.POSITIVE_INFINITY;
+    for (const runner of this.runners.values()) this.retire(runner);
+    this.runners.clear();
+  }
+
+  update(plan: BoundPlan): void {
+    const previous = this.runners;
+    const from = this.states;
+    const runners = new Map<string, Runner>();
+    const now = this.clock.now();
+    this.states = plan.states;
+    plan.checks.forEach((check, number) => {
+      const record = plan.records[number];
+      const old = previous.get(check.key);
+      previous.delete(check.key);
+      if (old !== undefined && from.buffer !== plan.states.buffer) plan.states.copy(record, from, old.record);
+      runners.set(check.key, old === undefined ? this.begin(check, record, now) : this.goOn(old, check, record, now));
+    });
+    for (const gone of previous.values()) this.retire(gone);
+    this.runners = runners;
+    this.regroup(plan);
+    this.sleep();
+  }
+
+  private begin(check: PlannedCheck, record: number, now: number): Runner {
+    const { states } = this;
+    const { definition } = check;
+    const runner: Runner = {
+      check,
+      record,
+      probe: this.probeOf(check),
+      running: false,
+      slot: now,
+      quick: 1,
+      phase: (this.offset + this.made++ * GOLDEN) % 1,
+      groups: [],
+      due: 0,
+      place: -1,
+    };
+    const age = this.clock.wall() - states.checked(record);
+    if (states.verdict(record) && (age < 0 || age > Math.max(STALE, definition.interval * STALE_INTERVALS))) {
+      states.setVerdict(record, false);
+    }
+    if (states.verdict(record)) {
+      runner.slot = now + definition.interval * runner.phase;
+      runner.quick = 0;
+    }
+    this.heap.set(runner, runner.slot);
+    return runner;
+  }
+
+  private goOn(runner: Runner, check: PlannedCheck, record: number, now: number): Runner {
+    const { definition } = check;
+    const before = runner.check.definition;
+    runner.record = record;
+    if (before.keep.requests !== definition.keep.requests || before.keep.time !== definition.keep.time) {
+      runner.probe.close();
+      runner.probe = this.probeOf(check);
+      if (runner.running) {
+        runner.running = false;
+        this.heap.set(runner, now);
+      }
+    }
+    runner.check = check;
+    runner.groups = [];
+    const latest = now + (runner.running ? definition.timeout : definition.interval);
+    if (runner.due > latest) this.heap.set(runner, latest);
+    if (runner.slot > latest) runner.slot = latest;
+    return runner;
+  }
+
+  private retire(runner: Runner): void {
+    runner.running = false;
+    runner.probe.close();
+    this.heap.remove(runner);
+  }
+
+  private probeOf(check: PlannedCheck): Probe {
+    const protocol = protocolOf(check.definition, check.server);
+    const { key } = check;
+    return new Probe(check.target, protocol, check.definition.keep, this.connect, (verdict, local) => {
+      const runner = this.runners.get(key);
+      if (runner?.running) this.ended(runner, verdict, local);
+    });
+  }
+
+  private regroup(plan: BoundPlan): void {
+    const panicking = this.panicking;
+    this.panicking = new Set();
+    plan.upstreams.forEach(({ name, panic, servers }, number) => {
+      const group: Group = { name, panic, servers: [], panicking: panicking.has(name) };
+      servers.forEach(({ checks }, peer) => {
+        const record = plan.servers[number][peer];
+        if (checks.length === 0) {
+          this.states.setUp(record, true);
+          return;
+        }
+        group.servers.push({ record, checks: checks.map((check) => plan.records[check]) });
+        for (const check of checks) {
+          const runner = this.runners.get(plan.checks[check].key);
+          if (runner !== undefined && !runner.groups.includes(group)) runner.groups.push(group);
+        }
+      });
+      this.weigh(group);
+      if (group.panicking) this.panicking.add(name);
+    });
+  }
+
+  /** Writes which servers of an upstream may be used. */
+  private weigh(group: Group): void {
+    const { states } = this;
+    let up = 0;
+    for (const { record, checks } of group.servers) {
+      const healthy = checks.every((check) => states.up(check));
+      states.setHealthy(record, healthy);
+      if (healthy) up++;
+    }
+    const panicking = group.panic > 0 && up * 100 < group.panic * group.servers.length;
+    for (const { record } of group.servers) states.setUp(record, panicking || states.healthy(record));
+    if (panicking === group.panicking) return;
+    group.panicking = panicking;
+    if (panicking) this.panicking.add(group.name);
+    else this.panicking.delete(group.name);
+    const counts = `${up} of ${group.servers.length} servers up`;
+    const what = panicking ? "balancing over all servers" : "balancing over the servers that are up";
+    this.log.write(
+      "error",
+      `check panic ${panicking ? "begins" : "ends"}: ${counts}, ${what}, upstream: "${group.name}"`,
+    );
+  }
+
+  private turn(): void {
+    this.cancelWake = undefined;
+    this.wakeAt = Number.POSITIVE_INFINITY;
+    this.turning = true;
+    const now = this.clock.now();
+    let starts = 0;
+    for (let runner = this.heap.first; runner !== undefined && runner.due <= now; runner = this.heap.first) {
+      if (runner.running) this.late(runner);
+      else if (++starts > STARTS_A_TURN) break;
+      else this.start(runner, now);
+    }
+    this.turning = false;
+    this.sleep();
+  }
+
+  private sleep(): void {
+    if (this.turning) return;
+    const { first } = this.heap;
+    if (first === undefined) return;
+    if (this.wakeAt <= first.due + GRAIN) return;
+    const now = this.clock.now();
+    const at = Math.max(first.due, now);
+    this.cancelWake?.();
+    this.wakeAt = at;
+    this.cancelWake = this.clock.wake(first.due <= now ? 0 : Math.max(GRAIN, Math.ceil(at - now)), () => this.turn());
+  }
+
+  private start(runner: Runner, now: number): void {
+    this.onStart?.(now - runner.due);
+    runner.running = true;
+    this.heap.set(runner, now + runner.check.definition.timeout);
+    runner.probe.start();
+  }
+
+  private late(runner: Runner): void {
+    const stage = runner.probe.abort();
+    this.ended(runner, `${stage}timeout after ${runner.check.definition.timeout} ms`, false);
+  }
+
+  private ended(runner: Runner, verdict: Verdict, local: boolean): void {
+    runner.running = false;
+    if (local) this.excuse(runner.check, verdict);
+    else this.count(runner, verdict);
+    this.heap.set(runner, this.next(runner));
+    this.sleep();
+  }
+
+  private next(runner: Runner): number {
+    const { definition } = runner.check;
+    const now = this.clock.now();
+    if (!this.states.verdict(runner.record)) {
+      runner.slot = now + Math.min(definition.interval, QUICK * runner.quick++);
+      return runner.slot;
+    }
+    const { interval, jitter } = definition;
+    if (runner.quick > 0) {
+      runner.quick = 0;
+      runner.slot = now + interval * runner.phase;
+    } else {
+      runner.slot = Math.max(now, runner.slot + interval);
+    }
+    const shift = jitter > 0 ? jitter * this.random() : -EARLY * interval * this.random();
+    return Math.max(now, runner.slot + shift);
+  }
+
+  /** This machine could not check: nobody's state changes. */
+  private excuse(check: PlannedCheck, reason: string): void {
+    const now = this.clock.now();
+    if (now - this.localLogged < LOCAL_LOG_EVERY) return;
+    this.localLogged = now;
+    this.log.write(
+      "crit",
+      `cannot check peer: ${checkAddress(check)}, upstream: "${check.upstream}", reason: ${reason}`,
+    );
+  }
+
+  private count(runner: Runner, verdict: Verdict): void {
+    const { states } = this;
+    const { record, check } = runner;
+    const { rise, fall } = check.definition;
+    const wall = this.clock.wall();
+    const passed = verdict === PASS;
+    const reached = passed ? states.pass(record, wall) >= rise : states.fail(record, wall, verdict) >= fall;
+    if (!reached) return;
+    const first = !states.verdict(record);
+    if (first) states.setVerdict(record, true);
+    if (states.up(record) !== passed) this.change(runner, passed, verdict, wall);
+    else if (first && !passed) this.log.write("warn", stillDown(check, verdict));
+  }
+
+  private change(runner: Runner, up: boolean, reason: Verdict, wall: number): void {
+    const { states } = this;
+    const { record, check } = runner;
+    const change: Change = { check, up, reason, lasted: Math.max(0, wall - states.since(record)) };
+    states.change(record, up, wall);
+    for (const group of runner.groups) this.weigh(group);
+    this.log.write("error", changed(change));
+    this.onChange?.(change);
+  }
+}
+
+function stillDown(check: PlannedCheck, reason: string): string {
+  const { upstream, definition } = check;
+  return `check peer is down: ${checkAddress(check)}, upstream: "${upstream}", check: ${definition.type}, reason: ${reason}, since the start`;
+}
+
+/** For logs: the longest a server can be down before its state says so. */
+export function ejectedWithin(definition: CheckDefinition): string {
+  return seconds(definition.interval * definition.fall + definition.timeout);
+}

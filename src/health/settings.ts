@@ -1,0 +1,165 @@
+import { parseMsec } from "../config/directives.ts";
+import { fail, type Scope } from "../config/schema.ts";
+import type { CheckDefinition } from "./definition.ts";
+import { check, type HealthCheckSetting, healthCheck } from "./directives.ts";
+import type { Match } from "./match.ts";
+import { CLASSES, DEFAULT_ALIVE, type ResponseTests, statusIn } from "./response.ts";
+
+const DEFAULT_SEND = "GET / HTTP/1.0\r\n\r\n";
+const DEFAULT_PARAMS = [
+  { key: "REQUEST_METHOD", value: "GET" },
+  { key: "REQUEST_URI", value: "/" },
+  { key: "SCRIPT_FILENAME", value: "index.php" },
+];
+const NO_TESTS: ResponseTests = { status: () => true, headers: [], body: [] };
+/** proxy_connect_timeout and proxy_read_timeout where nothing sets them. */
+const PROXY_TIMEOUT = 60_000;
+
+/** The checks of each upstream by its name: its own `check` first, then those of locations that pass to it. */
+export function checksOf(root: Scope): Map<string, CheckDefinition[]> {
+  const checks = new Map<string, CheckDefinition[]>();
+  const add = (upstream: string, definition: CheckDefinition) => {
+    const list = checks.get(upstream);
+    if (list === undefined) checks.set(upstream, [definition]);
+    // Two locations with the same check of the same upstream are one check.
+    else if (!list.some(({ identity }) => identity === definition.identity)) list.push(definition);
+  };
+  const upstreams = new Set<string>();
+  walk(root, (scope) => {
+    if (scope.context !== "upstream") return;
+    upstreams.add(nameOf(scope));
+    const definition = ownCheck(scope);
+    if (definition !== undefined) add(nameOf(scope), definition);
+  });
+  walk(root, (scope) => {
+    for (const setting of healthCheck.own(scope).health_check ?? []) {
+      const host = passesTo(scope);
+      if (host === undefined) fail(setting.directive, "health_check needs a proxy_pass to an upstream in its location");
+      if (!upstreams.has(host)) fail(setting.directive, `no upstream "${host}" for health_check`);
+      add(host, locationCheck(scope, setting, host));
+    }
+  });
+  return checks;
+}
+
+/** check_panic of an upstream, in percent. */
+export function panicOf(root: Scope, upstream: string): number {
+  let percent = 0;
+  walk(root, (scope) => {
+    if (scope.context === "upstream" && nameOf(scope) === upstream) percent = check.in(scope).check_panic;
+  });
+  return percent;
+}
+
+function walk(scope: Scope, visit: (scope: Scope) => void): void {
+  visit(scope);
+  for (const child of scope.children) walk(child, visit);
+}
+
+function nameOf(upstream: Scope): string {
+  return upstream.directive.args[0] ?? "";
+}
+
+function ownCheck(scope: Scope): CheckDefinition | undefined {
+  const settings = check.in(scope);
+  const base = settings.check;
+  if (base === undefined) return undefined;
+  const { type } = base;
+  const send = type === "http" ? settings.check_http_send || DEFAULT_SEND : "";
+  const classes = [...settings.check_http_expect_alive].reduce((bits, word) => bits | CLASSES[word], 0);
+  const alive = classes || (type === "http" ? DEFAULT_ALIVE : 0);
+  const body = type === "http" ? settings.check_http_expect_body : undefined;
+  const judged = type === "http" || type === "fastcgi";
+  const given = settings.check_fastcgi_param;
+  const params = type !== "fastcgi" ? [] : given.length > 0 ? given : DEFAULT_PARAMS;
+  const expect: ResponseTests = !judged
+    ? NO_TESTS
+    : { status: alive === 0 ? () => true : statusIn(alive), headers: [], body: body === undefined ? [] : [body.test] };
+  return {
+    ...base,
+    jitter: 0,
+    keep: { requests: settings.check_keepalive_requests, time: 0 },
+    send,
+    expect,
+    receive: undefined,
+    params,
+    identity: JSON.stringify(["check", type, base.port, send, judged ? alive : 0, body?.text ?? "", params]),
+  };
+}
+
+function locationCheck(scope: Scope, setting: HealthCheckSetting, host: string): CheckDefinition {
+  const { interval, jitter, fails, passes, port, type, keepaliveTime, mandatory } = setting;
+  const match = matchOf(scope, setting);
+  const keep = { requests: 1, time: keepaliveTime };
+  const connect = proxyTime(scope, "proxy_connect_timeout");
+  const timeout = setting.timeout ?? Math.max(connect, proxyTime(scope, "proxy_read_timeout"));
+  const http = type === "http";
+  const send = http ? request(scope, setting.uri, host, keepaliveTime > 0) : (match?.send ?? "");
+  const expect = !http ? NO_TESTS : (match ?? { ...NO_TESTS, status: statusIn(DEFAULT_ALIVE) });
+  return {
+    type,
+    interval,
+    jitter,
+    timeout,
+    fall: fails,
+    rise: passes,
+    defaultDown: mandatory,
+    port,
+    unique: false,
+    keep,
+    send,
+    expect,
+    receive: http ? undefined : match?.expect,
+    params: [],
+    identity: JSON.stringify(["health_check", type, port, send, match?.text ?? null]),
+  };
+}
+
+function matchOf(scope: Scope, { match, directive }: HealthCheckSetting): Match | undefined {
+  if (match === undefined) return undefined;
+  return healthCheck.in(scope).match.get(match) ?? fail(directive, `match "${match}" is not found`);
+}
+
+/** The request: the location's proxy_set_header lines count; of the variables only $proxy_host has a value here. */
+function request(scope: Scope, uri: string, host: string, keep: boolean): string {
+  const lines = new Map([
+    ["host", `Host: ${host}`],
+    ["user-agent", "User-Agent: holdfast (health check)"],
+  ]);
+  for (const [name, text] of setHeaders(scope)) {
+    const value = text.replace(/\$\{?(\w+)\}?/g, (_, variable: string) => (variable === "proxy_host" ? host : ""));
+    if (value === "") lines.delete(name.toLowerCase());
+    else lines.set(name.toLowerCase(), `${name}: ${value}`);
+  }
+  // A check without a Host would be refused by every HTTP/1.1 server.
+  if (!lines.has("host")) lines.set("host", `Host: ${host}`);
+  lines.set("connection", `Connection: ${keep ? "keep-alive" : "close"}`);
+  return `GET ${uri} HTTP/1.1\r\n${[...lines.values()].join("\r\n")}\r\n\r\n`;
+}
+
+/** The nearest scope's proxy_set_header lines; an inner list replaces an outer one. */
+function setHeaders(scope: Scope): (readonly [string, string])[] {
+  for (let at: Scope | undefined = scope; at !== undefined; at = at.parent) {
+    const lines = named(at, "proxy_set_header");
+    if (lines.length > 0) return lines.map(({ args }) => [args[0], args[1] ?? ""]);
+  }
+  return [];
+}
+
+function proxyTime(scope: Scope, name: string): number {
+  for (let at: Scope | undefined = scope; at !== undefined; at = at.parent) {
+    const text = named(at, name).at(-1)?.args[0];
+    if (text !== undefined) return parseMsec(text) ?? PROXY_TIMEOUT;
+  }
+  return PROXY_TIMEOUT;
+}
+
+/** The host of the location's own proxy_pass. */
+function passesTo(scope: Scope): string | undefined {
+  const url = named(scope, "proxy_pass").at(-1)?.args[0];
+  return url === undefined ? undefined : /^https?:\/\/([^/?#$]+)/i.exec(url)?.[1];
+}
+
+function named(scope: Scope, name: string): { readonly args: readonly string[] }[] {
+  return scope.order.filter(({ directive }) => directive.name === name).map(({ directive }) => directive);
+}
