@@ -55,7 +55,7 @@ export class ChunkedDecoder {
   private trailerLength = 0;
   private trailerLimit = 0;
   private trailers: HeaderList | undefined;
-  private kept: Buffer | undefined;
+  private kept: Buffer[] = [];
 
   /** `trailers` collects the trailer fields, else they are dropped. All of them may have `trailerLimit` bytes. */
   reset(trailers?: HeaderList, trailerLimit = 32768): void {
@@ -65,7 +65,7 @@ export class ChunkedDecoder {
     this.trailerLength = 0;
     this.trailerLimit = trailerLimit;
     this.trailers = trailers;
-    this.kept = undefined;
+    this.kept = [];
   }
 
   /** True once the last chunk and the trailers were read. */
@@ -167,12 +167,12 @@ export class ChunkedDecoder {
       }
     }
     if (this.trailers !== undefined) {
-      const part = bytes.subarray(start, p);
+      this.kept.push(Buffer.from(bytes.subarray(start, p)));
       if (this.state === OVER) {
-        const whole = this.kept === undefined ? part : Buffer.concat([this.kept, part]);
-        this.kept = undefined;
+        const whole = Buffer.concat(this.kept);
+        this.kept = [];
         if (!readTrailers(whole, this.trailers)) return this.broken(p);
-      } else this.kept = Buffer.concat(this.kept === undefined ? [part] : [this.kept, part]);
+      }
     }
     if (this.state !== OVER) return MORE;
     this.pos = p;

@@ -86,7 +86,7 @@ for (const char of ":_~!$&'()*+,;=") HOST_CHAR[char.charCodeAt(0)] |= 2;
 
 /** Positions lie in the bytes handed to `next`, and are kept across calls; -1 (0 for ends) when there is no such part. */
 export class RequestLine {
-  start = 0;
+  start = -1;
   /** After LINE: the byte after the line feed. */
   pos = 0;
   methodEnd = 0;
@@ -119,6 +119,7 @@ export class RequestLine {
   }
 
   private clear(): void {
+    this.start = -1;
     this.uriStart = -1;
     this.argsStart = -1;
     this.extStart = -1;
@@ -137,7 +138,7 @@ export class RequestLine {
 
   /** True while nothing but blank lines was seen. */
   get blank(): boolean {
-    return this.state === START;
+    return this.start < 0;
   }
 
   /** The bytes have moved: every position is now smaller by `by`. */

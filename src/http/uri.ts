@@ -1,0 +1,380 @@
+/**
+ * Paths of requests, escaping and unescaping (ngx_http_parse.c, ngx_string.c). All strings are byte strings: one char
+ * is one byte; a char above 255 counts as its low byte.
+ */
+
+import { byteString } from "./h1/latin1.ts";
+
+/** A request's target taken apart. Reused by the caller. */
+export interface UriParts {
+  /** Decoded, dot segments resolved ($uri). */
+  path: string;
+  /** After the `?`, as sent. */
+  args: string;
+  /** After the last dot of the last segment, "" without. */
+  exten: string;
+  /** Escapes were decoded; the path held dot segments, double slashes or `#`. */
+  quoted: boolean;
+  complex: boolean;
+  /** The path held a `+`. */
+  plus: boolean;
+}
+
+export function uriParts(): UriParts {
+  return { path: "", args: "", exten: "", quoted: false, complex: false, plus: false };
+}
+
+const PERCENT = 0x25;
+const HASH = 0x23;
+const PLUS = 0x2b;
+const DOT = 0x2e;
+const SLASH = 0x2f;
+const QUESTION = 0x3f;
+
+/** Where decoded paths are put together; grows to the longest target ever seen. */
+let scratch = Buffer.alloc(8192);
+
+const HEX = new Int8Array(256).fill(-1);
+for (let i = 0; i < 16; i++) {
+  const digit = i.toString(16);
+  HEX[digit.charCodeAt(0)] = i;
+  HEX[digit.toUpperCase().charCodeAt(0)] = i;
+}
+
+/**
+ * Takes apart a target whose shape the request line's scanner already knows: `complex` 0 means path and arguments are
+ * slices, with `argsAt` and `extAt` from the scanner (RequestHead). False: answer 400.
+ */
+export function splitTarget(
+  raw: string,
+  complex: number,
+  argsAt: number,
+  extAt: number,
+  plus: boolean,
+  mergeSlashes: boolean,
+  into: UriParts,
+): boolean {
+  if (complex !== 0) return parseComplexUri(raw, mergeSlashes, into);
+  const pathEnd = argsAt < 0 ? raw.length : argsAt - 1;
+  into.path = argsAt < 0 ? raw : raw.substring(0, pathEnd);
+  into.args = argsAt < 0 ? "" : raw.substring(argsAt);
+  into.exten = extAt < 0 ? "" : raw.substring(extAt, pathEnd);
+  into.quoted = false;
+  into.complex = false;
+  into.plus = plus;
+  return true;
+}
+
+/**
+ * Takes apart any target: from a request, an X-Accel-Redirect or an HTTP/2 `:path`. A path that does not begin with a
+ * slash, holds control bytes or spaces, broken escapes, an escaped NUL or climbs above the root gives false: answer 400.
+ */
+export function parseUri(raw: string, mergeSlashes: boolean, into: UriParts): boolean {
+  const length = raw.length;
+  if (length === 0 || raw.charCodeAt(0) !== SLASH) return false;
+  let complex = 0;
+  let args = -1;
+  let ext = -1;
+  let plus = false;
+  let afterSlash = true;
+  for (let i = 1; i < length; i++) {
+    const code = raw.charCodeAt(i);
+    if (code <= 0x20 || code === 0x7f) return false;
+    if (complex !== 0) continue;
+    if (code === HASH) complex = 1;
+    else if (args >= 0) continue;
+    else if (code === SLASH || code === DOT) {
+      if (afterSlash) complex = 1;
+      else if (code === DOT) ext = i + 1;
+      else {
+        ext = -1;
+        afterSlash = true;
+      }
+    } else if (code === PERCENT) complex = 2;
+    else if (code === QUESTION) args = i + 1;
+    else if (code === PLUS) plus = true;
+    else afterSlash = false;
+  }
+  return splitTarget(raw, complex, args, ext, plus, mergeSlashes, into);
+}
+
+const USUAL = 0;
+const AFTER_SLASH = 1;
+const AFTER_DOT = 2;
+const AFTER_DOT_DOT = 3;
+
+/**
+ * The long way: decodes escapes, resolves `.` and `..`, with `mergeSlashes` folds slashes, ends at `#`
+ * (ngx_http_parse_complex_uri). A target that begins with `?` has the path `/`. False: answer 400.
+ */
+export function parseComplexUri(raw: string, mergeSlashes: boolean, into: UriParts): boolean {
+  const length = raw.length;
+  if (scratch.length < length + 1) scratch = Buffer.alloc(length * 2);
+  const out = scratch;
+  let u = 0;
+  let ext = -1;
+  let args = -1;
+  let quoted = false;
+  let plus = false;
+  let state = USUAL;
+  if (length > 0 && raw.charCodeAt(0) === QUESTION) out[u++] = SLASH;
+
+  let i = 0;
+  while (i < length) {
+    let code = raw.charCodeAt(i++) & 0xff;
+    // A decoded `%`, `#` or `?` is a plain character of the path.
+    let literal = false;
+    if (code === PERCENT) {
+      if (i + 2 > length) return false;
+      const high = HEX[raw.charCodeAt(i) & 0xff];
+      const low = HEX[raw.charCodeAt(i + 1) & 0xff];
+      if (high < 0 || low < 0) return false;
+      quoted = true;
+      code = (high << 4) | low;
+      if (code === 0) return false;
+      i += 2;
+      literal = code === PERCENT || code === HASH || code === QUESTION;
+    }
+    if (code === PLUS) plus = true;
+    if (literal) {
+      state = USUAL;
+      out[u++] = code;
+      continue;
+    }
+    if (code === QUESTION || code === HASH) {
+      if (state === AFTER_DOT) u--;
+      else if (state === AFTER_DOT_DOT) {
+        u = parent(out, u);
+        if (u < 0) return false;
+      }
+      state = USUAL;
+      if (code === QUESTION) args = i;
+      break;
+    }
+    if (code === SLASH) {
+      switch (state) {
+        case USUAL:
+          ext = -1;
+          out[u++] = code;
+          break;
+        case AFTER_SLASH:
+          if (!mergeSlashes) out[u++] = code;
+          break;
+        case AFTER_DOT:
+          u--;
+          break;
+        default:
+          u = parent(out, u);
+          if (u < 0) return false;
+      }
+      state = AFTER_SLASH;
+      continue;
+    }
+    out[u++] = code;
+    if (code !== DOT) state = USUAL;
+    else if (state === AFTER_SLASH) state = AFTER_DOT;
+    else if (state === AFTER_DOT) state = AFTER_DOT_DOT;
+    else {
+      // In `/...` nginx counts an extension only from the fourth dot on; the third leads back to a usual name.
+      if (state === USUAL) ext = u;
+      state = USUAL;
+    }
+  }
+  if (state === AFTER_DOT) u--;
+  else if (state === AFTER_DOT_DOT) {
+    u = parent(out, u);
+    if (u < 0) return false;
+  }
+  into.path = byteString(out, 0, u);
+  into.exten = ext < 0 ? "" : byteString(out, ext, u);
+  into.args = "";
+  if (args >= 0) {
+    const hash = raw.indexOf("#", args);
+    into.args = hash < 0 ? raw.substring(args) : raw.substring(args, hash);
+  }
+  into.quoted = quoted;
+  into.complex = true;
+  into.plus = plus;
+  return true;
+}
+
+/** `…/name/..` ends at `u`: where `…/` ends; -1 above the root. */
+function parent(out: Buffer, end: number): number {
+  let u = end - 4;
+  for (;;) {
+    if (u < 0) return -1;
+    if (out[u] === SLASH) return u + 1;
+    u--;
+  }
+}
+
+/** The extension of a path, for one that was rewritten (ngx_http_set_exten). */
+export function splitExten(path: string): string {
+  for (let i = path.length - 1; i > 1; i--) {
+    const code = path.charCodeAt(i);
+    if (code === DOT && path.charCodeAt(i - 1) !== SLASH) return path.substring(i + 1);
+    if (code === SLASH) return "";
+  }
+  return "";
+}
+
+/** Which bytes `escapeUri` escapes, by what becomes of the text. */
+export const ESCAPE_URI = 0;
+export const ESCAPE_ARGS = 1;
+export const ESCAPE_URI_COMPONENT = 2;
+export const ESCAPE_HTML = 3;
+export const ESCAPE_REFRESH = 4;
+export const ESCAPE_MEMCACHED = 5;
+export type EscapeKind = 0 | 1 | 2 | 3 | 4 | 5;
+
+/** Control bytes, bytes above 126 and what RFC 3986 allows nowhere, besides what each kind adds. */
+const NEVER = ' "<>\\^`{|}';
+const ESCAPED: readonly Uint8Array[] = [
+  escapeTable(`${NEVER}#%?`, true),
+  escapeTable(`${NEVER}#%&+;?`, true),
+  escapeTable("", true, /[^A-Za-z0-9\-._~]/),
+  escapeTable(`${NEVER}#%'`, true),
+  escapeTable(`${NEVER.replaceAll(/[\\^{|}]/g, "")}'\\^{|}`, true),
+  escapeTable(" %", false),
+];
+
+function escapeTable(chars: string, high: boolean, pattern?: RegExp): Uint8Array {
+  const table = new Uint8Array(256);
+  for (let c = 0; c < 256; c++) {
+    const char = String.fromCharCode(c);
+    if (c < 0x20 || (high && c >= 0x7f) || chars.includes(char) || pattern?.test(char)) table[c] = 1;
+  }
+  return table;
+}
+
+const ENCODED: string[] = [];
+for (let c = 0; c < 256; c++) ENCODED.push(`%${c.toString(16).toUpperCase().padStart(2, "0")}`);
+
+/** Percent-encodes (ngx_escape_uri). Text without anything to escape comes back as it is. */
+export function escapeUri(text: string, kind: EscapeKind): string {
+  const table = ESCAPED[kind];
+  const length = text.length;
+  let from = 0;
+  let result = "";
+  for (let i = 0; i < length; i++) {
+    const code = text.charCodeAt(i) & 0xff;
+    if (table[code] === 0) continue;
+    result += text.substring(from, i) + ENCODED[code];
+    from = i + 1;
+  }
+  return from === 0 ? text : result + text.substring(from);
+}
+
+/** What `unescapeUri` is for: everything is decoded; up to the `?` only; the same for a redirect's Location. */
+export const UNESCAPE_ALL = 0;
+export const UNESCAPE_URI = 1;
+export const UNESCAPE_REDIRECT = 2;
+export type UnescapeKind = 0 | 1 | 2;
+
+/**
+ * Decodes percent-encoding (ngx_unescape_uri): broken escapes lose their `%`. UNESCAPE_URI leaves what follows a `?`
+ * alone; UNESCAPE_REDIRECT besides leaves encoded what may not stand in a URI.
+ */
+export function unescapeUri(text: string, kind: UnescapeKind): string {
+  if (!text.includes("%")) return text;
+  const length = text.length;
+  let result = "";
+  let from = 0;
+  for (let i = 0; i < length; i++) {
+    const char = text.charCodeAt(i);
+    if (char === QUESTION && kind !== UNESCAPE_ALL) break;
+    if (char !== PERCENT) continue;
+    result += text.substring(from, i);
+    from = ++i;
+    const first = i < length ? HEX[text.charCodeAt(i) & 0xff] : -1;
+    // `%z` gives `z`, whatever it is.
+    if (first < 0) continue;
+    const second = ++i < length ? HEX[text.charCodeAt(i) & 0xff] : -1;
+    from = Math.min(i + 1, length);
+    // `%az`, and an escape cut off by the end, give nothing.
+    if (second < 0) continue;
+    const code = (first << 4) | second;
+    const stays = kind === UNESCAPE_REDIRECT && code !== QUESTION && (code <= PERCENT || code >= 0x7f);
+    result += stays ? text.substring(i - 2, i + 1) : String.fromCharCode(code);
+    if (code === QUESTION && kind !== UNESCAPE_ALL) break;
+  }
+  return result + text.substring(from);
+}
+
+const HTML_CHARS = /[<>&"]/;
+
+/** Makes text safe within HTML (ngx_escape_html). */
+export function escapeHtml(text: string): string {
+  if (!HTML_CHARS.test(text)) return text;
+  return text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;").replaceAll('"', "&quot;");
+}
+
+/** The inside of a JSON string (ngx_escape_json): bytes above 127 stay as they are. */
+export function escapeJson(text: string): string {
+  let from = 0;
+  let result = "";
+  for (let i = 0; i < text.length; i++) {
+    const code = text.charCodeAt(i);
+    if (code > 0x1f && code !== 0x22 && code !== 0x5c) continue;
+    result += text.substring(from, i) + jsonEscape(code);
+    from = i + 1;
+  }
+  return from === 0 ? text : result + text.substring(from);
+}
+
+function jsonEscape(code: number): string {
+  switch (code) {
+    case 0x0a:
+      return "\\n";
+    case 0x0d:
+      return "\\r";
+    case 0x09:
+      return "\\t";
+    case 0x08:
+      return "\\b";
+    case 0x0c:
+      return "\\f";
+    case 0x22:
+      return '\\"';
+    case 0x5c:
+      return "\\\\";
+    default:
+      return `\\u00${code.toString(16).toUpperCase().padStart(2, "0")}`;
+  }
+}
+
+/** The value of the argument `name` ($arg_name), case-insensitively, as sent; undefined without (ngx_http_arg). */
+export function argument(args: string, name: string): string | undefined {
+  if (args === "" || name === "") return undefined;
+  const wanted = name.toLowerCase();
+  for (let at = 0; at <= args.length; ) {
+    let end = args.indexOf("&", at);
+    if (end < 0) end = args.length;
+    const value = at + wanted.length + 1;
+    if (value <= end && args.charCodeAt(value - 1) === 0x3d) {
+      if (args.substring(at, value - 1).toLowerCase() === wanted) return args.substring(value, end);
+    }
+    at = end + 1;
+  }
+  return undefined;
+}
+
+/**
+ * A URI that came from a backend or a header rather than from a client's target: `uri` decoded and `args` apart, or
+ * undefined when it could lead out of the tree (ngx_http_parse_unsafe_uri: "unsafe URI \"…\" was detected").
+ */
+export function parseUnsafeUri(text: string): { uri: string; args: string } | undefined {
+  if (text === "" || text.charCodeAt(0) === QUESTION) return undefined;
+  const question = text.indexOf("?");
+  const path = question < 0 ? text : text.substring(0, question);
+  const args = question < 0 ? "" : text.substring(question + 1);
+  if (climbs(path)) return undefined;
+  if (!path.includes("%")) return { uri: path, args };
+  const uri = unescapeUri(path, UNESCAPE_ALL);
+  return climbs(uri) ? undefined : { uri, args };
+}
+
+function climbs(path: string): boolean {
+  if (path.includes("\0") || path === ".." || path.startsWith("../")) return true;
+  return path.includes("/../") || path.endsWith("/..");
+}
