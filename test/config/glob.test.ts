@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
-import { symlinkSync } from "node:fs";
+import { spawnSync } from "node:child_process";
+import { existsSync, symlinkSync, unlinkSync } from "node:fs";
 import { test } from "node:test";
 import { glob } from "../../src/config/glob.ts";
 import { workspace, write } from "./workspace.ts";
@@ -55,3 +56,21 @@ for (const [pattern, found] of CASES) {
     ),
   );
 }
+
+const NGINX = ["/usr/sbin/nginx", "/usr/local/sbin/nginx", "/usr/local/nginx/sbin/nginx"].find(existsSync);
+
+test("includes the files nginx includes, in its order", {
+  skip: NGINX === undefined && "nginx is not installed",
+}, () => {
+  unlinkSync(`${directory}broken.conf`);
+  for (const [pattern] of CASES) {
+    if (!/[*?[]/.test(pattern)) continue;
+    const main = write(directory, "main", `events {}\ninclude '${pattern.replaceAll("\\", "\\\\")}';\n`);
+    const args = ["-T", "-q", "-e", "/dev/null", "-p", directory, "-c", main, "-g", `pid ${directory}pid;`];
+    const { stdout, stderr } = spawnSync(NGINX ?? "", args, { encoding: "latin1", timeout: 10_000 });
+    const read = [...stdout.matchAll(/^# configuration file (.*):$/gm)].map(([, path]) => path);
+    const found = glob(directory + pattern);
+    if (found.some((path) => existsSync(`${path}/.`))) continue;
+    assert.deepEqual(read, [main, ...found], `${pattern}: ${stderr}`);
+  }
+});
