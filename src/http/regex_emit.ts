@@ -26,7 +26,8 @@ export function emitRegex(parsed: ParsedRegex): EmittedRegex | undefined {
   for (let i = 1; i <= parsed.captures; i++) emission.groups.push([]);
   try {
     const source = emit(emission, parsed.root);
-    const same = emission.groups.every((to, index) => to.length === 1 && to[0] === index);
+    const same =
+      emission.opened === parsed.captures && emission.groups.every((to, index) => to.length === 1 && to[0] === index);
     return { source, groups: same ? undefined : emission.groups };
   } catch (reason) {
     if (reason === INEXACT) return undefined;
@@ -92,6 +93,8 @@ function emitAssertion(at: Assertion): string {
 
 function emitRepeat(emission: Emission, node: RegexNode & { kind: "repeat" }): string {
   if (node.max > 1 && hasGroups(node.item) && (minLength(node.item) === 0 || skipsGroups(node.item))) throw INEXACT;
+  // JavaScript will not let an optional round match nothing and tries the item's other ways; PCRE takes the first way.
+  if (node.max > node.min && minLength(node.item) === 0 && hasPreference(node.item)) throw INEXACT;
   const text = emit(emission, node.item);
   const item = node.item.kind === "set" || node.item.kind === "group" ? text : `(?:${text})`;
   return `${item}${bounds(node.min, node.max)}${node.lazy ? "?" : ""}`;
@@ -155,6 +158,23 @@ function skipsGroups(node: RegexNode): boolean {
     case "group":
     case "atomic":
       return skipsGroups(node.body);
+    default:
+      return false;
+  }
+}
+
+/** Whether a node may prefer matching nothing to matching something. */
+function hasPreference(node: RegexNode): boolean {
+  switch (node.kind) {
+    case "choice":
+      return true;
+    case "repeat":
+      return node.lazy || hasPreference(node.item);
+    case "sequence":
+      return node.items.some(hasPreference);
+    case "group":
+    case "atomic":
+      return hasPreference(node.body);
     default:
       return false;
   }
