@@ -13,10 +13,13 @@ import {
   type Upstream,
 } from "./peer.ts";
 import { type Method, nominalWeight, Peers, scaleOf } from "./peers.ts";
-import { claim, columnAt, forgetWorker, lock, unlock, zoneBytes } from "./zone.ts";
+import { claim, columnAt, forgetWorker, lock, lockToken, unlock, zoneBytes } from "./zone.ts";
 
 /** Current weights move within plus and minus their sum, in 32 bits. */
 const MAX_TOTAL_WEIGHT = 0x3fffffff;
+
+/** The lock's holder while an upstream is built: none of the workers. */
+const BUILDER = 0x7fffffff;
 
 export type Hosts = Readonly<Record<string, readonly Address[]>>;
 
@@ -98,7 +101,7 @@ export function buildUpstream(
     throw new ConfigError(`the weights in upstream "${definition.name}" are too large`, definition);
   }
   const seen = new Map<string, number>();
-  const token = 0x7fffffff;
+  const token = BUILDER;
   lock(state, token);
   const slots = peers.map((peer) => {
     // The same address twice is two servers, each with its own record.
@@ -201,11 +204,13 @@ export class Group implements Upstream {
     const peers = this.#peers;
     this.#lock();
     peers.tick(this.#clock());
-    const peer = this.#single ? (peers.inService(0) ? 0 : -1) : this.#pick(attempt);
+    let peer = -1;
+    do {
+      peer = this.#single ? (peers.inService(0) ? 0 : -1) : this.#pick(attempt);
+    } while (peer !== -1 && !this.#take(peer));
     if (peer !== -1) {
       const record = peers.at[peer];
       attempt.peer = peer;
-      Atomics.add(peers.state, record + PEER.conns, 1);
       Atomics.add(peers.state, record + PEER.requests, 1);
       peers.state[this.#column + this.#slots[peer]]++;
       if (!this.#single) {
@@ -220,6 +225,16 @@ export class Group implements Upstream {
     attempt.headerTime = -1;
     attempt.disabled = false;
     return this.peers[peer];
+  }
+
+  /** Takes one of the peer's connections. False when another thread took the last one, which it can only without the lock. */
+  #take(peer: number): boolean {
+    const { state, at, maxConns } = this.#peers;
+    const most = maxConns[peer];
+    const open = Atomics.add(state, at[peer] + PEER.conns, 1);
+    if (most === 0 || open < most) return true;
+    Atomics.sub(state, at[peer] + PEER.conns, 1);
+    return false;
   }
 
   #pick(attempt: Attempt): number {
@@ -316,8 +331,7 @@ export class Group implements Upstream {
 
   #lock(): void {
     if (this.#alone) return;
-    this.#turn = (this.#turn + 1) & 0xffffff;
-    this.#token = (this.#turn << 7) | ((this.#worker & 63) + 1);
+    this.#token = lockToken(this.#worker, ++this.#turn);
     lock(this.#peers.state, this.#token);
   }
 

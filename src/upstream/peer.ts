@@ -88,7 +88,7 @@ export interface KeepaliveSettings {
   /** ms */
   readonly time: number;
   readonly timeout: number;
-  /** A connection is reused only by the location (its settings object) that opened it. */
+  /** A connection is reused only by the location that opened it. */
   readonly local: boolean;
 }
 

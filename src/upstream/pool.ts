@@ -13,7 +13,7 @@ export class PooledStream implements StreamHandler {
   requests = 1;
   /** Whatever the protocol keeps for the connection (its parser), so that reuse costs no allocation. */
   data: unknown = undefined;
-  /** The settings object of the location that opened it: with `local` only the same one gets it. */
+  /** What names the location that opened it: with `local` only the same one gets it. A string that a reload keeps serves best. */
   tag: unknown = undefined;
   /** Set by the pool: neighbours in order of last use, and the pool that holds it. */
   newer: PooledStream | undefined = undefined;
@@ -67,7 +67,7 @@ export class Pool {
 
   /**
    * The idle connection to the peer that was used last, or undefined. Set the stream's handler at once; `requests` is
-   * counted up. `tag` is the location's settings object (heeded with `keepalive … local`).
+   * counted up. `tag` names the location (heeded with `keepalive … local`).
    */
   take(peer: Peer, tag?: unknown): PooledStream | undefined {
     const { local } = this.#settings;
@@ -169,8 +169,8 @@ export function nextPools(
       pools.set(name, new Pool(keepalive));
       continue;
     }
-    pool.configure(keepalive);
     pool.keepOnly(new Set(peers.map((peer) => peer.name)));
+    pool.configure(keepalive);
     pools.set(name, pool);
   }
   if (previous !== undefined) for (const [name, pool] of previous) if (!pools.has(name)) pool.close();

@@ -20,7 +20,7 @@ const WEIGHT = 25;
 
 /** Spins before the thread sleeps for a millisecond at a time; a lock held longer than STEAL ms belongs to a dead thread. */
 const SPINS = 2000;
-const STEAL = 50;
+const STEAL = 250;
 
 /** Bytes of the zone for that many peers: at least twice as many slots, so that a reload may replace every server. */
 export function zoneBytes(peers: number): number {
@@ -44,9 +44,14 @@ export function columnAt(state: Int32Array, worker: number): number {
   return HEADER + slots * PEER.words + Math.min(worker, COLUMNS - 1) * slots;
 }
 
+/** A value for the lock: who holds it, and which of its turns it is. Never 0. */
+export function lockToken(worker: number, turn: number): number {
+  return ((turn & 0xffffff) << 7) | (Math.min(worker, COLUMNS - 1) + 1);
+}
+
 /**
- * Takes the zone's lock. `token` is not 0 and differs from one taking to the next, so that a lock whose holder died
- * between two instructions is recognised as unchanged and taken over.
+ * Takes the zone's lock. `token` differs from one taking to the next, so that a lock whose holder died between two
+ * instructions is recognised as unchanged and taken over.
  */
 export function lock(state: Int32Array, token: number): void {
   if (Atomics.compareExchange(state, LOCK, 0, token) !== 0) lockSlowly(state, token);
@@ -113,10 +118,13 @@ function setWeight(state: Int32Array, at: number, weight: number): void {
   state[at + PEER.currentWeight] = 0;
 }
 
-/** Gives back the connections a worker that died had taken. Call before its successor serves. */
+/** Gives back the connections a worker that died had taken, and the lock. Call before its successor serves. */
 export function forgetWorker(shared: SharedArrayBuffer, worker: number): void {
+  // Workers beyond the columns share the last one: nobody can say what a single one of them held.
   if (worker >= COLUMNS - 1) return;
   const state = new Int32Array(shared);
+  const token = Atomics.load(state, LOCK);
+  if ((token & 0x7f) === worker + 1) unlock(state, token);
   const column = columnAt(state, worker);
   for (let slot = 0; slot < slotsOf(state); slot++) {
     const held = Atomics.exchange(state, column + slot, 0);

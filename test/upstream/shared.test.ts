@@ -1,0 +1,177 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { Worker } from "node:worker_threads";
+import type { MethodDefinition, ServerDefinition } from "../../src/upstream/definition.ts";
+import { buildUpstream, type Group } from "../../src/upstream/group.ts";
+import { PEER } from "../../src/upstream/peer.ts";
+import { forgetWorker, lock, migrate, unlock, zoneBytes } from "../../src/upstream/zone.ts";
+import { definition, input, pickPort, portOf, server, TestClock, times } from "./helpers.ts";
+import type { Task } from "./shared_worker.ts";
+
+const WORKERS = 4;
+
+interface Result {
+  readonly counts: readonly number[];
+  readonly refused: number;
+}
+
+function run(task: Task): Promise<Result> {
+  const worker = new Worker(new URL("./shared_worker.ts", import.meta.url), { workerData: task });
+  return new Promise((resolve, reject) => {
+    worker.on("message", resolve);
+    worker.on("error", reject);
+  });
+}
+
+async function together(
+  servers: readonly ServerDefinition[],
+  method: MethodDefinition,
+  requests: number,
+  open: number,
+): Promise<{ counts: number[]; most: number[]; upstream: Group }> {
+  const shared = new SharedArrayBuffer(zoneBytes(servers.length));
+  const watch = new SharedArrayBuffer(66 * 4);
+  const results = await Promise.all(
+    times(WORKERS, () => 0).map((_, worker) =>
+      run({ servers, method, shared, worker, workers: WORKERS, requests, open, watch }),
+    ),
+  );
+  const counts = servers.map((_, peer) => results.reduce((sum, result) => sum + result.counts[peer], 0));
+  const most = [...new Int32Array(watch).subarray(33, 33 + servers.length)];
+  return { counts, most, upstream: buildUpstream(definition(servers, method), {}, shared, { generation: 1 }) };
+}
+
+test("round robin over four threads keeps the weights exactly", async () => {
+  const weights = [5, 3, 1, 1];
+  const servers = weights.map((weight, i) => server(i + 1, { weight }));
+  const { counts, upstream } = await together(servers, { name: "round_robin" }, 5000, 1);
+  assert.deepEqual(
+    counts,
+    weights.map((weight) => weight * 2000),
+  );
+  for (const { index } of upstream.peers) {
+    assert.equal(upstream.counters(index).conns, 0);
+    assert.equal(upstream.counters(index).requests, counts[index]);
+  }
+});
+
+test("max_conns is never passed by four threads together", async () => {
+  const servers = [server(1, { maxConns: 3 }), server(2, { maxConns: 2 })];
+  const { most, upstream } = await together(servers, { name: "random_two" }, 5000, 4);
+  // The threads count a connection after they took it and before they give it back: never more than were open.
+  assert.ok(most[0] <= 3 && most[1] <= 2, String(most));
+  assert.ok(most[0] > 0 && most[1] > 0);
+  assert.deepEqual(
+    [0, 1].map((peer) => upstream.counters(peer).conns),
+    [0, 0],
+  );
+});
+
+test("least_conn over four threads keeps the servers level", async () => {
+  const servers = [1, 2, 3, 4].map((port) => server(port));
+  const { most, upstream } = await together(servers, { name: "least_conn" }, 3000, 8);
+  // 32 connections open at most: 8 each; a thread between two of its counts may be off by one.
+  for (const each of most) assert.ok(each <= 8 + WORKERS, String(most));
+  for (const { index } of upstream.peers) assert.equal(upstream.counters(index).conns, 0);
+});
+
+function over(shared: SharedArrayBuffer, ports: readonly number[], generation: number, clock?: TestClock): Group {
+  const servers = ports.map((port) => server(port));
+  return buildUpstream(definition(servers), {}, shared, { generation, ...(clock && { clock: clock.now }) });
+}
+
+test("a reload keeps the state of the addresses it keeps, wherever they stand", () => {
+  const clock = new TestClock();
+  const shared = new SharedArrayBuffer(zoneBytes(3));
+  const first = over(shared, [1, 2, 3], 1, clock);
+  const attempt = first.begin(input());
+  assert.equal(portOf(first, attempt), 1);
+  first.release(attempt, "failed");
+  const held = first.begin(input());
+  assert.equal(portOf(first, held), 2);
+
+  const second = over(shared, [4, 2, 1], 2, clock);
+  assert.deepEqual(
+    [0, 1, 2].map((peer) => second.counters(peer).fails),
+    [0, 0, 1],
+  );
+  assert.deepEqual(
+    [0, 1, 2].map((peer) => second.counters(peer).conns),
+    [0, 1, 0],
+  );
+  assert.ok(!times(6, () => pickPort(second)).includes(1));
+  first.release(held, "ok");
+  assert.equal(second.counters(1).conns, 0);
+});
+
+test("addresses no longer named make room, those with connections last", () => {
+  const shared = new SharedArrayBuffer(zoneBytes(4));
+  const first = over(shared, [1, 2, 3, 4], 1);
+  const held = first.begin(input());
+  first.next(held);
+  for (let generation = 2; generation < 12; generation++) {
+    const ports = [1, 2, 3, 4].map((port) => port + generation * 10);
+    const group = over(shared, ports, generation);
+    assert.deepEqual(new Set(times(4, () => pickPort(group))), new Set(ports));
+  }
+  first.release(held, "ok");
+  assert.equal(first.counters(0).conns, 0);
+});
+
+test("a zone of another size takes the state over, without the connections", () => {
+  const clock = new TestClock();
+  const small = new SharedArrayBuffer(zoneBytes(2));
+  const first = over(small, [1, 2], 1, clock);
+  const attempt = first.begin(input());
+  first.next(attempt);
+  first.release(attempt, "failed");
+  first.next(attempt);
+  const large = new SharedArrayBuffer(zoneBytes(20));
+  migrate(small, large);
+  const second = over(large, [2, 1, 3, 4, 5, 6, 7, 8, 9], 2, clock);
+  assert.equal(second.counters(1).fails, 1);
+  assert.equal(second.counters(0).conns, 0);
+  first.release(attempt, "ok");
+  assert.equal(second.counters(0).conns, 0);
+});
+
+test("the connections of a worker that died are given back", () => {
+  const shared = new SharedArrayBuffer(zoneBytes(2));
+  const dead = over(shared, [1, 2], 1);
+  dead.enter(3, 4, true);
+  const living = over(shared, [1, 2], 1);
+  living.enter(0, 4, true);
+  for (const upstream of [dead, dead, dead, living]) upstream.next(upstream.begin(input()));
+  assert.deepEqual(
+    [0, 1].map((peer) => living.counters(peer).conns),
+    [2, 2],
+  );
+  forgetWorker(shared, 3);
+  assert.deepEqual(
+    [0, 1].map((peer) => living.counters(peer).conns),
+    [0, 1],
+  );
+  forgetWorker(shared, 3);
+  assert.deepEqual(
+    [0, 1].map((peer) => living.counters(peer).conns),
+    [0, 1],
+  );
+});
+
+test("a lock whose holder died is taken over, and the dead one's release does nothing", () => {
+  const state = new Int32Array(new SharedArrayBuffer(zoneBytes(1)));
+  lock(state, 7);
+  const started = performance.now();
+  lock(state, 9);
+  assert.ok(performance.now() - started < 1000);
+  unlock(state, 7);
+  assert.equal(state[0], 9);
+  unlock(state, 9);
+  assert.equal(state[0], 0);
+});
+
+test("the record has room for every word", () => {
+  const words = Object.entries(PEER).filter(([name]) => name !== "words");
+  assert.equal(new Set(words.map(([, word]) => word)).size, words.length);
+  assert.ok(words.every(([, word]) => word < 20));
+});
