@@ -68,7 +68,7 @@ export function ensureNode() {
     throw new SetupError(`The Node that npm installed does not run: ${run.error?.message ?? run.stderr.trim()}`);
   }
   // bin/holdfast looks for it among the packages of the checkout, which `npm ci` empties.
-  const link = join(ROOT, "node_modules", name);
+  const link = join(ROOT, "node_modules", `node-${process.platform}-${process.arch}`);
   if (!existsSync(join(link, "bin", "node"))) {
     mkdirSync(dirname(link), { recursive: true });
     rmSync(link, { recursive: true, force: true });
