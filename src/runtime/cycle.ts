@@ -51,6 +51,8 @@ export interface ListenSpec {
 
 /** What the layers above `runtime` give it to run; assembled in main.ts. The runtime knows nothing of HTTP. */
 export interface Program {
+  /** Whether listeners can do TLS: -V then says so. */
+  readonly tls?: boolean;
   /** Every table of directives there is; "main" and "events" ones of the runtime itself are added by it. */
   readonly directives: readonly Directives<Specs>[];
   /** `--with-…`/`--without-…` that -V prints. */

@@ -118,7 +118,6 @@ function fileSink(file: LogFile, level: Level): Sink {
   };
 }
 
-// biome-ignore lint/suspicious/noControlCharactersInRegex: control bytes are what is looked for
 const CONTROL = /[\x00-\x1f\x7f]/g;
 
 /** One line of bounded length, control bytes as `\x0A`; nothing a client sends can forge a line of its own. */

@@ -8,6 +8,8 @@ const BATCH_BYTES = 64 * 1024;
 
 /** The files this thread has open, by absolute path. */
 const files = new Map<string, AppendFile>();
+/** Opening these anew fails where the process has become another user than the one who made them. */
+const INHERITED: Readonly<Record<string, number>> = { "/dev/stdout": 1, "/dev/stderr": 2 };
 let exitHooked = false;
 
 /**
@@ -67,6 +69,11 @@ class AppendFile implements LogFile {
 
   open(): void {
     this.flush();
+    const inherited = INHERITED[this.path];
+    if (inherited !== undefined) {
+      this.#fd = inherited;
+      return;
+    }
     let fd: number;
     try {
       fd = openSync(osPath(this.path), "a", 0o644);
@@ -79,7 +86,7 @@ class AppendFile implements LogFile {
 
   close(): void {
     this.flush();
-    if (this.#fd >= 0) closeSync(this.#fd);
+    if (this.#fd > 2) closeSync(this.#fd);
     this.#fd = -1;
   }
 
@@ -101,7 +108,7 @@ class AppendFile implements LogFile {
     if (this.#fullUntil !== 0 && Date.now() < this.#fullUntil) return;
     this.#fullUntil = 0;
     try {
-      if (this.#fd < 0) this.#fd = openSync(osPath(this.path), "a", 0o644);
+      if (this.#fd < 0) this.open();
       writeSync(this.#fd, batch, null, "latin1");
     } catch (error) {
       if (errnoCode(error) === "ENOSPC") this.#fullUntil = Date.now() + 1000;

@@ -1,0 +1,42 @@
+import { lstatSync, mkdirSync } from "node:fs";
+import { enableCompileCache } from "node:module";
+import { homedir, tmpdir } from "node:os";
+
+/**
+ * Lets Node keep compiled code from start to start, in a directory that belongs to this user alone: what lies in it is
+ * run. Without one that can be trusted, Holdfast starts a little slower.
+ */
+export function useCompileCache(): void {
+  // Set by whoever wants another place, or none (NODE_DISABLE_COMPILE_CACHE).
+  if (process.env.NODE_COMPILE_CACHE !== undefined) return;
+  const uid = process.getuid?.();
+  if (uid === undefined) return;
+  for (const directory of candidates(uid)) {
+    if (!isOwn(directory, uid)) continue;
+    enableCompileCache(directory);
+    return;
+  }
+}
+
+function* candidates(uid: number): Generator<string> {
+  const { XDG_CACHE_HOME } = process.env;
+  if (XDG_CACHE_HOME?.startsWith("/")) yield `${XDG_CACHE_HOME}/holdfast`;
+  // Root's is readable by the user the process becomes, whose threads load the same code.
+  else if (uid === 0) yield "/var/cache/holdfast";
+  else yield `${homedir()}/.cache/holdfast`;
+  yield `${tmpdir()}/holdfast-cache-${uid}`;
+}
+
+function isOwn(directory: string, uid: number): boolean {
+  try {
+    mkdirSync(directory, { mode: 0o755 });
+  } catch {
+    // It is there already, or cannot be made: the next look tells.
+  }
+  try {
+    const status = lstatSync(directory);
+    return status.isDirectory() && status.uid === uid && (status.mode & 0o022) === 0;
+  } catch {
+    return false;
+  }
+}

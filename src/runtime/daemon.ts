@@ -1,0 +1,55 @@
+import { spawn } from "node:child_process";
+import { closeSync, openSync, writeSync } from "node:fs";
+import { osPath } from "../config/paths.ts";
+import { libc } from "./libc.ts";
+
+/** Set for the process in the background; it says on descriptor 3 that it serves. */
+const MARK = "HOLDFAST_DAEMON";
+const READY_FD = 3;
+
+/** Whether this is the process in the background. The mark is not passed on. */
+export const inBackground: boolean = process.env[MARK] === "1";
+delete process.env[MARK];
+
+/**
+ * Starts the same command in the background, in a session of its own, and waits until it serves or ends: what it says
+ * meanwhile goes to this terminal. Resolves to the exit status.
+ */
+export function startInBackground(): Promise<number> {
+  return new Promise((resolve) => {
+    const child = spawn(process.execPath, [...process.execArgv, ...process.argv.slice(1)], {
+      detached: true,
+      env: { ...process.env, [MARK]: "1" },
+      stdio: ["ignore", "ignore", "pipe", "pipe"],
+    });
+    const passOn = (signal: NodeJS.Signals) => child.kill(signal);
+    process.once("SIGINT", passOn);
+    process.once("SIGTERM", passOn);
+    child.once("error", (error) => {
+      writeSync(2, `holdfast: [emerg] spawn() failed: ${error.message}\n`);
+      resolve(1);
+    });
+    child.stderr?.on("data", (bytes: Buffer) => writeSync(2, bytes));
+    child.stdio[READY_FD]?.once("data", () => resolve(0));
+    child.once("close", (code) => resolve(code ?? 1));
+  });
+}
+
+/** Tells the waiting command that this process serves, and lets go of its terminal. */
+export function announceReady(errorLog: string): void {
+  if (!inBackground) return;
+  try {
+    writeSync(READY_FD, "ready\n");
+    closeSync(READY_FD);
+  } catch {
+    // The command was interrupted; the daemon serves all the same.
+  }
+  // The pipe to the terminal has no reader from now on: Node's own last words go where nginx's would.
+  try {
+    const log = openSync(osPath(errorLog === "" ? "/dev/null" : errorLog), "a");
+    libc()?.dup2(log, 2);
+    closeSync(log);
+  } catch {
+    // They are lost then.
+  }
+}

@@ -1,0 +1,292 @@
+import { isIP } from "node:net";
+import { availableParallelism } from "node:os";
+import {
+  block,
+  enumeration,
+  flag,
+  msec,
+  number,
+  offset,
+  parseNumber,
+  refuse,
+  text,
+  texts,
+  wrongArguments,
+} from "../config/directives.ts";
+import { type DirectiveSpec, defineDirectives, fail } from "../config/schema.ts";
+import type { Context, Directive } from "../config/types.ts";
+import { warn } from "../config/warnings.ts";
+import { type ErrorLogTarget, LEVELS, type Level } from "./log.ts";
+import { parseSyslog } from "./syslog.ts";
+import { findGroup, findUser, type Identity } from "./users.ts";
+
+const MAIN: readonly Context[] = ["main"];
+const EVENTS: readonly Context[] = ["events"];
+
+/** The main block: the process and its threads. */
+export const coreDirectives = defineDirectives("core", {
+  daemon: flag({ in: MAIN, default: true, doc: "Whether Holdfast leaves the terminal and goes on in the background." }),
+  master_process: flag({
+    in: MAIN,
+    default: true,
+    doc: "With `off` there is one worker. The supervisor and the watcher are threads of the one process all the same.",
+  }),
+  pid: text({
+    in: MAIN,
+    default: "logs/holdfast.pid",
+    syntax: "file",
+    doc: "The file that has the process id while Holdfast serves; written once every listener is bound.",
+  }),
+  lock_file: text({
+    in: MAIN,
+    default: "logs/holdfast.lock",
+    syntax: "file",
+    doc: "Accepted and without effect: threads share what they need in memory, and no lock file is used.",
+  }),
+  user: {
+    in: MAIN,
+    args: [1, 2],
+    syntax: "user [group]",
+    defaultText: "nobody nobody's group",
+    doc: "Whom the process becomes when it was started as root, once logs and directories are there; the right to bind ports below 1024 is kept where Node 26's FFI is available. Without a group, the one of the user's name.",
+    initial: (): Identity | undefined => undefined,
+    read: readUser,
+  },
+  worker_processes: {
+    in: MAIN,
+    args: [1, 1],
+    syntax: "number|auto",
+    defaultText: "1",
+    doc: "How many worker threads serve; `auto` is the number of cores.",
+    initial: () => 1,
+    read: (at) =>
+      at.args[0] === "auto" ? availableParallelism() : (parseNumber(at.args[0]) ?? refuse(at, "invalid value")),
+  },
+  worker_priority: {
+    in: MAIN,
+    args: [1, 1],
+    syntax: "number",
+    defaultText: "0",
+    doc: "The scheduling priority (nice) of the worker threads, from -20 to 20; a negative one needs the right to set it.",
+    initial: () => 0,
+    read: (at) => (/^[+-]?[0-9]{1,9}$/.test(at.args[0]) ? Number(at.args[0]) : refuse(at, "invalid number")),
+  },
+  worker_cpu_affinity: {
+    in: MAIN,
+    args: [1, Number.POSITIVE_INFINITY],
+    syntax: "cpumask …|auto [cpumask]",
+    doc: "Which cores each worker thread may run on, one mask a worker, or one core each with `auto`. Takes effect on Linux with Node 26's FFI; elsewhere a note is logged and threads run where the system puts them.",
+    initial: (): CpuAffinity | undefined => undefined,
+    read: readAffinity,
+  },
+  worker_rlimit_nofile: number({
+    in: MAIN,
+    doc: "The greatest number of open files of the process (its threads share one limit). Default: the system's hard limit.",
+  }),
+  worker_rlimit_core: offset({ in: MAIN, doc: "The greatest size of a core file of the process." }),
+  worker_shutdown_timeout: msec({
+    in: MAIN,
+    doc: "How long a worker that is told to leave, or a configuration that was replaced, may finish what it has; then its connections are closed. Default: as long as it takes.",
+  }),
+  working_directory: text({
+    in: MAIN,
+    syntax: "directory",
+    doc: "The current directory of the process: where a core file goes.",
+  }),
+  env: texts({
+    in: MAIN,
+    syntax: "variable[=value]",
+    doc: "Variables of the environment that the threads keep, or are given. TZ is always kept; all others are removed.",
+  }),
+  error_log: {
+    in: ["main", "http", "server", "location"],
+    args: [1, Number.POSITIVE_INFINITY],
+    repeat: true,
+    syntax: "file|stderr|syslog:server=address[,parameter=value] [level]",
+    defaultText: "logs/error.log error",
+    doc: "Where errors are logged: a file, the standard error output or a syslog server, from a level up (debug, info, notice, warn, error, crit, alert, emerg). Several at one level each get the line.",
+    initial: (): readonly ErrorLogTarget[] => [],
+    read: (at, _scope, previous: readonly ErrorLogTarget[] | undefined) => [...(previous ?? []), errorLogTarget(at)],
+  },
+  debug_points: enumeration({
+    in: MAIN,
+    values: ["stop", "abort"],
+    doc: "Accepted and without effect: it stops nginx at failed checks of its own C code.",
+  }),
+  timer_resolution: msec({
+    in: MAIN,
+    doc: "Accepted and without effect: it saves nginx clock calls; Holdfast's timers have a resolution of 16 ms always.",
+  }),
+  thread_pool: {
+    in: MAIN,
+    args: [2, 3],
+    repeat: true,
+    syntax: "name threads=number [max_queue=number]",
+    defaultText: "default threads=32 max_queue=65536",
+    doc: "Accepted and without effect: files are read by Node's own pool (UV_THREADPOOL_SIZE).",
+    initial: (): readonly string[] => [],
+    read: readThreadPool,
+  },
+  pcre_jit: flag({
+    in: MAIN,
+    default: false,
+    doc: "Accepted and without effect: regular expressions are V8's, which compiles them always.",
+  }),
+  ssl_engine: unavailable("hardware engines of OpenSSL cannot be loaded into Node"),
+  load_module: unavailable("modules are part of Holdfast and need not be loaded; remove the line"),
+  google_perftools_profiles: unavailable("gperftools cannot be used with Node; start it with --cpu-prof instead"),
+  events: {
+    ...block({ in: MAIN, context: "events", doc: "The block of directives about connections." }),
+  },
+});
+
+/** The `events` block. */
+export const eventsDirectives = defineDirectives("event_core", {
+  worker_connections: number({
+    in: EVENTS,
+    default: 512,
+    doc: "The greatest number of connections a worker has at a time, with clients and backends together.",
+  }),
+  multi_accept: flag({
+    in: EVENTS,
+    default: false,
+    doc: "Accepted and without effect: libuv always accepts what is waiting.",
+  }),
+  accept_mutex: flag({
+    in: EVENTS,
+    default: false,
+    doc: "Accepted and without effect: every worker has a listening socket of its own (SO_REUSEPORT).",
+  }),
+  accept_mutex_delay: msec({
+    in: EVENTS,
+    default: 500,
+    doc: "Accepted and without effect, as accept_mutex.",
+  }),
+  use: {
+    in: EVENTS,
+    args: [1, 1],
+    syntax: "method",
+    doc: "Accepted where it names what this system uses anyway (epoll on Linux, kqueue on macOS).",
+    initial: (): string | undefined => undefined,
+    read(at) {
+      const method = process.platform === "linux" ? "epoll" : "kqueue";
+      if (at.args[0] !== method) fail(at, `invalid event type "${at.args[0]}"`);
+      return method;
+    },
+  },
+  debug_connection: {
+    in: EVENTS,
+    args: [1, 1],
+    repeat: true,
+    syntax: "address|CIDR|unix:",
+    doc: "Accepted with a warning: debug logging for chosen clients is not available.",
+    initial: (): readonly string[] => [],
+    read(at, scope, previous: readonly string[] | undefined) {
+      const [host] = at.args[0].split("/");
+      if (at.args[0] !== "unix:" && isIP(host) === 0 && host !== "localhost") {
+        fail(at, `host not found in debug_connection "${at.args[0]}"`);
+      }
+      warn(at, scope, `"debug_connection" is ignored, debug logging for chosen clients is not available`);
+      return [...(previous ?? []), at.args[0]];
+    },
+  },
+  worker_aio_requests: number({
+    in: EVENTS,
+    default: 32,
+    doc: "Accepted and without effect: files are read by Node's own pool.",
+  }),
+});
+
+/** A directive that stays an error, with the reason. */
+function unavailable(reason: string): DirectiveSpec<undefined> {
+  return {
+    in: MAIN,
+    args: [1, 1],
+    repeat: true,
+    syntax: "…",
+    doc: `Not available: ${reason}.`,
+    initial: () => undefined,
+    read: (at) => fail(at, `"${at.name}" directive is not available in Holdfast: ${reason}`),
+  };
+}
+
+/** Reads an `error_log` line. */
+function errorLogTarget(at: Directive): ErrorLogTarget {
+  const level = levelOf(at);
+  const [place] = at.args;
+  if (place === "stderr") return { to: "stderr", level };
+  if (place.startsWith("syslog:")) return { to: "syslog", server: parseSyslog(at), level };
+  if (place.startsWith("memory:")) {
+    return fail(at, "error_log to memory is not available in Holdfast; log to a file at level debug instead");
+  }
+  return { to: "file", path: place, level };
+}
+
+/** nginx's parts of the debug level. */
+const DEBUG = /^debug_(core|alloc|mutex|event|http|mail|stream)$/;
+
+function levelOf(at: Directive): Level {
+  let level: Level | undefined;
+  for (const word of at.args.slice(1)) {
+    const named = LEVELS.find((candidate) => candidate === word && candidate !== "stderr");
+    if (named !== undefined) {
+      if (level !== undefined) fail(at, `duplicate log level "${word}"`);
+      level = named;
+    } else if (DEBUG.test(word) && (level === undefined || level === "debug")) {
+      level = "debug";
+    } else {
+      fail(at, `invalid log level "${word}"`);
+    }
+  }
+  return level ?? "error";
+}
+
+function readUser(at: Directive, scope: Parameters<typeof warn>[1]): Identity | undefined {
+  if (process.geteuid?.() !== 0) {
+    warn(
+      at,
+      scope,
+      'the "user" directive makes sense only if the master process runs with super-user privileges, ignored',
+    );
+    return undefined;
+  }
+  const [user, group = user] = at.args;
+  const uid = findUser(user) ?? fail(at, `getpwnam("${user}") failed`);
+  const gid = findGroup(group) ?? fail(at, `getgrnam("${group}") failed`);
+  return { user, uid, gid };
+}
+
+/** The cores of each worker: a bit a core. `auto`: one core a worker, out of those of the mask (or of all). */
+export interface CpuAffinity {
+  readonly auto: boolean;
+  readonly masks: readonly bigint[];
+}
+
+const MOST_CPUS = 1024;
+
+function readAffinity(at: Directive): CpuAffinity {
+  const auto = at.args[0] === "auto";
+  if (auto && at.args.length > 2) wrongArguments(at);
+  const masks = (auto ? at.args.slice(1) : at.args).map((mask) => {
+    if (mask.length > MOST_CPUS) fail(at, `"worker_cpu_affinity" supports up to ${MOST_CPUS} CPUs only`);
+    const digits = mask.replaceAll(" ", "");
+    const wrong = /[^01]/.exec(digits);
+    if (wrong !== null) fail(at, `invalid character "${wrong[0]}" in "worker_cpu_affinity"`);
+    return BigInt(`0b0${digits}`);
+  });
+  return { auto, masks };
+}
+
+function readThreadPool(at: Directive, _scope: unknown, previous: readonly string[] | undefined): readonly string[] {
+  const [name, ...parameters] = at.args;
+  if (previous?.includes(name)) fail(at, `duplicate thread pool "${name}"`);
+  for (const parameter of parameters) {
+    const [, what, value] = /^(threads|max_queue)=([0-9]+)$/.exec(parameter) ?? [];
+    if (what === undefined) fail(at, `invalid parameter "${parameter}"`);
+    if (what === "threads" && Number(value) === 0) fail(at, `invalid threads value "${parameter}"`);
+  }
+  if (!parameters.some((parameter) => parameter.startsWith("threads="))) {
+    fail(at, `"${at.name}" "${name}" directive requires "threads" parameter`);
+  }
+  return [...(previous ?? []), name];
+}

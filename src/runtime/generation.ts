@@ -1,0 +1,112 @@
+import { loadConfig } from "../config/load.ts";
+import { fullName } from "../config/paths.ts";
+import type { Directives, Scope, Specs } from "../config/schema.ts";
+import { buildScopes } from "../config/scopes.ts";
+import { ConfigError, type ConfigTree } from "../config/types.ts";
+import { type ConfigWarning, warningsOf } from "../config/warnings.ts";
+import type { Application, Cycle, CycleData, HostWanted, Program } from "./cycle.ts";
+import { coreDirectives, eventsDirectives } from "./directives.ts";
+import { resolveHosts } from "./hosts.ts";
+import type { Paths } from "./options.ts";
+
+/** A configuration that was read and checked. */
+export interface Loaded {
+  readonly tree: ConfigTree;
+  readonly root: Scope;
+  readonly warnings: readonly ConfigWarning[];
+}
+
+/** A configuration that is ready to be given to the threads. */
+export interface Generation extends Loaded {
+  readonly data: CycleData;
+  readonly cycle: Cycle;
+  readonly application: Application;
+}
+
+function tablesOf(program: Program): readonly Directives<Specs>[] {
+  return [coreDirectives, eventsDirectives, ...program.directives];
+}
+
+/** Reads and checks a configuration. Throws ConfigError. */
+export function loadGeneration(program: Program, paths: Paths, globals: string | undefined): Loaded {
+  const { tree, root } = loadConfig(
+    { confFile: paths.confFile, confPrefix: paths.confPrefix, ...(globals === undefined ? {} : { globals }) },
+    tablesOf(program),
+  );
+  if (!coreDirectives.in(root).events) throw new ConfigError('no "events" section in configuration');
+  return { tree, root, warnings: warningsOf(root) };
+}
+
+/**
+ * Resolves names and builds the tree once in the supervisor, which finds what is wrong and makes the shared zones:
+ * those of `previous` live on where name and size are the same. Throws ConfigError.
+ */
+export async function buildGeneration(
+  program: Program,
+  paths: Paths,
+  loaded: Loaded,
+  previous: CycleData | undefined,
+): Promise<Generation> {
+  const hosts = await resolveHosts([...syslogHosts(loaded.root), ...program.hosts(loaded.root)]);
+  const zones: Record<string, SharedArrayBuffer> = {};
+  const data: CycleData = {
+    generation: (previous?.generation ?? 0) + 1,
+    tree: loaded.tree,
+    prefix: paths.prefix,
+    confPrefix: paths.confPrefix,
+    errorLog: paths.errorLog,
+    zones,
+    hosts,
+  };
+  const cycle = cycleOf(data, loaded.root, (name, bytes) => {
+    const kept = zones[name] ?? previous?.zones[name];
+    const zone = kept?.byteLength === bytes ? kept : new SharedArrayBuffer(bytes);
+    zones[name] = zone;
+    return zone;
+  });
+  return { ...loaded, data, cycle, application: program.build(cycle) };
+}
+
+/** The same in another thread, from what the supervisor posted. Throws ConfigError. */
+export function rebuildGeneration(program: Program, data: CycleData): Generation {
+  const root = buildScopes(data.tree, tablesOf(program));
+  const cycle = cycleOf(data, root, (name, bytes) => {
+    const zone = data.zones[name];
+    if (zone === undefined) throw new Error(`the shared zone "${name}" was not made by the supervisor`);
+    if (zone.byteLength !== bytes) throw new Error(`the shared zone "${name}" has another size than the supervisor's`);
+    return zone;
+  });
+  return { tree: data.tree, root, warnings: [], data, cycle, application: program.build(cycle) };
+}
+
+function cycleOf(data: CycleData, root: Scope, zone: Cycle["zone"]): Cycle {
+  return {
+    data,
+    root,
+    zone,
+    path: (path, base) => fullName(path, base === "conf" ? data.confPrefix : data.prefix),
+  };
+}
+
+/** The syslog servers given by name, in any scope. */
+function syslogHosts(scope: Scope): HostWanted[] {
+  const wanted: HostWanted[] = [];
+  const place = scope.places.get(coreDirectives.specs.error_log) ?? scope.directive;
+  for (const target of coreDirectives.own(scope).error_log ?? []) {
+    if (target.to !== "syslog" || target.server.server.family !== "name") continue;
+    const error = `host not found in syslog server "${target.server.name}"`;
+    wanted.push({ host: target.server.server.host, file: place.file, line: place.line, error });
+  }
+  return [...wanted, ...scope.children.flatMap(syslogHosts)];
+}
+
+/** Every file the `error_log` lines of a configuration name, absolute. */
+export function errorLogFiles({ root, cycle }: Pick<Generation, "root" | "cycle">): string[] {
+  const visit = (scope: Scope): string[] => [
+    ...(coreDirectives.own(scope).error_log ?? []).flatMap((target) =>
+      target.to === "file" ? [cycle.path(target.path)] : [],
+    ),
+    ...scope.children.flatMap(visit),
+  ];
+  return visit(root);
+}

@@ -1,0 +1,18 @@
+import { constants } from "node:os";
+import { libc } from "./libc.ts";
+
+/** Numbers of getrlimit(2); open files are another one on macOS. */
+const RESOURCES = { RLIMIT_NOFILE: constants.errno.EAGAIN === 35 ? 8 : 7, RLIMIT_CORE: 4 };
+
+/** worker_rlimit_*: sets both limits of the process. Answers the sentence of a failure. */
+export function setLimit(resource: keyof typeof RESOURCES, value: number): string | undefined {
+  const c = libc();
+  if (c === undefined) {
+    return `the limit ${resource} stays as it is: setting it needs Node 26 or later with FFI`;
+  }
+  const limits = Buffer.alloc(16);
+  limits.writeBigUInt64LE(BigInt(value), 0);
+  limits.writeBigUInt64LE(BigInt(value), 8);
+  if (c.setrlimit(RESOURCES[resource], limits) === 0) return undefined;
+  return `setrlimit(${resource}, ${value}) failed (1: Operation not permitted)`;
+}

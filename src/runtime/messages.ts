@@ -1,0 +1,23 @@
+import type { CycleData } from "./cycle.ts";
+
+/** What a thread is, in its `workerData`. */
+export interface ThreadRole {
+  readonly kind: "worker" | "watcher";
+  /** Workers count from 0. */
+  readonly index: number;
+  readonly count: number;
+}
+
+/** From the supervisor to a thread. */
+export type ToThread =
+  | { readonly type: "cycle"; readonly data: CycleData; readonly count: number }
+  /** Finish what there is, then leave. */
+  | { readonly type: "quit" }
+  | { readonly type: "stop" }
+  | { readonly type: "reopen" };
+
+/** From a thread to the supervisor. */
+export type FromThread =
+  | { readonly type: "ready"; readonly generation: number }
+  /** It could not take that generation over; sentences for the log. */
+  | { readonly type: "failed"; readonly generation: number; readonly errors: readonly string[] };

@@ -1,0 +1,54 @@
+import { chmodSync, chownSync, closeSync, fstatSync, mkdirSync, openSync, statSync } from "node:fs";
+import { errnoCode, errnoText } from "../config/errno.ts";
+import { osPath } from "../config/paths.ts";
+import { errorLogFiles, type Generation } from "./generation.ts";
+import type { Identity } from "./users.ts";
+
+/**
+ * What a generation needs on disk before it can serve: directories are made and log files opened once, to be that
+ * user's who the process becomes. Throws the sentence of the first failure.
+ */
+export function prepareFiles(generation: Generation, identity: Identity | undefined): void {
+  for (const directory of generation.application.directories) makeDirectory(directory, identity);
+  const { errorLog } = generation.data;
+  const files = new Set([...errorLogFiles(generation), ...generation.application.logFiles]);
+  if (errorLog !== "") files.add(errorLog);
+  for (const file of files) makeLogFile(file, identity);
+}
+
+/** nginx makes the last part of the path only, for its own user alone. */
+function makeDirectory(path: string, identity: Identity | undefined): void {
+  const name = osPath(path.length > 1 && path.endsWith("/") ? path.slice(0, -1) : path);
+  try {
+    mkdirSync(name, 0o700);
+  } catch (error) {
+    const code = errnoCode(error) ?? "EIO";
+    if (code !== "EEXIST") throw new Error(`mkdir() "${path}" failed ${errnoText(code)}`);
+  }
+  if (identity === undefined) return;
+  try {
+    const { uid, mode } = statSync(name);
+    if (uid !== identity.uid) chownSync(name, identity.uid, -1);
+    if ((mode & 0o700) !== 0o700) chmodSync(name, mode | 0o700);
+  } catch (error) {
+    throw new Error(`chown("${path}", ${identity.uid}) failed ${errnoText(errnoCode(error) ?? "EIO")}`);
+  }
+}
+
+function makeLogFile(path: string, identity: Identity | undefined): void {
+  let fd: number;
+  try {
+    fd = openSync(osPath(path), "a", 0o644);
+  } catch (error) {
+    throw new Error(`open() "${path}" failed ${errnoText(errnoCode(error) ?? "EIO")}`);
+  }
+  try {
+    const status = fstatSync(fd);
+    if (identity === undefined || !status.isFile() || status.uid === identity.uid) return;
+    chownSync(osPath(path), identity.uid, -1);
+  } catch (error) {
+    throw new Error(`chown("${path}", ${identity?.uid}) failed ${errnoText(errnoCode(error) ?? "EIO")}`);
+  } finally {
+    closeSync(fd);
+  }
+}

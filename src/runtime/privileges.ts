@@ -1,0 +1,78 @@
+import { accessSync, constants } from "node:fs";
+import { stat } from "node:fs/promises";
+import { fileURLToPath } from "node:url";
+import { libc } from "./libc.ts";
+import type { ErrorLog } from "./log.ts";
+import { findGroup, findUser, type Identity } from "./users.ts";
+
+/** nginx's built-in default of `user`. */
+const DEFAULT_USER = "nobody";
+
+/** Whom the process is to become: undefined where it was not started as root. Throws a sentence. */
+export function identityOf(user: Identity | undefined): Identity | undefined {
+  if (process.geteuid?.() !== 0) return undefined;
+  if (user !== undefined) return user;
+  const uid = findUser(DEFAULT_USER);
+  if (uid === undefined) throw new Error(`getpwnam("${DEFAULT_USER}") failed`);
+  // Debian names this user's group otherwise; nginx's configure script looks for both.
+  const gid = findGroup(DEFAULT_USER) ?? findGroup("nogroup");
+  if (gid === undefined) throw new Error(`getgrnam("${DEFAULT_USER}") failed`);
+  return { user: DEFAULT_USER, uid, gid };
+}
+
+/** Capabilities by number (linux/capability.h). */
+const CAP_CHOWN = 0;
+const CAP_DAC_OVERRIDE = 1;
+const CAP_FOWNER = 3;
+const CAP_NET_BIND_SERVICE = 10;
+const PR_SET_KEEPCAPS = 8;
+const CAPABILITY_VERSION_3 = 0x20080522;
+
+/**
+ * Becomes that user, for good and with every thread. On Linux, where the C library can be called, the supervisor's own
+ * thread keeps the right to files that nginx's master has (its pid file, logs and certificates are often root's) and
+ * to ports below 1024. Threads started later inherit both and give the first up with `limitThread`.
+ */
+export async function becomeUser({ user, uid, gid }: Identity, log: ErrorLog): Promise<void> {
+  if (uid === 0) return;
+  // The pool's threads must exist by now: one started later would inherit what only the supervisor is to keep.
+  await stat("/");
+  const kept = libc()?.prctl(PR_SET_KEEPCAPS, 1n) === 0;
+  // Absent from the type declarations, as it is from Windows.
+  if ("initgroups" in process && typeof process.initgroups === "function") process.initgroups(user, gid);
+  else process.setgroups?.([gid]);
+  process.setgid?.(gid);
+  process.setuid?.(uid);
+  if (!kept || !setCapabilities([CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_FOWNER, CAP_NET_BIND_SERVICE])) {
+    log.write("notice", `running as "${user}" without the right to ports below 1024: it needs Linux and Node 26's FFI`);
+  }
+}
+
+/** In a worker or the watcher, after its code was loaded: nothing is kept but ports below 1024. */
+export function limitThread(): void {
+  if (process.platform !== "linux" || process.geteuid?.() === 0) return;
+  // A process started by an ordinary user has none to give up; the call then fails, and nothing is lost.
+  if (!setCapabilities([CAP_NET_BIND_SERVICE])) setCapabilities([]);
+}
+
+function setCapabilities(capabilities: readonly number[]): boolean {
+  const header = Buffer.alloc(8);
+  header.writeUInt32LE(CAPABILITY_VERSION_3, 0);
+  const set = capabilities.reduce((bits, capability) => bits | (1 << capability), 0);
+  // Effective, permitted, inheritable for the first 32 capabilities, then for the rest.
+  const data = Buffer.alloc(24);
+  data.writeUInt32LE(set, 0);
+  data.writeUInt32LE(set, 4);
+  return libc()?.capset(header, data) === 0;
+}
+
+/** Threads are started again when they die: their code must stay readable. Answers the sentence where it is not. */
+export function unreadableCode(entry: URL, user: string): string | undefined {
+  const path = fileURLToPath(entry);
+  try {
+    accessSync(path, constants.R_OK);
+    return undefined;
+  } catch {
+    return `user "${user}" cannot read "${path}"; make it readable for that user, or set "user root;"`;
+  }
+}

@@ -1,0 +1,199 @@
+import { writeSync } from "node:fs";
+import { isMainThread } from "node:worker_threads";
+import { ConfigError } from "../config/types.ts";
+import { VERSION } from "../version.ts";
+import { probeListeners } from "./binding.ts";
+import type { Program } from "./cycle.ts";
+import { inBackground, startInBackground } from "./daemon.ts";
+import { coreDirectives } from "./directives.ts";
+import { buildGeneration, type Loaded, loadGeneration } from "./generation.ts";
+import { type ErrorLog, openInitialLog, withTerminal } from "./log.ts";
+import { flushLogFiles } from "./logfile.ts";
+import {
+  DEFAULT_CONF,
+  DEFAULT_ERROR_LOG,
+  type Options,
+  type Paths,
+  parseOptions,
+  resolvePaths,
+  SIGNALS,
+  type SignalName,
+} from "./options.ts";
+import { readPidFile, touchPidFile } from "./pidfile.ts";
+import { prepareFiles } from "./prepare.ts";
+import { identityOf, limitThread } from "./privileges.ts";
+import { pidPath, sentence, supervise, warnAll } from "./supervisor.ts";
+import { runThread } from "./thread.ts";
+
+/** The nginx whose configuration language this is, as -V says it. */
+const NGINX_LEVEL = "1.31.5";
+
+/**
+ * The program's one entry: the command line in the main thread, a worker or the watcher in the others.
+ * `entry` is the module that called, which the threads start from; `home` the default prefix, ending with "/".
+ */
+export function run(program: Program, entry: URL, home: string): void {
+  if (!isMainThread) {
+    limitThread();
+    runThread(program);
+    return;
+  }
+  void command(program, entry, home).then((status) => {
+    flushLogFiles();
+    process.exit(status);
+  });
+}
+
+async function command(program: Program, entry: URL, home: string): Promise<number> {
+  const options = parseOptions(process.argv.slice(2).map(toBytes));
+  if (typeof options === "string") {
+    say(`holdfast: ${options}\n`);
+    return 1;
+  }
+  if (options.version) {
+    say(versionText(program, options, home));
+    if (!options.test) return 0;
+  }
+  const paths = resolvePaths(options, toBytes(home), toBytes(process.cwd()));
+  const log = initialLog(paths, options.test);
+  let loaded: Loaded;
+  try {
+    loaded = loadGeneration(program, paths, options.globals);
+  } catch (error) {
+    return failed(error, log, options, paths);
+  }
+  if (options.test) return test(program, options, paths, loaded, log);
+  if (options.signal !== undefined) return signal(options.signal, paths, loaded, log);
+  if (coreDirectives.in(loaded.root).daemon && !inBackground) return startInBackground();
+  if (inBackground) process.umask(0);
+  return supervise({ program, entry, paths, globals: options.globals, loaded, initialLog: log });
+}
+
+/** While it starts, what goes wrong is said on the terminal, and in the log of -e (or the default one) where there is one. */
+function initialLog(paths: Paths, test: boolean): ErrorLog {
+  if (paths.errorLog === "") return openInitialLog("");
+  try {
+    return withTerminal(openInitialLog(paths.errorLog, test ? "info" : "notice"));
+  } catch (error) {
+    say(`holdfast: [alert] could not open error log file: ${sentence(error)}\n`);
+    return openInitialLog("");
+  }
+}
+
+function failed(error: unknown, log: ErrorLog, options: Options, paths: Paths): number {
+  if (!(error instanceof ConfigError) && error instanceof Error && log.wants("debug"))
+    log.write("debug", `${error.stack}`);
+  log.write("emerg", sentence(error));
+  if (options.test) say(`holdfast: configuration file ${paths.confFile} test failed\n`);
+  return 1;
+}
+
+/** -t and -T: everything short of serving. */
+async function test(program: Program, options: Options, paths: Paths, loaded: Loaded, log: ErrorLog): Promise<number> {
+  try {
+    const generation = await buildGeneration(program, paths, loaded, undefined);
+    warnAll(generation, log);
+    if (!options.quiet) say(`holdfast: the configuration file ${paths.confFile} syntax is ok\n`);
+    prepareFiles(generation, identityOf(coreDirectives.in(generation.root).user));
+    touchPidFile(pidPath(generation));
+    if (!(await probeListeners(generation.application.listeners, log, true))) throw undefined;
+  } catch (error) {
+    if (error !== undefined) log.write("emerg", sentence(error));
+    say(`holdfast: configuration file ${paths.confFile} test failed\n`);
+    return 1;
+  }
+  if (!options.quiet) say(`holdfast: configuration file ${paths.confFile} test is successful\n`);
+  if (options.dump) {
+    for (const { path, text } of loaded.tree.files) writeAll(1, `# configuration file ${path}:\n${text}\n`);
+  }
+  return 0;
+}
+
+/** -s */
+function signal(name: SignalName, paths: Paths, loaded: Loaded, log: ErrorLog): number {
+  log.write("notice", "signal process started");
+  const path = coreDirectives.in(loaded.root).pid;
+  const file = path.startsWith("/") ? path : paths.prefix + path;
+  let pid: number;
+  try {
+    pid = readPidFile(file);
+  } catch (error) {
+    log.write("error", sentence(error));
+    return 1;
+  }
+  try {
+    process.kill(pid, SIGNALS[name]);
+  } catch (error) {
+    const code = error instanceof Error && "code" in error ? error.code : undefined;
+    const text =
+      code === "ESRCH" ? "3: No such process" : code === "EPERM" ? "1: Operation not permitted" : String(code);
+    log.write("alert", `kill(${pid}, ${SIGNAL_NUMBERS[name]}) failed (${text})`);
+    return 1;
+  }
+  return 0;
+}
+
+const SIGNAL_NUMBERS: Readonly<Record<SignalName, number>> = {
+  stop: 15,
+  quit: 3,
+  reopen: process.platform === "linux" ? 10 : 30,
+  reload: 1,
+};
+
+function versionText(program: Program, options: Options, home: string): string {
+  const lines: string[] = [];
+  if (options.configure) {
+    lines.push(`Holdfast version: holdfast/${VERSION}`, `nginx version: nginx/${NGINX_LEVEL}`);
+  } else {
+    lines.push(`holdfast version: holdfast/${VERSION}`);
+  }
+  if (options.help) lines.push(...helpLines(home));
+  if (options.configure) {
+    lines.push(`built with OpenSSL ${process.versions.openssl} (running on Node.js ${process.version})`);
+    if (program.tls === true) lines.push("TLS SNI support enabled");
+    lines.push(["configure arguments:", ...program.configureArguments].join(" "));
+  }
+  return `${lines.join("\n")}\n`;
+}
+
+function helpLines(home: string): string[] {
+  return [
+    "Usage: holdfast [-?hvVtTq] [-s signal] [-p prefix]",
+    "                [-e filename] [-c filename] [-g directives]",
+    "",
+    "Options:",
+    "  -?,-h         : this help",
+    "  -v            : show version and exit",
+    "  -V            : show version and configure options then exit",
+    "  -t            : test configuration and exit",
+    "  -T            : test configuration, dump it and exit",
+    "  -q            : suppress non-error messages during configuration testing",
+    "  -s signal     : send signal to a running Holdfast: stop, quit, reopen, reload",
+    `  -p prefix     : set prefix path (default: ${home})`,
+    `  -e filename   : set error log file (default: ${DEFAULT_ERROR_LOG})`,
+    `  -c filename   : set configuration file (default: ${DEFAULT_CONF})`,
+    "  -g directives : set global directives out of configuration file",
+    "",
+  ];
+}
+
+/** An argument as the bytes it was given in. */
+function toBytes(text: string): string {
+  return Buffer.from(text).toString("latin1");
+}
+
+function say(text: string): void {
+  writeAll(2, text);
+}
+
+/** All of a byte string, to a pipe whose reader is slow as well. */
+function writeAll(fd: number, text: string): void {
+  const bytes = Buffer.from(text, "latin1");
+  for (let at = 0; at < bytes.length; ) {
+    try {
+      at += writeSync(fd, bytes, at);
+    } catch (error) {
+      if (!(error instanceof Error && "code" in error && error.code === "EAGAIN")) return;
+    }
+  }
+}

@@ -1,0 +1,237 @@
+import { fullName } from "../config/paths.ts";
+import { VERSION } from "../version.ts";
+import { probeListeners, removeUnixSockets } from "./binding.ts";
+import type { Program } from "./cycle.ts";
+import { announceReady } from "./daemon.ts";
+import { coreDirectives } from "./directives.ts";
+import { buildGeneration, type Generation, type Loaded, loadGeneration } from "./generation.ts";
+import { setLimit } from "./limits.ts";
+import { type ErrorLog, openErrorLog, withTerminal } from "./log.ts";
+import { closeLogFilesExcept, flushLogFiles, reopenLogFiles } from "./logfile.ts";
+import type { Paths } from "./options.ts";
+import { removePidFile, writePidFile } from "./pidfile.ts";
+import { prepareFiles } from "./prepare.ts";
+import { becomeUser, identityOf, unreadableCode } from "./privileges.ts";
+import { ThreadPool } from "./threads.ts";
+
+export interface Start {
+  readonly program: Program;
+  readonly entry: URL;
+  readonly paths: Paths;
+  /** `-g` */
+  readonly globals: string | undefined;
+  readonly loaded: Loaded;
+  /** The log from before the configuration was read. */
+  readonly initialLog: ErrorLog;
+}
+
+/** SO_REUSEPORT, by which several workers share a port, is not on every system. */
+const SHARES_PORTS = process.platform === "linux";
+
+/** The supervisor's life: starts the threads, answers signals, and ends the process. Resolves to an exit status when the start fails. */
+export async function supervise(start: Start): Promise<number> {
+  const { program, entry, paths } = start;
+  let current: Generation;
+  let log: ErrorLog;
+  try {
+    current = await buildGeneration(program, paths, start.loaded, undefined);
+    warnAll(current, start.initialLog);
+    const core = coreDirectives.in(current.root);
+    const identity = identityOf(core.user);
+    prepareFiles(current, identity);
+    log = withTerminal(openErrorLog(core.error_log, current.cycle));
+    if (!(await probeListeners(current.application.listeners, log, false))) return 1;
+    setProcess(core, log);
+    if (identity !== undefined && identity.uid !== 0) {
+      await becomeUser(identity, log);
+      const unreadable = unreadableCode(entry, identity.user);
+      if (unreadable !== undefined) {
+        log.write("emerg", unreadable);
+        return 1;
+      }
+    }
+  } catch (error) {
+    start.initialLog.write("emerg", sentence(error));
+    return 1;
+  }
+
+  let env = threadEnvironment(coreDirectives.in(current.root).env);
+  const pool = new ThreadPool({ entry, env: () => env, log: () => log });
+  let pidFile = pidPath(current);
+  let ending: "quit" | "stop" | undefined;
+
+  const end = async (): Promise<void> => {
+    await pool.stop();
+    removeUnixSockets(current.application.listeners);
+    const failed = removePidFile(pidFile);
+    if (failed !== undefined) log.write("alert", failed);
+    log.write("notice", "exit");
+    flushLogFiles();
+    process.exit(0);
+  };
+  const stop = (signal: NodeJS.Signals): void => {
+    log.write("notice", `${signalText(signal)} received, exiting`);
+    if (ending === "stop") return;
+    ending = "stop";
+    void end();
+  };
+  const quit = async (): Promise<void> => {
+    log.write("notice", `${signalText("SIGQUIT")} received, shutting down`);
+    if (ending !== undefined) return;
+    ending = "quit";
+    log.write("notice", "gracefully shutting down");
+    await pool.quit();
+    if (ending === "quit") await end();
+  };
+  process.on("SIGTERM", stop);
+  process.on("SIGINT", stop);
+  process.on("SIGQUIT", () => void quit());
+
+  log.write("notice", `holdfast/${VERSION}`);
+  log.write("notice", `start worker threads: ${workerCount(current)}`);
+  const errors = await pool.apply(current.data, workerCount(current));
+  if (ending !== undefined) return new Promise(() => {});
+  if (errors.length > 0) {
+    for (const error of errors) log.write("emerg", error);
+    await pool.stop();
+    removeUnixSockets(current.application.listeners);
+    return 1;
+  }
+  try {
+    writePidFile(pidFile);
+  } catch (error) {
+    log.write("emerg", sentence(error));
+    await pool.stop();
+    return 1;
+  }
+  log = openErrorLog(coreDirectives.in(current.root).error_log, current.cycle);
+  announceReady(paths.errorLog);
+
+  const reload = async (): Promise<void> => {
+    if (ending !== undefined) return;
+    log.write("notice", "reconfiguring");
+    let next: Generation;
+    let nextLog: ErrorLog;
+    try {
+      next = await buildGeneration(program, paths, loadGeneration(program, paths, start.globals), current.data);
+      warnAll(next, log);
+      prepareFiles(next, undefined);
+      nextLog = openErrorLog(coreDirectives.in(next.root).error_log, next.cycle);
+      const known = new Set(current.application.listeners.map((listener) => listener.key));
+      const added = next.application.listeners.filter((listener) => !known.has(listener.key));
+      if (!(await probeListeners(added, log, false))) return;
+      const nextPid = pidPath(next);
+      if (nextPid !== pidFile) {
+        writePidFile(nextPid);
+        removePidFile(pidFile);
+        pidFile = nextPid;
+      }
+    } catch (error) {
+      log.write("emerg", sentence(error));
+      return;
+    }
+    if (ending !== undefined) return;
+    current = next;
+    log = nextLog;
+    env = threadEnvironment(coreDirectives.in(next.root).env);
+    for (const error of await pool.apply(next.data, workerCount(next))) log.write("emerg", error);
+    closeLogFilesExcept(new Set([paths.errorLog, ...ownLogFiles(next)]));
+  };
+  // One after the other; signals that come while one is under way ask for one more, not for many.
+  let reloading: Promise<void> | undefined;
+  let again = false;
+  const onHangup = (): void => {
+    log.write("notice", `${signalText("SIGHUP")} received, reconfiguring`);
+    if (reloading !== undefined) {
+      again = true;
+      return;
+    }
+    reloading = reload().finally(() => {
+      reloading = undefined;
+      if (!again) return;
+      again = false;
+      onHangup();
+    });
+  };
+  process.on("SIGHUP", onHangup);
+  process.on("SIGUSR1", () => {
+    log.write("notice", `${signalText("SIGUSR1")} received, reopening logs`);
+    log.write("notice", "reopening logs");
+    for (const error of reopenLogFiles()) log.write("emerg", error);
+    pool.reopen();
+  });
+  process.on("SIGWINCH", () => {
+    log.write("notice", `${signalText("SIGWINCH")} received, gracefully shutting down workers`);
+    pool.drainWorkers();
+  });
+  process.on("SIGUSR2", () => {
+    log.write(
+      "notice",
+      `${signalText("SIGUSR2")} received, changing binary is not available: start the new one instead`,
+    );
+  });
+  return new Promise(() => {});
+}
+
+/** What `process.exit` would say of an error: a ConfigError with its place, anything else its message. */
+export function sentence(error: unknown): string {
+  return error instanceof Error && error.name !== "ConfigError" ? error.message : String(error);
+}
+
+export function warnAll({ warnings }: Loaded, log: ErrorLog): void {
+  for (const { message, file, line } of warnings) log.write("warn", `${message} in ${file}:${line}`);
+}
+
+export function pidPath({ root, data }: Generation): string {
+  return fullName(coreDirectives.in(root).pid, data.prefix);
+}
+
+function workerCount({ root }: Generation): number {
+  const { master_process, worker_processes } = coreDirectives.in(root);
+  return !master_process || !SHARES_PORTS ? 1 : Math.max(1, worker_processes);
+}
+
+function ownLogFiles({ root, cycle }: Generation): string[] {
+  return coreDirectives.in(root).error_log.flatMap((target) => (target.to === "file" ? [cycle.path(target.path)] : []));
+}
+
+/** What of the main block concerns the process as a whole, and is set once. */
+function setProcess(core: ReturnType<typeof coreDirectives.in>, log: ErrorLog): void {
+  if (core.worker_rlimit_nofile !== undefined) alertIf(setLimit("RLIMIT_NOFILE", core.worker_rlimit_nofile), log);
+  if (core.worker_rlimit_core !== undefined) alertIf(setLimit("RLIMIT_CORE", core.worker_rlimit_core), log);
+  if (core.working_directory === undefined) return;
+  try {
+    process.chdir(Buffer.from(core.working_directory, "latin1").toString());
+  } catch (error) {
+    log.write("alert", `chdir("${core.working_directory}") failed: ${sentence(error)}`);
+  }
+}
+
+function alertIf(text: string | undefined, log: ErrorLog): void {
+  if (text !== undefined) log.write("alert", text);
+}
+
+/** env: the variables the threads see. What Node itself reads was read by now. */
+function threadEnvironment(lines: readonly string[]): NodeJS.ProcessEnv {
+  const env: NodeJS.ProcessEnv = {};
+  for (const line of ["TZ", ...lines]) {
+    const at = line.indexOf("=");
+    if (at >= 0) env[line.slice(0, at)] = line.slice(at + 1);
+    else if (process.env[line] !== undefined) env[line] = process.env[line];
+  }
+  return env;
+}
+
+const NUMBERS: Readonly<Record<string, number>> = {
+  SIGHUP: 1,
+  SIGINT: 2,
+  SIGQUIT: 3,
+  SIGTERM: 15,
+  SIGUSR1: process.platform === "linux" ? 10 : 30,
+  SIGUSR2: process.platform === "linux" ? 12 : 31,
+  SIGWINCH: 28,
+};
+
+function signalText(signal: string): string {
+  return `signal ${NUMBERS[signal]} (${signal})`;
+}

@@ -1,0 +1,152 @@
+import { setPriority } from "node:os";
+import { parentPort, workerData } from "node:worker_threads";
+import { pinThread } from "./affinity.ts";
+import type { Program, WatcherService, WorkerService } from "./cycle.ts";
+import { coreDirectives, eventsDirectives } from "./directives.ts";
+import { errorLogFiles, type Generation, rebuildGeneration } from "./generation.ts";
+import { type ErrorLog, openErrorLog } from "./log.ts";
+import { closeLogFilesExcept, flushLogFiles, reopenLogFiles } from "./logfile.ts";
+import type { FromThread, ThreadRole, ToThread } from "./messages.ts";
+
+/** What one thread runs, by its role: the same for the worker and the watcher but for serving and watching. */
+interface Running {
+  readonly generation: Generation;
+  readonly log: ErrorLog;
+  readonly worker?: WorkerService;
+  readonly watcher?: WatcherService;
+}
+
+/** The life of a worker or the watcher: takes over each generation posted to it until it is told to leave. */
+export function runThread(program: Program): void {
+  const port = parentPort;
+  if (port === null) throw new Error("this thread was not started by the supervisor");
+  const role = workerData as ThreadRole;
+  const post = (message: FromThread) => port.postMessage(message);
+
+  let running: Running | undefined;
+  /** Services of earlier generations that still have requests to finish. */
+  const retiring = new Set<WorkerService>();
+  let leaving = false;
+  // One message after the other: a generation must be in place before the next one, or a quit, is looked at.
+  let queue: Promise<void> = Promise.resolve();
+  port.on("message", (message: ToThread) => {
+    if (message.type === "stop") leave();
+    else queue = queue.then(() => handle(message));
+  });
+
+  async function handle(message: ToThread): Promise<void> {
+    switch (message.type) {
+      case "cycle":
+        try {
+          await take(message.data, message.count);
+        } catch (error) {
+          post({ type: "failed", generation: message.data.generation, errors: [String(error)] });
+        }
+        break;
+      case "reopen":
+        for (const error of reopenLogFiles()) running?.log.write("emerg", error);
+        running?.worker?.reopen();
+        running?.watcher?.reopen();
+        break;
+      case "quit":
+        quit();
+        break;
+      default:
+        leave();
+    }
+  }
+
+  async function take(data: Generation["data"], count: number): Promise<void> {
+    const generation = rebuildGeneration(program, data);
+    const core = coreDirectives.in(generation.root);
+    const log = openErrorLog(core.error_log, generation.cycle);
+    const previous = running;
+    if (role.kind === "watcher") {
+      const watcher = generation.application.watch({ generation: data.generation }, previous?.watcher);
+      running = { generation, log, watcher };
+    } else {
+      if (previous === undefined) placeThread(core, role.index, log);
+      const connections = eventsDirectives.in(eventsScope(generation)).worker_connections;
+      const worker = generation.application.serve({ index: role.index, count, connections }, previous?.worker);
+      const errors = await worker.listen();
+      running = { generation, log, worker };
+      if (previous?.worker !== undefined) retire(previous.worker, core.worker_shutdown_timeout);
+      if (errors.length > 0) {
+        post({ type: "failed", generation: data.generation, errors });
+        return;
+      }
+    }
+    if (retiring.size === 0) closeUnusedLogs();
+    post({ type: "ready", generation: data.generation });
+  }
+
+  function retire(service: WorkerService, timeout: number | undefined): void {
+    retiring.add(service);
+    const finished = (): void => {
+      clearTimeout(timer);
+      if (!retiring.delete(service) || retiring.size > 0) return;
+      closeUnusedLogs();
+      if (leaving && drained) leave();
+    };
+    const timer = timeout === undefined ? undefined : setTimeout(() => expire(service, finished), timeout);
+    service.retire(finished);
+  }
+
+  function expire(service: WorkerService, finished: () => void): void {
+    service.stop();
+    finished();
+  }
+
+  let drained = false;
+  function quit(): void {
+    if (leaving) return;
+    leaving = true;
+    const worker = running?.worker;
+    if (worker === undefined) {
+      leave();
+      return;
+    }
+    const timeout =
+      running === undefined ? undefined : coreDirectives.in(running.generation.root).worker_shutdown_timeout;
+    if (timeout !== undefined) setTimeout(leave, timeout);
+    worker.drain(() => {
+      drained = true;
+      if (retiring.size === 0) leave();
+    });
+  }
+
+  function leave(): void {
+    for (const service of retiring) service.stop();
+    running?.worker?.stop();
+    running?.watcher?.stop();
+    flushLogFiles();
+    // What was closed a moment ago gets its turn of the loop to reach the peer.
+    setImmediate(() => process.exit(0));
+  }
+
+  function closeUnusedLogs(): void {
+    if (running === undefined) return;
+    const { generation } = running;
+    closeLogFilesExcept(
+      new Set([generation.data.errorLog, ...errorLogFiles(generation), ...generation.application.logFiles]),
+    );
+  }
+}
+
+function eventsScope({ root }: Generation): Generation["root"] {
+  return root.children.find((child) => child.context === "events") ?? root;
+}
+
+/** worker_priority and worker_cpu_affinity: on Linux both are a thread's own. */
+function placeThread(core: ReturnType<typeof coreDirectives.in>, index: number, log: ErrorLog): void {
+  if (core.worker_priority !== 0) {
+    try {
+      setPriority(0, Math.max(-20, Math.min(19, core.worker_priority)));
+    } catch (error) {
+      log.write("alert", `setpriority(${core.worker_priority}) failed: ${error instanceof Error ? error.message : ""}`);
+    }
+  }
+  if (core.worker_cpu_affinity !== undefined && !pinThread(core.worker_cpu_affinity, index)) {
+    log.write("notice", '"worker_cpu_affinity" has no effect here: threads cannot be pinned with this Node or system');
+  }
+}

@@ -1,0 +1,226 @@
+import { Worker } from "node:worker_threads";
+import type { CycleData } from "./cycle.ts";
+import type { ErrorLog } from "./log.ts";
+import type { FromThread, ThreadRole, ToThread } from "./messages.ts";
+
+/** A thread that lived shorter than this is started again after a pause, which doubles each time up to the greatest. */
+const SHORT_LIFE_MS = 2000;
+const FIRST_PAUSE_MS = 250;
+const GREATEST_PAUSE_MS = 30_000;
+/** A thread that is told to stop and does not is ended after this time, as nginx's master kills after a second. */
+const STOP_MS = 1000;
+
+interface Member {
+  readonly role: ThreadRole;
+  worker: Worker | undefined;
+  startedAt: number;
+  pause: number;
+  /** Told to leave: its end is no accident. */
+  leaving: boolean;
+  timer: NodeJS.Timeout | undefined;
+  /** What it died of, when it was an error. */
+  reason: string | undefined;
+  stack: string | undefined;
+  /** Called with what became of a generation: no sentences mean it is in place. */
+  answered: ((errors: readonly string[]) => void) | undefined;
+}
+
+export interface PoolOptions {
+  readonly entry: URL;
+  /** The environment the threads see. */
+  readonly env: () => NodeJS.ProcessEnv;
+  readonly log: () => ErrorLog;
+}
+
+/** The watcher and the workers, as the supervisor sees them. */
+export class ThreadPool {
+  readonly #options: PoolOptions;
+  readonly #members = new Set<Member>();
+  #data: CycleData | undefined;
+  #count = 0;
+  /** Set while starting: a thread that dies then is not started again. */
+  #starting = true;
+  #idle: (() => void) | undefined;
+
+  constructor(options: PoolOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * Gives every thread that generation: running ones take it over, missing ones are started, surplus ones leave.
+   * Resolves when all have answered, with the sentences of those that failed (each once).
+   */
+  async apply(data: CycleData, workers: number): Promise<readonly string[]> {
+    this.#data = data;
+    this.#count = workers;
+    const answers: Promise<readonly string[]>[] = [];
+    const roles: ThreadRole[] = [{ kind: "watcher", index: 0, count: workers }];
+    for (let index = 0; index < workers; index++) roles.push({ kind: "worker", index, count: workers });
+    for (const role of roles) {
+      let member = [...this.#members].find(
+        (known) => known.role.kind === role.kind && known.role.index === role.index && !known.leaving,
+      );
+      if (member === undefined) {
+        member = newMember(role);
+        this.#members.add(member);
+      }
+      answers.push(this.#give(member, data));
+    }
+    for (const member of this.#members) {
+      if (member.role.kind === "worker" && member.role.index >= workers) this.#quit(member);
+    }
+    const errors = [...new Set((await Promise.all(answers)).flat())];
+    this.#starting = false;
+    return errors;
+  }
+
+  /** USR1. */
+  reopen(): void {
+    this.#tell({ type: "reopen" });
+  }
+
+  /** WINCH: the workers finish what they have and leave; a later `apply` starts them again. */
+  drainWorkers(): void {
+    for (const member of this.#members) if (member.role.kind === "worker") this.#quit(member);
+  }
+
+  /** QUIT: resolves when every worker has finished, and the watcher has been stopped. */
+  async quit(): Promise<void> {
+    this.drainWorkers();
+    while ([...this.#members].some((member) => member.role.kind === "worker")) {
+      await new Promise<void>((resolve) => {
+        this.#idle = resolve;
+      });
+    }
+    await this.stop();
+  }
+
+  /** TERM: resolves when every thread has gone. */
+  async stop(): Promise<void> {
+    for (const member of [...this.#members]) {
+      member.leaving = true;
+      clearTimeout(member.timer);
+      if (member.worker === undefined) this.#members.delete(member);
+      else member.worker.postMessage({ type: "stop" } satisfies ToThread);
+    }
+    const force = setTimeout(() => {
+      for (const { worker } of this.#members) void worker?.terminate();
+    }, STOP_MS);
+    while (this.#members.size > 0) {
+      await new Promise<void>((resolve) => {
+        this.#idle = resolve;
+      });
+    }
+    clearTimeout(force);
+  }
+
+  #tell(message: ToThread): void {
+    for (const { worker } of this.#members) worker?.postMessage(message);
+  }
+
+  #quit(member: Member): void {
+    if (member.leaving) return;
+    member.leaving = true;
+    clearTimeout(member.timer);
+    if (member.worker === undefined) this.#gone(member);
+    else member.worker.postMessage({ type: "quit" } satisfies ToThread);
+  }
+
+  #give(member: Member, data: CycleData): Promise<readonly string[]> {
+    return new Promise((resolve) => {
+      member.answered?.([]);
+      member.answered = resolve;
+      // A dead one that waits for its next start gets the newest generation then.
+      if (member.worker !== undefined) this.#post(member.worker, data);
+      else if (member.timer === undefined) this.#start(member);
+      else resolve([]);
+    });
+  }
+
+  #post(worker: Worker, data: CycleData): void {
+    worker.postMessage({ type: "cycle", data, count: this.#count } satisfies ToThread);
+  }
+
+  #start(member: Member): void {
+    const { role } = member;
+    member.timer = undefined;
+    member.startedAt = performance.now();
+    member.reason = undefined;
+    const name = role.kind === "worker" ? `worker ${role.index + 1}` : role.kind;
+    const worker = new Worker(this.#options.entry, { workerData: role, env: this.#options.env(), name });
+    member.worker = worker;
+    worker.on("message", (message: FromThread) => this.#answer(member, message));
+    worker.on("error", (error) => {
+      member.reason = reasonOf(error);
+      member.stack = error instanceof Error ? error.stack : undefined;
+    });
+    worker.on("exit", (code) => this.#exited(member, code));
+    if (this.#data !== undefined) this.#post(worker, this.#data);
+  }
+
+  #answer(member: Member, message: FromThread): void {
+    if (message.generation !== this.#data?.generation) return;
+    const errors = message.type === "failed" ? message.errors : [];
+    if (member.answered === undefined) {
+      // One that was started again, so nobody waits for it.
+      for (const error of errors) this.#options.log().write("emerg", error);
+      return;
+    }
+    member.answered(errors);
+    member.answered = undefined;
+  }
+
+  #exited(member: Member, code: number): void {
+    member.worker = undefined;
+    const text = `${member.role.kind === "worker" ? `worker thread ${member.role.index + 1}` : "watcher thread"} exited with ${
+      member.reason ?? `code ${code}`
+    }`;
+    if (!member.leaving || code !== 0) this.#logEnd(member, text);
+    const { answered } = member;
+    member.answered = undefined;
+    if (member.leaving || this.#starting) this.#gone(member);
+    else this.#restart(member);
+    answered?.([text]);
+  }
+
+  #logEnd(member: Member, text: string): void {
+    const log = this.#options.log();
+    log.write("alert", text);
+    if (member.stack !== undefined && log.wants("debug")) {
+      for (const line of member.stack.split("\n")) log.write("debug", line);
+    }
+  }
+
+  #restart(member: Member): void {
+    const lived = performance.now() - member.startedAt;
+    member.pause = lived >= SHORT_LIFE_MS ? 0 : Math.min(member.pause * 2 || FIRST_PAUSE_MS, GREATEST_PAUSE_MS);
+    member.timer = setTimeout(() => this.#start(member), member.pause);
+  }
+
+  #gone(member: Member): void {
+    this.#members.delete(member);
+    this.#idle?.();
+    this.#idle = undefined;
+  }
+}
+
+function newMember(role: ThreadRole): Member {
+  return {
+    role,
+    worker: undefined,
+    startedAt: 0,
+    pause: 0,
+    leaving: false,
+    timer: undefined,
+    reason: undefined,
+    stack: undefined,
+    answered: undefined,
+  };
+}
+
+/** One line: the error's code where it has one (ERR_WORKER_OUT_OF_MEMORY), and its message. */
+function reasonOf(error: unknown): string {
+  if (!(error instanceof Error)) return `error: ${String(error)}`;
+  const name = "code" in error && typeof error.code === "string" ? error.code : error.name;
+  return `${name}: ${error.message.split("\n", 1)[0]}`;
+}
