@@ -75,7 +75,7 @@ export class ProxyProtocolReader {
     if (words.length !== 5 || (protocol !== "TCP4" && protocol !== "TCP6")) return this.broken(bytes);
     const from = port(sourcePort);
     const to = port(destinationPort);
-    if (isIP(source) === 0 || isIP(destination) === 0 || from < 0 || to < 0) return this.broken(bytes);
+    if (!isAddress(source) || !isAddress(destination) || from < 0 || to < 0) return this.broken(bytes);
     this.header = {
       sourceAddress: source,
       sourcePort: from,
@@ -129,6 +129,11 @@ function begins(bytes: Buffer, prefix: Buffer): boolean {
   const length = Math.min(bytes.length, prefix.length);
   for (let i = 0; i < length; i++) if (bytes[i] !== prefix[i]) return false;
   return true;
+}
+
+/** isIP alone would take a zone, too. */
+function isAddress(text: string): boolean {
+  return isIP(text) !== 0 && !text.includes("%");
 }
 
 function port(text: string): number {

@@ -27,6 +27,8 @@ export interface Stream {
 
   /** Half-closes after what is queued was sent. */
   end(): void;
+  /** Closes once what is queued was sent. */
+  close(): void;
   /** Closes now; what is queued is lost. With `reset`, the peer sees RST instead of FIN (reset_timedout_connection). */
   destroy(reset?: boolean): void;
   /** True once destroyed or closed; no further event comes. */

@@ -127,6 +127,10 @@ class TcpStream implements Stream {
     if (!this.closed && !this.socket.destroyed) this.socket.end();
   }
 
+  close(): void {
+    if (!this.closed && !this.socket.destroyed) this.socket.destroySoon();
+  }
+
   destroy(reset?: boolean): void {
     if (this.closed || this.socket.destroyed) return;
     if (reset) this.socket.resetAndDestroy();

@@ -1,0 +1,171 @@
+import fs from "node:fs";
+import { errorCode, errorText } from "../net/errors.ts";
+import { logError } from "./log_context.ts";
+import type { BodySink, Request } from "./request.ts";
+
+/** A request's body that was read whole: in memory, or in a temporary file when it did not fit. */
+export class RequestBody {
+  chunks: Buffer[] = [];
+  /** Bytes in `chunks`. */
+  inMemory = 0;
+  length = 0;
+  file: BodyFile | undefined = undefined;
+
+  /** The body when it is in memory, in one piece; what $request_body shows. */
+  memory(): Buffer | undefined {
+    if (this.file !== undefined) return undefined;
+    if (this.chunks.length === 0) return EMPTY;
+    if (this.chunks.length > 1) this.chunks = [Buffer.concat(this.chunks)];
+    return this.chunks[0];
+  }
+}
+
+export interface BodyFile {
+  readonly path: string;
+  readonly fd: number;
+}
+
+const EMPTY = Buffer.alloc(0);
+
+/** Reads the whole body, then calls `then`; errors are answered here (413, 400, 408 …). `then` may be called at once. */
+export function readBody(
+  request: Request,
+  finalize: (request: Request, status: number) => void,
+  then: (request: Request) => void,
+): void {
+  if (request.body !== undefined) {
+    then(request);
+    return;
+  }
+  const body = new RequestBody();
+  request.body = body;
+  if (request.bodyEnded && request.location.core.raw.client_body_in_file_only === "off") {
+    then(request);
+    return;
+  }
+  const reader = new BodyReader(request, body, finalize, then);
+  if (request.bodyEnded) {
+    reader.onBodyEnd();
+    return;
+  }
+  request.bodySink = reader;
+  request.connection.startBody(request);
+}
+
+class BodyReader implements BodySink {
+  private readonly request: Request;
+  private readonly body: RequestBody;
+  private readonly finalize: (request: Request, status: number) => void;
+  private readonly then: (request: Request) => void;
+
+  constructor(
+    request: Request,
+    body: RequestBody,
+    finalize: (request: Request, status: number) => void,
+    then: (request: Request) => void,
+  ) {
+    this.request = request;
+    this.body = body;
+    this.finalize = finalize;
+    this.then = then;
+  }
+
+  onBody(bytes: Buffer): void {
+    const { body, request } = this;
+    const { core } = request.location;
+    body.length += bytes.length;
+    const onlyFile = core.raw.client_body_in_file_only !== "off";
+    if (body.file === undefined && !onlyFile && body.inMemory + bytes.length <= core.clientBodyBufferSize) {
+      body.chunks.push(Buffer.from(bytes));
+      body.inMemory += bytes.length;
+      return;
+    }
+    try {
+      this.spool(bytes);
+    } catch (error) {
+      this.failed(error);
+    }
+  }
+
+  onBodyEnd(): void {
+    const { request, body } = this;
+    request.bodySink = undefined;
+    if (body.file === undefined && request.location.core.raw.client_body_in_file_only !== "off") {
+      try {
+        this.spool(EMPTY);
+      } catch (error) {
+        this.failed(error);
+        return;
+      }
+    }
+    this.then(request);
+  }
+
+  onBodyError(status: number): void {
+    this.request.bodySink = undefined;
+    this.finalize(this.request, status);
+  }
+
+  private spool(bytes: Buffer): void {
+    const { body, request } = this;
+    if (body.file === undefined) {
+      body.file = openTemporary(request.location.core.clientBodyTempPath);
+      logError(request, "warn", `a client request body is buffered to a temporary file ${body.file.path}`);
+      const { path, fd } = body.file;
+      const keep = request.location.core.raw.client_body_in_file_only === "on";
+      request.cleanup ??= [];
+      request.cleanup.push(() => {
+        fs.closeSync(fd);
+        if (!keep) fs.rmSync(Buffer.from(path, "latin1"), { force: true });
+      });
+      for (const chunk of body.chunks) writeAll(fd, chunk);
+      body.chunks = [];
+      body.inMemory = 0;
+    }
+    writeAll(body.file.fd, bytes);
+  }
+
+  private failed(error: unknown): void {
+    const { request } = this;
+    request.bodySink = undefined;
+    const place = this.body.file?.path ?? request.location.core.clientBodyTempPath.path;
+    logError(request, "crit", `write to temporary file "${place}" failed (${errorText(errorCode(error))})`);
+    this.finalize(request, 500);
+  }
+}
+
+function writeAll(fd: number, bytes: Uint8Array): void {
+  let written = 0;
+  while (written < bytes.length) written += fs.writeSync(fd, bytes, written);
+}
+
+/** A directory for temporary files and how many digits its levels of subdirectories take. */
+export interface TempPath {
+  readonly path: string;
+  readonly levels: readonly number[];
+}
+
+let counter = Math.floor(Math.random() * 0x7fffffff);
+
+/** Creates a temporary file with nginx's naming: ten digits, the last ones also naming the subdirectories. Throws fs errors. */
+export function openTemporary(into: TempPath): BodyFile {
+  for (let tries = 0; ; tries++) {
+    counter = (counter + 1) % 10_000_000_000;
+    const name = String(counter).padStart(10, "0");
+    let directory = into.path;
+    let end = name.length;
+    for (const level of into.levels) {
+      directory += `/${name.slice(end - level, end)}`;
+      end -= level;
+    }
+    const path = `${directory}/${name}`;
+    try {
+      return { path, fd: fs.openSync(Buffer.from(path, "latin1"), "wx+", 0o600) };
+    } catch (error) {
+      const code = errorCode(error);
+      if (code === "ENOENT" && tries === 0)
+        fs.mkdirSync(Buffer.from(directory, "latin1"), { recursive: true, mode: 0o700 });
+      else if (code !== "EEXIST" || tries > 100) throw error;
+    }
+  }
+}

@@ -1,0 +1,204 @@
+import os from "node:os";
+import { warn } from "../config/directives.ts";
+import { type Scope, valueIn } from "../config/schema.ts";
+import { ConfigError } from "../config/types.ts";
+import type { Cycle } from "../runtime/cycle.ts";
+import { coreDirectives as processDirectives } from "../runtime/directives.ts";
+import { type ErrorLog, type ErrorLogTarget, openErrorLog } from "../runtime/log.ts";
+import { coreDirectives, coreSettings } from "./core_directives.ts";
+import { declareCoreVariables } from "./core_variables.ts";
+import type { Location, Server } from "./location.ts";
+import {
+  buildLocationTree,
+  type LocationEntry,
+  type LocationName,
+  nestingError,
+  parseLocationName,
+} from "./location_tree.ts";
+import type { Handler, HttpBuild, HttpModule } from "./module.ts";
+import { declareCaptures } from "./named_captures.ts";
+import { compileRegex } from "./regex.ts";
+import { serverDirectives } from "./server_directives.ts";
+import { type NamedServer, parseServerName, primaryServerName, type ServerName } from "./server_names.ts";
+import { bindVariables } from "./template.ts";
+import { Variables } from "./variables.ts";
+
+/** A server with the scope it came from, before it is put on its listening addresses. */
+export interface BuiltServer extends NamedServer<Server> {
+  readonly scope: Scope;
+}
+
+export interface BuiltHttp {
+  readonly servers: readonly BuiltServer[];
+  readonly variables: number;
+}
+
+/** Builds every server and location of an http block. Throws ConfigError in nginx's words. */
+export function buildHttp(scope: Scope, cycle: Cycle, modules: readonly HttpModule[]): BuiltHttp {
+  const variables = new Variables();
+  const later: (() => void)[] = [];
+  const http: HttpBuild = { cycle, scope, variables, later: (work) => later.push(work) };
+  declareCoreVariables(variables);
+  for (const { definition } of modules) {
+    for (const [name, spec] of Object.entries(definition.variables ?? {})) variables.declare(name, spec);
+    definition.setup?.(http);
+  }
+  const builder = new LocationBuilder(http, modules);
+  const servers = scope.children.filter((child) => child.context === "server").map((child) => builder.server(child));
+  for (const work of later) work();
+  bindVariables(scope, variables);
+  return { servers, variables: variables.count };
+}
+
+class LocationBuilder {
+  private readonly http: HttpBuild;
+  private readonly modules: readonly HttpModule[];
+  private readonly logs = new Map<readonly ErrorLogTarget[], ErrorLog>();
+  private defaultLog: ErrorLog | undefined;
+
+  constructor(http: HttpBuild, modules: readonly HttpModule[]) {
+    this.http = http;
+    this.modules = modules;
+  }
+
+  server(scope: Scope): BuiltServer {
+    const settings = serverDirectives.in(scope);
+    const names: ServerName[] = [];
+    for (const at of settings.server_name) {
+      for (const arg of at.args) {
+        const parsed = parseServerName(arg, os.hostname());
+        if ("error" in parsed) throw new ConfigError(parsed.error, at);
+        if (parsed.warning !== undefined) warn(at, scope, parsed.warning);
+        if (parsed.serverName.regex !== undefined) declareCaptures(parsed.serverName.regex, this.http.variables);
+        names.push(parsed.serverName);
+      }
+    }
+    const made: { root: Location | undefined } = { root: undefined };
+    const server: Server = {
+      settings,
+      name: primaryServerName(names),
+      get root(): Location {
+        if (made.root === undefined) throw new Error("server used before it was built");
+        return made.root;
+      },
+      serverRewrite: [],
+    };
+    const root = this.location(scope, { kind: "server", name: "" }, server, undefined);
+    made.root = root;
+    Object.defineProperty(server, "root", { value: root, enumerable: true });
+    server.serverRewrite = root.rewrite;
+    root.tree = this.tree(scope, server, root, undefined);
+    return { server, names, scope };
+  }
+
+  private tree(scope: Scope, server: Server, parent: Location, outer: LocationName | undefined) {
+    const entries: LocationEntry<Location>[] = [];
+    for (const child of scope.children) {
+      if (child.context !== "location") continue;
+      const at = child.directive;
+      const name = parseLocationName(at.args);
+      if ("error" in name) throw new ConfigError(name.error, at);
+      const wrong = nestingError(name, outer);
+      if (wrong !== undefined) throw new ConfigError(wrong, at);
+      const compiled = name.kind === "regex" ? compileRegex(name.name, name.caseless) : undefined;
+      if (compiled !== undefined && "error" in compiled) throw new ConfigError(compiled.error, at);
+      if (compiled !== undefined) declareCaptures(compiled, this.http.variables);
+      const location = this.location(child, name, server, parent);
+      const nested = this.tree(child, server, location, name);
+      location.tree = nested;
+      entries.push({ ...name, location, regex: compiled, autoRedirect: location.autoRedirect, nested });
+    }
+    if (entries.length === 0) return undefined;
+    const tree = buildLocationTree(entries);
+    if ("error" in tree) {
+      const { location } = tree.second;
+      const place = scope.children.find((child) => this.built.get(child) === location) ?? scope;
+      throw new ConfigError(tree.error, place.directive);
+    }
+    return tree;
+  }
+
+  private readonly built = new Map<Scope, Location>();
+
+  private location(
+    scope: Scope,
+    { kind, name }: { kind: Location["kind"]; name: string },
+    server: Server,
+    parent: Location | undefined,
+  ): Location {
+    const { cycle } = this.http;
+    const location: Location = {
+      name,
+      kind,
+      server,
+      core: coreSettings(coreDirectives.in(scope), (path) => cycle.path(path)),
+      settings: [],
+      errorLog: this.errorLog(scope),
+      tree: undefined,
+      autoRedirect: false,
+      postRead: [],
+      rewrite: [],
+      preaccess: [],
+      access: [],
+      precontent: [],
+      content: undefined,
+      contentPhase: [],
+      headerFilters: [],
+      log: [],
+      direct: false,
+    };
+    this.built.set(scope, location);
+    const block = (child: Scope) => this.location(child, { kind: "block", name }, server, location);
+    const place = { http: this.http, scope, location, server, parent, block };
+    for (const module of this.modules) {
+      const raw = module.directives.in(scope);
+      location.settings[module.slot] =
+        module.definition.build === undefined ? raw : module.definition.build(raw, place);
+    }
+    this.handlers(location);
+    return location;
+  }
+
+  /** Asks every module, in the registry's order, what it does in this location. */
+  private handlers(location: Location): void {
+    const phase = (of: "postRead" | "rewrite" | "preaccess" | "access" | "precontent" | "contentPhase" | "log") => {
+      const found: Handler[] = [];
+      for (const module of this.modules) {
+        const handler = module.definition[of]?.(module.of(location), location);
+        if (handler !== undefined) found.push(handler);
+      }
+      return found;
+    };
+    location.postRead = phase("postRead");
+    location.rewrite = phase("rewrite");
+    location.preaccess = phase("preaccess");
+    location.access = phase("access");
+    location.precontent = phase("precontent");
+    location.contentPhase = phase("contentPhase");
+    location.log = phase("log");
+    location.headerFilters = this.modules.flatMap((module) => {
+      const filter = module.definition.headerFilter?.(module.of(location), location);
+      return filter === undefined ? [] : [filter];
+    });
+    for (const module of this.modules) {
+      const content = module.definition.content?.(module.of(location), location);
+      if (content !== undefined) location.content = content;
+    }
+    location.direct =
+      location.content !== undefined &&
+      location.rewrite.length + location.preaccess.length + location.access.length + location.precontent.length === 0;
+  }
+
+  private errorLog(scope: Scope): ErrorLog {
+    const targets = valueIn(scope, processDirectives.specs.error_log);
+    if (targets.length === 0) {
+      this.defaultLog ??= openErrorLog(targets, this.http.cycle);
+      return this.defaultLog;
+    }
+    const known = this.logs.get(targets);
+    if (known !== undefined) return known;
+    const log = openErrorLog(targets, this.http.cycle);
+    this.logs.set(targets, log);
+    return log;
+  }
+}

@@ -1,0 +1,15 @@
+/** What a phase handler or filter returns besides an HTTP status (> 0), with nginx's meanings. */
+export const OK = 0;
+/** The connection is beyond saving: close it. */
+export const ERROR = -1;
+/** The handler goes on by itself later and will resume the phases or finalize. */
+export const AGAIN = -2;
+/** The handler has taken the request over and finalizes it. */
+export const DONE = -4;
+/** Not this handler's business: the next one. */
+export const DECLINED = -5;
+
+/** nginx's own statuses beyond the RFCs. */
+export const CLOSE = 444;
+export const REQUEST_HEADER_TOO_LARGE = 494;
+export const CLIENT_CLOSED_REQUEST = 499;

@@ -1,0 +1,447 @@
+import {
+  bitmask,
+  block,
+  directive,
+  enumeration,
+  flag,
+  msec,
+  number,
+  offset,
+  parseMsec,
+  parseSec,
+  refuse,
+  size,
+  text,
+} from "../config/directives.ts";
+import { defineDirectives, fail, type SettingsOf } from "../config/schema.ts";
+import type { Directive } from "../config/types.ts";
+import type { TempPath } from "./body.ts";
+import { HTTP_IF, HTTP_LOCATION, LOCATION } from "./contexts.ts";
+import { type Template, template } from "./template.ts";
+
+/** One status of an `error_page`. */
+export interface ErrorPage {
+  readonly status: number;
+  /** -1: keep the error's status; 0: take the page's; else this one. */
+  readonly overwrite: number;
+  readonly uri: Template;
+  /** A constant URI split at its `?`. */
+  readonly path: string | undefined;
+  readonly args: string;
+}
+
+function readErrorPage(at: Directive, page: Omit<ErrorPage, "status" | "overwrite">): ErrorPage[] {
+  const statuses = at.args.slice(0, -1);
+  let overwrite = -1;
+  const last = statuses.at(-1) ?? "";
+  if (last.startsWith("=")) {
+    if (statuses.length === 1) fail(at, `invalid value "${last}"`);
+    if (last.length > 1 && !/^=\d+$/.test(last)) fail(at, `invalid value "${last}"`);
+    overwrite = last.length > 1 ? Number(last.slice(1)) : 0;
+    statuses.pop();
+  }
+  return statuses.map((word) => {
+    const status = Number(word);
+    if (!/^\d+$/.test(word) || status === 499) fail(at, `invalid value "${word}"`);
+    if (status < 300 || status > 599) fail(at, `value "${word}" must be between 300 and 599`);
+    const special = overwrite === -1 && status >= 494 && status <= 497;
+    return { status, overwrite: special ? 400 : overwrite, ...page };
+  });
+}
+
+export interface KeepaliveTimeout {
+  /** ms; 0 switches keep-alive off. */
+  readonly timeout: number;
+  /** The `Keep-Alive: timeout=` field's seconds; 0 for none. */
+  readonly header: number;
+}
+
+const NO_CACHE = "Accepted for compatibility: a file is opened anew for each request, as with nginx's default.";
+const SENT_BY_NODE = "Accepted for compatibility: Node sends files through its own buffers.";
+
+/** The core's settings of a location. */
+export const coreDirectives = defineDirectives("http_core", {
+  default_type: text({
+    in: HTTP_LOCATION,
+    default: "text/plain",
+    doc: "The media type of files whose extension `types` does not name.",
+  }),
+  types: directive<readonly Directive[] | undefined>({
+    in: HTTP_LOCATION,
+    args: [0, 0],
+    block: "free",
+    syntax: "{ type extension ...; ... }",
+    doc: "Maps file extensions to media types.",
+    initial: () => undefined,
+    defaultText: "{ text/html html; image/gif gif; image/jpeg jpg; }",
+    repeat: true,
+    read: (at, _scope, previous) => [...(previous ?? []), ...(at.block ?? [])],
+  }),
+  types_hash_max_size: number({
+    in: HTTP_LOCATION,
+    doc: "Accepted for compatibility: the table of types grows by itself.",
+    defaultText: "1024",
+  }),
+  types_hash_bucket_size: number({
+    in: HTTP_LOCATION,
+    doc: "Accepted for compatibility: the table of types grows by itself.",
+    defaultText: "64",
+  }),
+  root: directive<Template | undefined>({
+    in: HTTP_IF,
+    args: [1, 1],
+    syntax: "path",
+    doc: "The directory of the files: the URI is appended to it. Relative to the prefix.",
+    initial: () => undefined,
+    defaultText: "html",
+    read(at, scope) {
+      if (scope.values.has(coreDirectives.specs.alias))
+        fail(at, `"root" directive is duplicate, "alias" directive was specified earlier`);
+      const [path] = at.args;
+      if (path.includes("$document_root") || path.includes("${document_root}"))
+        fail(at, 'the $document_root variable cannot be used in the "root" directive');
+      if (path.includes("$realpath_root") || path.includes("${realpath_root}"))
+        fail(at, 'the $realpath_root variable cannot be used in the "root" directive');
+      return template(scope, at, path.length > 1 && path.endsWith("/") ? path.slice(0, -1) : path);
+    },
+  }),
+  alias: directive<Template | undefined>({
+    in: LOCATION,
+    args: [1, 1],
+    syntax: "path",
+    doc: "The path that stands in the place of the location's name in the URI. Relative to the prefix.",
+    initial: () => undefined,
+    read(at, scope) {
+      if (scope.values.has(coreDirectives.specs.root))
+        fail(at, `"alias" directive is duplicate, "root" directive was specified earlier`);
+      if (scope.directive.args.at(-1)?.startsWith("@"))
+        fail(at, 'the "alias" directive cannot be used inside the named location');
+      return template(scope, at, at.args[0]);
+    },
+  }),
+  client_max_body_size: offset({
+    in: HTTP_LOCATION,
+    default: 1024 * 1024,
+    doc: "The longest request body taken; a longer one gets 413. 0 takes any.",
+  }),
+  client_body_buffer_size: size({
+    in: HTTP_LOCATION,
+    default: 16 * 1024,
+    doc: "How much of a request's body is held in memory; what is longer goes to a temporary file.",
+  }),
+  client_body_timeout: msec({
+    in: HTTP_LOCATION,
+    default: 60_000,
+    doc: "How long a client may pause between two parts of its body; then it gets 408.",
+  }),
+  client_body_temp_path: directive<TempPath>({
+    in: HTTP_LOCATION,
+    args: [1, 4],
+    syntax: "path [level1 [level2 [level3]]]",
+    doc: "Where request bodies that do not fit in memory are written, with up to three levels of subdirectories.",
+    initial: () => ({ path: "client_body_temp", levels: [] }),
+    defaultText: "client_body_temp",
+    read: readTempPath,
+  }),
+  client_body_in_file_only: enumeration({
+    in: HTTP_LOCATION,
+    values: ["off", "on", "clean"],
+    default: "off",
+    doc: "Writes every request body to a file: `on` keeps the file, `clean` removes it after the request.",
+  }),
+  client_body_in_single_buffer: flag({
+    in: HTTP_LOCATION,
+    default: false,
+    doc: "Keeps a request body in one buffer; here a body in memory is always handed over whole to variables.",
+  }),
+  satisfy: enumeration({
+    in: HTTP_LOCATION,
+    values: ["all", "any"],
+    default: "all",
+    doc: "Whether all access modules must allow a request, or any one is enough.",
+  }),
+  auth_delay: msec({
+    in: HTTP_LOCATION,
+    default: 0,
+    doc: "Delays 401 answers, so that passwords cannot be tried quickly.",
+  }),
+  internal: directive<boolean>({
+    in: LOCATION,
+    args: [0, 0],
+    syntax: "",
+    doc: "The location answers internal redirects only; others get 404.",
+    initial: () => false,
+    read: () => true,
+  }),
+  sendfile: flag({ in: HTTP_IF, default: false, doc: SENT_BY_NODE }),
+  sendfile_max_chunk: size({ in: HTTP_LOCATION, default: 2 * 1024 * 1024, doc: SENT_BY_NODE }),
+  subrequest_output_buffer_size: size({
+    in: HTTP_LOCATION,
+    default: 4096,
+    doc: "The most a subrequest's answer may take when it is kept in memory.",
+  }),
+  aio: text({ in: HTTP_LOCATION, default: "off", doc: SENT_BY_NODE }),
+  aio_write: flag({ in: HTTP_LOCATION, default: false, doc: SENT_BY_NODE }),
+  read_ahead: size({ in: HTTP_LOCATION, default: 0, doc: SENT_BY_NODE }),
+  directio: text({ in: HTTP_LOCATION, default: "off", doc: SENT_BY_NODE }),
+  directio_alignment: offset({ in: HTTP_LOCATION, default: 512, doc: SENT_BY_NODE }),
+  tcp_nopush: flag({
+    in: HTTP_LOCATION,
+    default: false,
+    doc: "Accepted for compatibility: a response's head and the beginning of its body leave together anyway.",
+  }),
+  tcp_nodelay: flag({
+    in: HTTP_LOCATION,
+    default: true,
+    doc: "Sets TCP_NODELAY, so that small packets are not held back.",
+  }),
+  send_timeout: msec({
+    in: HTTP_LOCATION,
+    default: 60_000,
+    doc: "How long a client may take nothing of a response before the connection is closed.",
+  }),
+  send_lowat: size({ in: HTTP_LOCATION, default: 0, doc: "Ignored on Linux, as by nginx." }),
+  postpone_output: size({
+    in: HTTP_LOCATION,
+    default: 1460,
+    doc: "Accepted for compatibility: output is gathered within a turn of the event loop.",
+  }),
+  limit_rate: directive<Template | undefined>({
+    in: HTTP_IF,
+    args: [1, 1],
+    syntax: "rate",
+    doc: "Bytes a second a response is sent with; 0 for no limit. May hold variables.",
+    initial: () => undefined,
+    defaultText: "0",
+    read: readRate,
+  }),
+  limit_rate_after: directive<Template | undefined>({
+    in: HTTP_IF,
+    args: [1, 1],
+    syntax: "size",
+    doc: "How much of a response is sent before limit_rate applies.",
+    initial: () => undefined,
+    defaultText: "0",
+    read: readRate,
+  }),
+  keepalive_time: msec({
+    in: HTTP_LOCATION,
+    default: 3_600_000,
+    doc: "How long a connection may serve requests; it is closed after the request that is then at work.",
+  }),
+  keepalive_timeout: directive<KeepaliveTimeout>({
+    in: HTTP_LOCATION,
+    args: [1, 2],
+    syntax: "timeout [header_timeout]",
+    doc: "How long an idle client connection stays open; 0 closes it after each response. The second value is sent as `Keep-Alive: timeout=`.",
+    initial: () => ({ timeout: 75_000, header: 0 }),
+    defaultText: "75s",
+    read(at) {
+      const timeout = parseMsec(at.args[0]) ?? refuse(at, "invalid value");
+      const header = at.args.length < 2 ? 0 : (parseSec(at.args[1]) ?? refuse(at, "invalid value"));
+      return { timeout, header };
+    },
+  }),
+  keepalive_min_timeout: msec({
+    in: HTTP_LOCATION,
+    default: 0,
+    doc: "How long an idle connection is kept at least when workers leave, before it may be closed.",
+  }),
+  keepalive_requests: number({ in: HTTP_LOCATION, default: 1000, doc: "How many requests one connection may make." }),
+  keepalive_disable: bitmask({
+    in: HTTP_LOCATION,
+    values: ["none", "msie6", "safari"],
+    default: ["msie6"],
+    doc: "Closes connections of browsers that misbehave with keep-alive.",
+  }),
+  lingering_close: enumeration({
+    in: HTTP_LOCATION,
+    values: ["off", "on", "always"],
+    default: "on",
+    doc: "Reads on what the client still sends before closing, so that it gets to see the answer.",
+  }),
+  lingering_time: msec({ in: HTTP_LOCATION, default: 30_000, doc: "The longest time of a lingering close." }),
+  lingering_timeout: msec({
+    in: HTTP_LOCATION,
+    default: 5_000,
+    doc: "How long a lingering close waits for more from the client.",
+  }),
+  reset_timedout_connection: flag({
+    in: HTTP_LOCATION,
+    default: false,
+    doc: "Resets connections that timed out instead of closing them.",
+  }),
+  absolute_redirect: flag({ in: HTTP_LOCATION, default: true, doc: "Redirects that Holdfast makes are absolute." }),
+  server_name_in_redirect: flag({
+    in: HTTP_LOCATION,
+    default: false,
+    doc: "Uses the first server_name in redirects instead of the request's Host.",
+  }),
+  port_in_redirect: flag({ in: HTTP_LOCATION, default: true, doc: "Puts the port into absolute redirects." }),
+  msie_padding: flag({
+    in: HTTP_LOCATION,
+    default: true,
+    doc: "Pads error pages for old Internet Explorer and Chrome to 512 bytes.",
+  }),
+  msie_refresh: flag({
+    in: HTTP_LOCATION,
+    default: false,
+    doc: "Redirects old Internet Explorer with a refresh page.",
+  }),
+  log_not_found: flag({ in: HTTP_LOCATION, default: true, doc: "Logs missing files in the error log." }),
+  log_subrequest: flag({ in: HTTP_LOCATION, default: false, doc: "Logs subrequests in the access log." }),
+  recursive_error_pages: flag({
+    in: HTTP_LOCATION,
+    default: false,
+    doc: "Lets an error that arises in an error page have its own error page.",
+  }),
+  server_tokens: enumeration({
+    in: HTTP_LOCATION,
+    values: ["off", "on", "build"],
+    default: "on",
+    doc: "Whether the version is shown in the Server field and on error pages.",
+  }),
+  if_modified_since: enumeration({
+    in: HTTP_LOCATION,
+    values: ["off", "exact", "before"],
+    default: "exact",
+    doc: "How If-Modified-Since is compared with a response's date.",
+  }),
+  max_ranges: number({
+    in: HTTP_LOCATION,
+    default: Number.MAX_SAFE_INTEGER,
+    defaultText: "—",
+    doc: "How many ranges a request may ask for; with 0, ranges are off.",
+  }),
+  chunked_transfer_encoding: flag({
+    in: HTTP_LOCATION,
+    default: true,
+    doc: "Chunked responses to HTTP/1.1 clients; off closes the connection instead.",
+  }),
+  etag: flag({ in: HTTP_LOCATION, default: true, doc: "Sends an ETag for static files." }),
+  error_page: directive<readonly ErrorPage[]>({
+    in: HTTP_IF,
+    args: [2, Number.POSITIVE_INFINITY],
+    syntax: "code ... [=[response]] uri",
+    doc: "What is served instead of an error: another URI, a named location, or a redirect; `=` changes the status.",
+    initial: () => [],
+    repeat: true,
+    read(at, scope, previous) {
+      const uri = template(scope, at, at.args.at(-1) ?? "");
+      const question = uri.constant?.startsWith("/") ? uri.constant.indexOf("?") : -1;
+      const path = question < 0 ? uri.constant : uri.constant?.slice(0, question);
+      const args = question < 0 ? "" : (uri.constant?.slice(question + 1) ?? "");
+      return [...(previous ?? []), ...readErrorPage(at, { uri, path, args })];
+    },
+  }),
+  open_file_cache: directive<boolean>({
+    in: HTTP_LOCATION,
+    args: [1, 2],
+    syntax: "off | max=N [inactive=time]",
+    doc: NO_CACHE,
+    initial: () => false,
+    defaultText: "off",
+    read: (at) => at.args[0] !== "off",
+  }),
+  open_file_cache_valid: text({ in: HTTP_LOCATION, default: "60s", doc: NO_CACHE }),
+  open_file_cache_min_uses: number({ in: HTTP_LOCATION, default: 1, doc: NO_CACHE }),
+  open_file_cache_errors: flag({ in: HTTP_LOCATION, default: false, doc: NO_CACHE }),
+  limit_except: directive<boolean>({
+    in: LOCATION,
+    args: [1, Number.POSITIVE_INFINITY],
+    block: "limit_except",
+    syntax: "method ... { … }",
+    doc: "Limits all methods but the ones named: what stands in the block holds for the others.",
+    initial: () => false,
+    inherit: false,
+    repeat: false,
+    read: () => true,
+  }),
+});
+
+/** `http`, `server` and `location`: the blocks themselves. */
+export const blockDirectives = defineDirectives("http_core_blocks", {
+  http: block({ in: ["main"], context: "http", doc: "Holds the configuration of everything HTTP." }),
+  server: block({ in: ["http"], context: "server", repeat: true, doc: "A virtual server." }),
+  location: directive<boolean>({
+    in: ["server", "location"],
+    args: [1, 2],
+    block: "location",
+    syntax: "[ = | ~ | ~* | ^~ ] uri { … } | @name { … }",
+    doc: "The configuration of requests whose URI begins with, equals or matches this.",
+    initial: () => false,
+    inherit: false,
+    repeat: true,
+    read: () => true,
+  }),
+});
+
+/** `path [level1 [level2 [level3]]]`, as client_body_temp_path and proxy_temp_path take it. */
+export function readTempPath(at: Directive): TempPath {
+  const levels = at.args
+    .slice(1)
+    .map((level) => (/^[123]$/.test(level) ? Number(level) : fail(at, `invalid value "${level}"`)));
+  return { path: at.args[0], levels };
+}
+
+function readRate(at: Directive, scope: Parameters<typeof template>[0]): Template {
+  const value = template(scope, at, at.args[0]);
+  return value;
+}
+
+type Raw = SettingsOf<typeof coreDirectives.specs>;
+
+/** The core's settings of a location under the names the code uses; times in ms, sizes in bytes. */
+export interface CoreSettings {
+  readonly clientMaxBodySize: number;
+  readonly clientBodyBufferSize: number;
+  readonly clientBodyTimeout: number;
+  readonly satisfy: "all" | "any";
+  readonly internal: boolean;
+  readonly sendTimeout: number;
+  readonly keepaliveTimeout: number;
+  readonly keepaliveHeader: number;
+  readonly keepaliveRequests: number;
+  readonly keepaliveTime: number;
+  readonly lingeringClose: "off" | "on" | "always";
+  readonly lingeringTime: number;
+  readonly lingeringTimeout: number;
+  readonly errorPages: readonly ErrorPage[];
+  readonly recursiveErrorPages: boolean;
+  readonly serverTokens: "off" | "on" | "build";
+  readonly msiePadding: boolean;
+  readonly chunked: boolean;
+  readonly limitRate: Template | undefined;
+  readonly limitRateAfter: Template | undefined;
+  /** Absolute. */
+  readonly clientBodyTempPath: TempPath;
+  /** Everything, under nginx's names: for what is not on the path of each request. */
+  readonly raw: Raw;
+}
+
+export function coreSettings(raw: Raw, absolute: (path: string) => string): CoreSettings {
+  return {
+    clientMaxBodySize: raw.client_max_body_size,
+    clientBodyBufferSize: raw.client_body_buffer_size,
+    clientBodyTimeout: raw.client_body_timeout,
+    satisfy: raw.satisfy,
+    internal: raw.internal,
+    sendTimeout: raw.send_timeout,
+    keepaliveTimeout: raw.keepalive_timeout.timeout,
+    keepaliveHeader: raw.keepalive_timeout.header,
+    keepaliveRequests: raw.keepalive_requests,
+    keepaliveTime: raw.keepalive_time,
+    lingeringClose: raw.lingering_close,
+    lingeringTime: raw.lingering_time,
+    lingeringTimeout: raw.lingering_timeout,
+    errorPages: raw.error_page,
+    recursiveErrorPages: raw.recursive_error_pages,
+    serverTokens: raw.server_tokens,
+    msiePadding: raw.msie_padding,
+    chunked: raw.chunked_transfer_encoding,
+    limitRate: raw.limit_rate,
+    limitRateAfter: raw.limit_rate_after,
+    clientBodyTempPath: { ...raw.client_body_temp_path, path: absolute(raw.client_body_temp_path.path) },
+    raw,
+  };
+}

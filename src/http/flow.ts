@@ -1,0 +1,81 @@
+import { DONE } from "./codes.ts";
+import { finalizeRequest } from "./finalize.ts";
+import type { Location } from "./location.ts";
+import { logError } from "./log_context.ts";
+import { PHASE, runPhases } from "./phases.ts";
+import type { Request } from "./request.ts";
+import { extension } from "./uri.ts";
+
+/** Puts a location's settings in force. */
+export function setLocation(request: Request, location: Location): void {
+  request.location = location;
+  if (!request.keepalive) return;
+  const { core } = location;
+  const { connection } = request;
+  if (
+    core.keepaliveTimeout === 0 ||
+    connection.requests >= core.keepaliveRequests ||
+    request.startedAt - connection.startedAt > core.keepaliveTime
+  ) {
+    request.keepalive = false;
+  }
+}
+
+/** `error_page /x`, `index`, `try_files`, X-Accel-Redirect: serves another URI of the same server instead. */
+export function internalRedirect(request: Request, uri: string, args: string): number {
+  request.uriChanges--;
+  if (request.uriChanges === 0) {
+    logError(request, "error", `rewrite or internal redirection cycle while internally redirecting to "${uri}"`);
+    finalizeRequest(request, 500);
+    return DONE;
+  }
+  request.uri = uri;
+  request.args = args;
+  request.exten = extension(uri);
+  resetForRedirect(request);
+  setLocation(request, request.server.root);
+  request.phase = PHASE.serverRewrite;
+  request.step = 0;
+  runPhases(request);
+  return DONE;
+}
+
+/** The same to a named location: URI and arguments stay. */
+export function namedRedirect(request: Request, name: string): number {
+  request.uriChanges--;
+  if (request.uriChanges === 0) {
+    logError(request, "error", `rewrite or internal redirection cycle while redirect to named location "${name}"`);
+    finalizeRequest(request, 500);
+    return DONE;
+  }
+  if (request.uri === "") {
+    logError(request, "error", `empty URI in redirect to named location "${name}"`);
+    finalizeRequest(request, 500);
+    return DONE;
+  }
+  const location = request.server.root.tree?.named.get(name);
+  if (location === undefined) {
+    logError(request, "error", `could not find named location "${name}"`);
+    finalizeRequest(request, 500);
+    return DONE;
+  }
+  resetForRedirect(request);
+  setLocation(request, location);
+  request.phase = PHASE.rewrite;
+  request.step = 0;
+  runPhases(request);
+  return DONE;
+}
+
+function resetForRedirect(request: Request): void {
+  request.internal = true;
+  request.unparsedValid = false;
+  request.uriChanged = false;
+  request.contexts = undefined;
+  request.accessCode = 0;
+}
+
+/** The location an `if` block or `limit_except` puts in force; the request goes on in the same phase. */
+export function enterBlock(request: Request, block: Location): void {
+  setLocation(request, block);
+}

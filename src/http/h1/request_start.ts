@@ -1,0 +1,63 @@
+import { assignCaptures } from "../named_captures.ts";
+import type { CompiledRegex } from "../regex.ts";
+import { Request, type Response } from "../request.ts";
+import { findServer } from "../server_names.ts";
+import type { AddressConfig } from "../site.ts";
+import { splitTarget, uriParts } from "../uri.ts";
+import type { H1Connection } from "./connection.ts";
+import { CONNECTION_CLOSE, CONNECTION_KEEP_ALIVE, type RequestHead } from "./request_head.ts";
+
+const parts = uriParts();
+const hostCaptures: string[] = [];
+let hostRegex: CompiledRegex | undefined;
+
+function matchedHost(regex: CompiledRegex): void {
+  hostRegex = regex;
+}
+
+/** Makes the request of a head that was read, or broke off: chooses the server and takes the target apart. */
+export function beginRequest(
+  connection: H1Connection,
+  config: AddressConfig,
+  head: RequestHead,
+  response: Response,
+): Request {
+  let server = config.defaultServer;
+  const { names } = config;
+  if (names.hash !== undefined || names.regexes.length > 0)
+    server = findServer(names, head.host, hostCaptures, matchedHost);
+  const request = new Request(connection, server, head.headers, response, config.variables);
+  if (hostRegex !== undefined) {
+    request.captures = hostCaptures.slice();
+    assignCaptures(request, hostRegex, request.captures);
+    hostRegex = undefined;
+  }
+  request.startedAt = performance.now();
+  request.startedWall = Date.now();
+  request.method = head.method;
+  request.requestLine = head.requestLine;
+  request.unparsedUri = head.rawUri;
+  request.version = head.version === 0 ? 1000 : head.version;
+  request.host = head.host;
+  request.port = head.port;
+  request.contentLength = head.contentLength;
+  request.chunked = head.chunked;
+  request.length = head.length;
+  request.complexUri = head.complex !== 0;
+  request.sentAtStart = connection.sent;
+  if (head.expect !== undefined && request.version >= 1001 && head.expect.toLowerCase() === "100-continue") {
+    request.expectContinue = true;
+  }
+  if (head.connectionType === CONNECTION_KEEP_ALIVE) request.keepalive = true;
+  else if (head.connectionType !== CONNECTION_CLOSE) request.keepalive = request.version > 1000;
+  if (
+    splitTarget(head.rawUri, head.complex, head.argsAt, head.extAt, head.plus, server.settings.merge_slashes, parts)
+  ) {
+    request.uri = parts.path;
+    request.args = parts.args;
+    request.exten = parts.exten;
+  } else {
+    request.badUri = true;
+  }
+  return request;
+}

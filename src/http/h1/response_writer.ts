@@ -1,0 +1,93 @@
+import { httpDate, httpDateOf } from "../../runtime/clock.ts";
+import { SERVER } from "../../version.ts";
+import type { Request } from "../request.ts";
+import { reasonPhrase } from "../status.ts";
+
+const NAME = SERVER.slice(0, SERVER.indexOf("/"));
+
+/** Status lines with their Server field, made once. */
+const withVersion: string[] = [];
+const withoutVersion: string[] = [];
+
+function statusLine(status: number, version: boolean): string {
+  const lines = version ? withVersion : withoutVersion;
+  const known = lines[status];
+  if (known !== undefined) return known;
+  const reason = reasonPhrase(status);
+  const line = `HTTP/1.1 ${reason === "" ? `${status} ` : `${status} ${reason}`}\r\nServer: ${version ? SERVER : NAME}\r\nDate: `;
+  lines[status] = line;
+  return line;
+}
+
+/** The head of an HTTP/1 response in nginx's order of fields. Decides the framing: `request.chunkedResponse`, `keepalive`. */
+export function responseHead(request: Request): string {
+  const { response } = request;
+  const { core } = request.location;
+  const { status } = response;
+  let head: string;
+  if (response.statusLine === undefined && response.server === undefined && response.date === undefined) {
+    head = statusLine(status, core.serverTokens !== "off") + httpDate();
+  } else {
+    head = `HTTP/1.1 ${response.statusLine ?? `${status} ${reasonPhrase(status)}`}\r\nServer: ${
+      response.server ?? (core.serverTokens === "off" ? NAME : SERVER)
+    }\r\nDate: ${response.date ?? httpDate()}`;
+  }
+  const bodiless = status === 304 || status === 204 || status < 200;
+  if (bodiless) request.headerOnly = true;
+  if (status === 204) {
+    response.contentType = undefined;
+    response.lastModified = -1;
+    response.lastModifiedText = undefined;
+    response.contentLength = -1;
+  }
+  const type = response.contentType;
+  if (type !== undefined && type !== "") {
+    head +=
+      response.charset === undefined
+        ? `\r\nContent-Type: ${type}`
+        : `\r\nContent-Type: ${type}; charset=${response.charset}`;
+  }
+  if (response.contentLength >= 0) head += `\r\nContent-Length: ${response.contentLength}`;
+  if (response.lastModifiedText !== undefined) head += `\r\nLast-Modified: ${response.lastModifiedText}`;
+  else if (response.lastModified >= 0) head += `\r\nLast-Modified: ${httpDateOf(response.lastModified * 1000)}`;
+  if (response.location !== undefined) head += `\r\nLocation: ${absoluteLocation(request, response.location)}`;
+
+  if (!bodiless && request.method !== "HEAD" && (response.contentLength < 0 || response.trailers !== undefined)) {
+    if (request.version >= 1001 && core.chunked) {
+      request.chunkedResponse = true;
+      head += "\r\nTransfer-Encoding: chunked";
+    } else if (response.contentLength < 0) {
+      request.keepalive = false;
+    }
+  }
+  if (status === 101) head += "\r\nConnection: upgrade";
+  else if (!request.keepalive) head += "\r\nConnection: close";
+  else if (core.keepaliveHeader > 0)
+    head += `\r\nConnection: keep-alive\r\nKeep-Alive: timeout=${core.keepaliveHeader}`;
+  else head += "\r\nConnection: keep-alive";
+  if (response.etag !== undefined) head += `\r\nETag: ${response.etag}`;
+  const { headers } = response;
+  for (let i = 0; i < headers.count; i++) head += `\r\n${headers.names[i]}: ${headers.values[i]}`;
+  return `${head}\r\n\r\n`;
+}
+
+/** A Location that begins with a slash becomes absolute, as `absolute_redirect` and its kin say. */
+function absoluteLocation(request: Request, location: string): string {
+  if (!location.startsWith("/")) return location;
+  const { raw } = request.location.core;
+  if (!raw.absolute_redirect) return location;
+  const { local } = request.connection;
+  const host =
+    raw.server_name_in_redirect || request.host === ""
+      ? request.server.name !== ""
+        ? request.server.name
+        : local.family === "unix"
+          ? "localhost"
+          : local.family === "ipv6"
+            ? `[${local.host}]`
+            : local.host
+      : request.host;
+  const port = local.family === "unix" ? 0 : local.port;
+  const shown = raw.port_in_redirect && port !== 0 && port !== 80 ? `:${port}` : "";
+  return `http://${host}${shown}${location}`;
+}

@@ -1,0 +1,37 @@
+import { addressText } from "../net/address.ts";
+import type { Level } from "../runtime/log.ts";
+import type { ClientConnection, Request } from "./request.ts";
+import type { AddressConfig } from "./site.ts";
+
+/** Writes to the error log in force, with who asked what as nginx appends it. */
+export function logError(request: Request, level: Level, message: string): void {
+  const log = request.location.errorLog;
+  if (log.wants(level)) log.write(level, message + requestContext(request), request.connection.number);
+}
+
+/** `, client: …, server: …, request: "…", upstream: "…", host: "…", referrer: "…"`. */
+function requestContext(request: Request): string {
+  const { remote } = request.connection;
+  let text = `, client: ${remote.family === "unix" ? addressText(remote) : remote.host}, server: ${request.server.name}`;
+  if (request.requestLine !== "") text += `, request: "${request.requestLine}"`;
+  if (request.upstreamUri !== undefined) text += `, upstream: "${request.upstreamUri}"`;
+  const host = request.headers.get("host");
+  if (host !== undefined) text += `, host: "${host}"`;
+  const referrer = request.headers.get("referer");
+  if (referrer !== undefined) text += `, referrer: "${referrer}"`;
+  return text;
+}
+
+/** The same for a connection on which no request has begun. */
+export function logConnection(
+  connection: ClientConnection,
+  config: AddressConfig,
+  level: Level,
+  message: string,
+): void {
+  const log = config.defaultServer.root.errorLog;
+  if (!log.wants(level)) return;
+  const { remote } = connection;
+  const client = remote.family === "unix" ? addressText(remote) : remote.host;
+  log.write(level, `${message}, client: ${client}, server: ${addressText(config.address)}`, connection.number);
+}

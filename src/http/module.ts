@@ -1,0 +1,95 @@
+import { type Directives, defineDirectives, type Scope, type SettingsOf, type Specs } from "../config/schema.ts";
+import type { Cycle } from "../runtime/cycle.ts";
+import type { Location, Server } from "./location.ts";
+import type { Request } from "./request.ts";
+import type { VariableSpec, Variables } from "./variables.ts";
+
+/** A phase or content handler. Returns a code of codes.ts or an HTTP status. Never throws for what a client can cause. */
+export type Handler = (request: Request) => number;
+
+/** Changes the response before its head is sent. OK, or a status to answer instead (416, 412). */
+export type HeaderFilter = (request: Request) => number;
+
+/**
+ * One link of a response body's way to the codec; put into `request.bodyFilters` by a header filter, so that a
+ * response that nobody filters goes straight to the codec.
+ */
+export interface BodyFilter {
+  /** Takes bytes lent for the call and passes what it makes of them to `passBody(request, next, …)`. */
+  push(request: Request, bytes: Uint8Array | string, last: boolean, next: number): void;
+}
+
+/** The whole http block while it is built. */
+export interface HttpBuild {
+  readonly cycle: Cycle;
+  readonly scope: Scope;
+  readonly variables: Variables;
+  /** Work for after all locations exist (proxy_pass finds its upstream). */
+  readonly later: (work: () => void) => void;
+}
+
+/** Where a module's settings are being built for. */
+export interface Place {
+  readonly http: HttpBuild;
+  readonly scope: Scope;
+  readonly location: Location;
+  readonly server: Server;
+  /** The location around this one: what an `if` block takes over from. */
+  readonly parent: Location | undefined;
+  /** Builds the location of a nested `if` or `limit_except` block. */
+  readonly block: (scope: Scope) => Location;
+}
+
+export interface ModuleDefinition<D extends Specs, S> {
+  /** nginx's module name without `ngx_` and `_module`. */
+  readonly name: string;
+  readonly directives: D;
+  /** What `configure arguments` says of it: `--with-http_stub_status_module`. */
+  readonly configure?: string;
+  readonly variables?: Readonly<Record<string, VariableSpec>>;
+  /** Once per configuration, before locations are built: variables that directives define (map, set). */
+  readonly setup?: (http: HttpBuild) => void;
+  /** Makes of the directives' settings what handlers need in one location. Default: the settings as they are. */
+  readonly build?: (settings: SettingsOf<D>, place: Place) => S;
+  readonly postRead?: (settings: S, location: Location) => Handler | undefined;
+  readonly rewrite?: (settings: S, location: Location) => Handler | undefined;
+  readonly preaccess?: (settings: S, location: Location) => Handler | undefined;
+  readonly access?: (settings: S, location: Location) => Handler | undefined;
+  readonly precontent?: (settings: S, location: Location) => Handler | undefined;
+  /** Handlers of the content phase tried in order (index, autoindex, static). */
+  readonly contentPhase?: (settings: S, location: Location) => Handler | undefined;
+  /** The one content handler that takes the location (proxy_pass, stub_status). */
+  readonly content?: (settings: S, location: Location) => Handler | undefined;
+  readonly headerFilter?: (settings: S, location: Location) => HeaderFilter | undefined;
+  readonly log?: (settings: S, location: Location) => Handler | undefined;
+}
+
+/** A module as the core holds it: its settings' type is known only to `of`. */
+export interface HttpModule<S = unknown> {
+  readonly name: string;
+  /** Place of its settings in `Location.settings`. */
+  readonly slot: number;
+  readonly directives: Directives<Specs>;
+  readonly configure: string | undefined;
+  readonly definition: ModuleDefinition<Specs, S>;
+  /** The module's settings in a location. */
+  of(location: Location): S;
+}
+
+let slots = 0;
+
+/** Declares a module: its directives, and what it does in each phase. Listed in registry.ts. */
+export function defineModule<const D extends Specs, S = SettingsOf<D>>(
+  definition: ModuleDefinition<D, S>,
+): HttpModule<S> {
+  const slot = slots++;
+  return {
+    name: definition.name,
+    slot,
+    directives: defineDirectives(definition.name, definition.directives),
+    configure: definition.configure,
+    // The settings' type is erased here and restored by `of`; both sides are this one module.
+    definition: definition as unknown as ModuleDefinition<Specs, S>,
+    of: (location) => location.settings[slot] as S,
+  };
+}

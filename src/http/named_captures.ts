@@ -1,0 +1,30 @@
+import type { CompiledRegex } from "./regex.ts";
+import type { Request } from "./request.ts";
+import type { Variables } from "./variables.ts";
+
+interface NamedGroup {
+  readonly group: number;
+  readonly slot: number;
+}
+
+/** The variables that a regex's named groups set, by regex. Filled when the configuration is built. */
+const groups = new WeakMap<CompiledRegex, readonly NamedGroup[]>();
+
+/** Declares a regex's named groups as variables. */
+export function declareCaptures(regex: CompiledRegex, variables: Variables): void {
+  if (regex.names.length === 0) return;
+  groups.set(
+    regex,
+    regex.names.map(({ name, index }) => ({ group: index, slot: variables.assignable(name).index })),
+  );
+}
+
+/** Gives the variables of a regex that just matched their values. */
+export function assignCaptures(
+  request: Request,
+  regex: CompiledRegex,
+  captures: readonly (string | undefined)[],
+): void {
+  if (regex.names.length === 0) return;
+  for (const { group, slot } of groups.get(regex) ?? []) request.variables[slot] = captures[group] ?? null;
+}

@@ -1,0 +1,210 @@
+import type { Address } from "../net/address.ts";
+import type { ProxyProtocol } from "../net/proxy_protocol.ts";
+import type { RequestBody } from "./body.ts";
+import type { HeaderList } from "./h1/header_list.ts";
+import type { Location, Server } from "./location.ts";
+import type { BodyFilter } from "./module.ts";
+
+/** What a request needs of the connection it came on; h1 now, h2 beside it later. */
+export interface ClientConnection {
+  /** $connection */
+  readonly number: number;
+  /** $connection_requests: requests made so far, this one included. */
+  readonly requests: number;
+  /** $connection_time's start, ms of the monotonic clock. */
+  readonly startedAt: number;
+  readonly remote: Address;
+  readonly local: Address;
+  readonly proxyProtocol: ProxyProtocol | undefined;
+  /** True once the client is gone. */
+  readonly closed: boolean;
+  /** True while the client takes no more: wait for `request.onWritable`. */
+  readonly blocked: boolean;
+  /** Bytes sent on this connection so far, heads included ($bytes_sent counts from `request.sentAtStart`). */
+  readonly sent: number;
+  /** "TCP" or "UNIX" pipelining mark: "p" when the request was pipelined ($pipe). */
+  readonly pipelined: boolean;
+
+  /** Writes the response's head out of `request.response`; held back until the first body bytes or a flush. */
+  sendHead(request: Request): void;
+  /** Sends body bytes lent for the call, framed as the head said. */
+  sendBody(request: Request, bytes: Uint8Array | string, last: boolean): void;
+  /** Sends what is held back. */
+  flush(): void;
+  /** Starts to deliver the request's body to `request.bodySink`. Sends 100 Continue where asked for. */
+  startBody(request: Request): void;
+  pauseBody(): void;
+  resumeBody(): void;
+  /** The response is complete (or cannot be): logs, then next request, lingering close or close. */
+  finish(request: Request): void;
+  /** Closes without regard to what is queued; still logs. */
+  terminate(request: Request): void;
+  /** Hands the raw stream over (Upgrade). What was read beyond the head comes first. */
+  takeOver(request: Request, tunnel: Tunnel): void;
+  /** Writes raw bytes of a tunnel; false when full. */
+  writeTunnel(bytes: Uint8Array): boolean;
+  endTunnel(): void;
+  pauseRead(): void;
+  resumeRead(): void;
+}
+
+/** Receiver of raw client bytes after an upgrade. */
+export interface Tunnel {
+  onClientData(bytes: Buffer): void;
+  onClientEnd(): void;
+  onClientDrain(): void;
+}
+
+/** Receiver of a request's body. `data` is lent for the call. */
+export interface BodySink {
+  onBody(bytes: Buffer): void;
+  onBodyEnd(): void;
+  /** The client broke off or broke the framing; `status` is what to answer, or CLIENT_CLOSED_REQUEST. */
+  onBodyError(status: number): void;
+}
+
+/** The response under construction. Header names and values are byte strings. */
+export interface Response {
+  status: number;
+  /** The status line's text after the code when an upstream gave one ("200 Fine"); else the standard one. */
+  statusLine: string | undefined;
+  headers: HeaderList;
+  contentType: string | undefined;
+  /** charset added to text types later; kept apart as nginx does. */
+  charset: string | undefined;
+  /** -1 when not known: chunked, or the connection's end. */
+  contentLength: number;
+  /** Seconds since 1970, or -1. */
+  lastModified: number;
+  /** Last-Modified as an upstream wrote it. */
+  lastModifiedText: string | undefined;
+  etag: string | undefined;
+  /** An absolute or relative Location; made absolute by the codec as `absolute_redirect` asks. */
+  location: string | undefined;
+  /** Server and Date as an upstream sent them (proxy_pass_header); else ours. */
+  server: string | undefined;
+  date: string | undefined;
+  allowRanges: boolean;
+  trailers: HeaderList | undefined;
+}
+
+/** One request from its head to its log line. Fields are nginx's `ngx_http_request_t` under the RFCs' names. */
+export class Request {
+  readonly connection: ClientConnection;
+  server: Server;
+  location: Location;
+
+  method = "";
+  requestLine = "";
+  /** The target as received, with arguments ($request_uri). */
+  unparsedUri = "";
+  /** Decoded and normalised path ($uri). */
+  uri = "";
+  args = "";
+  exten = "";
+  /** 9, 1000, 1001, 2000 */
+  version = 1001;
+  headers: HeaderList;
+  /** $host: lower-case, without port. "" when the request has none. */
+  host = "";
+  port = 0;
+  /** Content-Length of the request, -1 without one. */
+  contentLength = -1;
+  chunked = false;
+  /** Expect: 100-continue awaits an answer. */
+  expectContinue = false;
+  /** The client may send another request on this connection. */
+  keepalive = false;
+  /** Raw target can be passed upstream as it is: no rewrite changed it (nginx's valid_unparsed_uri). */
+  unparsedValid = true;
+  /** The target held escapes or dot segments. */
+  complexUri = false;
+
+  /** The path cannot be decoded: answered with 400. */
+  badUri = false;
+
+  /** performance.now() at the first byte, ms; Date.now() beside it. */
+  startedAt = 0;
+  startedWall = 0;
+
+  phase = 0;
+  step = 0;
+  internal = false;
+  uriChanges = 11;
+  uriChanged = false;
+  /** An error_page is being served: a further one only with recursive_error_pages. */
+  errorPage = false;
+  /** Status of the error that is being answered; 0 when none. Wins over response.status. */
+  errorStatus = 0;
+  /** error_page without `=`: keep the original status over the page's. */
+  discardBody = false;
+  headerOnly = false;
+  headerSent = false;
+  /** Final body bytes were passed to the codec. */
+  responseEnded = false;
+  finalized = false;
+  logged = false;
+  /** The client has gone. */
+  aborted = false;
+  /** A deadline of the client's ended it (reset_timedout_connection). */
+  timedOut = false;
+  satisfied = false;
+  accessCode = 0;
+
+  /** Captures of the last regex that matched: [0] the whole. */
+  captures: readonly (string | undefined)[] = NO_CAPTURES;
+  /** undefined: not computed; null: not found. */
+  readonly variables: (string | null | undefined)[];
+  /** What modules keep for one request, by module slot; made when first used. */
+  contexts: unknown[] | undefined = undefined;
+
+  readonly response: Response;
+  bodyFilters: BodyFilter[] = NO_FILTERS;
+  /** Chunked framing of the response, decided by the codec. */
+  chunkedResponse = false;
+  /** Body bytes sent, without framing ($body_bytes_sent). */
+  bodySent = 0;
+  /** connection.sent when the request began. */
+  sentAtStart = 0;
+  /** limit_rate in bytes a second; -1 until computed. */
+  limitRate = -1;
+  limitRateAfter = -1;
+  /** Called when the client takes bytes again after `blocked`. */
+  onWritable: ((request: Request) => void) | undefined = undefined;
+  /** Called once if the client goes away while a handler is at work; the handler finalizes. */
+  onAbort: ((request: Request) => void) | undefined = undefined;
+  /** Called when the request ends in any way, to free files and peers. */
+  cleanup: (() => void)[] | undefined = undefined;
+
+  /** `http://127.0.0.1:80/path` while an upstream is at work, for the error log. */
+  upstreamUri: string | undefined = undefined;
+
+  bodySink: BodySink | undefined = undefined;
+  body: RequestBody | undefined = undefined;
+  /** Bytes of the request: head and body ($request_length). */
+  length = 0;
+  bodyLength = 0;
+  bodyEnded = false;
+  /** The body was read or dropped by someone: nobody else may. */
+  bodyStarted = false;
+  lingering = false;
+
+  constructor(
+    connection: ClientConnection,
+    server: Server,
+    headers: HeaderList,
+    response: Response,
+    variables: number,
+  ) {
+    this.connection = connection;
+    this.server = server;
+    this.location = server.root;
+    this.headers = headers;
+    this.response = response;
+    this.variables = variables === 0 ? NO_VARIABLES : new Array<string | null | undefined>(variables).fill(undefined);
+  }
+}
+
+const NO_CAPTURES: readonly (string | undefined)[] = [];
+const NO_VARIABLES: (string | null | undefined)[] = [];
+export const NO_FILTERS: BodyFilter[] = [];

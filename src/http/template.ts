@@ -1,0 +1,138 @@
+import type { Scope } from "../config/schema.ts";
+import { ConfigError, type Directive } from "../config/types.ts";
+import type { Request } from "./request.ts";
+import { type Variable, type Variables, variableText } from "./variables.ts";
+
+/**
+ * A string with `$variables` ("complex value"), split when it is read and bound to the variables once the whole http
+ * block is known, because `map`, `set` and `geo` may define them further down.
+ */
+export class Template {
+  /** As written in the configuration. */
+  readonly text: string;
+  /** The value when there is no variable in it. */
+  readonly constant: string | undefined;
+  /** The value for a request; a byte string. */
+  render: (request: Request) => string;
+
+  constructor(text: string, constant: string | undefined, render: (request: Request) => string) {
+    this.text = text;
+    this.constant = constant;
+    this.render = render;
+  }
+}
+
+/** A literal, the index of a capture (`$1`), or the name of a variable. */
+export type Part = { readonly literal: string } | { readonly capture: number } | { readonly variable: string };
+
+const NAME = /^[A-Za-z0-9_]+/;
+
+/** Splits a string at its variables. Errors are nginx's. */
+export function splitTemplate(text: string, directive: Directive): Part[] {
+  const parts: Part[] = [];
+  let literal = "";
+  let at = 0;
+  while (at < text.length) {
+    const dollar = text.indexOf("$", at);
+    if (dollar < 0) {
+      literal += text.slice(at);
+      break;
+    }
+    literal += text.slice(at, dollar);
+    at = dollar + 1;
+    const next = text.charCodeAt(at);
+    if (next >= 0x31 && next <= 0x39) {
+      if (literal !== "") parts.push({ literal });
+      literal = "";
+      parts.push({ capture: next - 0x30 });
+      at++;
+      continue;
+    }
+    const braced = text[at] === "{";
+    if (braced) at++;
+    const name = NAME.exec(text.slice(at))?.[0] ?? "";
+    at += name.length;
+    if (braced) {
+      if (text[at] !== "}") throw new ConfigError(`the closing bracket in "${name}" variable is missing`, directive);
+      at++;
+    }
+    if (name === "") throw new ConfigError("invalid variable name", directive);
+    if (literal !== "") parts.push({ literal });
+    literal = "";
+    parts.push({ variable: name });
+  }
+  if (literal !== "") parts.push({ literal });
+  return parts;
+}
+
+interface Pending {
+  readonly bind: (variables: Variables) => void;
+}
+
+const PENDING = Symbol("templates");
+
+function pending(scope: Scope): Pending[] {
+  const known = scope.notes.get(PENDING);
+  if (Array.isArray(known)) return known;
+  const fresh: Pending[] = [];
+  scope.notes.set(PENDING, fresh);
+  return fresh;
+}
+
+/** Registers work to do once every variable of the configuration is declared (templates, `if ($x)`, `set`). */
+export function whenVariablesKnown(scope: Scope, bind: (variables: Variables) => void): void {
+  pending(scope).push({ bind });
+}
+
+/** Runs that work, in the order registered. Throws ConfigError `unknown "x" variable`. */
+export function bindVariables(scope: Scope, variables: Variables): void {
+  for (const { bind } of pending(scope)) bind(variables);
+}
+
+const unbound = (): string => {
+  throw new Error("template used before its variables were bound");
+};
+
+/** Reads a value that may hold variables. */
+export function template(scope: Scope, directive: Directive, text: string): Template {
+  const parts = splitTemplate(text, directive);
+  const constant = constantOf(parts);
+  if (constant !== undefined) return new Template(text, constant, () => constant);
+  const made = new Template(text, undefined, unbound);
+  whenVariablesKnown(scope, (variables) => {
+    made.render = renderer(parts, variables);
+  });
+  return made;
+}
+
+/** The value of parts without variables; undefined when there is one. */
+export function constantOf(parts: readonly Part[]): string | undefined {
+  if (parts.length === 0) return "";
+  const [first] = parts;
+  return parts.length === 1 && "literal" in first ? first.literal : undefined;
+}
+
+type Step = string | number | Variable;
+
+/** Compiles parts into one function; nothing is looked up by name when it runs. */
+export function renderer(parts: readonly Part[], variables: Variables): (request: Request) => string {
+  const steps: Step[] = parts.map((part) => {
+    if ("literal" in part) return part.literal;
+    if ("capture" in part) return part.capture;
+    return variables.use(part.variable);
+  });
+  if (steps.length === 1) {
+    const [only] = steps;
+    if (typeof only === "object") return (request) => variableText(request, only);
+    if (typeof only === "number") return (request) => request.captures[only] ?? "";
+  }
+  return (request) => {
+    let value = "";
+    for (const step of steps) {
+      if (typeof step === "string") value += step;
+      else if (typeof step === "number") value += request.captures[step] ?? "";
+      else value += variableText(request, step);
+    }
+    return value;
+  };
+}

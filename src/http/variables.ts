@@ -1,0 +1,99 @@
+import { ConfigError, type Directive } from "../config/types.ts";
+import type { Request } from "./request.ts";
+
+/** How a variable gets its value; undefined is nginx's "not found", which renders as an empty string. */
+export interface VariableSpec {
+  readonly get: (request: Request) => string | undefined;
+  /** The value is computed once a request (map, most of nginx's module variables) rather than at each use. */
+  readonly cached?: boolean;
+  /** `set` may assign to it and something else than the plain slot happens ($args, $limit_rate). */
+  readonly set?: (request: Request, value: string) => void;
+  /** `set` may redefine it (NGX_HTTP_VAR_CHANGEABLE). */
+  readonly changeable?: boolean;
+}
+
+/** A variable in use. `index` is its slot in `Request.variables`. */
+export interface Variable extends VariableSpec {
+  readonly name: string;
+  readonly index: number;
+}
+
+/** `$http_NAME` and the like: makes the variable for a name. `rest` is what follows the prefix. */
+export type PrefixVariable = (rest: string) => VariableSpec;
+
+/** The variables of one configuration. Lookups by name happen only while it is built. */
+export class Variables {
+  private readonly declared = new Map<string, VariableSpec>();
+  private readonly prefixes: { prefix: string; make: PrefixVariable }[] = [];
+  private readonly used = new Map<string, Variable>();
+
+  /** How many are in use: the slots a request needs. */
+  get count(): number {
+    return this.used.size;
+  }
+
+  /** Declares a variable. Throws nginx's `the duplicate "x" variable` when a fixed one is declared again. */
+  declare(name: string, spec: VariableSpec, directive?: Directive): void {
+    const known = this.declared.get(name);
+    if (known !== undefined && known.changeable !== true)
+      throw new ConfigError(`the duplicate "${name}" variable`, directive);
+    this.declared.set(name, spec);
+  }
+
+  has(name: string): boolean {
+    return this.declared.has(name);
+  }
+
+  prefix(prefix: string, make: PrefixVariable): void {
+    this.prefixes.push({ prefix, make });
+    this.prefixes.sort((a, b) => b.prefix.length - a.prefix.length);
+  }
+
+  /** The variable of that name, given a slot at its first use. nginx's names are case-insensitive in the configuration. */
+  use(written: string): Variable {
+    const name = written.toLowerCase();
+    const known = this.used.get(name);
+    if (known !== undefined) return known;
+    const spec = this.declared.get(name) ?? this.fromPrefix(name);
+    if (spec === undefined) throw new ConfigError(`unknown "${name}" variable`);
+    const { get, cached = false, set, changeable = false } = spec;
+    const made: Variable = { name, index: this.used.size, get, cached, set, changeable };
+    this.used.set(name, made);
+    return made;
+  }
+
+  /**
+   * A variable that `set`, a regex group or the like assigns to: declared at the first mention, shared by all that name
+   * it. Throws nginx's sentence for one that may not be redefined.
+   */
+  assignable(written: string, directive?: Directive): Variable {
+    const name = written.toLowerCase();
+    const known = this.declared.get(name);
+    if (known === undefined) this.declared.set(name, { get: unset, cached: true, changeable: true });
+    else if (known.changeable !== true) throw new ConfigError(`the duplicate "${name}" variable`, directive);
+    return this.use(name);
+  }
+
+  private fromPrefix(name: string): VariableSpec | undefined {
+    for (const { prefix, make } of this.prefixes) {
+      if (name.startsWith(prefix) && name.length > prefix.length) return make(name.slice(prefix.length));
+    }
+    return undefined;
+  }
+}
+
+const unset = (): undefined => undefined;
+
+/** The value, or undefined when the variable is not found. */
+export function variableValue(request: Request, variable: Variable): string | undefined {
+  if (!variable.cached) return variable.get(request);
+  const known = request.variables[variable.index];
+  if (known !== undefined) return known === null ? undefined : known;
+  const value = variable.get(request);
+  request.variables[variable.index] = value ?? null;
+  return value;
+}
+
+export function variableText(request: Request, variable: Variable): string {
+  return variableValue(request, variable) ?? "";
+}
