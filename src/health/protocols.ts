@@ -1,20 +1,38 @@
 import type { CheckDefinition } from "./definition.ts";
 import type { Protocol } from "./probe.ts";
+import { ajp } from "./probes/ajp.ts";
+import { fastcgi } from "./probes/fastcgi.ts";
 import { http } from "./probes/http.ts";
+import { mysql } from "./probes/mysql.ts";
+import { sslHello } from "./probes/ssl_hello.ts";
+import { talk } from "./probes/talk.ts";
 import { tcp } from "./probes/tcp.ts";
 
-/** The protocol of a check's type. A new type is one more file in probes/ and one more line here. */
+/**
+ * The protocol of a check's type, for one server: `server` is its directive's argument as written. A new type is one
+ * more file in probes/, one more line here and its name in definition.ts.
+ */
 export function protocolOf(definition: CheckDefinition, server: string): Protocol {
+  const { send, expect, receive, params, keep } = definition;
   switch (definition.type) {
     case "tcp":
-      return tcp();
+      return receive === undefined ? tcp() : talk(send, receive);
     case "http":
-      return http({ send: definition.send, expect: definition.expect, keep: keeps(definition) });
-    default:
-      throw new RangeError(`${server}: no such check`);
+      return http({ send, expect, keep: keep.requests > 1 || keep.time > 0 });
+    case "ssl_hello":
+      return sslHello(hostName(server));
+    case "mysql":
+      return mysql();
+    case "ajp":
+      return ajp();
+    case "fastcgi":
+      return fastcgi({ params, expect });
   }
 }
 
-function keeps({ keep }: CheckDefinition): boolean {
-  return keep.requests > 1 || keep.time > 0;
+/** The name in `name:port`; undefined for literal addresses, which TLS has no server name for (RFC 6066 section 3). */
+function hostName(server: string): string | undefined {
+  if (/^(?:\[|unix:)/.test(server)) return undefined;
+  const host = server.replace(/:\d+$/, "");
+  return /^[\d.]+$/.test(host) || host === "" ? undefined : host;
 }

@@ -1,4 +1,7 @@
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import net from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { block, directive } from "../../src/config/directives.ts";
 import { Parser } from "../../src/config/parser.ts";
 import { defineDirectives, type Scope } from "../../src/config/schema.ts";
@@ -105,9 +108,16 @@ const surroundings = defineDirectives("surroundings", {
 
 /** The scopes of a configuration that knows the health directives and just enough around them. */
 export function scopes(text: string): Scope {
-  const parser = new Parser("/etc/nginx/");
-  parser.option(text);
-  return buildScopes({ files: parser.files, directives: parser.directives }, [surroundings, check, healthCheck]);
+  const directory = mkdtempSync(join(tmpdir(), "holdfast-"));
+  try {
+    const file = join(directory, "nginx.conf");
+    writeFileSync(file, text, "latin1");
+    const parser = new Parser(`${directory}/`);
+    parser.file(file);
+    return buildScopes({ files: parser.files, directives: parser.directives }, [surroundings, check, healthCheck]);
+  } finally {
+    rmSync(directory, { recursive: true });
+  }
 }
 
 /** Binds a plan to a new zone (or one that is there). */

@@ -1,0 +1,431 @@
+import assert from "node:assert/strict";
+import { execFileSync, spawn } from "node:child_process";
+import { mkdtempSync, readFileSync as read, rmSync, writeFileSync as write } from "node:fs";
+import net from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { test } from "node:test";
+import tls from "node:tls";
+import type { CheckDefinition } from "../../src/health/definition.ts";
+import { Probe } from "../../src/health/probe.ts";
+import { protocolOf } from "../../src/health/protocols.ts";
+import type { Address } from "../../src/net/address.ts";
+import { connect } from "../../src/net/tcp.ts";
+import { DEFINITION, ipv4, peer, planText, serve } from "./support.ts";
+
+/** Runs one check to its end: the verdict, or "no verdict" after `ms`. */
+function verdictOf(target: Address, definition: CheckDefinition, server = "", ms = 1000): Promise<string> {
+  return new Promise((resolve) => {
+    const timer = setTimeout(() => {
+      probe.close();
+      resolve("no verdict");
+    }, ms);
+    const probe = new Probe(target, protocolOf(definition, server), definition.keep, connect, (verdict) => {
+      clearTimeout(timer);
+      probe.close();
+      resolve(verdict === "" ? "pass" : verdict);
+    });
+    probe.start();
+  });
+}
+
+/** A peer that answers with these bytes, in pieces, when it has read something (or at once), and then ends or stays. */
+async function answering(pieces: readonly string[], after: "end" | "stay" = "end", speaksFirst = false) {
+  return serve((socket) => {
+    let begun = false;
+    const answer = async () => {
+      if (begun) return;
+      begun = true;
+      for (const piece of pieces) {
+        socket.write(Buffer.from(piece, "latin1"));
+        if (pieces.length > 1) await new Promise((resolve) => setImmediate(resolve));
+      }
+      if (after === "end") socket.end();
+    };
+    if (speaksFirst) void answer();
+    else socket.on("data", answer);
+  });
+}
+
+function has(program: string): boolean {
+  try {
+    execFileSync(program, ["-v"], { stdio: "ignore" });
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+async function freePort(): Promise<number> {
+  const { port, close } = await serve(() => {});
+  close();
+  return port;
+}
+
+/** The protocol alone, fed with the answer split at every place: each must give the same verdict. */
+function everySplit(definition: CheckDefinition, answer: string, expected: string) {
+  const protocol = protocolOf(definition, "");
+  const bytes = Buffer.from(answer, "latin1");
+  for (let split = 0; split <= bytes.length; split++) {
+    protocol.begin();
+    const verdict =
+      (split > 0 ? protocol.data(bytes.subarray(0, split)) : undefined) ??
+      (split < bytes.length ? protocol.data(bytes.subarray(split)) : undefined) ??
+      protocol.end();
+    assert.equal(verdict === "" ? "pass" : verdict, expected, `split at ${split}`);
+  }
+  protocol.begin();
+  let verdict: string | undefined;
+  for (let at = 0; at < bytes.length && verdict === undefined; at++)
+    verdict = protocol.data(bytes.subarray(at, at + 1));
+  assert.equal((verdict ?? protocol.end()) || "pass", expected, "byte by byte");
+}
+
+function of(text: string): CheckDefinition {
+  return planText(`http { upstream u { ${text} } }`, { u: [peer(0, ipv4(1))] }).checks[0].definition;
+}
+
+const HTTP = of("check type=http;");
+
+test("tcp: a listening server passes, a closed port and a missing socket do not", async () => {
+  const { address, port, close } = await serve(() => {});
+  assert.equal(await verdictOf(address, DEFINITION), "pass");
+  close();
+  assert.equal(await verdictOf(ipv4(port), DEFINITION), "connect: connection refused");
+  assert.equal(
+    await verdictOf({ family: "unix", path: "/nowhere/at/all.sock" }, DEFINITION),
+    "connect: no such file or directory",
+  );
+});
+
+test("tcp: unix sockets and IPv6", async (t) => {
+  const directory = mkdtempSync(join(tmpdir(), "holdfast-"));
+  t.after(() => rmSync(directory, { recursive: true }));
+  const path = join(directory, "a.sock");
+  const server = net.createServer((socket) => socket.destroy()).listen(path);
+  t.after(() => server.close());
+  await new Promise((resolve) => server.once("listening", resolve));
+  assert.equal(await verdictOf({ family: "unix", path }, DEFINITION), "pass");
+  const six = net.createServer((socket) => socket.destroy());
+  t.after(() => six.close());
+  const listening = await new Promise<boolean>((resolve) => {
+    six.once("error", () => resolve(false));
+    six.listen(0, "::1", () => resolve(true));
+  });
+  if (!listening) return t.diagnostic("no IPv6 here");
+  const bound = six.address();
+  const port = typeof bound === "object" && bound !== null ? bound.port : 0;
+  assert.equal(await verdictOf({ family: "ipv6", host: "::1", port }, DEFINITION), "pass");
+});
+
+test("http: status classes, at every split of the answer", () => {
+  everySplit(HTTP, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", "pass");
+  everySplit(HTTP, "HTTP/1.0 302 Found\r\n\r\n", "pass");
+  everySplit(HTTP, "HTTP/1.1 204\n", "pass");
+  everySplit(HTTP, "HTTP/1.1 403.1 Forbidden\r\n\r\n", "status 403");
+  everySplit(HTTP, "HTTP/1.1 500 Oops\r\n\r\n", "status 500");
+  everySplit(HTTP, "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200 OK\r\n\r\n", "pass");
+  const alive = of("check type=http; check_http_expect_alive http_4xx HTTP_5XX;");
+  everySplit(alive, "HTTP/1.1 503 Busy\r\n\r\n", "pass");
+  everySplit(alive, "HTTP/1.1 200 OK\r\n\r\n", "status 200");
+});
+
+test("http: garbage, nothing, half and forever have their reasons", async () => {
+  everySplit(HTTP, "SSH-2.0-OpenSSH_9.2\r\n", "not an HTTP response");
+  everySplit(HTTP, "HTTP/1.1 20 OK\r\n", "not an HTTP response");
+  everySplit(HTTP, "", "closed by the server without a response");
+  everySplit(HTTP, "HTTP/1.1 200 O", "closed by the server within the response head");
+  everySplit(
+    of("check type=http; check_http_expect_body ok;"),
+    "HTTP/1.1 200 OK\r\nnonsense\r\n\r\n",
+    "invalid response header",
+  );
+  const protocol = protocolOf(HTTP, "");
+  protocol.begin();
+  const line = Buffer.from(`HTTP/1.1 200 ${"x".repeat(1000)}`);
+  let verdict = protocol.data(line);
+  for (let i = 0; i < 100 && verdict === undefined; i++) verdict = protocol.data(Buffer.alloc(1000, "x"));
+  assert.equal(verdict, "response head too large");
+});
+
+test("http: the request is what check_http_send says, and the answer's body is judged", async () => {
+  let asked = "";
+  const { address, close } = await serve((socket) => {
+    socket.on("data", (bytes) => {
+      asked += bytes.toString("latin1");
+      socket.end("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nall\r\n5;x=y\r\n good\r\n0\r\n\r\n");
+    });
+  });
+  const text = 'check type=http; check_http_send "GET /health HTTP/1.1\\r\\nHost: a\\r\\n\\r\\n"; ';
+  assert.equal(await verdictOf(address, of(`${text} check_http_expect_body ~ "^all good$";`)), "pass");
+  assert.equal(asked, "GET /health HTTP/1.1\r\nHost: a\r\n\r\n");
+  assert.equal(
+    await verdictOf(address, of(`${text} check_http_expect_body !~* "GOOD";`)),
+    'response body does not pass "body !~* GOOD"',
+  );
+  close();
+  const body = of('check type=http; check_http_expect_body "needle";');
+  everySplit(body, "HTTP/1.1 200 OK\r\nContent-Length: 11\r\n\r\na needle in", "pass");
+  everySplit(body, "HTTP/1.0 200 OK\r\n\r\nall the hay with a needle", "pass");
+  everySplit(
+    body,
+    "HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\na needle",
+    "closed by the server before the end of the body",
+  );
+  everySplit(body, "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nhay", 'response body does not pass "body needle"');
+  const endless = await serve((socket) => {
+    socket.on("data", () => {
+      socket.write("HTTP/1.1 200 OK\r\n\r\n");
+      const more = () => {
+        while (!socket.destroyed && socket.write("hay".repeat(10_000)));
+      };
+      socket.on("drain", more);
+      more();
+    });
+  });
+  assert.equal(await verdictOf(endless.address, body), 'response body does not pass "body needle"');
+  endless.close();
+});
+
+test("http: check_keepalive_requests checks share a connection; one the server closed is opened again", async () => {
+  const { address, close, connections } = await serve((socket) => {
+    socket.on("data", () => socket.write("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"));
+  });
+  const definition = of(
+    'check type=http; check_keepalive_requests 3; check_http_send "GET / HTTP/1.1\\r\\nHost: a\\r\\n\\r\\n";',
+  );
+  const run = async (target: Address, checks: number) => {
+    const verdicts: string[] = [];
+    await new Promise<void>((resolve) => {
+      const probe = new Probe(target, protocolOf(definition, ""), definition.keep, connect, (verdict) => {
+        verdicts.push(verdict === "" ? "pass" : verdict);
+        if (verdicts.length < checks) setTimeout(() => probe.start(), 10);
+        else {
+          probe.close();
+          resolve();
+        }
+      });
+      probe.start();
+    });
+    return verdicts;
+  };
+  assert.deepEqual(await run(address, 6), Array(6).fill("pass"));
+  assert.equal(connections(), 2);
+  close();
+  const rude = await serve((socket) => {
+    socket.once("data", () => {
+      socket.write("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello");
+      socket.once("data", () => socket.destroy());
+    });
+  });
+  assert.deepEqual(await run(rude.address, 4), Array(4).fill("pass"));
+  assert.equal(rude.connections(), 4);
+  rude.close();
+  const polluted = await serve((socket) => {
+    socket.on("data", () => socket.write("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\nHTTP/1.1 500 Injected\r\n\r\n"));
+  });
+  assert.deepEqual(await run(polluted.address, 3), Array(3).fill("pass"), "left-over bytes are no answer");
+  polluted.close();
+});
+
+test("ssl_hello: answered by OpenSSL under TLS 1.3 and 1.2, by an RSA and an ECDSA server", async (t) => {
+  const directory = mkdtempSync(join(tmpdir(), "holdfast-"));
+  t.after(() => rmSync(directory, { recursive: true }));
+  const definition = of("check type=ssl_hello;");
+  for (const kind of ["rsa:2048", "ec"]) {
+    const [key, cert] = [join(directory, `${kind}.key`), join(directory, `${kind}.crt`)];
+    const curve = kind === "ec" ? ["-pkeyopt", "ec_paramgen_curve:P-256"] : [];
+    const self = [
+      "req",
+      "-x509",
+      "-newkey",
+      kind,
+      ...curve,
+      "-nodes",
+      "-keyout",
+      key,
+      "-out",
+      cert,
+      "-days",
+      "2",
+      "-subj",
+      "/CN=a",
+    ];
+    execFileSync("openssl", self, { stdio: "ignore" });
+    for (const version of ["TLSv1.2", "TLSv1.3"] as const) {
+      const server = tls.createServer({ key: read(key), cert: read(cert), minVersion: version, maxVersion: version });
+      server.on("tlsClientError", () => {});
+      await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+      const bound = server.address();
+      const address = ipv4(typeof bound === "object" && bound !== null ? bound.port : 0);
+      assert.equal(await verdictOf(address, definition, "shop.example.com:443"), "pass", `${kind} ${version}`);
+      assert.equal(await verdictOf(address, definition, "127.0.0.1:443"), "pass", `${kind} ${version} without a name`);
+      server.close();
+    }
+  }
+  const port = await freePort();
+  const arguments_ = [
+    "s_server",
+    "-accept",
+    `127.0.0.1:${port}`,
+    "-key",
+    join(directory, "ec.key"),
+    "-cert",
+    join(directory, "ec.crt"),
+    "-quiet",
+  ];
+  const program = spawn("openssl", arguments_, { stdio: ["pipe", "ignore", "ignore"] });
+  t.after(() => program.kill());
+  let verdict = "";
+  for (let i = 0; i < 100 && verdict !== "pass"; i++) {
+    verdict = await verdictOf(ipv4(port), definition);
+    if (verdict !== "pass") await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+  assert.equal(verdict, "pass", "openssl s_server");
+});
+
+test("ssl_hello: alerts, plain HTTP, silence", async () => {
+  const definition = of("check type=ssl_hello;");
+  everySplit(definition, "\x15\x03\x01\x00\x02\x02\x28", "TLS alert handshake_failure 40");
+  everySplit(definition, "HTTP/1.1 400 Bad Request\r\n\r\n", "not a TLS response");
+  everySplit(definition, "\x16\x03\x03\x00\x7a\x02\x00\x00\x76\x03\x03", "pass");
+  everySplit(definition, "\x16\x03\x03\x00\x7a\x0b\x00\x00\x76\x03\x03", "TLS handshake without a ServerHello");
+  everySplit(definition, "\x16\x03", "closed by the server within the ServerHello");
+  everySplit(definition, "", "closed by the server without a ServerHello");
+});
+
+/** Protocol::HandshakeV10 as MariaDB 10.11 sends it: version, thread id, salt, capabilities, plugin name. */
+const GREETING = (() => {
+  const body = `\x0a5.5.5-10.11.6-MariaDB\0\x2a\0\0\0saltsalt\0\xfe\xf7\x2d\x02\0\xff\x81\x15\0\0\0\0\0\0\x1d\0\0\0saltsaltsalt\0mysql_native_password\0`;
+  return `${String.fromCharCode(body.length & 0xff, body.length >> 8, 0)}\0${body}`;
+})();
+
+test("mysql: a greeting passes; an error in its place, or anything else, does not", async () => {
+  const definition = of("check type=mysql;");
+  everySplit(definition, GREETING, "pass");
+  const text = "Too many connections";
+  const error = `\xff\x10\x04#08004${text}`;
+  everySplit(definition, `${String.fromCharCode(error.length)}\0\0\0${error}`, `MySQL error 1040: ${text}`);
+  everySplit(definition, "SSH-2.0-OpenSSH_9.2p1\r\n", "not a MySQL greeting");
+  everySplit(definition, "", "closed by the server without a greeting");
+  const { address, close } = await answering([...GREETING], "stay", true);
+  assert.equal(await verdictOf(address, definition), "pass");
+  close();
+});
+
+test("ajp: CPing is answered with CPong", async () => {
+  const definition = of("check type=ajp;");
+  let asked = "";
+  const { address, close } = await serve((socket) => {
+    socket.on("data", (bytes) => {
+      asked += bytes.toString("hex");
+      if (asked === "123400010a") socket.write(Buffer.from("4142000109", "hex"));
+    });
+  });
+  assert.equal(await verdictOf(address, definition), "pass");
+  close();
+  everySplit(definition, "AB\0\x01\x09", "pass");
+  everySplit(definition, "AB\0\x01\x05", "not an AJP CPong");
+  everySplit(definition, "HTTP/1.1 400\r\n\r\n", "not an AJP CPong");
+  everySplit(definition, "AB", "closed by the server within the CPong");
+});
+
+function record(type: number, content: string, padding = 0): string {
+  return `${String.fromCharCode(1, type, 0, 1, content.length >> 8, content.length & 0xff, padding, 0)}${content}${"\0".repeat(padding)}`;
+}
+
+test("fastcgi: status, error stream and broken answers", async () => {
+  const any = of("check type=fastcgi;");
+  const alive = of("check type=fastcgi; check_http_expect_alive http_2xx;");
+  const head = "Content-Type: text/html\r\n\r\n";
+  everySplit(alive, record(6, `${head}hello`, 3) + record(6, "") + record(3, "\0\0\0\0\0\0\0\0"), "pass");
+  everySplit(alive, record(6, "Status: 404 Not Found\r\n", 1) + record(6, head), "status 404");
+  everySplit(any, record(6, `Status: 404 Not Found\r\n${head}`), "pass");
+  everySplit(any, record(7, "Primary script unknown\n", 1) + record(6, head), "FastCGI stderr: Primary script unknown");
+  everySplit(any, record(3, "\0\0\0\0\x02\0\0\0"), "FastCGI server overloaded");
+  everySplit(any, record(6, ""), "FastCGI response without headers");
+  everySplit(any, record(6, "no header at all\n\n"), "invalid response header");
+  everySplit(any, "HTTP/1.1 200 OK\r\n\r\n", "not a FastCGI response");
+  everySplit(any, record(6, head).slice(0, 12), "closed by the server within the response");
+});
+
+test("fastcgi: the request carries the parameters", async () => {
+  let asked = Buffer.alloc(0);
+  const { address, close } = await serve((socket) => {
+    socket.on("data", (bytes: Buffer) => {
+      asked = Buffer.concat([asked, bytes]);
+      // The two empty records end the request.
+      if (asked.subarray(-8).equals(Buffer.from([1, 5, 0, 1, 0, 0, 0, 0])))
+        socket.end(Buffer.from(record(6, "Status: 200\r\n\r\n"), "latin1"));
+    });
+  });
+  const long = "x".repeat(200);
+  const definition = of(
+    `check type=fastcgi; check_fastcgi_param REQUEST_METHOD GET; check_fastcgi_param LONG ${long};`,
+  );
+  assert.equal(await verdictOf(address, definition), "pass");
+  assert.ok(asked.includes(`\x0e\x03REQUEST_METHODGET`));
+  assert.ok(asked.includes(Buffer.concat([Buffer.from([4, 0x80, 0, 0, 200]), Buffer.from(`LONG${long}`)])));
+  close();
+});
+
+test("fastcgi: a real php-fpm", async (t) => {
+  const program = ["php-fpm", "php-fpm8.4", "php-fpm8.3", "php-fpm8.2", "php-fpm8.1", "php-fpm7.4"].find(has);
+  if (program === undefined) return t.skip("php-fpm is not installed");
+  const directory = mkdtempSync(join(tmpdir(), "holdfast-"));
+  t.after(() => rmSync(directory, { recursive: true }));
+  const socket = join(directory, "fpm.sock");
+  const config = join(directory, "fpm.conf");
+  const script = join(directory, "health.php");
+  write(script, "<?php header('Status: 200'); echo 'ok';");
+  write(config, `[global]\nerror_log=/dev/null\ndaemonize=no\n[www]\nlisten=${socket}\npm=static\npm.max_children=1\n`);
+  const child = spawn(program, ["-y", config, "-R", "-F"], { stdio: "ignore" });
+  t.after(() => child.kill());
+  const definition = (file: string) =>
+    of(
+      `check type=fastcgi; check_http_expect_alive http_2xx; check_fastcgi_param REQUEST_METHOD GET; check_fastcgi_param SCRIPT_FILENAME ${file};`,
+    );
+  let verdict = "";
+  for (let i = 0; i < 150 && verdict !== "pass"; i++) {
+    verdict = await verdictOf({ family: "unix", path: socket }, definition(script));
+    if (verdict !== "pass") await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+  assert.equal(verdict, "pass");
+  assert.match(
+    await verdictOf({ family: "unix", path: socket }, definition("/no/such.php")),
+    /stderr: .*script|status 404/i,
+  );
+});
+
+test("health_check with a match block: status, headers, body, require", () => {
+  const match =
+    "match m { status 200-299 404; header Content-Type ~ ^text/; header ! X-Bad; body ~ ok; require $upstream_http_x_state; }";
+  const text = `http { ${match} upstream u { } server { location / { proxy_pass http://u; health_check match=m uri=/h; } } }`;
+  const { definition } = planText(text, { u: [peer(0, ipv4(1))] }).checks[0];
+  assert.match(definition.send, /^GET \/h HTTP\/1\.1\r\nHost: u\r\n.*Connection: close\r\n\r\n$/s);
+  const good = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nX-State: 1\r\nContent-Length: 2\r\n\r\nok";
+  everySplit(definition, good, "pass");
+  everySplit(definition, good.replace("200", "301"), "status 301");
+  everySplit(
+    definition,
+    good.replace("text/plain", "image/png"),
+    'response does not pass "header Content-Type ~ ^text/"',
+  );
+  everySplit(definition, good.replace("X-State: 1", "X-State: 0"), 'variable $upstream_http_x_state is empty or "0"');
+  everySplit(
+    definition,
+    good.replace("X-State: 1", "X-State: 1\r\nX-Bad: y"),
+    'response does not pass "header ! X-Bad"',
+  );
+  everySplit(definition, good.replace(/ok$/, "ko"), 'response body does not pass "body ~ ok"');
+});
+
+test("health_check type=tcp with send and expect", async () => {
+  const text =
+    'http { match m { send "PING\\x0a"; expect ~ "^\\+PONG"; } upstream u { } server { location / { proxy_pass http://u; health_check type=tcp match=m; } } }';
+  const { definition } = planText(text, { u: [peer(0, ipv4(1))] }).checks[0];
+  const { address, close } = await answering([..."+PONG\r\n"], "stay");
+  assert.equal(await verdictOf(address, definition), "pass");
+  close();
+  everySplit(definition, "-ERR", "what was received is not what is expected");
+});
