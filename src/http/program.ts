@@ -8,10 +8,7 @@ import { blockDirectives, coreDirectives } from "./core_directives.ts";
 import { httpModules } from "./registry.ts";
 import { serverDirectives } from "./server_directives.ts";
 import { HttpService } from "./service.ts";
-import { COUNTER } from "./site.ts";
-
-/** Slots for workers' counters in the shared zone. */
-const MAX_WORKERS = 256;
+import { COUNTER, MAX_WORKERS } from "./site.ts";
 
 export const httpTables: readonly Directives<Specs>[] = [
   blockDirectives,
@@ -43,6 +40,8 @@ export function buildApplication(cycle: Cycle): Application {
     serve(worker, previous) {
       if (worker.index >= MAX_WORKERS) throw new ConfigError(`more than ${MAX_WORKERS} workers`);
       const words = new Int32Array(zone, worker.index * COUNTER.words * 4, COUNTER.words);
+      // A worker that died took its connections with it; what it has served still counts.
+      if (previous === undefined) words.fill(0, COUNTER.active, COUNTER.waiting + 1);
       return new HttpService(addresses, worker, { words }, previous);
     },
     watch() {

@@ -1,0 +1,64 @@
+import { directive } from "../../config/directives.ts";
+import type { Handler, HttpBuild } from "../module.ts";
+import { defineModule } from "../module.ts";
+import { sendText } from "../output.ts";
+import { COUNTER, MAX_WORKERS } from "../site.ts";
+import { dropBody } from "../special_response.ts";
+
+/** The counters that variables show as well as the page. */
+const VARIABLES = {
+  connections_active: COUNTER.active,
+  connections_reading: COUNTER.reading,
+  connections_writing: COUNTER.writing,
+  connections_waiting: COUNTER.waiting,
+} as const;
+
+/** ngx_http_stub_status_module: how many connections and requests there are, over all workers. */
+export const stubStatus = defineModule({
+  name: "http_stub_status",
+  configure: "--with-http_stub_status_module",
+  directives: {
+    stub_status: directive<boolean>({
+      in: ["server", "location"],
+      args: [0, 1],
+      syntax: "",
+      doc: "Answers with the numbers of connections and requests, as nginx formats them.",
+      initial: () => false,
+      inherit: false,
+      read: () => true,
+    }),
+  },
+  setup(http) {
+    const words = countersOf(http);
+    for (const [name, counter] of Object.entries(VARIABLES)) {
+      http.variables.declare(name, { get: () => String(sum(words, counter)) });
+    }
+  },
+  build: (settings, { http }): Handler | undefined => (settings.stub_status ? page(countersOf(http)) : undefined),
+  content: (handler) => handler,
+});
+
+function countersOf({ cycle }: HttpBuild): Int32Array {
+  return new Int32Array(cycle.zone("http counters", MAX_WORKERS * COUNTER.words * 4));
+}
+
+/** Each worker counts in words of its own; they wrap at 2^32. */
+function sum(words: Int32Array, counter: number): number {
+  let total = 0;
+  for (let at = counter; at < words.length; at += COUNTER.words) total += Atomics.load(words, at) >>> 0;
+  return total;
+}
+
+function page(words: Int32Array): Handler {
+  return (request) => {
+    if (request.method !== "GET" && request.method !== "HEAD") return 405;
+    dropBody(request);
+    const of = (counter: number): number => sum(words, counter);
+    const body =
+      `Active connections: ${of(COUNTER.active)} \n` +
+      "server accepts handled requests\n" +
+      ` ${of(COUNTER.accepted)} ${of(COUNTER.handled)} ${of(COUNTER.requests)} \n` +
+      `Reading: ${of(COUNTER.reading)} Writing: ${of(COUNTER.writing)} Waiting: ${of(COUNTER.waiting)} \n`;
+    return sendText(request, 200, "text/plain", body);
+  };
+}
