@@ -13,10 +13,11 @@ import {
   size,
   text,
 } from "../config/directives.ts";
-import { defineDirectives, fail, type SettingsOf } from "../config/schema.ts";
+import { defineDirectives, fail, type Scope, type SettingsOf } from "../config/schema.ts";
 import type { Directive } from "../config/types.ts";
 import type { TempPath } from "./body.ts";
 import { HTTP_IF, HTTP_LOCATION, LOCATION } from "./contexts.ts";
+import { type FileRoot, fileRoot } from "./file_root.ts";
 import { type Template, template } from "./template.ts";
 
 /** One status of an `error_page`. */
@@ -415,11 +416,14 @@ export interface CoreSettings {
   readonly limitRateAfter: Template | undefined;
   /** Absolute. */
   readonly clientBodyTempPath: TempPath;
+  readonly root: FileRoot;
   /** Everything, under nginx's names: for what is not on the path of each request. */
   readonly raw: Raw;
 }
 
-export function coreSettings(raw: Raw, absolute: (path: string) => string): CoreSettings {
+/** The settings in force in a scope. `absolute` puts the prefix in front of a relative path. */
+export function coreSettings(scope: Scope, absolute: (path: string) => string): CoreSettings {
+  const raw = coreDirectives.in(scope);
   return {
     clientMaxBodySize: raw.client_max_body_size,
     clientBodyBufferSize: raw.client_body_buffer_size,
@@ -442,6 +446,7 @@ export function coreSettings(raw: Raw, absolute: (path: string) => string): Core
     limitRate: raw.limit_rate,
     limitRateAfter: raw.limit_rate_after,
     clientBodyTempPath: { ...raw.client_body_temp_path, path: absolute(raw.client_body_temp_path.path) },
+    root: fileRoot(scope, coreDirectives.specs, absolute),
     raw,
   };
 }

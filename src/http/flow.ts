@@ -2,9 +2,9 @@ import { DONE } from "./codes.ts";
 import { finalizeRequest } from "./finalize.ts";
 import type { Location } from "./location.ts";
 import { logError } from "./log_context.ts";
+import { extensionOf } from "./mime.ts";
 import { PHASE, runPhases } from "./phases.ts";
 import type { Request } from "./request.ts";
-import { extension } from "./uri.ts";
 
 /** Puts a location's settings in force. */
 export function setLocation(request: Request, location: Location): void {
@@ -31,7 +31,10 @@ export function internalRedirect(request: Request, uri: string, args: string): n
   }
   request.uri = uri;
   request.args = args;
-  request.exten = extension(uri);
+  request.exten = extensionOf(uri);
+  request.unparsedValid = false;
+  request.addUriToAlias = false;
+  request.validLocation = true;
   resetForRedirect(request);
   setLocation(request, request.server.root);
   request.phase = PHASE.serverRewrite;
@@ -69,7 +72,6 @@ export function namedRedirect(request: Request, name: string): number {
 
 function resetForRedirect(request: Request): void {
   request.internal = true;
-  request.unparsedValid = false;
   request.uriChanged = false;
   request.contexts = undefined;
   request.accessCode = 0;

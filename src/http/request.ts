@@ -120,6 +120,15 @@ export class Request {
   /** The target held escapes or dot segments. */
   complexUri = false;
 
+  /** The path held escapes. */
+  quotedUri = false;
+  /** The path held a `+`. */
+  plusInUri = false;
+  /** The URI is still the one the location was chosen by: `alias` and proxy_pass may cut the location's name off. */
+  validLocation = true;
+  /** try_files found the file beside an alias of a regex location: the URI is appended to it. */
+  addUriToAlias = false;
+
   /** The path cannot be decoded: answered with 400. */
   badUri = false;
 

@@ -53,6 +53,8 @@ export function beginRequest(
   if (
     splitTarget(head.rawUri, head.complex, head.argsAt, head.extAt, head.plus, server.settings.merge_slashes, parts)
   ) {
+    request.quotedUri = parts.quoted;
+    request.plusInUri = parts.plus;
     request.uri = parts.path;
     request.args = parts.args;
     request.exten = parts.exten;
