@@ -11,8 +11,8 @@ const POINTS = 160;
 interface Ring {
   readonly hashes: Uint32Array;
   readonly servers: Int32Array;
-  /** The number of each main peer's `server` line; a name's addresses share one. */
-  readonly serverOf: Int32Array;
+  /** The peers of each `server`: a name may have several addresses. */
+  readonly members: readonly (readonly number[])[];
 }
 
 /** `hash key consistent`: the ketama ring, point for point that of nginx and Cache::Memcached::Fast. */
@@ -30,7 +30,7 @@ export function hashConsistent(peers: Peers): Method {
 function pickConsistent(peers: Peers, ring: Ring, attempt: Attempt): number {
   const { main } = peers;
   while (attempt.misses <= MISSES && attempt.input.key !== "") {
-    const peer = pickOfServer(peers, ring, ring.servers[attempt.hash % ring.servers.length], attempt);
+    const peer = pickInTurn(peers, ring.members[ring.servers[attempt.hash % ring.servers.length]], attempt);
     if (peer !== -1) return peer;
     attempt.hash++;
     attempt.misses++;
@@ -39,13 +39,13 @@ function pickConsistent(peers: Peers, ring: Ring, attempt: Attempt): number {
 }
 
 /** A server with several addresses takes them in turn. */
-function pickOfServer(peers: Peers, ring: Ring, server: number, attempt: Attempt): number {
-  const { state, at, main } = peers;
+function pickInTurn(peers: Peers, members: readonly number[], attempt: Attempt): number {
+  const { state, at } = peers;
   let best = -1;
   let highest = 0;
   let total = 0;
-  for (let peer = main.first; peer < main.last; peer++) {
-    if (ring.serverOf[peer] !== server || !peers.usable(attempt, peer)) continue;
+  for (const peer of members) {
+    if (!peers.usable(attempt, peer)) continue;
     total += gainWeight(peers, peer);
     const current = state[at[peer] + PEER.currentWeight];
     if (best === -1 || current > highest) {
@@ -59,13 +59,14 @@ function pickOfServer(peers: Peers, ring: Ring, server: number, attempt: Attempt
 
 function makeRing(peers: Peers): Ring {
   const numbers = new Map<string, number>();
-  const serverOf = new Int32Array(peers.main.last);
+  const members: number[][] = [];
   const points: { readonly hash: number; readonly server: number }[] = [];
   for (let peer = peers.main.first; peer < peers.main.last; peer++) {
     const text = peers.list[peer].server;
     const server = numbers.get(text) ?? numbers.size;
     numbers.set(text, server);
-    serverOf[peer] = server;
+    if (server === members.length) members.push([]);
+    members[server].push(peer);
     const base = baseHash(text);
     let previous = 0;
     for (let i = 0; i < peers.weight[peer] * POINTS; i++) {
@@ -80,7 +81,7 @@ function makeRing(peers: Peers): Ring {
   return {
     hashes: Uint32Array.from(ring, (point) => point.hash),
     servers: Int32Array.from(ring, (point) => point.server),
-    serverOf,
+    members,
   };
 }
 

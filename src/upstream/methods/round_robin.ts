@@ -15,15 +15,14 @@ export function roundRobin(peers: Peers): Method {
  */
 export function pickRoundRobin(peers: Peers, set: PeerSet, attempt: Attempt): number {
   const { state, at } = peers;
+  const { last } = set;
   let best = -1;
   let highest = 0;
   let total = 0;
-  for (let peer = set.first; peer < set.last; peer++) {
+  for (let peer = set.first; peer < last; peer++) {
     if (!peers.usable(attempt, peer)) continue;
-    const record = at[peer];
-    const gain = gainWeight(peers, peer);
-    const current = state[record + PEER.currentWeight];
-    total += gain;
+    total += gainWeight(peers, peer);
+    const current = state[at[peer] + PEER.currentWeight];
     if (best === -1 || current > highest) {
       best = peer;
       highest = current;
@@ -35,11 +34,12 @@ export function pickRoundRobin(peers: Peers, set: PeerSet, attempt: Attempt): nu
 
 /** One peer's part of a round robin step: its current weight grows; returns by how much. */
 export function gainWeight(peers: Peers, peer: number): number {
-  const { state, nominal } = peers;
+  const { state } = peers;
   const record = peers.at[peer];
   const effective = state[record + PEER.effectiveWeight];
-  const gain = peers.slow[peer] === 0 ? effective : Math.min(effective, peers.rampedWeight(peer));
+  const most = peers.rampedWeight(peer);
+  const gain = effective < most ? effective : most;
   state[record + PEER.currentWeight] += gain;
-  if (effective < nominal[peer]) state[record + PEER.effectiveWeight] = effective + peers.scale;
+  if (effective < peers.nominal[peer]) state[record + PEER.effectiveWeight] = effective + peers.scale;
   return gain;
 }
