@@ -108,8 +108,11 @@ export async function supervise(start: Start): Promise<number> {
   announceReady(paths.errorLog);
 
   const reload = async (): Promise<void> => {
-    if (ending !== undefined) return;
     log.write("notice", "reconfiguring");
+    if (await reconfigure()) log.write("notice", "reconfigured");
+    else log.write("notice", "reconfiguring failed, the old configuration stays in force");
+  };
+  const reconfigure = async (): Promise<boolean> => {
     let next: Generation;
     let nextLog: ErrorLog;
     try {
@@ -119,7 +122,7 @@ export async function supervise(start: Start): Promise<number> {
       nextLog = openErrorLog(coreDirectives.in(next.root).error_log, next.cycle);
       const known = new Set(current.application.listeners.map((listener) => listener.key));
       const added = next.application.listeners.filter((listener) => !known.has(listener.key));
-      if (!(await probeListeners(added, log, false))) return;
+      if (!(await probeListeners(added, log, false))) return false;
       const nextPid = pidPath(next);
       if (nextPid !== pidFile) {
         writePidFile(nextPid);
@@ -128,20 +131,22 @@ export async function supervise(start: Start): Promise<number> {
       }
     } catch (error) {
       log.write("emerg", sentence(error));
-      return;
+      return false;
     }
-    if (ending !== undefined) return;
+    if (ending !== undefined) return false;
     current = next;
     log = nextLog;
     env = threadEnvironment(coreDirectives.in(next.root).env);
     for (const error of await pool.apply(next.data, workerCount(next))) log.write("emerg", error);
     closeLogFilesExcept(new Set([paths.errorLog, ...ownLogFiles(next)]));
+    return true;
   };
   // One after the other; signals that come while one is under way ask for one more, not for many.
   let reloading: Promise<void> | undefined;
   let again = false;
   const onHangup = (): void => {
     log.write("notice", `${signalText("SIGHUP")} received, reconfiguring`);
+    if (ending !== undefined) return;
     if (reloading !== undefined) {
       again = true;
       return;
