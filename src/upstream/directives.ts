@@ -3,7 +3,7 @@ import { type DirectiveSpec, defineDirectives, fail, type Scope } from "../confi
 import { ConfigError, type Directive } from "../config/types.ts";
 import type { HostWanted } from "../runtime/cycle.ts";
 import type { MethodDefinition, ServerDefinition, UpstreamDefinition } from "./definition.ts";
-import { hostNotFound } from "./group.ts";
+import { hostNotFound } from "./resolve.ts";
 import { readServer } from "./server_directive.ts";
 
 /** nginx's least zone: 8 pages. */

@@ -1,7 +1,7 @@
 import { ConfigError } from "../config/types.ts";
 import type { HealthView } from "../health/state.ts";
-import { type Address, addressText } from "../net/address.ts";
-import { SERVER_DEFAULTS, type ServerDefinition, type UpstreamDefinition } from "./definition.ts";
+import { newAttempt, resetAttempt } from "./attempt.ts";
+import type { UpstreamDefinition } from "./definition.ts";
 import { makeMethod } from "./methods/registry.ts";
 import {
   type Attempt,
@@ -13,6 +13,7 @@ import {
   type Upstream,
 } from "./peer.ts";
 import { type Method, nominalWeight, Peers, scaleOf } from "./peers.ts";
+import { type Hosts, resolvePeers } from "./resolve.ts";
 import { claim, columnAt, forgetWorker, lock, lockToken, unlock, zoneBytes } from "./zone.ts";
 
 /** Current weights move within plus and minus their sum, in 32 bits. */
@@ -20,8 +21,6 @@ const MAX_TOTAL_WEIGHT = 0x3fffffff;
 
 /** The lock's holder while an upstream is built: none of the workers. */
 const BUILDER = 0x7fffffff;
-
-export type Hosts = Readonly<Record<string, readonly Address[]>>;
 
 export interface GroupOptions {
   /** The generation of the configuration, so that state of addresses no longer named gives way first. */
@@ -31,48 +30,6 @@ export interface GroupOptions {
   readonly panic?: number;
   /** ms since the epoch; for tests. */
   readonly clock?: () => number;
-}
-
-/** The servers of a definition by address: main servers first, then backup ones, as nginx keeps them. */
-export function resolvePeers(definition: UpstreamDefinition, hosts: Hosts): Peer[] {
-  const peers: Peer[] = [];
-  for (const backup of [false, true]) {
-    for (const server of definition.servers) {
-      if (server.backup !== backup) continue;
-      for (const address of addressesOf(server, hosts)) {
-        const { server: text, weight, maxFails, failTimeout, maxConns, slowStart, down, drain, route } = server;
-        const index = peers.length;
-        const name = addressText(address);
-        const limits = { weight, maxFails, failTimeout, maxConns, slowStart };
-        peers.push({ index, address, name, server: text, ...limits, backup, down, drain, route });
-      }
-    }
-  }
-  return peers;
-}
-
-function addressesOf(server: ServerDefinition, hosts: Hosts): readonly Address[] {
-  const { target } = server;
-  if ("family" in target) return [target];
-  const found = Object.hasOwn(hosts, target.host) ? hosts[target.host] : [];
-  if (found.length === 0) throw new ConfigError(hostNotFound(server.server), server);
-  return found.map((address) => (address.family === "unix" ? address : { ...address, port: target.port }));
-}
-
-/** nginx's sentence for a name that does not resolve. */
-export function hostNotFound(server: string): string {
-  return `host not found in upstream "${server}"`;
-}
-
-/** The upstream that `proxy_pass` to a host implies: default parameters, round robin, no keep-alive connections. */
-export function implicitUpstream(
-  name: string,
-  target: ServerDefinition["target"],
-  place: { readonly file: string; readonly line: number },
-): UpstreamDefinition {
-  const { file, line } = place;
-  const server = { ...SERVER_DEFAULTS, server: name, target, file, line };
-  return { name, servers: [server], method: { name: "round_robin" }, keepalive: undefined, file, line };
 }
 
 /** Bytes of the shared zone `upstream NAME` for a list of peers. */
@@ -338,35 +295,4 @@ export class Group implements Upstream {
   #unlock(): void {
     if (!this.#alone) unlock(this.#peers.state, this.#token);
   }
-}
-
-function newAttempt(input: BalanceInput, words: number): Attempt {
-  return {
-    input,
-    tried: new Uint32Array(words),
-    peer: -1,
-    selectedAt: 0,
-    tries: 0,
-    headerTime: -1,
-    disabled: false,
-    backup: false,
-    hash: 0,
-    rehash: 0,
-    misses: 0,
-    inflight: false,
-  };
-}
-
-function resetAttempt(attempt: Attempt, input: BalanceInput): void {
-  attempt.input = input;
-  attempt.tried.fill(0);
-  attempt.peer = -1;
-  attempt.tries = 0;
-  attempt.headerTime = -1;
-  attempt.disabled = false;
-  attempt.backup = false;
-  attempt.hash = 0;
-  attempt.rehash = 0;
-  attempt.misses = 0;
-  attempt.inflight = false;
 }
