@@ -36,8 +36,6 @@ export interface HealthCheckSetting {
   readonly directive: Directive;
 }
 
-export type StatusFormat = "html" | "csv" | "json";
-
 const NUMBERS = new Set(["interval", "fall", "rise", "timeout", "port"]);
 
 /** The arguments of `check`. As in the module, a repeated `check` starts from the defaults but for the type. */
@@ -122,7 +120,7 @@ function invalid(at: Directive, arg: string): never {
 }
 
 /** `check` and what belongs to it: the upstream check module's directives, and Tengine's. */
-export const check = defineDirectives("upstream_check", {
+export const check = defineDirectives("http_upstream_check", {
   check: directive<CheckSetting, undefined>({
     in: ["upstream"],
     args: [1, Number.POSITIVE_INFINITY],
@@ -195,21 +193,6 @@ export const check = defineDirectives("upstream_check", {
     in: ["http"],
     doc: "Accepted for compatibility and without effect: the shared memory of health states is sized by the number of servers.",
     defaultText: "1m",
-  }),
-  check_status: directive<{ readonly format: StatusFormat | undefined }, undefined>({
-    in: ["server", "location"],
-    args: [0, 1],
-    syntax: "[html|csv|json]",
-    doc: "Answers with the states of all checked servers in this format; the arguments `format=` and `status=up|down` of a request choose another format and a part of the servers. In a server block it only sets the format.",
-    defaultText: "html",
-    initial: () => undefined,
-    read(at) {
-      const [format] = at.args;
-      if (format !== undefined && format !== "html" && format !== "csv" && format !== "json") {
-        fail(at, `invalid check format "${format}"`);
-      }
-      return { format };
-    },
   }),
 });
 

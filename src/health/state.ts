@@ -70,7 +70,9 @@ export class HealthStates {
   private readonly slots: number;
   /** Key text → word index of the record. */
   private readonly directory = new Map<string, number>();
-  private free: number[] = [];
+  private readonly free: number[] = [];
+  /** Records claimed through this door: never given away to another key. */
+  private readonly claimed = new Set<number>();
 
   constructor(buffer: SharedArrayBuffer) {
     this.buffer = buffer;
@@ -103,9 +105,11 @@ export class HealthStates {
     const known = this.directory.get(text);
     if (known !== undefined) {
       this.words[known + GENERATION] = generation;
+      this.claimed.add(known);
       return known;
     }
-    const at = this.free.pop() ?? this.evict(generation);
+    const at = this.free.pop() ?? this.evict();
+    this.claimed.add(at);
     this.words.fill(0, at, at + WORDS);
     this.bytes.write(text, (at + KEY) * 4, 16, "latin1");
     this.words[at + UP] = up ? 1 : 0;
@@ -116,12 +120,12 @@ export class HealthStates {
   }
 
   /** Takes the record longest out of use. */
-  private evict(generation: number): number {
+  private evict(): number {
     let oldest = -1;
-    let least = generation;
+    let least = Number.POSITIVE_INFINITY;
     for (let slot = 0; slot < this.slots; slot++) {
       const stamp = this.words[slot * WORDS + GENERATION];
-      if (stamp >= least) continue;
+      if (stamp >= least || this.claimed.has(slot * WORDS)) continue;
       least = stamp;
       oldest = slot * WORDS;
     }

@@ -1,5 +1,6 @@
-import type { StatusFormat } from "./directives.ts";
 import type { BoundPlan } from "./plan.ts";
+
+export type StatusFormat = "html" | "csv" | "json";
 
 /** A row of the status page. Strings are byte strings. */
 export interface StatusRow {

@@ -1,0 +1,47 @@
+import type { Cycle } from "../runtime/cycle.ts";
+import { type BoundPlan, bindPlan, type CheckedUpstream, planChecks, recordsOf, viewOf } from "./plan.ts";
+import { type CheckEnvironment, type Checks, startChecks } from "./scheduler.ts";
+import { HealthStates, type HealthView, healthBytes, migrateHealth } from "./state.ts";
+
+/** Active health checks of one generation in one thread. */
+export interface Health {
+  readonly plan: BoundPlan;
+  readonly generation: number;
+  /** What a balancing method of the upstream asks; undefined where it has no checks. check_panic is in it. */
+  view(upstream: string): HealthView | undefined;
+  /** In the watcher: starts the checks, or hands those of the previous generation on to this one. */
+  start(environment: CheckEnvironment, previous?: Checks): Checks;
+}
+
+const ZONE = "health checks";
+/** Where the generation's health is kept on its scope tree, for check_status. */
+const HEALTH = Symbol("health");
+
+/**
+ * Plans the checks of a configuration and finds their states in the shared zone. Called once in each thread's `build`,
+ * when the upstreams' peers are known (`upstreams` in the order of the configuration). Throws ConfigError.
+ */
+export function openHealth(cycle: Cycle, upstreams: readonly CheckedUpstream[]): Health {
+  const { generation } = cycle.data;
+  const planned = planChecks(cycle.root, upstreams);
+  const states = new HealthStates(cycle.zone(ZONE, healthBytes(recordsOf(planned)), migrateHealth));
+  const plan = bindPlan(planned, states, generation, Date.now());
+  const health: Health = {
+    plan,
+    generation,
+    view: (upstream) => viewOf(plan, upstream),
+    start(environment, previous) {
+      if (previous === undefined) return startChecks(plan, environment);
+      previous.update(plan);
+      return previous;
+    },
+  };
+  cycle.root.notes.set(HEALTH, health);
+  return health;
+}
+
+/** The health of a configuration's generation; undefined before openHealth. */
+export function healthOf(cycle: Cycle): Health | undefined {
+  const health = cycle.root.notes.get(HEALTH);
+  return health === undefined ? undefined : (health as Health);
+}
