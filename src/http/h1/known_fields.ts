@@ -173,7 +173,7 @@ const NAMES: readonly (readonly [string, number])[] = [
   ["X-XSS-Protection", 0],
 ];
 
-/** One step of the name hash; `code` is the lower-case byte. The scanner has the same line inlined. */
+/** The hash of a lower-case name, as the scanner makes it byte by byte. */
 function hashName(key: string): number {
   let hash = 0;
   for (let i = 0; i < key.length; i++) hash = (Math.imul(hash, 31) + key.charCodeAt(i)) | 0;
@@ -188,8 +188,7 @@ const byName = new Map<string, string>();
 for (const [name, id] of NAMES) {
   const key = name.toLowerCase();
   let slot = hashName(key) & (SLOTS - 1);
-  // Two names on one slot: the next free one; lookup probes once more (asserted by the test of the table).
-  if (table[slot] !== NONE) slot = (slot + 1) & (SLOTS - 1);
+  while (table[slot] !== NONE) slot = (slot + 1) & (SLOTS - 1);
   table[slot] = { name, key, id, cased: Buffer.from(name, "latin1"), lower: Buffer.from(key, "latin1") };
   byName.set(name, key);
   byName.set(key, key);
@@ -197,18 +196,17 @@ for (const [name, id] of NAMES) {
 
 /** The known field whose lower-case name hashes to `hash` and has the bytes `start..end` in any casing. */
 export function knownField(bytes: Uint8Array, start: number, end: number, hash: number): KnownField | undefined {
-  const slot = hash & (SLOTS - 1);
-  let field = table[slot];
-  if (matches(field, bytes, start, end)) return field;
-  if (field === NONE) return undefined;
-  field = table[(slot + 1) & (SLOTS - 1)];
-  return matches(field, bytes, start, end) ? field : undefined;
+  for (let slot = hash & (SLOTS - 1); ; slot = (slot + 1) & (SLOTS - 1)) {
+    const field = table[slot];
+    if (field === NONE) return undefined;
+    if (matches(field, bytes, start, end)) return field;
+  }
 }
 
 function matches(field: KnownField, bytes: Uint8Array, start: number, end: number): boolean {
   const lower = field.lower;
   const length = end - start;
-  if (lower.length !== length || length === 0) return false;
+  if (lower.length !== length) return false;
   const cased = field.cased;
   for (let i = 0; i < length; i++) {
     const byte = bytes[start + i];

@@ -238,6 +238,8 @@ export class RequestHead {
         return this.fail(400, `client sent invalid header line: "${text}${shownByte(bytes[bad])}..."`, bytes, base);
       }
       if (end >= limit && !this.full(fields.betweenLines ? end - base : fields.nameStart - base, end - base)) {
+        // The request line alone filled all buffers.
+        if (fields.betweenLines && at === 0) return this.fail(494, "client sent too large request", bytes, base);
         return this.fieldTooLong(bytes, end);
       }
       return NEED_MORE;
@@ -286,9 +288,6 @@ export class RequestHead {
   }
 
   private fieldTooLong(bytes: Buffer, end: number): number {
-    if (this.fields.betweenLines && this.count === 0) {
-      return this.fail(494, "client sent too large request", bytes, this.line.start);
-    }
     const text = shown(bytes, this.fields.nameStart, end);
     return this.fail(494, `client sent too long header line: "${text}..."`, bytes, this.line.start);
   }

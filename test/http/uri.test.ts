@@ -1,0 +1,180 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import fc from "fast-check";
+import {
+  argument,
+  ESCAPE_ARGS,
+  ESCAPE_HTML,
+  ESCAPE_MEMCACHED,
+  ESCAPE_REFRESH,
+  ESCAPE_URI,
+  ESCAPE_URI_COMPONENT,
+  escapeHtml,
+  escapeJson,
+  escapeUri,
+  parseComplexUri,
+  parseUnsafeUri,
+  parseUri,
+  splitExten,
+  UNESCAPE_ALL,
+  UNESCAPE_REDIRECT,
+  UNESCAPE_URI,
+  unescapeUri,
+  uriParts,
+} from "../../src/http/uri.ts";
+import { TARGETS } from "./targets.ts";
+
+function parse(raw: string, merge = true): string {
+  const parts = uriParts();
+  return parseUri(raw, merge, parts) ? `${parts.path}|${parts.args}|${parts.exten}` : "refused";
+}
+
+test("paths are decoded and resolved, arguments left alone", () => {
+  const table: [string, string][] = [
+    ["/a/b.html?x=%20", "/a/b.html|x=%20|html"],
+    ["/a.b/c", "/a.b/c||"],
+    ["/a%2eb", "/a.b||b"],
+    ["/a/../b.c#x?y", "/b.c||c"],
+    ["/a?b#c", "/a|b|"],
+    ["/.x", "/.x||"],
+    ["/a//b", "/a/b||"],
+    ["/a/%2e%2e/%2e", "/||"],
+    ["/a%252e", "/a%2e||"],
+    ["/%3f%23%25", "/?#%||"],
+    ["/..", "refused"],
+    ["/a/../../", "refused"],
+    ["/%00", "refused"],
+    ["/%", "refused"],
+    ["/%4", "refused"],
+    ["/a b", "refused"],
+    ["/a\n", "refused"],
+    ["/a?\0", "refused"],
+    ["", "refused"],
+    ["a", "refused"],
+    ["?a", "refused"],
+  ];
+  for (const [raw, expected] of table) assert.equal(parse(raw), expected, raw);
+  assert.equal(parse("/a//b///../c", false), "/a//b//c||");
+});
+
+test("what is known of a path: escapes, dots, a plus", () => {
+  const parts = uriParts();
+  const flags = (raw: string) => (parseUri(raw, true, parts) ? [parts.quoted, parts.complex, parts.plus] : []);
+  assert.deepEqual(flags("/a?b+%20"), [false, false, false]);
+  assert.deepEqual(flags("/a+b"), [false, false, true]);
+  assert.deepEqual(flags("/a%2bb"), [true, true, true]);
+  assert.deepEqual(flags("/a/./b"), [false, true, false]);
+});
+
+test("the quick way and the long way agree", () => {
+  const quick = uriParts();
+  const long = uriParts();
+  const token = fc.constantFrom(..."/|a|.|..|%2e|%2f|%3f|?|#|+|%|%4|b.c|//".split("|"));
+  const check = (raw: string) => {
+    const fine = parseUri(raw, true, quick);
+    if (!raw.startsWith("/")) return;
+    assert.equal(parseComplexUri(raw, true, long), fine, raw);
+    if (!fine) return;
+    assert.deepEqual([quick.path, quick.args, quick.exten], [long.path, long.args, long.exten], raw);
+    assert.ok(!/\/\.\.?(\/|$)/.test(quick.path) || /%25|%3f|%23/i.test(raw), `${raw} gives ${quick.path}`);
+    assert.ok(quick.path.startsWith("/"));
+  };
+  for (const raw of TARGETS) if (raw.startsWith("/")) check(raw);
+  fc.assert(
+    fc.property(fc.array(token, { maxLength: 14 }), (tokens) => check(`/${tokens.join("")}`)),
+    { numRuns: 5000 },
+  );
+});
+
+test("a long path is no trouble", () => {
+  const raw = `/${"a/../".repeat(10000)}%41`;
+  assert.equal(parse(raw), "/A||");
+});
+
+test("escaping", () => {
+  const all = String.fromCharCode(...Array.from({ length: 95 }, (_, i) => i + 32));
+  const escaped = (kind: Parameters<typeof escapeUri>[1]) =>
+    [...all].filter((char) => escapeUri(char, kind) !== char).join("");
+  assert.equal(escaped(ESCAPE_URI), ' "#%<>?\\^`{|}');
+  assert.equal(escaped(ESCAPE_ARGS), ' "#%&+;<>?\\^`{|}');
+  assert.equal(escaped(ESCAPE_URI_COMPONENT), " !\"#$%&'()*+,/:;<=>?@[\\]^`{|}");
+  assert.equal(escaped(ESCAPE_HTML), " \"#%'<>\\^`{|}");
+  assert.equal(escaped(ESCAPE_REFRESH), " \"'<>\\^`{|}");
+  assert.equal(escaped(ESCAPE_MEMCACHED), " %");
+  assert.equal(escapeUri("\0\x1f\x7f\xff", ESCAPE_URI), "%00%1F%7F%FF");
+  assert.equal(escapeUri("\0\x7f\xff", ESCAPE_MEMCACHED), "%00\x7f\xff");
+  assert.equal(escapeUri("a b/ü", ESCAPE_URI), "a%20b/%FC");
+});
+
+test("unescaping", () => {
+  const table: [string, string, string, string][] = [
+    // text, everything, a URI, a redirect
+    ["a%20b%41", "a bA", "a bA", "a%20bA"],
+    ["a%3fb%20", "a?b ", "a?b%20", "a?b%20"],
+    ["a?%20", "a? ", "a?%20", "a?%20"],
+    ["%zz%4", "zz", "zz", "zz"],
+    ["%4zz", "z", "z", "z"],
+    ["%%41", "%41", "%41", "%41"],
+    ["%", "", "", ""],
+    ["%25%7f%26", "%\x7f&", "%\x7f&", "%25%7f&"],
+    ["%?%41", "?A", "?A", "?A"],
+  ];
+  for (const [text, all, uri, redirect] of table) {
+    assert.equal(unescapeUri(text, UNESCAPE_ALL), all, text);
+    assert.equal(unescapeUri(text, UNESCAPE_URI), uri, text);
+    assert.equal(unescapeUri(text, UNESCAPE_REDIRECT), redirect, text);
+  }
+  fc.assert(
+    fc.property(fc.string({ unit: fc.nat(255).map((code) => String.fromCharCode(code)) }), (text) => {
+      assert.equal(unescapeUri(escapeUri(text, ESCAPE_URI_COMPONENT), UNESCAPE_ALL), text);
+    }),
+  );
+});
+
+test("HTML and JSON", () => {
+  assert.equal(escapeHtml('<a href="x">&\''), "&lt;a href=&quot;x&quot;&gt;&amp;'");
+  assert.equal(escapeHtml("plain"), "plain");
+  const text = '"\\\n\r\t\b\f\x01\x1f\x7f\xe4';
+  assert.equal(escapeJson(text), '\\"\\\\\\n\\r\\t\\b\\f\\u0001\\u001F\x7f\xe4');
+  assert.equal(JSON.parse(`"${escapeJson(text)}"`), text);
+});
+
+test("single arguments", () => {
+  const args = "a=1&bb=2&A=3&c&d=&=e&f==g";
+  assert.equal(argument(args, "a"), "1");
+  assert.equal(argument(args, "BB"), "2");
+  assert.equal(argument(args, "b"), undefined);
+  assert.equal(argument(args, "c"), undefined);
+  assert.equal(argument(args, "d"), "");
+  assert.equal(argument(args, "f"), "=g");
+  assert.equal(argument("", "a"), undefined);
+});
+
+test("extensions of rewritten paths", () => {
+  assert.equal(splitExten("/a/b.c"), "c");
+  assert.equal(splitExten("/a.b/c"), "");
+  assert.equal(splitExten("/.b"), "");
+  assert.equal(splitExten("/a/.b"), "");
+  assert.equal(splitExten("/a."), "");
+  assert.equal(splitExten(""), "");
+});
+
+test("a URI out of a response may not climb", () => {
+  assert.deepEqual(parseUnsafeUri("/a%20b?c%20d"), { uri: "/a b", args: "c%20d" });
+  assert.deepEqual(parseUnsafeUri("/a..b/.c"), { uri: "/a..b/.c", args: "" });
+  for (const text of [
+    "",
+    "?a",
+    "..",
+    "../a",
+    "/../a",
+    "/a/..",
+    "/a/%2e%2e",
+    "/a/.%2e/b",
+    "/a%00",
+    "/a/..?b",
+    "/%2e%2e",
+  ]) {
+    assert.equal(parseUnsafeUri(text), undefined, text);
+  }
+});
