@@ -110,7 +110,7 @@ function takeSequence(build: RegexBuild): RegexNode {
 
 /** Blanks and `#…` comments under `(?x)`. */
 function skipBlank(reader: RegexReader): boolean {
-  if (!reader.extended) return false;
+  if (!reader.extended || reader.at >= reader.text.length) return false;
   const c = reader.text[reader.at];
   if (c === "#") {
     const end = reader.text.indexOf("\n", reader.at);
