@@ -1,11 +1,12 @@
 import { ConfigError } from "../config/types.ts";
-import type { HealthView } from "../health/state.ts";
+import type { Cycle } from "../runtime/cycle.ts";
 import { newAttempt, resetAttempt } from "./attempt.ts";
 import type { UpstreamDefinition } from "./definition.ts";
 import { makeMethod } from "./methods/registry.ts";
 import {
   type Attempt,
   type BalanceInput,
+  type HealthView,
   type KeepaliveSettings,
   type Outcome,
   PEER,
@@ -14,7 +15,7 @@ import {
 } from "./peer.ts";
 import { type Method, nominalWeight, Peers, scaleOf } from "./peers.ts";
 import { type Hosts, resolvePeers } from "./resolve.ts";
-import { claim, columnAt, forgetWorker, lock, lockToken, unlock, zoneBytes } from "./zone.ts";
+import { claimSlots, columnAt, forgetWorker, lock, lockToken, migrate, unlock, zoneBytes } from "./zone.ts";
 
 /** Current weights move within plus and minus their sum, in 32 bits. */
 const MAX_TOTAL_WEIGHT = 0x3fffffff;
@@ -32,9 +33,15 @@ export interface GroupOptions {
   readonly clock?: () => number;
 }
 
-/** Bytes of the shared zone `upstream NAME` for a list of peers. */
-export function upstreamZoneBytes(peers: readonly Peer[]): number {
-  return zoneBytes(peers.length);
+/** Builds an upstream of a cycle over the cycle's zone `upstream NAME`. Throws as `buildUpstream`. */
+export function cycleUpstream(
+  definition: UpstreamDefinition,
+  cycle: Cycle,
+  options: Omit<GroupOptions, "generation"> = {},
+): Group {
+  const { generation, hosts } = cycle.data;
+  const zone = (bytes: number) => cycle.zone(`upstream ${definition.name}`, bytes, migrate);
+  return buildUpstream(definition, hosts, zone, { ...options, generation });
 }
 
 /**
@@ -58,16 +65,16 @@ export function buildUpstream(
     throw new ConfigError(`the weights in upstream "${definition.name}" are too large`, definition);
   }
   const seen = new Map<string, number>();
-  const token = BUILDER;
-  lock(state, token);
-  const slots = peers.map((peer) => {
+  const claims = peers.map((peer) => {
     // The same address twice is two servers, each with its own record.
     const repeat = seen.get(peer.name) ?? 0;
     seen.set(peer.name, repeat + 1);
-    return claim(state, `${repeat} ${peer.name}`, options.generation, nominalWeight(peer, scale));
+    return { name: `${repeat} ${peer.name}`, weight: nominalWeight(peer, scale) };
   });
-  unlock(state, token);
-  if (slots.includes(-1)) throw new ConfigError(`the zone of upstream "${definition.name}" is too small`, definition);
+  const slots = claimSlots(state, claims, options.generation, BUILDER);
+  if (slots === undefined) {
+    throw new ConfigError(`the zone of upstream "${definition.name}" is too small`, definition);
+  }
   return new Group(definition, new Peers(peers, state, slots), slots, buffer, options);
 }
 

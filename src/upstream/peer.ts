@@ -61,6 +61,11 @@ export interface Attempt {
 /** How an attempt ended: `failed` counts against max_fails (error, timeout, proxy_next_upstream status); `next` is a retry that does not. */
 export type Outcome = "ok" | "failed" | "next";
 
+/** What active checks say of an upstream's servers, by peer index (made by health/state.ts). One atomic load a call. */
+export interface HealthView {
+  up(peer: number): boolean;
+}
+
 /** An upstream as the proxy sees it: pick a server, say how it went. State is exact over all workers (shared zone). */
 export interface Upstream {
   readonly name: string;

@@ -1,5 +1,4 @@
-import type { HealthView } from "../health/state.ts";
-import { type Attempt, PEER, type Peer } from "./peer.ts";
+import { type Attempt, type HealthView, PEER, type Peer } from "./peer.ts";
 import { recordAt } from "./zone.ts";
 
 /** The main servers of an upstream, or its backup ones: a range of peer indexes. */

@@ -17,6 +17,7 @@ export const COLUMNS = 64;
 const KEY = 20;
 const GENERATION = 24;
 const WEIGHT = 25;
+const USED = 26;
 
 /** Spins before the thread sleeps for a millisecond at a time; a lock held longer than STEAL ms belongs to a dead thread. */
 const SPINS = 2000;
@@ -80,36 +81,73 @@ export function unlock(state: Int32Array, token: number): void {
   Atomics.compareExchange(state, LOCK, token, 0);
 }
 
+/** A server that needs a slot: its name in the zone, and its effective weight while nothing has failed. */
+export interface Claim {
+  readonly name: string;
+  readonly weight: number;
+}
+
 /**
- * The slot of an address: the one it had, else a free one, else the one longest out of use. `weight` is the nominal
- * effective weight; the record starts anew where it differs. -1 when the zone has no room. Call with the lock held.
+ * The slots of an upstream's servers: to each the one it had, else a free one, else the one longest out of use. A record
+ * starts anew where the weight differs. undefined when the zone has no room. `token` is for the lock.
  */
-export function claim(state: Int32Array, name: string, generation: number, weight: number): number {
-  const digest = createHash("md5").update(name, "latin1").digest();
-  const key = [0, 4, 8, 12].map((offset) => digest.readInt32LE(offset) | (offset === 0 ? 1 : 0));
-  const slots = slotsOf(state);
-  let free = -1;
-  let oldest = generation;
-  for (let slot = 0; slot < slots; slot++) {
-    const at = recordAt(slot);
-    if (key.every((word, i) => state[at + KEY + i] === word)) {
-      state[at + GENERATION] = generation;
+export function claimSlots(
+  state: Int32Array,
+  claims: readonly Claim[],
+  generation: number,
+  token: number,
+): number[] | undefined {
+  const keys = claims.map(({ name }) => createHash("md5").update(name, "latin1").digest());
+  lock(state, token);
+  try {
+    const known = new Map<string, number>();
+    for (let slot = 0; slot < slotsOf(state); slot++) {
+      if (state[recordAt(slot) + USED] !== 0) known.set(keyOf(state, slot), slot);
+    }
+    const slots = keys.map((key) => known.get(key.toString("latin1")) ?? -1);
+    // What stays is marked first, so that no newcomer is given its slot.
+    for (const slot of slots) if (slot !== -1) state[recordAt(slot) + GENERATION] = generation;
+    const free = slots.includes(-1) ? freeSlots(state, generation) : [];
+    for (const [i, key] of keys.entries()) {
+      const { weight } = claims[i];
+      if (slots[i] === -1) {
+        const slot = free.pop();
+        if (slot === undefined) return undefined;
+        slots[i] = slot;
+        startRecord(state, recordAt(slot), key, generation);
+      }
+      const at = recordAt(slots[i]);
       if (state[at + WEIGHT] !== weight) setWeight(state, at, weight);
-      return slot;
     }
-    const stamp = state[at + KEY] === 0 ? -1 : state[at + GENERATION];
-    if (stamp < oldest && state[at + PEER.conns] === 0) {
-      oldest = stamp;
-      free = slot;
-    }
+    return slots;
+  } finally {
+    unlock(state, token);
   }
-  if (free === -1) return -1;
-  const at = recordAt(free);
+}
+
+function keyOf(state: Int32Array, slot: number): string {
+  const at = recordAt(slot) + KEY;
+  return Buffer.from(state.slice(at, at + 4).buffer).toString("latin1");
+}
+
+/** Slots that may be given away, the best one last: never used, then longest out of use; none with open connections. */
+function freeSlots(state: Int32Array, generation: number): number[] {
+  const unused: number[] = [];
+  const stale: number[] = [];
+  for (let slot = slotsOf(state) - 1; slot >= 0; slot--) {
+    const at = recordAt(slot);
+    if (state[at + USED] === 0) unused.push(slot);
+    else if (state[at + GENERATION] < generation && state[at + PEER.conns] === 0) stale.push(slot);
+  }
+  stale.sort((one, other) => state[recordAt(other) + GENERATION] - state[recordAt(one) + GENERATION]);
+  return [...stale, ...unused];
+}
+
+function startRecord(state: Int32Array, at: number, key: Buffer, generation: number): void {
   state.fill(0, at, at + PEER.words);
-  for (let i = 0; i < 4; i++) state[at + KEY + i] = key[i];
+  for (let i = 0; i < 4; i++) state[at + KEY + i] = key.readInt32LE(i * 4);
   state[at + GENERATION] = generation;
-  setWeight(state, at, weight);
-  return free;
+  state[at + USED] = 1;
 }
 
 function setWeight(state: Int32Array, at: number, weight: number): void {
@@ -143,7 +181,7 @@ export function migrate(from: SharedArrayBuffer, to: SharedArrayBuffer): void {
   let next = 0;
   for (let slot = 0; slot < slotsOf(old) && next < room; slot++) {
     const at = recordAt(slot);
-    if (old[at + KEY] === 0) continue;
+    if (old[at + USED] === 0) continue;
     const target = recordAt(next++);
     state.set(old.subarray(at, at + PEER.words), target);
     for (const word of [PEER.conns, PEER.inflight, PEER.inflightLast]) state[target + word] = 0;
