@@ -94,7 +94,7 @@ async function demo(node, port) {
     const configuration = join(folder, "nginx.conf");
     writeFileSync(configuration, withPorts(port, ports));
     const command = [join(ROOT, "bin", "holdfast"), "-p", folder, "-c", configuration, "-g", "daemon off;"];
-    const proxy = start(node, [join(SHOP, "leash.mjs"), ...command], process.env);
+    const proxy = start(node, [join(SHOP, "leash.mjs"), folder, ...command], process.env);
     proxy.stdout.pipe(process.stderr);
     proxy.gone.then(() => finish(1));
     const url = `http://127.0.0.1:${port}`;
