@@ -45,13 +45,26 @@ export function floorOf(file: string): number | undefined {
   return floor === -1 ? undefined : floor;
 }
 
-/** The module a file under src/http/modules belongs to: `proxy.ts` and everything in `proxy/` are one. */
-function moduleOf(file: string): string | undefined {
-  return file.startsWith(MODULES) ? file.slice(MODULES.length).replace(/(\.ts|\/.*)$/, "") : undefined;
+/** The modules that the registry imports, by name: `proxy` for `./modules/proxy.ts`. */
+export function modulesIn(registry: string): Set<string> {
+  return new Set(importsOf(registry).flatMap(({ from }) => /^\.\/modules\/(.+)\.ts$/.exec(from)?.[1] ?? []));
 }
 
-/** The breaches in one file, a sentence each. `file` is relative to the checkout and written with slashes. */
-export function breaches(file: string, source: string): string[] {
+/** The module a file under src/http/modules belongs to: `proxy.ts`, `proxy_cookie.ts` and `proxy/…` are one. */
+function moduleOf(file: string, modules: ReadonlySet<string>): string | undefined {
+  if (!file.startsWith(MODULES)) return undefined;
+  const name = file.slice(MODULES.length).replace(/(\.ts|\/.*)$/, "");
+  for (let end = name.length; end > 0; end = name.lastIndexOf("_", end - 1)) {
+    if (modules.has(name.slice(0, end))) return name.slice(0, end);
+  }
+  return name;
+}
+
+/**
+ * The breaches in one file, a sentence each. `file` is relative to the checkout and written with slashes; `modules` are
+ * the names that the registry imports.
+ */
+export function breaches(file: string, source: string, modules: ReadonlySet<string> = new Set()): string[] {
   const own = floorOf(file);
   if (own === undefined) return [`${file}: its folder stands on no floor; name it in scripts/floors.ts`];
   const sentences: string[] = [];
@@ -63,8 +76,8 @@ export function breaches(file: string, source: string): string[] {
       sentences.push(`${place}: imports ${target}, which is outside src/`);
       continue;
     }
-    const module = moduleOf(target);
-    if (module !== undefined && (file === REGISTRY || module === moduleOf(file))) continue;
+    const module = moduleOf(target, modules);
+    if (module !== undefined && (file === REGISTRY || module === moduleOf(file, modules))) continue;
     const floor = floorOf(target);
     if (floor === undefined) sentences.push(`${place}: imports ${target}, which stands on no floor`);
     else if (floor > own) sentences.push(`${place}: imports ${target}, which is on a higher floor`);
@@ -81,7 +94,9 @@ function main(): void {
     .map((path) => join("src", path).split(sep).join("/"))
     .filter((path) => path.endsWith(".ts"))
     .sort();
-  const sentences = files.flatMap((file) => breaches(file, readFileSync(join(root, file), "utf8")));
+  const read = (file: string) => readFileSync(join(root, file), "utf8");
+  const modules = modulesIn(files.includes(REGISTRY) ? read(REGISTRY) : "");
+  const sentences = files.flatMap((file) => breaches(file, read(file), modules));
   for (const sentence of sentences) process.stderr.write(`${sentence}\n`);
   if (sentences.length > 0) process.exitCode = 1;
   else process.stdout.write(`${files.length} files import only from their own floor or below\n`);

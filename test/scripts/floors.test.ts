@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { breaches, floorOf, importsOf } from "../../scripts/floors.ts";
+import { breaches, floorOf, importsOf, modulesIn } from "../../scripts/floors.ts";
 
 describe("importsOf", () => {
   it("finds every form of import with its line", () => {
@@ -72,6 +72,15 @@ describe("floors", () => {
     assert.deepEqual(breaches("src/http/modules/proxy.ts", 'import { x } from "./proxy/headers.ts";'), []);
     assert.deepEqual(breaches("src/http/modules/proxy/headers.ts", 'import { x } from "./body.ts";'), []);
     assert.equal(breaches("src/http/modules/proxy/headers.ts", 'import { x } from "../map.ts";').length, 1);
+  });
+
+  it("takes a file for a part of the registered module that its name begins with", () => {
+    const modules = modulesIn('import { proxy } from "./modules/proxy.ts";');
+    const cookie = "src/http/modules/proxy_cookie.ts";
+    assert.deepEqual(breaches("src/http/modules/proxy.ts", 'import { x } from "./proxy_cookie.ts";', modules), []);
+    assert.deepEqual(breaches(cookie, 'import { x } from "./proxy_redirect.ts";', modules), []);
+    assert.equal(breaches(cookie, 'import { x } from "./map.ts";', modules).length, 1);
+    assert.equal(breaches("src/http/phases.ts", 'import { x } from "./modules/proxy_cookie.ts";', modules).length, 1);
   });
 
   it("refuses folders without a floor and files outside src", () => {
