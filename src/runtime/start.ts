@@ -22,7 +22,8 @@ import {
 import { readPidFile, touchPidFile } from "./pidfile.ts";
 import { prepareFiles } from "./prepare.ts";
 import { identityOf, limitThread } from "./privileges.ts";
-import { pidPath, sentence, supervise, warnAll } from "./supervisor.ts";
+import { sentence } from "./sentence.ts";
+import { pidPath, supervise, warnAll } from "./supervisor.ts";
 import { runThread } from "./thread.ts";
 
 /** The nginx whose configuration language this is, as -V says it. */

@@ -12,6 +12,7 @@ import type { Paths } from "./options.ts";
 import { removePidFile, writePidFile } from "./pidfile.ts";
 import { prepareFiles } from "./prepare.ts";
 import { becomeUser, identityOf, unreadableCode } from "./privileges.ts";
+import { sentence } from "./sentence.ts";
 import { ThreadPool } from "./threads.ts";
 
 export interface Start {
@@ -176,11 +177,6 @@ export async function supervise(start: Start): Promise<number> {
     );
   });
   return new Promise(() => {});
-}
-
-/** What `process.exit` would say of an error: a ConfigError with its place, anything else its message. */
-export function sentence(error: unknown): string {
-  return error instanceof Error && error.name !== "ConfigError" ? error.message : String(error);
 }
 
 export function warnAll({ warnings }: Loaded, log: ErrorLog): void {

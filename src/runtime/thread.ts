@@ -7,6 +7,7 @@ import { errorLogFiles, type Generation, rebuildGeneration } from "./generation.
 import { type ErrorLog, openErrorLog } from "./log.ts";
 import { closeLogFilesExcept, flushLogFiles, reopenLogFiles } from "./logfile.ts";
 import type { FromThread, ThreadRole, ToThread } from "./messages.ts";
+import { sentence } from "./sentence.ts";
 
 /** What one thread runs, by its role: the same for the worker and the watcher but for serving and watching. */
 interface Running {
@@ -40,7 +41,7 @@ export function runThread(program: Program): void {
         try {
           await take(message.data, message.count);
         } catch (error) {
-          post({ type: "failed", generation: message.data.generation, errors: [String(error)] });
+          post({ type: "failed", generation: message.data.generation, errors: [sentence(error)] });
         }
         break;
       case "reopen":

@@ -10,7 +10,7 @@ import { PATIENCE_MS, waitFor } from "./wait.ts";
 /** The program as it is shipped. */
 export const LAUNCHER = fileURLToPath(new URL("../../bin/holdfast", import.meta.url));
 /** The flags the launcher gives to Node, for entries of the test's own. */
-export const NODE_FLAGS = ["--disable-warning=ExperimentalWarning", "--disable-sigusr1"];
+export const NODE_FLAGS = ["--disable-warning=ExperimentalWarning"];
 
 /** How many ports a configuration function gets. */
 const PORTS = 8;

@@ -1,0 +1,6 @@
+import { ConfigError } from "../config/types.ts";
+
+/** What a log says of something thrown: a ConfigError with its place, of anything else the message. */
+export function sentence(error: unknown): string {
+  return error instanceof Error && !(error instanceof ConfigError) ? error.message : String(error);
+}
