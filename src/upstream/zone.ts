@@ -11,7 +11,7 @@ import { PEER } from "./peer.ts";
  */
 const HEADER = 16;
 const LOCK = 0;
-export const COLUMNS = 64;
+const COLUMNS = 64;
 
 /** Words of a record that only this file uses, after those of PEER. */
 const KEY = 20;
@@ -30,7 +30,7 @@ export function zoneBytes(peers: number): number {
   return (HEADER + slots * (PEER.words + COLUMNS)) * 4;
 }
 
-export function slotsOf(state: Int32Array): number {
+function slotsOf(state: Int32Array): number {
   return Math.floor((state.length - HEADER) / (PEER.words + COLUMNS));
 }
 

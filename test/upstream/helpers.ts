@@ -9,7 +9,7 @@ import { buildUpstream, type Group, type GroupOptions } from "../../src/upstream
 import type { Attempt, BalanceInput } from "../../src/upstream/peer.ts";
 import { zoneBytes } from "../../src/upstream/zone.ts";
 
-export const place = { file: "nginx.conf", line: 1 };
+const place = { file: "nginx.conf", line: 1 };
 
 /** A server on 127.0.0.1, by port. */
 export function server(port: number, options: Partial<ServerDefinition> = {}): ServerDefinition {
