@@ -41,8 +41,8 @@ export function buildHttp(scope: Scope, cycle: Cycle, modules: readonly HttpModu
   declareCoreVariables(variables);
   for (const { definition } of modules) {
     for (const [name, spec] of Object.entries(definition.variables ?? {})) variables.declare(name, spec);
-    definition.setup?.(http);
   }
+  for (const { definition } of modules) definition.setup?.(http);
   const builder = new LocationBuilder(http, modules);
   const servers = scope.children.filter((child) => child.context === "server").map((child) => builder.server(child));
   for (const work of later) work();

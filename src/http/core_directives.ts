@@ -12,12 +12,14 @@ import {
   refuse,
   size,
   text,
+  warn,
 } from "../config/directives.ts";
 import { defineDirectives, fail, type Scope, type SettingsOf } from "../config/schema.ts";
 import type { Directive } from "../config/types.ts";
 import type { TempPath } from "./body.ts";
 import { HTTP_IF, HTTP_LOCATION, LOCATION } from "./contexts.ts";
 import { type FileRoot, fileRoot } from "./file_root.ts";
+import { buildMimeTypes, type MimeTypes } from "./mime.ts";
 import { type Template, template } from "./template.ts";
 
 /** One status of an `error_page`. */
@@ -417,8 +419,23 @@ export interface CoreSettings {
   /** Absolute. */
   readonly clientBodyTempPath: TempPath;
   readonly root: FileRoot;
+  /** By `types`. */
+  readonly types: MimeTypes;
+  readonly defaultType: string;
   /** Everything, under nginx's names: for what is not on the path of each request. */
   readonly raw: Raw;
+}
+
+/** Tables already made, by the lines they were made of: most locations inherit one. */
+const tables = new WeakMap<readonly Directive[], MimeTypes>();
+
+function mimeTypes(scope: Scope, lines: readonly Directive[] | undefined): MimeTypes {
+  const known = lines && tables.get(lines);
+  if (known !== undefined) return known;
+  const { types, warnings } = buildMimeTypes(lines);
+  for (const { directive: at, message } of warnings) warn(at, scope, message);
+  if (lines !== undefined) tables.set(lines, types);
+  return types;
 }
 
 /** The settings in force in a scope. `absolute` puts the prefix in front of a relative path. */
@@ -447,6 +464,8 @@ export function coreSettings(scope: Scope, absolute: (path: string) => string): 
     limitRateAfter: raw.limit_rate_after,
     clientBodyTempPath: { ...raw.client_body_temp_path, path: absolute(raw.client_body_temp_path.path) },
     root: fileRoot(scope, coreDirectives.specs, absolute),
+    types: mimeTypes(scope, raw.types),
+    defaultType: raw.default_type,
     raw,
   };
 }

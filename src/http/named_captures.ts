@@ -26,5 +26,5 @@ export function assignCaptures(
   captures: readonly (string | undefined)[],
 ): void {
   if (regex.names.length === 0) return;
-  for (const { group, slot } of groups.get(regex) ?? []) request.variables[slot] = captures[group] ?? null;
+  for (const { group, slot } of groups.get(regex) ?? []) request.variables[slot] = captures[group] ?? "";
 }

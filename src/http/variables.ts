@@ -18,6 +18,9 @@ export interface Variable extends VariableSpec {
   readonly index: number;
 }
 
+/** The same while the configuration is built: a later directive may still define what gives the value. */
+type Used = { -readonly [K in keyof Variable]: Variable[K] };
+
 /** `$http_NAME` and the like: makes the variable for a name. `rest` is what follows the prefix. */
 export type PrefixVariable = (rest: string) => VariableSpec;
 
@@ -25,7 +28,7 @@ export type PrefixVariable = (rest: string) => VariableSpec;
 export class Variables {
   private readonly declared = new Map<string, VariableSpec>();
   private readonly prefixes: { prefix: string; make: PrefixVariable }[] = [];
-  private readonly used = new Map<string, Variable>();
+  private readonly used = new Map<string, Used>();
 
   /** How many are in use: the slots a request needs. */
   get count(): number {
@@ -33,11 +36,18 @@ export class Variables {
   }
 
   /** Declares a variable. Throws nginx's `the duplicate "x" variable` when a fixed one is declared again. */
-  declare(name: string, spec: VariableSpec, directive?: Directive): void {
+  declare(written: string, spec: VariableSpec, directive?: Directive): void {
+    if (written === "") throw new ConfigError('invalid variable name "$"', directive);
+    const name = written.toLowerCase();
     const known = this.declared.get(name);
     if (known !== undefined && known.changeable !== true)
-      throw new ConfigError(`the duplicate "${name}" variable`, directive);
+      throw new ConfigError(`the duplicate "${written}" variable`, directive);
     this.declared.set(name, spec);
+    const used = this.used.get(name);
+    if (used === undefined) return;
+    used.get = spec.get;
+    used.cached = spec.cached ?? false;
+    used.set = spec.set;
   }
 
   has(name: string): boolean {
@@ -51,26 +61,34 @@ export class Variables {
 
   /** The variable of that name, given a slot at its first use. nginx's names are case-insensitive in the configuration. */
   use(written: string): Variable {
+    if (written === "") throw new ConfigError('invalid variable name "$"');
     const name = written.toLowerCase();
     const known = this.used.get(name);
     if (known !== undefined) return known;
     const spec = this.declared.get(name) ?? this.fromPrefix(name);
     if (spec === undefined) throw new ConfigError(`unknown "${name}" variable`);
     const { get, cached = false, set, changeable = false } = spec;
-    const made: Variable = { name, index: this.used.size, get, cached, set, changeable };
+    const made: Used = { name, index: this.used.size, get, cached, set, changeable };
     this.used.set(name, made);
     return made;
   }
 
   /**
    * A variable that `set`, a regex group or the like assigns to: declared at the first mention, shared by all that name
-   * it. Throws nginx's sentence for one that may not be redefined.
+   * it. `unset` gives its value where nothing was assigned, unless something else defines it; "not found" without one.
+   * Throws nginx's sentence for a variable that may not be redefined.
    */
-  assignable(written: string, directive?: Directive): Variable {
+  assignable(written: string, directive?: Directive, unset?: VariableSpec["get"]): Variable {
     const name = written.toLowerCase();
     const known = this.declared.get(name);
-    if (known === undefined) this.declared.set(name, { get: unset, cached: true, changeable: true });
-    else if (known.changeable !== true) throw new ConfigError(`the duplicate "${name}" variable`, directive);
+    if (known !== undefined && known.changeable !== true)
+      throw new ConfigError(`the duplicate "${written}" variable`, directive);
+    if (known === undefined) {
+      // `set $http_x …`: where nothing was assigned, the request's field shows through.
+      const prefixed = unset === undefined ? undefined : this.fromPrefix(name);
+      const get = unset ?? notFound;
+      this.declare(written, { get, cached: true, ...prefixed, changeable: true }, directive);
+    }
     return this.use(name);
   }
 
@@ -82,15 +100,14 @@ export class Variables {
   }
 }
 
-const unset = (): undefined => undefined;
+const notFound = (): undefined => undefined;
 
-/** The value, or undefined when the variable is not found. */
+/** The value, or undefined when the variable is not found. What was assigned to it holds, even if it is not cached. */
 export function variableValue(request: Request, variable: Variable): string | undefined {
-  if (!variable.cached) return variable.get(request);
   const known = request.variables[variable.index];
   if (known !== undefined) return known === null ? undefined : known;
   const value = variable.get(request);
-  request.variables[variable.index] = value ?? null;
+  if (variable.cached) request.variables[variable.index] = value ?? null;
   return value;
 }
 
