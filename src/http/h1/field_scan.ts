@@ -15,6 +15,9 @@ export const INVALID = 3;
 export const UNDERSCORE = 1;
 export const INVALID_NAME = 2;
 
+/** Numbers a line takes in a list of positions. */
+export const SPAN = 6;
+
 const LF = 0x0a;
 const CR = 0x0d;
 
@@ -26,7 +29,8 @@ const ALMOST_DONE = 4;
 const END_ALMOST_DONE = 5;
 const IGNORE_LINE = 6;
 
-// Classes of a byte in a name; a letter, digit or hyphen maps to its lower case, which is above all of these.
+// Classes of a byte in a name; PLAIN is a letter, a digit or a hyphen.
+const PLAIN = 5;
 const OTHER = 0;
 const LOW_LINE = 1;
 const COLON = 2;
@@ -40,8 +44,7 @@ const LENIENT_VALUE = new Uint8Array(256);
 
 for (let c = 0; c < 256; c++) {
   const lower = c | 0x20;
-  if (lower >= 0x61 && lower <= 0x7a && c < 0x80) NAME_CLASS[c] = lower;
-  else if ((c >= 0x30 && c <= 0x39) || c === 0x2d) NAME_CLASS[c] = c;
+  if ((lower >= 0x61 && lower <= 0x7a && c < 0x80) || (c >= 0x30 && c <= 0x39) || c === 0x2d) NAME_CLASS[c] = PLAIN;
   else if (c === 0x5f) NAME_CLASS[c] = LOW_LINE;
   else if (c === 0x3a) NAME_CLASS[c] = COLON;
   else if (c === CR || c === LF) NAME_CLASS[c] = LINE_END;
@@ -57,7 +60,7 @@ export class FieldScanner {
   nameEnd = 0;
   valueStart = 0;
   valueEnd = 0;
-  /** Hash of the lower-case name, for `knownField`. */
+  /** Hash of the name, for `knownField`. */
   hash = 0;
   flags = 0;
   /** Where reading goes on after FIELD and END; the offending byte after INVALID. */
@@ -90,6 +93,60 @@ export class FieldScanner {
     this.pos -= by;
   }
 
+  /**
+   * Reads whole lines of the usual shape (`Name: value CR LF`) as long as they come and `spans` has room, writing each
+   * into `spans` from `at` on: name start and end, value start and end, less `base`, then hash and flags (0). Stops
+   * before anything else without a trace of it. Returns how far `spans` was filled; `pos` is where reading goes on.
+   */
+  usual(bytes: Uint8Array, from: number, end: number, spans: Int32Array, at: number, base: number): number {
+    this.pos = from;
+    if (this.state !== START) return at;
+    const stop = this.value;
+    const room = spans.length - SPAN;
+    let filled = at;
+    let p = from;
+    let line = from;
+    while (filled <= room) {
+      let hash = 0;
+      while (p < end) {
+        const byte = bytes[p];
+        if (NAME_CLASS[byte] !== PLAIN) break;
+        hash = (Math.imul(hash, 31) + byte) | 0;
+        p++;
+      }
+      // At least a colon and CR LF must follow.
+      if (p + 3 > end || p === line || bytes[p] !== 0x3a) break;
+      const nameEnd = p++;
+      if (bytes[p] === 0x20) p++;
+      const valueStart = p;
+      if (bytes[p] === 0x20) break;
+      while (p < end && stop[bytes[p]] === 0) p++;
+      if (p + 1 >= end || bytes[p] !== CR || bytes[p + 1] !== LF) break;
+      if (p > valueStart && bytes[p - 1] === 0x20) break;
+      spans[filled] = line - base;
+      spans[filled + 1] = nameEnd - base;
+      spans[filled + 2] = valueStart - base;
+      spans[filled + 3] = p - base;
+      spans[filled + 4] = hash;
+      spans[filled + 5] = 0;
+      filled += SPAN;
+      p += 2;
+      line = p;
+    }
+    this.pos = line;
+    return filled;
+  }
+
+  /** Writes the line just read as `usual` does. */
+  write(spans: Int32Array, at: number, base: number): void {
+    spans[at] = this.nameStart - base;
+    spans[at + 1] = this.nameEnd - base;
+    spans[at + 2] = this.valueStart - base;
+    spans[at + 3] = this.valueEnd - base;
+    spans[at + 4] = this.hash;
+    spans[at + 5] = this.flags;
+  }
+
   /** Reads on at `from`. AGAIN: everything up to `end` was read and the line is not over. */
   next(bytes: Uint8Array, from: number, end: number): number {
     let p = from;
@@ -117,9 +174,10 @@ export class FieldScanner {
           this.hash = hash;
           return AGAIN;
         }
-        const kind = NAME_CLASS[bytes[p]];
-        if (kind > BAD) {
-          hash = (Math.imul(hash, 31) + kind) | 0;
+        const byte = bytes[p];
+        const kind = NAME_CLASS[byte];
+        if (kind === PLAIN) {
+          hash = (Math.imul(hash, 31) + byte) | 0;
           p++;
           continue;
         }
@@ -131,7 +189,7 @@ export class FieldScanner {
             break;
           }
           this.flags |= kind === OTHER ? INVALID_NAME : UNDERSCORE;
-          hash = (Math.imul(hash, 31) + bytes[p]) | 0;
+          hash = (Math.imul(hash, 31) + byte) | 0;
           p++;
           continue;
         }

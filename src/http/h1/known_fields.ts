@@ -1,16 +1,17 @@
 /**
  * The field names worth knowing by heart: found by the hash the scanner makes while reading a name, so that a usual
- * field costs no string, no lower-casing and no lookup by name. `id` tells the parsers which fields they act upon.
+ * field costs no string, no lower-casing and no lookup by name. Each stands in the table twice: in its usual casing and
+ * in lower case. `id` tells the parsers which fields they act upon.
  */
 export interface KnownField {
-  /** The usual casing. */
+  /** As it stands in the message. */
   readonly name: string;
   /** Lower case: the interned key. */
   readonly key: string;
   /** One of the constants below, 0 when nothing is done with the field while parsing. */
   readonly id: number;
-  readonly cased: Uint8Array;
-  readonly lower: Uint8Array;
+  /** Where the name's bytes are in BYTES. */
+  readonly at: number;
 }
 
 export const HOST = 1;
@@ -173,68 +174,59 @@ const NAMES: readonly (readonly [string, number])[] = [
   ["X-XSS-Protection", 0],
 ];
 
-/** The hash of a lower-case name, as the scanner makes it byte by byte. */
-function hashName(key: string): number {
+/** The hash of a name, as the scanner makes it byte by byte. */
+function hashName(name: string): number {
   let hash = 0;
-  for (let i = 0; i < key.length; i++) hash = (Math.imul(hash, 31) + key.charCodeAt(i)) | 0;
+  for (let i = 0; i < name.length; i++) hash = (Math.imul(hash, 31) + name.charCodeAt(i)) | 0;
   return hash;
 }
 
 const SLOTS = 4096;
-const NONE: KnownField = { name: "", key: "", id: 0, cased: new Uint8Array(0), lower: new Uint8Array(0) };
+const NONE: KnownField = { name: "", key: "", id: 0, at: 0 };
 const table: KnownField[] = new Array<KnownField>(SLOTS).fill(NONE);
-const byName = new Map<string, string>();
+const byKey = new Map<string, KnownField>();
+/** All names one after another: names are compared by bytes, in one array that stays in the cache. */
+const BYTES = new Uint8Array(2 * NAMES.reduce((sum, [name]) => sum + name.length, 0));
 
+function enter(name: string, key: string, id: number, at: number): KnownField {
+  let slot = hashName(name) & (SLOTS - 1);
+  while (table[slot] !== NONE) slot = (slot + 1) & (SLOTS - 1);
+  const field = { name, key, id, at };
+  for (let i = 0; i < name.length; i++) BYTES[at + i] = name.charCodeAt(i);
+  table[slot] = field;
+  return field;
+}
+
+let free = 0;
 for (const [name, id] of NAMES) {
   const key = name.toLowerCase();
-  let slot = hashName(key) & (SLOTS - 1);
-  while (table[slot] !== NONE) slot = (slot + 1) & (SLOTS - 1);
-  table[slot] = { name, key, id, cased: Buffer.from(name, "latin1"), lower: Buffer.from(key, "latin1") };
-  byName.set(name, key);
-  byName.set(key, key);
+  enter(name, key, id, free);
+  byKey.set(key, enter(key, key, id, free + name.length));
+  free += 2 * name.length;
 }
 
-/** The known field whose lower-case name hashes to `hash` and has the bytes `start..end` in any casing. */
+/** The known field whose name is exactly the bytes `start..end`, which hash to `hash`. */
 export function knownField(bytes: Uint8Array, start: number, end: number, hash: number): KnownField | undefined {
-  for (let slot = hash & (SLOTS - 1); ; slot = (slot + 1) & (SLOTS - 1)) {
+  const length = end - start;
+  probe: for (let slot = hash & (SLOTS - 1); ; slot = (slot + 1) & (SLOTS - 1)) {
     const field = table[slot];
     if (field === NONE) return undefined;
-    if (matches(field, bytes, start, end)) return field;
+    if (field.name.length !== length) continue;
+    const at = field.at;
+    for (let i = 0; i < length; i++) if (bytes[start + i] !== BYTES[at + i]) continue probe;
+    return field;
   }
 }
 
-function matches(field: KnownField, bytes: Uint8Array, start: number, end: number): boolean {
-  const lower = field.lower;
-  const length = end - start;
-  if (lower.length !== length) return false;
-  const cased = field.cased;
-  for (let i = 0; i < length; i++) {
-    const byte = bytes[start + i];
-    if (byte !== cased[i] && byte !== lower[i]) {
-      // Another casing altogether (HOST, content-Type): letters differ from lower case by one bit.
-      if (byte < 0x41 || byte > 0x5a || (byte | 0x20) !== lower[i]) return false;
-    }
-  }
-  return true;
-}
-
-/** True when the bytes are in the field's usual casing, so that its own string can stand for them. */
-export function usualCasing(field: KnownField, bytes: Uint8Array, start: number): boolean {
-  const cased = field.cased;
-  for (let i = 0; i < cased.length; i++) if (bytes[start + i] !== cased[i]) return false;
-  return true;
-}
-
-/** True when the bytes are all lower case, as HTTP/2 gateways and many libraries send them. */
-export function lowerCasing(field: KnownField, bytes: Uint8Array, start: number): boolean {
-  const lower = field.lower;
-  for (let i = 0; i < lower.length; i++) if (bytes[start + i] !== lower[i]) return false;
-  return true;
+/** The known field of a lower-case name: for one in some other casing. */
+export function fieldByKey(key: string): KnownField | undefined {
+  return byKey.get(key);
 }
 
 /** The lower-case key of any name; the table's own string for a usual one. */
 export function fieldKey(name: string): string {
-  return byName.get(name) ?? name.toLowerCase();
+  const key = name.toLowerCase();
+  return byKey.get(key)?.key ?? key;
 }
 
 /** Every known name in its usual casing, for tests. */

@@ -1,5 +1,5 @@
 import { type HostPort, validateHost } from "../host.ts";
-import { END, FIELD, FieldScanner, INVALID, INVALID_NAME, UNDERSCORE } from "./field_scan.ts";
+import { END, FIELD, FieldScanner, INVALID, INVALID_NAME, SPAN, UNDERSCORE } from "./field_scan.ts";
 import { HeaderList } from "./header_list.ts";
 import * as known from "./known_fields.ts";
 import { byteString, shown, shownByte } from "./latin1.ts";
@@ -31,9 +31,6 @@ export interface RequestLimits {
 export const CONNECTION_NONE = 0;
 export const CONNECTION_CLOSE = 1;
 export const CONNECTION_KEEP_ALIVE = 2;
-
-/** Numbers a field takes in the list of positions: name start and end, value start and end, hash, flags. */
-const SPAN = 6;
 
 /** Positions of the head being read, shared by all: a head that comes in one piece needs no memory of its own. */
 let shared = new Int32Array(64 * SPAN);
@@ -216,17 +213,17 @@ export class RequestHead {
     let at = this.count * SPAN;
     let p = from;
     for (;;) {
+      const before = at;
+      at = fields.usual(bytes, p, end, spans, at, base);
+      p = fields.pos;
+      // Which of them did not fit is found out line by line.
+      if (p > limit && !this.allFit(spans, before, at, p - base)) return this.fieldTooLong(bytes, end);
       const code = fields.next(bytes, p, end);
       if (code === FIELD) {
         p = fields.pos;
         if (p > limit && !this.fits(fields.nameStart - base, p - base)) return this.fieldTooLong(bytes, p);
         if (at === spans.length) spans = this.moreSpans(spans);
-        spans[at] = fields.nameStart - base;
-        spans[at + 1] = fields.nameEnd - base;
-        spans[at + 2] = fields.valueStart - base;
-        spans[at + 3] = fields.valueEnd - base;
-        spans[at + 4] = fields.hash;
-        spans[at + 5] = fields.flags;
+        fields.write(spans, at, base);
         at += SPAN;
         continue;
       }
@@ -244,6 +241,15 @@ export class RequestHead {
       }
       return NEED_MORE;
     }
+  }
+
+  private allFit(spans: Int32Array, from: number, to: number, end: number): boolean {
+    for (let at = from; at < to; at += SPAN) {
+      if (this.fits(spans[at], at + SPAN < to ? spans[at + SPAN] : end)) continue;
+      this.fields.nameStart = this.line.start + spans[at];
+      return false;
+    }
+    return true;
   }
 
   private fits(lineStart: number, lineEnd: number): boolean {
@@ -341,8 +347,7 @@ export class RequestHead {
 
   private takeLine(text: string, base: number): void {
     const request = this.line;
-    const method = text.substring(0, request.methodEnd - base);
-    this.method = METHODS.get(method) ?? method;
+    this.method = methodName(text, request.methodEnd - base);
     this.rawUri = text.substring(request.uriStart - base, request.uriEnd - base);
     this.complex = request.complex;
     this.plus = request.plus;
@@ -371,17 +376,18 @@ export class RequestHead {
       }
       if (headers.count >= limits.maxHeaders) return this.refuse(494, "client sent too many header lines");
       const value = text.substring(spans[at + 2], spans[at + 3]);
-      const field = known.knownField(bytes, base + nameStart, base + nameEnd, spans[at + 4]);
-      if (field === undefined) {
-        const name = text.substring(nameStart, nameEnd);
-        headers.add(name, name.toLowerCase(), value);
-        continue;
+      let field = known.knownField(bytes, base + nameStart, base + nameEnd, spans[at + 4]);
+      let name: string;
+      if (field !== undefined) name = field.name;
+      else {
+        name = text.substring(nameStart, nameEnd);
+        const key = name.toLowerCase();
+        field = known.fieldByKey(key);
+        if (field === undefined) {
+          headers.add(name, key, value);
+          continue;
+        }
       }
-      const name = known.usualCasing(field, bytes, base + nameStart)
-        ? field.name
-        : known.lowerCasing(field, bytes, base + nameStart)
-          ? field.key
-          : text.substring(nameStart, nameEnd);
       headers.add(name, field.key, value);
       if (field.id !== 0 && field.id <= known.COOKIE && !this.note(field, name, value)) return 400;
       if (field.id === known.HOST && this.limitsOf !== undefined) limits = this.limitsOf(this.host);
@@ -615,6 +621,13 @@ const METHODS = new Map<string, string>(
     .split(" ")
     .map((method) => [method, method]),
 );
+
+function methodName(text: string, end: number): string {
+  if (end === 3 && text.startsWith("GET")) return "GET";
+  if (end === 4 && text.startsWith("POST")) return "POST";
+  const method = text.substring(0, end);
+  return METHODS.get(method) ?? method;
+}
 
 /** A Content-Length in bytes, -1 when it is not digits alone or too large to count exactly. */
 export function parseLength(text: string): number {

@@ -1,4 +1,4 @@
-import { END, FIELD, FieldScanner, INVALID as INVALID_FIELD } from "./field_scan.ts";
+import { END, FIELD, FieldScanner, INVALID as INVALID_FIELD, SPAN } from "./field_scan.ts";
 import { HeaderList } from "./header_list.ts";
 import * as known from "./known_fields.ts";
 import { byteString, shown, shownByte } from "./latin1.ts";
@@ -17,7 +17,6 @@ export const NO_HEAD = 2;
 /** The answer cannot be used (proxy_next_upstream invalid_header); `head.error` says why (level error). */
 export const INVALID = 3;
 
-const SPAN = 5;
 let shared = new Int32Array(64 * SPAN);
 
 /**
@@ -146,15 +145,12 @@ export class ResponseHead {
     let spans = this.spans ?? shared;
     let at = this.count * SPAN;
     for (;;) {
-      const code = fields.next(bytes, p, end);
+      at = fields.usual(bytes, p, end, spans, at, base);
+      const code = fields.next(bytes, fields.pos, end);
       if (code === FIELD) {
         p = fields.pos;
         if (at === spans.length) spans = this.moreSpans(spans);
-        spans[at] = fields.nameStart - base;
-        spans[at + 1] = fields.nameEnd - base;
-        spans[at + 2] = fields.valueStart - base;
-        spans[at + 3] = fields.valueEnd - base;
-        spans[at + 4] = fields.hash;
+        fields.write(spans, at, base);
         at += SPAN;
         continue;
       }
@@ -210,17 +206,18 @@ export class ResponseHead {
       const nameStart = spans[at];
       const nameEnd = spans[at + 1];
       const value = text.substring(spans[at + 2], spans[at + 3]);
-      const field = known.knownField(bytes, base + nameStart, base + nameEnd, spans[at + 4]);
-      if (field === undefined) {
-        const name = text.substring(nameStart, nameEnd);
-        headers.add(name, name.toLowerCase(), value);
-        continue;
+      let field = known.knownField(bytes, base + nameStart, base + nameEnd, spans[at + 4]);
+      let name: string;
+      if (field !== undefined) name = field.name;
+      else {
+        name = text.substring(nameStart, nameEnd);
+        const key = name.toLowerCase();
+        field = known.fieldByKey(key);
+        if (field === undefined) {
+          headers.add(name, key, value);
+          continue;
+        }
       }
-      const name = known.usualCasing(field, bytes, base + nameStart)
-        ? field.name
-        : known.lowerCasing(field, bytes, base + nameStart)
-          ? field.key
-          : text.substring(nameStart, nameEnd);
       if (field.id === 0 || early) {
         headers.add(name, field.key, value);
         continue;

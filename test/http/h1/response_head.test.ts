@@ -146,7 +146,7 @@ test("a head may fill the buffer and no more", () => {
     const bytes = Buffer.from(text);
     for (const cuts of everySplit(bytes)) assert.equal(feed(fresh(size), bytes, cuts).code, code);
   }
-  assert.equal(parse("HTTP/1.1 200 " + "x".repeat(100), 64).head.error, "upstream sent too big header");
+  assert.equal(parse(`HTTP/1.1 200 ${"x".repeat(100)}`, 64).head.error, "upstream sent too big header");
 });
 
 test("any bytes: ends, throws nothing, same in any pieces", () => {
