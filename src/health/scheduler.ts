@@ -1,8 +1,8 @@
 import { connect as connectTcp } from "../net/tcp.ts";
 import type { ErrorLog } from "../runtime/log.ts";
-import type { CheckDefinition } from "./definition.ts";
 import { type Due, DueHeap } from "./due.ts";
-import { type Change, changed, seconds } from "./messages.ts";
+import { Groups } from "./groups.ts";
+import { type Change, changed } from "./messages.ts";
 import { type BoundPlan, checkAddress, type PlannedCheck } from "./plan.ts";
 import { type Connect, PASS, Probe, type Verdict } from "./probe.ts";
 import { protocolOf } from "./protocols.ts";
@@ -63,17 +63,6 @@ interface Runner extends Due {
   quick: number;
   /** Place in the interval, 0 to 1. */
   readonly phase: number;
-  /** Upstreams whose servers it speaks for. */
-  groups: Group[];
-}
-
-/** An upstream's servers, to find which may be used. */
-interface Group {
-  readonly name: string;
-  readonly panic: number;
-  /** Server records, and the records of the checks of each. Servers without checks are left out. */
-  readonly servers: { readonly record: number; readonly checks: readonly number[] }[];
-  panicking: boolean;
 }
 
 /** The real clock. I/O that is ready goes before what is due: a thread that was held up must not blame the servers. */
@@ -111,7 +100,7 @@ class Scheduler implements Checks {
   private states: HealthStates;
   private runners = new Map<string, Runner>();
   private readonly heap = new DueHeap<Runner>();
-  private panicking = new Set<string>();
+  private groups: Groups | undefined = undefined;
   private cancelWake: (() => void) | undefined = undefined;
   private wakeAt = Number.POSITIVE_INFINITY;
   private turning = false;
@@ -154,7 +143,7 @@ class Scheduler implements Checks {
     });
     for (const gone of previous.values()) this.retire(gone);
     this.runners = runners;
-    this.regroup(plan);
+    this.groups = new Groups(plan, this.log, this.groups);
     this.sleep();
   }
 
@@ -169,7 +158,6 @@ class Scheduler implements Checks {
       slot: now,
       quick: 1,
       phase: (this.offset + this.made++ * GOLDEN) % 1,
-      groups: [],
       due: 0,
       place: -1,
     };
@@ -198,7 +186,6 @@ class Scheduler implements Checks {
       }
     }
     runner.check = check;
-    runner.groups = [];
     const latest = now + (runner.running ? definition.timeout : definition.interval);
     if (runner.due > latest) this.heap.set(runner, latest);
     if (runner.slot > latest) runner.slot = latest;
@@ -218,51 +205,6 @@ class Scheduler implements Checks {
       const runner = this.runners.get(key);
       if (runner?.running) this.ended(runner, verdict, local);
     });
-  }
-
-  private regroup(plan: BoundPlan): void {
-    const panicking = this.panicking;
-    this.panicking = new Set();
-    plan.upstreams.forEach(({ name, panic, servers }, number) => {
-      const group: Group = { name, panic, servers: [], panicking: panicking.has(name) };
-      servers.forEach(({ checks }, peer) => {
-        const record = plan.servers[number][peer];
-        if (checks.length === 0) {
-          this.states.setUp(record, true);
-          return;
-        }
-        group.servers.push({ record, checks: checks.map((check) => plan.records[check]) });
-        for (const check of checks) {
-          const runner = this.runners.get(plan.checks[check].key);
-          if (runner !== undefined && !runner.groups.includes(group)) runner.groups.push(group);
-        }
-      });
-      this.weigh(group);
-      if (group.panicking) this.panicking.add(name);
-    });
-  }
-
-  /** Writes which servers of an upstream may be used. */
-  private weigh(group: Group): void {
-    const { states } = this;
-    let up = 0;
-    for (const { record, checks } of group.servers) {
-      const healthy = checks.every((check) => states.up(check));
-      states.setHealthy(record, healthy);
-      if (healthy) up++;
-    }
-    const panicking = group.panic > 0 && up * 100 < group.panic * group.servers.length;
-    for (const { record } of group.servers) states.setUp(record, panicking || states.healthy(record));
-    if (panicking === group.panicking) return;
-    group.panicking = panicking;
-    if (panicking) this.panicking.add(group.name);
-    else this.panicking.delete(group.name);
-    const counts = `${up} of ${group.servers.length} servers up`;
-    const what = panicking ? "balancing over all servers" : "balancing over the servers that are up";
-    this.log.write(
-      "error",
-      `check panic ${panicking ? "begins" : "ends"}: ${counts}, ${what}, upstream: "${group.name}"`,
-    );
   }
 
   private turn(): void {
@@ -360,7 +302,7 @@ class Scheduler implements Checks {
     const { record, check } = runner;
     const change: Change = { check, up, reason, lasted: Math.max(0, wall - states.since(record)) };
     states.change(record, up, wall);
-    for (const group of runner.groups) this.weigh(group);
+    this.groups?.changed(record);
     this.log.write("error", changed(change));
     this.onChange?.(change);
   }
@@ -369,9 +311,4 @@ class Scheduler implements Checks {
 function stillDown(check: PlannedCheck, reason: string): string {
   const { upstream, definition } = check;
   return `check peer is down: ${checkAddress(check)}, upstream: "${upstream}", check: ${definition.type}, reason: ${reason}, since the start`;
-}
-
-/** For logs: the longest a server can be down before its state says so. */
-export function ejectedWithin(definition: CheckDefinition): string {
-  return seconds(definition.interval * definition.fall + definition.timeout);
 }
