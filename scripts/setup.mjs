@@ -4,11 +4,12 @@
 import { execFileSync, spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { delimiter, dirname, join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 
 export const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
 
+const NODE_FOLDER = join(ROOT, "scripts", "node");
 const OLDEST_NODE = 24;
 
 /** npm packages that hold nothing but a Node binary; scripts/node/package-lock.json pins their version and contents. */
@@ -38,10 +39,14 @@ export function ensureDependencies(folder = ROOT, options = {}) {
   const what = folder === ROOT ? "the dependencies" : `the dependencies of ${folder.slice(ROOT.length + 1)}`;
   process.stderr.write(`Setting up: installing ${what} …\n`);
   rmSync(stamp, { force: true });
+  // npm leaves out optional packages that do not fit the Node it runs on, and tools are made of such packages.
+  const node = folder === NODE_FOLDER ? process.execPath : ensureNode();
   const extra = options.dev ? ["--include=dev"] : ["--omit=dev"];
-  npm(["ci", ...extra, "--include=optional", "--no-audit", "--no-fund", "--loglevel=error"], folder);
+  npm(["ci", ...extra, "--include=optional", "--no-audit", "--no-fund", "--loglevel=error"], folder, node);
   mkdirSync(dirname(stamp), { recursive: true });
   writeFileSync(stamp, `${wanted} ${kind}\n`);
+  // `npm ci` emptied the folder, and with it the link.
+  if (folder === ROOT) ensureNode();
 }
 
 /**
@@ -58,16 +63,15 @@ export function ensureNode() {
         `${process.platform} ${process.arch}. Install one from nodejs.org and try again.`,
     );
   }
-  const folder = join(ROOT, "scripts", "node");
-  const program = join(folder, "node_modules", name, "bin", "node");
-  if (!existsSync(program)) rmSync(join(folder, "node_modules", ".holdfast-setup"), { force: true });
-  ensureDependencies(folder);
+  const program = join(NODE_FOLDER, "node_modules", name, "bin", "node");
+  if (!existsSync(program)) rmSync(join(NODE_FOLDER, "node_modules", ".holdfast-setup"), { force: true });
+  ensureDependencies(NODE_FOLDER);
 
   const run = spawnSync(program, ["--version"], { encoding: "utf8" });
   if (run.status !== 0) {
     throw new SetupError(`The Node that npm installed does not run: ${run.error?.message ?? run.stderr.trim()}`);
   }
-  // bin/holdfast looks for it among the packages of the checkout, which `npm ci` empties.
+  // bin/holdfast looks for it among the packages of the checkout.
   const link = join(ROOT, "node_modules", `node-${process.platform}-${process.arch}`);
   if (!existsSync(join(link, "bin", "node"))) {
     mkdirSync(dirname(link), { recursive: true });
@@ -88,12 +92,14 @@ export async function main(body) {
   }
 }
 
-function npm(args, folder) {
+/** Runs npm in a folder with that Node. */
+function npm(args, folder, node) {
   // Under `npm run` this is the npm that runs us, which need not be on the PATH.
   const script = process.env.npm_execpath;
-  const [program, first] = script?.endsWith("npm-cli.js") ? [process.execPath, [script]] : ["npm", []];
+  const [program, first] = script?.endsWith("npm-cli.js") ? [node, [script]] : ["npm", []];
+  const env = { ...process.env, PATH: `${dirname(node)}${delimiter}${process.env.PATH ?? ""}` };
   try {
-    execFileSync(program, [...first, ...args], { cwd: folder, stdio: ["ignore", 2, "inherit"] });
+    execFileSync(program, [...first, ...args], { cwd: folder, env, stdio: ["ignore", 2, "inherit"] });
   } catch (error) {
     throw new SetupError(`Setting up failed: "npm ${args.join(" ")}" in ${folder}: ${error.message}`);
   }
