@@ -1,3 +1,4 @@
+import { setFlagsFromString } from "node:v8";
 import { emitRegex } from "./regex_emit.ts";
 import { compileMatcher, RegexMatchError } from "./regex_match.ts";
 import { parseRegex } from "./regex_parse.ts";
@@ -5,13 +6,17 @@ import { type ParsedRegex, RegexSyntaxError } from "./regex_syntax.ts";
 
 export { RegexMatchError };
 
+// A hostile URI must not be able to hold a worker with a careless pattern such as `^(a+)+$`.
+setFlagsFromString("--enable-experimental-regexp-engine-on-excessive-backtracks");
+
 /**
  * nginx's regular expressions (PCRE2) over byte strings.
  *
  * Nearly every pattern becomes a JavaScript RegExp; one that JavaScript would match otherwise (back references,
- * recursion, conditions, captures in a loop that may be skipped) goes to our own matcher. That one has a step limit as
- * PCRE has; V8's RegExp has none: a pattern such as `(a+)+b` can take exponential time there on a hostile subject, so it
- * must be written linear, as every pattern over client data should.
+ * recursion, conditions, captures in a loop that may be skipped) goes to our own matcher, which gives up after so many
+ * steps as PCRE does. V8's RegExp has no such limit, but changes to its linear engine when it backtracks too much. What
+ * remains: a pattern with a lookaround, an atomic group or a possessive quantifier beside nested repeats, such as
+ * `(?=x)(a+)+b`, can take exponential time on a hostile subject.
  */
 export interface CompiledRegex {
   readonly pattern: string;
@@ -20,7 +25,8 @@ export interface CompiledRegex {
   /** The named groups, sorted by name as PCRE's table is. */
   readonly names: readonly { readonly name: string; readonly index: number }[];
   /**
-   * Matches anywhere in the subject. On success fills `captures`: [0] the whole match, [n] group n ("" when unset), its
+   * Matches anywhere in the subject. On success fills `captures`: [0] the whole match (which may end with the
+   * newline a final `$` looks past; nginx never shows it), [n] group n ("" when unset), its
    * length up to the last group that is set, as PCRE counts; of a pattern without groups its length becomes 0 (nginx
    * forgets earlier captures then). Left alone when nothing matches. Throws RegexMatchError when a search is given up.
    */

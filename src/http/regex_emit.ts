@@ -25,7 +25,7 @@ export function emitRegex(parsed: ParsedRegex): EmittedRegex | undefined {
   const emission: Emission = { utf: parsed.utf, opened: 0, groups: [[0]] };
   for (let i = 1; i <= parsed.captures; i++) emission.groups.push([]);
   try {
-    const source = emit(emission, parsed.root);
+    const source = emit(emission, parsed.root, true);
     const same =
       emission.opened === parsed.captures && emission.groups.every((to, index) => to.length === 1 && to[0] === index);
     return { source, groups: same ? undefined : emission.groups };
@@ -35,16 +35,20 @@ export function emitRegex(parsed: ParsedRegex): EmittedRegex | undefined {
   }
 }
 
-function emit(emission: Emission, node: RegexNode): string {
+/** `tail`: nothing of the pattern follows, and no group is open. */
+function emit(emission: Emission, node: RegexNode, tail = false): string {
   switch (node.kind) {
     case "set":
       return emitSet(emission, node.ranges, node.caseless);
     case "sequence":
       return node.items
-        .map((item) => (item.kind === "choice" ? `(?:${emit(emission, item)})` : emit(emission, item)))
+        .map((item, i) => {
+          const text = emit(emission, item, tail && i === node.items.length - 1);
+          return item.kind === "choice" ? `(?:${text})` : text;
+        })
         .join("");
     case "choice":
-      return node.branches.map((branch) => emit(emission, branch)).join("|");
+      return node.branches.map((branch) => emit(emission, branch, tail)).join("|");
     case "repeat":
       return emitRepeat(emission, node);
     case "group": {
@@ -63,7 +67,9 @@ function emit(emission: Emission, node: RegexNode): string {
       return `(?:(?${mark}${emit(emission, node.body)}))`;
     }
     case "assert":
-      return emitAssertion(node.at);
+      // At the very end the newline may as well be taken: V8's linear engine, the way out of a pattern that backtracks
+      // too much, knows no lookahead.
+      return tail && node.at === "finalEnd" ? "\\n?$" : emitAssertion(node.at);
     case "fail":
       return "(?!)";
     default:

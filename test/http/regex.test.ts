@@ -112,6 +112,12 @@ describe("regular expressions", () => {
     assert.deepEqual(captures, ["kept"]);
   });
 
+  test("a careless pattern does not hold the worker", () => {
+    // 2^60 ways to split the subject.
+    assert.equal(compiled("^(a+)+$").exec(`${"a".repeat(60)}c`, []), false);
+    assert.equal(compiled("^/((a|b|ab)*)*x$").test(`/${"ab".repeat(60)}`), false);
+  });
+
   test("our own matcher gives up instead of running forever", () => {
     assert.throws(() => compiled("^(a+)+\\1b").test("a".repeat(40)), RegexMatchError);
     assert.throws(() => compiled("^(?:(a)|b|ab)*\\1$").test("ab".repeat(200_000)), RegexMatchError);
