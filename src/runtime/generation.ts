@@ -7,6 +7,7 @@ import { type ConfigWarning, warningsOf } from "../config/warnings.ts";
 import type { Application, Cycle, CycleData, HostWanted, Program } from "./cycle.ts";
 import { coreDirectives, eventsDirectives } from "./directives.ts";
 import { resolveHosts } from "./hosts.ts";
+import { type ErrorLog, type ErrorLogTarget, openErrorLog } from "./log.ts";
 import type { Paths } from "./options.ts";
 
 /** A configuration that was read and checked. */
@@ -100,13 +101,31 @@ function syslogHosts(scope: Scope): HostWanted[] {
   return [...wanted, ...scope.children.flatMap(syslogHosts)];
 }
 
-/** Every file the `error_log` lines of a configuration name, absolute. */
+/**
+ * The log of the main block, of the process and its threads. As in nginx there is always a file: where `error_log`
+ * names none (nor stderr), the one of `-e` has what is [error] or worse.
+ */
+export function openMainLog({ root, cycle }: Pick<Generation, "root" | "cycle">): ErrorLog {
+  return openErrorLog(mainTargets(root, cycle), cycle);
+}
+
+function mainTargets(root: Scope, { data }: Cycle): readonly ErrorLogTarget[] {
+  const targets = coreDirectives.in(root).error_log;
+  if (targets.some((target) => target.to !== "syslog")) return targets;
+  const { errorLog } = data;
+  return [
+    ...targets,
+    errorLog === "" ? { to: "stderr", level: "error" } : { to: "file", path: errorLog, level: "error" },
+  ];
+}
+
+/** Every file that error logs of a configuration write to, absolute. */
 export function errorLogFiles({ root, cycle }: Pick<Generation, "root" | "cycle">): string[] {
-  const visit = (scope: Scope): string[] => [
-    ...(coreDirectives.own(scope).error_log ?? []).flatMap((target) =>
-      target.to === "file" ? [cycle.path(target.path)] : [],
-    ),
+  const visit = (scope: Scope): readonly ErrorLogTarget[] => [
+    ...(coreDirectives.own(scope).error_log ?? []),
     ...scope.children.flatMap(visit),
   ];
-  return visit(root);
+  return [...mainTargets(root, cycle), ...visit(root)].flatMap((target) =>
+    target.to === "file" ? [cycle.path(target.path)] : [],
+  );
 }

@@ -10,9 +10,12 @@ import type { Identity } from "./users.ts";
  */
 export function prepareFiles(generation: Generation, identity: Identity | undefined): void {
   for (const directory of generation.application.directories) makeDirectory(directory, identity);
-  const { errorLog } = generation.data;
+  prepareLogs(generation, identity);
+}
+
+/** The log files alone: after a rotation they are made anew for that user, who may not be allowed to. Throws as above. */
+export function prepareLogs(generation: Generation, identity: Identity | undefined): void {
   const files = new Set([...errorLogFiles(generation), ...generation.application.logFiles]);
-  if (errorLog !== "") files.add(errorLog);
   for (const file of files) makeLogFile(file, identity);
 }
 
@@ -31,7 +34,7 @@ function makeDirectory(path: string, identity: Identity | undefined): void {
     if (uid !== identity.uid) chownSync(name, identity.uid, -1);
     if ((mode & 0o700) !== 0o700) chmodSync(name, mode | 0o700);
   } catch (error) {
-    throw new Error(`chown("${path}", ${identity.uid}) failed ${errnoText(errnoCode(error) ?? "EIO")}`);
+    chownFailed(path, identity, error);
   }
 }
 
@@ -47,8 +50,15 @@ function makeLogFile(path: string, identity: Identity | undefined): void {
     if (identity === undefined || !status.isFile() || status.uid === identity.uid) return;
     chownSync(osPath(path), identity.uid, -1);
   } catch (error) {
-    throw new Error(`chown("${path}", ${identity?.uid}) failed ${errnoText(errnoCode(error) ?? "EIO")}`);
+    if (identity !== undefined) chownFailed(path, identity, error);
   } finally {
     closeSync(fd);
   }
+}
+
+/** Once root's rights are given up (on a system where none can be kept), it is no error that files stay as they are. */
+function chownFailed(path: string, identity: Identity, error: unknown): void {
+  const code = errnoCode(error) ?? "EIO";
+  if (code === "EPERM" && process.geteuid?.() !== 0) return;
+  throw new Error(`chown("${path}", ${identity.uid}) failed ${errnoText(code)}`);
 }

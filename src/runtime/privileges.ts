@@ -31,9 +31,10 @@ const CAPABILITY_VERSION_3 = 0x20080522;
 /**
  * Becomes that user, for good and with every thread. On Linux, where the C library can be called, the supervisor's own
  * thread keeps the right to files that nginx's master has (its pid file, logs and certificates are often root's) and
- * to ports below 1024. Threads started later inherit both and give the first up with `limitThread`.
+ * to ports below 1024. Threads started later inherit both, and give the first up with `limitThread`.
+ * Throws a sentence.
  */
-export async function becomeUser({ user, uid, gid }: Identity, log: ErrorLog): Promise<void> {
+export async function becomeUser({ user, uid, gid }: Identity, entry: URL, log: ErrorLog): Promise<void> {
   if (uid === 0) return;
   // The pool's threads must exist by now: one started later would inherit what only the supervisor is to keep.
   await stat("/");
@@ -45,10 +46,11 @@ export async function becomeUser({ user, uid, gid }: Identity, log: ErrorLog): P
   process.setuid?.(uid);
   if (!kept || !setCapabilities([CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_FOWNER, CAP_NET_BIND_SERVICE])) {
     log.write("notice", `running as "${user}" without the right to ports below 1024: it needs Linux and Node 26's FFI`);
+    checkReadable(entry, user);
   }
 }
 
-/** In a worker or the watcher, after its code was loaded: nothing is kept but ports below 1024. */
+/** In a worker or the watcher, once it serves: nothing is kept but ports below 1024. */
 export function limitThread(): void {
   if (process.platform !== "linux" || process.geteuid?.() === 0) return;
   // A process started by an ordinary user has none to give up; the call then fails, and nothing is lost.
@@ -66,13 +68,12 @@ function setCapabilities(capabilities: readonly number[]): boolean {
   return libc()?.capset(header, data) === 0;
 }
 
-/** Threads are started again when they die: their code must stay readable. Answers the sentence where it is not. */
-export function unreadableCode(entry: URL, user: string): string | undefined {
+/** Threads load the code anew, whenever one has died: without any right left, it must be readable for that user. */
+function checkReadable(entry: URL, user: string): void {
   const path = fileURLToPath(entry);
   try {
     accessSync(path, constants.R_OK);
-    return undefined;
   } catch {
-    return `user "${user}" cannot read "${path}"; make it readable for that user, or set "user root;"`;
+    throw new Error(`user "${user}" cannot read "${path}"; make it readable for that user, or set "user root;"`);
   }
 }

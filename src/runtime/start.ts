@@ -21,7 +21,7 @@ import {
 } from "./options.ts";
 import { readPidFile, touchPidFile } from "./pidfile.ts";
 import { prepareFiles } from "./prepare.ts";
-import { identityOf, limitThread } from "./privileges.ts";
+import { identityOf } from "./privileges.ts";
 import { sentence } from "./sentence.ts";
 import { pidPath, supervise, warnAll } from "./supervisor.ts";
 import { runThread } from "./thread.ts";
@@ -35,7 +35,6 @@ const NGINX_LEVEL = "1.31.5";
  */
 export function run(program: Program, entry: URL, home: string): void {
   if (!isMainThread) {
-    limitThread();
     runThread(program);
     return;
   }

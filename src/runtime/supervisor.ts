@@ -4,16 +4,24 @@ import { probeListeners, removeUnixSockets } from "./binding.ts";
 import type { Program } from "./cycle.ts";
 import { announceReady } from "./daemon.ts";
 import { coreDirectives } from "./directives.ts";
-import { buildGeneration, type Generation, type Loaded, loadGeneration } from "./generation.ts";
+import {
+  buildGeneration,
+  errorLogFiles,
+  type Generation,
+  type Loaded,
+  loadGeneration,
+  openMainLog,
+} from "./generation.ts";
 import { setLimit } from "./limits.ts";
-import { type ErrorLog, openErrorLog, withTerminal } from "./log.ts";
+import { type ErrorLog, withTerminal } from "./log.ts";
 import { closeLogFilesExcept, flushLogFiles, reopenLogFiles } from "./logfile.ts";
 import type { Paths } from "./options.ts";
 import { removePidFile, writePidFile } from "./pidfile.ts";
-import { prepareFiles } from "./prepare.ts";
-import { becomeUser, identityOf, unreadableCode } from "./privileges.ts";
+import { prepareFiles, prepareLogs } from "./prepare.ts";
+import { becomeUser, identityOf } from "./privileges.ts";
 import { sentence } from "./sentence.ts";
 import { ThreadPool } from "./threads.ts";
+import type { Identity } from "./users.ts";
 
 export interface Start {
   readonly program: Program;
@@ -34,23 +42,17 @@ export async function supervise(start: Start): Promise<number> {
   const { program, entry, paths } = start;
   let current: Generation;
   let log: ErrorLog;
+  let identity: Identity | undefined;
   try {
     current = await buildGeneration(program, paths, start.loaded, undefined);
     warnAll(current, start.initialLog);
     const core = coreDirectives.in(current.root);
-    const identity = identityOf(core.user);
+    identity = identityOf(core.user);
     prepareFiles(current, identity);
-    log = withTerminal(openErrorLog(core.error_log, current.cycle));
+    log = withTerminal(openMainLog(current));
     if (!(await probeListeners(current.application.listeners, log, false))) return 1;
     setProcess(core, log);
-    if (identity !== undefined && identity.uid !== 0) {
-      await becomeUser(identity, log);
-      const unreadable = unreadableCode(entry, identity.user);
-      if (unreadable !== undefined) {
-        log.write("emerg", unreadable);
-        return 1;
-      }
-    }
+    if (identity !== undefined) await becomeUser(identity, entry, log);
   } catch (error) {
     start.initialLog.write("emerg", sentence(error));
     return 1;
@@ -105,7 +107,7 @@ export async function supervise(start: Start): Promise<number> {
     await pool.stop();
     return 1;
   }
-  log = openErrorLog(coreDirectives.in(current.root).error_log, current.cycle);
+  log = openMainLog(current);
   announceReady(paths.errorLog);
 
   const reload = async (): Promise<void> => {
@@ -119,8 +121,8 @@ export async function supervise(start: Start): Promise<number> {
     try {
       next = await buildGeneration(program, paths, loadGeneration(program, paths, start.globals), current.data);
       warnAll(next, log);
-      prepareFiles(next, undefined);
-      nextLog = openErrorLog(coreDirectives.in(next.root).error_log, next.cycle);
+      prepareFiles(next, identity);
+      nextLog = openMainLog(next);
       const known = new Set(current.application.listeners.map((listener) => listener.key));
       const added = next.application.listeners.filter((listener) => !known.has(listener.key));
       if (!(await probeListeners(added, log, false))) return false;
@@ -139,7 +141,7 @@ export async function supervise(start: Start): Promise<number> {
     log = nextLog;
     env = threadEnvironment(coreDirectives.in(next.root).env);
     for (const error of await pool.apply(next.data, workerCount(next))) log.write("emerg", error);
-    closeLogFilesExcept(new Set([paths.errorLog, ...ownLogFiles(next)]));
+    closeLogFilesExcept(new Set(errorLogFiles(next)));
     return true;
   };
   // One after the other; signals that come while one is under way ask for one more, not for many.
@@ -163,6 +165,11 @@ export async function supervise(start: Start): Promise<number> {
   process.on("SIGUSR1", () => {
     log.write("notice", `${signalText("SIGUSR1")} received, reopening logs`);
     log.write("notice", "reopening logs");
+    try {
+      prepareLogs(current, identity);
+    } catch (error) {
+      log.write("emerg", sentence(error));
+    }
     for (const error of reopenLogFiles()) log.write("emerg", error);
     pool.reopen();
   });
@@ -190,10 +197,6 @@ export function pidPath({ root, data }: Generation): string {
 function workerCount({ root }: Generation): number {
   const { master_process, worker_processes } = coreDirectives.in(root);
   return !master_process || !SHARES_PORTS ? 1 : Math.max(1, worker_processes);
-}
-
-function ownLogFiles({ root, cycle }: Generation): string[] {
-  return coreDirectives.in(root).error_log.flatMap((target) => (target.to === "file" ? [cycle.path(target.path)] : []));
 }
 
 /** What of the main block concerns the process as a whole, and is set once. */

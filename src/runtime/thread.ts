@@ -3,10 +3,11 @@ import { parentPort, workerData } from "node:worker_threads";
 import { pinThread } from "./affinity.ts";
 import type { Program, WatcherService, WorkerService } from "./cycle.ts";
 import { coreDirectives, eventsDirectives } from "./directives.ts";
-import { errorLogFiles, type Generation, rebuildGeneration } from "./generation.ts";
-import { type ErrorLog, openErrorLog } from "./log.ts";
+import { errorLogFiles, type Generation, openMainLog, rebuildGeneration } from "./generation.ts";
+import type { ErrorLog } from "./log.ts";
 import { closeLogFilesExcept, flushLogFiles, reopenLogFiles } from "./logfile.ts";
 import type { FromThread, ThreadRole, ToThread } from "./messages.ts";
+import { limitThread } from "./privileges.ts";
 import { sentence } from "./sentence.ts";
 
 /** What one thread runs, by its role: the same for the worker and the watcher but for serving and watching. */
@@ -40,7 +41,9 @@ export function runThread(program: Program): void {
       case "cycle":
         try {
           await take(message.data, message.count);
+          limit();
         } catch (error) {
+          limit();
           post({ type: "failed", generation: message.data.generation, errors: [sentence(error)] });
         }
         break;
@@ -57,10 +60,17 @@ export function runThread(program: Program): void {
     }
   }
 
+  /** Until its first listeners are bound a thread has the rights its supervisor kept: logs and sockets may be root's. */
+  let limited = false;
+  function limit(): void {
+    if (!limited) limitThread();
+    limited = true;
+  }
+
   async function take(data: Generation["data"], count: number): Promise<void> {
     const generation = rebuildGeneration(program, data);
     const core = coreDirectives.in(generation.root);
-    const log = openErrorLog(core.error_log, generation.cycle);
+    const log = openMainLog(generation);
     const previous = running;
     if (role.kind === "watcher") {
       const watcher = generation.application.watch({ generation: data.generation }, previous?.watcher);
@@ -70,6 +80,7 @@ export function runThread(program: Program): void {
       const connections = eventsDirectives.in(eventsScope(generation)).worker_connections;
       const worker = generation.application.serve({ index: role.index, count, connections }, previous?.worker);
       const errors = await worker.listen();
+      limit();
       running = { generation, log, worker };
       if (previous?.worker !== undefined) retire(previous.worker, core.worker_shutdown_timeout);
       if (errors.length > 0) {
@@ -128,9 +139,7 @@ export function runThread(program: Program): void {
   function closeUnusedLogs(): void {
     if (running === undefined) return;
     const { generation } = running;
-    closeLogFilesExcept(
-      new Set([generation.data.errorLog, ...errorLogFiles(generation), ...generation.application.logFiles]),
-    );
+    closeLogFilesExcept(new Set([...errorLogFiles(generation), ...generation.application.logFiles]));
   }
 }
 
