@@ -1,5 +1,6 @@
 import { type RegexReader, wrong } from "./regex_escape.ts";
-import { call, groupNumber, type RegexBuild, reference, takeChoice, takeName } from "./regex_parse.ts";
+import { takeChoice } from "./regex_parse.ts";
+import { call, groupNumber, type RegexBuild, reference, takeName } from "./regex_reference.ts";
 import { type Condition, EMPTY, type RegexNode } from "./regex_syntax.ts";
 
 /** Everything that begins with `(`; undefined for what matches nothing by itself: a comment, options in force from here. */

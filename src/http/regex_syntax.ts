@@ -58,14 +58,14 @@ export class RegexSyntaxError extends Error {
 
 export const EMPTY: RegexNode = { kind: "sequence", items: [] };
 
-export const DIGIT: Ranges = [[0x30, 0x39]];
-export const WORD: Ranges = [
+const DIGIT: Ranges = [[0x30, 0x39]];
+const WORD: Ranges = [
   [0x30, 0x39],
   [0x41, 0x5a],
   [0x5f, 0x5f],
   [0x61, 0x7a],
 ];
-export const SPACE: Ranges = [
+const SPACE: Ranges = [
   [0x09, 0x0d],
   [0x20, 0x20],
 ];

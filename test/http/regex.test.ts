@@ -115,7 +115,7 @@ describe("regular expressions", () => {
   test("a careless pattern does not hold the worker", () => {
     // 2^60 ways to split the subject.
     assert.equal(compiled("^(a+)+$").exec(`${"a".repeat(60)}c`, []), false);
-    assert.equal(compiled("^/((a|b|ab)*)*x$").test(`/${"ab".repeat(60)}`), false);
+    assert.equal(compiled("^/(a|b|ab)*x$").test(`/${"ab".repeat(60)}`), false);
   });
 
   test("our own matcher gives up instead of running forever", () => {
