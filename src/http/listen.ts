@@ -49,7 +49,7 @@ interface Failure {
 }
 
 /** The queue length nginx asks of Linux for connections not yet accepted. */
-export const DEFAULT_BACKLOG = 511;
+const DEFAULT_BACKLOG = 511;
 const DEFAULT_PORT = 80;
 const UNIX_PATH_MAX = 108;
 
