@@ -38,6 +38,7 @@ export function flushLogFiles(): void {
 export function reopenLogFiles(): string[] {
   const errors: string[] = [];
   for (const file of files.values()) {
+    if (!file.isOpen) continue;
     try {
       file.open();
     } catch (error) {
@@ -65,6 +66,10 @@ class AppendFile implements LogFile {
 
   constructor(path: string) {
     this.path = path;
+  }
+
+  get isOpen(): boolean {
+    return this.#fd >= 0;
   }
 
   open(): void {

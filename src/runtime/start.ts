@@ -149,7 +149,7 @@ function versionText(program: Program, options: Options, home: string): string {
   }
   if (options.help) lines.push(...helpLines(home));
   if (options.configure) {
-    lines.push(`built with OpenSSL ${process.versions.openssl} (running on Node.js ${process.version})`);
+    lines.push(`running on Node.js ${process.version}`, `built with OpenSSL ${process.versions.openssl}`);
     if (program.tls === true) lines.push("TLS SNI support enabled");
     lines.push(["configure arguments:", ...program.configureArguments].join(" "));
   }

@@ -63,7 +63,7 @@ test("-v, -V and -h go to stderr with exit status 0", async () => {
   assert.match(version.stderr, /^holdfast version: holdfast\/\d+\.\d+\.\d+\n$/);
   assert.match(
     configure.stderr,
-    /^Holdfast version: holdfast\/\S+\nnginx version: nginx\/1\.31\.5\nbuilt with OpenSSL [^\n]+\nconfigure arguments: --with-echo_module\n$/,
+    /^Holdfast version: holdfast\/\S+\nnginx version: nginx\/1\.31\.5\nrunning on Node.js v[^\n]+\nbuilt with OpenSSL [^\n]+\nconfigure arguments: --with-echo_module\n$/,
   );
   assert.match(help.stderr, /\n {2}-s signal {5}: send signal/);
   assert.equal(version.stdout + configure.stdout + help.stdout, "");

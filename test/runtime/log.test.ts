@@ -1,0 +1,126 @@
+import assert from "node:assert/strict";
+import { mkdtempSync, readFileSync, renameSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { type TestContext, test } from "node:test";
+import type { CycleData } from "../../src/runtime/cycle.ts";
+import { type ErrorLogTarget, LEVELS, openErrorLog } from "../../src/runtime/log.ts";
+import { closeLogFilesExcept, flushLogFiles, openLogFile, reopenLogFiles } from "../../src/runtime/logfile.ts";
+
+function directory(t: TestContext): string {
+  const path = mkdtempSync(join(tmpdir(), "holdfast-log-"));
+  t.after(() => {
+    closeLogFilesExcept(new Set());
+    rmSync(path, { recursive: true });
+  });
+  return path;
+}
+
+function open(prefix: string, ...targets: ErrorLogTarget[]) {
+  const data: CycleData = {
+    generation: 1,
+    tree: { files: [], directives: [] },
+    prefix: `${prefix}/`,
+    confPrefix: `${prefix}/`,
+    errorLog: `${prefix}/default.log`,
+    zones: {},
+    hosts: {},
+  };
+  return openErrorLog(targets, { data, path: (path) => (path.startsWith("/") ? path : `${prefix}/${path}`) });
+}
+
+test("a line has nginx's form, and nothing in it can begin another", (t) => {
+  const prefix = directory(t);
+  const log = open(prefix, { to: "file", path: "a.log", level: "info" });
+  log.write("error", "plain", 7);
+  log.write("info", "evil\r\n2026/01/01 00:00:00 [emerg] forged\x00\x7f \xe9");
+  log.write("debug", "not wanted");
+  flushLogFiles();
+  const lines = readFileSync(join(prefix, "a.log"), "latin1").split("\n");
+  assert.equal(lines.length, 3);
+  assert.match(lines[0], /^\d{4}\/\d\d\/\d\d \d\d:\d\d:\d\d \[error\] \d+#0: \*7 plain$/);
+  assert.match(lines[1], /\[info\] \d+#0: evil\\x0D\\x0A2026\/01\/01 00:00:00 \[emerg\] forged\\x00\\x7F \xe9$/);
+});
+
+test("each target takes its level and what is worse; several at one level each get the line", (t) => {
+  const prefix = directory(t);
+  const log = open(
+    prefix,
+    { to: "file", path: "crit.log", level: "crit" },
+    { to: "file", path: "one.log", level: "warn" },
+    { to: "file", path: "two.log", level: "warn" },
+  );
+  assert.deepEqual(
+    LEVELS.filter((level) => log.wants(level)),
+    ["stderr", "emerg", "alert", "crit", "error", "warn"],
+  );
+  for (const level of LEVELS) log.write(level, `of ${level}`);
+  flushLogFiles();
+  const levels = (name: string) =>
+    [...readFileSync(join(prefix, name), "latin1").matchAll(/ of (\w+)$/gm)].map((match) => match[1]);
+  assert.deepEqual(levels("crit.log"), ["stderr", "emerg", "alert", "crit"]);
+  assert.deepEqual(levels("one.log"), ["stderr", "emerg", "alert", "crit", "error", "warn"]);
+  assert.deepEqual(levels("two.log"), levels("one.log"));
+});
+
+test("without error_log, the default file has errors", (t) => {
+  const prefix = directory(t);
+  const log = open(prefix);
+  log.write("warn", "not wanted");
+  log.write("error", "wanted");
+  flushLogFiles();
+  assert.match(readFileSync(join(prefix, "default.log"), "latin1"), /^[^\n]* wanted\n$/);
+});
+
+test("a file is shared by its path; lines of one turn are one write; reopening follows the name", async (t) => {
+  const prefix = directory(t);
+  const path = join(prefix, "a.log");
+  const file = openLogFile(path);
+  assert.equal(openLogFile(path), file);
+  file.append("one\n");
+  file.append("two\n");
+  assert.equal(readFileSync(path, "latin1"), "");
+  await new Promise((resolve) => setImmediate(resolve));
+  assert.equal(readFileSync(path, "latin1"), "one\ntwo\n");
+
+  renameSync(path, `${path}.old`);
+  file.append("three\n");
+  assert.deepEqual(reopenLogFiles(), []);
+  file.append("four\n");
+  file.flush();
+  assert.equal(readFileSync(`${path}.old`, "latin1"), "one\ntwo\nthree\n");
+  assert.equal(readFileSync(path, "latin1"), "four\n");
+});
+
+test("a great batch does not wait for the end of the turn", (t) => {
+  const path = join(directory(t), "a.log");
+  const line = `${"x".repeat(1023)}\n`;
+  const file = openLogFile(path);
+  for (let i = 0; i < 100; i++) file.append(line);
+  assert.ok(readFileSync(path, "latin1").length >= 64 * 1024);
+});
+
+test("a file closed as unused opens again by itself when it is written to", (t) => {
+  const path = join(directory(t), "a.log");
+  const file = openLogFile(path);
+  file.append("one\n");
+  closeLogFilesExcept(new Set());
+  file.append("two\n");
+  file.flush();
+  assert.equal(readFileSync(path, "latin1"), "one\ntwo\n");
+});
+
+test("a file that cannot be opened is nginx's sentence; one that cannot be written throws nothing", (t) => {
+  const prefix = directory(t);
+  const path = join(prefix, "nowhere/a.log");
+  assert.throws(() => openLogFile(path), { message: `open() "${path}" failed (2: No such file or directory)` });
+});
+
+test("a full disk loses lines and nothing else", { skip: process.platform !== "linux" && "needs /dev/full" }, () => {
+  const file = openLogFile("/dev/full");
+  file.append("one\n");
+  file.flush();
+  file.append("two\n");
+  file.flush();
+  closeLogFilesExcept(new Set());
+});
