@@ -23,6 +23,14 @@ export const PHASE = {
 } as const;
 
 const search = newLocationSearch<Location>();
+/** The request whose location is being searched, for the regexes met on the way. */
+let searching: Request | undefined;
+
+search.matched = (regex, captures) => {
+  if (searching === undefined) return;
+  searching.captures = captures.slice();
+  assignCaptures(searching, regex, captures);
+};
 
 /** Runs a request from its current phase until a handler waits, takes it over or ends it. */
 export function runPhases(request: Request): void {
@@ -42,7 +50,7 @@ function run(request: Request): void {
         if (!runHandlers(request, request.location.postRead)) return;
         break;
       case PHASE.serverRewrite:
-        if (!runHandlers(request, request.server.serverRewrite)) return;
+        if (!runRewrite(request, request.server.serverRewrite)) return;
         break;
       case PHASE.findLocation:
         if (!chooseLocation(request)) return;
@@ -52,7 +60,7 @@ function run(request: Request): void {
         }
         break;
       case PHASE.rewrite:
-        if (!runHandlers(request, request.location.rewrite)) return;
+        if (!runRewrite(request, request.location.rewrite)) return;
         break;
       case PHASE.postRewrite:
         if (!afterRewrite(request)) return;
@@ -91,6 +99,19 @@ function runHandlers(request: Request, handlers: readonly Handler[]): boolean {
     return false;
   }
   return request.phase === phase;
+}
+
+/** The rewrite phases: only DECLINED lets the request go on; OK means that it was answered (`return 200`). */
+function runRewrite(request: Request, handlers: readonly Handler[]): boolean {
+  while (request.step < handlers.length) {
+    const code = handlers[request.step](request);
+    if (code !== DECLINED) {
+      finalizeRequest(request, code);
+      return false;
+    }
+    request.step++;
+  }
+  return true;
 }
 
 /** The access phase with `satisfy`: with "any", one handler that allows is enough. */
@@ -138,11 +159,9 @@ function chooseLocation(request: Request): boolean {
   request.uriChanged = false;
   const tree = request.server.root.tree;
   if (tree !== undefined) {
+    searching = request;
     findLocation(tree, request.uri, search);
-    if (search.regex !== undefined) {
-      request.captures = search.captures.slice();
-      assignCaptures(request, search.regex, request.captures);
-    }
+    searching = undefined;
     const found = search.location;
     if (found !== undefined) {
       if (!request.internal && found.core.internal) {

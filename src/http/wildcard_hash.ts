@@ -38,7 +38,7 @@ export function addWildcardKey<V>(hash: WildcardHash<V>, key: string, value: V):
 }
 
 /** Adds a name in which `*` and `.` mean nothing. False when it is there already. */
-function addExactKey<V>(hash: WildcardHash<V>, key: string, value: V): boolean {
+export function addExactKey<V>(hash: WildcardHash<V>, key: string, value: V): boolean {
   const name = lowercase(key);
   if (hash.taken.has(name)) return false;
   hash.taken.add(name);

@@ -1,0 +1,144 @@
+import { directive, number } from "../../config/directives.ts";
+import { fail, type Scope, valueIn } from "../../config/schema.ts";
+import type { Directive } from "../../config/types.ts";
+import { evaluate } from "../depth.ts";
+import { defineModule, type HttpBuild, type HttpModule } from "../module.ts";
+import { assignCaptures, declareCaptures } from "../named_captures.ts";
+import { type CompiledRegex, compileRegex } from "../regex.ts";
+import type { Request } from "../request.ts";
+import { type Template, template } from "../template.ts";
+import {
+  addExactKey,
+  addWildcardKey,
+  findWildcard,
+  lowercase,
+  newWildcardHash,
+  type WildcardHash,
+} from "../wildcard_hash.ts";
+
+interface MapBlock {
+  readonly at: Directive;
+  readonly name: string;
+  readonly source: Template;
+  /** `hostnames`: keys may be wildcards, and a dot at the end of the source is dropped. */
+  hostnames: boolean;
+  /** `volatile`: the value is looked up at each use. */
+  volatile: boolean;
+  fallback: Template | undefined;
+  readonly hash: WildcardHash<Template>;
+  readonly regexes: { readonly regex: CompiledRegex; readonly value: Template }[];
+}
+
+const mapSpec = directive<readonly MapBlock[]>({
+  in: ["http"],
+  args: [2, 2],
+  block: "free",
+  syntax: "string $variable { key value; … }",
+  doc: "A variable whose value depends on another: keys are strings (case is ignored), `~regex` or `~*regex`, with `hostnames` also wildcards; `default` is the value of all others, `volatile` switches off caching.",
+  initial: () => [],
+  repeat: true,
+  read(at, scope, previous) {
+    const [source, name] = at.args;
+    if (!name.startsWith("$")) fail(at, `invalid variable name "${name}"`);
+    const block: MapBlock = {
+      at,
+      name: name.slice(1),
+      source: template(scope, at, source),
+      hostnames: false,
+      volatile: false,
+      fallback: undefined,
+      hash: newWildcardHash(),
+      regexes: [],
+    };
+    for (const line of at.block ?? []) readLine(block, line, scope);
+    return [...(previous ?? []), block];
+  },
+});
+
+function readLine(block: MapBlock, line: Directive, scope: Scope): void {
+  if (line.args.length === 0 && line.name === "hostnames") {
+    block.hostnames = true;
+    return;
+  }
+  if (line.args.length === 0 && line.name === "volatile") {
+    block.volatile = true;
+    return;
+  }
+  if (line.args.length !== 1) fail(line, "invalid number of the map parameters");
+  const value = template(scope, line, line.args[0]);
+  const { name } = line;
+  if (name === "default") {
+    if (block.fallback !== undefined) fail(line, "duplicate default map parameter");
+    block.fallback = value;
+    return;
+  }
+  if (name.startsWith("~")) {
+    const caseless = name.startsWith("~*");
+    const regex = compileRegex(name.slice(caseless ? 2 : 1), caseless);
+    if ("error" in regex) fail(line, regex.error);
+    block.regexes.push({ regex, value });
+    return;
+  }
+  const key = name.startsWith("\\") ? name.slice(1) : name;
+  const added = block.hostnames
+    ? addWildcardKey(block.hash, key, value)
+    : addExactKey(block.hash, key, value)
+      ? "added"
+      : "conflict";
+  if (added === "invalid") fail(line, `invalid hostname or wildcard "${key}"`);
+  if (added === "conflict") fail(line, `conflicting parameter "${key}"`);
+}
+
+function declareMap({ variables }: HttpBuild, block: MapBlock): void {
+  const name = block.name.toLowerCase();
+  const look = (request: Request) => lookUp(request, block);
+  variables.declare(
+    block.name,
+    { get: (request) => evaluate(request, name, look), cached: !block.volatile, changeable: true },
+    block.at,
+  );
+  for (const { regex } of block.regexes) declareCaptures(regex, variables);
+}
+
+function lookUp(request: Request, block: MapBlock): string {
+  const { hash, regexes, fallback } = block;
+  let source = block.source.render(request);
+  if (block.hostnames && source.endsWith(".")) source = source.slice(0, -1);
+  let value = findWildcard(hash, lowercase(source));
+  if (value === undefined && source !== "" && regexes.length > 0) value = matching(request, regexes, source);
+  value ??= fallback;
+  return value === undefined ? "" : (value.constant ?? value.render(request));
+}
+
+function matching(request: Request, regexes: MapBlock["regexes"], source: string): Template | undefined {
+  const captures: string[] = [];
+  for (const { regex, value } of regexes) {
+    if (!regex.exec(source, captures)) continue;
+    assignCaptures(request, regex, captures);
+    request.captures = captures;
+    return value;
+  }
+  return undefined;
+}
+
+const specs = {
+  map: mapSpec,
+  map_hash_max_size: number({
+    in: ["http"],
+    doc: "Accepted for compatibility: the tables of maps grow by themselves.",
+    defaultText: "2048",
+  }),
+  map_hash_bucket_size: number({
+    in: ["http"],
+    doc: "Accepted for compatibility: the tables of maps grow by themselves.",
+    defaultText: "32|64|128",
+  }),
+};
+
+export const map: HttpModule = defineModule({
+  name: "http_map",
+  directives: specs,
+  setup(http) {
+    for (const block of valueIn(http.scope, mapSpec)) declareMap(http, block);
+  },
+});

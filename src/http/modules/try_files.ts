@@ -1,0 +1,91 @@
+import { directive } from "../../config/directives.ts";
+import { fail } from "../../config/schema.ts";
+import { DECLINED } from "../codes.ts";
+import { WHOLE_URI } from "../file_root.ts";
+import { statFile } from "../file_test.ts";
+import { internalRedirect, namedRedirect } from "../flow.ts";
+import { extensionOf } from "../mime.ts";
+import { defineModule, type HttpModule } from "../module.ts";
+import { mapUriToPath } from "../paths.ts";
+import type { Request } from "../request.ts";
+import { type Template, template } from "../template.ts";
+
+interface TriedFile {
+  readonly name: Template;
+  /** Written with a slash at its end: a directory is looked for. */
+  readonly directory: boolean;
+}
+
+interface TryFiles {
+  readonly files: readonly TriedFile[];
+  /** The URI or named location when none of them is there. */
+  readonly fallback: Template;
+  /** `=code` instead of it. */
+  readonly code: number | undefined;
+}
+
+interface TryFilesSettings {
+  readonly try_files: TryFiles | undefined;
+}
+
+export const tryFiles: HttpModule<TryFilesSettings> = defineModule({
+  name: "http_try_files",
+  directives: {
+    try_files: directive<TryFiles | undefined>({
+      in: ["server", "location"],
+      args: [2, Number.POSITIVE_INFINITY],
+      syntax: "file ... uri | file ... =code",
+      doc: "Serves the first file (or, with a slash at its end, directory) that is there; the last argument is where to go when none is: a URI, a named location, or a status.",
+      initial: () => undefined,
+      inherit: false,
+      read(at, scope) {
+        const files = at.args.slice(0, -1).map((arg) => {
+          const directory = arg.endsWith("/");
+          return { name: template(scope, at, directory ? arg.slice(0, -1) : arg), directory };
+        });
+        const last = at.args[at.args.length - 1];
+        const fallback = template(scope, at, last);
+        if (!last.startsWith("=")) return { files, fallback, code: undefined };
+        const digits = last.slice(1);
+        if (!/^\d+$/.test(digits) || Number(digits) > 999) fail(at, `invalid code "${last}"`);
+        return { files, fallback, code: Number(digits) };
+      },
+    }),
+  },
+  precontent: ({ try_files: tried }) => (tried === undefined ? undefined : (request) => tryEach(request, tried)),
+});
+
+function tryEach(request: Request, { files, fallback, code }: TryFiles): number {
+  const { alias } = request.location.core.root;
+  const mapped = mapUriToPath(request);
+  if (mapped === undefined) return 500;
+  const root = mapped.path.slice(0, mapped.rootLength);
+  for (const { name, directory } of files) {
+    const file = nameUnder(request, name, alias);
+    const stats = statFile(request, root + file);
+    if (stats === undefined || stats.isDirectory() !== directory) continue;
+    if (alias === 0) {
+      request.uri = file;
+    } else if (alias !== WHOLE_URI) {
+      request.uri = request.uri.slice(0, alias) + file;
+    } else if (!directory) {
+      request.uri = file;
+      request.addUriToAlias = true;
+    }
+    request.exten = extensionOf(request.uri);
+    return DECLINED;
+  }
+  if (code !== undefined) return code;
+  const target = nameUnder(request, fallback, alias);
+  if (target.startsWith("@")) return namedRedirect(request, target);
+  const question = target.indexOf("?");
+  if (question < 0) return internalRedirect(request, target, "");
+  return internalRedirect(request, target.slice(0, question), target.slice(question + 1));
+}
+
+/** A name with variables loses the location's name in front, which the alias stands for. */
+function nameUnder(request: Request, name: Template, alias: number): string {
+  if (name.constant !== undefined) return name.constant;
+  const text = name.render(request);
+  return alias > 0 && text.startsWith(request.uri.slice(0, alias)) ? text.slice(alias) : text;
+}
