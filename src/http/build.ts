@@ -21,6 +21,7 @@ import { compileRegex } from "./regex.ts";
 import { serverDirectives } from "./server_directives.ts";
 import { type NamedServer, parseServerName, primaryServerName, type ServerName } from "./server_names.ts";
 import { bindVariables } from "./template.ts";
+import { Upstreams } from "./upstreams.ts";
 import { Variables } from "./variables.ts";
 
 /** A server with the scope it came from, before it is put on its listening addresses. */
@@ -31,13 +32,15 @@ export interface BuiltServer extends NamedServer<Server> {
 export interface BuiltHttp {
   readonly servers: readonly BuiltServer[];
   readonly variables: number;
+  readonly upstreams: Upstreams;
 }
 
 /** Builds every server and location of an http block. Throws ConfigError in nginx's words. */
 export function buildHttp(scope: Scope, cycle: Cycle, modules: readonly HttpModule[]): BuiltHttp {
   const variables = new Variables();
   const later: (() => void)[] = [];
-  const http: HttpBuild = { cycle, scope, variables, later: (work) => later.push(work) };
+  const upstreams = new Upstreams(cycle, scope);
+  const http: HttpBuild = { cycle, scope, variables, upstreams, later: (work) => later.push(work) };
   declareCoreVariables(variables);
   for (const { definition } of modules) {
     for (const [name, spec] of Object.entries(definition.variables ?? {})) variables.declare(name, spec);
@@ -47,7 +50,7 @@ export function buildHttp(scope: Scope, cycle: Cycle, modules: readonly HttpModu
   const servers = scope.children.filter((child) => child.context === "server").map((child) => builder.server(child));
   for (const work of later) work();
   bindVariables(scope, variables);
-  return { servers, variables: variables.count };
+  return { servers, variables: variables.count, upstreams };
 }
 
 class LocationBuilder {

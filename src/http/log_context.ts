@@ -14,7 +14,8 @@ function requestContext(request: Request): string {
   const { remote } = request.connection;
   let text = `, client: ${remote.family === "unix" ? addressText(remote) : remote.host}, server: ${request.server.name}`;
   if (request.requestLine !== "") text += `, request: "${request.requestLine}"`;
-  if (request.upstreamUri !== undefined) text += `, upstream: "${request.upstreamUri}"`;
+  const upstream = request.upstream?.shown;
+  if (upstream !== undefined) text += `, upstream: "${upstream}"`;
   const host = request.headers.get("host");
   if (host !== undefined) text += `, host: "${host}"`;
   const referrer = request.headers.get("referer");

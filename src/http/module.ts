@@ -2,6 +2,7 @@ import { type Directives, defineDirectives, type Scope, type SettingsOf, type Sp
 import type { Cycle } from "../runtime/cycle.ts";
 import type { Location, Server } from "./location.ts";
 import type { Request } from "./request.ts";
+import type { Upstreams } from "./upstreams.ts";
 import type { VariableSpec, Variables } from "./variables.ts";
 
 /** A phase or content handler. Returns a code of codes.ts or an HTTP status. Never throws for what a client can cause. */
@@ -24,6 +25,7 @@ export interface HttpBuild {
   readonly cycle: Cycle;
   readonly scope: Scope;
   readonly variables: Variables;
+  readonly upstreams: Upstreams;
   /** Work for after all locations exist (proxy_pass finds its upstream). */
   readonly later: (work: () => void) => void;
 }

@@ -32,7 +32,8 @@ export function httpHosts(root: Scope): HostWanted[] {
 export function buildApplication(cycle: Cycle): Application {
   const scope = httpScope(cycle.root);
   const zone = cycle.zone("http counters", MAX_WORKERS * COUNTER.words * 4);
-  const addresses = scope === undefined ? [] : buildAddresses(buildHttp(scope, cycle, httpModules), cycle);
+  const http = scope === undefined ? undefined : buildHttp(scope, cycle, httpModules);
+  const addresses = http === undefined ? [] : buildAddresses(http, cycle);
   return {
     listeners: addresses.map(({ spec }) => spec),
     logFiles: [],
@@ -42,7 +43,7 @@ export function buildApplication(cycle: Cycle): Application {
       const words = new Int32Array(zone, worker.index * COUNTER.words * 4, COUNTER.words);
       // A worker that died took its connections with it; what it has served still counts.
       if (previous === undefined) words.fill(0, COUNTER.active, COUNTER.waiting + 1);
-      return new HttpService(addresses, worker, { words }, previous);
+      return new HttpService(addresses, worker, { words }, previous, http?.upstreams);
     },
     watch() {
       return { stop() {}, reopen() {} };

@@ -4,6 +4,8 @@ import type { RequestBody } from "./body.ts";
 import type { HeaderList } from "./h1/header_list.ts";
 import type { Location, Server } from "./location.ts";
 import type { BodyFilter } from "./module.ts";
+import type { RangePlan } from "./ranges.ts";
+import type { UpstreamRequest } from "./upstream_request.ts";
 
 /** What a request needs of the connection it came on; h1 now, h2 beside it later. */
 export interface ClientConnection {
@@ -169,6 +171,11 @@ export class Request {
 
   readonly response: Response;
   bodyFilters: BodyFilter[] = NO_FILTERS;
+  /** The response is not to become a 304 or 412 by our own doing (a proxied one that is not cached). */
+  disableNotModified = false;
+  /** The handler can begin anywhere in its body: it sends the parts that `ranges` asks for by itself. */
+  seekable = false;
+  ranges: RangePlan | undefined = undefined;
   /** Chunked framing of the response, decided by the codec. */
   chunkedResponse = false;
   /** Body bytes sent, without framing ($body_bytes_sent). */
@@ -185,8 +192,10 @@ export class Request {
   /** Called when the request ends in any way, to free files and peers. */
   cleanup: (() => void)[] | undefined = undefined;
 
-  /** `http://127.0.0.1:80/path` while an upstream is at work, for the error log. */
-  upstreamUri: string | undefined = undefined;
+  /** The passage through an upstream, kept for $upstream_*. */
+  upstream: UpstreamRequest | undefined = undefined;
+  /** The response broke off: what follows would be taken for its rest, so the connection must close. */
+  incomplete = false;
 
   bodySink: BodySink | undefined = undefined;
   body: RequestBody | undefined = undefined;

@@ -2,9 +2,11 @@ import type { Listener, Stream, StreamError } from "../net/stream.ts";
 import { listen } from "../net/tcp.ts";
 import type { WorkerContext, WorkerService } from "../runtime/cycle.ts";
 import { reopenLogFiles } from "../runtime/logfile.ts";
+import { nextPools, type Pools } from "../upstream/pool.ts";
 import type { ListeningAddress } from "./addresses.ts";
 import { H1Connection } from "./h1/connection.ts";
 import { type AddressConfig, type Closable, COUNTER, type ConnectionHost, type WorkerCounters } from "./site.ts";
+import type { Upstreams } from "./upstreams.ts";
 
 /** One listening address of a worker; what it serves is swapped by a reload, the socket stays. */
 class Site implements ConnectionHost {
@@ -47,6 +49,7 @@ class WorkerState {
   readonly sites = new Map<string, Site>();
   readonly connections = new Set<Closable>();
   readonly counters: WorkerCounters;
+  pools: Pools = new Map();
   draining = false;
   onDrained: (() => void) | undefined = undefined;
 
@@ -72,10 +75,26 @@ export class HttpService implements WorkerService {
     context: WorkerContext,
     counters: WorkerCounters,
     previous: WorkerService | undefined,
+    upstreams: Upstreams | undefined,
   ) {
     this.addresses = addresses;
     this.context = context;
     this.state = previous instanceof HttpService ? previous.state : new WorkerState(counters);
+    this.enter(upstreams, previous === undefined);
+  }
+
+  /** Takes the worker's idle connections over into this generation's upstreams. */
+  private enter(upstreams: Upstreams | undefined, fresh: boolean): void {
+    const { context, state } = this;
+    const entries = [...(upstreams?.byName.values() ?? [])];
+    state.pools = nextPools(
+      state.pools,
+      entries.map(({ group }) => group),
+    );
+    for (const entry of entries) {
+      entry.group.enter(context.index, context.count, fresh);
+      entry.pool = state.pools.get(entry.group.name);
+    }
   }
 
   async listen(): Promise<readonly string[]> {
@@ -117,6 +136,7 @@ export class HttpService implements WorkerService {
     state.onDrained = done;
     for (const site of state.sites.values()) site.listener?.close();
     state.sites.clear();
+    for (const pool of state.pools.values()) pool.close();
     for (const connection of [...state.connections]) connection.shutdown();
     if (state.connections.size === 0) state.drained();
   }

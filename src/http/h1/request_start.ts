@@ -43,7 +43,6 @@ export function beginRequest(
   request.contentLength = head.contentLength;
   request.chunked = head.chunked;
   request.length = head.length;
-  request.complexUri = head.complex !== 0;
   request.sentAtStart = connection.sent;
   if (head.expect !== undefined && request.version >= 1001 && head.expect.toLowerCase() === "100-continue") {
     request.expectContinue = true;

@@ -1,0 +1,217 @@
+import { refuse } from "../../config/directives.ts";
+import type { SettingsOf } from "../../config/schema.ts";
+import { readBody } from "../body.ts";
+import { DONE } from "../codes.ts";
+import { finalizeRequest } from "../finalize.ts";
+import type { Location } from "../location.ts";
+import { defineModule, type Place } from "../module.ts";
+import type { Request } from "../request.ts";
+import { HIDDEN, type ResponseRules } from "../upstream_headers.ts";
+import { UpstreamRequest } from "../upstream_request.ts";
+import type { UpstreamSettings } from "../upstream_settings.ts";
+import type { UpstreamEntry, Upstreams } from "../upstreams.ts";
+import { rewriteCookie } from "./proxy_cookie.ts";
+import { type PassUrl, proxyDirectives } from "./proxy_directives.ts";
+import { redirectRules, rewriteRefresh } from "./proxy_redirect.ts";
+import { buildHead, type RequestHeadPlan, requestHeadPlan } from "./proxy_request.ts";
+import { applyRules } from "./proxy_rewrite_rules.ts";
+import { bodyAfterHead, evaluatePass } from "./proxy_target.ts";
+import { proxyVariables } from "./proxy_variables.ts";
+
+type Raw = SettingsOf<typeof proxyDirectives>;
+
+/** Where a constant proxy_pass leads. */
+export interface FixedPass {
+  readonly scheme: string;
+  /** The address part as written: $proxy_host and the default Host. */
+  readonly host: string;
+  /** $proxy_port */
+  readonly port: string;
+  /** From the first slash on; "" without. */
+  readonly uri: string;
+  readonly upstream: UpstreamEntry;
+}
+
+/** proxy_pass's settings of one location, ready for requests. */
+export interface ProxySettings {
+  readonly pass: PassUrl | undefined;
+  /** undefined where proxy_pass has variables; filled once the upstreams are known. */
+  fixed: FixedPass | undefined;
+  /** The location's prefix that the URI of proxy_pass replaces; "" for a regex location. */
+  readonly prefix: string;
+  readonly upstream: UpstreamSettings;
+  rules: ResponseRules;
+  readonly head: RequestHeadPlan;
+  readonly raw: Raw;
+  readonly location: Location;
+  /** Where a URL with variables finds its upstream. */
+  readonly upstreams: Upstreams;
+}
+
+export const proxy = defineModule({
+  name: "http_proxy",
+  directives: proxyDirectives,
+  variables: proxyVariables,
+  build: buildProxy,
+  content: (settings) => (settings.pass === undefined ? undefined : proxyHandler(settings)),
+});
+
+const HTTP = "http://";
+
+function buildProxy(raw: Raw, place: Place): ProxySettings {
+  const { location, parent, http } = place;
+  const inherited = location.kind === "block" && parent !== undefined ? proxy.of(parent) : undefined;
+  const pass = raw.proxy_pass ?? inherited?.pass;
+  const settings: ProxySettings = {
+    pass,
+    fixed: undefined,
+    prefix: raw.proxy_pass === undefined && inherited !== undefined ? inherited.prefix : prefixOf(location),
+    upstream: upstreamSettings(raw, (path) => http.cycle.path(path)),
+    rules: { location: undefined, refresh: undefined, cookie: undefined },
+    upstreams: http.upstreams,
+    head: requestHeadPlan(raw),
+    raw,
+    location,
+  };
+  if (pass === undefined) return settings;
+  const { url, at } = pass;
+  if (location.name.endsWith("/") && location.kind === "prefix" && raw.proxy_pass !== undefined)
+    location.autoRedirect = true;
+  if (url.constant === undefined) {
+    settings.rules = rulesOf(raw, undefined, "", settings.prefix);
+    return settings;
+  }
+  const text = url.constant;
+  if (/^https:\/\//i.test(text)) refuse(at, "with https:// is known to nginx but not available in Holdfast yet");
+  if (text.slice(0, HTTP.length).toLowerCase() !== HTTP) refuse(at, "invalid URL prefix");
+  const rest = text.slice(HTTP.length);
+  const { host, uri } = splitUrl(rest);
+  if (uri !== "" && uri !== undefined && raw.proxy_pass !== undefined) checkUri(place, pass);
+  settings.fixed = { scheme: HTTP, host, port: portOf(host), uri, upstream: http.upstreams.find(host, 80, at) };
+  settings.rules = rulesOf(raw, text, uri, location.kind === "regex" ? "" : settings.prefix);
+  return settings;
+}
+
+/** nginx's refusal of a URI where there is no prefix it could replace. */
+function checkUri({ location, scope }: Place, { at }: PassUrl): void {
+  if (location.kind === "named" || location.kind === "regex" || scope.context !== "location") {
+    refuse(
+      at,
+      'cannot have URI part in location given by regular expression, or inside named location, or inside "if" statement, or inside "limit_except" block',
+    );
+  }
+}
+
+function prefixOf(location: Location): string {
+  return location.kind === "prefix" || location.kind === "exact" || location.kind === "block" ? location.name : "";
+}
+
+/** Splits `host:port/uri`; a unix socket's path ends at the second colon. */
+export function splitUrl(text: string): { host: string; uri: string } {
+  if (/^unix:/i.test(text)) {
+    const colon = text.indexOf(":", 5);
+    return colon < 0 ? { host: text, uri: "" } : { host: text.slice(0, colon), uri: text.slice(colon + 1) };
+  }
+  const slash = text.search(/[/?]/);
+  if (slash < 0) return { host: text, uri: "" };
+  const uri = text.slice(slash);
+  return { host: text.slice(0, slash), uri: uri.startsWith("?") ? `/${uri}` : uri };
+}
+
+/** $proxy_port: the port written, else the scheme's. */
+export function portOf(host: string): string {
+  if (/^unix:/i.test(host)) return "";
+  return /:(\d+)$/.exec(host)?.[1] ?? "80";
+}
+
+function rulesOf(raw: Raw, url: string | undefined, uri: string, prefix: string): ResponseRules {
+  const redirects = redirectRules(raw.proxy_redirect, url, uri, prefix);
+  const cookies = {
+    domains: raw.proxy_cookie_domain === "off" ? [] : raw.proxy_cookie_domain,
+    paths: raw.proxy_cookie_path === "off" ? [] : raw.proxy_cookie_path,
+    flags: raw.proxy_cookie_flags === "off" ? [] : raw.proxy_cookie_flags,
+  };
+  const noCookies = cookies.domains.length + cookies.paths.length + cookies.flags.length === 0;
+  return {
+    location: redirects.length === 0 ? undefined : (request, value) => applyRules(request, redirects, value),
+    refresh: redirects.length === 0 ? undefined : (request, value) => rewriteRefresh(request, redirects, value),
+    cookie: noCookies ? undefined : (request, value) => rewriteCookie(request, cookies, value),
+  };
+}
+
+export function upstreamSettings(raw: Raw, absolute: (path: string) => string): UpstreamSettings {
+  const passed = new Set(raw.proxy_pass_header.map((name) => name.toLowerCase()));
+  const hidden = HIDDEN.map((name) => name.toLowerCase()).filter((name) => !passed.has(name));
+  return {
+    connectTimeout: raw.proxy_connect_timeout,
+    sendTimeout: raw.proxy_send_timeout,
+    readTimeout: raw.proxy_read_timeout,
+    buffering: raw.proxy_buffering,
+    requestBuffering: raw.proxy_request_buffering,
+    bufferSize: raw.proxy_buffer_size,
+    memory: raw.proxy_buffers.count * raw.proxy_buffers.size,
+    tempPath: { ...raw.proxy_temp_path, path: absolute(raw.proxy_temp_path.path) },
+    maxTempFile: raw.proxy_max_temp_file_size,
+    limitRate: raw.proxy_limit_rate,
+    next: raw.proxy_next_upstream.has("off") ? new Set() : raw.proxy_next_upstream,
+    nextTries: raw.proxy_next_upstream_tries,
+    nextTimeout: raw.proxy_next_upstream_timeout,
+    interceptErrors: raw.proxy_intercept_errors,
+    ignoreClientAbort: raw.proxy_ignore_client_abort,
+    passRequestBody: raw.proxy_pass_request_body,
+    passTrailers: raw.proxy_pass_trailers,
+    forceRanges: raw.proxy_force_ranges,
+    socketKeepalive: raw.proxy_socket_keepalive,
+    bind: raw.proxy_bind,
+    hidden: new Set([...hidden, ...raw.proxy_hide_header.map((name) => name.toLowerCase())]),
+    ignored: raw.proxy_ignore_headers,
+  };
+}
+
+/** The content handler: reads the body where it is to be buffered, then lets the upstream have the request. */
+function proxyHandler(settings: ProxySettings): (request: Request) => number {
+  const begin = (request: Request): void => start(request, settings);
+  return (request) => {
+    if (request.bodyEnded && request.body === undefined) {
+      begin(request);
+      return DONE;
+    }
+    if (!settings.upstream.requestBuffering && request.body === undefined) {
+      request.bodyStarted = true;
+      begin(request);
+      return DONE;
+    }
+    readBody(request, finalizeRequest, begin);
+    return DONE;
+  };
+}
+
+function start(request: Request, settings: ProxySettings): void {
+  const pass = settings.fixed ?? evaluatePass(request, settings);
+  if (pass === undefined) {
+    finalizeRequest(request, 500);
+    return;
+  }
+  const plan = settings.head;
+  const { head, uri, method } = buildHead(request, settings, pass, plan);
+  const { group, pool } = pass.upstream;
+  const upstream = new UpstreamRequest(request, {
+    group,
+    pool,
+    settings: settings.upstream,
+    rules: settings.rules,
+    tag: settings,
+    head,
+    body: bodyAfterHead(request, settings),
+    headRequest: method === "HEAD",
+    chunkedBody: request.chunked && request.body === undefined,
+    input: {
+      client: request.connection.remote,
+      key: pass.upstream.key === undefined ? "" : pass.upstream.key.render(request),
+    },
+    scheme: pass.scheme,
+    uri,
+  });
+  request.upstream = upstream;
+  upstream.start();
+}

@@ -1,0 +1,113 @@
+import type { ResponseHead } from "./h1/response_head.ts";
+import { parseHttpDate } from "./http_date.ts";
+import type { Request } from "./request.ts";
+import type { UpstreamSettings } from "./upstream_settings.ts";
+
+/** How a location rewrites fields of responses; undefined where it has no rule. */
+export interface ResponseRules {
+  readonly location: ((request: Request, value: string) => string | undefined) | undefined;
+  readonly refresh: ((request: Request, value: string) => string) | undefined;
+  readonly cookie: ((request: Request, value: string) => string) | undefined;
+}
+
+/** Fields nginx hides unless proxy_pass_header names them. */
+export const HIDDEN = [
+  "Date",
+  "Server",
+  "X-Pad",
+  "X-Accel-Expires",
+  "X-Accel-Redirect",
+  "X-Accel-Limit-Rate",
+  "X-Accel-Buffering",
+  "X-Accel-Charset",
+];
+
+/** Makes the response of a server's answer: what is about the connection stays behind, the rest is written anew. */
+export function copyResponse(
+  request: Request,
+  head: ResponseHead,
+  rules: ResponseRules,
+  settings: UpstreamSettings,
+): void {
+  const { response } = request;
+  const { hidden, ignored } = settings;
+  response.status = head.status;
+  response.statusLine = head.statusLine;
+  response.contentLength = head.chunked ? -1 : head.contentLength;
+  if (head.xAccelLimitRate !== undefined && !ignored.has("x-accel-limit-rate")) {
+    const rate = Number(head.xAccelLimitRate);
+    if (Number.isInteger(rate) && rate >= 0) request.limitRate = rate;
+  }
+  const out = response.headers;
+  const { headers } = head;
+  const { count, keys, names, values } = headers;
+  for (let i = 0; i < count; i++) {
+    const key = keys[i];
+    if (hidden.has(key)) continue;
+    const value = values[i];
+    switch (key) {
+      case "content-length":
+      case "connection":
+      case "keep-alive":
+      case "transfer-encoding":
+        continue;
+      case "content-type":
+        response.contentType = value;
+        continue;
+      case "date":
+        response.date = value;
+        continue;
+      case "server":
+        response.server = value;
+        continue;
+      case "last-modified":
+        response.lastModifiedText = value;
+        response.lastModified = parseHttpDate(value);
+        continue;
+      case "etag":
+        response.etag = value;
+        continue;
+      case "location": {
+        const rewritten = rules.location?.(request, value);
+        if (rewritten === undefined) out.add(names[i], key, value);
+        else response.location = rewritten;
+        continue;
+      }
+      case "refresh":
+        out.add(names[i], key, rules.refresh === undefined ? value : rules.refresh(request, value));
+        continue;
+      case "set-cookie":
+        out.add(names[i], key, rules.cookie === undefined ? value : rules.cookie(request, value));
+        continue;
+      case "upgrade":
+        if (head.status === 101) out.add(names[i], key, value);
+        continue;
+      default:
+        out.add(names[i], key, value);
+    }
+  }
+  if (settings.forceRanges) response.allowRanges = true;
+}
+
+/** What of an answer with X-Accel-Redirect is kept for the response that replaces it. */
+export function copyRedirectFields(request: Request, head: ResponseHead, settings: UpstreamSettings): void {
+  const { response } = request;
+  const { count, keys, names, values } = head.headers;
+  for (let i = 0; i < count; i++) {
+    switch (keys[i]) {
+      case "content-type":
+        response.contentType = values[i];
+        break;
+      case "set-cookie":
+      case "content-disposition":
+      case "cache-control":
+      case "expires":
+      case "accept-ranges":
+        response.headers.add(names[i], keys[i], values[i]);
+    }
+  }
+  const rate = Number(head.xAccelLimitRate);
+  if (head.xAccelLimitRate !== undefined && Number.isInteger(rate) && !settings.ignored.has("x-accel-limit-rate")) {
+    request.limitRate = rate;
+  }
+}

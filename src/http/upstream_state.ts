@@ -1,0 +1,18 @@
+/** What $upstream_* shows of one server tried; times in ms, -1 where it did not come so far. */
+export class UpstreamState {
+  readonly peer: string;
+  status = 0;
+  readonly startedAt: number;
+  connectTime = -1;
+  headerTime = -1;
+  responseTime = -1;
+  /** Body bytes received. */
+  responseLength = 0;
+  bytesSent = 0;
+  bytesReceived = 0;
+
+  constructor(peer: string) {
+    this.peer = peer;
+    this.startedAt = performance.now();
+  }
+}

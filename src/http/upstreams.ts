@@ -1,0 +1,82 @@
+import type { Scope } from "../config/schema.ts";
+import { ConfigError, type Directive } from "../config/types.ts";
+import type { Cycle } from "../runtime/cycle.ts";
+import { upstreamDefinitions } from "../upstream/directives.ts";
+import { buildUpstream, cycleUpstream, type Group } from "../upstream/group.ts";
+import type { Pool } from "../upstream/pool.ts";
+import { implicitUpstream } from "../upstream/resolve.ts";
+import { parseTarget } from "../upstream/url.ts";
+import { type Template, template } from "./template.ts";
+
+/** An upstream of one generation with its idle connections, which the worker keeps from generation to generation. */
+export interface UpstreamEntry {
+  readonly group: Group;
+  /** The worker's; set when the generation begins to serve. */
+  pool: Pool | undefined;
+  /** The key of `hash`. */
+  readonly key: Template | undefined;
+}
+
+/** The upstreams of a configuration: those with a block, and those that a `proxy_pass` to an address implies. */
+export class Upstreams {
+  readonly byName = new Map<string, UpstreamEntry>();
+  private readonly cycle: Cycle;
+
+  constructor(cycle: Cycle, scope: Scope) {
+    this.cycle = cycle;
+    for (const [key, definition] of upstreamDefinitions(cycle.root)) {
+      const { method, file, line } = definition;
+      const text = "key" in method ? method.key : undefined;
+      const hashKey =
+        text === undefined ? undefined : template(scope, { name: "hash", args: [text], file, line }, text);
+      this.byName.set(key, { group: cycleUpstream(definition, cycle), pool: undefined, key: hashKey });
+    }
+  }
+
+  /** An upstream with a block of that name. */
+  named(name: string): UpstreamEntry | undefined {
+    return this.byName.get(name.toLowerCase());
+  }
+
+  /**
+   * The upstream of an address that a variable named while serving: its state is this worker's own. Returns nginx's
+   * words for what is wrong with it.
+   */
+  dynamic(name: string, defaultPort: number): UpstreamEntry | string {
+    const key = implicitKey(name.toLowerCase(), defaultPort);
+    const known = this.byName.get(key) ?? this.made.get(key);
+    if (known !== undefined) return known;
+    const target = parseTarget(name, defaultPort);
+    if (typeof target === "string") return target;
+    const definition = implicitUpstream(name, target, { file: "", line: 0 });
+    const zone = (bytes: number) => new SharedArrayBuffer(bytes);
+    const group = buildUpstream(definition, this.cycle.data.hosts, zone, { generation: this.cycle.data.generation });
+    group.enter(0, 1, true);
+    const entry = { group, pool: undefined, key: undefined };
+    // What clients can make a variable say must not fill the memory.
+    if (this.made.size >= DYNAMIC_LIMIT) this.made.clear();
+    this.made.set(key, entry);
+    return entry;
+  }
+
+  private readonly made = new Map<string, UpstreamEntry>();
+
+  /** The upstream of `host[:port]` in a URL: a block's name, else the address itself. */
+  find(name: string, defaultPort: number, at: Directive): UpstreamEntry {
+    const key = name.toLowerCase();
+    const known = this.byName.get(key) ?? this.byName.get(implicitKey(key, defaultPort));
+    if (known !== undefined) return known;
+    const target = parseTarget(name, defaultPort);
+    if (typeof target === "string") throw new ConfigError(`${target} in upstream "${name}"`, at);
+    const definition = implicitUpstream(name, target, at);
+    const entry = { group: cycleUpstream(definition, this.cycle), pool: undefined, key: undefined };
+    this.byName.set(implicitKey(key, defaultPort), entry);
+    return entry;
+  }
+}
+
+const DYNAMIC_LIMIT = 10_000;
+
+function implicitKey(key: string, defaultPort: number): string {
+  return `${key} ${defaultPort}`;
+}
