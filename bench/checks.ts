@@ -2,13 +2,14 @@
  * 10,000 servers checked every second: what part of a core it takes, and how late checks start. The checks run in a
  * thread of their own, as in the watcher; the servers are one process behind 10,000 loopback addresses.
  *
- *     node bench/checks.ts [tcp|http|keepalive] [servers] [seconds] [busy]
+ *     node bench/checks.ts [--kind keepalive|http|tcp] [--servers 10000] [--seconds 6] [--busy]
  *
- * Defaults: keepalive 10000 6. With `busy`, two threads spin meanwhile as saturated workers would. Prints one JSON line.
+ * With --busy two threads spin meanwhile, as saturated workers would. The last line printed is the result as JSON.
  */
 import { type ChildProcess, fork } from "node:child_process";
 import net from "node:net";
 import { fileURLToPath } from "node:url";
+import { parseArgs } from "node:util";
 import { isMainThread, parentPort, Worker, workerData } from "node:worker_threads";
 import type { CheckDefinition } from "../src/health/definition.ts";
 import { bindPlan, type CheckPlan, type PlannedCheck, recordsOf } from "../src/health/plan.ts";
@@ -149,7 +150,9 @@ export async function measureChecks(options: Omit<Job, "port"> & { readonly busy
 if (!isMainThread && workerData !== null) check(workerData as Job);
 else if (process.argv[2] === "serve") serve();
 else if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  const [kind = "keepalive", servers = "10000", seconds = "6", busy] = process.argv.slice(2);
-  const options = { kind, servers: Number(servers), seconds: Math.min(Number(seconds), 10), busy: busy === "busy" };
-  console.log(JSON.stringify({ kind, servers: Number(servers), ...(await measureChecks(options)) }));
+  const text = { type: "string" } as const;
+  const { values } = parseArgs({ options: { kind: text, servers: text, seconds: text, busy: { type: "boolean" } } });
+  const { kind = "keepalive", servers = "10000", seconds = "6", busy = false } = values;
+  const options = { kind, servers: Number(servers), seconds: Math.min(Number(seconds), 10), busy };
+  console.log(JSON.stringify({ kind, servers: options.servers, busy, ...(await measureChecks(options)) }));
 }

@@ -1,7 +1,8 @@
 import type { Cycle } from "../runtime/cycle.ts";
+import type { HealthView } from "../upstream/peer.ts";
 import { type BoundPlan, bindPlan, type CheckedUpstream, planChecks, recordsOf, viewOf } from "./plan.ts";
 import { type CheckEnvironment, type Checks, startChecks } from "./scheduler.ts";
-import { HealthStates, type HealthView, healthBytes, migrateHealth } from "./state.ts";
+import { HealthStates, healthBytes, migrateHealth } from "./state.ts";
 
 /** Active health checks of one generation in one thread. */
 export interface Health {

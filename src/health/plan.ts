@@ -1,9 +1,9 @@
 import type { Scope } from "../config/schema.ts";
 import { type Address, addressText } from "../net/address.ts";
-import type { Peer } from "../upstream/peer.ts";
+import type { HealthView, Peer } from "../upstream/peer.ts";
 import type { CheckDefinition } from "./definition.ts";
 import { checksOf, panicOf } from "./settings.ts";
-import { type HealthStates, type HealthView, healthView } from "./state.ts";
+import { type HealthStates, healthView } from "./state.ts";
 
 /** One check of one server, as configured. */
 export interface PlannedCheck {
@@ -66,7 +66,7 @@ export function planChecks(root: Scope, upstreams: readonly CheckedUpstream[]): 
   const shared = new Map<string, number>();
   const definitions = checksOf(root);
   for (const { name: upstream, peers } of upstreams) {
-    const own = definitions.get(upstream);
+    const own = definitions.get(upstream.toLowerCase());
     if (own === undefined || own.length === 0) continue;
     const servers = peers.map((peer): PlannedServer => {
       const numbers: number[] = [];
@@ -84,9 +84,11 @@ export function planChecks(root: Scope, upstreams: readonly CheckedUpstream[]): 
           checks.push({ key, upstream, name: peer.name, target, server: peer.server, definition });
         }
       }
-      return { key: `server\0${upstream}\0${peer.name}`, checks: numbers };
+      // A server that is not checked has no state that a later check might begin in.
+      const kind = numbers.length === 0 ? "unchecked" : "server";
+      return { key: `${kind}\0${upstream}\0${peer.name}`, checks: numbers };
     });
-    planned.push({ name: upstream, panic: panicOf(root, upstream), servers });
+    planned.push({ name: upstream, panic: panicOf(root, upstream.toLowerCase()), servers });
   }
   return { checks, upstreams: planned };
 }

@@ -49,6 +49,8 @@ const STALE_INTERVALS = 3;
 const STALE = 5000;
 /** The fractional part of the golden ratio: its multiples spread evenly over an interval. */
 const GOLDEN = 0.6180339887498949;
+/** A deadline seen this much too late says that this thread was held up, ms. */
+const STALLED = 100;
 const LOCAL_LOG_EVERY = 10_000;
 
 /** One server's check at work. Its one timer is the time of the next check, or the deadline of the one under way. */
@@ -57,6 +59,8 @@ interface Runner extends Due {
   record: number;
   probe: Probe;
   running: boolean;
+  /** The deadline of the check under way was put off once because this thread was held up. */
+  excused: boolean;
   /** When the check under way was to start; the next one is an interval later. */
   slot: number;
   /** Checks done without a verdict; 0 once the check has its place in the interval. */
@@ -155,6 +159,7 @@ class Scheduler implements Checks {
       record,
       probe: this.probeOf(check),
       running: false,
+      excused: false,
       slot: now,
       quick: 1,
       phase: (this.offset + this.made++ * GOLDEN) % 1,
@@ -214,7 +219,7 @@ class Scheduler implements Checks {
     const now = this.clock.now();
     let starts = 0;
     for (let runner = this.heap.first; runner !== undefined && runner.due <= now; runner = this.heap.first) {
-      if (runner.running) this.late(runner);
+      if (runner.running) this.late(runner, now);
       else if (++starts > STARTS_A_TURN) break;
       else this.start(runner, now);
     }
@@ -237,13 +242,22 @@ class Scheduler implements Checks {
   private start(runner: Runner, now: number): void {
     this.onStart?.(now - runner.due);
     runner.running = true;
+    runner.excused = false;
     this.heap.set(runner, now + runner.check.definition.timeout);
     runner.probe.start();
   }
 
-  private late(runner: Runner): void {
+  private late(runner: Runner, now: number): void {
+    const { timeout } = runner.check.definition;
+    const stalled = now - runner.due;
+    // This thread slept: what the server has answered meanwhile was read, but it may not have been asked everything yet.
+    if (stalled > STALLED && !runner.excused) {
+      runner.excused = true;
+      this.heap.set(runner, now + Math.min(stalled, timeout));
+      return;
+    }
     const stage = runner.probe.abort();
-    this.ended(runner, `${stage}timeout after ${runner.check.definition.timeout} ms`, false);
+    this.ended(runner, `${stage}timeout after ${timeout} ms`, false);
   }
 
   private ended(runner: Runner, verdict: Verdict, local: boolean): void {

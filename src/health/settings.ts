@@ -15,7 +15,7 @@ const NO_TESTS: ResponseTests = { status: () => true, headers: [], body: [] };
 /** proxy_connect_timeout and proxy_read_timeout where nothing sets them. */
 const PROXY_TIMEOUT = 60_000;
 
-/** The checks of each upstream by its name: its own `check` first, then those of locations that pass to it. */
+/** The checks of each upstream by its name in lower case: its own `check` first, then those of locations that pass to it. */
 export function checksOf(root: Scope): Map<string, CheckDefinition[]> {
   const checks = new Map<string, CheckDefinition[]>();
   const add = (upstream: string, definition: CheckDefinition) => {
@@ -35,14 +35,15 @@ export function checksOf(root: Scope): Map<string, CheckDefinition[]> {
     for (const setting of healthCheck.own(scope).health_check ?? []) {
       const host = passesTo(scope);
       if (host === undefined) fail(setting.directive, "health_check needs a proxy_pass to an upstream in its location");
-      if (!upstreams.has(host)) fail(setting.directive, `no upstream "${host}" for health_check`);
-      add(host, locationCheck(scope, setting, host));
+      const upstream = host.toLowerCase();
+      if (!upstreams.has(upstream)) fail(setting.directive, `no upstream "${host}" for health_check`);
+      add(upstream, locationCheck(scope, setting, host));
     }
   });
   return checks;
 }
 
-/** check_panic of an upstream, in percent. */
+/** check_panic of an upstream (its name in lower case), in percent. */
 export function panicOf(root: Scope, upstream: string): number {
   let percent = 0;
   walk(root, (scope) => {
@@ -57,7 +58,7 @@ function walk(scope: Scope, visit: (scope: Scope) => void): void {
 }
 
 function nameOf(upstream: Scope): string {
-  return upstream.directive.args[0] ?? "";
+  return (upstream.directive.args[0] ?? "").toLowerCase();
 }
 
 function ownCheck(scope: Scope): CheckDefinition | undefined {

@@ -1,6 +1,7 @@
 import { hash } from "node:crypto";
+import type { HealthView } from "../upstream/peer.ts";
 
-/**
+/*
  * Health states in shared memory: the watcher writes, workers read with one atomic load. Two kinds of record, both found
  * by a key and kept over reloads by it: a check's (upstream, server address, check definition), which holds everything
  * the status page shows, and a server's (upstream, server address), whose word `usable` is what balancing reads.
@@ -9,11 +10,6 @@ import { hash } from "node:crypto";
  * record that no generation names any more is given away last of all, so requests that end under an older generation
  * still read their own servers' states.
  */
-export interface HealthView {
-  /** True while the peer may be used: one atomic load. A peer without checks is always up. `peer` is its index. */
-  up(peer: number): boolean;
-}
-
 /** What the status page and the log show of one check. */
 export interface CheckState {
   readonly up: boolean;

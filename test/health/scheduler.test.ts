@@ -36,6 +36,7 @@ function scripted() {
     }
   };
   return {
+    settle,
     starts,
     clock,
     connect,
@@ -139,6 +140,22 @@ test("running out of file descriptors here changes nobody's state", () => {
   run(5000);
   assert.equal(statusRows(plan)[0].up, true);
   assert.equal(log.lines.filter((line) => line.startsWith("[crit] cannot check peer: 127.0.0.1:1")).length, 1);
+  checks.stop();
+});
+
+test("a thread that was held up does not blame the servers", () => {
+  const { clock, connect, run, settle } = scripted();
+  const plan = bind(planOf([ipv4(1)], { fall: 1, rise: 1, interval: 1000, timeout: 300 }));
+  const checks = startChecks(plan, { log: memoryLog(), clock, connect });
+  run(900);
+  for (let i = 0; i < 20; i++) {
+    // Nothing happens for seconds; then timers and answers come at once, the timers first.
+    clock.time += 700 + i * 97;
+    clock.to(clock.time);
+    settle();
+    run(clock.time + 400);
+  }
+  assert.equal(statusRows(plan)[0].up, true);
   checks.stop();
 });
 
