@@ -20,6 +20,7 @@ import type { TempPath } from "./body.ts";
 import { HTTP_IF, HTTP_LOCATION, LOCATION } from "./contexts.ts";
 import { type FileRoot, fileRoot } from "./file_root.ts";
 import { buildMimeTypes, type MimeTypes } from "./mime.ts";
+import { readDisableSymlinks, type SymlinkRule } from "./open_file.ts";
 import { type Template, template } from "./template.ts";
 
 /** One status of an `error_page`. */
@@ -349,6 +350,15 @@ export const coreDirectives = defineDirectives("http_core", {
   open_file_cache_valid: text({ in: HTTP_LOCATION, default: "60s", doc: NO_CACHE }),
   open_file_cache_min_uses: number({ in: HTTP_LOCATION, default: 1, doc: NO_CACHE }),
   open_file_cache_errors: flag({ in: HTTP_LOCATION, default: false, doc: NO_CACHE }),
+  disable_symlinks: directive<SymlinkRule | undefined>({
+    in: HTTP_LOCATION,
+    args: [1, 2],
+    syntax: "off | on|if_not_owner [from=part]",
+    doc: "Refuses files whose path has symbolic links (or such as belong to another owner than what they lead to); the part after `from=` is not checked.",
+    initial: () => undefined,
+    defaultText: "off",
+    read: readDisableSymlinks,
+  }),
   limit_except: directive<boolean>({
     in: LOCATION,
     args: [1, Number.POSITIVE_INFINITY],

@@ -1,8 +1,11 @@
-import { ERROR, OK } from "./codes.ts";
-import type { Request } from "./request.ts";
-import { answerStatus } from "./special_response.ts";
+import { DONE, ERROR, OK } from "./codes.ts";
+import { finalizeRequest } from "./finalize.ts";
+import { NO_FILTERS, type Request } from "./request.ts";
 
-/** Runs the header filters and gives the head to the codec. ERROR when it was sent before or a filter gave up. */
+/**
+ * Runs the header filters and gives the head to the codec. ERROR when it was sent before or a filter gave up; DONE when
+ * a filter had something else answered (412, 416): the request is then out of the caller's hands.
+ */
 export function sendHeader(request: Request): number {
   if (request.headerSent) return ERROR;
   const { response } = request;
@@ -15,17 +18,32 @@ export function sendHeader(request: Request): number {
     const code = filter(request);
     if (code === OK) continue;
     if (code < 300) return code;
-    // A filter answers something else (412, 416): without filters' body parts of the first answer.
-    request.bodyFilters = [];
-    response.headers.clear();
-    response.location = undefined;
-    request.errorPage = true;
-    answerStatus(request, code);
-    return ERROR;
+    answerInstead(request, code);
+    return DONE;
   }
   request.headerSent = true;
   request.connection.sendHead(request);
   return OK;
+}
+
+/** Answers a status a filter came up with, of nothing the first response held (ngx_http_filter_finalize_request). */
+function answerInstead(request: Request, status: number): void {
+  const { response } = request;
+  const contentRange = status === 416 ? response.headers.get("content-range") : undefined;
+  request.bodyFilters = NO_FILTERS;
+  request.seekable = false;
+  response.status = 0;
+  response.statusLine = undefined;
+  response.headers.clear();
+  if (contentRange !== undefined) response.headers.append("Content-Range", contentRange);
+  response.contentLength = -1;
+  response.lastModified = -1;
+  response.lastModifiedText = undefined;
+  response.etag = undefined;
+  response.location = undefined;
+  response.allowRanges = false;
+  response.trailers = undefined;
+  finalizeRequest(request, status);
 }
 
 /** Passes body bytes (lent for the call) to the filter at `next`, or to the codec behind the last one. */

@@ -1,8 +1,13 @@
 import type { HttpModule } from "./module.ts";
+import { headers } from "./modules/headers.ts";
+import { index } from "./modules/index.ts";
 import { map } from "./modules/map.ts";
+import { notModified } from "./modules/not_modified.ts";
 import { proxy } from "./modules/proxy.ts";
+import { range } from "./modules/range.ts";
 import { rewrite } from "./modules/rewrite.ts";
 import { splitClients } from "./modules/split_clients.ts";
+import { staticFiles } from "./modules/static.ts";
 import { stubStatus } from "./modules/stub_status.ts";
 import { tryFiles } from "./modules/try_files.ts";
 
@@ -14,4 +19,9 @@ export const httpModules: readonly HttpModule[] = [
   tryFiles,
   proxy,
   stubStatus,
+  index,
+  staticFiles,
+  notModified,
+  headers,
+  range,
 ] as readonly HttpModule[];

@@ -1,4 +1,4 @@
-import { ERROR } from "./codes.ts";
+import { OK } from "./codes.ts";
 import type { ErrorPage } from "./core_directives.ts";
 import { internalRedirect, namedRedirect } from "./flow.ts";
 import { passBody, sendHeader } from "./output.ts";
@@ -30,7 +30,7 @@ export function answerStatus(request: Request, status: number): number {
 
 function sendErrorPage(request: Request, page: ErrorPage): number {
   const { overwrite } = page;
-  if (overwrite > 0 && overwrite !== 200) request.expectContinue = false;
+  if (overwrite !== 0 && overwrite !== 200) request.expectContinue = false;
   if (overwrite >= 0) request.errorStatus = overwrite;
   const uri = page.uri.render(request);
   if (uri.startsWith("/")) {
@@ -63,9 +63,10 @@ function sendSpecial(request: Request, status: number): number {
   response.allowRanges = false;
   response.headers.remove("accept-ranges");
   response.lastModified = -1;
+  response.lastModifiedText = undefined;
   response.etag = undefined;
   const code = sendHeader(request);
-  if (code === ERROR || request.headerOnly) return code;
+  if (code !== OK || request.headerOnly) return code;
   passBody(request, 0, body, true);
   return code;
 }

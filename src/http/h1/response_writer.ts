@@ -47,12 +47,19 @@ export function responseHead(request: Request): string {
         ? `\r\nContent-Type: ${type}`
         : `\r\nContent-Type: ${type}; charset=${response.charset}`;
   }
-  if (response.contentLength >= 0) head += `\r\nContent-Length: ${response.contentLength}`;
+  // With trailers the body goes in chunks whatever its length: there is one framing only.
+  const trailers =
+    response.trailers !== undefined &&
+    !bodiless &&
+    request.method !== "HEAD" &&
+    request.version >= 1001 &&
+    core.chunked;
+  if (response.contentLength >= 0 && !trailers) head += `\r\nContent-Length: ${response.contentLength}`;
   if (response.lastModifiedText !== undefined) head += `\r\nLast-Modified: ${response.lastModifiedText}`;
   else if (response.lastModified >= 0) head += `\r\nLast-Modified: ${httpDateOf(response.lastModified * 1000)}`;
   if (response.location !== undefined) head += `\r\nLocation: ${absoluteLocation(request, response.location)}`;
 
-  if (!bodiless && request.method !== "HEAD" && (response.contentLength < 0 || response.trailers !== undefined)) {
+  if (!bodiless && request.method !== "HEAD" && (response.contentLength < 0 || trailers)) {
     if (request.version >= 1001 && core.chunked) {
       request.chunkedResponse = true;
       head += "\r\nTransfer-Encoding: chunked";

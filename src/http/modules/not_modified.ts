@@ -1,0 +1,100 @@
+import { OK } from "../codes.ts";
+import { parseHttpTime } from "../http_time.ts";
+import { defineModule } from "../module.ts";
+import type { Request } from "../request.ts";
+
+/** ngx_http_not_modified_filter_module: conditional requests. `if_modified_since` is the core's. */
+export const notModified = defineModule({
+  name: "http_not_modified_filter",
+  directives: {},
+  headerFilter: () => filterNotModified,
+});
+
+/** The fields there are, once the header list has been walked for them. */
+const found: (string | undefined)[] = [undefined, undefined, undefined, undefined];
+
+/** RFC 9110 section 13.2.2 in nginx's order. 412 where a precondition fails. */
+function filterNotModified(request: Request): number {
+  const { response } = request;
+  if (response.status !== 200 || request.disableNotModified || !readConditions(request)) return OK;
+  const [unmodifiedSince, match, modifiedSince, noneMatch] = found;
+  if (unmodifiedSince !== undefined) {
+    if (response.lastModified === -1 || parseHttpTime(unmodifiedSince) < response.lastModified) return 412;
+  }
+  if (match !== undefined && !matches(match, response.etag, false)) return 412;
+  if (modifiedSince === undefined && noneMatch === undefined) return OK;
+  if (modifiedSince !== undefined && isModified(request, modifiedSince)) return OK;
+  if (noneMatch !== undefined && !matches(noneMatch, response.etag, true)) return OK;
+
+  response.status = 304;
+  response.statusLine = undefined;
+  response.contentType = undefined;
+  response.contentLength = -1;
+  response.allowRanges = false;
+  response.headers.remove("accept-ranges");
+  response.headers.remove("content-encoding");
+  return OK;
+}
+
+function readConditions(request: Request): boolean {
+  const { keys, values, count } = request.headers;
+  let any = false;
+  found[0] = found[1] = found[2] = found[3] = undefined;
+  for (let i = 0; i < count; i++) {
+    const key = keys[i];
+    if (key.charCodeAt(0) !== 0x69 || key.charCodeAt(1) !== 0x66) continue;
+    const at =
+      key === "if-unmodified-since"
+        ? 0
+        : key === "if-match"
+          ? 1
+          : key === "if-modified-since"
+            ? 2
+            : key === "if-none-match"
+              ? 3
+              : -1;
+    if (at < 0) continue;
+    found[at] ??= values[i];
+    any = true;
+  }
+  return any;
+}
+
+function isModified(request: Request, since: string): boolean {
+  const { lastModified } = request.response;
+  const { if_modified_since: mode } = request.location.core.raw;
+  if (lastModified === -1 || mode === "off") return true;
+  const time = parseHttpTime(since);
+  if (time === lastModified) return false;
+  return mode === "exact" || time < lastModified;
+}
+
+/** Whether the response's entity tag is among those listed; `weak`: by the weak comparison. */
+export function matches(list: string, etag: string | undefined, weak: boolean): boolean {
+  if (list === "*") return true;
+  if (etag === undefined) return false;
+  const tag = weak && etag.length > 2 && etag.startsWith("W/") ? etag.slice(2) : etag;
+  let at = 0;
+  while (at < list.length) {
+    if (weak && list.length - at > 2 && list.startsWith("W/", at)) at += 2;
+    if (list.startsWith(tag, at)) {
+      const after = skip(list, at + tag.length, false);
+      if (after === list.length || list[after] === ",") return true;
+      at = after;
+    }
+    const comma = list.indexOf(",", at);
+    if (comma < 0) return false;
+    at = skip(list, comma, true);
+  }
+  return false;
+}
+
+function skip(list: string, from: number, commas: boolean): number {
+  let at = from;
+  while (at < list.length) {
+    const c = list[at];
+    if (c !== " " && c !== "\t" && !(commas && c === ",")) break;
+    at++;
+  }
+  return at;
+}

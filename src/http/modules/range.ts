@@ -1,0 +1,100 @@
+import { OK } from "../codes.ts";
+import { parseHttpTime } from "../http_time.ts";
+import { type BodyFilter, defineModule } from "../module.ts";
+import { passBody } from "../output.ts";
+import { multipartPlan, parseRanges } from "../ranges.ts";
+import type { Request } from "../request.ts";
+
+/** ngx_http_range_filter_module: answers `Range` with 206 or 416. `max_ranges` is the core's. */
+export const range = defineModule({
+  name: "http_range_filter",
+  directives: {},
+  headerFilter: (_settings, { core }) => (core.raw.max_ranges === 0 ? undefined : filterRanges),
+});
+
+function filterRanges(request: Request): number {
+  const { response } = request;
+  if (!response.allowRanges || response.status !== 200 || response.contentLength < 0 || request.version < 1000)
+    return OK;
+  const wanted = request.headers.get("range");
+  if (wanted !== undefined && wanted.length >= 7 && isBytes(wanted) && ifRange(request)) {
+    const code = answerRange(request, wanted.slice("bytes=".length));
+    if (code !== undefined) return code;
+  }
+  response.headers.append("Accept-Ranges", "bytes");
+  return OK;
+}
+
+function isBytes(text: string): boolean {
+  return text.startsWith("bytes=") || text.slice(0, 6).toLowerCase() === "bytes=";
+}
+
+/** `If-Range`: an entity tag that is the response's, or the very date of it. */
+function ifRange(request: Request): boolean {
+  const condition = request.headers.get("if-range");
+  if (condition === undefined) return true;
+  const { response } = request;
+  if (condition.length >= 2 && condition.endsWith('"')) return condition === response.etag;
+  return response.lastModified !== -1 && parseHttpTime(condition) === response.lastModified;
+}
+
+/** Undefined where the whole body is to be sent after all. */
+function answerRange(request: Request, text: string): number | undefined {
+  const { response } = request;
+  const length = response.contentLength;
+  const most = request.location.core.raw.max_ranges;
+  // A body that only streams by cannot be sent in several parts: nginx's single_range.
+  const max = request.seekable ? most : 1;
+  const ranges = parseRanges(text, length, max, max !== Number.MAX_SAFE_INTEGER);
+  if (ranges === "whole") return undefined;
+  response.headers.remove("content-range");
+  if (ranges === "unsatisfiable") {
+    response.headers.append("Content-Range", `bytes */${length}`);
+    return 416;
+  }
+  response.status = 206;
+  response.statusLine = undefined;
+  if (ranges.length === 1) {
+    const [{ start, end }] = ranges;
+    response.headers.append("Content-Range", `bytes ${start}-${end - 1}/${length}`);
+    response.contentLength = end - start;
+    if (request.seekable) request.ranges = { parts: [{ head: "", start, end }], tail: "" };
+    else request.bodyFilters = [...request.bodyFilters, new OnePart(start, end)];
+    return OK;
+  }
+  const { contentType, charset } = response;
+  const type = contentType !== undefined && charset !== undefined ? `${contentType}; charset=${charset}` : contentType;
+  const made = multipartPlan(ranges, length, type);
+  response.contentType = `multipart/byteranges; boundary=${made.boundary}`;
+  response.charset = undefined;
+  response.contentLength = made.length;
+  request.ranges = made.plan;
+  return OK;
+}
+
+/** Lets one part of a body through that streams by. */
+class OnePart implements BodyFilter {
+  private readonly start: number;
+  private readonly end: number;
+  private at = 0;
+  private done = false;
+
+  constructor(start: number, end: number) {
+    this.start = start;
+    this.end = end;
+  }
+
+  push(request: Request, bytes: Uint8Array | string, last: boolean, next: number): void {
+    if (this.done) return;
+    const from = Math.max(0, this.start - this.at);
+    const to = Math.min(bytes.length, this.end - this.at);
+    this.at += bytes.length;
+    this.done = last || this.at >= this.end;
+    if (from < to) {
+      const part = typeof bytes === "string" ? bytes.slice(from, to) : bytes.subarray(from, to);
+      passBody(request, next, part, this.done);
+    } else if (this.done) {
+      passBody(request, next, "", true);
+    }
+  }
+}

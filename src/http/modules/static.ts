@@ -1,0 +1,91 @@
+import fs from "node:fs";
+import { errorText } from "../../net/errors.ts";
+import { DECLINED, OK } from "../codes.ts";
+import { setContentType } from "../content_type.ts";
+import { logError } from "../log_context.ts";
+import { defineModule } from "../module.ts";
+import { FileError, openFile } from "../open_file.ts";
+import { sendHeader } from "../output.ts";
+import { mapUriToPath } from "../paths.ts";
+import type { Request } from "../request.ts";
+import { dropBody } from "../special_response.ts";
+import { sendFile } from "../static_file.ts";
+import { ESCAPE_URI, escapeUri } from "../uri.ts";
+
+const { S_IFMT, S_IFDIR, S_IFREG } = fs.constants;
+
+/** ngx_http_static_module: the file of the URI under `root` or `alias`. */
+export const staticFiles = defineModule({
+  name: "http_static",
+  directives: {},
+  contentPhase: () => serveFile,
+});
+
+function serveFile(request: Request): number {
+  const { method, uri } = request;
+  if (method !== "GET" && method !== "HEAD" && method !== "POST") return 405;
+  if (uri.charCodeAt(uri.length - 1) === 0x2f) return DECLINED;
+  const mapped = mapUriToPath(request);
+  if (mapped === undefined) return 500;
+  const { path } = mapped;
+  const { raw } = request.location.core;
+
+  let fd: number;
+  try {
+    fd = openFile(request, path, raw.disable_symlinks);
+  } catch (error) {
+    if (!(error instanceof FileError)) throw error;
+    return openFailed(request, path, error);
+  }
+  const { mode, size, mtimeMs } = fs.fstatSync(fd);
+  const kind = mode & S_IFMT;
+  if (kind !== S_IFREG || method === "POST") {
+    fs.closeSync(fd);
+    if (kind === S_IFDIR) return redirectToDirectory(request);
+    if (kind === S_IFREG) return 405;
+    logError(request, "crit", `"${path}" is not a regular file`);
+    return 404;
+  }
+  if (!request.bodyEnded) dropBody(request);
+
+  const { response } = request;
+  response.status = 200;
+  response.contentLength = size;
+  const seconds = Math.floor(mtimeMs / 1000);
+  response.lastModified = seconds;
+  if (raw.etag) response.etag = etagOf(seconds, size);
+  setContentType(request);
+  response.allowRanges = true;
+  request.seekable = true;
+  const code = sendHeader(request);
+  if (code !== OK || request.headerOnly) {
+    fs.closeSync(fd);
+    return code;
+  }
+  return sendFile(request, fd, path, size);
+}
+
+/** The entity tag of a file: its time and length in hexadecimal (ngx_http_set_etag). */
+export function etagOf(seconds: number, size: number): string {
+  return `"${seconds.toString(16)}-${size.toString(16)}"`;
+}
+
+const NOT_FOUND: ReadonlySet<string> = new Set(["ENOENT", "ENOTDIR", "ENAMETOOLONG"]);
+const FORBIDDEN: ReadonlySet<string> = new Set(["EACCES", "EMLINK", "ELOOP"]);
+
+function openFailed(request: Request, path: string, { code, call }: FileError): number {
+  const notFound = NOT_FOUND.has(code);
+  const status = notFound ? 404 : FORBIDDEN.has(code) ? 403 : 500;
+  if (!notFound || request.location.core.raw.log_not_found) {
+    logError(request, status === 500 ? "crit" : "error", `${call} "${path}" failed (${errorText(code)})`);
+  }
+  return status;
+}
+
+/** `/dir` is answered with `/dir/`, arguments kept. */
+function redirectToDirectory(request: Request): number {
+  const { response, args } = request;
+  const to = `${escapeUri(request.uri, ESCAPE_URI)}/`;
+  response.location = args === "" ? to : `${to}?${args}`;
+  return 301;
+}

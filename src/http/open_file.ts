@@ -1,0 +1,148 @@
+import fs from "node:fs";
+import { osPath } from "../config/paths.ts";
+import { fail, type Scope } from "../config/schema.ts";
+import type { Directive } from "../config/types.ts";
+import { errorCode } from "../net/errors.ts";
+import type { Request } from "./request.ts";
+import { type Template, template } from "./template.ts";
+
+/** `disable_symlinks`: which symbolic links on the way to a file are refused, and from where on they are looked for. */
+export interface SymlinkRule {
+  readonly refuse: "all" | "of another owner";
+  /** The leading part of the path that is not checked. */
+  readonly from: Template | undefined;
+}
+
+/** A system call that failed: the errno's name, and the call's for the log. */
+export class FileError extends Error {
+  readonly code: string;
+  readonly call: string;
+
+  constructor(code: string, call: string) {
+    super(`${call} failed: ${code}`);
+    this.code = code;
+    this.call = call;
+  }
+}
+
+const { O_RDONLY, O_NONBLOCK, O_NOFOLLOW, O_DIRECTORY } = fs.constants;
+const LINUX = process.platform === "linux";
+/** Node does not name it: a descriptor that is only a place, for which search permission is enough. */
+const O_PATH = LINUX ? 0o10000000 : 0;
+const OPEN = O_RDONLY | O_NONBLOCK;
+const SEARCH = OPEN | O_DIRECTORY | O_PATH;
+
+/** Opens a file (or directory) for reading, without waiting for the writer of a FIFO. Throws FileError. */
+export function openFile(request: Request, path: string, rule: SymlinkRule | undefined): number {
+  if (rule !== undefined) {
+    const unchecked = uncheckedLength(request, path, rule);
+    if (unchecked !== undefined) return openChecked(path, unchecked, rule.refuse);
+  }
+  try {
+    return fs.openSync(osPath(path), OPEN);
+  } catch (error) {
+    throw new FileError(errorCode(error), "open()");
+  }
+}
+
+/** The file's kind and size without opening it; throws FileError. */
+export function statFile(request: Request, path: string, rule: SymlinkRule | undefined): fs.Stats {
+  if (rule !== undefined && uncheckedLength(request, path, rule) !== undefined) {
+    const fd = openFile(request, path, rule);
+    try {
+      return fs.fstatSync(fd);
+    } finally {
+      fs.closeSync(fd);
+    }
+  }
+  try {
+    return fs.statSync(osPath(path));
+  } catch (error) {
+    throw new FileError(errorCode(error), "stat()");
+  }
+}
+
+/** How much of the path `from=` exempts; undefined where nothing is to be checked (ngx_http_set_disable_symlinks). */
+function uncheckedLength(request: Request, path: string, rule: SymlinkRule): number | undefined {
+  const from = rule.from?.render(request) ?? "";
+  if (from === "" || !path.startsWith(from)) return 0;
+  if (from.length === path.length) return undefined;
+  if (path[from.length] === "/") return from.length;
+  return from.endsWith("/") ? from.length - 1 : 0;
+}
+
+/** A directory on the way to a file. */
+interface Step {
+  readonly fd: number;
+  /** Its path, for systems without /proc. */
+  readonly path: string;
+}
+
+/**
+ * Walks the path component by component. Node has no openat(): what nginx opens relative to a descriptor is opened
+ * through /proc/self/fd on Linux, so that a component cannot be swapped for a link after it was looked at.
+ */
+function openChecked(path: string, unchecked: number, refuse: SymlinkRule["refuse"]): number {
+  const names = path.slice(unchecked).split("/");
+  const last = names.pop() ?? "";
+  const start = unchecked === 0 ? "/" : path.slice(0, unchecked);
+  let at: Step = { fd: openOr(start, SEARCH, "open()"), path: start };
+  try {
+    for (const name of names) {
+      if (name === "") continue;
+      const fd = openComponent(at, name, SEARCH, refuse);
+      fs.closeSync(at.fd);
+      at = { fd, path: `${at.path}/${name}` };
+    }
+    if (last === "") return openOr(below(at, "."), OPEN, "openat()");
+    return openComponent(at, last, OPEN, refuse);
+  } finally {
+    fs.closeSync(at.fd);
+  }
+}
+
+function below(directory: Step, name: string): string {
+  return LINUX ? `/proc/self/fd/${directory.fd}/${name}` : `${directory.path}/${name}`;
+}
+
+function openComponent(directory: Step, name: string, flags: number, refuse: SymlinkRule["refuse"]): number {
+  const path = below(directory, name);
+  if (refuse === "all") return openOr(path, flags | O_NOFOLLOW, "openat()");
+  const fd = openOr(path, flags, "openat()");
+  let sameOwner = false;
+  try {
+    sameOwner = fs.fstatSync(fd).uid === fs.lstatSync(osPath(path)).uid;
+  } catch (error) {
+    fs.closeSync(fd);
+    throw new FileError(errorCode(error), "openat()");
+  }
+  if (sameOwner) return fd;
+  fs.closeSync(fd);
+  throw new FileError("ELOOP", "openat()");
+}
+
+function openOr(path: string, flags: number, call: string): number {
+  try {
+    return fs.openSync(osPath(path), flags);
+  } catch (error) {
+    throw new FileError(errorCode(error), call);
+  }
+}
+
+/** Reads `disable_symlinks off | on | if_not_owner [from=part]`. */
+export function readDisableSymlinks(at: Directive, scope: Scope): SymlinkRule | undefined {
+  let refuse: SymlinkRule["refuse"] | "none" | undefined;
+  let from: Template | undefined;
+  for (const arg of at.args) {
+    if (arg === "off") refuse = "none";
+    else if (arg === "if_not_owner") refuse = "of another owner";
+    else if (arg === "on") refuse = "all";
+    else if (arg.startsWith("from=")) from = template(scope, at, arg.slice("from=".length));
+    else fail(at, `invalid parameter "${arg}"`);
+  }
+  if (refuse === undefined) fail(at, '"disable_symlinks" must have "off", "on" or "if_not_owner" parameter');
+  if (at.args.length > 1 && from === undefined) fail(at, `duplicate parameters "${at.args[0]} ${at.args[1]}"`);
+  if (refuse === "none")
+    return from === undefined ? undefined : fail(at, '"from=" cannot be used with "off" parameter');
+  return { refuse, from };
+}

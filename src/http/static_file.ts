@@ -1,0 +1,137 @@
+import fs from "node:fs";
+import { errorCode, errorText } from "../net/errors.ts";
+import { CLIENT_CLOSED_REQUEST, DONE, ERROR, OK } from "./codes.ts";
+import { finalizeRequest } from "./finalize.ts";
+import { logError } from "./log_context.ts";
+import { passBody } from "./output.ts";
+import type { RangePlan } from "./ranges.ts";
+import type { Request } from "./request.ts";
+
+/** A file up to this long is read at once and leaves with the head in one write. */
+const SMALL = 16 * 1024;
+const CHUNK = 64 * 1024;
+/** Read per turn of the event loop, so that one big file does not keep others waiting: nginx's sendfile_max_chunk. */
+const TURN = 2 * 1024 * 1024;
+
+const small = Buffer.allocUnsafeSlow(SMALL);
+const chunk = Buffer.allocUnsafeSlow(CHUNK);
+
+/** Sends an open file as the body of a response whose head was sent, or the parts of it that were asked for; closes it. */
+export function sendFile(request: Request, fd: number, path: string, length: number): number {
+  const plan = request.ranges;
+  if (plan === undefined && length <= SMALL) return sendSmall(request, fd, path, length);
+  const sender = new FileSender(request, fd, path, plan ?? { parts: [{ head: "", start: 0, end: length }], tail: "" });
+  return sender.send();
+}
+
+function sendSmall(request: Request, fd: number, path: string, length: number): number {
+  let read = 0;
+  try {
+    if (length > 0) read = fs.readSync(fd, small, 0, length, null);
+  } catch (error) {
+    logError(request, "crit", `read() "${path}" failed (${errorText(errorCode(error))})`);
+    fs.closeSync(fd);
+    return ERROR;
+  }
+  fs.closeSync(fd);
+  if (read !== length) {
+    logError(request, "alert", `"${path}" was truncated while it was sent: ${read} of ${length} bytes read`);
+    return ERROR;
+  }
+  passBody(request, 0, small.latin1Slice(0, length), true);
+  return OK;
+}
+
+/** A file on its way to the client, piece by piece as it takes them. */
+class FileSender {
+  private readonly request: Request;
+  private readonly fd: number;
+  private readonly path: string;
+  private readonly plan: RangePlan;
+  /** The part at work, and where in the file it goes on. */
+  private part = 0;
+  private at: number;
+  private open = true;
+
+  constructor(request: Request, fd: number, path: string, plan: RangePlan) {
+    this.request = request;
+    this.fd = fd;
+    this.path = path;
+    this.plan = plan;
+    this.at = -1;
+  }
+
+  /** What the content handler returns. */
+  send(): number {
+    const code = this.run();
+    if (code !== DONE) return code;
+    const { request } = this;
+    const go = (): void => this.resume();
+    request.onWritable = go;
+    request.onAbort = () => finalizeRequest(request, CLIENT_CLOSED_REQUEST);
+    request.cleanup ??= [];
+    request.cleanup.push(() => this.close());
+    // The client takes all at once: the rest follows after others had their turn.
+    if (!request.connection.blocked) setImmediate(go);
+    return DONE;
+  }
+
+  private resume(): void {
+    const { request } = this;
+    if (request.finalized || !this.open || request.connection.blocked) return;
+    const code = this.run();
+    if (code !== DONE) finalizeRequest(request, code);
+    else if (!request.connection.blocked) setImmediate(() => this.resume());
+  }
+
+  /** Sends until the client blocks or the turn is over (DONE), all is sent (OK) or the file cannot be read (ERROR). */
+  private run(): number {
+    const { request, plan } = this;
+    const { connection } = request;
+    let left = TURN;
+    try {
+      while (this.part < plan.parts.length) {
+        const { head, start, end } = plan.parts[this.part];
+        const final = this.part === plan.parts.length - 1 && plan.tail === "";
+        if (this.at < 0) {
+          this.at = start;
+          if (head !== "") passBody(request, 0, head, false);
+          if (start === end) passBody(request, 0, "", final);
+        }
+        while (this.at < end) {
+          if (connection.closed) {
+            this.close();
+            return CLIENT_CLOSED_REQUEST;
+          }
+          if (connection.blocked || left <= 0) return DONE;
+          const read = fs.readSync(this.fd, chunk, 0, Math.min(CHUNK, end - this.at), this.at);
+          if (read === 0) return this.truncated(end);
+          this.at += read;
+          left -= read;
+          passBody(request, 0, read === CHUNK ? chunk : chunk.subarray(0, read), final && this.at === end);
+        }
+        this.part++;
+        this.at = -1;
+      }
+    } catch (error) {
+      logError(request, "crit", `pread() "${this.path}" failed (${errorText(errorCode(error))})`);
+      this.close();
+      return ERROR;
+    }
+    if (plan.tail !== "") passBody(request, 0, plan.tail, true);
+    this.close();
+    return OK;
+  }
+
+  private truncated(end: number): number {
+    logError(this.request, "alert", `"${this.path}" was truncated while it was sent: ${this.at} of ${end} bytes read`);
+    this.close();
+    return ERROR;
+  }
+
+  private close(): void {
+    if (!this.open) return;
+    this.open = false;
+    fs.closeSync(this.fd);
+  }
+}
