@@ -1,23 +1,17 @@
-import type { Request } from "./request.ts";
-import type { VariableSpec, Variables } from "./variables.ts";
+import { CONNECTION_VARIABLES, tlvVariable } from "./core_variables_connection.ts";
+import { argumentVariable, cookieVariable, headerVariable, REQUEST_VARIABLES } from "./core_variables_request.ts";
+import { RESPONSE_VARIABLES, sentVariable, trailerVariable } from "./core_variables_response.ts";
+import type { Variables } from "./variables.ts";
 
-/** nginx's variables of the core that need nothing but the request. */
-const PLAIN: Readonly<Record<string, (request: Request) => string | undefined>> = {
-  host: (r) => r.host,
-  uri: (r) => r.uri,
-  document_uri: (r) => r.uri,
-  request_uri: (r) => r.unparsedUri,
-  args: (r) => r.args,
-  query_string: (r) => r.args,
-};
-
-/** Declares nginx's core variables. */
+/** Declares nginx's core variables (ngx_http_variables.c). */
 export function declareCoreVariables(variables: Variables): void {
-  for (const [name, get] of Object.entries(PLAIN)) variables.declare(name, { get });
-  variables.prefix("http_", (name) => headerVariable(name));
-}
-
-function headerVariable(name: string): VariableSpec {
-  const key = name.replaceAll("_", "-");
-  return { get: (request) => request.headers.join(key) };
+  for (const table of [CONNECTION_VARIABLES, REQUEST_VARIABLES, RESPONSE_VARIABLES]) {
+    for (const [name, spec] of Object.entries(table)) variables.declare(name, spec);
+  }
+  variables.prefix("http_", headerVariable);
+  variables.prefix("sent_http_", sentVariable);
+  variables.prefix("sent_trailer_", trailerVariable);
+  variables.prefix("cookie_", cookieVariable);
+  variables.prefix("arg_", argumentVariable);
+  variables.prefix("proxy_protocol_tlv_", tlvVariable);
 }

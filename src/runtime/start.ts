@@ -1,7 +1,7 @@
 import { writeSync } from "node:fs";
 import { isMainThread } from "node:worker_threads";
 import { ConfigError } from "../config/types.ts";
-import { VERSION } from "../version.ts";
+import { NGINX_VERSION, VERSION } from "../version.ts";
 import { probeListeners } from "./binding.ts";
 import type { Program } from "./cycle.ts";
 import { inBackground, startInBackground } from "./daemon.ts";
@@ -25,9 +25,6 @@ import { identityOf } from "./privileges.ts";
 import { sentence } from "./sentence.ts";
 import { pidPath, supervise, warnAll } from "./supervisor.ts";
 import { runThread } from "./thread.ts";
-
-/** The nginx whose configuration language this is, as -V says it. */
-const NGINX_LEVEL = "1.31.5";
 
 /**
  * The program's one entry: the command line in the main thread, a worker or the watcher in the others.
@@ -143,7 +140,7 @@ const SIGNAL_NUMBERS: Readonly<Record<SignalName, number>> = {
 function versionText(program: Program, options: Options, home: string): string {
   const lines: string[] = [];
   if (options.configure) {
-    lines.push(`Holdfast version: holdfast/${VERSION}`, `nginx version: nginx/${NGINX_LEVEL}`);
+    lines.push(`Holdfast version: holdfast/${VERSION}`, `nginx version: nginx/${NGINX_VERSION}`);
   } else {
     lines.push(`holdfast version: holdfast/${VERSION}`);
   }

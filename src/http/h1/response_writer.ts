@@ -57,7 +57,11 @@ export function responseHead(request: Request): string {
   if (response.contentLength >= 0 && !trailers) head += `\r\nContent-Length: ${response.contentLength}`;
   if (response.lastModifiedText !== undefined) head += `\r\nLast-Modified: ${response.lastModifiedText}`;
   else if (response.lastModified >= 0) head += `\r\nLast-Modified: ${httpDateOf(response.lastModified * 1000)}`;
-  if (response.location !== undefined) head += `\r\nLocation: ${absoluteLocation(request, response.location)}`;
+  if (response.location !== undefined) {
+    // Kept for $sent_http_location.
+    response.location = absoluteLocation(request, response.location);
+    head += `\r\nLocation: ${response.location}`;
+  }
 
   if (!bodiless && request.method !== "HEAD" && (response.contentLength < 0 || trailers)) {
     if (request.version >= 1001 && core.chunked) {

@@ -1,0 +1,131 @@
+import { randomFillSync } from "node:crypto";
+import fs from "node:fs";
+import { errnoCode, errnoText } from "../config/errno.ts";
+import { osPath } from "../config/paths.ts";
+import { basicCredentials } from "./basic_auth.ts";
+import { portText, seconds } from "./core_variables_connection.ts";
+import { fieldText } from "./field_text.ts";
+import { logError } from "./log_context.ts";
+import { mapUriToPath } from "./paths.ts";
+import type { Request } from "./request.ts";
+import { argument } from "./uri.ts";
+import type { VariableSpec } from "./variables.ts";
+
+const once = (get: VariableSpec["get"]): VariableSpec => ({ get, cached: true });
+
+/** An empty one is "not found": logs show it as `-`. */
+const present = (text: string): string | undefined => (text === "" ? undefined : text);
+
+const uri: VariableSpec = { get: (r) => present(r.uri) };
+
+/** Variables of the request's head, body and target. */
+export const REQUEST_VARIABLES: Readonly<Record<string, VariableSpec>> = {
+  content_length: { get: contentLength },
+  content_type: { get: (r) => r.headers.join("content-type") },
+  host: { get: (r) => (r.host === "" ? r.server.name : r.host) },
+  http_cookie: { get: (r) => r.headers.join("cookie", "; ") },
+  server_name: { get: (r) => r.server.name },
+  server_protocol: { get: protocol },
+  scheme: { get: () => "http" },
+  https: { get: () => "" },
+  request_port: { get: (r) => portText(r.port) },
+  is_request_port: { get: (r) => (r.port === 0 ? "" : ":") },
+  request_uri: { get: (r) => present(r.unparsedUri) },
+  uri,
+  document_uri: uri,
+  request: { get: (r) => present(r.requestLine) },
+  document_root: { get: documentRoot },
+  realpath_root: { get: realpathRoot },
+  request_filename: { get: (r) => mapUriToPath(r)?.path },
+  query_string: { get: (r) => present(r.args) },
+  args: { get: (r) => present(r.args), set: setArgs, changeable: true },
+  is_args: { get: (r) => (r.args === "" ? "" : "?") },
+  request_method: { get: (r) => present(r.method) },
+  remote_user: once((r) => basicCredentials(r)?.user),
+  request_body: once((r) => (r.body === undefined ? undefined : present(r.body.memory()?.toString("latin1") ?? ""))),
+  request_body_file: once((r) => r.body?.file?.path),
+  request_length: { get: (r) => String(r.length) },
+  request_time: { get: (r) => seconds(performance.now() - r.startedAt) },
+  request_id: once(requestId),
+};
+
+function setArgs(request: Request, value: string): void {
+  request.args = value;
+  request.unparsedValid = false;
+}
+
+function contentLength(request: Request): string | undefined {
+  const field = request.headers.get("content-length");
+  if (field !== undefined) return field;
+  if (request.contentLength >= 0) return String(request.contentLength);
+  // A chunked body has a length once it was read.
+  return request.chunked && request.bodyEnded && request.body !== undefined ? String(request.bodyLength) : undefined;
+}
+
+function protocol(request: Request): string | undefined {
+  const { requestLine, version } = request;
+  const at = requestLine.lastIndexOf(" HTTP/");
+  if (at >= 0) return requestLine.slice(at + 1).trimEnd();
+  return version >= 2000 ? "HTTP/2.0" : undefined;
+}
+
+function documentRoot(request: Request): string {
+  const { root } = request.location.core;
+  return root.constant ?? root.render(request);
+}
+
+function realpathRoot(request: Request): string | undefined {
+  const path = documentRoot(request);
+  try {
+    return fs.realpathSync.native(osPath(path), "latin1");
+  } catch (error) {
+    logError(request, "crit", `realpath() "${path}" failed ${errnoText(errnoCode(error) ?? "EINVAL")}`);
+    return undefined;
+  }
+}
+
+/** Random bytes in store: asking for sixteen at a time would cost a call each. */
+const pool = Buffer.alloc(16 * 256);
+let poolAt = pool.length;
+
+function requestId(): string {
+  if (poolAt === pool.length) {
+    randomFillSync(pool);
+    poolAt = 0;
+  }
+  poolAt += 16;
+  return pool.toString("hex", poolAt - 16, poolAt);
+}
+
+/** `$http_NAME` */
+export function headerVariable(name: string): VariableSpec {
+  return once((request) => fieldText(request.headers, name));
+}
+
+/** `$arg_NAME` */
+export function argumentVariable(name: string): VariableSpec {
+  return { get: (request) => argument(request.args, name) };
+}
+
+/** `$cookie_NAME` */
+export function cookieVariable(name: string): VariableSpec {
+  return once((request) => {
+    const { headers } = request;
+    for (let at = headers.indexOf("cookie"); at >= 0; at = headers.indexOf("cookie", at + 1)) {
+      const value = cookie(headers.values[at], name);
+      if (value !== undefined) return value;
+    }
+    return undefined;
+  });
+}
+
+/** A cookie's value out of one Cookie field; names are compared without regard to case, as nginx does. */
+function cookie(field: string, name: string): string | undefined {
+  for (const pair of field.split(";")) {
+    const text = pair.replace(/^ +/, "");
+    if (text.slice(0, name.length).toLowerCase() !== name) continue;
+    const rest = /^ *= *(.*)$/s.exec(text.slice(name.length));
+    if (rest !== null) return rest[1];
+  }
+  return undefined;
+}

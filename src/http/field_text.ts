@@ -1,0 +1,25 @@
+import type { HeaderList } from "./h1/header_list.ts";
+
+/**
+ * The values of a field by its name in a variable (`$http_NAME`, `$sent_http_NAME`): lower case with underscores,
+ * which stand for hyphens and for themselves. Several fields are joined with commas. Undefined without one.
+ */
+export function fieldText(fields: HeaderList, name: string): string | undefined {
+  const { keys, values, count } = fields;
+  let text: string | undefined;
+  for (let i = 0; i < count; i++) {
+    if (!isNamed(keys[i], name)) continue;
+    text = text === undefined ? values[i] : `${text}, ${values[i]}`;
+  }
+  return text;
+}
+
+function isNamed(key: string, name: string): boolean {
+  const { length } = name;
+  if (key.length !== length) return false;
+  for (let i = 0; i < length; i++) {
+    const code = key.charCodeAt(i);
+    if ((code === 0x2d ? 0x5f : code) !== name.charCodeAt(i)) return false;
+  }
+  return true;
+}
