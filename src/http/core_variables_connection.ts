@@ -5,7 +5,6 @@ import { proxyProtocolTlv } from "../net/proxy_protocol.ts";
 import { iso8601, logTime } from "../runtime/clock.ts";
 import { NGINX_VERSION } from "../version.ts";
 import { logError } from "./log_context.ts";
-import type { Request } from "./request.ts";
 import type { VariableSpec } from "./variables.ts";
 
 const hostname = os.hostname().toLowerCase();
