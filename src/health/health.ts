@@ -10,7 +10,10 @@ export interface Health {
   readonly generation: number;
   /** What a balancing method of the upstream asks; undefined where it has no checks. check_panic is in it. */
   view(upstream: string): HealthView | undefined;
-  /** In the watcher: starts the checks, or hands those of the previous generation on to this one. */
+  /**
+   * In the watcher: starts the checks, or hands those of the previous generation on to this one (the same `Checks` is
+   * returned then: it must not be stopped on a reload, and of the environment only `log` counts).
+   */
   start(environment: CheckEnvironment, previous?: Checks): Checks;
 }
 
@@ -20,7 +23,8 @@ const HEALTH = Symbol("health");
 
 /**
  * Plans the checks of a configuration and finds their states in the shared zone. Called once in each thread's `build`,
- * when the upstreams' peers are known (`upstreams` in the order of the configuration). Throws ConfigError.
+ * when the upstreams' peers are known (`upstreams` in the order of the configuration), and given each its view.
+ * Throws ConfigError.
  */
 export function openHealth(cycle: Cycle, upstreams: readonly CheckedUpstream[]): Health {
   const { generation } = cycle.data;
@@ -33,10 +37,11 @@ export function openHealth(cycle: Cycle, upstreams: readonly CheckedUpstream[]):
     view: (upstream) => viewOf(plan, upstream),
     start(environment, previous) {
       if (previous === undefined) return startChecks(plan, environment);
-      previous.update(plan);
+      previous.update(plan, environment.log);
       return previous;
     },
   };
+  for (const upstream of upstreams) upstream.watch?.(health.view(upstream.name));
   cycle.root.notes.set(HEALTH, health);
   return health;
 }

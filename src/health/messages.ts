@@ -22,7 +22,7 @@ export function changed({ check, up, reason, lasted }: Change): string {
 }
 
 /** A time in ms for people: `850ms`, `12.3s`, `4m10s`, `3h05m`, `2d04h`. */
-export function seconds(ms: number): string {
+function seconds(ms: number): string {
   if (ms < 1000) return `${Math.round(ms)}ms`;
   if (ms < 60_000) return `${(ms / 1000).toFixed(1)}s`;
   const total = Math.floor(ms / 1000);

@@ -52,6 +52,8 @@ export interface BoundPlan extends CheckPlan {
 export interface CheckedUpstream {
   readonly name: string;
   readonly peers: readonly Peer[];
+  /** Takes the view that balancing asks from now on; undefined: no checks. check_panic is already in it. */
+  watch?(health: HealthView | undefined): void;
 }
 
 /**

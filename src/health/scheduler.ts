@@ -33,8 +33,8 @@ export interface CheckEnvironment {
 
 export interface Checks {
   stop(): void;
-  /** A new generation: checks that are in both go on as they were, without a burst. */
-  update(plan: BoundPlan): void;
+  /** A new generation: checks that are in both go on as they were, without a burst. Later lines go to `log`, if given. */
+  update(plan: BoundPlan, log?: ErrorLog): void;
 }
 
 /** Wakes closer together than this are one: half a thousand checks may start in one turn. */
@@ -70,7 +70,7 @@ interface Runner extends Due {
 }
 
 /** The real clock. I/O that is ready goes before what is due: a thread that was held up must not blame the servers. */
-export const SYSTEM_CLOCK: Clock = {
+const SYSTEM_CLOCK: Clock = {
   now: () => performance.now(),
   wall: () => Date.now(),
   wake(ms, callback) {
@@ -95,7 +95,7 @@ export function startChecks(plan: BoundPlan, environment: CheckEnvironment): Che
 }
 
 class Scheduler implements Checks {
-  private readonly log: ErrorLog;
+  private log: ErrorLog;
   private readonly clock: Clock;
   private readonly connect: Connect;
   private readonly random: () => number;
@@ -132,7 +132,8 @@ class Scheduler implements Checks {
     this.runners.clear();
   }
 
-  update(plan: BoundPlan): void {
+  update(plan: BoundPlan, log = this.log): void {
+    this.log = log;
     const previous = this.runners;
     const from = this.states;
     const runners = new Map<string, Runner>();

@@ -41,7 +41,6 @@ function generation(text: string, number: number, zones: Map<string, SharedArray
       }),
     );
     const health = openHealth(cycle, groups);
-    for (const group of groups) group.watch(health.view(group.name));
     return { health, groups };
   } finally {
     rmSync(directory, { recursive: true });

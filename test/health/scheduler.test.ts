@@ -199,3 +199,25 @@ test("a real server is found, lost and found again", async () => {
     close();
   }
 });
+
+test("a server that accepts and says nothing, or never ends, fails by the timeout", async () => {
+  const silent = await serve((socket) => socket.resume());
+  const dribbling = await serve((socket) => {
+    const timer = setInterval(() => socket.write("H"), 10);
+    socket.on("close", () => clearInterval(timer));
+    socket.once("data", () => socket.write("HTTP/1.1 200 OK\r\nX: "));
+  });
+  const body = { headers: [], body: [() => ""] };
+  const definition = { type: "http", send: "GET / HTTP/1.0\r\n\r\n", fall: 1, timeout: 80, interval: 200 } as const;
+  const expect = { status: (code: number) => code === 200, ...body };
+  const plan = bind(planOf([silent.address, dribbling.address], { ...definition, expect }));
+  const checks = startChecks(plan, { log: memoryLog() });
+  try {
+    await until(() => statusRows(plan).every(({ fall }) => fall > 0), "two failures");
+    for (const { reason } of statusRows(plan)) assert.equal(reason, "timeout after 80 ms");
+  } finally {
+    checks.stop();
+    silent.close();
+    dribbling.close();
+  }
+});

@@ -107,7 +107,7 @@ const surroundings = defineDirectives("surroundings", {
 });
 
 /** The scopes of a configuration that knows the health directives and just enough around them. */
-export function scopes(text: string): Scope {
+function scopes(text: string): Scope {
   const directory = mkdtempSync(join(tmpdir(), "holdfast-"));
   try {
     const file = join(directory, "nginx.conf");

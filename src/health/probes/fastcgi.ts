@@ -151,7 +151,7 @@ class Fastcgi implements Protocol {
 }
 
 /** BEGIN_REQUEST (responder, connection not kept), the parameters, and both streams' ends. */
-export function fastcgiRequest(params: FastcgiSettings["params"]): Buffer {
+function fastcgiRequest(params: FastcgiSettings["params"]): Buffer {
   const pairs = Buffer.concat(
     params.flatMap(({ key, value }) => [
       length(key.length),

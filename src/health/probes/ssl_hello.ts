@@ -80,7 +80,7 @@ const SIGNATURES = [
 ];
 
 /** A ClientHello in a record of its own (RFC 8446 section 4.1.2). Any 32 bytes are an X25519 public key. */
-export function clientHello(serverName: string | undefined): Buffer {
+function clientHello(serverName: string | undefined): Buffer {
   const extensions = [
     ...(serverName === undefined ? [] : [extension(0, vector(2, [0], vector(2, Buffer.from(serverName, "latin1"))))]),
     extension(10, vector(2, words(GROUPS))),
