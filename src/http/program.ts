@@ -4,6 +4,7 @@ import type { Application, Cycle, HostWanted, Program } from "../runtime/cycle.t
 import { upstream, upstreamDefinitions, upstreamHosts, upstreamKeepalive } from "../upstream/directives.ts";
 import { buildAddresses, listenHosts } from "./addresses.ts";
 import { buildHttp } from "./build.ts";
+import { configureArguments } from "./configure.ts";
 import { blockDirectives, coreDirectives } from "./core_directives.ts";
 import { httpModules } from "./registry.ts";
 import { serverDirectives } from "./server_directives.ts";
@@ -54,7 +55,7 @@ export function buildApplication(cycle: Cycle): Application {
 export function httpProgram(): Program {
   return {
     directives: httpTables,
-    configureArguments: [],
+    configureArguments: configureArguments(httpTables),
     hosts: httpHosts,
     build: buildApplication,
   };
