@@ -2,22 +2,31 @@ import type { Directives, Scope, Specs } from "../config/schema.ts";
 import { ConfigError } from "../config/types.ts";
 import type { Application, Cycle, HostWanted, Program } from "../runtime/cycle.ts";
 import { upstream, upstreamDefinitions, upstreamHosts, upstreamKeepalive } from "../upstream/directives.ts";
+import type { Group } from "../upstream/group.ts";
 import { buildAddresses, listenHosts } from "./addresses.ts";
 import { buildHttp } from "./build.ts";
 import { configureArguments } from "./configure.ts";
 import { blockDirectives, coreDirectives } from "./core_directives.ts";
+import type { HttpModule } from "./module.ts";
 import { httpModules } from "./registry.ts";
 import { serverDirectives } from "./server_directives.ts";
 import { HttpService } from "./service.ts";
 import { COUNTER, MAX_WORKERS } from "./site.ts";
 
-export const httpTables: readonly Directives<Specs>[] = [
+/** What floors above http add to it: modules, directives, and work of the watcher thread on the upstreams. */
+export interface HttpExtension {
+  readonly modules: readonly HttpModule[];
+  readonly tables: readonly Directives<Specs>[];
+  /** Called in every thread once the upstreams of a generation are built; what it returns runs in the watcher. */
+  readonly open: (cycle: Cycle, upstreams: readonly Group[]) => Application["watch"];
+}
+
+const tables: readonly Directives<Specs>[] = [
   blockDirectives,
   serverDirectives,
   coreDirectives,
   upstream,
   upstreamKeepalive,
-  ...httpModules.map((module) => module.directives),
 ];
 
 export function httpScope(root: Scope): Scope | undefined {
@@ -27,17 +36,20 @@ export function httpScope(root: Scope): Scope | undefined {
 export function httpHosts(root: Scope): HostWanted[] {
   const http = httpScope(root);
   if (http === undefined) return [];
-  return [...listenHosts(http), ...upstreamHosts(upstreamDefinitions(root).values())];
+  const ofModules = httpModules.flatMap(({ definition }) => definition.hosts?.(http) ?? []);
+  return [...listenHosts(http), ...upstreamHosts(upstreamDefinitions(root).values()), ...ofModules];
 }
 
-export function buildApplication(cycle: Cycle): Application {
+function buildApplication(cycle: Cycle, modules: readonly HttpModule[], extension: HttpExtension): Application {
   const scope = httpScope(cycle.root);
   const zone = cycle.zone("http counters", MAX_WORKERS * COUNTER.words * 4);
-  const http = scope === undefined ? undefined : buildHttp(scope, cycle, httpModules);
+  const http = scope === undefined ? undefined : buildHttp(scope, cycle, modules);
   const addresses = http === undefined ? [] : buildAddresses(http, cycle);
+  const groups = [...(http?.upstreams.byName.values() ?? [])].map(({ group }) => group);
+  const watch = extension.open(cycle, groups);
   return {
     listeners: addresses.map(({ spec }) => spec),
-    logFiles: [],
+    logFiles: [...(http?.logFiles ?? [])],
     directories: [],
     serve(worker, previous) {
       if (worker.index >= MAX_WORKERS) throw new ConfigError(`more than ${MAX_WORKERS} workers`);
@@ -46,17 +58,17 @@ export function buildApplication(cycle: Cycle): Application {
       if (previous === undefined) words.fill(0, COUNTER.active, COUNTER.waiting + 1);
       return new HttpService(addresses, worker, { words }, previous, http?.upstreams);
     },
-    watch() {
-      return { stop() {}, reopen() {} };
-    },
+    watch,
   };
 }
 
-export function httpProgram(): Program {
+export function httpProgram(extension: HttpExtension): Program {
+  const modules = [...httpModules, ...extension.modules];
+  const directives = [...tables, ...extension.tables, ...modules.map((module) => module.directives)];
   return {
-    directives: httpTables,
-    configureArguments: configureArguments(httpTables),
+    directives,
+    configureArguments: configureArguments(directives),
     hosts: httpHosts,
-    build: buildApplication,
+    build: (cycle) => buildApplication(cycle, modules, extension),
   };
 }

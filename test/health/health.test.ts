@@ -8,7 +8,7 @@ import { checkStatus } from "../../src/health/check_status.ts";
 import { check, healthCheck } from "../../src/health/directives.ts";
 import { openHealth } from "../../src/health/health.ts";
 import { statusRows } from "../../src/health/status.ts";
-import { httpTables } from "../../src/http/program.ts";
+import { program } from "../../src/program.ts";
 import type { Cycle } from "../../src/runtime/cycle.ts";
 import { upstreamDefinitions } from "../../src/upstream/directives.ts";
 import { buildUpstream, type Group } from "../../src/upstream/group.ts";
@@ -21,7 +21,7 @@ function generation(text: string, number: number, zones: Map<string, SharedArray
     const confFile = join(directory, "nginx.conf");
     writeFileSync(confFile, text, "latin1");
     const options = { confFile, confPrefix: `${directory}/` };
-    const { tree, root } = loadConfig(options, [...httpTables, check, healthCheck, checkStatus.directives]);
+    const { tree, root } = loadConfig(options, program().directives);
     const cycle: Cycle = {
       data: { generation: number, tree, prefix: "/", confPrefix: "/", errorLog: "", zones: {}, hosts: HOSTS },
       root,

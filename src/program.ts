@@ -1,0 +1,43 @@
+import { valueIn } from "./config/schema.ts";
+import { checkStatus } from "./health/check_status.ts";
+import { check, healthCheck } from "./health/directives.ts";
+import { openHealth } from "./health/health.ts";
+import type { Checks } from "./health/scheduler.ts";
+import type { HttpModule } from "./http/module.ts";
+import { httpProgram, httpScope } from "./http/program.ts";
+import type { Application, Cycle, Program, WatcherService } from "./runtime/cycle.ts";
+import { coreDirectives as processDirectives } from "./runtime/directives.ts";
+import { openErrorLog } from "./runtime/log.ts";
+import { reopenLogFiles } from "./runtime/logfile.ts";
+import type { Group } from "./upstream/group.ts";
+
+/** The active checks in the watcher thread; they go on from generation to generation. */
+class Watcher implements WatcherService {
+  readonly checks: Checks;
+
+  constructor(checks: Checks) {
+    this.checks = checks;
+  }
+
+  stop(): void {
+    this.checks.stop();
+  }
+
+  reopen(): void {
+    reopenLogFiles();
+  }
+}
+
+function openChecks(cycle: Cycle, upstreams: readonly Group[]): Application["watch"] {
+  const health = openHealth(cycle, upstreams);
+  return (_context, previous) => {
+    const scope = httpScope(cycle.root) ?? cycle.root;
+    const log = openErrorLog(valueIn(scope, processDirectives.specs.error_log), cycle);
+    return new Watcher(health.start({ log }, previous instanceof Watcher ? previous.checks : undefined));
+  };
+}
+
+/** All of Holdfast: what the threads run. */
+export function program(): Program {
+  return httpProgram({ modules: [checkStatus as HttpModule], tables: [check, healthCheck], open: openChecks });
+}
