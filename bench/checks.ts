@@ -59,6 +59,7 @@ function planOf({ kind, servers, port }: Job): CheckPlan {
   const http = kind !== "tcp";
   const definition: CheckDefinition = {
     type: http ? "http" : "tcp",
+    label: kind,
     interval: INTERVAL,
     jitter: 0,
     timeout: INTERVAL,

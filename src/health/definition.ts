@@ -6,6 +6,8 @@ export type CheckType = (typeof CHECK_TYPES)[number];
 /** A check as configured: when it runs, what counts, and what it does. Times in ms. */
 export interface CheckDefinition {
   readonly type: CheckType;
+  /** What the log calls it: `http`, `http port 81`, `health_check /uri`. */
+  readonly label: string;
   readonly interval: number;
   /** Each check is delayed by up to this much. */
   readonly jitter: number;

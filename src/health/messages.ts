@@ -18,7 +18,7 @@ export function changed({ check, up, reason, lasted }: Change): string {
   const address = checkAddress(check);
   const server = address === name ? "" : `, server: ${name}`;
   const why = up ? `passed ${definition.rise} in a row` : reason;
-  return `${up ? "enable" : "disable"} check peer: ${address} ${server}, upstream: "${upstream}", check: ${definition.type}, reason: ${why}, was ${up ? "down" : "up"} for ${seconds(lasted)}`;
+  return `${up ? "enable" : "disable"} check peer: ${address} ${server}, upstream: "${upstream}", check: ${definition.label}, reason: ${why}, was ${up ? "down" : "up"} for ${seconds(lasted)}`;
 }
 
 /** A time in ms for people: `850ms`, `12.3s`, `4m10s`, `3h05m`, `2d04h`. */

@@ -89,6 +89,9 @@ const SYSTEM_CLOCK: Clock = {
  * Starts the checks of a plan in this thread. It alone knows rise, fall, jitter and state: a first check runs at once
  * and is repeated in quick succession until `rise` passes or `fall` failures in a row were seen; from then on a check
  * starts every interval, or as soon as the one before has ended. `timeout` bounds each from connecting to the verdict.
+ *
+ * It knows nothing of upstreams but their names: whoever makes a plan can have its targets watched (the nodes of a
+ * cluster, say), reads the states by the plan's records, and hears of changes through `onChange`.
  */
 export function startChecks(plan: BoundPlan, environment: CheckEnvironment): Checks {
   return new Scheduler(plan, environment);
@@ -325,5 +328,5 @@ class Scheduler implements Checks {
 
 function stillDown(check: PlannedCheck, reason: string): string {
   const { upstream, definition } = check;
-  return `check peer is down: ${checkAddress(check)}, upstream: "${upstream}", check: ${definition.type}, reason: ${reason}, since the start`;
+  return `check peer is down: ${checkAddress(check)}, upstream: "${upstream}", check: ${definition.label}, reason: ${reason}, since the start`;
 }

@@ -78,6 +78,7 @@ function ownCheck(scope: Scope): CheckDefinition | undefined {
     : { status: alive === 0 ? () => true : statusIn(alive), headers: [], body: body === undefined ? [] : [body.test] };
   return {
     ...base,
+    label: base.port === 0 ? type : `${type} port ${base.port}`,
     jitter: 0,
     keep: { requests: settings.check_keepalive_requests, time: 0 },
     send,
@@ -99,6 +100,7 @@ function locationCheck(scope: Scope, setting: HealthCheckSetting, host: string):
   const expect = !http ? NO_TESTS : (match ?? { ...NO_TESTS, status: statusIn(DEFAULT_ALIVE) });
   return {
     type,
+    label: http ? `health_check ${setting.uri}` : "health_check type=tcp",
     interval,
     jitter,
     timeout,

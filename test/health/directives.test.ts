@@ -121,3 +121,9 @@ test("two locations with the same health_check are one check", () => {
     "http { upstream u { } server { location /a { proxy_pass http://u; health_check; } location /b { proxy_pass http://u; health_check; } } }";
   assert.equal(planText(text, { u: servers }).checks.length, 1);
 });
+
+test("the log can tell checks of one server apart", () => {
+  assert.equal(upstream("check type=http;").label, "http");
+  assert.equal(upstream("check type=http port=81;").label, "http port 81");
+  assert.equal(location("health_check uri=/ready;").label, "health_check /ready");
+});

@@ -29,6 +29,7 @@ export function memoryLog(): ErrorLog & { readonly lines: string[] } {
 
 export const DEFINITION: CheckDefinition = {
   type: "tcp",
+  label: "tcp",
   interval: 1000,
   jitter: 0,
   timeout: 500,
