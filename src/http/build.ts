@@ -32,6 +32,7 @@ export interface BuiltServer extends NamedServer<Server> {
 export interface BuiltHttp {
   readonly servers: readonly BuiltServer[];
   readonly variables: number;
+  readonly logFiles: ReadonlySet<string>;
   readonly upstreams: Upstreams;
 }
 
@@ -40,7 +41,8 @@ export function buildHttp(scope: Scope, cycle: Cycle, modules: readonly HttpModu
   const variables = new Variables();
   const later: (() => void)[] = [];
   const upstreams = new Upstreams(cycle, scope);
-  const http: HttpBuild = { cycle, scope, variables, upstreams, later: (work) => later.push(work) };
+  const logFiles = new Set<string>();
+  const http: HttpBuild = { cycle, scope, variables, upstreams, later: (work) => later.push(work), logFiles };
   declareCoreVariables(variables);
   for (const { definition } of modules) {
     for (const [name, spec] of Object.entries(definition.variables ?? {})) variables.declare(name, spec);
@@ -50,7 +52,7 @@ export function buildHttp(scope: Scope, cycle: Cycle, modules: readonly HttpModu
   const servers = scope.children.filter((child) => child.context === "server").map((child) => builder.server(child));
   for (const work of later) work();
   bindVariables(scope, variables);
-  return { servers, variables: variables.count, upstreams };
+  return { servers, variables: variables.count, logFiles, upstreams };
 }
 
 class LocationBuilder {

@@ -1,5 +1,5 @@
 import { type Directives, defineDirectives, type Scope, type SettingsOf, type Specs } from "../config/schema.ts";
-import type { Cycle } from "../runtime/cycle.ts";
+import type { Cycle, HostWanted } from "../runtime/cycle.ts";
 import type { Location, Server } from "./location.ts";
 import type { Request } from "./request.ts";
 import type { Upstreams } from "./upstreams.ts";
@@ -28,6 +28,8 @@ export interface HttpBuild {
   readonly upstreams: Upstreams;
   /** Work for after all locations exist (proxy_pass finds its upstream). */
   readonly later: (work: () => void) => void;
+  /** Absolute paths of the log files that are to be opened before the configuration takes effect. */
+  readonly logFiles: Set<string>;
 }
 
 /** Where a module's settings are being built for. */
@@ -49,6 +51,8 @@ export interface ModuleDefinition<D extends Specs, S> {
   /** What `configure arguments` says of it: `--with-http_stub_status_module`. */
   readonly configure?: string;
   readonly variables?: Readonly<Record<string, VariableSpec>>;
+  /** Host names that must be looked up before the tree is built (syslog servers). */
+  readonly hosts?: (http: Scope) => readonly HostWanted[];
   /** Once per configuration, before locations are built: variables that directives define (map, set). */
   readonly setup?: (http: HttpBuild) => void;
   /** Makes of the directives' settings what handlers need in one location. Default: the settings as they are. */

@@ -1,6 +1,7 @@
 import type { HttpModule } from "./module.ts";
 import { headers } from "./modules/headers.ts";
 import { index } from "./modules/index.ts";
+import { log } from "./modules/log.ts";
 import { map } from "./modules/map.ts";
 import { notModified } from "./modules/not_modified.ts";
 import { proxy } from "./modules/proxy.ts";
@@ -24,4 +25,5 @@ export const httpModules: readonly HttpModule[] = [
   notModified,
   headers,
   range,
+  log,
 ] as readonly HttpModule[];

@@ -1,4 +1,5 @@
 import { closeSync, openSync, writeSync } from "node:fs";
+import { constants, gzipSync } from "node:zlib";
 import { errnoCode, errnoText } from "../config/errno.ts";
 import { osPath } from "../config/paths.ts";
 import type { LogFile } from "./log.ts";
@@ -29,14 +30,41 @@ export function openLogFile(path: string): LogFile {
   return file;
 }
 
+/** How a log is gathered before it is written: `access_log … buffer= flush= gzip=`. */
+export interface LogBuffer {
+  /** Bytes. */
+  readonly size: number;
+  /** Written at the latest so many ms after its first line; 0: when it is full. */
+  readonly flush: number;
+  /** Compression level 1 to 9; 0 for none. Each buffer makes a gzip member of its own. */
+  readonly gzip: number;
+}
+
+/** The buffers of this thread, by path. */
+const buffers = new Map<string, BufferedFile>();
+
+/** The same file behind a buffer. Flushed with all others; a later call may change the buffer. */
+export function openBufferedLog(path: string, buffer: LogBuffer): LogFile {
+  const known = buffers.get(path);
+  if (known !== undefined) {
+    known.buffer = buffer;
+    return known;
+  }
+  const made = new BufferedFile(openLogFile(path), buffer);
+  buffers.set(path, made);
+  return made;
+}
+
 /** Writes out what every file of this thread has gathered. */
 export function flushLogFiles(): void {
+  for (const file of buffers.values()) file.flush();
   for (const file of files.values()) file.flush();
 }
 
 /** USR1: opens every file of this thread anew. Answers the sentences of those that failed, which stay as they were. */
 export function reopenLogFiles(): string[] {
   const errors: string[] = [];
+  for (const file of buffers.values()) file.flush();
   for (const file of files.values()) {
     if (!file.isOpen) continue;
     try {
@@ -50,6 +78,7 @@ export function reopenLogFiles(): string[] {
 
 /** After a reload: closes the files nobody has named. One that is written to all the same opens again by itself. */
 export function closeLogFilesExcept(paths: ReadonlySet<string>): void {
+  for (const [path, file] of buffers) if (!paths.has(path)) file.flush();
   for (const [path, file] of files) if (!paths.has(path)) file.close();
 }
 
@@ -127,6 +156,50 @@ class AppendFile implements LogFile {
       // It stays as it was; reopenLogFiles is what reports.
     }
   }
+}
+
+class BufferedFile implements LogFile {
+  buffer: LogBuffer;
+  readonly #file: LogFile;
+  #text = "";
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(file: LogFile, buffer: LogBuffer) {
+    this.#file = file;
+    this.buffer = buffer;
+  }
+
+  get path(): string {
+    return this.#file.path;
+  }
+
+  append(line: string): void {
+    const { size, flush } = this.buffer;
+    if (this.#text.length + line.length > size) this.flush();
+    this.#text += line;
+    if (this.#text.length > size) this.flush();
+    else if (flush > 0) this.#timer ??= setTimeout(() => this.flush(), flush).unref();
+  }
+
+  flush(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    const text = this.#text;
+    if (text === "") return;
+    this.#text = "";
+    const { gzip } = this.buffer;
+    this.#file.append(gzip === 0 ? text : compress(text, gzip));
+    this.#file.flush();
+  }
+
+  reopen(): void {
+    this.flush();
+    this.#file.reopen();
+  }
+}
+
+function compress(text: string, level: number): string {
+  return gzipSync(Buffer.from(text, "latin1"), { level, memLevel: constants.Z_MAX_MEMLEVEL - 1 }).toString("latin1");
 }
 
 /** The standard error output as a log file; written at once, and never reopened. */

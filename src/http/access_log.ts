@@ -1,0 +1,119 @@
+import fs from "node:fs";
+import { osPath } from "../config/paths.ts";
+import { errorCode, errorText } from "../net/errors.ts";
+import type { CycleData } from "../runtime/cycle.ts";
+import type { LogFile } from "../runtime/log.ts";
+import { type LogBuffer, openBufferedLog, openLogFile } from "../runtime/logfile.ts";
+import { openSyslog, type SyslogServer } from "../runtime/syslog.ts";
+import { OK } from "./codes.ts";
+import { logError } from "./log_context.ts";
+import type { LogFormat } from "./log_format.ts";
+import type { Handler } from "./module.ts";
+import { mapUriToPath } from "./paths.ts";
+import type { Request } from "./request.ts";
+import type { Template } from "./template.ts";
+
+/** Where one `access_log` goes: a file (`path` absolute), one whose name depends on the request, or a syslog server. */
+export type LogTarget =
+  | { readonly to: "file"; readonly path: string; readonly buffer: LogBuffer | undefined }
+  | { readonly to: "varying file"; readonly path: Template; readonly absolute: (path: string) => string }
+  | { readonly to: "syslog"; readonly server: SyslogServer };
+
+export interface AccessLog {
+  readonly target: LogTarget;
+  readonly format: LogFormat;
+  /** `if=`: not logged where it renders "" or "0". */
+  readonly condition: Template | undefined;
+}
+
+/** Takes a line without line feed. */
+type Sink = (request: Request, line: string) => void;
+
+/** The log phase's handler. */
+export function logHandler(logs: readonly AccessLog[], hosts: CycleData["hosts"]): Handler | undefined {
+  if (logs.length === 0) return undefined;
+  const writers = logs.map((log) => writer(log, sinkOf(log.target, hosts)));
+  if (writers.length === 1) return writers[0];
+  return (request) => {
+    for (const write of writers) write(request);
+    return OK;
+  };
+}
+
+function writer({ format, condition }: AccessLog, sink: Sink): Handler {
+  return (request) => {
+    if (condition !== undefined) {
+      const value = condition.render(request);
+      if (value === "" || value === "0") return OK;
+    }
+    sink(request, format.render(request));
+    return OK;
+  };
+}
+
+function sinkOf(target: LogTarget, hosts: CycleData["hosts"]): Sink {
+  switch (target.to) {
+    case "file":
+      return fileSink(target.path, target.buffer);
+    case "varying file":
+      return (request, line) => writeVarying(request, target.absolute(target.path.render(request)), line);
+    default: {
+      const syslog = openSyslog(target.server, hosts);
+      return (_request, line) => syslog.send(line);
+    }
+  }
+}
+
+/** Opened with the first line: the supervisor, which builds the same tree, has no use for the file. */
+function fileSink(path: string, buffer: LogBuffer | undefined): Sink {
+  let file: LogFile | undefined;
+  let failedAt = 0;
+  return (request, line) => {
+    if (file === undefined) {
+      if (Date.now() - failedAt < 1000) return;
+      try {
+        file = buffer === undefined ? openLogFile(path) : openBufferedLog(path, buffer);
+      } catch (error) {
+        failedAt = Date.now();
+        logError(request, "alert", error instanceof Error ? error.message : String(error));
+        return;
+      }
+    }
+    file.append(`${line}\n`);
+  };
+}
+
+/** A path that a request has a say in is opened anew for each line, and only where the request's root exists. */
+function writeVarying(request: Request, path: string, line: string): void {
+  if (!rootExists(request)) return;
+  let fd: number;
+  try {
+    fd = fs.openSync(osPath(path), "a", 0o644);
+  } catch (error) {
+    logError(request, "crit", `open() "${path}" failed (${errorText(errorCode(error))})`);
+    return;
+  }
+  try {
+    fs.writeSync(fd, `${line}\n`, null, "latin1");
+  } catch (error) {
+    logError(request, "alert", `write() to "${path}" failed (${errorText(errorCode(error))})`);
+  } finally {
+    fs.closeSync(fd);
+  }
+}
+
+function rootExists(request: Request): boolean {
+  const mapped = mapUriToPath(request);
+  if (mapped === undefined) return false;
+  const root = mapped.path.slice(0, mapped.rootLength);
+  let failure = "ENOENT";
+  try {
+    const stats = fs.statSync(osPath(root), { throwIfNoEntry: false });
+    if (stats?.isDirectory()) return true;
+    if (stats !== undefined) failure = "ENOTDIR";
+  } catch (error) {
+    failure = errorCode(error);
+  }
+  logError(request, "error", `testing "${root}" existence failed (${errorText(failure)})`);
+  return false;
+}
