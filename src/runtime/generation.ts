@@ -24,7 +24,8 @@ export interface Generation extends Loaded {
   readonly application: Application;
 }
 
-function tablesOf(program: Program): readonly Directives<Specs>[] {
+/** Every table of directives: those of the process itself, and the program's. */
+export function tablesOf(program: Program): readonly Directives<Specs>[] {
   return [coreDirectives, eventsDirectives, ...program.directives];
 }
 

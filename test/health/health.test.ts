@@ -4,8 +4,6 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import { loadConfig } from "../../src/config/load.ts";
-import { checkStatus } from "../../src/health/check_status.ts";
-import { check, healthCheck } from "../../src/health/directives.ts";
 import { openHealth } from "../../src/health/health.ts";
 import { statusRows } from "../../src/health/status.ts";
 import { program } from "../../src/program.ts";
