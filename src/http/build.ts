@@ -74,7 +74,7 @@ class LocationBuilder {
         const parsed = parseServerName(arg, os.hostname());
         if ("error" in parsed) throw new ConfigError(parsed.error, at);
         if (parsed.warning !== undefined) warn(at, scope, parsed.warning);
-        if (parsed.serverName.regex !== undefined) declareCaptures(parsed.serverName.regex, this.http.variables);
+        if (parsed.serverName.regex !== undefined) declareCaptures(parsed.serverName.regex, this.http.variables, at);
         names.push(parsed.serverName);
       }
     }
@@ -107,7 +107,7 @@ class LocationBuilder {
       if (wrong !== undefined) throw new ConfigError(wrong, at);
       const compiled = name.kind === "regex" ? compileRegex(name.name, name.caseless) : undefined;
       if (compiled !== undefined && "error" in compiled) throw new ConfigError(compiled.error, at);
-      if (compiled !== undefined) declareCaptures(compiled, this.http.variables);
+      if (compiled !== undefined) declareCaptures(compiled, this.http.variables, at);
       const location = this.location(child, name, server, parent);
       const nested = this.tree(child, server, location, name);
       location.tree = nested;

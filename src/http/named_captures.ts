@@ -1,3 +1,4 @@
+import type { Directive } from "../config/types.ts";
 import type { CompiledRegex } from "./regex.ts";
 import type { Request } from "./request.ts";
 import type { Variables } from "./variables.ts";
@@ -10,12 +11,12 @@ interface NamedGroup {
 /** The variables that a regex's named groups set, by regex. Filled when the configuration is built. */
 const groups = new WeakMap<CompiledRegex, readonly NamedGroup[]>();
 
-/** Declares a regex's named groups as variables. */
-export function declareCaptures(regex: CompiledRegex, variables: Variables): void {
+/** Declares a regex's named groups as variables. `at`: where it is written, for the error that one may not be redefined. */
+export function declareCaptures(regex: CompiledRegex, variables: Variables, at?: Directive): void {
   if (regex.names.length === 0) return;
   groups.set(
     regex,
-    regex.names.map(({ name, index }) => ({ group: index, slot: variables.assignable(name).index })),
+    regex.names.map(({ name, index }) => ({ group: index, slot: variables.assignable(name, at).index })),
   );
 }
 

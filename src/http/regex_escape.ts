@@ -1,3 +1,4 @@
+import { takeProperty } from "./regex_property.ts";
 import {
   escapedSet,
   foldCase,
@@ -246,6 +247,7 @@ function takeMember(reader: RegexReader): number | Ranges {
   reader.at++;
   const code = takeEscapedCode(reader, true);
   if (code !== undefined) return code;
+  if (text[reader.at] === "p" || text[reader.at] === "P") return takeProperty(reader);
   const letter = text[reader.at++];
   if (letter === "N" || letter === "B" || letter === "R" || letter === "X") {
     wrong(reader, `escape sequence is invalid in character class`);

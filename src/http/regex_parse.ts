@@ -9,6 +9,7 @@ import {
   wrong,
 } from "./regex_escape.ts";
 import { takeGroup } from "./regex_group.ts";
+import { takeProperty } from "./regex_property.ts";
 import { type RegexBuild, reference, takeG, takeNamedReference } from "./regex_reference.ts";
 import { type Assertion, EMPTY, escapedSet, type ParsedRegex, type RegexNode } from "./regex_syntax.ts";
 
@@ -209,7 +210,8 @@ function takeEscape(build: RegexBuild): RegexNode | undefined {
       return takeNamedReference(build);
     case "p":
     case "P":
-      return wrong(reader, "Unicode property escapes are not available in Holdfast", reader.at + 1);
+      // Case does not change what has a property.
+      return { kind: "set", ranges: takeProperty(reader), caseless: false };
   }
   if (letter === "N" && reader.text[reader.at + 1] === "{" && quantifierAt(reader, reader.at + 1) === undefined) {
     wrong(reader, "\\N{U+dddd} is supported only in Unicode (UTF) mode", reader.at + 1);

@@ -94,7 +94,7 @@ export class Variables {
 
   private fromPrefix(name: string): VariableSpec | undefined {
     for (const { prefix, make } of this.prefixes) {
-      if (name.startsWith(prefix) && name.length > prefix.length) return make(name.slice(prefix.length));
+      if (name.startsWith(prefix)) return make(name.slice(prefix.length));
     }
     return undefined;
   }

@@ -26,7 +26,7 @@ interface MapBlock {
   volatile: boolean;
   fallback: Template | undefined;
   readonly hash: WildcardHash<Template>;
-  readonly regexes: { readonly regex: CompiledRegex; readonly value: Template }[];
+  readonly regexes: { readonly regex: CompiledRegex; readonly value: Template; readonly line: Directive }[];
 }
 
 const mapSpec = directive<readonly MapBlock[]>({
@@ -76,7 +76,7 @@ function readLine(block: MapBlock, line: Directive, scope: Scope): void {
     const caseless = name.startsWith("~*");
     const regex = compileRegex(name.slice(caseless ? 2 : 1), caseless);
     if ("error" in regex) fail(line, regex.error);
-    block.regexes.push({ regex, value });
+    block.regexes.push({ regex, value, line });
     return;
   }
   const key = name.startsWith("\\") ? name.slice(1) : name;
@@ -86,7 +86,7 @@ function readLine(block: MapBlock, line: Directive, scope: Scope): void {
       ? "added"
       : "conflict";
   if (added === "invalid") fail(line, `invalid hostname or wildcard "${key}"`);
-  if (added === "conflict") fail(line, `conflicting parameter "${key}"`);
+  if (added === "conflict") fail(line, `conflicting parameter "${lowercase(key)}"`);
 }
 
 function declareMap({ variables }: HttpBuild, block: MapBlock): void {
@@ -97,7 +97,7 @@ function declareMap({ variables }: HttpBuild, block: MapBlock): void {
     { get: (request) => evaluate(request, name, look), cached: !block.volatile, changeable: true },
     block.at,
   );
-  for (const { regex } of block.regexes) declareCaptures(regex, variables);
+  for (const { regex, line } of block.regexes) declareCaptures(regex, variables, line);
 }
 
 function lookUp(request: Request, block: MapBlock): string {

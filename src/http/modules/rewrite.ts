@@ -106,7 +106,7 @@ function compile(place: Place, scope: Scope, codes: Code[]): void {
     const here = codes.length;
     switch (read.kind) {
       case "rewrite":
-        declareCaptures(read.rule.regex, variables);
+        declareCaptures(read.rule.regex, variables, at);
         codes.push(rewriteCode(read.rule, here + 1));
         break;
       case "return":
@@ -121,7 +121,7 @@ function compile(place: Place, scope: Scope, codes: Code[]): void {
       case "if": {
         if (child === undefined) break;
         const { regex } = read.condition;
-        if (regex !== undefined) declareCaptures(regex, variables);
+        if (regex !== undefined) declareCaptures(regex, variables, at);
         // The block's own codes must be laid out before its end is known.
         codes.push(breakCode);
         const block = child.context === "if in location" ? place.block(child) : undefined;
