@@ -191,8 +191,8 @@ export const check = defineDirectives("http_upstream_check", {
   }),
   check_shm_size: size({
     in: ["http"],
-    doc: "Accepted for compatibility and without effect: the shared memory of health states is sized by the number of servers.",
-    defaultText: "1m",
+    default: 1024 * 1024,
+    doc: "The least size of the shared memory of health states. It grows by itself where more servers are checked, so it need not be set.",
   }),
 });
 

@@ -1,5 +1,6 @@
 import type { Cycle } from "../runtime/cycle.ts";
 import type { HealthView } from "../upstream/peer.ts";
+import { check } from "./directives.ts";
 import { type BoundPlan, bindPlan, type CheckedUpstream, planChecks, recordsOf, viewOf } from "./plan.ts";
 import { type CheckEnvironment, type Checks, startChecks } from "./scheduler.ts";
 import { HealthStates, healthBytes, migrateHealth } from "./state.ts";
@@ -18,6 +19,8 @@ export interface Health {
 }
 
 const ZONE = "health checks";
+/** More than this helps nobody: room for a hundred thousand servers. */
+const MAX_SHM_SIZE = 256 * 1024 * 1024;
 /** Where the generation's health is kept on its scope tree, for check_status. */
 const HEALTH = Symbol("health");
 
@@ -29,7 +32,8 @@ const HEALTH = Symbol("health");
 export function openHealth(cycle: Cycle, upstreams: readonly CheckedUpstream[]): Health {
   const { generation } = cycle.data;
   const planned = planChecks(cycle.root, upstreams);
-  const states = new HealthStates(cycle.zone(ZONE, healthBytes(recordsOf(planned)), migrateHealth));
+  const bytes = healthBytes(recordsOf(planned), shmSize(cycle));
+  const states = new HealthStates(cycle.zone(ZONE, bytes, migrateHealth));
   const plan = bindPlan(planned, states, generation, Date.now());
   const health: Health = {
     plan,
@@ -44,6 +48,12 @@ export function openHealth(cycle: Cycle, upstreams: readonly CheckedUpstream[]):
   for (const upstream of upstreams) upstream.watch?.(health.view(upstream.name));
   cycle.root.notes.set(HEALTH, health);
   return health;
+}
+
+/** check_shm_size of the http block. */
+function shmSize(cycle: Cycle): number {
+  const http = cycle.root.children.find(({ context }) => context === "http") ?? cycle.root;
+  return Math.min(check.in(http).check_shm_size, MAX_SHM_SIZE);
 }
 
 /** The health of a configuration's generation; undefined before openHealth. */

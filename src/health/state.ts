@@ -50,10 +50,13 @@ const REASON_BYTES = (WORDS - REASON) * 4;
 /** As many times more records than a generation needs, so that several of them fit beside one another. */
 const ROOM = 4;
 
-/** Bytes of the zone for a generation that needs that many records: rounded up, so that small changes keep the size. */
-export function healthBytes(records: number): number {
+/**
+ * Bytes of the zone for a generation that needs that many records, and at least `least` bytes: rounded up, so that
+ * small changes keep the size.
+ */
+export function healthBytes(records: number, least = 0): number {
   let slots = 64;
-  while (slots < records * ROOM) slots *= 2;
+  while (slots < records * ROOM || slots * WORDS * 4 < least) slots *= 2;
   return slots * WORDS * 4;
 }
 
