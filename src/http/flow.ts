@@ -74,6 +74,7 @@ function resetForRedirect(request: Request): void {
   request.internal = true;
   request.uriChanged = false;
   request.contexts = undefined;
+  request.passedTo = undefined;
   request.accessCode = 0;
 }
 

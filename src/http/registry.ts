@@ -11,6 +11,7 @@ import { splitClients } from "./modules/split_clients.ts";
 import { staticFiles } from "./modules/static.ts";
 import { stubStatus } from "./modules/stub_status.ts";
 import { tryFiles } from "./modules/try_files.ts";
+import { upstreamVariables } from "./modules/upstream.ts";
 
 /** Every HTTP module, in the order in which those of one phase run and header filters see a response. */
 export const httpModules: readonly HttpModule[] = [
@@ -18,6 +19,7 @@ export const httpModules: readonly HttpModule[] = [
   splitClients,
   rewrite,
   tryFiles,
+  upstreamVariables,
   proxy,
   stubStatus,
   index,

@@ -6,6 +6,7 @@ import type { Location, Server } from "./location.ts";
 import type { BodyFilter } from "./module.ts";
 import type { RangePlan } from "./ranges.ts";
 import type { UpstreamRequest } from "./upstream_request.ts";
+import type { UpstreamState } from "./upstream_state.ts";
 
 /** What a request needs of the connection it came on; h1 now, h2 beside it later. */
 export interface ClientConnection {
@@ -88,6 +89,14 @@ export interface Response {
   date: string | undefined;
   allowRanges: boolean;
   trailers: HeaderList | undefined;
+}
+
+/** The address part of the URL in proxy_pass. */
+export interface PassedTo {
+  /** Without the scheme's own port; "localhost" for a unix socket. */
+  readonly hostHeader: string;
+  /** "" for a unix socket. */
+  readonly port: string;
 }
 
 /** One request from its head to its log line. Fields are nginx's `ngx_http_request_t` under the RFCs' names. */
@@ -194,6 +203,10 @@ export class Request {
 
   /** The passage through an upstream, kept for $upstream_*. */
   upstream: UpstreamRequest | undefined = undefined;
+  /** Where the request is passed on to: $proxy_host, $proxy_port. */
+  passedTo: PassedTo | undefined = undefined;
+  /** Servers tried, over all passages; one without a peer stands between two of them. */
+  upstreamStates: UpstreamState[] | undefined = undefined;
   /** The response broke off: what follows would be taken for its rest, so the connection must close. */
   incomplete = false;
 

@@ -9,6 +9,7 @@ import { CLIENT_CLOSED_REQUEST, ERROR, OK } from "./codes.ts";
 import { finalizeRequest } from "./finalize.ts";
 import { internalRedirect, namedRedirect } from "./flow.ts";
 import * as chunked from "./h1/chunked.ts";
+import { HeaderList } from "./h1/header_list.ts";
 import { DONE, INVALID, NEED_MORE, ResponseHead } from "./h1/response_head.ts";
 import { logError } from "./log_context.ts";
 import { endBody, passBody, sendHeader } from "./output.ts";
@@ -45,8 +46,9 @@ const NEXT_STATUS: Readonly<Record<number, string>> = {
 /** What a server connection keeps from request to request, so that reuse costs nothing. */
 class ServerConnection {
   readonly pooled: PooledStream;
-  readonly head = new ResponseHead();
+  head = new ResponseHead();
   readonly decoder = new chunked.ChunkedDecoder();
+  trailers = new HeaderList();
   /** Re-armed while a request is at work; left to run out while the connection is idle. */
   readonly deadline: Deadline<ServerConnection>;
   current: UpstreamRequest | undefined = undefined;
@@ -90,9 +92,12 @@ export interface UpstreamTarget {
  */
 export class UpstreamRequest implements BodySink, Tunnel {
   readonly request: Request;
-  readonly states: UpstreamState[] = [];
+  /** The request's, of earlier passages too. */
+  readonly states: UpstreamState[];
   /** The last answer's head, for $upstream_http_* after the connection has gone on. */
   head: ResponseHead | undefined = undefined;
+  /** The trailer of the last answer's body, once it has been read. */
+  trailers: HeaderList | undefined = undefined;
 
   private readonly target: UpstreamTarget;
   private readonly attempt: Attempt;
@@ -115,11 +120,14 @@ export class UpstreamRequest implements BodySink, Tunnel {
   private keepalive = false;
   private paused = false;
   private spool: ResponseSpool | undefined = undefined;
+  /** The connection that went back to the pool while its head is still this request's. */
+  private lent: ServerConnection | undefined = undefined;
 
   constructor(request: Request, target: UpstreamTarget) {
     this.request = request;
     this.target = target;
     this.startedAt = performance.now();
+    this.states = upstreamStates(request);
     this.attempt = target.group.begin(target.input);
     const { nextTries } = target.settings;
     if (nextTries > 0) this.attempt.tries = Math.min(this.attempt.tries, nextTries);
@@ -387,7 +395,9 @@ export class UpstreamRequest implements BodySink, Tunnel {
     } else if (head.chunked) {
       this.chunkedAnswer = true;
       this.left = -1;
-      this.connection?.decoder.reset();
+      const { connection } = this;
+      connection?.trailers.clear();
+      connection?.decoder.reset(connection.trailers);
     } else {
       this.left = head.contentLength;
       if (this.left < 0) this.keepalive = false;
@@ -503,6 +513,7 @@ export class UpstreamRequest implements BodySink, Tunnel {
           this.keepalive = false;
         }
         this.answerEnded = true;
+        this.takeTrailers();
         this.complete(false);
         return;
       }
@@ -514,6 +525,20 @@ export class UpstreamRequest implements BodySink, Tunnel {
       break;
     }
     this.settle();
+  }
+
+  private takeTrailers(): void {
+    const { connection, request, target } = this;
+    if (connection === undefined || connection.trailers.count === 0) return;
+    const { trailers } = connection;
+    connection.trailers = new HeaderList();
+    this.trailers = trailers;
+    if (!target.settings.passTrailers) return;
+    const { hidden } = target.settings;
+    const { count, keys, names, values } = trailers;
+    const out = request.response.trailers ?? new HeaderList();
+    for (let i = 0; i < count; i++) if (!hidden.has(keys[i])) out.add(names[i], keys[i], values[i]);
+    if (out.count > 0) request.response.trailers = out;
   }
 
   /** Hands body bytes to the client's side; `last` marks the end of the response. */
@@ -587,6 +612,7 @@ export class UpstreamRequest implements BodySink, Tunnel {
   private complete(passedLast: boolean): void {
     this.releaseServer("ok");
     if (this.spool !== undefined) {
+      this.keepHead();
       this.state = OVER;
       if (!this.request.connection.blocked) this.drained();
       return;
@@ -764,10 +790,17 @@ export class UpstreamRequest implements BodySink, Tunnel {
     this.state = OVER;
     if (reusable && target.pool !== undefined) {
       target.pool.put(pooled, target.tag);
+      this.lent = connection;
       return;
     }
     pooled.stream.handler = IGNORE;
     pooled.stream.destroy();
+  }
+
+  /** The request is not over though its connection may serve another one: the head stays with the request. */
+  private keepHead(): void {
+    if (this.lent !== undefined && this.lent.head === this.head) this.lent.head = new ResponseHead();
+    this.lent = undefined;
   }
 
   /** Ends the exchange with the server and answers `code`. */
@@ -791,6 +824,8 @@ export class UpstreamRequest implements BodySink, Tunnel {
     request.onWritable = undefined;
     if (request.bodySink === this) request.bodySink = undefined;
     finalizeRequest(request, request.headerSent && code >= 300 ? ERROR : code);
+    if (!request.logged) this.keepHead();
+    this.lent = undefined;
   }
 
   /** The client has gone: so does the server's connection. */
@@ -811,6 +846,7 @@ export class UpstreamRequest implements BodySink, Tunnel {
     if (this.left === 0) this.answerEnded = true;
     copyRedirectFields(request, head, target.settings);
     this.releaseServer("ok");
+    this.keepHead();
     target.group.end(this.attempt);
     this.ended = true;
     request.onAbort = undefined;
@@ -862,6 +898,18 @@ export class UpstreamRequest implements BodySink, Tunnel {
   onClientDrain(): void {
     this.resume();
   }
+}
+
+/** The list a new passage adds to, with a mark behind what an earlier one left. */
+function upstreamStates(request: Request): UpstreamState[] {
+  const before = request.upstreamStates;
+  if (before === undefined) {
+    const states: UpstreamState[] = [];
+    request.upstreamStates = states;
+    return states;
+  }
+  before.push(new UpstreamState(""));
+  return before;
 }
 
 const IGNORE = { onData() {}, onDrain() {}, onEnd() {}, onClose() {} };

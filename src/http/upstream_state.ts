@@ -1,4 +1,7 @@
-/** What $upstream_* shows of one server tried; times in ms, -1 where it did not come so far. */
+/**
+ * What $upstream_* shows of one server tried; times in ms, -1 where it did not come so far. One whose peer is "" marks
+ * the end of a passage and the start of the next one (X-Accel-Redirect, error_page).
+ */
 export class UpstreamState {
   readonly peer: string;
   status = 0;

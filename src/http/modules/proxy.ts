@@ -5,7 +5,7 @@ import { DONE } from "../codes.ts";
 import { finalizeRequest } from "../finalize.ts";
 import type { Location } from "../location.ts";
 import { defineModule, type Place } from "../module.ts";
-import type { Request } from "../request.ts";
+import type { PassedTo, Request } from "../request.ts";
 import { HIDDEN, type ResponseRules } from "../upstream_headers.ts";
 import { UpstreamRequest } from "../upstream_request.ts";
 import type { UpstreamSettings } from "../upstream_settings.ts";
@@ -21,12 +21,10 @@ import { proxyVariables } from "./proxy_variables.ts";
 type Raw = SettingsOf<typeof proxyDirectives>;
 
 /** Where a constant proxy_pass leads. */
-export interface FixedPass {
+export interface FixedPass extends PassedTo {
   readonly scheme: string;
-  /** The address part as written: $proxy_host and the default Host. */
+  /** The address part as written. */
   readonly host: string;
-  /** $proxy_port */
-  readonly port: string;
   /** From the first slash on; "" without. */
   readonly uri: string;
   readonly upstream: UpstreamEntry;
@@ -87,7 +85,7 @@ function buildProxy(raw: Raw, place: Place): ProxySettings {
   const rest = text.slice(HTTP.length);
   const { host, uri } = splitUrl(rest);
   if (uri !== "" && uri !== undefined && raw.proxy_pass !== undefined) checkUri(place, pass);
-  settings.fixed = { scheme: HTTP, host, port: portOf(host), uri, upstream: http.upstreams.find(host, 80, at) };
+  settings.fixed = { scheme: HTTP, host, ...passedTo(host), uri, upstream: http.upstreams.find(host, 80, at) };
   settings.rules = rulesOf(raw, text, uri, location.kind === "regex" ? "" : settings.prefix);
   return settings;
 }
@@ -118,10 +116,13 @@ export function splitUrl(text: string): { host: string; uri: string } {
   return { host: text.slice(0, slash), uri: uri.startsWith("?") ? `/${uri}` : uri };
 }
 
-/** $proxy_port: the port written, else the scheme's. */
-export function portOf(host: string): string {
-  if (/^unix:/i.test(host)) return "";
-  return /:(\d+)$/.exec(host)?.[1] ?? "80";
+/** $proxy_host and $proxy_port: the scheme's own port is left out of the one and stands in the other. */
+export function passedTo(host: string): PassedTo {
+  if (/^unix:/i.test(host)) return { hostHeader: "localhost", port: "" };
+  const match = /^(.*):(\d+)$/.exec(host);
+  if (match === null) return { hostHeader: host, port: "80" };
+  const port = String(Number(match[2]));
+  return { hostHeader: port === "80" ? match[1] : host, port };
 }
 
 function rulesOf(raw: Raw, url: string | undefined, uri: string, prefix: string): ResponseRules {
@@ -193,6 +194,7 @@ function start(request: Request, settings: ProxySettings): void {
     return;
   }
   const plan = settings.head;
+  request.passedTo = pass;
   const { head, uri, method } = buildHead(request, settings, pass, plan);
   const { group, pool } = pass.upstream;
   const upstream = new UpstreamRequest(request, {

@@ -61,7 +61,7 @@ export function buildHead(
   const method = raw.proxy_method === undefined ? request.method : raw.proxy_method.render(request);
   const uri = requestUri(request, settings, pass);
   const written = plan.host === undefined ? undefined : plan.host.render(request);
-  const host = written === undefined || (written === "" && plan.version === "1.1") ? hostHeader(pass) : written;
+  const host = written === undefined || (written === "" && plan.version === "1.1") ? pass.hostHeader : written;
   let head = `${method} ${uri} HTTP/${plan.version}\r\n`;
   if (host !== "") head += `Host: ${host}\r\n`;
   for (const { name, value } of plan.set) {
@@ -77,10 +77,6 @@ export function buildHead(
     }
   }
   return { head: `${head}\r\n`, uri, method };
-}
-
-function hostHeader({ host }: FixedPass): string {
-  return /^unix:/i.test(host) ? "localhost" : host;
 }
 
 /** One framing: Content-Length of what is sent, or chunked. */

@@ -1,7 +1,7 @@
 import { isIP } from "node:net";
 import { logError } from "../log_context.ts";
 import type { Request } from "../request.ts";
-import { type FixedPass, type ProxySettings, portOf, splitUrl } from "./proxy.ts";
+import { type FixedPass, type ProxySettings, passedTo, splitUrl } from "./proxy.ts";
 
 /** Where a proxy_pass with variables leads for one request; undefined after an error that was logged. */
 export function evaluatePass(request: Request, settings: ProxySettings): FixedPass | undefined {
@@ -15,11 +15,11 @@ export function evaluatePass(request: Request, settings: ProxySettings): FixedPa
   }
   const { host, uri } = splitUrl(url.slice(scheme.length));
   const known = upstreams.named(host);
-  if (known !== undefined) return { scheme, host, port: portOf(host), uri, upstream: known };
+  if (known !== undefined) return { scheme, host, ...passedTo(host), uri, upstream: known };
   const address = host.replace(/:\d+$/, "").replace(/^\[|\]$/g, "");
   if (isIP(address) !== 0 || /^unix:/i.test(host)) {
     const upstream = upstreams.dynamic(host, 80);
-    if (typeof upstream !== "string") return { scheme, host, port: portOf(host), uri, upstream };
+    if (typeof upstream !== "string") return { scheme, host, ...passedTo(host), uri, upstream };
     logError(request, "error", `${upstream} in upstream "${host}"`);
     return undefined;
   }

@@ -1,0 +1,84 @@
+import { fieldText } from "./field_text.ts";
+import type { Request } from "./request.ts";
+import type { UpstreamState } from "./upstream_state.ts";
+import type { VariableSpec } from "./variables.ts";
+
+/**
+ * What a variable shows of each server tried, in turn: servers of one passage are joined by ", ", passages of one
+ * request (after X-Accel-Redirect or error_page) by " : ". Not found where nothing was passed on.
+ */
+function joined(show: (state: UpstreamState) => string): VariableSpec {
+  return {
+    get({ upstreamStates: states }) {
+      if (states === undefined || states.length === 0) return undefined;
+      let text = show(states[0]);
+      for (let i = 1; i < states.length; i++) {
+        if (states[i].peer !== "") {
+          text += `, ${show(states[i])}`;
+          continue;
+        }
+        // The mark between two passages; the second one may not have come to a server.
+        text += " : ";
+        i++;
+        if (i < states.length) text += show(states[i]);
+      }
+      return text;
+    },
+  };
+}
+
+/** Seconds with milliseconds; "-" where it did not come so far. */
+function seconds(ms: number): string {
+  return ms < 0 ? "-" : (Math.round(ms) / 1000).toFixed(3);
+}
+
+/** $upstream_… of ngx_http_upstream_module. */
+export const UPSTREAM_VARIABLES: Readonly<Record<string, VariableSpec>> = {
+  upstream_addr: joined((state) => state.peer),
+  upstream_status: joined((state) => (state.status === 0 ? "-" : String(state.status))),
+  upstream_connect_time: joined((state) => seconds(state.connectTime)),
+  upstream_header_time: joined((state) => seconds(state.headerTime)),
+  upstream_response_time: joined((state) => seconds(state.responseTime)),
+  upstream_response_length: joined((state) => String(state.responseLength)),
+  upstream_bytes_received: joined((state) => String(state.bytesReceived)),
+  upstream_bytes_sent: joined((state) => String(state.bytesSent)),
+};
+
+/** `$upstream_http_NAME`: a field of the last server's response, also where it is not passed on. */
+export function upstreamHeader(name: string): VariableSpec {
+  return {
+    get({ upstream }) {
+      const head = upstream?.head;
+      return head === undefined ? undefined : fieldText(head.headers, name);
+    },
+  };
+}
+
+/** `$upstream_trailer_NAME`: known once the body has been read. */
+export function upstreamTrailer(name: string): VariableSpec {
+  return {
+    get({ upstream }) {
+      const trailers = upstream?.trailers;
+      return trailers === undefined ? undefined : fieldText(trailers, name);
+    },
+  };
+}
+
+/** `$upstream_cookie_NAME`: the value of a cookie that the last server's response sets. */
+export function upstreamCookie(name: string): VariableSpec {
+  return { get: (request) => setCookieValue(request, name) };
+}
+
+function setCookieValue({ upstream }: Request, name: string): string | undefined {
+  const head = upstream?.head;
+  if (head === undefined || head.setCookieAt < 0) return undefined;
+  const { keys, values, count } = head.headers;
+  for (let i = head.setCookieAt; i < count; i++) {
+    if (keys[i] !== "set-cookie") continue;
+    const value = values[i];
+    if (value.length <= name.length || value.slice(0, name.length).toLowerCase() !== name) continue;
+    const rest = /^ *= *([^;]*)/.exec(value.slice(name.length));
+    if (rest !== null) return rest[1];
+  }
+  return undefined;
+}
