@@ -1,0 +1,108 @@
+import type { TestContext } from "node:test";
+import { setTimeout as pause } from "node:timers/promises";
+import { RawConnection, type RawResponse, type Target } from "./tcp.ts";
+import { waitFor } from "./wait.ts";
+
+export interface LoadOptions {
+  /** Where each connection goes; asked anew for each. */
+  readonly target: Target | (() => Target);
+  /** The path of the request of that number. Default: `/`. */
+  readonly path?: (number: number) => string;
+  /** Requests per second over all connections. */
+  readonly rate?: number;
+  readonly connections?: number;
+  /** So many of the connections are opened anew for each request. */
+  readonly fresh?: number;
+  /** What is wrong with an answer; undefined for nothing. Default: any status but 200. */
+  readonly judge?: (response: RawResponse, path: string) => string | undefined;
+}
+
+/** Constant load: each connection sends its next request when the last is answered and its turn has come. */
+export class Load {
+  answered = 0;
+  readonly failures: string[] = [];
+  /** How many answers had which body. */
+  readonly bodies = new Map<string, number>();
+  /** Answers by path. */
+  readonly paths = new Map<string, Map<string, number>>();
+  #sent = 0;
+  #stopped = false;
+  readonly #options: LoadOptions;
+  readonly #running: Promise<unknown>;
+
+  constructor(options: LoadOptions) {
+    this.#options = options;
+    const { connections = 20, fresh = 0 } = options;
+    this.#running = Promise.all(Array.from({ length: connections }, (_, i) => this.#run(i, i < fresh)));
+  }
+
+  async #run(index: number, fresh: boolean): Promise<void> {
+    const { target, rate = 300, connections = 20, path = () => "/" } = this.#options;
+    const gap = (1000 * connections) / rate;
+    let due = performance.now() + (gap * index) / connections;
+    let connection: RawConnection | undefined;
+    while (!this.#stopped) {
+      const wait = due - performance.now();
+      if (wait > 1) await pause(wait);
+      // A machine that was too busy is not made up for by a burst.
+      due = Math.max(due + gap, performance.now() - gap);
+      const wanted = path(this.#sent++);
+      const reused = connection !== undefined;
+      try {
+        connection ??= await RawConnection.open(typeof target === "function" ? target() : target);
+        connection.write(
+          `GET ${wanted} HTTP/1.1\r\nHost: load\r\n${fresh ? "Connection: close\r\n" : ""}X-Number: ${this.#sent}\r\n\r\n`,
+        );
+        const response = await connection.readResponse();
+        this.#count(response, wanted);
+        if (fresh || response.header("connection") === "close") {
+          connection.close();
+          connection = undefined;
+        }
+      } catch (error) {
+        const kind = fresh ? "new" : reused ? "reused" : "first use of a";
+        this.failures.push(`${wanted} (${kind} connection, ${connection?.error ?? "no error"}): ${error}`);
+        connection?.close();
+        connection = undefined;
+      }
+    }
+    connection?.close();
+  }
+
+  #count(response: RawResponse, path: string): void {
+    const { judge = (answer) => (answer.status === 200 ? undefined : answer.statusLine) } = this.#options;
+    const wrong = judge(response, path);
+    if (wrong !== undefined) this.failures.push(`${path}: ${wrong}`);
+    this.answered++;
+    this.bodies.set(response.body, (this.bodies.get(response.body) ?? 0) + 1);
+    let answers = this.paths.get(path);
+    if (answers === undefined) {
+      answers = new Map();
+      this.paths.set(path, answers);
+    }
+    answers.set(response.body, (answers.get(response.body) ?? 0) + 1);
+  }
+
+  /** Resolves when so many more answers have come. */
+  async more(count: number): Promise<void> {
+    const until = this.answered + count;
+    await waitFor(() => this.answered >= until, `${count} more answers; failures: ${this.failures.slice(0, 5)}`);
+  }
+
+  /** Forgets which answers came. */
+  forget(): void {
+    this.bodies.clear();
+    this.paths.clear();
+  }
+
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    await this.#running;
+  }
+}
+
+export function startLoad(t: TestContext, options: LoadOptions): Load {
+  const load = new Load(options);
+  t.after(() => load.stop());
+  return load;
+}
