@@ -16,7 +16,7 @@ const once = (get: VariableSpec["get"]): VariableSpec => ({ get, cached: true })
 /** An empty one is "not found": logs show it as `-`. */
 const present = (text: string): string | undefined => (text === "" ? undefined : text);
 
-const uri: VariableSpec = { get: (r) => present(r.uri) };
+const uri: VariableSpec = { get: (r) => (r.badUri ? "" : present(r.uri)) };
 
 /** Variables of the request's head, body and target. */
 export const REQUEST_VARIABLES: Readonly<Record<string, VariableSpec>> = {
@@ -30,7 +30,7 @@ export const REQUEST_VARIABLES: Readonly<Record<string, VariableSpec>> = {
   https: { get: () => "" },
   request_port: { get: (r) => portText(r.port) },
   is_request_port: { get: (r) => (r.port === 0 ? "" : ":") },
-  request_uri: { get: (r) => present(r.unparsedUri) },
+  request_uri: { get: (r) => (r.badUri ? undefined : present(r.unparsedUri)) },
   uri,
   document_uri: uri,
   request: { get: (r) => present(r.requestLine) },

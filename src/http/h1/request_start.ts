@@ -37,6 +37,8 @@ export function beginRequest(
   request.method = head.method;
   request.requestLine = head.requestLine;
   request.unparsedUri = head.rawUri;
+  // `http://host?a` has no path to pass on as it is.
+  request.unparsedValid = head.rawUri.startsWith("/");
   request.version = head.version === 0 ? 1000 : head.version;
   request.host = head.host;
   request.port = head.port;
