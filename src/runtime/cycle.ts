@@ -47,6 +47,10 @@ export interface ListenSpec {
   /** so_keepalive: undefined leaves the system's default. */
   readonly keepalive: boolean | { idle?: number; interval?: number; count?: number } | undefined;
   readonly deferred: boolean;
+  /** SO_RCVBUF and SO_SNDBUF in bytes, TCP_FASTOPEN's queue; undefined leaves the system's. */
+  readonly rcvbuf?: number | undefined;
+  readonly sndbuf?: number | undefined;
+  readonly fastopen?: number | undefined;
 }
 
 /** What the layers above `runtime` give it to run; assembled in main.ts. The runtime knows nothing of HTTP. */
@@ -106,6 +110,8 @@ export interface WorkerService {
   reopen(): void;
   /** A newer generation has taken over: no new connection comes to this one; `done` when its last request has ended. */
   retire(done: () => void): void;
+  /** worker_shutdown_timeout has passed since `retire`: closes what this generation alone still has. Never what lives on. */
+  expire?(): void;
 }
 
 export interface WatcherService {

@@ -14,6 +14,10 @@ export interface Libc {
   setrlimit(resource: number, limits: Uint8Array): number;
   socket(family: number, type: number): number;
   sendto(fd: number, bytes: Uint8Array, flags: number, address: Uint8Array): number;
+  bind(fd: number, address: Uint8Array): number;
+  listen(fd: number, backlog: number): number;
+  setsockopt(fd: number, level: number, name: number, value: Uint8Array): number;
+  dup(fd: number): number;
   dup2(from: number, to: number): number;
 }
 
@@ -34,6 +38,10 @@ function load(): Libc | null {
       setrlimit: { return: "int32", arguments: ["int32", "buffer"] },
       socket: { return: "int32", arguments: ["int32", "int32", "int32"] },
       sendto: { return: "int64", arguments: ["int32", "buffer", "uint64", "int32", "buffer", "uint32"] },
+      bind: { return: "int32", arguments: ["int32", "buffer", "uint32"] },
+      listen: { return: "int32", arguments: ["int32", "int32"] },
+      setsockopt: { return: "int32", arguments: ["int32", "int32", "int32", "buffer", "uint32"] },
+      dup: { return: "int32", arguments: ["int32"] },
       dup2: { return: "int32", arguments: ["int32", "int32"] },
     }).functions;
     const linux =
@@ -54,6 +62,10 @@ function load(): Libc | null {
       socket: (family, type) => common.socket(family, type, 0),
       sendto: (fd, bytes, flags, address) =>
         Number(common.sendto(fd, bytes, BigInt(bytes.length), flags, address, address.length)),
+      bind: (fd, address) => common.bind(fd, address, address.length),
+      listen: (fd, backlog) => common.listen(fd, backlog),
+      setsockopt: (fd, level, name, value) => common.setsockopt(fd, level, name, value, value.length),
+      dup: (fd) => common.dup(fd),
       dup2: (from, to) => common.dup2(from, to),
     };
   } catch {

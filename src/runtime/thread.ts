@@ -105,7 +105,7 @@ export function runThread(program: Program): void {
   }
 
   function expire(service: WorkerService, finished: () => void): void {
-    service.stop();
+    service.expire?.();
     finished();
   }
 
@@ -128,7 +128,7 @@ export function runThread(program: Program): void {
   }
 
   function leave(): void {
-    for (const service of retiring) service.stop();
+    for (const service of retiring) service.expire?.();
     running?.worker?.stop();
     running?.watcher?.stop();
     flushLogFiles();

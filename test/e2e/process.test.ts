@@ -86,6 +86,19 @@ test("worker_shutdown_timeout bounds how long SIGQUIT waits", async (t) => {
   assert.equal(client.ended, true);
 });
 
+test("worker_shutdown_timeout bounds how long a replaced configuration lives", async (t) => {
+  const config = (port: number, text: string) =>
+    `worker_shutdown_timeout 100ms; http { echo_port ${port}; echo_text ${text}; }`;
+  const holdfast = await startHoldfast(t, { entry, config: (ports) => config(ports[0], "old") });
+  const client = await RawConnection.open(holdfast.port);
+  client.write("one\n");
+  assert.match(await client.until((received) => received.includes("\n")), /^old/);
+  assert.equal(await holdfast.reload(config(holdfast.port, "new")), true);
+  await client.until(() => false);
+  assert.equal(client.ended, true);
+  assert.match(await ask(holdfast.port), /^new/);
+});
+
 test("SIGTERM cuts a SIGQUIT short", async (t) => {
   const holdfast = await startHoldfast(t, { entry, config: (ports) => `http { echo_port ${ports[0]}; }` });
   const client = await RawConnection.open(holdfast.port);

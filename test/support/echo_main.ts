@@ -86,6 +86,10 @@ class EchoService implements WorkerService {
     for (const socket of this.sockets) socket.destroy();
   }
 
+  expire(): void {
+    for (const socket of this.sockets) socket.destroy();
+  }
+
   reopen(): void {}
 
   retire(done: () => void): void {

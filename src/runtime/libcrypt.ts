@@ -1,0 +1,40 @@
+/** crypt_r() of libcrypt through Node's built-in `node:ffi`: DES, bcrypt, yescrypt and what else the system knows. */
+
+/** Larger than struct crypt_data of any libcrypt. */
+const DATA_BYTES = 256 * 1024;
+const NAMES = ["libcrypt.so.1", "libcrypt.so.2"];
+
+type Crypt = (password: string, setting: string) => string | undefined;
+
+let loaded: Crypt | null | undefined;
+
+/** The password encrypted as the setting (a stored hash) says; undefined where that cannot be done. Byte strings. */
+export function libcrypt(password: string, setting: string): string | undefined {
+  if (loaded === undefined) loaded = load();
+  return loaded?.(password, setting);
+}
+
+function load(): Crypt | null {
+  for (const name of NAMES) {
+    try {
+      const ffi = process.getBuiltinModule("node:ffi");
+      if (ffi === undefined) return null;
+      const { functions } = ffi.dlopen(name, {
+        crypt_r: { return: "pointer", arguments: ["buffer", "buffer", "buffer"] },
+      });
+      const data = Buffer.alloc(DATA_BYTES);
+      return (password, setting) => {
+        data.fill(0);
+        const found = functions.crypt_r(cString(password), cString(setting), data);
+        return found === 0n ? undefined : (ffi.toString(found) ?? undefined);
+      };
+    } catch {
+      // The next name, or none.
+    }
+  }
+  return null;
+}
+
+function cString(text: string): Buffer {
+  return Buffer.from(`${text}\0`, "latin1");
+}
