@@ -35,15 +35,29 @@ export function readCookiePath(at: Directive, scope: Scope, previous: readonly C
   return readList(at, previous, () => rewriteRule(at, scope, prefixLength));
 }
 
-/** A domain matches whole, without regard to case or to a leading dot. */
-function domainLength(value: string, pattern: string): number {
-  const wanted = pattern.startsWith(".") ? pattern.slice(1) : pattern;
-  const dot = value.startsWith(".") ? 1 : 0;
-  return value.slice(dot).toLowerCase() === wanted.toLowerCase() ? value.length : -1;
+/** A domain matches whole, without regard to case; a dot before it stays. */
+function domainRule(at: Directive, scope: Scope): CookieRule {
+  const [pattern, text] = at.args;
+  if (pattern.startsWith("~")) {
+    const regex = rewriteRegex(at, scope, `~*${pattern.slice(1)}`);
+    const replacement = template(scope, at, text);
+    return (request, value) => (matchCaptures(request, regex, value) ? replacement.render(request) : undefined);
+  }
+  const wanted = template(scope, at, withoutDot(pattern));
+  const replacement = template(scope, at, withoutDot(text));
+  return (request, value) => {
+    const dot = value.startsWith(".") ? "." : "";
+    if (value.slice(dot.length).toLowerCase() !== wanted.render(request).toLowerCase()) return undefined;
+    return dot + replacement.render(request);
+  };
+}
+
+function withoutDot(domain: string): string {
+  return domain.startsWith(".") ? domain.slice(1) : domain;
 }
 
 export function readCookieDomain(at: Directive, scope: Scope, previous: readonly CookieRule[] | "off" | undefined) {
-  return readList(at, previous, () => rewriteRule(at, scope, domainLength));
+  return readList(at, previous, () => domainRule(at, scope));
 }
 
 const FLAGS = [
