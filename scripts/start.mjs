@@ -98,7 +98,11 @@ async function demo(node, port) {
     proxy.stdout.pipe(process.stderr);
     proxy.gone.then(() => finish(1));
     const url = `http://127.0.0.1:${port}`;
-    if (!(await Promise.race([answers(`${url}/health`), finished.then(() => false)]))) {
+    let over = false;
+    finished.then(() => {
+      over = true;
+    });
+    if (!(await answers(`${url}/health`, () => over))) {
       if (proxy.exitCode === null && proxy.signalCode === null) return 0;
       process.stderr.write(`Holdfast did not start.\n${tail(join(folder, "logs", "error.log"))}`);
       return 1;
@@ -206,9 +210,9 @@ function free(port) {
   });
 }
 
-/** Resolves to true once the address answers with 200, to false when it has not within 15 s. */
-async function answers(url) {
-  for (const end = Date.now() + 15_000; Date.now() < end; await sleep(50)) {
+/** Resolves to true once the address answers with 200, to false when that is given up or has not happened within 15 s. */
+async function answers(url, givenUp) {
+  for (const end = Date.now() + 15_000; Date.now() < end && !givenUp(); await sleep(50)) {
     const page = await fetchText(url).catch(() => undefined);
     if (page?.status === 200) return true;
   }
