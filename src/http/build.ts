@@ -150,6 +150,7 @@ class LocationBuilder {
       contentPhase: [],
       headerFilters: [],
       log: [],
+      limitExcept: undefined,
       direct: false,
     };
     this.built.set(scope, location);
@@ -161,7 +162,21 @@ class LocationBuilder {
         module.definition.build === undefined ? raw : module.definition.build(raw, place);
     }
     this.handlers(location);
+    const limited = scope.children.find((child) => child.context === "limit_except");
+    const methods = location.core.raw.limit_except;
+    if (limited !== undefined && methods !== undefined)
+      location.limitExcept = this.limitExcept(location, methods, block(limited));
     return location;
+  }
+
+  /** The block's location answers as the one around it, should its rules let a request through. */
+  private limitExcept(
+    { content }: Location,
+    methods: ReadonlySet<string>,
+    location: Location,
+  ): Location["limitExcept"] {
+    location.content ??= content;
+    return { methods, location };
   }
 
   /** Asks every module, in the registry's order, what it does in this location. */

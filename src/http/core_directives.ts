@@ -359,16 +359,15 @@ export const coreDirectives = defineDirectives("http_core", {
     defaultText: "off",
     read: readDisableSymlinks,
   }),
-  limit_except: directive<boolean>({
+  limit_except: directive<ReadonlySet<string> | undefined>({
     in: LOCATION,
     args: [1, Number.POSITIVE_INFINITY],
     block: "limit_except",
     syntax: "method ... { … }",
-    doc: "Limits all methods but the ones named: what stands in the block holds for the others.",
-    initial: () => false,
+    doc: "Limits all methods but the ones named: what stands in the block holds for the others. GET includes HEAD.",
+    initial: () => undefined,
     inherit: false,
-    repeat: false,
-    read: () => true,
+    read: (at) => readMethods(at),
   }),
 });
 
@@ -388,6 +387,22 @@ export const blockDirectives = defineDirectives("http_core_blocks", {
     read: () => true,
   }),
 });
+
+const METHODS = [
+  ...["GET", "HEAD", "POST", "PUT", "DELETE", "MKCOL", "COPY", "MOVE", "OPTIONS"],
+  ...["PROPFIND", "PROPPATCH", "LOCK", "UNLOCK", "PATCH"],
+];
+
+function readMethods(at: Directive): ReadonlySet<string> {
+  const methods = new Set<string>();
+  for (const arg of at.args) {
+    const method = arg.toUpperCase();
+    if (!METHODS.includes(method)) fail(at, `invalid method "${arg}"`);
+    methods.add(method);
+  }
+  if (methods.has("GET")) methods.add("HEAD");
+  return methods;
+}
 
 /** `path [level1 [level2 [level3]]]`, as client_body_temp_path and proxy_temp_path take it. */
 export function readTempPath(at: Directive): TempPath {

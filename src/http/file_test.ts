@@ -2,6 +2,7 @@ import fs from "node:fs";
 import { errnoCode, errnoText } from "../config/errno.ts";
 import { osPath } from "../config/paths.ts";
 import { logError } from "./log_context.ts";
+import { FileError, type SymlinkRule, statFile as statChecked } from "./open_file.ts";
 import type { Request } from "./request.ts";
 
 /**
@@ -13,11 +14,27 @@ export function statFile(request: Request, path: string): fs.Stats | undefined {
   const end = path.indexOf("\0");
   const name = end < 0 ? path : path.slice(0, end);
   if (name === "") return undefined;
+  const { disable_symlinks: rule } = request.location.core.raw;
+  if (rule !== undefined) return statUnderRule(request, name, rule);
   try {
     return fs.statSync(osPath(name), { throwIfNoEntry: false });
   } catch (error) {
     const code = errnoCode(error) ?? "EIO";
     if (code !== "ENAMETOOLONG") logError(request, "crit", `stat() "${name}" failed ${errnoText(code)}`);
+    return undefined;
+  }
+}
+
+const NOT_THERE: ReadonlySet<string> = new Set(["ENOENT", "ENOTDIR", "ENAMETOOLONG"]);
+
+/** With `disable_symlinks`, what is reached through a link it refuses is not there. */
+function statUnderRule(request: Request, name: string, rule: SymlinkRule): fs.Stats | undefined {
+  try {
+    return statChecked(request, name, rule);
+  } catch (error) {
+    if (!(error instanceof FileError)) throw error;
+    const { code, call } = error;
+    if (!NOT_THERE.has(code)) logError(request, "crit", `${call} "${name}" failed ${errnoText(code)}`);
     return undefined;
   }
 }

@@ -6,8 +6,10 @@ import { extensionOf } from "./mime.ts";
 import { PHASE, runPhases } from "./phases.ts";
 import type { Request } from "./request.ts";
 
-/** Puts a location's settings in force. */
-export function setLocation(request: Request, location: Location): void {
+/** Puts a location's settings in force: those of its `limit_except` where the method is none of the allowed. */
+export function setLocation(request: Request, chosen: Location): void {
+  const { limitExcept } = chosen;
+  const location = limitExcept === undefined || limitExcept.methods.has(request.method) ? chosen : limitExcept.location;
   request.location = location;
   if (!request.keepalive) return;
   const { core } = location;

@@ -31,6 +31,8 @@ export interface Location {
   contentPhase: readonly Handler[];
   headerFilters: readonly HeaderFilter[];
   log: readonly Handler[];
+  /** `limit_except`: what is in force for every method but these. */
+  limitExcept: { readonly methods: ReadonlySet<string>; readonly location: Location } | undefined;
   /** No handler stands between the location's choice and its content: the phases are skipped. */
   direct: boolean;
 }

@@ -1,3 +1,4 @@
+import { denyUnauthorized } from "./auth_delay.ts";
 import { AGAIN, DECLINED, DONE, OK } from "./codes.ts";
 import { finalizeRequest } from "./finalize.ts";
 import { setLocation } from "./flow.ts";
@@ -130,7 +131,8 @@ function runAccess(request: Request): boolean {
         request.step++;
         continue;
       }
-      finalizeRequest(request, code);
+      if (code === 401) denyUnauthorized(request, code);
+      else finalizeRequest(request, code);
       return false;
     }
     if (code === OK) {
@@ -148,7 +150,11 @@ function runAccess(request: Request): boolean {
     return false;
   }
   if (request.accessCode === 0) return true;
-  if (request.accessCode === 403) logError(request, "error", "access forbidden by rule");
+  if (request.accessCode === 401) {
+    denyUnauthorized(request, 401);
+    return false;
+  }
+  logError(request, "error", "access forbidden by rule");
   finalizeRequest(request, request.accessCode);
   return false;
 }

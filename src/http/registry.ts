@@ -1,4 +1,6 @@
 import type { HttpModule } from "./module.ts";
+import { access } from "./modules/access.ts";
+import { authBasic } from "./modules/auth_basic.ts";
 import { headers } from "./modules/headers.ts";
 import { index } from "./modules/index.ts";
 import { log } from "./modules/log.ts";
@@ -18,6 +20,8 @@ export const httpModules: readonly HttpModule[] = [
   map,
   splitClients,
   rewrite,
+  access,
+  authBasic,
   tryFiles,
   upstreamVariables,
   proxy,

@@ -1,0 +1,98 @@
+import fs from "node:fs";
+import { directive } from "../../config/directives.ts";
+import { osPath } from "../../config/paths.ts";
+import type { Context } from "../../config/types.ts";
+import { errorCode, errorText } from "../../net/errors.ts";
+import { basicCredentials } from "../basic_auth.ts";
+import { DECLINED, OK } from "../codes.ts";
+import { HTTP_LOCATION } from "../contexts.ts";
+import { verifyPassword } from "../crypt.ts";
+import { logError } from "../log_context.ts";
+import { defineModule, type Handler } from "../module.ts";
+import type { Request } from "../request.ts";
+import { type Template, template } from "../template.ts";
+
+const CONTEXTS: readonly Context[] = [...HTTP_LOCATION, "limit_except"];
+
+/** ngx_http_auth_basic_module: HTTP Basic authentication (RFC 7617). */
+export const authBasic = defineModule({
+  name: "http_auth_basic",
+  directives: {
+    auth_basic: directive<Template | undefined>({
+      in: CONTEXTS,
+      args: [1, 1],
+      syntax: "string | off",
+      doc: "Asks for a user name and password; the string is the realm a browser shows.",
+      initial: () => undefined,
+      defaultText: "off",
+      read: (at, scope) => template(scope, at, at.args[0]),
+    }),
+    auth_basic_user_file: directive<Template | undefined>({
+      in: CONTEXTS,
+      args: [1, 1],
+      syntax: "file",
+      doc: "The file of users, `name:password` a line, relative to the configuration file; read anew for each request.",
+      initial: () => undefined,
+      read: (at, scope) => template(scope, at, at.args[0]),
+    }),
+  },
+  build({ auth_basic: realm, auth_basic_user_file: file }, { http }): Handler | undefined {
+    if (realm === undefined || file === undefined || realm.constant === "off") return undefined;
+    const pathOf = (request: Request): string => http.cycle.path(file.render(request), "conf");
+    return (request) => authenticate(request, realm.render(request), pathOf);
+  },
+  access: (handler) => handler,
+});
+
+function authenticate(request: Request, realm: string, pathOf: (request: Request) => string): number {
+  if (realm === "off") return DECLINED;
+  const credentials = basicCredentials(request);
+  if (credentials === undefined) {
+    logError(request, "info", "no user/password was provided for basic authentication");
+    return challenge(request, realm);
+  }
+  const path = pathOf(request);
+  let text: string;
+  try {
+    text = fs.readFileSync(osPath(path), "latin1");
+  } catch (error) {
+    const code = errorCode(error);
+    const missing = code === "ENOENT";
+    logError(request, missing ? "error" : "crit", `open() "${path}" failed (${errorText(code)})`);
+    return missing ? 403 : 500;
+  }
+  const { user, password } = credentials;
+  const stored = storedPassword(text, user);
+  if (stored === undefined) {
+    logError(request, "error", `user "${user}" was not found in "${path}"`);
+    return challenge(request, realm);
+  }
+  const verdict = verifyPassword(password, stored);
+  if (verdict === undefined) {
+    logError(request, "crit", "crypt_r() failed (22: Invalid argument)");
+    return 500;
+  }
+  if (verdict) return OK;
+  logError(request, "error", `user "${user}": password mismatch`);
+  return challenge(request, realm);
+}
+
+/** The password of a user in the lines of a user file; what follows a second colon is a comment. */
+export function storedPassword(text: string, user: string): string | undefined {
+  let at = 0;
+  while (at < text.length) {
+    const feed = text.indexOf("\n", at);
+    const end = feed < 0 ? text.length : feed;
+    if (text[at] !== "#" && text.startsWith(`${user}:`, at) && at + user.length < end) {
+      const line = text.slice(at + user.length + 1, end);
+      return /^[^:\r]*/.exec(line)?.[0] ?? "";
+    }
+    at = end + 1;
+  }
+  return undefined;
+}
+
+function challenge(request: Request, realm: string): number {
+  request.response.headers.add("WWW-Authenticate", "www-authenticate", `Basic realm="${realm}"`);
+  return 401;
+}
