@@ -52,6 +52,8 @@ export class H1Connection implements ClientConnection, StreamHandler, Closable {
   /** Bytes received and not yet consumed: the rest of a body nobody reads yet, or pipelined requests. */
   private pending: Buffer | undefined = undefined;
   private consuming = false;
+  /** What is consumed came before the last request had ended: a pipelined one. */
+  private leftOver = false;
   private paused = false;
   /** Head and small body parts of the response not yet handed to the stream. */
   private held = "";
@@ -75,6 +77,7 @@ export class H1Connection implements ClientConnection, StreamHandler, Closable {
     this.deadline = new Deadline<H1Connection>(this, expired);
     setDeadline(this.deadline, host.config.defaultServer.settings.client_header_timeout);
     host.opened(this);
+    host.counters.words[COUNTER.waiting]++;
   }
 
   get remote(): Address {
@@ -116,7 +119,9 @@ export class H1Connection implements ClientConnection, StreamHandler, Closable {
     const bytes = this.pending;
     if (bytes === undefined) return;
     this.pending = undefined;
+    this.leftOver = true;
     this.consume(bytes);
+    this.leftOver = false;
   }
 
   /** Takes bytes as far as the connection's state allows; keeps a copy of the rest and stops reading. */
@@ -172,23 +177,22 @@ export class H1Connection implements ClientConnection, StreamHandler, Closable {
     const code = head.feed(bytes, at, end);
     if (code === NEED_MORE) {
       if (first && head.started) {
-        if (this.requests > 0) this.host.counters.words[COUNTER.waiting]--;
+        this.host.counters.words[COUNTER.waiting]--;
         this.host.counters.words[COUNTER.reading]++;
         this.arm(HEADER, host.config.defaultServer.settings.client_header_timeout);
       }
       return -1;
     }
-    const waiting = this.mode === IDLE;
     this.mode = NONE;
     this.requests++;
     const request = beginRequest(this, host.config, head, this.response);
     this.request = request;
-    this.pipelined = code === DONE && head.end < end;
+    if (first) this.pipelined = at > 0 || this.leftOver;
     const { words } = host.counters;
     words[COUNTER.requests]++;
     words[COUNTER.writing]++;
-    if (waiting) words[COUNTER.waiting]--;
-    else if (!first) words[COUNTER.reading]--;
+    if (first) words[COUNTER.waiting]--;
+    else words[COUNTER.reading]--;
     if (code !== DONE || request.badUri) {
       request.keepalive = false;
       request.bodyEnded = true;
@@ -353,7 +357,7 @@ export class H1Connection implements ClientConnection, StreamHandler, Closable {
     const { request } = this;
     if (request === undefined) {
       if (this.mode === HEADER && this.head.started) this.host.counters.words[COUNTER.reading]--;
-      else if (this.mode === IDLE) this.host.counters.words[COUNTER.waiting]--;
+      else if (this.mode === IDLE || this.mode === HEADER) this.host.counters.words[COUNTER.waiting]--;
       if (error !== undefined && error.code !== "EPIPE" && this.head.started) {
         logConnection(this, this.host.config, "info", `recv() failed (${error.message}) while reading client request`);
       }
