@@ -2,6 +2,7 @@ import { directive, flag } from "../../config/directives.ts";
 import { type DirectiveSpec, fail, type Scope } from "../../config/schema.ts";
 import type { Context, Directive } from "../../config/types.ts";
 import { DECLINED } from "../codes.ts";
+import type { Location } from "../location.ts";
 import { logError } from "../log_context.ts";
 import { defineModule, type HttpModule, type Place } from "../module.ts";
 import { declareCaptures } from "../named_captures.ts";
@@ -125,12 +126,18 @@ function compile(place: Place, scope: Scope, codes: Code[]): void {
         // The block's own codes must be laid out before its end is known.
         codes.push(breakCode);
         const block = child.context === "if in location" ? place.block(child) : undefined;
+        if (block !== undefined) place.http.later(() => inheritContent(block, place.location));
         compile(place, child, codes);
         codes[here] = ifCode(read.condition, block, here + 1, codes.length);
         break;
       }
     }
   }
+}
+
+/** In an `if` block without a content handler the one of the location around it stays at work. */
+function inheritContent(block: Location, around: Location): void {
+  block.content ??= around.content;
 }
 
 /** A variable that no `set` has reached yet. */
