@@ -10,7 +10,8 @@ export function useCompileCache(): void {
   // Set by whoever wants another place, or none (NODE_DISABLE_COMPILE_CACHE).
   if (process.env.NODE_COMPILE_CACHE !== undefined) return;
   const uid = process.getuid?.();
-  if (uid === undefined) return;
+  // Root becomes another user, who would write at the end what root runs at the next start.
+  if (uid === undefined || uid === 0) return;
   for (const directory of candidates(uid)) {
     if (!isOwn(directory, uid)) continue;
     enableCompileCache(directory);
@@ -21,8 +22,6 @@ export function useCompileCache(): void {
 function* candidates(uid: number): Generator<string> {
   const { XDG_CACHE_HOME } = process.env;
   if (XDG_CACHE_HOME?.startsWith("/")) yield `${XDG_CACHE_HOME}/holdfast`;
-  // Root's is readable by the user the process becomes, whose threads load the same code.
-  else if (uid === 0) yield "/var/cache/holdfast";
   else yield `${homedir()}/.cache/holdfast`;
   yield `${tmpdir()}/holdfast-cache-${uid}`;
 }
