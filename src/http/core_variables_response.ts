@@ -11,7 +11,7 @@ const once = (get: VariableSpec["get"]): VariableSpec => ({ get, cached: true })
 export const RESPONSE_VARIABLES: Readonly<Record<string, VariableSpec>> = {
   bytes_sent: { get: (r) => String(r.connection.sent - r.sentAtStart) },
   body_bytes_sent: { get: (r) => String(r.bodySent) },
-  request_completion: { get: completion },
+  request_completion: once(completion),
   status: { get: status },
   sent_http_content_type: once(contentType),
   sent_http_content_length: once((r) => (r.response.contentLength < 0 ? undefined : String(r.response.contentLength))),

@@ -130,9 +130,9 @@ export function returnCode(status: number, text: Template): Code {
   const redirects = WITH_LOCATION.has(status);
   return (request, run) => {
     dropBody(request);
+    request.response.status = status;
     const value = text.constant ?? text.render(request);
     if (redirects) {
-      request.response.status = status;
       request.response.location = value;
       run.status = status;
       return END;
