@@ -187,7 +187,7 @@ export class Request {
   ranges: RangePlan | undefined = undefined;
   /** Chunked framing of the response, decided by the codec. */
   chunkedResponse = false;
-  /** Body bytes sent, without framing ($body_bytes_sent). */
+  /** Bytes sent after the head, chunked framing included ($body_bytes_sent). */
   bodySent = 0;
   /** connection.sent when the request began. */
   sentAtStart = 0;

@@ -393,10 +393,13 @@ export class H1Connection implements ClientConnection, StreamHandler, Closable {
     let tail = "";
     if (request.chunkedResponse) {
       if (length > 0) {
-        this.held += `${length.toString(16)}\r\n`;
+        const size = `${length.toString(16)}\r\n`;
+        this.held += size;
+        request.bodySent += size.length;
         tail = "\r\n";
       }
       if (last) tail += trailerPart(request);
+      request.bodySent += tail.length;
     }
     if (typeof bytes === "string") {
       this.held += bytes + tail;
@@ -457,7 +460,7 @@ export class H1Connection implements ClientConnection, StreamHandler, Closable {
 
   /** True when the bytes were put off because of limit_rate. */
   private delay(request: Request, bytes: Uint8Array | string): boolean {
-    if (request.limitRate < 0) computeRate(request);
+    if (request.limitRate < 0 || request.limitRateAfter < 0) computeRate(request);
     if (request.limitRate === 0 && this.delayed === undefined) return false;
     const copy = typeof bytes === "string" ? Buffer.from(bytes, "latin1") : Buffer.from(bytes);
     if (this.delayed === undefined) {
@@ -774,9 +777,10 @@ function trailerPart(request: Request): string {
   return `${text}\r\n`;
 }
 
+/** `set $limit_rate` may have come before, and holds. */
 function computeRate(request: Request): void {
   const { limitRate, limitRateAfter } = request.location.core;
-  request.limitRate = limitRate === undefined ? 0 : rateOf(limitRate.render(request));
+  if (request.limitRate < 0) request.limitRate = limitRate === undefined ? 0 : rateOf(limitRate.render(request));
   request.limitRateAfter = limitRateAfter === undefined ? 0 : rateOf(limitRateAfter.render(request));
 }
 
