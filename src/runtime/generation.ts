@@ -60,9 +60,14 @@ export async function buildGeneration(
     zones,
     hosts,
   };
-  const cycle = cycleOf(data, loaded.root, (name, bytes) => {
+  const cycle = cycleOf(data, loaded.root, (name, bytes, migrate) => {
     const kept = zones[name] ?? previous?.zones[name];
-    const zone = kept?.byteLength === bytes ? kept : new SharedArrayBuffer(bytes);
+    if (kept?.byteLength === bytes) {
+      zones[name] = kept;
+      return kept;
+    }
+    const zone = new SharedArrayBuffer(bytes);
+    if (kept !== undefined) migrate?.(kept, zone);
     zones[name] = zone;
     return zone;
   });
