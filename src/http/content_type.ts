@@ -6,5 +6,6 @@ export function setContentType(request: Request): void {
   const { response, exten } = request;
   if (response.contentType !== undefined) return;
   const { core } = request.location;
-  response.contentType = (exten === "" ? undefined : core.types.get(lowercase(exten))) ?? core.defaultType;
+  response.contentType =
+    (exten === "" ? undefined : (core.types.get(exten) ?? core.types.get(lowercase(exten)))) ?? core.defaultType;
 }

@@ -6,9 +6,8 @@ import { logError } from "./log_context.ts";
 import { passBody } from "./output.ts";
 import type { RangePlan } from "./ranges.ts";
 import type { Request } from "./request.ts";
+import { SMALL } from "./small_files.ts";
 
-/** A file up to this long is read at once and leaves with the head in one write. */
-const SMALL = 16 * 1024;
 const CHUNK = 64 * 1024;
 /** Read per turn of the event loop, so that one big file does not keep others waiting: nginx's sendfile_max_chunk. */
 const TURN = 2 * 1024 * 1024;
@@ -16,30 +15,39 @@ const TURN = 2 * 1024 * 1024;
 const small = Buffer.allocUnsafeSlow(SMALL);
 const chunk = Buffer.allocUnsafeSlow(CHUNK);
 
-/** Sends an open file as the body of a response whose head was sent, or the parts of it that were asked for; closes it. */
-export function sendFile(request: Request, fd: number, path: string, length: number): number {
-  const plan = request.ranges;
-  if (plan === undefined && length <= SMALL) return sendSmall(request, fd, path, length);
-  const sender = new FileSender(request, fd, path, plan ?? { parts: [{ head: "", start: 0, end: length }], tail: "" });
-  return sender.send();
-}
-
-function sendSmall(request: Request, fd: number, path: string, length: number): number {
+/** Reads a file of at most SMALL bytes whole, and closes it. Undefined, after a line in the log, where that fails. */
+export function readSmall(request: Request, fd: number, path: string, length: number): string | undefined {
   let read = 0;
   try {
     if (length > 0) read = fs.readSync(fd, small, 0, length, null);
   } catch (error) {
     logError(request, "crit", `read() "${path}" failed (${errorText(errorCode(error))})`);
+    return undefined;
+  } finally {
     fs.closeSync(fd);
-    return ERROR;
   }
-  fs.closeSync(fd);
-  if (read !== length) {
-    logError(request, "alert", `"${path}" was truncated while it was sent: ${read} of ${length} bytes read`);
-    return ERROR;
+  if (read === length) return small.latin1Slice(0, length);
+  logError(request, "alert", `"${path}" was truncated while it was sent: ${read} of ${length} bytes read`);
+  return undefined;
+}
+
+/** Sends a body in memory, or the parts of it that were asked for. */
+export function sendSmall(request: Request, body: string): number {
+  const plan = request.ranges;
+  if (plan === undefined) {
+    passBody(request, 0, body, true);
+    return OK;
   }
-  passBody(request, 0, small.latin1Slice(0, length), true);
+  let text = "";
+  for (const { head, start, end } of plan.parts) text += head + body.slice(start, end);
+  passBody(request, 0, text + plan.tail, true);
   return OK;
+}
+
+/** Sends an open file as the body of a response whose head was sent, or the parts of it that were asked for; closes it. */
+export function sendFile(request: Request, fd: number, path: string, length: number): number {
+  const plan = request.ranges ?? { parts: [{ head: "", start: 0, end: length }], tail: "" };
+  return new FileSender(request, fd, path, plan).send();
 }
 
 /** A file on its way to the client, piece by piece as it takes them. */

@@ -21,7 +21,7 @@ function filterRanges(request: Request): number {
     const code = answerRange(request, wanted.slice("bytes=".length));
     if (code !== undefined) return code;
   }
-  response.headers.append("Accept-Ranges", "bytes");
+  response.headers.add("Accept-Ranges", "accept-ranges", "bytes");
   return OK;
 }
 

@@ -1,6 +1,7 @@
 import fs from "node:fs";
 import { errorText } from "../../net/errors.ts";
-import { DECLINED, OK } from "../codes.ts";
+import { httpDateOf } from "../../runtime/clock.ts";
+import { DECLINED, ERROR, OK } from "../codes.ts";
 import { setContentType } from "../content_type.ts";
 import { logError } from "../log_context.ts";
 import { defineModule } from "../module.ts";
@@ -8,8 +9,9 @@ import { FileError, openFile } from "../open_file.ts";
 import { sendHeader } from "../output.ts";
 import { mapUriToPath } from "../paths.ts";
 import type { Request } from "../request.ts";
+import { keepSmallFile, SMALL, type SmallFile, smallFile } from "../small_files.ts";
 import { dropBody } from "../special_response.ts";
-import { sendFile } from "../static_file.ts";
+import { readSmall, sendFile, sendSmall } from "../static_file.ts";
 import { ESCAPE_URI, escapeUri } from "../uri.ts";
 
 const { S_IFMT, S_IFDIR, S_IFREG } = fs.constants;
@@ -28,17 +30,21 @@ function serveFile(request: Request): number {
   const mapped = mapUriToPath(request);
   if (mapped === undefined) return 500;
   const { path } = mapped;
-  const { raw } = request.location.core;
+  const { disable_symlinks: rule } = request.location.core.raw;
+  if (rule === undefined && method !== "POST") {
+    const known = smallFile(path);
+    if (known !== undefined) return serveKnown(request, known);
+  }
 
   let fd: number;
   try {
-    fd = openFile(request, path, raw.disable_symlinks);
+    fd = openFile(request, path, rule);
   } catch (error) {
     if (!(error instanceof FileError)) throw error;
     return openFailed(request, path, error);
   }
-  const { mode, size, mtimeMs } = fs.fstatSync(fd);
-  const kind = mode & S_IFMT;
+  const stats = fs.fstatSync(fd);
+  const kind = stats.mode & S_IFMT;
   if (kind !== S_IFREG || method === "POST") {
     fs.closeSync(fd);
     if (kind === S_IFDIR) return redirectToDirectory(request);
@@ -46,23 +52,42 @@ function serveFile(request: Request): number {
     logError(request, "crit", `"${path}" is not a regular file`);
     return 404;
   }
-  if (!request.bodyEnded) dropBody(request);
-
-  const { response } = request;
-  response.status = 200;
-  response.contentLength = size;
-  const seconds = Math.floor(mtimeMs / 1000);
-  response.lastModified = seconds;
-  if (raw.etag) response.etag = etagOf(seconds, size);
-  setContentType(request);
-  response.allowRanges = true;
-  request.seekable = true;
-  const code = sendHeader(request);
+  const { size } = stats;
+  const lastModified = Math.floor(stats.mtimeMs / 1000);
+  const head = { lastModified, lastModifiedText: httpDateOf(lastModified * 1000), etag: etagOf(lastModified, size) };
+  const code = sendHead(request, size, head);
   if (code !== OK || request.headerOnly) {
     fs.closeSync(fd);
     return code;
   }
-  return sendFile(request, fd, path, size);
+  if (size > SMALL) return sendFile(request, fd, path, size);
+  const body = readSmall(request, fd, path, size);
+  if (body === undefined) return ERROR;
+  if (rule === undefined) keepSmallFile(path, body, stats, head);
+  return sendSmall(request, body);
+}
+
+function serveKnown(request: Request, file: SmallFile): number {
+  const code = sendHead(request, file.body.length, file);
+  return code !== OK || request.headerOnly ? code : sendSmall(request, file.body);
+}
+
+function sendHead(
+  request: Request,
+  size: number,
+  { lastModified, lastModifiedText, etag }: Pick<SmallFile, "lastModified" | "lastModifiedText" | "etag">,
+): number {
+  if (!request.bodyEnded) dropBody(request);
+  const { response } = request;
+  response.status = 200;
+  response.contentLength = size;
+  response.lastModified = lastModified;
+  response.lastModifiedText = lastModifiedText;
+  if (request.location.core.raw.etag) response.etag = etag;
+  setContentType(request);
+  response.allowRanges = true;
+  request.seekable = true;
+  return sendHeader(request);
 }
 
 /** The entity tag of a file: its time and length in hexadecimal (ngx_http_set_etag). */
