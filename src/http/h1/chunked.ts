@@ -31,6 +31,8 @@ const CR = 0x0d;
 
 /** A chunk extension means nothing to a proxy; this bounds what one chunk may waste on it (RFC 9112 section 7.1.1). */
 const EXTENSION_LIMIT = 4096;
+/** Bytes of all trailers, where nothing else is said. */
+const TRAILER_LIMIT = 32768;
 
 const HEX = new Int8Array(256).fill(-1);
 for (let i = 0; i < 16; i++) {
@@ -53,12 +55,12 @@ export class ChunkedDecoder {
   private size = 0;
   private extension = 0;
   private trailerLength = 0;
-  private trailerLimit = 0;
+  private trailerLimit = TRAILER_LIMIT;
   private trailers: HeaderList | undefined;
   private kept: Buffer[] = [];
 
   /** `trailers` collects the trailer fields, else they are dropped. All of them may have `trailerLimit` bytes. */
-  reset(trailers?: HeaderList, trailerLimit = 32768): void {
+  reset(trailers?: HeaderList, trailerLimit = TRAILER_LIMIT): void {
     this.state = CHUNK_START;
     this.size = 0;
     this.extension = 0;
