@@ -249,7 +249,7 @@ for (const buffering of ["on", "off"]) {
       const came = streams.map((stream, index) => stream.slice(index < from ? before[index] : 0)).join("");
       if (buffering === "off" && status === 400 && came !== "") {
         // The head was on its way when the body turned out wrong: no whole request may have come.
-        assert.throws(() => requestsOf(came), undefined, `${name}: ${JSON.stringify(came)}`);
+        assert.throws(() => requestsOf(came), Error, `${name}: ${JSON.stringify(came)}`);
         assert.doesNotMatch(came, /smuggled/, name);
         assert.equal(got[0], status, name);
         continue;
@@ -267,11 +267,8 @@ test("a real nginx answers the same", { skip: have("nginx") }, async (t) => {
   const nginx = await startNginx(t, { config: ([port]) => config(port, backend.address, "on") });
   const differing: string[] = [];
   for (const [number, { name, raw, status, nginx: own = status, passed = [] }] of CASES.entries()) {
-    const [got] = await statuses(
-      nginx.port,
-      ready(raw, `/case-${number}`),
-      own === 200 ? Math.max(1, passed.length) : 0,
-    );
+    if (own === 0) continue;
+    const [got] = await statuses(nginx.port, ready(raw, `/case-${number}`), passed.length);
     if (got !== own) differing.push(`${name}: ${got}, not ${own}`);
   }
   assert.deepEqual(differing, []);
