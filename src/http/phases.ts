@@ -7,8 +7,10 @@ import { findLocation, newLocationSearch } from "./location_tree.ts";
 import { logError } from "./log_context.ts";
 import type { Handler } from "./module.ts";
 import { assignCaptures } from "./named_captures.ts";
+import { mapUriToPath } from "./paths.ts";
 import { RegexMatchError } from "./regex.ts";
 import type { Request } from "./request.ts";
+import { ESCAPE_URI, escapeUri } from "./uri.ts";
 
 /** nginx's phases in their order; `Request.phase` holds one, `Request.step` the handler within it. */
 export const PHASE = {
@@ -161,7 +163,7 @@ function runAccess(request: Request): boolean {
 
 /** Finds the location of `request.uri` and makes it the request's. False when the request has been answered. */
 function chooseLocation(request: Request): boolean {
-  setLocation(request, request.server.root);
+  request.location = request.server.root;
   request.uriChanged = false;
   const tree = request.server.root.tree;
   if (tree !== undefined) {
@@ -170,13 +172,15 @@ function chooseLocation(request: Request): boolean {
     searching = undefined;
     const found = search.location;
     if (found !== undefined) {
+      request.location = found;
       if (!request.internal && found.core.internal) {
         finalizeRequest(request, 404);
         return false;
       }
-      setLocation(request, found);
     }
   }
+  // Only now: a server's own keepalive_requests would end the connection of a location that allows more.
+  setLocation(request, request.location);
   const limit = request.location.core.clientMaxBodySize;
   if (request.contentLength > limit && limit !== 0 && !request.discardBody) {
     logError(request, "error", `client intended to send too large body: ${request.contentLength} bytes`);
@@ -185,7 +189,7 @@ function chooseLocation(request: Request): boolean {
     return false;
   }
   if (search.redirect !== undefined && tree !== undefined) {
-    const to = search.redirect;
+    const to = escapeUri(search.redirect, ESCAPE_URI);
     search.redirect = undefined;
     request.response.location = request.args === "" ? to : `${to}?${request.args}`;
     finalizeRequest(request, 301);
@@ -223,7 +227,8 @@ function runContent(request: Request): void {
     request.step++;
   }
   if (request.uri.endsWith("/")) {
-    logError(request, "error", "directory index of a location without index is forbidden");
+    const mapped = mapUriToPath(request);
+    if (mapped !== undefined) logError(request, "error", `directory index of "${mapped.path}" is forbidden`);
     finalizeRequest(request, 403);
     return;
   }

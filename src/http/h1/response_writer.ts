@@ -1,3 +1,4 @@
+import { type Address, addressText } from "../../net/address.ts";
 import { httpDate, httpDateOf } from "../../runtime/clock.ts";
 import { SERVER } from "../../version.ts";
 import type { Request } from "../request.ts";
@@ -88,17 +89,15 @@ function absoluteLocation(request: Request, location: string): string {
   const { raw } = request.location.core;
   if (!raw.absolute_redirect) return location;
   const { local } = request.connection;
-  const host =
-    raw.server_name_in_redirect || request.host === ""
-      ? request.server.name !== ""
-        ? request.server.name
-        : local.family === "unix"
-          ? "localhost"
-          : local.family === "ipv6"
-            ? `[${local.host}]`
-            : local.host
-      : request.host;
+  let host = raw.server_name_in_redirect ? request.server.name : request.host;
+  if (host === "" && !raw.server_name_in_redirect) host = localHost(local);
   const port = local.family === "unix" ? 0 : local.port;
   const shown = raw.port_in_redirect && port !== 0 && port !== 80 ? `:${port}` : "";
   return `http://${host}${shown}${location}`;
+}
+
+/** The address the client connected to, as it may stand in a URL. */
+function localHost(local: Address): string {
+  if (local.family === "unix") return addressText(local);
+  return local.family === "ipv6" ? `[${local.host}]` : local.host;
 }
