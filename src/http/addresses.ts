@@ -5,25 +5,154 @@ import { type Address, addressText } from "../net/address.ts";
 import type { Cycle, HostWanted, ListenSpec } from "../runtime/cycle.ts";
 import type { BuiltHttp, BuiltServer } from "./build.ts";
 import type { RequestLimits } from "./h1/request_head.ts";
-import { defaultListen, type ParsedListen, parseListen, resolvedAddresses } from "./listen.ts";
+import {
+  defaultListen,
+  isWildcard,
+  type ListenOptions,
+  type ParsedListen,
+  parseListen,
+  resolvedAddresses,
+} from "./listen.ts";
 import type { Server } from "./location.ts";
 import { type ServerSettings, serverDirectives } from "./server_directives.ts";
-import { buildServerNames } from "./server_names.ts";
+import { buildServerNames, findServer, type ServerNames } from "./server_names.ts";
 import type { AddressConfig } from "./site.ts";
 
-/** A listening address with what is served on it. */
-export interface ListeningAddress {
+/** A socket to bind with what is served on it. */
+export interface ListeningSocket {
   readonly spec: ListenSpec;
-  readonly config: AddressConfig;
+  /** What is served, by the address a connection arrived on: the last entry is the socket's own. */
+  readonly serves: readonly AddressConfig[];
+  /** Of a unix socket: the word through which the workers share it. */
+  readonly shared: Int32Array | undefined;
 }
 
-interface Slot {
+/**
+ * All listening addresses of a configuration, with the servers on each: what ngx_http_add_listen gathers and
+ * ngx_http_init_listening makes sockets of.
+ */
+export interface ListenTable<S> {
+  /** By address text, in the order first met. */
+  readonly addresses: Map<string, ListenAddress<S>>;
+}
+
+export interface ListenAddress<S> {
   readonly address: Address;
-  options: ParsedListen["options"];
-  proxyProtocol: boolean;
-  readonly servers: BuiltServer[];
-  defaultServer: BuiltServer | undefined;
-  place: Directive;
+  readonly text: string;
+  options: ListenOptions;
+  defaultServer: S;
+  /** In the order written. */
+  readonly servers: S[];
+  /** For the warning about `proxy_protocol` given here and not there. */
+  protocols: boolean | undefined;
+  protocolsChanged: boolean;
+}
+
+/** One socket to bind, and the addresses it serves. */
+export interface ListenSocket<S> {
+  readonly address: Address;
+  readonly options: ListenOptions;
+  /**
+   * What is served, by the address a connection arrived on: the first entry with that address, else the last (the
+   * socket's own). Only one with several entries needs the connection's local address.
+   */
+  readonly serves: readonly ListenAddress<S>[];
+}
+
+export function newListenTable<S>(): ListenTable<S> {
+  return { addresses: new Map() };
+}
+
+/** Adds one `listen` of a server on one address. Returns warnings, or an error; both nginx's sentences. */
+export function addListen<S>(
+  table: ListenTable<S>,
+  server: S,
+  address: Address,
+  options: ListenOptions,
+): readonly string[] | { readonly error: string } {
+  const text = addressText(address);
+  const known = table.addresses.get(text);
+  if (known === undefined) {
+    table.addresses.set(text, {
+      address,
+      text,
+      options,
+      defaultServer: server,
+      servers: [server],
+      protocols: undefined,
+      protocolsChanged: false,
+    });
+    return [];
+  }
+  if (known.servers.includes(server)) return { error: `a duplicate listen ${text}` };
+  known.servers.push(server);
+  const before = known.options;
+  if (options.set && before.set) return { error: `duplicate listen options for ${text}` };
+  if (options.defaultServer && before.defaultServer) return { error: `a duplicate default server for ${text}` };
+  if (options.defaultServer) known.defaultServer = server;
+  const redefined = noteProtocols(known, before, options);
+  known.options = {
+    ...(options.set ? options : before),
+    defaultServer: before.defaultServer || options.defaultServer,
+    proxyProtocol: before.proxyProtocol || options.proxyProtocol,
+  };
+  return redefined ? [`protocol options redefined for ${text}`] : [];
+}
+
+/** Whether this `listen` speaks otherwise of the protocol than earlier ones, which deserves a warning. */
+function noteProtocols<S>(known: ListenAddress<S>, before: ListenOptions, options: ListenOptions): boolean {
+  const was = before.proxyProtocol;
+  const is = options.proxyProtocol;
+  // Options written out in full for the address may add to what shorter listens said, once.
+  if (is && !was) {
+    const redefined = (before.set && !options.set) || known.protocolsChanged;
+    known.protocols = was;
+    known.protocolsChanged = true;
+    return redefined;
+  }
+  const differs = known.protocols !== undefined && is !== known.protocols;
+  const redefined = was && !is ? options.set || differs : (options.set && known.protocolsChanged) || differs;
+  if (was && !is) known.protocolsChanged = true;
+  known.protocols = is;
+  return redefined;
+}
+
+/**
+ * The sockets to bind. Where `*:port` is listened on, its socket also takes the other addresses of that port and
+ * family, but for those that ask for a socket of their own (`bind` or a parameter that implies it).
+ */
+export function listenSockets<S>(table: ListenTable<S>): ListenSocket<S>[] {
+  const ports = new Map<string, ListenAddress<S>[]>();
+  for (const entry of table.addresses.values()) {
+    const { address } = entry;
+    // Unix sockets have no port: each path is its own.
+    const key = address.family === "unix" ? entry.text : `${address.family} ${address.port}`;
+    const group = ports.get(key);
+    if (group === undefined) ports.set(key, [entry]);
+    else group.push(entry);
+  }
+  const sockets: ListenSocket<S>[] = [];
+  for (const group of ports.values()) {
+    const wildcard = group.find(({ address }) => isWildcard(address));
+    const others = group.filter((entry) => entry !== wildcard);
+    for (const entry of others) {
+      if (wildcard !== undefined && !entry.options.bind) continue;
+      sockets.push({ address: entry.address, options: entry.options, serves: [entry] });
+    }
+    if (wildcard === undefined) continue;
+    const shared = others.filter(({ options }) => !options.bind);
+    sockets.push({ address: wildcard.address, options: wildcard.options, serves: [...shared, wildcard] });
+  }
+  return sockets;
+}
+
+/** The entry of a socket for a connection that arrived on `local` (the host alone, as the address prints it). */
+export function servedOn<S>(socket: ListenSocket<S>, local: string): ListenAddress<S> {
+  const { serves } = socket;
+  for (const entry of serves) {
+    if (entry.address.family !== "unix" && entry.address.host === local) return entry;
+  }
+  return serves[serves.length - 1];
 }
 
 function parsed(at: Directive): ParsedListen {
@@ -47,89 +176,95 @@ export function listenHosts(http: Scope): HostWanted[] {
   return wanted;
 }
 
-/** Puts the servers on their addresses, finds each address's default server and its names. */
-export function buildAddresses(http: BuiltHttp, cycle: Cycle): ListeningAddress[] {
-  const slots = new Map<string, Slot>();
+/** Puts the servers on their addresses, finds each address's default server and its names, and the sockets to bind. */
+export function buildSockets(http: BuiltHttp, cycle: Cycle): ListeningSocket[] {
+  const table = newListenTable<BuiltServer>();
+  const places = new Map<string, Directive>();
   for (const server of http.servers) {
     const { listen } = server.server.settings;
-    if (listen.length === 0) add(slots, server, defaultListen(process.getuid?.() === 0), server.scope.directive, cycle);
-    for (const at of listen) {
-      const parsedListen = parsed(at);
-      for (const warning of parsedListen.warnings) warn(at, server.scope, warning);
-      add(slots, server, parsedListen, at, cycle);
+    const lines = listen.length === 0 ? [server.scope.directive] : listen;
+    for (const at of lines) {
+      const line = listen.length === 0 ? defaultListen(process.getuid?.() === 0) : parsed(at);
+      for (const warning of line.warnings) warn(at, server.scope, warning);
+      for (const address of addressesOf(line, at, cycle)) {
+        const warnings = addListen(table, server, address, line.options);
+        if ("error" in warnings) throw new ConfigError(warnings.error, at);
+        for (const warning of warnings) warn(at, server.scope, warning);
+        if (!places.has(addressText(address))) places.set(addressText(address), at);
+      }
     }
   }
-  return [...slots.values()].map((slot) => finish(slot, http.variables));
+  return listenSockets(table).map((socket) => {
+    const listening = addressText(socket.address);
+    const serves = socket.serves.map((entry) => {
+      const place = places.get(entry.text) ?? entry.defaultServer.scope.directive;
+      return addressConfig(entry, place, listening, http.variables);
+    });
+    const unix = socket.address.family === "unix";
+    const shared = unix ? new Int32Array(cycle.zone(`http listen ${listening}`, 4)) : undefined;
+    return { spec: listenSpec(socket), serves, shared };
+  });
 }
 
-function add(slots: Map<string, Slot>, server: BuiltServer, listen: ParsedListen, at: Directive, cycle: Cycle): void {
-  const { place, options } = listen;
+function addressesOf(line: ParsedListen, at: Directive, cycle: Cycle): readonly Address[] {
+  const { place } = line;
   const ips = "addresses" in place ? [] : (cycle.data.hosts[place.host] ?? []).map(hostOf);
-  const addresses = resolvedAddresses(listen, at.args[0] ?? "", ips);
+  const addresses = resolvedAddresses(line, at.args[0] ?? "", ips);
   if ("error" in addresses) throw new ConfigError(addresses.error, at);
-  for (const address of addresses) {
-    const key = addressText(address);
-    const slot = slots.get(key);
-    if (slot === undefined) {
-      const defaultServer = options.defaultServer ? server : undefined;
-      slots.set(key, {
-        address,
-        options,
-        proxyProtocol: options.proxyProtocol,
-        servers: [server],
-        defaultServer,
-        place: at,
-      });
-      continue;
-    }
-    if (slot.servers.includes(server)) throw new ConfigError(`a duplicate listen ${at.args[0]}`, at);
-    slot.servers.push(server);
-    if (options.set) {
-      if (slot.options.set) throw new ConfigError(`duplicate listen options for ${key}`, at);
-      slot.options = options;
-    }
-    if (options.proxyProtocol) slot.proxyProtocol = true;
-    if (options.defaultServer) {
-      if (slot.defaultServer !== undefined) throw new ConfigError(`a duplicate default server for ${key}`, at);
-      slot.defaultServer = server;
-    }
-  }
+  return addresses;
 }
 
 function hostOf(address: Address): string {
   return address.family === "unix" ? "" : address.host;
 }
 
-function finish(slot: Slot, variables: number): ListeningAddress {
-  const { address, options, servers } = slot;
-  const chosen = slot.defaultServer ?? servers[0];
-  const key = addressText(address);
-  const built = buildServerNames<Server>(servers, chosen.server, key);
-  if ("error" in built) throw new ConfigError(built.error, slot.place);
-  for (const warning of built.warnings) warn(slot.place, chosen.scope, warning);
+function listenSpec({ address, options }: ListenSocket<BuiltServer>): ListenSpec {
   const { soKeepalive } = options;
   return {
-    spec: {
-      address,
-      key,
-      backlog: options.backlog,
-      ipv6only: address.family === "ipv6" ? options.ipv6only : undefined,
-      reuseport: options.reuseport,
-      keepalive: soKeepalive === "off" ? false : soKeepalive,
-      deferred: options.deferred,
-    },
-    config: {
-      address,
-      defaultServer: chosen.server,
-      names: built.names,
-      proxyProtocol: slot.proxyProtocol,
-      limits: requestLimits(chosen.server.settings),
-      variables,
-    },
+    address,
+    key: addressText(address),
+    backlog: options.backlog,
+    ipv6only: address.family === "ipv6" ? options.ipv6only : undefined,
+    reuseport: options.reuseport,
+    keepalive: soKeepalive === "off" ? false : soKeepalive,
+    deferred: options.deferred,
+    rcvbuf: options.rcvbuf,
+    sndbuf: options.sndbuf,
+    fastopen: options.fastopen,
   };
 }
 
-export function requestLimits(settings: ServerSettings): RequestLimits {
+function addressConfig(
+  { address, text, options, servers, defaultServer }: ListenAddress<BuiltServer>,
+  place: Directive,
+  listening: string,
+  variables: number,
+): AddressConfig {
+  const built = buildServerNames<Server>(servers, defaultServer.server, text);
+  if ("error" in built) throw new ConfigError(built.error, place);
+  for (const warning of built.warnings) warn(place, defaultServer.scope, warning);
+  return {
+    address,
+    key: text,
+    listening,
+    defaultServer: defaultServer.server,
+    names: built.names,
+    proxyProtocol: options.proxyProtocol,
+    limits: requestLimits(defaultServer.server.settings),
+    limitsOf: limitsByHost(servers, built.names),
+    variables,
+  };
+}
+
+/** Undefined where all servers of the address have the same limits: then no host needs to be looked up for them. */
+function limitsByHost(servers: readonly BuiltServer[], names: ServerNames<Server>): AddressConfig["limitsOf"] {
+  const limits = new Map(servers.map(({ server }) => [server, requestLimits(server.settings)]));
+  const all = [...limits.values()].map((one) => JSON.stringify(one));
+  if (new Set(all).size <= 1) return undefined;
+  return (host) => limits.get(findServer(names, host, [])) ?? requestLimits(names.defaultServer.settings);
+}
+
+function requestLimits(settings: ServerSettings): RequestLimits {
   return {
     headerBufferSize: settings.client_header_buffer_size,
     largeBuffers: settings.large_client_header_buffers.count,

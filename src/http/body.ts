@@ -33,12 +33,18 @@ export function readBody(
   finalize: (request: Request, status: number) => void,
   then: (request: Request) => void,
 ): void {
-  if (request.body !== undefined) {
+  if (request.body !== undefined || request.discardBody) {
     then(request);
     return;
   }
+  if (request.expectContinue) request.connection.sendContinue(request);
   const body = new RequestBody();
   request.body = body;
+  // Somebody has decided to drop it (an error with an error_page): there is nothing to pass on.
+  if (request.discardBody) {
+    then(request);
+    return;
+  }
   if (request.bodyEnded && request.location.core.raw.client_body_in_file_only === "off") {
     then(request);
     return;
@@ -56,18 +62,18 @@ class BodyReader implements BodySink {
   private readonly request: Request;
   private readonly body: RequestBody;
   private readonly finalize: (request: Request, status: number) => void;
-  private readonly then: (request: Request) => void;
+  private readonly next: (request: Request) => void;
 
   constructor(
     request: Request,
     body: RequestBody,
     finalize: (request: Request, status: number) => void,
-    then: (request: Request) => void,
+    next: (request: Request) => void,
   ) {
     this.request = request;
     this.body = body;
     this.finalize = finalize;
-    this.then = then;
+    this.next = next;
   }
 
   onBody(bytes: Buffer): void {
@@ -98,7 +104,7 @@ class BodyReader implements BodySink {
         return;
       }
     }
-    this.then(request);
+    this.next(request);
   }
 
   onBodyError(status: number): void {

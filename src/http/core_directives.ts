@@ -431,6 +431,11 @@ export interface CoreSettings {
   readonly keepaliveHeader: number;
   readonly keepaliveRequests: number;
   readonly keepaliveTime: number;
+  readonly keepaliveMinTimeout: number;
+  /** keepalive_disable */
+  readonly disableMsie6: boolean;
+  readonly disableSafari: boolean;
+  readonly tcpNodelay: boolean;
   readonly lingeringClose: "off" | "on" | "always";
   readonly lingeringTime: number;
   readonly lingeringTimeout: number;
@@ -477,6 +482,10 @@ export function coreSettings(scope: Scope, absolute: (path: string) => string): 
     keepaliveHeader: raw.keepalive_timeout.header,
     keepaliveRequests: raw.keepalive_requests,
     keepaliveTime: raw.keepalive_time,
+    keepaliveMinTimeout: raw.keepalive_min_timeout,
+    disableMsie6: raw.keepalive_disable.has("msie6"),
+    disableSafari: raw.keepalive_disable.has("safari"),
+    tcpNodelay: raw.tcp_nodelay,
     lingeringClose: raw.lingering_close,
     lingeringTime: raw.lingering_time,
     lingeringTimeout: raw.lingering_timeout,

@@ -17,12 +17,9 @@ export function finalizeRequest(request: Request, code: number): void {
   }
   const { connection } = request;
   if (connection.closed || code === ERROR || code === CLIENT_CLOSED_REQUEST || code === 408 || code === CLOSE) {
-    if (code === CLIENT_CLOSED_REQUEST || code === 408 || code === CLOSE) {
-      request.response.status = code;
-      request.errorStatus = 0;
-    } else if (!request.headerSent && request.response.status === 0) {
-      request.response.status = CLIENT_CLOSED_REQUEST;
-    }
+    const { response } = request;
+    if (code > 0 && (response.status === 0 || connection.sent === request.sentAtStart)) response.status = code;
+    if (code === CLOSE) request.timedOut = true;
     end(request);
     connection.terminate(request);
     return;

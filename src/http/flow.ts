@@ -17,10 +17,24 @@ export function setLocation(request: Request, chosen: Location): void {
   if (
     core.keepaliveTimeout === 0 ||
     connection.requests >= core.keepaliveRequests ||
-    request.startedAt - connection.startedAt > core.keepaliveTime
+    request.startedAt - connection.startedAt > core.keepaliveTime ||
+    (core.disableMsie6 && request.method === "POST" && isMsie6(request.headers.get("user-agent"))) ||
+    (core.disableSafari && isSafari(request.headers.get("user-agent")))
   ) {
     request.keepalive = false;
   }
+}
+
+/** Old Internet Explorer as nginx knows it: it may hang after a POST on a kept-alive connection. */
+function isMsie6(agent: string | undefined): boolean {
+  if (agent === undefined || agent.includes("Opera")) return false;
+  const found = /MSIE (?:[45]\.|6\.(?!.*SV1))./.exec(agent);
+  return found !== null;
+}
+
+function isSafari(agent: string | undefined): boolean {
+  if (agent === undefined || /MSIE ...|Opera|Gecko\/|Chrome\//.test(agent)) return false;
+  return agent.includes("Safari/") && agent.includes("Mac OS X");
 }
 
 /** `error_page /x`, `index`, `try_files`, X-Accel-Redirect: serves another URI of the same server instead. */

@@ -34,5 +34,5 @@ export function logConnection(
   if (!log.wants(level)) return;
   const { remote } = connection;
   const client = remote.family === "unix" ? addressText(remote) : remote.host;
-  log.write(level, `${message}, client: ${client}, server: ${addressText(config.address)}`, connection.number);
+  log.write(level, `${message}, client: ${client}, server: ${config.listening}`, connection.number);
 }

@@ -3,7 +3,7 @@ import { ConfigError } from "../config/types.ts";
 import type { Application, Cycle, HostWanted, Program } from "../runtime/cycle.ts";
 import { upstream, upstreamDefinitions, upstreamHosts, upstreamKeepalive } from "../upstream/directives.ts";
 import type { Group } from "../upstream/group.ts";
-import { buildAddresses, listenHosts } from "./addresses.ts";
+import { buildSockets, listenHosts } from "./addresses.ts";
 import { buildHttp } from "./build.ts";
 import { configureArguments } from "./configure.ts";
 import { blockDirectives, coreDirectives } from "./core_directives.ts";
@@ -44,11 +44,11 @@ function buildApplication(cycle: Cycle, modules: readonly HttpModule[], extensio
   const scope = httpScope(cycle.root);
   const zone = cycle.zone("http counters", MAX_WORKERS * COUNTER.words * 4);
   const http = scope === undefined ? undefined : buildHttp(scope, cycle, modules);
-  const addresses = http === undefined ? [] : buildAddresses(http, cycle);
+  const sockets = http === undefined ? [] : buildSockets(http, cycle);
   const groups = [...(http?.upstreams.byName.values() ?? [])].map(({ group }) => group);
   const watch = extension.open(cycle, groups);
   return {
-    listeners: addresses.map(({ spec }) => spec),
+    listeners: sockets.map(({ spec }) => spec),
     logFiles: [...(http?.logFiles ?? [])],
     directories: [],
     serve(worker, previous) {
@@ -56,7 +56,7 @@ function buildApplication(cycle: Cycle, modules: readonly HttpModule[], extensio
       const words = new Int32Array(zone, worker.index * COUNTER.words * 4, COUNTER.words);
       // A worker that died took its connections with it; what it has served still counts.
       if (previous === undefined) words.fill(0, COUNTER.active, COUNTER.waiting + 1);
-      return new HttpService(addresses, worker, { words }, previous, http?.upstreams);
+      return new HttpService(sockets, worker, { words }, previous, http?.upstreams);
     },
     watch,
   };

@@ -25,7 +25,7 @@ export interface ClientConnection {
   readonly blocked: boolean;
   /** Bytes sent on this connection so far, heads included ($bytes_sent counts from `request.sentAtStart`). */
   readonly sent: number;
-  /** "TCP" or "UNIX" pipelining mark: "p" when the request was pipelined ($pipe). */
+  /** The request came together with the one before it ($pipe). */
   readonly pipelined: boolean;
 
   /** Writes the response's head out of `request.response`; held back until the first body bytes or a flush. */
@@ -34,6 +34,8 @@ export interface ClientConnection {
   sendBody(request: Request, bytes: Uint8Array | string, last: boolean): void;
   /** Sends what is held back. */
   flush(): void;
+  /** Sends 100 Continue if the client waits for it, once. */
+  sendContinue(request: Request): void;
   /** Starts to deliver the request's body to `request.bodySink`. Sends 100 Continue where asked for. */
   startBody(request: Request): void;
   pauseBody(): void;
@@ -142,6 +144,8 @@ export class Request {
 
   /** The path cannot be decoded: answered with 400. */
   badUri = false;
+  /** A status to answer with before anything is looked at; 0 for none. */
+  refused = 0;
 
   /** performance.now() at the first byte, ms; Date.now() beside it. */
   startedAt = 0;
@@ -212,6 +216,8 @@ export class Request {
 
   bodySink: BodySink | undefined = undefined;
   body: RequestBody | undefined = undefined;
+  /** The beginning of a body that is passed on as it comes. */
+  preread: readonly Buffer[] | undefined = undefined;
   /** Bytes of the request: head and body ($request_length). */
   length = 0;
   bodyLength = 0;
@@ -219,6 +225,8 @@ export class Request {
   /** The body was read or dropped by someone: nobody else may. */
   bodyStarted = false;
   lingering = false;
+  /** When the rest of a body nobody wants must have come, on the monotonic clock; 0 until the answer was sent. */
+  discardUntil = 0;
 
   constructor(
     connection: ClientConnection,

@@ -1,85 +1,47 @@
-import type { Listener, Stream, StreamError } from "../net/stream.ts";
-import { listen } from "../net/tcp.ts";
 import type { WorkerContext, WorkerService } from "../runtime/cycle.ts";
 import { reopenLogFiles } from "../runtime/logfile.ts";
 import { nextPools, type Pools } from "../upstream/pool.ts";
-import type { ListeningAddress } from "./addresses.ts";
-import { H1Connection } from "./h1/connection.ts";
-import { type AddressConfig, type Closable, COUNTER, type ConnectionHost, type WorkerCounters } from "./site.ts";
+import type { ListeningSocket } from "./addresses.ts";
+import { WorkerConnections } from "./connections.ts";
+import { BoundSocket, Site } from "./listening.ts";
+import type { AddressConfig, Closable, WorkerCounters } from "./site.ts";
 import type { Upstreams } from "./upstreams.ts";
-
-/** One listening address of a worker; what it serves is swapped by a reload, the socket stays. */
-class Site implements ConnectionHost {
-  config: AddressConfig;
-  listener: Listener | undefined = undefined;
-  readonly counters: WorkerCounters;
-  private readonly worker: WorkerState;
-
-  constructor(config: AddressConfig, worker: WorkerState) {
-    this.config = config;
-    this.worker = worker;
-    this.counters = worker.counters;
-  }
-
-  get draining(): boolean {
-    return this.worker.draining;
-  }
-
-  accept(stream: Stream): H1Connection {
-    const { words } = this.counters;
-    words[COUNTER.accepted]++;
-    words[COUNTER.handled]++;
-    return new H1Connection(stream, this);
-  }
-
-  opened(connection: Closable): void {
-    this.worker.connections.add(connection);
-    this.counters.words[COUNTER.active]++;
-  }
-
-  closed(connection: Closable): void {
-    this.counters.words[COUNTER.active]--;
-    this.worker.connections.delete(connection);
-    if (this.worker.draining && this.worker.connections.size === 0) this.worker.drained();
-  }
-}
 
 /** What outlives a reload within one worker thread. */
 class WorkerState {
-  readonly sites = new Map<string, Site>();
-  readonly connections = new Set<Closable>();
+  readonly connections: WorkerConnections;
   readonly counters: WorkerCounters;
+  /** By the text of the address. */
+  readonly sites = new Map<string, Site>();
+  readonly sockets = new Map<string, BoundSocket>();
   pools: Pools = new Map();
-  draining = false;
-  onDrained: (() => void) | undefined = undefined;
 
-  constructor(counters: WorkerCounters) {
+  constructor(counters: WorkerCounters, connections: WorkerConnections) {
     this.counters = counters;
-  }
-
-  drained(): void {
-    const done = this.onDrained;
-    this.onDrained = undefined;
-    done?.();
+    this.connections = connections;
   }
 }
 
 /** The HTTP service of one generation in one worker. */
 export class HttpService implements WorkerService {
-  private readonly addresses: readonly ListeningAddress[];
+  private readonly listening: readonly ListeningSocket[];
   private readonly context: WorkerContext;
   private readonly state: WorkerState;
 
   constructor(
-    addresses: readonly ListeningAddress[],
+    listening: readonly ListeningSocket[],
     context: WorkerContext,
     counters: WorkerCounters,
     previous: WorkerService | undefined,
     upstreams: Upstreams | undefined,
   ) {
-    this.addresses = addresses;
+    this.listening = listening;
     this.context = context;
-    this.state = previous instanceof HttpService ? previous.state : new WorkerState(counters);
+    this.state =
+      previous instanceof HttpService
+        ? previous.state
+        : new WorkerState(counters, new WorkerConnections(context.connections));
+    this.state.connections.limit = context.connections;
     this.enter(upstreams, previous === undefined);
   }
 
@@ -98,61 +60,98 @@ export class HttpService implements WorkerService {
   }
 
   async listen(): Promise<readonly string[]> {
-    const { sites } = this.state;
-    const wanted = new Map(this.addresses.map((address) => [address.spec.key, address]));
-    for (const [key, site] of sites) {
+    const { state } = this;
+    const wanted = new Set(this.listening.map(({ spec }) => spec.key));
+    for (const [key, socket] of state.sockets) {
       if (wanted.has(key)) continue;
-      site.listener?.close();
-      sites.delete(key);
+      socket.remove();
+      state.sockets.delete(key);
     }
-    const errors = await Promise.all([...wanted.values()].map((address) => this.open(address)));
+    this.leaveSites();
+    const errors = await Promise.all(this.listening.map((socket) => this.open(socket)));
     return errors.filter((error) => error !== undefined);
   }
 
-  private async open({ spec, config }: ListeningAddress): Promise<string | undefined> {
-    const { sites } = this.state;
-    const known = sites.get(spec.key);
+  private async open(listening: ListeningSocket): Promise<string | undefined> {
+    const { sockets, connections } = this.state;
+    const { spec, serves } = listening;
+    const sites = serves.map((config) => this.site(config));
+    const known = sockets.get(spec.key);
     if (known !== undefined) {
-      known.config = config;
+      known.change(spec, sites);
       return undefined;
     }
-    // A unix socket has no SO_REUSEPORT: the first worker accepts for all.
-    if (spec.address.family === "unix" && this.context.index !== 0) return undefined;
-    const site = new Site(config, this.state);
-    try {
-      const { address, backlog, ipv6only } = spec;
-      const reusePort = address.family !== "unix";
-      site.listener = await listen({ address, backlog, ipv6only, reusePort }, (stream) => site.accept(stream));
-      sites.set(spec.key, site);
-      return undefined;
-    } catch (error) {
-      return `bind() to ${spec.key} failed (${(error as StreamError).message})`;
+    const socket = new BoundSocket(listening, sites, connections);
+    const error = await socket.open(this.context.index === 0);
+    if (error === undefined) sockets.set(spec.key, socket);
+    return error;
+  }
+
+  private site(config: AddressConfig): Site {
+    const { sites, counters, connections } = this.state;
+    let site = sites.get(config.key);
+    if (site === undefined) {
+      site = new Site(config, counters, connections);
+      sites.set(config.key, site);
+    }
+    site.config = config;
+    site.left = false;
+    return site;
+  }
+
+  /** Connections on an address that is listened on no more come to an end: as nginx's old workers end theirs. */
+  private leaveSites(): void {
+    const { sites, connections } = this.state;
+    const configs = this.listening.flatMap(({ serves }) => serves);
+    const kept = new Set(configs.map(({ key }) => key));
+    for (const [key, site] of sites) {
+      if (kept.has(key)) continue;
+      sites.delete(key);
+      site.left = true;
+      connections.shutdown(({ host }) => host === site);
     }
   }
 
   drain(done: () => void): void {
     const { state } = this;
-    state.draining = true;
-    state.onDrained = done;
-    for (const site of state.sites.values()) site.listener?.close();
-    state.sites.clear();
+    this.closeSockets();
     for (const pool of state.pools.values()) pool.close();
-    for (const connection of [...state.connections]) connection.shutdown();
-    if (state.connections.size === 0) state.drained();
+    state.connections.drain(done);
   }
 
   stop(): void {
-    for (const site of this.state.sites.values()) site.listener?.close();
-    this.state.sites.clear();
-    for (const connection of [...this.state.connections]) connection.destroy();
+    this.closeSockets();
+    this.state.connections.destroyAll();
+  }
+
+  private closeSockets(): void {
+    for (const socket of this.state.sockets.values()) socket.close();
+    this.state.sockets.clear();
   }
 
   reopen(): void {
     reopenLogFiles();
   }
 
+  /** Requests of this generation that still run hold what they need of it; sockets, pools and connections are the worker's. */
   retire(done: () => void): void {
-    // Requests of the old generation hold what they need of it themselves; sockets and pools are the worker's.
-    done();
+    const running = this.running();
+    let left = running.length;
+    if (left === 0) {
+      done();
+      return;
+    }
+    const ended = () => {
+      if (--left === 0) done();
+    };
+    for (const connection of running) connection.afterRequest = ended;
+  }
+
+  expire(): void {
+    for (const connection of this.running()) connection.destroy();
+  }
+
+  private running(): Closable[] {
+    return this.state.connections.busyWith(new Set(this.listening.flatMap(({ serves }) => serves)));
   }
 }

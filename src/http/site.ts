@@ -6,10 +6,16 @@ import type { ServerNames } from "./server_names.ts";
 /** What is served on one listening address in one generation of the configuration. */
 export interface AddressConfig {
   readonly address: Address;
+  /** nginx's text of the address. */
+  readonly key: string;
+  /** The same of the socket it is served through: what the error log calls the server before a request begins. */
+  readonly listening: string;
   readonly defaultServer: Server;
   readonly names: ServerNames<Server>;
   readonly proxyProtocol: boolean;
   readonly limits: RequestLimits;
+  /** The limits of the server a host belongs to; undefined where all have the same. Throws RegexMatchError. */
+  readonly limitsOf: ((host: string) => RequestLimits) | undefined;
   /** How many variables are in use: the slots of a request. */
   readonly variables: number;
 }
@@ -25,11 +31,20 @@ export interface ConnectionHost {
   closed(connection: Closable): void;
 }
 
+/** A connection as the worker sees it. */
 export interface Closable {
+  readonly host: ConnectionHost;
   /** Closes the connection if it is idle, else after its request. */
   shutdown(): void;
   destroy(): void;
+  /** It may be closed to make room for another: no request is at work. */
   readonly idle: boolean;
+  /** When it would be closed anyway, on the monotonic clock: the lower, the longer it has been idle. */
+  readonly idleUntil: number;
+  /** The configuration a request runs under; undefined when none runs. */
+  readonly busyWith: AddressConfig | undefined;
+  /** Called once when the running request has ended. */
+  afterRequest: (() => void) | undefined;
 }
 
 /** Slots for workers' counters in the shared zone. */

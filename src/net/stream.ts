@@ -1,4 +1,5 @@
 import type { Address } from "./address.ts";
+import type { SocketOptions } from "./socket_options.ts";
 
 /**
  * The one interface the protocols see: a reliable byte stream (tcp, unix, later tls and the epoll engine). No Node
@@ -18,8 +19,10 @@ export interface Stream {
   /** Between cork and uncork writes are gathered into one. */
   cork(): void;
   uncork(): void;
-  /** Bytes queued and not yet taken by the kernel. */
+  /** Bytes queued and not yet taken by the kernel; a write under way counts whole. */
   readonly queued: number;
+  /** A figure that differs from an earlier one when the peer took something since, be it one byte of a long write. */
+  readonly unsent?: number;
 
   /** Stops and resumes `onData`. A paused stream still reports close after its data was read. */
   pause(): void;
@@ -70,15 +73,21 @@ export interface ConnectHandler extends StreamHandler {
 }
 
 /** `listen` parameters that reach the socket. */
-export interface ListenOptions {
+export interface ListenOptions extends SocketOptions {
   readonly address: Address;
-  readonly backlog?: number;
-  readonly ipv6only?: boolean;
+  readonly backlog?: number | undefined;
+  readonly ipv6only?: boolean | undefined;
   readonly reusePort?: boolean;
+  /** A descriptor that is bound and listens already (a unix socket that several threads accept from). */
+  readonly fd?: number | undefined;
 }
 
 export interface Listener {
   readonly address: Address;
+  /** Sentences about parameters that could not be set. */
+  readonly notes: readonly string[];
+  /** Sets changed parameters (backlog and SocketOptions); answers sentences as `notes` has them. */
+  change(options: ListenOptions): readonly string[];
   /** Stops accepting; connections live on. */
   close(): void;
 }

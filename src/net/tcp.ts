@@ -3,8 +3,10 @@
  * buffer a read, no buffer an idle connection. That is why bytes are only lent to `onData`.
  */
 import net from "node:net";
-import { type Address, socketAddress } from "./address.ts";
+import { getSystemErrorName } from "node:util";
+import { type Address, addressText, socketAddress } from "./address.ts";
 import { streamError } from "./errors.ts";
+import { changeBacklog, setSocketOptions } from "./socket_options.ts";
 import type {
   ConnectHandler,
   ConnectOptions,
@@ -57,7 +59,15 @@ function onClose(this: OwnedSocket): void {
   if (stream === undefined) return;
   this.owner = undefined;
   stream.closed = true;
+  stream.uncount();
   stream.handler.onClose(stream, stream.error);
+}
+
+let open = 0;
+
+/** How many streams of this thread are open, to clients and to upstreams. */
+export function openStreams(): number {
+  return open;
 }
 
 class TcpStream implements Stream {
@@ -66,9 +76,11 @@ class TcpStream implements Stream {
   remote: Address;
   closed = false;
   error: StreamError | undefined = undefined;
-  private localAddress: Address | undefined = undefined;
+  localAddress: Address | undefined = undefined;
+  private counted = true;
 
   constructor(socket: OwnedSocket, remote: Address, handler: StreamHandler) {
+    open++;
     this.socket = socket;
     this.remote = remote;
     this.handler = handler;
@@ -77,6 +89,12 @@ class TcpStream implements Stream {
     socket.on("end", onEnd);
     socket.on("error", onError);
     socket.on("close", onClose);
+  }
+
+  /** Its place is free as soon as it is to be closed. */
+  uncount(): void {
+    if (this.counted) open--;
+    this.counted = false;
   }
 
   get local(): Address {
@@ -91,6 +109,13 @@ class TcpStream implements Stream {
 
   get queued(): number {
     return this.socket.writableLength;
+  }
+
+  get unsent(): number {
+    const handle: unknown = (this.socket as unknown as { _handle?: unknown })._handle;
+    const { writableLength } = this.socket;
+    if (typeof handle !== "object" || handle === null || !("writeQueueSize" in handle)) return writableLength;
+    return typeof handle.writeQueueSize === "number" ? writableLength + handle.writeQueueSize : writableLength;
   }
 
   write(data: Uint8Array | string): boolean {
@@ -133,6 +158,7 @@ class TcpStream implements Stream {
 
   destroy(reset?: boolean): void {
     if (this.closed || this.socket.destroyed) return;
+    this.uncount();
     if (reset) this.socket.resetAndDestroy();
     else this.socket.destroy();
   }
@@ -184,6 +210,7 @@ function bytesToPath(path: string): string {
 
 /** The accepting side of node:net that `onread` needs: the handle's own callback. Undocumented but unchanged since Node 0.x. */
 interface AcceptingHandle {
+  readonly fd?: unknown;
   onconnection: (this: unknown, status: number, client: unknown) => void;
 }
 
@@ -194,45 +221,67 @@ function acceptingHandle(server: net.Server): AcceptingHandle | undefined {
 }
 
 /**
- * Binds and listens. `accept` gets each new stream and returns its handler. Rejects with the StreamError of bind or
- * listen. On Linux several threads may listen on one address with `reusePort`.
+ * Binds and listens. `accept` gets each new stream and returns its handler; `failed` hears of a connection that could
+ * not be accepted. Rejects with the StreamError of bind or listen. On Linux several threads may listen on one address
+ * with `reusePort`.
  */
-export function listen(options: ListenOptions, accept: (stream: Stream) => StreamHandler): Promise<Listener> {
+export function listen(
+  options: ListenOptions,
+  accept: (stream: Stream) => StreamHandler,
+  failed: (error: StreamError) => void,
+): Promise<Listener> {
   const { address } = options;
   const server = net.createServer({ allowHalfOpen: true, noDelay: true });
   const onConnection = (client: unknown): void => {
     const socket = new OwnedSocket({ handle: client, allowHalfOpen: true, onread } as net.SocketConstructorOpts);
     if (address.family !== "unix") socket.setNoDelay(true);
     const stream = new TcpStream(socket, remoteAddress(socket), IGNORE);
+    if (address.family === "unix") stream.localAddress = address;
     stream.handler = accept(stream);
     if (!stream.closed && !socket.destroyed) socket.read(0);
   };
   return new Promise((resolve, reject) => {
     server.once("error", (error) => reject(streamError(error)));
-    server.listen(
-      address.family === "unix"
-        ? { path: bytesToPath(address.path), backlog: options.backlog }
-        : {
-            host: address.host,
-            port: address.port,
-            backlog: options.backlog,
-            ipv6Only: options.ipv6only,
-            reusePort: options.reusePort,
-          },
-      () => {
-        const handle = acceptingHandle(server);
-        if (handle === undefined) {
-          reject({ code: "ENOTSUP", message: "this Node cannot hand over accepted connections" } satisfies StreamError);
-          return;
-        }
-        handle.onconnection = (status, client) => {
-          if (status === 0) onConnection(client);
-        };
-        server.on("error", () => {});
-        resolve({ address, close: () => server.close() });
-      },
-    );
+    server.listen(bindOptions(options), () => {
+      const handle = acceptingHandle(server);
+      if (handle === undefined) {
+        reject({ code: "ENOTSUP", message: "this Node cannot hand over accepted connections" } satisfies StreamError);
+        return;
+      }
+      handle.onconnection = (status, client) => {
+        if (status === 0) onConnection(client);
+        else failed(streamError({ code: getSystemErrorName(status) }));
+      };
+      server.on("error", () => {});
+      const fd = typeof handle.fd === "number" ? handle.fd : -1;
+      resolve({
+        address,
+        notes: setSocketOptions(fd, options, addressText(address)),
+        change: (changed) => {
+          if (changed.backlog !== undefined) changeBacklog(fd, changed.backlog);
+          return setSocketOptions(fd, changed, addressText(address));
+        },
+        close: () => server.close(),
+      });
+    });
   });
+}
+
+function bindOptions({
+  address,
+  backlog,
+  ipv6only,
+  reusePort,
+  fd,
+}: ListenOptions): net.ListenOptions & { fd?: number } {
+  if (fd !== undefined) return { fd };
+  const queue = backlog === undefined ? {} : { backlog };
+  // Like nginx's, a unix socket is open to everyone who may reach its directory.
+  if (address.family === "unix") {
+    return { path: bytesToPath(address.path), readableAll: true, writableAll: true, ...queue };
+  }
+  const family = ipv6only === undefined ? {} : { ipv6Only: ipv6only };
+  return { host: address.host, port: address.port, reusePort: reusePort === true, ...family, ...queue };
 }
 
 function remoteAddress(socket: net.Socket): Address {

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
+import { addListen, type ListenTable, listenSockets, newListenTable, servedOn } from "../../src/http/addresses.ts";
 import { defaultListen, type ListenOptions, parseListen, resolvedAddresses } from "../../src/http/listen.ts";
-import { addListen, type ListenTable, listenSockets, newListenTable, servedOn } from "../../src/http/listen_table.ts";
 import { addressText } from "../../src/net/address.ts";
 import { checkConfig, NGINX } from "./reference_nginx.ts";
 

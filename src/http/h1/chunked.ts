@@ -51,7 +51,6 @@ export class ChunkedDecoder {
   /** After CHUNKED_DONE: the first byte behind the body. After ERROR: the offending one. */
   pos = 0;
   private state = CHUNK_START;
-  /** Bytes of the current chunk still to come. */
   private size = 0;
   private extension = 0;
   private trailerLength = 0;
@@ -73,6 +72,11 @@ export class ChunkedDecoder {
   /** True once the last chunk and the trailers were read. */
   get over(): boolean {
     return this.state === OVER;
+  }
+
+  /** Bytes of the current chunk still to come. */
+  get announced(): number {
+    return this.size;
   }
 
   /** The least number of bytes that are still to come: what a read may ask for without reading too far. */

@@ -7,21 +7,28 @@ import { cleanUp, finalizeRequest } from "../finalize.ts";
 import { logConnection, logError } from "../log_context.ts";
 import { startPhases } from "../phases.ts";
 import type { ClientConnection, Request, Response, Tunnel } from "../request.ts";
-import { type Closable, COUNTER, type ConnectionHost } from "../site.ts";
-import * as chunked from "./chunked.ts";
-import { HeaderList } from "./header_list.ts";
+import { type AddressConfig, type Closable, COUNTER, type ConnectionHost } from "../site.ts";
+import * as body from "./body_input.ts";
+import { LingeringClose } from "./lingering.ts";
+import { computeRate, RatedOutput } from "./rated_output.ts";
 import { DONE, NEED_MORE, RequestHead } from "./request_head.ts";
 import { beginRequest } from "./request_start.ts";
+import { lastChunk, newResponse, resetResponse } from "./response.ts";
 import { responseHead } from "./response_writer.ts";
 
-/** What the connection's one deadline stands for. */
+// What the connection waits for from the client, and what its deadline stands for.
+
+/** A first request, or the next one: nothing of it has come. */
 const IDLE = 0;
-const HEADER = 1;
-const BODY = 2;
-const SEND = 3;
-const LINGER = 4;
-const NONE = 5;
-const RATE = 6;
+/** The same within keepalive_min_timeout: not to be closed yet. */
+const KEPT = 1;
+/** The rest of a head. */
+const HEAD = 2;
+/** More of a body. */
+const BODY = 3;
+/** That it takes what is left of the answer, before the connection is closed. */
+const CLOSING = 4;
+const NOTHING = 5;
 
 /** Bytes of a response's head and first body part that are gathered into one write. */
 const GATHER = 16 * 1024;
@@ -37,45 +44,58 @@ export class H1Connection implements ClientConnection, StreamHandler, Closable {
   sent = 0;
   pipelined = false;
   blocked = false;
+  readonly host: ConnectionHost;
+  afterRequest: (() => void) | undefined = undefined;
+  /** What a connection without a request does, as the error log says it. */
+  waitingFor = "waiting for request";
 
   private readonly stream: Stream;
-  private readonly host: ConnectionHost;
   private readonly head: RequestHead;
   private readonly response: Response;
   private readonly deadline: Deadline<H1Connection>;
-  private mode = HEADER;
+  /** Of what is being sent; made when first needed. */
+  private sendDeadline: Deadline<H1Connection> | undefined = undefined;
+  private mode = IDLE;
+  private config: AddressConfig;
   private request: Request | undefined = undefined;
-  private decoder: chunked.ChunkedDecoder | undefined = undefined;
-  /** Body bytes still to come of a Content-Length. */
-  private bodyLeft = 0;
+  /** Made for the first request that has a body. */
+  private body: body.BodyInput | undefined = undefined;
   private bodyPaused = false;
   /** Bytes received and not yet consumed: the rest of a body nobody reads yet, or pipelined requests. */
   private pending: Buffer | undefined = undefined;
   private consuming = false;
-  /** What is consumed came before the last request had ended: a pipelined one. */
-  private leftOver = false;
   private paused = false;
   /** Head and small body parts of the response not yet handed to the stream. */
   private held = "";
   private readClosed = false;
+  /** The connection cannot be used any more, although its stream is still there. */
+  private broken = false;
+  /** What the client sent last was not, and will not be, read. */
+  private unread = false;
   private lingering = false;
-  private lingerUntil = 0;
-  private closing = false;
   /** The response is complete; the connection waits until the client has taken it. */
   private finishing = false;
   private tunnel: Tunnel | undefined = undefined;
   /** Output held back by limit_rate. */
-  private delayed: Buffer[] | undefined = undefined;
+  private rated: RatedOutput | undefined = undefined;
+  /** What `stream.unsent` was when the client was last given time to take it. */
+  private unsent = 0;
+  /** ms that are left of keepalive_timeout after keepalive_min_timeout. */
+  private keptRest = 0;
 
   constructor(stream: Stream, host: ConnectionHost) {
     this.number = ++connections;
     this.stream = stream;
     this.host = host;
     this.startedAt = performance.now();
-    this.head = new RequestHead(host.config.limits);
+    const { config } = host;
+    this.config = config;
+    this.head = new RequestHead(config.limits);
+    this.head.limitsOf = config.limitsOf;
     this.response = newResponse();
     this.deadline = new Deadline<H1Connection>(this, expired);
-    setDeadline(this.deadline, host.config.defaultServer.settings.client_header_timeout);
+    setDeadline(this.deadline, config.defaultServer.settings.client_header_timeout);
+    if (!config.defaultServer.root.core.tcpNodelay) stream.setNoDelay(false);
     host.opened(this);
     host.counters.words[COUNTER.waiting]++;
   }
@@ -89,11 +109,19 @@ export class H1Connection implements ClientConnection, StreamHandler, Closable {
   }
 
   get closed(): boolean {
-    return this.stream.closed;
+    return this.broken || this.stream.closed;
   }
 
   get idle(): boolean {
-    return this.request === undefined && !this.lingering && !this.closing;
+    return this.request === undefined && (this.mode === IDLE || this.lingering);
+  }
+
+  get idleUntil(): number {
+    return this.deadline.due;
+  }
+
+  get busyWith(): AddressConfig | undefined {
+    return this.request === undefined ? undefined : this.config;
   }
 
   // ---- bytes in
@@ -103,55 +131,47 @@ export class H1Connection implements ClientConnection, StreamHandler, Closable {
       this.tunnel.onClientData(bytes);
       return;
     }
-    if (this.lingering || this.closing) {
-      this.lingered();
-      return;
-    }
+    if (this.mode === CLOSING) return;
     if (this.pending !== undefined) {
       this.pending = Buffer.concat([this.pending, bytes]);
       if (!this.consuming) this.consumePending();
       return;
     }
-    this.consume(bytes);
+    if (this.mode <= KEPT) this.pipelined = false;
+    this.consume(bytes, false);
   }
 
   private consumePending(): void {
     const bytes = this.pending;
     if (bytes === undefined) return;
     this.pending = undefined;
-    this.leftOver = true;
-    this.consume(bytes);
-    this.leftOver = false;
+    this.consume(bytes, true);
   }
 
-  /** Takes bytes as far as the connection's state allows; keeps a copy of the rest and stops reading. */
-  private consume(bytes: Buffer): void {
+  /** Takes bytes as far as the connection's state allows; keeps the rest (`owned`: without a copy) and stops reading. */
+  private consume(bytes: Buffer, owned: boolean): void {
     this.consuming = true;
-    let at = 0;
     const end = bytes.length;
+    let at = 0;
     while (at < end) {
-      const request = this.request;
-      if (this.lingering || this.closing || this.stream.closed) {
+      const { request } = this;
+      if (this.mode === CLOSING || this.lingering || this.closed) {
         at = end;
-        break;
-      }
-      if (this.tunnel !== undefined) {
+      } else if (this.tunnel !== undefined) {
         this.tunnel.onClientData(bytes.subarray(at, end));
         at = end;
-        break;
-      }
-      if (request === undefined) {
+      } else if (request === undefined) {
         at = this.consumeHead(bytes, at, end);
-        if (this.request === undefined && this.mode === HEADER && at < 0) break;
-        if (at < 0) break;
-        continue;
+      } else if (request.bodyEnded || this.bodyPaused || (request.bodySink === undefined && !request.discardBody)) {
+        break;
+      } else {
+        at = this.consumeBody(request, bytes, at, end);
       }
-      if (request.bodyEnded || this.bodyPaused || (request.bodySink === undefined && !request.discardBody)) break;
-      at = this.consumeBody(request, bytes, at, end);
     }
     this.consuming = false;
-    if (at >= 0 && at < end) {
-      this.pending = Buffer.from(at === 0 ? bytes : bytes.subarray(at, end));
+    if (at < end) {
+      const rest = at === 0 ? bytes : bytes.subarray(at, end);
+      this.pending = owned ? rest : Buffer.from(rest);
       this.pauseStream();
     } else if (this.paused && this.pending === undefined && !this.bodyPaused) {
       this.resumeStream();
@@ -170,209 +190,295 @@ export class H1Connection implements ClientConnection, StreamHandler, Closable {
     this.stream.resume();
   }
 
-  /** Returns where the head ended, or -1 when everything was taken. */
+  /** Returns where the head ended. */
   private consumeHead(bytes: Buffer, at: number, end: number): number {
     const { head, host } = this;
-    const first = this.mode !== HEADER || !head.started;
+    const { words } = host.counters;
+    const first = this.mode !== HEAD;
     const code = head.feed(bytes, at, end);
     if (code === NEED_MORE) {
-      if (first && head.started) {
-        this.host.counters.words[COUNTER.waiting]--;
-        this.host.counters.words[COUNTER.reading]++;
-        this.arm(HEADER, host.config.defaultServer.settings.client_header_timeout);
-      }
-      return -1;
+      if (!first || !head.started) return end;
+      words[COUNTER.waiting]--;
+      words[COUNTER.reading]++;
+      // On a fresh connection the whole head has the time that began to run when it was accepted.
+      const kept = this.requests > 0;
+      this.mode = HEAD;
+      if (kept) setDeadline(this.deadline, host.config.defaultServer.settings.client_header_timeout);
+      return end;
     }
-    this.mode = NONE;
+    words[first ? COUNTER.waiting : COUNTER.reading]--;
+    const request = this.begin();
+    const refused = request.badUri ? 400 : request.refused;
+    if (code === DONE && refused === 0) {
+      if (head.ignored !== undefined) this.logIgnored(request, head.ignored);
+      this.beginBody(request);
+      const next = head.end;
+      startPhases(request);
+      return next;
+    }
+    request.keepalive = false;
+    request.bodyEnded = true;
+    request.lingering = code === 494;
+    this.unread = code !== DONE || head.end < end;
+    // A path that cannot be decoded is known before the fields are.
+    const error = code === DONE ? "client sent invalid request" : head.error;
+    if (refused !== 500) logError(request, "info", `${error} while ${this.headAction(code === DONE)}`);
+    finalizeRequest(request, code === DONE ? refused : code);
+    return end;
+  }
+
+  /** The request of the head that was read, or broke off. */
+  private begin(): Request {
+    this.mode = NOTHING;
     this.requests++;
-    const request = beginRequest(this, host.config, head, this.response);
+    this.config = this.host.config;
+    const request = beginRequest(this, this.config, this.head, this.response);
     this.request = request;
-    if (first) this.pipelined = at > 0 || this.leftOver;
-    const { words } = host.counters;
+    const { words } = this.host.counters;
     words[COUNTER.requests]++;
     words[COUNTER.writing]++;
-    if (first) words[COUNTER.waiting]--;
-    else words[COUNTER.reading]--;
-    if (code !== DONE || request.badUri) {
-      request.keepalive = false;
-      request.bodyEnded = true;
-      this.consuming = false;
-      const error = code === DONE ? "client sent invalid request" : head.error;
-      logError(request, "info", `${error} while reading client request ${head.version === 0 ? "line" : "headers"}`);
-      finalizeRequest(request, code === DONE ? 400 : code);
-      return -1;
-    }
-    if (head.ignored !== undefined) {
-      for (const sentence of head.ignored)
-        logError(request, "info", `${sentence} while reading client request headers`);
-    }
-    if (head.chunked) {
-      this.decoder = new chunked.ChunkedDecoder();
-      request.bodyEnded = false;
-    } else {
-      this.bodyLeft = head.contentLength > 0 ? head.contentLength : 0;
-      request.bodyEnded = this.bodyLeft === 0;
-    }
-    request.lingering = !request.bodyEnded;
-    const next = head.end;
-    startPhases(request);
-    return next;
+    return request;
   }
 
-  private consumeBody(request: Request, bytes: Buffer, start: number, end: number): number {
-    let at = start;
-    const { decoder } = this;
-    if (decoder === undefined) {
-      const length = Math.min(this.bodyLeft, end - at);
-      this.bodyLeft -= length;
-      request.length += length;
-      if (!this.deliver(request, length === bytes.length ? bytes : bytes.subarray(at, at + length))) return end;
-      at += length;
-      if (this.bodyLeft === 0) this.endBody(request);
-      else this.armBody(request);
-      return at;
+  private headAction(inLine: boolean): string {
+    if (this.head.inHeaders && !inLine) return "reading client request headers";
+    return this.pipelined ? "reading client pipelined request line" : "reading client request line";
+  }
+
+  private logIgnored(request: Request, sentences: readonly string[]): void {
+    for (const sentence of sentences) logError(request, "info", `${sentence} while reading client request headers`);
+  }
+
+  private beginBody(request: Request): void {
+    const { contentLength, chunked } = this.head;
+    if (contentLength <= 0 && !chunked) {
+      request.bodyEnded = true;
+      return;
     }
-    const code = decoder.next(bytes, at, end);
+    if (this.body === undefined) this.body = new body.BodyInput();
+    this.body.begin(contentLength, chunked);
+    request.lingering = true;
+  }
+
+  private consumeBody(request: Request, bytes: Buffer, at: number, end: number): number {
+    const input = this.body;
+    if (input === undefined) return end;
+    const code = input.next(bytes, at, end);
     switch (code) {
-      case chunked.DATA: {
-        const piece = bytes.subarray(decoder.dataStart, decoder.dataEnd);
-        request.length += decoder.dataEnd - at;
-        at = decoder.dataEnd;
-        const limit = request.location.core.clientMaxBodySize;
-        if (limit !== 0 && request.bodyLength + piece.length > limit && !request.discardBody) {
-          logError(
-            request,
-            "error",
-            `client intended to send too large chunked body: ${request.bodyLength + piece.length} bytes`,
-          );
-          this.bodyFailed(request, 413);
-          return at;
+      case body.DATA: {
+        const { dataStart, dataEnd } = input;
+        if (request.discardBody) {
+          if (input.whole) this.endBody(request);
+          else this.armDiscard(request);
+          return dataEnd;
         }
-        return this.deliver(request, piece) ? at : end;
+        request.length += dataEnd - at;
+        if (request.chunked && this.tooLarge(request, input.announced)) return dataEnd;
+        request.bodyLength += dataEnd - dataStart;
+        request.bodySink?.onBody(bytes.subarray(dataStart, dataEnd));
+        if (this.request !== request) return dataEnd;
+        if (input.whole) this.endBody(request);
+        else if (request.discardBody) this.armDiscard(request);
+        else this.armBody(request);
+        return dataEnd;
       }
-      case chunked.CHUNKED_DONE:
-        request.length += decoder.pos - at;
-        at = decoder.pos;
-        this.decoder = undefined;
+      case body.OVER:
+        if (!request.discardBody) request.length += input.pos - at;
         this.endBody(request);
-        return at;
-      case chunked.ERROR:
-        logError(request, "info", "client sent invalid chunked body");
-        request.keepalive = false;
-        this.bodyFailed(request, 400);
+        return input.pos;
+      case body.BROKEN:
+        logError(request, "error", "client sent invalid chunked body");
+        this.breakBody(request, 400);
         return end;
       default:
-        request.length += end - at;
-        this.armBody(request);
+        if (request.discardBody) {
+          this.armDiscard(request);
+        } else {
+          request.length += end - at;
+          this.armBody(request);
+        }
         return end;
     }
   }
 
-  /** False when the request ended over it. */
-  private deliver(request: Request, piece: Buffer): boolean {
-    request.bodyLength += piece.length;
-    if (request.discardBody || request.bodySink === undefined) return true;
-    request.bodySink.onBody(piece);
-    return this.request === request;
+  /** client_max_body_size for chunks: as soon as a chunk's size says so. */
+  private tooLarge(request: Request, announced: number): boolean {
+    const limit = request.location.core.clientMaxBodySize;
+    if (limit === 0 || request.bodyLength + announced <= limit) return false;
+    logError(
+      request,
+      "error",
+      `client intended to send too large chunked body: ${request.bodyLength}+${announced} bytes`,
+    );
+    this.bodyFailed(request, 413);
+    return true;
   }
 
   private endBody(request: Request): void {
     request.bodyEnded = true;
     request.lingering = false;
-    if (this.mode === BODY) this.mode = NONE;
+    if (this.mode === BODY) this.mode = NOTHING;
     const sink = request.bodySink;
     request.bodySink = undefined;
     if (!request.discardBody) sink?.onBodyEnd();
-    else if (request.finalized) this.done(request);
+    else if (request.finalized && !this.finishing) this.done(request);
+  }
+
+  /** The body ends here, for it cannot be told where it would; so does the connection. */
+  private breakBody(request: Request, status: number): void {
+    request.bodyEnded = true;
+    request.keepalive = false;
+    request.lingering = false;
+    this.unread = true;
+    this.bodyFailed(request, status);
   }
 
   private bodyFailed(request: Request, status: number): void {
     const sink = request.bodySink;
     request.bodySink = undefined;
     request.discardBody = true;
+    if (this.mode === BODY) this.mode = NOTHING;
     if (sink !== undefined) sink.onBodyError(status);
     else if (!request.finalized) finalizeRequest(request, status);
+    else if (!this.finishing && this.request === request) this.done(request);
   }
 
   private armBody(request: Request): void {
-    if (!request.finalized) this.arm(BODY, request.location.core.clientBodyTimeout);
+    if (this.bodyPaused) return;
+    this.mode = BODY;
+    setDeadline(this.deadline, request.location.core.clientBodyTimeout);
+  }
+
+  /** While an answer is under way the client may take its time; after it, lingering_timeout and lingering_time hold. */
+  private armDiscard(request: Request): void {
+    if (!request.finalized || this.finishing) return;
+    const { lingeringTime, lingeringTimeout } = request.location.core;
+    const now = performance.now();
+    if (request.discardUntil === 0) request.discardUntil = now + lingeringTime;
+    this.mode = BODY;
+    setDeadline(this.deadline, Math.min(lingeringTimeout, request.discardUntil - now));
+  }
+
+  sendContinue(request: Request): void {
+    if (!request.expectContinue) return;
+    request.expectContinue = false;
+    this.write("HTTP/1.1 100 Continue\r\n\r\n");
   }
 
   startBody(request: Request): void {
-    if (request.expectContinue) {
-      request.expectContinue = false;
-      this.write("HTTP/1.1 100 Continue\r\n\r\n");
-    }
+    this.sendContinue(request);
     this.armBody(request);
-    if (!this.consuming) {
-      if (this.pending !== undefined) this.consumePending();
-      else this.resumeStream();
-    }
+    if (!this.consuming) this.readOn();
+  }
+
+  private readOn(): void {
+    if (this.pending !== undefined) this.consumePending();
+    else this.resumeStream();
   }
 
   pauseBody(): void {
     this.bodyPaused = true;
+    if (this.mode === BODY) this.mode = NOTHING;
     if (!this.consuming) this.pauseStream();
   }
 
   resumeBody(): void {
     if (!this.bodyPaused) return;
     this.bodyPaused = false;
-    if (this.consuming) return;
-    if (this.pending !== undefined) this.consumePending();
-    else this.resumeStream();
+    const { request } = this;
+    if (request !== undefined && !request.bodyEnded && !request.discardBody) this.armBody(request);
+    if (!this.consuming) this.readOn();
   }
 
-  onEnd(): void {
+  onEnd(_stream: Stream): void {
     this.readClosed = true;
     const { request } = this;
     if (this.tunnel !== undefined) {
       this.tunnel.onClientEnd();
-      return;
-    }
-    if (request === undefined) {
-      if (this.head.started && !this.lingering && !this.closing) {
-        logConnection(
-          this,
-          this.host.config,
-          "info",
-          "client prematurely closed connection while reading client request line",
-        );
-      }
-      this.stream.destroy();
-      return;
-    }
-    if (!request.bodyEnded && !request.finalized && request.bodySink !== undefined) {
-      logError(request, "info", "client prematurely closed connection");
+    } else if (request === undefined) {
+      this.endedIdle();
+    } else if (request.bodyEnded) {
       request.keepalive = false;
+      if (!request.finalized) request.onAbort?.(request);
+    } else if (request.finalized) {
+      // The rest of a body that was being dropped will not come.
+      request.bodyEnded = true;
+      request.keepalive = false;
+      if (!this.finishing) this.done(request);
+    } else {
+      logError(request, "info", "client prematurely closed connection");
+      this.broken = true;
       this.bodyFailed(request, 400);
-      return;
     }
+  }
+
+  /** The client closed while no request was at work. */
+  private endedIdle(): void {
+    const { config } = this.host;
+    switch (this.mode) {
+      case HEAD: {
+        const action = this.headAction(false);
+        this.refuseHead(400, `client prematurely closed connection while ${action}`);
+        return;
+      }
+      case IDLE:
+      case KEPT:
+        if (this.requests === 0) {
+          logConnection(this, config, "info", `client closed connection while ${this.waitingFor}`);
+        } else {
+          const { errorLog } = config.defaultServer.root;
+          const { remote } = this;
+          const client = remote.family === "unix" ? "unix:" : remote.host;
+          errorLog.write("info", `client ${client} closed keepalive connection`, this.number);
+        }
+    }
+    this.stream.destroy();
+  }
+
+  /** What was read of a head is all there will be: it is logged as a request, and not answered. */
+  private refuseHead(status: number, sentence: string): void {
+    this.head.giveUp();
+    this.host.counters.words[COUNTER.reading]--;
+    const request = this.begin();
     request.keepalive = false;
-    request.onAbort?.(request);
+    request.bodyEnded = true;
+    request.timedOut = status === 408;
+    logError(request, "info", sentence);
+    this.broken = true;
+    finalizeRequest(request, status);
   }
 
   onClose(_stream: Stream, error: StreamError | undefined): void {
     clearDeadline(this.deadline);
-    const { request } = this;
-    if (request === undefined) {
-      if (this.mode === HEADER && this.head.started) this.host.counters.words[COUNTER.reading]--;
-      else if (this.mode === IDLE || this.mode === HEADER) this.host.counters.words[COUNTER.waiting]--;
-      if (error !== undefined && error.code !== "EPIPE" && this.head.started) {
-        logConnection(this, this.host.config, "info", `recv() failed (${error.message}) while reading client request`);
-      }
-    } else {
-      this.blocked = false;
-      request.aborted = true;
-      if (!request.finalized) {
-        const sink = request.bodySink;
-        if (sink !== undefined) this.bodyFailed(request, CLIENT_CLOSED_REQUEST);
-        else if (request.onAbort !== undefined) request.onAbort(request);
-        else finalizeRequest(request, CLIENT_CLOSED_REQUEST);
-      }
-      if (this.request === request) this.ended(request);
+    if (this.sendDeadline !== undefined) clearDeadline(this.sendDeadline);
+    const { request, mode } = this;
+    if (request !== undefined) {
+      this.gone(request, error);
+    } else if (mode === HEAD) {
+      if (error !== undefined) this.refuseHead(400, `recv() failed (${error.message}) while ${this.headAction(false)}`);
+      else this.host.counters.words[COUNTER.reading]--;
+    } else if (mode <= KEPT) {
+      this.host.counters.words[COUNTER.waiting]--;
     }
+    this.mode = NOTHING;
     this.host.closed(this);
+  }
+
+  /** The stream went away under a request. */
+  private gone(request: Request, error: StreamError | undefined): void {
+    this.blocked = false;
+    request.aborted = true;
+    if (error !== undefined && !request.finalized) {
+      const call = error.code === "EPIPE" || this.sent > request.sentAtStart ? "send" : "recv";
+      logError(request, "info", `${call}() failed (${error.message})`);
+    }
+    if (!request.finalized) {
+      const sink = request.bodySink;
+      if (sink !== undefined) this.bodyFailed(request, 400);
+      else if (request.onAbort !== undefined) request.onAbort(request);
+      else finalizeRequest(request, CLIENT_CLOSED_REQUEST);
+    }
+    if (this.request === request) this.ended(request);
   }
 
   // ---- bytes out
@@ -383,7 +489,9 @@ export class H1Connection implements ClientConnection, StreamHandler, Closable {
       request.keepalive = false;
       return;
     }
-    if (this.host.draining) request.keepalive = false;
+    if (request.keepalive && this.host.draining && request.location.core.keepaliveMinTimeout === 0) {
+      request.keepalive = false;
+    }
     this.held += responseHead(request);
   }
 
@@ -398,7 +506,7 @@ export class H1Connection implements ClientConnection, StreamHandler, Closable {
         request.bodySent += size.length;
         tail = "\r\n";
       }
-      if (last) tail += trailerPart(request);
+      if (last) tail += lastChunk(request);
       request.bodySent += tail.length;
     }
     if (typeof bytes === "string") {
@@ -429,28 +537,42 @@ export class H1Connection implements ClientConnection, StreamHandler, Closable {
 
   private write(bytes: Uint8Array | string): void {
     const { request } = this;
-    if (request !== undefined && this.delay(request, bytes)) return;
-    this.sent += bytes.length;
-    if (!this.stream.write(bytes) && !this.blocked) {
-      this.blocked = true;
-      if (this.request !== undefined) this.arm(SEND, this.request.location.core.sendTimeout);
+    if (request !== undefined && (request.limitRate !== 0 || this.rated !== undefined) && this.delay(request, bytes)) {
+      return;
     }
+    this.sent += bytes.length;
+    if (!this.stream.write(bytes) && !this.blocked) this.block();
   }
 
-  onDrain(): void {
+  /** The client takes nothing more for now. */
+  private block(): void {
+    this.blocked = true;
+    const { request } = this;
+    if (request === undefined) return;
+    this.unsent = this.stream.unsent ?? 0;
+    this.armSend(request.location.core.sendTimeout);
+  }
+
+  private armSend(ms: number): void {
+    if (this.sendDeadline === undefined) this.sendDeadline = new Deadline<H1Connection>(this, sendExpired);
+    setDeadline(this.sendDeadline, ms);
+  }
+
+  onDrain(_stream: Stream): void {
     if (this.tunnel !== undefined) {
       this.blocked = false;
       this.tunnel.onClientDrain();
-      return;
+    } else if (this.rated === undefined) {
+      this.drained();
+    } else if (this.request !== undefined && this.rated.wait === 0) {
+      this.sendRated(this.request, this.rated);
     }
-    if (this.delayed !== undefined) return;
-    this.drained();
   }
 
   private drained(): void {
     this.blocked = false;
+    if (this.sendDeadline !== undefined) clearDeadline(this.sendDeadline);
     const { request } = this;
-    if (this.mode === SEND) this.mode = NONE;
     if (request === undefined) return;
     if (this.finishing) this.done(request);
     else request.onWritable?.(request);
@@ -458,61 +580,56 @@ export class H1Connection implements ClientConnection, StreamHandler, Closable {
 
   // ---- limit_rate
 
-  /** True when the bytes were put off because of limit_rate. */
+  /** True when the bytes go the way of limit_rate. */
   private delay(request: Request, bytes: Uint8Array | string): boolean {
+    if (!request.headerSent) return false;
     if (request.limitRate < 0 || request.limitRateAfter < 0) computeRate(request);
-    if (request.limitRate === 0 && this.delayed === undefined) return false;
-    const copy = typeof bytes === "string" ? Buffer.from(bytes, "latin1") : Buffer.from(bytes);
-    if (this.delayed === undefined) {
-      this.delayed = [copy];
-      this.sendDelayed(request);
-    } else {
-      this.delayed.push(copy);
+    if (request.limitRate === 0 && this.rated === undefined) return false;
+    if (this.rated !== undefined) {
+      this.rated.add(bytes);
+      return true;
     }
+    this.rated = new RatedOutput();
+    this.rated.add(bytes);
+    this.sendRated(request, this.rated);
     return true;
   }
 
   /** Sends as much as the rate allows by now and comes back for the rest. */
-  private sendDelayed(request: Request): void {
-    const queue = this.delayed;
-    while (queue !== undefined && queue.length > 0) {
-      const [piece] = queue;
-      let allowed = piece.length;
-      if (request.limitRate > 0) {
-        const seconds = Math.floor(Date.now() / 1000) - Math.floor(request.startedWall / 1000) + 1;
-        const budget = request.limitRate * seconds - (this.sent - request.sentAtStart - request.limitRateAfter);
-        if (budget <= 0) {
-          this.blocked = true;
-          this.arm(RATE, Math.floor((-budget * 1000) / request.limitRate) + 1);
-          return;
-        }
-        allowed = Math.min(allowed, budget);
-      }
-      if (allowed === piece.length) queue.shift();
-      else queue[0] = piece.subarray(allowed);
-      this.sent += allowed;
-      this.stream.write(allowed === piece.length ? piece : piece.subarray(0, allowed));
-      if (request.limitRate > 0 && queue.length > 0) {
-        this.blocked = true;
-        this.arm(RATE, Math.max(1, Math.floor((allowed * 1000) / request.limitRate)));
-        return;
-      }
+  private sendRated(request: Request, rated: RatedOutput): void {
+    let full = false;
+    do {
+      const piece = rated.take(request, this.sent - request.sentAtStart);
+      if (piece === undefined) break;
+      this.sent += piece.length;
+      full = !this.stream.write(piece);
+    } while (!full && rated.wait === 0);
+    if (rated.wait > 0) {
+      this.blocked = true;
+      this.armSend(rated.wait);
+    } else if (full || !rated.empty) {
+      if (rated.empty) this.rated = undefined;
+      this.block();
+    } else {
+      this.rated = undefined;
+      if (this.blocked) this.drained();
     }
-    this.delayed = undefined;
-    if (this.stream.queued === 0) this.drained();
-    else this.blocked = true;
   }
 
   // ---- the end of a request
 
   finish(request: Request): void {
     this.flush();
-    if (!request.responseEnded && !request.headerOnly && !request.aborted && request.chunkedResponse) {
+    if (
+      request.incomplete ||
+      (!request.responseEnded && !request.headerOnly && !request.aborted && request.chunkedResponse)
+    ) {
       // The body broke off: a chunked response must not look complete.
       this.terminate(request);
       return;
     }
-    if (this.blocked && !this.stream.closed) {
+    const { rated } = this;
+    if (this.blocked && !this.stream.closed && (rated === undefined || !rated.empty || this.stream.queued > 0)) {
       this.finishing = true;
       return;
     }
@@ -522,95 +639,105 @@ export class H1Connection implements ClientConnection, StreamHandler, Closable {
   /** Everything is sent, or nothing more will be. */
   private done(request: Request): void {
     this.finishing = false;
-    if (request.keepalive && !request.bodyEnded && !this.stream.closed && !this.readClosed) {
-      // The rest of a body nobody wanted is read and dropped before the next request.
-      request.discardBody = true;
-      if (!request.logged) this.log(request);
-      if (!this.consuming) {
-        if (this.pending !== undefined) this.consumePending();
-        else this.resumeStream();
-        if (this.request === request && !request.bodyEnded) this.arm(BODY, request.location.core.lingeringTimeout);
-      }
-      if (!request.bodyEnded) return;
-      if (this.request !== request) return;
+    if (!request.bodyEnded && request.keepalive && !this.closed && !this.readClosed) {
+      this.dropRest(request);
+      if (!request.bodyEnded || this.request !== request) return;
     }
     const { keepalive, location } = request;
+    const { core } = location;
     this.ended(request);
     if (this.stream.closed) return;
-    if (this.readClosed || !keepalive || this.host.draining) {
+    if (this.readClosed || !keepalive || (this.host.draining && core.keepaliveMinTimeout === 0)) {
       this.close(request);
       return;
     }
-    this.mode = IDLE;
-    this.host.counters.words[COUNTER.waiting]++;
-    this.head.reset(this.host.config.limits);
-    setDeadline(this.deadline, location.core.keepaliveTimeout);
-    if (this.pending !== undefined && !this.consuming) this.consumePending();
-    else if (!this.consuming) this.resumeStream();
+    this.wait(core.keepaliveTimeout, core.keepaliveMinTimeout);
+    if (!this.consuming) this.readOn();
+  }
+
+  /** The rest of a body nobody wanted is read and dropped before the next request. */
+  private dropRest(request: Request): void {
+    request.discardBody = true;
+    this.bodyPaused = false;
+    this.armDiscard(request);
+    if (!this.consuming) this.readOn();
+  }
+
+  /** Waits for the next request. */
+  private wait(timeout: number, atLeast: number): void {
+    const { host, head } = this;
+    const { config } = host;
+    host.counters.words[COUNTER.waiting]++;
+    head.reset(config.limits);
+    head.limitsOf = config.limitsOf;
+    this.pipelined = true;
+    if (atLeast === 0) {
+      this.mode = IDLE;
+      setDeadline(this.deadline, timeout);
+      return;
+    }
+    this.mode = KEPT;
+    this.keptRest = Math.max(0, timeout - atLeast);
+    setDeadline(this.deadline, timeout - this.keptRest);
   }
 
   /** Logs and lets go of the request. */
   private ended(request: Request): void {
     this.request = undefined;
     request.finalized = true;
-    this.decoder = undefined;
-    this.bodyLeft = 0;
     this.bodyPaused = false;
     this.finishing = false;
-    this.delayed = undefined;
-    if (!request.logged) this.log(request);
+    if (this.rated !== undefined) this.rated = undefined;
+    if (this.blocked) this.unblock();
+    if (!request.logged) {
+      request.logged = true;
+      for (const handler of request.location.log) handler(request);
+    }
     this.host.counters.words[COUNTER.writing]--;
-    cleanUp(request);
+    if (request.cleanup !== undefined) cleanUp(request);
     resetResponse(this.response);
+    if (this.afterRequest === undefined) return;
+    const { afterRequest } = this;
+    this.afterRequest = undefined;
+    afterRequest();
   }
 
-  private log(request: Request): void {
-    request.logged = true;
-    for (const handler of request.location.log) handler(request);
+  private unblock(): void {
+    this.blocked = false;
+    if (this.sendDeadline !== undefined) clearDeadline(this.sendDeadline);
   }
 
   private close(request: Request): void {
     const { core } = request.location;
-    const unread = !request.bodyEnded || this.pending !== undefined;
-    if (
-      !this.readClosed &&
-      (core.lingeringClose === "always" || (core.lingeringClose === "on" && (request.lingering || unread)))
-    ) {
+    const { stream } = this;
+    const left = request.lingering || this.unread || this.pipelined || this.pending !== undefined;
+    this.pending = undefined;
+    if (!this.readClosed && (core.lingeringClose === "always" || (core.lingeringClose === "on" && left))) {
       this.lingering = true;
-      this.pending = undefined;
-      this.mode = LINGER;
-      this.lingerUntil = performance.now() + core.lingeringTime;
-      this.lingerTimeout = core.lingeringTimeout;
-      this.stream.end();
-      this.lingered();
-      this.resumeStream();
+      this.mode = NOTHING;
+      clearDeadline(this.deadline);
+      new LingeringClose(stream, core, this);
       return;
     }
-    this.closing = true;
-    this.mode = NONE;
-    if (this.stream.queued === 0) {
-      this.stream.destroy();
+    if (stream.queued === 0) {
+      this.mode = NOTHING;
+      stream.destroy();
       return;
     }
-    this.mode = SEND;
+    this.mode = CLOSING;
+    this.unsent = stream.unsent ?? 0;
+    this.keptRest = core.sendTimeout;
     setDeadline(this.deadline, core.sendTimeout);
-    this.stream.close();
-  }
-
-  private lingerTimeout = 0;
-
-  private lingered(): void {
-    if (!this.lingering) return;
-    const left = this.lingerUntil - performance.now();
-    if (left <= 0) this.stream.destroy();
-    else setDeadline(this.deadline, Math.min(left, this.lingerTimeout));
+    stream.close();
   }
 
   terminate(request: Request): void {
     this.held = "";
-    this.ended(request);
-    this.closing = true;
-    this.stream.destroy(request.location.core.raw.reset_timedout_connection && request.timedOut);
+    this.broken = true;
+    const reset = request.timedOut && request.location.core.raw.reset_timedout_connection;
+    if (this.request === request) this.ended(request);
+    this.mode = NOTHING;
+    this.stream.destroy(reset);
   }
 
   // ---- upgrade
@@ -618,7 +745,7 @@ export class H1Connection implements ClientConnection, StreamHandler, Closable {
   takeOver(request: Request, tunnel: Tunnel): void {
     this.flush();
     this.tunnel = tunnel;
-    this.mode = NONE;
+    this.mode = NOTHING;
     request.keepalive = false;
     if (this.consuming) return;
     const rest = this.pending;
@@ -648,79 +775,76 @@ export class H1Connection implements ClientConnection, StreamHandler, Closable {
 
   // ---- time and leaving
 
-  private arm(mode: number, ms: number): void {
-    this.mode = mode;
-    setDeadline(this.deadline, ms);
-  }
-
-  /** The deadline passed. */
+  /** The deadline of what the client is to send has passed. */
   expire(): void {
-    const { request } = this;
+    const { request, stream } = this;
     switch (this.mode) {
       case IDLE:
-        this.stream.destroy();
+        if (this.requests === 0) {
+          const sentence = `client timed out (110: Connection timed out) while ${this.waitingFor}`;
+          logConnection(this, this.host.config, "info", sentence);
+        }
+        stream.destroy();
         return;
-      case LINGER:
-        this.stream.destroy();
+      case KEPT:
+        if (this.keptRest === 0 || this.host.draining) {
+          stream.destroy();
+        } else {
+          this.mode = IDLE;
+          setDeadline(this.deadline, this.keptRest);
+        }
         return;
-      case HEADER:
-        this.headerTimedOut();
+      case HEAD:
+        this.refuseHead(408, `client timed out (110: Connection timed out) while ${this.headAction(false)}`);
         return;
-      case RATE:
-        if (request !== undefined) this.sendDelayed(request);
+      case CLOSING:
+        if (this.progressed()) setDeadline(this.deadline, this.keptRest);
+        else stream.destroy();
         return;
       case BODY:
         if (request === undefined) return;
-        if (request.finalized) {
-          request.keepalive = false;
-          this.done(request);
-          return;
-        }
         request.timedOut = true;
-        logError(request, "info", "client timed out (110: Connection timed out) while reading client request body");
-        request.keepalive = false;
-        this.bodyFailed(request, 408);
-        return;
-      case SEND:
-        if (request === undefined) {
-          this.stream.destroy();
-          return;
-        }
-        request.timedOut = true;
-        logError(request, "info", "client timed out (110: Connection timed out) while sending to client");
-        if (request.onAbort !== undefined && !request.finalized) {
-          this.blocked = false;
-          request.aborted = true;
-          request.onAbort(request);
-        }
-        if (this.request === request) this.terminate(request);
-        return;
+        if (request.finalized) this.terminate(request);
+        else this.bodyFailed(request, 408);
     }
   }
 
-  private headerTimedOut(): void {
-    const { host } = this;
-    if (!this.head.started) {
-      this.stream.destroy();
+  /** The deadline of what the client is to take has passed. */
+  sendExpire(): void {
+    const { request, rated } = this;
+    if (request === undefined) return;
+    if (rated !== undefined && rated.wait > 0) {
+      this.sendRated(request, rated);
       return;
     }
-    this.requests++;
-    const request = beginRequest(this, host.config, this.head, this.response);
-    request.bodyEnded = true;
-    request.keepalive = false;
+    if (this.progressed()) {
+      this.armSend(request.location.core.sendTimeout);
+      return;
+    }
     request.timedOut = true;
-    request.response.status = 408;
-    this.request = request;
-    this.mode = NONE;
-    host.counters.words[COUNTER.reading]--;
-    host.counters.words[COUNTER.writing]++;
-    logError(request, "info", "client timed out (110: Connection timed out) while reading client request headers");
-    finalizeRequest(request, 408);
+    logError(request, "info", `client timed out (110: Connection timed out)${sendAction(request)}`);
+    if (request.onAbort !== undefined && !request.finalized) {
+      this.blocked = false;
+      request.aborted = true;
+      request.onAbort(request);
+    }
+    if (this.request === request) this.terminate(request);
+  }
+
+  private progressed(): boolean {
+    const unsent = this.stream.unsent ?? 0;
+    const changed = unsent !== this.unsent;
+    this.unsent = unsent;
+    return changed;
   }
 
   shutdown(): void {
-    if (this.idle && (this.mode === IDLE || !this.head.started)) this.stream.destroy();
-    else if (this.request !== undefined) this.request.keepalive = false;
+    if (this.request === undefined) {
+      // Like nginx: a connection on which nothing was asked yet has client_header_timeout.
+      if (this.mode === IDLE && this.requests > 0) this.stream.destroy();
+    } else if (this.request.location.core.keepaliveMinTimeout === 0 && !this.request.headerSent) {
+      this.request.keepalive = false;
+    }
   }
 
   destroy(): void {
@@ -728,65 +852,14 @@ export class H1Connection implements ClientConnection, StreamHandler, Closable {
   }
 }
 
+function sendAction(request: Request): string {
+  return request.upstream === undefined ? " while sending response to client" : " while sending to client";
+}
+
 function expired(connection: H1Connection): void {
   connection.expire();
 }
 
-function newResponse(): Response {
-  return {
-    status: 0,
-    statusLine: undefined,
-    headers: new HeaderList(),
-    contentType: undefined,
-    charset: undefined,
-    contentLength: -1,
-    lastModified: -1,
-    lastModifiedText: undefined,
-    etag: undefined,
-    location: undefined,
-    server: undefined,
-    date: undefined,
-    allowRanges: false,
-    trailers: undefined,
-  };
-}
-
-function resetResponse(response: Response): void {
-  response.status = 0;
-  response.statusLine = undefined;
-  response.headers.clear();
-  response.contentType = undefined;
-  response.charset = undefined;
-  response.contentLength = -1;
-  response.lastModified = -1;
-  response.lastModifiedText = undefined;
-  response.etag = undefined;
-  response.location = undefined;
-  response.server = undefined;
-  response.date = undefined;
-  response.allowRanges = false;
-  response.trailers = undefined;
-}
-
-/** The end of a chunked body with its trailers. */
-function trailerPart(request: Request): string {
-  const { trailers } = request.response;
-  if (trailers === undefined) return "0\r\n\r\n";
-  let text = "0\r\n";
-  for (let i = 0; i < trailers.count; i++) text += `${trailers.names[i]}: ${trailers.values[i]}\r\n`;
-  return `${text}\r\n`;
-}
-
-/** `set $limit_rate` may have come before, and holds. */
-function computeRate(request: Request): void {
-  const { limitRate, limitRateAfter } = request.location.core;
-  if (request.limitRate < 0) request.limitRate = limitRate === undefined ? 0 : rateOf(limitRate.render(request));
-  request.limitRateAfter = limitRateAfter === undefined ? 0 : rateOf(limitRateAfter.render(request));
-}
-
-function rateOf(text: string): number {
-  const match = /^(\d+)([kKmMgG]?)$/.exec(text);
-  if (match === null) return 0;
-  const unit = match[2].toLowerCase();
-  return Number(match[1]) * (unit === "k" ? 1024 : unit === "m" ? 1024 ** 2 : unit === "g" ? 1024 ** 3 : 1);
+function sendExpired(connection: H1Connection): void {
+  connection.sendExpire();
 }

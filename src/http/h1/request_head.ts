@@ -104,6 +104,8 @@ export class RequestHead {
   limitsOf: ((host: string) => RequestLimits) | undefined;
 
   private limits: RequestLimits;
+  /** What is being parsed, while a host may choose other limits. */
+  private bytes: Buffer | undefined = undefined;
   private readonly line = new line.RequestLine();
   private readonly fields = new FieldScanner(false);
   private inFields = false;
@@ -171,6 +173,19 @@ export class RequestHead {
     return this.inFields || !this.line.blank;
   }
 
+  /** The request line was read whole and without fault: what is wrong is among the fields. */
+  get inHeaders(): boolean {
+    return this.inFields;
+  }
+
+  /** No more will come: takes over what was read, for the logs. */
+  giveUp(): void {
+    const { carry } = this;
+    if (carry === undefined) return;
+    if (this.inFields) this.failInFields(400, "", carry, this.carried);
+    else this.fail(400, "", carry, this.carried);
+  }
+
   /** Reads `bytes[start..end)`. Nothing behind the head is touched, so a pipelined request stays where it is. */
   feed(bytes: Buffer, start: number, end: number): number {
     if (this.carry === undefined) {
@@ -192,13 +207,15 @@ export class RequestHead {
 
   private parse(bytes: Buffer, from: number, end: number): number {
     let p = from;
+    this.bytes = this.limitsOf === undefined ? undefined : bytes;
     if (!this.inFields) {
       const request = this.line;
       const code = request.next(bytes, p, end);
       if (code === line.AGAIN) return this.lineUnfinished(bytes, end);
       if (code !== line.LINE) return this.badLine(code, bytes, end);
       p = request.pos;
-      if (p - request.start > this.bufferEnd && !this.grow(0, p - request.start)) return this.lineTooLong(bytes, p);
+      if (p - request.start > this.bufferEnd && !this.grow(shared, 0, 0, p - request.start))
+        return this.lineTooLong(bytes, p);
       if (request.version === 9) return this.finish(bytes, p);
       this.inFields = true;
     }
@@ -217,11 +234,18 @@ export class RequestHead {
       at = fields.usual(bytes, p, end, spans, at, base);
       p = fields.pos;
       // Which of them did not fit is found out line by line.
-      if (p > limit && !this.allFit(spans, before, at, p - base)) return this.fieldTooLong(bytes, end);
+      if (p > limit && !this.allFit(spans, before, at, p - base)) {
+        while (at > before && spans[at - SPAN] >= fields.nameStart - base) at -= SPAN;
+        this.count = at / SPAN;
+        return this.fieldTooLong(bytes, end);
+      }
       const code = fields.next(bytes, p, end);
       if (code === FIELD) {
         p = fields.pos;
-        if (p > limit && !this.fits(fields.nameStart - base, p - base)) return this.fieldTooLong(bytes, p);
+        if (p > limit && !this.fits(spans, at, fields.nameStart - base, p - base)) {
+          this.count = at / SPAN;
+          return this.fieldTooLong(bytes, p);
+        }
         if (at === spans.length) spans = this.moreSpans(spans);
         fields.write(spans, at, base);
         at += SPAN;
@@ -232,9 +256,13 @@ export class RequestHead {
       if (code === INVALID) {
         const bad = fields.pos;
         const text = shown(bytes, fields.nameStart, bad);
-        return this.fail(400, `client sent invalid header line: "${text}${shownByte(bytes[bad])}..."`, bytes, base);
+        const sentence = `client sent invalid header line: "${text}${shownByte(bytes[bad])}..."`;
+        return this.failInFields(400, sentence, bytes, fields.nameStart);
       }
-      if (end >= limit && !this.full(fields.betweenLines ? end - base : fields.nameStart - base, end - base)) {
+      if (
+        end >= limit &&
+        !this.full(spans, at, fields.betweenLines ? end - base : fields.nameStart - base, end - base)
+      ) {
         // The request line alone filled all buffers.
         if (fields.betweenLines && at === 0) return this.fail(494, "client sent too large request", bytes, base);
         return this.fieldTooLong(bytes, end);
@@ -245,34 +273,47 @@ export class RequestHead {
 
   private allFit(spans: Int32Array, from: number, to: number, end: number): boolean {
     for (let at = from; at < to; at += SPAN) {
-      if (this.fits(spans[at], at + SPAN < to ? spans[at + SPAN] : end)) continue;
+      if (this.fits(spans, at, spans[at], at + SPAN < to ? spans[at + SPAN] : end)) continue;
       this.fields.nameStart = this.line.start + spans[at];
       return false;
     }
     return true;
   }
 
-  private fits(lineStart: number, lineEnd: number): boolean {
-    return lineEnd <= this.bufferEnd || this.grow(lineStart, lineEnd);
+  private fits(spans: Int32Array, read: number, lineStart: number, lineEnd: number): boolean {
+    return lineEnd <= this.bufferEnd || this.grow(spans, read, lineStart, lineEnd);
   }
 
   /**
    * nginx reads into one buffer of client_header_buffer_size, then into large ones; a line may not span two, so an
    * unfinished one moves to the next. The buffers are only counted here. False when a line does not fit.
    */
-  private grow(lineStart: number, needed: number): boolean {
-    while (needed > this.bufferEnd) if (!this.nextBuffer(lineStart)) return false;
+  private grow(spans: Int32Array, read: number, lineStart: number, needed: number): boolean {
+    while (needed > this.bufferEnd) if (!this.nextBuffer(this.limitsNow(spans, read), lineStart)) return false;
     return true;
   }
 
   /** The same with the buffer full to its last byte and more to come. */
-  private full(lineStart: number, read: number): boolean {
-    while (read >= this.bufferEnd) if (!this.nextBuffer(lineStart)) return false;
+  private full(spans: Int32Array, read: number, lineStart: number, end: number): boolean {
+    while (end >= this.bufferEnd) if (!this.nextBuffer(this.limitsNow(spans, read), lineStart)) return false;
     return true;
   }
 
-  private nextBuffer(lineStart: number): boolean {
-    const limits = this.limits;
+  /** The limits in force after the fields `spans[0..read)`: a Host among them may have chosen another server. */
+  private limitsNow(spans: Int32Array, read: number): RequestLimits {
+    const { limitsOf, bytes } = this;
+    if (limitsOf === undefined || bytes === undefined) return this.limits;
+    const base = this.line.start;
+    const { hostStart, hostEnd } = this.line;
+    let host = hostEnd > 0 ? byteString(bytes, hostStart, hostEnd) : "";
+    for (let at = 0; at < read && host === ""; at += SPAN) {
+      const name = byteString(bytes, base + spans[at], base + spans[at + 1]);
+      if (name.toLowerCase() === "host") host = byteString(bytes, base + spans[at + 2], base + spans[at + 3]);
+    }
+    return host !== "" && validateHost(host, hostPort) ? limitsOf(hostPort.host) : this.limits;
+  }
+
+  private nextBuffer(limits: RequestLimits, lineStart: number): boolean {
     const partial = this.bufferEnd - lineStart;
     if (partial > 0 && partial >= limits.largeBufferSize) return false;
     if (this.buffersUsed === limits.largeBuffers) return false;
@@ -285,7 +326,7 @@ export class RequestHead {
     const request = this.line;
     if (request.blank) return NEED_MORE;
     const read = end - request.start;
-    if (read >= this.bufferEnd && !this.full(0, read)) return this.lineTooLong(bytes, end);
+    if (read >= this.bufferEnd && !this.full(shared, 0, 0, read)) return this.lineTooLong(bytes, end);
     return NEED_MORE;
   }
 
@@ -294,8 +335,9 @@ export class RequestHead {
   }
 
   private fieldTooLong(bytes: Buffer, end: number): number {
-    const text = shown(bytes, this.fields.nameStart, end);
-    return this.fail(494, `client sent too long header line: "${text}..."`, bytes, this.line.start);
+    const { nameStart } = this.fields;
+    const text = shown(bytes, nameStart, end);
+    return this.failInFields(494, `client sent too long header line: "${text}..."`, bytes, nameStart);
   }
 
   private badLine(code: number, bytes: Buffer, end: number): number {
@@ -324,6 +366,16 @@ export class RequestHead {
     return status;
   }
 
+  /** The fields before the fault count: they choose the server whose page is shown, and may be wrong themselves. */
+  private failInFields(status: number, error: string, bytes: Buffer, end: number): number {
+    this.fail(status, error, bytes, end);
+    const base = this.line.start;
+    const earlier = this.takeFields(bytes, base, byteString(bytes, base, end));
+    if (earlier !== DONE) return earlier;
+    this.error = error;
+    return status;
+  }
+
   /** The head is whole: one string is made of it, and everything else is cut out of that. */
   private finish(bytes: Buffer, headEnd: number): number {
     const request = this.line;
@@ -335,6 +387,7 @@ export class RequestHead {
     this.takeLine(text, base);
     if (request.hostEnd > 0) {
       if (!validateHost(text.substring(request.hostStart - base, request.hostEnd - base), hostPort)) {
+        this.inFields = false;
         return this.refuse(400, "client sent invalid host in request line");
       }
       this.host = hostPort.host;

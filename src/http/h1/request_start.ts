@@ -1,5 +1,6 @@
+import { logError } from "../log_context.ts";
 import { assignCaptures } from "../named_captures.ts";
-import type { CompiledRegex } from "../regex.ts";
+import { type CompiledRegex, RegexMatchError } from "../regex.ts";
 import { Request, type Response } from "../request.ts";
 import { findServer } from "../server_names.ts";
 import type { AddressConfig } from "../site.ts";
@@ -24,8 +25,15 @@ export function beginRequest(
 ): Request {
   let server = config.defaultServer;
   const { names } = config;
-  if (names.hash !== undefined || names.regexes.length > 0)
-    server = findServer(names, head.host, hostCaptures, matchedHost);
+  let failure: string | undefined;
+  if (names.hash !== undefined || names.regexes.length > 0) {
+    try {
+      server = findServer(names, head.host, hostCaptures, matchedHost);
+    } catch (error) {
+      if (!(error instanceof RegexMatchError)) throw error;
+      failure = error.message;
+    }
+  }
   const request = new Request(connection, server, head.headers, response, config.variables);
   if (hostRegex !== undefined) {
     request.captures = hostCaptures.slice();
@@ -52,7 +60,15 @@ export function beginRequest(
   if (head.connectionType === CONNECTION_KEEP_ALIVE) request.keepalive = true;
   else if (head.connectionType !== CONNECTION_CLOSE) request.keepalive = request.version > 1000;
   if (
-    splitTarget(head.rawUri, head.complex, head.argsAt, head.extAt, head.plus, server.settings.merge_slashes, parts)
+    splitTarget(
+      head.rawUri,
+      head.complex,
+      head.argsAt,
+      head.extAt,
+      head.plus,
+      config.defaultServer.settings.merge_slashes,
+      parts,
+    )
   ) {
     request.quotedUri = parts.quoted;
     request.plusInUri = parts.plus;
@@ -61,6 +77,10 @@ export function beginRequest(
     request.exten = parts.exten;
   } else {
     request.badUri = true;
+  }
+  if (failure !== undefined) {
+    request.refused = 500;
+    logError(request, "alert", failure);
   }
   return request;
 }

@@ -1,0 +1,83 @@
+import { openStreams } from "../net/tcp.ts";
+import type { AddressConfig, Closable } from "./site.ts";
+
+/** nginx drops at most so many idle connections at once when new ones need their place. */
+const REUSED_AT_ONCE = 32;
+
+/** The client connections of one worker: how many there may be, which are idle, and when the last has gone. */
+export class WorkerConnections {
+  /** worker_connections; of this generation. */
+  limit: number;
+  /** The worker is leaving: connections close after their request. */
+  draining = false;
+  /** Listening sockets, which count as connections as in nginx. */
+  listening = 0;
+  private readonly all = new Set<Closable>();
+  private onDrained: (() => void) | undefined = undefined;
+  private warnedAt = Number.NEGATIVE_INFINITY;
+
+  constructor(limit: number) {
+    this.limit = limit;
+  }
+
+  /**
+   * Whether the connection that was just accepted may stay. When hardly any place is left, those idle for longest make
+   * room, as in nginx. `warn` gets a sentence, at most once a second.
+   */
+  admit(warn: (sentence: string) => void): boolean {
+    const free = this.limit - openStreams() - this.listening;
+    if (free >= this.limit / 16) return true;
+    return free + this.reuse(warn) >= 0;
+  }
+
+  private reuse(warn: (sentence: string) => void): number {
+    const idle = [...this.all].filter((connection) => connection.idle);
+    if (idle.length === 0) return 0;
+    const now = performance.now();
+    if (now - this.warnedAt >= 1000) {
+      this.warnedAt = now;
+      warn(`${this.limit} worker_connections are not enough, reusing connections`);
+    }
+    const count = Math.max(1, Math.min(REUSED_AT_ONCE, Math.floor(idle.length / 8)));
+    idle.sort((one, other) => one.idleUntil - other.idleUntil);
+    for (const connection of idle.slice(0, count)) connection.destroy();
+    return count;
+  }
+
+  add(connection: Closable): void {
+    this.all.add(connection);
+  }
+
+  remove(connection: Closable): void {
+    this.all.delete(connection);
+    if (this.draining && this.all.size === 0) this.drained();
+  }
+
+  /** Closes those that are idle, and the others after their request; calls `done` when the last has gone. */
+  drain(done: () => void): void {
+    this.draining = true;
+    this.onDrained = done;
+    for (const connection of [...this.all]) connection.shutdown();
+    if (this.all.size === 0) this.drained();
+  }
+
+  private drained(): void {
+    const done = this.onDrained;
+    this.onDrained = undefined;
+    done?.();
+  }
+
+  /** Those that a listening address has left behind. */
+  shutdown(which: (connection: Closable) => boolean): void {
+    for (const connection of [...this.all]) if (which(connection)) connection.shutdown();
+  }
+
+  destroyAll(): void {
+    for (const connection of [...this.all]) connection.destroy();
+  }
+
+  /** The connections whose request runs under one of these configurations. */
+  busyWith(configs: ReadonlySet<AddressConfig>): Closable[] {
+    return [...this.all].filter(({ busyWith }) => busyWith !== undefined && configs.has(busyWith));
+  }
+}

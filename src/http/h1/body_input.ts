@@ -1,0 +1,69 @@
+import * as chunked from "./chunked.ts";
+
+/** Everything was taken; more of the body is to come. */
+export const MORE = 0;
+/** `dataStart..dataEnd` is body; go on at `dataEnd`. */
+export const DATA = 1;
+/** The body is over; what follows begins at `pos`. */
+export const OVER = 2;
+/** The chunks are not well-formed. */
+export const BROKEN = 3;
+
+/** Takes a request's body out of what follows its head, by Content-Length or chunk by chunk. */
+export class BodyInput {
+  dataStart = 0;
+  dataEnd = 0;
+  pos = 0;
+  /** Bytes still to come of a Content-Length; of chunks, those of the current chunk with what was just found. */
+  private left = 0;
+  private decoder: chunked.ChunkedDecoder | undefined = undefined;
+  private inChunks = false;
+
+  /** Gets ready for the body a head announces; false when there is none. `contentLength` is -1 without that field. */
+  begin(contentLength: number, inChunks: boolean): boolean {
+    this.inChunks = inChunks;
+    if (inChunks) {
+      if (this.decoder === undefined) this.decoder = new chunked.ChunkedDecoder();
+      else this.decoder.reset();
+      return true;
+    }
+    this.left = contentLength > 0 ? contentLength : 0;
+    return this.left > 0;
+  }
+
+  /** True when a Content-Length's last byte was found: no further call is needed to know. */
+  get whole(): boolean {
+    return !this.inChunks && this.left === 0;
+  }
+
+  /** After DATA: how much of the body is known to come, the bytes found included. */
+  get announced(): number {
+    return this.inChunks ? (this.decoder?.announced ?? 0) + this.dataEnd - this.dataStart : 0;
+  }
+
+  /** Reads on at `start`. */
+  next(bytes: Buffer, start: number, end: number): number {
+    const { decoder } = this;
+    if (!this.inChunks || decoder === undefined) {
+      const length = Math.min(this.left, end - start);
+      this.left -= length;
+      this.dataStart = start;
+      this.dataEnd = start + length;
+      return length === 0 ? MORE : DATA;
+    }
+    const code = decoder.next(bytes, start, end);
+    switch (code) {
+      case chunked.DATA:
+        this.dataStart = decoder.dataStart;
+        this.dataEnd = decoder.dataEnd;
+        return DATA;
+      case chunked.CHUNKED_DONE:
+        this.pos = decoder.pos;
+        return OVER;
+      case chunked.ERROR:
+        return BROKEN;
+      default:
+        return MORE;
+    }
+  }
+}

@@ -1,0 +1,64 @@
+import type { Stream, StreamError, StreamHandler } from "../../net/stream.ts";
+import { clearDeadline, Deadline, setDeadline } from "../../runtime/timers.ts";
+import type { CoreSettings } from "../core_directives.ts";
+
+/**
+ * The end of a connection whose client may still be sending (`lingering_close`): our side is closed, what comes is
+ * dropped, so that the client gets to read the answer instead of a reset. `owner` hears of the close.
+ */
+export class LingeringClose implements StreamHandler {
+  private readonly stream: Stream;
+  private readonly core: CoreSettings;
+  private readonly owner: StreamHandler;
+  private readonly deadline: Deadline<LingeringClose>;
+  private readonly until: number;
+  private unsent = -1;
+
+  constructor(stream: Stream, core: CoreSettings, owner: StreamHandler) {
+    this.stream = stream;
+    this.core = core;
+    this.owner = owner;
+    this.deadline = new Deadline<LingeringClose>(this, expired);
+    this.until = performance.now() + core.lingeringTime;
+    stream.handler = this;
+    stream.end();
+    this.arm();
+    stream.resume();
+  }
+
+  private arm(): void {
+    const left = this.until - performance.now();
+    if (left <= 0) this.stream.destroy();
+    else setDeadline(this.deadline, Math.min(left, this.core.lingeringTimeout));
+  }
+
+  onData(): void {
+    this.arm();
+  }
+
+  onDrain(): void {}
+
+  onEnd(): void {
+    if (this.stream.queued === 0) this.stream.destroy();
+  }
+
+  onClose(stream: Stream, error: StreamError | undefined): void {
+    clearDeadline(this.deadline);
+    this.owner.onClose(stream, error);
+  }
+
+  expire(): void {
+    const { stream } = this;
+    // While the client still takes the answer, it has send_timeout's patience.
+    if (stream.queued > 0 && this.unsent !== (stream.unsent ?? 0)) {
+      this.unsent = stream.unsent ?? 0;
+      setDeadline(this.deadline, this.core.sendTimeout);
+    } else {
+      stream.destroy();
+    }
+  }
+}
+
+function expired(lingering: LingeringClose): void {
+  lingering.expire();
+}

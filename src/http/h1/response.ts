@@ -1,0 +1,47 @@
+import type { Request, Response } from "../request.ts";
+import { HeaderList } from "./header_list.ts";
+
+/** A response nobody has written to. One per connection, emptied after each request. */
+export function newResponse(): Response {
+  return {
+    status: 0,
+    statusLine: undefined,
+    headers: new HeaderList(),
+    contentType: undefined,
+    charset: undefined,
+    contentLength: -1,
+    lastModified: -1,
+    lastModifiedText: undefined,
+    etag: undefined,
+    location: undefined,
+    server: undefined,
+    date: undefined,
+    allowRanges: false,
+    trailers: undefined,
+  };
+}
+
+export function resetResponse(response: Response): void {
+  response.status = 0;
+  response.statusLine = undefined;
+  response.headers.clear();
+  response.contentType = undefined;
+  response.charset = undefined;
+  response.contentLength = -1;
+  response.lastModified = -1;
+  response.lastModifiedText = undefined;
+  response.etag = undefined;
+  response.location = undefined;
+  response.server = undefined;
+  response.date = undefined;
+  response.allowRanges = false;
+  response.trailers = undefined;
+}
+
+/** The end of a chunked body with its trailers. */
+export function lastChunk({ response: { trailers } }: Request): string {
+  if (trailers === undefined) return "0\r\n\r\n";
+  let text = "0\r\n";
+  for (let i = 0; i < trailers.count; i++) text += `${trailers.names[i]}: ${trailers.values[i]}\r\n`;
+  return `${text}\r\n`;
+}
