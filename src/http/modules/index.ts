@@ -66,7 +66,7 @@ function serveIndex(request: Request, names: readonly Template[] | undefined): n
       if (code === "EMLINK" || code === "ELOOP") return 403;
       if (code === "ENOTDIR" || code === "ENAMETOOLONG" || code === "EACCES") return indexError(request, path, code);
       if (!tested) {
-        const verdict = testDirectory(request, directory);
+        const verdict = testDirectory(request, directory, path);
         if (verdict !== OK) return verdict;
         tested = true;
       }
@@ -79,8 +79,8 @@ function serveIndex(request: Request, names: readonly Template[] | undefined): n
   return DECLINED;
 }
 
-/** Whether the directory is there, once its first index is not: a missing one is 404, one without index goes on. */
-function testDirectory(request: Request, directory: string): number {
+/** Whether the directory is there, once its `first` index is not: a missing one is 404, one without index goes on. */
+function testDirectory(request: Request, directory: string, first: string): number {
   const path = directory.length > 1 && directory.endsWith("/") ? directory.slice(0, -1) : directory;
   try {
     if (statFile(request, path, request.location.core.raw.disable_symlinks).isDirectory()) return OK;
@@ -88,7 +88,7 @@ function testDirectory(request: Request, directory: string): number {
     if (!(error instanceof FileError)) throw error;
     const { code, call } = error;
     if (code === "EMLINK" || code === "ELOOP") return 403;
-    if (code === "ENOENT") return indexError(request, directory, code);
+    if (code === "ENOENT") return indexError(request, first, code);
     // The first file was looked for without this error: searching the directory is allowed.
     if (code === "EACCES") return OK;
     logError(request, "crit", `${call} "${path}" failed (${errorText(code)})`);
