@@ -1,5 +1,6 @@
 import fs from "node:fs";
 import { errorCode, errorText } from "../net/errors.ts";
+import { OK } from "./codes.ts";
 import { logError } from "./log_context.ts";
 import type { BodySink, Request } from "./request.ts";
 
@@ -56,6 +57,16 @@ export function readBody(
   }
   request.bodySink = reader;
   request.connection.startBody(request);
+}
+
+/**
+ * The handler has no use for the request's body (ngx_http_discard_request_body): it is dropped, with 100 Continue where
+ * the client waits for it. OK, or the status to answer instead.
+ */
+export function discardBody(request: Request): number {
+  if (request.expectContinue) request.connection.sendContinue(request);
+  if (request.bodyEnded || request.discardBody || request.body !== undefined) return OK;
+  return request.connection.discardBody(request);
 }
 
 class BodyReader implements BodySink {

@@ -36,6 +36,11 @@ export interface ClientConnection {
   flush(): void;
   /** Sends 100 Continue if the client waits for it, once. */
   sendContinue(request: Request): void;
+  /**
+   * Drops the request's body, now and as it comes. OK, or 400 when what is at hand of it is no body: the answer may then
+   * still say so.
+   */
+  discardBody(request: Request): number;
   /** Starts to deliver the request's body to `request.bodySink`. Sends 100 Continue where asked for. */
   startBody(request: Request): void;
   pauseBody(): void;

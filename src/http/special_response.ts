@@ -1,3 +1,4 @@
+import { discardBody } from "./body.ts";
 import { OK } from "./codes.ts";
 import type { ErrorPage } from "./core_directives.ts";
 import { internalRedirect, namedRedirect } from "./flow.ts";
@@ -79,7 +80,7 @@ function wantsPadding(request: Request): boolean {
 }
 
 /** The request's body will not be read by a handler: what comes of it is dropped, without 100 Continue. */
-export function dropBody(request: Request): void {
+function dropBody(request: Request): void {
   request.expectContinue = false;
-  request.discardBody = true;
+  if (discardBody(request) !== OK) request.keepalive = false;
 }

@@ -2,7 +2,7 @@ import type { Address } from "../../net/address.ts";
 import type { ProxyProtocol } from "../../net/proxy_protocol.ts";
 import type { Stream, StreamError, StreamHandler } from "../../net/stream.ts";
 import { clearDeadline, Deadline, setDeadline } from "../../runtime/timers.ts";
-import { CLIENT_CLOSED_REQUEST } from "../codes.ts";
+import { CLIENT_CLOSED_REQUEST, OK } from "../codes.ts";
 import { cleanUp, finalizeRequest } from "../finalize.ts";
 import { logConnection, logError } from "../log_context.ts";
 import { startPhases } from "../phases.ts";
@@ -60,6 +60,10 @@ export class H1Connection implements ClientConnection, StreamHandler, Closable {
   private request: Request | undefined = undefined;
   /** Made for the first request that has a body. */
   private body: body.BodyInput | undefined = undefined;
+  /** While a request with a body begins: what was received behind its head. */
+  private following: Buffer | undefined = undefined;
+  private followingAt = 0;
+  private followingEnd = 0;
   private bodyPaused = false;
   /** Bytes received and not yet consumed: the rest of a body nobody reads yet, or pipelined requests. */
   private pending: Buffer | undefined = undefined;
@@ -211,10 +215,17 @@ export class H1Connection implements ClientConnection, StreamHandler, Closable {
     const refused = request.badUri ? 400 : request.refused;
     if (code === DONE && refused === 0) {
       if (head.ignored !== undefined) this.logIgnored(request, head.ignored);
-      this.beginBody(request);
-      const next = head.end;
+      if (!this.beginBody(request)) {
+        const next = head.end;
+        startPhases(request);
+        return next;
+      }
+      this.following = bytes;
+      this.followingAt = head.end;
+      this.followingEnd = end;
       startPhases(request);
-      return next;
+      this.following = undefined;
+      return this.followingAt;
     }
     request.keepalive = false;
     request.bodyEnded = true;
@@ -249,15 +260,58 @@ export class H1Connection implements ClientConnection, StreamHandler, Closable {
     for (const sentence of sentences) logError(request, "info", `${sentence} while reading client request headers`);
   }
 
-  private beginBody(request: Request): void {
+  /** Whether there is a body. */
+  private beginBody(request: Request): boolean {
     const { contentLength, chunked } = this.head;
     if (contentLength <= 0 && !chunked) {
       request.bodyEnded = true;
-      return;
+      return false;
     }
     if (this.body === undefined) this.body = new body.BodyInput();
     this.body.begin(contentLength, chunked);
     request.lingering = true;
+    return true;
+  }
+
+  discardBody(request: Request): number {
+    request.discardBody = true;
+    request.bodySink = undefined;
+    const { following, pending } = this;
+    if (following !== undefined) {
+      this.followingAt = this.skim(request, following, this.followingAt, this.followingEnd);
+    } else if (pending !== undefined && !this.consuming) {
+      const at = this.skim(request, pending, 0, pending.length);
+      this.pending = at < pending.length ? pending.subarray(at) : undefined;
+    }
+    return this.unread && request.bodyEnded ? 400 : OK;
+  }
+
+  /** Drops what is at hand of the body; returns where it ends. */
+  private skim(request: Request, bytes: Buffer, start: number, end: number): number {
+    const input = this.body;
+    let at = start;
+    while (input !== undefined && at < end && !request.bodyEnded) {
+      switch (input.next(bytes, at, end)) {
+        case body.DATA:
+          at = input.dataEnd;
+          request.bodyEnded = input.whole;
+          break;
+        case body.OVER:
+          at = input.pos;
+          request.bodyEnded = true;
+          break;
+        case body.BROKEN:
+          logError(request, "error", "client sent invalid chunked body");
+          request.bodyEnded = true;
+          request.keepalive = false;
+          this.unread = true;
+          return end;
+        default:
+          at = end;
+      }
+    }
+    if (request.bodyEnded) request.lingering = false;
+    return at;
   }
 
   private consumeBody(request: Request, bytes: Buffer, at: number, end: number): number {
@@ -803,6 +857,8 @@ export class H1Connection implements ClientConnection, StreamHandler, Closable {
         return;
       case BODY:
         if (request === undefined) return;
+        // A body that nobody reads yet keeps nobody waiting.
+        if (!request.discardBody && request.bodySink === undefined) return;
         request.timedOut = true;
         if (request.finalized) this.terminate(request);
         else this.bodyFailed(request, 408);

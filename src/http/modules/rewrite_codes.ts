@@ -1,3 +1,5 @@
+import { discardBody } from "../body.ts";
+import { OK } from "../codes.ts";
 import { setContentType } from "../content_type.ts";
 import { setLocation } from "../flow.ts";
 import type { Location } from "../location.ts";
@@ -6,7 +8,6 @@ import { extensionOf } from "../mime.ts";
 import { sendText } from "../output.ts";
 import type { CompiledRegex } from "../regex.ts";
 import type { Request } from "../request.ts";
-import { dropBody } from "../special_response.ts";
 import type { Template } from "../template.ts";
 import { UNESCAPE_REDIRECT, unescapeUri } from "../uri.ts";
 import type { Variable } from "../variables.ts";
@@ -129,7 +130,11 @@ export function returnCode(status: number, text: Template): Code {
   }
   const redirects = WITH_LOCATION.has(status);
   return (request, run) => {
-    dropBody(request);
+    const broken = discardBody(request);
+    if (broken !== OK) {
+      run.status = broken;
+      return END;
+    }
     request.response.status = status;
     const value = text.constant ?? text.render(request);
     if (redirects) {

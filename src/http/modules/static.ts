@@ -1,6 +1,7 @@
 import fs from "node:fs";
 import { errorText } from "../../net/errors.ts";
 import { httpDateOf } from "../../runtime/clock.ts";
+import { discardBody } from "../body.ts";
 import { DECLINED, ERROR, OK } from "../codes.ts";
 import { setContentType } from "../content_type.ts";
 import { logError } from "../log_context.ts";
@@ -10,7 +11,6 @@ import { sendHeader } from "../output.ts";
 import { mapUriToPath } from "../paths.ts";
 import type { Request } from "../request.ts";
 import { keepSmallFile, SMALL, type SmallFile, smallFile } from "../small_files.ts";
-import { dropBody } from "../special_response.ts";
 import { readSmall, sendFile, sendSmall } from "../static_file.ts";
 import { ESCAPE_URI, escapeUri } from "../uri.ts";
 
@@ -77,7 +77,10 @@ function sendHead(
   size: number,
   { lastModified, lastModifiedText, etag }: Pick<SmallFile, "lastModified" | "lastModifiedText" | "etag">,
 ): number {
-  if (!request.bodyEnded) dropBody(request);
+  if (!request.bodyEnded || request.expectContinue) {
+    const code = discardBody(request);
+    if (code !== OK) return code;
+  }
   const { response } = request;
   response.status = 200;
   response.contentLength = size;

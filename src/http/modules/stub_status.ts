@@ -1,9 +1,10 @@
 import { directive } from "../../config/directives.ts";
+import { discardBody } from "../body.ts";
+import { OK } from "../codes.ts";
 import type { Handler, HttpBuild } from "../module.ts";
 import { defineModule } from "../module.ts";
 import { sendText } from "../output.ts";
 import { COUNTER, MAX_WORKERS } from "../site.ts";
-import { dropBody } from "../special_response.ts";
 
 /** The counters that variables show as well as the page. */
 const VARIABLES = {
@@ -52,7 +53,8 @@ function sum(words: Int32Array, counter: number): number {
 function page(words: Int32Array): Handler {
   return (request) => {
     if (request.method !== "GET" && request.method !== "HEAD") return 405;
-    dropBody(request);
+    const broken = discardBody(request);
+    if (broken !== OK) return broken;
     const of = (counter: number): number => sum(words, counter);
     const body =
       `Active connections: ${of(COUNTER.active)} \n` +
