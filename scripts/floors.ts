@@ -10,7 +10,7 @@ const FLOORS: readonly (readonly string[])[] = [
   ["upstream", "http"],
   ["http/modules", "health", "cache", "session", "cluster", "stream"],
   ["admin"],
-  ["main", "program"],
+  ["main", "bundle", "boot", "program"],
 ];
 const REGISTRY = "src/http/registry.ts";
 const MODULES = "src/http/modules/";

@@ -106,8 +106,11 @@ function npm(args, folder, node) {
 }
 
 if (process.argv[1] !== undefined && import.meta.url === pathToFileURL(process.argv[1]).href) {
-  await main(() => {
+  // Not awaited: what is imported here waits for this module in turn.
+  void main(async () => {
     ensureDependencies();
+    const { ensureBundle } = await import("./build.mjs");
+    await ensureBundle();
     process.stdout.write(`${ensureNode()}\n`);
   });
 }

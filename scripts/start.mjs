@@ -7,6 +7,7 @@ import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { ensureBundle } from "./build.mjs";
 import { ensureDependencies, ensureNode, main, ROOT } from "./setup.mjs";
 
 const SHOP = join(ROOT, "examples", "shop");
@@ -26,6 +27,7 @@ await main(async () => {
   }
   ensureDependencies();
   ensureDependencies(SHOP);
+  await ensureBundle();
   const node = ensureNode();
   if (!(await free(port))) {
     process.stderr.write(`Port ${port} is in use. Stop what listens there, or choose another: PORT=8081 npm start\n`);

@@ -3,10 +3,12 @@ import { spawn } from "node:child_process";
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { availableParallelism, tmpdir } from "node:os";
 import { join, relative } from "node:path";
+import { ensureBundle } from "./build.mjs";
 import { ensureDependencies, ensureNode, main, ROOT } from "./setup.mjs";
 
 await main(async () => {
   ensureDependencies(ROOT, { dev: true });
+  await ensureBundle();
   const node = ensureNode();
   const args = process.argv.slice(2);
   const options = args.filter((arg) => arg.startsWith("-"));
