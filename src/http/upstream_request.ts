@@ -113,6 +113,8 @@ export class UpstreamRequest implements BodySink, Tunnel {
   private bodySent = false;
   private fileOffset = 0;
   private streaming = false;
+  /** Chunked body bytes received in the present turn. */
+  private gathered: Buffer[] = [];
   /** Body bytes of the answer still to come; -1: until the server closes. */
   private left = -1;
   private chunkedAnswer = false;
@@ -220,15 +222,34 @@ export class UpstreamRequest implements BodySink, Tunnel {
     } else if (body !== undefined) {
       this.sendBuffered(stream, head);
     } else if (!request.bodyEnded) {
+      this.stream?.cork();
       this.send(head);
       this.streaming = true;
+      this.sendPreread();
+      this.stream?.uncork();
       request.bodySink = this;
       request.connection.startBody(request);
+    } else if (request.preread !== undefined) {
+      this.stream?.cork();
+      this.send(head);
+      this.streaming = true;
+      this.sendPreread();
+      this.onBodyEnd();
+      this.stream?.uncork();
     } else {
       this.bodySent = true;
       this.send(head);
     }
     if (this.state === HEADER) this.arm(this.bodySent ? target.settings.readTimeout : target.settings.sendTimeout);
+  }
+
+  /** What came of the body before a server was at hand. Once sent it is gone: such a request is not tried again. */
+  private sendPreread(): void {
+    const { preread } = this.request;
+    if (preread === undefined) return;
+    this.request.preread = undefined;
+    for (const piece of preread) this.onBody(piece);
+    this.sendGathered();
   }
 
   private send(bytes: Uint8Array | string): boolean {
@@ -288,23 +309,43 @@ export class UpstreamRequest implements BodySink, Tunnel {
 
   onBody(bytes: Buffer): void {
     if (this.state === OVER) return;
-    let more: boolean;
     if (this.target.chunkedBody) {
-      this.stream?.cork();
-      this.send(`${bytes.length.toString(16)}\r\n`);
-      this.send(bytes);
-      more = this.send("\r\n");
-      this.stream?.uncork();
-    } else {
-      more = this.send(bytes);
+      this.gather(bytes);
+      return;
     }
+    if (!this.send(bytes)) this.request.connection.pauseBody();
+    if (this.state === HEADER) this.arm(this.target.settings.sendTimeout);
+  }
+
+  /** What comes in one read goes out as one chunk, however it was cut. */
+  private gather(bytes: Buffer): void {
+    this.gathered.push(Buffer.from(bytes));
+    if (this.gathered.length === 1) queueMicrotask(() => this.sendGathered());
+  }
+
+  private sendGathered(): void {
+    const { gathered } = this;
+    if (gathered.length === 0) return;
+    this.gathered = [];
+    if (this.state === OVER) return;
+    const length = gathered.reduce((sum, piece) => sum + piece.length, 0);
+    this.stream?.cork();
+    this.send(`${length.toString(16)}\r\n`);
+    for (const piece of gathered) this.send(piece);
+    const more = this.send("\r\n");
+    this.stream?.uncork();
     if (!more) this.request.connection.pauseBody();
     if (this.state === HEADER) this.arm(this.target.settings.sendTimeout);
   }
 
   onBodyEnd(): void {
     if (this.state === OVER) return;
-    if (this.target.chunkedBody) this.send("0\r\n\r\n");
+    if (this.target.chunkedBody) {
+      this.stream?.cork();
+      this.sendGathered();
+      this.send("0\r\n\r\n");
+      this.stream?.uncork();
+    }
     this.bodySent = true;
     if (this.state === HEADER || this.state === BODY) this.arm(this.target.settings.readTimeout);
   }
@@ -389,6 +430,7 @@ export class UpstreamRequest implements BodySink, Tunnel {
   /** How long the answer's body is (RFC 9112 section 6.3), and whether the connection may serve another request. */
   private frameAnswer(head: ResponseHead): void {
     this.chunkedAnswer = false;
+    this.answerEnded = false;
     this.keepalive = !head.connectionClose;
     if (head.status === 204 || head.status === 304 || this.target.headRequest) {
       this.left = 0;
@@ -402,6 +444,8 @@ export class UpstreamRequest implements BodySink, Tunnel {
       this.left = head.contentLength;
       if (this.left < 0) this.keepalive = false;
     }
+    // A connection can be kept though nobody goes on reading (error_page, X-Accel-Redirect, HEAD).
+    if (this.left === 0) this.answerEnded = true;
   }
 
   /** Another server, or an error page, instead of this answer. */
@@ -442,13 +486,11 @@ export class UpstreamRequest implements BodySink, Tunnel {
     copyResponse(request, head, target.rules, settings);
     if (!this.sendHead()) return;
     if (request.headerOnly) {
-      if (this.left === 0) this.answerEnded = true;
       this.finalize(OK);
       return;
     }
     this.state = BODY;
     if (this.left === 0) {
-      this.answerEnded = true;
       this.complete(false);
       return;
     }
@@ -843,7 +885,7 @@ export class UpstreamRequest implements BodySink, Tunnel {
 
   private accelRedirect(to: string, head: ResponseHead): void {
     const { request, target } = this;
-    if (this.left === 0) this.answerEnded = true;
+    if (request.bodySink === this) request.bodySink = undefined;
     copyRedirectFields(request, head, target.settings);
     this.releaseServer("ok");
     this.keepHead();

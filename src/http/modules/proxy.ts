@@ -6,6 +6,7 @@ import { finalizeRequest } from "../finalize.ts";
 import type { Location } from "../location.ts";
 import { defineModule, type Place } from "../module.ts";
 import type { PassedTo, Request } from "../request.ts";
+import { readUnbuffered } from "../unbuffered_body.ts";
 import { HIDDEN, type ResponseRules } from "../upstream_headers.ts";
 import { UpstreamRequest } from "../upstream_request.ts";
 import type { UpstreamSettings } from "../upstream_settings.ts";
@@ -171,15 +172,18 @@ export function upstreamSettings(raw: Raw, absolute: (path: string) => string): 
 
 /** The content handler: reads the body where it is to be buffered, then lets the upstream have the request. */
 function proxyHandler(settings: ProxySettings): (request: Request) => number {
+  const { raw, upstream } = settings;
   const begin = (request: Request): void => start(request, settings);
+  const unbuffered = !upstream.requestBuffering && raw.proxy_set_body === undefined && upstream.passRequestBody;
+  const chunksAllowed = raw.proxy_http_version === "1.1";
   return (request) => {
-    if (request.bodyEnded && request.body === undefined) {
+    if (request.bodyEnded && request.body === undefined && !request.expectContinue) {
       begin(request);
       return DONE;
     }
-    if (!settings.upstream.requestBuffering && request.body === undefined) {
+    if (unbuffered && request.body === undefined && !request.discardBody && (chunksAllowed || !request.chunked)) {
       request.bodyStarted = true;
-      begin(request);
+      readUnbuffered(request, begin);
       return DONE;
     }
     readBody(request, finalizeRequest, begin);

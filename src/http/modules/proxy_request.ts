@@ -87,7 +87,7 @@ function framing(request: Request, settings: ProxySettings, plan: RequestHeadPla
   if (set !== undefined) return plan.lengthSet ? "" : `Content-Length: ${set.length}\r\n`;
   if (request.chunked && request.body === undefined) return plan.codingSet ? "" : "Transfer-Encoding: chunked\r\n";
   if (plan.lengthSet) return "";
-  if (request.chunked) return `Content-Length: ${request.body?.length ?? 0}\r\n`;
+  if (request.chunked || request.discardBody) return `Content-Length: ${request.body?.length ?? 0}\r\n`;
   return `Content-Length: ${request.contentLength}\r\n`;
 }
 

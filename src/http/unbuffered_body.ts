@@ -1,0 +1,61 @@
+import { RequestBody } from "./body.ts";
+import { finalizeRequest } from "./finalize.ts";
+import type { BodySink, Request } from "./request.ts";
+
+/**
+ * Starts a request whose body is passed on as it comes (proxy_request_buffering off). What is at hand at once is taken
+ * first: a body that came whole with its head is sent like a buffered one, and may be sent again to the next server.
+ * `then` finds it in `request.body`, or else its beginning in `request.preread`.
+ */
+export function readUnbuffered(request: Request, then: (request: Request) => void): void {
+  const reader = new UnbufferedReader(request, then);
+  request.bodySink = reader;
+  request.connection.startBody(request);
+  // The rest of what was received with the head is delivered once the handler has returned.
+  queueMicrotask(() => reader.settled());
+}
+
+class UnbufferedReader implements BodySink {
+  private readonly request: Request;
+  private readonly begin: (request: Request) => void;
+  private readonly chunks: Buffer[] = [];
+  private size = 0;
+  private over = false;
+
+  constructor(request: Request, begin: (request: Request) => void) {
+    this.request = request;
+    this.begin = begin;
+  }
+
+  onBody(bytes: Buffer): void {
+    this.chunks.push(Buffer.from(bytes));
+    this.size += bytes.length;
+    if (this.size > this.request.location.core.clientBodyBufferSize) this.settled();
+  }
+
+  onBodyEnd(): void {
+    this.over = true;
+    const { request } = this;
+    const body = new RequestBody();
+    body.chunks = this.chunks;
+    body.inMemory = this.size;
+    body.length = this.size;
+    request.body = body;
+    this.begin(request);
+  }
+
+  onBodyError(status: number): void {
+    this.over = true;
+    finalizeRequest(this.request, status);
+  }
+
+  /** Nothing more is at hand: the rest waits until a server takes it. */
+  settled(): void {
+    const { request } = this;
+    if (this.over || request.finalized) return;
+    this.over = true;
+    request.bodySink = undefined;
+    request.preread = this.chunks;
+    this.begin(request);
+  }
+}
