@@ -14,9 +14,9 @@ const once = (get: VariableSpec["get"]): VariableSpec => ({ get, cached: true })
 
 /** Variables of the connection, the process and the clock. */
 export const CONNECTION_VARIABLES: Readonly<Record<string, VariableSpec>> = {
-  binary_remote_addr: once((r) => binaryAddress(r.connection.remote)),
-  remote_addr: { get: (r) => hostText(r.connection.remote) },
-  remote_port: { get: (r) => portText(portOf(r.connection.remote)) },
+  binary_remote_addr: once((r) => binaryAddress(r.remote)),
+  remote_addr: once((r) => hostText(r.remote)),
+  remote_port: once((r) => portText(portOf(r.remote))),
   server_addr: {
     get: ({ connection: { local } }) => (local.family === "unix" ? addressText(local) : local.host),
   },
@@ -59,11 +59,12 @@ export function seconds(ms: number): string {
   return `${Math.floor(whole / 1000)}.${String(whole % 1000).padStart(3, "0")}`;
 }
 
-function hostText(address: Address): string {
+/** The address alone, as `$remote_addr` shows it. */
+export function hostText(address: Address): string {
   return address.family === "unix" ? "unix:" : address.host;
 }
 
-function portOf(address: Address): number {
+export function portOf(address: Address): number {
   return address.family === "unix" ? 0 : address.port;
 }
 

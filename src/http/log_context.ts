@@ -11,7 +11,7 @@ export function logError(request: Request, level: Level, message: string): void 
 
 /** `, client: …, server: …, request: "…", upstream: "…", host: "…", referrer: "…"`. */
 function requestContext(request: Request): string {
-  const { remote } = request.connection;
+  const { remote } = request;
   let text = `, client: ${remote.family === "unix" ? addressText(remote) : remote.host}, server: ${request.server.name}`;
   if (request.requestLine !== "") text += `, request: "${request.requestLine}"`;
   const upstream = request.upstream?.shown;

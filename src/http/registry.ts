@@ -8,6 +8,7 @@ import { map } from "./modules/map.ts";
 import { notModified } from "./modules/not_modified.ts";
 import { proxy } from "./modules/proxy.ts";
 import { range } from "./modules/range.ts";
+import { realip } from "./modules/realip.ts";
 import { rewrite } from "./modules/rewrite.ts";
 import { splitClients } from "./modules/split_clients.ts";
 import { staticFiles } from "./modules/static.ts";
@@ -17,6 +18,7 @@ import { upstreamVariables } from "./modules/upstream.ts";
 
 /** Every HTTP module, in the order in which those of one phase run and header filters see a response. */
 export const httpModules: readonly HttpModule[] = [
+  realip,
   map,
   splitClients,
   rewrite,

@@ -109,6 +109,8 @@ export interface PassedTo {
 /** One request from its head to its log line. Fields are nginx's `ngx_http_request_t` under the RFCs' names. */
 export class Request {
   readonly connection: ClientConnection;
+  /** The client's address: the connection's peer, or who ngx_http_realip_module found behind it. */
+  remote: Address;
   server: Server;
   location: Location;
 
@@ -241,6 +243,7 @@ export class Request {
     variables: number,
   ) {
     this.connection = connection;
+    this.remote = connection.remote;
     this.server = server;
     this.location = server.root;
     this.headers = headers;

@@ -64,11 +64,11 @@ function rulesOf(scope: Scope): AccessRule[] {
   return [];
 }
 
-/** Clients' addresses as the rules compare them, for as long as their connections last. */
+/** Clients' addresses as the rules compare them, for as long as their connections or requests last. */
 const clients = new WeakMap<Address, ClientAddress>();
 
 function checkAccess(request: Request, rules: AccessRules): number {
-  const { remote } = request.connection;
+  const { remote } = request;
   let client = clients.get(remote);
   if (client === undefined) {
     client = clientAddress(remote);

@@ -4,7 +4,7 @@ import { proxy } from "./proxy.ts";
 
 /** X-Forwarded-For of the client with its address appended ($proxy_add_x_forwarded_for). */
 function forwardedFor(request: Request): string {
-  const { remote } = request.connection;
+  const { remote } = request;
   const address = remote.family === "unix" ? "unix:" : remote.host;
   const before = request.headers.join("x-forwarded-for");
   return before === undefined ? address : `${before}, ${address}`;
