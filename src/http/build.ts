@@ -33,6 +33,7 @@ export interface BuiltHttp {
   readonly servers: readonly BuiltServer[];
   readonly variables: number;
   readonly logFiles: ReadonlySet<string>;
+  readonly directories: ReadonlySet<string>;
   readonly upstreams: Upstreams;
 }
 
@@ -42,7 +43,16 @@ export function buildHttp(scope: Scope, cycle: Cycle, modules: readonly HttpModu
   const later: (() => void)[] = [];
   const upstreams = new Upstreams(cycle, scope);
   const logFiles = new Set<string>();
-  const http: HttpBuild = { cycle, scope, variables, upstreams, later: (work) => later.push(work), logFiles };
+  const directories = new Set<string>();
+  const http: HttpBuild = {
+    cycle,
+    scope,
+    variables,
+    upstreams,
+    later: (work) => later.push(work),
+    logFiles,
+    directories,
+  };
   declareCoreVariables(variables);
   for (const { definition } of modules) {
     for (const [name, spec] of Object.entries(definition.variables ?? {})) variables.declare(name, spec);
@@ -52,7 +62,7 @@ export function buildHttp(scope: Scope, cycle: Cycle, modules: readonly HttpModu
   const servers = scope.children.filter((child) => child.context === "server").map((child) => builder.server(child));
   for (const work of later) work();
   bindVariables(scope, variables);
-  return { servers, variables: variables.count, logFiles, upstreams };
+  return { servers, variables: variables.count, logFiles, directories, upstreams };
 }
 
 class LocationBuilder {
@@ -131,12 +141,14 @@ class LocationBuilder {
     server: Server,
     parent: Location | undefined,
   ): Location {
-    const { cycle } = this.http;
+    const { cycle, directories } = this.http;
+    const core = coreSettings(scope, (path) => cycle.path(path));
+    directories.add(core.clientBodyTempPath.path);
     const location: Location = {
       name,
       kind,
       server,
-      core: coreSettings(scope, (path) => cycle.path(path)),
+      core,
       settings: [],
       errorLog: this.errorLog(scope),
       tree: undefined,

@@ -30,6 +30,8 @@ export interface HttpBuild {
   readonly later: (work: () => void) => void;
   /** Absolute paths of the log files that are to be opened before the configuration takes effect. */
   readonly logFiles: Set<string>;
+  /** Absolute paths of the directories for temporary files, which are to be there for the worker's user. */
+  readonly directories: Set<string>;
 }
 
 /** Where a module's settings are being built for. */

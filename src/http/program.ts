@@ -50,7 +50,7 @@ function buildApplication(cycle: Cycle, modules: readonly HttpModule[], extensio
   return {
     listeners: sockets.map(({ spec }) => spec),
     logFiles: [...(http?.logFiles ?? [])],
-    directories: [],
+    directories: [...(http?.directories ?? [])],
     serve(worker, previous) {
       if (worker.index >= MAX_WORKERS) throw new ConfigError(`more than ${MAX_WORKERS} workers`);
       const words = new Int32Array(zone, worker.index * COUNTER.words * 4, COUNTER.words);

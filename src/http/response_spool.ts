@@ -37,6 +37,7 @@ export class ResponseSpool {
 
   /** Takes bytes lent for the call. */
   push(bytes: Buffer): void {
+    if (this.failed) return;
     this.length += bytes.length;
     const useFile = this.file !== undefined && this.read < this.written;
     if (

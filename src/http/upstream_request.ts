@@ -604,6 +604,10 @@ export class UpstreamRequest implements BodySink, Tunnel {
   private settle(): void {
     const { request, spool } = this;
     if (this.state !== BODY) return;
+    if (spool?.failed) {
+      this.finalize(ERROR);
+      return;
+    }
     if (spool === undefined) request.connection.flush();
     this.arm(this.target.settings.readTimeout);
     const full = spool === undefined ? request.connection.blocked && !this.target.settings.buffering : spool.full;

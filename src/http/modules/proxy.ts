@@ -61,11 +61,13 @@ function buildProxy(raw: Raw, place: Place): ProxySettings {
   const { location, parent, http } = place;
   const inherited = location.kind === "block" && parent !== undefined ? proxy.of(parent) : undefined;
   const pass = raw.proxy_pass ?? inherited?.pass;
+  const upstream = upstreamSettings(raw, (path) => http.cycle.path(path));
+  http.directories.add(upstream.tempPath.path);
   const settings: ProxySettings = {
     pass,
     fixed: undefined,
     prefix: raw.proxy_pass === undefined && inherited !== undefined ? inherited.prefix : prefixOf(location),
-    upstream: upstreamSettings(raw, (path) => http.cycle.path(path)),
+    upstream,
     rules: { location: undefined, refresh: undefined, cookie: undefined },
     upstreams: http.upstreams,
     head: requestHeadPlan(raw),
