@@ -2,9 +2,10 @@ import { directive, number } from "../../config/directives.ts";
 import { fail, type Scope, valueIn } from "../../config/schema.ts";
 import type { Directive } from "../../config/types.ts";
 import { evaluate } from "../depth.ts";
+import { logError } from "../log_context.ts";
 import { defineModule, type HttpBuild, type HttpModule } from "../module.ts";
 import { assignCaptures, declareCaptures } from "../named_captures.ts";
-import { type CompiledRegex, compileRegex } from "../regex.ts";
+import { type CompiledRegex, compileRegex, RegexMatchError } from "../regex.ts";
 import type { Request } from "../request.ts";
 import { type Template, template } from "../template.ts";
 import {
@@ -113,7 +114,14 @@ function lookUp(request: Request, block: MapBlock): string {
 function matching(request: Request, regexes: MapBlock["regexes"], source: string): Template | undefined {
   const captures: string[] = [];
   for (const { regex, value } of regexes) {
-    if (!regex.exec(source, captures)) continue;
+    try {
+      if (!regex.exec(source, captures)) continue;
+    } catch (error) {
+      // A map may be looked up anywhere, the log included: a search that is given up ends with the default.
+      if (!(error instanceof RegexMatchError)) throw error;
+      logError(request, "alert", `${error.message} on "${source}" using "${regex.pattern}"`);
+      return undefined;
+    }
     assignCaptures(request, regex, captures);
     request.captures = captures;
     return value;
