@@ -41,7 +41,10 @@ describe("rewriting", () => {
           location /to/ { if ($arg_a ~ ^b) { rewrite ^/to/ /away/ redirect; } }
         } }`,
     });
-    assert.equal((await get(holdfast.port, "/from/here?c=d")).header("location"), `http://localhost:${holdfast.port}/away/?a=b&c=d`);
+    assert.equal(
+      (await get(holdfast.port, "/from/here?c=d")).header("location"),
+      `http://localhost:${holdfast.port}/away/?a=b&c=d`,
+    );
     await holdfast.waitForLog(/rewritten redirect/);
     const lines = holdfast.errorLog().match(/(?<=\[notice\] [^"]*)"\^.*?"(?=, client)|rewritten .*?(?=, client)/g);
     assert.deepEqual(lines, [
@@ -94,6 +97,17 @@ describe("rewriting", () => {
     }
     assert.equal((await get(holdfast.port, "/loop")).body, "[]");
     await holdfast.waitForLog(/\[error\] .*cycle while evaluating variable "[ab]"/);
+  });
+
+  test("a map whose regex takes too many steps has its default", async (t) => {
+    const holdfast = await startHoldfast(t, {
+      config: ([port]) => `http {
+        map $arg_a $x { default none; "~^((a+)+)\\1b" hit; ~a any; }
+        server { listen 127.0.0.1:${port}; return 200 $x; }
+      }`,
+    });
+    assert.equal((await get(holdfast.port, `/?a=${"a".repeat(60)}`)).body, "none");
+    await holdfast.waitForLog(/\[alert\] .*pcre2_match\(\) failed: -47 on "a+" using/);
   });
 
   test("return 444 closes without an answer", async (t) => {
