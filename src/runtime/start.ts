@@ -23,6 +23,7 @@ import { readPidFile, touchPidFile } from "./pidfile.ts";
 import { prepareFiles } from "./prepare.ts";
 import { identityOf } from "./privileges.ts";
 import { sentence } from "./sentence.ts";
+import { sourceStack } from "./source_stack.ts";
 import { pidPath, supervise, warnAll } from "./supervisor.ts";
 import { runThread } from "./thread.ts";
 
@@ -79,7 +80,7 @@ function initialLog(paths: Paths, test: boolean): ErrorLog {
 
 function failed(error: unknown, log: ErrorLog, options: Options, paths: Paths): number {
   if (!(error instanceof ConfigError) && error instanceof Error && log.wants("debug"))
-    log.write("debug", `${error.stack}`);
+    log.write("debug", sourceStack(error.stack ?? ""));
   log.write("emerg", sentence(error));
   if (options.test) say(`holdfast: configuration file ${paths.confFile} test failed\n`);
   return 1;

@@ -2,6 +2,7 @@ import { Worker } from "node:worker_threads";
 import type { CycleData } from "./cycle.ts";
 import type { ErrorLog } from "./log.ts";
 import type { FromThread, ThreadRole, ToThread } from "./messages.ts";
+import { sourceStack } from "./source_stack.ts";
 
 /** A thread that lived shorter than this is started again after a pause, which doubles each time up to the greatest. */
 const SHORT_LIFE_MS = 2000;
@@ -187,7 +188,7 @@ export class ThreadPool {
     const log = this.#options.log();
     log.write("alert", text);
     if (member.stack !== undefined && log.wants("debug")) {
-      for (const line of member.stack.split("\n")) log.write("debug", line);
+      for (const line of sourceStack(member.stack).split("\n")) log.write("debug", line);
     }
   }
 

@@ -1,0 +1,29 @@
+import { readFileSync } from "node:fs";
+import { SourceMap } from "node:module";
+import { fileURLToPath, pathToFileURL } from "node:url";
+
+const maps = new Map<string, SourceMap | undefined>();
+
+/** A stack trace as the source has it: places in a built file (`….mjs:LINE:COLUMN`) become those of its source map. */
+export function sourceStack(stack: string): string {
+  return stack.replace(/(file:\/\/\/[^\s()]+\.mjs|\/[^\s()]+\.mjs):(\d+):(\d+)/g, (place, file, line, column) => {
+    const url = file.startsWith("/") ? pathToFileURL(file).href : file;
+    const origin = mapOf(url)?.findOrigin(Number(line), Number(column));
+    if (origin === undefined || !("fileName" in origin)) return place;
+    return `${new URL(origin.fileName, url).href}:${origin.lineNumber}:${origin.columnNumber}`;
+  });
+}
+
+/** The map beside a built file, read when it is first asked for: it is large, and stacks are logged at `debug` only. */
+function mapOf(url: string): SourceMap | undefined {
+  if (!maps.has(url)) {
+    let map: SourceMap | undefined;
+    try {
+      map = new SourceMap(JSON.parse(readFileSync(`${fileURLToPath(url)}.map`, "utf8")));
+    } catch {
+      // Not a built file, or one whose map was not kept.
+    }
+    maps.set(url, map);
+  }
+  return maps.get(url);
+}
