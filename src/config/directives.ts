@@ -3,7 +3,7 @@ import { ConfigError, type Context, type Directive } from "./types.ts";
 import { parseMsec, parseNumber, parseOffset, parseSec, parseSize, sizeText, timeText } from "./values.ts";
 import { warn } from "./warnings.ts";
 
-export { parseMsec, parseNumber, parseOffset, parseSec, parseSize } from "./values.ts";
+export { parseMsec, parseNumber, parseSec, parseSize } from "./values.ts";
 export { warn } from "./warnings.ts";
 
 // The results are `NoInfer` so that a table, which asks for `DirectiveSpec<unknown>`, does not decide a setting's type.
@@ -44,7 +44,7 @@ export function wrongArguments(directive: Directive): never {
 }
 
 /** `on` or `off`, in any case; undefined for anything else. */
-export function parseFlag(text: string): boolean | undefined {
+function parseFlag(text: string): boolean | undefined {
   const word = text.toLowerCase();
   return word === "on" ? true : word === "off" ? false : undefined;
 }

@@ -49,14 +49,26 @@ const SENTENCES: Readonly<Record<string, string>> = {
   EXDEV: "Invalid cross-device link",
 };
 
-/** What nginx appends for a failed system call: `(2: No such file or directory)`. Takes an error code such as ENOENT. */
+const NUMBERS: Readonly<Record<string, number>> = constants.errno;
+
+/** `111: Connection refused`: what nginx prints of a failed system call. Takes a code such as ENOENT; others stay as they are. */
+export function errorText(code: string): string {
+  const number = NUMBERS[code];
+  return number === undefined ? code : `${number}: ${SENTENCES[code] ?? code}`;
+}
+
+/** The same in parentheses: `(2: No such file or directory)`. */
 export function errnoText(code: string): string {
-  const errno = Object.entries(constants.errno).find(([name]) => name === code)?.[1];
-  return errno === undefined ? `(${code})` : `(${errno}: ${SENTENCES[code] ?? code})`;
+  return `(${errorText(code)})`;
 }
 
 /** The code of whatever a Node call threw: ENOENT, EACCES …, or undefined where it is no system error. */
 export function errnoCode(error: unknown): string | undefined {
-  if (!(error instanceof Error) || !("code" in error) || typeof error.code !== "string") return undefined;
-  return error.code;
+  if (typeof error !== "object" || error === null || !("code" in error)) return undefined;
+  return typeof error.code === "string" ? error.code : undefined;
+}
+
+/** The same for `errorText`: of what is no system error, the message. */
+export function errorCode(error: unknown): string {
+  return errnoCode(error) ?? (error instanceof Error ? error.message : String(error));
 }

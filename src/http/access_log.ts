@@ -1,6 +1,6 @@
 import fs from "node:fs";
+import { errorCode, errorText } from "../config/errno.ts";
 import { osPath } from "../config/paths.ts";
-import { errorCode, errorText } from "../net/errors.ts";
 import type { CycleData } from "../runtime/cycle.ts";
 import type { LogFile } from "../runtime/log.ts";
 import { type LogBuffer, openBufferedLog, openLogFile } from "../runtime/logfile.ts";

@@ -1,5 +1,5 @@
 import fs from "node:fs";
-import { errorCode, errorText } from "../net/errors.ts";
+import { errorCode, errorText } from "../config/errno.ts";
 import { OK } from "./codes.ts";
 import { logError } from "./log_context.ts";
 import type { BodySink, Request } from "./request.ts";

@@ -1,5 +1,5 @@
 import fs from "node:fs";
-import { errorCode, errorText } from "../net/errors.ts";
+import { errorCode, errorText } from "../config/errno.ts";
 import { CLIENT_CLOSED_REQUEST, DONE, ERROR, OK } from "./codes.ts";
 import { finalizeRequest } from "./finalize.ts";
 import { logError } from "./log_context.ts";

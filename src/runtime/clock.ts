@@ -3,11 +3,6 @@
 const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 const DAYS = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"];
 
-/** Milliseconds since the epoch. */
-export function msec(): number {
-  return Date.now();
-}
-
 /** RFC 9110 section 5.6.7 (IMF-fixdate) of a time in ms: `Sun, 22 Nov 2026 13:06:26 GMT`. */
 export function httpDateOf(ms: number): string {
   const date = new Date(ms);

@@ -1,8 +1,8 @@
 import fs from "node:fs";
 import { directive } from "../../config/directives.ts";
+import { errorCode, errorText } from "../../config/errno.ts";
 import { osPath } from "../../config/paths.ts";
 import type { Context } from "../../config/types.ts";
-import { errorCode, errorText } from "../../net/errors.ts";
 import { basicCredentials } from "../basic_auth.ts";
 import { DECLINED, OK } from "../codes.ts";
 import { HTTP_LOCATION } from "../contexts.ts";

@@ -1,5 +1,5 @@
 import fs from "node:fs";
-import { errorText } from "../../net/errors.ts";
+import { errorText } from "../../config/errno.ts";
 import { httpDateOf } from "../../runtime/clock.ts";
 import { discardBody } from "../body.ts";
 import { DECLINED, ERROR, OK } from "../codes.ts";
