@@ -76,7 +76,7 @@ export class WorkerConnections {
     for (const connection of [...this.all]) connection.destroy();
   }
 
-  /** The connections whose request runs under one of these configurations. */
+  /** The connections that are bound to one of these configurations: by a request, or as they have not had any yet. */
   busyWith(configs: ReadonlySet<AddressConfig>): Closable[] {
     return [...this.all].filter(({ busyWith }) => busyWith !== undefined && configs.has(busyWith));
   }

@@ -41,9 +41,9 @@ export interface Closable {
   readonly idle: boolean;
   /** When it would be closed anyway, on the monotonic clock: the lower, the longer it has been idle. */
   readonly idleUntil: number;
-  /** The configuration a request runs under; undefined when none runs. */
+  /** The configuration the running request has, or a fresh connection was accepted under; undefined when none runs. */
   readonly busyWith: AddressConfig | undefined;
-  /** Called once when the running request has ended. */
+  /** Called once when the running request, or the connection, has ended. */
   afterRequest: (() => void) | undefined;
 }
 

@@ -125,7 +125,7 @@ export class H1Connection implements ClientConnection, StreamHandler, Closable {
   }
 
   get busyWith(): AddressConfig | undefined {
-    return this.request === undefined ? undefined : this.config;
+    return this.request === undefined && this.requests > 0 ? undefined : this.config;
   }
 
   // ---- bytes in
@@ -419,6 +419,10 @@ export class H1Connection implements ClientConnection, StreamHandler, Closable {
     this.write("HTTP/1.1 100 Continue\r\n\r\n");
   }
 
+  sendInformational(_request: Request, text: string): void {
+    this.write(text);
+  }
+
   startBody(request: Request): void {
     this.sendContinue(request);
     this.armBody(request);
@@ -516,6 +520,7 @@ export class H1Connection implements ClientConnection, StreamHandler, Closable {
     }
     this.mode = NOTHING;
     this.host.closed(this);
+    this.requestOver();
   }
 
   /** The stream went away under a request. */
@@ -750,10 +755,13 @@ export class H1Connection implements ClientConnection, StreamHandler, Closable {
     this.host.counters.words[COUNTER.writing]--;
     if (request.cleanup !== undefined) cleanUp(request);
     resetResponse(this.response);
-    if (this.afterRequest === undefined) return;
+    if (this.afterRequest !== undefined) this.requestOver();
+  }
+
+  private requestOver(): void {
     const { afterRequest } = this;
     this.afterRequest = undefined;
-    afterRequest();
+    afterRequest?.();
   }
 
   private unblock(): void {
@@ -775,7 +783,7 @@ export class H1Connection implements ClientConnection, StreamHandler, Closable {
     }
     if (stream.queued === 0) {
       this.mode = NOTHING;
-      stream.destroy();
+      this.destroySoon(false);
       return;
     }
     this.mode = CLOSING;
@@ -791,7 +799,13 @@ export class H1Connection implements ClientConnection, StreamHandler, Closable {
     const reset = request.timedOut && request.location.core.raw.reset_timedout_connection;
     if (this.request === request) this.ended(request);
     this.mode = NOTHING;
-    this.stream.destroy(reset);
+    this.destroySoon(reset);
+  }
+
+  /** Once the log lines of this turn of the loop are written: who sees the connection end finds them. */
+  private destroySoon(reset: boolean): void {
+    this.broken = true;
+    if (!this.stream.closed) setImmediate(destroy, this.stream, reset);
   }
 
   // ---- upgrade
@@ -906,6 +920,10 @@ export class H1Connection implements ClientConnection, StreamHandler, Closable {
   destroy(): void {
     this.stream.destroy();
   }
+}
+
+function destroy(stream: Stream, reset: boolean): void {
+  stream.destroy(reset);
 }
 
 function sendAction(request: Request): string {
