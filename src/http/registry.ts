@@ -1,6 +1,7 @@
 import type { HttpModule } from "./module.ts";
 import { access } from "./modules/access.ts";
 import { authBasic } from "./modules/auth_basic.ts";
+import { earlyHints } from "./modules/early_hints.ts";
 import { headers } from "./modules/headers.ts";
 import { index } from "./modules/index.ts";
 import { log } from "./modules/log.ts";
@@ -25,6 +26,7 @@ export const httpModules: readonly HttpModule[] = [
   access,
   authBasic,
   tryFiles,
+  earlyHints,
   upstreamVariables,
   proxy,
   stubStatus,

@@ -36,6 +36,8 @@ export interface ClientConnection {
   flush(): void;
   /** Sends 100 Continue if the client waits for it, once. */
   sendContinue(request: Request): void;
+  /** Sends a whole informational response (1xx), before `sendHead`. */
+  sendInformational(request: Request, text: string): void;
   /**
    * Drops the request's body, now and as it comes. OK, or 400 when what is at hand of it is no body: the answer may then
    * still say so.

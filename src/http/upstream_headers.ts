@@ -34,10 +34,7 @@ export function copyResponse(
   response.status = head.status;
   response.statusLine = head.statusLine;
   response.contentLength = head.chunked ? -1 : head.contentLength;
-  if (head.xAccelLimitRate !== undefined && !ignored.has("x-accel-limit-rate")) {
-    const rate = Number(head.xAccelLimitRate);
-    if (Number.isInteger(rate) && rate >= 0) request.limitRate = rate;
-  }
+  if (head.xAccelLimitRate !== undefined) limitRate(request, head.xAccelLimitRate, ignored);
   const out = response.headers;
   const { headers } = head;
   const { count, keys, names, values } = headers;
@@ -79,6 +76,9 @@ export function copyResponse(
       case "set-cookie":
         out.add(names[i], key, rules.cookie === undefined ? value : rules.cookie(request, value));
         continue;
+      case "accept-ranges":
+        if (!settings.forceRanges) out.add(names[i], key, value);
+        continue;
       case "upgrade":
         if (head.status === 101) out.add(names[i], key, value);
         continue;
@@ -106,8 +106,17 @@ export function copyRedirectFields(request: Request, head: ResponseHead, setting
         response.headers.add(names[i], keys[i], values[i]);
     }
   }
-  const rate = Number(head.xAccelLimitRate);
-  if (head.xAccelLimitRate !== undefined && Number.isInteger(rate) && !settings.ignored.has("x-accel-limit-rate")) {
-    request.limitRate = rate;
-  }
+  if (head.xAccelLimitRate !== undefined) limitRate(request, head.xAccelLimitRate, settings.ignored);
+}
+
+/** X-Accel-Limit-Rate: bytes a second to the client; 0 for no limit. */
+function limitRate(request: Request, value: string, ignored: ReadonlySet<string>): void {
+  if (!ignored.has("x-accel-limit-rate") && /^\d{1,15}$/.test(value)) request.limitRate = Number(value);
+}
+
+/** Whether the response is buffered: X-Accel-Buffering decides over proxy_buffering. */
+export function bufferingOf(head: ResponseHead, settings: UpstreamSettings): boolean {
+  const wanted = head.xAccelBuffering?.toLowerCase();
+  if ((wanted !== "yes" && wanted !== "no") || settings.ignored.has("x-accel-buffering")) return settings.buffering;
+  return wanted === "yes";
 }

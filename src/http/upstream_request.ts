@@ -1,4 +1,5 @@
 import { readSync } from "node:fs";
+import { parseSize } from "../config/directives.ts";
 import type { Stream, StreamError } from "../net/stream.ts";
 import { connect } from "../net/tcp.ts";
 import { Deadline, setDeadline } from "../runtime/timers.ts";
@@ -6,6 +7,7 @@ import type { Group } from "../upstream/group.ts";
 import type { Attempt, BalanceInput, Outcome, Peer } from "../upstream/peer.ts";
 import { type Pool, PooledStream } from "../upstream/pool.ts";
 import { CLIENT_CLOSED_REQUEST, ERROR, OK } from "./codes.ts";
+import { passEarlyHints } from "./early_hints.ts";
 import { finalizeRequest } from "./finalize.ts";
 import { internalRedirect, namedRedirect } from "./flow.ts";
 import * as chunked from "./h1/chunked.ts";
@@ -13,10 +15,11 @@ import { HeaderList } from "./h1/header_list.ts";
 import { DONE, INVALID, NEED_MORE, ResponseHead } from "./h1/response_head.ts";
 import { logError } from "./log_context.ts";
 import { endBody, passBody, sendHeader } from "./output.ts";
+import { ReadLimit } from "./read_limit.ts";
 import type { BodySink, Request, Tunnel } from "./request.ts";
 import { ResponseSpool } from "./response_spool.ts";
 import { openBindAddress } from "./upstream_bind.ts";
-import { copyRedirectFields, copyResponse, type ResponseRules } from "./upstream_headers.ts";
+import { bufferingOf, copyRedirectFields, copyResponse, type ResponseRules } from "./upstream_headers.ts";
 import type { UpstreamSettings } from "./upstream_settings.ts";
 import { UpstreamState } from "./upstream_state.ts";
 import { parseUnsafeUri } from "./uri.ts";
@@ -121,6 +124,12 @@ export class UpstreamRequest implements BodySink, Tunnel {
   private answerEnded = false;
   private keepalive = false;
   private paused = false;
+  /** Of the present answer: proxy_buffering or what X-Accel-Buffering says. */
+  private buffering = true;
+  /** proxy_limit_rate, and whether the next read waits for it. */
+  private limit: ReadLimit | undefined = undefined;
+  private limiting = false;
+  private hintsLength = 0;
   private spool: ResponseSpool | undefined = undefined;
   /** The connection that went back to the pool while its head is still this request's. */
   private lent: ServerConnection | undefined = undefined;
@@ -139,6 +148,14 @@ export class UpstreamRequest implements BodySink, Tunnel {
   get shown(): string | undefined {
     if (this.ended) return undefined;
     return `${this.target.scheme}${this.peer?.name ?? this.target.group.name}${this.target.uri}`;
+  }
+
+  /** What the present step is called in the error log. */
+  private doing(): string {
+    if (this.state === CONNECTING) return "connecting to upstream";
+    if (this.state === TUNNEL) return "proxying upgraded connection";
+    if (this.state !== HEADER) return "reading upstream";
+    return this.bodySent ? "reading response header from upstream" : "sending request to upstream";
   }
 
   // ---- choosing a server and connecting
@@ -360,7 +377,8 @@ export class UpstreamRequest implements BodySink, Tunnel {
     const state = this.present();
     state.bytesReceived += bytes.length;
     if (this.state === BODY) {
-      this.takeBody(bytes, 0);
+      if (this.limit === undefined) this.takeBody(bytes, 0);
+      else this.takeLimited(this.limit, bytes, 0);
       return;
     }
     if (this.state === HEADER) this.takeHead(bytes, 0);
@@ -393,6 +411,7 @@ export class UpstreamRequest implements BodySink, Tunnel {
     if (head.status < 200 && head.status !== 101) {
       // Informational: the answer proper is still to come (RFC 9110 section 15.2).
       const rest = head.end;
+      if (head.status === 103) this.takeHints(head);
       head.reset(target.settings.bufferSize);
       if (rest < bytes.length) this.takeHead(bytes, rest);
       return;
@@ -406,8 +425,18 @@ export class UpstreamRequest implements BodySink, Tunnel {
     state.headerTime = performance.now() - state.startedAt;
     target.group.header(this.attempt);
     this.frameAnswer(head);
+    if (this.left === 0 && head.end < bytes.length) this.keepalive = false;
     if (head.status >= 300 && this.divert(head)) return;
     this.answer(head, bytes);
+  }
+
+  private takeHints(head: ResponseHead): void {
+    const { request, target } = this;
+    const { bufferSize, earlyHints, hidden } = target.settings;
+    if (earlyHints.length === 0) return;
+    this.hintsLength += head.length;
+    if (this.hintsLength <= bufferSize) passEarlyHints(request, head.headers, earlyHints, hidden);
+    else logError(request, "info", "upstream sent too big early hints while reading response header from upstream");
   }
 
   /** An HTTP/0.9 answer: all of it is body. */
@@ -484,6 +513,8 @@ export class UpstreamRequest implements BodySink, Tunnel {
       return;
     }
     copyResponse(request, head, target.rules, settings);
+    this.buffering = head.xAccelBuffering === undefined ? settings.buffering : bufferingOf(head, settings);
+    if (!this.buffering) request.limitRate = 0;
     if (!this.sendHead()) return;
     if (request.headerOnly) {
       this.finalize(OK);
@@ -494,8 +525,13 @@ export class UpstreamRequest implements BodySink, Tunnel {
       this.complete(false);
       return;
     }
-    if (head.end < bytes.length) this.takeBody(bytes, head.end);
-    else this.settle();
+    if (settings.limitRate !== undefined && this.buffering) {
+      const rate = parseSize(settings.limitRate.render(request)) ?? 0;
+      if (rate > 0) this.limit = new ReadLimit(rate);
+    }
+    if (head.end === bytes.length) this.settle();
+    else if (this.limit === undefined) this.takeBody(bytes, head.end);
+    else this.takeLimited(this.limit, bytes, head.end);
   }
 
   private sendHead(): boolean {
@@ -507,6 +543,27 @@ export class UpstreamRequest implements BodySink, Tunnel {
     }
     this.finalize(code);
     return false;
+  }
+
+  /** As many bytes of the body as proxy_limit_rate allows by now; the server waits meanwhile. */
+  private takeLimited(limit: ReadLimit, bytes: Buffer, from: number): void {
+    const allowed = limit.allow(bytes.length - from);
+    if (allowed > 0) this.takeBody(bytes.subarray(from, from + allowed), 0);
+    if (this.state !== BODY) return;
+    if (from + allowed < bytes.length) limit.hold(bytes.subarray(from + allowed));
+    else if (limit.delay === 0) return;
+    this.limiting = true;
+    this.pause();
+    this.arm(limit.delay);
+  }
+
+  private readOn(): void {
+    const held = this.limit?.release();
+    this.limiting = false;
+    if (held !== undefined && this.limit !== undefined) this.takeLimited(this.limit, held, 0);
+    if (this.state !== BODY || this.limiting) return;
+    this.arm(this.target.settings.readTimeout);
+    if (this.spool === undefined || !this.spool.full) this.resume();
   }
 
   /** Bytes of the body. */
@@ -592,7 +649,7 @@ export class UpstreamRequest implements BodySink, Tunnel {
       this.spool.push(piece);
       return;
     }
-    if (request.connection.blocked && this.target.settings.buffering && !request.connection.closed) {
+    if (request.connection.blocked && this.buffering && !request.connection.closed) {
       this.spool = new ResponseSpool(request, this.target.settings);
       this.spool.push(piece);
       return;
@@ -610,7 +667,7 @@ export class UpstreamRequest implements BodySink, Tunnel {
     }
     if (spool === undefined) request.connection.flush();
     this.arm(this.target.settings.readTimeout);
-    const full = spool === undefined ? request.connection.blocked && !this.target.settings.buffering : spool.full;
+    const full = spool === undefined ? request.connection.blocked && !this.buffering : spool.full;
     if (full) this.pause();
   }
 
@@ -621,7 +678,7 @@ export class UpstreamRequest implements BodySink, Tunnel {
   }
 
   private resume(): void {
-    if (!this.paused) return;
+    if (!this.paused || this.limiting) return;
     this.paused = false;
     this.stream?.resume();
   }
@@ -650,7 +707,7 @@ export class UpstreamRequest implements BodySink, Tunnel {
         return;
       }
     }
-    if (this.state === BODY) this.arm(this.target.settings.readTimeout);
+    if (this.state === BODY && !this.limiting) this.arm(this.target.settings.readTimeout);
     this.resume();
   }
 
@@ -707,7 +764,9 @@ export class UpstreamRequest implements BodySink, Tunnel {
   /** The answer cannot be completed: the client gets what there is and then a close. */
   private broken(): void {
     const { request } = this;
-    this.releaseServer("failed");
+    // As nginx counts: once it has begun to answer, the server is no failed one.
+    this.keepalive = false;
+    this.releaseServer("ok");
     if (this.spool !== undefined) {
       while (this.spool.length > 0) passBody(request, 0, this.spool.shift(), false);
       this.spool.close();
@@ -763,6 +822,10 @@ export class UpstreamRequest implements BodySink, Tunnel {
         return;
       }
       case BODY:
+        if (this.limiting) {
+          this.readOn();
+          return;
+        }
         if (this.paused) {
           this.arm(this.target.settings.readTimeout);
           return;
@@ -809,7 +872,9 @@ export class UpstreamRequest implements BodySink, Tunnel {
   }
 
   private noLive(): void {
-    this.present().status = 502;
+    const state = this.present();
+    state.status = 502;
+    state.responseTime = performance.now() - state.startedAt;
     this.finish(502);
   }
 
@@ -821,7 +886,8 @@ export class UpstreamRequest implements BodySink, Tunnel {
     const state = this.present();
     if (state.responseTime < 0) state.responseTime = performance.now() - state.startedAt;
     target.group.release(this.attempt, outcome);
-    if (this.attempt.disabled) logError(this.request, "warn", "upstream server temporarily disabled");
+    if (this.attempt.disabled)
+      logError(this.request, "warn", `upstream server temporarily disabled while ${this.doing()}`);
     if (connection === undefined) return;
     this.connection = undefined;
     this.stream = undefined;
@@ -881,7 +947,11 @@ export class UpstreamRequest implements BodySink, Tunnel {
       this.finish(OK);
       return;
     }
-    logError(request, "info", "client prematurely closed connection, so upstream connection is closed too");
+    logError(
+      request,
+      "info",
+      `epoll_wait() reported that client prematurely closed connection, so upstream connection is closed too while ${this.doing()}`,
+    );
     this.finalize(CLIENT_CLOSED_REQUEST);
   }
 

@@ -14,6 +14,8 @@ export interface UpstreamSettings {
   readonly memory: number;
   readonly tempPath: TempPath;
   readonly maxTempFile: number;
+  /** `early_hints`: 103 responses are passed on where one of these is neither empty nor 0. */
+  readonly earlyHints: readonly Template[];
   readonly limitRate: Template | undefined;
   readonly next: ReadonlySet<string>;
   /** 0: as many as there are. */

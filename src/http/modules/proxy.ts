@@ -6,11 +6,13 @@ import { finalizeRequest } from "../finalize.ts";
 import type { Location } from "../location.ts";
 import { defineModule, type Place } from "../module.ts";
 import type { PassedTo, Request } from "../request.ts";
+import type { Template } from "../template.ts";
 import { readUnbuffered } from "../unbuffered_body.ts";
 import { HIDDEN, type ResponseRules } from "../upstream_headers.ts";
 import { UpstreamRequest } from "../upstream_request.ts";
 import type { UpstreamSettings } from "../upstream_settings.ts";
 import type { UpstreamEntry, Upstreams } from "../upstreams.ts";
+import { earlyHintsIn } from "./early_hints.ts";
 import { rewriteCookie } from "./proxy_cookie.ts";
 import { type PassUrl, proxyDirectives } from "./proxy_directives.ts";
 import { redirectRules, rewriteRefresh } from "./proxy_redirect.ts";
@@ -61,7 +63,7 @@ function buildProxy(raw: Raw, place: Place): ProxySettings {
   const { location, parent, http } = place;
   const inherited = location.kind === "block" && parent !== undefined ? proxy.of(parent) : undefined;
   const pass = raw.proxy_pass ?? inherited?.pass;
-  const upstream = upstreamSettings(raw, (path) => http.cycle.path(path));
+  const upstream = upstreamSettings(raw, (path) => http.cycle.path(path), earlyHintsIn(place.scope));
   http.directories.add(upstream.tempPath.path);
   const settings: ProxySettings = {
     pass,
@@ -143,7 +145,11 @@ function rulesOf(raw: Raw, url: string | undefined, uri: string, prefix: string)
   };
 }
 
-export function upstreamSettings(raw: Raw, absolute: (path: string) => string): UpstreamSettings {
+export function upstreamSettings(
+  raw: Raw,
+  absolute: (path: string) => string,
+  hints: readonly (readonly Template[])[],
+): UpstreamSettings {
   const passed = new Set(raw.proxy_pass_header.map((name) => name.toLowerCase()));
   const hidden = HIDDEN.map((name) => name.toLowerCase()).filter((name) => !passed.has(name));
   return {
@@ -156,6 +162,7 @@ export function upstreamSettings(raw: Raw, absolute: (path: string) => string): 
     memory: raw.proxy_buffers.count * raw.proxy_buffers.size,
     tempPath: { ...raw.proxy_temp_path, path: absolute(raw.proxy_temp_path.path) },
     maxTempFile: raw.proxy_max_temp_file_size,
+    earlyHints: hints.flat(),
     limitRate: raw.proxy_limit_rate,
     next: raw.proxy_next_upstream.has("off") ? new Set() : raw.proxy_next_upstream,
     nextTries: raw.proxy_next_upstream_tries,
