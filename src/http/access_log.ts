@@ -7,6 +7,7 @@ import { type LogBuffer, openBufferedLog, openLogFile } from "../runtime/logfile
 import { openSyslog, type SyslogServer } from "../runtime/syslog.ts";
 import { OK } from "./codes.ts";
 import { logError } from "./log_context.ts";
+import { appendVarying, type LogFileCache } from "./log_file_cache.ts";
 import type { LogFormat } from "./log_format.ts";
 import type { Handler } from "./module.ts";
 import { mapUriToPath } from "./paths.ts";
@@ -16,7 +17,12 @@ import type { Template } from "./template.ts";
 /** Where one `access_log` goes: a file (`path` absolute), one whose name depends on the request, or a syslog server. */
 export type LogTarget =
   | { readonly to: "file"; readonly path: string; readonly buffer: LogBuffer | undefined }
-  | { readonly to: "varying file"; readonly path: Template; readonly absolute: (path: string) => string }
+  | {
+      readonly to: "varying file";
+      readonly path: Template;
+      readonly absolute: (path: string) => string;
+      readonly cache: LogFileCache | undefined;
+    }
   | { readonly to: "syslog"; readonly server: SyslogServer };
 
 export interface AccessLog {
@@ -56,7 +62,7 @@ function sinkOf(target: LogTarget, hosts: CycleData["hosts"]): Sink {
     case "file":
       return fileSink(target.path, target.buffer);
     case "varying file":
-      return (request, line) => writeVarying(request, target.absolute(target.path.render(request)), line);
+      return (request, line) => writeVarying(request, target.absolute(target.path.render(request)), line, target.cache);
     default: {
       const syslog = openSyslog(target.server, hosts);
       return (_request, line) => syslog.send(line);
@@ -83,22 +89,13 @@ function fileSink(path: string, buffer: LogBuffer | undefined): Sink {
   };
 }
 
-/** A path that a request has a say in is opened anew for each line, and only where the request's root exists. */
-function writeVarying(request: Request, path: string, line: string): void {
+/** A path that a request has a say in is written to only where the request's root exists. */
+function writeVarying(request: Request, path: string, line: string, cache: LogFileCache | undefined): void {
   if (!rootExists(request)) return;
-  let fd: number;
   try {
-    fd = fs.openSync(osPath(path), "a", 0o644);
+    appendVarying(path, `${line}\n`, cache);
   } catch (error) {
     logError(request, "crit", `open() "${path}" failed (${errorText(errorCode(error))})`);
-    return;
-  }
-  try {
-    fs.writeSync(fd, `${line}\n`, null, "latin1");
-  } catch (error) {
-    logError(request, "alert", `write() to "${path}" failed (${errorText(errorCode(error))})`);
-  } finally {
-    fs.closeSync(fd);
   }
 }
 

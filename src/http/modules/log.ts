@@ -1,4 +1,4 @@
-import { directive, list, parseMsec, parseSize } from "../../config/directives.ts";
+import { directive, list, parseMsec, parseNumber, parseSec, parseSize } from "../../config/directives.ts";
 import { fail, type Scope, valueIn } from "../../config/schema.ts";
 import type { Context, Directive } from "../../config/types.ts";
 import type { HostWanted } from "../../runtime/cycle.ts";
@@ -6,6 +6,7 @@ import type { LogBuffer } from "../../runtime/logfile.ts";
 import { parseSyslog, type SyslogServer } from "../../runtime/syslog.ts";
 import { type AccessLog, type LogTarget, logHandler } from "../access_log.ts";
 import { HTTP, HTTP_IF, HTTP_LOCATION } from "../contexts.ts";
+import type { LogFileCache } from "../log_file_cache.ts";
 import { COMBINED, LogFormat, logFormat } from "../log_format.ts";
 import { defineModule, type Handler, type HttpBuild } from "../module.ts";
 import { constantOf, splitTemplate, type Template, template } from "../template.ts";
@@ -56,35 +57,49 @@ const specs = {
       return { ...previous, off: true };
     },
   }),
-  open_log_file_cache: directive<boolean>({
+  open_log_file_cache: directive<LogFileCache | undefined>({
     in: HTTP_LOCATION,
     args: [1, 4],
     syntax: "max=N [inactive=time] [min_uses=N] [valid=time] | off",
-    doc: "Accepted for compatibility: a log whose path has variables is opened for each line, as with nginx's default.",
-    initial: () => false,
+    doc: "Keeps log files whose names hold variables open: so many, until unused for so long (10s), looked at anew so often (60s).",
+    initial: () => undefined,
     defaultText: "off",
-    read(at) {
-      for (const arg of at.args) {
-        if (!/^(off|max=\d+|min_uses=\d+|(inactive|valid)=\w+)$/.test(arg)) {
-          fail(at, `invalid "open_log_file_cache" parameter "${arg}"`);
-        }
-      }
-      return at.args[0] !== "off";
-    },
+    read: readCache,
   }),
 };
+
+function readCache(at: Directive): LogFileCache | undefined {
+  let max = 0;
+  let inactive = 10_000;
+  let valid = 60_000;
+  let minUses = 1;
+  let off = false;
+  for (const arg of at.args) {
+    const refused = (): never => fail(at, `invalid "open_log_file_cache" parameter "${arg}"`);
+    const { key, value = "" } = split(arg);
+    if (key === "max") max = parseNumber(value) ?? refused();
+    else if (key === "min_uses") minUses = parseNumber(value) ?? refused();
+    else if (key === "inactive") inactive = (parseSec(value) ?? refused()) * 1000;
+    else if (key === "valid") valid = (parseSec(value) ?? refused()) * 1000;
+    else if (arg === "off") off = true;
+    else refused();
+  }
+  if (off) return undefined;
+  if (max === 0) fail(at, '"open_log_file_cache" must have "max" parameter');
+  return { max, inactive, valid, minUses };
+}
 
 /** ngx_http_log_module. */
 export const log = defineModule({
   name: "http_log",
   directives: specs,
   hosts: accessLogHosts,
-  build({ access_log: set }, { http, scope }): Handler | undefined {
+  build({ access_log: set, open_log_file_cache: cache }, { http, scope }): Handler | undefined {
     if (set?.off) return undefined;
     const written = set?.logs ?? [byDefault(scope)];
     const logs = written.map(
       ({ to, buffer, format, condition }): AccessLog => ({
-        target: targetOf(to, buffer, http),
+        target: targetOf(to, buffer, cache, http),
         format,
         condition,
       }),
@@ -98,14 +113,19 @@ function byDefault(scope: Scope): Written {
   return { to: DEFAULT_PATH, format: combined(scope.directive, scope), buffer: undefined, condition: undefined };
 }
 
-function targetOf(to: Written["to"], buffer: LogBuffer | undefined, http: HttpBuild): LogTarget {
+function targetOf(
+  to: Written["to"],
+  buffer: LogBuffer | undefined,
+  cache: LogFileCache | undefined,
+  http: HttpBuild,
+): LogTarget {
   const { cycle } = http;
   if (typeof to === "string") {
     const path = cycle.path(to);
     http.logFiles.add(path);
     return { to: "file", path, buffer: buffer ?? buffersOf(http.scope).get(to) };
   }
-  if ("render" in to) return { to: "varying file", path: to, absolute: (path) => cycle.path(path) };
+  if ("render" in to) return { to: "varying file", path: to, absolute: (path) => cycle.path(path), cache };
   return { to: "syslog", server: to };
 }
 
