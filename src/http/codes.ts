@@ -11,5 +11,4 @@ export const DECLINED = -5;
 
 /** nginx's own statuses beyond the RFCs. */
 export const CLOSE = 444;
-export const REQUEST_HEADER_TOO_LARGE = 494;
 export const CLIENT_CLOSED_REQUEST = 499;

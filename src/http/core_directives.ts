@@ -102,10 +102,8 @@ export const coreDirectives = defineDirectives("http_core", {
       if (scope.values.has(coreDirectives.specs.alias))
         fail(at, `"root" directive is duplicate, "alias" directive was specified earlier`);
       const [path] = at.args;
-      if (path.includes("$document_root") || path.includes("${document_root}"))
-        fail(at, 'the $document_root variable cannot be used in the "root" directive');
-      if (path.includes("$realpath_root") || path.includes("${realpath_root}"))
-        fail(at, 'the $realpath_root variable cannot be used in the "root" directive');
+      if (names(path, "document_root")) fail(at, 'the $document_root variable cannot be used in the "root" directive');
+      if (names(path, "realpath_root")) fail(at, 'the $realpath_root variable cannot be used in the "root" directive');
       return template(scope, at, path.length > 1 && path.endsWith("/") ? path.slice(0, -1) : path);
     },
   }),
@@ -410,6 +408,11 @@ export function readTempPath(at: Directive): TempPath {
     .slice(1)
     .map((level) => (/^[123]$/.test(level) ? Number(level) : fail(at, `invalid value "${level}"`)));
   return { path: at.args[0], levels };
+}
+
+/** Whether a value holds `$variable` or `${variable}`. */
+function names(text: string, variable: string): boolean {
+  return new RegExp(`\\$\\{?${variable}`).test(text);
 }
 
 function readRate(at: Directive, scope: Parameters<typeof template>[0]): Template {

@@ -93,8 +93,3 @@ function resetForRedirect(request: Request): void {
   request.passedTo = undefined;
   request.accessCode = 0;
 }
-
-/** The location an `if` block or `limit_except` puts in force; the request goes on in the same phase. */
-export function enterBlock(request: Request, block: Location): void {
-  setLocation(request, block);
-}

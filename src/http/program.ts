@@ -33,7 +33,7 @@ export function httpScope(root: Scope): Scope | undefined {
   return root.children.find((child) => child.context === "http");
 }
 
-export function httpHosts(root: Scope): HostWanted[] {
+function httpHosts(root: Scope): HostWanted[] {
   const http = httpScope(root);
   if (http === undefined) return [];
   const ofModules = httpModules.flatMap(({ definition }) => definition.hosts?.(http) ?? []);

@@ -115,7 +115,7 @@ export function constantOf(parts: readonly Part[]): string | undefined {
 type Step = string | number | Variable;
 
 /** Compiles parts into one function; nothing is looked up by name when it runs. */
-export function renderer(parts: readonly Part[], variables: Variables): (request: Request) => string {
+function renderer(parts: readonly Part[], variables: Variables): (request: Request) => string {
   const steps: Step[] = parts.map((part) => {
     if ("literal" in part) return part.literal;
     if ("capture" in part) return part.capture;

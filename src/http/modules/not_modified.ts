@@ -70,7 +70,7 @@ function isModified(request: Request, since: string): boolean {
 }
 
 /** Whether the response's entity tag is among those listed; `weak`: by the weak comparison. */
-export function matches(list: string, etag: string | undefined, weak: boolean): boolean {
+function matches(list: string, etag: string | undefined, weak: boolean): boolean {
   if (list === "*") return true;
   if (etag === undefined) return false;
   const tag = weak && etag.length > 2 && etag.startsWith("W/") ? etag.slice(2) : etag;

@@ -63,7 +63,7 @@ function percentOf(line: Directive): number {
 }
 
 /** Austin Appleby's MurmurHash2 of a byte string, seed 0. */
-export function murmurHash2(text: string): number {
+function murmurHash2(text: string): number {
   let left = text.length;
   let at = 0;
   let hash = left;

@@ -94,7 +94,7 @@ function sendHead(
 }
 
 /** The entity tag of a file: its time and length in hexadecimal (ngx_http_set_etag). */
-export function etagOf(seconds: number, size: number): string {
+function etagOf(seconds: number, size: number): string {
   return `"${seconds.toString(16)}-${size.toString(16)}"`;
 }
 
