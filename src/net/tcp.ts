@@ -127,8 +127,13 @@ class TcpStream implements Stream {
     if (length <= STACK_WRITE && data instanceof Buffer) return socket.write(data.toString("latin1"), "latin1");
     const copy = copies.pop() ?? Buffer.allocUnsafeSlow(READ_SIZE);
     copy.set(data);
-    const more = socket.write(length === READ_SIZE ? copy : copy.subarray(0, length));
-    if (socket.writableLength === 0 && copies.length < COPIES) copies.push(copy);
+    let lent = true;
+    const giveBack = (): void => {
+      if (lent && copies.length < COPIES) copies.push(copy);
+      lent = false;
+    };
+    const more = socket.write(length === READ_SIZE ? copy : copy.subarray(0, length), giveBack);
+    if (socket.writableLength === 0) giveBack();
     return more;
   }
 
