@@ -536,6 +536,8 @@ export class UpstreamRequest implements BodySink, Tunnel {
 
   private sendHead(): boolean {
     this.state = BODY;
+    // The server has seen the conditions itself: what it sends is its answer to them.
+    this.request.disableNotModified = true;
     const code = sendHeader(this.request);
     if (code === OK) {
       this.request.onWritable = writable;
