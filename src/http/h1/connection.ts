@@ -56,6 +56,8 @@ export class H1Connection implements ClientConnection, StreamHandler, Closable {
   /** Of what is being sent; made when first needed. */
   private sendDeadline: Deadline<H1Connection> | undefined = undefined;
   private mode = IDLE;
+  /** When the first byte of a head came that did not come in one piece; 0 otherwise. */
+  private headSince = 0;
   private config: AddressConfig;
   private request: Request | undefined = undefined;
   /** Made for the first request that has a body. */
@@ -205,9 +207,9 @@ export class H1Connection implements ClientConnection, StreamHandler, Closable {
       words[COUNTER.waiting]--;
       words[COUNTER.reading]++;
       // On a fresh connection the whole head has the time that began to run when it was accepted.
-      const kept = this.requests > 0;
       this.mode = HEAD;
-      if (kept) setDeadline(this.deadline, host.config.defaultServer.settings.client_header_timeout);
+      this.headSince = performance.now();
+      if (this.requests > 0) setDeadline(this.deadline, host.config.defaultServer.settings.client_header_timeout);
       return end;
     }
     words[first ? COUNTER.waiting : COUNTER.reading]--;
@@ -245,6 +247,11 @@ export class H1Connection implements ClientConnection, StreamHandler, Closable {
     this.config = this.host.config;
     const request = beginRequest(this, this.config, this.head, this.response);
     this.request = request;
+    if (this.headSince !== 0) {
+      request.startedWall -= Math.round(request.startedAt - this.headSince);
+      request.startedAt = this.headSince;
+      this.headSince = 0;
+    }
     const { words } = this.host.counters;
     words[COUNTER.requests]++;
     words[COUNTER.writing]++;

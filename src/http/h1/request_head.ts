@@ -347,6 +347,7 @@ export class RequestHead {
       case line.INVALID_VERSION:
         return this.fail(505, "client sent invalid version", bytes, end);
       case line.INVALID_09_METHOD:
+        this.version = 9;
         return this.fail(400, "client sent invalid method in HTTP/0.9 request", bytes, end);
       default:
         return this.fail(400, "client sent invalid request", bytes, end);

@@ -25,8 +25,14 @@ export function beginRequest(
 ): Request {
   let server = config.defaultServer;
   const { names } = config;
+  // As in nginx the target is taken apart before a Host is looked at: slashes are merged as the default server says.
+  const { merge_slashes } = server.settings;
+  const valid = splitTarget(head.rawUri, head.complex, head.argsAt, head.extAt, head.plus, merge_slashes, parts);
   let failure: string | undefined;
-  if (names.hash !== undefined || names.regexes.length > 0) {
+  if (!valid) {
+    // What comes after such a target is not believed either: neither Host nor any other field.
+    head.headers.clear();
+  } else if (names.hash !== undefined || names.regexes.length > 0) {
     try {
       server = findServer(names, head.host, hostCaptures, matchedHost);
     } catch (error) {
@@ -59,17 +65,7 @@ export function beginRequest(
   }
   if (head.connectionType === CONNECTION_KEEP_ALIVE) request.keepalive = true;
   else if (head.connectionType !== CONNECTION_CLOSE) request.keepalive = request.version > 1000;
-  if (
-    splitTarget(
-      head.rawUri,
-      head.complex,
-      head.argsAt,
-      head.extAt,
-      head.plus,
-      config.defaultServer.settings.merge_slashes,
-      parts,
-    )
-  ) {
+  if (valid) {
     request.quotedUri = parts.quoted;
     request.plusInUri = parts.plus;
     request.uri = parts.path;
