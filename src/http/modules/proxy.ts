@@ -221,7 +221,7 @@ function start(request: Request, settings: ProxySettings): void {
     headRequest: method === "HEAD",
     chunkedBody: request.chunked && request.body === undefined,
     input: {
-      client: request.connection.remote,
+      client: request.remote,
       key: pass.upstream.key === undefined ? "" : pass.upstream.key.render(request),
     },
     scheme: pass.scheme,
