@@ -106,7 +106,8 @@ export function configureArguments(tables: readonly Part[]): string[] {
   const names = new Set(tables.map(({ name }) => name));
   const has = (module: string): boolean => {
     const directive = BY_DIRECTIVE[module];
-    if (directive === undefined) return names.has(`http_${module}`);
+    // A filter's name is longer than its option: ngx_http_charset_filter_module.
+    if (directive === undefined) return names.has(`http_${module}`) || names.has(`http_${module}_filter`);
     return tables.some(({ name, specs }) => name.startsWith("http_upstream") && directive in specs);
   };
   const cache = tables.some(({ specs }) => "proxy_cache" in specs);

@@ -1,4 +1,4 @@
-import type { Request } from "./request.ts";
+import type { Request, Response } from "./request.ts";
 import { lowercase } from "./wildcard_hash.ts";
 
 /** Sets the response's type by the URI's extension, else `default_type` (ngx_http_set_content_type). Keeps one that is set. */
@@ -6,6 +6,33 @@ export function setContentType(request: Request): void {
   const { response, exten } = request;
   if (response.contentType !== undefined) return;
   const { core } = request.location;
-  response.contentType =
-    (exten === "" ? undefined : (core.types.get(exten) ?? core.types.get(lowercase(exten)))) ?? core.defaultType;
+  response.contentType = (exten === "" ? undefined : core.types.get(lowercase(exten))) ?? core.defaultType;
+}
+
+/** A media type, and the charset named beside it; "" where there is none. */
+export interface TypeAndCharset {
+  readonly type: string;
+  readonly charset: string;
+}
+
+/** The response's type as `*_types` directives compare it, and its charset: an upstream may have sent both in one. */
+export function typeAndCharset({ contentType, upstreamType, charset }: Response): TypeAndCharset {
+  const whole = contentType ?? "";
+  if (charset === undefined && whole === upstreamType) return splitContentType(whole);
+  return { type: whole, charset: charset ?? "" };
+}
+
+/** Takes the charset off as nginx does (ngx_http_upstream_copy_content_type); other parameters stay with the type. */
+export function splitContentType(text: string): TypeAndCharset {
+  for (let at = text.indexOf(";"); at >= 0; at = text.indexOf(";", at + 1)) {
+    const end = at;
+    do at++;
+    while (text[at] === " ");
+    if (text.slice(at, at + 8).toLowerCase() !== "charset=") continue;
+    let from = at + 8;
+    if (text[from] === '"') from++;
+    const to = text.length > from && text.endsWith('"') ? text.length - 1 : text.length;
+    return { type: text.slice(0, end), charset: text.slice(from, to) };
+  }
+  return { type: text, charset: "" };
 }

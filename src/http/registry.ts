@@ -1,6 +1,7 @@
 import type { HttpModule } from "./module.ts";
 import { access } from "./modules/access.ts";
 import { authBasic } from "./modules/auth_basic.ts";
+import { charset } from "./modules/charset.ts";
 import { earlyHints } from "./modules/early_hints.ts";
 import { headers } from "./modules/headers.ts";
 import { index } from "./modules/index.ts";
@@ -34,6 +35,7 @@ export const httpModules: readonly HttpModule[] = [
   staticFiles,
   notModified,
   headers,
+  charset,
   range,
   log,
 ] as readonly HttpModule[];

@@ -84,6 +84,10 @@ export interface Response {
   contentType: string | undefined;
   /** charset added to text types later; kept apart as nginx does. */
   charset: string | undefined;
+  /** Content-Type as an upstream sent it: where contentType still is the same, it may have a charset in it. */
+  upstreamType: string | undefined;
+  /** X-Accel-Charset: the charset an upstream wants the response in. */
+  overrideCharset: string | undefined;
   /** -1 when not known: chunked, or the connection's end. */
   contentLength: number;
   /** Seconds since 1970, or -1. */

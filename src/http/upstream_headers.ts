@@ -35,6 +35,8 @@ export function copyResponse(
   response.statusLine = head.statusLine;
   response.contentLength = head.chunked ? -1 : head.contentLength;
   if (head.xAccelLimitRate !== undefined) limitRate(request, head.xAccelLimitRate, ignored);
+  if (head.xAccelCharset !== undefined && !ignored.has("x-accel-charset"))
+    response.overrideCharset = head.xAccelCharset;
   const out = response.headers;
   const { headers } = head;
   const { count, keys, names, values } = headers;
@@ -50,6 +52,7 @@ export function copyResponse(
         continue;
       case "content-type":
         response.contentType = value;
+        response.upstreamType = value;
         continue;
       case "date":
         response.date = value;
@@ -97,6 +100,7 @@ export function copyRedirectFields(request: Request, head: ResponseHead, setting
     switch (keys[i]) {
       case "content-type":
         response.contentType = values[i];
+        response.upstreamType = values[i];
         break;
       case "set-cookie":
       case "content-disposition":
@@ -107,6 +111,9 @@ export function copyRedirectFields(request: Request, head: ResponseHead, setting
     }
   }
   if (head.xAccelLimitRate !== undefined) limitRate(request, head.xAccelLimitRate, settings.ignored);
+  if (head.xAccelCharset !== undefined && !settings.ignored.has("x-accel-charset")) {
+    response.overrideCharset = head.xAccelCharset;
+  }
 }
 
 /** X-Accel-Limit-Rate: bytes a second to the client; 0 for no limit. */

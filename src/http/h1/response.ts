@@ -9,6 +9,8 @@ export function newResponse(): Response {
     headers: new HeaderList(),
     contentType: undefined,
     charset: undefined,
+    upstreamType: undefined,
+    overrideCharset: undefined,
     contentLength: -1,
     lastModified: -1,
     lastModifiedText: undefined,
@@ -27,6 +29,8 @@ export function resetResponse(response: Response): void {
   response.headers.clear();
   response.contentType = undefined;
   response.charset = undefined;
+  response.upstreamType = undefined;
+  response.overrideCharset = undefined;
   response.contentLength = -1;
   response.lastModified = -1;
   response.lastModifiedText = undefined;
