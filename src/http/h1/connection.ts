@@ -400,6 +400,8 @@ export class H1Connection implements ClientConnection, StreamHandler, Closable {
     request.discardBody = true;
     if (this.mode === BODY) this.mode = NOTHING;
     if (sink !== undefined) sink.onBodyError(status);
+    // A server may be on its way that would wait for the body for ever.
+    else if (request.upstream !== undefined && !request.finalized) request.upstream.finalize(status);
     else if (!request.finalized) finalizeRequest(request, status);
     else if (!this.finishing && this.request === request) this.done(request);
   }
