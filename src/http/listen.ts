@@ -85,11 +85,6 @@ export function resolvedAddresses(
   return addresses;
 }
 
-/** Whether it is `0.0.0.0` or `[::]`: the address that takes what no other one does. */
-export function isWildcard(address: Address): boolean {
-  return address.family !== "unix" && (address.host === "0.0.0.0" || address.host === "::");
-}
-
 function parsePlace(text: string): ListenPlace | Failure {
   if (/^unix:/i.test(text)) {
     const path = text.slice(5);

@@ -15,6 +15,11 @@ export function addressText(address: Address): string {
   }
 }
 
+/** Whether it is `0.0.0.0` or `[::]`: the address that takes what no other one does. */
+export function isWildcard(address: Address): boolean {
+  return address.family !== "unix" && (address.host === "0.0.0.0" || address.host === "::");
+}
+
 /** An address from what the system reports of a socket. IPv4-mapped IPv6 stays IPv6, as nginx logs it. */
 export function socketAddress(host: string, port: number, family: string | undefined): Address {
   return { family: family === "IPv6" ? "ipv6" : "ipv4", host, port };

@@ -3,7 +3,7 @@ import { connect, createServer, type ListenOptions, type Server } from "node:net
 import { setTimeout as sleep } from "node:timers/promises";
 import { errnoCode, errnoText } from "../config/errno.ts";
 import { osPath } from "../config/paths.ts";
-import { type Address, addressText } from "../net/address.ts";
+import { type Address, addressText, isWildcard } from "../net/address.ts";
 import type { ListenSpec } from "./cycle.ts";
 import type { ErrorLog } from "./log.ts";
 
@@ -38,6 +38,23 @@ export async function probeListeners(specs: readonly ListenSpec[], log: ErrorLog
     await sleep(PAUSE_MS);
   }
   return true;
+}
+
+/**
+ * Which listeners of the next generation a probe can tell anything of: not those that are there already, nor those
+ * that overlap one of our own (`*:80` and `127.0.0.1:80`), which the workers can bind beside it where nginx cannot.
+ */
+export function listenersToProbe(next: readonly ListenSpec[], current: readonly ListenSpec[]): readonly ListenSpec[] {
+  return next.filter((spec) => !current.some((own) => own.key === spec.key || overlap(own, spec)));
+}
+
+function overlap(one: ListenSpec, other: ListenSpec): boolean {
+  const { address: a } = one;
+  const { address: b } = other;
+  if (a.family === "unix" || b.family === "unix" || a.port !== b.port) return false;
+  if (a.family === b.family) return a.host === b.host || isWildcard(a) || isWildcard(b);
+  const six = a.family === "ipv6" ? one : other;
+  return isWildcard(six.address) && six.ipv6only === false;
 }
 
 async function probe(address: Address, ipv6only: boolean | undefined): Promise<string | undefined> {

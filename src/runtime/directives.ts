@@ -18,7 +18,7 @@ import type { Context, Directive } from "../config/types.ts";
 import { warn } from "../config/warnings.ts";
 import { type ErrorLogTarget, LEVELS, type Level } from "./log.ts";
 import { parseSyslog } from "./syslog.ts";
-import { findGroup, findUser, type Identity } from "./users.ts";
+import { findGroup, findUser, type Identity, startedAsRoot } from "./users.ts";
 
 const MAIN: readonly Context[] = ["main"];
 const EVENTS: readonly Context[] = ["events"];
@@ -242,7 +242,7 @@ function levelOf(at: Directive): Level {
 }
 
 function readUser(at: Directive, scope: Parameters<typeof warn>[1]): Identity | undefined {
-  if (process.geteuid?.() !== 0) {
+  if (!startedAsRoot) {
     warn(
       at,
       scope,

@@ -1,6 +1,7 @@
+import { isDeepStrictEqual } from "node:util";
 import { fullName } from "../config/paths.ts";
 import { VERSION } from "../version.ts";
-import { probeListeners, removeUnixSockets } from "./binding.ts";
+import { listenersToProbe, probeListeners, removeUnixSockets } from "./binding.ts";
 import type { Program } from "./cycle.ts";
 import { announceReady } from "./daemon.ts";
 import { coreDirectives } from "./directives.ts";
@@ -123,8 +124,7 @@ export async function supervise(start: Start): Promise<number> {
       warnAll(next, log);
       prepareFiles(next, identity);
       nextLog = openMainLog(next);
-      const known = new Set(current.application.listeners.map((listener) => listener.key));
-      const added = next.application.listeners.filter((listener) => !known.has(listener.key));
+      const added = listenersToProbe(next.application.listeners, current.application.listeners);
       if (!(await probeListeners(added, log, false))) return false;
       const nextPid = pidPath(next);
       if (nextPid !== pidFile) {
@@ -137,9 +137,14 @@ export async function supervise(start: Start): Promise<number> {
       return false;
     }
     if (ending !== undefined) return false;
+    const core = coreDirectives.in(next.root);
+    setProcess(core, log);
+    if (identity !== undefined && !isDeepStrictEqual(core.user, coreDirectives.in(current.root).user)) {
+      log.write("warn", 'the "user" directive has changed, which takes effect when Holdfast is started again');
+    }
     current = next;
     log = nextLog;
-    env = threadEnvironment(coreDirectives.in(next.root).env);
+    env = threadEnvironment(core.env);
     for (const error of await pool.apply(next.data, workerCount(next))) log.write("emerg", error);
     closeLogFilesExcept(new Set(errorLogFiles(next)));
     return true;
@@ -199,7 +204,7 @@ function workerCount({ root }: Generation): number {
   return !master_process || !SHARES_PORTS ? 1 : Math.max(1, worker_processes);
 }
 
-/** What of the main block concerns the process as a whole, and is set once. */
+/** What of the main block concerns the process as a whole. */
 function setProcess(core: ReturnType<typeof coreDirectives.in>, log: ErrorLog): void {
   if (core.worker_rlimit_nofile !== undefined) alertIf(setLimit("RLIMIT_NOFILE", core.worker_rlimit_nofile), log);
   if (core.worker_rlimit_core !== undefined) alertIf(setLimit("RLIMIT_CORE", core.worker_rlimit_core), log);

@@ -1,6 +1,9 @@
 import { execFileSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 
+/** Whether root started this process, which by now may be another user. (In a thread: who it was when that started.) */
+export const startedAsRoot: boolean = process.geteuid?.() === 0;
+
 /** A user and group by number, as `user` names them. */
 export interface Identity {
   readonly user: string;

@@ -1,0 +1,143 @@
+/** What a start and a reload of the HTTP program need: files, directories, ports; and what a reload leaves behind. */
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { readFileSync, statSync } from "node:fs";
+import { createServer } from "node:net";
+import { join } from "node:path";
+import { test } from "node:test";
+import { tcpBackend } from "../support/backend.ts";
+import { finish, LAUNCHER, runHoldfast, startHoldfast } from "../support/holdfast.ts";
+import { get, RawConnection } from "../support/tcp.ts";
+import { waitFor } from "../support/wait.ts";
+
+const root = process.getuid?.() === 0;
+const skipUnlessRoot = root && process.platform === "linux" ? false : "needs root on Linux";
+const NOBODY = 65534;
+
+/** A port below 1024 that is free. */
+async function lowPort(): Promise<number> {
+  for (let port = 1023; port > 600; port--) {
+    const free = await new Promise<boolean>((resolve) => {
+      const server = createServer();
+      server.once("error", () => resolve(false));
+      server.listen(port, "127.0.0.1", () => server.close(() => resolve(true)));
+    });
+    if (free) return port;
+  }
+  throw new Error("no free port below 1024");
+}
+
+test("temporary directories and logs are made before the start, for the user that is to write there", async (t) => {
+  const holdfast = await startHoldfast(t, {
+    config: (ports) => `http { client_body_temp_path bodies; access_log logs/a.log;
+      server { listen 127.0.0.1:${ports[0]}; access_log logs/b.log;
+        location / { proxy_pass http://127.0.0.1:${ports[1]}; proxy_temp_path answers 1 2; }
+        location /own { client_body_temp_path own; return 204; } } }`,
+  });
+  for (const name of ["bodies", "answers", "own"]) {
+    const status = statSync(join(holdfast.prefix, name));
+    assert.equal(status.isDirectory(), true, name);
+    assert.equal(status.mode & 0o777, 0o700, name);
+    if (root) assert.equal(status.uid, NOBODY, name);
+  }
+  for (const name of ["logs/b.log", "logs/error.log"]) {
+    const { uid } = statSync(join(holdfast.prefix, name));
+    if (root) assert.equal(uid, NOBODY, name);
+  }
+});
+
+test("a directory or log that cannot be made is [emerg]; on a reload the old configuration stays", async (t) => {
+  const config = (port: number, lines: string) =>
+    `http { server { listen 127.0.0.1:${port}; ${lines} location / { return 200 old; } } }`;
+  const failed = await runHoldfast(t, {
+    config: (ports) => config(ports[0], "client_body_temp_path missing/bodies;"),
+  });
+  assert.equal(failed.code, 1);
+  const missing = (prefix: string) =>
+    `[emerg] mkdir() "${prefix}/missing/bodies" failed (2: No such file or directory)\n`;
+  assert.equal(failed.stderr, `holdfast: ${missing(failed.prefix)}`);
+
+  const holdfast = await startHoldfast(t, { config: (ports) => config(ports[0], "") });
+  const { port, prefix } = holdfast;
+  assert.equal(await holdfast.reload(config(port, "client_body_temp_path missing/bodies; return 503;")), false);
+  assert.ok(holdfast.errorLog().includes(missing(prefix).replace("[emerg]", `[emerg] ${holdfast.pid}#0:`)));
+  assert.equal(await holdfast.reload(config(port, "access_log missing/a.log; return 503;")), false);
+  assert.match(
+    holdfast.errorLog(),
+    /\[emerg\] \d+#0: open\(\) "[^"]*\/missing\/a\.log" failed \(2: No such file or directory\)/,
+  );
+  assert.equal((await get(port, "/")).body, "old");
+});
+
+test("-t leaves the pid file of a running instance alone", async (t) => {
+  const holdfast = await startHoldfast(t, {
+    config: (ports) => `http { server { listen 127.0.0.1:${ports[0]}; location / { return 204; } } }`,
+  });
+  const file = join(holdfast.prefix, "logs/holdfast.pid");
+  const before = statSync(file);
+  const env = { ...process.env, HOLDFAST_NODE: process.execPath };
+  const { code } = await finish(spawn(LAUNCHER, ["-t", "-p", holdfast.prefix], { env }));
+  assert.equal(code, 0);
+  assert.equal(readFileSync(file, "latin1"), `${holdfast.pid}\n`);
+  assert.equal(statSync(file).ino, before.ino);
+  assert.equal((await get(holdfast.port, "/")).status, 204);
+});
+
+test("a reload takes an address in and out of one that holds the port", async (t) => {
+  const config = (listen: string) => `worker_processes 2;
+    http { server { listen ${listen}; location / { return 200 "${listen}"; } } }`;
+  const holdfast = await startHoldfast(t, { config: (ports) => config(`127.0.0.1:${ports[0]}`) });
+  const { port } = holdfast;
+  for (const listen of [`${port}`, `127.0.0.1:${port}`, `127.0.0.1:${port} default_server`]) {
+    assert.equal(await holdfast.reload(config(listen)), true, listen);
+    await waitFor(async () => (await get(port, "/")).body === listen, `answers by ${listen}`);
+  }
+  assert.doesNotMatch(holdfast.errorLog(), /\[emerg\]/);
+});
+
+test("worker_shutdown_timeout ends what a reload left running, and only that", async (t) => {
+  const silent = await tcpBackend(t, () => {});
+  const config = (port: number, text: string) => `worker_shutdown_timeout 100ms;
+    http { server { listen 127.0.0.1:${port};
+      location / { return 200 ${text}; }
+      location /silent { proxy_pass http://${silent.address}; } } }`;
+  const holdfast = await startHoldfast(t, { config: (ports) => config(ports[0], "old") });
+  const { port } = holdfast;
+  const idle = await RawConnection.open(port);
+  idle.write("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+  assert.equal((await idle.readResponse()).body, "old");
+  const waiting = await RawConnection.open(port);
+  waiting.write("GET /silent HTTP/1.1\r\nHost: a\r\n\r\n");
+  await waitFor(() => silent.connections === 1, "the request at the server");
+  assert.equal(await holdfast.reload(config(port, "new")), true);
+  const later = await RawConnection.open(port);
+  later.write("GET /silent HTTP/1.1\r\nHost: a\r\n\r\n");
+  await waiting.until(() => false);
+  assert.equal(waiting.ended, true);
+  await waitFor(() => silent.connections === 2, "the later request at the server");
+  assert.equal(later.ended, false);
+  idle.write("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+  assert.equal((await idle.readResponse()).body, "new");
+  later.close();
+  idle.close();
+});
+
+test("a low port is bound at a reload after root was given up", { skip: skipUnlessRoot }, async (t) => {
+  const config = (port: number) => `worker_processes 2;
+    http { server { listen 127.0.0.1:${port}; location / { return 204; } } }`;
+  const holdfast = await startHoldfast(t, { config: (ports) => config(ports[0]) });
+  const low = await lowPort();
+  assert.equal(await holdfast.reload(config(low)), true);
+  assert.equal((await get(low, "/")).status, 204);
+  assert.doesNotMatch(holdfast.errorLog(), /\[emerg\]/);
+});
+
+test("a changed user is said to need a restart", { skip: skipUnlessRoot }, async (t) => {
+  const config = (port: number, user: string) =>
+    `${user} http { server { listen 127.0.0.1:${port}; location / { return 204; } } }`;
+  const holdfast = await startHoldfast(t, { config: (ports) => config(ports[0], "user daemon;") });
+  assert.equal(await holdfast.reload(config(holdfast.port, "user daemon;")), true);
+  assert.doesNotMatch(holdfast.errorLog(), /\[warn\]/);
+  assert.equal(await holdfast.reload(config(holdfast.port, "")), true);
+  assert.match(holdfast.errorLog(), /\[warn\] \d+#0: the "user" directive has changed/);
+});
