@@ -1,5 +1,5 @@
 import type { ResponseHead } from "./h1/response_head.ts";
-import { parseHttpDate } from "./http_date.ts";
+import { parseHttpTime } from "./http_time.ts";
 import type { Request } from "./request.ts";
 import type { UpstreamSettings } from "./upstream_settings.ts";
 
@@ -62,7 +62,7 @@ export function copyResponse(
         continue;
       case "last-modified":
         response.lastModifiedText = value;
-        response.lastModified = parseHttpDate(value);
+        response.lastModified = parseHttpTime(value);
         continue;
       case "etag":
         response.etag = value;
