@@ -74,6 +74,8 @@ class BodyReader implements BodySink {
   private readonly body: RequestBody;
   private readonly finalize: (request: Request, status: number) => void;
   private readonly next: (request: Request) => void;
+  /** How much is held in memory. */
+  private readonly inMemory: number;
 
   constructor(
     request: Request,
@@ -85,14 +87,16 @@ class BodyReader implements BodySink {
     this.body = body;
     this.finalize = finalize;
     this.next = next;
+    const { clientBodyBufferSize: size } = request.location.core;
+    // nginx makes its buffer a quarter larger where that saves a file.
+    this.inMemory = request.contentLength >= 0 && request.contentLength < size * 1.25 ? request.contentLength : size;
   }
 
   onBody(bytes: Buffer): void {
     const { body, request } = this;
     const { core } = request.location;
     body.length += bytes.length;
-    const onlyFile = core.raw.client_body_in_file_only !== "off";
-    if (body.file === undefined && !onlyFile && body.inMemory + bytes.length <= core.clientBodyBufferSize) {
+    if (body.file === undefined && body.length <= this.inMemory && core.raw.client_body_in_file_only === "off") {
       body.chunks.push(Buffer.from(bytes));
       body.inMemory += bytes.length;
       return;
@@ -126,16 +130,20 @@ class BodyReader implements BodySink {
   private spool(bytes: Buffer): void {
     const { body, request } = this;
     if (body.file === undefined) {
-      body.file = openTemporary(request.location.core.clientBodyTempPath);
-      logError(request, "warn", `a client request body is buffered to a temporary file ${body.file.path}`);
-      const { path, fd } = body.file;
-      const keep = request.location.core.raw.client_body_in_file_only === "on";
+      const { core } = request.location;
+      const only = core.raw.client_body_in_file_only;
+      const file = openTemporary(core.clientBodyTempPath);
+      body.file = file;
+      const level = only === "off" ? "warn" : "notice";
+      logError(request, level, `a client request body is buffered to a temporary file ${file.path}`);
+      // One that nobody is told of has no name from the start: it cannot be left behind.
+      if (only === "off") removeFile(file.path);
       request.cleanup ??= [];
       request.cleanup.push(() => {
-        fs.closeSync(fd);
-        if (!keep) fs.rmSync(Buffer.from(path, "latin1"), { force: true });
+        fs.closeSync(file.fd);
+        if (only === "clean") removeFile(file.path);
       });
-      for (const chunk of body.chunks) writeAll(fd, chunk);
+      for (const chunk of body.chunks) writeAll(file.fd, chunk);
       body.chunks = [];
       body.inMemory = 0;
     }
@@ -145,10 +153,16 @@ class BodyReader implements BodySink {
   private failed(error: unknown): void {
     const { request } = this;
     request.bodySink = undefined;
-    const place = this.body.file?.path ?? request.location.core.clientBodyTempPath.path;
-    logError(request, "crit", `write to temporary file "${place}" failed (${errorText(errorCode(error))})`);
+    const why = `failed (${errorText(errorCode(error))})`;
+    const { file } = this.body;
+    if (file !== undefined) logError(request, "crit", `pwrite() "${file.path}" ${why}`);
+    else logError(request, "crit", `open() of a file in "${request.location.core.clientBodyTempPath.path}" ${why}`);
     this.finalize(request, 500);
   }
+}
+
+function removeFile(path: string): void {
+  fs.rmSync(Buffer.from(path, "latin1"), { force: true });
 }
 
 function writeAll(fd: number, bytes: Uint8Array): void {

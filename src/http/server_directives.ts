@@ -2,6 +2,7 @@ import { bufs, directive, flag, msec, number, size } from "../config/directives.
 import { defineDirectives, type SettingsOf } from "../config/schema.ts";
 import type { Directive } from "../config/types.ts";
 import { HTTP, HTTP_SERVER } from "./contexts.ts";
+import { type Template, template } from "./template.ts";
 
 /** A tuning directive of nginx's memory layout that has nothing to tune here. */
 function layout(syntaxDefault: string, what: string) {
@@ -48,6 +49,14 @@ export const serverDirectives = defineDirectives("http_core_server", {
     in: HTTP_SERVER,
     default: true,
     doc: "Drops request fields whose names have other characters than letters, digits and hyphens (and underscores, with underscores_in_headers); off passes them on.",
+  }),
+  client_body_early_read: directive<readonly Template[] | undefined>({
+    in: HTTP_SERVER,
+    args: [1, Number.POSITIVE_INFINITY],
+    syntax: "string ...",
+    doc: "Reads a request's body before its first phase when one of the strings is neither empty nor `0`, so that variables of the body can be used in `map` and in rewriting.",
+    initial: () => undefined,
+    read: (at, scope) => at.args.map((arg) => template(scope, at, arg)),
   }),
   merge_slashes: flag({ in: HTTP_SERVER, default: true, doc: "Takes several slashes in a row in a URI as one." }),
   underscores_in_headers: flag({

@@ -189,7 +189,7 @@ function comparable(text: string, { ports }: Running): string {
     .replace(/^Date: .*\r\n/gm, "")
     .replaceAll(/^Server: .*\r\n/gm, "")
     .replaceAll(/<center>(nginx|holdfast)[^<]*<\/center>/g, "<center>NAME</center>")
-    .replaceAll(/^(HTTP\/1.1 [345][^]*?\r\n)Content-Length: .*\r\n/gm, "$1")
+    .replaceAll(/^(HTTP\/1.1 [345][\s\S]*?\r\n)Content-Length: .*\r\n/gm, "$1")
     .replaceAll(`:${ports[0]}`, ":PORT")
     .replaceAll(`:${ports[1]}`, ":BACKEND");
 }
@@ -203,7 +203,7 @@ function sentences(running: Running): string[] {
     const sentence = comparable(`${match[1]}: ${match[2]}`, running);
     // The connections to the backend, which an older nginx did not keep; and how much is shown of what is too long.
     if (/client \S+ closed keepalive/.test(sentence)) continue;
-    found.push(sentence.replace(/x{100}[^]*/, "x...").replace(/[\x00-\x1f]/g, printed));
+    found.push(sentence.replace(/x{100}[\s\S]*/, "x...").replace(/[\x00-\x1f]/g, printed));
   }
   return found.sort();
 }

@@ -3,6 +3,7 @@ import type { ProxyProtocol } from "../../net/proxy_protocol.ts";
 import type { Stream, StreamError, StreamHandler } from "../../net/stream.ts";
 import { clearDeadline, Deadline, setDeadline } from "../../runtime/timers.ts";
 import { CLIENT_CLOSED_REQUEST, OK } from "../codes.ts";
+import { startWithBody } from "../early_body.ts";
 import { cleanUp, finalizeRequest } from "../finalize.ts";
 import { logConnection, logError } from "../log_context.ts";
 import { startPhases } from "../phases.ts";
@@ -225,7 +226,9 @@ export class H1Connection implements ClientConnection, StreamHandler, Closable {
       this.following = bytes;
       this.followingAt = head.end;
       this.followingEnd = end;
-      startPhases(request);
+      const early = request.server.settings.client_body_early_read;
+      if (early === undefined) startPhases(request);
+      else startWithBody(request, early);
       this.following = undefined;
       return this.followingAt;
     }
