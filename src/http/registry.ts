@@ -17,6 +17,7 @@ import { staticFiles } from "./modules/static.ts";
 import { stubStatus } from "./modules/stub_status.ts";
 import { tryFiles } from "./modules/try_files.ts";
 import { upstreamVariables } from "./modules/upstream.ts";
+import { resolver } from "./resolver.ts";
 
 /** Every HTTP module, in the order in which those of one phase run and header filters see a response. */
 export const httpModules: readonly HttpModule[] = [
@@ -28,6 +29,7 @@ export const httpModules: readonly HttpModule[] = [
   authBasic,
   tryFiles,
   earlyHints,
+  resolver,
   upstreamVariables,
   proxy,
   stubStatus,

@@ -21,7 +21,7 @@ import { ResponseSpool } from "./response_spool.ts";
 import { openBindAddress } from "./upstream_bind.ts";
 import { bufferingOf, copyRedirectFields, copyResponse, type ResponseRules } from "./upstream_headers.ts";
 import type { UpstreamSettings } from "./upstream_settings.ts";
-import { UpstreamState } from "./upstream_state.ts";
+import { markPassage, UpstreamState } from "./upstream_state.ts";
 import { parseUnsafeUri } from "./uri.ts";
 
 const CONNECTING = 0;
@@ -138,7 +138,7 @@ export class UpstreamRequest implements BodySink, Tunnel {
     this.request = request;
     this.target = target;
     this.startedAt = performance.now();
-    this.states = upstreamStates(request);
+    this.states = markPassage(request);
     this.attempt = target.group.begin(target.input);
     const { nextTries } = target.settings;
     if (nextTries > 0) this.attempt.tries = Math.min(this.attempt.tries, nextTries);
@@ -1016,18 +1016,6 @@ export class UpstreamRequest implements BodySink, Tunnel {
   onClientDrain(): void {
     this.resume();
   }
-}
-
-/** The list a new passage adds to, with a mark behind what an earlier one left. */
-function upstreamStates(request: Request): UpstreamState[] {
-  const before = request.upstreamStates;
-  if (before === undefined) {
-    const states: UpstreamState[] = [];
-    request.upstreamStates = states;
-    return states;
-  }
-  before.push(new UpstreamState(""));
-  return before;
 }
 
 const IGNORE = { onData() {}, onDrain() {}, onEnd() {}, onClose() {} };

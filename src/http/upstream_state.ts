@@ -1,3 +1,5 @@
+import type { Request } from "./request.ts";
+
 /**
  * What $upstream_* shows of one server tried; times in ms, -1 where it did not come so far. One whose peer is "" marks
  * the end of a passage and the start of the next one (X-Accel-Redirect, error_page).
@@ -18,4 +20,16 @@ export class UpstreamState {
     this.peer = peer;
     this.startedAt = performance.now();
   }
+}
+
+/** Begins a passage: the list its servers are added to, with a mark behind what an earlier passage left. */
+export function markPassage(request: Request): UpstreamState[] {
+  const before = request.upstreamStates;
+  if (before === undefined) {
+    const states: UpstreamState[] = [];
+    request.upstreamStates = states;
+    return states;
+  }
+  before.push(new UpstreamState(""));
+  return before;
 }

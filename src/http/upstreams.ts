@@ -1,12 +1,20 @@
 import type { Scope } from "../config/schema.ts";
 import { ConfigError, type Directive } from "../config/types.ts";
+import { type Address, addressText } from "../net/address.ts";
 import type { Cycle } from "../runtime/cycle.ts";
+import type { UpstreamDefinition } from "../upstream/definition.ts";
 import { upstreamDefinitions } from "../upstream/directives.ts";
 import { buildUpstream, cycleUpstream, type Group } from "../upstream/group.ts";
 import type { Pool } from "../upstream/pool.ts";
 import { implicitUpstream } from "../upstream/resolve.ts";
 import { parseTarget } from "../upstream/url.ts";
 import { type Template, template } from "./template.ts";
+
+/** A host that has to be resolved while serving. */
+export interface Unresolved {
+  readonly host: string;
+  readonly port: number;
+}
 
 /** An upstream of one generation with its idle connections, which the worker keeps from generation to generation. */
 export interface UpstreamEntry {
@@ -39,16 +47,41 @@ export class Upstreams {
   }
 
   /**
-   * The upstream of an address that a variable named while serving: its state is this worker's own. Returns nginx's
-   * words for what is wrong with it.
+   * The upstream of an address that a variable named while serving: a block's name, or an address, whose state is this
+   * worker's own. A name that is yet to be resolved comes back as it is, and a string is nginx's words for what is wrong.
    */
-  dynamic(name: string, defaultPort: number): UpstreamEntry | string {
-    const key = implicitKey(name.toLowerCase(), defaultPort);
-    const known = this.byName.get(key) ?? this.made.get(key);
+  dynamic(name: string, defaultPort: number): UpstreamEntry | Unresolved | string {
+    const lower = name.toLowerCase();
+    const key = implicitKey(lower, defaultPort);
+    const known = this.byName.get(lower) ?? this.byName.get(key) ?? this.made.get(key);
     if (known !== undefined) return known;
     const target = parseTarget(name, defaultPort);
     if (typeof target === "string") return target;
-    const definition = implicitUpstream(name, target, { file: "", line: 0 });
+    if (!("family" in target)) return this.byName.get(implicitKey(lower, target.port)) ?? target;
+    return this.make(key, implicitUpstream(name, target, { file: "", line: 0 }));
+  }
+
+  /**
+   * The upstream of a name's addresses. As each of nginx's requests begins afresh with them, none is held to have failed
+   * because of another request.
+   */
+  resolved(name: string, port: number, addresses: readonly Address[]): UpstreamEntry {
+    const servers = addresses
+      .map((address) => (address.family === "unix" ? address : { ...address, port }))
+      .map((address) => ({ address, text: addressText(address) }))
+      .sort((a, b) => order(a) - order(b) || (a.text < b.text ? -1 : 1));
+    const key = `${name} ${servers.map(({ text }) => text).join(" ")}`;
+    const known = this.made.get(key);
+    if (known !== undefined) return known;
+    const definition = implicitUpstream(name, { host: name, port }, { file: "", line: 0 });
+    const [model] = definition.servers;
+    return this.make(key, {
+      ...definition,
+      servers: servers.map(({ address }) => ({ ...model, target: address, maxFails: 0 })),
+    });
+  }
+
+  private make(key: string, definition: UpstreamDefinition): UpstreamEntry {
     const zone = (bytes: number) => new SharedArrayBuffer(bytes);
     const group = buildUpstream(definition, this.cycle.data.hosts, zone, { generation: this.cycle.data.generation });
     group.enter(0, 1, true);
@@ -76,6 +109,11 @@ export class Upstreams {
 }
 
 const DYNAMIC_LIMIT = 10_000;
+
+/** IPv4 first, as nginx puts them. */
+function order({ address }: { readonly address: Address }): number {
+  return address.family === "ipv6" ? 1 : 0;
+}
 
 function implicitKey(key: string, defaultPort: number): string {
   return `${key} ${defaultPort}`;

@@ -18,7 +18,7 @@ import { type PassUrl, proxyDirectives } from "./proxy_directives.ts";
 import { redirectRules, rewriteRefresh } from "./proxy_redirect.ts";
 import { buildHead, type RequestHeadPlan, requestHeadPlan } from "./proxy_request.ts";
 import { applyRules } from "./proxy_rewrite_rules.ts";
-import { bodyAfterHead, evaluatePass } from "./proxy_target.ts";
+import { bodyAfterHead, evaluatePass, resolvePass } from "./proxy_target.ts";
 import { proxyVariables } from "./proxy_variables.ts";
 
 type Raw = SettingsOf<typeof proxyDirectives>;
@@ -206,6 +206,11 @@ function start(request: Request, settings: ProxySettings): void {
     finalizeRequest(request, 500);
     return;
   }
+  if ("upstream" in pass) send(request, settings, pass);
+  else resolvePass(request, settings, pass, (ready) => send(request, settings, ready));
+}
+
+function send(request: Request, settings: ProxySettings, pass: FixedPass): void {
   const plan = settings.head;
   request.passedTo = pass;
   const { head, uri, method } = buildHead(request, settings, pass, plan);

@@ -1,0 +1,131 @@
+import { directive, msec } from "../config/directives.ts";
+import { fail, type Scope, valueIn } from "../config/schema.ts";
+import { ConfigError, type Directive } from "../config/types.ts";
+import { parseSec } from "../config/values.ts";
+import type { Address } from "../net/address.ts";
+import { Resolver } from "../net/resolver.ts";
+import type { HostWanted } from "../runtime/cycle.ts";
+import { parseTarget, type Target } from "../upstream/url.ts";
+import { HTTP_LOCATION } from "./contexts.ts";
+import type { Location } from "./location.ts";
+import { defineModule, type Place } from "./module.ts";
+
+const DNS_PORT = 53;
+
+/** A `resolver` directive; every block it holds in shares the one resolver, and so what that remembers. */
+interface ResolverSetting {
+  readonly servers: readonly { readonly written: string; readonly target: Target }[];
+  /** ms; 0 for what the answers say. */
+  readonly valid: number;
+  readonly ipv4: boolean;
+  readonly ipv6: boolean;
+  readonly at: Directive;
+}
+
+const resolverDirective = directive<ResolverSetting, undefined>({
+  in: HTTP_LOCATION,
+  args: [1, Number.POSITIVE_INFINITY],
+  syntax: "address ... [valid=time] [ipv4=on|off] [ipv6=on|off]",
+  doc: "The name servers asked in turn for names that appear only while serving, such as a proxy_pass with variables. Answers are kept as long as they say, or as long as `valid`.",
+  initial: () => undefined,
+  read: readResolver,
+});
+
+function readResolver(at: Directive): ResolverSetting {
+  const servers: { written: string; target: Target }[] = [];
+  let valid = 0;
+  let ipv4 = true;
+  let ipv6 = true;
+  for (const word of at.args) {
+    if (word.startsWith("valid=")) {
+      const seconds = parseSec(word.slice(6));
+      if (seconds === undefined) fail(at, `invalid parameter: ${word}`);
+      valid = seconds * 1000;
+    } else if (word.startsWith("ipv4=")) ipv4 = onOff(at, word);
+    else if (word.startsWith("ipv6=")) ipv6 = onOff(at, word);
+    else {
+      const target = parseTarget(word, DNS_PORT);
+      if (typeof target === "string") fail(at, `${target} in resolver "${word}"`);
+      servers.push({ written: word, target });
+    }
+  }
+  if (!ipv4 && !ipv6) fail(at, '"ipv4" and "ipv6" cannot both be "off"');
+  if (servers.length === 0) fail(at, "no name servers defined");
+  return { servers, valid, ipv4, ipv6, at };
+}
+
+function onOff(at: Directive, word: string): boolean {
+  const value = word.slice(5);
+  if (value !== "on" && value !== "off") fail(at, `invalid parameter: ${word}`);
+  return value === "on";
+}
+
+/** Settings of one location. */
+interface Resolving {
+  readonly resolver: Resolver | undefined;
+  /** ms */
+  readonly timeout: number;
+}
+
+const made = new WeakMap<ResolverSetting, Resolver>();
+
+export const resolver = defineModule({
+  name: "http_resolver",
+  directives: {
+    resolver: resolverDirective,
+    resolver_timeout: msec({
+      in: HTTP_LOCATION,
+      default: 30_000,
+      doc: "How long finding a name's addresses may take.",
+    }),
+  },
+  hosts: wantedHosts,
+  build({ resolver: setting, resolver_timeout }, place): Resolving {
+    return { resolver: setting === undefined ? undefined : resolverOf(setting, place), timeout: resolver_timeout };
+  },
+});
+
+function resolverOf(setting: ResolverSetting, { http, location }: Place): Resolver {
+  const known = made.get(setting);
+  if (known !== undefined) return known;
+  const servers = setting.servers.flatMap(({ written, target }): Address[] => {
+    if ("family" in target) return [target];
+    const found = http.cycle.data.hosts[target.host] ?? [];
+    if (found.length === 0) throw new ConfigError(hostNotFound(written), setting.at);
+    return found.map((address) => (address.family === "unix" ? address : { ...address, port: target.port }));
+  });
+  const { valid, ipv4, ipv6 } = setting;
+  const { errorLog } = location;
+  const log = (message: string): void => errorLog.write("error", message);
+  const fresh = new Resolver({ servers, valid, ipv4, ipv6, log });
+  made.set(setting, fresh);
+  return fresh;
+}
+
+function hostNotFound(written: string): string {
+  return `host not found in resolver "${written}"`;
+}
+
+/** Name servers given by name are looked up when the configuration is loaded. */
+function wantedHosts(http: Scope): HostWanted[] {
+  const wanted: HostWanted[] = [];
+  const seen = new Set<ResolverSetting>();
+  const visit = (scope: Scope): void => {
+    const setting = valueIn(scope, resolverDirective);
+    if (setting !== undefined && !seen.has(setting)) {
+      seen.add(setting);
+      const { file, line } = setting.at;
+      for (const { written, target } of setting.servers) {
+        if (!("family" in target)) wanted.push({ host: target.host, file, line, error: hostNotFound(written) });
+      }
+    }
+    scope.children.forEach(visit);
+  };
+  visit(http);
+  return wanted;
+}
+
+/** What resolves names for requests of a location. */
+export function resolvingOf(location: Location): Resolving {
+  return resolver.of(location);
+}
