@@ -9,7 +9,7 @@ import { ensureDependencies, main, ROOT } from "./setup.mjs";
 const DIST = join(ROOT, "dist");
 const BUNDLE = join(DIST, "holdfast.mjs");
 /** The same in bin/holdfast. */
-const SOURCES = ["src", "package.json", "scripts/build.mjs"];
+const SOURCES = ["src/", "package.json", "scripts/build.mjs"];
 
 /**
  * Builds when the bundle is missing or older than its sources. Where that cannot be done (a read-only checkout, a source
