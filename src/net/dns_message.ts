@@ -7,15 +7,16 @@ export const AAAA = 28;
 const HEADER = 12;
 /** Pointers followed within one name before it is taken for a loop. */
 const MOST_POINTERS = 128;
+/** Characters of a name, its dots included: what fits in nginx's. */
 const MOST_NAME = 255;
 
 /**
  * A recursive query for `name`, a byte string in lower case. Undefined for what is no name: an empty label, one above
- * 63 bytes, or more than 255 bytes in all.
+ * 63 bytes, or more than 255 characters in all.
  */
 export function encodeQuery(id: number, name: string, type: number): Buffer | undefined {
   const labels = name.split(".");
-  if (labels.some((label) => label.length === 0 || label.length > 63) || name.length > MOST_NAME - 2) return undefined;
+  if (labels.some((label) => label.length === 0 || label.length > 63) || name.length > MOST_NAME) return undefined;
   const query = Buffer.alloc(HEADER + name.length + 2 + 4);
   query.writeUInt16BE(id, 0);
   query[2] = 1; // RD

@@ -178,6 +178,8 @@ export class Resolver {
   private received(entry: Entry, answer: DnsAnswer): void {
     const { type, addresses, cname } = answer;
     const first = type === A;
+    // As with nginx, of two answers without an address the later one's CNAME is followed.
+    entry.cname = addresses.length === 0 ? cname : undefined;
     if (answer.code !== 0 || answer.count === 0) {
       if (first) entry.v4 = [];
       else entry.v6 = [];
@@ -190,7 +192,6 @@ export class Resolver {
       entry.ttl = Math.min(entry.ttl, answer.ttl);
       if (first) entry.v4 = addresses;
       else entry.v6 = addresses;
-      if (addresses.length === 0) entry.cname = cname;
     }
     if (entry.v4 === undefined || entry.v6 === undefined) return;
     this.settle(entry);
@@ -212,8 +213,7 @@ export class Resolver {
       return;
     }
     const now = performance.now();
-    // A lifetime of zero still serves those who ask within the same second, as with nginx's clock of seconds.
-    entry.valid = now + (this.options.valid === 0 ? Math.max(1, entry.ttl) * 1000 : this.options.valid);
+    entry.valid = now + (this.options.valid === 0 ? entry.ttl * 1000 : this.options.valid);
     entry.forget = now + FORGET;
     this.answer(entry, waiting);
   }
