@@ -41,11 +41,15 @@ export class Site implements ConnectionHost {
 
 const REFUSED: StreamHandler = { onData() {}, onDrain() {}, onEnd() {}, onClose() {} };
 
+/** After "Too many open files" nginx does not accept, and so is quiet, for accept_mutex_delay: 500 ms. */
+const NO_FILES_QUIET = 500;
+
 /** A listening socket in one worker. */
 export class BoundSocket {
   /** By the address a connection arrived on; the last is the socket's own. */
   sites: readonly Site[];
   private listener: Listener | undefined = undefined;
+  private quietUntil = 0;
   private spec: ListenSpec;
   private readonly shared: Int32Array | undefined;
   private readonly connections: WorkerConnections;
@@ -119,7 +123,13 @@ export class BoundSocket {
   }
 
   private failed({ code, message }: StreamError): void {
-    const level = code === "ECONNABORTED" ? "error" : code === "EMFILE" || code === "ENFILE" ? "crit" : "alert";
+    const noFiles = code === "EMFILE" || code === "ENFILE";
+    if (noFiles) {
+      const now = performance.now();
+      if (now < this.quietUntil) return;
+      this.quietUntil = now + NO_FILES_QUIET;
+    }
+    const level = code === "ECONNABORTED" ? "error" : noFiles ? "crit" : "alert";
     this.log(level, `accept4() failed (${message})`);
   }
 

@@ -784,6 +784,12 @@ export class UpstreamRequest implements BodySink, Tunnel {
     const { request } = this;
     switch (this.state) {
       case CONNECTING:
+        if (error?.code === "EMFILE" || error?.code === "ENFILE") {
+          // This machine's fault: no server is to be held out for it.
+          logError(request, "alert", `socket() failed (${error.message}) while connecting to upstream`);
+          this.finalize(500);
+          return;
+        }
         logError(request, "error", `connect() failed (${error?.message ?? "closed"}) while connecting to upstream`);
         this.next("error");
         return;

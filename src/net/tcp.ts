@@ -4,6 +4,7 @@
  */
 import net from "node:net";
 import { getSystemErrorName } from "node:util";
+import { openFilesLimit } from "../runtime/limits.ts";
 import { type Address, addressText, socketAddress } from "./address.ts";
 import { streamError } from "./errors.ts";
 import { changeBacklog, setSocketOptions } from "./socket_options.ts";
@@ -225,6 +226,17 @@ function acceptingHandle(server: net.Server): AcceptingHandle | undefined {
   return typeof handle.onconnection === "function" ? (handle as AcceptingHandle) : undefined;
 }
 
+/** Descriptors that no client's connection takes. */
+const RESERVED = 16;
+
+/** Closes an accepted connection whose descriptor is one of the reserved ones. */
+function outOfReach(client: unknown, mostFd: number): boolean {
+  if (typeof client !== "object" || client === null || !("fd" in client) || !("close" in client)) return false;
+  if (typeof client.fd !== "number" || client.fd < mostFd || typeof client.close !== "function") return false;
+  client.close();
+  return true;
+}
+
 /**
  * Binds and listens. `accept` gets each new stream and returns its handler; `failed` hears of a connection that could
  * not be accepted. Rejects with the StreamError of bind or listen. On Linux several threads may listen on one address
@@ -237,7 +249,14 @@ export function listen(
 ): Promise<Listener> {
   const { address } = options;
   const server = net.createServer({ allowHalfOpen: true, noDelay: true });
+  // Out of descriptors, libuv drops connections without a word: the last ones are kept back, to say so and to go on.
+  const limit = openFilesLimit();
+  const mostFd = limit - Math.min(RESERVED, limit / 8);
   const onConnection = (client: unknown): void => {
+    if (outOfReach(client, mostFd)) {
+      failed(streamError({ code: "EMFILE" }));
+      return;
+    }
     const socket = new OwnedSocket({ handle: client, allowHalfOpen: true, onread } as net.SocketConstructorOpts);
     if (address.family !== "unix") socket.setNoDelay(true);
     const stream = new TcpStream(socket, remoteAddress(socket), IGNORE);

@@ -16,3 +16,10 @@ export function setLimit(resource: keyof typeof RESOURCES, value: number): strin
   if (c.setrlimit(RESOURCES[resource], limits) === 0) return undefined;
   return `setrlimit(${resource}, ${value}) failed (1: Operation not permitted)`;
 }
+
+/** How many files the process may have open; Infinity where that cannot be asked. */
+export function openFilesLimit(): number {
+  const limits = Buffer.alloc(16);
+  if (libc()?.getrlimit(RESOURCES.RLIMIT_NOFILE, limits) !== 0) return Number.POSITIVE_INFINITY;
+  return Number(limits.readBigUInt64LE(0));
+}

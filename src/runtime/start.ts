@@ -52,7 +52,7 @@ async function command(program: Program, entry: URL, home: string): Promise<numb
     say(versionText(program, options, home));
     if (!options.test) return 0;
   }
-  const paths = resolvePaths(options, toBytes(home), toBytes(process.cwd()));
+  const paths = resolvePaths(options, toBytes(home), toBytes(workingDirectory()));
   const log = initialLog(paths, options.test);
   let loaded: Loaded;
   try {
@@ -65,6 +65,15 @@ async function command(program: Program, entry: URL, home: string): Promise<numb
   if (coreDirectives.in(loaded.root).daemon && !inBackground) return startInBackground();
   if (inBackground) process.umask(0);
   return supervise({ program, entry, paths, globals: options.globals, loaded, initialLog: log });
+}
+
+/** "/" where the directory it was started in is gone: only relative paths on the command line would miss it. */
+function workingDirectory(): string {
+  try {
+    return process.cwd();
+  } catch {
+    return "/";
+  }
 }
 
 /** While it starts, what goes wrong is said on the terminal, and in the log of -e (or the default one) where there is one. */
