@@ -191,12 +191,21 @@ export function openTemporary(into: TempPath): BodyFile {
     }
     const path = `${directory}/${name}`;
     try {
-      return { path, fd: fs.openSync(Buffer.from(path, "latin1"), "wx+", 0o600) };
+      return { path, fd: createIn(directory, path) };
     } catch (error) {
-      const code = errorCode(error);
-      if (code === "ENOENT" && tries === 0)
-        fs.mkdirSync(Buffer.from(directory, "latin1"), { recursive: true, mode: 0o700 });
-      else if (code !== "EEXIST" || tries > 100) throw error;
+      if (errorCode(error) !== "EEXIST" || tries > 100) throw error;
     }
+  }
+}
+
+/** Makes the directory only where it turns out to be missing. */
+function createIn(directory: string, path: string): number {
+  const name = Buffer.from(path, "latin1");
+  try {
+    return fs.openSync(name, "wx+", 0o600);
+  } catch (error) {
+    if (errorCode(error) !== "ENOENT") throw error;
+    fs.mkdirSync(Buffer.from(directory, "latin1"), { recursive: true, mode: 0o700 });
+    return fs.openSync(name, "wx+", 0o600);
   }
 }

@@ -39,7 +39,7 @@ export class WorkerConnections {
       warn(`${this.limit} worker_connections are not enough, reusing connections`);
     }
     const count = Math.max(1, Math.min(REUSED_AT_ONCE, Math.floor(idle.length / 8)));
-    idle.sort((one, other) => one.idleUntil - other.idleUntil);
+    idle.sort((one, other) => one.idleSince - other.idleSince);
     for (const connection of idle.slice(0, count)) connection.destroy();
     return count;
   }

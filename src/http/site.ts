@@ -39,8 +39,8 @@ export interface Closable {
   destroy(): void;
   /** It may be closed to make room for another: no request is at work. */
   readonly idle: boolean;
-  /** When it would be closed anyway, on the monotonic clock: the lower, the longer it has been idle. */
-  readonly idleUntil: number;
+  /** Since when it is idle, on the monotonic clock. */
+  readonly idleSince: number;
   /** The configuration the running request has, or a fresh connection was accepted under; undefined when none runs. */
   readonly busyWith: AddressConfig | undefined;
   /** Called once when the running request, or the connection, has ended. */

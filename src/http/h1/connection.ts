@@ -87,8 +87,8 @@ export class H1Connection implements ClientConnection, StreamHandler, Closable {
   private rated: RatedOutput | undefined = undefined;
   /** What `stream.unsent` was when the client was last given time to take it. */
   private unsent = 0;
-  /** ms that are left of keepalive_timeout after keepalive_min_timeout. */
-  private keptRest = 0;
+  /** ms it may be idle: keepalive_timeout, or what is left of it after keepalive_min_timeout. */
+  private idleTime = 0;
 
   constructor(stream: Stream, host: ConnectionHost) {
     this.number = ++connections;
@@ -123,8 +123,8 @@ export class H1Connection implements ClientConnection, StreamHandler, Closable {
     return this.request === undefined && (this.mode === IDLE || this.lingering);
   }
 
-  get idleUntil(): number {
-    return this.deadline.due;
+  get idleSince(): number {
+    return this.requests === 0 ? this.startedAt : this.deadline.due - this.idleTime;
   }
 
   get busyWith(): AddressConfig | undefined {
@@ -744,12 +744,13 @@ export class H1Connection implements ClientConnection, StreamHandler, Closable {
     this.pipelined = true;
     if (atLeast === 0) {
       this.mode = IDLE;
+      this.idleTime = timeout;
       setDeadline(this.deadline, timeout);
       return;
     }
     this.mode = KEPT;
-    this.keptRest = Math.max(0, timeout - atLeast);
-    setDeadline(this.deadline, timeout - this.keptRest);
+    this.idleTime = Math.max(0, timeout - atLeast);
+    setDeadline(this.deadline, timeout - this.idleTime);
   }
 
   /** Logs and lets go of the request. */
@@ -800,7 +801,7 @@ export class H1Connection implements ClientConnection, StreamHandler, Closable {
     }
     this.mode = CLOSING;
     this.unsent = stream.unsent ?? 0;
-    this.keptRest = core.sendTimeout;
+    this.idleTime = core.sendTimeout;
     setDeadline(this.deadline, core.sendTimeout);
     stream.close();
   }
@@ -867,18 +868,18 @@ export class H1Connection implements ClientConnection, StreamHandler, Closable {
         stream.destroy();
         return;
       case KEPT:
-        if (this.keptRest === 0 || this.host.draining) {
+        if (this.idleTime === 0 || this.host.draining) {
           stream.destroy();
         } else {
           this.mode = IDLE;
-          setDeadline(this.deadline, this.keptRest);
+          setDeadline(this.deadline, this.idleTime);
         }
         return;
       case HEAD:
         this.refuseHead(408, `client timed out (110: Connection timed out) while ${this.headAction(false)}`);
         return;
       case CLOSING:
-        if (this.progressed()) setDeadline(this.deadline, this.keptRest);
+        if (this.progressed()) setDeadline(this.deadline, this.idleTime);
         else stream.destroy();
         return;
       case BODY:
