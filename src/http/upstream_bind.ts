@@ -2,18 +2,25 @@ import { isIP } from "node:net";
 import { logError } from "./log_context.ts";
 import type { Request } from "./request.ts";
 
-/** proxy_bind's value for a request: an address with an optional port; an empty or invalid one binds nothing. */
-export function openBindAddress(
-  request: Request,
-  text: string,
-): { host: string; port: number | undefined } | undefined {
-  if (text === "") return undefined;
-  const bracketed = /^\[([^\]]+)\](?::(\d+))?$/.exec(text) ?? /^([^:]+):(\d+)$/.exec(text);
-  const host = bracketed === null ? text : bracketed[1];
-  const port = bracketed?.[2] === undefined ? undefined : Number(bracketed[2]);
-  if (isIP(host) === 0) {
-    logError(request, "error", `invalid local address "${text}"`);
-    return undefined;
-  }
+/** Where connections to servers come from; without a port the system chooses one. */
+export interface LocalAddress {
+  readonly host: string;
+  readonly port: number | undefined;
+}
+
+/** `address[:port]`; undefined for what is none. */
+export function parseBind(text: string): LocalAddress | undefined {
+  const match = /^\[([^\]]+)\](?::(\d{1,5}))?$/.exec(text) ?? /^([^:]+):(\d{1,5})$/.exec(text);
+  const host = match === null ? text : match[1];
+  const port = match?.[2] === undefined ? undefined : Number(match[2]);
+  if (isIP(host) === 0 || (port !== undefined && (port < 1 || port > 65535))) return undefined;
   return { host, port };
+}
+
+/** proxy_bind's value for a request; an empty or invalid one binds nothing. */
+export function openBindAddress(request: Request, text: string): LocalAddress | undefined {
+  if (text === "") return undefined;
+  const address = parseBind(text);
+  if (address === undefined) logError(request, "error", `invalid local address "${text}"`);
+  return address;
 }

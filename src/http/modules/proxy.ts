@@ -1,5 +1,5 @@
 import { refuse } from "../../config/directives.ts";
-import type { SettingsOf } from "../../config/schema.ts";
+import { fail, type SettingsOf } from "../../config/schema.ts";
 import { readBody } from "../body.ts";
 import { DONE } from "../codes.ts";
 import { finalizeRequest } from "../finalize.ts";
@@ -13,6 +13,7 @@ import { UpstreamRequest } from "../upstream_request.ts";
 import type { UpstreamSettings } from "../upstream_settings.ts";
 import type { UpstreamEntry, Upstreams } from "../upstreams.ts";
 import { earlyHintsIn } from "./early_hints.ts";
+import { checkBuffers } from "./proxy_buffers.ts";
 import { rewriteCookie } from "./proxy_cookie.ts";
 import { type PassUrl, proxyDirectives } from "./proxy_directives.ts";
 import { redirectRules, rewriteRefresh } from "./proxy_redirect.ts";
@@ -61,6 +62,7 @@ const HTTP = "http://";
 
 function buildProxy(raw: Raw, place: Place): ProxySettings {
   const { location, parent, http } = place;
+  checkBuffers(raw, http.scope);
   const inherited = location.kind === "block" && parent !== undefined ? proxy.of(parent) : undefined;
   const pass = raw.proxy_pass ?? inherited?.pass;
   const upstream = upstreamSettings(raw, (path) => http.cycle.path(path), earlyHintsIn(place.scope));
@@ -86,7 +88,7 @@ function buildProxy(raw: Raw, place: Place): ProxySettings {
   }
   const text = url.constant;
   if (/^https:\/\//i.test(text)) refuse(at, "with https:// is known to nginx but not available in Holdfast yet");
-  if (text.slice(0, HTTP.length).toLowerCase() !== HTTP) refuse(at, "invalid URL prefix");
+  if (text.slice(0, HTTP.length).toLowerCase() !== HTTP) fail(at, "invalid URL prefix");
   const rest = text.slice(HTTP.length);
   const { host, uri } = splitUrl(rest);
   if (uri !== "" && uri !== undefined && raw.proxy_pass !== undefined) checkUri(place, pass);
@@ -98,9 +100,9 @@ function buildProxy(raw: Raw, place: Place): ProxySettings {
 /** nginx's refusal of a URI where there is no prefix it could replace. */
 function checkUri({ location, scope }: Place, { at }: PassUrl): void {
   if (location.kind === "named" || location.kind === "regex" || scope.context !== "location") {
-    refuse(
+    fail(
       at,
-      'cannot have URI part in location given by regular expression, or inside named location, or inside "if" statement, or inside "limit_except" block',
+      '"proxy_pass" cannot have URI part in location given by regular expression, or inside named location, or inside "if" statement, or inside "limit_except" block',
     );
   }
 }

@@ -11,6 +11,7 @@ import {
   refuse,
   size,
   text,
+  warn,
 } from "../../config/directives.ts";
 import { fail, type Scope } from "../../config/schema.ts";
 import type { Context, Directive } from "../../config/types.ts";
@@ -18,6 +19,7 @@ import type { TempPath } from "../body.ts";
 import { HTTP_LOCATION } from "../contexts.ts";
 import { readTempPath } from "../core_directives.ts";
 import { type Template, template } from "../template.ts";
+import { parseBind } from "../upstream_bind.ts";
 import {
   type CookieFlags,
   type CookieRule,
@@ -170,7 +172,11 @@ export const proxyDirectives = {
       const [address, word] = at.args;
       if (at.args.length === 1 && address === "off") return undefined;
       if (word !== undefined && word !== "transparent") fail(at, `invalid parameter "${word}"`);
-      return { address: template(scope, at, address), transparent: word !== undefined };
+      const made = template(scope, at, address);
+      if (made.constant !== undefined && parseBind(made.constant) === undefined)
+        fail(at, `invalid address "${address}"`);
+      if (word !== undefined) warn(at, scope, "transparent proxying is not supported on this platform, ignored");
+      return { address: made, transparent: word !== undefined };
     },
   }),
   proxy_socket_keepalive: flag({
@@ -240,7 +246,6 @@ export const proxyDirectives = {
   }),
   proxy_busy_buffers_size: size({
     in: HTTP_LOCATION,
-    default: 8192,
     defaultText: "8k|16k",
     doc: "How much of that may be on its way to the client at a time.",
   }),
@@ -267,7 +272,6 @@ export const proxyDirectives = {
   }),
   proxy_temp_file_write_size: size({
     in: HTTP_LOCATION,
-    default: 8192,
     defaultText: "8k|16k",
     doc: "How much is written to a temporary file at a time.",
   }),
