@@ -16,8 +16,6 @@ export interface ListeningSocket {
   readonly spec: ListenSpec;
   /** What is served, by the address a connection arrived on: the last entry is the socket's own. */
   readonly serves: readonly AddressConfig[];
-  /** Of a unix socket: the word through which the workers share it. */
-  readonly shared: Int32Array | undefined;
 }
 
 /**
@@ -195,7 +193,7 @@ export function buildSockets(http: BuiltHttp, cycle: Cycle): ListeningSocket[] {
     });
     const unix = socket.address.family === "unix";
     const shared = unix ? new Int32Array(cycle.zone(`http listen ${listening}`, 4)) : undefined;
-    return { spec: listenSpec(socket), serves, shared };
+    return { spec: listenSpec(socket, shared), serves };
   });
 }
 
@@ -211,7 +209,7 @@ function hostOf(address: Address): string {
   return address.family === "unix" ? "" : address.host;
 }
 
-function listenSpec({ address, options }: ListenSocket<BuiltServer>): ListenSpec {
+function listenSpec({ address, options }: ListenSocket<BuiltServer>, shared: Int32Array | undefined): ListenSpec {
   const { soKeepalive } = options;
   return {
     address,
@@ -224,6 +222,7 @@ function listenSpec({ address, options }: ListenSocket<BuiltServer>): ListenSpec
     rcvbuf: options.rcvbuf,
     sndbuf: options.sndbuf,
     fastopen: options.fastopen,
+    shared,
   };
 }
 

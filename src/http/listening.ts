@@ -51,20 +51,18 @@ export class BoundSocket {
   private listener: Listener | undefined = undefined;
   private quietUntil = 0;
   private spec: ListenSpec;
-  private readonly shared: Int32Array | undefined;
   private readonly connections: WorkerConnections;
 
-  constructor({ spec, shared }: ListeningSocket, sites: readonly Site[], connections: WorkerConnections) {
+  constructor({ spec }: ListeningSocket, sites: readonly Site[], connections: WorkerConnections) {
     this.spec = spec;
-    this.shared = shared;
     this.sites = sites;
     this.connections = connections;
   }
 
   /** Binds and listens; `first`: in the worker that binds what cannot be shared. Answers the sentence of a failure. */
   async open(first: boolean): Promise<string | undefined> {
-    const { spec, shared } = this;
-    const { address } = spec;
+    const { spec } = this;
+    const { address, shared } = spec;
     let fd: number | undefined;
     if (shared !== undefined && address.family === "unix") {
       fd = await shareUnix(shared, address.path, spec.backlog ?? 511);
@@ -86,7 +84,7 @@ export class BoundSocket {
 
   /** Takes over what a reload changed. */
   change(spec: ListenSpec, sites: readonly Site[]): void {
-    const changed = JSON.stringify(spec) !== JSON.stringify(this.spec);
+    const changed = JSON.stringify(optionsOf(spec)) !== JSON.stringify(optionsOf(this.spec));
     this.spec = spec;
     this.sites = sites;
     if (!changed) return;
@@ -103,8 +101,8 @@ export class BoundSocket {
   /** A reload took the address away: nothing is left of it. */
   remove(): void {
     this.close();
-    const { address } = this.spec;
-    if (this.shared !== undefined && address.family === "unix") releaseUnix(this.shared, address.path);
+    const { address, shared } = this.spec;
+    if (shared !== undefined && address.family === "unix") releaseUnix(shared, address.path);
   }
 
   private accept(stream: Stream): StreamHandler {
@@ -142,7 +140,8 @@ export class BoundSocket {
 
 function optionsOf(spec: ListenSpec): ListenOptions {
   // Each worker has a socket of its own; the system shares connections out among them.
-  return { ...spec, reusePort: spec.address.family !== "unix" };
+  const { shared: _, ...options } = spec;
+  return { ...options, reusePort: spec.address.family !== "unix" };
 }
 
 function siteOf(sites: readonly Site[], local: Address): Site {

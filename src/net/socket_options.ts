@@ -100,15 +100,24 @@ export async function shareUnix(slot: Int32Array, path: string, backlog: number)
   for (;;) {
     const value = Atomics.load(slot, 0);
     if (value > 0) return duplicate(c, value - 1);
-    if (value === FREE && Atomics.compareExchange(slot, 0, FREE, BINDING) === FREE) {
-      const fd = bindUnix(c, path, backlog);
-      Atomics.store(slot, 0, fd === undefined ? FREE : fd + 1);
-      Atomics.notify(slot, 0);
-      return fd === undefined ? undefined : duplicate(c, fd);
-    }
+    if (value === FREE && !bindShared(slot, path, backlog) && Atomics.load(slot, 0) === FREE) return undefined;
+    if (Atomics.load(slot, 0) !== BINDING) continue;
     const waiting = Atomics.waitAsync(slot, 0, BINDING, 1000);
     if (waiting.async) await waiting.value;
   }
+}
+
+/**
+ * Binds the socket for all threads that will ask for it, if nobody has: the supervisor does it before they do, as it may
+ * have rights to the directory that they have given up. False when it was not to be bound, or another thread is at it.
+ */
+export function bindShared(slot: Int32Array, path: string, backlog: number): boolean {
+  const c = libc();
+  if (c === undefined || Atomics.compareExchange(slot, 0, FREE, BINDING) !== FREE) return false;
+  const fd = bindUnix(c, path, backlog);
+  Atomics.store(slot, 0, fd === undefined ? FREE : fd + 1);
+  Atomics.notify(slot, 0);
+  return fd !== undefined;
 }
 
 /** Closes the shared socket and removes its file; the first thread that asks does it. */

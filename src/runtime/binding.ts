@@ -4,6 +4,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { errnoCode, errnoText } from "../config/errno.ts";
 import { osPath } from "../config/paths.ts";
 import { type Address, addressText, isWildcard } from "../net/address.ts";
+import { bindShared } from "../net/socket_options.ts";
 import type { ListenSpec } from "./cycle.ts";
 import type { ErrorLog } from "./log.ts";
 
@@ -94,6 +95,13 @@ async function probeUnix(path: string): Promise<string | undefined> {
     return errnoCode(error) === "ENOENT" ? undefined : errnoCode(error);
   }
   return undefined;
+}
+
+/** Binds the unix sockets that the workers will share, with the rights of the supervisor. They find out what failed. */
+export function bindUnixSockets(specs: readonly ListenSpec[]): void {
+  for (const { address, shared, backlog } of specs) {
+    if (address.family === "unix" && shared !== undefined) bindShared(shared, address.path, backlog ?? 511);
+  }
 }
 
 /** At the end of the process: removes the socket files of its listeners. */

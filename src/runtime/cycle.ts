@@ -51,6 +51,8 @@ export interface ListenSpec {
   readonly rcvbuf?: number | undefined;
   readonly sndbuf?: number | undefined;
   readonly fastopen?: number | undefined;
+  /** Of a unix socket: the word through which the threads share its descriptor. */
+  readonly shared?: Int32Array | undefined;
 }
 
 /** What the layers above `runtime` give it to run; assembled in main.ts. The runtime knows nothing of HTTP. */

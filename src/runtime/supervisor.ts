@@ -1,7 +1,7 @@
 import { isDeepStrictEqual } from "node:util";
 import { fullName } from "../config/paths.ts";
 import { VERSION } from "../version.ts";
-import { listenersToProbe, probeListeners, removeUnixSockets } from "./binding.ts";
+import { bindUnixSockets, listenersToProbe, probeListeners, removeUnixSockets } from "./binding.ts";
 import type { Program } from "./cycle.ts";
 import { announceReady } from "./daemon.ts";
 import { coreDirectives } from "./directives.ts";
@@ -93,6 +93,7 @@ export async function supervise(start: Start): Promise<number> {
 
   log.write("notice", `holdfast/${VERSION}`);
   log.write("notice", `start worker threads: ${workerCount(current)}`);
+  bindUnixSockets(current.application.listeners);
   const errors = await pool.apply(current.data, workerCount(current));
   if (ending !== undefined) return new Promise(() => {});
   if (errors.length > 0) {
@@ -142,10 +143,15 @@ export async function supervise(start: Start): Promise<number> {
     if (identity !== undefined && !isDeepStrictEqual(core.user, coreDirectives.in(current.root).user)) {
       log.write("warn", 'the "user" directive has changed, which takes effect when Holdfast is started again');
     }
+    const kept = new Set(next.application.listeners.map((listener) => listener.key));
+    const gone = current.application.listeners.filter((listener) => !kept.has(listener.key));
     current = next;
     log = nextLog;
     env = threadEnvironment(core.env);
+    bindUnixSockets(next.application.listeners);
     for (const error of await pool.apply(next.data, workerCount(next))) log.write("emerg", error);
+    // The threads have let go of them; their directory may be one that only the supervisor can write in.
+    removeUnixSockets(gone);
     closeLogFilesExcept(new Set(errorLogFiles(next)));
     return true;
   };
