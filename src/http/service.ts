@@ -4,8 +4,11 @@ import { nextPools, type Pools } from "../upstream/pool.ts";
 import type { ListeningSocket } from "./addresses.ts";
 import { WorkerConnections } from "./connections.ts";
 import { BoundSocket, Site } from "./listening.ts";
-import type { AddressConfig, Closable, WorkerCounters } from "./site.ts";
+import { type AddressConfig, type Closable, COUNTER, type WorkerCounters } from "./site.ts";
 import type { Upstreams } from "./upstreams.ts";
+
+/** A flood of new connections keeps no worker from leaving. */
+const MOST_TURNS = 1000;
 
 /** What outlives a reload within one worker thread. */
 class WorkerState {
@@ -113,10 +116,28 @@ export class HttpService implements WorkerService {
   }
 
   drain(done: () => void): void {
-    const { state } = this;
-    this.closeSockets();
-    for (const pool of state.pools.values()) pool.close();
-    state.connections.drain(done);
+    this.acceptRest(MOST_TURNS, () => {
+      const { state } = this;
+      this.closeSockets();
+      for (const pool of state.pools.values()) pool.close();
+      state.connections.drain(done);
+    });
+  }
+
+  /**
+   * What waits in the queue of a socket would be reset when it closes, though the client was told that it is connected.
+   * The loop accepts one of each socket a turn: goes on until a turn has brought none.
+   */
+  private acceptRest(turns: number, then: () => void): void {
+    const { words } = this.state.counters;
+    const before = words[COUNTER.accepted];
+    // The first of the two runs in this turn, before the loop has looked for connections.
+    setImmediate(() =>
+      setImmediate(() => {
+        if (turns > 0 && words[COUNTER.accepted] !== before) this.acceptRest(turns - 1, then);
+        else then();
+      }),
+    );
   }
 
   stop(): void {
