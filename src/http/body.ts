@@ -41,11 +41,6 @@ export function readBody(
   if (request.expectContinue) request.connection.sendContinue(request);
   const body = new RequestBody();
   request.body = body;
-  // Somebody has decided to drop it (an error with an error_page): there is nothing to pass on.
-  if (request.discardBody) {
-    then(request);
-    return;
-  }
   if (request.bodyEnded && request.location.core.raw.client_body_in_file_only === "off") {
     then(request);
     return;

@@ -1,4 +1,5 @@
 import { denyUnauthorized } from "./auth_delay.ts";
+import { discardBody } from "./body.ts";
 import { AGAIN, DECLINED, DONE, OK } from "./codes.ts";
 import { finalizeRequest } from "./finalize.ts";
 import { setLocation } from "./flow.ts";
@@ -185,6 +186,8 @@ function chooseLocation(request: Request): boolean {
   if (request.contentLength > limit && limit !== 0 && !request.discardBody) {
     logError(request, "error", `client intended to send too large body: ${request.contentLength} bytes`);
     request.expectContinue = false;
+    // Whatever answers instead (error_page) is not to have it either.
+    discardBody(request);
     finalizeRequest(request, 413);
     return false;
   }

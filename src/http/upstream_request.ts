@@ -238,7 +238,7 @@ export class UpstreamRequest implements BodySink, Tunnel {
       this.send(target.body === undefined ? head : head + target.body);
     } else if (body !== undefined) {
       this.sendBuffered(stream, head);
-    } else if (!request.bodyEnded) {
+    } else if (!request.bodyEnded && !request.discardBody) {
       this.stream?.cork();
       this.send(head);
       this.streaming = true;

@@ -226,7 +226,7 @@ function send(request: Request, settings: ProxySettings, pass: FixedPass): void 
     head,
     body: bodyAfterHead(request, settings),
     headRequest: method === "HEAD",
-    chunkedBody: request.chunked && request.body === undefined,
+    chunkedBody: request.chunked && request.body === undefined && !request.discardBody,
     input: {
       client: request.remote,
       key: pass.upstream.key === undefined ? "" : pass.upstream.key.render(request),

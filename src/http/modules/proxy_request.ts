@@ -85,9 +85,11 @@ function framing(request: Request, settings: ProxySettings, plan: RequestHeadPla
   if (request.contentLength < 0 && !request.chunked && raw.proxy_set_body === undefined) return "";
   const set = raw.proxy_set_body?.render(request);
   if (set !== undefined) return plan.lengthSet ? "" : `Content-Length: ${set.length}\r\n`;
+  // A body that was dropped (413 with an error_page) is none.
+  if (request.discardBody && request.body === undefined) return plan.lengthSet ? "" : "Content-Length: 0\r\n";
   if (request.chunked && request.body === undefined) return plan.codingSet ? "" : "Transfer-Encoding: chunked\r\n";
   if (plan.lengthSet) return "";
-  if (request.chunked || request.discardBody) return `Content-Length: ${request.body?.length ?? 0}\r\n`;
+  if (request.chunked) return `Content-Length: ${request.body?.length ?? 0}\r\n`;
   return `Content-Length: ${request.contentLength}\r\n`;
 }
 
