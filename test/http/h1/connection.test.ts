@@ -1,0 +1,254 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { loadConfig } from "../../../src/config/load.ts";
+import { buildSockets } from "../../../src/http/addresses.ts";
+import { readBody } from "../../../src/http/body.ts";
+import { buildHttp } from "../../../src/http/build.ts";
+import { DONE } from "../../../src/http/codes.ts";
+import { finalizeRequest } from "../../../src/http/finalize.ts";
+import { H1Connection } from "../../../src/http/h1/connection.ts";
+import { defineModule } from "../../../src/http/module.ts";
+import { sendText } from "../../../src/http/output.ts";
+import { httpProgram, httpScope } from "../../../src/http/program.ts";
+import { httpModules } from "../../../src/http/registry.ts";
+import { type Closable, COUNTER, type ConnectionHost } from "../../../src/http/site.ts";
+import type { Address } from "../../../src/net/address.ts";
+import type { Stream, StreamHandler } from "../../../src/net/stream.ts";
+import type { Cycle } from "../../../src/runtime/cycle.ts";
+import { coreDirectives, eventsDirectives } from "../../../src/runtime/directives.ts";
+import { workspace, write } from "../../config/workspace.ts";
+import { everySplit } from "./splits.ts";
+
+/** A connection over a stream of the test's own: the same bytes in every split have to come to the same. */
+
+const read = defineModule({
+  name: "test_read",
+  directives: {
+    test_read: {
+      in: ["location"],
+      args: [0, 0],
+      syntax: "",
+      doc: "Answers with the request's body.",
+      initial: () => false,
+      read: () => true,
+    },
+  },
+  content: ({ test_read }) => {
+    if (!test_read) return undefined;
+    return (request) => {
+      readBody(request, finalizeRequest, (whole) => {
+        const body = whole.body?.memory()?.toString("latin1") ?? "";
+        finalizeRequest(whole, sendText(whole, 200, "text/plain", `[${body}]`));
+      });
+      return DONE;
+    };
+  },
+});
+
+const CONFIG = `events {} http { server { listen 127.0.0.1:1; server_name one; client_max_body_size 20;
+  location / { return 200 "$request_uri"; } location /read { test_read; } location /missing { return 404; } } }`;
+
+const REMOTE: Address = { family: "ipv4", host: "192.0.2.1", port: 1 };
+const LOCAL: Address = { family: "ipv4", host: "127.0.0.1", port: 1 };
+
+class FakeStream implements Stream {
+  handler: StreamHandler = { onData() {}, onDrain() {}, onEnd() {}, onClose() {} };
+  readonly remote = REMOTE;
+  readonly local = LOCAL;
+  readonly queued = 0;
+  closed = false;
+  paused = false;
+  ended = false;
+  written = "";
+
+  write(data: Uint8Array | string): boolean {
+    this.written += typeof data === "string" ? data : Buffer.from(data).toString("latin1");
+    return true;
+  }
+  cork(): void {}
+  uncork(): void {}
+  pause(): void {
+    this.paused = true;
+  }
+  resume(): void {
+    this.paused = false;
+  }
+  end(): void {
+    this.ended = true;
+  }
+  close(): void {
+    this.destroy();
+  }
+  destroy(): void {
+    if (this.closed) return;
+    this.closed = true;
+    this.handler.onClose(this, undefined);
+  }
+  setNoDelay(): void {}
+  setKeepAlive(): void {}
+}
+
+function makeHost(): ConnectionHost & { readonly words: Int32Array } {
+  const directory = workspace();
+  const modules = [...httpModules, read];
+  const program = httpProgram({ modules: [], tables: [], open: () => () => ({ stop() {}, reopen() {} }) });
+  const tables = [coreDirectives, eventsDirectives, ...program.directives, read.directives];
+  const confFile = write(directory, "nginx.conf", CONFIG);
+  const { tree, root } = loadConfig({ confFile, confPrefix: directory }, tables);
+  const scope = httpScope(root);
+  assert.ok(scope !== undefined);
+  const cycle: Cycle = {
+    data: {
+      generation: 1,
+      tree,
+      prefix: directory,
+      confPrefix: directory,
+      errorLog: `${directory}error.log`,
+      zones: {},
+      hosts: {},
+    },
+    root,
+    zone: (_name, bytes) => new SharedArrayBuffer(bytes),
+    path: (path) => directory + path,
+  };
+  const [{ serves }] = buildSockets(buildHttp(scope, cycle, modules as Parameters<typeof buildHttp>[2]), cycle);
+  const words = new Int32Array(COUNTER.words);
+  const open = new Set<Closable>();
+  return {
+    config: serves[0],
+    draining: false,
+    counters: { words },
+    words,
+    opened: (connection) => open.add(connection),
+    closed: (connection) => open.delete(connection),
+  };
+}
+
+const host = makeHost();
+
+interface Outcome {
+  readonly answers: string;
+  readonly over: boolean;
+  readonly counters: readonly number[];
+}
+
+/** Feeds the pieces, in buffers that are overwritten afterwards: bytes are only lent. */
+async function exchange(bytes: Buffer, cuts: readonly number[]): Promise<Outcome> {
+  const stream = new FakeStream();
+  host.words.fill(0);
+  stream.handler = new H1Connection(stream, host);
+  let from = 0;
+  for (const to of [...cuts, bytes.length]) {
+    const lent = Buffer.from(bytes.subarray(from, to));
+    if (!stream.closed) stream.handler.onData(stream, lent);
+    lent.fill("X");
+    from = to;
+  }
+  const over = stream.ended || (await new Promise<boolean>((resolve) => setImmediate(() => resolve(stream.closed))));
+  assert.equal(stream.paused && !over, false, "nobody waits for anything, so reading goes on");
+  const { reading, writing, requests } = COUNTER;
+  const counters = [reading, writing, requests].map((counter) => host.words[counter]);
+  stream.destroy();
+  assert.deepEqual(
+    [reading, writing, COUNTER.waiting].map((counter) => host.words[counter]),
+    [0, 0, 0],
+  );
+  return { answers: stream.written.replace(/^Date: .*\r\n/gm, ""), over, counters };
+}
+
+function answers(text: string): string[] {
+  if (text === "") return [];
+  return text.split(/(?=HTTP\/1\.1 \d)/).map((answer) => {
+    const body = answer.slice(answer.indexOf("\r\n\r\n") + 4);
+    return `${answer.slice(9, 12)} ${body.startsWith("<html>") ? "page" : body}`.trim();
+  });
+}
+
+/** What is sent, the answers, and whether the connection is over after them. */
+const CASES: readonly (readonly [name: string, sent: string, answers: readonly string[], over: boolean])[] = [
+  ["one", "GET /a HTTP/1.1\r\nHost: one\r\n\r\n", ["200 /a"], false],
+  ["two", "GET /a HTTP/1.1\r\nHost: one\r\n\r\nGET /b HTTP/1.1\r\nHost: one\r\n\r\n", ["200 /a", "200 /b"], false],
+  ["two with LF alone", "GET /a HTTP/1.1\nHost: one\n\n\nGET /b HTTP/1.1\nHost: one\n\n", ["200 /a", "200 /b"], false],
+  ["closing", "GET /a HTTP/1.1\r\nHost: one\r\nConnection: close\r\n\r\nGET /b", ["200 /a"], true],
+  ["HTTP/1.0", "GET /a HTTP/1.0\r\n\r\n", ["200 /a"], true],
+  [
+    "bodies read",
+    "POST /read HTTP/1.1\r\nHost: one\r\nContent-Length: 3\r\n\r\nabcGET /b HTTP/1.1\r\nHost: one\r\n\r\n",
+    ["200 [abc]", "200 /b"],
+    false,
+  ],
+  [
+    "chunks read",
+    "POST /read HTTP/1.1\r\nHost: one\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2;x\r\nde\r\n0\r\nT: 1\r\n\r\nGET /b HTTP/1.1\r\nHost: one\r\n\r\n",
+    ["200 [abcde]", "200 /b"],
+    false,
+  ],
+  [
+    "bodies dropped",
+    "POST /a HTTP/1.1\r\nHost: one\r\nContent-Length: 3\r\n\r\nabcPOST /missing HTTP/1.1\r\nHost: one\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\nGET /b HTTP/1.1\r\nHost: one\r\n\r\n",
+    ["200 /a", "404 page", "200 /b"],
+    false,
+  ],
+  [
+    "expecting",
+    "POST /read HTTP/1.1\r\nHost: one\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\nok",
+    ["100", "200 [ok]"],
+    false,
+  ],
+  ["too large", "POST /read HTTP/1.1\r\nHost: one\r\nContent-Length: 21\r\n\r\n", ["413 page"], true],
+  [
+    "too large in chunks",
+    "POST /read HTTP/1.1\r\nHost: one\r\nTransfer-Encoding: chunked\r\n\r\n14\r\n01234567890123456789\r\n1\r\nx\r\n0\r\n\r\n",
+    ["413 page"],
+    true,
+  ],
+  [
+    "bad chunk",
+    "POST /read HTTP/1.1\r\nHost: one\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nxy\r\n0\r\n\r\nGET /b HTTP/1.1\r\nHost: one\r\n\r\n",
+    ["400 page"],
+    true,
+  ],
+  ["bad line", "GET /\x01 HTTP/1.1\r\nHost: one\r\n\r\nGET /b HTTP/1.1\r\nHost: one\r\n\r\n", ["400 page"], true],
+  ["no Host", "GET / HTTP/1.1\r\n\r\n", ["400 page"], true],
+  [
+    "two lengths",
+    "POST / HTTP/1.1\r\nHost: one\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nxGET /b HTTP/1.1\r\nHost: one\r\n\r\n",
+    ["400 page"],
+    true,
+  ],
+];
+
+for (const [name, sent, expected, over] of CASES) {
+  test(name, async () => {
+    const bytes = Buffer.from(sent, "latin1");
+    for (const cuts of everySplit(bytes)) {
+      const outcome = await exchange(bytes, cuts);
+      const where = `cut at ${cuts}`;
+      assert.deepEqual(answers(outcome.answers), expected, where);
+      assert.equal(outcome.over, over, where);
+      const requests = expected.filter((answer) => answer !== "100").length;
+      assert.deepEqual(outcome.counters, [0, 0, requests], where);
+    }
+  });
+}
+
+test("a client that leaves amid a head or a body", async () => {
+  for (const sent of [
+    "GET /a HT",
+    "GET /a HTTP/1.1\r\nHo",
+    "POST /read HTTP/1.1\r\nHost: one\r\nContent-Length: 5\r\n\r\nab",
+  ]) {
+    const stream = new FakeStream();
+    host.words.fill(0);
+    stream.handler = new H1Connection(stream, host);
+    stream.handler.onData(stream, Buffer.from(sent));
+    stream.handler.onEnd(stream);
+    await new Promise((resolve) => setImmediate(resolve));
+    assert.equal(stream.closed, true);
+    assert.equal(stream.written, "");
+    assert.deepEqual(
+      [COUNTER.reading, COUNTER.writing, COUNTER.waiting].map((counter) => host.words[counter]),
+      [0, 0, 0],
+    );
+  }
+});
