@@ -508,9 +508,14 @@ export class UpstreamRequest implements BodySink, Tunnel {
       this.accelRedirect(head.xAccelRedirect, head);
       return;
     }
-    if (head.status === 101 && request.headers.has("upgrade")) {
-      this.upgrade(head, bytes);
-      return;
+    if (head.status === 101) {
+      if (request.headers.has("upgrade")) {
+        this.upgrade(head, bytes);
+        return;
+      }
+      // Nobody asked for it: what would follow could be taken for anything.
+      request.keepalive = false;
+      this.keepalive = false;
     }
     copyResponse(request, head, target.rules, settings);
     this.buffering = head.xAccelBuffering === undefined ? settings.buffering : bufferingOf(head, settings);
