@@ -43,6 +43,7 @@ function httpHosts(root: Scope): HostWanted[] {
 function buildApplication(cycle: Cycle, modules: readonly HttpModule[], extension: HttpExtension): Application {
   const scope = httpScope(cycle.root);
   const zone = cycle.zone("http counters", MAX_WORKERS * COUNTER.words * 4);
+  const countersOf = (slot: number) => new Int32Array(zone, slot * COUNTER.words * 4, COUNTER.words);
   const http = scope === undefined ? undefined : buildHttp(scope, cycle, modules);
   const sockets = http === undefined ? [] : buildSockets(http, cycle);
   const groups = [...(http?.upstreams.byName.values() ?? [])].map(({ group }) => group);
@@ -52,11 +53,13 @@ function buildApplication(cycle: Cycle, modules: readonly HttpModule[], extensio
     logFiles: [...(http?.logFiles ?? [])],
     directories: [...(http?.directories ?? [])],
     serve(worker, previous) {
-      if (worker.index >= MAX_WORKERS) throw new ConfigError(`more than ${MAX_WORKERS} workers`);
-      const words = new Int32Array(zone, worker.index * COUNTER.words * 4, COUNTER.words);
-      // A worker that died took its connections with it; what it has served still counts.
-      if (previous === undefined) words.fill(0, COUNTER.active, COUNTER.waiting + 1);
-      return new HttpService(sockets, worker, { words }, previous, http?.upstreams);
+      if (worker.slot >= MAX_WORKERS) throw new ConfigError(`more than ${MAX_WORKERS} workers`);
+      return new HttpService(sockets, worker, { words: countersOf(worker.slot) }, previous, http?.upstreams);
+    },
+    forget(slot) {
+      // It took its connections with it; what it has served still counts.
+      if (slot < MAX_WORKERS) countersOf(slot).fill(0, COUNTER.active, COUNTER.waiting + 1);
+      for (const group of groups) group.forget(slot);
     },
     watch,
   };

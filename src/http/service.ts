@@ -45,11 +45,11 @@ export class HttpService implements WorkerService {
         ? previous.state
         : new WorkerState(counters, new WorkerConnections(context.connections));
     this.state.connections.limit = context.connections;
-    this.enter(upstreams, previous === undefined);
+    this.enter(upstreams);
   }
 
   /** Takes the worker's idle connections over into this generation's upstreams. */
-  private enter(upstreams: Upstreams | undefined, fresh: boolean): void {
+  private enter(upstreams: Upstreams | undefined): void {
     const { context, state } = this;
     const entries = [...(upstreams?.byName.values() ?? [])];
     state.pools = nextPools(
@@ -57,7 +57,7 @@ export class HttpService implements WorkerService {
       entries.map(({ group }) => group),
     );
     for (const entry of entries) {
-      entry.group.enter(context.index, context.count, fresh);
+      entry.group.enter(context.slot);
       entry.pool = state.pools.get(entry.group.name);
     }
   }

@@ -84,7 +84,6 @@ export class Upstreams {
   private make(key: string, definition: UpstreamDefinition): UpstreamEntry {
     const zone = (bytes: number) => new SharedArrayBuffer(bytes);
     const group = buildUpstream(definition, this.cycle.data.hosts, zone, { generation: this.cycle.data.generation });
-    group.enter(0, 1, true);
     const entry = { group, pool: undefined, key: undefined };
     // What clients can make a variable say must not fill the memory.
     if (this.made.size >= DYNAMIC_LIMIT) this.made.clear();

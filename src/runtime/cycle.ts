@@ -86,12 +86,16 @@ export interface Application {
   readonly directories: readonly string[];
   /** Called in a worker. `previous` is the same worker's service of the last generation, whose listeners live on. */
   serve(worker: WorkerContext, previous: WorkerService | undefined): WorkerService;
+  /** Called in the supervisor when the worker with that place in shared memory has gone, however it ended. */
+  forget?(slot: number): void;
   /** Called in the watcher thread: starts active checks. */
   watch(watcher: WatcherContext, previous: WatcherService | undefined): WatcherService;
 }
 
 export interface WorkerContext {
   readonly index: number;
+  /** Its place in shared memory, which no other living worker has: one that still finishes requests keeps its own. */
+  readonly slot: number;
   readonly count: number;
   /** worker_connections */
   readonly connections: number;

@@ -5,6 +5,8 @@ export interface ThreadRole {
   readonly kind: "worker" | "watcher";
   /** Workers count from 0. */
   readonly index: number;
+  /** Its place in shared memory: no two living workers have the same, where one that leaves and its successor share an index. */
+  readonly slot: number;
   readonly count: number;
 }
 

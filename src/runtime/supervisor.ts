@@ -60,7 +60,12 @@ export async function supervise(start: Start): Promise<number> {
   }
 
   let env = threadEnvironment(coreDirectives.in(current.root).env);
-  const pool = new ThreadPool({ entry, env: () => env, log: () => log });
+  const pool = new ThreadPool({
+    entry,
+    env: () => env,
+    log: () => log,
+    forget: (slot) => current.application.forget?.(slot),
+  });
   let pidFile = pidPath(current);
   let ending: "quit" | "stop" | undefined;
 

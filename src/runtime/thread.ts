@@ -78,7 +78,10 @@ export function runThread(program: Program): void {
     } else {
       if (previous === undefined) placeThread(core, role.index, log);
       const connections = eventsDirectives.in(eventsScope(generation)).worker_connections;
-      const worker = generation.application.serve({ index: role.index, count, connections }, previous?.worker);
+      const worker = generation.application.serve(
+        { index: role.index, slot: role.slot, count, connections },
+        previous?.worker,
+      );
       const errors = await worker.listen();
       limit();
       running = { generation, log, worker };

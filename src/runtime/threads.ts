@@ -31,6 +31,8 @@ export interface PoolOptions {
   /** The environment the threads see. */
   readonly env: () => NodeJS.ProcessEnv;
   readonly log: () => ErrorLog;
+  /** Called when a worker has gone, before another may have its slot. */
+  readonly forget?: (slot: number) => void;
 }
 
 /** The watcher and the workers, as the supervisor sees them. */
@@ -55,24 +57,29 @@ export class ThreadPool {
     this.#data = data;
     this.#count = workers;
     const answers: Promise<readonly string[]>[] = [];
-    const roles: ThreadRole[] = [{ kind: "watcher", index: 0, count: workers }];
-    for (let index = 0; index < workers; index++) roles.push({ kind: "worker", index, count: workers });
-    for (const role of roles) {
-      let member = [...this.#members].find(
-        (known) => known.role.kind === role.kind && known.role.index === role.index && !known.leaving,
-      );
-      if (member === undefined) {
-        member = newMember(role);
-        this.#members.add(member);
-      }
-      answers.push(this.#give(member, data));
-    }
+    answers.push(this.#give(this.#member("watcher", 0), data));
+    for (let index = 0; index < workers; index++) answers.push(this.#give(this.#member("worker", index), data));
     for (const member of this.#members) {
       if (member.role.kind === "worker" && member.role.index >= workers) this.#quit(member);
     }
     const errors = [...new Set((await Promise.all(answers)).flat())];
     this.#starting = false;
     return errors;
+  }
+
+  /** The one that stays, or a new one. */
+  #member(kind: ThreadRole["kind"], index: number): Member {
+    let slot = 0;
+    const slots = new Set<number>();
+    for (const member of this.#members) {
+      if (member.role.kind !== kind) continue;
+      if (member.role.index === index && !member.leaving) return member;
+      slots.add(member.role.slot);
+    }
+    while (slots.has(slot)) slot++;
+    const member = newMember({ kind, index, slot, count: this.#count });
+    this.#members.add(member);
+    return member;
   }
 
   /** USR1. */
@@ -173,6 +180,7 @@ export class ThreadPool {
 
   #exited(member: Member, code: number): void {
     member.worker = undefined;
+    if (member.role.kind === "worker") this.#options.forget?.(member.role.slot);
     const text = `${member.role.kind === "worker" ? `worker thread ${member.role.index + 1}` : "watcher thread"} exited with ${
       member.reason ?? `code ${code}`
     }`;

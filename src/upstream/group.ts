@@ -107,7 +107,6 @@ export class Group implements Upstream {
   readonly #spare: Attempt[] = [];
   #worker = 0;
   #column: number;
-  #alone = false;
   #turn = 0;
   #token = 0;
 
@@ -134,15 +133,15 @@ export class Group implements Upstream {
     peers.panic = options.panic ?? 0;
   }
 
-  /**
-   * Says which worker this is, of how many. `fresh`: the thread has just started, so connections counted for its
-   * predecessor (which died) are given back. Alone, no lock is taken.
-   */
-  enter(worker: number, count: number, fresh: boolean): void {
+  /** Says which worker this is, by its place in shared memory. */
+  enter(worker: number): void {
     this.#worker = worker;
     this.#column = columnAt(this.#peers.state, worker);
-    this.#alone = count === 1;
-    if (fresh) forgetWorker(this.#shared, worker);
+  }
+
+  /** A worker has gone: gives back what was counted for it. Call before another one has its place. */
+  forget(worker: number): void {
+    forgetWorker(this.#shared, worker);
   }
 
   /** Heeds active checks from now on. */
@@ -294,12 +293,11 @@ export class Group implements Upstream {
   }
 
   #lock(): void {
-    if (this.#alone) return;
     this.#token = lockToken(this.#worker, ++this.#turn);
     lock(this.#peers.state, this.#token);
   }
 
   #unlock(): void {
-    if (!this.#alone) unlock(this.#peers.state, this.#token);
+    unlock(this.#peers.state, this.#token);
   }
 }

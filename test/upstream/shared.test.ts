@@ -159,9 +159,9 @@ test("a zone of another size takes the state over, without the connections", () 
 test("the connections of a worker that died are given back", () => {
   const shared = new SharedArrayBuffer(zoneBytes(2));
   const dead = over(shared, [1, 2], 1);
-  dead.enter(3, 4, true);
+  dead.enter(3);
   const living = over(shared, [1, 2], 1);
-  living.enter(0, 4, true);
+  living.enter(0);
   for (const upstream of [dead, dead, dead, living]) upstream.next(upstream.begin(input()));
   assert.deepEqual(
     [0, 1].map((peer) => living.counters(peer).conns),

@@ -20,7 +20,7 @@ export interface Task {
 const task: Task = workerData;
 const watch = new Int32Array(task.watch);
 const upstream = buildUpstream(definition(task.servers, task.method), {}, task.shared, { generation: 1 });
-upstream.enter(task.worker, task.workers, true);
+upstream.enter(task.worker);
 const counts = new Array<number>(task.servers.length).fill(0);
 let refused = 0;
 const running = [];
