@@ -4,7 +4,7 @@ import { type TestContext, test } from "node:test";
 import { type Backend, tcpBackend } from "../support/backend.ts";
 import { have } from "../support/have.ts";
 import { startHoldfast, startNginx } from "../support/holdfast.ts";
-import { RawConnection } from "../support/tcp.ts";
+import { get, RawConnection } from "../support/tcp.ts";
 
 interface Case {
   readonly name: string;
@@ -272,4 +272,35 @@ test("a real nginx answers the same", { skip: have("nginx") }, async (t) => {
     if (got !== own) differing.push(`${name}: ${got}, not ${own}`);
   }
   assert.deepEqual(differing, []);
+});
+
+test("what variables bring into a request or an answer cannot end its lines", async (t) => {
+  const { backend, streams } = await recorder(t);
+  const holdfast = await startHoldfast(t, {
+    config: ([port]) => `http {
+      upstream behind { server ${backend.address}; keepalive 4; }
+      server {
+        listen 127.0.0.1:${port};
+        location /line/ { proxy_pass http://behind$uri; }
+        location ~ ^/capture/(?<rest>(.|\\s)*)$ { proxy_pass http://behind/$rest; }
+        location /field/ { proxy_pass http://behind; proxy_set_header X-Uri $uri; proxy_set_header Host $uri; }
+        location /method/ { proxy_pass http://behind; proxy_method $uri; }
+        location /redirect/ { return 302 http://a$uri; }
+        location /added/ { add_header X-Uri $uri; return 200 added; }
+      }
+    }`,
+  });
+  const evil = "a%20HTTP/1.1%0d%0aHost:%20a%0d%0a%0d%0aGET%20/smuggled%20HTTP/1.1%0d%0aX-Evil:%201";
+  for (const place of ["line", "capture", "field", "method"]) {
+    const count = streams.length;
+    assert.equal((await get(holdfast.port, `/${place}/${evil}`)).status, 200, place);
+    const came = streams.slice(Math.min(count, streams.length - 1)).join("");
+    for (const line of requestsOf(came)) assert.doesNotMatch(line, /^GET \/smuggled /, place);
+    assert.doesNotMatch(came, /\nX-Evil/, place);
+  }
+  assert.equal(streams.flatMap(requestsOf).length, 4);
+  for (const place of ["redirect", "added"]) {
+    const { raw } = await get(holdfast.port, `/${place}/${evil}`);
+    assert.doesNotMatch(raw, /[\0]|\nX-Evil|\nHost/, place);
+  }
 });
