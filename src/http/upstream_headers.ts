@@ -83,7 +83,8 @@ export function copyResponse(
         if (!settings.forceRanges) out.add(names[i], key, value);
         continue;
       case "upgrade":
-        if (head.status === 101) out.add(names[i], key, value);
+        // Connection-specific fields have no place in HTTP/2 (RFC 9113 section 8.2.2).
+        if (request.version < 2000) out.add(names[i], key, value);
         continue;
       default:
         out.add(names[i], key, value);

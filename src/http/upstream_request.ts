@@ -385,7 +385,7 @@ export class UpstreamRequest implements BodySink, Tunnel {
     else if (this.state === TUNNEL) {
       state.responseLength += bytes.length;
       this.arm(this.target.settings.readTimeout);
-      if (!this.request.connection.writeTunnel(bytes)) this.pause();
+      this.toClient(bytes);
     }
   }
 
@@ -1006,9 +1006,14 @@ export class UpstreamRequest implements BodySink, Tunnel {
     request.connection.takeOver(request, this);
     if (this.state === TUNNEL && head.end < bytes.length) {
       this.present().responseLength += bytes.length - head.end;
-      if (!request.connection.writeTunnel(bytes.subarray(head.end))) this.pause();
+      this.toClient(bytes.subarray(head.end));
     }
     this.arm(target.settings.readTimeout);
+  }
+
+  private toClient(bytes: Buffer): void {
+    this.request.bodySent += bytes.length;
+    if (!this.request.connection.writeTunnel(bytes)) this.pause();
   }
 
   onClientData(bytes: Buffer): void {

@@ -255,3 +255,16 @@ test("the configuration is refused in nginx's words", async (t) => {
   );
   assert.match(await refused("location / { proxy_pass ftp://127.0.0.1:1; }"), /invalid URL prefix in/);
 });
+
+test("a name in proxy_pass is looked up when the configuration is loaded, and one that is unknown refused", async (t) => {
+  const { port } = await cannedBackend(t, OK);
+  const holdfast = await start(
+    t,
+    `location / { proxy_pass http://localhost:${port}/; proxy_connect_timeout 1s; add_header X-Host "$proxy_host $proxy_port"; }`,
+  );
+  const response = await get(holdfast.port, "/");
+  assert.deepEqual([response.body, response.header("x-host")], ["ok", `localhost:${port} ${port}`]);
+  const config = "http { server { location / { proxy_pass http://no-such-host.invalid:8080/x; } } }";
+  const { stderr } = await runHoldfast(t, { config, args: ["-t"] });
+  assert.match(stderr, /\[emerg\] host not found in upstream "no-such-host\.invalid:8080\/x" in .*:1/);
+});

@@ -1,5 +1,7 @@
 import { refuse } from "../../config/directives.ts";
-import { fail, type SettingsOf } from "../../config/schema.ts";
+import { fail, type Scope, type SettingsOf, valueIn } from "../../config/schema.ts";
+import type { HostWanted } from "../../runtime/cycle.ts";
+import { parseTarget } from "../../upstream/url.ts";
 import { readBody } from "../body.ts";
 import { DONE } from "../codes.ts";
 import { finalizeRequest } from "../finalize.ts";
@@ -54,11 +56,40 @@ export const proxy = defineModule({
   name: "http_proxy",
   directives: proxyDirectives,
   variables: proxyVariables,
+  hosts: passHosts,
   build: buildProxy,
   content: (settings) => (settings.pass === undefined ? undefined : proxyHandler(settings)),
 });
 
 const HTTP = "http://";
+
+/** Hosts that proxy_pass names outright are looked up when the configuration is loaded. */
+function passHosts(http: Scope): HostWanted[] {
+  const groups = new Set(
+    http.children
+      .filter(({ context }) => context === "upstream")
+      .map(({ directive }) => directive.args[0].toLowerCase()),
+  );
+  const wanted: HostWanted[] = [];
+  const visit = (scope: Scope): void => {
+    const pass = valueIn(scope, proxyDirectives.proxy_pass);
+    const host = pass === undefined ? undefined : constantHost(pass);
+    if (pass !== undefined && host !== undefined && !groups.has(host.toLowerCase())) {
+      const target = parseTarget(host, 80);
+      const { file, line, args } = pass.at;
+      const error = `host not found in upstream "${args[0].slice(HTTP.length)}"`;
+      if (typeof target !== "string" && !("family" in target)) wanted.push({ host: target.host, file, line, error });
+    }
+    scope.children.forEach(visit);
+  };
+  visit(http);
+  return wanted;
+}
+
+function constantHost({ url: { constant } }: PassUrl): string | undefined {
+  if (constant === undefined || constant.slice(0, HTTP.length).toLowerCase() !== HTTP) return undefined;
+  return splitUrl(constant.slice(HTTP.length)).host;
+}
 
 function buildProxy(raw: Raw, place: Place): ProxySettings {
   const { location, parent, http } = place;
