@@ -11,10 +11,10 @@ import type { ClientConnection, Request, Response, Tunnel } from "../request.ts"
 import { type AddressConfig, type Closable, COUNTER, type ConnectionHost } from "../site.ts";
 import * as body from "./body_input.ts";
 import { LingeringClose } from "./lingering.ts";
-import { computeRate, RatedOutput } from "./rated_output.ts";
+import { Output } from "./output.ts";
 import { DONE, NEED_MORE, RequestHead } from "./request_head.ts";
 import { beginRequest } from "./request_start.ts";
-import { lastChunk, newResponse, resetResponse } from "./response.ts";
+import { newResponse, resetResponse } from "./response.ts";
 import { responseHead } from "./response_writer.ts";
 
 // What the connection waits for from the client, and what its deadline stands for.
@@ -31,9 +31,6 @@ const BODY = 3;
 const CLOSING = 4;
 const NOTHING = 5;
 
-/** Bytes of a response's head and first body part that are gathered into one write. */
-const GATHER = 16 * 1024;
-
 let connections = 0;
 
 /** One HTTP/1 client connection: head after head, body after body, strictly one request at a time. */
@@ -42,9 +39,7 @@ export class H1Connection implements ClientConnection, StreamHandler, Closable {
   requests = 0;
   readonly startedAt: number;
   proxyProtocol: ProxyProtocol | undefined = undefined;
-  sent = 0;
   pipelined = false;
-  blocked = false;
   readonly host: ConnectionHost;
   afterRequest: (() => void) | undefined = undefined;
   /** What a connection without a request does, as the error log says it. */
@@ -53,14 +48,13 @@ export class H1Connection implements ClientConnection, StreamHandler, Closable {
   private readonly stream: Stream;
   private readonly head: RequestHead;
   private readonly response: Response;
+  private readonly output: Output;
   private readonly deadline: Deadline<H1Connection>;
-  /** Of what is being sent; made when first needed. */
-  private sendDeadline: Deadline<H1Connection> | undefined = undefined;
   private mode = IDLE;
   /** When the first byte of a head came that did not come in one piece; 0 otherwise. */
   private headSince = 0;
   private config: AddressConfig;
-  private request: Request | undefined = undefined;
+  request: Request | undefined = undefined;
   /** Made for the first request that has a body. */
   private body: body.BodyInput | undefined = undefined;
   /** While a request with a body begins: what was received behind its head. */
@@ -72,8 +66,6 @@ export class H1Connection implements ClientConnection, StreamHandler, Closable {
   private pending: Buffer | undefined = undefined;
   private consuming = false;
   private paused = false;
-  /** Head and small body parts of the response not yet handed to the stream. */
-  private held = "";
   private readClosed = false;
   /** The connection cannot be used any more, although its stream is still there. */
   private broken = false;
@@ -83,10 +75,6 @@ export class H1Connection implements ClientConnection, StreamHandler, Closable {
   /** The response is complete; the connection waits until the client has taken it. */
   private finishing = false;
   private tunnel: Tunnel | undefined = undefined;
-  /** Output held back by limit_rate. */
-  private rated: RatedOutput | undefined = undefined;
-  /** What `stream.unsent` was when the client was last given time to take it. */
-  private unsent = 0;
   /** ms it may be idle: keepalive_timeout, or what is left of it after keepalive_min_timeout. */
   private idleTime = 0;
 
@@ -100,6 +88,7 @@ export class H1Connection implements ClientConnection, StreamHandler, Closable {
     this.head = new RequestHead(config.limits);
     this.head.limitsOf = config.limitsOf;
     this.response = newResponse();
+    this.output = new Output(stream, this);
     this.deadline = new Deadline<H1Connection>(this, expired);
     setDeadline(this.deadline, config.defaultServer.settings.client_header_timeout);
     if (!config.defaultServer.root.core.tcpNodelay) stream.setNoDelay(false);
@@ -113,6 +102,14 @@ export class H1Connection implements ClientConnection, StreamHandler, Closable {
 
   get local(): Address {
     return this.stream.local;
+  }
+
+  get sent(): number {
+    return this.output.sent;
+  }
+
+  get blocked(): boolean {
+    return this.output.blocked;
   }
 
   get closed(): boolean {
@@ -428,11 +425,11 @@ export class H1Connection implements ClientConnection, StreamHandler, Closable {
   sendContinue(request: Request): void {
     if (!request.expectContinue) return;
     request.expectContinue = false;
-    this.write("HTTP/1.1 100 Continue\r\n\r\n");
+    this.output.write(request, "HTTP/1.1 100 Continue\r\n\r\n");
   }
 
-  sendInformational(_request: Request, text: string): void {
-    this.write(text);
+  sendInformational(request: Request, text: string): void {
+    this.output.write(request, text);
   }
 
   startBody(request: Request): void {
@@ -520,7 +517,7 @@ export class H1Connection implements ClientConnection, StreamHandler, Closable {
 
   onClose(_stream: Stream, error: StreamError | undefined): void {
     clearDeadline(this.deadline);
-    if (this.sendDeadline !== undefined) clearDeadline(this.sendDeadline);
+    this.output.unblock();
     const { request, mode } = this;
     if (request !== undefined) {
       this.gone(request, error);
@@ -537,7 +534,6 @@ export class H1Connection implements ClientConnection, StreamHandler, Closable {
 
   /** The stream went away under a request. */
   private gone(request: Request, error: StreamError | undefined): void {
-    this.blocked = false;
     request.aborted = true;
     if (error !== undefined && !request.finalized) {
       const call = error.code === "EPIPE" || this.sent > request.sentAtStart ? "send" : "recv";
@@ -563,128 +559,44 @@ export class H1Connection implements ClientConnection, StreamHandler, Closable {
     if (request.keepalive && this.host.draining && request.location.core.keepaliveMinTimeout === 0) {
       request.keepalive = false;
     }
-    this.held += responseHead(request);
+    this.output.hold(responseHead(request));
   }
 
   sendBody(request: Request, bytes: Uint8Array | string, last: boolean): void {
-    const { length } = bytes;
-    request.bodySent += length;
-    let tail = "";
-    if (request.chunkedResponse) {
-      if (length > 0) {
-        const size = `${length.toString(16)}\r\n`;
-        this.held += size;
-        request.bodySent += size.length;
-        tail = "\r\n";
-      }
-      if (last) tail += lastChunk(request);
-      request.bodySent += tail.length;
-    }
-    if (typeof bytes === "string") {
-      this.held += bytes + tail;
-      if (last || this.held.length > GATHER) this.flush();
-      return;
-    }
-    if (this.held.length + length <= GATHER) {
-      this.held +=
-        (bytes instanceof Buffer ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, length)).toString("latin1") +
-        tail;
-      if (last) this.flush();
-      return;
-    }
-    this.stream.cork();
-    this.flush();
-    this.write(bytes);
-    if (tail !== "") this.write(tail);
-    this.stream.uncork();
+    this.output.sendBody(request, bytes, last);
   }
 
   flush(): void {
-    const { held } = this;
-    if (held === "") return;
-    this.held = "";
-    this.write(held);
-  }
-
-  private write(bytes: Uint8Array | string): void {
-    const { request } = this;
-    if (request !== undefined && (request.limitRate !== 0 || this.rated !== undefined) && this.delay(request, bytes)) {
-      return;
-    }
-    this.sent += bytes.length;
-    if (!this.stream.write(bytes) && !this.blocked) this.block();
-  }
-
-  /** The client takes nothing more for now. */
-  private block(): void {
-    this.blocked = true;
-    const { request } = this;
-    if (request === undefined) return;
-    this.unsent = this.stream.unsent ?? 0;
-    this.armSend(request.location.core.sendTimeout);
-  }
-
-  private armSend(ms: number): void {
-    if (this.sendDeadline === undefined) this.sendDeadline = new Deadline<H1Connection>(this, sendExpired);
-    setDeadline(this.sendDeadline, ms);
+    this.output.flush(this.request);
   }
 
   onDrain(_stream: Stream): void {
     if (this.tunnel !== undefined) {
-      this.blocked = false;
+      this.output.blocked = false;
       this.tunnel.onClientDrain();
-    } else if (this.rated === undefined) {
-      this.drained();
-    } else if (this.request !== undefined && this.rated.wait === 0) {
-      this.sendRated(this.request, this.rated);
+    } else {
+      this.output.onDrain(this.request);
     }
   }
 
-  private drained(): void {
-    this.blocked = false;
-    if (this.sendDeadline !== undefined) clearDeadline(this.sendDeadline);
+  /** The client has taken all there was. */
+  drained(): void {
     const { request } = this;
     if (request === undefined) return;
     if (this.finishing) this.done(request);
     else request.onWritable?.(request);
   }
 
-  // ---- limit_rate
-
-  /** True when the bytes go the way of limit_rate. */
-  private delay(request: Request, bytes: Uint8Array | string): boolean {
-    if (!request.headerSent) return false;
-    if (request.limitRate < 0 || request.limitRateAfter < 0) computeRate(request);
-    if (request.limitRate === 0 && this.rated === undefined) return false;
-    if (this.rated !== undefined) {
-      this.rated.add(bytes);
-      return true;
+  /** The client takes nothing of what is sent. */
+  sendTimedOut(request: Request): void {
+    request.timedOut = true;
+    logError(request, "info", `client timed out (110: Connection timed out)${sendAction(request)}`);
+    if (request.onAbort !== undefined && !request.finalized) {
+      this.output.blocked = false;
+      request.aborted = true;
+      request.onAbort(request);
     }
-    this.rated = new RatedOutput();
-    this.rated.add(bytes);
-    this.sendRated(request, this.rated);
-    return true;
-  }
-
-  /** Sends as much as the rate allows by now and comes back for the rest. */
-  private sendRated(request: Request, rated: RatedOutput): void {
-    let full = false;
-    do {
-      const piece = rated.take(request, this.sent - request.sentAtStart);
-      if (piece === undefined) break;
-      this.sent += piece.length;
-      full = !this.stream.write(piece);
-    } while (!full && rated.wait === 0);
-    if (rated.wait > 0) {
-      this.blocked = true;
-      this.armSend(rated.wait);
-    } else if (full || !rated.empty) {
-      if (rated.empty) this.rated = undefined;
-      this.block();
-    } else {
-      this.rated = undefined;
-      if (this.blocked) this.drained();
-    }
+    if (this.request === request) this.terminate(request);
   }
 
   // ---- the end of a request
@@ -699,8 +611,7 @@ export class H1Connection implements ClientConnection, StreamHandler, Closable {
       this.terminate(request);
       return;
     }
-    const { rated } = this;
-    if (this.blocked && !this.stream.closed && (rated === undefined || !rated.empty || this.stream.queued > 0)) {
+    if (!this.output.idle && !this.stream.closed) {
       this.finishing = true;
       return;
     }
@@ -759,8 +670,7 @@ export class H1Connection implements ClientConnection, StreamHandler, Closable {
     request.finalized = true;
     this.bodyPaused = false;
     this.finishing = false;
-    if (this.rated !== undefined) this.rated = undefined;
-    if (this.blocked) this.unblock();
+    if (this.output.blocked) this.output.unblock();
     if (!request.logged) {
       request.logged = true;
       for (const handler of request.location.log) handler(request);
@@ -775,11 +685,6 @@ export class H1Connection implements ClientConnection, StreamHandler, Closable {
     const { afterRequest } = this;
     this.afterRequest = undefined;
     afterRequest?.();
-  }
-
-  private unblock(): void {
-    this.blocked = false;
-    if (this.sendDeadline !== undefined) clearDeadline(this.sendDeadline);
   }
 
   private close(request: Request): void {
@@ -800,14 +705,14 @@ export class H1Connection implements ClientConnection, StreamHandler, Closable {
       return;
     }
     this.mode = CLOSING;
-    this.unsent = stream.unsent ?? 0;
+    this.output.progressed();
     this.idleTime = core.sendTimeout;
     setDeadline(this.deadline, core.sendTimeout);
     stream.close();
   }
 
   terminate(request: Request): void {
-    this.held = "";
+    this.output.drop();
     this.broken = true;
     const reset = request.timedOut && request.location.core.raw.reset_timedout_connection;
     if (this.request === request) this.ended(request);
@@ -837,9 +742,7 @@ export class H1Connection implements ClientConnection, StreamHandler, Closable {
   }
 
   writeTunnel(bytes: Uint8Array): boolean {
-    this.sent += bytes.length;
-    this.blocked = !this.stream.write(bytes);
-    return !this.blocked;
+    return this.output.writeTunnel(bytes);
   }
 
   endTunnel(): void {
@@ -879,7 +782,7 @@ export class H1Connection implements ClientConnection, StreamHandler, Closable {
         this.refuseHead(408, `client timed out (110: Connection timed out) while ${this.headAction(false)}`);
         return;
       case CLOSING:
-        if (this.progressed()) setDeadline(this.deadline, this.idleTime);
+        if (this.output.progressed()) setDeadline(this.deadline, this.idleTime);
         else stream.destroy();
         return;
       case BODY:
@@ -890,35 +793,6 @@ export class H1Connection implements ClientConnection, StreamHandler, Closable {
         if (request.finalized) this.terminate(request);
         else this.bodyFailed(request, 408);
     }
-  }
-
-  /** The deadline of what the client is to take has passed. */
-  sendExpire(): void {
-    const { request, rated } = this;
-    if (request === undefined) return;
-    if (rated !== undefined && rated.wait > 0) {
-      this.sendRated(request, rated);
-      return;
-    }
-    if (this.progressed()) {
-      this.armSend(request.location.core.sendTimeout);
-      return;
-    }
-    request.timedOut = true;
-    logError(request, "info", `client timed out (110: Connection timed out)${sendAction(request)}`);
-    if (request.onAbort !== undefined && !request.finalized) {
-      this.blocked = false;
-      request.aborted = true;
-      request.onAbort(request);
-    }
-    if (this.request === request) this.terminate(request);
-  }
-
-  private progressed(): boolean {
-    const unsent = this.stream.unsent ?? 0;
-    const changed = unsent !== this.unsent;
-    this.unsent = unsent;
-    return changed;
   }
 
   shutdown(): void {
@@ -945,8 +819,4 @@ function sendAction(request: Request): string {
 
 function expired(connection: H1Connection): void {
   connection.expire();
-}
-
-function sendExpired(connection: H1Connection): void {
-  connection.sendExpire();
 }

@@ -1,0 +1,201 @@
+import type { Stream } from "../../net/stream.ts";
+import { clearDeadline, Deadline, setDeadline } from "../../runtime/timers.ts";
+import type { Request } from "../request.ts";
+import { computeRate, RatedOutput } from "./rated_output.ts";
+import { lastChunk } from "./response.ts";
+
+/** Bytes of a response's head and first body part that are gathered into one write. */
+const GATHER = 16 * 1024;
+
+/** Whose output it is. */
+export interface OutputOwner {
+  /** The request whose response is being sent. */
+  readonly request: Request | undefined;
+  /** The client has taken all there was, after `blocked`. */
+  drained(): void;
+  /** The client takes nothing, for send_timeout. */
+  sendTimedOut(request: Request): void;
+}
+
+/** What goes out on an HTTP/1 connection: gathered, framed, held back by limit_rate, watched by send_timeout. */
+export class Output {
+  /** Bytes sent so far, all requests together. */
+  sent = 0;
+  /** The client takes no more for now. */
+  blocked = false;
+  private readonly stream: Stream;
+  private readonly owner: OutputOwner;
+  /** Head and small body parts of the response not yet handed to the stream. */
+  private held = "";
+  /** Made when first needed. */
+  private deadline: Deadline<Output> | undefined = undefined;
+  /** What limit_rate holds back. */
+  private rated: RatedOutput | undefined = undefined;
+  /** What `stream.unsent` was when the client was last given time. */
+  private unsent = 0;
+
+  constructor(stream: Stream, owner: OutputOwner) {
+    this.stream = stream;
+    this.owner = owner;
+  }
+
+  /** Nothing is waiting for the client. */
+  get idle(): boolean {
+    return !this.blocked || (this.rated?.empty === true && this.stream.queued === 0);
+  }
+
+  /** Keeps text (a byte string) for the next write. */
+  hold(text: string): void {
+    this.held += text;
+  }
+
+  sendBody(request: Request, bytes: Uint8Array | string, last: boolean): void {
+    const { length } = bytes;
+    request.bodySent += length;
+    let tail = "";
+    if (request.chunkedResponse) {
+      if (length > 0) {
+        const size = `${length.toString(16)}\r\n`;
+        this.held += size;
+        request.bodySent += size.length;
+        tail = "\r\n";
+      }
+      if (last) tail += lastChunk(request);
+      request.bodySent += tail.length;
+    }
+    if (typeof bytes === "string") {
+      this.held += bytes + tail;
+      if (last || this.held.length > GATHER) this.flush(request);
+      return;
+    }
+    if (this.held.length + length <= GATHER) {
+      this.held +=
+        (bytes instanceof Buffer ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, length)).toString("latin1") +
+        tail;
+      if (last) this.flush(request);
+      return;
+    }
+    this.stream.cork();
+    this.flush(request);
+    this.write(request, bytes);
+    if (tail !== "") this.write(request, tail);
+    this.stream.uncork();
+  }
+
+  flush(request: Request | undefined): void {
+    const { held } = this;
+    if (held === "") return;
+    this.held = "";
+    this.write(request, held);
+  }
+
+  write(request: Request | undefined, bytes: Uint8Array | string): void {
+    if (request !== undefined && (request.limitRate !== 0 || this.rated !== undefined) && this.delay(request, bytes)) {
+      return;
+    }
+    this.sent += bytes.length;
+    if (!this.stream.write(bytes) && !this.blocked) this.block(request);
+  }
+
+  writeTunnel(bytes: Uint8Array): boolean {
+    this.sent += bytes.length;
+    this.blocked = !this.stream.write(bytes);
+    return !this.blocked;
+  }
+
+  private block(request: Request | undefined): void {
+    this.blocked = true;
+    if (request === undefined) return;
+    this.unsent = this.stream.unsent ?? 0;
+    this.arm(request.location.core.sendTimeout);
+  }
+
+  private arm(ms: number): void {
+    if (this.deadline === undefined) this.deadline = new Deadline<Output>(this, expired);
+    setDeadline(this.deadline, ms);
+  }
+
+  /** The stream has handed everything on. */
+  onDrain(request: Request | undefined): void {
+    const { rated } = this;
+    if (rated === undefined) this.drained();
+    else if (request !== undefined && rated.wait === 0) this.sendRated(request, rated);
+  }
+
+  private drained(): void {
+    this.blocked = false;
+    if (this.deadline !== undefined) clearDeadline(this.deadline);
+    this.owner.drained();
+  }
+
+  /** Forgets what is waiting: the request is over. */
+  unblock(): void {
+    this.blocked = false;
+    this.rated = undefined;
+    if (this.deadline !== undefined) clearDeadline(this.deadline);
+  }
+
+  /** What was gathered will not be sent. */
+  drop(): void {
+    this.held = "";
+  }
+
+  /** True when the bytes go the way of limit_rate. */
+  private delay(request: Request, bytes: Uint8Array | string): boolean {
+    if (!request.headerSent) return false;
+    if (request.limitRate < 0 || request.limitRateAfter < 0) computeRate(request);
+    let { rated } = this;
+    if (request.limitRate === 0 && rated === undefined) return false;
+    if (rated !== undefined) {
+      rated.add(bytes);
+      return true;
+    }
+    rated = new RatedOutput();
+    this.rated = rated;
+    rated.add(bytes);
+    this.sendRated(request, rated);
+    return true;
+  }
+
+  /** Sends as much as the rate allows by now and comes back for the rest. */
+  private sendRated(request: Request, rated: RatedOutput): void {
+    let full = false;
+    do {
+      const piece = rated.take(request, this.sent - request.sentAtStart);
+      if (piece === undefined) break;
+      this.sent += piece.length;
+      full = !this.stream.write(piece);
+    } while (!full && rated.wait === 0);
+    if (rated.wait > 0) {
+      this.blocked = true;
+      this.arm(rated.wait);
+    } else if (full || !rated.empty) {
+      if (rated.empty) this.rated = undefined;
+      this.block(request);
+    } else {
+      this.rated = undefined;
+      if (this.blocked) this.drained();
+    }
+  }
+
+  expire(): void {
+    const { rated } = this;
+    const { request } = this.owner;
+    if (request === undefined) return;
+    if (rated !== undefined && rated.wait > 0) this.sendRated(request, rated);
+    else if (this.progressed()) this.arm(request.location.core.sendTimeout);
+    else this.owner.sendTimedOut(request);
+  }
+
+  /** Whether the client took anything since this was asked last. */
+  progressed(): boolean {
+    const unsent = this.stream.unsent ?? 0;
+    const changed = unsent !== this.unsent;
+    this.unsent = unsent;
+    return changed;
+  }
+}
+
+function expired(output: Output): void {
+  output.expire();
+}
