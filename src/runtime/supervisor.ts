@@ -21,6 +21,7 @@ import { removePidFile, writePidFile } from "./pidfile.ts";
 import { prepareFiles, prepareLogs } from "./prepare.ts";
 import { becomeUser, identityOf } from "./privileges.ts";
 import { sentence } from "./sentence.ts";
+import { Signals } from "./signals.ts";
 import { ThreadPool } from "./threads.ts";
 import type { Identity } from "./users.ts";
 
@@ -41,6 +42,7 @@ const SHARES_PORTS = process.platform === "linux";
 /** The supervisor's life: starts the threads, answers signals, and ends the process. Resolves to an exit status when the start fails. */
 export async function supervise(start: Start): Promise<number> {
   const { program, entry, paths } = start;
+  const signals = new Signals(["SIGHUP", "SIGUSR1", "SIGWINCH", "SIGUSR2"]);
   let current: Generation;
   let log: ErrorLog;
   let identity: Identity | undefined;
@@ -112,6 +114,7 @@ export async function supervise(start: Start): Promise<number> {
   } catch (error) {
     log.write("emerg", sentence(error));
     await pool.stop();
+    removeUnixSockets(current.application.listeners);
     return 1;
   }
   log = openMainLog(current);
@@ -177,27 +180,27 @@ export async function supervise(start: Start): Promise<number> {
       onHangup();
     });
   };
-  process.on("SIGHUP", onHangup);
-  process.on("SIGUSR1", () => {
-    log.write("notice", `${signalText("SIGUSR1")} received, reopening logs`);
-    log.write("notice", "reopening logs");
-    try {
-      prepareLogs(current, identity);
-    } catch (error) {
-      log.write("emerg", sentence(error));
-    }
-    for (const error of reopenLogFiles()) log.write("emerg", error);
-    pool.reopen();
-  });
-  process.on("SIGWINCH", () => {
-    log.write("notice", `${signalText("SIGWINCH")} received, gracefully shutting down workers`);
-    pool.drainWorkers();
-  });
-  process.on("SIGUSR2", () => {
-    log.write(
-      "notice",
-      `${signalText("SIGUSR2")} received, changing binary is not available: start the new one instead`,
-    );
+  signals.answer({
+    SIGHUP: onHangup,
+    SIGUSR1: () => {
+      log.write("notice", `${signalText("SIGUSR1")} received, reopening logs`);
+      log.write("notice", "reopening logs");
+      try {
+        prepareLogs(current, identity);
+      } catch (error) {
+        log.write("emerg", sentence(error));
+      }
+      for (const error of reopenLogFiles()) log.write("emerg", error);
+      pool.reopen();
+    },
+    SIGWINCH: () => {
+      log.write("notice", `${signalText("SIGWINCH")} received, gracefully shutting down workers`);
+      pool.drainWorkers();
+    },
+    SIGUSR2: () => {
+      const instead = "changing binary is not available: start the new one instead";
+      log.write("notice", `${signalText("SIGUSR2")} received, ${instead}`);
+    },
   });
   return new Promise(() => {});
 }

@@ -1,9 +1,13 @@
 /** What the threads share stays true while workers come and go, and through signals at odd moments. */
 import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { readFileSync, writeFileSync } from "node:fs";
 import type { ServerResponse } from "node:http";
+import { join } from "node:path";
 import { test } from "node:test";
 import { httpBackend } from "../support/backend.ts";
-import { startHoldfast } from "../support/holdfast.ts";
+import { LAUNCHER, makePrefix, startHoldfast } from "../support/holdfast.ts";
+import { freePort } from "../support/ports.ts";
 import { get, RawConnection } from "../support/tcp.ts";
 import { waitFor } from "../support/wait.ts";
 
@@ -37,4 +41,27 @@ test("workers that finish their requests beside their successors keep the counts
     const { body } = await get(holdfast.port, "/status");
     return /^Active connections: 1 /.test(body);
   }, "the counters without the clients that left");
+});
+
+test("signals that come while it starts wait until it has started", async (t) => {
+  const prefix = makePrefix(t);
+  const port = await freePort();
+  const file = join(prefix, "conf/nginx.conf");
+  writeFileSync(file, `events {} http { server { listen 127.0.0.1:${port}; return 200 first; } }`);
+  const globals = "daemon off; error_log logs/error.log info;";
+  const child = spawn(LAUNCHER, ["-p", `${prefix}/`, "-g", globals], { stdio: ["ignore", "inherit", "inherit"] });
+  t.after(() => child.kill("SIGKILL"));
+  const log = () => readFileSync(join(prefix, "logs/error.log"), { encoding: "latin1", flag: "a+" });
+  await waitFor(() => log().includes("start worker threads"), "the threads to be started");
+  for (const signal of ["SIGUSR1", "SIGUSR2", "SIGHUP", "SIGHUP"] as const) child.kill(signal);
+  writeFileSync(file, `events {} http { server { listen 127.0.0.1:${port}; return 200 second; } }`);
+  await waitFor(
+    () => child.exitCode !== null || child.signalCode !== null || log().includes("reconfigured"),
+    "a reload",
+  );
+  assert.deepEqual([child.exitCode, child.signalCode], [null, null]);
+  assert.equal((await get(port, "/")).body, "second");
+  assert.match(log(), /reopening logs/);
+  child.kill("SIGTERM");
+  await waitFor(() => child.exitCode === 0, "its end");
 });
