@@ -1,6 +1,7 @@
 import { type Address, addressText } from "../../net/address.ts";
 import { httpDate, httpDateOf } from "../../runtime/clock.ts";
 import { SERVER } from "../../version.ts";
+import { fieldValue } from "../field_text.ts";
 import type { Request } from "../request.ts";
 import { reasonPhrase } from "../status.ts";
 
@@ -60,7 +61,7 @@ export function responseHead(request: Request): string {
   else if (response.lastModified >= 0) head += `\r\nLast-Modified: ${httpDateOf(response.lastModified * 1000)}`;
   if (response.location !== undefined) {
     // Kept for $sent_http_location.
-    response.location = absoluteLocation(request, response.location);
+    response.location = fieldValue(absoluteLocation(request, response.location));
     head += `\r\nLocation: ${response.location}`;
   }
 

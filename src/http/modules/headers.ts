@@ -5,6 +5,7 @@ import { httpDate, httpDateOf } from "../../runtime/clock.ts";
 import { OK } from "../codes.ts";
 import { HTTP_IF } from "../contexts.ts";
 import { type Expires, nextTimeOfDay, parseExpires } from "../expires.ts";
+import { fieldValue } from "../field_text.ts";
 import { HeaderList } from "../h1/header_list.ts";
 import { fieldKey } from "../h1/known_fields.ts";
 import { parseHttpTime } from "../http_time.ts";
@@ -138,7 +139,7 @@ function addFields(request: Request, { expires, headers: fields, trailers }: Hea
 
 function addField(request: Request, { name, key, value }: Field): void {
   const { response } = request;
-  const text = value.constant ?? value.render(request);
+  const text = value.constant ?? fieldValue(value.render(request));
   switch (key) {
     case "last-modified":
       response.lastModifiedText = text === "" ? undefined : text;
@@ -167,7 +168,7 @@ class Trailers implements BodyFilter {
     if (last && trailers !== undefined) {
       for (const { name, key, value, always } of this.fields) {
         if (!this.safe && !always) continue;
-        const text = value.render(request);
+        const text = fieldValue(value.render(request));
         if (text !== "") trailers.add(name, key, text);
       }
     }

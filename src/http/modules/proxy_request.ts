@@ -1,4 +1,5 @@
 import type { SettingsOf } from "../../config/schema.ts";
+import { fieldValue, lineWord } from "../field_text.ts";
 import type { Request } from "../request.ts";
 import type { Template } from "../template.ts";
 import { ESCAPE_URI, escapeUri } from "../uri.ts";
@@ -58,14 +59,14 @@ export function buildHead(
   plan: RequestHeadPlan,
 ): BuiltHead {
   const { raw } = settings;
-  const method = raw.proxy_method === undefined ? request.method : raw.proxy_method.render(request);
+  const method = raw.proxy_method === undefined ? request.method : lineWord(raw.proxy_method.render(request));
   const uri = requestUri(request, settings, pass);
-  const written = plan.host === undefined ? undefined : plan.host.render(request);
+  const written = plan.host === undefined ? undefined : (plan.host.constant ?? fieldValue(plan.host.render(request)));
   const host = written === undefined || (written === "" && plan.version === "1.1") ? pass.hostHeader : written;
   let head = `${method} ${uri} HTTP/${plan.version}\r\n`;
   if (host !== "") head += `Host: ${host}\r\n`;
   for (const { name, value } of plan.set) {
-    const text = value.render(request);
+    const text = value.constant ?? fieldValue(value.render(request));
     if (text !== "") head += `${name}: ${text}\r\n`;
   }
   if (!plan.lengthSet || !plan.codingSet) head += framing(request, settings, plan);
@@ -96,10 +97,10 @@ function framing(request: Request, settings: ProxySettings, plan: RequestHeadPla
 function requestUri(request: Request, settings: ProxySettings, pass: FixedPass): string {
   const { uri } = pass;
   if (uri === "" && request.unparsedValid) return request.unparsedUri;
-  if (settings.fixed === undefined && uri !== "") return uri;
+  if (settings.fixed === undefined && uri !== "") return lineWord(uri);
   const skip = uri !== "" && request.validLocation ? Math.min(settings.prefix.length, request.uri.length) : 0;
   const rest = skip === 0 ? request.uri : request.uri.slice(skip);
   const path = request.quotedUri || request.internal ? escapeUri(rest, ESCAPE_URI) : rest;
   const full = request.validLocation ? uri + path : path;
-  return request.args === "" ? full : `${full}?${request.args}`;
+  return lineWord(request.args === "" ? full : `${full}?${request.args}`);
 }
