@@ -137,11 +137,13 @@ export function listenSockets<S>(table: ListenTable<S>): ListenSocket<S>[] {
   return sockets;
 }
 
-/** The entry of a socket for a connection that arrived on `local` (the host alone, as the address prints it). */
-export function servedOn<S>(socket: ListenSocket<S>, local: string): ListenAddress<S> {
-  const { serves } = socket;
-  for (const entry of serves) {
-    if (entry.address.family !== "unix" && entry.address.host === local) return entry;
+/** The entry of a socket for a connection that arrived on `local`; the last is the socket's own. */
+export function servedOn<T extends { readonly address: Address }>(serves: readonly T[], local: Address): T {
+  if (local.family !== "unix") {
+    for (const entry of serves) {
+      const { address } = entry;
+      if (address.family !== "unix" && address.host === local.host) return entry;
+    }
   }
   return serves[serves.length - 1];
 }

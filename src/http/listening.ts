@@ -4,7 +4,7 @@ import type { Listener, ListenOptions, Stream, StreamError, StreamHandler } from
 import { listen } from "../net/tcp.ts";
 import type { ListenSpec } from "../runtime/cycle.ts";
 import type { Level } from "../runtime/log.ts";
-import type { ListeningSocket } from "./addresses.ts";
+import { type ListeningSocket, servedOn } from "./addresses.ts";
 import type { WorkerConnections } from "./connections.ts";
 import { H1Connection } from "./h1/connection.ts";
 import { ProxyHeader } from "./h1/proxy_header.ts";
@@ -22,6 +22,10 @@ export class Site implements ConnectionHost {
     this.config = config;
     this.counters = counters;
     this.connections = connections;
+  }
+
+  get address(): Address {
+    return this.config.address;
   }
 
   get draining(): boolean {
@@ -107,7 +111,7 @@ export class BoundSocket {
 
   private accept(stream: Stream): StreamHandler {
     const { sites } = this;
-    const site = sites.length === 1 ? sites[0] : siteOf(sites, stream.local);
+    const site = sites.length === 1 ? sites[0] : servedOn(sites, stream.local);
     const { words } = site.counters;
     words[COUNTER.accepted]++;
     if (!this.connections.admit((sentence) => this.log("warn", sentence))) {
@@ -142,14 +146,4 @@ function optionsOf(spec: ListenSpec): ListenOptions {
   // Each worker has a socket of its own; the system shares connections out among them.
   const { shared: _, ...options } = spec;
   return { ...options, reusePort: spec.address.family !== "unix" };
-}
-
-function siteOf(sites: readonly Site[], local: Address): Site {
-  if (local.family !== "unix") {
-    for (const site of sites) {
-      const { address } = site.config;
-      if (address.family !== "unix" && address.host === local.host) return site;
-    }
-  }
-  return sites[sites.length - 1];
 }

@@ -197,8 +197,8 @@ describe("listening addresses together", () => {
         ["unix:/a", ["unix:/a"]],
       ],
     );
-    assert.equal(servedOn(sockets[1], "10.0.0.1").defaultServer, 0);
-    assert.equal(servedOn(sockets[1], "10.9.9.9").defaultServer, 1);
+    assert.equal(servedOn(sockets[1].serves, { family: "ipv4", host: "10.0.0.1", port: 80 }).defaultServer, 0);
+    assert.equal(servedOn(sockets[1].serves, { family: "ipv4", host: "10.9.9.9", port: 80 }).defaultServer, 1);
   });
 });
 

@@ -1,7 +1,8 @@
 import * as chunked from "./chunked.ts";
 
-/** Everything was taken; more of the body is to come. */
-export const MORE = 0;
+// What `next` answers; anything else: everything was taken, and more of the body is to come.
+
+const MORE = 0;
 /** `dataStart..dataEnd` is body; go on at `dataEnd`. */
 export const DATA = 1;
 /** The body is over; what follows begins at `pos`. */
