@@ -1,4 +1,4 @@
-import { createSocket } from "node:dgram";
+import { createSocket, type Socket } from "node:dgram";
 import { hostname } from "node:os";
 import { fail } from "../config/schema.ts";
 import { ConfigError, type Directive } from "../config/types.ts";
@@ -112,11 +112,23 @@ function addressOf(target: SyslogServer, hosts: CycleData["hosts"]): Address {
 
 function delivery(address: Address): (bytes: Buffer) => void {
   if (address.family === "unix") return unixDelivery(address.path);
-  const socket = createSocket(address.family === "ipv6" ? "udp6" : "udp4");
-  socket.unref();
-  // A server that is away answers with ICMP, which arrives here as an error of the socket.
-  socket.on("error", () => {});
-  return (bytes) => socket.send(bytes, address.port, address.host, () => {});
+  const { family, host, port } = address;
+  return (bytes) => udpSocket(family).send(bytes, port, host, () => {});
+}
+
+/** One socket a thread and family, made when it is first sent from: every reload opens its logs anew. */
+const udpSockets = new Map<"ipv4" | "ipv6", Socket>();
+
+function udpSocket(family: "ipv4" | "ipv6"): Socket {
+  let socket = udpSockets.get(family);
+  if (socket === undefined) {
+    socket = createSocket(family === "ipv6" ? "udp6" : "udp4");
+    socket.unref();
+    // A server that is away answers with ICMP, which arrives here as an error of the socket.
+    socket.on("error", () => {});
+    udpSockets.set(family, socket);
+  }
+  return socket;
 }
 
 const AF_UNIX = 1;

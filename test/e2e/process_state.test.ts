@@ -1,7 +1,8 @@
 /** What the threads share stays true while workers come and go, and through signals at odd moments. */
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
-import { readFileSync, writeFileSync } from "node:fs";
+import { createSocket } from "node:dgram";
+import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import type { ServerResponse } from "node:http";
 import { join } from "node:path";
 import { test } from "node:test";
@@ -53,8 +54,8 @@ test("signals that come while it starts wait until it has started", async (t) =>
   t.after(() => child.kill("SIGKILL"));
   const log = () => readFileSync(join(prefix, "logs/error.log"), { encoding: "latin1", flag: "a+" });
   await waitFor(() => log().includes("start worker threads"), "the threads to be started");
-  for (const signal of ["SIGUSR1", "SIGUSR2", "SIGHUP", "SIGHUP"] as const) child.kill(signal);
   writeFileSync(file, `events {} http { server { listen 127.0.0.1:${port}; return 200 second; } }`);
+  for (const signal of ["SIGUSR1", "SIGUSR2", "SIGHUP", "SIGHUP"] as const) child.kill(signal);
   await waitFor(
     () => child.exitCode !== null || child.signalCode !== null || log().includes("reconfigured"),
     "a reload",
@@ -64,4 +65,28 @@ test("signals that come while it starts wait until it has started", async (t) =>
   assert.match(log(), /reopening logs/);
   child.kill("SIGTERM");
   await waitFor(() => child.exitCode === 0, "its end");
+});
+
+test("reloads leave no descriptor behind", { skip: process.platform !== "linux" }, async (t) => {
+  const syslog = createSocket("udp4");
+  await new Promise<void>((resolve) => syslog.bind(0, "127.0.0.1", resolve));
+  t.after(() => syslog.close());
+  const backend = await httpBackend(t, (_request, response) => response.end("back"));
+  // Idle connections to the backend would come and go.
+  const config = (ports: readonly number[], extra: string) => `worker_processes 2; http {
+    error_log syslog:server=127.0.0.1:${syslog.address().port} info; error_log logs/http.log info;
+    access_log syslog:server=127.0.0.1:${syslog.address().port}; access_log logs/a.log combined buffer=4k flush=1s;
+    upstream u { server ${backend.address}; check interval=200 type=http; keepalive 0; ${extra} }
+    server { listen 127.0.0.1:${ports[0]}; listen unix:/tmp/holdfast-state-${ports[0]}.sock; location / { proxy_pass http://u; } } }`;
+  const holdfast = await startHoldfast(t, { config: (ports) => config(ports, "") });
+  const descriptors = () => readdirSync(`/proc/${holdfast.pid}/fd`).length;
+  const round = async (extra: string) => {
+    assert.equal(await holdfast.reload(config(holdfast.ports, extra)), true);
+    for (let i = 0; i < 8; i++) assert.equal((await get(holdfast.port, "/")).status, 200);
+  };
+  await round("");
+  await round("ip_hash;");
+  const before = descriptors();
+  for (let i = 0; i < 10; i++) await round(i % 2 === 0 ? "" : "ip_hash;");
+  await waitFor(() => descriptors() <= before + 4, `${before} descriptors as before, not ${descriptors()}`);
 });
