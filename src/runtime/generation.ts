@@ -41,7 +41,9 @@ export function loadGeneration(program: Program, paths: Paths, globals: string |
 
 /**
  * Resolves names and builds the tree once in the supervisor, which finds what is wrong and makes the shared zones:
- * those of `previous` live on where name and size are the same. Throws ConfigError.
+ * those of `previous` live on where name and size are the same. They are in use, so what is built here has blank ones
+ * in their place: a generation that may yet be refused leaves no trace in them. Once it is to be taken,
+ * `rebuildGeneration` enters it into the real ones. Throws ConfigError.
  */
 export async function buildGeneration(
   program: Program,
@@ -51,6 +53,7 @@ export async function buildGeneration(
 ): Promise<Generation> {
   const hosts = await resolveHosts([...syslogHosts(loaded.root), ...program.hosts(loaded.root)]);
   const zones: Record<string, SharedArrayBuffer> = {};
+  const blank = new Map<string, SharedArrayBuffer>();
   const data: CycleData = {
     generation: (previous?.generation ?? 0) + 1,
     tree: loaded.tree,
@@ -61,10 +64,13 @@ export async function buildGeneration(
     hosts,
   };
   const cycle = cycleOf(data, loaded.root, (name, bytes, migrate) => {
+    if (zones[name]?.byteLength === bytes) return blank.get(name) ?? zones[name];
     const kept = zones[name] ?? previous?.zones[name];
     if (kept?.byteLength === bytes) {
       zones[name] = kept;
-      return kept;
+      const stand = new SharedArrayBuffer(bytes);
+      blank.set(name, stand);
+      return stand;
     }
     const zone = new SharedArrayBuffer(bytes);
     if (kept !== undefined) migrate?.(kept, zone);

@@ -12,6 +12,7 @@ import {
   type Loaded,
   loadGeneration,
   openMainLog,
+  rebuildGeneration,
 } from "./generation.ts";
 import { setLimit } from "./limits.ts";
 import { type ErrorLog, withTerminal } from "./log.ts";
@@ -134,7 +135,8 @@ export async function supervise(start: Start): Promise<number> {
       prepareFiles(next, identity);
       nextLog = openMainLog(next);
       const added = listenersToProbe(next.application.listeners, current.application.listeners);
-      if (!(await probeListeners(added, log, false))) return false;
+      if (!(await probeListeners(added, log, false)) || ending !== undefined) return false;
+      next = rebuildGeneration(program, next.data);
       const nextPid = pidPath(next);
       if (nextPid !== pidFile) {
         writePidFile(nextPid);
@@ -145,7 +147,6 @@ export async function supervise(start: Start): Promise<number> {
       log.write("emerg", sentence(error));
       return false;
     }
-    if (ending !== undefined) return false;
     const core = coreDirectives.in(next.root);
     setProcess(core, log);
     if (identity !== undefined && !isDeepStrictEqual(core.user, coreDirectives.in(current.root).user)) {
