@@ -7,10 +7,7 @@ import {
   list,
   msec,
   number,
-  offset,
-  refuse,
   size,
-  text,
   warn,
 } from "../../config/directives.ts";
 import { fail, type Scope } from "../../config/schema.ts";
@@ -308,10 +305,3 @@ export const proxyDirectives = {
     doc: "The HTTP version spoken to servers.",
   }),
 };
-
-export function refuseScheme(at: Directive): never {
-  return refuse(at, "invalid URL prefix");
-}
-
-export type { Scope, Template };
-export { offset, text };
