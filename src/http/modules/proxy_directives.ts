@@ -10,7 +10,7 @@ import {
   size,
   warn,
 } from "../../config/directives.ts";
-import { fail, type Scope } from "../../config/schema.ts";
+import { fail } from "../../config/schema.ts";
 import type { Context, Directive } from "../../config/types.ts";
 import type { TempPath } from "../body.ts";
 import { HTTP_LOCATION } from "../contexts.ts";
