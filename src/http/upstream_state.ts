@@ -1,3 +1,4 @@
+import { now } from "../runtime/now.ts";
 import type { Request } from "./request.ts";
 
 /**
@@ -18,7 +19,7 @@ export class UpstreamState {
 
   constructor(peer: string) {
     this.peer = peer;
-    this.startedAt = performance.now();
+    this.startedAt = now();
   }
 }
 

@@ -5,7 +5,9 @@
 import net from "node:net";
 import { getSystemErrorName } from "node:util";
 import { openFilesLimit } from "../runtime/limits.ts";
+import { enterEvent, leaveEvent } from "../runtime/now.ts";
 import { type Address, addressText, socketAddress } from "./address.ts";
+import { byteString } from "./byte_string.ts";
 import { streamError } from "./errors.ts";
 import { changeBacklog, setSocketOptions } from "./socket_options.ts";
 import type {
@@ -36,7 +38,13 @@ const onread: net.OnReadOpts = {
   buffer: readBuffer,
   callback(this: unknown, length: number): boolean {
     const stream = (this as OwnedSocket).owner;
-    stream?.handler.onData(stream, length === READ_SIZE ? readBuffer : readBuffer.subarray(0, length));
+    if (stream === undefined) return true;
+    enterEvent();
+    try {
+      stream.handler.onData(stream, length === READ_SIZE ? readBuffer : readBuffer.subarray(0, length));
+    } finally {
+      leaveEvent();
+    }
     return true;
   },
 };
@@ -125,7 +133,7 @@ class TcpStream implements Stream {
     if (typeof data === "string") return socket.write(data, "latin1");
     const length = data.length;
     if (length > READ_SIZE) return socket.write(Buffer.from(data));
-    if (length <= STACK_WRITE && data instanceof Buffer) return socket.write(data.toString("latin1"), "latin1");
+    if (length <= STACK_WRITE && data instanceof Buffer) return socket.write(byteString(data, 0, length), "latin1");
     const copy = copies.pop() ?? Buffer.allocUnsafeSlow(READ_SIZE);
     copy.set(data);
     let lent = true;

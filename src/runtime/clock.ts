@@ -1,5 +1,7 @@
 /** The time of day in the forms logs and headers want. Text is made once a second (or minute) and kept. */
 
+import { wallNow } from "./now.ts";
+
 const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 const DAYS = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"];
 
@@ -44,7 +46,7 @@ function perSecond(make: (second: number) => string): () => string {
   let from = 0;
   let text = "";
   return () => {
-    const now = Date.now();
+    const now = wallNow();
     // The clock may be set back: the lower bound is checked as well.
     if (now < from || now >= from + 1000) {
       const second = Math.floor(now / 1000);

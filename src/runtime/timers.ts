@@ -1,3 +1,5 @@
+import { now } from "./now.ts";
+
 /**
  * One timer wheel per thread for all deadlines of connections and requests. Arming, clearing and moving a deadline are
  * O(1); an armed deadline that is set to a later time costs one write: it is moved when its old slot comes round.
@@ -49,8 +51,8 @@ let timeout: NodeJS.Timeout | undefined;
 
 /** Arms or re-arms: `expire` is called `ms` milliseconds from now (or up to two slots later). */
 export function setDeadline<T>(deadline: Deadline<T>, ms: number): void {
-  const now = performance.now();
-  const due = now + Math.max(ms, 0);
+  const time = now();
+  const due = time + Math.max(ms, 0);
   if (deadline.due !== 0) {
     if (due >= deadline.due) {
       deadline.due = due;
@@ -59,7 +61,7 @@ export function setDeadline<T>(deadline: Deadline<T>, ms: number): void {
     unlink(deadline);
   } else {
     if (armedCount++ === 0) {
-      lastTick = Math.floor(now / SLOT_MS);
+      lastTick = Math.floor(time / SLOT_MS);
       timeout?.ref();
     }
   }
@@ -118,8 +120,8 @@ function wakeAt(tick: number): void {
 function advance(): void {
   timeout = undefined;
   wakeTick = Number.POSITIVE_INFINITY;
-  const now = performance.now();
-  const nowTick = Math.floor(now / SLOT_MS);
+  const time = performance.now();
+  const nowTick = Math.floor(time / SLOT_MS);
   const expired = new Link();
   for (let tick = Math.max(lastTick + 1, nowTick - MASK); tick <= nowTick; tick++) {
     const slot = slots[tick & MASK];
@@ -135,7 +137,7 @@ function advance(): void {
   try {
     for (let link = expired.next; link !== expired; link = expired.next) {
       const deadline = link as Deadline;
-      if (deadline.due > now) {
+      if (deadline.due > time) {
         unlink(deadline);
         insert(deadline);
       } else {

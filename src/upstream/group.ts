@@ -1,5 +1,6 @@
 import { ConfigError } from "../config/types.ts";
 import type { Cycle } from "../runtime/cycle.ts";
+import { now, wallNow } from "../runtime/now.ts";
 import { newAttempt, resetAttempt } from "./attempt.ts";
 import type { UpstreamDefinition } from "./definition.ts";
 import { makeMethod } from "./methods/registry.ts";
@@ -125,7 +126,7 @@ export class Group implements Upstream {
     this.#method = makeMethod(definition.method, peers);
     this.#slots = slots;
     this.#shared = shared;
-    this.#clock = options.clock ?? Date.now;
+    this.#clock = options.clock ?? wallNow;
     this.#single = peers.list.length === 1;
     this.#tries = peers.down.reduce((sum, down) => sum + (down === 0 ? 1 : 0), 0);
     this.#column = columnAt(peers.state, 0);
@@ -184,7 +185,7 @@ export class Group implements Upstream {
     }
     this.#unlock();
     if (peer === -1) return undefined;
-    attempt.selectedAt = performance.now();
+    attempt.selectedAt = now();
     attempt.headerTime = -1;
     attempt.disabled = false;
     return this.peers[peer];
@@ -221,7 +222,7 @@ export class Group implements Upstream {
       if (learns || outcome === "failed") {
         this.#lock();
         this.#peers.tick(this.#clock());
-        this.#method.released?.(attempt, outcome === "ok", performance.now() - attempt.selectedAt);
+        this.#method.released?.(attempt, outcome === "ok", now() - attempt.selectedAt);
         if (outcome === "failed") attempt.disabled = this.#failed(peer);
         this.#unlock();
       }
@@ -268,7 +269,7 @@ export class Group implements Upstream {
 
   header(attempt: Attempt): void {
     if (this.#method.released === undefined || this.#single) return;
-    attempt.headerTime = performance.now() - attempt.selectedAt;
+    attempt.headerTime = now() - attempt.selectedAt;
     if (this.#method.header === undefined) return;
     this.#lock();
     this.#peers.tick(this.#clock());

@@ -1,4 +1,5 @@
 import type { Stream, StreamHandler } from "../net/stream.ts";
+import { now } from "../runtime/now.ts";
 import { clearDeadline, Deadline, setDeadline } from "../runtime/timers.ts";
 import type { KeepaliveSettings, Peer } from "./peer.ts";
 
@@ -7,7 +8,7 @@ export class PooledStream implements StreamHandler {
   readonly stream: Stream;
   /** nginx's text of the server's address: what connections are found by. */
   readonly name: string;
-  /** performance.now() when the connection was made. */
+  /** now() when the connection was made. */
   readonly startedAt: number;
   /** Requests it has carried, the one running included. The user of the stream counts. */
   requests = 1;
@@ -90,7 +91,7 @@ export class Pool {
     const { requests, time, timeout, connections } = this.#settings;
     const { stream } = idle;
     if (stream.closed) return false;
-    if (this.#closed || idle.requests >= requests || performance.now() - idle.startedAt > time) {
+    if (this.#closed || idle.requests >= requests || now() - idle.startedAt > time) {
       stream.destroy();
       return false;
     }

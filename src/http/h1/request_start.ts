@@ -1,3 +1,4 @@
+import { now, wallNow } from "../../runtime/now.ts";
 import { logError } from "../log_context.ts";
 import { assignCaptures } from "../named_captures.ts";
 import { type CompiledRegex, RegexMatchError } from "../regex.ts";
@@ -46,8 +47,8 @@ export function beginRequest(
     assignCaptures(request, hostRegex, request.captures);
     hostRegex = undefined;
   }
-  request.startedAt = performance.now();
-  request.startedWall = Date.now();
+  request.startedAt = now();
+  request.startedWall = wallNow();
   request.method = head.method;
   request.requestLine = head.requestLine;
   request.unparsedUri = head.rawUri;
