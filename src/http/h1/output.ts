@@ -1,3 +1,4 @@
+import { byteString } from "../../net/byte_string.ts";
 import type { Stream } from "../../net/stream.ts";
 import { clearDeadline, Deadline, setDeadline } from "../../runtime/timers.ts";
 import type { Request } from "../request.ts";
@@ -70,7 +71,7 @@ export class Output {
     }
     if (this.held.length + length <= GATHER) {
       this.held +=
-        (bytes instanceof Buffer ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, length)).toString("latin1") +
+        byteString(bytes instanceof Buffer ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, length), 0, length) +
         tail;
       if (last) this.flush(request);
       return;
