@@ -31,6 +31,13 @@ export function now(): number {
   return inEvent ? monotonic : performance.now();
 }
 
+/** The same clock with an origin that all threads share: each has its own for performance.now(). */
+export function sharedNow(): number {
+  return now() + ORIGIN;
+}
+
+const ORIGIN = Number(process.hrtime.bigint()) / 1e6 - performance.now();
+
 /** The time of day, whole ms since 1970. */
 export function wallNow(): number {
   return inEvent ? Math.floor(monotonic + offset) : Date.now();

@@ -1,6 +1,7 @@
+import { randomInt } from "node:crypto";
 import { ConfigError } from "../config/types.ts";
 import type { Cycle } from "../runtime/cycle.ts";
-import { now, wallNow } from "../runtime/now.ts";
+import { now, sharedNow } from "../runtime/now.ts";
 import { newAttempt, resetAttempt } from "./attempt.ts";
 import type { UpstreamDefinition } from "./definition.ts";
 import { makeMethod } from "./methods/registry.ts";
@@ -22,7 +23,7 @@ import { claimSlots, columnAt, forgetWorker, lock, lockToken, migrate, unlock, z
 const MAX_TOTAL_WEIGHT = 0x3fffffff;
 
 /** The lock's holder while an upstream is built: none of the workers. */
-const BUILDER = 0x7fffffff;
+const BUILDER = Number.POSITIVE_INFINITY;
 
 export interface GroupOptions {
   /** The generation of the configuration, so that state of addresses no longer named gives way first. */
@@ -30,7 +31,7 @@ export interface GroupOptions {
   readonly health?: HealthView;
   /** check_panic in percent; 0 or absent: off. */
   readonly panic?: number;
-  /** ms since the epoch; for tests. */
+  /** ms, the same in all threads; for tests. */
   readonly clock?: () => number;
 }
 
@@ -72,7 +73,7 @@ export function buildUpstream(
     seen.set(peer.name, repeat + 1);
     return { name: `${repeat} ${peer.name}`, weight: nominalWeight(peer, scale) };
   });
-  const slots = claimSlots(state, claims, options.generation, BUILDER);
+  const slots = claimSlots(state, claims, options.generation, lockToken(BUILDER, randomInt(0x1000000)));
   if (slots === undefined) {
     throw new ConfigError(`the zone of upstream "${definition.name}" is too small`, definition);
   }
@@ -126,7 +127,7 @@ export class Group implements Upstream {
     this.#method = makeMethod(definition.method, peers);
     this.#slots = slots;
     this.#shared = shared;
-    this.#clock = options.clock ?? wallNow;
+    this.#clock = options.clock ?? sharedNow;
     this.#single = peers.list.length === 1;
     this.#tries = peers.down.reduce((sum, down) => sum + (down === 0 ? 1 : 0), 0);
     this.#column = columnAt(peers.state, 0);

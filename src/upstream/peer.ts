@@ -103,13 +103,13 @@ export const PEER = {
   conns: 0,
   /** Failures within fail_timeout. */
   fails: 1,
-  /** Seconds (process-independent wall clock, >>> 0) of the last failure and of the last check of `fails`. */
+  /** Seconds (the monotonic clock of all threads, >>> 0) of the last failure and of the last check of `fails`. */
   accessed: 2,
   checked: 3,
   /** Smooth weighted round robin. */
   currentWeight: 4,
   effectiveWeight: 5,
-  /** Wall-clock ms modulo 2^31 when slow start began; 0 when none. */
+  /** Ms of that clock modulo 2^31 when slow start began; 0 when none. */
   slowStart: 6,
   /** Requests sent to it; wraps. */
   requests: 7,

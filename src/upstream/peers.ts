@@ -41,7 +41,7 @@ export class Peers {
   health: HealthView | undefined;
   /** check_panic: percent of servers that must be up for health to be heeded; 0 = always heeded. */
   panic: number;
-  /** The time of the pick: whole seconds, and ms modulo 2^31 (workers' monotonic clocks differ, so it is the wall clock). */
+  /** The time of the pick: whole seconds, and ms modulo 2^31 on the monotonic clock of all threads: setting the wall clock must not let failed servers back, nor hold good ones out. */
   seconds = 0;
   ms = 0;
   /** The active checks as far as they are heeded in the picks that follow. */
@@ -70,9 +70,9 @@ export class Peers {
   }
 
   /** Sets the time of the picks that follow, and whether health is heeded (check_panic). */
-  tick(wallClockMs: number): void {
-    this.seconds = Math.floor(wallClockMs / 1000);
-    this.ms = (wallClockMs % 0x80000000) | 0;
+  tick(now: number): void {
+    this.seconds = Math.floor(now / 1000);
+    this.ms = (now % 0x80000000) | 0;
     this.heeded = this.health !== undefined && this.panic > 0 && this.inPanic(this.health) ? undefined : this.health;
   }
 

@@ -196,3 +196,40 @@ test("the record has room for every word", () => {
   assert.equal(new Set(words.map(([, word]) => word)).size, words.length);
   assert.ok(words.every(([, word]) => word < 20 || word > 26));
 });
+
+test("a wall clock that is set lets no failed server back in", (t) => {
+  let now = Date.now();
+  t.mock.method(Date, "now", () => now);
+  const upstream = buildUpstream(
+    definition([server(1, { failTimeout: 60_000 }), server(2)]),
+    {},
+    new SharedArrayBuffer(zoneBytes(2)),
+    { generation: 1 },
+  );
+  const attempt = upstream.begin(input());
+  assert.equal(portOf(upstream, attempt), 1);
+  upstream.release(attempt, "failed");
+  for (const jump of [7_200_000, -10_800_000]) {
+    now += jump;
+    assert.deepEqual([...new Set(times(4, () => pickPort(upstream)))], [2]);
+  }
+});
+
+test("one who builds an upstream does not take the lock for that of another builder", () => {
+  const shared = new SharedArrayBuffer(zoneBytes(1));
+  const state = new Int32Array(shared);
+  const held = new Set<number>();
+  const { compareExchange } = Atomics;
+  const watched = (array: Int32Array, index: number, expected: number, value: number): number => {
+    if (array.buffer === shared && index === 0 && value !== 0) held.add(value);
+    return compareExchange(array, index, expected, value);
+  };
+  Object.assign(Atomics, { compareExchange: watched });
+  try {
+    for (let generation = 1; generation <= 3; generation++) over(shared, [1], generation);
+  } finally {
+    Object.assign(Atomics, { compareExchange });
+  }
+  assert.ok(held.size > 1, String([...held]));
+  assert.equal(state[0], 0);
+});

@@ -128,7 +128,7 @@ function learnHeader(peers: Peers, attempt: Attempt): void {
   if (attempt.inflight) endFlight(peers, attempt, attempt.headerTime);
 }
 
-/** ms since a point of the shared wall clock. */
+/** ms since a point of the clock that all threads share. */
 function elapsed(peers: Peers, from: number): number {
   return (peers.ms - from) & 0x7fffffff;
 }
