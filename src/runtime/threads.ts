@@ -138,10 +138,10 @@ export class ThreadPool {
     return new Promise((resolve) => {
       member.answered?.([]);
       member.answered = resolve;
-      // A dead one that waits for its next start gets the newest generation then.
-      if (member.worker !== undefined) this.#post(member.worker, data);
-      else if (member.timer === undefined) this.#start(member);
-      else resolve([]);
+      // One that died and waits is started at once: what it died of may have been the old configuration.
+      clearTimeout(member.timer);
+      if (member.worker === undefined) this.#start(member);
+      else this.#post(member.worker, data);
     });
   }
 
@@ -155,7 +155,15 @@ export class ThreadPool {
     member.startedAt = performance.now();
     member.reason = undefined;
     const name = role.kind === "worker" ? `worker ${role.index + 1}` : role.kind;
-    const worker = new Worker(this.#options.entry, { workerData: role, env: this.#options.env(), name });
+    let worker: Worker;
+    try {
+      worker = new Worker(this.#options.entry, { workerData: role, env: this.#options.env(), name });
+    } catch (error) {
+      // The system has no thread to give: as bad as one that dies at once, and no worse.
+      member.reason = reasonOf(error);
+      this.#exited(member, 1);
+      return;
+    }
     member.worker = worker;
     worker.on("message", (message: FromThread) => this.#answer(member, message));
     worker.on("error", (error) => {
