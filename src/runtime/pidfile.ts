@@ -1,6 +1,16 @@
-import { closeSync, openSync, readFileSync, renameSync, truncateSync, unlinkSync, writeFileSync } from "node:fs";
+import {
+  chownSync,
+  closeSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  truncateSync,
+  unlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { errnoCode, errnoText } from "../config/errno.ts";
 import { osPath } from "../config/paths.ts";
+import { startedAsRoot } from "./users.ts";
 
 /** Writes the process id and a line feed, as a whole where the directory allows it. Throws the sentence of a failure. */
 export function writePidFile(path: string): void {
@@ -8,6 +18,7 @@ export function writePidFile(path: string): void {
   const temporary = `${path}.${process.pid}`;
   try {
     writeFileSync(osPath(temporary), text, { mode: 0o644 });
+    keepForRoot(temporary);
     renameSync(osPath(temporary), osPath(path));
     return;
   } catch {
@@ -15,13 +26,29 @@ export function writePidFile(path: string): void {
   }
   try {
     writeFileSync(osPath(path), text, { mode: 0o644 });
+    keepForRoot(path);
   } catch (error) {
     throw new Error(openFailed(path, error));
   }
 }
 
-/** Removes it; one in a directory that the process may not change any more is emptied. Answers the sentence of a failure. */
+/** What root will signal by this file is not for the user to choose that the process has become. */
+function keepForRoot(path: string): void {
+  if (!startedAsRoot) return;
+  try {
+    chownSync(osPath(path), 0, 0);
+  } catch {
+    // Without any of root's rights left it stays that user's.
+  }
+}
+
+/** Removes it, unless another process has put its own there meanwhile; one in a directory that the process may not change any more is emptied. Answers the sentence of a failure. */
 export function removePidFile(path: string): string | undefined {
+  try {
+    if (readPidFile(path) !== process.pid) return undefined;
+  } catch {
+    // No number in it: it goes.
+  }
   try {
     unlinkSync(osPath(path));
   } catch (error) {
