@@ -46,7 +46,7 @@ export function announceReady(errorLog: string): void {
   }
   // The pipe to the terminal has no reader from now on: Node's own last words go where nginx's would.
   try {
-    const log = openSync(osPath(errorLog === "" ? "/dev/null" : errorLog), "a");
+    const log = openSync(osPath(errorLog === "" ? "/dev/null" : errorLog), "a", 0o644);
     libc()?.dup2(log, 2);
     closeSync(log);
   } catch {

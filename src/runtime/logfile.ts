@@ -139,13 +139,13 @@ class AppendFile implements LogFile {
     if (batch === "") return;
     this.#batch = "";
     // As nginx does: a full disk is left alone for a second, since writing to one may block for long.
-    if (this.#fullUntil !== 0 && Date.now() < this.#fullUntil) return;
+    if (this.#fullUntil !== 0 && performance.now() < this.#fullUntil) return;
     this.#fullUntil = 0;
     try {
       if (this.#fd < 0) this.open();
       writeSync(this.#fd, batch, null, "latin1");
     } catch (error) {
-      if (errnoCode(error) === "ENOSPC") this.#fullUntil = Date.now() + 1000;
+      if (errnoCode(error) === "ENOSPC") this.#fullUntil = performance.now() + 1000;
     }
   }
 

@@ -1,4 +1,15 @@
-import { chmodSync, chownSync, closeSync, fstatSync, mkdirSync, openSync, statSync } from "node:fs";
+import {
+  chmodSync,
+  chownSync,
+  closeSync,
+  fchownSync,
+  fstatSync,
+  lstatSync,
+  mkdirSync,
+  openSync,
+  type Stats,
+  statSync,
+} from "node:fs";
 import { errnoCode, errnoText } from "../config/errno.ts";
 import { osPath } from "../config/paths.ts";
 import { errorLogFiles, type Generation } from "./generation.ts";
@@ -48,12 +59,19 @@ function makeLogFile(path: string, identity: Identity | undefined): void {
   try {
     const status = fstatSync(fd);
     if (identity === undefined || !status.isFile() || status.uid === identity.uid) return;
-    chownSync(osPath(path), identity.uid, -1);
+    if (isLogOf(osPath(path), status)) fchownSync(fd, identity.uid, -1);
   } catch (error) {
     if (identity !== undefined) chownFailed(path, identity, error);
   } finally {
     closeSync(fd);
   }
+}
+
+/** Whoever may write in the log directory could put a link there to any file, to be given it: only root's links count. */
+function isLogOf(name: string | Buffer, { dev, ino, nlink }: Stats): boolean {
+  const there = lstatSync(name);
+  if (there.isSymbolicLink()) return there.uid === 0;
+  return there.dev === dev && there.ino === ino && nlink === 1;
 }
 
 /** Once root's rights are given up (on a system where none can be kept), it is no error that files stay as they are. */

@@ -1,10 +1,19 @@
 /** `user`: what root starts runs as another. These need root. */
 import assert from "node:assert/strict";
-import { chmodSync, existsSync, readdirSync, readFileSync, renameSync, statSync } from "node:fs";
+import {
+  chmodSync,
+  existsSync,
+  lchownSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  statSync,
+  symlinkSync,
+} from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
-import { runHoldfast, startHoldfast } from "../support/holdfast.ts";
+import { makePrefix, runHoldfast, startHoldfast } from "../support/holdfast.ts";
 import { RawConnection } from "../support/tcp.ts";
 import { waitFor } from "../support/wait.ts";
 
@@ -72,4 +81,23 @@ test("user root stays root; an unknown user is an error with its place", { skip 
   const unknown = await runHoldfast(t, { entry, config: "user no-such-user;", args: ["-t"] });
   assert.equal(unknown.code, 1);
   assert.match(unknown.stderr, /\[emerg\] getpwnam\("no-such-user"\) failed in .*nginx\.conf:1\n/);
+});
+
+test("a link in the log directory gives that user no file of root's; the pid file stays root's", {
+  skip,
+}, async (t) => {
+  const prefix = makePrefix(t, { secret: "root's\n" });
+  chmodSync(join(prefix, "secret"), 0o600);
+  symlinkSync(join(prefix, "secret"), join(prefix, "logs/words.log"));
+  lchownSync(join(prefix, "logs/words.log"), NOBODY, NOBODY);
+  const holdfast = await startHoldfast(t, {
+    entry,
+    prefix,
+    config: (ports) => `http { echo_port ${ports[0]}; echo_log logs/words.log; }`,
+  });
+  assert.equal(statSync(join(prefix, "secret")).uid, 0);
+  holdfast.signal("SIGUSR1");
+  await holdfast.waitForLog(/reopening logs/);
+  assert.equal(statSync(join(prefix, "secret")).uid, 0);
+  assert.equal(statSync(join(prefix, "logs/holdfast.pid")).uid, 0);
 });
