@@ -1,6 +1,23 @@
+import { list } from "../config/directives.ts";
+import { type Scope, valueIn } from "../config/schema.ts";
+import { HTTP_LOCATION } from "./contexts.ts";
 import type { HeaderList } from "./h1/header_list.ts";
 import type { Request } from "./request.ts";
-import type { Template } from "./template.ts";
+import { type Template, template } from "./template.ts";
+
+/** `early_hints` of ngx_http_core_module. */
+export const hints = list<readonly Template[]>({
+  in: HTTP_LOCATION,
+  args: [1, Number.POSITIVE_INFINITY],
+  syntax: "string ...",
+  doc: "Passes 103 (Early Hints) responses of servers on when a string is neither empty nor 0. Write a variable that says which clients can take them.",
+  item: (at, scope) => at.args.map((text) => template(scope, at, text)),
+});
+
+/** The conditions in force in a block, for what passes responses on. */
+export function earlyHintsIn(scope: Scope): readonly (readonly Template[])[] {
+  return valueIn(scope, hints);
+}
 
 /** Passes the fields of a 103 response on (RFC 8297) where `early_hints` wants them; those in `hidden` stay behind. */
 export function passEarlyHints(

@@ -245,17 +245,3 @@ export function startPhases(request: Request): void {
   request.step = 0;
   runPhases(request);
 }
-
-/** A handler that returned AGAIN goes on: with OK or DECLINED as if it had returned that, else the request ends. */
-export function resumePhases(request: Request, code: number): void {
-  if (code === DECLINED || (code === OK && request.phase === PHASE.access && request.location.core.satisfy === "all")) {
-    request.step++;
-  } else if (code === OK) {
-    request.phase++;
-    request.step = 0;
-  } else {
-    finalizeRequest(request, code);
-    return;
-  }
-  runPhases(request);
-}

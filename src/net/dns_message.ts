@@ -1,7 +1,6 @@
 /** The part of RFC 1035 that asking for addresses takes: one question out, answers of types A, AAAA and CNAME in. */
 export const A = 1;
-export const CNAME = 5;
-export const DNAME = 39;
+const CNAME = 5;
 export const AAAA = 28;
 
 const HEADER = 12;

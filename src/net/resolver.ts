@@ -7,8 +7,8 @@ import { A, AAAA, type DnsAnswer, encodeQuery } from "./dns_message.ts";
 /** What a name came to: addresses without a port, or nginx's state (a DNS response code, or 110 for a timeout). */
 export type Resolution = { readonly addresses: readonly Address[] } | { readonly state: number };
 
-export const HOST_NOT_FOUND = 3;
-export const TIMED_OUT = 110;
+const HOST_NOT_FOUND = 3;
+const TIMED_OUT = 110;
 
 const STATES = ["Format error", "Server failure", "Host not found", "Unimplemented", "Operation refused"];
 

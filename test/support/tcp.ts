@@ -169,17 +169,6 @@ export function get(target: Target, path: string, ...headers: string[]): Promise
   return request(target, [`GET ${path} HTTP/1.1`, ...host, "Connection: close", ...headers, "", ""].join("\r\n"));
 }
 
-/** Parses a response that was read whole. */
-export function parseResponse(raw: string): RawResponse {
-  const end = headerEnd(raw);
-  if (!raw.startsWith("HTTP/") || end < 0) {
-    return { statusLine: "", status: 0, headers: [], body: raw, raw, header: () => undefined };
-  }
-  const top = parseHeader(raw.slice(0, end));
-  const chunked = /\bchunked$/i.test(top.header("transfer-encoding") ?? "") ? parseChunked(raw, end) : undefined;
-  return { ...top, body: chunked?.body ?? raw.slice(end), raw };
-}
-
 function headerEnd(text: string): number {
   const at = text.indexOf("\r\n\r\n");
   return at < 0 ? -1 : at + 4;

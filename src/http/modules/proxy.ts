@@ -4,6 +4,7 @@ import type { HostWanted } from "../../runtime/cycle.ts";
 import { parseTarget } from "../../upstream/url.ts";
 import { readBody } from "../body.ts";
 import { DONE } from "../codes.ts";
+import { earlyHintsIn } from "../early_hints.ts";
 import { finalizeRequest } from "../finalize.ts";
 import type { Location } from "../location.ts";
 import { defineModule, type Place } from "../module.ts";
@@ -14,7 +15,6 @@ import { HIDDEN, type ResponseRules } from "../upstream_headers.ts";
 import { UpstreamRequest } from "../upstream_request.ts";
 import type { UpstreamSettings } from "../upstream_settings.ts";
 import type { UpstreamEntry, Upstreams } from "../upstreams.ts";
-import { earlyHintsIn } from "./early_hints.ts";
 import { checkBuffers } from "./proxy_buffers.ts";
 import { rewriteCookie } from "./proxy_cookie.ts";
 import { type PassUrl, proxyDirectives } from "./proxy_directives.ts";
@@ -178,7 +178,7 @@ function rulesOf(raw: Raw, url: string | undefined, uri: string, prefix: string)
   };
 }
 
-export function upstreamSettings(
+function upstreamSettings(
   raw: Raw,
   absolute: (path: string) => string,
   hints: readonly (readonly Template[])[],

@@ -28,7 +28,7 @@ import { type RedirectRules, readRedirect } from "./proxy_redirect.ts";
 
 const PASS: readonly Context[] = ["location", "if in location", "limit_except"];
 
-export const NEXT = [
+const NEXT = [
   "error",
   "timeout",
   "invalid_header",
@@ -43,7 +43,6 @@ export const NEXT = [
   "updating",
   "off",
 ] as const;
-export type NextCondition = (typeof NEXT)[number];
 
 const IGNORED = [
   "X-Accel-Redirect",

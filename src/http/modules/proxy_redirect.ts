@@ -47,11 +47,6 @@ export function redirectRules(
   return setting.rules.flatMap((rule) => (rule === "default" ? standard : [rule]));
 }
 
-/** Location as the client is to see it. */
-export function rewriteLocation(request: Request, rules: readonly RewriteRule[], value: string): string {
-  return applyRules(request, rules, value) ?? value;
-}
-
 /** Refresh: only the part after `url=`. */
 export function rewriteRefresh(request: Request, rules: readonly RewriteRule[], value: string): string {
   const at = value.toLowerCase().indexOf("url=");
