@@ -1,6 +1,7 @@
 import { setFlagsFromString } from "node:v8";
 import { emitRegex } from "./regex_emit.ts";
-import { compileMatcher, RegexMatchError } from "./regex_match.ts";
+import { compileMatcher } from "./regex_match.ts";
+import { RegexMatchError } from "./regex_match_state.ts";
 import { parseRegex } from "./regex_parse.ts";
 import { type ParsedRegex, RegexSyntaxError } from "./regex_syntax.ts";
 

@@ -1,34 +1,20 @@
 import { fixedLength } from "./regex_group.ts";
-import type { Assertion, Condition, GroupName, ParsedRegex, Ranges, RegexNode } from "./regex_syntax.ts";
+import {
+  type Compilation,
+  type Match,
+  type Next,
+  pass,
+  RegexMatchError,
+  type State,
+  step,
+} from "./regex_match_state.ts";
+import { compileReference, compileSet, holds, numbersOf, repeatSet, single, stepBack } from "./regex_match_text.ts";
+import type { Condition, GroupName, ParsedRegex, RegexNode } from "./regex_syntax.ts";
 
 /**
  * A backtracking matcher with PCRE's rules, for the few patterns JavaScript's RegExp cannot match as PCRE does.
  * Each node becomes a function that matches at a place and then asks `next` whether the rest matches too.
  */
-
-/** As PCRE's match limit: steps after which a search gives up with an error. */
-const MOST_STEPS = 2_000_000;
-
-/** A search that was given up: too much backtracking or recursion. The sentence is nginx's `pcre2_match() failed: -47`. */
-export class RegexMatchError extends Error {}
-
-interface State {
-  readonly subject: string;
-  /** Start and end of group n at 2n and 2n+1; -1 when unset. */
-  readonly groups: Int32Array;
-  /** The groups being called, innermost last, for `(?(R)…)`. */
-  calls: number;
-  steps: number;
-}
-
-type Next = (at: number) => boolean;
-type Match = (state: State, at: number, next: Next) => boolean;
-
-interface Compilation {
-  readonly parsed: ParsedRegex;
-  /** Group bodies by number, [0] the whole pattern, for calls. */
-  readonly bodies: Match[];
-}
 
 /** Makes a search over a subject: the pairs of start and end (the array is reused), or undefined when nothing matches. */
 export function compileMatcher(parsed: ParsedRegex): (subject: string) => Int32Array | undefined {
@@ -66,10 +52,6 @@ function run(state: State, root: Match, from: number): number {
   }
 }
 
-function step(state: State): void {
-  if (++state.steps > MOST_STEPS) throw new RegexMatchError("pcre2_match() failed: -47");
-}
-
 function compile(into: Compilation, node: RegexNode): Match {
   switch (node.kind) {
     case "set":
@@ -99,8 +81,6 @@ function compile(into: Compilation, node: RegexNode): Match {
   }
 }
 
-const pass: Match = (_state, at, next) => next(at);
-
 function joined(rest: Match, first: Match): Match {
   if (rest === pass) return first;
   return (state, at, next) => first(state, at, (end) => rest(state, end, next));
@@ -111,40 +91,6 @@ function compileChoice(branches: readonly Match[]): Match {
     step(state);
     for (const branch of branches) if (branch(state, at, next)) return true;
     return false;
-  };
-}
-
-/** The length of the character of a set at a place, or 0. */
-type Single = (subject: string, at: number) => number;
-
-function single(into: Compilation, ranges: Ranges, caseless: boolean): Single {
-  if (into.parsed.utf) {
-    return (subject, at) => {
-      const code = subject.codePointAt(at);
-      if (code === undefined) return 0;
-      const size = code > 0xffff ? 2 : 1;
-      if (within(ranges, code)) return size;
-      if (!caseless) return 0;
-      const text = String.fromCodePoint(code);
-      const cases = [text.toLowerCase(), text.toUpperCase()];
-      return cases.some((other) => within(ranges, other.codePointAt(0) ?? 0)) ? size : 0;
-    };
-  }
-  const bytes = new Uint8Array(256);
-  for (const [low, high] of ranges) bytes.fill(1, low, high + 1);
-  return (subject, at) => (at < subject.length ? bytes[subject.charCodeAt(at)] : 0);
-}
-
-function within(ranges: Ranges, code: number): boolean {
-  return ranges.some(([low, high]) => code >= low && code <= high);
-}
-
-function compileSet(into: Compilation, ranges: Ranges, caseless: boolean): Match {
-  const one = single(into, ranges, caseless);
-  return (state, at, next) => {
-    step(state);
-    const size = one(state.subject, at);
-    return size !== 0 && next(at + size);
   };
 }
 
@@ -162,18 +108,6 @@ function compileRepeat(into: Compilation, node: RegexNode & { kind: "repeat" }):
     return lazy ? next(at) || again() : again() || next(at);
   };
   return (state, at, next) => round(state, at, 0, next);
-}
-
-function repeatSet(one: Single, min: number, max: number): Match {
-  return (state, at, next) => {
-    let end = at;
-    while (end - at < max && one(state.subject, end) !== 0) end++;
-    for (; end - at >= min; end--) {
-      step(state);
-      if (next(end)) return true;
-    }
-    return false;
-  };
 }
 
 function compileGroup(into: Compilation, index: number, content: RegexNode): Match {
@@ -242,64 +176,6 @@ function compileBehind(into: Compilation, body: RegexNode): Match {
     }
     return false;
   };
-}
-
-function stepBack(subject: string, at: number, length: number, utf: boolean): number {
-  if (!utf) return at - length;
-  let from = at;
-  for (let left = length; left > 0; left--) {
-    from--;
-    const code = subject.charCodeAt(from);
-    if (code >= 0xdc00 && code <= 0xdfff) from--;
-  }
-  return from;
-}
-
-function holds(assertion: Assertion, subject: string, at: number): boolean {
-  const { length } = subject;
-  switch (assertion) {
-    case "start":
-      return at === 0;
-    case "end":
-      return at === length;
-    case "finalEnd":
-      return at === length || (at === length - 1 && subject[at] === "\n");
-    case "lineStart":
-      return at === 0 || (at < length && subject[at - 1] === "\n");
-    case "lineEnd":
-      return at === length || subject[at] === "\n";
-    case "word":
-      return isWord(subject, at - 1) !== isWord(subject, at);
-    case "notWord":
-      return isWord(subject, at - 1) === isWord(subject, at);
-  }
-}
-
-function isWord(subject: string, at: number): boolean {
-  return at >= 0 && at < subject.length && /[0-9A-Za-z_]/.test(subject[at]);
-}
-
-function numbersOf(into: Compilation, to: GroupName): number[] {
-  if (typeof to === "number") return [to];
-  return into.parsed.names.filter(({ name }) => name === to).map(({ index }) => index);
-}
-
-function compileReference(into: Compilation, to: GroupName, caseless: boolean): Match {
-  const numbers = numbersOf(into, to);
-  return (state, at, next) => {
-    step(state);
-    const { groups, subject } = state;
-    const set = numbers.find((number) => groups[2 * number] !== -1);
-    if (set === undefined) return false;
-    const text = subject.slice(groups[2 * set], groups[2 * set + 1]);
-    const here = subject.slice(at, at + text.length);
-    const same = here === text || (caseless && lower(here, into.parsed.utf) === lower(text, into.parsed.utf));
-    return same && next(at + text.length);
-  };
-}
-
-function lower(text: string, utf: boolean): string {
-  return utf ? text.toLowerCase() : text.replace(/[A-Z]+/g, (letters) => letters.toLowerCase());
 }
 
 /** A call matches the group again; what it captures is forgotten when it returns. */
