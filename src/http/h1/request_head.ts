@@ -3,7 +3,8 @@ import { END, FIELD, FieldScanner, INVALID, INVALID_NAME, SPAN, UNDERSCORE } fro
 import { HeaderList } from "./header_list.ts";
 import * as known from "./known_fields.ts";
 import { byteString, shown, shownByte } from "./latin1.ts";
-import * as line from "./request_line.ts";
+import { RequestLine } from "./request_line.ts";
+import * as line from "./request_line_syntax.ts";
 
 /** More bytes are needed. */
 export const NEED_MORE = 0;
@@ -106,7 +107,7 @@ export class RequestHead {
   private limits: RequestLimits;
   /** What is being parsed, while a host may choose other limits. */
   private bytes: Buffer | undefined = undefined;
-  private readonly line = new line.RequestLine();
+  private readonly line = new RequestLine();
   private readonly fields = new FieldScanner(false);
   private inFields = false;
   /** Bytes of this head from earlier calls, and how many; undefined while there are none. */
