@@ -12,46 +12,15 @@ import {
   refuse,
   size,
   text,
-  warn,
 } from "../config/directives.ts";
-import { defineDirectives, fail, type Scope, type SettingsOf } from "../config/schema.ts";
+import { defineDirectives, fail } from "../config/schema.ts";
 import type { Directive } from "../config/types.ts";
 import type { TempPath } from "./body.ts";
 import { HTTP_IF, HTTP_LOCATION, LOCATION } from "./contexts.ts";
-import { type FileRoot, fileRoot } from "./file_root.ts";
-import { buildMimeTypes, type MimeTypes } from "./mime.ts";
+import { names, readMethods, readTempPath } from "./core_readers.ts";
+import { type ErrorPage, readErrorPage } from "./error_pages.ts";
 import { readDisableSymlinks, type SymlinkRule } from "./open_file.ts";
 import { type Template, template } from "./template.ts";
-
-/** One status of an `error_page`. */
-export interface ErrorPage {
-  readonly status: number;
-  /** -1: keep the error's status; 0: take the page's; else this one. */
-  readonly overwrite: number;
-  readonly uri: Template;
-  /** A constant URI split at its `?`. */
-  readonly path: string | undefined;
-  readonly args: string;
-}
-
-function readErrorPage(at: Directive, page: Omit<ErrorPage, "status" | "overwrite">): ErrorPage[] {
-  const statuses = at.args.slice(0, -1);
-  let overwrite = -1;
-  const last = statuses.at(-1) ?? "";
-  if (last.startsWith("=")) {
-    if (statuses.length === 1) fail(at, `invalid value "${last}"`);
-    if (last.length > 1 && !/^=\d+$/.test(last)) fail(at, `invalid value "${last}"`);
-    overwrite = last.length > 1 ? Number(last.slice(1)) : 0;
-    statuses.pop();
-  }
-  return statuses.map((word) => {
-    const status = Number(word);
-    if (!/^\d+$/.test(word) || status === 499) fail(at, `invalid value "${word}"`);
-    if (status < 300 || status > 599) fail(at, `value "${word}" must be between 300 and 599`);
-    const special = overwrite === -1 && status >= 494 && status <= 497;
-    return { status, overwrite: special ? 400 : overwrite, ...page };
-  });
-}
 
 export interface KeepaliveTimeout {
   /** ms; 0 switches keep-alive off. */
@@ -215,7 +184,7 @@ export const coreDirectives = defineDirectives("http_core", {
     doc: "Bytes a second a response is sent with; 0 for no limit. May hold variables.",
     initial: () => undefined,
     defaultText: "0",
-    read: readRate,
+    read: (at, scope) => template(scope, at, at.args[0]),
   }),
   limit_rate_after: directive<Template | undefined>({
     in: HTTP_IF,
@@ -224,7 +193,7 @@ export const coreDirectives = defineDirectives("http_core", {
     doc: "How much of a response is sent before limit_rate applies.",
     initial: () => undefined,
     defaultText: "0",
-    read: readRate,
+    read: (at, scope) => template(scope, at, at.args[0]),
   }),
   keepalive_time: msec({
     in: HTTP_LOCATION,
@@ -328,13 +297,7 @@ export const coreDirectives = defineDirectives("http_core", {
     doc: "What is served instead of an error: another URI, a named location, or a redirect; `=` changes the status.",
     initial: () => [],
     repeat: true,
-    read(at, scope, previous) {
-      const uri = template(scope, at, at.args.at(-1) ?? "");
-      const question = uri.constant?.startsWith("/") ? uri.constant.indexOf("?") : -1;
-      const path = question < 0 ? uri.constant : uri.constant?.slice(0, question);
-      const args = question < 0 ? "" : (uri.constant?.slice(question + 1) ?? "");
-      return [...(previous ?? []), ...readErrorPage(at, { uri, path, args })];
-    },
+    read: readErrorPage,
   }),
   open_file_cache: directive<boolean>({
     in: HTTP_LOCATION,
@@ -365,7 +328,7 @@ export const coreDirectives = defineDirectives("http_core", {
     doc: "Limits all methods but the ones named: what stands in the block holds for the others. GET includes HEAD.",
     initial: () => undefined,
     inherit: false,
-    read: (at) => readMethods(at),
+    read: readMethods,
   }),
 });
 
@@ -385,124 +348,3 @@ export const blockDirectives = defineDirectives("http_core_blocks", {
     read: () => true,
   }),
 });
-
-const METHODS = [
-  ...["GET", "HEAD", "POST", "PUT", "DELETE", "MKCOL", "COPY", "MOVE", "OPTIONS"],
-  ...["PROPFIND", "PROPPATCH", "LOCK", "UNLOCK", "PATCH"],
-];
-
-function readMethods(at: Directive): ReadonlySet<string> {
-  const methods = new Set<string>();
-  for (const arg of at.args) {
-    const method = arg.toUpperCase();
-    if (!METHODS.includes(method)) fail(at, `invalid method "${arg}"`);
-    methods.add(method);
-  }
-  if (methods.has("GET")) methods.add("HEAD");
-  return methods;
-}
-
-/** `path [level1 [level2 [level3]]]`, as client_body_temp_path and proxy_temp_path take it. */
-export function readTempPath(at: Directive): TempPath {
-  const levels = at.args
-    .slice(1)
-    .map((level) => (/^[123]$/.test(level) ? Number(level) : fail(at, `invalid value "${level}"`)));
-  return { path: at.args[0], levels };
-}
-
-/** Whether a value holds `$variable` or `${variable}`. */
-function names(text: string, variable: string): boolean {
-  return new RegExp(`\\$\\{?${variable}`).test(text);
-}
-
-function readRate(at: Directive, scope: Parameters<typeof template>[0]): Template {
-  const value = template(scope, at, at.args[0]);
-  return value;
-}
-
-type Raw = SettingsOf<typeof coreDirectives.specs>;
-
-/** The core's settings of a location under the names the code uses; times in ms, sizes in bytes. */
-export interface CoreSettings {
-  readonly clientMaxBodySize: number;
-  readonly clientBodyBufferSize: number;
-  readonly clientBodyTimeout: number;
-  readonly satisfy: "all" | "any";
-  readonly internal: boolean;
-  readonly sendTimeout: number;
-  readonly keepaliveTimeout: number;
-  readonly keepaliveHeader: number;
-  readonly keepaliveRequests: number;
-  readonly keepaliveTime: number;
-  readonly keepaliveMinTimeout: number;
-  /** keepalive_disable */
-  readonly disableMsie6: boolean;
-  readonly disableSafari: boolean;
-  readonly tcpNodelay: boolean;
-  readonly lingeringClose: "off" | "on" | "always";
-  readonly lingeringTime: number;
-  readonly lingeringTimeout: number;
-  readonly errorPages: readonly ErrorPage[];
-  readonly recursiveErrorPages: boolean;
-  readonly serverTokens: "off" | "on" | "build";
-  readonly msiePadding: boolean;
-  readonly chunked: boolean;
-  readonly limitRate: Template | undefined;
-  readonly limitRateAfter: Template | undefined;
-  /** Absolute. */
-  readonly clientBodyTempPath: TempPath;
-  readonly root: FileRoot;
-  /** By `types`. */
-  readonly types: MimeTypes;
-  readonly defaultType: string;
-  /** Everything, under nginx's names: for what is not on the path of each request. */
-  readonly raw: Raw;
-}
-
-/** Tables already made, by the lines they were made of: most locations inherit one. */
-const tables = new WeakMap<readonly Directive[], MimeTypes>();
-
-function mimeTypes(scope: Scope, lines: readonly Directive[] | undefined): MimeTypes {
-  const known = lines && tables.get(lines);
-  if (known !== undefined) return known;
-  const { types, warnings } = buildMimeTypes(lines);
-  for (const { directive: at, message } of warnings) warn(at, scope, message);
-  if (lines !== undefined) tables.set(lines, types);
-  return types;
-}
-
-/** The settings in force in a scope. `absolute` puts the prefix in front of a relative path. */
-export function coreSettings(scope: Scope, absolute: (path: string) => string): CoreSettings {
-  const raw = coreDirectives.in(scope);
-  return {
-    clientMaxBodySize: raw.client_max_body_size,
-    clientBodyBufferSize: raw.client_body_buffer_size,
-    clientBodyTimeout: raw.client_body_timeout,
-    satisfy: raw.satisfy,
-    internal: raw.internal,
-    sendTimeout: raw.send_timeout,
-    keepaliveTimeout: raw.keepalive_timeout.timeout,
-    keepaliveHeader: raw.keepalive_timeout.header,
-    keepaliveRequests: raw.keepalive_requests,
-    keepaliveTime: raw.keepalive_time,
-    keepaliveMinTimeout: raw.keepalive_min_timeout,
-    disableMsie6: raw.keepalive_disable.has("msie6"),
-    disableSafari: raw.keepalive_disable.has("safari"),
-    tcpNodelay: raw.tcp_nodelay,
-    lingeringClose: raw.lingering_close,
-    lingeringTime: raw.lingering_time,
-    lingeringTimeout: raw.lingering_timeout,
-    errorPages: raw.error_page,
-    recursiveErrorPages: raw.recursive_error_pages,
-    serverTokens: raw.server_tokens,
-    msiePadding: raw.msie_padding,
-    chunked: raw.chunked_transfer_encoding,
-    limitRate: raw.limit_rate,
-    limitRateAfter: raw.limit_rate_after,
-    clientBodyTempPath: { ...raw.client_body_temp_path, path: absolute(raw.client_body_temp_path.path) },
-    root: fileRoot(scope, coreDirectives.specs, absolute),
-    types: mimeTypes(scope, raw.types),
-    defaultType: raw.default_type,
-    raw,
-  };
-}

@@ -1,5 +1,5 @@
 import type { ErrorLog } from "../runtime/log.ts";
-import type { CoreSettings } from "./core_directives.ts";
+import type { CoreSettings } from "./core_settings.ts";
 import type { LocationTree } from "./location_tree.ts";
 import type { Handler, HeaderFilter } from "./module.ts";
 import type { ServerSettings } from "./server_directives.ts";

@@ -1,6 +1,6 @@
 import { discardBody } from "./body.ts";
 import { OK } from "./codes.ts";
-import type { ErrorPage } from "./core_directives.ts";
+import type { ErrorPage } from "./error_pages.ts";
 import { internalRedirect, namedRedirect } from "./flow.ts";
 import { passBody, sendHeader } from "./output.ts";
 import type { Request } from "./request.ts";

@@ -1,6 +1,6 @@
 import type { Stream, StreamError, StreamHandler } from "../../net/stream.ts";
 import { clearDeadline, Deadline, setDeadline } from "../../runtime/timers.ts";
-import type { CoreSettings } from "../core_directives.ts";
+import type { CoreSettings } from "../core_settings.ts";
 
 /**
  * The end of a connection whose client may still be sending (`lingering_close`): our side is closed, what comes is

@@ -14,7 +14,7 @@ import { fail } from "../../config/schema.ts";
 import type { Context, Directive } from "../../config/types.ts";
 import type { TempPath } from "../body.ts";
 import { HTTP_LOCATION } from "../contexts.ts";
-import { readTempPath } from "../core_directives.ts";
+import { readTempPath } from "../core_readers.ts";
 import { type Template, template } from "../template.ts";
 import { parseBind } from "../upstream_bind.ts";
 import {
