@@ -1,9 +1,9 @@
 import { fail, type Scope } from "../config/schema.ts";
 import type { Directive } from "../config/types.ts";
 import { iso8601, logTime } from "../runtime/clock.ts";
+import { escapeJson } from "./escape.ts";
 import type { Request } from "./request.ts";
 import { splitTemplate, whenVariablesKnown } from "./template.ts";
-import { escapeJson } from "./uri.ts";
 import { type Variable, type Variables, variableValue } from "./variables.ts";
 
 /** `escape=` of a log_format: how bytes that could forge a line or a field are written. */

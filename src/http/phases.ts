@@ -1,6 +1,7 @@
 import { denyUnauthorized } from "./auth_delay.ts";
 import { discardBody } from "./body.ts";
 import { AGAIN, DECLINED, DONE, OK } from "./codes.ts";
+import { ESCAPE_URI, escapeUri } from "./escape.ts";
 import { finalizeRequest } from "./finalize.ts";
 import { setLocation } from "./flow.ts";
 import type { Location } from "./location.ts";
@@ -11,7 +12,6 @@ import { assignCaptures } from "./named_captures.ts";
 import { mapUriToPath } from "./paths.ts";
 import { RegexMatchError } from "./regex.ts";
 import type { Request } from "./request.ts";
-import { ESCAPE_URI, escapeUri } from "./uri.ts";
 
 /** nginx's phases in their order; `Request.phase` holds one, `Request.step` the handler within it. */
 export const PHASE = {

@@ -2,7 +2,6 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
 import {
-  argument,
   ESCAPE_ARGS,
   ESCAPE_HTML,
   ESCAPE_MEMCACHED,
@@ -12,16 +11,12 @@ import {
   escapeHtml,
   escapeJson,
   escapeUri,
-  parseComplexUri,
-  parseUnsafeUri,
-  parseUri,
-  splitExten,
   UNESCAPE_ALL,
   UNESCAPE_REDIRECT,
   UNESCAPE_URI,
   unescapeUri,
-  uriParts,
-} from "../../src/http/uri.ts";
+} from "../../src/http/escape.ts";
+import { argument, parseComplexUri, parseUnsafeUri, parseUri, splitExten, uriParts } from "../../src/http/uri.ts";
 import { TARGETS } from "./targets.ts";
 
 function parse(raw: string, merge = true): string {

@@ -1,3 +1,4 @@
+import { HEX } from "../hex.ts";
 import { END, FIELD, FieldScanner } from "./field_scan.ts";
 import type { HeaderList } from "./header_list.ts";
 import { fieldKey } from "./known_fields.ts";
@@ -33,13 +34,6 @@ const CR = 0x0d;
 const EXTENSION_LIMIT = 4096;
 /** Bytes of all trailers, where nothing else is said. */
 const TRAILER_LIMIT = 32768;
-
-const HEX = new Int8Array(256).fill(-1);
-for (let i = 0; i < 16; i++) {
-  const digit = i.toString(16);
-  HEX[digit.charCodeAt(0)] = i;
-  HEX[digit.toUpperCase().charCodeAt(0)] = i;
-}
 
 /**
  * Takes the chunked coding off a body (RFC 9112 section 7.1; ngx_http_parse_chunked) without copying: data comes out as

@@ -1,8 +1,8 @@
 import type { SettingsOf } from "../../config/schema.ts";
+import { ESCAPE_URI, escapeUri } from "../escape.ts";
 import { fieldValue, lineWord } from "../field_text.ts";
 import type { Request } from "../request.ts";
 import type { Template } from "../template.ts";
-import { ESCAPE_URI, escapeUri } from "../uri.ts";
 import type { FixedPass, ProxySettings } from "./proxy.ts";
 import type { proxyDirectives } from "./proxy_directives.ts";
 

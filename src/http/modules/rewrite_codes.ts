@@ -1,6 +1,7 @@
 import { discardBody } from "../body.ts";
 import { OK } from "../codes.ts";
 import { setContentType } from "../content_type.ts";
+import { UNESCAPE_REDIRECT, unescapeUri } from "../escape.ts";
 import { setLocation } from "../flow.ts";
 import type { Location } from "../location.ts";
 import { logError } from "../log_context.ts";
@@ -9,7 +10,6 @@ import { sendText } from "../output.ts";
 import type { CompiledRegex } from "../regex.ts";
 import type { Request } from "../request.ts";
 import type { Template } from "../template.ts";
-import { UNESCAPE_REDIRECT, unescapeUri } from "../uri.ts";
 import type { Variable } from "../variables.ts";
 import type { Condition } from "./rewrite_condition.ts";
 import { matchRegex } from "./rewrite_regex.ts";

@@ -4,6 +4,7 @@ import { httpDateOf } from "../../runtime/clock.ts";
 import { discardBody } from "../body.ts";
 import { DECLINED, ERROR, OK } from "../codes.ts";
 import { setContentType } from "../content_type.ts";
+import { ESCAPE_URI, escapeUri } from "../escape.ts";
 import { logError } from "../log_context.ts";
 import { defineModule } from "../module.ts";
 import { FileError, openFile } from "../open_file.ts";
@@ -12,7 +13,6 @@ import { mapUriToPath } from "../paths.ts";
 import type { Request } from "../request.ts";
 import { keepSmallFile, SMALL, type SmallFile, smallFile } from "../small_files.ts";
 import { readSmall, sendFile, sendSmall } from "../static_file.ts";
-import { ESCAPE_URI, escapeUri } from "../uri.ts";
 
 const { S_IFMT, S_IFDIR, S_IFREG } = fs.constants;
 
