@@ -184,9 +184,11 @@ class Scheduler implements Checks {
 
   private goOn(runner: Runner, check: PlannedCheck, record: number, now: number): Runner {
     const { definition } = check;
-    const before = runner.check.definition;
+    const { definition: before, server } = runner.check;
+    const { requests, time } = before.keep;
     runner.record = record;
-    if (before.keep.requests !== definition.keep.requests || before.keep.time !== definition.keep.time) {
+    // The name may be another for the same address: it is what ssl_hello asks for.
+    if (requests !== definition.keep.requests || time !== definition.keep.time || server !== check.server) {
       runner.probe.close();
       runner.probe = this.probeOf(check);
       if (runner.running) {
