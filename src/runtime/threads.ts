@@ -10,6 +10,7 @@ const FIRST_PAUSE_MS = 250;
 const GREATEST_PAUSE_MS = 30_000;
 /** A thread that is told to stop and does not is ended after this time, as nginx's master kills after a second. */
 const STOP_MS = 1000;
+const PATIENCE_MS = 60_000;
 
 interface Member {
   readonly role: ThreadRole;
@@ -33,6 +34,8 @@ export interface PoolOptions {
   readonly log: () => ErrorLog;
   /** Called when a worker has gone, before another may have its slot. */
   readonly forget?: (slot: number) => void;
+  /** How long a thread may take over a generation, in ms: one that hangs must not hold up the reloads to come. */
+  readonly patience?: number;
 }
 
 /** The watcher and the workers, as the supervisor sees them. */
@@ -137,7 +140,16 @@ export class ThreadPool {
   #give(member: Member, data: CycleData): Promise<readonly string[]> {
     return new Promise((resolve) => {
       member.answered?.([]);
-      member.answered = resolve;
+      const patience = this.#options.patience ?? PATIENCE_MS;
+      const late = () => {
+        member.answered = undefined;
+        resolve([`${nameOf(member.role)} has not taken the configuration over within ${patience / 1000} s`]);
+      };
+      const timer = setTimeout(late, patience);
+      member.answered = (errors) => {
+        clearTimeout(timer);
+        resolve(errors);
+      };
       // One that died and waits is started at once: what it died of may have been the old configuration.
       clearTimeout(member.timer);
       if (member.worker === undefined) this.#start(member);
@@ -189,9 +201,7 @@ export class ThreadPool {
   #exited(member: Member, code: number): void {
     member.worker = undefined;
     if (member.role.kind === "worker") this.#options.forget?.(member.role.slot);
-    const text = `${member.role.kind === "worker" ? `worker thread ${member.role.index + 1}` : "watcher thread"} exited with ${
-      member.reason ?? `code ${code}`
-    }`;
+    const text = `${nameOf(member.role)} exited with ${member.reason ?? `code ${code}`}`;
     if (!member.leaving || code !== 0) this.#logEnd(member, text);
     const { answered } = member;
     member.answered = undefined;
@@ -233,6 +243,10 @@ function newMember(role: ThreadRole): Member {
     stack: undefined,
     answered: undefined,
   };
+}
+
+function nameOf({ kind, index }: ThreadRole): string {
+  return kind === "worker" ? `worker thread ${index + 1}` : "watcher thread";
 }
 
 /** One line: the error's code where it has one (ERR_WORKER_OUT_OF_MEMORY), and its message. */

@@ -6,9 +6,20 @@ import { ThreadPool } from "../../src/runtime/threads.ts";
 const ENTRY = new URL(`data:text/javascript,
 import { parentPort } from "node:worker_threads";
 parentPort.on("message", ({ type, data }) => {
+  if (type === "cycle" && data.generation === 9) return;
   if (type === "cycle") parentPort.postMessage({ type: "ready", generation: data.generation });
   else process.exit(0);
 });`);
+
+const DATA = {
+  generation: 1,
+  tree: { files: [], directives: [] },
+  prefix: "/",
+  confPrefix: "/",
+  errorLog: "",
+  zones: {},
+  hosts: {},
+};
 
 test("a thread that the system refuses is tried again, at once when a reload comes", async (t) => {
   const lines: string[] = [];
@@ -21,13 +32,23 @@ test("a thread that the system refuses is tried again, at once when a reload com
   const gone: number[] = [];
   const pool = new ThreadPool({ entry: ENTRY, env, log: () => log, forget: (slot) => gone.push(slot) });
   t.after(() => pool.stop());
-  const tree = { files: [], root: [] };
-  const data = { generation: 1, tree, prefix: "/", confPrefix: "/", errorLog: "", zones: {}, hosts: {} };
-  assert.deepEqual(await pool.apply(data as never, 1), []);
+  assert.deepEqual(await pool.apply(DATA, 1), []);
   refused = true;
-  const [refusal] = await pool.apply({ ...data, generation: 2 } as never, 2);
+  const [refusal] = await pool.apply({ ...DATA, generation: 2 }, 2);
   assert.match(refusal, /^worker thread 2 exited with Error: no more threads$/);
   refused = false;
-  assert.deepEqual(await pool.apply({ ...data, generation: 3 } as never, 2), []);
+  assert.deepEqual(await pool.apply({ ...DATA, generation: 3 }, 2), []);
   assert.deepEqual(gone, [1]);
+});
+
+test("a thread that hangs does not hold up the reloads to come", async (t) => {
+  const log = { wants: () => true, write: () => {} };
+  const pool = new ThreadPool({ entry: ENTRY, env: () => ({}), log: () => log, patience: 3000 });
+  t.after(() => pool.stop());
+  assert.deepEqual(await pool.apply(DATA, 1), []);
+  assert.deepEqual(await pool.apply({ ...DATA, generation: 9 }, 1), [
+    "watcher thread has not taken the configuration over within 3 s",
+    "worker thread 1 has not taken the configuration over within 3 s",
+  ]);
+  assert.deepEqual(await pool.apply({ ...DATA, generation: 10 }, 1), []);
 });
