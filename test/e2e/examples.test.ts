@@ -1,0 +1,157 @@
+/** The configurations under examples/ and those shown in docs/: each is one that works as it says. */
+import assert from "node:assert/strict";
+import { readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { type TestContext, test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { type Backend, httpBackend, tcpBackend } from "../support/backend.ts";
+import { type Running, runHoldfast, startHoldfast } from "../support/holdfast.ts";
+import { freePort } from "../support/ports.ts";
+import { get, RawConnection } from "../support/tcp.ts";
+import { waitFor } from "../support/wait.ts";
+
+const ROOT = fileURLToPath(new URL("../../", import.meta.url));
+const EXAMPLES = join(ROOT, "examples");
+const PAGE = { "examples/pages/maintenance.html": readFileSync(join(EXAMPLES, "pages/maintenance.html")) };
+
+/** An example with ports of the test's in place of its own: servers in their order, one that is left out does not answer. */
+async function example(t: TestContext, name: string, servers: readonly Backend[]): Promise<Running> {
+  const dead = await Promise.all([1, 2, 3].map(freePort));
+  return startHoldfast(t, {
+    files: PAGE,
+    config: ([port]) =>
+      readFileSync(join(EXAMPLES, name), "utf8")
+        .replaceAll("127.0.0.1:8080", `127.0.0.1:${port}`)
+        .replace("error_log        logs/error.log notice;", "")
+        .replace(/127\.0\.0\.1:300([1-3])/g, (_, number: string) => {
+          const at = Number(number) - 1;
+          return servers[at]?.address ?? `127.0.0.1:${dead[at]}`;
+        })
+        .replaceAll("interval=1000", "interval=50"),
+  });
+}
+
+function named(t: TestContext, ...names: string[]): Promise<Backend[]> {
+  return Promise.all(names.map((name) => httpBackend(t, (_request, response) => response.end(name))));
+}
+
+async function answers(count: number, ask: (number: number) => ReturnType<typeof get>): Promise<string[]> {
+  const bodies: string[] = [];
+  for (let i = 0; i < count; i++) bodies.push((await ask(i)).body);
+  return bodies;
+}
+
+for (const name of readdirSync(EXAMPLES, { recursive: true, encoding: "utf8" }).filter((file) =>
+  /\.conf$/.test(file),
+)) {
+  test(`examples/${name} passes -t`, async (t) => {
+    const { code, stderr } = await runHoldfast(t, {
+      config: readFileSync(join(EXAMPLES, name), "utf8"),
+      files: PAGE,
+      args: ["-t"],
+    });
+    assert.equal(code, 0, stderr);
+    assert.doesNotMatch(stderr, /\[(warn|emerg)\]/);
+  });
+}
+
+for (const page of readdirSync(join(ROOT, "docs")).filter((file) => file.endsWith(".md"))) {
+  const text = readFileSync(join(ROOT, "docs", page), "utf8");
+  [...text.matchAll(/^```nginx\n([\s\S]*?)^```$/gm)].forEach(([, config], number) => {
+    test(`docs/${page}, configuration ${number + 1}, passes -t`, async (t) => {
+      const { code, stderr } = await runHoldfast(t, { config: `http {\n${config}}\n`, args: ["-t"] });
+      assert.equal(code, 0, `${stderr}\n${config}`);
+    });
+  });
+}
+
+test("checks.conf: a server whose check fails gets nothing; the spare one serves when the others are down", async (t) => {
+  const health = [200, 200, 200];
+  const servers = await Promise.all(
+    ["a", "b", "spare"].map((name, number) =>
+      httpBackend(t, (request, response) => {
+        response.statusCode = request.url === "/health" ? health[number] : 200;
+        response.end(name);
+      }),
+    ),
+  );
+  const { port } = await example(t, "checks.conf", servers);
+  const states = async () => (await get(port, "/status?format=csv")).body.split("\n").map((line) => line.split(",")[3]);
+  const become = (wanted: string) =>
+    waitFor(async () => (await states()).join(" ").trim() === wanted, `states: ${wanted}`);
+  await become("up up up");
+  assert.deepEqual(new Set(await answers(6, () => get(port, "/"))), new Set(["a", "b"]));
+  health[0] = 503;
+  await become("down up up");
+  assert.deepEqual(new Set(await answers(4, () => get(port, "/"))), new Set(["b"]));
+  health[1] = 503;
+  await become("down down up");
+  assert.equal((await get(port, "/")).body, "spare");
+  health[0] = 200;
+  await become("up down up");
+  assert.equal((await get(port, "/")).body, "a");
+});
+
+test("weighted.conf: six, two and one of nine requests", async (t) => {
+  const servers = await named(t, "a", "b", "c");
+  const { port } = await example(t, "weighted.conf", servers);
+  const bodies = await answers(18, () => get(port, "/"));
+  const count = (name: string) => bodies.filter((body) => body === name).length;
+  assert.deepEqual([count("a"), count("b"), count("c")], [12, 4, 2]);
+  assert.match((await get(port, "/")).header("x-served-by") ?? "", /^127\.0\.0\.1:\d+$/);
+});
+
+test("hash.conf: a user, or a page, always has the same server, and they are spread", async (t) => {
+  const { port } = await example(t, "hash.conf", await named(t, "a", "b", "c"));
+  for (const ask of [
+    (key: number) => get(port, "/", `Cookie: user=u${key}`),
+    (key: number) => get(port, `/pages/${key}`),
+  ]) {
+    const first = await answers(30, ask);
+    assert.deepEqual(await answers(30, ask), first);
+    assert.equal(new Set(first).size, 3);
+  }
+  assert.equal(new Set(await answers(5, () => get(port, "/"))).size, 1);
+});
+
+test("websocket.conf: an upgrade becomes a tunnel, other requests are passed on as ever", async (t) => {
+  const server = await tcpBackend(t, async (connection) => {
+    const head = (await connection.readHeader()) ?? "";
+    if (!/^upgrade: websocket\r$/im.test(head)) {
+      connection.write(`HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nplain`);
+      connection.end();
+      return;
+    }
+    connection.write("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n");
+    for (let bytes = await connection.read(); bytes !== undefined; bytes = await connection.read())
+      connection.write(bytes);
+    connection.end();
+  });
+  const { port } = await example(t, "websocket.conf", [server, server]);
+  assert.equal((await get(port, "/")).body, "plain");
+  const client = await RawConnection.open(port);
+  t.after(() => client.close());
+  client.write("GET /chat HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
+  await client.until((received) => received.includes("\r\n\r\n"));
+  assert.match(client.received, /^HTTP\/1\.1 101 /);
+  client.write("there and back");
+  await client.until((received) => received.endsWith("there and back"));
+});
+
+test("maintenance.conf: the page is there while the file is, and when no server answers", async (t) => {
+  const [server] = await named(t, "the site");
+  const { port, prefix } = await example(t, "maintenance.conf", [server, server]);
+  const page = async (...headers: string[]) => {
+    const { status, body, header } = await get(port, "/some/where", ...headers);
+    return [status, body.includes("Back in a moment"), header("retry-after")];
+  };
+  assert.deepEqual(await page(), [200, false, undefined]);
+  writeFileSync(join(prefix, "maintenance"), "");
+  assert.deepEqual(await page(), [503, true, "60"]);
+  assert.deepEqual(await page("X-Preview: yes"), [200, false, undefined]);
+  rmSync(join(prefix, "maintenance"));
+  assert.deepEqual(await page(), [200, false, undefined]);
+  server.close();
+  assert.deepEqual(await page(), [502, true, "60"]);
+  assert.equal((await get(port, "/maintenance.html")).status, 404);
+});
