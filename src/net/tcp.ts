@@ -8,6 +8,7 @@ import { openFilesLimit } from "../runtime/limits.ts";
 import { enterEvent, leaveEvent } from "../runtime/now.ts";
 import { type Address, addressText, socketAddress } from "./address.ts";
 import { byteString } from "./byte_string.ts";
+import { type DirectHandle, directHandle } from "./direct_write.ts";
 import { streamError } from "./errors.ts";
 import { changeBacklog, setSocketOptions } from "./socket_options.ts";
 import type {
@@ -87,6 +88,11 @@ class TcpStream implements Stream {
   error: StreamError | undefined = undefined;
   localAddress: Address | undefined = undefined;
   private counted = true;
+  /** Where text goes without node:stream; undefined until connected, where that cannot be, and while a write waits. */
+  private direct: DirectHandle | undefined = undefined;
+  private corked = 0;
+  /** Bytes of a direct write that the kernel did not take at once. */
+  private waiting = 0;
 
   constructor(socket: OwnedSocket, remote: Address, handler: StreamHandler) {
     open++;
@@ -117,7 +123,12 @@ class TcpStream implements Stream {
   }
 
   get queued(): number {
-    return this.socket.writableLength;
+    return this.socket.writableLength + this.waiting;
+  }
+
+  /** From now on text may be written directly: the socket is connected. */
+  connected(): void {
+    this.direct = directHandle(this.socket);
   }
 
   get unsent(): number {
@@ -130,10 +141,10 @@ class TcpStream implements Stream {
   write(data: Uint8Array | string): boolean {
     const socket = this.socket;
     if (this.closed || socket.destroyed) return true;
-    if (typeof data === "string") return socket.write(data, "latin1");
+    if (typeof data === "string") return this.writeText(data);
     const length = data.length;
     if (length > READ_SIZE) return socket.write(Buffer.from(data));
-    if (length <= STACK_WRITE && data instanceof Buffer) return socket.write(byteString(data, 0, length), "latin1");
+    if (length <= STACK_WRITE && data instanceof Buffer) return this.writeText(byteString(data, 0, length));
     const copy = copies.pop() ?? Buffer.allocUnsafeSlow(READ_SIZE);
     copy.set(data);
     let lent = true;
@@ -146,11 +157,43 @@ class TcpStream implements Stream {
     return more;
   }
 
+  private writeText(text: string): boolean {
+    const { socket, direct } = this;
+    if (direct === undefined || this.corked > 0 || text.length > STACK_WRITE || socket.writableLength > 0) {
+      return socket.write(text, "latin1");
+    }
+    const result = direct.writeLatin1String(null, text);
+    if (typeof result === "number") {
+      if (result !== 0) this.fail(result);
+      return true;
+    }
+    // What follows is queued behind it by node:stream, which hands it to the same queue.
+    this.direct = undefined;
+    this.waiting = text.length;
+    const ended = (status: number): void => {
+      this.waiting = 0;
+      if (this.closed || this.socket.destroyed) return;
+      if (status < 0) this.fail(status);
+      else this.direct = direct;
+    };
+    result.oncomplete = ended;
+    if (result.writeStatus !== null) ended(result.writeStatus);
+    return true;
+  }
+
+  /** A write failed with this negated errno. */
+  private fail(status: number): void {
+    const code = getSystemErrorName(status);
+    this.socket.destroy(Object.assign(new Error(code), { code }));
+  }
+
   cork(): void {
+    this.corked++;
     this.socket.cork();
   }
 
   uncork(): void {
+    this.corked--;
     this.socket.uncork();
   }
 
@@ -189,6 +232,7 @@ class TcpStream implements Stream {
 function onConnected(this: OwnedSocket): void {
   const stream = this.owner;
   if (stream === undefined) return;
+  stream.connected();
   const handler = stream.handler;
   if ("onConnect" in handler) (handler as ConnectHandler).onConnect(stream);
 }
@@ -269,6 +313,7 @@ export function listen(
     if (address.family !== "unix") socket.setNoDelay(true);
     const stream = new TcpStream(socket, remoteAddress(socket), IGNORE);
     if (address.family === "unix") stream.localAddress = address;
+    stream.connected();
     stream.handler = accept(stream);
     if (!stream.closed && !socket.destroyed) socket.read(0);
   };
