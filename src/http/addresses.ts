@@ -4,7 +4,7 @@ import { ConfigError, type Directive } from "../config/types.ts";
 import { type Address, addressText, isWildcard } from "../net/address.ts";
 import type { Cycle, HostWanted, ListenSpec } from "../runtime/cycle.ts";
 import type { BuiltHttp, BuiltServer } from "./build.ts";
-import type { RequestLimits } from "./h1/request_head.ts";
+import type { RequestLimits } from "./h1/request_limits.ts";
 import { defaultListen, type ListenOptions, type ParsedListen, parseListen, resolvedAddresses } from "./listen.ts";
 import type { Server } from "./location.ts";
 import { type ServerSettings, serverDirectives } from "./server_directives.ts";

@@ -214,7 +214,7 @@ export class H1Connection implements ClientConnection, StreamHandler, Closable {
     const request = this.begin();
     const refused = request.badUri ? 400 : request.refused;
     if (code === DONE && refused === 0) {
-      if (head.ignored !== undefined) this.logIgnored(request, head.ignored);
+      if (head.fields.ignored !== undefined) this.logIgnored(request, head.fields.ignored);
       if (!this.beginBody(request)) {
         const next = head.end;
         startPhases(request);
@@ -269,7 +269,7 @@ export class H1Connection implements ClientConnection, StreamHandler, Closable {
 
   /** Whether there is a body. */
   private beginBody(request: Request): boolean {
-    const { contentLength, chunked } = this.head;
+    const { contentLength, chunked } = this.head.fields;
     if (contentLength <= 0 && !chunked) {
       request.bodyEnded = true;
       return false;

@@ -7,7 +7,8 @@ import { findServer } from "../server_names.ts";
 import type { AddressConfig } from "../site.ts";
 import { splitTarget, uriParts } from "../uri.ts";
 import type { H1Connection } from "./connection.ts";
-import { CONNECTION_CLOSE, CONNECTION_KEEP_ALIVE, type RequestHead } from "./request_head.ts";
+import { CONNECTION_CLOSE, CONNECTION_KEEP_ALIVE } from "./request_fields.ts";
+import type { RequestHead } from "./request_head.ts";
 
 const parts = uriParts();
 const hostCaptures: string[] = [];
@@ -24,6 +25,7 @@ export function beginRequest(
   head: RequestHead,
   response: Response,
 ): Request {
+  const { fields } = head;
   let server = config.defaultServer;
   const { names } = config;
   // As in nginx the target is taken apart before a Host is looked at: slashes are merged as the default server says.
@@ -32,16 +34,16 @@ export function beginRequest(
   let failure: string | undefined;
   if (!valid) {
     // What comes after such a target is not believed either: neither Host nor any other field.
-    head.headers.clear();
+    fields.headers.clear();
   } else if (names.hash !== undefined || names.regexes.length > 0) {
     try {
-      server = findServer(names, head.host, hostCaptures, matchedHost);
+      server = findServer(names, fields.host, hostCaptures, matchedHost);
     } catch (error) {
       if (!(error instanceof RegexMatchError)) throw error;
       failure = error.message;
     }
   }
-  const request = new Request(connection, server, head.headers, response, config.variables);
+  const request = new Request(connection, server, fields.headers, response, config.variables);
   if (hostRegex !== undefined) {
     request.captures = hostCaptures.slice();
     assignCaptures(request, hostRegex, request.captures);
@@ -55,17 +57,17 @@ export function beginRequest(
   // `http://host?a` has no path to pass on as it is.
   request.unparsedValid = head.rawUri.startsWith("/");
   request.version = head.version === 0 ? 1000 : head.version;
-  request.host = head.host;
-  request.port = head.port;
-  request.contentLength = head.contentLength;
-  request.chunked = head.chunked;
+  request.host = fields.host;
+  request.port = fields.port;
+  request.contentLength = fields.contentLength;
+  request.chunked = fields.chunked;
   request.length = head.length;
   request.sentAtStart = connection.sent;
-  if (head.expect !== undefined && request.version >= 1001 && head.expect.toLowerCase() === "100-continue") {
+  if (fields.expect !== undefined && request.version >= 1001 && fields.expect.toLowerCase() === "100-continue") {
     request.expectContinue = true;
   }
-  if (head.connectionType === CONNECTION_KEEP_ALIVE) request.keepalive = true;
-  else if (head.connectionType !== CONNECTION_CLOSE) request.keepalive = request.version > 1000;
+  if (fields.connectionType === CONNECTION_KEEP_ALIVE) request.keepalive = true;
+  else if (fields.connectionType !== CONNECTION_CLOSE) request.keepalive = request.version > 1000;
   if (valid) {
     request.quotedUri = parts.quoted;
     request.plusInUri = parts.plus;

@@ -1,8 +1,9 @@
+import { parseLength } from "./content_length.ts";
 import { END, FIELD, FieldScanner, INVALID as INVALID_FIELD, SPAN } from "./field_scan.ts";
+import { HeadStore } from "./head_store.ts";
 import { HeaderList } from "./header_list.ts";
 import * as known from "./known_fields.ts";
 import { byteString, shown, shownByte } from "./latin1.ts";
-import { parseLength } from "./request_head.ts";
 import * as line from "./status_line.ts";
 
 /** More bytes are needed. */
@@ -16,8 +17,6 @@ export const DONE = 1;
 export const NO_HEAD = 2;
 /** The answer cannot be used (proxy_next_upstream invalid_header); `head.error` says why (level error). */
 export const INVALID = 3;
-
-let shared = new Int32Array(64 * SPAN);
 
 /**
  * Reads the heads of an upstream's answers (ngx_http_parse_status_line, ngx_http_proxy_process_header). Reused: `reset`
@@ -48,22 +47,7 @@ export class ResponseHead {
   connectionClose = false;
 
   // First values of the fields a proxy acts upon, as sent.
-  contentType: string | undefined;
-  date: string | undefined;
-  server: string | undefined;
-  lastModified: string | undefined;
-  etag: string | undefined;
-  location: string | undefined;
-  refresh: string | undefined;
-  upgrade: string | undefined;
-  connection: string | undefined;
-  cacheControl: string | undefined;
-  expires: string | undefined;
-  vary: string | undefined;
-  contentEncoding: string | undefined;
-  acceptRanges: string | undefined;
   transferEncoding: string | undefined;
-  xAccelExpires: string | undefined;
   xAccelRedirect: string | undefined;
   xAccelLimitRate: string | undefined;
   xAccelBuffering: string | undefined;
@@ -75,10 +59,7 @@ export class ResponseHead {
   private readonly line = new line.StatusLine();
   private readonly fields = new FieldScanner(true);
   private inFields = false;
-  private carry: Buffer | undefined;
-  private carried = 0;
-  private spans: Int32Array | undefined;
-  private count = 0;
+  private readonly store = new HeadStore();
   /** Fields seen, a bit for each id: below 32, and from 32 on. */
   private seen = 0;
   private seenHigh = 0;
@@ -100,10 +81,7 @@ export class ResponseHead {
     this.line.reset();
     this.fields.reset();
     this.inFields = false;
-    this.carry = undefined;
-    this.carried = 0;
-    this.spans = undefined;
-    this.count = 0;
+    this.store.reset();
   }
 
   /** Lets go of what the last answer left behind: for a connection that goes idle in the pool. */
@@ -114,21 +92,26 @@ export class ResponseHead {
 
   /** Reads `bytes[start..end)`; nothing behind the head is touched. */
   feed(bytes: Buffer, start: number, end: number): number {
-    if (this.carry === undefined) {
+    const { store, bufferSize } = this;
+    if (store.bytes === undefined) {
       const code = this.parse(bytes, start, start, end);
-      if (code === NEED_MORE && end > start) this.keep(bytes, start, end);
+      if (code === NEED_MORE && end > start) {
+        store.keep(bytes, start, end, bufferSize);
+        this.line.shift(start);
+        this.fields.shift(start);
+      }
       return code;
     }
-    const before = this.carried;
-    const taken = Math.min(end, start + Math.max(0, this.bufferSize - before));
-    this.carryOn(bytes, start, taken);
-    const code = this.parse(this.carry, before, 0, this.carried);
+    const before = store.length;
+    const taken = Math.min(end, start + Math.max(0, bufferSize - before));
+    const all = store.add(bytes, start, taken, bufferSize);
+    const code = this.parse(all, before, 0, store.length);
     if (code === NEED_MORE) return code;
     if (code === NO_HEAD) {
-      this.prefix = this.carry.subarray(0, before);
+      this.prefix = all.subarray(0, before);
       this.end = start;
     } else this.end = start + (this.end - before);
-    this.carry = undefined;
+    store.bytes = undefined;
     return code;
   }
 
@@ -141,20 +124,20 @@ export class ResponseHead {
       p = this.line.pos;
       this.inFields = true;
     }
-    const fields = this.fields;
-    let spans = this.spans ?? shared;
-    let at = this.count * SPAN;
+    const { fields, store } = this;
+    let { spans } = store;
+    let at = store.count * SPAN;
     for (;;) {
       at = fields.usual(bytes, p, end, spans, at, base);
       const code = fields.next(bytes, fields.pos, end);
       if (code === FIELD) {
         p = fields.pos;
-        if (at === spans.length) spans = this.moreSpans(spans);
+        if (at === spans.length) spans = store.more(spans);
         fields.write(spans, at, base);
         at += SPAN;
         continue;
       }
-      this.count = at / SPAN;
+      store.count = at / SPAN;
       if (code === END) {
         this.end = fields.pos;
         this.length = fields.pos - base;
@@ -199,24 +182,16 @@ export class ResponseHead {
       if (early) return this.refuse("upstream sent HTTP/1.0 response with early hints");
       this.connectionClose = true;
     }
-    const headers = this.headers;
-    const spans = this.spans ?? shared;
-    const last = this.count * SPAN;
+    const { headers, store } = this;
+    const { spans } = store;
+    const last = store.count * SPAN;
     for (let at = 0; at < last; at += SPAN) {
-      const nameStart = spans[at];
-      const nameEnd = spans[at + 1];
       const value = text.substring(spans[at + 2], spans[at + 3]);
-      let field = known.knownField(bytes, base + nameStart, base + nameEnd, spans[at + 4]);
-      let name: string;
-      if (field !== undefined) name = field.name;
-      else {
-        name = text.substring(nameStart, nameEnd);
-        const key = name.toLowerCase();
-        field = known.fieldByKey(key);
-        if (field === undefined) {
-          headers.add(name, key, value);
-          continue;
-        }
+      const field = store.field(bytes, base, text, spans, at);
+      const { name } = store;
+      if (field === undefined) {
+        headers.add(name, name.toLowerCase(), value);
+        continue;
       }
       if (field.id === 0 || early) {
         headers.add(name, field.key, value);
@@ -255,7 +230,6 @@ export class ResponseHead {
         this.error = `upstream sent unknown "Transfer-Encoding": "${value}"`;
         return REFUSE;
       case known.CONNECTION:
-        this.connection = value;
         this.noteConnection(value);
         return KEEP;
       case known.SET_COOKIE:
@@ -291,48 +265,6 @@ export class ResponseHead {
 
   private remember(id: number, value: string): void {
     switch (id) {
-      case known.CONTENT_TYPE:
-        this.contentType = value;
-        break;
-      case known.DATE:
-        this.date = value;
-        break;
-      case known.SERVER:
-        this.server = value;
-        break;
-      case known.LAST_MODIFIED:
-        this.lastModified = value;
-        break;
-      case known.ETAG:
-        this.etag = value;
-        break;
-      case known.LOCATION:
-        this.location = value;
-        break;
-      case known.REFRESH:
-        this.refresh = value;
-        break;
-      case known.UPGRADE:
-        this.upgrade = value;
-        break;
-      case known.CACHE_CONTROL:
-        this.cacheControl = value;
-        break;
-      case known.EXPIRES:
-        this.expires = value;
-        break;
-      case known.VARY:
-        this.vary = value;
-        break;
-      case known.CONTENT_ENCODING:
-        this.contentEncoding = value;
-        break;
-      case known.ACCEPT_RANGES:
-        this.acceptRanges = value;
-        break;
-      case known.X_ACCEL_EXPIRES:
-        this.xAccelExpires = value;
-        break;
       case known.X_ACCEL_REDIRECT:
         this.xAccelRedirect = value;
         break;
@@ -351,59 +283,12 @@ export class ResponseHead {
   private forgetFields(): void {
     this.seen = 0;
     this.seenHigh = 0;
-    this.contentType = undefined;
-    this.date = undefined;
-    this.server = undefined;
-    this.lastModified = undefined;
-    this.etag = undefined;
-    this.location = undefined;
-    this.refresh = undefined;
-    this.upgrade = undefined;
-    this.connection = undefined;
-    this.cacheControl = undefined;
-    this.expires = undefined;
-    this.vary = undefined;
-    this.contentEncoding = undefined;
-    this.acceptRanges = undefined;
     this.transferEncoding = undefined;
-    this.xAccelExpires = undefined;
     this.xAccelRedirect = undefined;
     this.xAccelLimitRate = undefined;
     this.xAccelBuffering = undefined;
     this.xAccelCharset = undefined;
     this.setCookieAt = -1;
-  }
-
-  /** Keeps the head's bytes so far: the caller's are only lent. */
-  private keep(bytes: Buffer, start: number, end: number): void {
-    const length = end - start;
-    const carry = Buffer.allocUnsafe(Math.min(this.bufferSize, Math.max(1024, length * 2)));
-    bytes.copy(carry, 0, start, end);
-    this.carry = carry;
-    this.carried = length;
-    this.line.shift(start);
-    this.fields.shift(start);
-    this.spans = shared.slice(0, Math.max(16, this.count * 2) * SPAN);
-  }
-
-  private carryOn(bytes: Buffer, start: number, end: number): void {
-    const needed = this.carried + (end - start);
-    let carry = this.carry;
-    if (carry === undefined || carry.length < needed) {
-      const larger = Buffer.allocUnsafe(Math.min(this.bufferSize, needed * 2));
-      carry?.copy(larger, 0, 0, this.carried);
-      this.carry = carry = larger;
-    }
-    bytes.copy(carry, this.carried, start, end);
-    this.carried = needed;
-  }
-
-  private moreSpans(spans: Int32Array): Int32Array {
-    const larger = new Int32Array(spans.length * 2);
-    larger.set(spans);
-    if (this.spans === undefined) shared = larger;
-    else this.spans = larger;
-    return larger;
   }
 }
 

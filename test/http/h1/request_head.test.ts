@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import { DONE, NEED_MORE, RequestHead, type RequestLimits } from "../../../src/http/h1/request_head.ts";
+import { DONE, NEED_MORE, RequestHead } from "../../../src/http/h1/request_head.ts";
+import type { RequestLimits } from "../../../src/http/h1/request_limits.ts";
 import { NASTY } from "./nasty_requests.ts";
 import { everySplit, type Fed, feedPieces } from "./splits.ts";
 
@@ -34,11 +35,12 @@ function feed(head: RequestHead, bytes: Buffer, cuts: readonly number[] = []): F
 }
 
 function snapshot(head: RequestHead): unknown {
-  const { headers } = head;
+  const { headers } = head.fields;
   const fields: string[][] = [];
   for (let i = 0; i < headers.count; i++) fields.push([headers.names[i], headers.keys[i], headers.values[i]]);
-  const { method, requestLine, rawUri, complex, argsAt, extAt, plus, version, scheme, host, port } = head;
-  const { contentLength, chunked, connectionType, connectionUpgrade, expect, cookie, error, ignored, length } = head;
+  const { method, requestLine, rawUri, complex, argsAt, extAt, plus, version, scheme } = head;
+  const { error, length } = head;
+  const { host, port, contentLength, chunked, connectionType, expect, ignored } = head.fields;
   return structuredClone({
     ...{
       fields,
@@ -55,9 +57,8 @@ function snapshot(head: RequestHead): unknown {
       ignored,
       length,
       expect,
-      cookie,
     },
-    ...{ contentLength, chunked, connectionType, connectionUpgrade },
+    ...{ contentLength, chunked, connectionType },
     // An error may be noticed before the rest of its line has come.
     ...(error === "" ? { requestLine } : { error }),
   });
@@ -81,13 +82,16 @@ test("a usual request", () => {
   assert.equal(head.requestLine, "GET /a/b.html?x=1&y=%20 HTTP/1.1");
   assert.equal(head.rawUri, "/a/b.html?x=1&y=%20");
   assert.deepEqual([head.complex, head.argsAt, head.extAt, head.plus], [0, 10, 5, false]);
-  assert.deepEqual([head.host, head.port, head.hostField], ["example.com", 8080, "Example.COM:8080"]);
-  assert.deepEqual([head.contentLength, head.chunked, head.connectionType], [12, false, 2]);
-  assert.equal(head.headers.get("x-own-field"), "v  v");
-  assert.deepEqual(head.headers.names.slice(0, 4), ["Host", "user-agent", "ACCEPT", "X-Own-Field"]);
-  assert.deepEqual(head.headers.keys.slice(0, 4), ["host", "user-agent", "accept", "x-own-field"]);
-  assert.deepEqual(head.headers.getAll("cookie"), ["a=1", "b=2"]);
-  assert.equal(head.headers.join("cookie"), "a=1; b=2");
+  assert.deepEqual(
+    [head.fields.host, head.fields.port, head.fields.hostField],
+    ["example.com", 8080, "Example.COM:8080"],
+  );
+  assert.deepEqual([head.fields.contentLength, head.fields.chunked, head.fields.connectionType], [12, false, 2]);
+  assert.equal(head.fields.headers.get("x-own-field"), "v  v");
+  assert.deepEqual(head.fields.headers.names.slice(0, 4), ["Host", "user-agent", "ACCEPT", "X-Own-Field"]);
+  assert.deepEqual(head.fields.headers.keys.slice(0, 4), ["host", "user-agent", "accept", "x-own-field"]);
+  assert.deepEqual(head.fields.headers.getAll("cookie"), ["a=1", "b=2"]);
+  assert.equal(head.fields.headers.join("cookie"), "a=1; b=2");
 });
 
 test("the next request on the same parser sees nothing of the last", () => {
@@ -99,7 +103,7 @@ test("the next request on the same parser sees nothing of the last", () => {
   const both = Buffer.concat([first, second]);
   assert.equal(head.feed(both, 0, both.length), DONE);
   assert.equal(head.end, first.length);
-  assert.deepEqual([head.chunked, head.expect, head.plus], [true, "100-continue", true]);
+  assert.deepEqual([head.fields.chunked, head.fields.expect, head.plus], [true, "100-continue", true]);
   head.reset(LIMITS);
   assert.equal(head.feed(both, first.length, both.length), DONE);
   assert.equal(head.end, both.length);
@@ -110,13 +114,13 @@ test("the next request on the same parser sees nothing of the last", () => {
 
 test("absolute targets, CONNECT and HTTP/0.9", () => {
   const absolute = parse("GET http://User.Example.:81/p?q HTTP/1.1\r\nHost: other\r\n\r\n").head;
-  assert.deepEqual([absolute.host, absolute.port, absolute.rawUri], ["user.example", 81, "/p?q"]);
-  assert.deepEqual([absolute.scheme, absolute.hostField], ["http", "other"]);
+  assert.deepEqual([absolute.fields.host, absolute.fields.port, absolute.rawUri], ["user.example", 81, "/p?q"]);
+  assert.deepEqual([absolute.scheme, absolute.fields.hostField], ["http", "other"]);
   const empty = parse("GET http://h?q HTTP/1.1\r\nHost: h\r\n\r\n").head;
   assert.deepEqual([empty.rawUri, empty.complex], ["?q", 4]);
   assert.equal(parse("GET http://[::1]:80 HTTP/1.1\r\nHost: h\r\n\r\n").head.rawUri, "/");
   const allowed = parse("CONNECT h:443 HTTP/1.1\r\nHost: h:443\r\n\r\n", { ...LIMITS, allowConnect: true });
-  assert.deepEqual([allowed.code, allowed.head.host, allowed.head.port], [DONE, "h", 443]);
+  assert.deepEqual([allowed.code, allowed.head.fields.host, allowed.head.fields.port], [DONE, "h", 443]);
   assert.equal(parse("CONNECT h:443 HTTP/1.1\r\nHost: h:443\r\n\r\n").code, 405);
   const old = parse("GET /x\r\nHost: a\r\n");
   assert.deepEqual([old.code, old.head.version, old.head.end, old.head.rawUri], [DONE, 9, 8, "/x"]);
@@ -178,15 +182,15 @@ test("limits on size: the request line, a field line, all of them, their number"
 test("names that are not plain are left out, or taken when the configuration says so", () => {
   const text = "GET / HTTP/1.1\r\nHost: h\r\nX_Y: 1\r\nX!Z: 2\r\nOk: 3\r\n\r\n";
   const strict = parse(text).head;
-  assert.deepEqual(strict.headers.keys.slice(0, strict.headers.count), ["host", "ok"]);
-  assert.deepEqual(strict.ignored, [
+  assert.deepEqual(strict.fields.headers.keys.slice(0, strict.fields.headers.count), ["host", "ok"]);
+  assert.deepEqual(strict.fields.ignored, [
     'client sent invalid header line: "X_Y: 1"',
     'client sent invalid header line: "X!Z: 2"',
   ]);
   const under = parse(text, { ...LIMITS, underscores: true }).head;
-  assert.deepEqual(under.headers.keys.slice(0, under.headers.count), ["host", "x_y", "ok"]);
+  assert.deepEqual(under.fields.headers.keys.slice(0, under.fields.headers.count), ["host", "x_y", "ok"]);
   const all = parse(text, { ...LIMITS, ignoreInvalid: false }).head;
-  assert.deepEqual(all.headers.keys.slice(0, all.headers.count), ["host", "x_y", "x!z", "ok"]);
+  assert.deepEqual(all.fields.headers.keys.slice(0, all.fields.headers.count), ["host", "x_y", "x!z", "ok"]);
 });
 
 test("the limits of the host's server hold for its fields", () => {
@@ -196,7 +200,7 @@ test("the limits of the host's server hold for its fields", () => {
     head.reset(LIMITS);
     const bytes = Buffer.from(text);
     assert.equal(head.feed(bytes, 0, bytes.length), DONE);
-    return head.headers.keys.slice(0, head.headers.count);
+    return head.fields.headers.keys.slice(0, head.fields.headers.count);
   };
   assert.deepEqual(names("GET / HTTP/1.1\r\nHost: lax\r\na_b: 1\r\n\r\n"), ["host", "a_b"]);
   assert.deepEqual(names("GET / HTTP/1.1\r\nHost: strict\r\na_b: 1\r\n\r\n"), ["host"]);
@@ -230,4 +234,18 @@ test("any bytes: ends, throws nothing, reads nothing outside, same in any pieces
     }),
     { numRuns: 3000 },
   );
+});
+
+test("fields that only the host's own server has room for, in pieces and at once", () => {
+  const small = { ...LIMITS, headerBufferSize: 64, largeBuffers: 1, largeBufferSize: 64 };
+  const large = { ...LIMITS, headerBufferSize: 64, largeBuffers: 40, largeBufferSize: 8192 };
+  const head = new RequestHead(small);
+  head.limitsOf = (host) => (host === "large" ? large : small);
+  const first = Buffer.from("GET / HTTP/1.1\r\nHost: large\r\n");
+  assert.equal(head.feed(first, 0, first.length), NEED_MORE);
+  const field = `X: ${"x".repeat(4000)}\r\n`;
+  const rest = Buffer.from(`${field.repeat(20)}\r\nrest`);
+  assert.equal(head.feed(rest, 0, rest.length), DONE);
+  assert.equal(head.end, rest.length - 4);
+  assert.equal(head.fields.headers.count, 21);
 });

@@ -100,7 +100,10 @@ test("what a proxy needs is at hand", () => {
   );
   assert.equal(code, DONE);
   assert.deepEqual([head.status, head.statusLine, head.version], [404, "404 Not  Here", 1001]);
-  assert.deepEqual([head.server, head.date, head.contentType, head.etag], ["x", "now", "text/html", "e"]);
+  assert.deepEqual(
+    ["server", "date", "content-type", "etag"].map((key) => head.headers.get(key)),
+    ["x", "now", "text/html", "e"],
+  );
   assert.deepEqual([head.contentLength, head.connectionClose, head.setCookieAt], [7, true, 5]);
   assert.equal(head.xAccelRedirect, "/in");
   assert.deepEqual(head.headers.getAll("date"), ["now"]);
@@ -110,7 +113,7 @@ test("what a proxy needs is at hand", () => {
   head.reset(4096);
   const next = Buffer.from("HTTP/1.0 204 No\r\n\r\n");
   assert.equal(head.feed(next, 0, next.length), DONE);
-  assert.deepEqual([head.server, head.ignored, head.contentLength, head.setCookieAt], [undefined, undefined, -1, -1]);
+  assert.deepEqual([head.ignored, head.contentLength, head.setCookieAt], [undefined, -1, -1]);
   assert.equal(head.connectionClose, true);
 });
 

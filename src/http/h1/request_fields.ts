@@ -1,0 +1,242 @@
+import { type HostPort, validateHost } from "../host.ts";
+import { parseLength } from "./content_length.ts";
+import { INVALID_NAME, SPAN, UNDERSCORE } from "./field_scan.ts";
+import type { HeadStore } from "./head_store.ts";
+import { HeaderList } from "./header_list.ts";
+import * as known from "./known_fields.ts";
+import { shown } from "./latin1.ts";
+import type { RequestLimits } from "./request_limits.ts";
+
+/** No fault. */
+export const FIELDS_OK = 0;
+
+/** What Connection said last, as nginx weighs it. */
+export const CONNECTION_NONE = 0;
+export const CONNECTION_CLOSE = 1;
+export const CONNECTION_KEEP_ALIVE = 2;
+
+const hostPort: HostPort = { host: "", port: 0 };
+
+/** A request's fields and what they say, as nginx's ngx_http_headers_in table and ngx_http_process_request_header have it. */
+export class RequestFields {
+  readonly headers = new HeaderList();
+  /** The sentence for the error log after an error (level info). */
+  error = "";
+  /** Sentences for fields that were left out (level info); undefined when none was. */
+  ignored: string[] | undefined = undefined;
+  /** Validated, lower case, without port: of the target, else of Host. "" when there is none. */
+  host = "";
+  port = 0;
+  /** -1 without Content-Length. */
+  contentLength = -1;
+  chunked = false;
+  connectionType = CONNECTION_NONE;
+  /** Host and Expect as sent. */
+  hostField: string | undefined = undefined;
+  expect: string | undefined = undefined;
+  /** Limits in force: once a host is known, those of its server. */
+  limits: RequestLimits;
+
+  private transferEncoding: string | undefined = undefined;
+  private contentLengthField = "";
+  /** Fields seen, a bit for each id. */
+  private seen = 0;
+  /** The Host seen last and its valid form: on a kept-alive connection it is nearly always the same. */
+  private lastHostField = "";
+  private lastHost = "";
+  private lastPort = 0;
+
+  constructor(limits: RequestLimits) {
+    this.limits = limits;
+  }
+
+  reset(limits: RequestLimits): void {
+    this.limits = limits;
+    this.headers.clear();
+    this.error = "";
+    this.ignored = undefined;
+    this.host = "";
+    this.port = 0;
+    this.contentLength = -1;
+    this.chunked = false;
+    this.connectionType = CONNECTION_NONE;
+    if (this.seen === 0) return;
+    this.seen = 0;
+    this.hostField = undefined;
+    this.expect = undefined;
+    this.transferEncoding = undefined;
+    this.contentLengthField = "";
+  }
+
+  /** Lets go of what the last request left behind. */
+  release(): void {
+    this.headers.release();
+    this.lastHostField = "";
+    this.lastHost = "";
+  }
+
+  /** The host of an absolute target; false when it is none. */
+  takeHost(text: string): boolean {
+    if (!validateHost(text, hostPort)) return false;
+    this.host = hostPort.host;
+    this.port = hostPort.port;
+    return true;
+  }
+
+  /**
+   * Takes the fields in `store` out of `text`, the head, which begins at `base` in `bytes`. `limitsOf` gives the limits
+   * of the server a host belongs to. FIELDS_OK, or the status to refuse the request with.
+   */
+  take(
+    bytes: Buffer,
+    base: number,
+    text: string,
+    store: HeadStore,
+    limitsOf: ((host: string) => RequestLimits) | undefined,
+  ): number {
+    if (limitsOf !== undefined && this.host !== "") this.limits = limitsOf(this.host);
+    let { limits } = this;
+    const { headers } = this;
+    const { spans } = store;
+    const last = store.count * SPAN;
+    for (let at = 0; at < last; at += SPAN) {
+      const flags = spans[at + 5];
+      if (flags !== 0 && limits.ignoreInvalid) {
+        if ((flags & INVALID_NAME) !== 0 || ((flags & UNDERSCORE) !== 0 && !limits.underscores)) {
+          const sentence = `client sent invalid header line: "${shown(bytes, base + spans[at], base + spans[at + 3])}"`;
+          if (this.ignored === undefined) this.ignored = [sentence];
+          else this.ignored.push(sentence);
+          continue;
+        }
+      }
+      if (headers.count >= limits.maxHeaders) return this.refuse(494, "client sent too many header lines");
+      const value = text.substring(spans[at + 2], spans[at + 3]);
+      const field = store.field(bytes, base, text, spans, at);
+      const { name } = store;
+      if (field === undefined) {
+        headers.add(name, name.toLowerCase(), value);
+        continue;
+      }
+      headers.add(name, field.key, value);
+      if (field.id !== 0 && field.id <= known.COOKIE && !this.note(field, name, value)) return 400;
+      if (field.id === known.HOST && limitsOf !== undefined) {
+        limits = limitsOf(this.host);
+        this.limits = limits;
+      }
+    }
+    return FIELDS_OK;
+  }
+
+  /** Acts upon a field; false refuses the request with 400. */
+  private note(field: known.KnownField, name: string, value: string): boolean {
+    const bit = 1 << field.id;
+    if ((this.seen & bit) !== 0) {
+      if (field.id === known.CONNECTION) this.noteConnection(value);
+      else if (field.id === known.HOST || (UNIQUE & bit) !== 0) return this.duplicate(field, name, value);
+      return true;
+    }
+    this.seen |= bit;
+    switch (field.id) {
+      case known.HOST:
+        return this.noteHost(value);
+      case known.CONNECTION:
+        this.noteConnection(value);
+        break;
+      case known.CONTENT_LENGTH:
+        this.contentLengthField = value;
+        break;
+      case known.TRANSFER_ENCODING:
+        this.transferEncoding = value;
+        break;
+      case known.EXPECT:
+        this.expect = value;
+        break;
+    }
+    return true;
+  }
+
+  private noteHost(value: string): boolean {
+    this.hostField = value;
+    if (value !== this.lastHostField || value === "") {
+      if (!validateHost(value, hostPort)) {
+        this.error = "client sent invalid host header";
+        return false;
+      }
+      this.lastHostField = value;
+      this.lastHost = hostPort.host;
+      this.lastPort = hostPort.port;
+    }
+    if (this.host === "") {
+      this.host = this.lastHost;
+      this.port = this.lastPort;
+    }
+    return true;
+  }
+
+  private noteConnection(value: string): void {
+    if (value === "keep-alive" || value === "Keep-Alive") {
+      this.connectionType = CONNECTION_KEEP_ALIVE;
+      return;
+    }
+    const lower = value.toLowerCase();
+    if (lower.includes("close")) this.connectionType = CONNECTION_CLOSE;
+    else if (lower.includes("keep-alive")) this.connectionType = CONNECTION_KEEP_ALIVE;
+  }
+
+  private duplicate(field: known.KnownField, name: string, value: string): boolean {
+    const first = this.headers.indexOf(field.key);
+    const what = field.id === known.HOST ? "host header" : "header line";
+    const previous = `${this.headers.names[first]}: ${this.headers.values[first]}`;
+    this.error = `client sent duplicate ${what}: "${name}: ${value}", previous value: "${previous}"`;
+    return false;
+  }
+
+  /** What can only be said of the whole head (ngx_http_process_request_header). */
+  check(version: number, method: string): number {
+    if (this.hostField === undefined && version > 1000) {
+      return this.refuse(400, 'client sent HTTP/1.1 request without "Host" header');
+    }
+    const lengthGiven = (this.seen & (1 << known.CONTENT_LENGTH)) !== 0;
+    if (lengthGiven) {
+      this.contentLength = parseLength(this.contentLengthField);
+      if (this.contentLength < 0) return this.refuse(400, 'client sent invalid "Content-Length" header');
+    }
+    const coding = this.transferEncoding;
+    if (coding !== undefined) {
+      if (version < 1001) {
+        return this.refuse(400, 'client sent HTTP/1.0 request with "Transfer-Encoding" header');
+      }
+      if (coding.length !== 7 || coding.toLowerCase() !== "chunked") {
+        return this.refuse(501, `client sent unknown "Transfer-Encoding": "${coding}"`);
+      }
+      if (lengthGiven) {
+        return this.refuse(400, 'client sent "Content-Length" and "Transfer-Encoding" headers at the same time');
+      }
+      this.chunked = true;
+    }
+    if (method === "CONNECT") {
+      if (version !== 1001 || !this.limits.allowConnect) return this.refuse(405, "client sent CONNECT method");
+      if (this.contentLength > 0 || this.chunked) return this.refuse(400, "client sent CONNECT request with body");
+    }
+    return method === "TRACE" ? this.refuse(405, "client sent TRACE method") : FIELDS_OK;
+  }
+
+  private refuse(status: number, error: string): number {
+    this.error = error;
+    return status;
+  }
+}
+
+/** Fields nginx allows once only (ngx_http_process_unique_header_line). */
+const UNIQUE =
+  (1 << known.IF_MODIFIED_SINCE) |
+  (1 << known.IF_UNMODIFIED_SINCE) |
+  (1 << known.IF_MATCH) |
+  (1 << known.IF_NONE_MATCH) |
+  (1 << known.CONTENT_LENGTH) |
+  (1 << known.CONTENT_RANGE) |
+  (1 << known.IF_RANGE) |
+  (1 << known.TRANSFER_ENCODING) |
+  (1 << known.EXPECT) |
+  (1 << known.AUTHORIZATION) |
+  (1 << known.PROXY_AUTHORIZATION);
