@@ -5,8 +5,8 @@ import type { HeaderList } from "./h1/header_list.ts";
 import type { Location, Server } from "./location.ts";
 import type { BodyFilter } from "./module.ts";
 import type { RangePlan } from "./ranges.ts";
-import type { UpstreamRequest } from "./upstream_request.ts";
-import type { UpstreamState } from "./upstream_state.ts";
+import type { UpstreamRequest } from "./upstream/request.ts";
+import type { UpstreamState } from "./upstream/state.ts";
 
 /** What a request needs of the connection it came on; h1 now, h2 beside it later. */
 export interface ClientConnection {

@@ -11,9 +11,10 @@ import { defineModule, type Place } from "../module.ts";
 import type { PassedTo, Request } from "../request.ts";
 import type { Template } from "../template.ts";
 import { readUnbuffered } from "../unbuffered_body.ts";
-import { HIDDEN, type ResponseRules } from "../upstream_headers.ts";
-import { UpstreamRequest } from "../upstream_request.ts";
-import type { UpstreamSettings } from "../upstream_settings.ts";
+import { HIDDEN, type ResponseRules } from "../upstream/headers.ts";
+import { CHUNKED, HTTP1 } from "../upstream/http1.ts";
+import { UpstreamRequest } from "../upstream/request.ts";
+import type { UpstreamSettings } from "../upstream/settings.ts";
 import type { UpstreamEntry, Upstreams } from "../upstreams.ts";
 import { checkBuffers } from "./proxy_buffers.ts";
 import { rewriteCookie } from "./proxy_cookie.ts";
@@ -249,6 +250,7 @@ function send(request: Request, settings: ProxySettings, pass: FixedPass): void 
   const { head, uri, method } = buildHead(request, settings, pass, plan);
   const { group, pool } = pass.upstream;
   const upstream = new UpstreamRequest(request, {
+    protocol: HTTP1,
     group,
     pool,
     settings: settings.upstream,
@@ -257,7 +259,7 @@ function send(request: Request, settings: ProxySettings, pass: FixedPass): void 
     head,
     body: bodyAfterHead(request, settings),
     headRequest: method === "HEAD",
-    chunkedBody: request.chunked && request.body === undefined && !request.discardBody,
+    coding: request.chunked && request.body === undefined && !request.discardBody ? CHUNKED : undefined,
     input: {
       client: request.remote,
       key: pass.upstream.key === undefined ? "" : pass.upstream.key.render(request),

@@ -16,7 +16,7 @@ import type { TempPath } from "../body.ts";
 import { HTTP_LOCATION } from "../contexts.ts";
 import { readTempPath } from "../core_readers.ts";
 import { type Template, template } from "../template.ts";
-import { parseBind } from "../upstream_bind.ts";
+import { parseBind } from "../upstream/bind.ts";
 import {
   type CookieFlags,
   type CookieRule,

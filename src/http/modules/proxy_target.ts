@@ -3,7 +3,7 @@ import { finalizeRequest } from "../finalize.ts";
 import { logError } from "../log_context.ts";
 import type { PassedTo, Request } from "../request.ts";
 import { resolvingOf } from "../resolver.ts";
-import { markPassage } from "../upstream_state.ts";
+import { markPassage } from "../upstream/state.ts";
 import { type FixedPass, type ProxySettings, passedTo, splitUrl } from "./proxy.ts";
 
 /** A proxy_pass whose variables named a host that has yet to be resolved. */

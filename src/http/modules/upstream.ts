@@ -1,5 +1,5 @@
 import { defineModule } from "../module.ts";
-import { UPSTREAM_VARIABLES, upstreamCookie, upstreamHeader, upstreamTrailer } from "../upstream_variables.ts";
+import { UPSTREAM_VARIABLES, upstreamCookie, upstreamHeader, upstreamTrailer } from "../upstream/variables.ts";
 
 /** The variables of ngx_http_upstream_module; its `upstream` block is read by upstream/directives.ts. */
 export const upstreamVariables = defineModule({

@@ -1,3 +1,5 @@
+import { now } from "../../runtime/now.ts";
+
 /**
  * How fast a server's response is read (proxy_limit_rate, bytes a second), as nginx's event pipe counts: whole seconds
  * since the first read, this one included.
@@ -12,12 +14,12 @@ export class ReadLimit {
 
   constructor(rate: number) {
     this.rate = rate;
-    this.startSecond = Math.floor(performance.now() / 1000);
+    this.startSecond = Math.floor(now() / 1000);
   }
 
   /** How many of `length` bytes may be taken now. */
   allow(length: number): number {
-    const seconds = Math.floor(performance.now() / 1000) - this.startSecond + 1;
+    const seconds = Math.floor(now() / 1000) - this.startSecond + 1;
     const budget = this.rate * seconds - this.taken;
     if (budget <= 0) {
       this.delay = Math.floor((-budget * 1000) / this.rate) + 1;

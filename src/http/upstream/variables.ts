@@ -1,7 +1,7 @@
-import { fieldText } from "./field_text.ts";
-import type { Request } from "./request.ts";
-import type { UpstreamState } from "./upstream_state.ts";
-import type { VariableSpec } from "./variables.ts";
+import { fieldText } from "../field_text.ts";
+import type { Request } from "../request.ts";
+import type { VariableSpec } from "../variables.ts";
+import type { UpstreamState } from "./state.ts";
 
 /**
  * What a variable shows of each server tried, in turn: servers of one passage are joined by ", ", passages of one

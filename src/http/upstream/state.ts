@@ -1,5 +1,5 @@
-import { now } from "../runtime/now.ts";
-import type { Request } from "./request.ts";
+import { now } from "../../runtime/now.ts";
+import type { Request } from "../request.ts";
 
 /**
  * What $upstream_* shows of one server tried; times in ms, -1 where it did not come so far. One whose peer is "" marks
@@ -22,6 +22,9 @@ export class UpstreamState {
     this.startedAt = now();
   }
 }
+
+/** Stands in before a server was tried. */
+export const NO_STATE = new UpstreamState("");
 
 /** Begins a passage: the list its servers are added to, with a mark behind what an earlier passage left. */
 export function markPassage(request: Request): UpstreamState[] {

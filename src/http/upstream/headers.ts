@@ -1,7 +1,7 @@
-import type { ResponseHead } from "./h1/response_head.ts";
-import { parseHttpTime } from "./http_time.ts";
-import type { Request } from "./request.ts";
-import type { UpstreamSettings } from "./upstream_settings.ts";
+import { parseHttpTime } from "../http_time.ts";
+import type { Request } from "../request.ts";
+import type { AnswerHead } from "./protocol.ts";
+import type { UpstreamSettings } from "./settings.ts";
 
 /** How a location rewrites fields of responses; undefined where it has no rule. */
 export interface ResponseRules {
@@ -25,7 +25,7 @@ export const HIDDEN = [
 /** Makes the response of a server's answer: what is about the connection stays behind, the rest is written anew. */
 export function copyResponse(
   request: Request,
-  head: ResponseHead,
+  head: AnswerHead,
   rules: ResponseRules,
   settings: UpstreamSettings,
 ): void {
@@ -33,7 +33,7 @@ export function copyResponse(
   const { hidden, ignored } = settings;
   response.status = head.status;
   response.statusLine = head.statusLine;
-  response.contentLength = head.chunked ? -1 : head.contentLength;
+  response.contentLength = head.contentLength;
   if (head.xAccelLimitRate !== undefined) limitRate(request, head.xAccelLimitRate, ignored);
   if (head.xAccelCharset !== undefined && !ignored.has("x-accel-charset"))
     response.overrideCharset = head.xAccelCharset;
@@ -94,7 +94,7 @@ export function copyResponse(
 }
 
 /** What of an answer with X-Accel-Redirect is kept for the response that replaces it. */
-export function copyRedirectFields(request: Request, head: ResponseHead, settings: UpstreamSettings): void {
+export function copyRedirectFields(request: Request, head: AnswerHead, settings: UpstreamSettings): void {
   const { response } = request;
   const { count, keys, names, values } = head.headers;
   for (let i = 0; i < count; i++) {
@@ -123,7 +123,7 @@ function limitRate(request: Request, value: string, ignored: ReadonlySet<string>
 }
 
 /** Whether the response is buffered: X-Accel-Buffering decides over proxy_buffering. */
-export function bufferingOf(head: ResponseHead, settings: UpstreamSettings): boolean {
+export function bufferingOf(head: AnswerHead, settings: UpstreamSettings): boolean {
   const wanted = head.xAccelBuffering?.toLowerCase();
   if ((wanted !== "yes" && wanted !== "no") || settings.ignored.has("x-accel-buffering")) return settings.buffering;
   return wanted === "yes";

@@ -1,5 +1,5 @@
-import type { TempPath } from "./body.ts";
-import type { Template } from "./template.ts";
+import type { TempPath } from "../body.ts";
+import type { Template } from "../template.ts";
 
 /** What every protocol that passes requests to servers shares (proxy_*, later fastcgi_*, uwsgi_*, scgi_*). Times in ms. */
 export interface UpstreamSettings {

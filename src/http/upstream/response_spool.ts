@@ -1,9 +1,9 @@
 import fs from "node:fs";
-import { errorCode, errorText } from "../config/errno.ts";
-import { type BodyFile, openTemporary } from "./body.ts";
-import { logError } from "./log_context.ts";
-import type { Request } from "./request.ts";
-import type { UpstreamSettings } from "./upstream_settings.ts";
+import { errorCode, errorText } from "../../config/errno.ts";
+import { type BodyFile, openTemporary } from "../body.ts";
+import { logError } from "../log_context.ts";
+import type { Request } from "../request.ts";
+import type { UpstreamSettings } from "./settings.ts";
 
 const READ = 64 * 1024;
 

@@ -1,0 +1,29 @@
+import type { Stream } from "../../net/stream.ts";
+import { now } from "../../runtime/now.ts";
+import { Deadline } from "../../runtime/timers.ts";
+import type { Peer } from "../../upstream/peer.ts";
+import { PooledStream } from "../../upstream/pool.ts";
+import type { AnswerReader, UpstreamProtocol } from "./protocol.ts";
+import type { UpstreamRequest } from "./request.ts";
+
+/** What a server connection keeps from request to request, so that reuse costs nothing. */
+export class ServerConnection {
+  readonly pooled: PooledStream;
+  readonly protocol: UpstreamProtocol;
+  readonly reader: AnswerReader;
+  /** Re-armed while a request is at work; left to run out while the connection is idle. */
+  readonly deadline: Deadline<ServerConnection>;
+  current: UpstreamRequest | undefined = undefined;
+
+  constructor(stream: Stream, peer: Peer, protocol: UpstreamProtocol) {
+    this.pooled = new PooledStream(stream, peer.name, now());
+    this.pooled.data = this;
+    this.protocol = protocol;
+    this.reader = protocol.reader();
+    this.deadline = new Deadline<ServerConnection>(this, timedOut);
+  }
+}
+
+function timedOut(connection: ServerConnection): void {
+  connection.current?.expired();
+}

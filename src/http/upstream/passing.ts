@@ -1,0 +1,96 @@
+import { ERROR, OK } from "../codes.ts";
+import { endBody, passBody } from "../output.ts";
+import { finalize, finish, keepHead, releaseServer } from "./finish.ts";
+import type { UpstreamRequest } from "./request.ts";
+import { ResponseSpool } from "./response_spool.ts";
+import { BODY, OVER } from "./step.ts";
+
+/** Hands body bytes to the client's side; `last` marks the end of the response. */
+export function pass(upstream: UpstreamRequest, bytes: Buffer, from: number, until: number, last: boolean): void {
+  const { request, spool } = upstream;
+  const { connection } = request;
+  const piece = from === 0 && until === bytes.length ? bytes : bytes.subarray(from, until);
+  upstream.present.responseLength += piece.length;
+  if (spool !== undefined) {
+    spool.push(piece);
+  } else if (connection.blocked && upstream.buffering && !connection.closed) {
+    upstream.spool = new ResponseSpool(request, upstream.target.settings);
+    upstream.spool.push(piece);
+  } else {
+    passBody(request, 0, piece, last);
+  }
+}
+
+/** After a read: what is held back leaves, and a slow client holds the server up where nothing may be buffered. */
+export function settle(upstream: UpstreamRequest): void {
+  const { spool } = upstream;
+  if (upstream.step !== BODY) return;
+  if (spool?.failed) {
+    finalize(upstream, ERROR);
+    return;
+  }
+  const { connection } = upstream.request;
+  if (spool === undefined) connection.flush();
+  upstream.arm(upstream.target.settings.readTimeout);
+  const full = spool === undefined ? connection.blocked && !upstream.buffering : spool.full;
+  if (full) upstream.pause();
+}
+
+/** The client takes bytes again. */
+export function drained(upstream: UpstreamRequest): void {
+  const { spool, request } = upstream;
+  if (spool !== undefined) {
+    while (!request.connection.blocked && spool.length > 0) {
+      const piece = spool.shift();
+      passBody(request, 0, piece, upstream.answerEnded && spool.length === 0);
+    }
+    if (spool.failed) {
+      finalize(upstream, ERROR);
+      return;
+    }
+    if (spool.length === 0) {
+      upstream.spool = undefined;
+      spool.close();
+      if (upstream.answerEnded) {
+        finish(upstream, OK);
+        return;
+      }
+      request.connection.flush();
+    } else if (spool.full) {
+      return;
+    }
+  }
+  if (upstream.step === BODY && !upstream.limiting) upstream.arm(upstream.target.settings.readTimeout);
+  upstream.resume();
+}
+
+/** The whole answer has been read. `passedLast`: its end was passed on with its last bytes. */
+export function complete(upstream: UpstreamRequest, passedLast: boolean): void {
+  const { request } = upstream;
+  releaseServer(upstream, "ok");
+  if (upstream.spool !== undefined) {
+    keepHead(upstream);
+    upstream.step = OVER;
+    if (!request.connection.blocked) drained(upstream);
+    return;
+  }
+  if (!passedLast) endBody(request);
+  finish(upstream, OK);
+}
+
+/** The answer cannot be completed: the client gets what there is and then a close. */
+export function breakOff(upstream: UpstreamRequest): void {
+  const { request, spool } = upstream;
+  // As nginx counts: once it has begun to answer, the server is no failed one.
+  upstream.keepalive = false;
+  releaseServer(upstream, "ok");
+  if (spool !== undefined) {
+    while (spool.length > 0) passBody(request, 0, spool.shift(), false);
+    spool.close();
+    upstream.spool = undefined;
+  }
+  request.connection.flush();
+  request.incomplete = true;
+  request.keepalive = false;
+  finish(upstream, OK);
+}

@@ -1,0 +1,93 @@
+import type { HeaderList } from "../h1/header_list.ts";
+
+// What AnswerReader's functions return.
+
+/** All bytes were read; more are needed. */
+export const MORE = 0;
+/** `readHead`: the head is whole, `pos` is where the rest begins. */
+export const HEAD = 1;
+/** `readHead`: an informational answer's head is whole; the answer proper comes at `pos`, after another `begin`. */
+export const INFORMATIONAL = 2;
+/** The answer cannot be used; `error` says why. */
+export const INVALID = 3;
+/** `readBody`: `dataStart..dataEnd` is body; call again at `dataEnd`. */
+export const DATA = 4;
+/** `readBody`: `dataStart..dataEnd` is the last of the body. */
+export const LAST = 5;
+/** `readBody`: the body is over. */
+export const OVER = 6;
+
+/** An answer's head as requests use it, whatever it looked like on the wire. Valid until the reader begins another one. */
+export interface AnswerHead {
+  /** 9 where there is none (HTTP/0.9): the client gets none either. */
+  readonly version: number;
+  readonly status: number;
+  /** The code and its text, as sent. */
+  readonly statusLine: string;
+  readonly headers: HeaderList;
+  /** -1 where it is not announced. */
+  readonly contentLength: number;
+  /** Bytes of the head. */
+  readonly length: number;
+  /** Where in `headers` the first Set-Cookie is, -1 without. */
+  readonly setCookieAt: number;
+  /** Sentences about fields that were left out (level warn). */
+  readonly ignored: readonly string[] | undefined;
+  readonly xAccelRedirect: string | undefined;
+  readonly xAccelBuffering: string | undefined;
+  readonly xAccelLimitRate: string | undefined;
+  readonly xAccelCharset: string | undefined;
+}
+
+/**
+ * Reads the answers that come on one connection to a server: first a head, then its body. Made once a connection and
+ * reused for every answer on it. Bytes are lent for the call.
+ */
+export interface AnswerReader {
+  readonly head: AnswerHead;
+  /** After `readHead`: the first byte behind the head. */
+  readonly pos: number;
+  /** Body bytes that an earlier `readHead` took for a head. */
+  readonly early: Buffer | undefined;
+  /** After DATA and LAST. */
+  readonly dataStart: number;
+  readonly dataEnd: number;
+  /** After INVALID, and after HEAD where it is worth a word (level error): without "while reading …". */
+  readonly error: string;
+  /** After LAST and OVER: what is wrong with what followed (level warn), "" for nothing. */
+  readonly excess: string;
+  /** The whole answer has been read. */
+  readonly whole: boolean;
+  /** As far as the protocol goes, the connection can carry another request. */
+  readonly reusable: boolean;
+
+  /** Gets ready for an answer, its head of at most `bufferSize` bytes. */
+  begin(bufferSize: number): void;
+  /** Reads on in the head at `from`: MORE, HEAD, INFORMATIONAL or INVALID. */
+  readHead(bytes: Buffer, from: number): number;
+  /** After HEAD: finds out how the body ends. `more`: bytes follow the head already. */
+  frame(headRequest: boolean, more: boolean): void;
+  /** Reads on in the body at `from`: MORE, DATA, LAST, OVER or INVALID. */
+  readBody(bytes: Buffer, from: number): number;
+  /** The server has closed: whether the body is complete by that. */
+  endsWithConnection(): boolean;
+  /** The trailer fields of the body that was read, if any; they are the caller's. */
+  takeTrailers(): HeaderList | undefined;
+  /** The head stays with its request: the next answer gets another object. */
+  leaveHead(): void;
+}
+
+/** How a request's body is cut up on the wire. Texts are byte strings. */
+export interface BodyCoding {
+  /** What stands before and behind a piece of so many bytes. */
+  before(length: number): string;
+  after(length: number): string;
+  /** What follows the last piece. */
+  readonly end: string;
+}
+
+/** A wire protocol that servers are spoken to with. One object for all connections. */
+export interface UpstreamProtocol {
+  /** What reads the answers of a new connection. */
+  reader(): AnswerReader;
+}

@@ -1,0 +1,164 @@
+import { readSync } from "node:fs";
+import type { Stream } from "../../net/stream.ts";
+import type { RequestBody } from "../body.ts";
+import type { UpstreamRequest } from "./request.ts";
+import { BODY, HEADER, OVER } from "./step.ts";
+
+/** A body in memory up to this size goes out in one write with the head. */
+const WITH_HEAD = 16 * 1024;
+/** The stream takes at most one read buffer's worth without copying twice. */
+const PIECE = 65536;
+
+/** Sends the request on a connection that is made: its head, and as much of its body as there is. */
+export function sendRequest(upstream: UpstreamRequest, stream: Stream): void {
+  const { target, request } = upstream;
+  const { head, settings } = target;
+  upstream.step = HEADER;
+  upstream.sent = true;
+  if (target.body !== undefined || !settings.passRequestBody) {
+    upstream.bodySent = true;
+    send(upstream, stream, target.body === undefined ? head : head + target.body);
+  } else if (request.body !== undefined) {
+    sendBuffered(upstream, stream, head, request.body);
+  } else if (request.preread !== undefined || (!request.bodyEnded && !request.discardBody)) {
+    stream.cork();
+    send(upstream, stream, head);
+    upstream.streaming = true;
+    sendPreread(upstream, stream);
+    const over = request.bodyEnded || request.discardBody;
+    if (over) upstream.onBodyEnd();
+    stream.uncork();
+    if (!over) {
+      request.bodySink = upstream;
+      request.connection.startBody(request);
+    }
+  } else {
+    upstream.bodySent = true;
+    send(upstream, stream, head);
+  }
+  if (upstream.step === HEADER) upstream.arm(upstream.bodySent ? settings.readTimeout : settings.sendTimeout);
+}
+
+/** What came of the body before a server was at hand. Once sent it is gone: such a request is not tried again. */
+function sendPreread(upstream: UpstreamRequest, stream: Stream): void {
+  const { request } = upstream;
+  const { preread } = request;
+  if (preread === undefined) return;
+  request.preread = undefined;
+  for (const piece of preread) bodyPiece(upstream, piece);
+  sendGathered(upstream, stream);
+}
+
+function send(upstream: UpstreamRequest, stream: Stream, bytes: Uint8Array | string): boolean {
+  upstream.present.bytesSent += bytes.length;
+  return stream.write(bytes);
+}
+
+/** A piece of the body, as the protocol cuts it up. False when the stream takes no more for now. */
+function sendPiece(upstream: UpstreamRequest, stream: Stream, bytes: Uint8Array): boolean {
+  const { coding } = upstream.target;
+  if (coding === undefined) return send(upstream, stream, bytes);
+  stream.cork();
+  send(upstream, stream, coding.before(bytes.length));
+  send(upstream, stream, bytes);
+  const more = send(upstream, stream, coding.after(bytes.length));
+  stream.uncork();
+  return more;
+}
+
+function sendEnd(upstream: UpstreamRequest, stream: Stream): void {
+  upstream.bodySent = true;
+  const { coding } = upstream.target;
+  if (coding !== undefined) send(upstream, stream, coding.end);
+}
+
+function sendBuffered(upstream: UpstreamRequest, stream: Stream, head: string, body: RequestBody): void {
+  if (body.file !== undefined) {
+    send(upstream, stream, head);
+    sendFile(upstream, stream, body.file.fd, body.length);
+    return;
+  }
+  const chunk = body.memory();
+  const length = chunk === undefined ? 0 : chunk.length;
+  if (chunk === undefined || (length <= WITH_HEAD && upstream.target.coding === undefined)) {
+    upstream.bodySent = true;
+    send(upstream, stream, chunk === undefined || length === 0 ? head : head + chunk.latin1Slice(0, length));
+    return;
+  }
+  stream.cork();
+  send(upstream, stream, head);
+  for (let at = 0; at < length; at += PIECE) sendPiece(upstream, stream, chunk.subarray(at, at + PIECE));
+  sendEnd(upstream, stream);
+  stream.uncork();
+}
+
+function sendFile(upstream: UpstreamRequest, stream: Stream, fd: number, length: number): void {
+  const piece = Buffer.allocUnsafe(Math.min(PIECE, Math.max(1, length - upstream.fileOffset)));
+  while (upstream.fileOffset < length) {
+    const offset = upstream.fileOffset;
+    const read = readSync(fd, piece, 0, Math.min(piece.length, length - offset), offset);
+    if (read === 0) break;
+    upstream.fileOffset += read;
+    if (!sendPiece(upstream, stream, piece.subarray(0, read))) return;
+  }
+  sendEnd(upstream, stream);
+  upstream.arm(upstream.target.settings.readTimeout);
+}
+
+/** The stream takes bytes again. */
+export function sendMore(upstream: UpstreamRequest, stream: Stream): void {
+  const { body, connection } = upstream.request;
+  if (upstream.streaming) {
+    connection.resumeBody();
+  } else if (body?.file !== undefined) {
+    upstream.arm(upstream.target.settings.sendTimeout);
+    sendFile(upstream, stream, body.file.fd, body.length);
+  }
+}
+
+/** A piece of a body that is passed on as it comes, lent for the call. */
+export function bodyPiece(upstream: UpstreamRequest, bytes: Buffer): void {
+  const { stream, target } = upstream;
+  if (stream === undefined) return;
+  if (target.coding !== undefined) {
+    gather(upstream, bytes);
+    return;
+  }
+  if (!send(upstream, stream, bytes)) upstream.request.connection.pauseBody();
+  if (upstream.step === HEADER) upstream.arm(target.settings.sendTimeout);
+}
+
+/** What comes in one read goes out as one chunk, however it was cut. */
+function gather(upstream: UpstreamRequest, bytes: Buffer): void {
+  const copy = Buffer.from(bytes);
+  if (upstream.gathered !== undefined) {
+    upstream.gathered.push(copy);
+    return;
+  }
+  upstream.gathered = [copy];
+  const { stream } = upstream;
+  queueMicrotask(() => {
+    if (stream !== undefined && upstream.stream === stream) sendGathered(upstream, stream);
+  });
+}
+
+function sendGathered(upstream: UpstreamRequest, stream: Stream): void {
+  const { gathered } = upstream;
+  if (gathered === undefined) return;
+  upstream.gathered = undefined;
+  if (upstream.step === OVER) return;
+  const piece = gathered.length === 1 ? gathered[0] : Buffer.concat(gathered);
+  if (!sendPiece(upstream, stream, piece)) upstream.request.connection.pauseBody();
+  if (upstream.step === HEADER) upstream.arm(upstream.target.settings.sendTimeout);
+}
+
+/** A body that is passed on as it comes is over. */
+export function bodyEnded(upstream: UpstreamRequest): void {
+  const { stream, step } = upstream;
+  if (stream === undefined) return;
+  stream.cork();
+  sendGathered(upstream, stream);
+  sendEnd(upstream, stream);
+  stream.uncork();
+  if (step === HEADER || step === BODY) upstream.arm(upstream.target.settings.readTimeout);
+}
