@@ -30,8 +30,8 @@ export class ProxyHeader implements StreamHandler {
 
   onDrain(): void {}
 
-  onEnd(stream: Stream): void {
-    this.connection.onEnd(stream);
+  onEnd(): void {
+    this.connection.onEnd();
   }
 
   onClose(stream: Stream, error: StreamError | undefined): void {

@@ -1,0 +1,229 @@
+import type { Stream, StreamError } from "../../net/stream.ts";
+import { clearDeadline, setDeadline } from "../../runtime/timers.ts";
+import { CLIENT_CLOSED_REQUEST } from "../codes.ts";
+import { cleanUp, finalizeRequest } from "../finalize.ts";
+import { logConnection, logError } from "../log_context.ts";
+import type { Request } from "../request.ts";
+import { COUNTER } from "../site.ts";
+import type { H1Connection } from "./connection.ts";
+import { bodyFailed, dropRest } from "./connection_body.ts";
+import { headAction, refuseHead } from "./connection_head.ts";
+import { CLOSING, HEAD, IDLE, KEPT, NOTHING } from "./connection_modes.ts";
+import { LingeringClose } from "./lingering.ts";
+import { resetResponse } from "./response.ts";
+
+export function clientEnded(connection: H1Connection): void {
+  connection.readClosed = true;
+  const { request } = connection;
+  if (connection.tunnel !== undefined) {
+    connection.tunnel.onClientEnd();
+  } else if (request === undefined) {
+    endedIdle(connection);
+  } else if (request.bodyEnded) {
+    request.keepalive = false;
+    if (!request.finalized) request.onAbort?.(request);
+  } else if (request.finalized) {
+    // The rest of a body that was being dropped will not come.
+    request.bodyEnded = true;
+    request.keepalive = false;
+    if (!connection.finishing) done(connection, request);
+  } else {
+    logError(request, "info", "client prematurely closed connection");
+    connection.broken = true;
+    bodyFailed(connection, request, 400);
+  }
+}
+
+/** The client closed while no request was at work. */
+function endedIdle(connection: H1Connection): void {
+  const { config } = connection.host;
+  switch (connection.mode) {
+    case HEAD: {
+      const action = headAction(connection, false);
+      refuseHead(connection, 400, `client prematurely closed connection while ${action}`);
+      return;
+    }
+    case IDLE:
+    case KEPT:
+      if (connection.requests === 0) {
+        logConnection(connection, config, "info", `client closed connection while ${connection.waitingFor}`);
+      } else {
+        const { errorLog } = config.defaultServer.root;
+        const { remote } = connection;
+        const client = remote.family === "unix" ? "unix:" : remote.host;
+        errorLog.write("info", `client ${client} closed keepalive connection`, connection.number);
+      }
+  }
+  connection.stream.destroy();
+}
+
+export function streamClosed(connection: H1Connection, error: StreamError | undefined): void {
+  clearDeadline(connection.deadline);
+  connection.output.unblock();
+  const { request, mode } = connection;
+  if (request !== undefined) {
+    gone(connection, request, error);
+  } else if (mode === HEAD) {
+    if (error !== undefined)
+      refuseHead(connection, 400, `recv() failed (${error.message}) while ${headAction(connection, false)}`);
+    else connection.host.counters.words[COUNTER.reading]--;
+  } else if (mode <= KEPT) {
+    connection.host.counters.words[COUNTER.waiting]--;
+  }
+  connection.mode = NOTHING;
+  connection.host.closed(connection);
+  requestOver(connection);
+}
+
+/** The stream went away under a request. */
+function gone(connection: H1Connection, request: Request, error: StreamError | undefined): void {
+  request.aborted = true;
+  if (error !== undefined && !request.finalized) {
+    const call = error.code === "EPIPE" || connection.sent > request.sentAtStart ? "send" : "recv";
+    logError(request, "info", `${call}() failed (${error.message})`);
+  }
+  if (!request.finalized) {
+    const sink = request.bodySink;
+    if (sink !== undefined) bodyFailed(connection, request, 400);
+    else if (request.onAbort !== undefined) request.onAbort(request);
+    else finalizeRequest(request, CLIENT_CLOSED_REQUEST);
+  }
+  if (connection.request === request) ended(connection, request);
+}
+
+/** The client takes nothing of what is sent. */
+export function sendTimedOut(connection: H1Connection, request: Request): void {
+  request.timedOut = true;
+  logError(request, "info", `client timed out (110: Connection timed out)${sendAction(request)}`);
+  if (request.onAbort !== undefined && !request.finalized) {
+    connection.output.blocked = false;
+    request.aborted = true;
+    request.onAbort(request);
+  }
+  if (connection.request === request) terminate(connection, request);
+}
+
+export function finish(connection: H1Connection, request: Request): void {
+  connection.flush();
+  if (
+    request.incomplete ||
+    (!request.responseEnded && !request.headerOnly && !request.aborted && request.chunkedResponse)
+  ) {
+    // The body broke off: a chunked response must not look complete.
+    terminate(connection, request);
+    return;
+  }
+  if (!connection.output.idle && !connection.stream.closed) {
+    connection.finishing = true;
+    return;
+  }
+  done(connection, request);
+}
+
+/** Everything is sent, or nothing more will be. */
+export function done(connection: H1Connection, request: Request): void {
+  connection.finishing = false;
+  if (!request.bodyEnded && request.keepalive && !connection.closed && !connection.readClosed) {
+    dropRest(connection, request);
+    if (!request.bodyEnded || connection.request !== request) return;
+  }
+  const { keepalive, location } = request;
+  const { core } = location;
+  ended(connection, request);
+  if (connection.stream.closed) return;
+  if (connection.readClosed || !keepalive || (connection.host.draining && core.keepaliveMinTimeout === 0)) {
+    close(connection, request);
+    return;
+  }
+  wait(connection, core.keepaliveTimeout, core.keepaliveMinTimeout);
+  if (!connection.consuming) connection.readOn();
+}
+
+/** Waits for the next request. */
+function wait(connection: H1Connection, timeout: number, atLeast: number): void {
+  const { host, head } = connection;
+  const { config } = host;
+  host.counters.words[COUNTER.waiting]++;
+  head.reset(config.limits);
+  head.limitsOf = config.limitsOf;
+  connection.pipelined = true;
+  if (atLeast === 0) {
+    connection.mode = IDLE;
+    connection.idleTime = timeout;
+    setDeadline(connection.deadline, timeout);
+    return;
+  }
+  connection.mode = KEPT;
+  connection.idleTime = Math.max(0, timeout - atLeast);
+  setDeadline(connection.deadline, timeout - connection.idleTime);
+}
+
+/** Logs and lets go of the request. */
+function ended(connection: H1Connection, request: Request): void {
+  connection.request = undefined;
+  request.finalized = true;
+  connection.bodyPaused = false;
+  connection.finishing = false;
+  if (connection.output.blocked) connection.output.unblock();
+  if (!request.logged) {
+    request.logged = true;
+    for (const handler of request.location.log) handler(request);
+  }
+  connection.host.counters.words[COUNTER.writing]--;
+  if (request.cleanup !== undefined) cleanUp(request);
+  resetResponse(connection.response);
+  if (connection.afterRequest !== undefined) requestOver(connection);
+}
+
+function requestOver(connection: H1Connection): void {
+  const { afterRequest } = connection;
+  connection.afterRequest = undefined;
+  afterRequest?.();
+}
+
+function close(connection: H1Connection, request: Request): void {
+  const { core } = request.location;
+  const { stream } = connection;
+  const left = request.lingering || connection.unread || connection.pipelined || connection.pending !== undefined;
+  connection.pending = undefined;
+  if (!connection.readClosed && (core.lingeringClose === "always" || (core.lingeringClose === "on" && left))) {
+    connection.lingering = true;
+    connection.mode = NOTHING;
+    clearDeadline(connection.deadline);
+    new LingeringClose(stream, core, connection);
+    return;
+  }
+  if (stream.queued === 0) {
+    connection.mode = NOTHING;
+    destroySoon(connection, false);
+    return;
+  }
+  connection.mode = CLOSING;
+  connection.output.progressed();
+  connection.idleTime = core.sendTimeout;
+  setDeadline(connection.deadline, core.sendTimeout);
+  stream.close();
+}
+
+export function terminate(connection: H1Connection, request: Request): void {
+  connection.output.drop();
+  connection.broken = true;
+  const reset = request.timedOut && request.location.core.raw.reset_timedout_connection;
+  if (connection.request === request) ended(connection, request);
+  connection.mode = NOTHING;
+  destroySoon(connection, reset);
+}
+
+/** Once the log lines of this turn of the loop are written: who sees the connection end finds them. */
+function destroySoon(connection: H1Connection, reset: boolean): void {
+  connection.broken = true;
+  if (!connection.stream.closed) setImmediate(destroy, connection.stream, reset);
+}
+
+function destroy(stream: Stream, reset: boolean): void {
+  stream.destroy(reset);
+}
+
+function sendAction(request: Request): string {
+  return request.upstream === undefined ? " while sending response to client" : " while sending to client";
+}
