@@ -216,9 +216,11 @@ export async function startNginx(t: TestContext, options: Pick<ProgramOptions, "
   const temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map(
     (what) => `${what}_temp_path ${what}_temp;`,
   );
+  // The distribution's default log is one that only root may write.
+  const log = /\baccess_log\b/.test(config) ? "" : "access_log logs/access.log;";
   writeFileSync(
     join(prefix, "conf/nginx.conf"),
-    config.replace(/\bhttp\s*\{/, (http) => `${http} ${temporary.join(" ")}`),
+    config.replace(/\bhttp\s*\{/, (http) => `${http} ${temporary.join(" ")} ${log}`),
   );
   const args = ["-p", `${prefix}/`, "-c", "conf/nginx.conf", "-e", "logs/error.log"];
   const globals = "daemon off; pid logs/nginx.pid; error_log logs/error.log info;";

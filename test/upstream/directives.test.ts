@@ -141,7 +141,9 @@ for (const [text, sentence] of [...REFUSED, ...REFUSED_HERE]) {
 test("nginx refuses the same with the same words and lines", { skip: NGINX === undefined }, () => {
   for (const [text] of REFUSED) {
     const ours = errorOf(text);
-    const { stderr } = spawnSync(NGINX ?? "", ["-t", "-c", confFile, "-p", folder], { encoding: "latin1" });
+    const { stderr } = spawnSync(NGINX ?? "", ["-t", "-c", confFile, "-p", folder, "-g", "pid nginx.pid;"], {
+      encoding: "latin1",
+    });
     const theirs = /\[emerg\](?: \d+#\d+:)? (.*)/.exec(stderr)?.[1];
     assert.equal(ours, theirs, text);
   }
