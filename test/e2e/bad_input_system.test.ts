@@ -1,7 +1,7 @@
 /** A machine that refuses: ports taken, no permission, full disks, too few descriptors; and clients that send no HTTP. */
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -127,23 +127,24 @@ test("logs on a full disk lose lines, and nothing else", {
   assert.equal(await holdfast.stop("SIGQUIT"), 0);
 });
 
-/** A small file system of its own to fill; the reason where none can be had. */
-const skipDisk =
-  ROOT &&
-  spawnSync("sh", ["-c", "d=$(mktemp -d) && mount -t tmpfs -o size=64k tmpfs $d && umount $d && rmdir $d"]).status === 0
-    ? false
-    : "no file system can be mounted";
-
-test("a full disk costs the bodies that do not fit on it, and nothing else", { skip: skipDisk }, async (t) => {
-  const prefix = makePrefix(t);
+/** Room for 256 KiB: a file system of that size where one may be mounted, else files of no more than that. */
+function smallDisk(t: TestContext, prefix: string) {
   const small = mkdtempSync(join(tmpdir(), "holdfast-disk-"));
-  assert.equal(spawnSync("mount", ["-t", "tmpfs", "-o", "size=256k,mode=1777", "tmpfs", small]).status, 0);
-  let holdfast: Awaited<ReturnType<typeof startHoldfast>> | undefined;
-  t.after(async () => {
-    await holdfast?.stop();
-    spawnSync("umount", [small]);
+  const mounted = ROOT && spawnSync("mount", ["-t", "tmpfs", "-o", "size=256k,mode=1777", "tmpfs", small]).status === 0;
+  t.after(() => {
+    if (mounted) spawnSync("umount", ["-l", small]);
     rmSync(small, { recursive: true, force: true });
   });
+  if (mounted) return { small, env: {}, full: "28: No space left on device" };
+  chmodSync(small, 0o777);
+  const node = join(prefix, "node");
+  writeFileSync(node, `#!/bin/sh\nulimit -f 512\nexec "${process.execPath}" "$@"\n`, { mode: 0o755 });
+  return { small, env: { HOLDFAST_NODE: node }, full: "27: File too large" };
+}
+
+test("a full disk costs the bodies that do not fit on it, and nothing else", async (t) => {
+  const prefix = makePrefix(t);
+  const { small, env, full } = smallDisk(t, prefix);
   let received = 0;
   const big = "x".repeat(20 * 1024 * 1024);
   const backend = await httpBackend(t, (incoming, response) => {
@@ -152,8 +153,9 @@ test("a full disk costs the bodies that do not fit on it, and nothing else", { s
     });
     incoming.on("end", () => response.end(incoming.url === "/big" ? big : "good"));
   });
-  holdfast = await startHoldfast(t, {
+  const holdfast = await startHoldfast(t, {
     prefix,
+    env,
     config: ([port]) => `http {
       client_max_body_size 10m; client_body_temp_path ${small}/body; proxy_temp_path ${small}/proxy;
       server { listen 127.0.0.1:${port}; location / { proxy_pass http://${backend.address}; } }
@@ -168,7 +170,7 @@ test("a full disk costs the bodies that do not fit on it, and nothing else", { s
   assert.equal((await post(2_000_000)).status, 500);
   assert.equal(received, 100_000, "nothing of it was passed on");
   await holdfast.waitForLog(
-    /\[crit\] [^\n]*"\S+\/body\/\d+" failed \(28: No space left on device\)[^\n]*request: "POST \/ HTTP\/1\.1"/,
+    new RegExp(`\\[crit\\] [^\\n]*"\\S+/body/\\d+" failed \\(${full}\\)[^\\n]*request: "POST / HTTP/1\\.1"`),
   );
   assert.equal(
     holdfast
@@ -185,7 +187,7 @@ test("a full disk costs the bodies that do not fit on it, and nothing else", { s
   slow.socket.pause();
   slow.write("GET /big HTTP/1.1\r\nHost: a\r\n\r\n");
   await holdfast.waitForLog(
-    /\[crit\] [^\n]*"\S+\/proxy\/\S+" failed \(28: No space left on device\) while reading upstream/,
+    new RegExp(`\\[crit\\] [^\\n]*"\\S+/proxy/\\S+" failed \\(${full}\\) while reading upstream`),
   );
   slow.socket.resume();
   await slow.until(() => false);
