@@ -6,7 +6,7 @@
  */
 
 /** What `next` returns. */
-export const AGAIN = 0;
+const AGAIN = 0;
 export const FIELD = 1;
 export const END = 2;
 export const INVALID = 3;

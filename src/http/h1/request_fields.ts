@@ -11,7 +11,7 @@ import type { RequestLimits } from "./request_limits.ts";
 export const FIELDS_OK = 0;
 
 /** What Connection said last, as nginx weighs it. */
-export const CONNECTION_NONE = 0;
+const CONNECTION_NONE = 0;
 export const CONNECTION_CLOSE = 1;
 export const CONNECTION_KEEP_ALIVE = 2;
 

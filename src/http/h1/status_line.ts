@@ -1,7 +1,7 @@
 /** Reads a status line out of raw bytes (RFC 9112 section 4, with nginx's tolerances), resumable at any byte. */
 
 export const AGAIN = 0;
-export const LINE = 1;
+const LINE = 1;
 export const INVALID = 2;
 
 const START = 0;
