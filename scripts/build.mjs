@@ -34,7 +34,7 @@ function isFresh() {
 async function build() {
   const started = new Date();
   mkdirSync(DIST, { recursive: true });
-  const { build: bundle } = await import("esbuild");
+  const { build: bundle, stop } = await import("esbuild");
   const { outputFiles } = await bundle({
     entryPoints: [join(ROOT, "src", "bundle.ts")],
     absWorkingDir: ROOT,
@@ -48,7 +48,8 @@ async function build() {
     sourcemap: "external",
     sourcesContent: false,
     logLevel: "silent",
-  });
+    // Its helper process would live as long as this one does, which may be the demo.
+  }).finally(stop);
   // Another build may run at the same time, and Holdfast may start: each finds a whole file. The map goes first.
   for (const { path, contents } of outputFiles.sort((one, other) => other.path.length - one.path.length)) {
     const temporary = `${path}.${process.pid}`;
