@@ -25,10 +25,25 @@ const READ_SIZE = 64 * 1024;
 /** Strings up to this size are sent by node:net from the stack, without a buffer of their own. */
 const STACK_WRITE = 16 * 1024;
 
+/** Reads shorter than this share their views of the read buffer. */
+const VIEWS = 4096;
+
 const readBuffer = Buffer.allocUnsafeSlow(READ_SIZE);
 /** Copies of bytes in flight are made in these; one whose write ended at once comes back. */
 const copies: Buffer[] = [];
 const COPIES = 16;
+
+/** The views of short reads by their length, kept: making one costs more than looking it up. */
+const views: (Buffer | undefined)[] = new Array(VIEWS).fill(undefined);
+
+function received(length: number): Buffer {
+  if (length >= VIEWS) return length === READ_SIZE ? readBuffer : readBuffer.subarray(0, length);
+  const known = views[length];
+  if (known !== undefined) return known;
+  const made = readBuffer.subarray(0, length);
+  views[length] = made;
+  return made;
+}
 
 /** node:net's socket with the stream it belongs to, so that one set of listeners serves all sockets. */
 class OwnedSocket extends net.Socket {
@@ -42,7 +57,7 @@ const onread: net.OnReadOpts = {
     if (stream === undefined) return true;
     enterEvent();
     try {
-      stream.handler.onData(stream, length === READ_SIZE ? readBuffer : readBuffer.subarray(0, length));
+      stream.handler.onData(stream, received(length));
     } finally {
       leaveEvent();
     }
