@@ -27,6 +27,8 @@ export interface BodyFile {
 }
 
 const EMPTY = Buffer.alloc(0);
+/** Bytes from which a piece is kept on its own. */
+const SMALL_PIECE = 2048;
 
 /** Reads the whole body, then calls `then`; errors are answered here (413, 400, 408 …). `then` may be called at once. */
 export function readBody(
@@ -71,6 +73,10 @@ class BodyReader implements BodySink {
   private readonly next: (request: Request) => void;
   /** How much is held in memory. */
   private readonly inMemory: number;
+  /** The last of `body.chunks`, and how much of it is taken, while small pieces come. */
+  private shared: Buffer | undefined = undefined;
+  private filled = 0;
+  private last: Buffer | undefined = undefined;
 
   constructor(
     request: Request,
@@ -92,7 +98,7 @@ class BodyReader implements BodySink {
     const { core } = request.location;
     body.length += bytes.length;
     if (body.file === undefined && body.length <= this.inMemory && core.raw.client_body_in_file_only === "off") {
-      body.chunks.push(Buffer.from(bytes));
+      this.hold(bytes);
       body.inMemory += bytes.length;
       return;
     }
@@ -101,6 +107,29 @@ class BodyReader implements BodySink {
     } catch (error) {
       this.failed(error);
     }
+  }
+
+  /** Keeps a copy; small pieces share a buffer, or a client that sends byte by byte would cost many times its body. */
+  private hold(bytes: Buffer): void {
+    const { chunks } = this.body;
+    const { length } = bytes;
+    if (length >= SMALL_PIECE) {
+      this.shared = undefined;
+      chunks.push(Buffer.from(bytes));
+      return;
+    }
+    let { shared } = this;
+    if (shared === undefined || this.filled + length > shared.length || chunks.at(-1) !== this.last) {
+      // The first small piece is mostly the only one.
+      shared = Buffer.allocUnsafe(chunks.length === 0 ? length : 2 * SMALL_PIECE);
+      this.shared = shared;
+      this.filled = 0;
+      chunks.push(shared);
+    }
+    shared.set(bytes, this.filled);
+    this.filled += length;
+    this.last = shared.subarray(0, this.filled);
+    chunks[chunks.length - 1] = this.last;
   }
 
   onBodyEnd(): void {

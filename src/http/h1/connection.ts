@@ -165,7 +165,7 @@ export class H1Connection implements ClientConnection, StreamHandler, Closable {
       const rest = at === 0 ? bytes : bytes.subarray(at, end);
       this.pending = owned ? rest : Buffer.from(rest);
       this.pauseStream();
-    } else if (this.paused && this.pending === undefined && !this.bodyPaused) {
+    } else if (this.paused && this.pending === undefined && !this.bodyPaused && this.tunnel === undefined) {
       this.resumeStream();
     }
   }
@@ -275,16 +275,16 @@ export class H1Connection implements ClientConnection, StreamHandler, Closable {
   // ---- upgrade
 
   takeOver(request: Request, tunnel: Tunnel): void {
-    this.flush();
+    this.output.takeOver(request);
     this.tunnel = tunnel;
     this.mode = NOTHING;
     request.keepalive = false;
+    this.resumeStream();
     if (this.consuming) return;
     const rest = this.pending;
     this.pending = undefined;
     if (rest !== undefined) tunnel.onClientData(rest);
     if (this.readClosed) tunnel.onClientEnd();
-    this.resumeStream();
   }
 
   writeTunnel(bytes: Uint8Array): boolean {

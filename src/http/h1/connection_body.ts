@@ -11,12 +11,17 @@ import { BODY, NOTHING } from "./connection_modes.ts";
 export function discard(connection: H1Connection, request: Request): number {
   request.discardBody = true;
   request.bodySink = undefined;
+  connection.bodyPaused = false;
+  // While an answer is made, what is dropped may come as slowly as it likes.
+  if (connection.mode === BODY) connection.mode = NOTHING;
   const { following, pending } = connection;
   if (following !== undefined) {
     connection.followingAt = skim(connection, request, following, connection.followingAt, connection.followingEnd);
-  } else if (pending !== undefined && !connection.consuming) {
-    const at = skim(connection, request, pending, 0, pending.length);
-    connection.pending = at < pending.length ? pending.subarray(at) : undefined;
+  } else if (!connection.consuming) {
+    const at = pending === undefined ? 0 : skim(connection, request, pending, 0, pending.length);
+    connection.pending = pending !== undefined && at < pending.length ? pending.subarray(at) : undefined;
+    // A client that does not take its answer before it has sent everything must not wait for ever.
+    if (connection.pending === undefined) connection.resumeStream();
   }
   return connection.unread && request.bodyEnded ? 400 : OK;
 }

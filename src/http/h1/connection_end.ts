@@ -12,6 +12,9 @@ import { CLOSING, HEAD, IDLE, KEPT, NOTHING } from "./connection_modes.ts";
 import { LingeringClose } from "./lingering.ts";
 import { resetResponse } from "./response.ts";
 
+/** Bytes of a head that a connection does not hold on to while it waits for the next one. */
+const LARGE_HEAD = 4096;
+
 export function clientEnded(connection: H1Connection): void {
   connection.readClosed = true;
   const { request } = connection;
@@ -19,7 +22,8 @@ export function clientEnded(connection: H1Connection): void {
     connection.tunnel.onClientEnd();
   } else if (request === undefined) {
     endedIdle(connection);
-  } else if (request.bodyEnded) {
+  } else if (request.bodyEnded || (request.discardBody && !request.finalized)) {
+    request.bodyEnded = true;
     request.keepalive = false;
     if (!request.finalized) request.onAbort?.(request);
   } else if (request.finalized) {
@@ -53,6 +57,10 @@ function endedIdle(connection: H1Connection): void {
         const client = remote.family === "unix" ? "unix:" : remote.host;
         errorLog.write("info", `client ${client} closed keepalive connection`, connection.number);
       }
+      break;
+    case CLOSING:
+      // It has no more to send, and still gets the rest of the answer.
+      return;
   }
   connection.stream.destroy();
 }
@@ -144,6 +152,7 @@ function wait(connection: H1Connection, timeout: number, atLeast: number): void 
   const { host, head } = connection;
   const { config } = host;
   host.counters.words[COUNTER.waiting]++;
+  if (head.length > LARGE_HEAD) head.release();
   head.reset(config.limits);
   head.limitsOf = config.limitsOf;
   connection.pipelined = true;

@@ -28,8 +28,10 @@ export class LingeringClose implements StreamHandler {
 
   private arm(): void {
     const left = this.until - performance.now();
-    if (left <= 0) this.stream.destroy();
-    else setDeadline(this.deadline, Math.min(left, this.core.lingeringTimeout));
+    if (left > 0) setDeadline(this.deadline, Math.min(left, this.core.lingeringTimeout));
+    else if (this.stream.queued === 0) this.stream.destroy();
+    // Once over, only what the client takes of the answer keeps it open.
+    else if (!this.deadline.armed) setDeadline(this.deadline, this.core.sendTimeout);
   }
 
   onData(): void {

@@ -98,6 +98,14 @@ export class Output {
     if (!this.stream.write(bytes) && !this.blocked) this.block(request);
   }
 
+  /** The response's head is out; raw bytes follow, for which neither limit_rate nor send_timeout holds. */
+  takeOver(request: Request): void {
+    this.flush(request);
+    const rest = this.rated?.rest();
+    this.unblock();
+    if (rest !== undefined) this.writeTunnel(rest);
+  }
+
   writeTunnel(bytes: Uint8Array): boolean {
     this.sent += bytes.length;
     this.blocked = !this.stream.write(bytes);

@@ -19,6 +19,11 @@ export class RatedOutput {
     this.queue.push(typeof bytes === "string" ? Buffer.from(bytes, "latin1") : Buffer.from(bytes));
   }
 
+  /** All that is queued, whatever the rate. */
+  rest(): Buffer {
+    return Buffer.concat(this.queue);
+  }
+
   /**
    * What may be sent now, after `sent` bytes of the response; undefined when nothing is queued or it is not time yet.
    * Sets `wait`.

@@ -2,20 +2,22 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { loadConfig } from "../../../src/config/load.ts";
 import { buildSockets } from "../../../src/http/addresses.ts";
-import { readBody } from "../../../src/http/body.ts";
+import { discardBody, readBody } from "../../../src/http/body.ts";
 import { buildHttp } from "../../../src/http/build.ts";
-import { DONE } from "../../../src/http/codes.ts";
+import { DONE, OK } from "../../../src/http/codes.ts";
 import { finalizeRequest } from "../../../src/http/finalize.ts";
 import { H1Connection } from "../../../src/http/h1/connection.ts";
 import { defineModule } from "../../../src/http/module.ts";
-import { sendText } from "../../../src/http/output.ts";
+import { sendHeader, sendText } from "../../../src/http/output.ts";
 import { httpProgram, httpScope } from "../../../src/http/program.ts";
 import { httpModules } from "../../../src/http/registry.ts";
+import type { Request } from "../../../src/http/request.ts";
 import { type Closable, COUNTER, type ConnectionHost } from "../../../src/http/site.ts";
 import type { Address } from "../../../src/net/address.ts";
 import type { Stream, StreamHandler } from "../../../src/net/stream.ts";
 import type { Cycle } from "../../../src/runtime/cycle.ts";
 import { coreDirectives, eventsDirectives } from "../../../src/runtime/directives.ts";
+import { Deadline, setDeadline } from "../../../src/runtime/timers.ts";
 import { workspace, write } from "../../config/workspace.ts";
 import { everySplit } from "./splits.ts";
 
@@ -45,8 +47,35 @@ const read = defineModule({
   },
 });
 
+/** What the test does with a request of /held, whose body and answer are in its hands. */
+let held: (request: Request) => void = () => {};
+
+const hold = defineModule({
+  name: "test_hold",
+  directives: {
+    test_hold: {
+      in: ["location"],
+      args: [0, 0],
+      syntax: "",
+      doc: "Leaves the request to the test.",
+      initial: () => false,
+      read: () => true,
+    },
+  },
+  content: ({ test_hold }) => {
+    if (!test_hold) return undefined;
+    return (request) => {
+      held(request);
+      return DONE;
+    };
+  },
+});
+
 const CONFIG = `events {} http { server { listen 127.0.0.1:1; server_name one; client_max_body_size 20;
-  location / { return 200 "$request_uri"; } location /read { test_read; } location /missing { return 404; } } }`;
+  location / { return 200 "$request_uri"; } location /read { test_read; } location /missing { return 404; }
+  location /held { test_hold; client_body_timeout 20ms; }
+  location /linger { lingering_close always; lingering_time 0; return 200 "$request_uri"; }
+  location /slow { test_hold; limit_rate 10; } } }`;
 
 const REMOTE: Address = { family: "ipv4", host: "192.0.2.1", port: 1 };
 const LOCAL: Address = { family: "ipv4", host: "127.0.0.1", port: 1 };
@@ -55,7 +84,8 @@ class FakeStream implements Stream {
   handler: StreamHandler = { onData() {}, onDrain() {}, onEnd() {}, onClose() {} };
   readonly remote = REMOTE;
   readonly local = LOCAL;
-  readonly queued = 0;
+  queued = 0;
+  room = true;
   closed = false;
   paused = false;
   ended = false;
@@ -63,7 +93,7 @@ class FakeStream implements Stream {
 
   write(data: Uint8Array | string): boolean {
     this.written += typeof data === "string" ? data : Buffer.from(data).toString("latin1");
-    return true;
+    return this.room;
   }
   cork(): void {}
   uncork(): void {}
@@ -76,8 +106,9 @@ class FakeStream implements Stream {
   end(): void {
     this.ended = true;
   }
+  /** As a socket does: only what is queued keeps it open. */
   close(): void {
-    this.destroy();
+    if (this.queued === 0) this.destroy();
   }
   destroy(): void {
     if (this.closed) return;
@@ -90,9 +121,9 @@ class FakeStream implements Stream {
 
 function makeHost(): ConnectionHost & { readonly words: Int32Array } {
   const directory = workspace();
-  const modules = [...httpModules, read];
+  const modules = [...httpModules, read, hold];
   const program = httpProgram({ modules: [], tables: [], open: () => () => ({ stop() {}, reopen() {} }) });
-  const tables = [coreDirectives, eventsDirectives, ...program.directives, read.directives];
+  const tables = [coreDirectives, eventsDirectives, ...program.directives, read.directives, hold.directives];
   const confFile = write(directory, "nginx.conf", CONFIG);
   const { tree, root } = loadConfig({ confFile, confPrefix: directory }, tables);
   const scope = httpScope(root);
@@ -251,4 +282,156 @@ test("a client that leaves amid a head or a body", async () => {
       [0, 0, 0],
     );
   }
+});
+
+function opened(): FakeStream {
+  const stream = new FakeStream();
+  stream.handler = new H1Connection(stream, host);
+  return stream;
+}
+
+function receive(stream: FakeStream, text: string): void {
+  stream.handler.onData(stream, Buffer.from(text, "latin1"));
+}
+
+const POST = "POST /held HTTP/1.1\r\nHost: one\r\nContent-Length: 5\r\n\r\n";
+
+test("a client that is done with sending still gets the rest of the answer", () => {
+  const stream = opened();
+  stream.queued = 10;
+  receive(stream, "GET /a HTTP/1.0\r\n\r\n");
+  assert.match(stream.written, / 200 /);
+  stream.handler.onEnd(stream);
+  assert.equal(stream.closed, false, "ten bytes are still to be sent");
+  stream.queued = 0;
+  stream.destroy();
+});
+
+test("lingering_time does not cut the answer short", () => {
+  const stream = opened();
+  stream.queued = 10;
+  receive(stream, "GET /linger HTTP/1.0\r\n\r\n");
+  assert.equal(stream.ended, true);
+  assert.equal(stream.closed, false);
+  receive(stream, "more");
+  assert.equal(stream.closed, false);
+  stream.queued = 0;
+  receive(stream, "more");
+  assert.equal(stream.closed, true);
+});
+
+test("a body that is dropped after its beginning was read has no deadline while the answer is made", async () => {
+  let request: Request | undefined;
+  held = (taken) => {
+    request = taken;
+    taken.bodySink = {
+      onBody() {
+        discardBody(taken);
+      },
+      onBodyEnd() {},
+      onBodyError() {},
+    };
+    taken.connection.startBody(taken);
+  };
+  const stream = opened();
+  receive(stream, `${POST}ab`);
+  await new Promise<void>((resolve) => setDeadline(new Deadline<undefined>(undefined, () => resolve()), 60));
+  assert.ok(request !== undefined && !request.finalized);
+  finalizeRequest(request, sendText(request, 200, "text/plain", "late"));
+  assert.deepEqual(answers(stream.written), ["200 late"]);
+  receive(stream, "cdeGET /a HTTP/1.1\r\nHost: one\r\n\r\n");
+  assert.deepEqual(answers(stream.written), ["200 late", "200 /a"]);
+  stream.destroy();
+});
+
+test("what follows of a dropped body is read, so that a client that sends first gets to the answer", () => {
+  let request: Request | undefined;
+  held = (taken) => {
+    request = taken;
+  };
+  const stream = opened();
+  receive(stream, POST);
+  receive(stream, "ab");
+  assert.equal(stream.paused, true, "nobody wants the body yet");
+  assert.ok(request !== undefined);
+  discardBody(request);
+  assert.equal(stream.paused, false);
+  receive(stream, "cd");
+  assert.equal(stream.paused, false);
+  stream.destroy();
+});
+
+test("the end of a client amid a body that is dropped does not take its answer away", () => {
+  let request: Request | undefined;
+  held = (taken) => {
+    request = taken;
+    discardBody(taken);
+  };
+  const stream = opened();
+  receive(stream, `${POST}ab`);
+  stream.handler.onEnd(stream);
+  assert.ok(request !== undefined && !request.finalized);
+  finalizeRequest(request, sendText(request, 200, "text/plain", "all"));
+  assert.deepEqual(answers(stream.written), ["200 all"]);
+  stream.destroy();
+});
+
+test("limit_rate ends where a tunnel begins", () => {
+  const got: string[] = [];
+  const tunnel = {
+    onClientData(bytes: Buffer) {
+      got.push(bytes.toString("latin1"));
+    },
+    onClientEnd() {},
+    onClientDrain() {},
+  };
+  held = (request) => {
+    request.response.status = 101;
+    assert.equal(sendHeader(request), OK);
+    request.connection.flush();
+    request.connection.takeOver(request, tunnel);
+    request.connection.writeTunnel(Buffer.from("tunnel"));
+  };
+  const stream = opened();
+  receive(stream, "GET /slow HTTP/1.1\r\nHost: one\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\nfirst");
+  assert.match(stream.written, /^HTTP\/1\.1 101 .*\r\n\r\ntunnel$/s);
+  assert.deepEqual(got, ["first"]);
+  stream.destroy();
+});
+
+test("a tunnel that cannot take what came first is not read further", () => {
+  let request: Request | undefined;
+  held = (taken) => {
+    request = taken;
+  };
+  const stream = opened();
+  receive(stream, "GET /held HTTP/1.1\r\nHost: one\r\n\r\nfirst");
+  assert.ok(request !== undefined);
+  const { connection } = request;
+  connection.takeOver(request, {
+    onClientData() {
+      connection.pauseRead();
+    },
+    onClientEnd() {},
+    onClientDrain() {},
+  });
+  assert.equal(stream.paused, true);
+  connection.resumeRead();
+  assert.equal(stream.paused, false);
+  stream.destroy();
+});
+
+test("a body in many small pieces takes no more memory than in one", () => {
+  let request: Request | undefined;
+  held = (taken) => {
+    request = taken;
+    readBody(taken, finalizeRequest, () => {});
+    assert.ok(taken.body !== undefined);
+  };
+  const stream = opened();
+  receive(stream, POST.replace("/held", "/slow").replace("5", "20"));
+  for (let i = 0; i < 20; i++) receive(stream, String.fromCharCode(0x61 + i));
+  assert.ok((request?.body?.chunks.length ?? 0) <= 2, "not a buffer for each byte");
+  assert.equal(request?.body?.memory()?.toString("latin1"), "abcdefghijklmnopqrst");
+  stream.destroy();
 });
