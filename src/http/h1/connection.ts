@@ -74,7 +74,7 @@ export class H1Connection implements ClientConnection, StreamHandler, Closable {
     const { config } = host;
     this.config = config;
     this.head = new RequestHead(config.limits);
-    this.head.limitsOf = config.limitsOf;
+    this.head.fields.limitsOf = config.limitsOf;
     this.response = newResponse();
     this.output = new Output(stream, this);
     this.deadline = new Deadline<H1Connection>(this, expired);

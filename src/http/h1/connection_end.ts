@@ -154,7 +154,7 @@ function wait(connection: H1Connection, timeout: number, atLeast: number): void 
   host.counters.words[COUNTER.waiting]++;
   if (head.length > LARGE_HEAD) head.release();
   head.reset(config.limits);
-  head.limitsOf = config.limitsOf;
+  head.fields.limitsOf = config.limitsOf;
   connection.pipelined = true;
   if (atLeast === 0) {
     connection.mode = IDLE;

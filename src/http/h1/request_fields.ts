@@ -34,6 +34,8 @@ export class RequestFields {
   /** Host and Expect as sent. */
   hostField: string | undefined = undefined;
   expect: string | undefined = undefined;
+  /** Where set, gives the limits of the server a host belongs to; they hold for the fields (nginx's set_virtual_server). */
+  limitsOf: ((host: string) => RequestLimits) | undefined = undefined;
   /** Limits in force: once a host is known, those of its server. */
   limits: RequestLimits;
 
@@ -84,16 +86,10 @@ export class RequestFields {
   }
 
   /**
-   * Takes the fields in `store` out of `text`, the head, which begins at `base` in `bytes`. `limitsOf` gives the limits
-   * of the server a host belongs to. FIELDS_OK, or the status to refuse the request with.
+   * Takes the fields in `store` out of `text`, the head, which begins at `base` in `bytes`. FIELDS_OK, or the status to refuse the request with.
    */
-  take(
-    bytes: Buffer,
-    base: number,
-    text: string,
-    store: HeadStore,
-    limitsOf: ((host: string) => RequestLimits) | undefined,
-  ): number {
+  take(bytes: Buffer, base: number, text: string, store: HeadStore): number {
+    const { limitsOf } = this;
     if (limitsOf !== undefined && this.host !== "") this.limits = limitsOf(this.host);
     let { limits } = this;
     const { headers } = this;

@@ -1,6 +1,6 @@
-import { type HostPort, validateHost } from "../host.ts";
 import { END, FIELD, FieldScanner, INVALID, SPAN } from "./field_scan.ts";
 import { HeadStore } from "./head_store.ts";
+import { HeaderBuffers } from "./header_buffers.ts";
 import { byteString, shown, shownByte } from "./latin1.ts";
 import { FIELDS_OK, RequestFields } from "./request_fields.ts";
 import type { RequestLimits } from "./request_limits.ts";
@@ -15,8 +15,6 @@ export const DONE = 1;
 
 /** Of what comes in pieces, how much is looked at in one go. */
 const PIECE = 16 * 1024;
-
-const hostPort: HostPort = { host: "", port: 0 };
 
 /**
  * Reads one request's head after another from a connection (nginx's ngx_http_parse.c and ngx_http_request.c,
@@ -49,20 +47,15 @@ export class RequestHead {
   /** Scheme of an absolute target, "" otherwise. */
   scheme = "";
 
-  /** Where set, gives the limits of the server a host belongs to; they hold for the fields (nginx's set_virtual_server). */
-  limitsOf: ((host: string) => RequestLimits) | undefined;
-
   private readonly line = new RequestLine();
   private readonly scanner = new FieldScanner(false);
   private inFields = false;
   private readonly store = new HeadStore();
-  /** Simulated end of nginx's current buffer, relative to the head's start, and how many large ones are in use. */
-  private bufferEnd = 0;
-  private buffersUsed = 0;
+  private readonly buffers: HeaderBuffers;
 
   constructor(limits: RequestLimits) {
     this.fields = new RequestFields(limits);
-    this.bufferEnd = limits.headerBufferSize;
+    this.buffers = new HeaderBuffers(this.line, this.store, this.fields);
   }
 
   /** Gets ready for the next request. */
@@ -82,8 +75,7 @@ export class RequestHead {
     this.scanner.reset();
     this.inFields = false;
     this.store.reset();
-    this.bufferEnd = limits.headerBufferSize;
-    this.buffersUsed = 0;
+    this.buffers.reset();
   }
 
   /** Lets go of what the last request left behind: for a connection that goes idle. Call `reset` before the next feed. */
@@ -150,7 +142,7 @@ export class RequestHead {
       if (code === line.AGAIN) return this.lineUnfinished(bytes, end);
       if (code !== line.LINE) return this.badLine(code, bytes, end);
       p = request.pos;
-      if (p - request.start > this.bufferEnd && !this.grow(bytes, 0, 0, p - request.start))
+      if (p - request.start > this.buffers.end && !this.buffers.grow(bytes, 0, 0, p - request.start))
         return this.lineTooLong(bytes, p);
       if (request.version === 9) return this.finish(bytes, p);
       this.inFields = true;
@@ -161,7 +153,7 @@ export class RequestHead {
   private parseFields(bytes: Buffer, from: number, end: number): number {
     const { scanner, store } = this;
     const base = this.line.start;
-    const limit = base + this.bufferEnd;
+    const limit = base + this.buffers.end;
     let { spans } = store;
     let at = store.count * SPAN;
     let p = from;
@@ -178,7 +170,7 @@ export class RequestHead {
       const code = scanner.next(bytes, p, end);
       if (code === FIELD) {
         p = scanner.pos;
-        if (p > limit && !this.fits(bytes, at, scanner.nameStart - base, p - base)) {
+        if (p > limit && !this.buffers.fits(bytes, at, scanner.nameStart - base, p - base)) {
           store.count = at / SPAN;
           return this.fieldTooLong(bytes, p);
         }
@@ -197,7 +189,7 @@ export class RequestHead {
       }
       if (
         end >= limit &&
-        !this.full(bytes, at, scanner.betweenLines ? end - base : scanner.nameStart - base, end - base)
+        !this.buffers.full(bytes, at, scanner.betweenLines ? end - base : scanner.nameStart - base, end - base)
       ) {
         // The request line alone filled all buffers.
         if (scanner.betweenLines && at === 0) return this.fail(494, "client sent too large request", bytes, base);
@@ -209,54 +201,10 @@ export class RequestHead {
 
   private allFit(bytes: Buffer, spans: Int32Array, from: number, to: number, end: number): boolean {
     for (let at = from; at < to; at += SPAN) {
-      if (this.fits(bytes, at, spans[at], at + SPAN < to ? spans[at + SPAN] : end)) continue;
+      if (this.buffers.fits(bytes, at, spans[at], at + SPAN < to ? spans[at + SPAN] : end)) continue;
       this.scanner.nameStart = this.line.start + spans[at];
       return false;
     }
-    return true;
-  }
-
-  private fits(bytes: Buffer, read: number, lineStart: number, lineEnd: number): boolean {
-    return lineEnd <= this.bufferEnd || this.grow(bytes, read, lineStart, lineEnd);
-  }
-
-  /**
-   * nginx reads into one buffer of client_header_buffer_size, then into large ones; a line may not span two, so an
-   * unfinished one moves to the next. The buffers are only counted here. False when a line does not fit.
-   */
-  private grow(bytes: Buffer, read: number, lineStart: number, needed: number): boolean {
-    while (needed > this.bufferEnd) if (!this.nextBuffer(this.limitsNow(bytes, read), lineStart)) return false;
-    return true;
-  }
-
-  /** The same with the buffer full to its last byte and more to come. */
-  private full(bytes: Buffer, read: number, lineStart: number, end: number): boolean {
-    while (end >= this.bufferEnd) if (!this.nextBuffer(this.limitsNow(bytes, read), lineStart)) return false;
-    return true;
-  }
-
-  /** The limits in force after the fields whose positions end at `read`: a Host among them may have chosen another server. */
-  private limitsNow(bytes: Buffer, read: number): RequestLimits {
-    const { limitsOf } = this;
-    const { limits } = this.fields;
-    if (limitsOf === undefined) return limits;
-    const { spans } = this.store;
-    const base = this.line.start;
-    const { hostStart, hostEnd } = this.line;
-    let host = hostEnd > 0 ? byteString(bytes, hostStart, hostEnd) : "";
-    for (let at = 0; at < read && host === ""; at += SPAN) {
-      const name = byteString(bytes, base + spans[at], base + spans[at + 1]);
-      if (name.toLowerCase() === "host") host = byteString(bytes, base + spans[at + 2], base + spans[at + 3]);
-    }
-    return host !== "" && validateHost(host, hostPort) ? limitsOf(hostPort.host) : limits;
-  }
-
-  private nextBuffer(limits: RequestLimits, lineStart: number): boolean {
-    const partial = this.bufferEnd - lineStart;
-    if (partial > 0 && partial >= limits.largeBufferSize) return false;
-    if (this.buffersUsed === limits.largeBuffers) return false;
-    this.buffersUsed++;
-    this.bufferEnd = lineStart + limits.largeBufferSize;
     return true;
   }
 
@@ -264,7 +212,7 @@ export class RequestHead {
     const request = this.line;
     if (request.blank) return NEED_MORE;
     const read = end - request.start;
-    if (read >= this.bufferEnd && !this.full(bytes, 0, 0, read)) return this.lineTooLong(bytes, end);
+    if (read >= this.buffers.end && !this.buffers.full(bytes, 0, 0, read)) return this.lineTooLong(bytes, end);
     return NEED_MORE;
   }
 
@@ -343,7 +291,7 @@ export class RequestHead {
 
   private takeFields(bytes: Buffer, base: number, text: string): number {
     const { fields } = this;
-    const status = fields.take(bytes, base, text, this.store, this.limitsOf);
+    const status = fields.take(bytes, base, text, this.store);
     if (status !== FIELDS_OK) this.error = fields.error;
     return status;
   }

@@ -195,7 +195,7 @@ test("names that are not plain are left out, or taken when the configuration say
 
 test("the limits of the host's server hold for its fields", () => {
   const head = fresh();
-  head.limitsOf = (host) => (host === "lax" ? { ...LIMITS, underscores: true } : LIMITS);
+  head.fields.limitsOf = (host) => (host === "lax" ? { ...LIMITS, underscores: true } : LIMITS);
   const names = (text: string): string[] => {
     head.reset(LIMITS);
     const bytes = Buffer.from(text);
@@ -240,7 +240,7 @@ test("fields that only the host's own server has room for, in pieces and at once
   const small = { ...LIMITS, headerBufferSize: 64, largeBuffers: 1, largeBufferSize: 64 };
   const large = { ...LIMITS, headerBufferSize: 64, largeBuffers: 40, largeBufferSize: 8192 };
   const head = new RequestHead(small);
-  head.limitsOf = (host) => (host === "large" ? large : small);
+  head.fields.limitsOf = (host) => (host === "large" ? large : small);
   const first = Buffer.from("GET / HTTP/1.1\r\nHost: large\r\n");
   assert.equal(head.feed(first, 0, first.length), NEED_MORE);
   const field = `X: ${"x".repeat(4000)}\r\n`;
