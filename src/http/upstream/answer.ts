@@ -44,10 +44,8 @@ export function takeHead(upstream: UpstreamRequest, bytes: Buffer): void {
     if (pos === bytes.length) return;
     code = reader.readHead(bytes, pos);
   }
-  if (code === MORE) {
-    if (upstream.bodySent) upstream.arm(target.settings.readTimeout);
-    return;
-  }
+  // As in nginx, the whole head has one proxy_read_timeout: a server cannot make it longer with dribs and drabs.
+  if (code === MORE) return;
   if (reader.error !== "") logError(request, "error", `${reader.error} while reading response header from upstream`);
   if (code === INVALID) {
     nextServer(upstream, "invalid_header");
@@ -127,6 +125,8 @@ function answer(upstream: UpstreamRequest, reader: AnswerReader, head: AnswerHea
   }
   if (reader.whole) {
     upstream.answerEnded = true;
+    // proxy_method HEAD: the client waits for a body that the head announces.
+    if (target.headRequest && head.contentLength > 0) request.incomplete = true;
     complete(upstream, false);
     return;
   }

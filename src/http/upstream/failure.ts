@@ -1,12 +1,11 @@
 import type { StreamError } from "../../net/stream.ts";
-import { OK } from "../codes.ts";
 import { logError } from "../log_context.ts";
-import { finalize, finish } from "./finish.ts";
+import { finalize } from "./finish.ts";
 import { nextServer } from "./next.ts";
 import { breakOff, complete } from "./passing.ts";
 import type { UpstreamRequest } from "./request.ts";
 import { BODY, CONNECTING, doing, HEADER, TUNNEL } from "./step.ts";
-import { serverLeft } from "./tunnel.ts";
+import { endTunnel, serverLeft } from "./tunnel.ts";
 
 /** The server has half-closed. */
 export function serverEnded(upstream: UpstreamRequest): void {
@@ -69,7 +68,7 @@ export function serverClosed(upstream: UpstreamRequest, error: StreamError | und
       breakOff(upstream);
       return;
     case TUNNEL:
-      finish(upstream, OK);
+      endTunnel(upstream);
   }
 }
 
@@ -85,5 +84,5 @@ export function timedOut(upstream: UpstreamRequest): void {
   logError(request, "error", `upstream timed out (110: Connection timed out) while ${what}`);
   if (step === CONNECTING || step === HEADER) nextServer(upstream, "timeout");
   else if (step === BODY) breakOff(upstream);
-  else finish(upstream, OK);
+  else endTunnel(upstream);
 }

@@ -1,5 +1,7 @@
 import { now } from "../../runtime/now.ts";
+import { clearDeadline } from "../../runtime/timers.ts";
 import type { Outcome } from "../../upstream/peer.ts";
+import type { PooledStream } from "../../upstream/pool.ts";
 import { CLIENT_CLOSED_REQUEST, ERROR } from "../codes.ts";
 import { finalizeRequest } from "../finalize.ts";
 import { logError } from "../log_context.ts";
@@ -30,13 +32,26 @@ export function releaseServer(upstream: UpstreamRequest, outcome: Outcome): void
     pooled.stream.resume();
   }
   const { pool } = target;
-  if (pool !== undefined && outcome === "ok" && upstream.keepalive && upstream.bodySent && reader.reusable) {
-    pool.put(pooled, target.tag);
-    upstream.lent = connection;
-    return;
+  if (
+    pool !== undefined &&
+    outcome === "ok" &&
+    upstream.keepalive &&
+    reader.reusable &&
+    requestTaken(upstream, pooled)
+  ) {
+    if (pool.put(pooled, target.tag)) {
+      upstream.lent = connection;
+      return;
+    }
   }
+  clearDeadline(connection.deadline);
   pooled.stream.handler = IGNORE;
   pooled.stream.destroy();
+}
+
+/** The whole request has left: what a server that answered early did not take would stand before the next one. */
+function requestTaken(upstream: UpstreamRequest, { stream }: PooledStream): boolean {
+  return upstream.bodySent && stream.queued === 0;
 }
 
 /** The request is not over though its connection may serve another one: the head stays with the request. */
@@ -58,7 +73,6 @@ export function finish(upstream: UpstreamRequest, code: number): void {
   const { request } = upstream;
   if (upstream.connection !== undefined) releaseServer(upstream, "ok");
   leave(upstream);
-  request.onWritable = undefined;
   finalizeRequest(request, request.headerSent && code >= 300 ? ERROR : code);
   if (!request.logged) keepHead(upstream);
   upstream.lent = undefined;
@@ -72,17 +86,18 @@ export function leave(upstream: UpstreamRequest): void {
   upstream.spool = undefined;
   if (!upstream.ended) upstream.target.group.end(upstream.attempt);
   upstream.ended = true;
-  request.onAbort = undefined;
   if (request.bodySink === upstream) request.bodySink = undefined;
+  // An error page may have gone on to another upstream already.
+  if (request.upstream !== upstream) return;
+  request.onAbort = undefined;
+  request.onWritable = undefined;
 }
 
 /** The client has gone before its answer was complete. */
 export function clientGone(upstream: UpstreamRequest): void {
   const what = doing(upstream.step, upstream.bodySent);
-  logError(
-    upstream.request,
-    "info",
-    `epoll_wait() reported that client prematurely closed connection, so upstream connection is closed too while ${what}`,
-  );
+  const too = upstream.connection === undefined ? "" : ", so upstream connection is closed too";
+  const sentence = `epoll_wait() reported that client prematurely closed connection${too} while ${what}`;
+  logError(upstream.request, "info", sentence);
   finalize(upstream, CLIENT_CLOSED_REQUEST);
 }

@@ -30,12 +30,17 @@ export function connectNext(upstream: UpstreamRequest): void {
   upstream.bodySent = false;
   upstream.fileOffset = 0;
   const pooled = target.pool?.take(peer, target.tag);
-  if (pooled !== undefined && pooled.data instanceof ServerConnection) {
-    upstream.fromPool = true;
-    adopt(upstream, pooled.data);
-    upstream.present.connectTime = 0;
-    sendRequest(upstream, pooled.stream);
-    return;
+  if (pooled !== undefined) {
+    const { data } = pooled;
+    if (data instanceof ServerConnection && data.protocol === target.protocol) {
+      upstream.fromPool = true;
+      adopt(upstream, data);
+      upstream.present.connectTime = 0;
+      sendRequest(upstream, pooled.stream);
+      return;
+    }
+    // The upstream is spoken to in another protocol as well.
+    pooled.stream.destroy();
   }
   upstream.fromPool = false;
   const { bind, connectTimeout } = target.settings;

@@ -42,6 +42,8 @@ export function drained(upstream: UpstreamRequest): void {
   if (spool !== undefined) {
     while (!request.connection.blocked && spool.length > 0) {
       const piece = spool.shift();
+      // What is lost must not look like the end.
+      if (spool.failed) break;
       passBody(request, 0, piece, upstream.answerEnded && spool.length === 0);
     }
     if (spool.failed) {
@@ -60,6 +62,10 @@ export function drained(upstream: UpstreamRequest): void {
       return;
     }
   }
+  if (upstream.brokenOff) {
+    if (upstream.spool === undefined && !request.connection.blocked) finishBroken(upstream);
+    return;
+  }
   if (upstream.step === BODY && !upstream.limiting) upstream.arm(upstream.target.settings.readTimeout);
   upstream.resume();
 }
@@ -68,6 +74,10 @@ export function drained(upstream: UpstreamRequest): void {
 export function complete(upstream: UpstreamRequest, passedLast: boolean): void {
   const { request } = upstream;
   releaseServer(upstream, "ok");
+  if (upstream.spool?.failed) {
+    finalize(upstream, ERROR);
+    return;
+  }
   if (upstream.spool !== undefined) {
     keepHead(upstream);
     upstream.step = OVER;
@@ -78,19 +88,21 @@ export function complete(upstream: UpstreamRequest, passedLast: boolean): void {
   finish(upstream, OK);
 }
 
-/** The answer cannot be completed: the client gets what there is and then a close. */
+/** The answer cannot be completed: the client gets what there is, in its own time, and then a close. */
 export function breakOff(upstream: UpstreamRequest): void {
-  const { request, spool } = upstream;
+  const { request } = upstream;
   // As nginx counts: once it has begun to answer, the server is no failed one.
   upstream.keepalive = false;
   releaseServer(upstream, "ok");
-  if (spool !== undefined) {
-    while (spool.length > 0) passBody(request, 0, spool.shift(), false);
-    spool.close();
-    upstream.spool = undefined;
-  }
-  request.connection.flush();
-  request.incomplete = true;
+  upstream.step = OVER;
+  upstream.brokenOff = true;
   request.keepalive = false;
+  request.connection.flush();
+  if (request.connection.closed) finishBroken(upstream);
+  else if (!request.connection.blocked) drained(upstream);
+}
+
+function finishBroken(upstream: UpstreamRequest): void {
+  upstream.request.incomplete = true;
   finish(upstream, OK);
 }

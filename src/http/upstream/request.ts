@@ -1,8 +1,9 @@
 import type { ConnectHandler, Stream, StreamError } from "../../net/stream.ts";
 import { now } from "../../runtime/now.ts";
-import { setDeadline } from "../../runtime/timers.ts";
+import { clearDeadline, setDeadline } from "../../runtime/timers.ts";
 import type { Attempt, Peer } from "../../upstream/peer.ts";
-import { OK } from "../codes.ts";
+import { CLIENT_CLOSED_REQUEST, OK } from "../codes.ts";
+import { finalizeRequest } from "../finalize.ts";
 import type { HeaderList } from "../h1/header_list.ts";
 import type { BodySink, Request, Tunnel } from "../request.ts";
 import { takeHead } from "./answer.ts";
@@ -63,6 +64,8 @@ export class UpstreamRequest implements ConnectHandler, BodySink, Tunnel {
 
   /** All of it has been read. */
   answerEnded = false;
+  /** No more of it will come, although it is not complete. */
+  brokenOff = false;
   /** Nothing happened that forbids the connection another request. */
   keepalive = false;
   paused = false;
@@ -98,7 +101,7 @@ export class UpstreamRequest implements ConnectHandler, BodySink, Tunnel {
   }
 
   start(): void {
-    this.request.onAbort = this.target.settings.ignoreClientAbort ? undefined : abort;
+    this.request.onAbort = this.target.settings.ignoreClientAbort ? abortLate : abort;
     connectNext(this);
   }
 
@@ -110,6 +113,11 @@ export class UpstreamRequest implements ConnectHandler, BodySink, Tunnel {
   /** Gives the present step so many ms. */
   arm(ms: number): void {
     if (this.connection !== undefined) setDeadline(this.connection.deadline, ms);
+  }
+
+  /** The present step takes as long as it likes. */
+  disarm(): void {
+    if (this.connection !== undefined) clearDeadline(this.connection.deadline);
   }
 
   pause(): void {
@@ -188,6 +196,12 @@ export class UpstreamRequest implements ConnectHandler, BodySink, Tunnel {
     drained(this);
   }
 
+  /** The client has gone, with proxy_ignore_client_abort: the server's answer is awaited, but nobody takes it. */
+  clientLost(): void {
+    if (this.step === CONNECTING || this.step === HEADER) finalizeRequest(this.request, CLIENT_CLOSED_REQUEST);
+    else this.clientGone();
+  }
+
   /** The client has gone: so does the server's connection. */
   clientGone(): void {
     if (this.step === TUNNEL) finish(this, OK);
@@ -209,4 +223,9 @@ export class UpstreamRequest implements ConnectHandler, BodySink, Tunnel {
 
 function abort(request: Request): void {
   request.upstream?.clientGone();
+}
+
+/** One that only half-closed still wants its answer. */
+function abortLate(request: Request): void {
+  if (request.aborted) request.upstream?.clientLost();
 }

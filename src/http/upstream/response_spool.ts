@@ -86,10 +86,20 @@ export class ResponseSpool {
       return Buffer.alloc(0);
     }
     const buffer = Buffer.allocUnsafe(Math.min(READ, this.written - this.read));
-    const got = fs.readSync(this.file.fd, buffer, 0, buffer.length, this.read);
+    let got = 0;
+    let why = "truncated file";
+    try {
+      got = fs.readSync(this.file.fd, buffer, 0, buffer.length, this.read);
+    } catch (error) {
+      why = errorText(errorCode(error));
+    }
+    if (got === 0) {
+      logError(this.request, "crit", `pread() "${this.file.path}" failed (${why}) while sending to client`);
+      this.failed = true;
+      this.length = 0;
+    }
     this.read += got;
     this.length -= got;
-    if (got === 0) this.length = 0;
     return buffer.subarray(0, got);
   }
 

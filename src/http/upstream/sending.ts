@@ -1,6 +1,9 @@
-import { readSync } from "node:fs";
+import fs from "node:fs";
+import { errorCode, errorText } from "../../config/errno.ts";
 import type { Stream } from "../../net/stream.ts";
 import type { RequestBody } from "../body.ts";
+import { logError } from "../log_context.ts";
+import { finalize } from "./finish.ts";
 import type { UpstreamRequest } from "./request.ts";
 import { BODY, HEADER, OVER } from "./step.ts";
 
@@ -24,6 +27,7 @@ export function sendRequest(upstream: UpstreamRequest, stream: Stream): void {
     stream.cork();
     send(upstream, stream, head);
     upstream.streaming = true;
+    upstream.disarm();
     sendPreread(upstream, stream);
     const over = request.bodyEnded || request.discardBody;
     if (over) upstream.onBodyEnd();
@@ -36,7 +40,9 @@ export function sendRequest(upstream: UpstreamRequest, stream: Stream): void {
     upstream.bodySent = true;
     send(upstream, stream, head);
   }
-  if (upstream.step === HEADER) upstream.arm(upstream.bodySent ? settings.readTimeout : settings.sendTimeout);
+  if (upstream.step !== HEADER) return;
+  if (upstream.bodySent) upstream.arm(settings.readTimeout);
+  else if (!upstream.streaming) upstream.arm(settings.sendTimeout);
 }
 
 /** What came of the body before a server was at hand. Once sent it is gone: such a request is not tried again. */
@@ -96,8 +102,12 @@ function sendFile(upstream: UpstreamRequest, stream: Stream, fd: number, length:
   const piece = Buffer.allocUnsafe(Math.min(PIECE, Math.max(1, length - upstream.fileOffset)));
   while (upstream.fileOffset < length) {
     const offset = upstream.fileOffset;
-    const read = readSync(fd, piece, 0, Math.min(piece.length, length - offset), offset);
-    if (read === 0) break;
+    const read = readPiece(upstream, fd, piece, Math.min(piece.length, length - offset), offset);
+    if (read === 0) {
+      // The server must not take what it got for all of it.
+      finalize(upstream, 500);
+      return;
+    }
     upstream.fileOffset += read;
     if (!sendPiece(upstream, stream, piece.subarray(0, read))) return;
   }
@@ -105,10 +115,24 @@ function sendFile(upstream: UpstreamRequest, stream: Stream, fd: number, length:
   upstream.arm(upstream.target.settings.readTimeout);
 }
 
+/** Reads from a body's file; 0 when there is nothing to be had, which has been logged. */
+function readPiece(upstream: UpstreamRequest, fd: number, into: Buffer, length: number, offset: number): number {
+  let why = "truncated file";
+  try {
+    const read = fs.readSync(fd, into, 0, length, offset);
+    if (read > 0) return read;
+  } catch (error) {
+    why = errorText(errorCode(error));
+  }
+  logError(upstream.request, "crit", `pread() of the request body failed (${why}) while sending request to upstream`);
+  return 0;
+}
+
 /** The stream takes bytes again. */
 export function sendMore(upstream: UpstreamRequest, stream: Stream): void {
   const { body, connection } = upstream.request;
   if (upstream.streaming) {
+    if (upstream.step === HEADER) upstream.disarm();
     connection.resumeBody();
   } else if (body?.file !== undefined) {
     upstream.arm(upstream.target.settings.sendTimeout);
@@ -124,8 +148,15 @@ export function bodyPiece(upstream: UpstreamRequest, bytes: Buffer): void {
     gather(upstream, bytes);
     return;
   }
-  if (!send(upstream, stream, bytes)) upstream.request.connection.pauseBody();
-  if (upstream.step === HEADER) upstream.arm(target.settings.sendTimeout);
+  streamed(upstream, send(upstream, stream, bytes));
+}
+
+/** After a piece: proxy_send_timeout runs while the server takes no more, not while the client is slow. */
+function streamed(upstream: UpstreamRequest, more: boolean): void {
+  if (!more) upstream.request.connection.pauseBody();
+  if (upstream.step !== HEADER) return;
+  if (more) upstream.disarm();
+  else upstream.arm(upstream.target.settings.sendTimeout);
 }
 
 /** What comes in one read goes out as one chunk, however it was cut. */
@@ -148,8 +179,7 @@ function sendGathered(upstream: UpstreamRequest, stream: Stream): void {
   upstream.gathered = undefined;
   if (upstream.step === OVER) return;
   const piece = gathered.length === 1 ? gathered[0] : Buffer.concat(gathered);
-  if (!sendPiece(upstream, stream, piece)) upstream.request.connection.pauseBody();
-  if (upstream.step === HEADER) upstream.arm(upstream.target.settings.sendTimeout);
+  streamed(upstream, sendPiece(upstream, stream, piece));
 }
 
 /** A body that is passed on as it comes is over. */

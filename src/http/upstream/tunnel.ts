@@ -1,4 +1,4 @@
-import { OK } from "../codes.ts";
+import { ERROR, OK } from "../codes.ts";
 import { finish } from "./finish.ts";
 import type { UpstreamRequest } from "./request.ts";
 import { TUNNEL } from "./step.ts";
@@ -34,6 +34,11 @@ export function fromClient(upstream: UpstreamRequest, bytes: Buffer): void {
   if (stream === undefined) return;
   present.bytesSent += bytes.length;
   if (!stream.write(bytes)) request.connection.pauseRead();
+}
+
+/** Ends it; what a client does not take would keep its connection for ever. */
+export function endTunnel(upstream: UpstreamRequest): void {
+  finish(upstream, upstream.request.connection.blocked ? ERROR : OK);
 }
 
 /** The server sends nothing more. */
