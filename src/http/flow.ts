@@ -87,6 +87,11 @@ export function namedRedirect(request: Request, name: string): number {
 }
 
 function resetForRedirect(request: Request): void {
+  // A body that was passed on as it came is gone: whoever answers now gets none of it, and must not wait for it.
+  if (request.bodyStarted && request.body === undefined) {
+    if (!request.bodyEnded) request.connection.discardBody(request);
+    request.discardBody = true;
+  }
   request.internal = true;
   request.uriChanged = false;
   request.contexts = undefined;

@@ -181,6 +181,29 @@ test("an error page served by another server gets no body that was refused", asy
   assert.deepEqual([response.status, response.body], [200, "page 0"]);
 });
 
+test("an error page served by another server gets none of a body that was passed on as it came", async (t) => {
+  const first = await httpBackend(t, (_incoming, response) => {
+    response.writeHead(404).end();
+  });
+  const second = await httpBackend(t, async (incoming, response) => {
+    const body = await bodyOf(incoming);
+    response.end(`${incoming.method} ${incoming.headers["content-length"] ?? "none"} ${body.length}`);
+  });
+  const holdfast = await start(
+    t,
+    `location / { proxy_pass http://${first.address}; proxy_request_buffering off; proxy_intercept_errors on;
+       error_page 404 = @other; }
+     location @other { proxy_pass http://${second.address}; }`,
+  );
+  const connection = await RawConnection.open(holdfast.port);
+  connection.write(`PUT /x HTTP/1.1\r\nHost: a\r\nContent-Length: 200000\r\n\r\n${"a".repeat(100000)}`);
+  const early = await connection.readResponse();
+  assert.equal(early.body, "PUT 0 0");
+  // What is left of the body is no request of its own.
+  connection.write(`${"a".repeat(100000)}GET /y HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n`);
+  assert.match((await connection.readResponse()).body, /^GET none 0$/);
+});
+
 test("proxy_limit_rate slows reading down", async (t) => {
   const { address } = await cannedBackend(t, `HTTP/1.1 200 OK\r\nContent-Length: 3000\r\n\r\n${"x".repeat(3000)}`);
   const holdfast = await start(t, `location / { proxy_pass http://${address}; proxy_limit_rate 2000; }`);
