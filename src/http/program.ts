@@ -70,7 +70,12 @@ export function httpProgram(extension: HttpExtension): Program {
   const directives = [...tables, ...extension.tables, ...modules.map((module) => module.directives)];
   return {
     directives,
-    configureArguments: configureArguments(directives),
+    configureArguments: [
+      ...new Set([
+        ...modules.flatMap(({ configure }) => (configure === undefined ? [] : [configure])),
+        ...configureArguments(directives),
+      ]),
+    ],
     hosts: httpHosts,
     build: (cycle) => buildApplication(cycle, modules, extension),
   };
