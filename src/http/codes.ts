@@ -2,8 +2,6 @@
 export const OK = 0;
 /** The connection is beyond saving: close it. */
 export const ERROR = -1;
-/** The handler goes on by itself later and will resume the phases or finalize. */
-export const AGAIN = -2;
 /** The handler has taken the request over and finalizes it. */
 export const DONE = -4;
 /** Not this handler's business: the next one. */

@@ -1,20 +1,12 @@
-import { CLIENT_CLOSED_REQUEST, CLOSE, DECLINED, DONE, ERROR, OK } from "./codes.ts";
-import { PHASE, runPhases } from "./phases.ts";
+import { CLIENT_CLOSED_REQUEST, CLOSE, DONE, ERROR } from "./codes.ts";
 import type { Request } from "./request.ts";
 import { answerStatus } from "./special_response.ts";
 
 /**
- * Ends a request's handler with what it returned (ngx_http_finalize_request): DONE means somebody goes on with it,
- * DECLINED tries the next content handler, a status >= 300 (or 201, 204) is answered with its page, OK completes it.
+ * Ends a request's handler with what it returned (ngx_http_finalize_request): DONE means somebody goes on with it, a status >= 300 (or 201, 204) is answered with its page, OK completes it.
  */
 export function finalizeRequest(request: Request, code: number): void {
   if (code === DONE || request.finalized) return;
-  if (code === DECLINED) {
-    request.phase = PHASE.content;
-    request.step = 0;
-    runContentPhase(request);
-    return;
-  }
   const { connection } = request;
   if (connection.closed || code === ERROR || code === CLIENT_CLOSED_REQUEST || code === 408 || code === CLOSE) {
     const { response } = request;
@@ -34,24 +26,14 @@ export function finalizeRequest(request: Request, code: number): void {
     finalizeRequest(request, answerStatus(request, code));
     return;
   }
-  if (code !== OK && code < 0) {
-    end(request);
-    connection.terminate(request);
-    return;
-  }
-  if (!request.headerSent) {
-    // A handler that said OK without an answer: nginx closes the connection.
+  if (code < 0 || !request.headerSent) {
+    // Also a handler that said OK without an answer: nginx closes the connection.
     end(request);
     connection.terminate(request);
     return;
   }
   end(request);
   connection.finish(request);
-}
-
-/** A content handler such as limit_except's returned DECLINED: the phase's own handlers are next. */
-function runContentPhase(request: Request): void {
-  runPhases(request);
 }
 
 function end(request: Request): void {

@@ -1,6 +1,6 @@
 import { denyUnauthorized } from "./auth_delay.ts";
 import { discardBody } from "./body.ts";
-import { AGAIN, DECLINED, DONE, OK } from "./codes.ts";
+import { DECLINED, DONE, OK } from "./codes.ts";
 import { ESCAPE_URI, escapeUri } from "./escape.ts";
 import { finalizeRequest } from "./finalize.ts";
 import { setLocation } from "./flow.ts";
@@ -98,7 +98,7 @@ function runHandlers(request: Request, handlers: readonly Handler[]): boolean {
       request.step++;
       continue;
     }
-    if (code === AGAIN || code === DONE) return false;
+    if (code === DONE) return false;
     finalizeRequest(request, code);
     return false;
   }
@@ -124,7 +124,7 @@ function runAccess(request: Request): boolean {
   const all = request.location.core.satisfy === "all";
   while (request.step < handlers.length) {
     const code = handlers[request.step](request);
-    if (code === AGAIN || code === DONE) return false;
+    if (code === DONE) return false;
     if (code === DECLINED) {
       request.step++;
       continue;
@@ -218,8 +218,11 @@ function afterRewrite(request: Request): boolean {
 function runContent(request: Request): void {
   const { content, contentPhase } = request.location;
   if (content !== undefined) {
-    finalizeRequest(request, content(request));
-    return;
+    const code = content(request);
+    if (code !== DECLINED) {
+      finalizeRequest(request, code);
+      return;
+    }
   }
   while (request.step < contentPhase.length) {
     const code = contentPhase[request.step](request);

@@ -207,3 +207,22 @@ test("informational answers without end are over when proxy_read_timeout is", as
   const holdfast = await start(t, `location / { proxy_pass http://${backend.address}; proxy_read_timeout 300ms; }`);
   assert.equal((await get(holdfast.port, "/")).status, 504);
 });
+
+test("a field of a server's that a pattern cannot be searched for in bounded time is passed on as it came", async (t) => {
+  const location = `/${"a".repeat(60)}c`;
+  const { address } = await cannedBackend(
+    t,
+    `HTTP/1.1 302 Found\r\nLocation: ${location}\r\nContent-Length: 0\r\n\r\n`,
+  );
+  const holdfast = await start(
+    t,
+    `location / { proxy_pass http://${address}; proxy_redirect "~^/(a+)+(b)?\\2$" /found; }`,
+  );
+  const response = await get(holdfast.port, "/");
+  assert.equal(response.status, 302);
+  assert.deepEqual(
+    response.headers.filter(([name]) => name.toLowerCase() === "location").map(([, value]) => value),
+    [location],
+  );
+  assert.doesNotMatch(holdfast.errorLog(), /worker thread \d+ exited/);
+});

@@ -1,7 +1,8 @@
 import { fail, type Scope } from "../../config/schema.ts";
 import type { Directive } from "../../config/types.ts";
+import { logError } from "../log_context.ts";
 import { assignCaptures, declareCaptures } from "../named_captures.ts";
-import { type CompiledRegex, compileRegex } from "../regex.ts";
+import { type CompiledRegex, compileRegex, RegexMatchError } from "../regex.ts";
 import type { Request } from "../request.ts";
 import { type Template, template, whenVariablesKnown } from "../template.ts";
 
@@ -20,7 +21,14 @@ export function rewriteRegex(at: Directive, scope: Scope, pattern: string): Comp
 /** Runs a regex on a value; its captures become the request's. */
 export function matchCaptures(request: Request, regex: CompiledRegex, value: string): boolean {
   const captures: string[] = [];
-  if (!regex.exec(value, captures)) return false;
+  try {
+    if (!regex.exec(value, captures)) return false;
+  } catch (error) {
+    // A server's field that the pattern cannot be searched for in bounded time stays as it is.
+    if (!(error instanceof RegexMatchError)) throw error;
+    logError(request, "alert", error.message);
+    return false;
+  }
   request.captures = captures;
   assignCaptures(request, regex, captures);
   return true;
