@@ -46,6 +46,16 @@ export interface Place {
   readonly block: (scope: Scope) => Location;
 }
 
+/** Names a location in the same way in every generation whose configuration has it, so that what survives a reload finds it again. */
+export function placeText({ scope, server }: Place): string {
+  const { listen, server_name } = server.settings;
+  const blocks: string[] = [];
+  for (let at: Scope | undefined = scope; at !== undefined && at.context !== "server"; at = at.parent) {
+    blocks.push([at.directive.name, ...at.directive.args].join(" "));
+  }
+  return [...[...listen, ...server_name].map(({ args }) => args.join(" ")), ...blocks.reverse()].join("\n");
+}
+
 export interface ModuleDefinition<D extends Specs, S> {
   /** nginx's module name without `ngx_` and `_module`. */
   readonly name: string;

@@ -14,18 +14,25 @@ export class PooledStream implements StreamHandler {
   requests = 1;
   /** Whatever the protocol keeps for the connection (its parser), so that reuse costs no allocation. */
   data: unknown = undefined;
-  /** What names the location that opened it: with `local` only the same one gets it. A string that a reload keeps serves best. */
-  tag: unknown = undefined;
+  /** The source address that was asked for (proxy_bind), "" for none: only a request that asks for the same gets it. */
+  readonly bind: string;
+  /** Names the location that opened it, in the same way in every generation: with `local` only that one gets it. */
+  place = "";
+  /** Since when it is idle, on the clock of now(). */
+  idleSince = 0;
+  /** The addresses it was last seen to be one of: a pool that a reload has given others looks again. */
+  among: ReadonlySet<string> | undefined = undefined;
   /** Set by the pool: neighbours in order of last use, and the pool that holds it. */
   newer: PooledStream | undefined = undefined;
   older: PooledStream | undefined = undefined;
   pool: Pool | undefined = undefined;
   readonly deadline: Deadline<PooledStream>;
 
-  constructor(stream: Stream, name: string, startedAt: number) {
+  constructor(stream: Stream, name: string, startedAt: number, bind = "") {
     this.stream = stream;
     this.name = name;
     this.startedAt = startedAt;
+    this.bind = bind;
     this.deadline = new Deadline<PooledStream>(this, drop);
   }
 
@@ -49,7 +56,8 @@ function drop(idle: PooledStream): void {
 
 /**
  * The idle connections of one upstream in one worker, most recently used first (`keepalive`). Not shared between
- * workers. Reload hands it on to the next generation by `configure`.
+ * workers. It lives on over reloads, so connections are found by values, never by objects of one generation; `configure`
+ * makes those that are idle obey the new settings, and those in use do so when they are put back.
  */
 export class Pool {
   #settings: KeepaliveSettings;
@@ -57,6 +65,8 @@ export class Pool {
   #oldest: PooledStream | undefined = undefined;
   #size = 0;
   #closed = false;
+  /** Texts of the servers' addresses; undefined until a reload has said them. */
+  #names: ReadonlySet<string> | undefined = undefined;
 
   constructor(settings: KeepaliveSettings) {
     this.#settings = settings;
@@ -67,15 +77,15 @@ export class Pool {
   }
 
   /**
-   * The idle connection to the peer that was used last, or undefined. Set the stream's handler at once; `requests` is
-   * counted up. `tag` names the location (heeded with `keepalive … local`).
+   * The idle connection to the peer from that source address (`bind`) that was used last, or undefined. Set the stream's
+   * handler at once; `requests` is counted up. `place` names the location (heeded with `keepalive … local`).
    */
-  take(peer: Peer, tag?: unknown): PooledStream | undefined {
+  take(peer: Peer, place = "", bind = ""): PooledStream | undefined {
     const { local } = this.#settings;
     for (let idle = this.#newest; idle !== undefined; idle = idle.older) {
-      if (idle.name !== peer.name || (local && idle.tag !== tag)) continue;
+      if (idle.name !== peer.name || idle.bind !== bind || (local && idle.place !== place)) continue;
       this.remove(idle);
-      if (idle.stream.closed) return this.take(peer, tag);
+      if (idle.stream.closed) return this.take(peer, place, bind);
       idle.requests++;
       return idle;
     }
@@ -84,19 +94,21 @@ export class Pool {
 
   /**
    * Keeps a connection whose response has been read whole and whose request was sent whole, or closes it when it has
-   * served keepalive_requests, is older than keepalive_time, or the pool is closed. The oldest makes room.
-   * True when it was kept; it then belongs to the pool.
+   * served keepalive_requests, is older than keepalive_time, leads to a server that is no longer named, or the pool is
+   * closed. The oldest makes room. True when it was kept; it then belongs to the pool.
    */
-  put(idle: PooledStream, tag?: unknown): boolean {
-    const { requests, time, timeout, connections } = this.#settings;
+  put(idle: PooledStream, place = ""): boolean {
+    const { timeout, connections } = this.#settings;
     const { stream } = idle;
     if (stream.closed) return false;
-    if (this.#closed || idle.requests >= requests || now() - idle.startedAt > time) {
+    const time = now();
+    if (this.#closed || this.#worn(idle, time)) {
       stream.destroy();
       return false;
     }
     if (this.#size >= connections && this.#oldest !== undefined) drop(this.#oldest);
-    idle.tag = tag;
+    idle.place = place;
+    idle.idleSince = time;
     idle.pool = this;
     idle.newer = undefined;
     idle.older = this.#newest;
@@ -124,20 +136,29 @@ export class Pool {
     this.#size--;
   }
 
-  /** New settings after a reload: what exceeds them is closed, the rest lives on. */
-  configure(settings: KeepaliveSettings): void {
-    this.#settings = settings;
-    while (this.#size > settings.connections && this.#oldest !== undefined) drop(this.#oldest);
+  /** No request may have it any more. */
+  #worn(idle: PooledStream, time: number): boolean {
+    const { requests, time: most } = this.#settings;
+    if (idle.requests >= requests || time - idle.startedAt > most) return true;
+    if (idle.among === this.#names) return false;
+    idle.among = this.#names;
+    return this.#names?.has(idle.name) === false;
   }
 
-  /** Closes the idle connections to addresses that are none of these. */
-  keepOnly(names: ReadonlySet<string>): void {
+  /** New settings and servers after a reload: what they do not allow is closed, the rest lives on under them. */
+  configure(settings: KeepaliveSettings, names: ReadonlySet<string>): void {
+    this.#settings = settings;
+    this.#names = names;
+    const time = now();
     let idle = this.#oldest;
     while (idle !== undefined) {
       const next: PooledStream | undefined = idle.newer;
-      if (!names.has(idle.name)) drop(idle);
+      const left = idle.idleSince + settings.timeout - time;
+      if (left <= 0 || this.#worn(idle, time)) drop(idle);
+      else setDeadline(idle.deadline, left);
       idle = next;
     }
+    while (this.#size > settings.connections && this.#oldest !== undefined) drop(this.#oldest);
   }
 
   /** Closes every idle connection, and from now on every one that is put (the worker drains). */
@@ -170,8 +191,7 @@ export function nextPools(
       pools.set(name, new Pool(keepalive));
       continue;
     }
-    pool.keepOnly(new Set(peers.map((peer) => peer.name)));
-    pool.configure(keepalive);
+    pool.configure(keepalive, new Set(peers.map((peer) => peer.name)));
     pools.set(name, pool);
   }
   if (previous !== undefined) for (const [name, pool] of previous) if (!pools.has(name)) pool.close();

@@ -112,7 +112,7 @@ test("keepalive_timeout closes an idle connection", async () => {
 
 test("with `local` a connection goes back only to the location that opened it", () => {
   const pool = new Pool({ ...settings, local: true });
-  const [here, there] = [{}, {}];
+  const [here, there] = ["location /a", "location /b"];
   const { pooled } = opened(one);
   pool.put(pooled, here);
   assert.equal(pool.take(one, there), undefined);

@@ -7,7 +7,7 @@ import { DONE } from "../codes.ts";
 import { earlyHintsIn } from "../early_hints.ts";
 import { finalizeRequest } from "../finalize.ts";
 import type { Location } from "../location.ts";
-import { defineModule, type Place } from "../module.ts";
+import { defineModule, type Place, placeText } from "../module.ts";
 import type { PassedTo, Request } from "../request.ts";
 import type { Template } from "../template.ts";
 import { readUnbuffered } from "../unbuffered_body.ts";
@@ -49,6 +49,8 @@ export interface ProxySettings {
   readonly head: RequestHeadPlan;
   readonly raw: Raw;
   readonly location: Location;
+  /** The location's `placeText`. */
+  readonly place: string;
   /** Where a URL with variables finds its upstream. */
   readonly upstreams: Upstreams;
 }
@@ -109,6 +111,7 @@ function buildProxy(raw: Raw, place: Place): ProxySettings {
     head: requestHeadPlan(raw),
     raw,
     location,
+    place: pass === undefined ? "" : placeText(place),
   };
   if (pass === undefined) return settings;
   const { url, at } = pass;
@@ -255,7 +258,7 @@ function send(request: Request, settings: ProxySettings, pass: FixedPass): void 
     pool,
     settings: settings.upstream,
     rules: settings.rules,
-    tag: settings,
+    place: settings.place,
     head,
     body: bodyAfterHead(request, settings),
     headRequest: method === "HEAD",

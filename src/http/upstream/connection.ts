@@ -15,8 +15,8 @@ export class ServerConnection {
   readonly deadline: Deadline<ServerConnection>;
   current: UpstreamRequest | undefined = undefined;
 
-  constructor(stream: Stream, peer: Peer, protocol: UpstreamProtocol) {
-    this.pooled = new PooledStream(stream, peer.name, now());
+  constructor(stream: Stream, peer: Peer, protocol: UpstreamProtocol, bind: string) {
+    this.pooled = new PooledStream(stream, peer.name, now(), bind);
     this.pooled.data = this;
     this.protocol = protocol;
     this.reader = protocol.reader();

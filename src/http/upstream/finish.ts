@@ -39,7 +39,7 @@ export function releaseServer(upstream: UpstreamRequest, outcome: Outcome): void
     reader.reusable &&
     requestTaken(upstream, pooled)
   ) {
-    if (pool.put(pooled, target.tag)) {
+    if (pool.put(pooled, target.place)) {
       upstream.lent = connection;
       return;
     }

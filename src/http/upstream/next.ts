@@ -29,7 +29,9 @@ export function connectNext(upstream: UpstreamRequest): void {
   upstream.sent = false;
   upstream.bodySent = false;
   upstream.fileOffset = 0;
-  const pooled = target.pool?.take(peer, target.tag);
+  const { bind, connectTimeout } = target.settings;
+  const source = bind === undefined ? "" : (bind.address.constant ?? bind.address.render(request));
+  const pooled = target.pool?.take(peer, target.place, source);
   if (pooled !== undefined) {
     const { data } = pooled;
     if (data instanceof ServerConnection && data.protocol === target.protocol) {
@@ -43,11 +45,10 @@ export function connectNext(upstream: UpstreamRequest): void {
     pooled.stream.destroy();
   }
   upstream.fromPool = false;
-  const { bind, connectTimeout } = target.settings;
-  const local = bind === undefined ? undefined : openBindAddress(request, bind.address.render(request));
+  const local = bind === undefined ? undefined : openBindAddress(request, source);
   const stream = connect({ address: peer.address, localAddress: local?.host, localPort: local?.port }, upstream);
   upstream.step = CONNECTING;
-  adopt(upstream, new ServerConnection(stream, peer, target.protocol));
+  adopt(upstream, new ServerConnection(stream, peer, target.protocol, source));
   upstream.arm(connectTimeout);
 }
 

@@ -12,8 +12,8 @@ export interface UpstreamTarget {
   readonly pool: Pool | undefined;
   readonly settings: UpstreamSettings;
   readonly rules: ResponseRules;
-  /** The settings object: the tag of `keepalive … local`. */
-  readonly tag: unknown;
+  /** What `keepalive … local` knows the location by: the same text in every generation. */
+  readonly place: string;
   /** What goes ahead of the body, as a byte string: for HTTP/1 the head with its blank line. */
   readonly head: string;
   /** proxy_set_body: the body in place of the client's. */
