@@ -118,7 +118,7 @@ export function bindPlan(plan: CheckPlan, states: HealthStates, generation: numb
   const known = new Map<number, boolean>();
   for (const upstream of plan.upstreams) {
     for (const server of upstream.servers) {
-      const record = states.find(server.key);
+      const record = states.find(server.key, generation);
       if (record === -1) continue;
       for (const check of server.checks) known.set(check, (known.get(check) ?? true) && states.healthy(record));
     }
@@ -128,7 +128,7 @@ export function bindPlan(plan: CheckPlan, states: HealthStates, generation: numb
   );
   const servers = plan.upstreams.map((upstream) =>
     upstream.servers.map((server) => {
-      if (states.find(server.key) !== -1) return states.claim(server.key, generation, true, now);
+      if (states.find(server.key, generation) !== -1) return states.claim(server.key, generation, true, now);
       const up = server.checks.every((check) => states.up(records[check]));
       const record = states.claim(server.key, generation, up, now);
       states.setHealthy(record, up);

@@ -40,13 +40,10 @@ export interface Checks {
 /** Wakes closer together than this are one: half a thousand checks may start in one turn. */
 const GRAIN = 4;
 const STARTS_A_TURN = 256;
-/** Delay between the checks of a server that has no verdict yet: grows by this with each. */
+/** Delay between the passes of a server that has no verdict yet: grows by this with each. */
 const QUICK = 25;
 /** A check of the module's runs up to this part of the interval early, so that servers do not march in step. */
 const EARLY = 0.05;
-/** A state this many intervals old (at least STALE ms) is verified at once when its check comes back. */
-const STALE_INTERVALS = 3;
-const STALE = 5000;
 /** The fractional part of the golden ratio: its multiples spread evenly over an interval. */
 const GOLDEN = 0.6180339887498949;
 /** A deadline seen this much too late says that this thread was held up, ms. */
@@ -63,8 +60,10 @@ interface Runner extends Due {
   excused: boolean;
   /** When the check under way was to start; the next one is an interval later. */
   slot: number;
-  /** Checks done without a verdict; 0 once the check has its place in the interval. */
+  /** Checks done in quick succession. */
   quick: number;
+  /** It has its place in the interval: from then on `slot` goes on by whole intervals. */
+  placed: boolean;
   /** Place in the interval, 0 to 1. */
   readonly phase: number;
 }
@@ -87,8 +86,9 @@ const SYSTEM_CLOCK: Clock = {
 
 /**
  * Starts the checks of a plan in this thread. It alone knows rise, fall, jitter and state: a first check runs at once
- * and is repeated in quick succession until `rise` passes or `fall` failures in a row were seen; from then on a check
- * starts every interval, or as soon as the one before has ended. `timeout` bounds each from connecting to the verdict.
+ * and, while it passes, is repeated in quick succession until `rise` passes in a row were seen. From the first failure
+ * on, and from the verdict on, a check starts every interval, or as soon as the one before has ended: `fall` failures
+ * take their time whatever happened before them. `timeout` bounds each check from connecting to the verdict.
  *
  * It knows nothing of upstreams but their names: whoever makes a plan can have its targets watched (the nodes of a
  * cluster, say), reads the states by the plan's records, and hears of changes through `onChange`.
@@ -157,7 +157,6 @@ class Scheduler implements Checks {
 
   private begin(check: PlannedCheck, record: number, now: number): Runner {
     const { states } = this;
-    const { definition } = check;
     const runner: Runner = {
       check,
       record,
@@ -165,19 +164,14 @@ class Scheduler implements Checks {
       running: false,
       excused: false,
       slot: now,
-      quick: 1,
+      quick: 0,
+      placed: false,
       phase: (this.offset + this.made++ * GOLDEN) % 1,
       due: 0,
       place: -1,
     };
-    const age = this.clock.wall() - states.checked(record);
-    if (states.verdict(record) && (age < 0 || age > Math.max(STALE, definition.interval * STALE_INTERVALS))) {
-      states.setVerdict(record, false);
-    }
-    if (states.verdict(record)) {
-      runner.slot = now + definition.interval * runner.phase;
-      runner.quick = 0;
-    }
+    // This thread was started again: what is known goes on, and failures that are being counted keep their pace.
+    if (states.verdict(record) || this.isFailing(runner)) this.place(runner, now);
     this.heap.set(runner, runner.slot);
     return runner;
   }
@@ -270,26 +264,36 @@ class Scheduler implements Checks {
     runner.running = false;
     if (local) this.excuse(runner.check, verdict);
     else this.count(runner, verdict);
-    this.heap.set(runner, this.next(runner));
+    this.heap.set(runner, this.next(runner, !local && verdict !== PASS));
     this.sleep();
   }
 
-  private next(runner: Runner): number {
-    const { definition } = runner.check;
+  /** When the next check of a runner is due. `failed`: the one that has just ended counts as a failure. */
+  private next(runner: Runner, failed: boolean): number {
+    const { interval, jitter } = runner.check.definition;
     const now = this.clock.now();
-    if (!this.states.verdict(runner.record)) {
-      runner.slot = now + Math.min(definition.interval, QUICK * runner.quick++);
+    if (!failed && !this.states.verdict(runner.record)) {
+      runner.placed = false;
+      runner.slot = now + Math.min(interval, QUICK * ++runner.quick);
       return runner.slot;
     }
-    const { interval, jitter } = definition;
-    if (runner.quick > 0) {
-      runner.quick = 0;
-      runner.slot = now + interval * runner.phase;
-    } else {
-      runner.slot = Math.max(now, runner.slot + interval);
-    }
+    if (runner.placed) runner.slot = Math.max(now, runner.slot + interval);
+    else this.place(runner, now);
     const shift = jitter > 0 ? jitter * this.random() : -EARLY * interval * this.random();
     return Math.max(now, runner.slot + shift);
+  }
+
+  /** Gives a check its place in the interval: in the one that begins now, or after a whole one where a failure counts. */
+  private place(runner: Runner, now: number): void {
+    const { interval } = runner.check.definition;
+    runner.quick = 0;
+    runner.placed = true;
+    runner.slot = now + interval * ((this.isFailing(runner) ? 1 : 0) + runner.phase);
+  }
+
+  /** Failures are being counted against a server that is up. */
+  private isFailing({ record }: Runner): boolean {
+    return this.states.up(record) && this.states.failures(record) > 0;
   }
 
   /** This machine could not check: nobody's state changes. */

@@ -90,24 +90,27 @@ export class HealthStates {
     return this.bytes.latin1Slice((at + KEY) * 4, (at + KEY + 4) * 4);
   }
 
-  /** The record of a key, or -1. */
-  find(key: string): number {
-    return this.directory.get(digest(key)) ?? -1;
+  /** The record that a key has in generation `generation` or had in the one before it, or -1. */
+  find(key: string, generation: number): number {
+    const known = this.directory.get(digest(key));
+    return known !== undefined && this.words[known + GENERATION] >= generation - 1 ? known : -1;
   }
 
   /**
-   * The record of a key for generation `generation` (1 and up): the one there is, or a new one that starts `up` or not,
-   * without a verdict. Throws RangeError when the zone is too small for the generation (see healthBytes).
+   * The record of a key for generation `generation` (1 and up): the one that `find` answers, or a new one that starts
+   * `up` or not, without a verdict. What an earlier generation knew of a key that was absent in between is out of date.
+   * Throws RangeError when the zone is too small for the generation (see healthBytes).
    */
   claim(key: string, generation: number, up: boolean, now: number): number {
-    const text = digest(key);
-    const known = this.directory.get(text);
-    if (known !== undefined) {
-      this.words[known + GENERATION] = generation;
+    const known = this.find(key, generation);
+    if (known !== -1) {
+      // A thread that builds an older generation late must not make the record look out of use.
+      this.words[known + GENERATION] = Math.max(this.words[known + GENERATION], generation);
       this.claimed.add(known);
       return known;
     }
-    const at = this.free.pop() ?? this.evict();
+    const text = digest(key);
+    const at = this.directory.get(text) ?? this.free.pop() ?? this.evict();
     this.claimed.add(at);
     this.words.fill(0, at, at + WORDS);
     this.bytes.write(text, (at + KEY) * 4, 16, "latin1");
@@ -157,6 +160,11 @@ export class HealthStates {
 
   setVerdict(at: number, reached: boolean): void {
     this.words[at + VERDICT] = reached ? 1 : 0;
+  }
+
+  /** Failures in a row. */
+  failures(at: number): number {
+    return this.words[at + FALL] >>> 0;
   }
 
   since(at: number): number {

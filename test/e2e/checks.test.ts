@@ -193,6 +193,24 @@ test("at a cold start the first request after the first passing check is served"
   assert.equal(await states(holdfast), "shop:up");
 });
 
+test("a check that is edited takes no server out before fall failures, an interval apart", async (t) => {
+  const failures: number[] = [];
+  const backend = await httpBackend(t, (request, response) => {
+    if (request.url === "/new") failures.push(performance.now());
+    response.writeHead(request.url === "/new" ? 503 : 200).end("ok");
+  });
+  const config = (port: number, path: string) => `http {
+    upstream shop { server ${backend.address}; check interval=1500 rise=1 fall=2 timeout=1000 type=http; check_http_send "GET ${path} HTTP/1.0\\r\\n\\r\\n"; }
+    server { listen 127.0.0.1:${port}; location = /status { check_status; } location / { proxy_pass http://shop; } } }`;
+  const holdfast = await startHoldfast(t, { config: ([port]) => config(port, "/old") });
+  await waitFor(async () => (await states(holdfast)) === "shop:up", "the server to be up");
+  assert.equal(await holdfast.reload(config(holdfast.port, "/new")), true);
+  assert.equal((await get(holdfast.port, "/")).status, 200);
+  await waitFor(async () => (await states(holdfast)) === "shop:down", "the server to be down");
+  assert.ok(failures.length >= 2);
+  assert.ok(failures[1] - failures[0] > 750, `failures ${Math.round(failures[1] - failures[0])} ms apart`);
+});
+
 test("the status page in its formats, and a part of it", async (t) => {
   const { backend } = await paths(t);
   const dead = await freePort();

@@ -225,3 +225,141 @@ test("a server that accepts and says nothing, or never ends, fails by the timeou
     dribbling.close();
   }
 });
+
+/** What the failures of a server that is up must take at least: `fall` of them, an interval apart (5 % early at most). */
+const PATIENCE = { interval: 3000, fall: 5, rise: 2, timeout: 1000 };
+const LEAST = 4 * 3000 * 0.95;
+const MOST = 5 * 3000 + 1000;
+
+/** Runs until the plan's only server is down; answers how long it took, or Infinity after a minute. */
+function untilDown({ run, clock }: ReturnType<typeof scripted>, plan: ReturnType<typeof bind>): number {
+  const from = clock.time;
+  while (clock.time < from + 60_000) {
+    if (!statusRows(plan)[0].up) return clock.time - from;
+    run(clock.time + 20, 20);
+  }
+  return Number.POSITIVE_INFINITY;
+}
+
+function assertPatient(took: number): void {
+  assert.ok(took >= LEAST && took <= MOST, `down after ${took} ms`);
+}
+
+for (const random of [0, 0.3, 0.999]) {
+  test(`default_down=false: a dead server is up for fall intervals after a start (drawn: ${random})`, () => {
+    const world = scripted();
+    const plan = bind(planOf([ipv4(1)], { ...PATIENCE, defaultDown: false }));
+    world.set("refused");
+    const checks = startChecks(plan, { log: memoryLog(), ...world, random: () => random });
+    assertPatient(untilDown(world, plan));
+    checks.stop();
+  });
+
+  for (const change of ["path", "fall"] as const) {
+    test(`a reload that edits the ${change} of a check leaves a server up for fall intervals (drawn: ${random})`, () => {
+      const world = scripted();
+      const before = bind(planOf([ipv4(1)], { ...PATIENCE, identity: "/old", ...(change === "fall" && { fall: 9 }) }));
+      const checks = startChecks(before, { log: memoryLog(), ...world, random: () => random });
+      world.run(20_000, 20);
+      assert.equal(statusRows(before)[0].up, true);
+      world.set("refused");
+      const definition = { ...PATIENCE, identity: change === "path" ? "/new" : "/old" };
+      const after = bind(planOf([ipv4(1)], definition), before.states, 2, world.clock.wall());
+      checks.update(after);
+      assert.equal(statusRows(after)[0].up, true);
+      assertPatient(untilDown(world, after));
+      checks.stop();
+    });
+  }
+}
+
+test("a server that is down and fails its first check is asked again in the interval that begins", () => {
+  const world = scripted();
+  world.set("refused");
+  const plan = bind(planOf([ipv4(1)], { ...PATIENCE, rise: 3 }));
+  const checks = startChecks(plan, { log: memoryLog(), ...world, random: () => 0.5 });
+  world.run(500);
+  assert.equal(world.starts.length, 1, "no burst of failures");
+  world.set("up");
+  world.run(3300);
+  assert.equal(statusRows(plan)[0].up, true, "the passes follow in quick succession");
+  checks.stop();
+});
+
+test("a reload lets a server back in as soon as an edited check passes, and keeps one out that goes on failing", () => {
+  for (const passes of [true, false]) {
+    const world = scripted();
+    world.set("refused");
+    const before = bind(planOf([ipv4(1)], { ...PATIENCE, identity: "/old" }));
+    const checks = startChecks(before, { log: memoryLog(), ...world });
+    world.run(20_000, 20);
+    world.set(passes ? "up" : "refused");
+    const after = bind(
+      planOf([ipv4(1)], { ...PATIENCE, identity: "/new", defaultDown: false }),
+      before.states,
+      2,
+      world.clock.wall(),
+    );
+    checks.update(after);
+    world.run(world.clock.time + 500);
+    assert.equal(statusRows(after)[0].up, passes);
+    checks.stop();
+  }
+});
+
+test("a failure that was counted before a reload keeps its distance to the next", () => {
+  const world = scripted();
+  const definition = { ...PATIENCE, fall: 2 };
+  let plan = bind(planOf([ipv4(1)], definition));
+  const checks = startChecks(plan, { log: memoryLog(), ...world });
+  world.run(10_000, 20);
+  world.set("refused");
+  while (statusRows(plan)[0].fall === 0) world.run(world.clock.time + 20);
+  const failed = world.clock.time;
+  for (let generation = 2; statusRows(plan)[0].up; generation++) {
+    plan = bind(planOf([ipv4(1)], definition), plan.states, generation, world.clock.wall());
+    checks.update(plan);
+    world.run(world.clock.time + 100);
+  }
+  assert.ok(world.clock.time - failed > 2800, `the second failure came after ${world.clock.time - failed} ms`);
+  checks.stop();
+});
+
+test("a watcher that was started again goes on counting at the same pace", () => {
+  const world = scripted();
+  const plan = bind(planOf([ipv4(1)], { ...PATIENCE, fall: 2 }));
+  const first = startChecks(plan, { log: memoryLog(), ...world });
+  world.run(10_000, 20);
+  world.set("refused");
+  while (statusRows(plan)[0].fall === 0) world.run(world.clock.time + 20);
+  first.stop();
+  const again = startChecks(plan, { log: memoryLog(), ...world });
+  const from = world.clock.time;
+  const took = untilDown(world, plan);
+  assert.ok(took > 2800, `down ${took} ms after ${from}`);
+  again.stop();
+});
+
+test("a server that was removed and comes back begins as default_down says", () => {
+  for (const defaultDown of [true, false]) {
+    const world = scripted();
+    const definition = { ...PATIENCE, defaultDown };
+    const both = () => planOf([ipv4(1), ipv4(2)], definition);
+    const first = bind(both());
+    const checks = startChecks(first, { log: memoryLog(), ...world });
+    world.run(10_000, 20);
+    assert.equal(statusRows(first)[1].up, true);
+    const without = bind(planOf([ipv4(1)], definition), first.states, 2, world.clock.wall());
+    checks.update(without);
+    world.run(15_000, 20);
+    world.set("refused");
+    const back = bind(both(), first.states, 3, world.clock.wall());
+    checks.update(back);
+    world.run(world.clock.time + 400);
+    assert.deepEqual(
+      statusRows(back).map(({ up }) => up),
+      [true, !defaultDown],
+    );
+    checks.stop();
+  }
+});
