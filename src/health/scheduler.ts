@@ -1,5 +1,6 @@
 import { connect as connectTcp } from "../net/tcp.ts";
 import type { ErrorLog } from "../runtime/log.ts";
+import { startTimer } from "../runtime/timers.ts";
 import { type Due, DueHeap } from "./due.ts";
 import { Groups } from "./groups.ts";
 import { type Change, changed } from "./messages.ts";
@@ -74,11 +75,11 @@ const SYSTEM_CLOCK: Clock = {
   wall: () => Date.now(),
   wake(ms, callback) {
     let immediate: NodeJS.Immediate | undefined;
-    const timer = setTimeout(() => {
+    const timer = startTimer(ms, () => {
       immediate = setImmediate(callback);
-    }, ms);
+    });
     return () => {
-      clearTimeout(timer);
+      timer.clear();
       if (immediate !== undefined) clearImmediate(immediate);
     };
   },

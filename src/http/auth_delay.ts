@@ -1,3 +1,4 @@
+import { clearDeadline, Deadline, setDeadline } from "../runtime/timers.ts";
 import { CLIENT_CLOSED_REQUEST } from "./codes.ts";
 import { finalizeRequest } from "./finalize.ts";
 import { logError } from "./log_context.ts";
@@ -11,11 +12,12 @@ export function denyUnauthorized(request: Request, status: number): void {
     return;
   }
   logError(request, "info", "delaying unauthorized request");
-  const timer = setTimeout(() => {
+  const delayed = new Deadline(request, () => {
     request.onAbort = undefined;
     finalizeRequest(request, status);
-  }, delay);
+  });
+  setDeadline(delayed, delay);
   request.onAbort = () => finalizeRequest(request, CLIENT_CLOSED_REQUEST);
   request.cleanup ??= [];
-  request.cleanup.push(() => clearTimeout(timer));
+  request.cleanup.push(() => clearDeadline(delayed));
 }

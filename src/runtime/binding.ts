@@ -1,12 +1,12 @@
 import { lstatSync, unlinkSync } from "node:fs";
 import { connect, createServer, type ListenOptions, type Server } from "node:net";
-import { setTimeout as sleep } from "node:timers/promises";
 import { errnoCode, errnoText } from "../config/errno.ts";
 import { osPath } from "../config/paths.ts";
 import { type Address, addressText, isWildcard } from "../net/address.ts";
 import { bindShared } from "../net/socket_options.ts";
 import type { ListenSpec } from "./cycle.ts";
 import type { ErrorLog } from "./log.ts";
+import { startTimer } from "./timers.ts";
 
 const TRIES = 5;
 const PAUSE_MS = 500;
@@ -36,7 +36,7 @@ export async function probeListeners(specs: readonly ListenSpec[], log: ErrorLog
       return false;
     }
     log.write("notice", `try again to bind() after ${PAUSE_MS}ms`);
-    await sleep(PAUSE_MS);
+    await new Promise<void>((resolve) => startTimer(PAUSE_MS, resolve));
   }
   return true;
 }

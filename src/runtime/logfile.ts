@@ -3,6 +3,7 @@ import { constants, gzipSync } from "node:zlib";
 import { errnoCode, errnoText } from "../config/errno.ts";
 import { osPath } from "../config/paths.ts";
 import type { LogFile } from "./log.ts";
+import { startTimer, type Timer } from "./timers.ts";
 
 /** A batch is written before the turn of the loop ends when it has grown to this many bytes. */
 const BATCH_BYTES = 64 * 1024;
@@ -162,7 +163,7 @@ class BufferedFile implements LogFile {
   buffer: LogBuffer;
   readonly #file: LogFile;
   #text = "";
-  #timer: NodeJS.Timeout | undefined;
+  #timer: Timer | undefined;
 
   constructor(file: LogFile, buffer: LogBuffer) {
     this.#file = file;
@@ -178,11 +179,11 @@ class BufferedFile implements LogFile {
     if (this.#text.length + line.length > size) this.flush();
     this.#text += line;
     if (this.#text.length > size) this.flush();
-    else if (flush > 0) this.#timer ??= setTimeout(() => this.flush(), flush).unref();
+    else if (flush > 0) this.#timer ??= startTimer(flush, () => this.flush(), { background: true });
   }
 
   flush(): void {
-    clearTimeout(this.#timer);
+    this.#timer?.clear();
     this.#timer = undefined;
     const text = this.#text;
     if (text === "") return;

@@ -9,6 +9,7 @@ import { closeLogFilesExcept, flushLogFiles, reopenLogFiles } from "./logfile.ts
 import type { FromThread, ThreadRole, ToThread } from "./messages.ts";
 import { limitThread } from "./privileges.ts";
 import { sentence } from "./sentence.ts";
+import { startTimer } from "./timers.ts";
 
 /** What one thread runs, by its role: the same for the worker and the watcher but for serving and watching. */
 interface Running {
@@ -98,12 +99,12 @@ export function runThread(program: Program): void {
   function retire(service: WorkerService, timeout: number | undefined): void {
     retiring.add(service);
     const finished = (): void => {
-      clearTimeout(timer);
+      timer?.clear();
       if (!retiring.delete(service) || retiring.size > 0) return;
       closeUnusedLogs();
       if (leaving && drained) leave();
     };
-    const timer = timeout === undefined ? undefined : setTimeout(() => expire(service, finished), timeout);
+    const timer = timeout === undefined ? undefined : startTimer(timeout, () => expire(service, finished));
     service.retire(finished);
   }
 
@@ -123,7 +124,7 @@ export function runThread(program: Program): void {
     }
     const timeout =
       running === undefined ? undefined : coreDirectives.in(running.generation.root).worker_shutdown_timeout;
-    if (timeout !== undefined) setTimeout(leave, timeout);
+    if (timeout !== undefined) startTimer(timeout, leave);
     worker.drain(() => {
       drained = true;
       if (retiring.size === 0) leave();

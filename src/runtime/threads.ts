@@ -3,6 +3,7 @@ import type { CycleData } from "./cycle.ts";
 import type { ErrorLog } from "./log.ts";
 import type { FromThread, ThreadRole, ToThread } from "./messages.ts";
 import { sourceStack } from "./source_stack.ts";
+import { startTimer, type Timer } from "./timers.ts";
 
 /** A thread that lived shorter than this is started again after a pause, which doubles each time up to the greatest. */
 const SHORT_LIFE_MS = 2000;
@@ -19,7 +20,7 @@ interface Member {
   pause: number;
   /** Told to leave: its end is no accident. */
   leaving: boolean;
-  timer: NodeJS.Timeout | undefined;
+  timer: Timer | undefined;
   /** What it died of, when it was an error. */
   reason: string | undefined;
   stack: string | undefined;
@@ -110,19 +111,19 @@ export class ThreadPool {
   async stop(): Promise<void> {
     for (const member of [...this.#members]) {
       member.leaving = true;
-      clearTimeout(member.timer);
+      member.timer?.clear();
       if (member.worker === undefined) this.#members.delete(member);
       else member.worker.postMessage({ type: "stop" } satisfies ToThread);
     }
-    const force = setTimeout(() => {
+    const force = startTimer(STOP_MS, () => {
       for (const { worker } of this.#members) void worker?.terminate();
-    }, STOP_MS);
+    });
     while (this.#members.size > 0) {
       await new Promise<void>((resolve) => {
         this.#idle = resolve;
       });
     }
-    clearTimeout(force);
+    force.clear();
   }
 
   #tell(message: ToThread): void {
@@ -132,7 +133,7 @@ export class ThreadPool {
   #quit(member: Member): void {
     if (member.leaving) return;
     member.leaving = true;
-    clearTimeout(member.timer);
+    member.timer?.clear();
     if (member.worker === undefined) this.#gone(member);
     else member.worker.postMessage({ type: "quit" } satisfies ToThread);
   }
@@ -145,13 +146,13 @@ export class ThreadPool {
         member.answered = undefined;
         resolve([`${nameOf(member.role)} has not taken the configuration over within ${patience / 1000} s`]);
       };
-      const timer = setTimeout(late, patience);
+      const timer = startTimer(patience, late);
       member.answered = (errors) => {
-        clearTimeout(timer);
+        timer.clear();
         resolve(errors);
       };
       // One that died and waits is started at once: what it died of may have been the old configuration.
-      clearTimeout(member.timer);
+      member.timer?.clear();
       if (member.worker === undefined) this.#start(member);
       else this.#post(member.worker, data);
     });
@@ -221,7 +222,7 @@ export class ThreadPool {
   #restart(member: Member): void {
     const lived = performance.now() - member.startedAt;
     member.pause = lived >= SHORT_LIFE_MS ? 0 : Math.min(member.pause * 2 || FIRST_PAUSE_MS, GREATEST_PAUSE_MS);
-    member.timer = setTimeout(() => this.#start(member), member.pause);
+    member.timer = startTimer(member.pause, () => this.#start(member));
   }
 
   #gone(member: Member): void {

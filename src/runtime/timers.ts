@@ -1,7 +1,8 @@
 import { now } from "./now.ts";
 
 /**
- * One timer wheel per thread for all deadlines of connections and requests. Arming, clearing and moving a deadline are
+ * The timers of a thread; nothing else calls `setTimeout`, which fires at once where the time is longer than it can
+ * count. `startTimer` is for what happens rarely. The rest is one timer wheel per thread for all deadlines of connections and requests. Arming, clearing and moving a deadline are
  * O(1); an armed deadline that is set to a later time costs one write: it is moved when its old slot comes round.
  * A deadline never fires early and at most about two slots late. One `setTimeout` exists only while something is armed.
  */
@@ -48,6 +49,47 @@ let lastTick = 0;
 /** The number of the slot the timeout is set for. */
 let wakeTick = Number.POSITIVE_INFINITY;
 let timeout: NodeJS.Timeout | undefined;
+
+/** The longest time setTimeout counts, 24.8 days in ms. */
+const LONGEST = 0x7fffffff;
+
+/** A timer of its own, as `startTimer` makes it. */
+export class Timer {
+  readonly #due: number;
+  readonly #callback: () => void;
+  readonly #background: boolean;
+  #timeout: NodeJS.Timeout | undefined;
+
+  constructor(ms: number, callback: () => void, background: boolean) {
+    this.#due = performance.now() + ms;
+    this.#callback = callback;
+    this.#background = background;
+    this.#wait(ms);
+  }
+
+  #wait(ms: number): void {
+    this.#timeout = setTimeout(() => this.#wake(), Math.min(ms, LONGEST));
+    if (this.#background) this.#timeout.unref();
+  }
+
+  #wake(): void {
+    this.#timeout = undefined;
+    const left = this.#due - performance.now();
+    if (left > 0) this.#wait(left);
+    else this.#callback();
+  }
+
+  /** It will not fire; no-op when it has. */
+  clear(): void {
+    clearTimeout(this.#timeout);
+    this.#timeout = undefined;
+  }
+}
+
+/** Calls back once, `ms` from now, however long that is. A `background` one does not keep the process alive. */
+export function startTimer(ms: number, callback: () => void, { background = false } = {}): Timer {
+  return new Timer(ms, callback, background);
+}
 
 /** Arms or re-arms: `expire` is called `ms` milliseconds from now (or up to two slots later). */
 export function setDeadline<T>(deadline: Deadline<T>, ms: number): void {

@@ -12,6 +12,8 @@ export interface PeerSet {
 
 /** Effective weights are multiplied by this where a server has slow_start, so that a weight of 1 can grow gradually. */
 const SLOW_START_SCALE = 128;
+/** Times are kept modulo 2^31 ms (24.8 days): a longer slow_start would begin again and again. */
+const LONGEST_SLOW_START = 2 ** 30;
 
 /**
  * The servers of an upstream laid out for the balancing methods: what the configuration says in typed arrays by peer
@@ -60,7 +62,7 @@ export class Peers {
     this.maxConns = Int32Array.from(list, (peer) => peer.maxConns);
     this.maxFails = Int32Array.from(list, (peer) => peer.maxFails);
     this.failTimeout = Float64Array.from(list, (peer) => Math.floor(peer.failTimeout / 1000));
-    this.slow = Float64Array.from(list, (peer) => peer.slowStart);
+    this.slow = Float64Array.from(list, (peer) => Math.min(peer.slowStart, LONGEST_SLOW_START));
     this.down = Uint8Array.from(list, (peer) => (peer.down || peer.drain ? 1 : 0));
     this.plain = Uint8Array.from(list, ({ down, drain, maxConns, slowStart }) =>
       down || drain || maxConns > 0 || slowStart > 0 ? 0 : 1,

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { armedDeadlines, clearDeadline, Deadline, setDeadline } from "../../src/runtime/timers.ts";
+import { armedDeadlines, clearDeadline, Deadline, setDeadline, startTimer } from "../../src/runtime/timers.ts";
 
 function fired(ms: number, act?: (deadline: Deadline<null>) => void): Promise<number> {
   return new Promise((resolve) => {
@@ -89,4 +89,48 @@ test("a hundred thousand armed deadlines are cheap", () => {
   for (const deadline of all) clearDeadline(deadline);
   assert.ok(performance.now() - start < 2000);
   assert.equal(armedDeadlines(), 0);
+});
+
+test("a timer of its own fires once, never early, and not at all once it was cleared", async () => {
+  const start = performance.now();
+  let cleared = 0;
+  startTimer(5, () => cleared++).clear();
+  await new Promise<void>((resolve) => startTimer(30, resolve));
+  assert.ok(performance.now() - start >= 30);
+  assert.equal(cleared, 0);
+});
+
+test("times longer than setTimeout can count do not fire at once", async () => {
+  let early = 0;
+  const timers = [2 ** 31 - 1, 2 ** 31, 365 * 86_400_000, Number.MAX_SAFE_INTEGER].map((ms) =>
+    startTimer(ms, () => early++),
+  );
+  const deadlines = [2 ** 31, Number.MAX_SAFE_INTEGER].map((ms) => {
+    const deadline = new Deadline(null, () => early++);
+    setDeadline(deadline, ms);
+    return deadline;
+  });
+  await fired(50);
+  assert.equal(early, 0);
+  for (const timer of timers) timer.clear();
+  for (const deadline of deadlines) clearDeadline(deadline);
+});
+
+test("a time that was counted in parts is counted to its end", (t) => {
+  t.mock.timers.enable({ apis: ["setTimeout"] });
+  let clock = 1000;
+  t.mock.method(performance, "now", () => clock);
+  const pass = (ms: number) => {
+    clock += ms;
+    t.mock.timers.tick(ms);
+  };
+  let calls = 0;
+  startTimer(2 ** 31 + 1000, () => calls++);
+  pass(2 ** 31 - 1);
+  pass(1000);
+  assert.equal(calls, 0);
+  pass(1);
+  assert.equal(calls, 1);
+  pass(2 ** 31);
+  assert.equal(calls, 1);
 });
