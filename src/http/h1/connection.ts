@@ -10,10 +10,11 @@ import { clientEnded, done, finish, sendTimedOut, streamClosed, terminate } from
 import { consumeHead } from "./connection_head.ts";
 import { CLOSING, IDLE, KEPT, NOTHING } from "./connection_modes.ts";
 import { expire } from "./connection_time.ts";
+import type { HeaderList } from "./header_list.ts";
 import { Output } from "./output.ts";
 import { RequestHead } from "./request_head.ts";
 import { newResponse } from "./response.ts";
-import { responseHead } from "./response_writer.ts";
+import { informationalHead, responseHead } from "./response_writer.ts";
 
 let connections = 0;
 
@@ -192,8 +193,8 @@ export class H1Connection implements ClientConnection, StreamHandler, Closable {
     this.output.write(request, "HTTP/1.1 100 Continue\r\n\r\n");
   }
 
-  sendInformational(request: Request, text: string): void {
-    this.output.write(request, text);
+  sendInformational(request: Request, status: number, fields: HeaderList): void {
+    this.output.write(request, informationalHead(status, fields));
   }
 
   startBody(request: Request): void {
