@@ -50,6 +50,8 @@ export interface ClientConnection {
   resumeBody(): void;
   /** The response is complete (or cannot be): logs, then next request, lingering close or close. */
   finish(request: Request): void;
+  /** An exception left code at work for this connection: the request is answered with 500 where that can still be. */
+  onFault(error: unknown): void;
   /** Closes without regard to what is queued; still logs. */
   terminate(request: Request): void;
   /** Hands the raw stream over (Upgrade). What was read beyond the head comes first. */
@@ -260,6 +262,11 @@ export class Request {
     this.headers = headers;
     this.response = response;
     this.variables = variables === 0 ? NO_VARIABLES : new Array<string | null | undefined>(variables).fill(undefined);
+  }
+
+  /** An exception left a callback that was deferred for this request. */
+  onFault(error: unknown): void {
+    this.connection.onFault(error);
   }
 }
 

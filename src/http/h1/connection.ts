@@ -7,6 +7,7 @@ import { type AddressConfig, type Closable, COUNTER, type ConnectionHost } from 
 import type * as body from "./body_input.ts";
 import { consumeBody, discard, pause, resume, start } from "./connection_body.ts";
 import { clientEnded, done, finish, sendTimedOut, streamClosed, terminate } from "./connection_end.ts";
+import { faulted } from "./connection_fault.ts";
 import { consumeHead } from "./connection_head.ts";
 import { CLOSING, IDLE, KEPT, NOTHING } from "./connection_modes.ts";
 import { expire } from "./connection_time.ts";
@@ -267,6 +268,10 @@ export class H1Connection implements ClientConnection, StreamHandler, Closable {
 
   finish(request: Request): void {
     finish(this, request);
+  }
+
+  onFault(error: unknown): void {
+    faulted(this, error);
   }
 
   terminate(request: Request): void {
