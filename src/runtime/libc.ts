@@ -19,7 +19,11 @@ export interface Libc {
   setsockopt(fd: number, level: number, name: number, value: Uint8Array): number;
   dup(fd: number): number;
   dup2(from: number, to: number): number;
+  /** Takes the signals of a sigset_t from what the calling thread has blocked. */
+  unblockSignals(set: Uint8Array): number;
 }
+
+const SIG_UNBLOCK = process.platform === "linux" ? 1 : 2;
 
 let loaded: Libc | null | undefined;
 
@@ -43,6 +47,7 @@ function load(): Libc | null {
       setsockopt: { return: "int32", arguments: ["int32", "int32", "int32", "buffer", "uint32"] },
       dup: { return: "int32", arguments: ["int32"] },
       dup2: { return: "int32", arguments: ["int32", "int32"] },
+      pthread_sigmask: { return: "int32", arguments: ["int32", "buffer", "pointer"] },
     }).functions;
     const linux =
       process.platform === "linux"
@@ -67,6 +72,7 @@ function load(): Libc | null {
       setsockopt: (fd, level, name, value) => common.setsockopt(fd, level, name, value, value.length),
       dup: (fd) => common.dup(fd),
       dup2: (from, to) => common.dup2(from, to),
+      unblockSignals: (set) => common.pthread_sigmask(SIG_UNBLOCK, set, 0n),
     };
   } catch {
     return null;

@@ -1,4 +1,3 @@
-import { writeSync } from "node:fs";
 import { isMainThread } from "node:worker_threads";
 import { ConfigError } from "../config/types.ts";
 import { NGINX_VERSION, VERSION } from "../version.ts";
@@ -26,6 +25,7 @@ import { sentence } from "./sentence.ts";
 import { sourceStack } from "./source_stack.ts";
 import { pidPath, supervise, warnAll } from "./supervisor.ts";
 import { runThread } from "./thread.ts";
+import { writeWhole } from "./write.ts";
 
 /**
  * The program's one entry: the command line in the main thread, a worker or the watcher in the others.
@@ -111,7 +111,8 @@ async function test(program: Program, options: Options, paths: Paths, loaded: Lo
   }
   if (!options.quiet) say(`holdfast: configuration file ${paths.confFile} test is successful\n`);
   if (options.dump) {
-    for (const { path, text } of loaded.tree.files) writeAll(1, `# configuration file ${path}:\n${text}\n`);
+    for (const { path, text } of loaded.tree.files)
+      writeWhole(1, Buffer.from(`# configuration file ${path}:\n${text}\n`, "latin1"));
   }
   return 0;
 }
@@ -190,17 +191,5 @@ function toBytes(text: string): string {
 }
 
 function say(text: string): void {
-  writeAll(2, text);
-}
-
-/** All of a byte string, to a pipe whose reader is slow as well. */
-function writeAll(fd: number, text: string): void {
-  const bytes = Buffer.from(text, "latin1");
-  for (let at = 0; at < bytes.length; ) {
-    try {
-      at += writeSync(fd, bytes, at);
-    } catch (error) {
-      if (!(error instanceof Error && "code" in error && error.code === "EAGAIN")) return;
-    }
-  }
+  writeWhole(2, Buffer.from(text, "latin1"));
 }

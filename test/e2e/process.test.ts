@@ -193,16 +193,6 @@ test("USR1 opens the logs anew in every thread", async (t) => {
   assert.match(holdfast.errorLog(), /SIGTERM/);
 });
 
-test("WINCH lets the workers finish and leave, SIGHUP brings them back", async (t) => {
-  const holdfast = await startHoldfast(t, { entry, config: (ports) => `http { echo_port ${ports[0]}; }` });
-  holdfast.signal("SIGWINCH");
-  await waitFor(() => refused(holdfast.port), "the listener to close");
-  assert.equal(holdfast.exit, undefined);
-  assert.equal(holdfast.read("logs/holdfast.pid"), `${holdfast.pid}\n`);
-  assert.equal(await holdfast.reload(), true);
-  assert.match(await ask(holdfast.port), /^echo/);
-});
-
 test("USR2 is answered in the log", async (t) => {
   const holdfast = await startHoldfast(t, { entry, config: (ports) => `http { echo_port ${ports[0]}; }` });
   holdfast.signal("SIGUSR2");
