@@ -1,6 +1,6 @@
 import type { Directives, Scope, Specs } from "../config/schema.ts";
 import { ConfigError } from "../config/types.ts";
-import type { Application, Cycle, HostWanted, Program } from "../runtime/cycle.ts";
+import { type Application, type Cycle, type HostWanted, MAX_WORKERS, type Program } from "../runtime/cycle.ts";
 import { upstream, upstreamDefinitions, upstreamHosts, upstreamKeepalive } from "../upstream/directives.ts";
 import type { Group } from "../upstream/group.ts";
 import { buildSockets, listenHosts } from "./addresses.ts";
@@ -11,7 +11,7 @@ import type { HttpModule } from "./module.ts";
 import { httpModules } from "./registry.ts";
 import { serverDirectives } from "./server_directives.ts";
 import { HttpService } from "./service.ts";
-import { COUNTER, MAX_WORKERS } from "./site.ts";
+import { COUNTER } from "./site.ts";
 
 /** What floors above http add to it: modules, directives, and work of the watcher thread on the upstreams. */
 export interface HttpExtension {
@@ -57,8 +57,10 @@ function buildApplication(cycle: Cycle, modules: readonly HttpModule[], extensio
       return new HttpService(sockets, worker, { words: countersOf(worker.slot) }, previous, http?.upstreams);
     },
     forget(slot) {
+      // One that was refused its place counted nothing.
+      if (slot >= MAX_WORKERS) return;
       // It took its connections with it; what it has served still counts.
-      if (slot < MAX_WORKERS) countersOf(slot).fill(0, COUNTER.active, COUNTER.waiting + 1);
+      countersOf(slot).fill(0, COUNTER.active, COUNTER.waiting + 1);
       for (const group of groups) group.forget(slot);
     },
     watch,

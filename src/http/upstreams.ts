@@ -82,8 +82,8 @@ export class Upstreams {
   }
 
   private make(key: string, definition: UpstreamDefinition): UpstreamEntry {
-    const zone = (bytes: number) => new SharedArrayBuffer(bytes);
-    const group = buildUpstream(definition, this.cycle.data.hosts, zone, { generation: this.cycle.data.generation });
+    const { hosts, generation } = this.cycle.data;
+    const group = buildUpstream(definition, hosts, undefined, { generation });
     const entry = { group, pool: undefined, key: undefined };
     // What clients can make a variable say must not fill the memory.
     if (this.made.size >= DYNAMIC_LIMIT) this.made.clear();
