@@ -1,5 +1,4 @@
 import { connect as connectTcp } from "../net/tcp.ts";
-import { defer } from "../runtime/guard.ts";
 import type { ErrorLog } from "../runtime/log.ts";
 import { startTimer } from "../runtime/timers.ts";
 import { type Due, DueHeap } from "./due.ts";
@@ -77,7 +76,7 @@ const SYSTEM_CLOCK: Clock = {
   wake(ms, callback) {
     let immediate: NodeJS.Immediate | undefined;
     const timer = startTimer(ms, () => {
-      immediate = defer(callback, undefined);
+      immediate = setImmediate(callback);
     });
     return () => {
       timer.clear();
@@ -221,15 +220,9 @@ class Scheduler implements Checks {
     const now = this.clock.now();
     let starts = 0;
     for (let runner = this.heap.first; runner !== undefined && runner.due <= now; runner = this.heap.first) {
-      if (!runner.running && ++starts > STARTS_A_TURN) break;
-      try {
-        if (runner.running) this.late(runner, now);
-        else this.start(runner, now);
-      } catch (error) {
-        // The others keep their time; this check has failed, as far as it can be told.
-        this.heap.set(runner, now + runner.check.definition.interval);
-        runner.probe.onFault(error);
-      }
+      if (runner.running) this.late(runner, now);
+      else if (++starts > STARTS_A_TURN) break;
+      else this.start(runner, now);
     }
     this.turning = false;
     this.sleep();

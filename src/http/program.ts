@@ -1,3 +1,4 @@
+import { refusalsOf } from "../config/refusals.ts";
 import type { Directives, Scope, Specs } from "../config/schema.ts";
 import { ConfigError } from "../config/types.ts";
 import { type Application, type Cycle, type HostWanted, MAX_WORKERS, type Program } from "../runtime/cycle.ts";
@@ -45,7 +46,7 @@ function buildApplication(cycle: Cycle, modules: readonly HttpModule[], extensio
   const zone = cycle.zone("http counters", MAX_WORKERS * COUNTER.words * 4);
   const countersOf = (slot: number) => new Int32Array(zone, slot * COUNTER.words * 4, COUNTER.words);
   const http = scope === undefined ? undefined : buildHttp(scope, cycle, modules);
-  const sockets = http === undefined ? [] : buildSockets(http, cycle);
+  const sockets = (http && refusalsOf(cycle.root).attempt(() => buildSockets(http, cycle), "complete")) ?? [];
   const groups = [...(http?.upstreams.byName.values() ?? [])].map(({ group }) => group);
   const watch = extension.open(cycle, groups);
   return {

@@ -75,6 +75,8 @@ export interface HostWanted {
   readonly line: number;
   /** The whole error sentence if it cannot be resolved, e.g. `host not found in upstream "x:80"`. */
   readonly error: string;
+  /** nginx looks it up only once the whole http block has been read. */
+  readonly stage?: "complete";
 }
 
 /** A generation's runtime tree, ready to serve. */

@@ -1,4 +1,5 @@
 import { isMainThread } from "node:worker_threads";
+import { refusalsOf } from "../config/refusals.ts";
 import { ConfigError } from "../config/types.ts";
 import { NGINX_VERSION, VERSION } from "../version.ts";
 import { probeListeners } from "./binding.ts";
@@ -21,7 +22,7 @@ import {
 import { readPidFile, touchPidFile } from "./pidfile.ts";
 import { prepareFiles } from "./prepare.ts";
 import { identityOf } from "./privileges.ts";
-import { sentence } from "./sentence.ts";
+import { sentence, sentences } from "./sentence.ts";
 import { sourceStack } from "./source_stack.ts";
 import { pidPath, supervise, warnAll } from "./supervisor.ts";
 import { runThread } from "./thread.ts";
@@ -57,6 +58,8 @@ async function command(program: Program, entry: URL, home: string): Promise<numb
   let loaded: Loaded;
   try {
     loaded = loadGeneration(program, paths, options.globals);
+    // Where something is refused already, all else that is wrong is looked for, and thrown with it.
+    if (refusalsOf(loaded.root).count > 0) await buildGeneration(program, paths, loaded, undefined);
   } catch (error) {
     return failed(error, log, options, paths);
   }
@@ -90,7 +93,7 @@ function initialLog(paths: Paths, test: boolean): ErrorLog {
 function failed(error: unknown, log: ErrorLog, options: Options, paths: Paths): number {
   if (!(error instanceof ConfigError) && error instanceof Error && log.wants("debug"))
     log.write("debug", sourceStack(error.stack ?? ""));
-  log.write("emerg", sentence(error));
+  for (const line of sentences(error)) log.write("emerg", line);
   if (options.test) say(`holdfast: configuration file ${paths.confFile} test failed\n`);
   return 1;
 }
@@ -105,7 +108,7 @@ async function test(program: Program, options: Options, paths: Paths, loaded: Lo
     touchPidFile(pidPath(generation));
     if (!(await probeListeners(generation.application.listeners, log, true))) throw undefined;
   } catch (error) {
-    if (error !== undefined) log.write("emerg", sentence(error));
+    if (error !== undefined) for (const line of sentences(error)) log.write("emerg", line);
     say(`holdfast: configuration file ${paths.confFile} test failed\n`);
     return 1;
   }
@@ -150,11 +153,8 @@ const SIGNAL_NUMBERS: Readonly<Record<SignalName, number>> = {
 
 function versionText(program: Program, options: Options, home: string): string {
   const lines: string[] = [];
-  if (options.configure) {
-    lines.push(`Holdfast version: holdfast/${VERSION}`, `nginx version: nginx/${NGINX_VERSION}`);
-  } else {
-    lines.push(`holdfast version: holdfast/${VERSION}`);
-  }
+  lines.push(`holdfast version: holdfast/${VERSION}`);
+  if (options.configure) lines.push(`nginx version: nginx/${NGINX_VERSION}`);
   if (options.help) lines.push(...helpLines(home));
   if (options.configure) {
     lines.push(`running on Node.js ${process.version}`, `built with OpenSSL ${process.versions.openssl}`);
@@ -170,8 +170,8 @@ function helpLines(home: string): string[] {
     "                [-e filename] [-c filename] [-g directives]",
     "",
     "Options:",
-    "  -?,-h         : this help",
-    "  -v            : show version and exit",
+    "  -?,-h,--help  : this help",
+    "  -v,--version  : show version and exit",
     "  -V            : show version and configure options then exit",
     "  -t            : test configuration and exit",
     "  -T            : test configuration, dump it and exit",

@@ -14,7 +14,6 @@ import {
   openMainLog,
   rebuildGeneration,
 } from "./generation.ts";
-import { logFaultsTo } from "./guard.ts";
 import { setLimit } from "./limits.ts";
 import { type ErrorLog, withTerminal } from "./log.ts";
 import { closeLogFilesExcept, flushLogFiles, reopenLogFiles } from "./logfile.ts";
@@ -22,7 +21,7 @@ import type { Paths } from "./options.ts";
 import { removePidFile, writePidFile } from "./pidfile.ts";
 import { prepareFiles, prepareLogs } from "./prepare.ts";
 import { becomeUser, identityOf } from "./privileges.ts";
-import { sentence } from "./sentence.ts";
+import { sentence, sentences } from "./sentence.ts";
 import { Signals, signalText } from "./signals.ts";
 import { ThreadPool } from "./threads.ts";
 import type { Identity } from "./users.ts";
@@ -59,7 +58,7 @@ export async function supervise(start: Start): Promise<number> {
     setProcess(core, log);
     if (identity !== undefined) await becomeUser(identity, entry, log);
   } catch (error) {
-    start.initialLog.write("emerg", sentence(error));
+    for (const line of sentences(error)) start.initialLog.write("emerg", line);
     return 1;
   }
 
@@ -120,7 +119,6 @@ export async function supervise(start: Start): Promise<number> {
     return 1;
   }
   log = openMainLog(current);
-  logFaultsTo(log);
   announceReady(paths.errorLog);
 
   const reload = async (): Promise<void> => {
@@ -146,7 +144,7 @@ export async function supervise(start: Start): Promise<number> {
         pidFile = nextPid;
       }
     } catch (error) {
-      log.write("emerg", sentence(error));
+      for (const line of sentences(error)) log.write("emerg", line);
       return false;
     }
     const core = coreDirectives.in(next.root);
@@ -158,7 +156,6 @@ export async function supervise(start: Start): Promise<number> {
     const gone = current.application.listeners.filter((listener) => !kept.has(listener.key));
     current = next;
     log = nextLog;
-    logFaultsTo(log);
     env = threadEnvironment(core.env);
     bindUnixSockets(next.application.listeners);
     for (const error of await pool.apply(next.data, workerCount(next))) log.write("emerg", error);

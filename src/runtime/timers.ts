@@ -1,4 +1,3 @@
-import { contain, guarded } from "./guard.ts";
 import { now } from "./now.ts";
 
 /**
@@ -37,13 +36,9 @@ export class Deadline<T = unknown> extends Link {
     return this.due !== 0;
   }
 
-  /** Calls the owner back; the one place where the owner's type matters. An exception ends the owner's work only. */
+  /** Calls the owner back; the one place where the owner's type matters. */
   fire(): void {
-    try {
-      this.expire(this.owner);
-    } catch (error) {
-      contain(this.owner, error);
-    }
+    this.expire(this.owner);
   }
 }
 
@@ -81,7 +76,7 @@ export class Timer {
     this.#timeout = undefined;
     const left = this.#due - performance.now();
     if (left > 0) this.#wait(left);
-    else guarded(this.#callback, undefined);
+    else this.#callback();
   }
 
   /** It will not fire; no-op when it has. */
@@ -181,19 +176,27 @@ function advance(): void {
     slot.next = slot;
   }
   if (nowTick > lastTick) lastTick = nowTick;
-  for (let link = expired.next; link !== expired; link = expired.next) {
-    const deadline = link as Deadline;
-    if (deadline.due > time) {
-      unlink(deadline);
-      insert(deadline);
-    } else {
-      disarm(deadline);
-      deadline.fire();
+  try {
+    for (let link = expired.next; link !== expired; link = expired.next) {
+      const deadline = link as Deadline;
+      if (deadline.due > time) {
+        unlink(deadline);
+        insert(deadline);
+      } else {
+        disarm(deadline);
+        deadline.fire();
+      }
     }
-  }
-  if (armedCount > 0) {
-    let tick = lastTick + 1;
-    while (tick < wakeTick && slots[tick & MASK].next === slots[tick & MASK]) tick++;
-    if (tick < wakeTick) wakeAt(tick);
+  } finally {
+    // Only after a callback threw: the rest gets its turn with the next slot.
+    for (let link = expired.next; link !== expired; link = expired.next) {
+      unlink(link);
+      insert(link as Deadline);
+    }
+    if (armedCount > 0) {
+      let tick = lastTick + 1;
+      while (tick < wakeTick && slots[tick & MASK].next === slots[tick & MASK]) tick++;
+      if (tick < wakeTick) wakeAt(tick);
+    }
   }
 }

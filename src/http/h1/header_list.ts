@@ -1,18 +1,16 @@
-import { type HeadText, headText } from "../head_text.ts";
 import { fieldKey } from "./known_fields.ts";
 
 /**
  * The fields of a message in the order received, flat and reused from message to message. Only the first `count`
- * elements of the three arrays count: what lies behind them is left from an earlier message. All are byte strings, and
- * none holds what would end a line: `append` and `set` take any text and see to it.
+ * elements of the three arrays count: what lies behind them is left from an earlier message. All are byte strings.
  */
 export class HeaderList {
   count = 0;
   /** Names as received. */
-  readonly names: HeadText[] = [];
+  readonly names: string[] = [];
   /** Names in lower case; usual names are always the same string. */
   readonly keys: string[] = [];
-  readonly values: HeadText[] = [];
+  readonly values: string[] = [];
 
   clear(): void {
     this.count = 0;
@@ -26,18 +24,17 @@ export class HeaderList {
     this.values.length = 0;
   }
 
-  /** `key` must be `name` in lower case. */
-  add(name: HeadText, key: string, value: HeadText): void {
+  /** `key` must be `name` in lower case; without it, it is made here. */
+  add(name: string, key: string, value: string): void {
     const at = this.count++;
     this.names[at] = name;
     this.keys[at] = key;
     this.values[at] = value;
   }
 
-  /** Adds a field of any text. */
+  /** Adds a field whose key is not at hand. */
   append(name: string, value: string): void {
-    const safe = headText(name);
-    this.add(safe, fieldKey(safe), headText(value));
+    this.add(name, fieldKey(name), value);
   }
 
   /** Where the first field with this lower-case key is, at or after `from`; -1 when there is none. */
@@ -49,7 +46,7 @@ export class HeaderList {
   }
 
   /** The first value of a field by its lower-case name. */
-  get(key: string): HeadText | undefined {
+  get(key: string): string | undefined {
     const at = this.indexOf(key);
     return at < 0 ? undefined : this.values[at];
   }
@@ -59,8 +56,8 @@ export class HeaderList {
   }
 
   /** All values of a field in order. */
-  getAll(key: string): HeadText[] {
-    const found: HeadText[] = [];
+  getAll(key: string): string[] {
+    const found: string[] = [];
     for (let at = this.indexOf(key); at >= 0; at = this.indexOf(key, at + 1)) found.push(this.values[at]);
     return found;
   }
@@ -69,7 +66,7 @@ export class HeaderList {
   join(key: string, separator = key === "cookie" ? "; " : ", "): string | undefined {
     const first = this.indexOf(key);
     if (first < 0) return undefined;
-    let joined: string = this.values[first];
+    let joined = this.values[first];
     for (let at = this.indexOf(key, first + 1); at >= 0; at = this.indexOf(key, at + 1)) {
       joined += separator + this.values[at];
     }
@@ -77,16 +74,14 @@ export class HeaderList {
   }
 
   /** Replaces the first field of that name and removes the others, or adds it. */
-  set(name: string, value: string): void {
-    const safe = headText(name);
-    const key = fieldKey(safe);
+  set(name: string, key: string, value: string): void {
     const at = this.indexOf(key);
     if (at < 0) {
-      this.add(safe, key, headText(value));
+      this.add(name, key, value);
       return;
     }
-    this.names[at] = safe;
-    this.values[at] = headText(value);
+    this.names[at] = name;
+    this.values[at] = value;
     this.removeFrom(key, at + 1);
   }
 

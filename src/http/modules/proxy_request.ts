@@ -1,21 +1,18 @@
 import type { SettingsOf } from "../../config/schema.ts";
 import { ESCAPE_URI, escapeUri } from "../escape.ts";
-import { fieldLine, requestLine } from "../h1/request_writer.ts";
-import { type HeadText, type HeadWord, headText, headWord } from "../head_text.ts";
+import { fieldValue, lineWord } from "../field_text.ts";
 import type { Request } from "../request.ts";
 import type { Template } from "../template.ts";
 import type { FixedPass, ProxySettings } from "./proxy.ts";
-import type { proxyDirectives, SetHeader } from "./proxy_directives.ts";
-
-const HOST = headText("Host");
+import type { proxyDirectives } from "./proxy_directives.ts";
 
 /** What of the request's head to a server is known when the configuration is built. */
 export interface RequestHeadPlan {
-  readonly version: "1.0" | "1.1";
+  readonly version: string;
   /** `proxy_set_header Host`. */
-  readonly host: Template<HeadText> | undefined;
+  readonly host: Template | undefined;
   /** The other fields set, in order. */
-  readonly set: readonly SetHeader[];
+  readonly set: readonly { readonly name: string; readonly value: Template }[];
   /** Lower-case names of client fields that are not passed on: those set, and those of the connection. */
   readonly replaced: ReadonlySet<string>;
   readonly lengthSet: boolean;
@@ -50,8 +47,8 @@ export function requestHeadPlan(raw: SettingsOf<typeof proxyDirectives>): Reques
 
 export interface BuiltHead {
   readonly head: string;
-  readonly uri: HeadWord;
-  readonly method: HeadWord;
+  readonly uri: string;
+  readonly method: string;
 }
 
 /** The head of the request to a server, written anew (ngx_http_proxy_create_request). */
@@ -62,22 +59,22 @@ export function buildHead(
   plan: RequestHeadPlan,
 ): BuiltHead {
   const { raw } = settings;
-  const method = raw.proxy_method === undefined ? request.method : headWord(raw.proxy_method.render(request));
+  const method = raw.proxy_method === undefined ? request.method : lineWord(raw.proxy_method.render(request));
   const uri = requestUri(request, settings, pass);
-  const written = plan.host === undefined ? undefined : (plan.host.constant ?? plan.host.render(request));
+  const written = plan.host === undefined ? undefined : (plan.host.constant ?? fieldValue(plan.host.render(request)));
   const host = written === undefined || (written === "" && plan.version === "1.1") ? pass.hostHeader : written;
-  let head = requestLine(method, uri, plan.version);
-  if (host !== "") head += fieldLine(HOST, host);
+  let head = `${method} ${uri} HTTP/${plan.version}\r\n`;
+  if (host !== "") head += `Host: ${host}\r\n`;
   for (const { name, value } of plan.set) {
-    const text = value.constant ?? value.render(request);
-    if (text !== "") head += fieldLine(name, text);
+    const text = value.constant ?? fieldValue(value.render(request));
+    if (text !== "") head += `${name}: ${text}\r\n`;
   }
   if (!plan.lengthSet || !plan.codingSet) head += framing(request, settings, plan);
   if (raw.proxy_pass_request_headers) {
     const { count, keys, names, values } = request.headers;
     const { replaced } = plan;
     for (let i = 0; i < count; i++) {
-      if (!replaced.has(keys[i])) head += fieldLine(names[i], values[i]);
+      if (!replaced.has(keys[i])) head += `${names[i]}: ${values[i]}\r\n`;
     }
   }
   return { head: `${head}\r\n`, uri, method };
@@ -97,13 +94,13 @@ function framing(request: Request, settings: ProxySettings, plan: RequestHeadPla
   return `Content-Length: ${request.contentLength}\r\n`;
 }
 
-function requestUri(request: Request, settings: ProxySettings, pass: FixedPass): HeadWord {
+function requestUri(request: Request, settings: ProxySettings, pass: FixedPass): string {
   const { uri } = pass;
   if (uri === "" && request.unparsedValid) return request.unparsedUri;
-  if (settings.fixed === undefined && uri !== "") return headWord(uri);
+  if (settings.fixed === undefined && uri !== "") return lineWord(uri);
   const skip = uri !== "" && request.validLocation ? Math.min(settings.prefix.length, request.uri.length) : 0;
   const rest = skip === 0 ? request.uri : request.uri.slice(skip);
   const path = request.quotedUri || request.internal ? escapeUri(rest, ESCAPE_URI) : rest;
   const full = request.validLocation ? uri + path : path;
-  return headWord(request.args === "" ? full : `${full}?${request.args}`);
+  return lineWord(request.args === "" ? full : `${full}?${request.args}`);
 }
