@@ -1,11 +1,11 @@
 import { type Resolution, resolutionText } from "../../net/resolver.ts";
-import { boundary } from "../../runtime/guard.ts";
 import { finalizeRequest } from "../finalize.ts";
 import { logError } from "../log_context.ts";
 import type { PassedTo, Request } from "../request.ts";
 import { resolvingOf } from "../resolver.ts";
 import { markPassage } from "../upstream/state.ts";
 import { type FixedPass, type ProxySettings, passedTo, splitUrl } from "./proxy.ts";
+import { isHttps } from "./proxy_scheme.ts";
 
 /** A proxy_pass whose variables named a host that has yet to be resolved. */
 export interface UnresolvedPass extends PassedTo {
@@ -22,7 +22,8 @@ export function evaluatePass(request: Request, settings: ProxySettings): FixedPa
   const url = pass.url.render(request);
   const scheme = /^http:\/\//i.exec(url)?.[0];
   if (scheme === undefined) {
-    logError(request, "error", `invalid URL prefix in "${url}"`);
+    const what = isHttps(url) ? "https to upstreams is not available in Holdfast yet:" : "invalid URL prefix in";
+    logError(request, "error", `${what} "${url}"`);
     return undefined;
   }
   const { host, uri } = splitUrl(url.slice(scheme.length));
@@ -50,7 +51,7 @@ export function resolvePass(
     unresolved(request);
     return;
   }
-  const done = boundary(request, (result: Resolution): void => {
+  const done = (result: Resolution): void => {
     request.onAbort = undefined;
     if (request.finalized) return;
     if ("addresses" in result) {
@@ -60,7 +61,7 @@ export function resolvePass(
     const { state } = result;
     logError(request, "error", `${name} could not be resolved (${state}: ${resolutionText(state)})`);
     unresolved(request);
-  });
+  };
   request.upstream = undefined;
   const lookup = resolver.resolve(name, timeout, done);
   if (lookup.over) return;
