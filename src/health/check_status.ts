@@ -1,5 +1,6 @@
 import { directive } from "../config/directives.ts";
 import { fail, valueIn } from "../config/schema.ts";
+import { headText } from "../http/head_text.ts";
 import { logError } from "../http/log_context.ts";
 import { defineModule } from "../http/module.ts";
 import { sendText } from "../http/output.ts";
@@ -58,5 +59,5 @@ function show(request: Request, { format, health }: CheckStatus): number {
   }
   const query = statusQuery(request.args, format, (message) => logError(request, "error", message));
   const { contentType, body } = statusPage(statusRows(opened.plan), opened.generation, query);
-  return sendText(request, 200, contentType, body);
+  return sendText(request, 200, headText(contentType), body);
 }

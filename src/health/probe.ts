@@ -1,5 +1,6 @@
 import type { Address } from "../net/address.ts";
 import type { ConnectHandler, ConnectOptions, Stream, StreamError } from "../net/stream.ts";
+import { logFault } from "../runtime/guard.ts";
 
 /**
  * The protocol of a probe: what it says to the server and how it judges the answer. One file each in probes/. The
@@ -173,6 +174,13 @@ export class Probe implements ConnectHandler {
     if (error === undefined) this.done(this.protocol.end(), false);
     else if (this.connected) this.done(lower(error), false);
     else this.done(`connect: ${lower(error)}`, LOCAL.has(error.code));
+  }
+
+  onFault(error: unknown): void {
+    logFault(error, " while checking");
+    const { running } = this;
+    this.close();
+    if (running) this.done(`exception: ${error instanceof Error ? error.message : String(error)}`, false);
   }
 
   /** The server may close a kept connection at any time; that this check met it is not a failure. */

@@ -1,4 +1,5 @@
 import { connect as connectTcp } from "../net/tcp.ts";
+import { defer } from "../runtime/guard.ts";
 import type { ErrorLog } from "../runtime/log.ts";
 import { startTimer } from "../runtime/timers.ts";
 import { type Due, DueHeap } from "./due.ts";
@@ -76,7 +77,7 @@ const SYSTEM_CLOCK: Clock = {
   wake(ms, callback) {
     let immediate: NodeJS.Immediate | undefined;
     const timer = startTimer(ms, () => {
-      immediate = setImmediate(callback);
+      immediate = defer(callback, undefined);
     });
     return () => {
       timer.clear();
@@ -220,9 +221,15 @@ class Scheduler implements Checks {
     const now = this.clock.now();
     let starts = 0;
     for (let runner = this.heap.first; runner !== undefined && runner.due <= now; runner = this.heap.first) {
-      if (runner.running) this.late(runner, now);
-      else if (++starts > STARTS_A_TURN) break;
-      else this.start(runner, now);
+      if (!runner.running && ++starts > STARTS_A_TURN) break;
+      try {
+        if (runner.running) this.late(runner, now);
+        else this.start(runner, now);
+      } catch (error) {
+        // The others keep their time; this check has failed, as far as it can be told.
+        this.heap.set(runner, now + runner.check.definition.interval);
+        runner.probe.onFault(error);
+      }
     }
     this.turning = false;
     this.sleep();

@@ -1,5 +1,6 @@
 import { fail, type Scope } from "../config/schema.ts";
 import { ConfigError, type Directive } from "../config/types.ts";
+import { type HeadText, headText } from "./head_text.ts";
 import { decodeUtf8 } from "./utf8.ts";
 
 /** How bytes of one charset become another's. */
@@ -13,7 +14,7 @@ export type CharsetTable =
 /** A charset that the configuration names somewhere. */
 export interface Charset {
   /** As it was first written. */
-  readonly name: string;
+  readonly name: HeadText;
   readonly utf8: boolean;
   /** How to make others of it. */
   readonly tables: Map<Charset, CharsetTable>;
@@ -43,7 +44,7 @@ export function namedCharset(scope: Scope, name: string): Charset {
   const key = name.toLowerCase();
   const known = charsets.get(key);
   if (known !== undefined) return known;
-  const made: Charset = { name, utf8: key === "utf-8", tables: new Map() };
+  const made: Charset = { name: headText(name), utf8: key === "utf-8", tables: new Map() };
   charsets.set(key, made);
   return made;
 }

@@ -1,5 +1,8 @@
+import { type HeadText, headText, scanned } from "./head_text.ts";
 import type { Request, Response } from "./request.ts";
 import { lowercase } from "./wildcard_hash.ts";
+
+const NONE = headText("");
 
 /** Sets the response's type by the URI's extension, else `default_type` (ngx_http_set_content_type). Keeps one that is set. */
 export function setContentType(request: Request): void {
@@ -11,19 +14,19 @@ export function setContentType(request: Request): void {
 
 /** A media type, and the charset named beside it; "" where there is none. */
 export interface TypeAndCharset {
-  readonly type: string;
-  readonly charset: string;
+  readonly type: HeadText;
+  readonly charset: HeadText;
 }
 
 /** The response's type as `*_types` directives compare it, and its charset: an upstream may have sent both in one. */
 export function typeAndCharset({ contentType, upstreamType, charset }: Response): TypeAndCharset {
-  const whole = contentType ?? "";
+  const whole = contentType ?? NONE;
   if (charset === undefined && whole === upstreamType) return splitContentType(whole);
-  return { type: whole, charset: charset ?? "" };
+  return { type: whole, charset: charset ?? NONE };
 }
 
 /** Takes the charset off as nginx does (ngx_http_upstream_copy_content_type); other parameters stay with the type. */
-export function splitContentType(text: string): TypeAndCharset {
+export function splitContentType(text: HeadText): TypeAndCharset {
   for (let at = text.indexOf(";"); at >= 0; at = text.indexOf(";", at + 1)) {
     const end = at;
     do at++;
@@ -32,7 +35,7 @@ export function splitContentType(text: string): TypeAndCharset {
     let from = at + 8;
     if (text[from] === '"') from++;
     const to = text.length > from && text.endsWith('"') ? text.length - 1 : text.length;
-    return { type: text.slice(0, end), charset: text.slice(from, to) };
+    return { type: scanned(text.slice(0, end)), charset: scanned(text.slice(from, to)) };
   }
-  return { type: text, charset: "" };
+  return { type: text, charset: NONE };
 }

@@ -5,6 +5,7 @@ import type { TempPath } from "./body.ts";
 import { coreDirectives } from "./core_directives.ts";
 import type { ErrorPage } from "./error_pages.ts";
 import { type FileRoot, fileRoot } from "./file_root.ts";
+import { type HeadText, headText } from "./head_text.ts";
 import { buildMimeTypes, type MimeTypes } from "./mime.ts";
 import type { Template } from "./template.ts";
 
@@ -42,7 +43,7 @@ export interface CoreSettings {
   readonly root: FileRoot;
   /** By `types`. */
   readonly types: MimeTypes;
-  readonly defaultType: string;
+  readonly defaultType: HeadText;
   /** Everything, under nginx's names: for what is not on the path of each request. */
   readonly raw: Raw;
 }
@@ -90,7 +91,7 @@ export function coreSettings(scope: Scope, absolute: (path: string) => string): 
     clientBodyTempPath: { ...raw.client_body_temp_path, path: absolute(raw.client_body_temp_path.path) },
     root: fileRoot(scope, coreDirectives.specs, absolute),
     types: mimeTypes(scope, raw.types),
-    defaultType: raw.default_type,
+    defaultType: headText(raw.default_type),
     raw,
   };
 }

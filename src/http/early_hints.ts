@@ -1,7 +1,7 @@
 import { list } from "../config/directives.ts";
 import { type Scope, valueIn } from "../config/schema.ts";
 import { HTTP_LOCATION } from "./contexts.ts";
-import type { HeaderList } from "./h1/header_list.ts";
+import { HeaderList } from "./h1/header_list.ts";
 import type { Request } from "./request.ts";
 import { type Template, template } from "./template.ts";
 
@@ -28,9 +28,9 @@ export function passEarlyHints(
 ): void {
   if (request.headerSent || request.version < 1001 || !wanted.some((value) => holds(value.render(request)))) return;
   const { count, keys, names, values } = fields;
-  let head = "";
-  for (let i = 0; i < count; i++) if (!hidden.has(keys[i])) head += `${names[i]}: ${values[i]}\r\n`;
-  if (head !== "") request.connection.sendInformational(request, `HTTP/1.1 103 Early Hints\r\n${head}\r\n`);
+  const passed = new HeaderList();
+  for (let i = 0; i < count; i++) if (!hidden.has(keys[i])) passed.add(names[i], keys[i], values[i]);
+  if (passed.count > 0) request.connection.sendInformational(request, 103, passed);
 }
 
 function holds(value: string): boolean {

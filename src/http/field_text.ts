@@ -23,18 +23,3 @@ function isNamed(key: string, name: string): boolean {
   }
   return true;
 }
-
-const BREAKS = /[\r\n\0]/;
-const UNSAFE = /[\0-\x20\x7f]/;
-
-/** A field's value that variables made: what would end the line in it becomes a space (RFC 9110 section 5.5). */
-export function fieldValue(text: string): string {
-  return BREAKS.test(text) ? text.replace(/[\r\n\0]/g, " ") : text;
-}
-
-/** A part of a request line that variables made: what would end it, or the line, is escaped. nginx lets it through. */
-export function lineWord(text: string): string {
-  if (!UNSAFE.test(text)) return text;
-  const escaped = (byte: string) => `%${byte.charCodeAt(0).toString(16).toUpperCase().padStart(2, "0")}`;
-  return text.replace(/[\0-\x20\x7f]/g, escaped);
-}

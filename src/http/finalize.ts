@@ -1,4 +1,5 @@
 import { CLIENT_CLOSED_REQUEST, CLOSE, DONE, ERROR } from "./codes.ts";
+import { logException } from "./log_context.ts";
 import type { Request } from "./request.ts";
 import { answerStatus } from "./special_response.ts";
 
@@ -47,5 +48,11 @@ export function cleanUp(request: Request): void {
   const { cleanup } = request;
   if (cleanup === undefined) return;
   request.cleanup = undefined;
-  for (let i = cleanup.length - 1; i >= 0; i--) cleanup[i]();
+  for (let i = cleanup.length - 1; i >= 0; i--) {
+    try {
+      cleanup[i]();
+    } catch (error) {
+      logException(request, error);
+    }
+  }
 }

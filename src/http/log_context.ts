@@ -1,5 +1,7 @@
 import { addressText } from "../net/address.ts";
+import { faultText } from "../runtime/guard.ts";
 import type { Level } from "../runtime/log.ts";
+import { RegexMatchError } from "./regex.ts";
 import type { ClientConnection, Request } from "./request.ts";
 import type { AddressConfig } from "./site.ts";
 
@@ -7,6 +9,11 @@ import type { AddressConfig } from "./site.ts";
 export function logError(request: Request, level: Level, message: string): void {
   const log = request.location.errorLog;
   if (log.wants(level)) log.write(level, message + requestContext(request), request.connection.number);
+}
+
+/** [alert]: an exception that ends the request. A pattern's search that was given up says all in its one sentence. */
+export function logException(request: Request, error: unknown): void {
+  logError(request, "alert", error instanceof RegexMatchError ? error.message : faultText(error));
 }
 
 /** `, client: …, server: …, request: "…", upstream: "…", host: "…", referrer: "…"`. */

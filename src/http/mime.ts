@@ -1,16 +1,17 @@
 import type { Directive } from "../config/types.ts";
+import { type HeadText, headText } from "./head_text.ts";
 import { lowercase } from "./wildcard_hash.ts";
 
 /** Media types by file extension: `types` and `default_type`. */
 
 /** Extension (lower case, without the dot) to media type. */
-export type MimeTypes = ReadonlyMap<string, string>;
+export type MimeTypes = ReadonlyMap<string, HeadText>;
 
 /** What nginx knows without any `types` block. */
 export const DEFAULT_TYPES: MimeTypes = new Map([
-  ["html", "text/html"],
-  ["gif", "image/gif"],
-  ["jpg", "image/jpeg"],
+  ["html", headText("text/html")],
+  ["gif", headText("image/gif")],
+  ["jpg", headText("image/jpeg")],
 ]);
 
 /** A sentence for the log at [warn], and the line it is about. */
@@ -28,7 +29,7 @@ export function buildMimeTypes(lines: readonly Directive[] | undefined): {
   readonly warnings: readonly MimeWarning[];
 } {
   if (lines === undefined) return { types: DEFAULT_TYPES, warnings: [] };
-  const types = new Map<string, string>();
+  const types = new Map<string, HeadText>();
   const warnings: MimeWarning[] = [];
   for (const directive of lines) {
     for (const arg of directive.args) {
@@ -38,7 +39,7 @@ export function buildMimeTypes(lines: readonly Directive[] | undefined): {
         const message = `duplicate extension "${extension}", content type: "${directive.name}", previous content type: "${previous}"`;
         warnings.push({ directive, message });
       }
-      types.set(extension, directive.name);
+      types.set(extension, headText(directive.name));
     }
   }
   return { types, warnings };

@@ -1,5 +1,6 @@
 import { DONE, ERROR, OK } from "./codes.ts";
 import { finalizeRequest } from "./finalize.ts";
+import type { HeadText } from "./head_text.ts";
 import { NO_FILTERS, type Request } from "./request.ts";
 
 /**
@@ -63,7 +64,7 @@ export function endBody(request: Request): void {
 }
 
 /** A whole small answer: status, type and body (a byte string). What a content handler returns. */
-export function sendText(request: Request, status: number, contentType: string | undefined, body: string): number {
+export function sendText(request: Request, status: number, contentType: HeadText | undefined, body: string): number {
   const { response } = request;
   response.status = status;
   response.contentLength = body.length;

@@ -2,6 +2,7 @@ import type { Address } from "../net/address.ts";
 import type { ProxyProtocol } from "../net/proxy_protocol.ts";
 import type { RequestBody } from "./body.ts";
 import type { HeaderList } from "./h1/header_list.ts";
+import { type HeadText, type HeadWord, headWord } from "./head_text.ts";
 import type { Location, Server } from "./location.ts";
 import type { BodyFilter } from "./module.ts";
 import type { RangePlan } from "./ranges.ts";
@@ -36,8 +37,8 @@ export interface ClientConnection {
   flush(): void;
   /** Sends 100 Continue if the client waits for it, once. */
   sendContinue(request: Request): void;
-  /** Sends a whole informational response (1xx), before `sendHead`. */
-  sendInformational(request: Request, text: string): void;
+  /** Sends an informational response (1xx), before `sendHead`. */
+  sendInformational(request: Request, status: number, fields: HeaderList): void;
   /**
    * Drops the request's body, now and as it comes. OK, or 400 when what is at hand of it is no body: the answer may then
    * still say so.
@@ -49,6 +50,8 @@ export interface ClientConnection {
   resumeBody(): void;
   /** The response is complete (or cannot be): logs, then next request, lingering close or close. */
   finish(request: Request): void;
+  /** An exception left code at work for this connection: the request is answered with 500 where that can still be. */
+  onFault(error: unknown): void;
   /** Closes without regard to what is queued; still logs. */
   terminate(request: Request): void;
   /** Hands the raw stream over (Upgrade). What was read beyond the head comes first. */
@@ -79,27 +82,27 @@ export interface BodySink {
 export interface Response {
   status: number;
   /** The status line's text after the code when an upstream gave one ("200 Fine"); else the standard one. */
-  statusLine: string | undefined;
+  statusLine: HeadText | undefined;
   headers: HeaderList;
-  contentType: string | undefined;
+  contentType: HeadText | undefined;
   /** charset added to text types later; kept apart as nginx does. */
-  charset: string | undefined;
+  charset: HeadText | undefined;
   /** Content-Type as an upstream sent it: where contentType still is the same, it may have a charset in it. */
-  upstreamType: string | undefined;
+  upstreamType: HeadText | undefined;
   /** X-Accel-Charset: the charset an upstream wants the response in. */
-  overrideCharset: string | undefined;
+  overrideCharset: HeadText | undefined;
   /** -1 when not known: chunked, or the connection's end. */
   contentLength: number;
   /** Seconds since 1970, or -1. */
   lastModified: number;
   /** Last-Modified as an upstream wrote it. */
-  lastModifiedText: string | undefined;
-  etag: string | undefined;
+  lastModifiedText: HeadText | undefined;
+  etag: HeadText | undefined;
   /** An absolute or relative Location; made absolute by the codec as `absolute_redirect` asks. */
   location: string | undefined;
   /** Server and Date as an upstream sent them (proxy_pass_header); else ours. */
-  server: string | undefined;
-  date: string | undefined;
+  server: HeadText | undefined;
+  date: HeadText | undefined;
   allowRanges: boolean;
   trailers: HeaderList | undefined;
 }
@@ -107,10 +110,14 @@ export interface Response {
 /** The address part of the URL in proxy_pass. */
 export interface PassedTo {
   /** Without the scheme's own port; "localhost" for a unix socket. */
-  readonly hostHeader: string;
+  readonly hostHeader: HeadText;
   /** "" for a unix socket. */
   readonly port: string;
 }
+
+const NO_WORD = headWord("");
+/** The method of an error page and of X-Accel-Redirect. */
+export const GET = headWord("GET");
 
 /** One request from its head to its log line. Fields are nginx's `ngx_http_request_t` under the RFCs' names. */
 export class Request {
@@ -120,10 +127,10 @@ export class Request {
   server: Server;
   location: Location;
 
-  method = "";
+  method: HeadWord = NO_WORD;
   requestLine = "";
   /** The target as received, with arguments ($request_uri). */
-  unparsedUri = "";
+  unparsedUri: HeadWord = NO_WORD;
   /** Decoded and normalised path ($uri). */
   uri = "";
   args = "";
@@ -255,6 +262,11 @@ export class Request {
     this.headers = headers;
     this.response = response;
     this.variables = variables === 0 ? NO_VARIABLES : new Array<string | null | undefined>(variables).fill(undefined);
+  }
+
+  /** An exception left a callback that was deferred for this request. */
+  onFault(error: unknown): void {
+    this.connection.onFault(error);
   }
 }
 

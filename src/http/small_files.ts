@@ -1,5 +1,6 @@
 import fs from "node:fs";
 import { osPath } from "../config/paths.ts";
+import type { HeadText } from "./head_text.ts";
 
 /**
  * Small files as they were last read. Each use asks the system whether the file is still the same (one stat() in place
@@ -13,8 +14,8 @@ export interface SmallFile {
   readonly body: string;
   /** Modification time in seconds since 1970, and its forms in a head. */
   readonly lastModified: number;
-  readonly lastModifiedText: string;
-  readonly etag: string;
+  readonly lastModifiedText: HeadText;
+  readonly etag: HeadText;
   readonly ino: number;
   readonly mtimeMs: number;
   readonly ctimeMs: number;

@@ -2,9 +2,12 @@ import { discardBody } from "./body.ts";
 import { OK } from "./codes.ts";
 import type { ErrorPage } from "./error_pages.ts";
 import { internalRedirect, namedRedirect } from "./flow.ts";
+import { headText } from "./head_text.ts";
 import { passBody, sendHeader } from "./output.ts";
-import type { Request } from "./request.ts";
+import { GET, type Request } from "./request.ts";
 import { errorPageBody, type TokensMode } from "./status.ts";
+
+const TEXT_HTML = headText("text/html");
 
 /** Statuses after which the connection cannot be trusted to be in step. */
 const NO_KEEPALIVE: ReadonlySet<number> = new Set([400, 413, 414, 495, 496, 497, 500, 501]);
@@ -44,7 +47,7 @@ function sendErrorPage(request: Request, page: ErrorPage): number {
     } else if (page.path !== undefined) {
       path = page.path;
     }
-    if (request.method !== "HEAD") request.method = "GET";
+    if (request.method !== "HEAD") request.method = GET;
     return internalRedirect(request, path, args);
   }
   if (uri.startsWith("@")) return namedRedirect(request, uri);
@@ -60,7 +63,7 @@ function sendSpecial(request: Request, status: number): number {
   const { core } = request.location;
   const body = errorPageBody(status, core.serverTokens as TokensMode, wantsPadding(request));
   response.contentLength = body.length;
-  if (body.length > 0) response.contentType = "text/html";
+  if (body.length > 0) response.contentType = TEXT_HTML;
   response.allowRanges = false;
   response.headers.remove("accept-ranges");
   response.lastModified = -1;

@@ -1,5 +1,6 @@
 import fs from "node:fs";
 import { errorCode, errorText } from "../config/errno.ts";
+import { defer } from "../runtime/guard.ts";
 import { CLIENT_CLOSED_REQUEST, DONE, ERROR, OK } from "./codes.ts";
 import { finalizeRequest } from "./finalize.ts";
 import { logError } from "./log_context.ts";
@@ -50,6 +51,10 @@ export function sendFile(request: Request, fd: number, path: string, length: num
   return new FileSender(request, fd, path, plan).send();
 }
 
+function resume(sender: FileSender): void {
+  sender.resume();
+}
+
 /** A file on its way to the client, piece by piece as it takes them. */
 class FileSender {
   private readonly request: Request;
@@ -74,22 +79,25 @@ class FileSender {
     const code = this.run();
     if (code !== DONE) return code;
     const { request } = this;
-    const go = (): void => this.resume();
-    request.onWritable = go;
+    request.onWritable = () => this.resume();
     request.onAbort = () => finalizeRequest(request, CLIENT_CLOSED_REQUEST);
     request.cleanup ??= [];
     request.cleanup.push(() => this.close());
     // The client takes all at once: the rest follows after others had their turn.
-    if (!request.connection.blocked) setImmediate(go);
+    if (!request.connection.blocked) defer(resume, this);
     return DONE;
   }
 
-  private resume(): void {
+  onFault(error: unknown): void {
+    this.request.onFault(error);
+  }
+
+  resume(): void {
     const { request } = this;
     if (request.finalized || !this.open || request.connection.blocked) return;
     const code = this.run();
     if (code !== DONE) finalizeRequest(request, code);
-    else if (!request.connection.blocked) setImmediate(() => this.resume());
+    else if (!request.connection.blocked) defer(resume, this);
   }
 
   /** Sends until the client blocks or the turn is over (DONE), all is sent (OK) or the file cannot be read (ERROR). */

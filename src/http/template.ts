@@ -1,6 +1,7 @@
 import { refusalsOf } from "../config/refusals.ts";
 import type { Scope } from "../config/schema.ts";
 import { ConfigError, type Directive } from "../config/types.ts";
+import { type HeadText, headText } from "./head_text.ts";
 import type { Request } from "./request.ts";
 import { type Variable, type Variables, variableText } from "./variables.ts";
 
@@ -8,15 +9,15 @@ import { type Variable, type Variables, variableText } from "./variables.ts";
  * A string with `$variables` ("complex value"), split when it is read and bound to the variables once the whole http
  * block is known, because `map`, `set` and `geo` may define them further down.
  */
-export class Template {
+export class Template<T extends string = string> {
   /** As written in the configuration. */
   readonly text: string;
   /** The value when there is no variable in it. */
-  readonly constant: string | undefined;
+  readonly constant: T | undefined;
   /** The value for a request; a byte string. */
-  render: (request: Request) => string;
+  render: (request: Request) => T;
 
-  constructor(text: string, constant: string | undefined, render: (request: Request) => string) {
+  constructor(text: string, constant: T | undefined, render: (request: Request) => T) {
     this.text = text;
     this.constant = constant;
     this.render = render;
@@ -91,7 +92,7 @@ export function bindVariables(scope: Scope, variables: Variables): void {
   for (const { bind } of pending(scope)) refusals.attempt(() => bind(variables), "complete");
 }
 
-const unbound = (): string => {
+const unbound = (): never => {
   throw new Error("template used before its variables were bound");
 };
 
@@ -100,11 +101,21 @@ export function template(scope: Scope, directive: Directive, text: string): Temp
   const parts = splitTemplate(text, directive);
   const constant = constantOf(parts);
   if (constant !== undefined) return new Template(text, constant, () => constant);
-  const made = new Template(text, undefined, unbound);
+  const made = new Template<string>(text, undefined, unbound);
   whenVariablesKnown(scope, (variables) => {
     made.render = renderer(parts, variables, directive);
   });
   return made;
+}
+
+/** Reads a value of a field that may hold variables: what would end its line never comes out of it. */
+export function headTemplate(scope: Scope, directive: Directive, text: string): Template<HeadText> {
+  const value = template(scope, directive, text);
+  if (value.constant !== undefined) {
+    const constant = headText(value.constant);
+    return new Template(text, constant, () => constant);
+  }
+  return new Template<HeadText>(text, undefined, (request) => headText(value.render(request)));
 }
 
 /** The value of parts without variables; undefined when there is one. */

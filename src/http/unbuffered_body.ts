@@ -1,3 +1,4 @@
+import { afterEvent } from "../runtime/guard.ts";
 import { RequestBody } from "./body.ts";
 import { finalizeRequest } from "./finalize.ts";
 import type { BodySink, Request } from "./request.ts";
@@ -12,7 +13,11 @@ export function readUnbuffered(request: Request, then: (request: Request) => voi
   request.bodySink = reader;
   request.connection.startBody(request);
   // The rest of what was received with the head is delivered once the handler has returned.
-  queueMicrotask(() => reader.settled());
+  afterEvent(settle, reader);
+}
+
+function settle(reader: UnbufferedReader): void {
+  reader.settled();
 }
 
 class UnbufferedReader implements BodySink {
@@ -47,6 +52,10 @@ class UnbufferedReader implements BodySink {
   onBodyError(status: number): void {
     this.over = true;
     finalizeRequest(this.request, status);
+  }
+
+  onFault(error: unknown): void {
+    this.request.onFault(error);
   }
 
   /** Nothing more is at hand: the rest waits until a server takes it. */

@@ -42,7 +42,11 @@ export interface Stream {
   setKeepAlive(on: boolean, idleSeconds?: number): void;
 }
 
-/** Callbacks are called one at a time, never from within a call into the stream except `write` failing to a dead peer. */
+/**
+ * Callbacks are called one at a time, never from within a call into the stream except `write` failing to a dead peer.
+ * An exception that leaves one is contained: a handler that is a FaultOwner (runtime/guard.ts) ends what it was at work
+ * on, else the exception is logged and the stream destroyed.
+ */
 export interface StreamHandler {
   /** `bytes` is lent for the length of the call: whoever keeps bytes copies them. */
   onData(stream: Stream, bytes: Buffer): void;

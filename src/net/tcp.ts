@@ -4,6 +4,7 @@
  */
 import net from "node:net";
 import { getSystemErrorName } from "node:util";
+import { boundary, contain } from "../runtime/guard.ts";
 import { openFilesLimit } from "../runtime/limits.ts";
 import { enterEvent, leaveEvent } from "../runtime/now.ts";
 import { type Address, addressText, socketAddress } from "./address.ts";
@@ -55,9 +56,12 @@ const onread: net.OnReadOpts = {
   callback(this: unknown, length: number): boolean {
     const stream = (this as OwnedSocket).owner;
     if (stream === undefined) return true;
+    const { handler } = stream;
     enterEvent();
     try {
-      stream.handler.onData(stream, received(length));
+      handler.onData(stream, received(length));
+    } catch (error) {
+      fault(stream, handler, error);
     } finally {
       leaveEvent();
     }
@@ -67,12 +71,31 @@ const onread: net.OnReadOpts = {
 
 const NO_ADDRESS: Address = { family: "unix", path: "" };
 
+/** An exception left a handler: what it was at work on ends; where the handler cannot see to that, so does the stream. */
+function fault(stream: TcpStream, handler: StreamHandler, error: unknown): void {
+  if (!contain(handler, error)) stream.destroy();
+}
+
 function onDrain(this: OwnedSocket): void {
-  if (this.owner !== undefined) this.owner.handler.onDrain(this.owner);
+  const stream = this.owner;
+  if (stream === undefined) return;
+  const { handler } = stream;
+  try {
+    handler.onDrain(stream);
+  } catch (error) {
+    fault(stream, handler, error);
+  }
 }
 
 function onEnd(this: OwnedSocket): void {
-  if (this.owner !== undefined) this.owner.handler.onEnd(this.owner);
+  const stream = this.owner;
+  if (stream === undefined) return;
+  const { handler } = stream;
+  try {
+    handler.onEnd(stream);
+  } catch (error) {
+    fault(stream, handler, error);
+  }
 }
 
 function onError(this: OwnedSocket, error: Error): void {
@@ -85,7 +108,12 @@ function onClose(this: OwnedSocket): void {
   this.owner = undefined;
   stream.closed = true;
   stream.uncount();
-  stream.handler.onClose(stream, stream.error);
+  const { handler } = stream;
+  try {
+    handler.onClose(stream, stream.error);
+  } catch (error) {
+    fault(stream, handler, error);
+  }
 }
 
 let open = 0;
@@ -249,7 +277,12 @@ function onConnected(this: OwnedSocket): void {
   if (stream === undefined) return;
   stream.connected();
   const handler = stream.handler;
-  if ("onConnect" in handler) (handler as ConnectHandler).onConnect(stream);
+  if (!("onConnect" in handler)) return;
+  try {
+    (handler as ConnectHandler).onConnect(stream);
+  } catch (error) {
+    fault(stream, handler, error);
+  }
 }
 
 /** Opens a connection. `handler.onConnect` comes first; a failure is `onClose` with the error, never an exception. */
@@ -329,7 +362,11 @@ export function listen(
     const stream = new TcpStream(socket, remoteAddress(socket), IGNORE);
     if (address.family === "unix") stream.localAddress = address;
     stream.connected();
-    stream.handler = accept(stream);
+    try {
+      stream.handler = accept(stream);
+    } catch (error) {
+      fault(stream, IGNORE, error);
+    }
     if (!stream.closed && !socket.destroyed) socket.read(0);
   };
   return new Promise((resolve, reject) => {
@@ -340,10 +377,10 @@ export function listen(
         reject({ code: "ENOTSUP", message: "this Node cannot hand over accepted connections" } satisfies StreamError);
         return;
       }
-      handle.onconnection = (status, client) => {
+      handle.onconnection = boundary(undefined, (status: number, client: unknown) => {
         if (status === 0) onConnection(client);
         else failed(streamError({ code: getSystemErrorName(status) }));
-      };
+      });
       server.on("error", () => {});
       const fd = typeof handle.fd === "number" ? handle.fd : -1;
       resolve({

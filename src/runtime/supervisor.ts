@@ -14,6 +14,7 @@ import {
   openMainLog,
   rebuildGeneration,
 } from "./generation.ts";
+import { logFaultsTo } from "./guard.ts";
 import { setLimit } from "./limits.ts";
 import { type ErrorLog, withTerminal } from "./log.ts";
 import { closeLogFilesExcept, flushLogFiles, reopenLogFiles } from "./logfile.ts";
@@ -119,6 +120,7 @@ export async function supervise(start: Start): Promise<number> {
     return 1;
   }
   log = openMainLog(current);
+  logFaultsTo(log);
   announceReady(paths.errorLog);
 
   const reload = async (): Promise<void> => {
@@ -156,6 +158,7 @@ export async function supervise(start: Start): Promise<number> {
     const gone = current.application.listeners.filter((listener) => !kept.has(listener.key));
     current = next;
     log = nextLog;
+    logFaultsTo(log);
     env = threadEnvironment(core.env);
     bindUnixSockets(next.application.listeners);
     for (const error of await pool.apply(next.data, workerCount(next))) log.write("emerg", error);

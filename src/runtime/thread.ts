@@ -4,6 +4,7 @@ import { pinThread } from "./affinity.ts";
 import type { Program, WatcherService, WorkerService } from "./cycle.ts";
 import { coreDirectives, eventsDirectives } from "./directives.ts";
 import { errorLogFiles, type Generation, openMainLog, rebuildGeneration } from "./generation.ts";
+import { logFault, logFaultsTo } from "./guard.ts";
 import type { ErrorLog } from "./log.ts";
 import { closeLogFilesExcept, flushLogFiles, reopenLogFiles } from "./logfile.ts";
 import type { FromThread, ThreadRole, ToThread } from "./messages.ts";
@@ -34,7 +35,7 @@ export function runThread(program: Program): void {
   let queue: Promise<void> = Promise.resolve();
   port.on("message", (message: ToThread) => {
     if (message.type === "stop") leave();
-    else queue = queue.then(() => handle(message));
+    else queue = queue.then(() => handle(message)).catch((error) => logFault(error));
   });
 
   async function handle(message: ToThread): Promise<void> {
@@ -72,6 +73,7 @@ export function runThread(program: Program): void {
     const generation = rebuildGeneration(program, data);
     const core = coreDirectives.in(generation.root);
     const log = openMainLog(generation);
+    logFaultsTo(log);
     const previous = running;
     if (role.kind === "watcher") {
       const watcher = generation.application.watch({ generation: data.generation }, previous?.watcher);

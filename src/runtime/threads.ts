@@ -1,5 +1,6 @@
 import { Worker } from "node:worker_threads";
 import type { CycleData } from "./cycle.ts";
+import { boundary } from "./guard.ts";
 import type { ErrorLog } from "./log.ts";
 import type { FromThread, ThreadRole, ToThread } from "./messages.ts";
 import { sourceStack } from "./source_stack.ts";
@@ -178,12 +179,18 @@ export class ThreadPool {
       return;
     }
     member.worker = worker;
-    worker.on("message", (message: FromThread) => this.#answer(member, message));
+    worker.on(
+      "message",
+      boundary(undefined, (message: FromThread) => this.#answer(member, message)),
+    );
     worker.on("error", (error) => {
       member.reason = reasonOf(error);
       member.stack = error instanceof Error ? error.stack : undefined;
     });
-    worker.on("exit", (code) => this.#exited(member, code));
+    worker.on(
+      "exit",
+      boundary(undefined, (code: number) => this.#exited(member, code)),
+    );
     if (this.#data !== undefined) this.#post(worker, this.#data);
   }
 

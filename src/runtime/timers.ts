@@ -1,3 +1,4 @@
+import { contain, guarded } from "./guard.ts";
 import { now } from "./now.ts";
 
 /**
@@ -36,9 +37,13 @@ export class Deadline<T = unknown> extends Link {
     return this.due !== 0;
   }
 
-  /** Calls the owner back; the one place where the owner's type matters. */
+  /** Calls the owner back; the one place where the owner's type matters. An exception ends the owner's work only. */
   fire(): void {
-    this.expire(this.owner);
+    try {
+      this.expire(this.owner);
+    } catch (error) {
+      contain(this.owner, error);
+    }
   }
 }
 
@@ -76,7 +81,7 @@ export class Timer {
     this.#timeout = undefined;
     const left = this.#due - performance.now();
     if (left > 0) this.#wait(left);
-    else this.#callback();
+    else guarded(this.#callback, undefined);
   }
 
   /** It will not fire; no-op when it has. */
@@ -176,27 +181,19 @@ function advance(): void {
     slot.next = slot;
   }
   if (nowTick > lastTick) lastTick = nowTick;
-  try {
-    for (let link = expired.next; link !== expired; link = expired.next) {
-      const deadline = link as Deadline;
-      if (deadline.due > time) {
-        unlink(deadline);
-        insert(deadline);
-      } else {
-        disarm(deadline);
-        deadline.fire();
-      }
+  for (let link = expired.next; link !== expired; link = expired.next) {
+    const deadline = link as Deadline;
+    if (deadline.due > time) {
+      unlink(deadline);
+      insert(deadline);
+    } else {
+      disarm(deadline);
+      deadline.fire();
     }
-  } finally {
-    // Only after a callback threw: the rest gets its turn with the next slot.
-    for (let link = expired.next; link !== expired; link = expired.next) {
-      unlink(link);
-      insert(link as Deadline);
-    }
-    if (armedCount > 0) {
-      let tick = lastTick + 1;
-      while (tick < wakeTick && slots[tick & MASK].next === slots[tick & MASK]) tick++;
-      if (tick < wakeTick) wakeAt(tick);
-    }
+  }
+  if (armedCount > 0) {
+    let tick = lastTick + 1;
+    while (tick < wakeTick && slots[tick & MASK].next === slots[tick & MASK]) tick++;
+    if (tick < wakeTick) wakeAt(tick);
   }
 }

@@ -1,4 +1,5 @@
 import type { Stream, StreamHandler } from "../net/stream.ts";
+import { logFault } from "../runtime/guard.ts";
 import { now } from "../runtime/now.ts";
 import { clearDeadline, Deadline, setDeadline } from "../runtime/timers.ts";
 import type { KeepaliveSettings, Peer } from "./peer.ts";
@@ -46,6 +47,10 @@ export class PooledStream implements StreamHandler {
   }
   onClose(): void {
     this.pool?.remove(this);
+  }
+  onFault(error: unknown): void {
+    logFault(error, ` on an idle connection to ${this.name}`);
+    drop(this);
   }
 }
 

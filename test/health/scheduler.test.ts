@@ -6,6 +6,7 @@ import { startChecks } from "../../src/health/scheduler.ts";
 import { statusRows } from "../../src/health/status.ts";
 import type { Address } from "../../src/net/address.ts";
 import type { ConnectHandler, Stream } from "../../src/net/stream.ts";
+import { logFaultsTo } from "../../src/runtime/guard.ts";
 import { bind, ipv4, memoryLog, planOf, serve, TestClock, until } from "./support.ts";
 
 /** A connect whose outcome the test decides, without any network. */
@@ -362,4 +363,24 @@ test("a server that was removed and comes back begins as default_down says", () 
     );
     checks.stop();
   }
+});
+test("a check whose probe throws has failed, and the checks beside it go on", () => {
+  const { clock, connect, run } = scripted();
+  const log = memoryLog();
+  logFaultsTo(log);
+  const plan = bind(planOf([ipv4(1), ipv4(2)], { interval: 1000, rise: 1, fall: 2 }));
+  const throwing: Connect = (options, handler) => {
+    if (options.address.family === "ipv4" && options.address.port === 1) throw new TypeError("thrown on demand");
+    return connect(options, handler);
+  };
+  const checks = startChecks(plan, { log, clock, connect: throwing, random: () => 0.5 });
+  run(2500);
+  const [first, second] = statusRows(plan);
+  assert.equal(first.up, false);
+  assert.equal(second.up, true);
+  assert.ok(
+    log.lines.some((line) => /^\[alert\] exception: TypeError: thrown on demand at .* while checking$/.test(line)),
+  );
+  assert.ok(log.lines.some((line) => line.includes("reason: exception: thrown on demand")));
+  checks.stop();
 });

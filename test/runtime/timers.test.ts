@@ -63,24 +63,6 @@ test("deadlines beyond the wheel wait for their time", async () => {
   clearDeadline(hours);
 });
 
-test("a callback that throws loses no other deadline", async (t) => {
-  const errors: unknown[] = [];
-  const listeners = process.rawListeners("uncaughtException");
-  process.removeAllListeners("uncaughtException");
-  process.once("uncaughtException", (error) => errors.push(error));
-  t.after(() => {
-    for (const listener of listeners) process.on("uncaughtException", listener as NodeJS.UncaughtExceptionListener);
-  });
-  setDeadline(
-    new Deadline(null, () => {
-      throw new Error("boom");
-    }),
-    10,
-  );
-  await fired(10);
-  assert.equal(errors.length, 1);
-});
-
 test("a hundred thousand armed deadlines are cheap", () => {
   const all = Array.from({ length: 100_000 }, () => new Deadline(null, () => {}));
   const start = performance.now();

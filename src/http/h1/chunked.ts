@@ -1,3 +1,4 @@
+import { scanned } from "../head_text.ts";
 import { HEX } from "../hex.ts";
 import { END, FIELD, FieldScanner } from "./field_scan.ts";
 import type { HeaderList } from "./header_list.ts";
@@ -191,8 +192,8 @@ function readTrailers(bytes: Buffer, into: HeaderList): boolean {
   const scanner = new FieldScanner(true);
   let code = scanner.next(bytes, 0, bytes.length);
   while (code === FIELD) {
-    const name = byteString(bytes, scanner.nameStart, scanner.nameEnd);
-    into.add(name, fieldKey(name), byteString(bytes, scanner.valueStart, scanner.valueEnd));
+    const name = scanned(byteString(bytes, scanner.nameStart, scanner.nameEnd));
+    into.add(name, fieldKey(name), scanned(byteString(bytes, scanner.valueStart, scanner.valueEnd)));
     code = scanner.next(bytes, scanner.pos, bytes.length);
   }
   return code === END;

@@ -7,13 +7,15 @@ import { type AddressConfig, type Closable, COUNTER, type ConnectionHost } from 
 import type * as body from "./body_input.ts";
 import { consumeBody, discard, pause, resume, start } from "./connection_body.ts";
 import { clientEnded, done, finish, sendTimedOut, streamClosed, terminate } from "./connection_end.ts";
+import { faulted } from "./connection_fault.ts";
 import { consumeHead } from "./connection_head.ts";
 import { CLOSING, IDLE, KEPT, NOTHING } from "./connection_modes.ts";
 import { expire } from "./connection_time.ts";
+import type { HeaderList } from "./header_list.ts";
 import { Output } from "./output.ts";
 import { RequestHead } from "./request_head.ts";
 import { newResponse } from "./response.ts";
-import { responseHead } from "./response_writer.ts";
+import { informationalHead, responseHead } from "./response_writer.ts";
 
 let connections = 0;
 
@@ -192,8 +194,8 @@ export class H1Connection implements ClientConnection, StreamHandler, Closable {
     this.output.write(request, "HTTP/1.1 100 Continue\r\n\r\n");
   }
 
-  sendInformational(request: Request, text: string): void {
-    this.output.write(request, text);
+  sendInformational(request: Request, status: number, fields: HeaderList): void {
+    this.output.write(request, informationalHead(status, fields));
   }
 
   startBody(request: Request): void {
@@ -266,6 +268,10 @@ export class H1Connection implements ClientConnection, StreamHandler, Closable {
 
   finish(request: Request): void {
     finish(this, request);
+  }
+
+  onFault(error: unknown): void {
+    faulted(this, error);
   }
 
   terminate(request: Request): void {

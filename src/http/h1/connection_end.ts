@@ -2,7 +2,7 @@ import type { Stream, StreamError } from "../../net/stream.ts";
 import { clearDeadline, setDeadline } from "../../runtime/timers.ts";
 import { CLIENT_CLOSED_REQUEST } from "../codes.ts";
 import { cleanUp, finalizeRequest } from "../finalize.ts";
-import { logConnection, logError } from "../log_context.ts";
+import { logConnection, logError, logException } from "../log_context.ts";
 import type { Request } from "../request.ts";
 import { COUNTER } from "../site.ts";
 import type { H1Connection } from "./connection.ts";
@@ -68,6 +68,17 @@ function endedIdle(connection: H1Connection): void {
 export function streamClosed(connection: H1Connection, error: StreamError | undefined): void {
   clearDeadline(connection.deadline);
   connection.output.unblock();
+  try {
+    endWhatRuns(connection, error);
+  } catch (exception) {
+    connection.onFault(exception);
+  }
+  connection.mode = NOTHING;
+  connection.host.closed(connection);
+  requestOver(connection);
+}
+
+function endWhatRuns(connection: H1Connection, error: StreamError | undefined): void {
   const { request, mode } = connection;
   if (request !== undefined) {
     gone(connection, request, error);
@@ -78,9 +89,6 @@ export function streamClosed(connection: H1Connection, error: StreamError | unde
   } else if (mode <= KEPT) {
     connection.host.counters.words[COUNTER.waiting]--;
   }
-  connection.mode = NOTHING;
-  connection.host.closed(connection);
-  requestOver(connection);
 }
 
 /** The stream went away under a request. */
@@ -176,7 +184,13 @@ function ended(connection: H1Connection, request: Request): void {
   if (connection.output.blocked) connection.output.unblock();
   if (!request.logged) {
     request.logged = true;
-    for (const handler of request.location.log) handler(request);
+    for (const handler of request.location.log) {
+      try {
+        handler(request);
+      } catch (error) {
+        logException(request, error);
+      }
+    }
   }
   connection.host.counters.words[COUNTER.writing]--;
   if (request.cleanup !== undefined) cleanUp(request);

@@ -59,7 +59,7 @@ export function consumeHead(connection: H1Connection, bytes: Buffer, at: number,
 }
 
 /** The request of the head that was read, or broke off. */
-function begin(connection: H1Connection): Request {
+export function begin(connection: H1Connection): Request {
   connection.mode = NOTHING;
   connection.requests++;
   connection.config = connection.host.config;

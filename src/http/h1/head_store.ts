@@ -1,3 +1,4 @@
+import { type HeadText, headText, scanned } from "../head_text.ts";
 import { SPAN } from "./field_scan.ts";
 import * as known from "./known_fields.ts";
 
@@ -12,7 +13,7 @@ export class HeadStore {
   /** Fields read so far. */
   count = 0;
   /** After `field`: the name as sent. */
-  name = "";
+  name: HeadText = headText("");
   private own: Int32Array | undefined = undefined;
 
   /** SPAN numbers for each field, relative to the head's start (FieldScanner.usual). */
@@ -72,7 +73,7 @@ export class HeadStore {
       this.name = field.name;
       return field;
     }
-    this.name = text.substring(start, end);
+    this.name = scanned(text.substring(start, end));
     return known.fieldByKey(this.name.toLowerCase());
   }
 }

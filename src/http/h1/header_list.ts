@@ -1,16 +1,18 @@
+import { type HeadText, headText } from "../head_text.ts";
 import { fieldKey } from "./known_fields.ts";
 
 /**
  * The fields of a message in the order received, flat and reused from message to message. Only the first `count`
- * elements of the three arrays count: what lies behind them is left from an earlier message. All are byte strings.
+ * elements of the three arrays count: what lies behind them is left from an earlier message. All are byte strings, and
+ * none holds what would end a line: `append` and `set` take any text and see to it.
  */
 export class HeaderList {
   count = 0;
   /** Names as received. */
-  readonly names: string[] = [];
+  readonly names: HeadText[] = [];
   /** Names in lower case; usual names are always the same string. */
   readonly keys: string[] = [];
-  readonly values: string[] = [];
+  readonly values: HeadText[] = [];
 
   clear(): void {
     this.count = 0;
@@ -24,17 +26,18 @@ export class HeaderList {
     this.values.length = 0;
   }
 
-  /** `key` must be `name` in lower case; without it, it is made here. */
-  add(name: string, key: string, value: string): void {
+  /** `key` must be `name` in lower case. */
+  add(name: HeadText, key: string, value: HeadText): void {
     const at = this.count++;
     this.names[at] = name;
     this.keys[at] = key;
     this.values[at] = value;
   }
 
-  /** Adds a field whose key is not at hand. */
+  /** Adds a field of any text. */
   append(name: string, value: string): void {
-    this.add(name, fieldKey(name), value);
+    const safe = headText(name);
+    this.add(safe, fieldKey(safe), headText(value));
   }
 
   /** Where the first field with this lower-case key is, at or after `from`; -1 when there is none. */
@@ -46,7 +49,7 @@ export class HeaderList {
   }
 
   /** The first value of a field by its lower-case name. */
-  get(key: string): string | undefined {
+  get(key: string): HeadText | undefined {
     const at = this.indexOf(key);
     return at < 0 ? undefined : this.values[at];
   }
@@ -56,8 +59,8 @@ export class HeaderList {
   }
 
   /** All values of a field in order. */
-  getAll(key: string): string[] {
-    const found: string[] = [];
+  getAll(key: string): HeadText[] {
+    const found: HeadText[] = [];
     for (let at = this.indexOf(key); at >= 0; at = this.indexOf(key, at + 1)) found.push(this.values[at]);
     return found;
   }
@@ -66,7 +69,7 @@ export class HeaderList {
   join(key: string, separator = key === "cookie" ? "; " : ", "): string | undefined {
     const first = this.indexOf(key);
     if (first < 0) return undefined;
-    let joined = this.values[first];
+    let joined: string = this.values[first];
     for (let at = this.indexOf(key, first + 1); at >= 0; at = this.indexOf(key, at + 1)) {
       joined += separator + this.values[at];
     }
@@ -74,14 +77,16 @@ export class HeaderList {
   }
 
   /** Replaces the first field of that name and removes the others, or adds it. */
-  set(name: string, key: string, value: string): void {
+  set(name: string, value: string): void {
+    const safe = headText(name);
+    const key = fieldKey(safe);
     const at = this.indexOf(key);
     if (at < 0) {
-      this.add(name, key, value);
+      this.add(safe, key, headText(value));
       return;
     }
-    this.names[at] = name;
-    this.values[at] = value;
+    this.names[at] = safe;
+    this.values[at] = headText(value);
     this.removeFrom(key, at + 1);
   }
 

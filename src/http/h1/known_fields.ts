@@ -1,3 +1,5 @@
+import { type HeadText, headText } from "../head_text.ts";
+
 /**
  * The field names worth knowing by heart: found by the hash the scanner makes while reading a name, so that a usual
  * field costs no string, no lower-casing and no lookup by name. Each stands in the table twice: in its usual casing and
@@ -5,7 +7,7 @@
  */
 export interface KnownField {
   /** As it stands in the message. */
-  readonly name: string;
+  readonly name: HeadText;
   /** Lower case: the interned key. */
   readonly key: string;
   /** One of the constants below, 0 when nothing is done with the field while parsing. */
@@ -182,7 +184,7 @@ function hashName(name: string): number {
 }
 
 const SLOTS = 4096;
-const NONE: KnownField = { name: "", key: "", id: 0, at: 0 };
+const NONE: KnownField = { name: headText(""), key: "", id: 0, at: 0 };
 const table: KnownField[] = new Array<KnownField>(SLOTS).fill(NONE);
 const byKey = new Map<string, KnownField>();
 /** All names one after another: names are compared by bytes, in one array that stays in the cache. */
@@ -191,7 +193,7 @@ const BYTES = new Uint8Array(2 * NAMES.reduce((sum, [name]) => sum + name.length
 function enter(name: string, key: string, id: number, at: number): KnownField {
   let slot = hashName(name) & (SLOTS - 1);
   while (table[slot] !== NONE) slot = (slot + 1) & (SLOTS - 1);
-  const field = { name, key, id, at };
+  const field = { name: headText(name), key, id, at };
   for (let i = 0; i < name.length; i++) BYTES[at + i] = name.charCodeAt(i);
   table[slot] = field;
   return field;

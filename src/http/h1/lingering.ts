@@ -1,4 +1,5 @@
 import type { Stream, StreamError, StreamHandler } from "../../net/stream.ts";
+import { logFault } from "../../runtime/guard.ts";
 import { clearDeadline, Deadline, setDeadline } from "../../runtime/timers.ts";
 import type { CoreSettings } from "../core_settings.ts";
 
@@ -47,6 +48,11 @@ export class LingeringClose implements StreamHandler {
   onClose(stream: Stream, error: StreamError | undefined): void {
     clearDeadline(this.deadline);
     this.owner.onClose(stream, error);
+  }
+
+  onFault(error: unknown): void {
+    logFault(error, " while lingering close");
+    this.stream.destroy();
   }
 
   expire(): void {

@@ -16,6 +16,7 @@ export interface OutputOwner {
   drained(): void;
   /** The client takes nothing, for send_timeout. */
   sendTimedOut(request: Request): void;
+  onFault(error: unknown): void;
 }
 
 /** What goes out on an HTTP/1 connection: gathered, framed, held back by limit_rate, watched by send_timeout. */
@@ -194,6 +195,10 @@ export class Output {
     if (rated !== undefined && rated.wait > 0) this.sendRated(request, rated);
     else if (this.progressed()) this.arm(request.location.core.sendTimeout);
     else this.owner.sendTimedOut(request);
+  }
+
+  onFault(error: unknown): void {
+    this.owner.onFault(error);
   }
 
   /** Whether the client took anything since this was asked last. */

@@ -30,6 +30,10 @@ export class ProxyHeader implements StreamHandler {
 
   onDrain(): void {}
 
+  onFault(error: unknown): void {
+    this.connection.onFault(error);
+  }
+
   onEnd(): void {
     this.connection.onEnd();
   }

@@ -1,3 +1,4 @@
+import { scanned } from "../head_text.ts";
 import { type HostPort, validateHost } from "../host.ts";
 import { parseLength } from "./content_length.ts";
 import { INVALID_NAME, SPAN, UNDERSCORE } from "./field_scan.ts";
@@ -106,7 +107,7 @@ export class RequestFields {
         }
       }
       if (headers.count >= limits.maxHeaders) return this.refuse(494, "client sent too many header lines");
-      const value = text.substring(spans[at + 2], spans[at + 3]);
+      const value = scanned(text.substring(spans[at + 2], spans[at + 3]));
       const field = store.field(bytes, base, text, spans, at);
       const { name } = store;
       if (field === undefined) {

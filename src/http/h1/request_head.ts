@@ -1,3 +1,4 @@
+import { type HeadWord, headWord, scannedWord } from "../head_text.ts";
 import { END, FIELD, FieldScanner, INVALID, SPAN } from "./field_scan.ts";
 import { HeadStore } from "./head_store.ts";
 import { HeaderBuffers } from "./header_buffers.ts";
@@ -12,6 +13,8 @@ export const NEED_MORE = 0;
 /** The head is whole; `head.end` says where the body begins. */
 export const DONE = 1;
 // Anything else `feed` returns is the status of an error: 400, 405, 414, 494, 501 or 505.
+
+const NONE = headWord("");
 
 /** Of what comes in pieces, how much is looked at in one go. */
 const PIECE = 16 * 1024;
@@ -31,11 +34,11 @@ export class RequestHead {
   /** The sentence for the error log after an error (level info), without nginx's "while reading …". */
   error = "";
 
-  method = "";
+  method: HeadWord = NONE;
   /** $request; after an error, what was read of the line. */
   requestLine = "";
   /** The target with its arguments as sent ($request_uri); for an absolute one, what follows the authority. */
-  rawUri = "";
+  rawUri: HeadWord = NONE;
   /** Why the path is not simply the target's text (request_line.ts: COMPLEX, QUOTED, EMPTY_PATH); 0 when it is. */
   complex = 0;
   /** Index in `rawUri` of the arguments, of the extension; -1 without. Valid while `complex` is 0. */
@@ -62,9 +65,9 @@ export class RequestHead {
   reset(limits: RequestLimits): void {
     this.fields.reset(limits);
     this.error = "";
-    this.method = "";
+    this.method = NONE;
     this.requestLine = "";
-    this.rawUri = "";
+    this.rawUri = NONE;
     this.complex = 0;
     this.argsAt = -1;
     this.extAt = -1;
@@ -299,7 +302,7 @@ export class RequestHead {
   private takeLine(text: string, base: number): void {
     const request = this.line;
     this.method = methodName(text, request.methodEnd - base);
-    this.rawUri = text.substring(request.uriStart - base, request.uriEnd - base);
+    this.rawUri = scannedWord(text.substring(request.uriStart - base, request.uriEnd - base));
     this.complex = request.complex;
     this.plus = request.plus;
     if (request.argsStart >= 0) this.argsAt = request.argsStart - request.uriStart;
@@ -309,15 +312,17 @@ export class RequestHead {
   }
 }
 
-const METHODS = new Map<string, string>(
+const GET = headWord("GET");
+const POST = headWord("POST");
+const METHODS = new Map<string, HeadWord>(
   "GET HEAD POST PUT DELETE OPTIONS PATCH TRACE CONNECT MKCOL COPY MOVE LOCK UNLOCK PROPFIND PROPPATCH"
     .split(" ")
-    .map((method) => [method, method]),
+    .map((method) => [method, headWord(method)]),
 );
 
-function methodName(text: string, end: number): string {
-  if (end === 3 && text.startsWith("GET")) return "GET";
-  if (end === 4 && text.startsWith("POST")) return "POST";
+function methodName(text: string, end: number): HeadWord {
+  if (end === 3 && text.startsWith("GET")) return GET;
+  if (end === 4 && text.startsWith("POST")) return POST;
   const method = text.substring(0, end);
-  return METHODS.get(method) ?? method;
+  return METHODS.get(method) ?? scannedWord(method);
 }

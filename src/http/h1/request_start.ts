@@ -1,7 +1,7 @@
 import { now, wallNow } from "../../runtime/now.ts";
-import { logError } from "../log_context.ts";
+import { logException } from "../log_context.ts";
 import { assignCaptures } from "../named_captures.ts";
-import { type CompiledRegex, RegexMatchError } from "../regex.ts";
+import type { CompiledRegex } from "../regex.ts";
 import { Request, type Response } from "../request.ts";
 import { findServer } from "../server_names.ts";
 import type { AddressConfig } from "../site.ts";
@@ -31,7 +31,8 @@ export function beginRequest(
   // As in nginx the target is taken apart before a Host is looked at: slashes are merged as the default server says.
   const { merge_slashes } = server.settings;
   const valid = splitTarget(head.rawUri, head.complex, head.argsAt, head.extAt, head.plus, merge_slashes, parts);
-  let failure: string | undefined;
+  let failure: unknown;
+  hostRegex = undefined;
   if (!valid) {
     // What comes after such a target is not believed either: neither Host nor any other field.
     fields.headers.clear();
@@ -39,8 +40,7 @@ export function beginRequest(
     try {
       server = findServer(names, fields.host, hostCaptures, matchedHost);
     } catch (error) {
-      if (!(error instanceof RegexMatchError)) throw error;
-      failure = error.message;
+      failure = error;
     }
   }
   const request = new Request(connection, server, fields.headers, response, config.variables);
@@ -79,7 +79,7 @@ export function beginRequest(
   }
   if (failure !== undefined) {
     request.refused = 500;
-    logError(request, "alert", failure);
+    logException(request, failure);
   }
   return request;
 }

@@ -1,3 +1,4 @@
+import { type HeadText, headText, scanned } from "../head_text.ts";
 import { parseLength } from "./content_length.ts";
 import { END, FIELD, FieldScanner, INVALID as INVALID_FIELD, SPAN } from "./field_scan.ts";
 import { HeadStore } from "./head_store.ts";
@@ -18,6 +19,8 @@ export const NO_HEAD = 2;
 /** The answer cannot be used (proxy_next_upstream invalid_header); `head.error` says why (level error). */
 export const INVALID = 3;
 
+const NO_TEXT = headText("");
+
 /**
  * Reads the heads of an upstream's answers (ngx_http_parse_status_line, ngx_http_proxy_process_header). Reused: `reset`
  * before each answer, also after an informational one (100, 103), `feed` with whatever arrives. Strings are byte strings.
@@ -37,7 +40,7 @@ export class ResponseHead {
 
   status = 0;
   /** The code and its text, as sent: `200 OK`. */
-  statusLine = "";
+  statusLine: HeadText = NO_TEXT;
   /** 9, 1000, 1001 … */
   version = 0;
   /** -1 without Content-Length. */
@@ -47,11 +50,11 @@ export class ResponseHead {
   connectionClose = false;
 
   // First values of the fields a proxy acts upon, as sent.
-  transferEncoding: string | undefined;
+  transferEncoding: HeadText | undefined;
   xAccelRedirect: string | undefined;
   xAccelLimitRate: string | undefined;
   xAccelBuffering: string | undefined;
-  xAccelCharset: string | undefined;
+  xAccelCharset: HeadText | undefined;
   /** Where in `headers` the first Set-Cookie is, -1 without. */
   setCookieAt = -1;
 
@@ -72,7 +75,7 @@ export class ResponseHead {
     this.ignored = undefined;
     this.prefix = undefined;
     this.status = 0;
-    this.statusLine = "";
+    this.statusLine = NO_TEXT;
     this.version = 0;
     this.contentLength = -1;
     this.chunked = false;
@@ -176,7 +179,8 @@ export class ResponseHead {
     const status = this.line;
     this.status = status.status;
     this.version = status.version;
-    this.statusLine = text.substring(status.statusStart - base, status.end - base);
+    const sent = text.substring(status.statusStart - base, status.end - base);
+    this.statusLine = status.plain ? scanned(sent) : headText(sent);
     const early = this.status === 103;
     if (this.version < 1001) {
       if (early) return this.refuse("upstream sent HTTP/1.0 response with early hints");
@@ -186,7 +190,7 @@ export class ResponseHead {
     const { spans } = store;
     const last = store.count * SPAN;
     for (let at = 0; at < last; at += SPAN) {
-      const value = text.substring(spans[at + 2], spans[at + 3]);
+      const value = scanned(text.substring(spans[at + 2], spans[at + 3]));
       const field = store.field(bytes, base, text, spans, at);
       const { name } = store;
       if (field === undefined) {
@@ -205,7 +209,7 @@ export class ResponseHead {
   }
 
   /** Acts upon a field as nginx's ngx_http_upstream_headers_in table does. */
-  private note(field: known.KnownField, name: string, value: string): number {
+  private note(field: known.KnownField, name: string, value: HeadText): number {
     const bit = 1 << (field.id & 31);
     const high = field.id >= 32;
     const seen = ((high ? this.seenHigh : this.seen) & bit) !== 0;
@@ -263,7 +267,7 @@ export class ResponseHead {
     return DROP;
   }
 
-  private remember(id: number, value: string): void {
+  private remember(id: number, value: HeadText): void {
     switch (id) {
       case known.X_ACCEL_REDIRECT:
         this.xAccelRedirect = value;

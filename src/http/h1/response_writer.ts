@@ -1,9 +1,10 @@
 import { type Address, addressText } from "../../net/address.ts";
 import { httpDate, httpDateOf } from "../../runtime/clock.ts";
 import { SERVER } from "../../version.ts";
-import { fieldValue } from "../field_text.ts";
+import { headText } from "../head_text.ts";
 import type { Request } from "../request.ts";
 import { reasonPhrase } from "../status.ts";
+import type { HeaderList } from "./header_list.ts";
 
 const NAME = SERVER.slice(0, SERVER.indexOf("/"));
 
@@ -61,7 +62,7 @@ export function responseHead(request: Request): string {
   else if (response.lastModified >= 0) head += `\r\nLast-Modified: ${httpDateOf(response.lastModified * 1000)}`;
   if (response.location !== undefined) {
     // Kept for $sent_http_location.
-    response.location = fieldValue(absoluteLocation(request, response.location));
+    response.location = headText(absoluteLocation(request, response.location));
     head += `\r\nLocation: ${response.location}`;
   }
 
@@ -82,6 +83,13 @@ export function responseHead(request: Request): string {
   const { headers } = response;
   for (let i = 0; i < headers.count; i++) head += `\r\n${headers.names[i]}: ${headers.values[i]}`;
   return `${head}\r\n\r\n`;
+}
+
+/** The head of a response before the final one (RFC 9110 section 15.2). */
+export function informationalHead(status: number, fields: HeaderList): string {
+  let head = `HTTP/1.1 ${status} ${reasonPhrase(status)}\r\n`;
+  for (let i = 0; i < fields.count; i++) head += `${fields.names[i]}: ${fields.values[i]}\r\n`;
+  return `${head}\r\n`;
 }
 
 /** A Location that begins with a slash becomes absolute, as `absolute_redirect` and its kin say. */

@@ -29,6 +29,8 @@ export class StatusLine {
   status = 0;
   /** 1000, 1001 … */
   version = 0;
+  /** Nothing in the line would end one: the text after the code may hold a NUL. */
+  plain = false;
   private state = START;
   private digits = 0;
   private major = 0;
@@ -37,6 +39,7 @@ export class StatusLine {
   reset(): void {
     this.start = -1;
     this.end = -1;
+    this.plain = false;
     this.status = 0;
     this.version = 0;
     this.state = START;
@@ -132,11 +135,12 @@ export class StatusLine {
     const c = bytes[from + 11] - 0x30;
     if (minor < 0 || minor > 9 || a < 0 || a > 9 || b < 0 || b > 9 || c < 0 || c > 9) return false;
     let p = from + 13;
-    while (p < end && bytes[p] !== CR && bytes[p] !== LF) p++;
+    while (p < end && bytes[p] !== CR && bytes[p] !== LF && bytes[p] !== 0) p++;
     if (p + 1 >= end || bytes[p] !== CR || bytes[p + 1] !== LF) return false;
     this.statusStart = from + 9;
     this.status = a * 100 + b * 10 + c;
     this.version = 1000 + minor;
+    this.plain = true;
     this.end = p;
     this.pos = p + 2;
     return true;

@@ -93,6 +93,6 @@ export function storedPassword(text: string, user: string): string | undefined {
 }
 
 function challenge(request: Request, realm: string): number {
-  request.response.headers.add("WWW-Authenticate", "www-authenticate", `Basic realm="${realm}"`);
+  request.response.headers.append("WWW-Authenticate", `Basic realm="${realm}"`);
   return 401;
 }

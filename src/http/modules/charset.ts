@@ -13,6 +13,7 @@ import {
 import { ERROR, OK } from "../codes.ts";
 import { typeAndCharset } from "../content_type.ts";
 import { HTTP, HTTP_IF, HTTP_LOCATION } from "../contexts.ts";
+import { type HeadText, headText } from "../head_text.ts";
 import { logError } from "../log_context.ts";
 import { defineModule, type HeaderFilter } from "../module.ts";
 import { Recoder } from "../recode.ts";
@@ -114,7 +115,7 @@ export const charset = defineModule({
 
 /** A charset by the name that is shown; undefined where the configuration knows none of that name. */
 interface Named {
-  readonly name: string;
+  readonly name: HeadText;
   readonly charset: Charset | undefined;
 }
 
@@ -167,8 +168,8 @@ function filterCharset(request: Request, settings: CharsetSettings): number {
 function targetOf(
   request: Request,
   { charset: wanted, override, types, charsets }: CharsetSettings,
-  type: string,
-  present: string,
+  type: HeadText,
+  present: HeadText,
 ): Named | typeof OK | typeof ERROR {
   const { overrideCharset } = request.response;
   if (overrideCharset !== undefined && overrideCharset !== "") {
@@ -190,11 +191,11 @@ function sourceOf(request: Request, { source, charsets }: CharsetSettings): Name
 function named(request: Request, setting: Setting, charsets: CharsetSettings["charsets"]): Named | typeof ERROR {
   if ("charset" in setting) return { name: setting.charset.name, charset: setting.charset };
   const name = setting.variable === undefined ? undefined : variableValue(request, setting.variable);
-  return name === undefined ? ERROR : { name, charset: findCharset(charsets, name) };
+  return name === undefined ? ERROR : { name: headText(name), charset: findCharset(charsets, name) };
 }
 
 /** Shows the charset beside the type, unless the type shows one itself. */
-function show({ response }: Request, name: string, apart: boolean): void {
+function show({ response }: Request, name: HeadText, apart: boolean): void {
   // nginx: old browsers took a redirect's charset for that of the next page.
   const redirect = response.status === 301 || response.status === 302;
   response.charset = redirect || !apart || name === "" ? undefined : name;

@@ -5,20 +5,20 @@ import { httpDate, httpDateOf } from "../../runtime/clock.ts";
 import { OK } from "../codes.ts";
 import { HTTP_IF } from "../contexts.ts";
 import { type Expires, nextTimeOfDay, parseExpires } from "../expires.ts";
-import { fieldValue } from "../field_text.ts";
 import { HeaderList } from "../h1/header_list.ts";
 import { fieldKey } from "../h1/known_fields.ts";
+import { type HeadText, headText } from "../head_text.ts";
 import { parseHttpTime } from "../http_time.ts";
 import { type BodyFilter, defineModule, type HeaderFilter } from "../module.ts";
 import { passBody } from "../output.ts";
 import type { Request } from "../request.ts";
-import { type Template, template } from "../template.ts";
+import { headTemplate, type Template, template } from "../template.ts";
 
 /** One `add_header` or `add_trailer`. */
 interface Field {
-  readonly name: string;
+  readonly name: HeadText;
   readonly key: string;
-  readonly value: Template;
+  readonly value: Template<HeadText>;
   /** Added whatever the status. */
   readonly always: boolean;
 }
@@ -88,7 +88,12 @@ const specs = {
 function readField(at: Directive, scope: Scope): Field {
   const [name, text, last] = at.args;
   if (last !== undefined && last !== "always") fail(at, `invalid parameter "${last}"`);
-  return { name, key: fieldKey(name), value: template(scope, at, text), always: last !== undefined };
+  return {
+    name: headText(name),
+    key: fieldKey(name),
+    value: headTemplate(scope, at, text),
+    always: last !== undefined,
+  };
 }
 
 /** ngx_http_headers_filter_module. */
@@ -139,7 +144,7 @@ function addFields(request: Request, { expires, headers: fields, trailers }: Hea
 
 function addField(request: Request, { name, key, value }: Field): void {
   const { response } = request;
-  const text = value.constant ?? fieldValue(value.render(request));
+  const text = value.constant ?? value.render(request);
   switch (key) {
     case "last-modified":
       response.lastModifiedText = text === "" ? undefined : text;
@@ -168,7 +173,7 @@ class Trailers implements BodyFilter {
     if (last && trailers !== undefined) {
       for (const { name, key, value, always } of this.fields) {
         if (!this.safe && !always) continue;
-        const text = fieldValue(value.render(request));
+        const text = value.render(request);
         if (text !== "") trailers.add(name, key, text);
       }
     }
@@ -181,19 +186,19 @@ function setExpires(request: Request, setting: ExpiresSetting): void {
   if (typeof expires === "string" || expires.kind === "off") return;
   const { headers: fields, lastModified } = request.response;
   if (expires.kind === "epoch") {
-    fields.set("Expires", "expires", "Thu, 01 Jan 1970 00:00:01 GMT");
-    fields.set("Cache-Control", "cache-control", "no-cache");
+    fields.set("Expires", "Thu, 01 Jan 1970 00:00:01 GMT");
+    fields.set("Cache-Control", "no-cache");
     return;
   }
   if (!("seconds" in expires)) {
-    fields.set("Expires", "expires", "Thu, 31 Dec 2037 23:55:55 GMT");
-    fields.set("Cache-Control", "cache-control", "max-age=315360000");
+    fields.set("Expires", "Thu, 31 Dec 2037 23:55:55 GMT");
+    fields.set("Cache-Control", "max-age=315360000");
     return;
   }
   const { kind, seconds } = expires;
   if (seconds === 0 && kind !== "daily") {
-    fields.set("Expires", "expires", httpDate());
-    fields.set("Cache-Control", "cache-control", "max-age=0");
+    fields.set("Expires", httpDate());
+    fields.set("Cache-Control", "max-age=0");
     return;
   }
   const now = Math.floor(Date.now() / 1000);
@@ -203,7 +208,7 @@ function setExpires(request: Request, setting: ExpiresSetting): void {
       : kind === "access" || lastModified === -1
         ? now + seconds
         : lastModified + seconds;
-  fields.set("Expires", "expires", httpDateOf(time * 1000));
+  fields.set("Expires", httpDateOf(time * 1000));
   const age = time - now;
-  fields.set("Cache-Control", "cache-control", age < 0 || seconds < 0 ? "no-cache" : `max-age=${age}`);
+  fields.set("Cache-Control", age < 0 || seconds < 0 ? "no-cache" : `max-age=${age}`);
 }

@@ -5,6 +5,7 @@ import { readBody } from "../body.ts";
 import { DONE } from "../codes.ts";
 import { earlyHintsIn } from "../early_hints.ts";
 import { finalizeRequest } from "../finalize.ts";
+import { headText } from "../head_text.ts";
 import type { Location } from "../location.ts";
 import { defineModule, type Place, placeText } from "../module.ts";
 import type { PassedTo, Request } from "../request.ts";
@@ -163,11 +164,11 @@ export function splitUrl(text: string): { host: string; uri: string } {
 
 /** $proxy_host and $proxy_port: the scheme's own port is left out of the one and stands in the other. */
 export function passedTo(host: string): PassedTo {
-  if (/^unix:/i.test(host)) return { hostHeader: "localhost", port: "" };
+  if (/^unix:/i.test(host)) return { hostHeader: headText("localhost"), port: "" };
   const match = /^(.*):(\d+)$/.exec(host);
-  if (match === null) return { hostHeader: host, port: "80" };
+  if (match === null) return { hostHeader: headText(host), port: "80" };
   const port = String(Number(match[2]));
-  return { hostHeader: port === "80" ? match[1] : host, port };
+  return { hostHeader: headText(port === "80" ? match[1] : host), port };
 }
 
 function rulesOf(raw: Raw, url: string | undefined, uri: string, prefix: string): ResponseRules {

@@ -15,7 +15,8 @@ import type { Context, Directive } from "../../config/types.ts";
 import type { TempPath } from "../body.ts";
 import { HTTP_LOCATION } from "../contexts.ts";
 import { readTempPath } from "../core_readers.ts";
-import { type Template, template } from "../template.ts";
+import { type HeadText, headText } from "../head_text.ts";
+import { headTemplate, type Template, template } from "../template.ts";
 import { parseBind } from "../upstream/bind.ts";
 import {
   type CookieFlags,
@@ -58,8 +59,8 @@ const IGNORED = [
 
 /** A field of the request to the server; its value is a template, nothing is sent where it renders empty. */
 export interface SetHeader {
-  readonly name: string;
-  readonly value: Template;
+  readonly name: HeadText;
+  readonly value: Template<HeadText>;
 }
 
 /** A URL after `proxy_pass`, still with its variables. */
@@ -198,7 +199,7 @@ export const proxyDirectives = {
     syntax: "field value",
     doc: "Sets or replaces a field of the request to the server; an empty value removes it. Inherited where a block sets none.",
     defaultText: 'Host $proxy_host; Connection ""',
-    item: (at, scope) => ({ name: at.args[0], value: template(scope, at, at.args[1]) }),
+    item: (at, scope) => ({ name: headText(at.args[0]), value: headTemplate(scope, at, at.args[1]) }),
   }),
   proxy_headers_hash_max_size: number({
     in: HTTP_LOCATION,

@@ -1,18 +1,21 @@
 import type { SettingsOf } from "../../config/schema.ts";
 import { ESCAPE_URI, escapeUri } from "../escape.ts";
-import { fieldValue, lineWord } from "../field_text.ts";
+import { fieldLine, requestLine } from "../h1/request_writer.ts";
+import { type HeadText, type HeadWord, headText, headWord } from "../head_text.ts";
 import type { Request } from "../request.ts";
 import type { Template } from "../template.ts";
 import type { FixedPass, ProxySettings } from "./proxy.ts";
-import type { proxyDirectives } from "./proxy_directives.ts";
+import type { proxyDirectives, SetHeader } from "./proxy_directives.ts";
+
+const HOST = headText("Host");
 
 /** What of the request's head to a server is known when the configuration is built. */
 export interface RequestHeadPlan {
-  readonly version: string;
+  readonly version: "1.0" | "1.1";
   /** `proxy_set_header Host`. */
-  readonly host: Template | undefined;
+  readonly host: Template<HeadText> | undefined;
   /** The other fields set, in order. */
-  readonly set: readonly { readonly name: string; readonly value: Template }[];
+  readonly set: readonly SetHeader[];
   /** Lower-case names of client fields that are not passed on: those set, and those of the connection. */
   readonly replaced: ReadonlySet<string>;
   readonly lengthSet: boolean;
@@ -47,8 +50,8 @@ export function requestHeadPlan(raw: SettingsOf<typeof proxyDirectives>): Reques
 
 export interface BuiltHead {
   readonly head: string;
-  readonly uri: string;
-  readonly method: string;
+  readonly uri: HeadWord;
+  readonly method: HeadWord;
 }
 
 /** The head of the request to a server, written anew (ngx_http_proxy_create_request). */
@@ -59,22 +62,22 @@ export function buildHead(
   plan: RequestHeadPlan,
 ): BuiltHead {
   const { raw } = settings;
-  const method = raw.proxy_method === undefined ? request.method : lineWord(raw.proxy_method.render(request));
+  const method = raw.proxy_method === undefined ? request.method : headWord(raw.proxy_method.render(request));
   const uri = requestUri(request, settings, pass);
-  const written = plan.host === undefined ? undefined : (plan.host.constant ?? fieldValue(plan.host.render(request)));
+  const written = plan.host === undefined ? undefined : (plan.host.constant ?? plan.host.render(request));
   const host = written === undefined || (written === "" && plan.version === "1.1") ? pass.hostHeader : written;
-  let head = `${method} ${uri} HTTP/${plan.version}\r\n`;
-  if (host !== "") head += `Host: ${host}\r\n`;
+  let head = requestLine(method, uri, plan.version);
+  if (host !== "") head += fieldLine(HOST, host);
   for (const { name, value } of plan.set) {
-    const text = value.constant ?? fieldValue(value.render(request));
-    if (text !== "") head += `${name}: ${text}\r\n`;
+    const text = value.constant ?? value.render(request);
+    if (text !== "") head += fieldLine(name, text);
   }
   if (!plan.lengthSet || !plan.codingSet) head += framing(request, settings, plan);
   if (raw.proxy_pass_request_headers) {
     const { count, keys, names, values } = request.headers;
     const { replaced } = plan;
     for (let i = 0; i < count; i++) {
-      if (!replaced.has(keys[i])) head += `${names[i]}: ${values[i]}\r\n`;
+      if (!replaced.has(keys[i])) head += fieldLine(names[i], values[i]);
     }
   }
   return { head: `${head}\r\n`, uri, method };
@@ -94,13 +97,13 @@ function framing(request: Request, settings: ProxySettings, plan: RequestHeadPla
   return `Content-Length: ${request.contentLength}\r\n`;
 }
 
-function requestUri(request: Request, settings: ProxySettings, pass: FixedPass): string {
+function requestUri(request: Request, settings: ProxySettings, pass: FixedPass): HeadWord {
   const { uri } = pass;
   if (uri === "" && request.unparsedValid) return request.unparsedUri;
-  if (settings.fixed === undefined && uri !== "") return lineWord(uri);
+  if (settings.fixed === undefined && uri !== "") return headWord(uri);
   const skip = uri !== "" && request.validLocation ? Math.min(settings.prefix.length, request.uri.length) : 0;
   const rest = skip === 0 ? request.uri : request.uri.slice(skip);
   const path = request.quotedUri || request.internal ? escapeUri(rest, ESCAPE_URI) : rest;
   const full = request.validLocation ? uri + path : path;
-  return lineWord(request.args === "" ? full : `${full}?${request.args}`);
+  return headWord(request.args === "" ? full : `${full}?${request.args}`);
 }

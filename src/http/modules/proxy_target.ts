@@ -1,4 +1,5 @@
 import { type Resolution, resolutionText } from "../../net/resolver.ts";
+import { boundary } from "../../runtime/guard.ts";
 import { finalizeRequest } from "../finalize.ts";
 import { logError } from "../log_context.ts";
 import type { PassedTo, Request } from "../request.ts";
@@ -51,7 +52,7 @@ export function resolvePass(
     unresolved(request);
     return;
   }
-  const done = (result: Resolution): void => {
+  const done = boundary(request, (result: Resolution): void => {
     request.onAbort = undefined;
     if (request.finalized) return;
     if ("addresses" in result) {
@@ -61,7 +62,7 @@ export function resolvePass(
     const { state } = result;
     logError(request, "error", `${name} could not be resolved (${state}: ${resolutionText(state)})`);
     unresolved(request);
-  };
+  });
   request.upstream = undefined;
   const lookup = resolver.resolve(name, timeout, done);
   if (lookup.over) return;

@@ -1,9 +1,13 @@
 import { OK } from "../codes.ts";
+import { headText } from "../head_text.ts";
 import { parseHttpTime } from "../http_time.ts";
 import { type BodyFilter, defineModule } from "../module.ts";
 import { passBody } from "../output.ts";
 import { multipartPlan, parseRanges } from "../ranges.ts";
 import type { Request } from "../request.ts";
+
+const ACCEPT_RANGES = headText("Accept-Ranges");
+const BYTES = headText("bytes");
 
 /** ngx_http_range_filter_module: answers `Range` with 206 or 416. `max_ranges` is the core's. */
 export const range = defineModule({
@@ -21,7 +25,7 @@ function filterRanges(request: Request): number {
     const code = answerRange(request, wanted.slice("bytes=".length));
     if (code !== undefined) return code;
   }
-  response.headers.add("Accept-Ranges", "accept-ranges", "bytes");
+  response.headers.add(ACCEPT_RANGES, "accept-ranges", BYTES);
   return OK;
 }
 
@@ -65,7 +69,7 @@ function answerRange(request: Request, text: string): number | undefined {
   const { contentType, charset } = response;
   const type = contentType !== undefined && charset !== undefined ? `${contentType}; charset=${charset}` : contentType;
   const made = multipartPlan(ranges, length, type);
-  response.contentType = `multipart/byteranges; boundary=${made.boundary}`;
+  response.contentType = headText(`multipart/byteranges; boundary=${made.boundary}`);
   response.charset = undefined;
   response.contentLength = made.length;
   request.ranges = made.plan;

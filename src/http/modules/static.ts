@@ -5,6 +5,7 @@ import { discardBody } from "../body.ts";
 import { DECLINED, ERROR, OK } from "../codes.ts";
 import { setContentType } from "../content_type.ts";
 import { ESCAPE_URI, escapeUri } from "../escape.ts";
+import { type HeadText, headText } from "../head_text.ts";
 import { logError } from "../log_context.ts";
 import { defineModule } from "../module.ts";
 import { FileError, openFile } from "../open_file.ts";
@@ -54,7 +55,11 @@ function serveFile(request: Request): number {
   }
   const { size } = stats;
   const lastModified = Math.floor(stats.mtimeMs / 1000);
-  const head = { lastModified, lastModifiedText: httpDateOf(lastModified * 1000), etag: etagOf(lastModified, size) };
+  const head = {
+    lastModified,
+    lastModifiedText: headText(httpDateOf(lastModified * 1000)),
+    etag: etagOf(lastModified, size),
+  };
   const code = sendHead(request, size, head);
   if (code !== OK || request.headerOnly) {
     fs.closeSync(fd);
@@ -94,8 +99,8 @@ function sendHead(
 }
 
 /** The entity tag of a file: its time and length in hexadecimal (ngx_http_set_etag). */
-function etagOf(seconds: number, size: number): string {
-  return `"${seconds.toString(16)}-${size.toString(16)}"`;
+function etagOf(seconds: number, size: number): HeadText {
+  return headText(`"${seconds.toString(16)}-${size.toString(16)}"`);
 }
 
 const NOT_FOUND: ReadonlySet<string> = new Set(["ENOENT", "ENOTDIR", "ENAMETOOLONG"]);

@@ -2,10 +2,13 @@ import { directive } from "../../config/directives.ts";
 import { MAX_WORKERS } from "../../runtime/cycle.ts";
 import { discardBody } from "../body.ts";
 import { OK } from "../codes.ts";
+import { headText } from "../head_text.ts";
 import type { Handler, HttpBuild } from "../module.ts";
 import { defineModule } from "../module.ts";
 import { sendText } from "../output.ts";
 import { COUNTER } from "../site.ts";
+
+const TEXT_PLAIN = headText("text/plain");
 
 /** The counters that variables show as well as the page. */
 const VARIABLES = {
@@ -62,6 +65,6 @@ function page(words: Int32Array): Handler {
       "server accepts handled requests\n" +
       ` ${of(COUNTER.accepted)} ${of(COUNTER.handled)} ${of(COUNTER.requests)} \n` +
       `Reading: ${of(COUNTER.reading)} Writing: ${of(COUNTER.writing)} Waiting: ${of(COUNTER.waiting)} \n`;
-    return sendText(request, 200, "text/plain", body);
+    return sendText(request, 200, TEXT_PLAIN, body);
   };
 }

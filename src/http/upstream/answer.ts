@@ -6,7 +6,7 @@ import { finalizeRequest } from "../finalize.ts";
 import { internalRedirect, namedRedirect } from "../flow.ts";
 import { logError } from "../log_context.ts";
 import { sendHeader } from "../output.ts";
-import type { Request } from "../request.ts";
+import { GET, type Request } from "../request.ts";
 import { parseUnsafeUri } from "../uri.ts";
 import { takeBody, takeLimited } from "./body.ts";
 import { finalize, keepHead, leave, releaseServer } from "./finish.ts";
@@ -86,7 +86,7 @@ function divert(upstream: UpstreamRequest, head: AnswerHead): boolean {
     if (page.status !== head.status) continue;
     if (head.status === 401) {
       for (const value of head.headers.getAll("www-authenticate")) {
-        request.response.headers.add("WWW-Authenticate", "www-authenticate", value);
+        request.response.headers.append("WWW-Authenticate", value);
       }
     }
     finalize(upstream, head.status);
@@ -176,6 +176,6 @@ function accelRedirect(upstream: UpstreamRequest, to: string, head: AnswerHead):
     finalizeRequest(request, 404);
     return;
   }
-  if (request.method !== "HEAD") request.method = "GET";
+  if (request.method !== "HEAD") request.method = GET;
   internalRedirect(request, parts.uri, parts.args);
 }

@@ -1,4 +1,5 @@
 import type { Stream } from "../../net/stream.ts";
+import { guarded } from "../../runtime/guard.ts";
 import { now } from "../../runtime/now.ts";
 import { Deadline } from "../../runtime/timers.ts";
 import type { Peer } from "../../upstream/peer.ts";
@@ -25,5 +26,10 @@ export class ServerConnection {
 }
 
 function timedOut(connection: ServerConnection): void {
-  connection.current?.expired();
+  const { current } = connection;
+  if (current !== undefined) guarded(expired, current);
+}
+
+function expired(upstream: UpstreamRequest): void {
+  upstream.expired();
 }

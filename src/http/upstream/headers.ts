@@ -1,3 +1,4 @@
+import { headText } from "../head_text.ts";
 import { parseHttpTime } from "../http_time.ts";
 import type { Request } from "../request.ts";
 import type { AnswerHead } from "./protocol.ts";
@@ -74,10 +75,10 @@ export function copyResponse(
         continue;
       }
       case "refresh":
-        out.add(names[i], key, rules.refresh === undefined ? value : rules.refresh(request, value));
+        out.add(names[i], key, rules.refresh === undefined ? value : headText(rules.refresh(request, value)));
         continue;
       case "set-cookie":
-        out.add(names[i], key, rules.cookie === undefined ? value : rules.cookie(request, value));
+        out.add(names[i], key, rules.cookie === undefined ? value : headText(rules.cookie(request, value)));
         continue;
       case "accept-ranges":
         if (!settings.forceRanges) out.add(names[i], key, value);

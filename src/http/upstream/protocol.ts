@@ -1,4 +1,5 @@
 import type { HeaderList } from "../h1/header_list.ts";
+import type { HeadText } from "../head_text.ts";
 
 // What AnswerReader's functions return.
 
@@ -23,7 +24,7 @@ export interface AnswerHead {
   readonly version: number;
   readonly status: number;
   /** The code and its text, as sent. */
-  readonly statusLine: string;
+  readonly statusLine: HeadText;
   readonly headers: HeaderList;
   /** -1 where it is not announced. */
   readonly contentLength: number;
@@ -36,7 +37,7 @@ export interface AnswerHead {
   readonly xAccelRedirect: string | undefined;
   readonly xAccelBuffering: string | undefined;
   readonly xAccelLimitRate: string | undefined;
-  readonly xAccelCharset: string | undefined;
+  readonly xAccelCharset: HeadText | undefined;
 }
 
 /**

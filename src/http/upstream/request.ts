@@ -10,7 +10,7 @@ import { takeHead } from "./answer.ts";
 import { readOn, takeBody, takeLimited } from "./body.ts";
 import type { ServerConnection } from "./connection.ts";
 import { serverClosed, serverEnded, timedOut } from "./failure.ts";
-import { clientGone, finalize, finish } from "./finish.ts";
+import { clientGone, finalize, finish, leave, releaseServer } from "./finish.ts";
 import { connectNext } from "./next.ts";
 import { drained } from "./passing.ts";
 import type { AnswerHead } from "./protocol.ts";
@@ -110,6 +110,13 @@ export class UpstreamRequest implements ConnectHandler, BodySink, Tunnel {
     finalize(this, code);
   }
 
+  /** Gives the server back and answers nothing. */
+  abandon(): void {
+    this.keepalive = false;
+    releaseServer(this, "ok");
+    leave(this);
+  }
+
   /** Gives the present step so many ms. */
   arm(ms: number): void {
     if (this.connection !== undefined) setDeadline(this.connection.deadline, ms);
@@ -173,6 +180,11 @@ export class UpstreamRequest implements ConnectHandler, BodySink, Tunnel {
 
   onClose(_stream: Stream, error: StreamError | undefined): void {
     serverClosed(this, error);
+  }
+
+  onFault(error: unknown): void {
+    this.keepalive = false;
+    this.request.connection.onFault(error);
   }
 
   // ---- a request body passed on as it comes

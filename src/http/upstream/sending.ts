@@ -1,6 +1,7 @@
 import fs from "node:fs";
 import { errorCode, errorText } from "../../config/errno.ts";
 import type { Stream } from "../../net/stream.ts";
+import { afterEvent } from "../../runtime/guard.ts";
 import type { RequestBody } from "../body.ts";
 import { logError } from "../log_context.ts";
 import { finalize } from "./finish.ts";
@@ -167,10 +168,11 @@ function gather(upstream: UpstreamRequest, bytes: Buffer): void {
     return;
   }
   upstream.gathered = [copy];
-  const { stream } = upstream;
-  queueMicrotask(() => {
-    if (stream !== undefined && upstream.stream === stream) sendGathered(upstream, stream);
-  });
+  afterEvent(sendAllGathered, upstream);
+}
+
+function sendAllGathered(upstream: UpstreamRequest): void {
+  if (upstream.stream !== undefined) sendGathered(upstream, upstream.stream);
 }
 
 function sendGathered(upstream: UpstreamRequest, stream: Stream): void {

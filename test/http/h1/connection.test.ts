@@ -7,6 +7,7 @@ import { buildHttp } from "../../../src/http/build.ts";
 import { DONE, OK } from "../../../src/http/codes.ts";
 import { finalizeRequest } from "../../../src/http/finalize.ts";
 import { H1Connection } from "../../../src/http/h1/connection.ts";
+import { headText } from "../../../src/http/head_text.ts";
 import { defineModule } from "../../../src/http/module.ts";
 import { sendHeader, sendText } from "../../../src/http/output.ts";
 import { httpProgram, httpScope } from "../../../src/http/program.ts";
@@ -40,7 +41,7 @@ const read = defineModule({
     return (request) => {
       readBody(request, finalizeRequest, (whole) => {
         const body = whole.body?.memory()?.toString("latin1") ?? "";
-        finalizeRequest(whole, sendText(whole, 200, "text/plain", `[${body}]`));
+        finalizeRequest(whole, sendText(whole, 200, headText("text/plain"), `[${body}]`));
       });
       return DONE;
     };
@@ -337,7 +338,7 @@ test("a body that is dropped after its beginning was read has no deadline while 
   receive(stream, `${POST}ab`);
   await new Promise<void>((resolve) => setDeadline(new Deadline<undefined>(undefined, () => resolve()), 60));
   assert.ok(request !== undefined && !request.finalized);
-  finalizeRequest(request, sendText(request, 200, "text/plain", "late"));
+  finalizeRequest(request, sendText(request, 200, headText("text/plain"), "late"));
   assert.deepEqual(answers(stream.written), ["200 late"]);
   receive(stream, "cdeGET /a HTTP/1.1\r\nHost: one\r\n\r\n");
   assert.deepEqual(answers(stream.written), ["200 late", "200 /a"]);
@@ -371,7 +372,7 @@ test("the end of a client amid a body that is dropped does not take its answer a
   receive(stream, `${POST}ab`);
   stream.handler.onEnd(stream);
   assert.ok(request !== undefined && !request.finalized);
-  finalizeRequest(request, sendText(request, 200, "text/plain", "all"));
+  finalizeRequest(request, sendText(request, 200, headText("text/plain"), "all"));
   assert.deepEqual(answers(stream.written), ["200 all"]);
   stream.destroy();
 });

@@ -1,0 +1,37 @@
+declare const checked: unique symbol;
+
+/**
+ * Text that may stand in a head: it holds no CR, LF or NUL. Whatever a head is written of has this type, so that text out
+ * of variables or modules cannot get there unchecked; names and values that were parsed out of a head have it already.
+ */
+export type HeadText = string & { readonly [checked]: "text" | "word" };
+
+/** Text that may stand in a request line: no control byte and no space either. */
+export type HeadWord = HeadText & { readonly [checked]: "word" };
+
+const BREAKS = /[\r\n\0]/;
+const UNSAFE = /[\0-\x20\x7f]/;
+
+/** Any text, for a head: what would end the line becomes a space (RFC 9110 section 5.5). */
+export function headText(text: string): HeadText {
+  return scanned(BREAKS.test(text) ? text.replace(/[\r\n\0]/g, " ") : text);
+}
+
+/** Any text, for a request line: what would end the word or the line is escaped. nginx lets it through. */
+export function headWord(text: string): HeadWord {
+  return scannedWord(UNSAFE.test(text) ? text.replace(/[\0-\x20\x7f]/g, escaped) : text);
+}
+
+function escaped(byte: string): string {
+  return `%${byte.charCodeAt(0).toString(16).toUpperCase().padStart(2, "0")}`;
+}
+
+/** For parsers, and for parts of a HeadText: text that is known to hold nothing which ends a line. */
+export function scanned(text: string): HeadText {
+  return text as HeadText;
+}
+
+/** For the parser of request lines. */
+export function scannedWord(text: string): HeadWord {
+  return text as HeadWord;
+}
