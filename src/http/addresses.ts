@@ -4,6 +4,7 @@ import type { Scope } from "../config/schema.ts";
 import { ConfigError, type Directive } from "../config/types.ts";
 import { type Address, addressText, isWildcard } from "../net/address.ts";
 import type { Cycle, HostWanted, ListenSpec } from "../runtime/cycle.ts";
+import { startedAsRoot } from "../runtime/users.ts";
 import type { BuiltHttp, BuiltServer } from "./build.ts";
 import type { RequestLimits } from "./h1/request_limits.ts";
 import { defaultListen, type ListenOptions, type ParsedListen, parseListen, resolvedAddresses } from "./listen.ts";
@@ -180,7 +181,7 @@ export function buildSockets(http: BuiltHttp, cycle: Cycle): ListeningSocket[] {
     const lines = listen.length === 0 ? [server.scope.directive] : listen;
     for (const at of lines) {
       refusals.attempt(() => {
-        const line = listen.length === 0 ? defaultListen(process.getuid?.() === 0) : parsed(at);
+        const line = listen.length === 0 ? defaultListen(startedAsRoot) : parsed(at);
         for (const warning of line.warnings) warn(at, server.scope, warning);
         for (const address of addressesOf(line, at, cycle)) {
           const warnings = addListen(table, server, address, line.options);

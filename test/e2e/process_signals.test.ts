@@ -1,12 +1,12 @@
 /** Signals while Holdfast starts, and those that a terminal sends: the real launcher, as nginx would take them. */
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
-import { existsSync, readdirSync, readFileSync, readlinkSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { constants } from "node:os";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { finish, LAUNCHER, makePrefix, Running, startHoldfast } from "../support/holdfast.ts";
-import { freePort } from "../support/ports.ts";
+import { freePort, listeningPorts } from "../support/ports.ts";
 import { get, RawConnection } from "../support/tcp.ts";
 import { waitFor } from "../support/wait.ts";
 
@@ -42,32 +42,12 @@ function nodeIsUp({ pid }: Running): boolean {
   );
 }
 
-/** The local ports that a process listens on. */
-function listening(pid: number): number[] {
-  const sockets = new Set<string>();
-  for (const fd of readdirSync(`/proc/${pid}/fd`)) {
-    try {
-      sockets.add(readlinkSync(`/proc/${pid}/fd/${fd}`));
-    } catch {
-      // Closed meanwhile.
-    }
-  }
-  const ports: number[] = [];
-  for (const table of ["tcp", "tcp6"]) {
-    for (const line of readFileSync(`/proc/net/${table}`, "latin1").trim().split("\n").slice(1)) {
-      const [, local, , state, , , , , , inode] = line.trim().split(/\s+/);
-      if (state === "0A" && sockets.has(`socket:[${inode}]`)) ports.push(Number.parseInt(local.split(":")[1], 16));
-    }
-  }
-  return [...new Set(ports)];
-}
-
 test("SIGUSR1 before there is a handler waits for it, and opens no debugger", { skip }, async (t) => {
   const holdfast = await begin(t, "daemon off;");
   await waitFor(() => nodeIsUp(holdfast), "Node");
   holdfast.signal("SIGUSR1");
   await holdfast.waitForLog(/signal 10 \(SIGUSR1\) received, reopening logs/);
-  assert.deepEqual(listening(holdfast.pid), [holdfast.port]);
+  assert.deepEqual(listeningPorts(holdfast.pid), [holdfast.port]);
   assert.equal(
     readdirSync(`/proc/${holdfast.pid}/task`).some((id) =>
       readFileSync(`/proc/${holdfast.pid}/task/${id}/comm`, "latin1").startsWith("SignalInspector"),
@@ -82,7 +62,7 @@ test("the environment opens no debugger either", { skip }, async (t) => {
   const holdfast = await begin(t, "daemon off;", { NODE_OPTIONS: "--inspect=127.0.0.1:0" });
   await holdfast.waitForLog(/start worker threads/);
   await waitFor(() => existsSync(join(holdfast.prefix, "logs/holdfast.pid")), "the start");
-  assert.deepEqual(listening(holdfast.pid), [holdfast.port]);
+  assert.deepEqual(listeningPorts(holdfast.pid), [holdfast.port]);
   assert.equal(await holdfast.stop(), 0);
   assert.equal(holdfast.stderr, "");
 });
@@ -118,7 +98,7 @@ for (const [stage, reached] of STAGES) {
       } else if (holdfast.exit === undefined) {
         // Heeded if it came when there was a handler; nothing tells how far it was but the log.
         assert.equal((await get(holdfast.port, "/")).body, "here");
-        assert.deepEqual(listening(holdfast.pid), [holdfast.port]);
+        assert.deepEqual(listeningPorts(holdfast.pid), [holdfast.port]);
         assert.equal(await holdfast.stop(), 0);
       } else {
         assert.equal(holdfast.exit, signal);
@@ -138,7 +118,7 @@ test("a signal to the command that starts a daemon leaves no process behind", { 
     const exit = await command.exited;
     if (existsSync(join(command.prefix, "logs/holdfast.pid"))) {
       const pid = Number(command.read("logs/holdfast.pid"));
-      assert.deepEqual(listening(pid), [command.port]);
+      assert.deepEqual(listeningPorts(pid), [command.port]);
       process.kill(pid, "SIGTERM");
       await waitFor(() => !existsSync(join(command.prefix, "logs/holdfast.pid")), "its end");
     } else {
