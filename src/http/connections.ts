@@ -13,6 +13,8 @@ export class WorkerConnections {
   /** Listening sockets, which count as connections as in nginx. */
   listening = 0;
   private readonly all = new Set<Closable>();
+  /** Called when a connection has gone. */
+  onClosed: (() => void) | undefined = undefined;
   private onDrained: (() => void) | undefined = undefined;
   private warnedAt = Number.NEGATIVE_INFINITY;
 
@@ -50,6 +52,7 @@ export class WorkerConnections {
 
   remove(connection: Closable): void {
     this.all.delete(connection);
+    this.onClosed?.();
     if (this.draining && this.all.size === 0) this.drained();
   }
 

@@ -1,7 +1,9 @@
+import { closeSync } from "node:fs";
+import { errnoText } from "../config/errno.ts";
 import type { Address } from "../net/address.ts";
-import { releaseUnix, shareUnix } from "../net/socket_options.ts";
-import type { Listener, ListenOptions, Stream, StreamError, StreamHandler } from "../net/stream.ts";
-import { listen } from "../net/tcp.ts";
+import { canBind, duplicate } from "../net/listening_socket.ts";
+import type { Listener, Stream, StreamError, StreamHandler } from "../net/stream.ts";
+import { firstReserved, listen } from "../net/tcp.ts";
 import type { ListenSpec } from "../runtime/cycle.ts";
 import type { Level } from "../runtime/log.ts";
 import { type ListeningSocket, servedOn } from "./addresses.ts";
@@ -45,74 +47,122 @@ export class Site implements ConnectionHost {
 
 const REFUSED: StreamHandler = { onData() {}, onDrain() {}, onEnd() {}, onClose() {} };
 
-/** After "Too many open files" nginx does not accept, and so is quiet, for accept_mutex_delay: 500 ms. */
-const NO_FILES_QUIET = 500;
+/** While descriptors have run out, the log hears of it no more often than nginx's, which accepts as seldom. */
+const QUIET_MS = 500;
 
-/** A listening socket in one worker. */
+/** A listening address in one worker. */
 export class BoundSocket {
   /** By the address a connection arrived on; the last is the socket's own. */
   sites: readonly Site[];
-  private listener: Listener | undefined = undefined;
+  /** How many connections were accepted here. */
+  accepted = 0;
+  /** By the supervisor's descriptor; -1 is a socket of our own. */
+  private readonly listeners = new Map<number, Listener>();
+  private fds: readonly number[] = [];
+  private paused = false;
   private quietUntil = 0;
   private spec: ListenSpec;
   private readonly connections: WorkerConnections;
+  private readonly outOfFiles: () => void;
 
-  constructor({ spec }: ListeningSocket, sites: readonly Site[], connections: WorkerConnections) {
+  /** `outOfFiles`: descriptors have run out, or all but. */
+  constructor(
+    { spec }: ListeningSocket,
+    sites: readonly Site[],
+    connections: WorkerConnections,
+    outOfFiles: () => void,
+  ) {
     this.spec = spec;
     this.sites = sites;
     this.connections = connections;
-  }
-
-  /** Binds and listens; `first`: in the worker that binds what cannot be shared. Answers the sentence of a failure. */
-  async open(first: boolean): Promise<string | undefined> {
-    const { spec } = this;
-    const { address, shared } = spec;
-    let fd: number | undefined;
-    if (shared !== undefined && address.family === "unix") {
-      fd = await shareUnix(shared, address.path, spec.backlog ?? 511);
-      if (fd === undefined && !first) return undefined;
-    }
-    try {
-      this.listener = await listen(
-        { ...optionsOf(spec), fd },
-        (stream) => this.accept(stream),
-        (error) => this.failed(error),
-      );
-    } catch (error) {
-      return `bind() to ${spec.key} failed (${(error as StreamError).message})`;
-    }
-    this.connections.listening++;
-    for (const note of this.listener.notes) this.log("alert", note);
-    return undefined;
+    this.outOfFiles = outOfFiles;
+    connections.listening++;
   }
 
   /** Takes over what a reload changed. */
   change(spec: ListenSpec, sites: readonly Site[]): void {
-    const changed = JSON.stringify(optionsOf(spec)) !== JSON.stringify(optionsOf(this.spec));
     this.spec = spec;
     this.sites = sites;
-    if (!changed) return;
-    for (const note of this.listener?.change(optionsOf(spec)) ?? []) this.log("alert", note);
+  }
+
+  /**
+   * Accepts from the sockets with these descriptors and no others; where there are none, as the supervisor cannot bind
+   * any, from one of its own. Answers the sentence of a failure.
+   */
+  async from(fds: readonly number[]): Promise<string | undefined> {
+    this.fds = canBind() ? fds : [-1];
+    for (const [fd, listener] of this.listeners) {
+      if (this.fds.includes(fd)) continue;
+      this.listeners.delete(fd);
+      listener.close();
+    }
+    return this.open();
+  }
+
+  /** Accepts again after `pause`. False where there are still no descriptors to spare. */
+  async resume(): Promise<boolean> {
+    const first = this.fds.find((fd) => !this.listeners.has(fd));
+    if (first !== undefined && first >= 0) {
+      const tried = duplicate(first);
+      if (tried >= 0) closeSync(tried);
+      if (tried < 0 || tried >= firstReserved()) return false;
+    }
+    this.paused = false;
+    const failed = await this.open();
+    if (failed !== undefined) this.log("alert", failed);
+    return failed === undefined;
+  }
+
+  /** Accepts nothing. The sockets stay open, as they are the supervisor's: what comes waits in their queues. */
+  pause(): void {
+    this.paused = true;
+    for (const [fd, listener] of this.listeners) {
+      if (fd < 0) continue;
+      this.listeners.delete(fd);
+      listener.close();
+    }
+  }
+
+  private async open(): Promise<string | undefined> {
+    if (this.paused) return undefined;
+    const failures = this.fds.filter((fd) => !this.listeners.has(fd)).map((fd) => this.openOne(fd));
+    return (await Promise.all(failures)).find((failure) => failure !== undefined);
+  }
+
+  private async openOne(fd: number): Promise<string | undefined> {
+    const { spec } = this;
+    const options = { ...spec, reusePort: spec.address.family !== "unix" };
+    const copy = fd < 0 ? undefined : duplicate(fd);
+    if (copy === -1) return `dup() of ${spec.key} failed ${errnoText("EMFILE")}`;
+    try {
+      const listener = await listen(
+        { ...options, fd: copy },
+        (stream) => this.accept(stream),
+        (error) => this.failed(error),
+      );
+      for (const note of listener.notes) this.log("alert", note);
+      // It may have been told otherwise meanwhile.
+      if (this.paused || !this.fds.includes(fd) || this.listeners.has(fd)) listener.close();
+      else this.listeners.set(fd, listener);
+    } catch (error) {
+      const call = copy === undefined ? `bind() to ${spec.key}` : `listen() to ${spec.key}, backlog ${spec.backlog}`;
+      return `${call} failed (${(error as StreamError).message})`;
+    }
+    return undefined;
   }
 
   close(): void {
-    if (this.listener === undefined) return;
-    this.listener.close();
-    this.listener = undefined;
+    this.fds = [];
+    for (const listener of this.listeners.values()) listener.close();
+    this.listeners.clear();
     this.connections.listening--;
-  }
-
-  /** A reload took the address away: nothing is left of it. */
-  remove(): void {
-    this.close();
-    const { address, shared } = this.spec;
-    if (shared !== undefined && address.family === "unix") releaseUnix(shared, address.path);
   }
 
   private accept(stream: Stream): StreamHandler {
     const { sites } = this;
     const site = sites.length === 1 ? sites[0] : servedOn(sites, stream.local);
     const { words } = site.counters;
+    this.accepted++;
     words[COUNTER.accepted]++;
     if (!this.connections.admit((sentence) => this.log("warn", sentence))) {
       this.log("alert", `${this.connections.limit} worker_connections are not enough`);
@@ -127,9 +177,10 @@ export class BoundSocket {
   private failed({ code, message }: StreamError): void {
     const noFiles = code === "EMFILE" || code === "ENFILE";
     if (noFiles) {
+      this.outOfFiles();
       const now = performance.now();
       if (now < this.quietUntil) return;
-      this.quietUntil = now + NO_FILES_QUIET;
+      this.quietUntil = now + QUIET_MS;
     }
     const level = code === "ECONNABORTED" ? "error" : noFiles ? "crit" : "alert";
     this.log(level, `accept4() failed (${message})`);
@@ -140,10 +191,4 @@ export class BoundSocket {
     const { errorLog } = config.defaultServer.root;
     errorLog.write(level, `${sentence} while accepting new connection on ${this.spec.key}`);
   }
-}
-
-function optionsOf(spec: ListenSpec): ListenOptions {
-  // Each worker has a socket of its own; the system shares connections out among them.
-  const { shared: _, ...options } = spec;
-  return { ...options, reusePort: spec.address.family !== "unix" };
 }

@@ -1,14 +1,19 @@
-import type { WorkerContext, WorkerService } from "../runtime/cycle.ts";
+import type { Sockets, WorkerContext, WorkerService } from "../runtime/cycle.ts";
+import { boundary } from "../runtime/guard.ts";
 import { reopenLogFiles } from "../runtime/logfile.ts";
+import { startTimer, type Timer } from "../runtime/timers.ts";
 import { nextPools, type Pools } from "../upstream/pool.ts";
 import type { ListeningSocket } from "./addresses.ts";
 import { WorkerConnections } from "./connections.ts";
 import { BoundSocket, Site } from "./listening.ts";
-import { type AddressConfig, type Closable, COUNTER, type WorkerCounters } from "./site.ts";
+import type { AddressConfig, Closable, WorkerCounters } from "./site.ts";
 import type { Upstreams } from "./upstreams.ts";
 
 /** A flood of new connections keeps no worker from leaving. */
-const MOST_TURNS = 1000;
+const MOST_TURNS = 10_000;
+
+/** For so long nginx accepts nothing when descriptors have run out: accept_mutex_delay. */
+const PAUSE_MS = 500;
 
 /** What outlives a reload within one worker thread. */
 class WorkerState {
@@ -22,6 +27,30 @@ class WorkerState {
   constructor(counters: WorkerCounters, connections: WorkerConnections) {
     this.counters = counters;
     this.connections = connections;
+  }
+
+  private pause: Timer | undefined = undefined;
+
+  /**
+   * Descriptors have run out. What comes waits in the queues of the sockets until some are free again: when a connection
+   * has ended, or after a while.
+   */
+  readonly pauseAccepting = (): void => {
+    if (this.pause !== undefined) return;
+    for (const socket of this.sockets.values()) socket.pause();
+    this.connections.onClosed = this.resume;
+    this.pause = startTimer(PAUSE_MS, this.resume);
+  };
+
+  private readonly resume = (): void => {
+    this.connections.onClosed = undefined;
+    this.pause?.clear();
+    this.pause = undefined;
+    void this.resumeAll();
+  };
+
+  private async resumeAll(): Promise<void> {
+    for (const socket of this.sockets.values()) if (!(await socket.resume())) this.pauseAccepting();
   }
 }
 
@@ -62,32 +91,37 @@ export class HttpService implements WorkerService {
     }
   }
 
-  async listen(): Promise<readonly string[]> {
-    const { state } = this;
-    const wanted = new Set(this.listening.map(({ spec }) => spec.key));
-    for (const [key, socket] of state.sockets) {
-      if (wanted.has(key)) continue;
-      socket.remove();
-      state.sockets.delete(key);
-    }
+  async listen(from: Sockets): Promise<readonly string[]> {
+    await this.leaveSockets();
     this.leaveSites();
-    const errors = await Promise.all(this.listening.map((socket) => this.open(socket)));
+    const errors = await Promise.all(this.listening.map((socket) => this.open(socket, from)));
     return errors.filter((error) => error !== undefined);
   }
 
-  private async open(listening: ListeningSocket): Promise<string | undefined> {
-    const { sockets, connections } = this.state;
+  private async open(listening: ListeningSocket, from: Sockets): Promise<string | undefined> {
+    const { sockets, connections, pauseAccepting } = this.state;
     const { spec, serves } = listening;
     const sites = serves.map((config) => this.site(config));
-    const known = sockets.get(spec.key);
-    if (known !== undefined) {
-      known.change(spec, sites);
-      return undefined;
+    let socket = sockets.get(spec.key);
+    if (socket === undefined) {
+      socket = new BoundSocket(listening, sites, connections, pauseAccepting);
+      sockets.set(spec.key, socket);
+    } else {
+      socket.change(spec, sites);
     }
-    const socket = new BoundSocket(listening, sites, connections);
-    const error = await socket.open(this.context.index === 0);
-    if (error === undefined) sockets.set(spec.key, socket);
-    return error;
+    return socket.from(from[spec.key] ?? []);
+  }
+
+  /** Addresses that are listened on no more. */
+  private async leaveSockets(): Promise<void> {
+    const { sockets } = this.state;
+    const wanted = new Set(this.listening.map(({ spec }) => spec.key));
+    const left = [...sockets].filter(([key]) => !wanted.has(key));
+    for (const [key] of left) sockets.delete(key);
+    const gone = left.map(([, socket]) => socket);
+    if (gone.length === 0) return;
+    await new Promise<void>((resolve) => acceptRest(gone, MOST_TURNS, resolve));
+    for (const socket of gone) socket.close();
   }
 
   private site(config: AddressConfig): Site {
@@ -115,29 +149,14 @@ export class HttpService implements WorkerService {
     }
   }
 
-  drain(done: () => void): void {
-    this.acceptRest(MOST_TURNS, () => {
-      const { state } = this;
+  drain(closed: () => void, done: () => void): void {
+    const { state } = this;
+    acceptRest([...state.sockets.values()], MOST_TURNS, () => {
       this.closeSockets();
+      closed();
       for (const pool of state.pools.values()) pool.close();
       state.connections.drain(done);
     });
-  }
-
-  /**
-   * What waits in the queue of a socket would be reset when it closes, though the client was told that it is connected.
-   * The loop accepts one of each socket a turn: goes on until a turn has brought none.
-   */
-  private acceptRest(turns: number, then: () => void): void {
-    const { words } = this.state.counters;
-    const before = words[COUNTER.accepted];
-    // The first of the two runs in this turn, before the loop has looked for connections.
-    setImmediate(() =>
-      setImmediate(() => {
-        if (turns > 0 && words[COUNTER.accepted] !== before) this.acceptRest(turns - 1, then);
-        else then();
-      }),
-    );
   }
 
   stop(): void {
@@ -175,4 +194,22 @@ export class HttpService implements WorkerService {
   private running(): Closable[] {
     return this.state.connections.busyWith(new Set(this.listening.flatMap(({ serves }) => serves)));
   }
+}
+
+/**
+ * What waits in the queue of a socket would be reset when it closes, though the client was told that it is connected.
+ * The loop accepts one from each socket a turn: goes on until a turn has brought none.
+ */
+function acceptRest(sockets: readonly BoundSocket[], turns: number, then: () => void): void {
+  const before = accepted(sockets);
+  // The first of the two runs in this turn, before the loop has looked for connections.
+  const look = boundary(undefined, () => {
+    if (turns > 0 && accepted(sockets) !== before) acceptRest(sockets, turns - 1, then);
+    else then();
+  });
+  setImmediate(() => setImmediate(look));
+}
+
+function accepted(sockets: readonly BoundSocket[]): number {
+  return sockets.reduce((sum, socket) => sum + socket.accepted, 0);
 }

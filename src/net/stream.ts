@@ -76,13 +76,13 @@ export interface ConnectHandler extends StreamHandler {
   onConnect(stream: Stream): void;
 }
 
-/** `listen` parameters that reach the socket. */
+/** What a listener is made of. */
 export interface ListenOptions extends SocketOptions {
   readonly address: Address;
   readonly backlog?: number | undefined;
   readonly ipv6only?: boolean | undefined;
   readonly reusePort?: boolean;
-  /** A descriptor that is bound and listens already (a unix socket that several threads accept from). */
+  /** A descriptor that is bound: the listener's from now on. Else it binds for itself, and sets the SocketOptions. */
   readonly fd?: number | undefined;
 }
 
@@ -90,8 +90,6 @@ export interface Listener {
   readonly address: Address;
   /** Sentences about parameters that could not be set. */
   readonly notes: readonly string[];
-  /** Sets changed parameters (backlog and SocketOptions); answers sentences as `notes` has them. */
-  change(options: ListenOptions): readonly string[];
   /** Stops accepting; connections live on. */
   close(): void;
 }

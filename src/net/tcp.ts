@@ -11,7 +11,7 @@ import { type Address, addressText, socketAddress } from "./address.ts";
 import { byteString } from "./byte_string.ts";
 import { type DirectHandle, directHandle } from "./direct_write.ts";
 import { streamError } from "./errors.ts";
-import { changeBacklog, setSocketOptions } from "./socket_options.ts";
+import { setSocketOptions } from "./socket_options.ts";
 import type {
   ConnectHandler,
   ConnectOptions,
@@ -326,21 +326,26 @@ function acceptingHandle(server: net.Server): AcceptingHandle | undefined {
   return typeof handle.onconnection === "function" ? (handle as AcceptingHandle) : undefined;
 }
 
-/** Descriptors that no client's connection takes. */
-const RESERVED = 16;
+/** Descriptors that are left to files and upstreams: no connection is accepted while only they are free. */
+const RESERVED = 64;
 
-/** Closes an accepted connection whose descriptor is one of the reserved ones. */
-function outOfReach(client: unknown, mostFd: number): boolean {
-  if (typeof client !== "object" || client === null || !("fd" in client) || !("close" in client)) return false;
-  if (typeof client.fd !== "number" || client.fd < mostFd || typeof client.close !== "function") return false;
-  client.close();
-  return true;
+/** The lowest of the reserved descriptors. The system gives the lowest that is free, so whoever gets it gets a late one. */
+export function firstReserved(): number {
+  const limit = openFilesLimit();
+  return limit - Math.min(RESERVED, limit / 8);
+}
+
+/** What node:net does not do: the descriptor of an accepted connection's handle. */
+function descriptorOf(client: unknown): number {
+  if (typeof client !== "object" || client === null || !("fd" in client)) return -1;
+  return typeof client.fd === "number" ? client.fd : -1;
 }
 
 /**
- * Binds and listens. `accept` gets each new stream and returns its handler; `failed` hears of a connection that could
- * not be accepted. Rejects with the StreamError of bind or listen. On Linux several threads may listen on one address
- * with `reusePort`.
+ * Listens, where no descriptor is given on a socket that is bound for it. `accept` gets each new stream and returns its
+ * handler; `failed` hears of a connection that could not be accepted, and (as EMFILE) when descriptors are about to run
+ * out: libuv would then drop what waits without a word, so that whoever can should stop accepting for a while.
+ * Rejects with the StreamError of bind or listen.
  */
 export function listen(
   options: ListenOptions,
@@ -349,14 +354,9 @@ export function listen(
 ): Promise<Listener> {
   const { address } = options;
   const server = net.createServer({ allowHalfOpen: true, noDelay: true });
-  // Out of descriptors, libuv drops connections without a word: the last ones are kept back, to say so and to go on.
-  const limit = openFilesLimit();
-  const mostFd = limit - Math.min(RESERVED, limit / 8);
+  const reserved = firstReserved();
   const onConnection = (client: unknown): void => {
-    if (outOfReach(client, mostFd)) {
-      failed(streamError({ code: "EMFILE" }));
-      return;
-    }
+    const late = descriptorOf(client) >= reserved;
     const socket = new OwnedSocket({ handle: client, allowHalfOpen: true, onread } as net.SocketConstructorOpts);
     if (address.family !== "unix") socket.setNoDelay(true);
     const stream = new TcpStream(socket, remoteAddress(socket), IGNORE);
@@ -368,10 +368,11 @@ export function listen(
       fault(stream, IGNORE, error);
     }
     if (!stream.closed && !socket.destroyed) socket.read(0);
+    if (late) failed(streamError({ code: "EMFILE" }));
   };
   return new Promise((resolve, reject) => {
     server.once("error", (error) => reject(streamError(error)));
-    server.listen(bindOptions(options), () => {
+    server.listen(bindOptions(options), options.backlog, () => {
       const handle = acceptingHandle(server);
       if (handle === undefined) {
         reject({ code: "ENOTSUP", message: "this Node cannot hand over accepted connections" } satisfies StreamError);
@@ -385,32 +386,19 @@ export function listen(
       const fd = typeof handle.fd === "number" ? handle.fd : -1;
       resolve({
         address,
-        notes: setSocketOptions(fd, options, addressText(address)),
-        change: (changed) => {
-          if (changed.backlog !== undefined) changeBacklog(fd, changed.backlog);
-          return setSocketOptions(fd, changed, addressText(address));
-        },
+        notes: options.fd === undefined ? setSocketOptions(fd, options, addressText(address)) : [],
         close: () => server.close(),
       });
     });
   });
 }
 
-function bindOptions({
-  address,
-  backlog,
-  ipv6only,
-  reusePort,
-  fd,
-}: ListenOptions): net.ListenOptions & { fd?: number } {
+function bindOptions({ address, ipv6only, reusePort, fd }: ListenOptions): net.ListenOptions & { fd?: number } {
   if (fd !== undefined) return { fd };
-  const queue = backlog === undefined ? {} : { backlog };
   // Like nginx's, a unix socket is open to everyone who may reach its directory.
-  if (address.family === "unix") {
-    return { path: bytesToPath(address.path), readableAll: true, writableAll: true, ...queue };
-  }
+  if (address.family === "unix") return { path: bytesToPath(address.path), readableAll: true, writableAll: true };
   const family = ipv6only === undefined ? {} : { ipv6Only: ipv6only };
-  return { host: address.host, port: address.port, reusePort: reusePort === true, ...family, ...queue };
+  return { host: address.host, port: address.port, reusePort: reusePort === true, ...family };
 }
 
 function remoteAddress(socket: net.Socket): Address {

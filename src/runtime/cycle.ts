@@ -41,7 +41,7 @@ export interface ListenSpec {
   readonly address: Address;
   /** nginx's text of the address; the key by which a reload finds an unchanged listener. */
   readonly key: string;
-  readonly backlog: number | undefined;
+  readonly backlog: number;
   readonly ipv6only: boolean | undefined;
   readonly reuseport: boolean;
   /** so_keepalive: undefined leaves the system's default. */
@@ -51,9 +51,13 @@ export interface ListenSpec {
   readonly rcvbuf?: number | undefined;
   readonly sndbuf?: number | undefined;
   readonly fastopen?: number | undefined;
-  /** Of a unix socket: the word through which the threads share its descriptor. */
-  readonly shared?: Int32Array | undefined;
 }
+
+/**
+ * Listening descriptors by the key of their address. They belong to the supervisor: a worker accepts from duplicates of
+ * those it is given, and may take part in a socket's queue with others.
+ */
+export type Sockets = Readonly<Record<string, readonly number[]>>;
 
 /** What the layers above `runtime` give it to run; assembled in main.ts. The runtime knows nothing of HTTP. */
 export interface Program {
@@ -75,8 +79,6 @@ export interface HostWanted {
   readonly line: number;
   /** The whole error sentence if it cannot be resolved, e.g. `host not found in upstream "x:80"`. */
   readonly error: string;
-  /** nginx looks it up only once the whole http block has been read. */
-  readonly stage?: "complete";
 }
 
 /** A generation's runtime tree, ready to serve. */
@@ -94,12 +96,9 @@ export interface Application {
   watch(watcher: WatcherContext, previous: WatcherService | undefined): WatcherService;
 }
 
-/** The most workers there may be at once, those that still finish requests included. */
-export const MAX_WORKERS = 256;
-
 export interface WorkerContext {
   readonly index: number;
-  /** Its place in shared memory (below MAX_WORKERS), which no other living worker has: one that still finishes requests keeps its own. */
+  /** Its place in shared memory, which no other living worker has: one that still finishes requests keeps its own. */
   readonly slot: number;
   readonly count: number;
   /** worker_connections */
@@ -111,10 +110,16 @@ export interface WatcherContext {
 }
 
 export interface WorkerService {
-  /** Binds what is new, closes what is gone (unless `keep`), resolves when every listener is bound. Errors are sentences. */
-  listen(): Promise<readonly string[]>;
-  /** Stops accepting and closes idle connections; `done` is called when the last connection has gone (SIGQUIT, SIGWINCH). */
-  drain(done: () => void): void;
+  /**
+   * Accepts from these sockets and no others; from those of an address that is listened on no more, once what waits
+   * in their queues has been accepted. Resolves when that is so, with sentences of what failed.
+   */
+  listen(sockets: Sockets): Promise<readonly string[]>;
+  /**
+   * Accepts what waits, then no more: `closed`. Closes idle connections; `done` is called when the last connection has
+   * gone (SIGQUIT, SIGWINCH).
+   */
+  drain(closed: () => void, done: () => void): void;
   /** Closes everything now. */
   stop(): void;
   /** USR1: reopens log files. */

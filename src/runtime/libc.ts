@@ -17,13 +17,14 @@ export interface Libc {
   bind(fd: number, address: Uint8Array): number;
   listen(fd: number, backlog: number): number;
   setsockopt(fd: number, level: number, name: number, value: Uint8Array): number;
+  /** errno of the last call that failed. */
+  errno(): number;
   dup(fd: number): number;
   dup2(from: number, to: number): number;
-  /** Takes the signals of a sigset_t from what the calling thread has blocked. */
-  unblockSignals(set: Uint8Array): number;
 }
 
-const SIG_UNBLOCK = process.platform === "linux" ? 1 : 2;
+/** The function that answers where this thread's errno is. */
+const ERRNO = process.platform === "linux" ? "__errno_location" : "__error";
 
 let loaded: Libc | null | undefined;
 
@@ -45,9 +46,9 @@ function load(): Libc | null {
       bind: { return: "int32", arguments: ["int32", "buffer", "uint32"] },
       listen: { return: "int32", arguments: ["int32", "int32"] },
       setsockopt: { return: "int32", arguments: ["int32", "int32", "int32", "buffer", "uint32"] },
+      [ERRNO]: { return: "pointer", arguments: [] },
       dup: { return: "int32", arguments: ["int32"] },
       dup2: { return: "int32", arguments: ["int32", "int32"] },
-      pthread_sigmask: { return: "int32", arguments: ["int32", "buffer", "pointer"] },
     }).functions;
     const linux =
       process.platform === "linux"
@@ -70,9 +71,9 @@ function load(): Libc | null {
       bind: (fd, address) => common.bind(fd, address, address.length),
       listen: (fd, backlog) => common.listen(fd, backlog),
       setsockopt: (fd, level, name, value) => common.setsockopt(fd, level, name, value, value.length),
+      errno: () => ffi.getInt32(BigInt(common[ERRNO]())),
       dup: (fd) => common.dup(fd),
       dup2: (from, to) => common.dup2(from, to),
-      unblockSignals: (set) => common.pthread_sigmask(SIG_UNBLOCK, set, 0n),
     };
   } catch {
     return null;

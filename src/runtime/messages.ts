@@ -1,4 +1,4 @@
-import type { CycleData } from "./cycle.ts";
+import type { CycleData, Sockets } from "./cycle.ts";
 
 /** What a thread is, in its `workerData`. */
 export interface ThreadRole {
@@ -8,13 +8,13 @@ export interface ThreadRole {
   /** Its place in shared memory: no two living workers have the same, where one that leaves and its successor share an index. */
   readonly slot: number;
   readonly count: number;
-  /** For `startedAsRoot` (users.ts): the thread cannot tell. */
-  readonly startedAsRoot: boolean;
 }
 
 /** From the supervisor to a thread. */
 export type ToThread =
-  | { readonly type: "cycle"; readonly data: CycleData; readonly count: number }
+  | { readonly type: "cycle"; readonly data: CycleData; readonly count: number; readonly sockets: Sockets }
+  /** Another worker has come or gone: what this one accepts from has changed. */
+  | { readonly type: "sockets"; readonly sockets: Sockets }
   /** Finish what there is, then leave. */
   | { readonly type: "quit" }
   | { readonly type: "stop" }
@@ -23,5 +23,7 @@ export type ToThread =
 /** From a thread to the supervisor. */
 export type FromThread =
   | { readonly type: "ready"; readonly generation: number }
+  /** It was told to quit, and accepts no more. */
+  | { readonly type: "closed" }
   /** It could not take that generation over; sentences for the log. */
   | { readonly type: "failed"; readonly generation: number; readonly errors: readonly string[] };

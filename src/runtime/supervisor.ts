@@ -1,9 +1,9 @@
 import { isDeepStrictEqual } from "node:util";
 import { fullName } from "../config/paths.ts";
 import { VERSION } from "../version.ts";
-import { bindUnixSockets, listenersToProbe, probeListeners, removeUnixSockets } from "./binding.ts";
+import { ListeningSockets } from "./binding.ts";
 import type { Program } from "./cycle.ts";
-import { announceReady, inBackground } from "./daemon.ts";
+import { announceReady } from "./daemon.ts";
 import { coreDirectives } from "./directives.ts";
 import {
   buildGeneration,
@@ -22,8 +22,8 @@ import type { Paths } from "./options.ts";
 import { removePidFile, writePidFile } from "./pidfile.ts";
 import { prepareFiles, prepareLogs } from "./prepare.ts";
 import { becomeUser, identityOf } from "./privileges.ts";
-import { sentence, sentences } from "./sentence.ts";
-import { Signals, signalText } from "./signals.ts";
+import { sentence } from "./sentence.ts";
+import { Signals } from "./signals.ts";
 import { ThreadPool } from "./threads.ts";
 import type { Identity } from "./users.ts";
 
@@ -44,10 +44,11 @@ const SHARES_PORTS = process.platform === "linux";
 /** The supervisor's life: starts the threads, answers signals, and ends the process. Resolves to an exit status when the start fails. */
 export async function supervise(start: Start): Promise<number> {
   const { program, entry, paths } = start;
-  const signals = new Signals(["SIGHUP", "SIGUSR1", "SIGWINCH", "SIGUSR2", "SIGALRM", "SIGIO"]);
+  const signals = new Signals(["SIGHUP", "SIGUSR1", "SIGWINCH", "SIGUSR2"]);
   let current: Generation;
   let log: ErrorLog;
   let identity: Identity | undefined;
+  const sockets = new ListeningSockets();
   try {
     current = await buildGeneration(program, paths, start.loaded, undefined);
     warnAll(current, start.initialLog);
@@ -55,11 +56,12 @@ export async function supervise(start: Start): Promise<number> {
     identity = identityOf(core.user);
     prepareFiles(current, identity);
     log = withTerminal(openMainLog(current));
-    if (!(await probeListeners(current.application.listeners, log, false))) return 1;
+    if (!(await sockets.bind(current.application.listeners, workerCount(current), log))) return 1;
     setProcess(core, log);
     if (identity !== undefined) await becomeUser(identity, entry, log);
   } catch (error) {
-    for (const line of sentences(error)) start.initialLog.write("emerg", line);
+    start.initialLog.write("emerg", sentence(error));
+    sockets.close();
     return 1;
   }
 
@@ -68,6 +70,7 @@ export async function supervise(start: Start): Promise<number> {
     entry,
     env: () => env,
     log: () => log,
+    sockets: (workers) => sockets.descriptors(workers),
     forget: (slot) => current.application.forget?.(slot),
   });
   let pidFile = pidPath(current);
@@ -75,7 +78,7 @@ export async function supervise(start: Start): Promise<number> {
 
   const end = async (): Promise<void> => {
     await pool.stop();
-    removeUnixSockets(current.application.listeners);
+    sockets.close();
     const failed = removePidFile(pidFile);
     if (failed !== undefined) log.write("alert", failed);
     log.write("notice", "exit");
@@ -93,7 +96,8 @@ export async function supervise(start: Start): Promise<number> {
     if (ending !== undefined) return;
     ending = "quit";
     log.write("notice", "gracefully shutting down");
-    await pool.quit();
+    sockets.leaveOthers([]);
+    await pool.quit(() => sockets.closeLeft());
     if (ending === "quit") await end();
   };
   process.on("SIGTERM", stop);
@@ -102,13 +106,12 @@ export async function supervise(start: Start): Promise<number> {
 
   log.write("notice", `holdfast/${VERSION}`);
   log.write("notice", `start worker threads: ${workerCount(current)}`);
-  bindUnixSockets(current.application.listeners);
   const errors = await pool.apply(current.data, workerCount(current));
   if (ending !== undefined) return new Promise(() => {});
   if (errors.length > 0) {
     for (const error of errors) log.write("emerg", error);
     await pool.stop();
-    removeUnixSockets(current.application.listeners);
+    sockets.close();
     return 1;
   }
   try {
@@ -116,7 +119,7 @@ export async function supervise(start: Start): Promise<number> {
   } catch (error) {
     log.write("emerg", sentence(error));
     await pool.stop();
-    removeUnixSockets(current.application.listeners);
+    sockets.close();
     return 1;
   }
   log = openMainLog(current);
@@ -136,8 +139,8 @@ export async function supervise(start: Start): Promise<number> {
       warnAll(next, log);
       prepareFiles(next, identity);
       nextLog = openMainLog(next);
-      const added = listenersToProbe(next.application.listeners, current.application.listeners);
-      if (!(await probeListeners(added, log, false)) || ending !== undefined) return false;
+      const bound = await sockets.bind(next.application.listeners, workerCount(next), log);
+      if (!bound || ending !== undefined) return false;
       next = rebuildGeneration(program, next.data);
       const nextPid = pidPath(next);
       if (nextPid !== pidFile) {
@@ -146,7 +149,8 @@ export async function supervise(start: Start): Promise<number> {
         pidFile = nextPid;
       }
     } catch (error) {
-      for (const line of sentences(error)) log.write("emerg", line);
+      log.write("emerg", sentence(error));
+      sockets.keepOnly(current.application.listeners);
       return false;
     }
     const core = coreDirectives.in(next.root);
@@ -154,16 +158,14 @@ export async function supervise(start: Start): Promise<number> {
     if (identity !== undefined && !isDeepStrictEqual(core.user, coreDirectives.in(current.root).user)) {
       log.write("warn", 'the "user" directive has changed, which takes effect when Holdfast is started again');
     }
-    const kept = new Set(next.application.listeners.map((listener) => listener.key));
-    const gone = current.application.listeners.filter((listener) => !kept.has(listener.key));
     current = next;
     log = nextLog;
     logFaultsTo(log);
     env = threadEnvironment(core.env);
-    bindUnixSockets(next.application.listeners);
+    sockets.change(next.application.listeners, log);
+    sockets.leaveOthers(next.application.listeners);
     for (const error of await pool.apply(next.data, workerCount(next))) log.write("emerg", error);
-    // The threads have let go of them; their directory may be one that only the supervisor can write in.
-    removeUnixSockets(gone);
+    void pool.settled().then(() => sockets.closeLeft());
     closeLogFilesExcept(new Set(errorLogFiles(next)));
     return true;
   };
@@ -184,7 +186,7 @@ export async function supervise(start: Start): Promise<number> {
       onHangup();
     });
   };
-  const answers = {
+  signals.answer({
     SIGHUP: onHangup,
     SIGUSR1: () => {
       log.write("notice", `${signalText("SIGUSR1")} received, reopening logs`);
@@ -197,21 +199,15 @@ export async function supervise(start: Start): Promise<number> {
       for (const error of reopenLogFiles()) log.write("emerg", error);
       pool.reopen();
     },
-    // A terminal whose size changes sends it too, so nginx heeds it only as a daemon.
     SIGWINCH: () => {
-      const action = inBackground ? ", stop accepting connections" : "";
-      log.write("notice", `${signalText("SIGWINCH")} received${action}`);
-      if (inBackground) pool.drainWorkers();
+      log.write("notice", `${signalText("SIGWINCH")} received, gracefully shutting down workers`);
+      pool.drainWorkers();
     },
     SIGUSR2: () => {
       const instead = "changing binary is not available: start the new one instead";
       log.write("notice", `${signalText("SIGUSR2")} received, ${instead}`);
     },
-    // nginx uses these two among its processes. Unheeded, they would end this one.
-    SIGALRM: () => log.write("notice", `${signalText("SIGALRM")} received`),
-    SIGIO: () => log.write("notice", `${signalText("SIGIO")} received`),
-  };
-  signals.answer((name) => answers[name]());
+  });
   return new Promise(() => {});
 }
 
@@ -253,4 +249,18 @@ function threadEnvironment(lines: readonly string[]): NodeJS.ProcessEnv {
     else if (process.env[line] !== undefined) env[line] = process.env[line];
   }
   return env;
+}
+
+const NUMBERS: Readonly<Record<string, number>> = {
+  SIGHUP: 1,
+  SIGINT: 2,
+  SIGQUIT: 3,
+  SIGTERM: 15,
+  SIGUSR1: process.platform === "linux" ? 10 : 30,
+  SIGUSR2: process.platform === "linux" ? 12 : 31,
+  SIGWINCH: 28,
+};
+
+function signalText(signal: string): string {
+  return `signal ${NUMBERS[signal]} (${signal})`;
 }

@@ -42,12 +42,15 @@ export function runThread(program: Program): void {
     switch (message.type) {
       case "cycle":
         try {
-          await take(message.data, message.count);
+          await take(message);
           limit();
         } catch (error) {
           limit();
           post({ type: "failed", generation: message.data.generation, errors: [sentence(error)] });
         }
+        break;
+      case "sockets":
+        for (const error of (await running?.worker?.listen(message.sockets)) ?? []) running?.log.write("alert", error);
         break;
       case "reopen":
         for (const error of reopenLogFiles()) running?.log.write("emerg", error);
@@ -62,14 +65,14 @@ export function runThread(program: Program): void {
     }
   }
 
-  /** Until its first listeners are bound a thread has the rights its supervisor kept: logs and sockets may be root's. */
+  /** Until it has taken its first generation over a thread has the rights its supervisor kept: logs may be root's. */
   let limited = false;
   function limit(): void {
     if (!limited) limitThread();
     limited = true;
   }
 
-  async function take(data: Generation["data"], count: number): Promise<void> {
+  async function take({ data, count, sockets }: Extract<ToThread, { type: "cycle" }>): Promise<void> {
     const generation = rebuildGeneration(program, data);
     const core = coreDirectives.in(generation.root);
     const log = openMainLog(generation);
@@ -85,7 +88,7 @@ export function runThread(program: Program): void {
         { index: role.index, slot: role.slot, count, connections },
         previous?.worker,
       );
-      const errors = await worker.listen();
+      const errors = await worker.listen(sockets);
       limit();
       running = { generation, log, worker };
       if (previous?.worker !== undefined) retire(previous.worker, core.worker_shutdown_timeout);
@@ -127,7 +130,8 @@ export function runThread(program: Program): void {
     const timeout =
       running === undefined ? undefined : coreDirectives.in(running.generation.root).worker_shutdown_timeout;
     if (timeout !== undefined) startTimer(timeout, leave);
-    worker.drain(() => {
+    const closed = (): void => post({ type: "closed" });
+    worker.drain(closed, () => {
       drained = true;
       if (retiring.size === 0) leave();
     });

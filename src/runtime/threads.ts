@@ -1,11 +1,11 @@
 import { Worker } from "node:worker_threads";
-import type { CycleData } from "./cycle.ts";
+import { shareOf } from "./binding.ts";
+import type { CycleData, Sockets } from "./cycle.ts";
 import { boundary } from "./guard.ts";
 import type { ErrorLog } from "./log.ts";
 import type { FromThread, ThreadRole, ToThread } from "./messages.ts";
 import { sourceStack } from "./source_stack.ts";
 import { startTimer, type Timer } from "./timers.ts";
-import { startedAsRoot } from "./users.ts";
 
 /** A thread that lived shorter than this is started again after a pause, which doubles each time up to the greatest. */
 const SHORT_LIFE_MS = 2000;
@@ -22,6 +22,11 @@ interface Member {
   pause: number;
   /** Told to leave: its end is no accident. */
   leaving: boolean;
+  /** Accepts connections, or is about to: others take from its sockets while it does not. */
+  accepts: boolean;
+  /** The generation it was given last, and the last it has answered for. */
+  given: number;
+  taken: number;
   timer: Timer | undefined;
   /** What it died of, when it was an error. */
   reason: string | undefined;
@@ -35,6 +40,8 @@ export interface PoolOptions {
   /** The environment the threads see. */
   readonly env: () => NodeJS.ProcessEnv;
   readonly log: () => ErrorLog;
+  /** The listening sockets for so many workers. */
+  readonly sockets?: (workers: number) => Sockets;
   /** Called when a worker has gone, before another may have its slot. */
   readonly forget?: (slot: number) => void;
   /** How long a thread may take over a generation, in ms: one that hangs must not hold up the reloads to come. */
@@ -50,6 +57,8 @@ export class ThreadPool {
   /** Set while starting: a thread that dies then is not started again. */
   #starting = true;
   #idle: (() => void) | undefined;
+  /** What waits for the members to come so far. */
+  readonly #waiting = new Set<() => void>();
 
   constructor(options: PoolOptions) {
     this.#options = options;
@@ -62,12 +71,15 @@ export class ThreadPool {
   async apply(data: CycleData, workers: number): Promise<readonly string[]> {
     this.#data = data;
     this.#count = workers;
-    const answers: Promise<readonly string[]>[] = [];
-    answers.push(this.#give(this.#member("watcher", 0), data));
-    for (let index = 0; index < workers; index++) answers.push(this.#give(this.#member("worker", index), data));
     for (const member of this.#members) {
       if (member.role.kind === "worker" && member.role.index >= workers) this.#quit(member);
     }
+    const first = this.#accepting().length === 0;
+    const members = [this.#member("watcher", 0)];
+    for (let index = 0; index < workers; index++) members.push(this.#member("worker", index));
+    // Where some serve already, they do so for those that are still to start.
+    if (first) for (const member of members) member.accepts = member.role.kind === "worker";
+    const answers = members.map((member) => this.#give(member, data));
     const errors = [...new Set((await Promise.all(answers)).flat())];
     this.#starting = false;
     return errors;
@@ -83,9 +95,48 @@ export class ThreadPool {
       slots.add(member.role.slot);
     }
     while (slots.has(slot)) slot++;
-    const member = newMember({ kind, index, slot, count: this.#count, startedAsRoot });
+    const member = newMember({ kind, index, slot, count: this.#count });
     this.#members.add(member);
     return member;
+  }
+
+  #accepting(): Member[] {
+    return [...this.#members].filter((member) => member.accepts && !member.leaving);
+  }
+
+  /** What a worker is to accept from, beside those that do. */
+  #share({ role }: Member): Sockets {
+    if (role.kind !== "worker") return {};
+    const all = this.#options.sockets?.(this.#count) ?? {};
+    const workers = new Set(this.#accepting().map((member) => member.role.index));
+    return shareOf(all, role.index, [...workers.add(role.index)]);
+  }
+
+  #shareAnew(): void {
+    for (const member of this.#accepting()) {
+      member.worker?.postMessage({ type: "sockets", sockets: this.#share(member) } satisfies ToThread);
+    }
+  }
+
+  /** Resolves when every thread has done what it was told so far, or has gone: none holds on to what is no more. */
+  settled(): Promise<void> {
+    return this.#until(() => [...this.#members].every(({ worker, given, taken }) => !worker || given === taken));
+  }
+
+  #until(done: () => boolean): Promise<void> {
+    return new Promise((resolve) => {
+      const look = (): void => {
+        if (!done()) return;
+        this.#waiting.delete(look);
+        resolve();
+      };
+      this.#waiting.add(look);
+      look();
+    });
+  }
+
+  #look(): void {
+    for (const look of this.#waiting) look();
   }
 
   /** USR1. */
@@ -98,9 +149,10 @@ export class ThreadPool {
     for (const member of this.#members) if (member.role.kind === "worker") this.#quit(member);
   }
 
-  /** QUIT: resolves when every worker has finished, and the watcher has been stopped. */
-  async quit(): Promise<void> {
+  /** QUIT: resolves when every worker has finished, and the watcher has been stopped. `closed`: none accepts any more. */
+  async quit(closed: () => void): Promise<void> {
     this.drainWorkers();
+    void this.#until(() => [...this.#members].every(({ accepts }) => !accepts)).then(closed);
     while ([...this.#members].some((member) => member.role.kind === "worker")) {
       await new Promise<void>((resolve) => {
         this.#idle = resolve;
@@ -156,12 +208,14 @@ export class ThreadPool {
       // One that died and waits is started at once: what it died of may have been the old configuration.
       member.timer?.clear();
       if (member.worker === undefined) this.#start(member);
-      else this.#post(member.worker, data);
+      else this.#post(member, data);
     });
   }
 
-  #post(worker: Worker, data: CycleData): void {
-    worker.postMessage({ type: "cycle", data, count: this.#count } satisfies ToThread);
+  #post(member: Member, data: CycleData): void {
+    member.given = data.generation;
+    const sockets = this.#share(member);
+    member.worker?.postMessage({ type: "cycle", data, count: this.#count, sockets } satisfies ToThread);
   }
 
   #start(member: Member): void {
@@ -192,11 +246,22 @@ export class ThreadPool {
       "exit",
       boundary(undefined, (code: number) => this.#exited(member, code)),
     );
-    if (this.#data !== undefined) this.#post(worker, this.#data);
+    if (this.#data !== undefined) this.#post(member, this.#data);
   }
 
   #answer(member: Member, message: FromThread): void {
+    if (message.type === "closed") {
+      member.accepts = false;
+      this.#look();
+      return;
+    }
+    member.taken = message.generation;
+    this.#look();
     if (message.generation !== this.#data?.generation) return;
+    if (message.type === "ready" && member.role.kind === "worker" && !member.accepts && !member.leaving) {
+      member.accepts = true;
+      this.#shareAnew();
+    }
     const errors = message.type === "failed" ? message.errors : [];
     if (member.answered === undefined) {
       // One that was started again, so nobody waits for it.
@@ -208,7 +273,9 @@ export class ThreadPool {
   }
 
   #exited(member: Member, code: number): void {
+    const accepted = member.accepts && !member.leaving;
     member.worker = undefined;
+    member.accepts = false;
     if (member.role.kind === "worker") this.#options.forget?.(member.role.slot);
     const text = `${nameOf(member.role)} exited with ${member.reason ?? `code ${code}`}`;
     if (!member.leaving || code !== 0) this.#logEnd(member, text);
@@ -217,6 +284,8 @@ export class ThreadPool {
     if (member.leaving || this.#starting) this.#gone(member);
     else this.#restart(member);
     answered?.([text]);
+    if (accepted) this.#shareAnew();
+    this.#look();
   }
 
   #logEnd(member: Member, text: string): void {
@@ -235,6 +304,8 @@ export class ThreadPool {
 
   #gone(member: Member): void {
     this.#members.delete(member);
+    member.accepts = false;
+    this.#look();
     this.#idle?.();
     this.#idle = undefined;
   }
@@ -247,6 +318,9 @@ function newMember(role: ThreadRole): Member {
     startedAt: 0,
     pause: 0,
     leaving: false,
+    accepts: false,
+    given: 0,
+    taken: 0,
     timer: undefined,
     reason: undefined,
     stack: undefined,

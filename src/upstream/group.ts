@@ -1,3 +1,4 @@
+import { randomInt } from "node:crypto";
 import { ConfigError } from "../config/types.ts";
 import type { Cycle } from "../runtime/cycle.ts";
 import { now, sharedNow } from "../runtime/now.ts";
@@ -16,20 +17,13 @@ import {
 } from "./peer.ts";
 import { type Method, nominalWeight, Peers, scaleOf } from "./peers.ts";
 import { type Hosts, resolvePeers } from "./resolve.ts";
-import {
-  claimSlots,
-  columnAt,
-  forgetWorker,
-  lockZone,
-  migrate,
-  openColumn,
-  ownZone,
-  unlockZone,
-  zoneBytes,
-} from "./zone.ts";
+import { claimSlots, columnAt, forgetWorker, lock, lockToken, migrate, unlock, zoneBytes } from "./zone.ts";
 
 /** Current weights move within plus and minus their sum, in 32 bits. */
 const MAX_TOTAL_WEIGHT = 0x3fffffff;
+
+/** The lock's holder while an upstream is built: none of the workers. */
+const BUILDER = Number.POSITIVE_INFINITY;
 
 export interface GroupOptions {
   /** The generation of the configuration, so that state of addresses no longer named gives way first. */
@@ -53,21 +47,20 @@ export function cycleUpstream(
 }
 
 /**
- * Builds an upstream over its shared zone, or one of its own. Throws ConfigError when a name has no address, when every server is a
+ * Builds an upstream over its shared zone. Throws ConfigError when a name has no address, when every server is a
  * backup ("no servers in upstream"), or the zone has no room.
  */
 export function buildUpstream(
   definition: UpstreamDefinition,
   hosts: Hosts,
-  shared: SharedArrayBuffer | ((bytes: number) => SharedArrayBuffer) | undefined,
+  shared: SharedArrayBuffer | ((bytes: number) => SharedArrayBuffer),
   options: GroupOptions,
 ): Group {
   const peers = resolvePeers(definition, hosts);
   if (!peers.some((peer) => !peer.backup)) {
     throw new ConfigError(`no servers in upstream "${definition.name}"`, definition);
   }
-  const zone = shared ?? ownZone(peers.length);
-  const buffer = typeof zone === "function" ? zone(zoneBytes(peers.length)) : zone;
+  const buffer = typeof shared === "function" ? shared(zoneBytes(peers.length)) : shared;
   const state = new Int32Array(buffer);
   const scale = scaleOf(peers);
   if (peers.reduce((sum, peer) => sum + nominalWeight(peer, scale), 0) > MAX_TOTAL_WEIGHT) {
@@ -80,7 +73,7 @@ export function buildUpstream(
     seen.set(peer.name, repeat + 1);
     return { name: `${repeat} ${peer.name}`, weight: nominalWeight(peer, scale) };
   });
-  const slots = claimSlots(state, claims, options.generation);
+  const slots = claimSlots(state, claims, options.generation, lockToken(BUILDER, randomInt(0x1000000)));
   if (slots === undefined) {
     throw new ConfigError(`the zone of upstream "${definition.name}" is too small`, definition);
   }
@@ -114,7 +107,10 @@ export class Group implements Upstream {
   readonly #single: boolean;
   readonly #tries: number;
   readonly #spare: Attempt[] = [];
+  #worker = 0;
   #column: number;
+  #turn = 0;
+  #token = 0;
 
   constructor(
     definition: UpstreamDefinition,
@@ -141,8 +137,8 @@ export class Group implements Upstream {
 
   /** Says which worker this is, by its place in shared memory. */
   enter(worker: number): void {
+    this.#worker = worker;
     this.#column = columnAt(this.#peers.state, worker);
-    openColumn(this.#peers.state, worker);
   }
 
   /** A worker has gone: gives back what was counted for it. Call before another one has its place. */
@@ -171,16 +167,24 @@ export class Group implements Upstream {
 
   next(attempt: Attempt): Peer | undefined {
     const peers = this.#peers;
-    const { state } = peers;
+    this.#lock();
+    peers.tick(this.#clock());
     let peer = -1;
-    lockZone(state);
-    try {
-      peers.tick(this.#clock());
+    do {
       peer = this.#single ? (peers.inService(0) ? 0 : -1) : this.#pick(attempt);
-      if (peer !== -1) this.#take(attempt, peer);
-    } finally {
-      unlockZone(state);
+    } while (peer !== -1 && !this.#take(peer));
+    if (peer !== -1) {
+      const record = peers.at[peer];
+      attempt.peer = peer;
+      Atomics.add(peers.state, record + PEER.requests, 1);
+      peers.state[this.#column + this.#slots[peer]]++;
+      if (!this.#single) {
+        attempt.tried[peer >> 5] |= 1 << (peer & 31);
+        if (peers.checkedLongAgo(peer)) peers.state[record + PEER.checked] = peers.seconds;
+        this.#method.taken?.(attempt);
+      }
     }
+    this.#unlock();
     if (peer === -1) return undefined;
     attempt.selectedAt = now();
     attempt.headerTime = -1;
@@ -188,18 +192,14 @@ export class Group implements Upstream {
     return this.peers[peer];
   }
 
-  #take(attempt: Attempt, peer: number): void {
-    const peers = this.#peers;
-    const { state } = peers;
-    const record = peers.at[peer];
-    attempt.peer = peer;
-    state[record + PEER.requests]++;
-    state[record + PEER.conns]++;
-    state[this.#column + this.#slots[peer]]++;
-    if (this.#single) return;
-    attempt.tried[peer >> 5] |= 1 << (peer & 31);
-    if (peers.checkedLongAgo(peer)) state[record + PEER.checked] = peers.seconds;
-    this.#method.taken?.(attempt);
+  /** Takes one of the peer's connections. False when another thread took the last one, which it can only without the lock. */
+  #take(peer: number): boolean {
+    const { state, at, maxConns } = this.#peers;
+    const most = maxConns[peer];
+    const open = Atomics.add(state, at[peer] + PEER.conns, 1);
+    if (most === 0 || open < most) return true;
+    Atomics.sub(state, at[peer] + PEER.conns, 1);
+    return false;
   }
 
   #pick(attempt: Attempt): number {
@@ -212,33 +212,27 @@ export class Group implements Upstream {
   }
 
   release(attempt: Attempt, outcome: Outcome): void {
-    const { state } = this.#peers;
-    lockZone(state);
-    try {
-      this.#giveBack(attempt, attempt.peer, outcome);
-    } finally {
-      unlockZone(state);
-    }
-  }
-
-  #giveBack(attempt: Attempt, peer: number, outcome: Outcome): void {
     const { state, at } = this.#peers;
+    const peer = attempt.peer;
     const record = at[peer];
-    if (outcome === "failed") state[record + PEER.failures]++;
-    state[record + PEER.conns]--;
-    state[this.#column + this.#slots[peer]]--;
     if (this.#single) {
       state[record + PEER.fails] = 0;
       attempt.tries = 0;
-      return;
+    } else {
+      const learns = this.#method.released !== undefined;
+      if (learns || outcome === "failed") {
+        this.#lock();
+        this.#peers.tick(this.#clock());
+        this.#method.released?.(attempt, outcome === "ok", now() - attempt.selectedAt);
+        if (outcome === "failed") attempt.disabled = this.#failed(peer);
+        this.#unlock();
+      }
+      if (outcome !== "failed") this.#passed(peer);
+      if (attempt.tries > 0) attempt.tries--;
     }
-    if (outcome === "failed" || this.#method.released !== undefined) {
-      this.#peers.tick(this.#clock());
-      this.#method.released?.(attempt, outcome === "ok", now() - attempt.selectedAt);
-      if (outcome === "failed") attempt.disabled = this.#failed(peer);
-    }
-    if (outcome !== "failed") this.#passed(peer);
-    if (attempt.tries > 0) attempt.tries--;
+    if (outcome === "failed") Atomics.add(state, record + PEER.failures, 1);
+    state[this.#column + this.#slots[peer]]--;
+    Atomics.sub(state, record + PEER.conns, 1);
   }
 
   /** Counts a failure; true when the server is now held out. */
@@ -278,13 +272,10 @@ export class Group implements Upstream {
     if (this.#method.released === undefined || this.#single) return;
     attempt.headerTime = now() - attempt.selectedAt;
     if (this.#method.header === undefined) return;
-    lockZone(this.#peers.state);
-    try {
-      this.#peers.tick(this.#clock());
-      this.#method.header(attempt);
-    } finally {
-      unlockZone(this.#peers.state);
-    }
+    this.#lock();
+    this.#peers.tick(this.#clock());
+    this.#method.header(attempt);
+    this.#unlock();
   }
 
   /** Counters of a peer, for status pages. */
@@ -301,5 +292,14 @@ export class Group implements Upstream {
       currentWeight: Math.floor(state[record + PEER.currentWeight] / this.#peers.scale),
       available: this.#single || !this.#peers.failedLately(peer),
     };
+  }
+
+  #lock(): void {
+    this.#token = lockToken(this.#worker, ++this.#turn);
+    lock(this.#peers.state, this.#token);
+  }
+
+  #unlock(): void {
+    unlock(this.#peers.state, this.#token);
   }
 }

@@ -79,6 +79,19 @@ test("the only worker, too, comes back; its stack is logged at level debug", asy
   assert.match(holdfast.errorLog(), /\[debug\] \d+#0: {5}at /);
 });
 
+test("who comes while the only worker is away waits for the next one", async (t) => {
+  const holdfast = await startHoldfast(t, { entry, config: (ports) => `http { echo_port ${ports[0]}; }` });
+  for (let i = 0; i < 3; i++) {
+    const killer = await RawConnection.open(holdfast.port);
+    killer.write("crash\n");
+    await killer.until(() => false);
+    const client = await RawConnection.open(holdfast.port);
+    client.write("hello\n");
+    assert.match(await client.until((received) => received.includes("\n")), /^echo /);
+    client.close();
+  }
+});
+
 test("a worker that cannot begin ends the start, with the reason", async (t) => {
   const { code, stderr } = await runHoldfast(t, {
     entry,

@@ -5,7 +5,8 @@ import { isMainThread, threadId } from "node:worker_threads";
 import { block, flag, text, texts } from "../../src/config/directives.ts";
 import { errorText } from "../../src/config/errno.ts";
 import { defineDirectives } from "../../src/config/schema.ts";
-import type { Program, WorkerService } from "../../src/runtime/cycle.ts";
+import { duplicate } from "../../src/net/listening_socket.ts";
+import type { Program, Sockets, WorkerService } from "../../src/runtime/cycle.ts";
 import { coreDirectives } from "../../src/runtime/directives.ts";
 import { openErrorLog } from "../../src/runtime/log.ts";
 import { openLogFile } from "../../src/runtime/logfile.ts";
@@ -31,7 +32,7 @@ class EchoService implements WorkerService {
     this.servers = previous?.servers ?? new Map();
   }
 
-  async listen(): Promise<readonly string[]> {
+  async listen(sockets: Sockets): Promise<readonly string[]> {
     const errors: string[] = [];
     for (const [port, server] of this.servers) {
       if (this.#settings.echo_port.includes(port)) continue;
@@ -51,7 +52,8 @@ class EchoService implements WorkerService {
           errors.push(`bind() to 127.0.0.1:${port} failed (${errorText(error.code ?? "")})`);
           resolve();
         });
-        server.listen({ port: Number(port), host: "127.0.0.1", reusePort: true }, resolve);
+        const [fd] = sockets[`127.0.0.1:${port}`] ?? [];
+        server.listen(fd === undefined ? { port: Number(port), host: "127.0.0.1" } : { fd: duplicate(fd) }, resolve);
       });
       this.servers.set(port, server);
     }
@@ -76,8 +78,9 @@ class EchoService implements WorkerService {
     });
   }
 
-  drain(done: () => void): void {
+  drain(closed: () => void, done: () => void): void {
     for (const server of this.servers.values()) server.close();
+    closed();
     this.retire(done);
   }
 
@@ -132,7 +135,7 @@ function echoProgram(): Program {
         listeners: settings.echo_port.map((port) => ({
           address: { family: "ipv4", host: "127.0.0.1", port: Number(port) },
           key: `127.0.0.1:${port}`,
-          backlog: undefined,
+          backlog: 511,
           ipv6only: undefined,
           reuseport: false,
           keepalive: undefined,

@@ -1,0 +1,132 @@
+/**
+ * Sockets that are bound in one thread and listened on in others, through the C library: node:net can only do both at
+ * once, for itself. A descriptor made here belongs to the caller.
+ */
+import { chmodSync, closeSync, fchownSync } from "node:fs";
+import { constants } from "node:os";
+import { osPath } from "../config/paths.ts";
+import { type Libc, libc } from "../runtime/libc.ts";
+import type { Address } from "./address.ts";
+import { parseIpv4, parseIpv6 } from "./ip.ts";
+
+const LINUX = process.platform === "linux";
+/** Numbers of <sys/socket.h> and <netinet/in.h>, on Linux and on macOS. */
+const AF_UNIX = 1;
+const AF_INET = 2;
+const AF_INET6 = LINUX ? 10 : 30;
+/** SOCK_STREAM; on Linux with SOCK_CLOEXEC and SOCK_NONBLOCK. */
+const STREAM = LINUX ? 1 | 0o2000000 | 0o4000 : 1;
+const SOL_SOCKET = LINUX ? 1 : 0xffff;
+const SO_REUSEADDR = LINUX ? 2 : 4;
+const SO_REUSEPORT = LINUX ? 15 : 0x200;
+/** Linux alone. */
+const SO_BINDTOIFINDEX = 62;
+const IPPROTO_IPV6 = 41;
+const IPV6_V6ONLY = LINUX ? 26 : 27;
+
+export interface BindOptions {
+  readonly address: Address;
+  readonly ipv6only: boolean | undefined;
+  /** Joins sockets of this process that have the same port; else nobody may have it. */
+  readonly join: boolean;
+  /** Whose the socket is to be, where not this process's: the system lets no two users share a port. */
+  readonly owner: number | undefined;
+}
+
+/** The descriptor, or what failed: the call as nginx names it and the error's code. */
+export type Bound = { readonly fd: number } | { readonly call: string; readonly code: string };
+
+/** Whether sockets can be bound here at all; where not, each worker binds its own by node:net. */
+export function canBind(): boolean {
+  return libc() !== undefined;
+}
+
+/** Binds without listening: no client sees anything of it yet. */
+export function bindSocket(options: BindOptions): Bound {
+  const c = libc();
+  if (c === undefined) return { call: "socket()", code: "ENOTSUP" };
+  const { address } = options;
+  const family = address.family === "unix" ? AF_UNIX : address.family === "ipv6" ? AF_INET6 : AF_INET;
+  const fd = c.socket(family, STREAM);
+  if (fd < 0) return { call: "socket()", code: errnoName(c) };
+  const failed = prepare(c, fd, options);
+  if (failed === undefined) return { fd };
+  closeSync(fd);
+  return failed;
+}
+
+function prepare(c: Libc, fd: number, { address, ipv6only, join, owner }: BindOptions): Bound | undefined {
+  const set = (level: number, option: number, value: boolean): boolean =>
+    c.setsockopt(fd, level, option, int(value ? 1 : 0)) === 0;
+  const unix = address.family === "unix";
+  if (!set(SOL_SOCKET, SO_REUSEADDR, true)) return { call: "setsockopt(SO_REUSEADDR)", code: errnoName(c) };
+  if (ipv6only !== undefined) set(IPPROTO_IPV6, IPV6_V6ONLY, ipv6only);
+  if (owner !== undefined && !unix) fchownSync(fd, owner, -1);
+  if (join && !unix && !set(SOL_SOCKET, SO_REUSEPORT, true)) {
+    return { call: "setsockopt(SO_REUSEPORT)", code: errnoName(c) };
+  }
+  if (c.bind(fd, socketAddressOf(address)) !== 0) return { call: "bind()", code: errnoName(c) };
+  // Like nginx's, a unix socket is open to everyone who may reach its directory.
+  if (unix) chmodSync(osPath(address.path), 0o666);
+  // Only now that nobody else has the port: further sockets of this process may join.
+  else if (!join && LINUX && !set(SOL_SOCKET, SO_REUSEPORT, true))
+    return { call: "setsockopt(SO_REUSEPORT)", code: errnoName(c) };
+  return undefined;
+}
+
+/** A descriptor of the same socket, to be closed without the socket's being closed; -1 where none is left. */
+export function duplicate(fd: number): number {
+  return libc()?.dup(fd) ?? -1;
+}
+
+/** No network interface has this number. */
+const NO_INTERFACE = 0x7fffffff;
+
+/**
+ * From now on nobody can connect to the socket, as to one that is closed; what is in its queue, or has begun, is not
+ * touched. It is bound to an interface that is not there. Linux only: elsewhere a moment remains between the last
+ * connection taken from the queue and the close.
+ */
+export function refuseNew(fd: number): void {
+  if (LINUX) libc()?.setsockopt(fd, SOL_SOCKET, SO_BINDTOIFINDEX, int(NO_INTERFACE));
+}
+
+function int(value: number): Buffer {
+  const bytes = Buffer.alloc(4);
+  bytes.writeInt32LE(value);
+  return bytes;
+}
+
+const NAMES = new Map(Object.entries(constants.errno).map(([name, number]) => [number, name]));
+
+/** Of the call before: nothing may come between. */
+function errnoName(c: Libc): string {
+  const number = c.errno();
+  return NAMES.get(number) ?? `errno ${number}`;
+}
+
+/** `struct sockaddr_…`: the family is two bytes on Linux, length and family one each on macOS. */
+function socketAddressOf(address: Address): Buffer {
+  if (address.family === "unix") {
+    const bytes = sockaddr(AF_UNIX, 2 + address.path.length + 1);
+    bytes.write(address.path, 2, "latin1");
+    return bytes;
+  }
+  const six = address.family === "ipv6";
+  const bytes = six ? sockaddr(AF_INET6, 28) : sockaddr(AF_INET, 16);
+  bytes.writeUInt16BE(address.port, 2);
+  if (six) bytes.set(parseIpv6(address.host) ?? [], 8);
+  else bytes.writeUInt32BE(parseIpv4(address.host) ?? 0, 4);
+  return bytes;
+}
+
+function sockaddr(family: number, length: number): Buffer {
+  const bytes = Buffer.alloc(length);
+  if (LINUX) {
+    bytes.writeUInt16LE(family);
+  } else {
+    bytes[0] = length;
+    bytes[1] = family;
+  }
+  return bytes;
+}
