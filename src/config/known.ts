@@ -135,3 +135,50 @@ export const KNOWN: ReadonlySet<string> = new Set(
     .trim()
     .split(/\s+/),
 );
+
+/** Those of them that belong to nginx's mail proxy, for which there will be no counterpart. */
+export const ONLY_IN_MAIL: ReadonlySet<string> = new Set(
+  `
+    auth_http auth_http_header auth_http_pass_client_cert auth_http_timeout imap_auth imap_capabilities
+    imap_client_buffer mail max_errors pop3_auth pop3_capabilities protocol proxy_pass_error_message proxy_smtp_auth
+    smtp_auth smtp_capabilities smtp_client_buffer smtp_greeting_delay starttls timeout xclient
+  `
+    .trim()
+    .split(/\s+/),
+);
+
+/** Directives that nginx had once and that old configurations still have, with what took their place. */
+export const INSTEAD: Readonly<Record<string, string>> = {
+  ssl: 'the "listen ... ssl" directive',
+  limit_zone: 'the "limit_conn_zone" directive',
+  satisfy_any: 'the "satisfy" directive',
+};
+
+/** Variables of nginx's HTTP modules, the commercial ones included, that are not available in Holdfast yet. */
+const VARIABLES: ReadonlySet<string> = new Set(
+  `
+    acme_certificate acme_certificate_key ancient_browser date_gmt date_local fastcgi_path_info fastcgi_script_name
+    geoip_area_code geoip_city geoip_city_continent_code geoip_city_country_code geoip_city_country_code3
+    geoip_city_country_name geoip_country_code geoip_country_code3 geoip_country_name geoip_dma_code geoip_latitude
+    geoip_longitude geoip_org geoip_postal_code geoip_region geoip_region_name grpc_internal_trailers gzip_ratio
+    http2 http3 invalid_referer jwt_payload limit_conn_status limit_req_status memcached_key modern_browser msie
+    oidc_access_token oidc_id_token otel_parent_id otel_parent_sampled otel_span_id otel_trace_id proxy_add_via
+    secure_link secure_link_expires session_log_binary_id session_log_id slice_range ssl_alpn_protocol ssl_cipher
+    ssl_ciphers ssl_client_cert ssl_client_escaped_cert ssl_client_fingerprint ssl_client_i_dn
+    ssl_client_i_dn_legacy ssl_client_raw_cert ssl_client_s_dn ssl_client_s_dn_legacy ssl_client_serial
+    ssl_client_sigalg ssl_client_v_end ssl_client_v_remain ssl_client_v_start ssl_client_verify ssl_curve ssl_curves
+    ssl_early_data ssl_ech_outer_server_name ssl_ech_status ssl_protocol ssl_server_name ssl_session_id
+    ssl_session_reused ssl_sigalg ssl_sigalgs uid_got uid_reset uid_set upstream_cache_etag
+    upstream_cache_last_modified upstream_cache_status upstream_last_server_name upstream_queue_time
+  `
+    .trim()
+    .split(/\s+/),
+);
+
+/** What such names may begin with. */
+const VARIABLE_PREFIXES: readonly string[] = ["jwt_claim_", "jwt_header_", "oidc_claim_"];
+
+/** Whether nginx has a variable of that name (in lower case) that no module declares here. */
+export function isKnownVariable(name: string): boolean {
+  return VARIABLES.has(name) || VARIABLE_PREFIXES.some((prefix) => name.startsWith(prefix));
+}

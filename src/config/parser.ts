@@ -27,6 +27,8 @@ const DEEPEST = 1000;
 export class Parser {
   readonly files: { path: string; text: string }[] = [];
   readonly directives: Directive[] = [];
+  /** Includes that could not be read. */
+  readonly failures: ConfigError[] = [];
   private readonly prefix: string;
   private depth = 0;
 
@@ -47,10 +49,24 @@ export class Parser {
 
   private parseFile(path: string, into: Directive[], from: Lexer | undefined): void {
     if (++this.depth > DEEPEST) throw failed(`open() "${path}" failed`, "EMFILE", from);
-    const text = readConfig(path, from);
+    const text = from === undefined ? readConfig(path, from) : this.included(path, into, from);
+    if (text === undefined) return;
     if (!this.files.some((file) => file.path === path)) this.files.push({ path, text });
     this.parse(new Lexer(text, path), into);
     this.depth--;
+  }
+
+  /** The text of an included file. That it cannot be read is left for whoever gives the directives their meaning. */
+  private included(path: string, into: Directive[], from: Lexer): string | undefined {
+    try {
+      return readConfig(path, from);
+    } catch (error) {
+      if (!(error instanceof ConfigError)) throw error;
+      this.failures.push(error);
+      into.push({ ...statement(from), failed: error });
+      this.depth--;
+      return undefined;
+    }
   }
 
   private parse(lexer: Lexer, into: Directive[]): void {

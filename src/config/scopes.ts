@@ -1,4 +1,5 @@
-import { KNOWN } from "./known.ts";
+import { INSTEAD, KNOWN, ONLY_IN_MAIL } from "./known.ts";
+import { refusalsOf } from "./refusals.ts";
 import { type DirectiveSpec, type Directives, fail, type Scope, type Specs } from "./schema.ts";
 import type { ConfigTree, Context, Directive } from "./types.ts";
 
@@ -7,14 +8,31 @@ type AnySpec = DirectiveSpec<unknown>;
 /** The declarations of each directive's name: several modules may have one of the same name, each in its own contexts. */
 type Vocabulary = ReadonlyMap<string, readonly AnySpec[]>;
 
+const MODULES = Symbol("modules");
+
+/** Whether a module, by nginx's name without `ngx_` and `_module`, is among those a configuration is read by. */
+export function hasModule(scope: Scope, name: string): boolean {
+  const modules = scope.notes.get(MODULES);
+  return modules instanceof Set && modules.has(name);
+}
+
 const ROOT: Directive = { name: "", args: [], file: "", line: 0 };
+
+/** The same as `readScopes`, for a configuration that is in order. Throws the ConfigError that nginx finds first. */
+export function buildScopes(tree: ConfigTree, tables: readonly Directives<Specs>[]): Scope {
+  const root = readScopes(tree, tables);
+  refusalsOf(root).throwAll(tree);
+  return root;
+}
 
 /**
  * Gives a parsed configuration its meaning: checks every directive in the order written against its declaration, reads
- * it, and opens a scope for each block that has a context. Throws ConfigError in nginx's words.
+ * it, and opens a scope for each block that has a context. What is refused, in nginx's words, is left out and noted in
+ * `refusalsOf(root)`.
  */
-export function buildScopes(tree: ConfigTree, tables: readonly Directives<Specs>[]): Scope {
+export function readScopes(tree: ConfigTree, tables: readonly Directives<Specs>[]): Scope {
   const root = newScope("main", ROOT, undefined);
+  root.notes.set(MODULES, new Set(tables.map(({ name }) => name)));
   fill(root, tree.directives, vocabularyOf(tables));
   return root;
 }
@@ -45,23 +63,44 @@ function newScope(context: Context, directive: Directive, parent: Scope | undefi
 }
 
 function fill(scope: Scope, directives: readonly Directive[], vocabulary: Vocabulary): void {
+  const refusals = refusalsOf(scope);
   for (const directive of directives) {
-    const spec = specFor(directive, scope.context, vocabulary);
-    checkShape(directive, spec);
-    const isSecond = scope.values.has(spec);
-    if (isSecond && spec.repeat !== true) fail(directive, `"${directive.name}" directive is duplicate`);
-
-    const value = read(spec, directive, scope, isSecond ? scope.values.get(spec) : undefined);
-    scope.values.set(spec, value);
-    if (!isSecond) scope.places.set(spec, directive);
-
-    const child = open(spec, directive, scope);
-    scope.order.push(child === undefined ? { spec, directive } : { spec, directive, child });
-    if (child === undefined) continue;
-    scope.children.push(child);
-    fill(child, directive.block ?? [], vocabulary);
-    if (directive.endLine !== undefined) spec.close?.(child);
+    const taken = refusals.attempt(() => statement(scope, directive, vocabulary));
+    if (taken === undefined) refusals.leaveOut(directive);
   }
+}
+
+/** Answers true; throws where the directive is refused. */
+function statement(scope: Scope, directive: Directive, vocabulary: Vocabulary): true {
+  if (directive.failed !== undefined) throw directive.failed;
+  const spec = specFor(directive, scope.context, vocabulary);
+  checkShape(directive, spec);
+  try {
+    set(scope, spec, directive);
+  } catch (error) {
+    // What stands in its block may be wrong besides.
+    const block = open(spec, directive, scope);
+    if (block !== undefined) fill(block, directive.block ?? [], vocabulary);
+    throw error;
+  }
+  const child = open(spec, directive, scope);
+  scope.order.push(child === undefined ? { spec, directive } : { spec, directive, child });
+  if (child === undefined) return true;
+  scope.children.push(child);
+  const refusals = refusalsOf(scope);
+  const before = refusals.count;
+  fill(child, directive.block ?? [], vocabulary);
+  // A block of which parts were left out is not judged as a whole.
+  if (refusals.count > before) refusals.leaveOut({ ...directive, block: [] });
+  else if (directive.endLine !== undefined) spec.close?.(child);
+  return true;
+}
+
+function set(scope: Scope, spec: AnySpec, directive: Directive): void {
+  const isSecond = scope.values.has(spec);
+  if (isSecond && spec.repeat !== true) fail(directive, `"${directive.name}" directive is duplicate`);
+  scope.values.set(spec, read(spec, directive, scope, isSecond ? scope.values.get(spec) : undefined));
+  if (!isSecond) scope.places.set(spec, directive);
 }
 
 function open(spec: AnySpec, directive: Directive, scope: Scope): Scope | undefined {
@@ -72,10 +111,14 @@ function open(spec: AnySpec, directive: Directive, scope: Scope): Scope | undefi
 
 /** A block whose lines `read` takes as they are (map, types) may hold no further block. */
 function read(spec: AnySpec, directive: Directive, scope: Scope, previous: unknown): unknown {
-  const nested = spec.block === "free" ? directive.block?.findIndex((line) => line.block !== undefined) : undefined;
-  if (nested === undefined || nested < 0 || directive.block === undefined) return spec.read(directive, scope, previous);
-  spec.read({ ...directive, block: directive.block.slice(0, nested) }, scope, previous);
-  return fail(directive.block[nested], 'unexpected "{"');
+  if (spec.block !== "free" || directive.block === undefined) return spec.read(directive, scope, previous);
+  const refusals = refusalsOf(scope);
+  for (const { failed } of directive.block) if (failed !== undefined) refusals.note(failed);
+  const lines = directive.block.filter(({ failed }) => failed === undefined);
+  const nested = lines.findIndex(({ block }) => block !== undefined);
+  if (nested < 0) return spec.read({ ...directive, block: lines }, scope, previous);
+  spec.read({ ...directive, block: lines.slice(0, nested) }, scope, previous);
+  return fail(lines[nested], 'unexpected "{"');
 }
 
 function specFor(directive: Directive, context: Context, vocabulary: Vocabulary): AnySpec {
@@ -89,8 +132,10 @@ function specFor(directive: Directive, context: Context, vocabulary: Vocabulary)
     if (directive.block !== undefined) fail(directive, 'directive "include" is not terminated by ";"');
     fail(directive, 'invalid number of arguments in "include" directive');
   }
+  if (ONLY_IN_MAIL.has(name)) fail(directive, `"${name}" directive is not available in Holdfast: it has no mail proxy`);
   if (KNOWN.has(name)) fail(directive, `"${name}" directive is known to nginx but not available in Holdfast yet`);
-  return fail(directive, `unknown directive "${name}"`);
+  const instead = Object.hasOwn(INSTEAD, name) ? `, use ${INSTEAD[name]} instead` : "";
+  return fail(directive, `unknown directive "${name}"${instead}`);
 }
 
 function checkShape(directive: Directive, spec: AnySpec): void {

@@ -13,6 +13,8 @@ export interface Directive {
   readonly block?: readonly Directive[];
   /** The line of the closing `}`; absent without a block, and where the file ended (in an error) before it. */
   readonly endLine?: number;
+  /** Reading it failed (an `include` of a file that cannot be opened); what follows was read all the same. */
+  readonly failed?: ConfigError;
 }
 
 /** A whole configuration: what `-T` dumps and what is posted to the threads. Structured-cloneable. */
@@ -42,6 +44,8 @@ export type Context =
 export class ConfigError extends Error {
   readonly file: string | undefined;
   readonly line: number | undefined;
+  /** What else is wrong with the configuration, where all of it was looked for. */
+  others: readonly ConfigError[] = [];
 
   constructor(message: string, place?: { readonly file: string; readonly line: number }) {
     super(message);

@@ -190,9 +190,11 @@ export class HealthStates {
     words[at + RISE] = 0;
     words[at + CHECKS]++;
     this.times[(at + CHECKED) >> 1] = now;
-    Atomics.add(words, at + SEQUENCE, 1);
+    // Odd already where a watcher died in here.
+    const writing = words[at + SEQUENCE] | 1;
+    Atomics.store(words, at + SEQUENCE, writing);
     words[at + REASON_LENGTH] = this.bytes.write(reason, (at + REASON) * 4, REASON_BYTES, "latin1");
-    Atomics.add(words, at + SEQUENCE, 1);
+    Atomics.store(words, at + SEQUENCE, writing + 1);
     return ++words[at + FALL] >>> 0;
   }
 

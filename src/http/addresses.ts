@@ -1,8 +1,10 @@
 import { warn } from "../config/directives.ts";
+import { refusalsOf } from "../config/refusals.ts";
 import type { Scope } from "../config/schema.ts";
 import { ConfigError, type Directive } from "../config/types.ts";
 import { type Address, addressText, isWildcard } from "../net/address.ts";
 import type { Cycle, HostWanted, ListenSpec } from "../runtime/cycle.ts";
+import { startedAsRoot } from "../runtime/users.ts";
 import type { BuiltHttp, BuiltServer } from "./build.ts";
 import type { RequestLimits } from "./h1/request_limits.ts";
 import { defaultListen, type ListenOptions, type ParsedListen, parseListen, resolvedAddresses } from "./listen.ts";
@@ -160,8 +162,8 @@ export function listenHosts(http: Scope): HostWanted[] {
   for (const server of http.children) {
     if (server.context !== "server") continue;
     for (const at of serverDirectives.in(server).listen) {
-      const { place } = parsed(at);
-      if ("addresses" in place) continue;
+      const place = refusalsOf(http).attempt(() => parsed(at).place);
+      if (place === undefined || "addresses" in place) continue;
       const error = `host not found in "${at.args[0]}" of the "listen" directive`;
       wanted.push({ host: place.host, file: at.file, line: at.line, error });
     }
@@ -173,18 +175,21 @@ export function listenHosts(http: Scope): HostWanted[] {
 export function buildSockets(http: BuiltHttp, cycle: Cycle): ListeningSocket[] {
   const table = newListenTable<BuiltServer>();
   const places = new Map<string, Directive>();
+  const refusals = refusalsOf(cycle.root);
   for (const server of http.servers) {
     const { listen } = server.server.settings;
     const lines = listen.length === 0 ? [server.scope.directive] : listen;
     for (const at of lines) {
-      const line = listen.length === 0 ? defaultListen(process.getuid?.() === 0) : parsed(at);
-      for (const warning of line.warnings) warn(at, server.scope, warning);
-      for (const address of addressesOf(line, at, cycle)) {
-        const warnings = addListen(table, server, address, line.options);
-        if ("error" in warnings) throw new ConfigError(warnings.error, at);
-        for (const warning of warnings) warn(at, server.scope, warning);
-        if (!places.has(addressText(address))) places.set(addressText(address), at);
-      }
+      refusals.attempt(() => {
+        const line = listen.length === 0 ? defaultListen(startedAsRoot) : parsed(at);
+        for (const warning of line.warnings) warn(at, server.scope, warning);
+        for (const address of addressesOf(line, at, cycle)) {
+          const warnings = addListen(table, server, address, line.options);
+          if ("error" in warnings) throw new ConfigError(warnings.error, at);
+          for (const warning of warnings) warn(at, server.scope, warning);
+          if (!places.has(addressText(address))) places.set(addressText(address), at);
+        }
+      });
     }
   }
   return listenSockets(table).map((socket) => {

@@ -1,5 +1,6 @@
 import os from "node:os";
 import { warn } from "../config/directives.ts";
+import { type Refusals, refusalsOf } from "../config/refusals.ts";
 import { type Scope, valueIn } from "../config/schema.ts";
 import { ConfigError } from "../config/types.ts";
 import type { Cycle } from "../runtime/cycle.ts";
@@ -37,9 +38,13 @@ export interface BuiltHttp {
   readonly upstreams: Upstreams;
 }
 
-/** Builds every server and location of an http block. Throws ConfigError in nginx's words. */
+/**
+ * Builds every server and location of an http block. What is refused, in nginx's words, is noted in `refusalsOf(scope)`;
+ * the rest is of use only for finding more of it.
+ */
 export function buildHttp(scope: Scope, cycle: Cycle, modules: readonly HttpModule[]): BuiltHttp {
-  const variables = new Variables();
+  const refusals = refusalsOf(scope);
+  const variables = new Variables((error) => refusals.note(error, "complete"));
   const later: (() => void)[] = [];
   const upstreams = new Upstreams(cycle, scope);
   const logFiles = new Set<string>();
@@ -57,10 +62,12 @@ export function buildHttp(scope: Scope, cycle: Cycle, modules: readonly HttpModu
   for (const { definition } of modules) {
     for (const [name, spec] of Object.entries(definition.variables ?? {})) variables.declare(name, spec);
   }
-  for (const { definition } of modules) definition.setup?.(http);
+  for (const { definition } of modules) refusals.attempt(() => definition.setup?.(http));
   const builder = new LocationBuilder(http, modules);
-  const servers = scope.children.filter((child) => child.context === "server").map((child) => builder.server(child));
-  for (const work of later) work();
+  const servers = scope.children
+    .filter((child) => child.context === "server")
+    .flatMap((child) => refusals.attempt(() => builder.server(child)) ?? []);
+  for (const work of later) refusals.attempt(work);
   bindVariables(scope, variables);
   return { servers, variables: variables.count, logFiles, directories, upstreams };
 }
@@ -68,12 +75,14 @@ export function buildHttp(scope: Scope, cycle: Cycle, modules: readonly HttpModu
 class LocationBuilder {
   private readonly http: HttpBuild;
   private readonly modules: readonly HttpModule[];
+  private readonly refusals: Refusals;
   private readonly logs = new Map<readonly ErrorLogTarget[], ErrorLog>();
   private defaultLog: ErrorLog | undefined;
 
   constructor(http: HttpBuild, modules: readonly HttpModule[]) {
     this.http = http;
     this.modules = modules;
+    this.refusals = refusalsOf(http.scope);
   }
 
   server(scope: Scope): BuiltServer {
@@ -81,11 +90,13 @@ class LocationBuilder {
     const names: ServerName[] = [];
     for (const at of settings.server_name) {
       for (const arg of at.args) {
-        const parsed = parseServerName(arg, os.hostname());
-        if ("error" in parsed) throw new ConfigError(parsed.error, at);
-        if (parsed.warning !== undefined) warn(at, scope, parsed.warning);
-        if (parsed.serverName.regex !== undefined) declareCaptures(parsed.serverName.regex, this.http.variables, at);
-        names.push(parsed.serverName);
+        this.refusals.attempt(() => {
+          const parsed = parseServerName(arg, os.hostname());
+          if ("error" in parsed) throw new ConfigError(parsed.error, at);
+          if (parsed.warning !== undefined) warn(at, scope, parsed.warning);
+          if (parsed.serverName.regex !== undefined) declareCaptures(parsed.serverName.regex, this.http.variables, at);
+          names.push(parsed.serverName);
+        });
       }
     }
     const made: { root: Location | undefined } = { root: undefined };
@@ -107,30 +118,36 @@ class LocationBuilder {
   }
 
   private tree(scope: Scope, server: Server, parent: Location, outer: LocationName | undefined) {
-    const entries: LocationEntry<Location>[] = [];
-    for (const child of scope.children) {
-      if (child.context !== "location") continue;
-      const at = child.directive;
-      const name = parseLocationName(at.args);
-      if ("error" in name) throw new ConfigError(name.error, at);
-      const wrong = nestingError(name, outer);
-      if (wrong !== undefined) throw new ConfigError(wrong, at);
-      const compiled = name.kind === "regex" ? compileRegex(name.name, name.caseless) : undefined;
-      if (compiled !== undefined && "error" in compiled) throw new ConfigError(compiled.error, at);
-      if (compiled !== undefined) declareCaptures(compiled, this.http.variables, at);
-      const location = this.location(child, name, server, parent);
-      const nested = this.tree(child, server, location, name);
-      location.tree = nested;
-      entries.push({ ...name, location, regex: compiled, autoRedirect: location.autoRedirect, nested });
-    }
+    const entries = scope.children
+      .filter(({ context }) => context === "location")
+      .flatMap((child) => this.refusals.attempt(() => this.entry(child, server, parent, outer)) ?? []);
     if (entries.length === 0) return undefined;
     const tree = buildLocationTree(entries);
-    if ("error" in tree) {
-      const { location } = tree.second;
-      const place = scope.children.find((child) => this.built.get(child) === location) ?? scope;
-      throw new ConfigError(tree.error, place.directive);
-    }
-    return tree;
+    if (!("error" in tree)) return tree;
+    const { location } = tree.second;
+    const place = scope.children.find((child) => this.built.get(child) === location) ?? scope;
+    this.refusals.note(new ConfigError(tree.error, place.directive), "complete");
+    return undefined;
+  }
+
+  private entry(
+    scope: Scope,
+    server: Server,
+    parent: Location,
+    outer: LocationName | undefined,
+  ): LocationEntry<Location> {
+    const at = scope.directive;
+    const name = parseLocationName(at.args);
+    if ("error" in name) throw new ConfigError(name.error, at);
+    const wrong = nestingError(name, outer);
+    if (wrong !== undefined) throw new ConfigError(wrong, at);
+    const compiled = name.kind === "regex" ? compileRegex(name.name, name.caseless) : undefined;
+    if (compiled !== undefined && "error" in compiled) throw new ConfigError(compiled.error, at);
+    if (compiled !== undefined) declareCaptures(compiled, this.http.variables, at);
+    const location = this.location(scope, name, server, parent);
+    const nested = this.tree(scope, server, location, name);
+    location.tree = nested;
+    return { ...name, location, regex: compiled, autoRedirect: location.autoRedirect, nested };
   }
 
   private readonly built = new Map<Scope, Location>();
@@ -168,12 +185,15 @@ class LocationBuilder {
     this.built.set(scope, location);
     const block = (child: Scope) => this.location(child, { kind: "block", name }, server, location);
     const place = { http: this.http, scope, location, server, parent, block };
+    const before = this.refusals.count;
     for (const module of this.modules) {
-      const raw = module.directives.in(scope);
-      location.settings[module.slot] =
-        module.definition.build === undefined ? raw : module.definition.build(raw, place);
+      this.refusals.attempt(() => {
+        const raw = module.directives.in(scope);
+        location.settings[module.slot] =
+          module.definition.build === undefined ? raw : module.definition.build(raw, place);
+      });
     }
-    this.handlers(location);
+    if (this.refusals.count === before) this.handlers(location);
     const limited = scope.children.find((child) => child.context === "limit_except");
     const methods = location.core.raw.limit_except;
     if (limited !== undefined && methods !== undefined)

@@ -66,7 +66,7 @@ export function logFormat(name: string, texts: readonly string[], at: Directive,
       parts.map((part) => {
         if ("literal" in part) return part.literal;
         // Unlike elsewhere, `$1` is a variable by that name here: there is none.
-        return opOf("capture" in part ? String(part.capture) : part.variable, variables, written ?? "default");
+        return opOf("capture" in part ? String(part.capture) : part.variable, variables, at, written ?? "default");
       }),
     );
   });
@@ -80,9 +80,9 @@ function escapeOf(text: string, at: Directive): LogEscape | undefined {
   return fail(at, `unknown log format escaping "${written}"`);
 }
 
-function opOf(name: string, variables: Variables, written: LogEscape): Op {
+function opOf(name: string, variables: Variables, at: Directive, written: LogEscape): Op {
   if (Object.hasOwn(LOG_ONLY, name)) return LOG_ONLY[name];
-  const variable = variables.use(name);
+  const variable = variables.use(name, at);
   if (written === "none") return (request) => variableValue(request, variable) ?? "";
   if (written === "json") return (request) => escapeJson(variableValue(request, variable) ?? "");
   if (PLAIN.has(name)) return (request) => variableValue(request, variable) ?? "-";

@@ -1,6 +1,7 @@
+import { refusalsOf } from "../config/refusals.ts";
 import type { Directives, Scope, Specs } from "../config/schema.ts";
 import { ConfigError } from "../config/types.ts";
-import type { Application, Cycle, HostWanted, Program } from "../runtime/cycle.ts";
+import { type Application, type Cycle, type HostWanted, MAX_WORKERS, type Program } from "../runtime/cycle.ts";
 import { upstream, upstreamDefinitions, upstreamHosts, upstreamKeepalive } from "../upstream/directives.ts";
 import type { Group } from "../upstream/group.ts";
 import { buildSockets, listenHosts } from "./addresses.ts";
@@ -11,7 +12,7 @@ import type { HttpModule } from "./module.ts";
 import { httpModules } from "./registry.ts";
 import { serverDirectives } from "./server_directives.ts";
 import { HttpService } from "./service.ts";
-import { COUNTER, MAX_WORKERS } from "./site.ts";
+import { COUNTER } from "./site.ts";
 
 /** What floors above http add to it: modules, directives, and work of the watcher thread on the upstreams. */
 export interface HttpExtension {
@@ -45,7 +46,7 @@ function buildApplication(cycle: Cycle, modules: readonly HttpModule[], extensio
   const zone = cycle.zone("http counters", MAX_WORKERS * COUNTER.words * 4);
   const countersOf = (slot: number) => new Int32Array(zone, slot * COUNTER.words * 4, COUNTER.words);
   const http = scope === undefined ? undefined : buildHttp(scope, cycle, modules);
-  const sockets = http === undefined ? [] : buildSockets(http, cycle);
+  const sockets = (http && refusalsOf(cycle.root).attempt(() => buildSockets(http, cycle), "complete")) ?? [];
   const groups = [...(http?.upstreams.byName.values() ?? [])].map(({ group }) => group);
   const watch = extension.open(cycle, groups);
   return {
@@ -57,8 +58,10 @@ function buildApplication(cycle: Cycle, modules: readonly HttpModule[], extensio
       return new HttpService(sockets, worker, { words: countersOf(worker.slot) }, previous, http?.upstreams);
     },
     forget(slot) {
+      // One that was refused its place counted nothing.
+      if (slot >= MAX_WORKERS) return;
       // It took its connections with it; what it has served still counts.
-      if (slot < MAX_WORKERS) countersOf(slot).fill(0, COUNTER.active, COUNTER.waiting + 1);
+      countersOf(slot).fill(0, COUNTER.active, COUNTER.waiting + 1);
       for (const group of groups) group.forget(slot);
     },
     watch,

@@ -47,9 +47,6 @@ export interface Closable {
   afterRequest: (() => void) | undefined;
 }
 
-/** Slots for workers' counters in the shared zone. */
-export const MAX_WORKERS = 256;
-
 /** stub_status' numbers: shared words (Int32Array over the zone of all workers; wrap at 2^32). */
 export interface WorkerCounters {
   readonly words: Int32Array;

@@ -1,3 +1,4 @@
+import { refusalsOf } from "../config/refusals.ts";
 import type { Scope } from "../config/schema.ts";
 import { ConfigError, type Directive } from "../config/types.ts";
 import { type HeadText, headText } from "./head_text.ts";
@@ -85,9 +86,10 @@ export function whenVariablesKnown(scope: Scope, bind: (variables: Variables) =>
   pending(scope).push({ bind });
 }
 
-/** Runs that work, in the order registered. Throws ConfigError `unknown "x" variable`. */
+/** Runs that work, in the order registered. What is refused (`unknown "x" variable`) is noted. */
 export function bindVariables(scope: Scope, variables: Variables): void {
-  for (const { bind } of pending(scope)) bind(variables);
+  const refusals = refusalsOf(scope);
+  for (const { bind } of pending(scope)) refusals.attempt(() => bind(variables), "complete");
 }
 
 const unbound = (): never => {
@@ -101,7 +103,7 @@ export function template(scope: Scope, directive: Directive, text: string): Temp
   if (constant !== undefined) return new Template(text, constant, () => constant);
   const made = new Template<string>(text, undefined, unbound);
   whenVariablesKnown(scope, (variables) => {
-    made.render = renderer(parts, variables);
+    made.render = renderer(parts, variables, directive);
   });
   return made;
 }
@@ -126,11 +128,11 @@ export function constantOf(parts: readonly Part[]): string | undefined {
 type Step = string | number | Variable;
 
 /** Compiles parts into one function; nothing is looked up by name when it runs. */
-function renderer(parts: readonly Part[], variables: Variables): (request: Request) => string {
+function renderer(parts: readonly Part[], variables: Variables, at: Directive): (request: Request) => string {
   const steps: Step[] = parts.map((part) => {
     if ("literal" in part) return part.literal;
     if ("capture" in part) return part.capture;
-    return variables.use(part.variable);
+    return variables.use(part.variable, at);
   });
   if (steps.length === 1) {
     const [only] = steps;

@@ -1,3 +1,4 @@
+import { refusalsOf } from "../config/refusals.ts";
 import type { Scope } from "../config/schema.ts";
 import { ConfigError, type Directive } from "../config/types.ts";
 import { type Address, addressText } from "../net/address.ts";
@@ -32,12 +33,15 @@ export class Upstreams {
 
   constructor(cycle: Cycle, scope: Scope) {
     this.cycle = cycle;
+    const refusals = refusalsOf(scope);
     for (const [key, definition] of upstreamDefinitions(cycle.root)) {
       const { method, file, line } = definition;
       const text = "key" in method ? method.key : undefined;
       const hashKey =
         text === undefined ? undefined : template(scope, { name: "hash", args: [text], file, line }, text);
-      this.byName.set(key, { group: cycleUpstream(definition, cycle), pool: undefined, key: hashKey });
+      const group = refusals.attempt(() => cycleUpstream(definition, cycle));
+      if (group === undefined) refusals.leaveOut({ name: "upstream", args: [definition.name], file, line });
+      else this.byName.set(key, { group, pool: undefined, key: hashKey });
     }
   }
 
@@ -82,8 +86,8 @@ export class Upstreams {
   }
 
   private make(key: string, definition: UpstreamDefinition): UpstreamEntry {
-    const zone = (bytes: number) => new SharedArrayBuffer(bytes);
-    const group = buildUpstream(definition, this.cycle.data.hosts, zone, { generation: this.cycle.data.generation });
+    const { hosts, generation } = this.cycle.data;
+    const group = buildUpstream(definition, hosts, undefined, { generation });
     const entry = { group, pool: undefined, key: undefined };
     // What clients can make a variable say must not fill the memory.
     if (this.made.size >= DYNAMIC_LIMIT) this.made.clear();

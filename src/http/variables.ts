@@ -1,3 +1,4 @@
+import { isKnownVariable } from "../config/known.ts";
 import { ConfigError, type Directive } from "../config/types.ts";
 import type { Request } from "./request.ts";
 
@@ -10,6 +11,8 @@ export interface VariableSpec {
   readonly set?: (request: Request, value: string) => void;
   /** `set` may redefine it (NGX_HTTP_VAR_CHANGEABLE). */
   readonly changeable?: boolean;
+  /** Every value it may have, where the configuration alone tells (a map of constants). */
+  readonly values?: readonly string[] | undefined;
 }
 
 /** A variable in use. `index` is its slot in `Request.variables`. */
@@ -29,6 +32,18 @@ export class Variables {
   private readonly declared = new Map<string, VariableSpec>();
   private readonly prefixes: { prefix: string; make: PrefixVariable }[] = [];
   private readonly used = new Map<string, Used>();
+  /** The constants assigned to a variable; undefined where something else is assigned too. */
+  private readonly assigned = new Map<string, readonly string[] | undefined>();
+  private readonly refused: (error: ConfigError) => void;
+
+  /** `refused` is told of a name that is unknown, which then has no value. Without it, such a name is thrown. */
+  constructor(
+    refused: (error: ConfigError) => void = (error) => {
+      throw error;
+    },
+  ) {
+    this.refused = refused;
+  }
 
   /** How many are in use: the slots a request needs. */
   get count(): number {
@@ -59,14 +74,16 @@ export class Variables {
     this.prefixes.sort((a, b) => b.prefix.length - a.prefix.length);
   }
 
-  /** The variable of that name, given a slot at its first use. nginx's names are case-insensitive in the configuration. */
-  use(written: string): Variable {
-    if (written === "") throw new ConfigError('invalid variable name "$"');
+  /**
+   * The variable of that name, given a slot at its first use. nginx's names are case-insensitive in the configuration.
+   * `at`: where it is named.
+   */
+  use(written: string, at?: Directive): Variable {
+    if (written === "") throw new ConfigError('invalid variable name "$"', at);
     const name = written.toLowerCase();
     const known = this.used.get(name);
     if (known !== undefined) return known;
-    const spec = this.declared.get(name) ?? this.fromPrefix(name);
-    if (spec === undefined) throw new ConfigError(`unknown "${name}" variable`);
+    const spec = this.declared.get(name) ?? this.fromPrefix(name) ?? this.unknown(name, at);
     const { get, cached = false, set, changeable = false } = spec;
     const made: Used = { name, index: this.used.size, get, cached, set, changeable };
     this.used.set(name, made);
@@ -76,9 +93,10 @@ export class Variables {
   /**
    * A variable that `set`, a regex group or the like assigns to: declared at the first mention, shared by all that name
    * it. `unset` gives its value where nothing was assigned, unless something else defines it; "not found" without one.
-   * Throws nginx's sentence for a variable that may not be redefined.
+   * `constant`: what is assigned, where that is always the same. Throws nginx's sentence for a variable that may not be
+   * redefined.
    */
-  assignable(written: string, directive?: Directive, unset?: VariableSpec["get"]): Variable {
+  assignable(written: string, directive?: Directive, unset?: VariableSpec["get"], constant?: string): Variable {
     const name = written.toLowerCase();
     const known = this.declared.get(name);
     if (known !== undefined && known.changeable !== true)
@@ -87,9 +105,28 @@ export class Variables {
       // `set $http_x …`: where nothing was assigned, the request's field shows through.
       const prefixed = unset === undefined ? undefined : this.fromPrefix(name);
       const get = unset ?? notFound;
-      this.declare(written, { get, cached: true, ...prefixed, changeable: true }, directive);
+      const values = prefixed === undefined ? [] : undefined;
+      this.declare(written, { get, cached: true, ...prefixed, values, changeable: true }, directive);
     }
-    return this.use(name);
+    const earlier = this.assigned.has(name) ? this.assigned.get(name) : [];
+    this.assigned.set(name, constant === undefined ? undefined : earlier && [...earlier, constant]);
+    return this.use(name, directive);
+  }
+
+  /** Every value the variable may have, once the configuration has been built; undefined where that is not known. */
+  valuesOf(written: string): readonly string[] | undefined {
+    const name = written.toLowerCase();
+    const values = this.declared.get(name)?.values;
+    const assigned = this.assigned.has(name) ? this.assigned.get(name) : [];
+    return values && assigned && [...values, ...assigned];
+  }
+
+  private unknown(name: string, at: Directive | undefined): VariableSpec {
+    const message = isKnownVariable(name)
+      ? `"${name}" variable is known to nginx but not available in Holdfast yet`
+      : `unknown "${name}" variable`;
+    this.refused(new ConfigError(message, at));
+    return { get: notFound };
   }
 
   private fromPrefix(name: string): VariableSpec | undefined {

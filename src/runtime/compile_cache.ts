@@ -1,6 +1,7 @@
 import { lstatSync, mkdirSync } from "node:fs";
 import { enableCompileCache } from "node:module";
 import { homedir, tmpdir } from "node:os";
+import { startedAsRoot } from "./users.ts";
 
 /**
  * Lets Node keep compiled code from start to start, in a directory that belongs to this user alone: what lies in it is
@@ -10,8 +11,9 @@ export function useCompileCache(): void {
   // Set by whoever wants another place, or none (NODE_DISABLE_COMPILE_CACHE).
   if (process.env.NODE_COMPILE_CACHE !== undefined) return;
   const uid = process.getuid?.();
-  // Root becomes another user, who would write at the end what root runs at the next start.
-  if (uid === undefined || uid === 0) return;
+  // Root becomes another user, who would write at the end what root runs at the next start, and what threads run while
+  // they still have some of root's rights.
+  if (uid === undefined || startedAsRoot) return;
   for (const directory of candidates(uid)) {
     if (!isOwn(directory, uid)) continue;
     enableCompileCache(directory);

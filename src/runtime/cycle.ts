@@ -79,6 +79,8 @@ export interface HostWanted {
   readonly line: number;
   /** The whole error sentence if it cannot be resolved, e.g. `host not found in upstream "x:80"`. */
   readonly error: string;
+  /** nginx looks it up only once the whole http block has been read. */
+  readonly stage?: "complete";
 }
 
 /** A generation's runtime tree, ready to serve. */
@@ -96,9 +98,12 @@ export interface Application {
   watch(watcher: WatcherContext, previous: WatcherService | undefined): WatcherService;
 }
 
+/** The most workers there may be at once, those that still finish requests included. */
+export const MAX_WORKERS = 256;
+
 export interface WorkerContext {
   readonly index: number;
-  /** Its place in shared memory, which no other living worker has: one that still finishes requests keeps its own. */
+  /** Its place in shared memory (below MAX_WORKERS), which no other living worker has: one that still finishes requests keeps its own. */
   readonly slot: number;
   readonly count: number;
   /** worker_connections */

@@ -2,10 +2,13 @@ import { spawn } from "node:child_process";
 import { closeSync, openSync, writeSync } from "node:fs";
 import { osPath } from "../config/paths.ts";
 import { libc } from "./libc.ts";
+import { Signals } from "./signals.ts";
+import { writeWhole } from "./write.ts";
 
 /** Set for the process in the background; it says on descriptor 3 that it serves. */
 const MARK = "HOLDFAST_DAEMON";
 const READY_FD = 3;
+const PASSED_ON = ["SIGINT", "SIGTERM", "SIGQUIT", "SIGHUP", "SIGUSR1", "SIGUSR2"] as const;
 
 /** Whether this is the process in the background. The mark is not passed on. */
 export const inBackground: boolean = process.env[MARK] === "1";
@@ -13,25 +16,31 @@ delete process.env[MARK];
 
 /**
  * Starts the same command in the background, in a session of its own, and waits until it serves or ends: what it says
- * meanwhile goes to this terminal. Resolves to the exit status.
+ * meanwhile goes to this terminal. Signals are passed on to it, so that none leaves it behind half started; one that
+ * ends it ends this command too. Resolves to the exit status.
  */
 export function startInBackground(): Promise<number> {
+  const signals = new Signals(PASSED_ON);
   return new Promise((resolve) => {
     const child = spawn(process.execPath, [...process.execArgv, ...process.argv.slice(1)], {
       detached: true,
       env: { ...process.env, [MARK]: "1" },
       stdio: ["ignore", "ignore", "pipe", "pipe"],
     });
-    const passOn = (signal: NodeJS.Signals) => child.kill(signal);
-    process.once("SIGINT", passOn);
-    process.once("SIGTERM", passOn);
+    signals.answer((signal) => void child.kill(signal));
     child.once("error", (error) => {
       writeSync(2, `holdfast: [emerg] spawn() failed: ${error.message}\n`);
       resolve(1);
     });
-    child.stderr?.on("data", (bytes: Buffer) => writeSync(2, bytes));
+    child.stderr?.on("data", (bytes: Buffer) => writeWhole(2, bytes));
     child.stdio[READY_FD]?.once("data", () => resolve(0));
-    child.once("close", (code) => resolve(code ?? 1));
+    child.once("close", (code, signal) => {
+      if (signal !== null) {
+        process.removeAllListeners(signal);
+        process.kill(process.pid, signal);
+      }
+      resolve(code ?? 1);
+    });
   });
 }
 

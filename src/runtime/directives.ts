@@ -13,7 +13,8 @@ import {
   texts,
   wrongArguments,
 } from "../config/directives.ts";
-import { type DirectiveSpec, defineDirectives, fail } from "../config/schema.ts";
+import { type DirectiveSpec, defineDirectives, fail, type Scope } from "../config/schema.ts";
+import { hasModule } from "../config/scopes.ts";
 import type { Context, Directive } from "../config/types.ts";
 import { warn } from "../config/warnings.ts";
 import { type ErrorLogTarget, LEVELS, type Level } from "./log.ts";
@@ -133,7 +134,15 @@ export const coreDirectives = defineDirectives("core", {
     doc: "Accepted and without effect: regular expressions are V8's, which compiles them always.",
   }),
   ssl_engine: unavailable("hardware engines of OpenSSL cannot be loaded into Node"),
-  load_module: unavailable("modules are part of Holdfast and need not be loaded; remove the line"),
+  load_module: {
+    in: MAIN,
+    args: [1, 1],
+    repeat: true,
+    syntax: "file",
+    doc: "Modules written for nginx cannot be loaded. A line that names one whose directives Holdfast has anyway is accepted with a warning, any other is refused.",
+    initial: () => undefined,
+    read: readLoadModule,
+  },
   google_perftools_profiles: unavailable("gperftools cannot be used with Node; start it with --cpu-prof instead"),
   events: {
     ...block({ in: MAIN, context: "events", doc: "The block of directives about connections." }),
@@ -208,6 +217,16 @@ function unavailable(reason: string): DirectiveSpec<undefined> {
     initial: () => undefined,
     read: (at) => fail(at, `"${at.name}" directive is not available in Holdfast: ${reason}`),
   };
+}
+
+function readLoadModule(at: Directive, scope: Scope): void {
+  const [, file, name] = /(?:^|\/)((?:ngx_)?(\w+?)(?:_module)?)\.so$/.exec(at.args[0]) ?? [];
+  if (name !== undefined && hasModule(scope, name)) {
+    warn(at, scope, `"load_module" is ignored, "${file}" is part of Holdfast`);
+    return;
+  }
+  const what = file ?? at.args[0];
+  fail(at, `modules written for nginx cannot be loaded, and what "${what}" does is not available in Holdfast`);
 }
 
 /** Reads an `error_log` line. */

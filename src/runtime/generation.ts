@@ -1,5 +1,6 @@
-import { loadConfig } from "../config/load.ts";
+import { readConfig } from "../config/load.ts";
 import { fullName } from "../config/paths.ts";
+import { refusalsOf } from "../config/refusals.ts";
 import type { Directives, Scope, Specs } from "../config/schema.ts";
 import { buildScopes } from "../config/scopes.ts";
 import { ConfigError, type ConfigTree } from "../config/types.ts";
@@ -10,7 +11,7 @@ import { resolveHosts } from "./hosts.ts";
 import { type ErrorLog, type ErrorLogTarget, openErrorLog } from "./log.ts";
 import type { Paths } from "./options.ts";
 
-/** A configuration that was read and checked. */
+/** A configuration that was read. What was refused until now is in `refusalsOf(root)`. */
 export interface Loaded {
   readonly tree: ConfigTree;
   readonly root: Scope;
@@ -29,13 +30,15 @@ export function tablesOf(program: Program): readonly Directives<Specs>[] {
   return [coreDirectives, eventsDirectives, ...program.directives];
 }
 
-/** Reads and checks a configuration. Throws ConfigError. */
+/** Reads a configuration; `buildGeneration` throws what is wrong with it. */
 export function loadGeneration(program: Program, paths: Paths, globals: string | undefined): Loaded {
-  const { tree, root } = loadConfig(
+  const { tree, root, complete } = readConfig(
     { confFile: paths.confFile, confPrefix: paths.confPrefix, ...(globals === undefined ? {} : { globals }) },
     tablesOf(program),
   );
-  if (!coreDirectives.in(root).events) throw new ConfigError('no "events" section in configuration');
+  if (complete && !tree.directives.some(({ name }) => name === "events")) {
+    refusalsOf(root).note(new ConfigError('no "events" section in configuration'), "end");
+  }
   return { tree, root, warnings: warningsOf(root) };
 }
 
@@ -43,7 +46,8 @@ export function loadGeneration(program: Program, paths: Paths, globals: string |
  * Resolves names and builds the tree once in the supervisor, which finds what is wrong and makes the shared zones:
  * those of `previous` live on where name and size are the same. They are in use, so what is built here has blank ones
  * in their place: a generation that may yet be refused leaves no trace in them. Once it is to be taken,
- * `rebuildGeneration` enters it into the real ones. Throws ConfigError.
+ * `rebuildGeneration` enters it into the real ones. Throws the ConfigError that nginx would have found first, with all
+ * others in its `others`.
  */
 export async function buildGeneration(
   program: Program,
@@ -51,7 +55,11 @@ export async function buildGeneration(
   loaded: Loaded,
   previous: CycleData | undefined,
 ): Promise<Generation> {
-  const hosts = await resolveHosts([...syslogHosts(loaded.root), ...program.hosts(loaded.root)]);
+  const { tree, root } = loaded;
+  const refusals = refusalsOf(root);
+  const wanted = refusals.attempt(() => [...syslogHosts(root), ...program.hosts(root)]) ?? [];
+  const { hosts, missing } = await resolveHosts(wanted);
+  for (const { error, stage, ...place } of missing) refusals.note(new ConfigError(error, place), stage);
   const zones: Record<string, SharedArrayBuffer> = {};
   const blank = new Map<string, SharedArrayBuffer>();
   const data: CycleData = {
@@ -63,7 +71,7 @@ export async function buildGeneration(
     zones,
     hosts,
   };
-  const cycle = cycleOf(data, loaded.root, (name, bytes, migrate) => {
+  const cycle = cycleOf(data, root, (name, bytes, migrate) => {
     if (zones[name]?.byteLength === bytes) return blank.get(name) ?? zones[name];
     const kept = zones[name] ?? previous?.zones[name];
     if (kept?.byteLength === bytes) {
@@ -77,7 +85,10 @@ export async function buildGeneration(
     zones[name] = zone;
     return zone;
   });
-  return { ...loaded, data, cycle, application: program.build(cycle) };
+  const application = refusals.attempt(() => program.build(cycle));
+  refusals.throwAll(tree);
+  if (application === undefined) throw new Error("nothing was built, and nothing was refused");
+  return { ...loaded, warnings: warningsOf(root), data, cycle, application };
 }
 
 /** The same in another thread, from what the supervisor posted. Throws ConfigError. */
@@ -89,7 +100,9 @@ export function rebuildGeneration(program: Program, data: CycleData): Generation
     if (zone.byteLength !== bytes) throw new Error(`the shared zone "${name}" has another size than the supervisor's`);
     return zone;
   });
-  return { tree: data.tree, root, warnings: [], data, cycle, application: program.build(cycle) };
+  const application = program.build(cycle);
+  refusalsOf(root).throwAll(data.tree);
+  return { tree: data.tree, root, warnings: [], data, cycle, application };
 }
 
 function cycleOf(data: CycleData, root: Scope, zone: Cycle["zone"]): Cycle {

@@ -1,22 +1,21 @@
 import { lookup } from "node:dns/promises";
 import { isIP } from "node:net";
-import { ConfigError } from "../config/types.ts";
 import type { Address } from "../net/address.ts";
 import type { CycleData, HostWanted } from "./cycle.ts";
 
 /**
- * Looks up every name at once; IPv4 addresses come before IPv6 ones, else in the order the system gives. Throws the
- * ConfigError of the first name, in the order wanted, that has no address.
+ * Looks up every name at once; IPv4 addresses come before IPv6 ones, else in the order the system gives. `missing`: those
+ * without an address, in the order wanted.
  */
-export async function resolveHosts(wanted: readonly HostWanted[]): Promise<CycleData["hosts"]> {
+export async function resolveHosts(
+  wanted: readonly HostWanted[],
+): Promise<{ readonly hosts: CycleData["hosts"]; readonly missing: readonly HostWanted[] }> {
   const names = [...new Set(wanted.map((want) => want.host))];
   const found = new Map(
     await Promise.all(names.map(async (host): Promise<[string, readonly Address[]]> => [host, await addresses(host)])),
   );
-  for (const want of wanted) {
-    if (found.get(want.host)?.length === 0) throw new ConfigError(want.error, want);
-  }
-  return Object.fromEntries(found);
+  const missing = wanted.filter(({ host }) => found.get(host)?.length === 0);
+  return { hosts: Object.fromEntries(found), missing };
 }
 
 async function addresses(host: string): Promise<readonly Address[]> {

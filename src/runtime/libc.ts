@@ -21,8 +21,11 @@ export interface Libc {
   errno(): number;
   dup(fd: number): number;
   dup2(from: number, to: number): number;
+  /** Takes the signals of a sigset_t from what the calling thread has blocked. */
+  unblockSignals(set: Uint8Array): number;
 }
 
+const SIG_UNBLOCK = process.platform === "linux" ? 1 : 2;
 /** The function that answers where this thread's errno is. */
 const ERRNO = process.platform === "linux" ? "__errno_location" : "__error";
 
@@ -49,6 +52,7 @@ function load(): Libc | null {
       [ERRNO]: { return: "pointer", arguments: [] },
       dup: { return: "int32", arguments: ["int32"] },
       dup2: { return: "int32", arguments: ["int32", "int32"] },
+      pthread_sigmask: { return: "int32", arguments: ["int32", "buffer", "pointer"] },
     }).functions;
     const linux =
       process.platform === "linux"
@@ -74,6 +78,7 @@ function load(): Libc | null {
       errno: () => ffi.getInt32(BigInt(common[ERRNO]())),
       dup: (fd) => common.dup(fd),
       dup2: (from, to) => common.dup2(from, to),
+      unblockSignals: (set) => common.pthread_sigmask(SIG_UNBLOCK, set, 0n),
     };
   } catch {
     return null;

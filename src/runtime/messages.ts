@@ -8,6 +8,8 @@ export interface ThreadRole {
   /** Its place in shared memory: no two living workers have the same, where one that leaves and its successor share an index. */
   readonly slot: number;
   readonly count: number;
+  /** For `startedAsRoot` (users.ts): the thread cannot tell. */
+  readonly startedAsRoot: boolean;
 }
 
 /** From the supervisor to a thread. */

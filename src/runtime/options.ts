@@ -27,6 +27,9 @@ const WANTED = {
   s: "parameter",
 };
 
+/** What people try first, though nginx has no long options. */
+const LONG: Readonly<Record<string, string>> = { "--help": "h", "--version": "v" };
+
 /** Reads the arguments (byte strings). Answers the sentence of what is wrong. */
 export function parseOptions(args: readonly string[]): Options | string {
   const flags = new Set<string>();
@@ -34,6 +37,10 @@ export function parseOptions(args: readonly string[]): Options | string {
   for (let i = 0; i < args.length; i++) {
     const arg = args[i];
     if (!arg.startsWith("-")) return `invalid option: "${arg}"`;
+    if (Object.hasOwn(LONG, arg)) {
+      flags.add(LONG[arg]);
+      continue;
+    }
     for (let at = 1; at < arg.length; at++) {
       const flag = arg[at];
       if (isValued(flag)) {

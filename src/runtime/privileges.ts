@@ -1,16 +1,16 @@
-import { accessSync, constants } from "node:fs";
+import { accessSync, constants, readFileSync } from "node:fs";
 import { stat } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 import { libc } from "./libc.ts";
 import type { ErrorLog } from "./log.ts";
-import { findGroup, findUser, type Identity } from "./users.ts";
+import { findGroup, findUser, type Identity, startedAsRoot } from "./users.ts";
 
 /** nginx's built-in default of `user`. */
 const DEFAULT_USER = "nobody";
 
 /** Whom the process is to become: undefined where it was not started as root. Throws a sentence. */
 export function identityOf(user: Identity | undefined): Identity | undefined {
-  if (process.geteuid?.() !== 0) return undefined;
+  if (!startedAsRoot) return undefined;
   if (user !== undefined) return user;
   const uid = findUser(DEFAULT_USER);
   if (uid === undefined) throw new Error(`getpwnam("${DEFAULT_USER}") failed`);
@@ -25,13 +25,18 @@ const CAP_CHOWN = 0;
 const CAP_DAC_OVERRIDE = 1;
 const CAP_FOWNER = 3;
 const CAP_NET_BIND_SERVICE = 10;
+/** A worker_priority below 0, and a worker_rlimit_* above what there was. */
+const CAP_SYS_NICE = 23;
+const CAP_SYS_RESOURCE = 24;
+/** What of root's rights the supervisor needs after the start: for pid file and logs, for sockets, for threads to come. */
+const KEPT = [CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_FOWNER, CAP_NET_BIND_SERVICE, CAP_SYS_NICE, CAP_SYS_RESOURCE];
 const PR_SET_KEEPCAPS = 8;
 const CAPABILITY_VERSION_3 = 0x20080522;
 
 /**
  * Becomes that user, for good and with every thread. On Linux, where the C library can be called, the supervisor's own
  * thread keeps the right to files that nginx's master has (its pid file, logs and certificates are often root's) and
- * to ports below 1024. Threads started later inherit both, and give them up with `limitThread`.
+ * to ports below 1024. Threads started later inherit all, and give them up with `limitThread`.
  * Throws a sentence.
  */
 export async function becomeUser({ user, uid, gid }: Identity, entry: URL, log: ErrorLog): Promise<void> {
@@ -44,7 +49,7 @@ export async function becomeUser({ user, uid, gid }: Identity, entry: URL, log: 
   else process.setgroups?.([gid]);
   process.setgid?.(gid);
   process.setuid?.(uid);
-  if (!kept || !setCapabilities([CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_FOWNER, CAP_NET_BIND_SERVICE])) {
+  if (!kept || !setCapabilities(KEPT)) {
     log.write("notice", `running as "${user}" without the right to ports below 1024: it needs Linux and Node 26's FFI`);
     checkReadable(entry, user);
   }
@@ -56,15 +61,22 @@ export function limitThread(): void {
   setCapabilities([]);
 }
 
+/** Keeps those of them that the thread has: a container may have been started without some. */
 function setCapabilities(capabilities: readonly number[]): boolean {
   const header = Buffer.alloc(8);
   header.writeUInt32LE(CAPABILITY_VERSION_3, 0);
-  const set = capabilities.reduce((bits, capability) => bits | (1 << capability), 0);
+  const set = capabilities.reduce((bits, capability) => bits | (1 << capability), 0) & permitted();
   // Effective, permitted, inheritable for the first 32 capabilities, then for the rest.
   const data = Buffer.alloc(24);
-  data.writeUInt32LE(set, 0);
-  data.writeUInt32LE(set, 4);
+  data.writeInt32LE(set, 0);
+  data.writeInt32LE(set, 4);
   return libc()?.capset(header, data) === 0;
+}
+
+/** The first 32 of the calling thread's permitted capabilities. */
+function permitted(): number {
+  const status = readFileSync("/proc/thread-self/status", "latin1");
+  return Number.parseInt(/^CapPrm:\s*[0-9a-f]*([0-9a-f]{8})$/m.exec(status)?.[1] ?? "0", 16);
 }
 
 /** Threads load the code anew, whenever one has died: without any right left, it must be readable for that user. */

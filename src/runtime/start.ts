@@ -1,5 +1,5 @@
-import { writeSync } from "node:fs";
 import { isMainThread } from "node:worker_threads";
+import { refusalsOf } from "../config/refusals.ts";
 import { ConfigError } from "../config/types.ts";
 import { NGINX_VERSION, VERSION } from "../version.ts";
 import { ListeningSockets } from "./binding.ts";
@@ -22,10 +22,11 @@ import {
 import { readPidFile, touchPidFile } from "./pidfile.ts";
 import { prepareFiles } from "./prepare.ts";
 import { identityOf } from "./privileges.ts";
-import { sentence } from "./sentence.ts";
+import { sentence, sentences } from "./sentence.ts";
 import { sourceStack } from "./source_stack.ts";
 import { pidPath, supervise, warnAll } from "./supervisor.ts";
 import { runThread } from "./thread.ts";
+import { writeWhole } from "./write.ts";
 
 /**
  * The program's one entry: the command line in the main thread, a worker or the watcher in the others.
@@ -57,6 +58,8 @@ async function command(program: Program, entry: URL, home: string): Promise<numb
   let loaded: Loaded;
   try {
     loaded = loadGeneration(program, paths, options.globals);
+    // Where something is refused already, all else that is wrong is looked for, and thrown with it.
+    if (refusalsOf(loaded.root).count > 0) await buildGeneration(program, paths, loaded, undefined);
   } catch (error) {
     return failed(error, log, options, paths);
   }
@@ -90,7 +93,7 @@ function initialLog(paths: Paths, test: boolean): ErrorLog {
 function failed(error: unknown, log: ErrorLog, options: Options, paths: Paths): number {
   if (!(error instanceof ConfigError) && error instanceof Error && log.wants("debug"))
     log.write("debug", sourceStack(error.stack ?? ""));
-  log.write("emerg", sentence(error));
+  for (const line of sentences(error)) log.write("emerg", line);
   if (options.test) say(`holdfast: configuration file ${paths.confFile} test failed\n`);
   return 1;
 }
@@ -108,13 +111,14 @@ async function test(program: Program, options: Options, paths: Paths, loaded: Lo
     sockets.close();
     if (!bound) throw undefined;
   } catch (error) {
-    if (error !== undefined) log.write("emerg", sentence(error));
+    if (error !== undefined) for (const line of sentences(error)) log.write("emerg", line);
     say(`holdfast: configuration file ${paths.confFile} test failed\n`);
     return 1;
   }
   if (!options.quiet) say(`holdfast: configuration file ${paths.confFile} test is successful\n`);
   if (options.dump) {
-    for (const { path, text } of loaded.tree.files) writeAll(1, `# configuration file ${path}:\n${text}\n`);
+    for (const { path, text } of loaded.tree.files)
+      writeWhole(1, Buffer.from(`# configuration file ${path}:\n${text}\n`, "latin1"));
   }
   return 0;
 }
@@ -152,11 +156,8 @@ const SIGNAL_NUMBERS: Readonly<Record<SignalName, number>> = {
 
 function versionText(program: Program, options: Options, home: string): string {
   const lines: string[] = [];
-  if (options.configure) {
-    lines.push(`Holdfast version: holdfast/${VERSION}`, `nginx version: nginx/${NGINX_VERSION}`);
-  } else {
-    lines.push(`holdfast version: holdfast/${VERSION}`);
-  }
+  lines.push(`holdfast version: holdfast/${VERSION}`);
+  if (options.configure) lines.push(`nginx version: nginx/${NGINX_VERSION}`);
   if (options.help) lines.push(...helpLines(home));
   if (options.configure) {
     lines.push(`running on Node.js ${process.version}`, `built with OpenSSL ${process.versions.openssl}`);
@@ -172,8 +173,8 @@ function helpLines(home: string): string[] {
     "                [-e filename] [-c filename] [-g directives]",
     "",
     "Options:",
-    "  -?,-h         : this help",
-    "  -v            : show version and exit",
+    "  -?,-h,--help  : this help",
+    "  -v,--version  : show version and exit",
     "  -V            : show version and configure options then exit",
     "  -t            : test configuration and exit",
     "  -T            : test configuration, dump it and exit",
@@ -193,17 +194,5 @@ function toBytes(text: string): string {
 }
 
 function say(text: string): void {
-  writeAll(2, text);
-}
-
-/** All of a byte string, to a pipe whose reader is slow as well. */
-function writeAll(fd: number, text: string): void {
-  const bytes = Buffer.from(text, "latin1");
-  for (let at = 0; at < bytes.length; ) {
-    try {
-      at += writeSync(fd, bytes, at);
-    } catch (error) {
-      if (!(error instanceof Error && "code" in error && error.code === "EAGAIN")) return;
-    }
-  }
+  writeWhole(2, Buffer.from(text, "latin1"));
 }

@@ -3,7 +3,7 @@ import { fullName } from "../config/paths.ts";
 import { VERSION } from "../version.ts";
 import { ListeningSockets } from "./binding.ts";
 import type { Program } from "./cycle.ts";
-import { announceReady } from "./daemon.ts";
+import { announceReady, inBackground } from "./daemon.ts";
 import { coreDirectives } from "./directives.ts";
 import {
   buildGeneration,
@@ -22,8 +22,8 @@ import type { Paths } from "./options.ts";
 import { removePidFile, writePidFile } from "./pidfile.ts";
 import { prepareFiles, prepareLogs } from "./prepare.ts";
 import { becomeUser, identityOf } from "./privileges.ts";
-import { sentence } from "./sentence.ts";
-import { Signals } from "./signals.ts";
+import { sentence, sentences } from "./sentence.ts";
+import { Signals, signalText } from "./signals.ts";
 import { ThreadPool } from "./threads.ts";
 import type { Identity } from "./users.ts";
 
@@ -44,7 +44,7 @@ const SHARES_PORTS = process.platform === "linux";
 /** The supervisor's life: starts the threads, answers signals, and ends the process. Resolves to an exit status when the start fails. */
 export async function supervise(start: Start): Promise<number> {
   const { program, entry, paths } = start;
-  const signals = new Signals(["SIGHUP", "SIGUSR1", "SIGWINCH", "SIGUSR2"]);
+  const signals = new Signals(["SIGHUP", "SIGUSR1", "SIGWINCH", "SIGUSR2", "SIGALRM", "SIGIO"]);
   let current: Generation;
   let log: ErrorLog;
   let identity: Identity | undefined;
@@ -60,7 +60,7 @@ export async function supervise(start: Start): Promise<number> {
     setProcess(core, log);
     if (identity !== undefined) await becomeUser(identity, entry, log);
   } catch (error) {
-    start.initialLog.write("emerg", sentence(error));
+    for (const line of sentences(error)) start.initialLog.write("emerg", line);
     sockets.close();
     return 1;
   }
@@ -149,7 +149,7 @@ export async function supervise(start: Start): Promise<number> {
         pidFile = nextPid;
       }
     } catch (error) {
-      log.write("emerg", sentence(error));
+      for (const line of sentences(error)) log.write("emerg", line);
       sockets.keepOnly(current.application.listeners);
       return false;
     }
@@ -186,7 +186,7 @@ export async function supervise(start: Start): Promise<number> {
       onHangup();
     });
   };
-  signals.answer({
+  const answers = {
     SIGHUP: onHangup,
     SIGUSR1: () => {
       log.write("notice", `${signalText("SIGUSR1")} received, reopening logs`);
@@ -199,15 +199,21 @@ export async function supervise(start: Start): Promise<number> {
       for (const error of reopenLogFiles()) log.write("emerg", error);
       pool.reopen();
     },
+    // A terminal whose size changes sends it too, so nginx heeds it only as a daemon.
     SIGWINCH: () => {
-      log.write("notice", `${signalText("SIGWINCH")} received, gracefully shutting down workers`);
-      pool.drainWorkers();
+      const action = inBackground ? ", stop accepting connections" : "";
+      log.write("notice", `${signalText("SIGWINCH")} received${action}`);
+      if (inBackground) pool.drainWorkers();
     },
     SIGUSR2: () => {
       const instead = "changing binary is not available: start the new one instead";
       log.write("notice", `${signalText("SIGUSR2")} received, ${instead}`);
     },
-  });
+    // nginx uses these two among its processes. Unheeded, they would end this one.
+    SIGALRM: () => log.write("notice", `${signalText("SIGALRM")} received`),
+    SIGIO: () => log.write("notice", `${signalText("SIGIO")} received`),
+  };
+  signals.answer((name) => answers[name]());
   return new Promise(() => {});
 }
 
@@ -249,18 +255,4 @@ function threadEnvironment(lines: readonly string[]): NodeJS.ProcessEnv {
     else if (process.env[line] !== undefined) env[line] = process.env[line];
   }
   return env;
-}
-
-const NUMBERS: Readonly<Record<string, number>> = {
-  SIGHUP: 1,
-  SIGINT: 2,
-  SIGQUIT: 3,
-  SIGTERM: 15,
-  SIGUSR1: process.platform === "linux" ? 10 : 30,
-  SIGUSR2: process.platform === "linux" ? 12 : 31,
-  SIGWINCH: 28,
-};
-
-function signalText(signal: string): string {
-  return `signal ${NUMBERS[signal]} (${signal})`;
 }

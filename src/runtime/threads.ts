@@ -6,6 +6,7 @@ import type { ErrorLog } from "./log.ts";
 import type { FromThread, ThreadRole, ToThread } from "./messages.ts";
 import { sourceStack } from "./source_stack.ts";
 import { startTimer, type Timer } from "./timers.ts";
+import { startedAsRoot } from "./users.ts";
 
 /** A thread that lived shorter than this is started again after a pause, which doubles each time up to the greatest. */
 const SHORT_LIFE_MS = 2000;
@@ -95,7 +96,7 @@ export class ThreadPool {
       slots.add(member.role.slot);
     }
     while (slots.has(slot)) slot++;
-    const member = newMember({ kind, index, slot, count: this.#count });
+    const member = newMember({ kind, index, slot, count: this.#count, startedAsRoot });
     this.#members.add(member);
     return member;
   }

@@ -1,8 +1,12 @@
 import { execFileSync } from "node:child_process";
 import { readFileSync } from "node:fs";
+import { isMainThread, workerData } from "node:worker_threads";
 
-/** Whether root started this process, which by now may be another user. (In a thread: who it was when that started.) */
-export const startedAsRoot: boolean = process.geteuid?.() === 0;
+/**
+ * Whether root started this process. Whoever asks for its user asks this: by the time of a reload, or of a thread's start,
+ * the process has become another.
+ */
+export const startedAsRoot: boolean = isMainThread ? process.geteuid?.() === 0 : workerData?.startedAsRoot === true;
 
 /** A user and group by number, as `user` names them. */
 export interface Identity {

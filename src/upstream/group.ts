@@ -1,4 +1,3 @@
-import { randomInt } from "node:crypto";
 import { ConfigError } from "../config/types.ts";
 import type { Cycle } from "../runtime/cycle.ts";
 import { now, sharedNow } from "../runtime/now.ts";
@@ -17,13 +16,20 @@ import {
 } from "./peer.ts";
 import { type Method, nominalWeight, Peers, scaleOf } from "./peers.ts";
 import { type Hosts, resolvePeers } from "./resolve.ts";
-import { claimSlots, columnAt, forgetWorker, lock, lockToken, migrate, unlock, zoneBytes } from "./zone.ts";
+import {
+  claimSlots,
+  columnAt,
+  forgetWorker,
+  lockZone,
+  migrate,
+  openColumn,
+  ownZone,
+  unlockZone,
+  zoneBytes,
+} from "./zone.ts";
 
 /** Current weights move within plus and minus their sum, in 32 bits. */
 const MAX_TOTAL_WEIGHT = 0x3fffffff;
-
-/** The lock's holder while an upstream is built: none of the workers. */
-const BUILDER = Number.POSITIVE_INFINITY;
 
 export interface GroupOptions {
   /** The generation of the configuration, so that state of addresses no longer named gives way first. */
@@ -47,20 +53,21 @@ export function cycleUpstream(
 }
 
 /**
- * Builds an upstream over its shared zone. Throws ConfigError when a name has no address, when every server is a
+ * Builds an upstream over its shared zone, or one of its own. Throws ConfigError when a name has no address, when every server is a
  * backup ("no servers in upstream"), or the zone has no room.
  */
 export function buildUpstream(
   definition: UpstreamDefinition,
   hosts: Hosts,
-  shared: SharedArrayBuffer | ((bytes: number) => SharedArrayBuffer),
+  shared: SharedArrayBuffer | ((bytes: number) => SharedArrayBuffer) | undefined,
   options: GroupOptions,
 ): Group {
   const peers = resolvePeers(definition, hosts);
   if (!peers.some((peer) => !peer.backup)) {
     throw new ConfigError(`no servers in upstream "${definition.name}"`, definition);
   }
-  const buffer = typeof shared === "function" ? shared(zoneBytes(peers.length)) : shared;
+  const zone = shared ?? ownZone(peers.length);
+  const buffer = typeof zone === "function" ? zone(zoneBytes(peers.length)) : zone;
   const state = new Int32Array(buffer);
   const scale = scaleOf(peers);
   if (peers.reduce((sum, peer) => sum + nominalWeight(peer, scale), 0) > MAX_TOTAL_WEIGHT) {
@@ -73,7 +80,7 @@ export function buildUpstream(
     seen.set(peer.name, repeat + 1);
     return { name: `${repeat} ${peer.name}`, weight: nominalWeight(peer, scale) };
   });
-  const slots = claimSlots(state, claims, options.generation, lockToken(BUILDER, randomInt(0x1000000)));
+  const slots = claimSlots(state, claims, options.generation);
   if (slots === undefined) {
     throw new ConfigError(`the zone of upstream "${definition.name}" is too small`, definition);
   }
@@ -107,10 +114,7 @@ export class Group implements Upstream {
   readonly #single: boolean;
   readonly #tries: number;
   readonly #spare: Attempt[] = [];
-  #worker = 0;
   #column: number;
-  #turn = 0;
-  #token = 0;
 
   constructor(
     definition: UpstreamDefinition,
@@ -137,8 +141,8 @@ export class Group implements Upstream {
 
   /** Says which worker this is, by its place in shared memory. */
   enter(worker: number): void {
-    this.#worker = worker;
     this.#column = columnAt(this.#peers.state, worker);
+    openColumn(this.#peers.state, worker);
   }
 
   /** A worker has gone: gives back what was counted for it. Call before another one has its place. */
@@ -167,24 +171,16 @@ export class Group implements Upstream {
 
   next(attempt: Attempt): Peer | undefined {
     const peers = this.#peers;
-    this.#lock();
-    peers.tick(this.#clock());
+    const { state } = peers;
     let peer = -1;
-    do {
+    lockZone(state);
+    try {
+      peers.tick(this.#clock());
       peer = this.#single ? (peers.inService(0) ? 0 : -1) : this.#pick(attempt);
-    } while (peer !== -1 && !this.#take(peer));
-    if (peer !== -1) {
-      const record = peers.at[peer];
-      attempt.peer = peer;
-      Atomics.add(peers.state, record + PEER.requests, 1);
-      peers.state[this.#column + this.#slots[peer]]++;
-      if (!this.#single) {
-        attempt.tried[peer >> 5] |= 1 << (peer & 31);
-        if (peers.checkedLongAgo(peer)) peers.state[record + PEER.checked] = peers.seconds;
-        this.#method.taken?.(attempt);
-      }
+      if (peer !== -1) this.#take(attempt, peer);
+    } finally {
+      unlockZone(state);
     }
-    this.#unlock();
     if (peer === -1) return undefined;
     attempt.selectedAt = now();
     attempt.headerTime = -1;
@@ -192,14 +188,18 @@ export class Group implements Upstream {
     return this.peers[peer];
   }
 
-  /** Takes one of the peer's connections. False when another thread took the last one, which it can only without the lock. */
-  #take(peer: number): boolean {
-    const { state, at, maxConns } = this.#peers;
-    const most = maxConns[peer];
-    const open = Atomics.add(state, at[peer] + PEER.conns, 1);
-    if (most === 0 || open < most) return true;
-    Atomics.sub(state, at[peer] + PEER.conns, 1);
-    return false;
+  #take(attempt: Attempt, peer: number): void {
+    const peers = this.#peers;
+    const { state } = peers;
+    const record = peers.at[peer];
+    attempt.peer = peer;
+    state[record + PEER.requests]++;
+    state[record + PEER.conns]++;
+    state[this.#column + this.#slots[peer]]++;
+    if (this.#single) return;
+    attempt.tried[peer >> 5] |= 1 << (peer & 31);
+    if (peers.checkedLongAgo(peer)) state[record + PEER.checked] = peers.seconds;
+    this.#method.taken?.(attempt);
   }
 
   #pick(attempt: Attempt): number {
@@ -212,27 +212,33 @@ export class Group implements Upstream {
   }
 
   release(attempt: Attempt, outcome: Outcome): void {
+    const { state } = this.#peers;
+    lockZone(state);
+    try {
+      this.#giveBack(attempt, attempt.peer, outcome);
+    } finally {
+      unlockZone(state);
+    }
+  }
+
+  #giveBack(attempt: Attempt, peer: number, outcome: Outcome): void {
     const { state, at } = this.#peers;
-    const peer = attempt.peer;
     const record = at[peer];
+    if (outcome === "failed") state[record + PEER.failures]++;
+    state[record + PEER.conns]--;
+    state[this.#column + this.#slots[peer]]--;
     if (this.#single) {
       state[record + PEER.fails] = 0;
       attempt.tries = 0;
-    } else {
-      const learns = this.#method.released !== undefined;
-      if (learns || outcome === "failed") {
-        this.#lock();
-        this.#peers.tick(this.#clock());
-        this.#method.released?.(attempt, outcome === "ok", now() - attempt.selectedAt);
-        if (outcome === "failed") attempt.disabled = this.#failed(peer);
-        this.#unlock();
-      }
-      if (outcome !== "failed") this.#passed(peer);
-      if (attempt.tries > 0) attempt.tries--;
+      return;
     }
-    if (outcome === "failed") Atomics.add(state, record + PEER.failures, 1);
-    state[this.#column + this.#slots[peer]]--;
-    Atomics.sub(state, record + PEER.conns, 1);
+    if (outcome === "failed" || this.#method.released !== undefined) {
+      this.#peers.tick(this.#clock());
+      this.#method.released?.(attempt, outcome === "ok", now() - attempt.selectedAt);
+      if (outcome === "failed") attempt.disabled = this.#failed(peer);
+    }
+    if (outcome !== "failed") this.#passed(peer);
+    if (attempt.tries > 0) attempt.tries--;
   }
 
   /** Counts a failure; true when the server is now held out. */
@@ -272,10 +278,13 @@ export class Group implements Upstream {
     if (this.#method.released === undefined || this.#single) return;
     attempt.headerTime = now() - attempt.selectedAt;
     if (this.#method.header === undefined) return;
-    this.#lock();
-    this.#peers.tick(this.#clock());
-    this.#method.header(attempt);
-    this.#unlock();
+    lockZone(this.#peers.state);
+    try {
+      this.#peers.tick(this.#clock());
+      this.#method.header(attempt);
+    } finally {
+      unlockZone(this.#peers.state);
+    }
   }
 
   /** Counters of a peer, for status pages. */
@@ -292,14 +301,5 @@ export class Group implements Upstream {
       currentWeight: Math.floor(state[record + PEER.currentWeight] / this.#peers.scale),
       available: this.#single || !this.#peers.failedLately(peer),
     };
-  }
-
-  #lock(): void {
-    this.#token = lockToken(this.#worker, ++this.#turn);
-    lock(this.#peers.state, this.#token);
-  }
-
-  #unlock(): void {
-    unlock(this.#peers.state, this.#token);
   }
 }

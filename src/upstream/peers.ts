@@ -107,7 +107,7 @@ export class Peers {
     const record = this.at[peer];
     if (this.state[record + PEER.admin] !== 0) return false;
     const most = this.maxConns[peer];
-    if (most !== 0 && Atomics.load(this.state, record + PEER.conns) >= most) return false;
+    if (most !== 0 && this.state[record + PEER.conns] >= most) return false;
     return this.heeded === undefined ? true : this.healthy(this.heeded, peer);
   }
 

@@ -1,17 +1,23 @@
 import { createHash } from "node:crypto";
+import { MAX_WORKERS } from "../runtime/cycle.ts";
+import { lock, unlock } from "../shm/lock.ts";
 import { PEER } from "./peer.ts";
 
 /**
- * The shared memory of an upstream. One Int32Array:
+ * The shared memory of an upstream. One Int32Array, all of it changed with the lock held:
  *
- *     header (16 words) · a record of PEER.words for each slot · for each of 64 workers, a word for each slot
+ *     header (16 words) · a record of PEER.words for each slot · for each of MAX_WORKERS workers, a word for each slot
  *
  * A slot belongs to a server address as long as configurations name it, so a reload keeps its state. The workers'
- * columns repeat each worker's share of `conns`: what a dead worker held is given back from there.
+ * columns say how much of `conns` is whose: what a dead worker held is given back from there. Memory that nobody has
+ * written to costs nothing, so there is a column for every worker there may be.
  */
 const HEADER = 16;
 const LOCK = 0;
-const COLUMNS = 64;
+/** How many columns have been in use. */
+const COLUMNS = 1;
+/** How many columns there is room for; 0 for MAX_WORKERS. */
+const ROOM = 2;
 
 /** Words of a record that only this file uses, after those of PEER. */
 const KEY = 20;
@@ -19,19 +25,26 @@ const GENERATION = 24;
 const WEIGHT = 25;
 const USED = 26;
 
-/** Spins before the thread sleeps for a millisecond at a time; a lock held longer than STEAL ms belongs to a dead thread. */
-const SPINS = 2000;
-const STEAL = 250;
-
 /** Bytes of the zone for that many peers: at least twice as many slots, so that a reload may replace every server. */
 export function zoneBytes(peers: number): number {
   let slots = 8;
   while (slots < peers * 2) slots *= 2;
-  return (HEADER + slots * (PEER.words + COLUMNS)) * 4;
+  return bytesFor(slots, MAX_WORKERS);
+}
+
+function bytesFor(slots: number, workers: number): number {
+  return (HEADER + slots * (PEER.words + workers)) * 4;
+}
+
+/** A zone for that many peers that one worker has to itself: with its column alone, and no room for others. */
+export function ownZone(peers: number): SharedArrayBuffer {
+  const zone = new SharedArrayBuffer(bytesFor(peers, 1));
+  new Int32Array(zone)[ROOM] = 1;
+  return zone;
 }
 
 function slotsOf(state: Int32Array): number {
-  return Math.floor((state.length - HEADER) / (PEER.words + COLUMNS));
+  return Math.floor((state.length - HEADER) / (PEER.words + (state[ROOM] || MAX_WORKERS)));
 }
 
 /** Index of a slot's first word. */
@@ -42,43 +55,41 @@ export function recordAt(slot: number): number {
 /** Index of the first word of a worker's column: one word a slot. */
 export function columnAt(state: Int32Array, worker: number): number {
   const slots = slotsOf(state);
-  return HEADER + slots * PEER.words + Math.min(worker, COLUMNS - 1) * slots;
+  return HEADER + slots * PEER.words + worker * slots;
 }
 
-/** A value for the lock: who holds it, and which of its turns it is. Never 0. */
-export function lockToken(worker: number, turn: number): number {
-  return ((turn & 0xffffff) << 7) | (Math.min(worker, COLUMNS - 1) + 1);
+/** Takes the zone's lock. Where its holder died in between, what that has left half done is made right. */
+export function lockZone(state: Int32Array): void {
+  if (lock(state, LOCK)) repair(state);
 }
 
-/**
- * Takes the zone's lock. `token` differs from one taking to the next, so that a lock whose holder died between two
- * instructions is recognised as unchanged and taken over.
- */
-export function lock(state: Int32Array, token: number): void {
-  if (Atomics.compareExchange(state, LOCK, 0, token) !== 0) lockSlowly(state, token);
+export function unlockZone(state: Int32Array): void {
+  unlock(state, LOCK);
 }
 
-function lockSlowly(state: Int32Array, token: number): void {
-  for (let i = 0; i < SPINS; i++) {
-    if (Atomics.load(state, LOCK) === 0 && Atomics.compareExchange(state, LOCK, 0, token) === 0) return;
+/** Says that a worker counts its connections in its column from now on. */
+export function openColumn(state: Int32Array, worker: number): void {
+  lockZone(state);
+  state[COLUMNS] = Math.max(state[COLUMNS], worker + 1);
+  unlockZone(state);
+}
+
+/** The connections of each server are those that the workers hold; round robin begins anew. */
+function repair(state: Int32Array): void {
+  recount(state);
+  for (let slot = 0; slot < slotsOf(state); slot++) state[recordAt(slot) + PEER.currentWeight] = 0;
+}
+
+function recount(state: Int32Array): void {
+  for (let slot = 0; slot < slotsOf(state); slot++) {
+    const record = recordAt(slot);
+    let conns = 0;
+    for (let worker = 0; worker < state[COLUMNS]; worker++) conns += state[columnAt(state, worker) + slot];
+    state[record + PEER.conns] = conns;
+    // Nobody knows whose they were: what is in flight counts from here on.
+    state[record + PEER.inflight] = 0;
+    state[record + PEER.inflightLast] = 0;
   }
-  let holder = Atomics.load(state, LOCK);
-  let since = performance.now();
-  for (;;) {
-    if (holder !== 0) Atomics.wait(state, LOCK, holder, 1);
-    const seen = Atomics.compareExchange(state, LOCK, 0, token);
-    if (seen === 0) return;
-    if (seen !== holder) {
-      holder = seen;
-      since = performance.now();
-    } else if (performance.now() - since > STEAL && Atomics.compareExchange(state, LOCK, holder, token) === holder) {
-      return;
-    }
-  }
-}
-
-export function unlock(state: Int32Array, token: number): void {
-  Atomics.compareExchange(state, LOCK, token, 0);
 }
 
 /** A server that needs a slot: its name in the zone, and its effective weight while nothing has failed. */
@@ -89,16 +100,11 @@ export interface Claim {
 
 /**
  * The slots of an upstream's servers: to each the one it had, else a free one, else the one longest out of use. A record
- * starts anew where the weight differs. undefined when the zone has no room. `token` is for the lock.
+ * starts anew where the weight differs. undefined when the zone has no room.
  */
-export function claimSlots(
-  state: Int32Array,
-  claims: readonly Claim[],
-  generation: number,
-  token: number,
-): number[] | undefined {
+export function claimSlots(state: Int32Array, claims: readonly Claim[], generation: number): number[] | undefined {
   const keys = claims.map(({ name }) => createHash("md5").update(name, "latin1").digest());
-  lock(state, token);
+  lockZone(state);
   try {
     const known = new Map<string, number>();
     for (let slot = 0; slot < slotsOf(state); slot++) {
@@ -121,7 +127,7 @@ export function claimSlots(
     }
     return slots;
   } finally {
-    unlock(state, token);
+    unlockZone(state);
   }
 }
 
@@ -156,18 +162,14 @@ function setWeight(state: Int32Array, at: number, weight: number): void {
   state[at + PEER.currentWeight] = 0;
 }
 
-/** Gives back the connections a worker that died had taken, and the lock. Call before its successor serves. */
+/** Gives back the connections a worker that died had taken. Call before its successor serves. */
 export function forgetWorker(shared: SharedArrayBuffer, worker: number): void {
-  // Workers beyond the columns share the last one: nobody can say what a single one of them held.
-  if (worker >= COLUMNS - 1) return;
   const state = new Int32Array(shared);
-  const token = Atomics.load(state, LOCK);
-  if ((token & 0x7f) === worker + 1) unlock(state, token);
+  lockZone(state);
   const column = columnAt(state, worker);
-  for (let slot = 0; slot < slotsOf(state); slot++) {
-    const held = Atomics.exchange(state, column + slot, 0);
-    if (held !== 0) Atomics.sub(state, recordAt(slot) + PEER.conns, held);
-  }
+  state.fill(0, column, column + slotsOf(state));
+  recount(state);
+  unlockZone(state);
 }
 
 /**
@@ -179,6 +181,7 @@ export function migrate(from: SharedArrayBuffer, to: SharedArrayBuffer): void {
   const state = new Int32Array(to);
   const room = slotsOf(state);
   let next = 0;
+  lockZone(old);
   for (let slot = 0; slot < slotsOf(old) && next < room; slot++) {
     const at = recordAt(slot);
     if (old[at + USED] === 0) continue;
@@ -186,4 +189,5 @@ export function migrate(from: SharedArrayBuffer, to: SharedArrayBuffer): void {
     state.set(old.subarray(at, at + PEER.words), target);
     for (const word of [PEER.conns, PEER.inflight, PEER.inflightLast]) state[target + word] = 0;
   }
+  unlockZone(old);
 }

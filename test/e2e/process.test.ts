@@ -1,6 +1,6 @@
 /** The process: when its pid file appears, what its signals do, how it ends. On a minimal program without HTTP. */
 import assert from "node:assert/strict";
-import { existsSync, readdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import { existsSync, renameSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { join } from "node:path";
 import { test } from "node:test";
@@ -12,8 +12,6 @@ import { waitFor } from "../support/wait.ts";
 
 const entry = fileURLToPath(new URL("../support/echo_main.ts", import.meta.url));
 
-const notLinux = process.platform === "linux" ? false : "needs /proc";
-
 /** One line sent on a connection of its own, and the line that comes back. */
 async function ask(port: number, word = "hello"): Promise<string> {
   const connection = await RawConnection.open(port);
@@ -21,11 +19,6 @@ async function ask(port: number, word = "hello"): Promise<string> {
   const answer = await connection.until((received) => received.includes("\n"));
   connection.close();
   return answer;
-}
-
-function threadNames(pid: number): string[] {
-  const tasks = `/proc/${pid}/task`;
-  return readdirSync(tasks).map((id) => readFileSync(`${tasks}/${id}/comm`, "latin1").trim());
 }
 
 async function refused(port: number): Promise<boolean> {
@@ -198,18 +191,6 @@ test("USR1 opens the logs anew in every thread", async (t) => {
   assert.match(holdfast.read("logs/error.old"), /reopening logs/);
   await holdfast.stop();
   assert.match(holdfast.errorLog(), /SIGTERM/);
-});
-
-test("WINCH lets the workers finish and leave, SIGHUP brings them back", { skip: notLinux }, async (t) => {
-  const holdfast = await startHoldfast(t, { entry, config: (ports) => `http { echo_port ${ports[0]}; }` });
-  holdfast.signal("SIGWINCH");
-  await waitFor(() => !threadNames(holdfast.pid).includes("worker 1"), "the worker to leave");
-  // The port stays the supervisor's: who comes meanwhile waits.
-  const waiting = ask(holdfast.port);
-  assert.equal(holdfast.exit, undefined);
-  assert.equal(holdfast.read("logs/holdfast.pid"), `${holdfast.pid}\n`);
-  assert.equal(await holdfast.reload(), true);
-  assert.match(await waiting, /^echo/);
 });
 
 test("USR2 is answered in the log", async (t) => {

@@ -28,7 +28,7 @@ const WRONG: readonly (readonly [args: readonly string[], sentence: string])[] =
   [["x"], 'invalid option: "x"'],
   [["-x"], 'invalid option: "x"'],
   [["-tx"], 'invalid option: "x"'],
-  [["--help"], 'invalid option: "-"'],
+  [["--nothing"], 'invalid option: "-"'],
   [["-c"], 'option "-c" requires file name'],
   [["-tc"], 'option "-c" requires file name'],
   [["-p"], 'option "-p" requires directory name'],
@@ -63,8 +63,11 @@ test("-v, -V and -h go to stderr with exit status 0", async () => {
   assert.match(version.stderr, /^holdfast version: holdfast\/\d+\.\d+\.\d+\n$/);
   assert.match(
     configure.stderr,
-    /^Holdfast version: holdfast\/\S+\nnginx version: nginx\/1\.31\.5\nrunning on Node.js v[^\n]+\nbuilt with OpenSSL [^\n]+\nconfigure arguments: --with-echo_module\n$/,
+    /^holdfast version: holdfast\/\S+\nnginx version: nginx\/1\.31\.5\nrunning on Node.js v[^\n]+\nbuilt with OpenSSL [^\n]+\nconfigure arguments: --with-echo_module\n$/,
   );
+  assert.equal((await holdfast("--version")).stderr, version.stderr);
+  const long = await holdfast("--help");
+  assert.deepEqual([long.code, long.stderr], [0, help.stderr]);
   assert.match(help.stderr, /\n {2}-s signal {5}: send signal/);
   assert.equal(version.stdout + configure.stdout + help.stdout, "");
 });

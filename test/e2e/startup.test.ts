@@ -1,12 +1,13 @@
 /** What a start and a reload of the HTTP program need: files, directories, ports; and what a reload leaves behind. */
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
-import { readFileSync, statSync } from "node:fs";
+import { readdirSync, readFileSync, statSync } from "node:fs";
 import { createServer } from "node:net";
 import { join } from "node:path";
 import { test } from "node:test";
 import { tcpBackend } from "../support/backend.ts";
 import { finish, LAUNCHER, runHoldfast, startHoldfast } from "../support/holdfast.ts";
+import { listeningPorts } from "../support/ports.ts";
 import { get, RawConnection } from "../support/tcp.ts";
 import { waitFor } from "../support/wait.ts";
 
@@ -130,6 +131,35 @@ test("a low port is bound at a reload after root was given up", { skip: skipUnle
   assert.equal(await holdfast.reload(config(low)), true);
   assert.equal((await get(low, "/")).status, 204);
   assert.doesNotMatch(holdfast.errorLog(), /\[emerg\]/);
+});
+
+test("what root started stays so after root was given up: port 80, priority, limits", {
+  skip: skipUnlessRoot,
+}, async (t) => {
+  const capabilities = BigInt(`0x${/^CapPrm:\s*(\w+)$/m.exec(readFileSync("/proc/self/status", "latin1"))?.[1]}`);
+  // A container may lack the rights to both.
+  const nice = (capabilities >> 23n) & 1n ? -5 : 5;
+  const limit = (capabilities >> 24n) & 1n ? 600_000 : 600;
+  const config = (listen: string, main = "") =>
+    `worker_processes 2; worker_priority ${nice}; ${main} http { server { ${listen} return 200 here; } }`;
+  const holdfast = await startHoldfast(t, { config: (ports) => config(`listen 127.0.0.1:${ports[0]};`) });
+  const { pid } = holdfast;
+  const threads = readdirSync(`/proc/${pid}/task`).map((id) => readFileSync(`/proc/${pid}/task/${id}/stat`, "latin1"));
+  const workers = threads.filter((stat) => stat.includes("(worker "));
+  assert.deepEqual(
+    workers.map((stat) => Number(stat.slice(stat.lastIndexOf(")")).split(" ")[17])),
+    [nice, nice],
+  );
+
+  const taken = await holdfast.reload(config("", `worker_rlimit_nofile ${limit};`));
+  if (taken) assert.deepEqual(listeningPorts(pid), [80]);
+  else assert.match(holdfast.errorLog(), /bind\(\) to 0\.0\.0\.0:80 failed \(98: /);
+  assert.equal(
+    await holdfast.reload(config(`listen 127.0.0.1:${holdfast.port};`, `worker_rlimit_nofile ${limit};`)),
+    true,
+  );
+  assert.match(readFileSync(`/proc/${pid}/limits`, "latin1"), new RegExp(`^Max open files +${limit} +${limit} `, "m"));
+  assert.doesNotMatch(holdfast.errorLog(), /\[(warn|alert)\]/);
 });
 
 test("a changed user is said to need a restart", { skip: skipUnlessRoot }, async (t) => {

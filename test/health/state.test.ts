@@ -242,3 +242,15 @@ test("an update goes on where it was: no burst, no forgotten connection, changed
   assert.equal(viewOf(bound, "u")?.up(6), true);
   checks.stop();
 });
+
+test("a watcher that died while it wrote a reason leaves its successor's reasons readable", () => {
+  /** Odd while a reason is being written. */
+  const SEQUENCE = 10;
+  const { states, records } = bind(planOf([ipv4(1)], DEFINITION));
+  const [record] = records;
+  states.fail(record, 1000, "first");
+  Atomics.add(states.words, record + SEQUENCE, 1);
+  states.fail(record, 2000, "second");
+  assert.equal(states.words[record + SEQUENCE] % 2, 0);
+  assert.equal(states.read(record).reason, "second");
+});

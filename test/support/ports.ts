@@ -1,3 +1,4 @@
+import { readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { createServer } from "node:net";
 
 const given = new Set<number>();
@@ -20,4 +21,24 @@ export async function freePort(): Promise<number> {
     given.add(port);
     return port;
   }
+}
+
+/** The local TCP ports that a process listens on (Linux). */
+export function listeningPorts(pid: number): number[] {
+  const sockets = new Set<string>();
+  for (const fd of readdirSync(`/proc/${pid}/fd`)) {
+    try {
+      sockets.add(readlinkSync(`/proc/${pid}/fd/${fd}`));
+    } catch {
+      // Closed meanwhile.
+    }
+  }
+  const ports: number[] = [];
+  for (const table of ["tcp", "tcp6"]) {
+    for (const line of readFileSync(`/proc/net/${table}`, "latin1").trim().split("\n").slice(1)) {
+      const [, local, , state, , , , , , inode] = line.trim().split(/\s+/);
+      if (state === "0A" && sockets.has(`socket:[${inode}]`)) ports.push(Number.parseInt(local.split(":")[1], 16));
+    }
+  }
+  return [...new Set(ports)];
 }

@@ -41,7 +41,7 @@ function readSetting(at: Directive, scope: Scope): Setting {
   if (name === "$") fail(at, 'invalid variable name "$"');
   const setting: Setting = { variable: undefined };
   whenVariablesKnown(scope, (variables) => {
-    setting.variable = variables.use(name.slice(1));
+    setting.variable = variables.use(name.slice(1), at);
   });
   return setting;
 }

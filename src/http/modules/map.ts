@@ -1,4 +1,5 @@
 import { directive, number } from "../../config/directives.ts";
+import { refusalsOf } from "../../config/refusals.ts";
 import { fail, type Scope, valueIn } from "../../config/schema.ts";
 import type { Directive } from "../../config/types.ts";
 import { evaluate } from "../depth.ts";
@@ -26,6 +27,8 @@ interface MapBlock {
   /** `volatile`: the value is looked up at each use. */
   volatile: boolean;
   fallback: Template | undefined;
+  /** Of all lines. */
+  readonly values: Template[];
   readonly hash: WildcardHash<Template>;
   readonly regexes: { readonly regex: CompiledRegex; readonly value: Template; readonly line: Directive }[];
 }
@@ -48,10 +51,12 @@ const mapSpec = directive<readonly MapBlock[]>({
       hostnames: false,
       volatile: false,
       fallback: undefined,
+      values: [],
       hash: newWildcardHash(),
       regexes: [],
     };
-    for (const line of at.block ?? []) readLine(block, line, scope);
+    const refusals = refusalsOf(scope);
+    for (const line of at.block ?? []) refusals.attempt(() => readLine(block, line, scope));
     return [...(previous ?? []), block];
   },
 });
@@ -67,6 +72,7 @@ function readLine(block: MapBlock, line: Directive, scope: Scope): void {
   }
   if (line.args.length !== 1) fail(line, "invalid number of the map parameters");
   const value = template(scope, line, line.args[0]);
+  block.values.push(value);
   const { name } = line;
   if (name === "default") {
     if (block.fallback !== undefined) fail(line, "duplicate default map parameter");
@@ -93,12 +99,19 @@ function readLine(block: MapBlock, line: Directive, scope: Scope): void {
 function declareMap({ variables }: HttpBuild, block: MapBlock): void {
   const name = block.name.toLowerCase();
   const look = (request: Request) => lookUp(request, block);
-  variables.declare(
-    block.name,
-    { get: (request) => evaluate(request, name, look), cached: !block.volatile, changeable: true },
-    block.at,
-  );
+  const get = (request: Request) => evaluate(request, name, look);
+  variables.declare(block.name, { get, cached: !block.volatile, changeable: true, values: constants(block) }, block.at);
   for (const { regex, line } of block.regexes) declareCaptures(regex, variables, line);
+}
+
+/** All values of a map that has no variables in them. */
+function constants({ fallback, values }: MapBlock): readonly string[] | undefined {
+  const all = new Set(fallback === undefined ? [""] : []);
+  for (const { constant } of values) {
+    if (constant === undefined) return undefined;
+    all.add(constant);
+  }
+  return [...all];
 }
 
 function lookUp(request: Request, block: MapBlock): string {
@@ -147,6 +160,7 @@ export const map: HttpModule = defineModule({
   name: "http_map",
   directives: specs,
   setup(http) {
-    for (const block of valueIn(http.scope, mapSpec)) declareMap(http, block);
+    const refusals = refusalsOf(http.scope);
+    for (const block of valueIn(http.scope, mapSpec)) refusals.attempt(() => declareMap(http, block));
   },
 });

@@ -1,4 +1,3 @@
-import { refuse } from "../../config/directives.ts";
 import { fail, type Scope, type SettingsOf, valueIn } from "../../config/schema.ts";
 import type { HostWanted } from "../../runtime/cycle.ts";
 import { parseTarget } from "../../upstream/url.ts";
@@ -23,6 +22,7 @@ import { type PassUrl, proxyDirectives } from "./proxy_directives.ts";
 import { redirectRules, rewriteRefresh } from "./proxy_redirect.ts";
 import { buildHead, type RequestHeadPlan, requestHeadPlan } from "./proxy_request.ts";
 import { applyRules } from "./proxy_rewrite_rules.ts";
+import { checkScheme, isHttps, refuseHttps } from "./proxy_scheme.ts";
 import { bodyAfterHead, evaluatePass, resolvePass } from "./proxy_target.ts";
 import { proxyVariables } from "./proxy_variables.ts";
 
@@ -82,7 +82,9 @@ function passHosts(http: Scope): HostWanted[] {
       const target = parseTarget(host, 80);
       const { file, line, args } = pass.at;
       const error = `host not found in upstream "${args[0].slice(HTTP.length)}"`;
-      if (typeof target !== "string" && !("family" in target)) wanted.push({ host: target.host, file, line, error });
+      if (typeof target !== "string" && !("family" in target)) {
+        wanted.push({ host: target.host, file, line, error, stage: "complete" });
+      }
     }
     scope.children.forEach(visit);
   };
@@ -120,10 +122,11 @@ function buildProxy(raw: Raw, place: Place): ProxySettings {
     location.autoRedirect = true;
   if (url.constant === undefined) {
     settings.rules = rulesOf(raw, undefined, "", settings.prefix);
+    if (raw.proxy_pass !== undefined) http.later(() => checkScheme(pass, place));
     return settings;
   }
   const text = url.constant;
-  if (/^https:\/\//i.test(text)) refuse(at, "with https:// is known to nginx but not available in Holdfast yet");
+  if (isHttps(text)) refuseHttps(at);
   if (text.slice(0, HTTP.length).toLowerCase() !== HTTP) fail(at, "invalid URL prefix");
   const rest = text.slice(HTTP.length);
   const { host, uri } = splitUrl(rest);

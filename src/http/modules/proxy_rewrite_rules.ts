@@ -14,7 +14,7 @@ export function rewriteRegex(at: Directive, scope: Scope, pattern: string): Comp
   const caseless = pattern.startsWith("~*");
   const compiled = compileRegex(pattern.slice(caseless ? 2 : 1), caseless);
   if ("error" in compiled) fail(at, compiled.error);
-  whenVariablesKnown(scope, (variables) => declareCaptures(compiled, variables));
+  whenVariablesKnown(scope, (variables) => declareCaptures(compiled, variables, at));
   return compiled;
 }
 

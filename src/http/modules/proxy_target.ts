@@ -6,6 +6,7 @@ import type { PassedTo, Request } from "../request.ts";
 import { resolvingOf } from "../resolver.ts";
 import { markPassage } from "../upstream/state.ts";
 import { type FixedPass, type ProxySettings, passedTo, splitUrl } from "./proxy.ts";
+import { isHttps } from "./proxy_scheme.ts";
 
 /** A proxy_pass whose variables named a host that has yet to be resolved. */
 export interface UnresolvedPass extends PassedTo {
@@ -22,7 +23,8 @@ export function evaluatePass(request: Request, settings: ProxySettings): FixedPa
   const url = pass.url.render(request);
   const scheme = /^http:\/\//i.exec(url)?.[0];
   if (scheme === undefined) {
-    logError(request, "error", `invalid URL prefix in "${url}"`);
+    const what = isHttps(url) ? "https to upstreams is not available in Holdfast yet:" : "invalid URL prefix in";
+    logError(request, "error", `${what} "${url}"`);
     return undefined;
   }
   const { host, uri } = splitUrl(url.slice(scheme.length));

@@ -1,4 +1,5 @@
 import { directive, flag } from "../../config/directives.ts";
+import { refusalsOf } from "../../config/refusals.ts";
 import { type DirectiveSpec, fail, type Scope } from "../../config/schema.ts";
 import type { Context, Directive } from "../../config/types.ts";
 import { DECLINED } from "../codes.ts";
@@ -9,6 +10,7 @@ import { declareCaptures } from "../named_captures.ts";
 import { PHASE } from "../phases.ts";
 import type { Request } from "../request.ts";
 import { type Template, template } from "../template.ts";
+import type { Variable, Variables } from "../variables.ts";
 import {
   breakCode,
   type Code,
@@ -24,11 +26,17 @@ import { type Condition, readCondition } from "./rewrite_condition.ts";
 import { compiledRegex } from "./rewrite_regex.ts";
 import { readReplacement, type ScriptValue, scriptValue } from "./rewrite_value.ts";
 
+interface SetDirective {
+  readonly kind: "set";
+  readonly name: string;
+  readonly value: ScriptValue;
+}
+
 /** What was read of one directive, before its place among the codes is known. */
 type Read =
   | { readonly kind: "rewrite"; readonly rule: RewriteRule }
   | { readonly kind: "return"; readonly status: number; readonly text: Template }
-  | { readonly kind: "set"; readonly name: string; readonly value: ScriptValue }
+  | SetDirective
   | { readonly kind: "if"; readonly condition: Condition }
   | { readonly kind: "break" };
 
@@ -100,39 +108,47 @@ interface RewriteSettings {
 
 /** Lays a block's directives out one after another, those of nested `if` blocks between them. */
 function compile(place: Place, scope: Scope, codes: Code[]): void {
+  const refusals = refusalsOf(scope);
+  for (const { directive, child } of scope.order) {
+    refusals.attempt(() => compileDirective(place, directive, child, codes));
+  }
+}
+
+function compileDirective(place: Place, at: Directive, child: Scope | undefined, codes: Code[]): void {
   const { variables } = place.http;
-  for (const { directive: at, child } of scope.order) {
-    const read = known.get(at);
-    if (read === undefined) continue;
-    const here = codes.length;
-    switch (read.kind) {
-      case "rewrite":
-        declareCaptures(read.rule.regex, variables, at);
-        codes.push(rewriteCode(read.rule, here + 1));
-        break;
-      case "return":
-        codes.push(returnCode(read.status, read.text));
-        break;
-      case "set":
-        codes.push(setCode(variables.assignable(read.name, at, uninitialized(read.name)), read.value, here + 1));
-        break;
-      case "break":
-        codes.push(breakCode);
-        break;
-      case "if": {
-        if (child === undefined) break;
-        const { regex } = read.condition;
-        if (regex !== undefined) declareCaptures(regex, variables, at);
-        // The block's own codes must be laid out before its end is known.
-        codes.push(breakCode);
-        const block = child.context === "if in location" ? place.block(child) : undefined;
-        if (block !== undefined) place.http.later(() => inheritContent(block, place.location));
-        compile(place, child, codes);
-        codes[here] = ifCode(read.condition, block, here + 1, codes.length);
-        break;
-      }
+  const read = known.get(at);
+  if (read === undefined) return;
+  const here = codes.length;
+  switch (read.kind) {
+    case "rewrite":
+      declareCaptures(read.rule.regex, variables, at);
+      codes.push(rewriteCode(read.rule, here + 1));
+      break;
+    case "return":
+      codes.push(returnCode(read.status, read.text));
+      break;
+    case "set":
+      codes.push(setCode(assigned(variables, read, at), read.value, here + 1));
+      break;
+    case "break":
+      codes.push(breakCode);
+      break;
+    case "if": {
+      if (child === undefined) break;
+      const { regex } = read.condition;
+      if (regex !== undefined) declareCaptures(regex, variables, at);
+      // The block's own codes must be laid out before its end is known.
+      codes.push(breakCode);
+      const block = child.context === "if in location" ? place.block(child) : undefined;
+      if (block !== undefined) place.http.later(() => inheritContent(block, place.location));
+      compile(place, child, codes);
+      codes[here] = ifCode(read.condition, block, here + 1, codes.length);
     }
   }
+}
+
+function assigned(variables: Variables, { name, value }: SetDirective, at: Directive): Variable {
+  return variables.assignable(name, at, uninitialized(name), value.constant);
 }
 
 /** In an `if` block without a content handler the one of the location around it stays at work. */

@@ -33,7 +33,7 @@ export function readCondition(scope: Scope, at: Directive): Condition {
   const word = words[cur] ?? "";
   if (word.length > 1 && word.startsWith("$")) {
     if (cur !== last && cur + 2 !== last) invalid(at, word);
-    const value = variable(scope, word.slice(1));
+    const value = variable(scope, at, word.slice(1));
     if (cur === last) return { regex: undefined, holds: (request) => isTrue(value(request)) };
     return comparison(scope, at, value, words[cur + 1], words[last]);
   }
@@ -54,10 +54,10 @@ function isTrue(value: string): boolean {
 }
 
 /** A variable by a name that is not checked here: one that cannot exist is unknown. */
-function variable(scope: Scope, name: string): (request: Request) => string {
+function variable(scope: Scope, at: Directive, name: string): (request: Request) => string {
   let get = (_request: Request): string => "";
   whenVariablesKnown(scope, (variables) => {
-    const used = variables.use(name);
+    const used = variables.use(name, at);
     get = (request) => variableText(request, used);
   });
   return (request) => get(request);

@@ -22,7 +22,7 @@ export function scriptValue(scope: Scope, at: Directive, text: string): ScriptVa
   const value: ScriptValue = { constant, render: () => constant ?? "" };
   if (constant === undefined) {
     whenVariablesKnown(scope, (variables) => {
-      const steps = bound(parts, variables);
+      const steps = bound(parts, variables, at);
       value.render = (request, quote) => joined(request, steps, quote);
     });
   }
@@ -52,10 +52,10 @@ export function readReplacement(scope: Scope, at: Directive, text: string, redir
 
 type Step = string | number | Variable;
 
-function bound(parts: readonly Part[], variables: Variables): readonly Step[] {
+function bound(parts: readonly Part[], variables: Variables, at: Directive): readonly Step[] {
   return parts.map((part) => {
     if ("literal" in part) return part.literal;
-    return "capture" in part ? part.capture : variables.use(part.variable);
+    return "capture" in part ? part.capture : variables.use(part.variable, at);
   });
 }
 

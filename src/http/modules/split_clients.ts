@@ -1,4 +1,5 @@
 import { directive, wrongArguments } from "../../config/directives.ts";
+import { refusalsOf } from "../../config/refusals.ts";
 import { fail, valueIn } from "../../config/schema.ts";
 import type { Directive } from "../../config/types.ts";
 import { evaluate } from "../depth.ts";
@@ -95,11 +96,14 @@ export const splitClients: HttpModule = defineModule({
   name: "http_split_clients",
   directives: { split_clients: splitSpec },
   setup({ scope, variables }) {
+    const refusals = refusalsOf(scope);
     for (const { at, name, source, parts } of valueIn(scope, splitSpec)) {
       const lower = name.toLowerCase();
       const get = (request: Parameters<Template["render"]>[0]) =>
         evaluate(request, lower, () => chosen(parts, murmurHash2(source.render(request))));
-      variables.declare(name, { get, cached: true, changeable: true }, at);
+      const values = parts.some(({ below }) => below === 0) ? [] : [""];
+      for (const { value } of parts) values.push(value);
+      refusals.attempt(() => variables.declare(name, { get, cached: true, changeable: true, values }, at));
     }
   },
 });

@@ -1,11 +1,12 @@
 import { directive } from "../../config/directives.ts";
+import { MAX_WORKERS } from "../../runtime/cycle.ts";
 import { discardBody } from "../body.ts";
 import { OK } from "../codes.ts";
 import { headText } from "../head_text.ts";
 import type { Handler, HttpBuild } from "../module.ts";
 import { defineModule } from "../module.ts";
 import { sendText } from "../output.ts";
-import { COUNTER, MAX_WORKERS } from "../site.ts";
+import { COUNTER } from "../site.ts";
 
 const TEXT_PLAIN = headText("text/plain");
 

@@ -112,14 +112,15 @@ function endFlight(peers: Peers, attempt: Attempt, took: number): void {
   const { state } = peers;
   const record = peers.at[attempt.peer];
   const running = state[record + PEER.inflight];
-  if (running === 1) {
+  if (running <= 1) {
     state[record + PEER.inflightLast] = 0;
   } else {
     const spent = elapsed(peers, state[record + PEER.inflightChanged]) * running;
     state[record + PEER.inflightLast] += spent - took;
     state[record + PEER.inflightChanged] = peers.ms;
   }
-  state[record + PEER.inflight] = running - 1;
+  // It was set back to 0 when a worker died: those that ran then are not counted.
+  state[record + PEER.inflight] = Math.max(0, running - 1);
   attempt.inflight = false;
 }
 

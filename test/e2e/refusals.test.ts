@@ -1,0 +1,72 @@
+/** A configuration that is refused: every sentence in one run of -t, at a start, and in the log of a reload. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { runHoldfast, startHoldfast } from "../support/holdfast.ts";
+import { get } from "../support/tcp.ts";
+
+const REFUSED = `
+http {
+  gzip on;
+  log_format main "$gzip_ratio";
+  server {
+    listen 127.0.0.1:1 ssl;
+    ssl_certificate a.pem;
+    location / { fastcgi_pass 127.0.0.1:9000; }
+  }
+}
+mail { }
+`;
+
+const SENTENCES = [
+  '"gzip" directive is known to nginx but not available in Holdfast yet in CONF:3',
+  'the "ssl" parameter of the "listen" directive is known to nginx but not available in Holdfast yet in CONF:6',
+  '"ssl_certificate" directive is known to nginx but not available in Holdfast yet in CONF:7',
+  '"fastcgi_pass" directive is known to nginx but not available in Holdfast yet in CONF:8',
+  '"gzip_ratio" variable is known to nginx but not available in Holdfast yet in CONF:4',
+  '"mail" directive is not available in Holdfast: it has no mail proxy in CONF:11',
+];
+
+/** The sentences of a log, by level. */
+function logged(text: string, prefix: string): readonly string[] {
+  return [...text.matchAll(/\[emerg\] (?:\d+#\d+: )?(.*)/g)].map(([, line]) =>
+    line.replaceAll(`${prefix}/conf/nginx.conf`, "CONF"),
+  );
+}
+
+test("-t says all of it, then that the test failed, with exit status 1", async (t) => {
+  const { code, stderr, prefix } = await runHoldfast(t, { config: REFUSED, args: ["-t"] });
+  assert.equal(code, 1);
+  assert.deepEqual(logged(stderr, prefix), SENTENCES);
+  assert.ok(stderr.endsWith(`\nholdfast: configuration file ${prefix}/conf/nginx.conf test failed\n`), stderr);
+});
+
+test("so does a start, in the foreground and in the background", async (t) => {
+  for (const globals of ["daemon off;", "daemon on;"]) {
+    const { code, stderr, prefix } = await runHoldfast(t, { config: REFUSED, globals });
+    assert.equal(code, 1);
+    assert.deepEqual(logged(stderr, prefix), SENTENCES);
+  }
+});
+
+test("so does a reload, after which the old configuration serves", async (t) => {
+  const holdfast = await startHoldfast(t, {
+    config: ([port]) => `http { server { listen 127.0.0.1:${port}; return 200 old; } }`,
+  });
+  const before = holdfast.errorLog().length;
+  assert.equal(await holdfast.reload(REFUSED), false);
+  assert.deepEqual(logged(holdfast.errorLog().slice(before), holdfast.prefix), SENTENCES);
+  assert.equal((await get(holdfast.port, "/")).body, "old");
+});
+
+test("https to an upstream that only a request leads to: 500, and the log says what it is", async (t) => {
+  const holdfast = await startHoldfast(t, {
+    config: ([port]) => `http { server { listen 127.0.0.1:${port};
+      location / { proxy_pass $arg_to://127.0.0.1:1/path; } } }`,
+  });
+  assert.equal((await get(holdfast.port, "/?to=https")).status, 500);
+  await holdfast.waitForLog(
+    /\[error\] \S+ \*\d+ https to upstreams is not available in Holdfast yet: "https:\/\/127\.0\.0\.1:1\/path", client: /,
+  );
+  assert.equal((await get(holdfast.port, "/?to=ftp")).status, 500);
+  await holdfast.waitForLog(/\[error\] \S+ \*\d+ invalid URL prefix in "ftp:\/\/127\.0\.0\.1:1\/path", client: /);
+});

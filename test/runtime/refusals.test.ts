@@ -1,0 +1,253 @@
+/** What a configuration that is refused says: nginx's first sentence first, then all others, each once, no consequences. */
+import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import { describe, test } from "node:test";
+import { program } from "../../src/program.ts";
+import { buildGeneration, loadGeneration } from "../../src/runtime/generation.ts";
+import { sentences } from "../../src/runtime/sentence.ts";
+import { workspace, write } from "../config/workspace.ts";
+import { NGINX } from "../http/reference_nginx.ts";
+import { have } from "../support/have.ts";
+
+const directory = workspace();
+
+/** Every sentence, with the place as `:LINE` or ` FILE:LINE` for an included one; and the warnings. */
+async function says(text: string): Promise<{ errors: readonly string[]; warnings: readonly string[] }> {
+  const confFile = write(directory, "nginx.conf", text);
+  const paths = { prefix: directory, confPrefix: directory, confFile, errorLog: "/dev/null" };
+  const whole = program();
+  const loaded = loadGeneration(whole, paths, undefined);
+  const short = (line: string) =>
+    line
+      .replace(` in ${confFile}`, "")
+      .replaceAll(directory, "")
+      .replace(/^(open\(\) )"\/*/, '$1"');
+  try {
+    const { warnings } = await buildGeneration(whole, paths, loaded, undefined);
+    return { errors: [], warnings: warnings.map(({ message, line }) => `${message}:${line}`) };
+  } catch (error) {
+    return { errors: sentences(error).map(short), warnings: [] };
+  }
+}
+
+const errors = async (text: string) => (await says(text)).errors;
+
+/** Two or more faults each, of different kinds, that nginx looks for at different times. */
+const FIRST: readonly (readonly [name: string, text: string])[] = [
+  ["two unknown directives", "events {}\nfoo;\nbar;"],
+  ["a block's end and what follows", "events {}\nhttp {\nupstream a {\n}\nfoo;\n}"],
+  [
+    "a host of an upstream before an unknown directive",
+    "events {}\nhttp {\nupstream a { server no.invalid; }\nfoo;\n}",
+  ],
+  ["a host of an upstream after it", "events {}\nhttp {\nfoo;\nupstream a { server no.invalid; }\n}"],
+  ["listen before an unknown directive", "events {}\nhttp {\nserver {\nlisten 80 foo;\nbar;\n}\n}"],
+  ["server_name before an unknown directive", "events {}\nhttp {\nserver {\nserver_name .;\nbar;\n}\n}"],
+  ["a location's regex before an unknown directive", 'events {}\nhttp {\nserver {\nlocation ~ "(" { }\nbar;\n}\n}'],
+  ["a location in the wrong place", "events {}\nhttp {\nserver {\nlocation /a {\nlocation /b { }\n}\nbar;\n}\n}"],
+  [
+    "a duplicate location before an unknown directive",
+    "events {}\nhttp {\nserver {\nlocation / { }\nlocation / { }\n}\nfoo;\n}",
+  ],
+  [
+    "a duplicate location before what follows http",
+    "events {}\nhttp {\nserver {\nlocation / { }\nlocation / { }\n}\n}\nfoo;",
+  ],
+  [
+    "a host of proxy_pass before what follows http",
+    "events {}\nhttp {\nserver {\nlocation / { proxy_pass http://no.invalid; }\n}\n}\nfoo;",
+  ],
+  [
+    "a host of proxy_pass before a duplicate location",
+    "events {}\nhttp {\nserver {\nlocation /a { }\nlocation /a { }\nlocation / { proxy_pass http://no.invalid; }\n}\n}",
+  ],
+  ["an unknown directive before the end of the file", "events {}\nhttp {\nfoo;\nserver {"],
+  ["listen before the end of the file", "events {}\nhttp {\nserver {\nlisten 80 foo;\nbar"],
+  ["the end of the file before a duplicate location", "events {}\nhttp {\nserver {\nlocation / { }\nlocation / { }\n"],
+  ["a missing include before an unknown directive", "events {}\ninclude no-such-file;\nfoo;"],
+  ["an unknown directive before a missing include", "events {}\nfoo;\ninclude no-such-file;"],
+  ["no events", "http {\n}"],
+  ["no events, and an unknown directive", "foo;\nhttp {\n}"],
+];
+
+describe("the first sentence is nginx's", { skip: have("nginx") }, () => {
+  for (const [name, text] of FIRST) {
+    test(name, async () => {
+      const path = write(directory, "reference.conf", text);
+      const args = ["-t", "-q", "-e", "/dev/null", "-p", directory, "-c", path, "-g", `pid ${directory}/nginx.pid;`];
+      const { stderr } = spawnSync(NGINX ?? "nginx", args, { encoding: "latin1", timeout: 20_000 });
+      const line = stderr.split("\n").find((line) => line.includes("[emerg]")) ?? "";
+      const expected = line
+        .replace(/^nginx: \[emerg\] /, "")
+        .replace(` in ${path}`, "")
+        .replaceAll(directory, "");
+      const comparable = (sentence: string) =>
+        sentence
+          .replace(/^(pcre2?_compile\(\) failed: ).*?( in ")/, "$1…$2")
+          .replace("pcre_", "pcre2_")
+          .replace('open() "/', 'open() "');
+      assert.equal(comparable((await errors(text))[0]), comparable(expected));
+    });
+  }
+});
+
+test("everything that is wrong is said, in the order nginx would find it", async () => {
+  const text = `events {}
+http {
+  gzip on;
+  log_format main "$gzip_ratio $nothing $ssl_protocol";
+  include no-such-file;
+  server { listen 80 foo; server_name a; ssl on; location ~ "(" { } location / { return 1000; set $uri a; } }
+  map $uri $x { a b; a c; d e f; }
+}
+mail { auth_http localhost; }
+nonsense;
+`;
+  assert.deepEqual(
+    (await errors(text)).map((line) => line.replace(/failed: .* in/, "failed: … in")),
+    [
+      '"gzip" directive is known to nginx but not available in Holdfast yet:3',
+      'open() "no-such-file" failed (2: No such file or directory):5',
+      'unknown directive "ssl", use the "listen ... ssl" directive instead:6',
+      'invalid return code "1000":6',
+      'invalid parameter "foo":6',
+      'pcre2_compile() failed: … in "(":6',
+      'the duplicate "uri" variable:6',
+      'conflicting parameter "a":7',
+      "invalid number of the map parameters:7",
+      '"gzip_ratio" variable is known to nginx but not available in Holdfast yet:4',
+      'unknown "nothing" variable:4',
+      '"ssl_protocol" variable is known to nginx but not available in Holdfast yet:4',
+      '"mail" directive is not available in Holdfast: it has no mail proxy:9',
+      'unknown directive "nonsense":10',
+    ],
+  );
+});
+
+test("what is wrong only because something was refused is not said", async () => {
+  const text = `events {}
+http {
+  geo $country { default 0; }
+  geoip2 /a.mmdb { $city_name city names en; }
+  upstream a { server 127.0.0.1:1 resolve; }
+  upstream b { }
+  upstream c d { server 127.0.0.1:1; }
+  server {
+    auth_request_set $user $upstream_http_x_user;
+    rewrite "(?<year>[0-9]+)" /$year onward;
+    location /a { proxy_pass http://a; return 200 "$country $city_name $user $year"; }
+    location /b { proxy_pass http://b; }
+    location /c { proxy_pass http://c; }
+  }
+}
+`;
+  assert.deepEqual(await errors(text), [
+    '"geo" directive is known to nginx but not available in Holdfast yet:3',
+    'unknown directive "geoip2":4',
+    'parameter "resolve" of "server" is known to nginx but not available in Holdfast yet:5',
+    "no servers are inside upstream:6",
+    'invalid number of arguments in "upstream" directive:7',
+    '"auth_request_set" directive is known to nginx but not available in Holdfast yet:9',
+    'invalid parameter "onward":10',
+  ]);
+});
+
+test("a line that is included often is wrong once; a block that is unknown is not looked into", async () => {
+  write(directory, "snippet", "brotli on;\n");
+  const text = `events {}
+http {
+  server { include snippet; location / { include snippet; } }
+  vhost_traffic { nothing; here { counts; } }
+}`;
+  assert.deepEqual(await errors(text), [
+    'unknown directive "brotli" in snippet:1',
+    'unknown directive "vhost_traffic":4',
+  ]);
+});
+
+test("a block whose own line is refused is looked into all the same", async () => {
+  assert.deepEqual(await errors("events {}\nhttp {\nserver {\nif (-z x) {\nnonsense;\n}\n}\n}"), [
+    'invalid condition "-z":4',
+    'unknown directive "nonsense":5',
+  ]);
+});
+
+test("a variable of a module that is not there is known, in every kind of place, with file and line", async () => {
+  const places = [
+    "log_format a $NAME;",
+    "map $NAME $x { }",
+    "server { location / { return 200 $NAME; } }",
+    "server { set $x $NAME; }",
+    "server { if ($NAME) { } }",
+    "server { location / { proxy_set_header A $NAME; proxy_pass http://127.0.0.1; } }",
+    "server { charset $NAME; }",
+    "server { rewrite a /$NAME; }",
+  ];
+  const names = ["gzip_ratio", "ssl_protocol", "upstream_cache_status", "geoip_city", "http3", "jwt_claim_sub"];
+  for (const place of places) {
+    for (const name of names) {
+      const expected = `"${name}" variable is known to nginx but not available in Holdfast yet:2`;
+      assert.deepEqual(await errors(`events {} http {\n${place.replace("NAME", name)} }`), [expected], place);
+    }
+    const unknown = place.replace("NAME", "no_such_thing");
+    assert.deepEqual(await errors(`events {} http {\n${unknown} }`), ['unknown "no_such_thing" variable:2'], place);
+  }
+});
+
+test("a warning that building gives rise to is said too", async () => {
+  const server = "server { listen 127.0.0.1:1; server_name a; }";
+  const { warnings } = await says(`events {} http {\n${server}\n${server}\n}`);
+  assert.deepEqual(warnings, ['conflicting server name "a" on 127.0.0.1:1, ignored:2']);
+});
+
+test("load_module says what it is about", async () => {
+  const { warnings } = await says("load_module modules/ngx_http_upstream_check_module.so;\nevents {}");
+  assert.deepEqual(warnings, ['"load_module" is ignored, "ngx_http_upstream_check_module" is part of Holdfast:1']);
+  for (const [path, name] of [
+    ["modules/ngx_http_geoip_module.so", "ngx_http_geoip_module"],
+    ["/usr/lib/nginx/ndk_http_module.so", "ndk_http_module"],
+    ["something", "something"],
+  ]) {
+    const sentence = `modules written for nginx cannot be loaded, and what "${name}" does is not available in Holdfast:1`;
+    assert.deepEqual(await errors(`load_module ${path};\nevents {}`), [sentence]);
+  }
+});
+
+const proxied = (around: string, url: string) =>
+  `events {}\nhttp {\n${around}\nserver { listen 127.0.0.1:1; set $host_of_it a; location / {\nset $never http; proxy_pass ${url};\n} }\n}`;
+const HTTPS = '"proxy_pass" directive with https:// is known to nginx but not available in Holdfast yet:5';
+
+test("https:// in proxy_pass is refused where the configuration alone tells that it is", async () => {
+  for (const [around, url] of [
+    ["", "https://a"],
+    ["", "HTTPS://$host"],
+    ["map $uri $p { default https; }", "$p://127.0.0.1"],
+    ["map $uri $p { default https://; a HTTPS://; }", "$p$host"],
+    ["map $uri $s { default s; b S; }", "http$s://$host:8443/"],
+    ["map $uri $u { default https://a; b https://b/c; }", "$u"],
+    ["split_clients $uri $u { 50% https://a; * https://b; }", "$u"],
+  ]) {
+    assert.deepEqual(await errors(proxied(around, url)), [HTTPS], `${around} ${url}`);
+  }
+  const set = (line: string) => `events {}\nhttp {\nserver { ${line}\nlocation / {\nproxy_pass $p://127.0.0.1;\n} }\n}`;
+  assert.deepEqual(await errors(set("set $p https;")), [HTTPS]);
+  assert.deepEqual(await errors(set("set $p http; if ($uri) { set $p https; }")), []);
+});
+
+test("where it may be https, a warning says so; where nothing is known, or it is not, there is none", async () => {
+  const warning = (first: string) =>
+    `"proxy_pass" may lead to "${first}", and https to upstreams is not available in Holdfast yet:5`;
+  for (const [around, url, first] of [
+    ["map $uri $p { default http; a https; }", "$p://$host", "https://"],
+    ["map $uri $u { a https://a; }", "$u", "https://a"],
+    ["map $uri $p { default http; }", "$p://127.0.0.1", undefined],
+    ["map $uri $p { default http; a $http_x; }", "$p://127.0.0.1", undefined],
+    ["", "$scheme://127.0.0.1", undefined],
+    ["", "$http_x_forwarded_proto://127.0.0.1", undefined],
+    ["", "http://$host/?to=https://a", undefined],
+  ]) {
+    const { errors, warnings } = await says(proxied(around ?? "", url ?? ""));
+    assert.deepEqual(errors, []);
+    assert.deepEqual(warnings, first === undefined ? [] : [warning(first)], `${around} ${url}`);
+  }
+});

@@ -1,0 +1,22 @@
+import { parentPort, workerData } from "node:worker_threads";
+import { buildUpstream } from "../../src/upstream/group.ts";
+import { PEER } from "../../src/upstream/peer.ts";
+import { lockZone, recordAt } from "../../src/upstream/zone.ts";
+import { definition, input, server } from "./helpers.ts";
+
+/** A worker that holds a connection, and is in the middle of taking another one when it is killed. */
+const shared: SharedArrayBuffer = workerData;
+const upstream = buildUpstream(definition([server(1), server(2)], { name: "least_conn" }), {}, shared, {
+  generation: 1,
+});
+upstream.enter(9);
+const attempt = upstream.begin(input());
+upstream.next(attempt);
+upstream.release(attempt, "ok");
+upstream.next(attempt);
+const state = new Int32Array(shared);
+lockZone(state);
+state[recordAt(0) + PEER.conns] = 77;
+state[recordAt(0) + PEER.currentWeight] = -77;
+parentPort?.postMessage("inside");
+for (;;) Atomics.wait(state, 0, -1, 1000);
