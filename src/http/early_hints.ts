@@ -2,6 +2,7 @@ import { list } from "../config/directives.ts";
 import { type Scope, valueIn } from "../config/schema.ts";
 import { HTTP_LOCATION } from "./contexts.ts";
 import { HeaderList } from "./h1/header_list.ts";
+import { HOP_BY_HOP } from "./hop_by_hop.ts";
 import type { Request } from "./request.ts";
 import { type Template, template } from "./template.ts";
 
@@ -27,9 +28,12 @@ export function passEarlyHints(
   hidden: ReadonlySet<string>,
 ): void {
   if (request.headerSent || request.version < 1001 || !wanted.some((value) => holds(value.render(request)))) return;
-  const { count, keys, names, values } = fields;
+  const { count, keys, names, values, named } = fields;
   const passed = new HeaderList();
-  for (let i = 0; i < count; i++) if (!hidden.has(keys[i])) passed.add(names[i], keys[i], values[i]);
+  for (let i = 0; i < count; i++) {
+    const key = keys[i];
+    if (!hidden.has(key) && !HOP_BY_HOP.has(key) && !named?.has(key)) passed.add(names[i], keys[i], values[i]);
+  }
   if (passed.count > 0) request.connection.sendInformational(request, 103, passed);
 }
 

@@ -17,6 +17,8 @@ interface Case {
   /** The response is cut: the client must be able to tell. */
   readonly cut?: boolean;
   readonly log?: RegExp;
+  /** On a connection that has carried no other answer: nothing but that may be taken for HTTP/0.9. */
+  readonly fresh?: true;
   /** nginx 1.22 does something else. */
   readonly nginx?: false;
 }
@@ -79,15 +81,19 @@ const CASES: readonly Case[] = [
     log: /upstream sent too big header/,
   },
   {
-    name: "a header without end",
-    async answer(connection) {
-      while (!connection.ended && connection.socket.writable) {
-        if (!connection.socket.write(`X: ${"y".repeat(4096)}\r\n`))
-          await new Promise((resolve) => connection.socket.once("drain", resolve).once("close", resolve));
-      }
-    },
+    name: "fields without a status line",
+    answer: says(`X: ${"y".repeat(4096)}\r\n`.repeat(64)),
     status: 0,
     cut: true,
+    fresh: true,
+    nginx: false,
+  },
+  {
+    name: "fields without a status line, on a connection that has carried an answer",
+    answer: says(`X: ${"y".repeat(4096)}\r\n`.repeat(64)),
+    status: 502,
+    log: /upstream sent no valid HTTP\/1.0 header/,
+    nginx: false,
   },
   {
     name: "a header without end, after a status line",
@@ -129,8 +135,8 @@ const CASES: readonly Case[] = [
     log: /upstream sent unknown "Transfer-Encoding": "smoke"/,
     nginx: false,
   },
-  { name: "a status that is none", answer: says("HTTP/1.1 abc OK\r\n\r\nhello"), status: 0, nginx: false },
-  { name: "no HTTP at all", answer: says("SSH-2.0-OpenSSH_9.2\r\n"), status: 0, cut: true, nginx: false },
+  { name: "a status that is none", answer: says("HTTP/1.1 abc OK\r\n\r\nhello"), status: 0, fresh: true, nginx: false },
+  { name: "no HTTP at all", answer: says("SSH-2.0-OpenSSH_9.2\r\n"), status: 0, cut: true, fresh: true, nginx: false },
   {
     name: "less than it said",
     answer: says(`${OK}Content-Length: 10\r\n\r\nhello`),
@@ -211,7 +217,7 @@ async function start(t: TestContext, run: typeof startHoldfast | typeof startNgi
     for (;;) {
       const head = await connection.readHeader();
       if (head === undefined) return;
-      const number = Number(/^GET \/(\d+) /.exec(head)?.[1]);
+      const number = Number(/^GET \/(?:fresh\/)?(\d+) /.exec(head)?.[1]);
       if (CASES[number] === undefined) connection.write(`${OK}Content-Length: 4\r\n\r\ngood`);
       else await CASES[number].answer(connection);
     }
@@ -222,6 +228,7 @@ async function start(t: TestContext, run: typeof startHoldfast | typeof startNgi
       server {
         listen 127.0.0.1:${port};
         proxy_read_timeout 200ms;
+        location /fresh/ { proxy_pass http://${backend.address}; }
         location / { proxy_pass http://behind; proxy_http_version 1.1; proxy_set_header Connection ""; }
       }
     }`,
@@ -264,11 +271,11 @@ for (const [name, run, skip] of [
 ] as const) {
   test(`what servers may do wrong, with ${name}`, { skip }, async (t) => {
     const program = await start(t, run);
-    for (const [number, { name: what, status, body, cut = false, log, nginx }] of CASES.entries()) {
+    for (const [number, { name: what, status, body, cut = false, log, fresh, nginx }] of CASES.entries()) {
       if (run === startNginx && nginx === false) continue;
       await t.test(what, async () => {
         const from = program.errorLog().length;
-        const got = await ask(program.port, `/${number}`);
+        const got = await ask(program.port, `/${fresh ? "fresh/" : ""}${number}`);
         assert.equal(got.status, status);
         assert.equal(got.cut, cut, "cut");
         // nginx keeps a short body in its buffers.

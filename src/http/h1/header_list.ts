@@ -13,14 +13,27 @@ export class HeaderList {
   /** Names in lower case; usual names are always the same string. */
   readonly keys: string[] = [];
   readonly values: HeadText[] = [];
+  /** Keys of the fields that Connection names: they too go no further than this hop (RFC 9110 section 7.6.1). */
+  named: Set<string> | undefined = undefined;
 
   clear(): void {
     this.count = 0;
+    this.named = undefined;
+  }
+
+  /** Takes note of what a Connection field names besides what a connection is told by it. */
+  noteConnection(value: string): void {
+    for (const option of value.toLowerCase().split(",")) {
+      const key = option.trim();
+      if (key === "" || key === "close" || key === "keep-alive" || key === "upgrade") continue;
+      if (this.named === undefined) this.named = new Set();
+      this.named.add(key);
+    }
   }
 
   /** Drops the strings too: for a connection that goes idle. */
   release(): void {
-    this.count = 0;
+    this.clear();
     this.names.length = 0;
     this.keys.length = 0;
     this.values.length = 0;

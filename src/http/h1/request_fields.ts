@@ -178,6 +178,7 @@ export class RequestFields {
     const lower = value.toLowerCase();
     if (lower.includes("close")) this.connectionType = CONNECTION_CLOSE;
     else if (lower.includes("keep-alive")) this.connectionType = CONNECTION_KEEP_ALIVE;
+    if (lower !== "close") this.headers.noteConnection(lower);
   }
 
   private duplicate(field: known.KnownField, name: string, value: string): boolean {

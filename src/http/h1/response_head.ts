@@ -181,6 +181,7 @@ export class ResponseHead {
     this.version = status.version;
     const sent = text.substring(status.statusStart - base, status.end - base);
     this.statusLine = status.plain ? scanned(sent) : headText(sent);
+    if (this.status < 100) return this.refuse(`upstream sent invalid status "${this.statusLine}"`);
     const early = this.status === 103;
     if (this.version < 1001) {
       if (early) return this.refuse("upstream sent HTTP/1.0 response with early hints");
@@ -198,6 +199,7 @@ export class ResponseHead {
         continue;
       }
       if (field.id === 0 || early) {
+        if (field.id === known.CONNECTION) headers.noteConnection(value);
         headers.add(name, field.key, value);
         continue;
       }
@@ -246,7 +248,10 @@ export class ResponseHead {
   }
 
   private noteConnection(value: string): void {
-    if (value !== "keep-alive" && value.toLowerCase().includes("close")) this.connectionClose = true;
+    if (value === "keep-alive" || value === "Keep-Alive") return;
+    const lower = value.toLowerCase();
+    if (lower.includes("close")) this.connectionClose = true;
+    if (lower !== "close") this.headers.noteConnection(lower);
   }
 
   private bothFramings(): number {

@@ -57,7 +57,8 @@ export function responseHead(request: Request): string {
     request.method !== "HEAD" &&
     request.version >= 1001 &&
     core.chunked;
-  if (response.contentLength >= 0 && !trailers) head += `\r\nContent-Length: ${response.contentLength}`;
+  if (response.contentLength >= 0 && !trailers && status >= 200)
+    head += `\r\nContent-Length: ${response.contentLength}`;
   if (response.lastModifiedText !== undefined) head += `\r\nLast-Modified: ${response.lastModifiedText}`;
   else if (response.lastModified >= 0) head += `\r\nLast-Modified: ${httpDateOf(response.lastModified * 1000)}`;
   if (response.location !== undefined) {

@@ -1,4 +1,4 @@
-import { directive, enumeration, list, refuse } from "../../config/directives.ts";
+import { directive, enumeration, list, refuse, warn } from "../../config/directives.ts";
 import { fail, type Scope, valueIn } from "../../config/schema.ts";
 import type { Directive } from "../../config/types.ts";
 import { httpDate, httpDateOf } from "../../runtime/clock.ts";
@@ -8,6 +8,7 @@ import { type Expires, nextTimeOfDay, parseExpires } from "../expires.ts";
 import { HeaderList } from "../h1/header_list.ts";
 import { fieldKey } from "../h1/known_fields.ts";
 import { type HeadText, headText } from "../head_text.ts";
+import { namesFraming } from "../hop_by_hop.ts";
 import { parseHttpTime } from "../http_time.ts";
 import { type BodyFilter, defineModule, type HeaderFilter } from "../module.ts";
 import { passBody } from "../output.ts";
@@ -88,6 +89,7 @@ const specs = {
 function readField(at: Directive, scope: Scope): Field {
   const [name, text, last] = at.args;
   if (last !== undefined && last !== "always") fail(at, `invalid parameter "${last}"`);
+  if (namesFraming(name)) warn(at, scope, `"${at.name} ${name}" is ignored, the framing of a body is always its own`);
   return {
     name: headText(name),
     key: fieldKey(name),
@@ -102,8 +104,8 @@ export const headers = defineModule({
   directives: specs,
   build: (settings, { scope }): HeadersSettings => ({
     expires: settings.expires?.fixed?.kind === "off" ? undefined : settings.expires,
-    headers: fieldsOf(scope, "add_header", "add_header_inherit"),
-    trailers: fieldsOf(scope, "add_trailer", "add_trailer_inherit"),
+    headers: fieldsOf(scope, "add_header", "add_header_inherit").filter(({ name }) => !namesFraming(name)),
+    trailers: fieldsOf(scope, "add_trailer", "add_trailer_inherit").filter(({ name }) => !namesFraming(name)),
   }),
   headerFilter(settings): HeaderFilter | undefined {
     if (settings.expires === undefined && settings.headers.length === 0 && settings.trailers.length === 0) {

@@ -6,6 +6,7 @@ import { DONE } from "../codes.ts";
 import { earlyHintsIn } from "../early_hints.ts";
 import { finalizeRequest } from "../finalize.ts";
 import { headText } from "../head_text.ts";
+import { HOP_BY_HOP } from "../hop_by_hop.ts";
 import type { Location } from "../location.ts";
 import { defineModule, type Place, placeText } from "../module.ts";
 import type { PassedTo, Request } from "../request.ts";
@@ -23,7 +24,7 @@ import { redirectRules, rewriteRefresh } from "./proxy_redirect.ts";
 import { buildHead, type RequestHeadPlan, requestHeadPlan } from "./proxy_request.ts";
 import { applyRules } from "./proxy_rewrite_rules.ts";
 import { checkScheme, isHttps, refuseHttps } from "./proxy_scheme.ts";
-import { bodyAfterHead, evaluatePass, resolvePass } from "./proxy_target.ts";
+import { evaluatePass, resolvePass } from "./proxy_target.ts";
 import { proxyVariables } from "./proxy_variables.ts";
 
 type Raw = SettingsOf<typeof proxyDirectives>;
@@ -215,7 +216,11 @@ function upstreamSettings(
     forceRanges: raw.proxy_force_ranges,
     socketKeepalive: raw.proxy_socket_keepalive,
     bind: raw.proxy_bind,
-    hidden: new Set([...hidden, ...raw.proxy_hide_header.map((name) => name.toLowerCase())]),
+    hidden: new Set([
+      ...hidden,
+      ...raw.proxy_hide_header.map((name) => name.toLowerCase()),
+      ...[...HOP_BY_HOP].filter((key) => key !== "upgrade"),
+    ]),
     ignored: raw.proxy_ignore_headers,
   };
 }
@@ -254,7 +259,7 @@ function start(request: Request, settings: ProxySettings): void {
 function send(request: Request, settings: ProxySettings, pass: FixedPass): void {
   const plan = settings.head;
   request.passedTo = pass;
-  const { head, uri, method } = buildHead(request, settings, pass, plan);
+  const { head, uri, method, body } = buildHead(request, settings, pass, plan);
   const { group, pool } = pass.upstream;
   const upstream = new UpstreamRequest(request, {
     protocol: HTTP1,
@@ -264,7 +269,7 @@ function send(request: Request, settings: ProxySettings, pass: FixedPass): void 
     rules: settings.rules,
     place: settings.place,
     head,
-    body: bodyAfterHead(request, settings),
+    body,
     headRequest: method === "HEAD",
     coding: request.chunked && request.body === undefined && !request.discardBody ? CHUNKED : undefined,
     input: {

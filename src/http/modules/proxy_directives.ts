@@ -16,6 +16,7 @@ import type { TempPath } from "../body.ts";
 import { HTTP_LOCATION } from "../contexts.ts";
 import { readTempPath } from "../core_readers.ts";
 import { type HeadText, headText } from "../head_text.ts";
+import { namesFraming } from "../hop_by_hop.ts";
 import { headTemplate, type Template, template } from "../template.ts";
 import { parseBind } from "../upstream/bind.ts";
 import {
@@ -197,9 +198,14 @@ export const proxyDirectives = {
     in: HTTP_LOCATION,
     args: [2, 2],
     syntax: "field value",
-    doc: "Sets or replaces a field of the request to the server; an empty value removes it. Inherited where a block sets none.",
+    doc: "Sets or replaces a field of the request to the server; an empty value removes it. Inherited where a block sets none. Content-Length and Transfer-Encoding are always those of the body that is sent, whatever is set; with an empty Content-Length, a request without a body has none.",
     defaultText: 'Host $proxy_host; Connection ""',
-    item: (at, scope) => ({ name: headText(at.args[0]), value: headTemplate(scope, at, at.args[1]) }),
+    item(at, scope) {
+      const [name, value] = at.args;
+      if (value !== "" && namesFraming(name))
+        warn(at, scope, `"proxy_set_header ${name}" is ignored, the framing of a body is always its own`);
+      return { name: headText(name), value: headTemplate(scope, at, value) };
+    },
   }),
   proxy_headers_hash_max_size: number({
     in: HTTP_LOCATION,

@@ -2,6 +2,7 @@ import type { SettingsOf } from "../../config/schema.ts";
 import { ESCAPE_URI, escapeUri } from "../escape.ts";
 import { fieldLine, requestLine } from "../h1/request_writer.ts";
 import { type HeadText, type HeadWord, headText, headWord } from "../head_text.ts";
+import { HOP_BY_HOP, namesFraming } from "../hop_by_hop.ts";
 import type { Request } from "../request.ts";
 import type { Template } from "../template.ts";
 import type { FixedPass, ProxySettings } from "./proxy.ts";
@@ -18,33 +19,21 @@ export interface RequestHeadPlan {
   readonly set: readonly SetHeader[];
   /** Lower-case names of client fields that are not passed on: those set, and those of the connection. */
   readonly replaced: ReadonlySet<string>;
-  readonly lengthSet: boolean;
-  readonly codingSet: boolean;
+  /** Content-Length is set to nothing: a request without a body has none. */
+  readonly noLength: boolean;
 }
 
-/** Fields that belong to the connection with the client (nginx's defaults of proxy_set_header). */
-const OWN = [
-  "host",
-  "connection",
-  "proxy-connection",
-  "content-length",
-  "transfer-encoding",
-  "te",
-  "keep-alive",
-  "expect",
-  "upgrade",
-];
+/** Fields of the client's that are not passed on (nginx's defaults of proxy_set_header). */
+const OWN = [...HOP_BY_HOP, "host", "expect"];
 
 export function requestHeadPlan(raw: SettingsOf<typeof proxyDirectives>): RequestHeadPlan {
   const named = raw.proxy_set_header.map(({ name, value }) => ({ name, key: name.toLowerCase(), value }));
-  const keys = new Set(named.map(({ key }) => key));
   return {
     version: raw.proxy_http_version,
-    host: named.find(({ key }) => key === "host")?.value,
-    set: named.filter(({ key, value }) => key !== "host" && value.constant !== ""),
-    replaced: new Set([...OWN, ...keys]),
-    lengthSet: keys.has("content-length"),
-    codingSet: keys.has("transfer-encoding"),
+    host: named.findLast(({ key }) => key === "host")?.value,
+    set: named.filter(({ name, key, value }) => key !== "host" && value.constant !== "" && !namesFraming(name)),
+    replaced: new Set([...OWN, ...named.map(({ key }) => key)]),
+    noLength: named.some(({ key, value }) => key === "content-length" && value.constant === ""),
   };
 }
 
@@ -52,6 +41,8 @@ export interface BuiltHead {
   readonly head: string;
   readonly uri: HeadWord;
   readonly method: HeadWord;
+  /** proxy_set_body's text. */
+  readonly body: string | undefined;
 }
 
 /** The head of the request to a server, written anew (ngx_http_proxy_create_request). */
@@ -72,29 +63,30 @@ export function buildHead(
     const text = value.constant ?? value.render(request);
     if (text !== "") head += fieldLine(name, text);
   }
-  if (!plan.lengthSet || !plan.codingSet) head += framing(request, settings, plan);
+  const body = raw.proxy_set_body?.render(request);
+  head += framing(request, plan, settings, body);
   if (raw.proxy_pass_request_headers) {
-    const { count, keys, names, values } = request.headers;
+    const { count, keys, names, values, named } = request.headers;
     const { replaced } = plan;
     for (let i = 0; i < count; i++) {
-      if (!replaced.has(keys[i])) head += fieldLine(names[i], values[i]);
+      if (!replaced.has(keys[i]) && !named?.has(keys[i])) head += fieldLine(names[i], values[i]);
     }
   }
-  return { head: `${head}\r\n`, uri, method };
+  return { head: `${head}\r\n`, uri, method, body };
 }
 
-/** One framing: Content-Length of what is sent, or chunked. */
-function framing(request: Request, settings: ProxySettings, plan: RequestHeadPlan): string {
-  const { raw } = settings;
-  if (request.contentLength < 0 && !request.chunked && raw.proxy_set_body === undefined) return "";
-  const set = raw.proxy_set_body?.render(request);
-  if (set !== undefined) return plan.lengthSet ? "" : `Content-Length: ${set.length}\r\n`;
+/** The framing of the body that follows, whatever was set: its length, or chunks. */
+function framing(request: Request, plan: RequestHeadPlan, settings: ProxySettings, body: string | undefined): string {
+  const { contentLength, chunked } = request;
+  let length = contentLength;
+  if (body !== undefined) length = body.length;
+  else if (contentLength < 0 && !chunked) return "";
+  else if (!settings.upstream.passRequestBody) length = 0;
+  else if (request.body !== undefined) length = request.body.length;
   // A body that was dropped (413 with an error_page) is none.
-  if (request.discardBody && request.body === undefined) return plan.lengthSet ? "" : "Content-Length: 0\r\n";
-  if (request.chunked && request.body === undefined) return plan.codingSet ? "" : "Transfer-Encoding: chunked\r\n";
-  if (plan.lengthSet) return "";
-  if (request.chunked) return `Content-Length: ${request.body?.length ?? 0}\r\n`;
-  return `Content-Length: ${request.contentLength}\r\n`;
+  else if (request.discardBody) length = 0;
+  else if (chunked) return "Transfer-Encoding: chunked\r\n";
+  return length === 0 && plan.noLength ? "" : `Content-Length: ${length}\r\n`;
 }
 
 function requestUri(request: Request, settings: ProxySettings, pass: FixedPass): HeadWord {

@@ -81,8 +81,3 @@ function unresolved(request: Request): void {
   markPassage(request);
   finalizeRequest(request, 502);
 }
-
-/** proxy_set_body's text, to follow the head. */
-export function bodyAfterHead(request: Request, settings: ProxySettings): string | undefined {
-  return settings.raw.proxy_set_body?.render(request);
-}

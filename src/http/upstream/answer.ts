@@ -19,6 +19,9 @@ import type { UpstreamRequest } from "./request.ts";
 import { BODY } from "./step.ts";
 import { openTunnel } from "./tunnel.ts";
 
+/** Informational answers before one that is none: a server has a few to give, a broken one has them without end. */
+const MOST_INFORMATIONAL = 100;
+
 /** The statuses of proxy_next_upstream. */
 const NEXT_STATUS: Readonly<Record<number, string>> = {
   500: "http_500",
@@ -38,6 +41,15 @@ export function takeHead(upstream: UpstreamRequest, bytes: Buffer): void {
   let code = reader.readHead(bytes, 0);
   while (code === INFORMATIONAL) {
     // The answer proper is still to come (RFC 9110 section 15.2).
+    if (++upstream.informational > MOST_INFORMATIONAL) {
+      logError(
+        request,
+        "error",
+        "upstream sent too many informational responses while reading response header from upstream",
+      );
+      nextServer(upstream, "invalid_header");
+      return;
+    }
     if (reader.head.status === 103) takeHints(upstream, reader.head);
     const { pos } = reader;
     reader.begin(target.settings.bufferSize);

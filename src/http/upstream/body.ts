@@ -1,4 +1,5 @@
 import { HeaderList } from "../h1/header_list.ts";
+import { mayTrail } from "../hop_by_hop.ts";
 import { logError } from "../log_context.ts";
 import { finalize } from "./finish.ts";
 import { complete, pass, settle } from "./passing.ts";
@@ -44,8 +45,11 @@ function takeTrailers(upstream: UpstreamRequest, reader: AnswerReader): void {
   const { passTrailers, hidden } = upstream.target.settings;
   if (!passTrailers) return;
   const { count, keys, names, values } = trailers;
+  const { named } = reader.head.headers;
   const out = response.trailers ?? new HeaderList();
-  for (let i = 0; i < count; i++) if (!hidden.has(keys[i])) out.add(names[i], keys[i], values[i]);
+  for (let i = 0; i < count; i++) {
+    if (!hidden.has(keys[i]) && !named?.has(keys[i]) && mayTrail(keys[i])) out.add(names[i], keys[i], values[i]);
+  }
   if (out.count > 0) response.trailers = out;
 }
 

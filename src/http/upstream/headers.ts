@@ -40,17 +40,12 @@ export function copyResponse(
     response.overrideCharset = head.xAccelCharset;
   const out = response.headers;
   const { headers } = head;
-  const { count, keys, names, values } = headers;
+  const { count, keys, names, values, named } = headers;
   for (let i = 0; i < count; i++) {
     const key = keys[i];
-    if (hidden.has(key)) continue;
+    if (hidden.has(key) || named?.has(key)) continue;
     const value = values[i];
     switch (key) {
-      case "content-length":
-      case "connection":
-      case "keep-alive":
-      case "transfer-encoding":
-        continue;
       case "content-type":
         response.contentType = value;
         response.upstreamType = value;
@@ -84,7 +79,7 @@ export function copyResponse(
         if (!settings.forceRanges) out.add(names[i], key, value);
         continue;
       case "upgrade":
-        // Connection-specific fields have no place in HTTP/2 (RFC 9113 section 8.2.2).
+        // As nginx: what a server offers or demands is the client's business too, but HTTP/2 has no such field.
         if (request.version < 2000) out.add(names[i], key, value);
         continue;
       default:

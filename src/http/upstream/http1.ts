@@ -37,6 +37,8 @@ class Http1Reader implements AnswerReader {
   private trailers = new HeaderList();
   private keepalive = false;
   private chunked = false;
+  /** A valid head has come on this connection: whatever has none is no HTTP/0.9 answer. */
+  private spoken = false;
   /** Body bytes still to come; -1: in chunks, or until the server closes. */
   private left = -1;
 
@@ -60,9 +62,12 @@ class Http1Reader implements AnswerReader {
     const code = head.feed(bytes, from, bytes.length);
     if (code === NEED_MORE) return MORE;
     this.pos = head.end;
-    if (code === DONE) return head.status < 200 && head.status !== 101 ? INFORMATIONAL : HEAD;
+    if (code === DONE) {
+      this.spoken = true;
+      return head.status < 200 && head.status !== 101 ? INFORMATIONAL : HEAD;
+    }
     this.error = head.error;
-    if (code === INVALID_HEAD) return INVALID;
+    if (code === INVALID_HEAD || this.spoken) return INVALID;
     // An HTTP/0.9 answer: all of it is body.
     this.early = head.prefix;
     return HEAD;

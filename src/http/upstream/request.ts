@@ -74,6 +74,8 @@ export class UpstreamRequest implements ConnectHandler, BodySink, Tunnel {
   /** proxy_limit_rate, and whether the next read waits for it. */
   limit: ReadLimit | undefined = undefined;
   limiting = false;
+  /** Informational answers of the present server, and the bytes of its early hints. */
+  informational = 0;
   hintsLength = 0;
   spool: ResponseSpool | undefined = undefined;
   /** The connection that went back to the pool while its head is still this request's. */

@@ -29,7 +29,7 @@ export interface UpstreamSettings {
   readonly forceRanges: boolean;
   readonly socketKeepalive: boolean;
   readonly bind: { readonly address: Template; readonly transparent: boolean } | undefined;
-  /** Lower-case names of response fields that are not passed on. */
+  /** Lower-case names of response fields that are not passed on, those of a connection included. */
   readonly hidden: ReadonlySet<string>;
   /** Lower-case names of response fields that are not acted upon. */
   readonly ignored: ReadonlySet<string>;
