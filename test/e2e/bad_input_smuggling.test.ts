@@ -113,8 +113,7 @@ const CASES: readonly Case[] = [
   {
     name: "a vertical tab before chunked",
     raw: post("Transfer-Encoding: \x0bchunked\r\n", HELLO),
-    status: 400,
-    nginx: 501,
+    status: 501,
   },
   {
     name: "two encodings",
@@ -134,7 +133,13 @@ const CASES: readonly Case[] = [
   { name: "a bare CR before a name", raw: post("X: a\r\n\rTransfer-Encoding: chunked\r\n", HELLO), status: 400 },
   { name: "NUL in a value", raw: post("X: a\0Content-Length: 5\r\n", "hello"), status: 400 },
   { name: "NUL in a name", raw: post("Content-Length\0: 5\r\n", "hello"), status: 400 },
-  { name: "a control byte in a value", raw: post("X: a\x01\r\n", ""), status: 400, nginx: 0 },
+  {
+    name: "a control byte in a value",
+    raw: post("X: a\x01\r\nContent-Length: 5\r\n", "hello"),
+    status: 200,
+    passed: TWO,
+  },
+  { name: "two CR before the LF", raw: post("X: a\r\r\nContent-Length: 5\r\n", "hello"), status: 200, passed: TWO },
   { name: "a space in the path", raw: "GET @ x HTTP/1.1\r\nHost: a\r\n\r\n#", status: 400 },
   { name: "a bare CR in the request line", raw: "GET @\rX HTTP/1.1\r\nHost: a\r\n\r\n#", status: 400 },
   // Chunks.
@@ -162,7 +167,7 @@ function requestsOf(stream: string): string[] {
     const end = stream.indexOf("\r\n\r\n", at);
     assert.ok(end >= 0, `a header without an end: ${JSON.stringify(stream.slice(at))}`);
     const head = stream.slice(at, end);
-    assert.doesNotMatch(head, /\r(?!\n)|(?<!\r)\n|[\0-\x08\x0b\x0c\x0e-\x1f\x7f]/, "a control byte was passed on");
+    assert.doesNotMatch(head, /\r(?!\n)|(?<!\r)\n|\0/, "a line end or NUL was passed on");
     const [line, ...fields] = head.split("\r\n");
     const [method, path, version, ...more] = line.split(" ");
     assert.match(version, /^HTTP\/1\.[01]$/);

@@ -38,9 +38,11 @@ const LINE_END = 3;
 const BAD = 4;
 
 const NAME_CLASS = new Uint8Array(256);
-/** 1 where a value stops being plain: line ends and what may not be there at all. */
-const STRICT_VALUE = new Uint8Array(256);
-const LENIENT_VALUE = new Uint8Array(256);
+/**
+ * 1 where a value stops being plain: line ends, and NUL, which may not be there. Other control bytes are kept, whoever
+ * sends them, as nginx does and RFC 9110 section 5.5 allows: what a server sets in a cookie comes back from its client.
+ */
+const VALUE_STOP = new Uint8Array(256);
 
 for (let c = 0; c < 256; c++) {
   const lower = c | 0x20;
@@ -50,8 +52,7 @@ for (let c = 0; c < 256; c++) {
   else if (c === CR || c === LF) NAME_CLASS[c] = LINE_END;
   else if (c <= 0x20 || c === 0x7f) NAME_CLASS[c] = BAD;
   else NAME_CLASS[c] = OTHER;
-  STRICT_VALUE[c] = (c < 0x20 && c !== 0x09) || c === 0x7f ? 1 : 0;
-  LENIENT_VALUE[c] = c === CR || c === LF || c === 0 ? 1 : 0;
+  VALUE_STOP[c] = c === CR || c === LF || c === 0 ? 1 : 0;
 }
 
 export class FieldScanner {
@@ -67,12 +68,10 @@ export class FieldScanner {
   pos = 0;
   private state = START;
   private readonly upstream: boolean;
-  private readonly value: Uint8Array;
 
-  /** `upstream`: be as forgiving to a backend as nginx is (control bytes in values, CR CR LF, stray status lines). */
+  /** `upstream`: stray status lines among the fields are passed over, as by nginx. */
   constructor(upstream: boolean) {
     this.upstream = upstream;
-    this.value = upstream ? LENIENT_VALUE : STRICT_VALUE;
   }
 
   reset(): void {
@@ -101,7 +100,7 @@ export class FieldScanner {
   usual(bytes: Uint8Array, from: number, end: number, spans: Int32Array, at: number, base: number): number {
     this.pos = from;
     if (this.state !== START) return at;
-    const stop = this.value;
+    const stop = VALUE_STOP;
     const room = spans.length - SPAN;
     let filled = at;
     let p = from;
@@ -215,7 +214,7 @@ export class FieldScanner {
       this.state = VALUE;
     }
     if (this.state === VALUE) {
-      const stop = this.value;
+      const stop = VALUE_STOP;
       while (p < end && stop[bytes[p]] === 0) p++;
       if (p >= end) return AGAIN;
       const byte = bytes[p];
@@ -246,7 +245,7 @@ export class FieldScanner {
       this.state = START;
       return this.next(bytes, p + 1, end);
     }
-    if (this.upstream && this.state === ALMOST_DONE) while (p < end && bytes[p] === CR) p++;
+    if (this.state === ALMOST_DONE) while (p < end && bytes[p] === CR) p++;
     if (p >= end) return AGAIN;
     if (bytes[p] !== LF) {
       // The carriage return is what does not belong.
