@@ -27,23 +27,12 @@ export function sendHeader(request: Request): number {
   return OK;
 }
 
-/** Answers a status a filter came up with, of nothing the first response held (ngx_http_filter_finalize_request). */
+/** Answers a status a filter came up with. What the response has got of fields so far stays, as in nginx. */
 function answerInstead(request: Request, status: number): void {
-  const { response } = request;
-  const contentRange = status === 416 ? response.headers.get("content-range") : undefined;
   request.bodyFilters = NO_FILTERS;
   request.seekable = false;
-  response.status = 0;
-  response.statusLine = undefined;
-  response.headers.clear();
-  if (contentRange !== undefined) response.headers.append("Content-Range", contentRange);
-  response.contentLength = -1;
-  response.lastModified = -1;
-  response.lastModifiedText = undefined;
-  response.etag = undefined;
-  response.location = undefined;
-  response.allowRanges = false;
-  response.trailers = undefined;
+  request.ranges = undefined;
+  request.response.trailers = undefined;
   finalizeRequest(request, status);
 }
 

@@ -38,10 +38,13 @@ export function responseHead(request: Request): string {
   const bodiless = status === 304 || status === 204 || status < 200;
   if (bodiless) request.headerOnly = true;
   if (status === 204) {
-    response.contentType = undefined;
-    response.lastModified = -1;
-    response.lastModifiedText = undefined;
     response.contentLength = -1;
+    // What a server says of a 204 is passed on.
+    if (response.statusLine === undefined) {
+      response.contentType = undefined;
+      response.lastModified = -1;
+      response.lastModifiedText = undefined;
+    }
   }
   const type = response.contentType;
   if (type !== undefined && type !== "") {
@@ -60,7 +63,8 @@ export function responseHead(request: Request): string {
   if (response.contentLength >= 0 && !trailers && status >= 200)
     head += `\r\nContent-Length: ${response.contentLength}`;
   if (response.lastModifiedText !== undefined) head += `\r\nLast-Modified: ${response.lastModifiedText}`;
-  else if (response.lastModified >= 0) head += `\r\nLast-Modified: ${httpDateOf(response.lastModified * 1000)}`;
+  else if (response.lastModified >= 0 && isDated(status))
+    head += `\r\nLast-Modified: ${httpDateOf(response.lastModified * 1000)}`;
   if (response.location !== undefined) {
     // Kept for $sent_http_location.
     response.location = headText(absoluteLocation(request, response.location));
@@ -84,6 +88,11 @@ export function responseHead(request: Request): string {
   const { headers } = response;
   for (let i = 0; i < headers.count; i++) head += `\r\n${headers.names[i]}: ${headers.values[i]}`;
   return `${head}\r\n\r\n`;
+}
+
+/** Whether a response of that status has the time of the file it is made of: an error's page has not. */
+export function isDated(status: number): boolean {
+  return status === 200 || status === 206 || status === 304;
 }
 
 /** The head of a response before the final one (RFC 9110 section 15.2). */

@@ -1,7 +1,8 @@
 import { OK } from "../codes.ts";
+import { resetResponse } from "../h1/response.ts";
 import { parseHttpTime } from "../http_time.ts";
 import { defineModule } from "../module.ts";
-import type { Request } from "../request.ts";
+import type { Request, Response } from "../request.ts";
 
 /** ngx_http_not_modified_filter_module: conditional requests. `if_modified_since` is the core's. */
 export const notModified = defineModule({
@@ -19,9 +20,9 @@ function filterNotModified(request: Request): number {
   if (response.status !== 200 || request.disableNotModified || !readConditions(request)) return OK;
   const [unmodifiedSince, match, modifiedSince, noneMatch] = found;
   if (unmodifiedSince !== undefined) {
-    if (response.lastModified === -1 || parseHttpTime(unmodifiedSince) < response.lastModified) return 412;
+    if (response.lastModified === -1 || parseHttpTime(unmodifiedSince) < response.lastModified) return failed(response);
   }
-  if (match !== undefined && !matches(match, response.etag, false)) return 412;
+  if (match !== undefined && !matches(match, response.etag, false)) return failed(response);
   if (modifiedSince === undefined && noneMatch === undefined) return OK;
   if (modifiedSince !== undefined && isModified(request, modifiedSince)) return OK;
   if (noneMatch !== undefined && !matches(noneMatch, response.etag, true)) return OK;
@@ -34,6 +35,12 @@ function filterNotModified(request: Request): number {
   response.headers.remove("accept-ranges");
   response.headers.remove("content-encoding");
   return OK;
+}
+
+/** The answer to a failed precondition has nothing of the response it stands for (ngx_http_filter_finalize_request). */
+function failed(response: Response): number {
+  resetResponse(response);
+  return 412;
 }
 
 function readConditions(request: Request): boolean {

@@ -5,6 +5,7 @@ import { discardBody } from "../body.ts";
 import { DECLINED, ERROR, OK } from "../codes.ts";
 import { setContentType } from "../content_type.ts";
 import { ESCAPE_URI, escapeUri } from "../escape.ts";
+import { isDated } from "../h1/response_writer.ts";
 import { type HeadText, headText } from "../head_text.ts";
 import { logError } from "../log_context.ts";
 import { defineModule } from "../module.ts";
@@ -90,7 +91,7 @@ function sendHead(
   response.status = 200;
   response.contentLength = size;
   response.lastModified = lastModified;
-  response.lastModifiedText = lastModifiedText;
+  response.lastModifiedText = request.errorStatus === 0 || isDated(request.errorStatus) ? lastModifiedText : undefined;
   if (request.location.core.raw.etag) response.etag = etag;
   setContentType(request);
   response.allowRanges = true;
