@@ -1,8 +1,9 @@
 import { fileURLToPath } from "node:url";
+import { servesPasswords } from "./http/password_thread.ts";
 import { program } from "./program.ts";
 import { run } from "./runtime/start.ts";
 
 /** Starts this thread's part. `entry`: the module that called, in a folder of Holdfast's home; the threads start there. */
 export function boot(entry: URL): void {
-  run(program(), entry, fileURLToPath(new URL("../", entry)));
+  if (!servesPasswords()) run(program(), entry, fileURLToPath(new URL("../", entry)));
 }

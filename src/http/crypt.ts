@@ -1,31 +1,40 @@
-import { createHash, randomBytes, timingSafeEqual } from "node:crypto";
+import { createHash, timingSafeEqual } from "node:crypto";
 import { libcrypt } from "../runtime/libcrypt.ts";
 
 /** Passwords as user files keep them (ngx_crypt). Passwords and hashes are byte strings. */
 
 const ITOA64 = "./0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
-/** Verdicts kept, so that a browser's every request does not cost a thousand rounds again. */
-const KEPT = 1000;
+/** crypt() takes shorter passwords only (CRYPT_MAX_PASSPHRASE_SIZE of libxcrypt); no hash fits a longer one. */
+const LONGEST = 512;
 
-const kept = new Map<string, boolean>();
-const secret = randomBytes(16);
+/** Whether a password is the one behind a stored hash; undefined: the hash is of no kind known here. */
+export type Verdict = boolean | undefined;
 
 /**
  * Whether a password is the one behind a stored hash: `{PLAIN}`, `{SHA}`, `{SSHA}`, `$apr1$`, `$1$`, `$5$`, `$6$`, and
  * what the system's crypt() knows besides where it can be called. Undefined: a hash of no kind known here.
  */
-export function verifyPassword(password: string, stored: string): boolean | undefined {
-  const key = createHash("sha256").update(secret).update(`${stored}\0${password}`, "latin1").digest("latin1");
-  const known = kept.get(key);
-  if (known !== undefined) return known;
-  // crypt() takes C strings.
-  const end = password.indexOf("\0");
-  const encrypted = encrypt(Buffer.from(end < 0 ? password : password.slice(0, end), "latin1"), stored);
-  if (encrypted === undefined) return undefined;
-  const verdict = sameText(encrypted, stored);
-  if (kept.size >= KEPT) kept.clear();
-  kept.set(key, verdict);
-  return verdict;
+export function verifyPassword(password: string, stored: string): Verdict {
+  const text = cString(password);
+  if (isCrypts(stored) && text.length >= LONGEST) return false;
+  const encrypted = encrypt(Buffer.from(text, "latin1"), stored);
+  return encrypted === undefined ? undefined : sameText(encrypted, stored);
+}
+
+/** Whether that takes no thousands of rounds. */
+export function isQuick(password: string, stored: string): boolean {
+  return /^\{(?:PLAIN|SHA|SSHA)\}/.test(stored) || (isCrypts(stored) && cString(password).length >= LONGEST);
+}
+
+/** nginx does the other kinds by itself. */
+function isCrypts(stored: string): boolean {
+  return !/^(?:\$apr1\$|\{(?:PLAIN|SHA|SSHA)\})/.test(stored);
+}
+
+/** crypt() takes C strings. */
+function cString(text: string): string {
+  const end = text.indexOf("\0");
+  return end < 0 ? text : text.slice(0, end);
 }
 
 function sameText(a: string, b: string): boolean {

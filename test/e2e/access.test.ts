@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
 import { test } from "node:test";
 import { startHoldfast } from "../support/holdfast.ts";
-import { get, request } from "../support/tcp.ts";
+import { get, RawConnection, request } from "../support/tcp.ts";
 
 const basic = (user: string, password: string): string =>
   `Authorization: Basic ${Buffer.from(`${user}:${password}`, "latin1").toString("base64")}`;
@@ -83,4 +84,34 @@ test("stub_status counts connections and requests", async (t) => {
   assert.match((await get(port, "/stub")).body, /\n 2 2 2 \n/);
   assert.match((await get(port, "/variables")).body, /^[12] 0 1 0$/);
   assert.equal((await request(port, "POST /stub HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")).status, 405);
+});
+
+/** A hash that takes a year to compare. */
+const ENDLESS = "$6$rounds=999999999$pepper$x";
+
+test("a password that takes long to compare holds up nobody else", async (t) => {
+  const { stdout } = spawnSync("openssl", ["passwd", "-6", "-salt", "pepper", "secret"]);
+  const holdfast = await startHoldfast(t, {
+    files: {
+      "html/index.html": "in",
+      "conf/users": `ann:${stdout.toString("latin1").trim()}\nslow:${ENDLESS}\n`,
+    },
+    config: ([port]) => `http { access_log off; server { listen 127.0.0.1:${port}; root html;
+      location /open/ { alias html/; }
+      location /in/ { alias html/; auth_basic r; auth_basic_user_file users; } } }`,
+  });
+  const { port } = holdfast;
+  const status = async (user: string, password: string) => (await get(port, "/in/", basic(user, password))).status;
+  assert.equal(await status("ann", "secret"), 200);
+  assert.equal(await status("ann", "wrong"), 401);
+  await holdfast.waitForLog(/user "ann": password mismatch/);
+  assert.equal(await status("ann", "x".repeat(5500)), 401, "crypt() takes no password of more than 511 bytes");
+
+  const waits = await RawConnection.open(port);
+  waits.write(`GET /in/ HTTP/1.1\r\nHost: x\r\n${basic("slow", "secret")}\r\n\r\n`);
+  assert.equal((await get(port, "/open/")).status, 200);
+  assert.equal(await status("ann", "secret"), 200, "known already");
+  waits.socket.destroy();
+  await holdfast.waitForLog(/client prematurely closed connection.*request: "GET \/in\//);
+  assert.equal(await holdfast.stop(), 0);
 });

@@ -3,14 +3,23 @@ import { directive } from "../../config/directives.ts";
 import { errorCode, errorText } from "../../config/errno.ts";
 import { osPath } from "../../config/paths.ts";
 import type { Context } from "../../config/types.ts";
+import { boundary } from "../../runtime/guard.ts";
 import { basicCredentials } from "../basic_auth.ts";
-import { DECLINED, OK } from "../codes.ts";
+import { CLIENT_CLOSED_REQUEST, DECLINED, DONE, OK } from "../codes.ts";
 import { HTTP_LOCATION } from "../contexts.ts";
-import { verifyPassword } from "../crypt.ts";
+import type { Verdict } from "../crypt.ts";
+import { finalizeRequest } from "../finalize.ts";
 import { logError } from "../log_context.ts";
 import { defineModule, type Handler } from "../module.ts";
+import { PasswordChecks, Waiting } from "../password_check.ts";
+import { runPhases } from "../phases.ts";
 import type { Request } from "../request.ts";
 import { type Template, template } from "../template.ts";
+
+/** Of this thread; it outlives a reload. */
+const checks = new PasswordChecks();
+/** What has been compared for a request that goes on in this moment. */
+let compared: { readonly password: string; readonly stored: string; readonly verdict: Verdict } | undefined;
 
 const CONTEXTS: readonly Context[] = [...HTTP_LOCATION, "limit_except"];
 
@@ -67,7 +76,15 @@ function authenticate(request: Request, realm: string, pathOf: (request: Request
     logError(request, "error", `user "${user}" was not found in "${path}"`);
     return challenge(request, realm);
   }
-  const verdict = verifyPassword(password, stored);
+  const verdict = compare(request, password, stored);
+  if (verdict === "busy") {
+    logError(request, "error", "too many passwords are waiting to be compared");
+    return 503;
+  }
+  if (verdict instanceof Waiting) {
+    waitFor(request, verdict);
+    return DONE;
+  }
   if (verdict === undefined) {
     logError(request, "crit", "crypt_r() failed (22: Invalid argument)");
     return 500;
@@ -75,6 +92,35 @@ function authenticate(request: Request, realm: string, pathOf: (request: Request
   if (verdict) return OK;
   logError(request, "error", `user "${user}": password mismatch`);
   return challenge(request, realm);
+}
+
+/** The verdict, or who waits for it: the request then goes on with this handler. */
+function compare(request: Request, password: string, stored: string): Verdict | Waiting | "busy" {
+  // Verdicts are not kept for ever, nor is that a hash is of no kind known here.
+  if (compared?.password === password && compared.stored === stored) return compared.verdict;
+  const { remote } = request;
+  const client = remote.family === "unix" ? "" : remote.host;
+  const done = (verdict: Verdict): void => {
+    request.onAbort = undefined;
+    if (request.finalized) return;
+    compared = { password, stored, verdict };
+    try {
+      runPhases(request);
+    } finally {
+      compared = undefined;
+    }
+  };
+  return checks.check(password, stored, client, boundary(request, done));
+}
+
+function waitFor(request: Request, waiting: Waiting): void {
+  request.cleanup ??= [];
+  request.cleanup.push(() => waiting.cancel());
+  request.onAbort = () => {
+    waiting.cancel();
+    logError(request, "info", "epoll_wait() reported that client prematurely closed connection");
+    finalizeRequest(request, CLIENT_CLOSED_REQUEST);
+  };
 }
 
 /** The password of a user in the lines of a user file; what follows a second colon is a comment. */
