@@ -1,3 +1,4 @@
+import { whenScarce } from "../net/tcp.ts";
 import type { Sockets, WorkerContext, WorkerService } from "../runtime/cycle.ts";
 import { boundary } from "../runtime/guard.ts";
 import { reopenLogFiles } from "../runtime/logfile.ts";
@@ -27,6 +28,7 @@ class WorkerState {
   constructor(counters: WorkerCounters, connections: WorkerConnections) {
     this.counters = counters;
     this.connections = connections;
+    whenScarce(this.pauseAccepting);
   }
 
   private pause: Timer | undefined = undefined;

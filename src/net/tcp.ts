@@ -99,7 +99,9 @@ function onEnd(this: OwnedSocket): void {
 }
 
 function onError(this: OwnedSocket, error: Error): void {
-  if (this.owner !== undefined) this.owner.error = streamError(error);
+  if (this.owner === undefined) return;
+  this.owner.error = streamError(error);
+  if (this.owner.error.code === "EMFILE") scarce?.();
 }
 
 function onClose(this: OwnedSocket): void {
@@ -172,6 +174,11 @@ class TcpStream implements Stream {
   /** From now on text may be written directly: the socket is connected. */
   connected(): void {
     this.direct = directHandle(this.socket);
+  }
+
+  /** It has one of the reserved descriptors. */
+  late(): boolean {
+    return descriptorOf((this.socket as unknown as { _handle?: unknown })._handle) >= reserved;
   }
 
   get unsent(): number {
@@ -276,6 +283,7 @@ function onConnected(this: OwnedSocket): void {
   const stream = this.owner;
   if (stream === undefined) return;
   stream.connected();
+  if (stream.late()) scarce?.();
   const handler = stream.handler;
   if (!("onConnect" in handler)) return;
   try {
@@ -335,6 +343,15 @@ export function firstReserved(): number {
   return limit - Math.min(RESERVED, limit / 8);
 }
 
+/** The same at the last listen. */
+let reserved = Number.POSITIVE_INFINITY;
+let scarce: (() => void) | undefined;
+
+/** `callback` hears when connections to upstreams have taken descriptors that are reserved, or found none. */
+export function whenScarce(callback: () => void): void {
+  scarce = callback;
+}
+
 /** What node:net does not do: the descriptor of an accepted connection's handle. */
 function descriptorOf(client: unknown): number {
   if (typeof client !== "object" || client === null || !("fd" in client)) return -1;
@@ -354,14 +371,14 @@ export function listen(
 ): Promise<Listener> {
   const { address } = options;
   const server = net.createServer({ allowHalfOpen: true, noDelay: true });
-  const reserved = firstReserved();
+  reserved = firstReserved();
   const onConnection = (client: unknown): void => {
-    const late = descriptorOf(client) >= reserved;
     const socket = new OwnedSocket({ handle: client, allowHalfOpen: true, onread } as net.SocketConstructorOpts);
     if (address.family !== "unix") socket.setNoDelay(true);
     const stream = new TcpStream(socket, remoteAddress(socket), IGNORE);
     if (address.family === "unix") stream.localAddress = address;
     stream.connected();
+    const late = stream.late();
     try {
       stream.handler = accept(stream);
     } catch (error) {

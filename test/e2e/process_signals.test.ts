@@ -130,7 +130,14 @@ test("a signal to the command that starts a daemon leaves no process behind", { 
 
 function threadNames(pid: number): string[] {
   const tasks = `/proc/${pid}/task`;
-  return readdirSync(tasks).map((id) => readFileSync(`${tasks}/${id}/comm`, "latin1").trim());
+  return readdirSync(tasks).map((id) => {
+    try {
+      return readFileSync(`${tasks}/${id}/comm`, "latin1").trim();
+    } catch {
+      // It has ended meanwhile.
+      return "";
+    }
+  });
 }
 
 test("WINCH (a terminal's new size) drains workers only of a daemon, as in nginx; SIGHUP brings them back", {
