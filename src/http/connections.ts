@@ -13,6 +13,10 @@ export class WorkerConnections {
   /** Listening sockets, which count as connections as in nginx. */
   listening = 0;
   private readonly all = new Set<Closable>();
+  /** The ends of the list of connections that wait or have waited, and how many it has. */
+  private earliest: Closable | undefined = undefined;
+  private latest: Closable | undefined = undefined;
+  private waiting = 0;
   /** Called when a connection has gone. */
   onClosed: (() => void) | undefined = undefined;
   private onDrained: (() => void) | undefined = undefined;
@@ -33,17 +37,47 @@ export class WorkerConnections {
   }
 
   private reuse(warn: (sentence: string) => void): number {
-    const idle = [...this.all].filter((connection) => connection.idle);
-    if (idle.length === 0) return 0;
-    const now = performance.now();
-    if (now - this.warnedAt >= 1000) {
-      this.warnedAt = now;
-      warn(`${this.limit} worker_connections are not enough, reusing connections`);
+    const count = Math.max(1, Math.min(REUSED_AT_ONCE, Math.floor(this.waiting / 8)));
+    let closed = 0;
+    while (closed < count && this.earliest !== undefined) {
+      const connection = this.earliest;
+      this.unlink(connection);
+      // One that is not idle any more is here again when it next is.
+      if (!connection.idle) continue;
+      if (closed++ === 0) this.warnOfReuse(warn);
+      connection.destroy();
     }
-    const count = Math.max(1, Math.min(REUSED_AT_ONCE, Math.floor(idle.length / 8)));
-    idle.sort((one, other) => one.idleSince - other.idleSince);
-    for (const connection of idle.slice(0, count)) connection.destroy();
-    return count;
+    return closed;
+  }
+
+  private warnOfReuse(warn: (sentence: string) => void): void {
+    const now = performance.now();
+    if (now - this.warnedAt < 1000) return;
+    this.warnedAt = now;
+    warn(`${this.limit} worker_connections are not enough, reusing connections`);
+  }
+
+  /** It has become idle: the last of those that are. What leaves this state is taken out of the list when it is met. */
+  waits(connection: Closable): void {
+    if (connection === this.latest) return;
+    if (connection.later !== undefined) this.unlink(connection);
+    connection.earlier = this.latest;
+    if (this.latest === undefined) this.earliest = connection;
+    else this.latest.later = connection;
+    this.latest = connection;
+    this.waiting++;
+  }
+
+  private unlink(connection: Closable): void {
+    const { earlier, later } = connection;
+    if (earlier !== undefined) earlier.later = later;
+    else if (connection === this.earliest) this.earliest = later;
+    else return;
+    if (later !== undefined) later.earlier = earlier;
+    else this.latest = earlier;
+    connection.earlier = undefined;
+    connection.later = undefined;
+    this.waiting--;
   }
 
   add(connection: Closable): void {
@@ -52,6 +86,7 @@ export class WorkerConnections {
 
   remove(connection: Closable): void {
     this.all.delete(connection);
+    this.unlink(connection);
     this.onClosed?.();
     if (this.draining && this.all.size === 0) this.drained();
   }

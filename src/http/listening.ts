@@ -39,6 +39,10 @@ export class Site implements ConnectionHost {
     this.counters.words[COUNTER.active]++;
   }
 
+  waits(connection: Closable): void {
+    this.connections.waits(connection);
+  }
+
   closed(connection: Closable): void {
     this.counters.words[COUNTER.active]--;
     this.connections.remove(connection);

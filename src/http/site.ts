@@ -28,6 +28,8 @@ export interface ConnectionHost {
   readonly draining: boolean;
   readonly counters: WorkerCounters;
   opened(connection: Closable): void;
+  /** From now on it is idle, until it is not. */
+  waits(connection: Closable): void;
   closed(connection: Closable): void;
 }
 
@@ -39,8 +41,9 @@ export interface Closable {
   destroy(): void;
   /** It may be closed to make room for another: no request is at work. */
   readonly idle: boolean;
-  /** Since when it is idle, on the monotonic clock. */
-  readonly idleSince: number;
+  /** Its neighbours among those that wait, which the worker sets. */
+  earlier: Closable | undefined;
+  later: Closable | undefined;
   /** The configuration the running request has, or a fresh connection was accepted under; undefined when none runs. */
   readonly busyWith: AddressConfig | undefined;
   /** Called once when the running request, or the connection, has ended. */

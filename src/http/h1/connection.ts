@@ -35,6 +35,9 @@ export class H1Connection implements ClientConnection, StreamHandler, Closable {
   /** What a connection without a request does, as the error log says it. */
   waitingFor = "waiting for request";
 
+  earlier: Closable | undefined = undefined;
+  later: Closable | undefined = undefined;
+
   readonly stream: Stream;
   readonly head: RequestHead;
   readonly response: Response;
@@ -83,6 +86,7 @@ export class H1Connection implements ClientConnection, StreamHandler, Closable {
     setDeadline(this.deadline, config.defaultServer.settings.client_header_timeout);
     if (!config.defaultServer.root.core.tcpNodelay) stream.setNoDelay(false);
     host.opened(this);
+    host.waits(this);
     host.counters.words[COUNTER.waiting]++;
   }
 
@@ -108,10 +112,6 @@ export class H1Connection implements ClientConnection, StreamHandler, Closable {
 
   get idle(): boolean {
     return this.request === undefined && (this.mode === IDLE || this.lingering);
-  }
-
-  get idleSince(): number {
-    return this.requests === 0 ? this.startedAt : this.deadline.due - this.idleTime;
   }
 
   get busyWith(): AddressConfig | undefined {

@@ -160,6 +160,7 @@ function wait(connection: H1Connection, timeout: number, atLeast: number): void 
   const { host, head } = connection;
   const { config } = host;
   host.counters.words[COUNTER.waiting]++;
+  host.waits(connection);
   if (head.length > LARGE_HEAD) head.release();
   head.reset(config.limits);
   head.fields.limitsOf = config.limitsOf;
@@ -211,6 +212,7 @@ function close(connection: H1Connection, request: Request): void {
   connection.pending = undefined;
   if (!connection.readClosed && (core.lingeringClose === "always" || (core.lingeringClose === "on" && left))) {
     connection.lingering = true;
+    connection.host.waits(connection);
     connection.mode = NOTHING;
     clearDeadline(connection.deadline);
     new LingeringClose(stream, core, connection);

@@ -22,6 +22,7 @@ export function expire(connection: H1Connection): void {
         stream.destroy();
       } else {
         connection.mode = IDLE;
+        connection.host.waits(connection);
         setDeadline(connection.deadline, connection.idleTime);
       }
       return;

@@ -151,6 +151,7 @@ function makeHost(): ConnectionHost & { readonly words: Int32Array } {
     draining: false,
     counters: { words },
     words,
+    waits: () => {},
     opened: (connection) => open.add(connection),
     closed: (connection) => open.delete(connection),
   };
