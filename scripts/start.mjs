@@ -136,7 +136,9 @@ ${copies.map((copy) => `  Copy ${copy.name}          pid ${String(copy.pid).padE
         One copy dies. The shop goes on without a failed page; after three failed checks the status page shows it
         down. ${COMEBACK / 1000} s later it is started again, and after two good checks it takes traffic again.
     kill -STOP ${copies[1].pid}      and later      kill -CONT ${copies[1].pid}
-        One copy hangs instead: it accepts connections and never answers.
+        One copy hangs instead: it accepts connections and never answers. A page that was asked of it comes from
+        another copy after 2 s. A POST (Add) that it was given gets 504 then: it may have been carried out, and like
+        nginx, Holdfast does not send it twice. After three failed checks nothing goes there any more.
     while curl -sf -o /dev/null ${url}/; do :; done; echo failed
         Constant load that ends with the first failed page. Let it run while you do the above.
 

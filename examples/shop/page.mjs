@@ -24,7 +24,7 @@ export function shopPage(copy, basket) {
 <div class="head">
 <header class="top">
   <a class="brand" href="/"><img src="/assets/icon.svg" alt="" width="30" height="30">Tidewater</a>
-  <nav><a href="/status">Server status</a><a class="pill" href="#basket">Basket <b>${count}</b></a></nav>
+  <nav><a href="/status">Status</a><a class="pill" href="#basket">Basket <b>${count}</b></a></nav>
 </header>
 ${answeredBy(copy)}
 </div>

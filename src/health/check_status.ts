@@ -18,7 +18,7 @@ const spec = directive<{ readonly format: StatusFormat | undefined }, undefined>
   in: ["server", "location"],
   args: [0, 1],
   syntax: "[html|csv|json]",
-  doc: "Answers with the states of all checked servers in this format; the arguments `format=` and `status=up|down` of a request choose another format and a part of the servers. In a server block it only sets the format.",
+  doc: "Answers with the states of all checked servers in this format; the arguments `format=` and `status=up|down` of a request choose another format and a part of the servers. In a server block it only sets the format. csv has the module's columns alone; html and json say besides since when a state has lasted, and when and why a check failed last.",
   defaultText: "html",
   initial: () => undefined,
   inherit: false,
@@ -58,6 +58,8 @@ function show(request: Request, { format, health }: CheckStatus): number {
     return 500;
   }
   const query = statusQuery(request.args, format, (message) => logError(request, "error", message));
-  const { contentType, body } = statusPage(statusRows(opened.plan), opened.generation, query);
+  const now = Date.now();
+  const report = { rows: statusRows(opened.plan, now), generation: opened.generation, now };
+  const { contentType, body } = statusPage(report, query);
   return sendText(request, 200, headText(contentType), body);
 }

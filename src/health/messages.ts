@@ -18,11 +18,11 @@ export function changed({ check, up, reason, lasted }: Change): string {
   const address = checkAddress(check);
   const server = address === name ? "" : `, server: ${name}`;
   const why = up ? `passed ${definition.rise} in a row` : reason;
-  return `${up ? "enable" : "disable"} check peer: ${address} ${server}, upstream: "${upstream}", check: ${definition.label}, reason: ${why}, was ${up ? "down" : "up"} for ${seconds(lasted)}`;
+  return `${up ? "enable" : "disable"} check peer: ${address} ${server}, upstream: "${upstream}", check: ${definition.label}, reason: ${why}, was ${up ? "down" : "up"} for ${duration(lasted)}`;
 }
 
 /** A time in ms for people: `850ms`, `12.3s`, `4m10s`, `3h05m`, `2d04h`. */
-function seconds(ms: number): string {
+export function duration(ms: number): string {
   if (ms < 1000) return `${Math.round(ms)}ms`;
   if (ms < 60_000) return `${(ms / 1000).toFixed(1)}s`;
   const total = Math.floor(ms / 1000);

@@ -23,7 +23,9 @@ export interface CheckState {
   /** Wall-clock ms when `up` last changed (or the record was made), and of the last check; 0 before it. */
   readonly since: number;
   readonly checked: number;
-  /** Why the last failed check failed; "" when none has yet. A byte string. */
+  /** Wall-clock ms of the last failed check; 0 when none has failed yet. */
+  readonly failed: number;
+  /** Why it failed; "" when none has. A byte string. */
   readonly reason: string;
 }
 
@@ -41,10 +43,11 @@ const CHECKS = 9;
 /** Odd while the words from here on are being written. */
 const SEQUENCE = 10;
 const REASON_LENGTH = 11;
-/** Two Float64. */
+/** Three Float64. */
 const SINCE = 12;
 const CHECKED = 14;
-const REASON = 16;
+const FAILED = 16;
+const REASON = 18;
 const WORDS = 64;
 const REASON_BYTES = (WORDS - REASON) * 4;
 /** As many times more records than a generation needs, so that several of them fit beside one another. */
@@ -184,7 +187,7 @@ export class HealthStates {
     return ++words[at + RISE] >>> 0;
   }
 
-  /** Counts a failed check and keeps its reason (cut to 192 bytes); returns the failures in a row. */
+  /** Counts a failed check and keeps its reason (cut to 184 bytes) and time; returns the failures in a row. */
   fail(at: number, now: number, reason: string): number {
     const words = this.words;
     words[at + RISE] = 0;
@@ -193,6 +196,7 @@ export class HealthStates {
     // Odd already where a watcher died in here.
     const writing = words[at + SEQUENCE] | 1;
     Atomics.store(words, at + SEQUENCE, writing);
+    this.times[(at + FAILED) >> 1] = now;
     words[at + REASON_LENGTH] = this.bytes.write(reason, (at + REASON) * 4, REASON_BYTES, "latin1");
     Atomics.store(words, at + SEQUENCE, writing + 1);
     return ++words[at + FALL] >>> 0;
@@ -222,6 +226,7 @@ export class HealthStates {
       checks: words[at + CHECKS] >>> 0,
       since: this.since(at),
       checked: this.checked(at),
+      failed: this.times[(at + FAILED) >> 1],
       reason,
     };
   }

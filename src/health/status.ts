@@ -1,4 +1,5 @@
 import type { BoundPlan } from "./plan.ts";
+import { statusHtml } from "./status_html.ts";
 
 export type StatusFormat = "html" | "csv" | "json";
 
@@ -13,9 +14,23 @@ export interface StatusRow {
   readonly type: string;
   /** `port=` of the check; 0: the server's own. */
   readonly port: number;
-  /** Why the last failed check failed; "" when none has. */
+  /** Wall-clock ms since when it is up or down, and of the last check (0 before it). */
+  readonly since: number;
+  readonly checked: number;
+  /** The last failed check, while it matters: when (wall-clock ms; 0: none) and why. */
+  readonly failed: number;
   readonly reason: string;
 }
+
+/** All there is to show. `now`: wall-clock ms. */
+export interface StatusReport {
+  readonly rows: readonly StatusRow[];
+  readonly generation: number;
+  readonly now: number;
+}
+
+/** How long a failure is shown once its server is up and passes its checks again, ms. */
+const FORGET = 3_600_000;
 
 export interface StatusPage {
   readonly contentType: string;
@@ -29,11 +44,12 @@ export interface StatusQuery {
 }
 
 const FORMATS: Readonly<Record<StatusFormat, { readonly contentType: string; readonly write: Writer }>> = {
-  html: { contentType: "text/html", write: html },
+  html: { contentType: "text/html", write: statusHtml },
   csv: { contentType: "text/plain", write: csv },
   json: { contentType: "application/json", write: json },
 };
-type Writer = (rows: readonly StatusRow[], generation: number) => string;
+/** `shown`: the rows that were asked for. */
+type Writer = (shown: readonly StatusRow[], report: StatusReport, query: StatusQuery) => string;
 
 /**
  * Reads `format=` and `status=` of a request's arguments (without "?"; a byte string). What is neither is passed to
@@ -64,85 +80,49 @@ function argument(args: string, name: string): string | undefined {
   return undefined;
 }
 
-/** The states of a plan's checks now, in the order of the configuration. */
-export function statusRows(plan: BoundPlan): StatusRow[] {
+/** The states of a plan's checks at `now` (wall-clock ms), in the order of the configuration. */
+export function statusRows(plan: BoundPlan, now = Date.now()): StatusRow[] {
   return plan.checks.map(({ upstream, name, definition }, index) => {
-    const { up, rise, fall, reason } = plan.states.read(plan.records[index]);
-    return { index, upstream, name, up, rise, fall, type: definition.type, port: definition.port, reason };
+    const { up, rise, fall, since, checked, failed, reason } = plan.states.read(plan.records[index]);
+    const recovered = up && fall === 0 && now - failed > FORGET;
+    const failure = recovered ? { failed: 0, reason: "" } : { failed, reason };
+    const { type, port } = definition;
+    return { index, upstream, name, up, rise, fall, type, port, since, checked, ...failure };
   });
 }
 
-/** The page: columns and fields as the upstream check module prints them, then the last failure's reason. */
-export function statusPage(rows: readonly StatusRow[], generation: number, query: StatusQuery): StatusPage {
+/** The page, whose columns and fields begin with those that the upstream check module prints. */
+export function statusPage(report: StatusReport, query: StatusQuery): StatusPage {
   const { status } = query;
-  const shown = status === undefined ? rows : rows.filter(({ up }) => up === (status === "up"));
+  const shown = status === undefined ? report.rows : report.rows.filter(({ up }) => up === (status === "up"));
   const { contentType, write } = FORMATS[query.format];
-  return { contentType, body: write(shown, generation) };
+  return { contentType, body: write(shown, report, query) };
 }
 
-const COLUMNS = [
-  "Index",
-  "Upstream",
-  "Name",
-  "Status",
-  "Rise counts",
-  "Fall counts",
-  "Check type",
-  "Check port",
-  "Last failure",
-];
-
-/** The cells are bare, as the module's: scripts look for `<td>down</td>` and `bgcolor="#FF0000"`. */
-const STYLE = `
-  body { font: 15px/1.4 system-ui, sans-serif; margin: 2em; color: #222; background: #fff }
-  h1 { font-size: 1.4em; margin: 0 } h2 { font-size: 1em; font-weight: normal; color: #666 }
-  table { border-collapse: collapse } th, td { padding: .35em .8em; border: 1px solid #ccc; text-align: left }
-  th { background: #eee } td:nth-child(4) { font-weight: 600 } tr[bgcolor] td { background: #c62828; color: #fff }
-  td:nth-child(1), td:nth-child(5), td:nth-child(6), td:nth-child(8) { text-align: right; font-variant-numeric: tabular-nums }
-`;
-
-function html(rows: readonly StatusRow[], generation: number): string {
-  const lines = rows.map(({ index, upstream, name, up, rise, fall, type, port, reason }) => {
-    const cells = [index, upstream, name, up ? "up" : "down", rise, fall, type, port, reason];
-    const text = cells.map((cell) => `    <td>${escapeHtml(String(cell))}</td>\n`).join("");
-    return `  <tr${up ? "" : ' bgcolor="#FF0000"'}>\n${text}  </tr>\n`;
-  });
-  return `<!DOCTYPE html>
-<html>
-<head>
-  <meta charset="utf-8">
-  <title>Holdfast http upstream check status</title>
-  <style>${STYLE}</style>
-</head>
-<body>
-<h1>Holdfast http upstream check status</h1>
-<h2>Check upstream server number: ${rows.length}, generation: ${generation}</h2>
-<table>
-  <tr>
-${COLUMNS.map((column) => `    <th>${column}</th>\n`).join("")}  </tr>
-${lines.join("")}</table>
-</body>
-</html>
-`;
-}
-
-/** A line a server. Only the last column may need quoting: the module's own columns hold no comma. */
+/** A line a server, with the module's columns and no others: those who read it count them. */
 function csv(rows: readonly StatusRow[]): string {
   return rows
-    .map(({ index, upstream, name, up, rise, fall, type, port, reason }) => {
-      const last = /[",\r\n]/.test(reason) ? `"${reason.replace(/[\r\n]+/g, " ").replaceAll('"', '""')}"` : reason;
-      return `${index},${upstream},${name},${up ? "up" : "down"},${rise},${fall},${type},${port},${last}\n`;
+    .map(({ index, upstream, name, up, rise, fall, type, port }) => {
+      return `${index},${upstream},${name},${up ? "up" : "down"},${rise},${fall},${type},${port}\n`;
     })
     .join("");
 }
 
-function json(rows: readonly StatusRow[], generation: number): string {
-  const lines = rows.map(({ index, upstream, name, up, rise, fall, type, port, reason }) => {
+function json(shown: readonly StatusRow[], { rows, generation }: StatusReport): string {
+  const lines = shown.map(({ index, upstream, name, up, rise, fall, type, port, since, failed, reason }) => {
     const status = up ? "up" : "down";
-    return `    {"index": ${index}, "upstream": ${quote(upstream)}, "name": ${quote(name)}, "status": "${status}", "rise": ${rise}, "fall": ${fall}, "type": "${type}", "port": ${port}, "reason": ${quote(reason)}}`;
+    const module = `"index": ${index}, "upstream": ${quote(upstream)}, "name": ${quote(name)}, "status": "${status}", "rise": ${rise}, "fall": ${fall}, "type": "${type}", "port": ${port}`;
+    return `    {${module}, "since": ${time(since)}, "failed": ${time(failed)}, "reason": ${quote(reason)}}`;
   });
   const list = lines.length === 0 ? "" : `${lines.join(",\n")}\n`;
-  return `{"servers": {\n  "total": ${rows.length},\n  "generation": ${generation},\n  "server": [\n${list}  ]\n}}\n`;
+  const up = rows.filter((row) => row.up).length;
+  const counts = `  "total": ${shown.length},\n  "generation": ${generation},\n  "up": ${up},\n  "down": ${rows.length - up},\n`;
+  return `{"servers": {\n${counts}  "server": [\n${list}  ]\n}}\n`;
+}
+
+/** A time as RFC 3339 has it, or null. */
+function time(ms: number): string {
+  return ms === 0 ? "null" : `"${new Date(ms).toISOString()}"`;
 }
 
 /** All but printable ASCII is escaped: bytes that are no UTF-8 text would make the whole page no JSON. */
@@ -150,12 +130,4 @@ function quote(text: string): string {
   const characters = Buffer.from(text, "latin1").toString("utf8");
   const escaped = (unit: string) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`;
   return JSON.stringify(characters).replace(/[^ -~]/g, escaped);
-}
-
-const ENTITIES: Readonly<Record<string, string>> = { "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;" };
-
-function escapeHtml(text: string): string {
-  return text
-    .replace(/[&<>"]/g, (character) => ENTITIES[character])
-    .replace(/\p{Cc}/gu, (unit) => (unit < " " ? "?" : unit));
 }

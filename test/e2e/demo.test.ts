@@ -35,6 +35,8 @@ describe("npm start", () => {
   it("serves the shop, survives the loss of a copy, and stops without leaving a process", async (t) => {
     const demo = await startDemo();
 
+    assert.match(demo.text(), /kill -STOP \d+.*A POST.*gets 504/s, "what a hung copy means is said");
+
     const answered = new Set<string>();
     for (let i = 0; i < 6; i++) answered.add(copyOf(await page(demo, "/")));
     assert.deepEqual([...answered].sort(), ["1", "2", "3"], "every copy takes its turn");
