@@ -180,6 +180,8 @@ export class Request {
   errorPage = false;
   /** Status of the error that is being answered; 0 when none. Wins over response.status. */
   errorStatus = 0;
+  /** The error met last, whatever status error_page gives its answer; 0 when none. */
+  failure = 0;
   /** error_page without `=`: keep the original status over the page's. */
   discardBody = false;
   headerOnly = false;

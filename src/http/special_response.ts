@@ -15,6 +15,7 @@ const NO_KEEPALIVE: ReadonlySet<number> = new Set([400, 413, 414, 495, 496, 497,
 /** Answers an error or a redirect: with its `error_page`, else with the built-in page. */
 export function answerStatus(request: Request, status: number): number {
   request.errorStatus = status;
+  request.failure = status;
   if (request.keepalive && NO_KEEPALIVE.has(status)) request.keepalive = false;
   const { response } = request;
   response.contentType = undefined;

@@ -8,6 +8,7 @@ import { finalizeRequest } from "../finalize.ts";
 import { headText } from "../head_text.ts";
 import { HOP_BY_HOP } from "../hop_by_hop.ts";
 import type { Location } from "../location.ts";
+import { logError } from "../log_context.ts";
 import { defineModule, type Place, placeText } from "../module.ts";
 import type { PassedTo, Request } from "../request.ts";
 import type { Template } from "../template.ts";
@@ -229,9 +230,14 @@ function upstreamSettings(
 function proxyHandler(settings: ProxySettings): (request: Request) => number {
   const { raw, upstream } = settings;
   const begin = (request: Request): void => start(request, settings);
-  const unbuffered = !upstream.requestBuffering && raw.proxy_set_body === undefined && upstream.passRequestBody;
+  const wantsBody = raw.proxy_set_body === undefined && upstream.passRequestBody;
+  const unbuffered = !upstream.requestBuffering && wantsBody;
   const chunksAllowed = raw.proxy_http_version === "1.1";
   return (request) => {
+    if (request.discardBody && wantsBody && isMaimed(request)) {
+      logError(request, "error", "the request body is gone, so the request cannot be passed on");
+      return request.failure === 0 ? 502 : request.failure;
+    }
     if (request.bodyEnded && request.body === undefined && !request.expectContinue) {
       begin(request);
       return DONE;
@@ -244,6 +250,14 @@ function proxyHandler(settings: ProxySettings): (request: Request) => number {
     readBody(request, finalizeRequest, begin);
     return DONE;
   };
+}
+
+/**
+ * The body was passed on as it came, or refused (413), before an error_page or X-Accel-Redirect led here: without it this
+ * would be another request, unless all that is asked for is a page.
+ */
+function isMaimed({ body, contentLength, chunked, method }: Request): boolean {
+  return body === undefined && (contentLength > 0 || chunked) && method !== "GET" && method !== "HEAD";
 }
 
 function start(request: Request, settings: ProxySettings): void {
