@@ -4,6 +4,7 @@ import { osPath } from "../config/paths.ts";
 import type { CycleData } from "../runtime/cycle.ts";
 import type { LogFile } from "../runtime/log.ts";
 import { type LogBuffer, openBufferedLog, openLogFile } from "../runtime/logfile.ts";
+import { now } from "../runtime/now.ts";
 import { openSyslog, type SyslogServer } from "../runtime/syslog.ts";
 import { OK } from "./codes.ts";
 import { logError } from "./log_context.ts";
@@ -62,7 +63,7 @@ function sinkOf(target: LogTarget, hosts: CycleData["hosts"]): Sink {
     case "file":
       return fileSink(target.path, target.buffer);
     case "varying file":
-      return (request, line) => writeVarying(request, target.absolute(target.path.render(request)), line, target.cache);
+      return varyingSink(target);
     default: {
       const syslog = openSyslog(target.server, hosts);
       return (_request, line) => syslog.send(line);
@@ -90,13 +91,20 @@ function fileSink(path: string, buffer: LogBuffer | undefined): Sink {
 }
 
 /** A path that a request has a say in is written to only where the request's root exists. */
-function writeVarying(request: Request, path: string, line: string, cache: LogFileCache | undefined): void {
-  if (!rootExists(request)) return;
-  try {
-    appendVarying(path, `${line}\n`, cache);
-  } catch (error) {
-    logError(request, "crit", `open() "${path}" failed (${errorText(errorCode(error))})`);
-  }
+function varyingSink({ path: template, absolute, cache }: Extract<LogTarget, { to: "varying file" }>): Sink {
+  let saidAt = Number.NEGATIVE_INFINITY;
+  return (request, line) => {
+    if (!rootExists(request)) return;
+    try {
+      const failed = appendVarying(absolute(template.render(request)), `${line}\n`, cache);
+      // nginx says so once a minute.
+      if (failed === undefined || now() - saidAt < 60_000) return;
+      saidAt = now();
+      logError(request, "alert", failed);
+    } catch (error) {
+      logError(request, "crit", error instanceof Error ? error.message : String(error));
+    }
+  };
 }
 
 function rootExists(request: Request): boolean {

@@ -1,5 +1,8 @@
 import fs from "node:fs";
+import { errorCode, errorText } from "../config/errno.ts";
 import { osPath } from "../config/paths.ts";
+import { openLog } from "../runtime/open_log.ts";
+import { writeLine } from "../runtime/write.ts";
 
 /** `open_log_file_cache`: how log files whose names depend on requests are kept open. Times in ms. */
 export interface LogFileCache {
@@ -24,43 +27,61 @@ interface Kept {
 /** The files of this thread, the one used longest ago first. They outlive a reload. */
 const files = new Map<string, Kept>();
 
-/** Appends a line (a byte string). Throws what node:fs throws. */
-export function appendVarying(path: string, line: string, cache: LogFileCache | undefined): void {
+/** How long a request's line may wait for a pipe whose reader is slow, in ms. */
+const WRITE_MS = 1000;
+
+/** Appends a line (a byte string). Answers the sentence of a failed write; throws the one of a failed open. */
+export function appendVarying(path: string, line: string, cache: LogFileCache | undefined): string | undefined {
   if (cache === undefined) {
-    const fd = open(path);
+    const fd = openLog(path);
     try {
-      fs.writeSync(fd, line, null, "latin1");
+      return write(fd, path, line);
     } finally {
-      fs.closeSync(fd);
+      close(fd);
     }
-    return;
   }
   const now = Date.now();
   const kept = files.get(path) ?? { fd: -1, ino: 0, uses: 0, checkedAt: now, usedAt: now };
   files.delete(path);
   expire(cache, now);
   if (kept.fd >= 0 && now - kept.checkedAt >= cache.valid) check(path, kept, now);
-  if (kept.fd < 0) {
-    kept.fd = open(path);
-    kept.ino = fs.fstatSync(kept.fd).ino;
-    kept.checkedAt = now;
-  }
+  if (kept.fd < 0) open(path, kept, now);
   kept.uses++;
   kept.usedAt = now;
   files.set(path, kept);
   try {
-    fs.writeSync(kept.fd, line, null, "latin1");
+    return write(kept.fd, path, line);
   } finally {
-    if (kept.uses < cache.minUses) close(kept);
+    if (kept.uses < cache.minUses) letGo(kept);
   }
 }
 
-function open(path: string): number {
-  return fs.openSync(osPath(path), "a", 0o644);
+function write(fd: number, path: string, line: string): string | undefined {
+  try {
+    writeLine(fd, line, WRITE_MS);
+    return undefined;
+  } catch (error) {
+    return `write() to "${path}" failed (${errorText(errorCode(error))})`;
+  }
 }
 
-function close(kept: Kept): void {
-  if (kept.fd >= 0) fs.closeSync(kept.fd);
+function open(path: string, kept: Kept, now: number): void {
+  kept.fd = openLog(path);
+  kept.checkedAt = now;
+  try {
+    kept.ino = fs.fstatSync(kept.fd).ino;
+  } catch {
+    // The next check finds another file.
+  }
+}
+
+function close(fd: number): void {
+  // Standard output is nobody's to close.
+  if (fd > 2) fs.closeSync(fd);
+}
+
+function letGo(kept: Kept): void {
+  close(kept.fd);
   kept.fd = -1;
 }
 
@@ -68,7 +89,7 @@ function close(kept: Kept): void {
 function expire({ max, inactive }: LogFileCache, now: number): void {
   for (const [path, kept] of files) {
     if (files.size < max && now - kept.usedAt < inactive) return;
-    close(kept);
+    letGo(kept);
     files.delete(path);
   }
 }
@@ -76,5 +97,5 @@ function expire({ max, inactive }: LogFileCache, now: number): void {
 function check(path: string, kept: Kept, now: number): void {
   const stats = fs.statSync(osPath(path), { throwIfNoEntry: false });
   if (stats?.ino === kept.ino) kept.checkedAt = now;
-  else close(kept);
+  else letGo(kept);
 }

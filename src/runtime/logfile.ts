@@ -1,17 +1,13 @@
-import { closeSync, openSync, writeSync } from "node:fs";
 import { constants, gzipSync } from "node:zlib";
-import { errnoCode, errnoText } from "../config/errno.ts";
-import { osPath } from "../config/paths.ts";
+import { AppendFile } from "./append_file.ts";
 import type { LogFile } from "./log.ts";
 import { startTimer, type Timer } from "./timers.ts";
 
-/** A batch is written before the turn of the loop ends when it has grown to this many bytes. */
-const BATCH_BYTES = 64 * 1024;
+/** How long the end of a thread waits for pipes that are full, in ms: shorter than the supervisor's patience with it. */
+const END_MS = 900;
 
 /** The files this thread has open, by absolute path. */
 const files = new Map<string, AppendFile>();
-/** Opening these anew fails where the process has become another user than the one who made them. */
-const INHERITED: Readonly<Record<string, number>> = { "/dev/stdout": 1, "/dev/stderr": 2 };
 let exitHooked = false;
 
 /**
@@ -56,10 +52,12 @@ export function openBufferedLog(path: string, buffer: LogBuffer): LogFile {
   return made;
 }
 
-/** Writes out what every file of this thread has gathered. */
+/** Before the end: writes out what every file of this thread has gathered, and waits for slow readers as long as may be. */
 export function flushLogFiles(): void {
+  const until = performance.now() + END_MS;
   for (const file of buffers.values()) file.flush();
-  for (const file of files.values()) file.flush();
+  for (const file of files.values()) file.drain(until);
+  stderr?.drain(until);
 }
 
 /** USR1: opens every file of this thread anew. Answers the sentences of those that failed, which stay as they were. */
@@ -81,82 +79,6 @@ export function reopenLogFiles(): string[] {
 export function closeLogFilesExcept(paths: ReadonlySet<string>): void {
   for (const [path, file] of buffers) if (!paths.has(path)) file.flush();
   for (const [path, file] of files) if (!paths.has(path)) file.close();
-}
-
-class AppendFile implements LogFile {
-  readonly path: string;
-  #fd = -1;
-  #batch = "";
-  #scheduled = false;
-  #fullUntil = 0;
-  readonly #flush = (): void => {
-    this.#scheduled = false;
-    this.flush();
-  };
-
-  constructor(path: string) {
-    this.path = path;
-  }
-
-  get isOpen(): boolean {
-    return this.#fd >= 0;
-  }
-
-  open(): void {
-    this.flush();
-    const inherited = INHERITED[this.path];
-    if (inherited !== undefined) {
-      this.#fd = inherited;
-      return;
-    }
-    let fd: number;
-    try {
-      fd = openSync(osPath(this.path), "a", 0o644);
-    } catch (error) {
-      throw new Error(`open() "${this.path}" failed ${errnoText(errnoCode(error) ?? "EIO")}`);
-    }
-    this.close();
-    this.#fd = fd;
-  }
-
-  close(): void {
-    this.flush();
-    if (this.#fd > 2) closeSync(this.#fd);
-    this.#fd = -1;
-  }
-
-  append(line: string): void {
-    this.#batch += line;
-    if (this.#batch.length >= BATCH_BYTES) {
-      this.flush();
-    } else if (!this.#scheduled) {
-      this.#scheduled = true;
-      setImmediate(this.#flush);
-    }
-  }
-
-  flush(): void {
-    const batch = this.#batch;
-    if (batch === "") return;
-    this.#batch = "";
-    // As nginx does: a full disk is left alone for a second, since writing to one may block for long.
-    if (this.#fullUntil !== 0 && performance.now() < this.#fullUntil) return;
-    this.#fullUntil = 0;
-    try {
-      if (this.#fd < 0) this.open();
-      writeSync(this.#fd, batch, null, "latin1");
-    } catch (error) {
-      if (errnoCode(error) === "ENOSPC") this.#fullUntil = performance.now() + 1000;
-    }
-  }
-
-  reopen(): void {
-    try {
-      this.open();
-    } catch {
-      // It stays as it was; reopenLogFiles is what reports.
-    }
-  }
 }
 
 class BufferedFile implements LogFile {
@@ -203,15 +125,16 @@ function compress(text: string, level: number): string {
   return gzipSync(Buffer.from(text, "latin1"), { level, memLevel: constants.Z_MAX_MEMLEVEL - 1 }).toString("latin1");
 }
 
+/** Made with the first line: this module and the one of its class come to import each other. */
+let stderr: AppendFile | undefined;
+
 /** The standard error output as a log file; written at once, and never reopened. */
 export const standardError: LogFile = {
   path: "stderr",
   append(line) {
-    try {
-      writeSync(2, line, null, "latin1");
-    } catch {
-      // Nobody reads it any more, or a pipe is full: a log must not stop the program.
-    }
+    stderr ??= new AppendFile("stderr", 2);
+    stderr.append(line);
+    stderr.flush();
   },
   flush() {},
   reopen() {},

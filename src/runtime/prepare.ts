@@ -6,13 +6,13 @@ import {
   fstatSync,
   lstatSync,
   mkdirSync,
-  openSync,
   type Stats,
   statSync,
 } from "node:fs";
 import { errnoCode, errnoText } from "../config/errno.ts";
 import { osPath } from "../config/paths.ts";
 import { errorLogFiles, type Generation } from "./generation.ts";
+import { openLog } from "./open_log.ts";
 import type { Identity } from "./users.ts";
 
 /**
@@ -50,12 +50,7 @@ function makeDirectory(path: string, identity: Identity | undefined): void {
 }
 
 function makeLogFile(path: string, identity: Identity | undefined): void {
-  let fd: number;
-  try {
-    fd = openSync(osPath(path), "a", 0o644);
-  } catch (error) {
-    throw new Error(`open() "${path}" failed ${errnoText(errnoCode(error) ?? "EIO")}`);
-  }
+  const fd = openLog(path);
   try {
     const status = fstatSync(fd);
     if (identity === undefined || !status.isFile() || status.uid === identity.uid) return;
@@ -63,7 +58,7 @@ function makeLogFile(path: string, identity: Identity | undefined): void {
   } catch (error) {
     if (identity !== undefined) chownFailed(path, identity, error);
   } finally {
-    closeSync(fd);
+    if (fd > 2) closeSync(fd);
   }
 }
 

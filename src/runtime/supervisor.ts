@@ -1,6 +1,7 @@
 import { isDeepStrictEqual } from "node:util";
 import { fullName } from "../config/paths.ts";
 import { VERSION } from "../version.ts";
+import { reportLogFailures } from "./append_file.ts";
 import { ListeningSockets } from "./binding.ts";
 import type { Program } from "./cycle.ts";
 import { announceReady, inBackground } from "./daemon.ts";
@@ -65,6 +66,7 @@ export async function supervise(start: Start): Promise<number> {
     return 1;
   }
 
+  reportLogFailures((text) => log.write("alert", text));
   let env = threadEnvironment(coreDirectives.in(current.root).env);
   const pool = new ThreadPool({
     entry,

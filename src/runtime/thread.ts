@@ -1,6 +1,7 @@
 import { setPriority } from "node:os";
 import { parentPort, workerData } from "node:worker_threads";
 import { pinThread } from "./affinity.ts";
+import { reportLogFailures } from "./append_file.ts";
 import type { Program, WatcherService, WorkerService } from "./cycle.ts";
 import { coreDirectives, eventsDirectives } from "./directives.ts";
 import { errorLogFiles, type Generation, openMainLog, rebuildGeneration } from "./generation.ts";
@@ -77,6 +78,7 @@ export function runThread(program: Program): void {
     const core = coreDirectives.in(generation.root);
     const log = openMainLog(generation);
     logFaultsTo(log);
+    reportLogFailures((text) => log.write("alert", text));
     const previous = running;
     if (role.kind === "watcher") {
       const watcher = generation.application.watch({ generation: data.generation }, previous?.watcher);

@@ -7,8 +7,22 @@ const PAUSE_MS = 2;
 const asleep = new Int32Array(new SharedArrayBuffer(4));
 
 /** Stops this thread for a moment: for a pipe whose reader is slow, where nothing else can be done meanwhile. */
-function pause(ms: number = PAUSE_MS): void {
+export function pause(ms: number = PAUSE_MS): void {
   Atomics.wait(asleep, 0, 0, ms);
+}
+
+/** Writes a line (a byte string) to a log, and waits for a slow reader of a pipe for that many ms. Throws what node:fs throws. */
+export function writeLine(fd: number, line: string, ms: number): void {
+  const until = performance.now() + ms;
+  for (let left = line; ; ) {
+    try {
+      left = left.slice(writeSync(fd, left, null, "latin1"));
+      if (left === "") return;
+    } catch (error) {
+      if (errnoCode(error) !== "EAGAIN" || performance.now() >= until) throw error;
+      pause();
+    }
+  }
 }
 
 /** Writes all of it, however slow the reader of a pipe is. Nobody reads it any more: the rest is dropped. */

@@ -1,11 +1,14 @@
 import assert from "node:assert/strict";
-import { mkdtempSync, readFileSync, renameSync, rmSync } from "node:fs";
+import { execFileSync } from "node:child_process";
+import { closeSync, constants, mkdtempSync, openSync, readFileSync, readSync, renameSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
+import { reportLogFailures } from "../../src/runtime/append_file.ts";
 import type { CycleData } from "../../src/runtime/cycle.ts";
 import { type ErrorLogTarget, LEVELS, openErrorLog } from "../../src/runtime/log.ts";
 import { closeLogFilesExcept, flushLogFiles, openLogFile, reopenLogFiles } from "../../src/runtime/logfile.ts";
+import { waitFor } from "../support/wait.ts";
 
 function directory(t: TestContext): string {
   const path = mkdtempSync(join(tmpdir(), "holdfast-log-"));
@@ -123,4 +126,54 @@ test("a full disk loses lines and nothing else", { skip: process.platform !== "l
   file.append("two\n");
   file.flush();
   closeLogFilesExcept(new Set());
+});
+
+/** A pipe of the file system's, both ends in this process. */
+function pipe(t: TestContext): { readonly path: string; read(): string } {
+  const path = join(directory(t), "pipe");
+  execFileSync("mkfifo", [path]);
+  const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+  t.after(() => closeSync(fd));
+  const bytes = Buffer.alloc(4096);
+  return {
+    path,
+    read() {
+      try {
+        return bytes.toString("latin1", 0, readSync(fd, bytes));
+      } catch {
+        return "";
+      }
+    },
+  };
+}
+
+test("what a full pipe does not take waits for its reader, long lines too, and in order", async (t) => {
+  const { path, read } = pipe(t);
+  const file = openLogFile(path);
+  let expected = "";
+  for (let i = 0; i < 300; i++) {
+    const line = `${i}:${"x".repeat(i % 50 === 49 ? 20_000 : (i * 7919) % 2000)}\n`;
+    expected += line;
+    file.append(line);
+  }
+  let got = "";
+  await waitFor(() => {
+    got += read();
+    return got.length >= expected.length;
+  });
+  assert.equal(got, expected);
+});
+
+test("the end waits for a full pipe for a while, and says how many lines it gave up", (t) => {
+  const said: string[] = [];
+  reportLogFailures((text) => said.push(text));
+  t.after(() => reportLogFailures(() => {}));
+  const { path, read } = pipe(t);
+  const file = openLogFile(path);
+  for (let i = 0; i < 1000; i++) file.append(`${"x".repeat(99)}\n`);
+  flushLogFiles();
+  let got = "";
+  for (let more = read(); more !== ""; more = read()) got += more;
+  const [, lost] = /^write\(\) to ".*pipe" was incomplete: (\d+) lines are lost/.exec(said[0] ?? "") ?? [];
+  assert.equal(got.length / 100 + Number(lost), 1000);
 });

@@ -34,6 +34,9 @@ export interface ProgramOptions {
   readonly nodeFlags?: readonly string[];
   /** The prefix of an earlier start, to start in again. */
   readonly prefix?: string;
+  /** Descriptors for its output. Default: the test's own, and a pipe that `Running.stderr` reads. */
+  readonly stdout?: number;
+  readonly stderr?: number;
 }
 
 /** What a program that was run to its end left. */
@@ -181,7 +184,8 @@ export class Running {
  */
 export async function startHoldfast(t: TestContext, options: ProgramOptions): Promise<Running> {
   const prepared = await prepare(t, options, "daemon off; error_log logs/error.log info;");
-  return started(t, prepared, "logs/holdfast.pid", /^\s*pid\s+([^\s;]+)/m.exec(prepared.config)?.[1]);
+  const pidPath = /^\s*pid\s+([^\s;]+)/m.exec(prepared.config)?.[1];
+  return started(t, prepared, "logs/holdfast.pid", pidPath, options);
 }
 
 /** Runs Holdfast to its end: `-t`, `-V`, a start that fails. `config` undefined: no configuration file is written. */
@@ -269,9 +273,15 @@ async function prepare(t: TestContext, options: ProgramOptions, globals: string)
       };
 }
 
-async function started(t: TestContext, prepared: Prepared, pidFile: string, pidPath?: string): Promise<Running> {
+async function started(
+  t: TestContext,
+  prepared: Prepared,
+  pidFile: string,
+  pidPath?: string,
+  { stdout, stderr }: ProgramOptions = {},
+): Promise<Running> {
   const { command, args, env, prefix, ports } = prepared;
-  const child = spawn(command, args, { env, stdio: ["ignore", "inherit", "pipe"] });
+  const child = spawn(command, args, { env, stdio: ["ignore", stdout ?? "inherit", stderr ?? "pipe"] });
   await new Promise<void>((resolve, reject) => {
     child.once("spawn", resolve);
     child.once("error", reject);
