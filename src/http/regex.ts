@@ -1,23 +1,33 @@
 import { setFlagsFromString } from "node:v8";
+import { compileProgram, MOST_SIZE, sizeOf } from "./regex_compile.ts";
+import { longestWithin } from "./regex_cost.ts";
 import { emitRegex } from "./regex_emit.ts";
-import { compileMatcher } from "./regex_match.ts";
-import { RegexMatchError } from "./regex_match_state.ts";
+import { BAD_UTF8, NO_MEMORY, RegexMatchError, search } from "./regex_match.ts";
 import { parseRegex } from "./regex_parse.ts";
+import type { RegexProgram } from "./regex_program.ts";
 import { type ParsedRegex, RegexSyntaxError } from "./regex_syntax.ts";
 
 export { RegexMatchError };
 
-// A hostile URI must not be able to hold a worker with a careless pattern such as `^(a+)+$`.
+// V8 leaves a search that backtracks this often to its linear engine, where that can take the pattern. A backtrack may
+// pass over the whole subject, so that this bounds the time on short subjects only.
+const BACKTRACKS = 5000;
 setFlagsFromString("--enable-experimental-regexp-engine-on-excessive-backtracks");
+setFlagsFromString(`--regexp-backtracks-before-fallback=${BACKTRACKS}`);
+// It makes V8 say of a pattern with the flag `l` whether its linear engine takes it.
+setFlagsFromString("--enable-experimental-regexp-engine");
+
+/** V8 may take at most about so many steps (some milliseconds): on longer subjects the matcher of our own searches. */
+const MOST_V8_STEPS = 2_000_000;
+const LONGEST_FALLBACK = MOST_V8_STEPS / BACKTRACKS;
 
 /**
  * nginx's regular expressions (PCRE2) over byte strings.
  *
- * Nearly every pattern becomes a JavaScript RegExp; one that JavaScript would match otherwise (back references,
- * recursion, conditions, captures in a loop that may be skipped) goes to our own matcher, which gives up after so many
- * steps as PCRE does. V8's RegExp has no such limit, but changes to its linear engine when it backtracks too much. What
- * remains: a pattern with a lookaround, an atomic group or a possessive quantifier beside nested repeats, such as
- * `(?=x)(a+)+b`, can take exponential time on a hostile subject.
+ * Nearly every pattern becomes a JavaScript RegExp, for subjects up to the length at which V8 could backtrack too
+ * long: it is reckoned from the pattern, and for most patterns longer than any URI. Longer subjects, and patterns that
+ * JavaScript would match otherwise (back references, recursion, conditions, captures in a loop that may be skipped),
+ * go to a matcher of our own, which gives up after so many steps as PCRE does.
  */
 export interface CompiledRegex {
   readonly pattern: string;
@@ -54,76 +64,125 @@ export function compileRegex(pattern: string, caseless: boolean): CompiledRegex 
     const rest = utf ? Buffer.from(text.slice(reason.at), "utf8").toString("latin1") : text.slice(reason.at);
     return { error: `pcre2_compile() failed: ${reason.message} in "${pattern}"${rest === "" ? "" : ` at "${rest}"`}` };
   }
-  const search = utf ? decoded(makeSearch(parsed)) : makeSearch(parsed);
-  const test = utf ? undefined : makeTest(parsed);
+  if (sizeOf(parsed.root) > MOST_SIZE) {
+    return { error: `pcre2_compile() failed: regular expression is too large in "${pattern}"` };
+  }
+  const bounded = boundedSearch(() => parseRegex(text, verbs.length, utf, caseless));
+  const both = quickSearch(parsed, bounded);
+  const exec = utf ? decoded(both) : both;
   return {
     pattern,
     captures: parsed.captures,
     names: parsed.names,
-    exec:
-      parsed.captures === 0 && test !== undefined
-        ? (subject, captures) => {
-            if (!test(subject)) return false;
-            captures.length = 0;
-            return true;
-          }
-        : search,
-    test: test ?? ((subject) => search(subject, [])),
+    exec,
+    test: (subject) => exec(subject, []),
   };
 }
 
 type Search = (subject: string, captures: string[]) => boolean;
 
-function makeTest(parsed: ParsedRegex): ((subject: string) => boolean) | undefined {
+/** A search by V8 where it takes bounded time, else by `bounded`. */
+function quickSearch(parsed: ParsedRegex, bounded: Search): Search {
   const emitted = emitRegex(parsed);
-  if (emitted === undefined) return undefined;
-  const regex = new RegExp(emitted.source, parsed.utf ? "u" : "");
-  return (subject) => regex.test(subject);
+  if (emitted === undefined) return bounded;
+  const { source, groups } = emitted;
+  let regex: RegExp;
+  try {
+    regex = new RegExp(source, parsed.utf ? "u" : "");
+  } catch {
+    return bounded;
+  }
+  let longest = longestWithin(parsed, MOST_V8_STEPS);
+  if (longest < LONGEST_FALLBACK && isLinear(source, parsed.utf)) longest = LONGEST_FALLBACK;
+  if (groups === undefined && parsed.captures === 0) return withoutGroups(regex, longest, bounded);
+  const fill = groups === undefined ? fillCaptures : (found: RegExpExecArray, captures: string[]) => renumber(found, captures, groups); // biome-ignore format: one choice
+  return withGroups(regex, longest, bounded, fill);
 }
 
-function makeSearch(parsed: ParsedRegex): Search {
-  const emitted = emitRegex(parsed);
-  if (emitted === undefined) return ownSearch(parsed);
-  const regex = new RegExp(emitted.source, parsed.utf ? "u" : "");
-  const { groups } = emitted;
-  if (groups !== undefined) return renumbered(regex, groups);
+/** Whether V8's linear engine takes an expression. */
+function isLinear(source: string, utf: boolean): boolean {
+  try {
+    return new RegExp(source, utf ? "lu" : "l").flags !== "";
+  } catch {
+    return false;
+  }
+}
+
+// Below: V8 compiles when it first searches. Should it throw then, the pattern is too large for it, or later its stack too
+// small for the subject: from that length on the search is not left to it any more.
+
+function withoutGroups(regex: RegExp, most: number, bounded: Search): Search {
+  let longest = most;
   return (subject, captures) => {
-    const found = regex.exec(subject);
-    if (found === null) return false;
-    let last = found.length - 1;
-    while (last > 0 && found[last] === undefined) last--;
-    captures.length = parsed.captures === 0 ? 0 : last + 1;
-    for (let i = 0; i < captures.length; i++) captures[i] = found[i] ?? "";
+    if (subject.length > longest) return bounded(subject, captures);
+    try {
+      if (!regex.test(subject)) return false;
+    } catch {
+      longest = subject.length - 1;
+      return bounded(subject, captures);
+    }
+    captures.length = 0;
     return true;
   };
+}
+
+type Fill = (found: RegExpExecArray, captures: string[]) => void;
+
+function withGroups(regex: RegExp, most: number, bounded: Search, fill: Fill): Search {
+  let longest = most;
+  return (subject, captures) => {
+    if (subject.length > longest) return bounded(subject, captures);
+    let found: RegExpExecArray | null;
+    try {
+      found = regex.exec(subject);
+    } catch {
+      longest = subject.length - 1;
+      return bounded(subject, captures);
+    }
+    if (found === null) return false;
+    fill(found, captures);
+    return true;
+  };
+}
+
+function fillCaptures(found: RegExpExecArray, captures: string[]): void {
+  let last = found.length - 1;
+  while (last > 0 && found[last] === undefined) last--;
+  captures.length = last + 1;
+  for (let i = 0; i <= last; i++) captures[i] = found[i] ?? "";
 }
 
 /** Groups of JavaScript's that PCRE does not count stand between, or several stand for one. */
-function renumbered(regex: RegExp, groups: readonly (readonly number[])[]): Search {
-  return (subject, captures) => {
-    const found = regex.exec(subject);
-    if (found === null) return false;
-    captures.length = 0;
-    for (let i = 0; i < groups.length && groups.length > 1; i++) {
-      const set = groups[i].find((index) => found[index] !== undefined);
-      if (set === undefined) continue;
-      while (captures.length < i) captures.push("");
-      captures.push(found[set]);
-    }
-    return true;
-  };
+function renumber(found: RegExpExecArray, captures: string[], groups: readonly (readonly number[])[]): void {
+  captures.length = 0;
+  for (let i = 0; i < groups.length && groups.length > 1; i++) {
+    const set = groups[i].find((index) => found[index] !== undefined);
+    if (set === undefined) continue;
+    while (captures.length < i) captures.push("");
+    captures.push(found[set]);
+  }
 }
 
-function ownSearch(parsed: ParsedRegex): Search {
-  const search = compileMatcher(parsed);
+/** The matcher of our own; the pattern is compiled for it when it is first needed. */
+function boundedSearch(parse: () => ParsedRegex): Search {
+  let program: RegexProgram | undefined;
+  let registers = new Int32Array(0);
   return (subject, captures) => {
-    const pairs = search(subject);
-    if (pairs === undefined) return false;
+    try {
+      if (program === undefined) {
+        program = compileProgram(parse());
+        registers = new Int32Array(program.registers);
+      }
+      if (!search(program, subject, registers)) return false;
+    } catch (error) {
+      // Whatever else goes wrong, memory for a huge subject say, is to be as a search that was given up.
+      throw error instanceof RegexMatchError ? error : new RegexMatchError(NO_MEMORY);
+    }
     captures.length = 0;
-    for (let i = 0; i <= parsed.captures && parsed.captures > 0; i++) {
-      if (pairs[2 * i] === -1) continue;
+    for (let i = 0; i < program.groups && program.groups > 1; i++) {
+      if (registers[2 * i] === -1) continue;
       while (captures.length < i) captures.push("");
-      captures.push(subject.slice(pairs[2 * i], pairs[2 * i + 1]));
+      captures.push(subject.slice(registers[2 * i], registers[2 * i + 1]));
     }
     return true;
   };
@@ -133,7 +192,7 @@ function ownSearch(parsed: ParsedRegex): Search {
 function decoded(search: Search): Search {
   return (subject, captures) => {
     const text = fromUtf8(subject);
-    if (text === undefined) throw new RegexMatchError("pcre2_match() failed: -22");
+    if (text === undefined) throw new RegexMatchError(BAD_UTF8);
     if (!search(text, captures)) return false;
     for (let i = 0; i < captures.length; i++) captures[i] = Buffer.from(captures[i], "utf8").toString("latin1");
     return true;

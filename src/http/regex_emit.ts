@@ -1,3 +1,4 @@
+import { minLength } from "./regex_first.ts";
 import type { Assertion, ParsedRegex, Ranges, RegexNode } from "./regex_syntax.ts";
 
 /** A pattern as the source of a JavaScript regular expression without flags (or with `u` for UTF). */
@@ -39,7 +40,7 @@ export function emitRegex(parsed: ParsedRegex): EmittedRegex | undefined {
 function emit(emission: Emission, node: RegexNode, tail = false): string {
   switch (node.kind) {
     case "set":
-      return emitSet(emission, node.ranges, node.caseless);
+      return emitSet(node.ranges, node.caseless, emission.utf);
     case "sequence":
       return node.items
         .map((item, i) => {
@@ -112,22 +113,23 @@ function bounds(min: number, max: number): string {
   return min === max ? `{${min}}` : `{${min},${max}}`;
 }
 
-function emitSet(emission: Emission, ranges: Ranges, caseless: boolean): string {
-  const highest = emission.utf ? 0x10ffff : 0xff;
+/** A set as JavaScript writes it. */
+export function emitSet(ranges: Ranges, caseless: boolean, utf: boolean): string {
+  const highest = utf ? 0x10ffff : 0xff;
   if (ranges.length === 1 && ranges[0][0] === 0 && ranges[0][1] === highest) return "[^]";
   if (ranges.length === 0) return "[]";
   const [first] = ranges;
   const text =
     ranges.length === 1 && first[0] === first[1]
-      ? code(emission, first[0])
-      : `[${ranges.map(([low, high]) => (low === high ? code(emission, low) : `${code(emission, low)}-${code(emission, high)}`)).join("")}]`;
+      ? code(utf, first[0])
+      : `[${ranges.map(([low, high]) => (low === high ? code(utf, low) : `${code(utf, low)}-${code(utf, high)}`)).join("")}]`;
   return caseless ? `(?i:${text})` : text;
 }
 
-function code(emission: Emission, value: number): string {
+function code(utf: boolean, value: number): string {
   const character = String.fromCodePoint(value);
   if (/[0-9A-Za-z_]/.test(character)) return character;
-  if (value > 0xff) return emission.utf ? `\\u{${value.toString(16)}}` : `\\u${value.toString(16).padStart(4, "0")}`;
+  if (value > 0xff) return utf ? `\\u{${value.toString(16)}}` : `\\u${value.toString(16).padStart(4, "0")}`;
   return `\\x${value.toString(16).padStart(2, "0")}`;
 }
 
@@ -201,24 +203,5 @@ function captures(node: RegexNode): boolean {
       return captures(node.item);
     default:
       return false;
-  }
-}
-
-/** A lower bound of what a node matches; 0 when it may match nothing. */
-function minLength(node: RegexNode): number {
-  switch (node.kind) {
-    case "set":
-      return 1;
-    case "sequence":
-      return node.items.reduce((total, item) => total + minLength(item), 0);
-    case "choice":
-      return Math.min(...node.branches.map(minLength));
-    case "repeat":
-      return node.min * minLength(node.item);
-    case "group":
-    case "atomic":
-      return minLength(node.body);
-    default:
-      return 0;
   }
 }

@@ -125,6 +125,10 @@ export function normal(ranges: Ranges): Ranges {
   return joined;
 }
 
+export function union(a: Ranges, b: Ranges): Ranges {
+  return a.length === 0 ? b : b.length === 0 ? a : normal([...a, ...b]);
+}
+
 export function negate(ranges: Ranges, highest: number): Ranges {
   const rest: [number, number][] = [];
   let next = 0;
