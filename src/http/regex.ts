@@ -67,9 +67,9 @@ export function compileRegex(pattern: string, caseless: boolean): CompiledRegex 
   if (sizeOf(parsed.root) > MOST_SIZE) {
     return { error: `pcre2_compile() failed: regular expression is too large in "${pattern}"` };
   }
-  const bounded = boundedSearch(() => parseRegex(text, verbs.length, utf, caseless));
+  const bounded = boundedSearch(pattern, () => parseRegex(text, verbs.length, utf, caseless));
   const both = quickSearch(parsed, bounded);
-  const exec = utf ? decoded(both) : both;
+  const exec = utf ? decoded(pattern, both) : both;
   return {
     pattern,
     captures: parsed.captures,
@@ -164,19 +164,19 @@ function renumber(found: RegExpExecArray, captures: string[], groups: readonly (
 }
 
 /** The matcher of our own; the pattern is compiled for it when it is first needed. */
-function boundedSearch(parse: () => ParsedRegex): Search {
+function boundedSearch(pattern: string, parse: () => ParsedRegex): Search {
   let program: RegexProgram | undefined;
   let registers = new Int32Array(0);
   return (subject, captures) => {
     try {
       if (program === undefined) {
-        program = compileProgram(parse());
+        program = compileProgram(parse(), pattern);
         registers = new Int32Array(program.registers);
       }
       if (!search(program, subject, registers)) return false;
     } catch (error) {
       // Whatever else goes wrong, memory for a huge subject say, is to be as a search that was given up.
-      throw error instanceof RegexMatchError ? error : new RegexMatchError(NO_MEMORY);
+      throw error instanceof RegexMatchError ? error : new RegexMatchError(NO_MEMORY, subject, pattern);
     }
     captures.length = 0;
     for (let i = 0; i < program.groups && program.groups > 1; i++) {
@@ -189,10 +189,10 @@ function boundedSearch(parse: () => ParsedRegex): Search {
 }
 
 /** Runs a search over the text the bytes spell. PCRE refuses a subject that is not UTF-8. */
-function decoded(search: Search): Search {
+function decoded(pattern: string, search: Search): Search {
   return (subject, captures) => {
     const text = fromUtf8(subject);
-    if (text === undefined) throw new RegexMatchError(BAD_UTF8);
+    if (text === undefined) throw new RegexMatchError(BAD_UTF8, subject, pattern);
     if (!search(text, captures)) return false;
     for (let i = 0; i < captures.length; i++) captures[i] = Buffer.from(captures[i], "utf8").toString("latin1");
     return true;

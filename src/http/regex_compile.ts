@@ -28,7 +28,7 @@ interface Compilation {
   mark: number;
 }
 
-export function compileProgram(parsed: ParsedRegex): op.RegexProgram {
+export function compileProgram(parsed: ParsedRegex, pattern: string): op.RegexProgram {
   const has = (wanted: (node: RegexNode) => boolean): boolean => some(parsed.root, wanted);
   const into: Compilation = {
     parsed,
@@ -49,6 +49,7 @@ export function compileProgram(parsed: ParsedRegex): op.RegexProgram {
   for (const { at, to } of into.calls) into.code[at] = into.bodies[numbersOf(into, to)[0]];
   const first = minLength(parsed.root) === 0 ? undefined : op.followTable(firstOf(parsed.root, undefined));
   return {
+    pattern,
     code: Int32Array.from(into.code),
     sets: into.sets,
     follows: into.follows,

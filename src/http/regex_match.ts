@@ -8,10 +8,13 @@ import * as op from "./regex_program.ts";
  * been: such a pattern then takes time in proportion to the subject, and is never given up.
  */
 
-/** A search that was given up. The sentence is nginx's: `pcre2_match() failed: -47`. */
+/** A search that was given up, in nginx's words. */
 export class RegexMatchError extends Error {
-  constructor(code: number) {
-    super(`pcre2_match() failed: ${code}`);
+  readonly code: number;
+
+  constructor(code: number, subject: string, pattern: string) {
+    super(`pcre2_match() failed: ${code} on "${subject}" using "${pattern}"`);
+    this.code = code;
   }
 }
 
@@ -123,8 +126,17 @@ class Search {
     if (this.steps > this.limit) this.overrun();
   }
 
+  givenUp(code: number): RegexMatchError {
+    const { subject, program } = this;
+    return new RegexMatchError(
+      code,
+      program.utf ? Buffer.from(subject, "utf8").toString("latin1") : subject,
+      program.pattern,
+    );
+  }
+
   overrun(): void {
-    if (this.steps > MOST_STEPS) throw new RegexMatchError(MATCH_LIMIT);
+    if (this.steps > MOST_STEPS) throw this.givenUp(MATCH_LIMIT);
     this.limit = MOST_STEPS;
     this.startNotes();
   }
@@ -303,9 +315,9 @@ class Search {
   /** Remembers a call that goes on with `back`. */
   enter(group: number, at: number, back: number): void {
     const { calls, registers } = this;
-    if ((calls.length + 1) * registers.length > MOST_CALLED) throw new RegexMatchError(HEAP_LIMIT);
+    if ((calls.length + 1) * registers.length > MOST_CALLED) throw this.givenUp(HEAP_LIMIT);
     for (let index = this.call; index !== -1 && calls[index].at === at; index = calls[index].outer) {
-      if (calls[index].group === group) throw new RegexMatchError(RECURSION_LOOP);
+      if (calls[index].group === group) throw this.givenUp(RECURSION_LOOP);
     }
     this.step(registers.length);
     calls.push({ group, at, back, outer: this.call, registers: registers.slice() });
@@ -329,7 +341,7 @@ function match(state: Search, from: number): number {
   const room = ENTRY * (registers.length + 2);
 
   for (;;) {
-    if (sp + room > entries.length) entries = grown();
+    if (sp + room > entries.length) entries = grown(state);
     // A case goes on with the next instruction (`continue`), or has failed and goes back to an alternative (`break`).
     switch (code[pc]) {
       case op.CHARACTER:
@@ -591,8 +603,8 @@ function leave(state: Search, entries: Int32Array, height: number): number {
   return sp;
 }
 
-function grown(): Int32Array<ArrayBuffer> {
-  if (stack.length >= MOST_STACK) throw new RegexMatchError(HEAP_LIMIT);
+function grown(state: Search): Int32Array<ArrayBuffer> {
+  if (stack.length >= MOST_STACK) throw state.givenUp(HEAP_LIMIT);
   const larger = new Int32Array(Math.min(4 * stack.length, MOST_STACK));
   larger.set(stack);
   stack = larger;

@@ -7,6 +7,8 @@ import type { Ranges } from "./regex_syntax.ts";
  * the next instruction stands behind them.
  */
 export interface RegexProgram {
+  /** As written. */
+  readonly pattern: string;
   readonly code: Int32Array;
   readonly sets: readonly CharacterSet[];
   /** For the repeat of a set: what may follow it, by byte; [AT_END] and [ABOVE_BYTES] besides. */

@@ -132,7 +132,7 @@ function matching(request: Request, regexes: MapBlock["regexes"], source: string
     } catch (error) {
       // A map may be looked up anywhere, the log included: a search that is given up ends with the default.
       if (!(error instanceof RegexMatchError)) throw error;
-      logError(request, "alert", `${error.message} on "${source}" using "${regex.pattern}"`);
+      logError(request, "alert", error.message);
       return undefined;
     }
     assignCaptures(request, regex, captures);
