@@ -28,8 +28,11 @@ export function setLocation(request: Request, chosen: Location): void {
 /** Old Internet Explorer as nginx knows it: it may hang after a POST on a kept-alive connection. */
 function isMsie6(agent: string | undefined): boolean {
   if (agent === undefined || agent.includes("Opera")) return false;
-  const found = /MSIE (?:[45]\.|6\.(?!.*SV1))./.exec(agent);
-  return found !== null;
+  // As in nginx the first mention counts.
+  const at = agent.indexOf("MSIE ");
+  if (at === -1 || agent.length < at + 8 || agent[at + 6] !== ".") return false;
+  const version = agent[at + 5];
+  return version === "4" || version === "5" || (version === "6" && !agent.includes("SV1", at + 8));
 }
 
 function isSafari(agent: string | undefined): boolean {

@@ -1,3 +1,4 @@
+import { trim } from "../../http/trim.ts";
 import { PASS, type Protocol, type Verdict } from "../probe.ts";
 import { type CheckResponse, judge, MAX_BODY, type ResponseTests } from "../response.ts";
 
@@ -115,7 +116,7 @@ class HttpProtocol implements Protocol {
       const colon = line.indexOf(":");
       if (colon < 1) return this.settle("invalid response header");
       const name = line.slice(0, colon).toLowerCase();
-      const value = line.slice(colon + 1).replace(/^[ \t]+|[ \t]+$/g, "");
+      const value = trim(line.slice(colon + 1), " \t");
       const values = this.headers.get(name);
       if (values === undefined) this.headers.set(name, [value]);
       else values.push(value);

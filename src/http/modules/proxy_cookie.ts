@@ -4,6 +4,7 @@ import type { Directive } from "../../config/types.ts";
 import type { CompiledRegex } from "../regex.ts";
 import type { Request } from "../request.ts";
 import { type Template, template } from "../template.ts";
+import { trim } from "../trim.ts";
 import {
   applyRules,
   matchCaptures,
@@ -123,13 +124,9 @@ export function rewriteCookie(request: Request, rules: CookieRules, field: strin
 function parseCookie(field: string): Attribute[] {
   return field.split(";").map((part) => {
     const equals = part.indexOf("=");
-    if (equals < 0) return { key: trimSpaces(part), value: undefined };
-    return { key: trimSpaces(part.slice(0, equals)), value: trimSpaces(part.slice(equals + 1)) };
+    if (equals < 0) return { key: trim(part), value: undefined };
+    return { key: trim(part.slice(0, equals)), value: trim(part.slice(equals + 1)) };
   });
-}
-
-function trimSpaces(text: string): string {
-  return text.replace(/^ +| +$/g, "");
 }
 
 function flagsFor(request: Request, rules: readonly CookieFlags[], cookie: string): ReadonlySet<string> {
