@@ -8,7 +8,6 @@ import { httpProgram, httpScope } from "./http/program.ts";
 import type { Application, Cycle, Program, WatcherService } from "./runtime/cycle.ts";
 import { coreDirectives as processDirectives } from "./runtime/directives.ts";
 import { openErrorLog } from "./runtime/log.ts";
-import { reopenLogFiles } from "./runtime/logfile.ts";
 import type { Group } from "./upstream/group.ts";
 
 /** The active checks in the watcher thread; they go on from generation to generation. */
@@ -21,10 +20,6 @@ class Watcher implements WatcherService {
 
   stop(): void {
     this.checks.stop();
-  }
-
-  reopen(): void {
-    reopenLogFiles();
   }
 }
 

@@ -1,7 +1,6 @@
 import { whenScarce } from "../net/tcp.ts";
 import type { Sockets, WorkerContext, WorkerService } from "../runtime/cycle.ts";
 import { boundary } from "../runtime/guard.ts";
-import { reopenLogFiles } from "../runtime/logfile.ts";
 import { startTimer, type Timer } from "../runtime/timers.ts";
 import { nextPools, type Pools } from "../upstream/pool.ts";
 import type { ListeningSocket } from "./addresses.ts";
@@ -169,10 +168,6 @@ export class HttpService implements WorkerService {
   private closeSockets(): void {
     for (const socket of this.state.sockets.values()) socket.close();
     this.state.sockets.clear();
-  }
-
-  reopen(): void {
-    reopenLogFiles();
   }
 
   /** Requests of this generation that still run hold what they need of it; sockets, pools and connections are the worker's. */

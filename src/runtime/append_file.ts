@@ -36,8 +36,11 @@ export function reportLogFailures(to: (text: string) => void): void {
  */
 export class AppendFile implements LogFile {
   readonly path: string;
+  readonly #lent: (path: string) => number | undefined;
   /** -1 while it is closed. */
-  #fd: number;
+  #fd = -1;
+  /** It opened that itself, and closes it. */
+  #own = false;
   /** No regular file: it may be full for a while. */
   #pipe = false;
   /** Lines that no write has been tried with. */
@@ -59,11 +62,10 @@ export class AppendFile implements LogFile {
     this.flush();
   };
 
-  /** `fd`: a descriptor that is open already. */
-  constructor(path: string, fd = -1) {
+  /** `lent`: the descriptor of that path where somebody else has opened it, and closes it. */
+  constructor(path: string, lent: (path: string) => number | undefined) {
     this.path = path;
-    this.#fd = -1;
-    if (fd >= 0) this.#use(fd);
+    this.#lent = lent;
   }
 
   get isOpen(): boolean {
@@ -72,10 +74,11 @@ export class AppendFile implements LogFile {
 
   /** Opens it, or opens it anew; what it has gathered goes to the old file. Throws nginx's sentence, and is as it was. */
   open(): void {
-    const fd = openLog(this.path);
+    const lent = this.#lent(this.path);
+    const fd = lent ?? openLog(this.path);
     if (this.#fd >= 0) this.flush();
     this.#shut();
-    this.#use(fd);
+    this.#use(fd, lent === undefined);
   }
 
   /** Where a line comes all the same, it opens again. */
@@ -108,14 +111,6 @@ export class AppendFile implements LogFile {
     this.#write();
   }
 
-  reopen(): void {
-    try {
-      this.open();
-    } catch {
-      // It stays as it was; reopenLogFiles is what reports.
-    }
-  }
-
   /** Before the end: waits for a full pipe until then (`performance.now()`), and gives up what it has not taken. */
   drain(until: number): void {
     this.flush();
@@ -126,8 +121,9 @@ export class AppendFile implements LogFile {
     if (this.#queued() > 0 && this.#fullUntil === 0) this.#giveUp();
   }
 
-  #use(fd: number): void {
+  #use(fd: number, own: boolean): void {
     this.#fd = fd;
+    this.#own = own;
     this.#fullUntil = 0;
     try {
       this.#pipe = !fstatSync(fd).isFile();
@@ -137,7 +133,7 @@ export class AppendFile implements LogFile {
   }
 
   #shut(): void {
-    if (this.#fd > 2) closeSync(this.#fd);
+    if (this.#own && this.#fd > 2) closeSync(this.#fd);
     this.#fd = -1;
   }
 
@@ -161,7 +157,7 @@ export class AppendFile implements LogFile {
   #openAgain(): boolean {
     if (this.#fd >= 0) return true;
     try {
-      this.#use(openLog(this.path));
+      this.open();
       return true;
     } catch (error) {
       this.#drop();

@@ -127,8 +127,6 @@ export interface WorkerService {
   drain(closed: () => void, done: () => void): void;
   /** Closes everything now. */
   stop(): void;
-  /** USR1: reopens log files. */
-  reopen(): void;
   /** A newer generation has taken over: no new connection comes to this one; `done` when its last request has ended. */
   retire(done: () => void): void;
   /** worker_shutdown_timeout has passed since `retire`: closes what this generation alone still has. Never what lives on. */
@@ -137,5 +135,4 @@ export interface WorkerService {
 
 export interface WatcherService {
   stop(): void;
-  reopen(): void;
 }

@@ -53,7 +53,12 @@ export function announceReady(errorLog: string): void {
   } catch {
     // The command was interrupted; the daemon serves all the same.
   }
-  // The pipe to the terminal has no reader from now on: Node's own last words go where nginx's would.
+  redirectStandardError(errorLog);
+}
+
+/** The pipe to the terminal has no reader any more: Node's own last words go where nginx's would. */
+export function redirectStandardError(errorLog: string): void {
+  if (!inBackground) return;
   try {
     const log = openSync(osPath(errorLog === "" ? "/dev/null" : errorLog), "a", 0o644);
     libc()?.dup2(log, 2);

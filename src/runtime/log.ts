@@ -22,7 +22,6 @@ export interface LogFile {
   /** Appends a line (with its line feed; a byte string). */
   append(line: string): void;
   flush(): void;
-  reopen(): void;
 }
 
 /** One `error_log` line. `path` is as written: relative ones start at the prefix. */

@@ -1,6 +1,7 @@
 import { constants, gzipSync } from "node:zlib";
 import { AppendFile } from "./append_file.ts";
 import type { LogFile } from "./log.ts";
+import type { LogFiles } from "./log_descriptors.ts";
 import { startTimer, type Timer } from "./timers.ts";
 
 /** How long the end of a thread waits for pipes that are full, in ms: shorter than the supervisor's patience with it. */
@@ -8,6 +9,8 @@ const END_MS = 900;
 
 /** The files this thread has open, by absolute path. */
 const files = new Map<string, AppendFile>();
+/** Descriptors that the supervisor has opened. */
+let shared: LogFiles = new Map();
 let exitHooked = false;
 
 /**
@@ -17,7 +20,7 @@ let exitHooked = false;
 export function openLogFile(path: string): LogFile {
   const known = files.get(path);
   if (known !== undefined) return known;
-  const file = new AppendFile(path);
+  const file = new AppendFile(path, (name) => shared.get(name));
   file.open();
   files.set(path, file);
   if (!exitHooked) {
@@ -60,19 +63,17 @@ export function flushLogFiles(): void {
   stderr?.drain(until);
 }
 
-/** USR1: opens every file of this thread anew. Answers the sentences of those that failed, which stay as they were. */
-export function reopenLogFiles(): string[] {
-  const errors: string[] = [];
+/** From now on these descriptors of the supervisor's are in use; what was gathered goes to those before. */
+export function adoptLogFiles(lent: LogFiles): void {
   for (const file of buffers.values()) file.flush();
-  for (const file of files.values()) {
-    if (!file.isOpen) continue;
-    try {
-      file.open();
-    } catch (error) {
-      errors.push(error instanceof Error ? error.message : String(error));
-    }
-  }
-  return errors;
+  shared = lent;
+  for (const [path, file] of files) if (file.isOpen && lent.has(path)) file.open();
+}
+
+/** Whether this thread writes to no other file than those it was given last. */
+export function usesOnlyAdopted(): boolean {
+  for (const [path, file] of files) if (file.isOpen && !shared.has(path)) return false;
+  return true;
 }
 
 /** After a reload: closes the files nobody has named. One that is written to all the same opens again by itself. */
@@ -114,11 +115,6 @@ class BufferedFile implements LogFile {
     this.#file.append(gzip === 0 ? text : compress(text, gzip));
     this.#file.flush();
   }
-
-  reopen(): void {
-    this.flush();
-    this.#file.reopen();
-  }
 }
 
 function compress(text: string, level: number): string {
@@ -132,10 +128,9 @@ let stderr: AppendFile | undefined;
 export const standardError: LogFile = {
   path: "stderr",
   append(line) {
-    stderr ??= new AppendFile("stderr", 2);
+    stderr ??= new AppendFile("stderr", () => 2);
     stderr.append(line);
     stderr.flush();
   },
   flush() {},
-  reopen() {},
 };

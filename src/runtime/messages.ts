@@ -1,4 +1,5 @@
 import type { CycleData, Sockets } from "./cycle.ts";
+import type { SharedLogs } from "./log_descriptors.ts";
 
 /** What a thread is, in its `workerData`. */
 export interface ThreadRole {
@@ -14,17 +15,25 @@ export interface ThreadRole {
 
 /** From the supervisor to a thread. */
 export type ToThread =
-  | { readonly type: "cycle"; readonly data: CycleData; readonly count: number; readonly sockets: Sockets }
+  | {
+      readonly type: "cycle";
+      readonly data: CycleData;
+      readonly count: number;
+      readonly sockets: Sockets;
+      readonly logs: SharedLogs;
+    }
   /** Another worker has come or gone: what this one accepts from has changed. */
   | { readonly type: "sockets"; readonly sockets: Sockets }
   /** Finish what there is, then leave. */
   | { readonly type: "quit" }
   | { readonly type: "stop" }
-  | { readonly type: "reopen" };
+  | { readonly type: "reopen"; readonly logs: SharedLogs };
 
 /** From a thread to the supervisor. */
 export type FromThread =
   | { readonly type: "ready"; readonly generation: number }
+  /** It uses no log file that this version has no more. */
+  | { readonly type: "logs"; readonly version: number }
   /** It was told to quit, and accepts no more. */
   | { readonly type: "closed" }
   /** It could not take that generation over; sentences for the log. */

@@ -1,33 +1,27 @@
-import {
-  chmodSync,
-  chownSync,
-  closeSync,
-  fchownSync,
-  fstatSync,
-  lstatSync,
-  mkdirSync,
-  type Stats,
-  statSync,
-} from "node:fs";
+import { chmodSync, chownSync, fchownSync, fstatSync, lstatSync, mkdirSync, type Stats, statSync } from "node:fs";
 import { errnoCode, errnoText } from "../config/errno.ts";
 import { osPath } from "../config/paths.ts";
 import { errorLogFiles, type Generation } from "./generation.ts";
+import { closeLogs, type LogFiles } from "./log_descriptors.ts";
 import { openLog } from "./open_log.ts";
 import type { Identity } from "./users.ts";
 
 /**
- * What a generation needs on disk before it can serve: directories are made and log files opened once, to be that
- * user's who the process becomes. Throws the sentence of the first failure.
+ * What a generation needs on disk before it can serve: directories are made and log files opened, to be that user's who
+ * the process becomes. Answers the descriptors of the logs. Throws the sentence of the first failure.
  */
-export function prepareFiles(generation: Generation, identity: Identity | undefined): void {
+export function prepareFiles(generation: Generation, identity: Identity | undefined): LogFiles {
   for (const directory of generation.application.directories) makeDirectory(directory, identity);
-  prepareLogs(generation, identity);
-}
-
-/** The log files alone: after a rotation they are made anew for that user, who may not be allowed to. Throws as above. */
-export function prepareLogs(generation: Generation, identity: Identity | undefined): void {
-  const files = new Set([...errorLogFiles(generation), ...generation.application.logFiles]);
-  for (const file of files) makeLogFile(file, identity);
+  const files = new Map<string, number>();
+  try {
+    for (const path of [...errorLogFiles(generation), ...generation.application.logFiles]) {
+      if (!files.has(path)) files.set(path, openLogFor(path, identity));
+    }
+    return files;
+  } catch (error) {
+    closeLogs(files);
+    throw error;
+  }
 }
 
 /** nginx makes the last part of the path only, for its own user alone. */
@@ -49,16 +43,24 @@ function makeDirectory(path: string, identity: Identity | undefined): void {
   }
 }
 
-function makeLogFile(path: string, identity: Identity | undefined): void {
+/** Opens a log, which is to be that user's. Throws the sentence of a failure. */
+export function openLogFor(path: string, identity: Identity | undefined): number {
   const fd = openLog(path);
+  if (identity === undefined) return fd;
   try {
     const status = fstatSync(fd);
-    if (identity === undefined || !status.isFile() || status.uid === identity.uid) return;
-    if (isLogOf(osPath(path), status)) fchownSync(fd, identity.uid, -1);
+    if (status.isFile() && status.uid !== identity.uid && isLogOf(osPath(path), status)) {
+      fchownSync(fd, identity.uid, -1);
+    }
+    return fd;
   } catch (error) {
-    if (identity !== undefined) chownFailed(path, identity, error);
-  } finally {
-    if (fd > 2) closeSync(fd);
+    try {
+      chownFailed(path, identity, error);
+      return fd;
+    } catch (failure) {
+      closeLogs(new Map([[path, fd]]));
+      throw failure;
+    }
   }
 }
 

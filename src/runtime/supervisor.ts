@@ -4,7 +4,7 @@ import { VERSION } from "../version.ts";
 import { reportLogFailures } from "./append_file.ts";
 import { ListeningSockets } from "./binding.ts";
 import type { Program } from "./cycle.ts";
-import { announceReady, inBackground } from "./daemon.ts";
+import { announceReady, inBackground, redirectStandardError } from "./daemon.ts";
 import { coreDirectives } from "./directives.ts";
 import {
   buildGeneration,
@@ -18,10 +18,11 @@ import {
 import { logFaultsTo } from "./guard.ts";
 import { setLimit } from "./limits.ts";
 import { type ErrorLog, withTerminal } from "./log.ts";
-import { closeLogFilesExcept, flushLogFiles, reopenLogFiles } from "./logfile.ts";
+import { closeLogs, LogDescriptors, type LogFiles } from "./log_descriptors.ts";
+import { closeLogFilesExcept, flushLogFiles } from "./logfile.ts";
 import type { Paths } from "./options.ts";
 import { removePidFile, writePidFile } from "./pidfile.ts";
-import { prepareFiles, prepareLogs } from "./prepare.ts";
+import { prepareFiles } from "./prepare.ts";
 import { becomeUser, identityOf } from "./privileges.ts";
 import { sentence, sentences } from "./sentence.ts";
 import { Signals, signalText } from "./signals.ts";
@@ -50,12 +51,13 @@ export async function supervise(start: Start): Promise<number> {
   let log: ErrorLog;
   let identity: Identity | undefined;
   const sockets = new ListeningSockets();
+  const logs = new LogDescriptors();
   try {
     current = await buildGeneration(program, paths, start.loaded, undefined);
     warnAll(current, start.initialLog);
     const core = coreDirectives.in(current.root);
     identity = identityOf(core.user);
-    prepareFiles(current, identity);
+    logs.take(prepareFiles(current, identity));
     log = withTerminal(openMainLog(current));
     if (!(await sockets.bind(current.application.listeners, workerCount(current), log))) return 1;
     setProcess(core, log);
@@ -73,6 +75,8 @@ export async function supervise(start: Start): Promise<number> {
     env: () => env,
     log: () => log,
     sockets: (workers) => sockets.descriptors(workers),
+    logs: () => logs.shared,
+    released: (version) => logs.release(version),
     forget: (slot) => current.application.forget?.(slot),
   });
   let pidFile = pidPath(current);
@@ -136,13 +140,17 @@ export async function supervise(start: Start): Promise<number> {
   const reconfigure = async (): Promise<boolean> => {
     let next: Generation;
     let nextLog: ErrorLog;
+    let files: LogFiles = new Map();
     try {
       next = await buildGeneration(program, paths, loadGeneration(program, paths, start.globals), current.data);
       warnAll(next, log);
-      prepareFiles(next, identity);
+      files = prepareFiles(next, identity);
       nextLog = openMainLog(next);
       const bound = await sockets.bind(next.application.listeners, workerCount(next), log);
-      if (!bound || ending !== undefined) return false;
+      if (!bound || ending !== undefined) {
+        closeLogs(files);
+        return false;
+      }
       next = rebuildGeneration(program, next.data);
       const nextPid = pidPath(next);
       if (nextPid !== pidFile) {
@@ -153,6 +161,7 @@ export async function supervise(start: Start): Promise<number> {
     } catch (error) {
       for (const line of sentences(error)) log.write("emerg", line);
       sockets.keepOnly(current.application.listeners);
+      closeLogs(files);
       return false;
     }
     const core = coreDirectives.in(next.root);
@@ -161,6 +170,7 @@ export async function supervise(start: Start): Promise<number> {
       log.write("warn", 'the "user" directive has changed, which takes effect when Holdfast is started again');
     }
     current = next;
+    logs.take(files);
     log = nextLog;
     logFaultsTo(log);
     env = threadEnvironment(core.env);
@@ -193,12 +203,8 @@ export async function supervise(start: Start): Promise<number> {
     SIGUSR1: () => {
       log.write("notice", `${signalText("SIGUSR1")} received, reopening logs`);
       log.write("notice", "reopening logs");
-      try {
-        prepareLogs(current, identity);
-      } catch (error) {
-        log.write("emerg", sentence(error));
-      }
-      for (const error of reopenLogFiles()) log.write("emerg", error);
+      for (const error of logs.reopen(identity)) log.write("emerg", error);
+      redirectStandardError(paths.errorLog);
       pool.reopen();
     },
     // A terminal whose size changes sends it too, so nginx heeds it only as a daemon.

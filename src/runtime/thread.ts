@@ -7,7 +7,8 @@ import { coreDirectives, eventsDirectives } from "./directives.ts";
 import { errorLogFiles, type Generation, openMainLog, rebuildGeneration } from "./generation.ts";
 import { logFault, logFaultsTo } from "./guard.ts";
 import type { ErrorLog } from "./log.ts";
-import { closeLogFilesExcept, flushLogFiles, reopenLogFiles } from "./logfile.ts";
+import type { SharedLogs } from "./log_descriptors.ts";
+import { adoptLogFiles, closeLogFilesExcept, flushLogFiles, usesOnlyAdopted } from "./logfile.ts";
 import type { FromThread, ThreadRole, ToThread } from "./messages.ts";
 import { limitThread } from "./privileges.ts";
 import { sentence } from "./sentence.ts";
@@ -42,6 +43,7 @@ export function runThread(program: Program): void {
   async function handle(message: ToThread): Promise<void> {
     switch (message.type) {
       case "cycle":
+        adoptLogs(message.logs);
         try {
           await take(message);
           limit();
@@ -54,9 +56,7 @@ export function runThread(program: Program): void {
         for (const error of (await running?.worker?.listen(message.sockets)) ?? []) running?.log.write("alert", error);
         break;
       case "reopen":
-        for (const error of reopenLogFiles()) running?.log.write("emerg", error);
-        running?.worker?.reopen();
-        running?.watcher?.reopen();
+        adoptLogs(message.logs);
         break;
       case "quit":
         quit();
@@ -152,6 +152,22 @@ export function runThread(program: Program): void {
     if (running === undefined) return;
     const { generation } = running;
     closeLogFilesExcept(new Set([...errorLogFiles(generation), ...generation.application.logFiles]));
+    sayLogs();
+  }
+
+  let logs = 0;
+  let saidLogs = 0;
+  function adoptLogs({ version, files }: SharedLogs): void {
+    adoptLogFiles(files);
+    logs = version;
+    sayLogs();
+  }
+
+  /** The supervisor may close what was replaced. */
+  function sayLogs(): void {
+    if (saidLogs === logs || !usesOnlyAdopted()) return;
+    saidLogs = logs;
+    post({ type: "logs", version: logs });
   }
 }
 

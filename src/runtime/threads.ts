@@ -3,6 +3,7 @@ import { shareOf } from "./binding.ts";
 import type { CycleData, Sockets } from "./cycle.ts";
 import { boundary } from "./guard.ts";
 import type { ErrorLog } from "./log.ts";
+import type { SharedLogs } from "./log_descriptors.ts";
 import type { FromThread, ThreadRole, ToThread } from "./messages.ts";
 import { sourceStack } from "./source_stack.ts";
 import { startTimer, type Timer } from "./timers.ts";
@@ -28,6 +29,8 @@ interface Member {
   /** The generation it was given last, and the last it has answered for. */
   given: number;
   taken: number;
+  /** The version of the log files that it is not behind. */
+  logs: number;
   timer: Timer | undefined;
   /** What it died of, when it was an error. */
   reason: string | undefined;
@@ -43,6 +46,10 @@ export interface PoolOptions {
   readonly log: () => ErrorLog;
   /** The listening sockets for so many workers. */
   readonly sockets?: (workers: number) => Sockets;
+  /** The log files. */
+  readonly logs?: () => SharedLogs;
+  /** Called with the version of the log files that no thread is behind. */
+  readonly released?: (version: number) => void;
   /** Called when a worker has gone, before another may have its slot. */
   readonly forget?: (slot: number) => void;
   /** How long a thread may take over a generation, in ms: one that hangs must not hold up the reloads to come. */
@@ -140,9 +147,18 @@ export class ThreadPool {
     for (const look of this.#waiting) look();
   }
 
+  #logs(): SharedLogs {
+    return this.#options.logs?.() ?? { version: 0, files: new Map() };
+  }
+
+  #released(): void {
+    const versions = [...this.#members].filter(({ worker }) => worker).map(({ logs }) => logs);
+    this.#options.released?.(Math.min(this.#logs().version, ...versions));
+  }
+
   /** USR1. */
   reopen(): void {
-    this.#tell({ type: "reopen" });
+    this.#tell({ type: "reopen", logs: this.#logs() });
   }
 
   /** WINCH: the workers finish what they have and leave; a later `apply` starts them again. */
@@ -215,8 +231,14 @@ export class ThreadPool {
 
   #post(member: Member, data: CycleData): void {
     member.given = data.generation;
-    const sockets = this.#share(member);
-    member.worker?.postMessage({ type: "cycle", data, count: this.#count, sockets } satisfies ToThread);
+    const message: ToThread = {
+      type: "cycle",
+      data,
+      count: this.#count,
+      sockets: this.#share(member),
+      logs: this.#logs(),
+    };
+    member.worker?.postMessage(message);
   }
 
   #start(member: Member): void {
@@ -235,6 +257,7 @@ export class ThreadPool {
       return;
     }
     member.worker = worker;
+    member.logs = this.#logs().version;
     worker.on(
       "message",
       boundary(undefined, (message: FromThread) => this.#answer(member, message)),
@@ -251,6 +274,11 @@ export class ThreadPool {
   }
 
   #answer(member: Member, message: FromThread): void {
+    if (message.type === "logs") {
+      member.logs = message.version;
+      this.#released();
+      return;
+    }
     if (message.type === "closed") {
       member.accepts = false;
       this.#look();
@@ -276,6 +304,7 @@ export class ThreadPool {
   #exited(member: Member, code: number): void {
     const accepted = member.accepts && !member.leaving;
     member.worker = undefined;
+    this.#released();
     member.accepts = false;
     if (member.role.kind === "worker") this.#options.forget?.(member.role.slot);
     const text = `${nameOf(member.role)} exited with ${member.reason ?? `code ${code}`}`;
@@ -322,6 +351,7 @@ function newMember(role: ThreadRole): Member {
     accepts: false,
     given: 0,
     taken: 0,
+    logs: 0,
     timer: undefined,
     reason: undefined,
     stack: undefined,

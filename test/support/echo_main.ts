@@ -93,8 +93,6 @@ class EchoService implements WorkerService {
     for (const socket of this.sockets) socket.destroy();
   }
 
-  reopen(): void {}
-
   retire(done: () => void): void {
     this.#retired = done;
     if (this.sockets.size === 0) done();
@@ -153,7 +151,7 @@ function echoProgram(): Program {
             previous instanceof EchoService ? previous : undefined,
           );
         },
-        watch: () => ({ stop() {}, reopen() {} }),
+        watch: () => ({ stop() {} }),
       };
     },
   };

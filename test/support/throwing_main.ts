@@ -78,6 +78,6 @@ const throwing = defineModule({
 const program = httpProgram({
   modules: [throwing as HttpModule],
   tables: [],
-  open: () => () => ({ stop() {}, reopen() {} }),
+  open: () => () => ({ stop() {} }),
 });
 run(program, new URL(import.meta.url), fileURLToPath(new URL("../../", import.meta.url)));

@@ -123,7 +123,7 @@ class FakeStream implements Stream {
 function makeHost(): ConnectionHost & { readonly words: Int32Array } {
   const directory = workspace();
   const modules = [...httpModules, read, hold];
-  const program = httpProgram({ modules: [], tables: [], open: () => () => ({ stop() {}, reopen() {} }) });
+  const program = httpProgram({ modules: [], tables: [], open: () => () => ({ stop() {} }) });
   const tables = [coreDirectives, eventsDirectives, ...program.directives, read.directives, hold.directives];
   const confFile = write(directory, "nginx.conf", CONFIG);
   const { tree, root } = loadConfig({ confFile, confPrefix: directory }, tables);
