@@ -48,6 +48,8 @@ export class AppendFile implements LogFile {
   /** From #at on: what is left of a batch. */
   #rest: Buffer = NONE;
   #at = 0;
+  /** What was written last ends within a line. */
+  #cut = false;
   #scheduled = false;
   #retrying = false;
   /** Its reader took nothing for STALL_MS: until it does again, nobody waits for it. */
@@ -89,15 +91,16 @@ export class AppendFile implements LogFile {
 
   append(line: string): void {
     this.#batch += line;
-    if (this.#batch.length < BATCH_BYTES || this.#retrying) {
-      if (!this.#scheduled) {
-        this.#scheduled = true;
-        setImmediate(this.#flush);
+    if (this.#batch.length >= BATCH_BYTES) {
+      if (!this.#retrying) {
+        this.flush();
+        return;
       }
       if (this.#queued() > QUEUE_BYTES) this.#wait();
-    } else {
-      this.flush();
     }
+    if (this.#scheduled) return;
+    this.#scheduled = true;
+    setImmediate(this.#flush);
   }
 
   flush(): void {
@@ -171,8 +174,10 @@ export class AppendFile implements LogFile {
     const batch = this.#batch;
     this.#batch = "";
     const written = writeSync(this.#fd, batch, null, "latin1");
+    this.#cut = false;
     if (written === batch.length) return;
     this.#batch = batch.slice(written);
+    if (written > 0) this.#cut = batch.charCodeAt(written - 1) !== LINE_FEED;
     this.#writePieces();
   }
 
@@ -186,6 +191,7 @@ export class AppendFile implements LogFile {
       }
       const end = this.#pipe ? pieceEnd(this.#rest, this.#at) : this.#rest.length;
       this.#at += writeSync(this.#fd, this.#rest, this.#at, end - this.#at);
+      this.#cut = this.#rest[this.#at - 1] !== LINE_FEED;
       this.#stalled = false;
     }
   }
@@ -222,8 +228,7 @@ export class AppendFile implements LogFile {
 
   /** Where the disk was full within a line, the line's end follows when there is room, so that the next is whole. */
   #keepCutLine(): void {
-    const cut = this.#at > 0 && this.#rest[this.#at - 1] !== LINE_FEED;
-    this.#rest = cut ? this.#rest.subarray(this.#at, lineEnd(this.#rest, this.#at)) : NONE;
+    this.#rest = this.#cut ? this.#rest.subarray(this.#at, lineEnd(this.#rest, this.#at)) : NONE;
     this.#at = 0;
   }
 

@@ -1,6 +1,16 @@
 import assert from "node:assert/strict";
-import { execFileSync } from "node:child_process";
-import { closeSync, constants, mkdtempSync, openSync, readFileSync, readSync, renameSync, rmSync } from "node:fs";
+import { execFileSync, spawnSync } from "node:child_process";
+import {
+  closeSync,
+  constants,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  readSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
@@ -140,7 +150,7 @@ function pipe(t: TestContext): { readonly path: string; read(): string } {
   execFileSync("mkfifo", [path]);
   const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
   t.after(() => closeSync(fd));
-  const bytes = Buffer.alloc(4096);
+  const bytes = Buffer.alloc(1 << 16);
   return {
     path,
     read() {
@@ -182,4 +192,32 @@ test("the end waits for a full pipe for a while, and says how many lines it gave
   for (let more = read(); more !== ""; more = read()) got += more;
   const [, lost] = /^write\(\) to ".*pipe" was incomplete: (\d+) lines are lost/.exec(said[0] ?? "") ?? [];
   assert.equal(got.length / 100 + Number(lost), 1000);
+});
+
+test("where a disk was full within a line, its end comes when there is room, and every line is whole", async (t) => {
+  const path = directory(t);
+  const size = "size=64k,mode=1777";
+  if (process.getuid?.() !== 0 || spawnSync("mount", ["-t", "tmpfs", "-o", size, "tmpfs", path]).status !== 0) {
+    t.skip("cannot mount a small disk here");
+    return;
+  }
+  try {
+    writeFileSync(join(path, "filler"), Buffer.alloc(20_000));
+    const file = openLogFile(join(path, "a.log"));
+    for (let i = 0; i < 60; i++) file.append(`${"x".repeat(999)}\n`);
+    file.flush();
+    const full = readFileSync(join(path, "a.log"), "latin1");
+    assert.notEqual(full.at(-1), "\n");
+    rmSync(join(path, "filler"));
+    const all = await waitFor(() => {
+      file.append("y\n");
+      file.flush();
+      const text = readFileSync(join(path, "a.log"), "latin1");
+      return text.endsWith("y\n") ? text : undefined;
+    });
+    for (const line of all.trimEnd().split("\n")) assert.match(line, /^(x{999}|y)$/);
+  } finally {
+    closeLogFilesExcept(new Set());
+    spawnSync("umount", [path]);
+  }
 });
