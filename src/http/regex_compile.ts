@@ -1,12 +1,8 @@
 import { afterRound, apart, firstOf, isAnchored, minLength, type Next, requiredCharacter } from "./regex_first.ts";
 import { fixedLength } from "./regex_group.ts";
 import * as op from "./regex_program.ts";
+import { MOST_COPIED, some, wordsOf } from "./regex_size.ts";
 import type { Condition, GroupName, ParsedRegex, Ranges, RegexNode } from "./regex_syntax.ts";
-
-/** A counted repeat is written out up to this many instruction words; a longer one counts its rounds. */
-const MOST_COPIED = 4096;
-/** PCRE's limit on the size of a compiled pattern. */
-export const MOST_SIZE = 65_536;
 
 interface Compilation {
   readonly parsed: ParsedRegex;
@@ -71,30 +67,6 @@ function charactersOf(ranges: Ranges): string[] {
 
 function dependsOnGroups(node: RegexNode): boolean {
   return node.kind === "reference" || node.kind === "call" || (node.kind === "condition" && node.test.kind !== "look");
-}
-
-/** Whether a node, or one in it, is as wanted. */
-function some(node: RegexNode, wanted: (node: RegexNode) => boolean): boolean {
-  return wanted(node) || partsOf(node).some((part) => some(part, wanted));
-}
-
-function partsOf(node: RegexNode): readonly RegexNode[] {
-  switch (node.kind) {
-    case "sequence":
-      return node.items;
-    case "choice":
-      return node.branches;
-    case "repeat":
-      return [node.item];
-    case "group":
-    case "atomic":
-    case "look":
-      return [node.body];
-    case "condition":
-      return node.test.kind === "look" ? [node.test.look, node.yes, node.no] : [node.yes, node.no];
-    default:
-      return [];
-  }
 }
 
 /** `after`: what may follow the node. */
@@ -319,34 +291,6 @@ function compileCounted(into: Compilation, node: RegexNode & { kind: "repeat" },
   );
   code.push(op.JUMP, top);
   for (const end of ends) code[end] = code.length;
-}
-
-/** About how many bytes PCRE compiles a node to, rather too few than too many. */
-export function sizeOf(node: RegexNode): number {
-  const inside = partsOf(node).reduce((total, part) => total + sizeOf(part), 0);
-  switch (node.kind) {
-    case "set":
-      return node.ranges.length > 2 ? 16 : 2;
-    case "sequence":
-      return inside;
-    case "choice":
-      return inside + 3 * node.branches.length + 3;
-    case "repeat": {
-      if (node.item.kind === "set") return inside + 4;
-      const copies = node.max === Number.POSITIVE_INFINITY ? Math.max(node.min, 1) : node.max;
-      return Math.max(copies, 1) * (node.item.kind === "sequence" ? inside + 6 : inside);
-    }
-    default:
-      return inside + 8;
-  }
-}
-
-/** About how many instruction words a node takes. */
-function wordsOf(node: RegexNode): number {
-  const inside = partsOf(node).reduce((total, part) => total + wordsOf(part), 0);
-  if (node.kind !== "repeat" || node.item.kind === "set") return inside + 6;
-  const copies = node.max === Number.POSITIVE_INFINITY ? Math.max(node.min, 1) : node.max;
-  return (copies * inside > MOST_COPIED ? inside : copies * inside) + 6;
 }
 
 function compileGroup(into: Compilation, node: RegexNode & { kind: "group" }, after: Next): void {

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { type CompiledRegex, compileRegex, RegexMatchError } from "../../src/http/regex.ts";
-import { effort } from "../../src/http/regex_match.ts";
+import { effort } from "../../src/http/regex_search.ts";
 import { NGINX, quoted, startNginx } from "./reference_nginx.ts";
 
 function compiled(pattern: string): CompiledRegex {
