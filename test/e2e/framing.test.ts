@@ -38,6 +38,7 @@ const SET = [
   "Content-Length $http_content_length; proxy_set_header Transfer-Encoding $http_transfer_encoding",
   "Connection $http_connection",
   "Expect 100-continue",
+  "Host one.example; proxy_set_header host two.example",
 ];
 
 /** How the body is passed on, and what it then is. */

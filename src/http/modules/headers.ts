@@ -62,7 +62,7 @@ const specs = {
     in: HTTP_IF,
     args: [2, 3],
     syntax: "name value [always]",
-    doc: "Adds a field to responses of the usual good statuses and redirects; with `always`, to all.",
+    doc: "Adds a field to responses of the usual good statuses and redirects; with `always`, to all. Content-Length and Transfer-Encoding are not added: they are always those of the body.",
     item: readField,
   }),
   add_trailer: list<Field>({

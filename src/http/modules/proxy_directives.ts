@@ -228,7 +228,7 @@ export const proxyDirectives = {
   proxy_pass_trailers: flag({
     in: HTTP_LOCATION,
     default: false,
-    doc: "Passes the trailer fields of a server's chunked response on.",
+    doc: "Passes the trailer fields of a server's chunked response on, but for those that mean nothing behind a body, such as Set-Cookie, Content-Type or Content-Length.",
   }),
   proxy_buffer_size: size({
     in: HTTP_LOCATION,
