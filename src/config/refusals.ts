@@ -1,3 +1,4 @@
+import type { Sliced } from "../runtime/sliced.ts";
 import type { Scope } from "./schema.ts";
 import { ConfigError, type ConfigTree, type Directive } from "./types.ts";
 
@@ -37,11 +38,24 @@ export class Refusals {
     try {
       return work();
     } catch (error) {
-      if (error instanceof ConfigError) this.note(error, stage);
-      // Work on a configuration of which parts are missing may fail in any way.
-      else if (this.count === 0) throw error;
-      return undefined;
+      return this.failed(error, stage);
     }
+  }
+
+  /** The same for work that is done in slices. */
+  *attemptSliced<T>(work: Sliced<T>, stage?: Stage): Sliced<T | undefined> {
+    try {
+      return yield* work;
+    } catch (error) {
+      return this.failed(error, stage);
+    }
+  }
+
+  private failed(error: unknown, stage: Stage | undefined): undefined {
+    if (error instanceof ConfigError) this.note(error, stage);
+    // Work on a configuration of which parts are missing may fail in any way.
+    else if (this.count === 0) throw error;
+    return undefined;
   }
 
   /** A directive was refused: what it and its block would have defined will be missed elsewhere. */

@@ -1,3 +1,4 @@
+import { type Sliced, whole } from "../runtime/sliced.ts";
 import { INSTEAD, KNOWN, ONLY_IN_MAIL } from "./known.ts";
 import { refusalsOf } from "./refusals.ts";
 import { type DirectiveSpec, type Directives, fail, type Scope, type Specs } from "./schema.ts";
@@ -20,7 +21,13 @@ const ROOT: Directive = { name: "", args: [], file: "", line: 0 };
 
 /** The same as `readScopes`, for a configuration that is in order. Throws the ConfigError that nginx finds first. */
 export function buildScopes(tree: ConfigTree, tables: readonly Directives<Specs>[]): Scope {
-  const root = readScopes(tree, tables);
+  return whole(buildingScopes(tree, tables));
+}
+
+/** The same in slices. */
+export function* buildingScopes(tree: ConfigTree, tables: readonly Directives<Specs>[]): Sliced<Scope> {
+  const root = newRoot(tables);
+  yield* fill(root, tree.directives, vocabularyOf(tables));
   refusalsOf(root).throwAll(tree);
   return root;
 }
@@ -31,9 +38,14 @@ export function buildScopes(tree: ConfigTree, tables: readonly Directives<Specs>
  * `refusalsOf(root)`.
  */
 export function readScopes(tree: ConfigTree, tables: readonly Directives<Specs>[]): Scope {
+  const root = newRoot(tables);
+  whole(fill(root, tree.directives, vocabularyOf(tables)));
+  return root;
+}
+
+function newRoot(tables: readonly Directives<Specs>[]): Scope {
   const root = newScope("main", ROOT, undefined);
   root.notes.set(MODULES, new Set(tables.map(({ name }) => name)));
-  fill(root, tree.directives, vocabularyOf(tables));
   return root;
 }
 
@@ -62,25 +74,42 @@ function newScope(context: Context, directive: Directive, parent: Scope | undefi
   };
 }
 
-function fill(scope: Scope, directives: readonly Directive[], vocabulary: Vocabulary): void {
+function* fill(scope: Scope, directives: readonly Directive[], vocabulary: Vocabulary): Sliced<void> {
   const refusals = refusalsOf(scope);
   for (const directive of directives) {
-    const taken = refusals.attempt(() => statement(scope, directive, vocabulary));
+    const taken =
+      directive.block === undefined
+        ? refusals.attempt(() => line(scope, directive, vocabulary))
+        : yield* refusals.attemptSliced(block(scope, directive, vocabulary));
     if (taken === undefined) refusals.leaveOut(directive);
   }
+  yield;
 }
 
-/** Answers true; throws where the directive is refused. */
-function statement(scope: Scope, directive: Directive, vocabulary: Vocabulary): true {
+function declarationOf(scope: Scope, directive: Directive, vocabulary: Vocabulary): AnySpec {
   if (directive.failed !== undefined) throw directive.failed;
   const spec = specFor(directive, scope.context, vocabulary);
   checkShape(directive, spec);
+  return spec;
+}
+
+/** A directive without a block. Answers true; throws where it is refused. */
+function line(scope: Scope, directive: Directive, vocabulary: Vocabulary): true {
+  const spec = declarationOf(scope, directive, vocabulary);
+  set(scope, spec, directive);
+  scope.order.push({ spec, directive });
+  return true;
+}
+
+/** One with a block. */
+function* block(scope: Scope, directive: Directive, vocabulary: Vocabulary): Sliced<true> {
+  const spec = declarationOf(scope, directive, vocabulary);
   try {
     set(scope, spec, directive);
   } catch (error) {
     // What stands in its block may be wrong besides.
-    const block = open(spec, directive, scope);
-    if (block !== undefined) fill(block, directive.block ?? [], vocabulary);
+    const inside = open(spec, directive, scope);
+    if (inside !== undefined) yield* fill(inside, directive.block ?? [], vocabulary);
     throw error;
   }
   const child = open(spec, directive, scope);
@@ -89,7 +118,7 @@ function statement(scope: Scope, directive: Directive, vocabulary: Vocabulary): 
   scope.children.push(child);
   const refusals = refusalsOf(scope);
   const before = refusals.count;
-  fill(child, directive.block ?? [], vocabulary);
+  yield* fill(child, directive.block ?? [], vocabulary);
   // A block of which parts were left out is not judged as a whole.
   if (refusals.count > before) refusals.leaveOut({ ...directive, block: [] });
   else if (directive.endLine !== undefined) spec.close?.(child);

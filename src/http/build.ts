@@ -6,6 +6,7 @@ import { ConfigError } from "../config/types.ts";
 import type { Cycle } from "../runtime/cycle.ts";
 import { coreDirectives as processDirectives } from "../runtime/directives.ts";
 import { type ErrorLog, type ErrorLogTarget, openErrorLog } from "../runtime/log.ts";
+import type { Sliced } from "../runtime/sliced.ts";
 import { coreSettings } from "./core_settings.ts";
 import { declareCoreVariables } from "./core_variables.ts";
 import type { Location, Server } from "./location.ts";
@@ -42,7 +43,7 @@ export interface BuiltHttp {
  * Builds every server and location of an http block. What is refused, in nginx's words, is noted in `refusalsOf(scope)`;
  * the rest is of use only for finding more of it.
  */
-export function buildHttp(scope: Scope, cycle: Cycle, modules: readonly HttpModule[]): BuiltHttp {
+export function* buildHttp(scope: Scope, cycle: Cycle, modules: readonly HttpModule[]): Sliced<BuiltHttp> {
   const refusals = refusalsOf(scope);
   const variables = new Variables((error) => refusals.note(error, "complete"));
   const later: (() => void)[] = [];
@@ -64,10 +65,16 @@ export function buildHttp(scope: Scope, cycle: Cycle, modules: readonly HttpModu
   }
   for (const { definition } of modules) refusals.attempt(() => definition.setup?.(http));
   const builder = new LocationBuilder(http, modules);
-  const servers = scope.children
-    .filter((child) => child.context === "server")
-    .flatMap((child) => refusals.attempt(() => builder.server(child)) ?? []);
-  for (const work of later) refusals.attempt(work);
+  const servers: BuiltServer[] = [];
+  for (const child of scope.children) {
+    if (child.context !== "server") continue;
+    const server = yield* refusals.attemptSliced(builder.server(child));
+    if (server !== undefined) servers.push(server);
+  }
+  for (const work of later) {
+    refusals.attempt(work);
+    yield;
+  }
   bindVariables(scope, variables);
   return { servers, variables: variables.count, logFiles, directories, upstreams };
 }
@@ -85,7 +92,7 @@ class LocationBuilder {
     this.refusals = refusalsOf(http.scope);
   }
 
-  server(scope: Scope): BuiltServer {
+  *server(scope: Scope): Sliced<BuiltServer> {
     const settings = serverDirectives.in(scope);
     const names: ServerName[] = [];
     for (const at of settings.server_name) {
@@ -113,14 +120,23 @@ class LocationBuilder {
     made.root = root;
     Object.defineProperty(server, "root", { value: root, enumerable: true });
     server.serverRewrite = root.rewrite;
-    root.tree = this.tree(scope, server, root, undefined);
+    root.tree = yield* this.tree(scope, server, root, undefined);
     return { server, names, scope };
   }
 
-  private tree(scope: Scope, server: Server, parent: Location, outer: LocationName | undefined) {
-    const entries = scope.children
-      .filter(({ context }) => context === "location")
-      .flatMap((child) => this.refusals.attempt(() => this.entry(child, server, parent, outer)) ?? []);
+  private *tree(
+    scope: Scope,
+    server: Server,
+    parent: Location,
+    outer: LocationName | undefined,
+  ): Sliced<Location["tree"]> {
+    const entries: LocationEntry<Location>[] = [];
+    for (const child of scope.children) {
+      if (child.context !== "location") continue;
+      const entry = yield* this.refusals.attemptSliced(this.entry(child, server, parent, outer));
+      if (entry !== undefined) entries.push(entry);
+      yield;
+    }
     if (entries.length === 0) return undefined;
     const tree = buildLocationTree(entries);
     if (!("error" in tree)) return tree;
@@ -130,12 +146,12 @@ class LocationBuilder {
     return undefined;
   }
 
-  private entry(
+  private *entry(
     scope: Scope,
     server: Server,
     parent: Location,
     outer: LocationName | undefined,
-  ): LocationEntry<Location> {
+  ): Sliced<LocationEntry<Location>> {
     const at = scope.directive;
     const name = parseLocationName(at.args);
     if ("error" in name) throw new ConfigError(name.error, at);
@@ -145,7 +161,7 @@ class LocationBuilder {
     if (compiled !== undefined && "error" in compiled) throw new ConfigError(compiled.error, at);
     if (compiled !== undefined) declareCaptures(compiled, this.http.variables, at);
     const location = this.location(scope, name, server, parent);
-    const nested = this.tree(scope, server, location, name);
+    const nested = yield* this.tree(scope, server, location, name);
     location.tree = nested;
     return { ...name, location, regex: compiled, autoRedirect: location.autoRedirect, nested };
   }

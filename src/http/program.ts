@@ -2,6 +2,7 @@ import { refusalsOf } from "../config/refusals.ts";
 import type { Directives, Scope, Specs } from "../config/schema.ts";
 import { ConfigError } from "../config/types.ts";
 import { type Application, type Cycle, type HostWanted, MAX_WORKERS, type Program } from "../runtime/cycle.ts";
+import type { Sliced } from "../runtime/sliced.ts";
 import { upstream, upstreamDefinitions, upstreamHosts, upstreamKeepalive } from "../upstream/directives.ts";
 import type { Group } from "../upstream/group.ts";
 import { buildSockets, listenHosts } from "./addresses.ts";
@@ -41,12 +42,17 @@ function httpHosts(root: Scope): HostWanted[] {
   return [...listenHosts(http), ...upstreamHosts(upstreamDefinitions(root).values()), ...ofModules];
 }
 
-function buildApplication(cycle: Cycle, modules: readonly HttpModule[], extension: HttpExtension): Application {
+function* buildApplication(
+  cycle: Cycle,
+  modules: readonly HttpModule[],
+  extension: HttpExtension,
+): Sliced<Application> {
   const scope = httpScope(cycle.root);
   const zone = cycle.zone("http counters", MAX_WORKERS * COUNTER.words * 4);
   const countersOf = (slot: number) => new Int32Array(zone, slot * COUNTER.words * 4, COUNTER.words);
-  const http = scope === undefined ? undefined : buildHttp(scope, cycle, modules);
+  const http = scope === undefined ? undefined : yield* buildHttp(scope, cycle, modules);
   const sockets = (http && refusalsOf(cycle.root).attempt(() => buildSockets(http, cycle), "complete")) ?? [];
+  yield;
   const groups = [...(http?.upstreams.byName.values() ?? [])].map(({ group }) => group);
   const watch = extension.open(cycle, groups);
   return {

@@ -1,6 +1,7 @@
 import type { Directives, Scope, Specs } from "../config/schema.ts";
 import type { ConfigTree } from "../config/types.ts";
 import type { Address } from "../net/address.ts";
+import type { Sliced } from "./sliced.ts";
 
 /**
  * One generation of the configuration ("cycle", as nginx calls it). The supervisor makes it and posts `CycleData` to
@@ -69,8 +70,8 @@ export interface Program {
   readonly configureArguments: readonly string[];
   /** Host names that must be resolved before `build` (upstream servers, proxy_pass, listen): each with its place for the error. */
   hosts(root: Scope): readonly HostWanted[];
-  /** Builds a generation's runtime tree. Runs in every thread and for -t. Throws ConfigError. */
-  build(cycle: Cycle): Application;
+  /** Builds a generation's runtime tree. Runs in every thread, while it serves, and for -t. Throws ConfigError. */
+  build(cycle: Cycle): Sliced<Application>;
 }
 
 export interface HostWanted {

@@ -2,7 +2,7 @@ import { readConfig } from "../config/load.ts";
 import { fullName } from "../config/paths.ts";
 import { refusalsOf } from "../config/refusals.ts";
 import type { Directives, Scope, Specs } from "../config/schema.ts";
-import { buildScopes } from "../config/scopes.ts";
+import { buildingScopes } from "../config/scopes.ts";
 import { ConfigError, type ConfigTree } from "../config/types.ts";
 import { type ConfigWarning, warningsOf } from "../config/warnings.ts";
 import type { Application, Cycle, CycleData, HostWanted, Program } from "./cycle.ts";
@@ -10,6 +10,7 @@ import { coreDirectives, eventsDirectives } from "./directives.ts";
 import { resolveHosts } from "./hosts.ts";
 import { type ErrorLog, type ErrorLogTarget, openErrorLog } from "./log.ts";
 import type { Paths } from "./options.ts";
+import { inSlices, type Sliced } from "./sliced.ts";
 
 /** A configuration that was read. What was refused until now is in `refusalsOf(root)`. */
 export interface Loaded {
@@ -85,22 +86,26 @@ export async function buildGeneration(
     zones[name] = zone;
     return zone;
   });
-  const application = refusals.attempt(() => program.build(cycle));
+  const application = await inSlices(refusals.attemptSliced(program.build(cycle)));
   refusals.throwAll(tree);
   if (application === undefined) throw new Error("nothing was built, and nothing was refused");
   return { ...loaded, warnings: warningsOf(root), data, cycle, application };
 }
 
-/** The same in another thread, from what the supervisor posted. Throws ConfigError. */
-export function rebuildGeneration(program: Program, data: CycleData): Generation {
-  const root = buildScopes(data.tree, tablesOf(program));
+/** The same in another thread, which serves meanwhile, from what the supervisor posted. Throws ConfigError. */
+export async function rebuildGeneration(program: Program, data: CycleData): Promise<Generation> {
+  return inSlices(rebuilding(program, data));
+}
+
+function* rebuilding(program: Program, data: CycleData): Sliced<Generation> {
+  const root = yield* buildingScopes(data.tree, tablesOf(program));
   const cycle = cycleOf(data, root, (name, bytes) => {
     const zone = data.zones[name];
     if (zone === undefined) throw new Error(`the shared zone "${name}" was not made by the supervisor`);
     if (zone.byteLength !== bytes) throw new Error(`the shared zone "${name}" has another size than the supervisor's`);
     return zone;
   });
-  const application = program.build(cycle);
+  const application = yield* program.build(cycle);
   refusalsOf(root).throwAll(data.tree);
   return { tree: data.tree, root, warnings: [], data, cycle, application };
 }

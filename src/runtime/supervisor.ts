@@ -147,11 +147,11 @@ export async function supervise(start: Start): Promise<number> {
       files = prepareFiles(next, identity);
       nextLog = openMainLog(next);
       const bound = await sockets.bind(next.application.listeners, workerCount(next), log);
+      if (bound && ending === undefined) next = await rebuildGeneration(program, next.data);
       if (!bound || ending !== undefined) {
         closeLogs(files);
         return false;
       }
-      next = rebuildGeneration(program, next.data);
       const nextPid = pidPath(next);
       if (nextPid !== pidFile) {
         writePidFile(nextPid);

@@ -74,7 +74,7 @@ export function runThread(program: Program): void {
   }
 
   async function take({ data, count, sockets }: Extract<ToThread, { type: "cycle" }>): Promise<void> {
-    const generation = rebuildGeneration(program, data);
+    const generation = await rebuildGeneration(program, data);
     const core = coreDirectives.in(generation.root);
     const log = openMainLog(generation);
     logFaultsTo(log);

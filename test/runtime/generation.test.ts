@@ -9,7 +9,8 @@ const program: Program = {
   directives: [],
   configureArguments: [],
   hosts: () => [],
-  build(cycle) {
+  *build(cycle) {
+    yield;
     const { generation } = cycle.data;
     for (const bytes of [4, 4 * generation]) {
       const words = new Int32Array(
@@ -44,6 +45,6 @@ test("a generation that is built and not taken leaves the zones in force as they
   const next = await buildGeneration(program, paths, loaded, data);
   assert.deepEqual([...kept], [1]);
   assert.equal(next.data.zones["zone kept"], data.zones["zone kept"]);
-  rebuildGeneration(program, next.data);
+  await rebuildGeneration(program, next.data);
   assert.deepEqual([...kept], [2]);
 });

@@ -124,7 +124,8 @@ function echoProgram(): Program {
         error: `host not found in upstream "${host}"`,
       }));
     },
-    build(cycle) {
+    *build(cycle) {
+      yield;
       const http = cycle.root.children.find((child) => child.context === "http") ?? cycle.root;
       const settings = echo.in(http);
       const logPath = settings.echo_log === undefined ? undefined : cycle.path(settings.echo_log);

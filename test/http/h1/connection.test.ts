@@ -18,6 +18,7 @@ import type { Address } from "../../../src/net/address.ts";
 import type { Stream, StreamHandler } from "../../../src/net/stream.ts";
 import type { Cycle } from "../../../src/runtime/cycle.ts";
 import { coreDirectives, eventsDirectives } from "../../../src/runtime/directives.ts";
+import { whole } from "../../../src/runtime/sliced.ts";
 import { Deadline, setDeadline } from "../../../src/runtime/timers.ts";
 import { workspace, write } from "../../config/workspace.ts";
 import { everySplit } from "./splits.ts";
@@ -143,7 +144,7 @@ function makeHost(): ConnectionHost & { readonly words: Int32Array } {
     zone: (_name, bytes) => new SharedArrayBuffer(bytes),
     path: (path) => directory + path,
   };
-  const [{ serves }] = buildSockets(buildHttp(scope, cycle, modules as Parameters<typeof buildHttp>[2]), cycle);
+  const [{ serves }] = buildSockets(whole(buildHttp(scope, cycle, modules as Parameters<typeof buildHttp>[2])), cycle);
   const words = new Int32Array(COUNTER.words);
   const open = new Set<Closable>();
   return {

@@ -1,0 +1,81 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { setImmediate as turn } from "node:timers/promises";
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
+import { program } from "../src/program.ts";
+import type { CycleData, WorkerService } from "../src/runtime/cycle.ts";
+import { buildGeneration, type Generation, loadGeneration, rebuildGeneration } from "../src/runtime/generation.ts";
+import { makePrefix } from "./support/holdfast.ts";
+
+/** What a reload builds in a worker: while requests go on, and not for ever. */
+
+const LOCATIONS = 500;
+
+const CONFIG = `events {} http { access_log off;
+  upstream a { server 127.0.0.1:1; keepalive 4; }
+  map $uri $part { default x; ~^/(?<word>[a-z]+)/ $word; }
+  server { listen 127.0.0.1:1; server_name ~^(?<name>.+)$;
+    ${Array.from({ length: LOCATIONS }, (_, i) => `location /${i}/ { proxy_pass http://a; add_header X-A $part; }`).join("\n")}
+    location ~ ^/(\\d+)$ { if ($arg_a) { return 204; } return 200 $1$name; } } }`;
+
+const whole = program();
+
+async function firstData(prefix: string, previous: CycleData | undefined): Promise<CycleData> {
+  const paths = {
+    prefix: `${prefix}/`,
+    confPrefix: `${prefix}/conf/`,
+    confFile: `${prefix}/conf/nginx.conf`,
+    errorLog: "",
+  };
+  return (await buildGeneration(whole, paths, loadGeneration(whole, paths, undefined), previous)).data;
+}
+
+test("the tree is built in pieces no larger than a location", async (t) => {
+  const data = await firstData(makePrefix(t, { "conf/nginx.conf": CONFIG }), undefined);
+  const { cycle } = await rebuildGeneration(whole, data);
+  let pieces = 0;
+  for (const work = whole.build(cycle); work.next().done !== true; ) pieces++;
+  assert.ok(pieces > LOCATIONS, `${pieces} pieces`);
+});
+
+test("the loop turns while a worker builds", async (t) => {
+  const data = await firstData(makePrefix(t, { "conf/nginx.conf": CONFIG }), undefined);
+  let built = false;
+  const building = rebuildGeneration(whole, data).then(() => {
+    built = true;
+  });
+  await turn();
+  assert.equal(built, false);
+  await building;
+});
+
+test("a tree that was replaced can be collected", async (t) => {
+  setFlagsFromString("--expose-gc");
+  const collect: () => void = runInNewContext("gc");
+  const prefix = makePrefix(t, { "conf/nginx.conf": CONFIG });
+  let data = await firstData(prefix, undefined);
+  let service: WorkerService | undefined;
+  const old: WeakRef<object>[] = [];
+
+  const next = async (): Promise<void> => {
+    const generation: Generation = await rebuildGeneration(whole, data);
+    old.push(new WeakRef(generation.root), new WeakRef(generation.application));
+    const worker = generation.application.serve({ index: 0, slot: 0, count: 1, connections: 512 }, service);
+    await worker.listen({});
+    const previous = service;
+    service = worker;
+    previous?.retire(() => {});
+    data = await firstData(prefix, data);
+  };
+  for (let i = 0; i < 3; i++) await next();
+  for (let i = 0; i < 10 && old.slice(0, 4).some((ref) => ref.deref() !== undefined); i++) {
+    await turn();
+    collect();
+  }
+  assert.deepEqual(
+    old.slice(0, 4).map((ref) => ref.deref() === undefined),
+    [true, true, true, true],
+  );
+  service?.stop();
+});
