@@ -30,7 +30,7 @@ export class Refusals {
   }
 
   note(error: ConfigError, stage: Stage = "reading"): void {
-    this.found.push({ error, stage });
+    this.found.push({ error, stage: error.stage ?? stage });
   }
 
   /** Does a part of the work. What it refuses is noted, and undefined is the answer. */
@@ -73,7 +73,7 @@ export class Refusals {
     if (this.count === 0) return;
     const order = readingOrder(tree);
     const placed = this.found.flatMap(({ error, stage }) => {
-      const line = error.file === undefined ? undefined : order.lines.get(`${error.file}:${error.line}`);
+      const line = order.directives.get(error.place) ?? order.lines.get(`${error.file}:${error.line}`);
       if (stage === "end") return [{ error, at: Number.MAX_SAFE_INTEGER }];
       const at = stage === "complete" ? order.complete : (line ?? order.complete);
       return at === undefined ? [] : [{ error, at }];
@@ -95,22 +95,37 @@ export class Refusals {
   }
 }
 
-/** The lines of a configuration numbered as they were read, and the number of the http block's end where there is one. */
-function readingOrder(tree: ConfigTree): { lines: ReadonlyMap<string, number>; complete: number | undefined } {
+interface ReadingOrder {
+  readonly directives: ReadonlyMap<object | undefined, number>;
+  /** By `FILE:LINE`, where a directive or the end of a block first stands there. */
+  readonly lines: ReadonlyMap<string, number>;
+  /** The end of the http block; undefined where it was never reached. */
+  readonly complete: number | undefined;
+}
+
+/** The places of a configuration, numbered as they were read. */
+function readingOrder(tree: ConfigTree): ReadingOrder {
+  const directives = new Map<object | undefined, number>();
   const lines = new Map<string, number>();
-  const reach = (file: string, line: number): void => {
+  let next = 0;
+  let complete: number | undefined;
+  const reach = (file: string, line: number): number => {
     const place = `${file}:${line}`;
-    if (!lines.has(place)) lines.set(place, lines.size);
+    if (!lines.has(place)) lines.set(place, next);
+    return next++;
   };
-  const visit = ({ file, line, endLine, block }: Directive): void => {
-    reach(file, line);
+  const visit = (directive: Directive): void => {
+    const { file, line, endLine, block } = directive;
+    directives.set(directive, reach(file, line));
     block?.forEach(visit);
     if (endLine !== undefined) reach(file, endLine);
   };
-  tree.directives.forEach(visit);
-  const http = tree.directives.find(({ name }) => name === "http");
-  if (http === undefined) return { lines, complete: lines.size };
-  return { lines, complete: http.endLine === undefined ? undefined : lines.get(`${http.file}:${http.endLine}`) };
+  for (const directive of tree.directives) {
+    visit(directive);
+    if (directive.name === "http" && directive.endLine !== undefined) complete ??= next - 1;
+  }
+  const isOpen = tree.directives.some(({ name, endLine }) => name === "http" && endLine === undefined);
+  return { directives, lines, complete: complete ?? (isOpen ? undefined : next) };
 }
 
 const REFUSALS = Symbol("refusals");

@@ -44,14 +44,20 @@ export type Context =
 export class ConfigError extends Error {
   readonly file: string | undefined;
   readonly line: number | undefined;
+  /** The directive (or what else has a place) that it was made for. */
+  readonly place: object | undefined;
+  /** nginx finds it only once the whole http block has been read. */
+  readonly stage: "complete" | undefined;
   /** What else is wrong with the configuration, where all of it was looked for. */
   others: readonly ConfigError[] = [];
 
-  constructor(message: string, place?: { readonly file: string; readonly line: number }) {
+  constructor(message: string, place?: { readonly file: string; readonly line: number }, stage?: "complete") {
     super(message);
     this.name = "ConfigError";
     this.file = place?.file;
     this.line = place?.line;
+    this.place = place;
+    this.stage = stage;
   }
 
   override toString(): string {

@@ -28,7 +28,7 @@ function addressesOf(server: ServerDefinition, hosts: Hosts): readonly Address[]
   const { target } = server;
   if ("family" in target) return [target];
   const found = Object.hasOwn(hosts, target.host) ? hosts[target.host] : [];
-  if (found.length === 0) throw new ConfigError(hostNotFound(server.server), server);
+  if (found.length === 0) throw new ConfigError(hostNotFound(server.server), server, "complete");
   return found.map((address) => (address.family === "unix" ? address : { ...address, port: target.port }));
 }
 

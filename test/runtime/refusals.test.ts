@@ -66,6 +66,12 @@ const FIRST: readonly (readonly [name: string, text: string])[] = [
   ["the end of the file before a duplicate location", "events {}\nhttp {\nserver {\nlocation / { }\nlocation / { }\n"],
   ["a missing include before an unknown directive", "events {}\ninclude no-such-file;\nfoo;"],
   ["an unknown directive before a missing include", "events {}\nfoo;\ninclude no-such-file;"],
+  [
+    "a host of proxy_pass after an error of the grammar",
+    "events {}\nhttp {\nserver {\nlocation / { proxy_pass http://no.invalid; }\nreturn }",
+  ],
+  ["two on one line, of which one is found late", "events {}\nhttp {\nserver { listen a:b:c; foo; }\n}"],
+  ["a block's condition before what is in it, on one line", "events {}\nhttp {\nserver { if (= x) { foo; } }\n}"],
   ["no events", "http {\n}"],
   ["no events, and an unknown directive", "foo;\nhttp {\n}"],
 ];
@@ -108,10 +114,10 @@ nonsense;
     [
       '"gzip" directive is known to nginx but not available in Holdfast yet:3',
       'open() "no-such-file" failed (2: No such file or directory):5',
-      'unknown directive "ssl", use the "listen ... ssl" directive instead:6',
-      'invalid return code "1000":6',
       'invalid parameter "foo":6',
+      'unknown directive "ssl", use the "listen ... ssl" directive instead:6',
       'pcre2_compile() failed: … in "(":6',
+      'invalid return code "1000":6',
       'the duplicate "uri" variable:6',
       'conflicting parameter "a":7',
       "invalid number of the map parameters:7",
