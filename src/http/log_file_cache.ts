@@ -95,7 +95,12 @@ function expire({ max, inactive }: LogFileCache, now: number): void {
 }
 
 function check(path: string, kept: Kept, now: number): void {
-  const stats = fs.statSync(osPath(path), { throwIfNoEntry: false });
-  if (stats?.ino === kept.ino) kept.checkedAt = now;
+  let ino: number | undefined;
+  try {
+    ino = fs.statSync(osPath(path)).ino;
+  } catch {
+    // Nothing there that could be the same; what it is, opening it will tell.
+  }
+  if (ino === kept.ino) kept.checkedAt = now;
   else letGo(kept);
 }

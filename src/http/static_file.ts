@@ -1,7 +1,7 @@
 import fs from "node:fs";
-import { errorCode, errorText } from "../config/errno.ts";
-import { defer } from "../runtime/guard.ts";
+import { errnoCode, errorCode, errorText } from "../config/errno.ts";
 import { CLIENT_CLOSED_REQUEST, DONE, ERROR, OK } from "./codes.ts";
+import { type FileReader, mayRead, nextTurn, spend } from "./file_turns.ts";
 import { finalizeRequest } from "./finalize.ts";
 import { logError } from "./log_context.ts";
 import { passBody } from "./output.ts";
@@ -10,13 +10,11 @@ import type { Request } from "./request.ts";
 import { SMALL } from "./small_files.ts";
 
 const CHUNK = 64 * 1024;
-/** Read per turn of the event loop, so that one big file does not keep others waiting: nginx's sendfile_max_chunk. */
-const TURN = 2 * 1024 * 1024;
 
 const small = Buffer.allocUnsafeSlow(SMALL);
 const chunk = Buffer.allocUnsafeSlow(CHUNK);
 
-/** Reads a file of at most SMALL bytes whole, and closes it. Undefined, after a line in the log, where that fails. */
+/** Reads a file of at most SMALL bytes whole. Undefined, after a line in the log, where that fails. */
 export function readSmall(request: Request, fd: number, path: string, length: number): string | undefined {
   let read = 0;
   try {
@@ -24,8 +22,6 @@ export function readSmall(request: Request, fd: number, path: string, length: nu
   } catch (error) {
     logError(request, "crit", `read() "${path}" failed (${errorText(errorCode(error))})`);
     return undefined;
-  } finally {
-    fs.closeSync(fd);
   }
   if (read === length) return small.latin1Slice(0, length);
   logError(request, "alert", `"${path}" was truncated while it was sent: ${read} of ${length} bytes read`);
@@ -51,12 +47,8 @@ export function sendFile(request: Request, fd: number, path: string, length: num
   return new FileSender(request, fd, path, plan).send();
 }
 
-function resume(sender: FileSender): void {
-  sender.resume();
-}
-
 /** A file on its way to the client, piece by piece as it takes them. */
-class FileSender {
+class FileSender implements FileReader {
   private readonly request: Request;
   private readonly fd: number;
   private readonly path: string;
@@ -79,12 +71,12 @@ class FileSender {
     const code = this.run();
     if (code !== DONE) return code;
     const { request } = this;
-    request.onWritable = () => this.resume();
+    request.onWritable = () => this.readOn();
     request.onAbort = () => finalizeRequest(request, CLIENT_CLOSED_REQUEST);
     request.cleanup ??= [];
     request.cleanup.push(() => this.close());
     // The client takes all at once: the rest follows after others had their turn.
-    if (!request.connection.blocked) defer(resume, this);
+    if (!request.connection.blocked) nextTurn(this);
     return DONE;
   }
 
@@ -92,19 +84,18 @@ class FileSender {
     this.request.onFault(error);
   }
 
-  resume(): void {
+  readOn(): void {
     const { request } = this;
     if (request.finalized || !this.open || request.connection.blocked) return;
     const code = this.run();
     if (code !== DONE) finalizeRequest(request, code);
-    else if (!request.connection.blocked) defer(resume, this);
+    else if (!request.connection.blocked) nextTurn(this);
   }
 
   /** Sends until the client blocks or the turn is over (DONE), all is sent (OK) or the file cannot be read (ERROR). */
   private run(): number {
     const { request, plan } = this;
     const { connection } = request;
-    let left = TURN;
     try {
       while (this.part < plan.parts.length) {
         const { head, start, end } = plan.parts[this.part];
@@ -119,19 +110,20 @@ class FileSender {
             this.close();
             return CLIENT_CLOSED_REQUEST;
           }
-          if (connection.blocked || left <= 0) return DONE;
+          if (connection.blocked || !mayRead(this)) return DONE;
           const read = fs.readSync(this.fd, chunk, 0, Math.min(CHUNK, end - this.at), this.at);
           if (read === 0) return this.truncated(end);
           this.at += read;
-          left -= read;
+          spend(read);
           passBody(request, 0, read === CHUNK ? chunk : chunk.subarray(0, read), final && this.at === end);
         }
         this.part++;
         this.at = -1;
       }
     } catch (error) {
-      logError(request, "crit", `pread() "${this.path}" failed (${errorText(errorCode(error))})`);
       this.close();
+      if (errnoCode(error) === undefined) throw error;
+      logError(request, "crit", `pread() "${this.path}" failed (${errorText(errorCode(error))})`);
       return ERROR;
     }
     if (plan.tail !== "") passBody(request, 0, plan.tail, true);

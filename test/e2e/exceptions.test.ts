@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { readdirSync, readlinkSync } from "node:fs";
 import { type TestContext, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { cannedBackend } from "../support/backend.ts";
@@ -54,6 +55,23 @@ test("an exception before anything was answered is a 500, logged with its stack,
     await lives(holdfast);
     await holdfast.waitForLog(/^GET \/\w+ 500\n(?:.*\n)*$/, "logs/access.log");
   }
+});
+
+test("an exception while a file is open closes it", async (t) => {
+  const holdfast = await startThrowing(t, "location /file { throw_at header_filter; }");
+  for (let i = 0; i < 5; i++)
+    assert.equal((await request(holdfast.port, "GET /file HTTP/1.1\r\nHost: a\r\n\r\n")).status, 500);
+  const links = readdirSync(`/proc/${holdfast.pid}/fd`).map((fd) => {
+    try {
+      return readlinkSync(`/proc/${holdfast.pid}/fd/${fd}`);
+    } catch {
+      return "";
+    }
+  });
+  assert.deepEqual(
+    links.filter((link) => link.endsWith("html/file")),
+    [],
+  );
 });
 
 test("an exception while a body is received is a 500", async (t) => {

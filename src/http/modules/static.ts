@@ -1,5 +1,5 @@
 import fs from "node:fs";
-import { errorText } from "../../config/errno.ts";
+import { errorCode, errorText } from "../../config/errno.ts";
 import { httpDateOf } from "../../runtime/clock.ts";
 import { discardBody } from "../body.ts";
 import { DECLINED, ERROR, OK } from "../codes.ts";
@@ -45,32 +45,51 @@ function serveFile(request: Request): number {
     if (!(error instanceof FileError)) throw error;
     return openFailed(request, path, error);
   }
-  const stats = fs.fstatSync(fd);
-  const kind = stats.mode & S_IFMT;
-  if (kind !== S_IFREG || method === "POST") {
-    fs.closeSync(fd);
+  return serveOpen(request, path, fd);
+}
+
+/** Takes the descriptor over: it is closed here, whatever happens, or by who sends the file. */
+function serveOpen(request: Request, path: string, fd: number): number {
+  let sending = false;
+  try {
+    const stats = statOpen(request, path, fd);
+    if (stats === undefined) return 500;
+    const kind = stats.mode & S_IFMT;
     if (kind === S_IFDIR) return redirectToDirectory(request);
-    if (kind === S_IFREG) return 405;
-    logError(request, "crit", `"${path}" is not a regular file`);
-    return 404;
+    if (kind !== S_IFREG) {
+      logError(request, "crit", `"${path}" is not a regular file`);
+      return 404;
+    }
+    if (request.method === "POST") return 405;
+    const { size } = stats;
+    const lastModified = Math.floor(stats.mtimeMs / 1000);
+    const head = {
+      lastModified,
+      lastModifiedText: headText(httpDateOf(lastModified * 1000)),
+      etag: etagOf(lastModified, size),
+    };
+    const code = sendHead(request, size, head);
+    if (code !== OK || request.headerOnly) return code;
+    if (size > SMALL) {
+      sending = true;
+      return sendFile(request, fd, path, size);
+    }
+    const body = readSmall(request, fd, path, size);
+    if (body === undefined) return ERROR;
+    if (request.location.core.raw.disable_symlinks === undefined) keepSmallFile(path, body, stats, head);
+    return sendSmall(request, body);
+  } finally {
+    if (!sending) fs.closeSync(fd);
   }
-  const { size } = stats;
-  const lastModified = Math.floor(stats.mtimeMs / 1000);
-  const head = {
-    lastModified,
-    lastModifiedText: headText(httpDateOf(lastModified * 1000)),
-    etag: etagOf(lastModified, size),
-  };
-  const code = sendHead(request, size, head);
-  if (code !== OK || request.headerOnly) {
-    fs.closeSync(fd);
-    return code;
+}
+
+function statOpen(request: Request, path: string, fd: number): fs.Stats | undefined {
+  try {
+    return fs.fstatSync(fd);
+  } catch (error) {
+    logError(request, "crit", `fstat() "${path}" failed (${errorText(errorCode(error))})`);
+    return undefined;
   }
-  if (size > SMALL) return sendFile(request, fd, path, size);
-  const body = readSmall(request, fd, path, size);
-  if (body === undefined) return ERROR;
-  if (rule === undefined) keepSmallFile(path, body, stats, head);
-  return sendSmall(request, body);
 }
 
 function serveKnown(request: Request, file: SmallFile): number {
