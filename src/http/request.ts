@@ -239,7 +239,7 @@ export class Request {
   bodySink: BodySink | undefined = undefined;
   body: RequestBody | undefined = undefined;
   /** The beginning of a body that is passed on as it comes. */
-  preread: readonly Buffer[] | undefined = undefined;
+  preread: RequestBody | undefined = undefined;
   /** Bytes of the request: head and body ($request_length). */
   length = 0;
   bodyLength = 0;

@@ -23,8 +23,7 @@ function settle(reader: UnbufferedReader): void {
 class UnbufferedReader implements BodySink {
   private readonly request: Request;
   private readonly begin: (request: Request) => void;
-  private readonly chunks: Buffer[] = [];
-  private size = 0;
+  private readonly body = new RequestBody();
   private over = false;
 
   constructor(request: Request, begin: (request: Request) => void) {
@@ -33,24 +32,22 @@ class UnbufferedReader implements BodySink {
   }
 
   onBody(bytes: Buffer): void {
-    this.chunks.push(Buffer.from(bytes));
-    this.size += bytes.length;
-    if (this.size > this.request.location.core.clientBodyBufferSize) this.settled();
+    const { body } = this;
+    body.data.push(bytes);
+    body.length += bytes.length;
+    if (body.length > this.request.location.core.clientBodyBufferSize) this.settled();
   }
 
   onBodyEnd(): void {
     this.over = true;
     const { request } = this;
-    const body = new RequestBody();
-    body.chunks = this.chunks;
-    body.inMemory = this.size;
-    body.length = this.size;
-    request.body = body;
+    request.body = this.body;
     this.begin(request);
   }
 
   onBodyError(status: number): void {
     this.over = true;
+    this.body.release();
     finalizeRequest(this.request, status);
   }
 
@@ -64,7 +61,7 @@ class UnbufferedReader implements BodySink {
     if (this.over || request.finalized) return;
     this.over = true;
     request.bodySink = undefined;
-    request.preread = this.chunks;
+    request.preread = this.body;
     this.begin(request);
   }
 }

@@ -195,6 +195,8 @@ function ended(connection: H1Connection, request: Request): void {
   }
   connection.host.counters.words[COUNTER.writing]--;
   if (request.cleanup !== undefined) cleanUp(request);
+  request.body?.release();
+  request.preread?.release();
   resetResponse(connection.response);
   if (connection.afterRequest !== undefined) requestOver(connection);
 }

@@ -205,6 +205,7 @@ function upstreamSettings(
     memory: raw.proxy_buffers.count * raw.proxy_buffers.size,
     tempPath: { ...raw.proxy_temp_path, path: absolute(raw.proxy_temp_path.path) },
     maxTempFile: raw.proxy_max_temp_file_size,
+    tempWriteSize: raw.proxy_temp_file_write_size ?? 64 * 1024,
     earlyHints: hints.flat(),
     limitRate: raw.proxy_limit_rate,
     next: raw.proxy_next_upstream.has("off") ? new Set() : raw.proxy_next_upstream,

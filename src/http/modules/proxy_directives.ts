@@ -12,11 +12,11 @@ import {
 } from "../../config/directives.ts";
 import { fail } from "../../config/schema.ts";
 import type { Context, Directive } from "../../config/types.ts";
-import type { TempPath } from "../body.ts";
 import { HTTP_LOCATION } from "../contexts.ts";
 import { readTempPath } from "../core_readers.ts";
 import { type HeadText, headText } from "../head_text.ts";
 import { namesFraming } from "../hop_by_hop.ts";
+import type { TempPath } from "../temp_file.ts";
 import { headTemplate, type Template, template } from "../template.ts";
 import { parseBind } from "../upstream/bind.ts";
 import {
@@ -271,12 +271,12 @@ export const proxyDirectives = {
     in: HTTP_LOCATION,
     default: 1024 * 1024 * 1024,
     defaultText: "1024m",
-    doc: "The most of a response that goes to a temporary file; 0 for none.",
+    doc: "The most of a response that waits in a temporary file, never exceeded; 0 for none. Where it is full too, no more is read from the server. What the client has taken makes room.",
   }),
   proxy_temp_file_write_size: size({
     in: HTTP_LOCATION,
-    defaultText: "8k|16k",
-    doc: "How much is written to a temporary file at a time.",
+    defaultText: "64k",
+    doc: "How much is written to a temporary file at a time, beside the event loop.",
   }),
   proxy_next_upstream: bitmask({
     in: HTTP_LOCATION,

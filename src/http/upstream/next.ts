@@ -28,9 +28,10 @@ export function connectNext(upstream: UpstreamRequest): void {
   upstream.states.push(upstream.present);
   upstream.sent = false;
   upstream.bodySent = false;
-  upstream.fileOffset = 0;
   upstream.informational = 0;
   upstream.hintsLength = 0;
+  upstream.bodyOffset = 0;
+  upstream.bodyPieces = 0;
   const { bind, connectTimeout } = target.settings;
   const source = bind === undefined ? "" : (bind.address.constant ?? bind.address.render(request));
   const pooled = target.pool?.take(peer, target.place, source);

@@ -7,18 +7,21 @@ import { BODY, OVER } from "./step.ts";
 
 /** Hands body bytes to the client's side; `last` marks the end of the response. */
 export function pass(upstream: UpstreamRequest, bytes: Buffer, from: number, until: number, last: boolean): void {
-  const { request, spool } = upstream;
+  const { request } = upstream;
   const { connection } = request;
   const piece = from === 0 && until === bytes.length ? bytes : bytes.subarray(from, until);
   upstream.present.responseLength += piece.length;
-  if (spool !== undefined) {
-    spool.push(piece);
-  } else if (connection.blocked && upstream.buffering && !connection.closed) {
-    upstream.spool = new ResponseSpool(request, upstream.target.settings);
+  if (waits(upstream) || (connection.blocked && upstream.buffering && !connection.closed)) {
+    upstream.spool ??= new ResponseSpool(upstream, spoolAdvanced);
     upstream.spool.push(piece);
   } else {
     passBody(request, 0, piece, last);
   }
+}
+
+/** Something of the response waits for the client. */
+function waits({ spool }: UpstreamRequest): boolean {
+  return spool !== undefined && spool.length > 0;
 }
 
 /** After a read: what is held back leaves, and a slow client holds the server up where nothing may be buffered. */
@@ -30,7 +33,7 @@ export function settle(upstream: UpstreamRequest): void {
     return;
   }
   const { connection } = upstream.request;
-  if (spool === undefined) connection.flush();
+  if (!waits(upstream)) connection.flush();
   upstream.arm(upstream.target.settings.readTimeout);
   const full = spool === undefined ? connection.blocked && !upstream.buffering : spool.full;
   if (full) upstream.pause();
@@ -41,18 +44,17 @@ export function drained(upstream: UpstreamRequest): void {
   const { spool, request } = upstream;
   if (spool !== undefined) {
     while (!request.connection.blocked && spool.length > 0) {
-      const piece = spool.shift();
-      // What is lost must not look like the end.
-      if (spool.failed) break;
-      passBody(request, 0, piece, upstream.answerEnded && spool.length === 0);
+      const piece = spool.first();
+      if (piece === undefined) break;
+      passBody(request, 0, piece, upstream.answerEnded && spool.length === piece.length);
+      spool.dropFirst();
+      if (upstream.spool !== spool) return;
     }
     if (spool.failed) {
       finalize(upstream, ERROR);
       return;
     }
     if (spool.length === 0) {
-      upstream.spool = undefined;
-      spool.close();
       if (upstream.answerEnded) {
         finish(upstream, OK);
         return;
@@ -63,11 +65,18 @@ export function drained(upstream: UpstreamRequest): void {
     }
   }
   if (upstream.brokenOff) {
-    if (upstream.spool === undefined && !request.connection.blocked) finishBroken(upstream);
+    if (!waits(upstream) && !request.connection.blocked) finishBroken(upstream);
     return;
   }
   if (upstream.step === BODY && !upstream.limiting) upstream.arm(upstream.target.settings.readTimeout);
   upstream.resume();
+}
+
+/** The spool has read or written its file. */
+function spoolAdvanced(upstream: UpstreamRequest): void {
+  const { spool, request } = upstream;
+  if (spool?.failed) finalize(upstream, ERROR);
+  else if (!request.connection.blocked || spool?.full === false) drained(upstream);
 }
 
 /** The whole answer has been read. `passedLast`: its end was passed on with its last bytes. */
@@ -78,7 +87,7 @@ export function complete(upstream: UpstreamRequest, passedLast: boolean): void {
     finalize(upstream, ERROR);
     return;
   }
-  if (upstream.spool !== undefined) {
+  if (waits(upstream)) {
     keepHead(upstream);
     upstream.step = OVER;
     if (!request.connection.blocked) drained(upstream);

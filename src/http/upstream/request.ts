@@ -54,7 +54,9 @@ export class UpstreamRequest implements ConnectHandler, BodySink, Tunnel {
   /** It, or a part of it, has been sent to the present server. */
   sent = false;
   bodySent = false;
-  fileOffset = 0;
+  /** How much of a body that was read whole was sent, and in how many pieces. */
+  bodyOffset = 0;
+  bodyPieces = 0;
   /** The body is passed on as it comes: what was sent is gone. */
   streaming = false;
   /** Body bytes received in the present turn, to be sent in one piece. */
@@ -174,6 +176,11 @@ export class UpstreamRequest implements ConnectHandler, BodySink, Tunnel {
   onDrain(stream: Stream): void {
     if (this.step === TUNNEL) this.request.connection.resumeRead();
     else if (!this.bodySent && this.step !== OVER) sendMore(this, stream);
+  }
+
+  /** A turn to read the request's body from its file. */
+  readOn(): void {
+    if (this.stream !== undefined && !this.bodySent && this.step !== OVER) sendMore(this, this.stream);
   }
 
   onEnd(): void {

@@ -1,111 +1,178 @@
-import fs from "node:fs";
-import { errorCode, errorText } from "../../config/errno.ts";
-import { type BodyFile, openTemporary } from "../body.ts";
+import { type Slab, SlabQueue, takeSlab } from "../../net/slabs.ts";
+import { defer } from "../../runtime/guard.ts";
 import { logError } from "../log_context.ts";
-import type { Request } from "../request.ts";
-import type { UpstreamSettings } from "./settings.ts";
-
-const READ = 64 * 1024;
+import { openTemporary, type TempFile, TempFileError } from "../temp_file.ts";
+import type { UpstreamRequest } from "./request.ts";
 
 /**
- * A response waiting for a slow client (`proxy_buffering`): first in memory, up to proxy_buffers, then in a temporary
- * file, up to proxy_max_temp_file_size. First in, first out.
+ * A response waiting for a slow client (`proxy_buffering`): first in memory, up to proxy_buffers and one read more, then
+ * in a temporary file, up to proxy_max_temp_file_size. First in, first out: what is in the file comes before what is in
+ * memory. The file is written and read beside the event loop, one piece at a time, and `advanced` is called when that
+ * has made a difference.
  */
 export class ResponseSpool {
-  /** Bytes waiting. */
-  length = 0;
-  /** Writing failed; the response cannot be completed. */
+  /** Writing or reading failed; the response cannot be completed. */
   failed = false;
-  private readonly request: Request;
-  private readonly settings: UpstreamSettings;
-  private readonly memory: Buffer[] = [];
-  private inMemory = 0;
-  private file: BodyFile | undefined = undefined;
-  private written = 0;
-  private read = 0;
+  private readonly upstream: UpstreamRequest;
+  private readonly advanced: (upstream: UpstreamRequest) => void;
+  private readonly memory = new SlabQueue();
+  private file: TempFile | undefined = undefined;
+  /** What of the file waits. */
+  private readAt = 0;
+  private writtenAt = 0;
+  /** What was read of it, to be sent next. */
+  private piece: Slab | undefined = undefined;
+  /** A write is to begin in the next turn; is under way. */
+  private relieving = false;
+  private writing = false;
+  private reading = false;
+  private closed = false;
 
-  constructor(request: Request, settings: UpstreamSettings) {
-    this.request = request;
-    this.settings = settings;
+  constructor(upstream: UpstreamRequest, advanced: (upstream: UpstreamRequest) => void) {
+    this.upstream = upstream;
+    this.advanced = advanced;
+  }
+
+  /** Bytes waiting. */
+  get length(): number {
+    return (this.piece?.end ?? 0) + this.writtenAt - this.readAt + this.memory.length;
   }
 
   /** No more may be read from the server for now. */
   get full(): boolean {
-    if (this.inMemory < this.settings.memory) return false;
-    return this.settings.maxTempFile === 0 || this.written >= this.settings.maxTempFile;
+    return this.memory.length >= this.upstream.target.settings.memory;
   }
 
   /** Takes bytes lent for the call. */
   push(bytes: Buffer): void {
-    if (this.failed) return;
-    this.length += bytes.length;
-    const useFile = this.file !== undefined && this.read < this.written;
-    if (
-      !useFile &&
-      (this.inMemory + bytes.length <= this.settings.memory || this.full || this.settings.maxTempFile === 0)
-    ) {
-      this.memory.push(Buffer.from(bytes));
-      this.inMemory += bytes.length;
-      return;
-    }
-    try {
-      if (this.file === undefined) {
-        this.file = openTemporary(this.settings.tempPath);
-        fs.unlinkSync(Buffer.from(this.file.path, "latin1"));
-        logError(
-          this.request,
-          "warn",
-          `an upstream response is buffered to a temporary file ${this.file.path} while reading upstream`,
-        );
-      }
-      let done = 0;
-      while (done < bytes.length)
-        done += fs.writeSync(this.file.fd, bytes, done, bytes.length - done, this.written + done);
-      this.written += bytes.length;
-    } catch (error) {
-      const path = this.file?.path ?? this.settings.tempPath.path;
-      logError(
-        this.request,
-        "crit",
-        `pwrite() "${path}" failed (${errorText(errorCode(error))}) while reading upstream`,
-      );
-      this.failed = true;
-    }
+    if (this.failed || this.closed) return;
+    this.memory.push(bytes);
+    // A client that takes them in this turn needs no file.
+    if (!this.full || this.relieving || this.writing || this.upstream.target.settings.maxTempFile === 0) return;
+    this.relieving = true;
+    defer(relieve, this);
   }
 
-  /** The next piece; an empty one when nothing waits. */
-  shift(): Buffer {
-    const piece = this.memory.shift();
-    if (piece !== undefined) {
-      this.inMemory -= piece.length;
-      this.length -= piece.length;
-      return piece;
+  /** What is to be sent next; undefined while it is on its way from or to the file. Lent until it is dropped. */
+  first(): Buffer | undefined {
+    if (this.piece !== undefined) return this.piece.bytes.subarray(0, this.piece.end);
+    if (this.readAt < this.writtenAt) {
+      this.readAhead();
+      return undefined;
     }
-    if (this.file === undefined || this.failed) {
-      this.length = 0;
-      return Buffer.alloc(0);
+    return this.writing ? undefined : this.memory.first();
+  }
+
+  dropFirst(): void {
+    if (this.closed) return;
+    if (this.piece === undefined) {
+      this.memory.drop(this.memory.first().length);
+      return;
     }
-    const buffer = Buffer.allocUnsafe(Math.min(READ, this.written - this.read));
-    let got = 0;
-    let why = "truncated file";
-    try {
-      got = fs.readSync(this.file.fd, buffer, 0, buffer.length, this.read);
-    } catch (error) {
-      why = errorText(errorCode(error));
-    }
-    if (got === 0) {
-      logError(this.request, "crit", `pread() "${this.file.path}" failed (${why}) while sending to client`);
-      this.failed = true;
-      this.length = 0;
-    }
-    this.read += got;
-    this.length -= got;
-    return buffer.subarray(0, got);
+    this.piece.release();
+    this.piece = undefined;
   }
 
   close(): void {
-    if (this.file === undefined) return;
-    fs.closeSync(this.file.fd);
-    this.file = undefined;
+    if (this.closed) return;
+    this.closed = true;
+    this.file?.close();
+    this.piece?.release();
+    this.piece = undefined;
+    if (!this.writing) this.memory.clear();
   }
+
+  onFault(error: unknown): void {
+    this.upstream.onFault(error);
+  }
+
+  relieve(): void {
+    this.relieving = false;
+    if (this.closed || this.failed || this.writing || !this.full || this.upstream.answerEnded) return;
+    const { maxTempFile, tempWriteSize } = this.upstream.target.settings;
+    if (this.readAt === this.writtenAt) {
+      this.readAt = 0;
+      this.writtenAt = 0;
+    }
+    const room = Math.min(tempWriteSize, maxTempFile - this.writtenAt);
+    if (room <= 0) return;
+    this.file ??= this.open();
+    if (this.file === undefined) {
+      this.advanced(this.upstream);
+      return;
+    }
+    const bytes = this.memory.first();
+    this.writing = true;
+    this.file.write(bytes.length <= room ? bytes : bytes.subarray(0, room), this.writtenAt, this, written);
+  }
+
+  private open(): TempFile | undefined {
+    const { request, target } = this.upstream;
+    try {
+      const file = openTemporary(target.settings.tempPath);
+      this.file = file;
+      file.remove();
+      const sentence = `an upstream response is buffered to a temporary file ${file.path} while reading upstream`;
+      logError(request, "warn", sentence);
+      return file;
+    } catch (error) {
+      if (!(error instanceof TempFileError)) throw error;
+      logError(request, "crit", `${error.message} while reading upstream`);
+      this.failed = true;
+      return undefined;
+    }
+  }
+
+  private readAhead(): void {
+    if (this.reading || this.file === undefined) return;
+    this.reading = true;
+    const slab = takeSlab();
+    const length = Math.min(slab.bytes.length, this.writtenAt - this.readAt);
+    this.file.read(slab.bytes.subarray(0, length), this.readAt, this, (spool, count, why) =>
+      spool.wasRead(slab, count, why),
+    );
+  }
+
+  wasRead(slab: Slab, count: number, why: string): void {
+    this.reading = false;
+    if (this.closed || count === 0) slab.release();
+    if (this.closed) return;
+    if (count === 0) {
+      this.fault("pread", why, "sending to client");
+    } else {
+      slab.end = count;
+      this.piece = slab;
+      this.readAt += count;
+    }
+    this.advanced(this.upstream);
+  }
+
+  written(count: number, why: string): void {
+    this.writing = false;
+    if (this.closed) {
+      this.memory.clear();
+      return;
+    }
+    if (count === 0) {
+      this.fault("pwrite", why, "reading upstream");
+    } else {
+      this.writtenAt += count;
+      this.memory.drop(count);
+      this.relieve();
+    }
+    this.advanced(this.upstream);
+  }
+
+  private fault(call: string, why: string, during: string): void {
+    this.failed = true;
+    logError(this.upstream.request, "crit", `${call}() "${this.file?.path}" failed (${why}) while ${during}`);
+  }
+}
+
+function relieve(spool: ResponseSpool): void {
+  spool.relieve();
+}
+
+function written(spool: ResponseSpool, count: number, why: string): void {
+  spool.written(count, why);
 }

@@ -3,6 +3,7 @@ import { errorCode, errorText } from "../../config/errno.ts";
 import type { Stream } from "../../net/stream.ts";
 import { afterEvent } from "../../runtime/guard.ts";
 import type { RequestBody } from "../body.ts";
+import { mayRead, nextTurn, spend } from "../file_turns.ts";
 import { logError } from "../log_context.ts";
 import { finalize } from "./finish.ts";
 import type { UpstreamRequest } from "./request.ts";
@@ -10,8 +11,8 @@ import { BODY, HEADER, OVER } from "./step.ts";
 
 /** A body in memory up to this size goes out in one write with the head. */
 const WITH_HEAD = 16 * 1024;
-/** The stream takes at most one read buffer's worth without copying twice. */
-const PIECE = 65536;
+/** What is read of a body's file at a time. */
+const pieces = Buffer.allocUnsafeSlow(64 * 1024);
 
 /** Sends the request on a connection that is made: its head, and as much of its body as there is. */
 export function sendRequest(upstream: UpstreamRequest, stream: Stream): void {
@@ -52,7 +53,10 @@ function sendPreread(upstream: UpstreamRequest, stream: Stream): void {
   const { preread } = request;
   if (preread === undefined) return;
   request.preread = undefined;
-  for (const piece of preread) bodyPiece(upstream, piece);
+  for (let piece = preread.data.first(); piece.length > 0; piece = preread.data.first()) {
+    bodyPiece(upstream, piece);
+    preread.data.drop(piece.length);
+  }
   sendGathered(upstream, stream);
 }
 
@@ -80,40 +84,57 @@ function sendEnd(upstream: UpstreamRequest, stream: Stream): void {
 }
 
 function sendBuffered(upstream: UpstreamRequest, stream: Stream, head: string, body: RequestBody): void {
-  if (body.file !== undefined) {
-    send(upstream, stream, head);
-    sendFile(upstream, stream, body.file.fd, body.length);
-    return;
-  }
-  const chunk = body.memory();
-  const length = chunk === undefined ? 0 : chunk.length;
-  if (chunk === undefined || (length <= WITH_HEAD && upstream.target.coding === undefined)) {
+  const { length } = body;
+  if (body.file === undefined && length <= WITH_HEAD && upstream.target.coding === undefined) {
     upstream.bodySent = true;
-    send(upstream, stream, chunk === undefined || length === 0 ? head : head + chunk.latin1Slice(0, length));
+    const bytes = body.memory();
+    send(upstream, stream, bytes === undefined || length === 0 ? head : head + bytes.latin1Slice(0, length));
     return;
   }
   stream.cork();
   send(upstream, stream, head);
-  for (let at = 0; at < length; at += PIECE) sendPiece(upstream, stream, chunk.subarray(at, at + PIECE));
-  sendEnd(upstream, stream);
+  const first = sendNext(upstream, stream, body);
   stream.uncork();
+  if (first && upstream.step === HEADER) sendRest(upstream, stream, body);
 }
 
-function sendFile(upstream: UpstreamRequest, stream: Stream, fd: number, length: number): void {
-  const piece = Buffer.allocUnsafe(Math.min(PIECE, Math.max(1, length - upstream.fileOffset)));
-  while (upstream.fileOffset < length) {
-    const offset = upstream.fileOffset;
-    const read = readPiece(upstream, fd, piece, Math.min(piece.length, length - offset), offset);
-    if (read === 0) {
-      // The server must not take what it got for all of it.
-      finalize(upstream, 500);
+/** Sends what the server takes for now. */
+function sendRest(upstream: UpstreamRequest, stream: Stream, body: RequestBody): void {
+  while (!upstream.bodySent) {
+    if (body.file !== undefined && !mayRead(upstream)) {
+      nextTurn(upstream);
       return;
     }
-    upstream.fileOffset += read;
-    if (!sendPiece(upstream, stream, piece.subarray(0, read))) return;
+    if (!sendNext(upstream, stream, body)) return;
+  }
+}
+
+/** Sends the next piece of a body that was read whole, and its end. False when the stream takes no more for now, or all is over. */
+function sendNext(upstream: UpstreamRequest, stream: Stream, body: RequestBody): boolean {
+  let more = true;
+  if (upstream.bodyOffset < body.length) {
+    const piece = pieceOf(upstream, body);
+    if (piece === undefined) {
+      // The server must not take what it got for all of it.
+      finalize(upstream, 500);
+      return false;
+    }
+    upstream.bodyOffset += piece.length;
+    upstream.bodyPieces++;
+    more = sendPiece(upstream, stream, piece);
+    if (upstream.bodyOffset < body.length) return more;
   }
   sendEnd(upstream, stream);
-  upstream.arm(upstream.target.settings.readTimeout);
+  return more;
+}
+
+function pieceOf(upstream: UpstreamRequest, body: RequestBody): Buffer | undefined {
+  const { bodyOffset: offset } = upstream;
+  if (body.file === undefined) return body.data.at(upstream.bodyPieces);
+  const wanted = Math.min(pieces.length, body.length - offset);
+  const read = readPiece(upstream, body.file.fd, pieces, wanted, offset);
+  spend(read);
+  return read === 0 ? undefined : pieces.subarray(0, read);
 }
 
 /** Reads from a body's file; 0 when there is nothing to be had, which has been logged. */
@@ -135,9 +156,10 @@ export function sendMore(upstream: UpstreamRequest, stream: Stream): void {
   if (upstream.streaming) {
     if (upstream.step === HEADER) upstream.disarm();
     connection.resumeBody();
-  } else if (body?.file !== undefined) {
+  } else if (body !== undefined) {
     upstream.arm(upstream.target.settings.sendTimeout);
-    sendFile(upstream, stream, body.file.fd, body.length);
+    sendRest(upstream, stream, body);
+    if (upstream.bodySent) upstream.arm(upstream.target.settings.readTimeout);
   }
 }
 

@@ -1,4 +1,4 @@
-import type { TempPath } from "../body.ts";
+import type { TempPath } from "../temp_file.ts";
 import type { Template } from "../template.ts";
 
 /** What every protocol that passes requests to servers shares (proxy_*, later fastcgi_*, uwsgi_*, scgi_*). Times in ms. */
@@ -13,7 +13,10 @@ export interface UpstreamSettings {
   /** Body bytes held in memory for a client slower than the server. */
   readonly memory: number;
   readonly tempPath: TempPath;
+  /** 0: none. */
   readonly maxTempFile: number;
+  /** The most written to it at once. */
+  readonly tempWriteSize: number;
   /** `early_hints`: 103 responses are passed on where one of these is neither empty nor 0. */
   readonly earlyHints: readonly Template[];
   readonly limitRate: Template | undefined;
