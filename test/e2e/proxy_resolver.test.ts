@@ -1,70 +1,18 @@
 import assert from "node:assert/strict";
-import { createSocket } from "node:dgram";
-import { type TestContext, test } from "node:test";
+import { readdirSync } from "node:fs";
+import { test } from "node:test";
 import { cannedBackend } from "../support/backend.ts";
+import { a, cname, nameServer } from "../support/dns.ts";
 import { startHoldfast } from "../support/holdfast.ts";
-import { get } from "../support/tcp.ts";
+import { get, RawConnection } from "../support/tcp.ts";
+import { waitFor } from "../support/wait.ts";
 
 const OK = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
-
-interface Question {
-  readonly name: string;
-  readonly type: number;
-}
-
-interface NameServer {
-  readonly address: string;
-  readonly questions: Question[];
-}
-
-/** A record's fixed part and data, for the name asked for. */
-function record(type: number, ttl: number, data: Buffer): Buffer {
-  const head = Buffer.from([0xc0, 0x0c, 0, type, 0, 1, 0, 0, 0, 0, 0, data.length]);
-  head.writeUInt32BE(ttl, 6);
-  return Buffer.concat([head, data]);
-}
-
-const a = (ttl: number, ip: string) => record(1, ttl, Buffer.from(ip.split(".").map(Number)));
-const name = (text: string) =>
-  Buffer.concat([
-    ...text.split(".").map((label) => Buffer.from(`${String.fromCharCode(label.length)}${label}`)),
-    Buffer.from([0]),
-  ]);
-
-/** A name server of the test's own: `answer` gives the response code and the records, or nothing for no answer. */
-async function nameServer(
-  t: TestContext,
-  answer: (question: Question, count: number) => { code?: number; records?: Buffer[] } | undefined,
-): Promise<NameServer> {
-  const socket = createSocket("udp4");
-  const questions: Question[] = [];
-  socket.on("message", (bytes, from) => {
-    let at = 12;
-    const labels: string[] = [];
-    while (bytes[at] !== 0) {
-      labels.push(bytes.toString("latin1", at + 1, at + 1 + bytes[at]));
-      at += 1 + bytes[at];
-    }
-    const question = { name: labels.join("."), type: bytes.readUInt16BE(at + 1) };
-    questions.push(question);
-    const given = answer(
-      question,
-      questions.filter((q) => q.name === question.name && q.type === question.type).length,
-    );
-    if (given === undefined) return;
-    const { code = 0, records = [] } = given;
-    const head = Buffer.from([bytes[0], bytes[1], 0x81, 0x80 | code, 0, 1, 0, records.length, 0, 0, 0, 0]);
-    socket.send(Buffer.concat([head, bytes.subarray(12, at + 5), ...records]), from.port, from.address);
-  });
-  await new Promise<void>((resolve) => socket.bind(0, "127.0.0.1", resolve));
-  t.after(() => socket.close());
-  return { address: `127.0.0.1:${socket.address().port}`, questions };
-}
 
 test("a name from a variable is resolved while serving, and its answer kept as long as it says", async (t) => {
   const { port: backend } = await cannedBackend(t, OK);
   const dns = await nameServer(t, ({ name: asked, type }) => {
-    if (asked === "alias.test") return { records: [record(5, 60, name("real.test"))] };
+    if (asked === "alias.test") return { records: [cname(60, "real.test")] };
     if (asked === "gone.test") return { code: 3 };
     if (asked === "mute.test") return undefined;
     return type === 1 ? { records: [a(asked === "short.test" ? 0 : 60, "127.0.0.1")] } : {};
@@ -116,4 +64,30 @@ test("without a resolver, and for what is no name, the answer is 502", async (t)
   assert.match(log, /some\.test could not be resolved \(2: Server failure\)/);
   assert.match(log, /a\.\.b could not be resolved \(3: Host not found\)/);
   assert.match(log, /invalid port in upstream "host:0"/);
+});
+
+test("names that nobody answers for take one socket, and none once the clients have left", async (t) => {
+  const dns = await nameServer(t, () => undefined);
+  const holdfast = await startHoldfast(t, {
+    config: ([port]) => `worker_processes 1; http { resolver ${dns.address};
+      server { listen 127.0.0.1:${port}; location / { proxy_pass http://$host; } } }`,
+  });
+  const CLIENTS = 200;
+  const open = () => readdirSync(`/proc/${holdfast.pid}/fd`).length;
+  await get(holdfast.port, "/", "Host: a..b");
+  const before = open();
+  const clients = await Promise.all(
+    Array.from({ length: CLIENTS }, async (_, i) => {
+      const client = await RawConnection.open(holdfast.port);
+      client.write(`GET / HTTP/1.1\r\nHost: n${i}.test\r\n\r\n`);
+      return client;
+    }),
+  );
+  await waitFor(
+    () => (new Set(dns.questions.map(({ name }) => name)).size === CLIENTS ? true : undefined),
+    "questions",
+  );
+  assert.ok(open() <= before + CLIENTS + 2, `${open() - before - CLIENTS} descriptors for questions`);
+  for (const client of clients) client.socket.destroy();
+  await waitFor(() => (open() <= before ? true : undefined), "the end of all descriptors");
 });

@@ -1,0 +1,183 @@
+import assert from "node:assert/strict";
+import { randomBytes } from "node:crypto";
+import { readdirSync } from "node:fs";
+import { type TestContext, test } from "node:test";
+import { type Resolution, Resolver, type ResolverOptions, type ServiceResolution } from "../../src/net/resolver.ts";
+import { armedDeadlines } from "../../src/runtime/timers.ts";
+import { a, cname, type NameServer, nameServer, srv, TYPE } from "../support/dns.ts";
+import { freePort } from "../support/ports.ts";
+import { waitFor } from "../support/wait.ts";
+
+const LINUX = process.platform === "linux" ? false : "descriptors are counted in /proc";
+
+function resolverOf(servers: readonly (NameServer | number)[], options: Partial<ResolverOptions> = {}) {
+  const messages: string[] = [];
+  const resolver = new Resolver({
+    servers: servers.map((server) => ({
+      family: "ipv4",
+      host: "127.0.0.1",
+      port: typeof server === "number" ? server : server.port,
+    })),
+    valid: 0,
+    ipv4: true,
+    ipv6: false,
+    log: (message) => messages.push(message),
+    ...options,
+  });
+  const find = (name: string, timeout = 5000) =>
+    new Promise<Resolution>((resolve) => resolver.resolve(name, timeout, resolve));
+  /** Addresses, or the state. */
+  const hosts = async (name: string, timeout?: number) => {
+    const found = await find(name, timeout);
+    return "state" in found
+      ? found.state
+      : found.addresses.map((address) => (address.family === "unix" ? "" : address.host)).join(" ");
+  };
+  return { resolver, hosts, messages };
+}
+
+/** Answers A questions with 10.0.0.1, and nothing else with anything. */
+const plain = (t: TestContext) =>
+  nameServer(t, ({ type }) => (type === TYPE.a ? { records: [a(60, "10.0.0.1")] } : {}));
+
+test("names are asked for as they are: no search domain, no hosts file, no other spelling", async (t) => {
+  const server = await plain(t);
+  const { hosts } = resolverOf([server]);
+  for (const name of ["localhost", "single", "Host_1.Test", "end.test."]) assert.equal(await hosts(name), "10.0.0.1");
+  assert.deepEqual(
+    server.questions.map(({ name }) => name),
+    ["localhost", "single", "host_1.test", "end.test"],
+  );
+  for (const name of ["", ".", "a..b", "a b", "\xfc.test", "a\\.b.test", `${"x".repeat(64)}.t`, "x.".repeat(130)]) {
+    assert.equal(await hosts(name), 3, JSON.stringify(name));
+  }
+  assert.equal(server.questions.length, 4);
+});
+
+test("what a server answers is the state, and is not kept", async (t) => {
+  const codes: Record<string, number> = { format: 1, failure: 2, gone: 3, unknown: 4, refused: 5, empty: 0 };
+  const server = await nameServer(t, ({ name }) => ({ code: codes[name.split(".")[0]] }));
+  const { hosts } = resolverOf([server]);
+  for (const [name, code] of Object.entries(codes)) assert.equal(await hosts(`${name}.test`), code || 3, name);
+  const before = server.questions.length;
+  await hosts("gone.test");
+  assert.equal(server.questions.length, before + 1);
+});
+
+test("an answer is kept as long as its least lifetime says, or as long as `valid`", async (t) => {
+  const server = await nameServer(t, ({ name }) => ({
+    records: [a(60, "10.0.0.1"), a(name === "short.test" ? 0 : 30, "10.0.0.2")],
+  }));
+  const own = resolverOf([server]);
+  for (let i = 0; i < 3; i++) await own.hosts("long.test");
+  assert.equal(server.questions.length, 1);
+  for (let i = 0; i < 3; i++) await own.hosts("short.test");
+  assert.equal(server.questions.length, 4);
+  const valid = resolverOf([server], { valid: 60_000 });
+  for (let i = 0; i < 3; i++) await valid.hosts("short.test");
+  assert.equal(server.questions.length, 5);
+});
+
+test("an alias is followed, where the server has done so and where it has not; a loop of them ends", async (t) => {
+  const server = await nameServer(t, ({ name }) => {
+    if (name === "alias.test") return { records: [cname(60, "real.test")] };
+    if (name.startsWith("loop")) return { records: [cname(60, name === "loop1.test" ? "loop2.test" : "loop1.test")] };
+    return { records: [a(60, "10.0.0.9")] };
+  });
+  const { hosts } = resolverOf([server]);
+  assert.equal(await hosts("alias.test"), "10.0.0.9");
+  assert.equal(await hosts("loop1.test", 30_000), 3);
+});
+
+test("a server that cannot be reached is passed over, and a truncated answer asked for again over TCP", async (t) => {
+  const server = await nameServer(t, () => ({ records: [a(60, "10.0.0.1")], truncated: true }));
+  const { hosts } = resolverOf([await freePort(), server]);
+  assert.equal(await hosts("long.test"), "10.0.0.1");
+});
+
+test("where no server can be reached the question waits for one until it is too late", async () => {
+  const { hosts, messages } = resolverOf([await freePort()]);
+  assert.equal(await hosts("a.test", 50), 110);
+  assert.match(messages.join("\n"), /^no answer \(111: Connection refused\) while resolving a\.test$/);
+});
+
+test("what is not the answer is not taken for it", async (t) => {
+  const server = await nameServer(t, (_question, count) => ({
+    records: [a(60, "10.0.0.1")],
+    before: (_query, answer) => {
+      const other = Buffer.from(answer);
+      other[other.length - 1] = 66;
+      other[0] ^= 1;
+      const name = Buffer.from(answer);
+      name[name.length - 1] = 66;
+      name[13] ^= 3;
+      const noise = Array.from({ length: 20 }, (_, i) => Buffer.concat([randomBytes(2), randomBytes(i * 8)]));
+      return [other, name, Buffer.alloc(0), ...(count <= 2 ? noise : [])];
+    },
+  }));
+  const { hosts } = resolverOf([server]);
+  assert.equal(await hosts("a.test"), "10.0.0.1");
+});
+
+test("bytes of all kinds under the right number end nothing", async (t) => {
+  const server = await nameServer(t, () => ({
+    records: [randomBytes(40)],
+    before: (query) => Array.from({ length: 10 }, (_, i) => Buffer.concat([query.subarray(0, 2), randomBytes(i * 12)])),
+  }));
+  const { resolver } = resolverOf([server]);
+  const found = Array.from(
+    { length: 50 },
+    (_, i) => new Promise<Resolution>((resolve) => resolver.resolve(`n${i}.test`, 500, resolve)),
+  );
+  for (const each of await Promise.all(found)) assert.ok("state" in each || each.addresses.length > 0);
+});
+
+test("two hundred names are asked for over one socket, which goes when nobody waits", { skip: LINUX }, async (t) => {
+  const server = await nameServer(t, () => undefined);
+  const open = () => readdirSync("/proc/self/fd").length;
+  const { resolver, messages } = resolverOf([server], { ipv6: true });
+  const before = open();
+  const lookups = Array.from({ length: 200 }, (_, i) => resolver.resolve(`n${i}.test`, 60_000, () => {}));
+  await waitFor(() => (server.questions.length >= 200 ? true : undefined), "the questions");
+  assert.ok(open() <= before + 2, `${open() - before} more descriptors`);
+  for (const lookup of lookups) lookup.cancel();
+  await waitFor(() => (open() === before ? true : undefined), "the socket's end");
+  assert.equal(armedDeadlines(), 0);
+  assert.deepEqual(messages, []);
+});
+
+test("those who ask for one name share the question; it goes on while one of them waits", async (t) => {
+  let release = false;
+  const server = await nameServer(t, (_question, count) => {
+    if (!release) release = true;
+    return count > 0 ? { records: [a(60, "10.0.0.1")] } : undefined;
+  });
+  const { resolver, hosts } = resolverOf([server]);
+  const gone = [1, 2, 3].map(() => resolver.resolve("a.test", 1000, () => assert.fail("it has left")));
+  const stays = hosts("a.test");
+  for (const lookup of gone) lookup.cancel();
+  assert.equal(await stays, "10.0.0.1");
+  assert.equal(server.questions.length, 1);
+});
+
+test("the servers of a service come with their priorities and weights", async (t) => {
+  const server = await nameServer(t, ({ name }) =>
+    name === "_http._tcp.shop.test"
+      ? { records: [srv(60, 1, 5, 8080, "one.test"), srv(60, 2, 0, 8081, "two.test")] }
+      : { code: name.startsWith("fails") ? 2 : 3 },
+  );
+  const { resolver } = resolverOf([server]);
+  const find = (name: string) => new Promise<ServiceResolution>((resolve) => resolver.resolveService(name, resolve));
+  const found = await find("_http._tcp.Shop.test");
+  assert.ok("services" in found);
+  assert.deepEqual(
+    found.services.toSorted((one, other) => one.priority - other.priority),
+    [
+      { name: "one.test", port: 8080, priority: 1, weight: 5 },
+      { name: "two.test", port: 8081, priority: 2, weight: 0 },
+    ],
+  );
+  assert.deepEqual(await find("gone.test"), { state: 3 });
+  assert.deepEqual(await find("fails.test"), { state: 2 });
+  assert.deepEqual(await find("a..b"), { state: 3 });
+});
