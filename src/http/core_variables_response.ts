@@ -5,12 +5,17 @@ import { logError } from "./log_context.ts";
 import type { Request } from "./request.ts";
 import type { VariableSpec } from "./variables.ts";
 
+/** $body_bytes_sent: what has left of the response behind its head. */
+export function bodyBytesSent(request: Request): number {
+  return Math.max(0, request.connection.sent - request.sentAtStart - request.headSize);
+}
+
 const once = (get: VariableSpec["get"]): VariableSpec => ({ get, cached: true });
 
 /** Variables of the response. */
 export const RESPONSE_VARIABLES: Readonly<Record<string, VariableSpec>> = {
   bytes_sent: { get: (r) => String(r.connection.sent - r.sentAtStart) },
-  body_bytes_sent: { get: (r) => String(r.bodySent) },
+  body_bytes_sent: { get: (r) => String(bodyBytesSent(r)) },
   request_completion: once(completion),
   status: { get: status },
   sent_http_content_type: once(contentType),

@@ -1,6 +1,7 @@
 import { fail, type Scope } from "../config/schema.ts";
 import type { Directive } from "../config/types.ts";
 import { iso8601, logTime } from "../runtime/clock.ts";
+import { bodyBytesSent } from "./core_variables_response.ts";
 import { escapeJson } from "./escape.ts";
 import type { Request } from "./request.ts";
 import { splitTemplate, whenVariablesKnown } from "./template.ts";
@@ -35,7 +36,7 @@ const LOG_ONLY: Readonly<Record<string, Op>> = {
   request_time: (request) => secondsOf(Math.max(0, Date.now() - request.startedWall)),
   status: statusOf,
   bytes_sent: (request) => String(request.connection.sent - request.sentAtStart),
-  body_bytes_sent: (request) => String(request.bodySent),
+  body_bytes_sent: (request) => String(bodyBytesSent(request)),
   request_length: (request) => String(request.length),
 };
 

@@ -24,7 +24,7 @@ export interface ClientConnection {
   readonly closed: boolean;
   /** True while the client takes no more: wait for `request.onWritable`. */
   readonly blocked: boolean;
-  /** Bytes sent on this connection so far, heads included ($bytes_sent counts from `request.sentAtStart`). */
+  /** Bytes that have left on this connection so far, heads included ($bytes_sent counts from `request.sentAtStart`). */
   readonly sent: number;
   /** The request came together with the one before it ($pipe). */
   readonly pipelined: boolean;
@@ -213,8 +213,8 @@ export class Request {
   ranges: RangePlan | undefined = undefined;
   /** Chunked framing of the response, decided by the codec. */
   chunkedResponse = false;
-  /** Bytes sent after the head, chunked framing included ($body_bytes_sent). */
-  bodySent = 0;
+  /** Bytes of the response's head. What was sent beyond it is $body_bytes_sent, chunked framing included. */
+  headSize = 0;
   /** connection.sent when the request began. */
   sentAtStart = 0;
   /** limit_rate in bytes a second; -1 until computed. */

@@ -29,4 +29,21 @@ export function directHandle(socket: Socket): DirectHandle | undefined {
   return typeof handle.writeLatin1String === "function" ? (handle as DirectHandle) : undefined;
 }
 
+/** What a handle counts, all its life. */
+export interface HandleCounts {
+  /** Bytes handed to the handle. */
+  readonly bytesWritten: number;
+  /** Those of them that the kernel has not taken. */
+  readonly writeQueueSize: number;
+}
+
+/** The counters of a connected socket's handle. */
+export function handleCounts(socket: Socket): HandleCounts | undefined {
+  const handle: unknown = (socket as unknown as { _handle?: unknown })._handle;
+  if (typeof handle !== "object" || handle === null) return undefined;
+  if (!("bytesWritten" in handle) || !("writeQueueSize" in handle)) return undefined;
+  const known = typeof handle.bytesWritten === "number" && typeof handle.writeQueueSize === "number";
+  return known ? (handle as HandleCounts) : undefined;
+}
+
 export type { DirectHandle };

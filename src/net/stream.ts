@@ -13,16 +13,17 @@ export interface Stream {
 
   /**
    * Sends bytes; a string is a byte string (latin1). The bytes are taken before it returns: the caller may reuse the
-   * buffer. Returns false when more than the high-water mark is queued: stop until `onDrain`. Safe after close (ignored).
+   * buffer. Returns false while anything is queued, that is, was not taken by the kernel: stop until `onDrain`, which also
+   * ends a response. Safe after close (ignored).
    */
   write(data: Uint8Array | string): boolean;
-  /** Between cork and uncork writes are gathered into one. */
+  /** Between cork and uncork writes are gathered into one; `uncork` answers for them as `write` does. */
   cork(): void;
-  uncork(): void;
-  /** Bytes queued and not yet taken by the kernel; a write under way counts whole. */
+  uncork(): boolean;
+  /** Not 0 while anything is queued; a write under way counts whole. */
   readonly queued: number;
-  /** A figure that differs from an earlier one when the peer took something since, be it one byte of a long write. */
-  readonly unsent?: number;
+  /** The bytes given to `write` that the kernel has not taken, to the byte; on a closed stream, those that were lost. */
+  readonly unsent: number;
 
   /** Stops and resumes `onData`. A paused stream still reports close after its data was read. */
   pause(): void;

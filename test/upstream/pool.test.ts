@@ -23,7 +23,10 @@ class FakeStream implements Stream {
     return true;
   }
   cork(): void {}
-  uncork(): void {}
+  uncork(): boolean {
+    return true;
+  }
+  readonly unsent = 0;
   pause(): void {}
   resume(): void {}
   end(): void {}

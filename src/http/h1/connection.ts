@@ -6,10 +6,10 @@ import type { ClientConnection, Request, Response, Tunnel } from "../request.ts"
 import { type AddressConfig, type Closable, COUNTER, type ConnectionHost } from "../site.ts";
 import type * as body from "./body_input.ts";
 import { consumeBody, discard, pause, resume, start } from "./connection_body.ts";
-import { clientEnded, done, finish, sendTimedOut, streamClosed, terminate } from "./connection_end.ts";
+import { clientEnded, finish, finished, sendTimedOut, streamClosed, terminate } from "./connection_end.ts";
 import { faulted } from "./connection_fault.ts";
 import { consumeHead } from "./connection_head.ts";
-import { CLOSING, IDLE, KEPT, NOTHING } from "./connection_modes.ts";
+import { IDLE, KEPT, NOTHING } from "./connection_modes.ts";
 import { expire } from "./connection_time.ts";
 import type { HeaderList } from "./header_list.ts";
 import { Output } from "./output.ts";
@@ -122,10 +122,9 @@ export class H1Connection implements ClientConnection, StreamHandler, Closable {
 
   onData(_stream: Stream, bytes: Buffer): void {
     if (this.tunnel !== undefined) {
-      this.tunnel.onClientData(bytes);
+      if (!this.finishing) this.tunnel.onClientData(bytes);
       return;
     }
-    if (this.mode === CLOSING) return;
     if (this.pending !== undefined) {
       this.pending = Buffer.concat([this.pending, bytes]);
       if (!this.consuming) this.consumePending();
@@ -149,7 +148,7 @@ export class H1Connection implements ClientConnection, StreamHandler, Closable {
     let at = 0;
     while (at < end) {
       const { request } = this;
-      if (this.mode === CLOSING || this.lingering || this.closed) {
+      if (this.lingering || this.closed) {
         at = end;
       } else if (this.tunnel !== undefined) {
         this.tunnel.onClientData(bytes.subarray(at, end));
@@ -234,7 +233,9 @@ export class H1Connection implements ClientConnection, StreamHandler, Closable {
     if (request.keepalive && this.host.draining && request.location.core.keepaliveMinTimeout === 0) {
       request.keepalive = false;
     }
-    this.output.hold(responseHead(request));
+    const head = responseHead(request);
+    request.headSize = head.length;
+    this.output.hold(head);
   }
 
   sendBody(request: Request, bytes: Uint8Array | string, last: boolean): void {
@@ -246,7 +247,7 @@ export class H1Connection implements ClientConnection, StreamHandler, Closable {
   }
 
   onDrain(_stream: Stream): void {
-    if (this.tunnel !== undefined) {
+    if (this.tunnel !== undefined && !this.finishing) {
       this.output.blocked = false;
       this.tunnel.onClientDrain();
     } else {
@@ -258,7 +259,7 @@ export class H1Connection implements ClientConnection, StreamHandler, Closable {
   drained(): void {
     const { request } = this;
     if (request === undefined) return;
-    if (this.finishing) done(this, request);
+    if (this.finishing) finished(this, request);
     else request.onWritable?.(request);
   }
 

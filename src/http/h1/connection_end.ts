@@ -8,7 +8,7 @@ import { COUNTER } from "../site.ts";
 import type { H1Connection } from "./connection.ts";
 import { bodyFailed, dropRest } from "./connection_body.ts";
 import { headAction, refuseHead } from "./connection_head.ts";
-import { CLOSING, HEAD, IDLE, KEPT, NOTHING } from "./connection_modes.ts";
+import { HEAD, IDLE, KEPT, NOTHING } from "./connection_modes.ts";
 import { LingeringClose } from "./lingering.ts";
 import { resetResponse } from "./response.ts";
 
@@ -57,22 +57,18 @@ function endedIdle(connection: H1Connection): void {
         const client = remote.family === "unix" ? "unix:" : remote.host;
         errorLog.write("info", `client ${client} closed keepalive connection`, connection.number);
       }
-      break;
-    case CLOSING:
-      // It has no more to send, and still gets the rest of the answer.
-      return;
   }
   connection.stream.destroy();
 }
 
 export function streamClosed(connection: H1Connection, error: StreamError | undefined): void {
   clearDeadline(connection.deadline);
-  connection.output.unblock();
   try {
     endWhatRuns(connection, error);
   } catch (exception) {
     connection.onFault(exception);
   }
+  connection.output.unblock();
   connection.mode = NOTHING;
   connection.host.closed(connection);
   requestOver(connection);
@@ -121,19 +117,20 @@ export function sendTimedOut(connection: H1Connection, request: Request): void {
 
 export function finish(connection: H1Connection, request: Request): void {
   connection.flush();
-  if (
-    request.incomplete ||
-    (!request.responseEnded && !request.headerOnly && !request.aborted && request.chunkedResponse)
-  ) {
-    // The body broke off: a chunked response must not look complete.
-    terminate(connection, request);
-    return;
-  }
   if (!connection.output.idle && !connection.stream.closed) {
     connection.finishing = true;
+    if (connection.tunnel !== undefined) connection.output.leaveTunnel(request);
     return;
   }
-  done(connection, request);
+  finished(connection, request);
+}
+
+/** The kernel has all of the response, or will get no more of it. */
+export function finished(connection: H1Connection, request: Request): void {
+  // The body broke off: a chunked response must not look complete.
+  const broken = !request.responseEnded && !request.headerOnly && !request.aborted && request.chunkedResponse;
+  if (request.incomplete || broken) terminate(connection, request);
+  else done(connection, request);
 }
 
 /** Everything is sent, or nothing more will be. */
@@ -182,7 +179,6 @@ function ended(connection: H1Connection, request: Request): void {
   request.finalized = true;
   connection.bodyPaused = false;
   connection.finishing = false;
-  if (connection.output.blocked) connection.output.unblock();
   if (!request.logged) {
     request.logged = true;
     for (const handler of request.location.log) {
@@ -193,6 +189,7 @@ function ended(connection: H1Connection, request: Request): void {
       }
     }
   }
+  if (connection.output.blocked) connection.output.unblock();
   connection.host.counters.words[COUNTER.writing]--;
   if (request.cleanup !== undefined) cleanUp(request);
   request.body?.release();
@@ -220,16 +217,8 @@ function close(connection: H1Connection, request: Request): void {
     new LingeringClose(stream, core, connection);
     return;
   }
-  if (stream.queued === 0) {
-    connection.mode = NOTHING;
-    destroySoon(connection, false);
-    return;
-  }
-  connection.mode = CLOSING;
-  connection.output.progressed();
-  connection.idleTime = core.sendTimeout;
-  setDeadline(connection.deadline, core.sendTimeout);
-  stream.close();
+  connection.mode = NOTHING;
+  destroySoon(connection, false);
 }
 
 export function terminate(connection: H1Connection, request: Request): void {

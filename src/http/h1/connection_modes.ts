@@ -8,6 +8,4 @@ export const KEPT = 1;
 export const HEAD = 2;
 /** More of a body. */
 export const BODY = 3;
-/** That it takes what is left of the answer, before the connection is closed. */
-export const CLOSING = 4;
-export const NOTHING = 5;
+export const NOTHING = 4;

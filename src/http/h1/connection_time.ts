@@ -4,7 +4,7 @@ import type { H1Connection } from "./connection.ts";
 import { bodyFailed } from "./connection_body.ts";
 import { terminate } from "./connection_end.ts";
 import { headAction, refuseHead } from "./connection_head.ts";
-import { BODY, CLOSING, HEAD, IDLE, KEPT } from "./connection_modes.ts";
+import { BODY, HEAD, IDLE, KEPT } from "./connection_modes.ts";
 
 /** The deadline of what the client is to send has passed. */
 export function expire(connection: H1Connection): void {
@@ -32,10 +32,6 @@ export function expire(connection: H1Connection): void {
         408,
         `client timed out (110: Connection timed out) while ${headAction(connection, false)}`,
       );
-      return;
-    case CLOSING:
-      if (connection.output.progressed()) setDeadline(connection.deadline, connection.idleTime);
-      else stream.destroy();
       return;
     case BODY:
       if (request === undefined) return;

@@ -58,8 +58,8 @@ export class LingeringClose implements StreamHandler {
   expire(): void {
     const { stream } = this;
     // While the client still takes the answer, it has send_timeout's patience.
-    if (stream.queued > 0 && this.unsent !== (stream.unsent ?? 0)) {
-      this.unsent = stream.unsent ?? 0;
+    if (stream.queued > 0 && this.unsent !== stream.unsent) {
+      this.unsent = stream.unsent;
       setDeadline(this.deadline, this.core.sendTimeout);
     } else {
       stream.destroy();

@@ -21,8 +21,8 @@ export interface OutputOwner {
 
 /** What goes out on an HTTP/1 connection: gathered, framed, held back by limit_rate, watched by send_timeout. */
 export class Output {
-  /** Bytes sent so far, all requests together. */
-  sent = 0;
+  /** Bytes handed to the stream so far, all requests together. */
+  private handed = 0;
   /** The client takes no more for now. */
   blocked = false;
   private readonly stream: Stream;
@@ -41,7 +41,13 @@ export class Output {
     this.owner = owner;
   }
 
-  /** Nothing is waiting for the client. */
+  /** Bytes sent so far, all requests together: those that the kernel has taken. */
+  get sent(): number {
+    const { stream } = this;
+    return this.blocked || stream.closed ? this.handed - stream.unsent : this.handed;
+  }
+
+  /** Nothing is waiting for the client: the kernel has all. */
   get idle(): boolean {
     return !this.blocked || (this.rated?.empty === true && this.stream.queued === 0);
   }
@@ -53,17 +59,13 @@ export class Output {
 
   sendBody(request: Request, bytes: Uint8Array | string, last: boolean): void {
     const { length } = bytes;
-    request.bodySent += length;
     let tail = "";
     if (request.chunkedResponse) {
       if (length > 0) {
-        const size = `${length.toString(16)}\r\n`;
-        this.held += size;
-        request.bodySent += size.length;
+        this.held += `${length.toString(16)}\r\n`;
         tail = "\r\n";
       }
       if (last) tail += lastChunk(request);
-      request.bodySent += tail.length;
     }
     if (typeof bytes === "string") {
       this.held += bytes + tail;
@@ -81,7 +83,7 @@ export class Output {
     this.flush(request);
     this.write(request, bytes);
     if (tail !== "") this.write(request, tail);
-    this.stream.uncork();
+    if (!this.stream.uncork() && !this.blocked) this.block(request);
   }
 
   flush(request: Request | undefined): void {
@@ -95,7 +97,8 @@ export class Output {
     if (request !== undefined && (request.limitRate !== 0 || this.rated !== undefined) && this.delay(request, bytes)) {
       return;
     }
-    this.sent += bytes.length;
+    if (this.stream.closed) return;
+    this.handed += bytes.length;
     if (!this.stream.write(bytes) && !this.blocked) this.block(request);
   }
 
@@ -105,18 +108,25 @@ export class Output {
     const rest = this.rated?.rest();
     this.unblock();
     if (rest !== undefined) this.writeTunnel(rest);
+    this.blocked = this.stream.queued > 0;
   }
 
   writeTunnel(bytes: Uint8Array): boolean {
-    this.sent += bytes.length;
+    if (this.stream.closed) return true;
+    this.handed += bytes.length;
     this.blocked = !this.stream.write(bytes);
     return !this.blocked;
+  }
+
+  /** A tunnel is over: what waits in it has send_timeout like the rest of any response. */
+  leaveTunnel(request: Request): void {
+    if (this.blocked) this.block(request);
   }
 
   private block(request: Request | undefined): void {
     this.blocked = true;
     if (request === undefined) return;
-    this.unsent = this.stream.unsent ?? 0;
+    this.unsent = this.stream.unsent;
     this.arm(request.location.core.sendTimeout);
   }
 
@@ -169,11 +179,17 @@ export class Output {
 
   /** Sends as much as the rate allows by now and comes back for the rest. */
   private sendRated(request: Request, rated: RatedOutput): void {
+    if (this.stream.queued > 0) {
+      // Its time has come, but the client has not taken what was sent before.
+      rated.wait = 0;
+      this.block(request);
+      return;
+    }
     let full = false;
     do {
-      const piece = rated.take(request, this.sent - request.sentAtStart);
+      const piece = rated.take(request, this.handed - request.sentAtStart);
       if (piece === undefined) break;
-      this.sent += piece.length;
+      this.handed += piece.length;
       full = !this.stream.write(piece);
     } while (!full && rated.wait === 0);
     if (rated.wait > 0) {
@@ -203,7 +219,7 @@ export class Output {
 
   /** Whether the client took anything since this was asked last. */
   progressed(): boolean {
-    const unsent = this.stream.unsent ?? 0;
+    const { unsent } = this.stream;
     const changed = unsent !== this.unsent;
     this.unsent = unsent;
     return changed;

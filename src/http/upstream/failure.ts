@@ -1,6 +1,7 @@
 import type { StreamError } from "../../net/stream.ts";
+import { OK } from "../codes.ts";
 import { logError } from "../log_context.ts";
-import { finalize } from "./finish.ts";
+import { finalize, finish } from "./finish.ts";
 import { nextServer } from "./next.ts";
 import { breakOff, complete } from "./passing.ts";
 import type { UpstreamRequest } from "./request.ts";
@@ -68,7 +69,8 @@ export function serverClosed(upstream: UpstreamRequest, error: StreamError | und
       breakOff(upstream);
       return;
     case TUNNEL:
-      endTunnel(upstream);
+      // The client still gets what the server had sent.
+      finish(upstream, OK);
   }
 }
 

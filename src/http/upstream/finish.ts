@@ -14,6 +14,9 @@ const IGNORE = { onData() {}, onDrain() {}, onEnd() {}, onClose() {} };
 export function releaseServer(upstream: UpstreamRequest, outcome: Outcome): void {
   const { connection, peer, target, present } = upstream;
   if (peer === undefined) return;
+  if (connection !== undefined && connection.pooled.stream.queued > 0) {
+    present.bytesSent -= connection.pooled.stream.unsent;
+  }
   if (present.responseTime < 0) present.responseTime = now() - present.startedAt;
   target.group.release(upstream.attempt, outcome);
   if (upstream.attempt.disabled) {
@@ -51,7 +54,7 @@ export function releaseServer(upstream: UpstreamRequest, outcome: Outcome): void
 
 /** The whole request has left: what a server that answered early did not take would stand before the next one. */
 function requestTaken(upstream: UpstreamRequest, { stream }: PooledStream): boolean {
-  return upstream.bodySent && stream.queued === 0;
+  return upstream.bodyWritten && stream.queued === 0;
 }
 
 /** The request is not over though its connection may serve another one: the head stays with the request. */

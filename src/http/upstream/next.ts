@@ -27,6 +27,7 @@ export function connectNext(upstream: UpstreamRequest): void {
   upstream.present = new UpstreamState(peer.name);
   upstream.states.push(upstream.present);
   upstream.sent = false;
+  upstream.bodyWritten = false;
   upstream.bodySent = false;
   upstream.informational = 0;
   upstream.hintsLength = 0;

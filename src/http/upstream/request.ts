@@ -16,7 +16,7 @@ import { drained } from "./passing.ts";
 import type { AnswerHead } from "./protocol.ts";
 import type { ReadLimit } from "./read_limit.ts";
 import type { ResponseSpool } from "./response_spool.ts";
-import { bodyEnded, bodyPiece, sendMore, sendRequest } from "./sending.ts";
+import { awaitTaking, bodyEnded, bodyPiece, sendMore, sendRequest, takesRequest } from "./sending.ts";
 import { markPassage, NO_STATE, type UpstreamState } from "./state.ts";
 import { BODY, CONNECTING, HEADER, OVER, TUNNEL } from "./step.ts";
 import type { UpstreamTarget } from "./target.ts";
@@ -53,7 +53,11 @@ export class UpstreamRequest implements ConnectHandler, BodySink, Tunnel {
 
   /** It, or a part of it, has been sent to the present server. */
   sent = false;
+  /** All of it has been written, and then: the kernel has taken it. */
+  bodyWritten = false;
   bodySent = false;
+  /** What `stream.unsent` was when the server was last given time to take the request. */
+  unsent = 0;
   /** How much of a body that was read whole was sent, and in how many pieces. */
   bodyOffset = 0;
   bodyPieces = 0;
@@ -146,6 +150,7 @@ export class UpstreamRequest implements ConnectHandler, BodySink, Tunnel {
   /** The deadline of the present step has passed. */
   expired(): void {
     if (this.step === BODY && this.limiting) readOn(this);
+    else if (this.step === HEADER && !this.bodySent && takesRequest(this)) awaitTaking(this);
     else timedOut(this);
   }
 

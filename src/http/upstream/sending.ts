@@ -21,30 +21,36 @@ export function sendRequest(upstream: UpstreamRequest, stream: Stream): void {
   upstream.step = HEADER;
   upstream.sent = true;
   if (target.body !== undefined || !settings.passRequestBody) {
-    upstream.bodySent = true;
     send(upstream, stream, target.body === undefined ? head : head + target.body);
+    written(upstream, stream);
   } else if (request.body !== undefined) {
     sendBuffered(upstream, stream, head, request.body);
   } else if (request.preread !== undefined || (!request.bodyEnded && !request.discardBody)) {
-    stream.cork();
-    send(upstream, stream, head);
-    upstream.streaming = true;
-    upstream.disarm();
-    sendPreread(upstream, stream);
-    const over = request.bodyEnded || request.discardBody;
-    if (over) upstream.onBodyEnd();
-    stream.uncork();
-    if (!over) {
-      request.bodySink = upstream;
-      request.connection.startBody(request);
-    }
+    sendStreamed(upstream, stream, head);
   } else {
-    upstream.bodySent = true;
     send(upstream, stream, head);
+    written(upstream, stream);
   }
-  if (upstream.step !== HEADER) return;
-  if (upstream.bodySent) upstream.arm(settings.readTimeout);
-  else if (!upstream.streaming) upstream.arm(settings.sendTimeout);
+}
+
+/** A request whose body comes bit by bit, or has begun to. */
+function sendStreamed(upstream: UpstreamRequest, stream: Stream, head: string): void {
+  const { request } = upstream;
+  upstream.streaming = true;
+  upstream.disarm();
+  stream.cork();
+  send(upstream, stream, head);
+  sendPreread(upstream, stream);
+  const over = request.bodyEnded || request.discardBody;
+  if (over) upstream.onBodyEnd();
+  const more = stream.uncork();
+  if (over) {
+    written(upstream, stream);
+    return;
+  }
+  request.bodySink = upstream;
+  if (!more) streamed(upstream, false);
+  request.connection.startBody(request);
 }
 
 /** What came of the body before a server was at hand. Once sent it is gone: such a request is not tried again. */
@@ -72,40 +78,69 @@ function sendPiece(upstream: UpstreamRequest, stream: Stream, bytes: Uint8Array)
   stream.cork();
   send(upstream, stream, coding.before(bytes.length));
   send(upstream, stream, bytes);
-  const more = send(upstream, stream, coding.after(bytes.length));
-  stream.uncork();
-  return more;
+  send(upstream, stream, coding.after(bytes.length));
+  return stream.uncork();
 }
 
 function sendEnd(upstream: UpstreamRequest, stream: Stream): void {
-  upstream.bodySent = true;
   const { coding } = upstream.target;
   if (coding !== undefined) send(upstream, stream, coding.end);
+}
+
+/** Nothing is left to be written. The answer has proxy_read_timeout from when the kernel has all of the request. */
+function written(upstream: UpstreamRequest, stream: Stream): void {
+  upstream.bodyWritten = true;
+  if (stream.queued === 0) requestSent(upstream);
+  else if (upstream.step === HEADER) awaitTaking(upstream);
+}
+
+function requestSent(upstream: UpstreamRequest): void {
+  upstream.bodySent = true;
+  const { step, limiting } = upstream;
+  if (step === HEADER || (step === BODY && !limiting)) upstream.arm(upstream.target.settings.readTimeout);
+}
+
+/** proxy_send_timeout: how long the server may take nothing. */
+export function awaitTaking(upstream: UpstreamRequest): void {
+  upstream.unsent = upstream.stream?.unsent ?? 0;
+  upstream.arm(upstream.target.settings.sendTimeout);
+}
+
+/** Whether it took anything since it was given time. */
+export function takesRequest(upstream: UpstreamRequest): boolean {
+  const { stream } = upstream;
+  return stream !== undefined && stream.queued > 0 && stream.unsent !== upstream.unsent;
 }
 
 function sendBuffered(upstream: UpstreamRequest, stream: Stream, head: string, body: RequestBody): void {
   const { length } = body;
   if (body.file === undefined && length <= WITH_HEAD && upstream.target.coding === undefined) {
-    upstream.bodySent = true;
     const bytes = body.memory();
     send(upstream, stream, bytes === undefined || length === 0 ? head : head + bytes.latin1Slice(0, length));
+    written(upstream, stream);
     return;
   }
   stream.cork();
   send(upstream, stream, head);
-  const first = sendNext(upstream, stream, body);
-  stream.uncork();
-  if (first && upstream.step === HEADER) sendRest(upstream, stream, body);
+  sendNext(upstream, stream, body);
+  const more = stream.uncork();
+  if (upstream.step !== HEADER) return;
+  if (upstream.bodyWritten) written(upstream, stream);
+  else if (more) sendRest(upstream, stream, body);
+  else awaitTaking(upstream);
 }
 
 /** Sends what the server takes for now. */
 function sendRest(upstream: UpstreamRequest, stream: Stream, body: RequestBody): void {
-  while (!upstream.bodySent) {
+  while (!upstream.bodyWritten) {
     if (body.file !== undefined && !mayRead(upstream)) {
       nextTurn(upstream);
       return;
     }
-    if (!sendNext(upstream, stream, body)) return;
+    if (!sendNext(upstream, stream, body)) {
+      if (upstream.step === HEADER && !upstream.bodyWritten) awaitTaking(upstream);
+      return;
+    }
   }
 }
 
@@ -125,6 +160,7 @@ function sendNext(upstream: UpstreamRequest, stream: Stream, body: RequestBody):
     if (upstream.bodyOffset < body.length) return more;
   }
   sendEnd(upstream, stream);
+  written(upstream, stream);
   return more;
 }
 
@@ -150,16 +186,16 @@ function readPiece(upstream: UpstreamRequest, fd: number, into: Buffer, length: 
   return 0;
 }
 
-/** The stream takes bytes again. */
+/** The kernel has taken what was written. */
 export function sendMore(upstream: UpstreamRequest, stream: Stream): void {
   const { body, connection } = upstream.request;
-  if (upstream.streaming) {
+  if (upstream.bodyWritten) {
+    requestSent(upstream);
+  } else if (upstream.streaming) {
     if (upstream.step === HEADER) upstream.disarm();
     connection.resumeBody();
   } else if (body !== undefined) {
-    upstream.arm(upstream.target.settings.sendTimeout);
     sendRest(upstream, stream, body);
-    if (upstream.bodySent) upstream.arm(upstream.target.settings.readTimeout);
   }
 }
 
@@ -179,7 +215,7 @@ function streamed(upstream: UpstreamRequest, more: boolean): void {
   if (!more) upstream.request.connection.pauseBody();
   if (upstream.step !== HEADER) return;
   if (more) upstream.disarm();
-  else upstream.arm(upstream.target.settings.sendTimeout);
+  else awaitTaking(upstream);
 }
 
 /** What comes in one read goes out as one chunk, however it was cut. */
@@ -208,11 +244,11 @@ function sendGathered(upstream: UpstreamRequest, stream: Stream): void {
 
 /** A body that is passed on as it comes is over. */
 export function bodyEnded(upstream: UpstreamRequest): void {
-  const { stream, step } = upstream;
+  const { stream } = upstream;
   if (stream === undefined) return;
   stream.cork();
   sendGathered(upstream, stream);
   sendEnd(upstream, stream);
   stream.uncork();
-  if (step === HEADER || step === BODY) upstream.arm(upstream.target.settings.readTimeout);
+  written(upstream, stream);
 }

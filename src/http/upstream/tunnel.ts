@@ -17,9 +17,7 @@ export function openTunnel(upstream: UpstreamRequest, bytes: Buffer, from: numbe
 }
 
 function toClient(upstream: UpstreamRequest, bytes: Buffer): void {
-  const { request } = upstream;
-  request.bodySent += bytes.length;
-  if (!request.connection.writeTunnel(bytes)) upstream.pause();
+  if (!upstream.request.connection.writeTunnel(bytes)) upstream.pause();
 }
 
 export function fromServer(upstream: UpstreamRequest, bytes: Buffer): void {
@@ -36,7 +34,7 @@ export function fromClient(upstream: UpstreamRequest, bytes: Buffer): void {
   if (!stream.write(bytes)) request.connection.pauseRead();
 }
 
-/** Ends it; what a client does not take would keep its connection for ever. */
+/** Its time is over: what the client has not taken is lost. */
 export function endTunnel(upstream: UpstreamRequest): void {
   finish(upstream, upstream.request.connection.blocked ? ERROR : OK);
 }
