@@ -49,7 +49,7 @@ export interface Stream {
  * on, else the exception is logged and the stream destroyed.
  */
 export interface StreamHandler {
-  /** `bytes` is lent for the length of the call: whoever keeps bytes copies them. */
+  /** `bytes` is lent for the length of the call: whoever keeps bytes copies them. It may be written to meanwhile. */
   onData(stream: Stream, bytes: Buffer): void;
   /** The write queue is empty again after `write` returned false. */
   onDrain(stream: Stream): void;

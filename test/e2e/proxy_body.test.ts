@@ -58,6 +58,32 @@ test("bodies arrive whole: small, larger than memory, chunked, buffered and not"
   assert.equal((await request(holdfast.port, `${post("/none", 3)}abc`)).body, `undefined ${digest("")}`);
 });
 
+test("chunks are too large as soon as one's size says so, whatever came with it", async (t) => {
+  const backend = await tcpBackend(t, async (connection) => {
+    await connection.readHeader();
+    connection.write("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok");
+  });
+  const holdfast = await start(
+    t,
+    `location / { proxy_pass http://${backend.address}; client_max_body_size 20; }
+     location /direct { proxy_pass http://${backend.address}; proxy_request_buffering off; client_max_body_size 20; }`,
+  );
+  const head = "HTTP/1.1\r\nHost: a\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n";
+  const small = "6\r\n012345\r\n";
+  for (const path of ["/", "/direct"]) {
+    const whole = `POST ${path} ${head}${small}${small}8\r\nabcdefgh\r\n0\r\n\r\n`;
+    assert.equal((await request(holdfast.port, whole)).status, 200, path);
+    for (const rest of ["9\r\na", "9\r\nabcdefghi\r\n", `9\r\nabcdefghi\r\n${small}0\r\n\r\n`]) {
+      const refused = await request(holdfast.port, `POST ${path} ${head}${small}${small}${rest}`);
+      assert.equal(refused.status, 413, `${path} ${rest}`);
+    }
+  }
+  await waitFor(
+    () => holdfast.errorLog().split("client intended to send too large chunked body: 12+9 bytes").length === 7,
+    "the sentence of each refusal",
+  );
+});
+
 test("an unbuffered body is passed on before it is complete, and its answer may come before its end", async (t) => {
   const backend = await tcpBackend(t, async (connection) => {
     await connection.readHeader();

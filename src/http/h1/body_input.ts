@@ -3,7 +3,7 @@ import * as chunked from "./chunked.ts";
 // What `next` answers; anything else: everything was taken, and more of the body is to come.
 
 const MORE = 0;
-/** `dataStart..dataEnd` is body; go on at `dataEnd`. */
+/** `dataStart..dataEnd` is body; go on at `pos`. */
 export const DATA = 1;
 /** The body is over; what follows begins at `pos`. */
 export const OVER = 2;
@@ -15,7 +15,10 @@ export class BodyInput {
   dataStart = 0;
   dataEnd = 0;
   pos = 0;
-  /** Bytes still to come of a Content-Length; of chunks, those of the current chunk with what was just found. */
+  /** After DATA of chunks: where in it the last chunk begins, and how long that was from there on. */
+  chunkStart = 0;
+  chunkSize = 0;
+  /** Bytes still to come of a Content-Length. */
   private left = 0;
   private decoder: chunked.ChunkedDecoder | undefined = undefined;
   private inChunks = false;
@@ -37,29 +40,27 @@ export class BodyInput {
     return !this.inChunks && this.left === 0;
   }
 
-  /** After DATA: how much of the body is known to come, the bytes found included. */
-  get announced(): number {
-    return this.inChunks ? (this.decoder?.announced ?? 0) + this.dataEnd - this.dataStart : 0;
-  }
-
-  /** Reads on at `start`. */
-  next(bytes: Buffer, start: number, end: number): number {
+  /** Reads on at `start`; chunks are moved together, no further than until they are more than `room` (ChunkedDecoder). */
+  next(bytes: Buffer, start: number, end: number, room: number): number {
     const { decoder } = this;
     if (!this.inChunks || decoder === undefined) {
       const length = Math.min(this.left, end - start);
       this.left -= length;
       this.dataStart = start;
       this.dataEnd = start + length;
+      this.pos = this.dataEnd;
       return length === 0 ? MORE : DATA;
     }
-    const code = decoder.next(bytes, start, end);
+    const code = decoder.next(bytes, start, end, room);
+    this.pos = decoder.pos;
     switch (code) {
       case chunked.DATA:
         this.dataStart = decoder.dataStart;
         this.dataEnd = decoder.dataEnd;
+        this.chunkStart = decoder.chunkStart;
+        this.chunkSize = decoder.chunkSize;
         return DATA;
       case chunked.CHUNKED_DONE:
-        this.pos = decoder.pos;
         return OVER;
       case chunked.ERROR:
         return BROKEN;

@@ -7,7 +7,7 @@ import { byteString } from "./latin1.ts";
 
 /** Everything up to `end` was read; no data in it is left. */
 export const MORE = 0;
-/** `dataStart..dataEnd` is body; call `next` again at `dataEnd`. */
+/** `dataStart..dataEnd` is body; call `next` again at `decoder.pos`. */
 export const DATA = 1;
 /** The body is over; what follows begins at `decoder.pos`. */
 export const CHUNKED_DONE = 2;
@@ -33,17 +33,26 @@ const CR = 0x0d;
 
 /** A chunk extension means nothing to a proxy; this bounds what one chunk may waste on it (RFC 9112 section 7.1.1). */
 const EXTENSION_LIMIT = 4096;
+/** Data up to this size is moved faster by a loop than by a call. */
+const SHORT = 32;
+/** The digits of an ordinary chunk size. */
+const DIGITS = 7;
 /** Bytes of all trailers, where nothing else is said. */
 const TRAILER_LIMIT = 32768;
 
 /**
- * Takes the chunked coding off a body (RFC 9112 section 7.1; ngx_http_parse_chunked) without copying: data comes out as
- * ranges of the bytes that went in. Every line must end with CR LF. Reused: `reset` before each body.
+ * Takes the chunked coding off a body (RFC 9112 section 7.1; ngx_http_parse_chunked). The data of all the chunks in one
+ * read comes out as one range of the bytes that went in: the first chunk's stays where it is, what follows is moved down
+ * to it, over the framing between them. Whoever gets the range has one piece to handle a read, however small the chunks.
+ * Every line must end with CR LF. Reused: `reset` before each body.
  */
 export class ChunkedDecoder {
   dataStart = 0;
   dataEnd = 0;
-  /** After CHUNKED_DONE: the first byte behind the body. After ERROR: the offending one. */
+  /** After DATA: the last chunk of the range, where in the range it begins and how long it was from there on. */
+  chunkStart = 0;
+  chunkSize = 0;
+  /** After DATA: where to go on. After CHUNKED_DONE: the first byte behind the body. After ERROR: the offending one. */
   pos = 0;
   private state = CHUNK_START;
   private size = 0;
@@ -69,31 +78,21 @@ export class ChunkedDecoder {
     return this.state === OVER;
   }
 
-  /** Bytes of the current chunk still to come. */
-  get announced(): number {
-    return this.size;
-  }
-
-  /** The least number of bytes that are still to come: what a read may ask for without reading too far. */
-  get remaining(): number {
-    if (this.state === OVER) return 0;
-    return this.size + (this.state < TRAILER ? 5 : 1);
-  }
-
-  /** Reads on at `start`. Call again at `dataEnd` after DATA, with new bytes after MORE. */
-  next(bytes: Buffer, start: number, end: number): number {
+  /**
+   * Reads on at `start`; bytes behind it are moved, those from `pos` on are left alone. Call again at `pos` after DATA,
+   * with new bytes after MORE. The range ends with the chunk whose size makes it longer than `room`.
+   */
+  next(bytes: Buffer, start: number, end: number, room = Number.POSITIVE_INFINITY): number {
     let p = start;
+    this.dataStart = start;
+    this.dataEnd = start;
     while (p < end) {
       const byte = bytes[p];
       switch (this.state) {
-        case CHUNK_DATA: {
-          const take = Math.min(this.size, end - p);
-          this.dataStart = p;
-          this.dataEnd = p + take;
-          this.size -= take;
-          if (this.size === 0) this.state = AFTER_DATA;
-          return DATA;
-        }
+        case CHUNK_DATA:
+          p = this.takeData(bytes, p, end, room);
+          if (this.chunkStart - this.dataStart + this.chunkSize > room) return this.found(p);
+          continue;
         case AFTER_DATA:
           if (byte !== CR) return this.broken(p);
           this.state = AFTER_DATA_ALMOST_DONE;
@@ -129,7 +128,12 @@ export class ChunkedDecoder {
           break;
         case EXTENSION_ALMOST_DONE:
           if (byte !== LF) return this.broken(p);
-          this.state = this.size === 0 ? TRAILER : CHUNK_DATA;
+          if (this.size > 0) {
+            this.state = CHUNK_DATA;
+            break;
+          }
+          this.state = TRAILER;
+          if (this.dataEnd > this.dataStart) return this.found(p + 1);
           break;
         case OVER:
           this.pos = p;
@@ -145,7 +149,55 @@ export class ChunkedDecoder {
       }
       p++;
     }
-    return MORE;
+    return this.dataEnd > this.dataStart ? this.found(end) : MORE;
+  }
+
+  /** Adds data at `start` to the range, and further chunks as long as they are ordinary; returns where it stopped. */
+  private takeData(bytes: Buffer, start: number, end: number, room: number): number {
+    if (this.dataEnd === this.dataStart) {
+      this.dataStart = start;
+      this.dataEnd = start;
+    }
+    const before = this.dataStart;
+    let p = start;
+    let to = this.dataEnd;
+    let { size } = this;
+    for (;;) {
+      const length = size < end - p ? size : end - p;
+      if (to !== p) {
+        if (length > SHORT) bytes.copyWithin(to, p, p + length);
+        else for (let i = 0; i < length; i++) bytes[to + i] = bytes[p + i];
+      }
+      this.chunkStart = to;
+      this.chunkSize = size;
+      const tooLong = to - before + size > room;
+      to += length;
+      p += length;
+      size -= length;
+      if (size > 0 || tooLong || end - p < 5 || bytes[p] !== CR || bytes[p + 1] !== LF) break;
+      // "\r\n", a size of few digits, "\r\n" and data: all else is for `next`, which finds the same `\r\n` again.
+      const last = p + 2 + DIGITS < end - 2 ? p + 2 + DIGITS : end - 2;
+      let at = p + 2;
+      for (; at < last; at++) {
+        const digit = HEX[bytes[at]];
+        if (digit < 0) break;
+        size = size * 16 + digit;
+      }
+      if (size === 0 || bytes[at] !== CR || bytes[at + 1] !== LF || at + 2 >= end) {
+        size = 0;
+        break;
+      }
+      p = at + 2;
+    }
+    this.dataEnd = to;
+    this.size = size;
+    if (size === 0) this.state = AFTER_DATA;
+    return p;
+  }
+
+  private found(pos: number): number {
+    this.pos = pos;
+    return DATA;
   }
 
   private inTrailers(bytes: Buffer, start: number, end: number): number {
@@ -180,10 +232,11 @@ export class ChunkedDecoder {
     return CHUNKED_DONE;
   }
 
+  /** What was found before it comes out first. */
   private broken(p: number): number {
     this.state = BROKEN;
     this.pos = p;
-    return ERROR;
+    return this.dataEnd > this.dataStart ? DATA : ERROR;
   }
 }
 

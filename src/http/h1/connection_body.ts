@@ -31,9 +31,9 @@ function skim(connection: H1Connection, request: Request, bytes: Buffer, start: 
   const input = connection.body;
   let at = start;
   while (input !== undefined && at < end && !request.bodyEnded) {
-    switch (input.next(bytes, at, end)) {
+    switch (input.next(bytes, at, end, Number.POSITIVE_INFINITY)) {
       case body.DATA:
-        at = input.dataEnd;
+        at = input.pos;
         request.bodyEnded = input.whole;
         break;
       case body.OVER:
@@ -63,24 +63,24 @@ export function consumeBody(
 ): number {
   const input = connection.body;
   if (input === undefined) return end;
-  const code = input.next(bytes, at, end);
+  const code = input.next(bytes, at, end, request.chunked ? room(request) : Number.POSITIVE_INFINITY);
   switch (code) {
     case body.DATA: {
-      const { dataStart, dataEnd } = input;
+      const { dataStart, dataEnd, pos } = input;
       if (request.discardBody) {
         if (input.whole) endBody(connection, request);
         else armDiscard(connection, request);
-        return dataEnd;
+        return pos;
       }
-      request.length += dataEnd - at;
-      if (request.chunked && tooLarge(connection, request, input.announced)) return dataEnd;
+      request.length += pos - at;
+      if (request.chunked && tooLarge(connection, request, input.chunkStart - dataStart, input.chunkSize)) return pos;
       request.bodyLength += dataEnd - dataStart;
       request.bodySink?.onBody(bytes.subarray(dataStart, dataEnd));
-      if (connection.request !== request) return dataEnd;
+      if (connection.request !== request) return pos;
       if (input.whole) endBody(connection, request);
       else if (request.discardBody) armDiscard(connection, request);
       else armBody(connection, request);
-      return dataEnd;
+      return pos;
     }
     case body.OVER:
       if (!request.discardBody) request.length += input.pos - at;
@@ -101,15 +101,17 @@ export function consumeBody(
   }
 }
 
-/** client_max_body_size for chunks: as soon as a chunk's size says so. */
-function tooLarge(connection: H1Connection, request: Request, announced: number): boolean {
-  const limit = request.location.core.clientMaxBodySize;
-  if (limit === 0 || request.bodyLength + announced <= limit) return false;
-  logError(
-    request,
-    "error",
-    `client intended to send too large chunked body: ${request.bodyLength}+${announced} bytes`,
-  );
+/** How much more of the body client_max_body_size allows. */
+function room({ location, bodyLength, discardBody }: Request): number {
+  const limit = location.core.clientMaxBodySize;
+  return limit === 0 || discardBody ? Number.POSITIVE_INFINITY : limit - bodyLength;
+}
+
+/** client_max_body_size for chunks: as soon as a chunk's size says so. `before`: what was found ahead of that chunk. */
+function tooLarge(connection: H1Connection, request: Request, before: number, size: number): boolean {
+  if (before + size <= room(request)) return false;
+  const length = request.bodyLength + before;
+  logError(request, "error", `client intended to send too large chunked body: ${length}+${size} bytes`);
   bodyFailed(connection, request, 413);
   return true;
 }

@@ -19,7 +19,7 @@ export function takeBody(upstream: UpstreamRequest, bytes: Buffer, from: number)
     if (code === DATA) {
       pass(upstream, bytes, reader.dataStart, reader.dataEnd, false);
       if (upstream.step !== BODY) return;
-      at = reader.dataEnd;
+      at = reader.pos;
       continue;
     }
     if (code === INVALID) {

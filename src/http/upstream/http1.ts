@@ -99,6 +99,7 @@ class Http1Reader implements AnswerReader {
     this.dataStart = from;
     if (left < 0 || length < left) {
       this.dataEnd = bytes.length;
+      this.pos = bytes.length;
       if (left > 0) this.left -= length;
       return DATA;
     }
@@ -119,6 +120,7 @@ class Http1Reader implements AnswerReader {
       case chunked.DATA:
         this.dataStart = decoder.dataStart;
         this.dataEnd = decoder.dataEnd;
+        this.pos = decoder.pos;
         return DATA;
       case chunked.CHUNKED_DONE:
         if (decoder.pos < bytes.length) {

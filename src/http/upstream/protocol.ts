@@ -11,7 +11,7 @@ export const HEAD = 1;
 export const INFORMATIONAL = 2;
 /** The answer cannot be used; `error` says why. */
 export const INVALID = 3;
-/** `readBody`: `dataStart..dataEnd` is body; call again at `dataEnd`. */
+/** `readBody`: `dataStart..dataEnd` is body; call again at `pos`. */
 export const DATA = 4;
 /** `readBody`: `dataStart..dataEnd` is the last of the body. */
 export const LAST = 5;
@@ -42,11 +42,11 @@ export interface AnswerHead {
 
 /**
  * Reads the answers that come on one connection to a server: first a head, then its body. Made once a connection and
- * reused for every answer on it. Bytes are lent for the call.
+ * reused for every answer on it. Bytes are lent for the call; those that were read may be changed.
  */
 export interface AnswerReader {
   readonly head: AnswerHead;
-  /** After `readHead`: the first byte behind the head. */
+  /** After `readHead`: the first byte behind the head. After DATA: where to go on. */
   readonly pos: number;
   /** Body bytes that an earlier `readHead` took for a head. */
   readonly early: Buffer | undefined;

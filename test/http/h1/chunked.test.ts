@@ -28,8 +28,9 @@ function decode(bytes: Buffer, cuts: readonly number[], limit?: number): Decoded
       if (code === DATA) {
         assert.ok(decoder.dataStart >= at && decoder.dataEnd > decoder.dataStart && decoder.dataEnd <= end);
         body += lent.toString("latin1", decoder.dataStart, decoder.dataEnd);
-        at = decoder.dataEnd;
-        continue;
+        at = decoder.pos;
+        if (at < end) continue;
+        break;
       }
       if (code === MORE) break;
       const consumed = code === CHUNKED_DONE ? from + decoder.pos - 3 : -1;
@@ -103,6 +104,52 @@ test("what follows the body stays where it is, and an empty rest is no error", (
   assert.equal(decoder.over, true);
   assert.equal(decoder.next(bytes, 5, bytes.length), CHUNKED_DONE);
   assert.equal(decoder.pos, 5);
+});
+
+test("the chunks of one read come out as one range, and what follows it is left alone", () => {
+  const data = Buffer.from(Array.from({ length: 10_000 }, (_, i) => i % 251));
+  for (const size of [1, 2, 15, 16, 33, 300]) {
+    const framed: Buffer[] = [];
+    for (let at = 0; at < data.length; at += size) {
+      const chunk = data.subarray(at, at + size);
+      framed.push(Buffer.from(`${chunk.length.toString(16)}\r\n`), chunk, Buffer.from("\r\n"));
+    }
+    const rest = "0\r\n\r\nGET / HTTP/1.1\r\n\r\n";
+    const bytes = Buffer.concat([...framed, Buffer.from(rest)]);
+    const decoder = new ChunkedDecoder();
+    decoder.reset();
+    assert.equal(decoder.next(bytes, 0, bytes.length), DATA);
+    assert.ok(bytes.subarray(decoder.dataStart, decoder.dataEnd).equals(data), `chunks of ${size}`);
+    const at = decoder.pos;
+    assert.equal(bytes.toString("latin1", at), rest.slice("0\r\n".length), `chunks of ${size}`);
+    assert.equal(decoder.next(bytes, at, bytes.length), CHUNKED_DONE);
+    assert.equal(bytes.toString("latin1", decoder.pos), "GET / HTTP/1.1\r\n\r\n");
+  }
+});
+
+test("the data of a single chunk stays where it is", () => {
+  const text = "400\r\n".concat("x".repeat(1024), "\r\n");
+  const bytes = Buffer.from(text);
+  const decoder = new ChunkedDecoder();
+  decoder.reset();
+  assert.equal(decoder.next(bytes, 0, bytes.length), DATA);
+  assert.deepEqual([decoder.dataStart, decoder.dataEnd, decoder.pos], [5, 1029, 1031]);
+  assert.equal(bytes.toString("latin1"), text);
+});
+
+test("a range ends with the chunk that does not fit into the room there is", () => {
+  const bytes = Buffer.from("6\r\nabcdef\r\n10\r\n0123456789abcdef\r\n3\r\nxyz\r\n");
+  const decoder = new ChunkedDecoder();
+  for (const end of [bytes.length, bytes.indexOf("0123") + 1]) {
+    const lent = Buffer.from(bytes);
+    decoder.reset();
+    assert.equal(decoder.next(lent, 0, end, 21), DATA);
+    assert.deepEqual([decoder.chunkStart - decoder.dataStart, decoder.chunkSize], [6, 16]);
+    assert.ok(decoder.pos <= bytes.indexOf("xyz"));
+  }
+  decoder.reset();
+  assert.equal(decoder.next(bytes, 0, bytes.length, 25), DATA);
+  assert.equal(decoder.dataEnd - decoder.dataStart, 25);
 });
 
 test("an error stays one", () => {

@@ -349,6 +349,35 @@ test("lingering_time does not cut the answer short", () => {
   assert.deepEqual([stream.ended, stream.closed], [true, true]);
 });
 
+test("a read's chunks reach whoever reads the body in one piece, however small they are", () => {
+  const pieces: string[] = [];
+  let request: Request | undefined;
+  held = (taken) => {
+    request = taken;
+    taken.bodySink = {
+      onBody(bytes) {
+        pieces.push(bytes.toString("latin1"));
+      },
+      onBodyEnd() {
+        pieces.push("end");
+        finalizeRequest(taken, sendText(taken, 200, headText("text/plain"), "read"));
+      },
+      onBodyError() {},
+    };
+    taken.connection.startBody(taken);
+  };
+  const stream = opened();
+  const head = "POST /held HTTP/1.1\r\nHost: one\r\nTransfer-Encoding: chunked\r\n\r\n";
+  const framed = Array.from("0123456789", (digit) => `1\r\n${digit}\r\n`).join("");
+  receive(stream, `${head}${framed}1`);
+  assert.deepEqual(pieces, ["0123456789"]);
+  receive(stream, `\r\na\r\n9;x=y\r\nbcdefghij\r\n0\r\n\r\nGET /a HTTP/1.1\r\nHost: one\r\n\r\n`);
+  assert.deepEqual(pieces, ["0123456789", "abcdefghij", "end"]);
+  assert.equal(request?.length, head.length + framed.length + "1\r\na\r\n9;x=y\r\nbcdefghij\r\n0\r\n\r\n".length);
+  assert.deepEqual(answers(stream.written), ["200 read", "200 /a"]);
+  stream.destroy();
+});
+
 test("a body that is dropped after its beginning was read has no deadline while the answer is made", async () => {
   let request: Request | undefined;
   held = (taken) => {
