@@ -1,7 +1,7 @@
 import { type Sliced, whole } from "../runtime/sliced.ts";
 import { INSTEAD, KNOWN, ONLY_IN_MAIL } from "./known.ts";
 import { refusalsOf } from "./refusals.ts";
-import { type DirectiveSpec, type Directives, fail, type Scope, type Specs } from "./schema.ts";
+import { type DirectiveSpec, type Directives, fail, type Scope, type Specs, settle } from "./schema.ts";
 import type { ConfigTree, Context, Directive } from "./types.ts";
 
 type AnySpec = DirectiveSpec<unknown>;
@@ -28,6 +28,7 @@ export function buildScopes(tree: ConfigTree, tables: readonly Directives<Specs>
 export function* buildingScopes(tree: ConfigTree, tables: readonly Directives<Specs>[]): Sliced<Scope> {
   const root = newRoot(tables);
   yield* fill(root, tree.directives, vocabularyOf(tables));
+  settle(root);
   refusalsOf(root).throwAll(tree);
   return root;
 }
@@ -40,6 +41,7 @@ export function* buildingScopes(tree: ConfigTree, tables: readonly Directives<Sp
 export function readScopes(tree: ConfigTree, tables: readonly Directives<Specs>[]): Scope {
   const root = newRoot(tables);
   whole(fill(root, tree.directives, vocabularyOf(tables)));
+  settle(root);
   return root;
 }
 

@@ -60,10 +60,15 @@ function mimeTypes(scope: Scope, lines: readonly Directive[] | undefined): MimeT
   return types;
 }
 
+/** By the directives' settings: most locations share those of their server. */
+const made = new WeakMap<Raw, CoreSettings>();
+
 /** The settings in force in a scope. `absolute` puts the prefix in front of a relative path. */
 export function coreSettings(scope: Scope, absolute: (path: string) => string): CoreSettings {
   const raw = coreDirectives.in(scope);
-  return {
+  const known = made.get(raw);
+  if (known !== undefined) return known;
+  const settings: CoreSettings = {
     clientMaxBodySize: raw.client_max_body_size,
     clientBodyBufferSize: raw.client_body_buffer_size,
     clientBodyTimeout: raw.client_body_timeout,
@@ -94,4 +99,6 @@ export function coreSettings(scope: Scope, absolute: (path: string) => string): 
     defaultType: headText(raw.default_type),
     raw,
   };
+  made.set(raw, settings);
+  return settings;
 }

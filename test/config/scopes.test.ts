@@ -67,6 +67,21 @@ describe("scopes", () => {
     assert.equal(valueIn(down(root, 1, 1, 1), http.specs.return), undefined);
   });
 
+  test("share their settings with the blocks inside that set none", () => {
+    const block = build(
+      directory,
+      `events { } http { server { send_timeout 5s; return 204;
+         location /a { } location /b { } location /c { sendfile on; location /d { } } } }`,
+    ).children[1];
+    const server = http.in(down(block, 0));
+    const [a, b, c] = down(block, 0).children.map((scope) => http.in(scope));
+    assert.equal(a, b);
+    assert.deepEqual([server.return, a.return, a.send_timeout, a.sendfile], [["204"], undefined, 5000, false]);
+    assert.deepEqual([c.return, c.send_timeout, c.sendfile], [undefined, 5000, true]);
+    assert.deepEqual(http.in(down(block, 0, 2, 0)), { ...c, location: undefined });
+    assert.equal(core.in(down(block, 0, 2, 0)), core.in(block));
+  });
+
   test("keep the order and the places of directives", () => {
     const server = down(root, 1, 1);
     assert.deepEqual(

@@ -53,13 +53,14 @@ export const access = defineModule({
 /** The rules of the nearest level that has any, allow and deny in the order they are written. */
 function rulesOf(scope: Scope): AccessRule[] {
   for (let at: Scope | undefined = scope; at !== undefined; at = at.parent) {
+    if (!at.values.has(allow) && !at.values.has(deny)) continue;
     const rules: AccessRule[] = [];
     for (const { spec, directive: line } of at.order) {
       if (spec !== allow && spec !== deny) continue;
       const parsed = parseAccessRule(spec === deny, line.args[0]);
       if ("rule" in parsed) rules.push(parsed.rule);
     }
-    if (rules.length > 0) return rules;
+    return rules;
   }
   return [];
 }
