@@ -3,8 +3,9 @@ import type { Socket } from "node:net";
 /**
  * Writing past node:stream. A Node whose handles take a write without a request object (26.10 does: number back when the
  * kernel took all, an object when the rest is queued) lets a small response leave without the bookkeeping of a Writable,
- * about a twentieth of a proxied request's cost. Undocumented, so only the very line of Node that set-up brings is
- * trusted with it; any other goes through `socket.write`.
+ * about a twentieth of a proxied request's cost. Undocumented, and so are the handle's counters: both are used only
+ * where a trial at the thread's start found them as they should be (direct_write_proof.ts). Without, everything goes
+ * through `socket.write`.
  */
 
 /** A write that is under way. */
@@ -18,13 +19,23 @@ interface DirectHandle {
   writeLatin1String(request: null, text: string): number | DirectWrite;
 }
 
-const [major, minor] = process.versions.node.split(".").map(Number);
-const TRUSTED = major === 26 && minor >= 10;
+/** The trial succeeded. */
+let trusted = false;
+
+export function trustHandles(trust: boolean): void {
+  trusted = trust;
+}
+
+function handleOf(socket: Socket): unknown {
+  return (socket as unknown as { _handle?: unknown })._handle;
+}
 
 /** The handle of a connected socket that can be written to directly. */
 export function directHandle(socket: Socket): DirectHandle | undefined {
-  if (!TRUSTED) return undefined;
-  const handle: unknown = (socket as unknown as { _handle?: unknown })._handle;
+  return trusted ? directHandleOf(handleOf(socket)) : undefined;
+}
+
+export function directHandleOf(handle: unknown): DirectHandle | undefined {
   if (typeof handle !== "object" || handle === null || !("writeLatin1String" in handle)) return undefined;
   return typeof handle.writeLatin1String === "function" ? (handle as DirectHandle) : undefined;
 }
@@ -39,7 +50,10 @@ export interface HandleCounts {
 
 /** The counters of a connected socket's handle. */
 export function handleCounts(socket: Socket): HandleCounts | undefined {
-  const handle: unknown = (socket as unknown as { _handle?: unknown })._handle;
+  return trusted ? handleCountsOf(handleOf(socket)) : undefined;
+}
+
+export function handleCountsOf(handle: unknown): HandleCounts | undefined {
   if (typeof handle !== "object" || handle === null) return undefined;
   if (!("bytesWritten" in handle) || !("writeQueueSize" in handle)) return undefined;
   const known = typeof handle.bytesWritten === "number" && typeof handle.writeQueueSize === "number";

@@ -13,6 +13,8 @@ export interface Libc {
   getrlimit(resource: number, limits: Uint8Array): number;
   setrlimit(resource: number, limits: Uint8Array): number;
   socket(family: number, type: number): number;
+  /** Writes two descriptors, 32 bits each, into `ends`. */
+  socketpair(family: number, type: number, ends: Uint8Array): number;
   sendto(fd: number, bytes: Uint8Array, flags: number, address: Uint8Array): number;
   bind(fd: number, address: Uint8Array): number;
   listen(fd: number, backlog: number): number;
@@ -45,6 +47,7 @@ function load(): Libc | null {
       getrlimit: { return: "int32", arguments: ["int32", "buffer"] },
       setrlimit: { return: "int32", arguments: ["int32", "buffer"] },
       socket: { return: "int32", arguments: ["int32", "int32", "int32"] },
+      socketpair: { return: "int32", arguments: ["int32", "int32", "int32", "buffer"] },
       sendto: { return: "int64", arguments: ["int32", "buffer", "uint64", "int32", "buffer", "uint32"] },
       bind: { return: "int32", arguments: ["int32", "buffer", "uint32"] },
       listen: { return: "int32", arguments: ["int32", "int32"] },
@@ -70,6 +73,7 @@ function load(): Libc | null {
       getrlimit: (resource, limits) => common.getrlimit(resource, limits),
       setrlimit: (resource, limits) => common.setrlimit(resource, limits),
       socket: (family, type) => common.socket(family, type, 0),
+      socketpair: (family, type, ends) => common.socketpair(family, type, 0, ends),
       sendto: (fd, bytes, flags, address) =>
         Number(common.sendto(fd, bytes, BigInt(bytes.length), flags, address, address.length)),
       bind: (fd, address) => common.bind(fd, address, address.length),

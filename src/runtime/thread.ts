@@ -1,5 +1,6 @@
 import { setPriority } from "node:os";
 import { parentPort, workerData } from "node:worker_threads";
+import { proveDirectWrites } from "../net/direct_write_proof.ts";
 import { pinThread } from "./affinity.ts";
 import { reportLogFailures } from "./append_file.ts";
 import type { Program, WatcherService, WorkerService } from "./cycle.ts";
@@ -80,6 +81,7 @@ export function runThread(program: Program): void {
     logFaultsTo(log);
     reportLogFailures((text) => log.write("alert", text));
     const previous = running;
+    if (previous === undefined) await proveWrites(role, log);
     if (role.kind === "watcher") {
       const watcher = generation.application.watch({ generation: data.generation }, previous?.watcher);
       running = { generation, log, watcher };
@@ -173,6 +175,13 @@ export function runThread(program: Program): void {
 
 function eventsScope({ root }: Generation): Generation["root"] {
   return root.children.find((child) => child.context === "events") ?? root;
+}
+
+/** Before the thread's first connection. What is true of one thread is true of all: the first worker says it. */
+async function proveWrites(role: ThreadRole, log: ErrorLog): Promise<void> {
+  const wrong = await proveDirectWrites();
+  if (wrong === undefined || role.kind === "watcher" || role.index > 0) return;
+  log.write("notice", `sockets are written to through node:net, which is slower: this Node's handles: ${wrong}`);
 }
 
 /** worker_priority and worker_cpu_affinity: on Linux both are a thread's own. */

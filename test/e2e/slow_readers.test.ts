@@ -1,10 +1,12 @@
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
+import { writeFileSync } from "node:fs";
 import { connect, type Socket } from "node:net";
+import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { tcpBackend } from "../support/backend.ts";
 import { have } from "../support/have.ts";
-import { type Running, startHoldfast, startNginx } from "../support/holdfast.ts";
+import { makePrefix, type Running, startHoldfast, startNginx } from "../support/holdfast.ts";
 import { get, RawConnection } from "../support/tcp.ts";
 import { waitFor } from "../support/wait.ts";
 
@@ -20,8 +22,16 @@ const FORMAT = `log_format sent "$uri $status $bytes_sent $body_bytes_sent"; acc
 type Start = (t: TestContext, config: (ports: readonly number[]) => string) => Promise<Running>;
 
 const files = { "html/big": Buffer.alloc(BIG, "0123456789"), "html/index.html": "home" };
+/** A Node on which the handles of sockets cannot be tried, so that they are not trusted (net/direct_write_proof.ts). */
+function withoutFfi(t: TestContext): NodeJS.ProcessEnv {
+  const node = join(makePrefix(t), "node");
+  writeFileSync(node, `#!/bin/sh\nexec '${process.execPath}' --no-experimental-ffi "$@"\n`, { mode: 0o755 });
+  return { HOLDFAST_NODE: node };
+}
+
 const PROGRAMS: readonly (readonly [name: string, start: Start, skip: false | string])[] = [
   ["holdfast", (t, config) => startHoldfast(t, { config, files }), false],
+  ["holdfast without direct writes", (t, config) => startHoldfast(t, { config, files, env: withoutFfi(t) }), false],
   ["nginx", (t, config) => startNginx(t, { config, files }), have("nginx")],
 ];
 
@@ -151,4 +161,19 @@ test("a client that is slow to take its answer holds up no other", async (t) => 
   await waitFor(() => client.readableLength > 0, "the beginning of the response");
   assert.equal((await get(server.port, "/")).body, "home");
   client.destroy();
+});
+
+test("handles that could not be tried are said once; those that were tried are used without a word", async (t) => {
+  const config = ([port]: readonly number[]) =>
+    `worker_processes 2; http { server { listen 127.0.0.1:${port}; location / { return 200 hello; } } }`;
+  const said = /\[notice\] [^\n]*: sockets are written to through node:net, which is slower: [^\n]*could not be tried/g;
+  for (const [env, times] of [
+    [withoutFfi(t), 1],
+    [{}, process.platform === "linux" ? 0 : 1],
+  ] as const) {
+    const holdfast = await startHoldfast(t, { config, env });
+    assert.equal((await get(holdfast.port, "/")).body, "hello");
+    assert.equal(await holdfast.stop(), 0);
+    assert.equal(holdfast.errorLog().match(said)?.length ?? 0, times);
+  }
 });
