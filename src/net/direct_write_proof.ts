@@ -3,7 +3,7 @@
  * process's own, which nobody else can see, before the thread's first connection. Handles of TCP and of unix sockets are
  * the same code above the system call.
  */
-import { closeSync, readSync } from "node:fs";
+import { readSync } from "node:fs";
 import { Socket } from "node:net";
 import { getSystemErrorName } from "node:util";
 import { libc } from "../runtime/libc.ts";
@@ -65,8 +65,8 @@ export function openPair(): HandlePair | undefined {
     socket.on("error", () => {});
     return { socket, handle: (socket as unknown as { _handle?: unknown })._handle, peer };
   } catch (error) {
-    closeSync(fd);
-    closeSync(peer);
+    c.close(fd);
+    c.close(peer);
     throw error;
   }
 }
@@ -74,7 +74,7 @@ export function openPair(): HandlePair | undefined {
 async function tryHandle({ socket, handle, peer }: HandlePair): Promise<string | undefined> {
   let open = true;
   const close = (): void => {
-    if (open) closeSync(peer);
+    if (open) libc()?.close(peer);
     open = false;
   };
   try {

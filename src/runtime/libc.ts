@@ -13,6 +13,8 @@ export interface Libc {
   getrlimit(resource: number, limits: Uint8Array): number;
   setrlimit(resource: number, limits: Uint8Array): number;
   socket(family: number, type: number): number;
+  /** For descriptors that were made here: node:fs has a warning for those that it did not open. */
+  close(fd: number): number;
   /** Writes two descriptors, 32 bits each, into `ends`. */
   socketpair(family: number, type: number, ends: Uint8Array): number;
   sendto(fd: number, bytes: Uint8Array, flags: number, address: Uint8Array): number;
@@ -47,6 +49,7 @@ function load(): Libc | null {
       getrlimit: { return: "int32", arguments: ["int32", "buffer"] },
       setrlimit: { return: "int32", arguments: ["int32", "buffer"] },
       socket: { return: "int32", arguments: ["int32", "int32", "int32"] },
+      close: { return: "int32", arguments: ["int32"] },
       socketpair: { return: "int32", arguments: ["int32", "int32", "int32", "buffer"] },
       sendto: { return: "int64", arguments: ["int32", "buffer", "uint64", "int32", "buffer", "uint32"] },
       bind: { return: "int32", arguments: ["int32", "buffer", "uint32"] },
@@ -73,6 +76,7 @@ function load(): Libc | null {
       getrlimit: (resource, limits) => common.getrlimit(resource, limits),
       setrlimit: (resource, limits) => common.setrlimit(resource, limits),
       socket: (family, type) => common.socket(family, type, 0),
+      close: (fd) => common.close(fd),
       socketpair: (family, type, ends) => common.socketpair(family, type, 0, ends),
       sendto: (fd, bytes, flags, address) =>
         Number(common.sendto(fd, bytes, BigInt(bytes.length), flags, address, address.length)),

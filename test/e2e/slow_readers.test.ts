@@ -175,5 +175,6 @@ test("handles that could not be tried are said once; those that were tried are u
     assert.equal((await get(holdfast.port, "/")).body, "hello");
     assert.equal(await holdfast.stop(), 0);
     assert.equal(holdfast.errorLog().match(said)?.length ?? 0, times);
+    assert.doesNotMatch(holdfast.stderr, /Warning/);
   }
 });
