@@ -121,11 +121,16 @@ export class ChunkedDecoder {
           else return this.broken(p);
           break;
         }
-        case EXTENSION:
-          if (byte === CR) this.state = EXTENSION_ALMOST_DONE;
-          else if ((byte < 0x20 && byte !== 0x09) || byte === 0x7f) return this.broken(p);
-          else if (++this.extension > EXTENSION_LIMIT) return this.broken(p);
+        case EXTENSION: {
+          const at = extensionEnd(bytes, p, end);
+          this.extension += at - p;
+          if (this.extension > EXTENSION_LIMIT) return this.broken(p);
+          p = at;
+          if (p === end) continue;
+          if (bytes[p] !== CR) return this.broken(p);
+          this.state = EXTENSION_ALMOST_DONE;
           break;
+        }
         case EXTENSION_ALMOST_DONE:
           if (byte !== LF) return this.broken(p);
           if (this.size > 0) {
@@ -238,6 +243,13 @@ export class ChunkedDecoder {
     this.pos = p;
     return this.dataEnd > this.dataStart ? DATA : ERROR;
   }
+}
+
+/** The first byte at or behind `start` that may not stand in an extension. */
+function extensionEnd(bytes: Buffer, start: number, end: number): number {
+  let p = start;
+  while (p < end && ((bytes[p] >= 0x20 && bytes[p] !== 0x7f) || bytes[p] === 0x09)) p++;
+  return p;
 }
 
 /** Trailer fields up to their blank line; false when one is no field. */
