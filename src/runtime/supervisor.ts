@@ -16,6 +16,7 @@ import {
   rebuildGeneration,
 } from "./generation.ts";
 import { logFaultsTo } from "./guard.ts";
+import { collectGarbage, prepareThreadHeaps } from "./heap.ts";
 import { setLimit } from "./limits.ts";
 import { type ErrorLog, withTerminal } from "./log.ts";
 import { closeLogs, LogDescriptors, type LogFiles } from "./log_descriptors.ts";
@@ -70,6 +71,7 @@ export async function supervise(start: Start): Promise<number> {
 
   reportLogFailures((text) => log.write("alert", text));
   let env = threadEnvironment(coreDirectives.in(current.root).env);
+  prepareThreadHeaps();
   const pool = new ThreadPool({
     entry,
     env: () => env,
@@ -193,7 +195,10 @@ export async function supervise(start: Start): Promise<number> {
     }
     reloading = reload().finally(() => {
       reloading = undefined;
-      if (!again) return;
+      if (!again) {
+        collectGarbage();
+        return;
+      }
       again = false;
       onHangup();
     });

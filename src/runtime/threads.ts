@@ -2,6 +2,7 @@ import { Worker } from "node:worker_threads";
 import { shareOf } from "./binding.ts";
 import type { CycleData, Sockets } from "./cycle.ts";
 import { boundary } from "./guard.ts";
+import { heapLimits } from "./heap.ts";
 import type { ErrorLog } from "./log.ts";
 import type { SharedLogs } from "./log_descriptors.ts";
 import type { FromThread, ThreadRole, ToThread } from "./messages.ts";
@@ -249,7 +250,12 @@ export class ThreadPool {
     const name = role.kind === "worker" ? `worker ${role.index + 1}` : role.kind;
     let worker: Worker;
     try {
-      worker = new Worker(this.#options.entry, { workerData: role, env: this.#options.env(), name });
+      worker = new Worker(this.#options.entry, {
+        workerData: role,
+        env: this.#options.env(),
+        name,
+        resourceLimits: heapLimits(role),
+      });
     } catch (error) {
       // The system has no thread to give: as bad as one that dies at once, and no worse.
       member.reason = reasonOf(error);
