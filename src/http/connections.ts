@@ -1,4 +1,5 @@
 import { openStreams } from "../net/tcp.ts";
+import { guarded } from "../runtime/guard.ts";
 import type { AddressConfig, Closable } from "./site.ts";
 
 /** nginx drops at most so many idle connections at once when new ones need their place. */
@@ -95,7 +96,7 @@ export class WorkerConnections {
   drain(done: () => void): void {
     this.draining = true;
     this.onDrained = done;
-    for (const connection of [...this.all]) connection.shutdown();
+    for (const connection of [...this.all]) guarded(shutdown, connection);
     if (this.all.size === 0) this.drained();
   }
 
@@ -107,15 +108,23 @@ export class WorkerConnections {
 
   /** Those that a listening address has left behind. */
   shutdown(which: (connection: Closable) => boolean): void {
-    for (const connection of [...this.all]) if (which(connection)) connection.shutdown();
+    for (const connection of [...this.all]) if (which(connection)) guarded(shutdown, connection);
   }
 
   destroyAll(): void {
-    for (const connection of [...this.all]) connection.destroy();
+    for (const connection of [...this.all]) guarded(destroy, connection);
   }
 
   /** The connections that are bound to one of these configurations: by a request, or as they have not had any yet. */
   busyWith(configs: ReadonlySet<AddressConfig>): Closable[] {
     return [...this.all].filter(({ busyWith }) => busyWith !== undefined && configs.has(busyWith));
   }
+}
+
+function shutdown(connection: Closable): void {
+  connection.shutdown();
+}
+
+function destroy(connection: Closable): void {
+  connection.destroy();
 }

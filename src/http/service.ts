@@ -1,6 +1,6 @@
 import { whenScarce } from "../net/tcp.ts";
 import type { Sockets, WorkerContext, WorkerService } from "../runtime/cycle.ts";
-import { boundary } from "../runtime/guard.ts";
+import { boundary, guarded } from "../runtime/guard.ts";
 import { startTimer, type Timer } from "../runtime/timers.ts";
 import { nextPools, type Pools } from "../upstream/pool.ts";
 import type { ListeningSocket } from "./addresses.ts";
@@ -122,7 +122,7 @@ export class HttpService implements WorkerService {
     const gone = left.map(([, socket]) => socket);
     if (gone.length === 0) return;
     await new Promise<void>((resolve) => acceptRest(gone, MOST_TURNS, resolve));
-    for (const socket of gone) socket.close();
+    for (const socket of gone) guarded(close, socket);
   }
 
   private site(config: AddressConfig): Site {
@@ -155,7 +155,7 @@ export class HttpService implements WorkerService {
     acceptRest([...state.sockets.values()], MOST_TURNS, () => {
       this.closeSockets();
       closed();
-      for (const pool of state.pools.values()) pool.close();
+      for (const pool of state.pools.values()) guarded(close, pool);
       state.connections.drain(done);
     });
   }
@@ -166,7 +166,7 @@ export class HttpService implements WorkerService {
   }
 
   private closeSockets(): void {
-    for (const socket of this.state.sockets.values()) socket.close();
+    for (const socket of this.state.sockets.values()) guarded(close, socket);
     this.state.sockets.clear();
   }
 
@@ -205,6 +205,10 @@ function acceptRest(sockets: readonly BoundSocket[], turns: number, then: () => 
     else then();
   });
   setImmediate(() => setImmediate(look));
+}
+
+function close(closing: { close(): void }): void {
+  closing.close();
 }
 
 function accepted(sockets: readonly BoundSocket[]): number {

@@ -48,8 +48,8 @@ export class TempFile {
     nothing: string,
   ): void {
     this.busy--;
-    if (this.closing) this.close();
     try {
+      if (this.closing) this.close();
       then(owner, count, error === null ? nothing : errorText(errorCode(error)));
     } catch (fault) {
       contain(owner, fault);

@@ -1,7 +1,7 @@
 /** Connecting and listening over node:net. */
 import net from "node:net";
 import { getSystemErrorName } from "node:util";
-import { boundary } from "../runtime/guard.ts";
+import { boundary, contain } from "../runtime/guard.ts";
 import { type Address, addressText, socketAddress } from "./address.ts";
 import { streamError } from "./errors.ts";
 import { setSocketOptions } from "./socket_options.ts";
@@ -32,12 +32,11 @@ export { firstReserved, openStreams, whenScarce };
 function onConnected(this: OwnedSocket): void {
   const stream = this.owner;
   if (stream === undefined) return;
-  stream.connected();
-  if (stream.late()) becameScarce();
   const handler = stream.handler;
-  if (!("onConnect" in handler)) return;
   try {
-    (handler as ConnectHandler).onConnect(stream);
+    stream.connected();
+    if (stream.late()) becameScarce();
+    if ("onConnect" in handler) (handler as ConnectHandler).onConnect(stream);
   } catch (error) {
     fault(stream, handler, error);
   }
@@ -100,17 +99,19 @@ export function listen(
   reserveDescriptors();
   const onConnection = (client: unknown): void => {
     const socket = new OwnedSocket({ handle: client, allowHalfOpen: true, onread } as net.SocketConstructorOpts);
-    if (address.family !== "unix") socket.setNoDelay(true);
-    const stream = new TcpStream(socket, remoteAddress(socket), IGNORE);
-    if (address.family === "unix") stream.localAddress = address;
-    stream.connected();
-    const late = stream.late();
+    let late = false;
     try {
+      if (address.family !== "unix") socket.setNoDelay(true);
+      const stream = new TcpStream(socket, remoteAddress(socket), IGNORE);
+      if (address.family === "unix") stream.localAddress = address;
+      stream.connected();
+      late = stream.late();
       stream.handler = accept(stream);
     } catch (error) {
-      fault(stream, IGNORE, error);
+      contain(undefined, error);
+      socket.destroy();
     }
-    if (!stream.closed && !socket.destroyed) socket.read(0);
+    if (!socket.destroyed) socket.read(0);
     if (late) failed(streamError({ code: "EMFILE" }));
   };
   return new Promise((resolve, reject) => {

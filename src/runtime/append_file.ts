@@ -1,5 +1,6 @@
 import { closeSync, fstatSync, writeSync } from "node:fs";
 import { errnoCode, errnoText } from "../config/errno.ts";
+import { boundary, faultText } from "./guard.ts";
 import type { LogFile } from "./log.ts";
 import { openLog } from "./open_log.ts";
 import { sentence } from "./sentence.ts";
@@ -59,15 +60,22 @@ export class AppendFile implements LogFile {
   /** As nginx does: a full disk is left alone for a second, since writing to one may block for long. */
   #fullUntil = 0;
   #reportedAt = Number.NEGATIVE_INFINITY;
-  readonly #flush = (): void => {
+  readonly #flush = boundary(this, (): void => {
     this.#scheduled = false;
     this.flush();
-  };
+  });
 
   /** `lent`: the descriptor of that path where somebody else has opened it, and closes it. */
   constructor(path: string, lent: (path: string) => number | undefined) {
     this.path = path;
     this.#lent = lent;
+  }
+
+  /** What could not be written for an exception is lost; the log goes on. */
+  onFault(error: unknown): void {
+    this.#drop();
+    this.#retrying = false;
+    this.#sayFailed(faultText(error));
   }
 
   get isOpen(): boolean {
@@ -217,11 +225,11 @@ export class AppendFile implements LogFile {
   #retry(): void {
     startTimer(
       RETRY_MS,
-      () => {
+      boundary(this, () => {
         if (!this.#retrying) return;
         this.#write();
         if (this.#retrying) this.#retry();
-      },
+      }),
       { background: true },
     );
   }

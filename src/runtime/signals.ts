@@ -1,4 +1,5 @@
 import { constants } from "node:os";
+import { boundary, guarded } from "./guard.ts";
 import { libc } from "./libc.ts";
 
 /** Signals that come before there is anything to do about them wait, each once; unheeded, they would end the process. */
@@ -8,10 +9,11 @@ export class Signals<Name extends NodeJS.Signals> {
 
   constructor(names: readonly Name[]) {
     for (const name of names) {
-      process.on(name, () => {
+      const received = boundary(undefined, () => {
         if (this.#answer === undefined) this.#waiting.add(name);
         else this.#answer(name);
       });
+      process.on(name, received);
     }
     unblock("SIGUSR1");
   }
@@ -19,7 +21,7 @@ export class Signals<Name extends NodeJS.Signals> {
   /** From now on they are answered, and those that waited first. */
   answer(answer: (name: Name) => void): void {
     this.#answer = answer;
-    for (const name of this.#waiting) answer(name);
+    for (const name of this.#waiting) guarded(answer, name);
     this.#waiting.clear();
   }
 }

@@ -78,3 +78,28 @@ test("who makes room is found without a look at all the others", () => {
   );
   assert.ok(looks <= 64, `${looks} looks`);
 });
+
+test("a connection that cannot be told to end keeps none of the others from it, and the worker leaves", () => {
+  for (const tell of ["drain", "shutdown", "destroyAll"] as const) {
+    const { all, connections } = full(3);
+    const ended: number[] = [];
+    const failing = new Error(`thrown in ${tell}`);
+    for (const [i, connection] of connections.entries()) {
+      const end = (): void => {
+        if (i === 1) throw failing;
+        ended.push(i);
+        all.remove(connection);
+      };
+      connection.shutdown = end;
+      connection.destroy = end;
+      // As H1Connection does.
+      Object.assign(connection, { onFault: () => all.remove(connection) });
+    }
+    let drained = 0;
+    if (tell === "drain") all.drain(() => drained++);
+    else if (tell === "shutdown") all.shutdown(() => true);
+    else all.destroyAll();
+    assert.deepEqual(ended, [0, 2], tell);
+    if (tell === "drain") assert.equal(drained, 1);
+  }
+});

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
-import { type TestContext, test } from "node:test";
+import net from "node:net";
+import { mock, type TestContext, test } from "node:test";
 import type { ConnectHandler, Stream, StreamHandler } from "../../src/net/stream.ts";
 import { connect, listen, openStreams } from "../../src/net/tcp.ts";
 import { logFaultsTo } from "../../src/runtime/guard.ts";
@@ -99,4 +100,15 @@ test("a handler that can end its work by itself keeps the stream for that", asyn
   const client = await RawConnection.open(port);
   client.write("x");
   assert.equal(await client.readAll(), "sorry");
+});
+
+test("an exception before a connection is anybody's closes it", async (t) => {
+  const port = await listening(t, () => QUIET);
+  logged.length = 0;
+  const broken = mock.method(net.Socket.prototype, "setNoDelay", thrower("setNoDelay"));
+  t.after(() => broken.mock.restore());
+  const client = net.connect(port, "127.0.0.1").resume();
+  await new Promise((resolve) => client.on("close", resolve).on("error", () => {}));
+  assert.equal(logged.length, 1);
+  assert.match(logged[0], /^\[alert\] exception: Error: thrown in setNoDelay at /);
 });
