@@ -309,7 +309,8 @@ export class TcpStream implements Stream {
   destroy(reset?: boolean): void {
     if (this.closed || this.socket.destroyed) return;
     this.uncount();
-    if (reset) this.socket.resetAndDestroy();
+    // A unix socket has no reset, and node:net throws where it is asked for one.
+    if (reset && this.remote.family !== "unix") this.socket.resetAndDestroy();
     else this.socket.destroy();
   }
 

@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { existsSync, statSync } from "node:fs";
+import { existsSync, rmSync, statSync } from "node:fs";
 import { connect } from "node:net";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import { httpBackend } from "../support/backend.ts";
@@ -174,4 +175,23 @@ test("an address that a reload takes away is let go of", async (t) => {
   assert.equal(await holdfast.reload(config([holdfast.port])), true);
   assert.equal(await idle.readAll(), "");
   await assert.rejects(RawConnection.open(other), { code: "ECONNREFUSED" });
+});
+
+test("a client that times out on a unix socket is closed, though there is no reset to send, and the worker lives", async (t) => {
+  const path = join(tmpdir(), `holdfast-timed-out-${process.pid}.sock`);
+  t.after(() => rmSync(path, { force: true }));
+  const holdfast = await startHoldfast(t, {
+    config: ([port]) =>
+      `worker_processes 1; http { reset_timedout_connection on; client_header_timeout 50ms; client_body_timeout 50ms;
+        server { listen 127.0.0.1:${port}; listen unix:${path}; location / { return 200 alive; }
+          location /pass { proxy_pass http://127.0.0.1:${port}; } } }`,
+  });
+  for (const sent of ["GET /head", "POST /pass HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nx"]) {
+    const client = await RawConnection.open(path);
+    client.write(sent);
+    assert.equal(await client.readAll(), "");
+    client.close();
+    assert.equal((await get(holdfast.port, "/")).body, "alive");
+  }
+  assert.doesNotMatch(holdfast.errorLog(), /exited|exception/);
 });

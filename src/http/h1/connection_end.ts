@@ -1,4 +1,5 @@
 import type { Stream, StreamError } from "../../net/stream.ts";
+import { defer } from "../../runtime/guard.ts";
 import { clearDeadline, setDeadline } from "../../runtime/timers.ts";
 import { CLIENT_CLOSED_REQUEST } from "../codes.ts";
 import { cleanUp, finalizeRequest } from "../finalize.ts";
@@ -233,11 +234,15 @@ export function terminate(connection: H1Connection, request: Request): void {
 /** Once the log lines of this turn of the loop are written: who sees the connection end finds them. */
 function destroySoon(connection: H1Connection, reset: boolean): void {
   connection.broken = true;
-  if (!connection.stream.closed) setImmediate(destroy, connection.stream, reset);
+  if (!connection.stream.closed) defer(reset ? resetNow : destroyNow, connection.stream);
 }
 
-function destroy(stream: Stream, reset: boolean): void {
-  stream.destroy(reset);
+function destroyNow(stream: Stream): void {
+  stream.destroy();
+}
+
+function resetNow(stream: Stream): void {
+  stream.destroy(true);
 }
 
 function sendAction(request: Request): string {
