@@ -25,12 +25,17 @@ export class Refusals {
   /** Names that refused directives would have given a meaning. */
   private readonly undefinedNames = new Set<string>();
 
+  /** The names that refused directives asked for: those they would not have defined. */
+  private readonly missed = new Map<object, string>();
+
   get count(): number {
     return this.found.length;
   }
 
   note(error: ConfigError, stage: Stage = "reading"): void {
     this.found.push({ error, stage: error.stage ?? stage });
+    const name = missingName(error);
+    if (name !== undefined && error.place !== undefined) this.missed.set(error.place, name);
   }
 
   /** Does a part of the work. What it refuses is noted, and undefined is the answer. */
@@ -60,9 +65,10 @@ export class Refusals {
 
   /** A directive was refused: what it and its block would have defined will be missed elsewhere. */
   leaveOut(directive: Directive): void {
+    const missed = this.missed.get(directive);
     for (const word of [directive.name, ...directive.args]) {
-      const [, name] = DEFINED.exec(word) ?? [];
-      if (name !== undefined) this.undefinedNames.add(name.toLowerCase());
+      const name = DEFINED.exec(word)?.[1]?.toLowerCase();
+      if (name !== undefined && name !== missed) this.undefinedNames.add(name);
       for (const [, group] of word.matchAll(GROUP)) this.undefinedNames.add(group.toLowerCase());
     }
     for (const line of directive.block ?? []) this.leaveOut(line);
@@ -89,10 +95,15 @@ export class Refusals {
     throw first;
   }
 
-  private isConsequence({ message }: ConfigError): boolean {
-    const [, name] = LOOKUP.exec(message) ?? [];
-    return name !== undefined && this.undefinedNames.has(name.toLowerCase());
+  private isConsequence(error: ConfigError): boolean {
+    const name = missingName(error);
+    return name !== undefined && this.undefinedNames.has(name);
   }
+}
+
+/** The name that a sentence says nothing defines. */
+function missingName({ message }: ConfigError): string | undefined {
+  return LOOKUP.exec(message)?.[1].toLowerCase();
 }
 
 interface ReadingOrder {

@@ -257,3 +257,17 @@ test("where it may be https, a warning says so; where nothing is known, or it is
     assert.deepEqual(warnings, first === undefined ? [] : [warning(first)], `${around} ${url}`);
   }
 });
+
+test("a name that several directives ask for in vain is no consequence of one another", async () => {
+  const text = `events {}
+http {
+access_log logs/a missing;
+bogus;
+server { listen 127.0.0.1:1;
+access_log logs/b missing; } }`;
+  assert.deepEqual(await errors(text), [
+    'unknown log format "missing":3',
+    'unknown directive "bogus":4',
+    'unknown log format "missing":6',
+  ]);
+});
