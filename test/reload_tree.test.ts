@@ -11,9 +11,11 @@ import { makePrefix } from "./support/holdfast.ts";
 /** What a reload builds in a worker: while requests go on, and not for ever. */
 
 const LOCATIONS = 500;
+const UPSTREAMS = 100;
 
 const CONFIG = `events {} http { access_log off;
   upstream a { server 127.0.0.1:1; keepalive 4; }
+  ${Array.from({ length: UPSTREAMS }, (_, i) => `upstream u${i} { server 127.0.0.1:1; }`).join("\n")}
   map $uri $part { default x; ~^/(?<word>[a-z]+)/ $word; }
   server { listen 127.0.0.1:1; server_name ~^(?<name>.+)$;
     ${Array.from({ length: LOCATIONS }, (_, i) => `location /${i}/ { proxy_pass http://a; add_header X-A $part; }`).join("\n")}
@@ -31,12 +33,12 @@ async function firstData(prefix: string, previous: CycleData | undefined): Promi
   return (await buildGeneration(whole, paths, loadGeneration(whole, paths, undefined), previous)).data;
 }
 
-test("the tree is built in pieces no larger than a location", async (t) => {
+test("the tree is built in pieces no larger than a location or an upstream", async (t) => {
   const data = await firstData(makePrefix(t, { "conf/nginx.conf": CONFIG }), undefined);
   const { cycle } = await rebuildGeneration(whole, data);
   let pieces = 0;
   for (const work = whole.build(cycle); work.next().done !== true; ) pieces++;
-  assert.ok(pieces > LOCATIONS, `${pieces} pieces`);
+  assert.ok(pieces > LOCATIONS + UPSTREAMS, `${pieces} pieces`);
 });
 
 test("the loop turns while a worker builds", async (t) => {

@@ -47,7 +47,8 @@ export function* buildHttp(scope: Scope, cycle: Cycle, modules: readonly HttpMod
   const refusals = refusalsOf(scope);
   const variables = new Variables((error) => refusals.note(error, "complete"));
   const later: (() => void)[] = [];
-  const upstreams = new Upstreams(cycle, scope);
+  const upstreams = new Upstreams(cycle);
+  yield* upstreams.declare(scope);
   const logFiles = new Set<string>();
   const directories = new Set<string>();
   const http: HttpBuild = {

@@ -3,6 +3,7 @@ import type { Scope } from "../config/schema.ts";
 import { ConfigError, type Directive } from "../config/types.ts";
 import { type Address, addressText } from "../net/address.ts";
 import type { Cycle } from "../runtime/cycle.ts";
+import type { Sliced } from "../runtime/sliced.ts";
 import type { UpstreamDefinition } from "../upstream/definition.ts";
 import { upstreamDefinitions } from "../upstream/directives.ts";
 import { buildUpstream, cycleUpstream, type Group } from "../upstream/group.ts";
@@ -31,17 +32,22 @@ export class Upstreams {
   readonly byName = new Map<string, UpstreamEntry>();
   private readonly cycle: Cycle;
 
-  constructor(cycle: Cycle, scope: Scope) {
+  constructor(cycle: Cycle) {
     this.cycle = cycle;
+  }
+
+  /** Builds those that have a block. */
+  *declare(scope: Scope): Sliced<void> {
     const refusals = refusalsOf(scope);
-    for (const [key, definition] of upstreamDefinitions(cycle.root)) {
+    for (const [key, definition] of upstreamDefinitions(this.cycle.root)) {
       const { method, file, line } = definition;
       const text = "key" in method ? method.key : undefined;
       const hashKey =
         text === undefined ? undefined : template(scope, { name: "hash", args: [text], file, line }, text);
-      const group = refusals.attempt(() => cycleUpstream(definition, cycle));
+      const group = refusals.attempt(() => cycleUpstream(definition, this.cycle));
       if (group === undefined) refusals.leaveOut({ name: "upstream", args: [definition.name], file, line });
       else this.byName.set(key, { group, pool: undefined, key: hashKey });
+      yield;
     }
   }
 

@@ -1,7 +1,7 @@
 import { readConfig } from "../config/load.ts";
 import { fullName } from "../config/paths.ts";
 import { refusalsOf } from "../config/refusals.ts";
-import type { Directives, Scope, Specs } from "../config/schema.ts";
+import { type Directives, type Scope, type Specs, valueIn } from "../config/schema.ts";
 import { buildingScopes } from "../config/scopes.ts";
 import { ConfigError, type ConfigTree } from "../config/types.ts";
 import { type ConfigWarning, warningsOf } from "../config/warnings.ts";
@@ -123,7 +123,7 @@ function cycleOf(data: CycleData, root: Scope, zone: Cycle["zone"]): Cycle {
 function syslogHosts(scope: Scope): HostWanted[] {
   const wanted: HostWanted[] = [];
   const place = scope.places.get(coreDirectives.specs.error_log) ?? scope.directive;
-  for (const target of coreDirectives.own(scope).error_log ?? []) {
+  for (const target of ownErrorLogs(scope)) {
     if (target.to !== "syslog" || target.server.server.family !== "name") continue;
     const error = `host not found in syslog server "${target.server.name}"`;
     wanted.push({ host: target.server.server.host, file: place.file, line: place.line, error });
@@ -151,11 +151,16 @@ function mainTargets(root: Scope, { data }: Cycle): readonly ErrorLogTarget[] {
 
 /** Every file that error logs of a configuration write to, absolute. */
 export function errorLogFiles({ root, cycle }: Pick<Generation, "root" | "cycle">): string[] {
-  const visit = (scope: Scope): readonly ErrorLogTarget[] => [
-    ...(coreDirectives.own(scope).error_log ?? []),
-    ...scope.children.flatMap(visit),
-  ];
-  return [...mainTargets(root, cycle), ...visit(root)].flatMap((target) =>
-    target.to === "file" ? [cycle.path(target.path)] : [],
-  );
+  const targets = [...mainTargets(root, cycle)];
+  const visit = (scope: Scope): void => {
+    targets.push(...ownErrorLogs(scope));
+    scope.children.forEach(visit);
+  };
+  visit(root);
+  return targets.flatMap((target) => (target.to === "file" ? [cycle.path(target.path)] : []));
+}
+
+function ownErrorLogs(scope: Scope): readonly ErrorLogTarget[] {
+  const spec = coreDirectives.specs.error_log;
+  return scope.values.has(spec) ? valueIn(scope, spec) : [];
 }
