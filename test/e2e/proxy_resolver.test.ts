@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { readdirSync } from "node:fs";
 import { test } from "node:test";
 import { cannedBackend } from "../support/backend.ts";
-import { a, cname, nameServer } from "../support/dns.ts";
+import { a, cname, nameServer, TYPE } from "../support/dns.ts";
 import { startHoldfast } from "../support/holdfast.ts";
 import { get, RawConnection } from "../support/tcp.ts";
 import { waitFor } from "../support/wait.ts";
@@ -33,6 +33,42 @@ test("a name from a variable is resolved while serving, and its answer kept as l
   await holdfast.waitForLog(/gone\.test could not be resolved \(3: Host not found\), client: 127\.0\.0\.1/);
   await holdfast.waitForLog(/mute\.test could not be resolved \(110: Operation timed out\)/);
   await holdfast.waitForLog(new RegExp(`^real\\.test 200 \\[127\\.0\\.0\\.1:${backend}\\]$`, "m"), "logs/access.log");
+});
+
+test("an alias is known from the answer it came in, hostile ones beside it or not, and kept as long as it says", async (t) => {
+  const { port: backend } = await cannedBackend(t, OK);
+  const dns = await nameServer(t, ({ name, type }) => {
+    if (type === TYPE.cname) return { code: 3 };
+    if (name === "real.test") return type === TYPE.a ? { records: [a(600, "127.0.0.1")] } : {};
+    if (type === TYPE.a) return {};
+    return {
+      records: [cname(name === "short.test" ? 0 : 600, "real.test")],
+      before: (query, answer) => {
+        const otherId = Buffer.from(answer);
+        otherId[1] ^= 1;
+        const otherQuestion = Buffer.from(answer);
+        otherQuestion[13] ^= 1;
+        const loop = Buffer.from(answer);
+        loop.writeUInt16BE(0xc000 | (answer.length - 11), answer.length - 11);
+        return name === "hostile.test" && questionsOf(name) > 2
+          ? [otherId, otherQuestion, loop, answer.subarray(0, -3), query]
+          : [];
+      },
+    };
+  });
+  const questionsOf = (wanted: string) => dns.questions.filter(({ name }) => name === wanted).length;
+  const holdfast = await startHoldfast(t, {
+    config: ([port]) => `worker_processes 1; http { resolver ${dns.address};
+      server { listen 127.0.0.1:${port}; location / { proxy_pass http://$host:${backend}; } } }`,
+  });
+  for (const [host, questions] of [
+    ["long.test", 3],
+    ["short.test", 9],
+    ["hostile.test", 3],
+  ] as const) {
+    for (let i = 0; i < 3; i++) assert.equal((await get(holdfast.port, "/", `Host: ${host}`)).body, "ok", host);
+    assert.equal(questionsOf(host), questions, host);
+  }
 });
 
 test("several that wait for one name share its question", async (t) => {

@@ -2,7 +2,8 @@ import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
 import { readdirSync } from "node:fs";
 import { type TestContext, test } from "node:test";
-import { type Resolution, Resolver, type ResolverOptions, type ServiceResolution } from "../../src/net/resolver.ts";
+import type { ServiceResolution } from "../../src/net/name_servers.ts";
+import { type Resolution, Resolver, type ResolverOptions } from "../../src/net/resolver.ts";
 import { armedDeadlines } from "../../src/runtime/timers.ts";
 import { a, cname, type NameServer, nameServer, srv, TYPE } from "../support/dns.ts";
 import { freePort } from "../support/ports.ts";
@@ -89,6 +90,44 @@ test("an alias is followed, where the server has done so and where it has not; a
   assert.equal(await hosts("loop1.test", 30_000), 3);
 });
 
+test("an alias that only the answer of one type has is followed, whatever the server says of type CNAME", async (t) => {
+  const server = await nameServer(t, ({ name, type }) => {
+    if (type === TYPE.cname) return { code: 3 };
+    if (name === "real.test") return type === TYPE.a ? { records: [a(60, "10.0.0.9")] } : {};
+    const has = name === "four.test" ? TYPE.a : TYPE.aaaa;
+    if (name === "fails.test" && type === TYPE.aaaa) return { code: 2 };
+    return type === has || name === "fails.test" ? { records: [cname(60, "Real.test")] } : {};
+  });
+  const { hosts } = resolverOf([server], { ipv6: true });
+  const asked = async (name: string) => {
+    const before = server.questions.length;
+    const found = await hosts(name);
+    const types = server.questions.slice(before).filter((question) => question.name === name);
+    return [found, types.map(({ type }) => type)];
+  };
+  assert.deepEqual(await asked("six.test"), ["10.0.0.9", [TYPE.a, TYPE.aaaa, TYPE.aaaa]]);
+  // Type AAAA is answered without an alias: in nginx that is the end of it, where it comes after type A.
+  assert.deepEqual(await asked("four.test"), [3, [TYPE.a, TYPE.a, TYPE.aaaa]]);
+  assert.deepEqual(await asked("fails.test"), ["10.0.0.9", [TYPE.a, TYPE.a, TYPE.aaaa]]);
+});
+
+test("an alias is kept as long as it says, or as long as `valid`", async (t) => {
+  const server = await nameServer(t, ({ name, type }) => {
+    if (type === TYPE.cname) return { code: 3 };
+    if (name === "real.test") return { records: [a(600, "10.0.0.9")] };
+    return { records: [cname(name === "short.test" ? 0 : 60, "real.test")] };
+  });
+  const of = (wanted: string) => server.questions.filter(({ name }) => name === wanted).length;
+  const own = resolverOf([server]);
+  for (let i = 0; i < 3; i++) assert.equal(await own.hosts("long.test"), "10.0.0.9");
+  assert.equal(of("long.test"), 2);
+  for (let i = 0; i < 3; i++) assert.equal(await own.hosts("short.test"), "10.0.0.9");
+  assert.equal(of("short.test"), 6);
+  const valid = resolverOf([server], { valid: 60_000 });
+  for (let i = 0; i < 3; i++) assert.equal(await valid.hosts("short.test"), "10.0.0.9");
+  assert.equal(of("short.test"), 8);
+});
+
 test("a server that cannot be reached is passed over, and a truncated answer asked for again over TCP", async (t) => {
   const server = await nameServer(t, () => ({ records: [a(60, "10.0.0.1")], truncated: true }));
   const { hosts } = resolverOf([await freePort(), server]);
@@ -142,6 +181,23 @@ test("two hundred names are asked for over one socket, which goes when nobody wa
   assert.ok(open() <= before + 2, `${open() - before} more descriptors`);
   for (const lookup of lookups) lookup.cancel();
   await waitFor(() => (open() === before ? true : undefined), "the socket's end");
+  assert.equal(armedDeadlines(), 0);
+  assert.deepEqual(messages, []);
+});
+
+test("two hundred aliases are asked for over one socket, which goes when nobody waits", { skip: LINUX }, async (t) => {
+  const server = await nameServer(t, (_question, count) =>
+    count === 1 ? { records: [cname(60, "real.test")] } : undefined,
+  );
+  const open = () => readdirSync("/proc/self/fd").length;
+  const { resolver, messages } = resolverOf([server]);
+  const before = open();
+  const lookups = Array.from({ length: 200 }, (_, i) => resolver.resolve(`n${i}.test`, 60_000, () => {}));
+  await waitFor(() => (server.questions.length >= 400 ? true : undefined), "the questions");
+  // One of c-ares, one of ours.
+  assert.ok(open() <= before + 2, `${open() - before} more descriptors`);
+  for (const lookup of lookups) lookup.cancel();
+  await waitFor(() => (open() === before ? true : undefined), "the sockets' end");
   assert.equal(armedDeadlines(), 0);
   assert.deepEqual(messages, []);
 });

@@ -1,0 +1,297 @@
+import { randomInt } from "node:crypto";
+import dgram from "node:dgram";
+import { boundary } from "../runtime/guard.ts";
+import { clearDeadline, Deadline, setDeadline } from "../runtime/timers.ts";
+import type { Address } from "./address.ts";
+
+/** The name that another one stands for, in lower case, and how long that holds, in seconds. */
+export interface Alias {
+  readonly target: string;
+  readonly ttl: number;
+}
+
+export const TYPE_A = 1;
+export const TYPE_AAAA = 28;
+const TYPE_CNAME = 5;
+const CLASS_IN = 1;
+
+const NXDOMAIN = 3;
+const HEADER = 12;
+/** Characters of a name with its dots, as many as nginx takes. */
+const MOST_NAME = 255;
+/** Records looked at. */
+const MOST_RECORDS = 64;
+
+/**
+ * Asks for the CNAME in an answer of type A or AAAA. c-ares (node:dns) follows a CNAME within the answer; where the answer
+ * holds nothing else it says neither the target nor the lifetime, and a question of type CNAME is another one, which some
+ * servers answer otherwise. So the same question is asked once more here. One socket for each server, while anything is
+ * asked of it: connected, so that the kernel drops what others send; the answers are told apart by their ids.
+ */
+export class AliasQuestions {
+  private readonly links: readonly Link[];
+  private readonly patience: number;
+
+  /** `patience`: ms that a server has to answer; then it is asked once more, then the next one. */
+  constructor(servers: readonly Address[], patience: number) {
+    this.links = servers.map((server) => new Link(server));
+    this.patience = patience;
+  }
+
+  /**
+   * Asks the servers in turn, from number `first` on; `name` in lower case and without a last dot. Undefined where there
+   * is no alias, or nobody says so.
+   */
+  ask(name: string, type: number, first: number, done: (alias: Alias | undefined) => void): void {
+    const links = this.links.map((_, i) => this.links[(first + i) % this.links.length]);
+    new Question(name, encodeQuestion(name, type), links, this.patience, done).start();
+  }
+
+  /** Gives up all questions; nobody is called. */
+  cancel(): void {
+    for (const link of this.links) {
+      for (const question of link.questions.values()) clearDeadline(question.deadline);
+      link.close();
+    }
+  }
+}
+
+/** One question, at one server after the other. */
+class Question {
+  readonly name: string;
+  readonly bytes: Buffer;
+  readonly deadline: Deadline<Question>;
+  id = 0;
+  private readonly links: readonly Link[];
+  private readonly patience: number;
+  private readonly done: (alias: Alias | undefined) => void;
+  /** The server being asked. */
+  private at = 0;
+  private repeated = false;
+
+  constructor(
+    name: string,
+    bytes: Buffer,
+    links: readonly Link[],
+    patience: number,
+    done: (alias: Alias | undefined) => void,
+  ) {
+    this.name = name;
+    this.bytes = bytes;
+    this.links = links;
+    this.patience = patience;
+    this.done = done;
+    this.deadline = new Deadline<Question>(this, unanswered);
+  }
+
+  start(): void {
+    const link = this.links[this.at];
+    do this.id = randomInt(0x10000);
+    while (link.questions.has(this.id));
+    this.bytes.writeUInt16BE(this.id, 0);
+    this.repeated = false;
+    setDeadline(this.deadline, this.patience);
+    link.ask(this);
+  }
+
+  unanswered(): void {
+    if (this.repeated) {
+      this.next();
+      return;
+    }
+    this.repeated = true;
+    setDeadline(this.deadline, this.patience);
+    this.links[this.at].send(this);
+  }
+
+  /** This server is of no use. */
+  next(): void {
+    this.links[this.at].leave(this);
+    if (++this.at < this.links.length) this.start();
+    else this.finish(undefined);
+  }
+
+  finish(alias: Alias | undefined): void {
+    clearDeadline(this.deadline);
+    this.links[this.at]?.leave(this);
+    this.done(alias);
+  }
+}
+
+function unanswered(question: Question): void {
+  question.unanswered();
+}
+
+/** What is asked of one server, by id, and the socket for it. */
+class Link {
+  readonly questions = new Map<number, Question>();
+  private readonly server: Address;
+  private socket: dgram.Socket | undefined = undefined;
+  private connected = false;
+
+  constructor(server: Address) {
+    this.server = server;
+  }
+
+  ask(question: Question): void {
+    this.questions.set(question.id, question);
+    if (this.socket === undefined) this.open();
+    else this.send(question);
+  }
+
+  /** What comes before the socket is connected is sent when it is. */
+  send({ bytes }: Question): void {
+    if (this.connected) this.socket?.send(bytes);
+  }
+
+  leave(question: Question): void {
+    if (this.questions.delete(question.id) && this.questions.size === 0) this.close();
+  }
+
+  close(): void {
+    this.questions.clear();
+    this.socket?.close();
+    this.socket = undefined;
+    this.connected = false;
+  }
+
+  private open(): void {
+    const { server } = this;
+    // No name server listens there; the time runs out.
+    if (server.family === "unix") return;
+    const socket = dgram.createSocket(server.family === "ipv6" ? "udp6" : "udp4");
+    this.socket = socket;
+    socket.unref();
+    socket.on(
+      "connect",
+      boundary(undefined, () => {
+        if (this.socket !== socket) return;
+        this.connected = true;
+        for (const question of this.questions.values()) this.send(question);
+      }),
+    );
+    socket.on(
+      "message",
+      boundary(undefined, (bytes: Buffer) => {
+        if (this.socket === socket) this.received(bytes);
+      }),
+    );
+    socket.on(
+      "error",
+      boundary(undefined, () => {
+        if (this.socket === socket) this.failed();
+      }),
+    );
+    socket.connect(server.port, server.host);
+  }
+
+  private received(bytes: Buffer): void {
+    if (bytes.length < HEADER) return;
+    const question = this.questions.get(bytes.readUInt16BE(0));
+    if (question === undefined) return;
+    const found = readAlias(bytes, question.bytes, question.name);
+    if (found === undefined) return;
+    if (found === "failed") question.next();
+    else question.finish(found === "none" ? undefined : found);
+  }
+
+  /** Nobody is there: no question of this server will be answered. */
+  private failed(): void {
+    const questions = [...this.questions.values()];
+    this.close();
+    for (const question of questions) question.next();
+  }
+}
+
+/** A recursive question (RFC 1035 section 4.1) without its id; labels have been checked. */
+export function encodeQuestion(name: string, type: number): Buffer {
+  const bytes = Buffer.alloc(HEADER + name.length + 2 + 4);
+  bytes[2] = 1; // RD
+  bytes.writeUInt16BE(1, 4);
+  let at = HEADER;
+  for (const label of name.split(".")) {
+    bytes[at++] = label.length;
+    at += bytes.write(label, at, "latin1");
+  }
+  bytes.writeUInt16BE(type, at + 1);
+  bytes.writeUInt16BE(CLASS_IN, at + 3);
+  return bytes;
+}
+
+/**
+ * The CNAME of `name` in what came for `question`; "none" where it is an answer without one, "failed" where the server
+ * has none; undefined for what is no answer to that question, is broken, or was cut off before the CNAME.
+ */
+export function readAlias(bytes: Buffer, question: Buffer, name: string): Alias | "none" | "failed" | undefined {
+  const end = question.length;
+  if (bytes.length < end || bytes.readUInt16BE(0) !== question.readUInt16BE(0)) return undefined;
+  const flags = bytes.readUInt16BE(2);
+  // A response (QR) to a plain query (opcode 0), with the one question as it was asked, in whatever case: the lengths of
+  // labels are below the letters.
+  if ((flags & 0xf800) !== 0x8000 || bytes.readUInt16BE(4) !== 1) return undefined;
+  if (bytes.latin1Slice(HEADER, end).toLowerCase() !== question.latin1Slice(HEADER, end)) return undefined;
+  const code = flags & 15;
+  if (code !== 0) return code === NXDOMAIN ? "none" : "failed";
+
+  const records = Math.min(bytes.readUInt16BE(6), MOST_RECORDS);
+  let at = end;
+  for (let i = 0; i < records; i++) {
+    const fixed = skipName(bytes, at);
+    if (fixed === undefined || fixed + 10 > bytes.length) return undefined;
+    const data = fixed + 10;
+    const next = data + bytes.readUInt16BE(fixed + 8);
+    if (next > bytes.length) return undefined;
+    if (
+      bytes.readUInt16BE(fixed) === TYPE_CNAME &&
+      bytes.readUInt16BE(fixed + 2) === CLASS_IN &&
+      readName(bytes, at) === name
+    ) {
+      const target = readName(bytes, data);
+      // A value with the highest bit set counts as none (RFC 2181 section 8).
+      return target === undefined || skipName(bytes, data) !== next
+        ? undefined
+        : { target, ttl: Math.max(0, bytes.readInt32BE(fixed + 4)) };
+    }
+    at = next;
+  }
+  return (flags & 0x200) === 0 ? "none" : undefined;
+}
+
+/** The end of the name that starts at `from`. */
+function skipName(bytes: Buffer, from: number): number | undefined {
+  for (let at = from; at < bytes.length; ) {
+    const length = bytes[at];
+    if (length === 0) return at + 1;
+    if (length >= 0xc0) return at + 2;
+    if (length > 63) return undefined;
+    at += 1 + length;
+  }
+  return undefined;
+}
+
+/**
+ * A name with its pointers followed (RFC 1035 section 4.1.4), in lower case. Each pointer has to lead further back than
+ * the one before, so that none is followed twice.
+ */
+function readName(bytes: Buffer, from: number): string | undefined {
+  let name = "";
+  let limit = from;
+  for (let at = from; at < bytes.length; ) {
+    const length = bytes[at];
+    if (length === 0) return name.toLowerCase();
+    if (length >= 0xc0) {
+      if (at + 1 >= bytes.length) return undefined;
+      at = ((length & 0x3f) << 8) | bytes[at + 1];
+      if (at < HEADER || at >= limit) return undefined;
+      limit = at;
+      continue;
+    }
+    if (length > 63 || at + 1 + length > bytes.length) return undefined;
+    const label = bytes.latin1Slice(at + 1, at + 1 + length);
+    if (label.includes(".")) return undefined;
+    name = name === "" ? label : `${name}.${label}`;
+    if (name.length > MOST_NAME) return undefined;
+    at += 1 + length;
+  }
+  return undefined;
+}
