@@ -25,7 +25,10 @@ export interface Stream {
   /** The bytes given to `write` that the kernel has not taken, to the byte; on a closed stream, those that were lost. */
   readonly unsent: number;
 
-  /** Stops and resumes `onData`. A paused stream still reports close after its data was read. */
+  /**
+   * Stops and resumes `onData`. A paused stream still reports that its peer is gone, where the handler listens for that
+   * (`onPeerClosed`): a connection that failed is closed, with what had come lost.
+   */
   pause(): void;
   resume(): void;
 
@@ -55,6 +58,11 @@ export interface StreamHandler {
   onDrain(stream: Stream): void;
   /** The peer half-closed: no more `onData`. Writing may go on. */
   onEnd(stream: Stream): void;
+  /**
+   * While paused: the peer has half-closed, and what it sent before is still to be read; `onEnd` follows that. Called now
+   * and then until resumed. A handler without it gets all bytes first, and then hears of an end or a failure.
+   */
+  onPeerClosed?(stream: Stream): void;
   /** The stream is gone; `error` says why when it did not end by itself. Last event. */
   onClose(stream: Stream, error: StreamError | undefined): void;
 }

@@ -11,6 +11,7 @@ import { type Address, socketAddress } from "./address.ts";
 import { byteString } from "./byte_string.ts";
 import { type DirectHandle, directHandle, type HandleCounts, handleCounts } from "./direct_write.ts";
 import { streamError } from "./errors.ts";
+import { type PausedStream, unwatchPeer, watchPeer } from "./paused_peers.ts";
 import type { Stream, StreamError, StreamHandler } from "./stream.ts";
 
 const READ_SIZE = 64 * 1024;
@@ -96,6 +97,7 @@ function onClose(this: OwnedSocket): void {
   this.owner = undefined;
   stream.closed = true;
   stream.uncount();
+  stream.unwatch();
   const { handler } = stream;
   try {
     handler.onClose(stream, stream.error);
@@ -111,7 +113,7 @@ export function openStreams(): number {
   return open;
 }
 
-export class TcpStream implements Stream {
+export class TcpStream implements Stream, PausedStream {
   handler: StreamHandler;
   readonly socket: OwnedSocket;
   remote: Address;
@@ -133,6 +135,8 @@ export class TcpStream implements Stream {
   private draining = false;
   /** An empty write stands at the end of the socket's queue; it says when what was before it has left. */
   private marked = false;
+  /** It is paused, and its peer watched. */
+  private watched = false;
 
   constructor(socket: OwnedSocket, remote: Address, handler: StreamHandler) {
     open++;
@@ -173,7 +177,11 @@ export class TcpStream implements Stream {
 
   /** It has one of the reserved descriptors. */
   late(): boolean {
-    return descriptorOf((this.socket as unknown as { _handle?: unknown })._handle) >= reserved;
+    return this.descriptor >= reserved;
+  }
+
+  get descriptor(): number {
+    return descriptorOf((this.socket as unknown as { _handle?: unknown })._handle);
   }
 
   get unsent(): number {
@@ -292,10 +300,32 @@ export class TcpStream implements Stream {
 
   pause(): void {
     this.socket.pause();
+    if (this.watched || this.closed || this.handler.onPeerClosed === undefined) return;
+    this.watched = true;
+    watchPeer(this);
   }
 
   resume(): void {
+    this.unwatch();
     this.socket.resume();
+  }
+
+  unwatch(): void {
+    if (this.watched) unwatchPeer(this);
+    this.watched = false;
+  }
+
+  peerClosed(): void {
+    const { handler } = this;
+    try {
+      handler.onPeerClosed?.(this);
+    } catch (error) {
+      fault(this, handler, error);
+    }
+  }
+
+  peerFailed(errno: number): void {
+    this.fail(-errno);
   }
 
   end(): void {

@@ -21,6 +21,10 @@ export interface Libc {
   bind(fd: number, address: Uint8Array): number;
   listen(fd: number, backlog: number): number;
   setsockopt(fd: number, level: number, name: number, value: Uint8Array): number;
+  /** `length`: a socklen_t with the room there is. */
+  getsockopt(fd: number, level: number, name: number, value: Uint8Array, length: Uint8Array): number;
+  /** Linux: `count` of struct pollfd. How many of them have events, or -1. */
+  poll(pollfds: Uint8Array, count: number, timeout: number): number;
   /** errno of the last call that failed. */
   errno(): number;
   dup(fd: number): number;
@@ -55,6 +59,7 @@ function load(): Libc | null {
       bind: { return: "int32", arguments: ["int32", "buffer", "uint32"] },
       listen: { return: "int32", arguments: ["int32", "int32"] },
       setsockopt: { return: "int32", arguments: ["int32", "int32", "int32", "buffer", "uint32"] },
+      getsockopt: { return: "int32", arguments: ["int32", "int32", "int32", "buffer", "buffer"] },
       [ERRNO]: { return: "pointer", arguments: [] },
       dup: { return: "int32", arguments: ["int32"] },
       dup2: { return: "int32", arguments: ["int32", "int32"] },
@@ -67,6 +72,7 @@ function load(): Libc | null {
             prctl: { return: "int32", arguments: ["int32", "uint64", "uint64", "uint64", "uint64"] },
             capset: { return: "int32", arguments: ["buffer", "buffer"] },
             sched_setaffinity: { return: "int32", arguments: ["int32", "uint64", "buffer"] },
+            poll: { return: "int32", arguments: ["buffer", "uint64", "int32"] },
           }).functions
         : undefined;
     return {
@@ -83,6 +89,8 @@ function load(): Libc | null {
       bind: (fd, address) => common.bind(fd, address, address.length),
       listen: (fd, backlog) => common.listen(fd, backlog),
       setsockopt: (fd, level, name, value) => common.setsockopt(fd, level, name, value, value.length),
+      getsockopt: (fd, level, name, value, length) => common.getsockopt(fd, level, name, value, length),
+      poll: (pollfds, count, timeout) => linux?.poll(pollfds, BigInt(count), timeout) ?? -1,
       errno: () => ffi.getInt32(BigInt(common[ERRNO]())),
       dup: (fd) => common.dup(fd),
       dup2: (from, to) => common.dup2(from, to),

@@ -6,13 +6,22 @@ import type { ClientConnection, Request, Response, Tunnel } from "../request.ts"
 import { type AddressConfig, type Closable, COUNTER, type ConnectionHost } from "../site.ts";
 import type * as body from "./body_input.ts";
 import { consumeBody, discard, pause, resume, start } from "./connection_body.ts";
-import { clientEnded, finish, finished, sendTimedOut, streamClosed, terminate } from "./connection_end.ts";
+import {
+  clientEnded,
+  clientLeaves,
+  finish,
+  finished,
+  sendTimedOut,
+  streamClosed,
+  terminate,
+} from "./connection_end.ts";
 import { faulted } from "./connection_fault.ts";
 import { consumeHead } from "./connection_head.ts";
 import { IDLE, KEPT, NOTHING } from "./connection_modes.ts";
 import { expire } from "./connection_time.ts";
 import type { HeaderList } from "./header_list.ts";
 import { Output } from "./output.ts";
+import { appended, copied, PENDING } from "./pending.ts";
 import { RequestHead } from "./request_head.ts";
 import { newResponse } from "./response.ts";
 import { informationalHead, responseHead } from "./response_writer.ts";
@@ -126,8 +135,8 @@ export class H1Connection implements ClientConnection, StreamHandler, Closable {
       return;
     }
     if (this.pending !== undefined) {
-      this.pending = Buffer.concat([this.pending, bytes]);
-      if (!this.consuming) this.consumePending();
+      this.pending = appended(this.pending, bytes);
+      this.consumePending();
       return;
     }
     if (this.mode <= KEPT) this.pipelined = false;
@@ -141,7 +150,10 @@ export class H1Connection implements ClientConnection, StreamHandler, Closable {
     this.consume(bytes, true);
   }
 
-  /** Takes bytes as far as the connection's state allows; keeps the rest (`owned`: without a copy) and stops reading. */
+  /**
+   * Takes bytes as far as the connection's state allows, and keeps the rest (`owned`: without a copy). Reading goes on
+   * behind it, so that the client's end is seen, until there is too much of it.
+   */
   consume(bytes: Buffer, owned: boolean): void {
     this.consuming = true;
     const end = bytes.length;
@@ -164,11 +176,13 @@ export class H1Connection implements ClientConnection, StreamHandler, Closable {
     this.consuming = false;
     if (at < end) {
       const rest = at === 0 ? bytes : bytes.subarray(at, end);
-      this.pending = owned ? rest : Buffer.from(rest);
-      this.pauseStream();
-    } else if (this.paused && this.pending === undefined && !this.bodyPaused && this.tunnel === undefined) {
+      this.pending = owned ? rest : copied(rest, rest.length);
+      if (rest.length >= PENDING) this.pauseStream();
+      else this.resumeStream();
+    } else if (this.paused && this.pending === undefined && this.tunnel === undefined) {
       this.resumeStream();
     }
+    if (this.readClosed && !this.closed) clientEnded(this);
   }
 
   pauseStream(): void {
@@ -216,6 +230,10 @@ export class H1Connection implements ClientConnection, StreamHandler, Closable {
 
   onEnd(): void {
     clientEnded(this);
+  }
+
+  onPeerClosed(): void {
+    clientLeaves(this);
   }
 
   onClose(_stream: Stream, error: StreamError | undefined): void {

@@ -172,7 +172,6 @@ export function start(connection: H1Connection, request: Request): void {
 export function pause(connection: H1Connection): void {
   connection.bodyPaused = true;
   if (connection.mode === BODY) connection.mode = NOTHING;
-  if (!connection.consuming) connection.pauseStream();
 }
 
 export function resume(connection: H1Connection): void {

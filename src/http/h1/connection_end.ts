@@ -16,6 +16,7 @@ import { resetResponse } from "./response.ts";
 /** Bytes of a head that a connection does not hold on to while it waits for the next one. */
 const LARGE_HEAD = 4096;
 
+/** The client sends nothing more; what it sent before may not all have been taken yet. */
 export function clientEnded(connection: H1Connection): void {
   connection.readClosed = true;
   const { request } = connection;
@@ -23,6 +24,8 @@ export function clientEnded(connection: H1Connection): void {
     connection.tunnel.onClientEnd();
   } else if (request === undefined) {
     endedIdle(connection);
+  } else if (connection.pending !== undefined) {
+    clientLeaves(connection);
   } else if (request.bodyEnded || (request.discardBody && !request.finalized)) {
     request.bodyEnded = true;
     request.keepalive = false;
@@ -37,6 +40,15 @@ export function clientEnded(connection: H1Connection): void {
     connection.broken = true;
     bodyFailed(connection, request, 400);
   }
+}
+
+/**
+ * The client has closed its side, with bytes behind the request at work, or of its body, that are not taken yet. As in
+ * nginx that ends a request that waits; where none does (proxy_ignore_client_abort), those bytes have their turn.
+ */
+export function clientLeaves(connection: H1Connection): void {
+  const { request, tunnel } = connection;
+  if (tunnel === undefined && request !== undefined && !request.finalized) request.onAbort?.(request);
 }
 
 /** The client closed while no request was at work. */
@@ -59,7 +71,7 @@ function endedIdle(connection: H1Connection): void {
         errorLog.write("info", `client ${client} closed keepalive connection`, connection.number);
       }
   }
-  connection.stream.destroy();
+  destroySoon(connection, false);
 }
 
 export function streamClosed(connection: H1Connection, error: StreamError | undefined): void {
@@ -137,7 +149,7 @@ export function finished(connection: H1Connection, request: Request): void {
 /** Everything is sent, or nothing more will be. */
 export function done(connection: H1Connection, request: Request): void {
   connection.finishing = false;
-  if (!request.bodyEnded && request.keepalive && !connection.closed && !connection.readClosed) {
+  if (!request.bodyEnded && request.keepalive && !connection.closed && !allTaken(connection)) {
     dropRest(connection, request);
     if (!request.bodyEnded || connection.request !== request) return;
   }
@@ -145,12 +157,17 @@ export function done(connection: H1Connection, request: Request): void {
   const { core } = location;
   ended(connection, request);
   if (connection.stream.closed) return;
-  if (connection.readClosed || !keepalive || (connection.host.draining && core.keepaliveMinTimeout === 0)) {
+  if (allTaken(connection) || !keepalive || (connection.host.draining && core.keepaliveMinTimeout === 0)) {
     close(connection, request);
     return;
   }
   wait(connection, core.keepaliveTimeout, core.keepaliveMinTimeout);
   if (!connection.consuming) connection.readOn();
+}
+
+/** The client has closed its side, and all that it sent before was taken. */
+function allTaken({ readClosed, pending, consuming }: H1Connection): boolean {
+  return readClosed && pending === undefined && !consuming;
 }
 
 /** Waits for the next request. */
