@@ -206,3 +206,13 @@ test("a big file goes to a slow reader whole, and stops for one who leaves", asy
   assert.equal((await slow.readResponse()).body, BIG);
   slow.close();
 });
+
+test("limit_rate that the head alone does not use up holds the body back no longer than it must", async (t) => {
+  const holdfast = await startHoldfast(t, {
+    files: { "html/large": "x".repeat(50_000) },
+    // Far longer than this may take: what waits for a drain that never comes ends with send_timeout.
+    config: ([port]) =>
+      `http { send_timeout 10m; server { listen 127.0.0.1:${port}; limit_rate 10m; location / { root html; } } }`,
+  });
+  assert.equal((await get(holdfast.port, "/large")).body.length, 50_000);
+});

@@ -83,7 +83,14 @@ export class Output {
     this.flush(request);
     this.write(request, bytes);
     if (tail !== "") this.write(request, tail);
-    if (!this.stream.uncork() && !this.blocked) this.block(request);
+    if (this.stream.uncork()) this.rateAgain(request);
+    else if (!this.blocked) this.block(request);
+  }
+
+  /** What limit_rate kept behind the gathered head may follow: the head has left at once, so no drain will say so. */
+  private rateAgain(request: Request): void {
+    const { rated } = this;
+    if (rated !== undefined && rated.wait === 0) this.sendRated(request, rated);
   }
 
   flush(request: Request | undefined): void {
