@@ -72,12 +72,17 @@ class FileSender implements FileReader {
     if (code !== DONE) return code;
     const { request } = this;
     request.onWritable = () => this.readOn();
-    request.onAbort = () => finalizeRequest(request, CLIENT_CLOSED_REQUEST);
+    request.onAbort = () => this.abort();
     request.cleanup ??= [];
     request.cleanup.push(() => this.close());
     // The client takes all at once: the rest follows after others had their turn.
     if (!request.connection.blocked) nextTurn(this);
     return DONE;
+  }
+
+  /** A client that has only closed its side still gets the file: perhaps it just waits for its turn. */
+  private abort(): void {
+    if (this.request.aborted) finalizeRequest(this.request, CLIENT_CLOSED_REQUEST);
   }
 
   onFault(error: unknown): void {

@@ -216,3 +216,15 @@ test("limit_rate that the head alone does not use up holds the body back no long
   });
   assert.equal((await get(holdfast.port, "/large")).body.length, 50_000);
 });
+
+test("a client that has closed its side gets a file whole although it waits for its turn", async (t) => {
+  // More than is read in one turn, less than the kernel takes at once.
+  const half = Buffer.alloc(1536 * 1024, "h");
+  const holdfast = await startHoldfast(t, {
+    config: ([port]) => `worker_processes 1; http { server { listen 127.0.0.1:${port}; root html; } }`,
+    files: { "html/half.bin": half },
+  });
+  const clients = await Promise.all(Array.from({ length: 8 }, () => RawConnection.open(holdfast.port)));
+  for (const client of clients) client.socket.end("GET /half.bin HTTP/1.1\r\nHost: x\r\n\r\n");
+  for (const client of clients) assert.equal((await client.readResponse()).body.length, half.length);
+});
