@@ -105,12 +105,8 @@ export class BoundSocket {
 
   /** Accepts again after `pause`. False where there are still no descriptors to spare. */
   async resume(): Promise<boolean> {
-    const first = this.fds.find((fd) => !this.listeners.has(fd));
-    if (first !== undefined && first >= 0) {
-      const tried = duplicate(first);
-      if (tried >= 0) closeSync(tried);
-      if (tried < 0 || tried >= firstReserved()) return false;
-    }
+    const closed = this.fds.filter((fd) => fd >= 0 && !this.listeners.has(fd));
+    if (!hasRoomFor(closed)) return false;
     this.paused = false;
     const failed = await this.open();
     if (failed !== undefined) this.log("alert", failed);
@@ -195,4 +191,14 @@ export class BoundSocket {
     const { errorLog } = config.defaultServer.root;
     errorLog.write(level, `${sentence} while accepting new connection on ${this.spec.key}`);
   }
+}
+
+/** Whether a connection would get a descriptor that is not reserved after these sockets had got theirs back. */
+function hasRoomFor(sockets: readonly number[]): boolean {
+  if (sockets.length === 0) return true;
+  const tried: number[] = [];
+  for (const fd of [...sockets, sockets[0]]) tried.push(duplicate(fd));
+  for (const fd of tried) if (fd >= 0) closeSync(fd);
+  const first = firstReserved();
+  return tried.every((fd) => fd >= 0 && fd < first);
 }

@@ -175,9 +175,9 @@ export class TcpStream implements Stream, PausedStream {
     this.counts = handleCounts(this.socket);
   }
 
-  /** It has one of the reserved descriptors. */
+  /** It has the last descriptor that is not reserved, or one that is: the next would take from those. */
   late(): boolean {
-    return this.descriptor >= reserved;
+    return this.descriptor >= reserved - 1;
   }
 
   get descriptor(): number {

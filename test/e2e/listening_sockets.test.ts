@@ -147,3 +147,19 @@ for (const [kind, answered] of [
     for (const { error } of clients) assert.equal(error, undefined);
   });
 }
+
+test("out of descriptors for clients that stay, those who come wait until places are free", async (t) => {
+  // Long enough to be looked for descriptors more often than there are reserved ones.
+  const holdfast = await startHoldfast(t, {
+    config: ([port]) => `worker_processes 1; worker_rlimit_nofile 64; http { keepalive_timeout 5s;
+      server { listen 127.0.0.1:${port}; location / { return 200 served; } } }`,
+  });
+  const clients = await Promise.all(Array.from({ length: 50 }, () => RawConnection.open(holdfast.port)));
+  t.after(() => {
+    for (const client of clients) client.close();
+  });
+  for (const client of clients) client.write("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+  const answers = await Promise.all(clients.map((client) => client.readResponse()));
+  for (const { body } of answers) assert.equal(body, "served");
+  assert.match(holdfast.errorLog(), /\[crit\] [^\n]*accept4\(\) failed \(24: Too many open files\)/);
+});
