@@ -1,12 +1,10 @@
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
-import { writeFileSync } from "node:fs";
 import { connect, type Socket } from "node:net";
-import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { tcpBackend } from "../support/backend.ts";
 import { have } from "../support/have.ts";
-import { makePrefix, type Running, startHoldfast, startNginx } from "../support/holdfast.ts";
+import { type Running, startHoldfast, startNginx } from "../support/holdfast.ts";
 import { get, RawConnection } from "../support/tcp.ts";
 import { waitFor } from "../support/wait.ts";
 
@@ -21,17 +19,17 @@ const FORMAT = `log_format sent "$uri $status $bytes_sent $body_bytes_sent"; acc
 
 type Start = (t: TestContext, config: (ports: readonly number[]) => string) => Promise<Running>;
 
-const files = { "html/big": Buffer.alloc(BIG, "0123456789"), "html/index.html": "home" };
-/** A Node on which the handles of sockets cannot be tried, so that they are not trusted (net/direct_write_proof.ts). */
-function withoutFfi(t: TestContext): NodeJS.ProcessEnv {
-  const node = join(makePrefix(t), "node");
-  writeFileSync(node, `#!/bin/sh\nexec '${process.execPath}' --no-experimental-ffi "$@"\n`, { mode: 0o755 });
-  return { HOLDFAST_NODE: node };
-}
+/** Of these one at least is complete with us while its last bytes still wait for the kernel, which takes little of them (SMALL). */
+const SIZES = [1, 2, 3, 4, 5, 6, 7, 8].map((count) => count * 32 * 1024);
+const SMALL = "sndbuf=16k";
 
+const files = {
+  ...Object.fromEntries(SIZES.map((size) => [`html/${size}`, Buffer.alloc(size, "0123456789")])),
+  "html/big": Buffer.alloc(BIG, "0123456789"),
+  "html/index.html": "home",
+};
 const PROGRAMS: readonly (readonly [name: string, start: Start, skip: false | string])[] = [
   ["holdfast", (t, config) => startHoldfast(t, { config, files }), false],
-  ["holdfast without direct writes", (t, config) => startHoldfast(t, { config, files, env: withoutFfi(t) }), false],
   ["nginx", (t, config) => startNginx(t, { config, files }), have("nginx")],
 ];
 
@@ -70,7 +68,57 @@ async function cameWhole(server: Running, response: Buffer): Promise<void> {
 
 const ASK = "GET /big HTTP/1.1\r\nHost: a\r\n\r\n";
 
+/** A client for each size, with the beginning of its answer. */
+function stubbornOfSizes(port: number): Promise<Socket[]> {
+  return Promise.all(
+    SIZES.map(async (size) => {
+      const client = await stubborn(port, `GET /${size} HTTP/1.1\r\nHost: a\r\n\r\n`);
+      await waitFor(() => client.readableLength > 0, "the beginning of the response");
+      return client;
+    }),
+  );
+}
+
+/** Each got all of its answer. */
+async function allCameWhole(clients: readonly Socket[]): Promise<void> {
+  const lengths = await Promise.all(clients.map(async (client) => bodyOf(await readAll(client)).length));
+  assert.deepEqual(lengths, SIZES);
+}
+
 for (const [name, start, skip] of PROGRAMS) {
+  test(`${name}: what waits to be sent outlives keepalive_timeout, and the need for connections`, {
+    skip,
+  }, async (t) => {
+    const server = await start(
+      t,
+      ([port]) => `events { worker_connections 64; } worker_processes 1;
+        http { keepalive_timeout 1s; send_timeout 30s; server { listen 127.0.0.1:${port} ${SMALL}; root html; } }`,
+    );
+    const slow = await stubbornOfSizes(server.port);
+    const others: RawConnection[] = [];
+    for (let i = 0; i < 80; i++) {
+      const other = await RawConnection.open(server.port);
+      others.push(other);
+      other.write("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+      assert.equal((await other.readResponse()).body, "home");
+    }
+    await server.waitForLog(/64 worker_connections are not enough, reusing connections/);
+    for (const other of others) assert.equal(await other.readAll(), "", "its keepalive_timeout is over");
+    await allCameWhole(slow);
+  });
+
+  test(`${name}: what waits to be sent outlives a worker that leaves`, { skip }, async (t) => {
+    const server = await start(
+      t,
+      ([port]) => `worker_processes 1; http { server { listen 127.0.0.1:${port} ${SMALL}; root html; } }`,
+    );
+    const slow = await stubbornOfSizes(server.port);
+    server.signal("SIGQUIT");
+    await server.waitForLog(/gracefully shutting down/);
+    await allCameWhole(slow);
+    assert.equal(await server.exited, 0);
+  });
+
   test(`${name}: keepalive_timeout begins when the response has left`, { skip }, async (t) => {
     const server = await start(
       t,
@@ -161,20 +209,4 @@ test("a client that is slow to take its answer holds up no other", async (t) => 
   await waitFor(() => client.readableLength > 0, "the beginning of the response");
   assert.equal((await get(server.port, "/")).body, "home");
   client.destroy();
-});
-
-test("handles that could not be tried are said once; those that were tried are used without a word", async (t) => {
-  const config = ([port]: readonly number[]) =>
-    `worker_processes 2; http { server { listen 127.0.0.1:${port}; location / { return 200 hello; } } }`;
-  const said = /\[notice\] [^\n]*: sockets are written to through node:net, which is slower: [^\n]*could not be tried/g;
-  for (const [env, times] of [
-    [withoutFfi(t), 1],
-    [{}, process.platform === "linux" ? 0 : 1],
-  ] as const) {
-    const holdfast = await startHoldfast(t, { config, env });
-    assert.equal((await get(holdfast.port, "/")).body, "hello");
-    assert.equal(await holdfast.stop(), 0);
-    assert.equal(holdfast.errorLog().match(said)?.length ?? 0, times);
-    assert.doesNotMatch(holdfast.stderr, /Warning/);
-  }
 });
