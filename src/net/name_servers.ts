@@ -1,6 +1,6 @@
 import dns from "node:dns";
 import { errorText } from "../config/errno.ts";
-import { boundary } from "../runtime/guard.ts";
+import { boundary, logFault } from "../runtime/guard.ts";
 import { clearDeadline, Deadline, setDeadline } from "../runtime/timers.ts";
 import { type Address, addressText } from "./address.ts";
 import { AliasQuestions, TYPE_A, TYPE_AAAA } from "./dns_alias.ts";
@@ -150,6 +150,12 @@ export class NameQuestion {
     clearDeadline(this.again);
   }
 
+  /** An exception in taking an answer: nobody may wait for this name any more. */
+  onFault(error: unknown): void {
+    logFault(error, ` while resolving ${this.name}`);
+    if (!this.over) this.finish({ state: SERVER_FAILURE });
+  }
+
   /** Asks for what is not known yet. */
   ask(): void {
     const { name, channel } = this;
@@ -157,8 +163,8 @@ export class NameQuestion {
       (family: "v4" | "v6") =>
       (error: NodeJS.ErrnoException | null, records: readonly dns.RecordWithTtl[] | undefined): void =>
         this.received(family, error, records);
-    if (this.v4 === undefined) channel.resolve4(name, TTL, boundary(undefined, done("v4")));
-    else if (this.v6 === undefined) channel.resolve6(name, TTL, boundary(undefined, done("v6")));
+    if (this.v4 === undefined) channel.resolve4(name, TTL, boundary(this, done("v4")));
+    else if (this.v6 === undefined) channel.resolve6(name, TTL, boundary(this, done("v6")));
     else this.settle();
   }
 

@@ -240,7 +240,12 @@ export class TcpStream implements Stream, PausedStream {
       else this.direct = direct;
     };
     result.oncomplete = (status) => {
-      ended(status);
+      try {
+        ended(status);
+      } catch (error) {
+        fault(this, this.handler, error);
+        return;
+      }
       this.emptied();
     };
     if (result.writeStatus !== null) ended(result.writeStatus);

@@ -15,7 +15,7 @@ import {
   openMainLog,
   rebuildGeneration,
 } from "./generation.ts";
-import { logFaultsTo } from "./guard.ts";
+import { logFault, logFaultsTo } from "./guard.ts";
 import { collectGarbage, prepareThreadHeaps } from "./heap.ts";
 import { setLimit } from "./limits.ts";
 import { type ErrorLog, withTerminal } from "./log.ts";
@@ -85,12 +85,16 @@ export async function supervise(start: Start): Promise<number> {
   let ending: "quit" | "stop" | undefined;
 
   const end = async (): Promise<void> => {
-    await pool.stop();
-    sockets.close();
-    const failed = removePidFile(pidFile);
-    if (failed !== undefined) log.write("alert", failed);
-    log.write("notice", "exit");
-    flushLogFiles();
+    try {
+      await pool.stop();
+      sockets.close();
+      const failed = removePidFile(pidFile);
+      if (failed !== undefined) log.write("alert", failed);
+      log.write("notice", "exit");
+      flushLogFiles();
+    } catch (error) {
+      logFault(error, " while exiting");
+    }
     process.exit(0);
   };
   const stop = (signal: NodeJS.Signals): void => {
@@ -105,7 +109,11 @@ export async function supervise(start: Start): Promise<number> {
     ending = "quit";
     log.write("notice", "gracefully shutting down");
     sockets.leaveOthers([]);
-    await pool.quit(() => sockets.closeLeft());
+    try {
+      await pool.quit(() => sockets.closeLeft());
+    } catch (error) {
+      logFault(error, " while shutting down");
+    }
     if (ending === "quit") await end();
   };
   process.on("SIGTERM", stop);
@@ -136,8 +144,13 @@ export async function supervise(start: Start): Promise<number> {
 
   const reload = async (): Promise<void> => {
     log.write("notice", "reconfiguring");
-    if (await reconfigure()) log.write("notice", "reconfigured");
-    else log.write("notice", "reconfiguring failed, the old configuration stays in force");
+    try {
+      if (await reconfigure()) log.write("notice", "reconfigured");
+      else log.write("notice", "reconfiguring failed, the old configuration stays in force");
+    } catch (error) {
+      // The threads serve on with what they have; another reload may do better.
+      logFault(error, " while reconfiguring");
+    }
   };
   const reconfigure = async (): Promise<boolean> => {
     let next: Generation;

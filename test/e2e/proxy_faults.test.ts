@@ -140,12 +140,14 @@ test("an answer that cannot be kept for a slow client does not look complete", a
 
 test("a server chosen by the error page of a filter's refusal hears of a client that leaves", async (t) => {
   const first = await cannedBackend(t, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+  let asked = false;
   let gone = false;
   const second = await tcpBackend(t, async (connection) => {
-    await connection.readHeader();
     connection.socket.on("end", () => {
       gone = true;
     });
+    await connection.readHeader();
+    asked = true;
   });
   const holdfast = await start(
     t,
@@ -154,7 +156,7 @@ test("a server chosen by the error page of a filter's refusal hears of a client 
   );
   const client = await RawConnection.open(holdfast.port);
   client.write("GET / HTTP/1.1\r\nHost: a\r\nRange: bytes=100-200\r\n\r\n");
-  await waitFor(() => second.connections === 1 || undefined);
+  await waitFor(() => asked || undefined);
   client.close();
   await waitFor(() => gone || undefined);
   await holdfast.waitForLog(/ \d+ \[200 : -\]$/m, "logs/access.log");
