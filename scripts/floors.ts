@@ -6,8 +6,8 @@ import { fileURLToPath } from "node:url";
 
 /** Folders of src/ and files directly in it, from the ground up. One that is not named here is a mistake: say where it stands. */
 const FLOORS: readonly (readonly string[])[] = [
-  ["config", "runtime", "net", "shm", "version"],
-  ["upstream", "http"],
+  ["sys", "config", "runtime", "net", "shm", "regex", "wire", "version"],
+  ["script", "balancer", "upstream", "http"],
   ["http/modules", "health", "cache", "session", "cluster", "stream"],
   ["admin"],
   ["main", "bundle", "boot", "program"],
@@ -47,7 +47,9 @@ export function floorOf(file: string): number | undefined {
 
 /** The modules that the registry imports, by name: `proxy` for `./modules/proxy.ts`. */
 export function modulesIn(registry: string): Set<string> {
-  return new Set(importsOf(registry).flatMap(({ from }) => /^\.\/modules\/(.+)\.ts$/.exec(from)?.[1] ?? []));
+  return new Set(
+    importsOf(registry).flatMap(({ from }) => /^\.\.?\/modules\/([^/]+?)(?:\/.+)?\.ts$/.exec(from)?.[1] ?? []),
+  );
 }
 
 /** The module a file under src/http/modules belongs to: `proxy.ts`, `proxy_cookie.ts` and `proxy/…` are one. */

@@ -1,4 +1,4 @@
-import { useCompileCache } from "./runtime/compile_cache.ts";
+import { useCompileCache } from "./sys/compile_cache.ts";
 
 // The supervisor, the watcher and the workers all start here, or in bundle.ts. What is imported after this is compiled
 // only once.

@@ -1,5 +1,5 @@
 import { lstatSync, readdirSync } from "node:fs";
-import { osPath } from "./paths.ts";
+import { osPath } from "../sys/paths.ts";
 
 /**
  * The paths a pattern matches, as glob(3) without flags finds them and in its order (by bytes). `*`, `?`, `[…]`, with

@@ -1,8 +1,8 @@
 import { closeSync, fstatSync, openSync, readFileSync } from "node:fs";
-import { errnoCode, errnoText } from "./errno.ts";
+import { errnoCode, errnoText } from "../sys/errno.ts";
+import { fullName, osPath } from "../sys/paths.ts";
 import { glob } from "./glob.ts";
 import { Lexer } from "./lexer.ts";
-import { fullName, osPath } from "./paths.ts";
 import { ConfigError, type Directive } from "./types.ts";
 
 /** A Directive while its block is still being read. */

@@ -1,4 +1,4 @@
-import type { Sliced } from "../runtime/sliced.ts";
+import type { Sliced } from "../sys/sliced.ts";
 import type { Scope } from "./schema.ts";
 import { ConfigError, type ConfigTree, type Directive } from "./types.ts";
 

@@ -1,4 +1,4 @@
-import { type Sliced, whole } from "../runtime/sliced.ts";
+import { type Sliced, whole } from "../sys/sliced.ts";
 import { INSTEAD, KNOWN, ONLY_IN_MAIL } from "./known.ts";
 import { refusalsOf } from "./refusals.ts";
 import { type DirectiveSpec, type Directives, fail, type Scope, type Specs, settle } from "./schema.ts";

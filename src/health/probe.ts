@@ -1,6 +1,6 @@
 import type { Address } from "../net/address.ts";
 import type { ConnectHandler, ConnectOptions, Stream, StreamError } from "../net/stream.ts";
-import { logFault } from "../runtime/guard.ts";
+import { logFault } from "../sys/guard.ts";
 
 /**
  * The protocol of a probe: what it says to the server and how it judges the answer. One file each in probes/. The

@@ -1,7 +1,7 @@
 import { connect as connectTcp } from "../net/tcp.ts";
-import { defer } from "../runtime/guard.ts";
 import type { ErrorLog } from "../runtime/log.ts";
-import { startTimer } from "../runtime/timers.ts";
+import { defer } from "../sys/guard.ts";
+import { startTimer } from "../sys/timers.ts";
 import { type Due, DueHeap } from "./due.ts";
 import { Groups } from "./groups.ts";
 import { type Change, changed } from "./messages.ts";

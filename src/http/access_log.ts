@@ -1,11 +1,11 @@
 import fs from "node:fs";
-import { errorCode, errorText } from "../config/errno.ts";
-import { osPath } from "../config/paths.ts";
 import type { CycleData } from "../runtime/cycle.ts";
 import type { LogFile } from "../runtime/log.ts";
 import { type LogBuffer, openBufferedLog, openLogFile } from "../runtime/logfile.ts";
-import { now } from "../runtime/now.ts";
 import { openSyslog, type SyslogServer } from "../runtime/syslog.ts";
+import { errorCode, errorText } from "../sys/errno.ts";
+import { now } from "../sys/now.ts";
+import { osPath } from "../sys/paths.ts";
 import { OK } from "./codes.ts";
 import { logError } from "./log_context.ts";
 import { appendVarying, type LogFileCache } from "./log_file_cache.ts";

@@ -4,7 +4,7 @@ import type { Scope } from "../config/schema.ts";
 import { ConfigError, type Directive } from "../config/types.ts";
 import { type Address, addressText, isWildcard } from "../net/address.ts";
 import type { Cycle, HostWanted, ListenSpec } from "../runtime/cycle.ts";
-import { startedAsRoot } from "../runtime/users.ts";
+import { startedAsRoot } from "../sys/users.ts";
 import type { BuiltHttp, BuiltServer } from "./build.ts";
 import type { RequestLimits } from "./h1/request_limits.ts";
 import { defaultListen, type ListenOptions, type ParsedListen, parseListen, resolvedAddresses } from "./listen.ts";

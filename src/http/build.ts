@@ -6,7 +6,7 @@ import { ConfigError } from "../config/types.ts";
 import type { Cycle } from "../runtime/cycle.ts";
 import { coreDirectives as processDirectives } from "../runtime/directives.ts";
 import { type ErrorLog, type ErrorLogTarget, openErrorLog } from "../runtime/log.ts";
-import type { Sliced } from "../runtime/sliced.ts";
+import type { Sliced } from "../sys/sliced.ts";
 import { coreSettings } from "./core_settings.ts";
 import { declareCoreVariables } from "./core_variables.ts";
 import type { Location, Server } from "./location.ts";

@@ -1,7 +1,7 @@
 import { randomFillSync } from "node:crypto";
 import fs from "node:fs";
-import { errnoCode, errnoText } from "../config/errno.ts";
-import { osPath } from "../config/paths.ts";
+import { errnoCode, errnoText } from "../sys/errno.ts";
+import { osPath } from "../sys/paths.ts";
 import { basicCredentials } from "./basic_auth.ts";
 import { portText, seconds } from "./core_variables_connection.ts";
 import { fieldText } from "./field_text.ts";

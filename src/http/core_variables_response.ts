@@ -1,5 +1,5 @@
 import { parseSize } from "../config/directives.ts";
-import { httpDateOf } from "../runtime/clock.ts";
+import { httpDateOf } from "../sys/clock.ts";
 import { fieldText } from "./field_text.ts";
 import { logError } from "./log_context.ts";
 import type { Request } from "./request.ts";

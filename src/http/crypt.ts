@@ -1,5 +1,5 @@
 import { createHash, timingSafeEqual } from "node:crypto";
-import { libcrypt } from "../runtime/libcrypt.ts";
+import { libcrypt } from "../sys/libcrypt.ts";
 
 /** Passwords as user files keep them (ngx_crypt). Passwords and hashes are byte strings. */
 

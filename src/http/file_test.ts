@@ -1,6 +1,6 @@
 import fs from "node:fs";
-import { errnoCode, errnoText } from "../config/errno.ts";
-import { osPath } from "../config/paths.ts";
+import { errnoCode, errnoText } from "../sys/errno.ts";
+import { osPath } from "../sys/paths.ts";
 import { logError } from "./log_context.ts";
 import { FileError, type SymlinkRule, statFile as statChecked } from "./open_file.ts";
 import type { Request } from "./request.ts";

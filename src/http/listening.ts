@@ -1,11 +1,11 @@
 import { closeSync } from "node:fs";
-import { errnoText } from "../config/errno.ts";
 import type { Address } from "../net/address.ts";
 import { canBind, duplicate } from "../net/listening_socket.ts";
 import type { Listener, Stream, StreamError, StreamHandler } from "../net/stream.ts";
 import { firstReserved, listen } from "../net/tcp.ts";
 import type { ListenSpec } from "../runtime/cycle.ts";
 import type { Level } from "../runtime/log.ts";
+import { errnoText } from "../sys/errno.ts";
 import { type ListeningSocket, servedOn } from "./addresses.ts";
 import type { WorkerConnections } from "./connections.ts";
 import { H1Connection } from "./h1/connection.ts";

@@ -1,8 +1,8 @@
 import fs from "node:fs";
-import { errorCode, errorText } from "../config/errno.ts";
-import { osPath } from "../config/paths.ts";
 import { openLog } from "../runtime/open_log.ts";
 import { writeLine } from "../runtime/write.ts";
+import { errorCode, errorText } from "../sys/errno.ts";
+import { osPath } from "../sys/paths.ts";
 
 /** `open_log_file_cache`: how log files whose names depend on requests are kept open. Times in ms. */
 export interface LogFileCache {

@@ -1,6 +1,6 @@
 import { fail, type Scope } from "../config/schema.ts";
 import type { Directive } from "../config/types.ts";
-import { iso8601, logTime } from "../runtime/clock.ts";
+import { iso8601, logTime } from "../sys/clock.ts";
 import { bodyBytesSent } from "./core_variables_response.ts";
 import { escapeJson } from "./escape.ts";
 import type { Request } from "./request.ts";

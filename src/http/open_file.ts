@@ -1,8 +1,8 @@
 import fs from "node:fs";
-import { errorCode } from "../config/errno.ts";
-import { osPath } from "../config/paths.ts";
 import { fail, type Scope } from "../config/schema.ts";
 import type { Directive } from "../config/types.ts";
+import { errorCode } from "../sys/errno.ts";
+import { osPath } from "../sys/paths.ts";
 import type { Request } from "./request.ts";
 import { type Template, template } from "./template.ts";
 

@@ -1,6 +1,6 @@
 import { createHash, randomBytes } from "node:crypto";
-import { boundary } from "../runtime/guard.ts";
-import { startTimer, type Timer } from "../runtime/timers.ts";
+import { boundary } from "../sys/guard.ts";
+import { startTimer, type Timer } from "../sys/timers.ts";
 import { isQuick, type Verdict, verifyPassword } from "./crypt.ts";
 import { type PasswordThread, type Question, startPasswordThread } from "./password_thread.ts";
 

@@ -2,7 +2,7 @@ import { refusalsOf } from "../config/refusals.ts";
 import type { Directives, Scope, Specs } from "../config/schema.ts";
 import { ConfigError } from "../config/types.ts";
 import { type Application, type Cycle, type HostWanted, MAX_WORKERS, type Program } from "../runtime/cycle.ts";
-import type { Sliced } from "../runtime/sliced.ts";
+import type { Sliced } from "../sys/sliced.ts";
 import { upstream, upstreamDefinitions, upstreamHosts, upstreamKeepalive } from "../upstream/directives.ts";
 import type { Group } from "../upstream/group.ts";
 import { buildSockets, listenHosts } from "./addresses.ts";

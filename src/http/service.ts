@@ -1,7 +1,7 @@
 import { whenScarce } from "../net/tcp.ts";
 import type { Sockets, WorkerContext, WorkerService } from "../runtime/cycle.ts";
-import { boundary, guarded } from "../runtime/guard.ts";
-import { startTimer, type Timer } from "../runtime/timers.ts";
+import { boundary, guarded } from "../sys/guard.ts";
+import { startTimer, type Timer } from "../sys/timers.ts";
 import { nextPools, type Pools } from "../upstream/pool.ts";
 import type { ListeningSocket } from "./addresses.ts";
 import { WorkerConnections } from "./connections.ts";

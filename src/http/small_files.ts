@@ -1,5 +1,5 @@
 import fs from "node:fs";
-import { osPath } from "../config/paths.ts";
+import { osPath } from "../sys/paths.ts";
 import type { HeadText } from "./head_text.ts";
 
 /**

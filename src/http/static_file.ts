@@ -1,5 +1,5 @@
 import fs from "node:fs";
-import { errnoCode, errorCode, errorText } from "../config/errno.ts";
+import { errnoCode, errorCode, errorText } from "../sys/errno.ts";
 import { CLIENT_CLOSED_REQUEST, DONE, ERROR, OK } from "./codes.ts";
 import { type FileReader, mayRead, nextTurn, spend } from "./file_turns.ts";
 import { finalizeRequest } from "./finalize.ts";

@@ -3,7 +3,7 @@ import type { Scope } from "../config/schema.ts";
 import { ConfigError, type Directive } from "../config/types.ts";
 import { type Address, addressText } from "../net/address.ts";
 import type { Cycle } from "../runtime/cycle.ts";
-import type { Sliced } from "../runtime/sliced.ts";
+import type { Sliced } from "../sys/sliced.ts";
 import type { UpstreamDefinition } from "../upstream/definition.ts";
 import { upstreamDefinitions } from "../upstream/directives.ts";
 import { buildUpstream, cycleUpstream, type Group } from "../upstream/group.ts";

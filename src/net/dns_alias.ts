@@ -1,7 +1,7 @@
 import { randomInt } from "node:crypto";
 import dgram from "node:dgram";
-import { boundary } from "../runtime/guard.ts";
-import { clearDeadline, Deadline, setDeadline } from "../runtime/timers.ts";
+import { boundary } from "../sys/guard.ts";
+import { clearDeadline, Deadline, setDeadline } from "../sys/timers.ts";
 import type { Address } from "./address.ts";
 
 /** The name that another one stands for, in lower case, and how long that holds, in seconds. */

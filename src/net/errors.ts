@@ -1,4 +1,4 @@
-import { errorCode, errorText } from "../config/errno.ts";
+import { errorCode, errorText } from "../sys/errno.ts";
 import type { StreamError } from "./stream.ts";
 
 /** Whatever node:net threw or emitted, as those above see it. */

@@ -4,8 +4,8 @@
  */
 import { chmodSync, closeSync, fchownSync } from "node:fs";
 import { constants } from "node:os";
-import { osPath } from "../config/paths.ts";
-import { type Libc, libc } from "../runtime/libc.ts";
+import { type Libc, libc } from "../sys/libc.ts";
+import { osPath } from "../sys/paths.ts";
 import type { Address } from "./address.ts";
 import { parseIpv4, parseIpv6 } from "./ip.ts";
 

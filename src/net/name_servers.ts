@@ -1,7 +1,7 @@
 import dns from "node:dns";
-import { errorText } from "../config/errno.ts";
-import { boundary, logFault } from "../runtime/guard.ts";
-import { clearDeadline, Deadline, setDeadline } from "../runtime/timers.ts";
+import { errorText } from "../sys/errno.ts";
+import { boundary, logFault } from "../sys/guard.ts";
+import { clearDeadline, Deadline, setDeadline } from "../sys/timers.ts";
 import { type Address, addressText } from "./address.ts";
 import { AliasQuestions, TYPE_A, TYPE_AAAA } from "./dns_alias.ts";
 

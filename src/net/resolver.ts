@@ -1,4 +1,4 @@
-import { clearDeadline, Deadline, setDeadline } from "../runtime/timers.ts";
+import { clearDeadline, Deadline, setDeadline } from "../sys/timers.ts";
 import type { Address } from "./address.ts";
 import {
   HOST_NOT_FOUND,

@@ -1,5 +1,5 @@
 /** What `listen` asks of its socket beyond what node:net can set: through the C library where it can be called. */
-import { libc } from "../runtime/libc.ts";
+import { libc } from "../sys/libc.ts";
 
 /** Socket parameters of a listening socket, which accepted connections inherit. Sizes in bytes, times in seconds. */
 export interface SocketOptions {

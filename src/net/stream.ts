@@ -48,7 +48,7 @@ export interface Stream {
 
 /**
  * Callbacks are called one at a time, never from within a call into the stream except `write` failing to a dead peer.
- * An exception that leaves one is contained: a handler that is a FaultOwner (runtime/guard.ts) ends what it was at work
+ * An exception that leaves one is contained: a handler that is a FaultOwner (sys/guard.ts) ends what it was at work
  * on, else the exception is logged and the stream destroyed.
  */
 export interface StreamHandler {

@@ -1,7 +1,7 @@
 /** Connecting and listening over node:net. */
 import net from "node:net";
 import { getSystemErrorName } from "node:util";
-import { boundary, contain } from "../runtime/guard.ts";
+import { boundary, contain } from "../sys/guard.ts";
 import { type Address, addressText, socketAddress } from "./address.ts";
 import { streamError } from "./errors.ts";
 import { setSocketOptions } from "./socket_options.ts";

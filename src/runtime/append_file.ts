@@ -1,10 +1,10 @@
 import { closeSync, fstatSync, writeSync } from "node:fs";
-import { errnoCode, errnoText } from "../config/errno.ts";
-import { boundary, faultText } from "./guard.ts";
+import { errnoCode, errnoText } from "../sys/errno.ts";
+import { boundary, faultText } from "../sys/guard.ts";
+import { startTimer } from "../sys/timers.ts";
 import type { LogFile } from "./log.ts";
 import { openLog } from "./open_log.ts";
 import { sentence } from "./sentence.ts";
-import { startTimer } from "./timers.ts";
 import { pause } from "./write.ts";
 
 /** A batch is written before the turn of the loop ends when it has grown to this many bytes. */

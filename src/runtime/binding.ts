@@ -1,14 +1,14 @@
 import { closeSync, lstatSync, unlinkSync } from "node:fs";
 import { connect } from "node:net";
 import { isDeepStrictEqual } from "node:util";
-import { errnoCode, errnoText } from "../config/errno.ts";
-import { osPath } from "../config/paths.ts";
 import { isWildcard } from "../net/address.ts";
 import { type Bound, bindSocket, canBind, refuseNew } from "../net/listening_socket.ts";
 import { changeBacklog, setSocketOptions } from "../net/socket_options.ts";
+import { errnoCode, errnoText } from "../sys/errno.ts";
+import { osPath } from "../sys/paths.ts";
+import { startTimer } from "../sys/timers.ts";
 import type { ListenSpec, Sockets } from "./cycle.ts";
 import type { ErrorLog } from "./log.ts";
-import { startTimer } from "./timers.ts";
 
 const TRIES = 5;
 const PAUSE_MS = 500;

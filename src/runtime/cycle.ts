@@ -1,7 +1,7 @@
 import type { Directives, Scope, Specs } from "../config/schema.ts";
 import type { ConfigTree } from "../config/types.ts";
 import type { Address } from "../net/address.ts";
-import type { Sliced } from "./sliced.ts";
+import type { Sliced } from "../sys/sliced.ts";
 
 /**
  * One generation of the configuration ("cycle", as nginx calls it). The supervisor makes it and posts `CycleData` to

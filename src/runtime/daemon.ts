@@ -1,7 +1,7 @@
 import { spawn } from "node:child_process";
 import { closeSync, openSync, writeSync } from "node:fs";
-import { osPath } from "../config/paths.ts";
-import { libc } from "./libc.ts";
+import { libc } from "../sys/libc.ts";
+import { osPath } from "../sys/paths.ts";
 import { Signals } from "./signals.ts";
 import { writeWhole } from "./write.ts";
 

@@ -17,9 +17,9 @@ import { type DirectiveSpec, defineDirectives, fail, type Scope } from "../confi
 import { hasModule } from "../config/scopes.ts";
 import type { Context, Directive } from "../config/types.ts";
 import { warn } from "../config/warnings.ts";
+import { findGroup, findUser, type Identity, startedAsRoot } from "../sys/users.ts";
 import { type ErrorLogTarget, LEVELS, type Level } from "./log.ts";
 import { parseSyslog } from "./syslog.ts";
-import { findGroup, findUser, type Identity, startedAsRoot } from "./users.ts";
 
 const MAIN: readonly Context[] = ["main"];
 const EVENTS: readonly Context[] = ["events"];

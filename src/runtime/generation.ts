@@ -1,16 +1,16 @@
 import { readConfig } from "../config/load.ts";
-import { fullName } from "../config/paths.ts";
 import { refusalsOf } from "../config/refusals.ts";
 import { type Directives, type Scope, type Specs, valueIn } from "../config/schema.ts";
 import { buildingScopes } from "../config/scopes.ts";
 import { ConfigError, type ConfigTree } from "../config/types.ts";
 import { type ConfigWarning, warningsOf } from "../config/warnings.ts";
+import { fullName } from "../sys/paths.ts";
+import { inSlices, type Sliced } from "../sys/sliced.ts";
 import type { Application, Cycle, CycleData, HostWanted, Program } from "./cycle.ts";
 import { coreDirectives, eventsDirectives } from "./directives.ts";
 import { resolveHosts } from "./hosts.ts";
 import { type ErrorLog, type ErrorLogTarget, openErrorLog } from "./log.ts";
 import type { Paths } from "./options.ts";
-import { inSlices, type Sliced } from "./sliced.ts";
 
 /** A configuration that was read. What was refused until now is in `refusalsOf(root)`. */
 export interface Loaded {

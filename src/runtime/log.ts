@@ -1,5 +1,5 @@
 import { threadId } from "node:worker_threads";
-import { errorTime } from "./clock.ts";
+import { errorTime } from "../sys/clock.ts";
 import type { Cycle } from "./cycle.ts";
 import { openLogFile, standardError } from "./logfile.ts";
 import { openSyslog, type SyslogServer } from "./syslog.ts";

@@ -1,8 +1,8 @@
 import { closeSync } from "node:fs";
+import type { Identity } from "../sys/users.ts";
 import { adoptLogFiles } from "./logfile.ts";
 import { openLogFor } from "./prepare.ts";
 import { sentence } from "./sentence.ts";
-import type { Identity } from "./users.ts";
 
 /** Descriptors of log files by absolute path. They stay the supervisor's, which alone closes them. */
 export type LogFiles = ReadonlyMap<string, number>;

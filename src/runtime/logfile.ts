@@ -1,8 +1,8 @@
 import { constants, gzipSync } from "node:zlib";
+import { startTimer, type Timer } from "../sys/timers.ts";
 import { AppendFile } from "./append_file.ts";
 import type { LogFile } from "./log.ts";
 import type { LogFiles } from "./log_descriptors.ts";
-import { startTimer, type Timer } from "./timers.ts";
 
 /** How long the end of a thread waits for pipes that are full, in ms: shorter than the supervisor's patience with it. */
 const END_MS = 900;

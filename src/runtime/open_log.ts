@@ -1,6 +1,6 @@
 import { constants, openSync } from "node:fs";
-import { errnoCode, errnoText } from "../config/errno.ts";
-import { osPath } from "../config/paths.ts";
+import { errnoCode, errnoText } from "../sys/errno.ts";
+import { osPath } from "../sys/paths.ts";
 
 /** Names of this process's own output. A socket behind one of them cannot be opened, nor another user's pipe. */
 const INHERITED: Readonly<Record<string, number>> = {

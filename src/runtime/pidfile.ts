@@ -8,9 +8,9 @@ import {
   unlinkSync,
   writeFileSync,
 } from "node:fs";
-import { errnoCode, errnoText } from "../config/errno.ts";
-import { osPath } from "../config/paths.ts";
-import { startedAsRoot } from "./users.ts";
+import { errnoCode, errnoText } from "../sys/errno.ts";
+import { osPath } from "../sys/paths.ts";
+import { startedAsRoot } from "../sys/users.ts";
 
 /** Writes the process id and a line feed, as a whole where the directory allows it. Throws the sentence of a failure. */
 export function writePidFile(path: string): void {

@@ -1,10 +1,10 @@
 import { chmodSync, chownSync, fchownSync, fstatSync, lstatSync, mkdirSync, type Stats, statSync } from "node:fs";
-import { errnoCode, errnoText } from "../config/errno.ts";
-import { osPath } from "../config/paths.ts";
+import { errnoCode, errnoText } from "../sys/errno.ts";
+import { osPath } from "../sys/paths.ts";
+import type { Identity } from "../sys/users.ts";
 import { errorLogFiles, type Generation } from "./generation.ts";
 import { closeLogs, type LogFiles } from "./log_descriptors.ts";
 import { openLog } from "./open_log.ts";
-import type { Identity } from "./users.ts";
 
 /**
  * What a generation needs on disk before it can serve: directories are made and log files opened, to be that user's who

@@ -1,9 +1,9 @@
 import { accessSync, constants, readFileSync } from "node:fs";
 import { stat } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
-import { libc } from "./libc.ts";
+import { libc } from "../sys/libc.ts";
+import { findGroup, findUser, type Identity, startedAsRoot } from "../sys/users.ts";
 import type { ErrorLog } from "./log.ts";
-import { findGroup, findUser, type Identity, startedAsRoot } from "./users.ts";
 
 /** nginx's built-in default of `user`. */
 const DEFAULT_USER = "nobody";

@@ -1,6 +1,6 @@
 import { constants } from "node:os";
-import { boundary, guarded } from "./guard.ts";
-import { libc } from "./libc.ts";
+import { boundary, guarded } from "../sys/guard.ts";
+import { libc } from "../sys/libc.ts";
 
 /** Signals that come before there is anything to do about them wait, each once; unheeded, they would end the process. */
 export class Signals<Name extends NodeJS.Signals> {

@@ -1,6 +1,7 @@
 import { isMainThread } from "node:worker_threads";
 import { refusalsOf } from "../config/refusals.ts";
 import { ConfigError } from "../config/types.ts";
+import { sourceStack } from "../sys/source_stack.ts";
 import { NGINX_VERSION, VERSION } from "../version.ts";
 import { ListeningSockets } from "./binding.ts";
 import type { Program } from "./cycle.ts";
@@ -23,7 +24,6 @@ import { readPidFile, touchPidFile } from "./pidfile.ts";
 import { prepareFiles } from "./prepare.ts";
 import { identityOf } from "./privileges.ts";
 import { sentence, sentences } from "./sentence.ts";
-import { sourceStack } from "./source_stack.ts";
 import { pidPath, supervise, warnAll } from "./supervisor.ts";
 import { runThread } from "./thread.ts";
 import { writeWhole } from "./write.ts";

@@ -1,5 +1,8 @@
 import { isDeepStrictEqual } from "node:util";
-import { fullName } from "../config/paths.ts";
+import { logFault, logFaultsTo } from "../sys/guard.ts";
+import { setLimit } from "../sys/limits.ts";
+import { fullName } from "../sys/paths.ts";
+import type { Identity } from "../sys/users.ts";
 import { VERSION } from "../version.ts";
 import { reportLogFailures } from "./append_file.ts";
 import { ListeningSockets } from "./binding.ts";
@@ -15,9 +18,7 @@ import {
   openMainLog,
   rebuildGeneration,
 } from "./generation.ts";
-import { logFault, logFaultsTo } from "./guard.ts";
 import { collectGarbage, prepareThreadHeaps } from "./heap.ts";
-import { setLimit } from "./limits.ts";
 import { type ErrorLog, withTerminal } from "./log.ts";
 import { closeLogs, LogDescriptors, type LogFiles } from "./log_descriptors.ts";
 import { closeLogFilesExcept, flushLogFiles } from "./logfile.ts";
@@ -28,7 +29,6 @@ import { becomeUser, identityOf } from "./privileges.ts";
 import { sentence, sentences } from "./sentence.ts";
 import { Signals, signalText } from "./signals.ts";
 import { ThreadPool } from "./threads.ts";
-import type { Identity } from "./users.ts";
 
 export interface Start {
   readonly program: Program;

@@ -3,9 +3,9 @@ import { hostname } from "node:os";
 import { fail } from "../config/schema.ts";
 import { ConfigError, type Directive } from "../config/types.ts";
 import type { Address } from "../net/address.ts";
-import { syslogTime } from "./clock.ts";
+import { syslogTime } from "../sys/clock.ts";
+import { libc } from "../sys/libc.ts";
 import type { CycleData } from "./cycle.ts";
-import { libc } from "./libc.ts";
 
 /** The `syslog:` parameters of `error_log` and `access_log`. */
 export interface SyslogServer {

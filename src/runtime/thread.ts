@@ -1,19 +1,19 @@
 import { setPriority } from "node:os";
 import { parentPort, workerData } from "node:worker_threads";
 import { proveDirectWrites } from "../net/direct_write_proof.ts";
-import { pinThread } from "./affinity.ts";
+import { pinThread } from "../sys/affinity.ts";
+import { logFault, logFaultsTo } from "../sys/guard.ts";
+import { startTimer } from "../sys/timers.ts";
 import { reportLogFailures } from "./append_file.ts";
 import type { Program, WatcherService, WorkerService } from "./cycle.ts";
 import { coreDirectives, eventsDirectives } from "./directives.ts";
 import { errorLogFiles, type Generation, openMainLog, rebuildGeneration } from "./generation.ts";
-import { logFault, logFaultsTo } from "./guard.ts";
 import type { ErrorLog } from "./log.ts";
 import type { SharedLogs } from "./log_descriptors.ts";
 import { adoptLogFiles, closeLogFilesExcept, flushLogFiles, usesOnlyAdopted } from "./logfile.ts";
 import type { FromThread, ThreadRole, ToThread } from "./messages.ts";
 import { limitThread } from "./privileges.ts";
 import { sentence } from "./sentence.ts";
-import { startTimer } from "./timers.ts";
 
 /** What one thread runs, by its role: the same for the worker and the watcher but for serving and watching. */
 interface Running {

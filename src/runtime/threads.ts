@@ -1,14 +1,14 @@
 import { Worker } from "node:worker_threads";
+import { boundary } from "../sys/guard.ts";
+import { sourceStack } from "../sys/source_stack.ts";
+import { startTimer, type Timer } from "../sys/timers.ts";
+import { startedAsRoot } from "../sys/users.ts";
 import { shareOf } from "./binding.ts";
 import type { CycleData, Sockets } from "./cycle.ts";
-import { boundary } from "./guard.ts";
 import { heapLimits } from "./heap.ts";
 import type { ErrorLog } from "./log.ts";
 import type { SharedLogs } from "./log_descriptors.ts";
 import type { FromThread, ThreadRole, ToThread } from "./messages.ts";
-import { sourceStack } from "./source_stack.ts";
-import { startTimer, type Timer } from "./timers.ts";
-import { startedAsRoot } from "./users.ts";
 
 /** A thread that lived shorter than this is started again after a pause, which doubles each time up to the greatest. */
 const SHORT_LIFE_MS = 2000;

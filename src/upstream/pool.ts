@@ -1,7 +1,7 @@
 import type { Stream, StreamHandler } from "../net/stream.ts";
-import { logFault } from "../runtime/guard.ts";
-import { now } from "../runtime/now.ts";
-import { clearDeadline, Deadline, setDeadline } from "../runtime/timers.ts";
+import { logFault } from "../sys/guard.ts";
+import { now } from "../sys/now.ts";
+import { clearDeadline, Deadline, setDeadline } from "../sys/timers.ts";
 import type { KeepaliveSettings, Peer } from "./peer.ts";
 
 /** A connection to a server as it goes from one request to the next. Made once a connection. */

@@ -6,7 +6,7 @@ import { startChecks } from "../../src/health/scheduler.ts";
 import { statusRows } from "../../src/health/status.ts";
 import type { Address } from "../../src/net/address.ts";
 import type { ConnectHandler, Stream } from "../../src/net/stream.ts";
-import { logFaultsTo } from "../../src/runtime/guard.ts";
+import { logFaultsTo } from "../../src/sys/guard.ts";
 import { bind, ipv4, memoryLog, planOf, serve, TestClock, until } from "./support.ts";
 
 /** A connect whose outcome the test decides, without any network. */

@@ -3,7 +3,7 @@ import { randomBytes, randomInt } from "node:crypto";
 import { readdirSync } from "node:fs";
 import { type TestContext, test } from "node:test";
 import { type Alias, AliasQuestions, encodeQuestion, readAlias } from "../../src/net/dns_alias.ts";
-import { armedDeadlines } from "../../src/runtime/timers.ts";
+import { armedDeadlines } from "../../src/sys/timers.ts";
 import { a, cname, type NameServer, nameServer, TYPE } from "../support/dns.ts";
 import { freePort } from "../support/ports.ts";
 import { waitFor } from "../support/wait.ts";

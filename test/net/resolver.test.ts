@@ -4,7 +4,7 @@ import { readdirSync } from "node:fs";
 import { type TestContext, test } from "node:test";
 import type { ServiceResolution } from "../../src/net/name_servers.ts";
 import { type Resolution, Resolver, type ResolverOptions } from "../../src/net/resolver.ts";
-import { armedDeadlines } from "../../src/runtime/timers.ts";
+import { armedDeadlines } from "../../src/sys/timers.ts";
 import { a, cname, type NameServer, nameServer, srv, TYPE } from "../support/dns.ts";
 import { freePort } from "../support/ports.ts";
 import { waitFor } from "../support/wait.ts";

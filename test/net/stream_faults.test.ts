@@ -3,7 +3,7 @@ import net from "node:net";
 import { mock, type TestContext, test } from "node:test";
 import type { ConnectHandler, Stream, StreamHandler } from "../../src/net/stream.ts";
 import { connect, listen, openStreams } from "../../src/net/tcp.ts";
-import { logFaultsTo } from "../../src/runtime/guard.ts";
+import { logFaultsTo } from "../../src/sys/guard.ts";
 import { freePort } from "../support/ports.ts";
 import { RawConnection } from "../support/tcp.ts";
 import { waitFor } from "../support/wait.ts";

@@ -4,9 +4,9 @@ import { availableParallelism, tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
 import { loadConfig } from "../../src/config/load.ts";
-import { maskOf } from "../../src/runtime/affinity.ts";
 import { coreDirectives, eventsDirectives } from "../../src/runtime/directives.ts";
 import { parseOptions, resolvePaths } from "../../src/runtime/options.ts";
+import { maskOf } from "../../src/sys/affinity.ts";
 
 const directory = mkdtempSync(join(tmpdir(), "holdfast-directives-"));
 after(() => rmSync(directory, { recursive: true }));

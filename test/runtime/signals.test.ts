@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { logFaultsTo } from "../../src/runtime/guard.ts";
 import { Signals } from "../../src/runtime/signals.ts";
+import { logFaultsTo } from "../../src/sys/guard.ts";
 import { waitFor } from "../support/wait.ts";
 
 const logged: string[] = [];

@@ -3,7 +3,6 @@ import { createServer, type Server, type Socket } from "node:net";
 import { fileURLToPath } from "node:url";
 import { isMainThread, threadId } from "node:worker_threads";
 import { block, flag, text, texts } from "../../src/config/directives.ts";
-import { errorText } from "../../src/config/errno.ts";
 import { defineDirectives } from "../../src/config/schema.ts";
 import { duplicate } from "../../src/net/listening_socket.ts";
 import type { Program, Sockets, WorkerService } from "../../src/runtime/cycle.ts";
@@ -11,6 +10,7 @@ import { coreDirectives } from "../../src/runtime/directives.ts";
 import { openErrorLog } from "../../src/runtime/log.ts";
 import { openLogFile } from "../../src/runtime/logfile.ts";
 import { run } from "../../src/runtime/start.ts";
+import { errorText } from "../../src/sys/errno.ts";
 
 const echo = defineDirectives("echo", {
   http: block({ in: ["main"], context: "http", doc: "" }),

@@ -8,9 +8,9 @@ import { defineModule, type Handler, type HttpModule } from "../../src/http/modu
 import { sendText } from "../../src/http/output.ts";
 import { httpProgram } from "../../src/http/program.ts";
 import type { Request } from "../../src/http/request.ts";
-import { boundary, defer } from "../../src/runtime/guard.ts";
 import { run } from "../../src/runtime/start.ts";
-import { Deadline, setDeadline } from "../../src/runtime/timers.ts";
+import { boundary, defer } from "../../src/sys/guard.ts";
+import { Deadline, setDeadline } from "../../src/sys/timers.ts";
 
 function thrown(): never {
   throw new TypeError("thrown on demand");

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { Address } from "../../src/net/address.ts";
 import type { Stream, StreamError, StreamHandler } from "../../src/net/stream.ts";
-import { armedDeadlines } from "../../src/runtime/timers.ts";
+import { armedDeadlines } from "../../src/sys/timers.ts";
 import type { KeepaliveSettings, Peer } from "../../src/upstream/peer.ts";
 import { nextPools, Pool, PooledStream } from "../../src/upstream/pool.ts";
 import { group, server } from "./helpers.ts";

@@ -1,7 +1,7 @@
 import type { Address } from "../../net/address.ts";
 import type { ProxyProtocol } from "../../net/proxy_protocol.ts";
 import type { Stream, StreamError, StreamHandler } from "../../net/stream.ts";
-import { Deadline, setDeadline } from "../../runtime/timers.ts";
+import { Deadline, setDeadline } from "../../sys/timers.ts";
 import type { ClientConnection, Request, Response, Tunnel } from "../request.ts";
 import { type AddressConfig, type Closable, COUNTER, type ConnectionHost } from "../site.ts";
 import type * as body from "./body_input.ts";

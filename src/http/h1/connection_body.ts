@@ -1,4 +1,4 @@
-import { setDeadline } from "../../runtime/timers.ts";
+import { setDeadline } from "../../sys/timers.ts";
 import { OK } from "../codes.ts";
 import { finalizeRequest } from "../finalize.ts";
 import { logError } from "../log_context.ts";

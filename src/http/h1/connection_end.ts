@@ -1,6 +1,6 @@
 import type { Stream, StreamError } from "../../net/stream.ts";
-import { defer } from "../../runtime/guard.ts";
-import { clearDeadline, setDeadline } from "../../runtime/timers.ts";
+import { defer } from "../../sys/guard.ts";
+import { clearDeadline, setDeadline } from "../../sys/timers.ts";
 import { CLIENT_CLOSED_REQUEST } from "../codes.ts";
 import { cleanUp, finalizeRequest } from "../finalize.ts";
 import { logConnection, logError, logException } from "../log_context.ts";

@@ -1,4 +1,4 @@
-import { logFault } from "../../runtime/guard.ts";
+import { logFault } from "../../sys/guard.ts";
 import { finalizeRequest } from "../finalize.ts";
 import { logException } from "../log_context.ts";
 import type { Request } from "../request.ts";

@@ -1,4 +1,4 @@
-import { setDeadline } from "../../runtime/timers.ts";
+import { setDeadline } from "../../sys/timers.ts";
 import { logConnection } from "../log_context.ts";
 import type { H1Connection } from "./connection.ts";
 import { bodyFailed } from "./connection_body.ts";

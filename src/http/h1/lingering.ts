@@ -1,6 +1,6 @@
 import type { Stream, StreamError, StreamHandler } from "../../net/stream.ts";
-import { logFault } from "../../runtime/guard.ts";
-import { clearDeadline, Deadline, setDeadline } from "../../runtime/timers.ts";
+import { logFault } from "../../sys/guard.ts";
+import { clearDeadline, Deadline, setDeadline } from "../../sys/timers.ts";
 import type { CoreSettings } from "../core_settings.ts";
 
 /**

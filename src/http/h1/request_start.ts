@@ -1,4 +1,4 @@
-import { now, wallNow } from "../../runtime/now.ts";
+import { now, wallNow } from "../../sys/now.ts";
 import { logException } from "../log_context.ts";
 import { assignCaptures } from "../named_captures.ts";
 import type { CompiledRegex } from "../regex.ts";

@@ -1,5 +1,5 @@
 import { type Address, addressText } from "../../net/address.ts";
-import { httpDate, httpDateOf } from "../../runtime/clock.ts";
+import { httpDate, httpDateOf } from "../../sys/clock.ts";
 import { SERVER } from "../../version.ts";
 import { headText } from "../head_text.ts";
 import type { Request } from "../request.ts";

@@ -1,9 +1,9 @@
 import fs from "node:fs";
 import { directive } from "../../config/directives.ts";
-import { errorCode, errorText } from "../../config/errno.ts";
-import { osPath } from "../../config/paths.ts";
 import type { Context } from "../../config/types.ts";
-import { boundary } from "../../runtime/guard.ts";
+import { errorCode, errorText } from "../../sys/errno.ts";
+import { boundary } from "../../sys/guard.ts";
+import { osPath } from "../../sys/paths.ts";
 import { basicCredentials } from "../basic_auth.ts";
 import { CLIENT_CLOSED_REQUEST, DECLINED, DONE, OK } from "../codes.ts";
 import { HTTP_LOCATION } from "../contexts.ts";

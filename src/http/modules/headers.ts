@@ -1,7 +1,7 @@
 import { directive, enumeration, list, refuse, warn } from "../../config/directives.ts";
 import { fail, type Scope, valueIn } from "../../config/schema.ts";
 import type { Directive } from "../../config/types.ts";
-import { httpDate, httpDateOf } from "../../runtime/clock.ts";
+import { httpDate, httpDateOf } from "../../sys/clock.ts";
 import { OK } from "../codes.ts";
 import { HTTP_IF } from "../contexts.ts";
 import { type Expires, nextTimeOfDay, parseExpires } from "../expires.ts";

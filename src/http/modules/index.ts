@@ -1,6 +1,6 @@
 import { directive, warn } from "../../config/directives.ts";
-import { errorText } from "../../config/errno.ts";
 import { fail } from "../../config/schema.ts";
+import { errorText } from "../../sys/errno.ts";
 import { DECLINED, OK } from "../codes.ts";
 import { HTTP_LOCATION } from "../contexts.ts";
 import { internalRedirect } from "../flow.ts";

@@ -1,5 +1,5 @@
 import { type Resolution, resolutionText } from "../../net/resolver.ts";
-import { boundary } from "../../runtime/guard.ts";
+import { boundary } from "../../sys/guard.ts";
 import { finalizeRequest } from "../finalize.ts";
 import { logError } from "../log_context.ts";
 import type { PassedTo, Request } from "../request.ts";

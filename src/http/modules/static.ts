@@ -1,6 +1,6 @@
 import fs from "node:fs";
-import { errorCode, errorText } from "../../config/errno.ts";
-import { httpDateOf } from "../../runtime/clock.ts";
+import { httpDateOf } from "../../sys/clock.ts";
+import { errorCode, errorText } from "../../sys/errno.ts";
 import { discardBody } from "../body.ts";
 import { DECLINED, ERROR, OK } from "../codes.ts";
 import { setContentType } from "../content_type.ts";

@@ -1,5 +1,5 @@
 import { parseSize } from "../../config/directives.ts";
-import { now } from "../../runtime/now.ts";
+import { now } from "../../sys/now.ts";
 import { OK } from "../codes.ts";
 import { passEarlyHints } from "../early_hints.ts";
 import { finalizeRequest } from "../finalize.ts";

@@ -1,7 +1,7 @@
 import type { Stream } from "../../net/stream.ts";
-import { guarded } from "../../runtime/guard.ts";
-import { now } from "../../runtime/now.ts";
-import { Deadline } from "../../runtime/timers.ts";
+import { guarded } from "../../sys/guard.ts";
+import { now } from "../../sys/now.ts";
+import { Deadline } from "../../sys/timers.ts";
 import type { Peer } from "../../upstream/peer.ts";
 import { PooledStream } from "../../upstream/pool.ts";
 import type { AnswerReader, UpstreamProtocol } from "./protocol.ts";

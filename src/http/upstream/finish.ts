@@ -1,5 +1,5 @@
-import { now } from "../../runtime/now.ts";
-import { clearDeadline } from "../../runtime/timers.ts";
+import { now } from "../../sys/now.ts";
+import { clearDeadline } from "../../sys/timers.ts";
 import type { Outcome } from "../../upstream/peer.ts";
 import type { PooledStream } from "../../upstream/pool.ts";
 import { CLIENT_CLOSED_REQUEST, ERROR } from "../codes.ts";

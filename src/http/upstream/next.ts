@@ -1,5 +1,5 @@
 import { connect } from "../../net/tcp.ts";
-import { now } from "../../runtime/now.ts";
+import { now } from "../../sys/now.ts";
 import { CLIENT_CLOSED_REQUEST } from "../codes.ts";
 import { logError } from "../log_context.ts";
 import { openBindAddress } from "./bind.ts";

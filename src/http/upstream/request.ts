@@ -1,6 +1,6 @@
 import type { ConnectHandler, Stream, StreamError } from "../../net/stream.ts";
-import { now } from "../../runtime/now.ts";
-import { clearDeadline, setDeadline } from "../../runtime/timers.ts";
+import { now } from "../../sys/now.ts";
+import { clearDeadline, setDeadline } from "../../sys/timers.ts";
 import type { Attempt, Peer } from "../../upstream/peer.ts";
 import { CLIENT_CLOSED_REQUEST, OK } from "../codes.ts";
 import { finalizeRequest } from "../finalize.ts";

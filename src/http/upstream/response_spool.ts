@@ -1,5 +1,5 @@
 import { type Slab, SlabQueue, takeSlab } from "../../net/slabs.ts";
-import { defer } from "../../runtime/guard.ts";
+import { defer } from "../../sys/guard.ts";
 import { logError } from "../log_context.ts";
 import { openTemporary, type TempFile, TempFileError } from "../temp_file.ts";
 import type { UpstreamRequest } from "./request.ts";

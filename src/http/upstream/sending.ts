@@ -1,7 +1,7 @@
 import fs from "node:fs";
-import { errorCode, errorText } from "../../config/errno.ts";
 import type { Stream } from "../../net/stream.ts";
-import { afterEvent } from "../../runtime/guard.ts";
+import { errorCode, errorText } from "../../sys/errno.ts";
+import { afterEvent } from "../../sys/guard.ts";
 import type { RequestBody } from "../body.ts";
 import { mayRead, nextTurn, spend } from "../file_turns.ts";
 import { logError } from "../log_context.ts";

@@ -1,4 +1,4 @@
-import { now } from "../../runtime/now.ts";
+import { now } from "../../sys/now.ts";
 import type { Request } from "../request.ts";
 
 /**

@@ -18,8 +18,8 @@ import type { Address } from "../../../src/net/address.ts";
 import type { Stream, StreamHandler } from "../../../src/net/stream.ts";
 import type { Cycle } from "../../../src/runtime/cycle.ts";
 import { coreDirectives, eventsDirectives } from "../../../src/runtime/directives.ts";
-import { whole } from "../../../src/runtime/sliced.ts";
-import { Deadline, setDeadline } from "../../../src/runtime/timers.ts";
+import { whole } from "../../../src/sys/sliced.ts";
+import { Deadline, setDeadline } from "../../../src/sys/timers.ts";
 import { workspace, write } from "../../config/workspace.ts";
 import { everySplit } from "./splits.ts";
 

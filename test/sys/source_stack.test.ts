@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { pathToFileURL } from "node:url";
 import { build } from "esbuild";
-import { sourceStack } from "../../src/runtime/source_stack.ts";
+import { sourceStack } from "../../src/sys/source_stack.ts";
 
 test("a stack of a built file names the places of its source", async (t) => {
   const folder = mkdtempSync(join(tmpdir(), "holdfast-test-"));

@@ -1,5 +1,5 @@
 import { cpus } from "node:os";
-import type { CpuAffinity } from "./directives.ts";
+import type { CpuAffinity } from "../runtime/directives.ts";
 import { libc } from "./libc.ts";
 
 /** Pins the calling thread as worker number `index` of `worker_cpu_affinity`. False where that is not possible. */

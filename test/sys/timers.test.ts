@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { armedDeadlines, clearDeadline, Deadline, setDeadline, startTimer } from "../../src/runtime/timers.ts";
+import { armedDeadlines, clearDeadline, Deadline, setDeadline, startTimer } from "../../src/sys/timers.ts";
 
 function fired(ms: number, act?: (deadline: Deadline<null>) => void): Promise<number> {
   return new Promise((resolve) => {

@@ -1,5 +1,5 @@
-import type { ErrorLog } from "./log.ts";
-import { standardError } from "./logfile.ts";
+import type { ErrorLog } from "../runtime/log.ts";
+import { standardError } from "../runtime/logfile.ts";
 import { sourceStack } from "./source_stack.ts";
 
 /**

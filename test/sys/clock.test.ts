@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { errorTime, httpDate, httpDateOf, iso8601, logTime, syslogTime } from "../../src/runtime/clock.ts";
+import { errorTime, httpDate, httpDateOf, iso8601, logTime, syslogTime } from "../../src/sys/clock.ts";
 
 test("every form of the time has its format", () => {
   assert.equal(httpDateOf(784111777000), "Sun, 06 Nov 1994 08:49:37 GMT");

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { afterEvent, boundary, contain, defer, faultText, logFaultsTo } from "../../src/runtime/guard.ts";
-import { armedDeadlines, Deadline, setDeadline } from "../../src/runtime/timers.ts";
+import { afterEvent, boundary, contain, defer, faultText, logFaultsTo } from "../../src/sys/guard.ts";
+import { armedDeadlines, Deadline, setDeadline } from "../../src/sys/timers.ts";
 
 const logged: string[] = [];
 logFaultsTo({ wants: () => true, write: (level, message) => logged.push(`[${level}] ${message}`) });
