@@ -1,6 +1,6 @@
 import { fail } from "../config/schema.ts";
 import type { Directive } from "../config/types.ts";
-import { compileRegex, RegexMatchError } from "../http/regex.ts";
+import { compileRegex, RegexMatchError } from "../regex/regex.ts";
 import type { CheckResponse, Test } from "./response.ts";
 
 /** A test with its text, by which a check is recognised after a reload. */

@@ -3,6 +3,7 @@ import { warn } from "../config/directives.ts";
 import { type Refusals, refusalsOf } from "../config/refusals.ts";
 import { type Scope, valueIn } from "../config/schema.ts";
 import { ConfigError } from "../config/types.ts";
+import { compileRegex } from "../regex/regex.ts";
 import type { Cycle } from "../runtime/cycle.ts";
 import { coreDirectives as processDirectives } from "../runtime/directives.ts";
 import { type ErrorLog, type ErrorLogTarget, openErrorLog } from "../runtime/log.ts";
@@ -19,7 +20,6 @@ import {
 } from "./location_tree.ts";
 import type { Handler, HttpBuild, HttpModule } from "./module.ts";
 import { declareCaptures } from "./named_captures.ts";
-import { compileRegex } from "./regex.ts";
 import { serverDirectives } from "./server_directives.ts";
 import { type NamedServer, parseServerName, primaryServerName, type ServerName } from "./server_names.ts";
 import { bindVariables } from "./template.ts";

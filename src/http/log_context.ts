@@ -1,7 +1,7 @@
 import { addressText } from "../net/address.ts";
+import { RegexMatchError } from "../regex/regex.ts";
 import type { Level } from "../runtime/log.ts";
 import { faultText } from "../sys/guard.ts";
-import { RegexMatchError } from "./regex.ts";
 import type { ClientConnection, Request } from "./request.ts";
 import type { AddressConfig } from "./site.ts";
 

@@ -1,5 +1,5 @@
 import type { Directive } from "../config/types.ts";
-import type { CompiledRegex } from "./regex.ts";
+import type { CompiledRegex } from "../regex/regex.ts";
 import type { Request } from "./request.ts";
 import type { Variables } from "./variables.ts";
 

@@ -1,3 +1,4 @@
+import { RegexMatchError } from "../regex/regex.ts";
 import { denyUnauthorized } from "./auth_delay.ts";
 import { discardBody } from "./body.ts";
 import { DECLINED, DONE, OK } from "./codes.ts";
@@ -10,7 +11,6 @@ import { logError } from "./log_context.ts";
 import type { Handler } from "./module.ts";
 import { assignCaptures } from "./named_captures.ts";
 import { mapUriToPath } from "./paths.ts";
-import { RegexMatchError } from "./regex.ts";
 import type { Request } from "./request.ts";
 
 /** nginx's phases in their order; `Request.phase` holds one, `Request.step` the handler within it. */

@@ -1,7 +1,7 @@
+import type { CompiledRegex } from "../../regex/regex.ts";
 import { now, wallNow } from "../../sys/now.ts";
 import { logException } from "../log_context.ts";
 import { assignCaptures } from "../named_captures.ts";
-import type { CompiledRegex } from "../regex.ts";
 import { Request, type Response } from "../request.ts";
 import { findServer } from "../server_names.ts";
 import type { AddressConfig } from "../site.ts";

@@ -2,11 +2,11 @@ import { directive, number } from "../../config/directives.ts";
 import { refusalsOf } from "../../config/refusals.ts";
 import { fail, type Scope, valueIn } from "../../config/schema.ts";
 import type { Directive } from "../../config/types.ts";
+import { type CompiledRegex, compileRegex, RegexMatchError } from "../../regex/regex.ts";
 import { evaluate } from "../depth.ts";
 import { logError } from "../log_context.ts";
 import { defineModule, type HttpBuild, type HttpModule } from "../module.ts";
 import { assignCaptures, declareCaptures } from "../named_captures.ts";
-import { type CompiledRegex, compileRegex, RegexMatchError } from "../regex.ts";
 import type { Request } from "../request.ts";
 import { type Template, template } from "../template.ts";
 import {

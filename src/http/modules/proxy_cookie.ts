@@ -1,7 +1,7 @@
 import { refuse } from "../../config/directives.ts";
 import { fail, type Scope } from "../../config/schema.ts";
 import type { Directive } from "../../config/types.ts";
-import type { CompiledRegex } from "../regex.ts";
+import type { CompiledRegex } from "../../regex/regex.ts";
 import type { Request } from "../request.ts";
 import { type Template, template } from "../template.ts";
 import { trim } from "../trim.ts";

@@ -1,8 +1,8 @@
 import { fail, type Scope } from "../../config/schema.ts";
 import type { Directive } from "../../config/types.ts";
+import { type CompiledRegex, compileRegex, RegexMatchError } from "../../regex/regex.ts";
 import { logError } from "../log_context.ts";
 import { assignCaptures, declareCaptures } from "../named_captures.ts";
-import { type CompiledRegex, compileRegex, RegexMatchError } from "../regex.ts";
 import type { Request } from "../request.ts";
 import { type Template, template, whenVariablesKnown } from "../template.ts";
 

@@ -1,3 +1,4 @@
+import type { CompiledRegex } from "../../regex/regex.ts";
 import { discardBody } from "../body.ts";
 import { OK } from "../codes.ts";
 import { setContentType } from "../content_type.ts";
@@ -7,7 +8,6 @@ import type { Location } from "../location.ts";
 import { logError } from "../log_context.ts";
 import { extensionOf } from "../mime.ts";
 import { sendText } from "../output.ts";
-import type { CompiledRegex } from "../regex.ts";
 import type { Request } from "../request.ts";
 import type { Template } from "../template.ts";
 import type { Variable } from "../variables.ts";

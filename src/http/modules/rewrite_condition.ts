@@ -1,8 +1,8 @@
 import type { Stats } from "node:fs";
 import { fail, type Scope } from "../../config/schema.ts";
 import type { Directive } from "../../config/types.ts";
+import type { CompiledRegex } from "../../regex/regex.ts";
 import { statFile } from "../file_test.ts";
-import type { CompiledRegex } from "../regex.ts";
 import type { Request } from "../request.ts";
 import { whenVariablesKnown } from "../template.ts";
 import { variableText } from "../variables.ts";

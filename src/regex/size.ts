@@ -1,4 +1,4 @@
-import type { RegexNode } from "./regex_syntax.ts";
+import type { RegexNode } from "./syntax.ts";
 
 /** A counted repeat is written out up to this many instruction words; a longer one counts its rounds. */
 export const MOST_COPIED = 4096;

@@ -1,5 +1,5 @@
-import { afterRound, apart, firstOf, isAnchored, minLength, type Next } from "./regex_first.ts";
-import type { ParsedRegex, RegexNode } from "./regex_syntax.ts";
+import { afterRound, apart, firstOf, isAnchored, minLength, type Next } from "./first.ts";
+import type { ParsedRegex, RegexNode } from "./syntax.ts";
 
 /**
  * What a backtracking search may cost at worst, reckoned from the pattern alone. In how many `ways` a part can match

@@ -1,5 +1,5 @@
-import { type RegexReader, wrong } from "./regex_escape.ts";
-import type { RegexNode } from "./regex_syntax.ts";
+import { type RegexReader, wrong } from "./escape.ts";
+import type { RegexNode } from "./syntax.ts";
 
 /** Names and numbers of groups: what refers back to one (`\1`, `\k<name>`) or calls it (`(?1)`, `\g<name>`). */
 

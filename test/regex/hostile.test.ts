@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { type CompiledRegex, compileRegex, RegexMatchError } from "../../src/http/regex.ts";
-import { effort } from "../../src/http/regex_search.ts";
-import { NGINX, quoted, startNginx } from "./reference_nginx.ts";
+import { type CompiledRegex, compileRegex, RegexMatchError } from "../../src/regex/regex.ts";
+import { effort } from "../../src/regex/search.ts";
+import { NGINX, quoted, startNginx } from "../http/reference_nginx.ts";
 
 function compiled(pattern: string): CompiledRegex {
   const regex = compileRegex(pattern, false);

@@ -1,5 +1,5 @@
-import type { CharacterSet } from "./regex_program.ts";
-import { ABOVE_BYTES, ASSERTIONS, AT_END } from "./regex_program.ts";
+import type { CharacterSet } from "./program.ts";
+import { ABOVE_BYTES, ASSERTIONS, AT_END } from "./program.ts";
 
 // What our own matcher asks of the subject itself.
 

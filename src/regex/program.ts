@@ -1,6 +1,6 @@
-import { emitSet } from "./regex_emit.ts";
-import type { Next } from "./regex_first.ts";
-import type { Ranges } from "./regex_syntax.ts";
+import { emitSet } from "./emit.ts";
+import type { Next } from "./first.ts";
+import type { Ranges } from "./syntax.ts";
 
 /**
  * A pattern as a list of instructions for `regex_match.ts`. Each is its code and so many operands:

@@ -1,5 +1,5 @@
-import { minLength } from "./regex_first.ts";
-import type { Assertion, ParsedRegex, Ranges, RegexNode } from "./regex_syntax.ts";
+import { minLength } from "./first.ts";
+import type { Assertion, ParsedRegex, Ranges, RegexNode } from "./syntax.ts";
 
 /** A pattern as the source of a JavaScript regular expression without flags (or with `u` for UTF). */
 export interface EmittedRegex {

@@ -1,7 +1,7 @@
-import { type RegexReader, wrong } from "./regex_escape.ts";
-import { takeChoice } from "./regex_parse.ts";
-import { call, groupNumber, type RegexBuild, reference, takeName } from "./regex_reference.ts";
-import { type Condition, EMPTY, type RegexNode } from "./regex_syntax.ts";
+import { type RegexReader, wrong } from "./escape.ts";
+import { takeChoice } from "./parse.ts";
+import { call, groupNumber, type RegexBuild, reference, takeName } from "./reference.ts";
+import { type Condition, EMPTY, type RegexNode } from "./syntax.ts";
 
 /** Everything that begins with `(`; undefined for what matches nothing by itself: a comment, options in force from here. */
 export function takeGroup(build: RegexBuild): RegexNode | undefined {

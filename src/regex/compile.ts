@@ -1,8 +1,8 @@
-import { afterRound, apart, firstOf, isAnchored, minLength, type Next, requiredCharacter } from "./regex_first.ts";
-import { fixedLength } from "./regex_group.ts";
-import * as op from "./regex_program.ts";
-import { MOST_COPIED, some, wordsOf } from "./regex_size.ts";
-import type { Condition, GroupName, ParsedRegex, Ranges, RegexNode } from "./regex_syntax.ts";
+import { afterRound, apart, firstOf, isAnchored, minLength, type Next, requiredCharacter } from "./first.ts";
+import { fixedLength } from "./group.ts";
+import * as op from "./program.ts";
+import { MOST_COPIED, some, wordsOf } from "./size.ts";
+import type { Condition, GroupName, ParsedRegex, Ranges, RegexNode } from "./syntax.ts";
 
 interface Compilation {
   readonly parsed: ParsedRegex;

@@ -1,4 +1,4 @@
-import { type Ranges, type RegexNode, union } from "./regex_syntax.ts";
+import { type Ranges, type RegexNode, union } from "./syntax.ts";
 
 /**
  * What may stand next in the subject where a part of a pattern goes on to match: one of `ranges`, or the end.

@@ -1,6 +1,6 @@
-import type { CharacterSet, RegexProgram } from "./regex_program.ts";
-import * as op from "./regex_program.ts";
-import { folded, isTrail, mayStand, sizeAt } from "./regex_text.ts";
+import type { CharacterSet, RegexProgram } from "./program.ts";
+import * as op from "./program.ts";
+import { folded, isTrail, mayStand, sizeAt } from "./text.ts";
 
 /** A search that was given up, in nginx's words. */
 export class RegexMatchError extends Error {

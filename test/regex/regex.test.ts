@@ -1,10 +1,10 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { type CompiledRegex, compileRegex, RegexMatchError } from "../../src/http/regex.ts";
-import { compileProgram } from "../../src/http/regex_compile.ts";
-import { search } from "../../src/http/regex_match.ts";
-import { parseRegex } from "../../src/http/regex_parse.ts";
-import { checkConfig, generator, NGINX, quoted, startNginx } from "./reference_nginx.ts";
+import { compileProgram } from "../../src/regex/compile.ts";
+import { search } from "../../src/regex/match.ts";
+import { parseRegex } from "../../src/regex/parse.ts";
+import { type CompiledRegex, compileRegex, RegexMatchError } from "../../src/regex/regex.ts";
+import { checkConfig, generator, NGINX, quoted, startNginx } from "../http/reference_nginx.ts";
 
 function compiled(pattern: string, caseless = false): CompiledRegex {
   const regex = compileRegex(pattern, caseless);

@@ -7,11 +7,11 @@ import {
   takeCode,
   takeEscapedCode,
   wrong,
-} from "./regex_escape.ts";
-import { takeGroup } from "./regex_group.ts";
-import { takeProperty } from "./regex_property.ts";
-import { type RegexBuild, reference, takeG, takeNamedReference } from "./regex_reference.ts";
-import { type Assertion, EMPTY, escapedSet, type ParsedRegex, type RegexNode } from "./regex_syntax.ts";
+} from "./escape.ts";
+import { takeGroup } from "./group.ts";
+import { takeProperty } from "./property.ts";
+import { type RegexBuild, reference, takeG, takeNamedReference } from "./reference.ts";
+import { type Assertion, EMPTY, escapedSet, type ParsedRegex, type RegexNode } from "./syntax.ts";
 
 const MOST_NESTING = 250;
 const MOST_REPEAT = 65535;

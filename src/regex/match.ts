@@ -1,7 +1,7 @@
-import type { RegexProgram } from "./regex_program.ts";
-import * as op from "./regex_program.ts";
-import { HEAP_LIMIT, KEPT_WORDS, Search } from "./regex_search.ts";
-import { holds, isTrail, mayStand, sizeAt } from "./regex_text.ts";
+import type { RegexProgram } from "./program.ts";
+import * as op from "./program.ts";
+import { HEAP_LIMIT, KEPT_WORDS, Search } from "./search.ts";
+import { holds, isTrail, mayStand, sizeAt } from "./text.ts";
 
 /**
  * A backtracking matcher with PCRE's rules, for the patterns and subjects that JavaScript's RegExp does not match as

@@ -1,13 +1,13 @@
 import { setFlagsFromString } from "node:v8";
-import { compileProgram } from "./regex_compile.ts";
-import { longestWithin } from "./regex_cost.ts";
-import { emitRegex } from "./regex_emit.ts";
-import { search } from "./regex_match.ts";
-import { parseRegex } from "./regex_parse.ts";
-import type { RegexProgram } from "./regex_program.ts";
-import { BAD_UTF8, NO_MEMORY, RegexMatchError } from "./regex_search.ts";
-import { MOST_SIZE, sizeOf } from "./regex_size.ts";
-import { type ParsedRegex, RegexSyntaxError } from "./regex_syntax.ts";
+import { compileProgram } from "./compile.ts";
+import { longestWithin } from "./cost.ts";
+import { emitRegex } from "./emit.ts";
+import { search } from "./match.ts";
+import { parseRegex } from "./parse.ts";
+import type { RegexProgram } from "./program.ts";
+import { BAD_UTF8, NO_MEMORY, RegexMatchError } from "./search.ts";
+import { MOST_SIZE, sizeOf } from "./size.ts";
+import { type ParsedRegex, RegexSyntaxError } from "./syntax.ts";
 
 export { RegexMatchError };
 

@@ -1,5 +1,5 @@
-import { type RegexReader, wrong } from "./regex_escape.ts";
-import { negate, normal, type Ranges } from "./regex_syntax.ts";
+import { type RegexReader, wrong } from "./escape.ts";
+import { negate, normal, type Ranges } from "./syntax.ts";
 
 /** PCRE's own properties, in terms of Unicode's as JavaScript spells them; the text goes into a class. */
 const OWN: Readonly<Record<string, string>> = {

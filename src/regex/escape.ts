@@ -1,4 +1,4 @@
-import { takeProperty } from "./regex_property.ts";
+import { takeProperty } from "./property.ts";
 import {
   escapedSet,
   foldCase,
@@ -8,7 +8,7 @@ import {
   type Ranges,
   type RegexNode,
   RegexSyntaxError,
-} from "./regex_syntax.ts";
+} from "./syntax.ts";
 
 /** Where the parser is, and the options in force there. */
 export interface RegexReader {
