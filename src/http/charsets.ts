@@ -1,7 +1,7 @@
 import { fail, type Scope } from "../config/schema.ts";
 import { ConfigError, type Directive } from "../config/types.ts";
-import { type HeadText, headText } from "./head_text.ts";
-import { decodeUtf8 } from "./utf8.ts";
+import { type HeadText, headText } from "../wire/head_text.ts";
+import { decodeUtf8 } from "../wire/utf8.ts";
 
 /** How bytes of one charset become another's. */
 export type CharsetTable =

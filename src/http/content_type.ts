@@ -1,4 +1,4 @@
-import { type HeadText, headText, scanned } from "./head_text.ts";
+import { type HeadText, headText, scanned } from "../wire/head_text.ts";
 import type { Request, Response } from "./request.ts";
 import { lowercase } from "./wildcard_hash.ts";
 

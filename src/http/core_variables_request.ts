@@ -2,13 +2,13 @@ import { randomFillSync } from "node:crypto";
 import fs from "node:fs";
 import { errnoCode, errnoText } from "../sys/errno.ts";
 import { osPath } from "../sys/paths.ts";
+import { argument } from "../wire/uri.ts";
 import { basicCredentials } from "./basic_auth.ts";
 import { portText, seconds } from "./core_variables_connection.ts";
 import { fieldText } from "./field_text.ts";
 import { logError } from "./log_context.ts";
 import { mapUriToPath } from "./paths.ts";
 import type { Request } from "./request.ts";
-import { argument } from "./uri.ts";
 import type { VariableSpec } from "./variables.ts";
 
 const once = (get: VariableSpec["get"]): VariableSpec => ({ get, cached: true });

@@ -1,8 +1,8 @@
 import { fail, type Scope } from "../config/schema.ts";
 import type { Directive } from "../config/types.ts";
 import { iso8601, logTime } from "../sys/clock.ts";
+import { escapeJson } from "../wire/escape.ts";
 import { bodyBytesSent } from "./core_variables_response.ts";
-import { escapeJson } from "./escape.ts";
 import type { Request } from "./request.ts";
 import { splitTemplate, whenVariablesKnown } from "./template.ts";
 import { type Variable, type Variables, variableValue } from "./variables.ts";

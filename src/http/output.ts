@@ -1,6 +1,6 @@
+import type { HeadText } from "../wire/head_text.ts";
 import { DONE, ERROR, OK } from "./codes.ts";
 import { finalizeRequest } from "./finalize.ts";
-import type { HeadText } from "./head_text.ts";
 import { NO_FILTERS, type Request } from "./request.ts";
 
 /**

@@ -1,8 +1,8 @@
 import { RegexMatchError } from "../regex/regex.ts";
+import { ESCAPE_URI, escapeUri } from "../wire/escape.ts";
 import { denyUnauthorized } from "./auth_delay.ts";
 import { discardBody } from "./body.ts";
 import { DECLINED, DONE, OK } from "./codes.ts";
-import { ESCAPE_URI, escapeUri } from "./escape.ts";
 import { finalizeRequest } from "./finalize.ts";
 import { setLocation } from "./flow.ts";
 import type { Location } from "./location.ts";

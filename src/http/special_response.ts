@@ -1,8 +1,8 @@
+import { headText } from "../wire/head_text.ts";
 import { discardBody } from "./body.ts";
 import { OK } from "./codes.ts";
 import type { ErrorPage } from "./error_pages.ts";
 import { internalRedirect, namedRedirect } from "./flow.ts";
-import { headText } from "./head_text.ts";
 import { passBody, sendHeader } from "./output.ts";
 import { GET, type Request } from "./request.ts";
 import { errorPageBody, type TokensMode } from "./status.ts";

@@ -4,7 +4,7 @@ import type { Scope } from "../../src/config/schema.ts";
 import type { Directive } from "../../src/config/types.ts";
 import { type CharsetTable, namedCharset, readCharsetMap } from "../../src/http/charsets.ts";
 import { Recoder } from "../../src/http/recode.ts";
-import { decodeUtf8, INCOMPLETE, INVALID } from "../../src/http/utf8.ts";
+import { decodeUtf8, INCOMPLETE, INVALID } from "../../src/wire/utf8.ts";
 
 const line = (name: string, ...args: readonly string[]): Directive => ({ name, args, file: "f", line: 1 });
 const scope = (): Scope => ({

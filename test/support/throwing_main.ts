@@ -3,7 +3,6 @@ import { fileURLToPath } from "node:url";
 import { readBody } from "../../src/http/body.ts";
 import { DECLINED, DONE, OK } from "../../src/http/codes.ts";
 import { finalizeRequest } from "../../src/http/finalize.ts";
-import { headText } from "../../src/http/head_text.ts";
 import { defineModule, type Handler, type HttpModule } from "../../src/http/module.ts";
 import { sendText } from "../../src/http/output.ts";
 import { httpProgram } from "../../src/http/program.ts";
@@ -11,6 +10,7 @@ import type { Request } from "../../src/http/request.ts";
 import { run } from "../../src/runtime/start.ts";
 import { boundary, defer } from "../../src/sys/guard.ts";
 import { Deadline, setDeadline } from "../../src/sys/timers.ts";
+import { headText } from "../../src/wire/head_text.ts";
 
 function thrown(): never {
   throw new TypeError("thrown on demand");

@@ -1,4 +1,4 @@
-import { trim } from "../../http/trim.ts";
+import { trim } from "../../wire/trim.ts";
 import { PASS, type Protocol, type Verdict } from "../probe.ts";
 import { type CheckResponse, judge, MAX_BODY, type ResponseTests } from "../response.ts";
 

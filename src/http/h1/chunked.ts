@@ -1,9 +1,9 @@
-import { scanned } from "../head_text.ts";
-import { HEX } from "../hex.ts";
+import { scanned } from "../../wire/head_text.ts";
+import { HEX } from "../../wire/hex.ts";
+import { byteString } from "../../wire/latin1.ts";
 import { END, FIELD, FieldScanner } from "./field_scan.ts";
 import type { HeaderList } from "./header_list.ts";
 import { fieldKey } from "./known_fields.ts";
-import { byteString } from "./latin1.ts";
 
 /** Everything up to `end` was read; no data in it is left. */
 export const MORE = 0;

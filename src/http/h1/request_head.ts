@@ -1,8 +1,8 @@
-import { type HeadWord, headWord, scannedWord } from "../head_text.ts";
+import { type HeadWord, headWord, scannedWord } from "../../wire/head_text.ts";
+import { byteString, shown, shownByte } from "../../wire/latin1.ts";
 import { END, FIELD, FieldScanner, INVALID, SPAN } from "./field_scan.ts";
 import { HeadStore } from "./head_store.ts";
 import { HeaderBuffers } from "./header_buffers.ts";
-import { byteString, shown, shownByte } from "./latin1.ts";
 import { FIELDS_OK, RequestFields } from "./request_fields.ts";
 import type { RequestLimits } from "./request_limits.ts";
 import { RequestLine } from "./request_line.ts";

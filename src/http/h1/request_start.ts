@@ -1,11 +1,11 @@
 import type { CompiledRegex } from "../../regex/regex.ts";
 import { now, wallNow } from "../../sys/now.ts";
+import { splitTarget, uriParts } from "../../wire/uri.ts";
 import { logException } from "../log_context.ts";
 import { assignCaptures } from "../named_captures.ts";
 import { Request, type Response } from "../request.ts";
 import { findServer } from "../server_names.ts";
 import type { AddressConfig } from "../site.ts";
-import { splitTarget, uriParts } from "../uri.ts";
 import type { H1Connection } from "./connection.ts";
 import { CONNECTION_CLOSE, CONNECTION_KEEP_ALIVE } from "./request_fields.ts";
 import type { RequestHead } from "./request_head.ts";

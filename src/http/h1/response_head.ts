@@ -1,10 +1,10 @@
-import { type HeadText, headText, scanned } from "../head_text.ts";
+import { type HeadText, headText, scanned } from "../../wire/head_text.ts";
+import { byteString, shown, shownByte } from "../../wire/latin1.ts";
 import { parseLength } from "./content_length.ts";
 import { END, FIELD, FieldScanner, INVALID as INVALID_FIELD, SPAN } from "./field_scan.ts";
 import { HeadStore } from "./head_store.ts";
 import { HeaderList } from "./header_list.ts";
 import * as known from "./known_fields.ts";
-import { byteString, shown, shownByte } from "./latin1.ts";
 import * as line from "./status_line.ts";
 
 /** More bytes are needed. */

@@ -1,7 +1,7 @@
 import { type Address, addressText } from "../../net/address.ts";
 import { httpDate, httpDateOf } from "../../sys/clock.ts";
 import { SERVER } from "../../version.ts";
-import { headText } from "../head_text.ts";
+import { headText } from "../../wire/head_text.ts";
 import type { Request } from "../request.ts";
 import { reasonPhrase } from "../status.ts";
 import type { HeaderList } from "./header_list.ts";

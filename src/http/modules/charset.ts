@@ -1,6 +1,7 @@
 import { directive, flag, list } from "../../config/directives.ts";
 import { fail, type Scope } from "../../config/schema.ts";
 import type { Directive } from "../../config/types.ts";
+import { type HeadText, headText } from "../../wire/head_text.ts";
 import {
   type Charset,
   type CharsetTable,
@@ -13,7 +14,6 @@ import {
 import { ERROR, OK } from "../codes.ts";
 import { typeAndCharset } from "../content_type.ts";
 import { HTTP, HTTP_IF, HTTP_LOCATION } from "../contexts.ts";
-import { type HeadText, headText } from "../head_text.ts";
 import { logError } from "../log_context.ts";
 import { defineModule, type HeaderFilter } from "../module.ts";
 import { Recoder } from "../recode.ts";

@@ -2,14 +2,14 @@ import { directive, enumeration, list, refuse, warn } from "../../config/directi
 import { fail, type Scope, valueIn } from "../../config/schema.ts";
 import type { Directive } from "../../config/types.ts";
 import { httpDate, httpDateOf } from "../../sys/clock.ts";
+import { type HeadText, headText } from "../../wire/head_text.ts";
+import { parseHttpTime } from "../../wire/http_time.ts";
 import { OK } from "../codes.ts";
 import { HTTP_IF } from "../contexts.ts";
 import { type Expires, nextTimeOfDay, parseExpires } from "../expires.ts";
 import { HeaderList } from "../h1/header_list.ts";
 import { fieldKey } from "../h1/known_fields.ts";
-import { type HeadText, headText } from "../head_text.ts";
 import { namesFraming } from "../hop_by_hop.ts";
-import { parseHttpTime } from "../http_time.ts";
 import { type BodyFilter, defineModule, type HeaderFilter } from "../module.ts";
 import { passBody } from "../output.ts";
 import type { Request } from "../request.ts";

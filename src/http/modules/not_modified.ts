@@ -1,6 +1,6 @@
+import { parseHttpTime } from "../../wire/http_time.ts";
 import { OK } from "../codes.ts";
 import { resetResponse } from "../h1/response.ts";
-import { parseHttpTime } from "../http_time.ts";
 import { defineModule } from "../module.ts";
 import type { Request, Response } from "../request.ts";
 

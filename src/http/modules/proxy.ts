@@ -1,11 +1,11 @@
 import { fail, type Scope, type SettingsOf, valueIn } from "../../config/schema.ts";
 import type { HostWanted } from "../../runtime/cycle.ts";
 import { parseTarget } from "../../upstream/url.ts";
+import { headText } from "../../wire/head_text.ts";
 import { readBody } from "../body.ts";
 import { DONE } from "../codes.ts";
 import { earlyHintsIn } from "../early_hints.ts";
 import { finalizeRequest } from "../finalize.ts";
-import { headText } from "../head_text.ts";
 import { HOP_BY_HOP } from "../hop_by_hop.ts";
 import type { Location } from "../location.ts";
 import { logError } from "../log_context.ts";

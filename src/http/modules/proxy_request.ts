@@ -1,7 +1,7 @@
 import type { SettingsOf } from "../../config/schema.ts";
-import { ESCAPE_URI, escapeUri } from "../escape.ts";
+import { ESCAPE_URI, escapeUri } from "../../wire/escape.ts";
+import { type HeadText, type HeadWord, headText, headWord } from "../../wire/head_text.ts";
 import { fieldLine, requestLine } from "../h1/request_writer.ts";
-import { type HeadText, type HeadWord, headText, headWord } from "../head_text.ts";
 import { HOP_BY_HOP, namesFraming } from "../hop_by_hop.ts";
 import type { Request } from "../request.ts";
 import type { Template } from "../template.ts";

@@ -1,6 +1,6 @@
+import { headText } from "../../wire/head_text.ts";
+import { parseHttpTime } from "../../wire/http_time.ts";
 import { OK } from "../codes.ts";
-import { headText } from "../head_text.ts";
-import { parseHttpTime } from "../http_time.ts";
 import { type BodyFilter, defineModule } from "../module.ts";
 import { passBody } from "../output.ts";
 import { multipartPlan, parseRanges } from "../ranges.ts";

@@ -1,8 +1,8 @@
 import type { CompiledRegex } from "../../regex/regex.ts";
+import { UNESCAPE_REDIRECT, unescapeUri } from "../../wire/escape.ts";
 import { discardBody } from "../body.ts";
 import { OK } from "../codes.ts";
 import { setContentType } from "../content_type.ts";
-import { UNESCAPE_REDIRECT, unescapeUri } from "../escape.ts";
 import { setLocation } from "../flow.ts";
 import type { Location } from "../location.ts";
 import { logError } from "../log_context.ts";

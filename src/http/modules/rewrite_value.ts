@@ -1,6 +1,6 @@
 import type { Scope } from "../../config/schema.ts";
 import type { Directive } from "../../config/types.ts";
-import { ESCAPE_ARGS, escapeUri } from "../escape.ts";
+import { ESCAPE_ARGS, escapeUri } from "../../wire/escape.ts";
 import type { Request } from "../request.ts";
 import { constantOf, type Part, splitTemplate, whenVariablesKnown } from "../template.ts";
 import { type Variable, type Variables, variableText } from "../variables.ts";

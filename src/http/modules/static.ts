@@ -1,12 +1,12 @@
 import fs from "node:fs";
 import { httpDateOf } from "../../sys/clock.ts";
 import { errorCode, errorText } from "../../sys/errno.ts";
+import { ESCAPE_URI, escapeUri } from "../../wire/escape.ts";
+import { type HeadText, headText } from "../../wire/head_text.ts";
 import { discardBody } from "../body.ts";
 import { DECLINED, ERROR, OK } from "../codes.ts";
 import { setContentType } from "../content_type.ts";
-import { ESCAPE_URI, escapeUri } from "../escape.ts";
 import { isDated } from "../h1/response_writer.ts";
-import { type HeadText, headText } from "../head_text.ts";
 import { logError } from "../log_context.ts";
 import { defineModule } from "../module.ts";
 import { FileError, openFile } from "../open_file.ts";

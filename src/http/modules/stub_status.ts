@@ -1,8 +1,8 @@
 import { directive } from "../../config/directives.ts";
 import { MAX_WORKERS } from "../../runtime/cycle.ts";
+import { headText } from "../../wire/head_text.ts";
 import { discardBody } from "../body.ts";
 import { OK } from "../codes.ts";
-import { headText } from "../head_text.ts";
 import type { Handler, HttpBuild } from "../module.ts";
 import { defineModule } from "../module.ts";
 import { sendText } from "../output.ts";

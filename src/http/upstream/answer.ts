@@ -1,5 +1,6 @@
 import { parseSize } from "../../config/directives.ts";
 import { now } from "../../sys/now.ts";
+import { parseUnsafeUri } from "../../wire/uri.ts";
 import { OK } from "../codes.ts";
 import { passEarlyHints } from "../early_hints.ts";
 import { finalizeRequest } from "../finalize.ts";
@@ -7,7 +8,6 @@ import { internalRedirect, namedRedirect } from "../flow.ts";
 import { logError } from "../log_context.ts";
 import { sendHeader } from "../output.ts";
 import { GET, type Request } from "../request.ts";
-import { parseUnsafeUri } from "../uri.ts";
 import { takeBody, takeLimited } from "./body.ts";
 import { finalize, keepHead, leave, releaseServer } from "./finish.ts";
 import { bufferingOf, copyRedirectFields, copyResponse } from "./headers.ts";

@@ -1,5 +1,5 @@
-import { headText } from "../head_text.ts";
-import { parseHttpTime } from "../http_time.ts";
+import { headText } from "../../wire/head_text.ts";
+import { parseHttpTime } from "../../wire/http_time.ts";
 import type { Request } from "../request.ts";
 import type { AnswerHead } from "./protocol.ts";
 import type { UpstreamSettings } from "./settings.ts";

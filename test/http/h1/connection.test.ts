@@ -7,7 +7,6 @@ import { buildHttp } from "../../../src/http/build.ts";
 import { DONE, OK } from "../../../src/http/codes.ts";
 import { finalizeRequest } from "../../../src/http/finalize.ts";
 import { H1Connection } from "../../../src/http/h1/connection.ts";
-import { headText } from "../../../src/http/head_text.ts";
 import { defineModule } from "../../../src/http/module.ts";
 import { sendHeader, sendText } from "../../../src/http/output.ts";
 import { httpProgram, httpScope } from "../../../src/http/program.ts";
@@ -20,6 +19,7 @@ import type { Cycle } from "../../../src/runtime/cycle.ts";
 import { coreDirectives, eventsDirectives } from "../../../src/runtime/directives.ts";
 import { whole } from "../../../src/sys/sliced.ts";
 import { Deadline, setDeadline } from "../../../src/sys/timers.ts";
+import { headText } from "../../../src/wire/head_text.ts";
 import { workspace, write } from "../../config/workspace.ts";
 import { everySplit } from "./splits.ts";
 

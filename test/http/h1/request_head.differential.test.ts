@@ -7,7 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { DONE, RequestHead } from "../../../src/http/h1/request_head.ts";
-import { splitTarget, uriParts } from "../../../src/http/uri.ts";
+import { splitTarget, uriParts } from "../../../src/wire/uri.ts";
 import { TARGETS } from "../targets.ts";
 import { NASTY } from "./nasty_requests.ts";
 

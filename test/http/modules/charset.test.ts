@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { test } from "node:test";
 import { splitContentType } from "../../../src/http/content_type.ts";
-import { headText } from "../../../src/http/head_text.ts";
+import { headText } from "../../../src/wire/head_text.ts";
 import { have } from "../../support/have.ts";
 import { type Running, runHoldfast, startHoldfast, startNginx } from "../../support/holdfast.ts";
 import { RawConnection } from "../../support/tcp.ts";

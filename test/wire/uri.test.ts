@@ -15,9 +15,9 @@ import {
   UNESCAPE_REDIRECT,
   UNESCAPE_URI,
   unescapeUri,
-} from "../../src/http/escape.ts";
-import { argument, parseComplexUri, parseUnsafeUri, parseUri, splitExten, uriParts } from "../../src/http/uri.ts";
-import { TARGETS } from "./targets.ts";
+} from "../../src/wire/escape.ts";
+import { argument, parseComplexUri, parseUnsafeUri, parseUri, splitExten, uriParts } from "../../src/wire/uri.ts";
+import { TARGETS } from "../http/targets.ts";
 
 function parse(raw: string, merge = true): string {
   const parts = uriParts();

@@ -1,4 +1,4 @@
-import { byteString } from "../../net/byte_string.ts";
+import { byteString } from "../net/byte_string.ts";
 
 export { byteString };
 

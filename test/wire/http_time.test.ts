@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { parseHttpTime } from "../../src/http/http_time.ts";
+import { parseHttpTime } from "../../src/wire/http_time.ts";
 
 test("the three forms of an HTTP date", () => {
   for (const text of ["Sun, 06 Nov 1994 08:49:37 GMT", "Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994"]) {

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { trim } from "../../src/http/trim.ts";
+import { trim } from "../../src/wire/trim.ts";
 
 test("blanks go from both ends, and stay inside", () => {
   assert.equal(trim("  a  b "), "a  b");
