@@ -1,8 +1,8 @@
 import { list } from "../config/directives.ts";
 import { type Scope, valueIn } from "../config/schema.ts";
+import { HeaderList } from "../wire/http1/header_list.ts";
+import { HOP_BY_HOP } from "../wire/http1/hop_by_hop.ts";
 import { HTTP_LOCATION } from "./contexts.ts";
-import { HeaderList } from "./h1/header_list.ts";
-import { HOP_BY_HOP } from "./hop_by_hop.ts";
 import type { Request } from "./request.ts";
 import { type Template, template } from "./template.ts";
 

@@ -1,8 +1,8 @@
 import type { Address } from "../net/address.ts";
 import type { ProxyProtocol } from "../net/proxy_protocol.ts";
 import { type HeadText, type HeadWord, headWord } from "../wire/head_text.ts";
+import type { HeaderList } from "../wire/http1/header_list.ts";
 import type { RequestBody } from "./body.ts";
-import type { HeaderList } from "./h1/header_list.ts";
 import type { Location, Server } from "./location.ts";
 import type { BodyFilter } from "./module.ts";
 import type { RangePlan } from "./ranges.ts";

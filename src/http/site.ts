@@ -1,5 +1,5 @@
 import type { Address } from "../net/address.ts";
-import type { RequestLimits } from "./h1/request_limits.ts";
+import type { RequestLimits } from "../wire/http1/request_limits.ts";
 import type { Server } from "./location.ts";
 import type { ServerNames } from "./server_names.ts";
 

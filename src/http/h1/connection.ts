@@ -2,9 +2,11 @@ import type { Address } from "../../net/address.ts";
 import type { ProxyProtocol } from "../../net/proxy_protocol.ts";
 import type { Stream, StreamError, StreamHandler } from "../../net/stream.ts";
 import { Deadline, setDeadline } from "../../sys/timers.ts";
+import type * as body from "../../wire/http1/body_input.ts";
+import type { HeaderList } from "../../wire/http1/header_list.ts";
+import { RequestHead } from "../../wire/http1/request_head.ts";
 import type { ClientConnection, Request, Response, Tunnel } from "../request.ts";
 import { type AddressConfig, type Closable, COUNTER, type ConnectionHost } from "../site.ts";
-import type * as body from "./body_input.ts";
 import { consumeBody, discard, pause, resume, start } from "./connection_body.ts";
 import {
   clientEnded,
@@ -19,10 +21,8 @@ import { faulted } from "./connection_fault.ts";
 import { consumeHead } from "./connection_head.ts";
 import { IDLE, KEPT, NOTHING } from "./connection_modes.ts";
 import { expire } from "./connection_time.ts";
-import type { HeaderList } from "./header_list.ts";
 import { Output } from "./output.ts";
 import { appended, copied, PENDING } from "./pending.ts";
-import { RequestHead } from "./request_head.ts";
 import { newResponse } from "./response.ts";
 import { informationalHead, responseHead } from "./response_writer.ts";
 

@@ -2,9 +2,9 @@ import { type Address, addressText } from "../../net/address.ts";
 import { httpDate, httpDateOf } from "../../sys/clock.ts";
 import { SERVER } from "../../version.ts";
 import { headText } from "../../wire/head_text.ts";
+import type { HeaderList } from "../../wire/http1/header_list.ts";
 import type { Request } from "../request.ts";
 import { reasonPhrase } from "../status.ts";
-import type { HeaderList } from "./header_list.ts";
 
 const NAME = SERVER.slice(0, SERVER.indexOf("/"));
 

@@ -2,11 +2,11 @@ import { fail, type Scope, type SettingsOf, valueIn } from "../../config/schema.
 import type { HostWanted } from "../../runtime/cycle.ts";
 import { parseTarget } from "../../upstream/url.ts";
 import { headText } from "../../wire/head_text.ts";
+import { HOP_BY_HOP } from "../../wire/http1/hop_by_hop.ts";
 import { readBody } from "../body.ts";
 import { DONE } from "../codes.ts";
 import { earlyHintsIn } from "../early_hints.ts";
 import { finalizeRequest } from "../finalize.ts";
-import { HOP_BY_HOP } from "../hop_by_hop.ts";
 import type { Location } from "../location.ts";
 import { logError } from "../log_context.ts";
 import { defineModule, type Place, placeText } from "../module.ts";

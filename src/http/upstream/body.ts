@@ -1,5 +1,5 @@
-import { HeaderList } from "../h1/header_list.ts";
-import { mayTrail } from "../hop_by_hop.ts";
+import { HeaderList } from "../../wire/http1/header_list.ts";
+import { mayTrail } from "../../wire/http1/hop_by_hop.ts";
 import { logError } from "../log_context.ts";
 import { finalize } from "./finish.ts";
 import { complete, pass, settle } from "./passing.ts";

@@ -1,6 +1,6 @@
-import * as chunked from "../h1/chunked.ts";
-import { HeaderList } from "../h1/header_list.ts";
-import { DONE, INVALID as INVALID_HEAD, NEED_MORE, ResponseHead } from "../h1/response_head.ts";
+import * as chunked from "../../wire/http1/chunked.ts";
+import { HeaderList } from "../../wire/http1/header_list.ts";
+import { DONE, INVALID as INVALID_HEAD, NEED_MORE, ResponseHead } from "../../wire/http1/response_head.ts";
 import {
   type AnswerReader,
   type BodyCoding,

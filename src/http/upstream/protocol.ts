@@ -1,5 +1,5 @@
 import type { HeadText } from "../../wire/head_text.ts";
-import type { HeaderList } from "../h1/header_list.ts";
+import type { HeaderList } from "../../wire/http1/header_list.ts";
 
 // What AnswerReader's functions return.
 

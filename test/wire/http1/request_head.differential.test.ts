@@ -6,10 +6,10 @@ import { type AddressInfo, connect, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { DONE, RequestHead } from "../../../src/http/h1/request_head.ts";
+import { DONE, RequestHead } from "../../../src/wire/http1/request_head.ts";
 import { splitTarget, uriParts } from "../../../src/wire/uri.ts";
-import { TARGETS } from "../targets.ts";
-import { NASTY } from "./nasty_requests.ts";
+import { NASTY } from "../../http/h1/nasty_requests.ts";
+import { TARGETS } from "../../http/targets.ts";
 
 /** Our verdicts beside those of the nginx installed here, where there is one. */
 const NGINX = "/usr/sbin/nginx";

@@ -1,4 +1,4 @@
-import { type HeadText, headText } from "../../wire/head_text.ts";
+import { type HeadText, headText } from "../head_text.ts";
 import { fieldKey } from "./known_fields.ts";
 
 /**

@@ -1,5 +1,5 @@
-import { type HostPort, validateHost } from "../../wire/host.ts";
-import { byteString } from "../../wire/latin1.ts";
+import { type HostPort, validateHost } from "../host.ts";
+import { byteString } from "../latin1.ts";
 import { SPAN } from "./field_scan.ts";
 import type { HeadStore } from "./head_store.ts";
 import type { RequestFields } from "./request_fields.ts";

@@ -1,4 +1,4 @@
-import { type HeadText, headText } from "../../wire/head_text.ts";
+import { type HeadText, headText } from "../head_text.ts";
 
 /**
  * The field names worth knowing by heart: found by the hash the scanner makes while reading a name, so that a usual

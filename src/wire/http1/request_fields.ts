@@ -1,6 +1,6 @@
-import { scanned } from "../../wire/head_text.ts";
-import { type HostPort, validateHost } from "../../wire/host.ts";
-import { shown } from "../../wire/latin1.ts";
+import { scanned } from "../head_text.ts";
+import { type HostPort, validateHost } from "../host.ts";
+import { shown } from "../latin1.ts";
 import { parseLength } from "./content_length.ts";
 import { INVALID_NAME, SPAN, UNDERSCORE } from "./field_scan.ts";
 import type { HeadStore } from "./head_store.ts";

@@ -1,4 +1,4 @@
-import { type HeadText, headText, scanned } from "../../wire/head_text.ts";
+import { type HeadText, headText, scanned } from "../head_text.ts";
 import { SPAN } from "./field_scan.ts";
 import * as known from "./known_fields.ts";
 

@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { FIELD, FieldScanner } from "../../../src/http/h1/field_scan.ts";
-import { HeaderList } from "../../../src/http/h1/header_list.ts";
-import { fieldByKey, fieldKey, knownField, knownNames } from "../../../src/http/h1/known_fields.ts";
+import { FIELD, FieldScanner } from "../../../src/wire/http1/field_scan.ts";
+import { HeaderList } from "../../../src/wire/http1/header_list.ts";
+import { fieldByKey, fieldKey, knownField, knownNames } from "../../../src/wire/http1/known_fields.ts";
 
 function list(...fields: string[]): HeaderList {
   const headers = new HeaderList();

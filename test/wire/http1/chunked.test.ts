@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import { CHUNKED_DONE, ChunkedDecoder, DATA, ERROR, MORE } from "../../../src/http/h1/chunked.ts";
-import { HeaderList } from "../../../src/http/h1/header_list.ts";
-import { everySplit } from "./splits.ts";
+import { CHUNKED_DONE, ChunkedDecoder, DATA, ERROR, MORE } from "../../../src/wire/http1/chunked.ts";
+import { HeaderList } from "../../../src/wire/http1/header_list.ts";
+import { everySplit } from "../../http/h1/splits.ts";
 
 interface Decoded {
   code: number;

@@ -1,6 +1,6 @@
-import { scanned } from "../../wire/head_text.ts";
-import { HEX } from "../../wire/hex.ts";
-import { byteString } from "../../wire/latin1.ts";
+import { scanned } from "../head_text.ts";
+import { HEX } from "../hex.ts";
+import { byteString } from "../latin1.ts";
 import { END, FIELD, FieldScanner } from "./field_scan.ts";
 import type { HeaderList } from "./header_list.ts";
 import { fieldKey } from "./known_fields.ts";

@@ -1,5 +1,5 @@
-import { type HeadWord, headWord, scannedWord } from "../../wire/head_text.ts";
-import { byteString, shown, shownByte } from "../../wire/latin1.ts";
+import { type HeadWord, headWord, scannedWord } from "../head_text.ts";
+import { byteString, shown, shownByte } from "../latin1.ts";
 import { END, FIELD, FieldScanner, INVALID, SPAN } from "./field_scan.ts";
 import { HeadStore } from "./head_store.ts";
 import { HeaderBuffers } from "./header_buffers.ts";

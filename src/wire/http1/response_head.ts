@@ -1,5 +1,5 @@
-import { type HeadText, headText, scanned } from "../../wire/head_text.ts";
-import { byteString, shown, shownByte } from "../../wire/latin1.ts";
+import { type HeadText, headText, scanned } from "../head_text.ts";
+import { byteString, shown, shownByte } from "../latin1.ts";
 import { parseLength } from "./content_length.ts";
 import { END, FIELD, FieldScanner, INVALID as INVALID_FIELD, SPAN } from "./field_scan.ts";
 import { HeadStore } from "./head_store.ts";

@@ -1,4 +1,4 @@
-import type { HeadText, HeadWord } from "../../wire/head_text.ts";
+import type { HeadText, HeadWord } from "../head_text.ts";
 
 // The head of a request to a server is written of these, line by line; a blank line ends it.
 
