@@ -1,4 +1,4 @@
-import { connect as connectTcp } from "../net/tcp.ts";
+import { connect as connectTcp } from "../net/node/tcp.ts";
 import type { ErrorLog } from "../runtime/log.ts";
 import { defer } from "../sys/guard.ts";
 import { startTimer } from "../sys/timers.ts";

@@ -1,4 +1,4 @@
-import { openStreams } from "../net/tcp.ts";
+import { openStreams } from "../net/node/tcp.ts";
 import { guarded } from "../sys/guard.ts";
 import type { AddressConfig, Closable } from "./site.ts";
 

@@ -1,8 +1,8 @@
 import { closeSync } from "node:fs";
 import type { Address } from "../net/address.ts";
-import { canBind, duplicate } from "../net/listening_socket.ts";
+import { canBind, duplicate } from "../net/node/listening_socket.ts";
+import { firstReserved, listen } from "../net/node/tcp.ts";
 import type { Listener, Stream, StreamError, StreamHandler } from "../net/stream.ts";
-import { firstReserved, listen } from "../net/tcp.ts";
 import type { ListenSpec } from "../runtime/cycle.ts";
 import type { Level } from "../runtime/log.ts";
 import { errnoText } from "../sys/errno.ts";

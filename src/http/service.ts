@@ -1,4 +1,4 @@
-import { whenScarce } from "../net/tcp.ts";
+import { whenScarce } from "../net/node/tcp.ts";
 import type { Sockets, WorkerContext, WorkerService } from "../runtime/cycle.ts";
 import { boundary, guarded } from "../sys/guard.ts";
 import { startTimer, type Timer } from "../sys/timers.ts";

@@ -2,7 +2,7 @@ import { closeSync, lstatSync, unlinkSync } from "node:fs";
 import { connect } from "node:net";
 import { isDeepStrictEqual } from "node:util";
 import { isWildcard } from "../net/address.ts";
-import { type Bound, bindSocket, canBind, refuseNew } from "../net/listening_socket.ts";
+import { type Bound, bindSocket, canBind, refuseNew } from "../net/node/listening_socket.ts";
 import { changeBacklog, setSocketOptions } from "../net/socket_options.ts";
 import { errnoCode, errnoText } from "../sys/errno.ts";
 import { osPath } from "../sys/paths.ts";

@@ -1,6 +1,6 @@
 import { setPriority } from "node:os";
 import { parentPort, workerData } from "node:worker_threads";
-import { proveDirectWrites } from "../net/direct_write_proof.ts";
+import { proveDirectWrites } from "../net/node/direct_write_proof.ts";
 import { pinThread } from "../sys/affinity.ts";
 import { logFault, logFaultsTo } from "../sys/guard.ts";
 import { startTimer } from "../sys/timers.ts";

@@ -1,6 +1,6 @@
 /**
  * The time, read once for all that one event does. Reading a clock costs some 60 ns, and a proxied request wants it a
- * dozen times. Whoever brings bytes into the thread (net/tcp.ts) wraps the event in `enterEvent` and `leaveEvent`;
+ * dozen times. Whoever brings bytes into the thread (net/node/tcp.ts) wraps the event in `enterEvent` and `leaveEvent`;
  * outside of an event the clocks are read anew, so a time is never older than the event it belongs to.
  */
 

@@ -10,7 +10,7 @@ import type { CheckDefinition } from "../../src/health/definition.ts";
 import { Probe } from "../../src/health/probe.ts";
 import { protocolOf } from "../../src/health/protocols.ts";
 import type { Address } from "../../src/net/address.ts";
-import { connect } from "../../src/net/tcp.ts";
+import { connect } from "../../src/net/node/tcp.ts";
 import { DEFINITION, ipv4, peer, planText, serve } from "./support.ts";
 
 const OPENSSL = "openssl";

@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import net from "node:net";
 import { mock, type TestContext, test } from "node:test";
+import { connect, listen, openStreams } from "../../src/net/node/tcp.ts";
 import type { ConnectHandler, Stream, StreamHandler } from "../../src/net/stream.ts";
-import { connect, listen, openStreams } from "../../src/net/tcp.ts";
 import { logFaultsTo } from "../../src/sys/guard.ts";
 import { freePort } from "../support/ports.ts";
 import { RawConnection } from "../support/tcp.ts";

@@ -1,4 +1,4 @@
-import { connect } from "../../net/tcp.ts";
+import { connect } from "../../net/node/tcp.ts";
 import { now } from "../../sys/now.ts";
 import { CLIENT_CLOSED_REQUEST } from "../codes.ts";
 import { logError } from "../log_context.ts";

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { directHandle, handleCounts } from "../../src/net/direct_write.ts";
-import { type HandlePair, openPair, proveDirectWrites } from "../../src/net/direct_write_proof.ts";
+import { directHandle, handleCounts } from "../../../src/net/node/direct_write.ts";
+import { type HandlePair, openPair, proveDirectWrites } from "../../../src/net/node/direct_write_proof.ts";
 
 /** What a write of the handle answers, as far as this test looks into it. */
 interface Handle {

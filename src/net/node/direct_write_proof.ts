@@ -6,7 +6,7 @@
 import { readSync } from "node:fs";
 import { Socket } from "node:net";
 import { getSystemErrorName } from "node:util";
-import { libc } from "../sys/libc.ts";
+import { libc } from "../../sys/libc.ts";
 import { type DirectHandle, directHandleOf, type HandleCounts, handleCountsOf, trustHandles } from "./direct_write.ts";
 
 // <sys/socket.h> on Linux.

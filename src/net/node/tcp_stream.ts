@@ -4,15 +4,15 @@
  */
 import net from "node:net";
 import { getSystemErrorName } from "node:util";
-import { contain } from "../sys/guard.ts";
-import { openFilesLimit } from "../sys/limits.ts";
-import { enterEvent, leaveEvent } from "../sys/now.ts";
-import { type Address, socketAddress } from "./address.ts";
-import { byteString } from "./byte_string.ts";
+import { contain } from "../../sys/guard.ts";
+import { openFilesLimit } from "../../sys/limits.ts";
+import { enterEvent, leaveEvent } from "../../sys/now.ts";
+import { type Address, socketAddress } from "../address.ts";
+import { byteString } from "../byte_string.ts";
+import { streamError } from "../errors.ts";
+import type { Stream, StreamError, StreamHandler } from "../stream.ts";
 import { type DirectHandle, directHandle, type HandleCounts, handleCounts } from "./direct_write.ts";
-import { streamError } from "./errors.ts";
 import { type PausedStream, unwatchPeer, watchPeer } from "./paused_peers.ts";
-import type { Stream, StreamError, StreamHandler } from "./stream.ts";
 
 const READ_SIZE = 64 * 1024;
 /** Strings up to this size are sent by node:net from the stack, without a buffer of their own. */

@@ -1,10 +1,10 @@
 /** Connecting and listening over node:net. */
 import net from "node:net";
 import { getSystemErrorName } from "node:util";
-import { boundary, contain } from "../sys/guard.ts";
-import { type Address, addressText, socketAddress } from "./address.ts";
-import { streamError } from "./errors.ts";
-import { setSocketOptions } from "./socket_options.ts";
+import { boundary, contain } from "../../sys/guard.ts";
+import { type Address, addressText, socketAddress } from "../address.ts";
+import { streamError } from "../errors.ts";
+import { setSocketOptions } from "../socket_options.ts";
 import type {
   ConnectHandler,
   ConnectOptions,
@@ -13,7 +13,7 @@ import type {
   Stream,
   StreamError,
   StreamHandler,
-} from "./stream.ts";
+} from "../stream.ts";
 import {
   becameScarce,
   fault,

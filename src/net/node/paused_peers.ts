@@ -1,5 +1,5 @@
-import { libc } from "../sys/libc.ts";
-import { startTimer, type Timer } from "../sys/timers.ts";
+import { libc } from "../../sys/libc.ts";
+import { startTimer, type Timer } from "../../sys/timers.ts";
 
 /**
  * Peers of paused streams: libuv does not watch a stream that is not read, so that nothing would tell that its peer has
