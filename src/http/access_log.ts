@@ -3,6 +3,7 @@ import type { CycleData } from "../runtime/cycle.ts";
 import type { LogFile } from "../runtime/log.ts";
 import { type LogBuffer, openBufferedLog, openLogFile } from "../runtime/logfile.ts";
 import { openSyslog, type SyslogServer } from "../runtime/syslog.ts";
+import type { Template } from "../script/template.ts";
 import { errorCode, errorText } from "../sys/errno.ts";
 import { now } from "../sys/now.ts";
 import { osPath } from "../sys/paths.ts";
@@ -13,7 +14,6 @@ import type { LogFormat } from "./log_format.ts";
 import type { Handler } from "./module.ts";
 import { mapUriToPath } from "./paths.ts";
 import type { Request } from "./request.ts";
-import type { Template } from "./template.ts";
 
 /** Where one `access_log` goes: a file (`path` absolute), one whose name depends on the request, or a syslog server. */
 export type LogTarget =

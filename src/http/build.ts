@@ -7,6 +7,9 @@ import { compileRegex } from "../regex/regex.ts";
 import type { Cycle } from "../runtime/cycle.ts";
 import { coreDirectives as processDirectives } from "../runtime/directives.ts";
 import { type ErrorLog, type ErrorLogTarget, openErrorLog } from "../runtime/log.ts";
+import { declareCaptures } from "../script/named_captures.ts";
+import { bindVariables } from "../script/template.ts";
+import { Variables } from "../script/variables.ts";
 import type { Sliced } from "../sys/sliced.ts";
 import { coreSettings } from "./core_settings.ts";
 import { declareCoreVariables } from "./core_variables.ts";
@@ -19,12 +22,9 @@ import {
   parseLocationName,
 } from "./location_tree.ts";
 import type { Handler, HttpBuild, HttpModule } from "./module.ts";
-import { declareCaptures } from "./named_captures.ts";
 import { serverDirectives } from "./server_directives.ts";
 import { type NamedServer, parseServerName, primaryServerName, type ServerName } from "./server_names.ts";
-import { bindVariables } from "./template.ts";
 import { Upstreams } from "./upstreams.ts";
-import { Variables } from "./variables.ts";
 
 /** A server with the scope it came from, before it is put on its listening addresses. */
 export interface BuiltServer extends NamedServer<Server> {

@@ -15,12 +15,12 @@ import {
 } from "../config/directives.ts";
 import { defineDirectives, fail } from "../config/schema.ts";
 import type { Directive } from "../config/types.ts";
+import { type Template, template } from "../script/template.ts";
 import { HTTP_IF, HTTP_LOCATION, LOCATION } from "./contexts.ts";
 import { names, readMethods, readTempPath } from "./core_readers.ts";
 import { type ErrorPage, readErrorPage } from "./error_pages.ts";
 import { readDisableSymlinks, type SymlinkRule } from "./open_file.ts";
 import type { TempPath } from "./temp_file.ts";
-import { type Template, template } from "./template.ts";
 
 export interface KeepaliveTimeout {
   /** ms; 0 switches keep-alive off. */

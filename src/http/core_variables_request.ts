@@ -1,5 +1,6 @@
 import { randomFillSync } from "node:crypto";
 import fs from "node:fs";
+import type { VariableSpec } from "../script/variables.ts";
 import { errnoCode, errnoText } from "../sys/errno.ts";
 import { osPath } from "../sys/paths.ts";
 import { argument } from "../wire/uri.ts";
@@ -9,7 +10,6 @@ import { fieldText } from "./field_text.ts";
 import { logError } from "./log_context.ts";
 import { mapUriToPath } from "./paths.ts";
 import type { Request } from "./request.ts";
-import type { VariableSpec } from "./variables.ts";
 
 const once = (get: VariableSpec["get"]): VariableSpec => ({ get, cached: true });
 

@@ -1,9 +1,9 @@
 import { type Directives, defineDirectives, type Scope, type SettingsOf, type Specs } from "../config/schema.ts";
 import type { Cycle, HostWanted } from "../runtime/cycle.ts";
+import type { VariableSpec, Variables } from "../script/variables.ts";
 import type { Location, Server } from "./location.ts";
 import type { Request } from "./request.ts";
 import type { Upstreams } from "./upstreams.ts";
-import type { VariableSpec, Variables } from "./variables.ts";
 
 /** A phase or content handler. Returns a code of codes.ts or an HTTP status. Never throws for what a client can cause. */
 export type Handler = (request: Request) => number;

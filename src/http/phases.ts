@@ -1,4 +1,5 @@
 import { RegexMatchError } from "../regex/regex.ts";
+import { assignCaptures } from "../script/named_captures.ts";
 import { ESCAPE_URI, escapeUri } from "../wire/escape.ts";
 import { denyUnauthorized } from "./auth_delay.ts";
 import { discardBody } from "./body.ts";
@@ -9,7 +10,6 @@ import type { Location } from "./location.ts";
 import { findLocation, newLocationSearch } from "./location_tree.ts";
 import { logError } from "./log_context.ts";
 import type { Handler } from "./module.ts";
-import { assignCaptures } from "./named_captures.ts";
 import { mapUriToPath } from "./paths.ts";
 import type { Request } from "./request.ts";
 

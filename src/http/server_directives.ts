@@ -1,8 +1,8 @@
 import { bufs, directive, flag, msec, number, size } from "../config/directives.ts";
 import { defineDirectives, type SettingsOf } from "../config/schema.ts";
 import type { Directive } from "../config/types.ts";
+import { type Template, template } from "../script/template.ts";
 import { HTTP, HTTP_SERVER } from "./contexts.ts";
-import { type Template, template } from "./template.ts";
 
 /** A tuning directive of nginx's memory layout that has nothing to tune here. */
 function layout(syntaxDefault: string, what: string) {

@@ -3,6 +3,7 @@ import type { Scope } from "../config/schema.ts";
 import { ConfigError, type Directive } from "../config/types.ts";
 import { type Address, addressText } from "../net/address.ts";
 import type { Cycle } from "../runtime/cycle.ts";
+import { type Template, template } from "../script/template.ts";
 import type { Sliced } from "../sys/sliced.ts";
 import type { UpstreamDefinition } from "../upstream/definition.ts";
 import { upstreamDefinitions } from "../upstream/directives.ts";
@@ -10,7 +11,6 @@ import { buildUpstream, cycleUpstream, type Group } from "../upstream/group.ts";
 import type { Pool } from "../upstream/pool.ts";
 import { implicitUpstream } from "../upstream/resolve.ts";
 import { parseTarget } from "../upstream/url.ts";
-import { type Template, template } from "./template.ts";
 
 /** A host that has to be resolved while serving. */
 export interface Unresolved {

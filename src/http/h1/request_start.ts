@@ -1,10 +1,10 @@
 import type { CompiledRegex } from "../../regex/regex.ts";
+import { assignCaptures } from "../../script/named_captures.ts";
 import { now, wallNow } from "../../sys/now.ts";
 import { CONNECTION_CLOSE, CONNECTION_KEEP_ALIVE } from "../../wire/http1/request_fields.ts";
 import type { RequestHead } from "../../wire/http1/request_head.ts";
 import { splitTarget, uriParts } from "../../wire/uri.ts";
 import { logException } from "../log_context.ts";
-import { assignCaptures } from "../named_captures.ts";
 import { Request, type Response } from "../request.ts";
 import { findServer } from "../server_names.ts";
 import type { AddressConfig } from "../site.ts";

@@ -1,6 +1,7 @@
 import fs from "node:fs";
 import { directive } from "../../config/directives.ts";
 import type { Context } from "../../config/types.ts";
+import { type Template, template } from "../../script/template.ts";
 import { errorCode, errorText } from "../../sys/errno.ts";
 import { boundary } from "../../sys/guard.ts";
 import { osPath } from "../../sys/paths.ts";
@@ -14,7 +15,6 @@ import { defineModule, type Handler } from "../module.ts";
 import { PasswordChecks, Waiting } from "../password_check.ts";
 import { runPhases } from "../phases.ts";
 import type { Request } from "../request.ts";
-import { type Template, template } from "../template.ts";
 
 /** Of this thread; it outlives a reload. */
 const checks = new PasswordChecks();

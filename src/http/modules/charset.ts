@@ -1,6 +1,8 @@
 import { directive, flag, list } from "../../config/directives.ts";
 import { fail, type Scope } from "../../config/schema.ts";
 import type { Directive } from "../../config/types.ts";
+import { whenVariablesKnown } from "../../script/template.ts";
+import { type Variable, variableValue } from "../../script/variables.ts";
 import { type HeadText, headText } from "../../wire/head_text.ts";
 import {
   type Charset,
@@ -18,9 +20,7 @@ import { logError } from "../log_context.ts";
 import { defineModule, type HeaderFilter } from "../module.ts";
 import { Recoder } from "../recode.ts";
 import type { Request } from "../request.ts";
-import { whenVariablesKnown } from "../template.ts";
 import { inTypeList, type TypeList, typeList } from "../type_list.ts";
-import { type Variable, variableValue } from "../variables.ts";
 
 /** `charset` and `source_charset`: a charset, or the variable that names one. */
 type Setting = { readonly charset: Charset } | { variable: Variable | undefined };

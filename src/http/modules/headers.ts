@@ -1,6 +1,7 @@
 import { directive, enumeration, list, refuse, warn } from "../../config/directives.ts";
 import { fail, type Scope, valueIn } from "../../config/schema.ts";
 import type { Directive } from "../../config/types.ts";
+import { headTemplate, type Template, template } from "../../script/template.ts";
 import { httpDate, httpDateOf } from "../../sys/clock.ts";
 import { type HeadText, headText } from "../../wire/head_text.ts";
 import { parseHttpTime } from "../../wire/http_time.ts";
@@ -13,7 +14,6 @@ import { type Expires, nextTimeOfDay, parseExpires } from "../expires.ts";
 import { type BodyFilter, defineModule, type HeaderFilter } from "../module.ts";
 import { passBody } from "../output.ts";
 import type { Request } from "../request.ts";
-import { headTemplate, type Template, template } from "../template.ts";
 
 /** One `add_header` or `add_trailer`. */
 interface Field {

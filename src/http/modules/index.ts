@@ -1,5 +1,6 @@
 import { directive, warn } from "../../config/directives.ts";
 import { fail } from "../../config/schema.ts";
+import { type Template, template } from "../../script/template.ts";
 import { errorText } from "../../sys/errno.ts";
 import { DECLINED, OK } from "../codes.ts";
 import { HTTP_LOCATION } from "../contexts.ts";
@@ -9,7 +10,6 @@ import { defineModule } from "../module.ts";
 import { FileError, statFile } from "../open_file.ts";
 import { mapUriToPath } from "../paths.ts";
 import type { Request } from "../request.ts";
-import { type Template, template } from "../template.ts";
 
 /** ngx_http_index_module: a URI that ends with a slash is served by the first of these files that is there. */
 export const index = defineModule({

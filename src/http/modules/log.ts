@@ -4,12 +4,12 @@ import type { Context, Directive } from "../../config/types.ts";
 import type { HostWanted } from "../../runtime/cycle.ts";
 import type { LogBuffer } from "../../runtime/logfile.ts";
 import { parseSyslog, type SyslogServer } from "../../runtime/syslog.ts";
+import { constantOf, splitTemplate, type Template, template } from "../../script/template.ts";
 import { type AccessLog, type LogTarget, logHandler } from "../access_log.ts";
 import { HTTP, HTTP_IF, HTTP_LOCATION } from "../contexts.ts";
 import type { LogFileCache } from "../log_file_cache.ts";
 import { COMBINED, LogFormat, logFormat } from "../log_format.ts";
 import { defineModule, type Handler, type HttpBuild } from "../module.ts";
-import { constantOf, splitTemplate, type Template, template } from "../template.ts";
 
 /** One `access_log` as written. */
 interface Written {

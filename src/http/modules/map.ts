@@ -3,12 +3,12 @@ import { refusalsOf } from "../../config/refusals.ts";
 import { fail, type Scope, valueIn } from "../../config/schema.ts";
 import type { Directive } from "../../config/types.ts";
 import { type CompiledRegex, compileRegex, RegexMatchError } from "../../regex/regex.ts";
-import { evaluate } from "../depth.ts";
+import { evaluate } from "../../script/depth.ts";
+import { assignCaptures, declareCaptures } from "../../script/named_captures.ts";
+import { type Template, template } from "../../script/template.ts";
 import { logError } from "../log_context.ts";
 import { defineModule, type HttpBuild, type HttpModule } from "../module.ts";
-import { assignCaptures, declareCaptures } from "../named_captures.ts";
 import type { Request } from "../request.ts";
-import { type Template, template } from "../template.ts";
 import {
   addExactKey,
   addWildcardKey,

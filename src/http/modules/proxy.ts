@@ -1,5 +1,6 @@
 import { fail, type Scope, type SettingsOf, valueIn } from "../../config/schema.ts";
 import type { HostWanted } from "../../runtime/cycle.ts";
+import type { Template } from "../../script/template.ts";
 import { parseTarget } from "../../upstream/url.ts";
 import { headText } from "../../wire/head_text.ts";
 import { HOP_BY_HOP } from "../../wire/http1/hop_by_hop.ts";
@@ -11,7 +12,6 @@ import type { Location } from "../location.ts";
 import { logError } from "../log_context.ts";
 import { defineModule, type Place, placeText } from "../module.ts";
 import type { PassedTo, Request } from "../request.ts";
-import type { Template } from "../template.ts";
 import { readUnbuffered } from "../unbuffered_body.ts";
 import { HIDDEN, type ResponseRules } from "../upstream/headers.ts";
 import { CHUNKED, HTTP1 } from "../upstream/http1.ts";

@@ -1,8 +1,8 @@
 import { refuse } from "../../config/directives.ts";
 import type { Directive } from "../../config/types.ts";
 import { warn } from "../../config/warnings.ts";
+import { splitTemplate } from "../../script/template.ts";
 import type { Place } from "../module.ts";
-import { splitTemplate } from "../template.ts";
 import type { PassUrl } from "./proxy_directives.ts";
 
 export function isHttps(url: string): boolean {

@@ -2,15 +2,15 @@ import { directive, flag } from "../../config/directives.ts";
 import { refusalsOf } from "../../config/refusals.ts";
 import { type DirectiveSpec, fail, type Scope } from "../../config/schema.ts";
 import type { Context, Directive } from "../../config/types.ts";
+import { declareCaptures } from "../../script/named_captures.ts";
+import { type Template, template } from "../../script/template.ts";
+import type { Variable, Variables } from "../../script/variables.ts";
 import { DECLINED } from "../codes.ts";
 import type { Location } from "../location.ts";
 import { logError } from "../log_context.ts";
 import { defineModule, type HttpModule, type Place } from "../module.ts";
-import { declareCaptures } from "../named_captures.ts";
 import { PHASE } from "../phases.ts";
 import type { Request } from "../request.ts";
-import { type Template, template } from "../template.ts";
-import type { Variable, Variables } from "../variables.ts";
 import {
   breakCode,
   type Code,

@@ -1,4 +1,6 @@
 import type { CompiledRegex } from "../../regex/regex.ts";
+import type { Template } from "../../script/template.ts";
+import type { Variable } from "../../script/variables.ts";
 import { UNESCAPE_REDIRECT, unescapeUri } from "../../wire/escape.ts";
 import { discardBody } from "../body.ts";
 import { OK } from "../codes.ts";
@@ -9,8 +11,6 @@ import { logError } from "../log_context.ts";
 import { extensionOf } from "../mime.ts";
 import { sendText } from "../output.ts";
 import type { Request } from "../request.ts";
-import type { Template } from "../template.ts";
-import type { Variable } from "../variables.ts";
 import type { Condition } from "./rewrite_condition.ts";
 import { matchRegex } from "./rewrite_regex.ts";
 import type { Replacement, ScriptValue } from "./rewrite_value.ts";

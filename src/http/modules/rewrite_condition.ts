@@ -2,10 +2,10 @@ import type { Stats } from "node:fs";
 import { fail, type Scope } from "../../config/schema.ts";
 import type { Directive } from "../../config/types.ts";
 import type { CompiledRegex } from "../../regex/regex.ts";
+import { whenVariablesKnown } from "../../script/template.ts";
+import { variableText } from "../../script/variables.ts";
 import { statFile } from "../file_test.ts";
 import type { Request } from "../request.ts";
-import { whenVariablesKnown } from "../template.ts";
-import { variableText } from "../variables.ts";
 import { compiledRegex, matchRegex } from "./rewrite_regex.ts";
 import { scriptValue } from "./rewrite_value.ts";
 

@@ -1,8 +1,8 @@
 import { fail } from "../../config/schema.ts";
 import type { Directive } from "../../config/types.ts";
 import { type CompiledRegex, compileRegex } from "../../regex/regex.ts";
+import { assignCaptures } from "../../script/named_captures.ts";
 import { logError } from "../log_context.ts";
-import { assignCaptures } from "../named_captures.ts";
 import type { Request } from "../request.ts";
 
 /** Compiles a pattern of the configuration; throws what PCRE says about a wrong one. */

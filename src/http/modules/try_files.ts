@@ -1,5 +1,6 @@
 import { directive } from "../../config/directives.ts";
 import { fail } from "../../config/schema.ts";
+import { type Template, template } from "../../script/template.ts";
 import { DECLINED } from "../codes.ts";
 import { WHOLE_URI } from "../file_root.ts";
 import { statFile } from "../file_test.ts";
@@ -8,7 +9,6 @@ import { extensionOf } from "../mime.ts";
 import { defineModule, type HttpModule } from "../module.ts";
 import { mapUriToPath } from "../paths.ts";
 import type { Request } from "../request.ts";
-import { type Template, template } from "../template.ts";
 
 interface TriedFile {
   readonly name: Template;

@@ -1,6 +1,6 @@
 import type { Directive } from "../config/types.ts";
+import type { Request } from "../http/request.ts";
 import type { CompiledRegex } from "../regex/regex.ts";
-import type { Request } from "./request.ts";
 import type { Variables } from "./variables.ts";
 
 interface NamedGroup {
