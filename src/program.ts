@@ -1,3 +1,4 @@
+import type { Group } from "./balancer/group.ts";
 import { valueIn } from "./config/schema.ts";
 import { checkStatus } from "./health/check_status.ts";
 import { check, healthCheck } from "./health/directives.ts";
@@ -8,7 +9,6 @@ import { httpProgram, httpScope } from "./http/program.ts";
 import type { Application, Cycle, Program, WatcherService } from "./runtime/cycle.ts";
 import { coreDirectives as processDirectives } from "./runtime/directives.ts";
 import { openErrorLog } from "./runtime/log.ts";
-import type { Group } from "./upstream/group.ts";
 
 /** The active checks in the watcher thread; they go on from generation to generation. */
 class Watcher implements WatcherService {

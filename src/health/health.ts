@@ -1,5 +1,5 @@
+import type { HealthView } from "../balancer/peer.ts";
 import type { Cycle } from "../runtime/cycle.ts";
-import type { HealthView } from "../upstream/peer.ts";
 import { check } from "./directives.ts";
 import { type BoundPlan, bindPlan, type CheckedUpstream, planChecks, recordsOf, viewOf } from "./plan.ts";
 import { type CheckEnvironment, type Checks, startChecks } from "./scheduler.ts";

@@ -1,6 +1,6 @@
+import type { HealthView, Peer } from "../balancer/peer.ts";
 import type { Scope } from "../config/schema.ts";
 import { type Address, addressText } from "../net/address.ts";
-import type { HealthView, Peer } from "../upstream/peer.ts";
 import type { CheckDefinition } from "./definition.ts";
 import { checksOf, panicOf } from "./settings.ts";
 import { type HealthStates, healthView } from "./state.ts";

@@ -1,5 +1,5 @@
 import { hash } from "node:crypto";
-import type { HealthView } from "../upstream/peer.ts";
+import type { HealthView } from "../balancer/peer.ts";
 
 /*
  * Health states in shared memory: the watcher writes, workers read with one atomic load. Two kinds of record, both found

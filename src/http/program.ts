@@ -1,10 +1,10 @@
+import { upstream, upstreamDefinitions, upstreamHosts, upstreamKeepalive } from "../balancer/directives.ts";
+import type { Group } from "../balancer/group.ts";
 import { refusalsOf } from "../config/refusals.ts";
 import type { Directives, Scope, Specs } from "../config/schema.ts";
 import { ConfigError } from "../config/types.ts";
 import { type Application, type Cycle, type HostWanted, MAX_WORKERS, type Program } from "../runtime/cycle.ts";
 import type { Sliced } from "../sys/sliced.ts";
-import { upstream, upstreamDefinitions, upstreamHosts, upstreamKeepalive } from "../upstream/directives.ts";
-import type { Group } from "../upstream/group.ts";
 import { buildSockets, listenHosts } from "./addresses.ts";
 import { buildHttp } from "./build.ts";
 import { configureArguments } from "./configure.ts";

@@ -1,3 +1,4 @@
+import { parseTarget, type Target } from "../balancer/url.ts";
 import { directive, msec } from "../config/directives.ts";
 import { fail, type Scope, valueIn } from "../config/schema.ts";
 import { ConfigError, type Directive } from "../config/types.ts";
@@ -5,7 +6,6 @@ import { parseSec } from "../config/values.ts";
 import type { Address } from "../net/address.ts";
 import { Resolver } from "../net/resolver.ts";
 import type { HostWanted } from "../runtime/cycle.ts";
-import { parseTarget, type Target } from "../upstream/url.ts";
 import { HTTP_LOCATION } from "./contexts.ts";
 import type { Location } from "./location.ts";
 import { defineModule, type Place } from "./module.ts";

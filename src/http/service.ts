@@ -1,8 +1,8 @@
+import { nextPools, type Pools } from "../balancer/pool.ts";
 import { whenScarce } from "../net/node/tcp.ts";
 import type { Sockets, WorkerContext, WorkerService } from "../runtime/cycle.ts";
 import { boundary, guarded } from "../sys/guard.ts";
 import { startTimer, type Timer } from "../sys/timers.ts";
-import { nextPools, type Pools } from "../upstream/pool.ts";
 import type { ListeningSocket } from "./addresses.ts";
 import { WorkerConnections } from "./connections.ts";
 import { BoundSocket, Site } from "./listening.ts";

@@ -2,6 +2,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import net from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import type { Peer } from "../../src/balancer/peer.ts";
 import { block, directive } from "../../src/config/directives.ts";
 import { Parser } from "../../src/config/parser.ts";
 import { defineDirectives, type Scope } from "../../src/config/schema.ts";
@@ -13,7 +14,6 @@ import type { Clock } from "../../src/health/scheduler.ts";
 import { HealthStates, healthBytes } from "../../src/health/state.ts";
 import { type Address, addressText } from "../../src/net/address.ts";
 import type { ErrorLog, Level } from "../../src/runtime/log.ts";
-import type { Peer } from "../../src/upstream/peer.ts";
 
 /** An error log that keeps its lines as `[level] message`. */
 export function memoryLog(): ErrorLog & { readonly lines: string[] } {

@@ -1,7 +1,7 @@
+import { parseTarget } from "../../balancer/url.ts";
 import { fail, type Scope, type SettingsOf, valueIn } from "../../config/schema.ts";
 import type { HostWanted } from "../../runtime/cycle.ts";
 import type { Template } from "../../script/template.ts";
-import { parseTarget } from "../../upstream/url.ts";
 import { headText } from "../../wire/head_text.ts";
 import { HOP_BY_HOP } from "../../wire/http1/hop_by_hop.ts";
 import { readBody } from "../body.ts";

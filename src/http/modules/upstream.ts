@@ -1,7 +1,7 @@
 import { defineModule } from "../module.ts";
 import { UPSTREAM_VARIABLES, upstreamCookie, upstreamHeader, upstreamTrailer } from "../upstream/variables.ts";
 
-/** The variables of ngx_http_upstream_module; its `upstream` block is read by upstream/directives.ts. */
+/** The variables of ngx_http_upstream_module; its `upstream` block is read by balancer/directives.ts. */
 export const upstreamVariables = defineModule({
   name: "http_upstream_variables",
   directives: {},

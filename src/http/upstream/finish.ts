@@ -1,7 +1,7 @@
+import type { Outcome } from "../../balancer/peer.ts";
+import type { PooledStream } from "../../balancer/pool.ts";
 import { now } from "../../sys/now.ts";
 import { clearDeadline } from "../../sys/timers.ts";
-import type { Outcome } from "../../upstream/peer.ts";
-import type { PooledStream } from "../../upstream/pool.ts";
 import { CLIENT_CLOSED_REQUEST, ERROR } from "../codes.ts";
 import { finalizeRequest } from "../finalize.ts";
 import { logError } from "../log_context.ts";

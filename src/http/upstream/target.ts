@@ -1,6 +1,6 @@
-import type { Group } from "../../upstream/group.ts";
-import type { BalanceInput } from "../../upstream/peer.ts";
-import type { Pool } from "../../upstream/pool.ts";
+import type { Group } from "../../balancer/group.ts";
+import type { BalanceInput } from "../../balancer/peer.ts";
+import type { Pool } from "../../balancer/pool.ts";
 import type { ResponseRules } from "./headers.ts";
 import type { BodyCoding, UpstreamProtocol } from "./protocol.ts";
 import type { UpstreamSettings } from "./settings.ts";

@@ -1,13 +1,13 @@
-import type { Address } from "../../src/net/address.ts";
 import {
   type MethodDefinition,
   SERVER_DEFAULTS,
   type ServerDefinition,
   type UpstreamDefinition,
-} from "../../src/upstream/definition.ts";
-import { buildUpstream, type Group, type GroupOptions } from "../../src/upstream/group.ts";
-import type { Attempt, BalanceInput } from "../../src/upstream/peer.ts";
-import { zoneBytes } from "../../src/upstream/zone.ts";
+} from "../../src/balancer/definition.ts";
+import { buildUpstream, type Group, type GroupOptions } from "../../src/balancer/group.ts";
+import type { Attempt, BalanceInput } from "../../src/balancer/peer.ts";
+import { zoneBytes } from "../../src/balancer/zone.ts";
+import type { Address } from "../../src/net/address.ts";
 
 const place = { file: "nginx.conf", line: 1 };
 

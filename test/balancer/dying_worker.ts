@@ -1,7 +1,7 @@
 import { parentPort, workerData } from "node:worker_threads";
-import { buildUpstream } from "../../src/upstream/group.ts";
-import { PEER } from "../../src/upstream/peer.ts";
-import { lockZone, recordAt } from "../../src/upstream/zone.ts";
+import { buildUpstream } from "../../src/balancer/group.ts";
+import { PEER } from "../../src/balancer/peer.ts";
+import { lockZone, recordAt } from "../../src/balancer/zone.ts";
 import { definition, input, server } from "./helpers.ts";
 
 /** A worker that holds a connection, and is in the middle of taking another one when it is killed. */

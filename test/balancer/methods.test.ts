@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import fc from "fast-check";
-import type { MethodDefinition } from "../../src/upstream/definition.ts";
+import type { MethodDefinition } from "../../src/balancer/definition.ts";
 import { group, input, pickPort, portOf, server, TestClock, times } from "./helpers.ts";
 
 const METHODS: readonly MethodDefinition[] = [

@@ -2,10 +2,10 @@ import assert from "node:assert/strict";
 import { once } from "node:events";
 import { test } from "node:test";
 import { Worker } from "node:worker_threads";
-import type { MethodDefinition, ServerDefinition } from "../../src/upstream/definition.ts";
-import { buildUpstream, type Group } from "../../src/upstream/group.ts";
-import { PEER } from "../../src/upstream/peer.ts";
-import { forgetWorker, migrate, ownZone, recordAt, zoneBytes } from "../../src/upstream/zone.ts";
+import type { MethodDefinition, ServerDefinition } from "../../src/balancer/definition.ts";
+import { buildUpstream, type Group } from "../../src/balancer/group.ts";
+import { PEER } from "../../src/balancer/peer.ts";
+import { forgetWorker, migrate, ownZone, recordAt, zoneBytes } from "../../src/balancer/zone.ts";
 import { definition, input, pickPort, portOf, server, TestClock, times } from "./helpers.ts";
 import type { Task } from "./shared_worker.ts";
 

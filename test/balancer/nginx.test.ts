@@ -6,8 +6,8 @@ import net from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
-import type { MethodDefinition, ServerDefinition } from "../../src/upstream/definition.ts";
-import type { Group } from "../../src/upstream/group.ts";
+import type { MethodDefinition, ServerDefinition } from "../../src/balancer/definition.ts";
+import type { Group } from "../../src/balancer/group.ts";
 import { group, input, portOf, server } from "./helpers.ts";
 
 const NGINX = ["/usr/sbin/nginx", "/usr/local/sbin/nginx"].find(existsSync);

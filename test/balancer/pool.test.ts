@@ -1,10 +1,10 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import type { KeepaliveSettings, Peer } from "../../src/balancer/peer.ts";
+import { nextPools, Pool, PooledStream } from "../../src/balancer/pool.ts";
 import type { Address } from "../../src/net/address.ts";
 import type { Stream, StreamError, StreamHandler } from "../../src/net/stream.ts";
 import { armedDeadlines } from "../../src/sys/timers.ts";
-import type { KeepaliveSettings, Peer } from "../../src/upstream/peer.ts";
-import { nextPools, Pool, PooledStream } from "../../src/upstream/pool.ts";
 import { group, server } from "./helpers.ts";
 
 const nowhere: Address = { family: "unix", path: "" };

@@ -1,6 +1,6 @@
 import { parentPort, workerData } from "node:worker_threads";
-import type { MethodDefinition, ServerDefinition } from "../../src/upstream/definition.ts";
-import { buildUpstream } from "../../src/upstream/group.ts";
+import type { MethodDefinition, ServerDefinition } from "../../src/balancer/definition.ts";
+import { buildUpstream } from "../../src/balancer/group.ts";
 import { definition, input } from "./helpers.ts";
 
 /** What the test hands a thread: one of several that share an upstream's zone. */
