@@ -1,5 +1,5 @@
 import { type HeadText, headText, scanned } from "../wire/head_text.ts";
-import type { Request, Response } from "./request.ts";
+import type { Request, Response } from "./core/request.ts";
 import { lowercase } from "./wildcard_hash.ts";
 
 const NONE = headText("");

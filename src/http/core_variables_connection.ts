@@ -5,7 +5,7 @@ import { proxyProtocolTlv } from "../net/proxy_protocol.ts";
 import type { VariableSpec } from "../script/variables.ts";
 import { iso8601, logTime } from "../sys/clock.ts";
 import { NGINX_VERSION } from "../version.ts";
-import { logError } from "./log_context.ts";
+import { logError } from "./core/log_context.ts";
 
 const hostname = os.hostname().toLowerCase();
 

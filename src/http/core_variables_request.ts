@@ -4,12 +4,12 @@ import type { VariableSpec } from "../script/variables.ts";
 import { errnoCode, errnoText } from "../sys/errno.ts";
 import { osPath } from "../sys/paths.ts";
 import { argument } from "../wire/uri.ts";
-import { basicCredentials } from "./basic_auth.ts";
+import { basicCredentials } from "./core/basic_auth.ts";
+import { fieldText } from "./core/field_text.ts";
+import { logError } from "./core/log_context.ts";
+import type { Request } from "./core/request.ts";
 import { portText, seconds } from "./core_variables_connection.ts";
-import { fieldText } from "./field_text.ts";
-import { logError } from "./log_context.ts";
 import { mapUriToPath } from "./paths.ts";
-import type { Request } from "./request.ts";
 
 const once = (get: VariableSpec["get"]): VariableSpec => ({ get, cached: true });
 

@@ -4,7 +4,7 @@ import { type Template, template } from "../script/template.ts";
 import { HeaderList } from "../wire/http1/header_list.ts";
 import { HOP_BY_HOP } from "../wire/http1/hop_by_hop.ts";
 import { HTTP_LOCATION } from "./contexts.ts";
-import type { Request } from "./request.ts";
+import type { Request } from "./core/request.ts";
 
 /** `early_hints` of ngx_http_core_module. */
 export const hints = list<readonly Template[]>({

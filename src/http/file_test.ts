@@ -1,9 +1,9 @@
 import fs from "node:fs";
 import { errnoCode, errnoText } from "../sys/errno.ts";
 import { osPath } from "../sys/paths.ts";
-import { logError } from "./log_context.ts";
+import { logError } from "./core/log_context.ts";
+import type { Request } from "./core/request.ts";
 import { FileError, type SymlinkRule, statFile as statChecked } from "./open_file.ts";
-import type { Request } from "./request.ts";
 
 /**
  * What is at a path (a byte string), or undefined where nothing is. Other failures than a missing file are logged as

@@ -4,8 +4,8 @@ import { splitTemplate, whenVariablesKnown } from "../script/template.ts";
 import { type Variable, type Variables, variableValue } from "../script/variables.ts";
 import { iso8601, logTime } from "../sys/clock.ts";
 import { escapeJson } from "../wire/escape.ts";
+import type { Request } from "./core/request.ts";
 import { bodyBytesSent } from "./core_variables_response.ts";
-import type { Request } from "./request.ts";
 
 /** `escape=` of a log_format: how bytes that could forge a line or a field are written. */
 export type LogEscape = "default" | "json" | "none";

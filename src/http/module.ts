@@ -1,8 +1,8 @@
 import { type Directives, defineDirectives, type Scope, type SettingsOf, type Specs } from "../config/schema.ts";
 import type { Cycle, HostWanted } from "../runtime/cycle.ts";
 import type { VariableSpec, Variables } from "../script/variables.ts";
+import type { Request } from "./core/request.ts";
 import type { Location, Server } from "./location.ts";
-import type { Request } from "./request.ts";
 import type { Upstreams } from "./upstreams.ts";
 
 /** A phase or content handler. Returns a code of codes.ts or an HTTP status. Never throws for what a client can cause. */

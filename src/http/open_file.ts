@@ -4,7 +4,7 @@ import type { Directive } from "../config/types.ts";
 import { type Template, template } from "../script/template.ts";
 import { errorCode } from "../sys/errno.ts";
 import { osPath } from "../sys/paths.ts";
-import type { Request } from "./request.ts";
+import type { Request } from "./core/request.ts";
 
 /** `disable_symlinks`: which symbolic links on the way to a file are refused, and from where on they are looked for. */
 export interface SymlinkRule {

@@ -1,8 +1,8 @@
 import { decodeUtf8, INCOMPLETE, INVALID } from "../wire/utf8.ts";
 import type { CharsetTable } from "./charsets.ts";
+import { passBody } from "./core/output.ts";
+import type { Request } from "./core/request.ts";
 import type { BodyFilter } from "./module.ts";
-import { passBody } from "./output.ts";
-import type { Request } from "./request.ts";
 
 const QUESTION_MARK = 0x3f;
 const NONE = Buffer.alloc(0);

@@ -1,12 +1,12 @@
 import fs from "node:fs";
 import { errnoCode, errorCode, errorText } from "../sys/errno.ts";
-import { CLIENT_CLOSED_REQUEST, DONE, ERROR, OK } from "./codes.ts";
+import { CLIENT_CLOSED_REQUEST, DONE, ERROR, OK } from "./core/codes.ts";
+import { finalizeRequest } from "./core/finalize.ts";
+import { logError } from "./core/log_context.ts";
+import { passBody } from "./core/output.ts";
+import type { Request } from "./core/request.ts";
 import { type FileReader, mayRead, nextTurn, spend } from "./file_turns.ts";
-import { finalizeRequest } from "./finalize.ts";
-import { logError } from "./log_context.ts";
-import { passBody } from "./output.ts";
 import type { RangePlan } from "./ranges.ts";
-import type { Request } from "./request.ts";
 import { SMALL } from "./small_files.ts";
 
 const CHUNK = 64 * 1024;

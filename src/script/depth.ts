@@ -1,5 +1,5 @@
-import { logError } from "../http/log_context.ts";
-import type { Request } from "../http/request.ts";
+import { logError } from "../http/core/log_context.ts";
+import type { Request } from "../http/core/request.ts";
 
 /** How deep variables that are made of other variables may go: nginx's bound. */
 let left = 100;

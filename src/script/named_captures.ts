@@ -1,5 +1,5 @@
 import type { Directive } from "../config/types.ts";
-import type { Request } from "../http/request.ts";
+import type { Request } from "../http/core/request.ts";
 import type { CompiledRegex } from "../regex/regex.ts";
 import type { Variables } from "./variables.ts";
 

@@ -1,7 +1,7 @@
 import { refusalsOf } from "../config/refusals.ts";
 import type { Scope } from "../config/schema.ts";
 import { ConfigError, type Directive } from "../config/types.ts";
-import type { Request } from "../http/request.ts";
+import type { Request } from "../http/core/request.ts";
 import { type HeadText, headText } from "../wire/head_text.ts";
 import { type Variable, type Variables, variableText } from "./variables.ts";
 

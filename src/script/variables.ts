@@ -1,6 +1,6 @@
 import { isKnownVariable } from "../config/known.ts";
 import { ConfigError, type Directive } from "../config/types.ts";
-import type { Request } from "../http/request.ts";
+import type { Request } from "../http/core/request.ts";
 
 /** How a variable gets its value; undefined is nginx's "not found", which renders as an empty string. */
 export interface VariableSpec {

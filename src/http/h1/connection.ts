@@ -5,7 +5,7 @@ import { Deadline, setDeadline } from "../../sys/timers.ts";
 import type * as body from "../../wire/http1/body_input.ts";
 import type { HeaderList } from "../../wire/http1/header_list.ts";
 import { RequestHead } from "../../wire/http1/request_head.ts";
-import type { ClientConnection, Request, Response, Tunnel } from "../request.ts";
+import type { ClientConnection, Request, Response, Tunnel } from "../core/request.ts";
 import { type AddressConfig, type Closable, COUNTER, type ConnectionHost } from "../site.ts";
 import { consumeBody, discard, pause, resume, start } from "./connection_body.ts";
 import {

@@ -1,11 +1,11 @@
 import { setDeadline } from "../../sys/timers.ts";
 import * as body from "../../wire/http1/body_input.ts";
 import { DONE, NEED_MORE } from "../../wire/http1/request_head.ts";
-import { startWithBody } from "../early_body.ts";
-import { finalizeRequest } from "../finalize.ts";
-import { logError } from "../log_context.ts";
-import { startPhases } from "../phases.ts";
-import type { Request } from "../request.ts";
+import { startWithBody } from "../core/early_body.ts";
+import { finalizeRequest } from "../core/finalize.ts";
+import { logError } from "../core/log_context.ts";
+import { startPhases } from "../core/phases.ts";
+import type { Request } from "../core/request.ts";
 import { COUNTER } from "../site.ts";
 import type { H1Connection } from "./connection.ts";
 import { HEAD, NOTHING } from "./connection_modes.ts";

@@ -3,8 +3,8 @@ import { httpDate, httpDateOf } from "../../sys/clock.ts";
 import { SERVER } from "../../version.ts";
 import { headText } from "../../wire/head_text.ts";
 import type { HeaderList } from "../../wire/http1/header_list.ts";
-import type { Request } from "../request.ts";
-import { reasonPhrase } from "../status.ts";
+import type { Request } from "../core/request.ts";
+import { reasonPhrase } from "../core/status.ts";
 
 const NAME = SERVER.slice(0, SERVER.indexOf("/"));
 

@@ -5,16 +5,16 @@ import { type Template, template } from "../../script/template.ts";
 import { errorCode, errorText } from "../../sys/errno.ts";
 import { boundary } from "../../sys/guard.ts";
 import { osPath } from "../../sys/paths.ts";
-import { basicCredentials } from "../basic_auth.ts";
-import { CLIENT_CLOSED_REQUEST, DECLINED, DONE, OK } from "../codes.ts";
 import { HTTP_LOCATION } from "../contexts.ts";
+import { basicCredentials } from "../core/basic_auth.ts";
+import { CLIENT_CLOSED_REQUEST, DECLINED, DONE, OK } from "../core/codes.ts";
+import { finalizeRequest } from "../core/finalize.ts";
+import { logError } from "../core/log_context.ts";
+import { runPhases } from "../core/phases.ts";
+import type { Request } from "../core/request.ts";
 import type { Verdict } from "../crypt.ts";
-import { finalizeRequest } from "../finalize.ts";
-import { logError } from "../log_context.ts";
 import { defineModule, type Handler } from "../module.ts";
 import { PasswordChecks, Waiting } from "../password_check.ts";
-import { runPhases } from "../phases.ts";
-import type { Request } from "../request.ts";
 
 /** Of this thread; it outlives a reload. */
 const checks = new PasswordChecks();

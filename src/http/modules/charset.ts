@@ -13,13 +13,13 @@ import {
   namedCharset,
   readCharsetMap,
 } from "../charsets.ts";
-import { ERROR, OK } from "../codes.ts";
 import { typeAndCharset } from "../content_type.ts";
 import { HTTP, HTTP_IF, HTTP_LOCATION } from "../contexts.ts";
-import { logError } from "../log_context.ts";
+import { ERROR, OK } from "../core/codes.ts";
+import { logError } from "../core/log_context.ts";
+import type { Request } from "../core/request.ts";
 import { defineModule, type HeaderFilter } from "../module.ts";
 import { Recoder } from "../recode.ts";
-import type { Request } from "../request.ts";
 import { inTypeList, type TypeList, typeList } from "../type_list.ts";
 
 /** `charset` and `source_charset`: a charset, or the variable that names one. */

@@ -2,14 +2,14 @@ import { directive, warn } from "../../config/directives.ts";
 import { fail } from "../../config/schema.ts";
 import { type Template, template } from "../../script/template.ts";
 import { errorText } from "../../sys/errno.ts";
-import { DECLINED, OK } from "../codes.ts";
 import { HTTP_LOCATION } from "../contexts.ts";
-import { internalRedirect } from "../flow.ts";
-import { logError } from "../log_context.ts";
+import { DECLINED, OK } from "../core/codes.ts";
+import { internalRedirect } from "../core/flow.ts";
+import { logError } from "../core/log_context.ts";
+import type { Request } from "../core/request.ts";
 import { defineModule } from "../module.ts";
 import { FileError, statFile } from "../open_file.ts";
 import { mapUriToPath } from "../paths.ts";
-import type { Request } from "../request.ts";
 
 /** ngx_http_index_module: a URI that ends with a slash is served by the first of these files that is there. */
 export const index = defineModule({

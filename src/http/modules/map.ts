@@ -6,9 +6,9 @@ import { type CompiledRegex, compileRegex, RegexMatchError } from "../../regex/r
 import { evaluate } from "../../script/depth.ts";
 import { assignCaptures, declareCaptures } from "../../script/named_captures.ts";
 import { type Template, template } from "../../script/template.ts";
-import { logError } from "../log_context.ts";
+import { logError } from "../core/log_context.ts";
+import type { Request } from "../core/request.ts";
 import { defineModule, type HttpBuild, type HttpModule } from "../module.ts";
-import type { Request } from "../request.ts";
 import {
   addExactKey,
   addWildcardKey,

@@ -4,7 +4,7 @@ import type { Directive } from "../../config/types.ts";
 import type { CompiledRegex } from "../../regex/regex.ts";
 import { type Template, template } from "../../script/template.ts";
 import { trim } from "../../wire/trim.ts";
-import type { Request } from "../request.ts";
+import type { Request } from "../core/request.ts";
 import {
   applyRules,
   matchCaptures,

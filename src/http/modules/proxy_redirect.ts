@@ -1,7 +1,7 @@
 import { refuse } from "../../config/directives.ts";
 import { fail, type Scope } from "../../config/schema.ts";
 import type { Directive } from "../../config/types.ts";
-import type { Request } from "../request.ts";
+import type { Request } from "../core/request.ts";
 import { applyRules, prefixLength, type RewriteRule, rewriteRule } from "./proxy_rewrite_rules.ts";
 
 /** `proxy_redirect` of a block. A "default" rule is made once the block's proxy_pass is known. */

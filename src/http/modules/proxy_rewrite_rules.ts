@@ -3,8 +3,8 @@ import type { Directive } from "../../config/types.ts";
 import { type CompiledRegex, compileRegex, RegexMatchError } from "../../regex/regex.ts";
 import { assignCaptures, declareCaptures } from "../../script/named_captures.ts";
 import { type Template, template, whenVariablesKnown } from "../../script/template.ts";
-import { logError } from "../log_context.ts";
-import type { Request } from "../request.ts";
+import { logError } from "../core/log_context.ts";
+import type { Request } from "../core/request.ts";
 
 /** Tries one rule on a value; undefined when it does not apply. */
 export type RewriteRule = (request: Request, value: string) => string | undefined;

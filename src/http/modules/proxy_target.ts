@@ -1,8 +1,8 @@
 import { type Resolution, resolutionText } from "../../net/resolver.ts";
 import { boundary } from "../../sys/guard.ts";
-import { finalizeRequest } from "../finalize.ts";
-import { logError } from "../log_context.ts";
-import type { PassedTo, Request } from "../request.ts";
+import { finalizeRequest } from "../core/finalize.ts";
+import { logError } from "../core/log_context.ts";
+import type { PassedTo, Request } from "../core/request.ts";
 import { resolvingOf } from "../resolver.ts";
 import { markPassage } from "../upstream/state.ts";
 import { type FixedPass, type ProxySettings, passedTo, splitUrl } from "./proxy.ts";

@@ -1,10 +1,10 @@
 import { headText } from "../../wire/head_text.ts";
 import { parseHttpTime } from "../../wire/http_time.ts";
-import { OK } from "../codes.ts";
+import { OK } from "../core/codes.ts";
+import { passBody } from "../core/output.ts";
+import type { Request } from "../core/request.ts";
 import { type BodyFilter, defineModule } from "../module.ts";
-import { passBody } from "../output.ts";
 import { multipartPlan, parseRanges } from "../ranges.ts";
-import type { Request } from "../request.ts";
 
 const ACCEPT_RANGES = headText("Accept-Ranges");
 const BYTES = headText("bytes");

@@ -4,8 +4,8 @@ import type { Directive } from "../../config/types.ts";
 import type { CompiledRegex } from "../../regex/regex.ts";
 import { whenVariablesKnown } from "../../script/template.ts";
 import { variableText } from "../../script/variables.ts";
+import type { Request } from "../core/request.ts";
 import { statFile } from "../file_test.ts";
-import type { Request } from "../request.ts";
 import { compiledRegex, matchRegex } from "./rewrite_regex.ts";
 import { scriptValue } from "./rewrite_value.ts";
 

@@ -2,8 +2,8 @@ import { fail } from "../../config/schema.ts";
 import type { Directive } from "../../config/types.ts";
 import { type CompiledRegex, compileRegex } from "../../regex/regex.ts";
 import { assignCaptures } from "../../script/named_captures.ts";
-import { logError } from "../log_context.ts";
-import type { Request } from "../request.ts";
+import { logError } from "../core/log_context.ts";
+import type { Request } from "../core/request.ts";
 
 /** Compiles a pattern of the configuration; throws what PCRE says about a wrong one. */
 export function compiledRegex(at: Directive, pattern: string, caseless: boolean): CompiledRegex {

@@ -3,7 +3,7 @@ import type { Directive } from "../../config/types.ts";
 import { constantOf, type Part, splitTemplate, whenVariablesKnown } from "../../script/template.ts";
 import { type Variable, type Variables, variableText } from "../../script/variables.ts";
 import { ESCAPE_ARGS, escapeUri } from "../../wire/escape.ts";
-import type { Request } from "../request.ts";
+import type { Request } from "../core/request.ts";
 
 /**
  * A string of the rewrite module. Unlike other strings with variables its captures are escaped where they go into

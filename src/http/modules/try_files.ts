@@ -1,14 +1,14 @@
 import { directive } from "../../config/directives.ts";
 import { fail } from "../../config/schema.ts";
 import { type Template, template } from "../../script/template.ts";
-import { DECLINED } from "../codes.ts";
+import { DECLINED } from "../core/codes.ts";
+import { internalRedirect, namedRedirect } from "../core/flow.ts";
+import type { Request } from "../core/request.ts";
 import { WHOLE_URI } from "../file_root.ts";
 import { statFile } from "../file_test.ts";
-import { internalRedirect, namedRedirect } from "../flow.ts";
 import { extensionOf } from "../mime.ts";
 import { defineModule, type HttpModule } from "../module.ts";
 import { mapUriToPath } from "../paths.ts";
-import type { Request } from "../request.ts";
 
 interface TriedFile {
   readonly name: Template;

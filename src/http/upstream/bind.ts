@@ -1,6 +1,6 @@
 import { isIP } from "node:net";
-import { logError } from "../log_context.ts";
-import type { Request } from "../request.ts";
+import { logError } from "../core/log_context.ts";
+import type { Request } from "../core/request.ts";
 
 /** Where connections to servers come from; without a port the system chooses one. */
 export interface LocalAddress {

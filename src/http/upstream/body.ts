@@ -1,6 +1,6 @@
 import { HeaderList } from "../../wire/http1/header_list.ts";
 import { mayTrail } from "../../wire/http1/hop_by_hop.ts";
-import { logError } from "../log_context.ts";
+import { logError } from "../core/log_context.ts";
 import { finalize } from "./finish.ts";
 import { complete, pass, settle } from "./passing.ts";
 import { type AnswerReader, DATA, INVALID, LAST, MORE, OVER } from "./protocol.ts";

@@ -1,6 +1,6 @@
 import type { StreamError } from "../../net/stream.ts";
-import { OK } from "../codes.ts";
-import { logError } from "../log_context.ts";
+import { OK } from "../core/codes.ts";
+import { logError } from "../core/log_context.ts";
 import { finalize, finish } from "./finish.ts";
 import { nextServer } from "./next.ts";
 import { breakOff, complete } from "./passing.ts";

@@ -2,9 +2,9 @@ import type { Outcome } from "../../balancer/peer.ts";
 import type { PooledStream } from "../../balancer/pool.ts";
 import { now } from "../../sys/now.ts";
 import { clearDeadline } from "../../sys/timers.ts";
-import { CLIENT_CLOSED_REQUEST, ERROR } from "../codes.ts";
-import { finalizeRequest } from "../finalize.ts";
-import { logError } from "../log_context.ts";
+import { CLIENT_CLOSED_REQUEST, ERROR } from "../core/codes.ts";
+import { finalizeRequest } from "../core/finalize.ts";
+import { logError } from "../core/log_context.ts";
 import type { UpstreamRequest } from "./request.ts";
 import { doing, OVER } from "./step.ts";
 

@@ -1,6 +1,6 @@
 import { headText } from "../../wire/head_text.ts";
 import { parseHttpTime } from "../../wire/http_time.ts";
-import type { Request } from "../request.ts";
+import type { Request } from "../core/request.ts";
 import type { AnswerHead } from "./protocol.ts";
 import type { UpstreamSettings } from "./settings.ts";
 

@@ -1,7 +1,7 @@
 import { connect } from "../../net/node/tcp.ts";
 import { now } from "../../sys/now.ts";
-import { CLIENT_CLOSED_REQUEST } from "../codes.ts";
-import { logError } from "../log_context.ts";
+import { CLIENT_CLOSED_REQUEST } from "../core/codes.ts";
+import { logError } from "../core/log_context.ts";
 import { openBindAddress } from "./bind.ts";
 import { ServerConnection } from "./connection.ts";
 import { finish, releaseServer } from "./finish.ts";

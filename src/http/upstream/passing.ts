@@ -1,5 +1,5 @@
-import { ERROR, OK } from "../codes.ts";
-import { endBody, passBody } from "../output.ts";
+import { ERROR, OK } from "../core/codes.ts";
+import { endBody, passBody } from "../core/output.ts";
 import { finalize, finish, keepHead, releaseServer } from "./finish.ts";
 import type { UpstreamRequest } from "./request.ts";
 import { ResponseSpool } from "./response_spool.ts";

@@ -1,7 +1,7 @@
 import { type Slab, SlabQueue, takeSlab } from "../../net/slabs.ts";
 import { defer } from "../../sys/guard.ts";
-import { logError } from "../log_context.ts";
-import { openTemporary, type TempFile, TempFileError } from "../temp_file.ts";
+import { logError } from "../core/log_context.ts";
+import { openTemporary, type TempFile, TempFileError } from "../core/temp_file.ts";
 import type { UpstreamRequest } from "./request.ts";
 
 /**

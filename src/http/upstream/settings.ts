@@ -1,5 +1,5 @@
 import type { Template } from "../../script/template.ts";
-import type { TempPath } from "../temp_file.ts";
+import type { TempPath } from "../core/temp_file.ts";
 
 /** What every protocol that passes requests to servers shares (proxy_*, later fastcgi_*, uwsgi_*, scgi_*). Times in ms. */
 export interface UpstreamSettings {

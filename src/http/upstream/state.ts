@@ -1,5 +1,5 @@
 import { now } from "../../sys/now.ts";
-import type { Request } from "../request.ts";
+import type { Request } from "../core/request.ts";
 
 /**
  * What $upstream_* shows of one server tried; times in ms, -1 where it did not come so far. One whose peer is "" marks

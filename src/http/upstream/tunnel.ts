@@ -1,4 +1,4 @@
-import { ERROR, OK } from "../codes.ts";
+import { ERROR, OK } from "../core/codes.ts";
 import { finish } from "./finish.ts";
 import type { UpstreamRequest } from "./request.ts";
 import { TUNNEL } from "./step.ts";

@@ -1,4 +1,4 @@
-import { afterEvent } from "../sys/guard.ts";
+import { afterEvent } from "../../sys/guard.ts";
 import { RequestBody } from "./body.ts";
 import { finalizeRequest } from "./finalize.ts";
 import type { BodySink, Request } from "./request.ts";

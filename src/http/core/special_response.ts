@@ -1,7 +1,7 @@
-import { headText } from "../wire/head_text.ts";
+import { headText } from "../../wire/head_text.ts";
+import type { ErrorPage } from "../error_pages.ts";
 import { discardBody } from "./body.ts";
 import { OK } from "./codes.ts";
-import type { ErrorPage } from "./error_pages.ts";
 import { internalRedirect, namedRedirect } from "./flow.ts";
 import { passBody, sendHeader } from "./output.ts";
 import { GET, type Request } from "./request.ts";

@@ -1,4 +1,4 @@
-import { SlabQueue } from "../net/slabs.ts";
+import { SlabQueue } from "../../net/slabs.ts";
 import { OK } from "./codes.ts";
 import { logError } from "./log_context.ts";
 import type { BodySink, Request } from "./request.ts";

@@ -1,9 +1,9 @@
-import { addressText } from "../net/address.ts";
-import { RegexMatchError } from "../regex/regex.ts";
-import type { Level } from "../runtime/log.ts";
-import { faultText } from "../sys/guard.ts";
+import { addressText } from "../../net/address.ts";
+import { RegexMatchError } from "../../regex/regex.ts";
+import type { Level } from "../../runtime/log.ts";
+import { faultText } from "../../sys/guard.ts";
+import type { AddressConfig } from "../site.ts";
 import type { ClientConnection, Request } from "./request.ts";
-import type { AddressConfig } from "./site.ts";
 
 /** Writes to the error log in force, with who asked what as nginx appends it. */
 export function logError(request: Request, level: Level, message: string): void {

@@ -1,4 +1,4 @@
-import type { HeadText } from "../wire/head_text.ts";
+import type { HeadText } from "../../wire/head_text.ts";
 import { DONE, ERROR, OK } from "./codes.ts";
 import { finalizeRequest } from "./finalize.ts";
 import { NO_FILTERS, type Request } from "./request.ts";

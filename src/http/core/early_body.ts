@@ -1,4 +1,4 @@
-import type { Template } from "../script/template.ts";
+import type { Template } from "../../script/template.ts";
 import { readBody } from "./body.ts";
 import { finalizeRequest } from "./finalize.ts";
 import { logError } from "./log_context.ts";

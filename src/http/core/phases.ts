@@ -1,16 +1,16 @@
-import { RegexMatchError } from "../regex/regex.ts";
-import { assignCaptures } from "../script/named_captures.ts";
-import { ESCAPE_URI, escapeUri } from "../wire/escape.ts";
+import { RegexMatchError } from "../../regex/regex.ts";
+import { assignCaptures } from "../../script/named_captures.ts";
+import { ESCAPE_URI, escapeUri } from "../../wire/escape.ts";
+import type { Location } from "../location.ts";
+import { findLocation, newLocationSearch } from "../location_tree.ts";
+import type { Handler } from "../module.ts";
+import { mapUriToPath } from "../paths.ts";
 import { denyUnauthorized } from "./auth_delay.ts";
 import { discardBody } from "./body.ts";
 import { DECLINED, DONE, OK } from "./codes.ts";
 import { finalizeRequest } from "./finalize.ts";
 import { setLocation } from "./flow.ts";
-import type { Location } from "./location.ts";
-import { findLocation, newLocationSearch } from "./location_tree.ts";
 import { logError } from "./log_context.ts";
-import type { Handler } from "./module.ts";
-import { mapUriToPath } from "./paths.ts";
 import type { Request } from "./request.ts";
 
 /** nginx's phases in their order; `Request.phase` holds one, `Request.step` the handler within it. */

@@ -1,8 +1,8 @@
+import type { Location } from "../location.ts";
+import { extensionOf } from "../mime.ts";
 import { DONE } from "./codes.ts";
 import { finalizeRequest } from "./finalize.ts";
-import type { Location } from "./location.ts";
 import { logError } from "./log_context.ts";
-import { extensionOf } from "./mime.ts";
 import { PHASE, runPhases } from "./phases.ts";
 import type { Request } from "./request.ts";
 

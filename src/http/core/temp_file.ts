@@ -1,7 +1,7 @@
 import fs from "node:fs";
-import { errorCode, errorText } from "../sys/errno.ts";
-import { contain, type FaultOwner } from "../sys/guard.ts";
-import { osPath } from "../sys/paths.ts";
+import { errorCode, errorText } from "../../sys/errno.ts";
+import { contain, type FaultOwner } from "../../sys/guard.ts";
+import { osPath } from "../../sys/paths.ts";
 
 /** A directory for temporary files and how many digits its levels of subdirectories take. */
 export interface TempPath {

@@ -1,4 +1,4 @@
-import { SERVER } from "../version.ts";
+import { SERVER } from "../../version.ts";
 
 /** Statuses: their reason phrases and the built-in pages, with nginx's wording. All strings are byte strings. */
 

@@ -1,4 +1,4 @@
-import { clearDeadline, Deadline, setDeadline } from "../sys/timers.ts";
+import { clearDeadline, Deadline, setDeadline } from "../../sys/timers.ts";
 import { CLIENT_CLOSED_REQUEST } from "./codes.ts";
 import { finalizeRequest } from "./finalize.ts";
 import { logError } from "./log_context.ts";

@@ -1,4 +1,4 @@
-import type { HeaderList } from "../wire/http1/header_list.ts";
+import type { HeaderList } from "../../wire/http1/header_list.ts";
 
 /**
  * The values of a field by its name in a variable (`$http_NAME`, `$sent_http_NAME`): lower case with underscores,

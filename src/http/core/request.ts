@@ -1,13 +1,13 @@
-import type { Address } from "../net/address.ts";
-import type { ProxyProtocol } from "../net/proxy_protocol.ts";
-import { type HeadText, type HeadWord, headWord } from "../wire/head_text.ts";
-import type { HeaderList } from "../wire/http1/header_list.ts";
+import type { Address } from "../../net/address.ts";
+import type { ProxyProtocol } from "../../net/proxy_protocol.ts";
+import { type HeadText, type HeadWord, headWord } from "../../wire/head_text.ts";
+import type { HeaderList } from "../../wire/http1/header_list.ts";
+import type { Location, Server } from "../location.ts";
+import type { BodyFilter } from "../module.ts";
+import type { RangePlan } from "../ranges.ts";
+import type { UpstreamRequest } from "../upstream/request.ts";
+import type { UpstreamState } from "../upstream/state.ts";
 import type { RequestBody } from "./body.ts";
-import type { Location, Server } from "./location.ts";
-import type { BodyFilter } from "./module.ts";
-import type { RangePlan } from "./ranges.ts";
-import type { UpstreamRequest } from "./upstream/request.ts";
-import type { UpstreamState } from "./upstream/state.ts";
 
 /** What a request needs of the connection it came on; h1 now, h2 beside it later. */
 export interface ClientConnection {
