@@ -12,7 +12,7 @@ const FLOORS: readonly (readonly string[])[] = [
   ["admin"],
   ["main", "bundle", "boot", "program"],
 ];
-const REGISTRY = "src/http/registry.ts";
+const REGISTRY = "src/http/conf/registry.ts";
 const MODULES = "src/http/modules/";
 
 export interface Import {

@@ -7,12 +7,12 @@ import type { Template } from "../script/template.ts";
 import { errorCode, errorText } from "../sys/errno.ts";
 import { now } from "../sys/now.ts";
 import { osPath } from "../sys/paths.ts";
+import type { Handler } from "./conf/module.ts";
 import { OK } from "./core/codes.ts";
 import { logError } from "./core/log_context.ts";
 import type { Request } from "./core/request.ts";
 import { appendVarying, type LogFileCache } from "./log_file_cache.ts";
 import type { LogFormat } from "./log_format.ts";
-import type { Handler } from "./module.ts";
 import { mapUriToPath } from "./paths.ts";
 
 /** Where one `access_log` goes: a file (`path` absolute), one whose name depends on the request, or a syslog server. */

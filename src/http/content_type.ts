@@ -1,6 +1,6 @@
 import { type HeadText, headText, scanned } from "../wire/head_text.ts";
+import { lowercase } from "./conf/wildcard_hash.ts";
 import type { Request, Response } from "./core/request.ts";
-import { lowercase } from "./wildcard_hash.ts";
 
 const NONE = headText("");
 

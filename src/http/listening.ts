@@ -6,7 +6,7 @@ import type { Listener, Stream, StreamError, StreamHandler } from "../net/stream
 import type { ListenSpec } from "../runtime/cycle.ts";
 import type { Level } from "../runtime/log.ts";
 import { errnoText } from "../sys/errno.ts";
-import { type ListeningSocket, servedOn } from "./addresses.ts";
+import { type ListeningSocket, servedOn } from "./conf/addresses.ts";
 import type { WorkerConnections } from "./connections.ts";
 import { H1Connection } from "./h1/connection.ts";
 import { ProxyHeader } from "./h1/proxy_header.ts";

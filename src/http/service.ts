@@ -3,11 +3,11 @@ import { whenScarce } from "../net/node/tcp.ts";
 import type { Sockets, WorkerContext, WorkerService } from "../runtime/cycle.ts";
 import { boundary, guarded } from "../sys/guard.ts";
 import { startTimer, type Timer } from "../sys/timers.ts";
-import type { ListeningSocket } from "./addresses.ts";
+import type { ListeningSocket } from "./conf/addresses.ts";
+import type { Upstreams } from "./conf/upstreams.ts";
 import { WorkerConnections } from "./connections.ts";
 import { BoundSocket, Site } from "./listening.ts";
 import type { AddressConfig, Closable, WorkerCounters } from "./site.ts";
-import type { Upstreams } from "./upstreams.ts";
 
 /** A flood of new connections keeps no worker from leaving. */
 const MOST_TURNS = 10_000;

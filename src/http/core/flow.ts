@@ -1,5 +1,5 @@
-import type { Location } from "../location.ts";
-import { extensionOf } from "../mime.ts";
+import type { Location } from "../conf/location.ts";
+import { extensionOf } from "../conf/mime.ts";
 import { DONE } from "./codes.ts";
 import { finalizeRequest } from "./finalize.ts";
 import { logError } from "./log_context.ts";

@@ -1,9 +1,9 @@
 import { RegexMatchError } from "../../regex/regex.ts";
 import { assignCaptures } from "../../script/named_captures.ts";
 import { ESCAPE_URI, escapeUri } from "../../wire/escape.ts";
-import type { Location } from "../location.ts";
-import { findLocation, newLocationSearch } from "../location_tree.ts";
-import type { Handler } from "../module.ts";
+import type { Location } from "../conf/location.ts";
+import { findLocation, newLocationSearch } from "../conf/location_tree.ts";
+import type { Handler } from "../conf/module.ts";
 import { mapUriToPath } from "../paths.ts";
 import { denyUnauthorized } from "./auth_delay.ts";
 import { discardBody } from "./body.ts";

@@ -1,5 +1,5 @@
 import { headText } from "../../wire/head_text.ts";
-import type { ErrorPage } from "../error_pages.ts";
+import type { ErrorPage } from "../conf/error_pages.ts";
 import { discardBody } from "./body.ts";
 import { OK } from "./codes.ts";
 import { internalRedirect, namedRedirect } from "./flow.ts";

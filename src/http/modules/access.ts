@@ -11,11 +11,11 @@ import {
   matchAccess,
   parseAccessRule,
 } from "../access_rules.ts";
-import { HTTP_LOCATION } from "../contexts.ts";
+import { HTTP_LOCATION } from "../conf/contexts.ts";
+import { defineModule } from "../conf/module.ts";
 import { DECLINED, OK } from "../core/codes.ts";
 import { logError } from "../core/log_context.ts";
 import type { Request } from "../core/request.ts";
-import { defineModule } from "../module.ts";
 
 const CONTEXTS: readonly Context[] = [...HTTP_LOCATION, "limit_except"];
 

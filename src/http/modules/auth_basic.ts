@@ -5,7 +5,8 @@ import { type Template, template } from "../../script/template.ts";
 import { errorCode, errorText } from "../../sys/errno.ts";
 import { boundary } from "../../sys/guard.ts";
 import { osPath } from "../../sys/paths.ts";
-import { HTTP_LOCATION } from "../contexts.ts";
+import { HTTP_LOCATION } from "../conf/contexts.ts";
+import { defineModule, type Handler } from "../conf/module.ts";
 import { basicCredentials } from "../core/basic_auth.ts";
 import { CLIENT_CLOSED_REQUEST, DECLINED, DONE, OK } from "../core/codes.ts";
 import { finalizeRequest } from "../core/finalize.ts";
@@ -13,7 +14,6 @@ import { logError } from "../core/log_context.ts";
 import { runPhases } from "../core/phases.ts";
 import type { Request } from "../core/request.ts";
 import type { Verdict } from "../crypt.ts";
-import { defineModule, type Handler } from "../module.ts";
 import { PasswordChecks, Waiting } from "../password_check.ts";
 
 /** Of this thread; it outlives a reload. */

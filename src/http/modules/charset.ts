@@ -13,14 +13,14 @@ import {
   namedCharset,
   readCharsetMap,
 } from "../charsets.ts";
+import { HTTP, HTTP_IF, HTTP_LOCATION } from "../conf/contexts.ts";
+import { defineModule, type HeaderFilter } from "../conf/module.ts";
+import { inTypeList, type TypeList, typeList } from "../conf/type_list.ts";
 import { typeAndCharset } from "../content_type.ts";
-import { HTTP, HTTP_IF, HTTP_LOCATION } from "../contexts.ts";
 import { ERROR, OK } from "../core/codes.ts";
 import { logError } from "../core/log_context.ts";
 import type { Request } from "../core/request.ts";
-import { defineModule, type HeaderFilter } from "../module.ts";
 import { Recoder } from "../recode.ts";
-import { inTypeList, type TypeList, typeList } from "../type_list.ts";
 
 /** `charset` and `source_charset`: a charset, or the variable that names one. */
 type Setting = { readonly charset: Charset } | { variable: Variable | undefined };

@@ -8,12 +8,12 @@ import { parseHttpTime } from "../../wire/http_time.ts";
 import { HeaderList } from "../../wire/http1/header_list.ts";
 import { namesFraming } from "../../wire/http1/hop_by_hop.ts";
 import { fieldKey } from "../../wire/http1/known_fields.ts";
-import { HTTP_IF } from "../contexts.ts";
+import { HTTP_IF } from "../conf/contexts.ts";
+import { type BodyFilter, defineModule, type HeaderFilter } from "../conf/module.ts";
 import { OK } from "../core/codes.ts";
 import { passBody } from "../core/output.ts";
 import type { Request } from "../core/request.ts";
 import { type Expires, nextTimeOfDay, parseExpires } from "../expires.ts";
-import { type BodyFilter, defineModule, type HeaderFilter } from "../module.ts";
 
 /** One `add_header` or `add_trailer`. */
 interface Field {

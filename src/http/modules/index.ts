@@ -2,12 +2,12 @@ import { directive, warn } from "../../config/directives.ts";
 import { fail } from "../../config/schema.ts";
 import { type Template, template } from "../../script/template.ts";
 import { errorText } from "../../sys/errno.ts";
-import { HTTP_LOCATION } from "../contexts.ts";
+import { HTTP_LOCATION } from "../conf/contexts.ts";
+import { defineModule } from "../conf/module.ts";
 import { DECLINED, OK } from "../core/codes.ts";
 import { internalRedirect } from "../core/flow.ts";
 import { logError } from "../core/log_context.ts";
 import type { Request } from "../core/request.ts";
-import { defineModule } from "../module.ts";
 import { FileError, statFile } from "../open_file.ts";
 import { mapUriToPath } from "../paths.ts";
 

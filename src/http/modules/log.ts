@@ -6,10 +6,10 @@ import type { LogBuffer } from "../../runtime/logfile.ts";
 import { parseSyslog, type SyslogServer } from "../../runtime/syslog.ts";
 import { constantOf, splitTemplate, type Template, template } from "../../script/template.ts";
 import { type AccessLog, type LogTarget, logHandler } from "../access_log.ts";
-import { HTTP, HTTP_IF, HTTP_LOCATION } from "../contexts.ts";
+import { HTTP, HTTP_IF, HTTP_LOCATION } from "../conf/contexts.ts";
+import { defineModule, type Handler, type HttpBuild } from "../conf/module.ts";
 import type { LogFileCache } from "../log_file_cache.ts";
 import { COMBINED, LogFormat, logFormat } from "../log_format.ts";
-import { defineModule, type Handler, type HttpBuild } from "../module.ts";
 
 /** One `access_log` as written. */
 interface Written {

@@ -6,9 +6,7 @@ import { type CompiledRegex, compileRegex, RegexMatchError } from "../../regex/r
 import { evaluate } from "../../script/depth.ts";
 import { assignCaptures, declareCaptures } from "../../script/named_captures.ts";
 import { type Template, template } from "../../script/template.ts";
-import { logError } from "../core/log_context.ts";
-import type { Request } from "../core/request.ts";
-import { defineModule, type HttpBuild, type HttpModule } from "../module.ts";
+import { defineModule, type HttpBuild, type HttpModule } from "../conf/module.ts";
 import {
   addExactKey,
   addWildcardKey,
@@ -16,7 +14,9 @@ import {
   lowercase,
   newWildcardHash,
   type WildcardHash,
-} from "../wildcard_hash.ts";
+} from "../conf/wildcard_hash.ts";
+import { logError } from "../core/log_context.ts";
+import type { Request } from "../core/request.ts";
 
 interface MapBlock {
   readonly at: Directive;

@@ -15,9 +15,9 @@ import type { Context, Directive } from "../../config/types.ts";
 import { headTemplate, type Template, template } from "../../script/template.ts";
 import { type HeadText, headText } from "../../wire/head_text.ts";
 import { namesFraming } from "../../wire/http1/hop_by_hop.ts";
-import { HTTP_LOCATION } from "../contexts.ts";
+import { HTTP_LOCATION } from "../conf/contexts.ts";
+import { readTempPath } from "../conf/core_readers.ts";
 import type { TempPath } from "../core/temp_file.ts";
-import { readTempPath } from "../core_readers.ts";
 import { parseBind } from "../upstream/bind.ts";
 import {
   type CookieFlags,

@@ -2,7 +2,7 @@ import { refuse } from "../../config/directives.ts";
 import type { Directive } from "../../config/types.ts";
 import { warn } from "../../config/warnings.ts";
 import { splitTemplate } from "../../script/template.ts";
-import type { Place } from "../module.ts";
+import type { Place } from "../conf/module.ts";
 import type { PassUrl } from "./proxy_directives.ts";
 
 export function isHttps(url: string): boolean {

@@ -1,9 +1,9 @@
 import { headText } from "../../wire/head_text.ts";
 import { parseHttpTime } from "../../wire/http_time.ts";
+import { type BodyFilter, defineModule } from "../conf/module.ts";
 import { OK } from "../core/codes.ts";
 import { passBody } from "../core/output.ts";
 import type { Request } from "../core/request.ts";
-import { type BodyFilter, defineModule } from "../module.ts";
 import { multipartPlan, parseRanges } from "../ranges.ts";
 
 const ACCEPT_RANGES = headText("Accept-Ranges");

@@ -3,12 +3,12 @@ import type { Scope } from "../../config/schema.ts";
 import type { Directive } from "../../config/types.ts";
 import { type Cidr, parseCidr } from "../../net/ip.ts";
 import type { HostWanted } from "../../runtime/cycle.ts";
-import { HTTP_LOCATION } from "../contexts.ts";
+import { HTTP_LOCATION } from "../conf/contexts.ts";
+import { defineModule, type Handler, type HttpModule } from "../conf/module.ts";
 import { DECLINED } from "../core/codes.ts";
 import type { Request } from "../core/request.ts";
 import { hostText, portOf, portText } from "../core_variables_connection.ts";
 import { forwardedAddress, type TrustedProxies } from "../forwarded.ts";
-import { defineModule, type Handler, type HttpModule } from "../module.ts";
 
 /** One `set_real_ip_from`; a name stands for the addresses it had when the configuration was loaded. */
 type Source = "unix" | Cidr | { readonly name: string; readonly at: Directive };

@@ -5,12 +5,12 @@ import type { Context, Directive } from "../../config/types.ts";
 import { declareCaptures } from "../../script/named_captures.ts";
 import { type Template, template } from "../../script/template.ts";
 import type { Variable, Variables } from "../../script/variables.ts";
+import type { Location } from "../conf/location.ts";
+import { defineModule, type HttpModule, type Place } from "../conf/module.ts";
 import { DECLINED } from "../core/codes.ts";
 import { logError } from "../core/log_context.ts";
 import { PHASE } from "../core/phases.ts";
 import type { Request } from "../core/request.ts";
-import type { Location } from "../location.ts";
-import { defineModule, type HttpModule, type Place } from "../module.ts";
 import {
   breakCode,
   type Code,

@@ -4,7 +4,7 @@ import { fail, valueIn } from "../../config/schema.ts";
 import type { Directive } from "../../config/types.ts";
 import { evaluate } from "../../script/depth.ts";
 import { type Template, template } from "../../script/template.ts";
-import { defineModule, type HttpModule } from "../module.ts";
+import { defineModule, type HttpModule } from "../conf/module.ts";
 
 interface Part {
   /** Hashes below this one have the value; 0: all that are left. */

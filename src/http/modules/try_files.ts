@@ -1,13 +1,13 @@
 import { directive } from "../../config/directives.ts";
 import { fail } from "../../config/schema.ts";
 import { type Template, template } from "../../script/template.ts";
+import { extensionOf } from "../conf/mime.ts";
+import { defineModule, type HttpModule } from "../conf/module.ts";
 import { DECLINED } from "../core/codes.ts";
 import { internalRedirect, namedRedirect } from "../core/flow.ts";
 import type { Request } from "../core/request.ts";
 import { WHOLE_URI } from "../file_root.ts";
 import { statFile } from "../file_test.ts";
-import { extensionOf } from "../mime.ts";
-import { defineModule, type HttpModule } from "../module.ts";
 import { mapUriToPath } from "../paths.ts";
 
 interface TriedFile {

@@ -1,4 +1,4 @@
-import { defineModule } from "../module.ts";
+import { defineModule } from "../conf/module.ts";
 import { UPSTREAM_VARIABLES, upstreamCookie, upstreamHeader, upstreamTrailer } from "../upstream/variables.ts";
 
 /** The variables of ngx_http_upstream_module; its `upstream` block is read by balancer/directives.ts. */

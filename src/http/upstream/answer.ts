@@ -1,13 +1,13 @@
 import { parseSize } from "../../config/directives.ts";
 import { now } from "../../sys/now.ts";
 import { parseUnsafeUri } from "../../wire/uri.ts";
+import { passEarlyHints } from "../conf/early_hints.ts";
 import { OK } from "../core/codes.ts";
 import { finalizeRequest } from "../core/finalize.ts";
 import { internalRedirect, namedRedirect } from "../core/flow.ts";
 import { logError } from "../core/log_context.ts";
 import { sendHeader } from "../core/output.ts";
 import { GET, type Request } from "../core/request.ts";
-import { passEarlyHints } from "../early_hints.ts";
 import { takeBody, takeLimited } from "./body.ts";
 import { finalize, keepHead, leave, releaseServer } from "./finish.ts";
 import { bufferingOf, copyRedirectFields, copyResponse } from "./headers.ts";

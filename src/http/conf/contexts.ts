@@ -1,4 +1,4 @@
-import type { Context } from "../config/types.ts";
+import type { Context } from "../../config/types.ts";
 
 /** nginx's usual sets of contexts: HTTP_MAIN|SRV|LOC, with LIF for `if in location`. */
 export const HTTP: readonly Context[] = ["http"];

@@ -1,4 +1,4 @@
-import type { CompiledRegex } from "../regex/regex.ts";
+import type { CompiledRegex } from "../../regex/regex.ts";
 
 /**
  * The choice of a location by URI, as ngx_http_core_find_location makes it. Prefixes live in a sorted tree that

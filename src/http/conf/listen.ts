@@ -1,6 +1,6 @@
-import { parseNumber, parseSec, parseSize } from "../config/values.ts";
-import type { Address } from "../net/address.ts";
-import { ipv4Text, ipv6Text, parseIpv4, parseIpv6 } from "../net/ip.ts";
+import { parseNumber, parseSec, parseSize } from "../../config/values.ts";
+import type { Address } from "../../net/address.ts";
+import { ipv4Text, ipv6Text, parseIpv4, parseIpv6 } from "../../net/ip.ts";
 
 /** The arguments of `listen`. Errors and warnings are nginx's sentences, without the place. */
 

@@ -1,5 +1,5 @@
-import type { Directive } from "../config/types.ts";
-import { type HeadText, headText } from "../wire/head_text.ts";
+import type { Directive } from "../../config/types.ts";
+import { type HeadText, headText } from "../../wire/head_text.ts";
 import { lowercase } from "./wildcard_hash.ts";
 
 /** Media types by file extension: `types` and `default_type`. */

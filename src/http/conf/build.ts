@@ -1,18 +1,18 @@
 import os from "node:os";
-import { warn } from "../config/directives.ts";
-import { type Refusals, refusalsOf } from "../config/refusals.ts";
-import { type Scope, valueIn } from "../config/schema.ts";
-import { ConfigError } from "../config/types.ts";
-import { compileRegex } from "../regex/regex.ts";
-import type { Cycle } from "../runtime/cycle.ts";
-import { coreDirectives as processDirectives } from "../runtime/directives.ts";
-import { type ErrorLog, type ErrorLogTarget, openErrorLog } from "../runtime/log.ts";
-import { declareCaptures } from "../script/named_captures.ts";
-import { bindVariables } from "../script/template.ts";
-import { Variables } from "../script/variables.ts";
-import type { Sliced } from "../sys/sliced.ts";
+import { warn } from "../../config/directives.ts";
+import { type Refusals, refusalsOf } from "../../config/refusals.ts";
+import { type Scope, valueIn } from "../../config/schema.ts";
+import { ConfigError } from "../../config/types.ts";
+import { compileRegex } from "../../regex/regex.ts";
+import type { Cycle } from "../../runtime/cycle.ts";
+import { coreDirectives as processDirectives } from "../../runtime/directives.ts";
+import { type ErrorLog, type ErrorLogTarget, openErrorLog } from "../../runtime/log.ts";
+import { declareCaptures } from "../../script/named_captures.ts";
+import { bindVariables } from "../../script/template.ts";
+import { Variables } from "../../script/variables.ts";
+import type { Sliced } from "../../sys/sliced.ts";
+import { declareCoreVariables } from "../core_variables.ts";
 import { coreSettings } from "./core_settings.ts";
-import { declareCoreVariables } from "./core_variables.ts";
 import type { Location, Server } from "./location.ts";
 import {
   buildLocationTree,

@@ -8,9 +8,9 @@ import {
   primaryServerName,
   type ServerName,
   type ServerNames,
-} from "../../src/http/server_names.ts";
-import { addWildcardKey, findWildcard, newWildcardHash } from "../../src/http/wildcard_hash.ts";
-import { checkConfig, generator, NGINX, quoted, startNginx } from "./reference_nginx.ts";
+} from "../../../src/http/conf/server_names.ts";
+import { addWildcardKey, findWildcard, newWildcardHash } from "../../../src/http/conf/wildcard_hash.ts";
+import { checkConfig, generator, NGINX, quoted, startNginx } from "../reference_nginx.ts";
 
 function namesOf(args: readonly string[]): ServerName[] {
   return args.map((arg) => {

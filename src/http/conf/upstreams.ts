@@ -1,16 +1,16 @@
-import type { UpstreamDefinition } from "../balancer/definition.ts";
-import { upstreamDefinitions } from "../balancer/directives.ts";
-import { buildUpstream, cycleUpstream, type Group } from "../balancer/group.ts";
-import type { Pool } from "../balancer/pool.ts";
-import { implicitUpstream } from "../balancer/resolve.ts";
-import { parseTarget } from "../balancer/url.ts";
-import { refusalsOf } from "../config/refusals.ts";
-import type { Scope } from "../config/schema.ts";
-import { ConfigError, type Directive } from "../config/types.ts";
-import { type Address, addressText } from "../net/address.ts";
-import type { Cycle } from "../runtime/cycle.ts";
-import { type Template, template } from "../script/template.ts";
-import type { Sliced } from "../sys/sliced.ts";
+import type { UpstreamDefinition } from "../../balancer/definition.ts";
+import { upstreamDefinitions } from "../../balancer/directives.ts";
+import { buildUpstream, cycleUpstream, type Group } from "../../balancer/group.ts";
+import type { Pool } from "../../balancer/pool.ts";
+import { implicitUpstream } from "../../balancer/resolve.ts";
+import { parseTarget } from "../../balancer/url.ts";
+import { refusalsOf } from "../../config/refusals.ts";
+import type { Scope } from "../../config/schema.ts";
+import { ConfigError, type Directive } from "../../config/types.ts";
+import { type Address, addressText } from "../../net/address.ts";
+import type { Cycle } from "../../runtime/cycle.ts";
+import { type Template, template } from "../../script/template.ts";
+import type { Sliced } from "../../sys/sliced.ts";
 
 /** A host that has to be resolved while serving. */
 export interface Unresolved {

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import type { Directive } from "../../src/config/types.ts";
-import { buildMimeTypes, DEFAULT_TYPES, extensionOf, mimeType } from "../../src/http/mime.ts";
+import type { Directive } from "../../../src/config/types.ts";
+import { buildMimeTypes, DEFAULT_TYPES, extensionOf, mimeType } from "../../../src/http/conf/mime.ts";
 
 function line(name: string, ...args: readonly string[]): Directive {
   return { name, args, file: "/mime.types", line: 1 };

@@ -1,6 +1,6 @@
-import { fail } from "../config/schema.ts";
-import type { Directive } from "../config/types.ts";
-import type { TempPath } from "./core/temp_file.ts";
+import { fail } from "../../config/schema.ts";
+import type { Directive } from "../../config/types.ts";
+import type { TempPath } from "../core/temp_file.ts";
 
 const METHODS = [
   ...["GET", "HEAD", "POST", "PUT", "DELETE", "MKCOL", "COPY", "MOVE", "OPTIONS"],

@@ -1,9 +1,15 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { addListen, type ListenTable, listenSockets, newListenTable, servedOn } from "../../src/http/addresses.ts";
-import { defaultListen, type ListenOptions, parseListen, resolvedAddresses } from "../../src/http/listen.ts";
-import { addressText } from "../../src/net/address.ts";
-import { checkConfig, NGINX } from "./reference_nginx.ts";
+import {
+  addListen,
+  type ListenTable,
+  listenSockets,
+  newListenTable,
+  servedOn,
+} from "../../../src/http/conf/addresses.ts";
+import { defaultListen, type ListenOptions, parseListen, resolvedAddresses } from "../../../src/http/conf/listen.ts";
+import { addressText } from "../../../src/net/address.ts";
+import { checkConfig, NGINX } from "../reference_nginx.ts";
 
 function textOf(line: string): string {
   const parsed = parseListen(line.split(" "));

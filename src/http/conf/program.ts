@@ -1,10 +1,12 @@
-import { upstream, upstreamDefinitions, upstreamHosts, upstreamKeepalive } from "../balancer/directives.ts";
-import type { Group } from "../balancer/group.ts";
-import { refusalsOf } from "../config/refusals.ts";
-import type { Directives, Scope, Specs } from "../config/schema.ts";
-import { ConfigError } from "../config/types.ts";
-import { type Application, type Cycle, type HostWanted, MAX_WORKERS, type Program } from "../runtime/cycle.ts";
-import type { Sliced } from "../sys/sliced.ts";
+import { upstream, upstreamDefinitions, upstreamHosts, upstreamKeepalive } from "../../balancer/directives.ts";
+import type { Group } from "../../balancer/group.ts";
+import { refusalsOf } from "../../config/refusals.ts";
+import type { Directives, Scope, Specs } from "../../config/schema.ts";
+import { ConfigError } from "../../config/types.ts";
+import { type Application, type Cycle, type HostWanted, MAX_WORKERS, type Program } from "../../runtime/cycle.ts";
+import type { Sliced } from "../../sys/sliced.ts";
+import { HttpService } from "../service.ts";
+import { COUNTER } from "../site.ts";
 import { buildSockets, listenHosts } from "./addresses.ts";
 import { buildHttp } from "./build.ts";
 import { configureArguments } from "./configure.ts";
@@ -12,8 +14,6 @@ import { blockDirectives, coreDirectives } from "./core_directives.ts";
 import type { HttpModule } from "./module.ts";
 import { httpModules } from "./registry.ts";
 import { serverDirectives } from "./server_directives.ts";
-import { HttpService } from "./service.ts";
-import { COUNTER } from "./site.ts";
 
 /** What floors above http add to it: modules, directives, and work of the watcher thread on the upstreams. */
 export interface HttpExtension {

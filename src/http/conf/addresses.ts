@@ -1,17 +1,17 @@
-import { warn } from "../config/directives.ts";
-import { refusalsOf } from "../config/refusals.ts";
-import type { Scope } from "../config/schema.ts";
-import { ConfigError, type Directive } from "../config/types.ts";
-import { type Address, addressText, isWildcard } from "../net/address.ts";
-import type { Cycle, HostWanted, ListenSpec } from "../runtime/cycle.ts";
-import { startedAsRoot } from "../sys/users.ts";
-import type { RequestLimits } from "../wire/http1/request_limits.ts";
+import { warn } from "../../config/directives.ts";
+import { refusalsOf } from "../../config/refusals.ts";
+import type { Scope } from "../../config/schema.ts";
+import { ConfigError, type Directive } from "../../config/types.ts";
+import { type Address, addressText, isWildcard } from "../../net/address.ts";
+import type { Cycle, HostWanted, ListenSpec } from "../../runtime/cycle.ts";
+import { startedAsRoot } from "../../sys/users.ts";
+import type { RequestLimits } from "../../wire/http1/request_limits.ts";
+import type { AddressConfig } from "../site.ts";
 import type { BuiltHttp, BuiltServer } from "./build.ts";
 import { defaultListen, type ListenOptions, type ParsedListen, parseListen, resolvedAddresses } from "./listen.ts";
 import type { Server } from "./location.ts";
 import { type ServerSettings, serverDirectives } from "./server_directives.ts";
 import { buildServerNames, findServer, type ServerNames } from "./server_names.ts";
-import type { AddressConfig } from "./site.ts";
 
 /** A socket to bind with what is served on it. */
 export interface ListeningSocket {

@@ -1,6 +1,6 @@
-import { directive, warn } from "../config/directives.ts";
-import type { DirectiveSpec } from "../config/schema.ts";
-import type { Context } from "../config/types.ts";
+import { directive, warn } from "../../config/directives.ts";
+import type { DirectiveSpec } from "../../config/schema.ts";
+import type { Context } from "../../config/types.ts";
 import { lowercase } from "./wildcard_hash.ts";
 
 /** Media types in lower case that a filter works on. */

@@ -1,0 +1,43 @@
+import { access } from "../modules/access.ts";
+import { authBasic } from "../modules/auth_basic.ts";
+import { charset } from "../modules/charset.ts";
+import { earlyHints } from "../modules/early_hints.ts";
+import { headers } from "../modules/headers.ts";
+import { index } from "../modules/index.ts";
+import { log } from "../modules/log.ts";
+import { map } from "../modules/map.ts";
+import { notModified } from "../modules/not_modified.ts";
+import { proxy } from "../modules/proxy.ts";
+import { range } from "../modules/range.ts";
+import { realip } from "../modules/realip.ts";
+import { rewrite } from "../modules/rewrite.ts";
+import { splitClients } from "../modules/split_clients.ts";
+import { staticFiles } from "../modules/static.ts";
+import { stubStatus } from "../modules/stub_status.ts";
+import { tryFiles } from "../modules/try_files.ts";
+import { upstreamVariables } from "../modules/upstream.ts";
+import type { HttpModule } from "./module.ts";
+import { resolver } from "./resolver.ts";
+
+/** Every HTTP module, in the order in which those of one phase run and header filters see a response. */
+export const httpModules: readonly HttpModule[] = [
+  realip,
+  map,
+  splitClients,
+  rewrite,
+  access,
+  authBasic,
+  tryFiles,
+  earlyHints,
+  resolver,
+  upstreamVariables,
+  proxy,
+  stubStatus,
+  index,
+  staticFiles,
+  notModified,
+  headers,
+  charset,
+  range,
+  log,
+] as readonly HttpModule[];
