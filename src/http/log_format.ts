@@ -5,7 +5,7 @@ import { type Variable, type Variables, variableValue } from "../script/variable
 import { iso8601, logTime } from "../sys/clock.ts";
 import { escapeJson } from "../wire/escape.ts";
 import type { Request } from "./core/request.ts";
-import { bodyBytesSent } from "./core_variables_response.ts";
+import { bodyBytesSent } from "./variables/response.ts";
 
 /** `escape=` of a log_format: how bytes that could forge a line or a field are written. */
 export type LogEscape = "default" | "json" | "none";

@@ -11,7 +11,7 @@ import { declareCaptures } from "../../script/named_captures.ts";
 import { bindVariables } from "../../script/template.ts";
 import { Variables } from "../../script/variables.ts";
 import type { Sliced } from "../../sys/sliced.ts";
-import { declareCoreVariables } from "../core_variables.ts";
+import { declareCoreVariables } from "../variables/core.ts";
 import { coreSettings } from "./core_settings.ts";
 import type { Location, Server } from "./location.ts";
 import {

@@ -7,8 +7,8 @@ import { HTTP_LOCATION } from "../conf/contexts.ts";
 import { defineModule, type Handler, type HttpModule } from "../conf/module.ts";
 import { DECLINED } from "../core/codes.ts";
 import type { Request } from "../core/request.ts";
-import { hostText, portOf, portText } from "../core_variables_connection.ts";
 import { forwardedAddress, type TrustedProxies } from "../forwarded.ts";
+import { hostText, portOf, portText } from "../variables/connection.ts";
 
 /** One `set_real_ip_from`; a name stands for the addresses it had when the configuration was loaded. */
 type Source = "unix" | Cidr | { readonly name: string; readonly at: Directive };

@@ -1,7 +1,7 @@
-import type { Variables } from "../script/variables.ts";
-import { CONNECTION_VARIABLES, tlvVariable } from "./core_variables_connection.ts";
-import { argumentVariable, cookieVariable, headerVariable, REQUEST_VARIABLES } from "./core_variables_request.ts";
-import { RESPONSE_VARIABLES, sentVariable, trailerVariable } from "./core_variables_response.ts";
+import type { Variables } from "../../script/variables.ts";
+import { CONNECTION_VARIABLES, tlvVariable } from "./connection.ts";
+import { argumentVariable, cookieVariable, headerVariable, REQUEST_VARIABLES } from "./request.ts";
+import { RESPONSE_VARIABLES, sentVariable, trailerVariable } from "./response.ts";
 
 /** Declares nginx's core variables (ngx_http_variables.c). */
 export function declareCoreVariables(variables: Variables): void {

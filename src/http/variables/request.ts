@@ -1,15 +1,15 @@
 import { randomFillSync } from "node:crypto";
 import fs from "node:fs";
-import type { VariableSpec } from "../script/variables.ts";
-import { errnoCode, errnoText } from "../sys/errno.ts";
-import { osPath } from "../sys/paths.ts";
-import { argument } from "../wire/uri.ts";
-import { basicCredentials } from "./core/basic_auth.ts";
-import { fieldText } from "./core/field_text.ts";
-import { logError } from "./core/log_context.ts";
-import type { Request } from "./core/request.ts";
-import { portText, seconds } from "./core_variables_connection.ts";
-import { mapUriToPath } from "./paths.ts";
+import type { VariableSpec } from "../../script/variables.ts";
+import { errnoCode, errnoText } from "../../sys/errno.ts";
+import { osPath } from "../../sys/paths.ts";
+import { argument } from "../../wire/uri.ts";
+import { basicCredentials } from "../core/basic_auth.ts";
+import { fieldText } from "../core/field_text.ts";
+import { logError } from "../core/log_context.ts";
+import type { Request } from "../core/request.ts";
+import { mapUriToPath } from "../paths.ts";
+import { portText, seconds } from "./connection.ts";
 
 const once = (get: VariableSpec["get"]): VariableSpec => ({ get, cached: true });
 
