@@ -6,7 +6,7 @@ import { type Address, addressText, isWildcard } from "../../net/address.ts";
 import type { Cycle, HostWanted, ListenSpec } from "../../runtime/cycle.ts";
 import { startedAsRoot } from "../../sys/users.ts";
 import type { RequestLimits } from "../../wire/http1/request_limits.ts";
-import type { AddressConfig } from "../site.ts";
+import type { AddressConfig } from "../server/site.ts";
 import type { BuiltHttp, BuiltServer } from "./build.ts";
 import { defaultListen, type ListenOptions, type ParsedListen, parseListen, resolvedAddresses } from "./listen.ts";
 import type { Server } from "./location.ts";

@@ -2,7 +2,7 @@ import { addressText } from "../../net/address.ts";
 import { RegexMatchError } from "../../regex/regex.ts";
 import type { Level } from "../../runtime/log.ts";
 import { faultText } from "../../sys/guard.ts";
-import type { AddressConfig } from "../site.ts";
+import type { AddressConfig } from "../server/site.ts";
 import type { ClientConnection, Request } from "./request.ts";
 
 /** Writes to the error log in force, with who asked what as nginx appends it. */

@@ -2,7 +2,7 @@ import { parseHttpTime } from "../../wire/http_time.ts";
 import { defineModule } from "../conf/module.ts";
 import { OK } from "../core/codes.ts";
 import type { Request, Response } from "../core/request.ts";
-import { resetResponse } from "../h1/response.ts";
+import { resetResponse } from "../server/h1/response.ts";
 
 /** ngx_http_not_modified_filter_module: conditional requests. `if_modified_since` is the core's. */
 export const notModified = defineModule({

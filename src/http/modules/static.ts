@@ -10,9 +10,9 @@ import { DECLINED, ERROR, OK } from "../core/codes.ts";
 import { logError } from "../core/log_context.ts";
 import { sendHeader } from "../core/output.ts";
 import type { Request } from "../core/request.ts";
-import { isDated } from "../h1/response_writer.ts";
 import { FileError, openFile } from "../open_file.ts";
 import { mapUriToPath } from "../paths.ts";
+import { isDated } from "../server/h1/response_writer.ts";
 import { keepSmallFile, SMALL, type SmallFile, smallFile } from "../small_files.ts";
 import { readSmall, sendFile, sendSmall } from "../static_file.ts";
 

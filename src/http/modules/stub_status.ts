@@ -6,7 +6,7 @@ import { defineModule } from "../conf/module.ts";
 import { discardBody } from "../core/body.ts";
 import { OK } from "../core/codes.ts";
 import { sendText } from "../core/output.ts";
-import { COUNTER } from "../site.ts";
+import { COUNTER } from "../server/site.ts";
 
 const TEXT_PLAIN = headText("text/plain");
 

@@ -1,10 +1,10 @@
-import { type Address, addressText } from "../../net/address.ts";
-import { httpDate, httpDateOf } from "../../sys/clock.ts";
-import { SERVER } from "../../version.ts";
-import { headText } from "../../wire/head_text.ts";
-import type { HeaderList } from "../../wire/http1/header_list.ts";
-import type { Request } from "../core/request.ts";
-import { reasonPhrase } from "../core/status.ts";
+import { type Address, addressText } from "../../../net/address.ts";
+import { httpDate, httpDateOf } from "../../../sys/clock.ts";
+import { SERVER } from "../../../version.ts";
+import { headText } from "../../../wire/head_text.ts";
+import type { HeaderList } from "../../../wire/http1/header_list.ts";
+import type { Request } from "../../core/request.ts";
+import { reasonPhrase } from "../../core/status.ts";
 
 const NAME = SERVER.slice(0, SERVER.indexOf("/"));
 

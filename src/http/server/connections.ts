@@ -1,5 +1,5 @@
-import { openStreams } from "../net/node/tcp.ts";
-import { guarded } from "../sys/guard.ts";
+import { openStreams } from "../../net/node/tcp.ts";
+import { guarded } from "../../sys/guard.ts";
 import type { AddressConfig, Closable } from "./site.ts";
 
 /** nginx drops at most so many idle connections at once when new ones need their place. */

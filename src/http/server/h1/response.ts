@@ -1,5 +1,5 @@
-import { HeaderList } from "../../wire/http1/header_list.ts";
-import type { Request, Response } from "../core/request.ts";
+import { HeaderList } from "../../../wire/http1/header_list.ts";
+import type { Request, Response } from "../../core/request.ts";
 
 /** A response nobody has written to. One per connection, emptied after each request. */
 export function newResponse(): Response {

@@ -1,10 +1,10 @@
-import { nextPools, type Pools } from "../balancer/pool.ts";
-import { whenScarce } from "../net/node/tcp.ts";
-import type { Sockets, WorkerContext, WorkerService } from "../runtime/cycle.ts";
-import { boundary, guarded } from "../sys/guard.ts";
-import { startTimer, type Timer } from "../sys/timers.ts";
-import type { ListeningSocket } from "./conf/addresses.ts";
-import type { Upstreams } from "./conf/upstreams.ts";
+import { nextPools, type Pools } from "../../balancer/pool.ts";
+import { whenScarce } from "../../net/node/tcp.ts";
+import type { Sockets, WorkerContext, WorkerService } from "../../runtime/cycle.ts";
+import { boundary, guarded } from "../../sys/guard.ts";
+import { startTimer, type Timer } from "../../sys/timers.ts";
+import type { ListeningSocket } from "../conf/addresses.ts";
+import type { Upstreams } from "../conf/upstreams.ts";
 import { WorkerConnections } from "./connections.ts";
 import { BoundSocket, Site } from "./listening.ts";
 import type { AddressConfig, Closable, WorkerCounters } from "./site.ts";

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { appended, copied } from "../../../src/http/h1/pending.ts";
+import { appended, copied } from "../../../../src/http/server/h1/pending.ts";
 
 test("bytes that come one by one are kept in order, and copied seldom", () => {
   const all = Buffer.from("GET /next HTTP/1.1\r\n".repeat(1000), "latin1");

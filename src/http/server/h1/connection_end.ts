@@ -1,10 +1,10 @@
-import type { Stream, StreamError } from "../../net/stream.ts";
-import { defer } from "../../sys/guard.ts";
-import { clearDeadline, setDeadline } from "../../sys/timers.ts";
-import { CLIENT_CLOSED_REQUEST } from "../core/codes.ts";
-import { cleanUp, finalizeRequest } from "../core/finalize.ts";
-import { logConnection, logError, logException } from "../core/log_context.ts";
-import type { Request } from "../core/request.ts";
+import type { Stream, StreamError } from "../../../net/stream.ts";
+import { defer } from "../../../sys/guard.ts";
+import { clearDeadline, setDeadline } from "../../../sys/timers.ts";
+import { CLIENT_CLOSED_REQUEST } from "../../core/codes.ts";
+import { cleanUp, finalizeRequest } from "../../core/finalize.ts";
+import { logConnection, logError, logException } from "../../core/log_context.ts";
+import type { Request } from "../../core/request.ts";
 import { COUNTER } from "../site.ts";
 import type { H1Connection } from "./connection.ts";
 import { bodyFailed, dropRest } from "./connection_body.ts";

@@ -1,5 +1,5 @@
-import { parseSize } from "../../config/directives.ts";
-import type { Request } from "../core/request.ts";
+import { parseSize } from "../../../config/directives.ts";
+import type { Request } from "../../core/request.ts";
 
 /** sendfile_max_chunk's default: no more leaves at once, so that the rate shows. */
 const MAX_PIECE = 2 * 1024 * 1024;

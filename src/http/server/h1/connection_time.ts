@@ -1,5 +1,5 @@
-import { setDeadline } from "../../sys/timers.ts";
-import { logConnection } from "../core/log_context.ts";
+import { setDeadline } from "../../../sys/timers.ts";
+import { logConnection } from "../../core/log_context.ts";
 import type { H1Connection } from "./connection.ts";
 import { bodyFailed } from "./connection_body.ts";
 import { terminate } from "./connection_end.ts";

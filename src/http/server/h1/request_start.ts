@@ -1,12 +1,12 @@
-import type { CompiledRegex } from "../../regex/regex.ts";
-import { assignCaptures } from "../../script/named_captures.ts";
-import { now, wallNow } from "../../sys/now.ts";
-import { CONNECTION_CLOSE, CONNECTION_KEEP_ALIVE } from "../../wire/http1/request_fields.ts";
-import type { RequestHead } from "../../wire/http1/request_head.ts";
-import { splitTarget, uriParts } from "../../wire/uri.ts";
-import { findServer } from "../conf/server_names.ts";
-import { logException } from "../core/log_context.ts";
-import { Request, type Response } from "../core/request.ts";
+import type { CompiledRegex } from "../../../regex/regex.ts";
+import { assignCaptures } from "../../../script/named_captures.ts";
+import { now, wallNow } from "../../../sys/now.ts";
+import { CONNECTION_CLOSE, CONNECTION_KEEP_ALIVE } from "../../../wire/http1/request_fields.ts";
+import type { RequestHead } from "../../../wire/http1/request_head.ts";
+import { splitTarget, uriParts } from "../../../wire/uri.ts";
+import { findServer } from "../../conf/server_names.ts";
+import { logException } from "../../core/log_context.ts";
+import { Request, type Response } from "../../core/request.ts";
 import type { AddressConfig } from "../site.ts";
 import type { H1Connection } from "./connection.ts";
 

@@ -1,11 +1,11 @@
-import type { Address } from "../../net/address.ts";
-import type { ProxyProtocol } from "../../net/proxy_protocol.ts";
-import type { Stream, StreamError, StreamHandler } from "../../net/stream.ts";
-import { Deadline, setDeadline } from "../../sys/timers.ts";
-import type * as body from "../../wire/http1/body_input.ts";
-import type { HeaderList } from "../../wire/http1/header_list.ts";
-import { RequestHead } from "../../wire/http1/request_head.ts";
-import type { ClientConnection, Request, Response, Tunnel } from "../core/request.ts";
+import type { Address } from "../../../net/address.ts";
+import type { ProxyProtocol } from "../../../net/proxy_protocol.ts";
+import type { Stream, StreamError, StreamHandler } from "../../../net/stream.ts";
+import { Deadline, setDeadline } from "../../../sys/timers.ts";
+import type * as body from "../../../wire/http1/body_input.ts";
+import type { HeaderList } from "../../../wire/http1/header_list.ts";
+import { RequestHead } from "../../../wire/http1/request_head.ts";
+import type { ClientConnection, Request, Response, Tunnel } from "../../core/request.ts";
 import { type AddressConfig, type Closable, COUNTER, type ConnectionHost } from "../site.ts";
 import { consumeBody, discard, pause, resume, start } from "./connection_body.ts";
 import {

@@ -1,7 +1,7 @@
-import { logFault } from "../../sys/guard.ts";
-import { finalizeRequest } from "../core/finalize.ts";
-import { logException } from "../core/log_context.ts";
-import type { Request } from "../core/request.ts";
+import { logFault } from "../../../sys/guard.ts";
+import { finalizeRequest } from "../../core/finalize.ts";
+import { logException } from "../../core/log_context.ts";
+import type { Request } from "../../core/request.ts";
 import { COUNTER } from "../site.ts";
 import type { H1Connection } from "./connection.ts";
 import { terminate } from "./connection_end.ts";

@@ -1,6 +1,6 @@
-import { PROXY_ERROR, PROXY_MORE, ProxyProtocolReader } from "../../net/proxy_protocol.ts";
-import type { Stream, StreamError, StreamHandler } from "../../net/stream.ts";
-import { logConnection } from "../core/log_context.ts";
+import { PROXY_ERROR, PROXY_MORE, ProxyProtocolReader } from "../../../net/proxy_protocol.ts";
+import type { Stream, StreamError, StreamHandler } from "../../../net/stream.ts";
+import { logConnection } from "../../core/log_context.ts";
 import type { H1Connection } from "./connection.ts";
 
 /** Reads the PROXY protocol's header before a connection's first request, within client_header_timeout. */
