@@ -11,9 +11,9 @@ import type { Handler } from "./conf/module.ts";
 import { OK } from "./core/codes.ts";
 import { logError } from "./core/log_context.ts";
 import type { Request } from "./core/request.ts";
+import { mapUriToPath } from "./files/paths.ts";
 import { appendVarying, type LogFileCache } from "./log_file_cache.ts";
 import type { LogFormat } from "./log_format.ts";
-import { mapUriToPath } from "./paths.ts";
 
 /** Where one `access_log` goes: a file (`path` absolute), one whose name depends on the request, or a syslog server. */
 export type LogTarget =

@@ -17,7 +17,7 @@ import { defineDirectives, fail } from "../../config/schema.ts";
 import type { Directive } from "../../config/types.ts";
 import { type Template, template } from "../../script/template.ts";
 import type { TempPath } from "../core/temp_file.ts";
-import { readDisableSymlinks, type SymlinkRule } from "../open_file.ts";
+import { readDisableSymlinks, type SymlinkRule } from "../files/open_file.ts";
 import { HTTP_IF, HTTP_LOCATION, LOCATION } from "./contexts.ts";
 import { names, readMethods, readTempPath } from "./core_readers.ts";
 import { type ErrorPage, readErrorPage } from "./error_pages.ts";

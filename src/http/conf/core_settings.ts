@@ -4,7 +4,7 @@ import type { Directive } from "../../config/types.ts";
 import type { Template } from "../../script/template.ts";
 import { type HeadText, headText } from "../../wire/head_text.ts";
 import type { TempPath } from "../core/temp_file.ts";
-import { type FileRoot, fileRoot } from "../file_root.ts";
+import { type FileRoot, fileRoot } from "../files/file_root.ts";
 import { coreDirectives } from "./core_directives.ts";
 import type { ErrorPage } from "./error_pages.ts";
 import { buildMimeTypes, type MimeTypes } from "./mime.ts";

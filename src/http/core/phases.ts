@@ -4,7 +4,7 @@ import { ESCAPE_URI, escapeUri } from "../../wire/escape.ts";
 import type { Location } from "../conf/location.ts";
 import { findLocation, newLocationSearch } from "../conf/location_tree.ts";
 import type { Handler } from "../conf/module.ts";
-import { mapUriToPath } from "../paths.ts";
+import { mapUriToPath } from "../files/paths.ts";
 import { denyUnauthorized } from "./auth_delay.ts";
 import { discardBody } from "./body.ts";
 import { DECLINED, DONE, OK } from "./codes.ts";

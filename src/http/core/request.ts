@@ -4,7 +4,7 @@ import { type HeadText, type HeadWord, headWord } from "../../wire/head_text.ts"
 import type { HeaderList } from "../../wire/http1/header_list.ts";
 import type { Location, Server } from "../conf/location.ts";
 import type { BodyFilter } from "../conf/module.ts";
-import type { RangePlan } from "../ranges.ts";
+import type { RangePlan } from "../files/ranges.ts";
 import type { UpstreamRequest } from "../upstream/request.ts";
 import type { UpstreamState } from "../upstream/state.ts";
 import type { RequestBody } from "./body.ts";

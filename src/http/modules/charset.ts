@@ -16,10 +16,10 @@ import {
 import { HTTP, HTTP_IF, HTTP_LOCATION } from "../conf/contexts.ts";
 import { defineModule, type HeaderFilter } from "../conf/module.ts";
 import { inTypeList, type TypeList, typeList } from "../conf/type_list.ts";
-import { typeAndCharset } from "../content_type.ts";
 import { ERROR, OK } from "../core/codes.ts";
 import { logError } from "../core/log_context.ts";
 import type { Request } from "../core/request.ts";
+import { typeAndCharset } from "../files/content_type.ts";
 import { Recoder } from "../recode.ts";
 
 /** `charset` and `source_charset`: a charset, or the variable that names one. */

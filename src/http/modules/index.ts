@@ -8,8 +8,8 @@ import { DECLINED, OK } from "../core/codes.ts";
 import { internalRedirect } from "../core/flow.ts";
 import { logError } from "../core/log_context.ts";
 import type { Request } from "../core/request.ts";
-import { FileError, statFile } from "../open_file.ts";
-import { mapUriToPath } from "../paths.ts";
+import { FileError, statFile } from "../files/open_file.ts";
+import { mapUriToPath } from "../files/paths.ts";
 
 /** ngx_http_index_module: a URI that ends with a slash is served by the first of these files that is there. */
 export const index = defineModule({

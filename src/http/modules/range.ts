@@ -4,7 +4,7 @@ import { type BodyFilter, defineModule } from "../conf/module.ts";
 import { OK } from "../core/codes.ts";
 import { passBody } from "../core/output.ts";
 import type { Request } from "../core/request.ts";
-import { multipartPlan, parseRanges } from "../ranges.ts";
+import { multipartPlan, parseRanges } from "../files/ranges.ts";
 
 const ACCEPT_RANGES = headText("Accept-Ranges");
 const BYTES = headText("bytes");

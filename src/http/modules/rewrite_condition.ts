@@ -5,7 +5,7 @@ import type { CompiledRegex } from "../../regex/regex.ts";
 import { whenVariablesKnown } from "../../script/template.ts";
 import { variableText } from "../../script/variables.ts";
 import type { Request } from "../core/request.ts";
-import { statFile } from "../file_test.ts";
+import { statFile } from "../files/file_test.ts";
 import { compiledRegex, matchRegex } from "./rewrite_regex.ts";
 import { scriptValue } from "./rewrite_value.ts";
 

@@ -4,17 +4,17 @@ import { errorCode, errorText } from "../../sys/errno.ts";
 import { ESCAPE_URI, escapeUri } from "../../wire/escape.ts";
 import { type HeadText, headText } from "../../wire/head_text.ts";
 import { defineModule } from "../conf/module.ts";
-import { setContentType } from "../content_type.ts";
 import { discardBody } from "../core/body.ts";
 import { DECLINED, ERROR, OK } from "../core/codes.ts";
 import { logError } from "../core/log_context.ts";
 import { sendHeader } from "../core/output.ts";
 import type { Request } from "../core/request.ts";
-import { FileError, openFile } from "../open_file.ts";
-import { mapUriToPath } from "../paths.ts";
+import { setContentType } from "../files/content_type.ts";
+import { FileError, openFile } from "../files/open_file.ts";
+import { mapUriToPath } from "../files/paths.ts";
+import { keepSmallFile, SMALL, type SmallFile, smallFile } from "../files/small_files.ts";
+import { readSmall, sendFile, sendSmall } from "../files/static_file.ts";
 import { isDated } from "../server/h1/response_writer.ts";
-import { keepSmallFile, SMALL, type SmallFile, smallFile } from "../small_files.ts";
-import { readSmall, sendFile, sendSmall } from "../static_file.ts";
 
 const { S_IFMT, S_IFDIR, S_IFREG } = fs.constants;
 

@@ -6,9 +6,9 @@ import { defineModule, type HttpModule } from "../conf/module.ts";
 import { DECLINED } from "../core/codes.ts";
 import { internalRedirect, namedRedirect } from "../core/flow.ts";
 import type { Request } from "../core/request.ts";
-import { WHOLE_URI } from "../file_root.ts";
-import { statFile } from "../file_test.ts";
-import { mapUriToPath } from "../paths.ts";
+import { WHOLE_URI } from "../files/file_root.ts";
+import { statFile } from "../files/file_test.ts";
+import { mapUriToPath } from "../files/paths.ts";
 
 interface TriedFile {
   readonly name: Template;

@@ -4,7 +4,7 @@ import { errorCode, errorText } from "../../sys/errno.ts";
 import { afterEvent } from "../../sys/guard.ts";
 import type { RequestBody } from "../core/body.ts";
 import { logError } from "../core/log_context.ts";
-import { mayRead, nextTurn, spend } from "../file_turns.ts";
+import { mayRead, nextTurn, spend } from "../files/file_turns.ts";
 import { finalize } from "./finish.ts";
 import type { UpstreamRequest } from "./request.ts";
 import { BODY, HEADER, OVER } from "./step.ts";

@@ -8,7 +8,7 @@ import { basicCredentials } from "../core/basic_auth.ts";
 import { fieldText } from "../core/field_text.ts";
 import { logError } from "../core/log_context.ts";
 import type { Request } from "../core/request.ts";
-import { mapUriToPath } from "../paths.ts";
+import { mapUriToPath } from "../files/paths.ts";
 import { portText, seconds } from "./connection.ts";
 
 const once = (get: VariableSpec["get"]): VariableSpec => ({ get, cached: true });

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { test } from "node:test";
-import { splitContentType } from "../../../src/http/content_type.ts";
+import { splitContentType } from "../../../src/http/files/content_type.ts";
 import { headText } from "../../../src/wire/head_text.ts";
 import { have } from "../../support/have.ts";
 import { type Running, runHoldfast, startHoldfast, startNginx } from "../../support/holdfast.ts";

@@ -1,5 +1,5 @@
-import { logError } from "./core/log_context.ts";
-import type { Request } from "./core/request.ts";
+import { logError } from "../core/log_context.ts";
+import type { Request } from "../core/request.ts";
 import { WHOLE_URI } from "./file_root.ts";
 
 /** A file's name. `rootLength` is how much of it is the root or alias. Byte strings: use `osPath` at file system calls. */

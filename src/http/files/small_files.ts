@@ -1,6 +1,6 @@
 import fs from "node:fs";
-import { osPath } from "../sys/paths.ts";
-import type { HeadText } from "../wire/head_text.ts";
+import { osPath } from "../../sys/paths.ts";
+import type { HeadText } from "../../wire/head_text.ts";
 
 /**
  * Small files as they were last read. Each use asks the system whether the file is still the same (one stat() in place

@@ -1,8 +1,8 @@
 import fs from "node:fs";
-import { errnoCode, errnoText } from "../sys/errno.ts";
-import { osPath } from "../sys/paths.ts";
-import { logError } from "./core/log_context.ts";
-import type { Request } from "./core/request.ts";
+import { errnoCode, errnoText } from "../../sys/errno.ts";
+import { osPath } from "../../sys/paths.ts";
+import { logError } from "../core/log_context.ts";
+import type { Request } from "../core/request.ts";
 import { FileError, type SymlinkRule, statFile as statChecked } from "./open_file.ts";
 
 /**

@@ -1,6 +1,6 @@
-import { type HeadText, headText, scanned } from "../wire/head_text.ts";
-import { lowercase } from "./conf/wildcard_hash.ts";
-import type { Request, Response } from "./core/request.ts";
+import { type HeadText, headText, scanned } from "../../wire/head_text.ts";
+import { lowercase } from "../conf/wildcard_hash.ts";
+import type { Request, Response } from "../core/request.ts";
 
 const NONE = headText("");
 

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { multipartPlan, parseRanges } from "../../src/http/ranges.ts";
+import { multipartPlan, parseRanges } from "../../../src/http/files/ranges.ts";
 
 const parse = (text: string, length = 100, max = Number.MAX_SAFE_INTEGER) =>
   parseRanges(text, length, max, max !== Number.MAX_SAFE_INTEGER);

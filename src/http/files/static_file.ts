@@ -1,10 +1,10 @@
 import fs from "node:fs";
-import { errnoCode, errorCode, errorText } from "../sys/errno.ts";
-import { CLIENT_CLOSED_REQUEST, DONE, ERROR, OK } from "./core/codes.ts";
-import { finalizeRequest } from "./core/finalize.ts";
-import { logError } from "./core/log_context.ts";
-import { passBody } from "./core/output.ts";
-import type { Request } from "./core/request.ts";
+import { errnoCode, errorCode, errorText } from "../../sys/errno.ts";
+import { CLIENT_CLOSED_REQUEST, DONE, ERROR, OK } from "../core/codes.ts";
+import { finalizeRequest } from "../core/finalize.ts";
+import { logError } from "../core/log_context.ts";
+import { passBody } from "../core/output.ts";
+import type { Request } from "../core/request.ts";
 import { type FileReader, mayRead, nextTurn, spend } from "./file_turns.ts";
 import type { RangePlan } from "./ranges.ts";
 import { SMALL } from "./small_files.ts";

@@ -1,4 +1,4 @@
-import { defer, guarded } from "../sys/guard.ts";
+import { defer, guarded } from "../../sys/guard.ts";
 
 /**
  * How many bytes of files one turn of the event loop reads, all readers together: a read from the page cache is cheap,

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { type FileReader, mayRead, nextTurn, spend } from "../../src/http/file_turns.ts";
+import { type FileReader, mayRead, nextTurn, spend } from "../../../src/http/files/file_turns.ts";
 
 const PIECE = 64 * 1024;
 
