@@ -1,5 +1,5 @@
 import { fileURLToPath } from "node:url";
-import { servesPasswords } from "./http/password_thread.ts";
+import { servesPasswords } from "./http/modules/auth_basic/password_thread.ts";
 import { program } from "./program.ts";
 import { run } from "./runtime/start.ts";
 

@@ -1,3 +1,5 @@
+import type { Address } from "./address.ts";
+
 /** Addresses of the internet protocol as numbers: parsing, printing, ranges. As strict or lax as nginx. */
 
 /** An IPv4 address as an unsigned 32-bit number; undefined when the text is none. Empty octets count as 0, as in nginx. */
@@ -88,7 +90,7 @@ export function ipv6Text(bytes: Uint8Array): string {
 }
 
 /** The IPv4 address inside `::ffff:a.b.c.d`, or undefined. */
-export function mappedIpv4(bytes: Uint8Array): number | undefined {
+function mappedIpv4(bytes: Uint8Array): number | undefined {
   for (let i = 0; i < 10; i++) if (bytes[i] !== 0) return undefined;
   if (bytes[10] !== 255 || bytes[11] !== 255) return undefined;
   return ((bytes[12] << 24) | (bytes[13] << 16) | (bytes[14] << 8) | bytes[15]) >>> 0;
@@ -129,4 +131,26 @@ export function inIpv6(cidr: Cidr, address: Uint8Array): boolean {
   if (cidr.family !== "ipv6") return false;
   for (let i = 0; i < 16; i++) if ((address[i] & cidr.mask[i]) !== cidr.address[i]) return false;
   return true;
+}
+
+/** An address as ranges are compared with it; worth keeping for the length of a connection. */
+export interface ClientAddress {
+  /** An IPv4 address, or the one inside an IPv4-mapped IPv6 address. */
+  readonly ipv4: number | undefined;
+  readonly ipv6: Uint8Array | undefined;
+  readonly unix: boolean;
+}
+
+export function clientAddress(address: Address): ClientAddress {
+  switch (address.family) {
+    case "unix":
+      return { ipv4: undefined, ipv6: undefined, unix: true };
+    case "ipv4":
+      return { ipv4: parseIpv4(address.host), ipv6: undefined, unix: false };
+    case "ipv6": {
+      const zone = address.host.indexOf("%");
+      const ipv6 = parseIpv6(zone === -1 ? address.host : address.host.slice(0, zone));
+      return { ipv4: ipv6 === undefined ? undefined : mappedIpv4(ipv6), ipv6, unix: false };
+    }
+  }
 }

@@ -1,0 +1,144 @@
+import fs from "node:fs";
+import { directive } from "../../../config/directives.ts";
+import type { Context } from "../../../config/types.ts";
+import { type Template, template } from "../../../script/template.ts";
+import { errorCode, errorText } from "../../../sys/errno.ts";
+import { boundary } from "../../../sys/guard.ts";
+import { osPath } from "../../../sys/paths.ts";
+import { HTTP_LOCATION } from "../../conf/contexts.ts";
+import { defineModule, type Handler } from "../../conf/module.ts";
+import { basicCredentials } from "../../core/basic_auth.ts";
+import { CLIENT_CLOSED_REQUEST, DECLINED, DONE, OK } from "../../core/codes.ts";
+import { finalizeRequest } from "../../core/finalize.ts";
+import { logError } from "../../core/log_context.ts";
+import { runPhases } from "../../core/phases.ts";
+import type { Request } from "../../core/request.ts";
+import type { Verdict } from "./crypt.ts";
+import { PasswordChecks, Waiting } from "./password_check.ts";
+
+/** Of this thread; it outlives a reload. */
+const checks = new PasswordChecks();
+/** What has been compared for a request that goes on in this moment. */
+let compared: { readonly password: string; readonly stored: string; readonly verdict: Verdict } | undefined;
+
+const CONTEXTS: readonly Context[] = [...HTTP_LOCATION, "limit_except"];
+
+/** ngx_http_auth_basic_module: HTTP Basic authentication (RFC 7617). */
+export const authBasic = defineModule({
+  name: "http_auth_basic",
+  directives: {
+    auth_basic: directive<Template | undefined>({
+      in: CONTEXTS,
+      args: [1, 1],
+      syntax: "string | off",
+      doc: "Asks for a user name and password; the string is the realm a browser shows.",
+      initial: () => undefined,
+      defaultText: "off",
+      read: (at, scope) => template(scope, at, at.args[0]),
+    }),
+    auth_basic_user_file: directive<Template | undefined>({
+      in: CONTEXTS,
+      args: [1, 1],
+      syntax: "file",
+      doc: "The file of users, `name:password` a line, relative to the configuration file; read anew for each request.",
+      initial: () => undefined,
+      read: (at, scope) => template(scope, at, at.args[0]),
+    }),
+  },
+  build({ auth_basic: realm, auth_basic_user_file: file }, { http }): Handler | undefined {
+    if (realm === undefined || file === undefined || realm.constant === "off") return undefined;
+    const pathOf = (request: Request): string => http.cycle.path(file.render(request), "conf");
+    return (request) => authenticate(request, realm.render(request), pathOf);
+  },
+  access: (handler) => handler,
+});
+
+function authenticate(request: Request, realm: string, pathOf: (request: Request) => string): number {
+  if (realm === "off") return DECLINED;
+  const credentials = basicCredentials(request);
+  if (credentials === undefined) {
+    logError(request, "info", "no user/password was provided for basic authentication");
+    return challenge(request, realm);
+  }
+  const path = pathOf(request);
+  let text: string;
+  try {
+    text = fs.readFileSync(osPath(path), "latin1");
+  } catch (error) {
+    const code = errorCode(error);
+    const missing = code === "ENOENT";
+    logError(request, missing ? "error" : "crit", `open() "${path}" failed (${errorText(code)})`);
+    return missing ? 403 : 500;
+  }
+  const { user, password } = credentials;
+  const stored = storedPassword(text, user);
+  if (stored === undefined) {
+    logError(request, "error", `user "${user}" was not found in "${path}"`);
+    return challenge(request, realm);
+  }
+  const verdict = compare(request, password, stored);
+  if (verdict === "busy") {
+    logError(request, "error", "too many passwords are waiting to be compared");
+    return 503;
+  }
+  if (verdict instanceof Waiting) {
+    waitFor(request, verdict);
+    return DONE;
+  }
+  if (verdict === undefined) {
+    logError(request, "crit", "crypt_r() failed (22: Invalid argument)");
+    return 500;
+  }
+  if (verdict) return OK;
+  logError(request, "error", `user "${user}": password mismatch`);
+  return challenge(request, realm);
+}
+
+/** The verdict, or who waits for it: the request then goes on with this handler. */
+function compare(request: Request, password: string, stored: string): Verdict | Waiting | "busy" {
+  // Verdicts are not kept for ever, nor is that a hash is of no kind known here.
+  if (compared?.password === password && compared.stored === stored) return compared.verdict;
+  const { remote } = request;
+  const client = remote.family === "unix" ? "" : remote.host;
+  const done = (verdict: Verdict): void => {
+    request.onAbort = undefined;
+    if (request.finalized) return;
+    compared = { password, stored, verdict };
+    try {
+      runPhases(request);
+    } finally {
+      compared = undefined;
+    }
+  };
+  return checks.check(password, stored, client, boundary(request, done));
+}
+
+function waitFor(request: Request, waiting: Waiting): void {
+  request.cleanup ??= [];
+  request.cleanup.push(() => waiting.cancel());
+  request.onAbort = () => {
+    waiting.cancel();
+    logError(request, "info", "epoll_wait() reported that client prematurely closed connection");
+    finalizeRequest(request, CLIENT_CLOSED_REQUEST);
+  };
+}
+
+/** The password of a user in the lines of a user file; what follows a second colon is a comment. */
+export function storedPassword(text: string, user: string): string | undefined {
+  let at = 0;
+  while (at < text.length) {
+    const feed = text.indexOf("\n", at);
+    const end = feed < 0 ? text.length : feed;
+    if (text[at] !== "#" && text.startsWith(`${user}:`, at) && at + user.length < end) {
+      const line = text.slice(at + user.length + 1, end);
+      return /^[^:\r]*/.exec(line)?.[0] ?? "";
+    }
+    at = end + 1;
+  }
+  return undefined;
+}
+
+function challenge(request: Request, realm: string): number {
+  request.response.headers.append("WWW-Authenticate", `Basic realm="${realm}"`);
+  return 401;
+}

@@ -1,0 +1,35 @@
+import { parseSec } from "../../../config/directives.ts";
+
+/** The value of `expires` (ngx_http_parse_expires). `seconds` counts from now, from Last-Modified or from midnight. */
+export type Expires =
+  | { readonly kind: "off" | "epoch" | "max" }
+  | { readonly kind: "access" | "modified" | "daily"; readonly seconds: number };
+
+const DAY = 24 * 60 * 60;
+
+/** Reads a value; a string is why it is none. */
+export function parseExpires(text: string, modified: boolean): Expires | string {
+  if (!modified && (text === "epoch" || text === "max" || text === "off")) return { kind: text };
+  const sign = text.charAt(0);
+  if (sign === "@") {
+    if (modified) return 'daily time cannot be used with "modified" parameter';
+    const seconds = parseSec(text.slice(1));
+    if (seconds === undefined) return "invalid value";
+    if (seconds > DAY) return "daily time value must be less than 24 hours";
+    return { kind: "daily", seconds };
+  }
+  const seconds = parseSec(sign === "+" || sign === "-" ? text.slice(1) : text);
+  if (seconds === undefined) return "invalid value";
+  return { kind: modified ? "modified" : "access", seconds: sign === "-" ? -seconds : seconds };
+}
+
+/** When the clock next shows so many seconds after local midnight; in seconds since 1970 (ngx_next_time). */
+export function nextTimeOfDay(seconds: number, now: number): number {
+  const date = new Date(now * 1000);
+  date.setHours(0, 0, seconds, 0);
+  const today = date.getTime() / 1000;
+  if (today > now) return today;
+  // By the calendar, not 24 hours later: the clock may be changed in between.
+  date.setDate(date.getDate() + 1);
+  return date.getTime() / 1000;
+}

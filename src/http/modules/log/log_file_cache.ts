@@ -1,0 +1,106 @@
+import fs from "node:fs";
+import { openLog } from "../../../runtime/open_log.ts";
+import { writeLine } from "../../../runtime/write.ts";
+import { errorCode, errorText } from "../../../sys/errno.ts";
+import { osPath } from "../../../sys/paths.ts";
+
+/** `open_log_file_cache`: how log files whose names depend on requests are kept open. Times in ms. */
+export interface LogFileCache {
+  readonly max: number;
+  /** Closed when not used for so long. */
+  readonly inactive: number;
+  /** After so long it is looked at whether the name still leads to the same file. */
+  readonly valid: number;
+  /** Kept open from so many uses on. */
+  readonly minUses: number;
+}
+
+interface Kept {
+  /** -1 while it is not kept open. */
+  fd: number;
+  ino: number;
+  uses: number;
+  checkedAt: number;
+  usedAt: number;
+}
+
+/** The files of this thread, the one used longest ago first. They outlive a reload. */
+const files = new Map<string, Kept>();
+
+/** How long a request's line may wait for a pipe whose reader is slow, in ms. */
+const WRITE_MS = 1000;
+
+/** Appends a line (a byte string). Answers the sentence of a failed write; throws the one of a failed open. */
+export function appendVarying(path: string, line: string, cache: LogFileCache | undefined): string | undefined {
+  if (cache === undefined) {
+    const fd = openLog(path);
+    try {
+      return write(fd, path, line);
+    } finally {
+      close(fd);
+    }
+  }
+  const now = Date.now();
+  const kept = files.get(path) ?? { fd: -1, ino: 0, uses: 0, checkedAt: now, usedAt: now };
+  files.delete(path);
+  expire(cache, now);
+  if (kept.fd >= 0 && now - kept.checkedAt >= cache.valid) check(path, kept, now);
+  if (kept.fd < 0) open(path, kept, now);
+  kept.uses++;
+  kept.usedAt = now;
+  files.set(path, kept);
+  try {
+    return write(kept.fd, path, line);
+  } finally {
+    if (kept.uses < cache.minUses) letGo(kept);
+  }
+}
+
+function write(fd: number, path: string, line: string): string | undefined {
+  try {
+    writeLine(fd, line, WRITE_MS);
+    return undefined;
+  } catch (error) {
+    return `write() to "${path}" failed (${errorText(errorCode(error))})`;
+  }
+}
+
+function open(path: string, kept: Kept, now: number): void {
+  kept.fd = openLog(path);
+  kept.checkedAt = now;
+  try {
+    kept.ino = fs.fstatSync(kept.fd).ino;
+  } catch {
+    // The next check finds another file.
+  }
+}
+
+function close(fd: number): void {
+  // Standard output is nobody's to close.
+  if (fd > 2) fs.closeSync(fd);
+}
+
+function letGo(kept: Kept): void {
+  close(kept.fd);
+  kept.fd = -1;
+}
+
+/** Makes room for one more, and lets go of what nobody uses. */
+function expire({ max, inactive }: LogFileCache, now: number): void {
+  for (const [path, kept] of files) {
+    if (files.size < max && now - kept.usedAt < inactive) return;
+    letGo(kept);
+    files.delete(path);
+  }
+}
+
+function check(path: string, kept: Kept, now: number): void {
+  let ino: number | undefined;
+  try {
+    ino = fs.statSync(osPath(path)).ino;
+  } catch {
+    // Nothing there that could be the same; what it is, opening it will tell.
+  }
+  if (ino === kept.ino) kept.checkedAt = now;
+  else letGo(kept);
+}

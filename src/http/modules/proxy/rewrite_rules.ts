@@ -1,0 +1,69 @@
+import { fail, type Scope } from "../../../config/schema.ts";
+import type { Directive } from "../../../config/types.ts";
+import { type CompiledRegex, compileRegex, RegexMatchError } from "../../../regex/regex.ts";
+import { assignCaptures, declareCaptures } from "../../../script/named_captures.ts";
+import { type Template, template, whenVariablesKnown } from "../../../script/template.ts";
+import { logError } from "../../core/log_context.ts";
+import type { Request } from "../../core/request.ts";
+
+/** Tries one rule on a value; undefined when it does not apply. */
+export type RewriteRule = (request: Request, value: string) => string | undefined;
+
+/** A pattern after `~` or `~*`, with its named groups declared. */
+export function rewriteRegex(at: Directive, scope: Scope, pattern: string): CompiledRegex {
+  const caseless = pattern.startsWith("~*");
+  const compiled = compileRegex(pattern.slice(caseless ? 2 : 1), caseless);
+  if ("error" in compiled) fail(at, compiled.error);
+  whenVariablesKnown(scope, (variables) => declareCaptures(compiled, variables, at));
+  return compiled;
+}
+
+/** Runs a regex on a value; its captures become the request's. */
+export function matchCaptures(request: Request, regex: CompiledRegex, value: string): boolean {
+  const captures: string[] = [];
+  try {
+    if (!regex.exec(value, captures)) return false;
+  } catch (error) {
+    // A server's field that the pattern cannot be searched for in bounded time stays as it is.
+    if (!(error instanceof RegexMatchError)) throw error;
+    logError(request, "alert", error.message);
+    return false;
+  }
+  request.captures = captures;
+  assignCaptures(request, regex, captures);
+  return true;
+}
+
+/** `pattern replacement`: the pattern is a regex after `~`, else text compared by `matches`, which says how much it covers. */
+export function rewriteRule(
+  at: Directive,
+  scope: Scope,
+  covers: (value: string, pattern: string) => number,
+): RewriteRule {
+  const [pattern, text] = at.args;
+  if (pattern.startsWith("~")) {
+    const regex = rewriteRegex(at, scope, pattern);
+    const replacement = template(scope, at, text);
+    return (request, value) => (matchCaptures(request, regex, value) ? replacement.render(request) : undefined);
+  }
+  const wanted: Template = template(scope, at, pattern);
+  const replacement = template(scope, at, text);
+  return (request, value) => {
+    const length = covers(value, wanted.render(request));
+    return length < 0 ? undefined : replacement.render(request) + value.slice(length);
+  };
+}
+
+/** A plain prefix. */
+export function prefixLength(value: string, pattern: string): number {
+  return value.startsWith(pattern) ? pattern.length : -1;
+}
+
+/** The first rule that applies. */
+export function applyRules(request: Request, rules: readonly RewriteRule[], value: string): string | undefined {
+  for (const rule of rules) {
+    const rewritten = rule(request, value);
+    if (rewritten !== undefined) return rewritten;
+  }
+  return undefined;
+}

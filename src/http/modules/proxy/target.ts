@@ -1,0 +1,83 @@
+import { type Resolution, resolutionText } from "../../../net/resolver.ts";
+import { boundary } from "../../../sys/guard.ts";
+import { resolvingOf } from "../../conf/resolver.ts";
+import { finalizeRequest } from "../../core/finalize.ts";
+import { logError } from "../../core/log_context.ts";
+import type { PassedTo, Request } from "../../core/request.ts";
+import { markPassage } from "../../upstream/state.ts";
+import { type FixedPass, type ProxySettings, passedTo, splitUrl } from "./proxy.ts";
+import { isHttps } from "./scheme.ts";
+
+/** A proxy_pass whose variables named a host that has yet to be resolved. */
+export interface UnresolvedPass extends PassedTo {
+  readonly scheme: string;
+  readonly host: string;
+  readonly uri: string;
+  readonly resolve: { readonly name: string; readonly port: number };
+}
+
+/** Where a proxy_pass with variables leads for one request; undefined after an error that was logged. */
+export function evaluatePass(request: Request, settings: ProxySettings): FixedPass | UnresolvedPass | undefined {
+  const { pass, upstreams } = settings;
+  if (pass === undefined) return undefined;
+  const url = pass.url.render(request);
+  const scheme = /^http:\/\//i.exec(url)?.[0];
+  if (scheme === undefined) {
+    const what = isHttps(url) ? "https to upstreams is not available in Holdfast yet:" : "invalid URL prefix in";
+    logError(request, "error", `${what} "${url}"`);
+    return undefined;
+  }
+  const { host, uri } = splitUrl(url.slice(scheme.length));
+  const place = { scheme, host, ...passedTo(host), uri };
+  const upstream = upstreams.dynamic(host, 80);
+  if (typeof upstream === "string") {
+    logError(request, "error", `${upstream} in upstream "${url.slice(scheme.length)}"`);
+    return undefined;
+  }
+  if (!("group" in upstream)) return { ...place, resolve: { name: upstream.host, port: upstream.port } };
+  return { ...place, upstream };
+}
+
+/** Resolves the host and goes on with `then`, perhaps at once; answers 502 where it has no address. */
+export function resolvePass(
+  request: Request,
+  settings: ProxySettings,
+  pass: UnresolvedPass,
+  then: (pass: FixedPass) => void,
+): void {
+  const { resolver, timeout } = resolvingOf(request.location);
+  const { name, port } = pass.resolve;
+  if (resolver === undefined) {
+    logError(request, "error", `no resolver defined to resolve ${name}`);
+    unresolved(request);
+    return;
+  }
+  const done = boundary(request, (result: Resolution): void => {
+    request.onAbort = undefined;
+    if (request.finalized) return;
+    if ("addresses" in result) {
+      then({ ...pass, upstream: settings.upstreams.resolved(name, port, result.addresses) });
+      return;
+    }
+    const { state } = result;
+    logError(request, "error", `${name} could not be resolved (${state}: ${resolutionText(state)})`);
+    unresolved(request);
+  });
+  request.upstream = undefined;
+  const lookup = resolver.resolve(name, timeout, done);
+  if (lookup.over) return;
+  request.cleanup ??= [];
+  request.cleanup.push(() => lookup.cancel());
+  if (settings.upstream.ignoreClientAbort) return;
+  request.onAbort = () => {
+    lookup.cancel();
+    logError(request, "info", "epoll_wait() reported that client prematurely closed connection");
+    finalizeRequest(request, 499);
+  };
+}
+
+function unresolved(request: Request): void {
+  request.upstream = undefined;
+  markPassage(request);
+  finalizeRequest(request, 502);
+}

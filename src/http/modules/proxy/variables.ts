@@ -1,0 +1,33 @@
+import type { VariableSpec } from "../../../script/variables.ts";
+import type { Request } from "../../core/request.ts";
+import { proxy } from "./proxy.ts";
+
+/** X-Forwarded-For of the client with its address appended ($proxy_add_x_forwarded_for). */
+function forwardedFor(request: Request): string {
+  const { remote } = request;
+  const address = remote.family === "unix" ? "unix:" : remote.host;
+  const before = request.headers.join("x-forwarded-for");
+  return before === undefined ? address : `${before}, ${address}`;
+}
+
+/** Length of the body that is passed on; not found where there is none or where it goes in chunks. */
+function bodyLength(request: Request): string | undefined {
+  if (request.passedTo === undefined) return undefined;
+  const set = proxy.of(request.location).raw.proxy_set_body;
+  if (set !== undefined) return String(set.render(request).length);
+  if (request.chunked) return request.body === undefined ? undefined : String(request.body.length);
+  return request.contentLength < 0 ? undefined : String(request.contentLength);
+}
+
+function bodyChunked(request: Request): string | undefined {
+  if (request.passedTo === undefined || proxy.of(request.location).raw.proxy_set_body !== undefined) return undefined;
+  return request.chunked && request.body === undefined ? "chunked" : undefined;
+}
+
+export const proxyVariables: Readonly<Record<string, VariableSpec>> = {
+  proxy_host: { get: (request) => request.passedTo?.hostHeader, changeable: true },
+  proxy_port: { get: (request) => request.passedTo?.port, changeable: true },
+  proxy_internal_body_length: { get: bodyLength },
+  proxy_internal_chunked: { get: bodyChunked },
+  proxy_add_x_forwarded_for: { get: forwardedFor },
+};

@@ -1,0 +1,149 @@
+import type { CompiledRegex } from "../../../regex/regex.ts";
+import type { Template } from "../../../script/template.ts";
+import type { Variable } from "../../../script/variables.ts";
+import { UNESCAPE_REDIRECT, unescapeUri } from "../../../wire/escape.ts";
+import type { Location } from "../../conf/location.ts";
+import { extensionOf } from "../../conf/mime.ts";
+import { discardBody } from "../../core/body.ts";
+import { OK } from "../../core/codes.ts";
+import { setLocation } from "../../core/flow.ts";
+import { logError } from "../../core/log_context.ts";
+import { sendText } from "../../core/output.ts";
+import type { Request } from "../../core/request.ts";
+import { setContentType } from "../../files/content_type.ts";
+import type { Condition } from "./condition.ts";
+import { matchRegex } from "./regex.ts";
+import type { Replacement, ScriptValue } from "./value.ts";
+
+/** One run of a location's codes. A run never waits and never nests, so that one object serves them all. */
+export interface Run {
+  /** What the handler returns when the codes end. */
+  status: number;
+  /** Captures in `set` and `if` are escaped until the first rewrite that matched, as nginx's engine happens to do. */
+  quote: boolean;
+  log: boolean;
+}
+
+/** One compiled directive: does its work and says which code is next; END stops the run. */
+export type Code = (request: Request, run: Run) => number;
+
+export const END = -1;
+
+export interface RewriteRule {
+  readonly regex: CompiledRegex;
+  readonly replacement: Replacement;
+  /** The status of a redirect, or 0. */
+  readonly redirect: number;
+  /** `break`: the URI is changed without another search for a location. */
+  readonly breaks: boolean;
+  /** Nothing after this rule runs when it matched. */
+  readonly last: boolean;
+  /** The request's arguments stay (no `?` at the end of the replacement). */
+  readonly keepsArgs: boolean;
+}
+
+export function rewriteCode(rule: RewriteRule, next: number): Code {
+  const { regex, redirect } = rule;
+  const after = rule.last ? END : next;
+  return (request, run) => {
+    if (!matchRegex(request, regex, request.uri, run.log)) return next;
+    request.internal = true;
+    request.unparsedValid = false;
+    if (rule.breaks) request.validLocation = false;
+    request.uriChanged = !rule.breaks;
+    run.quote = false;
+    if (redirect !== 0) {
+      run.status = redirect;
+      redirectTo(request, rule, run.log);
+      return after;
+    }
+    if (changeUri(request, rule, run.log)) return after;
+    run.status = 500;
+    return END;
+  };
+}
+
+function redirectTo(request: Request, { replacement, keepsArgs }: RewriteRule, log: boolean): void {
+  let to = unescapeUri(replacement.uri.render(request, true), UNESCAPE_REDIRECT);
+  if (keepsArgs && request.args !== "") to += (replacement.question ? "&" : "?") + request.args;
+  if (log) logError(request, "notice", `rewritten redirect: "${to}"`);
+  request.response.location = to;
+}
+
+function changeUri(request: Request, { replacement, keepsArgs }: RewriteRule, log: boolean): boolean {
+  const uri = replacement.uri.render(request, false);
+  if (replacement.args !== undefined) {
+    const args = replacement.args.render(request, true);
+    request.args = keepsArgs && request.args !== "" ? `${args}&${request.args}` : args;
+  } else if (!keepsArgs) {
+    request.args = "";
+  }
+  if (log) logError(request, "notice", `rewritten data: "${uri}", args: "${request.args}"`);
+  request.uri = uri;
+  if (uri === "") {
+    logError(request, "error", "the rewritten URI has a zero length");
+    return false;
+  }
+  request.exten = extensionOf(uri);
+  return true;
+}
+
+/** `if`: goes on with its block, whose location (in a location) then is in force, or jumps behind it. */
+export function ifCode(condition: Condition, block: Location | undefined, next: number, otherwise: number): Code {
+  return (request, run) => {
+    if (!condition.holds(request, run.quote, run.log)) return otherwise;
+    if (block !== undefined) setLocation(request, block);
+    return next;
+  };
+}
+
+export function setCode(variable: Variable, value: ScriptValue, next: number): Code {
+  const { index, set } = variable;
+  if (set !== undefined) {
+    return (request, run) => {
+      set(request, value.constant ?? value.render(request, run.quote));
+      return next;
+    };
+  }
+  return (request, run) => {
+    request.variables[index] = value.constant ?? value.render(request, run.quote);
+    return next;
+  };
+}
+
+export const breakCode: Code = (request) => {
+  if (request.uriChanged) {
+    request.validLocation = false;
+    request.uriChanged = false;
+  }
+  return END;
+};
+
+const WITH_LOCATION: ReadonlySet<number> = new Set([301, 302, 303, 307, 308]);
+
+export function returnCode(status: number, text: Template): Code {
+  if (status >= 400 && text.text === "") {
+    return (_request, run) => {
+      run.status = status;
+      return END;
+    };
+  }
+  const redirects = WITH_LOCATION.has(status);
+  return (request, run) => {
+    const broken = discardBody(request);
+    if (broken !== OK) {
+      run.status = broken;
+      return END;
+    }
+    request.response.status = status;
+    const value = text.constant ?? text.render(request);
+    if (redirects) {
+      request.response.location = value;
+      run.status = status;
+      return END;
+    }
+    setContentType(request);
+    run.status = sendText(request, status, undefined, value);
+    return END;
+  };
+}
