@@ -2,8 +2,8 @@ import assert from "node:assert/strict";
 import fs from "node:fs";
 import { tmpdir } from "node:os";
 import { type TestContext, test } from "node:test";
-import type { UpstreamRequest } from "../../src/http/upstream/request.ts";
-import { ResponseSpool } from "../../src/http/upstream/response_spool.ts";
+import type { UpstreamRequest } from "../../../src/http/upstream/request.ts";
+import { ResponseSpool } from "../../../src/http/upstream/response_spool.ts";
 
 /** A spool of a response whose settings are these. */
 class Spooling {

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { HTTP1 } from "../../src/http/upstream/http1.ts";
-import { DATA, HEAD, OVER } from "../../src/http/upstream/protocol.ts";
+import { HTTP1 } from "../../../src/http/upstream/http1.ts";
+import { DATA, HEAD, OVER } from "../../../src/http/upstream/protocol.ts";
 
 test("the chunks of an answer that come in one read are passed on in one piece", () => {
   const reader = HTTP1.reader();
