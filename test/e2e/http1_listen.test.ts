@@ -90,36 +90,6 @@ test("parameters reach the socket", { skip: have("ss") }, async (t) => {
   assert.doesNotMatch(holdfast.errorLog(), /\[(alert|error)\]/);
 });
 
-test("the PROXY protocol, versions 1 and 2, in any pieces; without it no answer", async (t) => {
-  const holdfast = await startHoldfast(t, {
-    config: ([port]) => `http { server { listen 127.0.0.1:${port} proxy_protocol; client_header_timeout 500ms;
-      return 200 "$remote_addr|$proxy_protocol_addr|$proxy_protocol_port|$proxy_protocol_server_addr|$proxy_protocol_server_port"; } }`,
-  });
-  const ask = async (pieces: readonly (string | Buffer)[]) => {
-    const connection = await RawConnection.open(holdfast.port);
-    for (const piece of pieces) {
-      connection.write(piece);
-      await new Promise((resolve) => setImmediate(resolve));
-    }
-    const answer = await connection.until((received) => received.includes("\r\n\r\n"));
-    connection.close();
-    return answer.slice(answer.indexOf("\r\n\r\n") + 4);
-  };
-  const v1 = "PROXY TCP4 192.0.2.1 192.0.2.2 1234 5678\r\n";
-  const said = "127.0.0.1|192.0.2.1|1234|192.0.2.2|5678";
-  assert.equal(await ask([v1 + GET]), said);
-  assert.equal(await ask([...(v1 + GET)]), said);
-  const v2 = Buffer.from("0d0a0d0a000d0a515549540a2111000cc0000201c000020204d2162e", "hex");
-  assert.equal(await ask([Buffer.concat([v2, Buffer.from(GET)])]), said);
-  assert.equal(await ask(["PROXY UNKNOWN\r\n", GET]), "127.0.0.1||||");
-  assert.equal(await ask([GET]), "");
-  await holdfast.waitForLog(
-    /\[error\] .* broken header: "GET \/ HTTP\/1\.1" while reading PROXY protocol, client: 127\.0\.0\.1, server: 127\.0\.0\.1:/,
-  );
-  assert.equal(await ask(["PROXY TCP4 192.0.2.1"]), "");
-  await holdfast.waitForLog(/client timed out \(110: Connection timed out\) while reading PROXY protocol/);
-});
-
 test("QUIT closes idle connections at once, and running ones after their answer", async (t) => {
   const backend = await httpBackend(t, (_request, response) => response.end("done"));
   const holdfast = await startHoldfast(t, {

@@ -32,7 +32,7 @@ function requestContext(request: Request): string {
 
 /** The same for a connection on which no request has begun. */
 export function logConnection(
-  connection: ClientConnection,
+  connection: Pick<ClientConnection, "number" | "remote">,
   config: AddressConfig,
   level: Level,
   message: string,

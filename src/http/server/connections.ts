@@ -5,6 +5,13 @@ import type { AddressConfig, Closable } from "./site.ts";
 /** nginx drops at most so many idle connections at once when new ones need their place. */
 const REUSED_AT_ONCE = 32;
 
+let numbers = 0;
+
+/** $connection of the next connection. */
+export function nextNumber(): number {
+  return ++numbers;
+}
+
 /** The client connections of one worker: how many there may be, which are idle, and when the last has gone. */
 export class WorkerConnections {
   /** worker_connections; of this generation. */
@@ -83,6 +90,13 @@ export class WorkerConnections {
 
   add(connection: Closable): void {
     this.all.add(connection);
+  }
+
+  replace(connection: Closable, by: Closable): void {
+    this.all.add(by);
+    this.waits(by);
+    this.all.delete(connection);
+    this.unlink(connection);
   }
 
   remove(connection: Closable): void {

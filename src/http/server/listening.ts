@@ -7,9 +7,8 @@ import type { ListenSpec } from "../../runtime/cycle.ts";
 import type { Level } from "../../runtime/log.ts";
 import { errnoText } from "../../sys/errno.ts";
 import { type ListeningSocket, servedOn } from "../conf/addresses.ts";
+import { acceptStream } from "./accept.ts";
 import type { WorkerConnections } from "./connections.ts";
-import { H1Connection } from "./h1/connection.ts";
-import { ProxyHeader } from "./h1/proxy_header.ts";
 import { type AddressConfig, type Closable, COUNTER, type ConnectionHost, type WorkerCounters } from "./site.ts";
 
 /** One listening address of a worker; what it serves is swapped by a reload, its connections stay. */
@@ -46,6 +45,10 @@ export class Site implements ConnectionHost {
   closed(connection: Closable): void {
     this.counters.words[COUNTER.active]--;
     this.connections.remove(connection);
+  }
+
+  replaced(connection: Closable, by: Closable): void {
+    this.connections.replace(connection, by);
   }
 }
 
@@ -170,8 +173,7 @@ export class BoundSocket {
       return REFUSED;
     }
     words[COUNTER.handled]++;
-    const connection = new H1Connection(stream, site);
-    return site.config.proxyProtocol ? new ProxyHeader(connection) : connection;
+    return acceptStream(stream, site);
   }
 
   private failed({ code, message }: StreamError): void {

@@ -1,4 +1,5 @@
 import type { Address } from "../../net/address.ts";
+import type { ProxyProtocol } from "../../net/proxy_protocol.ts";
 import type { RequestLimits } from "../../wire/http1/request_limits.ts";
 import type { Server } from "../conf/location.ts";
 import type { ServerNames } from "../conf/server_names.ts";
@@ -31,6 +32,16 @@ export interface ConnectionHost {
   /** From now on it is idle, until it is not. */
   waits(connection: Closable): void;
   closed(connection: Closable): void;
+  /** `by` takes the place of a connection that waits, and waits itself. */
+  replaced(connection: Closable, by: Closable): void;
+}
+
+/** What the stages of accepting know of a connection, when its protocol takes it over. */
+export interface Accepted extends Closable {
+  readonly number: number;
+  /** ms of the monotonic clock; client_header_timeout runs from then. */
+  readonly startedAt: number;
+  readonly proxyProtocol: ProxyProtocol | undefined;
 }
 
 /** A connection as the worker sees it. */

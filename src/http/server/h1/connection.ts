@@ -6,7 +6,8 @@ import type * as body from "../../../wire/http1/body_input.ts";
 import type { HeaderList } from "../../../wire/http1/header_list.ts";
 import { RequestHead } from "../../../wire/http1/request_head.ts";
 import type { ClientConnection, Request, Response, Tunnel } from "../../core/request.ts";
-import { type AddressConfig, type Closable, COUNTER, type ConnectionHost } from "../site.ts";
+import { nextNumber } from "../connections.ts";
+import { type Accepted, type AddressConfig, type Closable, COUNTER, type ConnectionHost } from "../site.ts";
 import { consumeBody, discard, pause, resume, start } from "./connection_body.ts";
 import {
   clientEnded,
@@ -26,8 +27,6 @@ import { appended, copied, PENDING } from "./pending.ts";
 import { newResponse } from "./response.ts";
 import { informationalHead, responseHead } from "./response_writer.ts";
 
-let connections = 0;
-
 /**
  * One HTTP/1 client connection: head after head, body after body, strictly one request at a time. Its state is here;
  * what becomes of it is in connection_head (a request begins), connection_body (its body is read or dropped),
@@ -37,13 +36,10 @@ export class H1Connection implements ClientConnection, StreamHandler, Closable {
   readonly number: number;
   requests = 0;
   readonly startedAt: number;
-  proxyProtocol: ProxyProtocol | undefined = undefined;
+  readonly proxyProtocol: ProxyProtocol | undefined;
   pipelined = false;
   readonly host: ConnectionHost;
   afterRequest: (() => void) | undefined = undefined;
-  /** What a connection without a request does, as the error log says it. */
-  waitingFor = "waiting for request";
-
   earlier: Closable | undefined = undefined;
   later: Closable | undefined = undefined;
 
@@ -80,11 +76,13 @@ export class H1Connection implements ClientConnection, StreamHandler, Closable {
   /** ms it may be idle: keepalive_timeout, or what is left of it after keepalive_min_timeout. */
   idleTime = 0;
 
-  constructor(stream: Stream, host: ConnectionHost) {
-    this.number = ++connections;
+  /** `accepted`: where stages have come before it. */
+  constructor(stream: Stream, host: ConnectionHost, accepted?: Accepted) {
+    this.number = accepted === undefined ? nextNumber() : accepted.number;
     this.stream = stream;
     this.host = host;
-    this.startedAt = performance.now();
+    this.startedAt = accepted === undefined ? performance.now() : accepted.startedAt;
+    this.proxyProtocol = accepted?.proxyProtocol;
     const { config } = host;
     this.config = config;
     this.head = new RequestHead(config.limits);
@@ -92,8 +90,14 @@ export class H1Connection implements ClientConnection, StreamHandler, Closable {
     this.response = newResponse();
     this.output = new Output(stream, this);
     this.deadline = new Deadline<H1Connection>(this, expired);
-    setDeadline(this.deadline, config.defaultServer.settings.client_header_timeout);
+    const { client_header_timeout } = config.defaultServer.settings;
+    const elapsed = accepted === undefined ? 0 : performance.now() - accepted.startedAt;
+    setDeadline(this.deadline, client_header_timeout - elapsed);
     if (!config.defaultServer.root.core.tcpNodelay) stream.setNoDelay(false);
+    if (accepted !== undefined) {
+      host.replaced(accepted, this);
+      return;
+    }
     host.opened(this);
     host.waits(this);
     host.counters.words[COUNTER.waiting]++;

@@ -63,7 +63,7 @@ function endedIdle(connection: H1Connection): void {
     case IDLE:
     case KEPT:
       if (connection.requests === 0) {
-        logConnection(connection, config, "info", `client closed connection while ${connection.waitingFor}`);
+        logConnection(connection, config, "info", "client closed connection while waiting for request");
       } else {
         const { errorLog } = config.defaultServer.root;
         const { remote } = connection;

@@ -12,7 +12,7 @@ export function expire(connection: H1Connection): void {
   switch (connection.mode) {
     case IDLE:
       if (connection.requests === 0) {
-        const sentence = `client timed out (110: Connection timed out) while ${connection.waitingFor}`;
+        const sentence = "client timed out (110: Connection timed out) while waiting for request";
         logConnection(connection, connection.host.config, "info", sentence);
       }
       stream.destroy();

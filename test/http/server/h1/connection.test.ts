@@ -21,6 +21,7 @@ import { whole } from "../../../../src/sys/sliced.ts";
 import { Deadline, setDeadline } from "../../../../src/sys/timers.ts";
 import { headText } from "../../../../src/wire/head_text.ts";
 import { workspace, write } from "../../../config/workspace.ts";
+import { waitFor } from "../../../support/wait.ts";
 import { everySplit } from "../../h1/splits.ts";
 
 /** A connection over a stream of the test's own: the same bytes in every split have to come to the same. */
@@ -160,6 +161,7 @@ function makeHost(): ConnectionHost & { readonly words: Int32Array } {
     waits: () => {},
     opened: (connection) => open.add(connection),
     closed: (connection) => open.delete(connection),
+    replaced: () => {},
   };
 }
 
@@ -297,6 +299,19 @@ function opened(): FakeStream {
   stream.handler = new H1Connection(stream, host);
   return stream;
 }
+
+test("client_header_timeout runs from when the connection was accepted, whatever stages came before", async () => {
+  const before = new FakeStream();
+  const { client_header_timeout } = host.config.defaultServer.settings;
+  const stream = new FakeStream();
+  const first = new H1Connection(before, host);
+  before.handler = first;
+  const accepted = Object.assign(first, { startedAt: performance.now() - client_header_timeout });
+  stream.handler = new H1Connection(stream, host, accepted);
+  await waitFor(() => stream.closed, "the end of the connection");
+  assert.equal(before.closed, false);
+  before.destroy();
+});
 
 function receive(stream: FakeStream, text: string): void {
   stream.handler.onData(stream, Buffer.from(text, "latin1"));

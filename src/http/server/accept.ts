@@ -1,0 +1,84 @@
+import { type ProxyProtocolOwner, ProxyProtocolStage } from "../../net/accept.ts";
+import type { Address } from "../../net/address.ts";
+import type { ProxyProtocol } from "../../net/proxy_protocol.ts";
+import type { Stream, StreamHandler } from "../../net/stream.ts";
+import { logFault } from "../../sys/guard.ts";
+import { logConnection } from "../core/log_context.ts";
+import { nextNumber } from "./connections.ts";
+import { H1Connection } from "./h1/connection.ts";
+import { type Accepted, type AddressConfig, type Closable, COUNTER, type ConnectionHost } from "./site.ts";
+
+/** The handler of a stream that was just accepted: its protocol, or what the listener has come before that. */
+export function acceptStream(stream: Stream, host: ConnectionHost): StreamHandler {
+  if (!host.config.proxyProtocol) return new H1Connection(stream, host);
+  const accepting = new Accepting(stream, host);
+  return new ProxyProtocolStage(stream, accepting, host.config.defaultServer.settings.client_header_timeout);
+}
+
+/** A connection on its way through the stages (net/accept.ts): to the worker one that waits for its first request. */
+class Accepting implements Accepted, Closable, ProxyProtocolOwner {
+  readonly number = nextNumber();
+  readonly startedAt = performance.now();
+  proxyProtocol: ProxyProtocol | undefined = undefined;
+  readonly host: ConnectionHost;
+  readonly idle = true;
+  readonly busyWith: AddressConfig;
+  afterRequest: (() => void) | undefined = undefined;
+  earlier: Closable | undefined = undefined;
+  later: Closable | undefined = undefined;
+  private readonly stream: Stream;
+  private protocol: H1Connection | undefined = undefined;
+
+  constructor(stream: Stream, host: ConnectionHost) {
+    this.stream = stream;
+    this.host = host;
+    this.busyWith = host.config;
+    host.opened(this);
+    host.waits(this);
+    host.counters.words[COUNTER.waiting]++;
+  }
+
+  get remote(): Address {
+    return this.stream.remote;
+  }
+
+  proxyProtocolRead(stream: Stream, header: ProxyProtocol | undefined, rest: Buffer): void {
+    this.proxyProtocol = header;
+    this.startProtocol(stream, rest);
+  }
+
+  private startProtocol(stream: Stream, rest: Buffer): void {
+    const protocol = new H1Connection(stream, this.host, this);
+    this.protocol = protocol;
+    stream.handler = protocol;
+    // The protocol holds to the configuration in force now.
+    this.afterRequest?.();
+    if (rest.length > 0) protocol.onData(stream, rest);
+  }
+
+  refused(level: "info" | "error", sentence: string): void {
+    logConnection(this, this.host.config, level, sentence);
+  }
+
+  closed(): void {
+    this.host.counters.words[COUNTER.waiting]--;
+    this.host.closed(this);
+    this.afterRequest?.();
+  }
+
+  onFault(error: unknown): void {
+    if (this.protocol !== undefined) {
+      this.protocol.onFault(error);
+      return;
+    }
+    logFault(error, `, client connection: *${this.number}`);
+    this.stream.destroy();
+  }
+
+  /** Like nginx: a connection on which nothing was asked yet has client_header_timeout. */
+  shutdown(): void {}
+
+  destroy(): void {
+    this.stream.destroy();
+  }
+}
