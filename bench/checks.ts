@@ -17,7 +17,7 @@ import { DEFAULT_ALIVE, statusIn } from "../src/health/response.ts";
 import { startChecks } from "../src/health/scheduler.ts";
 import { HealthStates, healthBytes } from "../src/health/state.ts";
 import { addressText } from "../src/net/address.ts";
-import type { ErrorLog } from "../src/runtime/log.ts";
+import type { ErrorLog } from "../src/runtime/log/log.ts";
 
 interface Job {
   readonly kind: string;

@@ -8,7 +8,7 @@ import type { HttpModule } from "./http/conf/module.ts";
 import { httpProgram, httpScope } from "./http/conf/program.ts";
 import type { Application, Cycle, Program, WatcherService } from "./runtime/cycle.ts";
 import { coreDirectives as processDirectives } from "./runtime/directives.ts";
-import { openErrorLog } from "./runtime/log.ts";
+import { openErrorLog } from "./runtime/log/error_log.ts";
 
 /** The active checks in the watcher thread; they go on from generation to generation. */
 class Watcher implements WatcherService {

@@ -1,4 +1,4 @@
-import type { ErrorLog } from "../runtime/log.ts";
+import type { ErrorLog } from "../runtime/log/log.ts";
 import type { BoundPlan } from "./plan.ts";
 import type { HealthStates } from "./state.ts";
 

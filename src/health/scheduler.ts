@@ -1,5 +1,5 @@
 import { connect as connectTcp } from "../net/node/tcp.ts";
-import type { ErrorLog } from "../runtime/log.ts";
+import type { ErrorLog } from "../runtime/log/log.ts";
 import { defer } from "../sys/guard.ts";
 import { startTimer } from "../sys/timers.ts";
 import { type Due, DueHeap } from "./due.ts";

@@ -8,7 +8,7 @@ import { errnoCode, errnoText } from "../sys/errno.ts";
 import { osPath } from "../sys/paths.ts";
 import { startTimer } from "../sys/timers.ts";
 import type { ListenSpec, Sockets } from "./cycle.ts";
-import type { ErrorLog } from "./log.ts";
+import type { ErrorLog } from "./log/log.ts";
 
 const TRIES = 5;
 const PAUSE_MS = 500;

@@ -2,8 +2,8 @@ import { spawn } from "node:child_process";
 import { closeSync, openSync, writeSync } from "node:fs";
 import { libc } from "../sys/libc.ts";
 import { osPath } from "../sys/paths.ts";
+import { writeWhole } from "../sys/write.ts";
 import { Signals } from "./signals.ts";
-import { writeWhole } from "./write.ts";
 
 /** Set for the process in the background; it says on descriptor 3 that it serves. */
 const MARK = "HOLDFAST_DAEMON";

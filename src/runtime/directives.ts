@@ -17,9 +17,11 @@ import { type DirectiveSpec, defineDirectives, fail, type Scope } from "../confi
 import { hasModule } from "../config/scopes.ts";
 import type { Context, Directive } from "../config/types.ts";
 import { warn } from "../config/warnings.ts";
+import type { CpuAffinity } from "../sys/affinity.ts";
 import { findGroup, findUser, type Identity, startedAsRoot } from "../sys/users.ts";
-import { type ErrorLogTarget, LEVELS, type Level } from "./log.ts";
-import { parseSyslog } from "./syslog.ts";
+import type { ErrorLogTarget } from "./log/error_log.ts";
+import { LEVELS, type Level } from "./log/log.ts";
+import { parseSyslog } from "./log/syslog.ts";
 
 const MAIN: readonly Context[] = ["main"];
 const EVENTS: readonly Context[] = ["events"];
@@ -273,12 +275,6 @@ function readUser(at: Directive, scope: Parameters<typeof warn>[1]): Identity | 
   const uid = findUser(user) ?? fail(at, `getpwnam("${user}") failed`);
   const gid = findGroup(group) ?? fail(at, `getgrnam("${group}") failed`);
   return { user, uid, gid };
-}
-
-/** The cores of each worker: a bit a core. `auto`: one core a worker, out of those of the mask (or of all). */
-export interface CpuAffinity {
-  readonly auto: boolean;
-  readonly masks: readonly bigint[];
 }
 
 const MOST_CPUS = 1024;

@@ -9,7 +9,8 @@ import { inSlices, type Sliced } from "../sys/sliced.ts";
 import type { Application, Cycle, CycleData, HostWanted, Program } from "./cycle.ts";
 import { coreDirectives, eventsDirectives } from "./directives.ts";
 import { resolveHosts } from "./hosts.ts";
-import { type ErrorLog, type ErrorLogTarget, openErrorLog } from "./log.ts";
+import { type ErrorLogTarget, openErrorLog } from "./log/error_log.ts";
+import type { ErrorLog } from "./log/log.ts";
 import type { Paths } from "./options.ts";
 
 /** A configuration that was read. What was refused until now is in `refusalsOf(root)`. */

@@ -1,17 +1,8 @@
-import { closeSync } from "node:fs";
 import type { Identity } from "../sys/users.ts";
-import { adoptLogFiles } from "./logfile.ts";
-import { openLogFor } from "./prepare.ts";
+import { adoptLogFiles } from "./log/log_files.ts";
+import { closeLog, type OpenLogs, openLogFor } from "./log/open_log.ts";
+import type { SharedLogs } from "./messages.ts";
 import { sentence } from "./sentence.ts";
-
-/** Descriptors of log files by absolute path. They stay the supervisor's, which alone closes them. */
-export type LogFiles = ReadonlyMap<string, number>;
-
-/** Those in force; each time one of them is replaced or goes, the version counts up. */
-export interface SharedLogs {
-  readonly version: number;
-  readonly files: LogFiles;
-}
 
 /**
  * The log files of all threads. The supervisor opens them, as nginx's master does: the others may not be allowed to. It
@@ -27,7 +18,7 @@ export class LogDescriptors {
   }
 
   /** From now on these are in force: in this thread at once, in the others when they are told. */
-  take(files: LogFiles): void {
+  take(files: OpenLogs): void {
     const version = this.#shared.version + 1;
     for (const [path, fd] of this.#shared.files) {
       if (files.get(path) !== fd) this.#replaced.push({ fd, version });
@@ -55,16 +46,6 @@ export class LogDescriptors {
   release(version: number): void {
     const before = this.#replaced;
     this.#replaced = before.filter((one) => one.version > version);
-    for (const one of before) if (one.version <= version) close(one.fd);
+    for (const one of before) if (one.version <= version) closeLog(one.fd);
   }
-}
-
-/** Of a generation that is refused. */
-export function closeLogs(files: LogFiles): void {
-  for (const fd of files.values()) close(fd);
-}
-
-function close(fd: number): void {
-  // Standard output is nobody's to close.
-  if (fd > 2) closeSync(fd);
 }

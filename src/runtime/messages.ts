@@ -1,5 +1,5 @@
 import type { CycleData, Sockets } from "./cycle.ts";
-import type { SharedLogs } from "./log_descriptors.ts";
+import type { OpenLogs } from "./log/open_log.ts";
 
 /** What a thread is, in its `workerData`. */
 export interface ThreadRole {
@@ -11,6 +11,12 @@ export interface ThreadRole {
   readonly count: number;
   /** For `startedAsRoot` (users.ts): the thread cannot tell. */
   readonly startedAsRoot: boolean;
+}
+
+/** The log files in force; each time one of them is replaced or goes, the version counts up. */
+export interface SharedLogs {
+  readonly version: number;
+  readonly files: OpenLogs;
 }
 
 /** From the supervisor to a thread. */

@@ -3,7 +3,7 @@ import { stat } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 import { libc } from "../sys/libc.ts";
 import { findGroup, findUser, type Identity, startedAsRoot } from "../sys/users.ts";
-import type { ErrorLog } from "./log.ts";
+import type { ErrorLog } from "./log/log.ts";
 
 /** nginx's built-in default of `user`. */
 const DEFAULT_USER = "nobody";

@@ -2,14 +2,16 @@ import { isMainThread } from "node:worker_threads";
 import { refusalsOf } from "../config/refusals.ts";
 import { ConfigError } from "../config/types.ts";
 import { sourceStack } from "../sys/source_stack.ts";
+import { writeWhole } from "../sys/write.ts";
 import { NGINX_VERSION, VERSION } from "../version.ts";
 import { ListeningSockets } from "./binding.ts";
 import type { Program } from "./cycle.ts";
 import { inBackground, startInBackground } from "./daemon.ts";
 import { coreDirectives } from "./directives.ts";
 import { buildGeneration, type Loaded, loadGeneration } from "./generation.ts";
-import { type ErrorLog, openInitialLog, withTerminal } from "./log.ts";
-import { flushLogFiles } from "./logfile.ts";
+import { openInitialLog, withTerminal } from "./log/error_log.ts";
+import type { ErrorLog } from "./log/log.ts";
+import { flushLogFiles } from "./log/log_files.ts";
 import {
   DEFAULT_CONF,
   DEFAULT_ERROR_LOG,
@@ -26,7 +28,6 @@ import { identityOf } from "./privileges.ts";
 import { sentence, sentences } from "./sentence.ts";
 import { pidPath, supervise, warnAll } from "./supervisor.ts";
 import { runThread } from "./thread.ts";
-import { writeWhole } from "./write.ts";
 
 /**
  * The program's one entry: the command line in the main thread, a worker or the watcher in the others.

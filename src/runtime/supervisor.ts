@@ -4,7 +4,6 @@ import { setLimit } from "../sys/limits.ts";
 import { fullName } from "../sys/paths.ts";
 import type { Identity } from "../sys/users.ts";
 import { VERSION } from "../version.ts";
-import { reportLogFailures } from "./append_file.ts";
 import { ListeningSockets } from "./binding.ts";
 import type { Program } from "./cycle.ts";
 import { announceReady, inBackground, redirectStandardError } from "./daemon.ts";
@@ -19,9 +18,12 @@ import {
   rebuildGeneration,
 } from "./generation.ts";
 import { collectGarbage, prepareThreadHeaps } from "./heap.ts";
-import { type ErrorLog, withTerminal } from "./log.ts";
-import { closeLogs, LogDescriptors, type LogFiles } from "./log_descriptors.ts";
-import { closeLogFilesExcept, flushLogFiles } from "./logfile.ts";
+import { reportLogFailures } from "./log/append_file.ts";
+import { withTerminal } from "./log/error_log.ts";
+import type { ErrorLog } from "./log/log.ts";
+import { closeLogFilesExcept, flushLogFiles } from "./log/log_files.ts";
+import { closeLogs, type OpenLogs } from "./log/open_log.ts";
+import { LogDescriptors } from "./log_descriptors.ts";
 import type { Paths } from "./options.ts";
 import { removePidFile, writePidFile } from "./pidfile.ts";
 import { prepareFiles } from "./prepare.ts";
@@ -155,7 +157,7 @@ export async function supervise(start: Start): Promise<number> {
   const reconfigure = async (): Promise<boolean> => {
     let next: Generation;
     let nextLog: ErrorLog;
-    let files: LogFiles = new Map();
+    let files: OpenLogs = new Map();
     try {
       next = await buildGeneration(program, paths, loadGeneration(program, paths, start.globals), current.data);
       warnAll(next, log);

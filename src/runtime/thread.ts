@@ -4,14 +4,13 @@ import { proveDirectWrites } from "../net/node/direct_write_proof.ts";
 import { pinThread } from "../sys/affinity.ts";
 import { logFault, logFaultsTo } from "../sys/guard.ts";
 import { startTimer } from "../sys/timers.ts";
-import { reportLogFailures } from "./append_file.ts";
 import type { Program, WatcherService, WorkerService } from "./cycle.ts";
 import { coreDirectives, eventsDirectives } from "./directives.ts";
 import { errorLogFiles, type Generation, openMainLog, rebuildGeneration } from "./generation.ts";
-import type { ErrorLog } from "./log.ts";
-import type { SharedLogs } from "./log_descriptors.ts";
-import { adoptLogFiles, closeLogFilesExcept, flushLogFiles, usesOnlyAdopted } from "./logfile.ts";
-import type { FromThread, ThreadRole, ToThread } from "./messages.ts";
+import { reportLogFailures } from "./log/append_file.ts";
+import type { ErrorLog } from "./log/log.ts";
+import { adoptLogFiles, closeLogFilesExcept, flushLogFiles, usesOnlyAdopted } from "./log/log_files.ts";
+import type { FromThread, SharedLogs, ThreadRole, ToThread } from "./messages.ts";
 import { limitThread } from "./privileges.ts";
 import { sentence } from "./sentence.ts";
 

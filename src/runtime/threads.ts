@@ -6,9 +6,8 @@ import { startedAsRoot } from "../sys/users.ts";
 import { shareOf } from "./binding.ts";
 import type { CycleData, Sockets } from "./cycle.ts";
 import { heapLimits } from "./heap.ts";
-import type { ErrorLog } from "./log.ts";
-import type { SharedLogs } from "./log_descriptors.ts";
-import type { FromThread, ThreadRole, ToThread } from "./messages.ts";
+import type { ErrorLog } from "./log/log.ts";
+import type { FromThread, SharedLogs, ThreadRole, ToThread } from "./messages.ts";
 
 /** A thread that lived shorter than this is started again after a pause, which doubles each time up to the greatest. */
 const SHORT_LIFE_MS = 2000;

@@ -1,6 +1,11 @@
 import { cpus } from "node:os";
-import type { CpuAffinity } from "../runtime/directives.ts";
 import { libc } from "./libc.ts";
+
+/** The cores of each worker: a bit a core. `auto`: one core a worker, out of those of the mask (or of all). */
+export interface CpuAffinity {
+  readonly auto: boolean;
+  readonly masks: readonly bigint[];
+}
 
 /** Pins the calling thread as worker number `index` of `worker_cpu_affinity`. False where that is not possible. */
 export function pinThread(affinity: CpuAffinity, index: number): boolean {

@@ -1,6 +1,5 @@
-import type { ErrorLog } from "../runtime/log.ts";
-import { standardError } from "../runtime/logfile.ts";
 import { sourceStack } from "./source_stack.ts";
+import { writeWhole } from "./write.ts";
 
 /**
  * The boundary of an event. Whatever calls code on the request path (a stream's event, a deadline, a deferred call)
@@ -13,10 +12,15 @@ export interface FaultOwner {
   onFault(error: unknown): void;
 }
 
-let log: ErrorLog | undefined;
+/** What is needed of an error log here. */
+export interface FaultLog {
+  write(level: "alert", message: string): void;
+}
 
-/** Where exceptions are logged that belong to no request: the thread's main error log. */
-export function logFaultsTo(errorLog: ErrorLog): void {
+let log: FaultLog | undefined;
+
+/** Where exceptions are logged that belong to no request: the thread's main error log. Until then, standard error. */
+export function logFaultsTo(errorLog: FaultLog): void {
   log = errorLog;
 }
 
@@ -42,7 +46,7 @@ function isFaultOwner(owner: unknown): owner is FaultOwner {
 export function logFault(error: unknown, during = ""): void {
   const message = faultText(error) + during;
   if (log !== undefined) log.write("alert", message);
-  else standardError.append(`holdfast: [alert] ${message}\n`);
+  else writeWhole(2, Buffer.from(`holdfast: [alert] ${message}\n`, "latin1"));
 }
 
 const MOST_FRAMES = 8;

@@ -13,7 +13,7 @@ import { type BoundPlan, bindPlan, type CheckPlan, planChecks, recordsOf } from 
 import type { Clock } from "../../src/health/scheduler.ts";
 import { HealthStates, healthBytes } from "../../src/health/state.ts";
 import { type Address, addressText } from "../../src/net/address.ts";
-import type { ErrorLog, Level } from "../../src/runtime/log.ts";
+import type { ErrorLog, Level } from "../../src/runtime/log/log.ts";
 
 /** An error log that keeps its lines as `[level] message`. */
 export function memoryLog(): ErrorLog & { readonly lines: string[] } {

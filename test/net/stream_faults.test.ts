@@ -9,7 +9,7 @@ import { RawConnection } from "../support/tcp.ts";
 import { waitFor } from "../support/wait.ts";
 
 const logged: string[] = [];
-logFaultsTo({ wants: () => true, write: (level, message) => logged.push(`[${level}] ${message}`) });
+logFaultsTo({ write: (level, message) => logged.push(`[${level}] ${message}`) });
 
 const QUIET: StreamHandler = { onData() {}, onDrain() {}, onEnd: (stream) => stream.close(), onClose() {} };
 

@@ -5,7 +5,7 @@ import { logFaultsTo } from "../../src/sys/guard.ts";
 import { waitFor } from "../support/wait.ts";
 
 const logged: string[] = [];
-logFaultsTo({ wants: () => true, write: (level, message) => logged.push(`[${level}] ${message}`) });
+logFaultsTo({ write: (level, message) => logged.push(`[${level}] ${message}`) });
 
 function faults(): string[] {
   return logged.splice(0).map((line) => line.replace(/ at .*/, ""));

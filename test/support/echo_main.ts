@@ -7,8 +7,8 @@ import { defineDirectives } from "../../src/config/schema.ts";
 import { duplicate } from "../../src/net/node/listening_socket.ts";
 import type { Program, Sockets, WorkerService } from "../../src/runtime/cycle.ts";
 import { coreDirectives } from "../../src/runtime/directives.ts";
-import { openErrorLog } from "../../src/runtime/log.ts";
-import { openLogFile } from "../../src/runtime/logfile.ts";
+import { openErrorLog } from "../../src/runtime/log/error_log.ts";
+import { openLogFile } from "../../src/runtime/log/log_files.ts";
 import { run } from "../../src/runtime/start.ts";
 import { errorText } from "../../src/sys/errno.ts";
 

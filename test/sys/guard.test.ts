@@ -4,7 +4,7 @@ import { afterEvent, boundary, contain, defer, faultText, logFaultsTo } from "..
 import { armedDeadlines, Deadline, setDeadline } from "../../src/sys/timers.ts";
 
 const logged: string[] = [];
-logFaultsTo({ wants: () => true, write: (level, message) => logged.push(`[${level}] ${message}`) });
+logFaultsTo({ write: (level, message) => logged.push(`[${level}] ${message}`) });
 
 /** What was logged since this was asked last, without the places. */
 function lines(): string[] {

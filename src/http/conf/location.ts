@@ -1,4 +1,4 @@
-import type { ErrorLog } from "../../runtime/log.ts";
+import type { ErrorLog } from "../../runtime/log/log.ts";
 import type { CoreSettings } from "./core_settings.ts";
 import type { LocationTree } from "./location_tree.ts";
 import type { Handler, HeaderFilter } from "./module.ts";

@@ -1,6 +1,6 @@
 import { addressText } from "../../net/address.ts";
 import { RegexMatchError } from "../../regex/regex.ts";
-import type { Level } from "../../runtime/log.ts";
+import type { Level } from "../../runtime/log/log.ts";
 import { faultText } from "../../sys/guard.ts";
 import type { AddressConfig } from "../server/site.ts";
 import type { ClientConnection, Request } from "./request.ts";

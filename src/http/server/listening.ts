@@ -4,7 +4,7 @@ import { canBind, duplicate } from "../../net/node/listening_socket.ts";
 import { firstReserved, listen } from "../../net/node/tcp.ts";
 import type { Listener, Stream, StreamError, StreamHandler } from "../../net/stream.ts";
 import type { ListenSpec } from "../../runtime/cycle.ts";
-import type { Level } from "../../runtime/log.ts";
+import type { Level } from "../../runtime/log/log.ts";
 import { errnoText } from "../../sys/errno.ts";
 import { type ListeningSocket, servedOn } from "../conf/addresses.ts";
 import { acceptStream } from "./accept.ts";

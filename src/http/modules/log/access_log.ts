@@ -1,8 +1,8 @@
 import fs from "node:fs";
 import type { CycleData } from "../../../runtime/cycle.ts";
-import type { LogFile } from "../../../runtime/log.ts";
-import { type LogBuffer, openBufferedLog, openLogFile } from "../../../runtime/logfile.ts";
-import { openSyslog, type SyslogServer } from "../../../runtime/syslog.ts";
+import type { LogFile } from "../../../runtime/log/log.ts";
+import { type LogBuffer, openBufferedLog, openLogFile } from "../../../runtime/log/log_files.ts";
+import { openSyslog, type SyslogServer } from "../../../runtime/log/syslog.ts";
 import type { Template } from "../../../script/template.ts";
 import { errorCode, errorText } from "../../../sys/errno.ts";
 import { now } from "../../../sys/now.ts";

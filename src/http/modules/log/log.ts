@@ -2,8 +2,8 @@ import { directive, list, parseMsec, parseNumber, parseSec, parseSize } from "..
 import { fail, type Scope, valueIn } from "../../../config/schema.ts";
 import type { Context, Directive } from "../../../config/types.ts";
 import type { HostWanted } from "../../../runtime/cycle.ts";
-import type { LogBuffer } from "../../../runtime/logfile.ts";
-import { parseSyslog, type SyslogServer } from "../../../runtime/syslog.ts";
+import type { LogBuffer } from "../../../runtime/log/log_files.ts";
+import { parseSyslog, type SyslogServer } from "../../../runtime/log/syslog.ts";
 import { constantOf, splitTemplate, type Template, template } from "../../../script/template.ts";
 import { HTTP, HTTP_IF, HTTP_LOCATION } from "../../conf/contexts.ts";
 import { defineModule, type Handler, type HttpBuild } from "../../conf/module.ts";

@@ -1,8 +1,8 @@
 import fs from "node:fs";
-import { openLog } from "../../../runtime/open_log.ts";
-import { writeLine } from "../../../runtime/write.ts";
+import { openLog } from "../../../runtime/log/open_log.ts";
 import { errorCode, errorText } from "../../../sys/errno.ts";
 import { osPath } from "../../../sys/paths.ts";
+import { writeLine } from "../../../sys/write.ts";
 
 /** `open_log_file_cache`: how log files whose names depend on requests are kept open. Times in ms. */
 export interface LogFileCache {

@@ -14,12 +14,13 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
-import { reportLogFailures } from "../../src/runtime/append_file.ts";
-import type { CycleData } from "../../src/runtime/cycle.ts";
-import { type ErrorLogTarget, LEVELS, openErrorLog } from "../../src/runtime/log.ts";
-import { adoptLogFiles, closeLogFilesExcept, flushLogFiles, openLogFile } from "../../src/runtime/logfile.ts";
-import { openLog } from "../../src/runtime/open_log.ts";
-import { waitFor } from "../support/wait.ts";
+import type { CycleData } from "../../../src/runtime/cycle.ts";
+import { reportLogFailures } from "../../../src/runtime/log/append_file.ts";
+import { type ErrorLogTarget, openErrorLog } from "../../../src/runtime/log/error_log.ts";
+import { LEVELS } from "../../../src/runtime/log/log.ts";
+import { adoptLogFiles, closeLogFilesExcept, flushLogFiles, openLogFile } from "../../../src/runtime/log/log_files.ts";
+import { openLog } from "../../../src/runtime/log/open_log.ts";
+import { waitFor } from "../../support/wait.ts";
 
 function directory(t: TestContext): string {
   const path = mkdtempSync(join(tmpdir(), "holdfast-log-"));

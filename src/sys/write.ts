@@ -1,5 +1,5 @@
 import { writeSync } from "node:fs";
-import { errnoCode } from "../sys/errno.ts";
+import { errnoCode } from "./errno.ts";
 
 /** How long to sleep before a full pipe is tried again, in ms. */
 const PAUSE_MS = 2;

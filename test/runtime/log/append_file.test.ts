@@ -2,8 +2,8 @@ import { closeSync, openSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
-import { AppendFile, reportLogFailures } from "../../src/runtime/append_file.ts";
-import { waitFor } from "../support/wait.ts";
+import { AppendFile, reportLogFailures } from "../../../src/runtime/log/append_file.ts";
+import { waitFor } from "../../support/wait.ts";
 
 test("an exception while a log is written at the end of a turn ends nothing, and later lines are written", async (t) => {
   const path = join(tmpdir(), `holdfast-append-${process.pid}.log`);

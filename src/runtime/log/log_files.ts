@@ -1,8 +1,8 @@
 import { constants, gzipSync } from "node:zlib";
-import { startTimer, type Timer } from "../sys/timers.ts";
+import { startTimer, type Timer } from "../../sys/timers.ts";
 import { AppendFile } from "./append_file.ts";
 import type { LogFile } from "./log.ts";
-import type { LogFiles } from "./log_descriptors.ts";
+import type { OpenLogs } from "./open_log.ts";
 
 /** How long the end of a thread waits for pipes that are full, in ms: shorter than the supervisor's patience with it. */
 const END_MS = 900;
@@ -10,7 +10,7 @@ const END_MS = 900;
 /** The files this thread has open, by absolute path. */
 const files = new Map<string, AppendFile>();
 /** Descriptors that the supervisor has opened. */
-let shared: LogFiles = new Map();
+let shared: OpenLogs = new Map();
 let exitHooked = false;
 
 /**
@@ -60,11 +60,11 @@ export function flushLogFiles(): void {
   const until = performance.now() + END_MS;
   for (const file of buffers.values()) file.flush();
   for (const file of files.values()) file.drain(until);
-  stderr?.drain(until);
+  stderr.drain(until);
 }
 
 /** From now on these descriptors of the supervisor's are in use; what was gathered goes to those before. */
-export function adoptLogFiles(lent: LogFiles): void {
+export function adoptLogFiles(lent: OpenLogs): void {
   for (const file of buffers.values()) file.flush();
   shared = lent;
   for (const [path, file] of files) if (file.isOpen && lent.has(path)) file.open();
@@ -121,14 +121,12 @@ function compress(text: string, level: number): string {
   return gzipSync(Buffer.from(text, "latin1"), { level, memLevel: constants.Z_MAX_MEMLEVEL - 1 }).toString("latin1");
 }
 
-/** Made with the first line: this module and the one of its class come to import each other. */
-let stderr: AppendFile | undefined;
+const stderr = new AppendFile("stderr", () => 2);
 
 /** The standard error output as a log file; written at once, and never reopened. */
 export const standardError: LogFile = {
   path: "stderr",
   append(line) {
-    stderr ??= new AppendFile("stderr", () => 2);
     stderr.append(line);
     stderr.flush();
   },

@@ -1,11 +1,11 @@
 import { closeSync, fstatSync, writeSync } from "node:fs";
-import { errnoCode, errnoText } from "../sys/errno.ts";
-import { boundary, faultText } from "../sys/guard.ts";
-import { startTimer } from "../sys/timers.ts";
+import { errnoCode, errnoText } from "../../sys/errno.ts";
+import { boundary, faultText } from "../../sys/guard.ts";
+import { startTimer } from "../../sys/timers.ts";
+import { pause } from "../../sys/write.ts";
+import { sentence } from "../sentence.ts";
 import type { LogFile } from "./log.ts";
 import { openLog } from "./open_log.ts";
-import { sentence } from "./sentence.ts";
-import { pause } from "./write.ts";
 
 /** A batch is written before the turn of the loop ends when it has grown to this many bytes. */
 const BATCH_BYTES = 64 * 1024;

@@ -1,11 +1,11 @@
 import { createSocket, type Socket } from "node:dgram";
 import { hostname } from "node:os";
-import { fail } from "../config/schema.ts";
-import { ConfigError, type Directive } from "../config/types.ts";
-import type { Address } from "../net/address.ts";
-import { syslogTime } from "../sys/clock.ts";
-import { libc } from "../sys/libc.ts";
-import type { CycleData } from "./cycle.ts";
+import { fail } from "../../config/schema.ts";
+import { ConfigError, type Directive } from "../../config/types.ts";
+import type { Address } from "../../net/address.ts";
+import { syslogTime } from "../../sys/clock.ts";
+import { libc } from "../../sys/libc.ts";
+import type { CycleData } from "../cycle.ts";
 
 /** The `syslog:` parameters of `error_log` and `access_log`. */
 export interface SyslogServer {

@@ -2,8 +2,8 @@ import assert from "node:assert/strict";
 import { createSocket } from "node:dgram";
 import { hostname } from "node:os";
 import { test } from "node:test";
-import { ConfigError, type Directive } from "../../src/config/types.ts";
-import { openSyslog, parseSyslog } from "../../src/runtime/syslog.ts";
+import { ConfigError, type Directive } from "../../../src/config/types.ts";
+import { openSyslog, parseSyslog } from "../../../src/runtime/log/syslog.ts";
 
 function line(parameters: string): Directive {
   return { name: "error_log", args: [`syslog:${parameters}`], file: "nginx.conf", line: 1 };

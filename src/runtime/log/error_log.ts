@@ -1,28 +1,9 @@
 import { threadId } from "node:worker_threads";
-import { errorTime } from "../sys/clock.ts";
-import type { Cycle } from "./cycle.ts";
-import { openLogFile, standardError } from "./logfile.ts";
+import { errorTime } from "../../sys/clock.ts";
+import type { Cycle } from "../cycle.ts";
+import { type ErrorLog, LEVELS, type Level, type LogFile } from "./log.ts";
+import { openLogFile, standardError } from "./log_files.ts";
 import { openSyslog, type SyslogServer } from "./syslog.ts";
-
-/** nginx's error log levels, most severe first; the index is the severity. */
-export const LEVELS = ["stderr", "emerg", "alert", "crit", "error", "warn", "notice", "info", "debug"] as const;
-export type Level = (typeof LEVELS)[number];
-
-/** An open error log (one or several `error_log` targets in force in a scope). */
-export interface ErrorLog {
-  /** True when a message of this level is written: ask before building a costly message. */
-  wants(level: Level): boolean;
-  /** Writes `DATE [level] PID#TID: message`, with `*connection ` before the message where given. One line, control bytes escaped. */
-  write(level: Level, message: string, connection?: number): void;
-}
-
-/** An append-only file shared by name within a thread: access logs and error logs. Lines of one turn of the loop leave in one write. */
-export interface LogFile {
-  readonly path: string;
-  /** Appends a line (with its line feed; a byte string). */
-  append(line: string): void;
-  flush(): void;
-}
 
 /** One `error_log` line. `path` is as written: relative ones start at the prefix. */
 export type ErrorLogTarget = { readonly level: Level } & (

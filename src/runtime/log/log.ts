@@ -1,0 +1,21 @@
+/** What logging looks like to those who log. */
+
+/** nginx's error log levels, most severe first; the index is the severity. */
+export const LEVELS = ["stderr", "emerg", "alert", "crit", "error", "warn", "notice", "info", "debug"] as const;
+export type Level = (typeof LEVELS)[number];
+
+/** An open error log (one or several `error_log` targets in force in a scope). */
+export interface ErrorLog {
+  /** True when a message of this level is written: ask before building a costly message. */
+  wants(level: Level): boolean;
+  /** Writes `DATE [level] PID#TID: message`, with `*connection ` before the message where given. One line, control bytes escaped. */
+  write(level: Level, message: string, connection?: number): void;
+}
+
+/** An append-only file, shared by all who log to its path within a thread. Lines of one turn of the loop leave in one write. */
+export interface LogFile {
+  readonly path: string;
+  /** Appends a line (with its line feed; a byte string). */
+  append(line: string): void;
+  flush(): void;
+}
