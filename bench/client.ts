@@ -34,6 +34,8 @@ export function advance(progress: Progress, bytes: Buffer): boolean {
   return true;
 }
 
-export function requestFor(url: URL): string {
-  return `GET ${url.pathname} HTTP/1.1\r\nHost: ${url.host}\r\n\r\n`;
+/** `fields`: lines of the head behind Host. */
+export function requestFor(url: URL, fields: readonly string[] = []): string {
+  const lines = [`GET ${url.pathname} HTTP/1.1`, `Host: ${url.host}`, ...fields];
+  return `${lines.join("\r\n")}\r\n\r\n`;
 }

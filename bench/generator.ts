@@ -1,11 +1,11 @@
-/** The load generator for machines without wrk: `node generator.ts URL CONNECTIONS SECONDS`, prints one line of JSON. */
+/** The load generator for machines without wrk: `node generator.ts URL CONNECTIONS SECONDS [FIELD …]`; prints one line of JSON. */
 import { connect } from "node:net";
 import { advance, newProgress, requestFor } from "./client.ts";
 
 const url = new URL(process.argv[2]);
 const connections = Number(process.argv[3]);
 const durationMs = Number(process.argv[4]) * 1000;
-const request = requestFor(url);
+const request = requestFor(url, process.argv.slice(5));
 const latencies: number[] = [];
 const began = performance.now();
 let bytes = 0;

@@ -20,10 +20,14 @@ export interface LoadOptions {
   cores: string;
   url: string;
   connections: number;
+  /** Lines of the request's head behind Host, without their ends. */
+  fields: readonly string[];
   seconds: number;
 }
 
 const here = import.meta.dirname;
+const script = join(here, "wrk.lua");
+const generator = join(here, "generator.ts");
 let wrkVersion: string | undefined;
 
 /** The generator that `generate` uses on this machine, with its version. */
@@ -35,13 +39,13 @@ export function generatorName(): string {
 
 /** Keeps `connections` requests under way for so many seconds. Throws when the generator fails or hangs. */
 export async function generate(options: LoadOptions): Promise<Load> {
-  const { url, connections, seconds } = options;
+  const { url, connections, fields, seconds } = options;
   const command = generatorName().startsWith("wrk")
     ? {
         program: "wrk",
-        args: ["-t1", `-c${connections}`, `-d${seconds}s`, "--timeout", "30s", "-s", join(here, "wrk.lua"), url],
+        args: ["-t1", `-c${connections}`, `-d${seconds}s`, "--timeout", "30s", "-s", script, url, "--", ...fields],
       }
-    : { program: process.execPath, args: [join(here, "generator.ts"), url, `${connections}`, `${seconds}`] };
+    : { program: process.execPath, args: [generator, url, `${connections}`, `${seconds}`, ...fields] };
   const output = await runPinned(options.cores, command, seconds * 1000 + 40_000);
   return parseLoad(output);
 }

@@ -26,6 +26,9 @@ export interface Bench {
 export interface Sample {
   /** In the scenario's unit: the figure that is compared. */
   figure: number;
+  /** The parts of a figure that is CPU time. */
+  user: number | undefined;
+  system: number | undefined;
   requestsPerSecond: number | undefined;
   p99Ms: number | undefined;
   residentMiB: number;
@@ -126,7 +129,8 @@ async function measureOnce(bench: Bench, server: Server, scenario: LoadScenario 
 }
 
 async function underLoad(bench: Bench, child: ChildProcess, scenario: LoadScenario, url: string): Promise<Sample> {
-  const load = { cores: bench.loadCores, url, connections: scenario.connections };
+  const { connections, fields } = scenario;
+  const load = { cores: bench.loadCores, url, connections, fields };
   await generate({ ...load, seconds: bench.warmup });
   const pid = child.pid ?? 0;
   const coreBefore = coreUse(bench.serverCore);
@@ -141,9 +145,15 @@ async function underLoad(bench: Bench, child: ChildProcess, scenario: LoadScenar
   if (counted.errors > counted.requests / 1000) {
     throw new Error(`${counted.errors} errors beside ${counted.requests} answers`);
   }
-  const cpuMs = after.cpuMs - before.cpuMs;
+  const userMs = after.userMs - before.userMs;
+  const systemMs = after.systemMs - before.systemMs;
+  const cpuMs = userMs + systemMs;
+  const each = (ms: number) =>
+    scenario.unit === "ms/GiB" ? ms / (counted.bytes / GiB) : (ms * 1000) / counted.requests;
   return {
-    figure: scenario.unit === "ms/GiB" ? cpuMs / (counted.bytes / GiB) : (cpuMs * 1000) / counted.requests,
+    figure: each(cpuMs),
+    user: each(userMs),
+    system: each(systemMs),
     requestsPerSecond: counted.requests / counted.seconds,
     p99Ms: counted.p99Ms,
     residentMiB: after.residentKiB / 1024,
@@ -167,7 +177,7 @@ async function holdingIdle(
 ): Promise<Sample> {
   const connections = Math.min(scenario.connections, bench.descriptors - 1000);
   const pid = child.pid ?? 0;
-  await generate({ cores: bench.loadCores, url, connections: 64, seconds: bench.warmup });
+  await generate({ cores: bench.loadCores, url, connections: 64, fields: [], seconds: bench.warmup });
   await pause(1000);
   const before = usageOf(pid);
   const held = await holdConnections({ cores: bench.loadCores, url, connections, dir, timeoutMs: 30_000 });
@@ -178,6 +188,8 @@ async function holdingIdle(
     if (held.open() !== connections) throw new Error(`kept only ${held.open()} of ${connections} connections open`);
     return {
       figure: (after.residentKiB - before.residentKiB) / connections,
+      user: undefined,
+      system: undefined,
       requestsPerSecond: undefined,
       p99Ms: undefined,
       residentMiB: after.residentKiB / 1024,

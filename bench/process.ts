@@ -10,16 +10,18 @@ export interface Command {
 }
 
 export interface Usage {
-  /** User plus system time of the whole process tree, all threads and reaped children, in ms. */
-  cpuMs: number;
+  /** Of the whole process tree, all threads and reaped children, in ms. */
+  userMs: number;
+  systemMs: number;
   /** Sum of VmRSS over the tree, in KiB. Pages shared between its processes are counted once for each. */
   residentKiB: number;
 }
 
 export interface ProcessStat {
   parent: number;
-  /** Clock ticks: utime + stime + cutime + cstime, see proc(5). */
-  ticks: number;
+  /** Clock ticks: utime + cutime and stime + cstime, see proc(5). */
+  userTicks: number;
+  systemTicks: number;
 }
 
 /** What one core did so far, in ms: all that kept it busy, and the part the hypervisor took away. */
@@ -45,7 +47,8 @@ export function parseStat(line: string): ProcessStat {
   const fields = line.slice(line.lastIndexOf(")") + 2).split(" ");
   return {
     parent: Number(fields[1]),
-    ticks: Number(fields[11]) + Number(fields[12]) + Number(fields[13]) + Number(fields[14]),
+    userTicks: Number(fields[11]) + Number(fields[13]),
+    systemTicks: Number(fields[12]) + Number(fields[14]),
   };
 }
 
@@ -83,13 +86,15 @@ export function processTree(root: number): Map<number, ProcessStat> {
 }
 
 export function usageOf(root: number): Usage {
-  let ticks = 0;
+  let user = 0;
+  let system = 0;
   let resident = 0;
   for (const [pid, stat] of processTree(root)) {
-    ticks += stat.ticks;
+    user += stat.userTicks;
+    system += stat.systemTicks;
     resident += residentKiB(pid);
   }
-  return { cpuMs: ticksToMs(ticks), residentKiB: resident };
+  return { userMs: ticksToMs(user), systemMs: ticksToMs(system), residentKiB: resident };
 }
 
 /** The time of a core by /proc/stat; the difference of two readings tells whether others used it too. */

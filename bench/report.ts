@@ -9,6 +9,8 @@ export interface Row {
   figure: Spread;
   /** To nginx, round by round; absent where nginx was not measured. */
   ratio: Spread | undefined;
+  user: Spread | undefined;
+  system: Spread | undefined;
   requestsPerSecond: Spread | undefined;
   p99Ms: Spread | undefined;
   residentMiB: Spread | undefined;
@@ -64,6 +66,8 @@ export function rowsOf(rounds: ReadonlyMap<string, (Sample | undefined)[]>): Row
       server,
       figure,
       ratio: ratioPerRound(figures(server), figures(reference)),
+      user: over((sample) => sample.user),
+      system: over((sample) => sample.system),
       requestsPerSecond: over((sample) => sample.requestsPerSecond),
       p99Ms: over((sample) => sample.p99Ms),
       residentMiB: over((sample) => sample.residentMiB),
@@ -91,10 +95,13 @@ function ranged(value: Spread | undefined, digits: number): string {
 
 /** The table of one scenario, with a remark for each thing that makes a figure less trustworthy. */
 export function table(result: ScenarioResult): string {
-  const head = ["server", result.unit, `x ${reference} (min-max)`, "requests/s", "p99 ms", "MiB", "core", "others"];
+  const cost = ["server", result.unit, "user", "system", `x ${reference} (min-max)`];
+  const head = [...cost, "requests/s", "p99 ms", "MiB", "core", "others"];
   const lines = result.rows.map((row) => [
     row.server,
     number(row.figure.median),
+    plain(row.user),
+    plain(row.system),
     ranged(row.ratio, 2),
     plain(row.requestsPerSecond),
     plain(row.p99Ms),

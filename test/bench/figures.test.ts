@@ -4,17 +4,20 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import { chart } from "../../bench/chart.ts";
-import { advance, newProgress } from "../../bench/client.ts";
+import { advance, newProgress, requestFor } from "../../bench/client.ts";
 import { parseLoad } from "../../bench/load.ts";
 import type { Sample } from "../../bench/measure.ts";
 import { choose, parseOptions } from "../../bench/options.ts";
 import { parseStat } from "../../bench/process.ts";
 import { mergeEarlier, type Report, rowsOf, table } from "../../bench/report.ts";
+import { scenarios } from "../../bench/scenarios.ts";
 import { ratioPerRound, spread } from "../../bench/statistics.ts";
 
 function sample(figure: number, foreignShare = 0): Sample {
   return {
     figure,
+    user: figure / 4,
+    system: (figure * 3) / 4,
     requestsPerSecond: 1000,
     p99Ms: 1,
     residentMiB: 20,
@@ -51,7 +54,7 @@ function report(name: string, version = "1.0.0"): Report {
 
 test("the CPU time of a process counts its own and its reaped children's, whatever its name holds", () => {
   const line = "7 (a) b (c) S 3 7 7 0 -1 4194560 1 2 0 0 100 20 3 4 20 0 1 0 55 1000 10";
-  assert.deepEqual(parseStat(line), { parent: 3, ticks: 127 });
+  assert.deepEqual(parseStat(line), { parent: 3, userTicks: 103, systemTicks: 24 });
 });
 
 test("the median of an even count lies between the middle two", () => {
@@ -84,7 +87,7 @@ test("a server that failed in every round has no row, one that failed once keeps
 
 test("the table shows the ratio and warns of a core that others used", () => {
   const [result] = report("one").scenarios;
-  assert.match(table(result), /holdfast +15\.0 +1\.05 \(0\.90-1\.20\)/);
+  assert.match(table(result), /holdfast +15\.0 +3\.75 +11\.3 +1\.05 \(0\.90-1\.20\)/);
   assert.doesNotMatch(table(result), /others used/);
   result.rows = rowsOf(new Map([["nginx", [sample(10, 0.4)]]]));
   assert.match(table(result), /! nginx: others used up to 40 % of its core/);
@@ -129,6 +132,17 @@ test("a response is complete at its last byte however it is cut", () => {
     assert.equal(advance(progress, Buffer.from(response.slice(cut))), true);
     assert.equal(progress.status, 200);
   }
+});
+
+test("a browser's head has 12 fields with Host, cookies among them, and some 700 bytes", () => {
+  const found = scenarios.find(({ name }) => name === "proxy-small-browser");
+  const fields = found?.kind === "load" ? found.fields : [];
+  const head = requestFor(new URL("http://127.0.0.1:8080/small"), fields);
+  const lines = head.split("\r\n");
+  assert.deepEqual(lines.slice(-2), ["", ""]);
+  assert.equal(lines.length, 1 + 12 + 2);
+  assert.ok(head.length > 650 && head.length < 750, `${head.length} bytes`);
+  assert.match(head, /\r\nCookie: \w+=\w+; /);
 });
 
 test("options out of range and unknown names are sentences", () => {

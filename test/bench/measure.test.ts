@@ -18,6 +18,7 @@ const scenario: LoadScenario = {
   path: "/small",
   bytes: 128,
   connections: 4,
+  fields: ["User-Agent: bench", "Cookie: a=b"],
   unit: "µs/request",
 };
 let bench: Bench;
@@ -56,6 +57,7 @@ after(() => {
 test("a measured server yields its CPU time over the requests it answered", { skip: !linux }, async () => {
   const sample = await measure(bench, server, scenario);
   assert.ok(sample.requests > 0);
+  assert.ok(Math.abs((sample.user ?? 0) + (sample.system ?? 0) - sample.figure) < 1e-6);
   assert.ok(sample.figure > 0 && sample.figure < 1e6, `${sample.figure} µs a request`);
   assert.ok(sample.residentMiB > 1);
   assert.equal(sample.errors, 0);
