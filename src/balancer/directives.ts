@@ -1,6 +1,8 @@
-import { directive, msec, number, parseNumber, parseSize, warn } from "../config/directives.ts";
+import { directive, msec, number } from "../config/directives.ts";
+import { warn } from "../config/errors.ts";
 import { type DirectiveSpec, defineDirectives, fail, type Scope } from "../config/schema.ts";
 import { ConfigError, type Directive } from "../config/types.ts";
+import { parseNumber, parseSize } from "../config/values.ts";
 import type { HostWanted } from "../runtime/cycle.ts";
 import type { MethodDefinition, ServerDefinition, UpstreamDefinition } from "./definition.ts";
 import { hostNotFound } from "./resolve.ts";

@@ -1,6 +1,6 @@
 import { ConfigError } from "../config/types.ts";
 import type { Cycle } from "../runtime/cycle.ts";
-import { now, sharedNow } from "../sys/now.ts";
+import { now, sharedNow } from "../sys/clock.ts";
 import { newAttempt, resetAttempt } from "./attempt.ts";
 import type { UpstreamDefinition } from "./definition.ts";
 import { makeMethod } from "./methods/registry.ts";

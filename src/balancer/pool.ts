@@ -1,6 +1,6 @@
 import type { Stream, StreamHandler } from "../net/stream.ts";
+import { now } from "../sys/clock.ts";
 import { logFault } from "../sys/guard.ts";
-import { now } from "../sys/now.ts";
 import { clearDeadline, Deadline, setDeadline } from "../sys/timers.ts";
 import type { KeepaliveSettings, Peer } from "./peer.ts";
 

@@ -1,6 +1,6 @@
-import { parseMsec, parseNumber, parseSec } from "../config/directives.ts";
 import { fail } from "../config/schema.ts";
 import type { Directive } from "../config/types.ts";
+import { parseMsec, parseNumber, parseSec } from "../config/values.ts";
 import { type MethodDefinition, SERVER_DEFAULTS, type ServerDefinition } from "./definition.ts";
 import { parseTarget } from "./url.ts";
 

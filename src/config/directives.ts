@@ -1,10 +1,7 @@
+import { warn } from "./errors.ts";
 import { type DirectiveSpec, fail, type Scope } from "./schema.ts";
 import { ConfigError, type Context, type Directive } from "./types.ts";
 import { parseMsec, parseNumber, parseOffset, parseSec, parseSize, sizeText, timeText } from "./values.ts";
-import { warn } from "./warnings.ts";
-
-export { parseMsec, parseNumber, parseSec, parseSize } from "./values.ts";
-export { warn } from "./warnings.ts";
 
 // The results are `NoInfer` so that a table, which asks for `DirectiveSpec<unknown>`, does not decide a setting's type.
 

@@ -15,20 +15,18 @@ interface OpenDirective extends Directive {
 const COMMAND_LINE = "command line";
 
 /**
- * A file that includes itself ends, in nginx, when no more descriptors are left. This many files deep is reported the
- * same way, whatever the limit of this process.
+ * In nginx a file that includes itself fails once no descriptor is left. Includes nested this deep fail the same way,
+ * whatever the limit of this process.
  */
 const DEEPEST = 1000;
 
 /**
- * Reads configuration files into directives. What was read before an error stays in `directives` and `files`, with
- * blocks left open, so that an earlier error of meaning can still be found first.
+ * Reads configuration files into directives. What was read before a syntax error stays in `directives` and `files`, with
+ * the blocks that were open, since nginx checks each directive as it reads it and may have found an error earlier.
  */
 export class Parser {
   readonly files: { path: string; text: string }[] = [];
   readonly directives: Directive[] = [];
-  /** Includes that could not be read. */
-  readonly failures: ConfigError[] = [];
   private readonly prefix: string;
   private depth = 0;
 
@@ -56,13 +54,12 @@ export class Parser {
     this.depth--;
   }
 
-  /** The text of an included file. That it cannot be read is left for whoever gives the directives their meaning. */
+  /** The text of an included file. One that cannot be read becomes a directive that is `failed`; reading goes on. */
   private included(path: string, into: Directive[], from: Lexer): string | undefined {
     try {
       return readConfig(path, from);
     } catch (error) {
       if (!(error instanceof ConfigError)) throw error;
-      this.failures.push(error);
       into.push({ ...statement(from), failed: error });
       this.depth--;
       return undefined;

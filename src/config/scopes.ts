@@ -1,6 +1,6 @@
 import { type Sliced, whole } from "../sys/sliced.ts";
+import { refusalsOf } from "./errors.ts";
 import { INSTEAD, KNOWN, ONLY_IN_MAIL } from "./known.ts";
-import { refusalsOf } from "./refusals.ts";
 import { type DirectiveSpec, type Directives, fail, type Scope, type Specs, settle } from "./schema.ts";
 import type { ConfigTree, Context, Directive } from "./types.ts";
 
@@ -19,12 +19,7 @@ export function hasModule(scope: Scope, name: string): boolean {
 
 const ROOT: Directive = { name: "", args: [], file: "", line: 0 };
 
-/** The same as `readScopes`, for a configuration that is in order. Throws the ConfigError that nginx finds first. */
-export function buildScopes(tree: ConfigTree, tables: readonly Directives<Specs>[]): Scope {
-  return whole(buildingScopes(tree, tables));
-}
-
-/** The same in slices. */
+/** The same as `readScopes` in slices, for a configuration that is in order. Throws the ConfigError that nginx finds first. */
 export function* buildingScopes(tree: ConfigTree, tables: readonly Directives<Specs>[]): Sliced<Scope> {
   const root = newRoot(tables);
   yield* fill(root, tree.directives, vocabularyOf(tables));

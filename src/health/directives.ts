@@ -1,6 +1,7 @@
-import { bitmask, directive, keyValues, parseMsec, parseNumber, size, wrongArguments } from "../config/directives.ts";
+import { bitmask, directive, keyValues, size, wrongArguments } from "../config/directives.ts";
 import { defineDirectives, fail } from "../config/schema.ts";
 import type { Directive } from "../config/types.ts";
+import { parseMsec, parseNumber } from "../config/values.ts";
 import { CHECK_TYPES, type CheckType } from "./definition.ts";
 import { type Match, readMatch } from "./match.ts";
 import { type BodyTest, readBodyTest } from "./response_tests.ts";

@@ -1,5 +1,5 @@
-import { parseMsec } from "../config/directives.ts";
 import { fail, type Scope } from "../config/schema.ts";
+import { parseMsec } from "../config/values.ts";
 import type { CheckDefinition } from "./definition.ts";
 import { check, type HealthCheckSetting, healthCheck } from "./directives.ts";
 import type { Match } from "./match.ts";

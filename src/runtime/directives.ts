@@ -7,17 +7,17 @@ import {
   msec,
   number,
   offset,
-  parseNumber,
   refuse,
   text,
   texts,
   wrongArguments,
 } from "../config/directives.ts";
+import { warn } from "../config/errors.ts";
 import { type DirectiveSpec, defineDirectives, fail, type Scope } from "../config/schema.ts";
 import { hasModule } from "../config/scopes.ts";
 import type { Context, Directive } from "../config/types.ts";
-import { warn } from "../config/warnings.ts";
-import type { CpuAffinity } from "../sys/affinity.ts";
+import { parseNumber } from "../config/values.ts";
+import { MOST_CPUS } from "../sys/limits.ts";
 import { findGroup, findUser, type Identity, startedAsRoot } from "../sys/users.ts";
 import type { ErrorLogTarget } from "./log/error_log.ts";
 import { LEVELS, type Level } from "./log/log.ts";
@@ -277,7 +277,11 @@ function readUser(at: Directive, scope: Parameters<typeof warn>[1]): Identity | 
   return { user, uid, gid };
 }
 
-const MOST_CPUS = 1024;
+/** The cores of each worker: a bit a core. `auto`: one core a worker, out of those of the mask (or of all). */
+export interface CpuAffinity {
+  readonly auto: boolean;
+  readonly masks: readonly bigint[];
+}
 
 function readAffinity(at: Directive): CpuAffinity {
   const auto = at.args[0] === "auto";
@@ -290,6 +294,15 @@ function readAffinity(at: Directive): CpuAffinity {
     return BigInt(`0b0${digits}`);
   });
   return { auto, masks };
+}
+
+/** The CPUs of one worker; 0 for any. Without `auto`, the last mask is that of all further workers too. */
+export function affinityMask({ auto, masks }: CpuAffinity, index: number, cores: number): bigint {
+  if (!auto) return masks[Math.min(index, masks.length - 1)];
+  const allowed = masks[0] ?? (1n << BigInt(cores)) - 1n;
+  const chosen: number[] = [];
+  for (let cpu = 0; cpu < MOST_CPUS; cpu++) if ((allowed >> BigInt(cpu)) & 1n) chosen.push(cpu);
+  return chosen.length === 0 ? 0n : 1n << BigInt(chosen[index % chosen.length]);
 }
 
 function readThreadPool(at: Directive, _scope: unknown, previous: readonly string[] | undefined): readonly string[] {

@@ -1,9 +1,8 @@
+import { type ConfigWarning, refusalsOf, warningsOf } from "../config/errors.ts";
 import { readConfig } from "../config/load.ts";
-import { refusalsOf } from "../config/refusals.ts";
 import { type Directives, type Scope, type Specs, valueIn } from "../config/schema.ts";
 import { buildingScopes } from "../config/scopes.ts";
 import { ConfigError, type ConfigTree } from "../config/types.ts";
-import { type ConfigWarning, warningsOf } from "../config/warnings.ts";
 import { fullName } from "../sys/paths.ts";
 import { inSlices, type Sliced } from "../sys/sliced.ts";
 import type { Application, Cycle, CycleData, HostWanted, Program } from "./cycle.ts";

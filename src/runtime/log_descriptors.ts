@@ -1,8 +1,8 @@
+import { sentence } from "../config/errors.ts";
 import type { Identity } from "../sys/users.ts";
 import { adoptLogFiles } from "./log/log_files.ts";
 import { closeLog, type OpenLogs, openLogFor } from "./log/open_log.ts";
 import type { SharedLogs } from "./messages.ts";
-import { sentence } from "./sentence.ts";
 
 /**
  * The log files of all threads. The supervisor opens them, as nginx's master does: the others may not be allowed to. It

@@ -1,5 +1,5 @@
 import { isMainThread } from "node:worker_threads";
-import { refusalsOf } from "../config/refusals.ts";
+import { refusalsOf, sentence, sentences } from "../config/errors.ts";
 import { ConfigError } from "../config/types.ts";
 import { sourceStack } from "../sys/source_stack.ts";
 import { writeWhole } from "../sys/write.ts";
@@ -25,7 +25,6 @@ import {
 import { readPidFile, touchPidFile } from "./pidfile.ts";
 import { prepareFiles } from "./prepare.ts";
 import { identityOf } from "./privileges.ts";
-import { sentence, sentences } from "./sentence.ts";
 import { pidPath, supervise, warnAll } from "./supervisor.ts";
 import { runThread } from "./thread.ts";
 

@@ -1,4 +1,5 @@
 import { isDeepStrictEqual } from "node:util";
+import { sentence, sentences } from "../config/errors.ts";
 import { logFault, logFaultsTo } from "../sys/guard.ts";
 import { setLimit } from "../sys/limits.ts";
 import { fullName } from "../sys/paths.ts";
@@ -28,7 +29,6 @@ import type { Paths } from "./options.ts";
 import { removePidFile, writePidFile } from "./pidfile.ts";
 import { prepareFiles } from "./prepare.ts";
 import { becomeUser, identityOf } from "./privileges.ts";
-import { sentence, sentences } from "./sentence.ts";
 import { Signals, signalText } from "./signals.ts";
 import { ThreadPool } from "./threads.ts";
 

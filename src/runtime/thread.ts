@@ -1,18 +1,18 @@
-import { setPriority } from "node:os";
+import { cpus, setPriority } from "node:os";
 import { parentPort, workerData } from "node:worker_threads";
+import { sentence } from "../config/errors.ts";
 import { proveDirectWrites } from "../net/node/direct_write_proof.ts";
-import { pinThread } from "../sys/affinity.ts";
 import { logFault, logFaultsTo } from "../sys/guard.ts";
+import { setAffinity } from "../sys/limits.ts";
 import { startTimer } from "../sys/timers.ts";
 import type { Program, WatcherService, WorkerService } from "./cycle.ts";
-import { coreDirectives, eventsDirectives } from "./directives.ts";
+import { affinityMask, coreDirectives, eventsDirectives } from "./directives.ts";
 import { errorLogFiles, type Generation, openMainLog, rebuildGeneration } from "./generation.ts";
 import { reportLogFailures } from "./log/append_file.ts";
 import type { ErrorLog } from "./log/log.ts";
 import { adoptLogFiles, closeLogFilesExcept, flushLogFiles, usesOnlyAdopted } from "./log/log_files.ts";
 import type { FromThread, SharedLogs, ThreadRole, ToThread } from "./messages.ts";
 import { limitThread } from "./privileges.ts";
-import { sentence } from "./sentence.ts";
 
 /** What one thread runs, by its role: the same for the worker and the watcher but for serving and watching. */
 interface Running {
@@ -192,7 +192,9 @@ function placeThread(core: ReturnType<typeof coreDirectives.in>, index: number, 
       log.write("alert", `setpriority(${core.worker_priority}) failed: ${error instanceof Error ? error.message : ""}`);
     }
   }
-  if (core.worker_cpu_affinity !== undefined && !pinThread(core.worker_cpu_affinity, index)) {
+  if (core.worker_cpu_affinity === undefined) return;
+  const mask = affinityMask(core.worker_cpu_affinity, index, cpus().length);
+  if (mask !== 0n && !setAffinity(mask)) {
     log.write("notice", '"worker_cpu_affinity" has no effect here: threads cannot be pinned with this Node or system');
   }
 }

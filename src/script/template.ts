@@ -1,4 +1,4 @@
-import { refusalsOf } from "../config/refusals.ts";
+import { refusalsOf } from "../config/errors.ts";
 import type { Scope } from "../config/schema.ts";
 import { ConfigError, type Directive } from "../config/types.ts";
 import type { Request } from "../http/core/request.ts";

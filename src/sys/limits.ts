@@ -1,8 +1,14 @@
+/** What the system lets a process or thread have: getrlimit(2), setrlimit(2), sched_setaffinity(2). */
+
 import { constants } from "node:os";
+import { errnoText } from "./errno.ts";
 import { libc } from "./libc.ts";
 
 /** Numbers of getrlimit(2); open files are another one on macOS. */
 const RESOURCES = { RLIMIT_NOFILE: constants.errno.EAGAIN === 35 ? 8 : 7, RLIMIT_CORE: 4 };
+
+/** CPU_SETSIZE */
+export const MOST_CPUS = 1024;
 
 /** worker_rlimit_*: sets both limits of the process. Answers the sentence of a failure. */
 export function setLimit(resource: keyof typeof RESOURCES, value: number): string | undefined {
@@ -14,7 +20,7 @@ export function setLimit(resource: keyof typeof RESOURCES, value: number): strin
   limits.writeBigUInt64LE(BigInt(value), 0);
   limits.writeBigUInt64LE(BigInt(value), 8);
   if (c.setrlimit(RESOURCES[resource], limits) === 0) return undefined;
-  return `setrlimit(${resource}, ${value}) failed (1: Operation not permitted)`;
+  return `setrlimit(${resource}, ${value}) failed ${errnoText("EPERM")}`;
 }
 
 /** How many files the process may have open; Infinity where that cannot be asked. */
@@ -22,4 +28,13 @@ export function openFilesLimit(): number {
   const limits = Buffer.alloc(16);
   if (libc()?.getrlimit(RESOURCES.RLIMIT_NOFILE, limits) !== 0) return Number.POSITIVE_INFINITY;
   return Number(limits.readBigUInt64LE(0));
+}
+
+/** Pins the calling thread to the CPUs of that mask, a bit each. False where that is not possible. */
+export function setAffinity(mask: bigint): boolean {
+  const c = libc();
+  if (c === undefined || process.platform !== "linux") return false;
+  const bytes = Buffer.alloc(MOST_CPUS / 8);
+  for (let cpu = 0; cpu < MOST_CPUS; cpu++) if ((mask >> BigInt(cpu)) & 1n) bytes[cpu >> 3] |= 1 << (cpu & 7);
+  return c.setAffinity(bytes) === 0;
 }

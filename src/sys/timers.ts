@@ -1,5 +1,5 @@
+import { now } from "./clock.ts";
 import { contain, guarded } from "./guard.ts";
-import { now } from "./now.ts";
 
 /**
  * The timers of a thread; nothing else calls `setTimeout`, which fires at once where the time is longer than it can

@@ -6,10 +6,10 @@ import { join } from "node:path";
 import { after, test } from "node:test";
 import { upstream, upstreamDefinitions, upstreamHosts, upstreamKeepalive } from "../../src/balancer/directives.ts";
 import * as d from "../../src/config/directives.ts";
-import { loadConfig } from "../../src/config/load.ts";
+import { warningsOf } from "../../src/config/errors.ts";
 import { defineDirectives, type Scope } from "../../src/config/schema.ts";
 import { ConfigError } from "../../src/config/types.ts";
-import { warningsOf } from "../../src/config/warnings.ts";
+import { loadConfig } from "../config/workspace.ts";
 
 const NGINX = ["/usr/sbin/nginx", "/usr/local/sbin/nginx"].find(existsSync);
 const folder = mkdtempSync(join(tmpdir(), "upstream-"));

@@ -1,10 +1,9 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import * as d from "../../src/config/directives.ts";
-import { loadConfig } from "../../src/config/load.ts";
+import { warningsOf } from "../../src/config/errors.ts";
 import { defineDirectives, fail } from "../../src/config/schema.ts";
-import { warningsOf } from "../../src/config/warnings.ts";
-import { errorOf, workspace, write } from "./workspace.ts";
+import { errorOf, loadConfig, workspace, write } from "./workspace.ts";
 
 const main = { in: ["main"], doc: "For tests." } as const;
 

@@ -1,10 +1,10 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { loadTree } from "../../src/config/load.ts";
 import { type Scope, valueIn } from "../../src/config/schema.ts";
-import { buildScopes } from "../../src/config/scopes.ts";
+import { buildingScopes } from "../../src/config/scopes.ts";
+import { whole } from "../../src/sys/sliced.ts";
 import { core, events, http, tables, upstream } from "./tables.ts";
-import { build, errorOf, workspace, write } from "./workspace.ts";
+import { build, errorOf, workspace } from "./workspace.ts";
 
 const directory = workspace();
 
@@ -138,7 +138,7 @@ describe("errors", () => {
   test("an include that went wrong is not a directive of the configuration", () => {
     const tree = { files: [], directives: [{ name: "include", args: ["a", "b"], file: "f", line: 3 }] };
     assert.equal(
-      errorOf(() => buildScopes(tree, tables)),
+      errorOf(() => whole(buildingScopes(tree, tables))),
       'invalid number of arguments in "include" directive in f:3',
     );
   });
@@ -147,6 +147,6 @@ describe("errors", () => {
 test("ten thousand servers in one upstream", () => {
   const servers = Array.from({ length: 10_000 }, (_, i) => `server 10.0.${i >> 8}.${i & 255}:80 weight=5 max_fails=2;`);
   const text = `events {}\nhttp {\nupstream u {\n${servers.join("\n")}\n}\n}\n`;
-  const root = buildScopes(loadTree({ confFile: write(directory, "large.conf", text), confPrefix: directory }), tables);
+  const root = build(directory, text);
   assert.equal(upstream.own(down(root, 1, 0)).server?.length, 10_000);
 });

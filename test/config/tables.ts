@@ -1,6 +1,7 @@
 import * as d from "../../src/config/directives.ts";
 import { defineDirectives, fail, type Scope } from "../../src/config/schema.ts";
 import type { Directive } from "../../src/config/types.ts";
+import { parseNumber } from "../../src/config/values.ts";
 
 const doc = "For tests.";
 const everywhere = ["http", "server", "location"] as const;
@@ -16,7 +17,7 @@ export const core = defineDirectives("core", {
     initial: () => 1,
     read(at) {
       if (at.args[0] === "auto") return "auto";
-      return d.parseNumber(at.args[0]) ?? d.refuse(at, "invalid value");
+      return parseNumber(at.args[0]) ?? d.refuse(at, "invalid value");
     },
   }),
   timer_resolution: d.msec({ in: ["main"], doc }),
@@ -32,7 +33,7 @@ export const events = defineDirectives("events", {
     syntax: "number",
     doc,
     initial: () => 512,
-    read: (at) => d.parseNumber(at.args[0]) ?? fail(at, `invalid number "${at.args[0]}"`),
+    read: (at) => parseNumber(at.args[0]) ?? fail(at, `invalid number "${at.args[0]}"`),
   }),
   multi_accept: d.flag({ in: ["events"], default: false, doc }),
 });

@@ -5,11 +5,11 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { upstreamDefinitions } from "../../src/balancer/directives.ts";
 import { buildUpstream, type Group } from "../../src/balancer/group.ts";
-import { loadConfig } from "../../src/config/load.ts";
 import { openHealth } from "../../src/health/health.ts";
 import { statusRows } from "../../src/health/status.ts";
 import { program } from "../../src/program.ts";
 import type { Cycle } from "../../src/runtime/cycle.ts";
+import { loadConfig } from "../config/workspace.ts";
 import { ipv4, memoryLog, serve, until } from "./support.ts";
 
 /** One generation as a thread builds it: the real tables, groups and zones. */

@@ -6,7 +6,7 @@ import type { Peer } from "../../src/balancer/peer.ts";
 import { block, directive } from "../../src/config/directives.ts";
 import { Parser } from "../../src/config/parser.ts";
 import { defineDirectives, type Scope } from "../../src/config/schema.ts";
-import { buildScopes } from "../../src/config/scopes.ts";
+import { buildingScopes } from "../../src/config/scopes.ts";
 import type { CheckDefinition } from "../../src/health/definition.ts";
 import { check, healthCheck } from "../../src/health/directives.ts";
 import { type BoundPlan, bindPlan, type CheckPlan, planChecks, recordsOf } from "../../src/health/plan.ts";
@@ -14,6 +14,7 @@ import type { Clock } from "../../src/health/scheduler.ts";
 import { HealthStates, healthBytes } from "../../src/health/state.ts";
 import { type Address, addressText } from "../../src/net/address.ts";
 import type { ErrorLog, Level } from "../../src/runtime/log/log.ts";
+import { whole } from "../../src/sys/sliced.ts";
 
 /** An error log that keeps its lines as `[level] message`. */
 export function memoryLog(): ErrorLog & { readonly lines: string[] } {
@@ -115,7 +116,8 @@ function scopes(text: string): Scope {
     writeFileSync(file, text, "latin1");
     const parser = new Parser(`${directory}/`);
     parser.file(file);
-    return buildScopes({ files: parser.files, directives: parser.directives }, [surroundings, check, healthCheck]);
+    const tree = { files: parser.files, directives: parser.directives };
+    return whole(buildingScopes(tree, [surroundings, check, healthCheck]));
   } finally {
     rmSync(directory, { recursive: true });
   }

@@ -3,10 +3,9 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { availableParallelism, tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
-import { loadConfig } from "../../src/config/load.ts";
-import { coreDirectives, eventsDirectives } from "../../src/runtime/directives.ts";
+import { affinityMask, coreDirectives, eventsDirectives } from "../../src/runtime/directives.ts";
 import { parseOptions, resolvePaths } from "../../src/runtime/options.ts";
-import { maskOf } from "../../src/sys/affinity.ts";
+import { loadConfig } from "../config/workspace.ts";
 
 const directory = mkdtempSync(join(tmpdir(), "holdfast-directives-"));
 after(() => rmSync(directory, { recursive: true }));
@@ -72,7 +71,7 @@ test("worker_cpu_affinity gives each worker its cores", () => {
   const masks = (text: string, workers: number) => {
     const affinity = coreDirectives.in(read(text)).worker_cpu_affinity;
     assert.ok(affinity !== undefined);
-    return Array.from({ length: workers }, (_, index) => maskOf(affinity, index, 4));
+    return Array.from({ length: workers }, (_, index) => affinityMask(affinity, index, 4));
   };
   assert.deepEqual(masks("worker_cpu_affinity 0001 0110;", 3), [1n, 6n, 6n]);
   assert.deepEqual(masks("worker_cpu_affinity auto;", 5), [1n, 2n, 4n, 8n, 1n]);

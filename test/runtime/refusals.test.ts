@@ -2,9 +2,9 @@
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import { describe, test } from "node:test";
+import { sentences } from "../../src/config/errors.ts";
 import { program } from "../../src/program.ts";
 import { buildGeneration, loadGeneration } from "../../src/runtime/generation.ts";
-import { sentences } from "../../src/runtime/sentence.ts";
 import { workspace, write } from "../config/workspace.ts";
 import { NGINX } from "../http/reference_nginx.ts";
 import { have } from "../support/have.ts";

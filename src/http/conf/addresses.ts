@@ -1,5 +1,4 @@
-import { warn } from "../../config/directives.ts";
-import { refusalsOf } from "../../config/refusals.ts";
+import { refusalsOf, warn } from "../../config/errors.ts";
 import type { Scope } from "../../config/schema.ts";
 import { ConfigError, type Directive } from "../../config/types.ts";
 import { type Address, addressText, isWildcard } from "../../net/address.ts";

@@ -1,6 +1,5 @@
 import os from "node:os";
-import { warn } from "../../config/directives.ts";
-import { type Refusals, refusalsOf } from "../../config/refusals.ts";
+import { type Refusals, refusalsOf, warn } from "../../config/errors.ts";
 import { type Scope, valueIn } from "../../config/schema.ts";
 import { ConfigError } from "../../config/types.ts";
 import { compileRegex } from "../../regex/regex.ts";

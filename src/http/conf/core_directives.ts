@@ -7,14 +7,13 @@ import {
   msec,
   number,
   offset,
-  parseMsec,
-  parseSec,
   refuse,
   size,
   text,
 } from "../../config/directives.ts";
 import { defineDirectives, fail } from "../../config/schema.ts";
 import type { Directive } from "../../config/types.ts";
+import { parseMsec, parseSec } from "../../config/values.ts";
 import { type Template, template } from "../../script/template.ts";
 import type { TempPath } from "../core/temp_file.ts";
 import { readDisableSymlinks, type SymlinkRule } from "../files/open_file.ts";

@@ -1,4 +1,4 @@
-import { warn } from "../../config/directives.ts";
+import { warn } from "../../config/errors.ts";
 import type { Scope, SettingsOf } from "../../config/schema.ts";
 import type { Directive } from "../../config/types.ts";
 import type { Template } from "../../script/template.ts";

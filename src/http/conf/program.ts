@@ -1,6 +1,6 @@
 import { upstream, upstreamDefinitions, upstreamHosts, upstreamKeepalive } from "../../balancer/directives.ts";
 import type { Group } from "../../balancer/group.ts";
-import { refusalsOf } from "../../config/refusals.ts";
+import { refusalsOf } from "../../config/errors.ts";
 import type { Directives, Scope, Specs } from "../../config/schema.ts";
 import { ConfigError } from "../../config/types.ts";
 import { type Application, type Cycle, type HostWanted, MAX_WORKERS, type Program } from "../../runtime/cycle.ts";

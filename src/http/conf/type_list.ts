@@ -1,4 +1,5 @@
-import { directive, warn } from "../../config/directives.ts";
+import { directive } from "../../config/directives.ts";
+import { warn } from "../../config/errors.ts";
 import type { DirectiveSpec } from "../../config/schema.ts";
 import type { Context } from "../../config/types.ts";
 import { lowercase } from "./wildcard_hash.ts";

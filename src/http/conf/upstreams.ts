@@ -4,7 +4,7 @@ import { buildUpstream, cycleUpstream, type Group } from "../../balancer/group.t
 import type { Pool } from "../../balancer/pool.ts";
 import { implicitUpstream } from "../../balancer/resolve.ts";
 import { parseTarget } from "../../balancer/url.ts";
-import { refusalsOf } from "../../config/refusals.ts";
+import { refusalsOf } from "../../config/errors.ts";
 import type { Scope } from "../../config/schema.ts";
 import { ConfigError, type Directive } from "../../config/types.ts";
 import { type Address, addressText } from "../../net/address.ts";

@@ -1,4 +1,5 @@
-import { directive, warn } from "../../config/directives.ts";
+import { directive } from "../../config/directives.ts";
+import { warn } from "../../config/errors.ts";
 import { fail } from "../../config/schema.ts";
 import { type Template, template } from "../../script/template.ts";
 import { errorText } from "../../sys/errno.ts";

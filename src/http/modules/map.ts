@@ -1,5 +1,5 @@
 import { directive, number } from "../../config/directives.ts";
-import { refusalsOf } from "../../config/refusals.ts";
+import { refusalsOf } from "../../config/errors.ts";
 import { fail, type Scope, valueIn } from "../../config/schema.ts";
 import type { Directive } from "../../config/types.ts";
 import { type CompiledRegex, compileRegex, RegexMatchError } from "../../regex/regex.ts";

@@ -1,5 +1,5 @@
 import { directive, wrongArguments } from "../../config/directives.ts";
-import { refusalsOf } from "../../config/refusals.ts";
+import { refusalsOf } from "../../config/errors.ts";
 import { fail, valueIn } from "../../config/schema.ts";
 import type { Directive } from "../../config/types.ts";
 import { evaluate } from "../../script/depth.ts";

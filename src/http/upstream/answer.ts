@@ -1,5 +1,5 @@
-import { parseSize } from "../../config/directives.ts";
-import { now } from "../../sys/now.ts";
+import { parseSize } from "../../config/values.ts";
+import { now } from "../../sys/clock.ts";
 import { parseUnsafeUri } from "../../wire/uri.ts";
 import { passEarlyHints } from "../conf/early_hints.ts";
 import { OK } from "../core/codes.ts";

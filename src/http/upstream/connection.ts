@@ -1,8 +1,8 @@
 import type { Peer } from "../../balancer/peer.ts";
 import { PooledStream } from "../../balancer/pool.ts";
 import type { Stream } from "../../net/stream.ts";
+import { now } from "../../sys/clock.ts";
 import { guarded } from "../../sys/guard.ts";
-import { now } from "../../sys/now.ts";
 import { Deadline } from "../../sys/timers.ts";
 import type { AnswerReader, UpstreamProtocol } from "./protocol.ts";
 import type { UpstreamRequest } from "./request.ts";

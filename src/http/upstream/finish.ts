@@ -1,6 +1,6 @@
 import type { Outcome } from "../../balancer/peer.ts";
 import type { PooledStream } from "../../balancer/pool.ts";
-import { now } from "../../sys/now.ts";
+import { now } from "../../sys/clock.ts";
 import { clearDeadline } from "../../sys/timers.ts";
 import { CLIENT_CLOSED_REQUEST, ERROR } from "../core/codes.ts";
 import { finalizeRequest } from "../core/finalize.ts";

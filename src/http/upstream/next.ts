@@ -1,5 +1,5 @@
 import { connect } from "../../net/node/tcp.ts";
-import { now } from "../../sys/now.ts";
+import { now } from "../../sys/clock.ts";
 import { CLIENT_CLOSED_REQUEST } from "../core/codes.ts";
 import { logError } from "../core/log_context.ts";
 import { openBindAddress } from "./bind.ts";

@@ -1,4 +1,4 @@
-import { now } from "../../sys/now.ts";
+import { now } from "../../sys/clock.ts";
 
 /**
  * How fast a server's response is read (proxy_limit_rate, bytes a second), as nginx's event pipe counts: whole seconds

@@ -1,6 +1,6 @@
 import type { Attempt, Peer } from "../../balancer/peer.ts";
 import type { ConnectHandler, Stream, StreamError } from "../../net/stream.ts";
-import { now } from "../../sys/now.ts";
+import { now } from "../../sys/clock.ts";
 import { clearDeadline, setDeadline } from "../../sys/timers.ts";
 import type { HeaderList } from "../../wire/http1/header_list.ts";
 import { CLIENT_CLOSED_REQUEST, OK } from "../core/codes.ts";

@@ -1,4 +1,4 @@
-import { now } from "../../sys/now.ts";
+import { now } from "../../sys/clock.ts";
 import type { Request } from "../core/request.ts";
 
 /**

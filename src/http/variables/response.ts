@@ -1,4 +1,4 @@
-import { parseSize } from "../../config/directives.ts";
+import { parseSize } from "../../config/values.ts";
 import type { VariableSpec } from "../../script/variables.ts";
 import { httpDateOf } from "../../sys/clock.ts";
 import { fieldText } from "../core/field_text.ts";

@@ -4,9 +4,9 @@
  */
 import net from "node:net";
 import { getSystemErrorName } from "node:util";
+import { enterEvent, leaveEvent } from "../../sys/clock.ts";
 import { contain } from "../../sys/guard.ts";
 import { openFilesLimit } from "../../sys/limits.ts";
-import { enterEvent, leaveEvent } from "../../sys/now.ts";
 import { type Address, socketAddress } from "../address.ts";
 import { byteString } from "../byte_string.ts";
 import { streamError } from "../errors.ts";

@@ -1,9 +1,9 @@
 import { closeSync, fstatSync, writeSync } from "node:fs";
+import { sentence } from "../../config/errors.ts";
 import { errnoCode, errnoText } from "../../sys/errno.ts";
 import { boundary, faultText } from "../../sys/guard.ts";
 import { startTimer } from "../../sys/timers.ts";
 import { pause } from "../../sys/write.ts";
-import { sentence } from "../sentence.ts";
 import type { LogFile } from "./log.ts";
 import { openLog } from "./open_log.ts";
 

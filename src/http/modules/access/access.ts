@@ -1,4 +1,5 @@
-import { directive, warn } from "../../../config/directives.ts";
+import { directive } from "../../../config/directives.ts";
+import { warn } from "../../../config/errors.ts";
 import { type DirectiveSpec, fail, type Scope } from "../../../config/schema.ts";
 import type { Context } from "../../../config/types.ts";
 import type { Address } from "../../../net/address.ts";

@@ -1,4 +1,4 @@
-import { parseSec } from "../../../config/directives.ts";
+import { parseSec } from "../../../config/values.ts";
 
 /** The value of `expires` (ngx_http_parse_expires). `seconds` counts from now, from Last-Modified or from midnight. */
 export type Expires =

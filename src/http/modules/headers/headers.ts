@@ -1,4 +1,5 @@
-import { directive, enumeration, list, refuse, warn } from "../../../config/directives.ts";
+import { directive, enumeration, list, refuse } from "../../../config/directives.ts";
+import { warn } from "../../../config/errors.ts";
 import { fail, type Scope, valueIn } from "../../../config/schema.ts";
 import type { Directive } from "../../../config/types.ts";
 import { headTemplate, type Template, template } from "../../../script/template.ts";

@@ -1,15 +1,5 @@
-import {
-  bitmask,
-  bufs,
-  directive,
-  enumeration,
-  flag,
-  list,
-  msec,
-  number,
-  size,
-  warn,
-} from "../../../config/directives.ts";
+import { bitmask, bufs, directive, enumeration, flag, list, msec, number, size } from "../../../config/directives.ts";
+import { warn } from "../../../config/errors.ts";
 import { fail } from "../../../config/schema.ts";
 import type { Context, Directive } from "../../../config/types.ts";
 import { headTemplate, type Template, template } from "../../../script/template.ts";

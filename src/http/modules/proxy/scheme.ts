@@ -1,6 +1,6 @@
 import { refuse } from "../../../config/directives.ts";
+import { warn } from "../../../config/errors.ts";
 import type { Directive } from "../../../config/types.ts";
-import { warn } from "../../../config/warnings.ts";
 import { splitTemplate } from "../../../script/template.ts";
 import type { Place } from "../../conf/module.ts";
 import type { PassUrl } from "./directives.ts";

@@ -1,4 +1,5 @@
-import { flag, list, text, warn } from "../../../config/directives.ts";
+import { flag, list, text } from "../../../config/directives.ts";
+import { warn } from "../../../config/errors.ts";
 import type { Scope } from "../../../config/schema.ts";
 import type { Directive } from "../../../config/types.ts";
 import { type Cidr, parseCidr } from "../../../net/ip.ts";

@@ -1,5 +1,5 @@
 import { directive, flag } from "../../../config/directives.ts";
-import { refusalsOf } from "../../../config/refusals.ts";
+import { refusalsOf } from "../../../config/errors.ts";
 import { type DirectiveSpec, fail, type Scope } from "../../../config/schema.ts";
 import type { Context, Directive } from "../../../config/types.ts";
 import { declareCaptures } from "../../../script/named_captures.ts";

@@ -1,4 +1,4 @@
-import { parseSize } from "../../../config/directives.ts";
+import { parseSize } from "../../../config/values.ts";
 import type { Request } from "../../core/request.ts";
 
 /** sendfile_max_chunk's default: no more leaves at once, so that the rate shows. */

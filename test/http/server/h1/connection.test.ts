@@ -1,6 +1,5 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { loadConfig } from "../../../../src/config/load.ts";
 import { buildSockets } from "../../../../src/http/conf/addresses.ts";
 import { buildHttp } from "../../../../src/http/conf/build.ts";
 import { defineModule } from "../../../../src/http/conf/module.ts";
@@ -20,7 +19,7 @@ import { coreDirectives, eventsDirectives } from "../../../../src/runtime/direct
 import { whole } from "../../../../src/sys/sliced.ts";
 import { Deadline, setDeadline } from "../../../../src/sys/timers.ts";
 import { headText } from "../../../../src/wire/head_text.ts";
-import { workspace, write } from "../../../config/workspace.ts";
+import { loadConfig, workspace, write } from "../../../config/workspace.ts";
 import { waitFor } from "../../../support/wait.ts";
 import { everySplit } from "../../h1/splits.ts";
 

@@ -8,7 +8,7 @@ import { ConfigError, type ConfigTree, type Directive } from "./types.ts";
  */
 type Stage = "reading" | "complete" | "end";
 
-/** Sentences about a name that nothing defines; what defines it may have been refused before. */
+/** Messages about an undefined name: the directive that defines it may have been refused. */
 const LOOKUP = /^(?:unknown (?!directive)|host not found in |zero size |no |match )[^"]*"\$?([\w.-]+)/;
 
 /** `$name`, `zone=name:1m` or `name`, as a directive that defines something takes it. */
@@ -17,15 +17,15 @@ const DEFINED = /^(?:(?:keys_)?zone=|\$)?([\w.-]+)/;
 const GROUP = /\(\?P?<(\w+)>/g;
 
 /**
- * All that is wrong with a configuration, gathered so that one run tells everything. What is refused has no effect, and
- * what is wrong only because of that is not said.
+ * The errors of a configuration, collected so that one run reports all of them; nginx stops at the first. A directive
+ * that was refused has no effect, and errors that only follow from its absence are left out.
  */
 export class Refusals {
   private readonly found: { readonly error: ConfigError; readonly stage: Stage }[] = [];
-  /** Names that refused directives would have given a meaning. */
+  /** Names that refused directives would have defined. */
   private readonly undefinedNames = new Set<string>();
 
-  /** The names that refused directives asked for: those they would not have defined. */
+  /** Of a refused directive, the name that it refers to: that one it would not have defined. */
   private readonly missed = new Map<object, string>();
 
   get count(): number {
@@ -38,7 +38,7 @@ export class Refusals {
     if (name !== undefined && error.place !== undefined) this.missed.set(error.place, name);
   }
 
-  /** Does a part of the work. What it refuses is noted, and undefined is the answer. */
+  /** Runs `work`. A ConfigError is noted, and the result undefined. */
   attempt<T>(work: () => T, stage?: Stage): T | undefined {
     try {
       return work();
@@ -47,7 +47,7 @@ export class Refusals {
     }
   }
 
-  /** The same for work that is done in slices. */
+  /** The same for sliced work. */
   *attemptSliced<T>(work: Sliced<T>, stage?: Stage): Sliced<T | undefined> {
     try {
       return yield* work;
@@ -58,12 +58,12 @@ export class Refusals {
 
   private failed(error: unknown, stage: Stage | undefined): undefined {
     if (error instanceof ConfigError) this.note(error, stage);
-    // Work on a configuration of which parts are missing may fail in any way.
+    // With parts of the configuration missing, the code after may throw anything.
     else if (this.count === 0) throw error;
     return undefined;
   }
 
-  /** A directive was refused: what it and its block would have defined will be missed elsewhere. */
+  /** Notes the names that a refused directive and its block would have defined. */
   leaveOut(directive: Directive): void {
     const missed = this.missed.get(directive);
     for (const word of [directive.name, ...directive.args]) {
@@ -74,7 +74,7 @@ export class Refusals {
     for (const line of directive.block ?? []) this.leaveOut(line);
   }
 
-  /** Throws what was noted, if anything: the error nginx would have said, with the others in its `others`. */
+  /** Throws if anything was noted: the error that nginx would report, with the others in its `others`. */
   throwAll(tree: ConfigTree): void {
     if (this.count === 0) return;
     const order = readingOrder(tree);
@@ -101,20 +101,20 @@ export class Refusals {
   }
 }
 
-/** The name that a sentence says nothing defines. */
+/** The undefined name that an error is about. */
 function missingName({ message }: ConfigError): string | undefined {
   return LOOKUP.exec(message)?.[1].toLowerCase();
 }
 
 interface ReadingOrder {
   readonly directives: ReadonlyMap<object | undefined, number>;
-  /** By `FILE:LINE`, where a directive or the end of a block first stands there. */
+  /** By `FILE:LINE`: the first directive or end of a block on that line. */
   readonly lines: ReadonlyMap<string, number>;
-  /** The end of the http block; undefined where it was never reached. */
+  /** The end of the http block; undefined if a syntax error came before it. */
   readonly complete: number | undefined;
 }
 
-/** The places of a configuration, numbered as they were read. */
+/** Numbers the directives of a configuration in the order read. */
 function readingOrder(tree: ConfigTree): ReadingOrder {
   const directives = new Map<object | undefined, number>();
   const lines = new Map<string, number>();
@@ -141,11 +141,42 @@ function readingOrder(tree: ConfigTree): ReadingOrder {
 
 const REFUSALS = Symbol("refusals");
 
-/** The refusals of the tree a scope belongs to. */
+/** The errors of the configuration that a scope belongs to. */
 export function refusalsOf(scope: Scope): Refusals {
   const known = scope.notes.get(REFUSALS);
   if (known instanceof Refusals) return known;
   const fresh = new Refusals();
   scope.notes.set(REFUSALS, fresh);
   return fresh;
+}
+
+/** The text of an exception for the log: a ConfigError with its file and line, of any other the message. */
+export function sentence(error: unknown): string {
+  return error instanceof Error && !(error instanceof ConfigError) ? error.message : String(error);
+}
+
+/** The same for a ConfigError with its `others`, one line each. */
+export function sentences(error: unknown): readonly string[] {
+  return error instanceof ConfigError ? [error, ...error.others].map(String) : [sentence(error)];
+}
+
+/** Logged as [warn], with file and line as an error has them. */
+export interface ConfigWarning {
+  readonly message: string;
+  readonly file: string;
+  readonly line: number;
+}
+
+const WARNINGS = Symbol("warnings");
+
+/** ngx_conf_log_error(NGX_LOG_WARN, …) */
+export function warn(directive: Directive, scope: Scope, message: string): void {
+  const warnings = warningsOf(scope);
+  scope.notes.set(WARNINGS, [...warnings, { message, file: directive.file, line: directive.line }]);
+}
+
+/** The warnings of the configuration that a scope belongs to, in the order found. */
+export function warningsOf(scope: Scope): readonly ConfigWarning[] {
+  const found = scope.notes.get(WARNINGS);
+  return Array.isArray(found) ? found : [];
 }
