@@ -1,5 +1,6 @@
 import type { Address } from "../net/address.ts";
-import type { ConnectHandler, ConnectOptions, Stream, StreamError } from "../net/stream.ts";
+import type { ConnectOptions } from "../net/engine.ts";
+import type { ConnectHandler, Stream, StreamError } from "../net/stream.ts";
 import { logFault } from "../sys/guard.ts";
 
 /**

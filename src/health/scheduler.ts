@@ -1,4 +1,4 @@
-import { connect as connectTcp } from "../net/node/tcp.ts";
+import { engine } from "../net/engines.ts";
 import type { ErrorLog } from "../runtime/log/log.ts";
 import { defer } from "../sys/guard.ts";
 import { startTimer } from "../sys/timers.ts";
@@ -120,7 +120,7 @@ class Scheduler implements Checks {
   constructor(plan: BoundPlan, environment: CheckEnvironment) {
     this.log = environment.log;
     this.clock = environment.clock ?? SYSTEM_CLOCK;
-    this.connect = environment.connect ?? connectTcp;
+    this.connect = environment.connect ?? engine().connect;
     this.random = environment.random ?? Math.random;
     this.offset = this.random();
     this.onChange = environment.onChange;

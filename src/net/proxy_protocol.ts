@@ -1,7 +1,6 @@
 /** The PROXY protocol, versions 1 and 2 (haproxy's doc/proxy-protocol.txt), read and written as nginx does. */
-
-import { isIP } from "node:net";
 import type { Address } from "./address.ts";
+import { ipv4Text, ipv6Text, parseIpv4, parseIpv6 } from "./ip.ts";
 
 /** What a PROXY header said: `$proxy_protocol_addr`, `_port`, `_server_addr`, `_server_port` and the raw TLVs of version 2. */
 export interface ProxyProtocol {
@@ -101,11 +100,12 @@ export class ProxyProtocolReader {
     const size = family === 1 ? 4 : 16;
     const ports = V2_HEAD + 2 * size;
     if (ports + 4 > end) return this.fail("too short PROXY protocol v2 header");
-    const text = family === 1 ? ipv4Text : ipv6Text;
+    const text = (at: number): string =>
+      family === 1 ? ipv4Text(bytes.readUInt32BE(at)) : ipv6Text(bytes.subarray(at, at + 16));
     this.header = {
-      sourceAddress: text(bytes, V2_HEAD),
+      sourceAddress: text(V2_HEAD),
       sourcePort: bytes.readUInt16BE(ports),
-      destinationAddress: text(bytes, V2_HEAD + size),
+      destinationAddress: text(V2_HEAD + size),
       destinationPort: bytes.readUInt16BE(ports + 2),
       tlvs: Buffer.from(bytes.subarray(ports + 4, end)),
     };
@@ -131,40 +131,14 @@ function begins(bytes: Buffer, prefix: Buffer): boolean {
   return true;
 }
 
-/** isIP alone would take a zone, too. */
 function isAddress(text: string): boolean {
-  return isIP(text) !== 0 && !text.includes("%");
+  return parseIpv4(text) !== undefined || parseIpv6(text) !== undefined;
 }
 
 function port(text: string): number {
   if (!/^[0-9]{1,9}$/.test(text)) return -1;
   const value = Number(text);
   return value > 65535 ? -1 : value;
-}
-
-function ipv4Text(bytes: Buffer, at: number): string {
-  return `${bytes[at]}.${bytes[at + 1]}.${bytes[at + 2]}.${bytes[at + 3]}`;
-}
-
-/** The longest run of two or more zero groups is left out; mapped IPv4 addresses end in dotted form. */
-function ipv6Text(bytes: Buffer, at: number): string {
-  const groups: number[] = [];
-  for (let i = 0; i < 16; i += 2) groups.push(bytes.readUInt16BE(at + i));
-  let best = -1;
-  let bestLength = 1;
-  for (let i = 0; i < 8; i++) {
-    let length = 0;
-    while (i + length < 8 && groups[i + length] === 0) length++;
-    if (length > bestLength) {
-      best = i;
-      bestLength = length;
-    }
-    i += length;
-  }
-  if (best === 0 && bestLength === 5 && groups[5] === 0xffff) return `::ffff:${ipv4Text(bytes, at + 12)}`;
-  const hex = groups.map((group) => group.toString(16));
-  if (best < 0) return hex.join(":");
-  return `${hex.slice(0, best).join(":")}::${hex.slice(best + bestLength).join(":")}`;
 }
 
 const TLV_SSL = 0x20;

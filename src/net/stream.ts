@@ -1,5 +1,4 @@
 import type { Address } from "./address.ts";
-import type { SocketOptions } from "./socket_options.ts";
 
 /**
  * The one interface the protocols see: a reliable byte stream (tcp, unix, later tls and the epoll engine). No Node
@@ -67,38 +66,16 @@ export interface StreamHandler {
   onClose(stream: Stream, error: StreamError | undefined): void;
 }
 
+/** Hears of nothing: for a stream that is to be destroyed, or was. */
+export const IGNORE: StreamHandler = { onData() {}, onDrain() {}, onEnd() {}, onClose() {} };
+
 /** `code` is the errno name (ECONNRESET …), `message` nginx's text `(104: Connection reset by peer)` without parentheses. */
 export interface StreamError {
   readonly code: string;
   readonly message: string;
 }
 
-export interface ConnectOptions {
-  readonly address: Address;
-  /** proxy_bind's source address. */
-  readonly localAddress?: string;
-  readonly localPort?: number;
-}
-
 /** Handler that gets `onConnect` first; a failed connect is `onClose` with the error and no `onConnect`. */
 export interface ConnectHandler extends StreamHandler {
   onConnect(stream: Stream): void;
-}
-
-/** What a listener is made of. */
-export interface ListenOptions extends SocketOptions {
-  readonly address: Address;
-  readonly backlog?: number | undefined;
-  readonly ipv6only?: boolean | undefined;
-  readonly reusePort?: boolean;
-  /** A descriptor that is bound: the listener's from now on. Else it binds for itself, and sets the SocketOptions. */
-  readonly fd?: number | undefined;
-}
-
-export interface Listener {
-  readonly address: Address;
-  /** Sentences about parameters that could not be set. */
-  readonly notes: readonly string[];
-  /** Stops accepting; connections live on. */
-  close(): void;
 }

@@ -1,9 +1,10 @@
 import { closeSync, lstatSync, unlinkSync } from "node:fs";
-import { connect } from "node:net";
 import { isDeepStrictEqual } from "node:util";
 import { isWildcard } from "../net/address.ts";
-import { type Bound, bindSocket, canBind, refuseNew } from "../net/node/listening_socket.ts";
+import { engine } from "../net/engines.ts";
+import { type Bound, bindSocket, canBind, refuseNew } from "../net/listening_socket.ts";
 import { changeBacklog, setSocketOptions } from "../net/socket_options.ts";
+import { IGNORE } from "../net/stream.ts";
 import { errnoCode, errnoText } from "../sys/errno.ts";
 import { osPath } from "../sys/paths.ts";
 import { startTimer } from "../sys/timers.ts";
@@ -215,11 +216,10 @@ async function removeStale(path: string): Promise<boolean> {
     return errnoCode(error) === "ENOENT";
   }
   const answer = await new Promise<string | undefined>((resolve) => {
-    const socket = connect(Buffer.from(path, "latin1").toString(), () => {
-      socket.destroy();
-      resolve(undefined);
-    });
-    socket.once("error", (error) => resolve(errnoCode(error)));
+    engine().connect(
+      { address: { family: "unix", path } },
+      { ...IGNORE, onConnect: (stream) => stream.destroy(), onClose: (_stream, error) => resolve(error?.code) },
+    );
   });
   if (answer !== "ECONNREFUSED") return false;
   removeFile(path);

@@ -1,7 +1,7 @@
 import { cpus, setPriority } from "node:os";
 import { parentPort, workerData } from "node:worker_threads";
 import { sentence } from "../config/errors.ts";
-import { proveDirectWrites } from "../net/node/direct_write_proof.ts";
+import { engine } from "../net/engines.ts";
 import { logFault, logFaultsTo } from "../sys/guard.ts";
 import { setAffinity } from "../sys/limits.ts";
 import { startTimer } from "../sys/timers.ts";
@@ -80,7 +80,7 @@ export function runThread(program: Program): void {
     logFaultsTo(log);
     reportLogFailures((text) => log.write("alert", text));
     const previous = running;
-    if (previous === undefined) await proveWrites(role, log);
+    if (previous === undefined) await prepareEngine(role, log);
     if (role.kind === "watcher") {
       const watcher = generation.application.watch({ generation: data.generation }, previous?.watcher);
       running = { generation, log, watcher };
@@ -177,10 +177,10 @@ function eventsScope({ root }: Generation): Generation["root"] {
 }
 
 /** Before the thread's first connection. What is true of one thread is true of all: the first worker says it. */
-async function proveWrites(role: ThreadRole, log: ErrorLog): Promise<void> {
-  const wrong = await proveDirectWrites();
-  if (wrong === undefined || role.kind === "watcher" || role.index > 0) return;
-  log.write("notice", `sockets are written to through node:net, which is slower: this Node's handles: ${wrong}`);
+async function prepareEngine(role: ThreadRole, log: ErrorLog): Promise<void> {
+  const lacking = await engine().prepare();
+  if (lacking === undefined || role.kind === "watcher" || role.index > 0) return;
+  log.write("notice", lacking);
 }
 
 /** worker_priority and worker_cpu_affinity: on Linux both are a thread's own. */

@@ -10,7 +10,7 @@ import type { CheckDefinition } from "../../src/health/definition.ts";
 import { Probe } from "../../src/health/probe.ts";
 import { protocolOf } from "../../src/health/protocols.ts";
 import type { Address } from "../../src/net/address.ts";
-import { connect } from "../../src/net/node/tcp.ts";
+import { engine } from "../../src/net/engines.ts";
 import { DEFINITION, ipv4, peer, planText, serve } from "./support.ts";
 
 const OPENSSL = "openssl";
@@ -22,7 +22,7 @@ function verdictOf(target: Address, definition: CheckDefinition, server = "", ms
       probe.close();
       resolve("no verdict");
     }, ms);
-    const probe = new Probe(target, protocolOf(definition, server), definition.keep, connect, (verdict) => {
+    const probe = new Probe(target, protocolOf(definition, server), definition.keep, engine().connect, (verdict) => {
       clearTimeout(timer);
       probe.close();
       resolve(verdict === "" ? "pass" : verdict);
@@ -199,7 +199,7 @@ test("http: check_keepalive_requests checks share a connection; one the server c
   const run = async (target: Address, checks: number) => {
     const verdicts: string[] = [];
     await new Promise<void>((resolve) => {
-      const probe = new Probe(target, protocolOf(definition, ""), definition.keep, connect, (verdict) => {
+      const probe = new Probe(target, protocolOf(definition, ""), definition.keep, engine().connect, (verdict) => {
         verdicts.push(verdict === "" ? "pass" : verdict);
         if (verdicts.length < checks) setTimeout(() => probe.start(), 10);
         else {

@@ -1,13 +1,14 @@
 import assert from "node:assert/strict";
 import net from "node:net";
 import { mock, type TestContext, test } from "node:test";
-import { connect, listen, openStreams } from "../../src/net/node/tcp.ts";
+import { nodeEngine } from "../../src/net/node/engine.ts";
 import type { ConnectHandler, Stream, StreamHandler } from "../../src/net/stream.ts";
 import { logFaultsTo } from "../../src/sys/guard.ts";
 import { freePort } from "../support/ports.ts";
 import { RawConnection } from "../support/tcp.ts";
 import { waitFor } from "../support/wait.ts";
 
+const { connect, listen, openStreams } = nodeEngine;
 const logged: string[] = [];
 logFaultsTo({ write: (level, message) => logged.push(`[${level}] ${message}`) });
 

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { connect, createServer, type Socket } from "node:net";
 import { test } from "node:test";
 import { addressText } from "../../src/net/address.ts";
-import { canBind, duplicate } from "../../src/net/node/listening_socket.ts";
+import { canBind, duplicate } from "../../src/net/listening_socket.ts";
 import { ListeningSockets, shareOf } from "../../src/runtime/binding.ts";
 import type { ListenSpec } from "../../src/runtime/cycle.ts";
 import { freePort } from "../support/ports.ts";

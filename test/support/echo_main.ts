@@ -4,7 +4,7 @@ import { fileURLToPath } from "node:url";
 import { isMainThread, threadId } from "node:worker_threads";
 import { block, flag, text, texts } from "../../src/config/directives.ts";
 import { defineDirectives } from "../../src/config/schema.ts";
-import { duplicate } from "../../src/net/node/listening_socket.ts";
+import { duplicate } from "../../src/net/listening_socket.ts";
 import type { Program, Sockets, WorkerService } from "../../src/runtime/cycle.ts";
 import { coreDirectives } from "../../src/runtime/directives.ts";
 import { openErrorLog } from "../../src/runtime/log/error_log.ts";

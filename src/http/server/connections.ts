@@ -1,4 +1,4 @@
-import { openStreams } from "../../net/node/tcp.ts";
+import { engine } from "../../net/engines.ts";
 import { guarded } from "../../sys/guard.ts";
 import type { AddressConfig, Closable } from "./site.ts";
 
@@ -39,7 +39,7 @@ export class WorkerConnections {
    * room, as in nginx. `warn` gets a sentence, at most once a second.
    */
   admit(warn: (sentence: string) => void): boolean {
-    const free = this.limit - openStreams() - this.listening;
+    const free = this.limit - engine().openStreams() - this.listening;
     if (free >= this.limit / 16) return true;
     return free + this.reuse(warn) >= 0;
   }

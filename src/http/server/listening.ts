@@ -1,8 +1,9 @@
-import { closeSync } from "node:fs";
 import type { Address } from "../../net/address.ts";
-import { canBind, duplicate } from "../../net/node/listening_socket.ts";
-import { firstReserved, listen } from "../../net/node/tcp.ts";
-import type { Listener, Stream, StreamError, StreamHandler } from "../../net/stream.ts";
+import { hasRoomFor } from "../../net/descriptors.ts";
+import type { Listener } from "../../net/engine.ts";
+import { engine } from "../../net/engines.ts";
+import { canBind, duplicate } from "../../net/listening_socket.ts";
+import { IGNORE, type Stream, type StreamError, type StreamHandler } from "../../net/stream.ts";
 import type { ListenSpec } from "../../runtime/cycle.ts";
 import type { Level } from "../../runtime/log/log.ts";
 import { errnoText } from "../../sys/errno.ts";
@@ -51,8 +52,6 @@ export class Site implements ConnectionHost {
     this.connections.replace(connection, by);
   }
 }
-
-const REFUSED: StreamHandler = { onData() {}, onDrain() {}, onEnd() {}, onClose() {} };
 
 /** While descriptors have run out, the log hears of it no more often than nginx's, which accepts as seldom. */
 const QUIET_MS = 500;
@@ -138,7 +137,7 @@ export class BoundSocket {
     const copy = fd < 0 ? undefined : duplicate(fd);
     if (copy === -1) return `dup() of ${spec.key} failed ${errnoText("EMFILE")}`;
     try {
-      const listener = await listen(
+      const listener = await engine().listen(
         { ...options, fd: copy },
         (stream) => this.accept(stream),
         (error) => this.failed(error),
@@ -170,7 +169,7 @@ export class BoundSocket {
     if (!this.connections.admit((sentence) => this.log("warn", sentence))) {
       this.log("alert", `${this.connections.limit} worker_connections are not enough`);
       stream.destroy();
-      return REFUSED;
+      return IGNORE;
     }
     words[COUNTER.handled]++;
     return acceptStream(stream, site);
@@ -193,14 +192,4 @@ export class BoundSocket {
     const { errorLog } = config.defaultServer.root;
     errorLog.write(level, `${sentence} while accepting new connection on ${this.spec.key}`);
   }
-}
-
-/** Whether a connection would get a descriptor that is not reserved after these sockets had got theirs back. */
-function hasRoomFor(sockets: readonly number[]): boolean {
-  if (sockets.length === 0) return true;
-  const tried: number[] = [];
-  for (const fd of [...sockets, sockets[0]]) tried.push(duplicate(fd));
-  for (const fd of tried) if (fd >= 0) closeSync(fd);
-  const first = firstReserved();
-  return tried.every((fd) => fd >= 0 && fd < first);
 }

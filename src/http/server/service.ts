@@ -1,5 +1,5 @@
 import { nextPools, type Pools } from "../../balancer/pool.ts";
-import { whenScarce } from "../../net/node/tcp.ts";
+import { whenScarce } from "../../net/descriptors.ts";
 import type { Sockets, WorkerContext, WorkerService } from "../../runtime/cycle.ts";
 import { boundary, guarded } from "../../sys/guard.ts";
 import { startTimer, type Timer } from "../../sys/timers.ts";

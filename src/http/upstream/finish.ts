@@ -1,5 +1,6 @@
 import type { Outcome } from "../../balancer/peer.ts";
 import type { PooledStream } from "../../balancer/pool.ts";
+import { IGNORE } from "../../net/stream.ts";
 import { now } from "../../sys/clock.ts";
 import { clearDeadline } from "../../sys/timers.ts";
 import { CLIENT_CLOSED_REQUEST, ERROR } from "../core/codes.ts";
@@ -7,8 +8,6 @@ import { finalizeRequest } from "../core/finalize.ts";
 import { logError } from "../core/log_context.ts";
 import type { UpstreamRequest } from "./request.ts";
 import { doing, OVER } from "./step.ts";
-
-const IGNORE = { onData() {}, onDrain() {}, onEnd() {}, onClose() {} };
 
 /** Gives the server back: its connection to the pool where it can be used again. */
 export function releaseServer(upstream: UpstreamRequest, outcome: Outcome): void {

@@ -1,4 +1,4 @@
-import { connect } from "../../net/node/tcp.ts";
+import { engine } from "../../net/engines.ts";
 import { now } from "../../sys/clock.ts";
 import { CLIENT_CLOSED_REQUEST } from "../core/codes.ts";
 import { logError } from "../core/log_context.ts";
@@ -50,7 +50,8 @@ export function connectNext(upstream: UpstreamRequest): void {
   }
   upstream.fromPool = false;
   const local = bind === undefined ? undefined : openBindAddress(request, source);
-  const stream = connect({ address: peer.address, localAddress: local?.host, localPort: local?.port }, upstream);
+  const from = { localAddress: local?.host, localPort: local?.port };
+  const stream = engine().connect({ address: peer.address, ...from }, upstream);
   upstream.step = CONNECTING;
   adopt(upstream, new ServerConnection(stream, peer, target.protocol, source));
   upstream.arm(connectTimeout);

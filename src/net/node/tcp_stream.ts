@@ -6,9 +6,9 @@ import net from "node:net";
 import { getSystemErrorName } from "node:util";
 import { enterEvent, leaveEvent } from "../../sys/clock.ts";
 import { contain } from "../../sys/guard.ts";
-import { openFilesLimit } from "../../sys/limits.ts";
 import { type Address, socketAddress } from "../address.ts";
 import { byteString } from "../byte_string.ts";
+import { becameScarce } from "../descriptors.ts";
 import { streamError } from "../errors.ts";
 import type { Stream, StreamError, StreamHandler } from "../stream.ts";
 import { type DirectHandle, directHandle, type HandleCounts, handleCounts } from "./direct_write.ts";
@@ -88,7 +88,7 @@ function onEnd(this: OwnedSocket): void {
 function onError(this: OwnedSocket, error: Error): void {
   if (this.owner === undefined) return;
   this.owner.error = streamError(error);
-  if (this.owner.error.code === "EMFILE") scarce?.();
+  if (this.owner.error.code === "EMFILE") becameScarce();
 }
 
 function onClose(this: OwnedSocket): void {
@@ -173,11 +173,6 @@ export class TcpStream implements Stream, PausedStream {
   connected(): void {
     this.direct = directHandle(this.socket);
     this.counts = handleCounts(this.socket);
-  }
-
-  /** It has the last descriptor that is not reserved, or one that is: the next would take from those. */
-  late(): boolean {
-    return this.descriptor >= reserved - 1;
   }
 
   get descriptor(): number {
@@ -358,35 +353,8 @@ export class TcpStream implements Stream, PausedStream {
   }
 }
 
-/** Descriptors that are left to files and upstreams: no connection is accepted while only they are free. */
-const RESERVED = 64;
-
-/** The lowest of the reserved descriptors. The system gives the lowest that is free, so whoever gets it gets a late one. */
-export function firstReserved(): number {
-  const limit = openFilesLimit();
-  return limit - Math.min(RESERVED, limit / 8);
-}
-
-/** The same at the last listen. */
-let reserved = Number.POSITIVE_INFINITY;
-let scarce: (() => void) | undefined;
-
-/** `callback` hears when connections to upstreams have taken descriptors that are reserved, or found none. */
-export function whenScarce(callback: () => void): void {
-  scarce = callback;
-}
-
 /** What node:net does not do: the descriptor of an accepted connection's handle. */
 function descriptorOf(client: unknown): number {
   if (typeof client !== "object" || client === null || !("fd" in client)) return -1;
   return typeof client.fd === "number" ? client.fd : -1;
-}
-
-/** At each listen: the limit may have changed. */
-export function reserveDescriptors(): void {
-  reserved = firstReserved();
-}
-
-export function becameScarce(): void {
-  scarce?.();
 }

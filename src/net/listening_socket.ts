@@ -4,10 +4,10 @@
  */
 import { chmodSync, closeSync, fchownSync } from "node:fs";
 import { constants } from "node:os";
-import { type Libc, libc } from "../../sys/libc.ts";
-import { osPath } from "../../sys/paths.ts";
-import type { Address } from "../address.ts";
-import { parseIpv4, parseIpv6 } from "../ip.ts";
+import { type Libc, libc } from "../sys/libc.ts";
+import { osPath } from "../sys/paths.ts";
+import type { Address } from "./address.ts";
+import { parseIpv4, parseIpv6 } from "./ip.ts";
 
 const LINUX = process.platform === "linux";
 /** Numbers of <sys/socket.h> and <netinet/in.h>, on Linux and on macOS. */

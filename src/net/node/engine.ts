@@ -1,33 +1,15 @@
-/** Connecting and listening over node:net. */
+/** The engine over node:net: the fallback of every other one. */
 import net from "node:net";
 import { getSystemErrorName } from "node:util";
 import { boundary, contain } from "../../sys/guard.ts";
 import { type Address, addressText, socketAddress } from "../address.ts";
+import { becameScarce, isLate, reserveDescriptors } from "../descriptors.ts";
+import type { ConnectOptions, Engine, Listener, ListenOptions } from "../engine.ts";
 import { streamError } from "../errors.ts";
 import { setSocketOptions } from "../socket_options.ts";
-import type {
-  ConnectHandler,
-  ConnectOptions,
-  Listener,
-  ListenOptions,
-  Stream,
-  StreamError,
-  StreamHandler,
-} from "../stream.ts";
-import {
-  becameScarce,
-  fault,
-  firstReserved,
-  NO_ADDRESS,
-  OwnedSocket,
-  onread,
-  openStreams,
-  reserveDescriptors,
-  TcpStream,
-  whenScarce,
-} from "./tcp_stream.ts";
-
-export { firstReserved, openStreams, whenScarce };
+import { type ConnectHandler, IGNORE, type Stream, type StreamError, type StreamHandler } from "../stream.ts";
+import { proveDirectWrites } from "./direct_write_proof.ts";
+import { fault, NO_ADDRESS, OwnedSocket, onread, openStreams, TcpStream } from "./tcp_stream.ts";
 
 function onConnected(this: OwnedSocket): void {
   const stream = this.owner;
@@ -35,15 +17,14 @@ function onConnected(this: OwnedSocket): void {
   const handler = stream.handler;
   try {
     stream.connected();
-    if (stream.late()) becameScarce();
+    if (isLate(stream.descriptor)) becameScarce();
     if ("onConnect" in handler) (handler as ConnectHandler).onConnect(stream);
   } catch (error) {
     fault(stream, handler, error);
   }
 }
 
-/** Opens a connection. `handler.onConnect` comes first; a failure is `onClose` with the error, never an exception. */
-export function connect(options: ConnectOptions, handler: ConnectHandler): Stream {
+function connect(options: ConnectOptions, handler: ConnectHandler): Stream {
   const { address } = options;
   const socket = new OwnedSocket({ allowHalfOpen: true, onread });
   const stream = new TcpStream(socket, address, handler);
@@ -83,13 +64,8 @@ function acceptingHandle(server: net.Server): AcceptingHandle | undefined {
   return typeof handle.onconnection === "function" ? (handle as AcceptingHandle) : undefined;
 }
 
-/**
- * Listens, where no descriptor is given on a socket that is bound for it. `accept` gets each new stream and returns its
- * handler; `failed` hears of a connection that could not be accepted, and (as EMFILE) when descriptors are about to run
- * out: libuv would then drop what waits without a word, so that whoever can should stop accepting for a while.
- * Rejects with the StreamError of bind or listen.
- */
-export function listen(
+/** libuv would drop what waits without a word when descriptors have run out: hence `failed` before that. */
+function listen(
   options: ListenOptions,
   accept: (stream: Stream) => StreamHandler,
   failed: (error: StreamError) => void,
@@ -105,7 +81,7 @@ export function listen(
       const stream = new TcpStream(socket, remoteAddress(socket), IGNORE);
       if (address.family === "unix") stream.localAddress = address;
       stream.connected();
-      late = stream.late();
+      late = isLate(stream.descriptor);
       stream.handler = accept(stream);
     } catch (error) {
       contain(undefined, error);
@@ -150,4 +126,10 @@ function remoteAddress(socket: net.Socket): Address {
   return host === undefined || port === undefined ? NO_ADDRESS : socketAddress(host, port, family);
 }
 
-const IGNORE: StreamHandler = { onData() {}, onDrain() {}, onEnd() {}, onClose() {} };
+async function prepare(): Promise<string | undefined> {
+  const wrong = await proveDirectWrites();
+  if (wrong === undefined) return undefined;
+  return `sockets are written to through node:net, which is slower: this Node's handles: ${wrong}`;
+}
+
+export const nodeEngine: Engine = { name: "node", prepare, connect, listen, openStreams };
