@@ -1,3 +1,4 @@
+import * as fcgi from "../../wire/fastcgi.ts";
 import { PASS, type Protocol, type Verdict } from "../probe.ts";
 import type { ResponseTests } from "../response.ts";
 
@@ -7,19 +8,9 @@ export interface FastcgiSettings {
   readonly expect: ResponseTests;
 }
 
-/** Record types of the FastCGI specification, section 8. */
-const BEGIN_REQUEST = 1;
-const END_REQUEST = 3;
-const PARAMS = 4;
-const STDIN = 5;
-const STDOUT = 6;
-const STDERR = 7;
-const RESPONDER = 1;
-const HEADER = 8;
-const MAX_CONTENT = 65_535;
-
 const MAX_HEAD = 64 * 1024;
 const MAX_STDERR = 160;
+/** Why an application refuses a request, by its protocol status. */
 const STATUSES: Readonly<Record<number, string>> = {
   1: "cannot multiplex connections",
   2: "overloaded",
@@ -39,27 +30,21 @@ class Fastcgi implements Protocol {
   readonly drained = false;
   readonly draining = false;
   private readonly expect: ResponseTests;
-  private readonly header = Buffer.alloc(HEADER);
-  private headerBytes = 0;
-  private content = 0;
-  private padding = 0;
+  private readonly records = new fcgi.RecordReader();
   private head = "";
   private errors = "";
-  private end8 = "";
   private any = false;
 
   constructor({ params, expect }: FastcgiSettings) {
-    this.send = fastcgiRequest(params);
+    const pairs = params.map(({ key, value }) => fcgi.param(key, value)).join("");
+    this.send = Buffer.from(fcgi.beginRequest(false) + fcgi.params(pairs) + fcgi.STDIN_STREAM.end, "latin1");
     this.expect = expect;
   }
 
   begin(): void {
-    this.headerBytes = 0;
-    this.content = 0;
-    this.padding = 0;
+    this.records.reset();
     this.head = "";
     this.errors = "";
-    this.end8 = "";
     this.any = false;
   }
 
@@ -67,64 +52,31 @@ class Fastcgi implements Protocol {
 
   data(bytes: Buffer): Verdict | undefined {
     this.any = true;
-    for (let at = 0; at < bytes.length; ) {
-      if (this.headerBytes < HEADER) {
-        const count = bytes.copy(this.header, this.headerBytes, at, at + HEADER - this.headerBytes);
-        this.headerBytes += count;
-        at += count;
-        const wrong = this.record();
-        if (wrong !== undefined) return wrong;
-        if (this.headerBytes < HEADER) return undefined;
+    const { records } = this;
+    for (let at = 0; ; at = records.pos) {
+      switch (records.next(bytes, at, bytes.length)) {
+        case fcgi.MORE:
+          return undefined;
+        case fcgi.OUT: {
+          const text = bytes.latin1Slice(records.dataStart, records.dataEnd);
+          this.head += text.slice(0, MAX_HEAD - this.head.length);
+          const verdict = this.headers();
+          if (verdict !== undefined) return verdict;
+          break;
+        }
+        case fcgi.OUT_END:
+          return "FastCGI response without headers";
+        case fcgi.ERR: {
+          const text = bytes.latin1Slice(records.dataStart, records.dataEnd);
+          this.errors += text.slice(0, MAX_STDERR - this.errors.length);
+          if (records.left === 0) return this.complain();
+          break;
+        }
+        case fcgi.END:
+          return refusal(records.protocolStatus);
+        default:
+          return "not a FastCGI response";
       }
-      const to = Math.min(bytes.length, at + this.content);
-      const verdict = this.take(bytes.latin1Slice(at, to));
-      this.content -= to - at;
-      at = to;
-      if (verdict !== undefined) return verdict;
-      if (this.content > 0) return undefined;
-      if (this.header[1] === STDERR && this.errors !== "") return this.complain();
-      const skip = Math.min(this.padding, bytes.length - at);
-      this.padding -= skip;
-      at += skip;
-      if (this.padding > 0) return undefined;
-      this.headerBytes = 0;
-    }
-    return undefined;
-  }
-
-  /** Looks at the record header as far as it is there. */
-  private record(): Verdict | undefined {
-    const { header, headerBytes } = this;
-    if (headerBytes >= 1 && header[0] !== 1) return "not a FastCGI response";
-    if (headerBytes >= 2) {
-      const type = header[1];
-      if (type !== STDOUT && type !== STDERR && type !== END_REQUEST) return `unexpected FastCGI record type ${type}`;
-    }
-    if (headerBytes < HEADER) return undefined;
-    if (header[2] !== 0 || header[3] !== 1) return "unexpected FastCGI request id";
-    this.content = header.readUInt16BE(4);
-    this.padding = header[6];
-    if (header[1] === STDOUT && this.content === 0) return "FastCGI response without headers";
-    if (header[1] === END_REQUEST && this.content < 5) return "not a FastCGI response";
-    return undefined;
-  }
-
-  private take(text: string): Verdict | undefined {
-    switch (this.header[1]) {
-      case STDERR:
-        this.errors += text.slice(0, MAX_STDERR - this.errors.length);
-        return undefined;
-      case END_REQUEST: {
-        this.end8 += text;
-        if (this.end8.length < 5) return undefined;
-        const status = this.end8.charCodeAt(4);
-        return status === 0
-          ? "FastCGI response without headers"
-          : `FastCGI server ${STATUSES[status] ?? `status ${status}`}`;
-      }
-      default:
-        this.head += text.slice(0, MAX_HEAD - this.head.length);
-        return this.headers();
     }
   }
 
@@ -150,34 +102,9 @@ class Fastcgi implements Protocol {
   }
 }
 
-/** BEGIN_REQUEST (responder, connection not kept), the parameters, and both streams' ends. */
-function fastcgiRequest(params: FastcgiSettings["params"]): Buffer {
-  const pairs = Buffer.concat(
-    params.flatMap(({ key, value }) => [
-      length(key.length),
-      length(value.length),
-      Buffer.from(key, "latin1"),
-      Buffer.from(value, "latin1"),
-    ]),
-  );
-  const records = [recordOf(BEGIN_REQUEST, Buffer.from([0, RESPONDER, 0, 0, 0, 0, 0, 0]))];
-  for (let at = 0; at < pairs.length; at += MAX_CONTENT) {
-    records.push(recordOf(PARAMS, pairs.subarray(at, at + MAX_CONTENT)));
-  }
-  records.push(recordOf(PARAMS, Buffer.alloc(0)), recordOf(STDIN, Buffer.alloc(0)));
-  return Buffer.concat(records);
-}
-
-function recordOf(type: number, content: Buffer): Buffer {
-  const padding = (8 - (content.length % 8)) % 8;
-  const header = Buffer.from([1, type, 0, 1, content.length >> 8, content.length & 0xff, padding, 0]);
-  return Buffer.concat([header, content, Buffer.alloc(padding)]);
-}
-
-/** A name's or value's length: one byte up to 127, else four with the top bit set. */
-function length(bytes: number): Buffer {
-  if (bytes < 128) return Buffer.from([bytes]);
-  const long = Buffer.alloc(4);
-  long.writeUInt32BE((bytes | 0x80000000) >>> 0);
-  return long;
+/** The application ended the request before there were headers. */
+function refusal(protocolStatus: number): Verdict {
+  if (protocolStatus < 0) return "not a FastCGI response";
+  if (protocolStatus === 0) return "FastCGI response without headers";
+  return `FastCGI server ${STATUSES[protocolStatus] ?? `status ${protocolStatus}`}`;
 }

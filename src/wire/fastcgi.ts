@@ -1,0 +1,187 @@
+/**
+ * The records of FastCGI 1.0, as a web server writes and reads them: one request at a time on a connection, its id always
+ * 1, as nginx has it. What the application sends is told apart here; what the bytes within mean (a CGI response) is not.
+ */
+
+/** Record types of the specification, section 8. */
+const BEGIN_REQUEST = 1;
+const END_REQUEST = 3;
+const PARAMS = 4;
+const STDIN = 5;
+const STDOUT = 6;
+const STDERR = 7;
+
+const VERSION = 1;
+const REQUEST_ID = 1;
+const RESPONDER = 1;
+const KEEP_CONN = 1;
+const HEADER = 8;
+/** The most one record holds: its length has two bytes. */
+export const MAX_CONTENT = 65_535;
+
+// Writing. Everything is a byte string.
+
+/** Begins a request to a responder. `keepConn`: the application leaves the connection open when the request is over. */
+export function beginRequest(keepConn: boolean): string {
+  return record(BEGIN_REQUEST, String.fromCharCode(0, RESPONDER, keepConn ? KEEP_CONN : 0, 0, 0, 0, 0, 0));
+}
+
+/** A name with its value, for `params`. */
+export function param(name: string, value: string): string {
+  return pairLength(name.length) + pairLength(value.length) + name + value;
+}
+
+/** The whole stream of parameters, in as many records as it takes, and its end. `pairs` is what `param` gave, joined. */
+export function params(pairs: string): string {
+  let records = "";
+  for (let at = 0; at < pairs.length; at += MAX_CONTENT) records += record(PARAMS, pairs.slice(at, at + MAX_CONTENT));
+  return records + recordHeader(PARAMS, 0);
+}
+
+/** A request's body, a record a piece: what stands before and behind one of 1 to MAX_CONTENT bytes, and behind the last. */
+export const STDIN_STREAM = {
+  before: (length: number): string => recordHeader(STDIN, length),
+  after: (length: number): string => "\0".repeat(paddingOf(length)),
+  end: recordHeader(STDIN, 0),
+};
+
+function record(type: number, content: string): string {
+  return recordHeader(type, content.length) + content + "\0".repeat(paddingOf(content.length));
+}
+
+function recordHeader(type: number, length: number): string {
+  return String.fromCharCode(VERSION, type, 0, REQUEST_ID, length >> 8, length & 0xff, paddingOf(length), 0);
+}
+
+/** Records are filled up to a multiple of 8 bytes, as the specification recommends. */
+function paddingOf(length: number): number {
+  return -length & 7;
+}
+
+/** One byte up to 127, else four with the top bit set (section 3.4). */
+function pairLength(length: number): string {
+  if (length < 128) return String.fromCharCode(length);
+  return String.fromCharCode((length >>> 24) | 0x80, (length >>> 16) & 0xff, (length >>> 8) & 0xff, length & 0xff);
+}
+
+// Reading: what `next` returns.
+
+/** All bytes were read; more are needed. */
+export const MORE = 0;
+/** `dataStart..dataEnd` is of the response; call `next` again at `pos`. */
+export const OUT = 1;
+/** The response is over; END follows. */
+export const OUT_END = 2;
+/** `dataStart..dataEnd` is of the error stream, `left` bytes of the same record follow; call `next` again at `pos`. */
+export const ERR = 3;
+/** The request is over and its last record read to the end, padding included; `protocolStatus` is set. */
+export const END = 4;
+/** This is not what a FastCGI application sends; `error` says why. */
+export const INVALID = 5;
+
+/**
+ * Tells the records of an application apart (ngx_http_fastcgi_process_record), resumable at any byte. Nothing is copied or
+ * kept. Reused: `reset` before each response.
+ */
+export class RecordReader {
+  dataStart = 0;
+  dataEnd = 0;
+  /** Where to go on; after INVALID, the offending byte. */
+  pos = 0;
+  /** Content of the current record still to come. */
+  left = 0;
+  /** After END: 0 when the request is complete, else the application refused it (section 5.5); -1 where it is not said. */
+  protocolStatus = -1;
+  /** nginx's sentence after INVALID (level error). */
+  error = "";
+  private type = 0;
+  private padding = 0;
+  /** Bytes read of the record's header. */
+  private header = 0;
+  /** Bytes read of an END_REQUEST's content. */
+  private ended = 0;
+
+  reset(): void {
+    this.left = 0;
+    this.protocolStatus = -1;
+    this.error = "";
+    this.padding = 0;
+    this.header = 0;
+    this.ended = 0;
+  }
+
+  /** Reads on in `bytes[from..end)`. */
+  next(bytes: Uint8Array, from: number, end: number): number {
+    let p = from;
+    for (;;) {
+      while (this.header < HEADER) {
+        this.pos = p;
+        if (p === end) return MORE;
+        if (!this.takeHeader(bytes[p])) return INVALID;
+        p++;
+        if (++this.header === HEADER && this.type === STDOUT && this.left === 0) {
+          this.pos = p;
+          return OUT_END;
+        }
+      }
+      if (this.left > 0) {
+        if (p === end) break;
+        const to = Math.min(end, p + this.left);
+        this.left -= to - p;
+        if (this.type !== END_REQUEST) {
+          this.dataStart = p;
+          this.dataEnd = to;
+          this.pos = to;
+          return this.type === STDOUT ? OUT : ERR;
+        }
+        // Four bytes of the application's own status come before the protocol's.
+        if (this.ended <= 4 && this.ended + to - p > 4) this.protocolStatus = bytes[p + 4 - this.ended];
+        this.ended += to - p;
+        p = to;
+        if (this.left > 0) break;
+      }
+      const skipped = Math.min(this.padding, end - p);
+      this.padding -= skipped;
+      p += skipped;
+      if (this.padding > 0) break;
+      this.header = 0;
+      if (this.type === END_REQUEST) {
+        this.pos = p;
+        return END;
+      }
+    }
+    this.pos = end;
+    return MORE;
+  }
+
+  private takeHeader(byte: number): boolean {
+    switch (this.header) {
+      case 0:
+        return byte === VERSION || this.refuse(`unsupported FastCGI protocol version: ${byte}`);
+      case 1:
+        this.type = byte;
+        if (byte === STDOUT || byte === STDERR || byte === END_REQUEST) return true;
+        return this.refuse(`invalid FastCGI record type: ${byte}`);
+      case 2:
+        return byte === REQUEST_ID >> 8 || this.refuse(`unexpected FastCGI request id high byte: ${byte}`);
+      case 3:
+        return byte === REQUEST_ID || this.refuse(`unexpected FastCGI request id low byte: ${byte}`);
+      case 4:
+        this.left = byte << 8;
+        return true;
+      case 5:
+        this.left |= byte;
+        return true;
+      case 6:
+        this.padding = byte;
+        return true;
+      default:
+        return true;
+    }
+  }
+
+  private refuse(what: string): false {
+    this.error = `upstream sent ${what}`;
+    return false;
+  }
+}
