@@ -1,23 +1,22 @@
 import { refusalsOf } from "../config/errors.ts";
 import type { Scope } from "../config/schema.ts";
 import { ConfigError, type Directive } from "../config/types.ts";
-import type { Request } from "../http/core/request.ts";
 import { type HeadText, headText } from "../wire/head_text.ts";
-import { type Variable, type Variables, variableText } from "./variables.ts";
+import { type ScriptContext, type Variable, type Variables, variableText } from "./variables.ts";
 
 /**
  * A string with `$variables` ("complex value"), split when it is read and bound to the variables once the whole http
  * block is known, because `map`, `set` and `geo` may define them further down.
  */
-export class Template<T extends string = string> {
+export class Template<C, T extends string = string> {
   /** As written in the configuration. */
   readonly text: string;
   /** The value when there is no variable in it. */
   readonly constant: T | undefined;
-  /** The value for a request; a byte string. */
-  render: (request: Request) => T;
+  /** The value for a request or session; a byte string. */
+  render: (context: C) => T;
 
-  constructor(text: string, constant: T | undefined, render: (request: Request) => T) {
+  constructor(text: string, constant: T | undefined, render: (context: C) => T) {
     this.text = text;
     this.constant = constant;
     this.render = render;
@@ -67,29 +66,28 @@ export function splitTemplate(text: string, directive: Directive): Part[] {
   return parts;
 }
 
-interface Pending {
-  readonly bind: (variables: Variables) => void;
-}
+/** What waits for the variables of a block. All of a block's variables are asked of one kind of context, C. */
+type Waiting<C extends ScriptContext> = (variables: Variables<C>) => void;
 
-const PENDING = Symbol("templates");
+const WAITING = Symbol("templates");
 
-function pending(scope: Scope): Pending[] {
-  const known = scope.notes.get(PENDING);
+function waiting<C extends ScriptContext>(scope: Scope): Waiting<C>[] {
+  const known = scope.notes.get(WAITING);
   if (Array.isArray(known)) return known;
-  const fresh: Pending[] = [];
-  scope.notes.set(PENDING, fresh);
+  const fresh: Waiting<C>[] = [];
+  scope.notes.set(WAITING, fresh);
   return fresh;
 }
 
 /** Registers work to do once every variable of the configuration is declared (templates, `if ($x)`, `set`). */
-export function whenVariablesKnown(scope: Scope, bind: (variables: Variables) => void): void {
-  pending(scope).push({ bind });
+export function whenVariablesKnown<C extends ScriptContext>(scope: Scope, bind: Waiting<C>): void {
+  waiting<C>(scope).push(bind);
 }
 
 /** Runs that work, in the order registered. What is refused (`unknown "x" variable`) is noted. */
-export function bindVariables(scope: Scope, variables: Variables): void {
+export function bindVariables<C extends ScriptContext>(scope: Scope, variables: Variables<C>): void {
   const refusals = refusalsOf(scope);
-  for (const { bind } of pending(scope)) refusals.attempt(() => bind(variables), "complete");
+  for (const bind of waiting<C>(scope)) refusals.attempt(() => bind(variables), "complete");
 }
 
 const unbound = (): never => {
@@ -97,25 +95,29 @@ const unbound = (): never => {
 };
 
 /** Reads a value that may hold variables. */
-export function template(scope: Scope, directive: Directive, text: string): Template {
+export function template<C extends ScriptContext>(scope: Scope, directive: Directive, text: string): Template<C> {
   const parts = splitTemplate(text, directive);
   const constant = constantOf(parts);
   if (constant !== undefined) return new Template(text, constant, () => constant);
-  const made = new Template<string>(text, undefined, unbound);
-  whenVariablesKnown(scope, (variables) => {
+  const made = new Template<C>(text, undefined, unbound);
+  whenVariablesKnown<C>(scope, (variables) => {
     made.render = renderer(parts, variables, directive);
   });
   return made;
 }
 
 /** Reads a value of a field that may hold variables: what would end its line never comes out of it. */
-export function headTemplate(scope: Scope, directive: Directive, text: string): Template<HeadText> {
-  const value = template(scope, directive, text);
+export function headTemplate<C extends ScriptContext>(
+  scope: Scope,
+  directive: Directive,
+  text: string,
+): Template<C, HeadText> {
+  const value = template<C>(scope, directive, text);
   if (value.constant !== undefined) {
     const constant = headText(value.constant);
     return new Template(text, constant, () => constant);
   }
-  return new Template<HeadText>(text, undefined, (request) => headText(value.render(request)));
+  return new Template<C, HeadText>(text, undefined, (context) => headText(value.render(context)));
 }
 
 /** The value of parts without variables; undefined when there is one. */
@@ -125,26 +127,30 @@ export function constantOf(parts: readonly Part[]): string | undefined {
   return parts.length === 1 && "literal" in first ? first.literal : undefined;
 }
 
-type Step = string | number | Variable;
+type Step<C> = string | number | Variable<C>;
 
 /** Compiles parts into one function; nothing is looked up by name when it runs. */
-function renderer(parts: readonly Part[], variables: Variables, at: Directive): (request: Request) => string {
-  const steps: Step[] = parts.map((part) => {
+function renderer<C extends ScriptContext>(
+  parts: readonly Part[],
+  variables: Variables<C>,
+  at: Directive,
+): (context: C) => string {
+  const steps: Step<C>[] = parts.map((part) => {
     if ("literal" in part) return part.literal;
     if ("capture" in part) return part.capture;
     return variables.use(part.variable, at);
   });
   if (steps.length === 1) {
     const [only] = steps;
-    if (typeof only === "object") return (request) => variableText(request, only);
-    if (typeof only === "number") return (request) => request.captures[only] ?? "";
+    if (typeof only === "object") return (context) => variableText(context, only);
+    if (typeof only === "number") return (context) => context.captures[only] ?? "";
   }
-  return (request) => {
+  return (context) => {
     let value = "";
     for (const step of steps) {
       if (typeof step === "string") value += step;
-      else if (typeof step === "number") value += request.captures[step] ?? "";
-      else value += variableText(request, step);
+      else if (typeof step === "number") value += context.captures[step] ?? "";
+      else value += variableText(context, step);
     }
     return value;
   };

@@ -1,37 +1,44 @@
 import { isKnownVariable } from "../config/known.ts";
 import { ConfigError, type Directive } from "../config/types.ts";
-import type { Request } from "../http/core/request.ts";
+
+/** Who the values are asked of: an HTTP request, a stream session. */
+export interface ScriptContext {
+  /** Values known so far, by a variable's index. undefined: not computed; null: not found. */
+  readonly variables: (string | null | undefined)[];
+  /** Captures of the last regex that matched: [0] the whole. */
+  captures: readonly (string | undefined)[];
+}
 
 /** How a variable gets its value; undefined is nginx's "not found", which renders as an empty string. */
-export interface VariableSpec {
-  readonly get: (request: Request) => string | undefined;
+export interface VariableSpec<C> {
+  readonly get: (context: C) => string | undefined;
   /** The value is computed once a request (map, most of nginx's module variables) rather than at each use. */
   readonly cached?: boolean;
   /** `set` may assign to it and something else than the plain slot happens ($args, $limit_rate). */
-  readonly set?: (request: Request, value: string) => void;
+  readonly set?: (context: C, value: string) => void;
   /** `set` may redefine it (NGX_HTTP_VAR_CHANGEABLE). */
   readonly changeable?: boolean;
   /** Every value it may have, where the configuration alone tells (a map of constants). */
   readonly values?: readonly string[] | undefined;
 }
 
-/** A variable in use. `index` is its slot in `Request.variables`. */
-export interface Variable extends VariableSpec {
+/** A variable in use. `index` is its slot in `ScriptContext.variables`. */
+export interface Variable<C> extends VariableSpec<C> {
   readonly name: string;
   readonly index: number;
 }
 
 /** The same while the configuration is built: a later directive may still define what gives the value. */
-type Used = { -readonly [K in keyof Variable]: Variable[K] };
+type Used<C> = { -readonly [K in keyof Variable<C>]: Variable<C>[K] };
 
 /** `$http_NAME` and the like: makes the variable for a name. `rest` is what follows the prefix. */
-export type PrefixVariable = (rest: string) => VariableSpec;
+export type PrefixVariable<C> = (rest: string) => VariableSpec<C>;
 
 /** The variables of one configuration. Lookups by name happen only while it is built. */
-export class Variables {
-  private readonly declared = new Map<string, VariableSpec>();
-  private readonly prefixes: { prefix: string; make: PrefixVariable }[] = [];
-  private readonly used = new Map<string, Used>();
+export class Variables<C extends ScriptContext> {
+  private readonly declared = new Map<string, VariableSpec<C>>();
+  private readonly prefixes: { prefix: string; make: PrefixVariable<C> }[] = [];
+  private readonly used = new Map<string, Used<C>>();
   /** The constants assigned to a variable; undefined where something else is assigned too. */
   private readonly assigned = new Map<string, readonly string[] | undefined>();
   private readonly refused: (error: ConfigError) => void;
@@ -51,7 +58,7 @@ export class Variables {
   }
 
   /** Declares a variable. Throws nginx's `the duplicate "x" variable` when a fixed one is declared again. */
-  declare(written: string, spec: VariableSpec, directive?: Directive): void {
+  declare(written: string, spec: VariableSpec<C>, directive?: Directive): void {
     if (written === "") throw new ConfigError('invalid variable name "$"', directive);
     const name = written.toLowerCase();
     const known = this.declared.get(name);
@@ -69,7 +76,7 @@ export class Variables {
     return this.declared.has(name);
   }
 
-  prefix(prefix: string, make: PrefixVariable): void {
+  prefix(prefix: string, make: PrefixVariable<C>): void {
     this.prefixes.push({ prefix, make });
     this.prefixes.sort((a, b) => b.prefix.length - a.prefix.length);
   }
@@ -78,14 +85,14 @@ export class Variables {
    * The variable of that name, given a slot at its first use. nginx's names are case-insensitive in the configuration.
    * `at`: where it is named.
    */
-  use(written: string, at?: Directive): Variable {
+  use(written: string, at?: Directive): Variable<C> {
     if (written === "") throw new ConfigError('invalid variable name "$"', at);
     const name = written.toLowerCase();
     const known = this.used.get(name);
     if (known !== undefined) return known;
     const spec = this.declared.get(name) ?? this.fromPrefix(name) ?? this.unknown(name, at);
     const { get, cached = false, set, changeable = false } = spec;
-    const made: Used = { name, index: this.used.size, get, cached, set, changeable };
+    const made: Used<C> = { name, index: this.used.size, get, cached, set, changeable };
     this.used.set(name, made);
     return made;
   }
@@ -96,7 +103,7 @@ export class Variables {
    * `constant`: what is assigned, where that is always the same. Throws nginx's sentence for a variable that may not be
    * redefined.
    */
-  assignable(written: string, directive?: Directive, unset?: VariableSpec["get"], constant?: string): Variable {
+  assignable(written: string, directive?: Directive, unset?: VariableSpec<C>["get"], constant?: string): Variable<C> {
     const name = written.toLowerCase();
     const known = this.declared.get(name);
     if (known !== undefined && known.changeable !== true)
@@ -121,7 +128,7 @@ export class Variables {
     return values && assigned && [...values, ...assigned];
   }
 
-  private unknown(name: string, at: Directive | undefined): VariableSpec {
+  private unknown(name: string, at: Directive | undefined): VariableSpec<C> {
     const message = isKnownVariable(name)
       ? `"${name}" variable is known to nginx but not available in Holdfast yet`
       : `unknown "${name}" variable`;
@@ -129,7 +136,7 @@ export class Variables {
     return { get: notFound };
   }
 
-  private fromPrefix(name: string): VariableSpec | undefined {
+  private fromPrefix(name: string): VariableSpec<C> | undefined {
     for (const { prefix, make } of this.prefixes) {
       if (name.startsWith(prefix)) return make(name.slice(prefix.length));
     }
@@ -140,14 +147,39 @@ export class Variables {
 const notFound = (): undefined => undefined;
 
 /** The value, or undefined when the variable is not found. What was assigned to it holds, even if it is not cached. */
-export function variableValue(request: Request, variable: Variable): string | undefined {
-  const known = request.variables[variable.index];
+export function variableValue<C extends ScriptContext>(context: C, variable: Variable<C>): string | undefined {
+  const known = context.variables[variable.index];
   if (known !== undefined) return known === null ? undefined : known;
-  const value = variable.get(request);
-  if (variable.cached) request.variables[variable.index] = value ?? null;
+  const value = variable.get(context);
+  if (variable.cached) context.variables[variable.index] = value ?? null;
   return value;
 }
 
-export function variableText(request: Request, variable: Variable): string {
-  return variableValue(request, variable) ?? "";
+export function variableText<C extends ScriptContext>(context: C, variable: Variable<C>): string {
+  return variableValue(context, variable) ?? "";
+}
+
+/** How deep variables that are made of other variables may go: nginx's bound. */
+let depthLeft = 100;
+
+/**
+ * Evaluates a variable that is made of others (map, split_clients); one that leads back to itself is not found, and
+ * `log` is told so (level error).
+ */
+export function evaluate<C extends ScriptContext>(
+  context: C,
+  name: string,
+  get: (context: C) => string | undefined,
+  log: (context: C, level: "error", message: string) => void,
+): string | undefined {
+  if (depthLeft === 0) {
+    log(context, "error", `cycle while evaluating variable "${name}"`);
+    return undefined;
+  }
+  depthLeft--;
+  try {
+    return get(context);
+  } finally {
+    depthLeft++;
+  }
 }

@@ -7,10 +7,11 @@ import type { Cycle } from "../../runtime/cycle.ts";
 import { coreDirectives as processDirectives } from "../../runtime/directives.ts";
 import { type ErrorLogTarget, openErrorLog } from "../../runtime/log/error_log.ts";
 import type { ErrorLog } from "../../runtime/log/log.ts";
-import { declareCaptures } from "../../script/named_captures.ts";
+import { declareCaptures } from "../../script/captures.ts";
 import { bindVariables } from "../../script/template.ts";
 import { Variables } from "../../script/variables.ts";
 import type { Sliced } from "../../sys/sliced.ts";
+import type { Request } from "../core/request.ts";
 import { declareCoreVariables } from "../variables/core.ts";
 import { coreSettings } from "./core_settings.ts";
 import type { Location, Server } from "./location.ts";
@@ -45,7 +46,7 @@ export interface BuiltHttp {
  */
 export function* buildHttp(scope: Scope, cycle: Cycle, modules: readonly HttpModule[]): Sliced<BuiltHttp> {
   const refusals = refusalsOf(scope);
-  const variables = new Variables((error) => refusals.note(error, "complete"));
+  const variables = new Variables<Request>((error) => refusals.note(error, "complete"));
   const later: (() => void)[] = [];
   const upstreams = new Upstreams(cycle);
   yield* upstreams.declare(scope);

@@ -14,7 +14,7 @@ import {
 import { defineDirectives, fail } from "../../config/schema.ts";
 import type { Directive } from "../../config/types.ts";
 import { parseMsec, parseSec } from "../../config/values.ts";
-import { type Template, template } from "../../script/template.ts";
+import { type Template, template } from "../core/script.ts";
 import type { TempPath } from "../core/temp_file.ts";
 import { readDisableSymlinks, type SymlinkRule } from "../files/open_file.ts";
 import { HTTP_IF, HTTP_LOCATION, LOCATION } from "./contexts.ts";

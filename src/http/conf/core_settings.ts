@@ -1,8 +1,8 @@
 import { warn } from "../../config/errors.ts";
 import type { Scope, SettingsOf } from "../../config/schema.ts";
 import type { Directive } from "../../config/types.ts";
-import type { Template } from "../../script/template.ts";
 import { type HeadText, headText } from "../../wire/head_text.ts";
+import type { Template } from "../core/script.ts";
 import type { TempPath } from "../core/temp_file.ts";
 import { type FileRoot, fileRoot } from "../files/file_root.ts";
 import { coreDirectives } from "./core_directives.ts";

@@ -1,9 +1,9 @@
 import { list } from "../../config/directives.ts";
 import { type Scope, valueIn } from "../../config/schema.ts";
-import { type Template, template } from "../../script/template.ts";
 import { HeaderList } from "../../wire/http1/header_list.ts";
 import { HOP_BY_HOP } from "../../wire/http1/hop_by_hop.ts";
 import type { Request } from "../core/request.ts";
+import { type Template, template } from "../core/script.ts";
 import { HTTP_LOCATION } from "./contexts.ts";
 
 /** `early_hints` of ngx_http_core_module. */

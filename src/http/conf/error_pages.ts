@@ -1,6 +1,6 @@
 import { fail, type Scope } from "../../config/schema.ts";
 import type { Directive } from "../../config/types.ts";
-import { type Template, template } from "../../script/template.ts";
+import { type Template, template } from "../core/script.ts";
 
 /** One status of an `error_page`. */
 export interface ErrorPage {

@@ -1,7 +1,7 @@
 import { type Directives, defineDirectives, type Scope, type SettingsOf, type Specs } from "../../config/schema.ts";
 import type { Cycle, HostWanted } from "../../runtime/cycle.ts";
-import type { VariableSpec, Variables } from "../../script/variables.ts";
 import type { Request } from "../core/request.ts";
+import type { VariableSpec, Variables } from "../core/script.ts";
 import type { Location, Server } from "./location.ts";
 import type { Upstreams } from "./upstreams.ts";
 

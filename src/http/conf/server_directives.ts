@@ -1,7 +1,7 @@
 import { bufs, directive, flag, msec, number, size } from "../../config/directives.ts";
 import { defineDirectives, type SettingsOf } from "../../config/schema.ts";
 import type { Directive } from "../../config/types.ts";
-import { type Template, template } from "../../script/template.ts";
+import { type Template, template } from "../core/script.ts";
 import { HTTP, HTTP_SERVER } from "./contexts.ts";
 
 /** A tuning directive of nginx's memory layout that has nothing to tune here. */

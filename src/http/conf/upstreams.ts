@@ -9,8 +9,8 @@ import type { Scope } from "../../config/schema.ts";
 import { ConfigError, type Directive } from "../../config/types.ts";
 import { type Address, addressText } from "../../net/address.ts";
 import type { Cycle } from "../../runtime/cycle.ts";
-import { type Template, template } from "../../script/template.ts";
 import type { Sliced } from "../../sys/sliced.ts";
+import { type Template, template } from "../core/script.ts";
 
 /** A host that has to be resolved while serving. */
 export interface Unresolved {

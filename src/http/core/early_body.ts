@@ -1,9 +1,9 @@
-import type { Template } from "../../script/template.ts";
 import { readBody } from "./body.ts";
 import { finalizeRequest } from "./finalize.ts";
 import { logError } from "./log_context.ts";
 import { startPhases } from "./phases.ts";
 import type { Request } from "./request.ts";
+import type { Template } from "./script.ts";
 
 /** `client_body_early_read`: where one of its strings is neither empty nor "0", the body is read before the first phase. */
 export function startWithBody(request: Request, predicates: readonly Template[]): void {

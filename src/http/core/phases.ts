@@ -1,5 +1,5 @@
 import { RegexMatchError } from "../../regex/regex.ts";
-import { assignCaptures } from "../../script/named_captures.ts";
+import { assignCaptures } from "../../script/captures.ts";
 import { ESCAPE_URI, escapeUri } from "../../wire/escape.ts";
 import type { Location } from "../conf/location.ts";
 import { findLocation, newLocationSearch } from "../conf/location_tree.ts";

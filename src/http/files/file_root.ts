@@ -1,7 +1,7 @@
 import type { DirectiveSpec, Scope } from "../../config/schema.ts";
-import type { Template } from "../../script/template.ts";
 import { parseLocationName } from "../conf/location_tree.ts";
 import type { Request } from "../core/request.ts";
+import type { Template } from "../core/script.ts";
 
 /** `alias` in a regex location: the path stands for the whole URI. */
 export const WHOLE_URI = -1;

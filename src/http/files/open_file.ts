@@ -1,10 +1,10 @@
 import fs from "node:fs";
 import { fail, type Scope } from "../../config/schema.ts";
 import type { Directive } from "../../config/types.ts";
-import { type Template, template } from "../../script/template.ts";
 import { errorCode } from "../../sys/errno.ts";
 import { osPath } from "../../sys/paths.ts";
 import type { Request } from "../core/request.ts";
+import { type Template, template } from "../core/script.ts";
 
 /** `disable_symlinks`: which symbolic links on the way to a file are refused, and from where on they are looked for. */
 export interface SymlinkRule {

@@ -1,7 +1,6 @@
 import { directive } from "../../config/directives.ts";
 import { warn } from "../../config/errors.ts";
 import { fail } from "../../config/schema.ts";
-import { type Template, template } from "../../script/template.ts";
 import { errorText } from "../../sys/errno.ts";
 import { HTTP_LOCATION } from "../conf/contexts.ts";
 import { defineModule } from "../conf/module.ts";
@@ -9,6 +8,7 @@ import { DECLINED, OK } from "../core/codes.ts";
 import { internalRedirect } from "../core/flow.ts";
 import { logError } from "../core/log_context.ts";
 import type { Request } from "../core/request.ts";
+import { type Template, template } from "../core/script.ts";
 import { FileError, statFile } from "../files/open_file.ts";
 import { mapUriToPath } from "../files/paths.ts";
 

@@ -3,9 +3,7 @@ import { refusalsOf } from "../../config/errors.ts";
 import { fail, type Scope, valueIn } from "../../config/schema.ts";
 import type { Directive } from "../../config/types.ts";
 import { type CompiledRegex, compileRegex, RegexMatchError } from "../../regex/regex.ts";
-import { evaluate } from "../../script/depth.ts";
-import { assignCaptures, declareCaptures } from "../../script/named_captures.ts";
-import { type Template, template } from "../../script/template.ts";
+import { assignCaptures, declareCaptures } from "../../script/captures.ts";
 import { defineModule, type HttpBuild, type HttpModule } from "../conf/module.ts";
 import {
   addExactKey,
@@ -17,6 +15,7 @@ import {
 } from "../conf/wildcard_hash.ts";
 import { logError } from "../core/log_context.ts";
 import type { Request } from "../core/request.ts";
+import { evaluate, type Template, template } from "../core/script.ts";
 
 interface MapBlock {
   readonly at: Directive;

@@ -2,9 +2,8 @@ import { directive, wrongArguments } from "../../config/directives.ts";
 import { refusalsOf } from "../../config/errors.ts";
 import { fail, valueIn } from "../../config/schema.ts";
 import type { Directive } from "../../config/types.ts";
-import { evaluate } from "../../script/depth.ts";
-import { type Template, template } from "../../script/template.ts";
 import { defineModule, type HttpModule } from "../conf/module.ts";
+import { evaluate, type Template, template } from "../core/script.ts";
 
 interface Part {
   /** Hashes below this one have the value; 0: all that are left. */

@@ -1,11 +1,11 @@
 import { directive } from "../../config/directives.ts";
 import { fail } from "../../config/schema.ts";
-import { type Template, template } from "../../script/template.ts";
 import { extensionOf } from "../conf/mime.ts";
 import { defineModule, type HttpModule } from "../conf/module.ts";
 import { DECLINED } from "../core/codes.ts";
 import { internalRedirect, namedRedirect } from "../core/flow.ts";
 import type { Request } from "../core/request.ts";
+import { type Template, template } from "../core/script.ts";
 import { WHOLE_URI } from "../files/file_root.ts";
 import { statFile } from "../files/file_test.ts";
 import { mapUriToPath } from "../files/paths.ts";

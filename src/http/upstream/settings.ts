@@ -1,4 +1,4 @@
-import type { Template } from "../../script/template.ts";
+import type { Template } from "../core/script.ts";
 import type { TempPath } from "../core/temp_file.ts";
 
 /** What every protocol that passes requests to servers shares (proxy_*, later fastcgi_*, uwsgi_*, scgi_*). Times in ms. */

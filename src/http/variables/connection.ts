@@ -2,10 +2,10 @@ import os from "node:os";
 import { type Address, addressText } from "../../net/address.ts";
 import { parseIpv4, parseIpv6 } from "../../net/ip.ts";
 import { proxyProtocolTlv } from "../../net/proxy_protocol.ts";
-import type { VariableSpec } from "../../script/variables.ts";
 import { iso8601, logTime } from "../../sys/clock.ts";
 import { NGINX_VERSION } from "../../version.ts";
 import { logError } from "../core/log_context.ts";
+import type { VariableSpec } from "../core/script.ts";
 
 const hostname = os.hostname().toLowerCase();
 

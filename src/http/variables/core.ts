@@ -1,4 +1,4 @@
-import type { Variables } from "../../script/variables.ts";
+import type { Variables } from "../core/script.ts";
 import { CONNECTION_VARIABLES, tlvVariable } from "./connection.ts";
 import { argumentVariable, cookieVariable, headerVariable, REQUEST_VARIABLES } from "./request.ts";
 import { RESPONSE_VARIABLES, sentVariable, trailerVariable } from "./response.ts";

@@ -1,6 +1,5 @@
 import { randomFillSync } from "node:crypto";
 import fs from "node:fs";
-import type { VariableSpec } from "../../script/variables.ts";
 import { errnoCode, errnoText } from "../../sys/errno.ts";
 import { osPath } from "../../sys/paths.ts";
 import { argument } from "../../wire/uri.ts";
@@ -8,6 +7,7 @@ import { basicCredentials } from "../core/basic_auth.ts";
 import { fieldText } from "../core/field_text.ts";
 import { logError } from "../core/log_context.ts";
 import type { Request } from "../core/request.ts";
+import type { VariableSpec } from "../core/script.ts";
 import { mapUriToPath } from "../files/paths.ts";
 import { portText, seconds } from "./connection.ts";
 

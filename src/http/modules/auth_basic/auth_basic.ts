@@ -1,7 +1,6 @@
 import fs from "node:fs";
 import { directive } from "../../../config/directives.ts";
 import type { Context } from "../../../config/types.ts";
-import { type Template, template } from "../../../script/template.ts";
 import { errorCode, errorText } from "../../../sys/errno.ts";
 import { boundary } from "../../../sys/guard.ts";
 import { osPath } from "../../../sys/paths.ts";
@@ -13,6 +12,7 @@ import { finalizeRequest } from "../../core/finalize.ts";
 import { logError } from "../../core/log_context.ts";
 import { runPhases } from "../../core/phases.ts";
 import type { Request } from "../../core/request.ts";
+import { type Template, template } from "../../core/script.ts";
 import type { Verdict } from "./crypt.ts";
 import { PasswordChecks, Waiting } from "./password_check.ts";
 

@@ -1,8 +1,7 @@
 import { directive, flag, list } from "../../../config/directives.ts";
 import { fail, type Scope } from "../../../config/schema.ts";
 import type { Directive } from "../../../config/types.ts";
-import { whenVariablesKnown } from "../../../script/template.ts";
-import { type Variable, variableValue } from "../../../script/variables.ts";
+import { variableValue } from "../../../script/variables.ts";
 import { type HeadText, headText } from "../../../wire/head_text.ts";
 import { HTTP, HTTP_IF, HTTP_LOCATION } from "../../conf/contexts.ts";
 import { defineModule, type HeaderFilter } from "../../conf/module.ts";
@@ -10,6 +9,7 @@ import { inTypeList, type TypeList, typeList } from "../../conf/type_list.ts";
 import { ERROR, OK } from "../../core/codes.ts";
 import { logError } from "../../core/log_context.ts";
 import type { Request } from "../../core/request.ts";
+import { type Variable, whenVariablesKnown } from "../../core/script.ts";
 import { typeAndCharset } from "../../files/content_type.ts";
 import {
   type Charset,

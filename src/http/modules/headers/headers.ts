@@ -2,7 +2,6 @@ import { directive, enumeration, list, refuse } from "../../../config/directives
 import { warn } from "../../../config/errors.ts";
 import { fail, type Scope, valueIn } from "../../../config/schema.ts";
 import type { Directive } from "../../../config/types.ts";
-import { headTemplate, type Template, template } from "../../../script/template.ts";
 import { httpDate, httpDateOf } from "../../../sys/clock.ts";
 import { type HeadText, headText } from "../../../wire/head_text.ts";
 import { parseHttpTime } from "../../../wire/http_time.ts";
@@ -14,6 +13,7 @@ import { type BodyFilter, defineModule, type HeaderFilter } from "../../conf/mod
 import { OK } from "../../core/codes.ts";
 import { passBody } from "../../core/output.ts";
 import type { Request } from "../../core/request.ts";
+import { headTemplate, type Template, template } from "../../core/script.ts";
 import { type Expires, nextTimeOfDay, parseExpires } from "./expires.ts";
 
 /** One `add_header` or `add_trailer`. */

@@ -5,9 +5,10 @@ import { parseMsec, parseNumber, parseSec, parseSize } from "../../../config/val
 import type { HostWanted } from "../../../runtime/cycle.ts";
 import type { LogBuffer } from "../../../runtime/log/log_files.ts";
 import { parseSyslog, type SyslogServer } from "../../../runtime/log/syslog.ts";
-import { constantOf, splitTemplate, type Template, template } from "../../../script/template.ts";
+import { constantOf, splitTemplate } from "../../../script/template.ts";
 import { HTTP, HTTP_IF, HTTP_LOCATION } from "../../conf/contexts.ts";
 import { defineModule, type Handler, type HttpBuild } from "../../conf/module.ts";
+import { type Template, template } from "../../core/script.ts";
 import { type AccessLog, type LogTarget, logHandler } from "./access_log.ts";
 import type { LogFileCache } from "./log_file_cache.ts";
 import { COMBINED, LogFormat, logFormat } from "./log_format.ts";

@@ -1,10 +1,11 @@
 import { fail, type Scope } from "../../../config/schema.ts";
 import type { Directive } from "../../../config/types.ts";
-import { splitTemplate, whenVariablesKnown } from "../../../script/template.ts";
-import { type Variable, type Variables, variableValue } from "../../../script/variables.ts";
+import { splitTemplate } from "../../../script/template.ts";
+import { variableValue } from "../../../script/variables.ts";
 import { iso8601, logTime } from "../../../sys/clock.ts";
 import { escapeJson } from "../../../wire/escape.ts";
 import type { Request } from "../../core/request.ts";
+import { type Variable, type Variables, whenVariablesKnown } from "../../core/script.ts";
 import { bodyBytesSent } from "../../variables/response.ts";
 
 /** `escape=` of a log_format: how bytes that could forge a line or a field are written. */

@@ -2,9 +2,9 @@ import { refuse } from "../../../config/directives.ts";
 import { fail, type Scope } from "../../../config/schema.ts";
 import type { Directive } from "../../../config/types.ts";
 import type { CompiledRegex } from "../../../regex/regex.ts";
-import { type Template, template } from "../../../script/template.ts";
 import { trim } from "../../../wire/trim.ts";
 import type { Request } from "../../core/request.ts";
+import { type Template, template } from "../../core/script.ts";
 import {
   applyRules,
   matchCaptures,

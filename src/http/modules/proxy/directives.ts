@@ -2,11 +2,11 @@ import { bitmask, bufs, directive, enumeration, flag, list, msec, number, size }
 import { warn } from "../../../config/errors.ts";
 import { fail } from "../../../config/schema.ts";
 import type { Context, Directive } from "../../../config/types.ts";
-import { headTemplate, type Template, template } from "../../../script/template.ts";
 import { type HeadText, headText } from "../../../wire/head_text.ts";
 import { namesFraming } from "../../../wire/http1/hop_by_hop.ts";
 import { HTTP_LOCATION } from "../../conf/contexts.ts";
 import { readTempPath } from "../../conf/core_readers.ts";
+import { headTemplate, type Template, template } from "../../core/script.ts";
 import type { TempPath } from "../../core/temp_file.ts";
 import { parseBind } from "../../upstream/bind.ts";
 import { type CookieFlags, type CookieRule, readCookieDomain, readCookieFlags, readCookiePath } from "./cookie.ts";

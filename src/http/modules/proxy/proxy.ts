@@ -1,7 +1,6 @@
 import { parseTarget } from "../../../balancer/url.ts";
 import { fail, type Scope, type SettingsOf, valueIn } from "../../../config/schema.ts";
 import type { HostWanted } from "../../../runtime/cycle.ts";
-import type { Template } from "../../../script/template.ts";
 import { headText } from "../../../wire/head_text.ts";
 import { HOP_BY_HOP } from "../../../wire/http1/hop_by_hop.ts";
 import { earlyHintsIn } from "../../conf/early_hints.ts";
@@ -13,6 +12,7 @@ import { DONE } from "../../core/codes.ts";
 import { finalizeRequest } from "../../core/finalize.ts";
 import { logError } from "../../core/log_context.ts";
 import type { PassedTo, Request } from "../../core/request.ts";
+import type { Template } from "../../core/script.ts";
 import { readUnbuffered } from "../../core/unbuffered_body.ts";
 import { HIDDEN, type ResponseRules } from "../../upstream/headers.ts";
 import { CHUNKED, HTTP1 } from "../../upstream/http1.ts";

@@ -1,10 +1,10 @@
 import type { SettingsOf } from "../../../config/schema.ts";
-import type { Template } from "../../../script/template.ts";
 import { ESCAPE_URI, escapeUri } from "../../../wire/escape.ts";
 import { type HeadText, type HeadWord, headText, headWord } from "../../../wire/head_text.ts";
 import { HOP_BY_HOP, namesFraming } from "../../../wire/http1/hop_by_hop.ts";
 import { fieldLine, requestLine } from "../../../wire/http1/request_writer.ts";
 import type { Request } from "../../core/request.ts";
+import type { Template } from "../../core/script.ts";
 import type { proxyDirectives, SetHeader } from "./directives.ts";
 import type { FixedPass, ProxySettings } from "./proxy.ts";
 

@@ -1,10 +1,10 @@
 import { fail, type Scope } from "../../../config/schema.ts";
 import type { Directive } from "../../../config/types.ts";
 import { type CompiledRegex, compileRegex, RegexMatchError } from "../../../regex/regex.ts";
-import { assignCaptures, declareCaptures } from "../../../script/named_captures.ts";
-import { type Template, template, whenVariablesKnown } from "../../../script/template.ts";
+import { assignCaptures, declareCaptures } from "../../../script/captures.ts";
 import { logError } from "../../core/log_context.ts";
 import type { Request } from "../../core/request.ts";
+import { type Template, template, whenVariablesKnown } from "../../core/script.ts";
 
 /** Tries one rule on a value; undefined when it does not apply. */
 export type RewriteRule = (request: Request, value: string) => string | undefined;

@@ -1,5 +1,5 @@
-import type { VariableSpec } from "../../../script/variables.ts";
 import type { Request } from "../../core/request.ts";
+import type { VariableSpec } from "../../core/script.ts";
 import { proxy } from "./proxy.ts";
 
 /** X-Forwarded-For of the client with its address appended ($proxy_add_x_forwarded_for). */

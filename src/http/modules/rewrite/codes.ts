@@ -1,6 +1,4 @@
 import type { CompiledRegex } from "../../../regex/regex.ts";
-import type { Template } from "../../../script/template.ts";
-import type { Variable } from "../../../script/variables.ts";
 import { UNESCAPE_REDIRECT, unescapeUri } from "../../../wire/escape.ts";
 import type { Location } from "../../conf/location.ts";
 import { extensionOf } from "../../conf/mime.ts";
@@ -10,6 +8,7 @@ import { setLocation } from "../../core/flow.ts";
 import { logError } from "../../core/log_context.ts";
 import { sendText } from "../../core/output.ts";
 import type { Request } from "../../core/request.ts";
+import type { Template, Variable } from "../../core/script.ts";
 import { setContentType } from "../../files/content_type.ts";
 import type { Condition } from "./condition.ts";
 import { matchRegex } from "./regex.ts";

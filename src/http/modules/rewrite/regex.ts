@@ -1,7 +1,7 @@
 import { fail } from "../../../config/schema.ts";
 import type { Directive } from "../../../config/types.ts";
 import { type CompiledRegex, compileRegex } from "../../../regex/regex.ts";
-import { assignCaptures } from "../../../script/named_captures.ts";
+import { assignCaptures } from "../../../script/captures.ts";
 import { logError } from "../../core/log_context.ts";
 import type { Request } from "../../core/request.ts";
 

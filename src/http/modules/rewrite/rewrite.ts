@@ -2,15 +2,14 @@ import { directive, flag } from "../../../config/directives.ts";
 import { refusalsOf } from "../../../config/errors.ts";
 import { type DirectiveSpec, fail, type Scope } from "../../../config/schema.ts";
 import type { Context, Directive } from "../../../config/types.ts";
-import { declareCaptures } from "../../../script/named_captures.ts";
-import { type Template, template } from "../../../script/template.ts";
-import type { Variable, Variables } from "../../../script/variables.ts";
+import { declareCaptures } from "../../../script/captures.ts";
 import type { Location } from "../../conf/location.ts";
 import { defineModule, type HttpModule, type Place } from "../../conf/module.ts";
 import { DECLINED } from "../../core/codes.ts";
 import { logError } from "../../core/log_context.ts";
 import { PHASE } from "../../core/phases.ts";
 import type { Request } from "../../core/request.ts";
+import { type Template, template, type Variable, type Variables } from "../../core/script.ts";
 import {
   breakCode,
   type Code,

@@ -1,9 +1,10 @@
 import type { Scope } from "../../../config/schema.ts";
 import type { Directive } from "../../../config/types.ts";
-import { constantOf, type Part, splitTemplate, whenVariablesKnown } from "../../../script/template.ts";
-import { type Variable, type Variables, variableText } from "../../../script/variables.ts";
+import { constantOf, type Part, splitTemplate } from "../../../script/template.ts";
+import { variableText } from "../../../script/variables.ts";
 import { ESCAPE_ARGS, escapeUri } from "../../../wire/escape.ts";
 import type { Request } from "../../core/request.ts";
+import { type Variable, type Variables, whenVariablesKnown } from "../../core/script.ts";
 
 /**
  * A string of the rewrite module. Unlike other strings with variables its captures are escaped where they go into

@@ -1,5 +1,5 @@
 import type { CompiledRegex } from "../../../regex/regex.ts";
-import { assignCaptures } from "../../../script/named_captures.ts";
+import { assignCaptures } from "../../../script/captures.ts";
 import { now, wallNow } from "../../../sys/clock.ts";
 import { CONNECTION_CLOSE, CONNECTION_KEEP_ALIVE } from "../../../wire/http1/request_fields.ts";
 import type { RequestHead } from "../../../wire/http1/request_head.ts";

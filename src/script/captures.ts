@@ -1,7 +1,6 @@
 import type { Directive } from "../config/types.ts";
-import type { Request } from "../http/core/request.ts";
 import type { CompiledRegex } from "../regex/regex.ts";
-import type { Variables } from "./variables.ts";
+import type { ScriptContext, Variables } from "./variables.ts";
 
 interface NamedGroup {
   readonly group: number;
@@ -12,7 +11,11 @@ interface NamedGroup {
 const groups = new WeakMap<CompiledRegex, readonly NamedGroup[]>();
 
 /** Declares a regex's named groups as variables. `at`: where it is written, for the error that one may not be redefined. */
-export function declareCaptures(regex: CompiledRegex, variables: Variables, at?: Directive): void {
+export function declareCaptures<C extends ScriptContext>(
+  regex: CompiledRegex,
+  variables: Variables<C>,
+  at?: Directive,
+): void {
   if (regex.names.length === 0) return;
   groups.set(
     regex,
@@ -22,10 +25,10 @@ export function declareCaptures(regex: CompiledRegex, variables: Variables, at?:
 
 /** Gives the variables of a regex that just matched their values. */
 export function assignCaptures(
-  request: Request,
+  context: ScriptContext,
   regex: CompiledRegex,
   captures: readonly (string | undefined)[],
 ): void {
   if (regex.names.length === 0) return;
-  for (const { group, slot } of groups.get(regex) ?? []) request.variables[slot] = captures[group] ?? "";
+  for (const { group, slot } of groups.get(regex) ?? []) context.variables[slot] = captures[group] ?? "";
 }

@@ -1,0 +1,29 @@
+import type { Scope } from "../../config/schema.ts";
+import type { Directive } from "../../config/types.ts";
+import * as templates from "../../script/template.ts";
+import * as variables from "../../script/variables.ts";
+import type { HeadText } from "../../wire/head_text.ts";
+import { logError } from "./log_context.ts";
+import type { Request } from "./request.ts";
+
+/** script/ as the http block uses it: every variable is asked of a request. */
+
+export type Template<T extends string = string> = templates.Template<Request, T>;
+export type Variable = variables.Variable<Request>;
+export type VariableSpec = variables.VariableSpec<Request>;
+export type Variables = variables.Variables<Request>;
+
+export const template: (scope: Scope, directive: Directive, text: string) => Template = templates.template;
+export const headTemplate: (scope: Scope, directive: Directive, text: string) => Template<HeadText> =
+  templates.headTemplate;
+export const whenVariablesKnown: (scope: Scope, bind: (variables: Variables) => void) => void =
+  templates.whenVariablesKnown;
+
+/** Evaluates a variable that is made of others; one that leads back to itself is not found, which is logged. */
+export function evaluate(
+  request: Request,
+  name: string,
+  get: (request: Request) => string | undefined,
+): string | undefined {
+  return variables.evaluate(request, name, get, logError);
+}
