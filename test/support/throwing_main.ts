@@ -1,12 +1,14 @@
 /** Holdfast with one module more: `throw_at PLACE` throws there, so that a test sees what becomes of an exception. */
+
 import { fileURLToPath } from "node:url";
-import { defineModule, type Handler, type HttpModule } from "../../src/http/conf/module.ts";
+import { defineModule, type HttpModule } from "../../src/http/conf/module.ts";
 import { httpProgram } from "../../src/http/conf/program.ts";
 import { readBody } from "../../src/http/core/body.ts";
 import { DECLINED, DONE, OK } from "../../src/http/core/codes.ts";
-import { finalizeRequest } from "../../src/http/core/finalize.ts";
+import { finalizeRequest } from "../../src/http/core/engine.ts";
 import { sendText } from "../../src/http/core/output.ts";
 import type { Request } from "../../src/http/core/request.ts";
+import type { Handler } from "../../src/http/core/types.ts";
 import { run } from "../../src/runtime/start.ts";
 import { boundary, defer } from "../../src/sys/guard.ts";
 import { Deadline, setDeadline } from "../../src/sys/timers.ts";
@@ -24,7 +26,7 @@ const LATER: Readonly<Record<string, (request: Request) => void>> = {
   body_read: (request) => readBody(request, finalizeRequest, thrown),
   body_sink: (request) => {
     request.bodySink = { onBody: thrown, onBodyEnd: thrown, onBodyError: thrown };
-    request.connection.startBody(request);
+    request.exchange.startBody(request);
   },
 };
 

@@ -4,12 +4,11 @@ import { ConfigError, type Directive } from "../../config/types.ts";
 import { type Address, addressText, isWildcard } from "../../net/address.ts";
 import type { Cycle, HostWanted, ListenSpec } from "../../runtime/cycle.ts";
 import { startedAsRoot } from "../../sys/users.ts";
-import type { RequestLimits } from "../../wire/http1/request_limits.ts";
+import type { Server } from "../core/types.ts";
 import type { AddressConfig } from "../server/site.ts";
 import type { BuiltHttp, BuiltServer } from "./build.ts";
 import { defaultListen, type ListenOptions, type ParsedListen, parseListen, resolvedAddresses } from "./listen.ts";
-import type { Server } from "./location.ts";
-import { type ServerSettings, serverDirectives } from "./server_directives.ts";
+import { serverDirectives } from "./server_directives.ts";
 import { buildServerNames, findServer, type ServerNames } from "./server_names.ts";
 
 /** A socket to bind with what is served on it. */
@@ -176,7 +175,7 @@ export function buildSockets(http: BuiltHttp, cycle: Cycle): ListeningSocket[] {
   const places = new Map<string, Directive>();
   const refusals = refusalsOf(cycle.root);
   for (const server of http.servers) {
-    const { listen } = server.server.settings;
+    const { listen } = serverDirectives.in(server.scope);
     const lines = listen.length === 0 ? [server.scope.directive] : listen;
     for (const at of lines) {
       refusals.attempt(() => {
@@ -245,7 +244,7 @@ function addressConfig(
     defaultServer: defaultServer.server,
     names: built.names,
     proxyProtocol: options.proxyProtocol,
-    limits: requestLimits(defaultServer.server.settings),
+    limits: defaultServer.server.limits,
     limitsOf: limitsByHost(servers, built.names),
     variables,
   };
@@ -253,20 +252,8 @@ function addressConfig(
 
 /** Undefined where all servers of the address have the same limits: then no host needs to be looked up for them. */
 function limitsByHost(servers: readonly BuiltServer[], names: ServerNames<Server>): AddressConfig["limitsOf"] {
-  const limits = new Map(servers.map(({ server }) => [server, requestLimits(server.settings)]));
+  const limits = new Map(servers.map(({ server }) => [server, server.limits]));
   const all = [...limits.values()].map((one) => JSON.stringify(one));
   if (new Set(all).size <= 1) return undefined;
-  return (host) => limits.get(findServer(names, host, [])) ?? requestLimits(names.defaultServer.settings);
-}
-
-function requestLimits(settings: ServerSettings): RequestLimits {
-  return {
-    headerBufferSize: settings.client_header_buffer_size,
-    largeBuffers: settings.large_client_header_buffers.count,
-    largeBufferSize: settings.large_client_header_buffers.size,
-    maxHeaders: settings.max_headers,
-    ignoreInvalid: settings.ignore_invalid_headers,
-    underscores: settings.underscores_in_headers,
-    allowConnect: false,
-  };
+  return (host) => findServer(names, host, []).limits;
 }

@@ -11,10 +11,12 @@ import { declareCaptures } from "../../script/captures.ts";
 import { bindVariables } from "../../script/template.ts";
 import { Variables } from "../../script/variables.ts";
 import type { Sliced } from "../../sys/sliced.ts";
+import type { RequestLimits } from "../../wire/http1/request_limits.ts";
 import type { Request } from "../core/request.ts";
+import type { Handler, Location, Server } from "../core/types.ts";
 import { declareCoreVariables } from "../variables/core.ts";
+import { coreDirectives } from "./core_directives.ts";
 import { coreSettings } from "./core_settings.ts";
-import type { Location, Server } from "./location.ts";
 import {
   buildLocationTree,
   type LocationEntry,
@@ -22,7 +24,8 @@ import {
   nestingError,
   parseLocationName,
 } from "./location_tree.ts";
-import type { Handler, HttpBuild, HttpModule } from "./module.ts";
+import type { HttpBuild, HttpModule } from "./module.ts";
+import type { ServerSettings } from "./server_directives.ts";
 import { serverDirectives } from "./server_directives.ts";
 import { type NamedServer, parseServerName, primaryServerName, type ServerName } from "./server_names.ts";
 import { Upstreams } from "./upstreams.ts";
@@ -81,6 +84,18 @@ export function* buildHttp(scope: Scope, cycle: Cycle, modules: readonly HttpMod
   return { servers, variables: variables.count, logFiles, directories, upstreams };
 }
 
+function requestLimits(settings: ServerSettings): RequestLimits {
+  return {
+    headerBufferSize: settings.client_header_buffer_size,
+    largeBuffers: settings.large_client_header_buffers.count,
+    largeBufferSize: settings.large_client_header_buffers.size,
+    maxHeaders: settings.max_headers,
+    ignoreInvalid: settings.ignore_invalid_headers,
+    underscores: settings.underscores_in_headers,
+    allowConnect: false,
+  };
+}
+
 class LocationBuilder {
   private readonly http: HttpBuild;
   private readonly modules: readonly HttpModule[];
@@ -110,7 +125,10 @@ class LocationBuilder {
     }
     const made: { root: Location | undefined } = { root: undefined };
     const server: Server = {
-      settings,
+      clientHeaderTimeout: settings.client_header_timeout,
+      limits: requestLimits(settings),
+      mergeSlashes: settings.merge_slashes,
+      earlyBody: settings.client_body_early_read,
       name: primaryServerName(names),
       get root(): Location {
         if (made.root === undefined) throw new Error("server used before it was built");
@@ -213,7 +231,7 @@ class LocationBuilder {
     }
     if (this.refusals.count === before) this.handlers(location);
     const limited = scope.children.find((child) => child.context === "limit_except");
-    const methods = location.core.raw.limit_except;
+    const methods = valueIn(scope, coreDirectives.specs.limit_except);
     if (limited !== undefined && methods !== undefined)
       location.limitExcept = this.limitExcept(location, methods, block(limited));
     return location;

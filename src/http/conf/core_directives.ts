@@ -16,10 +16,11 @@ import type { Directive } from "../../config/types.ts";
 import { parseMsec, parseSec } from "../../config/values.ts";
 import { type Template, template } from "../core/script.ts";
 import type { TempPath } from "../core/temp_file.ts";
-import { readDisableSymlinks, type SymlinkRule } from "../files/open_file.ts";
+import type { ErrorPage, SymlinkRule } from "../core/types.ts";
+import { readDisableSymlinks } from "../files/open_file.ts";
 import { HTTP_IF, HTTP_LOCATION, LOCATION } from "./contexts.ts";
 import { names, readMethods, readTempPath } from "./core_readers.ts";
-import { type ErrorPage, readErrorPage } from "./error_pages.ts";
+import { readErrorPage } from "./error_pages.ts";
 
 export interface KeepaliveTimeout {
   /** ms; 0 switches keep-alive off. */

@@ -1,52 +1,13 @@
 import { warn } from "../../config/errors.ts";
 import type { Scope, SettingsOf } from "../../config/schema.ts";
 import type { Directive } from "../../config/types.ts";
-import { type HeadText, headText } from "../../wire/head_text.ts";
-import type { Template } from "../core/script.ts";
-import type { TempPath } from "../core/temp_file.ts";
-import { type FileRoot, fileRoot } from "../files/file_root.ts";
+import { headText } from "../../wire/head_text.ts";
+import type { CoreSettings } from "../core/types.ts";
+import { fileRoot } from "../files/file_root.ts";
 import { coreDirectives } from "./core_directives.ts";
-import type { ErrorPage } from "./error_pages.ts";
 import { buildMimeTypes, type MimeTypes } from "./mime.ts";
 
 type Raw = SettingsOf<typeof coreDirectives.specs>;
-
-/** The core's settings of a location under the names the code uses; times in ms, sizes in bytes. */
-export interface CoreSettings {
-  readonly clientMaxBodySize: number;
-  readonly clientBodyBufferSize: number;
-  readonly clientBodyTimeout: number;
-  readonly satisfy: "all" | "any";
-  readonly internal: boolean;
-  readonly sendTimeout: number;
-  readonly keepaliveTimeout: number;
-  readonly keepaliveHeader: number;
-  readonly keepaliveRequests: number;
-  readonly keepaliveTime: number;
-  readonly keepaliveMinTimeout: number;
-  /** keepalive_disable */
-  readonly disableMsie6: boolean;
-  readonly disableSafari: boolean;
-  readonly tcpNodelay: boolean;
-  readonly lingeringClose: "off" | "on" | "always";
-  readonly lingeringTime: number;
-  readonly lingeringTimeout: number;
-  readonly errorPages: readonly ErrorPage[];
-  readonly recursiveErrorPages: boolean;
-  readonly serverTokens: "off" | "on" | "build";
-  readonly msiePadding: boolean;
-  readonly chunked: boolean;
-  readonly limitRate: Template | undefined;
-  readonly limitRateAfter: Template | undefined;
-  /** Absolute. */
-  readonly clientBodyTempPath: TempPath;
-  readonly root: FileRoot;
-  /** By `types`. */
-  readonly types: MimeTypes;
-  readonly defaultType: HeadText;
-  /** Everything, under nginx's names: for what is not on the path of each request. */
-  readonly raw: Raw;
-}
 
 /** Tables already made, by the lines they were made of: most locations inherit one. */
 const tables = new WeakMap<readonly Directive[], MimeTypes>();
@@ -72,9 +33,12 @@ export function coreSettings(scope: Scope, absolute: (path: string) => string): 
     clientMaxBodySize: raw.client_max_body_size,
     clientBodyBufferSize: raw.client_body_buffer_size,
     clientBodyTimeout: raw.client_body_timeout,
+    clientBodyInFileOnly: raw.client_body_in_file_only,
     satisfy: raw.satisfy,
+    authDelay: raw.auth_delay,
     internal: raw.internal,
     sendTimeout: raw.send_timeout,
+    resetTimedoutConnection: raw.reset_timedout_connection,
     keepaliveTimeout: raw.keepalive_timeout.timeout,
     keepaliveHeader: raw.keepalive_timeout.header,
     keepaliveRequests: raw.keepalive_requests,
@@ -88,16 +52,23 @@ export function coreSettings(scope: Scope, absolute: (path: string) => string): 
     lingeringTimeout: raw.lingering_timeout,
     errorPages: raw.error_page,
     recursiveErrorPages: raw.recursive_error_pages,
+    logNotFound: raw.log_not_found,
+    absoluteRedirect: raw.absolute_redirect,
+    serverNameInRedirect: raw.server_name_in_redirect,
+    portInRedirect: raw.port_in_redirect,
     serverTokens: raw.server_tokens,
     msiePadding: raw.msie_padding,
     chunked: raw.chunked_transfer_encoding,
+    maxRanges: raw.max_ranges,
+    etag: raw.etag,
+    ifModifiedSince: raw.if_modified_since,
     limitRate: raw.limit_rate,
     limitRateAfter: raw.limit_rate_after,
     clientBodyTempPath: { ...raw.client_body_temp_path, path: absolute(raw.client_body_temp_path.path) },
     root: fileRoot(scope, coreDirectives.specs, absolute),
+    disableSymlinks: raw.disable_symlinks,
     types: mimeTypes(scope, raw.types),
     defaultType: headText(raw.default_type),
-    raw,
   };
   made.set(raw, settings);
   return settings;

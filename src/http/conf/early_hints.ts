@@ -34,7 +34,7 @@ export function passEarlyHints(
     const key = keys[i];
     if (!hidden.has(key) && !HOP_BY_HOP.has(key) && !named?.has(key)) passed.add(names[i], keys[i], values[i]);
   }
-  if (passed.count > 0) request.connection.sendInformational(request, 103, passed);
+  if (passed.count > 0) request.exchange.sendInformational(request, 103, passed);
 }
 
 function holds(value: string): boolean {

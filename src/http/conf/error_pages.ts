@@ -1,17 +1,7 @@
 import { fail, type Scope } from "../../config/schema.ts";
 import type { Directive } from "../../config/types.ts";
-import { type Template, template } from "../core/script.ts";
-
-/** One status of an `error_page`. */
-export interface ErrorPage {
-  readonly status: number;
-  /** -1: keep the error's status; 0: take the page's; else this one. */
-  readonly overwrite: number;
-  readonly uri: Template;
-  /** A constant URI split at its `?`. */
-  readonly path: string | undefined;
-  readonly args: string;
-}
+import { template } from "../core/script.ts";
+import type { ErrorPage } from "../core/types.ts";
 
 /** One `error_page` line after the ones before it. */
 export function readErrorPage(at: Directive, scope: Scope, previous: readonly ErrorPage[] | undefined): ErrorPage[] {

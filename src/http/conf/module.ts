@@ -1,24 +1,9 @@
 import { type Directives, defineDirectives, type Scope, type SettingsOf, type Specs } from "../../config/schema.ts";
 import type { Cycle, HostWanted } from "../../runtime/cycle.ts";
-import type { Request } from "../core/request.ts";
 import type { VariableSpec, Variables } from "../core/script.ts";
-import type { Location, Server } from "./location.ts";
+import type { Handler, HeaderFilter, Location, Server } from "../core/types.ts";
+import { serverDirectives } from "./server_directives.ts";
 import type { Upstreams } from "./upstreams.ts";
-
-/** A phase or content handler. Returns a code of codes.ts or an HTTP status. Never throws for what a client can cause. */
-export type Handler = (request: Request) => number;
-
-/** Changes the response before its head is sent. OK, or a status to answer instead (416, 412). */
-export type HeaderFilter = (request: Request) => number;
-
-/**
- * One link of a response body's way to the codec; put into `request.bodyFilters` by a header filter, so that a
- * response that nobody filters goes straight to the codec.
- */
-export interface BodyFilter {
-  /** Takes bytes lent for the call and passes what it makes of them to `passBody(request, next, …)`. */
-  push(request: Request, bytes: Uint8Array | string, last: boolean, next: number): void;
-}
 
 /** The whole http block while it is built. */
 export interface HttpBuild {
@@ -47,12 +32,13 @@ export interface Place {
 }
 
 /** Names a location in the same way in every generation whose configuration has it, so that what survives a reload finds it again. */
-export function placeText({ scope, server }: Place): string {
-  const { listen, server_name } = server.settings;
+export function placeText({ scope }: Place): string {
   const blocks: string[] = [];
-  for (let at: Scope | undefined = scope; at !== undefined && at.context !== "server"; at = at.parent) {
+  let at = scope;
+  for (; at.context !== "server" && at.parent !== undefined; at = at.parent) {
     blocks.push([at.directive.name, ...at.directive.args].join(" "));
   }
+  const { listen, server_name } = serverDirectives.in(at);
   return [...[...listen, ...server_name].map(({ args }) => args.join(" ")), ...blocks.reverse()].join("\n");
 }
 

@@ -6,8 +6,8 @@ import { parseSec } from "../../config/values.ts";
 import type { Address } from "../../net/address.ts";
 import { Resolver } from "../../net/resolver.ts";
 import type { HostWanted } from "../../runtime/cycle.ts";
+import type { Location } from "../core/types.ts";
 import { HTTP_LOCATION } from "./contexts.ts";
-import type { Location } from "./location.ts";
 import { defineModule, type Place } from "./module.ts";
 
 const DNS_PORT = 53;

@@ -1,8 +1,9 @@
 import { SlabQueue } from "../../net/slabs.ts";
 import { OK } from "./codes.ts";
 import { logError } from "./log_context.ts";
-import type { BodySink, Request } from "./request.ts";
+import type { Request } from "./request.ts";
 import { openTemporary, type TempFile, TempFileError } from "./temp_file.ts";
+import type { BodySink } from "./types.ts";
 
 /** A request's body that was read whole: in memory, or in a temporary file when it did not fit. */
 export class RequestBody {
@@ -40,10 +41,10 @@ export function readBody(
     then(request);
     return;
   }
-  if (request.expectContinue) request.connection.sendContinue(request);
+  if (request.expectContinue) request.exchange.sendContinue(request);
   const body = new RequestBody();
   request.body = body;
-  if (request.bodyEnded && request.location.core.raw.client_body_in_file_only === "off") {
+  if (request.bodyEnded && request.location.core.clientBodyInFileOnly === "off") {
     then(request);
     return;
   }
@@ -53,7 +54,7 @@ export function readBody(
     return;
   }
   request.bodySink = reader;
-  request.connection.startBody(request);
+  request.exchange.startBody(request);
 }
 
 /**
@@ -61,9 +62,9 @@ export function readBody(
  * the client waits for it. OK, or the status to answer instead.
  */
 export function discardBody(request: Request): number {
-  if (request.expectContinue) request.connection.sendContinue(request);
+  if (request.expectContinue) request.exchange.sendContinue(request);
   if (request.bodyEnded || request.discardBody || request.body !== undefined) return OK;
-  return request.connection.discardBody(request);
+  return request.exchange.discardBody(request);
 }
 
 class BodyReader implements BodySink {
@@ -98,17 +99,17 @@ class BodyReader implements BodySink {
     body.length += bytes.length;
     body.data.push(bytes);
     if (body.file === undefined) {
-      if (body.length <= this.inMemory && request.location.core.raw.client_body_in_file_only === "off") return;
+      if (body.length <= this.inMemory && request.location.core.clientBodyInFileOnly === "off") return;
       if (!this.open()) return;
     }
     this.write();
-    if (body.data.length >= WAITING) request.connection.pauseBody();
+    if (body.data.length >= WAITING) request.exchange.pauseBody();
   }
 
   onBodyEnd(): void {
     const { request, body } = this;
     request.bodySink = undefined;
-    if (body.file === undefined && request.location.core.raw.client_body_in_file_only !== "off" && !this.open()) return;
+    if (body.file === undefined && request.location.core.clientBodyInFileOnly !== "off" && !this.open()) return;
     if (this.writing) this.ended = true;
     else this.next(request);
   }
@@ -125,7 +126,7 @@ class BodyReader implements BodySink {
   private open(): boolean {
     const { body, request } = this;
     const { core } = request.location;
-    const only = core.raw.client_body_in_file_only;
+    const only = core.clientBodyInFileOnly;
     try {
       const file = openTemporary(core.clientBodyTempPath);
       body.file = file;
@@ -171,11 +172,11 @@ class BodyReader implements BodySink {
     body.data.drop(count);
     this.write();
     if (this.writing) {
-      if (body.data.length < WAITING) request.connection.resumeBody();
+      if (body.data.length < WAITING) request.exchange.resumeBody();
     } else if (this.ended) {
       this.next(request);
     } else {
-      request.connection.resumeBody();
+      request.exchange.resumeBody();
     }
   }
 

@@ -1,7 +1,6 @@
 import { readBody } from "./body.ts";
-import { finalizeRequest } from "./finalize.ts";
+import { finalizeRequest, startPhases } from "./engine.ts";
 import { logError } from "./log_context.ts";
-import { startPhases } from "./phases.ts";
 import type { Request } from "./request.ts";
 import type { Template } from "./script.ts";
 

@@ -2,8 +2,8 @@ import { addressText } from "../../net/address.ts";
 import { RegexMatchError } from "../../regex/regex.ts";
 import type { Level } from "../../runtime/log/log.ts";
 import { faultText } from "../../sys/guard.ts";
-import type { AddressConfig } from "../server/site.ts";
-import type { ClientConnection, Request } from "./request.ts";
+import type { Request } from "./request.ts";
+import type { ClientConnection, Server } from "./types.ts";
 
 /** Writes to the error log in force, with who asked what as nginx appends it. */
 export function logError(request: Request, level: Level, message: string): void {
@@ -33,7 +33,7 @@ function requestContext(request: Request): string {
 /** The same for a connection on which no request has begun. */
 export function logConnection(
   connection: Pick<ClientConnection, "number" | "remote">,
-  config: AddressConfig,
+  config: { readonly defaultServer: Server; readonly listening: string },
   level: Level,
   message: string,
 ): void {

@@ -1,6 +1,6 @@
 import type { HeadText } from "../../wire/head_text.ts";
 import { DONE, ERROR, OK } from "./codes.ts";
-import { finalizeRequest } from "./finalize.ts";
+import { finalizeRequest } from "./engine.ts";
 import { NO_FILTERS, type Request } from "./request.ts";
 
 /**
@@ -23,7 +23,7 @@ export function sendHeader(request: Request): number {
     return DONE;
   }
   request.headerSent = true;
-  request.connection.sendHead(request);
+  request.exchange.sendHead(request);
   return OK;
 }
 
@@ -44,7 +44,7 @@ export function passBody(request: Request, next: number, bytes: Uint8Array | str
     return;
   }
   if (last) request.responseEnded = true;
-  request.connection.sendBody(request, bytes, last);
+  request.exchange.sendBody(request, bytes, last);
 }
 
 /** Ends a response whose last bytes came without the mark. */

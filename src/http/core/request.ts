@@ -1,119 +1,20 @@
 import type { Address } from "../../net/address.ts";
-import type { ProxyProtocol } from "../../net/proxy_protocol.ts";
-import { type HeadText, type HeadWord, headWord } from "../../wire/head_text.ts";
+import { type HeadWord, headWord } from "../../wire/head_text.ts";
 import type { HeaderList } from "../../wire/http1/header_list.ts";
-import type { Location, Server } from "../conf/location.ts";
-import type { BodyFilter } from "../conf/module.ts";
 import type { RangePlan } from "../files/ranges.ts";
-import type { UpstreamRequest } from "../upstream/request.ts";
-import type { UpstreamState } from "../upstream/state.ts";
 import type { RequestBody } from "./body.ts";
-
-/** What a request needs of the connection it came on; h1 now, h2 beside it later. */
-export interface ClientConnection {
-  /** $connection */
-  readonly number: number;
-  /** $connection_requests: requests made so far, this one included. */
-  readonly requests: number;
-  /** $connection_time's start, ms of the monotonic clock. */
-  readonly startedAt: number;
-  readonly remote: Address;
-  readonly local: Address;
-  readonly proxyProtocol: ProxyProtocol | undefined;
-  /** True once the client is gone. */
-  readonly closed: boolean;
-  /** True while the client takes no more: wait for `request.onWritable`. */
-  readonly blocked: boolean;
-  /** Bytes that have left on this connection so far, heads included ($bytes_sent counts from `request.sentAtStart`). */
-  readonly sent: number;
-  /** The request came together with the one before it ($pipe). */
-  readonly pipelined: boolean;
-
-  /** Writes the response's head out of `request.response`; held back until the first body bytes or a flush. */
-  sendHead(request: Request): void;
-  /** Sends body bytes lent for the call, framed as the head said. */
-  sendBody(request: Request, bytes: Uint8Array | string, last: boolean): void;
-  /** Sends what is held back. */
-  flush(): void;
-  /** Sends 100 Continue if the client waits for it, once. */
-  sendContinue(request: Request): void;
-  /** Sends an informational response (1xx), before `sendHead`. */
-  sendInformational(request: Request, status: number, fields: HeaderList): void;
-  /**
-   * Drops the request's body, now and as it comes. OK, or 400 when what is at hand of it is no body: the answer may then
-   * still say so.
-   */
-  discardBody(request: Request): number;
-  /** Starts to deliver the request's body to `request.bodySink`. Sends 100 Continue where asked for. */
-  startBody(request: Request): void;
-  pauseBody(): void;
-  resumeBody(): void;
-  /** The response is complete (or cannot be): logs, then next request, lingering close or close. */
-  finish(request: Request): void;
-  /** An exception left code at work for this connection: the request is answered with 500 where that can still be. */
-  onFault(error: unknown): void;
-  /** Closes without regard to what is queued; still logs. */
-  terminate(request: Request): void;
-  /** Hands the raw stream over (Upgrade). What was read beyond the head comes first. */
-  takeOver(request: Request, tunnel: Tunnel): void;
-  /** Writes raw bytes of a tunnel; false when full. */
-  writeTunnel(bytes: Uint8Array): boolean;
-  endTunnel(): void;
-  pauseRead(): void;
-  resumeRead(): void;
-}
-
-/** Receiver of raw client bytes after an upgrade. */
-export interface Tunnel {
-  onClientData(bytes: Buffer): void;
-  onClientEnd(): void;
-  onClientDrain(): void;
-}
-
-/** Receiver of a request's body. `data` is lent for the call. */
-export interface BodySink {
-  onBody(bytes: Buffer): void;
-  onBodyEnd(): void;
-  /** The client broke off or broke the framing; `status` is what to answer, or CLIENT_CLOSED_REQUEST. */
-  onBodyError(status: number): void;
-}
-
-/** The response under construction. Header names and values are byte strings. */
-export interface Response {
-  status: number;
-  /** The status line's text after the code when an upstream gave one ("200 Fine"); else the standard one. */
-  statusLine: HeadText | undefined;
-  headers: HeaderList;
-  contentType: HeadText | undefined;
-  /** charset added to text types later; kept apart as nginx does. */
-  charset: HeadText | undefined;
-  /** Content-Type as an upstream sent it: where contentType still is the same, it may have a charset in it. */
-  upstreamType: HeadText | undefined;
-  /** X-Accel-Charset: the charset an upstream wants the response in. */
-  overrideCharset: HeadText | undefined;
-  /** -1 when not known: chunked, or the connection's end. */
-  contentLength: number;
-  /** Seconds since 1970, or -1. */
-  lastModified: number;
-  /** Last-Modified as an upstream wrote it. */
-  lastModifiedText: HeadText | undefined;
-  etag: HeadText | undefined;
-  /** An absolute or relative Location; made absolute by the codec as `absolute_redirect` asks. */
-  location: string | undefined;
-  /** Server and Date as an upstream sent them (proxy_pass_header); else ours. */
-  server: HeadText | undefined;
-  date: HeadText | undefined;
-  allowRanges: boolean;
-  trailers: HeaderList | undefined;
-}
-
-/** The address part of the URL in proxy_pass. */
-export interface PassedTo {
-  /** Without the scheme's own port; "localhost" for a unix socket. */
-  readonly hostHeader: HeadText;
-  /** "" for a unix socket. */
-  readonly port: string;
-}
+import type {
+  BodyFilter,
+  BodySink,
+  ClientConnection,
+  Exchange,
+  Location,
+  PassedTo,
+  Response,
+  Server,
+  UpstreamPassage,
+  UpstreamState,
+} from "./types.ts";
 
 const NO_WORD = headWord("");
 /** The method of an error page and of X-Accel-Redirect. */
@@ -122,6 +23,7 @@ export const GET = headWord("GET");
 /** One request from its head to its log line. Fields are nginx's `ngx_http_request_t` under the RFCs' names. */
 export class Request {
   readonly connection: ClientConnection;
+  readonly exchange: Exchange;
   /** The client's address: the connection's peer, or who ngx_http_realip_module found behind it. */
   remote: Address;
   server: Server;
@@ -228,7 +130,7 @@ export class Request {
   cleanup: (() => void)[] | undefined = undefined;
 
   /** The passage through an upstream, kept for $upstream_*. */
-  upstream: UpstreamRequest | undefined = undefined;
+  upstream: UpstreamPassage | undefined = undefined;
   /** Where the request is passed on to: $proxy_host, $proxy_port. */
   passedTo: PassedTo | undefined = undefined;
   /** Servers tried, over all passages; one without a peer stands between two of them. */
@@ -252,12 +154,14 @@ export class Request {
 
   constructor(
     connection: ClientConnection,
+    exchange: Exchange,
     server: Server,
     headers: HeaderList,
     response: Response,
     variables: number,
   ) {
     this.connection = connection;
+    this.exchange = exchange;
     this.remote = connection.remote;
     this.server = server;
     this.location = server.root;
@@ -268,7 +172,7 @@ export class Request {
 
   /** An exception left a callback that was deferred for this request. */
   onFault(error: unknown): void {
-    this.connection.onFault(error);
+    this.exchange.onFault(error);
   }
 }
 

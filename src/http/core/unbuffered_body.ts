@@ -1,7 +1,8 @@
 import { afterEvent } from "../../sys/guard.ts";
 import { RequestBody } from "./body.ts";
-import { finalizeRequest } from "./finalize.ts";
-import type { BodySink, Request } from "./request.ts";
+import { finalizeRequest } from "./engine.ts";
+import type { Request } from "./request.ts";
+import type { BodySink } from "./types.ts";
 
 /**
  * Starts a request whose body is passed on as it comes (proxy_request_buffering off). What is at hand at once is taken
@@ -11,7 +12,7 @@ import type { BodySink, Request } from "./request.ts";
 export function readUnbuffered(request: Request, then: (request: Request) => void): void {
   const reader = new UnbufferedReader(request, then);
   request.bodySink = reader;
-  request.connection.startBody(request);
+  request.exchange.startBody(request);
   // The rest of what was received with the head is delivered once the handler has returned.
   afterEvent(settle, reader);
 }

@@ -1,6 +1,7 @@
 import { type HeadText, headText, scanned } from "../../wire/head_text.ts";
 import { lowercase } from "../conf/wildcard_hash.ts";
-import type { Request, Response } from "../core/request.ts";
+import type { Request } from "../core/request.ts";
+import type { Response } from "../core/types.ts";
 
 const NONE = headText("");
 

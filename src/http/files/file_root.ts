@@ -1,20 +1,10 @@
 import type { DirectiveSpec, Scope } from "../../config/schema.ts";
 import { parseLocationName } from "../conf/location_tree.ts";
-import type { Request } from "../core/request.ts";
 import type { Template } from "../core/script.ts";
+import type { FileRoot } from "../core/types.ts";
 
 /** `alias` in a regex location: the path stands for the whole URI. */
 export const WHOLE_URI = -1;
-
-/** The `root` or `alias` in force in a location. */
-export interface FileRoot {
-  /** The absolute path when there is no variable in it. */
-  readonly constant: string | undefined;
-  /** The absolute path for a request; a byte string. */
-  readonly render: (request: Request) => string;
-  /** How many characters of the URI an `alias` replaces (0 for `root`), or WHOLE_URI. */
-  readonly alias: number;
-}
 
 interface RootSpecs {
   readonly root: DirectiveSpec<Template | undefined>;

@@ -3,7 +3,8 @@ import { errnoCode, errnoText } from "../../sys/errno.ts";
 import { osPath } from "../../sys/paths.ts";
 import { logError } from "../core/log_context.ts";
 import type { Request } from "../core/request.ts";
-import { FileError, type SymlinkRule, statFile as statChecked } from "./open_file.ts";
+import type { SymlinkRule } from "../core/types.ts";
+import { FileError, statFile as statChecked } from "./open_file.ts";
 
 /**
  * What is at a path (a byte string), or undefined where nothing is. Other failures than a missing file are logged as
@@ -14,7 +15,7 @@ export function statFile(request: Request, path: string): fs.Stats | undefined {
   const end = path.indexOf("\0");
   const name = end < 0 ? path : path.slice(0, end);
   if (name === "") return undefined;
-  const { disable_symlinks: rule } = request.location.core.raw;
+  const { disableSymlinks: rule } = request.location.core;
   if (rule !== undefined) return statUnderRule(request, name, rule);
   try {
     return fs.statSync(osPath(name), { throwIfNoEntry: false });

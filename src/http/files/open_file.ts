@@ -5,13 +5,7 @@ import { errorCode } from "../../sys/errno.ts";
 import { osPath } from "../../sys/paths.ts";
 import type { Request } from "../core/request.ts";
 import { type Template, template } from "../core/script.ts";
-
-/** `disable_symlinks`: which symbolic links on the way to a file are refused, and from where on they are looked for. */
-export interface SymlinkRule {
-  readonly refuse: "all" | "of another owner";
-  /** The leading part of the path that is not checked. */
-  readonly from: Template | undefined;
-}
+import type { SymlinkRule } from "../core/types.ts";
 
 /** A system call that failed: the errno's name, and the call's for the log. */
 export class FileError extends Error {

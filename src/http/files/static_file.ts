@@ -1,7 +1,7 @@
 import fs from "node:fs";
 import { errnoCode, errorCode, errorText } from "../../sys/errno.ts";
 import { CLIENT_CLOSED_REQUEST, DONE, ERROR, OK } from "../core/codes.ts";
-import { finalizeRequest } from "../core/finalize.ts";
+import { finalizeRequest } from "../core/engine.ts";
 import { logError } from "../core/log_context.ts";
 import { passBody } from "../core/output.ts";
 import type { Request } from "../core/request.ts";
@@ -76,7 +76,7 @@ class FileSender implements FileReader {
     request.cleanup ??= [];
     request.cleanup.push(() => this.close());
     // The client takes all at once: the rest follows after others had their turn.
-    if (!request.connection.blocked) nextTurn(this);
+    if (!request.exchange.blocked) nextTurn(this);
     return DONE;
   }
 
@@ -91,16 +91,16 @@ class FileSender implements FileReader {
 
   readOn(): void {
     const { request } = this;
-    if (request.finalized || !this.open || request.connection.blocked) return;
+    if (request.finalized || !this.open || request.exchange.blocked) return;
     const code = this.run();
     if (code !== DONE) finalizeRequest(request, code);
-    else if (!request.connection.blocked) nextTurn(this);
+    else if (!request.exchange.blocked) nextTurn(this);
   }
 
   /** Sends until the client blocks or the turn is over (DONE), all is sent (OK) or the file cannot be read (ERROR). */
   private run(): number {
     const { request, plan } = this;
-    const { connection } = request;
+    const { connection, exchange } = request;
     try {
       while (this.part < plan.parts.length) {
         const { head, start, end } = plan.parts[this.part];
@@ -115,7 +115,7 @@ class FileSender implements FileReader {
             this.close();
             return CLIENT_CLOSED_REQUEST;
           }
-          if (connection.blocked || !mayRead(this)) return DONE;
+          if (exchange.blocked || !mayRead(this)) return DONE;
           const read = fs.readSync(this.fd, chunk, 0, Math.min(CHUNK, end - this.at), this.at);
           if (read === 0) return this.truncated(end);
           this.at += read;

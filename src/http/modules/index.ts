@@ -5,7 +5,7 @@ import { errorText } from "../../sys/errno.ts";
 import { HTTP_LOCATION } from "../conf/contexts.ts";
 import { defineModule } from "../conf/module.ts";
 import { DECLINED, OK } from "../core/codes.ts";
-import { internalRedirect } from "../core/flow.ts";
+import { internalRedirect } from "../core/engine.ts";
 import { logError } from "../core/log_context.ts";
 import type { Request } from "../core/request.ts";
 import { type Template, template } from "../core/script.ts";
@@ -58,7 +58,7 @@ function serveIndex(request: Request, names: readonly Template[] | undefined): n
       directory = mapped.path;
     }
     const path = directory + name;
-    const rule = request.location.core.raw.disable_symlinks;
+    const rule = request.location.core.disableSymlinks;
     try {
       statFile(request, path, rule);
     } catch (error) {
@@ -84,7 +84,7 @@ function serveIndex(request: Request, names: readonly Template[] | undefined): n
 function testDirectory(request: Request, directory: string, first: string): number {
   const path = directory.length > 1 && directory.endsWith("/") ? directory.slice(0, -1) : directory;
   try {
-    if (statFile(request, path, request.location.core.raw.disable_symlinks).isDirectory()) return OK;
+    if (statFile(request, path, request.location.core.disableSymlinks).isDirectory()) return OK;
   } catch (error) {
     if (!(error instanceof FileError)) throw error;
     const { code, call } = error;
@@ -104,7 +104,7 @@ function indexError(request: Request, path: string, code: string): number {
     logError(request, "error", `"${path}" is forbidden (${errorText(code)})`);
     return 403;
   }
-  if (request.location.core.raw.log_not_found) {
+  if (request.location.core.logNotFound) {
     logError(request, "error", `"${path}" is not found (${errorText(code)})`);
   }
   return 404;

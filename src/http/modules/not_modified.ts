@@ -1,7 +1,8 @@
 import { parseHttpTime } from "../../wire/http_time.ts";
 import { defineModule } from "../conf/module.ts";
 import { OK } from "../core/codes.ts";
-import type { Request, Response } from "../core/request.ts";
+import type { Request } from "../core/request.ts";
+import type { Response } from "../core/types.ts";
 import { resetResponse } from "../server/h1/response.ts";
 
 /** ngx_http_not_modified_filter_module: conditional requests. `if_modified_since` is the core's. */
@@ -69,7 +70,7 @@ function readConditions(request: Request): boolean {
 
 function isModified(request: Request, since: string): boolean {
   const { lastModified } = request.response;
-  const { if_modified_since: mode } = request.location.core.raw;
+  const { ifModifiedSince: mode } = request.location.core;
   if (lastModified === -1 || mode === "off") return true;
   const time = parseHttpTime(since);
   if (time === lastModified) return false;

@@ -1,9 +1,10 @@
 import { headText } from "../../wire/head_text.ts";
 import { parseHttpTime } from "../../wire/http_time.ts";
-import { type BodyFilter, defineModule } from "../conf/module.ts";
+import { defineModule } from "../conf/module.ts";
 import { OK } from "../core/codes.ts";
 import { passBody } from "../core/output.ts";
 import type { Request } from "../core/request.ts";
+import type { BodyFilter } from "../core/types.ts";
 import { multipartPlan, parseRanges } from "../files/ranges.ts";
 
 const ACCEPT_RANGES = headText("Accept-Ranges");
@@ -13,7 +14,7 @@ const BYTES = headText("bytes");
 export const range = defineModule({
   name: "http_range_filter",
   directives: {},
-  headerFilter: (_settings, { core }) => (core.raw.max_ranges === 0 ? undefined : filterRanges),
+  headerFilter: (_settings, { core }) => (core.maxRanges === 0 ? undefined : filterRanges),
 });
 
 function filterRanges(request: Request): number {
@@ -46,7 +47,7 @@ function ifRange(request: Request): boolean {
 function answerRange(request: Request, text: string): number | undefined {
   const { response } = request;
   const length = response.contentLength;
-  const most = request.location.core.raw.max_ranges;
+  const most = request.location.core.maxRanges;
   // A body that only streams by cannot be sent in several parts: nginx's single_range.
   const max = request.seekable ? most : 1;
   const ranges = parseRanges(text, length, max, max !== Number.MAX_SAFE_INTEGER);

@@ -32,7 +32,7 @@ function serveFile(request: Request): number {
   const mapped = mapUriToPath(request);
   if (mapped === undefined) return 500;
   const { path } = mapped;
-  const { disable_symlinks: rule } = request.location.core.raw;
+  const { disableSymlinks: rule } = request.location.core;
   if (rule === undefined && method !== "POST") {
     const known = smallFile(path);
     if (known !== undefined) return serveKnown(request, known);
@@ -76,7 +76,7 @@ function serveOpen(request: Request, path: string, fd: number): number {
     }
     const body = readSmall(request, fd, path, size);
     if (body === undefined) return ERROR;
-    if (request.location.core.raw.disable_symlinks === undefined) keepSmallFile(path, body, stats, head);
+    if (request.location.core.disableSymlinks === undefined) keepSmallFile(path, body, stats, head);
     return sendSmall(request, body);
   } finally {
     if (!sending) fs.closeSync(fd);
@@ -111,7 +111,7 @@ function sendHead(
   response.contentLength = size;
   response.lastModified = lastModified;
   response.lastModifiedText = request.errorStatus === 0 || isDated(request.errorStatus) ? lastModifiedText : undefined;
-  if (request.location.core.raw.etag) response.etag = etag;
+  if (request.location.core.etag) response.etag = etag;
   setContentType(request);
   response.allowRanges = true;
   request.seekable = true;
@@ -129,7 +129,7 @@ const FORBIDDEN: ReadonlySet<string> = new Set(["EACCES", "EMLINK", "ELOOP"]);
 function openFailed(request: Request, path: string, { code, call }: FileError): number {
   const notFound = NOT_FOUND.has(code);
   const status = notFound ? 404 : FORBIDDEN.has(code) ? 403 : 500;
-  if (!notFound || request.location.core.raw.log_not_found) {
+  if (!notFound || request.location.core.logNotFound) {
     logError(request, status === 500 ? "crit" : "error", `${call} "${path}" failed (${errorText(code)})`);
   }
   return status;

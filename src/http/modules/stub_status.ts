@@ -1,11 +1,11 @@
 import { directive } from "../../config/directives.ts";
 import { MAX_WORKERS } from "../../runtime/cycle.ts";
 import { headText } from "../../wire/head_text.ts";
-import type { Handler, HttpBuild } from "../conf/module.ts";
-import { defineModule } from "../conf/module.ts";
+import { defineModule, type HttpBuild } from "../conf/module.ts";
 import { discardBody } from "../core/body.ts";
 import { OK } from "../core/codes.ts";
 import { sendText } from "../core/output.ts";
+import type { Handler } from "../core/types.ts";
 import { COUNTER } from "../server/site.ts";
 
 const TEXT_PLAIN = headText("text/plain");

@@ -3,7 +3,7 @@ import { fail } from "../../config/schema.ts";
 import { extensionOf } from "../conf/mime.ts";
 import { defineModule, type HttpModule } from "../conf/module.ts";
 import { DECLINED } from "../core/codes.ts";
-import { internalRedirect, namedRedirect } from "../core/flow.ts";
+import { internalRedirect, namedRedirect } from "../core/engine.ts";
 import type { Request } from "../core/request.ts";
 import { type Template, template } from "../core/script.ts";
 import { WHOLE_URI } from "../files/file_root.ts";

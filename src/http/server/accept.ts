@@ -12,7 +12,7 @@ import { type Accepted, type AddressConfig, type Closable, COUNTER, type Connect
 export function acceptStream(stream: Stream, host: ConnectionHost): StreamHandler {
   if (!host.config.proxyProtocol) return new H1Connection(stream, host);
   const accepting = new Accepting(stream, host);
-  return new ProxyProtocolStage(stream, accepting, host.config.defaultServer.settings.client_header_timeout);
+  return new ProxyProtocolStage(stream, accepting, host.config.defaultServer.clientHeaderTimeout);
 }
 
 /** A connection on its way through the stages (net/accept.ts): to the worker one that waits for its first request. */

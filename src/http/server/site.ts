@@ -1,8 +1,8 @@
 import type { Address } from "../../net/address.ts";
 import type { ProxyProtocol } from "../../net/proxy_protocol.ts";
 import type { RequestLimits } from "../../wire/http1/request_limits.ts";
-import type { Server } from "../conf/location.ts";
 import type { ServerNames } from "../conf/server_names.ts";
+import type { Server } from "../core/types.ts";
 
 /** What is served on one listening address in one generation of the configuration. */
 export interface AddressConfig {

@@ -4,7 +4,7 @@ import { IGNORE } from "../../net/stream.ts";
 import { now } from "../../sys/clock.ts";
 import { clearDeadline } from "../../sys/timers.ts";
 import { CLIENT_CLOSED_REQUEST, ERROR } from "../core/codes.ts";
-import { finalizeRequest } from "../core/finalize.ts";
+import { finalizeRequest } from "../core/engine.ts";
 import { logError } from "../core/log_context.ts";
 import type { UpstreamRequest } from "./request.ts";
 import { doing, OVER } from "./step.ts";

@@ -8,10 +8,10 @@ import { BODY, OVER } from "./step.ts";
 /** Hands body bytes to the client's side; `last` marks the end of the response. */
 export function pass(upstream: UpstreamRequest, bytes: Buffer, from: number, until: number, last: boolean): void {
   const { request } = upstream;
-  const { connection } = request;
+  const { connection, exchange } = request;
   const piece = from === 0 && until === bytes.length ? bytes : bytes.subarray(from, until);
   upstream.present.responseLength += piece.length;
-  if (waits(upstream) || (connection.blocked && upstream.buffering && !connection.closed)) {
+  if (waits(upstream) || (exchange.blocked && upstream.buffering && !connection.closed)) {
     upstream.spool ??= new ResponseSpool(upstream, spoolAdvanced);
     upstream.spool.push(piece);
   } else {
@@ -32,10 +32,10 @@ export function settle(upstream: UpstreamRequest): void {
     finalize(upstream, ERROR);
     return;
   }
-  const { connection } = upstream.request;
-  if (!waits(upstream)) connection.flush();
+  const { exchange } = upstream.request;
+  if (!waits(upstream)) exchange.flush();
   upstream.arm(upstream.target.settings.readTimeout);
-  const full = spool === undefined ? connection.blocked && !upstream.buffering : spool.full;
+  const full = spool === undefined ? exchange.blocked && !upstream.buffering : spool.full;
   if (full) upstream.pause();
 }
 
@@ -43,7 +43,7 @@ export function settle(upstream: UpstreamRequest): void {
 export function drained(upstream: UpstreamRequest): void {
   const { spool, request } = upstream;
   if (spool !== undefined) {
-    while (!request.connection.blocked && spool.length > 0) {
+    while (!request.exchange.blocked && spool.length > 0) {
       const piece = spool.first();
       if (piece === undefined) break;
       passBody(request, 0, piece, upstream.answerEnded && spool.length === piece.length);
@@ -59,13 +59,13 @@ export function drained(upstream: UpstreamRequest): void {
         finish(upstream, OK);
         return;
       }
-      request.connection.flush();
+      request.exchange.flush();
     } else if (spool.full) {
       return;
     }
   }
   if (upstream.brokenOff) {
-    if (!waits(upstream) && !request.connection.blocked) finishBroken(upstream);
+    if (!waits(upstream) && !request.exchange.blocked) finishBroken(upstream);
     return;
   }
   if (upstream.step === BODY && !upstream.limiting) upstream.arm(upstream.target.settings.readTimeout);
@@ -76,7 +76,7 @@ export function drained(upstream: UpstreamRequest): void {
 function spoolAdvanced(upstream: UpstreamRequest): void {
   const { spool, request } = upstream;
   if (spool?.failed) finalize(upstream, ERROR);
-  else if (!request.connection.blocked || spool?.full === false) drained(upstream);
+  else if (!request.exchange.blocked || spool?.full === false) drained(upstream);
 }
 
 /** The whole answer has been read. `passedLast`: its end was passed on with its last bytes. */
@@ -90,7 +90,7 @@ export function complete(upstream: UpstreamRequest, passedLast: boolean): void {
   if (waits(upstream)) {
     keepHead(upstream);
     upstream.step = OVER;
-    if (!request.connection.blocked) drained(upstream);
+    if (!request.exchange.blocked) drained(upstream);
     return;
   }
   if (!passedLast) endBody(request);
@@ -106,9 +106,9 @@ export function breakOff(upstream: UpstreamRequest): void {
   upstream.step = OVER;
   upstream.brokenOff = true;
   request.keepalive = false;
-  request.connection.flush();
+  request.exchange.flush();
   if (request.connection.closed) finishBroken(upstream);
-  else if (!request.connection.blocked) drained(upstream);
+  else if (!request.exchange.blocked) drained(upstream);
 }
 
 function finishBroken(upstream: UpstreamRequest): void {

@@ -4,8 +4,9 @@ import { now } from "../../sys/clock.ts";
 import { clearDeadline, setDeadline } from "../../sys/timers.ts";
 import type { HeaderList } from "../../wire/http1/header_list.ts";
 import { CLIENT_CLOSED_REQUEST, OK } from "../core/codes.ts";
-import { finalizeRequest } from "../core/finalize.ts";
-import type { BodySink, Request, Tunnel } from "../core/request.ts";
+import { finalizeRequest } from "../core/engine.ts";
+import type { Request } from "../core/request.ts";
+import type { BodySink, Tunnel } from "../core/types.ts";
 import { takeHead } from "./answer.ts";
 import { readOn, takeBody, takeLimited } from "./body.ts";
 import type { ServerConnection } from "./connection.ts";
@@ -179,7 +180,7 @@ export class UpstreamRequest implements ConnectHandler, BodySink, Tunnel {
   }
 
   onDrain(stream: Stream): void {
-    if (this.step === TUNNEL) this.request.connection.resumeRead();
+    if (this.step === TUNNEL) this.request.exchange.resumeRead();
     else if (!this.bodySent && this.step !== OVER) sendMore(this, stream);
   }
 
@@ -198,7 +199,7 @@ export class UpstreamRequest implements ConnectHandler, BodySink, Tunnel {
 
   onFault(error: unknown): void {
     this.keepalive = false;
-    this.request.connection.onFault(error);
+    this.request.exchange.onFault(error);
   }
 
   // ---- a request body passed on as it comes

@@ -50,7 +50,7 @@ function sendStreamed(upstream: UpstreamRequest, stream: Stream, head: string): 
   }
   request.bodySink = upstream;
   if (!more) streamed(upstream, false);
-  request.connection.startBody(request);
+  request.exchange.startBody(request);
 }
 
 /** What came of the body before a server was at hand. Once sent it is gone: such a request is not tried again. */
@@ -188,12 +188,12 @@ function readPiece(upstream: UpstreamRequest, fd: number, into: Buffer, length: 
 
 /** The kernel has taken what was written. */
 export function sendMore(upstream: UpstreamRequest, stream: Stream): void {
-  const { body, connection } = upstream.request;
+  const { body, exchange } = upstream.request;
   if (upstream.bodyWritten) {
     requestSent(upstream);
   } else if (upstream.streaming) {
     if (upstream.step === HEADER) upstream.disarm();
-    connection.resumeBody();
+    exchange.resumeBody();
   } else if (body !== undefined) {
     sendRest(upstream, stream, body);
   }
@@ -212,7 +212,7 @@ export function bodyPiece(upstream: UpstreamRequest, bytes: Buffer): void {
 
 /** After a piece: proxy_send_timeout runs while the server takes no more, not while the client is slow. */
 function streamed(upstream: UpstreamRequest, more: boolean): void {
-  if (!more) upstream.request.connection.pauseBody();
+  if (!more) upstream.request.exchange.pauseBody();
   if (upstream.step !== HEADER) return;
   if (more) upstream.disarm();
   else awaitTaking(upstream);

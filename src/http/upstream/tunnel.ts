@@ -7,8 +7,8 @@ import { TUNNEL } from "./step.ts";
 export function openTunnel(upstream: UpstreamRequest, bytes: Buffer, from: number): void {
   const { request, target } = upstream;
   upstream.step = TUNNEL;
-  request.connection.flush();
-  request.connection.takeOver(request, upstream);
+  request.exchange.flush();
+  request.exchange.takeOver(request, upstream);
   if (upstream.step === TUNNEL && from < bytes.length) {
     upstream.present.responseLength += bytes.length - from;
     toClient(upstream, bytes.subarray(from));
@@ -17,7 +17,7 @@ export function openTunnel(upstream: UpstreamRequest, bytes: Buffer, from: numbe
 }
 
 function toClient(upstream: UpstreamRequest, bytes: Buffer): void {
-  if (!upstream.request.connection.writeTunnel(bytes)) upstream.pause();
+  if (!upstream.request.exchange.writeTunnel(bytes)) upstream.pause();
 }
 
 export function fromServer(upstream: UpstreamRequest, bytes: Buffer): void {
@@ -31,17 +31,17 @@ export function fromClient(upstream: UpstreamRequest, bytes: Buffer): void {
   upstream.arm(upstream.target.settings.readTimeout);
   if (stream === undefined) return;
   present.bytesSent += bytes.length;
-  if (!stream.write(bytes)) request.connection.pauseRead();
+  if (!stream.write(bytes)) request.exchange.pauseRead();
 }
 
 /** Its time is over: what the client has not taken is lost. */
 export function endTunnel(upstream: UpstreamRequest): void {
-  finish(upstream, upstream.request.connection.blocked ? ERROR : OK);
+  finish(upstream, upstream.request.exchange.blocked ? ERROR : OK);
 }
 
 /** The server sends nothing more. */
 export function serverLeft(upstream: UpstreamRequest): void {
-  upstream.request.connection.endTunnel();
+  upstream.request.exchange.endTunnel();
   upstream.serverEnded = true;
   if (upstream.clientEnded) finish(upstream, OK);
 }

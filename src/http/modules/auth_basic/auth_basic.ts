@@ -5,14 +5,14 @@ import { errorCode, errorText } from "../../../sys/errno.ts";
 import { boundary } from "../../../sys/guard.ts";
 import { osPath } from "../../../sys/paths.ts";
 import { HTTP_LOCATION } from "../../conf/contexts.ts";
-import { defineModule, type Handler } from "../../conf/module.ts";
+import { defineModule } from "../../conf/module.ts";
 import { basicCredentials } from "../../core/basic_auth.ts";
 import { CLIENT_CLOSED_REQUEST, DECLINED, DONE, OK } from "../../core/codes.ts";
-import { finalizeRequest } from "../../core/finalize.ts";
+import { finalizeRequest, runPhases } from "../../core/engine.ts";
 import { logError } from "../../core/log_context.ts";
-import { runPhases } from "../../core/phases.ts";
 import type { Request } from "../../core/request.ts";
 import { type Template, template } from "../../core/script.ts";
+import type { Handler } from "../../core/types.ts";
 import type { Verdict } from "./crypt.ts";
 import { PasswordChecks, Waiting } from "./password_check.ts";
 

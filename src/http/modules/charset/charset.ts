@@ -4,12 +4,13 @@ import type { Directive } from "../../../config/types.ts";
 import { variableValue } from "../../../script/variables.ts";
 import { type HeadText, headText } from "../../../wire/head_text.ts";
 import { HTTP, HTTP_IF, HTTP_LOCATION } from "../../conf/contexts.ts";
-import { defineModule, type HeaderFilter } from "../../conf/module.ts";
+import { defineModule } from "../../conf/module.ts";
 import { inTypeList, type TypeList, typeList } from "../../conf/type_list.ts";
 import { ERROR, OK } from "../../core/codes.ts";
 import { logError } from "../../core/log_context.ts";
 import type { Request } from "../../core/request.ts";
 import { type Variable, whenVariablesKnown } from "../../core/script.ts";
+import type { HeaderFilter } from "../../core/types.ts";
 import { typeAndCharset } from "../../files/content_type.ts";
 import {
   type Charset,

@@ -1,7 +1,7 @@
 import { decodeUtf8, INCOMPLETE, INVALID } from "../../../wire/utf8.ts";
-import type { BodyFilter } from "../../conf/module.ts";
 import { passBody } from "../../core/output.ts";
 import type { Request } from "../../core/request.ts";
+import type { BodyFilter } from "../../core/types.ts";
 import type { CharsetTable } from "./charsets.ts";
 
 const QUESTION_MARK = 0x3f;

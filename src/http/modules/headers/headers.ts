@@ -9,11 +9,12 @@ import { HeaderList } from "../../../wire/http1/header_list.ts";
 import { namesFraming } from "../../../wire/http1/hop_by_hop.ts";
 import { fieldKey } from "../../../wire/http1/known_fields.ts";
 import { HTTP_IF } from "../../conf/contexts.ts";
-import { type BodyFilter, defineModule, type HeaderFilter } from "../../conf/module.ts";
+import { defineModule } from "../../conf/module.ts";
 import { OK } from "../../core/codes.ts";
 import { passBody } from "../../core/output.ts";
 import type { Request } from "../../core/request.ts";
 import { headTemplate, type Template, template } from "../../core/script.ts";
+import type { BodyFilter, HeaderFilter } from "../../core/types.ts";
 import { type Expires, nextTimeOfDay, parseExpires } from "./expires.ts";
 
 /** One `add_header` or `add_trailer`. */

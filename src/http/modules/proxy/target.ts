@@ -1,9 +1,10 @@
 import { type Resolution, resolutionText } from "../../../net/resolver.ts";
 import { boundary } from "../../../sys/guard.ts";
 import { resolvingOf } from "../../conf/resolver.ts";
-import { finalizeRequest } from "../../core/finalize.ts";
+import { finalizeRequest } from "../../core/engine.ts";
 import { logError } from "../../core/log_context.ts";
-import type { PassedTo, Request } from "../../core/request.ts";
+import type { Request } from "../../core/request.ts";
+import type { PassedTo } from "../../core/types.ts";
 import { markPassage } from "../../upstream/state.ts";
 import { type FixedPass, type ProxySettings, passedTo, splitUrl } from "./proxy.ts";
 import { isHttps } from "./scheme.ts";

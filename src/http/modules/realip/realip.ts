@@ -5,9 +5,10 @@ import type { Directive } from "../../../config/types.ts";
 import { type Cidr, parseCidr } from "../../../net/ip.ts";
 import type { HostWanted } from "../../../runtime/cycle.ts";
 import { HTTP_LOCATION } from "../../conf/contexts.ts";
-import { defineModule, type Handler, type HttpModule } from "../../conf/module.ts";
+import { defineModule, type HttpModule } from "../../conf/module.ts";
 import { DECLINED } from "../../core/codes.ts";
 import type { Request } from "../../core/request.ts";
+import type { Handler } from "../../core/types.ts";
 import { hostText, portOf, portText } from "../../variables/connection.ts";
 import { forwardedAddress, type TrustedProxies } from "./forwarded.ts";
 

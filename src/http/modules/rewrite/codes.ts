@@ -1,14 +1,14 @@
 import type { CompiledRegex } from "../../../regex/regex.ts";
 import { UNESCAPE_REDIRECT, unescapeUri } from "../../../wire/escape.ts";
-import type { Location } from "../../conf/location.ts";
 import { extensionOf } from "../../conf/mime.ts";
 import { discardBody } from "../../core/body.ts";
 import { OK } from "../../core/codes.ts";
-import { setLocation } from "../../core/flow.ts";
+import { setLocation } from "../../core/engine.ts";
 import { logError } from "../../core/log_context.ts";
 import { sendText } from "../../core/output.ts";
 import type { Request } from "../../core/request.ts";
 import type { Template, Variable } from "../../core/script.ts";
+import type { Location } from "../../core/types.ts";
 import { setContentType } from "../../files/content_type.ts";
 import type { Condition } from "./condition.ts";
 import { matchRegex } from "./regex.ts";

@@ -5,7 +5,8 @@ import { Deadline, setDeadline } from "../../../sys/timers.ts";
 import type * as body from "../../../wire/http1/body_input.ts";
 import type { HeaderList } from "../../../wire/http1/header_list.ts";
 import { RequestHead } from "../../../wire/http1/request_head.ts";
-import type { ClientConnection, Request, Response, Tunnel } from "../../core/request.ts";
+import type { Request } from "../../core/request.ts";
+import type { ClientConnection, Response, Tunnel } from "../../core/types.ts";
 import { nextNumber } from "../connections.ts";
 import { type Accepted, type AddressConfig, type Closable, COUNTER, type ConnectionHost } from "../site.ts";
 import { consumeBody, discard, pause, resume, start } from "./connection_body.ts";
@@ -90,9 +91,8 @@ export class H1Connection implements ClientConnection, StreamHandler, Closable {
     this.response = newResponse();
     this.output = new Output(stream, this);
     this.deadline = new Deadline<H1Connection>(this, expired);
-    const { client_header_timeout } = config.defaultServer.settings;
     const elapsed = accepted === undefined ? 0 : performance.now() - accepted.startedAt;
-    setDeadline(this.deadline, client_header_timeout - elapsed);
+    setDeadline(this.deadline, config.defaultServer.clientHeaderTimeout - elapsed);
     if (!config.defaultServer.root.core.tcpNodelay) stream.setNoDelay(false);
     if (accepted !== undefined) {
       host.replaced(accepted, this);

@@ -1,7 +1,7 @@
 import { setDeadline } from "../../../sys/timers.ts";
 import * as body from "../../../wire/http1/body_input.ts";
 import { OK } from "../../core/codes.ts";
-import { finalizeRequest } from "../../core/finalize.ts";
+import { finalizeRequest } from "../../core/engine.ts";
 import { logError } from "../../core/log_context.ts";
 import type { Request } from "../../core/request.ts";
 import type { H1Connection } from "./connection.ts";

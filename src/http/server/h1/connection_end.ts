@@ -2,7 +2,7 @@ import type { Stream, StreamError } from "../../../net/stream.ts";
 import { defer } from "../../../sys/guard.ts";
 import { clearDeadline, setDeadline } from "../../../sys/timers.ts";
 import { CLIENT_CLOSED_REQUEST } from "../../core/codes.ts";
-import { cleanUp, finalizeRequest } from "../../core/finalize.ts";
+import { cleanUp, finalizeRequest } from "../../core/engine.ts";
 import { logConnection, logError, logException } from "../../core/log_context.ts";
 import type { Request } from "../../core/request.ts";
 import { COUNTER } from "../site.ts";
@@ -242,7 +242,7 @@ function close(connection: H1Connection, request: Request): void {
 export function terminate(connection: H1Connection, request: Request): void {
   connection.output.drop();
   connection.broken = true;
-  const reset = request.timedOut && request.location.core.raw.reset_timedout_connection;
+  const reset = request.timedOut && request.location.core.resetTimedoutConnection;
   if (connection.request === request) ended(connection, request);
   connection.mode = NOTHING;
   destroySoon(connection, reset);

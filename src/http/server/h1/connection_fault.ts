@@ -1,5 +1,5 @@
 import { logFault } from "../../../sys/guard.ts";
-import { finalizeRequest } from "../../core/finalize.ts";
+import { finalizeRequest } from "../../core/engine.ts";
 import { logException } from "../../core/log_context.ts";
 import type { Request } from "../../core/request.ts";
 import { COUNTER } from "../site.ts";

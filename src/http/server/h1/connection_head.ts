@@ -2,9 +2,8 @@ import { setDeadline } from "../../../sys/timers.ts";
 import * as body from "../../../wire/http1/body_input.ts";
 import { DONE, NEED_MORE } from "../../../wire/http1/request_head.ts";
 import { startWithBody } from "../../core/early_body.ts";
-import { finalizeRequest } from "../../core/finalize.ts";
+import { finalizeRequest, startPhases } from "../../core/engine.ts";
 import { logError } from "../../core/log_context.ts";
-import { startPhases } from "../../core/phases.ts";
 import type { Request } from "../../core/request.ts";
 import { COUNTER } from "../site.ts";
 import type { H1Connection } from "./connection.ts";
@@ -24,8 +23,7 @@ export function consumeHead(connection: H1Connection, bytes: Buffer, at: number,
     // On a fresh connection the whole head has the time that began to run when it was accepted.
     connection.mode = HEAD;
     connection.headSince = performance.now();
-    if (connection.requests > 0)
-      setDeadline(connection.deadline, host.config.defaultServer.settings.client_header_timeout);
+    if (connection.requests > 0) setDeadline(connection.deadline, host.config.defaultServer.clientHeaderTimeout);
     return end;
   }
   words[first ? COUNTER.waiting : COUNTER.reading]--;
@@ -41,7 +39,7 @@ export function consumeHead(connection: H1Connection, bytes: Buffer, at: number,
     connection.following = bytes;
     connection.followingAt = head.end;
     connection.followingEnd = end;
-    const early = request.server.settings.client_body_early_read;
+    const early = request.server.earlyBody;
     if (early === undefined) startPhases(request);
     else startWithBody(request, early);
     connection.following = undefined;

@@ -6,7 +6,8 @@ import type { RequestHead } from "../../../wire/http1/request_head.ts";
 import { splitTarget, uriParts } from "../../../wire/uri.ts";
 import { findServer } from "../../conf/server_names.ts";
 import { logException } from "../../core/log_context.ts";
-import { Request, type Response } from "../../core/request.ts";
+import { Request } from "../../core/request.ts";
+import type { Response } from "../../core/types.ts";
 import type { AddressConfig } from "../site.ts";
 import type { H1Connection } from "./connection.ts";
 
@@ -29,8 +30,8 @@ export function beginRequest(
   let server = config.defaultServer;
   const { names } = config;
   // As in nginx the target is taken apart before a Host is looked at: slashes are merged as the default server says.
-  const { merge_slashes } = server.settings;
-  const valid = splitTarget(head.rawUri, head.complex, head.argsAt, head.extAt, head.plus, merge_slashes, parts);
+  const { mergeSlashes } = server;
+  const valid = splitTarget(head.rawUri, head.complex, head.argsAt, head.extAt, head.plus, mergeSlashes, parts);
   let failure: unknown;
   hostRegex = undefined;
   if (!valid) {
@@ -43,7 +44,7 @@ export function beginRequest(
       failure = error;
     }
   }
-  const request = new Request(connection, server, fields.headers, response, config.variables);
+  const request = new Request(connection, connection, server, fields.headers, response, config.variables);
   if (hostRegex !== undefined) {
     request.captures = hostCaptures.slice();
     assignCaptures(request, hostRegex, request.captures);

@@ -1,5 +1,6 @@
 import { HeaderList } from "../../../wire/http1/header_list.ts";
-import type { Request, Response } from "../../core/request.ts";
+import type { Request } from "../../core/request.ts";
+import type { Response } from "../../core/types.ts";
 
 /** A response nobody has written to. One per connection, emptied after each request. */
 export function newResponse(): Response {

@@ -105,13 +105,13 @@ export function informationalHead(status: number, fields: HeaderList): string {
 /** A Location that begins with a slash becomes absolute, as `absolute_redirect` and its kin say. */
 function absoluteLocation(request: Request, location: string): string {
   if (!location.startsWith("/")) return location;
-  const { raw } = request.location.core;
-  if (!raw.absolute_redirect) return location;
+  const { core } = request.location;
+  if (!core.absoluteRedirect) return location;
   const { local } = request.connection;
-  let host = raw.server_name_in_redirect ? request.server.name : request.host;
-  if (host === "" && !raw.server_name_in_redirect) host = localHost(local);
+  let host = core.serverNameInRedirect ? request.server.name : request.host;
+  if (host === "" && !core.serverNameInRedirect) host = localHost(local);
   const port = local.family === "unix" ? 0 : local.port;
-  const shown = raw.port_in_redirect && port !== 0 && port !== 80 ? `:${port}` : "";
+  const shown = core.portInRedirect && port !== 0 && port !== 80 ? `:${port}` : "";
   return `http://${host}${shown}${location}`;
 }
 

@@ -7,7 +7,7 @@ import { httpProgram, httpScope } from "../../../../src/http/conf/program.ts";
 import { httpModules } from "../../../../src/http/conf/registry.ts";
 import { discardBody, readBody } from "../../../../src/http/core/body.ts";
 import { DONE, OK } from "../../../../src/http/core/codes.ts";
-import { finalizeRequest } from "../../../../src/http/core/finalize.ts";
+import { finalizeRequest } from "../../../../src/http/core/engine.ts";
 import { sendHeader, sendText } from "../../../../src/http/core/output.ts";
 import type { Request } from "../../../../src/http/core/request.ts";
 import { H1Connection } from "../../../../src/http/server/h1/connection.ts";
@@ -301,11 +301,11 @@ function opened(): FakeStream {
 
 test("client_header_timeout runs from when the connection was accepted, whatever stages came before", async () => {
   const before = new FakeStream();
-  const { client_header_timeout } = host.config.defaultServer.settings;
+  const { clientHeaderTimeout } = host.config.defaultServer;
   const stream = new FakeStream();
   const first = new H1Connection(before, host);
   before.handler = first;
-  const accepted = Object.assign(first, { startedAt: performance.now() - client_header_timeout });
+  const accepted = Object.assign(first, { startedAt: performance.now() - clientHeaderTimeout });
   stream.handler = new H1Connection(stream, host, accepted);
   await waitFor(() => stream.closed, "the end of the connection");
   assert.equal(before.closed, false);
@@ -378,7 +378,7 @@ test("a read's chunks reach whoever reads the body in one piece, however small t
       },
       onBodyError() {},
     };
-    taken.connection.startBody(taken);
+    taken.exchange.startBody(taken);
   };
   const stream = opened();
   const head = "POST /held HTTP/1.1\r\nHost: one\r\nTransfer-Encoding: chunked\r\n\r\n";
@@ -403,7 +403,7 @@ test("a body that is dropped after its beginning was read has no deadline while 
       onBodyEnd() {},
       onBodyError() {},
     };
-    taken.connection.startBody(taken);
+    taken.exchange.startBody(taken);
   };
   const stream = opened();
   receive(stream, `${POST}ab`);
@@ -462,9 +462,9 @@ test("limit_rate ends where a tunnel begins", () => {
   held = (request) => {
     request.response.status = 101;
     assert.equal(sendHeader(request), OK);
-    request.connection.flush();
-    request.connection.takeOver(request, tunnel);
-    request.connection.writeTunnel(Buffer.from("tunnel"));
+    request.exchange.flush();
+    request.exchange.takeOver(request, tunnel);
+    request.exchange.writeTunnel(Buffer.from("tunnel"));
   };
   const stream = opened();
   receive(stream, "GET /slow HTTP/1.1\r\nHost: one\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\nfirst");
@@ -481,16 +481,16 @@ test("a tunnel that cannot take what came first is not read further", () => {
   const stream = opened();
   receive(stream, "GET /held HTTP/1.1\r\nHost: one\r\n\r\nfirst");
   assert.ok(request !== undefined);
-  const { connection } = request;
-  connection.takeOver(request, {
+  const { exchange } = request;
+  exchange.takeOver(request, {
     onClientData() {
-      connection.pauseRead();
+      exchange.pauseRead();
     },
     onClientEnd() {},
     onClientDrain() {},
   });
   assert.equal(stream.paused, true);
-  connection.resumeRead();
+  exchange.resumeRead();
   assert.equal(stream.paused, false);
   stream.destroy();
 });
