@@ -89,7 +89,7 @@ function readHeader(at: Directive): NamedTest {
   return {
     text,
     test({ headers }) {
-      const values = headers.get(name) ?? [];
+      const values = headers.getAll(name);
       const passed = all ? values.every(passes) : values.some(passes);
       return values.length > 0 && passed ? "" : reason;
     },
@@ -110,7 +110,7 @@ function readRequire(at: Directive, word: string): Test {
 function variable(name: string): ((response: CheckResponse) => string) | undefined {
   if (name === "status" || name === "upstream_status") return ({ status }) => String(status);
   const header = /^(?:upstream|sent)_http_(\w+)$/.exec(name)?.[1]?.replaceAll("_", "-");
-  return header === undefined ? undefined : ({ headers }) => headers.get(header)?.join(", ") ?? "";
+  return header === undefined ? undefined : ({ headers }) => headers.join(header, ", ") ?? "";
 }
 
 function readExpect(at: Directive): (received: string) => boolean {

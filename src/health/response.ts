@@ -1,10 +1,11 @@
+import type { HeaderList } from "../wire/http1/header_list.ts";
+
 /** What a check asks of an HTTP or FastCGI answer: check_http_expect_alive, check_http_expect_body and `match` blocks. */
 
 /** An answer as far as it was read. Strings are byte strings. */
 export interface CheckResponse {
   readonly status: number;
-  /** Names in lower case; repeated headers in the order sent. */
-  readonly headers: ReadonlyMap<string, readonly string[]>;
+  readonly headers: HeaderList;
   /** At most MAX_BODY bytes of it. */
   readonly body: string;
 }

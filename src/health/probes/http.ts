@@ -1,4 +1,4 @@
-import { trim } from "../../wire/trim.ts";
+import { DATA, HEAD, INFORMATIONAL, INVALID, LAST, MORE, ResponseReader } from "../../wire/http1/response_reader.ts";
 import { PASS, type Protocol, type Verdict } from "../probe.ts";
 import { type CheckResponse, judge, MAX_BODY, type ResponseTests } from "../response.ts";
 
@@ -6,25 +6,18 @@ export interface HttpSettings {
   /** check_http_send: the whole request, a byte string. */
   readonly send: string;
   readonly expect: ResponseTests;
-  /** The connection may serve several checks, so the end of each answer matters. */
+  /** The connection may serve several checks, so the end of each response matters. */
   readonly keep: boolean;
 }
 
-/** Bounds of an answer: hostile servers send lines without end. */
+/** Bounds of a response: hostile servers send heads without end. */
 const MAX_HEAD = 64 * 1024;
 const MAX_INTERIM = 8;
 
-const STATUS_LINE = /^HTTP\/[1-9]\d*\.(\d+) +(\d{3})(?:[ .].*)?$/s;
-const START = "HTTP/";
-
-/** Where the parser is. */
-const HEAD = 0;
-const BODY_LENGTH = 1;
-const BODY_CHUNKED = 2;
-const BODY_TO_END = 3;
-const OVER = 4;
-
-/** `type=http`: sends a request and judges status, headers and body as far as the check asks for them. */
+/**
+ * `type=http`: sends a request and judges status, headers and body as far as the check asks for them. What is no response
+ * to nginx's proxy (framing that contradicts itself, a broken chunk) is none here.
+ */
 export function http(settings: HttpSettings): Protocol {
   return new HttpProtocol(settings);
 }
@@ -33,234 +26,131 @@ class HttpProtocol implements Protocol {
   readonly send: Buffer;
   private readonly expect: ResponseTests;
   private readonly keep: boolean;
-  /** The request was HEAD: no body follows. */
-  private readonly headless: boolean;
-  private state = HEAD;
-  private judged = false;
-  private line = "";
-  private headBytes = 0;
+  private readonly headRequest: boolean;
+  private readonly reader = new ResponseReader();
+  private received = false;
+  private inBody = false;
   private interim = 0;
-  private status = 0;
-  private minor = 0;
-  private headers = new Map<string, string[]>();
   private body = "";
-  private remaining = 0;
-  private chunk = new ChunkSizes();
-  private persistent = false;
+  private verdict: Verdict | undefined = undefined;
 
   constructor(settings: HttpSettings) {
     this.send = Buffer.from(settings.send, "latin1");
-    this.headless = /^HEAD /i.test(settings.send);
+    this.headRequest = /^HEAD /i.test(settings.send);
     this.expect = settings.expect;
     this.keep = settings.keep;
   }
 
   begin(): void {
-    this.state = HEAD;
-    this.judged = false;
-    this.line = "";
-    this.headBytes = 0;
+    this.reader.begin(MAX_HEAD);
+    this.received = false;
+    this.inBody = false;
     this.interim = 0;
-    this.status = 0;
-    if (this.headers.size > 0) this.headers = new Map();
     this.body = "";
-    this.persistent = false;
+    this.verdict = undefined;
   }
 
   connected(): undefined {}
 
   get drained(): boolean {
-    return this.state === OVER && this.persistent;
+    return this.keep && this.verdict === PASS && this.reader.reusable;
   }
 
   get draining(): boolean {
-    return this.persistent && this.state !== OVER;
+    const { reader } = this;
+    if (!this.keep || this.verdict !== PASS || !this.inBody) return false;
+    return !reader.whole && !reader.head.connectionClose && !reader.endsWithConnection();
   }
 
   data(bytes: Buffer): Verdict | undefined {
-    let at = 0;
-    while (at < bytes.length && this.state === HEAD) {
-      const end = bytes.indexOf(10, at);
-      const stop = end === -1 ? bytes.length : end;
-      this.headBytes += stop - at + 1;
-      if (this.headBytes > MAX_HEAD) return this.settle("response head too large");
-      this.line += bytes.latin1Slice(at, stop);
-      at = stop + 1;
-      if (end === -1) {
-        if (this.status === 0 && !couldBeStatus(this.line)) return this.settle("not an HTTP response");
-        return undefined;
-      }
-      const verdict = this.takeLine(this.line.endsWith("\r") ? this.line.slice(0, -1) : this.line);
-      this.line = "";
-      if (verdict !== undefined) return verdict;
+    this.received = true;
+    let from = 0;
+    if (!this.inBody) {
+      const verdict = this.readHead(bytes);
+      if (verdict !== undefined) return this.settle(verdict);
+      if (!this.inBody) return undefined;
+      from = this.reader.pos;
     }
-    if (at < bytes.length) this.takeBody(bytes.subarray(at));
-    return this.bodyVerdict();
+    const broken = this.readBody(bytes, from);
+    if (broken !== undefined) return this.settle(broken);
+    return this.verdict === undefined ? this.judgeBody() : undefined;
   }
 
-  private takeLine(line: string): Verdict | undefined {
-    if (this.status === 0) {
-      const match = STATUS_LINE.exec(line);
-      if (match === null) return this.settle("not an HTTP response");
-      this.minor = Number(match[1]);
-      this.status = Number(match[2]);
-      // An interim answer (RFC 9110 section 15.2) comes before the one that counts.
-      if (this.status >= 100 && this.status < 200 && this.status !== 101) {
-        return ++this.interim > MAX_INTERIM ? this.settle("too many interim responses") : undefined;
+  /** The verdict as far as the head has one; else undefined, in the body or still before it. */
+  private readHead(bytes: Buffer): Verdict | undefined {
+    const { reader, expect } = this;
+    for (let at = 0; ; at = reader.pos) {
+      const code = reader.readHead(bytes, at);
+      const { head } = reader;
+      // nginx would take it for HTTP/0.9.
+      if (head.version === 9) return "not an HTTP response";
+      const { status } = head;
+      // An interim response (RFC 9110 section 15.2) comes before the one that counts.
+      if (status >= 200 || status === 101) {
+        if (!expect.status(status)) return `status ${status}`;
+        if (!this.keep && expect.headers.length === 0 && expect.body.length === 0) return PASS;
       }
-      if (!this.expect.status(this.status)) return this.settle(`status ${this.status}`);
-      const more = this.keep || this.expect.headers.length > 0 || this.expect.body.length > 0;
-      return more ? undefined : this.settle(PASS);
+      if (code === INVALID) return reason(reader.error);
+      if (code === MORE) return undefined;
+      if (code === HEAD) break;
+      if (code === INFORMATIONAL && ++this.interim > MAX_INTERIM) return "too many interim responses";
+      reader.begin(MAX_HEAD);
     }
-    if (line !== "") {
-      const colon = line.indexOf(":");
-      if (colon < 1) return this.settle("invalid response header");
-      const name = line.slice(0, colon).toLowerCase();
-      const value = trim(line.slice(colon + 1), " \t");
-      const values = this.headers.get(name);
-      if (values === undefined) this.headers.set(name, [value]);
-      else values.push(value);
-      return undefined;
-    }
-    if (this.status < 200 && this.status !== 101) {
-      this.status = 0;
-      this.headers.clear();
-      return undefined;
-    }
-    const reason = judge(this.expect.headers, this.response());
-    if (reason !== PASS) return this.settle(reason);
-    this.frame();
+    const verdict = judge(expect.headers, this.response());
+    if (verdict !== PASS) return verdict;
+    reader.frame(this.headRequest, reader.pos < bytes.length);
+    this.inBody = true;
     return undefined;
   }
 
-  /** RFC 9112 section 6.3. What is ambiguous is read to the end of the connection, which is then not kept. */
-  private frame(): void {
-    const { headers } = this;
-    const connection = (headers.get("connection") ?? []).join(",").toLowerCase();
-    const length = headers.get("content-length");
-    const coding = headers.get("transfer-encoding");
-    let persistent = /\bclose\b/.test(connection) ? false : this.minor > 0 || /\bkeep-alive\b/.test(connection);
-    this.remaining = 0;
-    if (this.headless || this.status === 204 || this.status === 304) {
-      this.state = OVER;
-    } else if (coding !== undefined) {
-      if (coding.length === 1 && coding[0].toLowerCase() === "chunked" && length === undefined) {
-        this.state = BODY_CHUNKED;
-        this.chunk = new ChunkSizes();
-      } else this.state = BODY_TO_END;
-    } else if (length !== undefined) {
-      if (length.length === 1 && /^\d{1,15}$/.test(length[0])) {
-        this.remaining = Number(length[0]);
-        this.state = this.remaining === 0 ? OVER : BODY_LENGTH;
-      } else this.state = BODY_TO_END;
-    } else this.state = BODY_TO_END;
-    if (this.state === BODY_TO_END || this.status === 101) persistent = false;
-    this.persistent = persistent && this.keep;
-  }
-
-  private takeBody(bytes: Buffer): void {
-    switch (this.state) {
-      case BODY_LENGTH: {
-        this.keepBody(bytes, 0, Math.min(bytes.length, this.remaining));
-        // More than was declared: whatever it is, the connection cannot be trusted with another check.
-        if (bytes.length > this.remaining) this.persistent = false;
-        this.remaining -= Math.min(bytes.length, this.remaining);
-        if (this.remaining === 0) this.state = OVER;
-        return;
-      }
-      case BODY_CHUNKED: {
-        const used = this.chunk.take(bytes, (from, to) => this.keepBody(bytes, from, to));
-        if (used === -1) {
-          this.state = BODY_TO_END;
-          this.persistent = false;
-        } else if (this.chunk.over) {
-          this.state = OVER;
-          if (used < bytes.length) this.persistent = false;
-        }
-        return;
-      }
-      case BODY_TO_END:
-        this.keepBody(bytes, 0, bytes.length);
-        return;
-      default:
-        this.persistent = false;
+  /** Reads to the end of the bytes or of the body; what is wrong with it. */
+  private readBody(bytes: Buffer, from: number): Verdict | undefined {
+    const { reader } = this;
+    for (let at = from; at < bytes.length && !reader.whole; at = reader.pos) {
+      const code = reader.readBody(bytes, at);
+      if (code === INVALID) return reason(reader.error);
+      if (code === DATA || code === LAST) this.keepBody(bytes);
+      if (code !== DATA) break;
     }
+    return undefined;
   }
 
-  private keepBody(bytes: Buffer, from: number, to: number): void {
-    if (this.judged || this.expect.body.length === 0) return;
+  private keepBody(bytes: Buffer): void {
+    if (this.verdict !== undefined || this.expect.body.length === 0) return;
+    const { dataStart, dataEnd } = this.reader;
     const room = MAX_BODY - this.body.length;
-    if (room > 0) this.body += bytes.latin1Slice(from, Math.min(to, from + room));
+    if (room > 0) this.body += bytes.latin1Slice(dataStart, Math.min(dataEnd, dataStart + room));
   }
 
-  private bodyVerdict(): Verdict | undefined {
-    if (this.judged || this.state === HEAD) return undefined;
-    if (this.expect.body.length === 0) return this.settle(PASS);
-    if (this.state !== OVER && this.body.length < MAX_BODY) return undefined;
-    return this.settle(judge(this.expect.body, this.response()));
+  private judgeBody(): Verdict | undefined {
+    const { body } = this.expect;
+    if (body.length > 0 && !this.reader.whole && this.body.length < MAX_BODY) return undefined;
+    return this.settle(judge(body, this.response()));
   }
 
   end(): Verdict {
-    if (this.state === BODY_TO_END) return this.settle(judge(this.expect.body, this.response()));
-    if (this.state !== HEAD) return "closed by the server before the end of the body";
-    return this.headBytes === 0
-      ? "closed by the server without a response"
-      : "closed by the server within the response head";
+    if (!this.inBody) {
+      return this.received
+        ? "closed by the server within the response head"
+        : "closed by the server without a response";
+    }
+    if (!this.reader.endsWithConnection()) return "closed by the server before the end of the body";
+    return this.settle(judge(this.expect.body, this.response()));
   }
 
   private response(): CheckResponse {
-    return { status: this.status, headers: this.headers, body: this.body };
+    const { status, headers } = this.reader.head;
+    return { status, headers, body: this.body };
   }
 
   /** The one verdict of a check; what follows it is only read, not judged. */
   private settle(verdict: Verdict): Verdict {
-    this.judged = true;
-    if (verdict !== PASS) this.persistent = false;
+    this.verdict = verdict;
     return verdict;
   }
 }
 
-function couldBeStatus(line: string): boolean {
-  return line.length < START.length ? START.startsWith(line) : line.startsWith(START);
-}
-
-/** Chunk sizes of a chunked body (RFC 9112 section 7.1), across any split of the bytes. */
-class ChunkSizes {
-  over = false;
-  private size = 0;
-  private line = "";
-  /** 0 in a size line, 1 in data, 2 in the line end after data, 3 in trailers. */
-  private state = 0;
-
-  /** Reports data ranges; returns the bytes used, or -1 when it is no chunked body. */
-  take(bytes: Buffer, data: (from: number, to: number) => void): number {
-    let at = 0;
-    while (at < bytes.length && !this.over) {
-      if (this.state === 1) {
-        const to = Math.min(bytes.length, at + this.size);
-        data(at, to);
-        this.size -= to - at;
-        at = to;
-        if (this.size === 0) this.state = 2;
-        continue;
-      }
-      const end = bytes.indexOf(10, at);
-      this.line += bytes.latin1Slice(at, end === -1 ? bytes.length : end);
-      if (this.line.length > 4096) return -1;
-      if (end === -1) return bytes.length;
-      at = end + 1;
-      const line = this.line.endsWith("\r") ? this.line.slice(0, -1) : this.line;
-      this.line = "";
-      if (this.state === 0) {
-        const match = /^([0-9A-Fa-f]{1,12})[ \t]*(?:;.*)?$/s.exec(line);
-        if (match === null) return -1;
-        this.size = Number.parseInt(match[1], 16);
-        this.state = this.size === 0 ? 3 : 1;
-      } else if (this.state === 2) {
-        if (line !== "") return -1;
-        this.state = 0;
-      } else if (line === "") this.over = true;
-    }
-    return at;
-  }
+/** nginx's sentence as a reason: `upstream sent invalid header: …` → `invalid header: …`. */
+function reason(error: string): Verdict {
+  return error.replace(/^upstream (?:sent )?/, "");
 }

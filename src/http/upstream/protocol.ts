@@ -1,22 +1,8 @@
 import type { HeadText } from "../../wire/head_text.ts";
 import type { HeaderList } from "../../wire/http1/header_list.ts";
 
-// What AnswerReader's functions return.
-
-/** All bytes were read; more are needed. */
-export const MORE = 0;
-/** `readHead`: the head is whole, `pos` is where the rest begins. */
-export const HEAD = 1;
-/** `readHead`: an informational answer's head is whole; the answer proper comes at `pos`, after another `begin`. */
-export const INFORMATIONAL = 2;
-/** The answer cannot be used; `error` says why. */
-export const INVALID = 3;
-/** `readBody`: `dataStart..dataEnd` is body; call again at `pos`. */
-export const DATA = 4;
-/** `readBody`: `dataStart..dataEnd` is the last of the body. */
-export const LAST = 5;
-/** `readBody`: the body is over. */
-export const OVER = 6;
+// What AnswerReader's functions return, whatever the protocol: HTTP/1's own codes.
+export { DATA, INFORMATIONAL, INVALID, LAST, MORE, OVER } from "../../wire/http1/response_reader.ts";
 
 /** An answer's head as requests use it, whatever it looked like on the wire. Valid until the reader begins another one. */
 export interface AnswerHead {

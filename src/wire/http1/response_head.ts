@@ -38,6 +38,7 @@ export class ResponseHead {
   ignored: string[] | undefined;
   prefix: Buffer | undefined;
 
+  /** Known as soon as its line was read; 0 before. */
   status = 0;
   /** The code and its text, as sent: `200 OK`. */
   statusLine: HeadText = NO_TEXT;
@@ -125,6 +126,7 @@ export class ResponseHead {
       if (code === line.AGAIN) return end - base >= this.bufferSize ? this.tooBig() : NEED_MORE;
       if (code === line.INVALID) return this.noHead(base);
       p = this.line.pos;
+      this.status = this.line.status;
       this.inFields = true;
     }
     const { fields, store } = this;
@@ -177,7 +179,6 @@ export class ResponseHead {
   private finish(bytes: Buffer, base: number): number {
     const text = byteString(bytes, base, this.end);
     const status = this.line;
-    this.status = status.status;
     this.version = status.version;
     const sent = text.substring(status.statusStart - base, status.end - base);
     this.statusLine = status.plain ? scanned(sent) : headText(sent);

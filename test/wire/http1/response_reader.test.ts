@@ -1,10 +1,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { HTTP1 } from "../../../src/http/upstream/http1.ts";
-import { DATA, HEAD, OVER } from "../../../src/http/upstream/protocol.ts";
+import { DATA, HEAD, OVER, ResponseReader } from "../../../src/wire/http1/response_reader.ts";
 
 test("the chunks of an answer that come in one read are passed on in one piece", () => {
-  const reader = HTTP1.reader();
+  const reader = new ResponseReader();
   reader.begin(4096);
   const chunks = "1\r\nx\r\n".repeat(5000);
   const bytes = Buffer.from(`HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n${chunks}1\r`);

@@ -1,0 +1,169 @@
+import * as chunked from "./chunked.ts";
+import { HeaderList } from "./header_list.ts";
+import { DONE, INVALID as INVALID_HEAD, NEED_MORE, ResponseHead } from "./response_head.ts";
+
+// What `readHead` and `readBody` return.
+
+/** All bytes were read; more are needed. */
+export const MORE = 0;
+/** `readHead`: the head is whole, `pos` is where the rest begins. */
+export const HEAD = 1;
+/** `readHead`: an informational response's head is whole; the final one comes at `pos`, after another `begin`. */
+export const INFORMATIONAL = 2;
+/** The response cannot be used; `error` says why. */
+export const INVALID = 3;
+/** `readBody`: `dataStart..dataEnd` is body; call again at `pos`. */
+export const DATA = 4;
+/** `readBody`: `dataStart..dataEnd` is the last of the body. */
+export const LAST = 5;
+/** `readBody`: the body is over. */
+export const OVER = 6;
+
+/**
+ * Reads the responses that come on one connection to a server, heads and bodies, whoever asked for them. Made once a
+ * connection and reused for every response on it. Bytes are lent for the call; those that were read may be changed.
+ */
+export class ResponseReader {
+  head = new ResponseHead();
+  /** After `readHead`: the first byte behind the head. After DATA: where to go on. */
+  pos = 0;
+  /** Body bytes that an earlier `readHead` took for a head. */
+  early: Buffer | undefined = undefined;
+  /** After DATA and LAST. */
+  dataStart = 0;
+  dataEnd = 0;
+  /** After INVALID, and after HEAD where it is worth a word (level error): without "while reading …". */
+  error = "";
+  /** After LAST and OVER: what is wrong with what followed (level warn), "" for nothing. */
+  excess = "";
+  /** The whole response has been read. */
+  whole = false;
+  private readonly decoder = new chunked.ChunkedDecoder();
+  private trailers = new HeaderList();
+  private keepalive = false;
+  private chunked = false;
+  /** A valid head has come on this connection: whatever has none is no HTTP/0.9 response. */
+  private spoken = false;
+  /** Body bytes still to come; -1: in chunks, or until the server closes. */
+  private left = -1;
+
+  /** As far as HTTP goes, the connection can carry another request. */
+  get reusable(): boolean {
+    return this.keepalive && this.whole;
+  }
+
+  /** Gets ready for a response, its head of at most `bufferSize` bytes. */
+  begin(bufferSize: number): void {
+    this.head.reset(bufferSize);
+    this.early = undefined;
+    this.error = "";
+    this.excess = "";
+    this.whole = false;
+    this.keepalive = false;
+    this.chunked = false;
+    this.left = -1;
+  }
+
+  /** Reads on in the head at `from`: MORE, HEAD, INFORMATIONAL or INVALID. */
+  readHead(bytes: Buffer, from: number): number {
+    const { head } = this;
+    const code = head.feed(bytes, from, bytes.length);
+    if (code === NEED_MORE) return MORE;
+    this.pos = head.end;
+    if (code === DONE) {
+      this.spoken = true;
+      return head.status < 200 && head.status !== 101 ? INFORMATIONAL : HEAD;
+    }
+    this.error = head.error;
+    if (code === INVALID_HEAD || this.spoken) return INVALID;
+    // An HTTP/0.9 response: all of it is body.
+    this.early = head.prefix;
+    return HEAD;
+  }
+
+  /**
+   * After HEAD: how the body ends (RFC 9112 section 6.3), and whether the connection may serve another request. `more`:
+   * bytes follow the head already.
+   */
+  frame(headRequest: boolean, more: boolean): void {
+    const { head } = this;
+    this.keepalive = !head.connectionClose;
+    if (head.status === 204 || head.status === 304 || headRequest) {
+      this.left = 0;
+    } else if (head.chunked) {
+      this.chunked = true;
+      this.trailers.clear();
+      this.decoder.reset(this.trailers);
+    } else {
+      this.left = head.contentLength;
+      if (this.left < 0) this.keepalive = false;
+    }
+    if (this.left !== 0) return;
+    this.whole = true;
+    if (more) this.keepalive = false;
+  }
+
+  /** Reads on in the body at `from`: MORE, DATA, LAST, OVER or INVALID. */
+  readBody(bytes: Buffer, from: number): number {
+    if (this.chunked) return this.readChunks(bytes, from);
+    const { left } = this;
+    const length = bytes.length - from;
+    this.dataStart = from;
+    if (left < 0 || length < left) {
+      this.dataEnd = bytes.length;
+      this.pos = bytes.length;
+      if (left > 0) this.left -= length;
+      return DATA;
+    }
+    if (length > left) {
+      this.excess = `upstream sent more data than specified in "Content-Length" header`;
+      this.keepalive = false;
+    }
+    this.dataEnd = from + left;
+    this.left = 0;
+    this.whole = true;
+    return LAST;
+  }
+
+  private readChunks(bytes: Buffer, from: number): number {
+    const { decoder } = this;
+    const code = decoder.next(bytes, from, bytes.length);
+    switch (code) {
+      case chunked.DATA:
+        this.dataStart = decoder.dataStart;
+        this.dataEnd = decoder.dataEnd;
+        this.pos = decoder.pos;
+        return DATA;
+      case chunked.CHUNKED_DONE:
+        if (decoder.pos < bytes.length) {
+          this.excess = "upstream sent data after final chunk";
+          this.keepalive = false;
+        }
+        this.whole = true;
+        return OVER;
+      case chunked.ERROR:
+        this.error = "upstream sent invalid chunked response";
+        return INVALID;
+      default:
+        return MORE;
+    }
+  }
+
+  /** The server has closed: whether the body is complete by that. */
+  endsWithConnection(): boolean {
+    return this.left < 0 && !this.chunked;
+  }
+
+  /** The trailer fields of the body that was read, if any; they are the caller's. */
+  takeTrailers(): HeaderList | undefined {
+    const { trailers } = this;
+    if (!this.chunked || trailers.count === 0) return undefined;
+    this.trailers = new HeaderList();
+    return trailers;
+  }
+
+  /** The head stays with its request: the next response gets another object. */
+  leaveHead(): void {
+    this.head = new ResponseHead();
+  }
+}
