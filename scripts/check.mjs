@@ -11,7 +11,7 @@ await main(() => {
     ["types", [tool("typescript/bin/tsc"), "-p", "."]],
     ["lint and format", [tool("@biomejs/biome/bin/biome"), "check", "--max-diagnostics=200"]],
     ["unused code", [tool("knip/bin/knip.js")]],
-    ["floors", ["scripts/floors.ts"]],
+    ["layers", ["scripts/floors.ts"]],
     ["directive reference", ["scripts/directives-doc.ts", "--check"]],
   ];
 

@@ -1,26 +1,34 @@
-// The floors of the house (docs/architecture.md): a file imports only from its own floor or from one below it, and a
-// module under src/http/modules is imported by the registry alone. Run by `npm run check`; exits with 1 on a breach.
+// The layers of the house (docs/architecture.md): a file imports only from its own layer or from one below it, types
+// included; a module under src/http/modules is imported by the registry alone; and no import cycle leaves one folder.
+// Run by `npm run check`; exits with 1 on a breach.
 import { readdirSync, readFileSync } from "node:fs";
 import { dirname, join, posix, sep } from "node:path";
 import { fileURLToPath } from "node:url";
 
 /** Folders of src/ and files directly in it, from the ground up. One that is not named here is a mistake: say where it stands. */
-const FLOORS: readonly (readonly string[])[] = [
-  ["sys", "config", "runtime", "net", "shm", "regex", "wire", "version"],
-  ["script", "balancer", "upstream", "http"],
-  ["http/modules", "health", "cache", "session", "cluster", "stream"],
+const LAYERS: readonly (readonly string[])[] = [
+  ["sys", "config", "version"],
+  ["shm", "regex", "net", "wire"],
+  ["script", "runtime"],
+  ["balancer", "http"],
+  ["http/modules", "http/cache", "health", "session", "cluster", "stream"],
   ["admin"],
   ["main", "bundle", "boot", "program"],
 ];
 /** Where threads start: there a module's helper thread may be started too. */
-const ENTRY = FLOORS.length - 1;
+const ENTRY = LAYERS.length - 1;
 const REGISTRY = "src/http/conf/registry.ts";
 const MODULES = "src/http/modules/";
+/** Rooms of http/ that stand a layer higher than the rest of it. */
+const HIGHER = ["http/modules", "http/cache"];
 
 export interface Import {
   readonly from: string;
   readonly line: number;
 }
+
+/** What each file imports from within src/: by file, both relative to the checkout and written with slashes. */
+export type ImportGraph = ReadonlyMap<string, readonly string[]>;
 
 /**
  * What a TypeScript file imports or re-exports, statically or with `import("…")`, types included: the specifiers as
@@ -38,58 +46,76 @@ export function importsOf(source: string): Import[] {
   return found;
 }
 
-/** The floor of a source file (`src/http/modules/access/access.ts` → 2), or undefined where it has none. */
-export function floorOf(file: string): number | undefined {
-  const parts = file.split("/").slice(1);
-  const name = parts[0].replace(/\.ts$/, "");
-  const folder = file.startsWith(MODULES) ? "http/modules" : name;
-  const floor = FLOORS.findIndex((folders) => folders.includes(folder));
-  return floor === -1 ? undefined : floor;
+/** The layer of a source file (`src/http/modules/access/access.ts` → 4), or undefined where it has none. */
+export function layerOf(file: string): number | undefined {
+  const higher = HIGHER.find((room) => file.startsWith(`src/${room}/`));
+  const folder = higher ?? file.split("/")[1].replace(/\.ts$/, "");
+  const layer = LAYERS.findIndex((folders) => folders.includes(folder));
+  return layer === -1 ? undefined : layer;
 }
 
-/** The modules that the registry imports, by name: `proxy` for `./modules/proxy.ts`. */
-export function modulesIn(registry: string): Set<string> {
-  return new Set(
-    importsOf(registry).flatMap(({ from }) => /^\.\.?\/modules\/([^/]+?)(?:\/.+)?\.ts$/.exec(from)?.[1] ?? []),
-  );
+/** The module a file under src/http/modules belongs to: the folder's name, or its own where it has no folder. */
+function moduleOf(file: string): string | undefined {
+  return file.startsWith(MODULES) ? file.slice(MODULES.length).replace(/(\.ts|\/.*)$/, "") : undefined;
 }
 
-/** The module a file under src/http/modules belongs to: `proxy.ts`, `proxy_cookie.ts` and `proxy/…` are one. */
-function moduleOf(file: string, modules: ReadonlySet<string>): string | undefined {
-  if (!file.startsWith(MODULES)) return undefined;
-  const name = file.slice(MODULES.length).replace(/(\.ts|\/.*)$/, "");
-  for (let end = name.length; end > 0; end = name.lastIndexOf("_", end - 1)) {
-    if (modules.has(name.slice(0, end))) return name.slice(0, end);
-  }
-  return name;
+function targetOf(file: string, from: string): string {
+  return posix.normalize(posix.join(posix.dirname(file), from));
 }
 
-/**
- * The breaches in one file, a sentence each. `file` is relative to the checkout and written with slashes; `modules` are
- * the names that the registry imports.
- */
-export function breaches(file: string, source: string, modules: ReadonlySet<string> = new Set()): string[] {
-  const own = floorOf(file);
-  if (own === undefined) return [`${file}: its folder stands on no floor; name it in scripts/floors.ts`];
+/** The breaches in one file, a sentence each. `file` is relative to the checkout and written with slashes. */
+export function breaches(file: string, source: string): string[] {
+  const own = layerOf(file);
+  if (own === undefined) return [`${file}: its folder stands in no layer; name it in scripts/floors.ts`];
   const sentences: string[] = [];
   for (const { from, line } of importsOf(source)) {
     if (!from.startsWith(".")) continue;
-    const target = posix.normalize(posix.join(posix.dirname(file), from));
+    const target = targetOf(file, from);
     const place = `${file}:${line}`;
     if (!target.startsWith("src/")) {
       sentences.push(`${place}: imports ${target}, which is outside src/`);
       continue;
     }
-    const module = moduleOf(target, modules);
-    if (module !== undefined && (file === REGISTRY || own === ENTRY || module === moduleOf(file, modules))) continue;
-    const floor = floorOf(target);
-    if (floor === undefined) sentences.push(`${place}: imports ${target}, which stands on no floor`);
-    else if (floor > own) sentences.push(`${place}: imports ${target}, which is on a higher floor`);
+    const module = moduleOf(target);
+    if (module !== undefined && (file === REGISTRY || own === ENTRY || module === moduleOf(file))) continue;
+    const layer = layerOf(target);
+    if (layer === undefined) sentences.push(`${place}: imports ${target}, which stands in no layer`);
+    else if (layer > own) sentences.push(`${place}: imports ${target}, which is in a higher layer`);
     else if (module !== undefined) {
       sentences.push(`${place}: imports ${target}; only ${REGISTRY} may import a module`);
     }
   }
   return sentences;
+}
+
+/** Import cycles whose files are not all in one folder, a sentence each. */
+export function cyclesAcrossFolders(graph: ImportGraph): string[] {
+  return components(graph)
+    .filter((files) => new Set(files.map((file) => posix.dirname(file))).size > 1)
+    .map((files) => `import cycle across folders: ${[...files].sort().join(", ")}`);
+}
+
+/** The strongly connected components of the graph (Tarjan's algorithm). */
+function components(graph: ImportGraph): string[][] {
+  const found: string[][] = [];
+  const index = new Map<string, number>();
+  const low = new Map<string, number>();
+  const stack: string[] = [];
+  const visit = (file: string): number => {
+    const own = index.size;
+    index.set(file, own);
+    let lowest = own;
+    stack.push(file);
+    for (const target of graph.get(file) ?? []) {
+      if (!index.has(target)) lowest = Math.min(lowest, visit(target));
+      else if (stack.includes(target)) lowest = Math.min(lowest, index.get(target) ?? own);
+    }
+    low.set(file, lowest);
+    if (lowest === own) found.push(stack.splice(stack.indexOf(file)));
+    return lowest;
+  };
+  for (const file of graph.keys()) if (!index.has(file)) visit(file);
+  return found;
 }
 
 function main(): void {
@@ -98,12 +124,18 @@ function main(): void {
     .map((path) => join("src", path).split(sep).join("/"))
     .filter((path) => path.endsWith(".ts"))
     .sort();
-  const read = (file: string) => readFileSync(join(root, file), "utf8");
-  const modules = modulesIn(files.includes(REGISTRY) ? read(REGISTRY) : "");
-  const sentences = files.flatMap((file) => breaches(file, read(file), modules));
+  const sources = new Map(files.map((file) => [file, readFileSync(join(root, file), "utf8")]));
+  const graph = new Map(
+    [...sources].map(([file, source]) => [file, importsOf(source).map(({ from }) => targetOf(file, from))]),
+  );
+  const sentences = [
+    ...[...sources].flatMap(([file, source]) => breaches(file, source)),
+    ...cyclesAcrossFolders(graph),
+  ];
   for (const sentence of sentences) process.stderr.write(`${sentence}\n`);
   if (sentences.length > 0) process.exitCode = 1;
-  else process.stdout.write(`${files.length} files import only from their own floor or below\n`);
+  else
+    process.stdout.write(`${files.length} files import only from their own layer or below; no cycle leaves a folder\n`);
 }
 
 if (import.meta.main) main();

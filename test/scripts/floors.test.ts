@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { breaches, floorOf, importsOf, modulesIn } from "../../scripts/floors.ts";
+import { breaches, cyclesAcrossFolders, importsOf, layerOf } from "../../scripts/floors.ts";
 
 describe("importsOf", () => {
   it("finds every form of import with its line", () => {
@@ -36,55 +36,77 @@ describe("importsOf", () => {
   });
 });
 
-describe("floors", () => {
+describe("layers", () => {
   it("places files by their folder", () => {
-    assert.equal(floorOf("src/net/stream.ts"), 0);
-    assert.equal(floorOf("src/http/request.ts"), 1);
-    assert.equal(floorOf("src/http/modules/access.ts"), 2);
-    assert.equal(floorOf("src/health/probes/tcp.ts"), 2);
-    assert.equal(floorOf("src/main.ts"), 4);
-    assert.equal(floorOf("src/version.ts"), 0);
-    assert.equal(floorOf("src/attic/old.ts"), undefined);
+    assert.equal(layerOf("src/sys/libc.ts"), 0);
+    assert.equal(layerOf("src/net/node/tcp.ts"), 1);
+    assert.equal(layerOf("src/runtime/log/log.ts"), 2);
+    assert.equal(layerOf("src/http/core/request.ts"), 3);
+    assert.equal(layerOf("src/http/modules/index.ts"), 4);
+    assert.equal(layerOf("src/http/modules/access/access.ts"), 4);
+    assert.equal(layerOf("src/health/probes/tcp.ts"), 4);
+    assert.equal(layerOf("src/main.ts"), 6);
+    assert.equal(layerOf("src/version.ts"), 0);
+    assert.equal(layerOf("src/attic/old.ts"), undefined);
   });
 
-  it("lets a file import from its own floor and below", () => {
-    assert.deepEqual(breaches("src/http/request.ts", 'import { a } from "../net/stream.ts";'), []);
-    assert.deepEqual(breaches("src/http/request.ts", 'import { a } from "../upstream/peer.ts";'), []);
-    assert.deepEqual(breaches("src/http/request.ts", 'import fs from "node:fs";'), []);
+  it("lets a file import from its own layer and below", () => {
+    const file = "src/http/core/request.ts";
+    assert.deepEqual(breaches(file, 'import { a } from "../../net/stream.ts";'), []);
+    assert.deepEqual(breaches(file, 'import { a } from "../../balancer/peer.ts";'), []);
+    assert.deepEqual(breaches(file, 'import fs from "node:fs";'), []);
   });
 
   it("refuses an import from above, types included", () => {
-    assert.deepEqual(breaches("src/net/tcp.ts", '\nimport type { R } from "../http/request.ts";'), [
-      "src/net/tcp.ts:2: imports src/http/request.ts, which is on a higher floor",
+    assert.deepEqual(breaches("src/net/tcp.ts", '\nimport type { R } from "../runtime/cycle.ts";'), [
+      "src/net/tcp.ts:2: imports src/runtime/cycle.ts, which is in a higher layer",
     ]);
   });
 
   it("lets only the registry import a module", () => {
-    const source = 'import { access } from "./modules/access.ts";';
-    assert.deepEqual(breaches("src/http/registry.ts", source), []);
-    assert.equal(breaches("src/http/phases.ts", source).length, 1);
-    assert.deepEqual(breaches("src/http/modules/map.ts", 'import { x } from "./access.ts";'), [
-      "src/http/modules/map.ts:1: imports src/http/modules/access.ts; only src/http/registry.ts may import a module",
+    const source = 'import { access } from "../modules/access/access.ts";';
+    assert.deepEqual(breaches("src/http/conf/registry.ts", source), []);
+    assert.equal(breaches("src/http/conf/build.ts", source).length, 1);
+    assert.deepEqual(breaches("src/http/modules/map.ts", 'import { x } from "./access/access.ts";'), [
+      "src/http/modules/map.ts:1: imports src/http/modules/access/access.ts; only src/http/conf/registry.ts may import a module",
     ]);
   });
 
-  it("lets the files of one module import each other", () => {
-    assert.deepEqual(breaches("src/http/modules/proxy.ts", 'import { x } from "./proxy/headers.ts";'), []);
-    assert.deepEqual(breaches("src/http/modules/proxy/headers.ts", 'import { x } from "./body.ts";'), []);
-    assert.equal(breaches("src/http/modules/proxy/headers.ts", 'import { x } from "../map.ts";').length, 1);
+  it("takes a module's folder as one", () => {
+    const file = "src/http/modules/proxy/cookie.ts";
+    assert.deepEqual(breaches(file, 'import { x } from "./proxy.ts";'), []);
+    assert.equal(breaches(file, 'import { x } from "../map.ts";').length, 1);
   });
 
-  it("takes a file for a part of the registered module that its name begins with", () => {
-    const modules = modulesIn('import { proxy } from "./modules/proxy.ts";');
-    const cookie = "src/http/modules/proxy_cookie.ts";
-    assert.deepEqual(breaches("src/http/modules/proxy.ts", 'import { x } from "./proxy_cookie.ts";', modules), []);
-    assert.deepEqual(breaches(cookie, 'import { x } from "./proxy_redirect.ts";', modules), []);
-    assert.equal(breaches(cookie, 'import { x } from "./map.ts";', modules).length, 1);
-    assert.equal(breaches("src/http/phases.ts", 'import { x } from "./modules/proxy_cookie.ts";', modules).length, 1);
+  it("lets the entry start a module's helper thread", () => {
+    assert.deepEqual(breaches("src/boot.ts", 'import { x } from "./http/modules/auth_basic/thread.ts";'), []);
   });
 
-  it("refuses folders without a floor and files outside src", () => {
-    assert.match(breaches("src/attic/old.ts", "")[0], /stands on no floor/);
+  it("refuses what stands nowhere", () => {
+    assert.match(breaches("src/attic/old.ts", "")[0], /stands in no layer/);
     assert.match(breaches("src/net/tcp.ts", 'import "../../test/support/x.ts";')[0], /outside src/);
+  });
+});
+
+describe("cycles", () => {
+  it("may stay within a folder", () => {
+    const graph = new Map([
+      ["src/a/one.ts", ["src/a/two.ts"]],
+      ["src/a/two.ts", ["src/a/one.ts", "src/b/three.ts"]],
+      ["src/b/three.ts", []],
+    ]);
+    assert.deepEqual(cyclesAcrossFolders(graph), []);
+  });
+
+  it("may not leave it, however long the way round", () => {
+    const graph = new Map([
+      ["src/a/one.ts", ["src/a/two.ts"]],
+      ["src/a/two.ts", ["src/b/three.ts"]],
+      ["src/b/three.ts", ["src/c/four.ts"]],
+      ["src/c/four.ts", ["src/a/one.ts"]],
+    ]);
+    assert.deepEqual(cyclesAcrossFolders(graph), [
+      "import cycle across folders: src/a/one.ts, src/a/two.ts, src/b/three.ts, src/c/four.ts",
+    ]);
   });
 });
