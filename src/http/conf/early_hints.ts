@@ -1,7 +1,8 @@
 import { list } from "../../config/directives.ts";
 import { type Scope, valueIn } from "../../config/schema.ts";
+import type { FieldSet } from "../../wire/http1/field_set.ts";
 import { HeaderList } from "../../wire/http1/header_list.ts";
-import { HOP_BY_HOP } from "../../wire/http1/hop_by_hop.ts";
+import { CONNECTION_FIELDS } from "../../wire/http1/hop_by_hop.ts";
 import type { Request } from "../core/request.ts";
 import { type Template, template } from "../core/script.ts";
 import { HTTP_LOCATION } from "./contexts.ts";
@@ -25,14 +26,12 @@ export function passEarlyHints(
   request: Request,
   fields: HeaderList,
   wanted: readonly Template[],
-  hidden: ReadonlySet<string>,
+  hidden: FieldSet,
 ): void {
   if (request.headerSent || request.version < 1001 || !wanted.some((value) => holds(value.render(request)))) return;
-  const { count, keys, names, values, named } = fields;
   const passed = new HeaderList();
-  for (let i = 0; i < count; i++) {
-    const key = keys[i];
-    if (!hidden.has(key) && !HOP_BY_HOP.has(key) && !named?.has(key)) passed.add(names[i], keys[i], values[i]);
+  for (let i = 0; i < fields.count; i++) {
+    if (!hidden.holds(fields, i) && !CONNECTION_FIELDS.holds(fields, i) && !fields.isNamed(i)) passed.copy(fields, i);
   }
   if (passed.count > 0) request.exchange.sendInformational(request, 103, passed);
 }

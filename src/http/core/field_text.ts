@@ -5,11 +5,10 @@ import type { HeaderList } from "../../wire/http1/header_list.ts";
  * which stand for hyphens and for themselves. Several fields are joined with commas. Undefined without one.
  */
 export function fieldText(fields: HeaderList, name: string): string | undefined {
-  const { keys, values, count } = fields;
   let text: string | undefined;
-  for (let i = 0; i < count; i++) {
-    if (!isNamed(keys[i], name)) continue;
-    text = text === undefined ? values[i] : `${text}, ${values[i]}`;
+  for (let i = 0; i < fields.count; i++) {
+    if (!isNamed(fields.key(i), name)) continue;
+    text = text === undefined ? fields.value(i) : `${text}, ${fields.value(i)}`;
   }
   return text;
 }

@@ -1,4 +1,5 @@
 import { parseHttpTime } from "../../wire/http_time.ts";
+import * as known from "../../wire/http1/known_fields.ts";
 import { defineModule } from "../conf/module.ts";
 import { OK } from "../core/codes.ts";
 import type { Request } from "../core/request.ts";
@@ -45,27 +46,32 @@ function failed(response: Response): number {
 }
 
 function readConditions(request: Request): boolean {
-  const { keys, values, count } = request.headers;
+  const { headers } = request;
   let any = false;
   found[0] = found[1] = found[2] = found[3] = undefined;
-  for (let i = 0; i < count; i++) {
-    const key = keys[i];
-    if (key.charCodeAt(0) !== 0x69 || key.charCodeAt(1) !== 0x66) continue;
-    const at =
-      key === "if-unmodified-since"
-        ? 0
-        : key === "if-match"
-          ? 1
-          : key === "if-modified-since"
-            ? 2
-            : key === "if-none-match"
-              ? 3
-              : -1;
+  for (let i = 0; i < headers.count; i++) {
+    const at = placeOf(headers.number(i));
     if (at < 0) continue;
-    found[at] ??= values[i];
+    found[at] ??= headers.value(i);
     any = true;
   }
   return any;
+}
+
+/** Where in `found` a condition's field stands; -1 for any other field. */
+function placeOf(number: number): number {
+  switch (number) {
+    case known.IF_UNMODIFIED_SINCE:
+      return 0;
+    case known.IF_MATCH:
+      return 1;
+    case known.IF_MODIFIED_SINCE:
+      return 2;
+    case known.IF_NONE_MATCH:
+      return 3;
+    default:
+      return -1;
+  }
 }
 
 function isModified(request: Request, since: string): boolean {

@@ -1,5 +1,5 @@
 import { HeaderList } from "../../wire/http1/header_list.ts";
-import { mayTrail } from "../../wire/http1/hop_by_hop.ts";
+import { NO_TRAILERS } from "../../wire/http1/hop_by_hop.ts";
 import { logError } from "../core/log_context.ts";
 import { finalize } from "./finish.ts";
 import { complete, pass, settle } from "./passing.ts";
@@ -44,11 +44,11 @@ function takeTrailers(upstream: UpstreamRequest, reader: AnswerReader): void {
   const { response } = upstream.request;
   const { passTrailers, hidden } = upstream.target.settings;
   if (!passTrailers) return;
-  const { count, keys, names, values } = trailers;
   const { named } = reader.head.headers;
   const out = response.trailers ?? new HeaderList();
-  for (let i = 0; i < count; i++) {
-    if (!hidden.has(keys[i]) && !named?.has(keys[i]) && mayTrail(keys[i])) out.add(names[i], keys[i], values[i]);
+  for (let i = 0; i < trailers.count; i++) {
+    if (hidden.holds(trailers, i) || NO_TRAILERS.holds(trailers, i) || named?.has(trailers.key(i))) continue;
+    out.copy(trailers, i);
   }
   if (out.count > 0) response.trailers = out;
 }

@@ -1,5 +1,7 @@
 import { headText } from "../../wire/head_text.ts";
 import { parseHttpTime } from "../../wire/http_time.ts";
+import type { HeaderList } from "../../wire/http1/header_list.ts";
+import * as known from "../../wire/http1/known_fields.ts";
 import type { Request } from "../core/request.ts";
 import type { AnswerHead } from "./protocol.ts";
 import type { UpstreamSettings } from "./settings.ts";
@@ -40,71 +42,75 @@ export function copyResponse(
     response.overrideCharset = head.xAccelCharset;
   const out = response.headers;
   const { headers } = head;
-  const { count, keys, names, values, named } = headers;
+  const { count, named } = headers;
   for (let i = 0; i < count; i++) {
-    const key = keys[i];
-    if (hidden.has(key) || named?.has(key)) continue;
-    const value = values[i];
-    switch (key) {
-      case "content-type":
-        response.contentType = value;
-        response.upstreamType = value;
+    if (hidden.holds(headers, i) || (named !== undefined && headers.isNamed(i))) continue;
+    switch (headers.number(i)) {
+      case known.CONTENT_TYPE:
+        response.contentType = headers.value(i);
+        response.upstreamType = response.contentType;
         continue;
-      case "date":
-        response.date = value;
+      case known.DATE:
+        response.date = headers.value(i);
         continue;
-      case "server":
-        response.server = value;
+      case known.SERVER:
+        response.server = headers.value(i);
         continue;
-      case "last-modified":
-        response.lastModifiedText = value;
-        response.lastModified = parseHttpTime(value);
+      case known.LAST_MODIFIED:
+        response.lastModifiedText = headers.value(i);
+        response.lastModified = parseHttpTime(response.lastModifiedText);
         continue;
-      case "etag":
-        response.etag = value;
+      case known.ETAG:
+        response.etag = headers.value(i);
         continue;
-      case "location": {
-        const rewritten = rules.location?.(request, value);
-        if (rewritten === undefined) out.add(names[i], key, value);
+      case known.LOCATION: {
+        const rewritten = rules.location?.(request, headers.value(i));
+        if (rewritten === undefined) out.copy(headers, i);
         else response.location = rewritten;
         continue;
       }
-      case "refresh":
-        out.add(names[i], key, rules.refresh === undefined ? value : headText(rules.refresh(request, value)));
+      case known.REFRESH:
+        rewriteField(request, headers, i, rules.refresh);
         continue;
-      case "set-cookie":
-        out.add(names[i], key, rules.cookie === undefined ? value : headText(rules.cookie(request, value)));
+      case known.SET_COOKIE:
+        rewriteField(request, headers, i, rules.cookie);
         continue;
-      case "accept-ranges":
-        if (!settings.forceRanges) out.add(names[i], key, value);
+      case known.ACCEPT_RANGES:
+        if (!settings.forceRanges) out.copy(headers, i);
         continue;
-      case "upgrade":
+      case known.UPGRADE:
         // As nginx: what a server offers or demands is the client's business too, but HTTP/2 has no such field.
-        if (request.version < 2000) out.add(names[i], key, value);
+        if (request.version < 2000) out.copy(headers, i);
         continue;
       default:
-        out.add(names[i], key, value);
+        out.copy(headers, i);
     }
   }
   if (settings.forceRanges) response.allowRanges = true;
 }
 
+function rewriteField(request: Request, fields: HeaderList, at: number, rule: ResponseRules["cookie"]): void {
+  const { headers } = request.response;
+  if (rule === undefined) headers.copy(fields, at);
+  else headers.add(fields.name(at), fields.key(at), headText(rule(request, fields.value(at))));
+}
+
 /** What of an answer with X-Accel-Redirect is kept for the response that replaces it. */
 export function copyRedirectFields(request: Request, head: AnswerHead, settings: UpstreamSettings): void {
   const { response } = request;
-  const { count, keys, names, values } = head.headers;
-  for (let i = 0; i < count; i++) {
-    switch (keys[i]) {
-      case "content-type":
-        response.contentType = values[i];
-        response.upstreamType = values[i];
+  const { headers } = head;
+  for (let i = 0; i < headers.count; i++) {
+    switch (headers.number(i)) {
+      case known.CONTENT_TYPE:
+        response.contentType = headers.value(i);
+        response.upstreamType = response.contentType;
         break;
-      case "set-cookie":
-      case "content-disposition":
-      case "cache-control":
-      case "expires":
-      case "accept-ranges":
-        response.headers.add(names[i], keys[i], values[i]);
+      case known.SET_COOKIE:
+      case known.CONTENT_DISPOSITION:
+      case known.CACHE_CONTROL:
+      case known.EXPIRES:
+      case known.ACCEPT_RANGES:
+        response.headers.copy(headers, i);
     }
   }
   if (head.xAccelLimitRate !== undefined) limitRate(request, head.xAccelLimitRate, settings.ignored);

@@ -1,3 +1,4 @@
+import type { FieldSet } from "../../wire/http1/field_set.ts";
 import type { Template } from "../core/script.ts";
 import type { TempPath } from "../core/temp_file.ts";
 
@@ -32,8 +33,8 @@ export interface UpstreamSettings {
   readonly forceRanges: boolean;
   readonly socketKeepalive: boolean;
   readonly bind: { readonly address: Template; readonly transparent: boolean } | undefined;
-  /** Lower-case names of response fields that are not passed on, those of a connection included. */
-  readonly hidden: ReadonlySet<string>;
+  /** Response fields that are not passed on, those of a connection included. */
+  readonly hidden: FieldSet;
   /** Lower-case names of response fields that are not acted upon. */
   readonly ignored: ReadonlySet<string>;
 }

@@ -72,10 +72,9 @@ export function upstreamCookie(name: string): VariableSpec {
 function setCookieValue({ upstream }: Request, name: string): string | undefined {
   const head = upstream?.head;
   if (head === undefined || head.setCookieAt < 0) return undefined;
-  const { keys, values, count } = head.headers;
-  for (let i = head.setCookieAt; i < count; i++) {
-    if (keys[i] !== "set-cookie") continue;
-    const value = values[i];
+  const { headers } = head;
+  for (let at = head.setCookieAt; at >= 0; at = headers.indexOf("set-cookie", at + 1)) {
+    const value = headers.value(at);
     if (value.length <= name.length || value.slice(0, name.length).toLowerCase() !== name) continue;
     const rest = /^ *= *([^;]*)/.exec(value.slice(name.length));
     if (rest !== null) return rest[1];

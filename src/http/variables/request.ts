@@ -112,7 +112,7 @@ export function cookieVariable(name: string): VariableSpec {
   return once((request) => {
     const { headers } = request;
     for (let at = headers.indexOf("cookie"); at >= 0; at = headers.indexOf("cookie", at + 1)) {
-      const value = cookie(headers.values[at], name);
+      const value = cookie(headers.value(at), name);
       if (value !== undefined) return value;
     }
     return undefined;

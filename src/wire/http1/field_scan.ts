@@ -5,6 +5,8 @@
  * folding (a line may not begin with one), no NUL, a bare LF may end a line.
  */
 
+import { LOWER } from "./known_fields.ts";
+
 /** What `next` returns. */
 const AGAIN = 0;
 export const FIELD = 1;
@@ -14,6 +16,8 @@ export const INVALID = 3;
 /** Bits of `flags`. */
 export const UNDERSCORE = 1;
 export const INVALID_NAME = 2;
+/** The line is `Name: value CR LF` to the byte: it may be passed on as it is. */
+export const PLAIN_LINE = 4;
 
 /** Numbers a line takes in a list of positions. */
 export const SPAN = 6;
@@ -61,7 +65,7 @@ export class FieldScanner {
   nameEnd = 0;
   valueStart = 0;
   valueEnd = 0;
-  /** Hash of the name, for `knownField`. */
+  /** Hash of the name, for `fieldNumber`. */
   hash = 0;
   flags = 0;
   /** Where reading goes on after FIELD and END; the offending byte after INVALID. */
@@ -94,7 +98,7 @@ export class FieldScanner {
 
   /**
    * Reads whole lines of the usual shape (`Name: value CR LF`) as long as they come and `spans` has room, writing each
-   * into `spans` from `at` on: name start and end, value start and end, less `base`, then hash and flags (0). Stops
+   * into `spans` from `at` on: name start and end, value start and end, less `base`, then hash and flags. Stops
    * before anything else without a trace of it. Returns how far `spans` was filled; `pos` is where reading goes on.
    */
   usual(bytes: Uint8Array, from: number, end: number, spans: Int32Array, at: number, base: number): number {
@@ -110,7 +114,7 @@ export class FieldScanner {
       while (p < end) {
         const byte = bytes[p];
         if (NAME_CLASS[byte] !== PLAIN) break;
-        hash = (Math.imul(hash, 31) + byte) | 0;
+        hash = (Math.imul(hash, 31) + (byte | LOWER)) | 0;
         p++;
       }
       // At least a colon and CR LF must follow.
@@ -127,7 +131,7 @@ export class FieldScanner {
       spans[filled + 2] = valueStart - base;
       spans[filled + 3] = p - base;
       spans[filled + 4] = hash;
-      spans[filled + 5] = 0;
+      spans[filled + 5] = valueStart - nameEnd === 2 ? PLAIN_LINE : 0;
       filled += SPAN;
       p += 2;
       line = p;
@@ -176,7 +180,7 @@ export class FieldScanner {
         const byte = bytes[p];
         const kind = NAME_CLASS[byte];
         if (kind === PLAIN) {
-          hash = (Math.imul(hash, 31) + byte) | 0;
+          hash = (Math.imul(hash, 31) + (byte | LOWER)) | 0;
           p++;
           continue;
         }
@@ -188,7 +192,7 @@ export class FieldScanner {
             break;
           }
           this.flags |= kind === OTHER ? INVALID_NAME : UNDERSCORE;
-          hash = (Math.imul(hash, 31) + byte) | 0;
+          hash = (Math.imul(hash, 31) + (byte | LOWER)) | 0;
           p++;
           continue;
         }

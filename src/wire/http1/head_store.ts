@@ -1,6 +1,5 @@
-import { type HeadText, headText, scanned } from "../head_text.ts";
 import { SPAN } from "./field_scan.ts";
-import * as known from "./known_fields.ts";
+import { fieldNumber } from "./known_fields.ts";
 
 /** Positions of the head being read, shared by all: a head that comes in one piece needs no memory of its own. */
 let shared = new Int32Array(64 * SPAN);
@@ -12,8 +11,6 @@ export class HeadStore {
   length = 0;
   /** Fields read so far. */
   count = 0;
-  /** After `field`: the name as sent. */
-  name: HeadText = headText("");
   private own: Int32Array | undefined = undefined;
 
   /** SPAN numbers for each field, relative to the head's start (FieldScanner.usual). */
@@ -61,19 +58,8 @@ export class HeadStore {
     return larger;
   }
 
-  /**
-   * The known field whose line is at `spans[at]`, undefined for any other; `name` is set. `text` is the head's, `base`
-   * where it begins in `bytes`.
-   */
-  field(bytes: Buffer, base: number, text: string, spans: Int32Array, at: number): known.KnownField | undefined {
-    const start = spans[at];
-    const end = spans[at + 1];
-    const field = known.knownField(bytes, base + start, base + end, spans[at + 4]);
-    if (field !== undefined) {
-      this.name = field.name;
-      return field;
-    }
-    this.name = scanned(text.substring(start, end));
-    return known.fieldByKey(this.name.toLowerCase());
+  /** The number of the field whose line is at `spans[at]`; the head begins at `base` in `bytes`. */
+  number(bytes: Buffer, base: number, spans: Int32Array, at: number): number {
+    return fieldNumber(bytes, base + spans[at], base + spans[at + 1], spans[at + 4]);
   }
 }

@@ -1,24 +1,38 @@
-import { type HeadText, headText } from "../head_text.ts";
-import { fieldKey } from "./known_fields.ts";
+import { type HeadText, headText, scanned } from "../head_text.ts";
+import { PLAIN_LINE } from "./field_scan.ts";
+import type { FieldSet } from "./field_set.ts";
+import { fieldKey, keyOf, numberOf, UNKNOWN } from "./known_fields.ts";
+
+/** Numbers kept for a field: its own (known_fields.ts), then positions. */
+const WORDS = 6;
+const NAME = 1;
+const NAME_END = 2;
+const VALUE = 3;
+const VALUE_END = 4;
+/** The end of a line that may be passed on as it is; 0 for any other. */
+const LINE_END = 5;
 
 /**
- * The fields of a message in the order received, flat and reused from message to message. Only the first `count`
- * elements of the three arrays count: what lies behind them is left from an earlier message. All are byte strings, and
- * none holds what would end a line: `append` and `set` take any text and see to it.
+ * The fields of a message in the order received, reused from message to message. What was parsed out of a head is kept as
+ * positions in the head's one string, and becomes strings when asked for; what was added is strings. All are byte strings,
+ * and none holds what would end a line: `append` and `set` take any text and see to it.
  */
 export class HeaderList {
   count = 0;
-  /** Names as received. */
-  readonly names: HeadText[] = [];
-  /** Names in lower case; usual names are always the same string. */
-  readonly keys: string[] = [];
-  readonly values: HeadText[] = [];
-  /** Keys of the fields that Connection names: they too go no further than this hop (RFC 9110 section 7.6.1). */
+  /** Lower-case names of the fields that Connection names: they too go no further than this hop (RFC 9110 section 7.6.1). */
   named: Set<string> | undefined = undefined;
+  /** The head that the positions lie in. */
+  private text = "";
+  /** WORDS numbers a field. Where the name begins, one that was added has the complement of its place in `added`. */
+  private readonly words: number[] = [];
+  /** Name, lower-case name and value of each field that was added. */
+  private readonly added: string[] = [];
 
   clear(): void {
     this.count = 0;
     this.named = undefined;
+    this.text = "";
+    if (this.added.length > 0) this.added.length = 0;
   }
 
   /** Takes note of what a Connection field names besides what a connection is told by it. */
@@ -31,20 +45,65 @@ export class HeaderList {
     }
   }
 
-  /** Drops the strings too: for a connection that goes idle. */
+  /** Whether Connection names that field. */
+  isNamed(at: number): boolean {
+    return this.named?.has(this.key(at)) === true;
+  }
+
+  /** Gives the memory back too: for a connection that goes idle. */
   release(): void {
     this.clear();
-    this.names.length = 0;
-    this.keys.length = 0;
-    this.values.length = 0;
+    this.words.length = 0;
+  }
+
+  /** Begins with the fields of a parsed head, which `read` adds one by one. The list must be empty. */
+  readFrom(text: string): void {
+    this.text = text;
+  }
+
+  /** Adds the field of that number at `spans[at]` (FieldScanner). */
+  read(number: number, spans: Int32Array, at: number): void {
+    const { words } = this;
+    const to = this.count++ * WORDS;
+    const valueEnd = spans[at + 3];
+    words[to] = number;
+    words[to + NAME] = spans[at];
+    words[to + NAME_END] = spans[at + 1];
+    words[to + VALUE] = spans[at + 2];
+    words[to + VALUE_END] = valueEnd;
+    words[to + LINE_END] = (spans[at + 5] & PLAIN_LINE) === 0 ? 0 : valueEnd + 2;
+  }
+
+  /** Adds a field of another list. */
+  copy(from: HeaderList, at: number): void {
+    const start = from.words[at * WORDS + NAME];
+    if (this.text === "" && start >= 0) this.text = from.text;
+    if (start < 0 || this.text !== from.text) {
+      this.add(from.name(at), from.key(at), from.value(at));
+      return;
+    }
+    const { words } = this;
+    const to = this.count++ * WORDS;
+    for (let word = 0; word < WORDS; word++) words[to + word] = from.words[at * WORDS + word];
+  }
+
+  /** Takes the field added last away again. */
+  dropLast(): void {
+    this.count--;
   }
 
   /** `key` must be `name` in lower case. */
   add(name: HeadText, key: string, value: HeadText): void {
-    const at = this.count++;
-    this.names[at] = name;
-    this.keys[at] = key;
-    this.values[at] = value;
+    this.place(this.count++, name, key, value);
+  }
+
+  private place(at: number, name: HeadText, key: string, value: HeadText): void {
+    const { words, added } = this;
+    const to = at * WORDS;
+    words[to] = numberOf(key);
+    words[to + NAME] = ~added.length;
+    for (let word = NAME_END; word < WORDS; word++) words[to + word] = 0;
+    added.push(name, key, value);
   }
 
   /** Adds a field of any text. */
@@ -53,18 +112,49 @@ export class HeaderList {
     this.add(safe, fieldKey(safe), headText(value));
   }
 
+  /** The number of its name (known_fields.ts). */
+  number(at: number): number {
+    return this.words[at * WORDS];
+  }
+
+  /** The name as received. */
+  name(at: number): HeadText {
+    const start = this.words[at * WORDS + NAME];
+    if (start < 0) return scanned(this.added[~start]);
+    return scanned(this.text.substring(start, this.words[at * WORDS + NAME_END]));
+  }
+
+  /** The name in lower case; a usual one is always the same string. */
+  key(at: number): string {
+    const number = this.words[at * WORDS];
+    if (number !== UNKNOWN) return keyOf(number);
+    const start = this.words[at * WORDS + NAME];
+    return start < 0 ? this.added[~start + 1] : this.name(at).toLowerCase();
+  }
+
+  value(at: number): HeadText {
+    const start = this.words[at * WORDS + NAME];
+    if (start < 0) return scanned(this.added[~start + 2]);
+    return scanned(this.text.substring(this.words[at * WORDS + VALUE], this.words[at * WORDS + VALUE_END]));
+  }
+
+  /** The field in a sentence. */
+  shown(at: number): string {
+    return `${this.name(at)}: ${this.value(at)}`;
+  }
+
   /** Where the first field with this lower-case key is, at or after `from`; -1 when there is none. */
   indexOf(key: string, from = 0): number {
-    const keys = this.keys;
-    const count = this.count;
-    for (let i = from; i < count; i++) if (keys[i] === key) return i;
+    const { count } = this;
+    const number = numberOf(key);
+    for (let at = from; at < count; at++) if (this.is(number, key, at)) return at;
     return -1;
   }
 
   /** The first value of a field by its lower-case name. */
   get(key: string): HeadText | undefined {
     const at = this.indexOf(key);
-    return at < 0 ? undefined : this.values[at];
+    return at < 0 ? undefined : this.value(at);
   }
 
   has(key: string): boolean {
@@ -74,7 +164,7 @@ export class HeaderList {
   /** All values of a field in order. */
   getAll(key: string): HeadText[] {
     const found: HeadText[] = [];
-    for (let at = this.indexOf(key); at >= 0; at = this.indexOf(key, at + 1)) found.push(this.values[at]);
+    for (let at = this.indexOf(key); at >= 0; at = this.indexOf(key, at + 1)) found.push(this.value(at));
     return found;
   }
 
@@ -82,11 +172,36 @@ export class HeaderList {
   join(key: string, separator = key === "cookie" ? "; " : ", "): string | undefined {
     const first = this.indexOf(key);
     if (first < 0) return undefined;
-    let joined: string = this.values[first];
+    let joined: string = this.value(first);
     for (let at = this.indexOf(key, first + 1); at >= 0; at = this.indexOf(key, at + 1)) {
-      joined += separator + this.values[at];
+      joined += separator + this.value(at);
     }
     return joined;
+  }
+
+  /**
+   * The lines of all fields, each with its end, but for those in `except` and those that Connection names. Lines that follow
+   * one another in the head they were read from come out in one piece.
+   */
+  lines(except?: FieldSet): string {
+    const { count, words, text, named } = this;
+    let lines = "";
+    let from = 0;
+    let until = 0;
+    for (let at = 0; at < count; at++) {
+      if (except?.holds(this, at) || (named !== undefined && this.isNamed(at))) continue;
+      const start = words[at * WORDS + NAME];
+      const end = words[at * WORDS + LINE_END];
+      if (end !== 0 && start === until) {
+        until = end;
+        continue;
+      }
+      if (until > from) lines += text.substring(from, until);
+      from = end === 0 ? 0 : start;
+      until = end;
+      if (end === 0) lines += `${this.shown(at)}\r\n`;
+    }
+    return until > from ? lines + text.substring(from, until) : lines;
   }
 
   /** Replaces the first field of that name and removes the others, or adds it. */
@@ -98,8 +213,7 @@ export class HeaderList {
       this.add(safe, key, headText(value));
       return;
     }
-    this.names[at] = safe;
-    this.values[at] = headText(value);
+    this.place(at, safe, key, headText(value));
     this.removeFrom(key, at + 1);
   }
 
@@ -108,27 +222,25 @@ export class HeaderList {
     return this.removeFrom(key, 0);
   }
 
-  /** Removes one field by its place. */
-  removeAt(at: number): void {
-    const last = --this.count;
-    for (let i = at; i < last; i++) this.move(i + 1, i);
-  }
-
   private removeFrom(key: string, from: number): number {
-    const count = this.count;
+    const { count } = this;
+    const number = numberOf(key);
     let kept = from;
-    for (let i = from; i < count; i++) {
-      if (this.keys[i] === key) continue;
-      if (kept !== i) this.move(i, kept);
+    for (let at = from; at < count; at++) {
+      if (this.is(number, key, at)) continue;
+      if (kept !== at) this.move(at, kept);
       kept++;
     }
     this.count = kept;
     return count - kept;
   }
 
+  private is(number: number, key: string, at: number): boolean {
+    return this.words[at * WORDS] === number && (number !== UNKNOWN || this.key(at) === key);
+  }
+
   private move(from: number, to: number): void {
-    this.names[to] = this.names[from];
-    this.keys[to] = this.keys[from];
-    this.values[to] = this.values[from];
+    const { words } = this;
+    for (let word = 0; word < WORDS; word++) words[to * WORDS + word] = words[from * WORDS + word];
   }
 }

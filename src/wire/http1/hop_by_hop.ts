@@ -1,3 +1,5 @@
+import { FieldSet } from "./field_set.ts";
+
 /**
  * Fields that belong to one connection, or say how one message is framed there (RFC 9110 section 7.6.1, RFC 9112 section
  * 6): none is passed on in any kind of message, request, informational or final response, or trailer, but for the Upgrade
@@ -13,11 +15,13 @@ export const HOP_BY_HOP: ReadonlySet<string> = new Set([
   "upgrade",
 ]);
 
+export const CONNECTION_FIELDS = new FieldSet(HOP_BY_HOP);
+
 /**
  * What has no meaning behind a body, or would change what was said before it: framing, routing, authentication, cookies,
  * the control of a response and the shape of its content (RFC 9110 section 6.5.1, RFC 7230 section 4.1.2).
  */
-const NO_TRAILERS: ReadonlySet<string> = new Set([
+export const NO_TRAILERS = new FieldSet([
   ...HOP_BY_HOP,
   "trailer",
   "host",
@@ -38,11 +42,6 @@ const NO_TRAILERS: ReadonlySet<string> = new Set([
   "content-range",
   "content-type",
 ]);
-
-/** Whether a trailer field of a server's may be passed on. */
-export function mayTrail(key: string): boolean {
-  return !NO_TRAILERS.has(key);
-}
 
 /**
  * Whether a name out of the configuration is that of the framing, also where somebody reads `Content-Length:` or

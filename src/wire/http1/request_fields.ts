@@ -1,4 +1,3 @@
-import { scanned } from "../head_text.ts";
 import { type HostPort, validateHost } from "../host.ts";
 import { shown } from "../latin1.ts";
 import { parseLength } from "./content_length.ts";
@@ -95,11 +94,12 @@ export class RequestFields {
     let { limits } = this;
     const { headers } = this;
     const { spans } = store;
+    headers.readFrom(text);
     const last = store.count * SPAN;
     for (let at = 0; at < last; at += SPAN) {
       const flags = spans[at + 5];
-      if (flags !== 0 && limits.ignoreInvalid) {
-        if ((flags & INVALID_NAME) !== 0 || ((flags & UNDERSCORE) !== 0 && !limits.underscores)) {
+      if ((flags & (INVALID_NAME | UNDERSCORE)) !== 0 && limits.ignoreInvalid) {
+        if ((flags & INVALID_NAME) !== 0 || !limits.underscores) {
           const sentence = `client sent invalid header line: "${shown(bytes, base + spans[at], base + spans[at + 3])}"`;
           if (this.ignored === undefined) this.ignored = [sentence];
           else this.ignored.push(sentence);
@@ -107,16 +107,11 @@ export class RequestFields {
         }
       }
       if (headers.count >= limits.maxHeaders) return this.refuse(494, "client sent too many header lines");
-      const value = scanned(text.substring(spans[at + 2], spans[at + 3]));
-      const field = store.field(bytes, base, text, spans, at);
-      const { name } = store;
-      if (field === undefined) {
-        headers.add(name, name.toLowerCase(), value);
-        continue;
-      }
-      headers.add(name, field.key, value);
-      if (field.id !== 0 && field.id <= known.COOKIE && !this.note(field, name, value)) return 400;
-      if (field.id === known.HOST && limitsOf !== undefined) {
+      const number = store.number(bytes, base, spans, at);
+      headers.read(number, spans, at);
+      if (number === known.UNKNOWN || number > LAST_NOTED) continue;
+      if (!this.note(number, headers.count - 1)) return 400;
+      if (number === known.HOST && limitsOf !== undefined) {
         limits = limitsOf(this.host);
         this.limits = limits;
       }
@@ -124,29 +119,30 @@ export class RequestFields {
     return FIELDS_OK;
   }
 
-  /** Acts upon a field; false refuses the request with 400. */
-  private note(field: known.KnownField, name: string, value: string): boolean {
-    const bit = 1 << field.id;
+  /** Acts upon the field at `at` in the list; false refuses the request with 400. */
+  private note(number: number, at: number): boolean {
+    const { headers } = this;
+    const bit = 1 << number;
     if ((this.seen & bit) !== 0) {
-      if (field.id === known.CONNECTION) this.noteConnection(value);
-      else if (field.id === known.HOST || (UNIQUE & bit) !== 0) return this.duplicate(field, name, value);
+      if (number === known.CONNECTION) this.noteConnection(headers.value(at));
+      else if (number === known.HOST || (UNIQUE & bit) !== 0) return this.duplicate(number, at);
       return true;
     }
     this.seen |= bit;
-    switch (field.id) {
+    switch (number) {
       case known.HOST:
-        return this.noteHost(value);
+        return this.noteHost(headers.value(at));
       case known.CONNECTION:
-        this.noteConnection(value);
+        this.noteConnection(headers.value(at));
         break;
       case known.CONTENT_LENGTH:
-        this.contentLengthField = value;
+        this.contentLengthField = headers.value(at);
         break;
       case known.TRANSFER_ENCODING:
-        this.transferEncoding = value;
+        this.transferEncoding = headers.value(at);
         break;
       case known.EXPECT:
-        this.expect = value;
+        this.expect = headers.value(at);
         break;
     }
     return true;
@@ -181,11 +177,11 @@ export class RequestFields {
     if (lower !== "close") this.headers.noteConnection(lower);
   }
 
-  private duplicate(field: known.KnownField, name: string, value: string): boolean {
-    const first = this.headers.indexOf(field.key);
-    const what = field.id === known.HOST ? "host header" : "header line";
-    const previous = `${this.headers.names[first]}: ${this.headers.values[first]}`;
-    this.error = `client sent duplicate ${what}: "${name}: ${value}", previous value: "${previous}"`;
+  private duplicate(number: number, at: number): boolean {
+    const { headers } = this;
+    const what = number === known.HOST ? "host header" : "header line";
+    const previous = headers.shown(headers.indexOf(known.keyOf(number)));
+    this.error = `client sent duplicate ${what}: "${headers.shown(at)}", previous value: "${previous}"`;
     return false;
   }
 
@@ -224,6 +220,9 @@ export class RequestFields {
     return status;
   }
 }
+
+/** Nothing is done with a field whose number is higher. */
+const LAST_NOTED = known.PROXY_AUTHORIZATION;
 
 /** Fields nginx allows once only (ngx_http_process_unique_header_line). */
 const UNIQUE =

@@ -191,59 +191,70 @@ export class ResponseHead {
     const { headers, store } = this;
     const { spans } = store;
     const last = store.count * SPAN;
+    headers.readFrom(text);
     for (let at = 0; at < last; at += SPAN) {
-      const value = scanned(text.substring(spans[at + 2], spans[at + 3]));
-      const field = store.field(bytes, base, text, spans, at);
-      const { name } = store;
-      if (field === undefined) {
-        headers.add(name, name.toLowerCase(), value);
+      const number = store.number(bytes, base, spans, at);
+      headers.read(number, spans, at);
+      if (number === known.UNKNOWN || number > LAST_NOTED) continue;
+      const place = headers.count - 1;
+      if (early) {
+        if (number === known.CONNECTION) headers.noteConnection(headers.value(place));
         continue;
       }
-      if (field.id === 0 || early) {
-        if (field.id === known.CONNECTION) headers.noteConnection(value);
-        headers.add(name, field.key, value);
-        continue;
-      }
-      const code = this.note(field, name, value);
-      if (code === KEEP) headers.add(name, field.key, value);
+      const code = this.note(number, place);
+      if (code === DROP) headers.dropLast();
       else if (code === REFUSE) return INVALID;
     }
     return DONE;
   }
 
   /** Acts upon a field as nginx's ngx_http_upstream_headers_in table does. */
-  private note(field: known.KnownField, name: string, value: HeadText): number {
-    const bit = 1 << (field.id & 31);
-    const high = field.id >= 32;
+  private note(number: number, at: number): number {
+    const { headers } = this;
+    const bit = 1 << (number & 31);
+    const high = number >= 32;
     const seen = ((high ? this.seenHigh : this.seen) & bit) !== 0;
     if (seen) {
-      if (field.id === known.CONNECTION) this.noteConnection(value);
-      return ((high ? ONCE_HIGH : ONCE) & bit) !== 0 ? this.repeated(field, name, value) : KEEP;
+      if (number === known.CONNECTION) this.noteConnection(headers.value(at));
+      return ((high ? ONCE_HIGH : ONCE) & bit) !== 0 ? this.repeated(number, at) : KEEP;
     }
     if (high) this.seenHigh |= bit;
     else this.seen |= bit;
-    switch (field.id) {
+    switch (number) {
       case known.CONTENT_LENGTH:
         if (this.transferEncoding !== undefined) return this.bothFramings();
-        this.contentLength = parseLength(value);
+        this.contentLength = parseLength(headers.value(at));
         if (this.contentLength >= 0) return KEEP;
-        this.error = `upstream sent invalid "Content-Length" header: "${name}: ${value}"`;
+        this.error = `upstream sent invalid "Content-Length" header: "${headers.shown(at)}"`;
         return REFUSE;
-      case known.TRANSFER_ENCODING:
+      case known.TRANSFER_ENCODING: {
         if (this.contentLength >= 0) return this.bothFramings();
+        const value = headers.value(at);
         this.transferEncoding = value;
         this.chunked = value.length === 7 && value.toLowerCase() === "chunked";
         if (this.chunked) return KEEP;
         this.error = `upstream sent unknown "Transfer-Encoding": "${value}"`;
         return REFUSE;
+      }
       case known.CONNECTION:
-        this.noteConnection(value);
+        this.noteConnection(headers.value(at));
         return KEEP;
       case known.SET_COOKIE:
-        this.setCookieAt = this.headers.count;
+        this.setCookieAt = at;
+        return KEEP;
+      case known.X_ACCEL_REDIRECT:
+        this.xAccelRedirect = headers.value(at);
+        return KEEP;
+      case known.X_ACCEL_LIMIT_RATE:
+        this.xAccelLimitRate = headers.value(at);
+        return KEEP;
+      case known.X_ACCEL_BUFFERING:
+        this.xAccelBuffering = headers.value(at);
+        return KEEP;
+      case known.X_ACCEL_CHARSET:
+        this.xAccelCharset = headers.value(at);
         return KEEP;
       default:
-        this.remember(field.id, value);
         return KEEP;
     }
   }
@@ -260,34 +271,17 @@ export class ResponseHead {
     return REFUSE;
   }
 
-  private repeated(field: known.KnownField, name: string, value: string): number {
-    const first = this.headers.indexOf(field.key);
-    const previous = `${this.headers.names[first]}: ${this.headers.values[first]}`;
-    const sentence = `upstream sent duplicate header line: "${name}: ${value}", previous value: "${previous}"`;
-    if (field.id === known.CONTENT_LENGTH || field.id === known.TRANSFER_ENCODING) {
+  private repeated(number: number, at: number): number {
+    const { headers } = this;
+    const previous = headers.shown(headers.indexOf(known.keyOf(number)));
+    const sentence = `upstream sent duplicate header line: "${headers.shown(at)}", previous value: "${previous}"`;
+    if (number === known.CONTENT_LENGTH || number === known.TRANSFER_ENCODING) {
       this.error = sentence;
       return REFUSE;
     }
     if (this.ignored === undefined) this.ignored = [];
     this.ignored.push(`${sentence}, ignored`);
     return DROP;
-  }
-
-  private remember(id: number, value: HeadText): void {
-    switch (id) {
-      case known.X_ACCEL_REDIRECT:
-        this.xAccelRedirect = value;
-        break;
-      case known.X_ACCEL_LIMIT_RATE:
-        this.xAccelLimitRate = value;
-        break;
-      case known.X_ACCEL_BUFFERING:
-        this.xAccelBuffering = value;
-        break;
-      case known.X_ACCEL_CHARSET:
-        this.xAccelCharset = value;
-        break;
-    }
   }
 
   private forgetFields(): void {
@@ -301,6 +295,9 @@ export class ResponseHead {
     this.setCookieAt = -1;
   }
 }
+
+/** Nothing is done here with a field whose number is higher. */
+const LAST_NOTED = known.X_ACCEL_CHARSET;
 
 const KEEP = 0;
 const DROP = 1;

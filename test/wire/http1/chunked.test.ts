@@ -34,7 +34,7 @@ function decode(bytes: Buffer, cuts: readonly number[], limit?: number): Decoded
       }
       if (code === MORE) break;
       const consumed = code === CHUNKED_DONE ? from + decoder.pos - 3 : -1;
-      const names = Array.from({ length: trailers.count }, (_, i) => `${trailers.keys[i]}=${trailers.values[i]}`);
+      const names = Array.from({ length: trailers.count }, (_, i) => `${trailers.key(i)}=${trailers.value(i)}`);
       return { code, body, consumed, trailers: names };
     }
     lent.fill("f");

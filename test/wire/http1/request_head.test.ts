@@ -34,10 +34,18 @@ function feed(head: RequestHead, bytes: Buffer, cuts: readonly number[] = []): F
   );
 }
 
+function namesOf({ fields: { headers } }: RequestHead): string[] {
+  return Array.from({ length: headers.count }, (_, i) => headers.name(i));
+}
+
+function keysOf({ fields: { headers } }: RequestHead): string[] {
+  return Array.from({ length: headers.count }, (_, i) => headers.key(i));
+}
+
 function snapshot(head: RequestHead): unknown {
   const { headers } = head.fields;
   const fields: string[][] = [];
-  for (let i = 0; i < headers.count; i++) fields.push([headers.names[i], headers.keys[i], headers.values[i]]);
+  for (let i = 0; i < headers.count; i++) fields.push([headers.name(i), headers.key(i), headers.value(i)]);
   const { method, requestLine, rawUri, complex, argsAt, extAt, plus, version, scheme } = head;
   const { error, length } = head;
   const { host, port, contentLength, chunked, connectionType, expect, ignored } = head.fields;
@@ -88,8 +96,8 @@ test("a usual request", () => {
   );
   assert.deepEqual([head.fields.contentLength, head.fields.chunked, head.fields.connectionType], [12, false, 2]);
   assert.equal(head.fields.headers.get("x-own-field"), "v  v");
-  assert.deepEqual(head.fields.headers.names.slice(0, 4), ["Host", "user-agent", "ACCEPT", "X-Own-Field"]);
-  assert.deepEqual(head.fields.headers.keys.slice(0, 4), ["host", "user-agent", "accept", "x-own-field"]);
+  assert.deepEqual(namesOf(head).slice(0, 4), ["Host", "user-agent", "ACCEPT", "X-Own-Field"]);
+  assert.deepEqual(keysOf(head).slice(0, 4), ["host", "user-agent", "accept", "x-own-field"]);
   assert.deepEqual(head.fields.headers.getAll("cookie"), ["a=1", "b=2"]);
   assert.equal(head.fields.headers.join("cookie"), "a=1; b=2");
 });
@@ -182,15 +190,15 @@ test("limits on size: the request line, a field line, all of them, their number"
 test("names that are not plain are left out, or taken when the configuration says so", () => {
   const text = "GET / HTTP/1.1\r\nHost: h\r\nX_Y: 1\r\nX!Z: 2\r\nOk: 3\r\n\r\n";
   const strict = parse(text).head;
-  assert.deepEqual(strict.fields.headers.keys.slice(0, strict.fields.headers.count), ["host", "ok"]);
+  assert.deepEqual(keysOf(strict), ["host", "ok"]);
   assert.deepEqual(strict.fields.ignored, [
     'client sent invalid header line: "X_Y: 1"',
     'client sent invalid header line: "X!Z: 2"',
   ]);
   const under = parse(text, { ...LIMITS, underscores: true }).head;
-  assert.deepEqual(under.fields.headers.keys.slice(0, under.fields.headers.count), ["host", "x_y", "ok"]);
+  assert.deepEqual(keysOf(under), ["host", "x_y", "ok"]);
   const all = parse(text, { ...LIMITS, ignoreInvalid: false }).head;
-  assert.deepEqual(all.fields.headers.keys.slice(0, all.fields.headers.count), ["host", "x_y", "x!z", "ok"]);
+  assert.deepEqual(keysOf(all), ["host", "x_y", "x!z", "ok"]);
 });
 
 test("the limits of the host's server hold for its fields", () => {
@@ -200,7 +208,7 @@ test("the limits of the host's server hold for its fields", () => {
     head.reset(LIMITS);
     const bytes = Buffer.from(text);
     assert.equal(head.feed(bytes, 0, bytes.length), DONE);
-    return head.fields.headers.keys.slice(0, head.fields.headers.count);
+    return keysOf(head);
   };
   assert.deepEqual(names("GET / HTTP/1.1\r\nHost: lax\r\na_b: 1\r\n\r\n"), ["host", "a_b"]);
   assert.deepEqual(names("GET / HTTP/1.1\r\nHost: strict\r\na_b: 1\r\n\r\n"), ["host"]);

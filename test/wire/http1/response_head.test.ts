@@ -13,7 +13,7 @@ function fresh(size = 4096): ResponseHead {
 function snapshot(head: ResponseHead): unknown {
   const { headers, status, statusLine, version, contentLength, chunked, connectionClose, error, ignored } = head;
   const fields: string[][] = [];
-  for (let i = 0; i < headers.count; i++) fields.push([headers.names[i], headers.keys[i], headers.values[i]]);
+  for (let i = 0; i < headers.count; i++) fields.push([headers.name(i), headers.key(i), headers.value(i)]);
   return { fields, status, statusLine, version, contentLength, chunked, connectionClose, error, ignored };
 }
 

@@ -16,6 +16,6 @@ test("the chunks of an answer that come in one read are passed on in one piece",
   assert.equal(reader.readBody(rest, 0), DATA);
   assert.equal(rest.toString("latin1", reader.dataStart, reader.dataEnd), "y");
   assert.equal(reader.readBody(rest, reader.pos), OVER);
-  assert.equal(reader.takeTrailers()?.values[0], "42");
+  assert.equal(reader.takeTrailers()?.value(0), "42");
   assert.equal(reader.reusable, true);
 });

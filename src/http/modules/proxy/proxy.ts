@@ -2,6 +2,7 @@ import { parseTarget } from "../../../balancer/url.ts";
 import { fail, type Scope, type SettingsOf, valueIn } from "../../../config/schema.ts";
 import type { HostWanted } from "../../../runtime/cycle.ts";
 import { headText } from "../../../wire/head_text.ts";
+import { FieldSet } from "../../../wire/http1/field_set.ts";
 import { HOP_BY_HOP } from "../../../wire/http1/hop_by_hop.ts";
 import { earlyHintsIn } from "../../conf/early_hints.ts";
 import { defineModule, type Place, placeText } from "../../conf/module.ts";
@@ -218,7 +219,7 @@ function upstreamSettings(
     forceRanges: raw.proxy_force_ranges,
     socketKeepalive: raw.proxy_socket_keepalive,
     bind: raw.proxy_bind,
-    hidden: new Set([
+    hidden: new FieldSet([
       ...hidden,
       ...raw.proxy_hide_header.map((name) => name.toLowerCase()),
       ...[...HOP_BY_HOP].filter((key) => key !== "upgrade"),

@@ -1,6 +1,7 @@
 import type { SettingsOf } from "../../../config/schema.ts";
 import { ESCAPE_URI, escapeUri } from "../../../wire/escape.ts";
 import { type HeadText, type HeadWord, headText, headWord } from "../../../wire/head_text.ts";
+import { FieldSet } from "../../../wire/http1/field_set.ts";
 import { HOP_BY_HOP, namesFraming } from "../../../wire/http1/hop_by_hop.ts";
 import { fieldLine, requestLine } from "../../../wire/http1/request_writer.ts";
 import type { Request } from "../../core/request.ts";
@@ -17,8 +18,8 @@ export interface RequestHeadPlan {
   readonly host: Template<HeadText> | undefined;
   /** The other fields set, in order. */
   readonly set: readonly SetHeader[];
-  /** Lower-case names of client fields that are not passed on: those set, and those of the connection. */
-  readonly replaced: ReadonlySet<string>;
+  /** Client fields that are not passed on: those set, and those of the connection. */
+  readonly replaced: FieldSet;
   /** Content-Length is set to nothing: a request without a body has none. */
   readonly noLength: boolean;
 }
@@ -32,7 +33,7 @@ export function requestHeadPlan(raw: SettingsOf<typeof proxyDirectives>): Reques
     version: raw.proxy_http_version,
     host: named.findLast(({ key }) => key === "host")?.value,
     set: named.filter(({ name, key, value }) => key !== "host" && value.constant !== "" && !namesFraming(name)),
-    replaced: new Set([...OWN, ...named.map(({ key }) => key)]),
+    replaced: new FieldSet([...OWN, ...named.map(({ key }) => key)]),
     noLength: named.some(({ key, value }) => key === "content-length" && value.constant === ""),
   };
 }
@@ -65,13 +66,7 @@ export function buildHead(
   }
   const body = raw.proxy_set_body?.render(request);
   head += framing(request, plan, settings, body);
-  if (raw.proxy_pass_request_headers) {
-    const { count, keys, names, values, named } = request.headers;
-    const { replaced } = plan;
-    for (let i = 0; i < count; i++) {
-      if (!replaced.has(keys[i]) && !named?.has(keys[i])) head += fieldLine(names[i], values[i]);
-    }
-  }
+  if (raw.proxy_pass_request_headers) head += request.headers.lines(plan.replaced);
   return { head: `${head}\r\n`, uri, method, body };
 }
 

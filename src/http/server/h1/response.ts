@@ -45,8 +45,5 @@ export function resetResponse(response: Response): void {
 
 /** The end of a chunked body with its trailers. */
 export function lastChunk({ response: { trailers } }: Request): string {
-  if (trailers === undefined) return "0\r\n\r\n";
-  let text = "0\r\n";
-  for (let i = 0; i < trailers.count; i++) text += `${trailers.names[i]}: ${trailers.values[i]}\r\n`;
-  return `${text}\r\n`;
+  return trailers === undefined ? "0\r\n\r\n" : `0\r\n${trailers.lines()}\r\n`;
 }

@@ -85,9 +85,7 @@ export function responseHead(request: Request): string {
     head += `\r\nConnection: keep-alive\r\nKeep-Alive: timeout=${core.keepaliveHeader}`;
   else head += "\r\nConnection: keep-alive";
   if (response.etag !== undefined) head += `\r\nETag: ${response.etag}`;
-  const { headers } = response;
-  for (let i = 0; i < headers.count; i++) head += `\r\n${headers.names[i]}: ${headers.values[i]}`;
-  return `${head}\r\n\r\n`;
+  return `${head}\r\n${response.headers.lines()}\r\n`;
 }
 
 /** Whether a response of that status has the time of the file it is made of: an error's page has not. */
@@ -97,9 +95,7 @@ export function isDated(status: number): boolean {
 
 /** The head of a response before the final one (RFC 9110 section 15.2). */
 export function informationalHead(status: number, fields: HeaderList): string {
-  let head = `HTTP/1.1 ${status} ${reasonPhrase(status)}\r\n`;
-  for (let i = 0; i < fields.count; i++) head += `${fields.names[i]}: ${fields.values[i]}\r\n`;
-  return `${head}\r\n`;
+  return `HTTP/1.1 ${status} ${reasonPhrase(status)}\r\n${fields.lines()}\r\n`;
 }
 
 /** A Location that begins with a slash becomes absolute, as `absolute_redirect` and its kin say. */

@@ -1,0 +1,26 @@
+import type { HeaderList } from "./header_list.ts";
+import { FIELD_NUMBERS, numberOf, UNKNOWN } from "./known_fields.ts";
+
+/** Names of fields, made when the configuration is built: whether one is among them is asked by its number. */
+export class FieldSet {
+  private readonly known = new Uint8Array(FIELD_NUMBERS);
+  private readonly others: ReadonlySet<string>;
+
+  /** `keys` are lower-case. */
+  constructor(keys: Iterable<string>) {
+    const others = new Set<string>();
+    for (const key of keys) {
+      const number = numberOf(key);
+      if (number === UNKNOWN) others.add(key);
+      else this.known[number] = 1;
+    }
+    this.others = others;
+  }
+
+  /** Whether the name of a list's field is among them. */
+  holds(fields: HeaderList, at: number): boolean {
+    const number = fields.number(at);
+    if (number !== UNKNOWN) return this.known[number] !== 0;
+    return this.others.size > 0 && this.others.has(fields.key(at));
+  }
+}
