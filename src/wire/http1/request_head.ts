@@ -3,10 +3,10 @@ import { byteString, shown, shownByte } from "../latin1.ts";
 import { END, FIELD, FieldScanner, INVALID, SPAN } from "./field_scan.ts";
 import { HeadStore } from "./head_store.ts";
 import { HeaderBuffers } from "./header_buffers.ts";
+import { parseRequestLine } from "./parse_request_line.ts";
 import { FIELDS_OK, RequestFields } from "./request_fields.ts";
 import type { RequestLimits } from "./request_limits.ts";
-import { RequestLine } from "./request_line.ts";
-import * as line from "./request_line_syntax.ts";
+import * as line from "./request_line.ts";
 
 /** More bytes are needed. */
 export const NEED_MORE = 0;
@@ -50,7 +50,7 @@ export class RequestHead {
   /** Scheme of an absolute target, "" otherwise. */
   scheme = "";
 
-  private readonly line = new RequestLine();
+  private readonly line = new line.RequestLine();
   private readonly scanner = new FieldScanner(false);
   private inFields = false;
   private readonly store = new HeadStore();
@@ -141,7 +141,7 @@ export class RequestHead {
     let p = from;
     if (!this.inFields) {
       const request = this.line;
-      const code = request.next(bytes, p, end);
+      const code = parseRequestLine(request, bytes, p, end);
       if (code === line.AGAIN) return this.lineUnfinished(bytes, end);
       if (code !== line.LINE) return this.badLine(code, bytes, end);
       p = request.pos;

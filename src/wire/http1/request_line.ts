@@ -1,31 +1,65 @@
-/**
- * Reads a request line out of raw bytes (RFC 9112 section 3, with nginx's tolerances: blank lines before it, several
- * spaces between its parts, HTTP/0.9). A whole line of the usual shape is read in one go; anything else goes through a
- * machine that can stop and resume at any byte.
- */
+// A request line: what reading one comes to, where its parts lie, and what its bytes may be.
+// parse_request_line.ts reads it.
 
-import { resume, START } from "./request_line_machine.ts";
-import {
-  COMPLEX,
-  CR,
-  DOT,
-  ENDS,
-  HASH,
-  LF,
-  LINE,
-  METHOD_CHAR,
-  PERCENT,
-  PLAIN,
-  PLUS,
-  QUESTION,
-  QUOTED,
-  SLASH,
-  SPACE,
-  spells,
-  TARGET,
-} from "./request_line_syntax.ts";
+export const AGAIN = 0;
+export const LINE = 1;
+export const INVALID_METHOD = 2;
+export const INVALID_REQUEST = 3;
+export const INVALID_VERSION = 4;
+export const INVALID_09_METHOD = 5;
 
-/** Positions lie in the bytes handed to `next`, and are kept across calls; -1 (0 for ends) when there is no such part. */
+/** The first state: before a line. The others are request_line_machine.ts's. */
+export const START = 0;
+
+export const LF = 0x0a;
+export const CR = 0x0d;
+export const SPACE = 0x20;
+
+/** Bits of `complex`: why the target's path is not simply its text. 0 when it is. */
+export const COMPLEX = 1;
+export const QUOTED = 2;
+export const EMPTY_PATH = 4;
+
+// Classes of a byte in a target.
+export const PLAIN = 0;
+export const SLASH = 1;
+export const DOT = 2;
+export const PERCENT = 3;
+export const QUESTION = 4;
+export const HASH = 5;
+export const PLUS = 6;
+export const ENDS = 7;
+export const BAD = 8;
+
+export const TARGET = new Uint8Array(256);
+/** 1: may stand in a method. */
+export const METHOD_CHAR = new Uint8Array(256);
+/** Bits: 1 a letter, digit, `-` or `.` (a name); 2 besides what may stand within [ ]. */
+export const HOST_CHAR = new Uint8Array(256);
+
+for (let c = 0; c < 256; c++) {
+  const letter = (c >= 0x41 && c <= 0x5a) || (c >= 0x61 && c <= 0x7a);
+  const digit = c >= 0x30 && c <= 0x39;
+  if (c < 0x20 || c === 0x7f) TARGET[c] = BAD;
+  if ((c >= 0x41 && c <= 0x5a) || c === 0x5f || c === 0x2d) METHOD_CHAR[c] = 1;
+  if (letter || digit || c === 0x2d || c === 0x2e) HOST_CHAR[c] = 3;
+}
+for (const [char, kind] of [
+  ["/", SLASH],
+  [".", DOT],
+  ["%", PERCENT],
+  ["?", QUESTION],
+  ["#", HASH],
+  ["+", PLUS],
+  [" ", ENDS],
+  ["\r", ENDS],
+  ["\n", ENDS],
+] as const) {
+  TARGET[char.charCodeAt(0)] = kind;
+}
+for (const char of ":_~!$&'()*+,;=") HOST_CHAR[char.charCodeAt(0)] |= 2;
+
+/** Positions lie in the bytes handed to `parseRequestLine`, and are kept across calls; -1 (0 for ends) when there is no such part. */
 export class RequestLine {
   start = -1;
   /** After LINE: the byte after the line feed. */
@@ -99,99 +133,11 @@ export class RequestLine {
     if (this.hostEnd >= 0) this.hostEnd -= by;
     if (this.protocolStart >= 0) this.protocolStart -= by;
   }
+}
 
-  next(bytes: Uint8Array, from: number, end: number): number {
-    if (this.state === START && this.usual(bytes, from, end)) return LINE;
-    return resume(this, bytes, from, end);
-  }
-
-  /** `METHOD /target HTTP/1.x`, whole, with nothing unusual about it; false leaves everything to the machine. */
-  private usual(bytes: Uint8Array, from: number, end: number): boolean {
-    let p = from;
-    while (p < end && METHOD_CHAR[bytes[p]] === 1) p++;
-    if (p === from || p + 12 > end || bytes[p] !== SPACE || bytes[p + 1] !== 0x2f) return false;
-    const methodEnd = p;
-    if (methodEnd - from === 7 && spells(bytes, from, methodEnd, "CONNECT")) return false;
-    const uriStart = p + 1;
-    let ext = -1;
-    let args = -1;
-    let complex = 0;
-    let plus = false;
-    p += 2;
-    path: for (let afterSlash = true; p < end; p++) {
-      switch (TARGET[bytes[p]]) {
-        case PLAIN:
-          afterSlash = false;
-          continue;
-        case SLASH:
-          if (afterSlash) {
-            complex = COMPLEX;
-            break path;
-          }
-          ext = -1;
-          afterSlash = true;
-          continue;
-        case DOT:
-          if (afterSlash) {
-            complex = COMPLEX;
-            break path;
-          }
-          ext = p + 1;
-          continue;
-        case PERCENT:
-          complex = QUOTED;
-          break path;
-        case PLUS:
-          plus = true;
-          continue;
-        case QUESTION:
-          args = p + 1;
-          break path;
-        case HASH:
-          complex = COMPLEX;
-          break path;
-        case ENDS:
-          break path;
-        default:
-          return false;
-      }
-    }
-    for (; p < end; p++) {
-      const kind = TARGET[bytes[p]];
-      if (kind >= ENDS) break;
-      if (kind === HASH) complex |= COMPLEX;
-    }
-    // " HTTP/1.x" and the line's end.
-    if (
-      p + 10 > end ||
-      bytes[p] !== SPACE ||
-      bytes[p + 1] !== 0x48 ||
-      bytes[p + 2] !== 0x54 ||
-      bytes[p + 3] !== 0x54 ||
-      bytes[p + 4] !== 0x50 ||
-      bytes[p + 5] !== 0x2f ||
-      bytes[p + 6] !== 0x31 ||
-      bytes[p + 7] !== 0x2e
-    ) {
-      return false;
-    }
-    const minor = bytes[p + 8] - 0x30;
-    if (minor !== 1 && minor !== 0) return false;
-    let after = p + 9;
-    if (bytes[after] === CR && after + 1 < end) after++;
-    if (bytes[after] !== LF) return false;
-    this.start = from;
-    this.methodEnd = methodEnd;
-    this.uriStart = uriStart;
-    this.uriEnd = p;
-    this.argsStart = args;
-    this.extStart = ext;
-    this.complex = complex;
-    this.plus = plus;
-    this.protocolStart = p + 1;
-    this.end = p + 9;
-    this.version = 1000 + minor;
-    this.pos = after + 1;
-    return true;
-  }
+/** Whether the bytes are those of a word. */
+export function spells(bytes: Uint8Array, start: number, end: number, word: string): boolean {
+  if (end - start !== word.length) return false;
+  for (let i = 0; i < word.length; i++) if (bytes[start + i] !== word.charCodeAt(i)) return false;
+  return true;
 }

@@ -1,4 +1,3 @@
-import type { RequestLine } from "./request_line.ts";
 import {
   AGAIN,
   BAD,
@@ -20,14 +19,14 @@ import {
   PLAIN,
   QUESTION,
   QUOTED,
+  type RequestLine,
   SLASH,
   SPACE,
+  START,
   spells,
   TARGET,
-} from "./request_line_syntax.ts";
+} from "./request_line.ts";
 
-/** The first state: before a line. */
-export const START = 0;
 const METHOD = 1;
 const SPACES_BEFORE_URI = 2;
 const SCHEME = 3;
