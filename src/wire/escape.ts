@@ -3,7 +3,7 @@
  * its low byte.
  */
 
-import { HEX } from "./hex.ts";
+import { HEX } from "./latin1.ts";
 
 const PERCENT = 0x25;
 const QUESTION = 0x3f;

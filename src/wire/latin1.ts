@@ -1,6 +1,17 @@
-import { byteString } from "../net/byte_string.ts";
+/** Bytes as text, a char a byte: what this program calls a byte string. */
 
-export { byteString };
+// Buffer has had this method since Node 0.x; it is what toString("latin1") calls after looking the encoding up, and it
+// is missing from @types/node only because it is not in the manual.
+declare global {
+  interface Buffer {
+    latin1Slice(start?: number, end?: number): string;
+  }
+}
+
+/** The bytes `start..end` as a byte string. */
+export function byteString(bytes: Buffer, start: number, end: number): string {
+  return bytes.latin1Slice(start, end);
+}
 
 const SHOWN = 1748;
 
@@ -12,4 +23,12 @@ export function shown(bytes: Buffer, start: number, end: number): string {
 /** A byte as nginx shows the one that does not belong: `\x0a`. */
 export function shownByte(byte: number): string {
   return `\\x${byte.toString(16).padStart(2, "0")}`;
+}
+
+/** The value of a hexadecimal digit by its byte, -1 for any other. */
+export const HEX = new Int8Array(256).fill(-1);
+for (let i = 0; i < 16; i++) {
+  const digit = i.toString(16);
+  HEX[digit.charCodeAt(0)] = i;
+  HEX[digit.toUpperCase().charCodeAt(0)] = i;
 }

@@ -4,8 +4,7 @@
  */
 
 import { UNESCAPE_ALL, unescapeUri } from "./escape.ts";
-import { HEX } from "./hex.ts";
-import { byteString } from "./latin1.ts";
+import { byteString, HEX } from "./latin1.ts";
 
 /** A request's target taken apart. Reused by the caller. */
 export interface UriParts {

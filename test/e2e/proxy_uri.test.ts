@@ -78,6 +78,7 @@ test("the URI that is passed on, and Location and Set-Cookie on the way back, ar
         "two=2; path=/Q/x; Secure; Domain=inner.test",
         "three=3; Path=/a/",
         "four",
+        "five  =  5 6 ;  Path  =  /a/   ;Secure ;   ",
       ]);
     }
     response.end(`${incoming.method} ${incoming.url} ${incoming.headers.host}`);

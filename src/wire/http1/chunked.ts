@@ -1,6 +1,5 @@
 import { scanned } from "../head_text.ts";
-import { HEX } from "../hex.ts";
-import { byteString } from "../latin1.ts";
+import { byteString, HEX } from "../latin1.ts";
 import { END, FIELD, FieldScanner } from "./field_scan.ts";
 import type { HeaderList } from "./header_list.ts";
 import { fieldKey } from "./known_fields.ts";

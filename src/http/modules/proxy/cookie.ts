@@ -2,7 +2,6 @@ import { refuse } from "../../../config/directives.ts";
 import { fail, type Scope } from "../../../config/schema.ts";
 import type { Directive } from "../../../config/types.ts";
 import type { CompiledRegex } from "../../../regex/regex.ts";
-import { trim } from "../../../wire/trim.ts";
 import type { Request } from "../../core/request.ts";
 import { type Template, template } from "../../core/script.ts";
 import {
@@ -96,6 +95,8 @@ export interface CookieRules {
   readonly flags: readonly CookieFlags[];
 }
 
+const SPACE = 0x20;
+
 interface Attribute {
   key: string;
   value: string | undefined;
@@ -127,6 +128,15 @@ function parseCookie(field: string): Attribute[] {
     if (equals < 0) return { key: trim(part), value: undefined };
     return { key: trim(part.slice(0, equals)), value: trim(part.slice(equals + 1)) };
   });
+}
+
+/** Without spaces at either end. Not by ` +$`, which goes through a run of spaces as often as the run is long. */
+function trim(text: string): string {
+  let start = 0;
+  let end = text.length;
+  while (text.charCodeAt(start) === SPACE) start++;
+  while (end > start && text.charCodeAt(end - 1) === SPACE) end--;
+  return text.slice(start, end);
 }
 
 function flagsFor(request: Request, rules: readonly CookieFlags[], cookie: string): ReadonlySet<string> {

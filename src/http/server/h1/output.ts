@@ -1,6 +1,6 @@
-import { byteString } from "../../../net/byte_string.ts";
 import type { Stream } from "../../../net/stream.ts";
 import { clearDeadline, Deadline, setDeadline } from "../../../sys/timers.ts";
+import { byteString } from "../../../wire/latin1.ts";
 import type { Request } from "../../core/request.ts";
 import { computeRate, RatedOutput } from "./rated_output.ts";
 import { lastChunk } from "./response.ts";
