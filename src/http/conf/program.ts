@@ -5,8 +5,8 @@ import type { Directives, Scope, Specs } from "../../config/schema.ts";
 import { ConfigError } from "../../config/types.ts";
 import { type Application, type Cycle, type HostWanted, MAX_WORKERS, type Program } from "../../runtime/cycle.ts";
 import type { Sliced } from "../../sys/sliced.ts";
+import { COUNTER } from "../core/counters.ts";
 import { HttpService } from "../server/service.ts";
-import { COUNTER } from "../server/site.ts";
 import { buildSockets, listenHosts } from "./addresses.ts";
 import { buildHttp } from "./build.ts";
 import { configureArguments } from "./configure.ts";
@@ -61,7 +61,7 @@ function* buildApplication(
     directories: [...(http?.directories ?? [])],
     serve(worker, previous) {
       if (worker.slot >= MAX_WORKERS) throw new ConfigError(`more than ${MAX_WORKERS} workers`);
-      return new HttpService(sockets, worker, { words: countersOf(worker.slot) }, previous, http?.upstreams);
+      return new HttpService(sockets, worker, countersOf(worker.slot), previous, http?.upstreams);
     },
     forget(slot) {
       // One that was refused its place counted nothing.

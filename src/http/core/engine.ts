@@ -8,6 +8,7 @@ import { extensionOf } from "../conf/mime.ts";
 import { mapUriToPath } from "../files/paths.ts";
 import { discardBody } from "./body.ts";
 import { CLIENT_CLOSED_REQUEST, CLOSE, DECLINED, DONE, ERROR, OK } from "./codes.ts";
+import { COUNTER } from "./counters.ts";
 import { logError, logException } from "./log_context.ts";
 import { passBody, sendHeader } from "./output.ts";
 import { GET, type Request } from "./request.ts";
@@ -301,10 +302,33 @@ function end(request: Request): void {
   request.onWritable = undefined;
 }
 
-/** Runs what was registered for the end of the request; called by the connection after the log was written. */
-export function cleanUp(request: Request): void {
-  const { cleanup } = request;
-  if (cleanup === undefined) return;
+/**
+ * The end of a request (ngx_http_free_request): writes its log lines, then lets go of all it holds. The exchange calls
+ * this, once, when the kernel has the whole response or it was broken off.
+ */
+export function freeRequest(request: Request): void {
+  request.finalized = true;
+  if (!request.logged) {
+    request.logged = true;
+    logRequest(request);
+  }
+  request.connection.counters[COUNTER.writing]--;
+  if (request.cleanup !== undefined) cleanUp(request, request.cleanup);
+  request.body?.release();
+  request.preread?.release();
+}
+
+function logRequest(request: Request): void {
+  for (const handler of request.location.log) {
+    try {
+      handler(request);
+    } catch (error) {
+      logException(request, error);
+    }
+  }
+}
+
+function cleanUp(request: Request, cleanup: readonly (() => void)[]): void {
   request.cleanup = undefined;
   for (let i = cleanup.length - 1; i >= 0; i--) {
     try {

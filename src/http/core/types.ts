@@ -49,6 +49,8 @@ export interface ClientConnection {
   readonly closed: boolean;
   /** Bytes that have left on this connection so far, heads included ($bytes_sent counts from `request.sentAtStart`). */
   readonly sent: number;
+  /** The worker's words, by COUNTER. */
+  readonly counters: Int32Array;
   /** The request came together with the one before it ($pipe). */
   readonly pipelined: boolean;
 }

@@ -4,9 +4,9 @@ import { headText } from "../../wire/head_text.ts";
 import { defineModule, type HttpBuild } from "../conf/module.ts";
 import { discardBody } from "../core/body.ts";
 import { OK } from "../core/codes.ts";
+import { COUNTER } from "../core/counters.ts";
 import { sendText } from "../core/output.ts";
 import type { Handler } from "../core/types.ts";
-import { COUNTER } from "../server/site.ts";
 
 const TEXT_PLAIN = headText("text/plain");
 

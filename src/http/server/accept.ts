@@ -3,10 +3,11 @@ import type { Address } from "../../net/address.ts";
 import type { ProxyProtocol } from "../../net/proxy_protocol.ts";
 import type { Stream, StreamHandler } from "../../net/stream.ts";
 import { logFault } from "../../sys/guard.ts";
+import { COUNTER } from "../core/counters.ts";
 import { logConnection } from "../core/log_context.ts";
 import { nextNumber } from "./connections.ts";
 import { H1Connection } from "./h1/connection.ts";
-import { type Accepted, type AddressConfig, type Closable, COUNTER, type ConnectionHost } from "./site.ts";
+import type { Accepted, AddressConfig, Closable, ConnectionHost } from "./site.ts";
 
 /** The handler of a stream that was just accepted: its protocol, or what the listener has come before that. */
 export function acceptStream(stream: Stream, host: ConnectionHost): StreamHandler {
@@ -35,7 +36,7 @@ class Accepting implements Accepted, Closable, ProxyProtocolOwner {
     this.busyWith = host.config;
     host.opened(this);
     host.waits(this);
-    host.counters.words[COUNTER.waiting]++;
+    host.counters[COUNTER.waiting]++;
   }
 
   get remote(): Address {
@@ -61,7 +62,7 @@ class Accepting implements Accepted, Closable, ProxyProtocolOwner {
   }
 
   closed(): void {
-    this.host.counters.words[COUNTER.waiting]--;
+    this.host.counters[COUNTER.waiting]--;
     this.host.closed(this);
     this.afterRequest?.();
   }

@@ -8,19 +8,20 @@ import type { ListenSpec } from "../../runtime/cycle.ts";
 import type { Level } from "../../runtime/log/log.ts";
 import { errnoText } from "../../sys/errno.ts";
 import { type ListeningSocket, servedOn } from "../conf/addresses.ts";
+import { COUNTER } from "../core/counters.ts";
 import { acceptStream } from "./accept.ts";
 import type { WorkerConnections } from "./connections.ts";
-import { type AddressConfig, type Closable, COUNTER, type ConnectionHost, type WorkerCounters } from "./site.ts";
+import type { AddressConfig, Closable, ConnectionHost } from "./site.ts";
 
 /** One listening address of a worker; what it serves is swapped by a reload, its connections stay. */
 export class Site implements ConnectionHost {
   config: AddressConfig;
   /** Nothing listens here any more: connections close after their request. */
   left = false;
-  readonly counters: WorkerCounters;
+  readonly counters: Int32Array;
   private readonly connections: WorkerConnections;
 
-  constructor(config: AddressConfig, counters: WorkerCounters, connections: WorkerConnections) {
+  constructor(config: AddressConfig, counters: Int32Array, connections: WorkerConnections) {
     this.config = config;
     this.counters = counters;
     this.connections = connections;
@@ -36,7 +37,7 @@ export class Site implements ConnectionHost {
 
   opened(connection: Closable): void {
     this.connections.add(connection);
-    this.counters.words[COUNTER.active]++;
+    this.counters[COUNTER.active]++;
   }
 
   waits(connection: Closable): void {
@@ -44,7 +45,7 @@ export class Site implements ConnectionHost {
   }
 
   closed(connection: Closable): void {
-    this.counters.words[COUNTER.active]--;
+    this.counters[COUNTER.active]--;
     this.connections.remove(connection);
   }
 
@@ -163,15 +164,15 @@ export class BoundSocket {
   private accept(stream: Stream): StreamHandler {
     const { sites } = this;
     const site = sites.length === 1 ? sites[0] : servedOn(sites, stream.local);
-    const { words } = site.counters;
+    const { counters } = site;
     this.accepted++;
-    words[COUNTER.accepted]++;
+    counters[COUNTER.accepted]++;
     if (!this.connections.admit((sentence) => this.log("warn", sentence))) {
       this.log("alert", `${this.connections.limit} worker_connections are not enough`);
       stream.destroy();
       return IGNORE;
     }
-    words[COUNTER.handled]++;
+    counters[COUNTER.handled]++;
     return acceptStream(stream, site);
   }
 

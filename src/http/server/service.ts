@@ -7,7 +7,7 @@ import type { ListeningSocket } from "../conf/addresses.ts";
 import type { Upstreams } from "../conf/upstreams.ts";
 import { WorkerConnections } from "./connections.ts";
 import { BoundSocket, Site } from "./listening.ts";
-import type { AddressConfig, Closable, WorkerCounters } from "./site.ts";
+import type { AddressConfig, Closable } from "./site.ts";
 
 /** A flood of new connections keeps no worker from leaving. */
 const MOST_TURNS = 10_000;
@@ -18,13 +18,13 @@ const PAUSE_MS = 500;
 /** What outlives a reload within one worker thread. */
 class WorkerState {
   readonly connections: WorkerConnections;
-  readonly counters: WorkerCounters;
+  readonly counters: Int32Array;
   /** By the text of the address. */
   readonly sites = new Map<string, Site>();
   readonly sockets = new Map<string, BoundSocket>();
   pools: Pools = new Map();
 
-  constructor(counters: WorkerCounters, connections: WorkerConnections) {
+  constructor(counters: Int32Array, connections: WorkerConnections) {
     this.counters = counters;
     this.connections = connections;
     whenScarce(this.pauseAccepting);
@@ -64,7 +64,7 @@ export class HttpService implements WorkerService {
   constructor(
     listening: readonly ListeningSocket[],
     context: WorkerContext,
-    counters: WorkerCounters,
+    counters: Int32Array,
     previous: WorkerService | undefined,
     upstreams: Upstreams | undefined,
   ) {

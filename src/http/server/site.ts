@@ -27,7 +27,8 @@ export interface ConnectionHost {
   config: AddressConfig;
   /** The worker is leaving: no keep-alive any more. */
   readonly draining: boolean;
-  readonly counters: WorkerCounters;
+  /** This worker's words, by COUNTER. */
+  readonly counters: Int32Array;
   opened(connection: Closable): void;
   /** From now on it is idle, until it is not. */
   waits(connection: Closable): void;
@@ -60,19 +61,3 @@ export interface Closable {
   /** Called once when the running request, or the connection, has ended. */
   afterRequest: (() => void) | undefined;
 }
-
-/** stub_status' numbers: shared words (Int32Array over the zone of all workers; wrap at 2^32). */
-export interface WorkerCounters {
-  readonly words: Int32Array;
-}
-
-export const COUNTER = {
-  accepted: 0,
-  handled: 1,
-  requests: 2,
-  active: 3,
-  reading: 4,
-  writing: 5,
-  waiting: 6,
-  words: 16,
-} as const;

@@ -5,10 +5,11 @@ import { Deadline, setDeadline } from "../../../sys/timers.ts";
 import type * as body from "../../../wire/http1/body_input.ts";
 import type { HeaderList } from "../../../wire/http1/header_list.ts";
 import { RequestHead } from "../../../wire/http1/request_head.ts";
+import { COUNTER } from "../../core/counters.ts";
 import type { Request } from "../../core/request.ts";
 import type { ClientConnection, Response, Tunnel } from "../../core/types.ts";
 import { nextNumber } from "../connections.ts";
-import { type Accepted, type AddressConfig, type Closable, COUNTER, type ConnectionHost } from "../site.ts";
+import type { Accepted, AddressConfig, Closable, ConnectionHost } from "../site.ts";
 import { consumeBody, discard, pause, resume, start } from "./connection_body.ts";
 import {
   clientEnded,
@@ -100,7 +101,7 @@ export class H1Connection implements ClientConnection, StreamHandler, Closable {
     }
     host.opened(this);
     host.waits(this);
-    host.counters.words[COUNTER.waiting]++;
+    host.counters[COUNTER.waiting]++;
   }
 
   get remote(): Address {
@@ -109,6 +110,10 @@ export class H1Connection implements ClientConnection, StreamHandler, Closable {
 
   get local(): Address {
     return this.stream.local;
+  }
+
+  get counters(): Int32Array {
+    return this.host.counters;
   }
 
   get sent(): number {

@@ -2,10 +2,10 @@ import type { Stream, StreamError } from "../../../net/stream.ts";
 import { defer } from "../../../sys/guard.ts";
 import { clearDeadline, setDeadline } from "../../../sys/timers.ts";
 import { CLIENT_CLOSED_REQUEST } from "../../core/codes.ts";
-import { cleanUp, finalizeRequest } from "../../core/engine.ts";
-import { logConnection, logError, logException } from "../../core/log_context.ts";
+import { COUNTER } from "../../core/counters.ts";
+import { finalizeRequest, freeRequest } from "../../core/engine.ts";
+import { logConnection, logError } from "../../core/log_context.ts";
 import type { Request } from "../../core/request.ts";
-import { COUNTER } from "../site.ts";
 import type { H1Connection } from "./connection.ts";
 import { bodyFailed, dropRest } from "./connection_body.ts";
 import { headAction, refuseHead } from "./connection_head.ts";
@@ -94,9 +94,9 @@ function endWhatRuns(connection: H1Connection, error: StreamError | undefined): 
   } else if (mode === HEAD) {
     if (error !== undefined)
       refuseHead(connection, 400, `recv() failed (${error.message}) while ${headAction(connection, false)}`);
-    else connection.host.counters.words[COUNTER.reading]--;
+    else connection.host.counters[COUNTER.reading]--;
   } else if (mode <= KEPT) {
-    connection.host.counters.words[COUNTER.waiting]--;
+    connection.host.counters[COUNTER.waiting]--;
   }
 }
 
@@ -174,7 +174,7 @@ function allTaken({ readClosed, pending, consuming }: H1Connection): boolean {
 function wait(connection: H1Connection, timeout: number, atLeast: number): void {
   const { host, head } = connection;
   const { config } = host;
-  host.counters.words[COUNTER.waiting]++;
+  host.counters[COUNTER.waiting]++;
   host.waits(connection);
   if (head.length > LARGE_HEAD) head.release();
   head.reset(config.limits);
@@ -191,27 +191,13 @@ function wait(connection: H1Connection, timeout: number, atLeast: number): void 
   setDeadline(connection.deadline, timeout - connection.idleTime);
 }
 
-/** Logs and lets go of the request. */
+/** The request is over for the connection too. */
 function ended(connection: H1Connection, request: Request): void {
   connection.request = undefined;
-  request.finalized = true;
   connection.bodyPaused = false;
   connection.finishing = false;
-  if (!request.logged) {
-    request.logged = true;
-    for (const handler of request.location.log) {
-      try {
-        handler(request);
-      } catch (error) {
-        logException(request, error);
-      }
-    }
-  }
+  freeRequest(request);
   if (connection.output.blocked) connection.output.unblock();
-  connection.host.counters.words[COUNTER.writing]--;
-  if (request.cleanup !== undefined) cleanUp(request);
-  request.body?.release();
-  request.preread?.release();
   resetResponse(connection.response);
   if (connection.afterRequest !== undefined) requestOver(connection);
 }

@@ -1,8 +1,8 @@
 import { logFault } from "../../../sys/guard.ts";
+import { COUNTER } from "../../core/counters.ts";
 import { finalizeRequest } from "../../core/engine.ts";
 import { logException } from "../../core/log_context.ts";
 import type { Request } from "../../core/request.ts";
-import { COUNTER } from "../site.ts";
 import type { H1Connection } from "./connection.ts";
 import { terminate } from "./connection_end.ts";
 import { begin } from "./connection_head.ts";
@@ -35,7 +35,7 @@ export function faulted(connection: H1Connection, error: unknown): void {
 
 /** What was read of the head makes a request, so that it is answered, counted and logged. */
 function beginBroken(connection: H1Connection): Request {
-  connection.host.counters.words[connection.mode === HEAD ? COUNTER.reading : COUNTER.waiting]--;
+  connection.host.counters[connection.mode === HEAD ? COUNTER.reading : COUNTER.waiting]--;
   const request = begin(connection);
   request.bodyEnded = true;
   return request;

@@ -1,11 +1,11 @@
 import { setDeadline } from "../../../sys/timers.ts";
 import * as body from "../../../wire/http1/body_input.ts";
 import { DONE, NEED_MORE } from "../../../wire/http1/request_head.ts";
+import { COUNTER } from "../../core/counters.ts";
 import { startWithBody } from "../../core/early_body.ts";
 import { finalizeRequest, startPhases } from "../../core/engine.ts";
 import { logError } from "../../core/log_context.ts";
 import type { Request } from "../../core/request.ts";
-import { COUNTER } from "../site.ts";
 import type { H1Connection } from "./connection.ts";
 import { HEAD, NOTHING } from "./connection_modes.ts";
 import { beginRequest } from "./request_start.ts";
@@ -13,20 +13,20 @@ import { beginRequest } from "./request_start.ts";
 /** Returns where the head ended. */
 export function consumeHead(connection: H1Connection, bytes: Buffer, at: number, end: number): number {
   const { head, host } = connection;
-  const { words } = host.counters;
+  const { counters } = host;
   const first = connection.mode !== HEAD;
   const code = head.feed(bytes, at, end);
   if (code === NEED_MORE) {
     if (!first || !head.started) return end;
-    words[COUNTER.waiting]--;
-    words[COUNTER.reading]++;
+    counters[COUNTER.waiting]--;
+    counters[COUNTER.reading]++;
     // On a fresh connection the whole head has the time that began to run when it was accepted.
     connection.mode = HEAD;
     connection.headSince = performance.now();
     if (connection.requests > 0) setDeadline(connection.deadline, host.config.defaultServer.clientHeaderTimeout);
     return end;
   }
-  words[first ? COUNTER.waiting : COUNTER.reading]--;
+  counters[first ? COUNTER.waiting : COUNTER.reading]--;
   const request = begin(connection);
   const refused = request.badUri ? 400 : request.refused;
   if (code === DONE && refused === 0) {
@@ -68,9 +68,9 @@ export function begin(connection: H1Connection): Request {
     request.startedAt = connection.headSince;
     connection.headSince = 0;
   }
-  const { words } = connection.host.counters;
-  words[COUNTER.requests]++;
-  words[COUNTER.writing]++;
+  const { counters } = connection.host;
+  counters[COUNTER.requests]++;
+  counters[COUNTER.writing]++;
   return request;
 }
 
@@ -99,7 +99,7 @@ function beginBody(connection: H1Connection, request: Request): boolean {
 /** What was read of a head is all there will be: it is logged as a request, and not answered. */
 export function refuseHead(connection: H1Connection, status: number, sentence: string): void {
   connection.head.giveUp();
-  connection.host.counters.words[COUNTER.reading]--;
+  connection.host.counters[COUNTER.reading]--;
   const request = begin(connection);
   request.keepalive = false;
   request.bodyEnded = true;

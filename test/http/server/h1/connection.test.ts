@@ -7,11 +7,12 @@ import { httpProgram, httpScope } from "../../../../src/http/conf/program.ts";
 import { httpModules } from "../../../../src/http/conf/registry.ts";
 import { discardBody, readBody } from "../../../../src/http/core/body.ts";
 import { DONE, OK } from "../../../../src/http/core/codes.ts";
+import { COUNTER } from "../../../../src/http/core/counters.ts";
 import { finalizeRequest } from "../../../../src/http/core/engine.ts";
 import { sendHeader, sendText } from "../../../../src/http/core/output.ts";
 import type { Request } from "../../../../src/http/core/request.ts";
 import { H1Connection } from "../../../../src/http/server/h1/connection.ts";
-import { type Closable, COUNTER, type ConnectionHost } from "../../../../src/http/server/site.ts";
+import type { Closable, ConnectionHost } from "../../../../src/http/server/site.ts";
 import type { Address } from "../../../../src/net/address.ts";
 import type { Stream, StreamHandler } from "../../../../src/net/stream.ts";
 import type { Cycle } from "../../../../src/runtime/cycle.ts";
@@ -155,7 +156,7 @@ function makeHost(): ConnectionHost & { readonly words: Int32Array } {
   return {
     config: serves[0],
     draining: false,
-    counters: { words },
+    counters: words,
     words,
     waits: () => {},
     opened: (connection) => open.add(connection),
