@@ -1,6 +1,6 @@
 /**
  * 10,000 servers checked every second: what part of a core it takes, and how late checks start. The checks run in a
- * thread of their own, as in the watcher; the servers are one process behind 10,000 loopback addresses.
+ * thread of their own, as in the checker; the servers are one process behind 10,000 loopback addresses.
  *
  *     node bench/checks.ts [--kind keepalive|http|tcp] [--servers 10000] [--seconds 6] [--busy]
  *

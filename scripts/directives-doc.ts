@@ -9,7 +9,7 @@ import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { resolve } from "node:path";
 import { renderReference } from "../src/config/reference.ts";
 import { program } from "../src/program.ts";
-import { tablesOf } from "../src/runtime/generation.ts";
+import { tablesOf } from "../src/runtime/build_cycle.ts";
 
 const PAGE = resolve(import.meta.dirname, "../docs/directives.md");
 

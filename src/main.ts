@@ -1,6 +1,6 @@
 import { useCompileCache } from "./sys/compile_cache.ts";
 
-// The supervisor, the watcher and the workers all start here, or in bundle.ts. What is imported after this is compiled
+// The master, the checker and the workers all start here, or in bundle.ts. What is imported after this is compiled
 // only once.
 useCompileCache();
 const { boot } = await import("./boot.ts");

@@ -6,12 +6,13 @@ import { openHealth } from "./health/health.ts";
 import type { Checks } from "./health/scheduler.ts";
 import type { HttpModule } from "./http/conf/module.ts";
 import { httpProgram, httpScope } from "./http/conf/program.ts";
-import type { Application, Cycle, Program, WatcherService } from "./runtime/cycle.ts";
+import type { Application, CheckerService, Program } from "./runtime/application.ts";
+import type { Cycle } from "./runtime/cycle.ts";
 import { coreDirectives as processDirectives } from "./runtime/directives.ts";
 import { openErrorLog } from "./runtime/log/error_log.ts";
 
-/** The active checks in the watcher thread; they go on from generation to generation. */
-class Watcher implements WatcherService {
+/** The active checks; a reload hands them on to the next cycle. */
+class Checking implements CheckerService {
   readonly checks: Checks;
 
   constructor(checks: Checks) {
@@ -23,16 +24,16 @@ class Watcher implements WatcherService {
   }
 }
 
-function openChecks(cycle: Cycle, upstreams: readonly Group[]): Application["watch"] {
+function openChecks(cycle: Cycle, upstreams: readonly Group[]): Application["check"] {
   const health = openHealth(cycle, upstreams);
-  return (_context, previous) => {
+  return (previous) => {
     const scope = httpScope(cycle.root) ?? cycle.root;
     const log = openErrorLog(valueIn(scope, processDirectives.specs.error_log), cycle);
-    return new Watcher(health.start({ log }, previous instanceof Watcher ? previous.checks : undefined));
+    return new Checking(health.start({ log }, previous instanceof Checking ? previous.checks : undefined));
   };
 }
 
-/** All of Holdfast: what the threads run. */
+/** All of Holdfast. */
 export function program(): Program {
   return httpProgram({ modules: [checkStatus as HttpModule], tables: [check, healthCheck], open: openChecks });
 }

@@ -4,8 +4,10 @@ import { setImmediate as turn } from "node:timers/promises";
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import { program } from "../src/program.ts";
-import type { CycleData, WorkerService } from "../src/runtime/cycle.ts";
-import { buildGeneration, type Generation, loadGeneration, rebuildGeneration } from "../src/runtime/generation.ts";
+import type { WorkerService } from "../src/runtime/application.ts";
+import { buildCycle } from "../src/runtime/build_cycle.ts";
+import type { CycleData } from "../src/runtime/cycle.ts";
+import { loadConfiguration, validateCycle } from "../src/runtime/master/load_cycle.ts";
 import { makePrefix } from "./support/holdfast.ts";
 
 /** What a reload builds in a worker: while requests go on, and not for ever. */
@@ -30,12 +32,12 @@ async function firstData(prefix: string, previous: CycleData | undefined): Promi
     confFile: `${prefix}/conf/nginx.conf`,
     errorLog: "",
   };
-  return (await buildGeneration(whole, paths, loadGeneration(whole, paths, undefined), previous)).data;
+  return (await validateCycle(whole, paths, loadConfiguration(whole, paths, undefined), previous)).cycle.data;
 }
 
 test("the tree is built in pieces no larger than a location or an upstream", async (t) => {
   const data = await firstData(makePrefix(t, { "conf/nginx.conf": CONFIG }), undefined);
-  const { cycle } = await rebuildGeneration(whole, data);
+  const { cycle } = await buildCycle(whole, data);
   let pieces = 0;
   for (const work = whole.build(cycle); work.next().done !== true; ) pieces++;
   assert.ok(pieces > LOCATIONS + UPSTREAMS, `${pieces} pieces`);
@@ -44,7 +46,7 @@ test("the tree is built in pieces no larger than a location or an upstream", asy
 test("the loop turns while a worker builds", async (t) => {
   const data = await firstData(makePrefix(t, { "conf/nginx.conf": CONFIG }), undefined);
   let built = false;
-  const building = rebuildGeneration(whole, data).then(() => {
+  const building = buildCycle(whole, data).then(() => {
     built = true;
   });
   await turn();
@@ -61,9 +63,9 @@ test("a tree that was replaced can be collected", async (t) => {
   const old: WeakRef<object>[] = [];
 
   const next = async (): Promise<void> => {
-    const generation: Generation = await rebuildGeneration(whole, data);
-    old.push(new WeakRef(generation.root), new WeakRef(generation.application));
-    const worker = generation.application.serve({ index: 0, slot: 0, count: 1, connections: 512 }, service);
+    const { cycle, application } = await buildCycle(whole, data);
+    old.push(new WeakRef(cycle.root), new WeakRef(application));
+    const worker = application.serve({ index: 0, slot: 0, count: 1, connections: 512 }, service);
     await worker.listen({});
     const previous = service;
     service = worker;

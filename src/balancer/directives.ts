@@ -3,7 +3,7 @@ import { warn } from "../config/errors.ts";
 import { type DirectiveSpec, defineDirectives, fail, type Scope } from "../config/schema.ts";
 import { ConfigError, type Directive } from "../config/types.ts";
 import { parseNumber, parseSize } from "../config/values.ts";
-import type { HostWanted } from "../runtime/cycle.ts";
+import type { HostWanted } from "../runtime/application.ts";
 import type { MethodDefinition, ServerDefinition, UpstreamDefinition } from "./definition.ts";
 import { hostNotFound } from "./resolve.ts";
 import { readServer } from "./server_directive.ts";

@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { MAX_WORKERS } from "../runtime/cycle.ts";
+import { MAX_WORKERS } from "../runtime/application.ts";
 import { lock, unlock } from "../shm/lock.ts";
 import { PEER } from "./peer.ts";
 

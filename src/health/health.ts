@@ -12,7 +12,7 @@ export interface Health {
   /** What a balancing method of the upstream asks; undefined where it has no checks. check_panic is in it. */
   view(upstream: string): HealthView | undefined;
   /**
-   * In the watcher: starts the checks, or hands those of the previous generation on to this one (the same `Checks` is
+   * In the checker: starts the checks, or hands those of the previous generation on to this one (the same `Checks` is
    * returned then: it must not be stopped on a reload, and of the environment only `log` counts).
    */
   start(environment: CheckEnvironment, previous?: Checks): Checks;

@@ -33,7 +33,7 @@ export interface PlannedUpstream {
   readonly servers: readonly PlannedServer[];
 }
 
-/** Everything the watcher checks under one generation. In the order of the configuration, which the status page keeps. */
+/** Everything the checker checks under one generation. In the order of the configuration, which the status page keeps. */
 export interface CheckPlan {
   readonly checks: readonly PlannedCheck[];
   readonly upstreams: readonly PlannedUpstream[];

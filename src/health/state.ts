@@ -2,11 +2,11 @@ import { hash } from "node:crypto";
 import type { HealthView } from "../balancer/peer.ts";
 
 /*
- * Health states in shared memory: the watcher writes, workers read with one atomic load. Two kinds of record, both found
+ * Health states in shared memory: the checker writes, workers read with one atomic load. Two kinds of record, both found
  * by a key and kept over reloads by it: a check's (upstream, server address, check definition), which holds everything
  * the status page shows, and a server's (upstream, server address), whose word `usable` is what balancing reads.
  *
- * Records are claimed only while the supervisor builds a generation; the other threads find them by the same keys. A
+ * Records are claimed only while the master builds a generation; the other threads find them by the same keys. A
  * record that no generation names any more is given away last of all, so requests that end under an older generation
  * still read their own servers' states.
  */
@@ -193,7 +193,7 @@ export class HealthStates {
     words[at + RISE] = 0;
     words[at + CHECKS]++;
     this.times[(at + CHECKED) >> 1] = now;
-    // Odd already where a watcher died in here.
+    // Odd already where a checker died in here.
     const writing = words[at + SEQUENCE] | 1;
     Atomics.store(words, at + SEQUENCE, writing);
     this.times[(at + FAILED) >> 1] = now;

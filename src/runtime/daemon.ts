@@ -5,19 +5,19 @@ import { osPath } from "../sys/paths.ts";
 import { writeWhole } from "../sys/write.ts";
 import { Signals } from "./signals.ts";
 
-/** Set for the process in the background; it says on descriptor 3 that it serves. */
+/** Set for the process in the background, which writes to descriptor 3 once it serves. */
 const MARK = "HOLDFAST_DAEMON";
 const READY_FD = 3;
 const PASSED_ON = ["SIGINT", "SIGTERM", "SIGQUIT", "SIGHUP", "SIGUSR1", "SIGUSR2"] as const;
 
-/** Whether this is the process in the background. The mark is not passed on. */
+/** Whether this is the process in the background. Its own children do not inherit the mark. */
 export const inBackground: boolean = process.env[MARK] === "1";
 delete process.env[MARK];
 
 /**
- * Starts the same command in the background, in a session of its own, and waits until it serves or ends: what it says
- * meanwhile goes to this terminal. Signals are passed on to it, so that none leaves it behind half started; one that
- * ends it ends this command too. Resolves to the exit status.
+ * Starts the same command in the background, in a session of its own, and waits until it serves or exits, copying its
+ * standard error to this terminal. Signals are passed on, so that an interrupted command leaves no half-started daemon
+ * behind; one that kills it kills this command too. Resolves to the exit status.
  */
 export function startInBackground(): Promise<number> {
   const signals = new Signals(PASSED_ON);
@@ -44,19 +44,19 @@ export function startInBackground(): Promise<number> {
   });
 }
 
-/** Tells the waiting command that this process serves, and lets go of its terminal. */
+/** Tells the waiting command that this process serves, and detaches from its terminal. */
 export function announceReady(errorLog: string): void {
   if (!inBackground) return;
   try {
     writeSync(READY_FD, "ready\n");
     closeSync(READY_FD);
   } catch {
-    // The command was interrupted; the daemon serves all the same.
+    // The command was killed; the daemon goes on.
   }
   redirectStandardError(errorLog);
 }
 
-/** The pipe to the terminal has no reader any more: Node's own last words go where nginx's would. */
+/** The pipe to the terminal has no reader any more: what Node itself prints goes to the error log. */
 export function redirectStandardError(errorLog: string): void {
   if (!inBackground) return;
   try {
@@ -64,6 +64,6 @@ export function redirectStandardError(errorLog: string): void {
     libc()?.dup2(log, 2);
     closeSync(log);
   } catch {
-    // They are lost then.
+    // Node's messages are lost.
   }
 }

@@ -19,20 +19,18 @@ import type { Context, Directive } from "../config/types.ts";
 import { parseNumber } from "../config/values.ts";
 import { MOST_CPUS } from "../sys/limits.ts";
 import { findGroup, findUser, type Identity, startedAsRoot } from "../sys/users.ts";
-import type { ErrorLogTarget } from "./log/error_log.ts";
-import { LEVELS, type Level } from "./log/log.ts";
-import { parseSyslog } from "./log/syslog.ts";
+import { errorLog } from "./log/directive.ts";
 
 const MAIN: readonly Context[] = ["main"];
 const EVENTS: readonly Context[] = ["events"];
 
-/** The main block: the process and its threads. */
+/** The main block. */
 export const coreDirectives = defineDirectives("core", {
   daemon: flag({ in: MAIN, default: true, doc: "Whether Holdfast leaves the terminal and goes on in the background." }),
   master_process: flag({
     in: MAIN,
     default: true,
-    doc: "With `off` there is one worker. The supervisor and the watcher are threads of the one process all the same.",
+    doc: "With `off` there is one worker. The master and the checker are threads of the one process all the same.",
   }),
   pid: text({
     in: MAIN,
@@ -101,16 +99,7 @@ export const coreDirectives = defineDirectives("core", {
     syntax: "variable[=value]",
     doc: "Variables of the environment that the threads keep, or are given. TZ is always kept; all others are removed.",
   }),
-  error_log: {
-    in: ["main", "http", "server", "location"],
-    args: [1, Number.POSITIVE_INFINITY],
-    repeat: true,
-    syntax: "file|stderr|syslog:server=address[,parameter=value] [level]",
-    defaultText: "logs/error.log error",
-    doc: "Where errors are logged: a file, the standard error output or a syslog server, from a level up (debug, info, notice, warn, error, crit, alert, emerg). Several at one level each get the line.",
-    initial: (): readonly ErrorLogTarget[] => [],
-    read: (at, _scope, previous: readonly ErrorLogTarget[] | undefined) => [...(previous ?? []), errorLogTarget(at)],
-  },
+  error_log: errorLog,
   debug_points: enumeration({
     in: MAIN,
     values: ["stop", "abort"],
@@ -229,37 +218,6 @@ function readLoadModule(at: Directive, scope: Scope): void {
   }
   const what = file ?? at.args[0];
   fail(at, `modules written for nginx cannot be loaded, and what "${what}" does is not available in Holdfast`);
-}
-
-/** Reads an `error_log` line. */
-function errorLogTarget(at: Directive): ErrorLogTarget {
-  const level = levelOf(at);
-  const [place] = at.args;
-  if (place === "stderr") return { to: "stderr", level };
-  if (place.startsWith("syslog:")) return { to: "syslog", server: parseSyslog(at), level };
-  if (place.startsWith("memory:")) {
-    return fail(at, "error_log to memory is not available in Holdfast; log to a file at level debug instead");
-  }
-  return { to: "file", path: place, level };
-}
-
-/** nginx's parts of the debug level. */
-const DEBUG = /^debug_(core|alloc|mutex|event|http|mail|stream)$/;
-
-function levelOf(at: Directive): Level {
-  let level: Level | undefined;
-  for (const word of at.args.slice(1)) {
-    const named = LEVELS.find((candidate) => candidate === word && candidate !== "stderr");
-    if (named !== undefined) {
-      if (level !== undefined) fail(at, `duplicate log level "${word}"`);
-      level = named;
-    } else if (DEBUG.test(word) && (level === undefined || level === "debug")) {
-      level = "debug";
-    } else {
-      fail(at, `invalid log level "${word}"`);
-    }
-  }
-  return level ?? "error";
 }
 
 function readUser(at: Directive, scope: Parameters<typeof warn>[1]): Identity | undefined {

@@ -1,26 +1,27 @@
-import type { CycleData, Sockets } from "./cycle.ts";
+import type { Sockets } from "./application.ts";
+import type { CycleData } from "./cycle.ts";
 import type { OpenLogs } from "./log/open_log.ts";
 
-/** What a thread is, in its `workerData`. */
-export interface ThreadRole {
-  readonly kind: "worker" | "watcher";
+/** What travels between the master and its children: the workers and the checker. */
+
+/** What a child is; its `workerData`. */
+export interface ChildRole {
+  readonly kind: "worker" | "checker";
   /** Workers count from 0. */
   readonly index: number;
-  /** Its place in shared memory: no two living workers have the same, where one that leaves and its successor share an index. */
+  /** Its slot in shared memory. A worker that is shutting down and its successor have one index but different slots. */
   readonly slot: number;
-  readonly count: number;
-  /** For `startedAsRoot` (users.ts): the thread cannot tell. */
+  /** For `startedAsRoot` (sys/users.ts): a child cannot tell by itself. */
   readonly startedAsRoot: boolean;
 }
 
-/** The log files in force; each time one of them is replaced or goes, the version counts up. */
+/** The log files in force. The version counts up each time one of them is replaced or removed. */
 export interface SharedLogs {
   readonly version: number;
   readonly files: OpenLogs;
 }
 
-/** From the supervisor to a thread. */
-export type ToThread =
+export type ToChild =
   | {
       readonly type: "cycle";
       readonly data: CycleData;
@@ -28,19 +29,20 @@ export type ToThread =
       readonly sockets: Sockets;
       readonly logs: SharedLogs;
     }
-  /** Another worker has come or gone: what this one accepts from has changed. */
+  /** Another worker has started or exited, which changes what this one accepts from. */
   | { readonly type: "sockets"; readonly sockets: Sockets }
-  /** Finish what there is, then leave. */
+  | { readonly type: "reopen"; readonly logs: SharedLogs }
+  /** Graceful shutdown. */
   | { readonly type: "quit" }
-  | { readonly type: "stop" }
-  | { readonly type: "reopen"; readonly logs: SharedLogs };
+  /** Fast shutdown. */
+  | { readonly type: "stop" };
 
-/** From a thread to the supervisor. */
-export type FromThread =
+export type FromChild =
+  /** That cycle is in force here. */
   | { readonly type: "ready"; readonly generation: number }
-  /** It uses no log file that this version has no more. */
+  /** It could not be put in force; messages for the log. */
+  | { readonly type: "failed"; readonly generation: number; readonly errors: readonly string[] }
+  /** No log file older than that version is in use here. */
   | { readonly type: "logs"; readonly version: number }
-  /** It was told to quit, and accepts no more. */
-  | { readonly type: "closed" }
-  /** It could not take that generation over; sentences for the log. */
-  | { readonly type: "failed"; readonly generation: number; readonly errors: readonly string[] };
+  /** After "quit": it accepts no more. */
+  | { readonly type: "closed" };

@@ -1,3 +1,6 @@
+import { NGINX_VERSION, VERSION } from "../version.ts";
+import type { Program } from "./application.ts";
+
 /** The command line, as nginx reads it: flags may be combined (`-tc file`), a value may follow at once (`-cfile`). */
 export interface Options {
   readonly help: boolean;
@@ -18,7 +21,7 @@ export interface Options {
 export const SIGNALS = { stop: "SIGTERM", quit: "SIGQUIT", reopen: "SIGUSR1", reload: "SIGHUP" } as const;
 export type SignalName = keyof typeof SIGNALS;
 
-/** What is missing after a flag that takes a value. */
+/** What nginx calls the value of a flag that takes one. */
 const WANTED = {
   p: "directory name",
   e: "file name",
@@ -85,14 +88,14 @@ export interface Paths {
   readonly errorLog: string;
 }
 
-export const DEFAULT_CONF = "conf/nginx.conf";
-export const DEFAULT_ERROR_LOG = "logs/error.log";
+const DEFAULT_CONF = "conf/nginx.conf";
+const DEFAULT_ERROR_LOG = "logs/error.log";
 
 /** `home`: the prefix without `-p`, ends with "/". `cwd`: what a relative `-p` is relative to. */
 export function resolvePaths(options: Options, home: string, cwd: string): Paths {
   const given = options.prefix ?? home;
   const relative = given === "" || given.endsWith("/") ? given : `${given}/`;
-  // nginx leaves a relative prefix as it is; threads and a changed working directory want it absolute.
+  // nginx leaves a relative prefix as it is, which `working_directory` would change the meaning of.
   const prefix = relative.startsWith("/") ? relative : `${cwd.endsWith("/") ? cwd : `${cwd}/`}${relative}`;
   const conf = options.confFile ?? DEFAULT_CONF;
   const confFile = conf.startsWith("/") ? conf : prefix + conf;
@@ -103,4 +106,39 @@ export function resolvePaths(options: Options, home: string, cwd: string): Paths
     confFile,
     errorLog: log === "stderr" || log === "" ? "" : log.startsWith("/") ? log : prefix + log,
   };
+}
+
+/** What -v, -V and -? print. */
+export function versionText(options: Options, home: string, program: Program): string {
+  const lines: string[] = [];
+  lines.push(`holdfast version: holdfast/${VERSION}`);
+  if (options.configure) lines.push(`nginx version: nginx/${NGINX_VERSION}`);
+  if (options.help) lines.push(...helpLines(home));
+  if (options.configure) {
+    lines.push(`running on Node.js ${process.version}`, `built with OpenSSL ${process.versions.openssl}`);
+    if (program.tls === true) lines.push("TLS SNI support enabled");
+    lines.push(["configure arguments:", ...program.configureArguments].join(" "));
+  }
+  return `${lines.join("\n")}\n`;
+}
+
+function helpLines(home: string): string[] {
+  return [
+    "Usage: holdfast [-?hvVtTq] [-s signal] [-p prefix]",
+    "                [-e filename] [-c filename] [-g directives]",
+    "",
+    "Options:",
+    "  -?,-h,--help  : this help",
+    "  -v,--version  : show version and exit",
+    "  -V            : show version and configure options then exit",
+    "  -t            : test configuration and exit",
+    "  -T            : test configuration, dump it and exit",
+    "  -q            : suppress non-error messages during configuration testing",
+    "  -s signal     : send signal to a running Holdfast: stop, quit, reopen, reload",
+    `  -p prefix     : set prefix path (default: ${home})`,
+    `  -e filename   : set error log file (default: ${DEFAULT_ERROR_LOG})`,
+    `  -c filename   : set configuration file (default: ${DEFAULT_CONF})`,
+    "  -g directives : set global directives out of configuration file",
+    "",
+  ];
 }

@@ -8,7 +8,7 @@ import type { ErrorLog } from "./log/log.ts";
 /** nginx's built-in default of `user`. */
 const DEFAULT_USER = "nobody";
 
-/** Whom the process is to become: undefined where it was not started as root. Throws a sentence. */
+/** Whom the process is to become; undefined if it was not started as root. Throws a message. */
 export function identityOf(user: Identity | undefined): Identity | undefined {
   if (!startedAsRoot) return undefined;
   if (user !== undefined) return user;
@@ -25,23 +25,22 @@ const CAP_CHOWN = 0;
 const CAP_DAC_OVERRIDE = 1;
 const CAP_FOWNER = 3;
 const CAP_NET_BIND_SERVICE = 10;
-/** A worker_priority below 0, and a worker_rlimit_* above what there was. */
+/** For a worker_priority below 0, and a worker_rlimit_* above the hard limit. */
 const CAP_SYS_NICE = 23;
 const CAP_SYS_RESOURCE = 24;
-/** What of root's rights the supervisor needs after the start: for pid file and logs, for sockets, for threads to come. */
+/** What the master needs of root's privileges after the start: for pid file, logs, sockets and the children's limits. */
 const KEPT = [CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_FOWNER, CAP_NET_BIND_SERVICE, CAP_SYS_NICE, CAP_SYS_RESOURCE];
 const PR_SET_KEEPCAPS = 8;
 const CAPABILITY_VERSION_3 = 0x20080522;
 
 /**
- * Becomes that user, for good and with every thread. On Linux, where the C library can be called, the supervisor's own
- * thread keeps the right to files that nginx's master has (its pid file, logs and certificates are often root's) and
- * to ports below 1024. Threads started later inherit all, and give them up with `limitThread`.
- * Throws a sentence.
+ * Becomes that user for good, in every thread. On Linux with FFI the master's thread keeps the capabilities for what
+ * nginx's master does as root: files (pid file, logs and certificates are often root's) and ports below 1024. Threads
+ * started later inherit them, and call `dropCapabilities`. Throws a message.
  */
 export async function becomeUser({ user, uid, gid }: Identity, entry: URL, log: ErrorLog): Promise<void> {
   if (uid === 0) return;
-  // The pool's threads must exist by now: one started later would inherit what only the supervisor is to keep.
+  // Starts the threads of libuv's pool: started later, they would inherit the capabilities.
   await stat("/");
   const kept = libc()?.prctl(PR_SET_KEEPCAPS, 1n) === 0;
   // Absent from the type declarations, as it is from Windows.
@@ -55,13 +54,13 @@ export async function becomeUser({ user, uid, gid }: Identity, entry: URL, log: 
   }
 }
 
-/** In a worker or the watcher, once it serves: nothing is kept. */
-export function limitThread(): void {
+/** In a child, once it serves. */
+export function dropCapabilities(): void {
   if (process.platform !== "linux" || process.geteuid?.() === 0) return;
   setCapabilities([]);
 }
 
-/** Keeps those of them that the thread has: a container may have been started without some. */
+/** Those of them that the thread has: a container may have been started without some. */
 function setCapabilities(capabilities: readonly number[]): boolean {
   const header = Buffer.alloc(8);
   header.writeUInt32LE(CAPABILITY_VERSION_3, 0);
@@ -79,7 +78,7 @@ function permitted(): number {
   return Number.parseInt(/^CapPrm:\s*[0-9a-f]*([0-9a-f]{8})$/m.exec(status)?.[1] ?? "0", 16);
 }
 
-/** Threads load the code anew, whenever one has died: without any right left, it must be readable for that user. */
+/** A child that is started again loads the code again, as that user. */
 function checkReadable(entry: URL, user: string): void {
   const path = fileURLToPath(entry);
   try {

@@ -1,4 +1,4 @@
-/** Log files that only root may open: the supervisor opens and reopens them for all threads. These need root. */
+/** Log files that only root may open: the master opens and reopens them for all threads. These need root. */
 import assert from "node:assert/strict";
 import { chmodSync, mkdirSync, readdirSync, readlinkSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";

@@ -171,7 +171,7 @@ test("WINCH (a terminal's new size) drains workers only of a daemon, as in nginx
   });
   process.kill(pid, "SIGWINCH");
   await waitFor(() => !threadNames(pid).includes("worker 1"), "the worker to leave");
-  // The port stays the supervisor's: who comes meanwhile waits.
+  // The port stays the master's: who comes meanwhile waits.
   const waiting = get(port, "/");
   process.kill(pid, "SIGHUP");
   assert.equal((await waiting).body, "here");

@@ -39,7 +39,7 @@ test("root becomes nobody in every thread; workers keep no right", { skip }, asy
   });
   const all = threads(holdfast.pid);
   for (const [name, { uids }] of all) assert.equal(uids, `${NOBODY}\t${NOBODY}\t${NOBODY}\t${NOBODY}`, name);
-  for (const name of ["worker 1", "worker 2", "watcher"]) assert.equal(all.get(name)?.capabilities, 0n, name);
+  for (const name of ["worker 1", "worker 2", "checker"]) assert.equal(all.get(name)?.capabilities, 0n, name);
   assert.equal(all.get("libuv-worker")?.capabilities ?? 0n, 0n);
   assert.equal(statSync(join(holdfast.prefix, "logs/words.log")).uid, NOBODY);
 });

@@ -327,7 +327,7 @@ test("a failure that was counted before a reload keeps its distance to the next"
   checks.stop();
 });
 
-test("a watcher that was started again goes on counting at the same pace", () => {
+test("a checker that was started again goes on counting at the same pace", () => {
   const world = scripted();
   const plan = bind(planOf([ipv4(1)], { ...PATIENCE, fall: 2 }));
   const first = startChecks(plan, { log: memoryLog(), ...world });

@@ -245,7 +245,7 @@ test("an update goes on where it was: no burst, no forgotten connection, changed
   checks.stop();
 });
 
-test("a watcher that died while it wrote a reason leaves its successor's reasons readable", () => {
+test("a checker that died while it wrote a reason leaves its successor's reasons readable", () => {
   /** Odd while a reason is being written. */
   const SEQUENCE = 10;
   const { states, records } = bind(planOf([ipv4(1)], DEFINITION));

@@ -5,7 +5,7 @@ import { isMainThread, threadId } from "node:worker_threads";
 import { block, flag, text, texts } from "../../src/config/directives.ts";
 import { defineDirectives } from "../../src/config/schema.ts";
 import { duplicate } from "../../src/net/listening_socket.ts";
-import type { Program, Sockets, WorkerService } from "../../src/runtime/cycle.ts";
+import type { Program, Sockets, WorkerService } from "../../src/runtime/application.ts";
 import { coreDirectives } from "../../src/runtime/directives.ts";
 import { openErrorLog } from "../../src/runtime/log/error_log.ts";
 import { openLogFile } from "../../src/runtime/log/log_files.ts";
@@ -152,7 +152,7 @@ function echoProgram(): Program {
             previous instanceof EchoService ? previous : undefined,
           );
         },
-        watch: () => ({ stop() {} }),
+        check: () => ({ stop() {} }),
       };
     },
   };

@@ -1,5 +1,6 @@
 import { type Directives, defineDirectives, type Scope, type SettingsOf, type Specs } from "../../config/schema.ts";
-import type { Cycle, HostWanted } from "../../runtime/cycle.ts";
+import type { HostWanted } from "../../runtime/application.ts";
+import type { Cycle } from "../../runtime/cycle.ts";
 import type { VariableSpec, Variables } from "../core/script.ts";
 import type { Handler, HeaderFilter, Location, Server } from "../core/types.ts";
 import { serverDirectives } from "./server_directives.ts";

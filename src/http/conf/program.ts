@@ -3,7 +3,8 @@ import type { Group } from "../../balancer/group.ts";
 import { refusalsOf } from "../../config/errors.ts";
 import type { Directives, Scope, Specs } from "../../config/schema.ts";
 import { ConfigError } from "../../config/types.ts";
-import { type Application, type Cycle, type HostWanted, MAX_WORKERS, type Program } from "../../runtime/cycle.ts";
+import { type Application, type HostWanted, MAX_WORKERS, type Program } from "../../runtime/application.ts";
+import type { Cycle } from "../../runtime/cycle.ts";
 import type { Sliced } from "../../sys/sliced.ts";
 import { COUNTER } from "../core/counters.ts";
 import { HttpService } from "../server/service.ts";
@@ -15,12 +16,12 @@ import type { HttpModule } from "./module.ts";
 import { httpModules } from "./registry.ts";
 import { serverDirectives } from "./server_directives.ts";
 
-/** What floors above http add to it: modules, directives, and work of the watcher thread on the upstreams. */
+/** What the layers above http add to it: modules, directives, and work of the checker on the upstreams. */
 export interface HttpExtension {
   readonly modules: readonly HttpModule[];
   readonly tables: readonly Directives<Specs>[];
-  /** Called in every thread once the upstreams of a generation are built; what it returns runs in the watcher. */
-  readonly open: (cycle: Cycle, upstreams: readonly Group[]) => Application["watch"];
+  /** Called wherever a cycle is built, with its upstreams; what it returns runs in the checker. */
+  readonly open: (cycle: Cycle, upstreams: readonly Group[]) => Application["check"];
 }
 
 const tables: readonly Directives<Specs>[] = [
@@ -54,7 +55,7 @@ function* buildApplication(
   const sockets = (http && refusalsOf(cycle.root).attempt(() => buildSockets(http, cycle), "complete")) ?? [];
   yield;
   const groups = [...(http?.upstreams.byName.values() ?? [])].map(({ group }) => group);
-  const watch = extension.open(cycle, groups);
+  const check = extension.open(cycle, groups);
   return {
     listeners: sockets.map(({ spec }) => spec),
     logFiles: [...(http?.logFiles ?? [])],
@@ -70,7 +71,7 @@ function* buildApplication(
       countersOf(slot).fill(0, COUNTER.active, COUNTER.waiting + 1);
       for (const group of groups) group.forget(slot);
     },
-    watch,
+    check,
   };
 }
 

@@ -5,7 +5,7 @@ import { ConfigError, type Directive } from "../../config/types.ts";
 import { parseSec } from "../../config/values.ts";
 import type { Address } from "../../net/address.ts";
 import { Resolver } from "../../net/resolver.ts";
-import type { HostWanted } from "../../runtime/cycle.ts";
+import type { HostWanted } from "../../runtime/application.ts";
 import type { Location } from "../core/types.ts";
 import { HTTP_LOCATION } from "./contexts.ts";
 import { defineModule, type Place } from "./module.ts";

@@ -1,5 +1,5 @@
 import { directive } from "../../config/directives.ts";
-import { MAX_WORKERS } from "../../runtime/cycle.ts";
+import { MAX_WORKERS } from "../../runtime/application.ts";
 import { headText } from "../../wire/head_text.ts";
 import { defineModule, type HttpBuild } from "../conf/module.ts";
 import { discardBody } from "../core/body.ts";

@@ -4,7 +4,7 @@ import type { Listener } from "../../net/engine.ts";
 import { engine } from "../../net/engines.ts";
 import { canBind, duplicate } from "../../net/listening_socket.ts";
 import { IGNORE, type Stream, type StreamError, type StreamHandler } from "../../net/stream.ts";
-import type { ListenSpec } from "../../runtime/cycle.ts";
+import type { ListenSpec } from "../../runtime/application.ts";
 import type { Level } from "../../runtime/log/log.ts";
 import { errnoText } from "../../sys/errno.ts";
 import { type ListeningSocket, servedOn } from "../conf/addresses.ts";
@@ -63,7 +63,7 @@ export class BoundSocket {
   sites: readonly Site[];
   /** How many connections were accepted here. */
   accepted = 0;
-  /** By the supervisor's descriptor; -1 is a socket of our own. */
+  /** By the master's descriptor; -1 is a socket of our own. */
   private readonly listeners = new Map<number, Listener>();
   private fds: readonly number[] = [];
   private paused = false;
@@ -93,7 +93,7 @@ export class BoundSocket {
   }
 
   /**
-   * Accepts from the sockets with these descriptors and no others; where there are none, as the supervisor cannot bind
+   * Accepts from the sockets with these descriptors and no others; where there are none, as the master cannot bind
    * any, from one of its own. Answers the sentence of a failure.
    */
   async from(fds: readonly number[]): Promise<string | undefined> {
@@ -116,7 +116,7 @@ export class BoundSocket {
     return failed === undefined;
   }
 
-  /** Accepts nothing. The sockets stay open, as they are the supervisor's: what comes waits in their queues. */
+  /** Accepts nothing. The sockets stay open, as they are the master's: what comes waits in their queues. */
   pause(): void {
     this.paused = true;
     for (const [fd, listener] of this.listeners) {

@@ -1,6 +1,6 @@
 import { nextPools, type Pools } from "../../balancer/pool.ts";
 import { whenScarce } from "../../net/descriptors.ts";
-import type { Sockets, WorkerContext, WorkerService } from "../../runtime/cycle.ts";
+import type { Sockets, WorkerContext, WorkerService } from "../../runtime/application.ts";
 import { boundary, guarded } from "../../sys/guard.ts";
 import { startTimer, type Timer } from "../../sys/timers.ts";
 import type { ListeningSocket } from "../conf/addresses.ts";

@@ -4,12 +4,12 @@ import { AppendFile } from "./append_file.ts";
 import type { LogFile } from "./log.ts";
 import type { OpenLogs } from "./open_log.ts";
 
-/** How long the end of a thread waits for pipes that are full, in ms: shorter than the supervisor's patience with it. */
+/** How long the end of a thread waits for pipes that are full, in ms: shorter than the master's patience with it. */
 const END_MS = 900;
 
 /** The files this thread has open, by absolute path. */
 const files = new Map<string, AppendFile>();
-/** Descriptors that the supervisor has opened. */
+/** Descriptors that the master has opened. */
 let shared: OpenLogs = new Map();
 let exitHooked = false;
 
@@ -63,7 +63,7 @@ export function flushLogFiles(): void {
   stderr.drain(until);
 }
 
-/** From now on these descriptors of the supervisor's are in use; what was gathered goes to those before. */
+/** From now on these descriptors of the master's are in use; what was gathered goes to those before. */
 export function adoptLogFiles(lent: OpenLogs): void {
   for (const file of buffers.values()) file.flush();
   shared = lent;

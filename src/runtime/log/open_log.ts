@@ -1,12 +1,11 @@
-import { closeSync, constants, fchownSync, fstatSync, lstatSync, openSync, type Stats } from "node:fs";
+import { closeSync, constants, openSync } from "node:fs";
 import { errnoCode, errnoText } from "../../sys/errno.ts";
 import { osPath } from "../../sys/paths.ts";
-import type { Identity } from "../../sys/users.ts";
 
-/** Descriptors of log files by absolute path. They are the supervisor's, which alone closes them. */
+/** Descriptors of log files by absolute path. They are the master's, which alone closes them. */
 export type OpenLogs = ReadonlyMap<string, number>;
 
-/** Names of this process's own output. A socket behind one of them cannot be opened, nor another user's pipe. */
+/** Paths of this process's own output. If it is a socket or another user's pipe, open() of such a path fails. */
 const INHERITED: Readonly<Record<string, number>> = {
   "/dev/stdout": 1,
   "/dev/stderr": 2,
@@ -19,8 +18,8 @@ const INHERITED: Readonly<Record<string, number>> = {
 const { O_WRONLY, O_RDWR, O_APPEND, O_CREAT, O_NONBLOCK, O_NOCTTY } = constants;
 
 /**
- * Opens a log for appending, makes it where missing, and waits for nobody: a pipe is opened without a reader, and one
- * that is full fails a write with EAGAIN. Answers the descriptor; 1 and 2 stay open. Throws the sentence nginx has:
+ * Opens a log for appending, and creates it where missing. Never blocks: a named pipe is opened even if nobody reads it,
+ * and a write to a full one fails with EAGAIN. Returns the descriptor; 1 and 2 are not the caller's to close. Throws
  * `open() "…" failed (13: Permission denied)`.
  */
 export function openLog(path: string): number {
@@ -31,7 +30,7 @@ export function openLog(path: string): number {
     const inherited = INHERITED[path];
     if (inherited !== undefined) return inherited;
     const code = errnoCode(error) ?? "EIO";
-    // A named pipe that nobody reads yet: with a reader of our own it keeps what comes until somebody does.
+    // A named pipe without a reader: opened for reading as well, it buffers what is written until there is one.
     if (code === "ENXIO") {
       try {
         return openSync(name, O_RDWR | O_APPEND | O_NONBLOCK | O_NOCTTY);
@@ -43,46 +42,7 @@ export function openLog(path: string): number {
   }
 }
 
-/** Opens a log, which is to be that user's. Throws the sentence of a failure. */
-export function openLogFor(path: string, identity: Identity | undefined): number {
-  const fd = openLog(path);
-  if (identity === undefined) return fd;
-  try {
-    const status = fstatSync(fd);
-    if (status.isFile() && status.uid !== identity.uid && isLogOf(osPath(path), status)) {
-      fchownSync(fd, identity.uid, -1);
-    }
-    return fd;
-  } catch (error) {
-    try {
-      chownFailed(path, identity, error);
-      return fd;
-    } catch (failure) {
-      closeLog(fd);
-      throw failure;
-    }
-  }
-}
-
-/** Whoever may write in the log directory could put a link there to any file, to be given it: only root's links count. */
-function isLogOf(name: string | Buffer, { dev, ino, nlink }: Stats): boolean {
-  const there = lstatSync(name);
-  if (there.isSymbolicLink()) return there.uid === 0;
-  return there.dev === dev && there.ino === ino && nlink === 1;
-}
-
-/** Once root's rights are given up (on a system where none can be kept), it is no error that files stay as they are. */
-export function chownFailed(path: string, identity: Identity, error: unknown): void {
-  const code = errnoCode(error) ?? "EIO";
-  if (code === "EPERM" && process.geteuid?.() !== 0) return;
-  throw new Error(`chown("${path}", ${identity.uid}) failed ${errnoText(code)}`);
-}
-
-export function closeLogs(logs: OpenLogs): void {
-  for (const fd of logs.values()) closeLog(fd);
-}
-
-/** Standard output and error stay open. */
-export function closeLog(fd: number): void {
-  if (fd > 2) closeSync(fd);
+/** Closes those of them that are not the standard output or error. */
+export function closeLogs(fds: Iterable<number>): void {
+  for (const fd of fds) if (fd > 2) closeSync(fd);
 }

@@ -3,7 +3,7 @@ import { spawnSync } from "node:child_process";
 import { describe, test } from "node:test";
 import { ConfigError } from "../../../src/config/types.ts";
 import { program } from "../../../src/program.ts";
-import { buildGeneration, loadGeneration } from "../../../src/runtime/generation.ts";
+import { loadConfiguration, validateCycle } from "../../../src/runtime/master/load_cycle.ts";
 import { workspace, write } from "../../config/workspace.ts";
 import { have } from "../../support/have.ts";
 import { NGINX } from "../reference_nginx.ts";
@@ -107,7 +107,7 @@ async function holdfastSays(text: string): Promise<string> {
   const paths = { prefix: directory, confPrefix: directory, confFile, errorLog: "/dev/null" };
   const whole = program();
   try {
-    await buildGeneration(whole, paths, loadGeneration(whole, paths, undefined), undefined);
+    await validateCycle(whole, paths, loadConfiguration(whole, paths, undefined), undefined);
   } catch (error) {
     if (error instanceof ConfigError) return comparable(error.toString());
     throw error;

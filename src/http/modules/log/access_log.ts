@@ -71,7 +71,7 @@ function sinkOf(target: LogTarget, hosts: CycleData["hosts"]): Sink {
   }
 }
 
-/** Opened with the first line: the supervisor, which builds the same tree, has no use for the file. */
+/** Opened with the first line: the master, which builds the same tree, has no use for the file. */
 function fileSink(path: string, buffer: LogBuffer | undefined): Sink {
   let file: LogFile | undefined;
   let failedAt = 0;

@@ -2,7 +2,7 @@ import { directive, list } from "../../../config/directives.ts";
 import { fail, type Scope, valueIn } from "../../../config/schema.ts";
 import type { Context, Directive } from "../../../config/types.ts";
 import { parseMsec, parseNumber, parseSec, parseSize } from "../../../config/values.ts";
-import type { HostWanted } from "../../../runtime/cycle.ts";
+import type { HostWanted } from "../../../runtime/application.ts";
 import type { LogBuffer } from "../../../runtime/log/log_files.ts";
 import { parseSyslog, type SyslogServer } from "../../../runtime/log/syslog.ts";
 import { constantOf, splitTemplate } from "../../../script/template.ts";

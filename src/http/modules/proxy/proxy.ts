@@ -1,6 +1,6 @@
 import { parseTarget } from "../../../balancer/url.ts";
 import { fail, type Scope, type SettingsOf, valueIn } from "../../../config/schema.ts";
-import type { HostWanted } from "../../../runtime/cycle.ts";
+import type { HostWanted } from "../../../runtime/application.ts";
 import { headText } from "../../../wire/head_text.ts";
 import { FieldSet } from "../../../wire/http1/field_set.ts";
 import { HOP_BY_HOP } from "../../../wire/http1/hop_by_hop.ts";

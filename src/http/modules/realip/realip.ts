@@ -3,7 +3,7 @@ import { warn } from "../../../config/errors.ts";
 import type { Scope } from "../../../config/schema.ts";
 import type { Directive } from "../../../config/types.ts";
 import { type Cidr, parseCidr } from "../../../net/ip.ts";
-import type { HostWanted } from "../../../runtime/cycle.ts";
+import type { HostWanted } from "../../../runtime/application.ts";
 import { HTTP_LOCATION } from "../../conf/contexts.ts";
 import { defineModule, type HttpModule } from "../../conf/module.ts";
 import { DECLINED } from "../../core/codes.ts";

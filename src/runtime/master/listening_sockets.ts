@@ -1,54 +1,54 @@
 import { closeSync, lstatSync, unlinkSync } from "node:fs";
 import { isDeepStrictEqual } from "node:util";
-import { isWildcard } from "../net/address.ts";
-import { engine } from "../net/engines.ts";
-import { type Bound, bindSocket, canBind, refuseNew } from "../net/listening_socket.ts";
-import { changeBacklog, setSocketOptions } from "../net/socket_options.ts";
-import { IGNORE } from "../net/stream.ts";
-import { errnoCode, errnoText } from "../sys/errno.ts";
-import { osPath } from "../sys/paths.ts";
-import { startTimer } from "../sys/timers.ts";
-import type { ListenSpec, Sockets } from "./cycle.ts";
-import type { ErrorLog } from "./log/log.ts";
+import { isWildcard } from "../../net/address.ts";
+import { engine } from "../../net/engines.ts";
+import { type Bound, bindSocket, canBind, refuseNew } from "../../net/listening_socket.ts";
+import { changeBacklog, setSocketOptions } from "../../net/socket_options.ts";
+import { IGNORE } from "../../net/stream.ts";
+import { errnoCode, errnoText } from "../../sys/errno.ts";
+import { osPath } from "../../sys/paths.ts";
+import { startTimer } from "../../sys/timers.ts";
+import type { ListenSpec, Sockets } from "../application.ts";
+import type { ErrorLog } from "../log/log.ts";
 
 const TRIES = 5;
 const PAUSE_MS = 500;
 
-/** A port is shared by one socket for each worker where the system shares connections out among them. */
+/** Linux distributes connections among the SO_REUSEPORT sockets of a port: each worker has one. */
 const ONE_EACH = process.platform === "linux";
 
-interface Held {
+interface Listening {
   spec: ListenSpec;
-  /** One for each worker there has been at a time; of a unix socket, which cannot be bound several times, one for all. */
+  /** One for each worker (for the most there have been at a time). A unix socket, which cannot share its path, is one for all. */
   readonly fds: number[];
 }
 
 /**
- * The listening sockets, which the supervisor holds as long as a configuration listens on their address: what waits in
- * their queues is not lost when a worker leaves or dies. Workers accept from duplicates. Where sockets cannot be bound
- * here (`canBind`) it is empty, and each worker binds for itself.
+ * The listening sockets. The master holds them as long as a configuration listens on their address, and workers accept
+ * from duplicates: connections in the queue of a worker that exits or dies are not lost. Without FFI (`canBind`) there
+ * are none, and each worker binds its own.
  */
 export class ListeningSockets {
-  readonly #held = new Map<string, Held>();
-  /** Those of addresses that are listened on no more, while workers take what waits in their queues. */
-  readonly #leaving: Held[] = [];
-  /** Who binds: sockets made after the process has become another user must be the same one's to share a port. */
+  readonly #bound = new Map<string, Listening>();
+  /** No longer configured; workers still accept what is in their queues. */
+  readonly #retired: Listening[] = [];
+  /** The kernel lets only one user's sockets share a port: after setuid() new sockets are given to this one. */
   readonly #owner = process.geteuid?.();
 
   /**
-   * Binds what is not bound yet; addresses in use are tried again for a while, as nginx does. With `test` they are no
-   * error. Failures are logged as [emerg]; after one, all is as before, and the answer false.
+   * Binds what is not bound yet. Like nginx tries again for a while if an address is in use; with `test` that is no error.
+   * Failures are logged as [emerg]; after one nothing has changed, and the result is false.
    */
   async bind(specs: readonly ListenSpec[], workers: number, log: ErrorLog, test = false): Promise<boolean> {
     if (!canBind()) return true;
-    const before = new Set(this.#held.keys());
-    if ((await this.#bindMissing(specs, log, test)) && this.#widen(specs, workers, log)) return true;
+    const before = new Set(this.#bound.keys());
+    if ((await this.#bindMissing(specs, log, test)) && this.#bindForWorkers(specs, workers, log)) return true;
     this.#drop((key) => !before.has(key));
     return false;
   }
 
   async #bindMissing(specs: readonly ListenSpec[], log: ErrorLog, test: boolean): Promise<boolean> {
-    let left = specs.filter(({ key }) => !this.#held.has(key));
+    let left = specs.filter(({ key }) => !this.#bound.has(key));
     for (let attempt = 1; left.length > 0; attempt++) {
       const busy: ListenSpec[] = [];
       for (const spec of left) {
@@ -69,7 +69,7 @@ export class ListeningSockets {
     return true;
   }
 
-  /** Answers the code of a failure. */
+  /** Returns the errno name of a failure. */
   async #add(spec: ListenSpec, log: ErrorLog, test: boolean): Promise<string | undefined> {
     const { address } = spec;
     let bound = this.#bindOne(spec, this.#overlaps(spec));
@@ -81,7 +81,7 @@ export class ListeningSockets {
       return bound.code;
     }
     for (const note of configure(bound.fd, spec)) log.write("alert", note);
-    this.#held.set(spec.key, { spec, fds: [bound.fd] });
+    this.#bound.set(spec.key, { spec, fds: [bound.fd] });
     return undefined;
   }
 
@@ -90,15 +90,15 @@ export class ListeningSockets {
     return bindSocket({ address, ipv6only, join, owner });
   }
 
-  /** `*:80` and `127.0.0.1:80` of our own: they can stand beside each other, where nginx cannot have both. */
+  /** `*:80` beside `127.0.0.1:80`, which nginx refuses: with SO_REUSEPORT both can be bound. */
   #overlaps(spec: ListenSpec): boolean {
-    return [...this.#held.values(), ...this.#leaving].some((held) => overlap(held.spec, spec));
+    return [...this.#bound.values(), ...this.#retired].some((other) => overlap(other.spec, spec));
   }
 
-  #widen(specs: readonly ListenSpec[], workers: number, log: ErrorLog): boolean {
+  #bindForWorkers(specs: readonly ListenSpec[], workers: number, log: ErrorLog): boolean {
     if (!ONE_EACH) return true;
     for (const spec of specs) {
-      const fds = this.#held.get(spec.key)?.fds;
+      const fds = this.#bound.get(spec.key)?.fds;
       if (fds === undefined || spec.address.family === "unix") continue;
       while (fds.length < workers) {
         const bound = this.#bindOne(spec, true);
@@ -113,15 +113,15 @@ export class ListeningSockets {
     return true;
   }
 
-  /** Takes over what a reload changed of the sockets that stay. */
+  /** Applies changed parameters to sockets that are kept over a reload. */
   change(specs: readonly ListenSpec[], log: ErrorLog): void {
     for (const spec of specs) {
-      const held = this.#held.get(spec.key);
-      if (held === undefined || isDeepStrictEqual(held.spec, spec)) continue;
-      // One that was deferred stays so until it is told otherwise; of one that never was, the system need not be asked.
-      const options = { ...spec, deferred: spec.deferred || (held.spec.deferred ? false : undefined) };
-      held.spec = spec;
-      const notes = held.fds.flatMap((fd) => {
+      const listening = this.#bound.get(spec.key);
+      if (listening === undefined || isDeepStrictEqual(listening.spec, spec)) continue;
+      // TCP_DEFER_ACCEPT is cleared only where it was set.
+      const options = { ...spec, deferred: spec.deferred || (listening.spec.deferred ? false : undefined) };
+      listening.spec = spec;
+      const notes = listening.fds.flatMap((fd) => {
         changeBacklog(fd, spec.backlog);
         return setSocketOptions(fd, options, spec.key);
       });
@@ -129,57 +129,58 @@ export class ListeningSockets {
     }
   }
 
-  /** For each address the descriptors its workers accept from, by the worker's number. */
+  /** By address the descriptors to accept from, each at its worker's index. */
   descriptors(workers: number): Sockets {
     const table: Record<string, readonly number[]> = {};
-    for (const [key, { spec, fds }] of this.#held) {
+    for (const [key, { spec, fds }] of this.#bound) {
       table[key] = spec.address.family === "unix" || !ONE_EACH ? new Array<number>(workers).fill(fds[0]) : fds;
     }
     return table;
   }
 
-  /** Forgets addresses that were bound for a configuration which is not taken after all. */
+  /** Closes what was bound for a configuration that is refused after all. */
   keepOnly(specs: readonly ListenSpec[]): void {
     const kept = new Set(specs.map(({ key }) => key));
     this.#drop((key) => !kept.has(key));
   }
 
-  /** Lets no new connection come to any other address: what waits there can be accepted, and then `closeLeft`. */
-  leaveOthers(specs: readonly ListenSpec[]): void {
+  /**
+   * Refuses new connections on all other addresses. What is in their queues can still be accepted; then they are to be
+   * closed (`closeRetired`).
+   */
+  retireOthers(specs: readonly ListenSpec[]): void {
     const kept = new Set(specs.map(({ key }) => key));
-    for (const [key, held] of this.#held) {
+    for (const [key, listening] of this.#bound) {
       if (kept.has(key)) continue;
-      this.#held.delete(key);
-      this.#leaving.push(held);
-      const { address } = held.spec;
+      this.#bound.delete(key);
+      this.#retired.push(listening);
+      const { address } = listening.spec;
       if (address.family === "unix") removeFile(address.path);
-      else for (const fd of held.fds) refuseNew(fd);
+      else for (const fd of listening.fds) refuseNew(fd);
     }
   }
 
-  /** Closes what was left; what still waits in the queues is lost. */
-  closeLeft(): void {
-    for (const { fds } of this.#leaving.splice(0)) for (const fd of fds) closeSync(fd);
+  /** Connections that are still in their queues are reset. */
+  closeRetired(): void {
+    for (const { fds } of this.#retired.splice(0)) for (const fd of fds) closeSync(fd);
   }
 
   close(): void {
-    this.closeLeft();
+    this.closeRetired();
     this.#drop(() => true);
   }
 
   #drop(which: (key: string) => boolean): void {
-    for (const [key, { spec, fds }] of this.#held) {
+    for (const [key, { spec, fds }] of this.#bound) {
       if (!which(key)) continue;
-      this.#held.delete(key);
+      this.#bound.delete(key);
       if (spec.address.family === "unix") removeFile(spec.address.path);
       for (const fd of fds) closeSync(fd);
     }
   }
 }
 
-/**
- * What one of these workers accepts from: the socket of its number, and its share of those whose worker is not there.
- */
+/** What one of these workers accepts from: the sockets of its own index, and its share of those of absent workers. */
 export function shareOf(sockets: Sockets, worker: number, workers: readonly number[]): Sockets {
   const share: Record<string, readonly number[]> = {};
   for (const [key, fds] of Object.entries(sockets)) {
@@ -208,7 +209,7 @@ function overlap(one: ListenSpec, other: ListenSpec): boolean {
   return isWildcard(six.address) && six.ipv6only === false;
 }
 
-/** A socket file nobody listens on any more was left by a crash. Anything else in the way is in use. */
+/** Removes a socket file left by a crash: one that nobody listens on. Returns whether the path is free. */
 async function removeStale(path: string): Promise<boolean> {
   try {
     if (!lstatSync(osPath(path)).isSocket()) return false;
@@ -230,6 +231,6 @@ function removeFile(path: string): void {
   try {
     unlinkSync(osPath(path));
   } catch {
-    // Somebody has removed it, or its directory is not ours to change: whoever binds it next will hear.
+    // Gone already, or the directory is not writable: the next bind() reports it.
   }
 }

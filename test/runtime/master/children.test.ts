@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { ThreadPool } from "../../src/runtime/threads.ts";
+import { Children } from "../../../src/runtime/master/children.ts";
 
 /** A thread that takes every generation, and leaves when told to. */
 const ENTRY = new URL(`data:text/javascript,
@@ -30,25 +30,25 @@ test("a thread that the system refuses is tried again, at once when a reload com
     return {};
   };
   const gone: number[] = [];
-  const pool = new ThreadPool({ entry: ENTRY, env, log: () => log, forget: (slot) => gone.push(slot) });
-  t.after(() => pool.stop());
-  assert.deepEqual(await pool.apply(DATA, 1), []);
+  const children = new Children({ entry: ENTRY, env, log: () => log, forget: (slot) => gone.push(slot) });
+  t.after(() => children.stop());
+  assert.deepEqual(await children.apply(DATA, 1), []);
   refused = true;
-  const [refusal] = await pool.apply({ ...DATA, generation: 2 }, 2);
+  const [refusal] = await children.apply({ ...DATA, generation: 2 }, 2);
   assert.match(refusal, /^worker thread 2 exited with Error: no more threads$/);
   refused = false;
-  assert.deepEqual(await pool.apply({ ...DATA, generation: 3 }, 2), []);
+  assert.deepEqual(await children.apply({ ...DATA, generation: 3 }, 2), []);
   assert.deepEqual(gone, [1]);
 });
 
 test("a thread that hangs does not hold up the reloads to come", async (t) => {
   const log = { wants: () => true, write: () => {} };
-  const pool = new ThreadPool({ entry: ENTRY, env: () => ({}), log: () => log, patience: 3000 });
-  t.after(() => pool.stop());
-  assert.deepEqual(await pool.apply(DATA, 1), []);
-  assert.deepEqual(await pool.apply({ ...DATA, generation: 9 }, 1), [
-    "watcher thread has not taken the configuration over within 3 s",
+  const children = new Children({ entry: ENTRY, env: () => ({}), log: () => log, cycleTimeout: 3000 });
+  t.after(() => children.stop());
+  assert.deepEqual(await children.apply(DATA, 1), []);
+  assert.deepEqual(await children.apply({ ...DATA, generation: 9 }, 1), [
+    "checker thread has not taken the configuration over within 3 s",
     "worker thread 1 has not taken the configuration over within 3 s",
   ]);
-  assert.deepEqual(await pool.apply({ ...DATA, generation: 10 }, 1), []);
+  assert.deepEqual(await children.apply({ ...DATA, generation: 10 }, 1), []);
 });

@@ -1,8 +1,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import type { Program } from "../../src/runtime/cycle.ts";
-import { buildGeneration, loadGeneration, rebuildGeneration } from "../../src/runtime/generation.ts";
-import { makePrefix } from "../support/holdfast.ts";
+import type { Program } from "../../../src/runtime/application.ts";
+import { buildCycle } from "../../../src/runtime/build_cycle.ts";
+import { loadConfiguration, validateCycle } from "../../../src/runtime/master/load_cycle.ts";
+import { makePrefix } from "../../support/holdfast.ts";
 
 /** Writes the number of the generation into a zone that keeps its size, and one that grows. */
 const program: Program = {
@@ -25,12 +26,12 @@ const program: Program = {
       logFiles: [],
       directories: [],
       serve: () => assert.fail(),
-      watch: () => assert.fail(),
+      check: () => assert.fail(),
     };
   },
 };
 
-test("a generation that is built and not taken leaves the zones in force as they are", async (t) => {
+test("a cycle that is validated and not taken leaves the zones in force as they are", async (t) => {
   const prefix = makePrefix(t, { "conf/nginx.conf": "events {}" });
   const paths = {
     prefix: `${prefix}/`,
@@ -38,13 +39,13 @@ test("a generation that is built and not taken leaves the zones in force as they
     confFile: `${prefix}/conf/nginx.conf`,
     errorLog: "",
   };
-  const loaded = loadGeneration(program, paths, undefined);
-  const { data } = await buildGeneration(program, paths, loaded, undefined);
+  const loaded = loadConfiguration(program, paths, undefined);
+  const { data } = (await validateCycle(program, paths, loaded, undefined)).cycle;
   const kept = new Int32Array(data.zones["zone kept"]);
   assert.deepEqual([...kept], [1]);
-  const next = await buildGeneration(program, paths, loaded, data);
+  const next = (await validateCycle(program, paths, loaded, data)).cycle;
   assert.deepEqual([...kept], [1]);
   assert.equal(next.data.zones["zone kept"], data.zones["zone kept"]);
-  await rebuildGeneration(program, next.data);
+  await buildCycle(program, next.data);
   assert.deepEqual([...kept], [2]);
 });

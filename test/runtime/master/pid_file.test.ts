@@ -2,8 +2,8 @@ import assert from "node:assert/strict";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
-import { removePidFile, writePidFile } from "../../src/runtime/pidfile.ts";
-import { makePrefix } from "../support/holdfast.ts";
+import { removePidFile, writePidFile } from "../../../src/runtime/master/pid_file.ts";
+import { makePrefix } from "../../support/holdfast.ts";
 
 test("a pid file is removed by its own process, not by one that leaves after its successor has come", (t) => {
   const path = join(makePrefix(t), "holdfast.pid");

@@ -2,12 +2,12 @@
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import { describe, test } from "node:test";
-import { sentences } from "../../src/config/errors.ts";
-import { program } from "../../src/program.ts";
-import { buildGeneration, loadGeneration } from "../../src/runtime/generation.ts";
-import { workspace, write } from "../config/workspace.ts";
-import { NGINX } from "../http/reference_nginx.ts";
-import { have } from "../support/have.ts";
+import { sentences } from "../../../src/config/errors.ts";
+import { program } from "../../../src/program.ts";
+import { loadConfiguration, validateCycle } from "../../../src/runtime/master/load_cycle.ts";
+import { workspace, write } from "../../config/workspace.ts";
+import { NGINX } from "../../http/reference_nginx.ts";
+import { have } from "../../support/have.ts";
 
 const directory = workspace();
 
@@ -16,14 +16,14 @@ async function says(text: string): Promise<{ errors: readonly string[]; warnings
   const confFile = write(directory, "nginx.conf", text);
   const paths = { prefix: directory, confPrefix: directory, confFile, errorLog: "/dev/null" };
   const whole = program();
-  const loaded = loadGeneration(whole, paths, undefined);
+  const loaded = loadConfiguration(whole, paths, undefined);
   const short = (line: string) =>
     line
       .replace(` in ${confFile}`, "")
       .replaceAll(directory, "")
       .replace(/^(open\(\) )"\/*/, '$1"');
   try {
-    const { warnings } = await buildGeneration(whole, paths, loaded, undefined);
+    const { warnings } = await validateCycle(whole, paths, loaded, undefined);
     return { errors: [], warnings: warnings.map(({ message, line }) => `${message}:${line}`) };
   } catch (error) {
     return { errors: sentences(error).map(short), warnings: [] };

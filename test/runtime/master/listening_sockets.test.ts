@@ -1,11 +1,11 @@
 import assert from "node:assert/strict";
 import { connect, createServer, type Socket } from "node:net";
 import { test } from "node:test";
-import { addressText } from "../../src/net/address.ts";
-import { canBind, duplicate } from "../../src/net/listening_socket.ts";
-import { ListeningSockets, shareOf } from "../../src/runtime/binding.ts";
-import type { ListenSpec } from "../../src/runtime/cycle.ts";
-import { freePort } from "../support/ports.ts";
+import { addressText } from "../../../src/net/address.ts";
+import { canBind, duplicate } from "../../../src/net/listening_socket.ts";
+import type { ListenSpec } from "../../../src/runtime/application.ts";
+import { ListeningSockets, shareOf } from "../../../src/runtime/master/listening_sockets.ts";
+import { freePort } from "../../support/ports.ts";
 
 const skip = canBind() && process.platform === "linux" ? false : "needs Linux and node:ffi";
 
@@ -88,13 +88,13 @@ test("what waits in a queue outlives whoever listened, and is served by who come
   assert.ok(typeof waiting === "object");
   const said = new Promise<string>((resolve) => waiting.once("data", (data) => resolve(data.toString())));
 
-  sockets.leaveOthers([]);
+  sockets.retireOthers([]);
   // Nobody gets into the queue any more; who is in it is served.
   assert.equal(await attempt(port), "ECONNREFUSED");
   const second = await worker(fd, "second");
   assert.equal(await said, "second");
   second.close();
-  sockets.closeLeft();
+  sockets.closeRetired();
 });
 
 test("each worker has the socket of its number; those without a worker are shared out", () => {

@@ -8,11 +8,17 @@ import {
   unlinkSync,
   writeFileSync,
 } from "node:fs";
-import { errnoCode, errnoText } from "../sys/errno.ts";
-import { osPath } from "../sys/paths.ts";
-import { startedAsRoot } from "../sys/users.ts";
+import { errnoCode, errnoText } from "../../sys/errno.ts";
+import { osPath } from "../../sys/paths.ts";
+import { startedAsRoot } from "../../sys/users.ts";
+import type { Cycle } from "../cycle.ts";
+import { coreDirectives } from "../directives.ts";
 
-/** Writes the process id and a line feed, as a whole where the directory allows it. Throws the sentence of a failure. */
+export function pidPath(cycle: Cycle): string {
+  return cycle.path(coreDirectives.in(cycle.root).pid);
+}
+
+/** Writes the process id and a line feed; atomically if the directory is writable. Throws nginx's message. */
 export function writePidFile(path: string): void {
   const text = `${process.pid}\n`;
   const temporary = `${path}.${process.pid}`;
@@ -22,7 +28,7 @@ export function writePidFile(path: string): void {
     renameSync(osPath(temporary), osPath(path));
     return;
   } catch {
-    // A directory where no file can be made may have a pid file all the same, made for this user.
+    // A directory that is not writable may still hold a pid file that is.
   }
   try {
     writeFileSync(osPath(path), text, { mode: 0o644 });
@@ -32,22 +38,25 @@ export function writePidFile(path: string): void {
   }
 }
 
-/** What root will signal by this file is not for the user to choose that the process has become. */
+/** Root will signal the pid in this file, so the user that the process has become must not be able to change it. */
 function keepForRoot(path: string): void {
   if (!startedAsRoot) return;
   try {
     chownSync(osPath(path), 0, 0);
   } catch {
-    // Without any of root's rights left it stays that user's.
+    // Without root's capabilities it stays that user's.
   }
 }
 
-/** Removes it, unless another process has put its own there meanwhile; one in a directory that the process may not change any more is emptied. Answers the sentence of a failure. */
+/**
+ * Removes it, unless it has another process's id by now. In a directory that is not writable (any more) it is truncated.
+ * Returns the message of a failure.
+ */
 export function removePidFile(path: string): string | undefined {
   try {
     if (readPidFile(path) !== process.pid) return undefined;
   } catch {
-    // No number in it: it goes.
+    // No number in it: removed too.
   }
   try {
     unlinkSync(osPath(path));
@@ -62,7 +71,7 @@ export function removePidFile(path: string): string | undefined {
   return undefined;
 }
 
-/** Whether a pid file could be written there, as -t asks: makes it where missing. Throws the sentence of a failure. */
+/** For -t: whether a pid file could be written there; creates it where missing. Throws nginx's message. */
 export function touchPidFile(path: string): void {
   try {
     closeSync(openSync(osPath(path), "a", 0o644));
@@ -71,7 +80,7 @@ export function touchPidFile(path: string): void {
   }
 }
 
-/** The process id in a pid file. Throws nginx's sentence. */
+/** Throws nginx's message. */
 export function readPidFile(path: string): number {
   let text: string;
   try {
@@ -79,7 +88,7 @@ export function readPidFile(path: string): number {
   } catch (error) {
     throw new Error(openFailed(path, error));
   }
-  // Zero would mean the own process group.
+  // kill(0) would signal the process group.
   if (!/^[1-9][0-9]{0,9}$/.test(text)) throw new Error(`invalid PID number "${text.slice(0, 20)}" in "${path}"`);
   return Number(text);
 }

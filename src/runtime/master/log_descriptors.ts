@@ -1,23 +1,24 @@
-import { sentence } from "../config/errors.ts";
-import type { Identity } from "../sys/users.ts";
-import { adoptLogFiles } from "./log/log_files.ts";
-import { closeLog, type OpenLogs, openLogFor } from "./log/open_log.ts";
-import type { SharedLogs } from "./messages.ts";
+import { sentence } from "../../config/errors.ts";
+import type { Identity } from "../../sys/users.ts";
+import { adoptLogFiles } from "../log/log_files.ts";
+import { closeLogs, type OpenLogs } from "../log/open_log.ts";
+import type { SharedLogs } from "../messages.ts";
+import { openLogFor } from "./files.ts";
 
 /**
- * The log files of all threads. The supervisor opens them, as nginx's master does: the others may not be allowed to. It
- * closes what was replaced when every thread has let go of it.
+ * The log files in force. The master opens them, as nginx's does, since its children may not be allowed to. A descriptor
+ * that was replaced is closed once no child uses it any more.
  */
 export class LogDescriptors {
   #shared: SharedLogs = { version: 0, files: new Map() };
-  /** Those replaced, each with the version that has it no more. */
+  /** Replaced descriptors, each with the first version that is without it. */
   #replaced: { readonly fd: number; readonly version: number }[] = [];
 
   get shared(): SharedLogs {
     return this.#shared;
   }
 
-  /** From now on these are in force: in this thread at once, in the others when they are told. */
+  /** Puts these in force: in the master at once, in each child when it is told. */
   take(files: OpenLogs): void {
     const version = this.#shared.version + 1;
     for (const [path, fd] of this.#shared.files) {
@@ -27,7 +28,7 @@ export class LogDescriptors {
     adoptLogFiles(files);
   }
 
-  /** USR1. Answers the sentences of what could not be opened anew, which stays as it was. */
+  /** USR1. A file that cannot be opened again keeps its descriptor; returns the messages. */
   reopen(identity: Identity | undefined): string[] {
     const errors: string[] = [];
     const files = new Map(this.#shared.files);
@@ -42,10 +43,10 @@ export class LogDescriptors {
     return errors;
   }
 
-  /** No thread uses what that version has no more. */
+  /** Every child has this version or a later one: closes what that version has replaced. */
   release(version: number): void {
     const before = this.#replaced;
     this.#replaced = before.filter((one) => one.version > version);
-    for (const one of before) if (one.version <= version) closeLog(one.fd);
+    closeLogs(before.filter((one) => one.version <= version).map(({ fd }) => fd));
   }
 }

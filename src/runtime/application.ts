@@ -1,0 +1,103 @@
+import type { Directives, Scope, Specs } from "../config/schema.ts";
+import type { Address } from "../net/address.ts";
+import type { Sliced } from "../sys/sliced.ts";
+import type { Cycle } from "./cycle.ts";
+
+/**
+ * What the layers above give the runtime to run, assembled in src/program.ts: directives, and what is built from a
+ * configuration. The runtime itself knows nothing of HTTP.
+ */
+export interface Program {
+  /** Whether listeners can do TLS: -V then says so. */
+  readonly tls?: boolean;
+  /** Every table of directives but those of the main and events blocks, which are the runtime's own. */
+  readonly directives: readonly Directives<Specs>[];
+  /** `--with-…`/`--without-…` that -V prints. */
+  readonly configureArguments: readonly string[];
+  /** Host names to resolve before `build` (upstream servers, proxy_pass, listen). */
+  hosts(root: Scope): readonly HostWanted[];
+  /** Builds the application of a cycle: in the master, in every child while it serves, and for -t. Throws ConfigError. */
+  build(cycle: Cycle): Sliced<Application>;
+}
+
+export interface HostWanted {
+  readonly host: string;
+  readonly file: string;
+  readonly line: number;
+  /** The whole error message if it cannot be resolved, e.g. `host not found in upstream "x:80"`. */
+  readonly error: string;
+  /** nginx looks it up only once the whole http block has been read. */
+  readonly stage?: "complete";
+}
+
+/** What was built from one configuration, ready to serve. */
+export interface Application {
+  readonly listeners: readonly ListenSpec[];
+  /** Log files to open before the pid file is written (a failure is an [emerg] at the start and on reload). */
+  readonly logFiles: readonly string[];
+  /** Directories that the master makes while it has root's privileges (client_body_temp_path, proxy_temp_path …). */
+  readonly directories: readonly string[];
+  /** In a worker: serves from now on. `previous` served the cycle before in the same worker; its listeners are taken over. */
+  serve(worker: WorkerContext, previous: WorkerService | undefined): WorkerService;
+  /** In the checker: checks from now on. `previous` did for the cycle before. */
+  check(previous: CheckerService | undefined): CheckerService;
+  /** In the master: the worker with that slot in shared memory has exited, whatever the cause. */
+  forget?(slot: number): void;
+}
+
+/** A socket to listen on. */
+export interface ListenSpec {
+  readonly address: Address;
+  /** nginx's text of the address, by which a reload finds a socket that it has already. */
+  readonly key: string;
+  readonly backlog: number;
+  readonly ipv6only: boolean | undefined;
+  readonly reuseport: boolean;
+  /** so_keepalive: undefined leaves the system's default. */
+  readonly keepalive: boolean | { idle?: number; interval?: number; count?: number } | undefined;
+  readonly deferred: boolean;
+  /** SO_RCVBUF and SO_SNDBUF in bytes, TCP_FASTOPEN's queue; undefined leaves the system's. */
+  readonly rcvbuf?: number | undefined;
+  readonly sndbuf?: number | undefined;
+  readonly fastopen?: number | undefined;
+}
+
+/** Listening descriptors by `ListenSpec.key`. They are the master's: a worker accepts from duplicates of them. */
+export type Sockets = Readonly<Record<string, readonly number[]>>;
+
+/** The most workers at a time, including those that are shutting down. */
+export const MAX_WORKERS = 256;
+
+export interface WorkerContext {
+  readonly index: number;
+  /** Its slot in shared memory, below MAX_WORKERS. No other living worker has it, not even one that is shutting down. */
+  readonly slot: number;
+  readonly count: number;
+  /** worker_connections */
+  readonly connections: number;
+}
+
+/** One cycle's application at work in a worker. */
+export interface WorkerService {
+  /**
+   * Accepts from these sockets and no others. A socket that is not among them any more is first accepted from until its
+   * queue is empty. Resolves when that is done, with messages about what failed.
+   */
+  listen(sockets: Sockets): Promise<readonly string[]>;
+  /**
+   * Graceful shutdown (SIGQUIT, SIGWINCH): empties the queues, then accepts no more and calls `closed`; closes idle
+   * connections, and calls `done` when the last connection has been closed.
+   */
+  drain(closed: () => void, done: () => void): void;
+  /** Closes everything now. */
+  stop(): void;
+  /** A newer cycle has taken over, and no new connection comes here. Calls `done` when the last request has ended. */
+  retire(done: () => void): void;
+  /** worker_shutdown_timeout has passed since `retire`: closes the connections that only this cycle still has. */
+  expire?(): void;
+}
+
+/** One cycle's application at work in the checker. */
+export interface CheckerService {
+  stop(): void;
+}

@@ -1,0 +1,180 @@
+import { startTimer } from "../../sys/timers.ts";
+import { startedAsRoot } from "../../sys/users.ts";
+import type { Sockets } from "../application.ts";
+import type { CycleData } from "../cycle.ts";
+import type { ChildRole, SharedLogs } from "../messages.ts";
+import { type ChildOptions, type ChildOwner, ChildThread } from "./child_thread.ts";
+import { shareOf } from "./listening_sockets.ts";
+
+/** A child that has not exited this long after it was told to stop is killed, as nginx's master does. */
+const KILL_MS = 1000;
+
+export interface ChildrenOptions extends ChildOptions {
+  /** The listening sockets for so many workers. */
+  readonly sockets?: (workers: number) => Sockets;
+  readonly logs?: () => SharedLogs;
+  /** Called with the oldest version of the log files that is in use in any child. */
+  readonly oldestLogs?: (version: number) => void;
+  /** Called when a worker has exited, before another gets its slot. */
+  readonly forget?: (slot: number) => void;
+}
+
+/** The checker and the workers: as many as the cycle in force wants, started again when they die. */
+export class Children implements ChildOwner {
+  readonly #options: ChildrenOptions;
+  readonly #all = new Set<ChildThread>();
+  /** Workers that accept connections or are about to. While one does not, the others accept from its sockets too. */
+  readonly #accepting = new Set<ChildThread>();
+  /** The cycle in force, once there is one. */
+  #data: CycleData | undefined;
+  #workers = 0;
+  /** During the first `apply` a child that dies is not started again: the start has failed. */
+  #starting = true;
+  /** Looked at whenever something has changed. */
+  readonly #conditions = new Set<() => void>();
+
+  constructor(options: ChildrenOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * Puts a cycle in force in all children: those that run are sent it, missing ones are started, surplus workers quit.
+   * Resolves when all have answered, with the messages of those that failed (each once).
+   */
+  async apply(data: CycleData, workers: number): Promise<readonly string[]> {
+    this.#data = data;
+    this.#workers = workers;
+    for (const child of this.#all) {
+      if (child.role.kind === "worker" && child.role.index >= workers) this.#quit(child);
+    }
+    const first = this.#sharing().length === 0;
+    const children = [this.#child("checker", 0)];
+    for (let index = 0; index < workers; index++) children.push(this.#child("worker", index));
+    // Unless others serve already, each worker accepts from its own sockets as soon as it has started.
+    if (first) for (const child of children) if (child.role.kind === "worker") this.#accepting.add(child);
+    const errors = new Set((await Promise.all(children.map((child) => child.apply()))).flat());
+    this.#starting = false;
+    return [...errors];
+  }
+
+  /** The one that there is, or a new one. */
+  #child(kind: ChildRole["kind"], index: number): ChildThread {
+    let slot = 0;
+    const slots = new Set<number>();
+    for (const child of this.#all) {
+      if (child.role.kind !== kind) continue;
+      if (child.role.index === index && !child.exiting) return child;
+      slots.add(child.role.slot);
+    }
+    while (slots.has(slot)) slot++;
+    const child = new ChildThread({ kind, index, slot, startedAsRoot }, this.#options, this);
+    this.#all.add(child);
+    return child;
+  }
+
+  #sharing(): ChildThread[] {
+    return [...this.#accepting].filter((child) => !child.exiting);
+  }
+
+  /** What a worker accepts from, given those that do. */
+  #share({ role }: ChildThread): Sockets {
+    if (role.kind !== "worker") return {};
+    const all = this.#options.sockets?.(this.#workers) ?? {};
+    const workers = new Set(this.#sharing().map((child) => child.role.index));
+    return shareOf(all, role.index, [...workers.add(role.index)]);
+  }
+
+  #shareAnew(): void {
+    for (const child of this.#sharing()) child.send({ type: "sockets", sockets: this.#share(child) });
+  }
+
+  #logs(): SharedLogs {
+    return this.#options.logs?.() ?? { version: 0, files: new Map() };
+  }
+
+  cycleFor(child: ChildThread) {
+    if (this.#data === undefined) throw new Error("a child was started without a cycle");
+    const sockets = this.#share(child);
+    return { type: "cycle", data: this.#data, count: this.#workers, sockets, logs: this.#logs() } as const;
+  }
+
+  ready(child: ChildThread): void {
+    if (child.role.kind !== "worker" || child.exiting || this.#accepting.has(child)) return;
+    this.#accepting.add(child);
+    this.#shareAnew();
+  }
+
+  closed(child: ChildThread): void {
+    this.#accepting.delete(child);
+  }
+
+  changed(): void {
+    const versions = [...this.#all].filter(({ running }) => running).map(({ logs }) => logs);
+    this.#options.oldestLogs?.(Math.min(this.#logs().version, ...versions));
+    for (const look of this.#conditions) look();
+  }
+
+  exited(child: ChildThread): void {
+    const accepted = this.#accepting.delete(child) && !child.exiting;
+    if (child.role.kind === "worker") this.#options.forget?.(child.role.slot);
+    if (child.exiting || this.#starting) this.#all.delete(child);
+    else child.restart();
+    if (accepted) this.#shareAnew();
+  }
+
+  /** Resolves when every child has answered for the cycle it was sent last, or has exited. */
+  settled(): Promise<void> {
+    return this.#until(() => [...this.#all].every(({ settled }) => settled));
+  }
+
+  #until(condition: () => boolean): Promise<void> {
+    return new Promise((resolve) => {
+      const look = (): void => {
+        if (!condition()) return;
+        this.#conditions.delete(look);
+        resolve();
+      };
+      this.#conditions.add(look);
+      look();
+    });
+  }
+
+  /** USR1. */
+  reopen(): void {
+    for (const child of this.#all) child.send({ type: "reopen", logs: this.#logs() });
+  }
+
+  /** WINCH: the workers shut down gracefully. A later `apply` starts them again. */
+  quitWorkers(): void {
+    for (const child of this.#all) if (child.role.kind === "worker") this.#quit(child);
+  }
+
+  #quit(child: ChildThread): void {
+    child.quit();
+    if (child.running) return;
+    this.#all.delete(child);
+    this.#accepting.delete(child);
+    this.changed();
+  }
+
+  /** QUIT: calls `closed` when no worker accepts any more; resolves when every child has exited. */
+  async quit(closed: () => void): Promise<void> {
+    this.quitWorkers();
+    void this.#until(() => this.#accepting.size === 0).then(closed);
+    await this.#until(() => [...this.#all].every(({ role }) => role.kind !== "worker"));
+    await this.stop();
+  }
+
+  /** TERM: resolves when every child has exited. */
+  async stop(): Promise<void> {
+    for (const child of this.#all) {
+      child.stop();
+      if (!child.running) this.#all.delete(child);
+    }
+    const timer = startTimer(KILL_MS, () => {
+      for (const child of this.#all) child.kill();
+    });
+    await this.#until(() => this.#all.size === 0);
+    timer.clear();
+  }
+}

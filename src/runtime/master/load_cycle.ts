@@ -1,0 +1,121 @@
+import { lookup } from "node:dns/promises";
+import { isIP } from "node:net";
+import { type ConfigWarning, refusalsOf, warningsOf } from "../../config/errors.ts";
+import { readConfig } from "../../config/load.ts";
+import type { Scope } from "../../config/schema.ts";
+import { ConfigError, type ConfigTree } from "../../config/types.ts";
+import type { Address } from "../../net/address.ts";
+import { inSlices } from "../../sys/sliced.ts";
+import type { HostWanted, Program } from "../application.ts";
+import { type BuiltCycle, tablesOf } from "../build_cycle.ts";
+import { type Cycle, type CycleData, cycleOf } from "../cycle.ts";
+import { syslogHosts } from "../log/directive.ts";
+import type { ErrorLog } from "../log/log.ts";
+import type { Paths } from "../options.ts";
+
+/** A configuration that was read. The errors found so far are in `refusalsOf(root)`. */
+export interface Loaded {
+  readonly tree: ConfigTree;
+  readonly root: Scope;
+}
+
+export interface ValidCycle extends BuiltCycle {
+  readonly warnings: readonly ConfigWarning[];
+}
+
+/** Reads a configuration; `validateCycle` throws the errors in it. */
+export function loadConfiguration(program: Program, paths: Paths, globals: string | undefined): Loaded {
+  const { tree, root, complete } = readConfig(
+    { confFile: paths.confFile, confPrefix: paths.confPrefix, ...(globals === undefined ? {} : { globals }) },
+    tablesOf(program),
+  );
+  if (complete && !tree.directives.some(({ name }) => name === "events")) {
+    refusalsOf(root).note(new ConfigError('no "events" section in configuration'), "end");
+  }
+  return { tree, root };
+}
+
+export function logWarnings({ warnings }: ValidCycle, log: ErrorLog): void {
+  for (const { message, file, line } of warnings) log.write("warn", `${message} in ${file}:${line}`);
+}
+
+/**
+ * Resolves the names in a configuration and builds it, which finds its errors and makes its shared zones. Zones of
+ * `previous` with the same name and size are kept; they are in use, so blank ones stand in for them here: a cycle that
+ * is refused leaves no trace in them. `buildCycle` then enters it into the real ones. Throws the ConfigError that nginx
+ * would report, with all others in its `others`.
+ */
+export async function validateCycle(
+  program: Program,
+  paths: Paths,
+  { tree, root }: Loaded,
+  previous: CycleData | undefined,
+): Promise<ValidCycle> {
+  const refusals = refusalsOf(root);
+  const wanted = refusals.attempt(() => [...syslogHosts(root), ...program.hosts(root)]) ?? [];
+  const { hosts, missing } = await resolveHosts(wanted);
+  for (const { error, stage, ...place } of missing) refusals.note(new ConfigError(error, place), stage);
+  const zones: Record<string, SharedArrayBuffer> = {};
+  const data: CycleData = {
+    generation: (previous?.generation ?? 0) + 1,
+    tree,
+    prefix: paths.prefix,
+    confPrefix: paths.confPrefix,
+    errorLog: paths.errorLog,
+    zones,
+    hosts,
+  };
+  const cycle = cycleOf(data, root, makingZones(zones, previous?.zones ?? {}));
+  const application = await inSlices(refusals.attemptSliced(program.build(cycle)));
+  refusals.throwAll(tree);
+  if (application === undefined) throw new Error("nothing was built, and nothing was refused");
+  return { cycle, application, warnings: warningsOf(root) };
+}
+
+/** Fills `zones` with new ones and those of `previous` that fit, for which it answers blank ones. */
+function makingZones(zones: Record<string, SharedArrayBuffer>, previous: CycleData["zones"]): Cycle["zone"] {
+  const blanks = new Map<string, SharedArrayBuffer>();
+  return (name, bytes, migrate) => {
+    if (zones[name]?.byteLength === bytes) return blanks.get(name) ?? zones[name];
+    const kept = zones[name] ?? previous[name];
+    const made = new SharedArrayBuffer(bytes);
+    if (kept?.byteLength === bytes) {
+      zones[name] = kept;
+      blanks.set(name, made);
+      return made;
+    }
+    if (kept !== undefined) migrate?.(kept, made);
+    zones[name] = made;
+    return made;
+  };
+}
+
+/**
+ * Looks up every name at once. IPv4 addresses come before IPv6 ones, else in the order the system gives. `missing`: those
+ * without an address, in the order wanted.
+ */
+async function resolveHosts(
+  wanted: readonly HostWanted[],
+): Promise<{ readonly hosts: CycleData["hosts"]; readonly missing: readonly HostWanted[] }> {
+  const names = [...new Set(wanted.map((want) => want.host))];
+  const found = new Map(
+    await Promise.all(names.map(async (host): Promise<[string, readonly Address[]]> => [host, await addresses(host)])),
+  );
+  const missing = wanted.filter(({ host }) => found.get(host)?.length === 0);
+  return { hosts: Object.fromEntries(found), missing };
+}
+
+async function addresses(host: string): Promise<readonly Address[]> {
+  const bare = host.startsWith("[") && host.endsWith("]") ? host.slice(1, -1) : host;
+  try {
+    const kind = isIP(bare);
+    const found =
+      kind === 0
+        ? await lookup(Buffer.from(bare, "latin1").toString(), { all: true })
+        : [{ address: bare, family: kind }];
+    const ordered = [...found].sort((one, other) => one.family - other.family);
+    return ordered.map(({ address, family }) => ({ family: family === 6 ? "ipv6" : "ipv4", host: address, port: 0 }));
+  } catch {
+    return [];
+  }
+}

@@ -1,0 +1,107 @@
+import { cpus, setPriority } from "node:os";
+import { setAffinity } from "../sys/limits.ts";
+import { startTimer } from "../sys/timers.ts";
+import type { Sockets, WorkerService } from "./application.ts";
+import type { BuiltCycle } from "./build_cycle.ts";
+import type { ChildTask } from "./child.ts";
+import { affinityMask, coreDirectives, eventsDirectives } from "./directives.ts";
+import type { ErrorLog } from "./log/log.ts";
+
+type CoreSettings = ReturnType<typeof coreDirectives.in>;
+
+/** A worker: runs the whole request path. */
+export class Worker implements ChildTask {
+  readonly #index: number;
+  readonly #slot: number;
+  readonly #allRetired: () => void;
+  /** Of the cycle in force. */
+  #service: WorkerService | undefined;
+  #shutdownTimeout: number | undefined;
+  #previous: WorkerService | undefined;
+  /** Of earlier cycles that still have requests to finish. */
+  readonly #retiring = new Set<WorkerService>();
+  /** To call when the last of them has retired; set once the service in force has no connection left. */
+  #done: (() => void) | undefined;
+
+  /** `allRetired` is called when no earlier cycle has requests to finish any more. */
+  constructor(index: number, slot: number, allRetired: () => void) {
+    this.#index = index;
+    this.#slot = slot;
+    this.#allRetired = allRetired;
+  }
+
+  get retiring(): boolean {
+    return this.#retiring.size > 0;
+  }
+
+  async take({ cycle, application }: BuiltCycle, workers: number, sockets: Sockets, log: ErrorLog) {
+    const core = coreDirectives.in(cycle.root);
+    if (this.#service === undefined) initProcess(core, this.#index, log);
+    const events = cycle.root.children.find((child) => child.context === "events") ?? cycle.root;
+    const { worker_connections: connections } = eventsDirectives.in(events);
+    const context = { index: this.#index, slot: this.#slot, count: workers, connections };
+    const service = application.serve(context, this.#service);
+    const errors = await service.listen(sockets);
+    this.#previous = this.#service;
+    this.#service = service;
+    this.#shutdownTimeout = core.worker_shutdown_timeout;
+    return errors;
+  }
+
+  async listen(sockets: Sockets): Promise<readonly string[]> {
+    return (await this.#service?.listen(sockets)) ?? [];
+  }
+
+  retirePrevious(): void {
+    const service = this.#previous;
+    if (service === undefined) return;
+    this.#previous = undefined;
+    const retired = (): void => {
+      timer?.clear();
+      if (!this.#retiring.delete(service) || this.retiring) return;
+      this.#allRetired();
+      this.#done?.();
+    };
+    const expire = (): void => {
+      service.expire?.();
+      retired();
+    };
+    this.#retiring.add(service);
+    const timeout = this.#shutdownTimeout;
+    const timer = timeout === undefined ? undefined : startTimer(timeout, expire);
+    service.retire(retired);
+  }
+
+  quit(closed: () => void, done: () => void): void {
+    if (this.#service === undefined) {
+      done();
+      return;
+    }
+    if (this.#shutdownTimeout !== undefined) startTimer(this.#shutdownTimeout, done);
+    this.#service.drain(closed, () => {
+      this.#done = done;
+      if (!this.retiring) done();
+    });
+  }
+
+  stop(): void {
+    for (const service of this.#retiring) service.expire?.();
+    this.#service?.stop();
+  }
+}
+
+/** worker_priority and worker_cpu_affinity: on Linux both are a thread's own. */
+function initProcess(core: CoreSettings, index: number, log: ErrorLog): void {
+  if (core.worker_priority !== 0) {
+    try {
+      setPriority(0, Math.max(-20, Math.min(19, core.worker_priority)));
+    } catch (error) {
+      log.write("alert", `setpriority(${core.worker_priority}) failed: ${error instanceof Error ? error.message : ""}`);
+    }
+  }
+  if (core.worker_cpu_affinity === undefined) return;
+  const mask = affinityMask(core.worker_cpu_affinity, index, cpus().length);
+  if (mask !== 0n && !setAffinity(mask)) {
+    log.write("notice", '"worker_cpu_affinity" has no effect here: threads cannot be pinned with this Node or system');
+  }
+}
