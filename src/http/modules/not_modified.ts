@@ -3,8 +3,8 @@ import * as known from "../../wire/http1/known_fields.ts";
 import { defineModule } from "../conf/module.ts";
 import { OK } from "../core/codes.ts";
 import type { Request } from "../core/request.ts";
+import { resetResponse } from "../core/response.ts";
 import type { Response } from "../core/types.ts";
-import { resetResponse } from "../server/h1/response.ts";
 
 /** ngx_http_not_modified_filter_module: conditional requests. `if_modified_since` is the core's. */
 export const notModified = defineModule({

@@ -7,6 +7,7 @@ import type { HeaderList } from "../../../wire/http1/header_list.ts";
 import { RequestHead } from "../../../wire/http1/request_head.ts";
 import { COUNTER } from "../../core/counters.ts";
 import type { Request } from "../../core/request.ts";
+import { newResponse } from "../../core/response.ts";
 import type { ClientConnection, Response, Tunnel } from "../../core/types.ts";
 import { nextNumber } from "../connections.ts";
 import type { Accepted, AddressConfig, Closable, ConnectionHost } from "../site.ts";
@@ -26,7 +27,6 @@ import { IDLE, KEPT, NOTHING } from "./connection_modes.ts";
 import { expire } from "./connection_time.ts";
 import { Output } from "./output.ts";
 import { appended, copied, PENDING } from "./pending.ts";
-import { newResponse } from "./response.ts";
 import { informationalHead, responseHead } from "./response_writer.ts";
 
 /**

@@ -6,12 +6,12 @@ import { COUNTER } from "../../core/counters.ts";
 import { finalizeRequest, freeRequest } from "../../core/engine.ts";
 import { logConnection, logError } from "../../core/log_context.ts";
 import type { Request } from "../../core/request.ts";
+import { resetResponse } from "../../core/response.ts";
 import type { H1Connection } from "./connection.ts";
 import { bodyFailed, dropRest } from "./connection_body.ts";
 import { headAction, refuseHead } from "./connection_head.ts";
 import { HEAD, IDLE, KEPT, NOTHING } from "./connection_modes.ts";
 import { LingeringClose } from "./lingering.ts";
-import { resetResponse } from "./response.ts";
 
 /** Bytes of a head that a connection does not hold on to while it waits for the next one. */
 const LARGE_HEAD = 4096;

@@ -1,47 +1,4 @@
-import { HeaderList } from "../../../wire/http1/header_list.ts";
 import type { Request } from "../../core/request.ts";
-import type { Response } from "../../core/types.ts";
-
-/** A response nobody has written to. One per connection, emptied after each request. */
-export function newResponse(): Response {
-  return {
-    status: 0,
-    statusLine: undefined,
-    headers: new HeaderList(),
-    contentType: undefined,
-    charset: undefined,
-    upstreamType: undefined,
-    overrideCharset: undefined,
-    contentLength: -1,
-    lastModified: -1,
-    lastModifiedText: undefined,
-    etag: undefined,
-    location: undefined,
-    server: undefined,
-    date: undefined,
-    allowRanges: false,
-    trailers: undefined,
-  };
-}
-
-export function resetResponse(response: Response): void {
-  response.status = 0;
-  response.statusLine = undefined;
-  response.headers.clear();
-  response.contentType = undefined;
-  response.charset = undefined;
-  response.upstreamType = undefined;
-  response.overrideCharset = undefined;
-  response.contentLength = -1;
-  response.lastModified = -1;
-  response.lastModifiedText = undefined;
-  response.etag = undefined;
-  response.location = undefined;
-  response.server = undefined;
-  response.date = undefined;
-  response.allowRanges = false;
-  response.trailers = undefined;
-}
 
 /** The end of a chunked body with its trailers. */
 export function lastChunk({ response: { trailers } }: Request): string {

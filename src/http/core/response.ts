@@ -1,0 +1,44 @@
+import { HeaderList } from "../../wire/http1/header_list.ts";
+import type { Response } from "./types.ts";
+
+/** A response nobody has written to. */
+export function newResponse(): Response {
+  return {
+    status: 0,
+    statusLine: undefined,
+    headers: new HeaderList(),
+    contentType: undefined,
+    charset: undefined,
+    upstreamType: undefined,
+    overrideCharset: undefined,
+    contentLength: -1,
+    lastModified: -1,
+    lastModifiedText: undefined,
+    etag: undefined,
+    location: undefined,
+    server: undefined,
+    date: undefined,
+    allowRanges: false,
+    trailers: undefined,
+  };
+}
+
+/** Makes it as new: a connection uses one for all its requests. */
+export function resetResponse(response: Response): void {
+  response.status = 0;
+  response.statusLine = undefined;
+  response.headers.clear();
+  response.contentType = undefined;
+  response.charset = undefined;
+  response.upstreamType = undefined;
+  response.overrideCharset = undefined;
+  response.contentLength = -1;
+  response.lastModified = -1;
+  response.lastModifiedText = undefined;
+  response.etag = undefined;
+  response.location = undefined;
+  response.server = undefined;
+  response.date = undefined;
+  response.allowRanges = false;
+  response.trailers = undefined;
+}
