@@ -6,7 +6,8 @@ import { sendText } from "../http/core/output.ts";
 import type { Request } from "../http/core/request.ts";
 import { headText } from "../wire/head_text.ts";
 import { type Health, healthOf } from "./health.ts";
-import { type StatusFormat, statusPage, statusQuery, statusRows } from "./status.ts";
+import { type StatusFormat, statusQuery, statusRows } from "./status.ts";
+import { statusPage } from "./status_page.ts";
 
 interface CheckStatus {
   readonly format: StatusFormat;

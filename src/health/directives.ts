@@ -3,8 +3,7 @@ import { defineDirectives, fail } from "../config/schema.ts";
 import type { Directive } from "../config/types.ts";
 import { parseMsec, parseNumber } from "../config/values.ts";
 import { CHECK_TYPES, type CheckType } from "./definition.ts";
-import { type Match, readMatch } from "./match.ts";
-import { type BodyTest, readBodyTest } from "./response_tests.ts";
+import { type Match, type NamedTest, readBodyTest, readMatch } from "./match.ts";
 
 /** `check`, times in ms. */
 export interface CheckSetting {
@@ -148,7 +147,7 @@ export const check = defineDirectives("http_upstream_check", {
     doc: "The classes of status codes that pass type=http and type=fastcgi. A fastcgi check without this directive passes with any status.",
     defaultText: "http_2xx http_3xx",
   }),
-  check_http_expect_body: directive<BodyTest, undefined>({
+  check_http_expect_body: directive<NamedTest, undefined>({
     in: ["upstream"],
     args: [1, 2],
     syntax: "~ | ~* | !~ | !~* regex",

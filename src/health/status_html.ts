@@ -1,4 +1,4 @@
-import { duration } from "./messages.ts";
+import { duration } from "./change.ts";
 import type { StatusQuery, StatusReport, StatusRow } from "./status.ts";
 
 /** How often the page asks for itself again, s. */

@@ -1,7 +1,6 @@
 import { afterRound, apart, firstOf, isAnchored, minLength, type Next, requiredCharacter } from "./first.ts";
-import { fixedLength } from "./group.ts";
 import * as op from "./program.ts";
-import { MOST_COPIED, some, wordsOf } from "./size.ts";
+import { fixedLength, MOST_COPIED, some, wordsOf } from "./size.ts";
 import type { Condition, GroupName, ParsedRegex, Ranges, RegexNode } from "./syntax.ts";
 
 interface Compilation {

@@ -1,6 +1,6 @@
-import { type RegexReader, wrong } from "./escape.ts";
-import { takeChoice } from "./parse.ts";
+import { type RegexReader, wrong } from "./reader.ts";
 import { call, groupNumber, type RegexBuild, reference, takeName } from "./reference.ts";
+import { fixedLength } from "./size.ts";
 import { type Condition, EMPTY, type RegexNode } from "./syntax.ts";
 
 /** Everything that begins with `(`; undefined for what matches nothing by itself: a comment, options in force from here. */
@@ -11,7 +11,7 @@ export function takeGroup(build: RegexBuild): RegexNode | undefined {
   reader.at++;
   if (text[reader.at] === "*") return takeVerb(reader);
   if (text[reader.at] !== "?") {
-    if (reader.noAutoCapture) return closed(build, takeChoice(build));
+    if (reader.noAutoCapture) return closed(build, build.takeChoice(build));
     return capture(build);
   }
   reader.at++;
@@ -22,13 +22,13 @@ export function takeGroup(build: RegexBuild): RegexNode | undefined {
       return skipComment(reader);
     case ":":
       reader.at++;
-      return closed(build, takeChoice(build));
+      return closed(build, build.takeChoice(build));
     case "|":
       reader.at++;
-      return closed(build, takeChoice(build, true));
+      return closed(build, build.takeChoice(build, true));
     case ">":
       reader.at++;
-      return { kind: "atomic", body: closed(build, takeChoice(build)) };
+      return { kind: "atomic", body: closed(build, build.takeChoice(build)) };
     case "=":
     case "!":
       reader.at++;
@@ -85,7 +85,7 @@ function closed(build: RegexBuild, body: RegexNode): RegexNode {
 
 function capture(build: RegexBuild): RegexNode {
   const index = ++build.reader.captures;
-  return { kind: "group", index, body: closed(build, takeChoice(build)) };
+  return { kind: "group", index, body: closed(build, build.takeChoice(build)) };
 }
 
 function named(build: RegexBuild, close: string): RegexNode {
@@ -104,7 +104,7 @@ function named(build: RegexBuild, close: string): RegexNode {
 }
 
 function look(build: RegexBuild, ahead: boolean, negative: boolean): RegexNode {
-  const body = closed(build, takeChoice(build));
+  const body = closed(build, build.takeChoice(build));
   // `(?!)` is the customary way to write "never".
   if (ahead && negative && body === EMPTY) return { kind: "fail" };
   return { kind: "look", ahead, negative, body };
@@ -151,7 +151,7 @@ function takeOptions(build: RegexBuild): RegexNode | undefined {
     else setOption(reader, letter, on);
   }
   reader.at++;
-  const body = closed(build, takeChoice(build));
+  const body = closed(build, build.takeChoice(build));
   const { at, captures } = reader;
   Object.assign(reader, outer, { at, captures });
   return body;
@@ -191,7 +191,7 @@ function takeCondition(build: RegexBuild): RegexNode {
   const { reader } = build;
   const at = reader.at;
   const test = takeConditionTest(build);
-  const body = closed(build, takeChoice(build));
+  const body = closed(build, build.takeChoice(build));
   const branches = body.kind === "choice" ? body.branches : [body];
   if (test.kind === "never" && branches.length > 1) {
     wrong(reader, "DEFINE subpattern contains more than one branch", reader.at - 1);
@@ -240,39 +240,5 @@ function refuseUnbounded(reader: RegexReader, body: RegexNode, at: number): void
   const branches = body.kind === "choice" ? body.branches : [body];
   for (const branch of branches) {
     if (fixedLength(branch) === undefined) wrong(reader, "lookbehind assertion is not fixed length", at);
-  }
-}
-
-/** The number of characters a node always matches, or undefined when that varies. */
-export function fixedLength(node: RegexNode): number | undefined {
-  switch (node.kind) {
-    case "set":
-      return 1;
-    case "assert":
-    case "look":
-    case "fail":
-      return 0;
-    case "sequence": {
-      let total = 0;
-      for (const item of node.items) {
-        const length = fixedLength(item);
-        if (length === undefined) return undefined;
-        total += length;
-      }
-      return total;
-    }
-    case "choice": {
-      const lengths = new Set(node.branches.map(fixedLength));
-      return lengths.size === 1 ? [...lengths][0] : undefined;
-    }
-    case "group":
-    case "atomic":
-      return fixedLength(node.body);
-    case "repeat": {
-      const length = fixedLength(node.item);
-      return node.min === node.max && length !== undefined ? length * node.min : undefined;
-    }
-    default:
-      return undefined;
   }
 }

@@ -1,15 +1,7 @@
-import {
-  highestCode,
-  literal,
-  type RegexReader,
-  setNode,
-  takeClass,
-  takeCode,
-  takeEscapedCode,
-  wrong,
-} from "./escape.ts";
+import { literal, setNode, takeClass, takeEscapedCode } from "./escape.ts";
 import { takeGroup } from "./group.ts";
 import { takeProperty } from "./property.ts";
+import { highestCode, type RegexReader, takeCode, wrong } from "./reader.ts";
 import { type RegexBuild, reference, takeG, takeNamedReference } from "./reference.ts";
 import { type Assertion, EMPTY, escapedSet, type ParsedRegex, type RegexNode } from "./syntax.ts";
 
@@ -35,7 +27,7 @@ export function parseRegex(text: string, from: number, utf: boolean, caseless: b
     duplicateNames: false,
     captures: 0,
   };
-  const build: RegexBuild = { reader, names: [], wanted: [], depth: 0 };
+  const build: RegexBuild = { reader, names: [], wanted: [], depth: 0, takeChoice };
   const root = takeChoice(build);
   if (reader.at < text.length) wrong(reader, "unmatched closing parenthesis");
   for (const { to, at } of build.wanted) {
@@ -47,7 +39,7 @@ export function parseRegex(text: string, from: number, utf: boolean, caseless: b
 }
 
 /** Branches up to the closing parenthesis or the end; options changed inside end with it. */
-export function takeChoice(build: RegexBuild, sharedNumbers = false): RegexNode {
+function takeChoice(build: RegexBuild, sharedNumbers = false): RegexNode {
   const { reader } = build;
   if (++build.depth > MOST_NESTING) wrong(reader, "parentheses are too deeply nested");
   const { caseless, multiline, dotAll, extended, extendedMore, ungreedy, noAutoCapture, duplicateNames } = reader;

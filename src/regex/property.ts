@@ -1,4 +1,4 @@
-import { type RegexReader, wrong } from "./escape.ts";
+import { type RegexReader, wrong } from "./reader.ts";
 import { negate, normal, type Ranges } from "./syntax.ts";
 
 /** PCRE's own properties, in terms of Unicode's as JavaScript spells them; the text goes into a class. */

@@ -1,4 +1,4 @@
-import { type RegexReader, wrong } from "./escape.ts";
+import { type RegexReader, wrong } from "./reader.ts";
 import type { RegexNode } from "./syntax.ts";
 
 /** Names and numbers of groups: what refers back to one (`\1`, `\k<name>`) or calls it (`(?1)`, `\g<name>`). */
@@ -10,6 +10,11 @@ export interface RegexBuild {
   /** References to groups that may not have been opened yet, checked at the end. */
   readonly wanted: { readonly to: number | string; readonly at: number }[];
   depth: number;
+  /**
+   * Takes branches up to the closing parenthesis or the end; options changed inside end with them. `sharedNumbers`: each
+   * branch numbers its groups from the same one on. Here because a group holds branches and a branch holds groups.
+   */
+  readonly takeChoice: (build: RegexBuild, sharedNumbers?: boolean) => RegexNode;
 }
 
 export function reference(build: RegexBuild, to: number | string, at: number): RegexNode {

@@ -56,3 +56,37 @@ export function wordsOf(node: RegexNode): number {
   const copies = node.max === Number.POSITIVE_INFINITY ? Math.max(node.min, 1) : node.max;
   return (copies * inside > MOST_COPIED ? inside : copies * inside) + 6;
 }
+
+/** The number of characters a node always matches, or undefined when that varies. */
+export function fixedLength(node: RegexNode): number | undefined {
+  switch (node.kind) {
+    case "set":
+      return 1;
+    case "assert":
+    case "look":
+    case "fail":
+      return 0;
+    case "sequence": {
+      let total = 0;
+      for (const item of node.items) {
+        const length = fixedLength(item);
+        if (length === undefined) return undefined;
+        total += length;
+      }
+      return total;
+    }
+    case "choice": {
+      const lengths = new Set(node.branches.map(fixedLength));
+      return lengths.size === 1 ? [...lengths][0] : undefined;
+    }
+    case "group":
+    case "atomic":
+      return fixedLength(node.body);
+    case "repeat": {
+      const length = fixedLength(node.item);
+      return node.min === node.max && length !== undefined ? length * node.min : undefined;
+    }
+    default:
+      return undefined;
+  }
+}

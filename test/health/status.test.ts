@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { type StatusRow, statusPage, statusQuery, statusRows } from "../../src/health/status.ts";
+import { type StatusRow, statusQuery, statusRows } from "../../src/health/status.ts";
+import { statusPage } from "../../src/health/status_page.ts";
 import { bind, ipv4, planOf } from "./support.ts";
 
 const NOW = Date.UTC(2026, 10, 26, 8, 30, 15);

@@ -1,5 +1,10 @@
-import type { HeaderList } from "./header_list.ts";
 import { FIELD_NUMBERS, numberOf, UNKNOWN } from "./known_fields.ts";
+
+/** What is asked of a HeaderList: the number of a field's name, and the name in lower case. */
+interface NamedFields {
+  number(at: number): number;
+  key(at: number): string;
+}
 
 /** Names of fields, made when the configuration is built: whether one is among them is asked by its number. */
 export class FieldSet {
@@ -18,7 +23,7 @@ export class FieldSet {
   }
 
   /** Whether the name of a list's field is among them. */
-  holds(fields: HeaderList, at: number): boolean {
+  holds(fields: NamedFields, at: number): boolean {
     const number = fields.number(at);
     if (number !== UNKNOWN) return this.known[number] !== 0;
     return this.others.size > 0 && this.others.has(fields.key(at));
