@@ -3,62 +3,62 @@ import { type DirectiveSpec, fail, type Scope } from "./schema.ts";
 import { ConfigError, type Context, type Directive } from "./types.ts";
 import { parseMsec, parseNumber, parseOffset, parseSec, parseSize, sizeText, timeText } from "./values.ts";
 
-// The results are `NoInfer` so that a table, which asks for `DirectiveSpec<unknown>`, does not decide a setting's type.
+// Results are `NoInfer`: else the `DirectiveSpec<unknown>` that a table expects would become the type of the setting.
 
-/** What every declaration says, whatever its arguments are. */
+/** Fields of every declaration. */
 interface Common {
   readonly in: readonly Context[];
   readonly doc: string;
   readonly syntax?: string;
-  /** The default as the reference page shows it, where what `default` gives would not read well. */
+  /** The default in docs/directives.md, if not the text of `default`. */
   readonly defaultText?: string;
   readonly inherit?: boolean;
 }
 
-/** A directive of one argument. Without `default` the setting is undefined where nothing set it. */
+/** A directive of one argument. Without `default` a setting that is not set is undefined. */
 interface OneValue<T, D, W> extends Common {
   readonly default?: D;
-  /** Words that stand for a value of their own beside what the directive takes anyway: `{ auto: "auto" }`. Case counts. */
+  /** Words with a value of their own, in addition to what the directive takes: `{ auto: "auto" }`. Case-sensitive. */
   readonly words?: Readonly<Record<string, W>>;
-  /** A last check of a value that is none of `words`; throws with `fail` or `refuse`. */
+  /** Checks a value that is none of `words`; throws with `fail` or `refuse`. */
   readonly check?: (value: T, directive: Directive, scope: Scope) => void;
 }
 
-/** `"x" directive REASON`, as nginx words what a directive's handler answers: "invalid value", "is duplicate". */
+/** `"x" directive REASON`: what nginx logs when a directive's handler returns a string ("invalid value", "is duplicate"). */
 export function refuse(directive: Directive, reason: string): never {
   return fail(directive, `"${directive.name}" directive ${reason}`);
 }
 
-/** An error of a block as a whole, found when its `}` has been read: it names that line, as nginx does. */
+/** An error of a block as a whole, which nginx reports with the line of its `}`. */
 export function failAtEnd(block: Scope, message: string): never {
   const { file, line, endLine } = block.directive;
   throw new ConfigError(message, { file, line: endLine ?? line });
 }
 
-/** For directives whose number of arguments is no plain range. */
+/** For a directive whose number of arguments is not a plain range. */
 export function wrongArguments(directive: Directive): never {
   return fail(directive, `invalid number of arguments in "${directive.name}" directive`);
 }
 
-/** `on` or `off`, in any case; undefined for anything else. */
+/** `on` or `off`, case-insensitive; undefined for anything else. */
 function parseFlag(text: string): boolean | undefined {
   const word = text.toLowerCase();
   return word === "on" ? true : word === "off" ? false : undefined;
 }
 
 /**
- * A directive with a `read` of its own. `read` answers what was written, `initial` what holds where nothing was; the
- * setting is either. Name the type (`directive<readonly Rule[]>`) where `read` uses `previous`.
+ * A directive with its own `read`. The setting is what `read` returns, or `initial` if it is not set. Give the type
+ * explicitly (`directive<readonly Rule[]>`) if `read` uses `previous`.
  */
 export function directive<T, I = T>(
   spec: Omit<DirectiveSpec<T>, "initial"> & { readonly initial: () => I },
 ): DirectiveSpec<NoInfer<T | I>> {
   const { read } = spec;
-  // `previous` is only ever what an earlier `read` of the same block made: never an initial value.
+  // `previous` is the result of an earlier `read` in the same block, never an initial value.
   return { ...spec, read: (at, scope, previous) => read(at, scope, previous as T | undefined) };
 }
 
-/** A `{ … }` that takes no arguments; its setting says whether it is there. */
+/** A block without arguments; the setting is whether it is there. */
 export function block(
   options: Common & {
     readonly context: Context | ((parent: Context) => Context);
@@ -91,7 +91,7 @@ function one<T, D, W>(
     ...rest,
     args: [1, 1],
     syntax: options.syntax ?? [syntax, ...names].join("|"),
-    // D is `undefined` exactly where there is no default.
+    // Without a default D is `undefined`.
     initial: () => initial as D,
     defaultText: options.defaultText ?? shown,
     read(at, scope) {
@@ -140,7 +140,7 @@ export function size<D extends number | W | undefined = undefined, const W = nev
   return one(options, "size", valid(parseSize), shownWith(sizeText));
 }
 
-/** A length in bytes that may be of a whole file: with `k`, `m` or `g`. */
+/** A size in bytes, with `k`, `m` or `g`. */
 export function offset<D extends number | W | undefined = undefined, const W = never>(
   options: OneValue<number, D, W>,
 ): DirectiveSpec<NoInfer<number | D | W>> {
@@ -174,7 +174,7 @@ function shownWith(show: (value: number) => string): (value: unknown) => string 
   return (value) => (typeof value === "number" ? show(value) : String(value));
 }
 
-/** One word as it is. */
+/** A string. */
 export function text<D extends string | W | undefined = undefined, const W = never>(
   options: OneValue<string, D, W>,
 ): DirectiveSpec<NoInfer<string | D | W>> {
@@ -186,7 +186,7 @@ export function text<D extends string | W | undefined = undefined, const W = nev
   );
 }
 
-/** One of a few words, in any case; the setting is the word as `values` spells it. */
+/** One of a few words, case-insensitive; the setting is the word as in `values`. */
 export function enumeration<const V extends string, D extends NoInfer<V> | undefined = undefined>(
   options: OneValue<V, D, never> & { readonly values: readonly V[] },
 ): DirectiveSpec<NoInfer<V | D>> {
@@ -199,7 +199,7 @@ export function enumeration<const V extends string, D extends NoInfer<V> | undef
   );
 }
 
-/** Any of a few words, in any case; may be written several times in a block, which adds up. */
+/** A set of words, case-insensitive. Repeated directives in a block add to it. */
 export function bitmask<const V extends string>(
   options: Common & { readonly values: readonly V[]; readonly default?: readonly NoInfer<V>[] },
 ): DirectiveSpec<ReadonlySet<V>> {
@@ -224,13 +224,13 @@ export function bitmask<const V extends string>(
   };
 }
 
-/** So many buffers of so many bytes each. */
+/** ngx_bufs_t */
 export interface Buffers {
   readonly count: number;
   readonly size: number;
 }
 
-/** `number size`, neither of them zero. */
+/** `number size`, both above zero. */
 export function bufs(options: Common & { readonly default: Buffers }): DirectiveSpec<Buffers>;
 export function bufs(options: Common): DirectiveSpec<Buffers | undefined>;
 export function bufs(options: Common & { readonly default?: Buffers }): DirectiveSpec<Buffers | undefined> {
@@ -250,7 +250,7 @@ export function bufs(options: Common & { readonly default?: Buffers }): Directiv
   };
 }
 
-/** One word, any number of times in a block. */
+/** A string; repeated directives in a block make a list. */
 export function texts(options: Common & { readonly default?: readonly string[] }): DirectiveSpec<readonly string[]> {
   const { default: initial = [], ...rest } = options;
   return list({
@@ -268,7 +268,7 @@ export interface KeyValue {
   readonly value: string;
 }
 
-/** A name and a value, any number of times in a block. */
+/** A name and a value; repeated directives in a block make a list. */
 export function keyValues(options: Common): DirectiveSpec<readonly KeyValue[]> {
   return list({
     ...options,
@@ -279,7 +279,7 @@ export function keyValues(options: Common): DirectiveSpec<readonly KeyValue[]> {
   });
 }
 
-/** A directive that may stand many times in a block, each adding what `item` makes of it, in the order written. */
+/** A directive that may be repeated in a block; the setting is the list of what `item` returns for each. */
 export function list<T>(
   options: Omit<DirectiveSpec<readonly T[]>, "read" | "repeat" | "initial"> & {
     readonly initial?: () => readonly T[];
@@ -291,7 +291,7 @@ export function list<T>(
     ...rest,
     repeat: true,
     read(at, scope, previous = []) {
-      // The block's own list, so that ten thousand lines are not copied ten thousand times.
+      // Pushes to the block's own list: copying it each time would be quadratic.
       previous.push(item(at, scope));
       return previous;
     },

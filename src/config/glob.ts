@@ -2,8 +2,8 @@ import { lstatSync, readdirSync } from "node:fs";
 import { osPath } from "../sys/paths.ts";
 
 /**
- * The paths a pattern matches, as glob(3) without flags finds them and in its order (by bytes). `*`, `?`, `[…]`, with
- * `\` escaping; a leading dot must be written. Directories that cannot be read match nothing. Byte strings.
+ * glob(3) without flags: `*`, `?`, `[…]`, `\` escapes, a leading dot must be matched explicitly; sorted by bytes.
+ * Directories that cannot be read match nothing. Byte strings.
  */
 export function glob(pattern: string): string[] {
   const parts = pattern.split("/");
@@ -80,7 +80,7 @@ const CLASSES: Readonly<Record<string, string>> = {
   xdigit: "0-9A-Fa-f",
 };
 
-/** A `[…]` set beginning at `from`; undefined where it has no end, so that the bracket is an ordinary byte. */
+/** A `[…]` set that begins at `from`; undefined if it is not closed, which makes the bracket an ordinary byte. */
 function bracket(part: string, from: number): { source: string; last: number } | undefined {
   let i = from + 1;
   const negated = part[i] === "!" || part[i] === "^";

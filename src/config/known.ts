@@ -1,6 +1,6 @@
 /**
- * Every directive of nginx 1.31.5 and of the modules documented at nginx.org, the commercial and dynamic ones included.
- * One that no table declares is refused with a sentence that tells it from a misspelling.
+ * The directives of nginx 1.31.5 and of all modules documented at nginx.org, commercial and dynamic ones included: the
+ * error for one that Holdfast lacks differs from that for a misspelled one.
  */
 export const KNOWN: ReadonlySet<string> = new Set(
   `
@@ -136,7 +136,7 @@ export const KNOWN: ReadonlySet<string> = new Set(
     .split(/\s+/),
 );
 
-/** Those of them that belong to nginx's mail proxy, for which there will be no counterpart. */
+/** Directives of nginx's mail proxy, which Holdfast will not have. */
 export const ONLY_IN_MAIL: ReadonlySet<string> = new Set(
   `
     auth_http auth_http_header auth_http_pass_client_cert auth_http_timeout imap_auth imap_capabilities
@@ -147,7 +147,7 @@ export const ONLY_IN_MAIL: ReadonlySet<string> = new Set(
     .split(/\s+/),
 );
 
-/** Directives that nginx had once and that old configurations still have, with what took their place. */
+/** Obsolete directives that old configurations still contain, and their replacements. */
 export const INSTEAD: Readonly<Record<string, string>> = {
   ssl: 'the "listen ... ssl" directive',
   limit_zone: 'the "limit_conn_zone" directive',
@@ -175,7 +175,7 @@ const VARIABLES: ReadonlySet<string> = new Set(
     .split(/\s+/),
 );
 
-/** What such names may begin with. */
+/** Prefixes of variables. */
 const VARIABLE_PREFIXES: readonly string[] = ["jwt_claim_", "jwt_header_", "oidc_claim_"];
 
 /** Whether nginx has a variable of that name (in lower case) that no module declares here. */

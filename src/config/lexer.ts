@@ -1,9 +1,9 @@
 import { ConfigError } from "./types.ts";
 
-/** How a statement ended: with `;`, with `{`, a lone `}`, or the end of the text. */
+/** What ended a statement: `;`, `{`, a `}`, or the end of the text. */
 export type Ending = "directive" | "block" | "close" | "end";
 
-/** nginx reads files through a buffer of this many bytes, and a parameter must fit in it. */
+/** NGX_CONF_BUFFER: nginx reads files through a buffer of this many bytes, and a parameter must fit in it. */
 const LONGEST = 4096;
 
 const TAB = 9;
@@ -25,12 +25,12 @@ function isSpace(ch: number): boolean {
 }
 
 /**
- * Splits a configuration text (a byte string) into statements, by nginx's rules. `next` reads one and leaves its words,
- * unquoted and unescaped, in `words`. Throws ConfigError.
+ * ngx_conf_read_token: splits a configuration text (a byte string) into statements. `next` reads one and leaves its
+ * words, unquoted and unescaped, in `words`. Throws ConfigError.
  */
 export class Lexer {
   words: string[] = [];
-  /** The line reached, counted from 1 as nginx does; always 0 for the `-g` option. */
+  /** The current line, from 1; always 0 for the `-g` option. */
   line: number;
   readonly file: string;
   readonly isOption: boolean;
@@ -84,7 +84,7 @@ export class Lexer {
       }
 
       if (closed) {
-        // After a closing quote only a separator may follow; `)` begins a new word, for `if ($a = "b")`.
+        // A closing quote must be followed by a separator; `)` begins a new word, for `if ($a = "b")`.
         if (ch === SEMICOLON) return "directive";
         if (ch === OPEN_BRACE) return "block";
         if (!isSpace(ch) && ch !== CLOSE_PAREN) throw this.error(`unexpected "${String.fromCharCode(ch)}"`);
@@ -166,7 +166,7 @@ export class Lexer {
   }
 }
 
-/** `\"`, `\'` and `\\` lose their backslash, `\t`, `\r` and `\n` become that byte, any other pair stays as it is. */
+/** In `\"`, `\'` and `\\` the backslash is removed; `\t`, `\r` and `\n` become that byte; other escapes are kept. */
 function withoutEscapes(word: string): string {
   return word.replace(/\\(["'\\trn])/g, (_, ch: string) => {
     if (ch === "t") return "\t";

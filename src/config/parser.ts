@@ -5,13 +5,13 @@ import { glob } from "./glob.ts";
 import { Lexer } from "./lexer.ts";
 import { ConfigError, type Directive } from "./types.ts";
 
-/** A Directive while its block is still being read. */
+/** A directive whose block is being read. */
 interface OpenDirective extends Directive {
   readonly block: Directive[];
   endLine?: number;
 }
 
-/** Where `-g` directives are, in error messages. */
+/** The file name of `-g` directives in error messages. */
 const COMMAND_LINE = "command line";
 
 /**
@@ -30,7 +30,7 @@ export class Parser {
   private readonly prefix: string;
   private depth = 0;
 
-  /** `prefix` is where relative `include` paths start; ends with "/". */
+  /** `prefix`: what relative `include` paths are relative to; ends with "/". */
   constructor(prefix: string) {
     this.prefix = prefix;
   }
@@ -40,7 +40,7 @@ export class Parser {
     this.parse(new Lexer(text, COMMAND_LINE, true), this.directives);
   }
 
-  /** A file and all it includes. */
+  /** A file with its includes. */
   file(path: string): void {
     this.parseFile(path, this.directives, undefined);
   }

@@ -1,8 +1,8 @@
 import type { DirectiveSpec, Directives, Specs } from "./schema.ts";
 
 /**
- * The text of docs/directives.md: every directive of the tables, by module, as its declaration describes it. A directive
- * declared twice in one module (through several tables of that name) stands once for each declaration.
+ * The text of docs/directives.md: all directives by module. If a module declares a name twice (in several tables), there
+ * is an entry for each.
  */
 export function renderReference(tables: readonly Directives<Specs>[]): string {
   const modules = new Map<string, [string, DirectiveSpec<unknown>][]>();
@@ -53,7 +53,7 @@ function code(text: string): string {
   return text.includes("`") ? `\`\` ${text} \`\`` : `\`${text}\``;
 }
 
-/** The id GitHub and its like give a heading. */
+/** GitHub's id of a heading. */
 function anchor(heading: string): string {
   return heading
     .toLowerCase()

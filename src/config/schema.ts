@@ -1,81 +1,81 @@
 import { ConfigError, type Context, type Directive } from "./types.ts";
 
 /**
- * A directive's declaration: parsing, checking, inheritance, the type of its setting and its entry in
- * docs/directives.md all come from this one value. Make one with a helper of `directives.ts` (flag, size, time, …).
+ * The declaration of a directive (ngx_command_t and more): its parsing, checks, inheritance, the type of its setting and
+ * its entry in docs/directives.md. Usually made by a function of directives.ts (flag, size, msec, …).
  */
 export interface DirectiveSpec<T> {
   readonly in: readonly Context[];
-  /** Least and most number of arguments. */
+  /** The least and the greatest number of arguments. */
   readonly args: readonly [min: number, max: number];
-  /** A directive with `{ … }`. "free": the block's lines are read by `read` itself and not checked (map, types). */
+  /** Takes a block, of that context. "free": `read` handles the lines of the block itself (map, types). */
   readonly block?: Context | "free" | ((parent: Context) => Context);
-  /** `on|off`, `time`, `address[:port] [parameters]` …: what the reference page shows after the name. */
+  /** The arguments in docs/directives.md: `on|off`, `time`, `address[:port] [parameters]` … */
   readonly syntax: string;
-  /** One sentence (or a few) saying what it does; the reference page is made of it. */
+  /** What it does, in a sentence or a few, for docs/directives.md. */
   readonly doc: string;
-  /** What a scope has where nothing was set on it or above it. Scopes may share what it returns: nobody may write to it. */
+  /** The default value. Scopes share what it returns, which must not be modified. */
   readonly initial: () => T;
-  /** The default as the reference page shows it; absent: no default ("—"). */
+  /** The default in docs/directives.md; absent: none ("—"). */
   readonly defaultText?: string;
-  /** May stand several times in one block; `previous` is then what the earlier ones made. Else: "is duplicate". */
+  /** May be repeated in one block; else the second one "is duplicate". */
   readonly repeat?: boolean;
-  /** false: a nested block starts from `initial` again (proxy_pass, try_files). Default true. */
+  /** false: not inherited by nested blocks (proxy_pass, try_files). Default true. */
   readonly inherit?: boolean;
-  /** Turns arguments into the setting. `previous` is this same block's value so far, when `repeat`. */
+  /** Makes the setting of the arguments. `previous`: the value set before in the same block, if `repeat`. */
   read(directive: Directive, scope: Scope, previous: T | undefined): T;
-  /** Called with a block's own scope when its `}` has been read, for checks of the whole ("no servers are inside upstream"). */
+  /** Called with the scope of its block after the `}`, for checks of the whole ("no servers are inside upstream"). */
   close?(block: Scope): void;
 }
 
-/** A block of the configuration with what was set directly in it. */
+/** A block of the configuration, with what is set directly in it. */
 export interface Scope {
   readonly context: Context;
-  /** The directive that opened it; for "main" a placeholder with name "". */
+  /** The directive of the block; for "main" a placeholder with name "". */
   readonly directive: Directive;
   readonly parent: Scope | undefined;
-  /** The block's own settings only, by declaration. Inherited ones are found through `parent`. */
+  /** The block's own settings; inherited ones are found through `parent`. */
   readonly values: Map<DirectiveSpec<unknown>, unknown>;
-  /** The directive that set a value, for errors that arise later ("host not found in upstream …"). */
+  /** The directives that set them, for errors that are found later ("host not found in upstream …"). */
   readonly places: Map<DirectiveSpec<unknown>, Directive>;
-  /** Nested blocks that have a context (servers, locations, ifs, upstreams), in the order written. */
+  /** Nested blocks with a context (servers, locations, ifs, upstreams), in the order written. */
   readonly children: Scope[];
-  /** Every directive of the block in the order written, each with its declaration (rewrite runs them in order). */
+  /** All directives of the block, in the order written (rewrite runs them in order). */
   readonly order: { readonly spec: DirectiveSpec<unknown>; readonly directive: Directive; readonly child?: Scope }[];
-  /** What a `read` may keep on the scope tree for its module, such as the upstreams named so far. Shared by all scopes of one tree. */
+  /** Data of modules about the whole configuration, such as the upstreams defined so far: one map for all scopes. */
   readonly notes: Map<symbol, unknown>;
 }
 
 export type Specs = Readonly<Record<string, DirectiveSpec<unknown>>>;
 export type SettingsOf<D extends Specs> = { readonly [K in keyof D]: D[K] extends DirectiveSpec<infer T> ? T : never };
 
-/** A named table of directives, and the door to its settings. */
+/** The directives of a module. */
 export interface Directives<D extends Specs> {
   readonly name: string;
   readonly specs: D;
   /**
-   * The settings in force in a scope: own, else the nearest ancestor's where `inherit`, else `initial`. Once all has
-   * been read, blocks that set none of them share one object: nobody may write to it.
+   * The settings in force in a scope: its own, else inherited ones, else `initial`. Not to be modified: once all has been
+   * read, blocks that set none of them share their parent's object.
    */
   in(scope: Scope): SettingsOf<D>;
-  /** Only what the scope itself sets; undefined for the rest. */
+  /** Only what is set in the scope itself; the rest is undefined. */
   own(scope: Scope): Partial<SettingsOf<D>>;
 }
 
 type Values = Readonly<Record<string, unknown>>;
 
-/** The settings of one table that are in force in a block, and in blocks inside it that set none of them (see `inherit`). */
+/** The settings of one table in force in a block, and in blocks inside it that set none of them (see `inherit`). */
 interface Settled {
   readonly here: Values;
   readonly inside: Values;
 }
 
-/** Settings in force, made when first asked for, by table and block: those of blocks that set none are their parents'. */
+/** A cache of the settings in force, by table and block. */
 class SettledSettings extends Map<Specs, Map<Scope | undefined, Settled>> {}
 
 const SETTLED = Symbol("settled settings");
 
-/** All of a configuration has been read: no scope's values change any more. */
+/** The configuration has been read completely: settings can be cached from now on. */
 export function settle(root: Scope): void {
   root.notes.set(SETTLED, new SettledSettings());
 }
@@ -89,7 +89,7 @@ export function defineDirectives<const D extends Specs>(name: string, specs: D):
   const collect = (scope: Scope | undefined): Values => {
     const settings: Record<string, unknown> = {};
     for (const key of keys) settings[key] = scope === undefined ? specs[key].initial() : valueIn(scope, specs[key]);
-    // Copying makes V8 lay it out as a struct: copies of that one are small.
+    // The copy has a fixed layout in V8, which makes further copies small.
     return { ...settings };
   };
   const settledIn = (scope: Scope | undefined, known: Map<Scope | undefined, Settled>): Settled => {
@@ -136,13 +136,13 @@ export function defineDirectives<const D extends Specs>(name: string, specs: D):
   };
 }
 
-/** Without an iterator: it is asked of every block for every table. */
+/** A plain loop, since this runs for every block and table. */
 function setsAny(order: Scope["order"], specs: ReadonlySet<DirectiveSpec<unknown>>): boolean {
   for (let i = 0; i < order.length; i++) if (specs.has(order[i].spec)) return true;
   return false;
 }
 
-/** The value of one directive in force in a scope. An `if` or `limit_except` block is a nested location here. */
+/** The value of one directive in force in a scope. `if` and `limit_except` blocks inherit as nested locations do. */
 export function valueIn<T>(scope: Scope, spec: DirectiveSpec<T>): T {
   for (let at: Scope | undefined = scope; at !== undefined; at = spec.inherit === false ? undefined : at.parent) {
     if (at.values.has(spec)) return at.values.get(spec) as T;

@@ -6,12 +6,12 @@ import type { ConfigTree, Context, Directive } from "./types.ts";
 
 type AnySpec = DirectiveSpec<unknown>;
 
-/** The declarations of each directive's name: several modules may have one of the same name, each in its own contexts. */
+/** Declarations by name: several modules may have a directive of the same name, in different contexts. */
 type Vocabulary = ReadonlyMap<string, readonly AnySpec[]>;
 
 const MODULES = Symbol("modules");
 
-/** Whether a module, by nginx's name without `ngx_` and `_module`, is among those a configuration is read by. */
+/** Whether there is a module of that name (nginx's, without `ngx_` and `_module`). */
 export function hasModule(scope: Scope, name: string): boolean {
   const modules = scope.notes.get(MODULES);
   return modules instanceof Set && modules.has(name);
@@ -19,7 +19,7 @@ export function hasModule(scope: Scope, name: string): boolean {
 
 const ROOT: Directive = { name: "", args: [], file: "", line: 0 };
 
-/** The same as `readScopes` in slices, for a configuration that is in order. Throws the ConfigError that nginx finds first. */
+/** `readScopes` in slices. Throws the ConfigError that nginx would report. */
 export function* buildingScopes(tree: ConfigTree, tables: readonly Directives<Specs>[]): Sliced<Scope> {
   const root = newRoot(tables);
   yield* fill(root, tree.directives, vocabularyOf(tables));
@@ -29,9 +29,8 @@ export function* buildingScopes(tree: ConfigTree, tables: readonly Directives<Sp
 }
 
 /**
- * Gives a parsed configuration its meaning: checks every directive in the order written against its declaration, reads
- * it, and opens a scope for each block that has a context. What is refused, in nginx's words, is left out and noted in
- * `refusalsOf(root)`.
+ * Checks every directive of a parsed configuration against its declaration, in the order written, reads its value, and
+ * makes a scope for each block with a context. Directives with errors are left out; the errors are in `refusalsOf(root)`.
  */
 export function readScopes(tree: ConfigTree, tables: readonly Directives<Specs>[]): Scope {
   const root = newRoot(tables);
@@ -90,7 +89,7 @@ function declarationOf(scope: Scope, directive: Directive, vocabulary: Vocabular
   return spec;
 }
 
-/** A directive without a block. Answers true; throws where it is refused. */
+/** A directive without a block. Returns true; throws if it is refused. */
 function line(scope: Scope, directive: Directive, vocabulary: Vocabulary): true {
   const spec = declarationOf(scope, directive, vocabulary);
   set(scope, spec, directive);
@@ -98,13 +97,13 @@ function line(scope: Scope, directive: Directive, vocabulary: Vocabulary): true 
   return true;
 }
 
-/** One with a block. */
+/** A directive with a block. */
 function* block(scope: Scope, directive: Directive, vocabulary: Vocabulary): Sliced<true> {
   const spec = declarationOf(scope, directive, vocabulary);
   try {
     set(scope, spec, directive);
   } catch (error) {
-    // What stands in its block may be wrong besides.
+    // Looks for errors inside the block as well.
     const inside = open(spec, directive, scope);
     if (inside !== undefined) yield* fill(inside, directive.block ?? [], vocabulary);
     throw error;
@@ -116,7 +115,7 @@ function* block(scope: Scope, directive: Directive, vocabulary: Vocabulary): Sli
   const refusals = refusalsOf(scope);
   const before = refusals.count;
   yield* fill(child, directive.block ?? [], vocabulary);
-  // A block of which parts were left out is not judged as a whole.
+  // With directives left out, a check of the whole block would be misleading.
   if (refusals.count > before) refusals.leaveOut({ ...directive, block: [] });
   else if (directive.endLine !== undefined) spec.close?.(child);
   return true;
@@ -135,7 +134,7 @@ function open(spec: AnySpec, directive: Directive, scope: Scope): Scope | undefi
   return newScope(context, directive, scope);
 }
 
-/** A block whose lines `read` takes as they are (map, types) may hold no further block. */
+/** A block that `read` handles itself (map, types) may not contain blocks. */
 function read(spec: AnySpec, directive: Directive, scope: Scope, previous: unknown): unknown {
   if (spec.block !== "free" || directive.block === undefined) return spec.read(directive, scope, previous);
   const refusals = refusalsOf(scope);
@@ -154,7 +153,7 @@ function specFor(directive: Directive, context: Context, vocabulary: Vocabulary)
   if (spec !== undefined) return spec;
   if (specs !== undefined) fail(directive, `"${name}" directive is not allowed here`);
   if (name === "include") {
-    // The parser has replaced every well-formed one by what the file holds.
+    // The parser has handled those that are well-formed.
     if (directive.block !== undefined) fail(directive, 'directive "include" is not terminated by ";"');
     fail(directive, 'invalid number of arguments in "include" directive');
   }

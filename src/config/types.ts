@@ -1,6 +1,6 @@
-/** The parsed form of an nginx.conf, before any directive is given its meaning. */
+/** A parsed nginx.conf. */
 
-/** One directive as written. Every string is a byte string (latin1): one character is one byte of the file. */
+/** A directive as written. All strings are byte strings (latin1): a character is a byte of the file. */
 export interface Directive {
   readonly name: string;
   /** The arguments after unquoting and unescaping, without the name. */
@@ -11,20 +11,20 @@ export interface Directive {
   readonly line: number;
   /** The directives between `{` and `}`; absent for a directive that ends with `;`. */
   readonly block?: readonly Directive[];
-  /** The line of the closing `}`; absent without a block, and where the file ended (in an error) before it. */
+  /** The line of the closing `}`; absent without a block, and after a syntax error inside it. */
   readonly endLine?: number;
-  /** Reading it failed (an `include` of a file that cannot be opened); what follows was read all the same. */
+  /** An `include` of a file that cannot be read. */
   readonly failed?: ConfigError;
 }
 
-/** A whole configuration: what `-T` dumps and what is posted to the threads. Structured-cloneable. */
+/** A whole configuration: what `-T` dumps and the master sends to its children. Structured-cloneable. */
 export interface ConfigTree {
-  /** Every file read, in the order read, each once. `text` is a byte string. */
+  /** The files in the order read, each once. */
   readonly files: readonly { readonly path: string; readonly text: string }[];
   readonly directives: readonly Directive[];
 }
 
-/** Where a directive may stand. nginx documents `if` as two contexts: in a server and in a location. */
+/** Contexts of directives. As in nginx's documentation `if` is two: in a server and in a location. */
 export type Context =
   | "main"
   | "events"
@@ -37,18 +37,17 @@ export type Context =
   | "upstream";
 
 /**
- * An error in the configuration, in nginx's words: message is the sentence without the ` in FILE:LINE` tail, which
- * `toString` adds when a place is known. Thrown while a configuration is read or built, caught only by the front doors
- * (start, `-t`, reload), which log it as [emerg].
+ * An error in the configuration, in nginx's words. `toString` appends ` in FILE:LINE` to the message. Thrown while a
+ * configuration is read or built; start, `-t` and reload log it as [emerg].
  */
 export class ConfigError extends Error {
   readonly file: string | undefined;
   readonly line: number | undefined;
-  /** The directive (or what else has a place) that it was made for. */
+  /** The directive (or whatever has a file and line) that it is about. */
   readonly place: object | undefined;
-  /** nginx finds it only once the whole http block has been read. */
+  /** nginx finds it only after the end of the http block. */
   readonly stage: "complete" | undefined;
-  /** What else is wrong with the configuration, where all of it was looked for. */
+  /** The other errors of the configuration. */
   others: readonly ConfigError[] = [];
 
   constructor(message: string, place?: { readonly file: string; readonly line: number }, stage?: "complete") {
@@ -62,7 +61,7 @@ export class ConfigError extends Error {
 
   override toString(): string {
     if (this.file === undefined) return this.message;
-    // Line 0 is the `-g` option, which has no lines: "… in command line".
+    // The `-g` option has no lines: "… in command line".
     return this.line ? `${this.message} in ${this.file}:${this.line}` : `${this.message} in ${this.file}`;
   }
 }

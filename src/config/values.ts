@@ -1,6 +1,6 @@
-/** The configuration's numbers, sizes and times, as nginx reads them. All return undefined for what nginx refuses. */
+/** Numbers, sizes and times (ngx_parse.c). All functions return undefined for what nginx refuses. */
 
-/** The greatest signed 64-bit number: nginx's bound of all of these. Above 2^53 a result is rounded. */
+/** 2^63-1, the greatest value in nginx. Results above 2^53 are rounded. */
 const MAX = 9223372036854775807n;
 
 /** Decimal digits only, at most 2^63-1. */
@@ -46,7 +46,7 @@ export function parseSec(text: string): number | undefined {
   return parseTime(text, "s");
 }
 
-/** Units in the order they must be written, with their seconds. A space after a number ends the list as plain seconds. */
+/** Units in the order they must be written, and their seconds. A number before a space is seconds, and must be the last. */
 const UNITS = ["y", "M", "w", "d", "h", "m", "s", "ms", " "];
 const SECONDS = [31_536_000n, 2_592_000n, 604_800n, 86_400n, 3600n, 60n, 1n, 0n, 1n];
 const MILLISECONDS = UNITS.indexOf("ms");
@@ -90,7 +90,7 @@ function simpleTime(value: number, unit: string, result: "s" | "ms"): number | u
   return result === "ms" ? seconds * 1000 : seconds;
 }
 
-/** A number of bytes as one would write it: `8k`, `1m`. */
+/** A size as in a configuration: `8k`, `1m`. */
 export function sizeText(bytes: number): string {
   if (bytes === 0) return "0";
   for (const [unit, scale] of [["g", 2 ** 30] as const, ["m", 2 ** 20] as const, ["k", 2 ** 10] as const]) {
@@ -99,7 +99,7 @@ export function sizeText(bytes: number): string {
   return String(bytes);
 }
 
-/** A number of milliseconds as one would write it: `60s`, `1h`, `500ms`. */
+/** A time in ms as in a configuration: `60s`, `1h`, `500ms`. */
 export function timeText(ms: number): string {
   if (ms === 0) return "0";
   if (ms % 1000 !== 0) return `${ms}ms`;

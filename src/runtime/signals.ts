@@ -2,7 +2,7 @@ import { constants } from "node:os";
 import { boundary, guarded } from "../sys/guard.ts";
 import { libc } from "../sys/libc.ts";
 
-/** Signals that come before there is anything to do about them wait, each once; unheeded, they would end the process. */
+/** Handles signals whose default action would kill the process. Until there is a handler they are kept, each once. */
 export class Signals<Name extends NodeJS.Signals> {
   readonly #waiting = new Set<Name>();
   #answer: ((name: Name) => void) | undefined;
@@ -18,7 +18,7 @@ export class Signals<Name extends NodeJS.Signals> {
     unblock("SIGUSR1");
   }
 
-  /** From now on they are answered, and those that waited first. */
+  /** Sets the handler, and calls it for those that were kept. */
   answer(answer: (name: Name) => void): void {
     this.#answer = answer;
     for (const name of this.#waiting) guarded(answer, name);
@@ -27,8 +27,8 @@ export class Signals<Name extends NodeJS.Signals> {
 }
 
 /**
- * Lets a signal through that bin/holdfast has had blocked until there is a handler (SIGUSR1, for which Node's own would
- * be the debugger); one that was sent before comes now. Nothing to do where it is not blocked.
+ * Unblocks SIGUSR1, which bin/holdfast starts Node with blocked, since Node's own handler starts the debugger. If one is
+ * pending it is delivered now.
  */
 function unblock(signal: NodeJS.Signals): void {
   const bit = constants.signals[signal] - 1;

@@ -1,8 +1,7 @@
 /**
- * The time, as nginx keeps it (ngx_times.c): read once for all that one event does, and its text made once a second.
- * Reading a clock costs some 60 ns, and a proxied request wants it a dozen times. What brings bytes into the thread
- * (net/node/tcp.ts) wraps the event in `enterEvent` and `leaveEvent`; outside of an event the clocks are read anew, so
- * a time is never older than the event it belongs to.
+ * Cached time, like ngx_times.c: the clock is read once an event, and time strings are made once a second. Reading it
+ * costs some 60 ns, and a proxied request needs it a dozen times. An engine (net/) calls `enterEvent` before it handles
+ * I/O and `leaveEvent` after; outside of an event the clock is read each time.
  */
 
 let inEvent = false;
@@ -12,7 +11,7 @@ let offset = Date.now() - performance.now();
 let measured = performance.now();
 const MEASURE_MS = 200;
 
-/** Fixes the time for the event that begins. */
+/** Caches the time until `leaveEvent`. */
 export function enterEvent(): void {
   monotonic = performance.now();
   if (monotonic - measured > MEASURE_MS) {
@@ -83,13 +82,13 @@ export const syslogTime: () => string = perSecond((second) => {
   return `${MONTHS[date.getMonth()]} ${String(date.getDate()).padStart(2)} ${clockOf(date)}`;
 });
 
-/** Keeps what `make` returned for as long as the second lasts. */
+/** Caches the result of `make` for a second. */
 function perSecond(make: (second: number) => string): () => string {
   let from = 0;
   let text = "";
   return () => {
     const now = wallNow();
-    // The clock may be set back: the lower bound is checked as well.
+    // The clock may be set back, hence the lower bound.
     if (now < from || now >= from + 1000) {
       const second = Math.floor(now / 1000);
       from = second * 1000;

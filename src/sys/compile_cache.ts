@@ -4,15 +4,15 @@ import { homedir, tmpdir } from "node:os";
 import { startedAsRoot } from "./users.ts";
 
 /**
- * Lets Node keep compiled code from start to start, in a directory that belongs to this user alone: what lies in it is
- * run. Without one that can be trusted, Holdfast starts a little slower.
+ * Enables Node's compile cache, in a directory that only this user can write to, since what is in it gets executed.
+ * Without such a directory Holdfast starts a little slower.
  */
 export function useCompileCache(): void {
-  // Set by whoever wants another place, or none (NODE_DISABLE_COMPILE_CACHE).
+  // The user has chosen another directory, or none (NODE_DISABLE_COMPILE_CACHE).
   if (process.env.NODE_COMPILE_CACHE !== undefined) return;
   const uid = process.getuid?.();
-  // Root becomes another user, who would write at the end what root runs at the next start, and what threads run while
-  // they still have some of root's rights.
+  // Node writes the cache when the process exits, as the user it has become: that user could make root execute code at
+  // the next start.
   if (uid === undefined || startedAsRoot) return;
   for (const directory of candidates(uid)) {
     if (!isOwn(directory, uid)) continue;
@@ -32,7 +32,7 @@ function isOwn(directory: string, uid: number): boolean {
   try {
     mkdirSync(directory, { mode: 0o755 });
   } catch {
-    // It is there already, or cannot be made: the next look tells.
+    // It exists, or cannot be made: lstat() tells.
   }
   try {
     const status = lstatSync(directory);

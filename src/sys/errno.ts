@@ -1,6 +1,6 @@
 import { constants } from "node:os";
 
-/** The C library's sentences, as nginx's logs have them; Node's own wording differs. */
+/** strerror() of the C library, which nginx logs; Node's texts differ. */
 const SENTENCES: Readonly<Record<string, string>> = {
   E2BIG: "Argument list too long",
   EACCES: "Permission denied",
@@ -51,7 +51,7 @@ const SENTENCES: Readonly<Record<string, string>> = {
 
 const NUMBERS: Readonly<Record<string, number>> = constants.errno;
 
-/** `111: Connection refused`: what nginx prints of a failed system call. Takes a code such as ENOENT; others stay as they are. */
+/** `111: Connection refused`: what nginx logs of a failed system call. An unknown code is returned as it is. */
 export function errorText(code: string): string {
   const number = NUMBERS[code];
   return number === undefined ? code : `${number}: ${SENTENCES[code] ?? code}`;
@@ -62,13 +62,13 @@ export function errnoText(code: string): string {
   return `(${errorText(code)})`;
 }
 
-/** The code of whatever a Node call threw: ENOENT, EACCES …, or undefined where it is no system error. */
+/** The code of an exception thrown by Node: ENOENT, EACCES …; undefined if it is no system error. */
 export function errnoCode(error: unknown): string | undefined {
   if (typeof error !== "object" || error === null || !("code" in error)) return undefined;
   return typeof error.code === "string" ? error.code : undefined;
 }
 
-/** The same for `errorText`: of what is no system error, the message. */
+/** The same, but the message if it is no system error; for `errorText`. */
 export function errorCode(error: unknown): string {
   return errnoCode(error) ?? (error instanceof Error ? error.message : String(error));
 }

@@ -2,29 +2,29 @@ import { sourceStack } from "./source_stack.ts";
 import { writeWhole } from "./write.ts";
 
 /**
- * The boundary of an event. Whatever calls code on the request path (a stream's event, a deadline, a deferred call)
- * catches what that throws and hands it to `contain`: the one piece of work ends, the thread goes on.
+ * Containment of exceptions. Whatever calls handlers on the request path (stream events, timers, deferred calls) passes
+ * an exception to `contain`, which ends the connection or check that it happened in; the worker goes on.
  */
 
-/** Who an event belongs to, when it can end what it was at work on. */
+/** The owner of an event handler, if it can clean up after an exception. */
 export interface FaultOwner {
-  /** An exception left one of its callbacks. It logs that, and ends: nothing it holds stays behind. */
+  /** One of its handlers threw. It logs the exception, and closes and frees what it holds. */
   onFault(error: unknown): void;
 }
 
-/** What is needed of an error log here. */
+/** The part of an error log that is used here. */
 export interface FaultLog {
   write(level: "alert", message: string): void;
 }
 
 let log: FaultLog | undefined;
 
-/** Where exceptions are logged that belong to no request: the thread's main error log. Until then, standard error. */
+/** Sets the log for exceptions that no owner logs: the main error log. Before it is set they go to standard error. */
 export function logFaultsTo(errorLog: FaultLog): void {
   log = errorLog;
 }
 
-/** Ends what `owner` was at work on. False where it is no FaultOwner: the exception was logged, and that is all. */
+/** Calls `owner.onFault`. If it is no FaultOwner, only logs the exception and returns false. */
 export function contain(owner: unknown, error: unknown): boolean {
   try {
     if (isFaultOwner(owner)) {
@@ -42,7 +42,7 @@ function isFaultOwner(owner: unknown): owner is FaultOwner {
   return typeof owner === "object" && owner !== null && "onFault" in owner && typeof owner.onFault === "function";
 }
 
-/** [alert] with the stack. `during` says what for, as the error log says it: " while …". */
+/** Logs an [alert] with the stack; `during` is appended, such as " while reading …". */
 export function logFault(error: unknown, during = ""): void {
   const message = faultText(error) + during;
   if (log !== undefined) log.write("alert", message);
@@ -59,7 +59,7 @@ export function faultText(error: unknown): string {
   return `exception: ${error.name}: ${error.message}${places.replaceAll(/\n? {4}at /g, " at ")}`;
 }
 
-/** Calls `run(owner)`; an exception ends the owner's work. */
+/** Calls `run(owner)`, passing an exception to `contain`. */
 export function guarded<T>(run: (owner: T) => void, owner: T): void {
   try {
     run(owner);
@@ -68,7 +68,7 @@ export function guarded<T>(run: (owner: T) => void, owner: T): void {
   }
 }
 
-/** A callback for what others call (a timer, an answer awaited): an exception in it ends the owner's work. */
+/** Wraps a callback (of a timer, a Node API) so that an exception in it goes to `contain`. */
 export function boundary<A extends readonly unknown[]>(
   owner: unknown,
   callback: (...args: A) => void,
@@ -82,12 +82,12 @@ export function boundary<A extends readonly unknown[]>(
   };
 }
 
-/** Calls `run(owner)` in the next turn of the loop, after I/O that is ready. */
+/** setImmediate: calls `run(owner)` in the next turn of the loop, after the I/O that is ready. */
 export function defer<T>(run: (owner: T) => void, owner: T): NodeJS.Immediate {
   return setImmediate(guarded<T>, run, owner);
 }
 
-/** Calls `run(owner)` when the event at hand is over, before the next one. */
+/** process.nextTick: calls `run(owner)` after the current event, before the next one. */
 export function afterEvent<T>(run: (owner: T) => void, owner: T): void {
   process.nextTick(guarded<T>, run, owner);
 }

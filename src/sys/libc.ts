@@ -1,6 +1,6 @@
 /**
- * The few calls of the C library that Node has no door to, through its built-in `node:ffi` (Node 26; behind a flag or
- * absent before). Every user of them has a way to go on, or a clear error, where `libc()` is undefined.
+ * C library calls that Node has no API for, through `node:ffi` (Node 26; behind a flag or absent before). Every caller
+ * has a fallback, or a clear error, for when `libc()` is undefined. Pointers are lent for the length of a call.
  */
 
 export interface Libc {
@@ -8,38 +8,38 @@ export interface Libc {
   prctl(option: number, value: bigint): number;
   /** Linux: the calling thread's capabilities. */
   capset(header: Uint8Array, data: Uint8Array): number;
-  /** Linux: pins the calling thread (pid 0). */
+  /** Linux: sched_setaffinity() of the calling thread. */
   setAffinity(mask: Uint8Array): number;
   getrlimit(resource: number, limits: Uint8Array): number;
   setrlimit(resource: number, limits: Uint8Array): number;
   socket(family: number, type: number): number;
-  /** For descriptors that were made here: node:fs has a warning for those that it did not open. */
+  /** For descriptors made here: node:fs warns about those that it did not open. */
   close(fd: number): number;
-  /** Writes two descriptors, 32 bits each, into `ends`. */
+  /** Fills `ends` with two descriptors of 32 bits. */
   socketpair(family: number, type: number, ends: Uint8Array): number;
   sendto(fd: number, bytes: Uint8Array, flags: number, address: Uint8Array): number;
   bind(fd: number, address: Uint8Array): number;
   listen(fd: number, backlog: number): number;
   setsockopt(fd: number, level: number, name: number, value: Uint8Array): number;
-  /** `length`: a socklen_t with the room there is. */
+  /** `length`: a socklen_t, the size of `value`. */
   getsockopt(fd: number, level: number, name: number, value: Uint8Array, length: Uint8Array): number;
-  /** Linux: `count` of struct pollfd. How many of them have events, or -1. */
+  /** Linux: `count` of struct pollfd. Returns how many of them have events, or -1. */
   poll(pollfds: Uint8Array, count: number, timeout: number): number;
   /** errno of the last call that failed. */
   errno(): number;
   dup(fd: number): number;
   dup2(from: number, to: number): number;
-  /** Takes the signals of a sigset_t from what the calling thread has blocked. */
+  /** pthread_sigmask(SIG_UNBLOCK) with a sigset_t. */
   unblockSignals(set: Uint8Array): number;
 }
 
 const SIG_UNBLOCK = process.platform === "linux" ? 1 : 2;
-/** The function that answers where this thread's errno is. */
+/** The function that returns the address of this thread's errno. */
 const ERRNO = process.platform === "linux" ? "__errno_location" : "__error";
 
 let loaded: Libc | null | undefined;
 
-/** Undefined where this Node or this system has no way to call C. */
+/** Undefined without FFI in this Node or on this system. */
 export function libc(): Libc | undefined {
   if (loaded === undefined) loaded = load();
   return loaded ?? undefined;
@@ -68,7 +68,7 @@ function load(): Libc | null {
     const linux =
       process.platform === "linux"
         ? ffi.dlopen(null, {
-            // The variadic prctl is only ever called with integer arguments, which travel in registers all the same.
+            // prctl is variadic; its integer arguments are passed in registers all the same.
             prctl: { return: "int32", arguments: ["int32", "uint64", "uint64", "uint64", "uint64"] },
             capset: { return: "int32", arguments: ["buffer", "buffer"] },
             sched_setaffinity: { return: "int32", arguments: ["int32", "uint64", "buffer"] },

@@ -1,4 +1,4 @@
-/** crypt_r() of libcrypt through Node's built-in `node:ffi`: DES, bcrypt, yescrypt and what else the system knows. */
+/** crypt_r() of libcrypt, through `node:ffi`: DES, bcrypt, yescrypt and whatever else the system supports. */
 
 /** Larger than struct crypt_data of any libcrypt. */
 const DATA_BYTES = 256 * 1024;
@@ -8,7 +8,7 @@ type Crypt = (password: string, setting: string) => string | undefined;
 
 let loaded: Crypt | null | undefined;
 
-/** The password encrypted as the setting (a stored hash) says; undefined where that cannot be done. Byte strings. */
+/** Hashes the password by the setting (a stored hash); undefined if that is not supported. Byte strings. */
 export function libcrypt(password: string, setting: string): string | undefined {
   if (loaded === undefined) loaded = load();
   return loaded?.(password, setting);
@@ -29,7 +29,7 @@ function load(): Crypt | null {
         return found === 0n ? undefined : (ffi.toString(found) ?? undefined);
       };
     } catch {
-      // The next name, or none.
+      // No library of that name.
     }
   }
   return null;

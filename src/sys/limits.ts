@@ -1,16 +1,16 @@
-/** What the system lets a process or thread have: getrlimit(2), setrlimit(2), sched_setaffinity(2). */
+/** Resource limits and CPU affinity: getrlimit(2), setrlimit(2), sched_setaffinity(2). */
 
 import { constants } from "node:os";
 import { errnoText } from "./errno.ts";
 import { libc } from "./libc.ts";
 
-/** Numbers of getrlimit(2); open files are another one on macOS. */
+/** <sys/resource.h>, on Linux and on macOS. */
 const RESOURCES = { RLIMIT_NOFILE: constants.errno.EAGAIN === 35 ? 8 : 7, RLIMIT_CORE: 4 };
 
 /** CPU_SETSIZE */
 export const MOST_CPUS = 1024;
 
-/** worker_rlimit_*: sets both limits of the process. Answers the sentence of a failure. */
+/** worker_rlimit_*: sets the soft and the hard limit of the process. Returns the message of a failure. */
 export function setLimit(resource: keyof typeof RESOURCES, value: number): string | undefined {
   const c = libc();
   if (c === undefined) {
@@ -23,14 +23,14 @@ export function setLimit(resource: keyof typeof RESOURCES, value: number): strin
   return `setrlimit(${resource}, ${value}) failed ${errnoText("EPERM")}`;
 }
 
-/** How many files the process may have open; Infinity where that cannot be asked. */
+/** The soft limit of open files; Infinity if it is not known. */
 export function openFilesLimit(): number {
   const limits = Buffer.alloc(16);
   if (libc()?.getrlimit(RESOURCES.RLIMIT_NOFILE, limits) !== 0) return Number.POSITIVE_INFINITY;
   return Number(limits.readBigUInt64LE(0));
 }
 
-/** Pins the calling thread to the CPUs of that mask, a bit each. False where that is not possible. */
+/** Pins the calling thread to the CPUs of that mask, a bit each. False if that is not supported. */
 export function setAffinity(mask: bigint): boolean {
   const c = libc();
   if (c === undefined || process.platform !== "linux") return false;

@@ -3,7 +3,7 @@ export function osPath(path: string): string | Buffer {
   return /[\x80-\xff]/.test(path) ? Buffer.from(path, "latin1") : path;
 }
 
-/** A path of the configuration made absolute: as it is where it begins with "/", else after the prefix (ends with "/"). */
+/** ngx_get_full_name: a relative path is appended to the prefix, which ends with "/". */
 export function fullName(path: string, prefix: string): string {
   return path.startsWith("/") ? path : prefix + path;
 }

@@ -1,20 +1,20 @@
 /**
- * Long work that is done in slices, between which the thread serves: a generator that yields wherever it can be left for
- * a while. What it returns is the result; it may throw as ever.
+ * A long computation in slices, between which events are handled: a generator that yields wherever it may be
+ * interrupted, and returns the result.
  */
 export type Sliced<T> = Generator<undefined, T>;
 
-/** How long a slice is, in ms: no request waits longer for a reload. */
+/** The length of a slice, in ms: during a reload no event is handled later than that. */
 const SLICE_MS = 5;
 
-/** Does the work in one go. */
+/** Runs it without interruption. */
 export function whole<T>(work: Sliced<T>): T {
   let step = work.next();
   while (step.done !== true) step = work.next();
   return step.value;
 }
 
-/** Does the work a slice at a time, with a turn of the loop between. */
+/** Runs it in slices, with a turn of the event loop between. */
 export async function inSlices<T>(work: Sliced<T>): Promise<T> {
   for (;;) {
     const until = performance.now() + SLICE_MS;

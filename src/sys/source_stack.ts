@@ -4,7 +4,7 @@ import { fileURLToPath, pathToFileURL } from "node:url";
 
 const maps = new Map<string, SourceMap | undefined>();
 
-/** A stack trace as the source has it: places in a built file (`….mjs:LINE:COLUMN`) become those of its source map. */
+/** Replaces positions in a built file (`….mjs:LINE:COLUMN`) by those in the source, through the source map beside it. */
 export function sourceStack(stack: string): string {
   return stack.replace(/(file:\/\/\/[^\s()]+\.mjs|\/[^\s()]+\.mjs):(\d+):(\d+)/g, (place, file, line, column) => {
     const url = file.startsWith("/") ? pathToFileURL(file).href : file;
@@ -14,14 +14,14 @@ export function sourceStack(stack: string): string {
   });
 }
 
-/** The map beside a built file, read when it is first asked for: it is large, and stacks are logged at `debug` only. */
+/** Read when it is first needed: it is large. */
 function mapOf(url: string): SourceMap | undefined {
   if (!maps.has(url)) {
     let map: SourceMap | undefined;
     try {
       map = new SourceMap(JSON.parse(readFileSync(`${fileURLToPath(url)}.map`, "utf8")));
     } catch {
-      // Not a built file, or one whose map was not kept.
+      // Not a built file, or one without a map.
     }
     maps.set(url, map);
   }

@@ -2,29 +2,29 @@ import { now } from "./clock.ts";
 import { contain, guarded } from "./guard.ts";
 
 /**
- * The timers of a thread; nothing else calls `setTimeout`, which fires at once where the time is longer than it can
- * count. `startTimer` is for what happens rarely. The rest is one timer wheel per thread for all deadlines of connections and requests. Arming, clearing and moving a deadline are
- * O(1); an armed deadline that is set to a later time costs one write: it is moved when its old slot comes round.
- * A deadline never fires early and at most about two slots late. One `setTimeout` exists only while something is armed.
+ * Timers. Nothing else calls `setTimeout`, which fires at once for a time above 2^31 ms. `startTimer` is for rare events.
+ * Timeouts of connections and requests are deadlines in one timer wheel: arming and clearing one is O(1), and moving an
+ * armed one to a later time is a single write, since it is moved to its slot only when its old slot expires. A deadline
+ * never fires early, and at most about two slots late.
  */
 
 /** The width of a slot in ms. */
 const SLOT_MS = 16;
-/** About 33 s in all; a deadline further away waits in the last slot and is looked at again. */
+/** About 33 s in all; a later deadline is put into the last slot, and moved on when that expires. */
 const SLOTS = 2048;
 const MASK = SLOTS - 1;
 
-/** The links of the circular lists; a slot is a bare link. */
+/** A link of a circular list; a slot is the head of one. */
 class Link {
   previous: Link = this;
   next: Link = this;
 }
 
-/** A point in time at which `expire(owner)` is called, once, unless cleared before. Made once and re-armed as often as wanted. */
+/** Calls `expire(owner)` once, at the time it is armed for, unless it is cleared before. To be armed any number of times. */
 export class Deadline<T = unknown> extends Link {
   readonly owner: T;
   expire: (owner: T) => void;
-  /** The time it fires at on the monotonic clock, in ms; 0 while not armed. */
+  /** When it fires, ms of the monotonic clock; 0 while it is not armed. */
   due = 0;
 
   constructor(owner: T, expire: (owner: T) => void) {
@@ -37,7 +37,7 @@ export class Deadline<T = unknown> extends Link {
     return this.due !== 0;
   }
 
-  /** Calls the owner back; the one place where the owner's type matters. An exception ends the owner's work only. */
+  /** A method, since only here the owner's type is known. */
   fire(): void {
     try {
       this.expire(this.owner);
@@ -49,7 +49,7 @@ export class Deadline<T = unknown> extends Link {
 
 const slots: Link[] = Array.from({ length: SLOTS }, () => new Link());
 let armedCount = 0;
-/** Every slot up to this number has been emptied. */
+/** Slots up to this number have expired. */
 let lastTick = 0;
 /** The number of the slot the timeout is set for. */
 let wakeTick = Number.POSITIVE_INFINITY;
@@ -58,7 +58,7 @@ let timeout: NodeJS.Timeout | undefined;
 /** The longest time setTimeout counts, 24.8 days in ms. */
 const LONGEST = 0x7fffffff;
 
-/** A timer of its own, as `startTimer` makes it. */
+/** Made by `startTimer`. */
 export class Timer {
   readonly #due: number;
   readonly #callback: () => void;
@@ -84,19 +84,19 @@ export class Timer {
     else guarded(this.#callback, undefined);
   }
 
-  /** It will not fire; no-op when it has. */
+  /** Cancels it; does nothing if it has fired. */
   clear(): void {
     clearTimeout(this.#timeout);
     this.#timeout = undefined;
   }
 }
 
-/** Calls back once, `ms` from now, however long that is. A `background` one does not keep the process alive. */
+/** Calls back once, in `ms` milliseconds, of any number. A `background` timer does not keep the process alive. */
 export function startTimer(ms: number, callback: () => void, { background = false } = {}): Timer {
   return new Timer(ms, callback, background);
 }
 
-/** Arms or re-arms: `expire` is called `ms` milliseconds from now (or up to two slots later). */
+/** Arms a deadline, or moves it: `expire` is called in `ms` milliseconds, or up to two slots later. */
 export function setDeadline<T>(deadline: Deadline<T>, ms: number): void {
   const time = now();
   const due = time + Math.max(ms, 0);
@@ -116,14 +116,14 @@ export function setDeadline<T>(deadline: Deadline<T>, ms: number): void {
   insert(deadline);
 }
 
-/** Disarms; no-op when not armed. */
+/** Does nothing if it is not armed. */
 export function clearDeadline<T>(deadline: Deadline<T>): void {
   if (deadline.due === 0) return;
   disarm(deadline);
   if (armedCount === 0) timeout?.unref();
 }
 
-/** How many deadlines are armed in this thread. */
+/** How many are armed in this thread. */
 export function armedDeadlines(): number {
   return armedCount;
 }
@@ -163,7 +163,7 @@ function wakeAt(tick: number): void {
   timeout = setTimeout(advance, Math.max(1, Math.ceil(tick * SLOT_MS - performance.now())));
 }
 
-/** Empties every slot whose time has come; what was set to a later time since is put into its new slot. */
+/** Expires the slots whose time has come. A deadline that was moved to a later time meanwhile goes into its new slot. */
 function advance(): void {
   timeout = undefined;
   wakeTick = Number.POSITIVE_INFINITY;

@@ -2,13 +2,10 @@ import { execFileSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { isMainThread, workerData } from "node:worker_threads";
 
-/**
- * Whether root started this process. Whoever asks for its user asks this: by the time of a reload, or of a thread's start,
- * the process has become another.
- */
+/** Whether root started this process. On a reload, or in a thread started later, geteuid() would give the changed user. */
 export const startedAsRoot: boolean = isMainThread ? process.geteuid?.() === 0 : workerData?.startedAsRoot === true;
 
-/** A user and group by number, as `user` names them. */
+/** The user and group of the `user` directive. */
 export interface Identity {
   readonly user: string;
   readonly uid: number;
@@ -25,7 +22,7 @@ export function findGroup(name: string): number | undefined {
   return find("group", name);
 }
 
-/** The third field of a line of that database; `getent` knows the users that are in no file (LDAP and the like). */
+/** The third field of that line; `getent` also finds users that are in no file (LDAP and the like). */
 function find(database: "passwd" | "group", name: string): number | undefined {
   if (name === "" || /[:\n]/.test(name)) return undefined;
   const line =

@@ -1,17 +1,17 @@
 import { writeSync } from "node:fs";
 import { errnoCode } from "./errno.ts";
 
-/** How long to sleep before a full pipe is tried again, in ms. */
+/** How long to sleep before writing to a full pipe again, in ms. */
 const PAUSE_MS = 2;
 
 const asleep = new Int32Array(new SharedArrayBuffer(4));
 
-/** Stops this thread for a moment: for a pipe whose reader is slow, where nothing else can be done meanwhile. */
+/** Blocks this thread, to wait for the reader of a full pipe. */
 export function pause(ms: number = PAUSE_MS): void {
   Atomics.wait(asleep, 0, 0, ms);
 }
 
-/** Writes a line (a byte string) to a log, and waits for a slow reader of a pipe for that many ms. Throws what node:fs throws. */
+/** Writes a line (a byte string), waiting up to `ms` for room in a pipe. Throws what node:fs throws. */
 export function writeLine(fd: number, line: string, ms: number): void {
   const until = performance.now() + ms;
   for (let left = line; ; ) {
@@ -25,7 +25,7 @@ export function writeLine(fd: number, line: string, ms: number): void {
   }
 }
 
-/** Writes all of it, however slow the reader of a pipe is. Nobody reads it any more: the rest is dropped. */
+/** Writes all of it, waiting for room in a pipe as long as it takes. After an error the rest is dropped. */
 export function writeWhole(fd: number, bytes: Uint8Array): void {
   for (let at = 0; at < bytes.length; ) {
     try {

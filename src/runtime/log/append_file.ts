@@ -7,57 +7,56 @@ import { pause } from "../../sys/write.ts";
 import type { LogFile } from "./log.ts";
 import { openLog } from "./open_log.ts";
 
-/** A batch is written before the turn of the loop ends when it has grown to this many bytes. */
+/** A batch of this many bytes is written at once, not at the end of the turn. */
 const BATCH_BYTES = 64 * 1024;
-/** PIPE_BUF: so many bytes enter a pipe as a whole, whoever else writes to it; longer lines may be cut by another's. */
+/** PIPE_BUF: a write of up to this many bytes to a pipe is atomic; longer lines may be interleaved with other writers'. */
 const ATOMIC_BYTES = process.platform === "linux" ? 4096 : 512;
-/** So many bytes wait for a full pipe; then its writer waits, as nginx's always does. */
+/** How many bytes are queued for a full pipe; beyond that the writer blocks, as nginx's always does. */
 const QUEUE_BYTES = 1024 * 1024;
-/** How long a writer waits for a reader that takes nothing at all, in ms; then lines are lost, and counted. */
+/** How long a writer blocks for a reader that reads nothing at all, in ms; then lines are dropped, and counted. */
 const STALL_MS = 1000;
-/** When a full pipe is tried again, in ms. */
+/** The time between attempts to write to a full pipe, in ms. */
 const RETRY_MS = 5;
-/** nginx says at most once in this many ms that a log cannot be written. */
+/** As in nginx, errors of a log are reported at most once in this many ms. */
 const REPORT_MS = 60_000;
 const NONE = Buffer.alloc(0);
 const LINE_FEED = 10;
 
-/** Takes sentences about logs that cannot be written. */
 let report: (text: string) => void = () => {};
 
-/** Where this thread says that a log cannot be written or has lost lines: its error log, as [alert]. */
+/** Sets who is told that a log cannot be written or has lost lines: the error log, as [alert]. */
 export function reportLogFailures(to: (text: string) => void): void {
   report = to;
 }
 
 /**
- * A log of this thread: lines of one turn of the loop leave in one write. Other threads and processes append to the
- * same file or pipe, and no line is cut by another's: a file takes a write as a whole, a pipe what is no longer than
- * PIPE_BUF. What a pipe does not take at once waits here.
+ * A log file of this thread. The lines of one turn of the loop are written at once. Other threads and processes append
+ * to the same file; lines are not interleaved, since a write to a file is atomic, and one to a pipe up to PIPE_BUF. What
+ * a full pipe does not take is queued.
  */
 export class AppendFile implements LogFile {
   readonly path: string;
   readonly #lent: (path: string) => number | undefined;
   /** -1 while it is closed. */
   #fd = -1;
-  /** It opened that itself, and closes it. */
+  /** The descriptor was opened here, not lent. */
   #own = false;
-  /** No regular file: it may be full for a while. */
+  /** Not a regular file: a write may fail with EAGAIN. */
   #pipe = false;
-  /** Lines that no write has been tried with. */
+  /** Lines not written yet. */
   #batch = "";
-  /** From #at on: what is left of a batch. */
+  /** A batch that was written in part: the rest starts at #at. */
   #rest: Buffer = NONE;
   #at = 0;
-  /** What was written last ends within a line. */
+  /** The last write ended within a line. */
   #cut = false;
   #scheduled = false;
   #retrying = false;
-  /** Its reader took nothing for STALL_MS: until it does again, nobody waits for it. */
+  /** The reader has read nothing for STALL_MS: writers do not block until it reads again. */
   #stalled = false;
-  /** Lines lost for a reader that was too slow. */
+  /** Lines dropped since the last report. */
   #lost = 0;
-  /** As nginx does: a full disk is left alone for a second, since writing to one may block for long. */
+  /** As in nginx, nothing is written for a second after ENOSPC, since writing to a full disk may block for long. */
   #fullUntil = 0;
   #reportedAt = Number.NEGATIVE_INFINITY;
   readonly #flush = boundary(this, (): void => {
@@ -65,13 +64,13 @@ export class AppendFile implements LogFile {
     this.flush();
   });
 
-  /** `lent`: the descriptor of that path where somebody else has opened it, and closes it. */
+  /** `lent` returns the descriptor that the master has open for a path, if any. */
   constructor(path: string, lent: (path: string) => number | undefined) {
     this.path = path;
     this.#lent = lent;
   }
 
-  /** What could not be written for an exception is lost; the log goes on. */
+  /** Drops the lines that are queued. */
   onFault(error: unknown): void {
     this.#drop();
     this.#retrying = false;
@@ -82,7 +81,7 @@ export class AppendFile implements LogFile {
     return this.#fd >= 0;
   }
 
-  /** Opens it, or opens it anew; what it has gathered goes to the old file. Throws nginx's sentence, and is as it was. */
+  /** Opens it, or reopens it after writing queued lines to the old file. Throws nginx's message, and then is unchanged. */
   open(): void {
     const lent = this.#lent(this.path);
     const fd = lent ?? openLog(this.path);
@@ -91,7 +90,7 @@ export class AppendFile implements LogFile {
     this.#use(fd, lent === undefined);
   }
 
-  /** Where a line comes all the same, it opens again. */
+  /** A later line opens it again. */
   close(): void {
     this.drain(performance.now() + STALL_MS);
     this.#shut();
@@ -122,7 +121,7 @@ export class AppendFile implements LogFile {
     this.#write();
   }
 
-  /** Before the end: waits for a full pipe until then (`performance.now()`), and gives up what it has not taken. */
+  /** Before the process exits: blocks for a full pipe until then (`performance.now()`), and drops the rest. */
   drain(until: number): void {
     this.flush();
     while (this.#queued() > 0 && this.#fullUntil === 0 && performance.now() < until) {
@@ -139,7 +138,7 @@ export class AppendFile implements LogFile {
     try {
       this.#pipe = !fstatSync(fd).isFile();
     } catch {
-      // Nothing is open under that number: a write will tell.
+      // EBADF: the write will fail and be reported.
     }
   }
 
@@ -177,7 +176,7 @@ export class AppendFile implements LogFile {
     }
   }
 
-  /** A file takes all but where the disk is full. */
+  /** A write to a regular file is partial only if the disk is full. */
   #writeBatch(): void {
     const batch = this.#batch;
     this.#batch = "";
@@ -234,13 +233,13 @@ export class AppendFile implements LogFile {
     );
   }
 
-  /** Where the disk was full within a line, the line's end follows when there is room, so that the next is whole. */
+  /** If the disk was full within a line, the rest of that line is kept, so that the next one starts on its own line. */
   #keepCutLine(): void {
     this.#rest = this.#cut ? this.#rest.subarray(this.#at, lineEnd(this.#rest, this.#at)) : NONE;
     this.#at = 0;
   }
 
-  /** Too much has gathered for a pipe. */
+  /** The queue is full: blocks. */
   #wait(): void {
     const until = performance.now() + (this.#stalled ? 0 : STALL_MS);
     for (;;) {
@@ -280,7 +279,7 @@ export class AppendFile implements LogFile {
   }
 }
 
-/** As many whole lines as a pipe takes at once, or one that is longer. */
+/** The end of as many whole lines as can be written atomically, or of one longer line. */
 function pieceEnd(bytes: Buffer, from: number): number {
   const most = from + ATOMIC_BYTES;
   if (bytes.length <= most) return bytes.length;
@@ -288,7 +287,7 @@ function pieceEnd(bytes: Buffer, from: number): number {
   return last >= from ? last + 1 : lineEnd(bytes, most);
 }
 
-/** Behind the next line feed. */
+/** After the next line feed. */
 function lineEnd(bytes: Buffer, from: number): number {
   const at = bytes.indexOf(LINE_FEED, from);
   return at < 0 ? bytes.length : at + 1;

@@ -16,25 +16,22 @@ const SEVERITY: Readonly<Record<Level, number>> = Object.fromEntries(
   LEVELS.map((level, severity) => [level, severity]),
 ) as Record<Level, number>;
 
-/** nginx's bound of one error log line, without its time and level. */
+/** NGX_MAX_ERROR_STR, here without the time and level. */
 const MAX_MESSAGE = 2048;
 
-/** Where one line goes. */
+/** One open target. */
 interface Sink {
   readonly severity: number;
   put(line: string, level: Level): void;
 }
 
-/**
- * Opens the targets in force in a scope. Where none is set: the log of `-e`, at level error. Throws the sentence of a
- * file that cannot be opened.
- */
+/** Opens the targets in force in a scope; if there are none, the log of `-e` at level error. Throws nginx's message. */
 export function openErrorLog(targets: readonly ErrorLogTarget[], cycle: Pick<Cycle, "data" | "path">): ErrorLog {
   if (targets.length === 0) return logOf([defaultSink(cycle.data.errorLog)]);
   return logOf(targets.map((target) => sinkOf(target, cycle)));
 }
 
-/** A log before there is a configuration: the file of `-e`, or standard error where `path` is "" or "stderr". */
+/** The log until a configuration has been read: the file of `-e`, or standard error if `path` is "" or "stderr". */
 export function openInitialLog(path: string, level: Level = "notice"): ErrorLog {
   return logOf([fileSink(path === "" || path === "stderr" ? standardError : openLogFile(path), level)]);
 }
@@ -76,7 +73,7 @@ function sinkOf(target: ErrorLogTarget, cycle: Pick<Cycle, "data" | "path">): Si
       return fileSink(standardError, target.level);
     case "syslog": {
       const syslog = openSyslog(target.server, cycle.data.hosts);
-      // nginx sends its whole line, the severity of the message in place of the parameter's.
+      // As in nginx the message is the whole line, and its severity replaces the parameter's.
       return {
         severity: SEVERITY[target.level],
         put: (line, level) => syslog.send(line.slice(0, -1), Math.max(0, SEVERITY[level] - 1)),
@@ -92,7 +89,7 @@ function fileSink(file: LogFile, level: Level): Sink {
     severity: SEVERITY[level],
     put(line, lineLevel) {
       file.append(line);
-      // What may be the last words of a thread is not left waiting.
+      // The process may be about to die.
       if (SEVERITY[lineLevel] <= SEVERITY.alert) file.flush();
     },
   };
@@ -100,7 +97,7 @@ function fileSink(file: LogFile, level: Level): Sink {
 
 const CONTROL = /[\x00-\x1f\x7f]/g;
 
-/** One line of bounded length, control bytes as `\x0A`; nothing a client sends can forge a line of its own. */
+/** One line of bounded length, control bytes as `\x0A`, so that no client can forge a line. */
 function printable(message: string): string {
   const text = message.length > MAX_MESSAGE ? `${message.slice(0, MAX_MESSAGE)}...` : message;
   return text.replace(CONTROL, (byte) => `\\x${byte.charCodeAt(0).toString(16).toUpperCase().padStart(2, "0")}`);

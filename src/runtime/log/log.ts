@@ -1,4 +1,4 @@
-/** What logging looks like to those who log. */
+/** The interfaces of logs. */
 
 /** nginx's error log levels, most severe first; the index is the severity. */
 export const LEVELS = ["stderr", "emerg", "alert", "crit", "error", "warn", "notice", "info", "debug"] as const;
@@ -6,7 +6,7 @@ export type Level = (typeof LEVELS)[number];
 
 /** An open error log (one or several `error_log` targets in force in a scope). */
 export interface ErrorLog {
-  /** True when a message of this level is written: ask before building a costly message. */
+  /** Whether messages of this level are written; to be asked before a costly one is built. */
   wants(level: Level): boolean;
   /** Writes `DATE [level] PID#TID: message`, with `*connection ` before the message where given. One line, control bytes escaped. */
   write(level: Level, message: string, connection?: number): void;

@@ -4,18 +4,18 @@ import { AppendFile } from "./append_file.ts";
 import type { LogFile } from "./log.ts";
 import type { OpenLogs } from "./open_log.ts";
 
-/** How long the end of a thread waits for pipes that are full, in ms: shorter than the master's patience with it. */
+/** How long an exiting child blocks for full pipes, in ms: less than the master waits before it kills (master/children.ts). */
 const END_MS = 900;
 
 /** The files this thread has open, by absolute path. */
 const files = new Map<string, AppendFile>();
-/** Descriptors that the master has opened. */
+/** The descriptors that the master has sent last. */
 let shared: OpenLogs = new Map();
 let exitHooked = false;
 
 /**
- * The log file of that path (absolute, a byte string), shared by all who ask within this thread; opened for appending,
- * made where missing. Throws the sentence nginx has for a failed open: `open() "…" failed (13: Permission denied)`.
+ * The log file of that path (absolute, a byte string): one for the whole thread. Opened for appending, and created where
+ * missing. Throws `open() "…" failed (13: Permission denied)`.
  */
 export function openLogFile(path: string): LogFile {
   const known = files.get(path);
@@ -30,20 +30,20 @@ export function openLogFile(path: string): LogFile {
   return file;
 }
 
-/** How a log is gathered before it is written: `access_log … buffer= flush= gzip=`. */
+/** `access_log … buffer= flush= gzip=` */
 export interface LogBuffer {
   /** Bytes. */
   readonly size: number;
-  /** Written at the latest so many ms after its first line; 0: when it is full. */
+  /** The longest time a line is buffered, ms; 0: until the buffer is full. */
   readonly flush: number;
-  /** Compression level 1 to 9; 0 for none. Each buffer makes a gzip member of its own. */
+  /** Compression level 1 to 9; 0 for none. Each buffer becomes a gzip member of its own. */
   readonly gzip: number;
 }
 
 /** The buffers of this thread, by path. */
 const buffers = new Map<string, BufferedFile>();
 
-/** The same file behind a buffer. Flushed with all others; a later call may change the buffer. */
+/** The same file with a buffer, whose parameters a later call may change. */
 export function openBufferedLog(path: string, buffer: LogBuffer): LogFile {
   const known = buffers.get(path);
   if (known !== undefined) {
@@ -55,7 +55,7 @@ export function openBufferedLog(path: string, buffer: LogBuffer): LogFile {
   return made;
 }
 
-/** Before the end: writes out what every file of this thread has gathered, and waits for slow readers as long as may be. */
+/** Before the process exits: writes what is buffered or queued for all files, blocking up to END_MS for full pipes. */
 export function flushLogFiles(): void {
   const until = performance.now() + END_MS;
   for (const file of buffers.values()) file.flush();
@@ -63,20 +63,20 @@ export function flushLogFiles(): void {
   stderr.drain(until);
 }
 
-/** From now on these descriptors of the master's are in use; what was gathered goes to those before. */
+/** Switches to these descriptors of the master's, after writing buffered lines to the old ones. */
 export function adoptLogFiles(lent: OpenLogs): void {
   for (const file of buffers.values()) file.flush();
   shared = lent;
   for (const [path, file] of files) if (file.isOpen && lent.has(path)) file.open();
 }
 
-/** Whether this thread writes to no other file than those it was given last. */
+/** Whether all files that are open here use the descriptors that were adopted last. */
 export function usesOnlyAdopted(): boolean {
   for (const [path, file] of files) if (file.isOpen && !shared.has(path)) return false;
   return true;
 }
 
-/** After a reload: closes the files nobody has named. One that is written to all the same opens again by itself. */
+/** After a reload: closes the files that are no longer configured. A later line opens one again. */
 export function closeLogFilesExcept(paths: ReadonlySet<string>): void {
   for (const [path, file] of buffers) if (!paths.has(path)) file.flush();
   for (const [path, file] of files) if (!paths.has(path)) file.close();
@@ -123,7 +123,7 @@ function compress(text: string, level: number): string {
 
 const stderr = new AppendFile("stderr", () => 2);
 
-/** The standard error output as a log file; written at once, and never reopened. */
+/** The standard error output as a log file. Written at once. */
 export const standardError: LogFile = {
   path: "stderr",
   append(line) {

@@ -11,7 +11,7 @@ import type { CycleData } from "../cycle.ts";
 export interface SyslogServer {
   /** The server as written, for messages. */
   readonly name: string;
-  /** A name is looked up under `host` in `CycleData.hosts`. */
+  /** The addresses of a name are in `CycleData.hosts`. */
   readonly server: Address | { readonly family: "name"; readonly host: string; readonly port: number };
   readonly facility: number;
   /** The severity of access log lines; error log lines have their own. */
@@ -20,7 +20,7 @@ export interface SyslogServer {
   readonly nohostname: boolean;
 }
 
-/** An open way to a syslog server. Datagrams that cannot be sent are lost, as they are in nginx. */
+/** As in nginx, datagrams that cannot be sent are lost. */
 export interface Syslog {
   /** Sends one message (a byte string without line feed). `severity` 0 emerg … 7 debug; default: the parameter's. */
   send(message: string, severity?: number): void;
@@ -32,7 +32,7 @@ const FACILITIES = [
 ];
 const SEVERITIES = ["emerg", "alert", "crit", "error", "warn", "notice", "info", "debug"];
 const DEFAULT_PORT = 514;
-/** Longer messages are cut: nginx's bound of an error line and its header. */
+/** Longer messages are truncated: NGX_MAX_ERROR_STR and a header. */
 const MAX_BYTES = 2048 + 256;
 
 /** Reads `syslog:server=…[,facility=…]…`, the first argument of a log directive. Throws ConfigError in nginx's words. */
@@ -116,7 +116,7 @@ function delivery(address: Address): (bytes: Buffer) => void {
   return (bytes) => udpSocket(family).send(bytes, port, host, () => {});
 }
 
-/** One socket a thread and family, made when it is first sent from: every reload opens its logs anew. */
+/** One socket an address family, kept over reloads. */
 const udpSockets = new Map<"ipv4" | "ipv6", Socket>();
 
 function udpSocket(family: "ipv4" | "ipv6"): Socket {
@@ -124,7 +124,7 @@ function udpSocket(family: "ipv4" | "ipv6"): Socket {
   if (socket === undefined) {
     socket = createSocket(family === "ipv6" ? "udp6" : "udp4");
     socket.unref();
-    // A server that is away answers with ICMP, which arrives here as an error of the socket.
+    // ECONNREFUSED: an ICMP message from a host without a server.
     socket.on("error", () => {});
     udpSockets.set(family, socket);
   }
@@ -133,10 +133,10 @@ function udpSocket(family: "ipv4" | "ipv6"): Socket {
 
 const AF_UNIX = 1;
 const SOCK_DGRAM = 2;
-/** MSG_DONTWAIT and MSG_NOSIGNAL; macOS has neither the same numbers nor need of the second. */
+/** MSG_DONTWAIT and MSG_NOSIGNAL; macOS has no SIGPIPE for datagrams. */
 const SEND_FLAGS = process.platform === "linux" ? 0x4040 : 0x80;
 
-/** One socket a thread for all unix servers. Node has no datagram sockets of this family, so it is the C library's. */
+/** One socket for all unix servers, made through FFI: Node has no unix datagram sockets. -1 until it is needed. */
 let unixSocket = -1;
 
 function unixDelivery(path: string): (bytes: Buffer) => void {
