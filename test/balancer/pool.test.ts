@@ -14,7 +14,7 @@ class FakeStream implements Stream {
   handler: StreamHandler = { onData() {}, onDrain() {}, onEnd() {}, onClose() {} };
   readonly remote = nowhere;
   readonly local = nowhere;
-  readonly queued = 0;
+  readonly sending = false;
   closed = false;
   destroyed = false;
   onDestroy: (() => void) | undefined = undefined;
@@ -36,7 +36,7 @@ class FakeStream implements Stream {
     this.destroyed = true;
     this.onDestroy?.();
   }
-  close(error?: StreamError): void {
+  fail(error?: StreamError): void {
     this.closed = true;
     this.handler.onClose(this, error);
   }
@@ -96,7 +96,7 @@ test("data, end or close on an idle connection takes it out at once", () => {
   for (const { pooled } of [talks, ends, closes]) pool.put(pooled);
   talks.stream.handler.onData(talks.stream, Buffer.from("HTTP/1.1 408"));
   ends.stream.handler.onEnd(ends.stream);
-  closes.stream.close();
+  closes.stream.fail();
   assert.deepEqual([talks.stream.destroyed, ends.stream.destroyed], [true, true]);
   assert.equal(pool.take(one), undefined);
   assert.deepEqual([pool.size, armedDeadlines()], [0, 0]);

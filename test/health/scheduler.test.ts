@@ -4,10 +4,9 @@ import { viewOf } from "../../src/health/plan.ts";
 import type { Connect } from "../../src/health/probe.ts";
 import { startChecks } from "../../src/health/scheduler.ts";
 import { statusRows } from "../../src/health/status.ts";
-import type { Address } from "../../src/net/address.ts";
 import type { ConnectHandler, Stream } from "../../src/net/stream.ts";
 import { logFaultsTo } from "../../src/sys/guard.ts";
-import { bind, ipv4, memoryLog, planOf, serve, TestClock, until } from "./support.ts";
+import { bind, ipv4, memoryLog, planOf, serve, silentStream, TestClock, until } from "./support.ts";
 
 /** A connect whose outcome the test decides, without any network. */
 function scripted() {
@@ -17,7 +16,7 @@ function scripted() {
   const clock = new TestClock();
   const connect: Connect = ({ address }, handler) => {
     starts.push(clock.time);
-    const stream = fakeStream(address, handler);
+    const stream = silentStream(address, handler);
     pending.push({ stream, handler });
     return stream;
   };
@@ -45,27 +44,6 @@ function scripted() {
     set: (to: typeof mode) => {
       mode = to;
     },
-  };
-}
-
-function fakeStream(remote: Address, handler: ConnectHandler): Stream {
-  return {
-    handler,
-    remote,
-    local: remote,
-    write: () => true,
-    cork() {},
-    uncork: () => true,
-    unsent: 0,
-    queued: 0,
-    pause() {},
-    resume() {},
-    end() {},
-    destroy() {},
-    close() {},
-    closed: false,
-    setNoDelay() {},
-    setKeepAlive() {},
   };
 }
 

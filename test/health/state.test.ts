@@ -5,7 +5,7 @@ import { bindPlan, recordsOf, viewOf } from "../../src/health/plan.ts";
 import { startChecks } from "../../src/health/scheduler.ts";
 import { HealthStates, healthBytes, migrateHealth } from "../../src/health/state.ts";
 import { statusRows } from "../../src/health/status.ts";
-import { bind, DEFINITION, ipv4, memoryLog, peer, planOf, planText, TestClock } from "./support.ts";
+import { bind, DEFINITION, ipv4, memoryLog, peer, planOf, planText, silentStream, TestClock } from "./support.ts";
 
 const servers = [peer(0, ipv4(1)), peer(1, ipv4(2))];
 
@@ -44,26 +44,8 @@ test("unique=true shares one check among upstreams", () => {
     log,
     clock,
     connect: ({ address }, handler) => {
+      const stream = silentStream(address, handler);
       queueMicrotask(() => handler.onConnect(stream));
-      const nothing = () => {};
-      const stream = {
-        handler,
-        remote: address,
-        local: address,
-        write: () => true,
-        cork: nothing,
-        uncork: () => true,
-        unsent: 0,
-        queued: 0,
-        pause: nothing,
-        resume: nothing,
-        end: nothing,
-        destroy: nothing,
-        close: nothing,
-        closed: false,
-        setNoDelay: nothing,
-        setKeepAlive: nothing,
-      };
       return stream;
     },
   });
@@ -185,27 +167,9 @@ test("an update goes on where it was: no burst, no forgotten connection, changed
   const starts: [number, string][] = [];
   const log = memoryLog();
   const waiting: (() => void)[] = [];
-  const nothing = () => {};
   const connect: NonNullable<Parameters<typeof startChecks>[1]["connect"]> = ({ address }, handler) => {
     starts.push([clock.time, address.family === "unix" ? "" : String(address.port)]);
-    const stream = {
-      handler,
-      remote: address,
-      local: address,
-      write: () => true,
-      cork: nothing,
-      uncork: () => true,
-      unsent: 0,
-      queued: 0,
-      pause: nothing,
-      resume: nothing,
-      end: nothing,
-      destroy: nothing,
-      close: nothing,
-      closed: false,
-      setNoDelay: nothing,
-      setKeepAlive: nothing,
-    };
+    const stream = silentStream(address, handler);
     waiting.push(() => handler.onConnect(stream));
     return stream;
   };

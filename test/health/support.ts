@@ -13,6 +13,7 @@ import { type BoundPlan, bindPlan, type CheckPlan, planChecks, recordsOf } from 
 import type { Clock } from "../../src/health/scheduler.ts";
 import { HealthStates, healthBytes } from "../../src/health/state.ts";
 import { type Address, addressText } from "../../src/net/address.ts";
+import type { ConnectHandler, Stream } from "../../src/net/stream.ts";
 import type { ErrorLog, Level } from "../../src/runtime/log/log.ts";
 import { whole } from "../../src/sys/sliced.ts";
 
@@ -208,4 +209,25 @@ export async function until(condition: () => boolean, what: string): Promise<voi
     if (Date.now() > end) throw new Error(`not within two seconds: ${what}`);
     await new Promise((resolve) => setTimeout(resolve, 3));
   }
+}
+
+/** A stream that nothing comes of. */
+export function silentStream(remote: Address, handler: ConnectHandler): Stream {
+  return {
+    handler,
+    remote,
+    local: remote,
+    write: () => true,
+    cork() {},
+    uncork: () => true,
+    sending: false,
+    unsent: 0,
+    pause() {},
+    resume() {},
+    end() {},
+    destroy() {},
+    closed: false,
+    setNoDelay() {},
+    setKeepAlive() {},
+  };
 }

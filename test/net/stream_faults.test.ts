@@ -12,7 +12,7 @@ const { connect, listen, openStreams } = nodeEngine;
 const logged: string[] = [];
 logFaultsTo({ write: (level, message) => logged.push(`[${level}] ${message}`) });
 
-const QUIET: StreamHandler = { onData() {}, onDrain() {}, onEnd: (stream) => stream.close(), onClose() {} };
+const QUIET: StreamHandler = { onData() {}, onDrain() {}, onEnd: (stream) => stream.end(), onClose() {} };
 
 function thrower(event: string): () => never {
   return () => {
@@ -95,12 +95,13 @@ test("a handler that can end its work by itself keeps the stream for that", asyn
     onData: thrower("onData"),
     onFault() {
       stream.write("sorry");
-      stream.close();
+      stream.end();
     },
   }));
   const client = await RawConnection.open(port);
   client.write("x");
   assert.equal(await client.readAll(), "sorry");
+  client.close();
 });
 
 test("an exception before a connection is anybody's closes it", async (t) => {

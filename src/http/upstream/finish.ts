@@ -13,8 +13,9 @@ import { doing, OVER } from "./step.ts";
 export function releaseServer(upstream: UpstreamRequest, outcome: Outcome): void {
   const { connection, peer, target, present } = upstream;
   if (peer === undefined) return;
-  if (connection !== undefined && connection.pooled.stream.queued > 0) {
-    present.bytesSent -= connection.pooled.stream.unsent;
+  if (connection !== undefined) {
+    const { stream } = connection.pooled;
+    if (stream.sending || stream.closed) present.bytesSent -= stream.unsent;
   }
   if (present.responseTime < 0) present.responseTime = now() - present.startedAt;
   target.group.release(upstream.attempt, outcome);
@@ -53,7 +54,7 @@ export function releaseServer(upstream: UpstreamRequest, outcome: Outcome): void
 
 /** The whole request has left: what a server that answered early did not take would stand before the next one. */
 function requestTaken(upstream: UpstreamRequest, { stream }: PooledStream): boolean {
-  return upstream.bodyWritten && stream.queued === 0;
+  return upstream.bodyWritten && !stream.sending;
 }
 
 /** The request is not over though its connection may serve another one: the head stays with the request. */

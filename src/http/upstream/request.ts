@@ -17,7 +17,7 @@ import { drained } from "./passing.ts";
 import type { AnswerHead } from "./protocol.ts";
 import type { ReadLimit } from "./read_limit.ts";
 import type { ResponseSpool } from "./response_spool.ts";
-import { awaitTaking, bodyEnded, bodyPiece, sendMore, sendRequest, takesRequest } from "./sending.ts";
+import { awaitTaking, bodyEnded, bodyPiece, requestSent, sendMore, sendRequest, takesRequest } from "./sending.ts";
 import { markPassage, NO_STATE, type UpstreamState } from "./state.ts";
 import { BODY, CONNECTING, HEADER, OVER, TUNNEL } from "./step.ts";
 import type { UpstreamTarget } from "./target.ts";
@@ -181,12 +181,16 @@ export class UpstreamRequest implements ConnectHandler, BodySink, Tunnel {
 
   onDrain(stream: Stream): void {
     if (this.step === TUNNEL) this.request.exchange.resumeRead();
-    else if (!this.bodySent && this.step !== OVER) sendMore(this, stream);
+    else if (!this.bodyWritten && this.step !== OVER) sendMore(this, stream);
+  }
+
+  onSent(): void {
+    if (this.bodyWritten && !this.bodySent && this.step !== OVER) requestSent(this);
   }
 
   /** A turn to read the request's body from its file. */
   readOn(): void {
-    if (this.stream !== undefined && !this.bodySent && this.step !== OVER) sendMore(this, this.stream);
+    if (this.stream !== undefined && !this.bodyWritten && this.step !== OVER) sendMore(this, this.stream);
   }
 
   onEnd(): void {

@@ -90,11 +90,12 @@ function sendEnd(upstream: UpstreamRequest, stream: Stream): void {
 /** Nothing is left to be written. The answer has proxy_read_timeout from when the kernel has all of the request. */
 function written(upstream: UpstreamRequest, stream: Stream): void {
   upstream.bodyWritten = true;
-  if (stream.queued === 0) requestSent(upstream);
+  if (!stream.sending) requestSent(upstream);
   else if (upstream.step === HEADER) awaitTaking(upstream);
 }
 
-function requestSent(upstream: UpstreamRequest): void {
+/** The kernel has all of the request. */
+export function requestSent(upstream: UpstreamRequest): void {
   upstream.bodySent = true;
   const { step, limiting } = upstream;
   if (step === HEADER || (step === BODY && !limiting)) upstream.arm(upstream.target.settings.readTimeout);
@@ -109,7 +110,7 @@ export function awaitTaking(upstream: UpstreamRequest): void {
 /** Whether it took anything since it was given time. */
 export function takesRequest(upstream: UpstreamRequest): boolean {
   const { stream } = upstream;
-  return stream !== undefined && stream.queued > 0 && stream.unsent !== upstream.unsent;
+  return stream?.sending === true && stream.unsent !== upstream.unsent;
 }
 
 function sendBuffered(upstream: UpstreamRequest, stream: Stream, head: string, body: RequestBody): void {
@@ -186,12 +187,10 @@ function readPiece(upstream: UpstreamRequest, fd: number, into: Buffer, length: 
   return 0;
 }
 
-/** The kernel has taken what was written. */
+/** The server takes more. */
 export function sendMore(upstream: UpstreamRequest, stream: Stream): void {
   const { body, exchange } = upstream.request;
-  if (upstream.bodyWritten) {
-    requestSent(upstream);
-  } else if (upstream.streaming) {
+  if (upstream.streaming) {
     if (upstream.step === HEADER) upstream.disarm();
     exchange.resumeBody();
   } else if (body !== undefined) {

@@ -9,12 +9,13 @@ import { streamError } from "../errors.ts";
 import { setSocketOptions } from "../socket_options.ts";
 import { type ConnectHandler, IGNORE, type Stream, type StreamError, type StreamHandler } from "../stream.ts";
 import { proveDirectWrites } from "./direct_write_proof.ts";
-import { fault, NO_ADDRESS, OwnedSocket, onread, openStreams, TcpStream } from "./tcp_stream.ts";
+import { OwnedSocket } from "./owned_socket.ts";
+import { fault, NO_ADDRESS, openStreams, TcpStream } from "./tcp_stream.ts";
 
 function onConnected(this: OwnedSocket): void {
   const stream = this.owner;
-  if (stream === undefined) return;
-  const handler = stream.handler;
+  if (!(stream instanceof TcpStream)) return;
+  const { handler } = stream;
   try {
     stream.connected();
     if (isLate(stream.descriptor)) becameScarce();
@@ -26,7 +27,7 @@ function onConnected(this: OwnedSocket): void {
 
 function connect(options: ConnectOptions, handler: ConnectHandler): Stream {
   const { address } = options;
-  const socket = new OwnedSocket({ allowHalfOpen: true, onread });
+  const socket = new OwnedSocket({});
   const stream = new TcpStream(socket, address, handler);
   if (address.family === "unix") {
     socket.connect({ path: bytesToPath(address.path) }, onConnected);
@@ -74,7 +75,7 @@ function listen(
   const server = net.createServer({ allowHalfOpen: true, noDelay: true });
   reserveDescriptors();
   const onConnection = (client: unknown): void => {
-    const socket = new OwnedSocket({ handle: client, allowHalfOpen: true, onread } as net.SocketConstructorOpts);
+    const socket = new OwnedSocket({ handle: client } as net.SocketConstructorOpts);
     let late = false;
     try {
       if (address.family !== "unix") socket.setNoDelay(true);

@@ -1,8 +1,4 @@
-/**
- * `Stream` over node:net. Every socket of a thread reads into one shared buffer through node:net's `onread` option: no
- * buffer a read, no buffer an idle connection. That is why bytes are only lent to `onData`.
- */
-import net from "node:net";
+/** `Stream` over node:net. */
 import { getSystemErrorName } from "node:util";
 import { enterEvent, leaveEvent } from "../../sys/clock.ts";
 import { contain } from "../../sys/guard.ts";
@@ -12,98 +8,22 @@ import { becameScarce } from "../descriptors.ts";
 import { streamError } from "../errors.ts";
 import type { Stream, StreamError, StreamHandler } from "../stream.ts";
 import { type DirectHandle, directHandle, type HandleCounts, handleCounts } from "./direct_write.ts";
+import type { OwnedSocket, SocketOwner } from "./owned_socket.ts";
 import { type PausedStream, unwatchPeer, watchPeer } from "./paused_peers.ts";
 
-const READ_SIZE = 64 * 1024;
 /** Strings up to this size are sent by node:net from the stack, without a buffer of their own. */
 const STACK_WRITE = 16 * 1024;
 
-/** Reads shorter than this share their views of the read buffer. */
-const VIEWS = 4096;
-
-const readBuffer = Buffer.allocUnsafeSlow(READ_SIZE);
 /** Copies of bytes in flight are made in these; one whose write ended at once comes back. */
+const COPY_SIZE = 64 * 1024;
 const copies: Buffer[] = [];
 const COPIES = 16;
-
-/** The views of short reads by their length, kept: making one costs more than looking it up. */
-const views: (Buffer | undefined)[] = new Array(VIEWS).fill(undefined);
-
-function received(length: number): Buffer {
-  if (length >= VIEWS) return length === READ_SIZE ? readBuffer : readBuffer.subarray(0, length);
-  const known = views[length];
-  if (known !== undefined) return known;
-  const made = readBuffer.subarray(0, length);
-  views[length] = made;
-  return made;
-}
-
-/** node:net's socket with the stream it belongs to, so that one set of listeners serves all sockets. */
-export class OwnedSocket extends net.Socket {
-  owner: TcpStream | undefined = undefined;
-
-  /** The last moment at which the system can be asked what it has taken. */
-  override _destroy(error: Error | null, callback: (error?: Error | null) => void): void {
-    if (this.owner !== undefined) this.owner.countLost();
-    super._destroy(error, callback);
-  }
-}
-
-export const onread: net.OnReadOpts = {
-  buffer: readBuffer,
-  callback(this: unknown, length: number): boolean {
-    const stream = (this as OwnedSocket).owner;
-    if (stream === undefined) return true;
-    const { handler } = stream;
-    enterEvent();
-    try {
-      handler.onData(stream, received(length));
-    } catch (error) {
-      fault(stream, handler, error);
-    } finally {
-      leaveEvent();
-    }
-    return true;
-  },
-};
 
 export const NO_ADDRESS: Address = { family: "unix", path: "" };
 
 /** An exception left a handler: what it was at work on ends; where the handler cannot see to that, so does the stream. */
-export function fault(stream: TcpStream, handler: StreamHandler, error: unknown): void {
+export function fault(stream: Stream, handler: StreamHandler, error: unknown): void {
   if (!contain(handler, error)) stream.destroy();
-}
-
-function onEnd(this: OwnedSocket): void {
-  const stream = this.owner;
-  if (stream === undefined) return;
-  const { handler } = stream;
-  try {
-    handler.onEnd(stream);
-  } catch (error) {
-    fault(stream, handler, error);
-  }
-}
-
-function onError(this: OwnedSocket, error: Error): void {
-  if (this.owner === undefined) return;
-  this.owner.error = streamError(error);
-  if (this.owner.error.code === "EMFILE") becameScarce();
-}
-
-function onClose(this: OwnedSocket): void {
-  const stream = this.owner;
-  if (stream === undefined) return;
-  this.owner = undefined;
-  stream.closed = true;
-  stream.uncount();
-  stream.unwatch();
-  const { handler } = stream;
-  try {
-    handler.onClose(stream, stream.error);
-  } catch (error) {
-    fault(stream, handler, error);
-  }
 }
 
 let open = 0;
@@ -113,14 +33,15 @@ export function openStreams(): number {
   return open;
 }
 
-export class TcpStream implements Stream, PausedStream {
+export class TcpStream implements Stream, PausedStream, SocketOwner {
   handler: StreamHandler;
   readonly socket: OwnedSocket;
   remote: Address;
   closed = false;
-  error: StreamError | undefined = undefined;
   localAddress: Address | undefined = undefined;
-  private counted = true;
+  private error: StreamError | undefined = undefined;
+  /** `end` was called. */
+  private ending = false;
   private corked = 0;
   /** Bytes handed to `write`, and those of them that were lost when the socket was destroyed. */
   private written = 0;
@@ -144,15 +65,6 @@ export class TcpStream implements Stream, PausedStream {
     this.remote = remote;
     this.handler = handler;
     socket.owner = this;
-    socket.on("end", onEnd);
-    socket.on("error", onError);
-    socket.on("close", onClose);
-  }
-
-  /** Its place is free as soon as it is to be closed. */
-  uncount(): void {
-    if (this.counted) open--;
-    this.counted = false;
   }
 
   get local(): Address {
@@ -165,8 +77,8 @@ export class TcpStream implements Stream, PausedStream {
     return this.localAddress;
   }
 
-  get queued(): number {
-    return this.socket.writableLength + this.waiting;
+  get sending(): boolean {
+    return !this.closed && (this.waiting > 0 || this.socket.writableLength > 0);
   }
 
   /** From now on text may be written directly: the socket is connected. */
@@ -182,20 +94,66 @@ export class TcpStream implements Stream, PausedStream {
   get unsent(): number {
     if (this.lost >= 0) return this.lost;
     const { counts } = this;
-    return counts === undefined ? this.queued : this.written - counts.bytesWritten + counts.writeQueueSize;
+    if (counts === undefined) return this.socket.writableLength + this.waiting;
+    return this.written - counts.bytesWritten + counts.writeQueueSize;
   }
 
-  countLost(): void {
-    if (this.lost < 0) this.lost = this.unsent;
+  // ---- what the socket tells
+
+  received(bytes: Buffer): void {
+    const { handler } = this;
+    enterEvent();
+    try {
+      handler.onData(this, bytes);
+    } catch (error) {
+      fault(this, handler, error);
+    } finally {
+      leaveEvent();
+    }
   }
+
+  ended(): void {
+    if (this.closed) return;
+    const { handler } = this;
+    try {
+      handler.onEnd(this);
+    } catch (error) {
+      fault(this, handler, error);
+    }
+  }
+
+  failed(error: Error): void {
+    this.error = streamError(error);
+    if (this.error.code === "EMFILE") becameScarce();
+  }
+
+  closing(): void {
+    if (this.closed) return;
+    this.lost = this.unsent;
+    this.closed = true;
+    open--;
+    this.unwatch();
+  }
+
+  gone(): void {
+    this.socket.owner = undefined;
+    const { handler } = this;
+    try {
+      handler.onClose(this, this.error);
+    } catch (error) {
+      fault(this, handler, error);
+    }
+  }
+
+  // ---- bytes out
 
   write(data: Uint8Array | string): boolean {
-    const socket = this.socket;
-    if (this.closed || socket.destroyed) return true;
+    if (this.closed || this.ending) return true;
     const { length } = data;
+    if (length === 0) return this.settled();
     this.written += length;
     if (typeof data === "string") return this.writeText(data);
-    if (length > READ_SIZE) socket.write(Buffer.from(data));
+    if (length > COPY_SIZE) this.socket.write(Buffer.from(data));
     else if (length <= STACK_WRITE && data instanceof Buffer) return this.writeText(byteString(data, 0, length));
     else this.writeCopy(data, length);
     return this.settled();
@@ -203,14 +161,14 @@ export class TcpStream implements Stream, PausedStream {
 
   private writeCopy(data: Uint8Array, length: number): void {
     const { socket } = this;
-    const copy = copies.pop() ?? Buffer.allocUnsafeSlow(READ_SIZE);
+    const copy = copies.pop() ?? Buffer.allocUnsafeSlow(COPY_SIZE);
     copy.set(data);
     let lent = true;
     const giveBack = (): void => {
       if (lent && copies.length < COPIES) copies.push(copy);
       lent = false;
     };
-    socket.write(length === READ_SIZE ? copy : copy.subarray(0, length), giveBack);
+    socket.write(length === COPY_SIZE ? copy : copy.subarray(0, length), giveBack);
     if (socket.writableLength === 0) giveBack();
   }
 
@@ -230,7 +188,7 @@ export class TcpStream implements Stream, PausedStream {
     this.waiting = text.length;
     const ended = (status: number): void => {
       this.waiting = 0;
-      if (this.closed || this.socket.destroyed) return;
+      if (this.closed) return;
       if (status < 0) this.fail(status);
       else this.direct = direct;
     };
@@ -247,10 +205,10 @@ export class TcpStream implements Stream, PausedStream {
     return this.settled();
   }
 
-  /** What `write` answers: whether the kernel has taken everything. If not, sees to it that `onDrain` follows. */
+  /** What `write` answers: whether the kernel has taken everything. If not, sees to it that `onDrain` and `onSent` follow. */
   private settled(): boolean {
+    if (this.corked > 0 || this.closed) return true;
     const { socket } = this;
-    if (this.corked > 0 || socket.destroyed) return true;
     if (socket.writableLength === 0) {
       if (this.waiting === 0) return true;
     } else if (!this.marked) {
@@ -269,13 +227,28 @@ export class TcpStream implements Stream, PausedStream {
 
   /** Something has left: perhaps that was all. */
   private emptied(): void {
-    if (!this.draining || this.closed || this.socket.destroyed) return;
+    if (!this.draining || this.closed) return;
+    if (this.sending) {
+      // After `end` no mark can be set: the socket calls back by itself when all has left.
+      if (!this.ending) this.settled();
+      return;
+    }
     this.draining = false;
-    // After `end` nothing more can be queued, and what is queued ends with the stream.
-    if (this.queued > 0 && !this.socket.writableEnded && !this.settled()) return;
     const { handler } = this;
     try {
       handler.onDrain(this);
+    } catch (error) {
+      fault(this, handler, error);
+      return;
+    }
+    if (!this.sending) this.allSent();
+  }
+
+  private allSent(): void {
+    if (this.closed) return;
+    const { handler } = this;
+    try {
+      handler.onSent?.(this);
     } catch (error) {
       fault(this, handler, error);
     }
@@ -299,18 +272,20 @@ export class TcpStream implements Stream, PausedStream {
   }
 
   pause(): void {
+    if (this.closed) return;
     this.socket.pause();
-    if (this.watched || this.closed || this.handler.onPeerClosed === undefined) return;
+    if (this.watched || this.handler.onPeerClosed === undefined) return;
     this.watched = true;
     watchPeer(this);
   }
 
   resume(): void {
+    if (this.closed) return;
     this.unwatch();
     this.socket.resume();
   }
 
-  unwatch(): void {
+  private unwatch(): void {
     if (this.watched) unwatchPeer(this);
     this.watched = false;
   }
@@ -329,18 +304,17 @@ export class TcpStream implements Stream, PausedStream {
   }
 
   end(): void {
-    if (!this.closed && !this.socket.destroyed) this.socket.end();
-  }
-
-  close(): void {
-    if (!this.closed && !this.socket.destroyed) this.socket.destroySoon();
+    if (this.closed || this.ending) return;
+    this.ending = true;
+    if (this.sending) this.socket.end(() => this.emptied());
+    else this.socket.end();
   }
 
   destroy(reset?: boolean): void {
-    if (this.closed || this.socket.destroyed) return;
-    this.uncount();
-    // A unix socket has no reset, and node:net throws where it is asked for one.
-    if (reset && this.remote.family !== "unix") this.socket.resetAndDestroy();
+    if (this.closed) return;
+    // Of a unix socket, or one that is not connected or half-closed, node:net makes no reset.
+    if (reset && this.remote.family !== "unix" && !this.ending && !this.socket.connecting)
+      this.socket.resetAndDestroy();
     else this.socket.destroy();
   }
 

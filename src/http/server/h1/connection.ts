@@ -274,15 +274,20 @@ export class H1Connection implements ClientConnection, StreamHandler, Closable {
   }
 
   onDrain(_stream: Stream): void {
-    if (this.tunnel !== undefined && !this.finishing) {
+    if (this.finishing) return;
+    if (this.tunnel !== undefined) {
       this.output.blocked = false;
       this.tunnel.onClientDrain();
     } else {
-      this.output.onDrain(this.request);
+      this.output.onDrain();
     }
   }
 
-  /** The client has taken all there was. */
+  onSent(_stream: Stream): void {
+    if (this.finishing || this.tunnel === undefined) this.output.onSent(this.request);
+  }
+
+  /** The client takes more; or it has taken all, where the response is complete. */
   drained(): void {
     const { request } = this;
     if (request === undefined) return;

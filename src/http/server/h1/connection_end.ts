@@ -132,7 +132,7 @@ export function finish(connection: H1Connection, request: Request): void {
   connection.flush();
   if (!connection.output.idle && !connection.stream.closed) {
     connection.finishing = true;
-    if (connection.tunnel !== undefined) connection.output.leaveTunnel(request);
+    connection.output.awaitSent(request);
     return;
   }
   finished(connection, request);

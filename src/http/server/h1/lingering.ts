@@ -30,7 +30,7 @@ export class LingeringClose implements StreamHandler {
   private arm(): void {
     const left = this.until - performance.now();
     if (left > 0) setDeadline(this.deadline, Math.min(left, this.core.lingeringTimeout));
-    else if (this.stream.queued === 0) this.stream.destroy();
+    else if (!this.stream.sending) this.stream.destroy();
     // Once over, only what the client takes of the answer keeps it open.
     else if (!this.deadline.armed) setDeadline(this.deadline, this.core.sendTimeout);
   }
@@ -42,7 +42,7 @@ export class LingeringClose implements StreamHandler {
   onDrain(): void {}
 
   onEnd(): void {
-    if (this.stream.queued === 0) this.stream.destroy();
+    if (!this.stream.sending) this.stream.destroy();
   }
 
   onClose(stream: Stream, error: StreamError | undefined): void {
@@ -58,7 +58,7 @@ export class LingeringClose implements StreamHandler {
   expire(): void {
     const { stream } = this;
     // While the client still takes the answer, it has send_timeout's patience.
-    if (stream.queued > 0 && this.unsent !== stream.unsent) {
+    if (stream.sending && this.unsent !== stream.unsent) {
       this.unsent = stream.unsent;
       setDeadline(this.deadline, this.core.sendTimeout);
     } else {

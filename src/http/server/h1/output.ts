@@ -44,12 +44,12 @@ export class Output {
   /** Bytes sent so far, all requests together: those that the kernel has taken. */
   get sent(): number {
     const { stream } = this;
-    return this.blocked || stream.closed ? this.handed - stream.unsent : this.handed;
+    return stream.sending || stream.closed ? this.handed - stream.unsent : this.handed;
   }
 
-  /** Nothing is waiting for the client: the kernel has all. */
+  /** The kernel has all there is. */
   get idle(): boolean {
-    return !this.blocked || (this.rated?.empty === true && this.stream.queued === 0);
+    return !this.stream.sending && (this.rated === undefined || this.rated.empty);
   }
 
   /** Keeps text (a byte string) for the next write. */
@@ -115,7 +115,7 @@ export class Output {
     const rest = this.rated?.rest();
     this.unblock();
     if (rest !== undefined) this.writeTunnel(rest);
-    this.blocked = this.stream.queued > 0;
+    this.blocked = !this.stream.write("");
   }
 
   writeTunnel(bytes: Uint8Array): boolean {
@@ -125,9 +125,9 @@ export class Output {
     return !this.blocked;
   }
 
-  /** A tunnel is over: what waits in it has send_timeout like the rest of any response. */
-  leaveTunnel(request: Request): void {
-    if (this.blocked) this.block(request);
+  /** The response is complete, but not all of it has left: the rest has send_timeout, and its end is told by `drained`. */
+  awaitSent(request: Request): void {
+    if (this.rated === undefined || this.rated.wait === 0) this.block(request);
   }
 
   private block(request: Request | undefined): void {
@@ -142,11 +142,19 @@ export class Output {
     setDeadline(this.deadline, ms);
   }
 
-  /** The stream has handed everything on. */
-  onDrain(request: Request | undefined): void {
+  /** The stream takes more. */
+  onDrain(): void {
+    if (this.rated === undefined) this.drained();
+  }
+
+  /** The kernel has all that the stream was given. */
+  onSent(request: Request | undefined): void {
     const { rated } = this;
-    if (rated === undefined) this.drained();
-    else if (request !== undefined && rated.wait === 0) this.sendRated(request, rated);
+    if (rated === undefined) {
+      if (this.blocked) this.drained();
+    } else if (request !== undefined && rated.wait === 0) {
+      this.sendRated(request, rated);
+    }
   }
 
   private drained(): void {
@@ -186,7 +194,7 @@ export class Output {
 
   /** Sends as much as the rate allows by now and comes back for the rest. */
   private sendRated(request: Request, rated: RatedOutput): void {
-    if (this.stream.queued > 0) {
+    if (this.stream.sending) {
       // Its time has come, but the client has not taken what was sent before.
       rated.wait = 0;
       this.block(request);
@@ -207,7 +215,7 @@ export class Output {
       this.block(request);
     } else {
       this.rated = undefined;
-      if (this.blocked) this.drained();
+      if (this.blocked && !this.stream.sending) this.drained();
     }
   }
 

@@ -102,8 +102,17 @@ class FakeStream implements Stream {
   uncork(): boolean {
     return this.room && this.queued === 0;
   }
+  get sending(): boolean {
+    return this.queued > 0;
+  }
   get unsent(): number {
     return this.queued;
+  }
+  /** The kernel takes what is queued. */
+  drain(): void {
+    this.queued = 0;
+    this.handler.onDrain(this);
+    this.handler.onSent?.(this);
   }
   pause(): void {
     this.paused = true;
@@ -113,10 +122,6 @@ class FakeStream implements Stream {
   }
   end(): void {
     this.ended = true;
-  }
-  /** As a socket does: only what is queued keeps it open. */
-  close(): void {
-    if (this.queued === 0) this.destroy();
   }
   destroy(): void {
     if (this.closed) return;
@@ -326,8 +331,7 @@ test("a client that is done with sending still gets the rest of the answer", asy
   assert.match(stream.written, / 200 /);
   stream.handler.onEnd(stream);
   assert.equal(stream.closed, false, "ten bytes are still to be sent");
-  stream.queued = 0;
-  stream.handler.onDrain(stream);
+  stream.drain();
   await new Promise((resolve) => setImmediate(resolve));
   assert.equal(stream.closed, true);
 });
@@ -346,8 +350,7 @@ test("a response is over when its bytes have left, not when they are queued", ()
   assert.equal(host.words[COUNTER.requests], 1, "the next request waits");
   connection.shutdown();
   assert.equal(stream.closed, false);
-  stream.queued = 0;
-  connection.onDrain(stream);
+  stream.drain();
   assert.equal(connection.sent, stream.written.length);
   assert.match(stream.written, /\/b$/);
   stream.destroy();
@@ -359,8 +362,7 @@ test("lingering_time does not cut the answer short", () => {
   receive(stream, "GET /linger HTTP/1.0\r\n\r\n");
   receive(stream, "more");
   assert.deepEqual([stream.ended, stream.closed], [false, false]);
-  stream.queued = 0;
-  stream.handler.onDrain(stream);
+  stream.drain();
   assert.deepEqual([stream.ended, stream.closed], [true, true]);
 });
 
