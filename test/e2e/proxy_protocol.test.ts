@@ -104,13 +104,13 @@ test("a reload and a leaving worker wait for a header under way, and its request
   assert.equal(await holdfast.reload(config(holdfast.ports, "return 200 new;")), true);
   first.write(V1.slice(10) + GET);
   assert.equal((await first.readResponse()).body, "new");
-  first.close();
 
   const second = await RawConnection.open(holdfast.port);
   second.write(V1.slice(0, 10));
   await connections(holdfast, 1, 1);
   process.kill(holdfast.pid, "SIGQUIT");
-  await holdfast.waitForLog(/\[notice\] .*gracefully shutting down/);
+  assert.equal(await first.readAll(), "", "idle, it is closed as soon as the worker leaves");
+  first.close();
   second.write(V1.slice(10) + GET);
   const answer = await second.readResponse();
   assert.deepEqual([answer.body, answer.header("connection")], ["new", "close"]);
