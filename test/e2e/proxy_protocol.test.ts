@@ -107,7 +107,7 @@ test("a reload and a leaving worker wait for a header under way, and its request
 
   const second = await RawConnection.open(holdfast.port);
   second.write(V1.slice(0, 10));
-  await connections(holdfast, 1, 1);
+  await connections(holdfast, 2, 2);
   process.kill(holdfast.pid, "SIGQUIT");
   assert.equal(await first.readAll(), "", "idle, it is closed as soon as the worker leaves");
   first.close();
