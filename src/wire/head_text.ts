@@ -35,3 +35,13 @@ export function scanned(text: string): HeadText {
 export function scannedWord(text: string): HeadWord {
   return text as HeadWord;
 }
+
+// The head of a request to a server is written of these, line by line; a blank line ends it.
+
+export function requestLine(method: HeadWord, target: HeadWord, version: "1.0" | "1.1"): string {
+  return `${method} ${target} HTTP/${version}\r\n`;
+}
+
+export function fieldLine(name: HeadText, value: HeadText): string {
+  return `${name}: ${value}\r\n`;
+}

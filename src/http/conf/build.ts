@@ -11,7 +11,7 @@ import { declareCaptures } from "../../script/captures.ts";
 import { bindVariables } from "../../script/template.ts";
 import { Variables } from "../../script/variables.ts";
 import type { Sliced } from "../../sys/sliced.ts";
-import type { RequestLimits } from "../../wire/http1/request_limits.ts";
+import type { RequestLimits } from "../../wire/http1/request_fields.ts";
 import type { Request } from "../core/request.ts";
 import type { Handler, Location, Server } from "../core/types.ts";
 import { declareCoreVariables } from "../variables/core.ts";

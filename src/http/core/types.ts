@@ -3,7 +3,7 @@ import type { ProxyProtocol } from "../../net/proxy_protocol.ts";
 import type { ErrorLog } from "../../runtime/log/log.ts";
 import type { HeadText } from "../../wire/head_text.ts";
 import type { HeaderList } from "../../wire/http1/header_list.ts";
-import type { RequestLimits } from "../../wire/http1/request_limits.ts";
+import type { RequestLimits } from "../../wire/http1/request_fields.ts";
 import type { LocationTree } from "../conf/location_tree.ts";
 import type { MimeTypes } from "../conf/mime.ts";
 import type { Request } from "./request.ts";

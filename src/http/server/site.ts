@@ -1,6 +1,6 @@
 import type { Address } from "../../net/address.ts";
 import type { ProxyProtocol } from "../../net/proxy_protocol.ts";
-import type { RequestLimits } from "../../wire/http1/request_limits.ts";
+import type { RequestLimits } from "../../wire/http1/request_fields.ts";
 import type { ServerNames } from "../conf/server_names.ts";
 import type { Server } from "../core/types.ts";
 

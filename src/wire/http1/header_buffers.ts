@@ -2,8 +2,7 @@ import { type HostPort, validateHost } from "../host.ts";
 import { byteString } from "../latin1.ts";
 import { SPAN } from "./field_scan.ts";
 import type { HeadStore } from "./head_store.ts";
-import type { RequestFields } from "./request_fields.ts";
-import type { RequestLimits } from "./request_limits.ts";
+import type { RequestFields, RequestLimits } from "./request_fields.ts";
 import type { RequestLine } from "./request_line.ts";
 
 const hostPort: HostPort = { host: "", port: 0 };

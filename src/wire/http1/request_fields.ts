@@ -5,7 +5,22 @@ import { INVALID_NAME, SPAN, UNDERSCORE } from "./field_scan.ts";
 import type { HeadStore } from "./head_store.ts";
 import { HeaderList } from "./header_list.ts";
 import * as known from "./known_fields.ts";
-import type { RequestLimits } from "./request_limits.ts";
+
+/** What a server allows of a request's head. Sizes in bytes. */
+export interface RequestLimits {
+  /** client_header_buffer_size */
+  readonly headerBufferSize: number;
+  /** large_client_header_buffers */
+  readonly largeBuffers: number;
+  readonly largeBufferSize: number;
+  /** max_headers */
+  readonly maxHeaders: number;
+  /** ignore_invalid_headers, underscores_in_headers */
+  readonly ignoreInvalid: boolean;
+  readonly underscores: boolean;
+  /** allow_connect */
+  readonly allowConnect: boolean;
+}
 
 /** No fault. */
 export const FIELDS_OK = 0;

@@ -4,8 +4,7 @@ import { END, FIELD, FieldScanner, INVALID, SPAN } from "./field_scan.ts";
 import { HeadStore } from "./head_store.ts";
 import { HeaderBuffers } from "./header_buffers.ts";
 import { parseRequestLine } from "./parse_request_line.ts";
-import { FIELDS_OK, RequestFields } from "./request_fields.ts";
-import type { RequestLimits } from "./request_limits.ts";
+import { FIELDS_OK, RequestFields, type RequestLimits } from "./request_fields.ts";
 import * as line from "./request_line.ts";
 
 /** More bytes are needed. */

@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
+import type { RequestLimits } from "../../../src/wire/http1/request_fields.ts";
 import { DONE, NEED_MORE, RequestHead } from "../../../src/wire/http1/request_head.ts";
-import type { RequestLimits } from "../../../src/wire/http1/request_limits.ts";
 import { NASTY } from "../../http/h1/nasty_requests.ts";
 import { everySplit, type Fed, feedPieces } from "../../http/h1/splits.ts";
 

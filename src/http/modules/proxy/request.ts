@@ -1,9 +1,8 @@
 import type { SettingsOf } from "../../../config/schema.ts";
 import { ESCAPE_URI, escapeUri } from "../../../wire/escape.ts";
-import { type HeadText, type HeadWord, headText, headWord } from "../../../wire/head_text.ts";
+import { fieldLine, type HeadText, type HeadWord, headText, headWord, requestLine } from "../../../wire/head_text.ts";
 import { FieldSet } from "../../../wire/http1/field_set.ts";
 import { HOP_BY_HOP, namesFraming } from "../../../wire/http1/hop_by_hop.ts";
-import { fieldLine, requestLine } from "../../../wire/http1/request_writer.ts";
 import type { Request } from "../../core/request.ts";
 import type { Template } from "../../core/script.ts";
 import type { proxyDirectives, SetHeader } from "./directives.ts";
