@@ -1,5 +1,5 @@
+import type { Target } from "../net/parse_url.ts";
 import type { KeepaliveSettings } from "./peer.ts";
-import type { Target } from "./url.ts";
 
 /** One `server` of an upstream as configured; times in ms. */
 export interface ServerDefinition {

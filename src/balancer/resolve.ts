@@ -1,5 +1,6 @@
 import { ConfigError } from "../config/types.ts";
 import { type Address, addressText } from "../net/address.ts";
+import { targetAddresses } from "../net/parse_url.ts";
 import { SERVER_DEFAULTS, type ServerDefinition, type UpstreamDefinition } from "./definition.ts";
 import type { Peer } from "./peer.ts";
 
@@ -25,11 +26,9 @@ export function resolvePeers(definition: UpstreamDefinition, hosts: Hosts): Peer
 }
 
 function addressesOf(server: ServerDefinition, hosts: Hosts): readonly Address[] {
-  const { target } = server;
-  if ("family" in target) return [target];
-  const found = Object.hasOwn(hosts, target.host) ? hosts[target.host] : [];
+  const found = targetAddresses(server.target, hosts);
   if (found.length === 0) throw new ConfigError(hostNotFound(server.server), server, "complete");
-  return found.map((address) => (address.family === "unix" ? address : { ...address, port: target.port }));
+  return found;
 }
 
 /** nginx's sentence for a name that does not resolve. */

@@ -1,8 +1,8 @@
 import { fail } from "../config/schema.ts";
 import type { Directive } from "../config/types.ts";
 import { parseMsec, parseNumber, parseSec } from "../config/values.ts";
+import { parseUrl } from "../net/parse_url.ts";
 import { type MethodDefinition, SERVER_DEFAULTS, type ServerDefinition } from "./definition.ts";
-import { parseTarget } from "./url.ts";
 
 type Parameters = { -readonly [K in keyof typeof SERVER_DEFAULTS]: ServerDefinition[K] };
 
@@ -34,7 +34,7 @@ export function readServer(directive: Directive, method: MethodDefinition | unde
     }
     if (!read(parameters, text.slice(name.length), directive)) fail(directive, `invalid parameter "${text}"`);
   }
-  const target = parseTarget(server, 80);
+  const target = parseUrl(server, 80);
   if (typeof target === "string") fail(directive, `${target} in upstream "${server}"`);
   return { ...parameters, server, target, file: directive.file, line: directive.line };
 }

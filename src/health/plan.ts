@@ -1,6 +1,6 @@
 import type { HealthView, Peer } from "../balancer/peer.ts";
 import type { Scope } from "../config/schema.ts";
-import { type Address, addressText } from "../net/address.ts";
+import { type Address, addressText, withPort } from "../net/address.ts";
 import type { CheckDefinition } from "./definition.ts";
 import { checksOf, panicOf } from "./settings.ts";
 import { type HealthStates, healthView } from "./state.ts";
@@ -97,7 +97,7 @@ export function planChecks(root: Scope, upstreams: readonly CheckedUpstream[]): 
 
 /** A unix socket has no ports: it is checked where it is, whatever `port=` says (as Tengine does). */
 function onPort(address: Address, port: number): Address {
-  return port === 0 || address.family === "unix" ? address : { ...address, port };
+  return port === 0 ? address : withPort(address, port);
 }
 
 export function checkAddress(check: PlannedCheck): string {

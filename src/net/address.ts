@@ -1,7 +1,16 @@
 /** A socket address as a plain value: what listeners bind, upstreams connect to and logs print. */
-export type Address =
-  | { readonly family: "ipv4" | "ipv6"; readonly host: string; readonly port: number }
-  | { readonly family: "unix"; readonly path: string };
+export type Address = InetAddress | UnixAddress;
+
+export interface InetAddress {
+  readonly family: "ipv4" | "ipv6";
+  readonly host: string;
+  readonly port: number;
+}
+
+export interface UnixAddress {
+  readonly family: "unix";
+  readonly path: string;
+}
 
 /** nginx's text of an address: `127.0.0.1:80`, `[::1]:80`, `unix:/path`. */
 export function addressText(address: Address): string {
@@ -13,6 +22,21 @@ export function addressText(address: Address): string {
     default:
       return `${address.host}:${address.port}`;
   }
+}
+
+/** The same without the port: `127.0.0.1`, `::1`, `unix:/path`; `unix:` of a client, whose socket has no path. */
+export function hostText(address: Address): string {
+  return address.family === "unix" ? addressText(address) : address.host;
+}
+
+/** 0 of a unix socket. */
+export function portOf(address: Address): number {
+  return address.family === "unix" ? 0 : address.port;
+}
+
+/** The address with another port; a unix socket has none. */
+export function withPort(address: Address, port: number): Address {
+  return address.family === "unix" ? address : { ...address, port };
 }
 
 /** Whether it is `0.0.0.0` or `[::]`: the address that takes what no other one does. */

@@ -1,4 +1,3 @@
-import { isIP } from "node:net";
 import { availableParallelism } from "node:os";
 import {
   block,
@@ -17,6 +16,7 @@ import { type DirectiveSpec, defineDirectives, fail, type Scope } from "../confi
 import { hasModule } from "../config/scopes.ts";
 import type { Context, Directive } from "../config/types.ts";
 import { parseNumber } from "../config/values.ts";
+import { parseCidr } from "../net/ip.ts";
 import { MOST_CPUS } from "../sys/limits.ts";
 import { findGroup, findUser, type Identity, startedAsRoot } from "../sys/users.ts";
 import { errorLog } from "./log/directive.ts";
@@ -182,8 +182,8 @@ export const eventsDirectives = defineDirectives("event_core", {
     doc: "Accepted with a warning: debug logging for chosen clients is not available.",
     initial: (): readonly string[] => [],
     read(at, scope, previous: readonly string[] | undefined) {
-      const [host] = at.args[0].split("/");
-      if (at.args[0] !== "unix:" && isIP(host) === 0 && host !== "localhost") {
+      const [who] = at.args;
+      if (who !== "unix:" && who !== "localhost" && parseCidr(who) === undefined) {
         fail(at, `host not found in debug_connection "${at.args[0]}"`);
       }
       warn(at, scope, `"debug_connection" is ignored, debug logging for chosen clients is not available`);

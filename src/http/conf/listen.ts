@@ -1,6 +1,6 @@
 import { parseNumber, parseSec, parseSize } from "../../config/values.ts";
 import type { Address } from "../../net/address.ts";
-import { ipv4Text, ipv6Text, parseIpv4, parseIpv6 } from "../../net/ip.ts";
+import { parseListenUrl } from "../../net/parse_url.ts";
 
 /** The arguments of `listen`. Errors and warnings are nginx's sentences, without the place. */
 
@@ -51,7 +51,6 @@ interface Failure {
 /** The queue length nginx asks of Linux for connections not yet accepted. */
 const DEFAULT_BACKLOG = 511;
 const DEFAULT_PORT = 80;
-const UNIX_PATH_MAX = 108;
 
 /** A server without any `listen` listens on `*:80`, or on `*:8000` when not run by root. */
 export function defaultListen(root: boolean): ParsedListen {
@@ -86,68 +85,16 @@ export function resolvedAddresses(
 }
 
 function parsePlace(text: string): ListenPlace | Failure {
-  if (/^unix:/i.test(text)) {
-    const path = text.slice(5);
-    if (path === "") return { error: "no path in the unix domain socket" };
-    if (path.length >= UNIX_PATH_MAX) return { error: "too long path in the unix domain socket" };
-    return { addresses: [{ family: "unix", path }] };
-  }
-  return text.startsWith("[") ? parseIpv6Place(text) : parseInetPlace(text);
+  const found = parseListenUrl(text, DEFAULT_PORT);
+  if (typeof found === "string") return { error: found };
+  if ("path" in found) return { addresses: [found] };
+  const { family, host, firstPort, lastPort } = found;
+  if (family === undefined) return { host, firstPort, lastPort };
+  return { addresses: overPorts(family, host, firstPort, lastPort) };
 }
 
 function overPorts(family: "ipv4" | "ipv6", host: string, first: number, last: number): Address[] {
   return Array.from({ length: last - first + 1 }, (_, i) => ({ family, host, port: first + i }));
-}
-
-type PortRange = readonly [first: number, last: number];
-
-function parsePorts(text: string): PortRange | Failure {
-  const dash = text.indexOf("-");
-  const last = dash === -1 ? undefined : parsePort(text.slice(dash + 1));
-  if (dash !== -1 && last === undefined) return { error: "invalid port" };
-  const first = parsePort(dash === -1 ? text : text.slice(0, dash));
-  if (first === undefined) return { error: "invalid port" };
-  if (last !== undefined && first > last) return { error: "invalid port range" };
-  return [first, last ?? first];
-}
-
-function parsePort(text: string): number | undefined {
-  const port = parseNumber(text);
-  return port === undefined || port < 1 || port > 65535 ? undefined : port;
-}
-
-function parseIpv6Place(text: string): ListenPlace | Failure {
-  const close = text.indexOf("]");
-  const rest = text.slice(close + 1);
-  if (close === -1 || rest.includes("/") || (rest !== "" && !rest.startsWith(":"))) return { error: "invalid host" };
-  const ports = rest === "" ? ([DEFAULT_PORT, DEFAULT_PORT] as const) : parsePorts(rest.slice(1));
-  if ("error" in ports) return ports;
-  if (close === 1) return { error: "no host" };
-  const bytes = parseIpv6(text.slice(1, close));
-  if (bytes === undefined) return { error: "invalid IPv6 address" };
-  return { addresses: overPorts("ipv6", ipv6Text(bytes), ...ports) };
-}
-
-function parseInetPlace(text: string): ListenPlace | Failure {
-  if (/[/?]/.test(text)) return { error: "invalid host" };
-  const colon = text.indexOf(":");
-  if (colon === -1 && looksLikePorts(text)) {
-    const ports = parsePorts(text);
-    return "error" in ports ? ports : { addresses: overPorts("ipv4", "0.0.0.0", ...ports) };
-  }
-  const ports = colon === -1 ? ([DEFAULT_PORT, DEFAULT_PORT] as const) : parsePorts(text.slice(colon + 1));
-  if ("error" in ports) return ports;
-  const host = colon === -1 ? text : text.slice(0, colon);
-  if (host === "") return { error: "no host" };
-  const ipv4 = host === "*" ? 0 : parseIpv4(host);
-  if (ipv4 !== undefined) return { addresses: overPorts("ipv4", ipv4Text(ipv4), ...ports) };
-  return { host, firstPort: ports[0], lastPort: ports[1] };
-}
-
-/** `80` or `8080-8090`: with a number on both sides of the dash; anything else is a host. */
-function looksLikePorts(text: string): boolean {
-  const [first, ...rest] = text.split("-");
-  return [first, ...(rest.length === 0 ? [] : [rest.join("-")])].every((part) => parseNumber(part) !== undefined);
 }
 
 const DEFAULTS: ListenOptions = {

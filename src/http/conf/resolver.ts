@@ -1,9 +1,8 @@
-import { parseTarget, type Target } from "../../balancer/url.ts";
 import { directive, msec } from "../../config/directives.ts";
 import { fail, type Scope, valueIn } from "../../config/schema.ts";
 import { ConfigError, type Directive } from "../../config/types.ts";
 import { parseSec } from "../../config/values.ts";
-import type { Address } from "../../net/address.ts";
+import { parseUrl, type Target, targetAddresses } from "../../net/parse_url.ts";
 import { Resolver } from "../../net/resolver.ts";
 import type { HostWanted } from "../../runtime/application.ts";
 import type { Location } from "../core/types.ts";
@@ -44,7 +43,7 @@ function readResolver(at: Directive): ResolverSetting {
     } else if (word.startsWith("ipv4=")) ipv4 = onOff(at, word);
     else if (word.startsWith("ipv6=")) ipv6 = onOff(at, word);
     else {
-      const target = parseTarget(word, DNS_PORT);
+      const target = parseUrl(word, DNS_PORT);
       if (typeof target === "string") fail(at, `${target} in resolver "${word}"`);
       servers.push({ written: word, target });
     }
@@ -88,11 +87,10 @@ export const resolver = defineModule({
 function resolverOf(setting: ResolverSetting, { http, location }: Place): Resolver {
   const known = made.get(setting);
   if (known !== undefined) return known;
-  const servers = setting.servers.flatMap(({ written, target }): Address[] => {
-    if ("family" in target) return [target];
-    const found = http.cycle.data.hosts[target.host] ?? [];
+  const servers = setting.servers.flatMap(({ written, target }) => {
+    const found = targetAddresses(target, http.cycle.data.hosts);
     if (found.length === 0) throw new ConfigError(hostNotFound(written), setting.at);
-    return found.map((address) => (address.family === "unix" ? address : { ...address, port: target.port }));
+    return found;
   });
   const { valid, ipv4, ipv6 } = setting;
   const { errorLog } = location;

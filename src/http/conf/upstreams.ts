@@ -3,11 +3,11 @@ import { upstreamDefinitions } from "../../balancer/directives.ts";
 import { buildUpstream, cycleUpstream, type Group } from "../../balancer/group.ts";
 import type { Pool } from "../../balancer/pool.ts";
 import { implicitUpstream } from "../../balancer/resolve.ts";
-import { parseTarget } from "../../balancer/url.ts";
 import { refusalsOf } from "../../config/errors.ts";
 import type { Scope } from "../../config/schema.ts";
 import { ConfigError, type Directive } from "../../config/types.ts";
-import { type Address, addressText } from "../../net/address.ts";
+import { type Address, addressText, withPort } from "../../net/address.ts";
+import { parseUrl } from "../../net/parse_url.ts";
 import type { Cycle } from "../../runtime/cycle.ts";
 import type { Sliced } from "../../sys/sliced.ts";
 import { type Template, template } from "../core/script.ts";
@@ -65,7 +65,7 @@ export class Upstreams {
     const key = implicitKey(lower, defaultPort);
     const known = this.byName.get(lower) ?? this.byName.get(key) ?? this.made.get(key);
     if (known !== undefined) return known;
-    const target = parseTarget(name, defaultPort);
+    const target = parseUrl(name, defaultPort);
     if (typeof target === "string") return target;
     if (!("family" in target)) return this.byName.get(implicitKey(lower, target.port)) ?? target;
     return this.make(key, implicitUpstream(name, target, { file: "", line: 0 }));
@@ -77,7 +77,7 @@ export class Upstreams {
    */
   resolved(name: string, port: number, addresses: readonly Address[]): UpstreamEntry {
     const servers = addresses
-      .map((address) => (address.family === "unix" ? address : { ...address, port }))
+      .map((address) => withPort(address, port))
       .map((address) => ({ address, text: addressText(address) }))
       .sort((a, b) => order(a) - order(b) || (a.text < b.text ? -1 : 1));
     const key = `${name} ${servers.map(({ text }) => text).join(" ")}`;
@@ -108,7 +108,7 @@ export class Upstreams {
     const key = name.toLowerCase();
     const known = this.byName.get(key) ?? this.byName.get(implicitKey(key, defaultPort));
     if (known !== undefined) return known;
-    const target = parseTarget(name, defaultPort);
+    const target = parseUrl(name, defaultPort);
     if (typeof target === "string") throw new ConfigError(`${target} in upstream "${name}"`, at);
     const definition = implicitUpstream(name, target, at);
     const entry = { group: cycleUpstream(definition, this.cycle), pool: undefined, key: undefined };

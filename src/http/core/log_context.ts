@@ -1,4 +1,4 @@
-import { addressText } from "../../net/address.ts";
+import { hostText } from "../../net/address.ts";
 import { RegexMatchError } from "../../regex/regex.ts";
 import type { Level } from "../../runtime/log/log.ts";
 import { faultText } from "../../sys/guard.ts";
@@ -18,8 +18,7 @@ export function logException(request: Request, error: unknown): void {
 
 /** `, client: …, server: …, request: "…", upstream: "…", host: "…", referrer: "…"`. */
 function requestContext(request: Request): string {
-  const { remote } = request;
-  let text = `, client: ${remote.family === "unix" ? addressText(remote) : remote.host}, server: ${request.server.name}`;
+  let text = `, client: ${hostText(request.remote)}, server: ${request.server.name}`;
   if (request.requestLine !== "") text += `, request: "${request.requestLine}"`;
   const upstream = request.upstream?.shown;
   if (upstream !== undefined) text += `, upstream: "${upstream}"`;
@@ -39,7 +38,9 @@ export function logConnection(
 ): void {
   const log = config.defaultServer.root.errorLog;
   if (!log.wants(level)) return;
-  const { remote } = connection;
-  const client = remote.family === "unix" ? addressText(remote) : remote.host;
-  log.write(level, `${message}, client: ${client}, server: ${config.listening}`, connection.number);
+  log.write(
+    level,
+    `${message}, client: ${hostText(connection.remote)}, server: ${config.listening}`,
+    connection.number,
+  );
 }

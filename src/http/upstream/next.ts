@@ -1,8 +1,8 @@
 import { engine } from "../../net/engines.ts";
+import { parseAddrPort } from "../../net/parse_url.ts";
 import { now } from "../../sys/clock.ts";
 import { CLIENT_CLOSED_REQUEST } from "../core/codes.ts";
 import { logError } from "../core/log_context.ts";
-import { openBindAddress } from "./bind.ts";
 import { ServerConnection } from "./connection.ts";
 import { finish, releaseServer } from "./finish.ts";
 import type { UpstreamRequest } from "./request.ts";
@@ -49,7 +49,8 @@ export function connectNext(upstream: UpstreamRequest): void {
     pooled.stream.destroy();
   }
   upstream.fromPool = false;
-  const local = bind === undefined ? undefined : openBindAddress(request, source);
+  const local = source === "" ? undefined : parseAddrPort(source);
+  if (local === undefined && source !== "") logError(request, "error", `invalid local address "${source}"`);
   const from = { localAddress: local?.host, localPort: local?.port };
   const stream = engine().connect({ address: peer.address, ...from }, upstream);
   upstream.step = CONNECTING;

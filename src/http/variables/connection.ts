@@ -1,5 +1,5 @@
 import os from "node:os";
-import { type Address, addressText } from "../../net/address.ts";
+import { type Address, hostText, portOf } from "../../net/address.ts";
 import { parseIpv4, parseIpv6 } from "../../net/ip.ts";
 import { proxyProtocolTlv } from "../../net/proxy_protocol.ts";
 import { iso8601, logTime } from "../../sys/clock.ts";
@@ -17,9 +17,7 @@ export const CONNECTION_VARIABLES: Readonly<Record<string, VariableSpec>> = {
   binary_remote_addr: once((r) => binaryAddress(r.remote)),
   remote_addr: once((r) => hostText(r.remote)),
   remote_port: once((r) => portText(portOf(r.remote))),
-  server_addr: {
-    get: ({ connection: { local } }) => (local.family === "unix" ? addressText(local) : local.host),
-  },
+  server_addr: { get: (r) => hostText(r.connection.local) },
   server_port: { get: (r) => portText(portOf(r.connection.local)) },
   proxy_protocol_addr: { get: (r) => r.connection.proxyProtocol?.sourceAddress },
   proxy_protocol_port: { get: (r) => optionalPort(r.connection.proxyProtocol?.sourcePort) },
@@ -57,15 +55,6 @@ export function tlvVariable(name: string): VariableSpec {
 export function seconds(ms: number): string {
   const whole = Math.max(0, Math.floor(ms));
   return `${Math.floor(whole / 1000)}.${String(whole % 1000).padStart(3, "0")}`;
-}
-
-/** The address alone, as `$remote_addr` shows it. */
-export function hostText(address: Address): string {
-  return address.family === "unix" ? "unix:" : address.host;
-}
-
-export function portOf(address: Address): number {
-  return address.family === "unix" ? 0 : address.port;
 }
 
 export function portText(port: number): string {

@@ -78,9 +78,11 @@ export function syslogHosts(scope: Scope): HostWanted[] {
   const wanted: HostWanted[] = [];
   const place = scope.places.get(errorLog) ?? scope.directive;
   for (const target of ownTargets(scope)) {
-    if (target.to !== "syslog" || target.server.server.family !== "name") continue;
-    const error = `host not found in syslog server "${target.server.name}"`;
-    wanted.push({ host: target.server.server.host, file: place.file, line: place.line, error });
+    if (target.to !== "syslog") continue;
+    const { server, name } = target.server;
+    if ("family" in server) continue;
+    const error = `host not found in syslog server "${name}"`;
+    wanted.push({ host: server.host, file: place.file, line: place.line, error });
   }
   return [...wanted, ...scope.children.flatMap(syslogHosts)];
 }

@@ -3,6 +3,7 @@ import { hostname } from "node:os";
 import { fail } from "../../config/schema.ts";
 import { ConfigError, type Directive } from "../../config/types.ts";
 import type { Address } from "../../net/address.ts";
+import { parseUrl, type Target, targetAddresses } from "../../net/parse_url.ts";
 import { syslogTime } from "../../sys/clock.ts";
 import { libc } from "../../sys/libc.ts";
 import type { CycleData } from "../cycle.ts";
@@ -12,7 +13,7 @@ export interface SyslogServer {
   /** The server as written, for messages. */
   readonly name: string;
   /** The addresses of a name are in `CycleData.hosts`. */
-  readonly server: Address | { readonly family: "name"; readonly host: string; readonly port: number };
+  readonly server: Target;
   readonly facility: number;
   /** The severity of access log lines; error log lines have their own. */
   readonly severity: number;
@@ -70,22 +71,13 @@ function indexOf(words: readonly string[], word: string, what: string, directive
   return index < 0 ? fail(directive, `unknown syslog ${what} "${word}"`) : index;
 }
 
-function serverOf(name: string, directive: Directive): SyslogServer["server"] {
-  if (name.startsWith("unix:")) {
-    const path = name.slice("unix:".length);
-    if (path === "") fail(directive, `no path in the unix domain socket in syslog server "${name}"`);
-    if (libc() === undefined) {
-      fail(directive, `syslog over a unix domain socket needs Node 26 or later: "${name}"; use UDP instead`);
-    }
-    return { family: "unix", path };
+function serverOf(name: string, directive: Directive): Target {
+  const server = parseUrl(name, DEFAULT_PORT);
+  if (typeof server === "string") return fail(directive, `${server} in syslog server "${name}"`);
+  if ("path" in server && libc() === undefined) {
+    fail(directive, `syslog over a unix domain socket needs Node 26 or later: "${name}"; use UDP instead`);
   }
-  const match = /^(?:\[([0-9a-fA-F:.]+)\]|([^:[\]]+))(?::([0-9]{1,5}))?$/.exec(name);
-  if (match === null) return fail(directive, `invalid host in syslog server "${name}"`);
-  const port = match[3] === undefined ? DEFAULT_PORT : Number(match[3]);
-  if (port < 1 || port > 65535) fail(directive, `invalid port in syslog server "${name}"`);
-  if (match[1] !== undefined) return { family: "ipv6", host: match[1], port };
-  if (/^[0-9]+(\.[0-9]+){3}$/.test(match[2])) return { family: "ipv4", host: match[2], port };
-  return { family: "name", host: match[2], port };
+  return server;
 }
 
 /** RFC 3164 lines to the server. `hosts` has the address of a server given by name. */
@@ -101,13 +93,9 @@ export function openSyslog(target: SyslogServer, hosts: CycleData["hosts"]): Sys
 }
 
 function addressOf(target: SyslogServer, hosts: CycleData["hosts"]): Address {
-  const { server } = target;
-  if (server.family !== "name") return server;
-  const found = hosts[server.host]?.[0];
-  if (found === undefined || found.family === "unix") {
-    throw new ConfigError(`host not found in syslog server "${target.name}"`);
-  }
-  return { ...found, port: server.port };
+  const [found] = targetAddresses(target.server, hosts);
+  if (found === undefined) throw new ConfigError(`host not found in syslog server "${target.name}"`);
+  return found;
 }
 
 function delivery(address: Address): (bytes: Buffer) => void {

@@ -22,7 +22,6 @@ test("the parameters, with nginx's defaults", () => {
   assert.deepEqual(all.server, { family: "ipv6", host: "::1", port: 1514 });
   assert.deepEqual([all.facility, all.severity, all.tag, all.nohostname], [0, 0, "a_1", true]);
   assert.deepEqual(parseSyslog(line("server=logs.example:5")).server, {
-    family: "name",
     host: "logs.example",
     port: 5,
   });

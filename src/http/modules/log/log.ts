@@ -225,7 +225,7 @@ function accessLogHosts(scope: Scope): HostWanted[] {
   const wanted: HostWanted[] = [];
   const own = scope.values.has(specs.access_log) ? valueIn(scope, specs.access_log) : undefined;
   for (const { to } of own?.logs ?? []) {
-    if (typeof to === "string" || "render" in to || to.server.family !== "name") continue;
+    if (typeof to === "string" || "render" in to || "family" in to.server) continue;
     const { file, line } = scope.places.get(specs.access_log) ?? scope.directive;
     wanted.push({ host: to.server.host, file, line, error: `host not found in syslog server "${to.name}"` });
   }

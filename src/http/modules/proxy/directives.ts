@@ -2,13 +2,13 @@ import { bitmask, bufs, directive, enumeration, flag, list, msec, number, size }
 import { warn } from "../../../config/errors.ts";
 import { fail } from "../../../config/schema.ts";
 import type { Context, Directive } from "../../../config/types.ts";
+import { parseAddrPort } from "../../../net/parse_url.ts";
 import { type HeadText, headText } from "../../../wire/head_text.ts";
 import { namesFraming } from "../../../wire/http1/hop_by_hop.ts";
 import { HTTP_LOCATION } from "../../conf/contexts.ts";
 import { readTempPath } from "../../conf/core_readers.ts";
 import { headTemplate, type Template, template } from "../../core/script.ts";
 import type { TempPath } from "../../core/temp_file.ts";
-import { parseBind } from "../../upstream/bind.ts";
 import { type CookieFlags, type CookieRule, readCookieDomain, readCookieFlags, readCookiePath } from "./cookie.ts";
 import { type RedirectRules, readRedirect } from "./redirect.ts";
 
@@ -155,7 +155,7 @@ export const proxyDirectives = {
       if (at.args.length === 1 && address === "off") return undefined;
       if (word !== undefined && word !== "transparent") fail(at, `invalid parameter "${word}"`);
       const made = template(scope, at, address);
-      if (made.constant !== undefined && parseBind(made.constant) === undefined)
+      if (made.constant !== undefined && parseAddrPort(made.constant) === undefined)
         fail(at, `invalid address "${address}"`);
       if (word !== undefined) warn(at, scope, "transparent proxying is not supported on this platform, ignored");
       return { address: made, transparent: word !== undefined };

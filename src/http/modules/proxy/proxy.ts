@@ -1,5 +1,5 @@
-import { parseTarget } from "../../../balancer/url.ts";
 import { fail, type Scope, type SettingsOf, valueIn } from "../../../config/schema.ts";
+import { parseUrl } from "../../../net/parse_url.ts";
 import type { HostWanted } from "../../../runtime/application.ts";
 import { headText } from "../../../wire/head_text.ts";
 import { FieldSet } from "../../../wire/http1/field_set.ts";
@@ -82,7 +82,7 @@ function passHosts(http: Scope): HostWanted[] {
     const pass = valueIn(scope, proxyDirectives.proxy_pass);
     const host = pass === undefined ? undefined : constantHost(pass);
     if (pass !== undefined && host !== undefined && !groups.has(host.toLowerCase())) {
-      const target = parseTarget(host, 80);
+      const target = parseUrl(host, 80);
       const { file, line, args } = pass.at;
       const error = `host not found in upstream "${args[0].slice(HTTP.length)}"`;
       if (typeof target !== "string" && !("family" in target)) {

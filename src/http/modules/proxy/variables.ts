@@ -1,11 +1,11 @@
+import { hostText } from "../../../net/address.ts";
 import type { Request } from "../../core/request.ts";
 import type { VariableSpec } from "../../core/script.ts";
 import { proxy } from "./proxy.ts";
 
 /** X-Forwarded-For of the client with its address appended ($proxy_add_x_forwarded_for). */
 function forwardedFor(request: Request): string {
-  const { remote } = request;
-  const address = remote.family === "unix" ? "unix:" : remote.host;
+  const address = hostText(request.remote);
   const before = request.headers.join("x-forwarded-for");
   return before === undefined ? address : `${before}, ${address}`;
 }

@@ -1,5 +1,6 @@
 import type { Address } from "../../../net/address.ts";
-import { type Cidr, clientAddress, inIpv4, inIpv6, ipv4Text, ipv6Text, parseIpv4, parseIpv6 } from "../../../net/ip.ts";
+import { type Cidr, clientAddress, inIpv4, inIpv6 } from "../../../net/ip.ts";
+import { parseAddrPort } from "../../../net/parse_url.ts";
 
 /** Proxies that are believed when they say on whose behalf they ask. */
 export type TrustedProxies = readonly ("unix" | Cidr)[];
@@ -17,29 +18,6 @@ export function isTrusted(proxies: TrustedProxies, address: Address): boolean {
     }
   }
   return false;
-}
-
-/** An address with or without a port, IPv6 with or without brackets; port 0 where none is given (ngx_parse_addr_port). */
-export function parseAddressPort(text: string): Address | undefined {
-  const plain = parseAddress(text, 0);
-  if (plain !== undefined) return plain;
-  const bracketed = text.startsWith("[");
-  const end = text.indexOf(bracketed ? "]" : ":");
-  if (end < 0) return undefined;
-  const host = bracketed ? text.slice(1, end) : text.slice(0, end);
-  const rest = text.slice(bracketed ? end + 1 : end);
-  if (rest === "") return parseAddress(host, 0);
-  const digits = rest.slice(1);
-  if (!rest.startsWith(":") || !/^[0-9]+$/.test(digits)) return undefined;
-  const port = Number(digits);
-  return port < 1 || port > 65_535 ? undefined : parseAddress(host, port);
-}
-
-function parseAddress(text: string, port: number): Address | undefined {
-  const ipv4 = parseIpv4(text);
-  if (ipv4 !== undefined) return { family: "ipv4", host: ipv4Text(ipv4), port };
-  const ipv6 = parseIpv6(text);
-  return ipv6 === undefined ? undefined : { family: "ipv6", host: ipv6Text(ipv6), port };
 }
 
 /**
@@ -64,7 +42,7 @@ export function forwardedAddress(
       start = Math.max(0, end - 1);
       while (start > 0 && !isSeparator(line, start)) start--;
       if (start > 0) start++;
-      const address = parseAddressPort(line.slice(start, end));
+      const address = parseAddrPort(line.slice(start, end));
       if (address === undefined) return found;
       found = address;
       end = start - 1;

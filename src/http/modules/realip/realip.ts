@@ -2,6 +2,7 @@ import { flag, list, text } from "../../../config/directives.ts";
 import { warn } from "../../../config/errors.ts";
 import type { Scope } from "../../../config/schema.ts";
 import type { Directive } from "../../../config/types.ts";
+import { hostText, portOf } from "../../../net/address.ts";
 import { type Cidr, parseCidr } from "../../../net/ip.ts";
 import type { HostWanted } from "../../../runtime/application.ts";
 import { HTTP_LOCATION } from "../../conf/contexts.ts";
@@ -9,7 +10,7 @@ import { defineModule, type HttpModule } from "../../conf/module.ts";
 import { DECLINED } from "../../core/codes.ts";
 import type { Request } from "../../core/request.ts";
 import type { Handler } from "../../core/types.ts";
-import { hostText, portOf, portText } from "../../variables/connection.ts";
+import { portText } from "../../variables/connection.ts";
 import { forwardedAddress, type TrustedProxies } from "./forwarded.ts";
 
 /** One `set_real_ip_from`; a name stands for the addresses it had when the configuration was loaded. */

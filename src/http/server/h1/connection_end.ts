@@ -1,3 +1,4 @@
+import { hostText } from "../../../net/address.ts";
 import type { Stream, StreamError } from "../../../net/stream.ts";
 import { defer } from "../../../sys/guard.ts";
 import { clearDeadline, setDeadline } from "../../../sys/timers.ts";
@@ -66,9 +67,7 @@ function endedIdle(connection: H1Connection): void {
         logConnection(connection, config, "info", "client closed connection while waiting for request");
       } else {
         const { errorLog } = config.defaultServer.root;
-        const { remote } = connection;
-        const client = remote.family === "unix" ? "unix:" : remote.host;
-        errorLog.write("info", `client ${client} closed keepalive connection`, connection.number);
+        errorLog.write("info", `client ${hostText(connection.remote)} closed keepalive connection`, connection.number);
       }
   }
   destroySoon(connection, false);

@@ -1,4 +1,4 @@
-import { type Address, addressText } from "../../../net/address.ts";
+import { type Address, hostText, portOf } from "../../../net/address.ts";
 import { httpDate, httpDateOf } from "../../../sys/clock.ts";
 import { SERVER } from "../../../version.ts";
 import { headText } from "../../../wire/head_text.ts";
@@ -106,13 +106,12 @@ function absoluteLocation(request: Request, location: string): string {
   const { local } = request.connection;
   let host = core.serverNameInRedirect ? request.server.name : request.host;
   if (host === "" && !core.serverNameInRedirect) host = localHost(local);
-  const port = local.family === "unix" ? 0 : local.port;
+  const port = portOf(local);
   const shown = core.portInRedirect && port !== 0 && port !== 80 ? `:${port}` : "";
   return `http://${host}${shown}${location}`;
 }
 
 /** The address the client connected to, as it may stand in a URL. */
 function localHost(local: Address): string {
-  if (local.family === "unix") return addressText(local);
-  return local.family === "ipv6" ? `[${local.host}]` : local.host;
+  return local.family === "ipv6" ? `[${local.host}]` : hostText(local);
 }
