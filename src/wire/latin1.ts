@@ -9,9 +9,12 @@ declare global {
 }
 
 /** The bytes `start..end` as a byte string. */
-export function byteString(bytes: Buffer, start: number, end: number): string {
-  return bytes.latin1Slice(start, end);
+export function byteString(bytes: Uint8Array, start: number, end: number): string {
+  return latin1Slice.call(bytes, start, end);
 }
+
+/** It reads any view of bytes, and to ask whether one is a Buffer costs a third as much as the call. */
+const latin1Slice: (this: Uint8Array, start: number, end: number) => string = Buffer.prototype.latin1Slice;
 
 const SHOWN = 1748;
 

@@ -1,3 +1,4 @@
+import { byteString } from "../../wire/latin1.ts";
 import { ERROR, OK } from "../core/codes.ts";
 import { endBody, passBody } from "../core/output.ts";
 import { finalize, finish, keepHead, releaseServer } from "./finish.ts";
@@ -5,17 +6,22 @@ import type { UpstreamRequest } from "./request.ts";
 import { ResponseSpool } from "./response_spool.ts";
 import { BODY, OVER } from "./step.ts";
 
+/** Pieces that go on as text: they would become part of one, and a view of them costs more than the text. */
+const SHORT = 4096;
+
 /** Hands body bytes to the client's side; `last` marks the end of the response. */
 export function pass(upstream: UpstreamRequest, bytes: Buffer, from: number, until: number, last: boolean): void {
   const { request } = upstream;
   const { connection, exchange } = request;
-  const piece = from === 0 && until === bytes.length ? bytes : bytes.subarray(from, until);
-  upstream.present.responseLength += piece.length;
+  const length = until - from;
+  upstream.present.responseLength += length;
   if (waits(upstream) || (exchange.blocked && upstream.buffering && !connection.closed)) {
     upstream.spool ??= new ResponseSpool(upstream, spoolAdvanced);
-    upstream.spool.push(piece);
+    upstream.spool.push(bytes.subarray(from, until));
+  } else if (length <= SHORT) {
+    passBody(request, 0, byteString(bytes, from, until), last);
   } else {
-    passBody(request, 0, piece, last);
+    passBody(request, 0, length === bytes.length ? bytes : bytes.subarray(from, until), last);
   }
 }
 

@@ -154,7 +154,7 @@ export class TcpStream implements Stream, PausedStream, SocketOwner {
     this.written += length;
     if (typeof data === "string") return this.writeText(data);
     if (length > COPY_SIZE) this.socket.write(Buffer.from(data));
-    else if (length <= STACK_WRITE && data instanceof Buffer) return this.writeText(byteString(data, 0, length));
+    else if (length <= STACK_WRITE) return this.writeText(byteString(data, 0, length));
     else this.writeCopy(data, length);
     return this.settled();
   }

@@ -73,9 +73,7 @@ export class Output {
       return;
     }
     if (this.held.length + length <= GATHER) {
-      this.held +=
-        byteString(bytes instanceof Buffer ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, length), 0, length) +
-        tail;
+      this.held += byteString(bytes, 0, length) + tail;
       if (last) this.flush(request);
       return;
     }
