@@ -1,4 +1,4 @@
-/** A socket address as a plain value: what listeners bind, upstreams connect to and logs print. */
+/** A socket address. */
 export type Address = InetAddress | UnixAddress;
 
 export interface InetAddress {
@@ -12,7 +12,7 @@ export interface UnixAddress {
   readonly path: string;
 }
 
-/** nginx's text of an address: `127.0.0.1:80`, `[::1]:80`, `unix:/path`. */
+/** ngx_sock_ntop: `127.0.0.1:80`, `[::1]:80`, `unix:/path`. */
 export function addressText(address: Address): string {
   switch (address.family) {
     case "unix":
@@ -39,12 +39,12 @@ export function withPort(address: Address, port: number): Address {
   return address.family === "unix" ? address : { ...address, port };
 }
 
-/** Whether it is `0.0.0.0` or `[::]`: the address that takes what no other one does. */
+/** Whether it is `0.0.0.0` or `[::]`. */
 export function isWildcard(address: Address): boolean {
   return address.family !== "unix" && (address.host === "0.0.0.0" || address.host === "::");
 }
 
-/** An address from what the system reports of a socket. IPv4-mapped IPv6 stays IPv6, as nginx logs it. */
+/** The address that Node reports of a socket. IPv4-mapped IPv6 stays IPv6, as in nginx. */
 export function socketAddress(host: string, port: number, family: string | undefined): Address {
   return { family: family === "IPv6" ? "ipv6" : "ipv4", host, port };
 }

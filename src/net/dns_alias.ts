@@ -4,7 +4,7 @@ import { boundary } from "../sys/guard.ts";
 import { clearDeadline, Deadline, setDeadline } from "../sys/timers.ts";
 import type { Address } from "./address.ts";
 
-/** The name that another one stands for, in lower case, and how long that holds, in seconds. */
+/** A CNAME record: the target in lower case, the TTL in seconds. */
 export interface Alias {
   readonly target: string;
   readonly ttl: number;
@@ -17,37 +17,37 @@ const CLASS_IN = 1;
 
 const NXDOMAIN = 3;
 const HEADER = 12;
-/** Characters of a name with its dots, as many as nginx takes. */
+/** The longest name with its dots, as in nginx. */
 const MOST_NAME = 255;
-/** Records looked at. */
+/** Further records of an answer are ignored. */
 const MOST_RECORDS = 64;
 
 /**
- * Asks for the CNAME in an answer of type A or AAAA. c-ares (node:dns) follows a CNAME within the answer; where the answer
- * holds nothing else it says neither the target nor the lifetime, and a question of type CNAME is another one, which some
- * servers answer otherwise. So the same question is asked once more here. One socket for each server, while anything is
- * asked of it: connected, so that the kernel drops what others send; the answers are told apart by their ids.
+ * Queries for the CNAME in an answer of type A or AAAA. c-ares (node:dns) follows a CNAME within the answer, but if the
+ * answer has no address it reports neither the target nor the TTL; and to a query of type CNAME some servers answer
+ * differently. So the same query is sent again here. There is one socket a server, open while queries are pending and
+ * connected, so that the kernel drops datagrams of others; answers are matched by id.
  */
 export class AliasQuestions {
   private readonly links: readonly Link[];
   private readonly patience: number;
 
-  /** `patience`: ms that a server has to answer; then it is asked once more, then the next one. */
+  /** `patience`: the timeout of a query in ms. It is sent twice to each server. */
   constructor(servers: readonly Address[], patience: number) {
     this.links = servers.map((server) => new Link(server));
     this.patience = patience;
   }
 
   /**
-   * Asks the servers in turn, from number `first` on; `name` in lower case and without a last dot. Undefined where there
-   * is no alias, or nobody says so.
+   * Queries the servers in turn, from index `first`; `name` is in lower case, without a trailing dot. `done` gets undefined
+   * if there is no alias, or no server answers.
    */
   ask(name: string, type: number, first: number, done: (alias: Alias | undefined) => void): void {
     const links = this.links.map((_, i) => this.links[(first + i) % this.links.length]);
     new Question(name, encodeQuestion(name, type), links, this.patience, done).start();
   }
 
-  /** Gives up all questions; nobody is called. */
+  /** Cancels all queries without calling `done`. */
   cancel(): void {
     for (const link of this.links) {
       for (const question of link.questions.values()) clearDeadline(question.deadline);
@@ -56,7 +56,7 @@ export class AliasQuestions {
   }
 }
 
-/** One question, at one server after the other. */
+/** One query, sent to one server after the other. */
 class Question {
   readonly name: string;
   readonly bytes: Buffer;
@@ -65,7 +65,7 @@ class Question {
   private readonly links: readonly Link[];
   private readonly patience: number;
   private readonly done: (alias: Alias | undefined) => void;
-  /** The server being asked. */
+  /** The index of the current server. */
   private at = 0;
   private repeated = false;
 
@@ -104,7 +104,7 @@ class Question {
     this.links[this.at].send(this);
   }
 
-  /** This server is of no use. */
+  /** The current server does not answer, or cannot. */
   next(): void {
     this.links[this.at].leave(this);
     if (++this.at < this.links.length) this.start();
@@ -122,7 +122,7 @@ function unanswered(question: Question): void {
   question.unanswered();
 }
 
-/** What is asked of one server, by id, and the socket for it. */
+/** The pending queries to one server, by id, and their socket. */
 class Link {
   readonly questions = new Map<number, Question>();
   private readonly server: Address;
@@ -139,7 +139,7 @@ class Link {
     else this.send(question);
   }
 
-  /** What comes before the socket is connected is sent when it is. */
+  /** Until the socket is connected, a query waits; `connect` sends it. */
   send({ bytes }: Question): void {
     if (this.connected) this.socket?.send(bytes);
   }
@@ -157,7 +157,7 @@ class Link {
 
   private open(): void {
     const { server } = this;
-    // No name server listens there; the time runs out.
+    // Not a name server's address: the query times out.
     if (server.family === "unix") return;
     const socket = dgram.createSocket(server.family === "ipv6" ? "udp6" : "udp4");
     this.socket = socket;
@@ -195,7 +195,7 @@ class Link {
     else question.finish(found === "none" ? undefined : found);
   }
 
-  /** Nobody is there: no question of this server will be answered. */
+  /** ECONNREFUSED and the like: all queries to this server fail. */
   private failed(): void {
     const questions = [...this.questions.values()];
     this.close();
@@ -203,7 +203,7 @@ class Link {
   }
 }
 
-/** A recursive question (RFC 1035 section 4.1) without its id; labels have been checked. */
+/** A recursive query (RFC 1035 section 4.1), without its id. The name must be valid. */
 export function encodeQuestion(name: string, type: number): Buffer {
   const bytes = Buffer.alloc(HEADER + name.length + 2 + 4);
   bytes[2] = 1; // RD
@@ -219,15 +219,15 @@ export function encodeQuestion(name: string, type: number): Buffer {
 }
 
 /**
- * The CNAME of `name` in what came for `question`; "none" where it is an answer without one, "failed" where the server
- * has none; undefined for what is no answer to that question, is broken, or was cut off before the CNAME.
+ * The CNAME of `name` in a datagram received for `question`. "none": the answer has none; "failed": a response code other
+ * than NXDOMAIN; undefined: not an answer to that query, malformed, or truncated before the CNAME.
  */
 export function readAlias(bytes: Buffer, question: Buffer, name: string): Alias | "none" | "failed" | undefined {
   const end = question.length;
   if (bytes.length < end || bytes.readUInt16BE(0) !== question.readUInt16BE(0)) return undefined;
   const flags = bytes.readUInt16BE(2);
-  // A response (QR) to a plain query (opcode 0), with the one question as it was asked, in whatever case: the lengths of
-  // labels are below the letters.
+  // A response (QR) with opcode 0 that repeats the question, case-insensitively: toLowerCase() leaves the length bytes
+  // alone, since none is as great as a letter.
   if ((flags & 0xf800) !== 0x8000 || bytes.readUInt16BE(4) !== 1) return undefined;
   if (bytes.latin1Slice(HEADER, end).toLowerCase() !== question.latin1Slice(HEADER, end)) return undefined;
   const code = flags & 15;
@@ -257,7 +257,7 @@ export function readAlias(bytes: Buffer, question: Buffer, name: string): Alias 
   return (flags & 0x200) === 0 ? "none" : undefined;
 }
 
-/** The end of the name that starts at `from`. */
+/** The offset after the name that starts at `from`. */
 function skipName(bytes: Buffer, from: number): number | undefined {
   for (let at = from; at < bytes.length; ) {
     const length = bytes[at];
@@ -270,8 +270,8 @@ function skipName(bytes: Buffer, from: number): number | undefined {
 }
 
 /**
- * A name with its pointers followed (RFC 1035 section 4.1.4), in lower case. Each pointer has to lead further back than
- * the one before, so that none is followed twice.
+ * A name in lower case, with compression pointers followed (RFC 1035 section 4.1.4). Each must point further back than
+ * the one before, which rules out loops.
  */
 function readName(bytes: Buffer, from: number): string | undefined {
   let name = "";

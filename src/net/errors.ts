@@ -1,7 +1,7 @@
 import { errorCode, errorText } from "../sys/errno.ts";
 import type { StreamError } from "./stream.ts";
 
-/** Whatever node:net threw or emitted, as those above see it. */
+/** The StreamError of an exception or error event of node:net. */
 export function streamError(error: unknown): StreamError {
   const code = errorCode(error);
   return { code, message: errorText(code) };

@@ -1,8 +1,8 @@
 import type { Address } from "./address.ts";
 
-/** Addresses of the internet protocol as numbers: parsing, printing, ranges. As strict or lax as nginx. */
+/** IP addresses as numbers: parsing, printing, ranges. As strict or lax as nginx (ngx_inet.c). */
 
-/** An IPv4 address as an unsigned 32-bit number; undefined when the text is none. Empty octets count as 0, as in nginx. */
+/** ngx_inet_addr: an unsigned 32-bit number, or undefined. Empty octets count as 0. */
 export function parseIpv4(text: string): number | undefined {
   let address = 0;
   let octet = 0;
@@ -20,12 +20,12 @@ export function parseIpv4(text: string): number | undefined {
       return undefined;
     }
   }
-  // nginx takes 255.255.255.255 for "no address".
+  // 255.255.255.255 is INADDR_NONE.
   const whole = address * 256 + octet;
   return dots === 3 && whole !== 0xffffffff ? whole : undefined;
 }
 
-/** An IPv6 address (without brackets or zone) as 16 bytes; undefined when the text is none. */
+/** ngx_inet6_addr: 16 bytes, or undefined. Takes neither brackets nor a zone. */
 export function parseIpv6(text: string): Uint8Array | undefined {
   const halves = text.split("::");
   if (halves.length > 2) return undefined;
@@ -69,7 +69,7 @@ export function ipv4Text(address: number): string {
   return `${address >>> 24}.${(address >>> 16) & 255}.${(address >>> 8) & 255}.${address & 255}`;
 }
 
-/** The text nginx prints: the longest run of zero words as `::`, an embedded IPv4 address with dots. */
+/** ngx_inet6_ntop: the longest run of zeros as `::`, an embedded IPv4 address with dots. */
 export function ipv6Text(bytes: Uint8Array): string {
   const words = Array.from({ length: 8 }, (_, i) => bytes[2 * i] * 256 + bytes[2 * i + 1]);
   let best = { from: -1, length: 0 };
@@ -79,7 +79,7 @@ export function ipv6Text(bytes: Uint8Array): string {
     if (length > best.length) best = { from, length };
   }
   if (best.length < 2) best = { from: -1, length: 0 };
-  // nginx prints `::0.0.1.2` with dots too, though not `::1` or `::12`.
+  // `::0.0.1.2` has dots as well, but not `::1` or `::12`.
   const shortTail = best.length === 7 && bytes[14] !== 0 && bytes[15] !== 1;
   const mapped = best.from === 0 && ((best.length === 5 && words[5] === 0xffff) || best.length === 6 || shortTail);
   const dotted = mapped ? ipv4Text(words[6] * 65536 + words[7]) : "";
@@ -96,12 +96,12 @@ function mappedIpv4(bytes: Uint8Array): number | undefined {
   return ((bytes[12] << 24) | (bytes[13] << 16) | (bytes[14] << 8) | bytes[15]) >>> 0;
 }
 
-/** A range of addresses: an address with its host bits cleared, and a mask. */
+/** ngx_cidr_t: an address with its host bits cleared, and a mask. */
 export type Cidr =
   | { readonly family: "ipv4"; readonly address: number; readonly mask: number }
   | { readonly family: "ipv6"; readonly address: Uint8Array; readonly mask: Uint8Array };
 
-/** `address` or `address/bits`. `lowBits`: host bits were set and have been cleared, which deserves a warning. */
+/** ngx_ptocidr: `address` or `address/bits`. `lowBits`: host bits were set ("low address bits of … are meaningless"). */
 export function parseCidr(text: string): { readonly cidr: Cidr; readonly lowBits: boolean } | undefined {
   const slash = text.indexOf("/");
   const host = slash === -1 ? text : text.slice(0, slash);
@@ -133,7 +133,7 @@ export function inIpv6(cidr: Cidr, address: Uint8Array): boolean {
   return true;
 }
 
-/** An address as ranges are compared with it; worth keeping for the length of a connection. */
+/** An address in the form that ranges are matched against; to be kept with a connection. */
 export interface ClientAddress {
   /** An IPv4 address, or the one inside an IPv4-mapped IPv6 address. */
   readonly ipv4: number | undefined;

@@ -1,6 +1,6 @@
 /**
- * Sockets that are bound in one thread and listened on in others, through the C library: node:net can only do both at
- * once, for itself. A descriptor made here belongs to the caller.
+ * Binds sockets without listening on them, through FFI: the master binds, workers listen and accept. node:net always does
+ * both. Descriptors belong to the caller.
  */
 import { chmodSync, closeSync, fchownSync } from "node:fs";
 import { constants } from "node:os";
@@ -19,7 +19,7 @@ const STREAM = LINUX ? 1 | 0o2000000 | 0o4000 : 1;
 const SOL_SOCKET = LINUX ? 1 : 0xffff;
 const SO_REUSEADDR = LINUX ? 2 : 4;
 const SO_REUSEPORT = LINUX ? 15 : 0x200;
-/** Linux alone. */
+/** Linux only. */
 const SO_BINDTOIFINDEX = 62;
 const IPPROTO_IPV6 = 41;
 const IPV6_V6ONLY = LINUX ? 26 : 27;
@@ -27,21 +27,21 @@ const IPV6_V6ONLY = LINUX ? 26 : 27;
 export interface BindOptions {
   readonly address: Address;
   readonly ipv6only: boolean | undefined;
-  /** Joins sockets of this process that have the same port; else nobody may have it. */
+  /** SO_REUSEPORT before bind(): other sockets of this process may have the port. Else it must be free. */
   readonly join: boolean;
-  /** Whose the socket is to be, where not this process's: the system lets no two users share a port. */
+  /** Gives the socket to this user, since the kernel lets only sockets of one user share a port. */
   readonly owner: number | undefined;
 }
 
-/** The descriptor, or what failed: the call as nginx names it and the error's code. */
+/** The descriptor, or the call that failed (as nginx logs it) and its errno name. */
 export type Bound = { readonly fd: number } | { readonly call: string; readonly code: string };
 
-/** Whether sockets can be bound here at all; where not, each worker binds its own by node:net. */
+/** Without FFI each worker binds its own sockets through node:net. */
 export function canBind(): boolean {
   return libc() !== undefined;
 }
 
-/** Binds without listening: no client sees anything of it yet. */
+/** Clients cannot connect until somebody listens on the socket. */
 export function bindSocket(options: BindOptions): Bound {
   const c = libc();
   if (c === undefined) return { call: "socket()", code: "ENOTSUP" };
@@ -66,26 +66,26 @@ function prepare(c: Libc, fd: number, { address, ipv6only, join, owner }: BindOp
     return { call: "setsockopt(SO_REUSEPORT)", code: errnoName(c) };
   }
   if (c.bind(fd, socketAddressOf(address)) !== 0) return { call: "bind()", code: errnoName(c) };
-  // Like nginx's, a unix socket is open to everyone who may reach its directory.
+  // As in nginx, anyone may connect who has access to the directory.
   if (unix) chmodSync(osPath(address.path), 0o666);
-  // Only now that nobody else has the port: further sockets of this process may join.
+  // After bind() has made sure that the port is free: lets further sockets of this process share it.
   else if (!join && LINUX && !set(SOL_SOCKET, SO_REUSEPORT, true))
     return { call: "setsockopt(SO_REUSEPORT)", code: errnoName(c) };
   return undefined;
 }
 
-/** A descriptor of the same socket, to be closed without the socket's being closed; -1 where none is left. */
+/** dup(2): closing the result leaves the socket open. -1 if there are no descriptors left. */
 export function duplicate(fd: number): number {
   return libc()?.dup(fd) ?? -1;
 }
 
-/** No network interface has this number. */
+/** Not the index of a network interface. */
 const NO_INTERFACE = 0x7fffffff;
 
 /**
- * From now on nobody can connect to the socket, as to one that is closed; what is in its queue, or has begun, is not
- * touched. It is bound to an interface that is not there. Linux only: elsewhere a moment remains between the last
- * connection taken from the queue and the close.
+ * Makes the kernel refuse new connections to a listening socket, by binding it to an interface that does not exist.
+ * Connections in its queue, or in a handshake, are not affected. Linux only: elsewhere connections that come between the
+ * last accept() and close() are lost.
  */
 export function refuseNew(fd: number): void {
   if (LINUX) libc()?.setsockopt(fd, SOL_SOCKET, SO_BINDTOIFINDEX, int(NO_INTERFACE));
@@ -99,7 +99,7 @@ function int(value: number): Buffer {
 
 const NAMES = new Map(Object.entries(constants.errno).map(([name, number]) => [number, name]));
 
-/** Of the call before: nothing may come between. */
+/** Of the last call: to be read at once. */
 function errnoName(c: Libc): string {
   const number = c.errno();
   return NAMES.get(number) ?? `errno ${number}`;

@@ -5,7 +5,7 @@ import { clearDeadline, Deadline, setDeadline } from "../sys/timers.ts";
 import { type Address, addressText } from "./address.ts";
 import { AliasQuestions, TYPE_A, TYPE_AAAA } from "./dns_alias.ts";
 
-/** nginx's states: DNS response codes, or 110 for a timeout. */
+/** States as in ngx_resolver.c: DNS response codes, or 110 (ETIMEDOUT). */
 export const SERVER_FAILURE = 2;
 export const HOST_NOT_FOUND = 3;
 export const TIMED_OUT = 110;
@@ -20,7 +20,7 @@ export interface Service {
 
 export type ServiceResolution = { readonly services: readonly Service[] } | { readonly state: number };
 
-/** Addresses without a port, or what the name is an alias of, and the least lifetime of all records, in seconds. */
+/** Addresses without a port, or the name that it is an alias of, and the least TTL of all records, in seconds. */
 export type NameAnswer =
   | { readonly addresses: readonly Address[]; readonly cname: string | undefined; readonly ttl: number }
   | { readonly state: number };
@@ -29,11 +29,11 @@ export interface NameServersOptions {
   readonly servers: readonly Address[];
   readonly ipv4: boolean;
   readonly ipv6: boolean;
-  /** Sentences for the error log, level error. */
+  /** Messages for the error log, level error. */
   readonly log: (message: string) => void;
 }
 
-/** The errors of c-ares that are a server's answer, or settle the question without one; any other is silence. */
+/** Errors of c-ares that are an answer of a server, or make one unnecessary. All others mean that no server answered. */
 const CODES: ReadonlyMap<string, number> = new Map([
   [dns.FORMERR, 1],
   [dns.SERVFAIL, SERVER_FAILURE],
@@ -41,26 +41,25 @@ const CODES: ReadonlyMap<string, number> = new Map([
   [dns.NOTIMP, 4],
   [dns.REFUSED, 5],
   [dns.BADNAME, HOST_NOT_FOUND],
-  // The name is there, without such records.
+  // The name exists, without such records.
   [dns.NODATA, 0],
 ]);
 
-/** A server has so long to answer before the next one is asked, and a question that nobody answered is repeated; ms. */
+/** The timeout before the next server is asked, and the time between attempts if none answers; ms. */
 const PATIENCE = 5000;
-/** Answers that cannot be read after which a name is asked for again at once, not after PATIENCE. */
+/** After this many malformed answers the next attempt waits for PATIENCE. */
 const MOST_INVALID = 4;
 
 const TTL = { ttl: true } as const;
 
 /**
- * The name servers of a resolver. What goes over the network is c-ares' affair: one socket a server however many names are
- * asked for, its ports and ids, TCP for what is too long, another server where one is silent. Only an alias that a server
- * leaves us to follow is asked for by AliasQuestions.
+ * The name servers of a resolver, through c-ares (node:dns), which handles sockets, ids, TCP for long answers and the
+ * failover between servers. Only CNAMEs without addresses are queried by AliasQuestions.
  */
 export class NameServers {
   readonly options: NameServersOptions;
   readonly aliases: AliasQuestions;
-  /** One for each server: that one is asked first, then the others. Names go to them in turn. */
+  /** One a server, which asks that server first. They are used in turn, as nginx does. */
   private readonly channels: readonly dns.Resolver[];
   private turn = 0;
 
@@ -75,7 +74,7 @@ export class NameServers {
     });
   }
 
-  /** Asks for a name for which `isName` holds; `done` is called later, and not at all after `cancel`. */
+  /** Resolves a name that `isName` accepts. `done` is called asynchronously, but not after `cancel`. */
   ask(name: string, done: (answer: NameAnswer) => void): NameQuestion {
     const first = this.next();
     const question = new NameQuestion(this, name, first, this.channels[first], done);
@@ -83,7 +82,7 @@ export class NameServers {
     return question;
   }
 
-  /** The servers of a service, in the order of the answer. `done` is called later, after `cancel` as well. */
+  /** SRV records, in the order of the answer. `done` is called asynchronously, even after `cancel`. */
   askService(name: string, done: (result: ServiceResolution) => void): void {
     const answered = (error: NodeJS.ErrnoException | null, records: readonly dns.SrvRecord[]): void => {
       if (error === null)
@@ -93,7 +92,7 @@ export class NameServers {
     this.channels[this.next()].resolveSrv(name, boundary(undefined, answered));
   }
 
-  /** Closes all sockets. The questions must have been given up. */
+  /** Closes all sockets. All questions must have been canceled. */
   cancel(): void {
     for (const channel of this.channels) channel.cancel();
     this.aliases.cancel();
@@ -105,26 +104,25 @@ export class NameServers {
 }
 
 /**
- * One name being asked for: type A, then type AAAA. They are not asked for at once, so that what comes of them does not
- * hang on which answer is faster, an error or a silence costs one question and not two, and no question of type AAAA is
- * under way while it is not known whether the name is an alias. The price is one more round trip to a name server before the
- * first request to a name, none for those that follow while its answer holds; `ipv6=off` saves it.
+ * The queries for one name: type A, then type AAAA. Done one after the other the result does not depend on which answer
+ * is faster, an error or timeout costs one query instead of two, and AAAA is not queried before it is known whether the
+ * name is an alias. The cost is one more round trip for the first request to a name; `ipv6=off` saves it.
  */
 export class NameQuestion {
   private readonly servers: NameServers;
   private readonly name: string;
-  /** The number of the server that is asked first. */
+  /** The index of the server that is asked first. */
   private readonly first: number;
   private readonly channel: dns.Resolver;
   private readonly done: (answer: NameAnswer) => void;
-  /** What has come so far, by type; undefined while it has not. */
+  /** The addresses of each type; undefined until they are known. */
   private v4: readonly string[] | undefined = undefined;
   private v6: readonly string[] | undefined = undefined;
   private cname: string | undefined = undefined;
   private ttl = Number.POSITIVE_INFINITY;
-  /** Answers that were none. */
+  /** The number of malformed answers. */
   private invalid = 0;
-  /** Answered or given up: what else comes for it is of no interest. */
+  /** Answered or canceled: further answers are ignored. */
   private over = false;
   private readonly again: Deadline<NameQuestion>;
 
@@ -150,13 +148,13 @@ export class NameQuestion {
     clearDeadline(this.again);
   }
 
-  /** An exception in taking an answer: nobody may wait for this name any more. */
+  /** An exception while handling an answer: fails the query, so that nobody waits for ever. */
   onFault(error: unknown): void {
     logFault(error, ` while resolving ${this.name}`);
     if (!this.over) this.finish({ state: SERVER_FAILURE });
   }
 
-  /** Asks for what is not known yet. */
+  /** Sends the next query. */
   ask(): void {
     const { name, channel } = this;
     const done =
@@ -179,18 +177,18 @@ export class NameQuestion {
     if (error === null && records !== undefined) {
       for (const { ttl } of records) this.lives(ttl);
       this[family] = records.map(({ address }) => address);
-      // Records, but no address among them: the name is an alias.
+      // An answer without addresses that is no error has a CNAME.
       if (records.length === 0 && !this.v4?.length) this.askAlias(family === "v4" ? TYPE_A : TYPE_AAAA);
       else this.ask();
     } else if (state === undefined) {
       this.silent(code);
     } else if (state === 0) {
-      // No such records, and no alias: as in nginx that takes back what type A had for an alias.
+      // Neither addresses nor a CNAME. As in nginx this discards a CNAME of the A query.
       this[family] = [];
       this.cname = undefined;
       this.ask();
     } else if (this.cname !== undefined) {
-      // An alias holds for all types (RFC 1034 section 3.6.2), whether or not the server can say so twice.
+      // A CNAME holds for all types (RFC 1034 section 3.6.2), even if the server fails on the second query.
       this[family] = [];
       this.ask();
     } else {
@@ -198,14 +196,14 @@ export class NameQuestion {
     }
   }
 
-  /** No server has answered: asks again, perhaps a little later. */
+  /** No server has answered: tries again, after a timeout at once, else later. */
   private silent(code: string): void {
     if (code === dns.TIMEOUT) {
       this.ask();
       return;
     }
     this.servers.options.log(`no answer (${errorText(code)}) while resolving ${this.name}`);
-    // Nobody but the server can have sent what is no answer, or one who pretends to be: the true one may be lost with it.
+    // A malformed answer may be a forged one, which has ended the query before the genuine answer came.
     if (code === dns.BADRESP && ++this.invalid <= MOST_INVALID) this.ask();
     else setDeadline(this.again, PATIENCE);
   }
@@ -223,12 +221,12 @@ export class NameQuestion {
     });
   }
 
-  /** A value with the highest bit set counts as none (RFC 2181 section 8). */
+  /** A TTL with the highest bit set counts as zero (RFC 2181 section 8). */
   private lives(ttl: number): void {
     this.ttl = Math.min(this.ttl, Math.max(0, ttl | 0));
   }
 
-  /** Everything asked has been answered. */
+  /** All queries have been answered. */
   private settle(): void {
     const addresses: Address[] = [
       ...(this.v4 ?? []).map((host) => ({ family: "ipv4" as const, host, port: 0 })),
@@ -250,8 +248,8 @@ function askAgain(question: NameQuestion): void {
 }
 
 /**
- * Whether a name can be asked for as it is: labels of 1 to 63 bytes, 255 with their dots. Other bytes than these have a
- * meaning of their own to c-ares and Node (escapes, IDNA), and no name server's answer would be that to what was asked.
+ * Whether a name can be queried: labels of 1 to 63 bytes, 255 with their dots. c-ares and Node would transform other
+ * characters (escapes, IDNA) and so query another name.
  */
 export function isName(name: string): boolean {
   return name.length <= 255 && /^[-a-z0-9_*/]{1,63}(?:\.[-a-z0-9_*/]{1,63})*$/.test(name);

@@ -2,7 +2,7 @@
 import type { Address } from "./address.ts";
 import { ipv4Text, ipv6Text, parseIpv4, parseIpv6 } from "./ip.ts";
 
-/** What a PROXY header said: `$proxy_protocol_addr`, `_port`, `_server_addr`, `_server_port` and the raw TLVs of version 2. */
+/** A PROXY header: `$proxy_protocol_addr`, `_port`, `_server_addr`, `_server_port`, and the TLVs of version 2. */
 export interface ProxyProtocol {
   readonly sourceAddress: string;
   readonly sourcePort: number;
@@ -15,7 +15,7 @@ export const PROXY_MORE = 0;
 export const PROXY_DONE = 1;
 export const PROXY_ERROR = 2;
 
-/** Longest header nginx takes, in bytes (NGX_PROXY_PROTOCOL_MAX_HEADER). */
+/** NGX_PROXY_PROTOCOL_MAX_HEADER */
 const MAX_HEADER = 4096;
 const V2_HEAD = 16;
 const SIGNATURE = Buffer.from("\r\n\r\n\0\r\nQUIT\n", "latin1");
@@ -24,13 +24,13 @@ const NO_TLVS = Buffer.alloc(0);
 const CR = 0x0d;
 const LF = 0x0a;
 
-/** Reads one header from the start of a connection; fed any split of it. */
+/** Reads the header at the start of a connection, which may come in any number of pieces. */
 export class ProxyProtocolReader {
-  /** After DONE: what the header said; undefined for UNKNOWN, LOCAL and what is not a stream over IP. */
+  /** After DONE: the header; undefined for UNKNOWN, LOCAL and anything but a stream over IP. */
   header: ProxyProtocol | undefined;
-  /** After DONE: index in the bytes last fed where the connection's own data begins. */
+  /** After DONE: the offset of the data after the header in the bytes passed last. */
   end = 0;
-  /** After ERROR: nginx's sentence (level error). */
+  /** After ERROR: nginx's message (level error). */
   error = "";
   private kept: Buffer = NO_TLVS;
   private length = 0;
@@ -59,7 +59,7 @@ export class ProxyProtocolReader {
   private parse(bytes: Buffer, before: number): number {
     if (begins(bytes, SIGNATURE)) return bytes.length < V2_HEAD ? PROXY_MORE : this.parseV2(bytes);
     if (!begins(bytes, V1_PREFIX)) return this.broken(bytes);
-    // Only what is new can hold the line's end, besides a CR that came last time.
+    // The line's end is in the new bytes, but its CR may have come last time.
     const lineFeed = bytes.indexOf(LF, Math.max(0, before - 1));
     if (lineFeed < 0) return bytes.length >= MAX_HEADER ? this.broken(bytes) : PROXY_MORE;
     if (bytes[lineFeed - 1] !== CR) return this.broken(bytes);
@@ -95,7 +95,7 @@ export class ProxyProtocolReader {
     const command = bytes[12] & 0x0f;
     const family = bytes[13] >> 4;
     const transport = bytes[13] & 0x0f;
-    // Only PROXY over STREAM over IPv4 or IPv6 says anything; LOCAL (health checks) and the rest are passed over.
+    // Only PROXY with STREAM over IPv4 or IPv6 has addresses; LOCAL (health checks) and the rest are skipped.
     if (command !== 1 || transport !== 1 || (family !== 1 && family !== 2)) return PROXY_DONE;
     const size = family === 1 ? 4 : 16;
     const ports = V2_HEAD + 2 * size;
@@ -124,7 +124,7 @@ export class ProxyProtocolReader {
   }
 }
 
-/** True while the bytes agree with the prefix, as far as they go. */
+/** Whether the bytes are the prefix, or the beginning of it. */
 function begins(bytes: Buffer, prefix: Buffer): boolean {
   const length = Math.min(bytes.length, prefix.length);
   for (let i = 0; i < length; i++) if (bytes[i] !== prefix[i]) return false;
@@ -142,7 +142,7 @@ function port(text: string): number {
 }
 
 const TLV_SSL = 0x20;
-/** Bytes before an SSL TLV's own TLVs: the client's flags and the verification's result. */
+/** The size of the header of an SSL TLV: client flags and verify result. */
 const SSL_HEAD = 5;
 const TLVS = new Map([
   ["alpn", 0x01],
@@ -159,7 +159,7 @@ const SSL_TLVS = new Map([
   ["key_alg", 0x25],
 ]);
 
-/** What looking up a TLV came to; `error` is nginx's sentence (level error). */
+/** The value of a TLV; `error` is nginx's message (level error). */
 export interface TlvResult {
   readonly value?: string;
   readonly error?: string;

@@ -12,29 +12,29 @@ import {
   TIMED_OUT,
 } from "./name_servers.ts";
 
-/** What a name came to: addresses without a port, or nginx's state (a DNS response code, or 110 for a timeout). */
+/** The result of a lookup: addresses without a port, or nginx's state (a DNS response code, or 110 for a timeout). */
 export type Resolution = { readonly addresses: readonly Address[] } | { readonly state: number };
 
 const STATES = ["Format error", "Server failure", "Host not found", "Unimplemented", "Operation refused"];
 
-/** nginx's words for a state. */
+/** ngx_resolver_strerror */
 export function resolutionText(state: number): string {
   return state === TIMED_OUT ? "Operation timed out" : (STATES[state - 1] ?? "Unknown error");
 }
 
 export interface ResolverOptions extends NameServersOptions {
-  /** ms that every answer is kept; 0: as long as it says. */
+  /** How long answers are kept, ms; 0: for their TTL. */
   readonly valid: number;
 }
 
-/** A name nobody asked for is forgotten so long after its answer ran out; ms. */
+/** An entry that is not used is deleted this long after it has expired; ms. */
 const FORGET = 30_000;
-/** CNAMEs followed for one name, as far as servers leave that to us. */
+/** The longest chain of CNAMEs that is followed. */
 const MOST_CNAMES = 50;
-/** Names being asked for at once: each costs memory until it is answered. */
+/** The most names queried at a time, since each costs memory until it is answered. */
 const MOST_PENDING = 10_000;
 
-/** Who waits for a name; `cancel` when nobody does any more. */
+/** A caller that waits for a name. */
 export class Lookup {
   readonly done: (result: Resolution) => void;
   readonly deadline: Deadline<Lookup>;
@@ -64,17 +64,17 @@ function timedOut(lookup: Lookup): void {
   lookup.finish({ state: TIMED_OUT });
 }
 
-/** One name: being asked for, or answered. */
+/** A name that is being queried, or has been resolved. */
 class Entry {
   readonly resolver: Resolver;
   readonly name: string;
   readonly waiting = new Set<Lookup>();
-  /** Undefined once it is answered. */
+  /** Undefined once it is resolved. */
   question: NameQuestion | undefined = undefined;
   addresses: readonly Address[] = [];
-  /** What it stands for, where the server left it to us to ask for that. */
+  /** The target of its CNAME, if the answer has no addresses. */
   cname: string | undefined = undefined;
-  /** Until when the answer holds, ms of the monotonic clock; 0 while it is being asked for. */
+  /** When it expires, ms of the monotonic clock; 0 while it is being queried. */
   valid = 0;
   forget = 0;
 
@@ -84,19 +84,19 @@ class Entry {
   }
 
   leave(lookup: Lookup): void {
-    if (this.waiting.delete(lookup)) this.resolver.left();
+    if (this.waiting.delete(lookup)) this.resolver.canceled();
   }
 }
 
 /**
- * Finds the addresses of names and keeps the answers (ngx_resolver.c). For one thread; several that ask for one name share
- * its questions. Names are asked for as they are: neither search domains nor the hosts file are heeded.
+ * Resolves names and caches the answers (ngx_resolver.c). Concurrent lookups of a name share its queries. As in nginx
+ * neither search domains nor the hosts file are used.
  */
 export class Resolver {
   private readonly options: ResolverOptions;
   private readonly entries = new Map<string, Entry>();
   private readonly servers: NameServers;
-  /** Names being asked for, and everybody who waits for something. */
+  /** The number of names being queried, and of lookups that wait. */
   private pending = 0;
   private waiting = 0;
 
@@ -105,7 +105,7 @@ export class Resolver {
     this.servers = new NameServers(options);
   }
 
-  /** Calls `done` once, perhaps at once; after `timeout` ms with TIMED_OUT. */
+  /** Calls `done` once, possibly before it returns; after `timeout` ms with TIMED_OUT. */
   resolve(written: string, timeout: number, done: (result: Resolution) => void): Lookup {
     this.forgetOld();
     const lookup = new Lookup(done);
@@ -114,7 +114,7 @@ export class Resolver {
     return lookup;
   }
 
-  /** The servers of a service by its SRV records (`_http._tcp.example.com`), in the order of the answer; not kept. */
+  /** The SRV records of a name such as `_http._tcp.example.com`, in the order of the answer. Not cached. */
   resolveService(written: string, done: (result: ServiceResolution) => void): void {
     const name = written.toLowerCase().replace(/\.$/, "");
     if (!isName(name)) {
@@ -123,7 +123,7 @@ export class Resolver {
     }
     this.waiting++;
     this.servers.askService(name, (result) => {
-      this.left();
+      this.canceled();
       done(result);
     });
   }
@@ -166,8 +166,8 @@ export class Resolver {
     this.waiting++;
   }
 
-  /** One of those who waited does not any more. Once nobody does, all questions are given up, and their sockets. */
-  left(): void {
+  /** A lookup has been canceled. Once there is none left, all queries are canceled and their sockets closed. */
+  canceled(): void {
     this.waiting--;
     if (this.waiting > 0 || this.pending === 0) return;
     for (const entry of this.entries.values()) if (entry.valid === 0) this.drop(entry);
@@ -176,7 +176,7 @@ export class Resolver {
 
   private answered(entry: Entry, answer: NameAnswer): void {
     if ("state" in answer) {
-      // Failures are not kept: the next request asks again.
+      // Failures are not cached.
       this.drop(entry);
       for (const lookup of this.release(entry)) lookup.finish(answer);
       return;
@@ -191,7 +191,7 @@ export class Resolver {
     this.answer(entry, this.release(entry));
   }
 
-  /** Those who waited, who no longer do. */
+  /** Takes the lookups that wait from an entry. */
   private release(entry: Entry): readonly Lookup[] {
     const waiting = [...entry.waiting];
     entry.waiting.clear();
@@ -209,14 +209,14 @@ export class Resolver {
     }
   }
 
-  /** Gives up a question, or forgets one that failed. */
+  /** Deletes an entry that is being queried, or has failed. */
   private drop(entry: Entry): void {
     this.pending--;
     entry.question?.cancel();
     if (this.entries.get(entry.name) === entry) this.entries.delete(entry.name);
   }
 
-  /** Two a lookup, from the one used longest ago: more leave than come. */
+  /** Expires up to two entries a lookup, from the least recently used: more than are added. */
   private forgetOld(): void {
     let left = 2;
     const now = performance.now();

@@ -1,15 +1,15 @@
 /**
- * Bytes that wait: queues of buffers (slabs) of two fixed sizes, outside of JavaScript's heap. They are cut from blocks,
- * and a block of which nothing is used goes back to the system at once, beyond a few: waiting for the collector could
- * take for ever, since a thread without work does not collect.
+ * Queues of bytes, in buffers of two fixed sizes (slabs) outside of the heap. Slabs are cut from blocks; except for a few,
+ * blocks without a slab in use are freed at once. Left to the garbage collector they might stay for ever, since an idle
+ * thread does not collect.
  */
 
-/** Large enough that the C library maps a block of its own (MALLOC_MMAP_THRESHOLD_ in bin/holdfast). */
+/** Large enough for malloc() to use mmap() (MALLOC_MMAP_THRESHOLD_ in bin/holdfast), so that free() returns the memory. */
 const BLOCK = 1024 * 1024;
-/** How many unused blocks of either size of slab are kept for the next. */
+/** How many unused blocks are kept for each size of slab. */
 const KEPT = 4;
 
-/** A buffer; `start..end` are the bytes that wait in it. */
+/** A buffer; `start..end` are the bytes queued in it. */
 export class Slab {
   readonly bytes: Buffer;
   start = 0;
@@ -29,7 +29,7 @@ export class Slab {
     return this;
   }
 
-  /** Nobody, the system neither, may use it any more. */
+  /** Frees it. No read or write may be using it. */
   release(): void {
     if (this.taken) this.block.put(this);
     this.taken = false;
@@ -58,7 +58,7 @@ class Block {
     if (this.unused) this.pool.emptied(this);
   }
 
-  /** Gives the memory back now. */
+  /** Frees the memory. */
   detach(): void {
     this.memory.transfer(0);
   }
@@ -66,7 +66,7 @@ class Block {
 
 class Pool {
   readonly size: number;
-  /** The blocks of which something is free. */
+  /** Blocks with free slabs. */
   readonly open: Block[] = [];
 
   constructor(size: number) {
@@ -97,19 +97,19 @@ class Pool {
 const large = new Pool(64 * 1024);
 const small = new Pool(8 * 1024);
 
-/** One of 64 KiB, to read into. Whoever takes it releases it. */
+/** One of 64 KiB, to read into. The caller releases it. */
 export function takeSlab(): Slab {
   return large.take();
 }
 
-/** First in, first out. */
+/** A FIFO of bytes. */
 export class SlabQueue {
-  /** Bytes waiting. */
+  /** The number of bytes queued. */
   length = 0;
   private slabs: Slab[] = [];
   private next = 0;
 
-  /** Takes bytes lent for the call. */
+  /** Copies the bytes. */
   push(bytes: Uint8Array): void {
     const { length } = bytes;
     let at = 0;
@@ -127,14 +127,14 @@ export class SlabQueue {
     }
   }
 
-  /** The bytes that have waited longest, at most one buffer's; empty when none wait. Lent until they are dropped. */
+  /** The first bytes, at most a buffer; empty if the queue is. Valid until they are dropped. */
   first(): Buffer {
     if (this.length === 0) return EMPTY;
     const { bytes, start, end } = this.slabs[this.next];
     return bytes.subarray(start, end);
   }
 
-  /** Forgets so many of the first bytes, which must be within `first()`. */
+  /** Removes the first `count` bytes, which must be within `first()`. */
   drop(count: number): void {
     if (count === 0) return;
     this.length -= count;
@@ -151,13 +151,13 @@ export class SlabQueue {
     slab.release();
   }
 
-  /** The bytes of the buffer at `index`, of a queue of which nothing was dropped; undefined behind the last. */
+  /** The bytes of the buffer at `index`; undefined after the last. Nothing may have been dropped from the queue. */
   at(index: number): Buffer | undefined {
     const slab = this.slabs[index];
     return slab?.bytes.subarray(slab.start, slab.end);
   }
 
-  /** All that waits, in one piece: lent where it is in one buffer, else a copy. */
+  /** All bytes in one buffer: a copy, if they are not in one already. */
   whole(): Buffer {
     if (this.slabs.length - this.next <= 1) return this.first();
     return Buffer.concat(this.slabs.slice(this.next).map(({ bytes, start, end }) => bytes.subarray(start, end)));

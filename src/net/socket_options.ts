@@ -1,7 +1,7 @@
-/** What `listen` asks of its socket beyond what node:net can set: through the C library where it can be called. */
+/** Parameters of `listen` that node:net cannot set: through FFI. */
 import { libc } from "../sys/libc.ts";
 
-/** Socket parameters of a listening socket, which accepted connections inherit. Sizes in bytes, times in seconds. */
+/** Options of a listening socket, which accepted connections inherit. Sizes in bytes, times in seconds. */
 export interface SocketOptions {
   readonly rcvbuf?: number | undefined;
   readonly sndbuf?: number | undefined;
@@ -31,14 +31,14 @@ const TCP_DEFER_ACCEPT = 9;
 const TCP_FASTOPEN = LINUX ? 23 : 0x105;
 
 interface Option {
-  /** As nginx's sentence names it. */
+  /** As nginx logs it. */
   readonly name: string;
   readonly level: number;
   readonly option: number;
   readonly value: number;
 }
 
-/** Sets the options; answers a sentence for each that could not be set. */
+/** Returns a message for each option that could not be set. */
 export function setSocketOptions(fd: number, options: SocketOptions, address: string): string[] {
   const wanted = optionsOf(options);
   if (wanted.length === 0) return [];
@@ -64,7 +64,7 @@ function optionsOf({ rcvbuf, sndbuf, fastopen, deferred, keepalive }: SocketOpti
   add("SO_RCVBUF", SOL_SOCKET, SO_RCVBUF, rcvbuf);
   add("SO_SNDBUF", SOL_SOCKET, SO_SNDBUF, sndbuf);
   add("TCP_FASTOPEN", IPPROTO_TCP, TCP_FASTOPEN, fastopen);
-  // nginx waits one second for the first data; elsewhere than on Linux there is no such thing.
+  // As in nginx one second; the option exists on Linux only.
   if (LINUX && deferred !== undefined) add("TCP_DEFER_ACCEPT", IPPROTO_TCP, TCP_DEFER_ACCEPT, deferred ? 1 : 0);
   if (keepalive === undefined) return wanted;
   add("SO_KEEPALIVE", SOL_SOCKET, SO_KEEPALIVE, keepalive === false ? 0 : 1);
@@ -75,7 +75,7 @@ function optionsOf({ rcvbuf, sndbuf, fastopen, deferred, keepalive }: SocketOpti
   return wanted;
 }
 
-/** Calling listen(2) again changes nothing but the queue's length. */
+/** Calling listen(2) again changes only the length of the queue. */
 export function changeBacklog(fd: number, backlog: number): void {
   if (fd >= 0) libc()?.listen(fd, backlog);
 }

@@ -1,16 +1,15 @@
 import type { Socket } from "node:net";
 
 /**
- * Writing past node:stream. A Node whose handles take a write without a request object (26.10 does: number back when the
- * kernel took all, an object when the rest is queued) lets a small response leave without the bookkeeping of a Writable,
- * about a twentieth of a proxied request's cost. Undocumented, and so are the handle's counters: both are used only
- * where a trial at the thread's start found them as they should be (direct_write_proof.ts). Without, everything goes
- * through `socket.write`.
+ * Writes that bypass node:stream. In Node 26.10 a handle accepts a write without a request object (it returns a number if
+ * the kernel took all, an object if the rest is queued). A small response sent that way saves the bookkeeping of a
+ * Writable, about 5% of a proxied request. This is undocumented, as are the handle's counters: both are used only if a
+ * test when the thread starts (direct_write_proof.ts) finds them as expected. Otherwise `socket.write` is used.
  */
 
-/** A write that is under way. */
+/** A write that is queued in part. */
 export interface DirectWrite {
-  /** Set by Node when it ended before `oncomplete` was there. */
+  /** Set by Node if the write completed before `oncomplete` was set. */
   readonly writeStatus: number | null;
   oncomplete: ((status: number) => void) | undefined;
 }
@@ -19,7 +18,7 @@ interface DirectHandle {
   writeLatin1String(request: null, text: string): number | DirectWrite;
 }
 
-/** The trial succeeded. */
+/** Whether the test succeeded. */
 let trusted = false;
 
 export function trustHandles(trust: boolean): void {
@@ -40,9 +39,9 @@ export function directHandleOf(handle: unknown): DirectHandle | undefined {
   return typeof handle.writeLatin1String === "function" ? (handle as DirectHandle) : undefined;
 }
 
-/** What a handle counts, all its life. */
+/** Counters of a handle. */
 export interface HandleCounts {
-  /** Bytes handed to the handle. */
+  /** Bytes passed to the handle. */
   readonly bytesWritten: number;
   /** Those of them that the kernel has not taken. */
   readonly writeQueueSize: number;

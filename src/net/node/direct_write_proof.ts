@@ -1,7 +1,6 @@
 /**
- * Whether the handles of this Node behave as direct writes and `unsent` rely on: tried on a socket pair of the
- * process's own, which nobody else can see, before the thread's first connection. Handles of TCP and of unix sockets are
- * the same code above the system call.
+ * Tests whether handles of this Node behave as direct_write.ts and `unsent` assume, on a socket pair, before the thread's
+ * first connection. The code for TCP and for unix sockets is the same, up to the system call.
  */
 import { readSync } from "node:fs";
 import { Socket } from "node:net";
@@ -17,14 +16,14 @@ const SOCK_CLOEXEC = 0x80000;
 const SOL_SOCKET = 1;
 const SO_SNDBUF = 7;
 
-/** Less than a write, so that the kernel takes a part of one. */
+/** Less than PIECE, so that the kernel takes only a part of a write. */
 const SEND_BUFFER = 4096;
-/** Bytes that are written at a time, as many as are ever written directly. */
+/** The size of the largest direct write. */
 const PIECE = 16 * 1024;
-/** Turns of the loop within which a write must be reported that the kernel can take at once. */
+/** Turns of the event loop within which the end of a write must be reported. */
 const TURNS = 50;
 
-/** A connected socket whose handle is tried, and the descriptor of its peer, which never blocks. */
+/** A connected socket whose handle is tested, and the non-blocking descriptor of its peer. */
 export interface HandlePair {
   readonly socket: Socket;
   readonly handle: unknown;
@@ -32,8 +31,8 @@ export interface HandlePair {
 }
 
 /**
- * Tries the handles and has them used from now on if they do what they should; else what is wrong with them: sockets
- * are then written to through node:net alone. `open` is for tests.
+ * Runs the test, and enables direct writes if it succeeds; else returns what is wrong with the handles. `open` is for
+ * tests.
  */
 export async function proveDirectWrites(open: () => HandlePair | undefined = openPair): Promise<string | undefined> {
   trustHandles(false);
@@ -50,7 +49,7 @@ export async function proveDirectWrites(open: () => HandlePair | undefined = ope
   return wrong;
 }
 
-/** Both ends belong to this module; the socket closes the first, `tryHandle` the second. */
+/** The first descriptor is closed by the socket, the second by `tryHandle`. */
 export function openPair(): HandlePair | undefined {
   const c = process.platform === "linux" ? libc() : undefined;
   if (c === undefined) return undefined;
@@ -91,7 +90,7 @@ async function tryHandle({ socket, handle, peer }: HandlePair): Promise<string |
   }
 }
 
-/** A write that the kernel takes whole. */
+/** A write that the kernel takes completely. */
 function triedAtOnce(direct: DirectHandle, counts: HandleCounts, peer: number): string | undefined {
   const text = "at once \xe9\xff\0";
   if (direct.writeLatin1String(null, text) !== 0) return "a write that was taken is not reported so";
@@ -99,7 +98,7 @@ function triedAtOnce(direct: DirectHandle, counts: HandleCounts, peer: number): 
   return drain(peer) === text ? undefined : "written bytes did not arrive";
 }
 
-/** A write of which the kernel takes a part, and one through node:net behind it. */
+/** A write that the kernel takes in part, followed by one through node:net. */
 async function triedQueued(
   socket: Socket,
   direct: DirectHandle,
@@ -134,7 +133,7 @@ async function triedQueued(
   return arrived === `${text}behind` ? undefined : "written bytes did not arrive as they were written";
 }
 
-/** Writes to a peer that is gone: one that waits, and one after it. */
+/** Writes to a closed peer: one that is queued, and one after it. */
 async function triedFailing(direct: DirectHandle, close: () => void): Promise<string | undefined> {
   let status: number | undefined;
   const result = direct.writeLatin1String(null, "x".repeat(PIECE));
@@ -156,7 +155,7 @@ function nextTurn(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve));
 }
 
-/** All that has arrived. */
+/** Reads what has arrived. */
 function drain(peer: number): string {
   const into = Buffer.alloc(2 * PIECE);
   let all = "";

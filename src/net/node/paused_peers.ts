@@ -2,35 +2,34 @@ import { libc } from "../../sys/libc.ts";
 import { startTimer, type Timer } from "../../sys/timers.ts";
 
 /**
- * Peers of paused streams: libuv does not watch a stream that is not read, so that nothing would tell that its peer has
- * gone. While any stream is paused, the system is asked a few times a second (poll(2), without waiting), for so many of
- * them at a time that the question costs a fraction of a millisecond; with more, each has its turn. A stream that is
- * paused for a moment costs an entry in a set.
+ * Detects closed peers of paused streams. libuv does not poll a socket that is not being read, so a disconnect would go
+ * unnoticed. While streams are paused, poll(2) is called a few times a second with a timeout of 0, for up to AT_ONCE of
+ * them in turn, which takes a fraction of a millisecond. A short pause costs no more than an entry in a set.
  */
 
-/** A stream as it is seen here. */
+/** A stream that can be paused. */
 export interface PausedStream {
-  /** Below 0 where it has none (any more). */
+  /** Negative if it has none, or none any more. */
   readonly descriptor: number;
-  /** The peer has closed its side; what it sent before is still to be read. Called at each look. */
+  /** The peer has closed its side; data it sent before is still to be read. Called each time this is detected. */
   peerClosed(): void;
-  /** The connection has failed with this errno: a reset, a keep-alive probe without an answer. */
+  /** The connection has failed with this errno (ECONNRESET, ETIMEDOUT of a keep-alive probe). */
   peerFailed(errno: number): void;
 }
 
 const INTERVAL_MS = 200;
 const AT_ONCE = 1024;
 
-/** Numbers of <poll.h> and <sys/socket.h> on Linux; other systems' poll does not tell of a peer that closed its side. */
+/** <poll.h> and <sys/socket.h> on Linux; other systems have no POLLRDHUP. */
 const POLLERR = 0x8;
 const POLLHUP = 0x10;
 const POLLRDHUP = 0x2000;
 const SOL_SOCKET = 1;
 const SO_ERROR = 4;
 
-/** struct pollfd: the descriptor, the events asked for (16 bits), and those that are there. */
+/** The size of a struct pollfd: descriptor, events, revents (16 bits each). */
 const POLLFD = 8;
-/** Lent to poll for the length of the call. */
+/** Used by poll during the call only. */
 const pollfds = Buffer.alloc(process.platform === "linux" ? AT_ONCE * POLLFD : 0);
 const value = Buffer.alloc(4);
 const length = Buffer.alloc(4);
@@ -38,14 +37,14 @@ const length = Buffer.alloc(4);
 const watched = new Set<PausedStream>();
 let timer: Timer | undefined;
 
-/** From when it is paused. */
+/** To be called when it is paused. */
 export function watchPeer(stream: PausedStream): void {
   if (pollfds.length === 0) return;
   watched.add(stream);
   if (timer === undefined) wait();
 }
 
-/** Until it is resumed, or has gone. */
+/** To be called when it is resumed or closed. */
 export function unwatchPeer(stream: PausedStream): void {
   watched.delete(stream);
 }
@@ -61,7 +60,7 @@ function look(): void {
   if (watched.size > 0) wait();
 }
 
-/** Those whose turn it is; they go behind the others. */
+/** The next ones to poll, which move to the end of the set. */
 function next(): readonly PausedStream[] {
   const asked: PausedStream[] = [];
   for (const stream of watched) {
@@ -84,7 +83,7 @@ function next(): readonly PausedStream[] {
 function ask(asked: readonly PausedStream[]): void {
   const c = libc();
   if (c === undefined || c.poll(pollfds, asked.length, 0) <= 0) return;
-  // All answers first: what is told to one may close another, and its descriptor may be somebody else's at once.
+  // Reads all results first: a callback may close another stream, whose descriptor may be reused at once.
   const answers = asked.map((_, i) => pollfds.readUInt16LE(i * POLLFD + 6));
   for (const [i, stream] of asked.entries()) {
     if (answers[i] === 0 || !watched.has(stream)) continue;
@@ -94,7 +93,7 @@ function ask(asked: readonly PausedStream[]): void {
   }
 }
 
-/** SO_ERROR, which asking takes away; 0 for none. */
+/** Reads and clears SO_ERROR; 0 if there is none. */
 function errorOf(fd: number): number {
   length.writeInt32LE(value.length);
   return libc()?.getsockopt(fd, SOL_SOCKET, SO_ERROR, value, length) === 0 ? value.readInt32LE() : 0;
