@@ -53,6 +53,7 @@ export function coreSettings(scope: Scope, absolute: (path: string) => string): 
     errorPages: raw.error_page,
     recursiveErrorPages: raw.recursive_error_pages,
     logNotFound: raw.log_not_found,
+    logSubrequest: raw.log_subrequest,
     absoluteRedirect: raw.absolute_redirect,
     serverNameInRedirect: raw.server_name_in_redirect,
     portInRedirect: raw.port_in_redirect,

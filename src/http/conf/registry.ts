@@ -1,11 +1,13 @@
 import { access } from "../modules/access/access.ts";
 import { authBasic } from "../modules/auth_basic/auth_basic.ts";
+import { authRequest } from "../modules/auth_request.ts";
 import { charset } from "../modules/charset/charset.ts";
 import { earlyHints } from "../modules/early_hints.ts";
 import { headers } from "../modules/headers/headers.ts";
 import { index } from "../modules/index.ts";
 import { log } from "../modules/log/log.ts";
 import { map } from "../modules/map.ts";
+import { mirror } from "../modules/mirror.ts";
 import { notModified } from "../modules/not_modified.ts";
 import { proxy } from "../modules/proxy/proxy.ts";
 import { range } from "../modules/range.ts";
@@ -27,7 +29,9 @@ export const httpModules: readonly HttpModule[] = [
   rewrite,
   access,
   authBasic,
+  authRequest,
   tryFiles,
+  mirror,
   earlyHints,
   resolver,
   upstreamVariables,

@@ -13,6 +13,7 @@ import { logError, logException } from "./log_context.ts";
 import { passBody, sendHeader } from "./output.ts";
 import { GET, type Request } from "./request.ts";
 import { errorPageBody, type TokensMode } from "./status.ts";
+import { finalizeSubrequest } from "./subrequest.ts";
 import type { ErrorPage, Handler, Location } from "./types.ts";
 
 /**
@@ -84,7 +85,8 @@ function run(request: Request): void {
         if (!runHandlers(request, request.location.preaccess)) return;
         break;
       case PHASE.access:
-        if (!runAccess(request)) return;
+        // Who may have the main request may have what it is made of.
+        if (request === request.main && !runAccess(request)) return;
         break;
       case PHASE.precontent:
         if (!runHandlers(request, request.location.precontent)) return;
@@ -267,6 +269,10 @@ export function startPhases(request: Request): void {
  */
 export function finalizeRequest(request: Request, code: number): void {
   if (code === DONE || request.finalized) return;
+  if (request.subrequest !== undefined) {
+    finalizeSubrequest(request, request.subrequest, code);
+    return;
+  }
   const { connection, exchange } = request;
   if (connection.closed || code === ERROR || code === CLIENT_CLOSED_REQUEST || code === 408 || code === CLOSE) {
     const { response } = request;
@@ -292,6 +298,7 @@ export function finalizeRequest(request: Request, code: number): void {
     exchange.terminate(request);
     return;
   }
+  if (request.subrequests?.delay(code) === true) return;
   end(request);
   exchange.finish(request);
 }
@@ -308,12 +315,19 @@ function end(request: Request): void {
  */
 export function freeRequest(request: Request): void {
   request.finalized = true;
-  if (!request.logged) {
+  const { main } = request;
+  if (!request.logged && (request === main || request.location.core.logSubrequest)) {
     request.logged = true;
     logRequest(request);
   }
-  request.connection.counters[COUNTER.writing]--;
+  if (request === main) request.connection.counters[COUNTER.writing]--;
+  if (request.subrequests?.outlive() !== true) releaseRequest(request);
+}
+
+/** Lets go of all that a request holds. */
+export function releaseRequest(request: Request): void {
   if (request.cleanup !== undefined) cleanUp(request, request.cleanup);
+  if (request !== request.main) return;
   request.body?.release();
   request.preread?.release();
 }
@@ -445,7 +459,7 @@ const TEXT_HTML = headText("text/html");
 const NO_KEEPALIVE: ReadonlySet<number> = new Set([400, 413, 414, 495, 496, 497, 500, 501]);
 
 /** Answers an error or a redirect: with its `error_page`, else with the built-in page. */
-function answerStatus(request: Request, status: number): number {
+export function answerStatus(request: Request, status: number): number {
   request.errorStatus = status;
   request.failure = status;
   if (request.keepalive && NO_KEEPALIVE.has(status)) request.keepalive = false;

@@ -20,6 +20,7 @@ export function logException(request: Request, error: unknown): void {
 function requestContext(request: Request): string {
   let text = `, client: ${hostText(request.remote)}, server: ${request.server.name}`;
   if (request.requestLine !== "") text += `, request: "${request.requestLine}"`;
+  if (request !== request.main) text += `, subrequest: "${request.uri}"`;
   const upstream = request.upstream?.shown;
   if (upstream !== undefined) text += `, upstream: "${upstream}"`;
   const host = request.headers.get("host");

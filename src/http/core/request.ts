@@ -12,6 +12,8 @@ import type {
   PassedTo,
   Response,
   Server,
+  Subrequest,
+  Subrequests,
   UpstreamPassage,
   UpstreamState,
 } from "./types.ts";
@@ -24,6 +26,12 @@ export const GET = headWord("GET");
 export class Request {
   readonly connection: ClientConnection;
   readonly exchange: Exchange;
+  /** The client's request: itself, where this is no subrequest. */
+  main: Request;
+  /** What it is more, where it is a subrequest. */
+  subrequest: Subrequest | undefined = undefined;
+  /** The subrequests under way, where it is a main request that has some. */
+  subrequests: Subrequests | undefined = undefined;
   /** The client's address: the connection's peer, or who ngx_http_realip_module found behind it. */
   remote: Address;
   server: Server;
@@ -102,7 +110,7 @@ export class Request {
   /** Captures of the last regex that matched: [0] the whole. */
   captures: readonly (string | undefined)[] = NO_CAPTURES;
   /** undefined: not computed; null: not found. */
-  readonly variables: (string | null | undefined)[];
+  variables: (string | null | undefined)[];
   /** What modules keep for one request, by module slot; made when first used. */
   contexts: unknown[] | undefined = undefined;
 
@@ -162,6 +170,7 @@ export class Request {
   ) {
     this.connection = connection;
     this.exchange = exchange;
+    this.main = this;
     this.remote = connection.remote;
     this.server = server;
     this.location = server.root;

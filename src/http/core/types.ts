@@ -1,7 +1,7 @@
 import type { Address } from "../../net/address.ts";
 import type { ProxyProtocol } from "../../net/proxy_protocol.ts";
 import type { ErrorLog } from "../../runtime/log/log.ts";
-import type { HeadText } from "../../wire/head_text.ts";
+import type { HeadText, HeadWord } from "../../wire/head_text.ts";
 import type { HeaderList } from "../../wire/http1/header_list.ts";
 import type { RequestLimits } from "../../wire/http1/request_fields.ts";
 import type { LocationTree } from "../conf/location_tree.ts";
@@ -137,6 +137,48 @@ export interface Response {
   trailers: HeaderList | undefined;
 }
 
+// ---- subrequests
+
+export interface SubrequestOptions {
+  /** Runs beside the main request; its answer goes nowhere (mirror). */
+  readonly background?: boolean;
+  /** Only its head is of interest (auth_request). */
+  readonly headerOnly?: boolean;
+  /** In place of GET. */
+  readonly method?: HeadWord;
+  /** It has no body, whatever the parent has. */
+  readonly noBody?: boolean;
+  /** Hears of each code it is finalized with, and answers the one to go on with. */
+  readonly finalized?: (subrequest: Request, code: number) => number;
+  /** It has ended: what waited for it goes on. */
+  readonly resume?: (parent: Request) => void;
+}
+
+/** What a subrequest is more than a request. */
+export interface Subrequest {
+  readonly parent: Request;
+  readonly options: SubrequestOptions;
+  /** 1 where the parent is the main request. */
+  readonly depth: number;
+}
+
+/** The subrequests of a main request that are under way. */
+export interface Subrequests {
+  readonly count: number;
+  add(subrequest: Request): void;
+  /** A subrequest is over. */
+  remove(subrequest: Request): void;
+  /** The client has gone. */
+  abort(): void;
+  /** Whether the main request's end has to wait for them; it is finalized with `code` once it has not. */
+  delay(code: number): boolean;
+  /**
+   * The main request is over. Those whose answer it was waiting for end with it. Others go on if its response was
+   * complete: true, and it is released after the last of them.
+   */
+  outlive(): boolean;
+}
+
 // ---- the passage through an upstream, as everyone but http/upstream sees it
 
 /** One request on its way through an upstream. */
@@ -245,6 +287,7 @@ export interface CoreSettings {
   readonly errorPages: readonly ErrorPage[];
   readonly recursiveErrorPages: boolean;
   readonly logNotFound: boolean;
+  readonly logSubrequest: boolean;
   readonly absoluteRedirect: boolean;
   readonly serverNameInRedirect: boolean;
   readonly portInRedirect: boolean;

@@ -19,7 +19,8 @@ const found: (string | undefined)[] = [undefined, undefined, undefined, undefine
 /** RFC 9110 section 13.2.2 in nginx's order. 412 where a precondition fails. */
 function filterNotModified(request: Request): number {
   const { response } = request;
-  if (response.status !== 200 || request.disableNotModified || !readConditions(request)) return OK;
+  if (response.status !== 200 || request !== request.main || request.disableNotModified || !readConditions(request))
+    return OK;
   const [unmodifiedSince, match, modifiedSince, noneMatch] = found;
   if (unmodifiedSince !== undefined) {
     if (response.lastModified === -1 || parseHttpTime(unmodifiedSince) < response.lastModified) return failed(response);

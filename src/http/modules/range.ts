@@ -19,6 +19,7 @@ export const range = defineModule({
 
 function filterRanges(request: Request): number {
   const { response } = request;
+  if (request !== request.main) return OK;
   if (!response.allowRanges || response.status !== 200 || response.contentLength < 0 || request.version < 1000)
     return OK;
   const wanted = request.headers.get("range");

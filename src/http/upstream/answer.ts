@@ -2,7 +2,7 @@ import { parseSize } from "../../config/values.ts";
 import { now } from "../../sys/clock.ts";
 import { parseUnsafeUri } from "../../wire/uri.ts";
 import { passEarlyHints } from "../conf/early_hints.ts";
-import { OK } from "../core/codes.ts";
+import { ERROR, OK } from "../core/codes.ts";
 import { finalizeRequest, internalRedirect, namedRedirect } from "../core/engine.ts";
 import { logError } from "../core/log_context.ts";
 import { sendHeader } from "../core/output.ts";
@@ -124,6 +124,11 @@ function answer(upstream: UpstreamRequest, reader: AnswerReader, head: AnswerHea
   copyResponse(request, head, target.rules, settings);
   if (upgrade && request.headers.has("upgrade")) {
     upstream.keepalive = false;
+    if (request !== request.main) {
+      logError(request, "error", "connection upgrade in subrequest");
+      finalize(upstream, ERROR);
+      return;
+    }
     if (sendHead(upstream)) openTunnel(upstream, bytes, reader.pos);
     return;
   }

@@ -40,7 +40,7 @@ export const REQUEST_VARIABLES: Readonly<Record<string, VariableSpec>> = {
   query_string: { get: (r) => present(r.args) },
   args: { get: (r) => present(r.args), set: setArgs, changeable: true },
   is_args: { get: (r) => (r.args === "" ? "" : "?") },
-  request_method: { get: (r) => present(r.method) },
+  request_method: { get: (r) => present(r.main.method) },
   remote_user: once((r) => basicCredentials(r)?.user),
   request_body: once((r) => (r.body === undefined ? undefined : present(r.body.memory()?.toString("latin1") ?? ""))),
   request_body_file: once((r) => r.body?.file?.path),

@@ -132,6 +132,7 @@ function fieldsOf(
 const SAFE: ReadonlySet<number> = new Set([200, 201, 204, 206, 301, 302, 303, 304, 307, 308]);
 
 function addFields(request: Request, { expires, headers: fields, trailers }: HeadersSettings): number {
+  if (request !== request.main) return OK;
   const safe = SAFE.has(request.response.status);
   if (expires !== undefined && safe) setExpires(request, expires);
   for (const field of fields) {

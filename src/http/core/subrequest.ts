@@ -1,0 +1,241 @@
+import { now, wallNow } from "../../sys/clock.ts";
+import { afterEvent } from "../../sys/guard.ts";
+import { extensionOf } from "../conf/mime.ts";
+import { CLIENT_CLOSED_REQUEST, CLOSE, ERROR, OK } from "./codes.ts";
+import { answerStatus, finalizeRequest, freeRequest, releaseRequest, startPhases } from "./engine.ts";
+import { logError } from "./log_context.ts";
+import { GET, Request } from "./request.ts";
+import { newResponse } from "./response.ts";
+import type { Exchange, Subrequest, SubrequestOptions, Subrequests } from "./types.ts";
+
+/**
+ * Subrequests (ngx_http_subrequest): requests for another URI of the same server, made while one is answered. They run
+ * through all phases but access. What one answers goes into the response of its parent, in the place where it was asked
+ * for (postpone.ts), or nowhere.
+ */
+
+/** How deep they may be nested: NGX_HTTP_MAX_SUBREQUESTS and one. */
+const MAX_DEPTH = 51;
+/** How many of one request may be under way: nginx's count has 16 bits and keeps 1000 for other purposes. */
+const MAX_COUNT = 65_535 - 1000;
+
+/** The subrequests of a main request that are under way. */
+class LiveSubrequests implements Subrequests {
+  private readonly main: Request;
+  private readonly live = new Set<Request>();
+  /** What the main request was finalized with while some of them were under way. */
+  private finalCode: number | undefined = undefined;
+  /** The main request's connection has gone; what it holds is freed after the last of them. */
+  private orphaned = false;
+
+  constructor(main: Request) {
+    this.main = main;
+  }
+
+  get count(): number {
+    return this.live.size;
+  }
+
+  add(subrequest: Request): void {
+    this.live.add(subrequest);
+  }
+
+  remove(subrequest: Request): void {
+    this.live.delete(subrequest);
+    if (this.main.onAbort === abort) this.main.onAbort = undefined;
+    if (this.live.size > 0) return;
+    if (this.orphaned) releaseRequest(this.main);
+    else if (this.finalCode !== undefined) afterEvent(finalizeMain, this);
+  }
+
+  delay(code: number): boolean {
+    if (this.live.size === 0) return false;
+    const { main } = this;
+    this.finalCode = code;
+    main.onAbort = undefined;
+    main.onWritable = undefined;
+    main.exchange.flush();
+    return true;
+  }
+
+  /** The client has gone: as in nginx it is for whoever has the word to end its work. */
+  abort(): void {
+    for (const request of this.live) {
+      if (request.subrequest?.options.background === true) continue;
+      request.aborted = this.main.aborted;
+      request.onAbort?.(request);
+      return;
+    }
+  }
+
+  finalizeMain(): void {
+    if (this.finalCode !== undefined) finalizeRequest(this.main, this.finalCode);
+  }
+
+  onFault(error: unknown): void {
+    this.main.onFault(error);
+  }
+
+  outlive(): boolean {
+    const complete = this.finalCode !== undefined;
+    for (const request of this.live) {
+      if (complete && request.subrequest?.options.background === true) continue;
+      this.live.delete(request);
+      request.finalized = true;
+      if (request.upstream?.ended === false) request.upstream.abandon();
+      freeRequest(request);
+    }
+    this.orphaned = this.live.size > 0;
+    return this.orphaned;
+  }
+}
+
+function abort(main: Request): void {
+  main.subrequests?.abort();
+}
+
+function finalizeMain(subrequests: LiveSubrequests): void {
+  subrequests.finalizeMain();
+}
+
+/** Makes a subrequest and has it start when the event at hand is over. Undefined after an error that was logged. */
+export function subrequest(
+  parent: Request,
+  uri: string,
+  args: string,
+  options: SubrequestOptions,
+): Request | undefined {
+  const { main } = parent;
+  const depth = (parent.subrequest?.depth ?? 0) + 1;
+  if (depth > MAX_DEPTH) {
+    logError(parent, "error", `subrequests cycle while processing "${uri}"`);
+    return undefined;
+  }
+  main.subrequests ??= new LiveSubrequests(main);
+  if (main.subrequests.count >= MAX_COUNT) {
+    logError(parent, "crit", `request reference counter overflow while processing "${uri}"`);
+    return undefined;
+  }
+  const request = new Request(
+    parent.connection,
+    new SubrequestExchange(parent),
+    parent.server,
+    parent.headers,
+    newResponse(),
+    0,
+  );
+  request.main = main;
+  request.subrequest = { parent, options, depth };
+  request.internal = true;
+  // A value that is computed once a request is computed once for all of them.
+  request.variables = parent.variables;
+  request.remote = parent.remote;
+  request.method = options.method ?? GET;
+  request.headerOnly = options.headerOnly === true;
+  request.requestLine = parent.requestLine;
+  request.unparsedUri = parent.unparsedUri;
+  request.unparsedValid = false;
+  request.uri = uri;
+  request.args = args;
+  request.exten = extensionOf(uri);
+  request.version = parent.version;
+  request.host = parent.host;
+  request.port = parent.port;
+  request.startedAt = now();
+  request.startedWall = wallNow();
+  request.sentAtStart = parent.sentAtStart;
+  request.length = parent.length;
+  // The client's body is the main request's to read: a subrequest has what was read of it before, or none.
+  request.bodyEnded = true;
+  request.body = options.noBody === true ? undefined : parent.body;
+  request.discardBody = request.body === undefined;
+  if (request.body !== undefined) {
+    request.contentLength = parent.contentLength;
+    request.chunked = parent.chunked;
+  }
+  main.subrequests.add(request);
+  if (options.background !== true) main.onAbort ??= abort;
+  afterEvent(start, request);
+  return request;
+}
+
+function start(request: Request): void {
+  if (!request.finalized) startPhases(request);
+}
+
+/** finalizeRequest of a subrequest: what it answered stays with its parent, and an error that ends it ends all. */
+export function finalizeSubrequest(request: Request, { parent, options }: Subrequest, code: number): void {
+  const { main, connection } = request;
+  const result = options.finalized === undefined ? code : options.finalized(request, code);
+  const lost = connection.closed && options.background !== true;
+  if (lost || result === ERROR || result === CLIENT_CLOSED_REQUEST || result === 408 || result === CLOSE) {
+    finalizeRequest(main, lost ? CLIENT_CLOSED_REQUEST : result);
+    return;
+  }
+  if (result >= 300 || result === 201 || result === 204) {
+    if (request.headerSent) finalizeRequest(main, ERROR);
+    else finalizeRequest(request, answerStatus(request, result));
+    return;
+  }
+  request.finalized = true;
+  freeRequest(request);
+  main.subrequests?.remove(request);
+  if (options.resume !== undefined) afterEvent(options.resume, parent);
+}
+
+/** Carries a subrequest: its head goes nowhere, for it has no connection of its own. */
+class SubrequestExchange implements Exchange {
+  private readonly parent: Request;
+
+  constructor(parent: Request) {
+    this.parent = parent;
+  }
+
+  get blocked(): boolean {
+    return false;
+  }
+
+  sendHead(): void {}
+
+  sendBody(): void {}
+
+  flush(): void {}
+
+  sendContinue(): void {}
+
+  sendInformational(): void {}
+
+  discardBody(): number {
+    return OK;
+  }
+
+  startBody(): void {}
+
+  pauseBody(): void {}
+
+  resumeBody(): void {}
+
+  finish(): void {}
+
+  onFault(error: unknown): void {
+    this.parent.exchange.onFault(error);
+  }
+
+  terminate(): void {
+    finalizeRequest(this.parent, ERROR);
+  }
+
+  // An upgrade in a subrequest is refused before it could come to these.
+
+  takeOver(): void {}
+
+  writeTunnel(): boolean {
+    return true;
+  }
+
+  endTunnel(): void {}
+
+  pauseRead(): void {}
+
+  resumeRead(): void {}
+}

@@ -1,0 +1,221 @@
+import assert from "node:assert/strict";
+import { type TestContext, test } from "node:test";
+import { bodyOf, httpBackend } from "../support/backend.ts";
+import { have } from "../support/have.ts";
+import { type Running, startHoldfast, startNginx } from "../support/holdfast.ts";
+import { freePort } from "../support/ports.ts";
+import { get, RawConnection, request } from "../support/tcp.ts";
+import { waitFor } from "../support/wait.ts";
+
+/** Subrequests as auth_request and mirror make them. Each scenario holds for nginx too. */
+
+type Start = (t: TestContext, config: string) => Promise<Running>;
+
+const files = { "html/index.html": "home", "html/secret.txt": "secret", "html/page": "page" };
+
+const PROGRAMS: readonly (readonly [name: string, start: Start, skip: false | string])[] = [
+  [
+    "holdfast",
+    (t, config) => startHoldfast(t, { config: (p) => config.replaceAll("PORT", String(p[0])), files }),
+    false,
+  ],
+  [
+    "nginx",
+    (t, config) => startNginx(t, { config: (p) => config.replaceAll("PORT", String(p[0])), files }),
+    have("nginx"),
+  ],
+];
+
+function scenario(name: string, run: (t: TestContext, start: Start) => Promise<void>): void {
+  for (const [program, start, skip] of PROGRAMS) test(`${name} (${program})`, { skip }, (t) => run(t, start));
+}
+
+/** An authorization service: the status that the client asks for, and who it is. */
+function authority(t: TestContext) {
+  const asked: string[] = [];
+  return httpBackend(t, (incoming, response) => {
+    asked.push(`${incoming.method} ${incoming.url} ${incoming.headers["content-length"] ?? "-"}`);
+    const status = Number(incoming.headers["x-want"] ?? 200);
+    response.writeHead(status, {
+      "X-User": "ada",
+      ...(status === 401 ? { "WWW-Authenticate": 'Basic realm="there"' } : {}),
+    });
+    response.end("not for the client");
+  }).then((backend) => ({ backend, asked }));
+}
+
+function guarded(auth: string, more = ""): string {
+  return `http { log_format s "$uri $status $http_x_want"; access_log logs/access.log s;
+    server { listen 127.0.0.1:PORT; root html;
+      location /secret.txt { auth_request /auth; auth_request_set $user $upstream_http_x_user; add_header X-Seen $user always; }
+      location = /auth { internal; proxy_pass http://${auth}/check; proxy_pass_request_body off; proxy_set_header Content-Length ""; }
+      ${more} } }`;
+}
+
+scenario("auth_request lets a request on, or answers what the authorization said", async (t, start) => {
+  const { backend, asked } = await authority(t);
+  const { port } = await start(t, guarded(backend.address));
+  const allowed = await get(port, "/secret.txt");
+  assert.equal(allowed.body, "secret");
+  assert.equal(allowed.header("x-seen"), "ada");
+  assert.equal(asked[0], "GET /check -");
+  const denied = await get(port, "/secret.txt", "X-Want: 403");
+  assert.equal(denied.status, 403);
+  assert.equal(denied.header("x-seen"), "ada");
+  const unknown = await get(port, "/secret.txt", "X-Want: 401");
+  assert.equal(unknown.status, 401);
+  assert.equal(unknown.header("www-authenticate"), 'Basic realm="there"');
+  assert.equal((await get(port, "/secret.txt", "X-Want: 204")).status, 200);
+});
+
+scenario("anything else of the authorization is an error", async (t, start) => {
+  const { backend } = await authority(t);
+  const program = await start(t, guarded(backend.address));
+  assert.equal((await get(program.port, "/secret.txt", "X-Want: 404")).status, 500);
+  await program.waitForLog(/auth request unexpected status: 404/);
+  await backend.close();
+  assert.equal((await get(program.port, "/secret.txt")).status, 500);
+  await program.waitForLog(/auth request unexpected status: 502/);
+});
+
+scenario("only the main request is logged", async (t, start) => {
+  const { backend } = await authority(t);
+  const program = await start(t, guarded(backend.address));
+  await get(program.port, "/secret.txt", "X-Want: 403");
+  await program.waitForLog(/^\/secret.txt 403 403$/m, "logs/access.log");
+  assert.doesNotMatch(program.accessLog(), /auth/);
+});
+
+scenario("log_subrequest logs the others too", async (t, start) => {
+  const { backend } = await authority(t);
+  const config = guarded(backend.address).replace("internal;", "internal; log_subrequest on;");
+  const program = await start(t, config);
+  await get(program.port, "/secret.txt");
+  await program.waitForLog(/^\/auth 200 -\n\/secret.txt 200 -$/m, "logs/access.log");
+});
+
+scenario("requests on one connection are authorized one after another", async (t, start) => {
+  const { backend, asked } = await authority(t);
+  const { port } = await start(t, guarded(backend.address));
+  const client = await RawConnection.open(port);
+  const head = (want: number) => `GET /secret.txt HTTP/1.1\r\nHost: a\r\nX-Want: ${want}\r\n\r\n`;
+  client.write(head(200) + head(403) + head(204));
+  const statuses: number[] = [];
+  for (let i = 0; i < 3; i++) statuses.push((await client.readResponse()).status);
+  assert.deepEqual(statuses, [200, 403, 200]);
+  assert.equal(asked.length, 3);
+  client.socket.destroy();
+});
+
+scenario("the body of the request goes to the backend once it is authorized", async (t, start) => {
+  const { backend: auth, asked } = await authority(t);
+  const bodies: string[] = [];
+  const backend = await httpBackend(t, (incoming, response) => {
+    void bodyOf(incoming).then((body) => {
+      bodies.push(body);
+      response.end("taken");
+    });
+  });
+  const more = `location /up { auth_request /auth; proxy_pass http://${backend.address}; }`;
+  const { port } = await start(t, guarded(auth.address, more));
+  const body = "b".repeat(100_000);
+  const sent = await request(
+    port,
+    `POST /up HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: ${body.length}\r\n\r\n${body}`,
+  );
+  assert.equal(sent.body, "taken");
+  assert.deepEqual(bodies, [body]);
+  assert.deepEqual(asked, ["GET /check -"]);
+});
+
+scenario("a subrequest may be redirected to a named location", async (t, start) => {
+  const config = `http { server { listen 127.0.0.1:PORT; root html;
+    location /secret.txt { auth_request /auth; }
+    location = /auth { error_page 404 = @no; }
+    location @no { return 403; } } }`;
+  const { port } = await start(t, config);
+  assert.equal((await get(port, "/secret.txt")).status, 403);
+});
+
+scenario("a subrequest that asks for itself ends with an error", async (t, start) => {
+  const config = `http { server { listen 127.0.0.1:PORT; root html;
+    location /secret.txt { auth_request /auth; }
+    location = /auth { mirror /auth; return 204; } } }`;
+  const { port } = await start(t, config);
+  assert.equal((await get(port, "/secret.txt")).body, "secret");
+});
+
+scenario("mirrors get what the client sent, and nobody waits for what they answer", async (t, start) => {
+  const seen: string[] = [];
+  let answer: (() => void) | undefined;
+  const copy = await httpBackend(t, (incoming, response) => {
+    void bodyOf(incoming).then((body) => {
+      seen.push(`${incoming.method} ${incoming.url} ${body.length}`);
+      answer = () => response.end("ignored");
+    });
+  });
+  const backend = await httpBackend(t, (incoming, response) => {
+    incoming.resume();
+    incoming.on("end", () => response.end("real"));
+  });
+  const config = `http { client_max_body_size 0; server { listen 127.0.0.1:PORT;
+    location / { mirror /copy; proxy_pass http://${backend.address}; }
+    location = /copy { internal; proxy_pass http://${copy.address}/copied$is_args$args; } } }`;
+  const { port } = await start(t, config);
+  const client = await RawConnection.open(port);
+  const body = "m".repeat(1_000_000);
+  client.write(`PUT /x?y=1 HTTP/1.1\r\nHost: a\r\nContent-Length: ${body.length}\r\n\r\n${body}`);
+  assert.equal((await client.readResponse()).body, "real");
+  await waitFor(() => answer !== undefined, "the mirrored request");
+  assert.deepEqual(seen, ["PUT /copied?y=1 1000000"]);
+  answer?.();
+  // Then the connection goes on.
+  client.write("GET /again HTTP/1.1\r\nHost: a\r\n\r\n");
+  assert.equal((await client.readResponse()).body, "real");
+  client.socket.destroy();
+});
+
+scenario("a mirror goes on though the client has gone", async (t, start) => {
+  let arrived = "";
+  const copy = await httpBackend(t, (incoming, response) => {
+    response.flushHeaders();
+    void bodyOf(incoming).then((body) => {
+      arrived = body;
+      response.end();
+    });
+  });
+  const config = `http { server { listen 127.0.0.1:PORT;
+    location / { mirror /copy; return 200 done; }
+    location /page { mirror /copy; root html; }
+    location = /copy { internal; proxy_pass http://${copy.address}; } } }`;
+  const { port } = await start(t, config);
+  const response = await request(port, "POST /page HTTP/1.0\r\nContent-Length: 5\r\n\r\nhello");
+  assert.equal(response.status, 405);
+  await waitFor(() => arrived === "hello", "the mirrored body");
+});
+
+scenario("a dead mirror is nobody's concern", async (t, start) => {
+  const dead = await freePort();
+  const config = `http { server { listen 127.0.0.1:PORT; root html;
+    location / { mirror /copy; mirror_request_body off; }
+    location = /copy { internal; proxy_pass http://127.0.0.1:${dead}; } } }`;
+  const program = await start(t, config);
+  assert.equal((await get(program.port, "/page")).body, "page");
+  await program.waitForLog(/connect\(\) failed \(111: Connection refused\).*subrequest: "\/copy"/);
+});
+
+scenario("a client that leaves during the authorization ends it", async (t, start) => {
+  let gone = false;
+  const auth = await httpBackend(t, (_incoming, response) => {
+    response.on("close", () => {
+      gone = true;
+    });
+  });
+  const program = await start(t, guarded(auth.address));
+  const client = await RawConnection.open(program.port);
+  client.write("GET /secret.txt HTTP/1.1\r\nHost: a\r\n\r\n");
+  await waitFor(() => auth.connections === 1, "the authorization");
+  client.socket.destroy();
+  await waitFor(() => gone, "the end of the authorization");
+  await program.waitForLog(/^\/secret.txt 499 -$/m, "logs/access.log");
+});
