@@ -1,4 +1,40 @@
-import type { Attempt, BalanceInput } from "./peer.ts";
+import type { Address } from "../net/address.ts";
+
+/** What a balancing method may ask of the request that needs a server. Filled by the proxy; kept small on purpose. */
+export interface BalanceInput {
+  /** Client address as ip_hash wants it. */
+  readonly client: Address;
+  /** The rendered key of `hash`, when the method has one. */
+  readonly key: string;
+}
+
+/** One request's passage through an upstream: which peers it tried. Reused per request where possible. */
+export interface Attempt {
+  input: BalanceInput;
+  /** Bit set of tried peers, by index; grows as needed. */
+  readonly tried: Uint32Array;
+  /** Peer in use or last used; -1 before the first. */
+  peer: number;
+  /** ms, from performance.now() at selection; used for fails and response times. */
+  selectedAt: number;
+  /**
+   * nginx's `peer.tries`: how many more servers may be tried. The proxy may lower it (proxy_next_upstream_tries) and
+   * adds one back when a reused keep-alive connection turned out dead.
+   */
+  tries: number;
+  /** ms from selection to the response header, set by `Upstream.header`; -1 before. For least_time. */
+  headerTime: number;
+  /** Set by `release` when this failure reached max_fails: log [warn] "upstream server temporarily disabled". */
+  disabled: boolean;
+  /** True once the main servers were exhausted and the backup ones are in turn. */
+  backup: boolean;
+  /** What `hash` and `ip_hash` carry from one try to the next, and the misses that end in round robin (20). */
+  hash: number;
+  rehash: number;
+  misses: number;
+  /** least_time inflight: this attempt counts as in flight. */
+  inflight: boolean;
+}
 
 /** An attempt at an upstream of so many words of peers. */
 export function newAttempt(input: BalanceInput, words: number): Attempt {

@@ -4,8 +4,7 @@ import { type DirectiveSpec, defineDirectives, fail, type Scope } from "../confi
 import { ConfigError, type Directive } from "../config/types.ts";
 import { parseNumber, parseSize } from "../config/values.ts";
 import type { HostWanted } from "../runtime/application.ts";
-import type { MethodDefinition, ServerDefinition, UpstreamDefinition } from "./definition.ts";
-import { hostNotFound } from "./resolve.ts";
+import { hostNotFound, type MethodDefinition, type ServerDefinition, type UpstreamDefinition } from "./definition.ts";
 import { readServer } from "./server_directive.ts";
 
 /** nginx's least zone: 8 pages. */

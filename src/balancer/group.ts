@@ -1,21 +1,12 @@
 import { ConfigError } from "../config/types.ts";
 import type { Cycle } from "../runtime/cycle.ts";
 import { now, sharedNow } from "../sys/clock.ts";
+import type { Attempt, BalanceInput } from "./attempt.ts";
 import { newAttempt, resetAttempt } from "./attempt.ts";
-import type { UpstreamDefinition } from "./definition.ts";
+import { type Hosts, resolvePeers, type UpstreamDefinition } from "./definition.ts";
 import { makeMethod } from "./methods/registry.ts";
-import {
-  type Attempt,
-  type BalanceInput,
-  type HealthView,
-  type KeepaliveSettings,
-  type Outcome,
-  PEER,
-  type Peer,
-  type Upstream,
-} from "./peer.ts";
+import { type HealthView, type KeepaliveSettings, type Outcome, PEER, type Peer, type Upstream } from "./peer.ts";
 import { type Method, nominalWeight, Peers, scaleOf } from "./peers.ts";
-import { type Hosts, resolvePeers } from "./resolve.ts";
 import {
   claimSlots,
   columnAt,

@@ -1,4 +1,5 @@
-import { type Attempt, type HealthView, PEER, type Peer } from "./peer.ts";
+import type { Attempt } from "./attempt.ts";
+import { type HealthView, PEER, type Peer } from "./peer.ts";
 import { recordAt } from "./zone.ts";
 
 /** The main servers of an upstream, or its backup ones: a range of peer indexes. */
@@ -6,6 +7,7 @@ export interface PeerSet {
   readonly first: number;
   /** One past the last. */
   readonly last: number;
+  readonly members: Int32Array;
   readonly count: number;
   readonly totalWeight: number;
 }
@@ -164,7 +166,8 @@ export class Peers {
 function setOf(list: readonly Peer[], first: number, last: number): PeerSet {
   let totalWeight = 0;
   for (let peer = first; peer < last; peer++) totalWeight += list[peer].weight;
-  return { first, last, count: last - first, totalWeight };
+  const members = Int32Array.from({ length: last - first }, (_, i) => first + i);
+  return { first, last, members, count: members.length, totalWeight };
 }
 
 export function scaleOf(list: readonly { readonly slowStart: number }[]): number {

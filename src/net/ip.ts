@@ -38,6 +38,12 @@ export function parseIpv6(text: string): Uint8Array | undefined {
   return toBytes([...head, ...zeros, ...tail]);
 }
 
+/** The 16 bytes of a socket's IPv6 address, whose text may have a zone. */
+export function socketIpv6(host: string): Uint8Array {
+  const zone = host.indexOf("%");
+  return parseIpv6(zone === -1 ? host : host.slice(0, zone)) ?? new Uint8Array(16);
+}
+
 function parseWords(text: string, last: boolean): number[] | undefined {
   if (text === "") return [];
   const words: number[] = [];
@@ -148,9 +154,8 @@ export function clientAddress(address: Address): ClientAddress {
     case "ipv4":
       return { ipv4: parseIpv4(address.host), ipv6: undefined, unix: false };
     case "ipv6": {
-      const zone = address.host.indexOf("%");
-      const ipv6 = parseIpv6(zone === -1 ? address.host : address.host.slice(0, zone));
-      return { ipv4: ipv6 === undefined ? undefined : mappedIpv4(ipv6), ipv6, unix: false };
+      const ipv6 = socketIpv6(address.host);
+      return { ipv4: mappedIpv4(ipv6), ipv6, unix: false };
     }
   }
 }

@@ -7,7 +7,7 @@ import { constants } from "node:os";
 import { type Libc, libc } from "../sys/libc.ts";
 import { osPath } from "../sys/paths.ts";
 import type { Address } from "./address.ts";
-import { parseIpv4, parseIpv6 } from "./ip.ts";
+import { parseIpv4, socketIpv6 } from "./ip.ts";
 
 const LINUX = process.platform === "linux";
 /** Numbers of <sys/socket.h> and <netinet/in.h>, on Linux and on macOS. */
@@ -115,7 +115,7 @@ function socketAddressOf(address: Address): Buffer {
   const six = address.family === "ipv6";
   const bytes = six ? sockaddr(AF_INET6, 28) : sockaddr(AF_INET, 16);
   bytes.writeUInt16BE(address.port, 2);
-  if (six) bytes.set(parseIpv6(address.host) ?? [], 8);
+  if (six) bytes.set(socketIpv6(address.host), 8);
   else bytes.writeUInt32BE(parseIpv4(address.host) ?? 0, 4);
   return bytes;
 }

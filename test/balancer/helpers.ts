@@ -1,3 +1,4 @@
+import type { Attempt, BalanceInput } from "../../src/balancer/attempt.ts";
 import {
   type MethodDefinition,
   SERVER_DEFAULTS,
@@ -5,7 +6,6 @@ import {
   type UpstreamDefinition,
 } from "../../src/balancer/definition.ts";
 import { buildUpstream, type Group, type GroupOptions } from "../../src/balancer/group.ts";
-import type { Attempt, BalanceInput } from "../../src/balancer/peer.ts";
 import { zoneBytes } from "../../src/balancer/zone.ts";
 import type { Address } from "../../src/net/address.ts";
 

@@ -25,7 +25,8 @@ interface Scene {
   readonly failing?: readonly number[];
 }
 
-const keys = Array.from({ length: 200 }, (_, i) => `key-${i * 7919}`);
+/** Every third holds bytes above 127, as UTF-8 in a URI may send them. */
+const keys = Array.from({ length: 200 }, (_, i) => `key-${i * 7919}${i % 3 === 0 ? "\xc3\xa9" : ""}`);
 const clients = Array.from({ length: 150 }, (_, i) => `127.${(i * 37) % 256}.${(i * 11) % 256}.${1 + (i % 200)}`);
 const clients6 = Array.from({ length: 60 }, (_, i) =>
   i % 3 === 0 ? `2001:db8::${(i * 911).toString(16)}` : `fe80:${i}::9:10.1.2.${i}`,

@@ -1,7 +1,6 @@
-import type { Attempt } from "../peer.ts";
+import { crc32 } from "node:zlib";
+import type { Attempt } from "../attempt.ts";
 import type { Method, Peers } from "../peers.ts";
-import { CRC_START, crcEnd, crcText } from "./crc32.ts";
-import { MISSES, peerOfWeight, takesTurns } from "./hashing.ts";
 import { pickRoundRobin } from "./round_robin.ts";
 
 /** `hash key`: as Cache::Memcached, ((crc32([rehash] key) >> 16) & 0x7fff) added to the hash before, modulo the weights. */
@@ -16,11 +15,35 @@ function pickHash(peers: Peers, attempt: Attempt): number {
   const { key } = attempt.input;
   if (key === "" || takesTurns(peers, attempt)) return pickRoundRobin(peers, peers.main, attempt);
   for (;;) {
-    const start = attempt.rehash === 0 ? CRC_START : crcText(CRC_START, String(attempt.rehash));
-    attempt.hash = (attempt.hash + ((crcEnd(crcText(start, key)) >>> 16) & 0x7fff)) >>> 0;
+    const text = attempt.rehash === 0 ? key : `${attempt.rehash}${key}`;
+    attempt.hash = (attempt.hash + ((crc32Of(text) >>> 16) & 0x7fff)) >>> 0;
     attempt.rehash++;
     const peer = peerOfWeight(peers, attempt.hash % peers.main.totalWeight);
     if (peers.usable(attempt, peer)) return peer;
     if (++attempt.misses > MISSES) return pickRoundRobin(peers, peers.main, attempt);
   }
+}
+
+const NOT_ASCII = /[^\0-\x7f]/;
+
+/** CRC-32 of a byte string. */
+export function crc32Of(text: string): number {
+  return crc32(NOT_ASCII.test(text) ? Buffer.from(text, "latin1") : text);
+}
+
+// What the methods that hash have in common.
+
+/** After so many places where no usable server is, hashing gives way to round robin. */
+export const MISSES = 20;
+
+/** True where a hash has no choice to make: one server, or too many misses. */
+export function takesTurns(peers: Peers, attempt: Attempt): boolean {
+  return attempt.misses > MISSES || peers.main.count < 2;
+}
+
+/** The main server at a place of the weights laid end to end. */
+export function peerOfWeight(peers: Peers, place: number): number {
+  let peer = peers.main.first;
+  for (let rest = place; rest >= peers.weight[peer]; peer++) rest -= peers.weight[peer];
+  return peer;
 }

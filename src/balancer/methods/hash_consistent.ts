@@ -1,8 +1,8 @@
-import { type Attempt, PEER } from "../peer.ts";
+import { crc32 } from "node:zlib";
+import type { Attempt } from "../attempt.ts";
 import type { Method, Peers } from "../peers.ts";
-import { CRC_START, crcByte, crcEnd, crcText } from "./crc32.ts";
-import { MISSES } from "./hashing.ts";
-import { gainWeight, pickRoundRobin } from "./round_robin.ts";
+import { crc32Of, MISSES } from "./hash.ts";
+import { pickInTurn, pickRoundRobin } from "./round_robin.ts";
 
 /** Points on the ring for each unit of weight. */
 const POINTS = 160;
@@ -11,8 +11,8 @@ const POINTS = 160;
 interface Ring {
   readonly hashes: Uint32Array;
   readonly servers: Int32Array;
-  /** The peers of each `server`: a name may have several addresses. */
-  readonly members: readonly (readonly number[])[];
+  /** The peers of each `server`: a name may have several addresses, which take turns. */
+  readonly members: readonly Int32Array[];
 }
 
 /** `hash key consistent`: the ketama ring, point for point that of nginx and Cache::Memcached::Fast. */
@@ -20,7 +20,7 @@ export function hashConsistent(peers: Peers): Method {
   const ring = makeRing(peers);
   return {
     begin(attempt) {
-      attempt.hash = find(ring.hashes, crcEnd(crcText(CRC_START, attempt.input.key)));
+      attempt.hash = find(ring.hashes, crc32Of(attempt.input.key));
     },
     pick: (attempt) => pickConsistent(peers, ring, attempt),
     pickBackup: (attempt) => pickRoundRobin(peers, peers.backups, attempt),
@@ -38,28 +38,11 @@ function pickConsistent(peers: Peers, ring: Ring, attempt: Attempt): number {
   return pickRoundRobin(peers, main, attempt);
 }
 
-/** A server with several addresses takes them in turn. */
-function pickInTurn(peers: Peers, members: readonly number[], attempt: Attempt): number {
-  const { state, at } = peers;
-  let best = -1;
-  let highest = 0;
-  let total = 0;
-  for (const peer of members) {
-    if (!peers.usable(attempt, peer)) continue;
-    total += gainWeight(peers, peer);
-    const current = state[at[peer] + PEER.currentWeight];
-    if (best === -1 || current > highest) {
-      best = peer;
-      highest = current;
-    }
-  }
-  if (best !== -1) state[at[best] + PEER.currentWeight] = highest - total;
-  return best;
-}
-
 function makeRing(peers: Peers): Ring {
   const numbers = new Map<string, number>();
   const members: number[][] = [];
+  /** Each point is the hash of the server with the point before. */
+  const previous = Buffer.alloc(4);
   const points: { readonly hash: number; readonly server: number }[] = [];
   for (let peer = peers.main.first; peer < peers.main.last; peer++) {
     const text = peers.list[peer].server;
@@ -68,12 +51,11 @@ function makeRing(peers: Peers): Ring {
     if (server === members.length) members.push([]);
     members[server].push(peer);
     const base = baseHash(text);
-    let previous = 0;
+    previous.writeUInt32LE(0);
     for (let i = 0; i < peers.weight[peer] * POINTS; i++) {
-      let crc = base;
-      for (let shift = 0; shift < 32; shift += 8) crc = crcByte(crc, previous >>> shift);
-      previous = crcEnd(crc);
-      points.push({ hash: previous, server });
+      const hash = crc32(previous, base);
+      previous.writeUInt32LE(hash);
+      points.push({ hash, server });
     }
   }
   points.sort((one, other) => one.hash - other.hash);
@@ -81,11 +63,11 @@ function makeRing(peers: Peers): Ring {
   return {
     hashes: Uint32Array.from(ring, (point) => point.hash),
     servers: Int32Array.from(ring, (point) => point.server),
-    members,
+    members: members.map((list) => Int32Array.from(list)),
   };
 }
 
-/** crc32 of HOST \0 PORT, not yet ended; a unix socket's path has no port. */
+/** CRC-32 of HOST \0 PORT; a unix socket's path has no port. */
 function baseHash(server: string): number {
   let host = server;
   let port = "";
@@ -95,7 +77,7 @@ function baseHash(server: string): number {
     const parts = /^(.*):([0-9]*)$/s.exec(server);
     if (parts !== null) [, host, port] = parts;
   }
-  return crcText(crcByte(crcText(CRC_START, host), 0), port);
+  return crc32Of(`${host}\0${port}`);
 }
 
 /** Index of the first point at or after the hash; may be one past the last, which wraps to the first. */

@@ -1,25 +1,24 @@
-import { type Attempt, PEER } from "../peer.ts";
+import type { Attempt } from "../attempt.ts";
+import { PEER } from "../peer.ts";
 import type { Method, PeerSet, Peers } from "../peers.ts";
-import { gainWeight } from "./round_robin.ts";
+import { pickLeast } from "./least_conn.ts";
 
 /** ms above which servers are equally bad, and the width of the classes within which times count as equal. */
 const SLOWEST = 5000;
 const CLASS = 20;
 
-interface LeastTime {
-  readonly peers: Peers;
-  /** The word of a peer's record that holds the average that counts. */
-  readonly average: number;
-  readonly inflight: boolean;
-}
-
 /** `least_time`: least average response time times connections, for its weight; equals take turns by round robin. */
 export function leastTime(peers: Peers, mode: "header" | "last_byte", inflight: boolean): Method {
-  const self: LeastTime = { peers, average: mode === "header" ? PEER.headerTime : PEER.responseTime, inflight };
+  const average = mode === "header" ? PEER.headerTime : PEER.responseTime;
+  const load = (peer: number) => estimate(peers, peer, average);
+  const pick = (set: PeerSet, attempt: Attempt) => {
+    if (inflight) for (let peer = set.first; peer < set.last; peer++) learnInflight(peers, attempt, peer);
+    return pickLeast(peers, set, attempt, load);
+  };
   const learnsAtHeader = inflight && mode === "header";
   return {
-    pick: (attempt) => pickLeastTime(self, peers.main, attempt),
-    pickBackup: (attempt) => pickLeastTime(self, peers.backups, attempt),
+    pick: (attempt) => pick(peers.main, attempt),
+    pickBackup: (attempt) => pick(peers.backups, attempt),
     taken: inflight ? (attempt) => startFlight(peers, attempt) : undefined,
     header: learnsAtHeader ? (attempt) => learnHeader(peers, attempt) : undefined,
     released(attempt, ok, responseTime) {
@@ -33,52 +32,21 @@ export function leastTime(peers: Peers, mode: "header" | "last_byte", inflight: 
   };
 }
 
-function pickLeastTime(self: LeastTime, set: PeerSet, attempt: Attempt): number {
-  const { peers } = self;
-  const { state, at } = peers;
-  let best = -1;
-  let bestTime = 0;
-  let bestWeight = 0;
-  let equals = false;
-  for (let peer = set.first; peer < set.last; peer++) {
-    if (!peers.usable(attempt, peer)) continue;
-    const record = at[peer];
-    const running = state[record + PEER.inflight];
-    if (running > 0) {
-      const since = elapsed(peers, state[record + PEER.inflightChanged]);
-      learn(peers, record + PEER.inflightTime, Math.floor(state[record + PEER.inflightLast] / running) + since);
-    }
-    const time = estimate(self, peer);
-    const weight = Math.max(1, peers.rampedWeight(peer));
-    if (best === -1 || time * bestWeight < bestTime * weight) {
-      best = peer;
-      bestTime = time;
-      bestWeight = weight;
-      equals = false;
-    } else if (time * bestWeight === bestTime * weight) {
-      equals = true;
-    }
-  }
-  if (!equals) return best;
-
-  let total = 0;
-  const first = best;
-  for (let peer = first; peer < set.last; peer++) {
-    if (!peers.usable(attempt, peer)) continue;
-    if (estimate(self, peer) * bestWeight !== bestTime * Math.max(1, peers.rampedWeight(peer))) continue;
-    total += gainWeight(peers, peer);
-    if (state[at[peer] + PEER.currentWeight] > state[at[best] + PEER.currentWeight]) best = peer;
-  }
-  state[at[best] + PEER.currentWeight] -= total;
-  return best;
-}
-
-/** How long the peer would need for what it has to do and one request more, in ms. */
-function estimate(self: LeastTime, peer: number): number {
-  const { peers } = self;
+/** Learns from how long the requests in flight have taken so far. */
+function learnInflight(peers: Peers, attempt: Attempt, peer: number): void {
   const { state } = peers;
   const record = peers.at[peer];
-  let time = state[record + self.average];
+  const running = state[record + PEER.inflight];
+  if (running <= 0 || !peers.usable(attempt, peer)) return;
+  const since = elapsed(peers, state[record + PEER.inflightChanged]);
+  learn(peers, record + PEER.inflightTime, Math.floor(state[record + PEER.inflightLast] / running) + since);
+}
+
+/** How long the peer would need for what it has to do and one request more, in ms. `average`: the word of its record. */
+function estimate(peers: Peers, peer: number, average: number): number {
+  const { state } = peers;
+  const record = peers.at[peer];
+  let time = state[record + average];
   if (peers.checkedLongAgo(peer)) {
     // Each fail_timeout without a request halves it, so that a slow server gets another chance.
     const idle = (peers.seconds - state[record + PEER.checked]) >>> 0;

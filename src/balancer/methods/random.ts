@@ -1,6 +1,7 @@
-import { type Attempt, PEER } from "../peer.ts";
+import type { Attempt } from "../attempt.ts";
+import { PEER } from "../peer.ts";
 import type { Method, Peers } from "../peers.ts";
-import { MISSES, takesTurns } from "./hashing.ts";
+import { MISSES, takesTurns } from "./hash.ts";
 import { pickRoundRobin } from "./round_robin.ts";
 
 /** `random`: any server, in proportion to the weights. */

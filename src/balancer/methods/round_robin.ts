@@ -1,4 +1,5 @@
-import { type Attempt, PEER } from "../peer.ts";
+import type { Attempt } from "../attempt.ts";
+import { PEER } from "../peer.ts";
 import type { Method, PeerSet, Peers } from "../peers.ts";
 
 /** Smooth weighted round robin, nginx's default. */
@@ -9,17 +10,22 @@ export function roundRobin(peers: Peers): Method {
   };
 }
 
+export function pickRoundRobin(peers: Peers, set: PeerSet, attempt: Attempt): number {
+  return pickInTurn(peers, set.members, attempt);
+}
+
 /**
  * Every usable server gains its effective weight; the heaviest is picked and loses what all gained together. A weight
  * lowered by failures grows back by one a pick.
  */
-export function pickRoundRobin(peers: Peers, set: PeerSet, attempt: Attempt): number {
+export function pickInTurn(peers: Peers, members: Int32Array, attempt: Attempt): number {
   const { state, at } = peers;
-  const { last } = set;
+  const count = members.length;
   let best = -1;
   let highest = 0;
   let total = 0;
-  for (let peer = set.first; peer < last; peer++) {
+  for (let i = 0; i < count; i++) {
+    const peer = members[i];
     if (!peers.usable(attempt, peer)) continue;
     total += gainWeight(peers, peer);
     const current = state[at[peer] + PEER.currentWeight];

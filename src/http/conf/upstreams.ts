@@ -1,8 +1,7 @@
-import type { UpstreamDefinition } from "../../balancer/definition.ts";
+import { implicitUpstream, type UpstreamDefinition } from "../../balancer/definition.ts";
 import { upstreamDefinitions } from "../../balancer/directives.ts";
 import { buildUpstream, cycleUpstream, type Group } from "../../balancer/group.ts";
 import type { Pool } from "../../balancer/pool.ts";
-import { implicitUpstream } from "../../balancer/resolve.ts";
 import { refusalsOf } from "../../config/errors.ts";
 import type { Scope } from "../../config/schema.ts";
 import { ConfigError, type Directive } from "../../config/types.ts";

@@ -1,4 +1,5 @@
-import type { Attempt, Peer } from "../../balancer/peer.ts";
+import type { Attempt } from "../../balancer/attempt.ts";
+import type { Peer } from "../../balancer/peer.ts";
 import type { ConnectHandler, Stream, StreamError } from "../../net/stream.ts";
 import { now } from "../../sys/clock.ts";
 import { clearDeadline, setDeadline } from "../../sys/timers.ts";

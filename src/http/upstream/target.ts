@@ -1,5 +1,5 @@
+import type { BalanceInput } from "../../balancer/attempt.ts";
 import type { Group } from "../../balancer/group.ts";
-import type { BalanceInput } from "../../balancer/peer.ts";
 import type { Pool } from "../../balancer/pool.ts";
 import type { ResponseRules } from "./headers.ts";
 import type { BodyCoding, UpstreamProtocol } from "./protocol.ts";

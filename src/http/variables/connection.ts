@@ -1,6 +1,6 @@
 import os from "node:os";
 import { type Address, hostText, portOf } from "../../net/address.ts";
-import { parseIpv4, parseIpv6 } from "../../net/ip.ts";
+import { parseIpv4, socketIpv6 } from "../../net/ip.ts";
 import { proxyProtocolTlv } from "../../net/proxy_protocol.ts";
 import { iso8601, logTime } from "../../sys/clock.ts";
 import { NGINX_VERSION } from "../../version.ts";
@@ -68,10 +68,7 @@ function optionalPort(port: number | undefined): string | undefined {
 /** The address in network order, as a byte string: a short key for zones. */
 function binaryAddress(address: Address): string {
   if (address.family === "unix") return "unix:";
-  if (address.family === "ipv6") {
-    const bytes = parseIpv6(address.host);
-    return bytes === undefined ? "" : String.fromCharCode(...bytes);
-  }
+  if (address.family === "ipv6") return String.fromCharCode(...socketIpv6(address.host));
   const value = parseIpv4(address.host);
   if (value === undefined) return "";
   return String.fromCharCode(value >>> 24, (value >>> 16) & 255, (value >>> 8) & 255, value & 255);
