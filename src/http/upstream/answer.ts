@@ -1,13 +1,13 @@
 import { parseSize } from "../../config/values.ts";
 import { now } from "../../sys/clock.ts";
 import { parseUnsafeUri } from "../../wire/uri.ts";
-import { passEarlyHints } from "../conf/early_hints.ts";
 import { ERROR, OK } from "../core/codes.ts";
 import { finalizeRequest, internalRedirect, namedRedirect } from "../core/engine.ts";
 import { logError } from "../core/log_context.ts";
 import { sendHeader } from "../core/output.ts";
 import { GET, type Request } from "../core/request.ts";
 import { takeBody, takeLimited } from "./body.ts";
+import { passEarlyHints } from "./early_hints.ts";
 import { finalize, keepHead, leave, releaseServer } from "./finish.ts";
 import { bufferingOf, copyRedirectFields, copyResponse } from "./headers.ts";
 import { mayRepeat, nextServer } from "./next.ts";

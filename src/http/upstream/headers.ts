@@ -13,18 +13,6 @@ export interface ResponseRules {
   readonly cookie: ((request: Request, value: string) => string) | undefined;
 }
 
-/** Fields nginx hides unless proxy_pass_header names them. */
-export const HIDDEN = [
-  "Date",
-  "Server",
-  "X-Pad",
-  "X-Accel-Expires",
-  "X-Accel-Redirect",
-  "X-Accel-Limit-Rate",
-  "X-Accel-Buffering",
-  "X-Accel-Charset",
-];
-
 /** Makes the response of a server's answer: what is about the connection stays behind, the rest is written anew. */
 export function copyResponse(
   request: Request,

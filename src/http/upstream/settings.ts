@@ -1,8 +1,14 @@
-import type { FieldSet } from "../../wire/http1/field_set.ts";
+import { failAtEnd } from "../../config/directives.ts";
+import type { Scope } from "../../config/schema.ts";
+import { FieldSet } from "../../wire/http1/field_set.ts";
+import { HOP_BY_HOP } from "../../wire/http1/hop_by_hop.ts";
+import type { Place } from "../conf/module.ts";
 import type { Template } from "../core/script.ts";
 import type { TempPath } from "../core/temp_file.ts";
+import type { Bind, SharedSettings, WithShared } from "./directives.ts";
+import { earlyHintsIn } from "./early_hints.ts";
 
-/** What every protocol that passes requests to servers shares (proxy_*, later fastcgi_*, uwsgi_*, scgi_*). Times in ms. */
+/** What every protocol that passes requests to servers is configured with in a location (ngx_http_upstream_conf_t). Times in ms. */
 export interface UpstreamSettings {
   readonly connectTimeout: number;
   readonly sendTimeout: number;
@@ -28,13 +34,109 @@ export interface UpstreamSettings {
   readonly nextTimeout: number;
   readonly interceptErrors: boolean;
   readonly ignoreClientAbort: boolean;
+  readonly passRequestHeaders: boolean;
   readonly passRequestBody: boolean;
   readonly passTrailers: boolean;
   readonly forceRanges: boolean;
   readonly socketKeepalive: boolean;
-  readonly bind: { readonly address: Template; readonly transparent: boolean } | undefined;
+  readonly bind: Bind | undefined;
   /** Response fields that are not passed on, those of a connection included. */
   readonly hidden: FieldSet;
   /** Lower-case names of response fields that are not acted upon. */
   readonly ignored: ReadonlySet<string>;
+}
+
+/** Response fields that are hidden unless …_pass_header names them. */
+const HIDDEN = [
+  "date",
+  "server",
+  "x-pad",
+  "x-accel-expires",
+  "x-accel-redirect",
+  "x-accel-limit-rate",
+  "x-accel-buffering",
+  "x-accel-charset",
+];
+
+/** Makes these settings of what `upstreamDirectives(prefix)` read for a location. Buffers that do not fit one another are refused. */
+export function upstreamSettings<P extends string>(
+  raw: WithShared<P>,
+  prefix: P,
+  { http, scope }: Place,
+  passTrailers: boolean,
+): UpstreamSettings {
+  const values: Readonly<Record<string, unknown>> = raw;
+  // The compiler cannot follow names that are put together at run time.
+  const get = <K extends keyof SharedSettings>(name: K) => values[`${prefix}_${name}`] as SharedSettings[K];
+  const { count, size } = get("buffers");
+  const tempPath = get("temp_path");
+  const passed = new Set(get("pass_header").map((name) => name.toLowerCase()));
+  const next = get("next_upstream");
+  const settings: UpstreamSettings = {
+    connectTimeout: get("connect_timeout"),
+    sendTimeout: get("send_timeout"),
+    readTimeout: get("read_timeout"),
+    buffering: get("buffering"),
+    requestBuffering: get("request_buffering"),
+    bufferSize: get("buffer_size"),
+    memory: count * size,
+    tempPath: { ...tempPath, path: http.cycle.path(tempPath.path) },
+    maxTempFile: get("max_temp_file_size"),
+    tempWriteSize: get("temp_file_write_size") ?? 64 * 1024,
+    earlyHints: earlyHintsIn(scope).flat(),
+    limitRate: get("limit_rate"),
+    next: next.has("off") ? new Set() : next,
+    nextTries: get("next_upstream_tries"),
+    nextTimeout: get("next_upstream_timeout"),
+    interceptErrors: get("intercept_errors"),
+    ignoreClientAbort: get("ignore_client_abort"),
+    passRequestHeaders: get("pass_request_headers"),
+    passRequestBody: get("pass_request_body"),
+    passTrailers,
+    forceRanges: get("force_ranges"),
+    socketKeepalive: get("socket_keepalive"),
+    bind: get("bind"),
+    hidden: new FieldSet([
+      ...HIDDEN.filter((name) => !passed.has(name)),
+      ...get("hide_header").map((name) => name.toLowerCase()),
+      ...[...HOP_BY_HOP].filter((key) => key !== "upgrade"),
+    ]),
+    ignored: get("ignore_headers"),
+  };
+  checkBuffers(prefix, settings, count, size, get("busy_buffers_size"), get("temp_file_write_size"), http.scope);
+  http.directories.add(settings.tempPath.path);
+  return settings;
+}
+
+/** nginx's refusals of buffers that do not fit one another, found when the `http` block is complete. */
+function checkBuffers(
+  prefix: string,
+  { bufferSize, maxTempFile }: UpstreamSettings,
+  count: number,
+  size: number,
+  busy: number | undefined,
+  write: number | undefined,
+  http: Scope,
+): void {
+  if (count < 2) failAtEnd(http, `there must be at least 2 "${prefix}_buffers"`);
+  const largest = Math.max(bufferSize, size);
+  const maximum = `the maximum of the value of "${prefix}_buffer_size" and one of the "${prefix}_buffers"`;
+  if (busy !== undefined && busy < largest) {
+    failAtEnd(http, `"${prefix}_busy_buffers_size" must be equal to or greater than ${maximum}`);
+  }
+  if ((busy ?? 2 * largest) > (count - 1) * size) {
+    failAtEnd(
+      http,
+      `"${prefix}_busy_buffers_size" must be less than the size of all "${prefix}_buffers" minus one buffer`,
+    );
+  }
+  if (write !== undefined && write < largest) {
+    failAtEnd(http, `"${prefix}_temp_file_write_size" must be equal to or greater than ${maximum}`);
+  }
+  if (maxTempFile !== 0 && maxTempFile < largest) {
+    failAtEnd(
+      http,
+      `"${prefix}_max_temp_file_size" must be equal to zero to disable temporary files usage or must be equal to or greater than ${maximum}`,
+    );
+  }
 }

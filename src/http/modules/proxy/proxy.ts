@@ -2,9 +2,6 @@ import { fail, type Scope, type SettingsOf, valueIn } from "../../../config/sche
 import { parseUrl } from "../../../net/parse_url.ts";
 import type { HostWanted } from "../../../runtime/application.ts";
 import { headText } from "../../../wire/head_text.ts";
-import { FieldSet } from "../../../wire/http1/field_set.ts";
-import { HOP_BY_HOP } from "../../../wire/http1/hop_by_hop.ts";
-import { earlyHintsIn } from "../../conf/early_hints.ts";
 import { defineModule, type Place, placeText } from "../../conf/module.ts";
 import type { UpstreamEntry, Upstreams } from "../../conf/upstreams.ts";
 import { readBody } from "../../core/body.ts";
@@ -12,14 +9,12 @@ import { DONE } from "../../core/codes.ts";
 import { finalizeRequest } from "../../core/engine.ts";
 import { logError } from "../../core/log_context.ts";
 import type { Request } from "../../core/request.ts";
-import type { Template } from "../../core/script.ts";
 import type { Location, PassedTo } from "../../core/types.ts";
 import { readUnbuffered } from "../../core/unbuffered_body.ts";
-import { HIDDEN, type ResponseRules } from "../../upstream/headers.ts";
+import type { ResponseRules } from "../../upstream/headers.ts";
 import { CHUNKED, HTTP1 } from "../../upstream/http1.ts";
 import { UpstreamRequest } from "../../upstream/request.ts";
-import type { UpstreamSettings } from "../../upstream/settings.ts";
-import { checkBuffers } from "./buffers.ts";
+import { type UpstreamSettings, upstreamSettings } from "../../upstream/settings.ts";
 import { rewriteCookie } from "./cookie.ts";
 import { type PassUrl, proxyDirectives } from "./directives.ts";
 import { redirectRules, rewriteRefresh } from "./redirect.ts";
@@ -102,11 +97,9 @@ function constantHost({ url: { constant } }: PassUrl): string | undefined {
 
 function buildProxy(raw: Raw, place: Place): ProxySettings {
   const { location, parent, http } = place;
-  checkBuffers(raw, http.scope);
   const inherited = location.kind === "block" && parent !== undefined ? proxy.of(parent) : undefined;
   const pass = raw.proxy_pass ?? inherited?.pass;
-  const upstream = upstreamSettings(raw, (path) => http.cycle.path(path), earlyHintsIn(place.scope));
-  http.directories.add(upstream.tempPath.path);
+  const upstream = upstreamSettings(raw, "proxy", place, raw.proxy_pass_trailers);
   const settings: ProxySettings = {
     pass,
     fixed: undefined,
@@ -186,45 +179,6 @@ function rulesOf(raw: Raw, url: string | undefined, uri: string, prefix: string)
     location: redirects.length === 0 ? undefined : (request, value) => applyRules(request, redirects, value),
     refresh: redirects.length === 0 ? undefined : (request, value) => rewriteRefresh(request, redirects, value),
     cookie: noCookies ? undefined : (request, value) => rewriteCookie(request, cookies, value),
-  };
-}
-
-function upstreamSettings(
-  raw: Raw,
-  absolute: (path: string) => string,
-  hints: readonly (readonly Template[])[],
-): UpstreamSettings {
-  const passed = new Set(raw.proxy_pass_header.map((name) => name.toLowerCase()));
-  const hidden = HIDDEN.map((name) => name.toLowerCase()).filter((name) => !passed.has(name));
-  return {
-    connectTimeout: raw.proxy_connect_timeout,
-    sendTimeout: raw.proxy_send_timeout,
-    readTimeout: raw.proxy_read_timeout,
-    buffering: raw.proxy_buffering,
-    requestBuffering: raw.proxy_request_buffering,
-    bufferSize: raw.proxy_buffer_size,
-    memory: raw.proxy_buffers.count * raw.proxy_buffers.size,
-    tempPath: { ...raw.proxy_temp_path, path: absolute(raw.proxy_temp_path.path) },
-    maxTempFile: raw.proxy_max_temp_file_size,
-    tempWriteSize: raw.proxy_temp_file_write_size ?? 64 * 1024,
-    earlyHints: hints.flat(),
-    limitRate: raw.proxy_limit_rate,
-    next: raw.proxy_next_upstream.has("off") ? new Set() : raw.proxy_next_upstream,
-    nextTries: raw.proxy_next_upstream_tries,
-    nextTimeout: raw.proxy_next_upstream_timeout,
-    interceptErrors: raw.proxy_intercept_errors,
-    ignoreClientAbort: raw.proxy_ignore_client_abort,
-    passRequestBody: raw.proxy_pass_request_body,
-    passTrailers: raw.proxy_pass_trailers,
-    forceRanges: raw.proxy_force_ranges,
-    socketKeepalive: raw.proxy_socket_keepalive,
-    bind: raw.proxy_bind,
-    hidden: new FieldSet([
-      ...hidden,
-      ...raw.proxy_hide_header.map((name) => name.toLowerCase()),
-      ...[...HOP_BY_HOP].filter((key) => key !== "upgrade"),
-    ]),
-    ignored: raw.proxy_ignore_headers,
   };
 }
 

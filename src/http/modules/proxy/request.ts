@@ -65,7 +65,7 @@ export function buildHead(
   }
   const body = raw.proxy_set_body?.render(request);
   head += framing(request, plan, settings, body);
-  if (raw.proxy_pass_request_headers) head += request.headers.lines(plan.replaced);
+  if (settings.upstream.passRequestHeaders) head += request.headers.lines(plan.replaced);
   return { head: `${head}\r\n`, uri, method, body };
 }
 

@@ -3,9 +3,9 @@ import { type Scope, valueIn } from "../../config/schema.ts";
 import type { FieldSet } from "../../wire/http1/field_set.ts";
 import { HeaderList } from "../../wire/http1/header_list.ts";
 import { CONNECTION_FIELDS } from "../../wire/http1/hop_by_hop.ts";
+import { HTTP_LOCATION } from "../conf/contexts.ts";
 import type { Request } from "../core/request.ts";
 import { type Template, template } from "../core/script.ts";
-import { HTTP_LOCATION } from "./contexts.ts";
 
 /** `early_hints` of ngx_http_core_module. */
 export const hints = list<readonly Template[]>({
