@@ -103,6 +103,8 @@ export class Group implements Upstream {
   readonly #clock: () => number;
   /** One main server and no backup: max_fails is not heeded. */
   readonly #single: boolean;
+  /** Nothing is weighed that another worker may be changing: no lock is taken, and counts are added to atomically. */
+  readonly #lockless: boolean;
   readonly #tries: number;
   readonly #spare: Attempt[] = [];
   #column: number;
@@ -124,6 +126,7 @@ export class Group implements Upstream {
     this.#shared = shared;
     this.#clock = options.clock ?? sharedNow;
     this.#single = peers.list.length === 1;
+    this.#lockless = this.#single && peers.list[0].maxConns === 0 && peers.list[0].slowStart === 0;
     this.#tries = peers.down.reduce((sum, down) => sum + (down === 0 ? 1 : 0), 0);
     this.#column = columnAt(peers.state, 0);
     peers.health = options.health;
@@ -161,17 +164,7 @@ export class Group implements Upstream {
   }
 
   next(attempt: Attempt): Peer | undefined {
-    const peers = this.#peers;
-    const { state } = peers;
-    let peer = -1;
-    lockZone(state);
-    try {
-      peers.tick(this.#clock());
-      peer = this.#single ? (peers.inService(0) ? 0 : -1) : this.#pick(attempt);
-      if (peer !== -1) this.#take(attempt, peer);
-    } finally {
-      unlockZone(state);
-    }
+    const peer = this.#lockless ? this.#takeOnly(attempt) : this.#takeLocked(attempt);
     if (peer === -1) return undefined;
     attempt.selectedAt = now();
     attempt.headerTime = -1;
@@ -179,13 +172,35 @@ export class Group implements Upstream {
     return this.peers[peer];
   }
 
+  #takeOnly(attempt: Attempt): number {
+    const peers = this.#peers;
+    if (peers.health !== undefined) peers.tick(this.#clock());
+    if (!peers.inService(0)) return -1;
+    this.#take(attempt, 0);
+    return 0;
+  }
+
+  #takeLocked(attempt: Attempt): number {
+    const peers = this.#peers;
+    const { state } = peers;
+    lockZone(state);
+    try {
+      peers.tick(this.#clock());
+      const peer = this.#single ? (peers.inService(0) ? 0 : -1) : this.#pick(attempt);
+      if (peer !== -1) this.#take(attempt, peer);
+      return peer;
+    } finally {
+      unlockZone(state);
+    }
+  }
+
   #take(attempt: Attempt, peer: number): void {
     const peers = this.#peers;
     const { state } = peers;
     const record = peers.at[peer];
     attempt.peer = peer;
-    state[record + PEER.requests]++;
-    state[record + PEER.conns]++;
+    Atomics.add(state, record + PEER.requests, 1);
+    Atomics.add(state, record + PEER.conns, 1);
     state[this.#column + this.#slots[peer]]++;
     if (this.#single) return;
     attempt.tried[peer >> 5] |= 1 << (peer & 31);
@@ -203,6 +218,10 @@ export class Group implements Upstream {
   }
 
   release(attempt: Attempt, outcome: Outcome): void {
+    if (this.#lockless) {
+      this.#giveBack(attempt, attempt.peer, outcome);
+      return;
+    }
     const { state } = this.#peers;
     lockZone(state);
     try {
@@ -215,11 +234,11 @@ export class Group implements Upstream {
   #giveBack(attempt: Attempt, peer: number, outcome: Outcome): void {
     const { state, at } = this.#peers;
     const record = at[peer];
-    if (outcome === "failed") state[record + PEER.failures]++;
-    state[record + PEER.conns]--;
+    if (outcome === "failed") Atomics.add(state, record + PEER.failures, 1);
+    Atomics.sub(state, record + PEER.conns, 1);
     state[this.#column + this.#slots[peer]]--;
     if (this.#single) {
-      state[record + PEER.fails] = 0;
+      if (state[record + PEER.fails] !== 0) state[record + PEER.fails] = 0;
       attempt.tries = 0;
       return;
     }

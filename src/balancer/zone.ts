@@ -4,7 +4,9 @@ import { lock, unlock } from "../shm/lock.ts";
 import { PEER } from "./peer.ts";
 
 /**
- * The shared memory of an upstream. One Int32Array, all of it changed with the lock held:
+ * The shared memory of an upstream. One Int32Array, all of it changed with the lock held but for the counts of connections,
+ * requests and failures, which are added to atomically (an upstream of a single server takes no lock), and a worker's
+ * column, which is its own:
  *
  *     header (16 words) · a record of PEER.words for each slot · for each of MAX_WORKERS workers, a word for each slot
  *
@@ -83,12 +85,21 @@ function repair(state: Int32Array): void {
 function recount(state: Int32Array): void {
   for (let slot = 0; slot < slotsOf(state); slot++) {
     const record = recordAt(slot);
-    let conns = 0;
-    for (let worker = 0; worker < state[COLUMNS]; worker++) conns += state[columnAt(state, worker) + slot];
-    state[record + PEER.conns] = conns;
+    recountSlot(state, slot, record + PEER.conns);
     // Nobody knows whose they were: what is in flight counts from here on.
     state[record + PEER.inflight] = 0;
     state[record + PEER.inflightLast] = 0;
+  }
+}
+
+/** Begins anew where a worker without the lock has counted meanwhile. */
+function recountSlot(state: Int32Array, slot: number, at: number): void {
+  for (let known = Atomics.load(state, at); ; ) {
+    let conns = 0;
+    for (let worker = 0; worker < state[COLUMNS]; worker++) conns += state[columnAt(state, worker) + slot];
+    const found = Atomics.compareExchange(state, at, known, conns);
+    if (found === known) return;
+    known = found;
   }
 }
 

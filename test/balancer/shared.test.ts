@@ -56,6 +56,29 @@ test("round robin over four threads keeps the weights exactly", async () => {
   }
 });
 
+test("a single server's requests and connections are counted exactly by four threads that take no lock", async () => {
+  const { counts, upstream } = await together([server(1)], { name: "round_robin" }, 20_000, 4);
+  const { conns, requests } = upstream.counters(0);
+  assert.deepEqual({ conns, requests, counts }, { conns: 0, requests: 80_000, counts: [80_000] });
+});
+
+test("a single server's connections are given back for a worker that died, and go on in an upstream of several", () => {
+  const shared = new SharedArrayBuffer(zoneBytes(2));
+  const [dead, living] = [over(shared, [1], 1), over(shared, [1], 1)];
+  dead.enter(3);
+  living.enter(0);
+  const held = living.begin(input());
+  for (const attempt of [held, living.begin(input())]) living.next(attempt);
+  dead.next(dead.begin(input()));
+  const more = over(shared, [1, 2], 2);
+  more.enter(0);
+  assert.equal(more.counters(0).conns, 3);
+  forgetWorker(shared, 3);
+  assert.equal(more.counters(0).conns, 2);
+  living.release(held, "ok");
+  assert.equal(more.counters(0).conns, 1);
+});
+
 test("max_conns is never passed by four threads together", async () => {
   const servers = [server(1, { maxConns: 3 }), server(2, { maxConns: 2 })];
   const { most, upstream } = await together(servers, { name: "random_two" }, 5000, 4);
