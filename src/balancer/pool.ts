@@ -27,6 +27,7 @@ export class PooledStream implements StreamHandler {
   newer: PooledStream | undefined = undefined;
   older: PooledStream | undefined = undefined;
   pool: Pool | undefined = undefined;
+  /** Left armed while a request has the connection: that is cheaper than to take it out at each and put it back. */
   readonly deadline: Deadline<PooledStream>;
 
   constructor(stream: Stream, name: string, startedAt: number, bind = "") {
@@ -34,7 +35,12 @@ export class PooledStream implements StreamHandler {
     this.name = name;
     this.startedAt = startedAt;
     this.bind = bind;
-    this.deadline = new Deadline<PooledStream>(this, drop);
+    this.deadline = new Deadline<PooledStream>(this, expired);
+  }
+
+  /** It goes back to no pool any more. */
+  leave(): void {
+    clearDeadline(this.deadline);
   }
 
   /** What a server sends on an idle connection belongs to no request: the connection cannot be trusted any more. */
@@ -52,6 +58,10 @@ export class PooledStream implements StreamHandler {
     logFault(error, ` on an idle connection to ${this.name}`);
     drop(this);
   }
+}
+
+function expired(pooled: PooledStream): void {
+  if (pooled.pool !== undefined) drop(pooled);
 }
 
 function drop(idle: PooledStream): void {
@@ -89,8 +99,11 @@ export class Pool {
     const { local } = this.#settings;
     for (let idle = this.#newest; idle !== undefined; idle = idle.older) {
       if (idle.name !== peer.name || idle.bind !== bind || (local && idle.place !== place)) continue;
-      this.remove(idle);
-      if (idle.stream.closed) return this.take(peer, place, bind);
+      if (idle.stream.closed) {
+        this.remove(idle);
+        return this.take(peer, place, bind);
+      }
+      this.#unlink(idle);
       idle.requests++;
       return idle;
     }
@@ -100,7 +113,7 @@ export class Pool {
   /**
    * Keeps a connection whose response has been read whole and whose request was sent whole, or closes it when it has
    * served keepalive_requests, is older than keepalive_time, leads to a server that is no longer named, or the pool is
-   * closed. The oldest makes room. True when it was kept; it then belongs to the pool.
+   * closed. The oldest makes room. True when it was kept; it then belongs to the pool. The stream must not be paused.
    */
   put(idle: PooledStream, place = ""): boolean {
     const { timeout, connections } = this.#settings;
@@ -123,14 +136,17 @@ export class Pool {
     this.#size++;
     stream.handler = idle;
     setDeadline(idle.deadline, timeout);
-    stream.resume();
     return true;
   }
 
-  /** Takes it out of the list without closing it. */
+  /** It is in no pool any more, and its stream is closed by whoever says so. */
   remove(idle: PooledStream): void {
     if (idle.pool !== this) return;
-    clearDeadline(idle.deadline);
+    this.#unlink(idle);
+    idle.leave();
+  }
+
+  #unlink(idle: PooledStream): void {
     if (idle.newer === undefined) this.#newest = idle.older;
     else idle.newer.older = idle.older;
     if (idle.older === undefined) this.#oldest = idle.newer;

@@ -59,7 +59,9 @@ test("the connection used last to the peer comes back, and no other peer's", () 
   assert.equal(pool.take(one), a.pooled);
   assert.equal(pool.take(one), undefined);
   assert.equal(pool.take(two), c.pooled);
-  assert.deepEqual([a.pooled.requests, pool.size, armedDeadlines()], [2, 0, 0]);
+  assert.deepEqual([a.pooled.requests, pool.size], [2, 0]);
+  for (const { pooled } of [a, b, c]) pooled.leave();
+  assert.equal(armedDeadlines(), 0);
 });
 
 test("a full pool closes the connection unused longest, whichever server it is to", () => {
@@ -83,6 +85,7 @@ test("keepalive_requests and keepalive_time end a connection", () => {
   }
   assert.equal(pool.put(used.pooled), false);
   assert.equal(used.stream.destroyed, true);
+  used.pooled.leave();
 
   const old = opened(one, performance.now() - settings.time - 1);
   assert.equal(pool.put(old.pooled), false);
@@ -99,6 +102,24 @@ test("data, end or close on an idle connection takes it out at once", () => {
   closes.stream.fail();
   assert.deepEqual([talks.stream.destroyed, ends.stream.destroyed], [true, true]);
   assert.equal(pool.take(one), undefined);
+  assert.deepEqual([pool.size, armedDeadlines()], [0, 0]);
+});
+
+test("keepalive_timeout does not close a connection that a request has taken, and counts from when it came back", async () => {
+  const pool = new Pool({ ...settings, timeout: 20 });
+  const [used, idle] = [opened(one), opened(two)];
+  for (const { pooled } of [used, idle]) pool.put(pooled);
+  assert.equal(pool.take(one), used.pooled);
+  await new Promise<void>((resolve) => {
+    idle.stream.onDestroy = resolve;
+  });
+  assert.deepEqual([used.stream.destroyed, armedDeadlines()], [false, 0]);
+  const back = performance.now();
+  pool.put(used.pooled);
+  await new Promise<void>((resolve) => {
+    used.stream.onDestroy = resolve;
+  });
+  assert.ok(performance.now() - back >= 20);
   assert.deepEqual([pool.size, armedDeadlines()], [0, 0]);
 });
 

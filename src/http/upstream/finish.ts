@@ -48,6 +48,7 @@ export function releaseServer(upstream: UpstreamRequest, outcome: Outcome): void
     }
   }
   clearDeadline(connection.deadline);
+  pooled.leave();
   pooled.stream.handler = IGNORE;
   pooled.stream.destroy();
 }

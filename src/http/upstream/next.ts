@@ -46,6 +46,7 @@ export function connectNext(upstream: UpstreamRequest): void {
       return;
     }
     // The upstream is spoken to in another protocol as well.
+    pooled.leave();
     pooled.stream.destroy();
   }
   upstream.fromPool = false;
