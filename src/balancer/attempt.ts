@@ -13,6 +13,8 @@ export interface Attempt {
   input: BalanceInput;
   /** Bit set of tried peers, by index; grows as needed. */
   readonly tried: Uint32Array;
+  /** The peer to be tried first where it can be had, whatever the method says (`Upstream.begin`); -1: none. */
+  preferred: number;
   /** Peer in use or last used; -1 before the first. */
   peer: number;
   /** ms, from performance.now() at selection; used for fails and response times. */
@@ -41,6 +43,7 @@ export function newAttempt(input: BalanceInput, words: number): Attempt {
   return {
     input,
     tried: new Uint32Array(words),
+    preferred: -1,
     peer: -1,
     selectedAt: 0,
     tries: 0,
@@ -58,6 +61,7 @@ export function newAttempt(input: BalanceInput, words: number): Attempt {
 export function resetAttempt(attempt: Attempt, input: BalanceInput): void {
   attempt.input = input;
   attempt.tried.fill(0);
+  attempt.preferred = -1;
   attempt.peer = -1;
   attempt.tries = 0;
   attempt.headerTime = -1;

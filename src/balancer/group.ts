@@ -150,11 +150,16 @@ export class Group implements Upstream {
     this.#peers.panic = panic;
   }
 
-  begin(input: BalanceInput): Attempt {
+  begin(input: BalanceInput, preferred = -1): Attempt {
     let attempt = this.#spare.pop();
     if (attempt === undefined) attempt = newAttempt(input, (this.peers.length + 31) >> 5);
     else resetAttempt(attempt, input);
     attempt.tries = this.#tries;
+    if (preferred !== -1) {
+      attempt.preferred = preferred;
+      // One that drains is there for this request alone, and is not in the count.
+      if (this.peers[preferred].drain) attempt.tries++;
+    }
     if (!this.#single) this.#method.begin?.(attempt);
     return attempt;
   }
@@ -175,7 +180,7 @@ export class Group implements Upstream {
   #takeOnly(attempt: Attempt): number {
     const peers = this.#peers;
     if (peers.health !== undefined) peers.tick(this.#clock());
-    if (!peers.inService(0)) return -1;
+    if (!this.#onlyUsable(attempt)) return -1;
     this.#take(attempt, 0);
     return 0;
   }
@@ -186,7 +191,7 @@ export class Group implements Upstream {
     lockZone(state);
     try {
       peers.tick(this.#clock());
-      const peer = this.#single ? (peers.inService(0) ? 0 : -1) : this.#pick(attempt);
+      const peer = this.#single ? (this.#onlyUsable(attempt) ? 0 : -1) : this.#pick(attempt);
       if (peer !== -1) this.#take(attempt, peer);
       return peer;
     } finally {
@@ -208,7 +213,16 @@ export class Group implements Upstream {
     this.#method.taken?.(attempt);
   }
 
+  #onlyUsable(attempt: Attempt): boolean {
+    return attempt.preferred === 0 ? this.#peers.usableBound(attempt, 0) : this.#peers.inService(0);
+  }
+
   #pick(attempt: Attempt): number {
+    const { preferred } = attempt;
+    if (preferred !== -1) {
+      attempt.preferred = -1;
+      if (this.#peers.usableBound(attempt, preferred)) return preferred;
+    }
     if (!attempt.backup) {
       const peer = this.#method.pick(attempt);
       if (peer !== -1 || this.#peers.backups.count === 0) return peer;

@@ -35,7 +35,8 @@ export interface HealthView {
 export interface Upstream {
   readonly name: string;
   readonly peers: readonly Peer[];
-  begin(input: BalanceInput): Attempt;
+  /** `preferred`: the index of the peer that the request is bound to (sticky). While that one cannot be had the method decides. */
+  begin(input: BalanceInput, preferred?: number): Attempt;
   /** Picks the next server: a peer, or undefined when there is none left ("no live upstreams"). Takes one of its connections. */
   next(attempt: Attempt): Peer | undefined;
   /** Gives the connection back and records the outcome. Called once for each successful `next`. */

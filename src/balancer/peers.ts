@@ -14,6 +14,8 @@ export interface PeerSet {
 
 /** Effective weights are multiplied by this where a server has slow_start, so that a weight of 1 can grow gradually. */
 const SLOW_START_SCALE = 128;
+/** PEER.admin's value for a server that takes no request at all. */
+const ADMIN_DOWN = 1;
 /** Times are kept modulo 2^31 ms (24.8 days): a longer slow_start would begin again and again. */
 const LONGEST_SLOW_START = 2 ** 30;
 
@@ -106,10 +108,21 @@ export class Peers {
   /** The conditions that hold for a single server as well: `down`, admin state, max_conns, active checks. */
   inService(peer: number): boolean {
     if (this.down[peer] !== 0) return false;
-    const record = this.at[peer];
-    if (this.state[record + PEER.admin] !== 0) return false;
+    if (this.state[this.at[peer] + PEER.admin] !== 0) return false;
+    return this.ready(peer);
+  }
+
+  /** The same as `usable` for a request that is bound to the peer (sticky): one that drains takes it too. */
+  usableBound(attempt: Attempt, peer: number): boolean {
+    if ((attempt.tried[peer >> 5] & (1 << (peer & 31))) !== 0 || this.list[peer].down) return false;
+    if (this.state[this.at[peer] + PEER.admin] === ADMIN_DOWN) return false;
+    return this.ready(peer) && !this.failedLately(peer);
+  }
+
+  /** Below max_conns and, where checks are heeded, up. */
+  private ready(peer: number): boolean {
     const most = this.maxConns[peer];
-    if (most !== 0 && this.state[record + PEER.conns] >= most) return false;
+    if (most !== 0 && this.state[this.at[peer] + PEER.conns] >= most) return false;
     return this.heeded === undefined ? true : this.healthy(this.heeded, peer);
   }
 
