@@ -75,13 +75,14 @@ const SYSTEM_CLOCK: Clock = {
   now: () => performance.now(),
   wall: () => Date.now(),
   wake(ms, callback) {
-    let immediate: NodeJS.Immediate | undefined;
-    const timer = startTimer(ms, () => {
-      immediate = defer(callback, undefined);
-    });
+    let cancelled = false;
+    const wake = (): void => {
+      if (!cancelled) callback();
+    };
+    const timer = startTimer(ms, () => defer(wake, undefined));
     return () => {
+      cancelled = true;
       timer.clear();
-      if (immediate !== undefined) clearImmediate(immediate);
     };
   },
 };

@@ -1,3 +1,4 @@
+import type { EventLoop } from "../sys/event_loop.ts";
 import type { Address } from "./address.ts";
 import type { SocketOptions } from "./socket_options.ts";
 import type { ConnectHandler, Stream, StreamError, StreamHandler } from "./stream.ts";
@@ -9,6 +10,8 @@ import type { ConnectHandler, Stream, StreamError, StreamHandler } from "./strea
 export interface Engine {
   /** As the directive `use` names it. */
   readonly name: string;
+  /** The event loop that waits for its sockets. */
+  readonly loop: EventLoop;
   /** Before a thread's first connection. Answers a sentence where the engine is not all that it could be here. */
   readonly prepare: () => Promise<string | undefined>;
   /** Opens a connection. `handler.onConnect` comes first; a failure is `onClose` with the error, never an exception. */

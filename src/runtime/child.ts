@@ -1,6 +1,6 @@
 import { type MessagePort, parentPort, workerData } from "node:worker_threads";
 import { sentence } from "../config/errors.ts";
-import { engine } from "../net/engines.ts";
+import { startEngine } from "../net/engines.ts";
 import { logFault, logFaultsTo } from "../sys/guard.ts";
 import type { Program, Sockets } from "./application.ts";
 import { type BuiltCycle, buildCycle } from "./build_cycle.ts";
@@ -120,7 +120,7 @@ class Child {
 
   /** Before the first connection. What the engine lacks is the same in all children: the first worker logs it. */
   async #prepareEngine(log: ErrorLog): Promise<void> {
-    const lacking = await engine().prepare();
+    const lacking = await startEngine();
     if (lacking === undefined || this.#role.kind === "checker" || this.#role.index > 0) return;
     log.write("notice", lacking);
   }

@@ -1,3 +1,4 @@
+import { eventLoop } from "./event_loop.ts";
 import { sourceStack } from "./source_stack.ts";
 import { writeWhole } from "./write.ts";
 
@@ -82,12 +83,12 @@ export function boundary<A extends readonly unknown[]>(
   };
 }
 
-/** setImmediate: calls `run(owner)` in the next turn of the loop, after the I/O that is ready. */
-export function defer<T>(run: (owner: T) => void, owner: T): NodeJS.Immediate {
-  return setImmediate(guarded<T>, run, owner);
+/** Calls `run(owner)` in the next turn of the loop, after the I/O that is ready. */
+export function defer<T>(run: (owner: T) => void, owner: T): void {
+  eventLoop().defer(guarded<T>, run, owner);
 }
 
-/** process.nextTick: calls `run(owner)` after the current event, before the next one. */
+/** Calls `run(owner)` after the current event, before the next one. */
 export function afterEvent<T>(run: (owner: T) => void, owner: T): void {
-  process.nextTick(guarded<T>, run, owner);
+  eventLoop().afterEvent(guarded<T>, run, owner);
 }

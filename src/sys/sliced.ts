@@ -1,3 +1,5 @@
+import { defer } from "./guard.ts";
+
 /**
  * A long computation in slices, between which events are handled: a generator that yields wherever it may be
  * interrupted, and returns the result.
@@ -21,6 +23,6 @@ export async function inSlices<T>(work: Sliced<T>): Promise<T> {
     let step = work.next();
     while (step.done !== true && performance.now() < until) step = work.next();
     if (step.done === true) return step.value;
-    await new Promise<void>((resolve) => setImmediate(resolve));
+    await new Promise<void>((resolve) => defer(resolve, undefined));
   }
 }

@@ -1,4 +1,5 @@
 import { now } from "./clock.ts";
+import { eventLoop } from "./event_loop.ts";
 import { contain, guarded } from "./guard.ts";
 
 /**
@@ -51,9 +52,8 @@ const slots: Link[] = Array.from({ length: SLOTS }, () => new Link());
 let armedCount = 0;
 /** Slots up to this number have expired. */
 let lastTick = 0;
-/** The number of the slot the timeout is set for. */
+/** The number of the slot that the event loop is to wake us for. */
 let wakeTick = Number.POSITIVE_INFINITY;
-let timeout: NodeJS.Timeout | undefined;
 
 /** The longest time setTimeout counts, 24.8 days in ms. */
 const LONGEST = 0x7fffffff;
@@ -109,7 +109,7 @@ export function setDeadline<T>(deadline: Deadline<T>, ms: number): void {
   } else {
     if (armedCount++ === 0) {
       lastTick = Math.floor(time / SLOT_MS);
-      timeout?.ref();
+      eventLoop().holdProcess(true);
     }
   }
   deadline.due = due;
@@ -120,7 +120,7 @@ export function setDeadline<T>(deadline: Deadline<T>, ms: number): void {
 export function clearDeadline<T>(deadline: Deadline<T>): void {
   if (deadline.due === 0) return;
   disarm(deadline);
-  if (armedCount === 0) timeout?.unref();
+  if (armedCount === 0) eventLoop().holdProcess(false);
 }
 
 /** How many are armed in this thread. */
@@ -158,14 +158,12 @@ function insert<T>(deadline: Deadline<T>): void {
 }
 
 function wakeAt(tick: number): void {
-  if (timeout !== undefined) clearTimeout(timeout);
   wakeTick = tick;
-  timeout = setTimeout(advance, Math.max(1, Math.ceil(tick * SLOT_MS - performance.now())));
+  eventLoop().wakeAt(tick * SLOT_MS, advance);
 }
 
 /** Expires the slots whose time has come. A deadline that was moved to a later time meanwhile goes into its new slot. */
 function advance(): void {
-  timeout = undefined;
   wakeTick = Number.POSITIVE_INFINITY;
   const time = performance.now();
   const nowTick = Math.floor(time / SLOT_MS);

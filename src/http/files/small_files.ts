@@ -1,4 +1,5 @@
 import fs from "node:fs";
+import { defer } from "../../sys/guard.ts";
 import { osPath } from "../../sys/paths.ts";
 import type { HeadText } from "../../wire/head_text.ts";
 
@@ -55,7 +56,7 @@ export function smallFile(path: string): SmallFile | undefined {
   file.turn = turn;
   if (!turnEnds) {
     turnEnds = true;
-    setImmediate(endTurn);
+    defer(endTurn, undefined);
   }
   return file;
 }

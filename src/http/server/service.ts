@@ -1,7 +1,7 @@
 import { nextPools, type Pools } from "../../balancer/pool.ts";
 import { whenScarce } from "../../net/descriptors.ts";
 import type { Sockets, WorkerContext, WorkerService } from "../../runtime/application.ts";
-import { boundary, guarded } from "../../sys/guard.ts";
+import { defer, guarded } from "../../sys/guard.ts";
 import { startTimer, type Timer } from "../../sys/timers.ts";
 import type { ListeningSocket } from "../conf/addresses.ts";
 import type { Upstreams } from "../conf/upstreams.ts";
@@ -200,11 +200,11 @@ export class HttpService implements WorkerService {
 function acceptRest(sockets: readonly BoundSocket[], turns: number, then: () => void): void {
   const before = accepted(sockets);
   // The first of the two runs in this turn, before the loop has looked for connections.
-  const look = boundary(undefined, () => {
+  const look = (): void => {
     if (turns > 0 && accepted(sockets) !== before) acceptRest(sockets, turns - 1, then);
     else then();
-  });
-  setImmediate(() => setImmediate(look));
+  };
+  defer(() => defer(look, undefined), undefined);
 }
 
 function close(closing: { close(): void }): void {

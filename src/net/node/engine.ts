@@ -1,6 +1,7 @@
 /** The engine over node:net: the fallback of every other one. */
 import net from "node:net";
 import { getSystemErrorName } from "node:util";
+import { nodeLoop } from "../../sys/event_loop.ts";
 import { boundary, contain } from "../../sys/guard.ts";
 import { type Address, addressText, socketAddress } from "../address.ts";
 import { becameScarce, isLate, reserveDescriptors } from "../descriptors.ts";
@@ -133,4 +134,4 @@ async function prepare(): Promise<string | undefined> {
   return `sockets are written to through node:net, which is slower: this Node's handles: ${wrong}`;
 }
 
-export const nodeEngine: Engine = { name: "node", prepare, connect, listen, openStreams };
+export const nodeEngine: Engine = { name: "node", loop: nodeLoop, prepare, connect, listen, openStreams };

@@ -2,6 +2,7 @@ import type { Engine } from "../../../src/net/engine.ts";
 import { accepting } from "./accepting.ts";
 import { connecting } from "./connecting.ts";
 import { ending } from "./ending.ts";
+import { looping } from "./looping.ts";
 import { reading } from "./reading.ts";
 import { throwing } from "./throwing.ts";
 import { writing } from "./writing.ts";
@@ -11,6 +12,7 @@ import { writing } from "./writing.ts";
  * right to the byte.
  */
 export function contract(engine: Engine, { exact }: { readonly exact: boolean }): void {
+  looping(engine);
   connecting(engine);
   accepting(engine);
   reading(engine);
