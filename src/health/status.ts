@@ -1,3 +1,4 @@
+import { argument } from "../wire/uri.ts";
 import type { BoundPlan } from "./plan.ts";
 
 export type StatusFormat = "html" | "csv" | "json";
@@ -55,15 +56,6 @@ export function statusQuery(args: string, format: StatusFormat, bad?: (message: 
     else complain(part);
   }
   return { format: chosen, status };
-}
-
-/** As ngx_http_arg: the first argument of that name, in any case. */
-function argument(args: string, name: string): string | undefined {
-  for (const pair of args.split("&")) {
-    const equals = pair.indexOf("=");
-    if (equals === name.length && pair.slice(0, equals).toLowerCase() === name) return pair.slice(equals + 1);
-  }
-  return undefined;
 }
 
 /** The states of a plan's checks at `now` (wall-clock ms), in the order of the configuration. */

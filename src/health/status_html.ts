@@ -1,3 +1,4 @@
+import { escapeHtml } from "../wire/escape.ts";
 import { duration } from "./change.ts";
 import type { StatusQuery, StatusReport, StatusRow } from "./status.ts";
 
@@ -111,7 +112,7 @@ function total(status: string, style: string, count: number, what: string, query
 
 function line(row: StatusRow, now: number): string {
   const { index, upstream, name, up, rise, fall, type, port, since, checked, failed, reason } = row;
-  const cells = [index, upstream, name, up ? "up" : "down", rise, fall, type, port].map(String).map(escapeHtml);
+  const cells = [index, upstream, name, up ? "up" : "down", rise, fall, type, port].map(String).map(html);
   const lasted = checked === 0 ? "unchecked" : age(since, now);
   const texts = [...cells, lasted, reason === "" ? "" : failure(reason, failed, now)];
   const text = texts.map((cell) => `    <td>${cell}</td>\n`).join("");
@@ -120,7 +121,7 @@ function line(row: StatusRow, now: number): string {
 
 function failure(reason: string, failed: number, now: number): string {
   const at = new Date(failed).toISOString();
-  return `${escapeHtml(reason)} <small>${at.slice(11, 19)} UTC, <time datetime="${at}">${age(failed, now)} ago</time></small>`;
+  return `${html(reason)} <small>${at.slice(11, 19)} UTC, <time datetime="${at}">${age(failed, now)} ago</time></small>`;
 }
 
 /** In whole seconds: less would only flicker. */
@@ -129,10 +130,7 @@ function age(since: number, now: number): string {
   return ms < 60_000 ? `${Math.floor(ms / 1000)}s` : duration(ms);
 }
 
-const ENTITIES: Readonly<Record<string, string>> = { "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;" };
-
-function escapeHtml(text: string): string {
-  return text
-    .replace(/[&<>"]/g, (character) => ENTITIES[character])
-    .replace(/\p{Cc}/gu, (unit) => (unit < " " ? "?" : unit));
+/** Within HTML; control characters become question marks, but for those above 127. */
+function html(text: string): string {
+  return escapeHtml(text).replace(/\p{Cc}/gu, (unit) => (unit < " " ? "?" : unit));
 }

@@ -1,5 +1,4 @@
-/** The PROXY protocol, versions 1 and 2 (haproxy's doc/proxy-protocol.txt), read and written as nginx does. */
-import type { Address } from "./address.ts";
+/** The PROXY protocol, versions 1 and 2 (haproxy's doc/proxy-protocol.txt), read as nginx does. */
 import { ipv4Text, ipv6Text, parseIpv4, parseIpv6 } from "./ip.ts";
 
 /** A PROXY header: `$proxy_protocol_addr`, `_port`, `_server_addr`, `_server_port`, and the TLVs of version 2. */
@@ -12,6 +11,7 @@ export interface ProxyProtocol {
 }
 
 export const PROXY_MORE = 0;
+/** @internal Named by tests only: neither of the others. */
 export const PROXY_DONE = 1;
 export const PROXY_ERROR = 2;
 
@@ -197,11 +197,4 @@ function lookUp(tlvs: Buffer, type: number): Buffer | TlvResult {
     at = end;
   }
   return {};
-}
-
-/** The version 1 header that announces a client's connection to a server (`proxy_protocol on` towards an upstream). */
-export function proxyProtocolV1(source: Address, destination: Address): string {
-  if (source.family === "unix" || destination.family === "unix") return "PROXY UNKNOWN\r\n";
-  const family = source.family === "ipv4" ? "TCP4" : "TCP6";
-  return `PROXY ${family} ${source.host} ${destination.host} ${source.port} ${destination.port}\r\n`;
 }

@@ -44,7 +44,7 @@ interface Call {
   readonly registers: Int32Array;
 }
 
-/** How many steps the last search took, for tests. */
+/** How many steps the last search took. @internal For the tests that bound the work. */
 export const effort = { steps: 0 };
 
 /** A search in progress: what it keeps beside its stack, and the instructions that look at the subject more than once. */

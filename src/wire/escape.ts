@@ -8,32 +8,18 @@ import { HEX } from "./latin1.ts";
 const PERCENT = 0x25;
 const QUESTION = 0x3f;
 
-/** Which bytes `escapeUri` escapes, by what becomes of the text. */
+/** Which bytes `escapeUri` escapes: those that may not stand in a path, or in arguments. */
 export const ESCAPE_URI = 0;
 export const ESCAPE_ARGS = 1;
-export const ESCAPE_URI_COMPONENT = 2;
-export const ESCAPE_HTML = 3;
-export const ESCAPE_REFRESH = 4;
-export const ESCAPE_MEMCACHED = 5;
-export type EscapeKind = 0 | 1 | 2 | 3 | 4 | 5;
+type EscapeKind = 0 | 1;
 
-/** Control bytes, bytes above 126 and what RFC 3986 allows nowhere, besides what each kind adds. */
+/** Control bytes, bytes from 127 on and what RFC 3986 allows nowhere, besides what each kind adds. */
 const NEVER = ' "<>\\^`{|}';
-const ESCAPED: readonly Uint8Array[] = [
-  escapeTable(`${NEVER}#%?`, true),
-  escapeTable(`${NEVER}#%&+;?`, true),
-  escapeTable("", true, /[^A-Za-z0-9\-._~]/),
-  escapeTable(`${NEVER}#%'`, true),
-  escapeTable(`${NEVER.replaceAll(/[\\^{|}]/g, "")}'\\^{|}`, true),
-  escapeTable(" %", false),
-];
+const ESCAPED: readonly Uint8Array[] = [escapeTable(`${NEVER}#%?`), escapeTable(`${NEVER}#%&+;?`)];
 
-function escapeTable(chars: string, high: boolean, pattern?: RegExp): Uint8Array {
+function escapeTable(chars: string): Uint8Array {
   const table = new Uint8Array(256);
-  for (let c = 0; c < 256; c++) {
-    const char = String.fromCharCode(c);
-    if (c < 0x20 || (high && c >= 0x7f) || chars.includes(char) || pattern?.test(char)) table[c] = 1;
-  }
+  for (let c = 0; c < 256; c++) if (c < 0x20 || c >= 0x7f || chars.includes(String.fromCharCode(c))) table[c] = 1;
   return table;
 }
 
@@ -55,15 +41,14 @@ export function escapeUri(text: string, kind: EscapeKind): string {
   return from === 0 ? text : result + text.substring(from);
 }
 
-/** What `unescapeUri` is for: everything is decoded; up to the `?` only; the same for a redirect's Location. */
+/** What `unescapeUri` is for: a path, all of which is decoded, or the Location of a redirect. */
 export const UNESCAPE_ALL = 0;
-export const UNESCAPE_URI = 1;
-export const UNESCAPE_REDIRECT = 2;
-export type UnescapeKind = 0 | 1 | 2;
+export const UNESCAPE_REDIRECT = 1;
+type UnescapeKind = 0 | 1;
 
 /**
- * Decodes percent-encoding (ngx_unescape_uri): broken escapes lose their `%`. UNESCAPE_URI leaves what follows a `?`
- * alone; UNESCAPE_REDIRECT besides leaves encoded what may not stand in a URI.
+ * Decodes percent-encoding (ngx_unescape_uri): broken escapes lose their `%`. UNESCAPE_REDIRECT leaves alone what follows
+ * a `?`, and what may not stand in a URI unencoded.
  */
 export function unescapeUri(text: string, kind: UnescapeKind): string {
   if (!text.includes("%")) return text;

@@ -17,7 +17,7 @@ const RESPONDER = 1;
 const KEEP_CONN = 1;
 const HEADER = 8;
 /** The most one record holds: its length has two bytes. */
-export const MAX_CONTENT = 65_535;
+const MAX_CONTENT = 65_535;
 
 // Writing. Everything is a byte string.
 

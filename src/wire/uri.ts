@@ -59,39 +59,6 @@ export function splitTarget(
   return true;
 }
 
-/**
- * Takes apart any target: from a request, an X-Accel-Redirect or an HTTP/2 `:path`. A path that does not begin with a
- * slash, holds control bytes or spaces, broken escapes, an escaped NUL or climbs above the root gives false: answer 400.
- */
-export function parseUri(raw: string, mergeSlashes: boolean, into: UriParts): boolean {
-  const length = raw.length;
-  if (length === 0 || raw.charCodeAt(0) !== SLASH) return false;
-  let complex = 0;
-  let args = -1;
-  let ext = -1;
-  let plus = false;
-  let afterSlash = true;
-  for (let i = 1; i < length; i++) {
-    const code = raw.charCodeAt(i);
-    if (code <= 0x20 || code === 0x7f) return false;
-    if (complex !== 0) continue;
-    if (code === HASH) complex = 1;
-    else if (args >= 0) continue;
-    else if (code === SLASH || code === DOT) {
-      if (afterSlash) complex = 1;
-      else if (code === DOT) ext = i + 1;
-      else {
-        ext = -1;
-        afterSlash = true;
-      }
-    } else if (code === PERCENT) complex = 2;
-    else if (code === QUESTION) args = i + 1;
-    else if (code === PLUS) plus = true;
-    else afterSlash = false;
-  }
-  return splitTarget(raw, complex, args, ext, plus, mergeSlashes, into);
-}
-
 const USUAL = 0;
 const AFTER_SLASH = 1;
 const AFTER_DOT = 2;
@@ -101,7 +68,7 @@ const AFTER_DOT_DOT = 3;
  * The long way: decodes escapes, resolves `.` and `..`, with `mergeSlashes` folds slashes, ends at `#`
  * (ngx_http_parse_complex_uri). A target that begins with `?` has the path `/`. False: answer 400.
  */
-export function parseComplexUri(raw: string, mergeSlashes: boolean, into: UriParts): boolean {
+function parseComplexUri(raw: string, mergeSlashes: boolean, into: UriParts): boolean {
   const length = raw.length;
   if (scratch.length < length + 1) scratch = Buffer.alloc(length * 2);
   const out = scratch;
@@ -202,8 +169,8 @@ function parent(out: Buffer, end: number): number {
   }
 }
 
-/** The extension of a path, for one that was rewritten (ngx_http_set_exten). */
-export function splitExten(path: string): string {
+/** The extension of a path, as written, for one that was rewritten (ngx_http_set_exten); `/.profile` has none. */
+export function extenOf(path: string): string {
   for (let i = path.length - 1; i > 1; i--) {
     const code = path.charCodeAt(i);
     if (code === DOT && path.charCodeAt(i - 1) !== SLASH) return path.substring(i + 1);

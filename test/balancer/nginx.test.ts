@@ -2,12 +2,13 @@ import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
 import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import http from "node:http";
-import net from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import type { MethodDefinition, ServerDefinition } from "../../src/balancer/definition.ts";
 import type { Group } from "../../src/balancer/group.ts";
+import { freePort, listeningPorts } from "../support/ports.ts";
+import { waitFor } from "../support/wait.ts";
 import { group, input, portOf, server } from "./helpers.ts";
 
 const NGINX = ["/usr/sbin/nginx", "/usr/local/sbin/nginx"].find(existsSync);
@@ -168,11 +169,11 @@ describe("the same server as nginx", { skip: NGINX === undefined }, () => {
   before(async () => {
     folder = mkdtempSync(join(tmpdir(), "balance-"));
     mkdirSync(join(folder, "logs"));
-    ports = await freePorts(BACKENDS + 1);
+    ports = await Promise.all(Array.from({ length: BACKENDS + 1 }, freePort));
     front = ports[BACKENDS];
     writeFileSync(join(folder, "nginx.conf"), configuration(ports, front, folder));
     nginx = spawn(NGINX ?? "", ["-p", folder, "-c", join(folder, "nginx.conf"), "-e", join(folder, "error.log")]);
-    await listening(front);
+    await waitFor(() => listeningPorts(nginx.pid ?? 0).includes(front), "nginx to listen");
   });
 
   after(async () => {
@@ -243,31 +244,4 @@ function triedBy(port: number, path: string, client: string): Promise<number[]> 
     });
     request.on("error", reject);
   });
-}
-
-async function freePorts(count: number): Promise<number[]> {
-  const servers = await Promise.all(Array.from({ length: count }, () => listenAnywhere()));
-  const ports = servers.map((each) => (each.address() as net.AddressInfo).port);
-  await Promise.all(servers.map((each) => new Promise((resolve) => each.close(resolve))));
-  return ports;
-}
-
-function listenAnywhere(): Promise<net.Server> {
-  const made = net.createServer();
-  return new Promise((resolve) => made.listen(0, "127.0.0.1", () => resolve(made)));
-}
-
-/** Resolves once something accepts on the port; each refusal is followed by the next try. */
-async function listening(port: number): Promise<void> {
-  const until = performance.now() + 5000;
-  while (performance.now() < until) {
-    const connected = await new Promise<boolean>((resolve) => {
-      const socket = net.connect(port, "127.0.0.1", () => resolve(true));
-      socket.on("error", () => resolve(false));
-      socket.on("connect", () => socket.destroy());
-    });
-    if (connected) return;
-    await new Promise((resolve) => setImmediate(resolve));
-  }
-  throw new Error("nginx does not listen");
 }

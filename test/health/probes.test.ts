@@ -11,6 +11,7 @@ import { Probe } from "../../src/health/probe.ts";
 import { protocolOf } from "../../src/health/protocols.ts";
 import type { Address } from "../../src/net/address.ts";
 import { engine } from "../../src/net/engines.ts";
+import { freePort } from "../support/ports.ts";
 import { DEFINITION, ipv4, peer, planText, serve } from "./support.ts";
 
 const OPENSSL = "openssl";
@@ -56,12 +57,6 @@ function has(program: string, flag = "-v"): boolean {
   } catch {
     return false;
   }
-}
-
-async function freePort(): Promise<number> {
-  const { port, close } = await serve(() => {});
-  close();
-  return port;
 }
 
 /** The protocol alone, fed with the answer split at every place: each must give the same verdict. */

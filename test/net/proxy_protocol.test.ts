@@ -8,9 +8,8 @@ import {
   type ProxyProtocol,
   ProxyProtocolReader,
   proxyProtocolTlv,
-  proxyProtocolV1,
 } from "../../src/net/proxy_protocol.ts";
-import { everySplit } from "../http/h1/splits.ts";
+import { everySplit } from "../support/splits.ts";
 
 const SIGNATURE = "\r\n\r\n\0\r\nQUIT\n";
 
@@ -115,16 +114,6 @@ test("TLVs by name and by number, those of TLS too", () => {
   const broken = read(v2(0x21, 0x11, `${V4}\x02\0\x09a`))[2];
   assert.ok(broken);
   assert.deepEqual(proxyProtocolTlv(broken, "alpn"), { error: "broken PROXY protocol TLV" });
-});
-
-test("what is written is read back", () => {
-  const text = proxyProtocolV1(
-    { family: "ipv6", host: "::1", port: 1 },
-    { family: "ipv6", host: "2001:db8::2", port: 65535 },
-  );
-  assert.equal(text, "PROXY TCP6 ::1 2001:db8::2 1 65535\r\n");
-  assert.equal(read(text)[2]?.destinationAddress, "2001:db8::2");
-  assert.equal(proxyProtocolV1({ family: "unix", path: "" }, { family: "unix", path: "/x" }), "PROXY UNKNOWN\r\n");
 });
 
 test("any bytes: ends and throws nothing", () => {

@@ -74,7 +74,7 @@ class Fastcgi implements Protocol {
         }
         case fcgi.END:
           return refusal(records.protocolStatus);
-        default:
+        case fcgi.INVALID:
           return "not a FastCGI response";
       }
     }

@@ -8,7 +8,7 @@ import { lowercase } from "./wildcard_hash.ts";
 export type MimeTypes = ReadonlyMap<string, HeadText>;
 
 /** What nginx knows without any `types` block. */
-export const DEFAULT_TYPES: MimeTypes = new Map([
+const DEFAULT_TYPES: MimeTypes = new Map([
   ["html", headText("text/html")],
   ["gif", headText("image/gif")],
   ["jpg", headText("image/jpeg")],
@@ -43,21 +43,4 @@ export function buildMimeTypes(lines: readonly Directive[] | undefined): {
     }
   }
   return { types, warnings };
-}
-
-/** The extension of a URI's last part, as written; "" when there is none (`/.profile` has none either). */
-export function extensionOf(uri: string): string {
-  for (let i = uri.length - 1; i > 1; i--) {
-    const code = uri.charCodeAt(i);
-    if (code === 0x2f) return "";
-    if (code === 0x2e && uri.charCodeAt(i - 1) !== 0x2f) return uri.slice(i + 1);
-  }
-  return "";
-}
-
-/** The media type for a URI. */
-export function mimeType(types: MimeTypes, uri: string, defaultType: string): string {
-  const extension = extensionOf(uri);
-  if (extension === "") return defaultType;
-  return types.get(lowercase(extension)) ?? defaultType;
 }

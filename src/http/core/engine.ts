@@ -3,8 +3,8 @@ import { assignCaptures } from "../../script/captures.ts";
 import { clearDeadline, Deadline, setDeadline } from "../../sys/timers.ts";
 import { ESCAPE_URI, escapeUri } from "../../wire/escape.ts";
 import { headText } from "../../wire/head_text.ts";
+import { extenOf } from "../../wire/uri.ts";
 import { findLocation, newLocationSearch } from "../conf/location_tree.ts";
-import { extensionOf } from "../conf/mime.ts";
 import { mapUriToPath } from "../files/paths.ts";
 import { discardBody } from "./body.ts";
 import { CLIENT_CLOSED_REQUEST, CLOSE, DECLINED, DONE, ERROR, OK } from "./codes.ts";
@@ -399,7 +399,7 @@ export function internalRedirect(request: Request, uri: string, args: string): n
   }
   request.uri = uri;
   request.args = args;
-  request.exten = extensionOf(uri);
+  request.exten = extenOf(uri);
   request.unparsedValid = false;
   request.addUriToAlias = false;
   request.validLocation = true;

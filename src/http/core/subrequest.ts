@@ -1,6 +1,6 @@
 import { now, wallNow } from "../../sys/clock.ts";
 import { afterEvent } from "../../sys/guard.ts";
-import { extensionOf } from "../conf/mime.ts";
+import { extenOf } from "../../wire/uri.ts";
 import { CLIENT_CLOSED_REQUEST, CLOSE, ERROR, OK } from "./codes.ts";
 import { answerStatus, finalizeRequest, freeRequest, releaseRequest, startPhases } from "./engine.ts";
 import { logError } from "./log_context.ts";
@@ -137,7 +137,7 @@ export function subrequest(
   request.unparsedValid = false;
   request.uri = uri;
   request.args = args;
-  request.exten = extensionOf(uri);
+  request.exten = extenOf(uri);
   request.version = parent.version;
   request.host = parent.host;
   request.port = parent.port;

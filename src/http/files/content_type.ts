@@ -20,14 +20,18 @@ export interface TypeAndCharset {
 }
 
 /** The response's type as `*_types` directives compare it, and its charset: an upstream may have sent both in one. */
-export function typeAndCharset({ contentType, upstreamType, charset }: Response): TypeAndCharset {
+export function typeAndCharset({
+  contentType,
+  upstreamType,
+  charset,
+}: Pick<Response, "contentType" | "upstreamType" | "charset">): TypeAndCharset {
   const whole = contentType ?? NONE;
   if (charset === undefined && whole === upstreamType) return splitContentType(whole);
   return { type: whole, charset: charset ?? NONE };
 }
 
 /** Takes the charset off as nginx does (ngx_http_upstream_copy_content_type); other parameters stay with the type. */
-export function splitContentType(text: HeadText): TypeAndCharset {
+function splitContentType(text: HeadText): TypeAndCharset {
   for (let at = text.indexOf(";"); at >= 0; at = text.indexOf(";", at + 1)) {
     const end = at;
     do at++;

@@ -1,6 +1,6 @@
 import { directive } from "../../config/directives.ts";
 import { fail } from "../../config/schema.ts";
-import { extensionOf } from "../conf/mime.ts";
+import { extenOf } from "../../wire/uri.ts";
 import { defineModule, type HttpModule } from "../conf/module.ts";
 import { DECLINED } from "../core/codes.ts";
 import { internalRedirect, namedRedirect } from "../core/engine.ts";
@@ -72,7 +72,7 @@ function tryEach(request: Request, { files, fallback, code }: TryFiles): number 
       request.uri = file;
       request.addUriToAlias = true;
     }
-    request.exten = extensionOf(request.uri);
+    request.exten = extenOf(request.uri);
     return DECLINED;
   }
   if (code !== undefined) return code;

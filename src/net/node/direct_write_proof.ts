@@ -49,7 +49,7 @@ export async function proveDirectWrites(open: () => HandlePair | undefined = ope
   return wrong;
 }
 
-/** The first descriptor is closed by the socket, the second by `tryHandle`. */
+/** The first descriptor is closed by the socket, the second by `tryHandle`. @internal For tests of direct writes. */
 export function openPair(): HandlePair | undefined {
   const c = process.platform === "linux" ? libc() : undefined;
   if (c === undefined) return undefined;

@@ -4,7 +4,7 @@ import { END, FIELD, FieldScanner } from "./field_scan.ts";
 import type { HeaderList } from "./header_list.ts";
 import { fieldKey } from "./known_fields.ts";
 
-/** Everything up to `end` was read; no data in it is left. */
+/** Everything up to `end` was read; no data in it is left. @internal Named by tests only. */
 export const MORE = 0;
 /** `dataStart..dataEnd` is body; call `next` again at `decoder.pos`. */
 export const DATA = 1;

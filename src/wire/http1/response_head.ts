@@ -14,6 +14,7 @@ export const DONE = 1;
 /**
  * No status line: an HTTP/0.9 answer, all of it body. `head.prefix` has what came in earlier calls, `head.end` is where
  * this call's part begins. `head.error` holds nginx's sentence for it (level error), which nginx logs and goes on.
+ * @internal Named by tests only: its `version` says the same.
  */
 export const NO_HEAD = 2;
 /** The answer cannot be used (proxy_next_upstream invalid_header); `head.error` says why (level error). */

@@ -3,7 +3,7 @@ import { test } from "node:test";
 import fc from "fast-check";
 import { CHUNKED_DONE, ChunkedDecoder, DATA, ERROR, MORE } from "../../../src/wire/http1/chunked.ts";
 import { HeaderList } from "../../../src/wire/http1/header_list.ts";
-import { everySplit } from "../../http/h1/splits.ts";
+import { everySplit } from "../../support/splits.ts";
 
 interface Decoded {
   code: number;

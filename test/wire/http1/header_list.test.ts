@@ -4,18 +4,8 @@ import { FIELD, FieldScanner, SPAN } from "../../../src/wire/http1/field_scan.ts
 import { FieldSet } from "../../../src/wire/http1/field_set.ts";
 import { HeaderList } from "../../../src/wire/http1/header_list.ts";
 import * as known from "../../../src/wire/http1/known_fields.ts";
-import type { RequestLimits } from "../../../src/wire/http1/request_fields.ts";
 import { DONE, RequestHead } from "../../../src/wire/http1/request_head.ts";
-
-const LIMITS: RequestLimits = {
-  headerBufferSize: 1024,
-  largeBuffers: 4,
-  largeBufferSize: 8192,
-  maxHeaders: 1000,
-  ignoreInvalid: true,
-  underscores: false,
-  allowConnect: false,
-};
+import { LIMITS } from "./limits.ts";
 
 function list(...fields: string[]): HeaderList {
   const headers = new HeaderList();

@@ -8,8 +8,9 @@ import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { DONE, RequestHead } from "../../../src/wire/http1/request_head.ts";
 import { splitTarget, uriParts } from "../../../src/wire/uri.ts";
-import { NASTY } from "../../http/h1/nasty_requests.ts";
-import { TARGETS } from "../../http/targets.ts";
+import { TARGETS } from "../targets.ts";
+import { LIMITS } from "./limits.ts";
+import { NASTY } from "./nasty_requests.ts";
 
 /** Our verdicts beside those of the nginx installed here, where there is one. */
 const NGINX = "/usr/sbin/nginx";
@@ -79,22 +80,13 @@ test("the status of a table of nasty requests", { skip }, async () => {
 });
 
 test("path and arguments of a table of targets", { skip }, async () => {
-  const limits = {
-    headerBufferSize: 1024,
-    largeBuffers: 4,
-    largeBufferSize: 8192,
-    maxHeaders: 1000,
-    ignoreInvalid: true,
-    underscores: false,
-    allowConnect: false,
-  };
-  const head = new RequestHead(limits);
+  const head = new RequestHead(LIMITS);
   const parts = uriParts();
   for (const target of TARGETS) {
     const raw = `GET ${target} HTTP/1.0\r\n\r\n`;
     const answer = await ask(raw);
     const theirs = answer.startsWith("HTTP/1.1 200") ? answer.slice(answer.indexOf("\r\n\r\n") + 4) : "refused";
-    head.reset(limits);
+    head.reset(LIMITS);
     const bytes = Buffer.from(raw, "latin1");
     const fine =
       head.feed(bytes, 0, bytes.length) === DONE &&

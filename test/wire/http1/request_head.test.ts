@@ -3,18 +3,9 @@ import { test } from "node:test";
 import fc from "fast-check";
 import type { RequestLimits } from "../../../src/wire/http1/request_fields.ts";
 import { DONE, NEED_MORE, RequestHead } from "../../../src/wire/http1/request_head.ts";
-import { NASTY } from "../../http/h1/nasty_requests.ts";
-import { everySplit, type Fed, feedPieces } from "../../http/h1/splits.ts";
-
-const LIMITS: RequestLimits = {
-  headerBufferSize: 1024,
-  largeBuffers: 4,
-  largeBufferSize: 8192,
-  maxHeaders: 1000,
-  ignoreInvalid: true,
-  underscores: false,
-  allowConnect: false,
-};
+import { everySplit, type Fed, feedPieces } from "../../support/splits.ts";
+import { LIMITS } from "./limits.ts";
+import { NASTY } from "./nasty_requests.ts";
 
 function fresh(limits: RequestLimits = LIMITS): RequestHead {
   const head = new RequestHead(limits);

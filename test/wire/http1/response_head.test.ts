@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
 import { DONE, INVALID, NEED_MORE, NO_HEAD, ResponseHead } from "../../../src/wire/http1/response_head.ts";
-import { everySplit, type Fed, feedPieces } from "../../http/h1/splits.ts";
+import { everySplit, type Fed, feedPieces } from "../../support/splits.ts";
 
 function fresh(size = 4096): ResponseHead {
   const head = new ResponseHead();

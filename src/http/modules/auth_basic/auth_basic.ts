@@ -13,7 +13,7 @@ import { logError } from "../../core/log_context.ts";
 import type { Request } from "../../core/request.ts";
 import { type Template, template } from "../../core/script.ts";
 import type { Handler } from "../../core/types.ts";
-import type { Verdict } from "./crypt.ts";
+import { storedPassword, type Verdict } from "./crypt.ts";
 import { PasswordChecks, Waiting } from "./password_check.ts";
 
 /** Of this thread; it outlives a reload. */
@@ -121,21 +121,6 @@ function waitFor(request: Request, waiting: Waiting): void {
     logError(request, "info", "epoll_wait() reported that client prematurely closed connection");
     finalizeRequest(request, CLIENT_CLOSED_REQUEST);
   };
-}
-
-/** The password of a user in the lines of a user file; what follows a second colon is a comment. */
-export function storedPassword(text: string, user: string): string | undefined {
-  let at = 0;
-  while (at < text.length) {
-    const feed = text.indexOf("\n", at);
-    const end = feed < 0 ? text.length : feed;
-    if (text[at] !== "#" && text.startsWith(`${user}:`, at) && at + user.length < end) {
-      const line = text.slice(at + user.length + 1, end);
-      return /^[^:\r]*/.exec(line)?.[0] ?? "";
-    }
-    at = end + 1;
-  }
-  return undefined;
 }
 
 function challenge(request: Request, realm: string): number {

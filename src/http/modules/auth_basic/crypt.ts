@@ -21,6 +21,21 @@ export function verifyPassword(password: string, stored: string): Verdict {
   return encrypted === undefined ? undefined : sameText(encrypted, stored);
 }
 
+/** The password of a user in the lines of a user file; what follows a second colon is a comment. */
+export function storedPassword(text: string, user: string): string | undefined {
+  let at = 0;
+  while (at < text.length) {
+    const feed = text.indexOf("\n", at);
+    const end = feed < 0 ? text.length : feed;
+    if (text[at] !== "#" && text.startsWith(`${user}:`, at) && at + user.length < end) {
+      const line = text.slice(at + user.length + 1, end);
+      return /^[^:\r]*/.exec(line)?.[0] ?? "";
+    }
+    at = end + 1;
+  }
+  return undefined;
+}
+
 /** Whether that takes no thousands of rounds. */
 export function isQuick(password: string, stored: string): boolean {
   return /^\{(?:PLAIN|SHA|SSHA)\}/.test(stored) || (isCrypts(stored) && cString(password).length >= LONGEST);

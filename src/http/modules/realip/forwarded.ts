@@ -6,7 +6,7 @@ import { parseAddrPort } from "../../../net/parse_url.ts";
 export type TrustedProxies = readonly ("unix" | Cidr)[];
 
 /** Whether an address is one of them; an IPv4-mapped IPv6 address counts as IPv4 (ngx_cidr_match). */
-export function isTrusted(proxies: TrustedProxies, address: Address): boolean {
+function isTrusted(proxies: TrustedProxies, address: Address): boolean {
   const { ipv4, ipv6, unix } = clientAddress(address);
   for (const proxy of proxies) {
     if (proxy === "unix") {

@@ -1,6 +1,6 @@
 import type { CompiledRegex } from "../../../regex/regex.ts";
 import { UNESCAPE_REDIRECT, unescapeUri } from "../../../wire/escape.ts";
-import { extensionOf } from "../../conf/mime.ts";
+import { extenOf } from "../../../wire/uri.ts";
 import { discardBody } from "../../core/body.ts";
 import { OK } from "../../core/codes.ts";
 import { setLocation } from "../../core/engine.ts";
@@ -83,7 +83,7 @@ function changeUri(request: Request, { replacement, keepsArgs }: RewriteRule, lo
     logError(request, "error", "the rewritten URI has a zero length");
     return false;
   }
-  request.exten = extensionOf(uri);
+  request.exten = extenOf(uri);
   return true;
 }
 

@@ -2,8 +2,7 @@ import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { test } from "node:test";
-import { storedPassword } from "../../../../src/http/modules/auth_basic/auth_basic.ts";
-import { verifyPassword } from "../../../../src/http/modules/auth_basic/crypt.ts";
+import { storedPassword, verifyPassword } from "../../../../src/http/modules/auth_basic/crypt.ts";
 import { have } from "../../../support/have.ts";
 
 const STORED: readonly (readonly [password: string, stored: string])[] = [

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { test } from "node:test";
-import { splitContentType } from "../../../../src/http/files/content_type.ts";
+import { typeAndCharset } from "../../../../src/http/files/content_type.ts";
 import { headText } from "../../../../src/wire/head_text.ts";
 import { have } from "../../../support/have.ts";
 import { type Running, runHoldfast, startHoldfast, startNginx } from "../../../support/holdfast.ts";
@@ -166,6 +166,8 @@ test("the charset in an upstream's Content-Type is told apart as nginx does", ()
     'text/html; charset="': ["text/html", ""],
   };
   for (const [text, [type, charset]] of Object.entries(cases)) {
-    assert.deepEqual(splitContentType(headText(text)), { type, charset }, text);
+    const sent = headText(text);
+    const response = { contentType: sent, upstreamType: sent, charset: undefined };
+    assert.deepEqual(typeAndCharset(response), { type, charset }, text);
   }
 });

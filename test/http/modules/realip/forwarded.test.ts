@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { forwardedAddress, isTrusted, type TrustedProxies } from "../../../../src/http/modules/realip/forwarded.ts";
+import { forwardedAddress, type TrustedProxies } from "../../../../src/http/modules/realip/forwarded.ts";
 import { type Address, addressText } from "../../../../src/net/address.ts";
 import { parseCidr } from "../../../../src/net/ip.ts";
 
@@ -8,6 +8,10 @@ const trusted = (...ranges: readonly string[]): TrustedProxies =>
   ranges.map((range) => (range === "unix:" ? "unix" : (parseCidr(range)?.cidr ?? assert.fail(range))));
 const ipv4 = (host: string): Address => ({ family: "ipv4", host, port: 1 });
 const ipv6 = (host: string): Address => ({ family: "ipv6", host, port: 1 });
+
+/** Whether what a peer says of its client is believed. */
+const isTrusted = (proxies: TrustedProxies, peer: Address): boolean =>
+  forwardedAddress(peer, ["192.0.2.1"], proxies, false) !== undefined;
 
 test("an IPv4-mapped address is trusted as the IPv4 address in it, never as IPv6", () => {
   assert.equal(isTrusted(trusted("10.0.0.0/8"), ipv6("::ffff:10.1.2.3")), true);

@@ -21,8 +21,8 @@ import { whole } from "../../../../src/sys/sliced.ts";
 import { Deadline, setDeadline } from "../../../../src/sys/timers.ts";
 import { headText } from "../../../../src/wire/head_text.ts";
 import { loadConfig, workspace, write } from "../../../config/workspace.ts";
+import { everySplit } from "../../../support/splits.ts";
 import { waitFor } from "../../../support/wait.ts";
-import { everySplit } from "../../h1/splits.ts";
 
 /** A connection over a stream of the test's own: the same bytes in every split have to come to the same. */
 
