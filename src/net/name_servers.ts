@@ -2,8 +2,9 @@ import dns from "node:dns";
 import { errorText } from "../sys/errno.ts";
 import { boundary, logFault } from "../sys/guard.ts";
 import { clearDeadline, Deadline, setDeadline } from "../sys/timers.ts";
+import { TYPE_A, TYPE_AAAA } from "../wire/dns.ts";
 import { type Address, addressText } from "./address.ts";
-import { AliasQuestions, TYPE_A, TYPE_AAAA } from "./dns_alias.ts";
+import { AliasQuestions } from "./dns_alias.ts";
 
 /** States as in ngx_resolver.c: DNS response codes, or 110 (ETIMEDOUT). */
 export const SERVER_FAILURE = 2;

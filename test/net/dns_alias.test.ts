@@ -1,12 +1,13 @@
 import assert from "node:assert/strict";
-import { randomBytes, randomInt } from "node:crypto";
 import { readdirSync } from "node:fs";
 import { type TestContext, test } from "node:test";
-import { type Alias, AliasQuestions, encodeQuestion, readAlias } from "../../src/net/dns_alias.ts";
+import { AliasQuestions } from "../../src/net/dns_alias.ts";
 import { armedDeadlines } from "../../src/sys/timers.ts";
-import { a, cname, type NameServer, nameServer, TYPE } from "../support/dns.ts";
+import type { Alias } from "../../src/wire/dns.ts";
+import { cname, type NameServer, nameServer, TYPE } from "../support/dns.ts";
 import { freePort } from "../support/ports.ts";
 import { waitFor } from "../support/wait.ts";
+import { UNUSABLE } from "../wire/dns_messages.ts";
 
 const LINUX = process.platform === "linux" ? false : "descriptors are counted in /proc";
 /** ms; longer than any answer of a test takes. */
@@ -26,93 +27,6 @@ function questionsTo(t: TestContext, servers: readonly (NameServer | number)[], 
     new Promise<Alias | undefined>((resolve) => aliases.ask(name, type, first, resolve));
   return { aliases, ask };
 }
-
-const QUESTION = encodeQuestion("a.test", TYPE.a);
-
-/** An answer to QUESTION. */
-function answer(records: readonly Buffer[], flags = 0x8180): Buffer {
-  const bytes = Buffer.concat([QUESTION, ...records]);
-  bytes.writeUInt16BE(flags, 2);
-  bytes.writeUInt16BE(records.length, 6);
-  return bytes;
-}
-
-/** A CNAME record of a.test with these bytes for its target. */
-function target(...data: readonly number[]): Buffer {
-  return Buffer.from([0xc0, 12, 0, 5, 0, 1, 0, 0, 0, 60, 0, data.length, ...data]);
-}
-
-const read = (bytes: Buffer) => readAlias(bytes, QUESTION, "a.test");
-/** Where the data of an answer's first record begins. */
-const DATA = QUESTION.length + 12;
-
-test("the CNAME of the name is read, with pointers, in whatever case, among other records", () => {
-  assert.deepEqual(read(answer([cname(60, "Real.Test")])), { target: "real.test", ttl: 60 });
-  assert.deepEqual(read(answer([target(1, 98, 0xc0, 14)])), { target: "b.test", ttl: 60 });
-  const otherOwner = cname(60, "b.test");
-  otherOwner[1] = 14;
-  assert.deepEqual(read(answer([otherOwner, a(1, "10.0.0.1"), cname(7, "c.test")])), { target: "c.test", ttl: 7 });
-  assert.equal(read(answer([otherOwner])), "none");
-  const shouted = answer([cname(60, "b.test")]);
-  shouted[13] = 65;
-  assert.deepEqual(read(shouted), { target: "b.test", ttl: 60 });
-  const long = cname(60, "b.test");
-  long[6] = 0x80;
-  assert.deepEqual(read(answer([long])), { target: "b.test", ttl: 0 }, "RFC 2181 section 8");
-  assert.deepEqual(read(answer([cname(60, "b.test")], 0x8380)), { target: "b.test", ttl: 60 }, "cut off after it");
-});
-
-test("an answer without the alias is told from a failure", () => {
-  assert.equal(read(answer([])), "none");
-  assert.equal(read(answer([], 0x8183)), "none");
-  assert.equal(read(answer([], 0x8182)), "failed");
-  assert.equal(read(answer([], 0x8185)), "failed");
-});
-
-const good = answer([cname(60, "b.test")]);
-const changed = (at: number, value: number) => {
-  const bytes = Buffer.from(good);
-  bytes[at] = value;
-  return bytes;
-};
-
-const UNUSABLE: Readonly<Record<string, Buffer>> = {
-  empty: Buffer.alloc(0),
-  "another id": changed(1, 1),
-  "a question": changed(2, 1),
-  "another operation": changed(2, 0x89),
-  "no question": changed(5, 0),
-  "another name": changed(13, 98),
-  "another type": changed(21, 28),
-  "cut off in the record": good.subarray(0, good.length - 1),
-  "cut off in the question": good.subarray(0, 20),
-  "fewer records than said": changed(7, 2).subarray(0, good.length - 2),
-  "said to be truncated": answer([], 0x8380),
-  "a pointer to itself": answer([target(0xc0, DATA)]),
-  "pointers in a circle": answer([target(0xc0, DATA + 2, 0xc0, DATA)]),
-  "a pointer before its own name": answer([target(1, 98, 0xc0, DATA)]),
-  "a pointer forward": answer([target(0xc0, DATA + 2, 1, 98, 0)]),
-  "a pointer into the header": answer([target(0xc0, 0)]),
-  "half a pointer": answer([target(1, 98, 0xc0)]),
-  "a label of a reserved kind": answer([target(0x41, 98, 0)]),
-  "a label beyond the end": answer([target(60, 98, 0)]),
-  "a dot within a label": answer([target(3, 98, 46, 98, 0)]),
-  "a name without its end": answer([target(1, 98)]),
-  "bytes after the name": answer([target(1, 98, 0, 0)]),
-  "a name too long": answer([target(...Array.from({ length: 60 }, () => [4, 98, 98, 98, 98]).flat(), 0)]),
-};
-
-for (const [kind, bytes] of Object.entries(UNUSABLE)) {
-  test(`no answer: ${kind}`, () => assert.equal(read(bytes), undefined));
-}
-
-test("bytes of all kinds end nothing", () => {
-  for (let i = 0; i < 20_000; i++) {
-    const bytes = Buffer.concat([good, randomBytes(randomInt(20))]);
-    for (let n = randomInt(1, 6); n > 0; n--) bytes[randomInt(6, bytes.length)] = randomInt(256);
-    read(bytes.subarray(0, randomInt(bytes.length)));
-  }
-});
 
 test("what is no answer is passed over, and the answer after it taken", async (t) => {
   const server = await nameServer(t, () => ({

@@ -7,7 +7,8 @@ import { IGNORE, type Stream, type StreamError, type StreamHandler } from "../..
 import type { ListenSpec } from "../../runtime/application.ts";
 import type { Level } from "../../runtime/log/log.ts";
 import { errnoText } from "../../sys/errno.ts";
-import { type ListeningSocket, servedOn } from "../conf/addresses.ts";
+import type { ListeningSocket } from "../conf/addresses.ts";
+import { servedOn } from "../conf/listen_table.ts";
 import { COUNTER } from "../core/counters.ts";
 import { acceptStream } from "./accept.ts";
 import type { WorkerConnections } from "./connections.ts";

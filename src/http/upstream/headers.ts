@@ -25,9 +25,7 @@ export function copyResponse(
   response.status = head.status;
   response.statusLine = head.statusLine;
   response.contentLength = head.contentLength;
-  if (head.xAccelLimitRate !== undefined) limitRate(request, head.xAccelLimitRate, ignored);
-  if (head.xAccelCharset !== undefined && !ignored.has("x-accel-charset"))
-    response.overrideCharset = head.xAccelCharset;
+  takeAccel(request, head, ignored);
   const out = response.headers;
   const { headers } = head;
   const { count, named } = headers;
@@ -101,15 +99,16 @@ export function copyRedirectFields(request: Request, head: AnswerHead, settings:
         response.headers.copy(headers, i);
     }
   }
-  if (head.xAccelLimitRate !== undefined) limitRate(request, head.xAccelLimitRate, settings.ignored);
-  if (head.xAccelCharset !== undefined && !settings.ignored.has("x-accel-charset")) {
-    response.overrideCharset = head.xAccelCharset;
-  }
+  takeAccel(request, head, settings.ignored);
 }
 
-/** X-Accel-Limit-Rate: bytes a second to the client; 0 for no limit. */
-function limitRate(request: Request, value: string, ignored: ReadonlySet<string>): void {
-  if (!ignored.has("x-accel-limit-rate") && /^\d{1,15}$/.test(value)) request.limitRate = Number(value);
+/** X-Accel-Limit-Rate (bytes a second to the client, 0 for no limit) and X-Accel-Charset. */
+function takeAccel(request: Request, head: AnswerHead, ignored: ReadonlySet<string>): void {
+  const { xAccelLimitRate: rate, xAccelCharset } = head;
+  if (rate !== undefined && !ignored.has("x-accel-limit-rate") && /^\d{1,15}$/.test(rate)) {
+    request.limitRate = Number(rate);
+  }
+  if (xAccelCharset !== undefined && !ignored.has("x-accel-charset")) request.response.overrideCharset = xAccelCharset;
 }
 
 /** Whether the response is buffered: X-Accel-Buffering decides over proxy_buffering. */

@@ -1,13 +1,13 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
+import { defaultListen, type ListenOptions, parseListen, resolvedAddresses } from "../../../src/http/conf/listen.ts";
 import {
   addListen,
   type ListenTable,
   listenSockets,
   newListenTable,
   servedOn,
-} from "../../../src/http/conf/addresses.ts";
-import { defaultListen, type ListenOptions, parseListen, resolvedAddresses } from "../../../src/http/conf/listen.ts";
+} from "../../../src/http/conf/listen_table.ts";
 import { addressText } from "../../../src/net/address.ts";
 import { checkConfig, NGINX } from "../reference_nginx.ts";
 

@@ -1,0 +1,132 @@
+import { type Address, addressText, isWildcard } from "../../net/address.ts";
+import type { ListenOptions } from "./listen.ts";
+
+/**
+ * All listening addresses of a configuration, with the servers on each: what ngx_http_add_listen gathers and
+ * ngx_http_init_listening makes sockets of.
+ */
+export interface ListenTable<S> {
+  /** By address text, in the order first met. */
+  readonly addresses: Map<string, ListenAddress<S>>;
+}
+
+export interface ListenAddress<S> {
+  readonly address: Address;
+  readonly text: string;
+  options: ListenOptions;
+  defaultServer: S;
+  /** In the order written. */
+  readonly servers: S[];
+  /** For the warning about `proxy_protocol` given here and not there. */
+  protocols: boolean | undefined;
+  protocolsChanged: boolean;
+}
+
+/** One socket to bind, and the addresses it serves. */
+export interface ListenSocket<S> {
+  readonly address: Address;
+  readonly options: ListenOptions;
+  /**
+   * What is served, by the address a connection arrived on: the first entry with that address, else the last (the
+   * socket's own). Only one with several entries needs the connection's local address.
+   */
+  readonly serves: readonly ListenAddress<S>[];
+}
+
+export function newListenTable<S>(): ListenTable<S> {
+  return { addresses: new Map() };
+}
+
+/** Adds one `listen` of a server on one address. Returns warnings, or an error; both nginx's sentences. */
+export function addListen<S>(
+  table: ListenTable<S>,
+  server: S,
+  address: Address,
+  options: ListenOptions,
+): readonly string[] | { readonly error: string } {
+  const text = addressText(address);
+  const known = table.addresses.get(text);
+  if (known === undefined) {
+    table.addresses.set(text, {
+      address,
+      text,
+      options,
+      defaultServer: server,
+      servers: [server],
+      protocols: undefined,
+      protocolsChanged: false,
+    });
+    return [];
+  }
+  if (known.servers.includes(server)) return { error: `a duplicate listen ${text}` };
+  known.servers.push(server);
+  const before = known.options;
+  if (options.set && before.set) return { error: `duplicate listen options for ${text}` };
+  if (options.defaultServer && before.defaultServer) return { error: `a duplicate default server for ${text}` };
+  if (options.defaultServer) known.defaultServer = server;
+  const redefined = noteProtocols(known, before, options);
+  known.options = {
+    ...(options.set ? options : before),
+    defaultServer: before.defaultServer || options.defaultServer,
+    proxyProtocol: before.proxyProtocol || options.proxyProtocol,
+  };
+  return redefined ? [`protocol options redefined for ${text}`] : [];
+}
+
+/** Whether this `listen` speaks otherwise of the protocol than earlier ones, which deserves a warning. */
+function noteProtocols<S>(known: ListenAddress<S>, before: ListenOptions, options: ListenOptions): boolean {
+  const was = before.proxyProtocol;
+  const is = options.proxyProtocol;
+  // Options written out in full for the address may add to what shorter listens said, once.
+  if (is && !was) {
+    const redefined = (before.set && !options.set) || known.protocolsChanged;
+    known.protocols = was;
+    known.protocolsChanged = true;
+    return redefined;
+  }
+  const differs = known.protocols !== undefined && is !== known.protocols;
+  const redefined = was && !is ? options.set || differs : (options.set && known.protocolsChanged) || differs;
+  if (was && !is) known.protocolsChanged = true;
+  known.protocols = is;
+  return redefined;
+}
+
+/**
+ * The sockets to bind. Where `*:port` is listened on, its socket also takes the other addresses of that port and
+ * family, but for those that ask for a socket of their own (`bind` or a parameter that implies it).
+ */
+export function listenSockets<S>(table: ListenTable<S>): ListenSocket<S>[] {
+  const ports = new Map<string, ListenAddress<S>[]>();
+  for (const entry of table.addresses.values()) {
+    const { address } = entry;
+    // Unix sockets have no port: each path is its own.
+    const key = address.family === "unix" ? entry.text : `${address.family} ${address.port}`;
+    const group = ports.get(key);
+    if (group === undefined) ports.set(key, [entry]);
+    else group.push(entry);
+  }
+  const sockets: ListenSocket<S>[] = [];
+  for (const group of ports.values()) {
+    const wildcard = group.find(({ address }) => isWildcard(address));
+    const others = group.filter((entry) => entry !== wildcard);
+    for (const entry of others) {
+      if (wildcard !== undefined && !entry.options.bind) continue;
+      sockets.push({ address: entry.address, options: entry.options, serves: [entry] });
+    }
+    if (wildcard === undefined) continue;
+    const shared = others.filter(({ options }) => !options.bind);
+    sockets.push({ address: wildcard.address, options: wildcard.options, serves: [...shared, wildcard] });
+  }
+  return sockets;
+}
+
+/** The entry of a socket for a connection that arrived on `local`; the last is the socket's own. */
+export function servedOn<T extends { readonly address: Address }>(serves: readonly T[], local: Address): T {
+  if (local.family !== "unix") {
+    for (const entry of serves) {
+      const { address } = entry;
+      if (address.family !== "unix" && address.host === local.host) return entry;
+    }
+  }
+  return serves[serves.length - 1];
+}
