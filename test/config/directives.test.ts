@@ -17,7 +17,6 @@ const table = defineDirectives("test", {
   small: d.size({ ...main, default: 8192 }),
   large: d.offset({ ...main, words: { off: 0 } }),
   time: d.msec({ ...main, default: 60_000 }),
-  seconds: d.sec({ ...main, default: 3600, words: { off: "off" } }),
   word: d.text({ ...main, default: "html" }),
   checked: d.text({
     ...main,
@@ -53,7 +52,6 @@ export const inferred: Same<
     readonly small: number;
     readonly large: number | undefined;
     readonly time: number;
-    readonly seconds: number | "off";
     readonly word: string;
     readonly checked: string | undefined;
     readonly choice: "on" | "off" | "always";
@@ -102,8 +100,6 @@ describe("settings", () => {
     assert.equal(setting("large", "off"), 0);
     assert.equal(setting("time", "1m30s"), 90_000);
     assert.equal(setting("time", '"1m 30s"'), 90_000);
-    assert.equal(setting("seconds", "1y"), 31_536_000);
-    assert.equal(setting("seconds", "off"), "off");
   });
 
   test("words", () => {
@@ -141,7 +137,6 @@ describe("errors", () => {
     ["bounded 10", "value must be between 2 and 9"],
     ["atLeast 1", "value must be equal to or greater than 2"],
     ["large Off", '"large" directive invalid value'],
-    ["seconds 1ms", '"seconds" directive invalid value'],
     ["checked a", "must be absolute"],
     ["choice never", 'invalid value "never"'],
     ["several error nothing", 'invalid value "nothing"'],
@@ -177,7 +172,6 @@ test("what the reference page shows of a declaration", () => {
   assert.deepEqual(shown("count"), ["number|auto", "1"]);
   assert.deepEqual(shown("small"), ["size", "8k"]);
   assert.deepEqual(shown("time"), ["time", "60s"]);
-  assert.deepEqual(shown("seconds"), ["time|off", "1h"]);
   assert.deepEqual(shown("choice"), ["on|off|always", "off"]);
   assert.deepEqual(shown("several"), ["error | timeout | off …", "error"]);
   assert.deepEqual(shown("buffers"), ["number size", "8 4k"]);

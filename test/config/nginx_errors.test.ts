@@ -51,7 +51,6 @@ const BROKEN: readonly (readonly [name: string, text: string, globals?: string])
   ["bad time: order of units", http("send_timeout 1s1m;")],
   ["bad time: years in milliseconds", http("send_timeout 1y;")],
   ["bad time: months in milliseconds", http("send_timeout 1M;")],
-  ["bad time: milliseconds in seconds", http("open_file_cache_valid 5ms;")],
   ["bad time: overflow", http("send_timeout 9223372036854776s;")],
   ["bad time: unit alone", http("send_timeout m;")],
   ["bad buffers: no number", http("output_buffers 0 4k;")],

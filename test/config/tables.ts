@@ -106,7 +106,6 @@ export const http = defineDirectives("http_core", {
   client_body_buffer_size: d.size({ in: everywhere, default: 16384, doc }),
   output_buffers: d.bufs({ in: everywhere, default: { count: 2, size: 32768 }, doc }),
   send_timeout: d.msec({ in: everywhere, default: 60_000, doc }),
-  open_file_cache_valid: d.sec({ in: everywhere, default: 60, doc }),
   keepalive_requests: d.number({ in: everywhere, default: 1000, doc }),
   satisfy: d.enumeration({ in: everywhere, values: ["all", "any"], default: "all", doc }),
   proxy_next_upstream: d.bitmask({

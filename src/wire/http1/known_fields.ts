@@ -22,7 +22,6 @@ export const CONTENT_TYPE = 15;
 export const CONTENT_RANGE = 16;
 export const AUTHORIZATION = 18;
 export const PROXY_AUTHORIZATION = 19;
-export const COOKIE = 22;
 export const DATE = 25;
 export const SERVER = 26;
 export const LAST_MODIFIED = 27;
@@ -221,9 +220,4 @@ export function fieldKey(name: string): string {
   const key = name.toLowerCase();
   const number = numberOf(key);
   return number === UNKNOWN ? key : KEYS[number];
-}
-
-/** Every known name in its usual casing, for tests. */
-export function knownNames(): readonly string[] {
-  return NAMES.slice(1);
 }

@@ -114,13 +114,14 @@ test("fields are copied from lists of several heads", (t) => {
 });
 
 test("every known name is found in every casing, by the scanner's hash", () => {
-  for (const name of known.knownNames()) {
+  for (let number = 1; number < known.FIELD_NUMBERS; number++) {
+    const name = known.keyOf(number).replace(/(?<=^|-)[a-z]/g, (letter) => letter.toUpperCase());
     for (const cased of [name, name.toLowerCase(), name.toUpperCase()]) {
       const bytes = Buffer.from(`${cased}: v\r\n\r\n`);
       const scanner = new FieldScanner(false);
       assert.equal(scanner.next(bytes, 0, bytes.length), FIELD);
-      const number = known.fieldNumber(bytes, scanner.nameStart, scanner.nameEnd, scanner.hash);
-      assert.equal(known.keyOf(number), name.toLowerCase(), cased);
+      const found = known.fieldNumber(bytes, scanner.nameStart, scanner.nameEnd, scanner.hash);
+      assert.equal(found, number, cased);
       assert.equal(known.numberOf(name.toLowerCase()), number);
       assert.equal(known.fieldKey(cased), name.toLowerCase());
       const spans = new Int32Array(SPAN);
