@@ -1,8 +1,8 @@
 import { directive } from "../config/directives.ts";
 import { fail, valueIn } from "../config/schema.ts";
 import { defineModule } from "../http/conf/module.ts";
+import { sendText } from "../http/core/filters.ts";
 import { logError } from "../http/core/log_context.ts";
-import { sendText } from "../http/core/output.ts";
 import type { Request } from "../http/core/request.ts";
 import { headText } from "../wire/head_text.ts";
 import { type Health, healthOf } from "./health.ts";

@@ -6,7 +6,7 @@ import { httpProgram } from "../../src/http/conf/program.ts";
 import { readBody } from "../../src/http/core/body.ts";
 import { DECLINED, DONE, OK } from "../../src/http/core/codes.ts";
 import { finalizeRequest } from "../../src/http/core/engine.ts";
-import { sendText } from "../../src/http/core/output.ts";
+import { addBodyFilter, BODY_FILTER, sendText } from "../../src/http/core/filters.ts";
 import type { Request } from "../../src/http/core/request.ts";
 import type { Handler } from "../../src/http/core/types.ts";
 import { run } from "../../src/runtime/start.ts";
@@ -65,14 +65,16 @@ const throwing = defineModule({
         return undefined;
     }
   },
-  headerFilter: ({ throw_at }) => {
-    if (throw_at === "header_filter") return (request) => (request.errorStatus === 0 ? thrown() : OK);
-    if (throw_at === "every_header_filter") return thrown;
-    if (throw_at !== "body_filter") return undefined;
-    return (request) => {
-      request.bodyFilters = [...request.bodyFilters, { push: thrown }];
-      return OK;
-    };
+  headerFilters: {
+    range_header: ({ throw_at }) => {
+      if (throw_at === "header_filter") return (request) => (request.errorStatus === 0 ? thrown() : OK);
+      if (throw_at === "every_header_filter") return thrown;
+      if (throw_at !== "body_filter") return undefined;
+      return (request) => {
+        addBodyFilter(request, { place: BODY_FILTER.gzip, push: thrown });
+        return OK;
+      };
+    },
   },
   log: ({ throw_at }) => (throw_at === "log" ? thrown : () => DECLINED),
 });

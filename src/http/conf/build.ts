@@ -12,8 +12,9 @@ import { bindVariables } from "../../script/template.ts";
 import { Variables } from "../../script/variables.ts";
 import type { Sliced } from "../../sys/sliced.ts";
 import type { RequestLimits } from "../../wire/http1/request_fields.ts";
+import { HEADER_FILTERS, type HeaderFilterName } from "../core/filters.ts";
 import type { Request } from "../core/request.ts";
-import type { Handler, Location, Server } from "../core/types.ts";
+import type { Handler, HeaderFilter, Location, Server } from "../core/types.ts";
 import { declareCoreVariables } from "../variables/core.ts";
 import { coreDirectives } from "./core_directives.ts";
 import { coreSettings } from "./core_settings.ts";
@@ -96,9 +97,22 @@ function requestLimits(settings: ServerSettings): RequestLimits {
   };
 }
 
+interface ModuleFilter {
+  readonly module: HttpModule;
+  readonly filterOf: (settings: unknown, location: Location) => HeaderFilter | undefined;
+}
+
+function filtersNamed(name: HeaderFilterName, modules: readonly HttpModule[]): ModuleFilter[] {
+  return modules.flatMap((module) => {
+    const filterOf = module.definition.headerFilters?.[name];
+    return filterOf === undefined ? [] : [{ module, filterOf }];
+  });
+}
+
 class LocationBuilder {
   private readonly http: HttpBuild;
   private readonly modules: readonly HttpModule[];
+  private readonly headerFilters: readonly ModuleFilter[];
   private readonly refusals: Refusals;
   private readonly logs = new Map<readonly ErrorLogTarget[], ErrorLog>();
   private defaultLog: ErrorLog | undefined;
@@ -106,6 +120,7 @@ class LocationBuilder {
   constructor(http: HttpBuild, modules: readonly HttpModule[]) {
     this.http = http;
     this.modules = modules;
+    this.headerFilters = HEADER_FILTERS.flatMap((name) => filtersNamed(name, modules));
     this.refusals = refusalsOf(http.scope);
   }
 
@@ -247,7 +262,7 @@ class LocationBuilder {
     return { methods, location };
   }
 
-  /** Asks every module, in the registry's order, what it does in this location. */
+  /** Asks every module what it does in this location: in the registry's order, and filters in theirs. */
   private handlers(location: Location): void {
     const phase = (of: "postRead" | "rewrite" | "preaccess" | "access" | "precontent" | "contentPhase" | "log") => {
       const found: Handler[] = [];
@@ -264,8 +279,8 @@ class LocationBuilder {
     location.precontent = phase("precontent");
     location.contentPhase = phase("contentPhase");
     location.log = phase("log");
-    location.headerFilters = this.modules.flatMap((module) => {
-      const filter = module.definition.headerFilter?.(module.of(location), location);
+    location.headerFilters = this.headerFilters.flatMap(({ module, filterOf }) => {
+      const filter = filterOf(module.of(location), location);
       return filter === undefined ? [] : [filter];
     });
     for (const module of this.modules) {

@@ -1,6 +1,7 @@
 import { type Directives, defineDirectives, type Scope, type SettingsOf, type Specs } from "../../config/schema.ts";
 import type { HostWanted } from "../../runtime/application.ts";
 import type { Cycle } from "../../runtime/cycle.ts";
+import type { HeaderFilterName } from "../core/filters.ts";
 import type { VariableSpec, Variables } from "../core/script.ts";
 import type { Handler, HeaderFilter, Location, Server } from "../core/types.ts";
 import { serverDirectives } from "./server_directives.ts";
@@ -65,7 +66,10 @@ export interface ModuleDefinition<D extends Specs, S> {
   readonly contentPhase?: (settings: S, location: Location) => Handler | undefined;
   /** The one content handler that takes the location (proxy_pass, stub_status). */
   readonly content?: (settings: S, location: Location) => Handler | undefined;
-  readonly headerFilter?: (settings: S, location: Location) => HeaderFilter | undefined;
+  /** Its header filters by the names of HEADER_FILTERS, which says in what order those of all modules run. */
+  readonly headerFilters?: Readonly<
+    Partial<Record<HeaderFilterName, (settings: S, location: Location) => HeaderFilter | undefined>>
+  >;
   readonly log?: (settings: S, location: Location) => Handler | undefined;
 }
 

@@ -21,7 +21,7 @@ import { upstreamVariables } from "../modules/upstream.ts";
 import type { HttpModule } from "./module.ts";
 import { resolver } from "./resolver.ts";
 
-/** Every HTTP module, in the order in which those of one phase run and header filters see a response. */
+/** Every HTTP module, in the order in which those of one phase run. */
 export const httpModules: readonly HttpModule[] = [
   realip,
   map,

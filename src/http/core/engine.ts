@@ -9,8 +9,8 @@ import { mapUriToPath } from "../files/paths.ts";
 import { discardBody } from "./body.ts";
 import { CLIENT_CLOSED_REQUEST, CLOSE, DECLINED, DONE, ERROR, OK } from "./codes.ts";
 import { COUNTER } from "./counters.ts";
+import { LAST, passBody, sendHeader } from "./filters.ts";
 import { logError, logException } from "./log_context.ts";
-import { passBody, sendHeader } from "./output.ts";
 import { GET, type Request } from "./request.ts";
 import { errorPageBody, type TokensMode } from "./status.ts";
 import { finalizeSubrequest } from "./subrequest.ts";
@@ -298,9 +298,26 @@ export function finalizeRequest(request: Request, code: number): void {
     exchange.terminate(request);
     return;
   }
-  if (request.subrequests?.delay(code) === true) return;
+  if (request.subrequests?.delay(code) === true || awaitFilters(request)) return;
   end(request);
   exchange.finish(request);
+}
+
+/** Whether filters keep bytes of a response whose handler is done; it is finalized when they have passed them on. */
+export function awaitFilters(request: Request): boolean {
+  if (request.buffered === 0) return false;
+  request.onWritable = finalizeWritten;
+  request.onAbort = abortWriting;
+  return true;
+}
+
+function finalizeWritten(request: Request): void {
+  finalizeRequest(request, OK);
+}
+
+/** A client that has only closed its side still gets the rest. */
+function abortWriting(request: Request): void {
+  if (request.aborted) finalizeRequest(request, CLIENT_CLOSED_REQUEST);
 }
 
 function end(request: Request): void {
@@ -518,7 +535,7 @@ function sendSpecial(request: Request, status: number): number {
   response.etag = undefined;
   const code = sendHeader(request);
   if (code !== OK || request.headerOnly) return code;
-  passBody(request, 0, body, true);
+  passBody(request, 0, body, LAST);
   return code;
 }
 

@@ -116,6 +116,8 @@ export class Request {
 
   readonly response: Response;
   bodyFilters: BodyFilter[] = NO_FILTERS;
+  /** Which of them keep bytes back until the client takes them: a bit for each, `1 << place`. */
+  buffered = 0;
   /** The response is not to become a 304 or 412 by our own doing (a proxied one that is not cached). */
   disableNotModified = false;
   /** The handler can begin anywhere in its body: it sends the parts that `ranges` asks for by itself. */

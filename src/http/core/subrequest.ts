@@ -2,7 +2,7 @@ import { now, wallNow } from "../../sys/clock.ts";
 import { afterEvent } from "../../sys/guard.ts";
 import { extenOf } from "../../wire/uri.ts";
 import { CLIENT_CLOSED_REQUEST, CLOSE, ERROR, OK } from "./codes.ts";
-import { answerStatus, finalizeRequest, freeRequest, releaseRequest, startPhases } from "./engine.ts";
+import { answerStatus, awaitFilters, finalizeRequest, freeRequest, releaseRequest, startPhases } from "./engine.ts";
 import { logError } from "./log_context.ts";
 import { GET, Request } from "./request.ts";
 import { newResponse } from "./response.ts";
@@ -177,6 +177,7 @@ export function finalizeSubrequest(request: Request, { parent, options }: Subreq
     else finalizeRequest(request, answerStatus(request, result));
     return;
   }
+  if (awaitFilters(request)) return;
   request.finalized = true;
   freeRequest(request);
   main.subrequests?.remove(request);
@@ -197,7 +198,9 @@ class SubrequestExchange implements Exchange {
 
   sendHead(): void {}
 
-  sendBody(): void {}
+  sendBody(): boolean {
+    return true;
+  }
 
   flush(): void {}
 

@@ -24,12 +24,24 @@ export type Handler = (request: Request) => number;
 export type HeaderFilter = (request: Request) => number;
 
 /**
- * One link of a response body's way to the codec; put into `request.bodyFilters` by a header filter, so that a
- * response that nobody filters goes straight to the codec.
+ * One link of a response body's way to the exchange, put there by a header filter (`addBodyFilter`), so that a response
+ * that nobody filters goes straight to the exchange.
  */
 export interface BodyFilter {
-  /** Takes bytes lent for the call and passes what it makes of them to `passBody(request, next, …)`. */
-  push(request: Request, bytes: Uint8Array | string, last: boolean, next: number): void;
+  /** Its place among the others, one of BODY_FILTER (filters.ts). */
+  readonly place: number;
+  /**
+   * Takes bytes lent for the call and passes what it makes of them to `passBody(request, next, …)`, whose answer is its
+   * own. One that makes much of little stops when that is false: it keeps the rest of what it was given, sets its bit
+   * (`1 << place`) in `request.buffered`, and answers false until it has passed all on. It must take what is pushed
+   * meanwhile, which is at most what the source has read already.
+   */
+  push(request: Request, bytes: Uint8Array | string, flags: number, next: number): boolean;
+  /**
+   * What is behind it takes bytes again: it passes on what it kept, and answers as `push`. Absent in a filter that never
+   * keeps any.
+   */
+  drain?(request: Request, next: number): boolean;
 }
 
 // ---- the client
@@ -61,8 +73,8 @@ export interface Exchange {
   readonly blocked: boolean;
   /** Writes the response's head out of `request.response`; held back until the first body bytes or a flush. */
   sendHead(request: Request): void;
-  /** Sends body bytes lent for the call, framed as the head said. */
-  sendBody(request: Request, bytes: Uint8Array | string, last: boolean): void;
+  /** Sends body bytes lent for the call, framed as the head said; `flags` are those of filters.ts. False: `blocked`. */
+  sendBody(request: Request, bytes: Uint8Array | string, flags: number): boolean;
   /** Sends what is held back. */
   flush(): void;
   /** Sends 100 Continue if the client waits for it, once. */

@@ -2,8 +2,8 @@ import fs from "node:fs";
 import { errnoCode, errorCode, errorText } from "../../sys/errno.ts";
 import { CLIENT_CLOSED_REQUEST, DONE, ERROR, OK } from "../core/codes.ts";
 import { finalizeRequest } from "../core/engine.ts";
+import { LAST, passBody, takesMore } from "../core/filters.ts";
 import { logError } from "../core/log_context.ts";
-import { passBody } from "../core/output.ts";
 import type { Request } from "../core/request.ts";
 import { type FileReader, mayRead, nextTurn, spend } from "./file_turns.ts";
 import type { RangePlan } from "./ranges.ts";
@@ -32,12 +32,12 @@ export function readSmall(request: Request, fd: number, path: string, length: nu
 export function sendSmall(request: Request, body: string): number {
   const plan = request.ranges;
   if (plan === undefined) {
-    passBody(request, 0, body, true);
+    passBody(request, 0, body, LAST);
     return OK;
   }
   let text = "";
   for (const { head, start, end } of plan.parts) text += head + body.slice(start, end);
-  passBody(request, 0, text + plan.tail, true);
+  passBody(request, 0, text + plan.tail, LAST);
   return OK;
 }
 
@@ -76,7 +76,7 @@ class FileSender implements FileReader {
     request.cleanup ??= [];
     request.cleanup.push(() => this.close());
     // The client takes all at once: the rest follows after others had their turn.
-    if (!request.exchange.blocked) nextTurn(this);
+    if (takesMore(request)) nextTurn(this);
     return DONE;
   }
 
@@ -91,23 +91,23 @@ class FileSender implements FileReader {
 
   readOn(): void {
     const { request } = this;
-    if (request.finalized || !this.open || request.exchange.blocked) return;
+    if (request.finalized || !this.open || !takesMore(request)) return;
     const code = this.run();
     if (code !== DONE) finalizeRequest(request, code);
-    else if (!request.exchange.blocked) nextTurn(this);
+    else if (takesMore(request)) nextTurn(this);
   }
 
   /** Sends until the client blocks or the turn is over (DONE), all is sent (OK) or the file cannot be read (ERROR). */
   private run(): number {
     const { request, plan } = this;
-    const { connection, exchange } = request;
+    const { connection } = request;
     try {
       while (this.part < plan.parts.length) {
         const { head, start, end } = plan.parts[this.part];
-        const final = this.part === plan.parts.length - 1 && plan.tail === "";
+        const final = this.part === plan.parts.length - 1 && plan.tail === "" ? LAST : 0;
         if (this.at < 0) {
           this.at = start;
-          if (head !== "") passBody(request, 0, head, false);
+          if (head !== "") passBody(request, 0, head, 0);
           if (start === end) passBody(request, 0, "", final);
         }
         while (this.at < end) {
@@ -115,12 +115,12 @@ class FileSender implements FileReader {
             this.close();
             return CLIENT_CLOSED_REQUEST;
           }
-          if (exchange.blocked || !mayRead(this)) return DONE;
+          if (!takesMore(request) || !mayRead(this)) return DONE;
           const read = fs.readSync(this.fd, chunk, 0, Math.min(CHUNK, end - this.at), this.at);
           if (read === 0) return this.truncated(end);
           this.at += read;
           spend(read);
-          passBody(request, 0, read === CHUNK ? chunk : chunk.subarray(0, read), final && this.at === end);
+          passBody(request, 0, read === CHUNK ? chunk : chunk.subarray(0, read), this.at === end ? final : 0);
         }
         this.part++;
         this.at = -1;
@@ -131,7 +131,7 @@ class FileSender implements FileReader {
       logError(request, "crit", `pread() "${this.path}" failed (${errorText(errorCode(error))})`);
       return ERROR;
     }
-    if (plan.tail !== "") passBody(request, 0, plan.tail, true);
+    if (plan.tail !== "") passBody(request, 0, plan.tail, LAST);
     this.close();
     return OK;
   }

@@ -10,7 +10,7 @@ import type { Response } from "../core/types.ts";
 export const notModified = defineModule({
   name: "http_not_modified_filter",
   directives: {},
-  headerFilter: () => filterNotModified,
+  headerFilters: { not_modified: () => filterNotModified },
 });
 
 /** The fields there are, once the header list has been walked for them. */

@@ -2,7 +2,7 @@ import { headText } from "../../wire/head_text.ts";
 import { parseHttpTime } from "../../wire/http_time.ts";
 import { defineModule } from "../conf/module.ts";
 import { OK } from "../core/codes.ts";
-import { passBody } from "../core/output.ts";
+import { addBodyFilter, BODY_FILTER, LAST, passBody, takesMore } from "../core/filters.ts";
 import type { Request } from "../core/request.ts";
 import type { BodyFilter } from "../core/types.ts";
 import { multipartPlan, parseRanges } from "../files/ranges.ts";
@@ -14,7 +14,9 @@ const BYTES = headText("bytes");
 export const range = defineModule({
   name: "http_range_filter",
   directives: {},
-  headerFilter: (_settings, { core }) => (core.maxRanges === 0 ? undefined : filterRanges),
+  headerFilters: {
+    range_header: (_settings, { core }) => (core.maxRanges === 0 ? undefined : filterRanges),
+  },
 });
 
 function filterRanges(request: Request): number {
@@ -65,7 +67,7 @@ function answerRange(request: Request, text: string): number | undefined {
     response.headers.append("Content-Range", `bytes ${start}-${end - 1}/${length}`);
     response.contentLength = end - start;
     if (request.seekable) request.ranges = { parts: [{ head: "", start, end }], tail: "" };
-    else request.bodyFilters = [...request.bodyFilters, new OnePart(start, end)];
+    else addBodyFilter(request, new OnePart(start, end));
     return OK;
   }
   const { contentType, charset } = response;
@@ -80,6 +82,7 @@ function answerRange(request: Request, text: string): number | undefined {
 
 /** Lets one part of a body through that streams by. */
 class OnePart implements BodyFilter {
+  readonly place = BODY_FILTER.range_body;
   private readonly start: number;
   private readonly end: number;
   private at = 0;
@@ -90,17 +93,21 @@ class OnePart implements BodyFilter {
     this.end = end;
   }
 
-  push(request: Request, bytes: Uint8Array | string, last: boolean, next: number): void {
-    if (this.done) return;
+  push(request: Request, bytes: Uint8Array | string, flags: number, next: number): boolean {
+    if (this.done) return takesMore(request);
     const from = Math.max(0, this.start - this.at);
     const to = Math.min(bytes.length, this.end - this.at);
     this.at += bytes.length;
-    this.done = last || this.at >= this.end;
+    this.done = (flags & LAST) !== 0 || this.at >= this.end;
+    const marks = this.done ? flags | LAST : flags;
     if (from < to) {
-      const part = typeof bytes === "string" ? bytes.slice(from, to) : bytes.subarray(from, to);
-      passBody(request, next, part, this.done);
-    } else if (this.done) {
-      passBody(request, next, "", true);
+      return passBody(
+        request,
+        next,
+        typeof bytes === "string" ? bytes.slice(from, to) : bytes.subarray(from, to),
+        marks,
+      );
     }
+    return marks === 0 ? takesMore(request) : passBody(request, next, "", marks);
   }
 }

@@ -5,7 +5,7 @@ import { defineModule, type HttpBuild } from "../conf/module.ts";
 import { discardBody } from "../core/body.ts";
 import { OK } from "../core/codes.ts";
 import { COUNTER } from "../core/counters.ts";
-import { sendText } from "../core/output.ts";
+import { sendText } from "../core/filters.ts";
 import type { Handler } from "../core/types.ts";
 
 const TEXT_PLAIN = headText("text/plain");

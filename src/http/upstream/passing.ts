@@ -1,6 +1,6 @@
 import { byteString } from "../../wire/latin1.ts";
 import { ERROR, OK } from "../core/codes.ts";
-import { endBody, passBody } from "../core/output.ts";
+import { endBody, FLUSH, LAST, passBody, takesMore } from "../core/filters.ts";
 import { finalize, finish, keepHead, releaseServer } from "./finish.ts";
 import type { UpstreamRequest } from "./request.ts";
 import { ResponseSpool } from "./response_spool.ts";
@@ -12,16 +12,16 @@ const SHORT = 4096;
 /** Hands body bytes to the client's side; `last` marks the end of the response. */
 export function pass(upstream: UpstreamRequest, bytes: Buffer, from: number, until: number, last: boolean): void {
   const { request } = upstream;
-  const { connection, exchange } = request;
+  const { connection } = request;
   const length = until - from;
   upstream.present.responseLength += length;
-  if (waits(upstream) || (exchange.blocked && upstream.buffering && !connection.closed)) {
+  if (waits(upstream) || (upstream.buffering && !takesMore(request) && !connection.closed)) {
     upstream.spool ??= new ResponseSpool(upstream, spoolAdvanced);
     upstream.spool.push(bytes.subarray(from, until));
   } else if (length <= SHORT) {
-    passBody(request, 0, byteString(bytes, from, until), last);
+    passBody(request, 0, byteString(bytes, from, until), last ? LAST : 0);
   } else {
-    passBody(request, 0, length === bytes.length ? bytes : bytes.subarray(from, until), last);
+    passBody(request, 0, length === bytes.length ? bytes : bytes.subarray(from, until), last ? LAST : 0);
   }
 }
 
@@ -38,10 +38,11 @@ export function settle(upstream: UpstreamRequest): void {
     finalize(upstream, ERROR);
     return;
   }
-  const { exchange } = upstream.request;
-  if (!waits(upstream)) exchange.flush();
+  const { request } = upstream;
+  if (!upstream.buffering) passBody(request, 0, "", FLUSH);
+  else if (!waits(upstream)) request.exchange.flush();
   upstream.arm(upstream.target.settings.readTimeout);
-  const full = spool === undefined ? exchange.blocked && !upstream.buffering : spool.full;
+  const full = spool === undefined ? !upstream.buffering && !takesMore(request) : spool.full;
   if (full) upstream.pause();
 }
 
@@ -49,10 +50,10 @@ export function settle(upstream: UpstreamRequest): void {
 export function drained(upstream: UpstreamRequest): void {
   const { spool, request } = upstream;
   if (spool !== undefined) {
-    while (!request.exchange.blocked && spool.length > 0) {
+    while (takesMore(request) && spool.length > 0) {
       const piece = spool.first();
       if (piece === undefined) break;
-      passBody(request, 0, piece, upstream.answerEnded && spool.length === piece.length);
+      passBody(request, 0, piece, upstream.answerEnded && spool.length === piece.length ? LAST : 0);
       spool.dropFirst();
       if (upstream.spool !== spool) return;
     }
@@ -71,7 +72,7 @@ export function drained(upstream: UpstreamRequest): void {
     }
   }
   if (upstream.brokenOff) {
-    if (!waits(upstream) && !request.exchange.blocked) finishBroken(upstream);
+    if (!waits(upstream) && takesMore(request)) finishBroken(upstream);
     return;
   }
   if (upstream.step === BODY && !upstream.limiting) upstream.arm(upstream.target.settings.readTimeout);
@@ -82,7 +83,7 @@ export function drained(upstream: UpstreamRequest): void {
 function spoolAdvanced(upstream: UpstreamRequest): void {
   const { spool, request } = upstream;
   if (spool?.failed) finalize(upstream, ERROR);
-  else if (!request.exchange.blocked || spool?.full === false) drained(upstream);
+  else if (takesMore(request) || spool?.full === false) drained(upstream);
 }
 
 /** The whole answer has been read. `passedLast`: its end was passed on with its last bytes. */
@@ -96,7 +97,7 @@ export function complete(upstream: UpstreamRequest, passedLast: boolean): void {
   if (waits(upstream)) {
     keepHead(upstream);
     upstream.step = OVER;
-    if (!request.exchange.blocked) drained(upstream);
+    if (takesMore(request)) drained(upstream);
     return;
   }
   if (!passedLast) endBody(request);
@@ -114,7 +115,7 @@ export function breakOff(upstream: UpstreamRequest): void {
   request.keepalive = false;
   request.exchange.flush();
   if (request.connection.closed) finishBroken(upstream);
-  else if (!request.exchange.blocked) drained(upstream);
+  else if (takesMore(request)) drained(upstream);
 }
 
 function finishBroken(upstream: UpstreamRequest): void {

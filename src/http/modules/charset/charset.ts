@@ -7,6 +7,7 @@ import { HTTP, HTTP_IF, HTTP_LOCATION } from "../../conf/contexts.ts";
 import { defineModule } from "../../conf/module.ts";
 import { inTypeList, type TypeList, typeList } from "../../conf/type_list.ts";
 import { ERROR, OK } from "../../core/codes.ts";
+import { addBodyFilter } from "../../core/filters.ts";
 import { logError } from "../../core/log_context.ts";
 import type { Request } from "../../core/request.ts";
 import { type Variable, whenVariablesKnown } from "../../core/script.ts";
@@ -107,10 +108,12 @@ export const charset = defineModule({
       charsets: charsetsOf(scope),
     };
   },
-  headerFilter(settings): HeaderFilter | undefined {
-    // An upstream's X-Accel-Charset can only name what the configuration knows.
-    if (settings.charset === undefined && settings.charsets.size === 0) return undefined;
-    return (request) => filterCharset(request, settings);
+  headerFilters: {
+    charset(settings): HeaderFilter | undefined {
+      // An upstream's X-Accel-Charset can only name what the configuration knows.
+      if (settings.charset === undefined && settings.charsets.size === 0) return undefined;
+      return (request) => filterCharset(request, settings);
+    },
   },
 });
 
@@ -161,7 +164,7 @@ function filterCharset(request: Request, settings: CharsetSettings): number {
   show(request, target.name, true);
   if (table === undefined) return OK;
   if (table.kind !== "bytes") response.contentLength = -1;
-  request.bodyFilters = [...request.bodyFilters, new Recoder(table)];
+  addBodyFilter(request, new Recoder(table));
   return OK;
 }
 

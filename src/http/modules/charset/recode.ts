@@ -1,5 +1,5 @@
 import { decodeUtf8, INCOMPLETE, INVALID } from "../../../wire/utf8.ts";
-import { passBody } from "../../core/output.ts";
+import { BODY_FILTER, passBody } from "../../core/filters.ts";
 import type { Request } from "../../core/request.ts";
 import type { BodyFilter } from "../../core/types.ts";
 import type { CharsetTable } from "./charsets.ts";
@@ -11,6 +11,7 @@ const GROWTH = 3.5;
 
 /** Turns a body from one charset into another on its way (ngx_http_charset_body_filter). */
 export class Recoder implements BodyFilter {
+  readonly place = BODY_FILTER.charset;
   private readonly table: CharsetTable;
   /** The beginning of a character whose rest has not come yet; left out where none comes, as by nginx. */
   private kept = NONE;
@@ -19,8 +20,8 @@ export class Recoder implements BodyFilter {
     this.table = table;
   }
 
-  push(request: Request, bytes: Uint8Array | string, last: boolean, next: number): void {
-    passBody(request, next, bytes.length === 0 ? bytes : this.recode(bytes), last);
+  push(request: Request, bytes: Uint8Array | string, flags: number, next: number): boolean {
+    return passBody(request, next, bytes.length === 0 ? bytes : this.recode(bytes), flags);
   }
 
   /** What becomes of the body's next bytes; may be what was given. */

@@ -11,7 +11,7 @@ import { fieldKey } from "../../../wire/http1/known_fields.ts";
 import { HTTP_IF } from "../../conf/contexts.ts";
 import { defineModule } from "../../conf/module.ts";
 import { OK } from "../../core/codes.ts";
-import { passBody } from "../../core/output.ts";
+import { addBodyFilter, BODY_FILTER, LAST, passBody } from "../../core/filters.ts";
 import type { Request } from "../../core/request.ts";
 import { headTemplate, type Template, template } from "../../core/script.ts";
 import type { BodyFilter, HeaderFilter } from "../../core/types.ts";
@@ -109,11 +109,13 @@ export const headers = defineModule({
     headers: fieldsOf(scope, "add_header", "add_header_inherit").filter(({ name }) => !namesFraming(name)),
     trailers: fieldsOf(scope, "add_trailer", "add_trailer_inherit").filter(({ name }) => !namesFraming(name)),
   }),
-  headerFilter(settings): HeaderFilter | undefined {
-    if (settings.expires === undefined && settings.headers.length === 0 && settings.trailers.length === 0) {
-      return undefined;
-    }
-    return (request) => addFields(request, settings);
+  headerFilters: {
+    headers(settings): HeaderFilter | undefined {
+      if (settings.expires === undefined && settings.headers.length === 0 && settings.trailers.length === 0) {
+        return undefined;
+      }
+      return (request) => addFields(request, settings);
+    },
   },
 });
 
@@ -141,7 +143,7 @@ function addFields(request: Request, { expires, headers: fields, trailers }: Hea
   for (const field of trailers) {
     if (!safe && !field.always) continue;
     request.response.trailers = new HeaderList();
-    request.bodyFilters = [...request.bodyFilters, new Trailers(trailers, safe)];
+    addBodyFilter(request, new Trailers(trailers, safe));
     break;
   }
   return OK;
@@ -165,6 +167,7 @@ function addField(request: Request, { name, key, value }: Field): void {
 
 /** Evaluates the trailers when the body's last bytes pass. */
 class Trailers implements BodyFilter {
+  readonly place = BODY_FILTER.headers;
   private readonly fields: readonly Field[];
   private readonly safe: boolean;
 
@@ -173,16 +176,16 @@ class Trailers implements BodyFilter {
     this.safe = safe;
   }
 
-  push(request: Request, bytes: Uint8Array | string, last: boolean, next: number): void {
+  push(request: Request, bytes: Uint8Array | string, flags: number, next: number): boolean {
     const { trailers } = request.response;
-    if (last && trailers !== undefined) {
+    if ((flags & LAST) !== 0 && trailers !== undefined) {
       for (const { name, key, value, always } of this.fields) {
         if (!this.safe && !always) continue;
         const text = value.render(request);
         if (text !== "") trailers.add(name, key, text);
       }
     }
-    passBody(request, next, bytes, last);
+    return passBody(request, next, bytes, flags);
   }
 }
 

@@ -6,6 +6,7 @@ import type * as body from "../../../wire/http1/body_input.ts";
 import type { HeaderList } from "../../../wire/http1/header_list.ts";
 import { RequestHead } from "../../../wire/http1/request_head.ts";
 import { COUNTER } from "../../core/counters.ts";
+import { bodyWritable, FLUSH, LAST } from "../../core/filters.ts";
 import type { Request } from "../../core/request.ts";
 import { newResponse } from "../../core/response.ts";
 import type { ClientConnection, Response, Tunnel } from "../../core/types.ts";
@@ -265,8 +266,10 @@ export class H1Connection implements ClientConnection, StreamHandler, Closable {
     this.output.hold(head);
   }
 
-  sendBody(request: Request, bytes: Uint8Array | string, last: boolean): void {
-    this.output.sendBody(request, bytes, last);
+  sendBody(request: Request, bytes: Uint8Array | string, flags: number): boolean {
+    this.output.sendBody(request, bytes, (flags & LAST) !== 0);
+    if ((flags & FLUSH) !== 0) this.output.flush(request);
+    return !this.output.blocked;
   }
 
   flush(): void {
@@ -292,7 +295,7 @@ export class H1Connection implements ClientConnection, StreamHandler, Closable {
     const { request } = this;
     if (request === undefined) return;
     if (this.finishing) finished(this, request);
-    else request.onWritable?.(request);
+    else bodyWritable(request);
   }
 
   sendTimedOut(request: Request): void {

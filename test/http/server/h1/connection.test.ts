@@ -9,8 +9,17 @@ import { discardBody, readBody } from "../../../../src/http/core/body.ts";
 import { DONE, OK } from "../../../../src/http/core/codes.ts";
 import { COUNTER } from "../../../../src/http/core/counters.ts";
 import { finalizeRequest } from "../../../../src/http/core/engine.ts";
-import { sendHeader, sendText } from "../../../../src/http/core/output.ts";
+import {
+  addBodyFilter,
+  BODY_FILTER,
+  FLUSH,
+  LAST,
+  passBody,
+  sendHeader,
+  sendText,
+} from "../../../../src/http/core/filters.ts";
 import type { Request } from "../../../../src/http/core/request.ts";
+import type { BodyFilter } from "../../../../src/http/core/types.ts";
 import { H1Connection } from "../../../../src/http/server/h1/connection.ts";
 import type { Closable, ConnectionHost } from "../../../../src/http/server/site.ts";
 import type { Address } from "../../../../src/net/address.ts";
@@ -360,6 +369,81 @@ for (const beside of [false, true]) {
     stream.destroy();
   });
 }
+
+/** Makes `times` of each byte, one after the other as they are taken. */
+class Multiplier implements BodyFilter {
+  readonly place: number;
+  private readonly times: number;
+  private kept = "";
+  private last = 0;
+
+  constructor(place: number, times: number) {
+    this.place = place;
+    this.times = times;
+  }
+
+  push(request: Request, bytes: Uint8Array | string, flags: number, next: number): boolean {
+    this.kept += (typeof bytes === "string" ? bytes : Buffer.from(bytes).toString("latin1")).replace(/./g, (byte) =>
+      byte.repeat(this.times),
+    );
+    this.last |= flags;
+    return (request.buffered & (1 << this.place)) === 0 && this.drain(request, next);
+  }
+
+  drain(request: Request, next: number): boolean {
+    let more = true;
+    while (more && this.kept !== "") {
+      const [byte] = this.kept;
+      this.kept = this.kept.slice(1);
+      more = passBody(request, next, byte, FLUSH | (this.kept === "" ? this.last : 0));
+    }
+    if (this.kept === "") request.buffered &= ~(1 << this.place);
+    else request.buffered |= 1 << this.place;
+    return more;
+  }
+}
+
+test("what a filter keeps until the client takes it leaves in order, and the request is over when all has left", () => {
+  const asked: string[] = [];
+  held = (request) => {
+    request.response.status = 200;
+    request.response.contentLength = 12;
+    addBodyFilter(request, new Multiplier(BODY_FILTER.gzip, 2));
+    addBodyFilter(request, {
+      place: BODY_FILTER.range_body,
+      push: (r, bytes, flags, next) => passBody(r, next, bytes, flags),
+    });
+    addBodyFilter(request, new Multiplier(BODY_FILTER.sub, 2));
+    assert.deepEqual(
+      request.bodyFilters.map(({ place }) => place),
+      [BODY_FILTER.range_body, BODY_FILTER.sub, BODY_FILTER.gzip],
+    );
+    assert.equal(sendHeader(request), OK);
+    request.onWritable = () => {
+      asked.push("more");
+      assert.equal(passBody(request, 0, "c", LAST), false);
+      finalizeRequest(request, OK);
+    };
+    assert.equal(passBody(request, 0, "a", 0), true);
+    stream.room = false;
+    assert.equal(passBody(request, 0, "b", 0), false);
+  };
+  const stream = opened();
+  receive(stream, "GET /held HTTP/1.1\r\nHost: one\r\n\r\n");
+  const body = () => stream.written.slice(stream.written.indexOf("\r\n\r\n") + 4);
+  assert.equal(body(), "aaaab");
+  const connection = stream.handler;
+  assert.ok(connection instanceof H1Connection);
+  for (let taken = body().length; taken < 12; taken++) {
+    assert.equal(connection.idle, false);
+    assert.equal(asked.length, taken <= 8 ? 0 : 1);
+    stream.handler.onDrain(stream);
+    assert.equal(body(), "aaaabbbbcccc".slice(0, taken + 1));
+  }
+  stream.drain();
+  assert.equal(connection.idle, true);
+  stream.destroy();
+});
 
 test("lingering_time does not cut the answer short", () => {
   const stream = opened();

@@ -1,0 +1,151 @@
+import type { HeadText } from "../../wire/head_text.ts";
+import { DONE, ERROR, OK } from "./codes.ts";
+import { finalizeRequest } from "./engine.ts";
+import { NO_FILTERS, type Request } from "./request.ts";
+import type { BodyFilter } from "./types.ts";
+
+/**
+ * The filters on a response's way from the handler that makes it to the exchange that sends it. Their order is nginx's
+ * (auto/modules, "the filter order is important"). nginx lists them from the client's end, because each is put before
+ * those registered so far; here they stand in the order in which a response passes them. Behind both tables comes the
+ * exchange, in place of nginx's v3, v2, chunked, header and write filters. Filters that are not written yet have their
+ * places.
+ */
+
+/** Header filters, by nginx's names without `ngx_http_` and `_filter_module`. */
+export const HEADER_FILTERS = [
+  "slice",
+  "not_modified",
+  "headers",
+  "userid",
+  "gunzip",
+  "addition",
+  "sub",
+  "image",
+  "xslt",
+  "charset",
+  "ssi",
+  "gzip",
+  "range_header",
+] as const;
+
+export type HeaderFilterName = (typeof HEADER_FILTERS)[number];
+
+/** Body filters, by the same names, and their places. Ranges are cut out of the body as it is made, before all else. */
+export const BODY_FILTER = {
+  slice: 0,
+  range_body: 1,
+  /** Where nginx reads what is in files; here the handler has. */
+  copy: 2,
+  /** add_trailer */
+  headers: 3,
+  gunzip: 4,
+  addition: 5,
+  sub: 6,
+  image: 7,
+  xslt: 8,
+  charset: 9,
+  ssi: 10,
+  postpone: 11,
+  gzip: 12,
+} as const;
+
+/** Flags of body bytes: they are the response's last ones; nothing of what came so far is to be held back. */
+export const LAST = 1;
+export const FLUSH = 2;
+
+/** Puts a filter into its place on the way of this response's body. Called by header filters. */
+export function addBodyFilter(request: Request, filter: BodyFilter): void {
+  const filters = request.bodyFilters;
+  if (filters.length === 0) {
+    request.bodyFilters = [filter];
+    return;
+  }
+  let at = filters.length;
+  while (at > 0 && filters[at - 1].place > filter.place) at--;
+  filters.splice(at, 0, filter);
+}
+
+/**
+ * Runs the header filters and gives the head to the exchange. ERROR when it was sent before or a filter gave up; DONE
+ * when a filter had something else answered (412, 416): the request is then out of the caller's hands.
+ */
+export function sendHeader(request: Request): number {
+  if (request.headerSent) return ERROR;
+  const { response } = request;
+  if (request.errorStatus !== 0) {
+    response.status = request.errorStatus;
+    response.statusLine = undefined;
+  }
+  if (request.method === "HEAD") request.headerOnly = true;
+  for (const filter of request.location.headerFilters) {
+    const code = filter(request);
+    if (code === OK) continue;
+    if (code < 300) return code;
+    answerInstead(request, code);
+    return DONE;
+  }
+  request.headerSent = true;
+  request.exchange.sendHead(request);
+  return OK;
+}
+
+/** Answers a status a filter came up with. What the response has got of fields so far stays, as in nginx. */
+function answerInstead(request: Request, status: number): void {
+  request.bodyFilters = NO_FILTERS;
+  request.seekable = false;
+  request.ranges = undefined;
+  request.response.trailers = undefined;
+  finalizeRequest(request, status);
+}
+
+/**
+ * Passes body bytes (lent for the call) to the filter at `next`, or to the exchange behind the last one; 0 is where a
+ * response's source begins. They are taken in any case. True: more may follow. False: the client takes no more for now,
+ * or a filter holds some of them back until it does; the source waits for `request.onWritable`.
+ */
+export function passBody(request: Request, next: number, bytes: Uint8Array | string, flags: number): boolean {
+  const filters = request.bodyFilters;
+  if (next < filters.length) {
+    // Nobody would ask a filter for what it held: with proxy_ignore_client_abort bytes still come.
+    if (request.connection.closed) return true;
+    return filters[next].push(request, bytes, flags, next + 1);
+  }
+  if ((flags & LAST) !== 0) request.responseEnded = true;
+  return request.exchange.sendBody(request, bytes, flags);
+}
+
+/** Whether `passBody` would answer true now. */
+export function takesMore(request: Request): boolean {
+  return !request.exchange.blocked && (request.buffered === 0 || request.connection.closed);
+}
+
+/**
+ * The exchange takes bytes again. The filters pass on what they hold, the one next to it first; when none holds any
+ * more, the source goes on.
+ */
+export function bodyWritable(request: Request): void {
+  const filters = request.bodyFilters;
+  for (let i = filters.length - 1; i >= 0; i--) {
+    const filter = filters[i];
+    if (filter.drain !== undefined && !filter.drain(request, i + 1)) return;
+  }
+  request.onWritable?.(request);
+}
+
+/** Ends a response whose last bytes came without the mark. */
+export function endBody(request: Request): void {
+  if (!request.responseEnded) passBody(request, 0, "", LAST);
+}
+
+/** A whole small answer: status, type and body (a byte string). What a content handler returns. */
+export function sendText(request: Request, status: number, contentType: HeadText | undefined, body: string): number {
+  const { response } = request;
+  response.status = status;
+  response.contentLength = body.length;
+  if (contentType !== undefined) response.contentType = contentType;
+  const code = sendHeader(request);
+  if (code !== OK || request.headerOnly) return code;
+  passBody(request, 0, body, LAST);
+  return OK;
+}
