@@ -15,9 +15,10 @@ import type { CheckDefinition } from "../src/health/definition.ts";
 import { bindPlan, type CheckPlan, type PlannedCheck, recordsOf } from "../src/health/plan.ts";
 import { DEFAULT_ALIVE, statusIn } from "../src/health/response.ts";
 import { startChecks } from "../src/health/scheduler.ts";
-import { HealthStates, healthBytes } from "../src/health/state.ts";
+import { HEALTH_ZONE, HealthStates, healthBytes } from "../src/health/state.ts";
 import { addressText } from "../src/net/address.ts";
 import type { ErrorLog } from "../src/runtime/log/log.ts";
+import { makeZone } from "../src/shm/zone.ts";
 
 interface Job {
   readonly kind: string;
@@ -88,7 +89,7 @@ function planOf({ kind, servers, port }: Job): CheckPlan {
 /** The checking thread. */
 function check(job: Job): void {
   const plan = planOf(job);
-  const states = new HealthStates(new SharedArrayBuffer(healthBytes(recordsOf(plan))));
+  const states = new HealthStates(makeZone(HEALTH_ZONE, "checks", healthBytes(recordsOf(plan))));
   const bound = bindPlan(plan, states, 1, Date.now());
   const late: number[] = [];
   let measuring = false;

@@ -4,19 +4,13 @@ import { type DirectiveSpec, defineDirectives, fail, type Scope } from "../confi
 import { ConfigError, type Directive } from "../config/types.ts";
 import { parseNumber, parseSize } from "../config/values.ts";
 import type { HostWanted } from "../runtime/application.ts";
+import { type DeclaredZone, declareZone, largeEnough } from "../shm/registry.ts";
 import { hostNotFound, type MethodDefinition, type ServerDefinition, type UpstreamDefinition } from "./definition.ts";
 import { readServer } from "./server_directive.ts";
+import { UPSTREAM_ZONE } from "./zone.ts";
 
-/** nginx's least zone: 8 pages. */
-const LEAST_ZONE = 8 * 4096;
 /** Idle connections kept where no `keepalive` says otherwise (nginx 1.29.7 and later). */
 const DEFAULT_KEEPALIVE = 32;
-
-export interface ZoneSetting {
-  readonly name: string;
-  /** 0: the size is given where the zone is named again. */
-  readonly size: number;
-}
 
 /** A balancing method's directive: the last one in the block holds. */
 function method(spec: {
@@ -121,7 +115,7 @@ export const upstream = defineDirectives("http_upstream", {
     initial: () => undefined,
     read: (at, scope, previous = []) => [...previous, readServer(at, methodOf(scope))],
   }),
-  zone: directive<ZoneSetting, undefined>({
+  zone: directive<DeclaredZone, undefined>({
     in: ["upstream"],
     args: [1, 2],
     syntax: "name [size]",
@@ -184,32 +178,16 @@ function methodOf(block: Scope): MethodDefinition | undefined {
   return methods(block).get(block);
 }
 
-const ZONE_NOTES = Symbol("upstream zones");
-
-/** Zones named so far with their sizes; several upstreams may name one. */
-function zones(scope: Scope): Map<string, number> {
-  const noted = scope.notes.get(ZONE_NOTES);
-  if (noted instanceof Map) return noted;
-  const made = new Map<string, number>();
-  scope.notes.set(ZONE_NOTES, made);
-  return made;
-}
-
-function readZone(at: Directive, scope: Scope): ZoneSetting {
+function readZone(at: Directive, scope: Scope): DeclaredZone {
   const [name, text] = at.args;
   if (name === "") fail(at, `invalid zone name "${name}"`);
-  const size = text === undefined ? 0 : parseSize(text);
+  if (text === undefined) return declareZone(at, scope, UPSTREAM_ZONE, name, 0);
+  const size = parseSize(text);
   if (size === undefined) fail(at, `invalid zone size "${text}"`);
-  if (text !== undefined && size < LEAST_ZONE) fail(at, `zone "${name}" is too small`);
-  const declared = zones(scope).get(name) ?? 0;
-  if (declared !== 0 && size !== 0 && declared !== size) {
-    fail(at, `the size ${size} of shared memory zone "${name}" conflicts with already declared size ${declared}`);
-  }
-  zones(scope).set(name, declared === 0 ? size : declared);
-  return { name, size };
+  return declareZone(at, scope, UPSTREAM_ZONE, name, largeEnough(at, name, size));
 }
 
-/** Every upstream of a configuration by its name in lower case. Throws ConfigError for a zone that nobody gave a size. */
+/** Every upstream of a configuration by its name in lower case. */
 export function upstreamDefinitions(root: Scope): Map<string, UpstreamDefinition> {
   const found = new Map<string, UpstreamDefinition>();
   for (const http of root.children) {
@@ -223,10 +201,6 @@ export function upstreamDefinitions(root: Scope): Map<string, UpstreamDefinition
 
 function definitionOf(block: Scope): UpstreamDefinition {
   const { keepalive, keepalive_requests, keepalive_time, keepalive_timeout } = upstreamKeepalive.in(block);
-  const { zone } = upstream.in(block);
-  if (zone !== undefined && zones(block).get(zone.name) === 0) {
-    throw new ConfigError(`zero size shared memory zone "${zone.name}"`);
-  }
   const limits = { requests: keepalive_requests, time: keepalive_time, timeout: keepalive_timeout };
   return {
     name: block.directive.args[0],

@@ -1,5 +1,6 @@
 import { ConfigError } from "../config/types.ts";
 import type { Cycle } from "../runtime/cycle.ts";
+import type { Zone } from "../shm/zone.ts";
 import { now, sharedNow } from "../sys/clock.ts";
 import type { Attempt, BalanceInput } from "./attempt.ts";
 import { newAttempt, resetAttempt } from "./attempt.ts";
@@ -15,7 +16,7 @@ import {
   migrate,
   openColumn,
   ownZone,
-  unlockZone,
+  UPSTREAM_ZONE,
   zoneBytes,
 } from "./zone.ts";
 
@@ -39,7 +40,8 @@ export function cycleUpstream(
   options: Omit<GroupOptions, "generation"> = {},
 ): Group {
   const { generation, hosts } = cycle.data;
-  const zone = (bytes: number) => cycle.zone(`upstream ${definition.name}`, bytes, migrate);
+  const { name } = definition;
+  const zone = (size: number) => cycle.zone({ kind: UPSTREAM_ZONE, name, size, migrate });
   return buildUpstream(definition, hosts, zone, { ...options, generation });
 }
 
@@ -50,16 +52,15 @@ export function cycleUpstream(
 export function buildUpstream(
   definition: UpstreamDefinition,
   hosts: Hosts,
-  shared: SharedArrayBuffer | ((bytes: number) => SharedArrayBuffer) | undefined,
+  shared: Zone | ((bytes: number) => Zone) | undefined,
   options: GroupOptions,
 ): Group {
   const peers = resolvePeers(definition, hosts);
   if (!peers.some((peer) => !peer.backup)) {
     throw new ConfigError(`no servers in upstream "${definition.name}"`, definition);
   }
-  const zone = shared ?? ownZone(peers.length);
-  const buffer = typeof zone === "function" ? zone(zoneBytes(peers.length)) : zone;
-  const state = new Int32Array(buffer);
+  const made = shared ?? ownZone(peers.length);
+  const zone = typeof made === "function" ? made(zoneBytes(peers.length)) : made;
   const scale = scaleOf(peers);
   if (peers.reduce((sum, peer) => sum + nominalWeight(peer, scale), 0) > MAX_TOTAL_WEIGHT) {
     throw new ConfigError(`the weights in upstream "${definition.name}" are too large`, definition);
@@ -71,11 +72,11 @@ export function buildUpstream(
     seen.set(peer.name, repeat + 1);
     return { name: `${repeat} ${peer.name}`, weight: nominalWeight(peer, scale) };
   });
-  const slots = claimSlots(state, claims, options.generation);
+  const slots = claimSlots(zone, claims, options.generation);
   if (slots === undefined) {
     throw new ConfigError(`the zone of upstream "${definition.name}" is too small`, definition);
   }
-  return new Group(definition, new Peers(peers, state, slots), slots, buffer, options);
+  return new Group(definition, new Peers(peers, zone.words, slots), slots, zone, options);
 }
 
 /** What a status page shows of a peer. */
@@ -99,7 +100,7 @@ export class Group implements Upstream {
   readonly #peers: Peers;
   readonly #method: Method;
   readonly #slots: readonly number[];
-  readonly #shared: SharedArrayBuffer;
+  readonly #zone: Zone;
   readonly #clock: () => number;
   /** One main server and no backup: max_fails is not heeded. */
   readonly #single: boolean;
@@ -113,7 +114,7 @@ export class Group implements Upstream {
     definition: UpstreamDefinition,
     peers: Peers,
     slots: readonly number[],
-    shared: SharedArrayBuffer,
+    zone: Zone,
     options: GroupOptions,
   ) {
     this.name = definition.name;
@@ -123,7 +124,7 @@ export class Group implements Upstream {
     this.#peers = peers;
     this.#method = makeMethod(definition.method, peers);
     this.#slots = slots;
-    this.#shared = shared;
+    this.#zone = zone;
     this.#clock = options.clock ?? sharedNow;
     this.#single = peers.list.length === 1;
     this.#lockless = this.#single && peers.list[0].maxConns === 0 && peers.list[0].slowStart === 0;
@@ -136,12 +137,12 @@ export class Group implements Upstream {
   /** Says which worker this is, by its place in shared memory. */
   enter(worker: number): void {
     this.#column = columnAt(this.#peers.state, worker);
-    openColumn(this.#peers.state, worker);
+    openColumn(this.#zone, worker);
   }
 
   /** A worker has gone: gives back what was counted for it. Call before another one has its place. */
   forget(worker: number): void {
-    forgetWorker(this.#shared, worker);
+    forgetWorker(this.#zone, worker);
   }
 
   /** Heeds active checks from now on. */
@@ -187,15 +188,14 @@ export class Group implements Upstream {
 
   #takeLocked(attempt: Attempt): number {
     const peers = this.#peers;
-    const { state } = peers;
-    lockZone(state);
+    lockZone(this.#zone);
     try {
       peers.tick(this.#clock());
       const peer = this.#single ? (this.#onlyUsable(attempt) ? 0 : -1) : this.#pick(attempt);
       if (peer !== -1) this.#take(attempt, peer);
       return peer;
     } finally {
-      unlockZone(state);
+      this.#zone.unlock();
     }
   }
 
@@ -236,12 +236,11 @@ export class Group implements Upstream {
       this.#giveBack(attempt, attempt.peer, outcome);
       return;
     }
-    const { state } = this.#peers;
-    lockZone(state);
+    lockZone(this.#zone);
     try {
       this.#giveBack(attempt, attempt.peer, outcome);
     } finally {
-      unlockZone(state);
+      this.#zone.unlock();
     }
   }
 
@@ -302,12 +301,12 @@ export class Group implements Upstream {
     if (this.#method.released === undefined || this.#single) return;
     attempt.headerTime = now() - attempt.selectedAt;
     if (this.#method.header === undefined) return;
-    lockZone(this.#peers.state);
+    lockZone(this.#zone);
     try {
       this.#peers.tick(this.#clock());
       this.#method.header(attempt);
     } finally {
-      unlockZone(this.#peers.state);
+      this.#zone.unlock();
     }
   }
 

@@ -1,10 +1,10 @@
 import { createHash } from "node:crypto";
 import { MAX_WORKERS } from "../runtime/application.ts";
-import { lock, unlock } from "../shm/lock.ts";
+import { makeZone, type Zone, type ZoneKind } from "../shm/zone.ts";
 import { PEER } from "./peer.ts";
 
 /**
- * The shared memory of an upstream. One Int32Array, all of it changed with the lock held but for the counts of connections,
+ * The shared memory of an upstream. Words, all of them changed with the zone's lock held but for the counts of connections,
  * requests and failures, which are added to atomically (an upstream of a single server takes no lock), and a worker's
  * column, which is its own:
  *
@@ -15,7 +15,6 @@ import { PEER } from "./peer.ts";
  * written to costs nothing, so there is a column for every worker there may be.
  */
 const HEADER = 16;
-const LOCK = 0;
 /** How many columns have been in use. */
 const COLUMNS = 1;
 /** How many columns there is room for; 0 for MAX_WORKERS. */
@@ -38,10 +37,12 @@ function bytesFor(slots: number, workers: number): number {
   return (HEADER + slots * (PEER.words + workers)) * 4;
 }
 
+export const UPSTREAM_ZONE: ZoneKind = { name: "upstream", version: 1 };
+
 /** A zone for that many peers that one worker has to itself: with its column alone, and no room for others. */
-export function ownZone(peers: number): SharedArrayBuffer {
-  const zone = new SharedArrayBuffer(bytesFor(peers, 1));
-  new Int32Array(zone)[ROOM] = 1;
+export function ownZone(peers: number): Zone {
+  const zone = makeZone(UPSTREAM_ZONE, "", bytesFor(peers, 1));
+  zone.words[ROOM] = 1;
   return zone;
 }
 
@@ -61,19 +62,15 @@ export function columnAt(state: Int32Array, worker: number): number {
 }
 
 /** Takes the zone's lock. Where its holder died in between, what that has left half done is made right. */
-export function lockZone(state: Int32Array): void {
-  if (lock(state, LOCK)) repair(state);
-}
-
-export function unlockZone(state: Int32Array): void {
-  unlock(state, LOCK);
+export function lockZone(zone: Zone): void {
+  if (zone.lock()) repair(zone.words);
 }
 
 /** Says that a worker counts its connections in its column from now on. */
-export function openColumn(state: Int32Array, worker: number): void {
-  lockZone(state);
-  state[COLUMNS] = Math.max(state[COLUMNS], worker + 1);
-  unlockZone(state);
+export function openColumn(zone: Zone, worker: number): void {
+  lockZone(zone);
+  zone.words[COLUMNS] = Math.max(zone.words[COLUMNS], worker + 1);
+  zone.unlock();
 }
 
 /** The connections of each server are those that the workers hold; round robin begins anew. */
@@ -113,9 +110,10 @@ export interface Claim {
  * The slots of an upstream's servers: to each the one it had, else a free one, else the one longest out of use. A record
  * starts anew where the weight differs. undefined when the zone has no room.
  */
-export function claimSlots(state: Int32Array, claims: readonly Claim[], generation: number): number[] | undefined {
+export function claimSlots(zone: Zone, claims: readonly Claim[], generation: number): number[] | undefined {
+  const state = zone.words;
   const keys = claims.map(({ name }) => createHash("md5").update(name, "latin1").digest());
-  lockZone(state);
+  lockZone(zone);
   try {
     const known = new Map<string, number>();
     for (let slot = 0; slot < slotsOf(state); slot++) {
@@ -138,7 +136,7 @@ export function claimSlots(state: Int32Array, claims: readonly Claim[], generati
     }
     return slots;
   } finally {
-    unlockZone(state);
+    zone.unlock();
   }
 }
 
@@ -174,25 +172,25 @@ function setWeight(state: Int32Array, at: number, weight: number): void {
 }
 
 /** Gives back the connections a worker that died had taken. Call before its successor serves. */
-export function forgetWorker(shared: SharedArrayBuffer, worker: number): void {
-  const state = new Int32Array(shared);
-  lockZone(state);
+export function forgetWorker(zone: Zone, worker: number): void {
+  const state = zone.words;
+  lockZone(zone);
   const column = columnAt(state, worker);
   state.fill(0, column, column + slotsOf(state));
   recount(state);
-  unlockZone(state);
+  zone.unlock();
 }
 
 /**
  * Copies the state of every address into a new zone of another size. Connections are not copied: requests in flight
  * give theirs back to the old zone.
  */
-export function migrate(from: SharedArrayBuffer, to: SharedArrayBuffer): void {
-  const old = new Int32Array(from);
-  const state = new Int32Array(to);
+export function migrate(from: Zone, to: Zone): void {
+  const old = from.words;
+  const state = to.words;
   const room = slotsOf(state);
   let next = 0;
-  lockZone(old);
+  lockZone(from);
   for (let slot = 0; slot < slotsOf(old) && next < room; slot++) {
     const at = recordAt(slot);
     if (old[at + USED] === 0) continue;
@@ -200,5 +198,5 @@ export function migrate(from: SharedArrayBuffer, to: SharedArrayBuffer): void {
     state.set(old.subarray(at, at + PEER.words), target);
     for (const word of [PEER.conns, PEER.inflight, PEER.inflightLast]) state[target + word] = 0;
   }
-  unlockZone(old);
+  from.unlock();
 }

@@ -3,7 +3,7 @@ import type { Cycle } from "../runtime/cycle.ts";
 import { check } from "./directives.ts";
 import { type BoundPlan, bindPlan, type CheckedUpstream, planChecks, recordsOf, viewOf } from "./plan.ts";
 import { type CheckEnvironment, type Checks, startChecks } from "./scheduler.ts";
-import { HealthStates, healthBytes, migrateHealth } from "./state.ts";
+import { HEALTH_ZONE, HealthStates, healthBytes, migrateHealth } from "./state.ts";
 
 /** Active health checks of one generation in one thread. */
 export interface Health {
@@ -18,7 +18,6 @@ export interface Health {
   start(environment: CheckEnvironment, previous?: Checks): Checks;
 }
 
-const ZONE = "health checks";
 /** More than this helps nobody: room for a hundred thousand servers. */
 const MAX_SHM_SIZE = 256 * 1024 * 1024;
 /** Where the generation's health is kept on its scope tree, for check_status. */
@@ -33,7 +32,9 @@ export function openHealth(cycle: Cycle, upstreams: readonly CheckedUpstream[]):
   const { generation } = cycle.data;
   const planned = planChecks(cycle.root, upstreams);
   const bytes = healthBytes(recordsOf(planned), shmSize(cycle));
-  const states = new HealthStates(cycle.zone(ZONE, bytes, migrateHealth));
+  const states = new HealthStates(
+    cycle.zone({ kind: HEALTH_ZONE, name: "checks", size: bytes, migrate: migrateHealth }),
+  );
   const plan = bindPlan(planned, states, generation, Date.now());
   const health: Health = {
     plan,

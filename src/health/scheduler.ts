@@ -149,7 +149,7 @@ class Scheduler implements Checks {
       const record = plan.records[number];
       const old = previous.get(check.key);
       previous.delete(check.key);
-      if (old !== undefined && from.buffer !== plan.states.buffer) plan.states.copy(record, from, old.record);
+      if (old !== undefined && !plan.states.zone.same(from.zone)) plan.states.copy(record, from, old.record);
       runners.set(check.key, old === undefined ? this.begin(check, record, now) : this.goOn(old, check, record, now));
     });
     for (const gone of previous.values()) this.retire(gone);

@@ -1,5 +1,6 @@
 import { hash } from "node:crypto";
 import type { HealthView } from "../balancer/peer.ts";
+import type { Zone, ZoneKind } from "../shm/zone.ts";
 
 /*
  * Health states in shared memory: the checker writes, workers read with one atomic load. Two kinds of record, both found
@@ -28,6 +29,8 @@ export interface CheckState {
   /** Why it failed; "" when none has. A byte string. */
   readonly reason: string;
 }
+
+export const HEALTH_ZONE: ZoneKind = { name: "health", version: 1 };
 
 /** Words of a record (Int32). */
 const GENERATION = 0;
@@ -65,7 +68,7 @@ export function healthBytes(records: number, least = 0): number {
 
 /** A door to the zone. Cheap to make beside the size of the zone: it reads every record's key once. */
 export class HealthStates {
-  readonly buffer: SharedArrayBuffer;
+  readonly zone: Zone;
   readonly words: Int32Array;
   private readonly times: Float64Array;
   private readonly bytes: Buffer;
@@ -76,11 +79,11 @@ export class HealthStates {
   /** Records claimed through this door: never given away to another key. */
   private readonly claimed = new Set<number>();
 
-  constructor(buffer: SharedArrayBuffer) {
-    this.buffer = buffer;
-    this.words = new Int32Array(buffer);
-    this.times = new Float64Array(buffer);
-    this.bytes = Buffer.from(buffer);
+  constructor(zone: Zone) {
+    this.zone = zone;
+    this.words = zone.words;
+    this.times = zone.floats;
+    this.bytes = zone.bytes;
     this.slots = Math.floor(this.words.length / WORDS);
     for (let slot = this.slots - 1; slot >= 0; slot--) {
       const at = slot * WORDS;
@@ -238,9 +241,7 @@ export class HealthStates {
 }
 
 /** Fills a fresh zone of another size from the previous one, the records used last first. */
-export function migrateHealth(old: SharedArrayBuffer, fresh: SharedArrayBuffer): void {
-  const from = new Int32Array(old);
-  const to = new Int32Array(fresh);
+export function migrateHealth({ words: from }: Zone, { words: to }: Zone): void {
   const used: number[] = [];
   for (let at = 0; at + WORDS <= from.length; at += WORDS) if (from[at + GENERATION] !== 0) used.push(at);
   used.sort((a, b) => from[b + GENERATION] - from[a + GENERATION]);

@@ -1,6 +1,7 @@
 import { refusalsOf } from "../config/errors.ts";
 import type { Directives, Specs } from "../config/schema.ts";
 import { buildingScopes } from "../config/scopes.ts";
+import { openZone } from "../shm/registry.ts";
 import { inSlices, type Sliced } from "../sys/sliced.ts";
 import type { Application, Program } from "./application.ts";
 import { type Cycle, type CycleData, cycleOf } from "./cycle.ts";
@@ -23,12 +24,7 @@ export async function buildCycle(program: Program, data: CycleData): Promise<Bui
 
 function* building(program: Program, data: CycleData): Sliced<BuiltCycle> {
   const root = yield* buildingScopes(data.tree, tablesOf(program));
-  const cycle = cycleOf(data, root, (name, bytes) => {
-    const zone = data.zones[name];
-    if (zone === undefined) throw new Error(`the shared zone "${name}" was not made by the master`);
-    if (zone.byteLength !== bytes) throw new Error(`the shared zone "${name}" has another size than the master's`);
-    return zone;
-  });
+  const cycle = cycleOf(data, root, (wanted) => openZone(data.zones, wanted));
   const application = yield* program.build(cycle);
   refusalsOf(root).throwAll(data.tree);
   return { cycle, application };

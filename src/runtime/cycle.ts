@@ -1,6 +1,8 @@
 import type { Scope } from "../config/schema.ts";
 import type { ConfigTree } from "../config/types.ts";
 import type { Address } from "../net/address.ts";
+import type { ZoneHandles, ZoneWanted } from "../shm/registry.ts";
+import type { Zone } from "../shm/zone.ts";
 import { fullName } from "../sys/paths.ts";
 
 /**
@@ -14,8 +16,8 @@ export interface CycleData {
   readonly prefix: string;
   readonly confPrefix: string;
   readonly errorLog: string;
-  /** Shared zones by name, kept over reloads while name and size stay the same. */
-  readonly zones: Readonly<Record<string, SharedArrayBuffer>>;
+  /** Shared zones, kept over reloads while kind, name and size stay the same. */
+  readonly zones: ZoneHandles;
   /** Names resolved when the configuration was loaded: host → addresses (port 0). */
   readonly hosts: Readonly<Record<string, readonly Address[]>>;
 }
@@ -25,15 +27,9 @@ export interface Cycle {
   readonly data: CycleData;
   readonly root: Scope;
   /**
-   * The shared zone of that name. While the master builds, one that is missing is made (of zeros); in its children it is
-   * always there.
+   * A shared zone. While the master builds, one that is missing is made (of zeros); in its children it is always there.
    */
-  zone(
-    name: string,
-    bytes: number,
-    /** Called when the cycle before had this zone in another size: copies its states into the new one. */
-    previous?: (old: SharedArrayBuffer, fresh: SharedArrayBuffer) => void,
-  ): SharedArrayBuffer;
+  zone(wanted: ZoneWanted): Zone;
   /** A path relative to the prefix made absolute (`conf`: relative to the configuration file's directory). */
   path(path: string, base?: "prefix" | "conf"): string;
 }

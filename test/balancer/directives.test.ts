@@ -6,9 +6,10 @@ import { join } from "node:path";
 import { after, test } from "node:test";
 import { upstream, upstreamDefinitions, upstreamHosts, upstreamKeepalive } from "../../src/balancer/directives.ts";
 import * as d from "../../src/config/directives.ts";
-import { warningsOf } from "../../src/config/errors.ts";
+import { refusalsOf, warningsOf } from "../../src/config/errors.ts";
 import { defineDirectives, type Scope } from "../../src/config/schema.ts";
 import { ConfigError } from "../../src/config/types.ts";
+import { refuseZonesWithoutSize } from "../../src/shm/registry.ts";
 import { loadConfig } from "../config/workspace.ts";
 
 const NGINX = ["/usr/sbin/nginx", "/usr/local/sbin/nginx"].find(existsSync);
@@ -33,7 +34,10 @@ function definitions(text: string) {
 
 function errorOf(text: string): string {
   try {
-    definitions(text);
+    const root = load(text);
+    upstreamDefinitions(root);
+    refuseZonesWithoutSize(root);
+    refusalsOf(root).throwAll({ files: [], directives: [] });
   } catch (error) {
     assert.ok(error instanceof ConfigError, String(error));
     return String(error);

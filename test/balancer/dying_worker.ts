@@ -2,10 +2,12 @@ import { parentPort, workerData } from "node:worker_threads";
 import { buildUpstream } from "../../src/balancer/group.ts";
 import { PEER } from "../../src/balancer/peer.ts";
 import { lockZone, recordAt } from "../../src/balancer/zone.ts";
+import { Zone, type ZoneHandle } from "../../src/shm/zone.ts";
 import { definition, input, server } from "./helpers.ts";
 
 /** A worker that holds a connection, and is in the middle of taking another one when it is killed. */
-const shared: SharedArrayBuffer = workerData;
+const handle: ZoneHandle = workerData;
+const shared = new Zone(handle);
 const upstream = buildUpstream(definition([server(1), server(2)], { name: "least_conn" }), {}, shared, {
   generation: 1,
 });
@@ -14,9 +16,9 @@ const attempt = upstream.begin(input());
 upstream.next(attempt);
 upstream.release(attempt, "ok");
 upstream.next(attempt);
-const state = new Int32Array(shared);
-lockZone(state);
+const state = shared.words;
+lockZone(shared);
 state[recordAt(0) + PEER.conns] = 77;
 state[recordAt(0) + PEER.currentWeight] = -77;
 parentPort?.postMessage("inside");
-for (;;) Atomics.wait(state, 0, -1, 1000);
+for (;;) Atomics.wait(state, 0, state[0], 1000);

@@ -6,8 +6,9 @@ import {
   type UpstreamDefinition,
 } from "../../src/balancer/definition.ts";
 import { buildUpstream, type Group, type GroupOptions } from "../../src/balancer/group.ts";
-import { zoneBytes } from "../../src/balancer/zone.ts";
+import { UPSTREAM_ZONE, zoneBytes } from "../../src/balancer/zone.ts";
 import type { Address } from "../../src/net/address.ts";
+import { makeZone, type Zone } from "../../src/shm/zone.ts";
 
 const place = { file: "nginx.conf", line: 1 };
 
@@ -33,12 +34,17 @@ export class TestClock {
   }
 }
 
+/** A new zone for that many servers. */
+export function upstreamZone(servers: number): Zone {
+  return makeZone(UPSTREAM_ZONE, "u", zoneBytes(servers));
+}
+
 export function group(
   servers: readonly ServerDefinition[],
   method: MethodDefinition = { name: "round_robin" },
   options: Partial<GroupOptions> = {},
 ): Group {
-  const shared = new SharedArrayBuffer(zoneBytes(servers.length));
+  const shared = upstreamZone(servers.length);
   return buildUpstream(definition(servers, method), {}, shared, { generation: 1, ...options });
 }
 

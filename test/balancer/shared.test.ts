@@ -5,8 +5,9 @@ import { Worker } from "node:worker_threads";
 import type { MethodDefinition, ServerDefinition } from "../../src/balancer/definition.ts";
 import { buildUpstream, type Group } from "../../src/balancer/group.ts";
 import { PEER } from "../../src/balancer/peer.ts";
-import { forgetWorker, migrate, ownZone, recordAt, zoneBytes } from "../../src/balancer/zone.ts";
-import { definition, input, pickPort, portOf, server, TestClock, times } from "./helpers.ts";
+import { forgetWorker, migrate, ownZone, recordAt } from "../../src/balancer/zone.ts";
+import type { Zone } from "../../src/shm/zone.ts";
+import { definition, input, pickPort, portOf, server, TestClock, times, upstreamZone } from "./helpers.ts";
 import type { Task } from "./shared_worker.ts";
 
 const WORKERS = 4;
@@ -30,11 +31,11 @@ async function together(
   requests: number,
   open: number,
 ): Promise<{ counts: number[]; most: number[]; upstream: Group }> {
-  const shared = new SharedArrayBuffer(zoneBytes(servers.length));
+  const shared = upstreamZone(servers.length);
   const watch = new SharedArrayBuffer(66 * 4);
   const results = await Promise.all(
     times(WORKERS, () => 0).map((_, worker) =>
-      run({ servers, method, shared, worker, workers: WORKERS, requests, open, watch }),
+      run({ servers, method, shared: shared.handle, worker, workers: WORKERS, requests, open, watch }),
     ),
   );
   const counts = servers.map((_, peer) => results.reduce((sum, result) => sum + result.counts[peer], 0));
@@ -63,7 +64,7 @@ test("a single server's requests and connections are counted exactly by four thr
 });
 
 test("a single server's connections are given back for a worker that died, and go on in an upstream of several", () => {
-  const shared = new SharedArrayBuffer(zoneBytes(2));
+  const shared = upstreamZone(2);
   const [dead, living] = [over(shared, [1], 1), over(shared, [1], 1)];
   dead.enter(3);
   living.enter(0);
@@ -99,14 +100,14 @@ test("least_conn over four threads keeps the servers level", async () => {
   for (const { index } of upstream.peers) assert.equal(upstream.counters(index).conns, 0);
 });
 
-function over(shared: SharedArrayBuffer, ports: readonly number[], generation: number, clock?: TestClock): Group {
+function over(shared: Zone, ports: readonly number[], generation: number, clock?: TestClock): Group {
   const servers = ports.map((port) => server(port));
   return buildUpstream(definition(servers), {}, shared, { generation, ...(clock && { clock: clock.now }) });
 }
 
 test("a reload keeps the state of the addresses it keeps, wherever they stand", () => {
   const clock = new TestClock();
-  const shared = new SharedArrayBuffer(zoneBytes(3));
+  const shared = upstreamZone(3);
   const first = over(shared, [1, 2, 3], 1, clock);
   const attempt = first.begin(input());
   assert.equal(portOf(first, attempt), 1);
@@ -129,7 +130,7 @@ test("a reload keeps the state of the addresses it keeps, wherever they stand", 
 });
 
 test("addresses no longer named make room, those with connections last", () => {
-  const shared = new SharedArrayBuffer(zoneBytes(4));
+  const shared = upstreamZone(4);
   const first = over(shared, [1, 2, 3, 4], 1);
   const held = first.begin(input());
   first.next(held);
@@ -144,7 +145,7 @@ test("addresses no longer named make room, those with connections last", () => {
 
 test("a newcomer never gets the slot of a server named after it, however long that was gone", () => {
   const clock = new TestClock();
-  const shared = new SharedArrayBuffer(zoneBytes(4));
+  const shared = upstreamZone(4);
   const first = over(shared, [1, 2, 3, 4], 1, clock);
   const attempt = first.begin(input());
   first.next(attempt);
@@ -156,7 +157,7 @@ test("a newcomer never gets the slot of a server named after it, however long th
 
 test("ten thousand servers are placed quickly", () => {
   const ports = Array.from({ length: 10_000 }, (_, i) => i + 1);
-  const shared = new SharedArrayBuffer(zoneBytes(ports.length));
+  const shared = upstreamZone(ports.length);
   const started = performance.now();
   const upstream = over(shared, ports, 1);
   assert.ok(performance.now() - started < 3000);
@@ -165,13 +166,13 @@ test("ten thousand servers are placed quickly", () => {
 
 test("a zone of another size takes the state over, without the connections", () => {
   const clock = new TestClock();
-  const small = new SharedArrayBuffer(zoneBytes(2));
+  const small = upstreamZone(2);
   const first = over(small, [1, 2], 1, clock);
   const attempt = first.begin(input());
   first.next(attempt);
   first.release(attempt, "failed");
   first.next(attempt);
-  const large = new SharedArrayBuffer(zoneBytes(20));
+  const large = upstreamZone(20);
   migrate(small, large);
   const second = over(large, [2, 1, 3, 4, 5, 6, 7, 8, 9], 2, clock);
   assert.equal(second.counters(1).fails, 1);
@@ -181,7 +182,7 @@ test("a zone of another size takes the state over, without the connections", () 
 });
 
 test("the connections of a worker that died are given back", () => {
-  const shared = new SharedArrayBuffer(zoneBytes(2));
+  const shared = upstreamZone(2);
   const dead = over(shared, [1, 2], 1);
   dead.enter(3);
   const living = over(shared, [1, 2], 1);
@@ -205,7 +206,7 @@ test("the connections of a worker that died are given back", () => {
 
 test("a worker has a column of its own whatever its place, and what it held is given back when it died", () => {
   for (const place of [0, 62, 63, 64, 100, 255]) {
-    const shared = new SharedArrayBuffer(zoneBytes(2));
+    const shared = upstreamZone(2);
     const servers = [server(1, { maxConns: 2 }), server(2, { maxConns: 2 })];
     const [dead, living] = [place, place === 255 ? 254 : place + 1].map((worker) => {
       const upstream = buildUpstream(definition(servers), {}, shared, { generation: 1 });
@@ -227,14 +228,14 @@ test("a worker has a column of its own whatever its place, and what it held is g
 });
 
 test("what a thread left half done when it died inside the lock is made right", async () => {
-  const shared = new SharedArrayBuffer(zoneBytes(2));
+  const shared = upstreamZone(2);
   const upstream = buildUpstream(definition([server(1), server(2)], { name: "least_conn" }), {}, shared, {
     generation: 1,
   });
   upstream.enter(0);
   const held = upstream.begin(input());
   upstream.next(held);
-  const dying = new Worker(new URL("./dying_worker.ts", import.meta.url), { workerData: shared });
+  const dying = new Worker(new URL("./dying_worker.ts", import.meta.url), { workerData: shared.handle });
   await once(dying, "message");
   await dying.terminate();
   // One that needs the lock finds what the workers' columns say, the dead one's included.
@@ -255,7 +256,7 @@ test("what a thread left half done when it died inside the lock is made right", 
 
 test("an exception inside the lock does not keep it", () => {
   let broken = false;
-  const shared = new SharedArrayBuffer(zoneBytes(2));
+  const shared = upstreamZone(2);
   const clock = () => {
     if (broken) throw new Error("broken");
     return 1000;
@@ -267,13 +268,12 @@ test("an exception inside the lock does not keep it", () => {
   assert.throws(() => upstream.next(upstream.begin(input())), /broken/);
   assert.throws(() => upstream.release(attempt, "failed"), /broken/);
   broken = false;
-  assert.equal(new Int32Array(shared)[0], 0);
   assert.notEqual(upstream.next(upstream.begin(input())), undefined);
 });
 
 test("least_time counts in flight what began after a worker died", () => {
   const servers = [server(1), server(2)];
-  const shared = new SharedArrayBuffer(zoneBytes(2));
+  const shared = upstreamZone(2);
   const [dead, living] = [1, 0].map((worker) => {
     const upstream = buildUpstream(
       definition(servers, { name: "least_time", mode: "last_byte", inflight: true }),
@@ -289,7 +289,7 @@ test("least_time counts in flight what began after a worker died", () => {
   times(4, () => dead.next(dead.begin(input())));
   forgetWorker(shared, 1);
   for (const attempt of before) living.release(attempt, "ok");
-  const inflight = () => [0, 1].map((peer) => new Int32Array(shared)[recordAt(peer) + PEER.inflight]);
+  const inflight = () => [0, 1].map((peer) => shared.words[recordAt(peer) + PEER.inflight]);
   assert.deepEqual(inflight(), [0, 0]);
   living.next(living.begin(input()));
   assert.deepEqual(inflight().toSorted(), [0, 1]);
@@ -301,7 +301,7 @@ test("an upstream of one worker alone has a zone that is no larger than it needs
     times(4, () => pickPort(upstream)),
     [1, 2, 1, 2],
   );
-  assert.ok(ownZone(2).byteLength < 512);
+  assert.ok(ownZone(2).size < 512);
 });
 
 test("the record has room for every word", () => {
@@ -313,12 +313,9 @@ test("the record has room for every word", () => {
 test("a wall clock that is set lets no failed server back in", (t) => {
   let now = Date.now();
   t.mock.method(Date, "now", () => now);
-  const upstream = buildUpstream(
-    definition([server(1, { failTimeout: 60_000 }), server(2)]),
-    {},
-    new SharedArrayBuffer(zoneBytes(2)),
-    { generation: 1 },
-  );
+  const upstream = buildUpstream(definition([server(1, { failTimeout: 60_000 }), server(2)]), {}, upstreamZone(2), {
+    generation: 1,
+  });
   const attempt = upstream.begin(input());
   assert.equal(portOf(upstream, attempt), 1);
   upstream.release(attempt, "failed");

@@ -1,13 +1,14 @@
 import { parentPort, workerData } from "node:worker_threads";
 import type { MethodDefinition, ServerDefinition } from "../../src/balancer/definition.ts";
 import { buildUpstream } from "../../src/balancer/group.ts";
+import { Zone, type ZoneHandle } from "../../src/shm/zone.ts";
 import { definition, input } from "./helpers.ts";
 
 /** What the test hands a thread: one of several that share an upstream's zone. */
 export interface Task {
   readonly servers: readonly ServerDefinition[];
   readonly method: MethodDefinition;
-  readonly shared: SharedArrayBuffer;
+  readonly shared: ZoneHandle;
   readonly worker: number;
   readonly workers: number;
   readonly requests: number;
@@ -19,7 +20,7 @@ export interface Task {
 
 const task: Task = workerData;
 const watch = new Int32Array(task.watch);
-const upstream = buildUpstream(definition(task.servers, task.method), {}, task.shared, { generation: 1 });
+const upstream = buildUpstream(definition(task.servers, task.method), {}, new Zone(task.shared), { generation: 1 });
 upstream.enter(task.worker);
 const counts = new Array<number>(task.servers.length).fill(0);
 let refused = 0;

@@ -4,41 +4,36 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import { upstreamDefinitions } from "../../src/balancer/directives.ts";
-import { buildUpstream, type Group } from "../../src/balancer/group.ts";
+import { cycleUpstream, type Group } from "../../src/balancer/group.ts";
 import { openHealth } from "../../src/health/health.ts";
 import { statusRows } from "../../src/health/status.ts";
 import { program } from "../../src/program.ts";
 import type { Cycle } from "../../src/runtime/cycle.ts";
+import { NewZones, openZone, type ZoneHandles } from "../../src/shm/registry.ts";
 import { loadConfig } from "../config/workspace.ts";
 import { ipv4, memoryLog, serve, until } from "./support.ts";
 
 /** One generation as a thread builds it: the real tables, groups and zones. */
-function generation(text: string, number: number, zones: Map<string, SharedArrayBuffer>) {
+function generation(text: string, number: number, zones: { handles: ZoneHandles }) {
   const directory = mkdtempSync(join(tmpdir(), "holdfast-"));
   try {
     const confFile = join(directory, "nginx.conf");
     writeFileSync(confFile, text, "latin1");
     const options = { confFile, confPrefix: `${directory}/` };
     const { tree, root } = loadConfig(options, program().directives);
+    const made = new NewZones(zones.handles);
     const cycle: Cycle = {
       data: { generation: number, tree, prefix: "/", confPrefix: "/", errorLog: "", zones: {}, hosts: HOSTS },
       root,
-      zone(name, bytes, previous) {
-        const old = zones.get(name);
-        if (old?.byteLength === bytes) return old;
-        const fresh = new SharedArrayBuffer(bytes);
-        if (old !== undefined) previous?.(old, fresh);
-        zones.set(name, fresh);
-        return fresh;
+      zone(wanted) {
+        made.take(wanted);
+        return openZone(made.handles, wanted);
       },
       path: (path) => path,
     };
-    const groups = [...upstreamDefinitions(root).values()].map((definition) =>
-      buildUpstream(definition, HOSTS, (bytes) => cycle.zone(`upstream ${definition.name}`, bytes), {
-        generation: number,
-      }),
-    );
+    const groups = [...upstreamDefinitions(root).values()].map((definition) => cycleUpstream(definition, cycle));
     const health = openHealth(cycle, groups);
+    zones.handles = made.handles;
     return { health, groups };
   } finally {
     rmSync(directory, { recursive: true });
@@ -65,7 +60,7 @@ for (const method of ["", "least_conn;", "ip_hash;", "hash $uri;", "random;"]) {
     const dying = await serve((socket) => socket.resume());
     const servers = `server 127.0.0.1:${alive.port}; server 127.0.0.1:${dying.port};`;
     const text = `http { upstream u { ${method} ${servers} check interval=30 rise=1 fall=2 timeout=500; } }`;
-    const { health, groups } = generation(text, 1, new Map());
+    const { health, groups } = generation(text, 1, { handles: {} });
     const [group] = groups;
     assert.deepEqual(picks(group, 8), ["no live upstreams"]);
     const checks = health.start({ log: memoryLog() });
@@ -89,7 +84,7 @@ for (const method of ["", "least_conn;", "ip_hash;", "hash $uri;", "random;"]) {
 test("a name with two addresses is two servers, each with its own state", async () => {
   const { port, close } = await serve((socket) => socket.resume());
   const text = `http { upstream u { server two.example:${port}; check interval=30 rise=1 fall=1 timeout=500; } }`;
-  const { health } = generation(text, 1, new Map());
+  const { health } = generation(text, 1, { handles: {} });
   const checks = health.start({ log: memoryLog() });
   try {
     await until(() => statusRows(health.plan)[0].up && health.plan.states.verdict(health.plan.records[1]), "a verdict");
@@ -105,7 +100,7 @@ test("reloads keep every state while the checks go on", async () => {
   const up = await serve((socket) => socket.resume());
   const gone = await serve((socket) => socket.resume());
   gone.close();
-  const zones = new Map<string, SharedArrayBuffer>();
+  const zones: { handles: ZoneHandles } = { handles: {} };
   const config = (more: string) =>
     `http { upstream u { server 127.0.0.1:${up.port}; server 127.0.0.1:${gone.port}; ${more} check interval=50 rise=2 fall=2 timeout=500; } }`;
   const first = generation(config(""), 1, zones);

@@ -5,7 +5,18 @@ import { bindPlan, recordsOf, viewOf } from "../../src/health/plan.ts";
 import { startChecks } from "../../src/health/scheduler.ts";
 import { HealthStates, healthBytes, migrateHealth } from "../../src/health/state.ts";
 import { statusRows } from "../../src/health/status.ts";
-import { bind, DEFINITION, ipv4, memoryLog, peer, planOf, planText, silentStream, TestClock } from "./support.ts";
+import {
+  bind,
+  DEFINITION,
+  healthZone,
+  ipv4,
+  memoryLog,
+  peer,
+  planOf,
+  planText,
+  silentStream,
+  TestClock,
+} from "./support.ts";
 
 const servers = [peer(0, ipv4(1)), peer(1, ipv4(2))];
 
@@ -72,13 +83,13 @@ test("servers marked down and upstreams without checks are not checked", () => {
 });
 
 test("a reload keeps states, whether the zone keeps its size or grows", () => {
-  const states = new HealthStates(new SharedArrayBuffer(healthBytes(4)));
+  const states = new HealthStates(healthZone(healthBytes(4)));
   const first = bind(planOf([ipv4(1), ipv4(2)]), states);
   states.pass(first.records[0], 5);
   states.setVerdict(first.records[0], true);
   states.change(first.records[0], true, 5);
   states.fail(first.records[1], 6, "connect: connection refused");
-  const second = bindPlan(planOf([ipv4(2), ipv4(1), ipv4(3)]), new HealthStates(states.buffer), 2, 10);
+  const second = bindPlan(planOf([ipv4(2), ipv4(1), ipv4(3)]), new HealthStates(states.zone), 2, 10);
   assert.deepEqual(second.records.slice(0, 2), [first.records[1], first.records[0]]);
   assert.deepEqual(
     statusRows(second).map(({ name, up, reason }) => [name, up, reason]),
@@ -89,9 +100,9 @@ test("a reload keeps states, whether the zone keeps its size or grows", () => {
     ],
   );
   const many = planOf(Array.from({ length: 100 }, (_, i) => ipv4(i + 1)));
-  const bigger = new SharedArrayBuffer(healthBytes(recordsOf(many)));
-  assert.ok(bigger.byteLength > states.buffer.byteLength);
-  migrateHealth(states.buffer, bigger);
+  const bigger = healthZone(healthBytes(recordsOf(many)));
+  assert.ok(bigger.size > states.zone.size);
+  migrateHealth(states.zone, bigger);
   const third = bindPlan(many, new HealthStates(bigger), 3, 20);
   assert.equal(statusRows(third)[0].up, true);
   assert.equal(statusRows(third)[1].reason, "connect: connection refused");
@@ -99,7 +110,7 @@ test("a reload keeps states, whether the zone keeps its size or grows", () => {
 });
 
 test("a changed check inherits each server's state: nobody goes down, nobody comes back", () => {
-  const states = new HealthStates(new SharedArrayBuffer(healthBytes(4)));
+  const states = new HealthStates(healthZone(healthBytes(4)));
   const first = bind(planText("http { upstream a { check interval=1000; } }", { a: servers }), states);
   states.change(first.records[0], true, 5);
   startChecks(first, { log: memoryLog(), clock: new TestClock() }).stop();
@@ -124,16 +135,16 @@ test("a changed check inherits each server's state: nobody goes down, nobody com
 });
 
 test("records are given away only when there is no other place, the oldest first", () => {
-  const states = new HealthStates(new SharedArrayBuffer(healthBytes(16)));
+  const states = new HealthStates(healthZone(healthBytes(16)));
   for (let generation = 1; generation <= 40; generation++) {
     const addresses = Array.from({ length: 8 }, (_, i) => ipv4(generation * 10 + i));
-    const door = new HealthStates(states.buffer);
+    const door = new HealthStates(states.zone);
     const before =
       generation === 1
         ? []
         : bind(
             planOf(addresses.map((_, i) => ipv4((generation - 1) * 10 + i))),
-            new HealthStates(states.buffer),
+            new HealthStates(states.zone),
             generation - 1,
           ).records;
     const plan = bindPlan(planOf(addresses), door, generation, 1);
@@ -147,12 +158,12 @@ test("a worker thread reads states, a long reason is cut", async () => {
   assert.equal(plan.states.read(plan.records[0]).reason.length, 184);
   const source = `
     const { workerData, parentPort } = require("node:worker_threads");
-    import(workerData.module).then(({ HealthStates }) => {
-      const states = new HealthStates(workerData.buffer);
+    Promise.all(workerData.modules.map((module) => import(module))).then(([{ HealthStates }, { Zone }]) => {
+      const states = new HealthStates(new Zone(workerData.zone));
       parentPort.postMessage(states.read(workerData.record));
     });`;
-  const module = new URL("../../src/health/state.ts", import.meta.url).href;
-  const workerData = { module, buffer: plan.states.buffer, record: plan.records[0] };
+  const modules = ["health/state.ts", "shm/zone.ts"].map((path) => new URL(`../../src/${path}`, import.meta.url).href);
+  const workerData = { modules, zone: plan.states.zone.handle, record: plan.records[0] };
   const worker = new Worker(source, { eval: true, workerData });
   const state = await new Promise<{ fall: number }>((resolve, reject) => {
     worker.once("message", resolve);
@@ -186,7 +197,7 @@ test("an update goes on where it was: no burst, no forgotten connection, changed
   run(3000);
   starts.length = 0;
   const plan = planOf([...addresses.slice(1), ipv4(99)], definition);
-  checks.update(bindPlan(plan, new HealthStates(first.states.buffer), 2, clock.wall()));
+  checks.update(bindPlan(plan, new HealthStates(first.states.zone), 2, clock.wall()));
   run(3100);
   const soon = starts.filter(([at]) => at <= 3100);
   assert.ok(soon.length <= 12, `${soon.length} checks right after the reload`);
@@ -198,8 +209,8 @@ test("an update goes on where it was: no burst, no forgotten connection, changed
   assert.ok(!starts.some(([, port]) => port === "1"), "the server that left is not");
   assert.equal(new Set(starts.map(([, port]) => port)).size, 50);
   const bigger = planOf([...addresses, ...Array.from({ length: 300 }, (_, i) => ipv4(1000 + i))], definition);
-  const zone = new SharedArrayBuffer(healthBytes(recordsOf(bigger)));
-  migrateHealth(first.states.buffer, zone);
+  const zone = healthZone(healthBytes(recordsOf(bigger)));
+  migrateHealth(first.states.zone, zone);
   const bound = bindPlan(bigger, new HealthStates(zone), 3, clock.wall());
   // The old generation's last words come between the copy and the switch.
   first.states.change(first.records[5], false, clock.wall());

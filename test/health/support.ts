@@ -11,11 +11,17 @@ import type { CheckDefinition } from "../../src/health/definition.ts";
 import { check, healthCheck } from "../../src/health/directives.ts";
 import { type BoundPlan, bindPlan, type CheckPlan, planChecks, recordsOf } from "../../src/health/plan.ts";
 import type { Clock } from "../../src/health/scheduler.ts";
-import { HealthStates, healthBytes } from "../../src/health/state.ts";
+import { HEALTH_ZONE, HealthStates, healthBytes } from "../../src/health/state.ts";
 import { type Address, addressText } from "../../src/net/address.ts";
 import type { ConnectHandler, Stream } from "../../src/net/stream.ts";
 import type { ErrorLog, Level } from "../../src/runtime/log/log.ts";
+import { makeZone, type Zone } from "../../src/shm/zone.ts";
 import { whole } from "../../src/sys/sliced.ts";
+
+/** A new zone of that many bytes for health states. */
+export function healthZone(bytes: number): Zone {
+  return makeZone(HEALTH_ZONE, "checks", bytes);
+}
 
 /** An error log that keeps its lines as `[level] message`. */
 export function memoryLog(): ErrorLog & { readonly lines: string[] } {
@@ -126,7 +132,7 @@ function scopes(text: string): Scope {
 
 /** Binds a plan to a new zone (or one that is there). */
 export function bind(plan: CheckPlan, states?: HealthStates, generation = 1, now = 1_000_000): BoundPlan {
-  const zone = states ?? new HealthStates(new SharedArrayBuffer(healthBytes(recordsOf(plan))));
+  const zone = states ?? new HealthStates(healthZone(healthBytes(recordsOf(plan))));
   return bindPlan(plan, zone, generation, now);
 }
 

@@ -129,7 +129,7 @@ function echoProgram(): Program {
       const http = cycle.root.children.find((child) => child.context === "http") ?? cycle.root;
       const settings = echo.in(http);
       const logPath = settings.echo_log === undefined ? undefined : cycle.path(settings.echo_log);
-      cycle.zone("echo", 8);
+      cycle.zone({ kind: { name: "echo", version: 1 }, name: "echo", size: 8 });
       return {
         listeners: settings.echo_port.map((port) => ({
           address: { family: "ipv4", host: "127.0.0.1", port: Number(port) },

@@ -10,6 +10,7 @@ import type { ErrorLog } from "../../runtime/log/log.ts";
 import { declareCaptures } from "../../script/captures.ts";
 import { bindVariables } from "../../script/template.ts";
 import { Variables } from "../../script/variables.ts";
+import { refuseZonesWithoutSize } from "../../shm/registry.ts";
 import type { Sliced } from "../../sys/sliced.ts";
 import type { RequestLimits } from "../../wire/http1/request_fields.ts";
 import { HEADER_FILTERS, type HeaderFilterName } from "../core/filters.ts";
@@ -82,6 +83,7 @@ export function* buildHttp(scope: Scope, cycle: Cycle, modules: readonly HttpMod
     yield;
   }
   bindVariables(scope, variables);
+  refuseZonesWithoutSize(scope);
   return { servers, variables: variables.count, logFiles, directories, upstreams };
 }
 

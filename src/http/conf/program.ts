@@ -6,7 +6,7 @@ import { ConfigError } from "../../config/types.ts";
 import { type Application, type HostWanted, MAX_WORKERS, type Program } from "../../runtime/application.ts";
 import type { Cycle } from "../../runtime/cycle.ts";
 import type { Sliced } from "../../sys/sliced.ts";
-import { COUNTER } from "../core/counters.ts";
+import { COUNTER, COUNTERS } from "../core/counters.ts";
 import { HttpService } from "../server/service.ts";
 import { buildSockets, listenHosts } from "./addresses.ts";
 import { buildHttp } from "./build.ts";
@@ -49,8 +49,8 @@ function* buildApplication(
   extension: HttpExtension,
 ): Sliced<Application> {
   const scope = httpScope(cycle.root);
-  const zone = cycle.zone("http counters", MAX_WORKERS * COUNTER.words * 4);
-  const countersOf = (slot: number) => new Int32Array(zone, slot * COUNTER.words * 4, COUNTER.words);
+  const counters = cycle.zone(COUNTERS).words;
+  const countersOf = (slot: number) => counters.subarray(slot * COUNTER.words, (slot + 1) * COUNTER.words);
   const http = scope === undefined ? undefined : yield* buildHttp(scope, cycle, modules);
   const sockets = (http && refusalsOf(cycle.root).attempt(() => buildSockets(http, cycle), "complete")) ?? [];
   yield;

@@ -1,10 +1,9 @@
 import { directive } from "../../config/directives.ts";
-import { MAX_WORKERS } from "../../runtime/application.ts";
 import { headText } from "../../wire/head_text.ts";
 import { defineModule, type HttpBuild } from "../conf/module.ts";
 import { discardBody } from "../core/body.ts";
 import { OK } from "../core/codes.ts";
-import { COUNTER } from "../core/counters.ts";
+import { COUNTER, COUNTERS } from "../core/counters.ts";
 import { sendText } from "../core/filters.ts";
 import type { Handler } from "../core/types.ts";
 
@@ -44,7 +43,7 @@ export const stubStatus = defineModule({
 });
 
 function countersOf({ cycle }: HttpBuild): Int32Array {
-  return new Int32Array(cycle.zone("http counters", MAX_WORKERS * COUNTER.words * 4));
+  return cycle.zone(COUNTERS).words;
 }
 
 /** Each worker counts in words of its own; they wrap at 2^32. */

@@ -5,10 +5,11 @@ import { readConfig } from "../../config/load.ts";
 import type { Scope } from "../../config/schema.ts";
 import { ConfigError, type ConfigTree } from "../../config/types.ts";
 import type { Address } from "../../net/address.ts";
+import { NewZones } from "../../shm/registry.ts";
 import { inSlices } from "../../sys/sliced.ts";
 import type { HostWanted, Program } from "../application.ts";
 import { type BuiltCycle, tablesOf } from "../build_cycle.ts";
-import { type Cycle, type CycleData, cycleOf } from "../cycle.ts";
+import { type CycleData, cycleOf } from "../cycle.ts";
 import { syslogHosts } from "../log/directive.ts";
 import type { ErrorLog } from "../log/log.ts";
 import type { Paths } from "../options.ts";
@@ -41,8 +42,7 @@ export function logWarnings({ warnings }: ValidCycle, log: ErrorLog): void {
 
 /**
  * Resolves the names in a configuration and builds it, which finds its errors and makes its shared zones. Zones of
- * `previous` with the same name and size are kept; they are in use, so blank ones stand in for them here: a cycle that
- * is refused leaves no trace in them. `buildCycle` then enters it into the real ones. Throws the ConfigError that nginx
+ * `previous` that are kept (see NewZones) are not written to; `buildCycle` then does that. Throws the ConfigError that nginx
  * would report, with all others in its `others`.
  */
 export async function validateCycle(
@@ -55,39 +55,21 @@ export async function validateCycle(
   const wanted = refusals.attempt(() => [...syslogHosts(root), ...program.hosts(root)]) ?? [];
   const { hosts, missing } = await resolveHosts(wanted);
   for (const { error, stage, ...place } of missing) refusals.note(new ConfigError(error, place), stage);
-  const zones: Record<string, SharedArrayBuffer> = {};
+  const zones = new NewZones(previous?.zones ?? {});
   const data: CycleData = {
     generation: (previous?.generation ?? 0) + 1,
     tree,
     prefix: paths.prefix,
     confPrefix: paths.confPrefix,
     errorLog: paths.errorLog,
-    zones,
+    zones: zones.handles,
     hosts,
   };
-  const cycle = cycleOf(data, root, makingZones(zones, previous?.zones ?? {}));
+  const cycle = cycleOf(data, root, (wanted) => zones.take(wanted));
   const application = await inSlices(refusals.attemptSliced(program.build(cycle)));
   refusals.throwAll(tree);
   if (application === undefined) throw new Error("nothing was built, and nothing was refused");
   return { cycle, application, warnings: warningsOf(root) };
-}
-
-/** Fills `zones` with new ones and those of `previous` that fit, for which it answers blank ones. */
-function makingZones(zones: Record<string, SharedArrayBuffer>, previous: CycleData["zones"]): Cycle["zone"] {
-  const blanks = new Map<string, SharedArrayBuffer>();
-  return (name, bytes, migrate) => {
-    if (zones[name]?.byteLength === bytes) return blanks.get(name) ?? zones[name];
-    const kept = zones[name] ?? previous[name];
-    const made = new SharedArrayBuffer(bytes);
-    if (kept?.byteLength === bytes) {
-      zones[name] = kept;
-      blanks.set(name, made);
-      return made;
-    }
-    if (kept !== undefined) migrate?.(kept, made);
-    zones[name] = made;
-    return made;
-  };
 }
 
 /**

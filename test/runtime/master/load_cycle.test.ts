@@ -3,7 +3,11 @@ import { test } from "node:test";
 import type { Program } from "../../../src/runtime/application.ts";
 import { buildCycle } from "../../../src/runtime/build_cycle.ts";
 import { loadConfiguration, validateCycle } from "../../../src/runtime/master/load_cycle.ts";
+import { openZone } from "../../../src/shm/registry.ts";
+import type { ZoneKind } from "../../../src/shm/zone.ts";
 import { makePrefix } from "../../support/holdfast.ts";
+
+const KIND: ZoneKind = { name: "test", version: 1 };
 
 /** Writes the number of the generation into a zone that keeps its size, and one that grows. */
 const program: Program = {
@@ -13,12 +17,13 @@ const program: Program = {
   *build(cycle) {
     yield;
     const { generation } = cycle.data;
-    for (const bytes of [4, 4 * generation]) {
-      const words = new Int32Array(
-        cycle.zone(`zone ${bytes === 4 ? "kept" : "grown"}`, bytes, (old, fresh) => {
-          new Int32Array(fresh).set(new Int32Array(old));
-        }),
-      );
+    for (const size of [4, 4 * generation]) {
+      const { words } = cycle.zone({
+        kind: KIND,
+        name: size === 4 ? "kept" : "grown",
+        size,
+        migrate: (old, fresh) => fresh.words.set(old.words),
+      });
       words[0] = generation;
     }
     return {
@@ -41,11 +46,11 @@ test("a cycle that is validated and not taken leaves the zones in force as they 
   };
   const loaded = loadConfiguration(program, paths, undefined);
   const { data } = (await validateCycle(program, paths, loaded, undefined)).cycle;
-  const kept = new Int32Array(data.zones["zone kept"]);
+  const kept = openZone(data.zones, { kind: KIND, name: "kept", size: 4 }).words;
   assert.deepEqual([...kept], [1]);
   const next = (await validateCycle(program, paths, loaded, data)).cycle;
   assert.deepEqual([...kept], [1]);
-  assert.equal(next.data.zones["zone kept"], data.zones["zone kept"]);
+  assert.equal(next.data.zones["test kept"], data.zones["test kept"]);
   await buildCycle(program, next.data);
   assert.deepEqual([...kept], [2]);
 });

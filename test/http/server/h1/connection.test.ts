@@ -26,6 +26,7 @@ import type { Address } from "../../../../src/net/address.ts";
 import type { Stream, StreamHandler } from "../../../../src/net/stream.ts";
 import type { Cycle } from "../../../../src/runtime/cycle.ts";
 import { coreDirectives, eventsDirectives } from "../../../../src/runtime/directives.ts";
+import { makeZone } from "../../../../src/shm/zone.ts";
 import { whole } from "../../../../src/sys/sliced.ts";
 import { Deadline, setDeadline } from "../../../../src/sys/timers.ts";
 import { headText } from "../../../../src/wire/head_text.ts";
@@ -163,7 +164,7 @@ function makeHost(): ConnectionHost & { readonly words: Int32Array } {
       hosts: {},
     },
     root,
-    zone: (_name, bytes) => new SharedArrayBuffer(bytes),
+    zone: ({ kind, name, size }) => makeZone(kind, name, size),
     path: (path) => directory + path,
   };
   const [{ serves }] = buildSockets(whole(buildHttp(scope, cycle, modules as Parameters<typeof buildHttp>[2])), cycle);
