@@ -1,6 +1,6 @@
 import type { Address } from "../net/address.ts";
 
-/** What a balancing method may ask of the request that needs a server. Filled by the proxy; kept small on purpose. */
+/** What a balancing method may ask of the request. Filled by the proxy. */
 export interface BalanceInput {
   /** Client address as ip_hash wants it. */
   readonly client: Address;
@@ -38,7 +38,7 @@ export interface Attempt {
   inflight: boolean;
 }
 
-/** An attempt at an upstream of so many words of peers. */
+/** `words`: the length of `tried`, 32 peers to a word. */
 export function newAttempt(input: BalanceInput, words: number): Attempt {
   return {
     input,
@@ -57,7 +57,7 @@ export function newAttempt(input: BalanceInput, words: number): Attempt {
   };
 }
 
-/** Makes an attempt of an earlier request as good as new. */
+/** Resets the attempt of an earlier request for another one. */
 export function resetAttempt(attempt: Attempt, input: BalanceInput): void {
   attempt.input = input;
   attempt.tried.fill(0);

@@ -20,7 +20,7 @@ import {
   zoneBytes,
 } from "./zone.ts";
 
-/** Current weights move within plus and minus their sum, in 32 bits. */
+/** The most the weights may add up to: current weights range from minus to plus the total, in 32 bits. */
 const MAX_TOTAL_WEIGHT = 0x3fffffff;
 
 export interface GroupOptions {
@@ -102,9 +102,9 @@ export class Group implements Upstream {
   readonly #slots: readonly number[];
   readonly #zone: Zone;
   readonly #clock: () => number;
-  /** One main server and no backup: max_fails is not heeded. */
+  /** One main server and no backup: max_fails is ignored, as in nginx. */
   readonly #single: boolean;
-  /** Nothing is weighed that another worker may be changing: no lock is taken, and counts are added to atomically. */
+  /** A pick reads nothing that other workers change, so it takes no lock; counters are added to atomically. */
   readonly #lockless: boolean;
   readonly #tries: number;
   readonly #spare: Attempt[] = [];
@@ -134,18 +134,18 @@ export class Group implements Upstream {
     peers.panic = options.panic ?? 0;
   }
 
-  /** Says which worker this is, by its place in shared memory. */
+  /** Sets the number of this worker, which is that of its column in the zone. */
   enter(worker: number): void {
     this.#column = columnAt(this.#peers.state, worker);
     openColumn(this.#zone, worker);
   }
 
-  /** A worker has gone: gives back what was counted for it. Call before another one has its place. */
+  /** Subtracts the connections of a worker that died. Call before another worker gets its number. */
   forget(worker: number): void {
     forgetWorker(this.#zone, worker);
   }
 
-  /** Heeds active checks from now on. */
+  /** Sets the view of the active checks. */
   watch(health: HealthView | undefined, panic = 0): void {
     this.#peers.health = health;
     this.#peers.panic = panic;
@@ -279,7 +279,7 @@ export class Group implements Upstream {
     return fails >= most;
   }
 
-  /** A server that answered after it was tried again (checked is newer than its last failure) is good again. */
+  /** Clears the failures of a server that answered after fail_timeout (`checked` is newer than its last failure). */
   #passed(peer: number): void {
     const { state, at, maxFails } = this.#peers;
     const record = at[peer];

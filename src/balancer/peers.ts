@@ -16,7 +16,7 @@ export interface PeerSet {
 const SLOW_START_SCALE = 128;
 /** PEER.admin's value for a server that takes no request at all. */
 const ADMIN_DOWN = 1;
-/** Times are kept modulo 2^31 ms (24.8 days): a longer slow_start would begin again and again. */
+/** Times are kept modulo 2^31 ms (24.8 days): a longer slow_start would never end. */
 const LONGEST_SLOW_START = 2 ** 30;
 
 /**
@@ -45,12 +45,15 @@ export class Peers {
   /** 1 for servers that neither `down`, max_conns nor slow_start concerns. */
   readonly plain: Uint8Array;
   health: HealthView | undefined;
-  /** check_panic: percent of servers that must be up for health to be heeded; 0 = always heeded. */
+  /** check_panic: percent of servers that must be up for `health` to count; 0: always. */
   panic: number;
-  /** The time of the pick: whole seconds, and ms modulo 2^31 on the monotonic clock of all threads: setting the wall clock must not let failed servers back, nor hold good ones out. */
+  /**
+   * The time of the pick in seconds, and in ms modulo 2^31, on the monotonic clock that all processes share. With the wall
+   * clock, setting the time would shorten or lengthen fail_timeout.
+   */
   seconds = 0;
   ms = 0;
-  /** The active checks as far as they are heeded in the picks that follow. */
+  /** `health`, or undefined while check_panic overrides it. Set by `tick`. */
   heeded: HealthView | undefined = undefined;
 
   constructor(list: readonly Peer[], state: Int32Array, slots: readonly number[]) {
@@ -75,7 +78,7 @@ export class Peers {
     this.panic = 0;
   }
 
-  /** Sets the time of the picks that follow, and whether health is heeded (check_panic). */
+  /** Sets the time of the picks that follow, and whether `health` counts (check_panic). */
   tick(now: number): void {
     this.seconds = Math.floor(now / 1000);
     this.ms = (now % 0x80000000) | 0;
@@ -97,7 +100,7 @@ export class Peers {
   /** True when the attempt may go to the peer: not tried, in service, not failed lately, healthy, with room. */
   usable(attempt: Attempt, peer: number): boolean {
     if ((attempt.tried[peer >> 5] & (1 << (peer & 31))) !== 0) return false;
-    // The common case at a glance: with a thousand servers this is what a request costs.
+    // Fast path: with a thousand servers, these few lines are what a pick costs.
     const record = this.at[peer];
     if (this.plain[peer] !== 0 && this.state[record + PEER.fails] === 0 && this.state[record + PEER.admin] === 0) {
       return this.heeded === undefined || this.heeded.up(peer);
@@ -105,7 +108,7 @@ export class Peers {
     return this.inService(peer) && !this.failedLately(peer);
   }
 
-  /** The conditions that hold for a single server as well: `down`, admin state, max_conns, active checks. */
+  /** What applies to a single server too: `down`, admin state, max_conns, active checks. */
   inService(peer: number): boolean {
     if (this.down[peer] !== 0) return false;
     if (this.state[this.at[peer] + PEER.admin] !== 0) return false;

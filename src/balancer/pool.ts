@@ -4,14 +4,14 @@ import { logFault } from "../sys/guard.ts";
 import { clearDeadline, Deadline, setDeadline } from "../sys/timers.ts";
 import type { KeepaliveSettings, Peer } from "./peer.ts";
 
-/** A connection to a server as it goes from one request to the next. Made once a connection. */
+/** A connection to a server with what its reuse depends on. One object for the life of the connection. */
 export class PooledStream implements StreamHandler {
   readonly stream: Stream;
   /** nginx's text of the server's address: what connections are found by. */
   readonly name: string;
   /** now() when the connection was made. */
   readonly startedAt: number;
-  /** Requests it has carried, the one running included. The user of the stream counts. */
+  /** Requests sent over it, the current one included; counted by whoever uses the stream. */
   requests = 1;
   /** Whatever the protocol keeps for the connection (its parser), so that reuse costs no allocation. */
   data: unknown = undefined;
@@ -19,15 +19,15 @@ export class PooledStream implements StreamHandler {
   readonly bind: string;
   /** Names the location that opened it, in the same way in every generation: with `local` only that one gets it. */
   place = "";
-  /** Since when it is idle, on the clock of now(). */
+  /** now() when it became idle. */
   idleSince = 0;
-  /** The addresses it was last seen to be one of: a pool that a reload has given others looks again. */
+  /** The pool's addresses when the server was last found among them; a reload replaces them, and it is looked up again. */
   among: ReadonlySet<string> | undefined = undefined;
   /** Set by the pool: neighbours in order of last use, and the pool that holds it. */
   newer: PooledStream | undefined = undefined;
   older: PooledStream | undefined = undefined;
   pool: Pool | undefined = undefined;
-  /** Left armed while a request has the connection: that is cheaper than to take it out at each and put it back. */
+  /** keepalive_timeout. Stays armed while a request uses the connection: disarming and arming it each time costs more. */
   readonly deadline: Deadline<PooledStream>;
 
   constructor(stream: Stream, name: string, startedAt: number, bind = "") {
@@ -38,12 +38,12 @@ export class PooledStream implements StreamHandler {
     this.deadline = new Deadline<PooledStream>(this, expired);
   }
 
-  /** It goes back to no pool any more. */
+  /** To be called when it will not be put back. */
   leave(): void {
     clearDeadline(this.deadline);
   }
 
-  /** What a server sends on an idle connection belongs to no request: the connection cannot be trusted any more. */
+  /** Data on an idle connection belongs to no request: the connection is closed. */
   onData(): void {
     drop(this);
   }
@@ -72,7 +72,7 @@ function drop(idle: PooledStream): void {
 /**
  * The idle connections of one upstream in one worker, most recently used first (`keepalive`). Not shared between
  * workers. It lives on over reloads, so connections are found by values, never by objects of one generation; `configure`
- * makes those that are idle obey the new settings, and those in use do so when they are put back.
+ * applies the new settings to idle connections at once, and to those in use when they are put back.
  */
 export class Pool {
   #settings: KeepaliveSettings;
@@ -80,7 +80,7 @@ export class Pool {
   #oldest: PooledStream | undefined = undefined;
   #size = 0;
   #closed = false;
-  /** Texts of the servers' addresses; undefined until a reload has said them. */
+  /** Texts of the servers' addresses; undefined before the first reload. */
   #names: ReadonlySet<string> | undefined = undefined;
 
   constructor(settings: KeepaliveSettings) {
@@ -139,7 +139,7 @@ export class Pool {
     return true;
   }
 
-  /** It is in no pool any more, and its stream is closed by whoever says so. */
+  /** Takes a connection out; its stream is the caller's to close. */
   remove(idle: PooledStream): void {
     if (idle.pool !== this) return;
     this.#unlink(idle);
@@ -157,7 +157,7 @@ export class Pool {
     this.#size--;
   }
 
-  /** No request may have it any more. */
+  /** Whether it may not be reused: keepalive_requests, keepalive_time, or a server that is no longer named. */
   #worn(idle: PooledStream, time: number): boolean {
     const { requests, time: most } = this.#settings;
     if (idle.requests >= requests || time - idle.startedAt > most) return true;
@@ -166,7 +166,7 @@ export class Pool {
     return this.#names?.has(idle.name) === false;
   }
 
-  /** New settings and servers after a reload: what they do not allow is closed, the rest lives on under them. */
+  /** New settings and servers after a reload; connections that they do not allow are closed. */
   configure(settings: KeepaliveSettings, names: ReadonlySet<string>): void {
     this.#settings = settings;
     this.#names = names;
@@ -182,7 +182,7 @@ export class Pool {
     while (this.#size > settings.connections && this.#oldest !== undefined) drop(this.#oldest);
   }
 
-  /** Closes every idle connection, and from now on every one that is put (the worker drains). */
+  /** Closes all idle connections, and from now on each that is put back (the worker drains). */
   close(): void {
     this.#closed = true;
     while (this.#oldest !== undefined) drop(this.#oldest);

@@ -11,13 +11,13 @@ import { PEER } from "./peer.ts";
  *     header (16 words) · a record of PEER.words for each slot · for each of MAX_WORKERS workers, a word for each slot
  *
  * A slot belongs to a server address as long as configurations name it, so a reload keeps its state. The workers'
- * columns say how much of `conns` is whose: what a dead worker held is given back from there. Memory that nobody has
- * written to costs nothing, so there is a column for every worker there may be.
+ * columns hold each worker's part of `conns`, which is subtracted when that worker dies. Pages never written to take no
+ * memory, so there is a column for every possible worker.
  */
 const HEADER = 16;
-/** How many columns have been in use. */
+/** Number of columns ever used. */
 const COLUMNS = 1;
-/** How many columns there is room for; 0 for MAX_WORKERS. */
+/** Number of columns there is room for; 0: MAX_WORKERS. */
 const ROOM = 2;
 
 /** Words of a record that only this file uses, after those of PEER. */
@@ -39,7 +39,7 @@ function bytesFor(slots: number, workers: number): number {
 
 export const UPSTREAM_ZONE: ZoneKind = { name: "upstream", version: 1 };
 
-/** A zone for that many peers that one worker has to itself: with its column alone, and no room for others. */
+/** A zone for that many peers private to one worker: one column, and no spare slots. */
 export function ownZone(peers: number): Zone {
   const zone = makeZone(UPSTREAM_ZONE, "", bytesFor(peers, 1));
   zone.words[ROOM] = 1;
@@ -61,19 +61,19 @@ export function columnAt(state: Int32Array, worker: number): number {
   return HEADER + slots * PEER.words + worker * slots;
 }
 
-/** Takes the zone's lock. Where its holder died in between, what that has left half done is made right. */
+/** Takes the zone's lock. If its last owner died holding it, what it left half done is repaired. */
 export function lockZone(zone: Zone): void {
   if (zone.lock()) repair(zone.words);
 }
 
-/** Says that a worker counts its connections in its column from now on. */
+/** To be called before a worker counts connections in its column. */
 export function openColumn(zone: Zone, worker: number): void {
   lockZone(zone);
   zone.words[COLUMNS] = Math.max(zone.words[COLUMNS], worker + 1);
   zone.unlock();
 }
 
-/** The connections of each server are those that the workers hold; round robin begins anew. */
+/** Sums up each server's connections from the columns, and restarts round robin. */
 function repair(state: Int32Array): void {
   recount(state);
   for (let slot = 0; slot < slotsOf(state); slot++) state[recordAt(slot) + PEER.currentWeight] = 0;
@@ -83,13 +83,13 @@ function recount(state: Int32Array): void {
   for (let slot = 0; slot < slotsOf(state); slot++) {
     const record = recordAt(slot);
     recountSlot(state, slot, record + PEER.conns);
-    // Nobody knows whose they were: what is in flight counts from here on.
+    // They are not counted by worker: counting starts again at 0.
     state[record + PEER.inflight] = 0;
     state[record + PEER.inflightLast] = 0;
   }
 }
 
-/** Begins anew where a worker without the lock has counted meanwhile. */
+/** Starts again when a worker that takes no lock has counted meanwhile. */
 function recountSlot(state: Int32Array, slot: number, at: number): void {
   for (let known = Atomics.load(state, at); ; ) {
     let conns = 0;
@@ -120,7 +120,7 @@ export function claimSlots(zone: Zone, claims: readonly Claim[], generation: num
       if (state[recordAt(slot) + USED] !== 0) known.set(keyOf(state, slot), slot);
     }
     const slots = keys.map((key) => known.get(key.toString("latin1")) ?? -1);
-    // What stays is marked first, so that no newcomer is given its slot.
+    // Slots that are kept are marked first, so that no new server gets one of them.
     for (const slot of slots) if (slot !== -1) state[recordAt(slot) + GENERATION] = generation;
     const free = slots.includes(-1) ? freeSlots(state, generation) : [];
     for (const [i, key] of keys.entries()) {

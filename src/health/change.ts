@@ -1,6 +1,6 @@
 import { checkAddress, type PlannedCheck } from "./plan.ts";
 
-/** A server's check changed its state. `lasted`: how long the previous state did, in ms. */
+/** A check's change of state. `lasted`: the duration of the previous state in ms. */
 export interface Change {
   readonly check: PlannedCheck;
   readonly up: boolean;
@@ -10,8 +10,8 @@ export interface Change {
 }
 
 /**
- * The one line a change of state is logged as. It begins as the check module's does ("disable check peer: ADDRESS "),
- * for those who read logs with scripts.
+ * The log line of a change of state. It begins as the check module's does ("disable check peer: ADDRESS "), so that
+ * scripts which parse that go on working.
  */
 export function changed({ check, up, reason, lasted }: Change): string {
   const { upstream, name, definition } = check;
@@ -21,7 +21,7 @@ export function changed({ check, up, reason, lasted }: Change): string {
   return `${up ? "enable" : "disable"} check peer: ${address} ${server}, upstream: "${upstream}", check: ${definition.label}, reason: ${why}, was ${up ? "down" : "up"} for ${duration(lasted)}`;
 }
 
-/** A time in ms for people: `850ms`, `12.3s`, `4m10s`, `3h05m`, `2d04h`. */
+/** A duration in ms for people: `850ms`, `12.3s`, `4m10s`, `3h05m`, `2d04h`. */
 export function duration(ms: number): string {
   if (ms < 1000) return `${Math.round(ms)}ms`;
   if (ms < 60_000) return `${(ms / 1000).toFixed(1)}s`;

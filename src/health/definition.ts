@@ -3,7 +3,7 @@ import type { ResponseTests } from "./response.ts";
 export const CHECK_TYPES = ["tcp", "http", "ssl_hello", "mysql", "ajp", "fastcgi"] as const;
 export type CheckType = (typeof CHECK_TYPES)[number];
 
-/** A check as configured: when it runs, what counts, and what it does. Times in ms. */
+/** A check as configured. Times in ms. */
 export interface CheckDefinition {
   readonly type: CheckType;
   /** What the log calls it: `http`, `http port 81`, `health_check /uri`. */

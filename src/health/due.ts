@@ -1,10 +1,10 @@
-/** Something with a time. `place` belongs to the heap: -1 while it is not in it. */
+/** An item of the heap. `place` is its index there; -1 while it is not in it. */
 export interface Due {
   due: number;
   place: number;
 }
 
-/** A binary heap of things by time: the earliest first. All operations O(log n), none allocates. */
+/** A binary heap by due time, earliest first. All operations are O(log n); none allocates. */
 export class DueHeap<T extends Due> {
   private readonly items: T[] = [];
 

@@ -2,7 +2,7 @@ import type { ErrorLog } from "../runtime/log/log.ts";
 import type { BoundPlan } from "./plan.ts";
 import type { HealthStates } from "./state.ts";
 
-/** A server of an upstream in the plan: may be used when all its checks are up, or in a panic. */
+/** A server of an upstream in the plan: usable when all its checks are up, or during a panic. */
 interface Member {
   readonly group: Group;
   readonly record: number;
@@ -18,15 +18,15 @@ interface Group {
   panicking: boolean;
 }
 
-/** Which servers may be used, as it follows from the checks' states. A change costs no more than the servers it concerns. */
+/** Derives which servers may be used from the checks' states. The cost of a change is that of the servers it affects. */
 export class Groups {
   private readonly states: HealthStates;
   private readonly log: ErrorLog;
-  /** Check record → the servers it speaks for. */
+  /** Check record → the servers it belongs to. */
   private readonly members = new Map<number, Member[]>();
   private readonly groups: Group[] = [];
 
-  /** Writes the servers' words of a generation anew; a panic of `previous` goes on without another log line. */
+  /** Sets all servers of a generation; a panic that `previous` had logged is not logged again. */
   constructor(plan: BoundPlan, log: ErrorLog, previous?: Groups) {
     this.states = plan.states;
     this.log = log;

@@ -18,9 +18,9 @@ export interface Health {
   start(environment: CheckEnvironment, previous?: Checks): Checks;
 }
 
-/** More than this helps nobody: room for a hundred thousand servers. */
+/** Bound of check_shm_size: room for a hundred thousand servers. */
 const MAX_SHM_SIZE = 256 * 1024 * 1024;
-/** Where the generation's health is kept on its scope tree, for check_status. */
+/** Key of the generation's Health among the notes of its scope tree, for check_status. */
 const HEALTH = Symbol("health");
 
 /**

@@ -128,7 +128,7 @@ function bytesOf(text: string): string {
   return text.replace(/\\x([0-9A-Fa-f]{2})/g, (_, hex: string) => String.fromCharCode(Number.parseInt(hex, 16)));
 }
 
-/** A test with its text, by which a check is recognised after a reload. */
+/** A test with its text, which identifies the check across reloads. */
 export interface NamedTest {
   readonly text: string;
   readonly test: Test;
@@ -142,7 +142,7 @@ function compile(at: Directive, pattern: string, caseless: boolean): (text: stri
     try {
       return regex.test(text);
     } catch (error) {
-      // The search was given up: nobody can say that the answer matches.
+      // The search exceeded its limits: counts as no match.
       if (error instanceof RegexMatchError) return false;
       throw error;
     }
@@ -151,7 +151,7 @@ function compile(at: Directive, pattern: string, caseless: boolean): (text: stri
 
 const OPERATORS = new Set(["~", "~*", "!~", "!~*"]);
 
-/** The test of a text by an operator and what it compares with; undefined for an operator there is none of. */
+/** The test of a text by an operator and what it compares with; undefined for an unknown operator. */
 function textTest(at: Directive, operator: string, value: string): ((text: string) => boolean) | undefined {
   if (operator === "=") return (text) => text === value;
   if (operator === "!=") return (text) => text !== value;

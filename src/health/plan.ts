@@ -7,7 +7,7 @@ import { type HealthStates, healthView } from "./state.ts";
 
 /** One check of one server, as configured. */
 export interface PlannedCheck {
-  /** What its state is kept by: upstream, server address and what the check does (not how often). */
+  /** Key of its state: upstream, server address and what the check does (not how often). */
   readonly key: string;
   readonly upstream: string;
   /** nginx's text of the server's address. */
@@ -52,7 +52,7 @@ export interface BoundPlan extends CheckPlan {
 export interface CheckedUpstream {
   readonly name: string;
   readonly peers: readonly Peer[];
-  /** Takes the view that balancing asks from now on; undefined: no checks. check_panic is already in it. */
+  /** Sets the view that balancing asks, check_panic included; undefined: no checks. */
   watch?(health: HealthView | undefined): void;
 }
 
@@ -86,7 +86,7 @@ export function planChecks(root: Scope, upstreams: readonly CheckedUpstream[]): 
           checks.push({ key, upstream, name: peer.name, target, server: peer.server, definition });
         }
       }
-      // A server that is not checked has no state that a later check might begin in.
+      // An unchecked server has another key: a check added later must not start in its state.
       const kind = numbers.length === 0 ? "unchecked" : "server";
       return { key: `${kind}\0${upstream}\0${peer.name}`, checks: numbers };
     });

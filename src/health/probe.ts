@@ -4,13 +4,13 @@ import type { ConnectHandler, Stream, StreamError } from "../net/stream.ts";
 import { logFault } from "../sys/guard.ts";
 
 /**
- * The protocol of a probe: what it says to the server and how it judges the answer. One file each in probes/. The
- * connection, the deadline and everything after the verdict is not its business.
+ * The protocol of a probe: what it sends to the server and how it judges the answer, one file each in probes/. Connection,
+ * deadline, rise and fall are Probe's and the scheduler's.
  */
 export interface Protocol {
   /** What is sent when the connection is there; undefined: the server speaks first. */
   readonly send: Buffer | undefined;
-  /** Forgets the previous check. Called before each one. */
+  /** Resets it. Called before each check. */
   begin(): void;
   /** The connection is there. tcp has its verdict now; the others return undefined. */
   connected(): Verdict | undefined;
@@ -28,14 +28,14 @@ export interface Protocol {
 export type Verdict = string;
 export const PASS: Verdict = "";
 
-/** How a check ended. A `local` failure is this machine's own (no file descriptors): it says nothing of the server. */
+/** How a check ended. `local`: this machine failed (no file descriptors, say), which says nothing about the server. */
 export type Done = (verdict: Verdict, local: boolean) => void;
 
 export type Connect = (options: ConnectOptions, handler: ConnectHandler) => Stream;
 
-/** Errors of connect that are this side's fault. */
+/** Errors of connect() caused by this machine. */
 const LOCAL = new Set(["EMFILE", "ENFILE", "ENOBUFS", "ENOMEM", "EADDRNOTAVAIL"]);
-/** A connection that serves another check may be read this far past the verdict. */
+/** Bytes that may be read after the verdict to make the connection reusable. */
 const MAX_DRAIN = 1024 * 1024;
 
 /**
@@ -91,7 +91,7 @@ export class Probe implements ConnectHandler {
     this.open();
   }
 
-  /** Gives the check up (its time is over): no `done`. */
+  /** Aborts the check (timeout), without calling `done`. */
   abort(): string {
     const stage = this.connected ? "" : "connect: ";
     this.running = false;
@@ -149,7 +149,7 @@ export class Probe implements ConnectHandler {
     if (stream !== this.stream) return;
     this.reused = false;
     if (!this.running) {
-      // Past the verdict: the rest of an answer, or bytes nobody asked for.
+      // After the verdict: the rest of the answer, or unsolicited bytes.
       this.excess += bytes.length;
       if (this.protocol.drained || this.excess > MAX_DRAIN || this.protocol.data(bytes)) this.drop();
       else if (!this.protocol.drained && !this.protocol.draining) this.drop();
@@ -184,7 +184,7 @@ export class Probe implements ConnectHandler {
     if (running) this.done(`exception: ${error instanceof Error ? error.message : String(error)}`, false);
   }
 
-  /** The server may close a kept connection at any time; that this check met it is not a failure. */
+  /** The server may close an idle connection at any time: not a failure, the check is repeated on a new one. */
   private retry(): boolean {
     if (!this.reused) return false;
     this.drop();

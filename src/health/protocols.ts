@@ -1,3 +1,4 @@
+import { parseUrl } from "../net/parse_url.ts";
 import type { CheckDefinition } from "./definition.ts";
 import type { Protocol } from "./probe.ts";
 import { ajp } from "./probes/ajp.ts";
@@ -32,7 +33,6 @@ export function protocolOf(definition: CheckDefinition, server: string): Protoco
 
 /** The name in `name:port`; undefined for literal addresses, which TLS has no server name for (RFC 6066 section 3). */
 function hostName(server: string): string | undefined {
-  if (/^(?:\[|unix:)/.test(server)) return undefined;
-  const host = server.replace(/:\d+$/, "");
-  return /^[\d.]+$/.test(host) || host === "" ? undefined : host;
+  const target = parseUrl(server, 0);
+  return typeof target === "string" || "family" in target ? undefined : target.host;
 }

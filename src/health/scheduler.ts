@@ -10,7 +10,7 @@ import { type Connect, PASS, Probe, type Verdict } from "./probe.ts";
 import { protocolOf } from "./protocols.ts";
 import type { HealthStates } from "./state.ts";
 
-/** Time as the scheduler sees it, so that a test can be its master. */
+/** The scheduler's source of time; tests replace it. */
 export interface Clock {
   /** Monotonic ms. */
   now(): number;
@@ -20,7 +20,7 @@ export interface Clock {
   wake(ms: number, callback: () => void): () => void;
 }
 
-/** What the scheduler lives in. Only `log` has no default. */
+/** What the scheduler depends on. Only `log` has no default. */
 export interface CheckEnvironment {
   readonly log: ErrorLog;
   readonly clock?: Clock;
@@ -39,38 +39,38 @@ export interface Checks {
   update(plan: BoundPlan, log?: ErrorLog): void;
 }
 
-/** Wakes closer together than this are one: half a thousand checks may start in one turn. */
+/** Checks due within this many ms are started together, at most STARTS_A_TURN in one turn of the event loop. */
 const GRAIN = 4;
 const STARTS_A_TURN = 256;
 /** Delay between the passes of a server that has no verdict yet: grows by this with each. */
 const QUICK = 25;
-/** A check of the module's runs up to this part of the interval early, so that servers do not march in step. */
+/** A `check` runs early by up to this fraction of the interval, so that checks do not stay synchronised. */
 const EARLY = 0.05;
 /** The fractional part of the golden ratio: its multiples spread evenly over an interval. */
 const GOLDEN = 0.6180339887498949;
-/** A deadline seen this much too late says that this thread was held up, ms. */
+/** A deadline that fires this late (ms) means that this process was stalled. */
 const STALLED = 100;
 const LOCAL_LOG_EVERY = 10_000;
 
-/** One server's check at work. Its one timer is the time of the next check, or the deadline of the one under way. */
+/** A running check of one server. Its one timer is the start of the next check, or the deadline of the current one. */
 interface Runner extends Due {
   check: PlannedCheck;
   record: number;
   probe: Probe;
   running: boolean;
-  /** The deadline of the check under way was put off once because this thread was held up. */
+  /** The deadline of the current check was extended once because this process was stalled. */
   excused: boolean;
   /** When the check under way was to start; the next one is an interval later. */
   slot: number;
   /** Checks done in quick succession. */
   quick: number;
-  /** It has its place in the interval: from then on `slot` goes on by whole intervals. */
+  /** It has its phase in the interval: from now on `slot` advances by whole intervals. */
   placed: boolean;
   /** Place in the interval, 0 to 1. */
   readonly phase: number;
 }
 
-/** The real clock. I/O that is ready goes before what is due: a thread that was held up must not blame the servers. */
+/** The real clock. Pending I/O is handled before due timers: a stalled process must not fail its servers' checks. */
 const SYSTEM_CLOCK: Clock = {
   now: () => performance.now(),
   wall: () => Date.now(),
@@ -173,7 +173,7 @@ class Scheduler implements Checks {
       due: 0,
       place: -1,
     };
-    // This thread was started again: what is known goes on, and failures that are being counted keep their pace.
+    // The checker was restarted: known states are kept, and servers whose failures are being counted keep the interval.
     if (states.verdict(record) || this.isFailing(runner)) this.place(runner, now);
     this.heap.set(runner, runner.slot);
     return runner;
@@ -184,7 +184,7 @@ class Scheduler implements Checks {
     const { definition: before, server } = runner.check;
     const { requests, time } = before.keep;
     runner.record = record;
-    // The name may be another for the same address: it is what ssl_hello asks for.
+    // The server's name may have changed, and ssl_hello sends it.
     if (requests !== definition.keep.requests || time !== definition.keep.time || server !== check.server) {
       runner.probe.close();
       runner.probe = this.probeOf(check);
@@ -227,7 +227,7 @@ class Scheduler implements Checks {
         if (runner.running) this.late(runner, now);
         else this.start(runner, now);
       } catch (error) {
-        // The others keep their time; this check has failed, as far as it can be told.
+        // The other checks go on; this one counts as failed.
         this.heap.set(runner, now + runner.check.definition.interval);
         runner.probe.onFault(error);
       }
@@ -259,7 +259,7 @@ class Scheduler implements Checks {
   private late(runner: Runner, now: number): void {
     const { timeout } = runner.check.definition;
     const stalled = now - runner.due;
-    // This thread slept: what the server has answered meanwhile was read, but it may not have been asked everything yet.
+    // This process was stalled: what the server has sent was read, but the request may not have been sent in full.
     if (stalled > STALLED && !runner.excused) {
       runner.excused = true;
       this.heap.set(runner, now + Math.min(stalled, timeout));
@@ -292,7 +292,7 @@ class Scheduler implements Checks {
     return Math.max(now, runner.slot + shift);
   }
 
-  /** Gives a check its place in the interval: in the one that begins now, or after a whole one where a failure counts. */
+  /** Gives a check its phase in the interval that begins now, or in the next one where a failure counts. */
   private place(runner: Runner, now: number): void {
     const { interval } = runner.check.definition;
     runner.quick = 0;
@@ -305,7 +305,7 @@ class Scheduler implements Checks {
     return this.states.up(record) && this.states.failures(record) > 0;
   }
 
-  /** This machine could not check: nobody's state changes. */
+  /** A check that this machine could not run: no state changes. */
   private excuse(check: PlannedCheck, reason: string): void {
     const now = this.clock.now();
     if (now - this.localLogged < LOCAL_LOG_EVERY) return;

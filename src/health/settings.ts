@@ -123,7 +123,7 @@ function matchOf(scope: Scope, { match, directive }: HealthCheckSetting): Match 
   return healthCheck.in(scope).match.get(match) ?? fail(directive, `match "${match}" is not found`);
 }
 
-/** The request: the location's proxy_set_header lines count; of the variables only $proxy_host has a value here. */
+/** The request, with the location's proxy_set_header lines; $proxy_host is the only variable with a value. */
 function request(scope: Scope, uri: string, host: string, keep: boolean): string {
   const lines = new Map([
     ["host", `Host: ${host}`],
@@ -134,7 +134,7 @@ function request(scope: Scope, uri: string, host: string, keep: boolean): string
     if (value === "") lines.delete(name.toLowerCase());
     else lines.set(name.toLowerCase(), `${name}: ${value}`);
   }
-  // A check without a Host would be refused by every HTTP/1.1 server.
+  // HTTP/1.1 servers refuse a request without Host.
   if (!lines.has("host")) lines.set("host", `Host: ${host}`);
   lines.set("connection", `Connection: ${keep ? "keep-alive" : "close"}`);
   return `GET ${uri} HTTP/1.1\r\n${[...lines.values()].join("\r\n")}\r\n\r\n`;

@@ -8,8 +8,8 @@ import type { Zone, ZoneKind } from "../shm/zone.ts";
  * the status page shows, and a server's (upstream, server address), whose word `usable` is what balancing reads.
  *
  * Records are claimed only while the master builds a generation; the other threads find them by the same keys. A
- * record that no generation names any more is given away last of all, so requests that end under an older generation
- * still read their own servers' states.
+ * record that no generation names any more is reused last, so that requests which end under an older generation still
+ * read their own servers' states.
  */
 /** What the status page and the log show of one check. */
 export interface CheckState {
@@ -53,7 +53,7 @@ const FAILED = 16;
 const REASON = 18;
 const WORDS = 64;
 const REASON_BYTES = (WORDS - REASON) * 4;
-/** As many times more records than a generation needs, so that several of them fit beside one another. */
+/** The zone has this many times the records a generation needs, so that several generations fit. */
 const ROOM = 4;
 
 /**
@@ -66,7 +66,7 @@ export function healthBytes(records: number, least = 0): number {
   return slots * WORDS * 4;
 }
 
-/** A door to the zone. Cheap to make beside the size of the zone: it reads every record's key once. */
+/** Access to the zone. Reads every record's key once when made. */
 export class HealthStates {
   readonly zone: Zone;
   readonly words: Int32Array;
@@ -76,7 +76,7 @@ export class HealthStates {
   /** Key text → word index of the record. */
   private readonly directory = new Map<string, number>();
   private readonly free: number[] = [];
-  /** Records claimed through this door: never given away to another key. */
+  /** Records claimed through this object: never reassigned to another key. */
   private readonly claimed = new Set<number>();
 
   constructor(zone: Zone) {
@@ -104,13 +104,13 @@ export class HealthStates {
 
   /**
    * The record of a key for generation `generation` (1 and up): the one that `find` answers, or a new one that starts
-   * `up` or not, without a verdict. What an earlier generation knew of a key that was absent in between is out of date.
+   * `up` or not, without a verdict. The state of a key that was absent from a generation in between is not used.
    * Throws RangeError when the zone is too small for the generation (see healthBytes).
    */
   claim(key: string, generation: number, up: boolean, now: number): number {
     const known = this.find(key, generation);
     if (known !== -1) {
-      // A thread that builds an older generation late must not make the record look out of use.
+      // A process that builds an older generation late must not make the record look unused.
       this.words[known + GENERATION] = Math.max(this.words[known + GENERATION], generation);
       this.claimed.add(known);
       return known;
@@ -127,7 +127,7 @@ export class HealthStates {
     return at;
   }
 
-  /** Takes the record longest out of use. */
+  /** Takes the record unused for longest. */
   private evict(): number {
     let oldest = -1;
     let least = Number.POSITIVE_INFINITY;
@@ -196,7 +196,7 @@ export class HealthStates {
     words[at + RISE] = 0;
     words[at + CHECKS]++;
     this.times[(at + CHECKED) >> 1] = now;
-    // Odd already where a checker died in here.
+    // Already odd if a checker died in here.
     const writing = words[at + SEQUENCE] | 1;
     Atomics.store(words, at + SEQUENCE, writing);
     this.times[(at + FAILED) >> 1] = now;

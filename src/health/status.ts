@@ -39,7 +39,7 @@ export interface StatusQuery {
 }
 
 /**
- * Reads `format=` and `status=` of a request's arguments (without "?"; a byte string). What is neither is passed to
+ * Reads `format=` and `status=` of a request's arguments (without "?"; a byte string). Invalid values are passed to
  * `bad`, in the module's words, and ignored.
  */
 export function statusQuery(args: string, format: StatusFormat, bad?: (message: string) => void): StatusQuery {

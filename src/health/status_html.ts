@@ -66,7 +66,7 @@ const STYLE = `
   }
 `;
 
-/** The page of all states. It fetches nothing but itself, and nothing in it is not escaped. */
+/** The page of all states. It loads no other resource, and all text in it is escaped. */
 export function statusHtml(
   shown: readonly StatusRow[],
   { rows, generation, now }: StatusReport,
@@ -103,7 +103,7 @@ ${shown.map((row) => line(row, now)).join("")}</table>
 `;
 }
 
-/** A total, which is the link to its servers. */
+/** A total, linked to the list of its servers. */
 function total(status: string, style: string, count: number, what: string, query: StatusQuery): string {
   const here = (query.status ?? "") === status ? ' aria-current="true"' : "";
   const args = status === "" ? "?format=html" : `?format=html&amp;status=${status}`;
@@ -124,7 +124,7 @@ function failure(reason: string, failed: number, now: number): string {
   return `${html(reason)} <small>${at.slice(11, 19)} UTC, <time datetime="${at}">${age(failed, now)} ago</time></small>`;
 }
 
-/** In whole seconds: less would only flicker. */
+/** In whole seconds, so that the text does not change with every refresh. */
 function age(since: number, now: number): string {
   const ms = Math.max(0, now - since);
   return ms < 60_000 ? `${Math.floor(ms / 1000)}s` : duration(ms);

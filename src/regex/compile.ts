@@ -90,7 +90,7 @@ function compile(into: Compilation, node: RegexNode, after: Next): void {
     case "atomic": {
       const height = into.registers++;
       code.push(op.HEIGHT, height);
-      // A failure inside says nothing: what was tried there is not tried again for another end.
+      // A failure inside must not be remembered: it does not hold for another end.
       forgetting(into, () => compile(into, node.body, undefined));
       code.push(op.CUT, height);
       return;
@@ -263,7 +263,7 @@ function compileRound(into: Compilation, item: RegexNode, inner: Next, check: (r
   const register = into.registers++;
   into.code.push(op.KEEP, register);
   into.mark = register;
-  // Inside two such loops it would take four points: nothing is remembered there.
+  // Within two such loops four points would be needed: no failures are remembered there.
   if (mark !== -1) into.remembers = false;
   compile(into, item, inner);
   into.mark = mark;

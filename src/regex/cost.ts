@@ -2,7 +2,7 @@ import { afterRound, apart, firstOf, isAnchored, minLength, type Next } from "./
 import type { ParsedRegex, RegexNode } from "./syntax.ts";
 
 /**
- * What a backtracking search may cost at worst, reckoned from the pattern alone. In how many `ways` a part can match
+ * The worst-case cost of a backtracking search, estimated from the pattern alone. In how many `ways` a part can match
  * from one place is how often all that follows it may be tried; trying the part costs `once`, and `each` for every
  * character of the subject.
  */
@@ -15,7 +15,7 @@ interface Cost {
 const STEP: Cost = { ways: 1, once: 1, each: 0 };
 const ENDLESS: Cost = { ways: Number.POSITIVE_INFINITY, once: Number.POSITIVE_INFINITY, each: 0 };
 
-/** Lengths of subjects to reckon with: more than any request has, down to less than any URI. */
+/** Lengths of subjects considered: from more than any request has down to less than any URI. */
 const LENGTHS = [
   2 ** 18,
   2 ** 16,

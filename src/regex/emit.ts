@@ -8,7 +8,7 @@ export interface EmittedRegex {
   readonly groups: readonly (readonly number[])[] | undefined;
 }
 
-/** The pattern needs something JavaScript does otherwise or not at all; `regex_match.ts` then matches it. */
+/** The pattern needs something JavaScript does otherwise or not at all; match.ts then matches it. */
 const INEXACT = Symbol("inexact");
 
 interface Emission {

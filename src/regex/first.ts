@@ -2,7 +2,7 @@ import { type Ranges, type RegexNode, union } from "./syntax.ts";
 
 /**
  * What may stand next in the subject where a part of a pattern goes on to match: one of `ranges`, or the end.
- * Undefined: anything. It is never less than what may, sometimes more.
+ * Undefined: anything. An over-approximation.
  */
 export type Next = { readonly ranges: Ranges; readonly end: boolean } | undefined;
 
@@ -12,7 +12,7 @@ const NEWLINE_OR_END: Next = { ranges: [[0x0a, 0x0a]], end: true };
 
 /**
  * What may stand at the beginning of a node when `after` may stand behind it. `roughly`: `$` is taken for the very end,
- * which is wrong for one newline of a subject, and right for reckoning how many ways there are.
+ * which ignores a final newline, and is right for counting how many ways there are.
  */
 export function firstOf(node: RegexNode, after: Next, roughly = false): Next {
   switch (node.kind) {

@@ -5,12 +5,12 @@ import { holds, isTrail, mayStand, sizeAt } from "./text.ts";
 
 /**
  * A backtracking matcher with PCRE's rules, for the patterns and subjects that JavaScript's RegExp does not match as
- * PCRE does, or not in bounded time. It keeps the alternatives it has left on a stack of its own and gives up after so
- * many steps as PCRE does. Where a failure cannot depend on what the groups hold, it notes after a while where it has
- * been: such a pattern then takes time in proportion to the subject, and is never given up.
+ * PCRE does, or not in bounded time. It keeps untried alternatives on its own stack and aborts after as many
+ * steps as PCRE does. Where a failure cannot depend on captures, it remembers, after some steps, the positions that
+ * failed: such a pattern takes time linear in the subject, and is never aborted.
  */
 
-/** The stack takes at most so many words (60 MB). */
+/** Most words of the stack (60 MB). */
 const MOST_STACK = 15_000_000;
 
 /** An entry of the stack has three words. The first is a kind, and an instruction or a register above three bits. */

@@ -3,8 +3,7 @@ import type { Next } from "./first.ts";
 import type { Ranges } from "./syntax.ts";
 
 /**
- * A pattern as a list of instructions for `regex_match.ts`. Each is its code and so many operands:
- * the next instruction stands behind them.
+ * A pattern compiled to instructions for match.ts: each is an opcode followed by its operands.
  */
 export interface RegexProgram {
   /** As written. */

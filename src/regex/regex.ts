@@ -27,7 +27,7 @@ const LONGEST_FALLBACK = MOST_V8_STEPS / BACKTRACKS;
  * nginx's regular expressions (PCRE2) over byte strings.
  *
  * Nearly every pattern becomes a JavaScript RegExp, for subjects up to the length at which V8 could backtrack too
- * long: it is reckoned from the pattern, and for most patterns longer than any URI. Longer subjects, and patterns that
+ * long, which is estimated from the pattern and for most patterns exceeds that of any URI. Longer subjects, and patterns that
  * JavaScript would match otherwise (back references, recursion, conditions, captures in a loop that may be skipped),
  * go to a matcher of our own, which gives up after so many steps as PCRE does.
  */
@@ -165,7 +165,7 @@ function renumber(found: RegExpExecArray, captures: string[], groups: readonly (
   }
 }
 
-/** The matcher of our own; the pattern is compiled for it when it is first needed. */
+/** Our own matcher (match.ts); the pattern is compiled for it on first use. */
 function boundedSearch(pattern: string, parse: () => ParsedRegex): Search {
   let program: RegexProgram | undefined;
   let registers = new Int32Array(0);
@@ -177,7 +177,7 @@ function boundedSearch(pattern: string, parse: () => ParsedRegex): Search {
       }
       if (!search(program, subject, registers)) return false;
     } catch (error) {
-      // Whatever else goes wrong, memory for a huge subject say, is to be as a search that was given up.
+      // Any other failure, such as a lack of memory for a huge subject, is treated as an aborted search.
       throw error instanceof RegexMatchError ? error : new RegexMatchError(NO_MEMORY, subject, pattern);
     }
     captures.length = 0;

@@ -21,11 +21,11 @@ export const HEAP_LIMIT = -63;
 
 /** PCRE's default match limit. */
 const MOST_STEPS = 10_000_000;
-/** Characters that a repeat passes over are quick, but not free: two to the power of this cost a step. */
+/** A repeat counts a step for each 2^N characters it passes over. */
 const CHARACTERS_PER_STEP = 4;
-/** Steps after which it is noted where the search has been; most searches never come so far. */
+/** Steps after which failed positions are remembered; most searches end before. */
 const STEPS_UNNOTED = 2048;
-/** The notes take at most so many bits (32 MB), the registers of calls so many words. */
+/** Most bits of the remembered positions (32 MB), and most words of the registers of calls. */
 const MOST_NOTES = 2 ** 28;
 const MOST_CALLED = 4_000_000;
 /** What is kept for the next search. */
@@ -106,7 +106,7 @@ export class Search {
 
   /** Whether the search has been at a point and place before; from now on it has. */
   noted(point: number, mark: number, at: number): boolean {
-    // Inside a loop whose rounds may be empty it matters whether this round is, up to here.
+    // In a loop whose rounds may be empty, the result also depends on whether this round is empty so far.
     const plane = mark !== -1 && this.registers[mark] !== at ? point + 1 : point;
     const bit = plane * (this.subject.length + 1) + at;
     const word = bit >>> 5;
@@ -147,7 +147,7 @@ export class Search {
     const most = code[pc + 3] === op.UNBOUNDED ? op.UNBOUNDED : code[pc + 3] - code[pc + 2];
     const point = code[pc + 5];
     const mark = code[pc + 6];
-    // From here on it is the same repeat as one that came by before: that has tried all the rest.
+    // An earlier repeat passed here and has tried everything from here on.
     const notes = this.noting && point !== -1 && code[pc + 3] === op.UNBOUNDED;
     let end = from;
     if (!notes) {

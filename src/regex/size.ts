@@ -5,7 +5,7 @@ export const MOST_COPIED = 4096;
 /** PCRE's limit on the size of a compiled pattern. */
 export const MOST_SIZE = 65_536;
 
-/** Whether a node, or one in it, is as wanted. */
+/** Whether `wanted` is true of a node or of one within it. */
 export function some(node: RegexNode, wanted: (node: RegexNode) => boolean): boolean {
   return wanted(node) || partsOf(node).some((part) => some(part, wanted));
 }
@@ -29,7 +29,7 @@ function partsOf(node: RegexNode): readonly RegexNode[] {
   }
 }
 
-/** About how many bytes PCRE compiles a node to, rather too few than too many. */
+/** Estimates the bytes PCRE compiles a node to, rather too low than too high. */
 export function sizeOf(node: RegexNode): number {
   const inside = partsOf(node).reduce((total, part) => total + sizeOf(part), 0);
   switch (node.kind) {
@@ -49,7 +49,7 @@ export function sizeOf(node: RegexNode): number {
   }
 }
 
-/** About how many instruction words a node takes. */
+/** Estimates the instruction words a node takes. */
 export function wordsOf(node: RegexNode): number {
   const inside = partsOf(node).reduce((total, part) => total + wordsOf(part), 0);
   if (node.kind !== "repeat" || node.item.kind === "set") return inside + 6;

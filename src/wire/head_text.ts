@@ -12,12 +12,12 @@ export type HeadWord = HeadText & { readonly [checked]: "word" };
 const BREAKS = /[\r\n\0]/;
 const UNSAFE = /[\0-\x20\x7f]/;
 
-/** Any text, for a head: what would end the line becomes a space (RFC 9110 section 5.5). */
+/** Any text, made safe for a head: CR, LF and NUL become spaces (RFC 9110 section 5.5). */
 export function headText(text: string): HeadText {
   return scanned(BREAKS.test(text) ? text.replace(/[\r\n\0]/g, " ") : text);
 }
 
-/** Any text, for a request line: what would end the word or the line is escaped. nginx lets it through. */
+/** Any text, made safe for a request line: control characters and spaces are percent-encoded. nginx sends them as they are. */
 export function headWord(text: string): HeadWord {
   return scannedWord(UNSAFE.test(text) ? text.replace(/[\0-\x20\x7f]/g, escaped) : text);
 }
@@ -26,7 +26,7 @@ function escaped(byte: string): string {
   return `%${byte.charCodeAt(0).toString(16).toUpperCase().padStart(2, "0")}`;
 }
 
-/** For parsers, and for parts of a HeadText: text that is known to hold nothing which ends a line. */
+/** For parsers, and for parts of a HeadText: text known to hold no CR, LF or NUL. */
 export function scanned(text: string): HeadText {
   return text as HeadText;
 }

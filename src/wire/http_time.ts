@@ -39,7 +39,7 @@ function seconds(year: number, name: string, day: number, hours: string, minutes
   const second = Number(secs);
   if (month === undefined || hour > 23 || minute > 59 || second > 59) return -1;
   const date = new Date(0);
-  // Not Date.UTC, which takes years below 100 for the last century's.
+  // Not Date.UTC, which maps years below 100 to 19xx.
   date.setUTCFullYear(year, month, day);
   if (date.getUTCMonth() !== month || date.getUTCDate() !== day) return -1;
   date.setUTCHours(hour, minute, second);

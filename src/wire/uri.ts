@@ -32,7 +32,7 @@ const DOT = 0x2e;
 const SLASH = 0x2f;
 const QUESTION = 0x3f;
 
-/** Where decoded paths are put together; grows to the longest target ever seen. */
+/** Buffer in which paths are decoded; grows to the longest target seen. */
 let scratch = Buffer.alloc(8192);
 
 /**
@@ -65,7 +65,7 @@ const AFTER_DOT = 2;
 const AFTER_DOT_DOT = 3;
 
 /**
- * The long way: decodes escapes, resolves `.` and `..`, with `mergeSlashes` folds slashes, ends at `#`
+ * Decodes escapes, resolves `.` and `..`, with `mergeSlashes` folds slashes, ends at `#`
  * (ngx_http_parse_complex_uri). A target that begins with `?` has the path `/`. False: answer 400.
  */
 function parseComplexUri(raw: string, mergeSlashes: boolean, into: UriParts): boolean {
@@ -136,7 +136,7 @@ function parseComplexUri(raw: string, mergeSlashes: boolean, into: UriParts): bo
     else if (state === AFTER_SLASH) state = AFTER_DOT;
     else if (state === AFTER_DOT) state = AFTER_DOT_DOT;
     else {
-      // In `/...` nginx counts an extension only from the fourth dot on; the third leads back to a usual name.
+      // In `/...` nginx takes the third dot for a plain character: only a fourth begins an extension.
       if (state === USUAL) ext = u;
       state = USUAL;
     }
@@ -159,7 +159,7 @@ function parseComplexUri(raw: string, mergeSlashes: boolean, into: UriParts): bo
   return true;
 }
 
-/** `…/name/..` ends at `u`: where `…/` ends; -1 above the root. */
+/** The end of `…/` where `…/name/..` ends at `end`; -1 above the root. */
 function parent(out: Buffer, end: number): number {
   let u = end - 4;
   for (;;) {

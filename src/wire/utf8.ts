@@ -32,7 +32,7 @@ export function decodeUtf8(
     if (byte < 0x80) return result;
     code = (code << 6) | (byte & 0x3f);
   }
-  // Longer than it need be, or beyond Unicode.
+  // Overlong, or beyond U+10FFFF.
   if (code > (more === 3 ? 0xffff : more === 2 ? 0x7ff : 0x7f) && code <= 0x10ffff) result.code = code;
   return result;
 }

@@ -33,15 +33,15 @@ export function crc32Of(text: string): number {
 
 // What the methods that hash have in common.
 
-/** After so many places where no usable server is, hashing gives way to round robin. */
+/** After more tries than this without a usable server, round robin takes over. */
 export const MISSES = 20;
 
-/** True where a hash has no choice to make: one server, or too many misses. */
+/** Whether round robin decides instead of the hash: a single server, or too many misses. */
 export function takesTurns(peers: Peers, attempt: Attempt): boolean {
   return attempt.misses > MISSES || peers.main.count < 2;
 }
 
-/** The main server at a place of the weights laid end to end. */
+/** The main server whose share of the total weight contains `place`. */
 export function peerOfWeight(peers: Peers, place: number): number {
   let peer = peers.main.first;
   for (let rest = place; rest >= peers.weight[peer]; peer++) rest -= peers.weight[peer];

@@ -35,7 +35,7 @@ export function pickLeast(peers: Peers, set: PeerSet, attempt: Attempt, load: (p
   }
   if (!equals) return best;
 
-  // The first of the equals begins; nginx compares the others with its weight after each step.
+  // Starts with the first of the equals; as in nginx, its weight grows before the others are compared with it.
   let total = 0;
   const first = best;
   for (let peer = first; peer < set.last; peer++) {

@@ -3,7 +3,7 @@ import { PEER } from "../peer.ts";
 import type { Method, PeerSet, Peers } from "../peers.ts";
 import { pickLeast } from "./least_conn.ts";
 
-/** ms above which servers are equally bad, and the width of the classes within which times count as equal. */
+/** Times are capped at SLOWEST ms and rounded up to multiples of CLASS ms. */
 const SLOWEST = 5000;
 const CLASS = 20;
 
@@ -23,7 +23,7 @@ export function leastTime(peers: Peers, mode: "header" | "last_byte", inflight: 
     header: learnsAtHeader ? (attempt) => learnHeader(peers, attempt) : undefined,
     released(attempt, ok, responseTime) {
       if (attempt.inflight) endFlight(peers, attempt, responseTime);
-      // Failures are often fast: only what succeeded counts.
+      // Failures are often fast, so only successful requests count.
       if (!ok || attempt.headerTime < 0) return;
       const record = peers.at[attempt.peer];
       learn(peers, record + PEER.responseTime, responseTime);
@@ -48,7 +48,7 @@ function estimate(peers: Peers, peer: number, average: number): number {
   const record = peers.at[peer];
   let time = state[record + average];
   if (peers.checkedLongAgo(peer)) {
-    // Each fail_timeout without a request halves it, so that a slow server gets another chance.
+    // Halved for each fail_timeout without a request, so that a slow server is tried again.
     const idle = (peers.seconds - state[record + PEER.checked]) >>> 0;
     time >>= Math.min(31, Math.floor(idle / (peers.failTimeout[peer] + 1)));
   }
@@ -87,7 +87,7 @@ function endFlight(peers: Peers, attempt: Attempt, took: number): void {
     state[record + PEER.inflightLast] += spent - took;
     state[record + PEER.inflightChanged] = peers.ms;
   }
-  // It was set back to 0 when a worker died: those that ran then are not counted.
+  // It was reset to 0 when a worker died, without the requests in flight then.
   state[record + PEER.inflight] = Math.max(0, running - 1);
   attempt.inflight = false;
 }
@@ -97,7 +97,7 @@ function learnHeader(peers: Peers, attempt: Attempt): void {
   if (attempt.inflight) endFlight(peers, attempt, attempt.headerTime);
 }
 
-/** ms since a point of the clock that all threads share. */
+/** ms since `from`, modulo 2^31. */
 function elapsed(peers: Peers, from: number): number {
   return (peers.ms - from) & 0x7fffffff;
 }

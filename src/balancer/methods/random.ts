@@ -50,7 +50,7 @@ function pickOfTwo(peers: Peers, starts: Float64Array, attempt: Attempt): number
   return pickRoundRobin(peers, peers.main, attempt);
 }
 
-/** Where each main server's share begins when the weights are laid end to end. */
+/** Running sums of the main servers' weights: where each one's share of the total begins. */
 function startsOf(peers: Peers): Float64Array {
   const starts = new Float64Array(peers.main.count);
   let sum = 0;

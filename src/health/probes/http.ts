@@ -10,7 +10,7 @@ export interface HttpSettings {
   readonly keep: boolean;
 }
 
-/** Bounds of a response: hostile servers send heads without end. */
+/** Bounds of a response: a hostile server may never end its head. */
 const MAX_HEAD = 64 * 1024;
 const MAX_INTERIM = 8;
 
@@ -76,7 +76,7 @@ class HttpProtocol implements Protocol {
     return this.verdict === undefined ? this.judgeBody() : undefined;
   }
 
-  /** The verdict as far as the head has one; else undefined, in the body or still before it. */
+  /** The verdict, where the head decides; else undefined, with `inBody` set once the head is whole. */
   private readHead(bytes: Buffer): Verdict | undefined {
     const { reader, expect } = this;
     for (let at = 0; ; at = reader.pos) {

@@ -2,8 +2,8 @@ import { PASS, type Protocol, type Verdict } from "../probe.ts";
 import { MAX_BODY } from "../response.ts";
 
 /**
- * How often what came so far is searched. A server that sends byte by byte would otherwise have its whole answer searched
- * at each; after this many pieces only an answer that has doubled is searched again, and the whole once more at its end.
+ * Number of searches after which the answer is searched only when it has doubled, and once more at its end. Otherwise a
+ * server that sends byte by byte would have it searched from the start for each byte.
  */
 const SEARCHES = 200;
 

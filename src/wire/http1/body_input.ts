@@ -1,6 +1,6 @@
 import * as chunked from "./chunked.ts";
 
-// What `next` answers; anything else: everything was taken, and more of the body is to come.
+// What `next` returns; MORE: all bytes were read, and the body is not over.
 
 const MORE = 0;
 /** `dataStart..dataEnd` is body; go on at `pos`. */
@@ -10,7 +10,7 @@ export const OVER = 2;
 /** The chunks are not well-formed. */
 export const BROKEN = 3;
 
-/** Takes a request's body out of what follows its head, by Content-Length or chunk by chunk. */
+/** Reads a request's body, framed by Content-Length or in chunks. */
 export class BodyInput {
   dataStart = 0;
   dataEnd = 0;
@@ -35,7 +35,7 @@ export class BodyInput {
     return this.left > 0;
   }
 
-  /** True when a Content-Length's last byte was found: no further call is needed to know. */
+  /** True once the last byte of a Content-Length was read. */
   get whole(): boolean {
     return !this.inChunks && this.left === 0;
   }

@@ -30,19 +30,19 @@ const BROKEN = 12;
 const LF = 0x0a;
 const CR = 0x0d;
 
-/** A chunk extension means nothing to a proxy; this bounds what one chunk may waste on it (RFC 9112 section 7.1.1). */
+/** The most bytes of extensions a chunk may have; they are ignored (RFC 9112 section 7.1.1). */
 const EXTENSION_LIMIT = 4096;
-/** Data up to this size is moved faster by a loop than by a call. */
+/** Up to this size a loop is faster than copyWithin. */
 const SHORT = 32;
 /** The digits of an ordinary chunk size. */
 const DIGITS = 7;
-/** Bytes of all trailers, where nothing else is said. */
+/** Default bound of the trailers in bytes. */
 const TRAILER_LIMIT = 32768;
 
 /**
- * Takes the chunked coding off a body (RFC 9112 section 7.1; ngx_http_parse_chunked). The data of all the chunks in one
+ * Decodes a chunked body (RFC 9112 section 7.1; ngx_http_parse_chunked). The data of all the chunks in one
  * read comes out as one range of the bytes that went in: the first chunk's stays where it is, what follows is moved down
- * to it, over the framing between them. Whoever gets the range has one piece to handle a read, however small the chunks.
+ * to it, over the framing between them. So a read yields one range, however small the chunks are.
  * Every line must end with CR LF. Reused: `reset` before each body.
  */
 export class ChunkedDecoder {
@@ -113,7 +113,7 @@ export class ChunkedDecoder {
           if (digit >= 0) {
             if (this.size > Number.MAX_SAFE_INTEGER / 16 - 1) return this.broken(p);
             this.size = this.size * 16 + digit;
-            // Zeros before a size: bounded as an extension is.
+            // Leading zeros are bounded as extensions are.
             if (++this.extension > EXTENSION_LIMIT) return this.broken(p);
           } else if (byte === CR) this.state = EXTENSION_ALMOST_DONE;
           else if (byte === 0x3b || byte === 0x20 || byte === 0x09) this.state = EXTENSION;
@@ -236,7 +236,7 @@ export class ChunkedDecoder {
     return CHUNKED_DONE;
   }
 
-  /** What was found before it comes out first. */
+  /** Data before the error is returned first. */
   private broken(p: number): number {
     this.state = BROKEN;
     this.pos = p;

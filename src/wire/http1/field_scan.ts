@@ -1,7 +1,6 @@
 /**
  * Reads field lines out of raw bytes, shared by requests, responses and trailers. Only positions come out; strings are
- * made once the head is whole. Every state can be left and entered again at any byte, so a slow sender costs no more
- * than a quick one. The rules are those of nginx and RFC 9112 section 5: no white space before the colon, no line
+ * made once the head is whole. Reading can stop and resume at any byte, so no byte is read twice. The rules are those of nginx and RFC 9112 section 5: no white space before the colon, no line
  * folding (a line may not begin with one), no NUL, a bare LF may end a line.
  */
 
@@ -99,7 +98,7 @@ export class FieldScanner {
   /**
    * Reads whole lines of the usual shape (`Name: value CR LF`) as long as they come and `spans` has room, writing each
    * into `spans` from `at` on: name start and end, value start and end, less `base`, then hash and flags. Stops
-   * before anything else without a trace of it. Returns how far `spans` was filled; `pos` is where reading goes on.
+   * before any other line, which is left unread. Returns how far `spans` was filled; `pos` is where reading goes on.
    */
   usual(bytes: Uint8Array, from: number, end: number, spans: Int32Array, at: number, base: number): number {
     this.pos = from;
@@ -252,7 +251,7 @@ export class FieldScanner {
     if (this.state === ALMOST_DONE) while (p < end && bytes[p] === CR) p++;
     if (p >= end) return AGAIN;
     if (bytes[p] !== LF) {
-      // The carriage return is what does not belong.
+      // The invalid byte is the carriage return.
       this.pos = p - 1;
       return INVALID;
     }

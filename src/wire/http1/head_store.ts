@@ -1,7 +1,7 @@
 import { SPAN } from "./field_scan.ts";
 import { fieldNumber } from "./known_fields.ts";
 
-/** Positions of the head being read, shared by all: a head that comes in one piece needs no memory of its own. */
+/** Positions of the head being read, shared by all heads: one that comes in one piece needs no array of its own. */
 let shared = new Int32Array(64 * SPAN);
 
 /** A head while it is read: where its fields lie, and, once it came in pieces, the bytes so far. */

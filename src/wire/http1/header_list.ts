@@ -15,7 +15,7 @@ const LINE_END = 5;
 /**
  * The fields of a message in the order received, reused from message to message. What was parsed out of a head is kept as
  * positions in the head's one string, and becomes strings when asked for; what was added is strings. All are byte strings,
- * and none holds what would end a line: `append` and `set` take any text and see to it.
+ * and none holds CR, LF or NUL: `append` and `set` replace them.
  */
 export class HeaderList {
   count = 0;
@@ -35,7 +35,7 @@ export class HeaderList {
     if (this.added.length > 0) this.added.length = 0;
   }
 
-  /** Takes note of what a Connection field names besides what a connection is told by it. */
+  /** Notes the fields that a Connection field names; `close`, `keep-alive` and `upgrade` are none. */
   noteConnection(value: string): void {
     for (const option of value.toLowerCase().split(",")) {
       const key = option.trim();
@@ -87,7 +87,7 @@ export class HeaderList {
     for (let word = 0; word < WORDS; word++) words[to + word] = from.words[at * WORDS + word];
   }
 
-  /** Takes the field added last away again. */
+  /** Removes the field added last. */
   dropLast(): void {
     this.count--;
   }
@@ -138,7 +138,7 @@ export class HeaderList {
     return scanned(this.text.substring(this.words[at * WORDS + VALUE], this.words[at * WORDS + VALUE_END]));
   }
 
-  /** The field in a sentence. */
+  /** `Name: value`, for log messages. */
   shown(at: number): string {
     return `${this.name(at)}: ${this.value(at)}`;
   }

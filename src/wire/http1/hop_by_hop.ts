@@ -3,7 +3,7 @@ import { FieldSet } from "./field_set.ts";
 /**
  * Fields that belong to one connection, or say how one message is framed there (RFC 9110 section 7.6.1, RFC 9112 section
  * 6): none is passed on in any kind of message, request, informational or final response, or trailer, but for the Upgrade
- * of a final response. What of them the other side is to see is written anew. Lower case.
+ * of a final response. Their values for the other connection are generated. Lower case.
  */
 export const HOP_BY_HOP: ReadonlySet<string> = new Set([
   "connection",
@@ -18,7 +18,7 @@ export const HOP_BY_HOP: ReadonlySet<string> = new Set([
 export const CONNECTION_FIELDS = new FieldSet(HOP_BY_HOP);
 
 /**
- * What has no meaning behind a body, or would change what was said before it: framing, routing, authentication, cookies,
+ * Fields that are not allowed in trailers: framing, routing, authentication, cookies,
  * the control of a response and the shape of its content (RFC 9110 section 6.5.1, RFC 7230 section 4.1.2).
  */
 export const NO_TRAILERS = new FieldSet([
@@ -44,8 +44,8 @@ export const NO_TRAILERS = new FieldSet([
 ]);
 
 /**
- * Whether a name out of the configuration is that of the framing, also where somebody reads `Content-Length:` or
- * `Content-Length ` as that: the framing sent is always the body's own.
+ * Whether a name from the configuration is Content-Length or Transfer-Encoding, or could be parsed as one
+ * (`Content-Length:`, `Content-Length `): the framing sent is always that of the body.
  */
 export function namesFraming(name: string): boolean {
   const key = /^\s*([!-9;-~]*)/.exec(name)?.[1].toLowerCase();

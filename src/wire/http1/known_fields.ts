@@ -1,12 +1,12 @@
 /*
- * The field names worth knowing by heart, each with a number: found by the hash the scanner makes while reading a name in
- * whatever casing, so that a usual field costs no string, no lower-casing and no lookup by name.
+ * Common field names, each with a number. They are found by the hash that the scanner computes while it reads a name in any
+ * casing, so that a common field takes no string, no lower-casing and no lookup by name.
  */
 
 /** The number of a name that is not in the table. */
 export const UNKNOWN = 0;
 
-// Those that somebody asks for; their places in the table.
+// Indexes in NAMES, of the names that are referred to.
 export const HOST = 1;
 export const CONNECTION = 2;
 export const CONTENT_LENGTH = 3;
@@ -166,7 +166,7 @@ const KEYS: readonly string[] = NAMES.map((name) => name.toLowerCase());
 const numbers = new Map(KEYS.map((key, number) => [key, number]));
 numbers.delete("");
 
-/** Sets the bit by which the cases of a letter differ; no two bytes that may stand in a name become the same else. */
+/** Sets the bit that tells the cases of a letter apart; no other two bytes allowed in a name become equal by it. */
 export const LOWER = 0x20;
 
 /** The hash of a name, as the scanner makes it byte by byte. */

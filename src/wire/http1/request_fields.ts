@@ -25,7 +25,7 @@ export interface RequestLimits {
 /** No fault. */
 export const FIELDS_OK = 0;
 
-/** What Connection said last, as nginx weighs it. */
+/** What the last Connection field asked for (ngx_http_process_connection). */
 const CONNECTION_NONE = 0;
 export const CONNECTION_CLOSE = 1;
 export const CONNECTION_KEEP_ALIVE = 2;
@@ -200,7 +200,7 @@ export class RequestFields {
     return false;
   }
 
-  /** What can only be said of the whole head (ngx_http_process_request_header). */
+  /** Checks that need the whole head (ngx_http_process_request_header). */
   check(version: number, method: string): number {
     if (this.hostField === undefined && version > 1000) {
       return this.refuse(400, 'client sent HTTP/1.1 request without "Host" header');
@@ -236,7 +236,7 @@ export class RequestFields {
   }
 }
 
-/** Nothing is done with a field whose number is higher. */
+/** Fields with higher numbers are only stored. */
 const LAST_NOTED = known.PROXY_AUTHORIZATION;
 
 /** Fields nginx allows once only (ngx_http_process_unique_header_line). */

@@ -15,7 +15,7 @@ export const DONE = 1;
 
 const NONE = headWord("");
 
-/** Of what comes in pieces, how much is looked at in one go. */
+/** A head that comes in pieces is parsed this many bytes at a time. */
 const PIECE = 16 * 1024;
 
 /**
@@ -80,7 +80,7 @@ export class RequestHead {
     this.buffers.reset();
   }
 
-  /** Lets go of what the last request left behind: for a connection that goes idle. Call `reset` before the next feed. */
+  /** Releases the memory of the last request: for a connection that becomes idle. Call `reset` before the next feed. */
   release(): void {
     this.reset(this.fields.limits);
     this.fields.release();
@@ -91,7 +91,7 @@ export class RequestHead {
     return this.inFields || !this.line.blank;
   }
 
-  /** The request line was read whole and without fault: what is wrong is among the fields. */
+  /** The request line was read whole and is valid: an error is in the fields. */
   get inHeaders(): boolean {
     return this.inFields;
   }
@@ -112,7 +112,7 @@ export class RequestHead {
       if (code === NEED_MORE) this.keep(bytes, end);
       return code;
     }
-    // A piece at a time: what follows the head is not to be kept with it.
+    // Piece by piece, so that little of what follows the head is kept with it.
     for (let from = start; ; ) {
       const before = store.length;
       const taken = Math.min(end, from + PIECE);
@@ -127,7 +127,7 @@ export class RequestHead {
     }
   }
 
-  /** Keeps the head's bytes so far; blank lines before it are none of it. */
+  /** Keeps the head's bytes so far, without blank lines before it. */
   private keep(bytes: Buffer, end: number): void {
     const { start, blank } = this.line;
     if (blank) return;
@@ -163,7 +163,7 @@ export class RequestHead {
       const before = at;
       at = scanner.usual(bytes, p, end, spans, at, base);
       p = scanner.pos;
-      // Which of them did not fit is found out line by line.
+      // Line by line, to find the first that does not fit.
       if (p > limit && !this.allFit(bytes, spans, before, at, p - base)) {
         while (at > before && spans[at - SPAN] >= scanner.nameStart - base) at -= SPAN;
         store.count = at / SPAN;

@@ -17,7 +17,7 @@ export const DONE = 1;
  * @internal Named by tests only: its `version` says the same.
  */
 export const NO_HEAD = 2;
-/** The answer cannot be used (proxy_next_upstream invalid_header); `head.error` says why (level error). */
+/** Invalid response (proxy_next_upstream invalid_header); `head.error` says why (level error). */
 export const INVALID = 3;
 
 const NO_TEXT = headText("");
@@ -48,7 +48,7 @@ export class ResponseHead {
   /** -1 without Content-Length. */
   contentLength = -1;
   chunked = false;
-  /** The connection ends with this answer: HTTP/1.0 or `Connection: close`. */
+  /** The connection ends with this response: HTTP/1.0 or `Connection: close`. */
   connectionClose = false;
 
   // First values of the fields a proxy acts upon, as sent.
@@ -89,7 +89,7 @@ export class ResponseHead {
     this.store.reset();
   }
 
-  /** Lets go of what the last answer left behind: for a connection that goes idle in the pool. */
+  /** Releases the memory of the last response: for a connection that becomes idle. */
   release(): void {
     this.reset(this.bufferSize);
     this.headers.release();
@@ -297,7 +297,7 @@ export class ResponseHead {
   }
 }
 
-/** Nothing is done here with a field whose number is higher. */
+/** Fields with higher numbers are only stored. */
 const LAST_NOTED = known.X_ACCEL_CHARSET;
 
 const KEEP = 0;

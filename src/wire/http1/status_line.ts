@@ -29,7 +29,7 @@ export class StatusLine {
   status = 0;
   /** 1000, 1001 … */
   version = 0;
-  /** Nothing in the line would end one: the text after the code may hold a NUL. */
+  /** The line is known to hold no NUL (it may be in the text after the code). */
   plain = false;
   private state = START;
   private digits = 0;
