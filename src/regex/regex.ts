@@ -52,8 +52,29 @@ export interface RegexError {
   readonly error: string;
 }
 
+/**
+ * The compiled patterns in use. A reload compiles only those that the configuration before does not have, and V8 keeps the
+ * machine code of the others. A pattern that no configuration uses any more is collected with the last that did.
+ */
+const inUse = new Map<string, WeakRef<CompiledRegex>>();
+const collected = new FinalizationRegistry<string>((key) => {
+  // It may have been compiled again meanwhile.
+  if (inUse.get(key)?.deref() === undefined) inUse.delete(key);
+});
+
 /** Compiles a pattern; both it and the subjects are byte strings. `(*UTF8)` in front makes both UTF-8. */
 export function compileRegex(pattern: string, caseless: boolean): CompiledRegex | RegexError {
+  const key = (caseless ? "i" : "-") + pattern;
+  const known = inUse.get(key)?.deref();
+  if (known !== undefined) return known;
+  const made = compile(pattern, caseless);
+  if ("error" in made) return made;
+  inUse.set(key, new WeakRef(made));
+  collected.register(made, key);
+  return made;
+}
+
+function compile(pattern: string, caseless: boolean): CompiledRegex | RegexError {
   const verbs = /^(?:\(\*(?:UTF8?|UCP|NO_AUTO_POSSESS|NO_START_OPT|NO_JIT|LF|NOTEMPTY)\))+/.exec(pattern)?.[0] ?? "";
   const utf = verbs.includes("(*UTF");
   const text = utf ? fromUtf8(pattern) : pattern;
