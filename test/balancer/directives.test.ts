@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
@@ -11,8 +11,8 @@ import { defineDirectives, type Scope } from "../../src/config/schema.ts";
 import { ConfigError } from "../../src/config/types.ts";
 import { refuseZonesWithoutSize } from "../../src/shm/registry.ts";
 import { loadConfig } from "../config/workspace.ts";
+import { NGINX } from "../support/reference_nginx.ts";
 
-const NGINX = ["/usr/sbin/nginx", "/usr/local/sbin/nginx"].find(existsSync);
 const folder = mkdtempSync(join(tmpdir(), "upstream-"));
 after(() => rmSync(folder, { recursive: true }));
 

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
-import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import http from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -8,10 +8,10 @@ import { after, before, describe, test } from "node:test";
 import type { MethodDefinition, ServerDefinition } from "../../src/balancer/definition.ts";
 import type { Group } from "../../src/balancer/group.ts";
 import { freePort, listeningPorts } from "../support/ports.ts";
+import { NGINX } from "../support/reference_nginx.ts";
 import { waitFor } from "../support/wait.ts";
 import { group, input, portOf, server } from "./helpers.ts";
 
-const NGINX = ["/usr/sbin/nginx", "/usr/local/sbin/nginx"].find(existsSync);
 const BACKENDS = 5;
 
 interface Scene {

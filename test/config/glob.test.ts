@@ -3,6 +3,7 @@ import { spawnSync } from "node:child_process";
 import { existsSync, symlinkSync, unlinkSync } from "node:fs";
 import { test } from "node:test";
 import { glob } from "../../src/config/glob.ts";
+import { NGINX } from "../support/reference_nginx.ts";
 import { workspace, write } from "./workspace.ts";
 
 const directory = workspace();
@@ -56,8 +57,6 @@ for (const [pattern, found] of CASES) {
     ),
   );
 }
-
-const NGINX = ["/usr/sbin/nginx", "/usr/local/sbin/nginx", "/usr/local/nginx/sbin/nginx"].find(existsSync);
 
 test("includes the files nginx includes, in its order", {
   skip: NGINX === undefined && "nginx is not installed",

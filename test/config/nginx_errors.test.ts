@@ -1,10 +1,8 @@
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { existsSync } from "node:fs";
 import { describe, test } from "node:test";
+import { NGINX } from "../support/reference_nginx.ts";
 import { build, errorOf, workspace, write } from "./workspace.ts";
-
-const NGINX = ["/usr/sbin/nginx", "/usr/local/sbin/nginx", "/usr/local/nginx/sbin/nginx"].find(existsSync);
 
 const http = (text: string) => `events {}\nhttp {\n${text}\n}\n`;
 const long = (length: number) => "x".repeat(length);

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { type CompiledRegex, compileRegex, RegexMatchError } from "../../src/regex/regex.ts";
 import { effort } from "../../src/regex/search.ts";
-import { NGINX, quoted, startNginx } from "../http/reference_nginx.ts";
+import { NGINX, quoted, startNginx } from "../support/reference_nginx.ts";
 
 function compiled(pattern: string): CompiledRegex {
   const regex = compileRegex(pattern, false);

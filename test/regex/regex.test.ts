@@ -4,7 +4,7 @@ import { compileProgram } from "../../src/regex/compile.ts";
 import { search } from "../../src/regex/match.ts";
 import { parseRegex } from "../../src/regex/parse.ts";
 import { type CompiledRegex, compileRegex, RegexMatchError } from "../../src/regex/regex.ts";
-import { checkConfig, generator, NGINX, quoted, startNginx } from "../http/reference_nginx.ts";
+import { checkConfig, generator, NGINX, quoted, startNginx } from "../support/reference_nginx.ts";
 
 function compiled(pattern: string, caseless = false): CompiledRegex {
   const regex = compileRegex(pattern, caseless);

@@ -9,7 +9,7 @@ import {
   servedOn,
 } from "../../../src/http/conf/listen_table.ts";
 import { addressText } from "../../../src/net/address.ts";
-import { checkConfig, NGINX } from "../reference_nginx.ts";
+import { checkConfig, NGINX } from "../../support/reference_nginx.ts";
 
 function textOf(line: string): string {
   const parsed = parseListen(line.split(" "));

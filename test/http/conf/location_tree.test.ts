@@ -11,7 +11,7 @@ import {
   parseLocationName,
 } from "../../../src/http/conf/location_tree.ts";
 import { compileRegex } from "../../../src/regex/regex.ts";
-import { checkConfig, generator, NGINX, quoted, startNginx } from "../reference_nginx.ts";
+import { checkConfig, generator, NGINX, quoted, startNginx } from "../../support/reference_nginx.ts";
 
 /** A location as these tests write it: the arguments, what it answers to, and what is inside. */
 interface Plan {

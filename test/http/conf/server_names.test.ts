@@ -10,7 +10,7 @@ import {
   type ServerNames,
 } from "../../../src/http/conf/server_names.ts";
 import { addWildcardKey, findWildcard, newWildcardHash } from "../../../src/http/conf/wildcard_hash.ts";
-import { checkConfig, generator, NGINX, quoted, startNginx } from "../reference_nginx.ts";
+import { checkConfig, generator, NGINX, quoted, startNginx } from "../../support/reference_nginx.ts";
 
 function namesOf(args: readonly string[]): ServerName[] {
   return args.map((arg) => {

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { errorPageBody, reasonPhrase } from "../../../src/http/core/status.ts";
 import { SERVER, VERSION } from "../../../src/version.ts";
-import { NGINX, startNginx } from "../reference_nginx.ts";
+import { NGINX, startNginx } from "../../support/reference_nginx.ts";
 
 test("reason phrases are nginx's, where it has one", () => {
   assert.equal(reasonPhrase(302), "Moved Temporarily");

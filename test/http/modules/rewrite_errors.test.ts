@@ -6,7 +6,7 @@ import { program } from "../../../src/program.ts";
 import { loadConfiguration, validateCycle } from "../../../src/runtime/master/load_cycle.ts";
 import { workspace, write } from "../../config/workspace.ts";
 import { have } from "../../support/have.ts";
-import { NGINX } from "../reference_nginx.ts";
+import { NGINX } from "../../support/reference_nginx.ts";
 
 /** What may stand in an http block and is refused: Holdfast must say what nginx says, with the same place. */
 const inServer = (text: string) => `server {\n${text}\n}`;

@@ -6,8 +6,8 @@ import { sentences } from "../../../src/config/errors.ts";
 import { program } from "../../../src/program.ts";
 import { loadConfiguration, validateCycle } from "../../../src/runtime/master/load_cycle.ts";
 import { workspace, write } from "../../config/workspace.ts";
-import { NGINX } from "../../http/reference_nginx.ts";
 import { have } from "../../support/have.ts";
+import { NGINX } from "../../support/reference_nginx.ts";
 
 const directory = workspace();
 

@@ -5,9 +5,9 @@ import http from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-/** A real nginx to compare with, on a unix socket in a folder of its own. */
+/** The real nginx of this machine, to compare single answers and sentences with: on a unix socket, without a test context. */
 
-export const NGINX = ["/usr/sbin/nginx", "/usr/local/sbin/nginx"].find(existsSync);
+export const NGINX = ["/usr/sbin/nginx", "/usr/local/sbin/nginx", "/usr/local/nginx/sbin/nginx"].find(existsSync);
 
 export interface Reply {
   readonly status: number;
