@@ -38,8 +38,9 @@ export function scannedWord(text: string): HeadWord {
 
 // The head of a request to a server is written of these, line by line; a blank line ends it.
 
-export function requestLine(method: HeadWord, target: HeadWord, version: "1.0" | "1.1"): string {
-  return `${method} ${target} HTTP/${version}\r\n`;
+/** `rest`: what follows the target, with the end of the line. */
+export function requestLine(method: HeadWord, target: HeadWord, rest: string): string {
+  return `${method} ${target}${rest}`;
 }
 
 export function fieldLine(name: HeadText, value: HeadText): string {

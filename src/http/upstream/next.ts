@@ -7,7 +7,7 @@ import { ServerConnection } from "./connection.ts";
 import { finish, releaseServer } from "./finish.ts";
 import type { UpstreamRequest } from "./request.ts";
 import { sendRequest } from "./sending.ts";
-import { UpstreamState } from "./state.ts";
+import { addState, UpstreamState } from "./state.ts";
 import { CONNECTING } from "./step.ts";
 
 /** Idempotent methods may be repeated though the server may have begun to act upon them (RFC 9110 section 9.2.2). */
@@ -25,7 +25,7 @@ export function connectNext(upstream: UpstreamRequest): void {
   }
   upstream.peer = peer;
   upstream.present = new UpstreamState(peer.name);
-  upstream.states.push(upstream.present);
+  addState(request, upstream.present);
   upstream.sent = false;
   upstream.bodyWritten = false;
   upstream.bodySent = false;
@@ -73,7 +73,7 @@ function adopt(upstream: UpstreamRequest, connection: ServerConnection): void {
 
 function noLive(upstream: UpstreamRequest): void {
   const state = new UpstreamState(upstream.target.group.name);
-  upstream.states.push(state);
+  addState(upstream.request, state);
   upstream.present = state;
   logError(upstream.request, "error", "no live upstreams while connecting to upstream");
   state.status = 502;

@@ -31,8 +31,6 @@ import { clientEnded, fromClient, fromServer } from "./tunnel.ts";
  */
 export class UpstreamRequest implements ConnectHandler, BodySink, Tunnel {
   readonly request: Request;
-  /** The request's, of earlier passages too. */
-  readonly states: UpstreamState[];
   /** The last answer's head, for $upstream_http_* after the connection has gone on. */
   head: AnswerHead | undefined = undefined;
   /** The trailer of the last answer's body, once it has been read. */
@@ -98,7 +96,7 @@ export class UpstreamRequest implements ConnectHandler, BodySink, Tunnel {
     this.request = request;
     this.target = target;
     this.startedAt = now();
-    this.states = markPassage(request);
+    markPassage(request);
     this.attempt = target.group.begin(target.input);
     const { nextTries } = target.settings;
     if (nextTries > 0) this.attempt.tries = Math.min(this.attempt.tries, nextTries);

@@ -26,14 +26,20 @@ export class UpstreamState {
 /** Stands in before a server was tried. */
 export const NO_STATE = new UpstreamState("");
 
-/** Begins a passage: the list its servers are added to, with a mark behind what an earlier passage left. */
-export function markPassage(request: Request): UpstreamState[] {
-  const before = request.upstreamStates;
-  if (before === undefined) {
-    const states: UpstreamState[] = [];
-    request.upstreamStates = states;
-    return states;
-  }
-  before.push(new UpstreamState(""));
-  return before;
+/** Begins a passage: puts a mark behind the servers that an earlier one left. */
+export function markPassage(request: Request): void {
+  request.upstreamStates?.push(new UpstreamState(""));
+}
+
+/** A passage that comes to no server. */
+export function markEmptyPassage(request: Request): void {
+  if (request.upstreamStates === undefined) request.upstreamStates = [];
+  else markPassage(request);
+}
+
+/** Adds a server that is tried. */
+export function addState(request: Request, state: UpstreamState): void {
+  // A list made with what it holds is as long as that: one that grows has room for 17 at once.
+  if (request.upstreamStates === undefined) request.upstreamStates = [state];
+  else request.upstreamStates.push(state);
 }

@@ -1,7 +1,7 @@
 import { fail, type Scope, type SettingsOf, valueIn } from "../../../config/schema.ts";
 import { parseUrl } from "../../../net/parse_url.ts";
 import type { HostWanted } from "../../../runtime/application.ts";
-import { headText } from "../../../wire/head_text.ts";
+import { headText, headWord } from "../../../wire/head_text.ts";
 import { defineModule, type Place, placeText } from "../../conf/module.ts";
 import type { UpstreamEntry, Upstreams } from "../../conf/upstreams.ts";
 import { readBody } from "../../core/body.ts";
@@ -18,7 +18,7 @@ import { type UpstreamSettings, upstreamSettings } from "../../upstream/settings
 import { rewriteCookie } from "./cookie.ts";
 import { type PassUrl, proxyDirectives } from "./directives.ts";
 import { redirectRules, rewriteRefresh } from "./redirect.ts";
-import { buildHead, type RequestHeadPlan, requestHeadPlan } from "./request.ts";
+import { type RequestHeadPlan, requestHead, requestHeadPlan, requestUri } from "./request.ts";
 import { applyRules } from "./rewrite_rules.ts";
 import { checkScheme, isHttps, refuseHttps } from "./scheme.ts";
 import { evaluatePass, resolvePass } from "./target.ts";
@@ -34,6 +34,8 @@ export interface FixedPass extends PassedTo {
   /** From the first slash on; "" without. */
   readonly uri: string;
   readonly upstream: UpstreamEntry;
+  /** What follows the target in a request's head, Host included, where that is the same for all (request.ts). */
+  opening: string | undefined;
 }
 
 /** proxy_pass's settings of one location, ready for requests. */
@@ -127,7 +129,8 @@ function buildProxy(raw: Raw, place: Place): ProxySettings {
   const rest = text.slice(HTTP.length);
   const { host, uri } = splitUrl(rest);
   if (uri !== "" && uri !== undefined && raw.proxy_pass !== undefined) checkUri(place, pass);
-  settings.fixed = { scheme: HTTP, host, ...passedTo(host), uri, upstream: http.upstreams.find(host, 80, at) };
+  const entry = http.upstreams.find(host, 80, at);
+  settings.fixed = { scheme: HTTP, host, ...passedTo(host), uri, upstream: entry, opening: undefined };
   settings.rules = rulesOf(raw, text, uri, location.kind === "regex" ? "" : settings.prefix);
   return settings;
 }
@@ -227,9 +230,12 @@ function start(request: Request, settings: ProxySettings): void {
 }
 
 function send(request: Request, settings: ProxySettings, pass: FixedPass): void {
-  const plan = settings.head;
+  const { raw } = settings;
   request.passedTo = pass;
-  const { head, uri, method, body } = buildHead(request, settings, pass, plan);
+  const method = raw.proxy_method === undefined ? request.method : headWord(raw.proxy_method.render(request));
+  const uri = requestUri(request, settings, pass);
+  const body = raw.proxy_set_body?.render(request);
+  const head = requestHead(request, settings, pass, method, uri, body);
   const { group, pool } = pass.upstream;
   const upstream = new UpstreamRequest(request, {
     protocol: HTTP1,

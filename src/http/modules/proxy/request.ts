@@ -15,8 +15,8 @@ export interface RequestHeadPlan {
   readonly version: "1.0" | "1.1";
   /** `proxy_set_header Host`. */
   readonly host: Template<HeadText> | undefined;
-  /** The other fields set, in order. */
-  readonly set: readonly SetHeader[];
+  /** The other fields set, in order; what is constant is a line already, neighbours in one. */
+  readonly set: readonly (string | SetHeader)[];
   /** Client fields that are not passed on: those set, and those of the connection. */
   readonly replaced: FieldSet;
   /** Content-Length is set to nothing: a request without a body has none. */
@@ -31,42 +31,57 @@ export function requestHeadPlan(raw: SettingsOf<typeof proxyDirectives>): Reques
   return {
     version: raw.proxy_http_version,
     host: named.findLast(({ key }) => key === "host")?.value,
-    set: named.filter(({ name, key, value }) => key !== "host" && value.constant !== "" && !namesFraming(name)),
+    set: linesOf(
+      named.filter(({ name, key, value }) => key !== "host" && value.constant !== "" && !namesFraming(name)),
+    ),
     replaced: new FieldSet([...OWN, ...named.map(({ key }) => key)]),
     noLength: named.some(({ key, value }) => key === "content-length" && value.constant === ""),
   };
 }
 
-export interface BuiltHead {
-  readonly head: string;
-  readonly uri: HeadWord;
-  readonly method: HeadWord;
-  /** proxy_set_body's text. */
-  readonly body: string | undefined;
+function linesOf(set: readonly SetHeader[]): (string | SetHeader)[] {
+  const lines: (string | SetHeader)[] = [];
+  for (const field of set) {
+    const { constant } = field.value;
+    const last = lines.at(-1);
+    if (constant === undefined) lines.push(field);
+    else if (typeof last === "string") lines[lines.length - 1] = last + fieldLine(field.name, constant);
+    else lines.push(fieldLine(field.name, constant));
+  }
+  return lines;
 }
 
-/** The head of the request to a server, written anew (ngx_http_proxy_create_request). */
-export function buildHead(
+/** The head of the request to a server, written anew (ngx_http_proxy_create_request). `body` is proxy_set_body's. */
+export function requestHead(
   request: Request,
   settings: ProxySettings,
   pass: FixedPass,
-  plan: RequestHeadPlan,
-): BuiltHead {
-  const { raw } = settings;
-  const method = raw.proxy_method === undefined ? request.method : headWord(raw.proxy_method.render(request));
-  const uri = requestUri(request, settings, pass);
-  const written = plan.host === undefined ? undefined : (plan.host.constant ?? plan.host.render(request));
-  const host = written === undefined || (written === "" && plan.version === "1.1") ? pass.hostHeader : written;
-  let head = requestLine(method, uri, plan.version);
-  if (host !== "") head += fieldLine(HOST, host);
-  for (const { name, value } of plan.set) {
-    const text = value.constant ?? value.render(request);
-    if (text !== "") head += fieldLine(name, text);
+  method: HeadWord,
+  uri: HeadWord,
+  body: string | undefined,
+): string {
+  const plan = settings.head;
+  let head = requestLine(method, uri, pass.opening ?? openingOf(request, plan, pass));
+  for (const line of plan.set) {
+    if (typeof line === "string") {
+      head += line;
+      continue;
+    }
+    const text = line.value.render(request);
+    if (text !== "") head += fieldLine(line.name, text);
   }
-  const body = raw.proxy_set_body?.render(request);
   head += framing(request, plan, settings, body);
   if (settings.upstream.passRequestHeaders) head += request.headers.lines(plan.replaced);
-  return { head: `${head}\r\n`, uri, method, body };
+  return `${head}\r\n`;
+}
+
+/** The rest of the request line, and Host. Kept with the pass where it is the same for all requests. */
+function openingOf(request: Request, { version, host: set }: RequestHeadPlan, pass: FixedPass): string {
+  const written = set === undefined ? undefined : (set.constant ?? set.render(request));
+  const host = written === undefined || (written === "" && version === "1.1") ? pass.hostHeader : written;
+  const opening = ` HTTP/${version}\r\n${host === "" ? "" : fieldLine(HOST, host)}`;
+  if (set === undefined || set.constant !== undefined) pass.opening = opening;
+  return opening;
 }
 
 /** The framing of the body that follows, whatever was set: its length, or chunks. */
@@ -83,7 +98,7 @@ function framing(request: Request, plan: RequestHeadPlan, settings: ProxySetting
   return length === 0 && plan.noLength ? "" : `Content-Length: ${length}\r\n`;
 }
 
-function requestUri(request: Request, settings: ProxySettings, pass: FixedPass): HeadWord {
+export function requestUri(request: Request, settings: ProxySettings, pass: FixedPass): HeadWord {
   const { uri } = pass;
   if (uri === "" && request.unparsedValid) return request.unparsedUri;
   if (settings.fixed === undefined && uri !== "") return headWord(uri);

@@ -5,7 +5,7 @@ import { finalizeRequest } from "../../core/engine.ts";
 import { logError } from "../../core/log_context.ts";
 import type { Request } from "../../core/request.ts";
 import type { PassedTo } from "../../core/types.ts";
-import { markPassage } from "../../upstream/state.ts";
+import { markEmptyPassage } from "../../upstream/state.ts";
 import { type FixedPass, type ProxySettings, passedTo, splitUrl } from "./proxy.ts";
 import { isHttps } from "./scheme.ts";
 
@@ -14,6 +14,7 @@ export interface UnresolvedPass extends PassedTo {
   readonly scheme: string;
   readonly host: string;
   readonly uri: string;
+  opening: string | undefined;
   readonly resolve: { readonly name: string; readonly port: number };
 }
 
@@ -29,7 +30,7 @@ export function evaluatePass(request: Request, settings: ProxySettings): FixedPa
     return undefined;
   }
   const { host, uri } = splitUrl(url.slice(scheme.length));
-  const place = { scheme, host, ...passedTo(host), uri };
+  const place = { scheme, host, ...passedTo(host), uri, opening: undefined };
   const upstream = upstreams.dynamic(host, 80);
   if (typeof upstream === "string") {
     logError(request, "error", `${upstream} in upstream "${url.slice(scheme.length)}"`);
@@ -79,6 +80,6 @@ export function resolvePass(
 
 function unresolved(request: Request): void {
   request.upstream = undefined;
-  markPassage(request);
+  markEmptyPassage(request);
   finalizeRequest(request, 502);
 }

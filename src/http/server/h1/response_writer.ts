@@ -8,18 +8,33 @@ import { reasonPhrase } from "../../core/status.ts";
 
 const NAME = SERVER.slice(0, SERVER.indexOf("/"));
 
-/** Status lines with their Server field, made once. */
+/** By status: code and reason; and how heads begin in this second, up to the end of Date. */
+const statusLines: string[] = [];
 const withVersion: string[] = [];
 const withoutVersion: string[] = [];
+let second = "";
 
-function statusLine(status: number, version: boolean): string {
-  const lines = version ? withVersion : withoutVersion;
-  const known = lines[status];
+function statusLine(status: number): string {
+  const known = statusLines[status];
   if (known !== undefined) return known;
-  const reason = reasonPhrase(status);
-  const line = `HTTP/1.1 ${reason === "" ? `${status} ` : `${status} ${reason}`}\r\nServer: ${version ? SERVER : NAME}\r\nDate: `;
-  lines[status] = line;
+  const line = `${status} ${reasonPhrase(status)}`;
+  statusLines[status] = line;
   return line;
+}
+
+function opening(status: number, version: boolean): string {
+  const date = httpDate();
+  if (date !== second) {
+    second = date;
+    withVersion.length = 0;
+    withoutVersion.length = 0;
+  }
+  const openings = version ? withVersion : withoutVersion;
+  const known = openings[status];
+  if (known !== undefined) return known;
+  const text = `HTTP/1.1 ${statusLine(status)}\r\nServer: ${version ? SERVER : NAME}\r\nDate: ${date}`;
+  openings[status] = text;
+  return text;
 }
 
 /** The head of an HTTP/1 response in nginx's order of fields. Decides the framing: `request.chunkedResponse`, `keepalive`. */
@@ -27,11 +42,12 @@ export function responseHead(request: Request): string {
   const { response } = request;
   const { core } = request.location;
   const { status } = response;
+  const line = response.statusLine ?? statusLine(status);
   let head: string;
-  if (response.statusLine === undefined && response.server === undefined && response.date === undefined) {
-    head = statusLine(status, core.serverTokens !== "off") + httpDate();
+  if (line === statusLine(status) && response.server === undefined && response.date === undefined) {
+    head = opening(status, core.serverTokens !== "off");
   } else {
-    head = `HTTP/1.1 ${response.statusLine ?? `${status} ${reasonPhrase(status)}`}\r\nServer: ${
+    head = `HTTP/1.1 ${line}\r\nServer: ${
       response.server ?? (core.serverTokens === "off" ? NAME : SERVER)
     }\r\nDate: ${response.date ?? httpDate()}`;
   }
@@ -79,13 +95,13 @@ export function responseHead(request: Request): string {
       request.keepalive = false;
     }
   }
-  if (status === 101) head += "\r\nConnection: upgrade";
-  else if (!request.keepalive) head += "\r\nConnection: close";
+  if (status === 101) head += "\r\nConnection: upgrade\r\n";
+  else if (!request.keepalive) head += "\r\nConnection: close\r\n";
   else if (core.keepaliveHeader > 0)
-    head += `\r\nConnection: keep-alive\r\nKeep-Alive: timeout=${core.keepaliveHeader}`;
-  else head += "\r\nConnection: keep-alive";
-  if (response.etag !== undefined) head += `\r\nETag: ${response.etag}`;
-  return `${head}\r\n${response.headers.lines()}\r\n`;
+    head += `\r\nConnection: keep-alive\r\nKeep-Alive: timeout=${core.keepaliveHeader}\r\n`;
+  else head += "\r\nConnection: keep-alive\r\n";
+  if (response.etag !== undefined) head += `ETag: ${response.etag}\r\n`;
+  return `${head + response.headers.lines()}\r\n`;
 }
 
 /** Whether a response of that status has the time of the file it is made of: an error's page has not. */
