@@ -11,6 +11,8 @@ await main(() => {
     ["types", [tool("typescript/bin/tsc"), "-p", "."]],
     ["lint and format", [tool("@biomejs/biome/bin/biome"), "check", "--max-diagnostics=200"]],
     ["unused code", [tool("knip/bin/knip.js")]],
+    // Tests are no users: in production mode knip reads only what knip.json marks with "!".
+    ["exports that only tests use", [tool("knip/bin/knip.js"), "--production", "--exports"]],
     ["layers", ["scripts/floors.ts"]],
     ["directive reference", ["scripts/directives-doc.ts", "--check"]],
   ];
