@@ -7,7 +7,7 @@ import { freePort } from "../support/ports.ts";
 import { get, RawConnection, request } from "../support/tcp.ts";
 import { waitFor } from "../support/wait.ts";
 
-/** Subrequests as auth_request and mirror make them. Each scenario holds for nginx too. */
+/** Subrequests as auth_request, mirror and addition make them. Each scenario holds for nginx too. */
 
 type Start = (t: TestContext, config: string) => Promise<Running>;
 
@@ -218,4 +218,110 @@ scenario("a client that leaves during the authorization ends it", async (t, star
   client.socket.destroy();
   await waitFor(() => gone, "the end of the authorization");
   await program.waitForLog(/^\/secret.txt 499 -$/m, "logs/access.log");
+});
+
+scenario("what subrequests answer stands before and after the response, whoever is quicker", async (t, start) => {
+  let release: (() => void) | undefined;
+  const slow = await httpBackend(t, (_incoming, response) => {
+    release = () => response.end("<before>");
+  });
+  const backend = await httpBackend(t, (_incoming, response) => {
+    response.writeHead(200, { "Content-Type": "text/html", "Content-Length": "6", ETag: '"strong"' });
+    response.end("<body>");
+  });
+  const config = `http { server { listen 127.0.0.1:PORT; root html;
+    location / { add_before_body /before; add_after_body /after; proxy_pass http://${backend.address}; }
+    location /before { internal; proxy_pass http://${slow.address}; }
+    location /after { internal; alias html/page; default_type text/html; } } }`;
+  const { port } = await start(t, config);
+  const client = await RawConnection.open(port);
+  client.write("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+  await waitFor(() => backend.connections === 1 && release !== undefined, "both requests");
+  release?.();
+  const response = await client.readResponse();
+  assert.equal(response.body, "<before><body>page");
+  assert.equal(response.header("content-length"), undefined);
+  assert.equal(response.header("etag"), 'W/"strong"');
+  client.write("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+  await waitFor(() => backend.connections >= 1 && slow.connections >= 1, "the second");
+  client.socket.destroy();
+});
+
+scenario("a client takes its time over a big response between two others", async (t, start) => {
+  const big = 20 * 1024 * 1024;
+  const piece = Buffer.alloc(1024 * 1024, "0123456789abcdef");
+  const backend = await httpBackend(t, (incoming, response) => {
+    response.writeHead(200, { "Content-Type": "text/html" });
+    const count = incoming.url === "/small" ? 0 : big / piece.length;
+    let sent = 0;
+    const more = () => {
+      while (sent < count) {
+        sent++;
+        if (!response.write(piece)) {
+          response.once("drain", more);
+          return;
+        }
+      }
+      response.end("!");
+    };
+    more();
+  });
+  const config = `http { server { listen 127.0.0.1:PORT; proxy_max_temp_file_size 0;
+    location / { add_before_body /before; add_after_body /after; proxy_pass http://${backend.address}; }
+    location /before { internal; proxy_pass http://${backend.address}/big; }
+    location /after { internal; proxy_pass http://${backend.address}/small; } } }`;
+  const { port } = await start(t, config);
+  const client = await RawConnection.open(port);
+  client.socket.pause();
+  client.write("GET / HTTP/1.0\r\n\r\n");
+  await waitFor(() => backend.connections >= 2, "the backend's connections");
+  client.socket.resume();
+  const whole = await client.readAll(60_000);
+  const body = whole.slice(whole.indexOf("\r\n\r\n") + 4);
+  assert.equal(body.length, 2 * big + 3);
+  assert.equal(body[big], "!");
+  assert.equal(body[2 * big + 1], "!");
+  assert.equal(body.at(-1), "!");
+});
+
+scenario("an error page of a subrequest is part of the response", async (t, start) => {
+  const config = `http { server { listen 127.0.0.1:PORT; root html; default_type text/html;
+    location / { add_after_body /missing; return 200 "body "; }
+    location /missing { internal; error_page 404 = /page; root nowhere; }
+    location = /page { root html; } } }`;
+  const { port } = await start(t, config);
+  assert.equal((await get(port, "/")).body, "body page");
+});
+
+scenario("HEAD and other statuses have nothing added", async (t, start) => {
+  const config = `http { server { listen 127.0.0.1:PORT; root html; default_type text/html;
+    location / { add_before_body /page; return 202 "body"; }
+    location = /page {} location /ok { add_before_body /page; return 200 "body"; } } }`;
+  const { port } = await start(t, config);
+  assert.equal((await get(port, "/")).body, "body");
+  const head = await request(port, "HEAD /ok HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+  assert.equal(head.status, 200);
+  assert.equal(head.body, "");
+  assert.equal((await get(port, "/ok")).body, "pagebody");
+});
+
+scenario("a client that leaves in the middle of a subrequest ends all of it", async (t, start) => {
+  const gone = { body: false, before: false };
+  const backend = await httpBackend(t, (incoming, response) => {
+    const which = incoming.url === "/before" ? "before" : "body";
+    response.on("close", () => {
+      gone[which] = true;
+    });
+    response.writeHead(200, { "Content-Type": "text/html" });
+    response.write("some");
+  });
+  const config = `http { server { listen 127.0.0.1:PORT; proxy_buffering off;
+    location / { add_before_body /before; proxy_pass http://${backend.address}; }
+    location /before { internal; proxy_pass http://${backend.address}; } } }`;
+  const { port } = await start(t, config);
+  const client = await RawConnection.open(port);
+  client.write("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+  await client.until((received) => received.includes("some"));
+  client.socket.resetAndDestroy();
+  await waitFor(() => gone.body && gone.before, "the end of both");
 });

@@ -1,4 +1,5 @@
 import { access } from "../modules/access/access.ts";
+import { addition } from "../modules/addition.ts";
 import { authBasic } from "../modules/auth_basic/auth_basic.ts";
 import { authRequest } from "../modules/auth_request.ts";
 import { charset } from "../modules/charset/charset.ts";
@@ -42,6 +43,7 @@ export const httpModules: readonly HttpModule[] = [
   notModified,
   headers,
   charset,
+  addition,
   range,
   log,
 ] as readonly HttpModule[];

@@ -298,17 +298,19 @@ export function finalizeRequest(request: Request, code: number): void {
     exchange.terminate(request);
     return;
   }
-  if (request.subrequests?.delay(code) === true || awaitFilters(request)) return;
+  if (request.subrequests?.delay(code) === true) return;
+  if (request.buffered !== 0) {
+    finalizeWhenWritten(request);
+    return;
+  }
   end(request);
   exchange.finish(request);
 }
 
-/** Whether filters keep bytes of a response whose handler is done; it is finalized when they have passed them on. */
-export function awaitFilters(request: Request): boolean {
-  if (request.buffered === 0) return false;
+/** Filters keep bytes of a response whose handler is done: it is finalized when they have passed them on. */
+export function finalizeWhenWritten(request: Request): void {
   request.onWritable = finalizeWritten;
   request.onAbort = abortWriting;
-  return true;
 }
 
 function finalizeWritten(request: Request): void {

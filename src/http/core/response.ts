@@ -1,3 +1,4 @@
+import { headText } from "../../wire/head_text.ts";
 import { HeaderList } from "../../wire/http1/header_list.ts";
 import type { Response } from "./types.ts";
 
@@ -41,4 +42,11 @@ export function resetResponse(response: Response): void {
   response.date = undefined;
   response.allowRanges = false;
   response.trailers = undefined;
+}
+
+/** What a filter makes of a body is the same only in meaning: a strong entity tag becomes a weak one (ngx_http_weak_etag). */
+export function weakEtag(response: Response): void {
+  const { etag } = response;
+  if (etag === undefined || etag.startsWith("W/")) return;
+  response.etag = etag.startsWith('"') ? headText(`W/${etag}`) : undefined;
 }

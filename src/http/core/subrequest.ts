@@ -2,11 +2,20 @@ import { now, wallNow } from "../../sys/clock.ts";
 import { afterEvent } from "../../sys/guard.ts";
 import { extenOf } from "../../wire/uri.ts";
 import { CLIENT_CLOSED_REQUEST, CLOSE, ERROR, OK } from "./codes.ts";
-import { answerStatus, awaitFilters, finalizeRequest, freeRequest, releaseRequest, startPhases } from "./engine.ts";
+import {
+  answerStatus,
+  finalizeRequest,
+  finalizeWhenWritten,
+  freeRequest,
+  releaseRequest,
+  startPhases,
+} from "./engine.ts";
+import { addBodyFilter } from "./filters.ts";
 import { logError } from "./log_context.ts";
+import { Postpone } from "./postpone.ts";
 import { GET, Request } from "./request.ts";
 import { newResponse } from "./response.ts";
-import type { Exchange, Subrequest, SubrequestOptions, Subrequests } from "./types.ts";
+import type { Exchange, Postponement, Subrequest, SubrequestOptions, Subrequests } from "./types.ts";
 
 /**
  * Subrequests (ngx_http_subrequest): requests for another URI of the same server, made while one is answered. They run
@@ -28,6 +37,8 @@ class LiveSubrequests implements Subrequests {
   /** The main request's connection has gone; what it holds is freed after the last of them. */
   private orphaned = false;
 
+  private ordered: Postpone | undefined = undefined;
+
   constructor(main: Request) {
     this.main = main;
   }
@@ -36,8 +47,19 @@ class LiveSubrequests implements Subrequests {
     return this.live.size;
   }
 
-  add(subrequest: Request): void {
-    this.live.add(subrequest);
+  add(request: Request, { parent, options }: Subrequest): void {
+    this.live.add(request);
+    if (options.background === true) return;
+    this.main.onAbort ??= abort;
+    if (isListed(options)) this.postpone().add(request, parent);
+  }
+
+  postpone(): Postpone {
+    if (this.ordered === undefined) {
+      this.ordered = new Postpone(this.main);
+      addBodyFilter(this.main, this.ordered);
+    }
+    return this.ordered;
   }
 
   remove(subrequest: Request): void {
@@ -98,6 +120,11 @@ function finalizeMain(subrequests: LiveSubrequests): void {
   subrequests.finalizeMain();
 }
 
+/** Whether what it answers becomes part of the client's response. */
+function isListed({ background, headerOnly }: SubrequestOptions): boolean {
+  return background !== true && headerOnly !== true;
+}
+
 /** Makes a subrequest and has it start when the event at hand is over. Undefined after an error that was logged. */
 export function subrequest(
   parent: Request,
@@ -116,14 +143,9 @@ export function subrequest(
     logError(parent, "crit", `request reference counter overflow while processing "${uri}"`);
     return undefined;
   }
-  const request = new Request(
-    parent.connection,
-    new SubrequestExchange(parent),
-    parent.server,
-    parent.headers,
-    newResponse(),
-    0,
-  );
+  const carrier = isListed(options) ? new ToParent(main, main.subrequests.postpone()) : new Nowhere(main);
+  const request = new Request(parent.connection, carrier, parent.server, parent.headers, newResponse(), 0);
+  if (carrier instanceof ToParent) carrier.carry(request);
   request.main = main;
   request.subrequest = { parent, options, depth };
   request.internal = true;
@@ -153,8 +175,7 @@ export function subrequest(
     request.contentLength = parent.contentLength;
     request.chunked = parent.chunked;
   }
-  main.subrequests.add(request);
-  if (options.background !== true) main.onAbort ??= abort;
+  main.subrequests.add(request, request.subrequest);
   afterEvent(start, request);
   return request;
 }
@@ -177,19 +198,24 @@ export function finalizeSubrequest(request: Request, { parent, options }: Subreq
     else finalizeRequest(request, answerStatus(request, result));
     return;
   }
-  if (awaitFilters(request)) return;
+  const postpone = isListed(options) ? main.subrequests?.postpone() : undefined;
+  if (request.buffered !== 0 || postpone?.ready(request) === false) {
+    finalizeWhenWritten(request);
+    return;
+  }
   request.finalized = true;
   freeRequest(request);
   main.subrequests?.remove(request);
+  postpone?.leave(request, parent);
   if (options.resume !== undefined) afterEvent(options.resume, parent);
 }
 
-/** Carries a subrequest: its head goes nowhere, for it has no connection of its own. */
-class SubrequestExchange implements Exchange {
-  private readonly parent: Request;
+/** Carries a subrequest whose answer goes nowhere. It has no connection of its own, and no body that is yet to come. */
+class Nowhere implements Exchange {
+  protected readonly main: Request;
 
-  constructor(parent: Request) {
-    this.parent = parent;
+  constructor(main: Request) {
+    this.main = main;
   }
 
   get blocked(): boolean {
@@ -198,7 +224,7 @@ class SubrequestExchange implements Exchange {
 
   sendHead(): void {}
 
-  sendBody(): boolean {
+  sendBody(_request: Request, _bytes: Uint8Array | string, _flags: number): boolean {
     return true;
   }
 
@@ -221,11 +247,11 @@ class SubrequestExchange implements Exchange {
   finish(): void {}
 
   onFault(error: unknown): void {
-    this.parent.exchange.onFault(error);
+    this.main.onFault(error);
   }
 
   terminate(): void {
-    finalizeRequest(this.parent, ERROR);
+    finalizeRequest(this.main, ERROR);
   }
 
   // An upgrade in a subrequest is refused before it could come to these.
@@ -241,4 +267,32 @@ class SubrequestExchange implements Exchange {
   pauseRead(): void {}
 
   resumeRead(): void {}
+}
+
+/** Carries a subrequest whose body is part of the client's response. */
+class ToParent extends Nowhere {
+  private readonly postpone: Postponement;
+  private taken: Request | undefined = undefined;
+
+  constructor(main: Request, postpone: Postponement) {
+    super(main);
+    this.postpone = postpone;
+  }
+
+  /** The one request that is carried. */
+  carry(request: Request): void {
+    this.taken = request;
+  }
+
+  override get blocked(): boolean {
+    return this.taken !== undefined && !this.postpone.open(this.taken);
+  }
+
+  override sendBody(request: Request, bytes: Uint8Array | string, flags: number): boolean {
+    return this.postpone.output(request, bytes, flags);
+  }
+
+  override flush(): void {
+    if (this.taken !== undefined && this.postpone.ready(this.taken)) this.main.exchange.flush();
+  }
 }

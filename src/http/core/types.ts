@@ -174,10 +174,26 @@ export interface Subrequest {
   readonly depth: number;
 }
 
+/** Whose output goes to the client, and what waits for that (postpone.ts). */
+export interface Postponement {
+  /** A subrequest whose output belongs behind what `parent` has made so far. */
+  add(subrequest: Request, parent: Request): void;
+  /** Whether what the request makes would go on to the client, and nothing of it is held. */
+  ready(request: Request): boolean;
+  /** The same, and the client takes more. */
+  open(request: Request): boolean;
+  /** Takes body bytes, lent for the call; answers as passBody. */
+  output(request: Request, bytes: Uint8Array | string, flags: number): boolean;
+  /** A subrequest is over. */
+  leave(subrequest: Request, parent: Request): void;
+}
+
 /** The subrequests of a main request that are under way. */
 export interface Subrequests {
+  /** Where the output of those that are part of the response goes. */
+  postpone(): Postponement;
   readonly count: number;
-  add(subrequest: Request): void;
+  add(request: Request, subrequest: Subrequest): void;
   /** A subrequest is over. */
   remove(subrequest: Request): void;
   /** The client has gone. */
