@@ -139,7 +139,7 @@ http {
   upstream b { }
   upstream c d { server 127.0.0.1:1; }
   server {
-    auth_request_set $user $upstream_http_x_user;
+    auth_jwt_claim_set $user sub;
     rewrite "(?<year>[0-9]+)" /$year onward;
     location /a { proxy_pass http://a; return 200 "$country $city_name $user $year"; }
     location /b { proxy_pass http://b; }
@@ -153,7 +153,7 @@ http {
     'parameter "resolve" of "server" is known to nginx but not available in Holdfast yet:5',
     "no servers are inside upstream:6",
     'invalid number of arguments in "upstream" directive:7',
-    '"auth_request_set" directive is known to nginx but not available in Holdfast yet:9',
+    '"auth_jwt_claim_set" directive is known to nginx but not available in Holdfast yet:9',
     'invalid parameter "onward":10',
   ]);
 });
