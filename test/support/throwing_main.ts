@@ -3,11 +3,10 @@
 import { fileURLToPath } from "node:url";
 import { defineModule, type HttpModule } from "../../src/http/conf/module.ts";
 import { httpProgram } from "../../src/http/conf/program.ts";
-import { readBody } from "../../src/http/core/body.ts";
 import { DECLINED, DONE, OK } from "../../src/http/core/codes.ts";
-import { finalizeRequest } from "../../src/http/core/engine.ts";
 import { addBodyFilter, BODY_FILTER, sendText } from "../../src/http/core/filters.ts";
 import type { Request } from "../../src/http/core/request.ts";
+import { readBody } from "../../src/http/core/request_body.ts";
 import type { Handler } from "../../src/http/core/types.ts";
 import { run } from "../../src/runtime/start.ts";
 import { boundary, defer } from "../../src/sys/guard.ts";
@@ -23,7 +22,7 @@ const LATER: Readonly<Record<string, (request: Request) => void>> = {
   deferred: (request) => void defer(thrown, request),
   deadline: (request) => setDeadline(new Deadline(request, thrown), 1),
   callback: (request) => void setTimeout(boundary(request, thrown), 1),
-  body_read: (request) => readBody(request, finalizeRequest, thrown),
+  body_read: (request) => readBody(request, thrown),
   body_sink: (request) => {
     request.bodySink = { onBody: thrown, onBodyEnd: thrown, onBodyError: thrown };
     request.exchange.startBody(request);

@@ -2,7 +2,6 @@ import type { Address } from "../../net/address.ts";
 import { type HeadWord, headWord } from "../../wire/head_text.ts";
 import type { HeaderList } from "../../wire/http1/header_list.ts";
 import type { RangePlan } from "../files/ranges.ts";
-import type { RequestBody } from "./body.ts";
 import type {
   BodyFilter,
   BodySink,
@@ -10,6 +9,7 @@ import type {
   Exchange,
   Location,
   PassedTo,
+  RequestBody,
   Response,
   Server,
   Subrequest,

@@ -1,5 +1,6 @@
 import type { Address } from "../../net/address.ts";
 import type { ProxyProtocol } from "../../net/proxy_protocol.ts";
+import type { SlabQueue } from "../../net/slabs.ts";
 import type { ErrorLog } from "../../runtime/log/log.ts";
 import type { HeadText, HeadWord } from "../../wire/head_text.ts";
 import type { HeaderList } from "../../wire/http1/header_list.ts";
@@ -8,7 +9,7 @@ import type { LocationTree } from "../conf/location_tree.ts";
 import type { MimeTypes } from "../conf/mime.ts";
 import type { Request } from "./request.ts";
 import type { Template } from "./script.ts";
-import type { TempPath } from "./temp_file.ts";
+import type { TempFile, TempPath } from "./temp_file.ts";
 
 /**
  * What the parts of http/ see of one another. Whoever implements one of these imports this file, and never the other
@@ -118,6 +119,20 @@ export interface BodySink {
   onBodyEnd(): void;
   /** The client broke off or broke the framing; `status` is what to answer, or CLIENT_CLOSED_REQUEST. */
   onBodyError(status: number): void;
+}
+
+/** A request's body as it was read. */
+export interface RequestBody {
+  /** The body where there is no file. The request gives it back at its end. */
+  readonly data: SlabQueue;
+  readonly length: number;
+  readonly file: TempFile | undefined;
+  /** The system writes what is in `data` at the moment. */
+  lent: boolean;
+  /** The request is over. */
+  release(): void;
+  /** The body when it is in memory, in one piece; what $request_body shows. */
+  memory(): Buffer | undefined;
 }
 
 /** The response under construction. Header names and values are byte strings. */

@@ -1,11 +1,11 @@
 import { directive, flag, refuse } from "../../config/directives.ts";
 import { HTTP_LOCATION } from "../conf/contexts.ts";
 import { defineModule } from "../conf/module.ts";
-import { readBody } from "../core/body.ts";
 import { DECLINED, DONE } from "../core/codes.ts";
-import { finalizeRequest, runPhases } from "../core/engine.ts";
+import { runPhases } from "../core/engine.ts";
 import { ModuleContext } from "../core/module_context.ts";
 import type { Request } from "../core/request.ts";
+import { readBody } from "../core/request_body.ts";
 import { subrequest } from "../core/subrequest.ts";
 
 /** The body has been read and the mirrors were asked. */
@@ -46,7 +46,7 @@ export const mirror = defineModule({
       if (request !== request.main) return DECLINED;
       const code = mirrored.get(request);
       if (code !== undefined) return code;
-      readBody(request, finalizeRequest, read);
+      readBody(request, read);
       return DONE;
     };
   },

@@ -1,10 +1,10 @@
 import { directive } from "../../config/directives.ts";
 import { headText } from "../../wire/head_text.ts";
 import { defineModule, type HttpBuild } from "../conf/module.ts";
-import { discardBody } from "../core/body.ts";
 import { OK } from "../core/codes.ts";
 import { COUNTER, COUNTERS } from "../core/counters.ts";
 import { sendText } from "../core/filters.ts";
+import { discardBody } from "../core/request_body.ts";
 import type { Handler } from "../core/types.ts";
 
 const TEXT_PLAIN = headText("text/plain");

@@ -2,8 +2,8 @@ import { randomFillSync } from "node:crypto";
 import fs from "node:fs";
 import { errnoCode, errnoText } from "../../sys/errno.ts";
 import { osPath } from "../../sys/paths.ts";
+import { basicCredentials } from "../../wire/basic_auth.ts";
 import { argument } from "../../wire/uri.ts";
-import { basicCredentials } from "../core/basic_auth.ts";
 import { fieldText } from "../core/field_text.ts";
 import { logError } from "../core/log_context.ts";
 import type { Request } from "../core/request.ts";
@@ -41,7 +41,7 @@ export const REQUEST_VARIABLES: Readonly<Record<string, VariableSpec>> = {
   args: { get: (r) => present(r.args), set: setArgs, changeable: true },
   is_args: { get: (r) => (r.args === "" ? "" : "?") },
   request_method: { get: (r) => present(r.main.method) },
-  remote_user: once((r) => basicCredentials(r)?.user),
+  remote_user: once((r) => basicCredentials(r.headers.get("authorization"))?.user),
   request_body: once((r) => (r.body === undefined ? undefined : present(r.body.memory()?.toString("latin1") ?? ""))),
   request_body_file: once((r) => r.body?.file?.path),
   request_length: { get: (r) => String(r.length) },

@@ -4,9 +4,9 @@ import type { Context } from "../../../config/types.ts";
 import { errorCode, errorText } from "../../../sys/errno.ts";
 import { boundary } from "../../../sys/guard.ts";
 import { osPath } from "../../../sys/paths.ts";
+import { basicCredentials } from "../../../wire/basic_auth.ts";
 import { HTTP_LOCATION } from "../../conf/contexts.ts";
 import { defineModule } from "../../conf/module.ts";
-import { basicCredentials } from "../../core/basic_auth.ts";
 import { CLIENT_CLOSED_REQUEST, DECLINED, DONE, OK } from "../../core/codes.ts";
 import { finalizeRequest, runPhases } from "../../core/engine.ts";
 import { logError } from "../../core/log_context.ts";
@@ -55,7 +55,7 @@ export const authBasic = defineModule({
 
 function authenticate(request: Request, realm: string, pathOf: (request: Request) => string): number {
   if (realm === "off") return DECLINED;
-  const credentials = basicCredentials(request);
+  const credentials = basicCredentials(request.headers.get("authorization"));
   if (credentials === undefined) {
     logError(request, "info", "no user/password was provided for basic authentication");
     return challenge(request, realm);

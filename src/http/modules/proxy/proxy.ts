@@ -4,13 +4,12 @@ import type { HostWanted } from "../../../runtime/application.ts";
 import { headText, headWord } from "../../../wire/head_text.ts";
 import { defineModule, type Place, placeText } from "../../conf/module.ts";
 import type { UpstreamEntry, Upstreams } from "../../conf/upstreams.ts";
-import { readBody } from "../../core/body.ts";
 import { DONE } from "../../core/codes.ts";
 import { finalizeRequest } from "../../core/engine.ts";
 import { logError } from "../../core/log_context.ts";
 import type { Request } from "../../core/request.ts";
+import { readBody, readUnbuffered } from "../../core/request_body.ts";
 import type { Location, PassedTo } from "../../core/types.ts";
-import { readUnbuffered } from "../../core/unbuffered_body.ts";
 import type { ResponseRules } from "../../upstream/headers.ts";
 import { CHUNKED, HTTP1 } from "../../upstream/http1.ts";
 import { UpstreamRequest } from "../../upstream/request.ts";
@@ -206,7 +205,7 @@ function proxyHandler(settings: ProxySettings): (request: Request) => number {
       readUnbuffered(request, begin);
       return DONE;
     }
-    readBody(request, finalizeRequest, begin);
+    readBody(request, begin);
     return DONE;
   };
 }

@@ -5,7 +5,6 @@ import { buildHttp } from "../../../../src/http/conf/build.ts";
 import { defineModule } from "../../../../src/http/conf/module.ts";
 import { httpProgram, httpScope } from "../../../../src/http/conf/program.ts";
 import { httpModules } from "../../../../src/http/conf/registry.ts";
-import { discardBody, readBody } from "../../../../src/http/core/body.ts";
 import { DONE, OK } from "../../../../src/http/core/codes.ts";
 import { COUNTER } from "../../../../src/http/core/counters.ts";
 import { finalizeRequest } from "../../../../src/http/core/engine.ts";
@@ -19,6 +18,7 @@ import {
   sendText,
 } from "../../../../src/http/core/filters.ts";
 import type { Request } from "../../../../src/http/core/request.ts";
+import { discardBody, readBody } from "../../../../src/http/core/request_body.ts";
 import type { BodyFilter } from "../../../../src/http/core/types.ts";
 import { H1Connection } from "../../../../src/http/server/h1/connection.ts";
 import type { Closable, ConnectionHost } from "../../../../src/http/server/site.ts";
@@ -51,7 +51,7 @@ const read = defineModule({
   content: ({ test_read }) => {
     if (!test_read) return undefined;
     return (request) => {
-      readBody(request, finalizeRequest, (whole) => {
+      readBody(request, (whole) => {
         const body = whole.body?.memory()?.toString("latin1") ?? "";
         finalizeRequest(whole, sendText(whole, 200, headText("text/plain"), `[${body}]`));
       });
@@ -592,7 +592,7 @@ test("a body in many small pieces takes no more memory than in one", () => {
   let request: Request | undefined;
   held = (taken) => {
     request = taken;
-    readBody(taken, finalizeRequest, () => {});
+    readBody(taken, () => {});
     assert.ok(taken.body !== undefined);
   };
   const stream = opened();

@@ -1,14 +1,11 @@
-import type { Request } from "./request.ts";
-
 /** What an `Authorization: Basic` field holds; byte strings. */
 export interface Credentials {
   readonly user: string;
   readonly password: string;
 }
 
-/** Reads the user and password a client sent (ngx_http_auth_basic_user); undefined without, or where they are malformed. */
-export function basicCredentials(request: Request): Credentials | undefined {
-  const field = request.headers.get("authorization");
+/** Reads the value of an Authorization field (RFC 7617, ngx_http_auth_basic_user); undefined without, or where it is malformed. */
+export function basicCredentials(field: string | undefined): Credentials | undefined {
   if (field === undefined || field.slice(0, 6).toLowerCase() !== "basic ") return undefined;
   const text = field.slice(6).replace(/^ +/, "");
   const digits = /^[A-Za-z0-9+/]+/.exec(text)?.[0] ?? "";

@@ -1,28 +1,26 @@
 import { SlabQueue } from "../../net/slabs.ts";
+import { afterEvent } from "../../sys/guard.ts";
 import { OK } from "./codes.ts";
+import { finalizeRequest, startPhases } from "./engine.ts";
 import { logError } from "./log_context.ts";
 import type { Request } from "./request.ts";
+import type { Template } from "./script.ts";
 import { openTemporary, type TempFile, TempFileError } from "./temp_file.ts";
-import type { BodySink } from "./types.ts";
+import type { BodySink, RequestBody } from "./types.ts";
 
-/** A request's body that was read whole: in memory, or in a temporary file when it did not fit. */
-export class RequestBody {
-  /** The body where there is no file. The request gives it back at its end. */
+/** A request's body in memory or in a temporary file. */
+class StoredBody implements RequestBody {
   readonly data = new SlabQueue();
   length = 0;
   file: TempFile | undefined = undefined;
-
-  /** The system writes what is in `data` at the moment. */
   lent = false;
   released = false;
 
-  /** The request is over. */
   release(): void {
     this.released = true;
     if (!this.lent) this.data.clear();
   }
 
-  /** The body when it is in memory, in one piece; what $request_body shows. */
   memory(): Buffer | undefined {
     return this.file === undefined ? this.data.whole() : undefined;
   }
@@ -32,23 +30,19 @@ export class RequestBody {
 const WAITING = 128 * 1024;
 
 /** Reads the whole body, then calls `then`; errors are answered here (413, 400, 408 …). `then` may be called at once. */
-export function readBody(
-  request: Request,
-  finalize: (request: Request, status: number) => void,
-  then: (request: Request) => void,
-): void {
+export function readBody(request: Request, then: (request: Request) => void): void {
   if (request.body !== undefined || request.discardBody) {
     then(request);
     return;
   }
   if (request.expectContinue) request.exchange.sendContinue(request);
-  const body = new RequestBody();
+  const body = new StoredBody();
   request.body = body;
   if (request.bodyEnded && request.location.core.clientBodyInFileOnly === "off") {
     then(request);
     return;
   }
-  const reader = new BodyReader(request, body, finalize, then);
+  const reader = new BodyReader(request, body, then);
   if (request.bodyEnded) {
     reader.onBodyEnd();
     return;
@@ -69,8 +63,7 @@ export function discardBody(request: Request): number {
 
 class BodyReader implements BodySink {
   private readonly request: Request;
-  private readonly body: RequestBody;
-  private readonly finalize: (request: Request, status: number) => void;
+  private readonly body: StoredBody;
   private readonly next: (request: Request) => void;
   /** How much is held in memory. */
   private readonly inMemory: number;
@@ -79,15 +72,9 @@ class BodyReader implements BodySink {
   private writing = false;
   private ended = false;
 
-  constructor(
-    request: Request,
-    body: RequestBody,
-    finalize: (request: Request, status: number) => void,
-    next: (request: Request) => void,
-  ) {
+  constructor(request: Request, body: StoredBody, next: (request: Request) => void) {
     this.request = request;
     this.body = body;
-    this.finalize = finalize;
     this.next = next;
     const { clientBodyBufferSize: size } = request.location.core;
     // nginx makes its buffer a quarter larger where that saves a file.
@@ -116,7 +103,7 @@ class BodyReader implements BodySink {
 
   onBodyError(status: number): void {
     this.request.bodySink = undefined;
-    this.finalize(this.request, status);
+    finalizeRequest(this.request, status);
   }
 
   onFault(error: unknown): void {
@@ -184,10 +171,93 @@ class BodyReader implements BodySink {
     const { request } = this;
     request.bodySink = undefined;
     logError(request, "crit", sentence);
-    this.finalize(request, 500);
+    finalizeRequest(request, 500);
   }
 }
 
 function written(reader: BodyReader, count: number, why: string): void {
   reader.wasWritten(count, why);
+}
+
+/** `client_body_early_read`: where one of its strings is neither empty nor "0", the body is read before the first phase. */
+export function startWithBody(request: Request, predicates: readonly Template[]): void {
+  const wanted = predicates.some((predicate) => {
+    const value = predicate.render(request);
+    return value !== "" && value !== "0";
+  });
+  if (!wanted) {
+    startPhases(request);
+    return;
+  }
+  const limit = request.location.core.clientMaxBodySize;
+  if (limit !== 0 && request.contentLength > limit) {
+    logError(request, "error", `client intended to send too large body: ${request.contentLength} bytes`);
+    request.expectContinue = false;
+    finalizeRequest(request, 413);
+    return;
+  }
+  readBody(request, startPhases);
+}
+
+/**
+ * Starts a request whose body is passed on as it comes (proxy_request_buffering off). What is at hand at once is taken
+ * first: a body that came whole with its head is sent like a buffered one, and may be sent again to the next server.
+ * `then` finds it in `request.body`, or else its beginning in `request.preread`.
+ */
+export function readUnbuffered(request: Request, then: (request: Request) => void): void {
+  const reader = new UnbufferedReader(request, then);
+  request.bodySink = reader;
+  request.exchange.startBody(request);
+  // The rest of what was received with the head is delivered once the handler has returned.
+  afterEvent(settle, reader);
+}
+
+function settle(reader: UnbufferedReader): void {
+  reader.settled();
+}
+
+class UnbufferedReader implements BodySink {
+  private readonly request: Request;
+  private readonly begin: (request: Request) => void;
+  private readonly body = new StoredBody();
+  private over = false;
+
+  constructor(request: Request, begin: (request: Request) => void) {
+    this.request = request;
+    this.begin = begin;
+  }
+
+  onBody(bytes: Buffer): void {
+    const { body } = this;
+    body.data.push(bytes);
+    body.length += bytes.length;
+    if (body.length > this.request.location.core.clientBodyBufferSize) this.settled();
+  }
+
+  onBodyEnd(): void {
+    this.over = true;
+    const { request } = this;
+    request.body = this.body;
+    this.begin(request);
+  }
+
+  onBodyError(status: number): void {
+    this.over = true;
+    this.body.release();
+    finalizeRequest(this.request, status);
+  }
+
+  onFault(error: unknown): void {
+    this.request.onFault(error);
+  }
+
+  /** Nothing more is at hand: the rest waits until a server takes it. */
+  settled(): void {
+    const { request } = this;
+    if (this.over || request.finalized) return;
+    this.over = true;
+    request.bodySink = undefined;
+    request.preread = this.body;
+    this.begin(request);
+  }
 }
