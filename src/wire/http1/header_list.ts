@@ -3,14 +3,15 @@ import { PLAIN_LINE } from "./field_scan.ts";
 import type { FieldSet } from "./field_set.ts";
 import { fieldKey, keyOf, numberOf, UNKNOWN } from "./known_fields.ts";
 
-/** Numbers kept for a field: its own (known_fields.ts), then positions. */
-const WORDS = 6;
+/** Numbers kept for a field: what it is, and where its name and its value begin and the value ends. */
+const WORDS = 4;
 const NAME = 1;
-const NAME_END = 2;
-const VALUE = 3;
-const VALUE_END = 4;
-/** The end of a line that may be passed on as it is; 0 for any other. */
-const LINE_END = 5;
+const VALUE = 2;
+const VALUE_END = 3;
+// Of the first: the field's number (known_fields.ts), whether its line may be passed on as it is, the length of the name.
+const NUMBER = 0xff;
+const PLAIN = 0x100;
+const LENGTH_SHIFT = 9;
 
 /**
  * The fields of a message in the order received, reused from message to message. What was parsed out of a head is kept as
@@ -65,13 +66,12 @@ export class HeaderList {
   read(number: number, spans: Int32Array, at: number): void {
     const { words } = this;
     const to = this.count++ * WORDS;
-    const valueEnd = spans[at + 3];
-    words[to] = number;
-    words[to + NAME] = spans[at];
-    words[to + NAME_END] = spans[at + 1];
+    const start = spans[at];
+    const plain = (spans[at + 5] & PLAIN_LINE) === 0 ? 0 : PLAIN;
+    words[to] = number | plain | ((spans[at + 1] - start) << LENGTH_SHIFT);
+    words[to + NAME] = start;
     words[to + VALUE] = spans[at + 2];
-    words[to + VALUE_END] = valueEnd;
-    words[to + LINE_END] = (spans[at + 5] & PLAIN_LINE) === 0 ? 0 : valueEnd + 2;
+    words[to + VALUE_END] = spans[at + 3];
   }
 
   /** Adds a field of another list. */
@@ -102,7 +102,8 @@ export class HeaderList {
     const to = at * WORDS;
     words[to] = numberOf(key);
     words[to + NAME] = ~added.length;
-    for (let word = NAME_END; word < WORDS; word++) words[to + word] = 0;
+    words[to + VALUE] = 0;
+    words[to + VALUE_END] = 0;
     added.push(name, key, value);
   }
 
@@ -114,19 +115,19 @@ export class HeaderList {
 
   /** The number of its name (known_fields.ts). */
   number(at: number): number {
-    return this.words[at * WORDS];
+    return this.words[at * WORDS] & NUMBER;
   }
 
   /** The name as received. */
   name(at: number): HeadText {
     const start = this.words[at * WORDS + NAME];
     if (start < 0) return scanned(this.added[~start]);
-    return scanned(this.text.substring(start, this.words[at * WORDS + NAME_END]));
+    return scanned(this.text.substring(start, start + (this.words[at * WORDS] >> LENGTH_SHIFT)));
   }
 
   /** The name in lower case; a usual one is always the same string. */
   key(at: number): string {
-    const number = this.words[at * WORDS];
+    const number = this.number(at);
     if (number !== UNKNOWN) return keyOf(number);
     const start = this.words[at * WORDS + NAME];
     return start < 0 ? this.added[~start + 1] : this.name(at).toLowerCase();
@@ -191,7 +192,7 @@ export class HeaderList {
     for (let at = 0; at < count; at++) {
       if (except?.holds(this, at) || (named !== undefined && this.isNamed(at))) continue;
       const start = words[at * WORDS + NAME];
-      const end = words[at * WORDS + LINE_END];
+      const end = (words[at * WORDS] & PLAIN) === 0 ? 0 : words[at * WORDS + VALUE_END] + 2;
       if (end !== 0 && start === until) {
         until = end;
         continue;
@@ -236,7 +237,7 @@ export class HeaderList {
   }
 
   private is(number: number, key: string, at: number): boolean {
-    return this.words[at * WORDS] === number && (number !== UNKNOWN || this.key(at) === key);
+    return this.number(at) === number && (number !== UNKNOWN || this.key(at) === key);
   }
 
   private move(from: number, to: number): void {
