@@ -1,8 +1,12 @@
 import type { Engine } from "../../../src/net/engine.ts";
 import { nodeEngine } from "../../../src/net/node/engine.ts";
+import { besideEngine } from "./beside_engine.ts";
 
-/** The engines there are, for processes of the tests' own. */
+const ENGINES = [nodeEngine, besideEngine(nodeEngine)];
+
+/** The engine of that name, for processes of the tests' own. */
 export function engineOf(name: string): Engine {
-  if (name !== nodeEngine.name) throw new Error(`no engine "${name}"`);
-  return nodeEngine;
+  const found = ENGINES.find((engine) => engine.name === name);
+  if (found === undefined) throw new Error(`no engine "${name}"`);
+  return found;
 }

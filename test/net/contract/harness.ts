@@ -4,6 +4,7 @@ import net from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { TestContext } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 import type { Address } from "../../../src/net/address.ts";
 import type { Engine } from "../../../src/net/engine.ts";
 import type { ConnectHandler, Stream, StreamError, StreamHandler } from "../../../src/net/stream.ts";
@@ -259,4 +260,28 @@ export function fill(stream: Stream, size: number): Buffer {
     piece.fill(0xff);
   }
   return Buffer.concat(pieces);
+}
+
+/**
+ * The same until the kernel takes no more either, which an engine that sends beside the program does not know at once.
+ * Events until then are forgotten.
+ */
+export async function stuff({ stream, heard }: Scene, size: number): Promise<Buffer> {
+  const pieces: Buffer[] = [];
+  for (let stuck = false; !stuck; ) {
+    heard.events.length = 0;
+    pieces.push(fill(stream, size));
+    for (let before = -1; before !== stream.unsent && !heard.events.includes("drain"); ) {
+      before = stream.unsent;
+      await sleep(20);
+    }
+    stuck = !heard.events.includes("drain");
+  }
+  heard.events.length = 0;
+  return Buffer.concat(pieces);
+}
+
+/** What was heard but for `onSent`, which may follow any write or none, as the engine sends. */
+export function heardBut({ events }: Recorder): readonly string[] {
+  return events.filter((event) => event !== "sent");
 }
