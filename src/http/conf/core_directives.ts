@@ -19,8 +19,7 @@ import type { TempPath } from "../core/temp_file.ts";
 import type { ErrorPage, SymlinkRule } from "../core/types.ts";
 import { readDisableSymlinks } from "../files/open_file.ts";
 import { HTTP_IF, HTTP_LOCATION, LOCATION } from "./contexts.ts";
-import { names, readMethods, readTempPath } from "./core_readers.ts";
-import { readErrorPage } from "./error_pages.ts";
+import { names, readErrorPage, readMethods, readTempPath } from "./core_readers.ts";
 
 export interface KeepaliveTimeout {
   /** ms; 0 switches keep-alive off. */

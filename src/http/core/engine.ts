@@ -5,7 +5,7 @@ import { ESCAPE_URI, escapeUri } from "../../wire/escape.ts";
 import { headText } from "../../wire/head_text.ts";
 import { extenOf } from "../../wire/uri.ts";
 import { findLocation, newLocationSearch } from "../conf/location_tree.ts";
-import { mapUriToPath } from "../files/paths.ts";
+import { mapUriToPath } from "../files/file_root.ts";
 import { CLIENT_CLOSED_REQUEST, CLOSE, DECLINED, DONE, ERROR, OK } from "./codes.ts";
 import { COUNTER } from "./counters.ts";
 import { LAST, passBody, sendHeader } from "./filters.ts";

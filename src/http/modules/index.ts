@@ -9,8 +9,8 @@ import { internalRedirect } from "../core/engine.ts";
 import { logError } from "../core/log_context.ts";
 import type { Request } from "../core/request.ts";
 import { type Template, template } from "../core/script.ts";
+import { mapUriToPath } from "../files/file_root.ts";
 import { FileError, statFile } from "../files/open_file.ts";
-import { mapUriToPath } from "../files/paths.ts";
 
 /** ngx_http_index_module: a URI that ends with a slash is served by the first of these files that is there. */
 export const index = defineModule({

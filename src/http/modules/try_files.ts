@@ -6,9 +6,8 @@ import { DECLINED } from "../core/codes.ts";
 import { internalRedirect, namedRedirect } from "../core/engine.ts";
 import type { Request } from "../core/request.ts";
 import { type Template, template } from "../core/script.ts";
-import { WHOLE_URI } from "../files/file_root.ts";
+import { mapUriToPath, WHOLE_URI } from "../files/file_root.ts";
 import { statFile } from "../files/file_test.ts";
-import { mapUriToPath } from "../files/paths.ts";
 
 interface TriedFile {
   readonly name: Template;

@@ -1,6 +1,6 @@
-import { fieldText } from "../core/field_text.ts";
 import type { Request } from "../core/request.ts";
 import type { VariableSpec } from "../core/script.ts";
+import { fieldText } from "../variables/field_text.ts";
 import type { UpstreamState } from "./state.ts";
 
 /**

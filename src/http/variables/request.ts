@@ -4,12 +4,12 @@ import { errnoCode, errnoText } from "../../sys/errno.ts";
 import { osPath } from "../../sys/paths.ts";
 import { basicCredentials } from "../../wire/basic_auth.ts";
 import { argument } from "../../wire/uri.ts";
-import { fieldText } from "../core/field_text.ts";
 import { logError } from "../core/log_context.ts";
 import type { Request } from "../core/request.ts";
 import type { VariableSpec } from "../core/script.ts";
-import { mapUriToPath } from "../files/paths.ts";
+import { mapUriToPath } from "../files/file_root.ts";
 import { portText, seconds } from "./connection.ts";
+import { fieldText } from "./field_text.ts";
 
 const once = (get: VariableSpec["get"]): VariableSpec => ({ get, cached: true });
 

@@ -1,9 +1,9 @@
 import { parseSize } from "../../config/values.ts";
 import { httpDateOf } from "../../sys/clock.ts";
-import { fieldText } from "../core/field_text.ts";
 import { logError } from "../core/log_context.ts";
 import type { Request } from "../core/request.ts";
 import type { VariableSpec } from "../core/script.ts";
+import { fieldText } from "./field_text.ts";
 
 /** $body_bytes_sent: what has left of the response behind its head. */
 export function bodyBytesSent(request: Request): number {

@@ -11,7 +11,7 @@ import { logError } from "../../core/log_context.ts";
 import type { Request } from "../../core/request.ts";
 import type { Template } from "../../core/script.ts";
 import type { Handler } from "../../core/types.ts";
-import { mapUriToPath } from "../../files/paths.ts";
+import { mapUriToPath } from "../../files/file_root.ts";
 import { appendVarying, type LogFileCache } from "./log_file_cache.ts";
 import type { LogFormat } from "./log_format.ts";
 
