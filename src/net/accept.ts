@@ -4,26 +4,26 @@ import { PROXY_ERROR, PROXY_MORE, type ProxyProtocol, ProxyProtocolReader } from
 import type { Stream, StreamError, StreamHandler } from "./stream.ts";
 
 /**
- * The stages between accept and a connection's protocol: raw stream → PROXY protocol (where the listener asks for it).
- * A stage is the stream's handler until it is over. Then it gives its owner what it found out, with the stream that the
- * next stage or the protocol is to use (another, where it wraps the one below) and the bytes that came behind its own.
- * The owner decides what follows and makes that the stream's handler. A stage has a deadline of its own.
+ * The stages between accept() and a connection's protocol: raw stream → PROXY protocol (if the listener has it) → …
+ * A stage is the handler of the stream until it is complete. It then passes to its owner its result, the stream to
+ * continue with (a new one if the stage wraps the stream, as TLS does) and the bytes received behind its own; the owner
+ * starts the next stage or the protocol and makes it the handler. Each stage has its own deadline.
  */
 export interface AcceptOwner extends FaultOwner {
-  /** Logs a sentence in nginx's words, " while …" included; the owner says whose connection it is. The stream is destroyed next. */
+  /** Logs why the connection is closed, in nginx's words with " while …"; the owner adds the client. */
   refused(level: "info" | "error", sentence: string): void;
-  /** The stream is gone, refused or not: nothing follows. */
+  /** The stream is closed. The last call. */
   closed(): void;
 }
 
 export interface ProxyProtocolOwner extends AcceptOwner {
-  /** The header was read; undefined where it names no addresses. `rest` is lent. */
+  /** The header is read; undefined if it has no addresses. `rest` is valid during the call only. */
   proxyProtocolRead(stream: Stream, header: ProxyProtocol | undefined, rest: Buffer): void;
 }
 
 const DURING = " while reading PROXY protocol";
 
-/** Reads the PROXY protocol's header off the start of a stream. */
+/** Reads the header of the PROXY protocol from the start of a stream. */
 export class ProxyProtocolStage implements StreamHandler {
   private readonly stream: Stream;
   private readonly owner: ProxyProtocolOwner;
@@ -66,7 +66,7 @@ export class ProxyProtocolStage implements StreamHandler {
     this.refuse("info", "client timed out (110: Connection timed out)");
   }
 
-  /** Of the protocol's too, while it is given what came behind the header. */
+  /** Also called for exceptions of the protocol while it handles `rest`. */
   onFault(error: unknown): void {
     this.owner.onFault(error);
   }

@@ -1,6 +1,6 @@
 /**
- * Some descriptors are left to files and to connections to servers: no client's connection is accepted while only those
- * are free. The system gives the lowest that is free, so whoever gets a high number has met the end of them.
+ * Some descriptors are reserved for files and for connections to servers: while only those are free, no connection of a
+ * client is accepted. The system assigns the lowest free number, so a high number means that few are left.
  */
 import { closeSync } from "node:fs";
 import { openFilesLimit } from "../sys/limits.ts";
@@ -14,31 +14,31 @@ function firstReserved(): number {
   return limit - Math.min(RESERVED, limit / 8);
 }
 
-/** The same when last looked at. */
+/** Its value at the last `listen`. */
 let reserved = Number.POSITIVE_INFINITY;
 let scarce: (() => void) | undefined;
 
-/** An engine calls it at each listen: the limit may have changed. */
+/** Engines call this at each `listen`, since the limit may have changed. */
 export function reserveDescriptors(): void {
   reserved = firstReserved();
 }
 
-/** Whether it is the last descriptor that is not reserved, or one that is: the next would take from those. */
+/** Whether only reserved descriptors are left after this one. */
 export function isLate(descriptor: number): boolean {
   return descriptor >= reserved - 1;
 }
 
-/** `callback` hears when connections to servers have taken descriptors that are reserved, or found none. */
+/** `callback` is called when a connection to a server got a reserved descriptor, or none. */
 export function whenScarce(callback: () => void): void {
   scarce = callback;
 }
 
-/** An engine says so. */
+/** Called by engines. */
 export function becameScarce(): void {
   scarce?.();
 }
 
-/** Whether a connection would get a descriptor that is not reserved after these listening sockets had been duplicated. */
+/** Whether, once these listening sockets are duplicated, a connection would get a descriptor that is not reserved. */
 export function hasRoomFor(sockets: readonly number[]): boolean {
   if (sockets.length === 0) return true;
   const tried: number[] = [];

@@ -4,30 +4,29 @@ import type { SocketOptions } from "./socket_options.ts";
 import type { ConnectHandler, Stream, StreamError, StreamHandler } from "./stream.ts";
 
 /**
- * What makes streams out of sockets. Nothing above net/ knows how: it asks `engine()` (engines.ts) and sees streams,
- * addresses and errors. Every engine passes test/net/contract.
+ * Connects, listens and accepts. The layers above net/ use `engine()` (engines.ts) and know no sockets, only streams,
+ * addresses and errors. Every engine must pass test/net/contract.
  */
 export interface Engine {
   /** As the directive `use` names it. */
   readonly name: string;
   /** The event loop that waits for its sockets. */
   readonly loop: EventLoop;
-  /** Before a thread's first connection. Answers a sentence where the engine is not all that it could be here. */
+  /** Called before a thread's first connection. Returns a message if the engine is slower here than it should be. */
   readonly prepare: () => Promise<string | undefined>;
   /** Opens a connection. `handler.onConnect` comes first; a failure is `onClose` with the error, never an exception. */
   readonly connect: (options: ConnectOptions, handler: ConnectHandler) => Stream;
   /**
-   * Listens, where no descriptor is given on a socket that is bound for it. `accept` gets each new stream and returns
-   * its handler; `failed` hears of a connection that could not be accepted, and (as EMFILE) when all descriptors but the
-   * reserved ones are in use: whoever can should then stop accepting for a while. Rejects with the StreamError of bind
-   * or listen.
+   * Listens on the descriptor given, or on a socket that it binds. `accept` is called with each new stream and returns
+   * its handler. `failed` is called if accepting fails, and with EMFILE when only reserved descriptors are left (see
+   * descriptors.ts): the caller should then stop accepting for a while. Rejects with the StreamError of bind or listen.
    */
   readonly listen: (
     options: ListenOptions,
     accept: (stream: Stream) => StreamHandler,
     failed: (error: StreamError) => void,
   ) => Promise<Listener>;
-  /** How many streams of this thread are open, to clients and to servers. One that was destroyed is not. */
+  /** How many streams of this thread are open, to clients and to servers; not those that were destroyed. */
   readonly openStreams: () => number;
 }
 
@@ -43,14 +42,14 @@ export interface ListenOptions extends SocketOptions {
   readonly backlog?: number | undefined;
   readonly ipv6only?: boolean | undefined;
   readonly reusePort?: boolean;
-  /** A descriptor that is bound: the listener's from now on. Else it binds for itself, and sets the SocketOptions. */
+  /** A bound socket, which the listener now owns. Without it, the listener binds one and sets the SocketOptions. */
   readonly fd?: number | undefined;
 }
 
 export interface Listener {
   readonly address: Address;
-  /** Sentences about parameters that could not be set. */
+  /** Messages about parameters that could not be set. */
   readonly notes: readonly string[];
-  /** Stops accepting; connections live on. */
+  /** Stops accepting; connections stay open. */
   close(): void;
 }

@@ -2,14 +2,14 @@ import { useEventLoop } from "../sys/event_loop.ts";
 import type { Engine } from "./engine.ts";
 import { nodeEngine } from "./node/engine.ts";
 
-/** The engine of this thread; chosen here and nowhere else. There is one so far. */
+/** The engine is chosen here and nowhere else; so far there is only one. */
 const chosen: Engine = nodeEngine;
 
 export function engine(): Engine {
   return chosen;
 }
 
-/** Before the thread's first connection. Answers a sentence where the engine is not all that it could be here. */
+/** Called before the thread's first connection. Returns a message if the engine is slower here than it should be. */
 export function startEngine(): Promise<string | undefined> {
   useEventLoop(chosen.loop);
   return chosen.prepare();

@@ -6,40 +6,41 @@ import type { Address } from "./address.ts";
  * test/net/contract states it in scenarios that every engine has to pass.
  */
 export interface Stream {
-  /** Who gets the events. Set before the first event can fire; may be swapped at any time (pools, upgrade). */
+  /** Receives the events. Set before the first one; may be replaced at any time (connection pool, upgrade). */
   handler: StreamHandler;
   readonly remote: Address;
   readonly local: Address;
 
   /**
-   * Sends bytes; a string is a byte string (latin1). The bytes are taken before it returns: the caller may reuse the
-   * buffer. True: go on. False: bytes are queued behind what the kernel has not taken yet; stop until `onDrain`. No bytes
-   * at all ask for just that answer. After `end`, and on a closed stream, nothing is taken, and the answer is true.
+   * Sends bytes; a string is a byte string (latin1). The bytes are sent or copied before it returns, so the caller may
+   * reuse the buffer. Returns false if bytes are queued, because the kernel has not taken those before them: the caller
+   * should stop until `onDrain`. With no bytes it only returns that. After `end` and on a closed stream it does nothing
+   * and returns true.
    */
   write(data: Uint8Array | string): boolean;
-  /** Between cork and uncork writes are gathered into one, and answer true; `uncork` answers for all of them. */
+  /** Writes between `cork` and `uncork` return true and are sent together; `uncork` returns what `write` would. */
   cork(): void;
   uncork(): boolean;
   /**
-   * The kernel has not taken all that was written; `onSent` follows. An engine that sends beside the program may be
-   * sending though `write` answered true. A closed stream is not.
+   * The kernel has not taken all that was written; `onSent` follows. An engine that sends asynchronously may be sending
+   * although `write` returned true. False on a closed stream.
    */
   readonly sending: boolean;
-  /** The bytes given to `write` that the kernel has not taken, to the byte; on a closed stream, those that were lost. */
+  /** How many of the bytes written the kernel has not taken, exactly; on a closed stream, how many were lost. */
   readonly unsent: number;
 
   /**
-   * Stops and resumes `onData`; neither calls it. A paused stream still reports that its peer is gone, where the handler
-   * listens for that (`onPeerClosed`): a connection that failed is closed, with what had come lost.
+   * Stops and resumes `onData`; neither calls it. If the handler has `onPeerClosed`, a paused stream still reports that
+   * its peer is gone: it closes after a failure (a reset), and bytes received before that are lost.
    */
   pause(): void;
   resume(): void;
 
-  /** Half-closes after all that was written has been sent. Reading goes on; once the peer has ended too, the stream closes. */
+  /** Half-closes when all that was written is sent. Reading goes on until the peer half-closes too, which closes the stream. */
   end(): void;
-  /** Closes now; what was not sent is lost. With `reset`, a TCP peer sees RST instead of FIN (reset_timedout_connection). */
+  /** Closes at once; what was not sent is lost. With `reset`, by RST instead of FIN if it is TCP. */
   destroy(reset?: boolean): void;
-  /** True from `destroy` or a failure on: no event comes any more but `onClose`. */
+  /** True after `destroy` or a failure: the only event left is `onClose`. */
   readonly closed: boolean;
 
   /** tcp_nodelay; TCP keep-alive with optional idle seconds. No-ops on unix sockets. */
@@ -48,32 +49,32 @@ export interface Stream {
 }
 
 /**
- * Callbacks are called one at a time, never from within a call into the stream. An exception that leaves one is
- * contained: a handler that is a FaultOwner (sys/guard.ts) ends what it was at work on, else the exception is logged
- * with [alert] and the stream destroyed.
+ * Callbacks are called one at a time, and never from within a call of a method of the stream. An exception in one is
+ * passed to the handler's `onFault` if it is a FaultOwner (sys/guard.ts); else it is logged as [alert] and the stream is
+ * destroyed.
  */
 export interface StreamHandler {
-  /** `bytes` is lent for the length of the call: whoever keeps bytes copies them. It may be written to meanwhile. */
+  /** `bytes` is valid during the call only: copy what is to be kept. The handler may change it. */
   onData(stream: Stream, bytes: Buffer): void;
-  /** After `write` or `uncork` answered false: nothing is queued any more. */
+  /** After `write` or `uncork` returned false: nothing is queued any more. */
   onDrain(stream: Stream): void;
   /**
-   * `sending` has come to an end: the kernel has all that was written. After `onDrain`, where both are due, and not while
-   * that has written more. A response is over now, not when it was handed to `write`.
+   * The kernel has all that was written: `sending` has become false. Follows `onDrain` if both are due, unless that has
+   * written more. Only now is a response complete, not when it was passed to `write`.
    */
   onSent?(stream: Stream): void;
   /** The peer half-closed: no more `onData`. Writing may go on. */
   onEnd(stream: Stream): void;
   /**
-   * While paused: the peer has half-closed, and what it sent before is still to be read; `onEnd` follows that. Called now
-   * and then until resumed. A handler without it gets all bytes first, and then hears of an end or a failure.
+   * While paused: the peer has half-closed; bytes it sent before may still have to be read, and `onEnd` follows them.
+   * Called repeatedly until `resume`. Without it the end or failure is reported only after all bytes are read.
    */
   onPeerClosed?(stream: Stream): void;
-  /** The stream is gone; `error` says why when it did not end by itself. Last event. */
+  /** The stream is closed; `error` is set if it failed. The last event. */
   onClose(stream: Stream, error: StreamError | undefined): void;
 }
 
-/** Hears of nothing: for a stream that is to be destroyed, or was. */
+/** Ignores all events: for a stream that is destroyed next. */
 export const IGNORE: StreamHandler = { onData() {}, onDrain() {}, onEnd() {}, onClose() {} };
 
 /** `code` is the errno name (ECONNRESET …), `message` nginx's text `(104: Connection reset by peer)` without parentheses. */
@@ -82,7 +83,7 @@ export interface StreamError {
   readonly message: string;
 }
 
-/** Handler that gets `onConnect` first; a failed connect is `onClose` with the error and no `onConnect`. */
+/** `onConnect` is its first event; if connecting fails, `onClose` with the error is the only one. */
 export interface ConnectHandler extends StreamHandler {
   onConnect(stream: Stream): void;
 }

@@ -1,21 +1,21 @@
 /**
- * What is asked of the thread's event loop: guard.ts and timers.ts use it for everybody else. It is Node's own until an
- * engine (net/engine.ts) brings another.
+ * The functions of the thread's event loop that guard.ts and timers.ts are built on. They are Node's own unless the
+ * engine (net/engine.ts) has others.
  */
 export interface EventLoop {
   /** Calls `callback(first, second)` in the next turn, after the I/O that is ready. */
   readonly defer: <A, B>(callback: (first: A, second: B) => void, first: A, second: B) => void;
   /** Calls `callback(first, second)` after the current event, before the next one. */
   readonly afterEvent: <A, B>(callback: (first: A, second: B) => void, first: A, second: B) => void;
-  /** Calls `wake` once, not before `time` (ms of the monotonic clock). There is one such call: a later one replaces it. */
+  /** Calls `wake` once, not before `time` (ms of the monotonic clock). Only the last `wakeAt` counts. */
   readonly wakeAt: (time: number, wake: () => void) => void;
-  /** Whether that call keeps the process alive; it does unless told otherwise. */
+  /** Whether a pending `wakeAt` keeps the process alive; by default it does. */
   readonly holdProcess: (hold: boolean) => void;
 }
 
 let timeout: NodeJS.Timeout | undefined;
 
-/** libuv's, as Node shows it. */
+/** libuv, through Node. */
 export const nodeLoop: EventLoop = {
   defer: (callback, first, second) => void setImmediate(callback, first, second),
   afterEvent: (callback, first, second) => process.nextTick(callback, first, second),
@@ -35,7 +35,7 @@ export function eventLoop(): EventLoop {
   return current;
 }
 
-/** Before anything was asked of the one before. */
+/** To be called before any function of the former loop was. */
 export function useEventLoop(loop: EventLoop): void {
   current = loop;
 }

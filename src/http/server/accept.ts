@@ -9,14 +9,14 @@ import { nextNumber } from "./connections.ts";
 import { H1Connection } from "./h1/connection.ts";
 import type { Accepted, AddressConfig, Closable, ConnectionHost } from "./site.ts";
 
-/** The handler of a stream that was just accepted: its protocol, or what the listener has come before that. */
+/** The handler of a stream that was just accepted: its protocol, or the first stage before that. */
 export function acceptStream(stream: Stream, host: ConnectionHost): StreamHandler {
   if (!host.config.proxyProtocol) return new H1Connection(stream, host);
   const accepting = new Accepting(stream, host);
   return new ProxyProtocolStage(stream, accepting, host.config.defaultServer.clientHeaderTimeout);
 }
 
-/** A connection on its way through the stages (net/accept.ts): to the worker one that waits for its first request. */
+/** A connection in the stages of net/accept.ts. The worker counts it as one that waits for its first request. */
 class Accepting implements Accepted, Closable, ProxyProtocolOwner {
   readonly number = nextNumber();
   readonly startedAt = performance.now();

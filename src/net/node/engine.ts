@@ -1,4 +1,4 @@
-/** The engine over node:net: the fallback of every other one. */
+/** The engine over node:net, the fallback of all others. */
 import net from "node:net";
 import { getSystemErrorName } from "node:util";
 import { nodeLoop } from "../../sys/event_loop.ts";
@@ -66,7 +66,7 @@ function acceptingHandle(server: net.Server): AcceptingHandle | undefined {
   return typeof handle.onconnection === "function" ? (handle as AcceptingHandle) : undefined;
 }
 
-/** libuv would drop what waits without a word when descriptors have run out: hence `failed` before that. */
+/** Out of descriptors, libuv closes waiting connections silently; hence `failed` is called before that. */
 function listen(
   options: ListenOptions,
   accept: (stream: Stream) => StreamHandler,

@@ -1,16 +1,16 @@
 /**
- * node:net's socket as a stream sees it. Every socket of a thread reads into one shared buffer through node:net's
- * `onread` option: no buffer a read, no buffer an idle connection. That is why bytes are only lent to `onData`.
+ * A socket of node:net. All sockets of a thread read into one shared buffer, through the `onread` option: neither a read
+ * nor an idle connection has a buffer of its own. That is why bytes are valid during `onData` only.
  */
 import net from "node:net";
 
-/** The stream a socket belongs to: what it hears of the socket. */
+/** The stream that a socket belongs to. */
 export interface SocketOwner {
-  /** Lent for the call. */
+  /** Valid during the call only. */
   received(bytes: Buffer): void;
   ended(): void;
   failed(error: Error): void;
-  /** The socket is being destroyed: the last moment at which the system can be asked about it. */
+  /** The socket is being destroyed; its handle is still there. */
   closing(): void;
   gone(): void;
 }
@@ -21,7 +21,7 @@ const VIEWS = 4096;
 
 const readBuffer = Buffer.allocUnsafeSlow(READ_SIZE);
 
-/** The views of short reads by their length, kept: making one costs more than looking it up. */
+/** Views of the read buffer by length, cached because creating one costs more than the lookup. */
 const views: (Buffer | undefined)[] = new Array(VIEWS).fill(undefined);
 
 function view(length: number): Buffer {
@@ -41,7 +41,7 @@ const onread: net.OnReadOpts = {
   },
 };
 
-/** One set of listeners serves all sockets. */
+/** All sockets share one set of listeners. */
 export class OwnedSocket extends net.Socket {
   owner: SocketOwner | undefined = undefined;
 

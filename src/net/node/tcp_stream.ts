@@ -21,7 +21,7 @@ const COPIES = 16;
 
 export const NO_ADDRESS: Address = { family: "unix", path: "" };
 
-/** An exception left a handler: what it was at work on ends; where the handler cannot see to that, so does the stream. */
+/** Handles an exception in a handler: destroys the stream if the handler is no FaultOwner. */
 export function fault(stream: Stream, handler: StreamHandler, error: unknown): void {
   if (!contain(handler, error)) stream.destroy();
 }
@@ -81,7 +81,7 @@ export class TcpStream implements Stream, PausedStream, SocketOwner {
     return !this.closed && (this.waiting > 0 || this.socket.writableLength > 0);
   }
 
-  /** From now on text may be written directly: the socket is connected. */
+  /** Enables direct writes and counters: the socket is connected. */
   connected(): void {
     this.direct = directHandle(this.socket);
     this.counts = handleCounts(this.socket);
@@ -98,7 +98,7 @@ export class TcpStream implements Stream, PausedStream, SocketOwner {
     return this.written - counts.bytesWritten + counts.writeQueueSize;
   }
 
-  // ---- what the socket tells
+  // ---- events of the socket
 
   received(bytes: Buffer): void {
     const { handler } = this;
@@ -225,11 +225,11 @@ export class TcpStream implements Stream, PausedStream, SocketOwner {
     this.emptied();
   }
 
-  /** Something has left: perhaps that was all. */
+  /** Bytes were sent, perhaps all. */
   private emptied(): void {
     if (!this.draining || this.closed) return;
     if (this.sending) {
-      // After `end` no mark can be set: the socket calls back by itself when all has left.
+      // After `end` no mark can be set; then the callback of `socket.end` comes when all is sent.
       if (!this.ending) this.settled();
       return;
     }
@@ -312,7 +312,7 @@ export class TcpStream implements Stream, PausedStream, SocketOwner {
 
   destroy(reset?: boolean): void {
     if (this.closed) return;
-    // Of a unix socket, or one that is not connected or half-closed, node:net makes no reset.
+    // node:net cannot reset a unix socket, nor one that is connecting or half-closed.
     if (reset && this.remote.family !== "unix" && !this.ending && !this.socket.connecting)
       this.socket.resetAndDestroy();
     else this.socket.destroy();

@@ -1,8 +1,8 @@
 import type { Engine } from "../../../src/net/engine.ts";
 import { nodeEngine } from "../../../src/net/node/engine.ts";
-import { besideEngine } from "./beside_engine.ts";
+import { asyncEngine } from "./async_engine.ts";
 
-const ENGINES = [nodeEngine, besideEngine(nodeEngine)];
+const ENGINES = [nodeEngine, asyncEngine(nodeEngine)];
 
 /** The engine of that name, for processes of the tests' own. */
 export function engineOf(name: string): Engine {

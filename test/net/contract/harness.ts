@@ -263,8 +263,8 @@ export function fill(stream: Stream, size: number): Buffer {
 }
 
 /**
- * The same until the kernel takes no more either, which an engine that sends beside the program does not know at once.
- * Events until then are forgotten.
+ * The same until the kernel takes no more either, which an engine that sends asynchronously does not know at once.
+ * Clears the events.
  */
 export async function stuff({ stream, heard }: Scene, size: number): Promise<Buffer> {
   const pieces: Buffer[] = [];

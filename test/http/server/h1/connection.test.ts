@@ -99,8 +99,8 @@ class FakeStream implements Stream {
   readonly local = LOCAL;
   queued = 0;
   room = true;
-  /** It sends beside the program: what waits is being sent, and it takes more. */
-  beside = false;
+  /** As a stream of an engine that sends asynchronously: `write` returns true while it is sending. */
+  asynchronous = false;
   closed = false;
   paused = false;
   ended = false;
@@ -108,11 +108,11 @@ class FakeStream implements Stream {
 
   write(data: Uint8Array | string): boolean {
     this.written += typeof data === "string" ? data : Buffer.from(data).toString("latin1");
-    return this.room && (this.beside || this.queued === 0);
+    return this.room && (this.asynchronous || this.queued === 0);
   }
   cork(): void {}
   uncork(): boolean {
-    return this.room && (this.beside || this.queued === 0);
+    return this.room && (this.asynchronous || this.queued === 0);
   }
   get sending(): boolean {
     return this.queued > 0;
@@ -123,7 +123,7 @@ class FakeStream implements Stream {
   /** The kernel takes what is queued. */
   drain(): void {
     this.queued = 0;
-    if (!this.beside) this.handler.onDrain(this);
+    if (!this.asynchronous) this.handler.onDrain(this);
     this.handler.onSent?.(this);
   }
   pause(): void {
@@ -348,10 +348,10 @@ test("a client that is done with sending still gets the rest of the answer", asy
   assert.equal(stream.closed, true);
 });
 
-for (const beside of [false, true]) {
-  test(`a response is over when its bytes have left, not when they are ${beside ? "being sent" : "queued"}`, () => {
+for (const asynchronous of [false, true]) {
+  test(`a response is over when its bytes have left, not when they are ${asynchronous ? "being sent" : "queued"}`, () => {
     const stream = opened();
-    stream.beside = beside;
+    stream.asynchronous = asynchronous;
     host.words.fill(0);
     host.words[COUNTER.waiting] = 1;
     stream.queued = 10;

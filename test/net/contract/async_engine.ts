@@ -7,21 +7,22 @@ import { contain } from "../../../src/sys/guard.ts";
 const MARK = 64 * 1024;
 
 /**
- * Another engine whose streams send beside the program: a write is taken, answers true, and is sent in the next turn.
- * Each is a stream around a stream. It shows that the contract asks nothing that only node:net does.
+ * Wraps an engine so that it sends asynchronously, as io_uring does: `write` copies the bytes and returns true, and they
+ * are sent in the next turn. Shows that the contract demands nothing that only node:net does, and that a stream can be
+ * implemented around another one, as TLS will be.
  */
-export function besideEngine(engine: Engine): Engine {
+export function asyncEngine(engine: Engine): Engine {
   return {
     ...engine,
-    name: `beside ${engine.name}`,
+    name: `async ${engine.name}`,
     connect(options, handler) {
-      const stream = new BesideStream(handler);
+      const stream = new AsyncStream(handler);
       stream.inner = engine.connect(options, stream);
       return stream;
     },
     listen(options, accept, failed) {
       const accepted = (inner: Stream): StreamHandler => {
-        const stream = new BesideStream(inner.handler);
+        const stream = new AsyncStream(inner.handler);
         stream.inner = inner;
         stream.handler = accept(stream);
         return stream;
@@ -31,7 +32,7 @@ export function besideEngine(engine: Engine): Engine {
   };
 }
 
-class BesideStream implements Stream, ConnectHandler {
+class AsyncStream implements Stream, ConnectHandler {
   handler: StreamHandler;
   onPeerClosed?: () => void;
   #inner: Stream | undefined;
