@@ -34,6 +34,11 @@ export function statusIn(alive: number): (code: number) => boolean {
   return (code) => code >= 100 && code < 600 && (alive & (1 << (Math.floor(code / 100) - 1))) !== 0;
 }
 
+/** nginx's sentence about a response as a reason: `upstream sent invalid header: …` → `invalid header: …`. */
+export function reasonOf(error: string): string {
+  return error.replace(/^upstream (?:sent )?/, "");
+}
+
 /** Runs tests in order and returns the first reason, or "". */
 export function judge(tests: readonly Test[], response: CheckResponse): string {
   for (const test of tests) {

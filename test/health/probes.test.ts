@@ -12,6 +12,7 @@ import { protocolOf } from "../../src/health/protocols.ts";
 import type { Address } from "../../src/net/address.ts";
 import { engine } from "../../src/net/engines.ts";
 import { freePort } from "../support/ports.ts";
+import { record } from "../wire/fastcgi_record.ts";
 import { DEFINITION, ipv4, peer, planText, serve } from "./support.ts";
 
 const OPENSSL = "openssl";
@@ -375,10 +376,6 @@ test("ajp: CPing is answered with CPong", async () => {
   everySplit(definition, "AB", "closed by the server within the CPong");
 });
 
-function record(type: number, content: string, padding = 0): string {
-  return `${String.fromCharCode(1, type, 0, 1, content.length >> 8, content.length & 0xff, padding, 0)}${content}${"\0".repeat(padding)}`;
-}
-
 test("fastcgi: status, error stream and broken answers", async () => {
   const any = of("check type=fastcgi;");
   const alive = of("check type=fastcgi; check_http_expect_alive http_2xx;");
@@ -386,10 +383,12 @@ test("fastcgi: status, error stream and broken answers", async () => {
   everySplit(alive, record(6, `${head}hello`, 3) + record(6, "") + record(3, "\0\0\0\0\0\0\0\0"), "pass");
   everySplit(alive, record(6, "Status: 404 Not Found\r\n", 1) + record(6, head), "status 404");
   everySplit(any, record(6, `Status: 404 Not Found\r\n${head}`), "pass");
+  everySplit(alive, record(6, "Location: /login\r\n\r\n"), "status 302");
+  everySplit(any, record(6, `Status: OK\r\n${head}`), 'invalid status "OK"');
   everySplit(any, record(7, "Primary script unknown\n", 1) + record(6, head), "FastCGI stderr: Primary script unknown");
   everySplit(any, record(3, "\0\0\0\0\x02\0\0\0"), "FastCGI server overloaded");
   everySplit(any, record(6, ""), "FastCGI response without headers");
-  everySplit(any, record(6, "no header at all\n\n"), "invalid response header");
+  everySplit(any, record(6, "no header at all\n\n"), 'invalid header: "no\\x20..."');
   everySplit(any, "HTTP/1.1 200 OK\r\n\r\n", "not a FastCGI response");
   everySplit(any, record(6, head).slice(0, 12), "closed by the server within the response");
 });

@@ -14,15 +14,9 @@ import {
   RecordReader,
   STDIN_STREAM,
 } from "../../src/wire/fastcgi.ts";
+import { record } from "./fastcgi_record.ts";
 
 const MAX_CONTENT = 65_535;
-
-/** A record as an application may send it: any padding, any id. */
-function record(type: number, content: string, padding = 0, id = 1, version = 1): string {
-  const { length } = content;
-  const header = String.fromCharCode(version, type, id >> 8, id & 0xff, length >> 8, length & 0xff, padding, 0xaa);
-  return header + content + "\xee".repeat(padding);
-}
 
 interface Read {
   out: string;

@@ -1,6 +1,7 @@
 import * as fcgi from "../../wire/fastcgi.ts";
+import { DONE, INVALID, ResponseHead } from "../../wire/http1/response_head.ts";
 import { PASS, type Protocol, type Verdict } from "../probe.ts";
-import type { ResponseTests } from "../response.ts";
+import { type ResponseTests, reasonOf } from "../response.ts";
 
 export interface FastcgiSettings {
   /** The request's parameters; byte strings. */
@@ -18,8 +19,7 @@ const STATUSES: Readonly<Record<number, string>> = {
 };
 
 /**
- * `type=fastcgi`: sends a request and judges the `Status` of the answer's headers (200 where there is none, as CGI has
- * it). Anything on the error stream before the headers end fails the check, as in the check module.
+ * `type=fastcgi`: sends a request and judges the status of the answer, read as nginx's fastcgi_pass reads it. Anything on the error stream before the headers end fails the check, as in the check module.
  */
 export function fastcgi(settings: FastcgiSettings): Protocol {
   return new Fastcgi(settings);
@@ -31,7 +31,7 @@ class Fastcgi implements Protocol {
   readonly draining = false;
   private readonly expect: ResponseTests;
   private readonly records = new fcgi.RecordReader();
-  private head = "";
+  private readonly head = new ResponseHead(true);
   private errors = "";
   private any = false;
 
@@ -43,7 +43,7 @@ class Fastcgi implements Protocol {
 
   begin(): void {
     this.records.reset();
-    this.head = "";
+    this.head.reset(MAX_HEAD);
     this.errors = "";
     this.any = false;
   }
@@ -52,16 +52,15 @@ class Fastcgi implements Protocol {
 
   data(bytes: Buffer): Verdict | undefined {
     this.any = true;
-    const { records } = this;
+    const { records, head } = this;
     for (let at = 0; ; at = records.pos) {
       switch (records.next(bytes, at, bytes.length)) {
         case fcgi.MORE:
           return undefined;
         case fcgi.OUT: {
-          const text = bytes.latin1Slice(records.dataStart, records.dataEnd);
-          this.head += text.slice(0, MAX_HEAD - this.head.length);
-          const verdict = this.headers();
-          if (verdict !== undefined) return verdict;
+          const code = head.feed(bytes, records.dataStart, records.dataEnd);
+          if (code === DONE) return this.expect.status(head.status) ? PASS : `status ${head.status}`;
+          if (code === INVALID) return reasonOf(head.error);
           break;
         }
         case fcgi.OUT_END:
@@ -78,18 +77,6 @@ class Fastcgi implements Protocol {
           return "not a FastCGI response";
       }
     }
-  }
-
-  /** The verdict, once the head's empty line is there. */
-  private headers(): Verdict | undefined {
-    const end = /\r?\n\r?\n/.exec(this.head);
-    if (end === null) return this.head.length >= MAX_HEAD ? "response head too large" : undefined;
-    const lines = this.head.slice(0, end.index).split(/\r?\n/);
-    if (!lines.every((line) => /^[^:\s]+[ \t]*:/.test(line))) return "invalid response header";
-    const status = lines.find((line) => /^status[ \t]*:/i.test(line));
-    const code = status === undefined ? "200" : /^[^:]*:[ \t]*(\d{3})(?!\d)/.exec(status)?.[1];
-    if (code === undefined) return "invalid Status header";
-    return this.expect.status(Number(code)) ? PASS : `status ${code}`;
   }
 
   private complain(): Verdict {

@@ -1,6 +1,6 @@
 import { DATA, HEAD, INFORMATIONAL, INVALID, LAST, MORE, ResponseReader } from "../../wire/http1/response_reader.ts";
 import { PASS, type Protocol, type Verdict } from "../probe.ts";
-import { type CheckResponse, judge, MAX_BODY, type ResponseTests } from "../response.ts";
+import { type CheckResponse, judge, MAX_BODY, type ResponseTests, reasonOf } from "../response.ts";
 
 export interface HttpSettings {
   /** check_http_send: the whole request, a byte string. */
@@ -90,7 +90,7 @@ class HttpProtocol implements Protocol {
         if (!expect.status(status)) return `status ${status}`;
         if (!this.keep && expect.headers.length === 0 && expect.body.length === 0) return PASS;
       }
-      if (code === INVALID) return reason(reader.error);
+      if (code === INVALID) return reasonOf(reader.error);
       if (code === MORE) return undefined;
       if (code === HEAD) break;
       if (code === INFORMATIONAL && ++this.interim > MAX_INTERIM) return "too many interim responses";
@@ -108,7 +108,7 @@ class HttpProtocol implements Protocol {
     const { reader } = this;
     for (let at = from; at < bytes.length && !reader.whole; at = reader.pos) {
       const code = reader.readBody(bytes, at);
-      if (code === INVALID) return reason(reader.error);
+      if (code === INVALID) return reasonOf(reader.error);
       if (code === DATA || code === LAST) this.keepBody(bytes);
       if (code !== DATA) break;
     }
@@ -148,9 +148,4 @@ class HttpProtocol implements Protocol {
     this.verdict = verdict;
     return verdict;
   }
-}
-
-/** nginx's sentence as a reason: `upstream sent invalid header: …` → `invalid header: …`. */
-function reason(error: string): Verdict {
-  return error.replace(/^upstream (?:sent )?/, "");
 }

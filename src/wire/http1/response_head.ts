@@ -21,6 +21,8 @@ export const NO_HEAD = 2;
 export const INVALID = 3;
 
 const NO_TEXT = headText("");
+const OK = headText("200 OK");
+const FOUND = headText("302 Moved Temporarily");
 
 /**
  * Reads the heads of an upstream's answers (ngx_http_parse_status_line, ngx_http_proxy_process_header). Reused: `reset`
@@ -60,6 +62,7 @@ export class ResponseHead {
   /** Where in `headers` the first Set-Cookie is, -1 without. */
   setCookieAt = -1;
 
+  private readonly cgi: boolean;
   private bufferSize = 4096;
   private readonly line = new line.StatusLine();
   private readonly fields = new FieldScanner(true);
@@ -68,6 +71,11 @@ export class ResponseHead {
   /** Fields seen, a bit for each id: below 32, and from 32 on. */
   private seen = 0;
   private seenHigh = 0;
+
+  /** `cgi`: there is no status line, but a field for the status (RFC 3875 section 6): FastCGI, uwsgi and SCGI. */
+  constructor(cgi = false) {
+    this.cgi = cgi;
+  }
 
   /** Gets ready for the next answer; its head may have `bufferSize` bytes (proxy_buffer_size). */
   reset(bufferSize: number): void {
@@ -85,7 +93,7 @@ export class ResponseHead {
     if ((this.seen | this.seenHigh) !== 0) this.forgetFields();
     this.line.reset();
     this.fields.reset();
-    this.inFields = false;
+    this.inFields = this.cgi;
     this.store.reset();
   }
 
@@ -179,16 +187,36 @@ export class ResponseHead {
 
   private finish(bytes: Buffer, base: number): number {
     const text = byteString(bytes, base, this.end);
+    if (this.cgi) return this.takeFields(text, bytes, base) === DONE ? this.takeCgiStatus() : INVALID;
     const status = this.line;
     this.version = status.version;
     const sent = text.substring(status.statusStart - base, status.end - base);
     this.statusLine = status.plain ? scanned(sent) : headText(sent);
     if (this.status < 100) return this.refuse(`upstream sent invalid status "${this.statusLine}"`);
-    const early = this.status === 103;
     if (this.version < 1001) {
-      if (early) return this.refuse("upstream sent HTTP/1.0 response with early hints");
+      if (this.status === 103) return this.refuse("upstream sent HTTP/1.0 response with early hints");
       this.connectionClose = true;
     }
+    return this.takeFields(text, bytes, base);
+  }
+
+  /** Status, else 302 where there is a Location, else 200 (ngx_http_fastcgi_process_header). */
+  private takeCgiStatus(): number {
+    this.version = 1001;
+    const { headers } = this;
+    const sent = headers.get("status");
+    if (sent === undefined) {
+      this.statusLine = headers.has("location") ? FOUND : OK;
+    } else {
+      if (!/^\d{3}/.test(sent)) return this.refuse(`upstream sent invalid status "${sent}"`);
+      this.statusLine = sent;
+    }
+    this.status = Number(this.statusLine.slice(0, 3));
+    return DONE;
+  }
+
+  private takeFields(text: string, bytes: Buffer, base: number): number {
+    const early = this.status === 103;
     const { headers, store } = this;
     const { spans } = store;
     const last = store.count * SPAN;

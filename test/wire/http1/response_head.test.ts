@@ -139,6 +139,38 @@ test("an answer without a head is all body, what came before included", () => {
   assert.deepEqual([head.version, head.status], [9, 200]);
 });
 
+/** A CGI response, and its status line or the sentence it is refused with. */
+const CGI: readonly [string, string][] = [
+  ["\r\n", "200 OK"],
+  ["Content-Type: text/html\n\n", "200 OK"],
+  ["Status: 404 Not Found\r\nX: y\r\n\r\n", "404 Not Found"],
+  ["X: y\r\nStatus: 204\r\n\r\n", "204"],
+  ["Location: /a\r\n\r\n", "302 Moved Temporarily"],
+  ["Location: /a\r\nStatus: 301 There\r\n\r\n", "301 There"],
+  ["HTTP/1.1 500 Oops\r\nStatus: 200\r\n\r\n", "200"],
+  ["Status: 200\r\nStatus: 500\r\n\r\n", "200"],
+  ["Status: OK\r\n\r\n", 'upstream sent invalid status "OK"'],
+  ["Status: 20\r\n\r\n", 'upstream sent invalid status "20"'],
+  ["no header\r\n\r\n", 'upstream sent invalid header: "no\\x20..."'],
+  ["Content-Length: x\r\n\r\n", 'upstream sent invalid "Content-Length" header: "Content-Length: x"'],
+  [`X: ${"x".repeat(100)}`, "upstream sent too big header"],
+];
+
+test("a CGI response has its status in a field, at every split", () => {
+  const head = new ResponseHead(true);
+  for (const [text, expected] of CGI) {
+    const bytes = Buffer.from(text);
+    for (const cuts of everySplit(bytes)) {
+      head.reset(64);
+      const { code, consumed } = feed(head, bytes, cuts);
+      assert.equal(code === DONE ? head.statusLine : head.error, expected, text);
+      if (code !== DONE) continue;
+      assert.equal(consumed, bytes.length);
+      assert.equal(head.status, Number(expected.slice(0, 3)));
+    }
+  }
+});
+
 test("a head may fill the buffer and no more", () => {
   const text = `${OK}X: ${"y".repeat(60)}\r\n\r\n`;
   for (const [size, code] of [
