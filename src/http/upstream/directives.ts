@@ -22,6 +22,15 @@ const IGNORED = [
   "Vary",
 ] as const;
 
+/** `early_hints` of ngx_http_core_module: one for all protocols. */
+export const earlyHints = list<readonly Template[]>({
+  in: HTTP_LOCATION,
+  args: [1, Number.POSITIVE_INFINITY],
+  syntax: "string ...",
+  doc: "Passes 103 (Early Hints) responses of servers on when a string is neither empty nor 0. Write a variable that says which clients can take them.",
+  item: (at, scope) => at.args.map((text) => template(scope, at, text)),
+});
+
 /** The local address of connections to servers. */
 export interface Bind {
   readonly address: Template;

@@ -1,8 +1,11 @@
 import { headText } from "../../wire/head_text.ts";
 import { parseHttpTime } from "../../wire/http_time.ts";
-import type { HeaderList } from "../../wire/http1/header_list.ts";
+import type { FieldSet } from "../../wire/http1/field_set.ts";
+import { HeaderList } from "../../wire/http1/header_list.ts";
+import { CONNECTION_FIELDS } from "../../wire/http1/hop_by_hop.ts";
 import * as known from "../../wire/http1/known_fields.ts";
 import type { Request } from "../core/request.ts";
+import type { Template } from "../core/script.ts";
 import type { AnswerHead } from "./protocol.ts";
 import type { UpstreamSettings } from "./settings.ts";
 
@@ -116,4 +119,23 @@ export function bufferingOf(head: AnswerHead, settings: UpstreamSettings): boole
   const wanted = head.xAccelBuffering?.toLowerCase();
   if ((wanted !== "yes" && wanted !== "no") || settings.ignored.has("x-accel-buffering")) return settings.buffering;
   return wanted === "yes";
+}
+
+/** Passes the fields of a 103 response on (RFC 8297) where `early_hints` wants them; those in `hidden` stay behind. */
+export function passEarlyHints(
+  request: Request,
+  fields: HeaderList,
+  wanted: readonly Template[],
+  hidden: FieldSet,
+): void {
+  if (request.headerSent || request.version < 1001 || !wanted.some((value) => holds(value.render(request)))) return;
+  const passed = new HeaderList();
+  for (let i = 0; i < fields.count; i++) {
+    if (!hidden.holds(fields, i) && !CONNECTION_FIELDS.holds(fields, i) && !fields.isNamed(i)) passed.copy(fields, i);
+  }
+  if (passed.count > 0) request.exchange.sendInformational(request, 103, passed);
+}
+
+function holds(value: string): boolean {
+  return value !== "" && value !== "0";
 }

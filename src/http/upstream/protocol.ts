@@ -1,8 +1,53 @@
+import type { BalanceInput } from "../../balancer/attempt.ts";
+import type { Group } from "../../balancer/group.ts";
+import type { Pool } from "../../balancer/pool.ts";
+import type { Level } from "../../runtime/log/log.ts";
 import type { HeadText } from "../../wire/head_text.ts";
 import type { HeaderList } from "../../wire/http1/header_list.ts";
+import type { ResponseRules } from "./headers.ts";
+import type { UpstreamSettings } from "./settings.ts";
 
 // What AnswerReader's functions return, whatever the protocol: HTTP/1's own codes.
 export { DATA, INFORMATIONAL, INVALID, LAST, MORE, OVER } from "../../wire/http1/response_reader.ts";
+
+/**
+ * A wire protocol that servers are spoken to in. One object for all connections; what it knows of a single one (windows,
+ * numbers of streams) begins with `open`.
+ */
+export interface UpstreamProtocol {
+  /** Makes the codec of a new connection, before that is there. */
+  open(port: CodecPort): UpstreamCodec;
+}
+
+/** What a codec has of its connection. */
+export interface CodecPort {
+  /** Sends bytes of the protocol's own, such as an acknowledgement or a window update. */
+  write(bytes: Uint8Array | string): void;
+  /** Logs what the server said beside its answer (FastCGI's error stream). `sentence` goes without "while reading …". */
+  log(level: Level, sentence: string): void;
+  /** `BodyCoding.room` has grown: the request's body may go on. */
+  roomGrown(): void;
+}
+
+/** A protocol on one connection: one request and its answer at a time. */
+export interface UpstreamCodec {
+  readonly reader: AnswerReader;
+  /** What is sent ahead of the body, as a byte string, of `target.head`: a new request begins with it. */
+  requestHead(head: string): string;
+  /** How that request's body is cut up; undefined where it goes as it is. `known`: its length was announced. */
+  bodyCoding(known: boolean): BodyCoding | undefined;
+}
+
+/** How a request's body is cut up on the wire. Texts are byte strings. */
+export interface BodyCoding {
+  /** The largest piece that may be sent now. Where it is 0, the body waits for `CodecPort.roomGrown`. */
+  readonly room: number;
+  /** What stands before a piece of so many bytes, which is sent next, and behind it. */
+  before(length: number): string;
+  after(length: number): string;
+  /** What follows the last piece. */
+  readonly end: string;
+}
 
 /** An answer's head as requests use it, whatever it looked like on the wire. Valid until the reader begins another one. */
 export interface AnswerHead {
@@ -64,17 +109,25 @@ export interface AnswerReader {
   leaveHead(): void;
 }
 
-/** How a request's body is cut up on the wire. Texts are byte strings. */
-export interface BodyCoding {
-  /** What stands before and behind a piece of so many bytes. */
-  before(length: number): string;
-  after(length: number): string;
-  /** What follows the last piece. */
-  readonly end: string;
-}
-
-/** A wire protocol that servers are spoken to with. One object for all connections. */
-export interface UpstreamProtocol {
-  /** What reads the answers of a new connection. */
-  reader(): AnswerReader;
+/** How a request's bytes are made, and where they go. Filled by the protocol's module. */
+export interface UpstreamTarget {
+  readonly protocol: UpstreamProtocol;
+  readonly group: Group;
+  readonly pool: Pool | undefined;
+  readonly settings: UpstreamSettings;
+  readonly rules: ResponseRules;
+  /** What `keepalive … local` knows the location by: the same text in every generation. */
+  readonly place: string;
+  /** What goes ahead of the body, as a byte string, for the codec's `requestHead`: for HTTP/1 the head with its blank line. */
+  readonly head: string;
+  /** proxy_set_body: the body in place of the client's. */
+  readonly body: string | undefined;
+  /** The head announces the length of the client's body, or there is none. */
+  readonly lengthKnown: boolean;
+  /** The method sent is HEAD: the answer has no body. */
+  readonly headRequest: boolean;
+  readonly input: BalanceInput;
+  /** `http://upstream/uri` for the error log: scheme and uri, the peer is put between. */
+  readonly scheme: string;
+  readonly uri: string;
 }

@@ -1,20 +1,31 @@
 import { type Slab, SlabQueue, takeSlab } from "../../net/slabs.ts";
 import { defer } from "../../sys/guard.ts";
 import { logError } from "../core/log_context.ts";
+import type { Request } from "../core/request.ts";
 import { openTemporary, type TempFile, TempFileError } from "../core/temp_file.ts";
-import type { UpstreamRequest } from "./request.ts";
+import type { UpstreamSettings } from "./settings.ts";
+
+/** Whose response waits. */
+export interface SpoolOwner {
+  readonly request: Request;
+  readonly settings: UpstreamSettings;
+  /** Nothing more will be pushed. */
+  readonly answerEnded: boolean;
+  /** Reading or writing the file has made a difference. */
+  onSpool(): void;
+  onFault(error: unknown): void;
+}
 
 /**
  * A response waiting for a slow client (`proxy_buffering`): first in memory, up to proxy_buffers and one read more, then
  * in a temporary file, up to proxy_max_temp_file_size. First in, first out: what is in the file comes before what is in
- * memory. The file is written and read beside the event loop, one piece at a time, and `advanced` is called when that
+ * memory. The file is written and read beside the event loop, one piece at a time, and the owner hears when that
  * has made a difference.
  */
 export class ResponseSpool {
   /** Writing or reading failed; the response cannot be completed. */
   failed = false;
-  private readonly upstream: UpstreamRequest;
-  private readonly advanced: (upstream: UpstreamRequest) => void;
+  private readonly owner: SpoolOwner;
   private readonly memory = new SlabQueue();
   private file: TempFile | undefined = undefined;
   /** What of the file waits. */
@@ -28,9 +39,8 @@ export class ResponseSpool {
   private reading = false;
   private closed = false;
 
-  constructor(upstream: UpstreamRequest, advanced: (upstream: UpstreamRequest) => void) {
-    this.upstream = upstream;
-    this.advanced = advanced;
+  constructor(owner: SpoolOwner) {
+    this.owner = owner;
   }
 
   /** Bytes waiting. */
@@ -40,7 +50,7 @@ export class ResponseSpool {
 
   /** No more may be read from the server for now. */
   get full(): boolean {
-    return this.memory.length >= this.upstream.target.settings.memory;
+    return this.memory.length >= this.owner.settings.memory;
   }
 
   /** Takes bytes lent for the call. */
@@ -48,7 +58,7 @@ export class ResponseSpool {
     if (this.failed || this.closed) return;
     this.memory.push(bytes);
     // A client that takes them in this turn needs no file.
-    if (!this.full || this.relieving || this.writing || this.upstream.target.settings.maxTempFile === 0) return;
+    if (!this.full || this.relieving || this.writing || this.owner.settings.maxTempFile === 0) return;
     this.relieving = true;
     defer(relieve, this);
   }
@@ -83,13 +93,13 @@ export class ResponseSpool {
   }
 
   onFault(error: unknown): void {
-    this.upstream.onFault(error);
+    this.owner.onFault(error);
   }
 
   relieve(): void {
     this.relieving = false;
-    if (this.closed || this.failed || this.writing || !this.full || this.upstream.answerEnded) return;
-    const { maxTempFile, tempWriteSize } = this.upstream.target.settings;
+    if (this.closed || this.failed || this.writing || !this.full || this.owner.answerEnded) return;
+    const { maxTempFile, tempWriteSize } = this.owner.settings;
     if (this.readAt === this.writtenAt) {
       this.readAt = 0;
       this.writtenAt = 0;
@@ -98,7 +108,7 @@ export class ResponseSpool {
     if (room <= 0) return;
     this.file ??= this.open();
     if (this.file === undefined) {
-      this.advanced(this.upstream);
+      this.owner.onSpool();
       return;
     }
     const bytes = this.memory.first();
@@ -107,9 +117,9 @@ export class ResponseSpool {
   }
 
   private open(): TempFile | undefined {
-    const { request, target } = this.upstream;
+    const { request, settings } = this.owner;
     try {
-      const file = openTemporary(target.settings.tempPath);
+      const file = openTemporary(settings.tempPath);
       this.file = file;
       file.remove();
       const sentence = `an upstream response is buffered to a temporary file ${file.path} while reading upstream`;
@@ -144,7 +154,7 @@ export class ResponseSpool {
       this.piece = slab;
       this.readAt += count;
     }
-    this.advanced(this.upstream);
+    this.owner.onSpool();
   }
 
   written(count: number, why: string): void {
@@ -160,12 +170,12 @@ export class ResponseSpool {
       this.memory.drop(count);
       this.relieve();
     }
-    this.advanced(this.upstream);
+    this.owner.onSpool();
   }
 
   private fault(call: string, why: string, during: string): void {
     this.failed = true;
-    logError(this.upstream.request, "crit", `${call}() "${this.file?.path}" failed (${why}) while ${during}`);
+    logError(this.owner.request, "crit", `${call}() "${this.file?.path}" failed (${why}) while ${during}`);
   }
 }
 

@@ -1,12 +1,11 @@
 import { failAtEnd } from "../../config/directives.ts";
-import type { Scope } from "../../config/schema.ts";
+import { type Scope, valueIn } from "../../config/schema.ts";
 import { FieldSet } from "../../wire/http1/field_set.ts";
 import { HOP_BY_HOP } from "../../wire/http1/hop_by_hop.ts";
 import type { Place } from "../conf/module.ts";
 import type { Template } from "../core/script.ts";
 import type { TempPath } from "../core/temp_file.ts";
-import type { Bind, SharedSettings, WithShared } from "./directives.ts";
-import { earlyHintsIn } from "./early_hints.ts";
+import { type Bind, earlyHints, type SharedSettings, type WithShared } from "./directives.ts";
 
 /** What every protocol that passes requests to servers is configured with in a location (ngx_http_upstream_conf_t). Times in ms. */
 export interface UpstreamSettings {
@@ -83,7 +82,7 @@ export function upstreamSettings<P extends string>(
     tempPath: { ...tempPath, path: http.cycle.path(tempPath.path) },
     maxTempFile: get("max_temp_file_size"),
     tempWriteSize: get("temp_file_write_size") ?? 64 * 1024,
-    earlyHints: earlyHintsIn(scope).flat(),
+    earlyHints: valueIn(scope, earlyHints).flat(),
     limitRate: get("limit_rate"),
     next: next.has("off") ? new Set() : next,
     nextTries: get("next_upstream_tries"),

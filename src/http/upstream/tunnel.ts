@@ -1,54 +1,100 @@
+import type { StreamError } from "../../net/stream.ts";
 import { ERROR, OK } from "../core/codes.ts";
-import { finish } from "./finish.ts";
-import type { UpstreamRequest } from "./request.ts";
-import { TUNNEL } from "./step.ts";
+import { logError } from "../core/log_context.ts";
+import type { Request } from "../core/request.ts";
+import type { Tunnel, UpstreamState } from "../core/types.ts";
+import type { AnswerSink, ServerConnection } from "./server_connection.ts";
 
-/** The server has changed to another protocol (Upgrade): from now on bytes go both ways as they come. */
-export function openTunnel(upstream: UpstreamRequest, bytes: Buffer, from: number): void {
-  const { request, target } = upstream;
-  upstream.step = TUNNEL;
-  request.exchange.flush();
-  request.exchange.takeOver(request, upstream);
-  if (upstream.step === TUNNEL && from < bytes.length) {
-    upstream.present.responseLength += bytes.length - from;
-    toClient(upstream, bytes.subarray(from));
+/** The passage whose connections were upgraded. */
+export interface TunnelOwner {
+  readonly request: Request;
+  readonly present: UpstreamState;
+  finalize(code: number): void;
+}
+
+/** After the server has changed to another protocol (Upgrade): bytes go both ways as they come. */
+export class UpstreamTunnel implements AnswerSink, Tunnel {
+  readonly doing = "proxying upgraded connection";
+  private readonly owner: TunnelOwner;
+  private readonly connection: ServerConnection;
+  /** proxy_read_timeout: how long nothing may come from either side. */
+  private readonly timeout: number;
+  private clientEnded = false;
+  private serverEnded = false;
+  private over = false;
+
+  constructor(owner: TunnelOwner, connection: ServerConnection, timeout: number) {
+    this.owner = owner;
+    this.connection = connection;
+    this.timeout = timeout;
   }
-  upstream.arm(target.settings.readTimeout);
-}
 
-function toClient(upstream: UpstreamRequest, bytes: Buffer): void {
-  if (!upstream.request.exchange.writeTunnel(bytes)) upstream.pause();
-}
+  /** The head has been passed on; what follows it in `bytes` is the tunnel's. */
+  begin(bytes: Buffer, from: number): void {
+    const { request, present } = this.owner;
+    request.exchange.flush();
+    request.exchange.takeOver(request, this);
+    if (this.over) return;
+    if (from < bytes.length) {
+      present.responseLength += bytes.length - from;
+      this.toClient(bytes.subarray(from));
+    }
+    this.connection.arm(this.timeout);
+  }
 
-export function fromServer(upstream: UpstreamRequest, bytes: Buffer): void {
-  upstream.present.responseLength += bytes.length;
-  upstream.arm(upstream.target.settings.readTimeout);
-  toClient(upstream, bytes);
-}
+  /** The server has been given back. */
+  detach(): void {
+    this.over = true;
+  }
 
-export function fromClient(upstream: UpstreamRequest, bytes: Buffer): void {
-  const { stream, present, request } = upstream;
-  upstream.arm(upstream.target.settings.readTimeout);
-  if (stream === undefined) return;
-  present.bytesSent += bytes.length;
-  if (!stream.write(bytes)) request.exchange.pauseRead();
-}
+  private toClient(bytes: Buffer): void {
+    if (!this.owner.request.exchange.writeTunnel(bytes)) this.connection.pause();
+  }
 
-/** Its time is over: what the client has not taken is lost. */
-export function endTunnel(upstream: UpstreamRequest): void {
-  finish(upstream, upstream.request.exchange.blocked ? ERROR : OK);
-}
+  onServerData(bytes: Buffer): void {
+    this.owner.present.responseLength += bytes.length;
+    this.connection.arm(this.timeout);
+    this.toClient(bytes);
+  }
 
-/** The server sends nothing more. */
-export function serverLeft(upstream: UpstreamRequest): void {
-  upstream.request.exchange.endTunnel();
-  upstream.serverEnded = true;
-  if (upstream.clientEnded) finish(upstream, OK);
-}
+  onServerDrain(): void {
+    this.owner.request.exchange.resumeRead();
+  }
 
-/** The client sends nothing more. */
-export function clientEnded(upstream: UpstreamRequest): void {
-  upstream.clientEnded = true;
-  upstream.stream?.end();
-  if (upstream.serverEnded) finish(upstream, OK);
+  /** The server sends nothing more. */
+  onServerEnd(): void {
+    this.owner.request.exchange.endTunnel();
+    this.serverEnded = true;
+    if (this.clientEnded) this.owner.finalize(OK);
+  }
+
+  /** The client still gets what the server had sent. */
+  onServerClose(_error: StreamError | undefined): void {
+    this.owner.finalize(OK);
+  }
+
+  /** What the client has not taken is lost. */
+  onTimeout(): void {
+    const { request } = this.owner;
+    logError(request, "error", `upstream timed out (110: Connection timed out) while ${this.doing}`);
+    this.owner.finalize(request.exchange.blocked ? ERROR : OK);
+  }
+
+  onClientData(bytes: Buffer): void {
+    if (this.over) return;
+    this.connection.arm(this.timeout);
+    if (!this.connection.write(bytes)) this.owner.request.exchange.pauseRead();
+  }
+
+  /** The client sends nothing more. */
+  onClientEnd(): void {
+    if (this.over) return;
+    this.clientEnded = true;
+    this.connection.end();
+    if (this.serverEnded) this.owner.finalize(OK);
+  }
+
+  onClientDrain(): void {
+    if (!this.over) this.connection.resume();
+  }
 }

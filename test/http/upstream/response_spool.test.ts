@@ -2,8 +2,7 @@ import assert from "node:assert/strict";
 import fs from "node:fs";
 import { tmpdir } from "node:os";
 import { type TestContext, test } from "node:test";
-import type { UpstreamRequest } from "../../../src/http/upstream/request.ts";
-import { ResponseSpool } from "../../../src/http/upstream/response_spool.ts";
+import { ResponseSpool, type SpoolOwner } from "../../../src/http/upstream/response_spool.ts";
 
 /** A spool of a response whose settings are these. */
 class Spooling {
@@ -22,12 +21,13 @@ class Spooling {
       connection: { number: 1 },
     };
     const tempPath = { path: tmpdir(), levels: [] };
-    const upstream = {
+    const owner = {
       request,
       answerEnded: false,
-      target: { settings: { memory: 4, maxTempFile: 1000, tempWriteSize: 1000, tempPath, ...settings } },
+      settings: { memory: 4, maxTempFile: 1000, tempWriteSize: 1000, tempPath, ...settings },
+      onSpool: () => this.#wake(),
     };
-    this.spool = new ResponseSpool(upstream as unknown as UpstreamRequest, () => this.#wake());
+    this.spool = new ResponseSpool(owner as unknown as SpoolOwner);
     t.after(() => this.spool.close());
   }
 

@@ -11,9 +11,9 @@ import type { Request } from "../../core/request.ts";
 import { readBody, readUnbuffered } from "../../core/request_body.ts";
 import type { Location, PassedTo } from "../../core/types.ts";
 import type { ResponseRules } from "../../upstream/headers.ts";
-import { CHUNKED, HTTP1 } from "../../upstream/http1.ts";
-import { UpstreamRequest } from "../../upstream/request.ts";
+import { HTTP1 } from "../../upstream/http1.ts";
 import { type UpstreamSettings, upstreamSettings } from "../../upstream/settings.ts";
+import { passToUpstream } from "../../upstream/upstream_request.ts";
 import { rewriteCookie } from "./cookie.ts";
 import { type PassUrl, proxyDirectives } from "./directives.ts";
 import { redirectRules, rewriteRefresh } from "./redirect.ts";
@@ -236,7 +236,7 @@ function send(request: Request, settings: ProxySettings, pass: FixedPass): void 
   const body = raw.proxy_set_body?.render(request);
   const head = requestHead(request, settings, pass, method, uri, body);
   const { group, pool } = pass.upstream;
-  const upstream = new UpstreamRequest(request, {
+  passToUpstream(request, {
     protocol: HTTP1,
     group,
     pool,
@@ -246,7 +246,7 @@ function send(request: Request, settings: ProxySettings, pass: FixedPass): void 
     head,
     body,
     headRequest: method === "HEAD",
-    coding: request.chunked && request.body === undefined && !request.discardBody ? CHUNKED : undefined,
+    lengthKnown: !request.chunked || request.body !== undefined || request.discardBody,
     input: {
       client: request.remote,
       key: pass.upstream.key === undefined ? "" : pass.upstream.key.render(request),
@@ -254,6 +254,4 @@ function send(request: Request, settings: ProxySettings, pass: FixedPass): void 
     scheme: pass.scheme,
     uri,
   });
-  request.upstream = upstream;
-  upstream.start();
 }

@@ -5,7 +5,7 @@ import { finalizeRequest } from "../../core/engine.ts";
 import { logError } from "../../core/log_context.ts";
 import type { Request } from "../../core/request.ts";
 import type { PassedTo } from "../../core/types.ts";
-import { markEmptyPassage } from "../../upstream/state.ts";
+import { markEmptyPassage } from "../../upstream/variables.ts";
 import { type FixedPass, type ProxySettings, passedTo, splitUrl } from "./proxy.ts";
 import { isHttps } from "./scheme.ts";
 

@@ -1,0 +1,385 @@
+import fs from "node:fs";
+import { errorCode, errorText } from "../../sys/errno.ts";
+import { afterEvent } from "../../sys/guard.ts";
+import { logError } from "../core/log_context.ts";
+import type { Request } from "../core/request.ts";
+import type { RequestBody } from "../core/types.ts";
+import { type FileReader, mayRead, nextTurn, spend } from "../files/file_turns.ts";
+import type { BodyCoding, UpstreamTarget } from "./protocol.ts";
+
+/** The connection a request is sent on. */
+export interface SenderOwner {
+  /** False when the server takes no more for now. */
+  write(bytes: Uint8Array | string): boolean;
+  cork(): void;
+  uncork(): boolean;
+  readonly sending: boolean;
+  readonly unsent: number;
+  /** The answer has yet to begin: until then the deadline is the request's. */
+  readonly awaitsHead: boolean;
+  arm(ms: number): void;
+  disarm(): void;
+  /** The kernel has all of the request. */
+  onRequestSent(): void;
+  /** Has the client's body come to `onBody` and `onBodyEnd`. */
+  startBody(): void;
+  finalize(code: number): void;
+  onFault(error: unknown): void;
+}
+
+/** A body in memory up to this size goes out in one write with the head. */
+const WITH_HEAD = 16 * 1024;
+/** What is read of a body's file at a time. */
+const pieces = Buffer.allocUnsafeSlow(64 * 1024);
+
+/** Sends requests on one connection to a server: a head, and the body as it is there or as it comes. */
+export class RequestSender implements FileReader {
+  private readonly owner: SenderOwner;
+  private request: Request | undefined = undefined;
+  private target: UpstreamTarget | undefined = undefined;
+  private coding: BodyCoding | undefined = undefined;
+  /** A part of the request has been sent. */
+  private begun = false;
+  /** The body is passed on as it comes: what was sent is gone. */
+  private streaming = false;
+  /** All of the request has been written, and then: the kernel has taken it. */
+  private written = false;
+  private taken = false;
+  /** What the last `sendPiece` heard: the server takes more. */
+  private more = true;
+  /** What `owner.unsent` was when the server was last given time to take the request. */
+  private unsent = 0;
+  /** How much of a body that was read whole was sent: in all, in pieces, and of the piece that is next. */
+  private offset = 0;
+  private piece = 0;
+  private within = 0;
+  /** Bytes of a streamed body received in the present turn, to be sent in one piece, or that there was no room for. */
+  private gathered: Buffer[] | undefined = undefined;
+  /** Its last byte is in `gathered`, or has been sent. */
+  private bodyEnded = false;
+
+  constructor(owner: SenderOwner) {
+    this.owner = owner;
+  }
+
+  /** Gets ready for another request. */
+  reset(request: Request, target: UpstreamTarget): void {
+    this.request = request;
+    this.target = target;
+    this.begun = false;
+    this.streaming = false;
+    this.taken = false;
+    this.written = false;
+    this.offset = 0;
+    this.piece = 0;
+    this.within = 0;
+    this.gathered = undefined;
+    this.bodyEnded = false;
+  }
+
+  /** Nothing more is sent of the request. */
+  stop(): void {
+    this.request = undefined;
+    this.target = undefined;
+    this.gathered = undefined;
+  }
+
+  /** The kernel has all of the request. */
+  get sent(): boolean {
+    return this.taken;
+  }
+
+  /** Whether the request may be sent to another server. `repeatable`: one of its method may, though a part of it was sent. */
+  mayMove(repeatable: boolean): boolean {
+    return !this.begun || (repeatable && !this.streaming);
+  }
+
+  /** The whole request has left: what a server that answered early did not take would stand before the next one. */
+  get complete(): boolean {
+    return this.written && !this.owner.sending;
+  }
+
+  /** Sends the head, and as much of the body as there is. */
+  send(head: string, coding: BodyCoding | undefined): void {
+    const { request, target, owner } = this;
+    if (request === undefined || target === undefined) return;
+    this.coding = coding;
+    this.begun = true;
+    if (target.body !== undefined || !target.settings.passRequestBody) {
+      owner.write(target.body === undefined ? head : head + target.body);
+      this.wrote();
+    } else if (request.body !== undefined) {
+      this.sendBuffered(request.body, head);
+    } else if (request.preread !== undefined || (!request.bodyEnded && !request.discardBody)) {
+      this.sendStreamed(request, head);
+    } else {
+      owner.write(head);
+      this.wrote();
+    }
+  }
+
+  /** The server takes more, or the protocol lets more go. */
+  onDrain(): void {
+    const { request } = this;
+    if (request === undefined || this.written) return;
+    if (!this.streaming) {
+      if (request.body !== undefined) this.sendRest(request.body);
+      return;
+    }
+    if (this.owner.awaitsHead) this.owner.disarm();
+    if (this.gathered !== undefined) this.sendGathered();
+    if (this.gathered === undefined) request.exchange.resumeBody();
+  }
+
+  /** The kernel has all that was written. */
+  onSent(): void {
+    if (this.written && !this.taken && this.request !== undefined) this.requestSent();
+  }
+
+  /** Its time to take something is over. True where it did, and has more time. */
+  goesOn(): boolean {
+    const { owner } = this;
+    if (this.taken || !owner.sending || owner.unsent === this.unsent) return false;
+    this.awaitTaking();
+    return true;
+  }
+
+  /** A turn to read the body from its file. */
+  readOn(): void {
+    this.onDrain();
+  }
+
+  onFault(error: unknown): void {
+    this.owner.onFault(error);
+  }
+
+  /** Nothing is left to be written. The answer has proxy_read_timeout from when the kernel has all of the request. */
+  private wrote(): void {
+    this.written = true;
+    if (!this.owner.sending) this.requestSent();
+    else if (this.owner.awaitsHead) this.awaitTaking();
+  }
+
+  private requestSent(): void {
+    this.taken = true;
+    this.owner.onRequestSent();
+  }
+
+  /** proxy_send_timeout: how long the server may take nothing. */
+  private awaitTaking(): void {
+    this.unsent = this.owner.unsent;
+    if (this.target !== undefined) this.owner.arm(this.target.settings.sendTimeout);
+  }
+
+  /** As much of a piece of the body as there is room for; how much that was. */
+  private sendPiece(bytes: Uint8Array): number {
+    const { coding, owner } = this;
+    if (coding === undefined) {
+      this.more = owner.write(bytes);
+      return bytes.length;
+    }
+    const length = Math.min(bytes.length, coding.room);
+    this.more = length > 0;
+    if (length === 0) return 0;
+    owner.cork();
+    owner.write(coding.before(length));
+    owner.write(length === bytes.length ? bytes : bytes.subarray(0, length));
+    owner.write(coding.after(length));
+    this.more = owner.uncork();
+    return length;
+  }
+
+  private sendEnd(): void {
+    if (this.coding !== undefined) this.owner.write(this.coding.end);
+  }
+
+  // ---- a body that was read whole
+
+  private sendBuffered(body: RequestBody, head: string): void {
+    const { owner } = this;
+    const { length } = body;
+    if (body.file === undefined && length <= WITH_HEAD && this.coding === undefined) {
+      const bytes = body.memory();
+      owner.write(bytes === undefined || length === 0 ? head : head + bytes.latin1Slice(0, length));
+      this.wrote();
+      return;
+    }
+    owner.cork();
+    owner.write(head);
+    this.sendNext(body);
+    const more = owner.uncork();
+    if (this.request === undefined || !owner.awaitsHead) return;
+    if (this.written) this.wrote();
+    else if (more) this.sendRest(body);
+    else this.awaitTaking();
+  }
+
+  /** Sends what the server takes for now. */
+  private sendRest(body: RequestBody): void {
+    while (!this.written) {
+      if (body.file !== undefined && !mayRead(this)) {
+        nextTurn(this);
+        return;
+      }
+      if (!this.sendNext(body)) {
+        if (this.owner.awaitsHead && !this.written) this.awaitTaking();
+        return;
+      }
+    }
+  }
+
+  /** Sends the next piece, and behind the last the end. False when the server takes no more for now, or all is over. */
+  private sendNext(body: RequestBody): boolean {
+    this.more = true;
+    if (this.offset < body.length) {
+      const bytes = this.pieceOf(body);
+      if (bytes === undefined) {
+        // The server must not take what it got for all of it.
+        this.owner.finalize(500);
+        return false;
+      }
+      const length = this.sendPiece(bytes);
+      this.offset += length;
+      this.within += length;
+      if (length === bytes.length) {
+        this.piece++;
+        this.within = 0;
+      }
+      if (this.offset < body.length) return this.more;
+    }
+    this.sendEnd();
+    this.wrote();
+    return this.more;
+  }
+
+  private pieceOf(body: RequestBody): Buffer | undefined {
+    const { offset, within } = this;
+    if (body.file === undefined) {
+      const bytes = body.data.at(this.piece);
+      return within === 0 ? bytes : bytes?.subarray(within);
+    }
+    const wanted = Math.min(pieces.length, body.length - offset, this.coding?.room ?? pieces.length);
+    if (wanted === 0) return pieces.subarray(0, 0);
+    const read = this.read(body.file.fd, wanted);
+    spend(read);
+    return read === 0 ? undefined : pieces.subarray(0, read);
+  }
+
+  /** Reads from the body's file; 0 when there is nothing to be had, which has been logged. */
+  private read(fd: number, length: number): number {
+    let why = "truncated file";
+    try {
+      const read = fs.readSync(fd, pieces, 0, length, this.offset);
+      if (read > 0) return read;
+    } catch (error) {
+      why = errorText(errorCode(error));
+    }
+    if (this.request !== undefined) {
+      const sentence = `pread() of the request body failed (${why}) while sending request to upstream`;
+      logError(this.request, "crit", sentence);
+    }
+    return 0;
+  }
+
+  // ---- a body that is passed on as it comes
+
+  /** A request whose body comes bit by bit, or has begun to. */
+  private sendStreamed(request: Request, head: string): void {
+    const { owner } = this;
+    this.streaming = true;
+    owner.disarm();
+    owner.cork();
+    owner.write(head);
+    this.sendPreread(request);
+    const over = request.bodyEnded || request.discardBody;
+    if (over) this.onBodyEnd();
+    const more = owner.uncork();
+    if (over) {
+      if (this.written) this.wrote();
+      return;
+    }
+    if (!more) this.streamed(false);
+    owner.startBody();
+  }
+
+  /** What came of the body before a server was at hand. Once sent it is gone: such a request is not tried again. */
+  private sendPreread(request: Request): void {
+    const { preread } = request;
+    if (preread === undefined) return;
+    request.preread = undefined;
+    for (let bytes = preread.data.first(); bytes.length > 0; bytes = preread.data.first()) {
+      this.onBody(bytes);
+      preread.data.drop(bytes.length);
+    }
+    this.sendGathered();
+  }
+
+  /** A piece of the body, lent for the call. */
+  onBody(bytes: Buffer): void {
+    if (this.request === undefined) return;
+    if (this.coding === undefined) this.streamed(this.owner.write(bytes));
+    else this.gather(bytes);
+  }
+
+  /** After a piece: proxy_send_timeout runs while the server takes no more, not while the client is slow. */
+  private streamed(more: boolean): void {
+    if (!more) this.request?.exchange.pauseBody();
+    if (!this.owner.awaitsHead) return;
+    if (more) this.owner.disarm();
+    else this.awaitTaking();
+  }
+
+  /** What comes in one read goes out as one chunk, however it was cut. */
+  private gather(bytes: Buffer): void {
+    const copy = Buffer.from(bytes);
+    if (this.gathered !== undefined) {
+      this.gathered.push(copy);
+      return;
+    }
+    this.gathered = [copy];
+    afterEvent(sendGathered, this);
+  }
+
+  /** Sends what was gathered, and the end where all of the body has come. */
+  sendGathered(): void {
+    this.sendPieces();
+    if (this.bodyEnded && this.gathered === undefined && !this.written) this.end();
+  }
+
+  /** What was gathered, as far as there is room; the rest keeps the client waiting. */
+  private sendPieces(): void {
+    const { gathered } = this;
+    if (gathered === undefined) return;
+    this.gathered = undefined;
+    let rest = gathered.length === 1 ? gathered[0] : Buffer.concat(gathered);
+    while (rest.length > 0) {
+      const length = this.sendPiece(rest);
+      if (length === 0) {
+        this.gathered = [rest];
+        break;
+      }
+      rest = rest.subarray(length);
+    }
+    this.streamed(this.more);
+  }
+
+  onBodyEnd(): void {
+    if (this.request === undefined) return;
+    this.bodyEnded = true;
+    this.owner.cork();
+    this.sendPieces();
+    const over = this.gathered === undefined;
+    if (over) this.sendEnd();
+    this.owner.uncork();
+    if (over) this.wrote();
+  }
+
+  private end(): void {
+    this.sendEnd();
+    this.wrote();
+  }
+}
+
+function sendGathered(sender: RequestSender): void {
+  sender.sendGathered();
+}

@@ -1,0 +1,373 @@
+import { parseSize } from "../../config/values.ts";
+import type { StreamError } from "../../net/stream.ts";
+import { now } from "../../sys/clock.ts";
+import { HeaderList } from "../../wire/http1/header_list.ts";
+import { NO_TRAILERS } from "../../wire/http1/hop_by_hop.ts";
+import { byteString } from "../../wire/latin1.ts";
+import { ERROR, OK } from "../core/codes.ts";
+import { endBody, FLUSH, LAST as LAST_BUFFER, passBody, takesMore } from "../core/filters.ts";
+import { logError } from "../core/log_context.ts";
+import type { Request } from "../core/request.ts";
+import type { UpstreamState } from "../core/types.ts";
+import { type AnswerReader, DATA, INVALID, LAST, MORE, OVER } from "./protocol.ts";
+import { ResponseSpool, type SpoolOwner } from "./response_spool.ts";
+import type { AnswerSink, ServerConnection } from "./server_connection.ts";
+import type { UpstreamSettings } from "./settings.ts";
+
+/** The passage whose answer goes through the pipe. */
+export interface PipeOwner {
+  readonly request: Request;
+  readonly present: UpstreamState;
+  /** The whole answer has been read, or no more of it will come: the server is given back. */
+  releaseServer(outcome: "ok"): void;
+  /** The head stays with the request though its connection may serve another one. */
+  keepHead(): void;
+  finalize(code: number): void;
+  onFault(error: unknown): void;
+}
+
+/** Pieces that go on as text: they would become part of one, and a view of them costs more than the text. */
+const SHORT = 4096;
+
+/** The body of an answer on its way to the client (ngx_event_pipe.c): read, kept for a slow client, passed on. */
+export class ResponsePipe implements AnswerSink, SpoolOwner {
+  readonly doing = "reading upstream";
+  readonly request: Request;
+  readonly settings: UpstreamSettings;
+  /** The trailer of the body, once it has been read. */
+  trailers: HeaderList | undefined = undefined;
+  private readonly owner: PipeOwner;
+  /** Until the server is given back. */
+  private connection: ServerConnection | undefined;
+  private readonly reader: AnswerReader;
+  /** proxy_buffering or what X-Accel-Buffering says. */
+  private readonly buffering: boolean;
+  private spool: ResponseSpool | undefined = undefined;
+  /** proxy_limit_rate, and whether the next read waits for it. */
+  private limit: ReadLimit | undefined = undefined;
+  private limiting = false;
+  /** The whole answer has been read. */
+  private complete = false;
+  /** No more of it will come, although it is not complete. */
+  private broken = false;
+
+  constructor(owner: PipeOwner, connection: ServerConnection, settings: UpstreamSettings, buffering: boolean) {
+    this.owner = owner;
+    this.request = owner.request;
+    this.settings = settings;
+    this.connection = connection;
+    this.reader = connection.reader;
+    this.buffering = buffering;
+  }
+
+  get answerEnded(): boolean {
+    return this.complete;
+  }
+
+  /** The head has been passed on; it came in `bytes`, with the beginning of the body behind it or all there is. */
+  begin(bytes: Buffer): void {
+    const { reader, request, settings } = this;
+    if (reader.whole) {
+      this.end(false);
+      return;
+    }
+    if (settings.limitRate !== undefined && this.buffering) {
+      const rate = parseSize(settings.limitRate.render(request)) ?? 0;
+      if (rate > 0) this.limit = new ReadLimit(rate);
+    }
+    if (reader.early !== undefined) this.take(reader.early, 0);
+    if (this.connection === undefined) return;
+    if (reader.pos === bytes.length) this.settle();
+    else if (this.limit === undefined) this.take(bytes, reader.pos);
+    else this.takeLimited(this.limit, bytes, reader.pos);
+  }
+
+  /** The server has been given back. */
+  detach(): void {
+    this.connection = undefined;
+  }
+
+  /** The passage is over: what is still kept for the client goes. */
+  close(): void {
+    this.spool?.close();
+    this.spool = undefined;
+  }
+
+  // ---- from the server
+
+  onServerData(bytes: Buffer): void {
+    if (this.limit === undefined) this.take(bytes, 0);
+    else this.takeLimited(this.limit, bytes, 0);
+  }
+
+  onServerEnd(): void {
+    if (this.reader.endsWithConnection()) {
+      this.end(false);
+      return;
+    }
+    logError(this.request, "error", "upstream prematurely closed connection while reading upstream");
+    this.breakOff();
+  }
+
+  onServerClose(error: StreamError | undefined): void {
+    if (error === undefined) {
+      this.onServerEnd();
+      return;
+    }
+    logError(this.request, "error", `recv() failed (${error.message}) while reading upstream`);
+    this.breakOff();
+  }
+
+  onTimeout(): void {
+    if (this.limiting) {
+      this.readOn();
+    } else if (this.connection?.isPaused) {
+      // It is the client who takes its time; send_timeout watches it.
+      this.connection.arm(this.settings.readTimeout);
+    } else {
+      logError(this.request, "error", "upstream timed out (110: Connection timed out) while reading upstream");
+      this.breakOff();
+    }
+  }
+
+  onRequestSent(): void {
+    if (!this.limiting) this.connection?.arm(this.settings.readTimeout);
+  }
+
+  onFault(error: unknown): void {
+    this.owner.onFault(error);
+  }
+
+  /** Bytes of the body as they came. */
+  private take(bytes: Buffer, from: number): void {
+    const { reader } = this;
+    let at = from;
+    while (at < bytes.length) {
+      const code = reader.readBody(bytes, at);
+      if (code === MORE) break;
+      if (code === DATA) {
+        this.pass(bytes, reader.dataStart, reader.dataEnd, false);
+        if (this.connection === undefined) return;
+        at = reader.pos;
+        continue;
+      }
+      if (code === INVALID) {
+        logError(this.request, "error", `${reader.error} while reading upstream`);
+        this.owner.finalize(502);
+        return;
+      }
+      if (reader.excess !== "") logError(this.request, "warn", `${reader.excess} while reading upstream`);
+      this.complete = true;
+      if (code === LAST) this.pass(bytes, reader.dataStart, reader.dataEnd, true);
+      else if (code === OVER) this.takeTrailers(reader);
+      this.end(code === LAST);
+      return;
+    }
+    this.settle();
+  }
+
+  private takeTrailers(reader: AnswerReader): void {
+    const trailers = reader.takeTrailers();
+    if (trailers === undefined) return;
+    this.trailers = trailers;
+    const { response } = this.request;
+    const { passTrailers, hidden } = this.settings;
+    if (!passTrailers) return;
+    const { named } = reader.head.headers;
+    const out = response.trailers ?? new HeaderList();
+    for (let i = 0; i < trailers.count; i++) {
+      if (hidden.holds(trailers, i) || NO_TRAILERS.holds(trailers, i) || named?.has(trailers.key(i))) continue;
+      out.copy(trailers, i);
+    }
+    if (out.count > 0) response.trailers = out;
+  }
+
+  /** As many bytes of the body as proxy_limit_rate allows by now; the server waits meanwhile. */
+  private takeLimited(limit: ReadLimit, bytes: Buffer, from: number): void {
+    const allowed = limit.allow(bytes.length - from);
+    if (allowed > 0) this.take(bytes.subarray(from, from + allowed), 0);
+    const { connection } = this;
+    if (connection === undefined) return;
+    if (from + allowed < bytes.length) limit.hold(bytes.subarray(from + allowed));
+    else if (limit.delay === 0) return;
+    this.limiting = true;
+    connection.pause();
+    connection.arm(limit.delay);
+  }
+
+  /** proxy_limit_rate's wait is over. */
+  private readOn(): void {
+    const { limit } = this;
+    const held = limit?.release();
+    this.limiting = false;
+    if (held !== undefined && limit !== undefined) this.takeLimited(limit, held, 0);
+    const { connection, spool } = this;
+    if (connection === undefined || this.limiting) return;
+    connection.arm(this.settings.readTimeout);
+    if (spool === undefined || !spool.full) connection.resume();
+  }
+
+  /** The whole answer has been read. `passedLast`: its end was passed on with its last bytes. */
+  private end(passedLast: boolean): void {
+    const { request, owner } = this;
+    this.complete = true;
+    owner.releaseServer("ok");
+    if (this.spool?.failed) {
+      owner.finalize(ERROR);
+      return;
+    }
+    if (this.waits()) {
+      owner.keepHead();
+      if (takesMore(request)) this.onWritable();
+      return;
+    }
+    if (!passedLast) endBody(request);
+    owner.finalize(OK);
+  }
+
+  /** The answer cannot be completed: the client gets what there is, in its own time, and then a close. */
+  private breakOff(): void {
+    const { request, connection } = this;
+    // As nginx counts: once it has begun to answer, the server is no failed one.
+    if (connection !== undefined) connection.keepalive = false;
+    this.owner.releaseServer("ok");
+    this.broken = true;
+    request.keepalive = false;
+    request.exchange.flush();
+    if (request.connection.closed) this.finalizeBroken();
+    else if (takesMore(request)) this.onWritable();
+  }
+
+  private finalizeBroken(): void {
+    this.request.incomplete = true;
+    this.owner.finalize(OK);
+  }
+
+  // ---- to the client
+
+  /** Hands body bytes to the client's side; `last` marks the end of the response. */
+  private pass(bytes: Buffer, from: number, until: number, last: boolean): void {
+    const { request } = this;
+    const length = until - from;
+    const flags = last ? LAST_BUFFER : 0;
+    this.owner.present.responseLength += length;
+    if (this.waits() || (this.buffering && !takesMore(request) && !request.connection.closed)) {
+      this.spool ??= new ResponseSpool(this);
+      this.spool.push(bytes.subarray(from, until));
+    } else if (length <= SHORT) {
+      passBody(request, 0, byteString(bytes, from, until), flags);
+    } else {
+      passBody(request, 0, length === bytes.length ? bytes : bytes.subarray(from, until), flags);
+    }
+  }
+
+  /** Something of the response waits for the client. */
+  private waits(): boolean {
+    const { spool } = this;
+    return spool !== undefined && spool.length > 0;
+  }
+
+  /** After a read: what is held back leaves, and a slow client holds the server up where nothing may be buffered. */
+  private settle(): void {
+    const { spool, request } = this;
+    if (this.connection === undefined) return;
+    if (spool?.failed) {
+      this.owner.finalize(ERROR);
+      return;
+    }
+    if (!this.buffering) passBody(request, 0, "", FLUSH);
+    else if (!this.waits()) request.exchange.flush();
+    // A filter may have ended it all.
+    const { connection } = this;
+    if (connection === undefined) return;
+    connection.arm(this.settings.readTimeout);
+    const full = spool === undefined ? !this.buffering && !takesMore(request) : spool.full;
+    if (full) connection.pause();
+  }
+
+  /** The client takes bytes again. */
+  onWritable(): void {
+    const { spool, request } = this;
+    if (spool !== undefined) {
+      while (takesMore(request) && spool.length > 0) {
+        const piece = spool.first();
+        if (piece === undefined) break;
+        passBody(request, 0, piece, this.complete && spool.length === piece.length ? LAST_BUFFER : 0);
+        spool.dropFirst();
+        if (this.spool !== spool) return;
+      }
+      if (spool.failed) {
+        this.owner.finalize(ERROR);
+        return;
+      }
+      if (spool.length === 0) {
+        if (this.complete) {
+          this.owner.finalize(OK);
+          return;
+        }
+        request.exchange.flush();
+      } else if (spool.full) {
+        return;
+      }
+    }
+    if (this.broken) {
+      if (!this.waits() && takesMore(request)) this.finalizeBroken();
+      return;
+    }
+    const { connection } = this;
+    if (connection === undefined || this.limiting) return;
+    connection.arm(this.settings.readTimeout);
+    connection.resume();
+  }
+
+  /** The spool has read or written its file. */
+  onSpool(): void {
+    const { spool, request } = this;
+    if (spool?.failed) this.owner.finalize(ERROR);
+    else if (takesMore(request) || spool?.full === false) this.onWritable();
+  }
+}
+
+/**
+ * How fast a server's response is read (proxy_limit_rate, bytes a second), as nginx's event pipe counts: whole seconds
+ * since the first read, this one included.
+ */
+class ReadLimit {
+  /** ms to wait before the next read, after `allow`. */
+  delay = 0;
+  private readonly rate: number;
+  private readonly startSecond: number;
+  private taken = 0;
+  private held: Buffer | undefined = undefined;
+
+  constructor(rate: number) {
+    this.rate = rate;
+    this.startSecond = Math.floor(now() / 1000);
+  }
+
+  /** How many of `length` bytes may be taken now. */
+  allow(length: number): number {
+    const seconds = Math.floor(now() / 1000) - this.startSecond + 1;
+    const budget = this.rate * seconds - this.taken;
+    if (budget <= 0) {
+      this.delay = Math.floor((-budget * 1000) / this.rate) + 1;
+      return 0;
+    }
+    const allowed = Math.min(length, budget);
+    this.taken += allowed;
+    this.delay = Math.floor((allowed * 1000) / this.rate);
+    return allowed;
+  }
+
+  /** Keeps a copy of bytes that were read too early. */
+  hold(bytes: Buffer): void {
+    this.held = this.held === undefined ? Buffer.from(bytes) : Buffer.concat([this.held, bytes]);
+  }
+
+  /** What was kept, to be offered again. */
+  release(): Buffer | undefined {
+    const { held } = this;
+    this.held = undefined;
+    return held;
+  }
+}

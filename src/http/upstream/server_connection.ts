@@ -1,0 +1,415 @@
+import type { Peer } from "../../balancer/peer.ts";
+import { PooledStream } from "../../balancer/pool.ts";
+import { engine } from "../../net/engines.ts";
+import { parseAddrPort } from "../../net/parse_url.ts";
+import { type ConnectHandler, IGNORE, type Stream, type StreamError } from "../../net/stream.ts";
+import type { Level } from "../../runtime/log/log.ts";
+import { now } from "../../sys/clock.ts";
+import { logFault } from "../../sys/guard.ts";
+import { clearDeadline, Deadline, setDeadline } from "../../sys/timers.ts";
+import { logError } from "../core/log_context.ts";
+import type { Request } from "../core/request.ts";
+import type { UpstreamState } from "../core/types.ts";
+import { passEarlyHints } from "./headers.ts";
+import {
+  type AnswerHead,
+  type AnswerReader,
+  type CodecPort,
+  INFORMATIONAL,
+  INVALID,
+  MORE,
+  type UpstreamCodec,
+  type UpstreamProtocol,
+  type UpstreamTarget,
+} from "./protocol.ts";
+import { RequestSender, type SenderOwner } from "./request_sender.ts";
+
+/** The request that a connection to a server is at work for. */
+export interface ConnectionUser {
+  readonly request: Request;
+  readonly target: UpstreamTarget;
+  /** What $upstream_* shows of this server. */
+  readonly present: UpstreamState;
+  /** The head of the answer is whole, and ends at the reader's `pos` in `bytes`: it is passed on, or the server released. */
+  onHead(connection: ServerConnection, bytes: Buffer): void;
+  /** The server failed before it answered: `condition` is one of proxy_next_upstream. */
+  nextUpstream(condition: string): void;
+  finalize(code: number): void;
+  /** Has the client's body come to the connection's sender. */
+  startBody(): void;
+  onFault(error: unknown): void;
+}
+
+/** What gets the bytes behind an answer's head. */
+export interface AnswerSink {
+  /** What the connection is said to be doing in the error log. */
+  readonly doing: string;
+  onServerData(bytes: Buffer): void;
+  /** The server has half-closed. */
+  onServerEnd(): void;
+  onServerClose(error: StreamError | undefined): void;
+  /** The deadline it armed has passed. */
+  onTimeout(): void;
+  /** Where the server's stream is written to: it takes bytes again. Else the rest of the request is sent. */
+  onServerDrain?(): void;
+  /** The kernel has all of the request, after the answer began. */
+  onRequestSent?(): void;
+}
+
+// How far the exchange has come.
+
+const CONNECTING = 0;
+/** Sending the request, waiting for the answer's head. */
+const HEADER = 1;
+/** The answer's head has been passed on; the sink gets the rest. */
+const ANSWER = 2;
+/** No request has the connection. */
+const IDLE = 3;
+
+/** Informational answers before one that is none: a server has a few to give, a broken one has them without end. */
+const MOST_INFORMATIONAL = 100;
+
+/**
+ * A connection to a server, and the exchange on it: connects, sends the request, reads the answer's head, and hands what
+ * follows to a sink. It goes from request to request with its codec, so that reuse costs no allocation.
+ */
+export class ServerConnection implements ConnectHandler, SenderOwner, CodecPort {
+  readonly pooled: PooledStream;
+  readonly protocol: UpstreamProtocol;
+  readonly reader: AnswerReader;
+  readonly sender: RequestSender;
+  /** Nothing happened that forbids another request. */
+  keepalive = true;
+  private readonly stream: Stream;
+  private readonly codec: UpstreamCodec;
+  /** Re-armed while a request is at work; left to run out while the connection is idle. */
+  private readonly deadline: Deadline<ServerConnection>;
+  private user: ConnectionUser | undefined = undefined;
+  private sink: AnswerSink | undefined = undefined;
+  private step = IDLE;
+  private paused = false;
+  /** Informational answers so far, and the bytes of early hints among them. */
+  private informational = 0;
+  private hintsLength = 0;
+
+  constructor(peer: Peer, protocol: UpstreamProtocol, bind: string, localAddress?: string, localPort?: number) {
+    this.stream = engine().connect({ address: peer.address, localAddress, localPort }, this);
+    this.pooled = new PooledStream(this.stream, peer.name, now(), bind);
+    this.pooled.data = this;
+    this.protocol = protocol;
+    this.codec = protocol.open(this);
+    this.reader = this.codec.reader;
+    this.sender = new RequestSender(this);
+    this.deadline = new Deadline<ServerConnection>(this, expired);
+  }
+
+  /** It has carried a request before. */
+  get reused(): boolean {
+    return this.pooled.requests > 1;
+  }
+
+  /** The answer's head has been passed on. */
+  get answered(): boolean {
+    return this.step === ANSWER;
+  }
+
+  /** What it is said to be doing in the error log. */
+  get doing(): string {
+    if (this.step === CONNECTING) return "connecting to upstream";
+    if (this.step === HEADER) {
+      return this.sender.sent ? "reading response header from upstream" : "sending request to upstream";
+    }
+    return this.sink?.doing ?? "reading upstream";
+  }
+
+  /** Begins a request's exchange. The user hears of all that follows until `release`. */
+  begin(user: ConnectionUser): void {
+    const { target, present } = user;
+    this.user = user;
+    this.sink = undefined;
+    this.keepalive = true;
+    this.informational = 0;
+    this.hintsLength = 0;
+    this.stream.handler = this;
+    this.reader.begin(target.settings.bufferSize);
+    this.sender.reset(user.request, target);
+    if (this.reused) {
+      present.connectTime = 0;
+      this.send(target);
+      return;
+    }
+    this.step = CONNECTING;
+    this.arm(target.settings.connectTimeout);
+  }
+
+  private send({ head, lengthKnown }: UpstreamTarget): void {
+    this.step = HEADER;
+    this.sender.send(this.codec.requestHead(head), this.codec.bodyCoding(lengthKnown));
+  }
+
+  /** The answer's head is passed on; what follows goes to the sink. */
+  passTo(sink: AnswerSink): void {
+    this.step = ANSWER;
+    this.sink = sink;
+  }
+
+  /**
+   * The request is done with it: back to the pool where it can carry another (`reuse`), else closed. True when it is in
+   * the pool; the head that was read is still the request's until then.
+   */
+  release(target: UpstreamTarget, reuse: boolean): boolean {
+    const { stream, pooled, user } = this;
+    if (user !== undefined && (stream.sending || stream.closed)) user.present.bytesSent -= stream.unsent;
+    const complete = this.sender.complete;
+    this.sender.stop();
+    this.user = undefined;
+    this.sink = undefined;
+    this.step = IDLE;
+    this.resume();
+    if (
+      reuse &&
+      this.keepalive &&
+      this.reader.reusable &&
+      complete &&
+      target.pool?.put(pooled, target.place) === true
+    ) {
+      return true;
+    }
+    clearDeadline(this.deadline);
+    pooled.leave();
+    stream.handler = IGNORE;
+    stream.destroy();
+    return false;
+  }
+
+  // ---- the stream, for those who are at work on it
+
+  /** False when the server takes no more for now. */
+  write(bytes: Uint8Array | string): boolean {
+    if (this.user !== undefined) this.user.present.bytesSent += bytes.length;
+    return this.stream.write(bytes);
+  }
+
+  cork(): void {
+    this.stream.cork();
+  }
+
+  uncork(): boolean {
+    return this.stream.uncork();
+  }
+
+  /** Half-closes. */
+  end(): void {
+    this.stream.end();
+  }
+
+  get sending(): boolean {
+    return this.stream.sending;
+  }
+
+  get unsent(): number {
+    return this.stream.unsent;
+  }
+
+  get isPaused(): boolean {
+    return this.paused;
+  }
+
+  pause(): void {
+    if (this.paused) return;
+    this.paused = true;
+    this.stream.pause();
+  }
+
+  resume(): void {
+    if (!this.paused) return;
+    this.paused = false;
+    this.stream.resume();
+  }
+
+  /** Gives the present step so many ms. */
+  arm(ms: number): void {
+    setDeadline(this.deadline, ms);
+  }
+
+  /** The present step takes as long as it likes. */
+  disarm(): void {
+    clearDeadline(this.deadline);
+  }
+
+  // ---- the sender
+
+  get awaitsHead(): boolean {
+    return this.step === HEADER;
+  }
+
+  onRequestSent(): void {
+    if (this.step === HEADER) this.arm(this.user?.target.settings.readTimeout ?? 0);
+    else this.sink?.onRequestSent?.();
+  }
+
+  startBody(): void {
+    this.user?.startBody();
+  }
+
+  finalize(code: number): void {
+    this.user?.finalize(code);
+  }
+
+  // ---- the codec
+
+  log(level: Level, sentence: string): void {
+    if (this.user !== undefined) logError(this.user.request, level, `${sentence} while ${this.doing}`);
+  }
+
+  roomGrown(): void {
+    this.sender.onDrain();
+  }
+
+  // ---- events of the stream
+
+  onConnect(stream: Stream): void {
+    const { user } = this;
+    if (user === undefined || this.step !== CONNECTING) return;
+    const { present, target } = user;
+    present.connectTime = now() - present.startedAt;
+    if (target.settings.socketKeepalive) stream.setKeepAlive(true);
+    this.send(target);
+  }
+
+  onData(_stream: Stream, bytes: Buffer): void {
+    const { user } = this;
+    if (user === undefined) return;
+    user.present.bytesReceived += bytes.length;
+    if (this.sink !== undefined) this.sink.onServerData(bytes);
+    else this.readHead(user, bytes);
+  }
+
+  onDrain(): void {
+    if (this.sink?.onServerDrain !== undefined) this.sink.onServerDrain();
+    else this.sender.onDrain();
+  }
+
+  onSent(): void {
+    this.sender.onSent();
+  }
+
+  onEnd(): void {
+    if (this.step === HEADER) this.prematureEnd();
+    else this.sink?.onServerEnd();
+  }
+
+  onClose(_stream: Stream, error: StreamError | undefined): void {
+    const { user } = this;
+    if (user === undefined) return;
+    if (this.step === CONNECTING) {
+      if (error?.code === "EMFILE" || error?.code === "ENFILE") {
+        // This machine's fault: no server is to be held out for it.
+        this.log("alert", `socket() failed (${error.message})`);
+        user.finalize(500);
+        return;
+      }
+      this.log("error", `connect() failed (${error?.message ?? "closed"})`);
+      user.nextUpstream("error");
+    } else if (this.step === ANSWER) {
+      this.sink?.onServerClose(error);
+    } else if (error === undefined || error.code === "EPIPE") {
+      this.prematureEnd();
+    } else {
+      logError(user.request, "error", `recv() failed (${error.message}) while reading response header from upstream`);
+      user.nextUpstream("error");
+    }
+  }
+
+  onFault(error: unknown): void {
+    if (this.user !== undefined) this.user.onFault(error);
+    else logFault(error, ` on a connection to ${this.pooled.name}`);
+  }
+
+  /** The deadline of the present step has passed. */
+  expired(): void {
+    const { user } = this;
+    if (user === undefined) return;
+    if (this.step === ANSWER) {
+      this.sink?.onTimeout();
+      return;
+    }
+    if (this.step === HEADER && this.sender.goesOn()) return;
+    this.log("error", "upstream timed out (110: Connection timed out)");
+    user.nextUpstream("timeout");
+  }
+
+  private prematureEnd(): void {
+    const sentence = "upstream prematurely closed connection while reading response header from upstream";
+    if (this.user === undefined) return;
+    logError(this.user.request, "error", sentence);
+    this.user.nextUpstream("error");
+  }
+
+  /** Bytes of an answer's head. */
+  private readHead(user: ConnectionUser, bytes: Buffer): void {
+    const { reader } = this;
+    const { request, target } = user;
+    let code = reader.readHead(bytes, 0);
+    while (code === INFORMATIONAL) {
+      // The answer proper is still to come (RFC 9110 section 15.2).
+      if (++this.informational > MOST_INFORMATIONAL) {
+        logError(
+          request,
+          "error",
+          "upstream sent too many informational responses while reading response header from upstream",
+        );
+        user.nextUpstream("invalid_header");
+        return;
+      }
+      if (reader.head.status === 103) this.takeHints(user, reader.head);
+      const { pos } = reader;
+      reader.begin(target.settings.bufferSize);
+      if (pos === bytes.length) return;
+      code = reader.readHead(bytes, pos);
+    }
+    // As in nginx, the whole head has one proxy_read_timeout, which a server cannot extend by sending it byte by byte.
+    if (code === MORE) return;
+    if (reader.error !== "") logError(request, "error", `${reader.error} while reading response header from upstream`);
+    if (code === INVALID) {
+      user.nextUpstream("invalid_header");
+      return;
+    }
+    const { ignored } = reader.head;
+    if (ignored !== undefined) {
+      for (const sentence of ignored)
+        logError(request, "warn", `${sentence} while reading response header from upstream`);
+    }
+    user.onHead(this, bytes);
+  }
+
+  private takeHints({ request, target }: ConnectionUser, head: AnswerHead): void {
+    const { bufferSize, earlyHints, hidden } = target.settings;
+    if (earlyHints.length === 0) return;
+    this.hintsLength += head.length;
+    if (this.hintsLength <= bufferSize) passEarlyHints(request, head.headers, earlyHints, hidden);
+    else logError(request, "info", "upstream sent too big early hints while reading response header from upstream");
+  }
+}
+
+function expired(connection: ServerConnection): void {
+  connection.expired();
+}
+
+/** A connection to the peer: an idle one of the pool, or a new one. */
+export function connectionTo(peer: Peer, target: UpstreamTarget, request: Request): ServerConnection {
+  const { protocol, pool, place } = target;
+  const { bind } = target.settings;
+  const source = bind === undefined ? "" : (bind.address.constant ?? bind.address.render(request));
+  const pooled = pool?.take(peer, place, source);
+  if (pooled !== undefined) {
+    const { data } = pooled;
+    if (data instanceof ServerConnection && data.protocol === protocol) return data;
+    // The upstream is spoken to in another protocol as well.
+    pooled.leave();
+    pooled.stream.destroy();
+  }
+  const local = source === "" ? undefined : parseAddrPort(source);
+  if (local === undefined && source !== "") logError(request, "error", `invalid local address "${source}"`);
+  return new ServerConnection(peer, protocol, source, local?.host, local?.port);
+}

@@ -1,0 +1,387 @@
+import type { Attempt } from "../../balancer/attempt.ts";
+import type { Outcome, Peer } from "../../balancer/peer.ts";
+import { now } from "../../sys/clock.ts";
+import type { HeaderList } from "../../wire/http1/header_list.ts";
+import { parseUnsafeUri } from "../../wire/uri.ts";
+import { CLIENT_CLOSED_REQUEST, ERROR, OK } from "../core/codes.ts";
+import { finalizeRequest, internalRedirect, namedRedirect } from "../core/engine.ts";
+import { sendHeader } from "../core/filters.ts";
+import { logError } from "../core/log_context.ts";
+import { GET, type Request } from "../core/request.ts";
+import type { BodySink, UpstreamPassage } from "../core/types.ts";
+import { bufferingOf, copyRedirectFields, copyResponse } from "./headers.ts";
+import type { AnswerHead, UpstreamTarget } from "./protocol.ts";
+import { type PipeOwner, ResponsePipe } from "./response_pipe.ts";
+import { type ConnectionUser, connectionTo, type ServerConnection } from "./server_connection.ts";
+import { UpstreamTunnel } from "./tunnel.ts";
+import { addState, markPassage, NO_STATE, UpstreamState } from "./variables.ts";
+
+/** The statuses of proxy_next_upstream. */
+const NEXT_STATUS: Readonly<Record<number, string>> = {
+  500: "http_500",
+  502: "http_502",
+  503: "http_503",
+  504: "http_504",
+  403: "http_403",
+  404: "http_404",
+  429: "http_429",
+};
+
+/** Idempotent methods may be repeated though the server may have begun to act upon them (RFC 9110 section 9.2.2). */
+function idempotent(method: string): boolean {
+  return method !== "POST" && method !== "LOCK" && method !== "PATCH";
+}
+
+/** Passes a request on to a server, and the answer back. */
+export function passToUpstream(request: Request, target: UpstreamTarget): void {
+  const upstream = new UpstreamRequest(request, target);
+  request.upstream = upstream;
+  request.onAbort = target.settings.ignoreClientAbort ? abortLate : abort;
+  upstream.connect();
+}
+
+/**
+ * A request's passage through an upstream (ngx_http_upstream.c): chooses a server, and the next where proxy_next_upstream
+ * allows; decides what becomes of the answer; ends. The exchange with one server is its connection's, the answer's body the
+ * pipe's.
+ */
+class UpstreamRequest implements UpstreamPassage, ConnectionUser, PipeOwner, BodySink {
+  readonly request: Request;
+  readonly target: UpstreamTarget;
+  /** The last answer's head, for $upstream_http_* after the connection has gone on. */
+  head: AnswerHead | undefined = undefined;
+  /** The server tried last. */
+  present: UpstreamState = NO_STATE;
+  /** The attempt was given back: nothing is left to do. */
+  ended = false;
+  private readonly startedAt: number;
+  private readonly attempt: Attempt;
+  private peer: Peer | undefined = undefined;
+  private connection: ServerConnection | undefined = undefined;
+  /** The connection that went back to the pool while its head is still this request's. */
+  private lent: ServerConnection | undefined = undefined;
+  /** The way of what follows the answer's head. */
+  private pipe: ResponsePipe | undefined = undefined;
+  private tunnel: UpstreamTunnel | undefined = undefined;
+
+  constructor(request: Request, target: UpstreamTarget) {
+    this.request = request;
+    this.target = target;
+    this.startedAt = now();
+    markPassage(request);
+    this.attempt = target.group.begin(target.input);
+    const { nextTries } = target.settings;
+    if (nextTries > 0) this.attempt.tries = Math.min(this.attempt.tries, nextTries);
+  }
+
+  get shown(): string | undefined {
+    if (this.ended) return undefined;
+    return `${this.target.scheme}${this.peer?.name ?? this.target.group.name}${this.target.uri}`;
+  }
+
+  get trailers(): HeaderList | undefined {
+    return this.pipe?.trailers;
+  }
+
+  get keepalive(): boolean {
+    return this.connection?.keepalive === true;
+  }
+
+  set keepalive(on: boolean) {
+    if (this.connection !== undefined) this.connection.keepalive = on;
+  }
+
+  // ---- servers
+
+  /** Chooses a server and has the request sent to it. */
+  connect(): void {
+    const { target, request } = this;
+    const peer = target.group.next(this.attempt);
+    const state = new UpstreamState(peer === undefined ? target.group.name : peer.name);
+    addState(request, state);
+    this.present = state;
+    if (peer === undefined) {
+      logError(request, "error", "no live upstreams while connecting to upstream");
+      state.status = 502;
+      state.responseTime = now() - state.startedAt;
+      this.finalize(502);
+      return;
+    }
+    this.peer = peer;
+    const connection = connectionTo(peer, target, request);
+    this.connection = connection;
+    this.head = connection.reader.head;
+    connection.begin(this);
+  }
+
+  /** Whether proxy_next_upstream and what has been sent allow another server. */
+  private mayRepeat(condition: string): boolean {
+    const { next, nextTimeout } = this.target.settings;
+    if (!next.has(condition)) return false;
+    const repeatable = idempotent(this.request.method) || next.has("non_idempotent");
+    if (this.connection?.sender.mayMove(repeatable) === false) return false;
+    return nextTimeout === 0 || now() - this.startedAt < nextTimeout;
+  }
+
+  /** The present server failed: another one, or the answer that says so (ngx_http_upstream_next). */
+  nextUpstream(condition: string): void {
+    const { request, present, attempt } = this;
+    const again = this.mayRepeat(condition);
+    // A connection from the pool that turns out dead says nothing of the server.
+    const stale = condition === "error" && this.connection?.reused === true;
+    this.releaseServer(condition === "http_403" || condition === "http_404" ? "next" : "failed");
+    if (stale) attempt.tries++;
+    const status = condition === "timeout" ? 504 : condition.startsWith("http_") ? Number(condition.slice(5)) : 502;
+    present.status = status;
+    if (request.connection.closed && !this.target.settings.ignoreClientAbort) {
+      this.finalize(CLIENT_CLOSED_REQUEST);
+    } else if (attempt.tries <= 0 || !again) {
+      this.finalize(status);
+    } else {
+      this.connect();
+    }
+  }
+
+  /** Gives the server back: its connection to the pool where it can be used again. */
+  releaseServer(outcome: Outcome): void {
+    const { connection, peer, target, present, attempt } = this;
+    if (peer === undefined) return;
+    if (present.responseTime < 0) present.responseTime = now() - present.startedAt;
+    target.group.release(attempt, outcome);
+    if (attempt.disabled) {
+      logError(this.request, "warn", `upstream server temporarily disabled while ${this.doing}`);
+    }
+    this.peer = undefined;
+    if (connection === undefined) return;
+    this.connection = undefined;
+    this.pipe?.detach();
+    this.tunnel?.detach();
+    if (connection.release(target, outcome === "ok")) this.lent = connection;
+  }
+
+  private get doing(): string {
+    return this.connection?.doing ?? "reading upstream";
+  }
+
+  // ---- the answer
+
+  onHead(connection: ServerConnection, bytes: Buffer): void {
+    const { present, target } = this;
+    const { reader } = connection;
+    const { head } = reader;
+    present.status = head.status;
+    present.headerTime = now() - present.startedAt;
+    target.group.header(this.attempt);
+    reader.frame(target.headRequest, reader.pos < bytes.length);
+    if (head.status >= 300 && (this.tryNext(head) || this.interceptErrors(head))) return;
+    const { xAccelRedirect } = head;
+    if (xAccelRedirect === undefined || target.settings.ignored.has("x-accel-redirect")) {
+      this.sendResponse(connection, head, bytes);
+    } else {
+      this.redirect(xAccelRedirect, head);
+    }
+  }
+
+  /** Another server instead of this answer (ngx_http_upstream_test_next). */
+  private tryNext(head: AnswerHead): boolean {
+    const condition = NEXT_STATUS[head.status];
+    if (condition === undefined || this.attempt.tries <= 1 || !this.mayRepeat(condition)) return false;
+    this.nextUpstream(condition);
+    return true;
+  }
+
+  /** An error page instead of this answer (ngx_http_upstream_intercept_errors). */
+  private interceptErrors(head: AnswerHead): boolean {
+    if (!this.target.settings.interceptErrors) return false;
+    const { request } = this;
+    for (const page of request.location.core.errorPages) {
+      if (page.status !== head.status) continue;
+      if (head.status === 401) {
+        for (const value of head.headers.getAll("www-authenticate")) {
+          request.response.headers.append("WWW-Authenticate", value);
+        }
+      }
+      this.finalize(head.status);
+      return true;
+    }
+    return false;
+  }
+
+  /** Passes the answer on: its head, and what has come of its body. */
+  private sendResponse(connection: ServerConnection, head: AnswerHead, bytes: Buffer): void {
+    const { request, target } = this;
+    const { settings } = target;
+    if (head.version === 9) request.version = 9;
+    if (head.status === 101) {
+      connection.keepalive = false;
+      if (request.headers.has("upgrade")) {
+        this.upgrade(connection, head, bytes);
+        return;
+      }
+      // Nobody asked for it: what would follow could be taken for anything.
+      request.keepalive = false;
+    }
+    copyResponse(request, head, target.rules, settings);
+    const buffering = head.xAccelBuffering === undefined ? settings.buffering : bufferingOf(head, settings);
+    if (!buffering) request.limitRate = 0;
+    const pipe = new ResponsePipe(this, connection, settings, buffering);
+    this.pipe = pipe;
+    connection.passTo(pipe);
+    if (!this.sendHead()) return;
+    if (request.headerOnly) {
+      this.finalize(OK);
+      return;
+    }
+    // proxy_method HEAD: the client waits for a body that the head announces.
+    if (target.headRequest && head.contentLength > 0) request.incomplete = true;
+    pipe.begin(bytes);
+  }
+
+  private upgrade(connection: ServerConnection, head: AnswerHead, bytes: Buffer): void {
+    const { request, target } = this;
+    copyResponse(request, head, target.rules, target.settings);
+    if (request !== request.main) {
+      logError(request, "error", "connection upgrade in subrequest");
+      this.finalize(ERROR);
+      return;
+    }
+    const tunnel = new UpstreamTunnel(this, connection, target.settings.readTimeout);
+    this.tunnel = tunnel;
+    connection.passTo(tunnel);
+    if (this.sendHead()) tunnel.begin(bytes, connection.reader.pos);
+  }
+
+  private sendHead(): boolean {
+    const { request } = this;
+    // The server has seen the conditions itself: what it sends is its answer to them.
+    request.disableNotModified = true;
+    const code = sendHeader(request);
+    if (code === OK) {
+      request.onWritable = writable;
+      return true;
+    }
+    this.finalize(code);
+    return false;
+  }
+
+  /** X-Accel-Redirect: another URI of ours instead of this answer. */
+  private redirect(to: string, head: AnswerHead): void {
+    const { request, target } = this;
+    copyRedirectFields(request, head, target.settings);
+    this.releaseServer("ok");
+    this.keepHead();
+    this.cleanUp();
+    if (to.startsWith("@")) {
+      namedRedirect(request, to);
+      return;
+    }
+    const parts = parseUnsafeUri(to);
+    if (parts === undefined) {
+      logError(request, "error", `unsafe URI "${to}" was detected`);
+      finalizeRequest(request, 404);
+      return;
+    }
+    if (request.method !== "HEAD") request.method = GET;
+    internalRedirect(request, parts.uri, parts.args);
+  }
+
+  // ---- the end
+
+  keepHead(): void {
+    const reader = this.lent?.reader;
+    if (reader !== undefined && reader.head === this.head) reader.leaveHead();
+    this.lent = undefined;
+  }
+
+  /** Ends the passage: what it holds is let go, and the request ends with `code` (ngx_http_upstream_finalize_request). */
+  finalize(code: number): void {
+    const { request } = this;
+    if (code === CLIENT_CLOSED_REQUEST || code === ERROR) this.keepalive = false;
+    this.releaseServer("ok");
+    this.cleanUp();
+    finalizeRequest(request, request.headerSent && code >= 300 ? ERROR : code);
+    if (!request.logged) this.keepHead();
+    this.lent = undefined;
+  }
+
+  abandon(): void {
+    this.keepalive = false;
+    this.releaseServer("ok");
+    this.cleanUp();
+  }
+
+  /** Lets go of what the passage holds and of the request's hooks. */
+  private cleanUp(): void {
+    const { request } = this;
+    this.pipe?.close();
+    if (!this.ended) this.target.group.end(this.attempt);
+    this.ended = true;
+    if (request.bodySink === this) request.bodySink = undefined;
+    // An error page may have gone on to another upstream already.
+    if (request.upstream !== this) return;
+    request.onAbort = undefined;
+    request.onWritable = undefined;
+  }
+
+  onFault(error: unknown): void {
+    this.keepalive = false;
+    this.request.exchange.onFault(error);
+  }
+
+  // ---- a request body passed on as it comes
+
+  startBody(): void {
+    const { request } = this;
+    request.bodySink = this;
+    request.exchange.startBody(request);
+  }
+
+  onBody(bytes: Buffer): void {
+    this.connection?.sender.onBody(bytes);
+  }
+
+  onBodyEnd(): void {
+    this.connection?.sender.onBodyEnd();
+  }
+
+  onBodyError(status: number): void {
+    this.finalize(status);
+  }
+
+  // ---- the client
+
+  writable(): void {
+    if (this.pipe !== undefined) this.pipe.onWritable();
+    else this.tunnel?.onClientDrain();
+  }
+
+  /** With proxy_ignore_client_abort: the server's answer is awaited, but nobody takes it. */
+  clientLost(): void {
+    if (this.connection?.answered === false) finalizeRequest(this.request, CLIENT_CLOSED_REQUEST);
+    else this.clientGone();
+  }
+
+  clientGone(): void {
+    if (this.tunnel !== undefined) {
+      this.finalize(OK);
+      return;
+    }
+    const too = this.connection === undefined ? "" : ", so upstream connection is closed too";
+    const sentence = `epoll_wait() reported that client prematurely closed connection${too} while ${this.doing}`;
+    logError(this.request, "info", sentence);
+    this.finalize(CLIENT_CLOSED_REQUEST);
+  }
+}
+
+function writable(request: Request): void {
+  request.upstream?.writable();
+}
+
+function abort(request: Request): void {
+  request.upstream?.clientGone();
+}
+
+/** One that only half-closed still wants its answer. */
+function abortLate(request: Request): void {
+  if (request.aborted) request.upstream?.clientLost();
+}
