@@ -304,7 +304,7 @@ export function finalizeRequest(request: Request, code: number): void {
     return;
   }
   end(request);
-  exchange.finish(request);
+  exchange.finalize(request);
 }
 
 /** Filters keep bytes of a response whose handler is done: it is finalized when they have passed them on. */

@@ -159,8 +159,6 @@ export class Request {
   /** The body was read or dropped by someone: nobody else may. */
   bodyStarted = false;
   lingering = false;
-  /** When the rest of a body nobody wants must have come, on the monotonic clock; 0 until the answer was sent. */
-  discardUntil = 0;
 
   constructor(
     connection: ClientConnection,

@@ -50,3 +50,8 @@ export function weakEtag(response: Response): void {
   if (etag === undefined || etag.startsWith("W/")) return;
   response.etag = etag.startsWith('"') ? headText(`W/${etag}`) : undefined;
 }
+
+/** Whether a response of that status has the time of the file it is made of: an error's page has not. */
+export function isDated(status: number): boolean {
+  return status === 200 || status === 206 || status === 304;
+}

@@ -244,7 +244,7 @@ class Nowhere implements Exchange {
 
   resumeBody(): void {}
 
-  finish(): void {}
+  finalize(): void {}
 
   onFault(error: unknown): void {
     this.main.onFault(error);

@@ -91,11 +91,11 @@ export interface Exchange {
   startBody(request: Request): void;
   pauseBody(): void;
   resumeBody(): void;
-  /** The response is complete (or cannot be): logs, then next request, lingering close or close. */
-  finish(request: Request): void;
+  /** The response is complete: frees the request once the client has it all, and goes on to the next or closes. */
+  finalize(request: Request): void;
   /** An exception left code at work for this request: it is answered with 500 where that can still be. */
   onFault(error: unknown): void;
-  /** Closes without regard to what is queued; still logs. */
+  /** Breaks the response off: frees the request, and closes without regard to what is queued. */
   terminate(request: Request): void;
   /** Hands the raw stream over (Upgrade). What was read beyond the head comes first. */
   takeOver(request: Request, tunnel: Tunnel): void;

@@ -9,12 +9,12 @@ import { sendHeader } from "../core/filters.ts";
 import { logError } from "../core/log_context.ts";
 import type { Request } from "../core/request.ts";
 import { discardBody } from "../core/request_body.ts";
+import { isDated } from "../core/response.ts";
 import { setContentType } from "../files/content_type.ts";
 import { mapUriToPath } from "../files/file_root.ts";
 import { FileError, openFile } from "../files/open_file.ts";
 import { keepSmallFile, SMALL, type SmallFile, smallFile } from "../files/small_files.ts";
 import { readSmall, sendFile, sendSmall } from "../files/static_file.ts";
-import { isDated } from "../server/h1/response_writer.ts";
 
 const { S_IFMT, S_IFDIR, S_IFREG } = fs.constants;
 

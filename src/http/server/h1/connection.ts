@@ -1,41 +1,38 @@
-import type { Address } from "../../../net/address.ts";
+import { type Address, hostText } from "../../../net/address.ts";
 import type { ProxyProtocol } from "../../../net/proxy_protocol.ts";
 import type { Stream, StreamError, StreamHandler } from "../../../net/stream.ts";
-import { Deadline, setDeadline } from "../../../sys/timers.ts";
-import type * as body from "../../../wire/http1/body_input.ts";
-import type { HeaderList } from "../../../wire/http1/header_list.ts";
-import { RequestHead } from "../../../wire/http1/request_head.ts";
+import { defer, logFault } from "../../../sys/guard.ts";
+import { clearDeadline, Deadline, setDeadline } from "../../../sys/timers.ts";
 import { COUNTER } from "../../core/counters.ts";
-import { bodyWritable, FLUSH, LAST } from "../../core/filters.ts";
+import { logConnection } from "../../core/log_context.ts";
 import type { Request } from "../../core/request.ts";
-import { newResponse } from "../../core/response.ts";
-import type { ClientConnection, Response, Tunnel } from "../../core/types.ts";
+import type { ClientConnection, CoreSettings } from "../../core/types.ts";
 import { nextNumber } from "../connections.ts";
 import type { Accepted, AddressConfig, Closable, ConnectionHost } from "../site.ts";
-import { consumeBody, discard, pause, resume, start } from "./connection_body.ts";
-import {
-  clientEnded,
-  clientLeaves,
-  finish,
-  finished,
-  sendTimedOut,
-  streamClosed,
-  terminate,
-} from "./connection_end.ts";
-import { faulted } from "./connection_fault.ts";
-import { consumeHead } from "./connection_head.ts";
-import { IDLE, KEPT, NOTHING } from "./connection_modes.ts";
-import { expire } from "./connection_time.ts";
-import { Output } from "./output.ts";
-import { appended, copied, PENDING } from "./pending.ts";
-import { informationalHead, responseHead } from "./response_writer.ts";
+import { H1Exchange } from "./exchange.ts";
+import { H1HeadReader } from "./head_reader.ts";
+import { H1Input, type InputOwner } from "./input.ts";
+import { LingeringClose } from "./lingering_close.ts";
+
+// What the connection is at.
+
+/** It waits for a first request, or the next one: nothing of it has come. */
+const IDLE = 0;
+/** The same within keepalive_min_timeout: not to be closed yet. */
+const KEPT = 1;
+/** It waits for the rest of a head. */
+const HEAD = 2;
+/** A request is at work. */
+const BUSY = 3;
+/** The last response was sent; the client may still be sending (lingering_close). */
+const LINGERING = 4;
+const CLOSING = 5;
 
 /**
- * One HTTP/1 client connection: head after head, body after body, strictly one request at a time. Its state is here;
- * what becomes of it is in connection_head (a request begins), connection_body (its body is read or dropped),
- * connection_end (it ends, and perhaps the connection) and connection_time. Nobody else touches what no interface names.
+ * One HTTP/1 client connection: reads head after head, gives each request to its exchange, strictly one at a time, and
+ * decides what follows a response: the next request, a lingering close or a close.
  */
-export class H1Connection implements ClientConnection, StreamHandler, Closable {
+export class H1Connection implements ClientConnection, StreamHandler, Closable, InputOwner {
   readonly number: number;
   requests = 0;
   readonly startedAt: number;
@@ -46,38 +43,19 @@ export class H1Connection implements ClientConnection, StreamHandler, Closable {
   earlier: Closable | undefined = undefined;
   later: Closable | undefined = undefined;
 
-  readonly stream: Stream;
-  readonly head: RequestHead;
-  readonly response: Response;
-  readonly output: Output;
-  readonly deadline: Deadline<H1Connection>;
-  mode = IDLE;
-  /** When the first byte of a head came that did not come in one piece; 0 otherwise. */
-  headSince = 0;
-  config: AddressConfig;
-  request: Request | undefined = undefined;
-  /** Made for the first request that has a body. */
-  body: body.BodyInput | undefined = undefined;
-  /** While a request with a body begins: what was received behind its head. */
-  following: Buffer | undefined = undefined;
-  followingAt = 0;
-  followingEnd = 0;
-  bodyPaused = false;
-  /** Bytes received and not yet consumed: the rest of a body nobody reads yet, or pipelined requests. */
-  pending: Buffer | undefined = undefined;
-  consuming = false;
-  paused = false;
-  readClosed = false;
-  /** The connection cannot be used any more, although its stream is still there. */
-  broken = false;
-  /** What the client sent last was not, and will not be, read. */
-  unread = false;
-  lingering = false;
-  /** The response is complete; the connection waits until the client has taken it. */
-  finishing = false;
-  tunnel: Tunnel | undefined = undefined;
+  private readonly stream: Stream;
+  private readonly input: H1Input;
+  private readonly exchange: H1Exchange;
+  private readonly heads: H1HeadReader;
+  /** Of a head, and of a connection that waits for one. Left armed while a request is at work. */
+  private readonly deadline: Deadline<H1Connection>;
+  private state = IDLE;
   /** ms it may be idle: keepalive_timeout, or what is left of it after keepalive_min_timeout. */
-  idleTime = 0;
+  private idleTime = 0;
+  /** What the request at work, or a fresh connection, is served under. */
+  private config: AddressConfig;
+  /** nginx's c->error: the connection cannot be used any more, although its stream is still there. */
+  private error = false;
 
   /** `accepted`: where stages have come before it. */
   constructor(stream: Stream, host: ConnectionHost, accepted?: Accepted) {
@@ -88,10 +66,9 @@ export class H1Connection implements ClientConnection, StreamHandler, Closable {
     this.proxyProtocol = accepted?.proxyProtocol;
     const { config } = host;
     this.config = config;
-    this.head = new RequestHead(config.limits);
-    this.head.fields.limitsOf = config.limitsOf;
-    this.response = newResponse();
-    this.output = new Output(stream, this);
+    this.input = new H1Input(stream, this);
+    this.exchange = new H1Exchange(this, stream, this.input);
+    this.heads = new H1HeadReader(this, this.exchange, this.input, config);
     this.deadline = new Deadline<H1Connection>(this, expired);
     const elapsed = accepted === undefined ? 0 : performance.now() - accepted.startedAt;
     setDeadline(this.deadline, config.defaultServer.clientHeaderTimeout - elapsed);
@@ -118,251 +95,245 @@ export class H1Connection implements ClientConnection, StreamHandler, Closable {
   }
 
   get sent(): number {
-    return this.output.sent;
-  }
-
-  get blocked(): boolean {
-    return this.output.blocked;
+    return this.exchange.sent;
   }
 
   get closed(): boolean {
-    return this.broken || this.stream.closed;
+    return this.error || this.stream.closed;
   }
 
   get idle(): boolean {
-    return this.request === undefined && (this.mode === IDLE || this.lingering);
+    return this.state === IDLE || this.state === LINGERING;
   }
 
   get busyWith(): AddressConfig | undefined {
-    return this.request === undefined && this.requests > 0 ? undefined : this.config;
+    return this.state !== BUSY && this.requests > 0 ? undefined : this.config;
   }
 
-  // ---- bytes in
+  // ---- the stream's events
 
   onData(_stream: Stream, bytes: Buffer): void {
-    if (this.tunnel !== undefined) {
-      if (!this.finishing) this.tunnel.onClientData(bytes);
-      return;
-    }
-    if (this.pending !== undefined) {
-      this.pending = appended(this.pending, bytes);
-      this.consumePending();
-      return;
-    }
-    if (this.mode <= KEPT) this.pipelined = false;
-    this.consume(bytes, false);
+    if (this.state <= KEPT) this.pipelined = false;
+    this.input.receive(bytes);
   }
 
-  consumePending(): void {
-    const bytes = this.pending;
-    if (bytes === undefined) return;
-    this.pending = undefined;
-    this.consume(bytes, true);
+  onDrain(): void {
+    this.exchange.onDrain();
   }
 
-  /**
-   * Takes bytes as far as the connection's state allows, and keeps the rest (`owned`: without a copy). Reading goes on
-   * behind it, so that the client's end is seen, until there is too much of it.
-   */
-  consume(bytes: Buffer, owned: boolean): void {
-    this.consuming = true;
-    const end = bytes.length;
-    let at = 0;
-    while (at < end) {
-      const { request } = this;
-      if (this.lingering || this.closed) {
-        at = end;
-      } else if (this.tunnel !== undefined) {
-        this.tunnel.onClientData(bytes.subarray(at, end));
-        at = end;
-      } else if (request === undefined) {
-        at = consumeHead(this, bytes, at, end);
-      } else if (request.bodyEnded || this.bodyPaused || (request.bodySink === undefined && !request.discardBody)) {
-        break;
-      } else {
-        at = consumeBody(this, request, bytes, at, end);
-      }
-    }
-    this.consuming = false;
-    if (at < end) {
-      const rest = at === 0 ? bytes : bytes.subarray(at, end);
-      this.pending = owned ? rest : copied(rest, rest.length);
-      if (rest.length >= PENDING) this.pauseStream();
-      else this.resumeStream();
-    } else if (this.paused && this.pending === undefined && this.tunnel === undefined) {
-      this.resumeStream();
-    }
-    if (this.readClosed && !this.closed) clientEnded(this);
-  }
-
-  pauseStream(): void {
-    if (this.paused) return;
-    this.paused = true;
-    this.stream.pause();
-  }
-
-  resumeStream(): void {
-    if (!this.paused) return;
-    this.paused = false;
-    this.stream.resume();
-  }
-
-  discardBody(request: Request): number {
-    return discard(this, request);
-  }
-
-  sendContinue(request: Request): void {
-    if (!request.expectContinue) return;
-    request.expectContinue = false;
-    this.output.write(request, "HTTP/1.1 100 Continue\r\n\r\n");
-  }
-
-  sendInformational(request: Request, status: number, fields: HeaderList): void {
-    this.output.write(request, informationalHead(status, fields));
-  }
-
-  startBody(request: Request): void {
-    start(this, request);
-  }
-
-  readOn(): void {
-    if (this.pending !== undefined) this.consumePending();
-    else this.resumeStream();
-  }
-
-  pauseBody(): void {
-    pause(this);
-  }
-
-  resumeBody(): void {
-    resume(this);
+  onSent(): void {
+    this.exchange.onSent();
   }
 
   onEnd(): void {
-    clientEnded(this);
+    this.input.end();
   }
 
   onPeerClosed(): void {
-    clientLeaves(this);
+    this.exchange.onPeerClosed();
   }
 
   onClose(_stream: Stream, error: StreamError | undefined): void {
-    streamClosed(this, error);
+    clearDeadline(this.deadline);
+    try {
+      this.endWhatRuns(error);
+    } catch (exception) {
+      this.onFault(exception);
+    }
+    this.exchange.release();
+    this.state = CLOSING;
+    this.host.closed(this);
+    this.requestFreed();
   }
 
-  // ---- bytes out
+  private endWhatRuns(error: StreamError | undefined): void {
+    const { counters } = this.host;
+    if (this.state === BUSY) this.exchange.onClose(error);
+    else if (this.state <= KEPT) counters[COUNTER.waiting]--;
+    else if (this.state === HEAD && error !== undefined) this.heads.breakOff(400, `recv() failed (${error.message})`);
+    else if (this.state === HEAD) counters[COUNTER.reading]--;
+  }
 
-  sendHead(request: Request): void {
-    request.sentAtStart = this.sent;
-    if (request.version === 9) {
-      request.keepalive = false;
+  // ---- heads
+
+  take(bytes: Buffer, at: number, end: number): number {
+    if (this.closed || this.state === LINGERING) return end;
+    if (this.state === BUSY) return this.exchange.take(bytes, at, end);
+    return this.heads.read(bytes, at, end);
+  }
+
+  /** The first part of a head has come. */
+  headBegins(): void {
+    const { host } = this;
+    host.counters[COUNTER.waiting]--;
+    host.counters[COUNTER.reading]++;
+    this.state = HEAD;
+    // On a fresh connection the whole head has the time that began to run when it was accepted.
+    if (this.requests > 0) setDeadline(this.deadline, host.config.defaultServer.clientHeaderTimeout);
+  }
+
+  /** A head has come whole, or will not. */
+  requestBegins(): void {
+    const { host } = this;
+    const { counters } = host;
+    counters[this.state === HEAD ? COUNTER.reading : COUNTER.waiting]--;
+    counters[COUNTER.requests]++;
+    counters[COUNTER.writing]++;
+    this.state = BUSY;
+    this.requests++;
+    this.config = host.config;
+  }
+
+  // ---- after a request
+
+  /** An exchange has freed its request. */
+  requestFreed(): void {
+    const { afterRequest } = this;
+    if (afterRequest === undefined) return;
+    this.afterRequest = undefined;
+    afterRequest();
+  }
+
+  /** Goes on after a request whose response was sent: waits for the next one or closes. */
+  finalize({ keepalive, lingering, location: { core } }: Request): void {
+    const { host, input } = this;
+    if (this.stream.closed) return;
+    if (keepalive && !input.exhausted && !(host.draining && core.keepaliveMinTimeout === 0)) {
+      this.setKeepalive(core);
       return;
     }
-    if (request.keepalive && this.host.draining && request.location.core.keepaliveMinTimeout === 0) {
-      request.keepalive = false;
-    }
-    const head = responseHead(request);
-    request.headSize = head.length;
-    this.output.hold(head);
-  }
-
-  sendBody(request: Request, bytes: Uint8Array | string, flags: number): boolean {
-    this.output.sendBody(request, bytes, (flags & LAST) !== 0);
-    if ((flags & FLUSH) !== 0) this.output.flush(request);
-    return !this.output.blocked;
-  }
-
-  flush(): void {
-    this.output.flush(this.request);
-  }
-
-  onDrain(_stream: Stream): void {
-    if (this.finishing) return;
-    if (this.tunnel !== undefined) {
-      this.output.blocked = false;
-      this.tunnel.onClientDrain();
+    const left = lingering || this.pipelined || input.waiting;
+    input.drop();
+    if (!input.halfClosed && (core.lingeringClose === "always" || (core.lingeringClose === "on" && left))) {
+      this.setLingeringClose(core);
     } else {
-      this.output.onDrain();
+      this.close(false);
     }
   }
 
-  onSent(_stream: Stream): void {
-    if (this.finishing || this.tunnel === undefined) this.output.onSent(this.request);
+  private setKeepalive({ keepaliveTimeout, keepaliveMinTimeout }: CoreSettings): void {
+    const { host } = this;
+    host.counters[COUNTER.waiting]++;
+    host.waits(this);
+    this.heads.reset(host.config);
+    this.pipelined = true;
+    if (keepaliveMinTimeout === 0) {
+      this.state = IDLE;
+      this.idleTime = keepaliveTimeout;
+      setDeadline(this.deadline, keepaliveTimeout);
+    } else {
+      this.state = KEPT;
+      this.idleTime = Math.max(0, keepaliveTimeout - keepaliveMinTimeout);
+      setDeadline(this.deadline, keepaliveTimeout - this.idleTime);
+    }
+    this.input.readOn();
   }
 
-  /** The client takes more; or it has taken all, where the response is complete. */
-  drained(): void {
-    const { request } = this;
-    if (request === undefined) return;
-    if (this.finishing) finished(this, request);
-    else bodyWritable(request);
+  private setLingeringClose(core: CoreSettings): void {
+    this.state = LINGERING;
+    this.host.waits(this);
+    clearDeadline(this.deadline);
+    new LingeringClose(this.stream, core, this);
   }
 
-  sendTimedOut(request: Request): void {
-    sendTimedOut(this, request);
+  /** Once the log lines of this turn of the loop are written: who sees the connection end finds them. */
+  close(reset: boolean): void {
+    this.error = true;
+    // One that waited still counts as waiting until it is gone.
+    if (this.state === BUSY) this.state = CLOSING;
+    if (!this.stream.closed) defer(reset ? resetNow : destroyNow, this.stream);
   }
 
-  finish(request: Request): void {
-    finish(this, request);
+  /** The connection is good for nothing any more; `close` follows. */
+  setError(): void {
+    this.error = true;
   }
 
-  onFault(error: unknown): void {
-    faulted(this, error);
+  // ---- its end
+
+  clientEnded(): void {
+    if (this.closed) return;
+    if (this.state === BUSY) {
+      this.exchange.onEnd();
+    } else if (this.state === HEAD) {
+      this.heads.breakOff(400, "client prematurely closed connection");
+    } else {
+      this.logIdleEnd();
+      this.close(false);
+    }
   }
 
-  terminate(request: Request): void {
-    terminate(this, request);
+  private logIdleEnd(): void {
+    const { config } = this.host;
+    if (this.requests === 0) {
+      logConnection(this, config, "info", "client closed connection while waiting for request");
+      return;
+    }
+    const { errorLog } = config.defaultServer.root;
+    errorLog.write("info", `client ${hostText(this.remote)} closed keepalive connection`, this.number);
   }
 
-  // ---- upgrade
-
-  takeOver(request: Request, tunnel: Tunnel): void {
-    this.output.takeOver(request);
-    this.tunnel = tunnel;
-    this.mode = NOTHING;
-    request.keepalive = false;
-    this.resumeStream();
-    if (this.consuming) return;
-    const rest = this.pending;
-    this.pending = undefined;
-    if (rest !== undefined) tunnel.onClientData(rest);
-    if (this.readClosed) tunnel.onClientEnd();
-  }
-
-  writeTunnel(bytes: Uint8Array): boolean {
-    return this.output.writeTunnel(bytes);
-  }
-
-  endTunnel(): void {
-    this.stream.end();
-  }
-
-  pauseRead(): void {
-    this.pauseStream();
-  }
-
-  resumeRead(): void {
-    this.resumeStream();
-  }
-
+  /** The deadline of what the client is to send has passed. */
   expire(): void {
-    expire(this);
+    const { host, stream } = this;
+    switch (this.state) {
+      case IDLE:
+        if (this.requests === 0) {
+          const sentence = "client timed out (110: Connection timed out) while waiting for request";
+          logConnection(this, host.config, "info", sentence);
+        }
+        stream.destroy();
+        return;
+      case KEPT:
+        if (this.idleTime === 0 || host.draining) {
+          stream.destroy();
+        } else {
+          this.state = IDLE;
+          host.waits(this);
+          setDeadline(this.deadline, this.idleTime);
+        }
+        return;
+      case HEAD:
+        this.heads.breakOff(408, "client timed out (110: Connection timed out)");
+    }
   }
 
   shutdown(): void {
-    if (this.request === undefined) {
-      // Like nginx: a connection on which nothing was asked yet has client_header_timeout.
-      if (this.mode === IDLE && this.requests > 0) this.stream.destroy();
-    } else if (this.request.location.core.keepaliveMinTimeout === 0 && !this.request.headerSent) {
-      this.request.keepalive = false;
-    }
+    // Like nginx: a connection on which nothing was asked yet has client_header_timeout.
+    if (this.state === BUSY) this.exchange.shutdown();
+    else if (this.state === IDLE && this.requests > 0) this.stream.destroy();
   }
 
   destroy(): void {
     this.stream.destroy();
   }
+
+  /** An exception left code that was at work for this connection. What was read and not taken is dropped. */
+  onFault(error: unknown): void {
+    const { exchange, heads, input, stream } = this;
+    const inHead = input.busy && this.state <= HEAD;
+    input.fail();
+    try {
+      // What was read of the head makes a request, so that it is answered, counted and logged.
+      if (inHead) heads.begin().bodyEnded = true;
+      if (exchange.fail(error)) return;
+      logFault(error, `, client connection: *${this.number}`);
+    } catch (second) {
+      logFault(second);
+      exchange.giveUp();
+    }
+    stream.destroy();
+  }
 }
 
 function expired(connection: H1Connection): void {
   connection.expire();
+}
+
+function destroyNow(stream: Stream): void {
+  stream.destroy();
+}
+
+function resetNow(stream: Stream): void {
+  stream.destroy(true);
 }

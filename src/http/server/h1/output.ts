@@ -3,34 +3,34 @@ import { clearDeadline, Deadline, setDeadline } from "../../../sys/timers.ts";
 import { byteString } from "../../../wire/latin1.ts";
 import type { Request } from "../../core/request.ts";
 import { computeRate, RatedOutput } from "./rated_output.ts";
-import { lastChunk } from "./response.ts";
 
 /** Bytes of a response's head and first body part that are gathered into one write. */
 const GATHER = 16 * 1024;
 
 /** Whose output it is. */
 export interface OutputOwner {
-  /** The request whose response is being sent. */
-  readonly request: Request | undefined;
-  /** The client has taken all there was, after `blocked`. */
+  /** The client takes more; or it has taken all, where the response is complete. */
   drained(): void;
   /** The client takes nothing, for send_timeout. */
   sendTimedOut(request: Request): void;
   onFault(error: unknown): void;
 }
 
-/** What goes out on an HTTP/1 connection: gathered, framed, held back by limit_rate, watched by send_timeout. */
-export class Output {
-  /** Bytes handed to the stream so far, all requests together. */
-  private handed = 0;
-  /** The client takes no more for now. */
-  blocked = false;
+/**
+ * What goes out on an HTTP/1 connection, one response after another: gathered, framed, held back by limit_rate, watched by
+ * send_timeout.
+ */
+export class H1Output {
   private readonly stream: Stream;
   private readonly owner: OutputOwner;
+  private request: Request | undefined = undefined;
+  /** Bytes handed to the stream so far, all requests together. */
+  private handed = 0;
+  private full = false;
   /** Head and small body parts of the response not yet handed to the stream. */
   private held = "";
   /** Made when first needed. */
-  private deadline: Deadline<Output> | undefined = undefined;
+  private deadline: Deadline<H1Output> | undefined = undefined;
   /** What limit_rate holds back. */
   private rated: RatedOutput | undefined = undefined;
   /** What `stream.unsent` was when the client was last given time. */
@@ -41,15 +41,32 @@ export class Output {
     this.owner = owner;
   }
 
+  begin(request: Request): void {
+    this.request = request;
+  }
+
+  /** The request is over; what waits is forgotten. */
+  free(): void {
+    this.request = undefined;
+    this.held = "";
+    if (this.full || this.rated !== undefined) this.unblock();
+  }
+
+  /** The client takes no more for now. */
+  get blocked(): boolean {
+    return this.full;
+  }
+
   /** Bytes sent so far, all requests together: those that the kernel has taken. */
   get sent(): number {
     const { stream } = this;
     return stream.sending || stream.closed ? this.handed - stream.unsent : this.handed;
   }
 
-  /** The kernel has all there is. */
+  /** The kernel has all there is, or the client is gone. */
   get idle(): boolean {
-    return !this.stream.sending && (this.rated === undefined || this.rated.empty);
+    const { stream, rated } = this;
+    return stream.closed || (!stream.sending && (rated === undefined || rated.empty));
   }
 
   /** Keeps text (a byte string) for the next write. */
@@ -57,6 +74,7 @@ export class Output {
     this.held += text;
   }
 
+  /** Sends body bytes lent for the call. */
   sendBody(request: Request, bytes: Uint8Array | string, last: boolean): void {
     const { length } = bytes;
     let tail = "";
@@ -69,20 +87,20 @@ export class Output {
     }
     if (typeof bytes === "string") {
       this.held += bytes + tail;
-      if (last || this.held.length > GATHER) this.flush(request);
+      if (last || this.held.length > GATHER) this.flush();
       return;
     }
     if (this.held.length + length <= GATHER) {
       this.held += byteString(bytes, 0, length) + tail;
-      if (last) this.flush(request);
+      if (last) this.flush();
       return;
     }
     this.stream.cork();
-    this.flush(request);
-    this.write(request, bytes);
-    if (tail !== "") this.write(request, tail);
+    this.flush();
+    this.write(bytes);
+    if (tail !== "") this.write(tail);
     if (this.stream.uncork()) this.rateAgain(request);
-    else if (!this.blocked) this.block(request);
+    else if (!this.full) this.block(request);
   }
 
   /** What limit_rate kept behind the gathered head may follow: the head has left at once, so no drain will say so. */
@@ -91,36 +109,48 @@ export class Output {
     if (rated !== undefined && rated.wait === 0) this.sendRated(request, rated);
   }
 
-  flush(request: Request | undefined): void {
+  /** Sends what is held back. */
+  flush(): void {
     const { held } = this;
     if (held === "") return;
     this.held = "";
-    this.write(request, held);
+    this.write(held);
   }
 
-  write(request: Request | undefined, bytes: Uint8Array | string): void {
-    if (request !== undefined && (request.limitRate !== 0 || this.rated !== undefined) && this.delay(request, bytes)) {
-      return;
-    }
-    if (this.stream.closed) return;
+  /** Sends bytes past what is held back. */
+  write(bytes: Uint8Array | string): void {
+    const { request, stream } = this;
+    if (request === undefined) return;
+    if ((request.limitRate !== 0 || this.rated !== undefined) && this.delay(request, bytes)) return;
+    if (stream.closed) return;
     this.handed += bytes.length;
-    if (!this.stream.write(bytes) && !this.blocked) this.block(request);
+    if (!stream.write(bytes) && !this.full) this.block(request);
   }
 
   /** The response's head is out; raw bytes follow, for which neither limit_rate nor send_timeout holds. */
-  takeOver(request: Request): void {
-    this.flush(request);
+  startTunnel(): void {
+    this.flush();
     const rest = this.rated?.rest();
     this.unblock();
     if (rest !== undefined) this.writeTunnel(rest);
-    this.blocked = !this.stream.write("");
+    this.full = !this.stream.write("");
   }
 
+  /** False when the client takes no more for now. */
   writeTunnel(bytes: Uint8Array): boolean {
     if (this.stream.closed) return true;
     this.handed += bytes.length;
-    this.blocked = !this.stream.write(bytes);
-    return !this.blocked;
+    this.full = !this.stream.write(bytes);
+    return !this.full;
+  }
+
+  /** The client takes more of a tunnel. */
+  tunnelDrained(): void {
+    this.full = false;
+  }
+
+  endTunnel(): void {
+    this.stream.end();
   }
 
   /** The response is complete, but not all of it has left: the rest has send_timeout, and its end is told by `drained`. */
@@ -128,15 +158,20 @@ export class Output {
     if (this.rated === undefined || this.rated.wait === 0) this.block(request);
   }
 
-  private block(request: Request | undefined): void {
-    this.blocked = true;
-    if (request === undefined) return;
+  private block(request: Request): void {
+    this.full = true;
     this.unsent = this.stream.unsent;
     this.arm(request.location.core.sendTimeout);
   }
 
+  private unblock(): void {
+    this.full = false;
+    this.rated = undefined;
+    if (this.deadline !== undefined) clearDeadline(this.deadline);
+  }
+
   private arm(ms: number): void {
-    if (this.deadline === undefined) this.deadline = new Deadline<Output>(this, expired);
+    if (this.deadline === undefined) this.deadline = new Deadline<H1Output>(this, expired);
     setDeadline(this.deadline, ms);
   }
 
@@ -146,31 +181,18 @@ export class Output {
   }
 
   /** The kernel has all that the stream was given. */
-  onSent(request: Request | undefined): void {
-    const { rated } = this;
+  onSent(): void {
+    const { rated, request } = this;
     if (rated === undefined) {
-      if (this.blocked) this.drained();
+      if (this.full) this.drained();
     } else if (request !== undefined && rated.wait === 0) {
       this.sendRated(request, rated);
     }
   }
 
   private drained(): void {
-    this.blocked = false;
-    if (this.deadline !== undefined) clearDeadline(this.deadline);
+    this.unblock();
     this.owner.drained();
-  }
-
-  /** Forgets what is waiting: the request is over. */
-  unblock(): void {
-    this.blocked = false;
-    this.rated = undefined;
-    if (this.deadline !== undefined) clearDeadline(this.deadline);
-  }
-
-  /** What was gathered will not be sent. */
-  drop(): void {
-    this.held = "";
   }
 
   /** True when the bytes go the way of limit_rate. */
@@ -206,24 +228,28 @@ export class Output {
       full = !this.stream.write(piece);
     } while (!full && rated.wait === 0);
     if (rated.wait > 0) {
-      this.blocked = true;
+      this.full = true;
       this.arm(rated.wait);
     } else if (full || !rated.empty) {
       if (rated.empty) this.rated = undefined;
       this.block(request);
     } else {
       this.rated = undefined;
-      if (this.blocked && !this.stream.sending) this.drained();
+      if (this.full && !this.stream.sending) this.drained();
     }
   }
 
   expire(): void {
-    const { rated } = this;
-    const { request } = this.owner;
+    const { rated, request } = this;
     if (request === undefined) return;
-    if (rated !== undefined && rated.wait > 0) this.sendRated(request, rated);
-    else if (this.progressed()) this.arm(request.location.core.sendTimeout);
-    else this.owner.sendTimedOut(request);
+    if (rated !== undefined && rated.wait > 0) {
+      this.sendRated(request, rated);
+    } else if (this.progressed()) {
+      this.arm(request.location.core.sendTimeout);
+    } else {
+      this.unblock();
+      this.owner.sendTimedOut(request);
+    }
   }
 
   onFault(error: unknown): void {
@@ -231,7 +257,7 @@ export class Output {
   }
 
   /** Whether the client took anything since this was asked last. */
-  progressed(): boolean {
+  private progressed(): boolean {
     const { unsent } = this.stream;
     const changed = unsent !== this.unsent;
     this.unsent = unsent;
@@ -239,6 +265,11 @@ export class Output {
   }
 }
 
-function expired(output: Output): void {
+function expired(output: H1Output): void {
   output.expire();
+}
+
+/** The end of a chunked body with its trailers. */
+function lastChunk({ response: { trailers } }: Request): string {
+  return trailers === undefined ? "0\r\n\r\n" : `0\r\n${trailers.lines()}\r\n`;
 }

@@ -22,8 +22,6 @@ import { discardBody, readBody } from "../../../../src/http/core/request_body.ts
 import type { BodyFilter } from "../../../../src/http/core/types.ts";
 import { H1Connection } from "../../../../src/http/server/h1/connection.ts";
 import type { Closable, ConnectionHost } from "../../../../src/http/server/site.ts";
-import type { Address } from "../../../../src/net/address.ts";
-import type { Stream, StreamHandler } from "../../../../src/net/stream.ts";
 import type { Cycle } from "../../../../src/runtime/cycle.ts";
 import { coreDirectives, eventsDirectives } from "../../../../src/runtime/directives.ts";
 import { makeZone } from "../../../../src/shm/zone.ts";
@@ -33,6 +31,7 @@ import { headText } from "../../../../src/wire/head_text.ts";
 import { loadConfig, workspace, write } from "../../../config/workspace.ts";
 import { everySplit } from "../../../support/splits.ts";
 import { waitFor } from "../../../support/wait.ts";
+import { FakeStream } from "./fake_stream.ts";
 
 /** A connection over a stream of the test's own: the same bytes in every split have to come to the same. */
 
@@ -89,60 +88,6 @@ const CONFIG = `events {} http { server { listen 127.0.0.1:1; server_name one; c
   location /held { test_hold; client_body_timeout 20ms; }
   location /linger { lingering_close always; lingering_time 0; return 200 "$request_uri"; }
   location /slow { test_hold; limit_rate 10; } } }`;
-
-const REMOTE: Address = { family: "ipv4", host: "192.0.2.1", port: 1 };
-const LOCAL: Address = { family: "ipv4", host: "127.0.0.1", port: 1 };
-
-class FakeStream implements Stream {
-  handler: StreamHandler = { onData() {}, onDrain() {}, onEnd() {}, onClose() {} };
-  readonly remote = REMOTE;
-  readonly local = LOCAL;
-  queued = 0;
-  room = true;
-  /** As a stream of an engine that sends asynchronously: `write` returns true while it is sending. */
-  asynchronous = false;
-  closed = false;
-  paused = false;
-  ended = false;
-  written = "";
-
-  write(data: Uint8Array | string): boolean {
-    this.written += typeof data === "string" ? data : Buffer.from(data).toString("latin1");
-    return this.room && (this.asynchronous || this.queued === 0);
-  }
-  cork(): void {}
-  uncork(): boolean {
-    return this.room && (this.asynchronous || this.queued === 0);
-  }
-  get sending(): boolean {
-    return this.queued > 0;
-  }
-  get unsent(): number {
-    return this.queued;
-  }
-  /** The kernel takes what is queued. */
-  drain(): void {
-    this.queued = 0;
-    if (!this.asynchronous) this.handler.onDrain(this);
-    this.handler.onSent?.(this);
-  }
-  pause(): void {
-    this.paused = true;
-  }
-  resume(): void {
-    this.paused = false;
-  }
-  end(): void {
-    this.ended = true;
-  }
-  destroy(): void {
-    if (this.closed) return;
-    this.closed = true;
-    this.handler.onClose(this, undefined);
-  }
-  setNoDelay(): void {}
-  setKeepAlive(): void {}
-}
 
 function makeHost(): ConnectionHost & { readonly words: Int32Array } {
   const directory = workspace();
@@ -290,8 +235,9 @@ for (const [name, sent, expected, over] of CASES) {
   });
 }
 
-test("a client that leaves amid a head or a body", async () => {
+test("a client that leaves before a head, amid one, or amid a body", async () => {
   for (const sent of [
+    "",
     "GET /a HT",
     "GET /a HTTP/1.1\r\nHo",
     "POST /read HTTP/1.1\r\nHost: one\r\nContent-Length: 5\r\n\r\nab",
@@ -299,7 +245,7 @@ test("a client that leaves amid a head or a body", async () => {
     const stream = new FakeStream();
     host.words.fill(0);
     stream.handler = new H1Connection(stream, host);
-    stream.handler.onData(stream, Buffer.from(sent));
+    if (sent !== "") stream.handler.onData(stream, Buffer.from(sent));
     stream.handler.onEnd(stream);
     await new Promise((resolve) => setImmediate(resolve));
     assert.equal(stream.closed, true);

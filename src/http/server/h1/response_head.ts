@@ -4,6 +4,7 @@ import { SERVER } from "../../../version.ts";
 import { headText } from "../../../wire/head_text.ts";
 import type { HeaderList } from "../../../wire/http1/header_list.ts";
 import type { Request } from "../../core/request.ts";
+import { isDated } from "../../core/response.ts";
 import { reasonPhrase } from "../../core/status.ts";
 
 const NAME = SERVER.slice(0, SERVER.indexOf("/"));
@@ -102,11 +103,6 @@ export function responseHead(request: Request): string {
   else head += "\r\nConnection: keep-alive\r\n";
   if (response.etag !== undefined) head += `ETag: ${response.etag}\r\n`;
   return `${head + response.headers.lines()}\r\n`;
-}
-
-/** Whether a response of that status has the time of the file it is made of: an error's page has not. */
-export function isDated(status: number): boolean {
-  return status === 200 || status === 206 || status === 304;
 }
 
 /** The head of a response before the final one (RFC 9110 section 15.2). */

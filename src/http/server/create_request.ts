@@ -1,15 +1,14 @@
-import type { CompiledRegex } from "../../../regex/regex.ts";
-import { assignCaptures } from "../../../script/captures.ts";
-import { now, wallNow } from "../../../sys/clock.ts";
-import { CONNECTION_CLOSE, CONNECTION_KEEP_ALIVE } from "../../../wire/http1/request_fields.ts";
-import type { RequestHead } from "../../../wire/http1/request_head.ts";
-import { splitTarget, uriParts } from "../../../wire/uri.ts";
-import { findServer } from "../../conf/server_names.ts";
-import { logException } from "../../core/log_context.ts";
-import { Request } from "../../core/request.ts";
-import type { Response } from "../../core/types.ts";
-import type { AddressConfig } from "../site.ts";
-import type { H1Connection } from "./connection.ts";
+import type { CompiledRegex } from "../../regex/regex.ts";
+import { assignCaptures } from "../../script/captures.ts";
+import { now, wallNow } from "../../sys/clock.ts";
+import { CONNECTION_CLOSE, CONNECTION_KEEP_ALIVE } from "../../wire/http1/request_fields.ts";
+import type { RequestHead } from "../../wire/http1/request_head.ts";
+import { splitTarget, uriParts } from "../../wire/uri.ts";
+import { findServer } from "../conf/server_names.ts";
+import { logException } from "../core/log_context.ts";
+import { Request } from "../core/request.ts";
+import type { ClientConnection, Exchange, Response } from "../core/types.ts";
+import type { AddressConfig } from "./site.ts";
 
 const parts = uriParts();
 const hostCaptures: string[] = [];
@@ -20,8 +19,9 @@ function matchedHost(regex: CompiledRegex): void {
 }
 
 /** Makes the request of a head that was read, or broke off: chooses the server and takes the target apart. */
-export function beginRequest(
-  connection: H1Connection,
+export function createRequest(
+  connection: ClientConnection,
+  exchange: Exchange,
   config: AddressConfig,
   head: RequestHead,
   response: Response,
@@ -44,7 +44,7 @@ export function beginRequest(
       failure = error;
     }
   }
-  const request = new Request(connection, connection, server, fields.headers, response, config.variables);
+  const request = new Request(connection, exchange, server, fields.headers, response, config.variables);
   if (hostRegex !== undefined) {
     request.captures = hostCaptures.slice();
     assignCaptures(request, hostRegex, request.captures);

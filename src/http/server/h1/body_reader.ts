@@ -1,0 +1,278 @@
+import { clearDeadline, Deadline, setDeadline } from "../../../sys/timers.ts";
+import { BodyInput, BROKEN, DATA, OVER } from "../../../wire/http1/body_input.ts";
+import { OK } from "../../core/codes.ts";
+import { finalizeRequest } from "../../core/engine.ts";
+import { logError } from "../../core/log_context.ts";
+import type { Request } from "../../core/request.ts";
+import { type H1Input, NOT_NOW, type Skimmer } from "./input.ts";
+
+/** Whose request's body it is. */
+export interface BodyReaderOwner {
+  /** After `discardRest`: the rest of the body has come, or will not come. */
+  finalizeConnection(request: Request): void;
+  /** After `discardRest`: the rest of the body has not come in time. */
+  terminate(request: Request): void;
+  onFault(error: unknown): void;
+}
+
+/**
+ * Reads the body of a request off the connection, one request after another: to the request's sink as fast as that takes
+ * it, or to nowhere. Watches over client_max_body_size, client_body_timeout and, once the response is sent, lingering_time.
+ */
+export class H1BodyReader implements Skimmer {
+  private readonly input: H1Input;
+  private readonly owner: BodyReaderOwner;
+  private readonly framing = new BodyInput();
+  private readonly deadline: Deadline<H1BodyReader>;
+  /** The deadline is in force; once it is not, it is left armed and looked at when it fires. */
+  private timed = false;
+  private request: Request | undefined = undefined;
+  private paused = false;
+  /** The sink is being given bytes: those at hand are not to be looked at by another. */
+  private delivering = false;
+  /** When the rest of a body nobody wants must have come, on the monotonic clock; 0 until the response was sent. */
+  private discardUntil = 0;
+
+  constructor(input: H1Input, owner: BodyReaderOwner) {
+    this.input = input;
+    this.owner = owner;
+    this.deadline = new Deadline<H1BodyReader>(this, expired);
+  }
+
+  begin(request: Request): void {
+    this.request = request;
+    this.framing.begin(request.contentLength, request.chunked);
+    this.delivering = false;
+    this.discardUntil = 0;
+    request.lingering = true;
+  }
+
+  /** The request is over. */
+  free(): void {
+    this.request = undefined;
+    this.paused = false;
+    this.timed = false;
+  }
+
+  /** The connection is gone. */
+  release(): void {
+    this.free();
+    clearDeadline(this.deadline);
+  }
+
+  /** Starts to deliver the body to the request's sink. */
+  start(request: Request): void {
+    this.arm(request);
+    this.input.readOn();
+  }
+
+  pause(): void {
+    this.paused = true;
+    this.timed = false;
+  }
+
+  resume(): void {
+    if (!this.paused) return;
+    this.paused = false;
+    const { request } = this;
+    if (request !== undefined && !request.bodyEnded && !request.discardBody) this.arm(request);
+    this.input.readOn();
+  }
+
+  /** Drops the body, now and as it comes. OK, or 400 when what is at hand of it is no body. */
+  discard(request: Request): number {
+    request.discardBody = true;
+    request.bodySink = undefined;
+    this.paused = false;
+    // While an answer is made, what is dropped may come as slowly as it likes.
+    this.timed = false;
+    if (this.delivering) return OK;
+    this.input.skim(this);
+    return request.bodyEnded && request.lingering ? 400 : OK;
+  }
+
+  /** Drops what is at hand of the body; answers where it ends. */
+  skim(bytes: Buffer, start: number, end: number): number {
+    const { framing, request } = this;
+    let at = start;
+    while (request !== undefined && at < end && !request.bodyEnded) {
+      switch (framing.next(bytes, at, end, Number.POSITIVE_INFINITY)) {
+        case DATA:
+          at = framing.pos;
+          if (framing.whole) endReading(request);
+          break;
+        case OVER:
+          at = framing.pos;
+          endReading(request);
+          break;
+        case BROKEN:
+          breakOff(request);
+          return end;
+        default:
+          at = end;
+      }
+    }
+    return at;
+  }
+
+  /** Drops what has not come yet, now that the response is sent: within lingering_time, and not slower than lingering_timeout. */
+  discardRest(request: Request): void {
+    request.discardBody = true;
+    this.paused = false;
+    this.armDiscard(request);
+    this.input.readOn();
+  }
+
+  /** Takes what of these bytes is body; answers where it stopped, or NOT_NOW. */
+  take(bytes: Buffer, at: number, end: number): number {
+    const { request } = this;
+    if (request === undefined || request.bodyEnded || this.paused) return NOT_NOW;
+    if (request.discardBody) return this.drop(request, bytes, at, end);
+    if (request.bodySink === undefined) return NOT_NOW;
+    this.delivering = true;
+    const next = this.deliver(request, bytes, at, end);
+    this.delivering = false;
+    return next;
+  }
+
+  private drop(request: Request, bytes: Buffer, at: number, end: number): number {
+    const { framing } = this;
+    switch (framing.next(bytes, at, end, Number.POSITIVE_INFINITY)) {
+      case DATA:
+        if (framing.whole) this.end(request);
+        else this.moved(request);
+        return framing.pos;
+      case OVER:
+        this.end(request);
+        return framing.pos;
+      case BROKEN:
+        this.break(request);
+        return end;
+      default:
+        this.moved(request);
+        return end;
+    }
+  }
+
+  private deliver(request: Request, bytes: Buffer, at: number, end: number): number {
+    const { framing } = this;
+    switch (framing.next(bytes, at, end, request.chunked ? room(request) : Number.POSITIVE_INFINITY)) {
+      case DATA: {
+        const { dataStart, dataEnd, pos } = framing;
+        request.length += pos - at;
+        if (request.chunked && this.isTooLarge(request, framing.chunkStart - dataStart, framing.chunkSize)) return pos;
+        request.bodyLength += dataEnd - dataStart;
+        request.bodySink?.onBody(bytes.subarray(dataStart, dataEnd));
+        if (this.request !== request) return pos;
+        if (framing.whole) this.end(request);
+        else this.moved(request);
+        return pos;
+      }
+      case OVER:
+        request.length += framing.pos - at;
+        this.end(request);
+        return framing.pos;
+      case BROKEN:
+        this.break(request);
+        return end;
+      default:
+        request.length += end - at;
+        this.moved(request);
+        return end;
+    }
+  }
+
+  /** client_max_body_size for chunks: as soon as a chunk's size says so. `before`: what was found ahead of that chunk. */
+  private isTooLarge(request: Request, before: number, size: number): boolean {
+    if (before + size <= room(request)) return false;
+    const length = request.bodyLength + before;
+    logError(request, "error", `client intended to send too large chunked body: ${length}+${size} bytes`);
+    this.fail(request, 413);
+    return true;
+  }
+
+  private end(request: Request): void {
+    endReading(request);
+    this.timed = false;
+    const sink = request.bodySink;
+    request.bodySink = undefined;
+    if (!request.discardBody) sink?.onBodyEnd();
+    else if (this.discardUntil !== 0) this.owner.finalizeConnection(request);
+  }
+
+  private break(request: Request): void {
+    breakOff(request);
+    this.fail(request, 400);
+  }
+
+  /** Nothing more is read of the body: whoever wants it is told, with the status to answer. */
+  fail(request: Request, status: number): void {
+    const sink = request.bodySink;
+    request.bodySink = undefined;
+    request.discardBody = true;
+    this.timed = false;
+    if (sink !== undefined) sink.onBodyError(status);
+    // A server may be on its way that would wait for the body for ever.
+    else if (request.upstream !== undefined && !request.finalized) request.upstream.finalize(status);
+    else if (!request.finalized) finalizeRequest(request, status);
+    else if (this.discardUntil !== 0 && this.request === request) this.owner.finalizeConnection(request);
+  }
+
+  /** The client has sent some of the body, and has time for more. */
+  private moved(request: Request): void {
+    if (!request.discardBody) this.arm(request);
+    else if (this.discardUntil !== 0) this.armDiscard(request);
+  }
+
+  private arm(request: Request): void {
+    if (this.paused) return;
+    this.timed = true;
+    setDeadline(this.deadline, request.location.core.clientBodyTimeout);
+  }
+
+  private armDiscard(request: Request): void {
+    const { lingeringTime, lingeringTimeout } = request.location.core;
+    const now = performance.now();
+    if (this.discardUntil === 0) this.discardUntil = now + lingeringTime;
+    this.timed = true;
+    setDeadline(this.deadline, Math.min(lingeringTimeout, this.discardUntil - now));
+  }
+
+  expire(): void {
+    const { request } = this;
+    if (request === undefined || !this.timed) return;
+    // A body that nobody reads yet keeps nobody waiting.
+    if (!request.discardBody && request.bodySink === undefined) return;
+    request.timedOut = true;
+    if (request.finalized) this.owner.terminate(request);
+    else this.fail(request, 408);
+  }
+
+  onFault(error: unknown): void {
+    this.owner.onFault(error);
+  }
+}
+
+function expired(body: H1BodyReader): void {
+  body.expire();
+}
+
+/** How much more of the body client_max_body_size allows. */
+function room({ location, bodyLength }: Request): number {
+  const limit = location.core.clientMaxBodySize;
+  return limit === 0 ? Number.POSITIVE_INFINITY : limit - bodyLength;
+}
+
+function endReading(request: Request): void {
+  request.bodyEnded = true;
+  request.lingering = false;
+}
+
+/** The body ends here, for it cannot be told where it would; so does the connection. */
+function breakOff(request: Request): void {
+  logError(request, "error", "client sent invalid chunked body");
+  request.bodyEnded = true;
+  request.keepalive = false;
+  // What it was is still coming.
+  request.lingering = true;
+}

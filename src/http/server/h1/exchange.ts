@@ -1,0 +1,362 @@
+import type { Stream, StreamError } from "../../../net/stream.ts";
+import { logFault } from "../../../sys/guard.ts";
+import type { HeaderList } from "../../../wire/http1/header_list.ts";
+import type { RequestHead } from "../../../wire/http1/request_head.ts";
+import { CLIENT_CLOSED_REQUEST, OK } from "../../core/codes.ts";
+import { finalizeRequest, freeRequest } from "../../core/engine.ts";
+import { bodyWritable, FLUSH, LAST } from "../../core/filters.ts";
+import { logError, logException } from "../../core/log_context.ts";
+import type { Request } from "../../core/request.ts";
+import { newResponse, resetResponse } from "../../core/response.ts";
+import type { Exchange, Response, Tunnel } from "../../core/types.ts";
+import { createRequest } from "../create_request.ts";
+import type { AddressConfig } from "../site.ts";
+import { type BodyReaderOwner, H1BodyReader } from "./body_reader.ts";
+import type { H1Connection } from "./connection.ts";
+import { type H1Input, NOT_NOW } from "./input.ts";
+import { H1Output, type OutputOwner } from "./output.ts";
+import { informationalHead, responseHead } from "./response_head.ts";
+
+/**
+ * One request of an HTTP/1 connection and its response: used again for the next one. A response ends in one of two ways:
+ * it is finalized (complete; when the client has taken it all, the connection goes on or closes), or the request is
+ * terminated (broken off, and the connection with it). Both free the request.
+ */
+export class H1Exchange implements Exchange, OutputOwner, BodyReaderOwner {
+  private readonly connection: H1Connection;
+  private readonly input: H1Input;
+  private readonly output: H1Output;
+  private readonly response: Response = newResponse();
+  /** Made for the first request that has a body. */
+  private body: H1BodyReader | undefined = undefined;
+  private request: Request | undefined = undefined;
+  private tunnel: Tunnel | undefined = undefined;
+  /** The response is complete, and waits until the client has taken it. */
+  private flushing = false;
+
+  constructor(connection: H1Connection, stream: Stream, input: H1Input) {
+    this.connection = connection;
+    this.input = input;
+    this.output = new H1Output(stream, this);
+  }
+
+  /** Bytes that have left on the connection so far. */
+  get sent(): number {
+    return this.output.sent;
+  }
+
+  get blocked(): boolean {
+    return this.output.blocked;
+  }
+
+  // ---- the request
+
+  /** Begins the request of a head that was read, or broke off. */
+  begin(config: AddressConfig, head: RequestHead): Request {
+    const request = createRequest(this.connection, this, config, head, this.response);
+    this.request = request;
+    this.output.begin(request);
+    return request;
+  }
+
+  /** Whether the request has a body. */
+  beginBody(request: Request): boolean {
+    if (request.contentLength <= 0 && !request.chunked) {
+      request.bodyEnded = true;
+      return false;
+    }
+    if (this.body === undefined) this.body = new H1BodyReader(this.input, this);
+    this.body.begin(request);
+    return true;
+  }
+
+  /** Takes what follows a request's head, as an InputOwner does: its body, or what goes into the tunnel. */
+  take(bytes: Buffer, at: number, end: number): number {
+    const { tunnel, body } = this;
+    if (tunnel !== undefined) {
+      if (!this.flushing) tunnel.onClientData(at === 0 ? bytes : bytes.subarray(at));
+      return end;
+    }
+    return body === undefined ? NOT_NOW : body.take(bytes, at, end);
+  }
+
+  sendContinue(request: Request): void {
+    if (!request.expectContinue) return;
+    request.expectContinue = false;
+    this.output.write("HTTP/1.1 100 Continue\r\n\r\n");
+  }
+
+  startBody(request: Request): void {
+    this.sendContinue(request);
+    this.body?.start(request);
+  }
+
+  pauseBody(): void {
+    this.body?.pause();
+  }
+
+  resumeBody(): void {
+    this.body?.resume();
+  }
+
+  discardBody(request: Request): number {
+    return this.body === undefined ? OK : this.body.discard(request);
+  }
+
+  // ---- the response
+
+  sendInformational(_request: Request, status: number, fields: HeaderList): void {
+    this.output.write(informationalHead(status, fields));
+  }
+
+  sendHead(request: Request): void {
+    const { connection } = this;
+    request.sentAtStart = connection.sent;
+    if (request.version === 9) {
+      request.keepalive = false;
+      return;
+    }
+    if (connection.host.draining && request.location.core.keepaliveMinTimeout === 0) request.keepalive = false;
+    const head = responseHead(request);
+    request.headSize = head.length;
+    this.output.hold(head);
+  }
+
+  sendBody(request: Request, bytes: Uint8Array | string, flags: number): boolean {
+    const { output } = this;
+    output.sendBody(request, bytes, (flags & LAST) !== 0);
+    if ((flags & FLUSH) !== 0) output.flush();
+    return !output.blocked;
+  }
+
+  flush(): void {
+    this.output.flush();
+  }
+
+  onDrain(): void {
+    const { tunnel } = this;
+    if (this.flushing) return;
+    if (tunnel !== undefined) {
+      this.output.tunnelDrained();
+      tunnel.onClientDrain();
+    } else {
+      this.output.onDrain();
+    }
+  }
+
+  onSent(): void {
+    if (this.flushing || this.tunnel === undefined) this.output.onSent();
+  }
+
+  drained(): void {
+    const { request } = this;
+    if (request === undefined) return;
+    if (this.flushing) this.finalizeConnection(request);
+    else bodyWritable(request);
+  }
+
+  sendTimedOut(request: Request): void {
+    request.timedOut = true;
+    const action = request.upstream === undefined ? "sending response to client" : "sending to client";
+    logError(request, "info", `client timed out (110: Connection timed out) while ${action}`);
+    if (request.onAbort !== undefined && !request.finalized) {
+      request.aborted = true;
+      request.onAbort(request);
+    }
+    if (this.request === request) this.terminate(request);
+  }
+
+  // ---- a tunnel (Upgrade)
+
+  takeOver(request: Request, tunnel: Tunnel): void {
+    const { input } = this;
+    this.output.startTunnel();
+    this.tunnel = tunnel;
+    this.body?.pause();
+    request.keepalive = false;
+    if (input.exhausted) tunnel.onClientEnd();
+    else input.readOn();
+  }
+
+  writeTunnel(bytes: Uint8Array): boolean {
+    return this.output.writeTunnel(bytes);
+  }
+
+  endTunnel(): void {
+    this.output.endTunnel();
+  }
+
+  pauseRead(): void {
+    this.input.pause();
+  }
+
+  resumeRead(): void {
+    this.input.resume();
+  }
+
+  // ---- the end
+
+  finalize(request: Request): void {
+    const { output } = this;
+    output.flush();
+    if (output.idle) {
+      this.finalizeConnection(request);
+      return;
+    }
+    this.flushing = true;
+    output.awaitSent(request);
+  }
+
+  /**
+   * The kernel has all of the response, or will get no more of it (ngx_http_finalize_connection). Before the next request
+   * the rest of this one's body is read and dropped; once it has come, or will not come any more, this is called again.
+   */
+  finalizeConnection(request: Request): void {
+    const { body, connection } = this;
+    this.flushing = false;
+    // A chunked response that broke off must not look complete.
+    const broken = !request.responseEnded && !request.headerOnly && !request.aborted && request.chunkedResponse;
+    if (request.incomplete || broken) {
+      this.terminate(request);
+      return;
+    }
+    if (body !== undefined && !request.bodyEnded && request.keepalive && !connection.closed && !this.input.exhausted) {
+      body.discardRest(request);
+      if (!request.bodyEnded || this.request !== request) return;
+    }
+    this.free(request);
+    connection.finalize(request);
+  }
+
+  terminate(request: Request): void {
+    const { connection } = this;
+    connection.setError();
+    if (this.request === request) this.free(request);
+    connection.close(request.timedOut && request.location.core.resetTimedoutConnection);
+  }
+
+  private free(request: Request): void {
+    this.request = undefined;
+    this.tunnel = undefined;
+    this.flushing = false;
+    freeRequest(request);
+    this.output.free();
+    this.body?.free();
+    resetResponse(this.response);
+    this.connection.requestFreed();
+  }
+
+  // ---- the client goes
+
+  /** The client has closed its side; what it sent before may be waiting. */
+  onEnd(): void {
+    const { request, tunnel } = this;
+    if (tunnel !== undefined) {
+      tunnel.onClientEnd();
+    } else if (request === undefined) {
+      return;
+    } else if (this.input.waiting) {
+      this.onPeerClosed();
+    } else if (request.bodyEnded || (request.discardBody && !request.finalized)) {
+      request.bodyEnded = true;
+      request.keepalive = false;
+      if (!request.finalized) request.onAbort?.(request);
+    } else if (request.finalized) {
+      // The rest of a body that was being dropped will not come.
+      request.bodyEnded = true;
+      request.keepalive = false;
+      if (!this.flushing) this.finalizeConnection(request);
+    } else {
+      logError(request, "info", "client prematurely closed connection");
+      this.connection.setError();
+      this.body?.fail(request, 400);
+    }
+  }
+
+  /**
+   * The client has closed its side, with bytes behind the request at work, or of its body, that are not taken yet. As in
+   * nginx that ends a request that waits; where none does (proxy_ignore_client_abort), those bytes have their turn.
+   */
+  onPeerClosed(): void {
+    const { request } = this;
+    if (this.tunnel === undefined && request !== undefined && !request.finalized) request.onAbort?.(request);
+  }
+
+  /** The stream is gone, and the request at work with it. */
+  onClose(error: StreamError | undefined): void {
+    const { request } = this;
+    if (request === undefined) return;
+    request.aborted = true;
+    if (error !== undefined && !request.finalized) {
+      const call = error.code === "EPIPE" || this.sent > request.sentAtStart ? "send" : "recv";
+      logError(request, "info", `${call}() failed (${error.message})`);
+    }
+    if (!request.finalized) {
+      if (request.bodySink !== undefined) this.body?.fail(request, 400);
+      else if (request.onAbort !== undefined) request.onAbort(request);
+      else finalizeRequest(request, CLIENT_CLOSED_REQUEST);
+    }
+    if (this.request === request) this.free(request);
+  }
+
+  /** The connection has gone: nothing fires any more. */
+  release(): void {
+    this.output.free();
+    this.body?.release();
+  }
+
+  /** The worker leaves: the request at work is the connection's last where its response can still say so. */
+  shutdown(): void {
+    const { request } = this;
+    if (request !== undefined && request.location.core.keepaliveMinTimeout === 0 && !request.headerSent) {
+      request.keepalive = false;
+    }
+  }
+
+  // ---- exceptions
+
+  onFault(error: unknown): void {
+    this.connection.onFault(error);
+  }
+
+  /**
+   * An exception left code at work for the request: it is answered with 500 where nothing has been answered yet, and is the
+   * connection's last. False where there is no request.
+   */
+  fail(error: unknown): boolean {
+    const { request } = this;
+    if (request === undefined) return false;
+    if (request.refused === 0) logException(request, error);
+    request.keepalive = false;
+    request.bodySink = undefined;
+    request.discardBody = true;
+    // Nobody knows how far what was read had been understood.
+    request.bodyEnded = true;
+    request.lingering = true;
+    const { upstream } = request;
+    if (request.finalized) {
+      this.terminate(request);
+    } else if (upstream !== undefined && !upstream.ended) {
+      // In whatever state the exception left the server's connection: it carries no other request.
+      upstream.keepalive = false;
+      upstream.finalize(500);
+    } else {
+      finalizeRequest(request, 500);
+    }
+    return true;
+  }
+
+  /** The answer that would say so failed as well (its error page, a filter). */
+  giveUp(): void {
+    const { request } = this;
+    if (request === undefined) return;
+    try {
+      const { upstream } = request;
+      if (upstream !== undefined && !upstream.ended) upstream.abandon();
+      if (!request.headerSent) request.response.status = 500;
+      this.terminate(request);
+    } catch (error) {
+      logFault(error);
+    }
+  }
+}

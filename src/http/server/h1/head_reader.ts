@@ -1,0 +1,116 @@
+import { DONE, NEED_MORE, RequestHead } from "../../../wire/http1/request_head.ts";
+import { finalizeRequest, startPhases } from "../../core/engine.ts";
+import { logError } from "../../core/log_context.ts";
+import type { Request } from "../../core/request.ts";
+import { startWithBody } from "../../core/request_body.ts";
+import type { AddressConfig } from "../site.ts";
+import type { H1Connection } from "./connection.ts";
+import type { H1Exchange } from "./exchange.ts";
+import type { H1Input } from "./input.ts";
+
+/** Bytes of a head that a connection does not hold on to while it waits for the next one. */
+const LARGE_HEAD = 4096;
+
+/** Reads the heads of a connection's requests, one after another, and begins each request. */
+export class H1HeadReader {
+  private readonly connection: H1Connection;
+  private readonly exchange: H1Exchange;
+  private readonly input: H1Input;
+  private readonly head: RequestHead;
+  /** When the first byte of a head came that did not come in one piece; 0 otherwise. */
+  private since = 0;
+
+  constructor(connection: H1Connection, exchange: H1Exchange, input: H1Input, config: AddressConfig) {
+    this.connection = connection;
+    this.exchange = exchange;
+    this.input = input;
+    this.head = new RequestHead(config.limits);
+    this.head.fields.limitsOf = config.limitsOf;
+  }
+
+  /** Gets ready for the next head. */
+  reset(config: AddressConfig): void {
+    const { head } = this;
+    if (head.length > LARGE_HEAD) head.release();
+    head.reset(config.limits);
+    head.fields.limitsOf = config.limitsOf;
+  }
+
+  /** Takes what of these bytes is a head, and begins its request when it is whole; answers where it stopped. */
+  read(bytes: Buffer, at: number, end: number): number {
+    const { head, exchange, input } = this;
+    const code = head.feed(bytes, at, end);
+    if (code === NEED_MORE) {
+      if (this.since === 0 && head.started) {
+        this.since = performance.now();
+        this.connection.headBegins();
+      }
+      return end;
+    }
+    const request = this.begin();
+    const refused = request.badUri ? 400 : request.refused;
+    if (code !== DONE || refused !== 0) {
+      this.refuse(request, code, refused, head.end < end);
+      return end;
+    }
+    const next = head.end;
+    if (head.fields.ignored !== undefined) logIgnored(request, head.fields.ignored);
+    if (!exchange.beginBody(request)) {
+      startPhases(request);
+      return next;
+    }
+    // The handlers may have some of the body, or drop it.
+    input.position = next;
+    const early = request.server.earlyBody;
+    if (early === undefined) startPhases(request);
+    else startWithBody(request, early);
+    return input.position;
+  }
+
+  /** `code`: what the head was found to be; `refused`: what its request is answered with where that was DONE. */
+  private refuse(request: Request, code: number, refused: number, more: boolean): void {
+    request.keepalive = false;
+    request.bodyEnded = true;
+    request.lingering = code !== DONE || more;
+    // A path that cannot be decoded is known before the fields are.
+    const error = code === DONE ? "client sent invalid request" : this.head.error;
+    if (refused !== 500) logError(request, "info", error + this.whileReading(code === DONE));
+    finalizeRequest(request, code === DONE ? refused : code);
+  }
+
+  /** What was read of a head is all there will be: it is logged as a request, and not answered. */
+  breakOff(status: number, sentence: string): void {
+    const { head, connection } = this;
+    const action = this.whileReading(false);
+    head.giveUp();
+    const request = this.begin();
+    request.keepalive = false;
+    request.bodyEnded = true;
+    request.timedOut = status === 408;
+    logError(request, "info", sentence + action);
+    connection.setError();
+    finalizeRequest(request, status);
+  }
+
+  /** The request of the head that was read, or broke off. */
+  begin(): Request {
+    const { connection, exchange, since } = this;
+    connection.requestBegins();
+    const request = exchange.begin(connection.host.config, this.head);
+    if (since !== 0) {
+      request.startedWall -= Math.round(request.startedAt - since);
+      request.startedAt = since;
+      this.since = 0;
+    }
+    return request;
+  }
+
+  private whileReading(inLine: boolean): string {
+    if (this.head.inHeaders && !inLine) return " while reading client request headers";
+    return ` while reading client ${this.connection.pipelined ? "pipelined " : ""}request line`;
+  }
+}
+
+function logIgnored(request: Request, sentences: readonly string[]): void {
+  for (const sentence of sentences) logError(request, "info", `${sentence} while reading client request headers`);
+}
