@@ -1,6 +1,7 @@
 import { refusalsOf } from "../config/errors.ts";
 import { fail, type Scope } from "../config/schema.ts";
 import { ConfigError, type Directive } from "../config/types.ts";
+import { parseSize } from "../config/values.ts";
 import { makeZone, Zone, type ZoneHandle, type ZoneKind } from "./zone.ts";
 
 /**
@@ -60,6 +61,13 @@ export function refuseZonesWithoutSize(scope: Scope): void {
   for (const { name, size } of declarationsOf(scope).values()) {
     if (size === 0) refusalsOf(scope).note(new ConfigError(`zero size shared memory zone "${name}"`), "end");
   }
+}
+
+/** `zone=NAME:SIZE`, as limit_req_zone and limit_conn_zone take it. */
+export function readZone(at: Directive, parameter: string): { readonly name: string; readonly size: number } {
+  const [, name, text] = /^zone=([^:]*):(.*)$/s.exec(parameter) ?? fail(at, `invalid zone size "${parameter}"`);
+  const size = parseSize(text) ?? fail(at, `invalid zone size "${parameter}"`);
+  return { name, size: largeEnough(at, parameter, size) };
 }
 
 /** The size, unless it is below nginx's least. `shown` stands for the zone in the error. */

@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import type { TestContext } from "node:test";
 import { fileURLToPath } from "node:url";
+import { buildSync } from "esbuild";
 import { freePort } from "./ports.ts";
 import { PATIENCE_MS, waitFor } from "./wait.ts";
 
@@ -230,6 +231,14 @@ export async function startNginx(t: TestContext, options: Pick<ProgramOptions, "
   const globals = "daemon off; pid logs/nginx.pid; error_log logs/error.log info;";
   const env = { ...process.env, PATH: `${process.env.PATH ?? ""}:/usr/sbin:/usr/local/sbin` };
   return started(t, { command: "nginx", args: [...args, "-g", globals], env, prefix, ports, config }, "logs/nginx.pid");
+}
+
+/** A TypeScript entry as one file, for `ProgramOptions.entry`: with several workers that starts much faster. */
+export function bundled(t: TestContext, entry: string): string {
+  const directory = makePrefix(t);
+  const outfile = join(directory, "entry.mjs");
+  buildSync({ entryPoints: [entry], outfile, bundle: true, platform: "node", format: "esm", logLevel: "silent" });
+  return outfile;
 }
 
 interface Prepared {

@@ -112,3 +112,16 @@ export function generator(seed: number): (n: number) => number {
     return ((mixed ^ (mixed >>> 14)) >>> 0) % n;
   };
 }
+
+/** The error for which nginx refuses a configuration. `directory` ends with "/". */
+export function refusalOf(directory: string, text: string): string {
+  const path = `${directory}nginx.conf`;
+  writeFileSync(path, text, "latin1");
+  const { stderr, status } = spawnSync(NGINX ?? "nginx", ["-t", "-q", "-e", "/dev/null", "-p", directory, "-c", path], {
+    encoding: "latin1",
+    timeout: 10_000,
+  });
+  if (status !== 1) throw new Error(`nginx has not refused it: ${stderr}`);
+  const line = stderr.split("\n").find((line) => line.includes("[emerg]")) ?? "";
+  return line.replace(/^nginx: \[emerg\] /, "");
+}

@@ -26,7 +26,7 @@ import {
   nestingError,
   parseLocationName,
 } from "./location_tree.ts";
-import type { HttpBuild, HttpModule } from "./module.ts";
+import type { HttpBuild, HttpModule, WorkerShare } from "./module.ts";
 import type { ServerSettings } from "./server_directives.ts";
 import { serverDirectives } from "./server_directives.ts";
 import { type NamedServer, parseServerName, primaryServerName, type ServerName } from "./server_names.ts";
@@ -43,6 +43,7 @@ export interface BuiltHttp {
   readonly logFiles: ReadonlySet<string>;
   readonly directories: ReadonlySet<string>;
   readonly upstreams: Upstreams;
+  readonly workers: readonly WorkerShare[];
 }
 
 /**
@@ -63,6 +64,7 @@ export function* buildHttp(scope: Scope, cycle: Cycle, modules: readonly HttpMod
     variables,
     upstreams,
     later: (work) => later.push(work),
+    workers: [],
     logFiles,
     directories,
   };
@@ -84,7 +86,7 @@ export function* buildHttp(scope: Scope, cycle: Cycle, modules: readonly HttpMod
   }
   bindVariables(scope, variables);
   refuseZonesWithoutSize(scope);
-  return { servers, variables: variables.count, logFiles, directories, upstreams };
+  return { servers, variables: variables.count, logFiles, directories, upstreams, workers: http.workers };
 }
 
 function requestLimits(settings: ServerSettings): RequestLimits {

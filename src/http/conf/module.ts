@@ -15,10 +15,19 @@ export interface HttpBuild {
   readonly upstreams: Upstreams;
   /** Work for after all locations exist (proxy_pass finds its upstream). */
   readonly later: (work: () => void) => void;
+  readonly workers: WorkerShare[];
   /** Absolute paths of the log files that are to be opened before the configuration takes effect. */
   readonly logFiles: Set<string>;
   /** Absolute paths of the directories for temporary files, which are to be there for the worker's user. */
   readonly directories: Set<string>;
+}
+
+/** What a module has in shared memory for each worker. */
+export interface WorkerShare {
+  /** In a worker, before it serves: its slot there, below MAX_WORKERS, and how many workers there are. */
+  enter(slot: number, workers: number): void;
+  /** In the master: the worker with that slot has exited, whatever the cause. */
+  forget(slot: number): void;
 }
 
 /** Where a module's settings are being built for. */

@@ -62,6 +62,7 @@ function* buildApplication(
     directories: [...(http?.directories ?? [])],
     serve(worker, previous) {
       if (worker.slot >= MAX_WORKERS) throw new ConfigError(`more than ${MAX_WORKERS} workers`);
+      for (const share of http?.workers ?? []) share.enter(worker.slot, worker.count);
       return new HttpService(sockets, worker, countersOf(worker.slot), previous, http?.upstreams);
     },
     forget(slot) {
@@ -70,6 +71,7 @@ function* buildApplication(
       // It took its connections with it; what it has served still counts.
       countersOf(slot).fill(0, COUNTER.active, COUNTER.waiting + 1);
       for (const group of groups) group.forget(slot);
+      for (const share of http?.workers ?? []) share.forget(slot);
     },
     check,
   };

@@ -6,6 +6,8 @@ import { charset } from "../modules/charset/charset.ts";
 import { earlyHints } from "../modules/early_hints.ts";
 import { headers } from "../modules/headers/headers.ts";
 import { index } from "../modules/index.ts";
+import { limitConn } from "../modules/limit/limit_conn.ts";
+import { limitReq } from "../modules/limit/limit_req.ts";
 import { log } from "../modules/log/log.ts";
 import { map } from "../modules/map.ts";
 import { mirror } from "../modules/mirror.ts";
@@ -28,6 +30,8 @@ export const httpModules: readonly HttpModule[] = [
   map,
   splitClients,
   rewrite,
+  limitReq,
+  limitConn,
   access,
   authBasic,
   authRequest,

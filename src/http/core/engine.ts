@@ -562,12 +562,21 @@ function denyUnauthorized(request: Request, status: number): void {
     return;
   }
   logError(request, "info", "delaying unauthorized request");
+  delayRequest(request, delay, () => finalizeRequest(request, status));
+}
+
+/** Goes on with a request in `ms` milliseconds, unless its client goes away before that (ngx_http_test_reading). */
+export function delayRequest(request: Request, ms: number, goOn: (request: Request) => void): void {
   const delayed = new Deadline(request, () => {
     request.onAbort = undefined;
-    finalizeRequest(request, status);
+    goOn(request);
   });
-  setDeadline(delayed, delay);
-  request.onAbort = () => finalizeRequest(request, CLIENT_CLOSED_REQUEST);
+  setDeadline(delayed, ms);
+  request.onAbort = () => {
+    clearDeadline(delayed);
+    logError(request, "info", "client prematurely closed connection");
+    finalizeRequest(request, CLIENT_CLOSED_REQUEST);
+  };
   request.cleanup ??= [];
   request.cleanup.push(() => clearDeadline(delayed));
 }

@@ -105,6 +105,9 @@ export class Request {
   /** A deadline of the client's ended it (reset_timedout_connection). */
   timedOut = false;
   satisfied = false;
+  /** What limit_req and limit_conn made of it; 0 as long as they have not looked at it. Of a main request. */
+  limitReqStatus = 0;
+  limitConnStatus = 0;
   accessCode = 0;
 
   /** Captures of the last regex that matched: [0] the whole. */

@@ -1,12 +1,11 @@
 import assert from "node:assert/strict";
-import { spawnSync } from "node:child_process";
 import { describe, test } from "node:test";
 import { ConfigError } from "../../../src/config/types.ts";
 import { program } from "../../../src/program.ts";
 import { loadConfiguration, validateCycle } from "../../../src/runtime/master/load_cycle.ts";
 import { workspace, write } from "../../config/workspace.ts";
 import { have } from "../../support/have.ts";
-import { NGINX } from "../../support/reference_nginx.ts";
+import { refusalOf } from "../../support/reference_nginx.ts";
 
 /** What may stand in an http block and is refused: Holdfast must say what nginx says, with the same place. */
 const inServer = (text: string) => `server {\n${text}\n}`;
@@ -91,16 +90,7 @@ const REFUSED: readonly (readonly [name: string, http: string])[] = [
 
 const directory = workspace();
 
-function nginxSays(text: string): string {
-  const path = write(directory, "nginx.conf", text);
-  const { stderr, status } = spawnSync(NGINX ?? "nginx", ["-t", "-q", "-e", "/dev/null", "-p", directory, "-c", path], {
-    encoding: "latin1",
-    timeout: 10_000,
-  });
-  assert.equal(status, 1, stderr);
-  const line = stderr.split("\n").find((line) => line.includes("[emerg]")) ?? "";
-  return comparable(line.replace(/^nginx: \[emerg\] /, ""));
-}
+const nginxSays = (text: string) => comparable(refusalOf(directory, text));
 
 async function holdfastSays(text: string): Promise<string> {
   const confFile = write(directory, "nginx.conf", text);
