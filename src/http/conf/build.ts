@@ -15,7 +15,7 @@ import type { Sliced } from "../../sys/sliced.ts";
 import type { RequestLimits } from "../../wire/http1/request_fields.ts";
 import { HEADER_FILTERS, type HeaderFilterName } from "../core/filters.ts";
 import type { Request } from "../core/request.ts";
-import type { Handler, HeaderFilter, Location, Server } from "../core/types.ts";
+import type { Handler, HeaderFilter, Location, Server, UpstreamHook, UpstreamHooks } from "../core/types.ts";
 import { declareCoreVariables } from "../variables/core.ts";
 import { coreDirectives } from "./core_directives.ts";
 import { coreSettings } from "./core_settings.ts";
@@ -233,6 +233,7 @@ class LocationBuilder {
       content: undefined,
       contentPhase: [],
       headerFilters: [],
+      upstreamHooks: undefined,
       log: [],
       limitExcept: undefined,
       direct: false,
@@ -287,6 +288,9 @@ class LocationBuilder {
       const filter = filterOf(module.of(location), location);
       return filter === undefined ? [] : [filter];
     });
+    location.upstreamHooks = upstreamHooks(
+      this.modules.flatMap((module) => module.definition.upstreamHook?.(module.of(location), location) ?? []),
+    );
     for (const module of this.modules) {
       const content = module.definition.content?.(module.of(location), location);
       if (content !== undefined) location.content = content;
@@ -308,4 +312,13 @@ class LocationBuilder {
     this.logs.set(targets, log);
     return log;
   }
+}
+
+function upstreamHooks(hooks: readonly UpstreamHook[]): UpstreamHooks | undefined {
+  if (hooks.length === 0) return undefined;
+  const at = <K extends keyof UpstreamHook>(place: K) => {
+    const found = hooks.flatMap((hook) => hook[place] ?? []);
+    return found.length === 0 ? undefined : found;
+  };
+  return { peer: at("peer"), head: at("head"), body: at("body"), end: at("end") };
 }

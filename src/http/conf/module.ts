@@ -3,7 +3,7 @@ import type { HostWanted } from "../../runtime/application.ts";
 import type { Cycle } from "../../runtime/cycle.ts";
 import type { HeaderFilterName } from "../core/filters.ts";
 import type { VariableSpec, Variables } from "../core/script.ts";
-import type { Handler, HeaderFilter, Location, Server } from "../core/types.ts";
+import type { Handler, HeaderFilter, Location, Server, UpstreamHook } from "../core/types.ts";
 import { serverDirectives } from "./server_directives.ts";
 import type { Upstreams } from "./upstreams.ts";
 
@@ -79,6 +79,8 @@ export interface ModuleDefinition<D extends Specs, S> {
   readonly headerFilters?: Readonly<
     Partial<Record<HeaderFilterName, (settings: S, location: Location) => HeaderFilter | undefined>>
   >;
+  /** What it does where a request is passed to an upstream. */
+  readonly upstreamHook?: (settings: S, location: Location) => UpstreamHook | undefined;
   readonly log?: (settings: S, location: Location) => Handler | undefined;
 }
 

@@ -1,3 +1,4 @@
+import type { Peer } from "../../balancer/peer.ts";
 import type { Address } from "../../net/address.ts";
 import type { ProxyProtocol } from "../../net/proxy_protocol.ts";
 import type { SlabQueue } from "../../net/slabs.ts";
@@ -231,6 +232,8 @@ export interface UpstreamPassage {
   /** The last answer's head and trailer, for $upstream_http_* and $upstream_trailer_*. */
   readonly head: { readonly headers: HeaderList; readonly setCookieAt: number } | undefined;
   readonly trailers: HeaderList | undefined;
+  /** The server at work. */
+  readonly server: Peer | undefined;
   /** The server was given back: nothing is left to do. */
   readonly ended: boolean;
   /** Nothing happened that forbids the server's connection another request. */
@@ -245,6 +248,38 @@ export interface UpstreamPassage {
   clientGone(): void;
   /** The client has gone, with proxy_ignore_client_abort. */
   clientLost(): void;
+}
+
+/** The servers of an upstream, before one of them is chosen. */
+export interface PeerChoice {
+  readonly peers: readonly Peer[];
+  /** The index of the one that is to be tried first, if it can be had; -1: the balancing method's. */
+  preferred: number;
+  /** After a hook returned DONE: what it waited for is there, the choice goes on. Does nothing once the request has ended. */
+  proceed(): void;
+}
+
+/**
+ * What a module does on a request's way through an upstream: the cache, stickiness, sessions stand here. The codes are a
+ * handler's: OK goes on; DONE has taken the request over; anything else ends it.
+ */
+export interface UpstreamHook {
+  /** Before a server is chosen. DONE: `choice.proceed` follows, unless the request is answered in another way. */
+  readonly peer?: (request: Request, choice: PeerChoice) => number;
+  /** An answer is to be passed on: `request.upstream` has its head, `request.response` what the client will see of it. */
+  readonly head?: (request: Request) => number;
+  /** A piece of that answer's body, `bytes[from..until)`, lent for the call. */
+  readonly body?: (request: Request, bytes: Buffer, from: number, until: number) => void;
+  /** The passage is over. `complete`: all of the answer was read. */
+  readonly end?: (request: Request, complete: boolean) => void;
+}
+
+/** The hooks of a location, by where they stand; undefined where there are none. */
+export interface UpstreamHooks {
+  readonly peer: readonly NonNullable<UpstreamHook["peer"]>[] | undefined;
+  readonly head: readonly NonNullable<UpstreamHook["head"]>[] | undefined;
+  readonly body: readonly NonNullable<UpstreamHook["body"]>[] | undefined;
+  readonly end: readonly NonNullable<UpstreamHook["end"]>[] | undefined;
 }
 
 /**
@@ -375,6 +410,7 @@ export interface Location {
   content: Handler | undefined;
   contentPhase: readonly Handler[];
   headerFilters: readonly HeaderFilter[];
+  upstreamHooks: UpstreamHooks | undefined;
   log: readonly Handler[];
   /** `limit_except`: what is in force for every method but these. */
   limitExcept: { readonly methods: ReadonlySet<string>; readonly location: Location } | undefined;

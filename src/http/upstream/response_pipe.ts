@@ -8,7 +8,7 @@ import { ERROR, OK } from "../core/codes.ts";
 import { endBody, FLUSH, LAST as LAST_BUFFER, passBody, takesMore } from "../core/filters.ts";
 import { logError } from "../core/log_context.ts";
 import type { Request } from "../core/request.ts";
-import type { UpstreamState } from "../core/types.ts";
+import type { UpstreamHooks, UpstreamState } from "../core/types.ts";
 import { type AnswerReader, DATA, INVALID, LAST, MORE, OVER } from "./protocol.ts";
 import { ResponseSpool, type SpoolOwner } from "./response_spool.ts";
 import type { AnswerSink, ServerConnection } from "./server_connection.ts";
@@ -42,6 +42,7 @@ export class ResponsePipe implements AnswerSink, SpoolOwner {
   private readonly reader: AnswerReader;
   /** proxy_buffering or what X-Accel-Buffering says. */
   private readonly buffering: boolean;
+  private readonly hooks: UpstreamHooks["body"];
   private spool: ResponseSpool | undefined = undefined;
   /** proxy_limit_rate, and whether the next read waits for it. */
   private limit: ReadLimit | undefined = undefined;
@@ -51,13 +52,20 @@ export class ResponsePipe implements AnswerSink, SpoolOwner {
   /** No more of it will come, although it is not complete. */
   private broken = false;
 
-  constructor(owner: PipeOwner, connection: ServerConnection, settings: UpstreamSettings, buffering: boolean) {
+  constructor(
+    owner: PipeOwner,
+    connection: ServerConnection,
+    settings: UpstreamSettings,
+    buffering: boolean,
+    hooks: UpstreamHooks["body"],
+  ) {
     this.owner = owner;
     this.request = owner.request;
     this.settings = settings;
     this.connection = connection;
     this.reader = connection.reader;
     this.buffering = buffering;
+    this.hooks = hooks;
   }
 
   get answerEnded(): boolean {
@@ -251,6 +259,7 @@ export class ResponsePipe implements AnswerSink, SpoolOwner {
     const length = until - from;
     const flags = last ? LAST_BUFFER : 0;
     this.owner.present.responseLength += length;
+    if (this.hooks !== undefined) for (const hook of this.hooks) hook(request, bytes, from, until);
     if (this.waits() || (this.buffering && !takesMore(request) && !request.connection.closed)) {
       this.spool ??= new ResponseSpool(this);
       this.spool.push(bytes.subarray(from, until));

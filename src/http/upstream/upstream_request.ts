@@ -6,10 +6,11 @@ import { parseUnsafeUri } from "../../wire/uri.ts";
 import { CLIENT_CLOSED_REQUEST, ERROR, OK } from "../core/codes.ts";
 import { finalizeRequest, internalRedirect, namedRedirect } from "../core/engine.ts";
 import { sendHeader } from "../core/filters.ts";
-import { logError } from "../core/log_context.ts";
+import { logError, logException } from "../core/log_context.ts";
 import { GET, type Request } from "../core/request.ts";
-import type { BodySink, UpstreamPassage } from "../core/types.ts";
+import type { BodySink, UpstreamHooks, UpstreamPassage } from "../core/types.ts";
 import { bufferingOf, copyRedirectFields, copyResponse } from "./headers.ts";
+import { choosePeer } from "./peer_choice.ts";
 import type { AnswerHead, UpstreamTarget } from "./protocol.ts";
 import { type PipeOwner, ResponsePipe } from "./response_pipe.ts";
 import { type ConnectionUser, connectionTo, type ServerConnection } from "./server_connection.ts";
@@ -34,7 +35,13 @@ function idempotent(method: string): boolean {
 
 /** Passes a request on to a server, and the answer back. */
 export function passToUpstream(request: Request, target: UpstreamTarget): void {
-  const upstream = new UpstreamRequest(request, target);
+  const hooks = request.location.upstreamHooks?.peer;
+  if (hooks === undefined) start(request, target, -1);
+  else choosePeer(request, target, hooks, start);
+}
+
+function start(request: Request, target: UpstreamTarget, preferred: number): void {
+  const upstream = new UpstreamRequest(request, target, preferred);
   request.upstream = upstream;
   request.onAbort = target.settings.ignoreClientAbort ? abortLate : abort;
   upstream.connect();
@@ -54,6 +61,7 @@ class UpstreamRequest implements UpstreamPassage, ConnectionUser, PipeOwner, Bod
   present: UpstreamState = NO_STATE;
   /** The attempt was given back: nothing is left to do. */
   ended = false;
+  private readonly hooks: UpstreamHooks | undefined;
   private readonly startedAt: number;
   private readonly attempt: Attempt;
   private peer: Peer | undefined = undefined;
@@ -64,12 +72,13 @@ class UpstreamRequest implements UpstreamPassage, ConnectionUser, PipeOwner, Bod
   private pipe: ResponsePipe | undefined = undefined;
   private tunnel: UpstreamTunnel | undefined = undefined;
 
-  constructor(request: Request, target: UpstreamTarget) {
+  constructor(request: Request, target: UpstreamTarget, preferred: number) {
     this.request = request;
     this.target = target;
+    this.hooks = request.location.upstreamHooks;
     this.startedAt = now();
     markPassage(request);
-    this.attempt = target.group.begin(target.input);
+    this.attempt = target.group.begin(target.input, preferred);
     const { nextTries } = target.settings;
     if (nextTries > 0) this.attempt.tries = Math.min(this.attempt.tries, nextTries);
   }
@@ -81,6 +90,10 @@ class UpstreamRequest implements UpstreamPassage, ConnectionUser, PipeOwner, Bod
 
   get trailers(): HeaderList | undefined {
     return this.pipe?.trailers;
+  }
+
+  get server(): Peer | undefined {
+    return this.peer;
   }
 
   get keepalive(): boolean {
@@ -221,10 +234,10 @@ class UpstreamRequest implements UpstreamPassage, ConnectionUser, PipeOwner, Bod
       // Nobody asked for it: what would follow could be taken for anything.
       request.keepalive = false;
     }
-    copyResponse(request, head, target.rules, settings);
+    if (!this.copyHead(head)) return;
     const buffering = head.xAccelBuffering === undefined ? settings.buffering : bufferingOf(head, settings);
     if (!buffering) request.limitRate = 0;
-    const pipe = new ResponsePipe(this, connection, settings, buffering);
+    const pipe = new ResponsePipe(this, connection, settings, buffering, this.hooks?.body);
     this.pipe = pipe;
     connection.passTo(pipe);
     if (!this.sendHead()) return;
@@ -239,7 +252,7 @@ class UpstreamRequest implements UpstreamPassage, ConnectionUser, PipeOwner, Bod
 
   private upgrade(connection: ServerConnection, head: AnswerHead, bytes: Buffer): void {
     const { request, target } = this;
-    copyResponse(request, head, target.rules, target.settings);
+    if (!this.copyHead(head)) return;
     if (request !== request.main) {
       logError(request, "error", "connection upgrade in subrequest");
       this.finalize(ERROR);
@@ -249,6 +262,20 @@ class UpstreamRequest implements UpstreamPassage, ConnectionUser, PipeOwner, Bod
     this.tunnel = tunnel;
     connection.passTo(tunnel);
     if (this.sendHead()) tunnel.begin(bytes, connection.reader.pos);
+  }
+
+  /** Makes the response of the answer's head. False where a hook has ended the passage. */
+  private copyHead(head: AnswerHead): boolean {
+    const { request, target, hooks } = this;
+    copyResponse(request, head, target.rules, target.settings);
+    if (hooks?.head === undefined) return true;
+    for (const hook of hooks.head) {
+      const code = hook(request);
+      if (code === OK) continue;
+      this.finalize(code);
+      return false;
+    }
+    return true;
   }
 
   private sendHead(): boolean {
@@ -314,13 +341,26 @@ class UpstreamRequest implements UpstreamPassage, ConnectionUser, PipeOwner, Bod
   private cleanUp(): void {
     const { request } = this;
     this.pipe?.close();
+    const hooks = this.ended ? undefined : this.hooks?.end;
     if (!this.ended) this.target.group.end(this.attempt);
     this.ended = true;
     if (request.bodySink === this) request.bodySink = undefined;
     // An error page may have gone on to another upstream already.
-    if (request.upstream !== this) return;
-    request.onAbort = undefined;
-    request.onWritable = undefined;
+    if (request.upstream === this) {
+      request.onAbort = undefined;
+      request.onWritable = undefined;
+    }
+    if (hooks !== undefined) this.callEnd(hooks);
+  }
+
+  private callEnd(hooks: NonNullable<UpstreamHooks["end"]>): void {
+    for (const hook of hooks) {
+      try {
+        hook(this.request, this.pipe?.answerEnded === true);
+      } catch (error) {
+        logException(this.request, error);
+      }
+    }
   }
 
   onFault(error: unknown): void {

@@ -1,0 +1,70 @@
+import type { Peer } from "../../balancer/peer.ts";
+import { CLIENT_CLOSED_REQUEST, DONE, OK } from "../core/codes.ts";
+import { finalizeRequest } from "../core/engine.ts";
+import { logError } from "../core/log_context.ts";
+import type { Request } from "../core/request.ts";
+import type { PeerChoice, UpstreamHooks } from "../core/types.ts";
+import type { UpstreamTarget } from "./protocol.ts";
+
+type PeerHooks = NonNullable<UpstreamHooks["peer"]>;
+/** Passes the request on; `preferred` is an index, or -1. */
+type Connect = (request: Request, target: UpstreamTarget, preferred: number) => void;
+
+/** Asks the hooks which server the request is bound to, and goes on with `connect`, perhaps at once. */
+export function choosePeer(request: Request, target: UpstreamTarget, hooks: PeerHooks, connect: Connect): void {
+  // What an earlier passage left is not this one's.
+  request.upstream = undefined;
+  new Choice(request, target, hooks, connect).run();
+}
+
+class Choice implements PeerChoice {
+  preferred = -1;
+  private readonly request: Request;
+  private readonly target: UpstreamTarget;
+  private readonly hooks: PeerHooks;
+  private readonly connect: Connect;
+  private next = 0;
+  private waiting = false;
+
+  constructor(request: Request, target: UpstreamTarget, hooks: PeerHooks, connect: Connect) {
+    this.request = request;
+    this.target = target;
+    this.hooks = hooks;
+    this.connect = connect;
+  }
+
+  get peers(): readonly Peer[] {
+    return this.target.group.peers;
+  }
+
+  run(): void {
+    const { request, hooks } = this;
+    while (this.next < hooks.length) {
+      const code = hooks[this.next++](request, this);
+      if (code === OK) continue;
+      if (code === DONE) {
+        this.waiting = true;
+        if (!this.target.settings.ignoreClientAbort) request.onAbort = abort;
+      } else {
+        finalizeRequest(request, code);
+      }
+      return;
+    }
+    this.connect(request, this.target, this.preferred);
+  }
+
+  proceed(): void {
+    const { request } = this;
+    // An error page may be at work meanwhile, even at another upstream.
+    if (!this.waiting || request.finalized || request.upstream !== undefined) return;
+    this.waiting = false;
+    request.onAbort = undefined;
+    this.run();
+  }
+}
+
+function abort(request: Request): void {
+  request.onAbort = undefined;
+  logError(request, "info", "epoll_wait() reported that client prematurely closed connection");
+  finalizeRequest(request, CLIENT_CLOSED_REQUEST);
+}
