@@ -17,9 +17,9 @@ export interface Directive {
   readonly failed?: ConfigError;
 }
 
-/** A whole configuration: what `-T` dumps and the master sends to its children. Structured-cloneable. */
+/** A whole configuration. */
 export interface ConfigTree {
-  /** The files in the order read, each once. */
+  /** The files in the order read, each once: what `-T` dumps. */
   readonly files: readonly { readonly path: string; readonly text: string }[];
   readonly directives: readonly Directive[];
 }

@@ -1,6 +1,7 @@
 import { refusalsOf } from "../config/errors.ts";
 import type { Directives, Specs } from "../config/schema.ts";
 import { buildingScopes } from "../config/scopes.ts";
+import { deserializingDirectives } from "../config/serialize.ts";
 import { openZone } from "../shm/registry.ts";
 import { inSlices, type Sliced } from "../sys/sliced.ts";
 import type { Application, Program } from "./application.ts";
@@ -23,9 +24,10 @@ export async function buildCycle(program: Program, data: CycleData): Promise<Bui
 }
 
 function* building(program: Program, data: CycleData): Sliced<BuiltCycle> {
-  const root = yield* buildingScopes(data.tree, tablesOf(program));
+  const tree = { files: [], directives: yield* deserializingDirectives(data.directives) };
+  const root = yield* buildingScopes(tree, tablesOf(program));
   const cycle = cycleOf(data, root, (wanted) => openZone(data.zones, wanted));
   const application = yield* program.build(cycle);
-  refusalsOf(root).throwAll(data.tree);
+  refusalsOf(root).throwAll(tree);
   return { cycle, application };
 }

@@ -1,5 +1,5 @@
 import type { Scope } from "../config/schema.ts";
-import type { ConfigTree } from "../config/types.ts";
+import type { SerializedDirectives } from "../config/serialize.ts";
 import type { Address } from "../net/address.ts";
 import type { ZoneHandles, ZoneWanted } from "../shm/registry.ts";
 import type { Zone } from "../shm/zone.ts";
@@ -11,7 +11,7 @@ import { fullName } from "../sys/paths.ts";
  */
 export interface CycleData {
   readonly generation: number;
-  readonly tree: ConfigTree;
+  readonly directives: SerializedDirectives;
   /** `-p` and `-e`/`-g` as resolved absolute values; prefix ends with "/". */
   readonly prefix: string;
   readonly confPrefix: string;

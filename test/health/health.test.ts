@@ -20,10 +20,10 @@ function generation(text: string, number: number, zones: { handles: ZoneHandles 
     const confFile = join(directory, "nginx.conf");
     writeFileSync(confFile, text, "latin1");
     const options = { confFile, confPrefix: `${directory}/` };
-    const { tree, root } = loadConfig(options, program().directives);
+    const { root } = loadConfig(options, program().directives);
     const made = new NewZones(zones.handles);
     const cycle: Cycle = {
-      data: { generation: number, tree, prefix: "/", confPrefix: "/", errorLog: "", zones: {}, hosts: HOSTS },
+      data: { generation: number, directives: [], prefix: "/", confPrefix: "/", errorLog: "", zones: {}, hosts: HOSTS },
       root,
       zone(wanted) {
         made.take(wanted);

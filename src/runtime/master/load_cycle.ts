@@ -2,6 +2,7 @@ import { lookup } from "node:dns/promises";
 import { type ConfigWarning, refusalsOf, warningsOf } from "../../config/errors.ts";
 import { readConfig } from "../../config/load.ts";
 import type { Scope } from "../../config/schema.ts";
+import { serializeDirectives } from "../../config/serialize.ts";
 import { ConfigError, type ConfigTree } from "../../config/types.ts";
 import type { Address } from "../../net/address.ts";
 import { NewZones } from "../../shm/registry.ts";
@@ -57,7 +58,7 @@ export async function validateCycle(
   const zones = new NewZones(previous?.zones ?? {});
   const data: CycleData = {
     generation: (previous?.generation ?? 0) + 1,
-    tree,
+    directives: serializeDirectives(tree.directives),
     prefix: paths.prefix,
     confPrefix: paths.confPrefix,
     errorLog: paths.errorLog,

@@ -34,7 +34,7 @@ function directory(t: TestContext): string {
 function open(prefix: string, ...targets: ErrorLogTarget[]) {
   const data: CycleData = {
     generation: 1,
-    tree: { files: [], directives: [] },
+    directives: [],
     prefix: `${prefix}/`,
     confPrefix: `${prefix}/`,
     errorLog: `${prefix}/default.log`,

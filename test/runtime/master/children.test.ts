@@ -13,7 +13,7 @@ parentPort.on("message", ({ type, data }) => {
 
 const DATA = {
   generation: 1,
-  tree: { files: [], directives: [] },
+  directives: [],
   prefix: "/",
   confPrefix: "/",
   errorLog: "",

@@ -95,13 +95,13 @@ function makeHost(): ConnectionHost & { readonly words: Int32Array } {
   const program = httpProgram({ modules: [], tables: [], open: () => () => ({ stop() {} }) });
   const tables = [coreDirectives, eventsDirectives, ...program.directives, read.directives, hold.directives];
   const confFile = write(directory, "nginx.conf", CONFIG);
-  const { tree, root } = loadConfig({ confFile, confPrefix: directory }, tables);
+  const { root } = loadConfig({ confFile, confPrefix: directory }, tables);
   const scope = httpScope(root);
   assert.ok(scope !== undefined);
   const cycle: Cycle = {
     data: {
       generation: 1,
-      tree,
+      directives: [],
       prefix: directory,
       confPrefix: directory,
       errorLog: `${directory}error.log`,
