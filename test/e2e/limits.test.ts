@@ -38,6 +38,12 @@ async function holdingBackend(t: TestContext) {
   return { held, release, address: backend.address };
 }
 
+/** Waits until so many requests in all have been answered with 200, and what they held was given back. */
+async function whenFreed(holdfast: Running, requests: number): Promise<void> {
+  // Lines reach the log at the end of the turn in which a request is freed.
+  await waitFor(() => holdfast.accessLog().split('" 200 ').length > requests, `${requests} lines in the access log`);
+}
+
 const QUIET = "access_log off; root html;";
 
 test("limit_req lets as many requests through as it says, whichever workers they come to", async (t) => {
@@ -60,7 +66,7 @@ test("limit_req lets as many requests through as it says, whichever workers they
 test("limit_conn lets as many connections through as it says, whichever workers they come to", async (t) => {
   const backend = await holdingBackend(t);
   const holdfast = await startHoldfast(t, {
-    config: ([port]) => `worker_processes 4; http { ${QUIET}
+    config: ([port]) => `worker_processes 4; http { root html;
       limit_conn_zone $server_port zone=one:1m;
       server { listen 127.0.0.1:${port}; limit_conn one 10; location / { proxy_pass http://${backend.address}; } }
     }`,
@@ -78,8 +84,71 @@ test("limit_conn lets as many connections through as it says, whichever workers 
     assert.equal(count(refused, "waits"), 10);
     backend.release();
     assert.equal(count(await Promise.all(answers), 200), 10);
+    await whenFreed(holdfast, 10 * (round + 1));
   }
   assert.ok(threads(holdfast, 'limiting connections by zone "one"').size > 1, "more than one worker took part");
+});
+
+test("workers that a reload adds count in the entries that are there", async (t) => {
+  const backend = await holdingBackend(t);
+  const config = (port: number, workers: number) => `worker_processes ${workers}; http { root html;
+    limit_conn_zone $server_port zone=one:1m;
+    server { listen 127.0.0.1:${port}; limit_conn one 20; location / { proxy_pass http://${backend.address}; } } }`;
+  const holdfast = await startHoldfast(t, { config: ([port]) => config(port, 1) });
+  const { port } = holdfast;
+  const first = times(2, async () => (await get(port, "/")).status);
+  await waitFor(() => backend.held.length === 2, "two to be held");
+  assert.ok(await holdfast.reload(config(port, 4)));
+  const more = times(18, async () => (await get(port, "/")).status);
+  await waitFor(() => backend.held.length === 20, "eighteen more to be held");
+  assert.equal((await get(port, "/")).status, 503);
+  backend.release();
+  assert.equal(count(await Promise.all([...first, ...more]), 200), 20);
+  await whenFreed(holdfast, 20);
+  const again = times(20, async () => (await get(port, "/")).status);
+  await waitFor(() => backend.held.length === 20, "twenty to be held");
+  backend.release();
+  assert.equal(count(await Promise.all(again), 200), 20);
+});
+
+test("a connection that one limit refuses counts in none", async (t) => {
+  const backend = await holdingBackend(t);
+  const holdfast = await startHoldfast(t, {
+    config: ([
+      port,
+    ]) => `http { root html; log_format limits "$arg_b $status $limit_conn_status"; access_log logs/limits.log limits;
+      limit_conn_zone $server_port zone=a:1m;
+      limit_conn_zone $arg_b zone=b:1m;
+      server { listen 127.0.0.1:${port};
+        location / { limit_conn a 2; limit_conn b 1; limit_conn_status 429; proxy_pass http://${backend.address}; }
+        location /dry { limit_conn a 2; limit_conn b 1; limit_conn_dry_run on; limit_conn_log_level notice; }
+      } }`,
+  });
+  const { port } = holdfast;
+  const ask = async (path: string) => (await get(port, path)).status;
+  const held = [ask("/?b=1")];
+  await waitFor(() => backend.held.length === 1, "the first to be held");
+  for (let i = 0; i < 3; i++) assert.equal(await ask("/?b=1"), 429);
+  held.push(ask("/?b=2"));
+  await waitFor(() => backend.held.length === 2, "the second to be held");
+  assert.equal(await ask("/?b=3"), 429);
+  assert.equal(await ask("/dry?b=4"), 404);
+  backend.release();
+  assert.deepEqual(await Promise.all(held), [200, 200]);
+  for (const b of [1, 2]) await holdfast.waitForLog(new RegExp(`^${b} 200 PASSED$`, "m"), "logs/limits.log");
+  assert.equal(await ask("/dry?b=5"), 404);
+  await holdfast.waitForLog(/\[error\] [^\n]*: \*\d+ limiting connections by zone "b", client/);
+  await holdfast.waitForLog(/\[error\] [^\n]*: \*\d+ limiting connections by zone "a", client/);
+  await holdfast.waitForLog(/\[notice\] [^\n]*: \*\d+ limiting connections, dry run, by zone "a", client/);
+  const lines = [
+    "1 429 REJECTED",
+    "1 200 PASSED",
+    "2 200 PASSED",
+    "3 429 REJECTED",
+    "4 404 REJECTED_DRY_RUN",
+    "5 404 PASSED",
+  ];
+  for (const line of lines) await holdfast.waitForLog(new RegExp(`^${line}$`, "m"), "logs/limits.log");
 });
 
 /** Connections by the worker that they came to, so many of each of two workers. */
