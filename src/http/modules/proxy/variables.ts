@@ -1,7 +1,8 @@
 import { hostText } from "../../../net/address.ts";
 import type { Request } from "../../core/request.ts";
 import type { VariableSpec } from "../../core/script.ts";
-import { proxy } from "./proxy.ts";
+import type { Location } from "../../core/types.ts";
+import type { ProxySettings } from "./build_proxy.ts";
 
 /** X-Forwarded-For of the client with its address appended ($proxy_add_x_forwarded_for). */
 function forwardedFor(request: Request): string {
@@ -10,24 +11,28 @@ function forwardedFor(request: Request): string {
   return before === undefined ? address : `${before}, ${address}`;
 }
 
-/** Length of the body that is passed on; not found where there is none or where it goes in chunks. */
-function bodyLength(request: Request): string | undefined {
-  if (request.passedTo === undefined) return undefined;
-  const set = proxy.of(request.location).raw.proxy_set_body;
-  if (set !== undefined) return String(set.render(request).length);
-  if (request.chunked) return request.body === undefined ? undefined : String(request.body.length);
-  return request.contentLength < 0 ? undefined : String(request.contentLength);
+/** $proxy_… of ngx_http_proxy_module. `settingsOf`: the module's settings in a location. */
+export function proxyVariables(
+  settingsOf: (location: Location) => ProxySettings,
+): Readonly<Record<string, VariableSpec>> {
+  /** Length of the body that is passed on; not found where there is none or where it goes in chunks. */
+  const bodyLength = (request: Request): string | undefined => {
+    if (request.passedTo === undefined) return undefined;
+    const set = settingsOf(request.location).raw.proxy_set_body;
+    if (set !== undefined) return String(set.render(request).length);
+    if (request.chunked) return request.body === undefined ? undefined : String(request.body.length);
+    return request.contentLength < 0 ? undefined : String(request.contentLength);
+  };
+  const bodyChunked = (request: Request): string | undefined => {
+    if (request.passedTo === undefined || settingsOf(request.location).raw.proxy_set_body !== undefined)
+      return undefined;
+    return request.chunked && request.body === undefined ? "chunked" : undefined;
+  };
+  return {
+    proxy_host: { get: (request) => request.passedTo?.hostHeader, changeable: true },
+    proxy_port: { get: (request) => request.passedTo?.port, changeable: true },
+    proxy_internal_body_length: { get: bodyLength },
+    proxy_internal_chunked: { get: bodyChunked },
+    proxy_add_x_forwarded_for: { get: forwardedFor },
+  };
 }
-
-function bodyChunked(request: Request): string | undefined {
-  if (request.passedTo === undefined || proxy.of(request.location).raw.proxy_set_body !== undefined) return undefined;
-  return request.chunked && request.body === undefined ? "chunked" : undefined;
-}
-
-export const proxyVariables: Readonly<Record<string, VariableSpec>> = {
-  proxy_host: { get: (request) => request.passedTo?.hostHeader, changeable: true },
-  proxy_port: { get: (request) => request.passedTo?.port, changeable: true },
-  proxy_internal_body_length: { get: bodyLength },
-  proxy_internal_chunked: { get: bodyChunked },
-  proxy_add_x_forwarded_for: { get: forwardedFor },
-};

@@ -5,8 +5,9 @@ import { FieldSet } from "../../../wire/http1/field_set.ts";
 import { HOP_BY_HOP, namesFraming } from "../../../wire/http1/hop_by_hop.ts";
 import type { Request } from "../../core/request.ts";
 import type { Template } from "../../core/script.ts";
+import type { UpstreamSettings } from "../../upstream/settings.ts";
 import type { proxyDirectives, SetHeader } from "./directives.ts";
-import type { FixedPass, ProxySettings } from "./proxy.ts";
+import type { FixedPass } from "./pass_url.ts";
 
 const HOST = headText("Host");
 
@@ -21,6 +22,16 @@ export interface RequestHeadPlan {
   readonly replaced: FieldSet;
   /** Content-Length is set to nothing: a request without a body has none. */
   readonly noLength: boolean;
+}
+
+/** What requests to servers are written by in a location. */
+export interface RequestSettings {
+  /** undefined where proxy_pass has variables. */
+  readonly fixed: FixedPass | undefined;
+  /** The location's prefix that the URI of proxy_pass replaces; "" for a regex location. */
+  readonly prefix: string;
+  readonly upstream: UpstreamSettings;
+  readonly head: RequestHeadPlan;
 }
 
 /** Fields of the client's that are not passed on (nginx's defaults of proxy_set_header). */
@@ -54,7 +65,7 @@ function linesOf(set: readonly SetHeader[]): (string | SetHeader)[] {
 /** The head of the request to a server, written anew (ngx_http_proxy_create_request). `body` is proxy_set_body's. */
 export function requestHead(
   request: Request,
-  settings: ProxySettings,
+  settings: RequestSettings,
   pass: FixedPass,
   method: HeadWord,
   uri: HeadWord,
@@ -85,7 +96,7 @@ function openingOf(request: Request, { version, host: set }: RequestHeadPlan, pa
 }
 
 /** The framing of the body that follows, whatever was set: its length, or chunks. */
-function framing(request: Request, plan: RequestHeadPlan, settings: ProxySettings, body: string | undefined): string {
+function framing(request: Request, plan: RequestHeadPlan, settings: RequestSettings, body: string | undefined): string {
   const { contentLength, chunked } = request;
   let length = contentLength;
   if (body !== undefined) length = body.length;
@@ -98,7 +109,7 @@ function framing(request: Request, plan: RequestHeadPlan, settings: ProxySetting
   return length === 0 && plan.noLength ? "" : `Content-Length: ${length}\r\n`;
 }
 
-export function requestUri(request: Request, settings: ProxySettings, pass: FixedPass): HeadWord {
+export function requestUri(request: Request, settings: RequestSettings, pass: FixedPass): HeadWord {
   const { uri } = pass;
   if (uri === "" && request.unparsedValid) return request.unparsedUri;
   if (settings.fixed === undefined && uri !== "") return headWord(uri);

@@ -6,8 +6,8 @@ import { logError } from "../../core/log_context.ts";
 import type { Request } from "../../core/request.ts";
 import type { PassedTo } from "../../core/types.ts";
 import { markEmptyPassage } from "../../upstream/variables.ts";
-import { type FixedPass, type ProxySettings, passedTo, splitUrl } from "./proxy.ts";
-import { isHttps } from "./scheme.ts";
+import type { ProxySettings } from "./build_proxy.ts";
+import { type FixedPass, isHttps, passedTo, splitUrl } from "./pass_url.ts";
 
 /** A proxy_pass whose variables named a host that has yet to be resolved. */
 export interface UnresolvedPass extends PassedTo {
