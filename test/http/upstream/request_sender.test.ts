@@ -1,0 +1,148 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import type { Request } from "../../../src/http/core/request.ts";
+import type { BodyCoding, UpstreamTarget } from "../../../src/http/upstream/protocol.ts";
+import { RequestSender, type SenderOwner } from "../../../src/http/upstream/request_sender.ts";
+import { SlabQueue } from "../../../src/net/slabs.ts";
+import { STDIN_STREAM } from "../../../src/wire/fastcgi.ts";
+
+/** A connection that takes everything and remembers it. */
+class Connection implements SenderOwner {
+  readonly sending = false;
+  readonly unsent = 0;
+  readonly awaitsHead = true;
+  written = "";
+  armed = 0;
+  requestSent = false;
+
+  write(bytes: Uint8Array | string): boolean {
+    this.written += typeof bytes === "string" ? bytes : Buffer.from(bytes).latin1Slice();
+    return true;
+  }
+  cork(): void {}
+  uncork(): boolean {
+    return true;
+  }
+  arm(ms: number): void {
+    this.armed = ms;
+  }
+  disarm(): void {
+    this.armed = 0;
+  }
+  onRequestSent(): void {
+    this.requestSent = true;
+  }
+  startBody(): void {}
+  finalize(): void {}
+  onFault(error: unknown): void {
+    throw error;
+  }
+}
+
+/** The most a FastCGI record holds. */
+const MAX_CONTENT = 65_535;
+const SEND_TIMEOUT = 60_000;
+
+/** A sender with a request whose body is `body`, or comes later. */
+function sending(body?: Buffer) {
+  const data = new SlabQueue();
+  if (body !== undefined) data.push(body);
+  let paused = false;
+  const request = {
+    body: body === undefined ? undefined : { data, length: body.length, file: undefined, memory: () => data.whole() },
+    preread: undefined,
+    bodyEnded: body !== undefined,
+    discardBody: false,
+    exchange: {
+      pauseBody: () => {
+        paused = true;
+      },
+      resumeBody: () => {
+        paused = false;
+      },
+    },
+  };
+  const target = { body: undefined, settings: { passRequestBody: true, sendTimeout: SEND_TIMEOUT } };
+  const connection = new Connection();
+  const sender = new RequestSender(connection);
+  sender.reset(request as unknown as Request, target as unknown as UpstreamTarget);
+  return { sender, connection, paused: () => paused };
+}
+
+/** HTTP/2's framing, as far as flow control goes: `[length:bytes]`, and no more than the window has room for. */
+class Windowed implements BodyCoding {
+  window = 0;
+  get room(): number {
+    return Math.min(this.window, 4);
+  }
+  before(length: number): string {
+    this.window -= length;
+    return `[${length}:`;
+  }
+  after(): string {
+    return "]";
+  }
+  readonly end = "[end]";
+}
+
+test("a body larger than FastCGI's records is cut into as many as it takes", () => {
+  const body = Buffer.alloc(MAX_CONTENT + 10, "x");
+  const coding: BodyCoding = { ...STDIN_STREAM, room: MAX_CONTENT };
+  const { sender, connection } = sending(body);
+  sender.send("head", coding);
+  let expected = "head";
+  // Memory holds a body in pieces of 64 KiB, one byte more than a record takes.
+  for (const length of [MAX_CONTENT, 1, 9]) {
+    expected += STDIN_STREAM.before(length) + "x".repeat(length) + STDIN_STREAM.after(length);
+  }
+  assert.equal(connection.written, expected + STDIN_STREAM.end);
+  assert.equal(connection.requestSent, true);
+});
+
+test("a buffered body waits for room, under proxy_send_timeout, and goes on where it stopped", () => {
+  const coding = new Windowed();
+  const { sender, connection } = sending(Buffer.from("abcdefgh"));
+  coding.window = 5;
+  sender.send("head", coding);
+  assert.equal(connection.written, "head[4:abcd][1:e]");
+  assert.equal(connection.armed, SEND_TIMEOUT);
+  coding.window = 2;
+  sender.onDrain();
+  assert.equal(connection.written, "head[4:abcd][1:e][2:fg]");
+  assert.equal(connection.requestSent, false);
+  coding.window = 10;
+  sender.onDrain();
+  assert.equal(connection.written, "head[4:abcd][1:e][2:fg][1:h][end]");
+  assert.equal(connection.requestSent, true);
+  assert.equal(sender.complete, true);
+});
+
+test("a streamed body that finds no room keeps the client waiting, and its end comes behind it", () => {
+  const coding = new Windowed();
+  const { sender, connection, paused } = sending();
+  coding.window = 3;
+  sender.send("head", coding);
+  sender.onBody(Buffer.from("abc"));
+  sender.onBody(Buffer.from("def"));
+  sender.onBodyEnd();
+  assert.equal(connection.written, "head[3:abc]");
+  assert.equal(paused(), true);
+  assert.equal(connection.armed, SEND_TIMEOUT);
+  coding.window = 1;
+  sender.onDrain();
+  assert.equal(connection.written, "head[3:abc][1:d]");
+  coding.window = 9;
+  sender.onDrain();
+  assert.equal(connection.written, "head[3:abc][1:d][2:ef][end]");
+  assert.equal(sender.complete, true);
+});
+
+test("a request may go to another server until a part of a streamed body has been sent", () => {
+  const { sender } = sending();
+  assert.equal(sender.mayMove(false), true, "nothing was sent");
+  sender.send("head", undefined);
+  assert.equal(sender.mayMove(true), false, "what is sent of the body is gone");
+  const buffered = sending(Buffer.from("abc")).sender;
+  buffered.send("head", undefined);
+  assert.deepEqual([buffered.mayMove(true), buffered.mayMove(false)], [true, false]);
+});
