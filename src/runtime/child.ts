@@ -4,14 +4,12 @@ import { startEngine } from "../net/engines.ts";
 import { logFault, logFaultsTo } from "../sys/guard.ts";
 import type { Program, Sockets } from "./application.ts";
 import { type BuiltCycle, buildCycle } from "./build_cycle.ts";
-import { Checker } from "./checker.ts";
 import { reportLogFailures } from "./log/append_file.ts";
 import { errorLogFiles, openMainLog } from "./log/directive.ts";
 import type { ErrorLog } from "./log/log.ts";
 import { adoptLogFiles, closeLogFilesExcept, flushLogFiles, usesOnlyAdopted } from "./log/log_files.ts";
 import type { ChildRole, FromChild, SharedLogs, ToChild } from "./messages.ts";
 import { dropCapabilities } from "./privileges.ts";
-import { Worker } from "./worker.ts";
 
 /** What the two kinds of child do differently. */
 export interface ChildTask {
@@ -29,10 +27,13 @@ export interface ChildTask {
   readonly retiring: boolean;
 }
 
-/** Runs this thread as the worker or checker that its `workerData` says, until the master tells it to exit. */
-export function runChild(program: Program): void {
+/** The task of a role. `allRetired` is to be called when no earlier cycle has requests to finish any more. */
+export type TaskOf = (role: ChildRole, allRetired: () => void) => ChildTask;
+
+/** Runs this thread in the role that its `workerData` says, until the master tells it to exit. */
+export function runChild(program: Program, taskOf: TaskOf): void {
   if (parentPort === null) throw new Error("this thread was not started by the master");
-  const child = new Child(program, workerData as ChildRole, parentPort);
+  const child = new Child(program, workerData as ChildRole, parentPort, taskOf);
   parentPort.on("message", (message: ToChild) => child.receive(message));
 }
 
@@ -52,12 +53,11 @@ class Child {
   #logs = 0;
   #reportedLogs = 0;
 
-  constructor(program: Program, role: ChildRole, port: MessagePort) {
+  constructor(program: Program, role: ChildRole, port: MessagePort, taskOf: TaskOf) {
     this.#program = program;
     this.#role = role;
     this.#port = port;
-    this.#task =
-      role.kind === "worker" ? new Worker(role.index, role.slot, () => this.#closeUnusedLogs()) : new Checker();
+    this.#task = taskOf(role, () => this.#closeUnusedLogs());
   }
 
   receive(message: ToChild): void {

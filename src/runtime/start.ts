@@ -7,6 +7,7 @@ import { fullName } from "../sys/paths.ts";
 import { sourceStack } from "../sys/source_stack.ts";
 import { writeWhole } from "../sys/write.ts";
 import type { Program } from "./application.ts";
+import { Checker } from "./checker.ts";
 import { runChild } from "./child.ts";
 import { inBackground, startInBackground } from "./daemon.ts";
 import { coreDirectives } from "./directives.ts";
@@ -29,6 +30,7 @@ import {
   versionText,
 } from "./options.ts";
 import { identityOf } from "./privileges.ts";
+import { Worker } from "./worker.ts";
 
 /**
  * The program's one entry: does what the command line says in the main thread, runs a worker or the checker in others.
@@ -36,7 +38,9 @@ import { identityOf } from "./privileges.ts";
  */
 export function run(program: Program, entry: URL, home: string): void {
   if (!isMainThread) {
-    runChild(program);
+    runChild(program, ({ kind, index, slot }, allRetired) =>
+      kind === "worker" ? new Worker(index, slot, allRetired) : new Checker(),
+    );
     return;
   }
   void command(program, entry, home).then((status) => {

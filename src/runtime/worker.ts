@@ -23,7 +23,6 @@ export class Worker implements ChildTask {
   /** To call when the last of them has retired; set once the service in force has no connection left. */
   #done: (() => void) | undefined;
 
-  /** `allRetired` is called when no earlier cycle has requests to finish any more. */
   constructor(index: number, slot: number, allRetired: () => void) {
     this.#index = index;
     this.#slot = slot;
