@@ -10,6 +10,8 @@ const VALUE = 2;
 const VALUE_END = 3;
 // Of the first: the field's number (known_fields.ts), whether its line may be passed on as it is, the length of the name.
 const NUMBER = 0xff;
+/** In place of the number of a field that was added: it is looked up when somebody asks. */
+const NOT_ASKED = 0xff;
 const PLAIN = 0x100;
 const LENGTH_SHIFT = 9;
 
@@ -26,14 +28,16 @@ export class HeaderList {
   private text = "";
   /** WORDS numbers a field. Where the name begins, one that was added has the complement of its place in `added`. */
   private readonly words: number[] = [];
-  /** Name, lower-case name and value of each field that was added. */
+  /** Name, lower-case name and value of each field that was added, in the first `end` places. */
   private readonly added: string[] = [];
+  private end = 0;
 
   clear(): void {
     this.count = 0;
     this.named = undefined;
     this.text = "";
-    if (this.added.length > 0) this.added.length = 0;
+    // To make the array shorter would give its memory back, only to take it again.
+    this.end = 0;
   }
 
   /** Notes the fields that a Connection field names; `close`, `keep-alive` and `upgrade` are none. */
@@ -55,6 +59,7 @@ export class HeaderList {
   release(): void {
     this.clear();
     this.words.length = 0;
+    this.added.length = 0;
   }
 
   /** Begins with the fields of a parsed head, which `read` adds one by one. The list must be empty. */
@@ -100,11 +105,13 @@ export class HeaderList {
   private place(at: number, name: HeadText, key: string, value: HeadText): void {
     const { words, added } = this;
     const to = at * WORDS;
-    words[to] = numberOf(key);
-    words[to + NAME] = ~added.length;
+    words[to] = NOT_ASKED;
+    words[to + NAME] = ~this.end;
     words[to + VALUE] = 0;
     words[to + VALUE_END] = 0;
-    added.push(name, key, value);
+    added[this.end++] = name;
+    added[this.end++] = key;
+    added[this.end++] = value;
   }
 
   /** Adds a field of any text. */
@@ -115,7 +122,14 @@ export class HeaderList {
 
   /** The number of its name (known_fields.ts). */
   number(at: number): number {
-    return this.words[at * WORDS] & NUMBER;
+    const number = this.words[at * WORDS] & NUMBER;
+    return number === NOT_ASKED ? this.ask(at) : number;
+  }
+
+  private ask(at: number): number {
+    const number = numberOf(this.added[~this.words[at * WORDS + NAME] + 1]);
+    this.words[at * WORDS] = number;
+    return number;
   }
 
   /** The name as received. */
