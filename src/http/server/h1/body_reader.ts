@@ -1,5 +1,5 @@
 import { clearDeadline, Deadline, setDeadline } from "../../../sys/timers.ts";
-import { BodyInput, BROKEN, DATA, OVER } from "../../../wire/http1/body_input.ts";
+import { BROKEN, DATA, OVER, RequestFraming } from "../../../wire/http1/request_framing.ts";
 import { OK } from "../../core/codes.ts";
 import { finalizeRequest } from "../../core/engine.ts";
 import { logError } from "../../core/log_context.ts";
@@ -22,7 +22,7 @@ export interface BodyReaderOwner {
 export class H1BodyReader implements Skimmer {
   private readonly input: H1Input;
   private readonly owner: BodyReaderOwner;
-  private readonly framing = new BodyInput();
+  private readonly framing = new RequestFraming();
   private readonly deadline: Deadline<H1BodyReader>;
   /** The deadline is in force; once it is not, it is left armed and looked at when it fires. */
   private timed = false;

@@ -11,7 +11,7 @@ export const OVER = 2;
 export const BROKEN = 3;
 
 /** Reads a request's body, framed by Content-Length or in chunks. */
-export class BodyInput {
+export class RequestFraming {
   dataStart = 0;
   dataEnd = 0;
   pos = 0;
