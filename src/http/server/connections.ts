@@ -2,7 +2,7 @@ import { engine } from "../../net/engines.ts";
 import { guarded } from "../../sys/guard.ts";
 import type { AddressConfig, Closable } from "./site.ts";
 
-/** nginx drops at most so many idle connections at once when new ones need their place. */
+/** How many idle connections nginx closes at most to make room for a new one. */
 const REUSED_AT_ONCE = 32;
 
 let numbers = 0;
@@ -12,20 +12,20 @@ export function nextNumber(): number {
   return ++numbers;
 }
 
-/** The client connections of one worker: how many there may be, which are idle, and when the last has gone. */
+/** The client connections of one worker: limits their number, closes idle ones for new ones, and drains them at exit. */
 export class WorkerConnections {
-  /** worker_connections; of this generation. */
+  /** worker_connections of the current cycle. */
   limit: number;
-  /** The worker is leaving: connections close after their request. */
+  /** The worker exits gracefully: connections close after their request. */
   draining = false;
-  /** Listening sockets, which count as connections as in nginx. */
+  /** Listening sockets; they count against the limit, as in nginx. */
   listening = 0;
   private readonly all = new Set<Closable>();
-  /** The ends of the list of connections that wait or have waited, and how many it has. */
+  /** The list of idle connections, idle longest first, and its length. Some in it may have become busy since. */
   private earliest: Closable | undefined = undefined;
   private latest: Closable | undefined = undefined;
   private waiting = 0;
-  /** Called when a connection has gone. */
+  /** Called when a connection was closed. */
   onClosed: (() => void) | undefined = undefined;
   private onDrained: (() => void) | undefined = undefined;
   private warnedAt = Number.NEGATIVE_INFINITY;
@@ -35,8 +35,8 @@ export class WorkerConnections {
   }
 
   /**
-   * Whether the connection that was just accepted may stay. When hardly any place is left, those idle for longest make
-   * room, as in nginx. `warn` gets a sentence, at most once a second.
+   * Whether the connection that was just accepted may stay. With less than 1/16 of the limit free, those idle longest are
+   * closed, as in nginx (ngx_drain_connections). `warn` gets a sentence, at most once a second.
    */
   admit(warn: (sentence: string) => void): boolean {
     const free = this.limit - engine().openStreams() - this.listening;
@@ -50,7 +50,7 @@ export class WorkerConnections {
     while (closed < count && this.earliest !== undefined) {
       const connection = this.earliest;
       this.unlink(connection);
-      // One that is not idle any more is here again when it next is.
+      // A busy one enters the list again when it becomes idle.
       if (!connection.idle) continue;
       if (closed++ === 0) this.warnOfReuse(warn);
       connection.destroy();
@@ -65,7 +65,7 @@ export class WorkerConnections {
     warn(`${this.limit} worker_connections are not enough, reusing connections`);
   }
 
-  /** It has become idle: the last of those that are. What leaves this state is taken out of the list when it is met. */
+  /** Appends a connection that has become idle. One that becomes busy stays in the list until `reuse` meets it. */
   waits(connection: Closable): void {
     if (connection === this.latest) return;
     if (connection.later !== undefined) this.unlink(connection);
@@ -120,7 +120,7 @@ export class WorkerConnections {
     done?.();
   }
 
-  /** Those that a listening address has left behind. */
+  /** Shuts down the connections of a listening address that was removed. */
   shutdown(which: (connection: Closable) => boolean): void {
     for (const connection of [...this.all]) if (which(connection)) guarded(shutdown, connection);
   }
@@ -129,7 +129,7 @@ export class WorkerConnections {
     for (const connection of [...this.all]) guarded(destroy, connection);
   }
 
-  /** The connections that are bound to one of these configurations: by a request, or as they have not had any yet. */
+  /** The connections that still use one of these configurations: for a request, or because they have had none yet. */
   busyWith(configs: ReadonlySet<AddressConfig>): Closable[] {
     return [...this.all].filter(({ busyWith }) => busyWith !== undefined && configs.has(busyWith));
   }

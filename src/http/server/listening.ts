@@ -14,10 +14,10 @@ import { acceptStream } from "./accept.ts";
 import type { WorkerConnections } from "./connections.ts";
 import type { AddressConfig, Closable, ConnectionHost } from "./site.ts";
 
-/** One listening address of a worker; what it serves is swapped by a reload, its connections stay. */
+/** One listening address in a worker. A reload swaps its configuration; its connections stay. */
 export class Site implements ConnectionHost {
   config: AddressConfig;
-  /** Nothing listens here any more: connections close after their request. */
+  /** A reload removed the address: connections close after their request. */
   left = false;
   readonly counters: Int32Array;
   private readonly connections: WorkerConnections;
@@ -55,10 +55,10 @@ export class Site implements ConnectionHost {
   }
 }
 
-/** While descriptors have run out, the log hears of it no more often than nginx's, which accepts as seldom. */
+/** While descriptors have run out, it is logged no more often than by nginx, which pauses accepting for as long. */
 const QUIET_MS = 500;
 
-/** A listening address in one worker. */
+/** A listening socket in one worker; with `listen *:80` it may serve several addresses. */
 export class BoundSocket {
   /** By the address a connection arrived on; the last is the socket's own. */
   sites: readonly Site[];
@@ -73,7 +73,7 @@ export class BoundSocket {
   private readonly connections: WorkerConnections;
   private readonly outOfFiles: () => void;
 
-  /** `outOfFiles`: descriptors have run out, or all but. */
+  /** `outOfFiles` is called when descriptors have run out. */
   constructor(
     { spec }: ListeningSocket,
     sites: readonly Site[],
@@ -87,15 +87,15 @@ export class BoundSocket {
     connections.listening++;
   }
 
-  /** Takes over what a reload changed. */
+  /** Applies what a reload changed. */
   change(spec: ListenSpec, sites: readonly Site[]): void {
     this.spec = spec;
     this.sites = sites;
   }
 
   /**
-   * Accepts from the sockets with these descriptors and no others; where there are none, as the master cannot bind
-   * any, from one of its own. Answers the sentence of a failure.
+   * Accepts from the sockets with these descriptors and no others. Where the master cannot bind sockets, the worker binds
+   * one itself. Returns the sentence of a failure.
    */
   async from(fds: readonly number[]): Promise<string | undefined> {
     this.fds = canBind() ? fds : [-1];
@@ -117,7 +117,7 @@ export class BoundSocket {
     return failed === undefined;
   }
 
-  /** Accepts nothing. The sockets stay open, as they are the master's: what comes waits in their queues. */
+  /** Stops accepting. The sockets are the master's and stay open, so new connections wait in their queues. */
   pause(): void {
     this.paused = true;
     for (const [fd, listener] of this.listeners) {
@@ -145,7 +145,7 @@ export class BoundSocket {
         (error) => this.failed(error),
       );
       for (const note of listener.notes) this.log("alert", note);
-      // It may have been told otherwise meanwhile.
+      // It may have been paused or changed meanwhile.
       if (this.paused || !this.fds.includes(fd) || this.listeners.has(fd)) listener.close();
       else this.listeners.set(fd, listener);
     } catch (error) {

@@ -9,10 +9,10 @@ import { WorkerConnections } from "./connections.ts";
 import { BoundSocket, Site } from "./listening.ts";
 import type { AddressConfig, Closable } from "./site.ts";
 
-/** A flood of new connections keeps no worker from leaving. */
+/** So that a flood of new connections does not keep a worker from exiting. */
 const MOST_TURNS = 10_000;
 
-/** For so long nginx accepts nothing when descriptors have run out: accept_mutex_delay. */
+/** How long nginx stops accepting when descriptors have run out: accept_mutex_delay's default. */
 const PAUSE_MS = 500;
 
 /** What outlives a reload within one worker thread. */
@@ -33,8 +33,8 @@ class WorkerState {
   private pause: Timer | undefined = undefined;
 
   /**
-   * Descriptors have run out. What comes waits in the queues of the sockets until some are free again: when a connection
-   * has ended, or after a while.
+   * Descriptors have run out. New connections wait in the queues of the sockets until a connection was closed, or
+   * PAUSE_MS have passed.
    */
   readonly pauseAccepting = (): void => {
     if (this.pause !== undefined) return;
@@ -55,7 +55,7 @@ class WorkerState {
   }
 }
 
-/** The HTTP service of one generation in one worker. */
+/** The HTTP service of one cycle in one worker. */
 export class HttpService implements WorkerService {
   private readonly listening: readonly ListeningSocket[];
   private readonly context: WorkerContext;
@@ -78,7 +78,7 @@ export class HttpService implements WorkerService {
     this.enter(upstreams);
   }
 
-  /** Takes the worker's idle connections over into this generation's upstreams. */
+  /** Hands the worker's pooled backend connections to this cycle's upstreams. */
   private enter(upstreams: Upstreams | undefined): void {
     const { context, state } = this;
     const entries = [...(upstreams?.byName.values() ?? [])];
@@ -113,7 +113,7 @@ export class HttpService implements WorkerService {
     return socket.from(from[spec.key] ?? []);
   }
 
-  /** Addresses that are listened on no more. */
+  /** Closes the sockets that this cycle does not listen on, after their queues were accepted to the end. */
   private async leaveSockets(): Promise<void> {
     const { sockets } = this.state;
     const wanted = new Set(this.listening.map(({ spec }) => spec.key));
@@ -137,7 +137,7 @@ export class HttpService implements WorkerService {
     return site;
   }
 
-  /** Connections on an address that is listened on no more come to an end: as nginx's old workers end theirs. */
+  /** Shuts down the connections of addresses that this cycle does not listen on, as nginx's old workers do with theirs. */
   private leaveSites(): void {
     const { sites, connections } = this.state;
     const configs = this.listening.flatMap(({ serves }) => serves);
@@ -170,7 +170,7 @@ export class HttpService implements WorkerService {
     this.state.sockets.clear();
   }
 
-  /** Requests of this generation that still run hold what they need of it; sockets, pools and connections are the worker's. */
+  /** Calls `done` when the last request of this cycle has ended. Sockets, pools and connections belong to the worker. */
   retire(done: () => void): void {
     const running = this.running();
     let left = running.length;
@@ -194,8 +194,8 @@ export class HttpService implements WorkerService {
 }
 
 /**
- * What waits in the queue of a socket would be reset when it closes, though the client was told that it is connected.
- * The loop accepts one from each socket a turn: goes on until a turn has brought none.
+ * Accepts until the queues of these sockets are empty: closing a socket resets the connections in its queue. The event
+ * loop accepts one from each socket a turn, so they are empty after a turn that brought none.
  */
 function acceptRest(sockets: readonly BoundSocket[], turns: number, then: () => void): void {
   const before = accepted(sockets);

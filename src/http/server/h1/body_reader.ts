@@ -24,13 +24,13 @@ export class H1BodyReader implements Skimmer {
   private readonly owner: BodyReaderOwner;
   private readonly framing = new RequestFraming();
   private readonly deadline: Deadline<H1BodyReader>;
-  /** The deadline is in force; once it is not, it is left armed and looked at when it fires. */
+  /** The deadline is in force. Otherwise it may still be armed, and firing means nothing: re-arming costs less so. */
   private timed = false;
   private request: Request | undefined = undefined;
   private paused = false;
-  /** The sink is being given bytes: those at hand are not to be looked at by another. */
+  /** Bytes of the input are being given to the sink: `discard` must not skim them. */
   private delivering = false;
-  /** When the rest of a body nobody wants must have come, on the monotonic clock; 0 until the response was sent. */
+  /** lingering_time's end on the monotonic clock, set when the response was sent before the whole body had come; else 0. */
   private discardUntil = 0;
 
   constructor(input: H1Input, owner: BodyReaderOwner) {
@@ -91,7 +91,7 @@ export class H1BodyReader implements Skimmer {
     return request.bodyEnded && request.lingering ? 400 : OK;
   }
 
-  /** Drops what is at hand of the body; answers where it ends. */
+  /** Drops what has been received of the body. Returns where that ends. */
   skim(bytes: Buffer, start: number, end: number): number {
     const { framing, request } = this;
     let at = start;
@@ -115,7 +115,7 @@ export class H1BodyReader implements Skimmer {
     return at;
   }
 
-  /** Drops what has not come yet, now that the response is sent: within lingering_time, and not slower than lingering_timeout. */
+  /** The response is sent: reads and drops the rest, with lingering_time for all and lingering_timeout between two reads. */
   discardRest(request: Request): void {
     request.discardBody = true;
     this.paused = false;
@@ -123,7 +123,7 @@ export class H1BodyReader implements Skimmer {
     this.input.readOn();
   }
 
-  /** Takes what of these bytes is body; answers where it stopped, or NOT_NOW. */
+  /** Takes body bytes. Returns where it stopped, or NOT_NOW. */
   take(bytes: Buffer, at: number, end: number): number {
     const { request } = this;
     if (request === undefined || request.bodyEnded || this.paused) return NOT_NOW;
@@ -205,7 +205,7 @@ export class H1BodyReader implements Skimmer {
     this.fail(request, 400);
   }
 
-  /** Nothing more is read of the body: whoever wants it is told, with the status to answer. */
+  /** Ends the body early: its reader, or else the upstream or the request, is ended with `status`. */
   fail(request: Request, status: number): void {
     const sink = request.bodySink;
     request.bodySink = undefined;
@@ -268,11 +268,11 @@ function endReading(request: Request): void {
   request.lingering = false;
 }
 
-/** The body ends here, for it cannot be told where it would; so does the connection. */
+/** The framing is invalid, so nothing behind it can be understood: the connection closes after the response. */
 function breakOff(request: Request): void {
   logError(request, "error", "client sent invalid chunked body");
   request.bodyEnded = true;
   request.keepalive = false;
-  // What it was is still coming.
+  // The rest of it may still be coming.
   request.lingering = true;
 }

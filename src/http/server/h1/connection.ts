@@ -14,13 +14,13 @@ import { H1HeadReader } from "./head_reader.ts";
 import { H1Input, type InputOwner } from "./input.ts";
 import { LingeringClose } from "./lingering_close.ts";
 
-// What the connection is at.
+// States of a connection.
 
-/** It waits for a first request, or the next one: nothing of it has come. */
+/** Waits for a request, of which no byte has come. */
 const IDLE = 0;
-/** The same within keepalive_min_timeout: not to be closed yet. */
+/** The same within keepalive_min_timeout: a worker that exits does not close it yet. */
 const KEPT = 1;
-/** It waits for the rest of a head. */
+/** Part of a head was read. */
 const HEAD = 2;
 /** A request is at work. */
 const BUSY = 3;
@@ -52,7 +52,7 @@ export class H1Connection implements ClientConnection, StreamHandler, Closable, 
   private state = IDLE;
   /** ms it may be idle: keepalive_timeout, or what is left of it after keepalive_min_timeout. */
   private idleTime = 0;
-  /** What the request at work, or a fresh connection, is served under. */
+  /** The configuration of the request at work, or in force when the connection was accepted. */
   private config: AddressConfig;
   /** nginx's c->error: the connection cannot be used any more, although its stream is still there. */
   private error = false;

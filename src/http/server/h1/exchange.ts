@@ -169,13 +169,12 @@ export class H1Exchange implements Exchange, OutputOwner, BodyReaderOwner {
   // ---- a tunnel (Upgrade)
 
   takeOver(request: Request, tunnel: Tunnel): void {
-    const { input } = this;
     this.output.startTunnel();
     this.tunnel = tunnel;
     this.body?.pause();
     request.keepalive = false;
-    if (input.exhausted) tunnel.onClientEnd();
-    else input.readOn();
+    if (this.input.exhausted) tunnel.onClientEnd();
+    else this.input.readOn();
   }
 
   writeTunnel(bytes: Uint8Array): boolean {
@@ -199,12 +198,9 @@ export class H1Exchange implements Exchange, OutputOwner, BodyReaderOwner {
   finalize(request: Request): void {
     const { output } = this;
     output.flush();
-    if (output.idle) {
-      this.finalizeConnection(request);
-      return;
-    }
-    this.flushing = true;
-    output.awaitSent(request);
+    this.flushing = !output.idle;
+    if (this.flushing) output.awaitSent(request);
+    else this.finalizeConnection(request);
   }
 
   /**

@@ -1,38 +1,38 @@
 import type { Stream } from "../../../net/stream.ts";
 
-/** From so many bytes on that cannot be taken yet no more are read. A read adds at most 64 KiB. */
+/** Reading pauses when this many bytes wait to be taken. A read adds at most 64 KiB. */
 const MOST_WAITING = 16 * 1024;
 
-/** Nothing more is taken for now. */
+/** Returned by `take`: the owner wants nothing for now. */
 export const NOT_NOW = -1;
 
 /** Who takes the bytes. */
 export interface InputOwner {
-  /** Takes bytes from `at` on; answers where it stopped, which is beyond `at`, or NOT_NOW. */
+  /** Takes bytes from `at` on. Returns where it stopped, which is beyond `at`, or NOT_NOW. */
   take(bytes: Buffer, at: number, end: number): number;
-  /** The client has closed its side. Told again whenever bytes that came before that were looked at. */
+  /** The client has closed its side. Called again after each offer of bytes that came before that. */
   clientEnded(): void;
 }
 
-/** Who may take bytes out of turn: answers up to where they are done with. */
+/** Takes bytes ahead of the owner. Returns where it stopped. */
 export interface Skimmer {
   skim(bytes: Buffer, at: number, end: number): number;
 }
 
 /**
- * What a client sends and is not taken yet: the next requests, or the rest of a body that nobody reads at the moment.
- * Reading goes on behind it, so that the client's end is seen, until there is too much of it.
+ * Bytes that a client sent and nobody has taken yet: pipelined requests, or a body that is not being read at the moment.
+ * Reading goes on meanwhile, up to a limit, so that the end of the client is noticed.
  */
 export class H1Input {
   private readonly stream: Stream;
   private readonly owner: InputOwner;
-  /** Lent by the stream while it is taken for the first time, else a copy of our own. */
+  /** Lent by the stream during the first offer, afterwards a copy. */
   private bytes: Buffer | undefined = undefined;
-  /** Up to where it has been taken; 0 but while it is being taken. */
+  /** How much of it was taken during the current offer; else 0. */
   private at = 0;
   private taking = false;
   private paused = false;
-  /** The owner wants nothing to be read for now. */
+  /** Paused by the owner. */
   private held = false;
   private ended = false;
 
@@ -41,7 +41,7 @@ export class H1Input {
     this.owner = owner;
   }
 
-  /** The owner is at work on bytes at this moment. */
+  /** Bytes are being offered to the owner. */
   get busy(): boolean {
     return this.taking;
   }
@@ -61,7 +61,7 @@ export class H1Input {
     return this.ended && this.bytes === undefined;
   }
 
-  /** Up to where the bytes at hand were taken. An owner that lets others `skim` sets it first, and returns it. */
+  /** Where the bytes not yet taken begin. An owner sets it before it calls what may `skim`, and returns it. */
   get position(): number {
     return this.at;
   }
@@ -82,7 +82,7 @@ export class H1Input {
     this.owner.clientEnded();
   }
 
-  /** The owner can take more again. */
+  /** The owner can take more: offers it what waits, or goes on reading. */
   readOn(): void {
     if (this.taking) return;
     if (this.bytes !== undefined) this.offer(this.bytes, true);
@@ -99,7 +99,7 @@ export class H1Input {
     this.resumeStream();
   }
 
-  /** Lets `skimmer` take of what is at hand out of its owner's turn. */
+  /** Lets `skimmer` take bytes ahead of the owner. */
   skim(skimmer: Skimmer): void {
     const { bytes } = this;
     if (bytes === undefined) return;
@@ -107,19 +107,19 @@ export class H1Input {
     if (!this.taking) this.keep(bytes, true);
   }
 
-  /** Forgets what waits. */
+  /** Drops what waits. */
   drop(): void {
     if (!this.taking) this.bytes = undefined;
   }
 
-  /** An exception left the owner: nobody knows how far it had understood what was at hand. */
+  /** The owner threw: it is unknown how much it has processed, so everything is dropped. */
   fail(): void {
     this.taking = false;
     this.bytes = undefined;
     this.at = 0;
   }
 
-  /** Offers bytes to the owner, and keeps what it does not take (`owned`: without a copy). */
+  /** Offers bytes to the owner and keeps the rest; bytes that are not `owned` are copied. */
   private offer(bytes: Buffer, owned: boolean): void {
     const { owner } = this;
     const end = bytes.length;

@@ -9,9 +9,9 @@ const GATHER = 16 * 1024;
 
 /** Whose output it is. */
 export interface OutputOwner {
-  /** The client takes more; or it has taken all, where the response is complete. */
+  /** The stream takes more. After `awaitSent`: the kernel has all of the response. */
   drained(): void;
-  /** The client takes nothing, for send_timeout. */
+  /** The client has taken nothing for send_timeout. */
   sendTimedOut(request: Request): void;
   onFault(error: unknown): void;
 }
@@ -45,7 +45,7 @@ export class H1Output {
     this.request = request;
   }
 
-  /** The request is over; what waits is forgotten. */
+  /** The request is over: drops what was not handed to the stream. */
   free(): void {
     this.request = undefined;
     this.held = "";
@@ -74,8 +74,9 @@ export class H1Output {
     this.held += text;
   }
 
-  /** Sends body bytes lent for the call. */
+  /** Sends body bytes, lent for the call; nothing of a request that is over. */
   sendBody(request: Request, bytes: Uint8Array | string, last: boolean): void {
+    if (request !== this.request) return;
     const { length } = bytes;
     let tail = "";
     if (request.chunkedResponse) {
