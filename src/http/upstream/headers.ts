@@ -7,14 +7,7 @@ import * as known from "../../wire/http1/known_fields.ts";
 import type { Request } from "../core/request.ts";
 import type { Template } from "../core/script.ts";
 import type { AnswerHead } from "./protocol.ts";
-import type { UpstreamSettings } from "./settings.ts";
-
-/** How a location rewrites fields of responses; undefined where it has no rule. */
-export interface ResponseRules {
-  readonly location: ((request: Request, value: string) => string | undefined) | undefined;
-  readonly refresh: ((request: Request, value: string) => string) | undefined;
-  readonly cookie: ((request: Request, value: string) => string) | undefined;
-}
+import type { ResponseRules, UpstreamSettings } from "./settings.ts";
 
 /** Makes the response of a server's answer: what is about the connection stays behind, the rest is written anew. */
 export function copyResponse(

@@ -4,8 +4,7 @@ import type { Pool } from "../../balancer/pool.ts";
 import type { Level } from "../../runtime/log/log.ts";
 import type { HeadText } from "../../wire/head_text.ts";
 import type { HeaderList } from "../../wire/http1/header_list.ts";
-import type { ResponseRules } from "./headers.ts";
-import type { UpstreamSettings } from "./settings.ts";
+import type { ResponseRules, UpstreamSettings } from "./settings.ts";
 
 // What AnswerReader's functions return, whatever the protocol: HTTP/1's own codes.
 export { DATA, INFORMATIONAL, INVALID, LAST, MORE, OVER } from "../../wire/http1/response_reader.ts";

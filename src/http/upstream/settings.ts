@@ -3,6 +3,7 @@ import { type Scope, valueIn } from "../../config/schema.ts";
 import { FieldSet } from "../../wire/http1/field_set.ts";
 import { HOP_BY_HOP } from "../../wire/http1/hop_by_hop.ts";
 import type { Place } from "../conf/module.ts";
+import type { Request } from "../core/request.ts";
 import type { Template } from "../core/script.ts";
 import type { TempPath } from "../core/temp_file.ts";
 import { type Bind, earlyHints, type SharedSettings, type WithShared } from "./directives.ts";
@@ -43,6 +44,13 @@ export interface UpstreamSettings {
   readonly hidden: FieldSet;
   /** Lower-case names of response fields that are not acted upon. */
   readonly ignored: ReadonlySet<string>;
+}
+
+/** How a location rewrites fields of responses; undefined where it has no rule. */
+export interface ResponseRules {
+  readonly location: ((request: Request, value: string) => string | undefined) | undefined;
+  readonly refresh: ((request: Request, value: string) => string) | undefined;
+  readonly cookie: ((request: Request, value: string) => string) | undefined;
 }
 
 /** Response fields that are hidden unless …_pass_header names them. */

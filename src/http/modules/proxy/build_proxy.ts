@@ -4,8 +4,7 @@ import type { HostWanted } from "../../../runtime/application.ts";
 import { type Place, placeText } from "../../conf/module.ts";
 import type { Upstreams } from "../../conf/upstreams.ts";
 import type { Location } from "../../core/types.ts";
-import type { ResponseRules } from "../../upstream/headers.ts";
-import { upstreamSettings } from "../../upstream/settings.ts";
+import { type ResponseRules, upstreamSettings } from "../../upstream/settings.ts";
 import { rewriteCookie } from "./cookie.ts";
 import { type PassUrl, proxyDirectives } from "./directives.ts";
 import {
