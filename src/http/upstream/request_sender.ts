@@ -1,10 +1,8 @@
-import fs from "node:fs";
-import { errorCode, errorText } from "../../sys/errno.ts";
 import { afterEvent } from "../../sys/guard.ts";
-import { logError } from "../core/log_context.ts";
 import type { Request } from "../core/request.ts";
 import type { RequestBody } from "../core/types.ts";
-import { type FileReader, mayRead, nextTurn, spend } from "../files/file_turns.ts";
+import { type FileReader, mayRead, nextTurn } from "../files/file_turns.ts";
+import { BodyCursor } from "./body_cursor.ts";
 import type { BodyCoding, UpstreamTarget } from "./protocol.ts";
 
 /** The connection a request is sent on. */
@@ -29,8 +27,6 @@ export interface SenderOwner {
 
 /** A body in memory up to this size goes out in one write with the head. */
 const WITH_HEAD = 16 * 1024;
-/** What is read of a body's file at a time. */
-const pieces = Buffer.allocUnsafeSlow(64 * 1024);
 
 /** Sends requests on one connection to a server: a head, and the body as it is there or as it comes. */
 export class RequestSender implements FileReader {
@@ -49,10 +45,8 @@ export class RequestSender implements FileReader {
   private more = true;
   /** What `owner.unsent` was when the server was last given time to take the request. */
   private unsent = 0;
-  /** How much of a body that was read whole was sent: in all, in pieces, and of the piece that is next. */
-  private offset = 0;
-  private piece = 0;
-  private within = 0;
+  /** How far a body that was read whole has been sent. */
+  private readonly cursor = new BodyCursor();
   /** Bytes of a streamed body received in the present turn, to be sent in one piece, or that there was no room for. */
   private gathered: Buffer[] | undefined = undefined;
   /** Its last byte is in `gathered`, or has been sent. */
@@ -70,9 +64,7 @@ export class RequestSender implements FileReader {
     this.streaming = false;
     this.taken = false;
     this.written = false;
-    this.offset = 0;
-    this.piece = 0;
-    this.within = 0;
+    this.cursor.reset();
     this.gathered = undefined;
     this.bodyEnded = false;
   }
@@ -230,55 +222,22 @@ export class RequestSender implements FileReader {
 
   /** Sends the next piece, and behind the last the end. False when the server takes no more for now, or all is over. */
   private sendNext(body: RequestBody): boolean {
+    const { cursor, request } = this;
     this.more = true;
-    if (this.offset < body.length) {
-      const bytes = this.pieceOf(body);
+    if (request !== undefined && !cursor.atEnd(body)) {
+      const bytes = cursor.next(request, body, this.coding?.room ?? Number.MAX_SAFE_INTEGER);
       if (bytes === undefined) {
         // The server must not take what it got for all of it.
         this.owner.finalize(500);
         return false;
       }
       const length = this.sendPiece(bytes);
-      this.offset += length;
-      this.within += length;
-      if (length === bytes.length) {
-        this.piece++;
-        this.within = 0;
-      }
-      if (this.offset < body.length) return this.more;
+      cursor.advance(length, length > 0 && length === bytes.length);
+      if (!cursor.atEnd(body)) return this.more;
     }
     this.sendEnd();
     this.wrote();
     return this.more;
-  }
-
-  private pieceOf(body: RequestBody): Buffer | undefined {
-    const { offset, within } = this;
-    if (body.file === undefined) {
-      const bytes = body.data.at(this.piece);
-      return within === 0 ? bytes : bytes?.subarray(within);
-    }
-    const wanted = Math.min(pieces.length, body.length - offset, this.coding?.room ?? pieces.length);
-    if (wanted === 0) return pieces.subarray(0, 0);
-    const read = this.read(body.file.fd, wanted);
-    spend(read);
-    return read === 0 ? undefined : pieces.subarray(0, read);
-  }
-
-  /** Reads from the body's file; 0 when there is nothing to be had, which has been logged. */
-  private read(fd: number, length: number): number {
-    let why = "truncated file";
-    try {
-      const read = fs.readSync(fd, pieces, 0, length, this.offset);
-      if (read > 0) return read;
-    } catch (error) {
-      why = errorText(errorCode(error));
-    }
-    if (this.request !== undefined) {
-      const sentence = `pread() of the request body failed (${why}) while sending request to upstream`;
-      logError(this.request, "crit", sentence);
-    }
-    return 0;
   }
 
   // ---- a body that is passed on as it comes
