@@ -19,6 +19,7 @@ import { rewrite } from "../modules/rewrite/rewrite.ts";
 import { splitClients } from "../modules/split_clients.ts";
 import { staticFiles } from "../modules/static.ts";
 import { stubStatus } from "../modules/stub_status.ts";
+import { subFilter } from "../modules/sub_filter/sub_filter.ts";
 import { tryFiles } from "../modules/try_files.ts";
 import { upstreamVariables } from "../modules/upstream.ts";
 import type { HttpModule } from "./module.ts";
@@ -48,6 +49,7 @@ export const httpModules: readonly HttpModule[] = [
   headers,
   charset,
   addition,
+  subFilter,
   range,
   log,
 ] as readonly HttpModule[];

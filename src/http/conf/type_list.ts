@@ -38,7 +38,7 @@ export function typeList(options: {
   });
 }
 
-/** Whether a media type (without parameters) is in the list. */
+/** Whether a media type (without parameters; "" for none) is in the list. */
 export function inTypeList(list: TypeList, type: string): boolean {
   return list === "any" || list.has(type) || list.has(lowercase(type));
 }

@@ -12,6 +12,7 @@ import { LAST, passBody, sendHeader } from "./filters.ts";
 import { logError, logException } from "./log_context.ts";
 import { GET, type Request } from "./request.ts";
 import { discardBody } from "./request_body.ts";
+import { clearLastModified } from "./response.ts";
 import { errorPageBody, type TokensMode } from "./status.ts";
 import { finalizeSubrequest } from "./subrequest.ts";
 import type { ErrorPage, Handler, Location } from "./types.ts";
@@ -532,8 +533,7 @@ function sendSpecial(request: Request, status: number): number {
   if (body.length > 0) response.contentType = TEXT_HTML;
   response.allowRanges = false;
   response.headers.remove("accept-ranges");
-  response.lastModified = -1;
-  response.lastModifiedText = undefined;
+  clearLastModified(response);
   response.etag = undefined;
   const code = sendHeader(request);
   if (code !== OK || request.headerOnly) return code;

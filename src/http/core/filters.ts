@@ -115,9 +115,9 @@ export function passBody(request: Request, next: number, bytes: Uint8Array | str
   return request.exchange.sendBody(request, bytes, flags);
 }
 
-/** Whether `passBody` would answer true now. */
-export function takesMore(request: Request): boolean {
-  return !request.exchange.blocked && (request.buffered === 0 || request.connection.closed);
+/** What `passBody` would answer now to a response's source, or to the filter at a place. */
+export function takesMore(request: Request, place = -1): boolean {
+  return !request.exchange.blocked && (request.buffered >> (place + 1) === 0 || request.connection.closed);
 }
 
 /**

@@ -55,3 +55,9 @@ export function weakEtag(response: Response): void {
 export function isDated(status: number): boolean {
   return status === 200 || status === 206 || status === 304;
 }
+
+/** ngx_http_clear_last_modified */
+export function clearLastModified(response: Response): void {
+  response.lastModified = -1;
+  response.lastModifiedText = undefined;
+}

@@ -94,7 +94,7 @@ class OnePart implements BodyFilter {
   }
 
   push(request: Request, bytes: Uint8Array | string, flags: number, next: number): boolean {
-    if (this.done) return takesMore(request);
+    if (this.done) return takesMore(request, this.place);
     const from = Math.max(0, this.start - this.at);
     const to = Math.min(bytes.length, this.end - this.at);
     this.at += bytes.length;
@@ -108,6 +108,6 @@ class OnePart implements BodyFilter {
         marks,
       );
     }
-    return marks === 0 ? takesMore(request) : passBody(request, next, "", marks);
+    return marks === 0 ? takesMore(request, this.place) : passBody(request, next, "", marks);
   }
 }
