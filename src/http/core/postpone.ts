@@ -11,7 +11,7 @@ interface Piece {
 
 /**
  * Puts the output of a request and of its subrequests into the order in which they were asked for
- * (ngx_http_postpone_filter_module). One request at a time has the word: what it makes goes on to the client. The others
+ * (ngx_http_postpone_filter_module). The output of one request at a time is passed on: that of the active one. The others
  * are told to wait after their first piece, so that no more than one is held of each.
  */
 export class Postpone implements BodyFilter, Postponement {
@@ -19,7 +19,7 @@ export class Postpone implements BodyFilter, Postponement {
   /** In `Request.buffered`. */
   private readonly bit = 1 << BODY_FILTER.postpone;
   private readonly main: Request;
-  /** Who has the word: nginx's c->data. */
+  /** The request whose output is passed on (nginx's c->data). */
   private active: Request;
   /** By request, in their order: pieces of its own output, and subrequests whose output comes between them. */
   private readonly postponed = new Map<Request, (Piece | Request)[]>();
@@ -66,7 +66,7 @@ export class Postpone implements BodyFilter, Postponement {
     return this.output(request, bytes, flags);
   }
 
-  /** The client takes bytes again, or another has got the word. True where the main request has it and may go on. */
+  /** The client takes bytes again, or another request became active. True where that is the main request, which may go on. */
   drain(): boolean {
     const { active, postponed } = this;
     const list = postponed.get(active);

@@ -80,7 +80,7 @@ class LiveSubrequests implements Subrequests {
     return true;
   }
 
-  /** The client has gone: as in nginx it is for whoever has the word to end its work. */
+  /** The client has gone: as in nginx the active request ends its work. */
   abort(): void {
     for (const request of this.live) {
       if (request.subrequest?.options.background === true) continue;
