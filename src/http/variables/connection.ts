@@ -2,7 +2,7 @@ import os from "node:os";
 import { type Address, hostText, portOf } from "../../net/address.ts";
 import { parseIpv4, socketIpv6 } from "../../net/ip.ts";
 import { proxyProtocolTlv } from "../../net/proxy_protocol.ts";
-import { iso8601, logTime } from "../../sys/clock.ts";
+import { iso8601, logTime, now } from "../../sys/clock.ts";
 import { NGINX_VERSION } from "../../version.ts";
 import { logError } from "../core/log_context.ts";
 import type { VariableSpec } from "../core/script.ts";
@@ -25,7 +25,7 @@ export const CONNECTION_VARIABLES: Readonly<Record<string, VariableSpec>> = {
   proxy_protocol_server_port: { get: (r) => optionalPort(r.connection.proxyProtocol?.destinationPort) },
   connection: { get: (r) => String(r.connection.number) },
   connection_requests: { get: (r) => String(r.connection.requests) },
-  connection_time: { get: (r) => seconds(performance.now() - r.connection.startedAt) },
+  connection_time: { get: (r) => seconds(now() - r.connection.startedAt) },
   pipe: { get: (r) => (r.connection.pipelined ? "p" : ".") },
   // What the kernel measures of a connection is not to be had through Node's sockets: not found, as on other systems.
   tcpinfo_rtt: { get: () => undefined },

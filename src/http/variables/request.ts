@@ -1,5 +1,6 @@
 import { randomFillSync } from "node:crypto";
 import fs from "node:fs";
+import { now } from "../../sys/clock.ts";
 import { errnoCode, errnoText } from "../../sys/errno.ts";
 import { osPath } from "../../sys/paths.ts";
 import { basicCredentials } from "../../wire/basic_auth.ts";
@@ -45,7 +46,7 @@ export const REQUEST_VARIABLES: Readonly<Record<string, VariableSpec>> = {
   request_body: once((r) => (r.body === undefined ? undefined : present(r.body.memory()?.toString("latin1") ?? ""))),
   request_body_file: once((r) => r.body?.file?.path),
   request_length: { get: (r) => String(r.length) },
-  request_time: { get: (r) => seconds(performance.now() - r.startedAt) },
+  request_time: { get: (r) => seconds(now() - r.startedAt) },
   request_id: once(requestId),
 };
 
