@@ -6,7 +6,7 @@ import type { HostWanted, ListenSpec } from "../../runtime/application.ts";
 import type { Cycle } from "../../runtime/cycle.ts";
 import { startedAsRoot } from "../../sys/users.ts";
 import type { Server } from "../core/types.ts";
-import type { AddressConfig } from "../server/site.ts";
+import type { AddressConfig } from "../server/types.ts";
 import type { BuiltHttp, BuiltServer } from "./build.ts";
 import { defaultListen, type ParsedListen, parseListen, resolvedAddresses } from "./listen.ts";
 import { addListen, type ListenAddress, type ListenSocket, listenSockets, newListenTable } from "./listen_table.ts";

@@ -7,7 +7,7 @@ import { COUNTER } from "../core/counters.ts";
 import { logConnection } from "../core/log_context.ts";
 import { nextNumber } from "./connections.ts";
 import { H1Connection } from "./h1/connection.ts";
-import type { Accepted, AddressConfig, Closable, ConnectionHost } from "./site.ts";
+import type { Accepted, AddressConfig, Closable, ConnectionHost } from "./types.ts";
 
 /** The handler of a stream that was just accepted: its protocol, or the first stage before that. */
 export function acceptStream(stream: Stream, host: ConnectionHost): StreamHandler {

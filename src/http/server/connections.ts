@@ -1,6 +1,6 @@
 import { engine } from "../../net/engines.ts";
 import { guarded } from "../../sys/guard.ts";
-import type { AddressConfig, Closable } from "./site.ts";
+import type { AddressConfig, Closable } from "./types.ts";
 
 /** How many idle connections nginx closes at most to make room for a new one. */
 const REUSED_AT_ONCE = 32;

@@ -8,7 +8,7 @@ import { findServer } from "../conf/server_names.ts";
 import { logException } from "../core/log_context.ts";
 import { Request } from "../core/request.ts";
 import type { ClientConnection, Exchange, Response } from "../core/types.ts";
-import type { AddressConfig } from "./site.ts";
+import type { AddressConfig } from "./types.ts";
 
 const parts = uriParts();
 const hostCaptures: string[] = [];

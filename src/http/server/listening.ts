@@ -1,4 +1,3 @@
-import type { Address } from "../../net/address.ts";
 import { hasRoomFor } from "../../net/descriptors.ts";
 import type { Listener } from "../../net/engine.ts";
 import { engine } from "../../net/engines.ts";
@@ -12,48 +11,7 @@ import { servedOn } from "../conf/listen_table.ts";
 import { COUNTER } from "../core/counters.ts";
 import { acceptStream } from "./accept.ts";
 import type { WorkerConnections } from "./connections.ts";
-import type { AddressConfig, Closable, ConnectionHost } from "./site.ts";
-
-/** One listening address in a worker. A reload swaps its configuration; its connections stay. */
-export class Site implements ConnectionHost {
-  config: AddressConfig;
-  /** A reload removed the address: connections close after their request. */
-  left = false;
-  readonly counters: Int32Array;
-  private readonly connections: WorkerConnections;
-
-  constructor(config: AddressConfig, counters: Int32Array, connections: WorkerConnections) {
-    this.config = config;
-    this.counters = counters;
-    this.connections = connections;
-  }
-
-  get address(): Address {
-    return this.config.address;
-  }
-
-  get draining(): boolean {
-    return this.left || this.connections.draining;
-  }
-
-  opened(connection: Closable): void {
-    this.connections.add(connection);
-    this.counters[COUNTER.active]++;
-  }
-
-  waits(connection: Closable): void {
-    this.connections.waits(connection);
-  }
-
-  closed(connection: Closable): void {
-    this.counters[COUNTER.active]--;
-    this.connections.remove(connection);
-  }
-
-  replaced(connection: Closable, by: Closable): void {
-    this.connections.replace(connection, by);
-  }
-}
+import type { Site } from "./site.ts";
 
 /** While descriptors have run out, it is logged no more often than by nginx, which pauses accepting for as long. */
 const QUIET_MS = 500;

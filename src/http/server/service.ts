@@ -6,8 +6,9 @@ import { startTimer, type Timer } from "../../sys/timers.ts";
 import type { ListeningSocket } from "../conf/addresses.ts";
 import type { Upstreams } from "../conf/upstreams.ts";
 import { WorkerConnections } from "./connections.ts";
-import { BoundSocket, Site } from "./listening.ts";
-import type { AddressConfig, Closable } from "./site.ts";
+import { BoundSocket } from "./listening.ts";
+import { Site } from "./site.ts";
+import type { AddressConfig, Closable } from "./types.ts";
 
 /** So that a flood of new connections does not keep a worker from exiting. */
 const MOST_TURNS = 10_000;

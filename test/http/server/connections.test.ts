@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { WorkerConnections } from "../../../src/http/server/connections.ts";
-import type { Closable, ConnectionHost } from "../../../src/http/server/site.ts";
+import type { Closable, ConnectionHost } from "../../../src/http/server/types.ts";
 
 let looks = 0;
 

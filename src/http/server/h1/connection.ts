@@ -8,7 +8,7 @@ import { logConnection } from "../../core/log_context.ts";
 import type { Request } from "../../core/request.ts";
 import type { ClientConnection, CoreSettings } from "../../core/types.ts";
 import { nextNumber } from "../connections.ts";
-import type { Accepted, AddressConfig, Closable, ConnectionHost } from "../site.ts";
+import type { Accepted, AddressConfig, Closable, ConnectionHost } from "../types.ts";
 import { H1Exchange } from "./exchange.ts";
 import { H1HeadReader } from "./head_reader.ts";
 import { H1Input, type InputOwner } from "./input.ts";

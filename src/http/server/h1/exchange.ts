@@ -10,7 +10,7 @@ import type { Request } from "../../core/request.ts";
 import { newResponse, resetResponse } from "../../core/response.ts";
 import type { Exchange, Response, Tunnel } from "../../core/types.ts";
 import { createRequest } from "../create_request.ts";
-import type { AddressConfig } from "../site.ts";
+import type { AddressConfig } from "../types.ts";
 import { type BodyReaderOwner, H1BodyReader } from "./body_reader.ts";
 import type { H1Connection } from "./connection.ts";
 import { type H1Input, NOT_NOW } from "./input.ts";

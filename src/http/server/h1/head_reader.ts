@@ -3,7 +3,7 @@ import { finalizeRequest, startPhases } from "../../core/engine.ts";
 import { logError } from "../../core/log_context.ts";
 import type { Request } from "../../core/request.ts";
 import { startWithBody } from "../../core/request_body.ts";
-import type { AddressConfig } from "../site.ts";
+import type { AddressConfig } from "../types.ts";
 import type { H1Connection } from "./connection.ts";
 import type { H1Exchange } from "./exchange.ts";
 import type { H1Input } from "./input.ts";

@@ -21,7 +21,7 @@ import type { Request } from "../../../../src/http/core/request.ts";
 import { discardBody, readBody } from "../../../../src/http/core/request_body.ts";
 import type { BodyFilter } from "../../../../src/http/core/types.ts";
 import { H1Connection } from "../../../../src/http/server/h1/connection.ts";
-import type { Closable, ConnectionHost } from "../../../../src/http/server/site.ts";
+import type { Closable, ConnectionHost } from "../../../../src/http/server/types.ts";
 import type { Cycle } from "../../../../src/runtime/cycle.ts";
 import { coreDirectives, eventsDirectives } from "../../../../src/runtime/directives.ts";
 import { makeZone } from "../../../../src/shm/zone.ts";

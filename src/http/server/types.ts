@@ -1,0 +1,63 @@
+import type { Address } from "../../net/address.ts";
+import type { ProxyProtocol } from "../../net/proxy_protocol.ts";
+import type { RequestLimits } from "../../wire/http1/request_fields.ts";
+import type { ServerNames } from "../conf/server_names.ts";
+import type { Server } from "../core/types.ts";
+
+/** What is served on one listening address in one cycle of the configuration. */
+export interface AddressConfig {
+  readonly address: Address;
+  /** nginx's text of the address. */
+  readonly key: string;
+  /** The same of the listening socket: how the error log names the server before a request begins. */
+  readonly listening: string;
+  readonly defaultServer: Server;
+  readonly names: ServerNames<Server>;
+  readonly proxyProtocol: boolean;
+  readonly limits: RequestLimits;
+  /** The limits of the server a host belongs to; undefined where all have the same. Throws RegexMatchError. */
+  readonly limitsOf: ((host: string) => RequestLimits) | undefined;
+  /** The number of variables in use: how many slots a request has for their values. */
+  readonly variables: number;
+}
+
+/** What a connection needs from its worker. */
+export interface ConnectionHost {
+  /** The configuration in force for new requests of a listening address. */
+  config: AddressConfig;
+  /** The worker exits, or the address was removed: no keep-alive any more. */
+  readonly draining: boolean;
+  /** This worker's words, by COUNTER. */
+  readonly counters: Int32Array;
+  opened(connection: Closable): void;
+  /** The connection has become idle. */
+  waits(connection: Closable): void;
+  closed(connection: Closable): void;
+  /** `by` replaces an idle connection, and is idle itself. */
+  replaced(connection: Closable, by: Closable): void;
+}
+
+/** What the accept stages know of a connection when its protocol takes it over. */
+export interface Accepted extends Closable {
+  readonly number: number;
+  /** ms of the monotonic clock; client_header_timeout runs from then. */
+  readonly startedAt: number;
+  readonly proxyProtocol: ProxyProtocol | undefined;
+}
+
+/** A client connection as its worker sees it. */
+export interface Closable {
+  readonly host: ConnectionHost;
+  /** Closes the connection if it is idle, else after its request. */
+  shutdown(): void;
+  destroy(): void;
+  /** No request is at work: it may be closed to make room for another. */
+  readonly idle: boolean;
+  /** Its neighbours in the worker's list of idle connections. */
+  earlier: Closable | undefined;
+  later: Closable | undefined;
+  /** The configuration of the request at work, or of a connection that has had none yet; undefined while idle. */
+  readonly busyWith: AddressConfig | undefined;
+  /** Called once when the running request, or the connection, has ended. */
+  afterRequest: (() => void) | undefined;
+}
