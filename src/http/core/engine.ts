@@ -13,7 +13,7 @@ import { logError, logException } from "./log_context.ts";
 import { GET, type Request } from "./request.ts";
 import { discardBody } from "./request_body.ts";
 import { clearLastModified } from "./response.ts";
-import { errorPageBody, type TokensMode } from "./status.ts";
+import { errorPageBody } from "./status.ts";
 import { finalizeSubrequest } from "./subrequest.ts";
 import type { ErrorPage, Handler, Location } from "./types.ts";
 
@@ -279,14 +279,14 @@ export function finalizeRequest(request: Request, code: number): void {
     const { response } = request;
     if (code > 0 && (response.status === 0 || connection.sent === request.sentAtStart)) response.status = code;
     if (code === CLOSE) request.timedOut = true;
-    end(request);
+    setFinalized(request);
     exchange.terminate(request);
     return;
   }
   if (code >= 300 || code === 201 || code === 204) {
     if (request.headerSent) {
       // Too late for another answer: what was begun cannot be completed.
-      end(request);
+      setFinalized(request);
       exchange.terminate(request);
       return;
     }
@@ -295,7 +295,7 @@ export function finalizeRequest(request: Request, code: number): void {
   }
   if (code < 0 || !request.headerSent) {
     // Also a handler that said OK without an answer: nginx closes the connection.
-    end(request);
+    setFinalized(request);
     exchange.terminate(request);
     return;
   }
@@ -304,7 +304,7 @@ export function finalizeRequest(request: Request, code: number): void {
     finalizeWhenWritten(request);
     return;
   }
-  end(request);
+  setFinalized(request);
   exchange.finalize(request);
 }
 
@@ -323,7 +323,7 @@ function abortWriting(request: Request): void {
   if (request.aborted) finalizeRequest(request, CLIENT_CLOSED_REQUEST);
 }
 
-function end(request: Request): void {
+function setFinalized(request: Request): void {
   request.finalized = true;
   request.onAbort = undefined;
   request.onWritable = undefined;
@@ -528,7 +528,7 @@ function sendErrorPage(request: Request, page: ErrorPage): number {
 function sendSpecial(request: Request, status: number): number {
   const { response } = request;
   const { core } = request.location;
-  const body = errorPageBody(status, core.serverTokens as TokensMode, wantsPadding(request));
+  const body = errorPageBody(status, core.serverTokens, wantsPadding(request));
   response.contentLength = body.length;
   if (body.length > 0) response.contentType = TEXT_HTML;
   response.allowRanges = false;

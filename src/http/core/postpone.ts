@@ -54,7 +54,7 @@ export class Postpone implements BodyFilter, Postponement {
     return false;
   }
 
-  leave(subrequest: Request, parent: Request): void {
+  remove(subrequest: Request, parent: Request): void {
     this.postponed.delete(subrequest);
     if (this.active !== subrequest) return;
     this.active = parent;

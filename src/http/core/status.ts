@@ -69,7 +69,7 @@ const BAD_REQUEST: ReadonlyMap<number, string> = new Map([
 const NO_PAGE: ReadonlySet<number> = new Set([304]);
 
 /** `server_tokens`: what the foot of a page shows. "build" shows the version, as a build of nginx without a name does. */
-export type TokensMode = "on" | "off" | "build";
+type TokensMode = "on" | "off" | "build";
 
 const PADDING = "<!-- a padding to disable MSIE and Chrome friendly error page -->\r\n".repeat(6);
 

@@ -206,7 +206,7 @@ export function finalizeSubrequest(request: Request, { parent, options }: Subreq
   request.finalized = true;
   freeRequest(request);
   main.subrequests?.remove(request);
-  postpone?.leave(request, parent);
+  postpone?.remove(request, parent);
   if (options.resume !== undefined) afterEvent(options.resume, parent);
 }
 

@@ -201,7 +201,7 @@ export interface Postponement {
   /** Takes body bytes, lent for the call; answers as passBody. */
   output(request: Request, bytes: Uint8Array | string, flags: number): boolean;
   /** A subrequest is over. */
-  leave(subrequest: Request, parent: Request): void;
+  remove(subrequest: Request, parent: Request): void;
 }
 
 /** The subrequests of a main request that are under way. */
