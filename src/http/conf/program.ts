@@ -66,9 +66,9 @@ function* buildApplication(
       return new HttpService(sockets, worker, countersOf(worker.slot), previous, http?.upstreams);
     },
     forget(slot) {
-      // One that was refused its place counted nothing.
+      // A worker beyond MAX_WORKERS has not served, and so counted nothing.
       if (slot >= MAX_WORKERS) return;
-      // It took its connections with it; what it has served still counts.
+      // Its connections are gone, so their gauges go back to 0; the totals (accepted, handled, requests) stay.
       countersOf(slot).fill(0, COUNTER.active, COUNTER.waiting + 1);
       for (const group of groups) group.forget(slot);
       for (const share of http?.workers ?? []) share.forget(slot);

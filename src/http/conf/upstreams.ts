@@ -57,7 +57,7 @@ export class Upstreams {
 
   /**
    * The upstream of an address that a variable named while serving: a block's name, or an address, whose state is this
-   * worker's own. A name that is yet to be resolved comes back as it is, and a string is nginx's words for what is wrong.
+   * worker's own. A name that has to be resolved is returned as `Unresolved`; a string is nginx's sentence for an error.
    */
   dynamic(name: string, defaultPort: number): UpstreamEntry | Unresolved | string {
     const lower = name.toLowerCase();
@@ -71,8 +71,8 @@ export class Upstreams {
   }
 
   /**
-   * The upstream of a name's addresses. As each of nginx's requests begins afresh with them, none is held to have failed
-   * because of another request.
+   * The upstream of a name's addresses. nginx builds it anew for each request, so failures do not count from one request
+   * to the next (`max_fails` 0).
    */
   resolved(name: string, port: number, addresses: readonly Address[]): UpstreamEntry {
     const servers = addresses
@@ -94,7 +94,7 @@ export class Upstreams {
     const { hosts, generation } = this.cycle.data;
     const group = buildUpstream(definition, hosts, undefined, { generation });
     const entry = { group, pool: undefined, key: undefined };
-    // What clients can make a variable say must not fill the memory.
+    // Clients may control the variable's value, so the number of these is bounded.
     if (this.made.size >= DYNAMIC_LIMIT) this.made.clear();
     this.made.set(key, entry);
     return entry;

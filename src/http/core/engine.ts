@@ -86,7 +86,7 @@ function run(request: Request): void {
         if (!runHandlers(request, request.location.preaccess)) return;
         break;
       case PHASE.access:
-        // Who may have the main request may have what it is made of.
+        // As in nginx, access is checked for the main request only.
         if (request === request.main && !runAccess(request)) return;
         break;
       case PHASE.precontent:
@@ -199,7 +199,7 @@ function chooseLocation(request: Request): boolean {
   if (request.contentLength > limit && limit !== 0 && !request.discardBody) {
     logError(request, "error", `client intended to send too large body: ${request.contentLength} bytes`);
     request.expectContinue = false;
-    // Whatever answers instead (error_page) is not to have it either.
+    // An error_page does not receive the body either.
     discardBody(request);
     finalizeRequest(request, 413);
     return false;
@@ -330,7 +330,7 @@ function setFinalized(request: Request): void {
 }
 
 /**
- * The end of a request (ngx_http_free_request): writes its log lines, then lets go of all it holds. The exchange calls
+ * The end of a request (ngx_http_free_request): writes its log lines, then releases what it holds. The exchange calls
  * this, once, when the kernel has the whole response or it was broken off.
  */
 export function freeRequest(request: Request): void {
@@ -344,7 +344,7 @@ export function freeRequest(request: Request): void {
   if (request.subrequests?.outlive() !== true) releaseRequest(request);
 }
 
-/** Lets go of all that a request holds. */
+/** Runs the cleanup handlers; of a main request, releases its body too. */
 export function releaseRequest(request: Request): void {
   if (request.cleanup !== undefined) cleanUp(request, request.cleanup);
   if (request !== request.main) return;
@@ -459,7 +459,7 @@ export function namedRedirect(request: Request, name: string): number {
 }
 
 function resetForRedirect(request: Request): void {
-  // A body that was passed on as it came is gone: whoever answers now gets none of it, and must not wait for it.
+  // A body that was read unbuffered cannot be read again: the new handler gets none and must not wait for it.
   if (request.bodyStarted && request.body === undefined) {
     if (!request.bodyEnded) request.exchange.discardBody(request);
     request.discardBody = true;
@@ -475,7 +475,7 @@ function resetForRedirect(request: Request): void {
 
 const TEXT_HTML = headText("text/html");
 
-/** Statuses after which the connection cannot be trusted to be in step. */
+/** Statuses after which nginx closes the connection (ngx_http_special_response_handler). */
 const NO_KEEPALIVE: ReadonlySet<number> = new Set([400, 413, 414, 495, 496, 497, 500, 501]);
 
 /** Answers an error or a redirect: with its `error_page`, else with the built-in page. */

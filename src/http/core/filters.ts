@@ -50,8 +50,9 @@ export const BODY_FILTER = {
   gzip: 12,
 } as const;
 
-/** Flags of body bytes: they are the response's last ones; nothing of what came so far is to be held back. */
+/** Flag of body bytes: the response ends with them. */
 export const LAST = 1;
+/** Flag of body bytes: these and all before them are to be sent at once. */
 export const FLUSH = 2;
 
 /** Puts a filter into its place on the way of this response's body. Called by header filters. */
@@ -107,7 +108,7 @@ function answerInstead(request: Request, status: number): void {
 export function passBody(request: Request, next: number, bytes: Uint8Array | string, flags: number): boolean {
   const filters = request.bodyFilters;
   if (next < filters.length) {
-    // Nobody would ask a filter for what it held: with proxy_ignore_client_abort bytes still come.
+    // With proxy_ignore_client_abort bytes still arrive, but `drain` is not called any more: no filter may hold them.
     if (request.connection.closed) return true;
     return filters[next].push(request, bytes, flags, next + 1);
   }
@@ -133,7 +134,7 @@ export function bodyWritable(request: Request): void {
   request.onWritable?.(request);
 }
 
-/** Ends a response whose last bytes came without the mark. */
+/** Ends a response whose last bytes were passed without LAST. */
 export function endBody(request: Request): void {
   if (!request.responseEnded) passBody(request, 0, "", LAST);
 }

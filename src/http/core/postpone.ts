@@ -80,7 +80,7 @@ export class Postpone implements BodyFilter, Postponement {
         afterEvent(wake, this);
         return false;
       }
-      // The bit of the last piece goes first: whoever looks at it while that is passed on finds nothing held.
+      // Cleared before the last piece is passed on: code that runs within `pass` must find nothing held.
       if (list.length === 0) this.emptied(active);
       if (!this.pass(active, first.bytes, first.flags)) return false;
     }

@@ -28,7 +28,7 @@ export class Request {
   readonly exchange: Exchange;
   /** The client's request: itself, where this is no subrequest. */
   main: Request;
-  /** What it is more, where it is a subrequest. */
+  /** A subrequest's parent and options; undefined for a main request. */
   subrequest: Subrequest | undefined = undefined;
   /** The subrequests under way, where it is a main request that has some. */
   subrequests: Subrequests | undefined = undefined;

@@ -65,7 +65,7 @@ class BodyReader implements BodySink {
   private readonly request: Request;
   private readonly body: StoredBody;
   private readonly next: (request: Request) => void;
-  /** How much is held in memory. */
+  /** Bytes held in memory before a file is opened. */
   private readonly inMemory: number;
   /** Bytes of the file; what waits for it is in `body.data`. */
   private written = 0;
@@ -122,7 +122,7 @@ class BodyReader implements BodySink {
         if (only === "clean") file.remove();
         file.close();
       });
-      // One that nobody is told of has no name from the start: it cannot be left behind.
+      // Without client_body_in_file_only nobody needs the name: unlinked at once, the file cannot outlive the request.
       if (only === "off") file.remove();
       const level = only === "off" ? "warn" : "notice";
       logError(request, level, `a client request body is buffered to a temporary file ${file.path}`);

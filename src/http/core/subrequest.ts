@@ -19,7 +19,7 @@ import type { Exchange, Postponement, Subrequest, SubrequestOptions, Subrequests
 
 /**
  * Subrequests (ngx_http_subrequest): requests for another URI of the same server, made while one is answered. They run
- * through all phases but access. What one answers goes into the response of its parent, in the place where it was asked
+ * through all phases but post-read and access. What one answers goes into the response of its parent, in the place where it was asked
  * for (postpone.ts), or nowhere.
  */
 
@@ -149,7 +149,7 @@ export function subrequest(
   request.main = main;
   request.subrequest = { parent, options, depth };
   request.internal = true;
-  // A value that is computed once a request is computed once for all of them.
+  // As in nginx, subrequests share the values of variables with their main request.
   request.variables = parent.variables;
   request.remote = parent.remote;
   request.method = options.method ?? GET;

@@ -128,7 +128,7 @@ export interface RequestBody {
   readonly data: SlabQueue;
   readonly length: number;
   readonly file: TempFile | undefined;
-  /** The system writes what is in `data` at the moment. */
+  /** `data` is being written to the file and must stay unchanged. */
   lent: boolean;
   /** The request is over. */
   release(): void;
@@ -176,13 +176,13 @@ export interface SubrequestOptions {
   readonly method?: HeadWord;
   /** It has no body, whatever the parent has. */
   readonly noBody?: boolean;
-  /** Hears of each code it is finalized with, and answers the one to go on with. */
+  /** Called with each code it is finalized with; returns the one to go on with (nginx's post_subrequest handler). */
   readonly finalized?: (subrequest: Request, code: number) => number;
-  /** It has ended: what waited for it goes on. */
+  /** Called after it was freed, for a parent that waits for it. */
   readonly resume?: (parent: Request) => void;
 }
 
-/** What a subrequest is more than a request. */
+/** What a subrequest has beyond a request. */
 export interface Subrequest {
   readonly parent: Request;
   readonly options: SubrequestOptions;
@@ -190,9 +190,9 @@ export interface Subrequest {
   readonly depth: number;
 }
 
-/** Whose output goes to the client, and what waits for that (postpone.ts). */
+/** The order of a response's parts: which request's output is passed on, and what is held until then (postpone.ts). */
 export interface Postponement {
-  /** A subrequest whose output belongs behind what `parent` has made so far. */
+  /** Puts the output of `subrequest` behind what `parent` has sent so far. */
   add(subrequest: Request, parent: Request): void;
   /** Whether what the request makes would go on to the client, and nothing of it is held. */
   ready(request: Request): boolean;

@@ -75,12 +75,12 @@ class FileSender implements FileReader {
     request.onAbort = () => this.abort();
     request.cleanup ??= [];
     request.cleanup.push(() => this.close());
-    // The client takes all at once: the rest follows after others had their turn.
+    // The client keeps up, so no drain will follow: goes on after the other readers.
     if (takesMore(request)) nextTurn(this);
     return DONE;
   }
 
-  /** A client that has only closed its side still gets the file: perhaps it just waits for its turn. */
+  /** A client that has closed its side only still gets the file. */
   private abort(): void {
     if (this.request.aborted) finalizeRequest(this.request, CLIENT_CLOSED_REQUEST);
   }

@@ -40,7 +40,7 @@ function filterNotModified(request: Request): number {
   return OK;
 }
 
-/** The answer to a failed precondition has nothing of the response it stands for (ngx_http_filter_finalize_request). */
+/** Clears the response: a 412 has none of its fields (ngx_http_filter_finalize_request). */
 function failed(response: Response): number {
   resetResponse(response);
   return 412;

@@ -80,7 +80,7 @@ function answerRange(request: Request, text: string): number | undefined {
   return OK;
 }
 
-/** Lets one part of a body through that streams by. */
+/** Passes one range of a body that is not seekable (ngx_http_range_singlepart_body). */
 class OnePart implements BodyFilter {
   readonly place = BODY_FILTER.range_body;
   private readonly start: number;

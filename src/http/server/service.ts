@@ -10,7 +10,7 @@ import { BoundSocket } from "./listening.ts";
 import { Site } from "./site.ts";
 import type { AddressConfig, Closable } from "./types.ts";
 
-/** So that a flood of new connections does not keep a worker from exiting. */
+/** Turns of the event loop in which queues are emptied at most, so that a flood cannot keep a worker from exiting. */
 const MOST_TURNS = 10_000;
 
 /** How long nginx stops accepting when descriptors have run out: accept_mutex_delay's default. */

@@ -18,7 +18,7 @@ import { PasswordChecks, Waiting } from "./password_check.ts";
 
 /** Of this thread; it outlives a reload. */
 const checks = new PasswordChecks();
-/** What has been compared for a request that goes on in this moment. */
+/** The result for the request whose phases `compare` is resuming; undefined otherwise. */
 let compared: { readonly password: string; readonly stored: string; readonly verdict: Verdict } | undefined;
 
 const CONTEXTS: readonly Context[] = [...HTTP_LOCATION, "limit_except"];
@@ -94,9 +94,9 @@ function authenticate(request: Request, realm: string, pathOf: (request: Request
   return challenge(request, realm);
 }
 
-/** The verdict, or who waits for it: the request then goes on with this handler. */
+/** The verdict, or a `Waiting` after which the request runs this handler again. */
 function compare(request: Request, password: string, stored: string): Verdict | Waiting | "busy" {
-  // Verdicts are not kept for ever, nor is that a hash is of no kind known here.
+  // The cache may have evicted the verdict by now, and keeps none for hashes of an unknown kind.
   if (compared?.password === password && compared.stored === stored) return compared.verdict;
   const { remote } = request;
   const client = remote.family === "unix" ? "" : remote.host;

@@ -55,7 +55,7 @@ class Job implements Question {
   }
 }
 
-/** Somebody who waits for a verdict. */
+/** A caller that waits for a verdict. */
 export class Waiting {
   readonly #checks: PasswordChecks;
   readonly job: Job;
@@ -67,7 +67,7 @@ export class Waiting {
     this.done = done;
   }
 
-  /** Does not want to know any more. */
+  /** `done` will not be called. */
   cancel(): void {
     this.#checks.leave(this);
   }
@@ -87,7 +87,7 @@ export class PasswordChecks {
   readonly #queues = new Map<string, Job[]>();
   #current: Job | undefined = undefined;
   #thread: PasswordThread | undefined = undefined;
-  /** The thread could not be had: the worker hashes by itself, as nginx does. */
+  /** The thread could not be started: the worker hashes by itself, as nginx does. */
   #alone = false;
   #idle: Timer | undefined = undefined;
 
@@ -95,7 +95,7 @@ export class PasswordChecks {
     this.#start = start;
   }
 
-  /** The verdict where it is known or quickly found, else who waits for it; "busy" where too many wait already. */
+  /** The verdict if it is cached or cheap to compute, else a `Waiting`; "busy" if too many wait already. */
   check(
     password: string,
     stored: string,

@@ -22,7 +22,7 @@ export interface PasswordThread {
 
 /** Starts it. `ended` is called when it dies, and when it cannot even start. */
 export function startPasswordThread(answered: (verdict: Verdict) => void, ended: () => void): PasswordThread {
-  // This program again, which finds in `workerData` what it is to be.
+  // Runs the program itself, whose entry calls servesPasswords().
   const worker = new Worker(process.argv[1], {
     workerData: { kind: ROLE },
     name: ROLE,
@@ -38,7 +38,7 @@ export function startPasswordThread(answered: (verdict: Verdict) => void, ended:
   };
 }
 
-/** Whether this thread is such a one; it then has begun to answer. */
+/** In a thread made by startPasswordThread: begins to answer questions and returns true. Else false. */
 export function servesPasswords(): boolean {
   const port = parentPort;
   if (port === null || workerData?.kind !== ROLE) return false;

@@ -151,7 +151,7 @@ function filterCharset(request: Request, settings: CharsetSettings): number {
   }
   let table: CharsetTable | undefined;
   if (from !== to) {
-    // Also one that add_header gave, which nginx does not see and converts: what is compressed would be spoilt.
+    // A compressed body must not be converted. nginx misses a Content-Encoding set by add_header, and converts.
     const encoding = response.headers.get("content-encoding");
     if (encoding !== undefined && encoding !== "") return OK;
     table = from.tables.get(to);

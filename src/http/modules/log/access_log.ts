@@ -90,7 +90,7 @@ function fileSink(path: string, buffer: LogBuffer | undefined): Sink {
   };
 }
 
-/** A path that a request has a say in is written to only where the request's root exists. */
+/** A path with variables: as in nginx, written to only where the request's root exists. */
 function varyingSink({ path: template, absolute, cache }: Extract<LogTarget, { to: "varying file" }>): Sink {
   let saidAt = Number.NEGATIVE_INFINITY;
   return (request, line) => {

@@ -71,12 +71,12 @@ function open(path: string, kept: Kept, now: number): void {
   try {
     kept.ino = fs.fstatSync(kept.fd).ino;
   } catch {
-    // The next check finds another file.
+    // No inode: the next check will open the file again.
   }
 }
 
 function close(fd: number): void {
-  // Standard output is nobody's to close.
+  // Never stdin, stdout or stderr.
   if (fd > 2) fs.closeSync(fd);
 }
 
@@ -85,7 +85,7 @@ function letGo(kept: Kept): void {
   kept.fd = -1;
 }
 
-/** Makes room for one more, and lets go of what nobody uses. */
+/** Closes files unused for `inactive`, and as many more as leave room for a new one. */
 function expire({ max, inactive }: LogFileCache, now: number): void {
   for (const [path, kept] of files) {
     if (files.size < max && now - kept.usedAt < inactive) return;
@@ -99,7 +99,7 @@ function check(path: string, kept: Kept, now: number): void {
   try {
     ino = fs.statSync(osPath(path)).ino;
   } catch {
-    // Nothing there that could be the same; what it is, opening it will tell.
+    // Not the same file. Opening it reports the error, if it is one.
   }
   if (ino === kept.ino) kept.checkedAt = now;
   else letGo(kept);

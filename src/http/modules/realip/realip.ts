@@ -66,7 +66,7 @@ interface RealIp {
   readonly field: string;
   readonly from: "first" | "all" | "proxy_protocol";
   readonly recursive: boolean;
-  /** The server's own: what is found by them has been found before a location was chosen. */
+  /** The server level's: the post-read phase has applied them before a location was chosen. */
   readonly early: boolean;
 }
 
@@ -107,7 +107,7 @@ function finder(settings: RealIp): Handler | undefined {
   return (request) => findClient(request, settings);
 }
 
-/** Puts the client in the place of the proxy it is behind, once a request. */
+/** Sets `request.remote` to the client behind the proxy, once a request. */
 function findClient(request: Request, { from, field, proxies, recursive }: RealIp): number {
   const { connection } = request;
   const { remote } = connection;

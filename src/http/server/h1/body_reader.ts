@@ -212,7 +212,7 @@ export class H1BodyReader implements Skimmer {
     request.discardBody = true;
     this.timed = false;
     if (sink !== undefined) sink.onBodyError(status);
-    // A server may be on its way that would wait for the body for ever.
+    // A server that is being sent the request would wait for the rest of the body.
     else if (request.upstream !== undefined && !request.finalized) request.upstream.finalize(status);
     else if (!request.finalized) finalizeRequest(request, status);
     else if (this.discardUntil !== 0 && this.request === request) this.owner.finalizeConnection(request);
@@ -241,7 +241,7 @@ export class H1BodyReader implements Skimmer {
   expire(): void {
     const { request } = this;
     if (request === undefined || !this.timed) return;
-    // A body that nobody reads yet keeps nobody waiting.
+    // No handler reads the body yet: client_body_timeout does not run.
     if (!request.discardBody && request.bodySink === undefined) return;
     request.timedOut = true;
     if (request.finalized) this.owner.terminate(request);

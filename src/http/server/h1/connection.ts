@@ -236,15 +236,15 @@ export class H1Connection implements ClientConnection, StreamHandler, Closable, 
     new LingeringClose(this.stream, core, this);
   }
 
-  /** Once the log lines of this turn of the loop are written: who sees the connection end finds them. */
+  /** Deferred until the log lines of this turn are written: a client that sees the close finds its request logged. */
   close(reset: boolean): void {
     this.error = true;
-    // One that waited still counts as waiting until it is gone.
+    // An idle connection counts as waiting until onClose.
     if (this.state === BUSY) this.state = CLOSING;
     if (!this.stream.closed) defer(reset ? resetNow : destroyNow, this.stream);
   }
 
-  /** The connection is good for nothing any more; `close` follows. */
+  /** Marks the connection as unusable; `close` follows. */
   setError(): void {
     this.error = true;
   }

@@ -295,13 +295,13 @@ export class H1Exchange implements Exchange, OutputOwner, BodyReaderOwner {
     if (this.request === request) this.free(request);
   }
 
-  /** The connection has gone: nothing fires any more. */
+  /** The connection is closed: clears all deadlines. */
   release(): void {
     this.output.free();
     this.body?.release();
   }
 
-  /** The worker leaves: the request at work is the connection's last where its response can still say so. */
+  /** The worker exits: the response says `Connection: close` if its head was not sent yet. */
   shutdown(): void {
     const { request } = this;
     if (request !== undefined && request.location.core.keepaliveMinTimeout === 0 && !request.headerSent) {
@@ -326,14 +326,14 @@ export class H1Exchange implements Exchange, OutputOwner, BodyReaderOwner {
     request.keepalive = false;
     request.bodySink = undefined;
     request.discardBody = true;
-    // Nobody knows how far what was read had been understood.
+    // It is unknown how much of the input was parsed, so no more of the body is read.
     request.bodyEnded = true;
     request.lingering = true;
     const { upstream } = request;
     if (request.finalized) {
       this.terminate(request);
     } else if (upstream !== undefined && !upstream.ended) {
-      // In whatever state the exception left the server's connection: it carries no other request.
+      // The exception may have left the server's connection in any state: it is not reused.
       upstream.keepalive = false;
       upstream.finalize(500);
     } else {
@@ -342,7 +342,7 @@ export class H1Exchange implements Exchange, OutputOwner, BodyReaderOwner {
     return true;
   }
 
-  /** The answer that would say so failed as well (its error page, a filter). */
+  /** Answering 500 threw as well (its error page, a filter): terminates the request. */
   giveUp(): void {
     const { request } = this;
     if (request === undefined) return;

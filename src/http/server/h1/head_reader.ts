@@ -59,7 +59,7 @@ export class H1HeadReader {
       startPhases(request);
       return next;
     }
-    // The handlers may have some of the body, or drop it.
+    // A handler may discard the part of the body that came with the head: that moves `input.position`.
     input.position = next;
     const early = request.server.earlyBody;
     if (early === undefined) startPhases(request);
@@ -78,7 +78,7 @@ export class H1HeadReader {
     finalizeRequest(request, code === DONE ? refused : code);
   }
 
-  /** What was read of a head is all there will be: it is logged as a request, and not answered. */
+  /** The head will not be completed: what was read of it is logged as a request, and not answered. */
   breakOff(status: number, sentence: string): void {
     const { head, connection } = this;
     const action = this.whileReading(false);

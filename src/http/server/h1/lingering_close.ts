@@ -5,7 +5,7 @@ import type { CoreSettings } from "../../core/types.ts";
 
 /**
  * The end of a connection whose client may still be sending (`lingering_close`): our side is closed, what comes is
- * dropped, so that the client gets to read the answer instead of a reset. `owner` hears of the close.
+ * dropped, so that the client gets to read the answer instead of a reset. `owner.onClose` follows.
  */
 export class LingeringClose implements StreamHandler {
   private readonly stream: Stream;
@@ -31,7 +31,7 @@ export class LingeringClose implements StreamHandler {
     const left = this.until - performance.now();
     if (left > 0) setDeadline(this.deadline, Math.min(left, this.core.lingeringTimeout));
     else if (!this.stream.sending) this.stream.destroy();
-    // Once over, only what the client takes of the answer keeps it open.
+    // lingering_time is over: the connection stays open only while the client reads the answer.
     else if (!this.deadline.armed) setDeadline(this.deadline, this.core.sendTimeout);
   }
 
@@ -57,7 +57,7 @@ export class LingeringClose implements StreamHandler {
 
   expire(): void {
     const { stream } = this;
-    // While the client still takes the answer, it has send_timeout's patience.
+    // The client still reads the answer: send_timeout starts anew.
     if (stream.sending && this.unsent !== stream.unsent) {
       this.unsent = stream.unsent;
       setDeadline(this.deadline, this.core.sendTimeout);

@@ -154,7 +154,7 @@ export class H1Output {
     this.stream.end();
   }
 
-  /** The response is complete, but not all of it has left: the rest has send_timeout, and its end is told by `drained`. */
+  /** The response is complete but not all sent: send_timeout applies to the rest, and `drained` follows when it is sent. */
   awaitSent(request: Request): void {
     if (this.rated === undefined || this.rated.wait === 0) this.block(request);
   }
@@ -196,7 +196,7 @@ export class H1Output {
     this.owner.drained();
   }
 
-  /** True when the bytes go the way of limit_rate. */
+  /** Queues the bytes if limit_rate applies; else false. */
   private delay(request: Request, bytes: Uint8Array | string): boolean {
     if (!request.headerSent) return false;
     if (request.limitRate < 0 || request.limitRateAfter < 0) computeRate(request);
@@ -216,7 +216,7 @@ export class H1Output {
   /** Sends as much as the rate allows by now and comes back for the rest. */
   private sendRated(request: Request, rated: RatedOutput): void {
     if (this.stream.sending) {
-      // Its time has come, but the client has not taken what was sent before.
+      // The rate allows more, but the client has not read what was sent before.
       rated.wait = 0;
       this.block(request);
       return;
