@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { readdirSync, readlinkSync } from "node:fs";
 import { type TestContext, test } from "node:test";
 import { fileURLToPath } from "node:url";
-import { cannedBackend } from "../support/backend.ts";
+import { cannedBackend, httpBackend } from "../support/backend.ts";
 import { type Running, startHoldfast } from "../support/holdfast.ts";
 import { get, RawConnection, request } from "../support/tcp.ts";
 
@@ -135,6 +135,30 @@ test("an exception in a backend's event frees its connection and its place", asy
     assert.equal((await get(holdfast.port, "/ok")).body, "ok");
   }
   await lives(holdfast);
+});
+
+test("an exception in a subrequest is its own: the main request is answered", async (t) => {
+  const places = ["content", "every_header_filter", "deadline"];
+  // The main request is still under way when its mirror throws.
+  const backend = await httpBackend(t, async (incoming, response) => {
+    await holdfast.waitForLog(new RegExp(`thrown on demand[^\\n]*request: "GET ${incoming.url} `));
+    response.end("from there");
+  });
+  const asking = places.map(
+    (place) => `location /auth/${place} { auth_request /${place}; try_files /file =404; }
+      location /around/${place} { add_after_body /${place}; addition_types *; try_files /file =404; }
+      location /mirror/${place} { mirror /${place}; proxy_pass http://${backend.address}; }`,
+  );
+  const holdfast = await startThrowing(t, `${locations(places)} ${asking.join(" ")}`);
+  for (const place of places) {
+    assert.equal((await get(holdfast.port, `/auth/${place}`)).status, 500, place);
+    const around = (await get(holdfast.port, `/around/${place}`).catch(() => undefined))?.body;
+    if (place === "every_header_filter") assert.equal(around, undefined, "its error's page fails too: cut off");
+    else assert.match(around ?? "", /^a file<html>[\s\S]*500 Internal Server Error/, place);
+    assert.equal((await get(holdfast.port, `/mirror/${place}`)).body, "from there", place);
+    await lives(holdfast);
+    await holdfast.waitForLog(new RegExp(`^GET /mirror/${place} 200$`, "m"), "logs/access.log");
+  }
 });
 
 test("a Host that a server_name's pattern gives up on is a 500 where its servers differ in header limits", async (t) => {

@@ -11,7 +11,7 @@ import {
   startPhases,
 } from "./engine.ts";
 import { addBodyFilter } from "./filters.ts";
-import { logError } from "./log_context.ts";
+import { logError, logException } from "./log_context.ts";
 import { Postpone } from "./postpone.ts";
 import { GET, Request } from "./request.ts";
 import { newResponse } from "./response.ts";
@@ -103,9 +103,7 @@ class LiveSubrequests implements Subrequests {
     for (const request of this.live) {
       if (complete && request.subrequest?.options.background === true) continue;
       this.live.delete(request);
-      request.finalized = true;
-      if (request.upstream?.ended === false) request.upstream.abandon();
-      freeRequest(request);
+      dropSubrequest(request);
     }
     this.orphaned = this.live.size > 0;
     return this.orphaned;
@@ -145,7 +143,7 @@ export function subrequest(
   }
   const carrier = isListed(options) ? new ToParent(main, main.subrequests.postpone()) : new Nowhere(main);
   const request = new Request(parent.connection, carrier, parent.server, parent.headers, newResponse(), 0);
-  if (carrier instanceof ToParent) carrier.carry(request);
+  carrier.carry(request);
   request.main = main;
   request.subrequest = { parent, options, depth };
   request.internal = true;
@@ -210,12 +208,54 @@ export function finalizeSubrequest(request: Request, { parent, options }: Subreq
   if (options.resume !== undefined) afterEvent(options.resume, parent);
 }
 
+/**
+ * An exception left code at work for a subrequest. It is answered with 500, as any error of a subrequest. Where that
+ * fails too, or comes too late, it ends without an answer: a background subrequest alone, any other with the main request.
+ */
+function failSubrequest(request: Request, error: unknown): void {
+  logException(request, error);
+  if (request.finalized) return;
+  if (!request.headerSent) {
+    try {
+      if (request.upstream?.ended === false) {
+        request.upstream.keepalive = false;
+        request.upstream.finalize(500);
+      } else {
+        finalizeRequest(request, 500);
+      }
+      return;
+    } catch (second) {
+      logException(request, second);
+    }
+  }
+  const { main } = request;
+  if (!request.finalized) {
+    dropSubrequest(request);
+    main.subrequests?.remove(request);
+  }
+  if (request.subrequest?.options.background === true) return;
+  finalizeRequest(main, main.headerSent ? ERROR : 500);
+}
+
+/** Ends a subrequest where it stands. */
+function dropSubrequest(request: Request): void {
+  request.finalized = true;
+  if (request.upstream?.ended === false) request.upstream.abandon();
+  freeRequest(request);
+}
+
 /** Carries a subrequest whose answer goes nowhere. It has no connection of its own, and no body that is yet to come. */
 class Nowhere implements Exchange {
   protected readonly main: Request;
+  protected carried: Request | undefined = undefined;
 
   constructor(main: Request) {
     this.main = main;
+  }
+
+  /** The one request that is carried. */
+  carry(request: Request): void {
+    this.carried = request;
   }
 
   get blocked(): boolean {
@@ -247,7 +287,7 @@ class Nowhere implements Exchange {
   finalize(): void {}
 
   onFault(error: unknown): void {
-    this.main.onFault(error);
+    if (this.carried !== undefined) failSubrequest(this.carried, error);
   }
 
   terminate(): void {
@@ -272,20 +312,14 @@ class Nowhere implements Exchange {
 /** Carries a subrequest whose body is part of the client's response. */
 class ToParent extends Nowhere {
   private readonly postpone: Postponement;
-  private taken: Request | undefined = undefined;
 
   constructor(main: Request, postpone: Postponement) {
     super(main);
     this.postpone = postpone;
   }
 
-  /** The one request that is carried. */
-  carry(request: Request): void {
-    this.taken = request;
-  }
-
   override get blocked(): boolean {
-    return this.taken !== undefined && !this.postpone.open(this.taken);
+    return this.carried !== undefined && !this.postpone.open(this.carried);
   }
 
   override sendBody(request: Request, bytes: Uint8Array | string, flags: number): boolean {
@@ -293,6 +327,6 @@ class ToParent extends Nowhere {
   }
 
   override flush(): void {
-    if (this.taken !== undefined && this.postpone.ready(this.taken)) this.main.exchange.flush();
+    if (this.carried !== undefined && this.postpone.ready(this.carried)) this.main.exchange.flush();
   }
 }
