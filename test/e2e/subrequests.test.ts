@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
-import { bodyOf, httpBackend } from "../support/backend.ts";
+import { bodyOf, cannedBackend, httpBackend } from "../support/backend.ts";
 import { have } from "../support/have.ts";
 import { type Running, startHoldfast, startNginx } from "../support/holdfast.ts";
 import { freePort } from "../support/ports.ts";
@@ -326,4 +326,17 @@ scenario("a client that leaves in the middle of a subrequest ends all of it", as
   await client.until((received) => received.includes("some"));
   client.socket.resetAndDestroy();
   await waitFor(() => gone.body && gone.before, "the end of both");
+});
+
+scenario("addition goes by a backend's media type, whatever parameters follow it", async (t, start) => {
+  const backend = await cannedBackend(
+    t,
+    "HTTP/1.1 200 OK\r\nContent-Type: text/html; charset=utf-8\r\nContent-Length: 4\r\n\r\nthis",
+  );
+  const { port } = await start(
+    t,
+    `http { server { listen 127.0.0.1:PORT; location /before { return 200 "before "; }
+      location / { proxy_pass http://${backend.address}; add_before_body /before; } } }`,
+  );
+  assert.equal((await get(port, "/")).body, "before this");
 });

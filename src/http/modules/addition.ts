@@ -9,6 +9,7 @@ import type { Request } from "../core/request.ts";
 import { weakEtag } from "../core/response.ts";
 import { subrequest } from "../core/subrequest.ts";
 import type { BodyFilter } from "../core/types.ts";
+import { typeAndCharset } from "../files/content_type.ts";
 
 /** ngx_http_addition_filter_module: puts the answers of subrequests before and after a response. */
 export const addition = defineModule({
@@ -44,7 +45,7 @@ export const addition = defineModule({
 function add(request: Request, before: string, after: string, types: TypeList): number {
   const { response } = request;
   if (response.status !== 200 || request !== request.main || response.contentType === undefined) return OK;
-  if (!inTypeList(types, response.contentType)) return OK;
+  if (!inTypeList(types, typeAndCharset(response).type)) return OK;
   response.contentLength = -1;
   response.allowRanges = false;
   response.headers.remove("accept-ranges");
