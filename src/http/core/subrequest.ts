@@ -246,6 +246,7 @@ function dropSubrequest(request: Request): void {
 
 /** Carries a subrequest whose answer goes nowhere. It has no connection of its own, and no body that is yet to come. */
 class Nowhere implements Exchange {
+  readonly tunnel = undefined;
   protected readonly main: Request;
   protected carried: Request | undefined = undefined;
 
@@ -293,20 +294,6 @@ class Nowhere implements Exchange {
   terminate(): void {
     finalizeRequest(this.main, ERROR);
   }
-
-  // An upgrade in a subrequest is refused before it could come to these.
-
-  takeOver(): void {}
-
-  writeTunnel(): boolean {
-    return true;
-  }
-
-  endTunnel(): void {}
-
-  pauseRead(): void {}
-
-  resumeRead(): void {}
 }
 
 /** Carries a subrequest whose body is part of the client's response. */

@@ -98,17 +98,26 @@ export interface Exchange {
   onFault(error: unknown): void;
   /** Breaks the response off: frees the request, and closes without regard to what is queued. */
   terminate(request: Request): void;
-  /** Hands the raw stream over (Upgrade). What was read beyond the head comes first. */
-  takeOver(request: Request, tunnel: Tunnel): void;
-  /** Writes raw bytes of a tunnel; false when full. */
-  writeTunnel(bytes: Uint8Array): boolean;
-  endTunnel(): void;
-  pauseRead(): void;
-  resumeRead(): void;
+  /** For a request that is upgraded; undefined where the protocol has no such thing, and in subrequests. */
+  readonly tunnel: ClientTunnel | undefined;
 }
 
-/** Receiver of raw client bytes after an upgrade. */
-export interface Tunnel {
+/** The client's side of an upgraded connection (Upgrade): raw bytes in both directions. */
+export interface ClientTunnel {
+  /** The response's head is out: from now on `handler` gets what the client sends, what came behind the head first. */
+  start(request: Request, handler: TunnelHandler): void;
+  /** Takes bytes lent for the call. False: the client takes no more, `onClientDrain` follows. */
+  write(bytes: Uint8Array): boolean;
+  /** Nothing more will be written. */
+  end(): void;
+  /** Stops and resumes reading from the client. */
+  pause(): void;
+  resume(): void;
+}
+
+/** Who gets what the client sends into a tunnel. */
+export interface TunnelHandler {
+  /** `bytes` are lent for the call. */
   onClientData(bytes: Buffer): void;
   onClientEnd(): void;
   onClientDrain(): void;

@@ -2,7 +2,7 @@ import type { StreamError } from "../../net/stream.ts";
 import { ERROR, OK } from "../core/codes.ts";
 import { logError } from "../core/log_context.ts";
 import type { Request } from "../core/request.ts";
-import type { Tunnel, UpstreamState } from "../core/types.ts";
+import type { ClientTunnel, TunnelHandler, UpstreamState } from "../core/types.ts";
 import type { AnswerSink, ServerConnection } from "./server_connection.ts";
 
 /** The passage whose connections were upgraded. */
@@ -13,9 +13,10 @@ export interface TunnelOwner {
 }
 
 /** After the server has changed to another protocol (Upgrade): bytes go both ways as they come. */
-export class UpstreamTunnel implements AnswerSink, Tunnel {
+export class UpstreamTunnel implements AnswerSink, TunnelHandler {
   readonly doing = "proxying upgraded connection";
   private readonly owner: TunnelOwner;
+  private readonly client: ClientTunnel;
   private readonly connection: ServerConnection;
   /** proxy_read_timeout: how long nothing may come from either side. */
   private readonly timeout: number;
@@ -23,8 +24,9 @@ export class UpstreamTunnel implements AnswerSink, Tunnel {
   private serverEnded = false;
   private over = false;
 
-  constructor(owner: TunnelOwner, connection: ServerConnection, timeout: number) {
+  constructor(owner: TunnelOwner, client: ClientTunnel, connection: ServerConnection, timeout: number) {
     this.owner = owner;
+    this.client = client;
     this.connection = connection;
     this.timeout = timeout;
   }
@@ -33,7 +35,7 @@ export class UpstreamTunnel implements AnswerSink, Tunnel {
   begin(bytes: Buffer, from: number): void {
     const { request, present } = this.owner;
     request.exchange.flush();
-    request.exchange.takeOver(request, this);
+    this.client.start(request, this);
     if (this.over) return;
     if (from < bytes.length) {
       present.responseLength += bytes.length - from;
@@ -48,7 +50,7 @@ export class UpstreamTunnel implements AnswerSink, Tunnel {
   }
 
   private toClient(bytes: Buffer): void {
-    if (!this.owner.request.exchange.writeTunnel(bytes)) this.connection.pause();
+    if (!this.client.write(bytes)) this.connection.pause();
   }
 
   onServerData(bytes: Buffer): void {
@@ -58,12 +60,12 @@ export class UpstreamTunnel implements AnswerSink, Tunnel {
   }
 
   onServerDrain(): void {
-    this.owner.request.exchange.resumeRead();
+    this.client.resume();
   }
 
   /** The server sends nothing more. */
   onServerEnd(): void {
-    this.owner.request.exchange.endTunnel();
+    this.client.end();
     this.serverEnded = true;
     if (this.clientEnded) this.owner.finalize(OK);
   }
@@ -83,7 +85,7 @@ export class UpstreamTunnel implements AnswerSink, Tunnel {
   onClientData(bytes: Buffer): void {
     if (this.over) return;
     this.connection.arm(this.timeout);
-    if (!this.connection.write(bytes)) this.owner.request.exchange.pauseRead();
+    if (!this.connection.write(bytes)) this.client.pause();
   }
 
   /** The client sends nothing more. */

@@ -253,12 +253,13 @@ class UpstreamRequest implements UpstreamPassage, ConnectionUser, PipeOwner, Bod
   private upgrade(connection: ServerConnection, head: AnswerHead, bytes: Buffer): void {
     const { request, target } = this;
     if (!this.copyHead(head)) return;
-    if (request !== request.main) {
+    const client = request.exchange.tunnel;
+    if (client === undefined) {
       logError(request, "error", "connection upgrade in subrequest");
       this.finalize(ERROR);
       return;
     }
-    const tunnel = new UpstreamTunnel(this, connection, target.settings.readTimeout);
+    const tunnel = new UpstreamTunnel(this, client, connection, target.settings.readTimeout);
     this.tunnel = tunnel;
     connection.passTo(tunnel);
     if (this.sendHead()) tunnel.begin(bytes, connection.reader.pos);

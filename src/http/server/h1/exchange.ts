@@ -8,7 +8,7 @@ import { bodyWritable, FLUSH, LAST } from "../../core/filters.ts";
 import { logError, logException } from "../../core/log_context.ts";
 import type { Request } from "../../core/request.ts";
 import { newResponse, resetResponse } from "../../core/response.ts";
-import type { Exchange, Response, Tunnel } from "../../core/types.ts";
+import type { ClientTunnel, Exchange, Response } from "../../core/types.ts";
 import { createRequest } from "../create_request.ts";
 import type { AddressConfig } from "../types.ts";
 import { type BodyReaderOwner, H1BodyReader } from "./body_reader.ts";
@@ -16,6 +16,7 @@ import type { H1Connection } from "./connection.ts";
 import { type H1Input, NOT_NOW } from "./input.ts";
 import { H1Output, type OutputOwner } from "./output.ts";
 import { informationalHead, responseHead } from "./response_head.ts";
+import { H1Tunnel } from "./tunnel.ts";
 
 /**
  * One request of an HTTP/1 connection and its response: used again for the next one. A response ends in one of two ways:
@@ -30,7 +31,8 @@ export class H1Exchange implements Exchange, OutputOwner, BodyReaderOwner {
   /** Made for the first request that has a body. */
   private body: H1BodyReader | undefined = undefined;
   private request: Request | undefined = undefined;
-  private tunnel: Tunnel | undefined = undefined;
+  /** Made for a request that is upgraded. */
+  private raw: H1Tunnel | undefined = undefined;
   /** The response is complete, and waits until the client has taken it. */
   private flushing = false;
 
@@ -72,9 +74,9 @@ export class H1Exchange implements Exchange, OutputOwner, BodyReaderOwner {
 
   /** Takes what follows a request's head, as an InputOwner does: its body, or what goes into the tunnel. */
   take(bytes: Buffer, at: number, end: number): number {
-    const { tunnel, body } = this;
-    if (tunnel !== undefined) {
-      if (!this.flushing) tunnel.onClientData(at === 0 ? bytes : bytes.subarray(at));
+    const { raw, body } = this;
+    if (raw?.started) {
+      if (!this.flushing) raw.onData(at === 0 ? bytes : bytes.subarray(at));
       return end;
     }
     return body === undefined ? NOT_NOW : body.take(bytes, at, end);
@@ -134,18 +136,13 @@ export class H1Exchange implements Exchange, OutputOwner, BodyReaderOwner {
   }
 
   onDrain(): void {
-    const { tunnel } = this;
     if (this.flushing) return;
-    if (tunnel !== undefined) {
-      this.output.tunnelDrained();
-      tunnel.onClientDrain();
-    } else {
-      this.output.onDrain();
-    }
+    if (this.raw?.started) this.raw.onDrain();
+    else this.output.onDrain();
   }
 
   onSent(): void {
-    if (this.flushing || this.tunnel === undefined) this.output.onSent();
+    if (this.flushing || !this.raw?.started) this.output.onSent();
   }
 
   drained(): void {
@@ -166,31 +163,9 @@ export class H1Exchange implements Exchange, OutputOwner, BodyReaderOwner {
     if (this.request === request) this.terminate(request);
   }
 
-  // ---- a tunnel (Upgrade)
-
-  takeOver(request: Request, tunnel: Tunnel): void {
-    this.output.startTunnel();
-    this.tunnel = tunnel;
-    this.body?.pause();
-    request.keepalive = false;
-    if (this.input.exhausted) tunnel.onClientEnd();
-    else this.input.readOn();
-  }
-
-  writeTunnel(bytes: Uint8Array): boolean {
-    return this.output.writeTunnel(bytes);
-  }
-
-  endTunnel(): void {
-    this.output.endTunnel();
-  }
-
-  pauseRead(): void {
-    this.input.pause();
-  }
-
-  resumeRead(): void {
-    this.input.resume();
+  get tunnel(): ClientTunnel {
+    this.raw ??= new H1Tunnel(this.input, this.output, this.body);
+    return this.raw;
   }
 
   // ---- the end
@@ -233,7 +208,7 @@ export class H1Exchange implements Exchange, OutputOwner, BodyReaderOwner {
 
   private free(request: Request): void {
     this.request = undefined;
-    this.tunnel = undefined;
+    this.raw = undefined;
     this.flushing = false;
     freeRequest(request);
     this.output.free();
@@ -246,9 +221,9 @@ export class H1Exchange implements Exchange, OutputOwner, BodyReaderOwner {
 
   /** The client has closed its side; what it sent before may be waiting. */
   onEnd(): void {
-    const { request, tunnel } = this;
-    if (tunnel !== undefined) {
-      tunnel.onClientEnd();
+    const { request, raw } = this;
+    if (raw?.started) {
+      raw.onEnd();
     } else if (request === undefined) {
       return;
     } else if (this.input.waiting) {
@@ -275,7 +250,7 @@ export class H1Exchange implements Exchange, OutputOwner, BodyReaderOwner {
    */
   onPeerClosed(): void {
     const { request } = this;
-    if (this.tunnel === undefined && request !== undefined && !request.finalized) request.onAbort?.(request);
+    if (!this.raw?.started && request !== undefined && !request.finalized) request.onAbort?.(request);
   }
 
   /** The stream is gone, and the request at work with it. */

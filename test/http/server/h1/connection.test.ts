@@ -502,8 +502,8 @@ test("limit_rate ends where a tunnel begins", () => {
     request.response.status = 101;
     assert.equal(sendHeader(request), OK);
     request.exchange.flush();
-    request.exchange.takeOver(request, tunnel);
-    request.exchange.writeTunnel(Buffer.from("tunnel"));
+    request.exchange.tunnel?.start(request, tunnel);
+    request.exchange.tunnel?.write(Buffer.from("tunnel"));
   };
   const stream = opened();
   receive(stream, "GET /slow HTTP/1.1\r\nHost: one\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\nfirst");
@@ -520,16 +520,17 @@ test("a tunnel that cannot take what came first is not read further", () => {
   const stream = opened();
   receive(stream, "GET /held HTTP/1.1\r\nHost: one\r\n\r\nfirst");
   assert.ok(request !== undefined);
-  const { exchange } = request;
-  exchange.takeOver(request, {
+  const { tunnel } = request.exchange;
+  assert.ok(tunnel !== undefined);
+  tunnel.start(request, {
     onClientData() {
-      exchange.pauseRead();
+      tunnel.pause();
     },
     onClientEnd() {},
     onClientDrain() {},
   });
   assert.equal(stream.paused, true);
-  exchange.resumeRead();
+  tunnel.resume();
   assert.equal(stream.paused, false);
   stream.destroy();
 });
