@@ -7,13 +7,18 @@ import { COUNTER } from "../core/counters.ts";
 import { logConnection } from "../core/log_context.ts";
 import { nextNumber } from "./connections.ts";
 import { H1Connection } from "./h1/connection.ts";
-import type { Accepted, AddressConfig, Closable, ConnectionHost } from "./types.ts";
+import type { Accepted, AddressConfig, Closable, ConnectionHost, ProtocolConnection } from "./types.ts";
 
 /** The handler of a stream that was just accepted: its protocol, or the first stage before that. */
 export function acceptStream(stream: Stream, host: ConnectionHost): StreamHandler {
-  if (!host.config.proxyProtocol) return new H1Connection(stream, host);
+  if (!host.config.proxyProtocol) return startProtocol(stream, host);
   const accepting = new Accepting(stream, host);
   return new ProxyProtocolStage(stream, accepting, host.config.defaultServer.clientHeaderTimeout);
+}
+
+/** Chooses the protocol of a connection; `accepted` where stages have come before it. */
+function startProtocol(stream: Stream, host: ConnectionHost, accepted?: Accepted): ProtocolConnection {
+  return new H1Connection(stream, host, accepted);
 }
 
 /** A connection in the stages of net/accept.ts. The worker counts it as one that waits for its first request. */
@@ -28,7 +33,7 @@ class Accepting implements Accepted, Closable, ProxyProtocolOwner {
   earlier: Closable | undefined = undefined;
   later: Closable | undefined = undefined;
   private readonly stream: Stream;
-  private protocol: H1Connection | undefined = undefined;
+  private protocol: ProtocolConnection | undefined = undefined;
 
   constructor(stream: Stream, host: ConnectionHost) {
     this.stream = stream;
@@ -45,11 +50,7 @@ class Accepting implements Accepted, Closable, ProxyProtocolOwner {
 
   proxyProtocolRead(stream: Stream, header: ProxyProtocol | undefined, rest: Buffer): void {
     this.proxyProtocol = header;
-    this.startProtocol(stream, rest);
-  }
-
-  private startProtocol(stream: Stream, rest: Buffer): void {
-    const protocol = new H1Connection(stream, this.host, this);
+    const protocol = startProtocol(stream, this.host, this);
     this.protocol = protocol;
     stream.handler = protocol;
     // The protocol holds to the configuration in force now.

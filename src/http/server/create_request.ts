@@ -1,14 +1,12 @@
 import type { CompiledRegex } from "../../regex/regex.ts";
 import { assignCaptures } from "../../script/captures.ts";
 import { now, wallNow } from "../../sys/clock.ts";
-import { CONNECTION_CLOSE, CONNECTION_KEEP_ALIVE } from "../../wire/http1/request_fields.ts";
-import type { RequestHead } from "../../wire/http1/request_head.ts";
 import { splitTarget, uriParts } from "../../wire/uri.ts";
 import { findServer } from "../conf/server_names.ts";
 import { logException } from "../core/log_context.ts";
 import { Request } from "../core/request.ts";
 import type { ClientConnection, Exchange, Response } from "../core/types.ts";
-import type { AddressConfig } from "./types.ts";
+import type { AddressConfig, ReceivedHead } from "./types.ts";
 
 const parts = uriParts();
 const hostCaptures: string[] = [];
@@ -23,7 +21,7 @@ export function createRequest(
   connection: ClientConnection,
   exchange: Exchange,
   config: AddressConfig,
-  head: RequestHead,
+  head: ReceivedHead,
   response: Response,
 ): Request {
   const { fields } = head;
@@ -67,8 +65,6 @@ export function createRequest(
   if (fields.expect !== undefined && request.version >= 1001 && fields.expect.toLowerCase() === "100-continue") {
     request.expectContinue = true;
   }
-  if (fields.connectionType === CONNECTION_KEEP_ALIVE) request.keepalive = true;
-  else if (fields.connectionType !== CONNECTION_CLOSE) request.keepalive = request.version > 1000;
   if (valid) {
     request.quotedUri = parts.quoted;
     request.plusInUri = parts.plus;

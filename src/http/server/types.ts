@@ -1,5 +1,8 @@
 import type { Address } from "../../net/address.ts";
 import type { ProxyProtocol } from "../../net/proxy_protocol.ts";
+import type { StreamHandler } from "../../net/stream.ts";
+import type { HeadWord } from "../../wire/head_text.ts";
+import type { HeaderList } from "../../wire/http1/header_list.ts";
 import type { RequestLimits } from "../../wire/http1/request_fields.ts";
 import type { ServerNames } from "../conf/server_names.ts";
 import type { Server } from "../core/types.ts";
@@ -60,4 +63,40 @@ export interface Closable {
   readonly busyWith: AddressConfig | undefined;
   /** Called once when the running request, or the connection, has ended. */
   afterRequest: (() => void) | undefined;
+}
+
+/** A client connection once its protocol is known: gets the events of its stream. */
+export interface ProtocolConnection extends StreamHandler, Closable {
+  onFault(error: unknown): void;
+}
+
+/** A request's head as its protocol has read it, for `createRequest`. Strings are byte strings. */
+export interface ReceivedHead {
+  readonly method: HeadWord;
+  /** $request; after an error, what was read of it. */
+  readonly requestLine: string;
+  /** $request_uri */
+  readonly rawUri: HeadWord;
+  /** What the reader has found out about `rawUri`, for `splitTarget` (wire/uri.ts). */
+  readonly complex: number;
+  readonly argsAt: number;
+  readonly extAt: number;
+  readonly plus: boolean;
+  /** 9, 1000, 1001, 2000; 0 when it was not read. */
+  readonly version: number;
+  /** Bytes of the head ($request_length without the body). */
+  readonly length: number;
+  readonly fields: ReceivedFields;
+}
+
+/** The fields of a head, and what those say that concern every request. */
+export interface ReceivedFields {
+  readonly headers: HeaderList;
+  /** Validated, lower case, without port; "" when there is none. */
+  readonly host: string;
+  readonly port: number;
+  /** -1 without Content-Length. */
+  readonly contentLength: number;
+  readonly chunked: boolean;
+  readonly expect: string | undefined;
 }

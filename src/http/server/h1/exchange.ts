@@ -1,6 +1,7 @@
 import type { Stream, StreamError } from "../../../net/stream.ts";
 import { logFault } from "../../../sys/guard.ts";
 import type { HeaderList } from "../../../wire/http1/header_list.ts";
+import { CONNECTION_CLOSE, CONNECTION_KEEP_ALIVE } from "../../../wire/http1/request_fields.ts";
 import type { RequestHead } from "../../../wire/http1/request_head.ts";
 import { CLIENT_CLOSED_REQUEST, OK } from "../../core/codes.ts";
 import { finalizeRequest, freeRequest } from "../../core/engine.ts";
@@ -56,6 +57,9 @@ export class H1Exchange implements Exchange, OutputOwner, BodyReaderOwner {
   /** Begins the request of a head that was read, or broke off. */
   begin(config: AddressConfig, head: RequestHead): Request {
     const request = createRequest(this.connection, this, config, head, this.response);
+    const { connectionType } = head.fields;
+    if (connectionType === CONNECTION_KEEP_ALIVE) request.keepalive = true;
+    else if (connectionType !== CONNECTION_CLOSE) request.keepalive = request.version > 1000;
     this.request = request;
     this.output.begin(request);
     return request;
