@@ -1,7 +1,7 @@
 import { directive } from "../config/directives.ts";
 import { fail, valueIn } from "../config/schema.ts";
 import { defineModule } from "../http/conf/module.ts";
-import { sendText } from "../http/core/filters.ts";
+import { sendText } from "../http/core/engine.ts";
 import { logError } from "../http/core/log_context.ts";
 import type { Request } from "../http/core/request.ts";
 import { headText } from "../wire/head_text.ts";

@@ -5,7 +5,7 @@ import { type Address, addressText } from "../../net/address.ts";
 import type { HostWanted, ListenSpec } from "../../runtime/application.ts";
 import type { Cycle } from "../../runtime/cycle.ts";
 import { startedAsRoot } from "../../sys/users.ts";
-import type { Server } from "../core/types.ts";
+import type { Server } from "../core/location.ts";
 import type { AddressConfig } from "../server/types.ts";
 import type { BuiltHttp, BuiltServer } from "./build.ts";
 import { defaultListen, type ParsedListen, parseListen, resolvedAddresses } from "./listen.ts";

@@ -14,9 +14,9 @@ import {
 import { defineDirectives, fail } from "../../config/schema.ts";
 import type { Directive } from "../../config/types.ts";
 import { parseMsec, parseSec } from "../../config/values.ts";
+import type { ErrorPage, SymlinkRule } from "../core/location.ts";
 import { type Template, template } from "../core/script.ts";
 import type { TempPath } from "../core/temp_file.ts";
-import type { ErrorPage, SymlinkRule } from "../core/types.ts";
 import { readDisableSymlinks } from "../files/open_file.ts";
 import { HTTP_IF, HTTP_LOCATION, LOCATION } from "./contexts.ts";
 import { names, readErrorPage, readMethods, readTempPath } from "./core_readers.ts";

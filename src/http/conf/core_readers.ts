@@ -1,8 +1,8 @@
 import { fail, type Scope } from "../../config/schema.ts";
 import type { Directive } from "../../config/types.ts";
+import type { ErrorPage } from "../core/location.ts";
 import { template } from "../core/script.ts";
 import type { TempPath } from "../core/temp_file.ts";
-import type { ErrorPage } from "../core/types.ts";
 
 const METHODS = [
   ...["GET", "HEAD", "POST", "PUT", "DELETE", "MKCOL", "COPY", "MOVE", "OPTIONS"],

@@ -2,7 +2,7 @@ import { warn } from "../../config/errors.ts";
 import type { Scope, SettingsOf } from "../../config/schema.ts";
 import type { Directive } from "../../config/types.ts";
 import { headText } from "../../wire/head_text.ts";
-import type { CoreSettings } from "../core/types.ts";
+import type { CoreSettings } from "../core/location.ts";
 import { fileRoot } from "../files/file_root.ts";
 import { coreDirectives } from "./core_directives.ts";
 import { buildMimeTypes, type MimeTypes } from "./mime.ts";

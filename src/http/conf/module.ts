@@ -2,8 +2,10 @@ import { type Directives, defineDirectives, type Scope, type SettingsOf, type Sp
 import type { HostWanted } from "../../runtime/application.ts";
 import type { Cycle } from "../../runtime/cycle.ts";
 import type { HeaderFilterName } from "../core/filters.ts";
+import type { Location, Server } from "../core/location.ts";
 import type { VariableSpec, Variables } from "../core/script.ts";
-import type { Handler, HeaderFilter, Location, Server, UpstreamHook } from "../core/types.ts";
+import type { Handler, HeaderFilter } from "../core/types.ts";
+import type { UpstreamHook } from "../core/upstream.ts";
 import { serverDirectives } from "./server_directives.ts";
 import type { Upstreams } from "./upstreams.ts";
 

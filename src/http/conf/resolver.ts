@@ -5,7 +5,7 @@ import { parseSec } from "../../config/values.ts";
 import { parseUrl, type Target, targetAddresses } from "../../net/parse_url.ts";
 import { Resolver } from "../../net/resolver.ts";
 import type { HostWanted } from "../../runtime/application.ts";
-import type { Location } from "../core/types.ts";
+import type { Location } from "../core/location.ts";
 import { HTTP_LOCATION } from "./contexts.ts";
 import { defineModule, type Place } from "./module.ts";
 

@@ -1,52 +1,32 @@
 import { RegexMatchError } from "../../regex/regex.ts";
-import { assignCaptures } from "../../script/captures.ts";
 import { clearDeadline, Deadline, setDeadline } from "../../sys/timers.ts";
-import { ESCAPE_URI, escapeUri } from "../../wire/escape.ts";
-import { headText } from "../../wire/head_text.ts";
+import { type HeadText, headText } from "../../wire/head_text.ts";
 import { extenOf } from "../../wire/uri.ts";
-import { findLocation, newLocationSearch } from "../conf/location_tree.ts";
-import { mapUriToPath } from "../files/file_root.ts";
+import { chooseLocation, setLocation } from "./choose_location.ts";
 import { CLIENT_CLOSED_REQUEST, CLOSE, DECLINED, DONE, ERROR, OK } from "./codes.ts";
-import { COUNTER } from "./counters.ts";
-import { LAST, passBody, sendHeader } from "./filters.ts";
-import { logError, logException } from "./log_context.ts";
-import { GET, type Request } from "./request.ts";
-import { discardBody } from "./request_body.ts";
+import { discardBodyForError } from "./discard_body.ts";
+import { LAST, passBody } from "./filters.ts";
+import type { ErrorPage } from "./location.ts";
+import { logError } from "./log_context.ts";
+import { PHASE, runAccess, runContent, runHandlers, runRewrite } from "./phases.ts";
+import { GET, NO_FILTERS, type Request } from "./request.ts";
 import { clearLastModified } from "./response.ts";
-import { errorPageBody } from "./status.ts";
-import { finalizeSubrequest } from "./subrequest.ts";
-import type { ErrorPage, Handler, Location } from "./types.ts";
+import { errorPageBody, wantsPadding } from "./special_pages.ts";
 
 /**
- * What drives a request from phase to phase and to its end: phases, finalizing, redirects and special responses. Each
- * of these calls all of the others, so they stand in one file (ngx_http_core_module.c, ngx_http_request.c,
- * ngx_http_special_response.c).
+ * What drives a request from phase to phase and to its end: each part of this file may call any other. A phase finalizes the
+ * request with a status, whose error_page is an internal redirect, which runs the phases again; a header filter may have
+ * another status answered (ngx_http_core_module.c, ngx_http_request.c, ngx_http_special_response.c).
  */
 
 // ---- phases
 
-/** nginx's phases in their order; `Request.phase` holds one, `Request.step` the handler within it. */
-export const PHASE = {
-  postRead: 0,
-  serverRewrite: 1,
-  findLocation: 2,
-  rewrite: 3,
-  postRewrite: 4,
-  preaccess: 5,
-  access: 6,
-  precontent: 7,
-  content: 8,
-} as const;
-
-const search = newLocationSearch<Location>();
-/** The request whose location is being searched, for the regexes met on the way. */
-let searching: Request | undefined;
-
-search.matched = (regex, captures) => {
-  if (searching === undefined) return;
-  searching.captures = captures.slice();
-  assignCaptures(searching, regex, captures);
-};
+/** Starts a request's phases (its server is chosen). */
+export function startPhases(request: Request): void {
+  request.phase = request.internal ? PHASE.serverRewrite : PHASE.postRead;
+  request.step = 0;
+  runPhases(request);
+}
 
 /** Runs a request from its current phase until a handler waits, takes it over or ends it. */
 export function runPhases(request: Request): void {
@@ -61,205 +41,88 @@ export function runPhases(request: Request): void {
 
 function run(request: Request): void {
   for (;;) {
+    let code = DECLINED;
     switch (request.phase) {
       case PHASE.postRead:
-        if (!runHandlers(request, request.location.postRead)) return;
+        code = runHandlers(request, request.location.postRead);
         break;
       case PHASE.serverRewrite:
-        if (!runRewrite(request, request.server.serverRewrite)) return;
+        code = runRewrite(request, request.server.serverRewrite);
         break;
       case PHASE.findLocation:
-        if (!chooseLocation(request)) return;
-        if (request.location.direct) {
+        code = chooseLocation(request);
+        if (code === DECLINED && request.location.direct) {
           request.phase = PHASE.content;
           continue;
         }
         break;
       case PHASE.rewrite:
-        if (!runRewrite(request, request.location.rewrite)) return;
+        code = runRewrite(request, request.location.rewrite);
         break;
       case PHASE.postRewrite:
-        if (!afterRewrite(request)) return;
-        if (request.phase !== PHASE.postRewrite) continue;
-        break;
+        if (!request.uriChanged) break;
+        if (isCycle(request, "processing", request.uri)) return;
+        request.phase = PHASE.findLocation;
+        request.step = 0;
+        continue;
       case PHASE.preaccess:
-        if (!runHandlers(request, request.location.preaccess)) return;
+        code = runHandlers(request, request.location.preaccess);
         break;
       case PHASE.access:
-        // As in nginx, access is checked for the main request only.
-        if (request === request.main && !runAccess(request)) return;
+        code = runAccess(request);
+        if (code === 401 && delayUnauthorized(request)) return;
         break;
       case PHASE.precontent:
-        if (!runHandlers(request, request.location.precontent)) return;
+        code = runHandlers(request, request.location.precontent);
         break;
       default:
-        runContent(request);
-        return;
+        code = runContent(request);
+    }
+    if (code !== DECLINED) {
+      finalizeRequest(request, code);
+      return;
     }
     request.phase++;
     request.step = 0;
   }
 }
 
-/** Handlers of a generic phase: true when the next phase is due. */
-function runHandlers(request: Request, handlers: readonly Handler[]): boolean {
-  const phase = request.phase;
-  while (request.step < handlers.length) {
-    const code = handlers[request.step](request);
-    if (code === OK) return true;
-    if (code === DECLINED) {
-      request.step++;
-      continue;
-    }
-    if (code === DONE) return false;
-    finalizeRequest(request, code);
-    return false;
-  }
-  return request.phase === phase;
-}
-
-/** The rewrite phases: only DECLINED lets the request go on; OK means that it was answered (`return 200`). */
-function runRewrite(request: Request, handlers: readonly Handler[]): boolean {
-  while (request.step < handlers.length) {
-    const code = handlers[request.step](request);
-    if (code !== DECLINED) {
-      finalizeRequest(request, code);
-      return false;
-    }
-    request.step++;
-  }
-  return true;
-}
-
-/** The access phase with `satisfy`: with "any", one handler that allows is enough. */
-function runAccess(request: Request): boolean {
-  const handlers = request.location.access;
-  const all = request.location.core.satisfy === "all";
-  while (request.step < handlers.length) {
-    const code = handlers[request.step](request);
-    if (code === DONE) return false;
-    if (code === DECLINED) {
-      request.step++;
-      continue;
-    }
-    if (all) {
-      if (code === OK) {
-        request.step++;
-        continue;
-      }
-      if (code === 401) denyUnauthorized(request, code);
-      else finalizeRequest(request, code);
-      return false;
-    }
-    if (code === OK) {
-      request.accessCode = 0;
-      request.response.headers.remove("www-authenticate");
-      return true;
-    }
-    if (code === 401 || code === 403) {
-      // 401 outranks 403: the client may still prove who it is.
-      if (request.accessCode !== 401) request.accessCode = code;
-      request.step++;
-      continue;
-    }
-    finalizeRequest(request, code);
-    return false;
-  }
-  if (request.accessCode === 0) return true;
-  if (request.accessCode === 401) {
-    denyUnauthorized(request, 401);
-    return false;
-  }
-  logError(request, "error", "access forbidden by rule");
-  finalizeRequest(request, request.accessCode);
-  return false;
-}
-
-/** Finds the location of `request.uri` and makes it the request's. False when the request has been answered. */
-function chooseLocation(request: Request): boolean {
-  request.location = request.server.root;
-  request.uriChanged = false;
-  const tree = request.server.root.tree;
-  if (tree !== undefined) {
-    searching = request;
-    findLocation(tree, request.uri, search);
-    searching = undefined;
-    const found = search.location;
-    if (found !== undefined) {
-      request.location = found;
-      if (!request.internal && found.core.internal) {
-        finalizeRequest(request, 404);
-        return false;
-      }
-    }
-  }
-  // Only now: a server's own keepalive_requests would end the connection of a location that allows more.
-  setLocation(request, request.location);
-  const limit = request.location.core.clientMaxBodySize;
-  if (request.contentLength > limit && limit !== 0 && !request.discardBody) {
-    logError(request, "error", `client intended to send too large body: ${request.contentLength} bytes`);
-    request.expectContinue = false;
-    // An error_page does not receive the body either.
-    discardBody(request);
-    finalizeRequest(request, 413);
-    return false;
-  }
-  if (search.redirect !== undefined && tree !== undefined) {
-    const to = escapeUri(search.redirect, ESCAPE_URI);
-    search.redirect = undefined;
-    request.response.location = request.args === "" ? to : `${to}?${request.args}`;
-    finalizeRequest(request, 301);
-    return false;
-  }
-  return true;
-}
-
-/** After the rewrite phase: a changed URI looks for its location again, ten times at most. */
-function afterRewrite(request: Request): boolean {
-  if (!request.uriChanged) return true;
+/** Counts a change of the URI. After ten the request is answered with 500. */
+function isCycle(request: Request, doing: string, uri: string): boolean {
   request.uriChanges--;
-  if (request.uriChanges === 0) {
-    logError(request, "error", `rewrite or internal redirection cycle while processing "${request.uri}"`);
-    finalizeRequest(request, 500);
-    return false;
-  }
-  request.phase = PHASE.findLocation;
-  request.step = 0;
+  if (request.uriChanges !== 0) return false;
+  logError(request, "error", `rewrite or internal redirection cycle while ${doing} "${uri}"`);
+  finalizeRequest(request, 500);
   return true;
 }
 
-function runContent(request: Request): void {
-  const { content, contentPhase } = request.location;
-  if (content !== undefined) {
-    const code = content(request);
-    if (code !== DECLINED) {
-      finalizeRequest(request, code);
-      return;
-    }
-  }
-  while (request.step < contentPhase.length) {
-    const code = contentPhase[request.step](request);
-    if (code !== DECLINED) {
-      finalizeRequest(request, code);
-      return;
-    }
-    request.step++;
-  }
-  if (request.uri.endsWith("/")) {
-    const mapped = mapUriToPath(request);
-    if (mapped !== undefined) logError(request, "error", `directory index of "${mapped.path}" is forbidden`);
-    finalizeRequest(request, 403);
-    return;
-  }
-  logError(request, "debug", "no handler found");
-  finalizeRequest(request, 404);
+/** `auth_delay`: 401 is answered that much later, so that passwords cannot be tried quickly. False where it is not set. */
+function delayUnauthorized(request: Request): boolean {
+  const { authDelay } = request.location.core;
+  if (authDelay === 0) return false;
+  logError(request, "info", "delaying unauthorized request");
+  delayRequest(request, authDelay, finalizeUnauthorized);
+  return true;
 }
 
-/** Starts a request's phases (its server is chosen). */
-export function startPhases(request: Request): void {
-  request.phase = request.internal ? PHASE.serverRewrite : PHASE.postRead;
-  request.step = 0;
-  runPhases(request);
+function finalizeUnauthorized(request: Request): void {
+  finalizeRequest(request, 401);
+}
+
+/** Goes on with a request in `ms` milliseconds, unless its client goes away before that (ngx_http_test_reading). */
+export function delayRequest(request: Request, ms: number, goOn: (request: Request) => void): void {
+  const delayed = new Deadline(request, () => {
+    request.onAbort = undefined;
+    goOn(request);
+  });
+  setDeadline(delayed, ms);
+  request.onAbort = () => {
+    clearDeadline(delayed);
+    logError(request, "info", "client prematurely closed connection");
+    finalizeRequest(request, CLIENT_CLOSED_REQUEST);
+  };
+  request.cleanup ??= [];
+  request.cleanup.push(() => clearDeadline(delayed));
 }
 
 // ---- the end of a handler
@@ -271,7 +134,7 @@ export function startPhases(request: Request): void {
 export function finalizeRequest(request: Request, code: number): void {
   if (code === DONE || request.finalized) return;
   if (request.subrequest !== undefined) {
-    finalizeSubrequest(request, request.subrequest, code);
+    request.subrequest.finalize(request, code);
     return;
   }
   const { connection, exchange } = request;
@@ -299,7 +162,7 @@ export function finalizeRequest(request: Request, code: number): void {
     exchange.terminate(request);
     return;
   }
-  if (request.subrequests?.delay(code) === true) return;
+  if (request.subrequests?.finalizeLater(code) === true) return;
   if (request.buffered !== 0) {
     finalizeWhenWritten(request);
     return;
@@ -329,94 +192,11 @@ function setFinalized(request: Request): void {
   request.onWritable = undefined;
 }
 
-/**
- * The end of a request (ngx_http_free_request): writes its log lines, then releases what it holds. The exchange calls
- * this, once, when the kernel has the whole response or it was broken off.
- */
-export function freeRequest(request: Request): void {
-  request.finalized = true;
-  const { main } = request;
-  if (!request.logged && (request === main || request.location.core.logSubrequest)) {
-    request.logged = true;
-    logRequest(request);
-  }
-  if (request === main) request.connection.counters[COUNTER.writing]--;
-  if (request.subrequests?.outlive() !== true) releaseRequest(request);
-}
-
-/** Runs the cleanup handlers; of a main request, releases its body too. */
-export function releaseRequest(request: Request): void {
-  if (request.cleanup !== undefined) cleanUp(request, request.cleanup);
-  if (request !== request.main) return;
-  request.body?.release();
-  request.preread?.release();
-}
-
-function logRequest(request: Request): void {
-  for (const handler of request.location.log) {
-    try {
-      handler(request);
-    } catch (error) {
-      logException(request, error);
-    }
-  }
-}
-
-function cleanUp(request: Request, cleanup: readonly (() => void)[]): void {
-  request.cleanup = undefined;
-  for (let i = cleanup.length - 1; i >= 0; i--) {
-    try {
-      cleanup[i]();
-    } catch (error) {
-      logException(request, error);
-    }
-  }
-}
-
 // ---- internal redirects
-
-/** Puts a location's settings in force: those of its `limit_except` where the method is none of the allowed. */
-export function setLocation(request: Request, chosen: Location): void {
-  const { limitExcept } = chosen;
-  const location = limitExcept === undefined || limitExcept.methods.has(request.method) ? chosen : limitExcept.location;
-  request.location = location;
-  if (!request.keepalive) return;
-  const { core } = location;
-  const { connection } = request;
-  if (
-    core.keepaliveTimeout === 0 ||
-    connection.requests >= core.keepaliveRequests ||
-    request.startedAt - connection.startedAt > core.keepaliveTime ||
-    (core.disableMsie6 && request.method === "POST" && isMsie6(request.headers.get("user-agent"))) ||
-    (core.disableSafari && isSafari(request.headers.get("user-agent")))
-  ) {
-    request.keepalive = false;
-  }
-}
-
-/** Old Internet Explorer as nginx knows it: it may hang after a POST on a kept-alive connection. */
-function isMsie6(agent: string | undefined): boolean {
-  if (agent === undefined || agent.includes("Opera")) return false;
-  // As in nginx the first mention counts.
-  const at = agent.indexOf("MSIE ");
-  if (at === -1 || agent.length < at + 8 || agent[at + 6] !== ".") return false;
-  const version = agent[at + 5];
-  return version === "4" || version === "5" || (version === "6" && !agent.includes("SV1", at + 8));
-}
-
-function isSafari(agent: string | undefined): boolean {
-  if (agent === undefined || /MSIE ...|Opera|Gecko\/|Chrome\//.test(agent)) return false;
-  return agent.includes("Safari/") && agent.includes("Mac OS X");
-}
 
 /** `error_page /x`, `index`, `try_files`, X-Accel-Redirect: serves another URI of the same server instead. */
 export function internalRedirect(request: Request, uri: string, args: string): number {
-  request.uriChanges--;
-  if (request.uriChanges === 0) {
-    logError(request, "error", `rewrite or internal redirection cycle while internally redirecting to "${uri}"`);
-    finalizeRequest(request, 500);
-    return DONE;
-  }
+  if (isCycle(request, "internally redirecting to", uri)) return DONE;
   request.uri = uri;
   request.args = args;
   request.exten = extenOf(uri);
@@ -433,12 +213,7 @@ export function internalRedirect(request: Request, uri: string, args: string): n
 
 /** The same to a named location: URI and arguments stay. */
 export function namedRedirect(request: Request, name: string): number {
-  request.uriChanges--;
-  if (request.uriChanges === 0) {
-    logError(request, "error", `rewrite or internal redirection cycle while redirect to named location "${name}"`);
-    finalizeRequest(request, 500);
-    return DONE;
-  }
+  if (isCycle(request, "redirect to named location", name)) return DONE;
   if (request.uri === "") {
     logError(request, "error", `empty URI in redirect to named location "${name}"`);
     finalizeRequest(request, 500);
@@ -494,7 +269,7 @@ export function answerStatus(request: Request, status: number): number {
       if (page.status === status) return sendErrorPage(request, page);
     }
   }
-  dropBody(request);
+  discardBodyForError(request);
   if (status >= 494 && status <= 497) request.errorStatus = 400;
   return sendSpecial(request, status);
 }
@@ -519,7 +294,7 @@ function sendErrorPage(request: Request, page: ErrorPage): number {
   }
   if (uri.startsWith("@")) return namedRedirect(request, uri);
 
-  dropBody(request);
+  discardBodyForError(request);
   if (![301, 302, 303, 307, 308].includes(overwrite)) request.errorStatus = 302;
   request.response.location = uri;
   return sendSpecial(request, request.errorStatus);
@@ -541,42 +316,49 @@ function sendSpecial(request: Request, status: number): number {
   return code;
 }
 
-/** msie_padding pads small error pages for browsers that hide them. */
-function wantsPadding(request: Request): boolean {
-  if (!request.location.core.msiePadding || request.version < 1000) return false;
-  const agent = request.headers.get("user-agent");
-  return agent !== undefined && (/MSIE [^;]/.test(agent) || agent.includes("Chrome/"));
-}
+// ---- the response's head
 
-/** The request's body will not be read by a handler: what comes of it is dropped, without 100 Continue. */
-function dropBody(request: Request): void {
-  request.expectContinue = false;
-  if (discardBody(request) !== OK) request.keepalive = false;
-}
-
-/** Answers 401 (or 407), `auth_delay` later, so that passwords cannot be tried quickly. */
-function denyUnauthorized(request: Request, status: number): void {
-  const delay = request.location.core.authDelay;
-  if (delay === 0) {
-    finalizeRequest(request, status);
-    return;
+/**
+ * Runs the header filters and gives the head to the exchange. ERROR when it was sent before or a filter gave up; DONE
+ * when a filter had something else answered (412, 416): the request is then out of the caller's hands.
+ */
+export function sendHeader(request: Request): number {
+  if (request.headerSent) return ERROR;
+  const { response } = request;
+  if (request.errorStatus !== 0) {
+    response.status = request.errorStatus;
+    response.statusLine = undefined;
   }
-  logError(request, "info", "delaying unauthorized request");
-  delayRequest(request, delay, () => finalizeRequest(request, status));
+  if (request.method === "HEAD") request.headerOnly = true;
+  for (const filter of request.location.headerFilters) {
+    const code = filter(request);
+    if (code === OK) continue;
+    if (code < 300) return code;
+    answerInstead(request, code);
+    return DONE;
+  }
+  request.headerSent = true;
+  request.exchange.sendHead(request);
+  return OK;
 }
 
-/** Goes on with a request in `ms` milliseconds, unless its client goes away before that (ngx_http_test_reading). */
-export function delayRequest(request: Request, ms: number, goOn: (request: Request) => void): void {
-  const delayed = new Deadline(request, () => {
-    request.onAbort = undefined;
-    goOn(request);
-  });
-  setDeadline(delayed, ms);
-  request.onAbort = () => {
-    clearDeadline(delayed);
-    logError(request, "info", "client prematurely closed connection");
-    finalizeRequest(request, CLIENT_CLOSED_REQUEST);
-  };
-  request.cleanup ??= [];
-  request.cleanup.push(() => clearDeadline(delayed));
+/** Answers a status a filter came up with. What the response has got of fields so far stays, as in nginx. */
+function answerInstead(request: Request, status: number): void {
+  request.bodyFilters = NO_FILTERS;
+  request.seekable = false;
+  request.ranges = undefined;
+  request.response.trailers = undefined;
+  finalizeRequest(request, status);
+}
+
+/** A whole small answer: status, type and body (a byte string). What a content handler returns. */
+export function sendText(request: Request, status: number, contentType: HeadText | undefined, body: string): number {
+  const { response } = request;
+  response.status = status;
+  response.contentLength = body.length;
+  if (contentType !== undefined) response.contentType = contentType;
+  const code = sendHeader(request);
+  if (code !== OK || request.headerOnly) return code;
+  passBody(request, 0, body, LAST);
+  return OK;
 }

@@ -2,8 +2,9 @@ import { hostText } from "../../net/address.ts";
 import { RegexMatchError } from "../../regex/regex.ts";
 import type { Level } from "../../runtime/log/log.ts";
 import { faultText } from "../../sys/guard.ts";
+import type { Server } from "./location.ts";
 import type { Request } from "./request.ts";
-import type { ClientConnection, Server } from "./types.ts";
+import type { ClientConnection } from "./types.ts";
 
 /** Writes to the error log in force, with who asked what as nginx appends it. */
 export function logError(request: Request, level: Level, message: string): void {

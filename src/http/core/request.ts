@@ -2,21 +2,18 @@ import type { Address } from "../../net/address.ts";
 import { type HeadWord, headWord } from "../../wire/head_text.ts";
 import type { HeaderList } from "../../wire/http1/header_list.ts";
 import type { RangePlan } from "../files/ranges.ts";
+import type { Location, Server } from "./location.ts";
 import type {
   BodyFilter,
   BodySink,
   ClientConnection,
   Exchange,
-  Location,
-  PassedTo,
   RequestBody,
   Response,
-  Server,
   Subrequest,
   Subrequests,
-  UpstreamPassage,
-  UpstreamState,
 } from "./types.ts";
+import type { PassedTo, UpstreamPassage, UpstreamState } from "./upstream.ts";
 
 const NO_WORD = headWord("");
 /** The method of an error page and of X-Accel-Redirect. */

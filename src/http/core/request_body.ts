@@ -1,6 +1,5 @@
 import { SlabQueue } from "../../net/slabs.ts";
 import { afterEvent } from "../../sys/guard.ts";
-import { OK } from "./codes.ts";
 import { finalizeRequest, startPhases } from "./engine.ts";
 import { logError } from "./log_context.ts";
 import type { Request } from "./request.ts";
@@ -49,16 +48,6 @@ export function readBody(request: Request, then: (request: Request) => void): vo
   }
   request.bodySink = reader;
   request.exchange.startBody(request);
-}
-
-/**
- * The handler has no use for the request's body (ngx_http_discard_request_body): it is dropped, with 100 Continue where
- * the client waits for it. OK, or the status to answer instead.
- */
-export function discardBody(request: Request): number {
-  if (request.expectContinue) request.exchange.sendContinue(request);
-  if (request.bodyEnded || request.discardBody || request.body !== undefined) return OK;
-  return request.exchange.discardBody(request);
 }
 
 class BodyReader implements BodySink {

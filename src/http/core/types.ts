@@ -1,20 +1,15 @@
-import type { Peer } from "../../balancer/peer.ts";
 import type { Address } from "../../net/address.ts";
 import type { ProxyProtocol } from "../../net/proxy_protocol.ts";
 import type { SlabQueue } from "../../net/slabs.ts";
-import type { ErrorLog } from "../../runtime/log/log.ts";
 import type { HeadText, HeadWord } from "../../wire/head_text.ts";
 import type { HeaderList } from "../../wire/http1/header_list.ts";
-import type { RequestLimits } from "../../wire/http1/request_fields.ts";
-import type { LocationTree } from "../conf/location_tree.ts";
-import type { MimeTypes } from "../conf/mime.ts";
 import type { Request } from "./request.ts";
-import type { Template } from "./script.ts";
-import type { TempFile, TempPath } from "./temp_file.ts";
+import type { TempFile } from "./temp_file.ts";
 
 /**
- * What the parts of http/ see of one another. Whoever implements one of these imports this file, and never the other
- * way round: so a request knows nothing of h1, upstreams or modules.
+ * What the parts of http/ see of one another; settings are in location.ts, what concerns upstreams in upstream.ts. Whoever
+ * implements one of these imports this file, and never the other way round: so a request knows nothing of h1, upstreams or
+ * modules.
  */
 
 // ---- what runs for a request
@@ -197,6 +192,18 @@ export interface Subrequest {
   readonly options: SubrequestOptions;
   /** 1 where the parent is the main request. */
   readonly depth: number;
+  /** What it answers becomes part of the client's response. */
+  readonly inResponse: boolean;
+  /**
+   * finalizeRequest of it, `request`: what it answered stays with its parent, and an error that ends its connection ends the
+   * main request.
+   */
+  finalize(request: Request, code: number): void;
+  /**
+   * An exception left code at work for it. It is answered with 500, as any error of a subrequest. Where that fails too, or
+   * comes too late, it ends without an answer: a background subrequest alone, any other with the main request.
+   */
+  fail(request: Request, error: unknown): void;
 }
 
 /** The order of a response's parts: which request's output is passed on, and what is held until then (postpone.ts). */
@@ -224,219 +231,10 @@ export interface Subrequests {
   /** The client has gone. */
   abort(): void;
   /** Whether the main request's end has to wait for them; it is finalized with `code` once it has not. */
-  delay(code: number): boolean;
+  finalizeLater(code: number): boolean;
   /**
    * The main request is over. Those whose answer it was waiting for end with it. Others go on if its response was
    * complete: true, and it is released after the last of them.
    */
   outlive(): boolean;
-}
-
-// ---- the passage through an upstream, as everyone but http/upstream sees it
-
-/** One request on its way through an upstream. */
-export interface UpstreamPassage {
-  /** `http://127.0.0.1:8080/uri` for the error log while a server is at work. */
-  readonly shown: string | undefined;
-  /** The last answer's head and trailer, for $upstream_http_* and $upstream_trailer_*. */
-  readonly head: { readonly headers: HeaderList; readonly setCookieAt: number } | undefined;
-  readonly trailers: HeaderList | undefined;
-  /** The server at work. */
-  readonly server: Peer | undefined;
-  /** The server was given back: nothing is left to do. */
-  readonly ended: boolean;
-  /** Nothing happened that forbids the server's connection another request. */
-  keepalive: boolean;
-  /** Ends the exchange with the server and answers `code`. */
-  finalize(code: number): void;
-  /** Gives the server back and answers nothing. */
-  abandon(): void;
-  /** The client takes bytes again. */
-  writable(): void;
-  /** The client has gone: so does the server's connection. */
-  clientGone(): void;
-  /** The client has gone, with proxy_ignore_client_abort. */
-  clientLost(): void;
-}
-
-/** The servers of an upstream, before one of them is chosen. */
-export interface PeerChoice {
-  readonly peers: readonly Peer[];
-  /** The index of the one that is to be tried first, if it can be had; -1: the balancing method's. */
-  preferred: number;
-  /** After a hook returned DONE: what it waited for is there, the choice goes on. Does nothing once the request has ended. */
-  proceed(): void;
-}
-
-/**
- * What a module does on a request's way through an upstream: the cache, stickiness, sessions stand here. The codes are a
- * handler's: OK goes on; DONE has taken the request over; anything else ends it.
- */
-export interface UpstreamHook {
-  /** Before a server is chosen. DONE: `choice.proceed` follows, unless the request is answered in another way. */
-  readonly peer?: (request: Request, choice: PeerChoice) => number;
-  /** An answer is to be passed on: `request.upstream` has its head, `request.response` what the client will see of it. */
-  readonly head?: (request: Request) => number;
-  /** A piece of that answer's body, `bytes[from..until)`, lent for the call. */
-  readonly body?: (request: Request, bytes: Buffer, from: number, until: number) => void;
-  /** The passage is over. `complete`: all of the answer was read. */
-  readonly end?: (request: Request, complete: boolean) => void;
-}
-
-/** The hooks of a location, by where they stand; undefined where there are none. */
-export interface UpstreamHooks {
-  readonly peer: readonly NonNullable<UpstreamHook["peer"]>[] | undefined;
-  readonly head: readonly NonNullable<UpstreamHook["head"]>[] | undefined;
-  readonly body: readonly NonNullable<UpstreamHook["body"]>[] | undefined;
-  readonly end: readonly NonNullable<UpstreamHook["end"]>[] | undefined;
-}
-
-/**
- * What $upstream_* shows of one server tried; times in ms, -1 where it did not come so far. One whose peer is "" marks
- * the end of a passage and the start of the next one (X-Accel-Redirect, error_page).
- */
-export interface UpstreamState {
-  readonly peer: string;
-  status: number;
-  readonly startedAt: number;
-  connectTime: number;
-  headerTime: number;
-  responseTime: number;
-  /** Body bytes received. */
-  responseLength: number;
-  bytesSent: number;
-  bytesReceived: number;
-}
-
-/** The address part of the URL in proxy_pass. */
-export interface PassedTo {
-  /** Without the scheme's own port; "localhost" for a unix socket. */
-  readonly hostHeader: HeadText;
-  /** "" for a unix socket. */
-  readonly port: string;
-}
-
-// ---- the configuration
-
-/** One status of an `error_page`. */
-export interface ErrorPage {
-  readonly status: number;
-  /** -1: keep the error's status; 0: take the page's; else this one. */
-  readonly overwrite: number;
-  readonly uri: Template;
-  /** A constant URI split at its `?`. */
-  readonly path: string | undefined;
-  readonly args: string;
-}
-
-/** The `root` or `alias` in force in a location. */
-export interface FileRoot {
-  /** The absolute path when there is no variable in it. */
-  readonly constant: string | undefined;
-  /** The absolute path for a request; a byte string. */
-  readonly render: (request: Request) => string;
-  /** How many characters of the URI an `alias` replaces (0 for `root`), or WHOLE_URI. */
-  readonly alias: number;
-}
-
-/** `disable_symlinks`: which symbolic links on the way to a file are refused, and from where on they are looked for. */
-export interface SymlinkRule {
-  readonly refuse: "all" | "of another owner";
-  /** The leading part of the path that is not checked. */
-  readonly from: Template | undefined;
-}
-
-/** The core's settings of a location under the names the code uses; times in ms, sizes in bytes. */
-export interface CoreSettings {
-  readonly clientMaxBodySize: number;
-  readonly clientBodyBufferSize: number;
-  readonly clientBodyTimeout: number;
-  readonly clientBodyInFileOnly: "off" | "on" | "clean";
-  /** Absolute. */
-  readonly clientBodyTempPath: TempPath;
-  readonly satisfy: "all" | "any";
-  readonly authDelay: number;
-  readonly internal: boolean;
-  readonly sendTimeout: number;
-  readonly resetTimedoutConnection: boolean;
-  readonly keepaliveTimeout: number;
-  readonly keepaliveHeader: number;
-  readonly keepaliveRequests: number;
-  readonly keepaliveTime: number;
-  readonly keepaliveMinTimeout: number;
-  /** keepalive_disable */
-  readonly disableMsie6: boolean;
-  readonly disableSafari: boolean;
-  readonly tcpNodelay: boolean;
-  readonly lingeringClose: "off" | "on" | "always";
-  readonly lingeringTime: number;
-  readonly lingeringTimeout: number;
-  readonly errorPages: readonly ErrorPage[];
-  readonly recursiveErrorPages: boolean;
-  readonly logNotFound: boolean;
-  readonly logSubrequest: boolean;
-  readonly absoluteRedirect: boolean;
-  readonly serverNameInRedirect: boolean;
-  readonly portInRedirect: boolean;
-  readonly serverTokens: "off" | "on" | "build";
-  readonly msiePadding: boolean;
-  readonly chunked: boolean;
-  readonly maxRanges: number;
-  readonly etag: boolean;
-  readonly ifModifiedSince: "off" | "exact" | "before";
-  readonly limitRate: Template | undefined;
-  readonly limitRateAfter: Template | undefined;
-  readonly root: FileRoot;
-  readonly disableSymlinks: SymlinkRule | undefined;
-  /** By `types`. */
-  readonly types: MimeTypes;
-  readonly defaultType: HeadText;
-}
-
-/**
- * A location with everything a request needs, resolved when the configuration is built: flat arrays of functions and
- * the settings of each module. A server's own level, an `if` block and `limit_except` are locations too.
- */
-export interface Location {
-  /** As written: `/path`, the regex, `@name`; "" for a server's own level and `if` blocks. */
-  readonly name: string;
-  readonly kind: "server" | "prefix" | "exact" | "regex" | "named" | "block";
-  readonly server: Server;
-  readonly core: CoreSettings;
-  /** By module slot; read through `module.of(location)`. */
-  readonly settings: unknown[];
-  readonly errorLog: ErrorLog;
-  /** Nested locations. */
-  tree: LocationTree<Location> | undefined;
-  /** `/x` is redirected to this `/x/` (a location with proxy_pass whose name ends with a slash). */
-  autoRedirect: boolean;
-  postRead: readonly Handler[];
-  rewrite: readonly Handler[];
-  preaccess: readonly Handler[];
-  access: readonly Handler[];
-  precontent: readonly Handler[];
-  /** The handler that takes the location, such as proxy_pass. */
-  content: Handler | undefined;
-  contentPhase: readonly Handler[];
-  headerFilters: readonly HeaderFilter[];
-  upstreamHooks: UpstreamHooks | undefined;
-  log: readonly Handler[];
-  /** `limit_except`: what is in force for every method but these. */
-  limitExcept: { readonly methods: ReadonlySet<string>; readonly location: Location } | undefined;
-  /** No handler stands between the location's choice and its content: the phases are skipped. */
-  direct: boolean;
-}
-
-export interface Server {
-  /** ms; in force before a location is known, as the next three. */
-  readonly clientHeaderTimeout: number;
-  readonly limits: RequestLimits;
-  readonly mergeSlashes: boolean;
-  /** client_body_early_read */
-  readonly earlyBody: readonly Template[] | undefined;
-  /** The first `server_name`, what $server_name shows. */
-  readonly name: string;
-  /** The server's own level: settings in force before a location is chosen. */
-  readonly root: Location;
-  serverRewrite: readonly Handler[];
 }

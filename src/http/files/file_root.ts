@@ -1,9 +1,9 @@
 import type { DirectiveSpec, Scope } from "../../config/schema.ts";
 import { parseLocationName } from "../conf/location_tree.ts";
+import type { FileRoot } from "../core/location.ts";
 import { logError } from "../core/log_context.ts";
 import type { Request } from "../core/request.ts";
 import type { Template } from "../core/script.ts";
-import type { FileRoot } from "../core/types.ts";
 
 /** `alias` in a regex location: the path stands for the whole URI. */
 export const WHOLE_URI = -1;

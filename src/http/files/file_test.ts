@@ -1,9 +1,9 @@
 import fs from "node:fs";
 import { errnoCode, errnoText } from "../../sys/errno.ts";
 import { osPath } from "../../sys/paths.ts";
+import type { SymlinkRule } from "../core/location.ts";
 import { logError } from "../core/log_context.ts";
 import type { Request } from "../core/request.ts";
-import type { SymlinkRule } from "../core/types.ts";
 import { FileError, statFile as statChecked } from "./open_file.ts";
 
 /**

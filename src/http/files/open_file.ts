@@ -3,9 +3,9 @@ import { fail, type Scope } from "../../config/schema.ts";
 import type { Directive } from "../../config/types.ts";
 import { errorCode } from "../../sys/errno.ts";
 import { osPath } from "../../sys/paths.ts";
+import type { SymlinkRule } from "../core/location.ts";
 import type { Request } from "../core/request.ts";
 import { type Template, template } from "../core/script.ts";
-import type { SymlinkRule } from "../core/types.ts";
 
 /** A system call that failed: the errno's name, and the call's for the log. */
 export class FileError extends Error {

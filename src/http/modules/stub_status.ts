@@ -3,8 +3,8 @@ import { headText } from "../../wire/head_text.ts";
 import { defineModule, type HttpBuild } from "../conf/module.ts";
 import { OK } from "../core/codes.ts";
 import { COUNTER, COUNTERS } from "../core/counters.ts";
-import { sendText } from "../core/filters.ts";
-import { discardBody } from "../core/request_body.ts";
+import { discardBody } from "../core/discard_body.ts";
+import { sendText } from "../core/engine.ts";
 import type { Handler } from "../core/types.ts";
 
 const TEXT_PLAIN = headText("text/plain");

@@ -5,7 +5,7 @@ import type { HeadWord } from "../../wire/head_text.ts";
 import type { HeaderList } from "../../wire/http1/header_list.ts";
 import type { RequestLimits } from "../../wire/http1/request_fields.ts";
 import type { ServerNames } from "../conf/server_names.ts";
-import type { Server } from "../core/types.ts";
+import type { Server } from "../core/location.ts";
 
 /** What is served on one listening address in one cycle of the configuration. */
 export interface AddressConfig {

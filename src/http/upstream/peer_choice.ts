@@ -3,7 +3,7 @@ import { CLIENT_CLOSED_REQUEST, DONE, OK } from "../core/codes.ts";
 import { finalizeRequest } from "../core/engine.ts";
 import { logError } from "../core/log_context.ts";
 import type { Request } from "../core/request.ts";
-import type { PeerChoice, UpstreamHooks } from "../core/types.ts";
+import type { PeerChoice, UpstreamHooks } from "../core/upstream.ts";
 import type { UpstreamTarget } from "./protocol.ts";
 
 type PeerHooks = NonNullable<UpstreamHooks["peer"]>;

@@ -8,7 +8,7 @@ import { ERROR, OK } from "../core/codes.ts";
 import { endBody, FLUSH, LAST as LAST_BUFFER, passBody, takesMore } from "../core/filters.ts";
 import { logError } from "../core/log_context.ts";
 import type { Request } from "../core/request.ts";
-import type { UpstreamHooks, UpstreamState } from "../core/types.ts";
+import type { UpstreamHooks, UpstreamState } from "../core/upstream.ts";
 import { type AnswerReader, DATA, INVALID, LAST, MORE, OVER } from "./protocol.ts";
 import { ResponseSpool, type SpoolOwner } from "./response_spool.ts";
 import type { AnswerSink, ServerConnection } from "./server_connection.ts";

@@ -9,7 +9,7 @@ import { logFault } from "../../sys/guard.ts";
 import { clearDeadline, Deadline, setDeadline } from "../../sys/timers.ts";
 import { logError } from "../core/log_context.ts";
 import type { Request } from "../core/request.ts";
-import type { UpstreamState } from "../core/types.ts";
+import type { UpstreamState } from "../core/upstream.ts";
 import { passEarlyHints } from "./headers.ts";
 import {
   type AnswerHead,

@@ -2,7 +2,8 @@ import type { StreamError } from "../../net/stream.ts";
 import { ERROR, OK } from "../core/codes.ts";
 import { logError } from "../core/log_context.ts";
 import type { Request } from "../core/request.ts";
-import type { ClientTunnel, TunnelHandler, UpstreamState } from "../core/types.ts";
+import type { ClientTunnel, TunnelHandler } from "../core/types.ts";
+import type { UpstreamState } from "../core/upstream.ts";
 import type { AnswerSink, ServerConnection } from "./server_connection.ts";
 
 /** The passage whose connections were upgraded. */

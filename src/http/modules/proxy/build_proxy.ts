@@ -3,7 +3,7 @@ import { parseUrl } from "../../../net/parse_url.ts";
 import type { HostWanted } from "../../../runtime/application.ts";
 import { type Place, placeText } from "../../conf/module.ts";
 import type { Upstreams } from "../../conf/upstreams.ts";
-import type { Location } from "../../core/types.ts";
+import type { Location } from "../../core/location.ts";
 import { type ResponseRules, upstreamSettings } from "../../upstream/settings.ts";
 import { rewriteCookie } from "./cookie.ts";
 import { type PassUrl, proxyDirectives } from "./directives.ts";

@@ -4,7 +4,7 @@ import { resolvingOf } from "../../conf/resolver.ts";
 import { finalizeRequest } from "../../core/engine.ts";
 import { logError } from "../../core/log_context.ts";
 import type { Request } from "../../core/request.ts";
-import type { PassedTo } from "../../core/types.ts";
+import type { PassedTo } from "../../core/upstream.ts";
 import { markEmptyPassage } from "../../upstream/variables.ts";
 import type { ProxySettings } from "./build_proxy.ts";
 import { type FixedPass, isHttps, passedTo, splitUrl } from "./pass_url.ts";

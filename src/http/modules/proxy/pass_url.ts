@@ -5,7 +5,7 @@ import { splitTemplate } from "../../../script/template.ts";
 import { headText } from "../../../wire/head_text.ts";
 import type { Place } from "../../conf/module.ts";
 import type { UpstreamEntry } from "../../conf/upstreams.ts";
-import type { PassedTo } from "../../core/types.ts";
+import type { PassedTo } from "../../core/upstream.ts";
 import type { PassUrl } from "./directives.ts";
 
 /** Where a constant proxy_pass leads. */

@@ -1,7 +1,7 @@
 import { hostText } from "../../../net/address.ts";
+import type { Location } from "../../core/location.ts";
 import type { Request } from "../../core/request.ts";
 import type { VariableSpec } from "../../core/script.ts";
-import type { Location } from "../../core/types.ts";
 import type { ProxySettings } from "./build_proxy.ts";
 
 /** X-Forwarded-For of the client with its address appended ($proxy_add_x_forwarded_for). */

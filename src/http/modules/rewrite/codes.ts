@@ -1,14 +1,14 @@
 import type { CompiledRegex } from "../../../regex/regex.ts";
 import { UNESCAPE_REDIRECT, unescapeUri } from "../../../wire/escape.ts";
 import { extenOf } from "../../../wire/uri.ts";
+import { setLocation } from "../../core/choose_location.ts";
 import { OK } from "../../core/codes.ts";
-import { setLocation } from "../../core/engine.ts";
-import { sendText } from "../../core/filters.ts";
+import { discardBody } from "../../core/discard_body.ts";
+import { sendText } from "../../core/engine.ts";
+import type { Location } from "../../core/location.ts";
 import { logError } from "../../core/log_context.ts";
 import type { Request } from "../../core/request.ts";
-import { discardBody } from "../../core/request_body.ts";
 import type { Template, Variable } from "../../core/script.ts";
-import type { Location } from "../../core/types.ts";
 import { setContentType } from "../../files/content_type.ts";
 import type { Condition } from "./condition.ts";
 import { matchRegex } from "./regex.ts";

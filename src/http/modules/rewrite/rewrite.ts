@@ -5,11 +5,11 @@ import type { Context, Directive } from "../../../config/types.ts";
 import { declareCaptures } from "../../../script/captures.ts";
 import { defineModule, type HttpModule, type Place } from "../../conf/module.ts";
 import { DECLINED } from "../../core/codes.ts";
-import { PHASE } from "../../core/engine.ts";
+import type { Location } from "../../core/location.ts";
 import { logError } from "../../core/log_context.ts";
+import { PHASE } from "../../core/phases.ts";
 import type { Request } from "../../core/request.ts";
 import { type Template, template, type Variable, type Variables } from "../../core/script.ts";
-import type { Location } from "../../core/types.ts";
 import {
   breakCode,
   type Code,

@@ -4,9 +4,10 @@ import type { Stream, StreamError, StreamHandler } from "../../../net/stream.ts"
 import { defer, logFault } from "../../../sys/guard.ts";
 import { clearDeadline, Deadline, setDeadline } from "../../../sys/timers.ts";
 import { COUNTER } from "../../core/counters.ts";
+import type { CoreSettings } from "../../core/location.ts";
 import { logConnection } from "../../core/log_context.ts";
 import type { Request } from "../../core/request.ts";
-import type { ClientConnection, CoreSettings } from "../../core/types.ts";
+import type { ClientConnection } from "../../core/types.ts";
 import { nextNumber } from "../connections.ts";
 import type { Accepted, AddressConfig, Closable, ConnectionHost } from "../types.ts";
 import { H1Exchange } from "./exchange.ts";

@@ -1,7 +1,7 @@
 import type { Stream, StreamError, StreamHandler } from "../../../net/stream.ts";
 import { logFault } from "../../../sys/guard.ts";
 import { clearDeadline, Deadline, setDeadline } from "../../../sys/timers.ts";
-import type { CoreSettings } from "../../core/types.ts";
+import type { CoreSettings } from "../../core/location.ts";
 
 /**
  * The end of a connection whose client may still be sending (`lingering_close`): our side is closed, what comes is

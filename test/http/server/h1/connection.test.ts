@@ -7,18 +7,11 @@ import { httpProgram, httpScope } from "../../../../src/http/conf/program.ts";
 import { httpModules } from "../../../../src/http/conf/registry.ts";
 import { DONE, OK } from "../../../../src/http/core/codes.ts";
 import { COUNTER } from "../../../../src/http/core/counters.ts";
-import { finalizeRequest } from "../../../../src/http/core/engine.ts";
-import {
-  addBodyFilter,
-  BODY_FILTER,
-  FLUSH,
-  LAST,
-  passBody,
-  sendHeader,
-  sendText,
-} from "../../../../src/http/core/filters.ts";
+import { discardBody } from "../../../../src/http/core/discard_body.ts";
+import { finalizeRequest, sendHeader, sendText } from "../../../../src/http/core/engine.ts";
+import { addBodyFilter, BODY_FILTER, FLUSH, LAST, passBody } from "../../../../src/http/core/filters.ts";
 import type { Request } from "../../../../src/http/core/request.ts";
-import { discardBody, readBody } from "../../../../src/http/core/request_body.ts";
+import { readBody } from "../../../../src/http/core/request_body.ts";
 import type { BodyFilter } from "../../../../src/http/core/types.ts";
 import { H1Connection } from "../../../../src/http/server/h1/connection.ts";
 import type { Closable, ConnectionHost } from "../../../../src/http/server/types.ts";

@@ -1,0 +1,89 @@
+import { assignCaptures } from "../../script/captures.ts";
+import { ESCAPE_URI, escapeUri } from "../../wire/escape.ts";
+import { findLocation, newLocationSearch } from "../conf/location_tree.ts";
+import { DECLINED } from "./codes.ts";
+import { discardBody } from "./discard_body.ts";
+import type { Location } from "./location.ts";
+import { logError } from "./log_context.ts";
+import type { Request } from "./request.ts";
+
+const search = newLocationSearch<Location>();
+/** The request whose location is being searched, for the regexes met on the way. */
+let searching: Request | undefined;
+
+search.matched = (regex, captures) => {
+  if (searching === undefined) return;
+  searching.captures = captures.slice();
+  assignCaptures(searching, regex, captures);
+};
+
+/**
+ * The phase that finds the location of `request.uri` and makes it the request's (NGX_HTTP_FIND_CONFIG_PHASE). DECLINED, or
+ * the status that answers the request.
+ */
+export function chooseLocation(request: Request): number {
+  request.location = request.server.root;
+  request.uriChanged = false;
+  const tree = request.server.root.tree;
+  if (tree !== undefined) {
+    searching = request;
+    findLocation(tree, request.uri, search);
+    searching = undefined;
+    const found = search.location;
+    if (found !== undefined) {
+      request.location = found;
+      if (!request.internal && found.core.internal) return 404;
+    }
+  }
+  // Only now: a server's own keepalive_requests would end the connection of a location that allows more.
+  setLocation(request, request.location);
+  const limit = request.location.core.clientMaxBodySize;
+  if (request.contentLength > limit && limit !== 0 && !request.discardBody) {
+    logError(request, "error", `client intended to send too large body: ${request.contentLength} bytes`);
+    request.expectContinue = false;
+    // An error_page does not receive the body either.
+    discardBody(request);
+    return 413;
+  }
+  if (search.redirect !== undefined && tree !== undefined) {
+    const to = escapeUri(search.redirect, ESCAPE_URI);
+    search.redirect = undefined;
+    request.response.location = request.args === "" ? to : `${to}?${request.args}`;
+    return 301;
+  }
+  return DECLINED;
+}
+
+/** Puts a location's settings in force: those of its `limit_except` where the method is none of the allowed. */
+export function setLocation(request: Request, chosen: Location): void {
+  const { limitExcept } = chosen;
+  const location = limitExcept === undefined || limitExcept.methods.has(request.method) ? chosen : limitExcept.location;
+  request.location = location;
+  if (!request.keepalive) return;
+  const { core } = location;
+  const { connection } = request;
+  if (
+    core.keepaliveTimeout === 0 ||
+    connection.requests >= core.keepaliveRequests ||
+    request.startedAt - connection.startedAt > core.keepaliveTime ||
+    (core.disableMsie6 && request.method === "POST" && isMsie6(request.headers.get("user-agent"))) ||
+    (core.disableSafari && isSafari(request.headers.get("user-agent")))
+  ) {
+    request.keepalive = false;
+  }
+}
+
+/** Old Internet Explorer as nginx knows it: it may hang after a POST on a kept-alive connection. */
+function isMsie6(agent: string | undefined): boolean {
+  if (agent === undefined || agent.includes("Opera")) return false;
+  // As in nginx the first mention counts.
+  const at = agent.indexOf("MSIE ");
+  if (at === -1 || agent.length < at + 8 || agent[at + 6] !== ".") return false;
+  const version = agent[at + 5];
+  return version === "4" || version === "5" || (version === "6" && !agent.includes("SV1", at + 8));
+}
+
+function isSafari(agent: string | undefined): boolean {
+  if (agent === undefined || /MSIE ...|Opera|Gecko\/|Chrome\//.test(agent)) return false;
+  return agent.includes("Safari/") && agent.includes("Mac OS X");
+}

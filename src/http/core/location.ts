@@ -1,0 +1,135 @@
+import type { ErrorLog } from "../../runtime/log/log.ts";
+import type { HeadText } from "../../wire/head_text.ts";
+import type { RequestLimits } from "../../wire/http1/request_fields.ts";
+import type { LocationTree } from "../conf/location_tree.ts";
+import type { MimeTypes } from "../conf/mime.ts";
+import type { Request } from "./request.ts";
+import type { Template } from "./script.ts";
+import type { TempPath } from "./temp_file.ts";
+import type { Handler, HeaderFilter } from "./types.ts";
+import type { UpstreamHooks } from "./upstream.ts";
+
+/** Servers and locations, as a request finds them: built by http/conf when a configuration is read. */
+
+/** One status of an `error_page`. */
+export interface ErrorPage {
+  readonly status: number;
+  /** -1: keep the error's status; 0: take the page's; else this one. */
+  readonly overwrite: number;
+  readonly uri: Template;
+  /** A constant URI split at its `?`. */
+  readonly path: string | undefined;
+  readonly args: string;
+}
+
+/** The `root` or `alias` in force in a location. */
+export interface FileRoot {
+  /** The absolute path when there is no variable in it. */
+  readonly constant: string | undefined;
+  /** The absolute path for a request; a byte string. */
+  readonly render: (request: Request) => string;
+  /** How many characters of the URI an `alias` replaces (0 for `root`), or WHOLE_URI. */
+  readonly alias: number;
+}
+
+/** `disable_symlinks`: which symbolic links on the way to a file are refused, and from where on they are looked for. */
+export interface SymlinkRule {
+  readonly refuse: "all" | "of another owner";
+  /** The leading part of the path that is not checked. */
+  readonly from: Template | undefined;
+}
+
+/** The core's settings of a location under the names the code uses; times in ms, sizes in bytes. */
+export interface CoreSettings {
+  readonly clientMaxBodySize: number;
+  readonly clientBodyBufferSize: number;
+  readonly clientBodyTimeout: number;
+  readonly clientBodyInFileOnly: "off" | "on" | "clean";
+  /** Absolute. */
+  readonly clientBodyTempPath: TempPath;
+  readonly satisfy: "all" | "any";
+  readonly authDelay: number;
+  readonly internal: boolean;
+  readonly sendTimeout: number;
+  readonly resetTimedoutConnection: boolean;
+  readonly keepaliveTimeout: number;
+  readonly keepaliveHeader: number;
+  readonly keepaliveRequests: number;
+  readonly keepaliveTime: number;
+  readonly keepaliveMinTimeout: number;
+  /** keepalive_disable */
+  readonly disableMsie6: boolean;
+  readonly disableSafari: boolean;
+  readonly tcpNodelay: boolean;
+  readonly lingeringClose: "off" | "on" | "always";
+  readonly lingeringTime: number;
+  readonly lingeringTimeout: number;
+  readonly errorPages: readonly ErrorPage[];
+  readonly recursiveErrorPages: boolean;
+  readonly logNotFound: boolean;
+  readonly logSubrequest: boolean;
+  readonly absoluteRedirect: boolean;
+  readonly serverNameInRedirect: boolean;
+  readonly portInRedirect: boolean;
+  readonly serverTokens: "off" | "on" | "build";
+  readonly msiePadding: boolean;
+  readonly chunked: boolean;
+  readonly maxRanges: number;
+  readonly etag: boolean;
+  readonly ifModifiedSince: "off" | "exact" | "before";
+  readonly limitRate: Template | undefined;
+  readonly limitRateAfter: Template | undefined;
+  readonly root: FileRoot;
+  readonly disableSymlinks: SymlinkRule | undefined;
+  /** By `types`. */
+  readonly types: MimeTypes;
+  readonly defaultType: HeadText;
+}
+
+/**
+ * A location with everything a request needs, resolved when the configuration is built: flat arrays of functions and
+ * the settings of each module. A server's own level, an `if` block and `limit_except` are locations too.
+ */
+export interface Location {
+  /** As written: `/path`, the regex, `@name`; "" for a server's own level and `if` blocks. */
+  readonly name: string;
+  readonly kind: "server" | "prefix" | "exact" | "regex" | "named" | "block";
+  readonly server: Server;
+  readonly core: CoreSettings;
+  /** By module slot; read through `module.of(location)`. */
+  readonly settings: unknown[];
+  readonly errorLog: ErrorLog;
+  /** Nested locations. */
+  tree: LocationTree<Location> | undefined;
+  /** `/x` is redirected to this `/x/` (a location with proxy_pass whose name ends with a slash). */
+  autoRedirect: boolean;
+  postRead: readonly Handler[];
+  rewrite: readonly Handler[];
+  preaccess: readonly Handler[];
+  access: readonly Handler[];
+  precontent: readonly Handler[];
+  /** The handler that takes the location, such as proxy_pass. */
+  content: Handler | undefined;
+  contentPhase: readonly Handler[];
+  headerFilters: readonly HeaderFilter[];
+  upstreamHooks: UpstreamHooks | undefined;
+  log: readonly Handler[];
+  /** `limit_except`: what is in force for every method but these. */
+  limitExcept: { readonly methods: ReadonlySet<string>; readonly location: Location } | undefined;
+  /** No handler stands between the location's choice and its content: the phases are skipped. */
+  direct: boolean;
+}
+
+export interface Server {
+  /** ms; in force before a location is known, as the next three. */
+  readonly clientHeaderTimeout: number;
+  readonly limits: RequestLimits;
+  readonly mergeSlashes: boolean;
+  /** client_body_early_read */
+  readonly earlyBody: readonly Template[] | undefined;
+  /** The first `server_name`, what $server_name shows. */
+  readonly name: string;
+  /** The server's own level: settings in force before a location is chosen. */
+  readonly root: Location;
+  serverRewrite: readonly Handler[];
+}

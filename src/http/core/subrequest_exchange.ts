@@ -1,0 +1,78 @@
+import { ERROR, OK } from "./codes.ts";
+import { finalizeRequest } from "./engine.ts";
+import type { Request } from "./request.ts";
+import type { Exchange, Postponement } from "./types.ts";
+
+/** Carries a subrequest whose answer goes nowhere. It has no connection of its own, and no body that is yet to come. */
+export class Nowhere implements Exchange {
+  readonly tunnel = undefined;
+  protected readonly main: Request;
+  protected carried: Request | undefined = undefined;
+
+  constructor(main: Request) {
+    this.main = main;
+  }
+
+  /** The one request that is carried. */
+  carry(request: Request): void {
+    this.carried = request;
+  }
+
+  get blocked(): boolean {
+    return false;
+  }
+
+  sendHead(): void {}
+
+  sendBody(_request: Request, _bytes: Uint8Array | string, _flags: number): boolean {
+    return true;
+  }
+
+  flush(): void {}
+
+  sendContinue(): void {}
+
+  sendInformational(): void {}
+
+  discardBody(): number {
+    return OK;
+  }
+
+  startBody(): void {}
+
+  pauseBody(): void {}
+
+  resumeBody(): void {}
+
+  finalize(): void {}
+
+  onFault(error: unknown): void {
+    this.carried?.subrequest?.fail(this.carried, error);
+  }
+
+  terminate(): void {
+    finalizeRequest(this.main, ERROR);
+  }
+}
+
+/** Carries a subrequest whose body is part of the client's response. */
+export class ToParent extends Nowhere {
+  private readonly postpone: Postponement;
+
+  constructor(main: Request, postpone: Postponement) {
+    super(main);
+    this.postpone = postpone;
+  }
+
+  override get blocked(): boolean {
+    return this.carried !== undefined && !this.postpone.open(this.carried);
+  }
+
+  override sendBody(request: Request, bytes: Uint8Array | string, flags: number): boolean {
+    return this.postpone.output(request, bytes, flags);
+  }
+
+  override flush(): void {
+    if (this.carried !== undefined && this.postpone.ready(this.carried)) this.main.exchange.flush();
+  }
+}

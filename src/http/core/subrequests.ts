@@ -1,0 +1,103 @@
+import { afterEvent } from "../../sys/guard.ts";
+import { finalizeRequest } from "./engine.ts";
+import { addBodyFilter } from "./filters.ts";
+import { freeRequest, releaseRequest } from "./free_request.ts";
+import { Postpone } from "./postpone.ts";
+import type { Request } from "./request.ts";
+import type { Subrequest, Subrequests } from "./types.ts";
+
+/** The subrequests of a main request that are under way. */
+export class LiveSubrequests implements Subrequests {
+  private readonly main: Request;
+  private readonly live = new Set<Request>();
+  /** What the main request was finalized with while some of them were under way. */
+  private finalCode: number | undefined = undefined;
+  /** The main request's connection has gone; what it holds is freed after the last of them. */
+  private orphaned = false;
+  private ordered: Postpone | undefined = undefined;
+
+  constructor(main: Request) {
+    this.main = main;
+  }
+
+  get count(): number {
+    return this.live.size;
+  }
+
+  add(request: Request, { parent, options, inResponse }: Subrequest): void {
+    this.live.add(request);
+    if (options.background === true) return;
+    this.main.onAbort ??= abort;
+    if (inResponse) this.postpone().add(request, parent);
+  }
+
+  postpone(): Postpone {
+    if (this.ordered === undefined) {
+      this.ordered = new Postpone(this.main);
+      addBodyFilter(this.main, this.ordered);
+    }
+    return this.ordered;
+  }
+
+  remove(subrequest: Request): void {
+    this.live.delete(subrequest);
+    if (this.main.onAbort === abort) this.main.onAbort = undefined;
+    if (this.live.size > 0) return;
+    if (this.orphaned) releaseRequest(this.main);
+    else if (this.finalCode !== undefined) afterEvent(finalizeMain, this);
+  }
+
+  finalizeLater(code: number): boolean {
+    if (this.live.size === 0) return false;
+    const { main } = this;
+    this.finalCode = code;
+    main.onAbort = undefined;
+    main.onWritable = undefined;
+    main.exchange.flush();
+    return true;
+  }
+
+  /** The client has gone: as in nginx the active request ends its work. */
+  abort(): void {
+    for (const request of this.live) {
+      if (request.subrequest?.options.background === true) continue;
+      request.aborted = this.main.aborted;
+      request.onAbort?.(request);
+      return;
+    }
+  }
+
+  finalizeMain(): void {
+    if (this.finalCode !== undefined) finalizeRequest(this.main, this.finalCode);
+  }
+
+  onFault(error: unknown): void {
+    this.main.onFault(error);
+  }
+
+  outlive(): boolean {
+    const complete = this.finalCode !== undefined;
+    for (const request of this.live) {
+      if (complete && request.subrequest?.options.background === true) continue;
+      this.live.delete(request);
+      dropSubrequest(request);
+    }
+    this.orphaned = this.live.size > 0;
+    return this.orphaned;
+  }
+}
+
+function abort(main: Request): void {
+  main.subrequests?.abort();
+}
+
+function finalizeMain(subrequests: LiveSubrequests): void {
+  subrequests.finalizeMain();
+}
+
+/** Ends a subrequest where it stands. */
+export function dropSubrequest(request: Request): void {
+  request.finalized = true;
+  if (request.upstream?.ended === false) request.upstream.abandon();
+  freeRequest(request);
+}
