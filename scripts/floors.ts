@@ -1,5 +1,6 @@
 // The layers of the house (docs/architecture.md): a file imports only from its own layer or from one below it, types
-// included; a module under src/http/modules is imported by the registry alone; and no import cycle leaves one folder.
+// included; a module under src/http/modules is imported by the registry alone; no import cycle leaves one folder, and none is
+// left once types are stripped.
 // Run by `npm run check`; exits with 1 on a breach.
 import { readdirSync, readFileSync } from "node:fs";
 import { dirname, join, posix, sep } from "node:path";
@@ -24,6 +25,8 @@ const HIGHER = ["http/modules", "http/cache"];
 
 export interface Import {
   readonly from: string;
+  /** `import type`: gone when the program runs. */
+  readonly type: boolean;
   readonly line: number;
 }
 
@@ -41,7 +44,11 @@ export function importsOf(source: string): Import[] {
   for (const match of source.matchAll(scanner)) {
     const from = match[1] ?? match[2];
     if (from !== undefined)
-      found.push({ from, line: source.slice(0, match.index + match[0].length).split("\n").length });
+      found.push({
+        from,
+        type: /^(?:import|export)\s+type\b/.test(match[0]),
+        line: source.slice(0, match.index + match[0].length).split("\n").length,
+      });
   }
   return found;
 }
@@ -95,6 +102,13 @@ export function cyclesAcrossFolders(graph: ImportGraph): string[] {
     .map((files) => `import cycle across folders: ${[...files].sort().join(", ")}`);
 }
 
+/** Import cycles of the program as it runs, whatever their folders, a sentence each. */
+export function cyclesOfValues(graph: ImportGraph): string[] {
+  return components(graph)
+    .filter((files) => files.length > 1)
+    .map((files) => `import cycle that is not of types alone: ${[...files].sort().join(", ")}`);
+}
+
 /** The strongly connected components of the graph (Tarjan's algorithm). */
 function components(graph: ImportGraph): string[][] {
   const found: string[][] = [];
@@ -125,17 +139,26 @@ function main(): void {
     .filter((path) => path.endsWith(".ts"))
     .sort();
   const sources = new Map(files.map((file) => [file, readFileSync(join(root, file), "utf8")]));
-  const graph = new Map(
-    [...sources].map(([file, source]) => [file, importsOf(source).map(({ from }) => targetOf(file, from))]),
-  );
+  const graphOf = (wanted: (found: Import) => boolean): ImportGraph =>
+    new Map(
+      [...sources].map(([file, source]) => [
+        file,
+        importsOf(source)
+          .filter(wanted)
+          .map(({ from }) => targetOf(file, from)),
+      ]),
+    );
   const sentences = [
     ...[...sources].flatMap(([file, source]) => breaches(file, source)),
-    ...cyclesAcrossFolders(graph),
+    ...cyclesAcrossFolders(graphOf(() => true)),
+    ...cyclesOfValues(graphOf(({ type }) => !type)),
   ];
   for (const sentence of sentences) process.stderr.write(`${sentence}\n`);
   if (sentences.length > 0) process.exitCode = 1;
   else
-    process.stdout.write(`${files.length} files import only from their own layer or below; no cycle leaves a folder\n`);
+    process.stdout.write(
+      `${files.length} files import only from their own layer or below; no cycle leaves a folder or is of more than types\n`,
+    );
 }
 
 if (import.meta.main) main();

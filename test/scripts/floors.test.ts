@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { breaches, cyclesAcrossFolders, importsOf, layerOf } from "../../scripts/floors.ts";
+import { breaches, cyclesAcrossFolders, cyclesOfValues, importsOf, layerOf } from "../../scripts/floors.ts";
 
 describe("importsOf", () => {
   it("finds every form of import with its line", () => {
@@ -15,12 +15,12 @@ describe("importsOf", () => {
       'const e = await import("./e.ts");',
     ].join("\n");
     assert.deepEqual(importsOf(source), [
-      { from: "node:fs", line: 1 },
-      { from: "./a.ts", line: 2 },
-      { from: "./b.ts", line: 5 },
-      { from: "./c.ts", line: 6 },
-      { from: "./d.ts", line: 7 },
-      { from: "./e.ts", line: 8 },
+      { from: "node:fs", type: false, line: 1 },
+      { from: "./a.ts", type: true, line: 2 },
+      { from: "./b.ts", type: false, line: 5 },
+      { from: "./c.ts", type: false, line: 6 },
+      { from: "./d.ts", type: false, line: 7 },
+      { from: "./e.ts", type: false, line: 8 },
     ]);
   });
 
@@ -108,5 +108,13 @@ describe("cycles", () => {
     assert.deepEqual(cyclesAcrossFolders(graph), [
       "import cycle across folders: src/a/one.ts, src/a/two.ts, src/b/three.ts, src/c/four.ts",
     ]);
+  });
+  it("may be of nothing but types", () => {
+    const graph = new Map([
+      ["src/a/one.ts", ["src/a/two.ts"]],
+      ["src/a/two.ts", ["src/a/one.ts"]],
+      ["src/a/three.ts", ["src/a/one.ts"]],
+    ]);
+    assert.deepEqual(cyclesOfValues(graph), ["import cycle that is not of types alone: src/a/one.ts, src/a/two.ts"]);
   });
 });
