@@ -182,7 +182,7 @@ export class Pool {
     while (this.#size > settings.connections && this.#oldest !== undefined) drop(this.#oldest);
   }
 
-  /** Closes all idle connections, and from now on each that is put back (the worker drains). */
+  /** Closes all idle connections, and from now on each that is put back (the worker exits). */
   close(): void {
     this.#closed = true;
     while (this.#oldest !== undefined) drop(this.#oldest);

@@ -12,12 +12,15 @@ export function nextNumber(): number {
   return ++numbers;
 }
 
-/** The client connections of one worker: limits their number, closes idle ones for new ones, and drains them at exit. */
+/**
+ * The client connections of one worker: limits their number, closes idle ones for new ones, and all of them at a graceful
+ * shutdown.
+ */
 export class WorkerConnections {
   /** worker_connections of the current cycle. */
   limit: number;
   /** The worker exits gracefully: connections close after their request. */
-  draining = false;
+  exiting = false;
   /** Listening sockets; they count against the limit, as in nginx. */
   listening = 0;
   private readonly all = new Set<Closable>();
@@ -27,7 +30,7 @@ export class WorkerConnections {
   private waiting = 0;
   /** Called when a connection was closed. */
   onClosed: (() => void) | undefined = undefined;
-  private onDrained: (() => void) | undefined = undefined;
+  private onAllClosed: (() => void) | undefined = undefined;
   private warnedAt = Number.NEGATIVE_INFINITY;
 
   constructor(limit: number) {
@@ -103,20 +106,20 @@ export class WorkerConnections {
     this.all.delete(connection);
     this.unlink(connection);
     this.onClosed?.();
-    if (this.draining && this.all.size === 0) this.drained();
+    if (this.exiting && this.all.size === 0) this.allClosed();
   }
 
   /** Closes those that are idle, and the others after their request; calls `done` when the last has gone. */
-  drain(done: () => void): void {
-    this.draining = true;
-    this.onDrained = done;
+  shutdownAll(done: () => void): void {
+    this.exiting = true;
+    this.onAllClosed = done;
     for (const connection of [...this.all]) guarded(shutdown, connection);
-    if (this.all.size === 0) this.drained();
+    if (this.all.size === 0) this.allClosed();
   }
 
-  private drained(): void {
-    const done = this.onDrained;
-    this.onDrained = undefined;
+  private allClosed(): void {
+    const done = this.onAllClosed;
+    this.onAllClosed = undefined;
     done?.();
   }
 

@@ -157,7 +157,7 @@ export class HttpService implements WorkerService {
       this.closeSockets();
       closed();
       for (const pool of state.pools.values()) guarded(close, pool);
-      state.connections.drain(done);
+      state.connections.shutdownAll(done);
     });
   }
 

@@ -21,8 +21,8 @@ export class Site implements ConnectionHost {
     return this.config.address;
   }
 
-  get draining(): boolean {
-    return this.left || this.connections.draining;
+  get exiting(): boolean {
+    return this.left || this.connections.exiting;
   }
 
   opened(connection: Closable): void {

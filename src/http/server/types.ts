@@ -29,7 +29,7 @@ export interface ConnectionHost {
   /** The configuration in force for new requests of a listening address. */
   config: AddressConfig;
   /** The worker exits, or the address was removed: no keep-alive any more. */
-  readonly draining: boolean;
+  readonly exiting: boolean;
   /** This worker's words, by COUNTER. */
   readonly counters: Int32Array;
   opened(connection: Closable): void;

@@ -80,7 +80,7 @@ test("who makes room is found without a look at all the others", () => {
 });
 
 test("a connection that cannot be told to end keeps none of the others from it, and the worker leaves", () => {
-  for (const tell of ["drain", "shutdown", "destroyAll"] as const) {
+  for (const tell of ["shutdownAll", "shutdown", "destroyAll"] as const) {
     const { all, connections } = full(3);
     const ended: number[] = [];
     const failing = new Error(`thrown in ${tell}`);
@@ -95,11 +95,11 @@ test("a connection that cannot be told to end keeps none of the others from it, 
       // As H1Connection does.
       Object.assign(connection, { onFault: () => all.remove(connection) });
     }
-    let drained = 0;
-    if (tell === "drain") all.drain(() => drained++);
+    let allClosed = 0;
+    if (tell === "shutdownAll") all.shutdownAll(() => allClosed++);
     else if (tell === "shutdown") all.shutdown(() => true);
     else all.destroyAll();
     assert.deepEqual(ended, [0, 2], tell);
-    if (tell === "drain") assert.equal(drained, 1);
+    if (tell === "shutdownAll") assert.equal(allClosed, 1);
   }
 });

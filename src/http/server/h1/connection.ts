@@ -199,7 +199,7 @@ export class H1Connection implements ClientConnection, StreamHandler, Closable, 
   finalize({ keepalive, lingering, location: { core } }: Request): void {
     const { host, input } = this;
     if (this.stream.closed) return;
-    if (keepalive && !input.exhausted && !(host.draining && core.keepaliveMinTimeout === 0)) {
+    if (keepalive && !input.exhausted && !(host.exiting && core.keepaliveMinTimeout === 0)) {
       this.setKeepalive(core);
       return;
     }
@@ -286,7 +286,7 @@ export class H1Connection implements ClientConnection, StreamHandler, Closable, 
         stream.destroy();
         return;
       case KEPT:
-        if (this.idleTime === 0 || host.draining) {
+        if (this.idleTime === 0 || host.exiting) {
           stream.destroy();
         } else {
           this.state = IDLE;

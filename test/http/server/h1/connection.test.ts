@@ -110,7 +110,7 @@ function makeHost(): ConnectionHost & { readonly words: Int32Array } {
   const open = new Set<Closable>();
   return {
     config: serves[0],
-    draining: false,
+    exiting: false,
     counters: words,
     words,
     waits: () => {},
