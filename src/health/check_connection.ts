@@ -2,31 +2,7 @@ import type { Address } from "../net/address.ts";
 import type { ConnectOptions } from "../net/engine.ts";
 import type { ConnectHandler, Stream, StreamError } from "../net/stream.ts";
 import { logFault } from "../sys/guard.ts";
-
-/**
- * The protocol of a probe: what it sends to the server and how it judges the answer, one file each in probes/. Connection,
- * deadline, rise and fall are Probe's and the scheduler's.
- */
-export interface Protocol {
-  /** What is sent when the connection is there; undefined: the server speaks first. */
-  readonly send: Buffer | undefined;
-  /** Resets it. Called before each check. */
-  begin(): void;
-  /** The connection is there. tcp has its verdict now; the others return undefined. */
-  connected(): Verdict | undefined;
-  /** More of the answer; `bytes` is lent. Called after the verdict too, while `drained` is false. */
-  data(bytes: Buffer): Verdict | undefined;
-  /** The server closed its side before there was a verdict. */
-  end(): Verdict;
-  /** After the verdict: the answer was read to its end and the server keeps the connection, so it can serve another check. */
-  readonly drained: boolean;
-  /** After the verdict: reading on may lead to `drained`. */
-  readonly draining: boolean;
-}
-
-/** PASS, or a short sentence that says why the check failed. */
-export type Verdict = string;
-export const PASS: Verdict = "";
+import { PASS, type Probe, type Verdict } from "./probe.ts";
 
 /** How a check ended. `local`: this machine failed (no file descriptors, say), which says nothing about the server. */
 export type Done = (verdict: Verdict, local: boolean) => void;
@@ -36,15 +12,15 @@ export type Connect = (options: ConnectOptions, handler: ConnectHandler) => Stre
 /** Errors of connect() caused by this machine. */
 const LOCAL = new Set(["EMFILE", "ENFILE", "ENOBUFS", "ENOMEM", "EADDRNOTAVAIL"]);
 /** Bytes that may be read after the verdict to make the connection reusable. */
-const MAX_DRAIN = 1024 * 1024;
+const MAX_REST = 1024 * 1024;
 
 /**
- * A server's probe: runs one check at a time over a connection of its own, which it keeps for the next check where
+ * Runs a server's checks, one at a time, over a connection of its own, which it keeps for the next check where
  * `requests` (check_keepalive_requests) and `time` (keepalive_time, ms; 0: no bound) allow it.
  */
-export class Probe implements ConnectHandler {
+export class CheckConnection implements ConnectHandler {
   private readonly target: Address;
-  private readonly protocol: Protocol;
+  private readonly probe: Probe;
   private readonly connect: Connect;
   private readonly done: Done;
   private readonly requests: number;
@@ -61,13 +37,13 @@ export class Probe implements ConnectHandler {
 
   constructor(
     target: Address,
-    protocol: Protocol,
+    probe: Probe,
     keep: { readonly requests: number; readonly time: number },
     connect: Connect,
     done: Done,
   ) {
     this.target = target;
-    this.protocol = protocol;
+    this.probe = probe;
     this.requests = keep.requests;
     this.time = keep.time;
     this.connect = connect;
@@ -80,8 +56,8 @@ export class Probe implements ConnectHandler {
     this.excess = 0;
     if (this.stream !== undefined) {
       const fresh = this.time === 0 || performance.now() - this.opened < this.time;
-      if (fresh && this.protocol.drained && !this.stream.closed) {
-        this.protocol.begin();
+      if (fresh && this.probe.reusable && !this.stream.closed) {
+        this.probe.begin();
         this.reused = true;
         this.ask(this.stream);
         return;
@@ -113,7 +89,7 @@ export class Probe implements ConnectHandler {
   }
 
   private open(): void {
-    this.protocol.begin();
+    this.probe.begin();
     this.reused = false;
     this.connected = false;
     this.served = 0;
@@ -123,12 +99,12 @@ export class Probe implements ConnectHandler {
 
   private ask(stream: Stream): void {
     this.served++;
-    if (this.protocol.send !== undefined) stream.write(this.protocol.send);
+    if (this.probe.send !== undefined) stream.write(this.probe.send);
   }
 
   private finish(verdict: Verdict): void {
     this.running = false;
-    if (!this.mayKeep() || verdict !== PASS || !(this.protocol.drained || this.protocol.draining)) this.drop();
+    if (!this.mayKeep() || verdict !== PASS || !(this.probe.reusable || this.probe.unfinished)) this.drop();
     this.done(verdict, false);
   }
 
@@ -140,7 +116,7 @@ export class Probe implements ConnectHandler {
     if (stream !== this.stream) return;
     this.connected = true;
     this.opened = performance.now();
-    const verdict = this.protocol.connected();
+    const verdict = this.probe.connected();
     if (verdict !== undefined) this.finish(verdict);
     else this.ask(stream);
   }
@@ -151,11 +127,11 @@ export class Probe implements ConnectHandler {
     if (!this.running) {
       // After the verdict: the rest of the answer, or unsolicited bytes.
       this.excess += bytes.length;
-      if (this.protocol.drained || this.excess > MAX_DRAIN || this.protocol.data(bytes)) this.drop();
-      else if (!this.protocol.drained && !this.protocol.draining) this.drop();
+      if (this.probe.reusable || this.excess > MAX_REST || this.probe.data(bytes)) this.drop();
+      else if (!this.probe.reusable && !this.probe.unfinished) this.drop();
       return;
     }
-    const verdict = this.protocol.data(bytes);
+    const verdict = this.probe.data(bytes);
     if (verdict !== undefined) this.finish(verdict);
   }
 
@@ -163,7 +139,7 @@ export class Probe implements ConnectHandler {
 
   onEnd(stream: Stream): void {
     if (stream !== this.stream) return;
-    if (this.running && !this.retry()) this.finish(this.protocol.end());
+    if (this.running && !this.retry()) this.finish(this.probe.end());
     else if (!this.running) this.drop();
   }
 
@@ -172,7 +148,7 @@ export class Probe implements ConnectHandler {
     this.stream = undefined;
     if (!this.running || this.retry()) return;
     this.running = false;
-    if (error === undefined) this.done(this.protocol.end(), false);
+    if (error === undefined) this.done(this.probe.end(), false);
     else if (this.connected) this.done(lower(error), false);
     else this.done(`connect: ${lower(error)}`, LOCAL.has(error.code));
   }

@@ -3,11 +3,12 @@ import type { ErrorLog } from "../runtime/log/log.ts";
 import { defer } from "../sys/guard.ts";
 import { startTimer } from "../sys/timers.ts";
 import { type Change, changed } from "./change.ts";
+import { CheckConnection, type Connect } from "./check_connection.ts";
 import { type Due, DueHeap } from "./due.ts";
 import { Groups } from "./groups.ts";
 import { type BoundPlan, checkAddress, type PlannedCheck } from "./plan.ts";
-import { type Connect, PASS, Probe, type Verdict } from "./probe.ts";
-import { protocolOf } from "./protocols.ts";
+import { PASS, type Verdict } from "./probe.ts";
+import { probeOf } from "./probes/registry.ts";
 import type { HealthStates } from "./state.ts";
 
 /** The scheduler's source of time; tests replace it. */
@@ -56,7 +57,7 @@ const LOCAL_LOG_EVERY = 10_000;
 interface Runner extends Due {
   check: PlannedCheck;
   record: number;
-  probe: Probe;
+  connection: CheckConnection;
   running: boolean;
   /** The deadline of the current check was extended once because this process was stalled. */
   excused: boolean;
@@ -163,7 +164,7 @@ class Scheduler implements Checks {
     const runner: Runner = {
       check,
       record,
-      probe: this.probeOf(check),
+      connection: this.connectionOf(check),
       running: false,
       excused: false,
       slot: now,
@@ -186,8 +187,8 @@ class Scheduler implements Checks {
     runner.record = record;
     // The server's name may have changed, and ssl_hello sends it.
     if (requests !== definition.keep.requests || time !== definition.keep.time || server !== check.server) {
-      runner.probe.close();
-      runner.probe = this.probeOf(check);
+      runner.connection.close();
+      runner.connection = this.connectionOf(check);
       if (runner.running) {
         runner.running = false;
         this.heap.set(runner, now);
@@ -202,14 +203,14 @@ class Scheduler implements Checks {
 
   private retire(runner: Runner): void {
     runner.running = false;
-    runner.probe.close();
+    runner.connection.close();
     this.heap.remove(runner);
   }
 
-  private probeOf(check: PlannedCheck): Probe {
-    const protocol = protocolOf(check.definition, check.server);
+  private connectionOf(check: PlannedCheck): CheckConnection {
+    const probe = probeOf(check.definition, check.server);
     const { key } = check;
-    return new Probe(check.target, protocol, check.definition.keep, this.connect, (verdict, local) => {
+    return new CheckConnection(check.target, probe, check.definition.keep, this.connect, (verdict, local) => {
       const runner = this.runners.get(key);
       if (runner?.running) this.ended(runner, verdict, local);
     });
@@ -229,7 +230,7 @@ class Scheduler implements Checks {
       } catch (error) {
         // The other checks go on; this one counts as failed.
         this.heap.set(runner, now + runner.check.definition.interval);
-        runner.probe.onFault(error);
+        runner.connection.onFault(error);
       }
     }
     this.turning = false;
@@ -253,7 +254,7 @@ class Scheduler implements Checks {
     runner.running = true;
     runner.excused = false;
     this.heap.set(runner, now + runner.check.definition.timeout);
-    runner.probe.start();
+    runner.connection.start();
   }
 
   private late(runner: Runner, now: number): void {
@@ -265,7 +266,7 @@ class Scheduler implements Checks {
       this.heap.set(runner, now + Math.min(stalled, timeout));
       return;
     }
-    const stage = runner.probe.abort();
+    const stage = runner.connection.abort();
     this.ended(runner, `${stage}timeout after ${timeout} ms`, false);
   }
 

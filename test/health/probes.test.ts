@@ -6,9 +6,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import tls from "node:tls";
+import { CheckConnection } from "../../src/health/check_connection.ts";
 import type { CheckDefinition } from "../../src/health/definition.ts";
-import { Probe } from "../../src/health/probe.ts";
-import { protocolOf } from "../../src/health/protocols.ts";
+import { probeOf } from "../../src/health/probes/registry.ts";
 import type { Address } from "../../src/net/address.ts";
 import { engine } from "../../src/net/engines.ts";
 import { freePort } from "../support/ports.ts";
@@ -21,15 +21,16 @@ const OPENSSL = "openssl";
 function verdictOf(target: Address, definition: CheckDefinition, server = "", ms = 1000): Promise<string> {
   return new Promise((resolve) => {
     const timer = setTimeout(() => {
-      probe.close();
+      connection.close();
       resolve("no verdict");
     }, ms);
-    const probe = new Probe(target, protocolOf(definition, server), definition.keep, engine().connect, (verdict) => {
+    const probe = probeOf(definition, server);
+    const connection = new CheckConnection(target, probe, definition.keep, engine().connect, (verdict) => {
       clearTimeout(timer);
-      probe.close();
+      connection.close();
       resolve(verdict === "" ? "pass" : verdict);
     });
-    probe.start();
+    connection.start();
   });
 }
 
@@ -60,26 +61,25 @@ function has(program: string, flag = "-v"): boolean {
   }
 }
 
-/** The protocol alone, fed with the answer split at every place: each must give the same verdict. */
+/** The probe alone, fed with the answer split at every place: each must give the same verdict. */
 function everySplit(definition: CheckDefinition, answer: string, expected: string) {
-  const protocol = protocolOf(definition, "");
+  const probe = probeOf(definition, "");
   // What a probe has read it may write over, as with what a stream lends.
   let bytes = Buffer.from(answer, "latin1");
   for (let split = 0; split <= bytes.length; split++) {
     bytes = Buffer.from(answer, "latin1");
-    protocol.begin();
+    probe.begin();
     const verdict =
-      (split > 0 ? protocol.data(bytes.subarray(0, split)) : undefined) ??
-      (split < bytes.length ? protocol.data(bytes.subarray(split)) : undefined) ??
-      protocol.end();
+      (split > 0 ? probe.data(bytes.subarray(0, split)) : undefined) ??
+      (split < bytes.length ? probe.data(bytes.subarray(split)) : undefined) ??
+      probe.end();
     assert.equal(verdict === "" ? "pass" : verdict, expected, `split at ${split}`);
   }
-  protocol.begin();
+  probe.begin();
   bytes = Buffer.from(answer, "latin1");
   let verdict: string | undefined;
-  for (let at = 0; at < bytes.length && verdict === undefined; at++)
-    verdict = protocol.data(bytes.subarray(at, at + 1));
-  assert.equal((verdict ?? protocol.end()) || "pass", expected, "byte by byte");
+  for (let at = 0; at < bytes.length && verdict === undefined; at++) verdict = probe.data(bytes.subarray(at, at + 1));
+  assert.equal((verdict ?? probe.end()) || "pass", expected, "byte by byte");
 }
 
 function of(text: string): CheckDefinition {
@@ -140,11 +140,11 @@ test("http: garbage, nothing, half and forever have their reasons", async () => 
   everySplit(body, "HTTP/1.1 200 OK\r\nno header\r\n\r\n", 'invalid header: "no\\x20..."');
   // nginx takes a name alone for a field without a value.
   everySplit(body, "HTTP/1.1 200 OK\r\nname\r\n\r\nok", "pass");
-  const protocol = protocolOf(HTTP, "");
-  protocol.begin();
+  const probe = probeOf(HTTP, "");
+  probe.begin();
   const line = Buffer.from(`HTTP/1.1 200 ${"x".repeat(1000)}`);
-  let verdict = protocol.data(line);
-  for (let i = 0; i < 100 && verdict === undefined; i++) verdict = protocol.data(Buffer.alloc(1000, "x"));
+  let verdict = probe.data(line);
+  for (let i = 0; i < 100 && verdict === undefined; i++) verdict = probe.data(Buffer.alloc(1000, "x"));
   assert.equal(verdict, "too big header");
 });
 
@@ -219,15 +219,16 @@ test("http: check_keepalive_requests checks share a connection; one the server c
   const run = async (target: Address, checks: number) => {
     const verdicts: string[] = [];
     await new Promise<void>((resolve) => {
-      const probe = new Probe(target, protocolOf(definition, ""), definition.keep, engine().connect, (verdict) => {
+      const probe = probeOf(definition, "");
+      const connection = new CheckConnection(target, probe, definition.keep, engine().connect, (verdict) => {
         verdicts.push(verdict === "" ? "pass" : verdict);
-        if (verdicts.length < checks) setTimeout(() => probe.start(), 10);
+        if (verdicts.length < checks) setTimeout(() => connection.start(), 10);
         else {
-          probe.close();
+          connection.close();
           resolve();
         }
       });
-      probe.start();
+      connection.start();
     });
     return verdicts;
   };

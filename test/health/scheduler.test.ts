@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import type { Connect } from "../../src/health/check_connection.ts";
 import { viewOf } from "../../src/health/plan.ts";
-import type { Connect } from "../../src/health/probe.ts";
 import { startChecks } from "../../src/health/scheduler.ts";
 import { statusRows } from "../../src/health/status.ts";
 import type { ConnectHandler, Stream } from "../../src/net/stream.ts";

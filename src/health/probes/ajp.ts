@@ -1,4 +1,4 @@
-import { PASS, type Protocol, type Verdict } from "../probe.ts";
+import { PASS, type Probe, type Verdict } from "../probe.ts";
 
 /** A packet to the container (0x1234) of one byte: CPing (10). */
 const CPING = Buffer.from([0x12, 0x34, 0x00, 0x01, 0x0a]);
@@ -6,12 +6,12 @@ const CPING = Buffer.from([0x12, 0x34, 0x00, 0x01, 0x0a]);
 const CPONG = Buffer.from([0x41, 0x42, 0x00, 0x01, 0x09]);
 
 /** `type=ajp`: sends AJP 1.3's CPing and expects CPong. */
-export function ajp(): Protocol {
+export function ajp(): Probe {
   let got = 0;
   return {
     send: CPING,
-    drained: false,
-    draining: false,
+    reusable: false,
+    unfinished: false,
     begin() {
       got = 0;
     },

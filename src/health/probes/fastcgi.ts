@@ -1,6 +1,6 @@
 import * as fcgi from "../../wire/fastcgi.ts";
 import { DONE, INVALID, ResponseHead } from "../../wire/http1/response_head.ts";
-import { PASS, type Protocol, type Verdict } from "../probe.ts";
+import { PASS, type Probe, type Verdict } from "../probe.ts";
 import { type ResponseTests, reasonOf } from "../response.ts";
 
 export interface FastcgiSettings {
@@ -21,14 +21,14 @@ const STATUSES: Readonly<Record<number, string>> = {
 /**
  * `type=fastcgi`: sends a request and judges the status of the answer, read as nginx's fastcgi_pass reads it. Anything on the error stream before the headers end fails the check, as in the check module.
  */
-export function fastcgi(settings: FastcgiSettings): Protocol {
+export function fastcgi(settings: FastcgiSettings): Probe {
   return new Fastcgi(settings);
 }
 
-class Fastcgi implements Protocol {
+class Fastcgi implements Probe {
   readonly send: Buffer;
-  readonly drained = false;
-  readonly draining = false;
+  readonly reusable = false;
+  readonly unfinished = false;
   private readonly expect: ResponseTests;
   private readonly records = new fcgi.RecordReader();
   private readonly head = new ResponseHead(true);

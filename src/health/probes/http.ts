@@ -1,5 +1,5 @@
 import { DATA, HEAD, INFORMATIONAL, INVALID, LAST, MORE, ResponseReader } from "../../wire/http1/response_reader.ts";
-import { PASS, type Protocol, type Verdict } from "../probe.ts";
+import { PASS, type Probe, type Verdict } from "../probe.ts";
 import { type CheckResponse, judge, MAX_BODY, type ResponseTests, reasonOf } from "../response.ts";
 
 export interface HttpSettings {
@@ -18,11 +18,11 @@ const MAX_INTERIM = 8;
  * `type=http`: sends a request and judges status, headers and body as far as the check asks for them. What is no response
  * to nginx's proxy (framing that contradicts itself, a broken chunk) is none here.
  */
-export function http(settings: HttpSettings): Protocol {
-  return new HttpProtocol(settings);
+export function http(settings: HttpSettings): Probe {
+  return new HttpProbe(settings);
 }
 
-class HttpProtocol implements Protocol {
+class HttpProbe implements Probe {
   readonly send: Buffer;
   private readonly expect: ResponseTests;
   private readonly keep: boolean;
@@ -52,11 +52,11 @@ class HttpProtocol implements Protocol {
 
   connected(): undefined {}
 
-  get drained(): boolean {
+  get reusable(): boolean {
     return this.keep && this.verdict === PASS && this.reader.reusable;
   }
 
-  get draining(): boolean {
+  get unfinished(): boolean {
     const { reader } = this;
     if (!this.keep || this.verdict !== PASS || !this.inBody) return false;
     return !reader.whole && !reader.head.connectionClose && !reader.endsWithConnection();

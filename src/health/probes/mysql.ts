@@ -1,10 +1,10 @@
-import { PASS, type Protocol, type Verdict } from "../probe.ts";
+import { PASS, type Probe, type Verdict } from "../probe.ts";
 
 /**
  * `type=mysql`: the server greets (MySQL and MariaDB: Protocol::Handshake). The packet's number must be 0, as in the
  * check module. An error in the greeting's place ("Too many connections", "Host is blocked") fails with its text.
  */
-export function mysql(): Protocol {
+export function mysql(): Probe {
   return new Mysql();
 }
 
@@ -13,10 +13,10 @@ const ERROR = 0xff;
 /** Error packets are this long at most (512 bytes of text). */
 const MAX = 600;
 
-class Mysql implements Protocol {
+class Mysql implements Probe {
   readonly send = undefined;
-  readonly drained = false;
-  readonly draining = false;
+  readonly reusable = false;
+  readonly unfinished = false;
   private packet = "";
 
   begin(): void {

@@ -1,19 +1,19 @@
-import { parseUrl } from "../net/parse_url.ts";
-import type { CheckDefinition } from "./definition.ts";
-import type { Protocol } from "./probe.ts";
-import { ajp } from "./probes/ajp.ts";
-import { fastcgi } from "./probes/fastcgi.ts";
-import { http } from "./probes/http.ts";
-import { mysql } from "./probes/mysql.ts";
-import { sslHello } from "./probes/ssl_hello.ts";
-import { talk } from "./probes/talk.ts";
-import { tcp } from "./probes/tcp.ts";
+import { parseUrl } from "../../net/parse_url.ts";
+import type { CheckDefinition } from "../definition.ts";
+import type { Probe } from "../probe.ts";
+import { ajp } from "./ajp.ts";
+import { fastcgi } from "./fastcgi.ts";
+import { http } from "./http.ts";
+import { mysql } from "./mysql.ts";
+import { sslHello } from "./ssl_hello.ts";
+import { talk } from "./talk.ts";
+import { tcp } from "./tcp.ts";
 
 /**
- * The protocol of a check's type, for one server: `server` is its directive's argument as written. A new type is one
- * more file in probes/, one more line here and its name in definition.ts.
+ * The probe of a check's type, for one server: `server` is its directive's argument as written. A new type is one more file,
+ * one more line here and its name in definition.ts.
  */
-export function protocolOf(definition: CheckDefinition, server: string): Protocol {
+export function probeOf(definition: CheckDefinition, server: string): Probe {
   const { send, expect, receive, params, keep } = definition;
   switch (definition.type) {
     case "tcp":

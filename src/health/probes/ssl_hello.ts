@@ -1,11 +1,11 @@
 import { randomBytes } from "node:crypto";
-import { PASS, type Protocol, type Verdict } from "../probe.ts";
+import { PASS, type Probe, type Verdict } from "../probe.ts";
 
 /**
  * `type=ssl_hello`: sends a ClientHello that speaks TLS 1.3 and 1.2 and passes when a ServerHello (or a
  * HelloRetryRequest, which is one) comes back. Nothing is negotiated and no certificate is looked at.
  */
-export function sslHello(serverName: string | undefined): Protocol {
+export function sslHello(serverName: string | undefined): Probe {
   return new SslHello(clientHello(serverName));
 }
 
@@ -30,10 +30,10 @@ const ALERTS: Readonly<Record<number, string>> = {
   120: "no_application_protocol",
 };
 
-class SslHello implements Protocol {
+class SslHello implements Probe {
   readonly send: Buffer;
-  readonly drained = false;
-  readonly draining = false;
+  readonly reusable = false;
+  readonly unfinished = false;
   private readonly head = Buffer.alloc(NEEDED);
   private got = 0;
 

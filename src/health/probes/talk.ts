@@ -1,4 +1,4 @@
-import { PASS, type Protocol, type Verdict } from "../probe.ts";
+import { PASS, type Probe, type Verdict } from "../probe.ts";
 import { MAX_BODY } from "../response.ts";
 
 /**
@@ -8,14 +8,14 @@ import { MAX_BODY } from "../response.ts";
 const SEARCHES = 200;
 
 /** `health_check type=tcp` with `send` and `expect` in its match block: what is received must come to match. */
-export function talk(send: string, receive: (received: string) => boolean): Protocol {
+export function talk(send: string, receive: (received: string) => boolean): Probe {
   let received = "";
   let searches = 0;
   let searched = 0;
   return {
     send: send === "" ? undefined : Buffer.from(send, "latin1"),
-    drained: false,
-    draining: false,
+    reusable: false,
+    unfinished: false,
     begin() {
       received = "";
       searches = 0;
