@@ -340,3 +340,21 @@ scenario("addition goes by a backend's media type, whatever parameters follow it
   );
   assert.equal((await get(port, "/")).body, "before this");
 });
+
+scenario("what is put around a response is recoded into its charset", async (t, start) => {
+  const backend = await cannedBackend(
+    t,
+    "HTTP/1.1 200 OK\r\nContent-Type: text/html; charset=koi8-r\r\nContent-Length: 2\r\n\r\na\xc1",
+  );
+  const { port } = await start(
+    t,
+    `http { default_type text/html; charset_map koi8-r utf-8 { C1 D0B0; }
+      server { listen 127.0.0.1:PORT;
+      location / { charset utf-8; add_before_body /before; add_after_body /after; return 200 " body "; }
+      location /before { proxy_pass http://${backend.address}; }
+      location /after { charset koi8-r; source_charset utf-8; return 200 "z\u0430"; } } }`,
+  );
+  const response = await get(port, "/");
+  assert.equal(response.header("content-type"), "text/html; charset=utf-8");
+  assert.equal(response.body, "a\xd0\xb0 body z\xd0\xb0");
+});

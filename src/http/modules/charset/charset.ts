@@ -124,13 +124,14 @@ interface Named {
 }
 
 function filterCharset(request: Request, settings: CharsetSettings): number {
-  const { response } = request;
+  const { response, main } = request;
   const whole = response.contentType;
-  if (whole === undefined || whole === "") return OK;
-  if (settings.charset === undefined && response.overrideCharset === undefined) return OK;
+  const own = request === main;
+  if (own && (whole === undefined || whole === "")) return OK;
+  if (own && settings.charset === undefined && response.overrideCharset === undefined) return OK;
   const { type, charset: present } = typeAndCharset(response);
 
-  const target = targetOf(request, settings, type, present);
+  const target = own ? targetOf(request, settings, type, present) : mainCharset(main, settings);
   if (target === OK || target === ERROR) return target;
   const source =
     present !== "" ? { name: present, charset: findCharset(settings.charsets, present) } : sourceOf(request, settings);
@@ -187,6 +188,12 @@ function targetOf(
   return named(request, wanted, charsets);
 }
 
+/** What becomes part of a response is to have its charset (ngx_http_main_request_charset). */
+function mainCharset({ response }: Request, { charsets }: CharsetSettings): Named | typeof OK {
+  const { charset: name } = typeAndCharset(response);
+  return name === "" ? OK : { name, charset: findCharset(charsets, name) };
+}
+
 function sourceOf(request: Request, { source, charsets }: CharsetSettings): Named | undefined | typeof ERROR {
   return source === undefined ? undefined : named(request, source, charsets);
 }
@@ -199,7 +206,8 @@ function named(request: Request, setting: Setting, charsets: CharsetSettings["ch
 }
 
 /** Shows the charset beside the type, unless the type shows one itself. */
-function show({ response }: Request, name: HeadText, apart: boolean): void {
+function show({ response, subrequest }: Request, name: HeadText, apart: boolean): void {
+  if (subrequest !== undefined) return;
   // nginx: old browsers took a redirect's charset for that of the next page.
   const redirect = response.status === 301 || response.status === 302;
   response.charset = redirect || !apart || name === "" ? undefined : name;
