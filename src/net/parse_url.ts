@@ -34,14 +34,18 @@ export function parseListenUrl(text: string, defaultPort: number): UnixAddress |
   return parse(text, defaultPort, true);
 }
 
-/** The addresses of a target: its own, or those its name was resolved to when the configuration was loaded. */
-export function targetAddresses(
-  target: Target,
-  hosts: Readonly<Record<string, readonly Address[]>>,
-): readonly Address[] {
+/** What names were resolved to when the configuration was loaded. */
+type Hosts = Readonly<Record<string, readonly Address[]>>;
+
+/** The addresses of a name; none where it was not resolved. */
+export function hostAddresses(host: string, hosts: Hosts): readonly Address[] {
+  return Object.hasOwn(hosts, host) ? hosts[host] : [];
+}
+
+/** The addresses of a target: its own, or those of its name. */
+export function targetAddresses(target: Target, hosts: Hosts): readonly Address[] {
   if ("family" in target) return [target];
-  const found = Object.hasOwn(hosts, target.host) ? hosts[target.host] : [];
-  return found.map((address) => withPort(address, target.port));
+  return hostAddresses(target.host, hosts).map((address) => withPort(address, target.port));
 }
 
 function parse(text: string, defaultPort: number, listen: boolean): UnixAddress | PortRange | string {

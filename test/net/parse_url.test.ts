@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { addressText } from "../../src/net/address.ts";
-import { parseAddrPort, parseUrl } from "../../src/net/parse_url.ts";
+import { hostAddresses, parseAddrPort, parseUrl } from "../../src/net/parse_url.ts";
 
 /** What `parseUrl` makes of a text, port 80 being the default: the address, `name (port)`, or nginx's words. */
 function urlText(text: string): string {
@@ -70,4 +70,8 @@ test("an address may have a port and brackets", () => {
     const address = parseAddrPort(text);
     assert.equal(address && addressText(address), expected, text);
   }
+});
+
+test("a name that was not resolved has no addresses, whatever it is", () => {
+  for (const name of ["example", "constructor", "__proto__"]) assert.deepEqual(hostAddresses(name, {}), []);
 });

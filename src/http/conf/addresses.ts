@@ -2,6 +2,7 @@ import { refusalsOf, warn } from "../../config/errors.ts";
 import type { Scope } from "../../config/schema.ts";
 import { ConfigError, type Directive } from "../../config/types.ts";
 import { type Address, addressText } from "../../net/address.ts";
+import { hostAddresses } from "../../net/parse_url.ts";
 import type { HostWanted, ListenSpec } from "../../runtime/application.ts";
 import type { Cycle } from "../../runtime/cycle.ts";
 import { startedAsRoot } from "../../sys/users.ts";
@@ -74,7 +75,7 @@ export function buildSockets(http: BuiltHttp, cycle: Cycle): ListeningSocket[] {
 
 function addressesOf(line: ParsedListen, at: Directive, cycle: Cycle): readonly Address[] {
   const { place } = line;
-  const ips = "addresses" in place ? [] : (cycle.data.hosts[place.host] ?? []).map(hostOf);
+  const ips = "addresses" in place ? [] : hostAddresses(place.host, cycle.data.hosts).map(hostOf);
   const addresses = resolvedAddresses(line, at.args[0] ?? "", ips);
   if ("error" in addresses) throw new ConfigError(addresses.error, at);
   return addresses;

@@ -4,6 +4,7 @@ import type { Scope } from "../../../config/schema.ts";
 import type { Directive } from "../../../config/types.ts";
 import { hostText, portOf } from "../../../net/address.ts";
 import { type Cidr, parseCidr } from "../../../net/ip.ts";
+import { hostAddresses } from "../../../net/parse_url.ts";
 import type { HostWanted } from "../../../runtime/application.ts";
 import { HTTP_LOCATION } from "../../conf/contexts.ts";
 import { defineModule, type HttpModule } from "../../conf/module.ts";
@@ -86,7 +87,7 @@ export const realip: HttpModule<RealIp> = defineModule({
     return {
       proxies: settings.set_real_ip_from.flatMap((source) => {
         if (typeof source === "string" || !("name" in source)) return source;
-        return (http.cycle.data.hosts[source.name] ?? []).flatMap((address) => {
+        return hostAddresses(source.name, http.cycle.data.hosts).flatMap((address) => {
           const parsed = address.family === "unix" ? undefined : parseCidr(address.host);
           return parsed === undefined ? [] : parsed.cidr;
         });
