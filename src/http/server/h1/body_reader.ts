@@ -192,6 +192,7 @@ export class H1BodyReader implements Skimmer {
   }
 
   private end(request: Request): void {
+    this.input.position = this.framing.pos;
     endReading(request);
     this.timed = false;
     const sink = request.bodySink;

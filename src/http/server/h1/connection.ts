@@ -203,7 +203,7 @@ export class H1Connection implements ClientConnection, StreamHandler, Closable, 
       this.setKeepalive(core);
       return;
     }
-    const left = lingering || this.pipelined || input.waiting;
+    const left = lingering || this.pipelined || input.left;
     input.drop();
     if (!input.halfClosed && (core.lingeringClose === "always" || (core.lingeringClose === "on" && left))) {
       this.setLingeringClose(core);

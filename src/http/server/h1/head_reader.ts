@@ -50,17 +50,17 @@ export class H1HeadReader {
     const request = this.begin();
     const refused = request.badUri ? 400 : request.refused;
     if (code !== DONE || refused !== 0) {
-      this.refuse(request, code, refused, head.end < end);
+      this.refuse(request, code, refused);
       return end;
     }
     const next = head.end;
     if (head.fields.ignored !== undefined) logIgnored(request, head.fields.ignored);
+    // A handler may discard the part of the body that came with the head: that moves `input.position`.
+    input.position = next;
     if (!exchange.beginBody(request)) {
       startPhases(request);
       return next;
     }
-    // A handler may discard the part of the body that came with the head: that moves `input.position`.
-    input.position = next;
     const early = request.server.earlyBody;
     if (early === undefined) startPhases(request);
     else startWithBody(request, early);
@@ -68,10 +68,11 @@ export class H1HeadReader {
   }
 
   /** `code`: what the head was found to be; `refused`: what its request is answered with where that was DONE. */
-  private refuse(request: Request, code: number, refused: number, more: boolean): void {
+  private refuse(request: Request, code: number, refused: number): void {
     request.keepalive = false;
     request.bodyEnded = true;
-    request.lingering = code !== DONE || more;
+    if (code === DONE) this.input.position = this.head.end;
+    else request.lingering = true;
     // A path that cannot be decoded is known before the fields are.
     const error = code === DONE ? "client sent invalid request" : this.head.error;
     if (refused !== 500) logError(request, "info", error + this.whileReading(code === DONE));

@@ -51,6 +51,11 @@ export class H1Input {
     return this.bytes !== undefined && !this.taking;
   }
 
+  /** The same, and during an offer: bytes stand behind `position`. */
+  get left(): boolean {
+    return this.bytes !== undefined && this.at < this.bytes.length;
+  }
+
   /** The client has closed its side; what it sent before may be waiting. */
   get halfClosed(): boolean {
     return this.ended;
@@ -61,7 +66,7 @@ export class H1Input {
     return this.ended && this.bytes === undefined;
   }
 
-  /** Where the bytes not yet taken begin. An owner sets it before it calls what may `skim`, and returns it. */
+  /** Where the bytes not yet taken begin. An owner sets it before it calls what may `skim` or ends a request, and returns it. */
   get position(): number {
     return this.at;
   }

@@ -395,6 +395,27 @@ test("lingering_time does not cut the answer short", () => {
   assert.deepEqual([stream.ended, stream.closed], [true, true]);
 });
 
+test("a connection lingers where bytes came behind the request that closes it", () => {
+  const closing = "HTTP/1.1\r\nHost: one\r\nConnection: close\r\n";
+  const requests = [
+    `GET / ${closing}\r\n`,
+    `GET /missing ${closing}\r\n`,
+    `GET /%zz ${closing}\r\n`,
+    `POST /read ${closing}Content-Length: 4\r\n\r\nbody`,
+    `POST /read ${closing}Transfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n\r\n`,
+    `POST / ${closing}Content-Length: 4\r\n\r\nbody`,
+  ];
+  for (const request of requests) {
+    const alone = opened();
+    receive(alone, request);
+    assert.equal(alone.ended, false, request);
+    const followed = opened();
+    receive(followed, `${request}G`);
+    assert.equal(followed.ended, true, request);
+    followed.destroy();
+  }
+});
+
 test("a read's chunks reach whoever reads the body in one piece, however small they are", () => {
   const pieces: string[] = [];
   let request: Request | undefined;
