@@ -194,6 +194,42 @@ scenario("a mirror goes on though the client has gone", async (t, start) => {
   await waitFor(() => arrived === "hello", "the mirrored body");
 });
 
+async function refuses(port: number): Promise<boolean> {
+  try {
+    (await RawConnection.open(port)).socket.destroy();
+    return false;
+  } catch {
+    return true;
+  }
+}
+
+scenario("a worker that exits waits for a mirror whose client has gone", async (t, start) => {
+  let release: (() => void) | undefined;
+  let ended = "";
+  const copy = await httpBackend(t, (_incoming, response) => {
+    response.on("close", () => {
+      ended = response.writableFinished ? "answered" : "broken off";
+    });
+    release = () => response.end();
+  });
+  const program = await start(
+    t,
+    `http { server { listen 127.0.0.1:PORT; location / { mirror /copy; root html; }
+      location = /copy { internal; proxy_pass http://${copy.address}; } } }`,
+  );
+  const client = await RawConnection.open(program.port);
+  client.write("GET /page HTTP/1.1\r\nHost: a\r\n\r\n");
+  assert.equal((await client.readResponse()).body, "page");
+  await waitFor(() => release !== undefined, "the mirrored request");
+  client.socket.resetAndDestroy();
+  program.signal("SIGQUIT");
+  await waitFor(() => refuses(program.port), "the listening socket to close");
+  release?.();
+  await waitFor(() => ended !== "", "the end of the mirrored request");
+  assert.equal(ended, "answered");
+  assert.equal(await program.exited, 0);
+});
+
 scenario("a dead mirror is nobody's concern", async (t, start) => {
   const dead = await freePort();
   const config = `http { server { listen 127.0.0.1:PORT; root html;

@@ -43,8 +43,12 @@ export class LiveSubrequests implements Subrequests {
     this.live.delete(subrequest);
     if (this.main.onAbort === abort) this.main.onAbort = undefined;
     if (this.live.size > 0) return;
-    if (this.orphaned) releaseRequest(this.main);
-    else if (this.finalCode !== undefined) afterEvent(finalizeMain, this);
+    if (this.orphaned) {
+      releaseRequest(this.main);
+      this.main.connection.subrequestsEnded();
+    } else if (this.finalCode !== undefined) {
+      afterEvent(finalizeMain, this);
+    }
   }
 
   finalizeLater(code: number): boolean {

@@ -62,6 +62,8 @@ export interface ClientConnection {
   readonly counters: Int32Array;
   /** The request came together with the one before it ($pipe). */
   readonly pipelined: boolean;
+  /** The last of the subrequests that went on after their main request is over. */
+  subrequestsEnded(): void;
 }
 
 /** Carries one request and its response. HTTP/1 has one at a time on a connection, HTTP/2 many. */

@@ -28,6 +28,7 @@ const BUSY = 3;
 /** The last response was sent; the client may still be sending (lingering_close). */
 const LINGERING = 4;
 const CLOSING = 5;
+const CLOSED = 6;
 
 /**
  * One HTTP/1 client connection: reads head after head, gives each request to its exchange, strictly one at a time, and
@@ -57,6 +58,8 @@ export class H1Connection implements ClientConnection, StreamHandler, Closable, 
   private config: AddressConfig;
   /** nginx's c->error: the connection cannot be used any more, although its stream is still there. */
   private error = false;
+  /** Subrequests of the last request go on: the worker waits for them before it exits. */
+  private outlived = false;
 
   /** `accepted`: where stages have come before it. */
   constructor(stream: Stream, host: ConnectionHost, accepted?: Accepted) {
@@ -108,7 +111,7 @@ export class H1Connection implements ClientConnection, StreamHandler, Closable, 
   }
 
   get busyWith(): AddressConfig | undefined {
-    return this.state !== BUSY && this.requests > 0 ? undefined : this.config;
+    return this.state !== BUSY && this.requests > 0 && !this.outlived ? undefined : this.config;
   }
 
   // ---- the stream's events
@@ -142,9 +145,13 @@ export class H1Connection implements ClientConnection, StreamHandler, Closable, 
       this.onFault(exception);
     }
     this.exchange.release();
-    this.state = CLOSING;
+    this.state = CLOSED;
+    if (!this.outlived) this.leave();
+  }
+
+  private leave(): void {
     this.host.closed(this);
-    this.requestFreed();
+    this.notifyFreed();
   }
 
   private endWhatRuns(error: StreamError | undefined): void {
@@ -187,8 +194,18 @@ export class H1Connection implements ClientConnection, StreamHandler, Closable, 
 
   // ---- after a request
 
-  /** An exchange has freed its request. */
-  requestFreed(): void {
+  /** An exchange has freed its request. `outlived`: not all of its subrequests are over, `subrequestsEnded` follows. */
+  requestFreed(outlived: boolean): void {
+    this.outlived = outlived;
+    if (!outlived) this.notifyFreed();
+  }
+
+  subrequestsEnded(): void {
+    this.outlived = false;
+    if (this.state === CLOSED) this.leave();
+  }
+
+  private notifyFreed(): void {
     const { afterRequest } = this;
     if (afterRequest === undefined) return;
     this.afterRequest = undefined;

@@ -219,7 +219,8 @@ export class H1Exchange implements Exchange, OutputOwner, BodyReaderOwner {
     this.output.free();
     this.body?.free();
     resetResponse(this.response);
-    this.connection.requestFreed();
+    const { subrequests } = request;
+    this.connection.requestFreed(subrequests !== undefined && subrequests.count > 0);
   }
 
   // ---- the client goes
