@@ -3,7 +3,7 @@ import { readdirSync, readlinkSync } from "node:fs";
 import { type TestContext, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { cannedBackend, httpBackend } from "../support/backend.ts";
-import { type Running, startHoldfast } from "../support/holdfast.ts";
+import { bundled, type Running, startHoldfast } from "../support/holdfast.ts";
 import { get, RawConnection, request } from "../support/tcp.ts";
 
 const THROWING = fileURLToPath(new URL("../support/throwing_main.ts", import.meta.url));
@@ -11,7 +11,7 @@ const LOG = `log_format short "$request_method $request_uri $status"; access_log
 
 function startThrowing(t: TestContext, server: string, http = ""): Promise<Running> {
   return startHoldfast(t, {
-    entry: THROWING,
+    entry: bundled(THROWING),
     files: { "html/file": "a file" },
     config: ([port]) =>
       `worker_processes 1; http { ${LOG} ${http} server { listen 127.0.0.1:${port}; location / { return 200 alive; }

@@ -170,7 +170,7 @@ const ask = (connection: RawConnection, path: string) => connection.write(`GET $
 test("the connections of a worker that dies with the zone locked are given back, and no others", async (t) => {
   const backend = await holdingBackend(t);
   const holdfast = await startHoldfast(t, {
-    entry: bundled(t, DYING),
+    entry: bundled(DYING),
     config: ([port]) => `worker_processes 2; http { ${QUIET} keepalive_requests 10000;
       limit_conn_zone $server_port zone=one:1m;
       limit_req_zone $server_port zone=two:1m rate=1r/m;

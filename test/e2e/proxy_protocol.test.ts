@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
 import { fileURLToPath } from "node:url";
-import { type Running, startHoldfast } from "../support/holdfast.ts";
+import { bundled, type Running, startHoldfast } from "../support/holdfast.ts";
 import { get, RawConnection } from "../support/tcp.ts";
 import { waitFor } from "../support/wait.ts";
 
@@ -119,7 +119,7 @@ test("a reload and a leaving worker wait for a header under way, and its request
 
 test("an exception in the request that came with the header is the request's", async (t) => {
   const holdfast = await startHoldfast(t, {
-    entry: fileURLToPath(new URL("../support/throwing_main.ts", import.meta.url)),
+    entry: bundled(fileURLToPath(new URL("../support/throwing_main.ts", import.meta.url))),
     config: (ports) => config(ports, "location / { throw_at content; }"),
   });
   const connection = await RawConnection.open(holdfast.port);

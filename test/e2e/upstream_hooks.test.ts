@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { cannedBackend } from "../support/backend.ts";
-import { type Running, startHoldfast } from "../support/holdfast.ts";
+import { bundled, type Running, startHoldfast } from "../support/holdfast.ts";
 import { get, RawConnection } from "../support/tcp.ts";
 
 const HOOKED = fileURLToPath(new URL("../support/hooked_main.ts", import.meta.url));
@@ -14,7 +14,7 @@ const OK_B = "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nb";
 async function startHooked(t: TestContext, answers: readonly [string, string]): Promise<Running> {
   const [a, b] = [await cannedBackend(t, answers[0]), await cannedBackend(t, answers[1])];
   return startHoldfast(t, {
-    entry: HOOKED,
+    entry: bundled(HOOKED),
     config: ([port]) => `
       worker_processes 1;
       http {

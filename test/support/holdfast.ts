@@ -233,11 +233,29 @@ export async function startNginx(t: TestContext, options: Pick<ProgramOptions, "
   return started(t, { command: "nginx", args: [...args, "-g", globals], env, prefix, ports, config }, "logs/nginx.pid");
 }
 
-/** A TypeScript entry as one file, for `ProgramOptions.entry`: with several workers that starts much faster. */
-export function bundled(t: TestContext, entry: string): string {
-  const directory = makePrefix(t);
+const bundles = new Map<string, string>();
+
+/**
+ * A TypeScript entry as one file with its source map, for `ProgramOptions.entry`: it starts several times faster than the
+ * many files it is made of. Made once in a test file, whose process removes it at its end.
+ */
+export function bundled(entry: string): string {
+  const known = bundles.get(entry);
+  if (known !== undefined) return known;
+  const directory = realpathSync(mkdtempSync(join(tmpdir(), "holdfast-entry-")));
+  process.once("exit", () => rmSync(directory, { recursive: true, force: true }));
+  chmodSync(directory, 0o755);
   const outfile = join(directory, "entry.mjs");
-  buildSync({ entryPoints: [entry], outfile, bundle: true, platform: "node", format: "esm", logLevel: "silent" });
+  buildSync({
+    entryPoints: [entry],
+    outfile,
+    bundle: true,
+    platform: "node",
+    format: "esm",
+    sourcemap: true,
+    logLevel: "silent",
+  });
+  bundles.set(entry, outfile);
   return outfile;
 }
 
