@@ -1,0 +1,148 @@
+import { sharedNow } from "../../../sys/clock.ts";
+import type { LimitZone } from "./limit_zone.ts";
+
+/** limit_req's leaky buckets: one for each key of a zone (ngx_http_limit_req_lookup, ngx_http_limit_req_account). */
+
+/** An entry's value, two floats: when its last request came (ms of the shared clock), and its excess in thousandths. */
+const LAST = 0;
+const EXCESS = 1;
+const VALUE_BYTES = 16;
+/** An entry that has been out of use for this long may go if it has no excess. */
+const IDLE_MS = 60_000;
+
+/** One `limit_req`. */
+export interface Limit {
+  readonly zone: LimitZone;
+  /** In thousandths of a request. */
+  readonly burst: number;
+  readonly delay: number;
+}
+
+/** The limits of a location. */
+export interface Buckets {
+  readonly limits: readonly Limit[];
+  /** The limits' numbers in the order in which every location locks zones: two that differed could deadlock. */
+  readonly locking: readonly number[];
+}
+
+/** Of the request that is counted, by limit: its key, "" where that limit does not apply. */
+export const keys: string[] = [];
+/** Their entries. */
+const found: number[] = [];
+/** What `countRequest` found: how long the request is to wait (ms), the limit that says so or refuses it, and its excess. */
+export const decision: { delay: number; limit: Limit | undefined; excess: number } = {
+  delay: 0,
+  limit: undefined,
+  excess: 0,
+};
+
+/** Too many requests came. */
+const BUSY = 1;
+/** There is no memory to count it. */
+export const NO_MEMORY = 2;
+
+/**
+ * Counts a request whose keys are in `keys`, unless a limit refuses it: 0, or BUSY or NO_MEMORY. All zones are locked
+ * meanwhile, so that no other worker changes what was looked at.
+ */
+export function countRequest({ limits, locking }: Buckets): number {
+  let locked = 0;
+  try {
+    for (; locked < locking.length; locked++) {
+      const i = locking[locked];
+      if (keys[i] !== "") limits[i].zone.lock();
+    }
+    return decide(limits);
+  } finally {
+    for (let at = locked - 1; at >= 0; at--) {
+      const i = locking[at];
+      if (keys[i] !== "") limits[i].zone.unlock();
+    }
+  }
+}
+
+function decide(limits: readonly Limit[]): number {
+  const now = Math.floor(sharedNow());
+  for (let i = 0; i < limits.length; i++) {
+    if (keys[i] === "") continue;
+    const refusal = look(limits[i], i, now);
+    if (refusal !== 0) return refusal;
+  }
+  decision.delay = 0;
+  // The last limit first, as nginx does: of equal delays it is the one that is logged.
+  for (let i = limits.length - 1; i >= 0; i--) if (keys[i] !== "") account(limits[i], found[i], now);
+  return 0;
+}
+
+/** Finds the key's entry, or makes it, without counting the request. */
+function look(limit: Limit, i: number, now: number): number {
+  const { zone } = limit;
+  const { entries } = zone;
+  decision.limit = limit;
+  const known = entries.find(keys[i]);
+  if (known !== undefined) {
+    entries.touch(known);
+    found[i] = known;
+    decision.excess = excessAt(zone, known, now);
+    return decision.excess > limit.burst ? BUSY : 0;
+  }
+  expire(zone, now, false);
+  let entry = entries.insert(keys[i], VALUE_BYTES);
+  if (entry === undefined) {
+    expire(zone, now, true);
+    entry = entries.insert(keys[i], VALUE_BYTES);
+  }
+  if (entry === undefined) return NO_MEMORY;
+  const { floats } = entries.zone;
+  const value = entries.value(entry) >> 1;
+  floats[value + LAST] = now;
+  // Its first request, to be counted yet, makes that 0.
+  floats[value + EXCESS] = -1000;
+  found[i] = entry;
+  return 0;
+}
+
+/** The excess with one more request. */
+function excessAt({ entries, rate }: LimitZone, entry: number, now: number): number {
+  const { floats } = entries.zone;
+  const value = entries.value(entry) >> 1;
+  const ms = elapsed(floats[value + LAST], now);
+  return Math.max(0, floats[value + EXCESS] - Math.floor((rate * ms) / 1000) + 1000);
+}
+
+/** The ms since an entry's last request. Clocks of threads differ by little; one that is far off is not to be trusted. */
+function elapsed(last: number, now: number): number {
+  const ms = now - last;
+  return ms < -IDLE_MS ? 1 : Math.max(0, ms);
+}
+
+function account(limit: Limit, entry: number, now: number): void {
+  const { zone } = limit;
+  const { entries, rate } = zone;
+  const { floats } = entries.zone;
+  const value = entries.value(entry) >> 1;
+  const counted = excessAt(zone, entry, now);
+  if (elapsed(floats[value + LAST], now) > 0) floats[value + LAST] = now;
+  floats[value + EXCESS] = counted;
+  if (counted <= limit.delay) return;
+  const ms = Math.floor(((counted - limit.delay) * 1000) / rate);
+  if (ms <= decision.delay) return;
+  decision.delay = ms;
+  decision.excess = counted;
+  decision.limit = limit;
+}
+
+/** Removes up to two entries that are idle, and before them, if `force` says so, the one longest out of use. */
+function expire({ entries, rate }: LimitZone, now: number, force: boolean): void {
+  const { floats } = entries.zone;
+  for (let n = force ? 0 : 1; n < 3; n++) {
+    const { oldest } = entries;
+    if (oldest === undefined) return;
+    if (n > 0) {
+      const value = entries.value(oldest) >> 1;
+      const ms = Math.abs(now - floats[value + LAST]);
+      if (ms < IDLE_MS || floats[value + EXCESS] - Math.floor((rate * ms) / 1000) > 0) return;
+    }
+    entries.remove(oldest);
+  }
+}
