@@ -35,3 +35,8 @@ for (let i = 0; i < 16; i++) {
   HEX[digit.charCodeAt(0)] = i;
   HEX[digit.toUpperCase().charCodeAt(0)] = i;
 }
+
+/** ASCII only: a byte string's upper half has no case. */
+export function lowercase(text: string): string {
+  return /[A-Z]/.test(text) ? text.replace(/[A-Z]+/g, (letters) => letters.toLowerCase()) : text;
+}

@@ -13,21 +13,14 @@ import { Variables } from "../../script/variables.ts";
 import { refuseZonesWithoutSize } from "../../shm/registry.ts";
 import type { Sliced } from "../../sys/sliced.ts";
 import type { RequestLimits } from "../../wire/http1/request_fields.ts";
-import { HEADER_FILTERS, type HeaderFilterName } from "../core/filters.ts";
 import type { Location, Server } from "../core/location.ts";
 import type { Request } from "../core/request.ts";
-import type { Handler, HeaderFilter } from "../core/types.ts";
-import type { UpstreamHook, UpstreamHooks } from "../core/upstream.ts";
 import { declareCoreVariables } from "../variables/core.ts";
 import { coreDirectives } from "./core_directives.ts";
 import { coreSettings } from "./core_settings.ts";
-import {
-  buildLocationTree,
-  type LocationEntry,
-  type LocationName,
-  nestingError,
-  parseLocationName,
-} from "./location_tree.ts";
+import { ModuleHandlers } from "./handlers.ts";
+import { type LocationName, nestingError, parseLocationName } from "./location_name.ts";
+import { buildLocationTree, type LocationEntry } from "./location_tree.ts";
 import type { HttpBuild, HttpModule, WorkerShare } from "./module.ts";
 import type { ServerSettings } from "./server_directives.ts";
 import { serverDirectives } from "./server_directives.ts";
@@ -103,22 +96,10 @@ function requestLimits(settings: ServerSettings): RequestLimits {
   };
 }
 
-interface ModuleFilter {
-  readonly module: HttpModule;
-  readonly filterOf: (settings: unknown, location: Location) => HeaderFilter | undefined;
-}
-
-function filtersNamed(name: HeaderFilterName, modules: readonly HttpModule[]): ModuleFilter[] {
-  return modules.flatMap((module) => {
-    const filterOf = module.definition.headerFilters?.[name];
-    return filterOf === undefined ? [] : [{ module, filterOf }];
-  });
-}
-
 class LocationBuilder {
   private readonly http: HttpBuild;
   private readonly modules: readonly HttpModule[];
-  private readonly headerFilters: readonly ModuleFilter[];
+  private readonly handlers: ModuleHandlers;
   private readonly refusals: Refusals;
   private readonly logs = new Map<readonly ErrorLogTarget[], ErrorLog>();
   private defaultLog: ErrorLog | undefined;
@@ -126,7 +107,7 @@ class LocationBuilder {
   constructor(http: HttpBuild, modules: readonly HttpModule[]) {
     this.http = http;
     this.modules = modules;
-    this.headerFilters = HEADER_FILTERS.flatMap((name) => filtersNamed(name, modules));
+    this.handlers = new ModuleHandlers(modules);
     this.refusals = refusalsOf(http.scope);
   }
 
@@ -251,7 +232,7 @@ class LocationBuilder {
           module.definition.build === undefined ? raw : module.definition.build(raw, place);
       });
     }
-    if (this.refusals.count === before) this.handlers(location);
+    if (this.refusals.count === before) this.handlers.put(location);
     const limited = scope.children.find((child) => child.context === "limit_except");
     const methods = valueIn(scope, coreDirectives.specs.limit_except);
     if (limited !== undefined && methods !== undefined)
@@ -269,39 +250,6 @@ class LocationBuilder {
     return { methods, location };
   }
 
-  /** Asks every module what it does in this location: in the registry's order, and filters in theirs. */
-  private handlers(location: Location): void {
-    const phase = (of: "postRead" | "rewrite" | "preaccess" | "access" | "precontent" | "contentPhase" | "log") => {
-      const found: Handler[] = [];
-      for (const module of this.modules) {
-        const handler = module.definition[of]?.(module.of(location), location);
-        if (handler !== undefined) found.push(handler);
-      }
-      return found;
-    };
-    location.postRead = phase("postRead");
-    location.rewrite = phase("rewrite");
-    location.preaccess = phase("preaccess");
-    location.access = phase("access");
-    location.precontent = phase("precontent");
-    location.contentPhase = phase("contentPhase");
-    location.log = phase("log");
-    location.headerFilters = this.headerFilters.flatMap(({ module, filterOf }) => {
-      const filter = filterOf(module.of(location), location);
-      return filter === undefined ? [] : [filter];
-    });
-    location.upstreamHooks = upstreamHooks(
-      this.modules.flatMap((module) => module.definition.upstreamHook?.(module.of(location), location) ?? []),
-    );
-    for (const module of this.modules) {
-      const content = module.definition.content?.(module.of(location), location);
-      if (content !== undefined) location.content = content;
-    }
-    location.direct =
-      location.content !== undefined &&
-      location.rewrite.length + location.preaccess.length + location.access.length + location.precontent.length === 0;
-  }
-
   private errorLog(scope: Scope): ErrorLog {
     const targets = valueIn(scope, processDirectives.specs.error_log);
     if (targets.length === 0) {
@@ -314,13 +262,4 @@ class LocationBuilder {
     this.logs.set(targets, log);
     return log;
   }
-}
-
-function upstreamHooks(hooks: readonly UpstreamHook[]): UpstreamHooks | undefined {
-  if (hooks.length === 0) return undefined;
-  const at = <K extends keyof UpstreamHook>(place: K) => {
-    const found = hooks.flatMap((hook) => hook[place] ?? []);
-    return found.length === 0 ? undefined : found;
-  };
-  return { peer: at("peer"), head: at("head"), body: at("body"), end: at("end") };
 }

@@ -19,7 +19,7 @@ import { type Template, template } from "../core/script.ts";
 import type { TempPath } from "../core/temp_file.ts";
 import { readDisableSymlinks } from "../files/open_file.ts";
 import { HTTP_IF, HTTP_LOCATION, LOCATION } from "./contexts.ts";
-import { names, readErrorPage, readMethods, readTempPath } from "./core_readers.ts";
+import { readErrorPage, readMethods, readTempPath, usesVariable } from "./core_readers.ts";
 
 export interface KeepaliveTimeout {
   /** ms; 0 switches keep-alive off. */
@@ -70,8 +70,10 @@ export const coreDirectives = defineDirectives("http_core", {
       if (scope.values.has(coreDirectives.specs.alias))
         fail(at, `"root" directive is duplicate, "alias" directive was specified earlier`);
       const [path] = at.args;
-      if (names(path, "document_root")) fail(at, 'the $document_root variable cannot be used in the "root" directive');
-      if (names(path, "realpath_root")) fail(at, 'the $realpath_root variable cannot be used in the "root" directive');
+      if (usesVariable(path, "document_root"))
+        fail(at, 'the $document_root variable cannot be used in the "root" directive');
+      if (usesVariable(path, "realpath_root"))
+        fail(at, 'the $realpath_root variable cannot be used in the "root" directive');
       return template(scope, at, path.length > 1 && path.endsWith("/") ? path.slice(0, -1) : path);
     },
   }),

@@ -29,8 +29,8 @@ export function readTempPath(at: Directive): TempPath {
   return { path: at.args[0], levels };
 }
 
-/** Whether a value holds `$variable` or `${variable}`. */
-export function names(text: string, variable: string): boolean {
+/** Whether a value has `$variable` or `${variable}` in it. */
+export function usesVariable(text: string, variable: string): boolean {
   return new RegExp(`\\$\\{?${variable}`).test(text);
 }
 

@@ -1,20 +1,10 @@
 import type { CompiledRegex } from "../../regex/regex.ts";
+import type { LocationName } from "./location_name.ts";
 
 /**
  * The choice of a location by URI, as ngx_http_core_find_location makes it. Prefixes live in a sorted tree that
  * compares each part of the URI once; regular expressions are tried in the order written.
  */
-
-/** What the arguments of a `location` directive say, before it is put among its siblings. */
-export interface LocationName {
-  readonly kind: "prefix" | "exact" | "regex" | "named";
-  /** Without the modifier; a named location keeps its `@`. */
-  readonly name: string;
-  /** `^~`: when this prefix is the longest, regular expressions are not tried. */
-  readonly noRegex: boolean;
-  /** `~*` */
-  readonly caseless: boolean;
-}
 
 /** One location and where it leads. `L` is whatever the caller keeps for a location. */
 export interface LocationEntry<L> extends LocationName {
@@ -66,48 +56,6 @@ export interface LocationSearch<L> {
 
 export function newLocationSearch<L>(): LocationSearch<L> {
   return { location: undefined, redirect: undefined, captures: [], regex: undefined, matched: undefined };
-}
-
-/** Reads the arguments of `location`, one or two. An invalid modifier is an error in nginx's words. */
-export function parseLocationName(args: readonly string[]): LocationName | { readonly error: string } {
-  if (args.length === 2) {
-    const [modifier, name] = args;
-    switch (modifier) {
-      case "=":
-        return { kind: "exact", name, noRegex: false, caseless: false };
-      case "^~":
-        return { kind: "prefix", name, noRegex: true, caseless: false };
-      case "~":
-        return { kind: "regex", name, noRegex: false, caseless: false };
-      case "~*":
-        return { kind: "regex", name, noRegex: false, caseless: true };
-      default:
-        return { error: `invalid location modifier "${modifier}"` };
-    }
-  }
-  const name = args[0];
-  if (name.startsWith("=")) return { kind: "exact", name: name.slice(1), noRegex: false, caseless: false };
-  if (name.startsWith("^~")) return { kind: "prefix", name: name.slice(2), noRegex: true, caseless: false };
-  if (name.startsWith("~*")) return { kind: "regex", name: name.slice(2), noRegex: false, caseless: true };
-  if (name.startsWith("~")) return { kind: "regex", name: name.slice(1), noRegex: false, caseless: false };
-  return { kind: name.startsWith("@") ? "named" : "prefix", name, noRegex: false, caseless: false };
-}
-
-/** Whether a location may stand inside another: nginx's sentence when not. `outer` is undefined in a server. */
-export function nestingError(inner: LocationName, outer: LocationName | undefined): string | undefined {
-  if (outer === undefined) return undefined;
-  if (outer.kind === "exact") {
-    return `location "${inner.name}" cannot be inside the exact location "${outer.name}"`;
-  }
-  if (outer.kind === "named") {
-    return `location "${inner.name}" cannot be inside the named location "${outer.name}"`;
-  }
-  if (inner.kind === "named") return `named location "${inner.name}" can be on the server level only`;
-  // nginx compares with the outer name whatever its kind: a prefix inside a regex must begin with the regex's text.
-  if (inner.kind !== "regex" && !inner.name.startsWith(outer.name)) {
-    return `location "${inner.name}" is outside location "${outer.name}"`;
-  }
-  return undefined;
 }
 
 /** Two locations of one kind with one name; `second` is the one written later. */

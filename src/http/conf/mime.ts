@@ -1,6 +1,6 @@
 import type { Directive } from "../../config/types.ts";
 import { type HeadText, headText } from "../../wire/head_text.ts";
-import { lowercase } from "./wildcard_hash.ts";
+import { lowercase } from "../../wire/latin1.ts";
 
 /** Media types by file extension: `types` and `default_type`. */
 

@@ -1,5 +1,6 @@
 import { type CompiledRegex, compileRegex } from "../../regex/regex.ts";
-import { addWildcardKey, findWildcard, lowercase, newWildcardHash, type WildcardHash } from "./wildcard_hash.ts";
+import { lowercase } from "../../wire/latin1.ts";
+import { addWildcardKey, findWildcard, newWildcardHash, type WildcardHash } from "./wildcard_hash.ts";
 
 /** The choice of a server by the request's host, among the servers of one listening address. */
 

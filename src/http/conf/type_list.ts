@@ -2,7 +2,7 @@ import { directive } from "../../config/directives.ts";
 import { warn } from "../../config/errors.ts";
 import type { DirectiveSpec } from "../../config/schema.ts";
 import type { Context } from "../../config/types.ts";
-import { lowercase } from "./wildcard_hash.ts";
+import { lowercase } from "../../wire/latin1.ts";
 
 /** Media types in lower case that a filter works on. */
 export type TypeList = ReadonlySet<string> | "any";

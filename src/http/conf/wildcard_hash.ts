@@ -1,3 +1,5 @@
+import { lowercase } from "../../wire/latin1.ts";
+
 /**
  * nginx's hash of host names with wildcards, as `server_name`, `map … { hostnames; }`, `valid_referers` and
  * `ssl_certificate` names use it: exact names first, then the longest `*.example.com` (`.example.com` stands for both
@@ -71,9 +73,4 @@ export function findWildcard<V>(hash: WildcardHash<V>, name: string): V | undefi
     }
   }
   return undefined;
-}
-
-/** ASCII only: a byte string's upper half has no case. */
-export function lowercase(text: string): string {
-  return /[A-Z]/.test(text) ? text.replace(/[A-Z]+/g, (letters) => letters.toLowerCase()) : text;
 }

@@ -19,6 +19,11 @@ export const headTemplate: (scope: Scope, directive: Directive, text: string) =>
 export const whenVariablesKnown: (scope: Scope, bind: (variables: Variables) => void) => void =
   templates.whenVariablesKnown;
 
+/** A variable that is computed once a request. */
+export function once(get: VariableSpec["get"]): VariableSpec {
+  return { get, cached: true };
+}
+
 /** Evaluates a variable that is made of others; one that leads back to itself is not found, which is logged. */
 export function evaluate(
   request: Request,

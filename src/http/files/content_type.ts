@@ -1,5 +1,5 @@
 import { type HeadText, headText, scanned } from "../../wire/head_text.ts";
-import { lowercase } from "../conf/wildcard_hash.ts";
+import { lowercase } from "../../wire/latin1.ts";
 import type { Request } from "../core/request.ts";
 import type { Response } from "../core/types.ts";
 

@@ -1,5 +1,5 @@
 import type { DirectiveSpec, Scope } from "../../config/schema.ts";
-import { parseLocationName } from "../conf/location_tree.ts";
+import { parseLocationName } from "../conf/location_name.ts";
 import type { FileRoot } from "../core/location.ts";
 import { logError } from "../core/log_context.ts";
 import type { Request } from "../core/request.ts";

@@ -4,12 +4,12 @@ import { fail, type Scope, valueIn } from "../../config/schema.ts";
 import type { Directive } from "../../config/types.ts";
 import { type CompiledRegex, compileRegex, RegexMatchError } from "../../regex/regex.ts";
 import { assignCaptures, declareCaptures } from "../../script/captures.ts";
+import { lowercase } from "../../wire/latin1.ts";
 import { defineModule, type HttpBuild, type HttpModule } from "../conf/module.ts";
 import {
   addExactKey,
   addWildcardKey,
   findWildcard,
-  lowercase,
   newWildcardHash,
   type WildcardHash,
 } from "../conf/wildcard_hash.ts";

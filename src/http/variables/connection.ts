@@ -5,12 +5,9 @@ import { proxyProtocolTlv } from "../../net/proxy_protocol.ts";
 import { iso8601, logTime, now } from "../../sys/clock.ts";
 import { NGINX_VERSION } from "../../version.ts";
 import { logError } from "../core/log_context.ts";
-import type { VariableSpec } from "../core/script.ts";
+import { once, type VariableSpec } from "../core/script.ts";
 
 const hostname = os.hostname().toLowerCase();
-
-/** Computed once a request. */
-const once = (get: VariableSpec["get"]): VariableSpec => ({ get, cached: true });
 
 /** Variables of the connection, the process and the clock. */
 export const CONNECTION_VARIABLES: Readonly<Record<string, VariableSpec>> = {

@@ -7,12 +7,10 @@ import { basicCredentials } from "../../wire/basic_auth.ts";
 import { argument } from "../../wire/uri.ts";
 import { logError } from "../core/log_context.ts";
 import type { Request } from "../core/request.ts";
-import type { VariableSpec } from "../core/script.ts";
+import { once, type VariableSpec } from "../core/script.ts";
 import { mapUriToPath } from "../files/file_root.ts";
 import { portText, seconds } from "./connection.ts";
 import { fieldText } from "./field_text.ts";
-
-const once = (get: VariableSpec["get"]): VariableSpec => ({ get, cached: true });
 
 /** An empty one is "not found": logs show it as `-`. */
 const present = (text: string): string | undefined => (text === "" ? undefined : text);

@@ -2,15 +2,13 @@ import { parseSize } from "../../config/values.ts";
 import { httpDateOf } from "../../sys/clock.ts";
 import { logError } from "../core/log_context.ts";
 import type { Request } from "../core/request.ts";
-import type { VariableSpec } from "../core/script.ts";
+import { once, type VariableSpec } from "../core/script.ts";
 import { fieldText } from "./field_text.ts";
 
 /** $body_bytes_sent: what has left of the response behind its head. */
 export function bodyBytesSent(request: Request): number {
   return Math.max(0, request.connection.sent - request.sentAtStart - request.headSize);
 }
-
-const once = (get: VariableSpec["get"]): VariableSpec => ({ get, cached: true });
 
 /** Variables of the response. */
 export const RESPONSE_VARIABLES: Readonly<Record<string, VariableSpec>> = {

@@ -1,14 +1,12 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
+import { type LocationName, nestingError, parseLocationName } from "../../../src/http/conf/location_name.ts";
 import {
   buildLocationTree,
   findLocation,
   type LocationEntry,
-  type LocationName,
   type LocationTree,
-  nestingError,
   newLocationSearch,
-  parseLocationName,
 } from "../../../src/http/conf/location_tree.ts";
 import { compileRegex } from "../../../src/regex/regex.ts";
 import { checkConfig, generator, NGINX, quoted, startNginx } from "../../support/reference_nginx.ts";

@@ -1,10 +1,10 @@
 import { flag, list } from "../../../config/directives.ts";
 import { fail, type Scope } from "../../../config/schema.ts";
 import type { Directive } from "../../../config/types.ts";
+import { lowercase } from "../../../wire/latin1.ts";
 import { HTTP_LOCATION } from "../../conf/contexts.ts";
 import { defineModule } from "../../conf/module.ts";
 import { inTypeList, type TypeList, typeList } from "../../conf/type_list.ts";
-import { lowercase } from "../../conf/wildcard_hash.ts";
 import { OK } from "../../core/codes.ts";
 import { addBodyFilter } from "../../core/filters.ts";
 import type { Request } from "../../core/request.ts";
