@@ -8,7 +8,7 @@ import { logError } from "./log_context.ts";
 import type { Request } from "./request.ts";
 
 const search = newLocationSearch<Location>();
-/** The request whose location is being searched, for the regexes met on the way. */
+/** The request that `search` runs for; its `matched` sets this request's captures. */
 let searching: Request | undefined;
 
 search.matched = (regex, captures) => {
@@ -18,8 +18,8 @@ search.matched = (regex, captures) => {
 };
 
 /**
- * The phase that finds the location of `request.uri` and makes it the request's (NGX_HTTP_FIND_CONFIG_PHASE). DECLINED, or
- * the status that answers the request.
+ * Finds the location of `request.uri` and puts it in force (NGX_HTTP_FIND_CONFIG_PHASE). DECLINED, or the status to
+ * answer.
  */
 export function chooseLocation(request: Request): number {
   request.location = request.server.root;
@@ -35,7 +35,7 @@ export function chooseLocation(request: Request): number {
       if (!request.internal && found.core.internal) return 404;
     }
   }
-  // Only now: a server's own keepalive_requests would end the connection of a location that allows more.
+  // Not before the search: a low keepalive_requests of the server would end connections that the location keeps.
   setLocation(request, request.location);
   const limit = request.location.core.clientMaxBodySize;
   if (request.contentLength > limit && limit !== 0 && !request.discardBody) {
@@ -54,7 +54,7 @@ export function chooseLocation(request: Request): number {
   return DECLINED;
 }
 
-/** Puts a location's settings in force: those of its `limit_except` where the method is none of the allowed. */
+/** Puts a location's settings in force, or those of its `limit_except` for methods that are not listed there. */
 export function setLocation(request: Request, chosen: Location): void {
   const { limitExcept } = chosen;
   const location = limitExcept === undefined || limitExcept.methods.has(request.method) ? chosen : limitExcept.location;
@@ -73,10 +73,10 @@ export function setLocation(request: Request, chosen: Location): void {
   }
 }
 
-/** Old Internet Explorer as nginx knows it: it may hang after a POST on a kept-alive connection. */
+/** Old Internet Explorer, as nginx detects it: it may hang after a POST on a kept-alive connection. */
 function isMsie6(agent: string | undefined): boolean {
   if (agent === undefined || agent.includes("Opera")) return false;
-  // As in nginx the first mention counts.
+  // As in nginx only the first mention counts.
   const at = agent.indexOf("MSIE ");
   if (at === -1 || agent.length < at + 8 || agent[at + 6] !== ".") return false;
   const version = agent[at + 5];

@@ -2,9 +2,9 @@ import { MAX_WORKERS } from "../../runtime/application.ts";
 import type { ZoneWanted } from "../../shm/registry.ts";
 
 /**
- * stub_status' numbers (ngx_stat_*): words of shared memory, of which each worker counts in its own. They wrap at 2^32.
- * Connections count accepted, handled, active, reading and waiting; a request counts itself, and while it runs, as one
- * that writes.
+ * stub_status' numbers (ngx_stat_*): words of shared memory, a row for each worker. They wrap at 2^32. A connection
+ * updates accepted, handled, active, reading and waiting; a request updates requests and, while it is being answered,
+ * writing.
  */
 export const COUNTER = {
   accepted: 0,
@@ -17,7 +17,7 @@ export const COUNTER = {
   words: 16,
 } as const;
 
-/** Their zone, with room for every worker there may be. */
+/** The zone they are in, with a row for each possible worker. */
 export const COUNTERS: ZoneWanted = {
   kind: { name: "http_stub_status", version: 1 },
   name: "counters",

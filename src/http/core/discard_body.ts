@@ -2,8 +2,8 @@ import { OK } from "./codes.ts";
 import type { Request } from "./request.ts";
 
 /**
- * The handler has no use for the request's body (ngx_http_discard_request_body): it is dropped, with 100 Continue where
- * the client waits for it. OK, or the status to answer instead.
+ * Drops a body that the handler does not need (ngx_http_discard_request_body), with 100 Continue if the client waits
+ * for it. OK, or the status to answer instead.
  */
 export function discardBody(request: Request): number {
   if (request.expectContinue) request.exchange.sendContinue(request);
@@ -11,7 +11,7 @@ export function discardBody(request: Request): number {
   return request.exchange.discardBody(request);
 }
 
-/** An error is to be answered: the body is dropped without 100 Continue, so that the client need not send it at all. */
+/** The same before an error is answered, without 100 Continue: the client need not send the body at all. */
 export function discardBodyForError(request: Request): void {
   request.expectContinue = false;
   if (discardBody(request) !== OK) request.keepalive = false;

@@ -96,7 +96,7 @@ function isCycle(request: Request, doing: string, uri: string): boolean {
   return true;
 }
 
-/** `auth_delay`: 401 is answered that much later, so that passwords cannot be tried quickly. False where it is not set. */
+/** `auth_delay`: answers 401 later, so that passwords cannot be guessed quickly. False if it is not set. */
 function delayUnauthorized(request: Request): boolean {
   const { authDelay } = request.location.core;
   if (authDelay === 0) return false;
@@ -109,7 +109,7 @@ function finalizeUnauthorized(request: Request): void {
   finalizeRequest(request, 401);
 }
 
-/** Goes on with a request in `ms` milliseconds, unless its client goes away before that (ngx_http_test_reading). */
+/** Calls `goOn` in `ms` milliseconds, unless the client goes away before that (ngx_http_test_reading). */
 export function delayRequest(request: Request, ms: number, goOn: (request: Request) => void): void {
   const delayed = new Deadline(request, () => {
     request.onAbort = undefined;
@@ -128,8 +128,8 @@ export function delayRequest(request: Request, ms: number, goOn: (request: Reque
 // ---- the end of a handler
 
 /**
- * Ends a request's handler with what it returned (ngx_http_finalize_request): DONE means somebody goes on with it, a
- * status >= 300 (or 201, 204) is answered with its page, OK completes it.
+ * Ends a handler with what it returned (ngx_http_finalize_request). DONE: somebody else goes on with the request. A
+ * status of 300 or more (or 201, 204) is answered with its page. OK completes the response.
  */
 export function finalizeRequest(request: Request, code: number): void {
   if (code === DONE || request.finalized) return;
@@ -148,7 +148,7 @@ export function finalizeRequest(request: Request, code: number): void {
   }
   if (code >= 300 || code === 201 || code === 204) {
     if (request.headerSent) {
-      // Too late for another answer: what was begun cannot be completed.
+      // Too late for another status, and what was begun cannot be completed.
       setFinalized(request);
       exchange.terminate(request);
       return;
@@ -157,7 +157,7 @@ export function finalizeRequest(request: Request, code: number): void {
     return;
   }
   if (code < 0 || !request.headerSent) {
-    // Also a handler that said OK without an answer: nginx closes the connection.
+    // Also for a handler that returned OK without a response: nginx closes the connection.
     setFinalized(request);
     exchange.terminate(request);
     return;
@@ -171,7 +171,7 @@ export function finalizeRequest(request: Request, code: number): void {
   exchange.finalize(request);
 }
 
-/** Filters keep bytes of a response whose handler is done: it is finalized when they have passed them on. */
+/** The handler is done, but filters still hold bytes of the response: finalizes it when they have passed them on. */
 export function finalizeWhenWritten(request: Request): void {
   request.onWritable = finalizeWritten;
   request.onAbort = abortWriting;
@@ -181,7 +181,7 @@ function finalizeWritten(request: Request): void {
   finalizeRequest(request, OK);
 }
 
-/** A client that has only closed its side still gets the rest. */
+/** A client that has only half-closed still gets the rest. */
 function abortWriting(request: Request): void {
   if (request.aborted) finalizeRequest(request, CLIENT_CLOSED_REQUEST);
 }
@@ -234,7 +234,7 @@ export function namedRedirect(request: Request, name: string): number {
 }
 
 function resetForRedirect(request: Request): void {
-  // A body that was read unbuffered cannot be read again: the new handler gets none and must not wait for it.
+  // A body that was passed on unbuffered cannot be read again: the next handler gets none and must not wait for it.
   if (request.bodyStarted && request.body === undefined) {
     if (!request.bodyEnded) request.exchange.discardBody(request);
     request.discardBody = true;
@@ -319,8 +319,8 @@ function sendSpecial(request: Request, status: number): number {
 // ---- the response's head
 
 /**
- * Runs the header filters and gives the head to the exchange. ERROR when it was sent before or a filter gave up; DONE
- * when a filter had something else answered (412, 416): the request is then out of the caller's hands.
+ * Runs the header filters and gives the head to the exchange. ERROR if it was sent before or a filter failed. DONE if a
+ * filter had another status answered (412, 416): the caller has nothing more to do.
  */
 export function sendHeader(request: Request): number {
   if (request.headerSent) return ERROR;
@@ -342,7 +342,7 @@ export function sendHeader(request: Request): number {
   return OK;
 }
 
-/** Answers a status a filter came up with. What the response has got of fields so far stays, as in nginx. */
+/** Answers the status that a header filter returned. Fields set so far stay, as in nginx. */
 function answerInstead(request: Request, status: number): void {
   request.bodyFilters = NO_FILTERS;
   request.seekable = false;
@@ -351,7 +351,7 @@ function answerInstead(request: Request, status: number): void {
   finalizeRequest(request, status);
 }
 
-/** A whole small answer: status, type and body (a byte string). What a content handler returns. */
+/** Sends a small response: status, type and body (a byte string). Returns what a content handler returns. */
 export function sendText(request: Request, status: number, contentType: HeadText | undefined, body: string): number {
   const { response } = request;
   response.status = status;

@@ -2,11 +2,11 @@ import type { Request } from "./request.ts";
 import type { BodyFilter } from "./types.ts";
 
 /**
- * The filters on a response's way from the handler that makes it to the exchange that sends it. Their order is nginx's
- * (auto/modules, "the filter order is important"). nginx lists them from the client's end, because each is put before
- * those registered so far; here they stand in the order in which a response passes them. Behind both tables comes the
- * exchange, in place of nginx's v3, v2, chunked, header and write filters. Filters that are not written yet have their
- * places.
+ * The filters between the handler that makes a response and the exchange that sends it. The order is nginx's
+ * (auto/modules, "the filter order is important"): nginx lists filters from the client's end, because each is put
+ * before those registered so far; here they stand in the order in which a response passes them. Behind both tables
+ * comes the exchange, in place of nginx's v3, v2, chunked, header and write filters. Filters that do not exist yet have
+ * their places reserved.
  */
 
 /** Header filters, by nginx's names without `ngx_http_` and `_filter_module`. */
@@ -28,11 +28,11 @@ export const HEADER_FILTERS = [
 
 export type HeaderFilterName = (typeof HEADER_FILTERS)[number];
 
-/** Body filters, by the same names, and their places. Ranges are cut out of the body as it is made, before all else. */
+/** Body filters, by the same names, and their places. Ranges come first: bytes outside of them need not be filtered. */
 export const BODY_FILTER = {
   slice: 0,
   range_body: 1,
-  /** Where nginx reads what is in files; here the handler has. */
+  /** Where nginx reads file buffers; here the handler reads files itself. */
   copy: 2,
   /** add_trailer */
   headers: 3,
@@ -52,7 +52,7 @@ export const LAST = 1;
 /** Flag of body bytes: these and all before them are to be sent at once. */
 export const FLUSH = 2;
 
-/** Puts a filter into its place on the way of this response's body. Called by header filters. */
+/** Inserts a filter at its place for this response's body. Called by header filters. */
 export function addBodyFilter(request: Request, filter: BodyFilter): void {
   const filters = request.bodyFilters;
   if (filters.length === 0) {
@@ -65,14 +65,15 @@ export function addBodyFilter(request: Request, filter: BodyFilter): void {
 }
 
 /**
- * Passes body bytes (lent for the call) to the filter at `next`, or to the exchange behind the last one; 0 is where a
- * response's source begins. They are taken in any case. True: more may follow. False: the client takes no more for now,
- * or a filter holds some of them back until it does; the source waits for `request.onWritable`.
+ * Passes body bytes (lent for the call) to the filter at index `next`, or to the exchange behind the last one; a
+ * response's source passes 0. The bytes are always taken. True: more may follow. False: the client takes no more for
+ * now, or a filter holds bytes back until it does; the source waits for `request.onWritable`.
  */
 export function passBody(request: Request, next: number, bytes: Uint8Array | string, flags: number): boolean {
   const filters = request.bodyFilters;
   if (next < filters.length) {
-    // With proxy_ignore_client_abort bytes still arrive, but `drain` is not called any more: no filter may hold them.
+    // With proxy_ignore_client_abort bytes still arrive after the client has gone, but nobody calls `drain`: no filter
+    // may hold them.
     if (request.connection.closed) return true;
     return filters[next].push(request, bytes, flags, next + 1);
   }
@@ -80,14 +81,14 @@ export function passBody(request: Request, next: number, bytes: Uint8Array | str
   return request.exchange.sendBody(request, bytes, flags);
 }
 
-/** What `passBody` would answer now to a response's source, or to the filter at a place. */
+/** What `passBody` would return now to the response's source, or to the filter at a place. */
 export function takesMore(request: Request, place = -1): boolean {
   return !request.exchange.blocked && (request.buffered >> (place + 1) === 0 || request.connection.closed);
 }
 
 /**
- * The exchange takes bytes again. The filters pass on what they hold, the one next to it first; when none holds any
- * more, the source goes on.
+ * The exchange takes bytes again. Filters pass on what they hold, the one next to the exchange first; when none holds
+ * any more, the source goes on.
  */
 export function bodyWritable(request: Request): void {
   const filters = request.bodyFilters;

@@ -3,8 +3,8 @@ import { logException } from "./log_context.ts";
 import type { Request } from "./request.ts";
 
 /**
- * The end of a request (ngx_http_free_request): writes its log lines, then releases what it holds. The exchange calls
- * this, once, when the kernel has the whole response or it was broken off.
+ * The end of a request (ngx_http_free_request): writes its log lines and releases what it holds. The exchange calls
+ * this once, when the kernel has the whole response or the response was broken off.
  */
 export function freeRequest(request: Request): void {
   request.finalized = true;
@@ -17,7 +17,7 @@ export function freeRequest(request: Request): void {
   if (request.subrequests?.outlive() !== true) releaseRequest(request);
 }
 
-/** Runs the cleanup handlers; of a main request, releases its body too. */
+/** Runs the cleanup handlers. A main request also releases its body. */
 export function releaseRequest(request: Request): void {
   if (request.cleanup !== undefined) cleanUp(request, request.cleanup);
   if (request !== request.main) return;

@@ -9,7 +9,7 @@ import type { TempPath } from "./temp_file.ts";
 import type { Handler, HeaderFilter } from "./types.ts";
 import type { UpstreamHooks } from "./upstream.ts";
 
-/** Servers and locations, as a request finds them: built by http/conf when a configuration is read. */
+/** Servers and locations as requests use them; http/conf builds them from the configuration. */
 
 /** One status of an `error_page`. */
 export interface ErrorPage {
@@ -32,7 +32,7 @@ export interface FileRoot {
   readonly alias: number;
 }
 
-/** `disable_symlinks`: which symbolic links on the way to a file are refused, and from where on they are looked for. */
+/** `disable_symlinks`: which symbolic links are refused on the way to a file, and from where on the path is checked. */
 export interface SymlinkRule {
   readonly refuse: "all" | "of another owner";
   /** The leading part of the path that is not checked. */
@@ -87,11 +87,11 @@ export interface CoreSettings {
 }
 
 /**
- * A location with everything a request needs, resolved when the configuration is built: flat arrays of functions and
- * the settings of each module. A server's own level, an `if` block and `limit_except` are locations too.
+ * A location with everything a request needs, resolved when the configuration is built: flat arrays of functions, and
+ * each module's settings. The server level, `if` blocks and `limit_except` are locations too.
  */
 export interface Location {
-  /** As written: `/path`, the regex, `@name`; "" for a server's own level and `if` blocks. */
+  /** As written: `/path`, the regex, `@name`; "" for the server level and `if` blocks. */
   readonly name: string;
   readonly kind: "server" | "prefix" | "exact" | "regex" | "named" | "block";
   readonly server: Server;
@@ -101,22 +101,22 @@ export interface Location {
   readonly errorLog: ErrorLog;
   /** Nested locations. */
   tree: LocationTree<Location> | undefined;
-  /** `/x` is redirected to this `/x/` (a location with proxy_pass whose name ends with a slash). */
+  /** `/x` is redirected to this location `/x/`: it has proxy_pass and its name ends with a slash. */
   autoRedirect: boolean;
   postRead: readonly Handler[];
   rewrite: readonly Handler[];
   preaccess: readonly Handler[];
   access: readonly Handler[];
   precontent: readonly Handler[];
-  /** The handler that takes the location, such as proxy_pass. */
+  /** The handler that replaces all others of the phase, such as proxy_pass's. */
   content: Handler | undefined;
   contentPhase: readonly Handler[];
   headerFilters: readonly HeaderFilter[];
   upstreamHooks: UpstreamHooks | undefined;
   log: readonly Handler[];
-  /** `limit_except`: what is in force for every method but these. */
+  /** `limit_except`: the location in force for all methods but these. */
   limitExcept: { readonly methods: ReadonlySet<string>; readonly location: Location } | undefined;
-  /** No handler stands between the location's choice and its content: the phases are skipped. */
+  /** It has a content handler and no other: the phases between are skipped. */
   direct: boolean;
 }
 
@@ -129,7 +129,7 @@ export interface Server {
   readonly earlyBody: readonly Template[] | undefined;
   /** The first `server_name`, what $server_name shows. */
   readonly name: string;
-  /** The server's own level: settings in force before a location is chosen. */
+  /** The server level: settings in force before a location is chosen. */
   readonly root: Location;
   serverRewrite: readonly Handler[];
 }

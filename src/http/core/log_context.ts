@@ -6,13 +6,16 @@ import type { Server } from "./location.ts";
 import type { Request } from "./request.ts";
 import type { ClientConnection } from "./types.ts";
 
-/** Writes to the error log in force, with who asked what as nginx appends it. */
+/** Writes to the location's error log, with the request's context appended as nginx does. */
 export function logError(request: Request, level: Level, message: string): void {
   const log = request.location.errorLog;
   if (log.wants(level)) log.write(level, message + requestContext(request), request.connection.number);
 }
 
-/** [alert]: an exception that ends the request. A pattern's search that was given up says all in its one sentence. */
+/**
+ * Logs an exception that ends the request, at [alert]. A pattern whose search was given up needs no stack: its message
+ * says it all.
+ */
 export function logException(request: Request, error: unknown): void {
   logError(request, "alert", error instanceof RegexMatchError ? error.message : faultText(error));
 }

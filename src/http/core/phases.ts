@@ -5,8 +5,8 @@ import type { Request } from "./request.ts";
 import type { Handler } from "./types.ts";
 
 /**
- * What each phase makes of its handlers (nginx's phase checkers). The code is DECLINED where the next phase is due; any other
- * is what the request is finalized with.
+ * nginx's phase checkers: each runs the handlers of its phase. DECLINED means that the next phase is due; any other
+ * code is what the request is finalized with.
  */
 
 /** nginx's phases in their order; `Request.phase` holds one, `Request.step` the handler within it. */
@@ -22,7 +22,7 @@ export const PHASE = {
   content: 8,
 } as const;
 
-/** A generic phase: the first handler that says OK ends it. */
+/** A generic phase: OK of one handler ends the phase. */
 export function runHandlers(request: Request, handlers: readonly Handler[]): number {
   while (request.step < handlers.length) {
     const code = handlers[request.step](request);
@@ -33,7 +33,7 @@ export function runHandlers(request: Request, handlers: readonly Handler[]): num
   return DECLINED;
 }
 
-/** The rewrite phases: OK does not end the phase but the request, which was answered (`return 200`). */
+/** The rewrite phases: OK means that the request was answered (`return 200`), so it does not lead to the next phase. */
 export function runRewrite(request: Request, handlers: readonly Handler[]): number {
   while (request.step < handlers.length) {
     const code = handlers[request.step](request);
@@ -43,7 +43,7 @@ export function runRewrite(request: Request, handlers: readonly Handler[]): numb
   return DECLINED;
 }
 
-/** The access phase with `satisfy`: with "any", one handler that allows is enough. As in nginx it is the main request's alone. */
+/** The access phase with `satisfy`: with "any", one handler that allows is enough. As in nginx subrequests skip it. */
 export function runAccess(request: Request): number {
   if (request !== request.main) return DECLINED;
   const { access: handlers, core } = request.location;
@@ -56,7 +56,7 @@ export function runAccess(request: Request): number {
       return DECLINED;
     }
     if (!all && (code === 401 || code === 403)) {
-      // 401 outranks 403: the client may still prove who it is.
+      // 401 takes precedence over 403: the client may still authenticate.
       if (request.accessCode !== 401) request.accessCode = code;
     } else if (code !== OK && code !== DECLINED) {
       return code;
@@ -69,7 +69,7 @@ export function runAccess(request: Request): number {
   return accessCode;
 }
 
-/** The content phase. It is the last: never DECLINED. */
+/** The content phase, which is the last: never returns DECLINED. */
 export function runContent(request: Request): number {
   const { content, contentPhase } = request.location;
   if (content !== undefined) {

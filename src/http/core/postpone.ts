@@ -3,25 +3,25 @@ import { BODY_FILTER, bodyWritable, LAST, passBody } from "./filters.ts";
 import type { Request } from "./request.ts";
 import type { BodyFilter, Postponement } from "./types.ts";
 
-/** Bytes that wait for their turn. */
+/** Bytes that wait for their turn, and their flags. */
 interface Piece {
   readonly bytes: Uint8Array | string;
   readonly flags: number;
 }
 
 /**
- * Puts the output of a request and of its subrequests into the order in which they were asked for
- * (ngx_http_postpone_filter_module). The output of one request at a time is passed on: that of the active one. The others
- * are told to wait after their first piece, so that no more than one is held of each.
+ * Puts the output of a request and its subrequests into the order in which they were made
+ * (ngx_http_postpone_filter_module). Only the active request's output is passed on. The others are told to wait after
+ * their first piece, so no more than one piece of each is held.
  */
 export class Postpone implements BodyFilter, Postponement {
   readonly place = BODY_FILTER.postpone;
-  /** In `Request.buffered`. */
+  /** Its bit in `Request.buffered`. */
   private readonly bit = 1 << BODY_FILTER.postpone;
   private readonly main: Request;
   /** The request whose output is passed on (nginx's c->data). */
   private active: Request;
-  /** By request, in their order: pieces of its own output, and subrequests whose output comes between them. */
+  /** By request, in order: held pieces of its own output, and subrequests whose output comes between them. */
   private readonly postponed = new Map<Request, (Piece | Request)[]>();
 
   constructor(main: Request) {
@@ -66,7 +66,7 @@ export class Postpone implements BodyFilter, Postponement {
     return this.output(request, bytes, flags);
   }
 
-  /** The client takes bytes again, or another request became active. True where that is the main request, which may go on. */
+  /** The client takes bytes again, or another request became active. True if that is the main request: it may go on. */
   drain(): boolean {
     const { active, postponed } = this;
     const list = postponed.get(active);
@@ -80,7 +80,7 @@ export class Postpone implements BodyFilter, Postponement {
         afterEvent(wake, this);
         return false;
       }
-      // Cleared before the last piece is passed on: code that runs within `pass` must find nothing held.
+      // Cleared before the last piece is passed on: code called from `pass` must not find anything held.
       if (list.length === 0) this.emptied(active);
       if (!this.pass(active, first.bytes, first.flags)) return false;
     }

@@ -23,13 +23,13 @@ export const GET = headWord("GET");
 export class Request {
   readonly connection: ClientConnection;
   readonly exchange: Exchange;
-  /** The client's request: itself, where this is no subrequest. */
+  /** The client's request; this one, unless it is a subrequest. */
   main: Request;
   /** A subrequest's parent and options; undefined for a main request. */
   subrequest: Subrequest | undefined = undefined;
-  /** The subrequests under way, where it is a main request that has some. */
+  /** Of a main request: its subrequests, once it has made one. */
   subrequests: Subrequests | undefined = undefined;
-  /** The client's address: the connection's peer, or who ngx_http_realip_module found behind it. */
+  /** The client's address: the connection's peer, or the address that ngx_http_realip_module found. */
   remote: Address;
   server: Server;
   location: Location;
@@ -51,30 +51,30 @@ export class Request {
   /** Content-Length of the request, -1 without one. */
   contentLength = -1;
   chunked = false;
-  /** Expect: 100-continue awaits an answer. */
+  /** The client waits for 100 Continue. */
   expectContinue = false;
   /** The client may send another request on this connection. */
   keepalive = false;
-  /** Raw target can be passed upstream as it is: no rewrite changed it (nginx's valid_unparsed_uri). */
+  /** The raw target can be passed upstream: no rewrite has changed it (nginx's valid_unparsed_uri). */
   unparsedValid = true;
-  /** The target held escapes or dot segments. */
-  complexUri = false;
-
   /** The path held escapes. */
   quotedUri = false;
   /** The path held a `+`. */
   plusInUri = false;
-  /** The URI is still the one the location was chosen by: `alias` and proxy_pass may cut the location's name off. */
+  /**
+   * The URI is still the one by which the location was chosen, so `alias` and proxy_pass may replace the location's
+   * name in it.
+   */
   validLocation = true;
-  /** try_files found the file beside an alias of a regex location: the URI is appended to it. */
+  /** try_files found the file under the alias of a regex location: the URI is appended to the alias. */
   addUriToAlias = false;
 
   /** The path cannot be decoded: answered with 400. */
   badUri = false;
-  /** A status to answer with before anything is looked at; 0 for none. */
+  /** A status to answer before the first phase; 0 for none. */
   refused = 0;
 
-  /** performance.now() at the first byte, ms; Date.now() beside it. */
+  /** When its first byte came: ms of the monotonic clock (sys/clock.ts), and of the wall clock. */
   startedAt = 0;
   startedWall = 0;
 
@@ -87,22 +87,21 @@ export class Request {
   errorPage = false;
   /** Status of the error that is being answered; 0 when none. Wins over response.status. */
   errorStatus = 0;
-  /** The error met last, whatever status error_page gives its answer; 0 when none. */
+  /** The last error, whatever status error_page gives the response; 0 when none. */
   failure = 0;
-  /** error_page without `=`: keep the original status over the page's. */
+  /** The body is dropped as it comes: no handler gets it. */
   discardBody = false;
   headerOnly = false;
   headerSent = false;
-  /** Final body bytes were passed to the codec. */
+  /** The last bytes of the response were passed to the exchange. */
   responseEnded = false;
   finalized = false;
   logged = false;
   /** The client has gone. */
   aborted = false;
-  /** A deadline of the client's ended it (reset_timedout_connection). */
+  /** The client was too slow; with reset_timedout_connection its connection is reset. */
   timedOut = false;
-  satisfied = false;
-  /** What limit_req and limit_conn made of it; 0 as long as they have not looked at it. Of a main request. */
+  /** What limit_req and limit_conn decided, as their $…_status shows it; 0 before. Of a main request. */
   limitReqStatus = 0;
   limitConnStatus = 0;
   accessCode = 0;
@@ -116,16 +115,16 @@ export class Request {
 
   readonly response: Response;
   bodyFilters: BodyFilter[] = NO_FILTERS;
-  /** Which of them keep bytes back until the client takes them: a bit for each, `1 << place`. */
+  /** Which body filters hold bytes back until the client takes them: the bits `1 << place`. */
   buffered = 0;
-  /** The response is not to become a 304 or 412 by our own doing (a proxied one that is not cached). */
+  /** The response must not become a 304 or 412 here: the server it comes from has seen the conditions. */
   disableNotModified = false;
-  /** The handler can begin anywhere in its body: it sends the parts that `ranges` asks for by itself. */
+  /** The handler can send any part of its body, and sends those in `ranges` itself. */
   seekable = false;
   ranges: RangePlan | undefined = undefined;
   /** Chunked framing of the response, decided by the codec. */
   chunkedResponse = false;
-  /** Bytes of the response's head. What was sent beyond it is $body_bytes_sent, chunked framing included. */
+  /** Bytes of the response's head; what is sent beyond it is $body_bytes_sent, chunked framing included. */
   headSize = 0;
   /** connection.sent when the request began. */
   sentAtStart = 0;
@@ -134,29 +133,29 @@ export class Request {
   limitRateAfter = -1;
   /** Called when the client takes bytes again after `blocked`. */
   onWritable: ((request: Request) => void) | undefined = undefined;
-  /** Called once if the client goes away while a handler is at work; the handler finalizes. */
+  /** Called once if the client goes away while a handler waits; the handler finalizes the request. */
   onAbort: ((request: Request) => void) | undefined = undefined;
-  /** Called when the request ends in any way, to free files and peers. */
+  /** Called when the request ends, however it ends: files are closed, peers freed. */
   cleanup: (() => void)[] | undefined = undefined;
 
   /** The passage through an upstream, kept for $upstream_*. */
   upstream: UpstreamPassage | undefined = undefined;
   /** Where the request is passed on to: $proxy_host, $proxy_port. */
   passedTo: PassedTo | undefined = undefined;
-  /** Servers tried, over all passages; one without a peer stands between two of them. */
+  /** Servers tried, of all passages; an entry without a peer separates two passages. */
   upstreamStates: UpstreamState[] | undefined = undefined;
-  /** The response broke off: what follows would be taken for its rest, so the connection must close. */
+  /** The response was broken off: the client would take what follows for its rest, so the connection must close. */
   incomplete = false;
 
   bodySink: BodySink | undefined = undefined;
   body: RequestBody | undefined = undefined;
-  /** The beginning of a body that is passed on as it comes. */
+  /** The beginning of a body that is passed on unbuffered. */
   preread: RequestBody | undefined = undefined;
   /** Bytes of the request: head and body ($request_length). */
   length = 0;
   bodyLength = 0;
   bodyEnded = false;
-  /** The body was read or dropped by someone: nobody else may. */
+  /** Somebody reads or drops the body: nobody else may. */
   bodyStarted = false;
   lingering = false;
 

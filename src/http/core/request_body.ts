@@ -25,10 +25,10 @@ class StoredBody implements RequestBody {
   }
 }
 
-/** Bytes that may wait for the file; beyond, the client waits. */
+/** This many bytes may wait to be written to the file; then reading pauses. */
 const WAITING = 128 * 1024;
 
-/** Reads the whole body, then calls `then`; errors are answered here (413, 400, 408 …). `then` may be called at once. */
+/** Reads the whole body, then calls `then`, perhaps at once. Errors are answered here (413, 400, 408 …). */
 export function readBody(request: Request, then: (request: Request) => void): void {
   if (request.body !== undefined || request.discardBody) {
     then(request);
@@ -56,7 +56,7 @@ class BodyReader implements BodySink {
   private readonly next: (request: Request) => void;
   /** Bytes held in memory before a file is opened. */
   private readonly inMemory: number;
-  /** Bytes of the file; what waits for it is in `body.data`. */
+  /** Bytes written to the file; those not written yet are in `body.data`. */
   private written = 0;
   private writing = false;
   private ended = false;
@@ -66,7 +66,7 @@ class BodyReader implements BodySink {
     this.body = body;
     this.next = next;
     const { clientBodyBufferSize: size } = request.location.core;
-    // nginx makes its buffer a quarter larger where that saves a file.
+    // As in nginx the buffer is a quarter larger if that saves a file.
     this.inMemory = request.contentLength >= 0 && request.contentLength < size * 1.25 ? request.contentLength : size;
   }
 
@@ -111,7 +111,7 @@ class BodyReader implements BodySink {
         if (only === "clean") file.remove();
         file.close();
       });
-      // Without client_body_in_file_only nobody needs the name: unlinked at once, the file cannot outlive the request.
+      // Nobody needs the name without client_body_in_file_only: unlinked at once, the file cannot outlive the request.
       if (only === "off") file.remove();
       const level = only === "off" ? "warn" : "notice";
       logError(request, level, `a client request body is buffered to a temporary file ${file.path}`);
@@ -168,7 +168,7 @@ function written(reader: BodyReader, count: number, why: string): void {
   reader.wasWritten(count, why);
 }
 
-/** `client_body_early_read`: where one of its strings is neither empty nor "0", the body is read before the first phase. */
+/** `client_body_early_read`: reads the body before the first phase if one of its strings is neither empty nor "0". */
 export function startWithBody(request: Request, predicates: readonly Template[]): void {
   const wanted = predicates.some((predicate) => {
     const value = predicate.render(request);
@@ -189,9 +189,9 @@ export function startWithBody(request: Request, predicates: readonly Template[])
 }
 
 /**
- * Starts a request whose body is passed on as it comes (proxy_request_buffering off). What is at hand at once is taken
- * first: a body that came whole with its head is sent like a buffered one, and may be sent again to the next server.
- * `then` finds it in `request.body`, or else its beginning in `request.preread`.
+ * Calls `then` for a request whose body is passed on as it comes (proxy_request_buffering off). What has been received
+ * already is taken first: a body that came whole with the head is then in `request.body`, is sent like a buffered one
+ * and can be sent again to the next server. Otherwise its beginning is in `request.preread`.
  */
 export function readUnbuffered(request: Request, then: (request: Request) => void): void {
   const reader = new UnbufferedReader(request, then);
@@ -240,7 +240,7 @@ class UnbufferedReader implements BodySink {
     this.request.onFault(error);
   }
 
-  /** Nothing more is at hand: the rest waits until a server takes it. */
+  /** Nothing more has been received: the rest is read when a server takes it. */
   settled(): void {
     const { request } = this;
     if (this.over || request.finalized) return;

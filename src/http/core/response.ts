@@ -2,7 +2,7 @@ import { headText } from "../../wire/head_text.ts";
 import { HeaderList } from "../../wire/http1/header_list.ts";
 import type { Response } from "./types.ts";
 
-/** A response nobody has written to. */
+/** A new response. */
 export function newResponse(): Response {
   return {
     status: 0,
@@ -24,7 +24,7 @@ export function newResponse(): Response {
   };
 }
 
-/** Makes it as new: a connection uses one for all its requests. */
+/** Resets it: an HTTP/1 connection uses the same object for all its requests. */
 export function resetResponse(response: Response): void {
   response.status = 0;
   response.statusLine = undefined;
@@ -44,14 +44,14 @@ export function resetResponse(response: Response): void {
   response.trailers = undefined;
 }
 
-/** What a filter makes of a body is the same only in meaning: a strong entity tag becomes a weak one (ngx_http_weak_etag). */
+/** Makes a strong entity tag weak (ngx_http_weak_etag): a filter changes the body's bytes. */
 export function weakEtag(response: Response): void {
   const { etag } = response;
   if (etag === undefined || etag.startsWith("W/")) return;
   response.etag = etag.startsWith('"') ? headText(`W/${etag}`) : undefined;
 }
 
-/** Whether a response of that status has the time of the file it is made of: an error's page has not. */
+/** Whether Last-Modified goes with a status: an error page does not show the time of the file it comes from. */
 export function isDated(status: number): boolean {
   return status === 200 || status === 206 || status === 304;
 }

@@ -6,7 +6,7 @@ import type { HeadText } from "../../wire/head_text.ts";
 import { logError } from "./log_context.ts";
 import type { Request } from "./request.ts";
 
-/** script/ as the http block uses it: every variable is asked of a request. */
+/** The types and functions of script/ for variables of a request. */
 
 export type Template<T extends string = string> = templates.Template<Request, T>;
 export type Variable = variables.Variable<Request>;
@@ -24,7 +24,7 @@ export function once(get: VariableSpec["get"]): VariableSpec {
   return { get, cached: true };
 }
 
-/** Evaluates a variable that is made of others; one that leads back to itself is not found, which is logged. */
+/** Evaluates a variable that depends on others. A variable that depends on itself is not found, which is logged. */
 export function evaluate(
   request: Request,
   name: string,

@@ -10,7 +10,7 @@ const TITLES: ReadonlyMap<number, string> = new Map([
   [401, "Authorization Required"],
 ]);
 
-/** Pages of the internal statuses that are sent as 400: why the request is bad. 498 shows 404's page. */
+/** Reasons shown for the internal statuses that are sent as 400. 498 shows 404's page. */
 const BAD_REQUEST: ReadonlyMap<number, string> = new Map([
   [494, "Request Header Or Cookie Too Large"],
   [495, "The SSL certificate error"],
@@ -20,7 +20,7 @@ const BAD_REQUEST: ReadonlyMap<number, string> = new Map([
 
 const NO_PAGE: ReadonlySet<number> = new Set([304]);
 
-/** `server_tokens`: what the foot of a page shows. "build" shows the version, as a build of nginx without a name does. */
+/** `server_tokens`: whether pages show the version. "build" is like "on", as in an nginx built without a name. */
 type TokensMode = "on" | "off" | "build";
 
 const PADDING = "<!-- a padding to disable MSIE and Chrome friendly error page -->\r\n".repeat(6);
@@ -37,7 +37,7 @@ export function errorPageBody(status: number, tokens: TokensMode, padding: boole
   let page = pages.get(key);
   if (page === undefined) {
     page = makePage(status, tokens, padded);
-    // A status out of a configuration may be any number up to 999: few enough to keep them all.
+    // All are kept: `return` and error_page allow no more than 999 statuses.
     pages.set(key, page);
   }
   return page;

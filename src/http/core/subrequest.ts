@@ -13,16 +13,18 @@ import type { Subrequest, SubrequestOptions } from "./types.ts";
 
 /**
  * Subrequests (ngx_http_subrequest): requests for another URI of the same server, made while one is answered. They run
- * through all phases but post-read and access. What one answers goes into the response of its parent, in the place where it
- * was asked for (postpone.ts), or nowhere.
+ * through all phases but post-read and access. What one answers goes nowhere, or into the response of its parent at the
+ * place where it was made (postpone.ts).
  */
 
 /** How deep they may be nested: NGX_HTTP_MAX_SUBREQUESTS and one. */
 const MAX_DEPTH = 51;
-/** How many of one request may be under way: nginx's count has 16 bits and keeps 1000 for other purposes. */
+/** How many of one main request may be under way: nginx's counter has 16 bits and keeps 1000 for other purposes. */
 const MAX_COUNT = 65_535 - 1000;
 
-/** Makes a subrequest and has it start when the event at hand is over. Undefined after an error that was logged. */
+/**
+ * Makes a subrequest, which starts when the event being handled is over. Undefined after an error, which was logged.
+ */
 export function subrequest(
   parent: Request,
   uri: string,
@@ -65,7 +67,7 @@ export function subrequest(
   request.startedWall = wallNow();
   request.sentAtStart = parent.sentAtStart;
   request.length = parent.length;
-  // The client's body is the main request's to read: a subrequest has what was read of it before, or none.
+  // Only the main request reads the client's body: a subrequest has what was read of it before, or none.
   request.bodyEnded = true;
   request.body = options.noBody === true ? undefined : parent.body;
   request.discardBody = request.body === undefined;

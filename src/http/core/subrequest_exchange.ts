@@ -3,7 +3,9 @@ import { finalizeRequest } from "./engine.ts";
 import type { Request } from "./request.ts";
 import type { Exchange, Postponement } from "./types.ts";
 
-/** Carries a subrequest whose answer goes nowhere. It has no connection of its own, and no body that is yet to come. */
+/**
+ * Carries a subrequest whose response goes nowhere. It has no connection, and all of its body is there from the start.
+ */
 export class Nowhere implements Exchange {
   readonly tunnel = undefined;
   protected readonly main: Request;
@@ -13,7 +15,7 @@ export class Nowhere implements Exchange {
     this.main = main;
   }
 
-  /** The one request that is carried. */
+  /** Sets the request it carries, which needs the exchange first. */
   carry(request: Request): void {
     this.carried = request;
   }

@@ -12,7 +12,7 @@ export class LiveSubrequests implements Subrequests {
   private readonly live = new Set<Request>();
   /** What the main request was finalized with while some of them were under way. */
   private finalCode: number | undefined = undefined;
-  /** The main request's connection has gone; what it holds is freed after the last of them. */
+  /** The main request is over; what it holds is released after the last subrequest. */
   private orphaned = false;
   private ordered: Postpone | undefined = undefined;
 

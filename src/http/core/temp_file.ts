@@ -3,16 +3,16 @@ import { errorCode, errorText } from "../../sys/errno.ts";
 import { contain, type FaultOwner } from "../../sys/guard.ts";
 import { osPath } from "../../sys/paths.ts";
 
-/** A directory for temporary files and how many digits its levels of subdirectories take. */
+/** A directory for temporary files, and how many digits each level of subdirectories has. */
 export interface TempPath {
   readonly path: string;
   readonly levels: readonly number[];
 }
 
-/** How a write or a read ended: so many bytes, and why there are none. */
+/** How a write or read ended: the number of bytes, and the error text if it is 0. */
 export type Transferred<T> = (owner: T, count: number, why: string) => void;
 
-/** An open temporary file. It is read and written beside the event loop; its descriptor is closed when the last of that is over. */
+/** An open temporary file. Reads and writes are asynchronous; the descriptor is closed after the last of them. */
 export class TempFile {
   readonly path: string;
   readonly fd: number;
@@ -24,7 +24,7 @@ export class TempFile {
     this.fd = fd;
   }
 
-  /** Writes bytes, which must stay as they are until `then`; perhaps not all of them. */
+  /** Writes bytes, perhaps not all of them; they must not change until `then` is called. */
   write<T extends FaultOwner>(bytes: Buffer, position: number, owner: T, then: Transferred<T>): void {
     this.busy++;
     fs.write(this.fd, bytes, 0, bytes.length, position, (error, count) => {
@@ -32,7 +32,7 @@ export class TempFile {
     });
   }
 
-  /** Reads into bytes, which belong to the file until `then`. */
+  /** Reads into a buffer, which nobody else may use until `then` is called. */
   read<T extends FaultOwner>(into: Buffer, position: number, owner: T, then: Transferred<T>): void {
     this.busy++;
     fs.read(this.fd, into, 0, into.length, position, (error, count) => {
@@ -61,7 +61,7 @@ export class TempFile {
     if (this.busy === 0) fs.closeSync(this.fd);
   }
 
-  /** Takes its name away; what is written can still be read. */
+  /** Unlinks it; an open file can still be read. */
   remove(): void {
     fs.rmSync(osPath(this.path), { force: true });
   }
@@ -72,7 +72,9 @@ export class TempFileError extends Error {}
 
 let counter = Math.floor(Math.random() * 0x7fffffff);
 
-/** Creates one with nginx's naming: ten digits, the last ones also naming the subdirectories. Throws TempFileError. */
+/**
+ * Creates a file named as nginx does: ten digits, the last ones also naming the subdirectories. Throws TempFileError.
+ */
 export function openTemporary(into: TempPath): TempFile {
   for (let tries = 0; ; tries++) {
     counter = (counter + 1) % 10_000_000_000;
@@ -93,7 +95,7 @@ export function openTemporary(into: TempPath): TempFile {
   }
 }
 
-/** Makes the directory only where it turns out to be missing. */
+/** Creates missing directories only after the file could not be created. */
 function createIn(directory: string, path: string): number {
   const name = osPath(path);
   try {

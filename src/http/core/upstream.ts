@@ -3,58 +3,61 @@ import type { HeadText } from "../../wire/head_text.ts";
 import type { HeaderList } from "../../wire/http1/header_list.ts";
 import type { Request } from "./request.ts";
 
-/** The way through an upstream, as everyone but http/upstream sees it. */
+/** A request's passage through an upstream, as everybody but http/upstream sees it. */
 
-/** One request on its way through an upstream. */
+/** One request's passage through an upstream. */
 export interface UpstreamPassage {
-  /** `http://127.0.0.1:8080/uri` for the error log while a server is at work. */
+  /** `http://127.0.0.1:8080/uri` for the error log while a server is connected to. */
   readonly shown: string | undefined;
   /** The last answer's head and trailer, for $upstream_http_* and $upstream_trailer_*. */
   readonly head: { readonly headers: HeaderList; readonly setCookieAt: number } | undefined;
   readonly trailers: HeaderList | undefined;
-  /** The server at work. */
+  /** The server that was chosen. */
   readonly server: Peer | undefined;
-  /** The server was given back: nothing is left to do. */
+  /** The passage is over: the server was released. */
   readonly ended: boolean;
-  /** Nothing happened that forbids the server's connection another request. */
+  /** The server's connection may be kept for another request. */
   keepalive: boolean;
   /** Ends the exchange with the server and answers `code`. */
   finalize(code: number): void;
-  /** Gives the server back and answers nothing. */
+  /** Releases the server without answering anything. */
   abandon(): void;
   /** The client takes bytes again. */
   writable(): void;
-  /** The client has gone: so does the server's connection. */
+  /** The client has gone: closes the server's connection. */
   clientGone(): void;
-  /** The client has gone, with proxy_ignore_client_abort. */
+  /** The client has gone; proxy_ignore_client_abort is set. */
   clientLost(): void;
 }
 
-/** The servers of an upstream, before one of them is chosen. */
+/** A choice among an upstream's servers that has not been made yet. */
 export interface PeerChoice {
   readonly peers: readonly Peer[];
-  /** The index of the one that is to be tried first, if it can be had; -1: the balancing method's. */
+  /** The index of the server to try first, if it is usable; -1: as the balancing method chooses. */
   preferred: number;
-  /** After a hook returned DONE: what it waited for is there, the choice goes on. Does nothing once the request has ended. */
+  /** Called by a hook that returned DONE, to go on with the choice. Does nothing once the request has ended. */
   proceed(): void;
 }
 
 /**
- * What a module does on a request's way through an upstream: the cache, stickiness, sessions stand here. The codes are a
- * handler's: OK goes on; DONE has taken the request over; anything else ends it.
+ * Called during a request's passage; the cache, stickiness and sessions are hooks. The codes are a handler's: OK goes
+ * on, DONE has taken the request over, anything else ends it.
  */
 export interface UpstreamHook {
   /** Before a server is chosen. DONE: `choice.proceed` follows, unless the request is answered in another way. */
   readonly peer?: (request: Request, choice: PeerChoice) => number;
-  /** An answer is to be passed on: `request.upstream` has its head, `request.response` what the client will see of it. */
+  /**
+   * A response is about to be passed on: `request.upstream` has the server's head, `request.response` what the client
+   * will get.
+   */
   readonly head?: (request: Request) => number;
-  /** A piece of that answer's body, `bytes[from..until)`, lent for the call. */
+  /** A piece of that response's body, `bytes[from..until)`, lent for the call. */
   readonly body?: (request: Request, bytes: Buffer, from: number, until: number) => void;
-  /** The passage is over. `complete`: all of the answer was read. */
+  /** The passage is over. `complete`: the whole response was read. */
   readonly end?: (request: Request, complete: boolean) => void;
 }
 
-/** The hooks of a location, by where they stand; undefined where there are none. */
+/** A location's hooks by kind; undefined for a kind it has none of. */
 export interface UpstreamHooks {
   readonly peer: readonly NonNullable<UpstreamHook["peer"]>[] | undefined;
   readonly head: readonly NonNullable<UpstreamHook["head"]>[] | undefined;
