@@ -4,7 +4,7 @@
  * folding (a line may not begin with one), no NUL, a bare LF may end a line.
  */
 
-import { LOWER } from "./known_fields.ts";
+import { BYTES, FIELD_NUMBERS, fieldNumber, LOWER, STARTS, UNKNOWN } from "./known_fields.ts";
 
 /** What `next` returns. */
 const AGAIN = 0;
@@ -23,6 +23,7 @@ export const SPAN = 6;
 
 const LF = 0x0a;
 const CR = 0x0d;
+const COLON_BYTE = 0x3a;
 
 const START = 0;
 const NAME = 1;
@@ -41,6 +42,8 @@ const LINE_END = 3;
 const BAD = 4;
 
 const NAME_CLASS = new Uint8Array(256);
+/** A byte of the class PLAIN in lower case; 0 for any other. */
+const FOLDED = new Uint8Array(256);
 /**
  * 1 where a value stops being plain: line ends, and NUL, which may not be there. Other control bytes are kept, whoever
  * sends them, as nginx does and RFC 9110 section 5.5 allows: what a server sets in a cookie comes back from its client.
@@ -55,8 +58,19 @@ for (let c = 0; c < 256; c++) {
   else if (c === CR || c === LF) NAME_CLASS[c] = LINE_END;
   else if (c <= 0x20 || c === 0x7f) NAME_CLASS[c] = BAD;
   else NAME_CLASS[c] = OTHER;
+  if (NAME_CLASS[c] === PLAIN) FOLDED[c] = lower;
   VALUE_STOP[c] = c === CR || c === LF || c === 0 ? 1 : 0;
 }
+
+/** Bytes from this one on are plain in a value; those of VALUE_STOP are all below it. */
+const PLAIN_VALUE = 14;
+
+/**
+ * By a field's number, that of the field which followed it last time: heads of a kind have their fields in the same order,
+ * and to compare a name costs less than to hash it and to look it up.
+ */
+const afterInRequests = new Uint8Array(FIELD_NUMBERS);
+const afterInResponses = new Uint8Array(FIELD_NUMBERS);
 
 export class FieldScanner {
   /** After FIELD: where name and value lie in the bytes, spaces around the value left out. */
@@ -71,10 +85,12 @@ export class FieldScanner {
   pos = 0;
   private state = START;
   private readonly upstream: boolean;
+  private readonly following: Uint8Array;
 
   /** `upstream`: stray status lines among the fields are passed over, as by nginx. */
   constructor(upstream: boolean) {
     this.upstream = upstream;
+    this.following = upstream ? afterInResponses : afterInRequests;
   }
 
   reset(): void {
@@ -97,31 +113,39 @@ export class FieldScanner {
 
   /**
    * Reads whole lines of the usual shape (`Name: value CR LF`) as long as they come and `spans` has room, writing each
-   * into `spans` from `at` on: name start and end, value start and end, less `base`, then hash and flags. Stops
-   * before any other line, which is left unread. Returns how far `spans` was filled; `pos` is where reading goes on.
+   * into `spans` from `at` on: name start and end, value start and end, less `base`, then the field's number and flags.
+   * Stops before any other line, which is left unread. Returns how far `spans` was filled; `pos` is where reading goes on.
    */
   usual(bytes: Uint8Array, from: number, end: number, spans: Int32Array, at: number, base: number): number {
     this.pos = from;
     if (this.state !== START) return at;
+    const { following } = this;
     const stop = VALUE_STOP;
     const room = spans.length - SPAN;
     let filled = at;
-    let p = from;
+    let number = UNKNOWN;
     let line = from;
     while (filled <= room) {
-      let hash = 0;
-      while (p < end) {
-        const byte = bytes[p];
-        if (NAME_CLASS[byte] !== PLAIN) break;
-        hash = (Math.imul(hash, 31) + (byte | LOWER)) | 0;
-        p++;
+      const previous = number;
+      number = following[previous];
+      let p = line + nameLength(bytes, line, end, number);
+      if (p === line) {
+        let hash = 0;
+        for (; p < end; p++) {
+          const byte = FOLDED[bytes[p]];
+          if (byte === 0) break;
+          hash = (Math.imul(hash, 31) + byte) | 0;
+        }
+        // At least a colon and CR LF must follow.
+        if (p + 3 > end || p === line || bytes[p] !== COLON_BYTE) break;
+        number = fieldNumber(bytes, line, p, hash);
+        following[previous] = number;
       }
-      // At least a colon and CR LF must follow.
-      if (p + 3 > end || p === line || bytes[p] !== 0x3a) break;
       const nameEnd = p++;
       if (bytes[p] === 0x20) p++;
       const valueStart = p;
       if (bytes[p] === 0x20) break;
+      p = plainEnd(bytes, p, end);
       while (p < end && stop[bytes[p]] === 0) p++;
       if (p + 1 >= end || bytes[p] !== CR || bytes[p + 1] !== LF) break;
       if (p > valueStart && bytes[p - 1] === 0x20) break;
@@ -129,23 +153,22 @@ export class FieldScanner {
       spans[filled + 1] = nameEnd - base;
       spans[filled + 2] = valueStart - base;
       spans[filled + 3] = p - base;
-      spans[filled + 4] = hash;
+      spans[filled + 4] = number;
       spans[filled + 5] = valueStart - nameEnd === 2 ? PLAIN_LINE : 0;
       filled += SPAN;
-      p += 2;
-      line = p;
+      line = p + 2;
     }
     this.pos = line;
     return filled;
   }
 
   /** Writes the line just read as `usual` does. */
-  write(spans: Int32Array, at: number, base: number): void {
+  write(bytes: Uint8Array, spans: Int32Array, at: number, base: number): void {
     spans[at] = this.nameStart - base;
     spans[at + 1] = this.nameEnd - base;
     spans[at + 2] = this.valueStart - base;
     spans[at + 3] = this.valueEnd - base;
-    spans[at + 4] = this.hash;
+    spans[at + 4] = fieldNumber(bytes, this.nameStart, this.nameEnd, this.hash);
     spans[at + 5] = this.flags;
   }
 
@@ -273,4 +296,30 @@ export class FieldScanner {
       bytes[at + 3] === 0x50
     );
   }
+}
+
+/** The length of the name of that number where a line begins with it and a colon; else 0. */
+function nameLength(bytes: Uint8Array, start: number, end: number, number: number): number {
+  const key = STARTS[number];
+  const length = STARTS[number + 1] - key;
+  if (start + length + 3 > end || bytes[start + length] !== COLON_BYTE) return 0;
+  for (let i = 0; i < length; i++) if (FOLDED[bytes[start + i]] !== BYTES[key + i]) return 0;
+  return length;
+}
+
+/** Passes over plain bytes of a value, four at a time. */
+function plainEnd(bytes: Uint8Array, start: number, end: number): number {
+  const last = end - 4;
+  let p = start;
+  while (
+    p <= last &&
+    ((bytes[p] - PLAIN_VALUE) |
+      (bytes[p + 1] - PLAIN_VALUE) |
+      (bytes[p + 2] - PLAIN_VALUE) |
+      (bytes[p + 3] - PLAIN_VALUE)) >=
+      0
+  ) {
+    p += 4;
+  }
+  return p;
 }

@@ -1,5 +1,4 @@
 import { SPAN } from "./field_scan.ts";
-import { fieldNumber } from "./known_fields.ts";
 
 /** Positions of the head being read, shared by all heads: one that comes in one piece needs no array of its own. */
 let shared = new Int32Array(64 * SPAN);
@@ -56,10 +55,5 @@ export class HeadStore {
     if (this.own === undefined) shared = larger;
     else this.own = larger;
     return larger;
-  }
-
-  /** The number of the field whose line is at `spans[at]`; the head begins at `base` in `bytes`. */
-  number(bytes: Buffer, base: number, spans: Int32Array, at: number): number {
-    return fieldNumber(bytes, base + spans[at], base + spans[at + 1], spans[at + 4]);
   }
 }

@@ -179,9 +179,9 @@ function hashName(key: string): number {
 const SLOTS = 4096;
 const table = new Uint8Array(SLOTS);
 /** All keys one after another: names are compared by bytes, in one array that stays in the cache. */
-const BYTES = Buffer.from(KEYS.join(""), "latin1");
+export const BYTES = Buffer.from(KEYS.join(""), "latin1");
 /** Where in BYTES each key begins; one more for the end of the last. */
-const STARTS = new Uint16Array(FIELD_NUMBERS + 1);
+export const STARTS = new Uint16Array(FIELD_NUMBERS + 1);
 
 for (let number = 0; number < FIELD_NUMBERS; number++) {
   const key = KEYS[number];

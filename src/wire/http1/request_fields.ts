@@ -122,7 +122,7 @@ export class RequestFields {
         }
       }
       if (headers.count >= limits.maxHeaders) return this.refuse(494, "client sent too many header lines");
-      const number = store.number(bytes, base, spans, at);
+      const number = spans[at + 4];
       headers.read(number, spans, at);
       if (number === known.UNKNOWN || number > LAST_NOTED) continue;
       if (!this.note(number, headers.count - 1)) return 400;

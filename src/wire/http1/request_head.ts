@@ -177,7 +177,7 @@ export class RequestHead {
           return this.fieldTooLong(bytes, p);
         }
         if (at === spans.length) spans = store.more(spans);
-        scanner.write(spans, at, base);
+        scanner.write(bytes, spans, at, base);
         at += SPAN;
         continue;
       }

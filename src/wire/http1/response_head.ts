@@ -147,7 +147,7 @@ export class ResponseHead {
       if (code === FIELD) {
         p = fields.pos;
         if (at === spans.length) spans = store.more(spans);
-        fields.write(spans, at, base);
+        fields.write(bytes, spans, at, base);
         at += SPAN;
         continue;
       }
@@ -187,7 +187,7 @@ export class ResponseHead {
 
   private finish(bytes: Buffer, base: number): number {
     const text = byteString(bytes, base, this.end);
-    if (this.cgi) return this.takeFields(text, bytes, base) === DONE ? this.takeCgiStatus() : INVALID;
+    if (this.cgi) return this.takeFields(text) === DONE ? this.takeCgiStatus() : INVALID;
     const status = this.line;
     this.version = status.version;
     const sent = text.substring(status.statusStart - base, status.end - base);
@@ -197,7 +197,7 @@ export class ResponseHead {
       if (this.status === 103) return this.refuse("upstream sent HTTP/1.0 response with early hints");
       this.connectionClose = true;
     }
-    return this.takeFields(text, bytes, base);
+    return this.takeFields(text);
   }
 
   /** Status, else 302 where there is a Location, else 200 (ngx_http_fastcgi_process_header). */
@@ -215,14 +215,14 @@ export class ResponseHead {
     return DONE;
   }
 
-  private takeFields(text: string, bytes: Buffer, base: number): number {
+  private takeFields(text: string): number {
     const early = this.status === 103;
     const { headers, store } = this;
     const { spans } = store;
     const last = store.count * SPAN;
     headers.readFrom(text);
     for (let at = 0; at < last; at += SPAN) {
-      const number = store.number(bytes, base, spans, at);
+      const number = spans[at + 4];
       headers.read(number, spans, at);
       if (number === known.UNKNOWN || number > LAST_NOTED) continue;
       const place = headers.count - 1;

@@ -126,8 +126,42 @@ test("every known name is found in every casing, by the scanner's hash", () => {
       assert.equal(known.fieldKey(cased), name.toLowerCase());
       const spans = new Int32Array(SPAN);
       assert.equal(scanner.usual(bytes, 0, bytes.length, spans, 0, 0), SPAN);
-      assert.equal(spans[4], scanner.hash);
+      assert.equal(spans[4], number);
     }
+  }
+});
+
+test("names are told apart whatever names came in their place before", () => {
+  const spans = new Int32Array(4 * SPAN);
+  const names = ["Host", "Hosts", "Accept", "Accept-Encoding", "accept", "X-Own", "Age", "Via", "HOST"];
+  for (const scanner of [new FieldScanner(false), new FieldScanner(true)]) {
+    for (const first of names) {
+      for (const second of names) {
+        for (const third of names) {
+          const bytes = Buffer.from(`${first}: 1\r\n${second}:2\r\n${third}: 3\r\n\r\n`);
+          const filled = scanner.usual(bytes, 0, bytes.length, spans, 0, 0);
+          assert.equal(filled, 3 * SPAN);
+          for (const [i, name] of [first, second, third].entries()) {
+            const [start, end, , , number] = spans.subarray(i * SPAN);
+            assert.equal(bytes.latin1Slice(start, end), name);
+            assert.equal(number, known.numberOf(name.toLowerCase()), `${first} ${second} ${third}`);
+          }
+        }
+      }
+    }
+  }
+});
+
+test("a value ends at its line's end, and at a NUL, wherever in it that is", () => {
+  const spans = new Int32Array(4 * SPAN);
+  const scanner = new FieldScanner(false);
+  for (let length = 0; length < 12; length++) {
+    const value = "\x01\x0e\xff vwxyz!".slice(0, length).trimEnd();
+    const bytes = Buffer.from(`A: ${value}\r\nB: ${value}\0\r\n`, "latin1");
+    assert.equal(scanner.usual(bytes, 0, bytes.length, spans, 0, 0), SPAN);
+    assert.equal(bytes.latin1Slice(spans[2], spans[3]), value);
+    assert.equal(scanner.pos, value.length + 5);
+    scanner.reset();
   }
 });
 
