@@ -84,6 +84,35 @@ export function* buildHttp(scope: Scope, cycle: Cycle, modules: readonly HttpMod
   return { servers, variables: variables.count, logFiles, directories, upstreams, workers: http.workers };
 }
 
+/** A server's own level. Its root comes last: that and the locations in it refer to their server. */
+class ServerLevel implements Server {
+  readonly clientHeaderTimeout: number;
+  readonly limits: RequestLimits;
+  readonly mergeSlashes: boolean;
+  readonly earlyBody: Server["earlyBody"];
+  readonly name: string;
+  serverRewrite: Server["serverRewrite"] = [];
+  private built: Location | undefined = undefined;
+
+  constructor(settings: ServerSettings, name: string) {
+    this.clientHeaderTimeout = settings.client_header_timeout;
+    this.limits = requestLimits(settings);
+    this.mergeSlashes = settings.merge_slashes;
+    this.earlyBody = settings.client_body_early_read;
+    this.name = name;
+  }
+
+  get root(): Location {
+    if (this.built === undefined) throw new Error("server used before it was built");
+    return this.built;
+  }
+
+  setRoot(root: Location): void {
+    this.built = root;
+    this.serverRewrite = root.rewrite;
+  }
+}
+
 function requestLimits(settings: ServerSettings): RequestLimits {
   return {
     headerBufferSize: settings.client_header_buffer_size,
@@ -125,23 +154,9 @@ class LocationBuilder {
         });
       }
     }
-    const made: { root: Location | undefined } = { root: undefined };
-    const server: Server = {
-      clientHeaderTimeout: settings.client_header_timeout,
-      limits: requestLimits(settings),
-      mergeSlashes: settings.merge_slashes,
-      earlyBody: settings.client_body_early_read,
-      name: primaryServerName(names),
-      get root(): Location {
-        if (made.root === undefined) throw new Error("server used before it was built");
-        return made.root;
-      },
-      serverRewrite: [],
-    };
+    const server = new ServerLevel(settings, primaryServerName(names));
     const root = this.location(scope, { kind: "server", name: "" }, server, undefined);
-    made.root = root;
-    Object.defineProperty(server, "root", { value: root, enumerable: true });
-    server.serverRewrite = root.rewrite;
+    server.setRoot(root);
     root.tree = yield* this.tree(scope, server, root, undefined);
     return { server, names, scope };
   }
