@@ -14,10 +14,10 @@ import { addListen, type ListenAddress, type ListenSocket, listenSockets, newLis
 import { serverDirectives } from "./server_directives.ts";
 import { buildServerNames, findServer, type ServerNames } from "./server_names.ts";
 
-/** A socket to bind with what is served on it. */
+/** A socket to bind and what is served on it. */
 export interface ListeningSocket {
   readonly spec: ListenSpec;
-  /** What is served, by the address a connection arrived on: the last entry is the socket's own. */
+  /** What is served, by the local address of a connection; the last entry is for the socket's own address. */
   readonly serves: readonly AddressConfig[];
 }
 
@@ -123,7 +123,7 @@ function addressConfig(
   };
 }
 
-/** Undefined where all servers of the address have the same limits: then no host needs to be looked up for them. */
+/** Undefined if all servers of the address have the same limits, so that no host need be looked up. */
 function limitsByHost(servers: readonly BuiltServer[], names: ServerNames<Server>): AddressConfig["limitsOf"] {
   const limits = new Map(servers.map(({ server }) => [server, server.limits]));
   const all = [...limits.values()].map((one) => JSON.stringify(one));

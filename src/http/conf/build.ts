@@ -27,7 +27,7 @@ import { serverDirectives } from "./server_directives.ts";
 import { type NamedServer, parseServerName, primaryServerName, type ServerName } from "./server_names.ts";
 import { Upstreams } from "./upstreams.ts";
 
-/** A server with the scope it came from, before it is put on its listening addresses. */
+/** A server and its scope, before it is assigned to listening addresses. */
 export interface BuiltServer extends NamedServer<Server> {
   readonly scope: Scope;
 }
@@ -42,8 +42,8 @@ export interface BuiltHttp {
 }
 
 /**
- * Builds every server and location of an http block. What is refused, in nginx's words, is noted in `refusalsOf(scope)`;
- * the rest is of use only for finding more of it.
+ * Builds all servers and locations of an http block. Errors, in nginx's words, are noted in `refusalsOf(scope)`; after
+ * one, the result only serves to find more of them.
  */
 export function* buildHttp(scope: Scope, cycle: Cycle, modules: readonly HttpModule[]): Sliced<BuiltHttp> {
   const refusals = refusalsOf(scope);
@@ -255,7 +255,7 @@ class LocationBuilder {
     return location;
   }
 
-  /** The block's location answers as the one around it, should its rules let a request through. */
+  /** Requests that the block's rules let through get the content handler of the location around it. */
   private limitExcept(
     { content }: Location,
     methods: ReadonlySet<string>,

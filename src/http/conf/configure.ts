@@ -59,7 +59,7 @@ const OPTIONAL = [
   "xslt",
 ];
 
-/** Directives by which a module shows that it is there, where a table holds more than one module. */
+/** Directives that show that a module is there, for tables that hold more than one module. */
 const BY_DIRECTIVE: Readonly<Record<string, string>> = {
   upstream_hash: "hash",
   upstream_ip_hash: "ip_hash",
@@ -71,7 +71,7 @@ const BY_DIRECTIVE: Readonly<Record<string, string>> = {
   upstream_zone: "zone",
 };
 
-/** Modules that nginx builds with `--with-mail` and `--with-stream`: without them there is nothing to leave out. */
+/** Modules of `--with-mail` and `--with-stream`, which can be left out of an nginx built with those. */
 const OTHER = [
   "mail_pop3",
   "mail_imap",
@@ -91,17 +91,14 @@ const OTHER = [
   "stream_upstream_zone",
 ];
 
-/** A table of directives, as far as `configure arguments` is about it. */
+/** What is needed of a table of directives. */
 interface Part {
   /** nginx's module name without `ngx_` and `_module`. */
   readonly name: string;
   readonly specs: Readonly<Record<string, unknown>>;
 }
 
-/**
- * What `./configure` would have been given for an nginx of the same extent: scripts that read `nginx -V` ask it what the
- * program can do.
- */
+/** The `./configure` arguments of an nginx with the same modules: scripts read `nginx -V` to see what it can do. */
 export function configureArguments(tables: readonly Part[]): string[] {
   const names = new Set(tables.map(({ name }) => name));
   const has = (module: string): boolean => {

@@ -9,7 +9,7 @@ const METHODS = [
   ...["PROPFIND", "PROPPATCH", "LOCK", "UNLOCK", "PATCH"],
 ];
 
-/** `limit_except`: the methods left alone. */
+/** `limit_except`: the methods it does not apply to. */
 export function readMethods(at: Directive): ReadonlySet<string> {
   const methods = new Set<string>();
   for (const arg of at.args) {
@@ -34,7 +34,7 @@ export function usesVariable(text: string, variable: string): boolean {
   return new RegExp(`\\$\\{?${variable}`).test(text);
 }
 
-/** One `error_page` line after the ones before it. */
+/** Appends one `error_page` line to the previous ones. */
 export function readErrorPage(at: Directive, scope: Scope, previous: readonly ErrorPage[] | undefined): ErrorPage[] {
   const uri = template(scope, at, at.args.at(-1) ?? "");
   const question = uri.constant?.startsWith("/") ? uri.constant.indexOf("?") : -1;

@@ -9,7 +9,7 @@ import { buildMimeTypes, type MimeTypes } from "./mime.ts";
 
 type Raw = SettingsOf<typeof coreDirectives.specs>;
 
-/** Tables already made, by the lines they were made of: most locations inherit one. */
+/** Tables by the lines they were made of: most locations inherit theirs. */
 const tables = new WeakMap<readonly Directive[], MimeTypes>();
 
 function mimeTypes(scope: Scope, lines: readonly Directive[] | undefined): MimeTypes {

@@ -2,13 +2,13 @@ import { parseNumber, parseSec, parseSize } from "../../config/values.ts";
 import type { Address } from "../../net/address.ts";
 import { parseListenUrl } from "../../net/parse_url.ts";
 
-/** The arguments of `listen`. Errors and warnings are nginx's sentences, without the place. */
+/** The arguments of `listen`. Errors and warnings are nginx's sentences, without file and line. */
 
 /** The parameters of the listening socket. */
 export interface ListenOptions {
-  /** A parameter was given that may be given once for an address only. */
+  /** It has a parameter that may be given only once per address. */
   readonly set: boolean;
-  /** A socket of its own is wanted, even where a wildcard address has the port. */
+  /** It needs a socket of its own even if a wildcard address has the port. */
   readonly bind: boolean;
   readonly defaultServer: boolean;
   readonly backlog: number;
@@ -22,7 +22,7 @@ export interface ListenOptions {
   readonly reuseport: boolean;
   readonly multipath: boolean;
   readonly proxyProtocol: boolean;
-  /** Undefined leaves the system's setting; times in seconds, undefined the system's. */
+  /** Undefined leaves the system's setting. Times in seconds. */
   readonly soKeepalive: "off" | KeepAlive | undefined;
 }
 
@@ -32,7 +32,7 @@ export interface KeepAlive {
   readonly count: number | undefined;
 }
 
-/** Where to listen: addresses, or a host name still to be resolved with its range of ports. */
+/** Where to listen: addresses, or a host name still to be resolved and its range of ports. */
 export type ListenPlace =
   | { readonly addresses: readonly Address[] }
   | { readonly host: string; readonly firstPort: number; readonly lastPort: number };
@@ -40,7 +40,7 @@ export type ListenPlace =
 export interface ParsedListen {
   readonly place: ListenPlace;
   readonly options: ListenOptions;
-  /** Sentences of parameters that are ignored. */
+  /** Warnings about parameters that are ignored. */
   readonly warnings: readonly string[];
 }
 
@@ -48,7 +48,7 @@ interface Failure {
   readonly error: string;
 }
 
-/** The queue length nginx asks of Linux for connections not yet accepted. */
+/** nginx's backlog on Linux. */
 const DEFAULT_BACKLOG = 511;
 const DEFAULT_PORT = 80;
 
@@ -67,7 +67,7 @@ export function parseListen(args: readonly string[]): ParsedListen | Failure {
   return { place, ...options };
 }
 
-/** The addresses of a place once its host name has been resolved to `ips`; none found is an error. */
+/** The addresses to listen on, once its host name has been resolved to `ips`; none is an error. */
 export function resolvedAddresses(
   listen: ParsedListen,
   written: string,
@@ -126,7 +126,7 @@ const FLAGS: ReadonlyMap<string, Change> = new Map<string, Change>([
   ["proxy_protocol", { proxyProtocol: true }],
 ]);
 
-/** Parameters nginx knows whose protocols are not there yet. */
+/** nginx's parameters for protocols that are not implemented yet. */
 const NOT_YET: ReadonlySet<string> = new Set(["ssl", "http2", "quic"]);
 
 function parseOptions(args: readonly string[]): Pick<ParsedListen, "options" | "warnings"> | Failure {
@@ -182,7 +182,7 @@ function parseValued(arg: string): Change | Failure {
   }
 }
 
-/** `on`, `off` or `idle:interval:count`, any of the three left out. */
+/** `on`, `off` or `idle:interval:count`, of which any may be empty. */
 function parseKeepalive(value: string): "off" | KeepAlive | undefined {
   if (value === "off") return "off";
   if (value === "on") return { idle: undefined, interval: undefined, count: undefined };

@@ -2,8 +2,7 @@ import { type Address, addressText, isWildcard } from "../../net/address.ts";
 import type { ListenOptions } from "./listen.ts";
 
 /**
- * All listening addresses of a configuration, with the servers on each: what ngx_http_add_listen gathers and
- * ngx_http_init_listening makes sockets of.
+ * All listening addresses of a configuration, with the servers on each (ngx_http_add_listen, ngx_http_init_listening).
  */
 export interface ListenTable<S> {
   /** By address text, in the order first met. */
@@ -15,9 +14,9 @@ export interface ListenAddress<S> {
   readonly text: string;
   options: ListenOptions;
   defaultServer: S;
-  /** In the order written. */
+  /** In the order of the configuration. */
   readonly servers: S[];
-  /** For the warning about `proxy_protocol` given here and not there. */
+  /** State of the warning about contradictory `proxy_protocol`. */
   protocols: boolean | undefined;
   protocolsChanged: boolean;
 }
@@ -27,8 +26,8 @@ export interface ListenSocket<S> {
   readonly address: Address;
   readonly options: ListenOptions;
   /**
-   * What is served, by the address a connection arrived on: the first entry with that address, else the last (the
-   * socket's own). Only one with several entries needs the connection's local address.
+   * The addresses it serves: a connection belongs to the first with its local address, else to the last, the socket's
+   * own. With one entry the local address need not be asked for.
    */
   readonly serves: readonly ListenAddress<S>[];
 }
@@ -37,7 +36,7 @@ export function newListenTable<S>(): ListenTable<S> {
   return { addresses: new Map() };
 }
 
-/** Adds one `listen` of a server on one address. Returns warnings, or an error; both nginx's sentences. */
+/** Adds one `listen` of a server on one address. Returns warnings or an error, in nginx's words. */
 export function addListen<S>(
   table: ListenTable<S>,
   server: S,
@@ -73,11 +72,14 @@ export function addListen<S>(
   return redefined ? [`protocol options redefined for ${text}`] : [];
 }
 
-/** Whether this `listen` speaks otherwise of the protocol than earlier ones, which deserves a warning. */
+/**
+ * Whether this `listen` contradicts earlier ones about `proxy_protocol`, which is warned about
+ * (ngx_http_add_addresses).
+ */
 function noteProtocols<S>(known: ListenAddress<S>, before: ListenOptions, options: ListenOptions): boolean {
   const was = before.proxyProtocol;
   const is = options.proxyProtocol;
-  // Options written out in full for the address may add to what shorter listens said, once.
+  // The `listen` with socket options may add it once to others without options.
   if (is && !was) {
     const redefined = (before.set && !options.set) || known.protocolsChanged;
     known.protocols = was;
@@ -92,14 +94,14 @@ function noteProtocols<S>(known: ListenAddress<S>, before: ListenOptions, option
 }
 
 /**
- * The sockets to bind. Where `*:port` is listened on, its socket also takes the other addresses of that port and
- * family, but for those that ask for a socket of their own (`bind` or a parameter that implies it).
+ * The sockets to bind. The socket of `*:port` also serves the other addresses of that port and family, except those
+ * with `bind` or a parameter that implies it.
  */
 export function listenSockets<S>(table: ListenTable<S>): ListenSocket<S>[] {
   const ports = new Map<string, ListenAddress<S>[]>();
   for (const entry of table.addresses.values()) {
     const { address } = entry;
-    // Unix sockets have no port: each path is its own.
+    // Unix sockets have no port: each path is a socket.
     const key = address.family === "unix" ? entry.text : `${address.family} ${address.port}`;
     const group = ports.get(key);
     if (group === undefined) ports.set(key, [entry]);
@@ -120,7 +122,7 @@ export function listenSockets<S>(table: ListenTable<S>): ListenSocket<S>[] {
   return sockets;
 }
 
-/** The entry of a socket for a connection that arrived on `local`; the last is the socket's own. */
+/** The entry for a connection with that local address; the last is the socket's own. */
 export function servedOn<T extends { readonly address: Address }>(serves: readonly T[], local: Address): T {
   if (local.family !== "unix") {
     for (const entry of serves) {

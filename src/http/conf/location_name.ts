@@ -1,4 +1,4 @@
-/** What the arguments of a `location` directive say, before it is put among its siblings. */
+/** The arguments of a `location` directive. */
 export interface LocationName {
   readonly kind: "prefix" | "exact" | "regex" | "named";
   /** Without the modifier; a named location keeps its `@`. */
@@ -34,7 +34,7 @@ export function parseLocationName(args: readonly string[]): LocationName | { rea
   return { kind: name.startsWith("@") ? "named" : "prefix", name, noRegex: false, caseless: false };
 }
 
-/** Whether a location may stand inside another: nginx's sentence when not. `outer` is undefined in a server. */
+/** nginx's sentence if a location may not be inside another. `outer` is undefined at the server level. */
 export function nestingError(inner: LocationName, outer: LocationName | undefined): string | undefined {
   if (outer === undefined) return undefined;
   if (outer.kind === "exact") {

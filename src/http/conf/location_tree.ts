@@ -2,27 +2,27 @@ import type { CompiledRegex } from "../../regex/regex.ts";
 import type { LocationName } from "./location_name.ts";
 
 /**
- * The choice of a location by URI, as ngx_http_core_find_location makes it. Prefixes live in a sorted tree that
- * compares each part of the URI once; regular expressions are tried in the order written.
+ * Finds a location by URI as ngx_http_core_find_location does. Prefixes are in a sorted tree in which each part of the
+ * URI is compared once; regular expressions are tried in the order of the configuration.
  */
 
-/** One location and where it leads. `L` is whatever the caller keeps for a location. */
+/** A location of the tree. `L` is whatever the caller keeps for it. */
 export interface LocationEntry<L> extends LocationName {
   readonly location: L;
   /** For a regex location. */
   readonly regex?: CompiledRegex;
-  /** Redirect `/x` to this `/x/` (set by proxy_pass and its kin when the name ends with a slash). */
+  /** Redirects `/x` to this `/x/` (a name that ends with a slash, with proxy_pass or the like). */
   readonly autoRedirect?: boolean;
   /** The locations inside it. */
   readonly nested?: LocationTree<L>;
 }
 
 interface PrefixNode<L> {
-  /** The part of the name below the parent's. */
+  /** The part of the name behind that of the parent. */
   readonly name: string;
   readonly left: PrefixNode<L> | undefined;
   readonly right: PrefixNode<L> | undefined;
-  /** The longer names that begin with this one. */
+  /** Longer names that begin with this one. */
   readonly below: PrefixNode<L> | undefined;
   readonly exact: LocationEntry<L> | undefined;
   readonly inclusive: LocationEntry<L> | undefined;
@@ -30,27 +30,24 @@ interface PrefixNode<L> {
 }
 
 export interface LocationTree<L> {
-  /** The one prefix location of a tree with nothing else, such as a lone `/`: no search is needed. */
+  /** Set if the tree consists of one prefix location, such as a lone `/`: no search is needed. */
   readonly only: LocationEntry<L> | undefined;
   readonly prefixes: PrefixNode<L> | undefined;
   readonly regexes: readonly LocationEntry<L>[];
   readonly named: ReadonlyMap<string, L>;
 }
 
-/** The outcome of a search; one object is reused for all searches of a worker. */
+/** The result of a search; a worker reuses one object for all searches. */
 export interface LocationSearch<L> {
-  /** The location found, or undefined: the server's own settings are in force. */
+  /** The location, or undefined if the server's own settings are in force. */
   location: L | undefined;
   /** The name to redirect to (`/x/` for a request of `/x`), or undefined. */
   redirect: string | undefined;
-  /** Strings of the last matching regex, `[0]` the whole match; left alone when none matched. */
+  /** Captures of the last regex that matched, `[0]` the whole match; unchanged if none matched. */
   captures: string[];
   /** The regex that matched last in this search, or undefined. */
   regex: CompiledRegex | undefined;
-  /**
-   * Called for each regex that matched, outer before nested, while `captures` holds its strings: the place to set the
-   * variables of named groups.
-   */
+  /** Called for each regex that matched, outer before nested, with its strings: sets the variables of named groups. */
   matched?: ((regex: CompiledRegex, captures: readonly string[]) => void) | undefined;
 }
 
@@ -58,15 +55,15 @@ export function newLocationSearch<L>(): LocationSearch<L> {
   return { location: undefined, redirect: undefined, captures: [], regex: undefined, matched: undefined };
 }
 
-/** Two locations of one kind with one name; `second` is the one written later. */
+/** A location whose kind and name were used before; `second` is the later one. */
 export interface DuplicateLocation<L> {
   readonly error: string;
   readonly second: LocationEntry<L>;
 }
 
 /**
- * Builds the tree of one level (a server's locations, or those inside one location), given in the order written.
- * A duplicate is returned as nginx's sentence `duplicate location "/x"`, without the place.
+ * Builds the tree of one level (a server's locations, or those inside a location), given in the order of the
+ * configuration. A duplicate is returned as nginx's sentence `duplicate location "/x"`, without file and line.
  */
 export function buildLocationTree<L>(entries: readonly LocationEntry<L>[]): LocationTree<L> | DuplicateLocation<L> {
   const regexes: LocationEntry<L>[] = [];
@@ -78,7 +75,7 @@ export function buildLocationTree<L>(entries: readonly LocationEntry<L>[]): Loca
       continue;
     }
     if (entry.kind === "named") {
-      // nginx lets a second `@x` stand and never reaches it.
+      // nginx accepts a second `@x` and never uses it.
       if (!named.has(entry.name)) named.set(entry.name, entry);
       continue;
     }
@@ -113,7 +110,7 @@ interface NestedName<L> extends StaticName<L> {
   readonly longer: NestedName<L>[];
 }
 
-/** "/" sorts before every other character, so that `/x/` is met first on the way left of anything beginning with `/x`. */
+/** "/" sorts before every other character, so that `/x/` comes before all other names that begin with `/x`. */
 function compareNames(a: string, b: string): number {
   const shared = Math.min(a.length, b.length);
   for (let i = 0; i < shared; i++) {
@@ -132,7 +129,7 @@ function duplicate<L>(second: LocationEntry<L>): DuplicateLocation<L> {
   return { error: `duplicate location "${second.name}"`, second };
 }
 
-/** Hangs each name under the longest prefix location it begins with. The names come sorted. */
+/** Puts each name below the longest prefix location it begins with. The names are sorted. */
 function nest<L>(sorted: readonly StaticName<L>[]): NestedName<L>[] {
   const top: NestedName<L>[] = [];
   const open: NestedName<L>[] = [];
@@ -144,7 +141,7 @@ function nest<L>(sorted: readonly StaticName<L>[]): NestedName<L>[] {
       parent = open.at(-1);
     }
     (parent?.longer ?? top).push(made);
-    // An exact name takes no longer ones below it: they stay its siblings.
+    // No names go below an exact one: longer names stay its siblings.
     if (entry.inclusive !== undefined) open.push(made);
   }
   return top;
@@ -166,8 +163,8 @@ function prefixTree<L>(names: readonly NestedName<L>[], prefix: number): PrefixN
 }
 
 /**
- * Finds the location of a URI (normalized, a byte string). Fills `search`; `search.location` stays undefined when
- * nothing matches. Throws what a regex throws when it gives up (RegexMatchError): the answer is then 500.
+ * Finds the location of a URI (normalized, a byte string). Fills `search`; `search.location` stays undefined if nothing
+ * matches. Throws RegexMatchError if a regex gives up: the answer is then 500.
  */
 export function findLocation<L>(tree: LocationTree<L>, uri: string, search: LocationSearch<L>): void {
   search.location = undefined;
@@ -195,7 +192,7 @@ function find<L>(tree: LocationTree<L>, uri: string, search: LocationSearch<L>):
       return "redirect";
     }
     noRegex = entry.noRegex;
-    // nginx takes the nested level's verdict for its own, so a miss there is not a miss of this prefix.
+    // As in nginx the nested level's result counts: a miss there is not one of this prefix.
     verdict = entry.nested === undefined ? "inclusive" : find(entry.nested, uri, search);
     if (verdict === "found" || verdict === "redirect") return verdict;
   }
@@ -209,7 +206,7 @@ function find<L>(tree: LocationTree<L>, uri: string, search: LocationSearch<L>):
     search.matched?.(candidate.regex, search.captures);
     if (candidate.nested !== undefined) {
       find(candidate.nested, uri, search);
-      // As in nginx, a slash redirect found inside a regex location is not made: the location serves instead.
+      // As in nginx there is no slash redirect out of a regex location: the location itself serves the request.
       search.redirect = undefined;
     }
     return "found";
@@ -217,7 +214,7 @@ function find<L>(tree: LocationTree<L>, uri: string, search: LocationSearch<L>):
   return verdict;
 }
 
-/** The kind of the entry findPrefix returned last; a variable rather than a pair, so that a search allocates nothing. */
+/** What kind of match findPrefix found last. Not part of its result, so that a search allocates nothing. */
 let prefixVerdict: Verdict = "none";
 
 function findPrefix<L>(root: PrefixNode<L> | undefined, uri: string): LocationEntry<L> | undefined {

@@ -7,22 +7,22 @@ import { lowercase } from "../../wire/latin1.ts";
 /** Extension (lower case, without the dot) to media type. */
 export type MimeTypes = ReadonlyMap<string, HeadText>;
 
-/** What nginx knows without any `types` block. */
+/** nginx's types without any `types` block. */
 const DEFAULT_TYPES: MimeTypes = new Map([
   ["html", headText("text/html")],
   ["gif", headText("image/gif")],
   ["jpg", headText("image/jpeg")],
 ]);
 
-/** A sentence for the log at [warn], and the line it is about. */
+/** A warning and the line it is about. */
 export interface MimeWarning {
   readonly directive: Directive;
   readonly message: string;
 }
 
 /**
- * Reads the lines of one or more `types` blocks of one level (`include` already resolved): a media type and its
- * extensions each. Of an extension given twice the last wins, with a warning. No blocks at all: nginx's defaults.
+ * Reads the lines of the `types` blocks of one level (`include` already resolved): a media type and its extensions
+ * each. If an extension is given twice, the last type wins, with a warning. Without any block: nginx's defaults.
  */
 export function buildMimeTypes(lines: readonly Directive[] | undefined): {
   readonly types: MimeTypes;

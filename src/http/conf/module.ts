@@ -9,42 +9,42 @@ import type { UpstreamHook } from "../core/upstream.ts";
 import { serverDirectives } from "./server_directives.ts";
 import type { Upstreams } from "./upstreams.ts";
 
-/** The whole http block while it is built. */
+/** An http block while it is built. */
 export interface HttpBuild {
   readonly cycle: Cycle;
   readonly scope: Scope;
   readonly variables: Variables;
   readonly upstreams: Upstreams;
-  /** Work for after all locations exist (proxy_pass finds its upstream). */
+  /** Registers work to do when all locations exist (proxy_pass finds its upstream). */
   readonly later: (work: () => void) => void;
   readonly workers: WorkerShare[];
-  /** Absolute paths of the log files that are to be opened before the configuration takes effect. */
+  /** Absolute paths of log files, to be opened before the configuration takes effect. */
   readonly logFiles: Set<string>;
-  /** Absolute paths of the directories for temporary files, which are to be there for the worker's user. */
+  /** Absolute paths of directories for temporary files, to be created for the workers' user. */
   readonly directories: Set<string>;
 }
 
-/** What a module has in shared memory for each worker. */
+/** What a module keeps in shared memory for each worker. */
 export interface WorkerShare {
-  /** In a worker, before it serves: its slot there, below MAX_WORKERS, and how many workers there are. */
+  /** Called in a worker before it serves, with its slot (below MAX_WORKERS) and the number of workers. */
   enter(slot: number, workers: number): void;
-  /** In the master: the worker with that slot has exited, whatever the cause. */
+  /** Called in the master when the worker with that slot has exited for whatever reason. */
   forget(slot: number): void;
 }
 
-/** Where a module's settings are being built for. */
+/** The place that a module's settings are built for. */
 export interface Place {
   readonly http: HttpBuild;
   readonly scope: Scope;
   readonly location: Location;
   readonly server: Server;
-  /** The location around this one: what an `if` block takes over from. */
+  /** The enclosing location, from which an `if` block inherits. */
   readonly parent: Location | undefined;
   /** Builds the location of a nested `if` or `limit_except` block. */
   readonly block: (scope: Scope) => Location;
 }
 
-/** Names a location in the same way in every generation whose configuration has it, so that what survives a reload finds it again. */
+/** A name of a location that stays the same over reloads as long as the configuration has it. */
 export function placeText({ scope }: Place): string {
   const blocks: string[] = [];
   let at = scope;
@@ -59,37 +59,37 @@ export interface ModuleDefinition<D extends Specs, S> {
   /** nginx's module name without `ngx_` and `_module`. */
   readonly name: string;
   readonly directives: D;
-  /** What `configure arguments` says of it: `--with-http_stub_status_module`. */
+  /** Its option in `configure arguments` (`-V`): `--with-http_stub_status_module`. */
   readonly configure?: string;
   readonly variables?: Readonly<Record<string, VariableSpec>>;
-  /** Host names that must be looked up before the tree is built (syslog servers). */
+  /** Host names to look up before the tree is built (syslog servers). */
   readonly hosts?: (http: Scope) => readonly HostWanted[];
   /** Once per configuration, before locations are built: variables that directives define (map, set). */
   readonly setup?: (http: HttpBuild) => void;
-  /** Makes of the directives' settings what handlers need in one location. Default: the settings as they are. */
+  /** Turns the directives' settings into what handlers need in one location. Default: the settings themselves. */
   readonly build?: (settings: SettingsOf<D>, place: Place) => S;
   readonly postRead?: (settings: S, location: Location) => Handler | undefined;
   readonly rewrite?: (settings: S, location: Location) => Handler | undefined;
   readonly preaccess?: (settings: S, location: Location) => Handler | undefined;
   readonly access?: (settings: S, location: Location) => Handler | undefined;
   readonly precontent?: (settings: S, location: Location) => Handler | undefined;
-  /** Handlers of the content phase tried in order (index, autoindex, static). */
+  /** Handlers of the content phase, tried in order (index, autoindex, static). */
   readonly contentPhase?: (settings: S, location: Location) => Handler | undefined;
-  /** The one content handler that takes the location (proxy_pass, stub_status). */
+  /** The content handler that replaces those (proxy_pass, stub_status). */
   readonly content?: (settings: S, location: Location) => Handler | undefined;
-  /** Its header filters by the names of HEADER_FILTERS, which says in what order those of all modules run. */
+  /** Its header filters, by the names in HEADER_FILTERS, which defines their order. */
   readonly headerFilters?: Readonly<
     Partial<Record<HeaderFilterName, (settings: S, location: Location) => HeaderFilter | undefined>>
   >;
-  /** What it does where a request is passed to an upstream. */
+  /** What it does when a request is passed to an upstream. */
   readonly upstreamHook?: (settings: S, location: Location) => UpstreamHook | undefined;
   readonly log?: (settings: S, location: Location) => Handler | undefined;
 }
 
-/** A module as the core holds it: its settings' type is known only to `of`. */
+/** A module as the core holds it; only `of` knows the type of its settings. */
 export interface HttpModule<S = unknown> {
   readonly name: string;
-  /** Place of its settings in `Location.settings`. */
+  /** Index of its settings in `Location.settings`. */
   readonly slot: number;
   readonly directives: Directives<Specs>;
   readonly configure: string | undefined;

@@ -16,11 +16,11 @@ import type { HttpModule } from "./module.ts";
 import { httpModules } from "./registry.ts";
 import { serverDirectives } from "./server_directives.ts";
 
-/** What the layers above http add to it: modules, directives, and work of the checker on the upstreams. */
+/** What layers above http add: modules, directives, and the checker's work on upstreams. */
 export interface HttpExtension {
   readonly modules: readonly HttpModule[];
   readonly tables: readonly Directives<Specs>[];
-  /** Called wherever a cycle is built, with its upstreams; what it returns runs in the checker. */
+  /** Called in every process that builds a cycle, with its upstreams; what it returns runs in the checker. */
   readonly open: (cycle: Cycle, upstreams: readonly Group[]) => Application["check"];
 }
 
@@ -66,9 +66,9 @@ function* buildApplication(
       return new HttpService(sockets, worker, countersOf(worker.slot), previous, http?.upstreams);
     },
     forget(slot) {
-      // A worker beyond MAX_WORKERS has not served, and so counted nothing.
+      // A worker beyond MAX_WORKERS has not served, and so has not counted anything.
       if (slot >= MAX_WORKERS) return;
-      // Its connections are gone, so their gauges go back to 0; the totals (accepted, handled, requests) stay.
+      // Its connections are gone, so the gauges become 0; the totals (accepted, handled, requests) stay.
       countersOf(slot).fill(0, COUNTER.active, COUNTER.waiting + 1);
       for (const group of groups) group.forget(slot);
       for (const share of http?.workers ?? []) share.forget(slot);

@@ -25,7 +25,7 @@ import { upstreamVariables } from "../modules/upstream.ts";
 import type { HttpModule } from "./module.ts";
 import { resolver } from "./resolver.ts";
 
-/** Every HTTP module, in the order in which those of one phase run. */
+/** All HTTP modules. Handlers of one phase run in this order. */
 export const httpModules: readonly HttpModule[] = [
   realip,
   map,

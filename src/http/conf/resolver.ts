@@ -11,10 +11,10 @@ import { defineModule, type Place } from "./module.ts";
 
 const DNS_PORT = 53;
 
-/** A `resolver` directive; every block it holds in shares the one resolver, and so what that remembers. */
+/** One `resolver` directive. All blocks it applies to share the resolver and its cache. */
 interface ResolverSetting {
   readonly servers: readonly { readonly written: string; readonly target: Target }[];
-  /** ms; 0 for what the answers say. */
+  /** ms; 0: as long as the answers say. */
   readonly valid: number;
   readonly ipv4: boolean;
   readonly ipv6: boolean;
@@ -59,7 +59,7 @@ function onOff(at: Directive, word: string): boolean {
   return value === "on";
 }
 
-/** Settings of one location. */
+/** A location's settings. */
 interface Resolving {
   readonly resolver: Resolver | undefined;
   /** ms */
@@ -123,7 +123,7 @@ function wantedHosts(http: Scope): HostWanted[] {
   return wanted;
 }
 
-/** What resolves names for requests of a location. */
+/** The settings that names are resolved with in a location. */
 export function resolvingOf(location: Location): Resolving {
   return resolver.of(location);
 }

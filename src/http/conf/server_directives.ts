@@ -4,12 +4,12 @@ import type { Directive } from "../../config/types.ts";
 import { type Template, template } from "../core/script.ts";
 import { HTTP, HTTP_SERVER } from "./contexts.ts";
 
-/** A tuning directive of nginx's memory layout that has nothing to tune here. */
+/** A directive that tunes nginx's memory layout and has no effect here. */
 function layout(syntaxDefault: string, what: string) {
   return number({ in: HTTP, doc: `Accepted for compatibility: ${what}`, defaultText: syntaxDefault });
 }
 
-/** The settings of `server` level: in force before a location is known. */
+/** Settings of the server level that are in force before a location is known. */
 export const serverDirectives = defineDirectives("http_core_server", {
   variables_hash_max_size: layout("1024", "variables are resolved when the configuration is read, in no hash."),
   variables_hash_bucket_size: layout("64", "variables are resolved when the configuration is read, in no hash."),

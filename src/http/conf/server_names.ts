@@ -2,22 +2,24 @@ import { type CompiledRegex, compileRegex } from "../../regex/regex.ts";
 import { lowercase } from "../../wire/latin1.ts";
 import { addWildcardKey, findWildcard, newWildcardHash, type WildcardHash } from "./wildcard_hash.ts";
 
-/** The choice of a server by the request's host, among the servers of one listening address. */
+/** Finds the server of a request's host, among those of one listening address. */
 
 /** One argument of `server_name`. */
 export interface ServerName {
-  /** In lower case; of a regex, the pattern without its `~`. */
+  /** In lower case; for a regex, the pattern without `~`. */
   readonly name: string;
   readonly regex?: CompiledRegex;
 }
 
 export interface ParsedServerName {
   readonly serverName: ServerName;
-  /** A sentence for the log at [warn], without the place. */
+  /** A warning, without file and line. */
   readonly warning?: string;
 }
 
-/** Reads one argument of `server_name`. `hostname` is the machine's name, for `$hostname`. Errors are nginx's sentences. */
+/**
+ * Reads one argument of `server_name`. `hostname` is the machine's name, for `$hostname`. Errors are in nginx's words.
+ */
 export function parseServerName(arg: string, hostname: string): ParsedServerName | { readonly error: string } {
   if ((arg.startsWith("*") && (arg.length < 3 || arg[1] !== ".")) || arg === ".") {
     return { error: `server name "${arg}" is invalid` };
@@ -29,7 +31,7 @@ export function parseServerName(arg: string, hostname: string): ParsedServerName
   }
   if (arg === "~") return { error: `empty regex in server name "${arg}"` };
   const pattern = arg.slice(1);
-  // nginx matches without regard to case when the pattern has a capital: host names arrive in lower case.
+  // Like nginx: a pattern with a capital letter ignores case, since hosts are compared in lower case.
   const regex = compileRegex(pattern, /[A-Z]/.test(pattern));
   if ("error" in regex) return regex;
   return { serverName: { name: pattern, regex }, warning };
@@ -45,20 +47,20 @@ export function primaryServerName(names: readonly ServerName[]): string {
 
 export interface NamedServer<S> {
   readonly server: S;
-  /** As written; a server without `server_name` has none here and answers to "" as in nginx. */
+  /** Empty for a server without `server_name`, which answers to "" as in nginx. */
   readonly names: readonly ServerName[];
 }
 
 export interface ServerNames<S> {
   readonly defaultServer: S;
-  /** Absent when every host leads to the default server. */
+  /** Undefined if every host gets the default server. */
   readonly hash: WildcardHash<S> | undefined;
   readonly regexes: readonly { readonly regex: CompiledRegex; readonly server: S }[];
 }
 
 /**
- * Builds the matcher of one address. `servers` in the order written; `address` as nginx prints it, for the sentences.
- * A name that is taken already is ignored with a warning.
+ * Builds the table of one address. `servers` are in the order of the configuration; `address` is nginx's text, for the
+ * messages. A name that is taken already is ignored with a warning.
  */
 export function buildServerNames<S>(
   servers: readonly NamedServer<S>[],
@@ -95,8 +97,8 @@ export function buildServerNames<S>(
 const NO_NAME: readonly ServerName[] = [{ name: "" }];
 
 /**
- * The server of a host (lower case, without port or trailing dot; "" for none). When a regex chose it, `captures` holds
- * its strings and `matched` is called with it, to set the variables of named groups. Throws RegexMatchError.
+ * The server of a host (lower case, without port or trailing dot; "" for none). If a regex matched, `captures` has its
+ * strings and `matched` is called, to set the variables of named groups. Throws RegexMatchError.
  */
 export function findServer<S>(
   names: ServerNames<S>,

@@ -8,8 +8,8 @@ import { lowercase } from "../../wire/latin1.ts";
 export type TypeList = ReadonlySet<string> | "any";
 
 /**
- * A directive of media types such as `charset_types` (ngx_http_types_slot): what is written is added to the first of
- * the defaults, `*` means any type.
+ * A directive that lists media types, such as `charset_types` (ngx_http_types_slot): its arguments are added to the
+ * first of the defaults; `*` means any type.
  */
 export function typeList(options: {
   readonly in: readonly Context[];

@@ -11,22 +11,22 @@ import type { Cycle } from "../../runtime/cycle.ts";
 import type { Sliced } from "../../sys/sliced.ts";
 import { type Template, template } from "../core/script.ts";
 
-/** A host that has to be resolved while serving. */
+/** A host name to resolve while serving. */
 export interface Unresolved {
   readonly host: string;
   readonly port: number;
 }
 
-/** An upstream of one generation with its idle connections, which the worker keeps from generation to generation. */
+/** An upstream of one cycle, and its idle connections, which the worker keeps from cycle to cycle. */
 export interface UpstreamEntry {
   readonly group: Group;
-  /** The worker's; set when the generation begins to serve. */
+  /** The worker's; set when the cycle begins to serve. */
   pool: Pool | undefined;
   /** The key of `hash`. */
   readonly key: Template | undefined;
 }
 
-/** The upstreams of a configuration: those with a block, and those that a `proxy_pass` to an address implies. */
+/** A configuration's upstreams: those with a block, and those implied by `proxy_pass` to an address. */
 export class Upstreams {
   readonly byName = new Map<string, UpstreamEntry>();
   private readonly cycle: Cycle;
@@ -35,7 +35,7 @@ export class Upstreams {
     this.cycle = cycle;
   }
 
-  /** Builds those that have a block. */
+  /** Builds the upstreams that have a block. */
   *declare(scope: Scope): Sliced<void> {
     const refusals = refusalsOf(scope);
     for (const [key, definition] of upstreamDefinitions(this.cycle.root)) {
@@ -50,14 +50,14 @@ export class Upstreams {
     }
   }
 
-  /** An upstream with a block of that name. */
+  /** The upstream with a block of that name. */
   named(name: string): UpstreamEntry | undefined {
     return this.byName.get(name.toLowerCase());
   }
 
   /**
-   * The upstream of an address that a variable named while serving: a block's name, or an address, whose state is this
-   * worker's own. A name that has to be resolved is returned as `Unresolved`; a string is nginx's sentence for an error.
+   * The upstream that a variable's value names: that of a block, or of an address, whose state is this worker's own.
+   * `Unresolved` for a name to be resolved; a string is an error in nginx's words.
    */
   dynamic(name: string, defaultPort: number): UpstreamEntry | Unresolved | string {
     const lower = name.toLowerCase();
@@ -71,7 +71,7 @@ export class Upstreams {
   }
 
   /**
-   * The upstream of a name's addresses. nginx builds it anew for each request, so failures do not count from one request
+   * The upstream of a resolved name. nginx builds a new one for each request, so failures do not count from one request
    * to the next (`max_fails` 0).
    */
   resolved(name: string, port: number, addresses: readonly Address[]): UpstreamEntry {
@@ -94,7 +94,7 @@ export class Upstreams {
     const { hosts, generation } = this.cycle.data;
     const group = buildUpstream(definition, hosts, undefined, { generation });
     const entry = { group, pool: undefined, key: undefined };
-    // Clients may control the variable's value, so the number of these is bounded.
+    // Clients may control the variable's value: the number of these must be bounded.
     if (this.made.size >= DYNAMIC_LIMIT) this.made.clear();
     this.made.set(key, entry);
     return entry;

@@ -1,17 +1,17 @@
 import { lowercase } from "../../wire/latin1.ts";
 
 /**
- * nginx's hash of host names with wildcards, as `server_name`, `map … { hostnames; }`, `valid_referers` and
- * `ssl_certificate` names use it: exact names first, then the longest `*.example.com` (`.example.com` stands for both
- * it and the bare name), then the longest `mail.*`.
+ * nginx's hash of host names with wildcards, used by `server_name`, `map … { hostnames; }`, `valid_referers` and
+ * `ssl_certificate` names. Exact names first, then the longest `*.example.com` (`.example.com` stands for this and the
+ * bare name), then the longest `mail.*`.
  */
 export interface WildcardHash<V> {
   readonly exact: Map<string, V>;
-  /** By the name without its `*.` or `.`; `bare` when the name itself matches too. */
+  /** By the name without `*.` or `.`; `bare`: the name itself matches too. */
   readonly heads: Map<string, { readonly value: V; readonly bare: boolean }>;
-  /** By the name without its `.*`. */
+  /** By the name without `.*`. */
   readonly tails: Map<string, V>;
-  /** The names exact and `.name` keys have taken, to find conflicts. */
+  /** Names taken by exact and `.name` keys, to find conflicts. */
   readonly taken: Set<string>;
 }
 
@@ -20,8 +20,8 @@ export function newWildcardHash<V>(): WildcardHash<V> {
 }
 
 /**
- * Adds a name or wildcard (any case). "conflict": it or an equivalent one is there already and this one is ignored;
- * "invalid": a wildcard nginx does not support, or an empty label.
+ * Adds a name or wildcard (any case). "conflict": an equivalent one is there, and this one is ignored. "invalid": a
+ * wildcard that nginx does not support, or an empty label.
  */
 export function addWildcardKey<V>(hash: WildcardHash<V>, key: string, value: V): "added" | "conflict" | "invalid" {
   const name = lowercase(key);
@@ -39,7 +39,7 @@ export function addWildcardKey<V>(hash: WildcardHash<V>, key: string, value: V):
   return addExactKey(hash, name, value) ? "added" : "conflict";
 }
 
-/** Adds a name in which `*` and `.` mean nothing. False when it is there already. */
+/** Adds a name in which `*` and `.` have no meaning. False if it is there already. */
 export function addExactKey<V>(hash: WildcardHash<V>, key: string, value: V): boolean {
   const name = lowercase(key);
   if (hash.taken.has(name)) return false;

@@ -5,7 +5,10 @@ import type { Response } from "../core/types.ts";
 
 const NONE = headText("");
 
-/** Sets the response's type by the URI's extension, else `default_type` (ngx_http_set_content_type). Keeps one that is set. */
+/**
+ * Sets the response's content type by the URI's extension, or to `default_type` (ngx_http_set_content_type), unless it
+ * has one.
+ */
 export function setContentType(request: Request): void {
   const { response, exten } = request;
   if (response.contentType !== undefined) return;
@@ -13,13 +16,13 @@ export function setContentType(request: Request): void {
   response.contentType = (exten === "" ? undefined : core.types.get(lowercase(exten))) ?? core.defaultType;
 }
 
-/** A media type, and the charset named beside it; "" where there is none. */
+/** A media type and its charset; "" for none. */
 export interface TypeAndCharset {
   readonly type: HeadText;
   readonly charset: HeadText;
 }
 
-/** The response's type as `*_types` directives compare it, and its charset: an upstream may have sent both in one. */
+/** The response's type, to be compared with `*_types`, and its charset: an upstream may have sent both in one field. */
 export function typeAndCharset({
   contentType,
   upstreamType,
@@ -30,7 +33,7 @@ export function typeAndCharset({
   return { type: whole, charset: charset ?? NONE };
 }
 
-/** Takes the charset off as nginx does (ngx_http_upstream_copy_content_type); other parameters stay with the type. */
+/** Separates the charset as nginx does (ngx_http_upstream_copy_content_type); other parameters stay with the type. */
 function splitContentType(text: HeadText): TypeAndCharset {
   for (let at = text.indexOf(";"); at >= 0; at = text.indexOf(";", at + 1)) {
     const end = at;

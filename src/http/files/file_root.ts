@@ -13,7 +13,7 @@ interface RootSpecs {
   readonly alias: DirectiveSpec<Template | undefined>;
 }
 
-/** Finds the nearest of the two and makes it absolute. `absolute` puts the prefix in front of a relative path. */
+/** The nearest `root` or `alias`. `absolute` puts the prefix in front of a relative path. */
 export function fileRoot(scope: Scope, specs: RootSpecs, absolute: (path: string) => string): FileRoot {
   for (let at: Scope | undefined = scope; at !== undefined; at = at.parent) {
     const root = at.values.get(specs.root) as Template | undefined;
@@ -37,19 +37,22 @@ function madeAbsolute(path: Template, alias: number, absolute: (path: string) =>
     return { constant, render: () => constant, alias };
   }
   if (path.text.startsWith("/")) return { constant: undefined, render: (request) => path.render(request), alias };
-  // Where it begins with a variable, only its value tells whether the path is relative.
+  // A path that begins with a variable may turn out to be relative.
   return { constant: undefined, render: (request) => absolute(path.render(request)), alias };
 }
 
-/** A file's name. `rootLength` is how much of it is the root or alias. Byte strings: use `osPath` at file system calls. */
+/**
+ * A file's path; its first `rootLength` bytes are the root or alias. A byte string: file system calls take
+ * `osPath(path)`.
+ */
 export interface MappedPath {
   readonly path: string;
   readonly rootLength: number;
 }
 
 /**
- * The file of the request's URI under `root` or `alias` (ngx_http_map_uri_to_path). Undefined, after an [alert], where
- * an alias cannot apply because the URI is no longer the location's: answer 500.
+ * The file of the request's URI under `root` or `alias` (ngx_http_map_uri_to_path). Undefined, after an [alert], if an
+ * alias cannot apply because a rewrite changed the URI: the answer is 500.
  */
 export function mapUriToPath(request: Request): MappedPath | undefined {
   const { root } = request.location.core;

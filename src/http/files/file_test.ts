@@ -7,11 +7,11 @@ import type { Request } from "../core/request.ts";
 import { FileError, statFile as statChecked } from "./open_file.ts";
 
 /**
- * What is at a path (a byte string), or undefined where nothing is. Other failures than a missing file are logged as
- * [crit], as nginx does for `if (-f …)` and `try_files`.
+ * The file at a path (a byte string), or undefined. Errors other than a missing file are logged as [crit], as nginx
+ * does for `if (-f …)` and `try_files`.
  */
 export function statFile(request: Request, path: string): fs.Stats | undefined {
-  // A C string ends there.
+  // As in C, NUL ends the path.
   const end = path.indexOf("\0");
   const name = end < 0 ? path : path.slice(0, end);
   if (name === "") return undefined;
@@ -28,7 +28,7 @@ export function statFile(request: Request, path: string): fs.Stats | undefined {
 
 const NOT_THERE: ReadonlySet<string> = new Set(["ENOENT", "ENOTDIR", "ENAMETOOLONG"]);
 
-/** With `disable_symlinks`, what is reached through a link it refuses is not there. */
+/** With `disable_symlinks`: a file behind a refused link counts as missing. */
 function statUnderRule(request: Request, name: string, rule: SymlinkRule): fs.Stats | undefined {
   try {
     return statChecked(request, name, rule);

@@ -1,37 +1,39 @@
 import { defer, guarded } from "../../sys/guard.ts";
 
 /**
- * How many bytes of files one turn of the event loop reads, all readers together: a read from the page cache is cheap,
- * but three hundred of them would keep everybody else waiting. Who finds the turn's bytes used up goes on in a later
- * one, in the order in which they asked.
+ * How many bytes of files are read in one turn of the event loop, by all readers together. A read from the page cache
+ * is cheap, but three hundred in a row would block everybody else. Readers that find the turn's share used up continue
+ * in a later turn, in the order in which they asked.
  */
 const PER_TURN = 1024 * 1024;
 
 /** Something that sends a file piece by piece. */
 export interface FileReader {
-  /** Its turn has come: it reads while `mayRead`, and asks for another turn (`nextTurn`) where it wants one. */
+  /** Called in its turn: reads while `mayRead`, and calls `nextTurn` if it is not done. */
   readOn(): void;
   onFault(error: unknown): void;
 }
 
 let left = PER_TURN;
 let waiting: FileReader[] = [];
-/** Who may read although others wait: it is its turn. */
+/** The reader whose turn it is: it may read although others wait. */
 let present: FileReader | undefined;
 let turnEnds = false;
 
-/** Whether the reader may read a piece now. Where it may not, it asks for another turn. */
+/** Whether the reader may read a piece now. If not, it calls `nextTurn`. */
 export function mayRead(reader: FileReader): boolean {
   return left > 0 && (waiting.length === 0 || present === reader);
 }
 
-/** So many bytes were read. */
+/** Counts bytes that were read. */
 export function spend(bytes: number): void {
   left -= bytes;
   if (!turnEnds) endTurn();
 }
 
-/** The reader goes on in a later turn, behind those that wait already. One that waits must not ask again. */
+/**
+ * Has the reader called in a later turn, after those that wait already. A reader that waits must not call this again.
+ */
 export function nextTurn(reader: FileReader): void {
   waiting.push(reader);
   if (!turnEnds) endTurn();
@@ -48,7 +50,7 @@ function turn(): void {
   const readers = waiting;
   if (readers.length === 0) return;
   let next = 0;
-  // Whoever asks meanwhile comes behind those that wait: it finds them in `waiting`.
+  // Readers that call nextTurn meanwhile come after those that still wait.
   waiting = [];
   while (next < readers.length && left > 0) {
     present = readers[next++];

@@ -7,7 +7,7 @@ import type { SymlinkRule } from "../core/location.ts";
 import type { Request } from "../core/request.ts";
 import { type Template, template } from "../core/script.ts";
 
-/** A system call that failed: the errno's name, and the call's for the log. */
+/** A failed system call: the errno's name, and the call's name for the log. */
 export class FileError extends Error {
   readonly code: string;
   readonly call: string;
@@ -21,12 +21,12 @@ export class FileError extends Error {
 
 const { O_RDONLY, O_NONBLOCK, O_NOFOLLOW, O_DIRECTORY } = fs.constants;
 const LINUX = process.platform === "linux";
-/** Node does not name it: a descriptor that is only a place, for which search permission is enough. */
+/** Missing from fs.constants: a descriptor that only names a place, for which search permission is enough. */
 const O_PATH = LINUX ? 0o10000000 : 0;
 const OPEN = O_RDONLY | O_NONBLOCK;
 const SEARCH = OPEN | O_DIRECTORY | O_PATH;
 
-/** Opens a file (or directory) for reading, without waiting for the writer of a FIFO. Throws FileError. */
+/** Opens a file or directory for reading. Does not block on a FIFO without a writer. Throws FileError. */
 export function openFile(request: Request, path: string, rule: SymlinkRule | undefined): number {
   if (rule !== undefined) {
     const unchecked = uncheckedLength(request, path, rule);
@@ -39,7 +39,7 @@ export function openFile(request: Request, path: string, rule: SymlinkRule | und
   }
 }
 
-/** The file's kind and size without opening it; throws FileError. */
+/** stat() of a file. Throws FileError. */
 export function statFile(request: Request, path: string, rule: SymlinkRule | undefined): fs.Stats {
   if (rule !== undefined && uncheckedLength(request, path, rule) !== undefined) {
     const fd = openFile(request, path, rule);
@@ -56,7 +56,10 @@ export function statFile(request: Request, path: string, rule: SymlinkRule | und
   }
 }
 
-/** How much of the path `from=` exempts; undefined where nothing is to be checked (ngx_http_set_disable_symlinks). */
+/**
+ * How long the leading part is that `from=` exempts; undefined if nothing is to be checked
+ * (ngx_http_set_disable_symlinks).
+ */
 function uncheckedLength(request: Request, path: string, rule: SymlinkRule): number | undefined {
   const from = rule.from?.render(request) ?? "";
   if (from === "" || !path.startsWith(from)) return 0;
@@ -68,13 +71,13 @@ function uncheckedLength(request: Request, path: string, rule: SymlinkRule): num
 /** A directory on the way to a file. */
 interface Step {
   readonly fd: number;
-  /** Its path, for systems without /proc. */
+  /** Its path, used on systems without /proc. */
   readonly path: string;
 }
 
 /**
- * Walks the path component by component. Node has no openat(): what nginx opens relative to a descriptor is opened
- * through /proc/self/fd on Linux, so that a component cannot be swapped for a link after it was looked at.
+ * Opens the path component by component. Node has no openat(): on Linux the next component is opened below
+ * /proc/self/fd, so that no component can be replaced by a link after it was checked.
  */
 function openChecked(path: string, unchecked: number, refuse: SymlinkRule["refuse"]): number {
   const names = path.slice(unchecked).split("/");

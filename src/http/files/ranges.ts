@@ -6,25 +6,26 @@ export interface Range {
   readonly end: number;
 }
 
-/** A part with what stands before it: nothing, or a multipart boundary with the part's own fields. */
+/** A part with what precedes it: nothing, or a multipart boundary and the part's fields. */
 export interface RangePart extends Range {
   readonly head: string;
 }
 
-/** What a 206 is made of. */
+/** What the body of a 206 consists of. */
 export interface RangePlan {
   readonly parts: readonly RangePart[];
-  /** After the last part. */
+  /** Sent after the last part. */
   readonly tail: string;
 }
 
-/** Off_t's bound: a longer number is no range. */
+/** Longer numbers do not fit off_t. */
 const MAX_DIGITS = /^0*[0-9]{1,18}$/;
 const ONE = / *([0-9]*)( *)(-?) *([0-9]*) *(,|$)/y;
 
 /**
- * The ranges of a `Range` field's value behind `bytes=`. "whole": the field is passed over and the whole body sent;
- * "unsatisfiable": 416. `max` bounds their number; without `limited` their total size with its overhead is bounded too.
+ * The ranges of a `Range` field's value after `bytes=`. "whole": the field is ignored and the whole body sent;
+ * "unsatisfiable": 416. There may be at most `max` ranges; unless `limited`, their total size with overhead is bounded
+ * too.
  */
 export function parseRanges(
   text: string,
@@ -78,7 +79,7 @@ function decimal(digits: string): number | undefined {
 
 let boundaries = Math.floor(Math.random() * 0x7fffffff);
 
-/** The parts of a multipart/byteranges body, the boundary they are divided by, and how long it will be. */
+/** Plans a multipart/byteranges body: its parts, boundary and length. */
 export function multipartPlan(
   ranges: readonly Range[],
   length: number,

@@ -4,33 +4,33 @@ import { osPath } from "../../sys/paths.ts";
 import type { HeadText } from "../../wire/head_text.ts";
 
 /**
- * Small files as they were last read. Each use asks the system whether the file is still the same (one stat() in place
- * of open, fstat, read and close), so nothing stale is ever sent; requests of one turn of the event loop share the answer.
+ * A cache of small files. Each use asks the system whether the file has changed (one stat() in place of open, fstat,
+ * read and close), so nothing stale is ever sent; requests in one turn of the event loop share the answer.
  */
 
-/** A file this thread has in memory. */
+/** A file in memory. */
 export interface SmallFile {
   readonly path: string;
-  /** Its bytes. */
+  /** A byte string. */
   readonly body: string;
-  /** Modification time in seconds since 1970, and its forms in a head. */
+  /** Modification time in seconds since 1970, and the fields made from it. */
   readonly lastModified: number;
   readonly lastModifiedText: HeadText;
   readonly etag: HeadText;
   readonly ino: number;
   readonly mtimeMs: number;
   readonly ctimeMs: number;
-  /** The turn of the loop in which it was last seen unchanged. */
+  /** The turn of the event loop in which it was last checked. */
   turn: number;
 }
 
-/** Longer files are always read anew. */
+/** Files longer than this are never kept. */
 export const SMALL = 16 * 1024;
-/** What one thread keeps at most, in bytes. */
+/** How many bytes are kept at most. */
 const MOST = 8 * 1024 * 1024;
-/** A file changed this short a time ago may change again without its times showing it (file systems tick slowly). */
+/** A file changed more recently than this may change again without new times: file systems have coarse clocks. */
 const SETTLED_MS = 2000;
-/** What an entry costs beside its body. */
+/** Estimated memory of an entry besides its body. */
 const OVERHEAD = 512;
 
 const files = new Map<string, SmallFile>();
@@ -45,7 +45,7 @@ function endTurn(): void {
   turn++;
 }
 
-/** The file when it is in memory and still the same. */
+/** The file if it is in memory and has not changed. */
 export function smallFile(path: string): SmallFile | undefined {
   const file = files.get(path);
   if (file === undefined || file.turn === turn) return file;
@@ -76,7 +76,10 @@ function isSame(file: SmallFile): boolean {
   }
 }
 
-/** Keeps a file that was just read, if its times can be trusted to show the next change. `stats` are from before reading. */
+/**
+ * Keeps a file that was just read, unless it changed too recently to notice the next change. `stats` were taken before
+ * it was read.
+ */
 export function keepSmallFile(
   path: string,
   body: string,

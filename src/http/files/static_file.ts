@@ -14,7 +14,7 @@ const CHUNK = 64 * 1024;
 const small = Buffer.allocUnsafeSlow(SMALL);
 const chunk = Buffer.allocUnsafeSlow(CHUNK);
 
-/** Reads a file of at most SMALL bytes whole. Undefined, after a line in the log, where that fails. */
+/** Reads a whole file of at most SMALL bytes. Undefined if that fails, which is logged. */
 export function readSmall(request: Request, fd: number, path: string, length: number): string | undefined {
   let read = 0;
   try {
@@ -28,7 +28,7 @@ export function readSmall(request: Request, fd: number, path: string, length: nu
   return undefined;
 }
 
-/** Sends a body in memory, or the parts of it that were asked for. */
+/** Sends a body that is in memory, or the requested ranges of it. */
 export function sendSmall(request: Request, body: string): number {
   const plan = request.ranges;
   if (plan === undefined) {
@@ -41,19 +41,19 @@ export function sendSmall(request: Request, body: string): number {
   return OK;
 }
 
-/** Sends an open file as the body of a response whose head was sent, or the parts of it that were asked for; closes it. */
+/** Sends an open file as the body of a response whose head was sent, or the requested ranges of it, and closes it. */
 export function sendFile(request: Request, fd: number, path: string, length: number): number {
   const plan = request.ranges ?? { parts: [{ head: "", start: 0, end: length }], tail: "" };
   return new FileSender(request, fd, path, plan).send();
 }
 
-/** A file on its way to the client, piece by piece as it takes them. */
+/** Sends a file piece by piece, as fast as the client takes it. */
 class FileSender implements FileReader {
   private readonly request: Request;
   private readonly fd: number;
   private readonly path: string;
   private readonly plan: RangePlan;
-  /** The part at work, and where in the file it goes on. */
+  /** The current part, and the position in the file; -1 before a part was begun. */
   private part = 0;
   private at: number;
   private open = true;
@@ -66,7 +66,7 @@ class FileSender implements FileReader {
     this.at = -1;
   }
 
-  /** What the content handler returns. */
+  /** Starts. Returns the content handler's code. */
   send(): number {
     const code = this.run();
     if (code !== DONE) return code;
@@ -75,12 +75,12 @@ class FileSender implements FileReader {
     request.onAbort = () => this.abort();
     request.cleanup ??= [];
     request.cleanup.push(() => this.close());
-    // The client keeps up, so no drain will follow: goes on after the other readers.
+    // The client takes more, so onWritable will not be called: continue after the other readers.
     if (takesMore(request)) nextTurn(this);
     return DONE;
   }
 
-  /** A client that has closed its side only still gets the file. */
+  /** A client that has only half-closed still gets the file. */
   private abort(): void {
     if (this.request.aborted) finalizeRequest(this.request, CLIENT_CLOSED_REQUEST);
   }
@@ -97,7 +97,10 @@ class FileSender implements FileReader {
     else if (takesMore(request)) nextTurn(this);
   }
 
-  /** Sends until the client blocks or the turn is over (DONE), all is sent (OK) or the file cannot be read (ERROR). */
+  /**
+   * Sends until the client blocks or the turn's share is used up (DONE), all is sent (OK) or the file cannot be read
+   * (ERROR).
+   */
   private run(): number {
     const { request, plan } = this;
     const { connection } = request;

@@ -24,7 +24,7 @@ export const CONNECTION_VARIABLES: Readonly<Record<string, VariableSpec>> = {
   connection_requests: { get: (r) => String(r.connection.requests) },
   connection_time: { get: (r) => seconds(now() - r.connection.startedAt) },
   pipe: { get: (r) => (r.connection.pipelined ? "p" : ".") },
-  // What the kernel measures of a connection is not to be had through Node's sockets: not found, as on other systems.
+  // Node does not give access to TCP_INFO: not found, as in nginx on systems without it.
   tcpinfo_rtt: { get: () => undefined },
   tcpinfo_rttvar: { get: () => undefined },
   tcpinfo_snd_cwnd: { get: () => undefined },
@@ -62,7 +62,7 @@ function optionalPort(port: number | undefined): string | undefined {
   return port === undefined ? undefined : portText(port);
 }
 
-/** The address in network order, as a byte string: a short key for zones. */
+/** The address in network byte order, as a byte string: a short key for zones. */
 function binaryAddress(address: Address): string {
   if (address.family === "unix") return "unix:";
   if (address.family === "ipv6") return String.fromCharCode(...socketIpv6(address.host));

@@ -1,8 +1,8 @@
 import type { HeaderList } from "../../wire/http1/header_list.ts";
 
 /**
- * The values of a field by its name in a variable (`$http_NAME`, `$sent_http_NAME`): lower case with underscores,
- * which stand for hyphens and for themselves. Several fields are joined with commas. Undefined without one.
+ * The values of a field by its name in a variable (`$http_NAME`, `$sent_http_NAME`), which is in lower case with
+ * underscores for hyphens. Several fields are joined with commas. Undefined if there is none.
  */
 export function fieldText(fields: HeaderList, name: string): string | undefined {
   let text: string | undefined;

@@ -12,7 +12,7 @@ import { mapUriToPath } from "../files/file_root.ts";
 import { portText, seconds } from "./connection.ts";
 import { fieldText } from "./field_text.ts";
 
-/** An empty one is "not found": logs show it as `-`. */
+/** Empty text as "not found", which logs show as `-`. */
 const present = (text: string): string | undefined => (text === "" ? undefined : text);
 
 const uri: VariableSpec = { get: (r) => (r.badUri ? "" : present(r.uri)) };
@@ -57,7 +57,7 @@ function contentLength(request: Request): string | undefined {
   const field = request.headers.get("content-length");
   if (field !== undefined) return field;
   if (request.contentLength >= 0) return String(request.contentLength);
-  // A chunked body has a length once it was read.
+  // The length of a chunked body is known once it was read.
   return request.chunked && request.bodyEnded && request.body !== undefined ? String(request.bodyLength) : undefined;
 }
 
@@ -83,7 +83,7 @@ function realpathRoot(request: Request): string | undefined {
   }
 }
 
-/** Random bytes in store: asking for sixteen at a time would cost a call each. */
+/** Random bytes for 256 ids: asking for sixteen at a time would cost a call each. */
 const pool = Buffer.alloc(16 * 256);
 let poolAt = pool.length;
 

@@ -5,7 +5,7 @@ import type { Request } from "../core/request.ts";
 import { once, type VariableSpec } from "../core/script.ts";
 import { fieldText } from "./field_text.ts";
 
-/** $body_bytes_sent: what has left of the response behind its head. */
+/** $body_bytes_sent: what was sent of the response after its head. */
 export function bodyBytesSent(request: Request): number {
   return Math.max(0, request.connection.sent - request.sentAtStart - request.headSize);
 }
@@ -23,7 +23,7 @@ export const RESPONSE_VARIABLES: Readonly<Record<string, VariableSpec>> = {
   sent_http_connection: once((r) => (r.response.status === 101 ? "upgrade" : r.keepalive ? "keep-alive" : "close")),
   sent_http_keep_alive: once(keepAlive),
   sent_http_transfer_encoding: once((r) => (r.chunkedResponse ? "chunked" : undefined)),
-  // Kept apart from the other fields here; nginx holds them in its list where a module or an upstream set them.
+  // Not in the header list here; in nginx they are, if a module or an upstream set them.
   sent_http_etag: once((r) => r.response.etag),
   sent_http_server: once((r) => r.response.server),
   sent_http_date: once((r) => r.response.date),
