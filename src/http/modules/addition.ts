@@ -77,7 +77,7 @@ class Addition implements BodyFilter {
   }
 }
 
-/** False where the request was ended because there are too many. */
+/** False if the request was ended because of too many subrequests. */
 function ask(request: Request, uri: string): boolean {
   if (subrequest(request, uri, "", {}) !== undefined) return true;
   finalizeRequest(request, ERROR);

@@ -20,7 +20,7 @@ interface Assignment {
 
 interface AuthRequest {
   readonly uri: string;
-  /** `auth_request_set`: what is taken of the subrequest when it has ended. */
+  /** `auth_request_set`: variables set when the subrequest has ended. */
   readonly set: readonly { readonly variable: Variable; readonly value: Template }[];
 }
 
@@ -88,7 +88,7 @@ function authorize(request: Request, { uri, set }: AuthRequest): number {
     return DONE;
   }
   const { status } = context;
-  // At once: an internal redirect from here on keeps them.
+  // Even if access is refused: an error page may use them.
   for (const { variable, value } of set) assign(request, variable, value.render(context.subrequest));
   if (status === 403) return status;
   if (status === 401) {
@@ -105,7 +105,7 @@ function assign(request: Request, { index, set }: Variable, value: string): void
   else set(request, value);
 }
 
-/** The subrequest's WWW-Authenticate fields, also those of a server whose response was replaced by an error page. */
+/** Copies the subrequest's WWW-Authenticate fields, also if its response was replaced by an error page. */
 function copyChallenges({ response, upstream }: Request, request: Request): void {
   const own = response.headers.getAll("www-authenticate");
   const values = own.length > 0 ? own : (upstream?.head?.headers.getAll("www-authenticate") ?? []);

@@ -12,7 +12,7 @@ import { type Template, template } from "../core/script.ts";
 import { mapUriToPath } from "../files/file_root.ts";
 import { FileError, statFile } from "../files/open_file.ts";
 
-/** ngx_http_index_module: a URI that ends with a slash is served by the first of these files that is there. */
+/** ngx_http_index_module: serves a URI that ends with a slash by the first of these files that exists. */
 export const index = defineModule({
   name: "http_index",
   directives: {
@@ -80,7 +80,7 @@ function serveIndex(request: Request, names: readonly Template[] | undefined): n
   return DECLINED;
 }
 
-/** Whether the directory is there, once its `first` index is not: a missing one is 404, one without index goes on. */
+/** Checks the directory after its `first` index was not found: a missing one is 404, one without index goes on. */
 function testDirectory(request: Request, directory: string, first: string): number {
   const path = directory.length > 1 && directory.endsWith("/") ? directory.slice(0, -1) : directory;
   try {
@@ -90,7 +90,7 @@ function testDirectory(request: Request, directory: string, first: string): numb
     const { code, call } = error;
     if (code === "EMLINK" || code === "ELOOP") return 403;
     if (code === "ENOENT") return indexError(request, first, code);
-    // The first file was looked for without this error: searching the directory is allowed.
+    // The first file was looked up without this error, so searching the directory is allowed.
     if (code === "EACCES") return OK;
     logError(request, "crit", `${call} "${path}" failed (${errorText(code)})`);
     return 500;

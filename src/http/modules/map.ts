@@ -21,12 +21,12 @@ interface MapBlock {
   readonly at: Directive;
   readonly name: string;
   readonly source: Template;
-  /** `hostnames`: keys may be wildcards, and a dot at the end of the source is dropped. */
+  /** `hostnames`: keys may be wildcards, and the source's trailing dot is dropped. */
   hostnames: boolean;
-  /** `volatile`: the value is looked up at each use. */
+  /** `volatile`: the value is not cached. */
   volatile: boolean;
   fallback: Template | undefined;
-  /** Of all lines. */
+  /** The values of all lines. */
   readonly values: Template[];
   readonly hash: WildcardHash<Template>;
   readonly regexes: { readonly regex: CompiledRegex; readonly value: Template; readonly line: Directive }[];
@@ -103,7 +103,7 @@ function declareMap({ variables }: HttpBuild, block: MapBlock): void {
   for (const { regex, line } of block.regexes) declareCaptures(regex, variables, line);
 }
 
-/** All values of a map that has no variables in them. */
+/** All possible values, if none has variables. */
 function constants({ fallback, values }: MapBlock): readonly string[] | undefined {
   const all = new Set(fallback === undefined ? [""] : []);
   for (const { constant } of values) {
@@ -129,7 +129,7 @@ function matching(request: Request, regexes: MapBlock["regexes"], source: string
     try {
       if (!regex.exec(source, captures)) continue;
     } catch (error) {
-      // A map may be looked up anywhere, the log included: a search that is given up ends with the default.
+      // A map may be evaluated anywhere, even while logging: after a search that was given up it has the default.
       if (!(error instanceof RegexMatchError)) throw error;
       logError(request, "alert", error.message);
       return undefined;

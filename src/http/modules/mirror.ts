@@ -8,7 +8,7 @@ import type { Request } from "../core/request.ts";
 import { readBody } from "../core/request_body.ts";
 import { subrequest } from "../core/subrequest.ts";
 
-/** The body has been read and the mirrors were asked. */
+/** Set when the body has been read and the subrequests were made: the handler's code. */
 const mirrored = new ModuleContext<number>();
 
 /** ngx_http_mirror_module: background subrequests whose answers go nowhere. */

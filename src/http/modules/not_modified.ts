@@ -13,10 +13,10 @@ export const notModified = defineModule({
   headerFilters: { not_modified: () => filterNotModified },
 });
 
-/** The fields there are, once the header list has been walked for them. */
+/** The conditions of the request at hand; one pass over its header list finds them all. */
 const found: (string | undefined)[] = [undefined, undefined, undefined, undefined];
 
-/** RFC 9110 section 13.2.2 in nginx's order. 412 where a precondition fails. */
+/** RFC 9110 section 13.2.2 in nginx's order. 412 if a precondition fails. */
 function filterNotModified(request: Request): number {
   const { response } = request;
   if (response.status !== 200 || request !== request.main || request.disableNotModified || !readConditions(request))
@@ -40,7 +40,7 @@ function filterNotModified(request: Request): number {
   return OK;
 }
 
-/** Clears the response: a 412 has none of its fields (ngx_http_filter_finalize_request). */
+/** A 412 has none of the response's fields (ngx_http_filter_finalize_request). */
 function failed(response: Response): number {
   resetResponse(response);
   return 412;
@@ -59,7 +59,7 @@ function readConditions(request: Request): boolean {
   return any;
 }
 
-/** Where in `found` a condition's field stands; -1 for any other field. */
+/** The index in `found` of a condition's field; -1 for any other field. */
 function placeOf(number: number): number {
   switch (number) {
     case known.IF_UNMODIFIED_SINCE:
@@ -84,7 +84,7 @@ function isModified(request: Request, since: string): boolean {
   return mode === "exact" || time < lastModified;
 }
 
-/** Whether the response's entity tag is among those listed; `weak`: by the weak comparison. */
+/** Whether the response's entity tag is in the list; `weak`: by weak comparison. */
 function matches(list: string, etag: string | undefined, weak: boolean): boolean {
   if (list === "*") return true;
   if (etag === undefined) return false;

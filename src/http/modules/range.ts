@@ -37,7 +37,7 @@ function isBytes(text: string): boolean {
   return text.startsWith("bytes=") || text.slice(0, 6).toLowerCase() === "bytes=";
 }
 
-/** `If-Range`: an entity tag that is the response's, or the very date of it. */
+/** `If-Range`: the response's entity tag, or exactly its date. */
 function ifRange(request: Request): boolean {
   const condition = request.headers.get("if-range");
   if (condition === undefined) return true;
@@ -46,12 +46,12 @@ function ifRange(request: Request): boolean {
   return response.lastModified !== -1 && parseHttpTime(condition) === response.lastModified;
 }
 
-/** Undefined where the whole body is to be sent after all. */
+/** Undefined if the whole body is sent. */
 function answerRange(request: Request, text: string): number | undefined {
   const { response } = request;
   const length = response.contentLength;
   const most = request.location.core.maxRanges;
-  // A body that only streams by cannot be sent in several parts: nginx's single_range.
+  // A body that is not seekable is sent in one part only: nginx's single_range.
   const max = request.seekable ? most : 1;
   const ranges = parseRanges(text, length, max, max !== Number.MAX_SAFE_INTEGER);
   if (ranges === "whole") return undefined;

@@ -6,7 +6,7 @@ import { defineModule, type HttpModule } from "../conf/module.ts";
 import { evaluate, type Template, template } from "../core/script.ts";
 
 interface Part {
-  /** Hashes below this one have the value; 0: all that are left. */
+  /** The value of hashes below this one; 0: of all others. */
   readonly below: number;
   readonly value: string;
 }
@@ -62,7 +62,7 @@ function percentOf(line: Directive): number {
   return hundredths;
 }
 
-/** Austin Appleby's MurmurHash2 of a byte string, seed 0. */
+/** Austin Appleby's MurmurHash2 of a byte string, with seed 0. */
 function murmurHash2(text: string): number {
   let left = text.length;
   let at = 0;

@@ -48,7 +48,7 @@ function serveFile(request: Request): number {
   return serveOpen(request, path, fd);
 }
 
-/** Takes the descriptor over: it is closed here, whatever happens, or by who sends the file. */
+/** Owns the descriptor: it is closed here, or by sendFile. */
 function serveOpen(request: Request, path: string, fd: number): number {
   let sending = false;
   try {

@@ -9,7 +9,7 @@ import type { Handler } from "../core/types.ts";
 
 const TEXT_PLAIN = headText("text/plain");
 
-/** The counters that variables show as well as the page. */
+/** Counters that are variables as well. */
 const VARIABLES = {
   connections_active: COUNTER.active,
   connections_reading: COUNTER.reading,
@@ -46,7 +46,7 @@ function countersOf({ cycle }: HttpBuild): Int32Array {
   return cycle.zone(COUNTERS).words;
 }
 
-/** Each worker counts in words of its own; they wrap at 2^32. */
+/** Workers count in rows of their own; the numbers wrap at 2^32. */
 function sum(words: Int32Array, counter: number): number {
   let total = 0;
   for (let at = counter; at < words.length; at += COUNTER.words) total += Atomics.load(words, at) >>> 0;

@@ -11,15 +11,15 @@ import { statFile } from "../files/file_test.ts";
 
 interface TriedFile {
   readonly name: Template;
-  /** Written with a slash at its end: a directory is looked for. */
+  /** Written with a trailing slash: a directory is looked for. */
   readonly directory: boolean;
 }
 
 interface TryFiles {
   readonly files: readonly TriedFile[];
-  /** The URI or named location when none of them is there. */
+  /** The URI or named location to use if none of them exists. */
   readonly fallback: Template;
-  /** `=code` instead of it. */
+  /** `=code` in place of it. */
   readonly code: number | undefined;
 }
 
@@ -82,7 +82,7 @@ function tryEach(request: Request, { files, fallback, code }: TryFiles): number 
   return internalRedirect(request, target.slice(0, question), target.slice(question + 1));
 }
 
-/** A name with variables loses the location's name in front, which the alias stands for. */
+/** From a name with variables the location's own name is removed, which the alias replaces. */
 function nameUnder(request: Request, name: Template, alias: number): string {
   if (name.constant !== undefined) return name.constant;
   const text = name.render(request);

@@ -44,7 +44,7 @@ export const access = defineModule({
   access: (rules) => (rules === undefined ? undefined : (request) => checkAccess(request, rules)),
 });
 
-/** The rules of the nearest level that has any, allow and deny in the order they are written. */
+/** The rules of the nearest level that has any, allow and deny in the order of the configuration. */
 function rulesOf(scope: Scope): AccessRule[] {
   for (let at: Scope | undefined = scope; at !== undefined; at = at.parent) {
     if (!at.values.has(allow) && !at.values.has(deny)) continue;
@@ -59,7 +59,7 @@ function rulesOf(scope: Scope): AccessRule[] {
   return [];
 }
 
-/** Clients' addresses as the rules compare them, for as long as their connections or requests last. */
+/** Addresses in the form that the rules compare, kept as long as their connection or request lives. */
 const clients = new WeakMap<Address, ClientAddress>();
 
 function checkAccess(request: Request, rules: AccessRules): number {

@@ -1,13 +1,15 @@
 import { type Cidr, type ClientAddress, inIpv4, inIpv6, parseCidr } from "../../../net/ip.ts";
 
-/** The rules of `allow` and `deny`, and who they let in. */
+/** The rules of `allow` and `deny`. */
 
 export interface AccessRule {
   readonly deny: boolean;
   readonly who: "all" | "unix" | Cidr;
 }
 
-/** Reads `allow` or `deny` with its argument: `all`, `unix:`, an address or a CIDR range. Errors are nginx's sentences. */
+/**
+ * Reads `allow` or `deny` with its argument: `all`, `unix:`, an address or a CIDR range. Errors are in nginx's words.
+ */
 export function parseAccessRule(
   deny: boolean,
   text: string,
@@ -20,7 +22,7 @@ export function parseAccessRule(
   return parsed.lowBits ? { rule, warning: `low address bits of ${text} are meaningless` } : { rule };
 }
 
-/** Rules sorted by the kind of client they speak of, each list in the order written. */
+/** The rules by address family, each list in the order of the configuration. */
 export interface AccessRules {
   readonly ipv4: readonly AccessRule[];
   readonly ipv6: readonly AccessRule[];
@@ -33,11 +35,11 @@ export function buildAccessRules(rules: readonly AccessRule[]): AccessRules {
   return { ipv4: of("ipv4"), ipv6: of("ipv6"), unix: of("unix") };
 }
 
-/** The first rule that speaks of the client decides; undefined when none does. */
+/** The first rule that matches decides; undefined if none does. */
 export function matchAccess(rules: AccessRules, client: ClientAddress): "allow" | "deny" | undefined {
   if (client.unix) return verdict(rules.unix.at(0));
   const { ipv4, ipv6 } = client;
-  // A mapped address is an IPv4 client as soon as there is any rule about those.
+  // An IPv4-mapped address is compared with the IPv4 rules if there are any.
   if (ipv4 !== undefined && rules.ipv4.length > 0) {
     for (const rule of rules.ipv4) {
       if (typeof rule.who === "string" || inIpv4(rule.who, ipv4)) return verdict(rule);

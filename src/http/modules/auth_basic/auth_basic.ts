@@ -16,9 +16,9 @@ import type { Handler } from "../../core/types.ts";
 import { storedPassword, type Verdict } from "./crypt.ts";
 import { PasswordChecks, Waiting } from "./password_check.ts";
 
-/** Of this thread; it outlives a reload. */
+/** One for all configurations: its cache outlives a reload. */
 const checks = new PasswordChecks();
-/** The result for the request whose phases `compare` is resuming; undefined otherwise. */
+/** While `compare` resumes a request's phases: the result it waited for. */
 let compared: { readonly password: string; readonly stored: string; readonly verdict: Verdict } | undefined;
 
 const CONTEXTS: readonly Context[] = [...HTTP_LOCATION, "limit_except"];
@@ -94,9 +94,9 @@ function authenticate(request: Request, realm: string, pathOf: (request: Request
   return challenge(request, realm);
 }
 
-/** The verdict, or a `Waiting` after which the request runs this handler again. */
+/** The verdict, or a `Waiting` after which the phases run this handler again. */
 function compare(request: Request, password: string, stored: string): Verdict | Waiting | "busy" {
-  // The cache may have evicted the verdict by now, and keeps none for hashes of an unknown kind.
+  // The cache may have lost the verdict meanwhile, and keeps none for unknown kinds of hashes.
   if (compared?.password === password && compared.stored === stored) return compared.verdict;
   const { remote } = request;
   const client = remote.family === "unix" ? "" : remote.host;

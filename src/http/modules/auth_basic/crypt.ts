@@ -1,18 +1,18 @@
 import { createHash, timingSafeEqual } from "node:crypto";
 import { libcrypt } from "../../../sys/libcrypt.ts";
 
-/** Passwords as user files keep them (ngx_crypt). Passwords and hashes are byte strings. */
+/** Password hashes of user files (ngx_crypt). Passwords and hashes are byte strings. */
 
 const ITOA64 = "./0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
-/** crypt() takes shorter passwords only (CRYPT_MAX_PASSPHRASE_SIZE of libxcrypt); no hash fits a longer one. */
+/** crypt() accepts only shorter passwords (CRYPT_MAX_PASSPHRASE_SIZE of libxcrypt): longer ones match nothing. */
 const LONGEST = 512;
 
-/** Whether a password is the one behind a stored hash; undefined: the hash is of no kind known here. */
+/** Whether the password matches the hash; undefined: an unknown kind of hash. */
 export type Verdict = boolean | undefined;
 
 /**
- * Whether a password is the one behind a stored hash: `{PLAIN}`, `{SHA}`, `{SSHA}`, `$apr1$`, `$1$`, `$5$`, `$6$`, and
- * what the system's crypt() knows besides where it can be called. Undefined: a hash of no kind known here.
+ * Compares a password with a stored hash: `{PLAIN}`, `{SHA}`, `{SSHA}`, `$apr1$`, `$1$`, `$5$`, `$6$`, and what the
+ * system's crypt() knows besides, if it can be called.
  */
 export function verifyPassword(password: string, stored: string): Verdict {
   const text = cString(password);
@@ -21,7 +21,7 @@ export function verifyPassword(password: string, stored: string): Verdict {
   return encrypted === undefined ? undefined : sameText(encrypted, stored);
 }
 
-/** The password of a user in the lines of a user file; what follows a second colon is a comment. */
+/** A user's password hash in the text of a user file; what follows a second colon is a comment. */
 export function storedPassword(text: string, user: string): string | undefined {
   let at = 0;
   while (at < text.length) {
@@ -36,12 +36,12 @@ export function storedPassword(text: string, user: string): string | undefined {
   return undefined;
 }
 
-/** Whether that takes no thousands of rounds. */
+/** Whether the comparison is cheap: the hash has no thousands of rounds. */
 export function isQuick(password: string, stored: string): boolean {
   return /^\{(?:PLAIN|SHA|SSHA)\}/.test(stored) || (isCrypts(stored) && cString(password).length >= LONGEST);
 }
 
-/** nginx does the other kinds by itself. */
+/** Whether nginx passes this kind to crypt(). */
 function isCrypts(stored: string): boolean {
   return !/^(?:\$apr1\$|\{(?:PLAIN|SHA|SSHA)\})/.test(stored);
 }
@@ -79,7 +79,7 @@ function to64(value: number, digits: number): string {
   return text;
 }
 
-/** Three bytes a time in the order given, then what is left. */
+/** Encodes three bytes at a time, in the order given. */
 function encode64(bytes: Buffer, order: readonly (readonly [number, number, number])[]): string {
   let text = "";
   for (const [a, b, c] of order) text += to64((bytes[a] << 16) | (bytes[b] << 8) | bytes[c], 4);
@@ -171,7 +171,7 @@ function shaCrypt(password: Buffer, stored: string, { magic, hash, size, encode 
   return `${magic}${custom === undefined ? "" : `rounds=${rounds}$`}${saltText}$${encode(final.subarray(0, size))}`;
 }
 
-/** The bytes again and again up to a length. */
+/** The bytes repeated up to a length. */
 function repeated(bytes: Buffer, length: number): Buffer {
   return Buffer.alloc(length, bytes);
 }

@@ -4,16 +4,19 @@ import { startTimer, type Timer } from "../../../sys/timers.ts";
 import { isQuick, type Verdict, verifyPassword } from "./crypt.ts";
 import { type PasswordThread, type Question, startPasswordThread } from "./password_thread.ts";
 
-/** Verdicts kept in each of two halves: what was not asked for while a half filled up is forgotten. */
+/** How many verdicts each of two generations keeps: those not used while a generation fills up are forgotten. */
 const KEPT_GOOD = 10_000;
 const KEPT_BAD = 500;
-/** Questions that wait, of one client and of all. */
+/** How many questions may wait, of one client and of all. */
 const MOST_OF_CLIENT = 64;
 const MOST = 1024;
-/** The thread ends when nothing was asked for so long, in ms. */
+/** The thread ends when it was idle for this many ms. */
 const IDLE_MS = 30_000;
 
-/** Verdicts by question. Wrong passwords, which anybody can make up, are kept apart and push no right one out. */
+/**
+ * A cache of verdicts by question. Wrong passwords, of which clients can send any number, are cached apart from right
+ * ones and cannot displace them.
+ */
 class Verdicts {
   readonly #most: number;
   #recent = new Set<string>();
@@ -39,7 +42,7 @@ class Verdicts {
   }
 }
 
-/** A question under way; everybody who asks it meanwhile waits for the one answer. */
+/** A question being answered; callers with the same question wait for the same answer. */
 class Job implements Question {
   readonly key: string;
   readonly password: string;
@@ -67,15 +70,15 @@ export class Waiting {
     this.done = done;
   }
 
-  /** `done` will not be called. */
+  /** Stops waiting: `done` will not be called. */
   cancel(): void {
     this.#checks.leave(this);
   }
 }
 
 /**
- * Compares passwords with stored hashes. What is quick is done at once; for the rest a thread is asked, one question
- * at a time, the clients in turn: a flood of wrong passwords delays those of others by one hash.
+ * Compares passwords with stored hashes. Cheap comparisons are done at once. The others go to a thread, one at a time,
+ * clients in turn: many wrong passwords of one client delay those of others by one hash at most.
  */
 export class PasswordChecks {
   readonly #start: typeof startPasswordThread;
@@ -83,11 +86,11 @@ export class PasswordChecks {
   readonly #bad = new Verdicts(KEPT_BAD);
   readonly #secret = randomBytes(16);
   readonly #jobs = new Map<string, Job>();
-  /** Jobs not begun, by client; the client whose turn it is comes first. */
+  /** Jobs not begun, by client; the map's first client is next. */
   readonly #queues = new Map<string, Job[]>();
   #current: Job | undefined = undefined;
   #thread: PasswordThread | undefined = undefined;
-  /** The thread could not be started: the worker hashes by itself, as nginx does. */
+  /** The thread could not be started: the worker computes hashes itself, as nginx does. */
   #alone = false;
   #idle: Timer | undefined = undefined;
 
@@ -141,7 +144,7 @@ export class PasswordChecks {
     return verdict;
   }
 
-  /** Asks the thread the first question of the client whose turn it is. */
+  /** Gives the thread the first job of the next client. */
   #next(): void {
     this.#idle?.clear();
     this.#idle = undefined;
@@ -157,7 +160,7 @@ export class PasswordChecks {
     try {
       this.#thread ??= this.#begin();
     } catch {
-      // The system has no thread to give.
+      // The system has no thread left.
       this.#lost();
       return;
     }
@@ -196,7 +199,7 @@ export class PasswordChecks {
     thread?.stop();
   }
 
-  /** The thread died or cannot be started: what waits is answered here, and so is what comes. */
+  /** The thread died or could not be started: waiting and later questions are answered here. */
   #lost(): void {
     this.#alone = true;
     this.#thread = undefined;

@@ -1,28 +1,28 @@
 import { parentPort, Worker, workerData } from "node:worker_threads";
 import { type Verdict, verifyPassword } from "./crypt.ts";
 
-/** Passwords are hashed in a thread beside the worker's: one hash may take a tenth of a second of CPU. */
+/** Hashes passwords in a thread of their own: one hash may take a tenth of a second of CPU. */
 
 const ROLE = "passwords";
-/** Far more than hashing needs. */
+/** The thread's heap limit: far more than hashing needs. */
 const MEGABYTES = 32;
 
-/** What the thread is asked; it answers with a Verdict, one question after the other. */
+/** What the thread is asked; it answers each with a Verdict, in order. */
 export interface Question {
   readonly password: string;
   /** The hash in the user file. */
   readonly stored: string;
 }
 
-/** The thread as its worker sees it: to be asked only when it has answered. */
+/** The worker's handle of the thread, which takes one question at a time. */
 export interface PasswordThread {
   ask(question: Question): void;
   stop(): void;
 }
 
-/** Starts it. `ended` is called when it dies, and when it cannot even start. */
+/** Starts the thread. `ended` is called when it dies or cannot start. */
 export function startPasswordThread(answered: (verdict: Verdict) => void, ended: () => void): PasswordThread {
-  // Runs the program itself, whose entry calls servesPasswords().
+  // The thread runs the program's own entry, which calls servesPasswords().
   const worker = new Worker(process.argv[1], {
     workerData: { kind: ROLE },
     name: ROLE,
@@ -38,7 +38,7 @@ export function startPasswordThread(answered: (verdict: Verdict) => void, ended:
   };
 }
 
-/** In a thread made by startPasswordThread: begins to answer questions and returns true. Else false. */
+/** In a thread made by startPasswordThread, starts to answer questions and returns true. */
 export function servesPasswords(): boolean {
   const port = parentPort;
   if (port === null || workerData?.kind !== ROLE) return false;

@@ -31,7 +31,7 @@ interface CharsetSettings {
   /** Undefined: off. */
   readonly charset: Setting | undefined;
   readonly source: Setting | undefined;
-  /** Also where the response has a charset already. */
+  /** Also for responses that have a charset. */
   readonly override: boolean;
   readonly types: TypeList;
   readonly charsets: ReadonlyMap<string, Charset>;
@@ -110,14 +110,14 @@ export const charset = defineModule({
   },
   headerFilters: {
     charset(settings): HeaderFilter | undefined {
-      // An upstream's X-Accel-Charset can only name what the configuration knows.
+      // X-Accel-Charset can only name charsets of the configuration.
       if (settings.charset === undefined && settings.charsets.size === 0) return undefined;
       return (request) => filterCharset(request, settings);
     },
   },
 });
 
-/** A charset by the name that is shown; undefined where the configuration knows none of that name. */
+/** A charset and the name to show; undefined if the configuration does not mention it. */
 interface Named {
   readonly name: HeadText;
   readonly charset: Charset | undefined;
@@ -144,7 +144,7 @@ function filterCharset(request: Request, settings: CharsetSettings): number {
   const from = source.charset;
   const to = target.charset;
   if (from === undefined || to === undefined) {
-    // Two unknown ones can still be the same.
+    // Two unknown charsets may still be the same one.
     const same = from === to && source.name.toLowerCase().startsWith(target.name.toLowerCase());
     if (same) show(request, target.name, type === whole);
     else logUnmapped(request, source, target);
@@ -152,7 +152,7 @@ function filterCharset(request: Request, settings: CharsetSettings): number {
   }
   let table: CharsetTable | undefined;
   if (from !== to) {
-    // A compressed body must not be converted. nginx misses a Content-Encoding set by add_header, and converts.
+    // A compressed body must not be converted. Unlike nginx this also notices a Content-Encoding set by add_header.
     const encoding = response.headers.get("content-encoding");
     if (encoding !== undefined && encoding !== "") return OK;
     table = from.tables.get(to);
@@ -169,7 +169,7 @@ function filterCharset(request: Request, settings: CharsetSettings): number {
   return OK;
 }
 
-/** The charset that the response is to have; OK where it is to be left as it is. */
+/** The charset to convert the response to; OK to leave it unchanged. */
 function targetOf(
   request: Request,
   { charset: wanted, override, types, charsets }: CharsetSettings,
@@ -188,7 +188,7 @@ function targetOf(
   return named(request, wanted, charsets);
 }
 
-/** What becomes part of a response is to have its charset (ngx_http_main_request_charset). */
+/** A subrequest's output gets the charset of the main response (ngx_http_main_request_charset). */
 function mainCharset({ response }: Request, { charsets }: CharsetSettings): Named | typeof OK {
   const { charset: name } = typeAndCharset(response);
   return name === "" ? OK : { name, charset: findCharset(charsets, name) };
@@ -198,17 +198,17 @@ function sourceOf(request: Request, { source, charsets }: CharsetSettings): Name
   return source === undefined ? undefined : named(request, source, charsets);
 }
 
-/** ERROR where the variable is not found, as nginx gives up then. */
+/** ERROR if the variable is not found, as in nginx. */
 function named(request: Request, setting: Setting, charsets: CharsetSettings["charsets"]): Named | typeof ERROR {
   if ("charset" in setting) return { name: setting.charset.name, charset: setting.charset };
   const name = setting.variable === undefined ? undefined : variableValue(request, setting.variable);
   return name === undefined ? ERROR : { name: headText(name), charset: findCharset(charsets, name) };
 }
 
-/** Shows the charset beside the type, unless the type shows one itself. */
+/** Sets the charset that is appended to the content type, unless that has one itself. */
 function show({ response, subrequest }: Request, name: HeadText, apart: boolean): void {
   if (subrequest !== undefined) return;
-  // nginx: old browsers took a redirect's charset for that of the next page.
+  // Like nginx: old browsers used a redirect's charset for the next page.
   const redirect = response.status === 301 || response.status === 302;
   response.charset = redirect || !apart || name === "" ? undefined : name;
 }

@@ -3,7 +3,7 @@ import { ConfigError, type Directive } from "../../../config/types.ts";
 import { type HeadText, headText } from "../../../wire/head_text.ts";
 import { decodeUtf8 } from "../../../wire/utf8.ts";
 
-/** How bytes of one charset become another's. */
+/** A conversion from one charset to another. */
 export type CharsetTable =
   | { readonly kind: "bytes"; readonly bytes: Uint8Array }
   /** The UTF-8 sequence of each byte. */
@@ -11,12 +11,12 @@ export type CharsetTable =
   /** The byte of a code point below 65536: by its high byte, then its low byte; 0 where there is none. */
   | { readonly kind: "from utf-8"; readonly pages: readonly (Uint8Array | undefined)[] };
 
-/** A charset that the configuration names somewhere. */
+/** A charset that the configuration mentions. */
 export interface Charset {
-  /** As it was first written. */
+  /** In the spelling that comes first. */
   readonly name: HeadText;
   readonly utf8: boolean;
-  /** How to make others of it. */
+  /** Its conversions to others. */
   readonly tables: Map<Charset, CharsetTable>;
 }
 
@@ -25,7 +25,7 @@ const QUESTION_MARK = 0x3f;
 /** Longest UTF-8 sequence of `charset_map`, in bytes. */
 const LONGEST = 3;
 
-/** All charsets that a configuration names, by their name in lower case. */
+/** All charsets that a configuration mentions, by name in lower case. */
 export function charsetsOf(scope: Scope): Map<string, Charset> {
   const known = scope.notes.get(CHARSETS);
   if (known instanceof Map) return known;
@@ -38,7 +38,7 @@ export function findCharset(charsets: ReadonlyMap<string, Charset>, name: string
   return charsets.get(name.toLowerCase());
 }
 
-/** The charset of that name, made known by being named. */
+/** The charset of that name, added if it is new. */
 export function namedCharset(scope: Scope, name: string): Charset {
   const charsets = charsetsOf(scope);
   const key = name.toLowerCase();
@@ -49,7 +49,7 @@ export function namedCharset(scope: Scope, name: string): Charset {
   return made;
 }
 
-/** Reads a `charset_map` block, answers the two charsets and gives both charsets their tables. Throws nginx's sentences. */
+/** Reads a `charset_map` block and gives both charsets their tables. Returns the charsets. Throws nginx's sentences. */
 export function readCharsetMap(at: Directive, scope: Scope): readonly [Charset, Charset] {
   const [one, two] = at.args;
   const source = namedCharset(scope, one);
@@ -77,7 +77,7 @@ function mapToBytes(source: Charset, target: Charset, lines: readonly Directive[
   target.tables.set(source, { kind: "bytes", bytes: back });
 }
 
-/** ASCII stays, everything else is unknown. */
+/** ASCII maps to itself, all other bytes to a question mark. */
 function identity(): Uint8Array {
   return Uint8Array.from({ length: 256 }, (_, byte) => (byte < 128 ? byte : QUESTION_MARK));
 }
@@ -110,7 +110,7 @@ function readByte(line: Directive, text: string): number {
   return value;
 }
 
-/** Where a location turns one charset into another, there must be a table for it. */
+/** A location's conversion needs a table. */
 export function checkMapped(source: Charset, target: Charset): void {
   if (source === target || source.tables.has(target)) return;
   throw new ConfigError(`no "charset_map" between the charsets "${source.name}" and "${target.name}"`);

@@ -6,14 +6,14 @@ import type { CharsetTable } from "./charsets.ts";
 
 const QUESTION_MARK = 0x3f;
 const NONE = Buffer.alloc(0);
-/** A byte of UTF-8 becomes at most so many: two of `&#2047;` are seven. */
+/** How many bytes one byte of UTF-8 becomes at most: two bytes may become the seven of `&#2047;`. */
 const GROWTH = 3.5;
 
-/** Turns a body from one charset into another on its way (ngx_http_charset_body_filter). */
+/** Converts a body from one charset to another (ngx_http_charset_body_filter). */
 export class Recoder implements BodyFilter {
   readonly place = BODY_FILTER.charset;
   private readonly table: CharsetTable;
-  /** The beginning of a character whose rest has not come yet; left out where none comes, as by nginx. */
+  /** An incomplete character at the end of the last piece; dropped at the end of the body, as in nginx. */
   private kept = NONE;
 
   constructor(table: CharsetTable) {
@@ -24,7 +24,7 @@ export class Recoder implements BodyFilter {
     return passBody(request, next, bytes.length === 0 ? bytes : this.recode(bytes), flags);
   }
 
-  /** What becomes of the body's next bytes; may be what was given. */
+  /** Converts a piece; the result may be the piece itself. */
   recode(data: Uint8Array | string): Uint8Array {
     const { table } = this;
     const bytes = typeof data === "string" ? Buffer.from(data, "latin1") : data;

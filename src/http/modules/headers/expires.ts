@@ -7,7 +7,7 @@ export type Expires =
 
 const DAY = 24 * 60 * 60;
 
-/** Reads a value; a string is why it is none. */
+/** Reads a value; a string is an error. */
 export function parseExpires(text: string, modified: boolean): Expires | string {
   if (!modified && (text === "epoch" || text === "max" || text === "off")) return { kind: text };
   const sign = text.charAt(0);
@@ -23,13 +23,13 @@ export function parseExpires(text: string, modified: boolean): Expires | string 
   return { kind: modified ? "modified" : "access", seconds: sign === "-" ? -seconds : seconds };
 }
 
-/** When the clock next shows so many seconds after local midnight; in seconds since 1970 (ngx_next_time). */
+/** The next time, in seconds since 1970, that is `seconds` after local midnight (ngx_next_time). */
 export function nextTimeOfDay(seconds: number, now: number): number {
   const date = new Date(now * 1000);
   date.setHours(0, 0, seconds, 0);
   const today = date.getTime() / 1000;
   if (today > now) return today;
-  // By the calendar, not 24 hours later: the clock may be changed in between.
+  // A calendar day, not 24 hours: daylight saving time may begin or end.
   date.setDate(date.getDate() + 1);
   return date.getTime() / 1000;
 }

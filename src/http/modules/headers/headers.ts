@@ -28,7 +28,7 @@ interface Field {
 
 interface ExpiresSetting {
   readonly modified: boolean;
-  /** The value where it has no variables. */
+  /** Parsed if the value has no variables. */
   readonly fixed: Expires | undefined;
   readonly value: Template;
 }
@@ -119,7 +119,7 @@ export const headers = defineModule({
   },
 });
 
-/** The fields in force: a level's own, with those of the levels above as `*_inherit` says. */
+/** The fields in force: the level's own, with those of outer levels as `*_inherit` says. */
 function fieldsOf(
   scope: Scope,
   name: "add_header" | "add_trailer",

@@ -7,7 +7,7 @@ import type { LimitZone } from "./limit_zone.ts";
 const LAST = 0;
 const EXCESS = 1;
 const VALUE_BYTES = 16;
-/** An entry that has been out of use for this long may go if it has no excess. */
+/** An entry unused for this long may be removed if it has no excess. */
 const IDLE_MS = 60_000;
 
 /** One `limit_req`. */
@@ -25,11 +25,13 @@ export interface Buckets {
   readonly locking: readonly number[];
 }
 
-/** Of the request that is counted, by limit: its key, "" where that limit does not apply. */
+/** Input of `countRequest`: the request's key for each limit, "" if that limit does not apply to it. */
 export const keys: string[] = [];
-/** Their entries. */
+/** The keys' entries. */
 const found: number[] = [];
-/** What `countRequest` found: how long the request is to wait (ms), the limit that says so or refuses it, and its excess. */
+/**
+ * Output of `countRequest`: how long the request has to wait (ms), the limit that delays or refuses it, and its excess.
+ */
 export const decision: { delay: number; limit: Limit | undefined; excess: number } = {
   delay: 0,
   limit: undefined,
@@ -69,7 +71,7 @@ function decide(limits: readonly Limit[]): number {
     if (refusal !== 0) return refusal;
   }
   decision.delay = 0;
-  // The last limit first, as nginx does: of equal delays it is the one that is logged.
+  // From the last limit to the first, as in nginx: of equal delays the last limit's is logged.
   for (let i = limits.length - 1; i >= 0; i--) if (keys[i] !== "") account(limits[i], found[i], now);
   return 0;
 }
@@ -96,13 +98,13 @@ function look(limit: Limit, i: number, now: number): number {
   const { floats } = entries.zone;
   const value = entries.value(entry) >> 1;
   floats[value + LAST] = now;
-  // Its first request, to be counted yet, makes that 0.
+  // Counting its first request makes that 0.
   floats[value + EXCESS] = -1000;
   found[i] = entry;
   return 0;
 }
 
-/** The excess with one more request. */
+/** The excess if one more request is counted. */
 function excessAt({ entries, rate }: LimitZone, entry: number, now: number): number {
   const { floats } = entries.zone;
   const value = entries.value(entry) >> 1;
@@ -110,7 +112,10 @@ function excessAt({ entries, rate }: LimitZone, entry: number, now: number): num
   return Math.max(0, floats[value + EXCESS] - Math.floor((rate * ms) / 1000) + 1000);
 }
 
-/** The ms since an entry's last request. Clocks of threads differ by little; one that is far off is not to be trusted. */
+/**
+ * The ms since an entry's last request. Clocks of workers differ by little; a last request far in the future is not
+ * credible.
+ */
 function elapsed(last: number, now: number): number {
   const ms = now - last;
   return ms < -IDLE_MS ? 1 : Math.max(0, ms);
@@ -132,7 +137,7 @@ function account(limit: Limit, entry: number, now: number): void {
   decision.limit = limit;
 }
 
-/** Removes up to two entries that are idle, and before them, if `force` says so, the one longest out of use. */
+/** Removes up to two idle entries; with `force` also the least recently used one, whatever its state. */
 function expire({ entries, rate }: LimitZone, now: number, force: boolean): void {
   const { floats } = entries.zone;
   for (let n = force ? 0 : 1; n < 3; n++) {

@@ -14,7 +14,7 @@ import { dryRun, type LimitZone, LimitZones, type LogLevel, logLevel, refusalSta
 
 const zones = new LimitZones({ name: "limit_conn", version: 1 });
 
-/** What a request was found to be, in `Request.limitConnStatus`; 0 as long as no limit was looked at. */
+/** Values of `Request.limitConnStatus`; 0 before a limit was checked. */
 const STATUS = { passed: 1, rejected: 2, rejectedDryRun: 3 } as const;
 const STATUS_TEXTS = ["", "PASSED", "REJECTED", "REJECTED_DRY_RUN"];
 
@@ -121,7 +121,7 @@ function limitConnections(request: Request, conf: Limits): number {
       continue;
     }
     logRefusal(request, conf, zone, outcome);
-    // Those of the limits before.
+    // Releases what earlier limits counted.
     while (main.cleanup !== undefined && main.cleanup.length > held) main.cleanup.pop()?.();
     main.limitConnStatus = conf.dryRun ? STATUS.rejectedDryRun : STATUS.rejected;
     return conf.dryRun ? DECLINED : conf.status;
@@ -141,8 +141,8 @@ function logRefusal(request: Request, conf: Limits, { name }: LimitZone, outcome
 // ---- the entries
 
 /**
- * An entry's value, in words: all connections, then those of each worker by its slot, as far as workers have had some.
- * What a dead worker held is known by that, and what is left half done by one that died in here.
+ * An entry's value, in words: the number of all connections, then those of each worker by slot, as far as workers had
+ * some. That is how those of a dead worker are known, and how an update that it did not finish is repaired.
  */
 const TOTAL = 0;
 const COLUMNS = 1;
@@ -151,7 +151,7 @@ const TAKEN = 0;
 const BUSY = 1;
 const NO_MEMORY = 2;
 
-/** This worker's slot, and for how many workers a new entry has room. */
+/** This worker's slot, and the number of workers that a new entry has room for. */
 let ownSlot = 0;
 let columns = 1;
 
@@ -164,7 +164,7 @@ function bytesFor(workers: number): number {
   return (COLUMNS + workers) * 4;
 }
 
-/** Takes the zone's lock. Where a worker died with it, all connections are counted again. */
+/** Takes the zone's lock. If a worker died holding it, all totals are recomputed. */
 function lock(zone: LimitZone): void {
   if (zone.lock()) eachEntry(zone.entries, recount);
 }
@@ -177,7 +177,7 @@ function take(zone: LimitZone, key: string, most: number): number {
     let entry = entries.find(key) ?? entries.insert(key, bytesFor(columns));
     if (entry === undefined) return NO_MEMORY;
     if (words[entries.value(entry) + TOTAL] >= most) return BUSY;
-    // A worker with a higher slot has come since the entry was made.
+    // The entry was made when there were fewer workers.
     if (entries.valueBytes(entry) < bytesFor(ownSlot + 1)) entry = entries.grow(entry, bytesFor(columns));
     if (entry === undefined) return NO_MEMORY;
     const value = entries.value(entry);
@@ -205,7 +205,7 @@ function giveBack(zone: LimitZone, key: string): void {
   }
 }
 
-/** Gives back what a worker that has exited held. */
+/** Removes the counts of a worker that has exited. */
 function forgetWorker(zone: LimitZone, slot: number): void {
   const { entries } = zone;
   const { words } = entries.zone;

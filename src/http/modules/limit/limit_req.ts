@@ -23,7 +23,7 @@ import {
 
 const zones = new LimitZones({ name: "limit_req", version: 1 });
 
-/** What a request was found to be, in `Request.limitReqStatus`; 0 as long as no limit was looked at. */
+/** Values of `Request.limitReqStatus`; 0 before a limit was checked. */
 const STATUS = { passed: 1, delayed: 2, rejected: 3, delayedDryRun: 4, rejectedDryRun: 5 } as const;
 const STATUS_TEXTS = ["", "PASSED", "DELAYED", "REJECTED", "DELAYED_DRY_RUN", "REJECTED_DRY_RUN"];
 

@@ -12,14 +12,16 @@ import { logError } from "../../core/log_context.ts";
 import type { Request } from "../../core/request.ts";
 import { type Template, template } from "../../core/script.ts";
 
-/** What limit_req and limit_conn have in common: a zone with an entry for each key, and how a refusal is told. */
+/**
+ * What limit_req and limit_conn share: zones with an entry for each key, and the directives that configure refusals.
+ */
 
 export type LogLevel = "info" | "notice" | "warn" | "error";
 
 export class LimitZone {
   readonly name: string;
   readonly key: Template;
-  /** In thousandths of requests a second; limit_conn has none. */
+  /** limit_req's rate in thousandths of requests a second. */
   readonly rate: number;
   readonly #declared: DeclaredZone;
   #cycle: Cycle | undefined;
@@ -32,7 +34,9 @@ export class LimitZone {
     this.#declared = declared;
   }
 
-  /** Once the configuration has been read. `what`: nginx's word for the zone where its key has changed. */
+  /**
+   * Called when the configuration has been read. `what`: nginx's word for the zone in the error about a changed key.
+   */
   open(cycle: Cycle, what: string): void {
     const { kind, name, size } = this.#declared;
     const { text } = this.key;
@@ -42,7 +46,7 @@ export class LimitZone {
     this.#entries = new LruHash(cycle.zone({ kind, name, size, key: { text, refusal } }));
   }
 
-  /** Takes the zone's lock. True where a worker had died with it, which is logged. */
+  /** Takes the zone's lock. True if a worker died holding it, which is logged. */
   lock(): boolean {
     const { entries } = this;
     if (!entries.lock()) return false;
@@ -60,7 +64,7 @@ export class LimitZone {
     return this.#entries;
   }
 
-  /** The request's key; "" where it is not limited, as it has none or one of more than `most` bytes. */
+  /** The request's key; "" if it is not limited because its key is empty or longer than `most` bytes. */
   keyOf(request: Request, most: number): string {
     const key = this.key.render(request);
     if (key.length <= most) return key;
@@ -69,7 +73,7 @@ export class LimitZone {
   }
 }
 
-/** The zones that one of the two modules has, by their declarations. */
+/** The zones of one of the two modules, by their declarations. */
 export class LimitZones {
   readonly #kind: ZoneKind;
   readonly #bound = new WeakMap<DeclaredZone, LimitZone>();
@@ -99,12 +103,15 @@ export class LimitZones {
     return made;
   }
 
-  /** The zone that a directive names, which may be declared further down. */
+  /** The zone that a directive names, which may be declared later in the configuration. */
   name(at: Directive, scope: Scope, name: string): DeclaredZone {
     return declareZone(at, scope, this.#kind, name, 0);
   }
 
-  /** Once the configuration has been read; undefined for a zone that was not declared, which is refused elsewhere. */
+  /**
+   * Called when the configuration has been read. Undefined for a zone that was not declared, which is reported
+   * elsewhere.
+   */
   find(declared: DeclaredZone): LimitZone | undefined {
     return this.#bound.get(declared);
   }

@@ -15,7 +15,9 @@ import { mapUriToPath } from "../../files/file_root.ts";
 import { appendVarying, type LogFileCache } from "./log_file_cache.ts";
 import type { LogFormat } from "./log_format.ts";
 
-/** Where one `access_log` goes: a file (`path` absolute), one whose name depends on the request, or a syslog server. */
+/**
+ * What one `access_log` writes to: a file (`path` is absolute), a file whose name has variables, or a syslog server.
+ */
 export type LogTarget =
   | { readonly to: "file"; readonly path: string; readonly buffer: LogBuffer | undefined }
   | {
@@ -29,11 +31,11 @@ export type LogTarget =
 export interface AccessLog {
   readonly target: LogTarget;
   readonly format: LogFormat;
-  /** `if=`: not logged where it renders "" or "0". */
+  /** `if=`: requests for which it is "" or "0" are not logged. */
   readonly condition: Template | undefined;
 }
 
-/** Takes a line without line feed. */
+/** Writes a line, given without line feed. */
 type Sink = (request: Request, line: string) => void;
 
 /** The log phase's handler. */
@@ -71,7 +73,7 @@ function sinkOf(target: LogTarget, hosts: CycleData["hosts"]): Sink {
   }
 }
 
-/** Opened with the first line: the master, which builds the same tree, has no use for the file. */
+/** Opened with the first line, so that the master, which builds the same tree, does not open it. */
 function fileSink(path: string, buffer: LogBuffer | undefined): Sink {
   let file: LogFile | undefined;
   let failedAt = 0;
@@ -90,14 +92,14 @@ function fileSink(path: string, buffer: LogBuffer | undefined): Sink {
   };
 }
 
-/** A path with variables: as in nginx, written to only where the request's root exists. */
+/** A path with variables: as in nginx nothing is written if the request's root does not exist. */
 function varyingSink({ path: template, absolute, cache }: Extract<LogTarget, { to: "varying file" }>): Sink {
   let saidAt = Number.NEGATIVE_INFINITY;
   return (request, line) => {
     if (!rootExists(request)) return;
     try {
       const failed = appendVarying(absolute(template.render(request)), `${line}\n`, cache);
-      // nginx says so once a minute.
+      // Logged once a minute, as in nginx.
       if (failed === undefined || now() - saidAt < 60_000) return;
       saidAt = now();
       logError(request, "alert", failed);

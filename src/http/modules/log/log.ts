@@ -22,7 +22,7 @@ interface Written {
   readonly condition: Template | undefined;
 }
 
-/** Those of one block; with `off` none of them counts. */
+/** The access logs of one block; `off` discards them. */
 interface AccessLogs {
   readonly off: boolean;
   readonly logs: readonly Written[];
@@ -198,7 +198,7 @@ function combined(at: Directive, scope: Scope): LogFormat {
   return made;
 }
 
-/** The buffers of the whole configuration, by path as written: a file has one, whoever writes to it. */
+/** The buffers of the configuration by path: all access_logs to a file share one. */
 function buffersOf(scope: Scope): Map<string, LogBuffer> {
   const known = scope.notes.get(BUFFERS);
   if (known instanceof Map) return known;
@@ -220,7 +220,7 @@ function shared(path: string, buffer: LogBuffer, at: Directive, scope: Scope): L
   return buffer;
 }
 
-/** The names of syslog servers that must be looked up before the tree is built. */
+/** Names of syslog servers, to be looked up before the tree is built. */
 function accessLogHosts(scope: Scope): HostWanted[] {
   const wanted: HostWanted[] = [];
   const own = scope.values.has(specs.access_log) ? valueIn(scope, specs.access_log) : undefined;

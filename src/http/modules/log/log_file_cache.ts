@@ -4,14 +4,14 @@ import { errorCode, errorText } from "../../../sys/errno.ts";
 import { osPath } from "../../../sys/paths.ts";
 import { writeLine } from "../../../sys/write.ts";
 
-/** `open_log_file_cache`: how log files whose names depend on requests are kept open. Times in ms. */
+/** `open_log_file_cache`: how log files whose names have variables are kept open. Times in ms. */
 export interface LogFileCache {
   readonly max: number;
-  /** Closed when not used for so long. */
+  /** Closed when unused for this long. */
   readonly inactive: number;
-  /** After so long it is looked at whether the name still leads to the same file. */
+  /** How often it is checked whether the name still refers to the same file. */
   readonly valid: number;
-  /** Kept open from so many uses on. */
+  /** Kept open after this many uses. */
   readonly minUses: number;
 }
 
@@ -24,13 +24,13 @@ interface Kept {
   usedAt: number;
 }
 
-/** The files of this thread, the one used longest ago first. They outlive a reload. */
+/** Files in use, least recently used first. They outlive a reload. */
 const files = new Map<string, Kept>();
 
-/** How long a request's line may wait for a pipe whose reader is slow, in ms. */
+/** How long writing a line to a pipe may block while its reader is slow, in ms. */
 const WRITE_MS = 1000;
 
-/** Appends a line (a byte string). Answers the sentence of a failed write; throws the one of a failed open. */
+/** Appends a line (a byte string). Returns the error of a failed write; throws that of a failed open. */
 export function appendVarying(path: string, line: string, cache: LogFileCache | undefined): string | undefined {
   if (cache === undefined) {
     const fd = openLog(path);
@@ -71,7 +71,7 @@ function open(path: string, kept: Kept, now: number): void {
   try {
     kept.ino = fs.fstatSync(kept.fd).ino;
   } catch {
-    // No inode: the next check will open the file again.
+    // Without an inode the next check opens the file again.
   }
 }
 
@@ -85,7 +85,7 @@ function letGo(kept: Kept): void {
   kept.fd = -1;
 }
 
-/** Closes files unused for `inactive`, and as many more as leave room for a new one. */
+/** Closes files unused for `inactive`, and more if there is no room for another one. */
 function expire({ max, inactive }: LogFileCache, now: number): void {
   for (const [path, kept] of files) {
     if (files.size < max && now - kept.usedAt < inactive) return;
@@ -99,7 +99,7 @@ function check(path: string, kept: Kept, now: number): void {
   try {
     ino = fs.statSync(osPath(path)).ino;
   } catch {
-    // Not the same file. Opening it reports the error, if it is one.
+    // Not the same file. If that is an error, opening it reports it.
   }
   if (ino === kept.ino) kept.checkedAt = now;
   else letGo(kept);

@@ -8,13 +8,13 @@ import type { Request } from "../../core/request.ts";
 import { type Variable, type Variables, whenVariablesKnown } from "../../core/script.ts";
 import { bodyBytesSent } from "../../variables/response.ts";
 
-/** `escape=` of a log_format: how bytes that could forge a line or a field are written. */
+/** `escape=` of a log_format: how bytes are written that could forge a line or field. */
 export type LogEscape = "default" | "json" | "none";
 
 /** A compiled `log_format`. */
 export class LogFormat {
   readonly name: string;
-  /** The line of a request that has ended, without line feed; a byte string. */
+  /** Makes the line of a request, without line feed; a byte string. */
   render: (request: Request) => string;
 
   constructor(name: string) {
@@ -28,7 +28,7 @@ export const COMBINED =
 
 type Op = (request: Request) => string;
 
-/** What only makes sense when the request has ended; wins over a variable of the same name. */
+/** Variables of the log alone; they hide request variables of the same name. */
 const LOG_ONLY: Readonly<Record<string, Op>> = {
   pipe: (request) => (request.connection.pipelined ? "p" : "."),
   time_local: logTime,
@@ -41,7 +41,7 @@ const LOG_ONLY: Readonly<Record<string, Op>> = {
   request_length: (request) => String(request.length),
 };
 
-/** Variables that are made of digits, letters and the like only, whatever a client sends. */
+/** Variables whose values never need escaping, whatever a client sends. */
 const PLAIN: ReadonlySet<string> = new Set(["remote_addr", "remote_port", "server_addr", "server_port", "connection"]);
 
 function secondsOf(ms: number): string {
@@ -58,7 +58,7 @@ function statusOf(request: Request): string {
   return statuses[shown];
 }
 
-/** Reads a format's strings; they are bound once all variables are known. */
+/** Reads a format's strings; variables are bound once all are known. */
 export function logFormat(name: string, texts: readonly string[], at: Directive, scope: Scope): LogFormat {
   const format = new LogFormat(name);
   const written = escapeOf(texts[0], at);
@@ -67,7 +67,7 @@ export function logFormat(name: string, texts: readonly string[], at: Directive,
     format.render = compile(
       parts.map((part) => {
         if ("literal" in part) return part.literal;
-        // Unlike elsewhere, `$1` is a variable by that name here: there is none.
+        // As in nginx `$1` is the name of a variable here, not a capture: there is none of that name.
         return opOf("capture" in part ? String(part.capture) : part.variable, variables, at, written ?? "default");
       }),
     );
@@ -91,7 +91,7 @@ function opOf(name: string, variables: Variables, at: Directive, written: LogEsc
   return escaped(variable);
 }
 
-/** Bytes that are written as `\xHH`. */
+/** Bytes written as `\xHH`. */
 const UNSAFE = /["\\\x00-\x1f\x7f-\xff]/;
 const EACH_UNSAFE = /["\\\x00-\x1f\x7f-\xff]/g;
 
@@ -107,7 +107,7 @@ function hex(byte: string): string {
   return `\\x${byte.charCodeAt(0).toString(16).toUpperCase().padStart(2, "0")}`;
 }
 
-/** One function for the line: pairs of a value and the text behind it. */
+/** Makes one function of the parts: values, each with the text behind it. */
 function compile(parts: readonly (string | Op)[]): (request: Request) => string {
   let start = "";
   const ops: Op[] = [];

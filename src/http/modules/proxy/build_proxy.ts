@@ -23,21 +23,21 @@ import { applyRules } from "./rewrite_rules.ts";
 
 type Raw = SettingsOf<typeof proxyDirectives>;
 
-/** proxy_pass's settings of one location, ready for requests. */
+/** A location's settings as requests use them. */
 export interface ProxySettings extends RequestSettings {
   readonly pass: PassUrl | undefined;
-  /** undefined where proxy_pass has variables; filled once the upstreams are known. */
+  /** Undefined if proxy_pass has variables; set when the upstreams are known. */
   fixed: FixedPass | undefined;
   rules: ResponseRules;
   readonly raw: Raw;
   readonly location: Location;
   /** The location's `placeText`. */
   readonly place: string;
-  /** Where a URL with variables finds its upstream. */
+  /** Used to find the upstream of a URL with variables. */
   readonly upstreams: Upstreams;
 }
 
-/** Hosts that proxy_pass names outright are looked up when the configuration is loaded. */
+/** Hosts in a proxy_pass without variables, to be looked up when the configuration is loaded. */
 export function passHosts(http: Scope): HostWanted[] {
   const groups = new Set(
     http.children
@@ -62,7 +62,7 @@ export function passHosts(http: Scope): HostWanted[] {
   return wanted;
 }
 
-/** Makes the settings of a location. `inherited`: those around it, which a block such as `if` takes over from. */
+/** Makes the settings of a location. `inherited`: those of the enclosing location, for blocks such as `if`. */
 export function buildProxy(raw: Raw, place: Place, inherited: ProxySettings | undefined): ProxySettings {
   const { location, http } = place;
   const pass = raw.proxy_pass ?? inherited?.pass;
@@ -100,7 +100,7 @@ export function buildProxy(raw: Raw, place: Place, inherited: ProxySettings | un
   return settings;
 }
 
-/** nginx's refusal of a URI where there is no prefix it could replace. */
+/** A URI in proxy_pass replaces the location's name, so there must be one. */
 function checkUri({ location, scope }: Place, { at }: PassUrl): void {
   if (location.kind === "named" || location.kind === "regex" || scope.context !== "location") {
     fail(

@@ -15,13 +15,13 @@ import {
 
 export type CookieRule = RewriteRule;
 
-/** `proxy_cookie_flags` of one cookie. */
+/** One `proxy_cookie_flags`. */
 export interface CookieFlags {
   readonly cookie: Template | CompiledRegex;
   readonly flags: readonly Template[];
 }
 
-/** `off`, or a list that grows; nginx allows no mixture. */
+/** `off`, or a list with one more element; nginx does not allow both. */
 function readList<T>(at: Directive, previous: readonly T[] | "off" | undefined, read: () => T): readonly T[] | "off" {
   if (previous === "off") refuse(at, "is duplicate");
   if (at.args.length === 1) {
@@ -35,7 +35,7 @@ export function readCookiePath(at: Directive, scope: Scope, previous: readonly C
   return readList(at, previous, () => rewriteRule(at, scope, prefixLength));
 }
 
-/** A domain matches whole, without regard to case; a dot before it stays. */
+/** A whole domain is compared, ignoring case; a leading dot is kept. */
 function domainRule(at: Directive, scope: Scope): CookieRule {
   const [pattern, text] = at.args;
   if (pattern.startsWith("~")) {
@@ -102,7 +102,7 @@ interface Attribute {
   value: string | undefined;
 }
 
-/** A Set-Cookie value as the client is to see it. */
+/** Rewrites a Set-Cookie value for the client. */
 export function rewriteCookie(request: Request, rules: CookieRules, field: string): string {
   const attributes = parseCookie(field);
   if (attributes[0].value === undefined) return field;
@@ -130,7 +130,7 @@ function parseCookie(field: string): Attribute[] {
   });
 }
 
-/** Without spaces at either end. Not by ` +$`, which goes through a run of spaces as often as the run is long. */
+/** Trims spaces. Not with / +$/, which takes quadratic time for runs of spaces. */
 function trim(text: string): string {
   let start = 0;
   let end = text.length;

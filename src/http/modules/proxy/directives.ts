@@ -14,13 +14,13 @@ const PASS: readonly Context[] = ["location", "if in location", "limit_except"];
 /** The statuses that proxy_next_upstream may name. */
 const NEXT = ["http_500", "http_502", "http_503", "http_504", "http_403", "http_404", "http_429"];
 
-/** A field of the request to the server; its value is a template, nothing is sent where it renders empty. */
+/** A `proxy_set_header`; a field whose value is empty is not sent. */
 export interface SetHeader {
   readonly name: HeadText;
   readonly value: Template<HeadText>;
 }
 
-/** A URL after `proxy_pass`, still with its variables. */
+/** The URL of `proxy_pass`, perhaps with variables. */
 export interface PassUrl {
   readonly url: Template;
   readonly at: Directive;

@@ -9,7 +9,7 @@ import { markEmptyPassage } from "../../upstream/variables.ts";
 import type { ProxySettings } from "./build_proxy.ts";
 import { type FixedPass, isHttps, passedTo, splitUrl } from "./pass_url.ts";
 
-/** A proxy_pass whose variables named a host that has yet to be resolved. */
+/** The target of a proxy_pass with variables whose host has to be resolved. */
 export interface UnresolvedPass extends PassedTo {
   readonly scheme: string;
   readonly host: string;
@@ -18,7 +18,7 @@ export interface UnresolvedPass extends PassedTo {
   readonly resolve: { readonly name: string; readonly port: number };
 }
 
-/** Where a proxy_pass with variables leads for one request; undefined after an error that was logged. */
+/** The target of a proxy_pass with variables for one request; undefined after an error, which was logged. */
 export function evaluatePass(request: Request, settings: ProxySettings): FixedPass | UnresolvedPass | undefined {
   const { pass, upstreams } = settings;
   if (pass === undefined) return undefined;
@@ -40,7 +40,7 @@ export function evaluatePass(request: Request, settings: ProxySettings): FixedPa
   return { ...place, upstream };
 }
 
-/** Resolves the host and goes on with `then`, perhaps at once; answers 502 where it has no address. */
+/** Resolves the host and calls `then`, perhaps at once; answers 502 if it has no address. */
 export function resolvePass(
   request: Request,
   settings: ProxySettings,

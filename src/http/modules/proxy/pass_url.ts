@@ -8,7 +8,7 @@ import type { UpstreamEntry } from "../../conf/upstreams.ts";
 import type { PassedTo } from "../../core/upstream.ts";
 import type { PassUrl } from "./directives.ts";
 
-/** Where a constant proxy_pass leads. */
+/** The target of a proxy_pass without variables. */
 export interface FixedPass extends PassedTo {
   readonly scheme: string;
   /** The address part as written. */
@@ -16,14 +16,14 @@ export interface FixedPass extends PassedTo {
   /** From the first slash on; "" without. */
   readonly uri: string;
   readonly upstream: UpstreamEntry;
-  /** What follows the target in a request's head, Host included, where that is the same for all (request_head.ts). */
+  /** What follows the URI in request heads up to Host, if it is the same for all requests (request_head.ts). */
   opening: string | undefined;
 }
 
-/** The one scheme so far. */
+/** The only scheme so far. */
 export const HTTP = "http://";
 
-/** The address part of a URL without variables; undefined where it is no http:// one. */
+/** The address part of a URL without variables; undefined for other schemes. */
 export function constantHost({ url: { constant } }: PassUrl): string | undefined {
   if (constant === undefined || constant.slice(0, HTTP.length).toLowerCase() !== HTTP) return undefined;
   return splitUrl(constant.slice(HTTP.length)).host;
@@ -41,7 +41,7 @@ export function splitUrl(text: string): { host: string; uri: string } {
   return { host: text.slice(0, slash), uri: uri.startsWith("?") ? `/${uri}` : uri };
 }
 
-/** $proxy_host and $proxy_port: the scheme's own port is left out of the one and stands in the other. */
+/** $proxy_host and $proxy_port: the scheme's default port is left out of the first, not of the second. */
 export function passedTo(host: string): PassedTo {
   if (/^unix:/i.test(host)) return { hostHeader: headText("localhost"), port: "" };
   const match = /^(.*):(\d+)$/.exec(host);
@@ -58,12 +58,12 @@ export function refuseHttps(at: Directive): never {
   return refuse(at, "with https:// is known to nginx but not available in Holdfast yet");
 }
 
-/** More combinations of values than this are not looked at. */
+/** How many combinations of values are tried at most. */
 const MOST = 1000;
 
 /**
- * A URL with variables that begins with https:// whatever they say is refused as a constant one is; one that may is warned
- * of. What only a request can tell is said in the log when it comes to that.
+ * Refuses a URL with variables that always begins with https://, and warns of one that sometimes does, as far as the
+ * variables' values are known from the configuration. Otherwise the error is logged when a request is passed to it.
  */
 export function checkScheme({ url, at }: PassUrl, { http, scope }: Place): void {
   let starts = [""];

@@ -32,7 +32,7 @@ function settingsAround({ location, parent }: Place): ProxySettings | undefined 
   return location.kind === "block" && parent !== undefined ? proxy.of(parent) : undefined;
 }
 
-/** The content handler: reads the body where it is to be buffered, then lets the upstream have the request. */
+/** The content handler: reads the body if it is to be buffered, then passes the request on. */
 function proxyHandler(settings: ProxySettings): (request: Request) => number {
   const { raw, upstream } = settings;
   const begin = (request: Request): void => start(request, settings);
@@ -40,7 +40,7 @@ function proxyHandler(settings: ProxySettings): (request: Request) => number {
   const unbuffered = !upstream.requestBuffering && wantsBody;
   const chunksAllowed = raw.proxy_http_version === "1.1";
   return (request) => {
-    if (request.discardBody && wantsBody && isMaimed(request)) {
+    if (request.discardBody && wantsBody && lostItsBody(request)) {
       logError(request, "error", "the request body is gone, so the request cannot be passed on");
       return request.failure === 0 ? 502 : request.failure;
     }
@@ -59,10 +59,10 @@ function proxyHandler(settings: ProxySettings): (request: Request) => number {
 }
 
 /**
- * The body was passed on as it came, or refused (413), before an error_page or X-Accel-Redirect led here: without it this
- * would be another request, unless all that is asked for is a page.
+ * Whether the request has lost its body: it was passed on unbuffered, or refused (413), before an error_page or
+ * X-Accel-Redirect led here. Without the body it would be another request, unless it is a GET for an error page.
  */
-function isMaimed({ body, contentLength, chunked, method }: Request): boolean {
+function lostItsBody({ body, contentLength, chunked, method }: Request): boolean {
   return body === undefined && (contentLength > 0 || chunked) && method !== "GET" && method !== "HEAD";
 }
 

@@ -4,7 +4,7 @@ import type { Directive } from "../../../config/types.ts";
 import type { Request } from "../../core/request.ts";
 import { applyRules, prefixLength, type RewriteRule, rewriteRule } from "./rewrite_rules.ts";
 
-/** `proxy_redirect` of a block. A "default" rule is made once the block's proxy_pass is known. */
+/** The `proxy_redirect`s of a block. The "default" rule is made once the block's proxy_pass is known. */
 export interface RedirectRules {
   readonly mode: "default" | "off" | "rules";
   readonly rules: readonly (RewriteRule | "default")[];
@@ -27,7 +27,7 @@ export function readRedirect(at: Directive, scope: Scope, previous: RedirectRule
   return { mode: "rules", rules: [...rules, rewriteRule(at, scope, prefixLength)] };
 }
 
-/** The rules of a location whose proxy_pass is `url` (with `uri`, "" without one). */
+/** The rules of a location whose proxy_pass is `url`, with `uri` in it ("" for none). */
 export function redirectRules(
   setting: RedirectRules,
   url: string | undefined,
@@ -47,7 +47,7 @@ export function redirectRules(
   return setting.rules.flatMap((rule) => (rule === "default" ? standard : [rule]));
 }
 
-/** Refresh: only the part after `url=`. */
+/** Rewrites the URL in Refresh, after `url=`. */
 export function rewriteRefresh(request: Request, rules: readonly RewriteRule[], value: string): string {
   const at = value.toLowerCase().indexOf("url=");
   if (at < 0) return value;

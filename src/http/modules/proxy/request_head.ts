@@ -11,22 +11,22 @@ import type { FixedPass } from "./pass_url.ts";
 
 const HOST = headText("Host");
 
-/** What of the request's head to a server is known when the configuration is built. */
+/** What is known of request heads when the configuration is built. */
 export interface RequestHeadPlan {
   readonly version: "1.0" | "1.1";
   /** `proxy_set_header Host`. */
   readonly host: Template<HeadText> | undefined;
-  /** The other fields set, in order; what is constant is a line already, neighbours in one. */
+  /** The other fields to set, in order; adjacent constant ones are joined into lines. */
   readonly set: readonly (string | SetHeader)[];
-  /** Client fields that are not passed on: those set, and those of the connection. */
+  /** Fields of the client that are not passed on: those set, and hop-by-hop fields. */
   readonly replaced: FieldSet;
-  /** Content-Length is set to nothing: a request without a body has none. */
+  /** Content-Length is set to nothing: it is left out if there is no body. */
   readonly noLength: boolean;
 }
 
-/** What requests to servers are written by in a location. */
+/** A location's settings for the requests to its servers. */
 export interface RequestSettings {
-  /** undefined where proxy_pass has variables. */
+  /** Undefined if proxy_pass has variables. */
   readonly fixed: FixedPass | undefined;
   /** The location's prefix that the URI of proxy_pass replaces; "" for a regex location. */
   readonly prefix: string;
@@ -34,7 +34,7 @@ export interface RequestSettings {
   readonly head: RequestHeadPlan;
 }
 
-/** Fields of the client's that are not passed on (nginx's defaults of proxy_set_header). */
+/** Fields of the client that are never passed on (nginx's defaults of proxy_set_header). */
 const OWN = [...HOP_BY_HOP, "host", "expect"];
 
 export function requestHeadPlan(raw: SettingsOf<typeof proxyDirectives>): RequestHeadPlan {
@@ -62,7 +62,7 @@ function linesOf(set: readonly SetHeader[]): (string | SetHeader)[] {
   return lines;
 }
 
-/** The head of the request to a server, written anew (ngx_http_proxy_create_request). `body` is proxy_set_body's. */
+/** Writes the head of the request to the server (ngx_http_proxy_create_request). `body` is proxy_set_body's. */
 export function requestHead(
   request: Request,
   settings: RequestSettings,
@@ -86,7 +86,7 @@ export function requestHead(
   return `${head}\r\n`;
 }
 
-/** The rest of the request line, and Host. Kept with the pass where it is the same for all requests. */
+/** The rest of the request line, and Host; kept with the target if it is the same for all requests. */
 function openingOf(request: Request, { version, host: set }: RequestHeadPlan, pass: FixedPass): string {
   const written = set === undefined ? undefined : (set.constant ?? set.render(request));
   const host = written === undefined || (written === "" && version === "1.1") ? pass.hostHeader : written;
@@ -95,7 +95,7 @@ function openingOf(request: Request, { version, host: set }: RequestHeadPlan, pa
   return opening;
 }
 
-/** The framing of the body that follows, whatever was set: its length, or chunks. */
+/** The framing fields of the body that follows, whatever proxy_set_header says: its length, or chunked. */
 function framing(request: Request, plan: RequestHeadPlan, settings: RequestSettings, body: string | undefined): string {
   const { contentLength, chunked } = request;
   let length = contentLength;
@@ -103,7 +103,7 @@ function framing(request: Request, plan: RequestHeadPlan, settings: RequestSetti
   else if (contentLength < 0 && !chunked) return "";
   else if (!settings.upstream.passRequestBody) length = 0;
   else if (request.body !== undefined) length = request.body.length;
-  // A body that was dropped (413 with an error_page) is none.
+  // A dropped body (413 with an error_page) is not sent.
   else if (request.discardBody) length = 0;
   else if (chunked) return "Transfer-Encoding: chunked\r\n";
   return length === 0 && plan.noLength ? "" : `Content-Length: ${length}\r\n`;

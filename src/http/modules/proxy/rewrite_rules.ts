@@ -6,10 +6,10 @@ import { logError } from "../../core/log_context.ts";
 import type { Request } from "../../core/request.ts";
 import { type Template, template, whenVariablesKnown } from "../../core/script.ts";
 
-/** Tries one rule on a value; undefined when it does not apply. */
+/** Applies a rule to a value; undefined if it does not match. */
 export type RewriteRule = (request: Request, value: string) => string | undefined;
 
-/** A pattern after `~` or `~*`, with its named groups declared. */
+/** Compiles a pattern after `~` or `~*`, and declares its named groups. */
 export function rewriteRegex(at: Directive, scope: Scope, pattern: string): CompiledRegex {
   const caseless = pattern.startsWith("~*");
   const compiled = compileRegex(pattern.slice(caseless ? 2 : 1), caseless);
@@ -18,13 +18,13 @@ export function rewriteRegex(at: Directive, scope: Scope, pattern: string): Comp
   return compiled;
 }
 
-/** Runs a regex on a value; its captures become the request's. */
+/** Matches a value; the captures become the request's. */
 export function matchCaptures(request: Request, regex: CompiledRegex, value: string): boolean {
   const captures: string[] = [];
   try {
     if (!regex.exec(value, captures)) return false;
   } catch (error) {
-    // A server's field that the pattern cannot be searched for in bounded time stays as it is.
+    // A field of the server that cannot be searched in bounded time is left unchanged.
     if (!(error instanceof RegexMatchError)) throw error;
     logError(request, "alert", error.message);
     return false;
@@ -34,7 +34,10 @@ export function matchCaptures(request: Request, regex: CompiledRegex, value: str
   return true;
 }
 
-/** `pattern replacement`: the pattern is a regex after `~`, else text compared by `matches`, which says how much it covers. */
+/**
+ * `pattern replacement`: the pattern is a regex after `~`, else text; `matches` returns how much of the value it
+ * covers.
+ */
 export function rewriteRule(
   at: Directive,
   scope: Scope,
@@ -59,7 +62,7 @@ export function prefixLength(value: string, pattern: string): number {
   return value.startsWith(pattern) ? pattern.length : -1;
 }
 
-/** The first rule that applies. */
+/** Applies the first rule that matches. */
 export function applyRules(request: Request, rules: readonly RewriteRule[], value: string): string | undefined {
   for (const rule of rules) {
     const rewritten = rule(request, value);

@@ -4,7 +4,7 @@ import type { Request } from "../../core/request.ts";
 import type { VariableSpec } from "../../core/script.ts";
 import type { ProxySettings } from "./build_proxy.ts";
 
-/** X-Forwarded-For of the client with its address appended ($proxy_add_x_forwarded_for). */
+/** The client's X-Forwarded-For with its address appended ($proxy_add_x_forwarded_for). */
 function forwardedFor(request: Request): string {
   const address = hostText(request.remote);
   const before = request.headers.join("x-forwarded-for");
@@ -15,7 +15,7 @@ function forwardedFor(request: Request): string {
 export function proxyVariables(
   settingsOf: (location: Location) => ProxySettings,
 ): Readonly<Record<string, VariableSpec>> {
-  /** Length of the body that is passed on; not found where there is none or where it goes in chunks. */
+  /** The length of the body passed on; not found if there is none, or if it is chunked. */
   const bodyLength = (request: Request): string | undefined => {
     if (request.passedTo === undefined) return undefined;
     const set = settingsOf(request.location).raw.proxy_set_body;

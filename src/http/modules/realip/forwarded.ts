@@ -2,10 +2,10 @@ import type { Address } from "../../../net/address.ts";
 import { type Cidr, clientAddress, inIpv4, inIpv6 } from "../../../net/ip.ts";
 import { parseAddrPort } from "../../../net/parse_url.ts";
 
-/** Proxies that are believed when they say on whose behalf they ask. */
+/** Proxies whose X-Forwarded-For and the like are trusted. */
 export type TrustedProxies = readonly ("unix" | Cidr)[];
 
-/** Whether an address is one of them; an IPv4-mapped IPv6 address counts as IPv4 (ngx_cidr_match). */
+/** Whether an address is a trusted proxy; an IPv4-mapped IPv6 address counts as IPv4 (ngx_cidr_match). */
 function isTrusted(proxies: TrustedProxies, address: Address): boolean {
   const { ipv4, ipv6, unix } = clientAddress(address);
   for (const proxy of proxies) {
@@ -21,9 +21,9 @@ function isTrusted(proxies: TrustedProxies, address: Address): boolean {
 }
 
 /**
- * The client behind trusted proxies, out of the lines of a field such as X-Forwarded-For: its last address, or with
- * `recursive` the last that is no trusted proxy itself. Undefined where `peer` is not trusted or names nobody
- * (ngx_http_get_forwarded_addr).
+ * The client's address behind trusted proxies, from the lines of a field such as X-Forwarded-For: the last address, or
+ * with `recursive` the last one that is not a trusted proxy. Undefined if `peer` is not trusted or the field has no
+ * address (ngx_http_get_forwarded_addr).
  */
 export function forwardedAddress(
   peer: Address,

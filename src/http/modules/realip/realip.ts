@@ -14,7 +14,7 @@ import type { Handler } from "../../core/types.ts";
 import { portText } from "../../variables/connection.ts";
 import { forwardedAddress, type TrustedProxies } from "./forwarded.ts";
 
-/** One `set_real_ip_from`; a name stands for the addresses it had when the configuration was loaded. */
+/** One `set_real_ip_from`; a host name has the addresses it had when the configuration was loaded. */
 type Source = "unix" | Cidr | { readonly name: string; readonly at: Directive };
 
 const specs = {
@@ -47,7 +47,7 @@ function readSource(at: Directive, scope: Scope): Source {
   return parsed.cidr;
 }
 
-/** The names in `set_real_ip_from` of a block and all within it. */
+/** Host names in the `set_real_ip_from`s of a block and the blocks in it. */
 function names(scope: Scope): HostWanted[] {
   const wanted: HostWanted[] = [];
   const sources = scope.values.has(specs.set_real_ip_from) ? scope.values.get(specs.set_real_ip_from) : [];
@@ -67,7 +67,7 @@ interface RealIp {
   readonly field: string;
   readonly from: "first" | "all" | "proxy_protocol";
   readonly recursive: boolean;
-  /** The server level's: the post-read phase has applied them before a location was chosen. */
+  /** Of the server level: applied in the post-read phase, before a location is chosen. */
   readonly early: boolean;
 }
 
@@ -93,7 +93,7 @@ export const realip: HttpModule<RealIp> = defineModule({
         });
       }),
       field: header.toLowerCase(),
-      // nginx knows these two by their usual spelling only; of any other field it takes the first line.
+      // nginx compares these two names case-sensitively; of any other field it takes the first line.
       from: header === "proxy_protocol" ? header : header === "X-Forwarded-For" ? "all" : "first",
       recursive: settings.real_ip_recursive,
       early: parent === undefined,
@@ -108,7 +108,7 @@ function finder(settings: RealIp): Handler | undefined {
   return (request) => findClient(request, settings);
 }
 
-/** Sets `request.remote` to the client behind the proxy, once a request. */
+/** Sets `request.remote` to the client behind the proxy, once per request. */
 function findClient(request: Request, { from, field, proxies, recursive }: RealIp): number {
   const { connection } = request;
   const { remote } = connection;

@@ -14,16 +14,16 @@ import type { Condition } from "./condition.ts";
 import { matchRegex } from "./regex.ts";
 import type { Replacement, ScriptValue } from "./value.ts";
 
-/** One run of a location's codes. A run never waits and never nests, so that one object serves them all. */
+/** The state of one run of a location's codes. A run never waits and never nests, so one object serves all. */
 export interface Run {
   /** What the handler returns when the codes end. */
   status: number;
-  /** Captures in `set` and `if` are escaped until the first rewrite that matched, as nginx's engine happens to do. */
+  /** Captures in `set` and `if` are escaped until a `rewrite` has matched, as nginx's script engine happens to do. */
   quote: boolean;
   log: boolean;
 }
 
-/** One compiled directive: does its work and says which code is next; END stops the run. */
+/** A compiled directive: does its work and returns the index of the next one; END stops the run. */
 export type Code = (request: Request, run: Run) => number;
 
 export const END = -1;
@@ -35,9 +35,9 @@ export interface RewriteRule {
   readonly redirect: number;
   /** `break`: the URI is changed without another search for a location. */
   readonly breaks: boolean;
-  /** Nothing after this rule runs when it matched. */
+  /** No directive after this one runs if it matches. */
   readonly last: boolean;
-  /** The request's arguments stay (no `?` at the end of the replacement). */
+  /** The request's arguments are kept (the replacement has no trailing `?`). */
   readonly keepsArgs: boolean;
 }
 
@@ -87,7 +87,7 @@ function changeUri(request: Request, { replacement, keepsArgs }: RewriteRule, lo
   return true;
 }
 
-/** `if`: goes on with its block, whose location (in a location) then is in force, or jumps behind it. */
+/** `if`: goes on with its block and, in a location, puts the block's settings in force; or jumps behind the block. */
 export function ifCode(condition: Condition, block: Location | undefined, next: number, otherwise: number): Code {
   return (request, run) => {
     if (!condition.holds(request, run.quote, run.log)) return otherwise;

@@ -11,13 +11,13 @@ import { scriptValue } from "./value.ts";
 
 /** The condition of an `if`. */
 export interface Condition {
-  /** The regex in it, whose named groups are variables. */
+  /** Its regex, whose named groups are variables. */
   readonly regex: CompiledRegex | undefined;
   /** `quote`: captures in its strings are escaped; `log`: rewrite_log is on. */
   readonly holds: (request: Request, quote: boolean, log: boolean) => boolean;
 }
 
-/** Reads what stands between the parentheses (ngx_http_rewrite_if_condition), with nginx's errors. */
+/** Reads what is between the parentheses (ngx_http_rewrite_if_condition), with nginx's errors. */
 export function readCondition(scope: Scope, at: Directive): Condition {
   const words = [...at.args];
   let cur = 0;
@@ -48,12 +48,12 @@ function invalid(at: Directive, word: string): never {
   return fail(at, `invalid condition "${word}"`);
 }
 
-/** nginx's truth: neither empty nor "0". */
+/** True in nginx: neither empty nor "0". */
 function isTrue(value: string): boolean {
   return value !== "" && value !== "0";
 }
 
-/** A variable by a name that is not checked here: one that cannot exist is unknown. */
+/** A variable whose name is not checked here: if it is invalid, it is an unknown variable. */
 function variable(scope: Scope, at: Directive, name: string): (request: Request) => string {
   let get = (_request: Request): string => "";
   whenVariablesKnown(scope, (variables) => {

@@ -5,7 +5,7 @@ import { assignCaptures } from "../../../script/captures.ts";
 import { logError } from "../../core/log_context.ts";
 import type { Request } from "../../core/request.ts";
 
-/** Compiles a pattern of the configuration; throws what PCRE says about a wrong one. */
+/** Compiles a pattern of the configuration; throws PCRE's error message for an invalid one. */
 export function compiledRegex(at: Directive, pattern: string, caseless: boolean): CompiledRegex {
   const regex = compileRegex(pattern, caseless);
   return "error" in regex ? fail(at, regex.error) : regex;
@@ -13,7 +13,7 @@ export function compiledRegex(at: Directive, pattern: string, caseless: boolean)
 
 const NONE: readonly string[] = [];
 
-/** Matches a subject. The captures become the request's; where nothing matches, it has none any more. */
+/** Matches a subject. The captures become the request's; if nothing matches, it has none. */
 export function matchRegex(request: Request, regex: CompiledRegex, subject: string, log: boolean): boolean {
   const captures: string[] = [];
   const matches = regex.exec(subject, captures);

@@ -31,7 +31,7 @@ interface SetDirective {
   readonly value: ScriptValue;
 }
 
-/** What was read of one directive, before its place among the codes is known. */
+/** A directive as read, before its position among the codes is known. */
 type Read =
   | { readonly kind: "rewrite"; readonly rule: RewriteRule }
   | { readonly kind: "return"; readonly status: number; readonly text: Template }
@@ -39,7 +39,7 @@ type Read =
   | { readonly kind: "if"; readonly condition: Condition }
   | { readonly kind: "break" };
 
-/** By directive: a scope's `order` says which of them stand where. */
+/** By directive: a scope's `order` says where each of them is. */
 const known = new WeakMap<Directive, Read>();
 
 const EVERYWHERE: readonly Context[] = ["server", "if in server", "location", "if in location"];
@@ -61,7 +61,7 @@ function code(
   });
 }
 
-/** A URL to redirect to, by its beginning. */
+/** Whether a replacement is an absolute URL, which makes it a redirect. */
 function isUrl(text: string): boolean {
   return text.startsWith("http://") || text.startsWith("https://") || text.startsWith("$scheme");
 }
@@ -105,7 +105,7 @@ interface RewriteSettings {
   readonly warn: boolean;
 }
 
-/** Lays a block's directives out one after another, those of nested `if` blocks between them. */
+/** Compiles a block's directives one after another, with those of nested `if` blocks in between. */
 function compile(place: Place, scope: Scope, codes: Code[]): void {
   const refusals = refusalsOf(scope);
   for (const { directive, child } of scope.order) {
@@ -136,7 +136,7 @@ function compileDirective(place: Place, at: Directive, child: Scope | undefined,
       if (child === undefined) break;
       const { regex } = read.condition;
       if (regex !== undefined) declareCaptures(regex, variables, at);
-      // The block's own codes must be laid out before its end is known.
+      // A placeholder: where the block ends is known after its codes were compiled.
       codes.push(breakCode);
       const block = child.context === "if in location" ? place.block(child) : undefined;
       if (block !== undefined) place.http.later(() => inheritContent(block, place.location));
@@ -150,12 +150,12 @@ function assigned(variables: Variables, { name, value }: SetDirective, at: Direc
   return variables.assignable(name, at, uninitialized(name), value.constant);
 }
 
-/** In an `if` block without a content handler the one of the location around it stays at work. */
+/** An `if` block without content handler uses that of the location around it. */
 function inheritContent(block: Location, around: Location): void {
   block.content ??= around.content;
 }
 
-/** A variable that no `set` has reached yet. */
+/** The value of a variable that no `set` has set yet. */
 function uninitialized(name: string): (request: Request) => string {
   const lower = name.toLowerCase();
   return (request) => {
@@ -168,7 +168,7 @@ const run: Run = { status: DECLINED, quote: true, log: false };
 
 function runCodes(request: Request): number {
   const { location } = request;
-  // The server's own level ran in the server rewrite phase already.
+  // The server level's directives have run in the server rewrite phase.
   if (request.phase === PHASE.rewrite && location.kind === "server") return DECLINED;
   const { codes, log } = rewrite.of(location);
   run.status = DECLINED;

@@ -7,16 +7,16 @@ import type { Request } from "../../core/request.ts";
 import { type Variable, type Variables, whenVariablesKnown } from "../../core/script.ts";
 
 /**
- * A string of the rewrite module. Unlike other strings with variables its captures are escaped where they go into
- * arguments or a redirect and the request's path had been decoded (ngx_http_script_copy_capture_code).
+ * A string in a directive of the rewrite module. Unlike other strings with variables, its captures are escaped in
+ * arguments and redirects if the request's path was decoded (ngx_http_script_copy_capture_code).
  */
 export interface ScriptValue {
   readonly constant: string | undefined;
-  /** `quote`: captures are escaped wherever they stand. */
+  /** `quote`: captures are escaped everywhere. */
   render: (request: Request, quote: boolean) => string;
 }
 
-/** Reads a value. Errors of its variables' names are thrown now, unknown variables when the http block is complete. */
+/** Reads a value. Invalid variable names are errors now, unknown variables when the http block is complete. */
 export function scriptValue(scope: Scope, at: Directive, text: string): ScriptValue {
   const parts = splitTemplate(text, at);
   const constant = constantOf(parts);
@@ -30,17 +30,17 @@ export function scriptValue(scope: Scope, at: Directive, text: string): ScriptVa
   return value;
 }
 
-/** What `rewrite` puts in the place of a URI. */
+/** The replacement of a `rewrite`. */
 export interface Replacement {
   /** The path, or the whole of a redirect. */
   readonly uri: ScriptValue;
-  /** Behind the first `?` of the text, whose captures are always escaped; undefined without one, and in a redirect. */
+  /** The text behind the first `?`, whose captures are always escaped; undefined without one, and in a redirect. */
   readonly args: ScriptValue | undefined;
-  /** The text holds a `?`: further arguments follow a `&`. */
+  /** The text has a `?`: further arguments are appended with `&`. */
   readonly question: boolean;
 }
 
-/** Reads a replacement; that of a redirect stays in one piece. */
+/** Reads a replacement; a redirect is not split. */
 export function readReplacement(scope: Scope, at: Directive, text: string, redirect: boolean): Replacement {
   const question = text.indexOf("?");
   if (redirect || question < 0) return { uri: scriptValue(scope, at, text), args: undefined, question: question >= 0 };

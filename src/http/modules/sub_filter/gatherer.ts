@@ -2,21 +2,21 @@ import { defer } from "../../../sys/guard.ts";
 import { bodyWritable, passBody, takesMore } from "../../core/filters.ts";
 import type { Request } from "../../core/request.ts";
 
-/** What a filter passes on in one turn of the event loop, before others have theirs. */
+/** How much a filter passes on in one turn of the event loop. */
 const PER_TURN = 1024 * 1024;
-/** Pieces are gathered up to this size. */
+/** Size of the buffer that small pieces are gathered in. */
 const GATHER = 64 * 1024;
-/** From this length on a piece is passed on as it is. */
+/** Pieces of at least this length are passed on without copying. */
 const LARGE = 16 * 1024;
 
-/** The buffer to gather in. Whoever uses it takes it away meanwhile: to pass bytes on may lead to another response. */
+/** The shared buffer. Undefined while in use: passing bytes on may start to filter another response. */
 let spare: Buffer | undefined;
 
-/** Passes the many small pieces of a filter's output on in larger ones, and says when it has to stop. */
+/** Joins the small pieces of a filter's output before passing them on, and tells it when to stop. */
 export class Gatherer {
   /** Between `begin` and `end`. */
   busy = false;
-  /** More may be put. */
+  /** `put` may be called with more. */
   more = true;
   private request: Request | undefined = undefined;
   private next = 0;
@@ -34,7 +34,7 @@ export class Gatherer {
     this.more = this.taking;
   }
 
-  /** Takes a piece, which is lent for the call. */
+  /** Takes a piece, lent for the call. */
   put(bytes: Uint8Array): void {
     const { length } = bytes;
     if (length >= LARGE || this.length + length > GATHER) this.flush(0);
@@ -50,7 +50,9 @@ export class Gatherer {
     this.length += length;
   }
 
-  /** Passes on the rest. `waits`: the filter has more, and its turn comes again where it need not wait for the client. */
+  /**
+   * Passes on the rest. `waits`: the filter has more; unless the client is slow, it is called again in a later turn.
+   */
   end(flags: number, waits: boolean): boolean {
     const { request } = this;
     this.flush(flags);

@@ -1,30 +1,30 @@
-/** What `Patterns.find` found: nothing, a pattern, or the beginning of one at the end of the bytes. */
+/** Result of `Patterns.find`: nothing, a pattern, or the beginning of a pattern at the end of the bytes. */
 const NONE = 0;
 export const FOUND = 1;
 export const PARTIAL = 2;
 
 /** Bytes folded to lower case, ASCII letters alone (ngx_tolower). */
 const LOWER = Uint8Array.from({ length: 256 }, (_, byte) => (byte >= 0x41 && byte <= 0x5a ? byte | 0x20 : byte));
-/** The greatest shift that fits. */
+/** The largest shift that fits a byte. */
 const MOST_SHIFT = 255;
 
 /**
- * Searches bytes for several patterns at once, whatever their case, as ngx_http_sub_filter_module.c does: a window as
- * long as the shortest pattern moves on by what a table says of the byte at its end. Where patterns begin at the same
- * place, the one written first is found.
+ * Searches for several patterns at once, ignoring case, as ngx_http_sub_filter_module.c does: a window as long as the
+ * shortest pattern is moved by a distance that a table gives for its last byte. If several patterns match at a
+ * position, the first one of the configuration wins.
  */
 export class Patterns {
-  /** After `find`: where what it found begins; with NONE, up to where there is nothing. */
+  /** After `find`: where the match begins; with NONE, up to where nothing matches. */
   start = 0;
-  /** After FOUND: which pattern, as they were given. */
+  /** After FOUND: the pattern's index. */
   index = 0;
   /** After FOUND: where it ends. */
   end = 0;
   private readonly patterns: readonly Uint8Array[];
   private readonly shortest: number;
-  /** By a byte: how far the window can move where that is its last byte. 0: a pattern may begin with the window. */
+  /** By the window's last byte: how far the window can move. 0: a pattern may begin with the window. */
   private readonly shift = new Uint8Array(256);
-  /** By a byte: the patterns that have it at the end of the window. */
+  /** By the window's last byte: the patterns that have it there. */
   private readonly candidates: readonly (readonly number[])[];
   /** By a byte: whether a pattern begins with it. */
   private readonly begins = new Uint8Array(256);
@@ -48,7 +48,7 @@ export class Patterns {
     this.candidates = candidates;
   }
 
-  /** Searches `bytes[from..]` for a pattern whose place in `used` is not set. */
+  /** Searches `bytes[from..]`, except for patterns whose index is set in `used`. */
   find(bytes: Uint8Array, from: number, used: Uint8Array | undefined): number {
     const { shift, shortest } = this;
     const { length } = bytes;
@@ -66,7 +66,7 @@ export class Patterns {
     return this.tail(bytes, Math.max(from, at - shortest + 1));
   }
 
-  /** Tries the patterns of a window that ends with the byte `at`. */
+  /** Compares the candidates of a window whose last byte is at `at`. */
   private tryAt(bytes: Uint8Array, at: number, used: Uint8Array | undefined): number {
     const { patterns } = this;
     const candidates = this.candidates[bytes[at]];
@@ -84,7 +84,7 @@ export class Patterns {
     return NONE;
   }
 
-  /** The bytes left are fewer than the window: they may still be the beginning of a pattern. */
+  /** Fewer bytes than the window are left: they may be the beginning of a pattern. */
   private tail(bytes: Uint8Array, from: number): number {
     const { begins, patterns } = this;
     for (let start = from; start < bytes.length; start++) {

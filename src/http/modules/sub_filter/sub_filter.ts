@@ -21,7 +21,7 @@ interface Pair {
   readonly value: Template;
 }
 
-/** What is searched for, and by the same index what comes in its place. */
+/** The patterns, and the replacements by the same index. */
 interface Search {
   readonly patterns: Patterns;
   readonly values: readonly Template[];
@@ -36,7 +36,7 @@ interface SubSettings {
   readonly types: TypeList;
 }
 
-/** nginx keeps their numbers in bytes. */
+/** nginx's limit. */
 const MOST_PAIRS = 255;
 
 const pairs = list<Pair>({
@@ -92,7 +92,7 @@ export const subFilter = defineModule({
   },
 });
 
-/** The tables of pairs without variables in their patterns: locations that inherit the pairs share them. */
+/** Tables of constant patterns, shared by locations that inherit the directives. */
 const constantSearches = new WeakMap<readonly Pair[], Search>();
 
 function constantSearch(from: readonly Pair[]): Search | undefined {
@@ -107,7 +107,7 @@ function constantSearch(from: readonly Pair[]): Search | undefined {
   return search;
 }
 
-/** With variables in the patterns: those that are empty for this request are not searched for. */
+/** For patterns with variables: those that are empty for this request are not searched for. */
 function searchOf(request: Request, from: readonly Pair[]): Search | undefined {
   const texts: string[] = [];
   const values: Template[] = [];

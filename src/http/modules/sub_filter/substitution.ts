@@ -9,20 +9,20 @@ import { FOUND, PARTIAL, type Patterns } from "./patterns.ts";
 const BIT = 1 << BODY_FILTER.sub;
 const NOTHING = Buffer.alloc(0);
 
-/** Replaces the patterns in one response's body by their texts (ngx_http_sub_body_filter). */
+/** Replaces the patterns in the body of one response (ngx_http_sub_body_filter). */
 export class Substitution implements BodyFilter {
   readonly place = BODY_FILTER.sub;
   private readonly patterns: Patterns;
-  /** By a pattern's index: what comes in its place; evaluated where it is first found. */
+  /** Replacements by pattern; evaluated when first needed. */
   private readonly values: readonly Template[];
   private readonly texts: (Buffer | undefined)[];
-  /** With sub_filter_once: which patterns were found, and how many are left. */
+  /** With sub_filter_once: the patterns already replaced, and the number of those left. */
   private readonly used: Uint8Array | undefined;
   private left: number;
   private readonly out = new Gatherer();
-  /** The beginning of a pattern at the end of what was searched so far. */
+  /** A possible beginning of a pattern at the end of what was searched. */
   private begun: Buffer = NOTHING;
-  /** What is not searched yet, since the client's side takes no more for now; and the flags it came with. */
+  /** Input not searched yet because the next step takes no more, and the flags it came with. */
   private kept: SlabQueue | undefined = undefined;
   private flags = 0;
 
@@ -50,7 +50,7 @@ export class Substitution implements BodyFilter {
   drain(request: Request, next: number): boolean {
     const { kept, out } = this;
     if (kept === undefined || kept.length === 0) return true;
-    // Called out of the middle of a call of its own, which will go on.
+    // Called from within our own call of passBody, which continues.
     if (out.busy) return false;
     out.begin(request, next, this.place);
     while (out.more && kept.length > 0) kept.drop(this.search(request, kept.first()));
@@ -66,7 +66,7 @@ export class Substitution implements BodyFilter {
     return kept;
   }
 
-  /** Searches bytes, and passes on what becomes of them, as long as more is taken. Says how many are done with. */
+  /** Searches bytes and passes the result on as long as more is taken. Returns how many bytes were consumed. */
   private search(request: Request, data: Uint8Array): number {
     const { out, patterns, used } = this;
     if (!out.more) return 0;
@@ -80,7 +80,7 @@ export class Substitution implements BodyFilter {
         return data.length;
       }
       const code = patterns.find(bytes, at, used);
-      // Another response may be searched while these are passed on.
+      // Read at once: `put` may lead to a search in another response.
       const { start, index, end } = patterns;
       if (start > at) out.put(start - at === bytes.length ? bytes : bytes.subarray(at, start));
       if (code !== FOUND) {
@@ -107,7 +107,7 @@ export class Substitution implements BodyFilter {
     return text;
   }
 
-  /** Passes on what was gathered: behind the last bytes with their flags. */
+  /** Passes on what was gathered, with the flags if nothing is left. */
   private end(request: Request): boolean {
     const { out, flags } = this;
     if (this.kept !== undefined && this.kept.length > 0) {
@@ -116,7 +116,7 @@ export class Substitution implements BodyFilter {
       return false;
     }
     if ((flags & LAST) !== 0 && this.begun.length > 0) {
-      // Not the pattern it could have become; nginx does not look for others in it either.
+      // It did not become the pattern; like nginx this does not search it for others.
       out.put(this.begun);
       this.begun = NOTHING;
     }
