@@ -1,13 +1,13 @@
-/** Addresses as configurations and fields name them, after nginx's ngx_parse_url and ngx_parse_addr_port. */
+/** Parsing of addresses in the configuration and in fields (ngx_parse_url, ngx_parse_addr_port). */
 
 import { parseNumber } from "../config/values.ts";
 import { type Address, type InetAddress, type UnixAddress, withPort } from "./address.ts";
 import { ipv4Text, ipv6Text, parseIpv4, parseIpv6 } from "./ip.ts";
 
-/** Where a server is: an address, or a name to be resolved. */
+/** A server's address, or a name to resolve. */
 export type Target = Address | { readonly host: string; readonly port: number };
 
-/** A range of ports at an address; `family` is undefined where `host` is a name to be resolved. */
+/** A range of ports at an address; `family` is undefined if `host` is a name to resolve. */
 export interface PortRange {
   readonly family: "ipv4" | "ipv6" | undefined;
   readonly host: string;
@@ -15,12 +15,12 @@ export interface PortRange {
   readonly lastPort: number;
 }
 
-/** Longest path a unix socket's address can hold, without its terminating zero. */
+/** The longest path of a unix socket, without the terminating zero. */
 const UNIX_PATH = 107;
 
 /**
- * Parses `address[:port]`: `unix:/path`, `[ipv6]:port`, an IPv4 address or a name. Returns nginx's words for what is
- * wrong with it ("invalid port"), which are put before ` in upstream "…"` and the like.
+ * Parses `address[:port]`: `unix:/path`, `[ipv6]:port`, an IPv4 address or a name. A string is nginx's error ("invalid
+ * port"), to be followed by ` in upstream "…"` or the like.
  */
 export function parseUrl(text: string, defaultPort: number): Target | string {
   const found = parse(text, defaultPort, false);
@@ -34,10 +34,10 @@ export function parseListenUrl(text: string, defaultPort: number): UnixAddress |
   return parse(text, defaultPort, true);
 }
 
-/** What names were resolved to when the configuration was loaded. */
+/** The addresses of names when the configuration was loaded. */
 type Hosts = Readonly<Record<string, readonly Address[]>>;
 
-/** The addresses of a name; none where it was not resolved. */
+/** The addresses of a name; none if it was not resolved. */
 export function hostAddresses(host: string, hosts: Hosts): readonly Address[] {
   return Object.hasOwn(hosts, host) ? hosts[host] : [];
 }
@@ -94,7 +94,7 @@ function portRange(first: number, last = first): Ports {
   return { firstPort: first, lastPort: last };
 }
 
-/** `80`, and where `ranges` are allowed `8080-8090`. */
+/** `80`, or with `ranges` `8080-8090`. */
 function parsePorts(text: string, ranges: boolean): Ports | string {
   const dash = ranges ? text.indexOf("-") : -1;
   const last = dash === -1 ? undefined : parsePort(text.slice(dash + 1));
@@ -110,13 +110,13 @@ function parsePort(text: string): number | undefined {
   return port === undefined || port < 1 || port > 65535 ? undefined : port;
 }
 
-/** `80` or `8080-8090`: with a number on both sides of the dash; anything else is a host. */
+/** Whether it is `80` or `8080-8090`, with a number on either side of the dash; anything else is a host. */
 function looksLikePorts(text: string): boolean {
   const [first, ...rest] = text.split("-");
   return [first, ...(rest.length === 0 ? [] : [rest.join("-")])].every((part) => parseNumber(part) !== undefined);
 }
 
-/** An address with or without a port, IPv6 with or without brackets; port 0 where none is given (ngx_parse_addr_port). */
+/** An address with or without port, IPv6 with or without brackets; port 0 if there is none (ngx_parse_addr_port). */
 export function parseAddrPort(text: string): InetAddress | undefined {
   const plain = parseAddr(text, 0);
   if (plain !== undefined) return plain;

@@ -7,10 +7,10 @@ interface NamedGroup {
   readonly slot: number;
 }
 
-/** The variables that a regex's named groups set, by regex. Filled when the configuration is built. */
+/** The variables of a regex's named groups. Filled while the configuration is built. */
 const groups = new WeakMap<CompiledRegex, readonly NamedGroup[]>();
 
-/** Declares a regex's named groups as variables. `at`: where it is written, for the error that one may not be redefined. */
+/** Declares a regex's named groups as variables. `at`: its directive, for the error if one may not be redefined. */
 export function declareCaptures<C extends ScriptContext>(
   regex: CompiledRegex,
   variables: Variables<C>,
@@ -23,7 +23,7 @@ export function declareCaptures<C extends ScriptContext>(
   );
 }
 
-/** Gives the variables of a regex that just matched their values. */
+/** Sets the variables of a regex that just matched. */
 export function assignCaptures(
   context: ScriptContext,
   regex: CompiledRegex,

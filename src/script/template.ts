@@ -5,13 +5,13 @@ import { type HeadText, headText } from "../wire/head_text.ts";
 import { type ScriptContext, type Variable, type Variables, variableText } from "./variables.ts";
 
 /**
- * A string with `$variables` ("complex value"), split when it is read and bound to the variables once the whole http
- * block is known, because `map`, `set` and `geo` may define them further down.
+ * A string with `$variables` (nginx's complex value), split when it is read. Variables are bound when the whole http
+ * block is known, because `map`, `set` and `geo` may define them later.
  */
 export class Template<C, T extends string = string> {
   /** As written in the configuration. */
   readonly text: string;
-  /** The value when there is no variable in it. */
+  /** The value if it has no variables. */
   readonly constant: T | undefined;
   /** The value for a request or session; a byte string. */
   render: (context: C) => T;
@@ -66,7 +66,7 @@ export function splitTemplate(text: string, directive: Directive): Part[] {
   return parts;
 }
 
-/** What waits for the variables of a block. All of a block's variables are asked of one kind of context, C. */
+/** Work that waits until a block's variables are known. All of them are computed from one kind of context, C. */
 type Waiting<C extends ScriptContext> = (variables: Variables<C>) => void;
 
 const WAITING = Symbol("templates");
@@ -79,12 +79,12 @@ function waiting<C extends ScriptContext>(scope: Scope): Waiting<C>[] {
   return fresh;
 }
 
-/** Registers work to do once every variable of the configuration is declared (templates, `if ($x)`, `set`). */
+/** Registers work to do when all variables of the configuration are declared (templates, `if ($x)`, `set`). */
 export function whenVariablesKnown<C extends ScriptContext>(scope: Scope, bind: Waiting<C>): void {
   waiting<C>(scope).push(bind);
 }
 
-/** Runs that work, in the order registered. What is refused (`unknown "x" variable`) is noted. */
+/** Runs that work, in the order registered. Errors (`unknown "x" variable`) are noted. */
 export function bindVariables<C extends ScriptContext>(scope: Scope, variables: Variables<C>): void {
   const refusals = refusalsOf(scope);
   for (const bind of waiting<C>(scope)) refusals.attempt(() => bind(variables), "complete");
@@ -94,7 +94,7 @@ const unbound = (): never => {
   throw new Error("template used before its variables were bound");
 };
 
-/** Reads a value that may hold variables. */
+/** Reads a value that may have variables. */
 export function template<C extends ScriptContext>(scope: Scope, directive: Directive, text: string): Template<C> {
   const parts = splitTemplate(text, directive);
   const constant = constantOf(parts);
@@ -106,7 +106,7 @@ export function template<C extends ScriptContext>(scope: Scope, directive: Direc
   return made;
 }
 
-/** Reads a value of a field that may hold variables: what would end its line never comes out of it. */
+/** Reads a field's value that may have variables: it never renders to text that could end the line. */
 export function headTemplate<C extends ScriptContext>(
   scope: Scope,
   directive: Directive,
@@ -120,7 +120,7 @@ export function headTemplate<C extends ScriptContext>(
   return new Template<C, HeadText>(text, undefined, (context) => headText(value.render(context)));
 }
 
-/** The value of parts without variables; undefined when there is one. */
+/** The value of parts without variables; else undefined. */
 export function constantOf(parts: readonly Part[]): string | undefined {
   if (parts.length === 0) return "";
   const [first] = parts;

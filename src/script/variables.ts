@@ -1,9 +1,9 @@
 import { isKnownVariable } from "../config/known.ts";
 import { ConfigError, type Directive } from "../config/types.ts";
 
-/** Who the values are asked of: an HTTP request, a stream session. */
+/** What values are computed from: an HTTP request, a stream session. */
 export interface ScriptContext {
-  /** Values known so far, by a variable's index. undefined: not computed; null: not found. */
+  /** Values computed so far, by a variable's index. undefined: not computed; null: not found. */
   readonly variables: (string | null | undefined)[];
   /** Captures of the last regex that matched: [0] the whole. */
   captures: readonly (string | undefined)[];
@@ -12,13 +12,13 @@ export interface ScriptContext {
 /** How a variable gets its value; undefined is nginx's "not found", which renders as an empty string. */
 export interface VariableSpec<C> {
   readonly get: (context: C) => string | undefined;
-  /** The value is computed once a request (map, most of nginx's module variables) rather than at each use. */
+  /** Computed once per request (map, most of nginx's module variables) instead of at each use. */
   readonly cached?: boolean;
-  /** `set` may assign to it and something else than the plain slot happens ($args, $limit_rate). */
+  /** Called by `set` for variables that are not just a slot ($args, $limit_rate). */
   readonly set?: (context: C, value: string) => void;
   /** `set` may redefine it (NGX_HTTP_VAR_CHANGEABLE). */
   readonly changeable?: boolean;
-  /** Every value it may have, where the configuration alone tells (a map of constants). */
+  /** All possible values, if the configuration determines them (a map of constants). */
   readonly values?: readonly string[] | undefined;
 }
 
@@ -28,7 +28,7 @@ export interface Variable<C> extends VariableSpec<C> {
   readonly index: number;
 }
 
-/** The same while the configuration is built: a later directive may still define what gives the value. */
+/** While the configuration is built: a later directive may still define how it is computed. */
 type Used<C> = { -readonly [K in keyof Variable<C>]: Variable<C>[K] };
 
 /** `$http_NAME` and the like: makes the variable for a name. `rest` is what follows the prefix. */
@@ -39,11 +39,11 @@ export class Variables<C extends ScriptContext> {
   private readonly declared = new Map<string, VariableSpec<C>>();
   private readonly prefixes: { prefix: string; make: PrefixVariable<C> }[] = [];
   private readonly used = new Map<string, Used<C>>();
-  /** The constants assigned to a variable; undefined where something else is assigned too. */
+  /** The constants assigned to a variable; undefined if something else is assigned as well. */
   private readonly assigned = new Map<string, readonly string[] | undefined>();
   private readonly refused: (error: ConfigError) => void;
 
-  /** `refused` is told of a name that is unknown, which then has no value. Without it, such a name is thrown. */
+  /** `refused` gets the error about an unknown name, which then has no value. Without it the error is thrown. */
   constructor(
     refused: (error: ConfigError) => void = (error) => {
       throw error;
@@ -52,12 +52,12 @@ export class Variables<C extends ScriptContext> {
     this.refused = refused;
   }
 
-  /** How many are in use: the slots a request needs. */
+  /** How many variables are in use: the slots that a request needs. */
   get count(): number {
     return this.used.size;
   }
 
-  /** Declares a variable. Throws nginx's `the duplicate "x" variable` when a fixed one is declared again. */
+  /** Declares a variable. Throws nginx's `the duplicate "x" variable` if it may not be redefined. */
   declare(written: string, spec: VariableSpec<C>, directive?: Directive): void {
     if (written === "") throw new ConfigError('invalid variable name "$"', directive);
     const name = written.toLowerCase();
@@ -82,8 +82,8 @@ export class Variables<C extends ScriptContext> {
   }
 
   /**
-   * The variable of that name, given a slot at its first use. nginx's names are case-insensitive in the configuration.
-   * `at`: where it is named.
+   * The variable of that name, which gets a slot at its first use. Names are case-insensitive, as in nginx's
+   * configuration. `at`: the directive that uses it.
    */
   use(written: string, at?: Directive): Variable<C> {
     if (written === "") throw new ConfigError('invalid variable name "$"', at);
@@ -98,10 +98,9 @@ export class Variables<C extends ScriptContext> {
   }
 
   /**
-   * A variable that `set`, a regex group or the like assigns to: declared at the first mention, shared by all that name
-   * it. `unset` gives its value where nothing was assigned, unless something else defines it; "not found" without one.
-   * `constant`: what is assigned, where that is always the same. Throws nginx's sentence for a variable that may not be
-   * redefined.
+   * A variable that `set`, a regex group or the like assigns to, declared at its first mention. `unset` is its value
+   * before anything was assigned, unless something else defines it; without `unset` it is not found. `constant`: what
+   * is assigned, if that is always the same. Throws nginx's error if the variable may not be redefined.
    */
   assignable(written: string, directive?: Directive, unset?: VariableSpec<C>["get"], constant?: string): Variable<C> {
     const name = written.toLowerCase();
@@ -109,7 +108,7 @@ export class Variables<C extends ScriptContext> {
     if (known !== undefined && known.changeable !== true)
       throw new ConfigError(`the duplicate "${written}" variable`, directive);
     if (known === undefined) {
-      // `set $http_x …`: where nothing was assigned, the request's field shows through.
+      // `set $http_x …`: before anything is assigned, the request's field is the value.
       const prefixed = unset === undefined ? undefined : this.fromPrefix(name);
       const get = unset ?? notFound;
       const values = prefixed === undefined ? [] : undefined;
@@ -120,7 +119,7 @@ export class Variables<C extends ScriptContext> {
     return this.use(name, directive);
   }
 
-  /** Every value the variable may have, once the configuration has been built; undefined where that is not known. */
+  /** All possible values of a variable, once the configuration is built; undefined if they are not known. */
   valuesOf(written: string): readonly string[] | undefined {
     const name = written.toLowerCase();
     const values = this.declared.get(name)?.values;
@@ -146,7 +145,7 @@ export class Variables<C extends ScriptContext> {
 
 const notFound = (): undefined => undefined;
 
-/** The value, or undefined when the variable is not found. What was assigned to it holds, even if it is not cached. */
+/** The value, or undefined if it is not found. An assigned value is kept even if the variable is not cached. */
 export function variableValue<C extends ScriptContext>(context: C, variable: Variable<C>): string | undefined {
   const known = context.variables[variable.index];
   if (known !== undefined) return known === null ? undefined : known;
@@ -159,12 +158,12 @@ export function variableText<C extends ScriptContext>(context: C, variable: Vari
   return variableValue(context, variable) ?? "";
 }
 
-/** How deep variables that are made of other variables may go: nginx's bound. */
+/** How deep variables may depend on one another: nginx's limit. */
 let depthLeft = 100;
 
 /**
- * Evaluates a variable that is made of others (map, split_clients); one that leads back to itself is not found, and
- * `log` is told so (level error).
+ * Evaluates a variable that depends on others (map, split_clients). One that depends on itself is not found, which
+ * `log` gets at level error.
  */
 export function evaluate<C extends ScriptContext>(
   context: C,

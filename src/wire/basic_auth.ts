@@ -1,10 +1,13 @@
-/** What an `Authorization: Basic` field holds; byte strings. */
+/** User and password of an `Authorization: Basic` field; byte strings. */
 export interface Credentials {
   readonly user: string;
   readonly password: string;
 }
 
-/** Reads the value of an Authorization field (RFC 7617, ngx_http_auth_basic_user); undefined without, or where it is malformed. */
+/**
+ * Reads the value of an Authorization field (RFC 7617, ngx_http_auth_basic_user); undefined without a field, or if it
+ * is malformed.
+ */
 export function basicCredentials(field: string | undefined): Credentials | undefined {
   if (field === undefined || field.slice(0, 6).toLowerCase() !== "basic ") return undefined;
   const text = field.slice(6).replace(/^ +/, "");

@@ -8,12 +8,12 @@ import { HEX } from "./latin1.ts";
 const PERCENT = 0x25;
 const QUESTION = 0x3f;
 
-/** Which bytes `escapeUri` escapes: those that may not stand in a path, or in arguments. */
+/** What `escapeUri` escapes: bytes not allowed in a path, or in arguments. */
 export const ESCAPE_URI = 0;
 export const ESCAPE_ARGS = 1;
 type EscapeKind = 0 | 1;
 
-/** Control bytes, bytes from 127 on and what RFC 3986 allows nowhere, besides what each kind adds. */
+/** Besides what each kind adds: control bytes, bytes from 127 on, and what RFC 3986 does not allow anywhere. */
 const NEVER = ' "<>\\^`{|}';
 const ESCAPED: readonly Uint8Array[] = [escapeTable(`${NEVER}#%?`), escapeTable(`${NEVER}#%&+;?`)];
 
@@ -26,7 +26,7 @@ function escapeTable(chars: string): Uint8Array {
 const ENCODED: string[] = [];
 for (let c = 0; c < 256; c++) ENCODED.push(`%${c.toString(16).toUpperCase().padStart(2, "0")}`);
 
-/** Percent-encodes (ngx_escape_uri). Text without anything to escape comes back as it is. */
+/** Percent-encodes (ngx_escape_uri). Text that needs no escapes is returned as it is. */
 export function escapeUri(text: string, kind: EscapeKind): string {
   const table = ESCAPED[kind];
   const length = text.length;
@@ -41,14 +41,14 @@ export function escapeUri(text: string, kind: EscapeKind): string {
   return from === 0 ? text : result + text.substring(from);
 }
 
-/** What `unescapeUri` is for: a path, all of which is decoded, or the Location of a redirect. */
+/** What `unescapeUri` decodes: a whole path, or the Location of a redirect. */
 export const UNESCAPE_ALL = 0;
 export const UNESCAPE_REDIRECT = 1;
 type UnescapeKind = 0 | 1;
 
 /**
- * Decodes percent-encoding (ngx_unescape_uri): broken escapes lose their `%`. UNESCAPE_REDIRECT leaves alone what follows
- * a `?`, and what may not stand in a URI unencoded.
+ * Decodes percent-encoding (ngx_unescape_uri): malformed escapes lose their `%`. UNESCAPE_REDIRECT does not decode what
+ * follows a `?`, nor bytes that must be encoded in a URI.
  */
 export function unescapeUri(text: string, kind: UnescapeKind): string {
   if (!text.includes("%")) return text;
@@ -62,11 +62,11 @@ export function unescapeUri(text: string, kind: UnescapeKind): string {
     result += text.substring(from, i);
     from = ++i;
     const first = i < length ? HEX[text.charCodeAt(i) & 0xff] : -1;
-    // `%z` gives `z`, whatever it is.
+    // `%z` becomes `z`, whatever that is.
     if (first < 0) continue;
     const second = ++i < length ? HEX[text.charCodeAt(i) & 0xff] : -1;
     from = Math.min(i + 1, length);
-    // `%az`, and an escape cut off by the end, give nothing.
+    // `%az`, and an incomplete escape at the end, are removed.
     if (second < 0) continue;
     const code = (first << 4) | second;
     const stays = kind === UNESCAPE_REDIRECT && code !== QUESTION && (code <= PERCENT || code >= 0x7f);
@@ -78,13 +78,13 @@ export function unescapeUri(text: string, kind: UnescapeKind): string {
 
 const HTML_CHARS = /[<>&"]/;
 
-/** Makes text safe within HTML (ngx_escape_html). */
+/** Escapes text for HTML (ngx_escape_html). */
 export function escapeHtml(text: string): string {
   if (!HTML_CHARS.test(text)) return text;
   return text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;").replaceAll('"', "&quot;");
 }
 
-/** The inside of a JSON string (ngx_escape_json): bytes above 127 stay as they are. */
+/** Escapes text for a JSON string (ngx_escape_json): bytes above 127 stay as they are. */
 export function escapeJson(text: string): string {
   let from = 0;
   let result = "";

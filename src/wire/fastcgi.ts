@@ -1,6 +1,6 @@
 /**
- * The records of FastCGI 1.0, as a web server writes and reads them: one request at a time on a connection, its id always
- * 1, as nginx has it. What the application sends is told apart here; what the bytes within mean (a CGI response) is not.
+ * The records of FastCGI 1.0 as a web server writes and reads them: one request at a time on a connection, always with
+ * id 1, as in nginx. This splits the application's records; what they contain (a CGI response) is parsed elsewhere.
  */
 
 /** Record types of the specification, section 8. */
@@ -16,29 +16,32 @@ const REQUEST_ID = 1;
 const RESPONDER = 1;
 const KEEP_CONN = 1;
 const HEADER = 8;
-/** The most one record holds: its length has two bytes. */
+/** The most that one record holds: its length has two bytes. */
 const MAX_CONTENT = 65_535;
 
 // Writing. Everything is a byte string.
 
-/** Begins a request to a responder. `keepConn`: the application leaves the connection open when the request is over. */
+/** Begins a request to a responder. `keepConn`: the application keeps the connection open after the request. */
 export function beginRequest(keepConn: boolean): string {
   return record(BEGIN_REQUEST, String.fromCharCode(0, RESPONDER, keepConn ? KEEP_CONN : 0, 0, 0, 0, 0, 0));
 }
 
-/** A name with its value, for `params`. */
+/** A name-value pair, for `params`. */
 export function param(name: string, value: string): string {
   return pairLength(name.length) + pairLength(value.length) + name + value;
 }
 
-/** The whole stream of parameters, in as many records as it takes, and its end. `pairs` is what `param` gave, joined. */
+/** The whole stream of parameters, in as many records as needed, and its end. `pairs`: results of `param`, joined. */
 export function params(pairs: string): string {
   let records = "";
   for (let at = 0; at < pairs.length; at += MAX_CONTENT) records += record(PARAMS, pairs.slice(at, at + MAX_CONTENT));
   return records + recordHeader(PARAMS, 0);
 }
 
-/** A request's body, a record a piece: what stands before and behind one of 1 to MAX_CONTENT bytes, and behind the last. */
+/**
+ * Framing of a request's body, one record for each piece of 1 to MAX_CONTENT bytes: what precedes and follows a piece,
+ * and what follows the last.
+ */
 export const STDIN_STREAM = {
   before: (length: number): string => recordHeader(STDIN, length),
   after: (length: number): string => "\0".repeat(paddingOf(length)),
@@ -53,7 +56,7 @@ function recordHeader(type: number, length: number): string {
   return String.fromCharCode(VERSION, type, 0, REQUEST_ID, length >> 8, length & 0xff, paddingOf(length), 0);
 }
 
-/** Records are filled up to a multiple of 8 bytes, as the specification recommends. */
+/** Records are padded to a multiple of 8 bytes, as the specification recommends. */
 function paddingOf(length: number): number {
   return -length & 7;
 }
@@ -68,31 +71,33 @@ function pairLength(length: number): string {
 
 /** All bytes were read; more are needed. */
 export const MORE = 0;
-/** `dataStart..dataEnd` is of the response; call `next` again at `pos`. */
+/** `dataStart..dataEnd` belongs to the response; call `next` again at `pos`. */
 export const OUT = 1;
 /** The response is over; END follows. */
 export const OUT_END = 2;
-/** `dataStart..dataEnd` is of the error stream, `left` bytes of the same record follow; call `next` again at `pos`. */
+/**
+ * `dataStart..dataEnd` belongs to the error stream, and `left` bytes of the record follow; call `next` again at `pos`.
+ */
 export const ERR = 3;
-/** The request is over and its last record read to the end, padding included; `protocolStatus` is set. */
+/** The request is over and its last record was read completely, padding included; `protocolStatus` is set. */
 export const END = 4;
-/** This is not what a FastCGI application sends; `error` says why. */
+/** Not valid FastCGI; `error` says why. */
 export const INVALID = 5;
 
 /**
- * Tells the records of an application apart (ngx_http_fastcgi_process_record), resumable at any byte. Nothing is copied or
- * kept. Reused: `reset` before each response.
+ * Splits an application's records (ngx_http_fastcgi_process_record); can stop and resume at any byte. Nothing is copied
+ * or kept. Reused: `reset` before each response.
  */
 export class RecordReader {
   dataStart = 0;
   dataEnd = 0;
-  /** Where to go on; after INVALID, the offending byte. */
+  /** Where to continue; after INVALID, the offending byte. */
   pos = 0;
-  /** Content of the current record still to come. */
+  /** Bytes of the current record's content that have not come yet. */
   left = 0;
-  /** After END: 0 when the request is complete, else the application refused it (section 5.5); -1 where it is not said. */
+  /** After END: 0 if the request is complete, else the application refused it (section 5.5); -1 if it does not say. */
   protocolStatus = -1;
-  /** nginx's sentence after INVALID (level error). */
+  /** nginx's message after INVALID (level error). */
   error = "";
   private type = 0;
   private padding = 0;
@@ -134,7 +139,7 @@ export class RecordReader {
           this.pos = to;
           return this.type === STDOUT ? OUT : ERR;
         }
-        // Four bytes of the application's own status come before the protocol's.
+        // The application's own status (four bytes) precedes the protocol status.
         if (this.ended <= 4 && this.ended + to - p > 4) this.protocolStatus = bytes[p + 4 - this.ended];
         this.ended += to - p;
         p = to;

@@ -1,6 +1,6 @@
 /**
- * Checks a host name with its optional port, out of a Host field, an authority or a configuration, and brings it into
- * the form server names are compared in: lower case, no port, no trailing dot (ngx_http_validate_host).
+ * Validates a host with optional port, from a Host field, an authority or a configuration, and normalizes it for
+ * comparison with server names: lower case, no port, no trailing dot (ngx_http_validate_host).
  */
 
 const LOWER = 1;
@@ -19,14 +19,14 @@ KIND[0x25] = PERCENT;
 KIND[0x2e] = DOT;
 KIND[0x3a] = COLON;
 
-/** A host as `validateHost` found it. */
+/** The result of `validateHost`. */
 export interface HostPort {
   host: string;
   /** 0 when none was given. */
   port: number;
 }
 
-/** Fills `into`; false when the text is no valid host. */
+/** Fills `into`; false if the text is not a valid host. */
 export function validateHost(text: string, into: HostPort): boolean {
   const length = text.length;
   let hostLength = length;

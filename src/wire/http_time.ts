@@ -13,12 +13,12 @@ const MONTHS: Readonly<Record<string, number>> = {
   Dec: 11,
 };
 
-/** The three forms of RFC 9110 section 5.6.7; the name of the day is not looked at. */
+/** The three formats of RFC 9110 section 5.6.7; the day of the week is ignored. */
 const IMF = /^[^, ]*, *(\d\d) ([A-Z][a-z]{2}) (\d{4}) (\d\d):(\d\d):(\d\d)/;
 const RFC850 = /^[^, ]*, *(\d\d)-([A-Z][a-z]{2})-(\d\d) (\d\d):(\d\d):(\d\d)/;
 const ASCTIME = /^[^, ]* +([A-Z][a-z]{2}) {1,2}(\d{1,2}) (\d\d):(\d\d):(\d\d) (\d{4})/;
 
-/** Seconds since 1970 of a field such as If-Modified-Since; -1 where it is no date. */
+/** Parses a field such as If-Modified-Since: seconds since 1970, or -1 if it is not a date. */
 export function parseHttpTime(text: string): number {
   const imf = IMF.exec(text);
   if (imf !== null) return seconds(Number(imf[3]), imf[2], Number(imf[1]), imf[4], imf[5], imf[6]);

@@ -1,18 +1,18 @@
 /**
- * Targets of requests taken apart (ngx_http_parse.c). All strings are byte strings: one char is one byte; a char above
- * 255 counts as its low byte.
+ * Parsing of request targets (ngx_http_parse.c). All strings are byte strings; a character above 255 counts as its low
+ * byte.
  */
 
 import { UNESCAPE_ALL, unescapeUri } from "./escape.ts";
 import { byteString, HEX } from "./latin1.ts";
 
-/** A request's target taken apart. Reused by the caller. */
+/** The parts of a request's target. Reused by the caller. */
 export interface UriParts {
   /** Decoded, dot segments resolved ($uri). */
   path: string;
-  /** After the `?`, as sent. */
+  /** What follows the `?`, not decoded. */
   args: string;
-  /** After the last dot of the last segment, "" without. */
+  /** What follows the last dot of the last segment; "" without one. */
   exten: string;
   /** Escapes were decoded; the path held dot segments, double slashes or `#`. */
   quoted: boolean;
@@ -36,7 +36,7 @@ const QUESTION = 0x3f;
 let scratch = Buffer.alloc(8192);
 
 /**
- * Takes apart a target whose shape the request line's scanner already knows: `complex` 0 means path and arguments are
+ * Splits a target that the scanner of the request line has classified: `complex` 0 means that path and arguments are
  * slices, with `argsAt` and `extAt` from the scanner (RequestHead). False: answer 400.
  */
 export function splitTarget(
@@ -65,7 +65,7 @@ const AFTER_DOT = 2;
 const AFTER_DOT_DOT = 3;
 
 /**
- * Decodes escapes, resolves `.` and `..`, with `mergeSlashes` folds slashes, ends at `#`
+ * Decodes escapes, resolves `.` and `..`, merges slashes if `mergeSlashes`, and ends at `#`
  * (ngx_http_parse_complex_uri). A target that begins with `?` has the path `/`. False: answer 400.
  */
 function parseComplexUri(raw: string, mergeSlashes: boolean, into: UriParts): boolean {
@@ -136,7 +136,7 @@ function parseComplexUri(raw: string, mergeSlashes: boolean, into: UriParts): bo
     else if (state === AFTER_SLASH) state = AFTER_DOT;
     else if (state === AFTER_DOT) state = AFTER_DOT_DOT;
     else {
-      // In `/...` nginx takes the third dot for a plain character: only a fourth begins an extension.
+      // As in nginx the third dot of `/...` is an ordinary character; only a fourth begins an extension.
       if (state === USUAL) ext = u;
       state = USUAL;
     }
@@ -159,7 +159,7 @@ function parseComplexUri(raw: string, mergeSlashes: boolean, into: UriParts): bo
   return true;
 }
 
-/** The end of `…/` where `…/name/..` ends at `end`; -1 above the root. */
+/** For a path `…/name/..` that ends at `end`: the end of `…/`; -1 if that is above the root. */
 function parent(out: Buffer, end: number): number {
   let u = end - 4;
   for (;;) {
@@ -169,7 +169,7 @@ function parent(out: Buffer, end: number): number {
   }
 }
 
-/** The extension of a path, as written, for one that was rewritten (ngx_http_set_exten); `/.profile` has none. */
+/** The extension of a path after a rewrite, as written (ngx_http_set_exten); `/.profile` has none. */
 export function extenOf(path: string): string {
   for (let i = path.length - 1; i > 1; i--) {
     const code = path.charCodeAt(i);
@@ -179,7 +179,10 @@ export function extenOf(path: string): string {
   return "";
 }
 
-/** The value of the argument `name` ($arg_name), case-insensitively, as sent; undefined without (ngx_http_arg). */
+/**
+ * The value of the argument `name` ($arg_name), not decoded; names are case-insensitive. Undefined without it
+ * (ngx_http_arg).
+ */
 export function argument(args: string, name: string): string | undefined {
   if (args === "" || name === "") return undefined;
   const wanted = name.toLowerCase();
@@ -196,8 +199,8 @@ export function argument(args: string, name: string): string | undefined {
 }
 
 /**
- * A URI that came from a backend or a header rather than from a client's target: `uri` decoded and `args` apart, or
- * undefined when it could lead out of the tree (ngx_http_parse_unsafe_uri: "unsafe URI \"…\" was detected").
+ * Splits a URI that comes from a backend or a field instead of a client's target: `uri` decoded, and `args`. Undefined
+ * if it could lead out of the tree (ngx_http_parse_unsafe_uri: "unsafe URI \"…\" was detected").
  */
 export function parseUnsafeUri(text: string): { uri: string; args: string } | undefined {
   if (text === "" || text.charCodeAt(0) === QUESTION) return undefined;

@@ -6,9 +6,9 @@ export const INCOMPLETE = -2;
 const result = { code: 0, end: 0 };
 
 /**
- * Reads one character of two or more bytes at `at`: its code point, INVALID or INCOMPLETE, and where the next one
- * begins. As lenient and as greedy as nginx (ngx_utf8_decode): any byte from 0x80 on continues a sequence, and a byte
- * that breaks one off is taken with it. The answer is lent: the next call writes over it.
+ * Decodes one character of two or more bytes at `at`: its code point, INVALID or INCOMPLETE, and where the next
+ * character begins. As lenient as nginx (ngx_utf8_decode): any byte from 0x80 on continues a sequence, and the byte
+ * that breaks a sequence off is consumed with it. The result is overwritten by the next call.
  */
 export function decodeUtf8(
   bytes: Uint8Array,

@@ -4,13 +4,13 @@ import { END, FIELD, FieldScanner } from "./field_scan.ts";
 import type { HeaderList } from "./header_list.ts";
 import { fieldKey } from "./known_fields.ts";
 
-/** Everything up to `end` was read; no data in it is left. @internal Named by tests only. */
+/** Everything up to `end` was read, without any data in it. @internal Named by tests only. */
 export const MORE = 0;
 /** `dataStart..dataEnd` is body; call `next` again at `decoder.pos`. */
 export const DATA = 1;
 /** The body is over; what follows begins at `decoder.pos`. */
 export const CHUNKED_DONE = 2;
-/** The framing is broken. */
+/** The framing is malformed. */
 export const ERROR = 3;
 
 const CHUNK_START = 0;
@@ -30,7 +30,7 @@ const BROKEN = 12;
 const LF = 0x0a;
 const CR = 0x0d;
 
-/** The most bytes of extensions a chunk may have; they are ignored (RFC 9112 section 7.1.1). */
+/** How many bytes of extensions a chunk may have; they are ignored (RFC 9112 section 7.1.1). */
 const EXTENSION_LIMIT = 4096;
 /** Up to this size a loop is faster than copyWithin. */
 const SHORT = 32;
@@ -40,18 +40,20 @@ const DIGITS = 7;
 const TRAILER_LIMIT = 32768;
 
 /**
- * Decodes a chunked body (RFC 9112 section 7.1; ngx_http_parse_chunked). The data of all the chunks in one
- * read comes out as one range of the bytes that went in: the first chunk's stays where it is, what follows is moved down
- * to it, over the framing between them. So a read yields one range, however small the chunks are.
- * Every line must end with CR LF. Reused: `reset` before each body.
+ * Decodes a chunked body (RFC 9112 section 7.1; ngx_http_parse_chunked). The data of all chunks in one read becomes one
+ * range of the input bytes: that of the first chunk stays in place, and that of the following ones is moved down to it,
+ * over the framing in between. So one read yields one range, however small the chunks are. Every line must end with CR
+ * LF. Reused: `reset` before each body.
  */
 export class ChunkedDecoder {
   dataStart = 0;
   dataEnd = 0;
-  /** After DATA: the last chunk of the range, where in the range it begins and how long it was from there on. */
+  /** After DATA: where in the range the last chunk begins, and its length from there on. */
   chunkStart = 0;
   chunkSize = 0;
-  /** After DATA: where to go on. After CHUNKED_DONE: the first byte behind the body. After ERROR: the offending one. */
+  /**
+   * After DATA: where to continue. After CHUNKED_DONE: the first byte behind the body. After ERROR: the offending byte.
+   */
   pos = 0;
   private state = CHUNK_START;
   private size = 0;
@@ -156,7 +158,7 @@ export class ChunkedDecoder {
     return this.dataEnd > this.dataStart ? this.found(end) : MORE;
   }
 
-  /** Adds data at `start` to the range, and further chunks as long as they are ordinary; returns where it stopped. */
+  /** Appends the data at `start` to the range, and further chunks of the usual form; returns where it stopped. */
   private takeData(bytes: Buffer, start: number, end: number, room: number): number {
     if (this.dataEnd === this.dataStart) {
       this.dataStart = start;
@@ -179,7 +181,8 @@ export class ChunkedDecoder {
       p += length;
       size -= length;
       if (size > 0 || tooLong || end - p < 5 || bytes[p] !== CR || bytes[p + 1] !== LF) break;
-      // "\r\n", a size of few digits, "\r\n" and data: all else is for `next`, which finds the same `\r\n` again.
+      // Of the form "\r\n", a size of few digits, "\r\n" and data; everything else is left to `next`, which reads the
+      // same `\r\n` again.
       const last = p + 2 + DIGITS < end - 2 ? p + 2 + DIGITS : end - 2;
       let at = p + 2;
       for (; at < last; at++) {
@@ -244,14 +247,14 @@ export class ChunkedDecoder {
   }
 }
 
-/** The first byte at or behind `start` that may not stand in an extension. */
+/** The first byte from `start` on that is not allowed in an extension. */
 function extensionEnd(bytes: Buffer, start: number, end: number): number {
   let p = start;
   while (p < end && ((bytes[p] >= 0x20 && bytes[p] !== 0x7f) || bytes[p] === 0x09)) p++;
   return p;
 }
 
-/** Trailer fields up to their blank line; false when one is no field. */
+/** Reads trailer fields up to the empty line; false if one is malformed. */
 function readTrailers(bytes: Buffer, into: HeaderList): boolean {
   const scanner = new FieldScanner(true);
   let code = scanner.next(bytes, 0, bytes.length);

@@ -1,4 +1,4 @@
-/** A Content-Length in bytes, -1 when it is not digits alone or too large to count exactly. */
+/** Parses Content-Length: bytes, or -1 if it has other characters than digits or is too large to be exact. */
 export function parseLength(text: string): number {
   const length = text.length;
   if (length === 0) return -1;

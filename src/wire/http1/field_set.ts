@@ -1,12 +1,12 @@
 import { FIELD_NUMBERS, numberOf, UNKNOWN } from "./known_fields.ts";
 
-/** What is asked of a HeaderList: the number of a field's name, and the name in lower case. */
+/** What it needs of a HeaderList: the number of a field's name, and the name in lower case. */
 interface NamedFields {
   number(at: number): number;
   key(at: number): string;
 }
 
-/** Names of fields, made when the configuration is built: whether one is among them is asked by its number. */
+/** A set of field names, made when the configuration is built. Known names are looked up by number. */
 export class FieldSet {
   private readonly known = new Uint8Array(FIELD_NUMBERS);
   private readonly others: ReadonlySet<string>;
@@ -22,7 +22,7 @@ export class FieldSet {
     this.others = others;
   }
 
-  /** Whether the name of a list's field is among them. */
+  /** Whether a list's field has one of the names. */
   holds(fields: NamedFields, at: number): boolean {
     const number = fields.number(at);
     if (number !== UNKNOWN) return this.known[number] !== 0;

@@ -8,14 +8,14 @@ import type { RequestLine } from "./request_line.ts";
 const hostPort: HostPort = { host: "", port: 0 };
 
 /**
- * What of client_header_buffer_size and large_client_header_buffers a head takes. nginx reads into one buffer of the
- * former, then into large ones; a line may not span two, so an unfinished one moves to the next. They are only counted
- * here. Places are relative to the head's start.
+ * Checks a head against client_header_buffer_size and large_client_header_buffers. nginx reads into one buffer of the
+ * former size, then into large ones; a line must be in one buffer, so an incomplete one moves to the next. Here the
+ * buffers are only counted. Positions are relative to the head's start.
  */
 export class HeaderBuffers {
   /** Where the current buffer ends. */
   end = 0;
-  /** Large ones in use. */
+  /** Large buffers in use. */
   private used = 0;
   private readonly line: RequestLine;
   private readonly store: HeadStore;
@@ -39,13 +39,13 @@ export class HeaderBuffers {
     return lineEnd <= this.end || this.grow(bytes, read, lineStart, lineEnd);
   }
 
-  /** Goes on to the buffer in which a line ends at `needed`; false when it does not fit. */
+  /** Takes further buffers until the line that ends at `needed` fits; false if it does not. */
   grow(bytes: Buffer, read: number, lineStart: number, needed: number): boolean {
     while (needed > this.end) if (!this.next(this.limitsNow(bytes, read), lineStart)) return false;
     return true;
   }
 
-  /** The same with the buffer full to its last byte and more to come. */
+  /** The same for a line that fills the buffer to its last byte and is not complete. */
   full(bytes: Buffer, read: number, lineStart: number, end: number): boolean {
     while (end >= this.end) if (!this.next(this.limitsNow(bytes, read), lineStart)) return false;
     return true;

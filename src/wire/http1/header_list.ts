@@ -3,30 +3,30 @@ import { PLAIN_LINE } from "./field_scan.ts";
 import type { FieldSet } from "./field_set.ts";
 import { fieldKey, keyOf, numberOf, UNKNOWN } from "./known_fields.ts";
 
-/** Numbers kept for a field: what it is, and where its name and its value begin and the value ends. */
+/** Numbers for each field: what it is, where its name and value begin, and where the value ends. */
 const WORDS = 4;
 const NAME = 1;
 const VALUE = 2;
 const VALUE_END = 3;
 // Of the first: the field's number (known_fields.ts), whether its line may be passed on as it is, the length of the name.
 const NUMBER = 0xff;
-/** In place of the number of a field that was added: it is looked up when somebody asks. */
+/** Instead of a number: the field was added, and its name is looked up when needed. */
 const NOT_ASKED = 0xff;
 const PLAIN = 0x100;
 const LENGTH_SHIFT = 9;
 
 /**
- * The fields of a message in the order received, reused from message to message. What was parsed out of a head is kept as
- * positions in the head's one string, and becomes strings when asked for; what was added is strings. All are byte strings,
- * and none holds CR, LF or NUL: `append` and `set` replace them.
+ * The fields of a message in the order received; reused for the next message. Fields parsed from a head are kept as
+ * positions in the head's one string, and become strings when needed; those added are strings. All are byte strings
+ * without CR, LF or NUL, which `append` and `set` replace.
  */
 export class HeaderList {
   count = 0;
-  /** Lower-case names of the fields that Connection names: they too go no further than this hop (RFC 9110 section 7.6.1). */
+  /** Lower-case names listed in Connection: those fields are hop-by-hop as well (RFC 9110 section 7.6.1). */
   named: Set<string> | undefined = undefined;
-  /** The head that the positions lie in. */
+  /** The head that positions refer to. */
   private text = "";
-  /** WORDS numbers a field. Where the name begins, one that was added has the complement of its place in `added`. */
+  /** WORDS numbers for each field. For an added one the name's position is the complement of its index in `added`. */
   private readonly words: number[] = [];
   /** Name, lower-case name and value of each field that was added, in the first `end` places. */
   private readonly added: string[] = [];
@@ -36,11 +36,11 @@ export class HeaderList {
     this.count = 0;
     this.named = undefined;
     this.text = "";
-    // To make the array shorter would give its memory back, only to take it again.
+    // The array is not shortened: that would free memory that is needed again.
     this.end = 0;
   }
 
-  /** Notes the fields that a Connection field names; `close`, `keep-alive` and `upgrade` are none. */
+  /** Adds the names in a Connection field; `close`, `keep-alive` and `upgrade` are not field names. */
   noteConnection(value: string): void {
     for (const option of value.toLowerCase().split(",")) {
       const key = option.trim();
@@ -55,7 +55,7 @@ export class HeaderList {
     return this.named?.has(this.key(at)) === true;
   }
 
-  /** Gives the memory back too: for a connection that goes idle. */
+  /** Frees its memory as well, for a connection that becomes idle. */
   release(): void {
     this.clear();
     this.words.length = 0;
@@ -195,8 +195,8 @@ export class HeaderList {
   }
 
   /**
-   * The lines of all fields, each with its end, but for those in `except` and those that Connection names. Lines that follow
-   * one another in the head they were read from come out in one piece.
+   * The lines of all fields except those in `except` and those listed in Connection. Adjacent lines of the head they
+   * were parsed from are taken in one slice.
    */
   lines(except?: FieldSet): string {
     const { count, words, text, named } = this;

@@ -1,9 +1,9 @@
 import { FieldSet } from "./field_set.ts";
 
 /**
- * Fields that belong to one connection, or say how one message is framed there (RFC 9110 section 7.6.1, RFC 9112 section
- * 6): none is passed on in any kind of message, request, informational or final response, or trailer, but for the Upgrade
- * of a final response. Their values for the other connection are generated. Lower case.
+ * Fields that concern one connection, or the framing of a message on it (RFC 9110 section 7.6.1, RFC 9112 section 6).
+ * They are not passed on in any message: request, informational or final response, or trailer, except Upgrade in a
+ * final response. The values for the other connection are generated. Lower case.
  */
 export const HOP_BY_HOP: ReadonlySet<string> = new Set([
   "connection",
@@ -44,8 +44,8 @@ export const NO_TRAILERS = new FieldSet([
 ]);
 
 /**
- * Whether a name from the configuration is Content-Length or Transfer-Encoding, or could be parsed as one
- * (`Content-Length:`, `Content-Length `): the framing sent is always that of the body.
+ * Whether a name in the configuration is Content-Length or Transfer-Encoding, or could be parsed as one
+ * (`Content-Length:`, `Content-Length `): the framing sent is always that of the actual body.
  */
 export function namesFraming(name: string): boolean {
   const key = /^\s*([!-9;-~]*)/.exec(name)?.[1].toLowerCase();

@@ -22,16 +22,16 @@ import {
 import { resume } from "./request_line_machine.ts";
 
 /**
- * Reads a request line out of raw bytes (RFC 9112 section 3, with nginx's tolerances: blank lines before it, several
- * spaces between its parts, HTTP/0.9). A whole line of the usual shape is read in one go; anything else goes through a
- * machine that can stop and resume at any byte. Returns AGAIN, LINE or what is wrong.
+ * Reads a request line (RFC 9112 section 3, as lenient as nginx: empty lines before it, several spaces between its
+ * parts, HTTP/0.9). A complete line of the usual form is read in one pass; anything else by a state machine that can
+ * stop and resume at any byte. Returns AGAIN, LINE or an error.
  */
 export function parseRequestLine(line: RequestLine, bytes: Uint8Array, from: number, end: number): number {
   if (line.state === START && usual(line, bytes, from, end)) return LINE;
   return resume(line, bytes, from, end);
 }
 
-/** `METHOD /target HTTP/1.x`, whole, with nothing unusual about it; false leaves everything to the machine. */
+/** Reads a complete `METHOD /target HTTP/1.x` without anything unusual; false leaves the line to the state machine. */
 function usual(line: RequestLine, bytes: Uint8Array, from: number, end: number): boolean {
   let p = from;
   while (p < end && METHOD_CHAR[bytes[p]] === 1) p++;

@@ -22,7 +22,7 @@ export interface RequestLimits {
   readonly allowConnect: boolean;
 }
 
-/** No fault. */
+/** No error. */
 export const FIELDS_OK = 0;
 
 /** What the last Connection field asked for (ngx_http_process_connection). */
@@ -32,12 +32,14 @@ export const CONNECTION_KEEP_ALIVE = 2;
 
 const hostPort: HostPort = { host: "", port: 0 };
 
-/** A request's fields and what they say, as nginx's ngx_http_headers_in table and ngx_http_process_request_header have it. */
+/**
+ * A request's fields and their meaning, as in nginx's ngx_http_headers_in table and ngx_http_process_request_header.
+ */
 export class RequestFields {
   readonly headers = new HeaderList();
   /** The sentence for the error log after an error (level info). */
   error = "";
-  /** Sentences for fields that were left out (level info); undefined when none was. */
+  /** Log messages about fields that were left out (level info); undefined if there are none. */
   ignored: string[] | undefined = undefined;
   /** Validated, lower case, without port: of the target, else of Host. "" when there is none. */
   host = "";
@@ -49,16 +51,16 @@ export class RequestFields {
   /** Host and Expect as sent. */
   hostField: string | undefined = undefined;
   expect: string | undefined = undefined;
-  /** Where set, gives the limits of the server a host belongs to; they hold for the fields (nginx's set_virtual_server). */
+  /** If set, returns the limits of a host's server, which apply to the fields (nginx's set_virtual_server). */
   limitsOf: ((host: string) => RequestLimits) | undefined = undefined;
-  /** Limits in force: once a host is known, those of its server. */
+  /** The limits in force: those of the host's server once the host is known. */
   limits: RequestLimits;
 
   private transferEncoding: string | undefined = undefined;
   private contentLengthField = "";
   /** Fields seen, a bit for each id. */
   private seen = 0;
-  /** The Host seen last and its valid form: on a kept-alive connection it is nearly always the same. */
+  /** The last Host and its normalized form: on a kept-alive connection it is nearly always the same. */
   private lastHostField = "";
   private lastHost = "";
   private lastPort = 0;
@@ -85,7 +87,7 @@ export class RequestFields {
     this.contentLengthField = "";
   }
 
-  /** Lets go of what the last request left behind. */
+  /** Frees what the last request left. */
   release(): void {
     this.headers.release();
     this.lastHostField = "";
@@ -101,7 +103,8 @@ export class RequestFields {
   }
 
   /**
-   * Takes the fields in `store` out of `text`, the head, which begins at `base` in `bytes`. FIELDS_OK, or the status to refuse the request with.
+   * Reads the fields in `store` from `text`, the head, which begins at `base` in `bytes`. FIELDS_OK, or the status to
+   * refuse the request with.
    */
   take(bytes: Buffer, base: number, text: string, store: HeadStore): number {
     const { limitsOf } = this;
@@ -134,7 +137,7 @@ export class RequestFields {
     return FIELDS_OK;
   }
 
-  /** Acts upon the field at `at` in the list; false refuses the request with 400. */
+  /** Processes the field at index `at`; false refuses the request with 400. */
   private note(number: number, at: number): boolean {
     const { headers } = this;
     const bit = 1 << number;

@@ -7,7 +7,7 @@ const MORE = 0;
 export const DATA = 1;
 /** The body is over; what follows begins at `pos`. */
 export const OVER = 2;
-/** The chunks are not well-formed. */
+/** The chunks are malformed. */
 export const BROKEN = 3;
 
 /** Reads a request's body, framed by Content-Length or in chunks. */
@@ -15,15 +15,15 @@ export class RequestFraming {
   dataStart = 0;
   dataEnd = 0;
   pos = 0;
-  /** After DATA of chunks: where in it the last chunk begins, and how long that was from there on. */
+  /** After DATA of chunks: where in it the last chunk begins, and its length from there on. */
   chunkStart = 0;
   chunkSize = 0;
-  /** Bytes still to come of a Content-Length. */
+  /** Bytes of a Content-Length that have not come yet. */
   private left = 0;
   private decoder: chunked.ChunkedDecoder | undefined = undefined;
   private inChunks = false;
 
-  /** Gets ready for the body a head announces; false when there is none. `contentLength` is -1 without that field. */
+  /** Prepares for the body that a head announces; false if there is none. `contentLength` is -1 without that field. */
   begin(contentLength: number, inChunks: boolean): boolean {
     this.inChunks = inChunks;
     if (inChunks) {
@@ -40,7 +40,7 @@ export class RequestFraming {
     return !this.inChunks && this.left === 0;
   }
 
-  /** Reads on at `start`; chunks are moved together, no further than until they are more than `room` (ChunkedDecoder). */
+  /** Continues at `start`. Chunks are joined until they are longer than `room` (ChunkedDecoder). */
   next(bytes: Buffer, start: number, end: number, room: number): number {
     const { decoder } = this;
     if (!this.inChunks || decoder === undefined) {

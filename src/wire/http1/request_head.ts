@@ -19,16 +19,17 @@ const NONE = headWord("");
 const PIECE = 16 * 1024;
 
 /**
- * Reads one request's head after another from a connection (nginx's ngx_http_parse.c and ngx_http_request.c,
- * RFC 9112). Reused: `reset` before each request, `feed` with whatever arrives. While a head comes in one piece nothing
- * is copied but the one string all its parts are slices of; else the part that came is kept. Strings are byte strings.
+ * Reads the heads of a connection's requests, one after another (nginx's ngx_http_parse.c and ngx_http_request.c, RFC
+ * 9112). Reused: `reset` before each request, `feed` with whatever arrives. A head that comes in one piece is not
+ * copied, except into the one string that all its parts are slices of; otherwise the part that came is kept. Strings
+ * are byte strings.
  */
 export class RequestHead {
   readonly fields: RequestFields;
 
   /** Index into the bytes last fed: where the body or the next request begins, once DONE. */
   end = 0;
-  /** Bytes of the head with its blank lines before it left out ($request_length without the body). */
+  /** Bytes of the head without empty lines before it ($request_length without the body). */
   length = 0;
   /** The sentence for the error log after an error (level info), without nginx's "while reading …". */
   error = "";
@@ -36,9 +37,9 @@ export class RequestHead {
   method: HeadWord = NONE;
   /** $request; after an error, what was read of the line. */
   requestLine = "";
-  /** The target with its arguments as sent ($request_uri); for an absolute one, what follows the authority. */
+  /** The target as sent, with arguments ($request_uri); of an absolute one, what follows the authority. */
   rawUri: HeadWord = NONE;
-  /** Why the path is not simply the target's text (request_line.ts: COMPLEX, QUOTED, EMPTY_PATH); 0 when it is. */
+  /** Why the path differs from the target's text (request_line.ts: COMPLEX, QUOTED, EMPTY_PATH); 0 if it does not. */
   complex = 0;
   /** Index in `rawUri` of the arguments, of the extension; -1 without. Valid while `complex` is 0. */
   argsAt = -1;
@@ -60,7 +61,7 @@ export class RequestHead {
     this.buffers = new HeaderBuffers(this.line, this.store, this.fields);
   }
 
-  /** Gets ready for the next request. */
+  /** Prepares for the next request. */
   reset(limits: RequestLimits): void {
     this.fields.reset(limits);
     this.error = "";
@@ -86,17 +87,17 @@ export class RequestHead {
     this.fields.release();
   }
 
-  /** True once a byte of a request was seen: an idle connection that ends then was cut off. */
+  /** True once a byte of a request was read: a connection that ends then has an incomplete request. */
   get started(): boolean {
     return this.inFields || !this.line.blank;
   }
 
-  /** The request line was read whole and is valid: an error is in the fields. */
+  /** The request line is complete and valid: an error is in the fields. */
   get inHeaders(): boolean {
     return this.inFields;
   }
 
-  /** No more will come: takes over what was read, for the logs. */
+  /** The head will not be completed: takes over what was read, for the logs. */
   giveUp(): void {
     const { bytes, length } = this.store;
     if (bytes === undefined) return;
@@ -112,7 +113,7 @@ export class RequestHead {
       if (code === NEED_MORE) this.keep(bytes, end);
       return code;
     }
-    // Piece by piece, so that little of what follows the head is kept with it.
+    // Piece by piece, so that little of what follows the head is copied with it.
     for (let from = start; ; ) {
       const before = store.length;
       const taken = Math.min(end, from + PIECE);
@@ -163,7 +164,7 @@ export class RequestHead {
       const before = at;
       at = scanner.usual(bytes, p, end, spans, at, base);
       p = scanner.pos;
-      // Line by line, to find the first that does not fit.
+      // Finds the first line that does not fit.
       if (p > limit && !this.allFit(bytes, spans, before, at, p - base)) {
         while (at > before && spans[at - SPAN] >= scanner.nameStart - base) at -= SPAN;
         store.count = at / SPAN;
@@ -255,7 +256,9 @@ export class RequestHead {
     return status;
   }
 
-  /** The fields before the fault count: they choose the server whose page is shown, and may be wrong themselves. */
+  /**
+   * Fields before the error count: they choose the server whose error page is shown, and may have errors themselves.
+   */
   private failInFields(status: number, error: string, bytes: Buffer, end: number): number {
     this.fail(status, error, bytes, end);
     const base = this.line.start;
@@ -265,7 +268,7 @@ export class RequestHead {
     return status;
   }
 
-  /** The head is whole: one string is made of it, and everything else is cut out of that. */
+  /** The head is complete: makes one string of it, of which everything else is a slice. */
   private finish(bytes: Buffer, headEnd: number): number {
     const request = this.line;
     const base = request.start;

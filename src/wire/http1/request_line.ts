@@ -1,4 +1,4 @@
-// A request line: what reading one comes to, where its parts lie, and what its bytes may be.
+// A request line: results of reading it, positions of its parts, and which bytes are allowed in it.
 // parse_request_line.ts reads it.
 
 export const AGAIN = 0;
@@ -15,7 +15,7 @@ export const LF = 0x0a;
 export const CR = 0x0d;
 export const SPACE = 0x20;
 
-/** Bits of `complex`: why the target's path is not simply its text. 0 when it is. */
+/** Bits of `complex`: why the path differs from the target's text. */
 export const COMPLEX = 1;
 export const QUOTED = 2;
 export const EMPTY_PATH = 4;
@@ -32,9 +32,9 @@ export const ENDS = 7;
 export const BAD = 8;
 
 export const TARGET = new Uint8Array(256);
-/** 1: may stand in a method. */
+/** 1: allowed in a method. */
 export const METHOD_CHAR = new Uint8Array(256);
-/** Bits: 1 a letter, digit, `-` or `.` (a name); 2 besides what may stand within [ ]. */
+/** Bits: 1 for letters, digits, `-` and `.` (a name); 2 for what else is allowed within [ ]. */
 export const HOST_CHAR = new Uint8Array(256);
 
 for (let c = 0; c < 256; c++) {
@@ -59,7 +59,7 @@ for (const [char, kind] of [
 }
 for (const char of ":_~!$&'()*+,;=") HOST_CHAR[char.charCodeAt(0)] |= 2;
 
-/** Positions lie in the bytes handed to `parseRequestLine`, and are kept across calls; -1 (0 for ends) when there is no such part. */
+/** Positions in the bytes passed to `parseRequestLine`, kept across calls; -1 (0 for ends) if there is no such part. */
 export class RequestLine {
   start = -1;
   /** After LINE: the byte after the line feed. */
@@ -67,7 +67,7 @@ export class RequestLine {
   methodEnd = 0;
   uriStart = 0;
   uriEnd = 0;
-  /** First byte of the arguments, of the extension; -1 without. Only to be trusted when `complex` is 0. */
+  /** First byte of the arguments and of the extension; -1 without. Valid only while `complex` is 0. */
   argsStart = -1;
   extStart = -1;
   schemeStart = -1;
@@ -112,7 +112,7 @@ export class RequestLine {
     this.connect = false;
   }
 
-  /** True while nothing but blank lines was seen. */
+  /** True while only empty lines were read. */
   get blank(): boolean {
     return this.start < 0;
   }

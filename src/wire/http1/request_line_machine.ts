@@ -155,7 +155,7 @@ export function resume(line: RequestLine, bytes: Uint8Array, from: number, end: 
         if (byte !== (at === 1 || at === 2 ? 0x54 : at === 3 ? 0x50 : 0x2f)) return INVALID_REQUEST;
         if (at < 4) continue;
         if (line.connect) {
-          // nginx takes this slash for the path of a CONNECT request.
+          // As in nginx this slash is the path of a CONNECT request.
           line.uriStart = p;
           line.uriEnd = p + 1;
         }
@@ -175,7 +175,7 @@ export function resume(line: RequestLine, bytes: Uint8Array, from: number, end: 
           line.state = MINOR_START;
           continue;
         }
-        // A second digit makes at least 10.
+        // A second digit makes the number at least 10.
         return isDigit(byte) ? INVALID_VERSION : INVALID_REQUEST;
 
       case MINOR_START:
@@ -266,7 +266,7 @@ function inPort(line: RequestLine, byte: number, p: number): boolean {
   return true;
 }
 
-/** The byte after the authority of an absolute target; false when it cannot stand there. */
+/** Handles the byte after the authority of an absolute target; false if it is not allowed there. */
 function endAuthority(line: RequestLine, byte: number, p: number): boolean {
   line.hostEnd = p;
   switch (byte) {
@@ -281,7 +281,7 @@ function endAuthority(line: RequestLine, byte: number, p: number): boolean {
       line.state = URI;
       return true;
     case SPACE:
-      // No path at all: one of the scheme's slashes is the path.
+      // Without a path, one of the scheme's slashes is the path.
       line.uriStart = line.schemeEnd + 1;
       line.uriEnd = line.schemeEnd + 2;
       line.state = AFTER_URI;

@@ -12,9 +12,9 @@ export const NEED_MORE = 0;
 /** The head is whole; `head.end` says where the body begins. */
 export const DONE = 1;
 /**
- * No status line: an HTTP/0.9 answer, all of it body. `head.prefix` has what came in earlier calls, `head.end` is where
- * this call's part begins. `head.error` holds nginx's sentence for it (level error), which nginx logs and goes on.
- * @internal Named by tests only: its `version` says the same.
+ * No status line: an HTTP/0.9 response, all of it body. `head.prefix` has what came in earlier calls, this call's part
+ * begins at `head.end`. `head.error` is the message that nginx logs (level error) before it goes on. @internal Named by
+ * tests only: its `version` says the same.
  */
 export const NO_HEAD = 2;
 /** Invalid response (proxy_next_upstream invalid_header); `head.error` says why (level error). */
@@ -25,8 +25,9 @@ const OK = headText("200 OK");
 const FOUND = headText("302 Moved Temporarily");
 
 /**
- * Reads the heads of an upstream's answers (ngx_http_parse_status_line, ngx_http_proxy_process_header). Reused: `reset`
- * before each answer, also after an informational one (100, 103), `feed` with whatever arrives. Strings are byte strings.
+ * Reads the heads of an upstream's responses (ngx_http_parse_status_line, ngx_http_proxy_process_header). Reused:
+ * `reset` before each response, also after an informational one (100, 103), `feed` with whatever arrives. Strings are
+ * byte strings.
  */
 export class ResponseHead {
   readonly headers = new HeaderList();
@@ -37,11 +38,11 @@ export class ResponseHead {
   length = 0;
   /** nginx's sentence after INVALID and NO_HEAD, without "while reading response header from upstream". */
   error = "";
-  /** Sentences for repeated fields that were left out (level warn); undefined when none was. */
+  /** Log messages about repeated fields that were left out (level warn); undefined if there are none. */
   ignored: string[] | undefined;
   prefix: Buffer | undefined;
 
-  /** Known as soon as its line was read; 0 before. */
+  /** Set when its line was read; 0 before. */
   status = 0;
   /** The code and its text, as sent: `200 OK`. */
   statusLine: HeadText = NO_TEXT;
@@ -77,7 +78,7 @@ export class ResponseHead {
     this.cgi = cgi;
   }
 
-  /** Gets ready for the next answer; its head may have `bufferSize` bytes (proxy_buffer_size). */
+  /** Prepares for the next response, whose head may have `bufferSize` bytes (proxy_buffer_size). */
   reset(bufferSize: number): void {
     this.bufferSize = bufferSize;
     this.headers.clear();
@@ -200,7 +201,7 @@ export class ResponseHead {
     return this.takeFields(text);
   }
 
-  /** Status, else 302 where there is a Location, else 200 (ngx_http_fastcgi_process_header). */
+  /** The Status field; without it 302 if there is a Location, else 200 (ngx_http_fastcgi_process_header). */
   private takeCgiStatus(): number {
     this.version = 1001;
     const { headers } = this;
@@ -237,7 +238,7 @@ export class ResponseHead {
     return DONE;
   }
 
-  /** Acts upon a field as nginx's ngx_http_upstream_headers_in table does. */
+  /** Processes a field as nginx's ngx_http_upstream_headers_in table does. */
   private note(number: number, at: number): number {
     const { headers } = this;
     const bit = 1 << (number & 31);

@@ -20,8 +20,9 @@ export const LAST = 5;
 export const OVER = 6;
 
 /**
- * Reads the responses that come on one connection to a server, heads and bodies, whoever asked for them. Made once a
- * connection and reused for every response on it. Bytes are lent for the call; those that were read may be changed.
+ * Reads the responses on one connection to a server, heads and bodies; used by the proxy and by checks. Made once per
+ * connection and reused for all its responses. Bytes are lent for the call, and those that were read may be
+ * overwritten.
  */
 export class ResponseReader {
   head = new ResponseHead();
@@ -32,7 +33,7 @@ export class ResponseReader {
   /** After DATA and LAST. */
   dataStart = 0;
   dataEnd = 0;
-  /** After INVALID, and after HEAD where it is worth a word (level error): without "while reading …". */
+  /** After INVALID, and after HEAD if something should be logged (level error), without "while reading …". */
   error = "";
   /** After LAST and OVER: what is wrong with what followed (level warn), "" for nothing. */
   excess = "";
@@ -42,17 +43,17 @@ export class ResponseReader {
   private trailers = new HeaderList();
   private keepalive = false;
   private chunked = false;
-  /** A valid head has come on this connection: whatever has none is no HTTP/0.9 response. */
+  /** There was a valid head on this connection, so that data without a head is not an HTTP/0.9 response. */
   private spoken = false;
-  /** Body bytes still to come; -1: in chunks, or until the server closes. */
+  /** Bytes of the body that have not come yet; -1: in chunks, or until the server closes. */
   private left = -1;
 
-  /** As far as HTTP goes, the connection can carry another request. */
+  /** HTTP allows another request on the connection. */
   get reusable(): boolean {
     return this.keepalive && this.whole;
   }
 
-  /** Gets ready for a response, its head of at most `bufferSize` bytes. */
+  /** Prepares for a response whose head may have `bufferSize` bytes. */
   begin(bufferSize: number): void {
     this.head.reset(bufferSize);
     this.early = undefined;
@@ -82,8 +83,8 @@ export class ResponseReader {
   }
 
   /**
-   * After HEAD: how the body ends (RFC 9112 section 6.3), and whether the connection may serve another request. `more`:
-   * bytes follow the head already.
+   * To be called after HEAD: determines how the body ends (RFC 9112 section 6.3) and whether the connection may be
+   * reused. `more`: bytes follow the head already.
    */
   frame(headRequest: boolean, more: boolean): void {
     const { head } = this;
@@ -149,12 +150,12 @@ export class ResponseReader {
     }
   }
 
-  /** The server has closed: whether the body is complete by that. */
+  /** Called when the server has closed: whether that completes the body. */
   endsWithConnection(): boolean {
     return this.left < 0 && !this.chunked;
   }
 
-  /** The trailer fields of the body that was read, if any; they are the caller's. */
+  /** The trailer fields of the body that was read, if any; the caller owns them. */
   takeTrailers(): HeaderList | undefined {
     const { trailers } = this;
     if (!this.chunked || trailers.count === 0) return undefined;
@@ -162,7 +163,7 @@ export class ResponseReader {
     return trailers;
   }
 
-  /** The head stays with its request: the next response gets another object. */
+  /** Leaves the head to its request: the next response gets another object. */
   leaveHead(): void {
     this.head = new ResponseHead();
   }

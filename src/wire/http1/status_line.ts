@@ -1,4 +1,4 @@
-/** Reads a status line out of raw bytes (RFC 9112 section 4, with nginx's tolerances), resumable at any byte. */
+/** Reads a status line (RFC 9112 section 4, as lenient as nginx); can stop and resume at any byte. */
 
 export const AGAIN = 0;
 const LINE = 1;
@@ -29,7 +29,7 @@ export class StatusLine {
   status = 0;
   /** 1000, 1001 … */
   version = 0;
-  /** The line is known to hold no NUL (it may be in the text after the code). */
+  /** The line is known to have no NUL, which is allowed in the text after the code. */
   plain = false;
   private state = START;
   private digits = 0;
@@ -113,7 +113,7 @@ export class StatusLine {
     return AGAIN;
   }
 
-  /** `HTTP/1.x NNN text CR LF`, whole; false leaves everything to the machine. */
+  /** Reads a complete `HTTP/1.x NNN text CR LF`; false leaves the line to the state machine. */
   private usual(bytes: Uint8Array, from: number, end: number): boolean {
     if (
       from + 14 > end ||
