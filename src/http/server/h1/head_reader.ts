@@ -73,6 +73,8 @@ export class H1HeadReader {
     request.bodyEnded = true;
     if (code === DONE) this.input.position = this.head.end;
     else request.lingering = true;
+    // nginx knows the method though the line has turned out invalid behind it.
+    if (request.requestLine.startsWith("HEAD ")) request.headerOnly = true;
     // A path that cannot be decoded is known before the fields are.
     const error = code === DONE ? "client sent invalid request" : this.head.error;
     if (refused !== 500) logError(request, "info", error + this.whileReading(code === DONE));

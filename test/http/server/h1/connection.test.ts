@@ -395,6 +395,15 @@ test("lingering_time does not cut the answer short", () => {
   assert.deepEqual([stream.ended, stream.closed], [true, true]);
 });
 
+test("a HEAD that is refused gets no body, wherever its line turned out invalid", () => {
+  for (const rest of ["/ HTTP/3.0", "/ HTTP/1.1x", "/\x01 HTTP/1.1", "x HTTP/1.1", "/%zz HTTP/1.1"]) {
+    const stream = opened();
+    receive(stream, `HEAD ${rest}\r\nHost: one\r\n\r\n`);
+    assert.match(stream.written, /^HTTP\/1.1 (400|505) [^]*\r\n\r\n$/);
+    stream.destroy();
+  }
+});
+
 test("a connection lingers where bytes came behind the request that closes it", () => {
   const closing = "HTTP/1.1\r\nHost: one\r\nConnection: close\r\n";
   const requests = [
