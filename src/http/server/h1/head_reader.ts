@@ -67,18 +67,20 @@ export class H1HeadReader {
     return input.position;
   }
 
-  /** `code`: what the head was found to be; `refused`: what its request is answered with where that was DONE. */
+  /** `code`: what the head was found to be; `refused`: why its request is no good all the same, 0 where it is. */
   private refuse(request: Request, code: number, refused: number): void {
+    const { head, input } = this;
     request.keepalive = false;
     request.bodyEnded = true;
-    if (code === DONE) this.input.position = this.head.end;
+    if (code === DONE) input.position = head.end;
     else request.lingering = true;
     // nginx knows the method though the line has turned out invalid behind it.
-    if (request.requestLine.startsWith("HEAD ")) request.headerOnly = true;
+    if (request.version !== 9 && request.requestLine.startsWith("HEAD ")) request.headerOnly = true;
     // A path that cannot be decoded is known before the fields are.
-    const error = code === DONE ? "client sent invalid request" : this.head.error;
-    if (refused !== 500) logError(request, "info", error + this.whileReading(code === DONE));
-    finalizeRequest(request, code === DONE ? refused : code);
+    const early = code === DONE || (request.badUri && head.inHeaders);
+    const error = early ? "client sent invalid request" : head.error;
+    if (refused !== 500) logError(request, "info", error + this.whileReading(early));
+    finalizeRequest(request, early ? refused : code);
   }
 
   /** The head will not be completed: what was read of it is logged as a request, and not answered. */
