@@ -78,6 +78,13 @@ scenario("anything else of the authorization is an error", async (t, start) => {
   await program.waitForLog(/auth request unexpected status: 502/);
 });
 
+scenario("an authorization that answers no HTTP is an error, and no consent", async (t, start) => {
+  const backend = await cannedBackend(t, "HTTP/1.1 forbidden\r\n\r\n");
+  const program = await start(t, guarded(backend.address));
+  assert.equal((await get(program.port, "/secret.txt")).status, 500);
+  await program.waitForLog(/auth request unexpected status: 0/);
+});
+
 scenario("only the main request is logged", async (t, start) => {
   const { backend } = await authority(t);
   const program = await start(t, guarded(backend.address));

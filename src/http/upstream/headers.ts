@@ -18,7 +18,8 @@ export function copyResponse(
 ): void {
   const { response } = request;
   const { hidden, ignored } = settings;
-  response.status = head.status;
+  // An HTTP/0.9 answer may be anything: as in nginx it has no status, and is no success for auth_request.
+  response.status = head.version === 9 ? 0 : head.status;
   response.statusLine = head.statusLine;
   response.contentLength = head.contentLength;
   takeAccel(request, head, ignored);
