@@ -88,6 +88,7 @@ const REQUESTS: readonly (readonly [path: string, ...fields: string[]])[] = [
   ["/missing"],
   ["/missing.html"],
   ["/accel"],
+  ["/accel-untyped"],
   ["/accel", "Range: bytes=0-9"],
   ["/accel", "Range: bytes=5000-"],
   ["/private/file.txt"],
@@ -98,8 +99,9 @@ const REQUESTS: readonly (readonly [path: string, ...fields: string[]])[] = [
 /** Answers `/answer/STATUS` with fields that a proxy may keep, drop or change. */
 async function origin(t: TestContext): Promise<string> {
   const backend = await httpBackend(t, (request, response) => {
-    if (request.url === "/accel") {
-      const kept = { "Set-Cookie": "a=b", "Content-Type": "text/x-accel", "Cache-Control": "private", "X-Lost": "1" };
+    if (request.url?.startsWith("/accel")) {
+      const type = request.url === "/accel" ? "text/x-accel" : "";
+      const kept = { "Set-Cookie": "a=b", "Content-Type": type, "Cache-Control": "private", "X-Lost": "1" };
       response.writeHead(200, { ...kept, "X-Accel-Redirect": "/file.txt", "Last-Modified": DATE, ETag: '"accel"' });
       response.end();
       return;

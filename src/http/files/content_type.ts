@@ -11,7 +11,7 @@ const NONE = headText("");
  */
 export function setContentType(request: Request): void {
   const { response, exten } = request;
-  if (response.contentType !== undefined) return;
+  if (response.contentType !== undefined && response.contentType !== "") return;
   const { core } = request.location;
   response.contentType = (exten === "" ? undefined : core.types.get(lowercase(exten))) ?? core.defaultType;
 }
