@@ -136,6 +136,19 @@ const CASES: readonly Case[] = [
     nginx: false,
   },
   { name: "a status that is none", answer: says("HTTP/1.1 abc OK\r\n\r\nhello"), status: 0, fresh: true, nginx: false },
+  {
+    name: "no HTTP at all, in two pieces",
+    answer: async (connection) => {
+      connection.write("HTTP");
+      await new Promise((resolve) => setTimeout(resolve, 50));
+      connection.write("\r\n\r\nhello");
+      connection.end();
+    },
+    status: 0,
+    body: "hello",
+    fresh: true,
+    nginx: false,
+  },
   { name: "no HTTP at all", answer: says("SSH-2.0-OpenSSH_9.2\r\n"), status: 0, cut: true, fresh: true, nginx: false },
   {
     name: "less than it said",

@@ -83,11 +83,12 @@ export class ResponsePipe implements AnswerSink, SpoolOwner {
       const rate = parseSize(settings.limitRate.render(request)) ?? 0;
       if (rate > 0) this.limit = new ReadLimit(rate);
     }
+    const { pos } = reader;
     if (reader.early !== undefined) this.take(reader.early, 0);
     if (this.connection === undefined) return;
-    if (reader.pos === bytes.length) this.settle();
-    else if (this.limit === undefined) this.take(bytes, reader.pos);
-    else this.takeLimited(this.limit, bytes, reader.pos);
+    if (pos === bytes.length) this.settle();
+    else if (this.limit === undefined) this.take(bytes, pos);
+    else this.takeLimited(this.limit, bytes, pos);
   }
 
   /** The server has been given back. */
