@@ -9,19 +9,19 @@ import { nextNumber } from "./connections.ts";
 import { H1Connection } from "./h1/connection.ts";
 import type { Accepted, AddressConfig, Closable, ConnectionHost, ProtocolConnection } from "./types.ts";
 
-/** The handler of a stream that was just accepted: its protocol, or the first stage before that. */
+/** Returns the handler of a stream just accepted: its protocol, or the first stage before it. */
 export function acceptStream(stream: Stream, host: ConnectionHost): StreamHandler {
   if (!host.config.proxyProtocol) return startProtocol(stream, host);
   const accepting = new Accepting(stream, host);
   return new ProxyProtocolStage(stream, accepting, host.config.defaultServer.clientHeaderTimeout);
 }
 
-/** Chooses the protocol of a connection; `accepted` where stages have come before it. */
+/** Chooses a connection's protocol. `accepted`: what the stages before it know of the connection. */
 function startProtocol(stream: Stream, host: ConnectionHost, accepted?: Accepted): ProtocolConnection {
   return new H1Connection(stream, host, accepted);
 }
 
-/** A connection in the stages of net/accept.ts. The worker counts it as one that waits for its first request. */
+/** A connection in the stages of net/accept.ts. It counts as waiting for its first request. */
 class Accepting implements Accepted, Closable, ProxyProtocolOwner {
   readonly number = nextNumber();
   readonly startedAt = performance.now();
@@ -53,7 +53,7 @@ class Accepting implements Accepted, Closable, ProxyProtocolOwner {
     const protocol = startProtocol(stream, this.host, this);
     this.protocol = protocol;
     stream.handler = protocol;
-    // The protocol holds to the configuration in force now.
+    // From here on the protocol uses the configuration in force now, not the one it was accepted under.
     this.afterRequest?.();
     if (rest.length > 0) protocol.onData(stream, rest);
   }
@@ -77,7 +77,7 @@ class Accepting implements Accepted, Closable, ProxyProtocolOwner {
     this.stream.destroy();
   }
 
-  /** Like nginx: a connection on which nothing was asked yet has client_header_timeout. */
+  /** As in nginx a connection without a request may still send one within client_header_timeout. */
   shutdown(): void {}
 
   destroy(): void {

@@ -24,7 +24,7 @@ export class WorkerConnections {
   /** Listening sockets; they count against the limit, as in nginx. */
   listening = 0;
   private readonly all = new Set<Closable>();
-  /** The list of idle connections, idle longest first, and its length. Some in it may have become busy since. */
+  /** The list of idle connections, the one idle longest first, and its length. Some of them may have become busy. */
   private earliest: Closable | undefined = undefined;
   private latest: Closable | undefined = undefined;
   private waiting = 0;
@@ -38,8 +38,8 @@ export class WorkerConnections {
   }
 
   /**
-   * Whether the connection that was just accepted may stay. With less than 1/16 of the limit free, those idle longest are
-   * closed, as in nginx (ngx_drain_connections). `warn` gets a sentence, at most once a second.
+   * Whether the connection just accepted may stay. With less than 1/16 of the limit free, those idle longest are
+   * closed, as in nginx (ngx_drain_connections). `warn` is called at most once a second.
    */
   admit(warn: (sentence: string) => void): boolean {
     const free = this.limit - engine().openStreams() - this.listening;
@@ -68,7 +68,9 @@ export class WorkerConnections {
     warn(`${this.limit} worker_connections are not enough, reusing connections`);
   }
 
-  /** Appends a connection that has become idle. One that becomes busy stays in the list until `reuse` meets it. */
+  /**
+   * Appends a connection that has become idle. It stays in the list when it becomes busy, until `reuse` finds it there.
+   */
   waits(connection: Closable): void {
     if (connection === this.latest) return;
     if (connection.later !== undefined) this.unlink(connection);
@@ -109,7 +111,7 @@ export class WorkerConnections {
     if (this.exiting && this.all.size === 0) this.allClosed();
   }
 
-  /** Closes those that are idle, and the others after their request; calls `done` when the last has gone. */
+  /** Closes idle connections now and the others after their request; calls `done` when all are closed. */
   shutdownAll(done: () => void): void {
     this.exiting = true;
     this.onAllClosed = done;
@@ -132,7 +134,7 @@ export class WorkerConnections {
     for (const connection of [...this.all]) guarded(destroy, connection);
   }
 
-  /** The connections that still use one of these configurations: for a request, or because they have had none yet. */
+  /** The connections that still use one of these configurations, for a request or because they have had none yet. */
   busyWith(configs: ReadonlySet<AddressConfig>): Closable[] {
     return [...this.all].filter(({ busyWith }) => busyWith !== undefined && configs.has(busyWith));
   }

@@ -16,7 +16,7 @@ function matchedHost(regex: CompiledRegex): void {
   hostRegex = regex;
 }
 
-/** Makes the request of a head that was read, or broke off: chooses the server and takes the target apart. */
+/** Makes the request of a head, complete or broken off: chooses the server and splits the target. */
 export function createRequest(
   connection: ClientConnection,
   exchange: Exchange,
@@ -27,13 +27,13 @@ export function createRequest(
   const { fields } = head;
   let server = config.defaultServer;
   const { names } = config;
-  // As in nginx the target is taken apart before a Host is looked at: slashes are merged as the default server says.
+  // As in nginx the target is split before Host is known, so the default server's merge_slashes applies.
   const { mergeSlashes } = server;
   const valid = splitTarget(head.rawUri, head.complex, head.argsAt, head.extAt, head.plus, mergeSlashes, parts);
   let failure: unknown;
   hostRegex = undefined;
   if (!valid) {
-    // What comes after such a target is not believed either: neither Host nor any other field.
+    // As in nginx nothing after an invalid target counts, neither Host nor any other field.
     fields.headers.clear();
   } else if (names.hash !== undefined || names.regexes.length > 0) {
     try {
@@ -53,7 +53,7 @@ export function createRequest(
   request.method = head.method;
   request.requestLine = head.requestLine;
   request.unparsedUri = head.rawUri;
-  // `http://host?a` has no path to pass on as it is.
+  // The target of `http://host?a` has no path that could be passed on unchanged.
   request.unparsedValid = head.rawUri.startsWith("/");
   request.version = head.version === 0 ? 1000 : head.version;
   request.host = fields.host;

@@ -13,16 +13,16 @@ import { acceptStream } from "./accept.ts";
 import type { WorkerConnections } from "./connections.ts";
 import type { Site } from "./site.ts";
 
-/** While descriptors have run out, it is logged no more often than by nginx, which pauses accepting for as long. */
+/** How often it is logged that descriptors have run out: nginx pauses accepting for as long. */
 const QUIET_MS = 500;
 
 /** A listening socket in one worker; with `listen *:80` it may serve several addresses. */
 export class BoundSocket {
-  /** By the address a connection arrived on; the last is the socket's own. */
+  /** By a connection's local address; the last is for the socket's own. */
   sites: readonly Site[];
   /** How many connections were accepted here. */
   accepted = 0;
-  /** By the master's descriptor; -1 is a socket of our own. */
+  /** By the master's descriptor; -1 for a socket that the worker has bound itself. */
   private readonly listeners = new Map<number, Listener>();
   private fds: readonly number[] = [];
   private paused = false;
@@ -52,8 +52,8 @@ export class BoundSocket {
   }
 
   /**
-   * Accepts from the sockets with these descriptors and no others. Where the master cannot bind sockets, the worker binds
-   * one itself. Returns the sentence of a failure.
+   * Accepts from the sockets with these descriptors and no others. If the master cannot bind sockets, the worker binds
+   * one itself. Returns an error message.
    */
   async from(fds: readonly number[]): Promise<string | undefined> {
     this.fds = canBind() ? fds : [-1];
@@ -65,7 +65,7 @@ export class BoundSocket {
     return this.open();
   }
 
-  /** Accepts again after `pause`. False where there are still no descriptors to spare. */
+  /** Accepts again after `pause`. False if there are still no descriptors to spare. */
   async resume(): Promise<boolean> {
     const closed = this.fds.filter((fd) => fd >= 0 && !this.listeners.has(fd));
     if (!hasRoomFor(closed)) return false;

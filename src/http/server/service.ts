@@ -10,7 +10,9 @@ import { BoundSocket } from "./listening.ts";
 import { Site } from "./site.ts";
 import type { AddressConfig, Closable } from "./types.ts";
 
-/** Turns of the event loop in which queues are emptied at most, so that a flood cannot keep a worker from exiting. */
+/**
+ * In how many turns of the event loop queues are emptied at most: new connections must not keep a worker from exiting.
+ */
 const MOST_TURNS = 10_000;
 
 /** How long nginx stops accepting when descriptors have run out: accept_mutex_delay's default. */
@@ -20,7 +22,7 @@ const PAUSE_MS = 500;
 class WorkerState {
   readonly connections: WorkerConnections;
   readonly counters: Int32Array;
-  /** By the text of the address. */
+  /** By nginx's text of the address. */
   readonly sites = new Map<string, Site>();
   readonly sockets = new Map<string, BoundSocket>();
   pools: Pools = new Map();
@@ -34,7 +36,7 @@ class WorkerState {
   private pause: Timer | undefined = undefined;
 
   /**
-   * Descriptors have run out. New connections wait in the queues of the sockets until a connection was closed, or
+   * Called when descriptors have run out. New connections wait in the sockets' queues until a connection was closed, or
    * PAUSE_MS have passed.
    */
   readonly pauseAccepting = (): void => {
@@ -114,7 +116,7 @@ export class HttpService implements WorkerService {
     return socket.from(from[spec.key] ?? []);
   }
 
-  /** Closes the sockets that this cycle does not listen on, after their queues were accepted to the end. */
+  /** Closes the sockets that this cycle does not listen on, after the connections in their queues were accepted. */
   private async leaveSockets(): Promise<void> {
     const { sockets } = this.state;
     const wanted = new Set(this.listening.map(({ spec }) => spec.key));
@@ -200,7 +202,7 @@ export class HttpService implements WorkerService {
  */
 function acceptRest(sockets: readonly BoundSocket[], turns: number, then: () => void): void {
   const before = accepted(sockets);
-  // The first of the two runs in this turn, before the loop has looked for connections.
+  // Two defers: the first runs in this turn, before the event loop has accepted connections.
   const look = (): void => {
     if (turns > 0 && accepted(sockets) !== before) acceptRest(sockets, turns - 1, then);
     else then();

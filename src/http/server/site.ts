@@ -3,7 +3,7 @@ import { COUNTER } from "../core/counters.ts";
 import type { WorkerConnections } from "./connections.ts";
 import type { AddressConfig, Closable, ConnectionHost } from "./types.ts";
 
-/** One listening address in a worker. A reload swaps its configuration; its connections stay. */
+/** A listening address in a worker. A reload replaces its configuration; its connections stay. */
 export class Site implements ConnectionHost {
   config: AddressConfig;
   /** A reload removed the address: connections close after their request. */

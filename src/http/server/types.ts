@@ -12,31 +12,31 @@ export interface AddressConfig {
   readonly address: Address;
   /** nginx's text of the address. */
   readonly key: string;
-  /** The same of the listening socket: how the error log names the server before a request begins. */
+  /** The text of the listening socket's address: how the error log names the server before a request begins. */
   readonly listening: string;
   readonly defaultServer: Server;
   readonly names: ServerNames<Server>;
   readonly proxyProtocol: boolean;
   readonly limits: RequestLimits;
-  /** The limits of the server a host belongs to; undefined where all have the same. Throws RegexMatchError. */
+  /** The limits of a host's server; undefined if all servers have the same. Throws RegexMatchError. */
   readonly limitsOf: ((host: string) => RequestLimits) | undefined;
-  /** The number of variables in use: how many slots a request has for their values. */
+  /** The number of variables in use, and so of slots in a request. */
   readonly variables: number;
 }
 
 /** What a connection needs from its worker. */
 export interface ConnectionHost {
-  /** The configuration in force for new requests of a listening address. */
+  /** The configuration for new requests on the listening address. */
   config: AddressConfig;
-  /** The worker exits, or the address was removed: no keep-alive any more. */
+  /** The worker exits gracefully, or the address was removed: no more keep-alive. */
   readonly exiting: boolean;
-  /** This worker's words, by COUNTER. */
+  /** This worker's counters, by COUNTER. */
   readonly counters: Int32Array;
   opened(connection: Closable): void;
   /** The connection has become idle. */
   waits(connection: Closable): void;
   closed(connection: Closable): void;
-  /** `by` replaces an idle connection, and is idle itself. */
+  /** `by` takes the place of an idle connection, and is idle as well. */
   replaced(connection: Closable, by: Closable): void;
 }
 
@@ -54,14 +54,14 @@ export interface Closable {
   /** Closes the connection if it is idle, else after its request. */
   shutdown(): void;
   destroy(): void;
-  /** No request is at work: it may be closed to make room for another. */
+  /** It has no request being processed, and may be closed to make room for another connection. */
   readonly idle: boolean;
   /** Its neighbours in the worker's list of idle connections. */
   earlier: Closable | undefined;
   later: Closable | undefined;
-  /** The configuration of the request at work, or of a connection that has had none yet; undefined while idle. */
+  /** The configuration of the current request, or of a connection that has had none yet; undefined while idle. */
   readonly busyWith: AddressConfig | undefined;
-  /** Called once when the running request, or the connection, has ended. */
+  /** Called once when the current request, or the connection, has ended. */
   afterRequest: (() => void) | undefined;
 }
 
@@ -77,7 +77,7 @@ export interface ReceivedHead {
   readonly requestLine: string;
   /** $request_uri */
   readonly rawUri: HeadWord;
-  /** What the reader has found out about `rawUri`, for `splitTarget` (wire/uri.ts). */
+  /** Flags and positions of `rawUri`, for `splitTarget` (wire/uri.ts). */
   readonly complex: number;
   readonly argsAt: number;
   readonly extAt: number;
@@ -89,7 +89,7 @@ export interface ReceivedHead {
   readonly fields: ReceivedFields;
 }
 
-/** The fields of a head, and what those say that concern every request. */
+/** The fields of a head, and the values of those that every request needs. */
 export interface ReceivedFields {
   readonly headers: HeaderList;
   /** Validated, lower case, without port; "" when there is none. */

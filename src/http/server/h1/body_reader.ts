@@ -6,29 +6,32 @@ import { logError } from "../../core/log_context.ts";
 import type { Request } from "../../core/request.ts";
 import { type H1Input, NOT_NOW, type Skimmer } from "./input.ts";
 
-/** Whose request's body it is. */
+/** The exchange whose request's body is read. */
 export interface BodyReaderOwner {
-  /** After `discardRest`: the rest of the body has come, or will not come. */
+  /** After `discardRest`: the rest of the body was read, or will not come. */
   finalizeConnection(request: Request): void;
-  /** After `discardRest`: the rest of the body has not come in time. */
+  /** After `discardRest`: the rest of the body did not come in time. */
   terminate(request: Request): void;
   onFault(error: unknown): void;
 }
 
 /**
- * Reads the body of a request off the connection, one request after another: to the request's sink as fast as that takes
- * it, or to nowhere. Watches over client_max_body_size, client_body_timeout and, once the response is sent, lingering_time.
+ * Reads request bodies, one after another: delivers them to the request's sink as fast as it takes them, or drops them.
+ * Enforces client_max_body_size, client_body_timeout and, once the response is sent, lingering_time.
  */
 export class H1BodyReader implements Skimmer {
   private readonly input: H1Input;
   private readonly owner: BodyReaderOwner;
   private readonly framing = new RequestFraming();
   private readonly deadline: Deadline<H1BodyReader>;
-  /** The deadline is in force. Otherwise it may still be armed, and firing means nothing: re-arming costs less so. */
+  /**
+   * The deadline counts. Otherwise it may still be armed and is ignored when it passes, which costs less than clearing
+   * it.
+   */
   private timed = false;
   private request: Request | undefined = undefined;
   private paused = false;
-  /** Bytes of the input are being given to the sink: `discard` must not skim them. */
+  /** Bytes of the input are being passed to the sink: `discard` must not skim them. */
   private delivering = false;
   /** lingering_time's end on the monotonic clock, set when the response was sent before the whole body had come; else 0. */
   private discardUntil = 0;
@@ -79,12 +82,12 @@ export class H1BodyReader implements Skimmer {
     this.input.readOn();
   }
 
-  /** Drops the body, now and as it comes. OK, or 400 when what is at hand of it is no body. */
+  /** Drops the body, what has been received and what follows. OK, or 400 if what has been received is malformed. */
   discard(request: Request): number {
     request.discardBody = true;
     request.bodySink = undefined;
     this.paused = false;
-    // While an answer is made, what is dropped may come as slowly as it likes.
+    // No deadline for a dropped body while the response is made.
     this.timed = false;
     if (this.delivering) return OK;
     this.input.skim(this);
@@ -182,7 +185,10 @@ export class H1BodyReader implements Skimmer {
     }
   }
 
-  /** client_max_body_size for chunks: as soon as a chunk's size says so. `before`: what was found ahead of that chunk. */
+  /**
+   * client_max_body_size for chunked bodies: checked with each chunk's size. `before`: bytes that precede the chunk in
+   * this read.
+   */
   private isTooLarge(request: Request, before: number, size: number): boolean {
     if (before + size <= room(request)) return false;
     const length = request.bodyLength + before;
@@ -206,20 +212,20 @@ export class H1BodyReader implements Skimmer {
     this.fail(request, 400);
   }
 
-  /** Ends the body early: its reader, or else the upstream or the request, is ended with `status`. */
+  /** Ends the body early with `status`: through its sink, else through the upstream or the request. */
   fail(request: Request, status: number): void {
     const sink = request.bodySink;
     request.bodySink = undefined;
     request.discardBody = true;
     this.timed = false;
     if (sink !== undefined) sink.onBodyError(status);
-    // A server that is being sent the request would wait for the rest of the body.
+    // The server that gets the request would otherwise wait for the rest of the body.
     else if (request.upstream !== undefined && !request.finalized) request.upstream.finalize(status);
     else if (!request.finalized) finalizeRequest(request, status);
     else if (this.discardUntil !== 0 && this.request === request) this.owner.finalizeConnection(request);
   }
 
-  /** The client has sent some of the body, and has time for more. */
+  /** Some of the body has come: restarts the timeout. */
   private moved(request: Request): void {
     if (!request.discardBody) this.arm(request);
     else if (this.discardUntil !== 0) this.armDiscard(request);
@@ -242,7 +248,7 @@ export class H1BodyReader implements Skimmer {
   expire(): void {
     const { request } = this;
     if (request === undefined || !this.timed) return;
-    // No handler reads the body yet: client_body_timeout does not run.
+    // As long as no handler reads the body, client_body_timeout does not apply.
     if (!request.discardBody && request.bodySink === undefined) return;
     request.timedOut = true;
     if (request.finalized) this.owner.terminate(request);
@@ -269,11 +275,11 @@ function endReading(request: Request): void {
   request.lingering = false;
 }
 
-/** The framing is invalid, so nothing behind it can be understood: the connection closes after the response. */
+/** After malformed framing nothing can be understood: the connection closes after the response. */
 function breakOff(request: Request): void {
   logError(request, "error", "client sent invalid chunked body");
   request.bodyEnded = true;
   request.keepalive = false;
-  // The rest of it may still be coming.
+  // The client may still be sending it.
   request.lingering = true;
 }

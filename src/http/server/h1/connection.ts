@@ -17,13 +17,13 @@ import { LingeringClose } from "./lingering_close.ts";
 
 // States of a connection.
 
-/** Waits for a request, of which no byte has come. */
+/** Waits for a request; none of its bytes has come. */
 const IDLE = 0;
-/** The same within keepalive_min_timeout: a worker that exits does not close it yet. */
+/** The same within keepalive_min_timeout: a worker that exits gracefully does not close it yet. */
 const KEPT = 1;
 /** Part of a head was read. */
 const HEAD = 2;
-/** A request is at work. */
+/** A request is being processed. */
 const BUSY = 3;
 /** The last response was sent; the client may still be sending (lingering_close). */
 const LINGERING = 4;
@@ -49,19 +49,19 @@ export class H1Connection implements ClientConnection, StreamHandler, Closable, 
   private readonly input: H1Input;
   private readonly exchange: H1Exchange;
   private readonly heads: H1HeadReader;
-  /** Of a head, and of a connection that waits for one. Left armed while a request is at work. */
+  /** The deadline of a head, or of waiting for one. Left armed while a request is processed. */
   private readonly deadline: Deadline<H1Connection>;
   private state = IDLE;
-  /** ms it may be idle: keepalive_timeout, or what is left of it after keepalive_min_timeout. */
+  /** How long it may be idle, ms: keepalive_timeout, or what is left of it after keepalive_min_timeout. */
   private idleTime = 0;
-  /** The configuration of the request at work, or in force when the connection was accepted. */
+  /** The configuration of the current request, or the one in force when the connection was accepted. */
   private config: AddressConfig;
-  /** nginx's c->error: the connection cannot be used any more, although its stream is still there. */
+  /** nginx's c->error: the connection must not be used any more, although its stream is still open. */
   private error = false;
   /** Subrequests of the last request go on: the worker waits for them before it exits. */
   private outlived = false;
 
-  /** `accepted`: where stages have come before it. */
+  /** `accepted`: set if stages came before this protocol. */
   constructor(stream: Stream, host: ConnectionHost, accepted?: Accepted) {
     this.number = accepted === undefined ? nextNumber() : accepted.number;
     this.stream = stream;
@@ -176,11 +176,11 @@ export class H1Connection implements ClientConnection, StreamHandler, Closable, 
     host.counters[COUNTER.waiting]--;
     host.counters[COUNTER.reading]++;
     this.state = HEAD;
-    // On a fresh connection the whole head has the time that began to run when it was accepted.
+    // The first head must be complete within the time that began when the connection was accepted.
     if (this.requests > 0) setDeadline(this.deadline, host.config.defaultServer.clientHeaderTimeout);
   }
 
-  /** A head has come whole, or will not. */
+  /** A head is complete, or will not be completed. */
   requestBegins(): void {
     const { host } = this;
     const { counters } = host;
@@ -212,7 +212,7 @@ export class H1Connection implements ClientConnection, StreamHandler, Closable, 
     afterRequest();
   }
 
-  /** Goes on after a request whose response was sent: waits for the next one or closes. */
+  /** After a request whose response was sent: waits for the next request or closes. */
   finalize({ keepalive, lingering, location: { core } }: Request): void {
     const { host, input } = this;
     if (this.stream.closed) return;
@@ -254,7 +254,7 @@ export class H1Connection implements ClientConnection, StreamHandler, Closable, 
     new LingeringClose(this.stream, core, this);
   }
 
-  /** Deferred until the log lines of this turn are written: a client that sees the close finds its request logged. */
+  /** Deferred until the log lines of this turn are written: when a client sees the close, its request is logged. */
   close(reset: boolean): void {
     this.error = true;
     // An idle connection counts as waiting until onClose.
@@ -291,7 +291,7 @@ export class H1Connection implements ClientConnection, StreamHandler, Closable, 
     errorLog.write("info", `client ${hostText(this.remote)} closed keepalive connection`, this.number);
   }
 
-  /** The deadline of what the client is to send has passed. */
+  /** The deadline for what the client should send has passed. */
   expire(): void {
     const { host, stream } = this;
     switch (this.state) {
@@ -332,7 +332,7 @@ export class H1Connection implements ClientConnection, StreamHandler, Closable, 
     const inHead = input.busy && this.state <= HEAD;
     input.fail();
     try {
-      // What was read of the head makes a request, so that it is answered, counted and logged.
+      // An incomplete head becomes a request, so that it is answered, counted and logged.
       if (inHead) heads.begin().bodyEnded = true;
       if (exchange.fail(error)) return;
       logFault(error, `, client connection: *${this.number}`);

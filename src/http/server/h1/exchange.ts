@@ -21,9 +21,9 @@ import { informationalHead, responseHead } from "./response_head.ts";
 import { H1Tunnel } from "./tunnel.ts";
 
 /**
- * One request of an HTTP/1 connection and its response: used again for the next one. A response ends in one of two ways:
- * it is finalized (complete; when the client has taken it all, the connection goes on or closes), or the request is
- * terminated (broken off, and the connection with it). Both free the request.
+ * A request of an HTTP/1 connection and its response; reused for the next one. A response ends in one of two ways.
+ * Finalized: it is complete, and when the client has taken it all, the connection goes on or closes. Terminated: it is
+ * broken off, and the connection closes. Both free the request.
  */
 export class H1Exchange implements Exchange, OutputOwner, BodyReaderOwner {
   private readonly connection: H1Connection;
@@ -35,7 +35,7 @@ export class H1Exchange implements Exchange, OutputOwner, BodyReaderOwner {
   private request: Request | undefined = undefined;
   /** Made for a request that is upgraded. */
   private raw: H1Tunnel | undefined = undefined;
-  /** The response is complete, and waits until the client has taken it. */
+  /** The response is complete, but the client has not taken all of it. */
   private flushing = false;
 
   constructor(connection: H1Connection, stream: Stream, input: H1Input) {
@@ -44,7 +44,7 @@ export class H1Exchange implements Exchange, OutputOwner, BodyReaderOwner {
     this.output = new H1Output(stream, this);
   }
 
-  /** Bytes that have left on the connection so far. */
+  /** Bytes sent on the connection so far. */
   get sent(): number {
     return this.output.sent;
   }
@@ -55,7 +55,7 @@ export class H1Exchange implements Exchange, OutputOwner, BodyReaderOwner {
 
   // ---- the request
 
-  /** Begins the request of a head that was read, or broke off. */
+  /** Begins the request of a head, complete or broken off. */
   begin(config: AddressConfig, head: RequestHead): Request {
     const request = createRequest(this.connection, this, config, head, this.response);
     const { connectionType } = head.fields;
@@ -77,7 +77,7 @@ export class H1Exchange implements Exchange, OutputOwner, BodyReaderOwner {
     return true;
   }
 
-  /** Takes what follows a request's head, as an InputOwner does: its body, or what goes into the tunnel. */
+  /** Takes the bytes behind a request's head, as an InputOwner does: its body, or data for the tunnel. */
   take(bytes: Buffer, at: number, end: number): number {
     const { raw, body } = this;
     if (raw?.started) {
@@ -184,13 +184,14 @@ export class H1Exchange implements Exchange, OutputOwner, BodyReaderOwner {
   }
 
   /**
-   * The kernel has all of the response, or will get no more of it (ngx_http_finalize_connection). Before the next request
-   * the rest of this one's body is read and dropped; once it has come, or will not come any more, this is called again.
+   * The kernel has all of the response, or will get no more of it (ngx_http_finalize_connection). If the connection
+   * goes on, the rest of the request's body is read and dropped first; this is called again when it has come, or will
+   * not come.
    */
   finalizeConnection(request: Request): void {
     const { body, connection } = this;
     this.flushing = false;
-    // A chunked response that broke off must not look complete.
+    // A chunked response that was broken off must not look complete.
     const broken = !request.responseEnded && !request.headerOnly && !request.aborted && request.chunkedResponse;
     if (request.incomplete || broken) {
       this.terminate(request);
@@ -225,7 +226,7 @@ export class H1Exchange implements Exchange, OutputOwner, BodyReaderOwner {
 
   // ---- the client goes
 
-  /** The client has closed its side; what it sent before may be waiting. */
+  /** The client has half-closed; bytes that it sent before may still wait. */
   onEnd(): void {
     const { request, raw } = this;
     if (raw?.started) {
@@ -239,7 +240,7 @@ export class H1Exchange implements Exchange, OutputOwner, BodyReaderOwner {
       request.keepalive = false;
       if (!request.finalized) request.onAbort?.(request);
     } else if (request.finalized) {
-      // The rest of a body that was being dropped will not come.
+      // The rest of a body that is being dropped will not come.
       request.bodyEnded = true;
       request.keepalive = false;
       if (!this.flushing) this.finalizeConnection(request);
@@ -251,15 +252,15 @@ export class H1Exchange implements Exchange, OutputOwner, BodyReaderOwner {
   }
 
   /**
-   * The client has closed its side, with bytes behind the request at work, or of its body, that are not taken yet. As in
-   * nginx that ends a request that waits; where none does (proxy_ignore_client_abort), those bytes have their turn.
+   * The client has half-closed, and bytes of the body or of further requests wait. As in nginx a waiting request ends;
+   * with proxy_ignore_client_abort those bytes are processed in their turn.
    */
   onPeerClosed(): void {
     const { request } = this;
     if (!this.raw?.started && request !== undefined && !request.finalized) request.onAbort?.(request);
   }
 
-  /** The stream is gone, and the request at work with it. */
+  /** The stream is closed, which ends the current request. */
   onClose(error: StreamError | undefined): void {
     const { request } = this;
     if (request === undefined) return;
@@ -297,8 +298,8 @@ export class H1Exchange implements Exchange, OutputOwner, BodyReaderOwner {
   }
 
   /**
-   * An exception left code at work for the request: it is answered with 500 where nothing has been answered yet, and is the
-   * connection's last. False where there is no request.
+   * Code running for the request threw: it is answered with 500 if nothing has been sent, and the connection closes.
+   * False if there is no request.
    */
   fail(error: unknown): boolean {
     const { request } = this;
@@ -307,14 +308,14 @@ export class H1Exchange implements Exchange, OutputOwner, BodyReaderOwner {
     request.keepalive = false;
     request.bodySink = undefined;
     request.discardBody = true;
-    // It is unknown how much of the input was parsed, so no more of the body is read.
+    // How much of the input was parsed is unknown: no more of the body is read.
     request.bodyEnded = true;
     request.lingering = true;
     const { upstream } = request;
     if (request.finalized) {
       this.terminate(request);
     } else if (upstream !== undefined && !upstream.ended) {
-      // The exception may have left the server's connection in any state: it is not reused.
+      // The server's connection may be in any state: it is not reused.
       upstream.keepalive = false;
       upstream.finalize(500);
     } else {
@@ -323,7 +324,7 @@ export class H1Exchange implements Exchange, OutputOwner, BodyReaderOwner {
     return true;
   }
 
-  /** Answering 500 threw as well (its error page, a filter): terminates the request. */
+  /** Answering with 500 threw as well (its error page, a filter): terminates the request. */
   giveUp(): void {
     const { request } = this;
     if (request === undefined) return;

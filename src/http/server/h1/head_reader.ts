@@ -8,7 +8,7 @@ import type { H1Connection } from "./connection.ts";
 import type { H1Exchange } from "./exchange.ts";
 import type { H1Input } from "./input.ts";
 
-/** Bytes of a head that a connection does not hold on to while it waits for the next one. */
+/** Memory of a head larger than this is freed while the connection is idle. */
 const LARGE_HEAD = 4096;
 
 /** Reads the heads of a connection's requests, one after another, and begins each request. */
@@ -17,7 +17,7 @@ export class H1HeadReader {
   private readonly exchange: H1Exchange;
   private readonly input: H1Input;
   private readonly head: RequestHead;
-  /** When the first byte of a head came that did not come in one piece; 0 otherwise. */
+  /** When the first byte of a head came, if it did not come in one piece; else 0. */
   private since = 0;
 
   constructor(connection: H1Connection, exchange: H1Exchange, input: H1Input, config: AddressConfig) {
@@ -28,7 +28,7 @@ export class H1HeadReader {
     this.head.fields.limitsOf = config.limitsOf;
   }
 
-  /** Gets ready for the next head. */
+  /** Prepares for the next head. */
   reset(config: AddressConfig): void {
     const { head } = this;
     if (head.length > LARGE_HEAD) head.release();
@@ -36,7 +36,7 @@ export class H1HeadReader {
     head.fields.limitsOf = config.limitsOf;
   }
 
-  /** Takes what of these bytes is a head, and begins its request when it is whole; answers where it stopped. */
+  /** Takes the bytes that belong to a head, and begins the request when it is complete; returns where it stopped. */
   read(bytes: Buffer, at: number, end: number): number {
     const { head, exchange, input } = this;
     const code = head.feed(bytes, at, end);
@@ -55,7 +55,7 @@ export class H1HeadReader {
     }
     const next = head.end;
     if (head.fields.ignored !== undefined) logIgnored(request, head.fields.ignored);
-    // A handler may discard the part of the body that came with the head: that moves `input.position`.
+    // A handler may discard body bytes that came with the head, which moves `input.position`.
     input.position = next;
     if (!exchange.beginBody(request)) {
       startPhases(request);
@@ -67,16 +67,16 @@ export class H1HeadReader {
     return input.position;
   }
 
-  /** `code`: what the head was found to be; `refused`: why its request is no good all the same, 0 where it is. */
+  /** `code`: the head's result; `refused`: the status its request is refused with even so, or 0. */
   private refuse(request: Request, code: number, refused: number): void {
     const { head, input } = this;
     request.keepalive = false;
     request.bodyEnded = true;
     if (code === DONE) input.position = head.end;
     else request.lingering = true;
-    // nginx knows the method though the line has turned out invalid behind it.
+    // As in nginx the method counts even if the rest of the line is invalid.
     if (request.version !== 9 && request.requestLine.startsWith("HEAD ")) request.headerOnly = true;
-    // A path that cannot be decoded is known before the fields are.
+    // An invalid path counts before errors in the fields.
     const early = code === DONE || (request.badUri && head.inHeaders);
     const error = early ? "client sent invalid request" : head.error;
     if (refused !== 500) logError(request, "info", error + this.whileReading(early));
@@ -97,7 +97,7 @@ export class H1HeadReader {
     finalizeRequest(request, status);
   }
 
-  /** The request of the head that was read, or broke off. */
+  /** The request of the head, complete or broken off. */
   begin(): Request {
     const { connection, exchange, since } = this;
     connection.requestBegins();

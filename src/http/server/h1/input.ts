@@ -1,16 +1,16 @@
 import type { Stream } from "../../../net/stream.ts";
 
-/** Reading pauses when this many bytes wait to be taken. A read adds at most 64 KiB. */
+/** Reading pauses when this many bytes wait. One read adds at most 64 KiB. */
 const MOST_WAITING = 16 * 1024;
 
-/** Returned by `take`: the owner wants nothing for now. */
+/** Returned by `take` if the owner takes nothing for now. */
 export const NOT_NOW = -1;
 
-/** Who takes the bytes. */
+/** The connection, which takes the bytes. */
 export interface InputOwner {
   /** Takes bytes from `at` on. Returns where it stopped, which is beyond `at`, or NOT_NOW. */
   take(bytes: Buffer, at: number, end: number): number;
-  /** The client has closed its side. Called again after each offer of bytes that came before that. */
+  /** The client has half-closed. Called again after each offer of bytes that came before that. */
   clientEnded(): void;
 }
 
@@ -20,15 +20,15 @@ export interface Skimmer {
 }
 
 /**
- * Bytes that a client sent and nobody has taken yet: pipelined requests, or a body that is not being read at the moment.
- * Reading goes on meanwhile, up to a limit, so that the end of the client is noticed.
+ * Bytes that a client has sent and nobody has taken: pipelined requests, or a body that is not being read. Up to a
+ * limit reading goes on meanwhile, so that the client's close is noticed.
  */
 export class H1Input {
   private readonly stream: Stream;
   private readonly owner: InputOwner;
-  /** Lent by the stream during the first offer, afterwards a copy. */
+  /** Lent by the stream while first offered, then a copy. */
   private bytes: Buffer | undefined = undefined;
-  /** How much of it was taken during the current offer; else 0. */
+  /** How much of them was taken during the current offer; else 0. */
   private at = 0;
   private taking = false;
   private paused = false;
@@ -87,7 +87,7 @@ export class H1Input {
     this.owner.clientEnded();
   }
 
-  /** The owner can take more: offers it what waits, or goes on reading. */
+  /** The owner can take more: offers it what waits, or resumes reading. */
   readOn(): void {
     if (this.taking) return;
     if (this.bytes !== undefined) this.offer(this.bytes, true);
@@ -117,7 +117,7 @@ export class H1Input {
     if (!this.taking) this.bytes = undefined;
   }
 
-  /** The owner threw: it is unknown how much it has processed, so everything is dropped. */
+  /** The owner threw: how much it has processed is unknown, so everything is dropped. */
   fail(): void {
     this.taking = false;
     this.bytes = undefined;
@@ -167,14 +167,17 @@ export class H1Input {
   }
 }
 
-/** A copy in memory of its own, with room for more. */
+/** A copy in a buffer of its own, with room for more. */
 function copied(bytes: Buffer, room: number): Buffer {
   const copy = Buffer.allocUnsafeSlow(room).subarray(0, bytes.length);
   copy.set(bytes);
   return copy;
 }
 
-/** What `copied` made, or a part of it, with more bytes behind it: in place where there is room, else with twice the room. */
+/**
+ * Appends bytes to a result of `copied`, or to a part of it: in place if there is room, else in a buffer twice as
+ * large.
+ */
 function appended(to: Buffer, bytes: Buffer): Buffer {
   const length = to.length + bytes.length;
   const end = to.byteOffset + length;

@@ -4,8 +4,8 @@ import { clearDeadline, Deadline, setDeadline } from "../../../sys/timers.ts";
 import type { CoreSettings } from "../../core/location.ts";
 
 /**
- * The end of a connection whose client may still be sending (`lingering_close`): our side is closed, what comes is
- * dropped, so that the client gets to read the answer instead of a reset. `owner.onClose` follows.
+ * Closes a connection whose client may still be sending (`lingering_close`): half-closes, and drops what comes, because
+ * a reset could destroy the response before the client has read it. `owner.onClose` follows.
  */
 export class LingeringClose implements StreamHandler {
   private readonly stream: Stream;
@@ -31,7 +31,7 @@ export class LingeringClose implements StreamHandler {
     const left = this.until - performance.now();
     if (left > 0) setDeadline(this.deadline, Math.min(left, this.core.lingeringTimeout));
     else if (!this.stream.sending) this.stream.destroy();
-    // lingering_time is over: the connection stays open only while the client reads the answer.
+    // lingering_time is over: the connection stays open only as long as the client reads the response.
     else if (!this.deadline.armed) setDeadline(this.deadline, this.core.sendTimeout);
   }
 
@@ -57,7 +57,7 @@ export class LingeringClose implements StreamHandler {
 
   expire(): void {
     const { stream } = this;
-    // The client still reads the answer: send_timeout starts anew.
+    // The client still reads the response: send_timeout restarts.
     if (stream.sending && this.unsent !== stream.unsent) {
       this.unsent = stream.unsent;
       setDeadline(this.deadline, this.core.sendTimeout);

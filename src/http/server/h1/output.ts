@@ -4,10 +4,10 @@ import { byteString } from "../../../wire/latin1.ts";
 import type { Request } from "../../core/request.ts";
 import { computeRate, RatedOutput } from "./rated_output.ts";
 
-/** Bytes of a response's head and first body part that are gathered into one write. */
+/** How much of a response's head and first body bytes are joined in one write. */
 const GATHER = 16 * 1024;
 
-/** Whose output it is. */
+/** The exchange whose output it is. */
 export interface OutputOwner {
   /** The stream takes more. After `awaitSent`: the kernel has all of the response. */
   drained(): void;
@@ -17,23 +17,23 @@ export interface OutputOwner {
 }
 
 /**
- * What goes out on an HTTP/1 connection, one response after another: gathered, framed, held back by limit_rate, watched by
- * send_timeout.
+ * The output of an HTTP/1 connection, one response after another: buffers small writes, frames bodies, applies
+ * limit_rate and send_timeout.
  */
 export class H1Output {
   private readonly stream: Stream;
   private readonly owner: OutputOwner;
   private request: Request | undefined = undefined;
-  /** Bytes handed to the stream so far, all requests together. */
+  /** Bytes written to the stream so far, for all requests. */
   private handed = 0;
   private full = false;
-  /** Head and small body parts of the response not yet handed to the stream. */
+  /** Head and small body parts that were not written to the stream yet. */
   private held = "";
   /** Made when first needed. */
   private deadline: Deadline<H1Output> | undefined = undefined;
   /** What limit_rate holds back. */
   private rated: RatedOutput | undefined = undefined;
-  /** What `stream.unsent` was when the client was last given time. */
+  /** `stream.unsent` when send_timeout was last restarted. */
   private unsent = 0;
 
   constructor(stream: Stream, owner: OutputOwner) {
@@ -57,13 +57,13 @@ export class H1Output {
     return this.full;
   }
 
-  /** Bytes sent so far, all requests together: those that the kernel has taken. */
+  /** Bytes sent so far, for all requests: those that the kernel has taken. */
   get sent(): number {
     const { stream } = this;
     return stream.sending || stream.closed ? this.handed - stream.unsent : this.handed;
   }
 
-  /** The kernel has all there is, or the client is gone. */
+  /** The kernel has all output, or the client is gone. */
   get idle(): boolean {
     const { stream, rated } = this;
     return stream.closed || (!stream.sending && (rated === undefined || rated.empty));
@@ -74,7 +74,7 @@ export class H1Output {
     this.held += text;
   }
 
-  /** Sends body bytes, lent for the call; nothing of a request that is over. */
+  /** Sends body bytes, lent for the call, unless the request is over. */
   sendBody(request: Request, bytes: Uint8Array | string, last: boolean): void {
     if (request !== this.request) return;
     const { length } = bytes;
@@ -104,7 +104,10 @@ export class H1Output {
     else if (!this.full) this.block(request);
   }
 
-  /** What limit_rate kept behind the gathered head may follow: the head has left at once, so no drain will say so. */
+  /**
+   * Sends what limit_rate has queued behind the gathered head: the head was sent at once, so onDrain will not be
+   * called.
+   */
   private rateAgain(request: Request): void {
     const { rated } = this;
     if (rated !== undefined && rated.wait === 0) this.sendRated(request, rated);
@@ -118,7 +121,7 @@ export class H1Output {
     this.write(held);
   }
 
-  /** Sends bytes past what is held back. */
+  /** Sends bytes ahead of what is held back. */
   write(bytes: Uint8Array | string): void {
     const { request, stream } = this;
     if (request === undefined) return;
@@ -128,7 +131,7 @@ export class H1Output {
     if (!stream.write(bytes) && !this.full) this.block(request);
   }
 
-  /** The response's head is out; raw bytes follow, for which neither limit_rate nor send_timeout holds. */
+  /** The response's head has been sent; raw bytes follow, to which limit_rate and send_timeout do not apply. */
   startTunnel(): void {
     this.flush();
     const rest = this.rated?.rest();
@@ -145,7 +148,7 @@ export class H1Output {
     return !this.full;
   }
 
-  /** The client takes more of a tunnel. */
+  /** The client takes more bytes of a tunnel. */
   tunnelDrained(): void {
     this.full = false;
   }
@@ -154,7 +157,7 @@ export class H1Output {
     this.stream.end();
   }
 
-  /** The response is complete but not all sent: send_timeout applies to the rest, and `drained` follows when it is sent. */
+  /** The response is complete but not all sent: send_timeout applies to the rest, and `drained` follows. */
   awaitSent(request: Request): void {
     if (this.rated === undefined || this.rated.wait === 0) this.block(request);
   }
@@ -213,10 +216,10 @@ export class H1Output {
     return true;
   }
 
-  /** Sends as much as the rate allows by now and comes back for the rest. */
+  /** Sends as much as the rate allows now, and arms the deadline for the rest. */
   private sendRated(request: Request, rated: RatedOutput): void {
     if (this.stream.sending) {
-      // The rate allows more, but the client has not read what was sent before.
+      // The rate allows more, but the client has not taken what was sent before.
       rated.wait = 0;
       this.block(request);
       return;
@@ -257,7 +260,7 @@ export class H1Output {
     this.owner.onFault(error);
   }
 
-  /** Whether the client took anything since this was asked last. */
+  /** Whether the client has taken anything since the last call. */
   private progressed(): boolean {
     const { unsent } = this.stream;
     const changed = unsent !== this.unsent;

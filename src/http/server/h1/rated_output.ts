@@ -1,13 +1,13 @@
 import { parseSize } from "../../../config/values.ts";
 import type { Request } from "../../core/request.ts";
 
-/** sendfile_max_chunk's default: no more leaves at once, so that the rate shows. */
+/** sendfile_max_chunk's default: the most that is sent at once, so that the rate is visible. */
 const MAX_PIECE = 2 * 1024 * 1024;
 
 /** Output that limit_rate holds back (ngx_http_write_filter). */
 export class RatedOutput {
   private readonly queue: Buffer[] = [];
-  /** ms until more may be sent; 0 when it may now. */
+  /** ms until more may be sent; 0 if more may be sent now. */
   wait = 0;
 
   get empty(): boolean {
@@ -25,8 +25,8 @@ export class RatedOutput {
   }
 
   /**
-   * What may be sent now, after `sent` bytes of the response; undefined when nothing is queued or it is not time yet.
-   * Sets `wait`.
+   * The bytes to send now, after `sent` bytes of the response; undefined if nothing is queued or it is too early. Sets
+   * `wait`.
    */
   take(request: Request, sent: number): Buffer | undefined {
     const { queue } = this;
@@ -36,7 +36,7 @@ export class RatedOutput {
     const { limitRate: rate, limitRateAfter: after } = request;
     let allowed = Math.min(piece.length, MAX_PIECE);
     if (rate > 0) {
-      // In whole seconds, as nginx counts them.
+      // Whole seconds, as in nginx.
       const seconds = Math.floor(Date.now() / 1000) - Math.floor(request.startedWall / 1000) + 1;
       const budget = rate * seconds - (sent - after);
       if (budget <= 0) {
@@ -56,7 +56,7 @@ export class RatedOutput {
   }
 }
 
-/** Sets `request.limitRate` and `limitRateAfter`. `set $limit_rate` may have come before, and holds. */
+/** Sets `request.limitRate` and `limitRateAfter`, unless `set $limit_rate` has. */
 export function computeRate(request: Request): void {
   const { limitRate, limitRateAfter } = request.location.core;
   if (request.limitRate < 0) request.limitRate = limitRate === undefined ? 0 : rateOf(limitRate.render(request));

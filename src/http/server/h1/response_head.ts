@@ -9,7 +9,7 @@ import { reasonPhrase } from "../../core/status.ts";
 
 const NAME = SERVER.slice(0, SERVER.indexOf("/"));
 
-/** By status: code and reason; and how heads begin in this second, up to the end of Date. */
+/** Status codes with reasons, by status; and, for the current second, how heads begin up to Date. */
 const statusLines: string[] = [];
 const withVersion: string[] = [];
 const withoutVersion: string[] = [];
@@ -38,7 +38,10 @@ function opening(status: number, version: boolean): string {
   return text;
 }
 
-/** The head of an HTTP/1 response in nginx's order of fields. Decides the framing: `request.chunkedResponse`, `keepalive`. */
+/**
+ * The head of an HTTP/1 response, with fields in nginx's order. Decides the framing (`request.chunkedResponse`) and
+ * keep-alive.
+ */
 export function responseHead(request: Request): string {
   const { response } = request;
   const { core } = request.location;
@@ -56,7 +59,7 @@ export function responseHead(request: Request): string {
   if (bodiless) request.headerOnly = true;
   if (status === 204) {
     response.contentLength = -1;
-    // What a server says of a 204 is passed on.
+    // A 204 of an upstream is passed on as it is.
     if (response.statusLine === undefined) {
       response.contentType = undefined;
       response.lastModified = -1;
@@ -70,7 +73,7 @@ export function responseHead(request: Request): string {
         ? `\r\nContent-Type: ${type}`
         : `\r\nContent-Type: ${type}; charset=${response.charset}`;
   }
-  // With trailers the body goes in chunks whatever its length: there is one framing only.
+  // With trailers the body is chunked even if its length is known.
   const trailers =
     response.trailers !== undefined &&
     !bodiless &&
@@ -110,7 +113,7 @@ export function informationalHead(status: number, fields: HeaderList): string {
   return `HTTP/1.1 ${status} ${reasonPhrase(status)}\r\n${fields.lines()}\r\n`;
 }
 
-/** A Location that begins with a slash becomes absolute, as `absolute_redirect` and its kin say. */
+/** A Location that begins with a slash becomes absolute as `absolute_redirect` and the like say. */
 function absoluteLocation(request: Request, location: string): string {
   if (!location.startsWith("/")) return location;
   const { core } = request.location;
@@ -123,7 +126,7 @@ function absoluteLocation(request: Request, location: string): string {
   return `http://${host}${shown}${location}`;
 }
 
-/** The address the client connected to, as it may stand in a URL. */
+/** The address that the client connected to, as part of a URL. */
 function localHost(local: Address): string {
   return local.family === "ipv6" ? `[${local.host}]` : hostText(local);
 }
