@@ -12,6 +12,9 @@ export interface UnixAddress {
   readonly path: string;
 }
 
+/** Of a socket that has none: a client's unix socket, or one that is not connected any more. */
+export const NO_ADDRESS: Address = { family: "unix", path: "" };
+
 /** ngx_sock_ntop: `127.0.0.1:80`, `[::1]:80`, `unix:/path`. */
 export function addressText(address: Address): string {
   switch (address.family) {

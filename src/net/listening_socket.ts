@@ -106,7 +106,7 @@ function errnoName(c: Libc): string {
 }
 
 /** `struct sockaddr_…`: the family is two bytes on Linux, length and family one each on macOS. */
-function socketAddressOf(address: Address): Buffer {
+export function socketAddressOf(address: Address): Buffer {
   if (address.family === "unix") {
     const bytes = sockaddr(AF_UNIX, 2 + address.path.length + 1);
     bytes.write(address.path, 2, "latin1");

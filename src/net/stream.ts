@@ -1,3 +1,4 @@
+import { contain } from "../sys/guard.ts";
 import type { Address } from "./address.ts";
 
 /**
@@ -76,6 +77,11 @@ export interface StreamHandler {
 
 /** Ignores all events: for a stream that is destroyed next. */
 export const IGNORE: StreamHandler = { onData() {}, onDrain() {}, onEnd() {}, onClose() {} };
+
+/** Engines call this with an exception in a handler: it destroys the stream if the handler is no FaultOwner. */
+export function fault(stream: Stream, handler: StreamHandler, error: unknown): void {
+  if (!contain(handler, error)) stream.destroy();
+}
 
 /** `code` is the errno name (ECONNRESET …), `message` nginx's text `(104: Connection reset by peer)` without parentheses. */
 export interface StreamError {

@@ -4,6 +4,7 @@ import { startEngine } from "../net/engines.ts";
 import { logFault, logFaultsTo } from "../sys/guard.ts";
 import type { Program, Sockets } from "./application.ts";
 import { type BuiltCycle, buildCycle } from "./build_cycle.ts";
+import { eventsDirectives } from "./directives.ts";
 import { reportLogFailures } from "./log/append_file.ts";
 import { errorLogFiles, openMainLog } from "./log/directive.ts";
 import type { ErrorLog } from "./log/log.ts";
@@ -110,7 +111,7 @@ class Child {
     const log = openMainLog(built.cycle);
     logFaultsTo(log);
     reportLogFailures((text) => log.write("alert", text));
-    if (this.#built === undefined) await this.#prepareEngine(log);
+    if (this.#built === undefined) await this.#prepareEngine(log, built);
     const errors = await this.#task.take(built, count, sockets, log);
     this.#built = built;
     this.#log = log;
@@ -119,8 +120,9 @@ class Child {
   }
 
   /** Before the first connection. What the engine lacks is the same in all children: the first worker logs it. */
-  async #prepareEngine(log: ErrorLog): Promise<void> {
-    const lacking = await startEngine();
+  async #prepareEngine(log: ErrorLog, { cycle }: BuiltCycle): Promise<void> {
+    const events = cycle.root.children.find((child) => child.context === "events") ?? cycle.root;
+    const lacking = await startEngine(eventsDirectives.in(events).use);
     if (lacking === undefined || this.#role.kind === "checker" || this.#role.index > 0) return;
     log.write("notice", lacking);
   }

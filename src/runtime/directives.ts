@@ -166,12 +166,13 @@ export const eventsDirectives = defineDirectives("event_core", {
     in: EVENTS,
     args: [1, 1],
     syntax: "method",
-    doc: "Accepted where it names what this system uses anyway (epoll on Linux, kqueue on macOS).",
+    doc: "How the children wait for their sockets: `io_uring`, by the kernel's interface of that name (Linux 6.1 and later; where it is forbidden, the error log says so at level notice and node:net is used), or `node`, by node:net. nginx's own name of what this system has (epoll on Linux, kqueue on macOS) leaves the choice, as no directive does: so far that is node:net.",
     initial: (): string | undefined => undefined,
     read(at) {
-      const method = process.platform === "linux" ? "epoll" : "kqueue";
-      if (at.args[0] !== method) fail(at, `invalid event type "${at.args[0]}"`);
-      return method;
+      const [method] = at.args;
+      if (method === "io_uring" || method === "node") return method;
+      if (method !== (process.platform === "linux" ? "epoll" : "kqueue")) fail(at, `invalid event type "${method}"`);
+      return undefined;
     },
   },
   debug_connection: {

@@ -3,15 +3,15 @@ import net from "node:net";
 import { getSystemErrorName } from "node:util";
 import { nodeLoop } from "../../sys/event_loop.ts";
 import { boundary, contain } from "../../sys/guard.ts";
-import { type Address, addressText, socketAddress } from "../address.ts";
+import { type Address, addressText, NO_ADDRESS, socketAddress } from "../address.ts";
 import { becameScarce, isLate, reserveDescriptors } from "../descriptors.ts";
 import type { ConnectOptions, Engine, Listener, ListenOptions } from "../engine.ts";
 import { streamError } from "../errors.ts";
 import { setSocketOptions } from "../socket_options.ts";
-import { type ConnectHandler, IGNORE, type Stream, type StreamError, type StreamHandler } from "../stream.ts";
+import { type ConnectHandler, fault, IGNORE, type Stream, type StreamError, type StreamHandler } from "../stream.ts";
 import { proveDirectWrites } from "./direct_write_proof.ts";
 import { OwnedSocket } from "./owned_socket.ts";
-import { fault, NO_ADDRESS, openStreams, TcpStream } from "./tcp_stream.ts";
+import { openStreams, TcpStream } from "./tcp_stream.ts";
 
 function onConnected(this: OwnedSocket): void {
   const stream = this.owner;

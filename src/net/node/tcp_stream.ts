@@ -1,12 +1,11 @@
 /** `Stream` over node:net. */
 import { getSystemErrorName } from "node:util";
 import { enterEvent, leaveEvent } from "../../sys/clock.ts";
-import { contain } from "../../sys/guard.ts";
 import { byteString } from "../../wire/latin1.ts";
-import { type Address, socketAddress } from "../address.ts";
+import { type Address, NO_ADDRESS, socketAddress } from "../address.ts";
 import { becameScarce } from "../descriptors.ts";
 import { streamError } from "../errors.ts";
-import type { Stream, StreamError, StreamHandler } from "../stream.ts";
+import { fault, type Stream, type StreamError, type StreamHandler } from "../stream.ts";
 import { type DirectHandle, directHandle, type HandleCounts, handleCounts } from "./direct_write.ts";
 import type { OwnedSocket, SocketOwner } from "./owned_socket.ts";
 import { type PausedStream, unwatchPeer, watchPeer } from "./paused_peers.ts";
@@ -18,13 +17,6 @@ const STACK_WRITE = 16 * 1024;
 const COPY_SIZE = 64 * 1024;
 const copies: Buffer[] = [];
 const COPIES = 16;
-
-export const NO_ADDRESS: Address = { family: "unix", path: "" };
-
-/** Handles an exception in a handler: destroys the stream if the handler is no FaultOwner. */
-export function fault(stream: Stream, handler: StreamHandler, error: unknown): void {
-  if (!contain(handler, error)) stream.destroy();
-}
 
 let open = 0;
 

@@ -1,0 +1,26 @@
+import type { IoUring } from "../../sys/io_uring.ts";
+import type { BufferGroup } from "./buffers.ts";
+import type { RingLoop } from "./loop.ts";
+import type { Receiver } from "./receiver.ts";
+import type { Ring } from "./ring.ts";
+import type { SendMemory } from "./send_memory.ts";
+import type { Targets } from "./targets.ts";
+
+/** What all streams and listeners of a thread share. */
+export interface Context {
+  readonly calls: IoUring;
+  readonly ring: Ring;
+  readonly loop: RingLoop;
+  /** To receive into: for requests and small responses, and for bulk. */
+  readonly small: BufferGroup;
+  readonly large: BufferGroup;
+  readonly memory: SendMemory;
+  readonly targets: Targets;
+  /** Text is put here to be written, and its address. */
+  readonly scratch: Buffer;
+  readonly scratchAddress: bigint;
+  /** Streams that were paused since the last wait. */
+  readonly paused: Receiver[];
+  /** Streams that are not destroyed. */
+  open: number;
+}

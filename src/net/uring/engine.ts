@@ -1,0 +1,75 @@
+/** The engine on io_uring: Linux 6.1 and later, where the system's policy allows it. */
+import { ioUring } from "../../sys/io_uring.ts";
+import type { Engine } from "../engine.ts";
+import { BufferGroup } from "./buffers.ts";
+import { connect } from "./connect.ts";
+import type { Context } from "./context.ts";
+import { listen } from "./listener.ts";
+import { RingLoop } from "./loop.ts";
+import { probeOperations, tryReceive } from "./probe.ts";
+import type { Receiver } from "./receiver.ts";
+import { Ring } from "./ring.ts";
+import { SendMemory } from "./send_memory.ts";
+import { Targets } from "./targets.ts";
+
+/** Buffers to receive into: most requests fit into a small one; a large one is as much as is handled at once. */
+const SMALL = { size: 4096, first: 128, most: 1024 };
+const LARGE = { size: 65_536, first: 16, most: 128 };
+
+/** The longest text that is written without a copy of its own. */
+const SCRATCH = 65_536;
+
+/** Makes the ring of this thread, and the engine on it. Returns a sentence if that is not possible here. */
+export function openUring(): Engine | string {
+  const calls = ioUring();
+  if (calls === undefined) return "it needs Linux and Node's FFI";
+  const ring = Ring.open(calls);
+  if (typeof ring === "string") return ring;
+  const opened = openOn(ring);
+  if (typeof opened === "string") ring.close();
+  return opened;
+}
+
+function openOn(ring: Ring): Engine | string {
+  const { calls } = ring;
+  const small = BufferGroup.open(ring, 0, SMALL.size, SMALL.first, SMALL.most);
+  if (typeof small === "string") return small;
+  const large = BufferGroup.open(ring, 1, LARGE.size, LARGE.first, LARGE.most);
+  if (typeof large === "string") return large;
+  const lacking = probeOperations(ring) ?? tryReceive(ring, small);
+  if (lacking !== undefined) return lacking;
+  const paused: Receiver[] = [];
+  const loop = RingLoop.open(ring, () => {
+    for (let receiver = paused.pop(); receiver !== undefined; receiver = paused.pop()) receiver.beforeWait();
+  });
+  if (typeof loop === "string") return loop;
+  const targets = calls.map(Targets.size);
+  const scratch = calls.map(SCRATCH);
+  if (targets === undefined || scratch === undefined) return "mmap() failed";
+  const context: Context = {
+    calls,
+    ring,
+    loop,
+    small,
+    large,
+    memory: new SendMemory(calls),
+    targets: new Targets(ring, targets),
+    scratch: Buffer.from(scratch.memory),
+    scratchAddress: scratch.address,
+    paused,
+    open: 0,
+  };
+  process.once("exit", () => {
+    ring.forEachOwner((owner) => owner.abandon?.());
+    loop.close();
+    ring.close();
+  });
+  return {
+    name: "io_uring",
+    loop: loop.loop,
+    prepare: async () => undefined,
+    connect: (options, handler) => connect(context, options, handler),
+    listen: async (options, accept, failed) => listen(context, options, accept, failed),
+    openStreams: () => context.open,
+  };
+}

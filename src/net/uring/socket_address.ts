@@ -1,0 +1,30 @@
+import type { IoUring } from "../../sys/io_uring.ts";
+import { type Address, NO_ADDRESS } from "../address.ts";
+import { ipv4Text, ipv6Text } from "../ip.ts";
+
+const AF_INET = 2;
+const AF_INET6 = 10;
+
+/** A struct sockaddr_storage and its length; used during a call only. */
+const STORAGE = Buffer.alloc(128);
+const LENGTH = Buffer.alloc(4);
+
+/** The address that a connection was accepted from. */
+export function remoteAddress(calls: IoUring, fd: number): Address {
+  LENGTH.writeInt32LE(STORAGE.length);
+  return calls.getpeername(fd, STORAGE, LENGTH) < 0 ? NO_ADDRESS : read();
+}
+
+/** A socket's own address; undefined if the system does not tell. */
+export function localAddress(calls: IoUring, fd: number): Address | undefined {
+  LENGTH.writeInt32LE(STORAGE.length);
+  return calls.getsockname(fd, STORAGE, LENGTH) < 0 ? undefined : read();
+}
+
+function read(): Address {
+  const family = STORAGE.readUInt16LE(0);
+  const port = STORAGE.readUInt16BE(2);
+  if (family === AF_INET) return { family: "ipv4", host: ipv4Text(STORAGE.readUInt32BE(4)), port };
+  if (family === AF_INET6) return { family: "ipv6", host: ipv6Text(STORAGE.subarray(8, 24)), port };
+  return NO_ADDRESS;
+}
