@@ -178,7 +178,7 @@ export class Resolver {
     if ("state" in answer) {
       // Failures are not cached.
       this.drop(entry);
-      for (const lookup of this.release(entry)) lookup.finish(answer);
+      for (const lookup of this.takeLookups(entry)) lookup.finish(answer);
       return;
     }
     this.pending--;
@@ -188,11 +188,11 @@ export class Resolver {
     entry.cname = answer.cname;
     entry.valid = now + (this.options.valid === 0 ? answer.ttl * 1000 : this.options.valid);
     entry.forget = now + FORGET;
-    this.answer(entry, this.release(entry));
+    this.answer(entry, this.takeLookups(entry));
   }
 
-  /** Takes the lookups that wait from an entry. */
-  private release(entry: Entry): readonly Lookup[] {
+  /** Takes the waiting lookups off an entry. */
+  private takeLookups(entry: Entry): readonly Lookup[] {
     const waiting = [...entry.waiting];
     entry.waiting.clear();
     this.waiting -= waiting.length;

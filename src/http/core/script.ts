@@ -1,9 +1,8 @@
 import type { Scope } from "../../config/schema.ts";
 import type { Directive } from "../../config/types.ts";
 import * as templates from "../../script/template.ts";
-import * as variables from "../../script/variables.ts";
+import type * as variables from "../../script/variables.ts";
 import type { HeadText } from "../../wire/head_text.ts";
-import { logError } from "./log_context.ts";
 import type { Request } from "./request.ts";
 
 /** The types and functions of script/ for variables of a request. */
@@ -22,13 +21,4 @@ export const whenVariablesKnown: (scope: Scope, bind: (variables: Variables) => 
 /** A variable that is computed once a request. */
 export function once(get: VariableSpec["get"]): VariableSpec {
   return { get, cached: true };
-}
-
-/** Evaluates a variable that depends on others. A variable that depends on itself is not found, which is logged. */
-export function evaluate(
-  request: Request,
-  name: string,
-  get: (request: Request) => string | undefined,
-): string | undefined {
-  return variables.evaluate(request, name, get, logError);
 }

@@ -4,6 +4,7 @@ import { fail, type Scope, valueIn } from "../../config/schema.ts";
 import type { Directive } from "../../config/types.ts";
 import { type CompiledRegex, compileRegex, RegexMatchError } from "../../regex/regex.ts";
 import { assignCaptures, declareCaptures } from "../../script/captures.ts";
+import { evaluate } from "../../script/variables.ts";
 import { lowercase } from "../../wire/latin1.ts";
 import { defineModule, type HttpBuild, type HttpModule } from "../conf/module.ts";
 import {
@@ -15,7 +16,7 @@ import {
 } from "../conf/wildcard_hash.ts";
 import { logError } from "../core/log_context.ts";
 import type { Request } from "../core/request.ts";
-import { evaluate, type Template, template } from "../core/script.ts";
+import { type Template, template } from "../core/script.ts";
 
 interface MapBlock {
   readonly at: Directive;
@@ -98,7 +99,7 @@ function readLine(block: MapBlock, line: Directive, scope: Scope): void {
 function declareMap({ variables }: HttpBuild, block: MapBlock): void {
   const name = block.name.toLowerCase();
   const look = (request: Request) => lookUp(request, block);
-  const get = (request: Request) => evaluate(request, name, look);
+  const get = (request: Request) => evaluate(request, name, look, logError);
   variables.declare(block.name, { get, cached: !block.volatile, changeable: true, values: constants(block) }, block.at);
   for (const { regex, line } of block.regexes) declareCaptures(regex, variables, line);
 }

@@ -2,8 +2,11 @@ import { directive, wrongArguments } from "../../config/directives.ts";
 import { refusalsOf } from "../../config/errors.ts";
 import { fail, valueIn } from "../../config/schema.ts";
 import type { Directive } from "../../config/types.ts";
+import { evaluate } from "../../script/variables.ts";
 import { defineModule, type HttpModule } from "../conf/module.ts";
-import { evaluate, type Template, template } from "../core/script.ts";
+import { logError } from "../core/log_context.ts";
+import type { Request } from "../core/request.ts";
+import { type Template, template } from "../core/script.ts";
 
 interface Part {
   /** The value of hashes below this one; 0: of all others. */
@@ -98,8 +101,8 @@ export const splitClients: HttpModule = defineModule({
     const refusals = refusalsOf(scope);
     for (const { at, name, source, parts } of valueIn(scope, splitSpec)) {
       const lower = name.toLowerCase();
-      const get = (request: Parameters<Template["render"]>[0]) =>
-        evaluate(request, lower, () => chosen(parts, murmurHash2(source.render(request))));
+      const pick = (request: Request): string => chosen(parts, murmurHash2(source.render(request)));
+      const get = (request: Request): string | undefined => evaluate(request, lower, pick, logError);
       const values = parts.some(({ below }) => below === 0) ? [] : [""];
       for (const { value } of parts) values.push(value);
       refusals.attempt(() => variables.declare(name, { get, cached: true, changeable: true, values }, at));

@@ -3,25 +3,7 @@ import { test } from "node:test";
 import type { Engine } from "../../../src/net/engine.ts";
 import type { Stream } from "../../../src/net/stream.ts";
 import { waitFor } from "../../support/wait.ts";
-import { call, fill, heardBut, hears, ORIGINS, received, type Scene, scene, stuff, TCP, turns } from "./harness.ts";
-
-/** What each event takes to come. */
-const CAUSES: Readonly<Record<string, (scene: Scene) => void>> = {
-  onData: ({ peer }) => peer.socket.write("x"),
-  onEnd: ({ peer }) => peer.socket.end(),
-  onDrain({ stream, peer }) {
-    fill(stream, 65_536);
-    peer.read();
-  },
-  onSent({ stream, peer }) {
-    fill(stream, 65_536);
-    peer.read();
-  },
-  onPeerClosed({ stream, peer }) {
-    stream.pause();
-    peer.socket.end("x");
-  },
-};
+import { CAUSES, call, heardBut, hears, ORIGINS, received, scene, stuff, TCP, turns } from "./harness.ts";
 
 export function ending(engine: Engine): void {
   for (const origin of ORIGINS) {

@@ -285,3 +285,21 @@ export async function stuff({ stream, heard }: Scene, size: number): Promise<Buf
 export function heardBut({ events }: Recorder): readonly string[] {
   return events.filter((event) => event !== "sent");
 }
+
+/** Makes each event of a stream come, but onClose. */
+export const CAUSES: Readonly<Record<string, (scene: Scene) => void>> = {
+  onData: ({ peer }) => peer.socket.write("x"),
+  onEnd: ({ peer }) => peer.socket.end(),
+  onDrain({ stream, peer }) {
+    fill(stream, 65_536);
+    peer.read();
+  },
+  onSent({ stream, peer }) {
+    fill(stream, 65_536);
+    peer.read();
+  },
+  onPeerClosed({ stream, peer }) {
+    stream.pause();
+    peer.socket.end("x");
+  },
+};
