@@ -7,11 +7,10 @@ import { COUNTER } from "../../core/counters.ts";
 import type { CoreSettings } from "../../core/location.ts";
 import { logConnection } from "../../core/log_context.ts";
 import type { Request } from "../../core/request.ts";
-import type { ClientConnection } from "../../core/types.ts";
 import { nextNumber } from "../connections.ts";
 import type { Accepted, AddressConfig, Closable, ConnectionHost } from "../types.ts";
-import { H1Exchange } from "./exchange.ts";
-import { H1HeadReader } from "./head_reader.ts";
+import { type ExchangeOwner, H1Exchange } from "./exchange.ts";
+import { H1HeadReader, type HeadReaderOwner } from "./head_reader.ts";
 import { H1Input, type InputOwner } from "./input.ts";
 import { LingeringClose } from "./lingering_close.ts";
 
@@ -34,7 +33,7 @@ const CLOSED = 6;
  * One HTTP/1 client connection: reads head after head, gives each request to its exchange, strictly one at a time, and
  * decides what follows a response: the next request, a lingering close or a close.
  */
-export class H1Connection implements ClientConnection, StreamHandler, Closable, InputOwner {
+export class H1Connection implements ExchangeOwner, HeadReaderOwner, InputOwner, StreamHandler, Closable {
   readonly number: number;
   requests = 0;
   readonly startedAt: number;

@@ -10,15 +10,27 @@ import { freeRequest } from "../../core/free_request.ts";
 import { logError, logException } from "../../core/log_context.ts";
 import type { Request } from "../../core/request.ts";
 import { newResponse, resetResponse } from "../../core/response.ts";
-import type { ClientTunnel, Exchange, Response } from "../../core/types.ts";
+import type { ClientConnection, ClientTunnel, Exchange, Response } from "../../core/types.ts";
 import { createRequest } from "../create_request.ts";
-import type { AddressConfig } from "../types.ts";
+import type { AddressConfig, ConnectionHost } from "../types.ts";
 import { type BodyReaderOwner, H1BodyReader } from "./body_reader.ts";
-import type { H1Connection } from "./connection.ts";
 import { type H1Input, NOT_NOW } from "./input.ts";
 import { H1Output, type OutputOwner } from "./output.ts";
 import { informationalHead, responseHead } from "./response_head.ts";
 import { H1Tunnel } from "./tunnel.ts";
+
+/** The connection that the exchange is on. */
+export interface ExchangeOwner extends ClientConnection {
+  readonly host: ConnectionHost;
+  /** The connection must not be used any more; `close` follows. */
+  setError(): void;
+  /** The request was freed. `outlived`: not all of its subrequests are over. */
+  requestFreed(outlived: boolean): void;
+  /** After that, if the whole response was sent: the connection waits for the next request or closes. */
+  finalize(request: Request): void;
+  close(reset: boolean): void;
+  onFault(error: unknown): void;
+}
 
 /**
  * A request of an HTTP/1 connection and its response; reused for the next one. A response ends in one of two ways.
@@ -26,7 +38,7 @@ import { H1Tunnel } from "./tunnel.ts";
  * broken off, and the connection closes. Both free the request.
  */
 export class H1Exchange implements Exchange, OutputOwner, BodyReaderOwner {
-  private readonly connection: H1Connection;
+  private readonly connection: ExchangeOwner;
   private readonly input: H1Input;
   private readonly output: H1Output;
   private readonly response: Response = newResponse();
@@ -38,7 +50,7 @@ export class H1Exchange implements Exchange, OutputOwner, BodyReaderOwner {
   /** The response is complete, but the client has not taken all of it. */
   private flushing = false;
 
-  constructor(connection: H1Connection, stream: Stream, input: H1Input) {
+  constructor(connection: ExchangeOwner, stream: Stream, input: H1Input) {
     this.connection = connection;
     this.input = input;
     this.output = new H1Output(stream, this);

@@ -3,24 +3,35 @@ import { finalizeRequest, startPhases } from "../../core/engine.ts";
 import { logError } from "../../core/log_context.ts";
 import type { Request } from "../../core/request.ts";
 import { startWithBody } from "../../core/request_body.ts";
-import type { AddressConfig } from "../types.ts";
-import type { H1Connection } from "./connection.ts";
+import type { AddressConfig, ConnectionHost } from "../types.ts";
 import type { H1Exchange } from "./exchange.ts";
 import type { H1Input } from "./input.ts";
 
 /** Memory of a head larger than this is freed while the connection is idle. */
 const LARGE_HEAD = 4096;
 
+/** The connection whose heads are read. */
+export interface HeadReaderOwner {
+  readonly host: ConnectionHost;
+  readonly pipelined: boolean;
+  /** The first part of a head has come. */
+  headBegins(): void;
+  /** A head is complete, or will not be completed. */
+  requestBegins(): void;
+  /** The connection must not be used any more. */
+  setError(): void;
+}
+
 /** Reads the heads of a connection's requests, one after another, and begins each request. */
 export class H1HeadReader {
-  private readonly connection: H1Connection;
+  private readonly connection: HeadReaderOwner;
   private readonly exchange: H1Exchange;
   private readonly input: H1Input;
   private readonly head: RequestHead;
   /** When the first byte of a head came, if it did not come in one piece; else 0. */
   private since = 0;
 
-  constructor(connection: H1Connection, exchange: H1Exchange, input: H1Input, config: AddressConfig) {
+  constructor(connection: HeadReaderOwner, exchange: H1Exchange, input: H1Input, config: AddressConfig) {
     this.connection = connection;
     this.exchange = exchange;
     this.input = input;
