@@ -66,8 +66,8 @@ export interface UpstreamHooks {
 }
 
 /**
- * What $upstream_* shows of one server tried; times in ms, -1 where it did not come so far. One whose peer is "" marks
- * the end of a passage and the start of the next one (X-Accel-Redirect, error_page).
+ * One server tried, for $upstream_*; times in ms, -1 if that step was not reached. An entry without a peer separates
+ * two passages (X-Accel-Redirect, error_page).
  */
 export interface UpstreamState {
   readonly peer: string;

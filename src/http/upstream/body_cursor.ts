@@ -5,14 +5,14 @@ import type { Request } from "../core/request.ts";
 import type { RequestBody } from "../core/types.ts";
 import { spend } from "../files/file_turns.ts";
 
-/** What is read of a body's file at a time. */
+/** A body's file is read in pieces of this size. */
 const pieces = Buffer.allocUnsafeSlow(64 * 1024);
 const NOTHING = pieces.subarray(0, 0);
 
 /** How far a body that was read whole, into memory or a file, has been sent. */
 export class BodyCursor {
   private offset = 0;
-  /** Of a body in memory: the piece that is next, and how much of it was sent. */
+  /** Of a body in memory: the index of the next piece, and how much of it was sent. */
   private piece = 0;
   private within = 0;
 
@@ -26,7 +26,7 @@ export class BodyCursor {
     return this.offset >= body.length;
   }
 
-  /** The next bytes, lent for the turn; none without room. Undefined when they cannot be had, which has been logged. */
+  /** The next bytes, at most `room`, lent for the turn. Undefined if they cannot be read, which was logged. */
   next(request: Request, body: RequestBody, room: number): Buffer | undefined {
     if (room === 0) return NOTHING;
     if (body.file === undefined) {
@@ -39,7 +39,7 @@ export class BodyCursor {
     return read === 0 ? undefined : pieces.subarray(0, read);
   }
 
-  /** So many bytes were sent: all that `next` gave (`whole`), or only the first of them. */
+  /** Counts bytes sent: all that `next` returned (`whole`), or only the first of them. */
   advance(length: number, whole: boolean): void {
     this.offset += length;
     this.within += length;
@@ -48,7 +48,7 @@ export class BodyCursor {
     this.within = 0;
   }
 
-  /** 0 when there is nothing to be had. */
+  /** 0 if nothing can be read. */
   private read(request: Request, fd: number, length: number): number {
     let why = "truncated file";
     try {

@@ -7,7 +7,7 @@ import { readTempPath } from "../conf/core_readers.ts";
 import { type Template, template } from "../core/script.ts";
 import type { TempPath } from "../core/temp_file.ts";
 
-/** The words of …_next_upstream that every protocol has; a protocol adds the statuses it tries again. */
+/** The parameters of …_next_upstream that all protocols have; a protocol adds statuses. */
 const NEXT = ["error", "timeout", "invalid_header", "non_idempotent", "updating", "off"] as const;
 
 const IGNORED = [
@@ -42,7 +42,10 @@ type Prefixed<P extends string, D> = { readonly [K in keyof D & string as `${P}_
 const names = (doc: string) =>
   list<string>({ in: HTTP_LOCATION, args: [1, 1], syntax: "field", doc, item: (at) => at.args[0] });
 
-/** What all modules that pass requests to servers declare (ngx_http_proxy_module, …_fastcgi_, …_uwsgi_, …_scgi_), without their prefix. */
+/**
+ * The directives of all modules that pass requests to servers (ngx_http_proxy_module, …_fastcgi_, …_uwsgi_, …_scgi_),
+ * without their prefix.
+ */
 function shared(prefix: string, statuses: readonly string[]) {
   return {
     bind: directive<Bind | undefined>({
@@ -193,13 +196,13 @@ export type SharedSettings = SettingsOf<Shared>;
 export type WithShared<P extends string> = SettingsOf<Prefixed<P, Shared>>;
 
 /**
- * The directives that the modules passing requests to servers have in common, as `proxy_bind`, `fastcgi_bind` …; a module
- * spreads them into its table. `statuses`: those that …_next_upstream may name (`http_500`).
+ * The directives that these modules share, as `proxy_bind`, `fastcgi_bind` …; a module spreads them into its table.
+ * `statuses`: those that …_next_upstream accepts (`http_500`).
  */
 export function upstreamDirectives<P extends string>(prefix: P, statuses: readonly string[]): Prefixed<P, Shared> {
   const named: Record<string, DirectiveSpec<unknown>> = {};
   for (const [name, spec] of Object.entries<DirectiveSpec<unknown>>(shared(prefix, statuses)))
     named[`${prefix}_${name}`] = spec;
-  // The compiler cannot follow names that are put together at run time.
+  // The compiler cannot follow names that are made at run time.
   return named as Prefixed<P, Shared>;
 }

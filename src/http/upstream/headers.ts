@@ -9,7 +9,7 @@ import type { Template } from "../core/script.ts";
 import type { AnswerHead } from "./protocol.ts";
 import type { ResponseRules, UpstreamSettings } from "./settings.ts";
 
-/** Makes the response of a server's answer: what is about the connection stays behind, the rest is written anew. */
+/** Makes the response from a server's answer. Hop-by-hop fields are not passed on; the exchange writes its own. */
 export function copyResponse(
   request: Request,
   head: AnswerHead,
@@ -62,7 +62,7 @@ export function copyResponse(
         if (!settings.forceRanges) out.copy(headers, i);
         continue;
       case known.UPGRADE:
-        // As nginx: what a server offers or demands is the client's business too, but HTTP/2 has no such field.
+        // As in nginx Upgrade is passed to the client, except over HTTP/2, which has no such field.
         if (request.version < 2000) out.copy(headers, i);
         continue;
       default:
@@ -78,7 +78,7 @@ function rewriteField(request: Request, fields: HeaderList, at: number, rule: Re
   else headers.add(fields.name(at), fields.key(at), headText(rule(request, fields.value(at))));
 }
 
-/** What of an answer with X-Accel-Redirect is kept for the response that replaces it. */
+/** What is kept of an answer with X-Accel-Redirect for the response that replaces it. */
 export function copyRedirectFields(request: Request, head: AnswerHead, settings: UpstreamSettings): void {
   const { response } = request;
   const { headers } = head;
@@ -115,7 +115,7 @@ export function bufferingOf(head: AnswerHead, settings: UpstreamSettings): boole
   return wanted === "yes";
 }
 
-/** Passes the fields of a 103 response on (RFC 8297) where `early_hints` wants them; those in `hidden` stay behind. */
+/** Passes on the fields of a 103 response (RFC 8297), except those in `hidden`, if `early_hints` says so. */
 export function passEarlyHints(
   request: Request,
   fields: HeaderList,

@@ -1,7 +1,7 @@
 import { ResponseReader } from "../../wire/http1/response_reader.ts";
 import type { BodyCoding, UpstreamCodec, UpstreamProtocol } from "./protocol.ts";
 
-/** A request's body in chunks (RFC 9112 section 7.1). */
+/** Chunked request bodies (RFC 9112 section 7.1). */
 const CHUNKED: BodyCoding = {
   room: Number.MAX_SAFE_INTEGER,
   before: (length) => `${length.toString(16)}\r\n`,
@@ -9,7 +9,7 @@ const CHUNKED: BodyCoding = {
   end: "0\r\n\r\n",
 };
 
-/** HTTP/1.0 and HTTP/1.1, and what HTTP/0.9 servers send. It has nothing to say of its own. */
+/** HTTP/1.0 and HTTP/1.1, and answers of HTTP/0.9 servers. The codec never writes on its own. */
 export const HTTP1: UpstreamProtocol = {
   open: (): UpstreamCodec => ({
     reader: new ResponseReader(),

@@ -7,12 +7,12 @@ import type { PeerChoice, UpstreamHooks } from "../core/upstream.ts";
 import type { UpstreamTarget } from "./protocol.ts";
 
 type PeerHooks = NonNullable<UpstreamHooks["peer"]>;
-/** Passes the request on; `preferred` is an index, or -1. */
+/** Passes the request to a server; `preferred` is an index, or -1. */
 type Connect = (request: Request, target: UpstreamTarget, preferred: number) => void;
 
-/** Asks the hooks which server the request is bound to, and goes on with `connect`, perhaps at once. */
+/** Asks the hooks for the server that the request should go to, and calls `connect`, perhaps at once. */
 export function choosePeer(request: Request, target: UpstreamTarget, hooks: PeerHooks, connect: Connect): void {
-  // What an earlier passage left is not this one's.
+  // The state of an earlier passage must not be taken for this one's.
   request.upstream = undefined;
   new Choice(request, target, hooks, connect).run();
 }
@@ -55,7 +55,7 @@ class Choice implements PeerChoice {
 
   proceed(): void {
     const { request } = this;
-    // An error page may be at work meanwhile, even at another upstream.
+    // Meanwhile an error page may have been started, even at another upstream.
     if (!this.waiting || request.finalized || request.upstream !== undefined) return;
     this.waiting = false;
     request.onAbort = undefined;

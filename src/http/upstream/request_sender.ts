@@ -13,22 +13,25 @@ export interface SenderOwner {
   uncork(): boolean;
   readonly sending: boolean;
   readonly unsent: number;
-  /** The answer has yet to begin: until then the deadline is the request's. */
+  /** The answer has not begun: until then the deadline is for sending the request. */
   readonly awaitsHead: boolean;
   arm(ms: number): void;
   disarm(): void;
   /** The kernel has all of the request. */
   onRequestSent(): void;
-  /** Has the client's body come to `onBody` and `onBodyEnd`. */
+  /** Starts to deliver the client's body to `onBody` and `onBodyEnd`. */
   startBody(): void;
   finalize(code: number): void;
   onFault(error: unknown): void;
 }
 
-/** A body in memory up to this size goes out in one write with the head. */
+/** A body in memory up to this size is sent in one write with the head. */
 const WITH_HEAD = 16 * 1024;
 
-/** Sends requests on one connection to a server: a head, and the body as it is there or as it comes. */
+/**
+ * Sends requests on one connection to a server: the head, and the body, which has been read or is passed on as it
+ * comes.
+ */
 export class RequestSender implements FileReader {
   private readonly owner: SenderOwner;
   private request: Request | undefined = undefined;
@@ -36,27 +39,29 @@ export class RequestSender implements FileReader {
   private coding: BodyCoding | undefined = undefined;
   /** A part of the request has been sent. */
   private begun = false;
-  /** The body is passed on as it comes: what was sent is gone. */
+  /** The body is passed on as it comes: what was sent is not kept. */
   private streaming = false;
-  /** All of the request has been written, and then: the kernel has taken it. */
+  /** The whole request was written, and then: the kernel has taken it. */
   private written = false;
   private taken = false;
-  /** What the last `sendPiece` heard: the server takes more. */
+  /** The result of the last `sendPiece`: the server takes more. */
   private more = true;
-  /** What `owner.unsent` was when the server was last given time to take the request. */
+  /** `owner.unsent` when proxy_send_timeout was last restarted. */
   private unsent = 0;
-  /** How far a body that was read whole has been sent. */
+  /** How much of a body that was read completely has been sent. */
   private readonly cursor = new BodyCursor();
-  /** Bytes of a streamed body received in the present turn, to be sent in one piece, or that there was no room for. */
+  /**
+   * Bytes of a streamed body that were received in this turn, to be sent in one piece, or that there was no room for.
+   */
   private gathered: Buffer[] | undefined = undefined;
-  /** Its last byte is in `gathered`, or has been sent. */
+  /** The body's last byte is in `gathered`, or has been sent. */
   private bodyEnded = false;
 
   constructor(owner: SenderOwner) {
     this.owner = owner;
   }
 
-  /** Gets ready for another request. */
+  /** Prepares for another request. */
   reset(request: Request, target: UpstreamTarget): void {
     this.request = request;
     this.target = target;
@@ -81,12 +86,15 @@ export class RequestSender implements FileReader {
     return this.taken;
   }
 
-  /** Whether the request may be sent to another server. `repeatable`: one of its method may, though a part of it was sent. */
+  /**
+   * Whether the request may be sent to another server. `repeatable`: its method allows that although a part of it was
+   * sent.
+   */
   mayMove(repeatable: boolean): boolean {
     return !this.begun || (repeatable && !this.streaming);
   }
 
-  /** The whole request has left: what a server that answered early did not take would stand before the next one. */
+  /** The whole request was sent: if a server answers early, what it did not take would precede the next request. */
   get complete(): boolean {
     return this.written && !this.owner.sending;
   }
@@ -110,7 +118,7 @@ export class RequestSender implements FileReader {
     }
   }
 
-  /** The server takes more, or the protocol lets more go. */
+  /** The server takes more, or the protocol has room for more. */
   onDrain(): void {
     const { request } = this;
     if (request === undefined || this.written) return;
@@ -128,7 +136,7 @@ export class RequestSender implements FileReader {
     if (this.written && !this.taken && this.request !== undefined) this.requestSent();
   }
 
-  /** Its time to take something is over. True where it did, and has more time. */
+  /** proxy_send_timeout has passed. True if the server has taken something meanwhile, and has more time. */
   goesOn(): boolean {
     const { owner } = this;
     if (this.taken || !owner.sending || owner.unsent === this.unsent) return false;
@@ -136,7 +144,7 @@ export class RequestSender implements FileReader {
     return true;
   }
 
-  /** A turn to read the body from its file. */
+  /** Its turn to read the body from its file. */
   readOn(): void {
     this.onDrain();
   }
@@ -145,7 +153,7 @@ export class RequestSender implements FileReader {
     this.owner.onFault(error);
   }
 
-  /** Nothing is left to be written. The answer has proxy_read_timeout from when the kernel has all of the request. */
+  /** The whole request was written. proxy_read_timeout runs from when the kernel has it all. */
   private wrote(): void {
     this.written = true;
     if (!this.owner.sending) this.requestSent();
@@ -157,13 +165,13 @@ export class RequestSender implements FileReader {
     this.owner.onRequestSent();
   }
 
-  /** proxy_send_timeout: how long the server may take nothing. */
+  /** Starts proxy_send_timeout: how long the server may take nothing. */
   private awaitTaking(): void {
     this.unsent = this.owner.unsent;
     if (this.target !== undefined) this.owner.arm(this.target.settings.sendTimeout);
   }
 
-  /** As much of a piece of the body as there is room for; how much that was. */
+  /** Sends as much of a piece of the body as there is room for; returns how much. */
   private sendPiece(bytes: Uint8Array): number {
     const { coding, owner } = this;
     if (coding === undefined) {
@@ -206,7 +214,7 @@ export class RequestSender implements FileReader {
     else this.awaitTaking();
   }
 
-  /** Sends what the server takes for now. */
+  /** Sends as much as the server takes now. */
   private sendRest(body: RequestBody): void {
     while (!this.written) {
       if (body.file !== undefined && !mayRead(this)) {
@@ -220,14 +228,17 @@ export class RequestSender implements FileReader {
     }
   }
 
-  /** Sends the next piece, and behind the last the end. False when the server takes no more for now, or all is over. */
+  /**
+   * Sends the next piece, and after the last one the end. False if the server takes no more for now, or everything is
+   * over.
+   */
   private sendNext(body: RequestBody): boolean {
     const { cursor, request } = this;
     this.more = true;
     if (request !== undefined && !cursor.atEnd(body)) {
       const bytes = cursor.next(request, body, this.coding?.room ?? Number.MAX_SAFE_INTEGER);
       if (bytes === undefined) {
-        // The server must not take what it got for all of it.
+        // The server must not take what it got for a complete body.
         this.owner.finalize(500);
         return false;
       }
@@ -242,7 +253,7 @@ export class RequestSender implements FileReader {
 
   // ---- a body that is passed on as it comes
 
-  /** A request whose body comes bit by bit, or has begun to. */
+  /** Sends a request whose body is passed on as it comes. */
   private sendStreamed(request: Request, head: string): void {
     const { owner } = this;
     this.streaming = true;
@@ -261,7 +272,7 @@ export class RequestSender implements FileReader {
     owner.startBody();
   }
 
-  /** What came of the body before a server was at hand. Once sent it is gone: such a request is not tried again. */
+  /** Sends what came of the body before there was a connection. It is not kept: such a request is not tried again. */
   private sendPreread(request: Request): void {
     const { preread } = request;
     if (preread === undefined) return;
@@ -288,7 +299,7 @@ export class RequestSender implements FileReader {
     else this.awaitTaking();
   }
 
-  /** What comes in one read goes out as one chunk, however it was cut. */
+  /** Gathers the pieces of one read, to be sent as one chunk. */
   private gather(bytes: Buffer): void {
     const copy = Buffer.from(bytes);
     if (this.gathered !== undefined) {
@@ -299,13 +310,13 @@ export class RequestSender implements FileReader {
     afterEvent(sendGathered, this);
   }
 
-  /** Sends what was gathered, and the end where all of the body has come. */
+  /** Sends what was gathered, and the end if the whole body has come. */
   sendGathered(): void {
     this.sendPieces();
     if (this.bodyEnded && this.gathered === undefined && !this.written) this.end();
   }
 
-  /** What was gathered, as far as there is room; the rest keeps the client waiting. */
+  /** Sends what was gathered as far as there is room; while some is left, the client's body is paused. */
   private sendPieces(): void {
     const { gathered } = this;
     if (gathered === undefined) return;

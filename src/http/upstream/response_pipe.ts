@@ -18,18 +18,21 @@ import type { UpstreamSettings } from "./settings.ts";
 export interface PipeOwner {
   readonly request: Request;
   readonly present: UpstreamState;
-  /** The whole answer has been read, or no more of it will come: the server is given back. */
+  /** The whole answer was read, or no more of it will come: releases the server. */
   releaseServer(outcome: "ok"): void;
-  /** The head stays with the request though its connection may serve another one. */
+  /** Keeps the head for the request although its connection may serve another one. */
   keepHead(): void;
   finalize(code: number): void;
   onFault(error: unknown): void;
 }
 
-/** Pieces that go on as text: they would become part of one, and a view of them costs more than the text. */
+/**
+ * Pieces up to this size are passed on as text: the output would make text of them anyway, and a view costs more than a
+ * string.
+ */
 const SHORT = 4096;
 
-/** The body of an answer on its way to the client (ngx_event_pipe.c): read, kept for a slow client, passed on. */
+/** Passes an answer's body to the client (ngx_event_pipe.c): reads it, keeps it for a slow client, passes it on. */
 export class ResponsePipe implements AnswerSink, SpoolOwner {
   readonly doing = "reading upstream";
   readonly request: Request;
@@ -37,10 +40,10 @@ export class ResponsePipe implements AnswerSink, SpoolOwner {
   /** The trailer of the body, once it has been read. */
   trailers: HeaderList | undefined = undefined;
   private readonly owner: PipeOwner;
-  /** Until the server is given back. */
+  /** Undefined once the server was released. */
   private connection: ServerConnection | undefined;
   private readonly reader: AnswerReader;
-  /** proxy_buffering or what X-Accel-Buffering says. */
+  /** proxy_buffering, or X-Accel-Buffering. */
   private readonly buffering: boolean;
   private readonly hooks: UpstreamHooks["body"];
   private spool: ResponseSpool | undefined = undefined;
@@ -72,7 +75,7 @@ export class ResponsePipe implements AnswerSink, SpoolOwner {
     return this.complete;
   }
 
-  /** The head has been passed on; it came in `bytes`, with the beginning of the body behind it or all there is. */
+  /** Starts when the head has been passed on; `bytes` has the head and the beginning of the body, or all of it. */
   begin(bytes: Buffer): void {
     const { reader, request, settings } = this;
     if (reader.whole) {
@@ -96,7 +99,7 @@ export class ResponsePipe implements AnswerSink, SpoolOwner {
     this.connection = undefined;
   }
 
-  /** The passage is over: what is still kept for the client goes. */
+  /** The passage is over: drops what is kept for the client. */
   close(): void {
     this.spool?.close();
     this.spool = undefined;
@@ -131,7 +134,7 @@ export class ResponsePipe implements AnswerSink, SpoolOwner {
     if (this.limiting) {
       this.readOn();
     } else if (this.connection?.isPaused) {
-      // It is the client who takes its time; send_timeout watches it.
+      // The client is slow, not the server; send_timeout applies to it.
       this.connection.arm(this.settings.readTimeout);
     } else {
       logError(this.request, "error", "upstream timed out (110: Connection timed out) while reading upstream");
@@ -191,7 +194,7 @@ export class ResponsePipe implements AnswerSink, SpoolOwner {
     if (out.count > 0) response.trailers = out;
   }
 
-  /** As many bytes of the body as proxy_limit_rate allows by now; the server waits meanwhile. */
+  /** Takes as many bytes of the body as proxy_limit_rate allows now; the server waits meanwhile. */
   private takeLimited(limit: ReadLimit, bytes: Buffer, from: number): void {
     const allowed = limit.allow(bytes.length - from);
     if (allowed > 0) this.take(bytes.subarray(from, from + allowed), 0);
@@ -204,7 +207,7 @@ export class ResponsePipe implements AnswerSink, SpoolOwner {
     connection.arm(limit.delay);
   }
 
-  /** proxy_limit_rate's wait is over. */
+  /** The time that proxy_limit_rate asked to wait is over. */
   private readOn(): void {
     const { limit } = this;
     const held = limit?.release();
@@ -216,7 +219,7 @@ export class ResponsePipe implements AnswerSink, SpoolOwner {
     if (spool === undefined || !spool.full) connection.resume();
   }
 
-  /** The whole answer has been read. `passedLast`: its end was passed on with its last bytes. */
+  /** The whole answer was read. `passedLast`: LAST was passed on with its last bytes. */
   private end(passedLast: boolean): void {
     const { request, owner } = this;
     this.complete = true;
@@ -234,10 +237,10 @@ export class ResponsePipe implements AnswerSink, SpoolOwner {
     owner.finalize(OK);
   }
 
-  /** The answer cannot be completed: the client gets what there is, in its own time, and then a close. */
+  /** The answer cannot be completed: the client gets what there is, at its own pace, and then a close. */
   private breakOff(): void {
     const { request, connection } = this;
-    // As nginx counts: once it has begun to answer, the server is no failed one.
+    // As in nginx a server that has begun to answer does not count as failed.
     if (connection !== undefined) connection.keepalive = false;
     this.owner.releaseServer("ok");
     this.broken = true;
@@ -254,7 +257,7 @@ export class ResponsePipe implements AnswerSink, SpoolOwner {
 
   // ---- to the client
 
-  /** Hands body bytes to the client's side; `last` marks the end of the response. */
+  /** Passes body bytes to the filters; `last` marks the end of the response. */
   private pass(bytes: Buffer, from: number, until: number, last: boolean): void {
     const { request } = this;
     const length = until - from;
@@ -271,13 +274,13 @@ export class ResponsePipe implements AnswerSink, SpoolOwner {
     }
   }
 
-  /** Something of the response waits for the client. */
+  /** Whether some of the response waits for the client. */
   private waits(): boolean {
     const { spool } = this;
     return spool !== undefined && spool.length > 0;
   }
 
-  /** After a read: what is held back leaves, and a slow client holds the server up where nothing may be buffered. */
+  /** After a read: flushes, and pauses the server if the client is slow and nothing may be buffered. */
   private settle(): void {
     const { spool, request } = this;
     if (this.connection === undefined) return;
@@ -287,7 +290,7 @@ export class ResponsePipe implements AnswerSink, SpoolOwner {
     }
     if (!this.buffering) passBody(request, 0, "", FLUSH);
     else if (!this.waits()) request.exchange.flush();
-    // A filter may have ended it all.
+    // A filter may have ended the request.
     const { connection } = this;
     if (connection === undefined) return;
     connection.arm(this.settings.readTimeout);
@@ -339,8 +342,8 @@ export class ResponsePipe implements AnswerSink, SpoolOwner {
 }
 
 /**
- * How fast a server's response is read (proxy_limit_rate, bytes a second), as nginx's event pipe counts: whole seconds
- * since the first read, this one included.
+ * proxy_limit_rate: limits how fast a server's response is read, in bytes a second. Counts as nginx's event pipe does:
+ * whole seconds since the first read, the current one included.
  */
 class ReadLimit {
   /** ms to wait before the next read, after `allow`. */
@@ -374,7 +377,7 @@ class ReadLimit {
     this.held = this.held === undefined ? Buffer.from(bytes) : Buffer.concat([this.held, bytes]);
   }
 
-  /** What was kept, to be offered again. */
+  /** Returns the bytes kept, to be offered again. */
   release(): Buffer | undefined {
     const { held } = this;
     this.held = undefined;

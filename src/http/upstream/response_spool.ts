@@ -5,22 +5,21 @@ import type { Request } from "../core/request.ts";
 import { openTemporary, type TempFile, TempFileError } from "../core/temp_file.ts";
 import type { UpstreamSettings } from "./settings.ts";
 
-/** Whose response waits. */
+/** The pipe whose response waits. */
 export interface SpoolOwner {
   readonly request: Request;
   readonly settings: UpstreamSettings;
   /** Nothing more will be pushed. */
   readonly answerEnded: boolean;
-  /** Reading or writing the file has made a difference. */
+  /** The file was read or written: more may be sent, or read from the server. */
   onSpool(): void;
   onFault(error: unknown): void;
 }
 
 /**
- * A response waiting for a slow client (`proxy_buffering`): first in memory, up to proxy_buffers and one read more, then
- * in a temporary file, up to proxy_max_temp_file_size. First in, first out: what is in the file comes before what is in
- * memory. The file is written and read beside the event loop, one piece at a time, and the owner hears when that
- * has made a difference.
+ * A response that waits for a slow client (`proxy_buffering`): first in memory, up to proxy_buffers and one more read,
+ * then in a temporary file, up to proxy_max_temp_file_size. First in, first out: what is in the file precedes what is
+ * in memory. The file is written and read asynchronously, one piece at a time; then the owner's onSpool is called.
  */
 export class ResponseSpool {
   /** Writing or reading failed; the response cannot be completed. */
@@ -28,12 +27,12 @@ export class ResponseSpool {
   private readonly owner: SpoolOwner;
   private readonly memory = new SlabQueue();
   private file: TempFile | undefined = undefined;
-  /** What of the file waits. */
+  /** The part of the file that waits. */
   private readAt = 0;
   private writtenAt = 0;
-  /** What was read of it, to be sent next. */
+  /** The piece read from it, to be sent next. */
   private piece: Slab | undefined = undefined;
-  /** A write is to begin in the next turn; is under way. */
+  /** A write will begin in the next turn; it is in progress. */
   private relieving = false;
   private writing = false;
   private reading = false;
@@ -48,7 +47,7 @@ export class ResponseSpool {
     return (this.piece?.end ?? 0) + this.writtenAt - this.readAt + this.memory.length;
   }
 
-  /** No more may be read from the server for now. */
+  /** Nothing more may be read from the server for now. */
   get full(): boolean {
     return this.memory.length >= this.owner.settings.memory;
   }
@@ -57,13 +56,13 @@ export class ResponseSpool {
   push(bytes: Buffer): void {
     if (this.failed || this.closed) return;
     this.memory.push(bytes);
-    // A client that takes them in this turn needs no file.
+    // If the client takes them within this turn, no file is needed.
     if (!this.full || this.relieving || this.writing || this.owner.settings.maxTempFile === 0) return;
     this.relieving = true;
     defer(relieve, this);
   }
 
-  /** What is to be sent next; undefined while it is on its way from or to the file. Lent until it is dropped. */
+  /** The bytes to send next, lent until they are dropped; undefined while they are being written or read. */
   first(): Buffer | undefined {
     if (this.piece !== undefined) return this.piece.bytes.subarray(0, this.piece.end);
     if (this.readAt < this.writtenAt) {

@@ -24,33 +24,36 @@ import {
 } from "./protocol.ts";
 import { RequestSender, type SenderOwner } from "./request_sender.ts";
 
-/** The request that a connection to a server is at work for. */
+/** The request that a connection to a server is used for. */
 export interface ConnectionUser {
   readonly request: Request;
   readonly target: UpstreamTarget;
   /** What $upstream_* shows of this server. */
   readonly present: UpstreamState;
-  /** The head of the answer is whole, and ends at the reader's `pos` in `bytes`: it is passed on, or the server released. */
+  /**
+   * The answer's head is complete, and ends at the reader's `pos` in `bytes`: it is passed on, or the server is
+   * released.
+   */
   onHead(connection: ServerConnection, bytes: Buffer): void;
-  /** The server failed before it answered: `condition` is one of proxy_next_upstream. */
+  /** The server failed before it answered; `condition` is a parameter of proxy_next_upstream. */
   nextUpstream(condition: string): void;
   finalize(code: number): void;
-  /** Has the client's body come to the connection's sender. */
+  /** Starts to deliver the client's body to the connection's sender. */
   startBody(): void;
   onFault(error: unknown): void;
 }
 
-/** What gets the bytes behind an answer's head. */
+/** Receiver of the bytes behind an answer's head. */
 export interface AnswerSink {
-  /** What the connection is said to be doing in the error log. */
+  /** What the connection is doing, for the error log. */
   readonly doing: string;
   onServerData(bytes: Buffer): void;
   /** The server has half-closed. */
   onServerEnd(): void;
   onServerClose(error: StreamError | undefined): void;
-  /** The deadline it armed has passed. */
+  /** The deadline that it has armed has passed. */
   onTimeout(): void;
-  /** Where the server's stream is written to: it takes bytes again. Else the rest of the request is sent. */
+  /** The server takes bytes again. Without it, the rest of the request is sent then. */
   onServerDrain?(): void;
   /** The kernel has all of the request, after the answer began. */
   onRequestSent?(): void;
@@ -66,29 +69,29 @@ const ANSWER = 2;
 /** No request has the connection. */
 const IDLE = 3;
 
-/** Informational answers before one that is none: a server has a few to give, a broken one has them without end. */
+/** How many informational answers may precede the final one: a broken server might send them endlessly. */
 const MOST_INFORMATIONAL = 100;
 
 /**
- * A connection to a server, and the exchange on it: connects, sends the request, reads the answer's head, and hands what
- * follows to a sink. It goes from request to request with its codec, so that reuse costs no allocation.
+ * A connection to a server, and the exchange on it: connects, sends the request, reads the answer's head, and passes
+ * what follows to a sink. It serves one request after another with the same codec, so that reuse allocates nothing.
  */
 export class ServerConnection implements ConnectHandler, SenderOwner, CodecPort {
   readonly pooled: PooledStream;
   readonly protocol: UpstreamProtocol;
   readonly reader: AnswerReader;
   readonly sender: RequestSender;
-  /** Nothing happened that forbids another request. */
+  /** The connection may be kept for another request. */
   keepalive = true;
   private readonly stream: Stream;
   private readonly codec: UpstreamCodec;
-  /** Re-armed while a request is at work; left to run out while the connection is idle. */
+  /** Re-armed while it has a request; left armed while it is idle. */
   private readonly deadline: Deadline<ServerConnection>;
   private user: ConnectionUser | undefined = undefined;
   private sink: AnswerSink | undefined = undefined;
   private step = IDLE;
   private paused = false;
-  /** Informational answers so far, and the bytes of early hints among them. */
+  /** Informational answers so far, and the bytes of early hints in them. */
   private informational = 0;
   private hintsLength = 0;
 
@@ -113,7 +116,7 @@ export class ServerConnection implements ConnectHandler, SenderOwner, CodecPort 
     return this.step === ANSWER;
   }
 
-  /** What it is said to be doing in the error log. */
+  /** What it is doing, for the error log. */
   get doing(): string {
     if (this.step === CONNECTING) return "connecting to upstream";
     if (this.step === HEADER) {
@@ -122,7 +125,7 @@ export class ServerConnection implements ConnectHandler, SenderOwner, CodecPort 
     return this.sink?.doing ?? "reading upstream";
   }
 
-  /** Begins a request's exchange. The user hears of all that follows until `release`. */
+  /** Begins a request's exchange. `user` gets all events until `release`. */
   begin(user: ConnectionUser): void {
     const { target, present } = user;
     this.user = user;
@@ -154,8 +157,8 @@ export class ServerConnection implements ConnectHandler, SenderOwner, CodecPort 
   }
 
   /**
-   * The request is done with it: back to the pool where it can carry another (`reuse`), else closed. True when it is in
-   * the pool; the head that was read is still the request's until then.
+   * The request does not need it any more: it goes back to the pool if it can carry another (`reuse`), else it is
+   * closed. True if it is in the pool; until then the head that was read belongs to the request.
    */
   release(target: UpstreamTarget, reuse: boolean): boolean {
     const { stream, pooled, user } = this;
@@ -227,12 +230,12 @@ export class ServerConnection implements ConnectHandler, SenderOwner, CodecPort 
     this.stream.resume();
   }
 
-  /** Gives the present step so many ms. */
+  /** Sets the deadline of the current step, ms. */
   arm(ms: number): void {
     setDeadline(this.deadline, ms);
   }
 
-  /** The present step takes as long as it likes. */
+  /** The current step has no deadline. */
   disarm(): void {
     clearDeadline(this.deadline);
   }
@@ -304,7 +307,7 @@ export class ServerConnection implements ConnectHandler, SenderOwner, CodecPort 
     if (user === undefined) return;
     if (this.step === CONNECTING) {
       if (error?.code === "EMFILE" || error?.code === "ENFILE") {
-        // This machine's fault: no server is to be held out for it.
+        // An error of this machine: no server counts as failed.
         this.log("alert", `socket() failed (${error.message})`);
         user.finalize(500);
         return;
@@ -326,7 +329,7 @@ export class ServerConnection implements ConnectHandler, SenderOwner, CodecPort 
     else logFault(error, ` on a connection to ${this.pooled.name}`);
   }
 
-  /** The deadline of the present step has passed. */
+  /** The deadline of the current step has passed. */
   expired(): void {
     const { user } = this;
     if (user === undefined) return;
@@ -352,7 +355,7 @@ export class ServerConnection implements ConnectHandler, SenderOwner, CodecPort 
     const { request, target } = user;
     let code = reader.readHead(bytes, 0);
     while (code === INFORMATIONAL) {
-      // The answer proper is still to come (RFC 9110 section 15.2).
+      // The final answer follows (RFC 9110 section 15.2).
       if (++this.informational > MOST_INFORMATIONAL) {
         logError(
           request,
@@ -368,7 +371,7 @@ export class ServerConnection implements ConnectHandler, SenderOwner, CodecPort 
       if (pos === bytes.length) return;
       code = reader.readHead(bytes, pos);
     }
-    // As in nginx, the whole head has one proxy_read_timeout, which a server cannot extend by sending it byte by byte.
+    // As in nginx one proxy_read_timeout covers the whole head: a server cannot extend it by sending byte by byte.
     if (code === MORE) return;
     if (reader.error !== "") logError(request, "error", `${reader.error} while reading response header from upstream`);
     if (code === INVALID) {
@@ -396,7 +399,7 @@ function expired(connection: ServerConnection): void {
   connection.expired();
 }
 
-/** A connection to the peer: an idle one of the pool, or a new one. */
+/** A connection to the peer, an idle one from the pool or a new one. */
 export function connectionTo(peer: Peer, target: UpstreamTarget, request: Request): ServerConnection {
   const { protocol, pool, place } = target;
   const { bind } = target.settings;
@@ -405,7 +408,7 @@ export function connectionTo(peer: Peer, target: UpstreamTarget, request: Reques
   if (pooled !== undefined) {
     const { data } = pooled;
     if (data instanceof ServerConnection && data.protocol === protocol) return data;
-    // The upstream is spoken to in another protocol as well.
+    // The upstream is used with another protocol as well.
     pooled.leave();
     pooled.stream.destroy();
   }

@@ -8,7 +8,7 @@ import type { Template } from "../core/script.ts";
 import type { TempPath } from "../core/temp_file.ts";
 import { type Bind, earlyHints, type SharedSettings, type WithShared } from "./directives.ts";
 
-/** What every protocol that passes requests to servers is configured with in a location (ngx_http_upstream_conf_t). Times in ms. */
+/** A location's settings that do not depend on the protocol (ngx_http_upstream_conf_t). Times in ms. */
 export interface UpstreamSettings {
   readonly connectTimeout: number;
   readonly sendTimeout: number;
@@ -22,13 +22,13 @@ export interface UpstreamSettings {
   readonly tempPath: TempPath;
   /** 0: none. */
   readonly maxTempFile: number;
-  /** The most written to it at once. */
+  /** How much is written to it at once. */
   readonly tempWriteSize: number;
-  /** `early_hints`: 103 responses are passed on where one of these is neither empty nor 0. */
+  /** `early_hints`: 103 responses are passed on if one of these is neither empty nor 0. */
   readonly earlyHints: readonly Template[];
   readonly limitRate: Template | undefined;
   readonly next: ReadonlySet<string>;
-  /** 0: as many as there are. */
+  /** 0: all servers. */
   readonly nextTries: number;
   /** 0: no limit. */
   readonly nextTimeout: number;
@@ -40,13 +40,13 @@ export interface UpstreamSettings {
   readonly forceRanges: boolean;
   readonly socketKeepalive: boolean;
   readonly bind: Bind | undefined;
-  /** Response fields that are not passed on, those of a connection included. */
+  /** Response fields that are not passed on, hop-by-hop fields included. */
   readonly hidden: FieldSet;
-  /** Lower-case names of response fields that are not acted upon. */
+  /** Lower-case names of response fields whose meaning is ignored. */
   readonly ignored: ReadonlySet<string>;
 }
 
-/** How a location rewrites fields of responses; undefined where it has no rule. */
+/** How a location rewrites response fields; undefined if it has no rules. */
 export interface ResponseRules {
   readonly location: ((request: Request, value: string) => string | undefined) | undefined;
   readonly refresh: ((request: Request, value: string) => string) | undefined;
@@ -65,7 +65,10 @@ const HIDDEN = [
   "x-accel-charset",
 ];
 
-/** Makes these settings of what `upstreamDirectives(prefix)` read for a location. Buffers that do not fit one another are refused. */
+/**
+ * Makes these settings from what `upstreamDirectives(prefix)` read for a location. Contradictory buffer sizes are
+ * refused.
+ */
 export function upstreamSettings<P extends string>(
   raw: WithShared<P>,
   prefix: P,
@@ -73,7 +76,7 @@ export function upstreamSettings<P extends string>(
   passTrailers: boolean,
 ): UpstreamSettings {
   const values: Readonly<Record<string, unknown>> = raw;
-  // The compiler cannot follow names that are put together at run time.
+  // The compiler cannot follow names that are made at run time.
   const get = <K extends keyof SharedSettings>(name: K) => values[`${prefix}_${name}`] as SharedSettings[K];
   const { count, size } = get("buffers");
   const tempPath = get("temp_path");
@@ -115,7 +118,7 @@ export function upstreamSettings<P extends string>(
   return settings;
 }
 
-/** nginx's refusals of buffers that do not fit one another, found when the `http` block is complete. */
+/** nginx's errors about contradictory buffer sizes, found when the `http` block is complete. */
 function checkBuffers(
   prefix: string,
   { bufferSize, maxTempFile }: UpstreamSettings,

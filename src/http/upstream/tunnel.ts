@@ -13,13 +13,13 @@ export interface TunnelOwner {
   finalize(code: number): void;
 }
 
-/** After the server has changed to another protocol (Upgrade): bytes go both ways as they come. */
+/** After an upgrade: passes bytes in both directions as they come. */
 export class UpstreamTunnel implements AnswerSink, TunnelHandler {
   readonly doing = "proxying upgraded connection";
   private readonly owner: TunnelOwner;
   private readonly client: ClientTunnel;
   private readonly connection: ServerConnection;
-  /** proxy_read_timeout: how long nothing may come from either side. */
+  /** proxy_read_timeout: how long both sides may be silent. */
   private readonly timeout: number;
   private clientEnded = false;
   private serverEnded = false;
@@ -32,7 +32,7 @@ export class UpstreamTunnel implements AnswerSink, TunnelHandler {
     this.timeout = timeout;
   }
 
-  /** The head has been passed on; what follows it in `bytes` is the tunnel's. */
+  /** Starts when the head has been passed on; what follows it in `bytes` belongs to the tunnel. */
   begin(bytes: Buffer, from: number): void {
     const { request, present } = this.owner;
     request.exchange.flush();
@@ -45,7 +45,7 @@ export class UpstreamTunnel implements AnswerSink, TunnelHandler {
     this.connection.arm(this.timeout);
   }
 
-  /** The server has been given back. */
+  /** The server was released. */
   detach(): void {
     this.over = true;
   }

@@ -28,7 +28,7 @@ const NEXT_STATUS: Readonly<Record<number, string>> = {
   429: "http_429",
 };
 
-/** Idempotent methods may be repeated though the server may have begun to act upon them (RFC 9110 section 9.2.2). */
+/** Idempotent methods may be repeated even if the server has begun to process the request (RFC 9110 section 9.2.2). */
 function idempotent(method: string): boolean {
   return method !== "POST" && method !== "LOCK" && method !== "PATCH";
 }
@@ -48,27 +48,27 @@ function start(request: Request, target: UpstreamTarget, preferred: number): voi
 }
 
 /**
- * A request's passage through an upstream (ngx_http_upstream.c): chooses a server, and the next where proxy_next_upstream
- * allows; decides what becomes of the answer; ends. The exchange with one server is its connection's, the answer's body the
- * pipe's.
+ * A request's passage through an upstream (ngx_http_upstream.c): chooses a server, and the next one if
+ * proxy_next_upstream allows it; decides what to do with the answer; ends. The exchange with a server is the
+ * connection's, the answer's body the pipe's.
  */
 class UpstreamRequest implements UpstreamPassage, ConnectionUser, PipeOwner, BodySink {
   readonly request: Request;
   readonly target: UpstreamTarget;
-  /** The last answer's head, for $upstream_http_* after the connection has gone on. */
+  /** The last answer's head, for $upstream_http_* after the connection was reused. */
   head: AnswerHead | undefined = undefined;
   /** The server tried last. */
   present: UpstreamState = NO_STATE;
-  /** The attempt was given back: nothing is left to do. */
+  /** The passage is over: the attempt was given back. */
   ended = false;
   private readonly hooks: UpstreamHooks | undefined;
   private readonly startedAt: number;
   private readonly attempt: Attempt;
   private peer: Peer | undefined = undefined;
   private connection: ServerConnection | undefined = undefined;
-  /** The connection that went back to the pool while its head is still this request's. */
+  /** The connection that is back in the pool while its head is still used by this request. */
   private lent: ServerConnection | undefined = undefined;
-  /** The way of what follows the answer's head. */
+  /** Passes on what follows the answer's head. */
   private pipe: ResponsePipe | undefined = undefined;
   private tunnel: UpstreamTunnel | undefined = undefined;
 
@@ -136,11 +136,11 @@ class UpstreamRequest implements UpstreamPassage, ConnectionUser, PipeOwner, Bod
     return nextTimeout === 0 || now() - this.startedAt < nextTimeout;
   }
 
-  /** The present server failed: another one, or the answer that says so (ngx_http_upstream_next). */
+  /** The current server failed: tries another one, or answers with an error (ngx_http_upstream_next). */
   nextUpstream(condition: string): void {
     const { request, present, attempt } = this;
     const again = this.mayRepeat(condition);
-    // A connection from the pool that turns out dead says nothing of the server.
+    // A pooled connection that turns out to be closed says nothing about the server.
     const stale = condition === "error" && this.connection?.reused === true;
     this.releaseServer(condition === "http_403" || condition === "http_404" ? "next" : "failed");
     if (stale) attempt.tries++;
@@ -155,7 +155,7 @@ class UpstreamRequest implements UpstreamPassage, ConnectionUser, PipeOwner, Bod
     }
   }
 
-  /** Gives the server back: its connection to the pool where it can be used again. */
+  /** Releases the server: its connection goes back to the pool if it can be reused. */
   releaseServer(outcome: Outcome): void {
     const { connection, peer, target, present, attempt } = this;
     if (peer === undefined) return;
@@ -195,7 +195,7 @@ class UpstreamRequest implements UpstreamPassage, ConnectionUser, PipeOwner, Bod
     }
   }
 
-  /** Another server instead of this answer (ngx_http_upstream_test_next). */
+  /** Tries another server if the answer's status says so (ngx_http_upstream_test_next). */
   private tryNext(head: AnswerHead): boolean {
     const condition = NEXT_STATUS[head.status];
     if (condition === undefined || this.attempt.tries <= 1 || !this.mayRepeat(condition)) return false;
@@ -203,7 +203,7 @@ class UpstreamRequest implements UpstreamPassage, ConnectionUser, PipeOwner, Bod
     return true;
   }
 
-  /** An error page instead of this answer (ngx_http_upstream_intercept_errors). */
+  /** Answers with an error page instead (ngx_http_upstream_intercept_errors). */
   private interceptErrors(head: AnswerHead): boolean {
     if (!this.target.settings.interceptErrors) return false;
     const { request } = this;
@@ -231,7 +231,7 @@ class UpstreamRequest implements UpstreamPassage, ConnectionUser, PipeOwner, Bod
         this.upgrade(connection, head, bytes);
         return;
       }
-      // Nobody asked for it: what would follow could be taken for anything.
+      // A 101 that nobody asked for: what follows could be anything.
       request.keepalive = false;
     }
     if (!this.copyHead(head)) return;
@@ -245,7 +245,7 @@ class UpstreamRequest implements UpstreamPassage, ConnectionUser, PipeOwner, Bod
       this.finalize(OK);
       return;
     }
-    // proxy_method HEAD: the client waits for a body that the head announces.
+    // proxy_method HEAD: the client would wait for the body that the head announces.
     if (target.headRequest && head.contentLength > 0) request.incomplete = true;
     pipe.begin(bytes);
   }
@@ -265,7 +265,7 @@ class UpstreamRequest implements UpstreamPassage, ConnectionUser, PipeOwner, Bod
     if (this.sendHead()) tunnel.begin(bytes, connection.reader.pos);
   }
 
-  /** Makes the response of the answer's head. False where a hook has ended the passage. */
+  /** Makes the response from the answer's head. False if a hook has ended the passage. */
   private copyHead(head: AnswerHead): boolean {
     const { request, target, hooks } = this;
     copyResponse(request, head, target.rules, target.settings);
@@ -281,7 +281,7 @@ class UpstreamRequest implements UpstreamPassage, ConnectionUser, PipeOwner, Bod
 
   private sendHead(): boolean {
     const { request } = this;
-    // The server has seen the conditions itself: what it sends is its answer to them.
+    // The server has seen the request's conditions itself.
     request.disableNotModified = true;
     const code = sendHeader(request);
     if (code === OK) {
@@ -292,7 +292,7 @@ class UpstreamRequest implements UpstreamPassage, ConnectionUser, PipeOwner, Bod
     return false;
   }
 
-  /** X-Accel-Redirect: another URI of ours instead of this answer. */
+  /** X-Accel-Redirect: serves another URI instead of this answer. */
   private redirect(to: string, head: AnswerHead): void {
     const { request, target } = this;
     copyRedirectFields(request, head, target.settings);
@@ -321,7 +321,10 @@ class UpstreamRequest implements UpstreamPassage, ConnectionUser, PipeOwner, Bod
     this.lent = undefined;
   }
 
-  /** Ends the passage: what it holds is let go, and the request ends with `code` (ngx_http_upstream_finalize_request). */
+  /**
+   * Ends the passage: releases what it holds, and finalizes the request with `code`
+   * (ngx_http_upstream_finalize_request).
+   */
   finalize(code: number): void {
     const { request } = this;
     if (code === CLIENT_CLOSED_REQUEST || code === ERROR) this.keepalive = false;
@@ -338,7 +341,7 @@ class UpstreamRequest implements UpstreamPassage, ConnectionUser, PipeOwner, Bod
     this.cleanUp();
   }
 
-  /** Lets go of what the passage holds and of the request's hooks. */
+  /** Releases what the passage holds, and the request's callbacks. */
   private cleanUp(): void {
     const { request } = this;
     this.pipe?.close();
@@ -346,7 +349,7 @@ class UpstreamRequest implements UpstreamPassage, ConnectionUser, PipeOwner, Bod
     if (!this.ended) this.target.group.end(this.attempt);
     this.ended = true;
     if (request.bodySink === this) request.bodySink = undefined;
-    // An error page may have gone on to another upstream already.
+    // An error page may have been passed to another upstream already.
     if (request.upstream === this) {
       request.onAbort = undefined;
       request.onWritable = undefined;
@@ -396,7 +399,7 @@ class UpstreamRequest implements UpstreamPassage, ConnectionUser, PipeOwner, Bod
     else this.tunnel?.onClientDrain();
   }
 
-  /** With proxy_ignore_client_abort: the server's answer is awaited, but nobody takes it. */
+  /** With proxy_ignore_client_abort the server's answer is awaited although nobody takes it. */
   clientLost(): void {
     if (this.connection?.answered === false) finalizeRequest(this.request, CLIENT_CLOSED_REQUEST);
     else this.clientGone();
@@ -422,7 +425,7 @@ function abort(request: Request): void {
   request.upstream?.clientGone();
 }
 
-/** One that only half-closed still wants its answer. */
+/** A client that has only half-closed still gets its answer. */
 function abortLate(request: Request): void {
   if (request.aborted) request.upstream?.clientLost();
 }

@@ -4,8 +4,8 @@ import type { VariableSpec } from "../core/script.ts";
 import { fieldText } from "../variables/field_text.ts";
 
 /**
- * What $upstream_* shows of one server tried; times in ms, -1 where it did not come so far. One whose peer is "" marks
- * the end of a passage and the start of the next one (X-Accel-Redirect, error_page).
+ * One server tried, for $upstream_*; times in ms, -1 if that step was not reached. An entry without a peer separates
+ * two passages (X-Accel-Redirect, error_page).
  */
 export class UpstreamState {
   readonly peer: string;
@@ -25,15 +25,15 @@ export class UpstreamState {
   }
 }
 
-/** Stands in before a server was tried. */
+/** The state before a server was tried. */
 export const NO_STATE = new UpstreamState("");
 
-/** Begins a passage: puts a mark behind the servers that an earlier one left. */
+/** Begins a passage: separates it from the servers of an earlier one. */
 export function markPassage(request: Request): void {
   request.upstreamStates?.push(new UpstreamState(""));
 }
 
-/** A passage that comes to no server. */
+/** Notes a passage that does not reach any server. */
 export function markEmptyPassage(request: Request): void {
   if (request.upstreamStates === undefined) request.upstreamStates = [];
   else markPassage(request);
@@ -41,14 +41,14 @@ export function markEmptyPassage(request: Request): void {
 
 /** Adds a server that is tried. */
 export function addState(request: Request, state: UpstreamState): void {
-  // A list made with what it holds is as long as that: one that grows has room for 17 at once.
+  // An array made with its elements has exactly their size; one that grows from nothing has room for 17 at once.
   if (request.upstreamStates === undefined) request.upstreamStates = [state];
   else request.upstreamStates.push(state);
 }
 
 /**
- * What a variable shows of each server tried, in turn: servers of one passage are joined by ", ", passages of one
- * request (after X-Accel-Redirect or error_page) by " : ". Not found where nothing was passed on.
+ * The values of a variable for the servers tried, in order: servers of one passage are joined by ", ", passages of one
+ * request (after X-Accel-Redirect or error_page) by " : ". Not found if the request was not passed on.
  */
 function joined(show: (state: UpstreamState) => string): VariableSpec {
   return {
@@ -60,7 +60,7 @@ function joined(show: (state: UpstreamState) => string): VariableSpec {
           text += `, ${show(states[i])}`;
           continue;
         }
-        // The mark between two passages; the second one may not have come to a server.
+        // Between two passages; the second one may not have reached a server.
         text += " : ";
         i++;
         if (i < states.length) text += show(states[i]);
@@ -70,7 +70,7 @@ function joined(show: (state: UpstreamState) => string): VariableSpec {
   };
 }
 
-/** Seconds with milliseconds; "-" where it did not come so far. */
+/** Seconds with milliseconds; "-" if that step was not reached. */
 function seconds(ms: number): string {
   return ms < 0 ? "-" : (Math.round(ms) / 1000).toFixed(3);
 }
@@ -87,7 +87,7 @@ export const UPSTREAM_VARIABLES: Readonly<Record<string, VariableSpec>> = {
   upstream_bytes_sent: joined((state) => String(state.bytesSent)),
 };
 
-/** `$upstream_http_NAME`: a field of the last server's response, also where it is not passed on. */
+/** `$upstream_http_NAME`: a field of the last server's answer, even if it is not passed on. */
 export function upstreamHeader(name: string): VariableSpec {
   return {
     get({ upstream }) {
