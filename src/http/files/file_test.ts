@@ -4,13 +4,13 @@ import { osPath } from "../../sys/paths.ts";
 import type { SymlinkRule } from "../core/location.ts";
 import { logError } from "../core/log_context.ts";
 import type { Request } from "../core/request.ts";
-import { FileError, statFile as statChecked } from "./open_file.ts";
+import { FileError, statFile } from "./open_file.ts";
 
 /**
  * The file at a path (a byte string), or undefined. Errors other than a missing file are logged as [crit], as nginx
  * does for `if (-f …)` and `try_files`.
  */
-export function statFile(request: Request, path: string): fs.Stats | undefined {
+export function testFile(request: Request, path: string): fs.Stats | undefined {
   // As in C, NUL ends the path.
   const end = path.indexOf("\0");
   const name = end < 0 ? path : path.slice(0, end);
@@ -31,7 +31,7 @@ const NOT_THERE: ReadonlySet<string> = new Set(["ENOENT", "ENOTDIR", "ENAMETOOLO
 /** With `disable_symlinks`: a file behind a refused link counts as missing. */
 function statUnderRule(request: Request, name: string, rule: SymlinkRule): fs.Stats | undefined {
   try {
-    return statChecked(request, name, rule);
+    return statFile(request, name, rule);
   } catch (error) {
     if (!(error instanceof FileError)) throw error;
     const { code, call } = error;

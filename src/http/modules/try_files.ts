@@ -7,7 +7,7 @@ import { internalRedirect, namedRedirect } from "../core/engine.ts";
 import type { Request } from "../core/request.ts";
 import { type Template, template } from "../core/script.ts";
 import { mapUriToPath, WHOLE_URI } from "../files/file_root.ts";
-import { statFile } from "../files/file_test.ts";
+import { testFile } from "../files/file_test.ts";
 
 interface TriedFile {
   readonly name: Template;
@@ -61,7 +61,7 @@ function tryEach(request: Request, { files, fallback, code }: TryFiles): number 
   const root = mapped.path.slice(0, mapped.rootLength);
   for (const { name, directory } of files) {
     const file = nameUnder(request, name, alias);
-    const stats = statFile(request, root + file);
+    const stats = testFile(request, root + file);
     if (stats === undefined || stats.isDirectory() !== directory) continue;
     if (alias === 0) {
       request.uri = file;

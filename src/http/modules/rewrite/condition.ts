@@ -5,7 +5,7 @@ import type { CompiledRegex } from "../../../regex/regex.ts";
 import { variableText } from "../../../script/variables.ts";
 import type { Request } from "../../core/request.ts";
 import { whenVariablesKnown } from "../../core/script.ts";
-import { statFile } from "../../files/file_test.ts";
+import { testFile } from "../../files/file_test.ts";
 import { compiledRegex, matchRegex } from "./regex.ts";
 import { scriptValue } from "./value.ts";
 
@@ -105,7 +105,7 @@ function fileTest(scope: Scope, at: Directive, operator: string, operand: string
   return {
     regex: undefined,
     holds: (request, quote) => {
-      const stats = statFile(request, path.constant ?? path.render(request, quote));
+      const stats = testFile(request, path.constant ?? path.render(request, quote));
       return (stats !== undefined && test(stats)) === wanted;
     },
   };
