@@ -11,7 +11,12 @@ import { waitFor } from "../support/wait.ts";
 
 type Start = (t: TestContext, config: string) => Promise<Running>;
 
-const files = { "html/index.html": "home", "html/secret.txt": "secret", "html/page": "page" };
+const files = {
+  "html/index.html": "home",
+  "html/secret.txt": "secret",
+  "html/page": "page",
+  "html/many": `${"x".repeat(20_000)}on`,
+};
 
 const PROGRAMS: readonly (readonly [name: string, start: Start, skip: false | string])[] = [
   [
@@ -400,4 +405,15 @@ scenario("what is put around a response is recoded into its charset", async (t, 
   const response = await get(port, "/");
   assert.equal(response.header("content-type"), "text/html; charset=utf-8");
   assert.equal(response.body, "a\xd0\xb0 body z\xd0\xb0");
+});
+
+scenario("what a filter keeps of a response comes before what is added behind it", async (t, start) => {
+  const value = "v".repeat(100);
+  const config = `http { default_type text/html; server { listen 127.0.0.1:PORT; root html;
+    location /many { sub_filter x ${value}; sub_filter one 1; sub_filter_once off; add_after_body /after; }
+    location /after { return 200 e; } } }`;
+  const { port } = await start(t, config);
+  const { body } = await get(port, "/many");
+  assert.equal(body.length, 2_000_003);
+  assert.equal(body.slice(-5), "vvone");
 });

@@ -51,6 +51,11 @@ export const BODY_FILTER = {
 export const LAST = 1;
 /** Flag of body bytes: these and all before them are to be sent at once. */
 export const FLUSH = 2;
+/**
+ * Flag of body bytes: what comes behind them is another's, and no filter may take it for their continuation (nginx's
+ * last_in_chain).
+ */
+export const PART_END = 4;
 
 /** Inserts a filter at its place for this response's body. Called by header filters. */
 export function addBodyFilter(request: Request, filter: BodyFilter): void {

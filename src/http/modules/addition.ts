@@ -4,7 +4,7 @@ import { defineModule } from "../conf/module.ts";
 import { inTypeList, type TypeList, typeList } from "../conf/type_list.ts";
 import { ERROR, OK } from "../core/codes.ts";
 import { finalizeRequest } from "../core/engine.ts";
-import { addBodyFilter, BODY_FILTER, LAST, passBody } from "../core/filters.ts";
+import { addBodyFilter, BODY_FILTER, LAST, PART_END, passBody } from "../core/filters.ts";
 import type { Request } from "../core/request.ts";
 import { weakEtag } from "../core/response.ts";
 import { subrequest } from "../core/subrequest.ts";
@@ -54,10 +54,15 @@ function add(request: Request, before: string, after: string, types: TypeList): 
   return OK;
 }
 
+/** In `Request.buffered`: this filter's bit, and those of the filters between it and the one that orders the output. */
+const BIT = 1 << BODY_FILTER.addition;
+const BEHIND = (1 << BODY_FILTER.postpone) - 2 * BIT;
+
 class Addition implements BodyFilter {
   readonly place = BODY_FILTER.addition;
   private before: string;
-  private readonly after: string;
+  private after: string;
+  private ended = false;
 
   constructor(before: string, after: string) {
     this.before = before;
@@ -65,15 +70,28 @@ class Addition implements BodyFilter {
   }
 
   push(request: Request, bytes: Uint8Array | string, flags: number, next: number): boolean {
-    const { before, after } = this;
+    const { before } = this;
     if (before !== "") {
       this.before = "";
       if (!ask(request, before)) return true;
     }
-    if (after === "" || (flags & LAST) === 0) return passBody(request, next, bytes, flags);
-    passBody(request, next, bytes, flags & ~LAST);
-    if (!ask(request, after)) return true;
-    return passBody(request, next, "", LAST);
+    if (this.after === "" || (flags & LAST) === 0) return passBody(request, next, bytes, flags);
+    this.ended = true;
+    passBody(request, next, bytes, (flags & ~LAST) | PART_END);
+    return this.drain(request, next);
+  }
+
+  /** Once the filters behind keep nothing of the response any more, what stands after it follows. */
+  drain(request: Request, next: number): boolean {
+    const { after } = this;
+    if (!this.ended || after === "") return true;
+    if ((request.buffered & BEHIND) !== 0) {
+      request.buffered |= BIT;
+      return false;
+    }
+    this.after = "";
+    request.buffered &= ~BIT;
+    return ask(request, after) && passBody(request, next, "", LAST);
   }
 }
 

@@ -1,5 +1,5 @@
 import { SlabQueue } from "../../../net/slabs.ts";
-import { BODY_FILTER, LAST } from "../../core/filters.ts";
+import { BODY_FILTER, LAST, PART_END } from "../../core/filters.ts";
 import type { Request } from "../../core/request.ts";
 import type { Template } from "../../core/script.ts";
 import type { BodyFilter } from "../../core/types.ts";
@@ -115,7 +115,7 @@ export class Substitution implements BodyFilter {
       out.end(0, true);
       return false;
     }
-    if ((flags & LAST) !== 0 && this.begun.length > 0) {
+    if ((flags & (LAST | PART_END)) !== 0 && this.begun.length > 0) {
       // It did not become the pattern; like nginx this does not search it for others.
       out.put(this.begun);
       this.begun = NOTHING;
