@@ -2,6 +2,7 @@ import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import http from "node:http";
+import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
@@ -18,6 +19,8 @@ export interface Reply {
 
 export interface ReferenceNginx {
   ask(host: string, path: string): Promise<Reply>;
+  /** Sends bytes (a byte string) on a connection of their own, and half-closes; all that comes back. */
+  send(raw: string): Promise<string>;
   stop(): Promise<void>;
 }
 
@@ -57,6 +60,15 @@ export async function startNginx(servers: string): Promise<ReferenceNginx> {
       request.on("error", reject);
       request.end();
     });
+  const send = async (raw: string): Promise<string> => {
+    const socket = connect(socketPath);
+    const chunks: Buffer[] = [];
+    socket.on("data", (chunk: Buffer) => chunks.push(chunk));
+    socket.on("error", () => {});
+    socket.end(raw, "latin1");
+    await once(socket, "close");
+    return Buffer.concat(chunks).toString("latin1");
+  };
   const stop = async (): Promise<void> => {
     agent.destroy();
     if (child.exitCode === null) {
@@ -69,7 +81,7 @@ export async function startNginx(servers: string): Promise<ReferenceNginx> {
   for (;;) {
     try {
       await ask("localhost", "/");
-      return { ask, stop };
+      return { ask, send, stop };
     } catch (reason) {
       if (child.exitCode !== null || Date.now() > deadline) {
         await stop();
