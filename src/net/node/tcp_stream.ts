@@ -13,7 +13,7 @@ import { type PausedStream, unwatchPeer, watchPeer } from "./paused_peers.ts";
 /** Strings up to this size are sent by node:net from the stack, without a buffer of their own. */
 const STACK_WRITE = 16 * 1024;
 
-/** Copies of bytes in flight are made in these; one whose write ended at once comes back. */
+/** Buffers for copies of bytes being sent; one whose write completed at once is reused. */
 const COPY_SIZE = 64 * 1024;
 const copies: Buffer[] = [];
 const COPIES = 16;
@@ -35,20 +35,23 @@ export class TcpStream implements Stream, PausedStream, SocketOwner {
   /** `end` was called. */
   private ending = false;
   private corked = 0;
-  /** Bytes handed to `write`, and those of them that were lost when the socket was destroyed. */
+  /** Bytes passed to `write`, and how many of them were lost when the socket was destroyed. */
   private written = 0;
   private lost = -1;
-  /** The handle, for what node:net does not tell; undefined until connected, and where it is not as expected. */
+  /** Counters that node:net does not expose; undefined until connected, and if the handle is not as expected. */
   private counts: HandleCounts | undefined = undefined;
-  /** Where text goes without node:stream; undefined until connected, where that cannot be, and while a write waits. */
+  /**
+   * The handle that text is written to, bypassing node:stream; undefined until connected, if that is not possible, and
+   * while a write is queued.
+   */
   private direct: DirectHandle | undefined = undefined;
-  /** Bytes of a direct write that the kernel did not take at once. */
+  /** Bytes of a direct write that the kernel has not taken. */
   private waiting = 0;
-  /** `write` has answered false, and `onDrain` has not followed. */
+  /** `write` has returned false and `onDrain` has not been called. */
   private draining = false;
-  /** An empty write stands at the end of the socket's queue; it says when what was before it has left. */
+  /** An empty write is at the end of the socket's queue; its callback says that everything before it was sent. */
   private marked = false;
-  /** It is paused, and its peer watched. */
+  /** It is paused, and its peer is watched. */
   private watched = false;
 
   constructor(socket: OwnedSocket, remote: Address, handler: StreamHandler) {
@@ -175,7 +178,7 @@ export class TcpStream implements Stream, PausedStream, SocketOwner {
       if (result !== 0) this.fail(result);
       return true;
     }
-    // What follows is queued behind it by node:stream, which hands it to the same queue.
+    // Later writes are queued behind it by node:stream, which uses the same queue.
     this.direct = undefined;
     this.waiting = text.length;
     const ended = (status: number): void => {
@@ -197,7 +200,10 @@ export class TcpStream implements Stream, PausedStream, SocketOwner {
     return this.settled();
   }
 
-  /** What `write` answers: whether the kernel has taken everything. If not, sees to it that `onDrain` and `onSent` follow. */
+  /**
+   * Returns whether the kernel has taken everything, as `write` does. If not, makes sure that `onDrain` and `onSent`
+   * follow.
+   */
   private settled(): boolean {
     if (this.corked > 0 || this.closed) return true;
     const { socket } = this;
@@ -221,7 +227,7 @@ export class TcpStream implements Stream, PausedStream, SocketOwner {
   private emptied(): void {
     if (!this.draining || this.closed) return;
     if (this.sending) {
-      // After `end` no mark can be set; then the callback of `socket.end` comes when all is sent.
+      // After `end` no empty write can be queued; the callback of `socket.end` is called when all is sent.
       if (!this.ending) this.settled();
       return;
     }
@@ -319,7 +325,7 @@ export class TcpStream implements Stream, PausedStream, SocketOwner {
   }
 }
 
-/** What node:net does not do: the descriptor of an accepted connection's handle. */
+/** The descriptor of an accepted connection's handle, which node:net does not expose. */
 function descriptorOf(client: unknown): number {
   if (typeof client !== "object" || client === null || !("fd" in client)) return -1;
   return typeof client.fd === "number" ? client.fd : -1;
