@@ -61,7 +61,7 @@ function panel(scenario: ScenarioResult, top: number): { parts: string[]; height
   const rows = scenario.rows.filter((row) => row.ratio !== undefined);
   const first = top + panelHead;
   const height = panelHead + rows.length * (barHeight + barGap);
-  const what = scenario.unit === "KiB/connection" ? "resident memory" : "CPU time";
+  const what = scenario.unit === "KiB/connection" ? "memory" : "CPU time";
   const parts = [
     text(14, top + 16, scenario.title, 'font-weight="600"'),
     text(width - 14, top + 16, `${what}, ${scenario.unit}`, 'text-anchor="end" class="soft"'),

@@ -31,7 +31,7 @@ export interface Sample {
   system: number | undefined;
   requestsPerSecond: number | undefined;
   p99Ms: number | undefined;
-  residentMiB: number;
+  memoryMiB: number;
   /** Share of its core the server used: near 1 when it was the bottleneck. */
   ownShare: number | undefined;
   /** Share of that core that others used, interrupts and the hypervisor included: the disturbance. */
@@ -156,7 +156,7 @@ async function underLoad(bench: Bench, child: ChildProcess, scenario: LoadScenar
     system: each(systemMs),
     requestsPerSecond: counted.requests / counted.seconds,
     p99Ms: counted.p99Ms,
-    residentMiB: after.residentKiB / 1024,
+    memoryMiB: after.memoryKiB / 1024,
     ownShare: cpuMs / elapsedMs,
     foreignShare: Math.max(0, coreAfter.busyMs - coreBefore.busyMs - cpuMs) / elapsedMs,
     requests: counted.requests,
@@ -187,12 +187,12 @@ async function holdingIdle(
     if (hasEnded(child)) throw new Error("ended while connections were idle");
     if (held.open() !== connections) throw new Error(`kept only ${held.open()} of ${connections} connections open`);
     return {
-      figure: (after.residentKiB - before.residentKiB) / connections,
+      figure: (after.memoryKiB - before.memoryKiB) / connections,
       user: undefined,
       system: undefined,
       requestsPerSecond: undefined,
       p99Ms: undefined,
-      residentMiB: after.residentKiB / 1024,
+      memoryMiB: after.memoryKiB / 1024,
       ownShare: undefined,
       foreignShare: undefined,
       requests: connections,

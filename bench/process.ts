@@ -13,8 +13,8 @@ export interface Usage {
   /** Of the whole process tree, all threads and reaped children, in ms. */
   userMs: number;
   systemMs: number;
-  /** Sum of VmRSS over the tree, in KiB. Pages shared between its processes are counted once for each. */
-  residentKiB: number;
+  /** Sum of PSS over the tree, in KiB: a page that several processes share counts for each of them in part. */
+  memoryKiB: number;
 }
 
 export interface ProcessStat {
@@ -60,9 +60,9 @@ function readStat(pid: string): ProcessStat | undefined {
   }
 }
 
-function residentKiB(pid: number): number {
+function memoryKiB(pid: number): number {
   try {
-    return Number(/^VmRSS:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, "latin1"))?.[1] ?? 0);
+    return Number(/^Pss:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/smaps_rollup`, "latin1"))?.[1] ?? 0);
   } catch {
     return 0;
   }
@@ -88,13 +88,13 @@ export function processTree(root: number): Map<number, ProcessStat> {
 export function usageOf(root: number): Usage {
   let user = 0;
   let system = 0;
-  let resident = 0;
+  let memory = 0;
   for (const [pid, stat] of processTree(root)) {
     user += stat.userTicks;
     system += stat.systemTicks;
-    resident += residentKiB(pid);
+    memory += memoryKiB(pid);
   }
-  return { userMs: ticksToMs(user), systemMs: ticksToMs(system), residentKiB: resident };
+  return { userMs: ticksToMs(user), systemMs: ticksToMs(system), memoryKiB: memory };
 }
 
 /** The time of a core by /proc/stat; the difference of two readings tells whether others used it too. */

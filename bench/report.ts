@@ -13,7 +13,7 @@ export interface Row {
   system: Spread | undefined;
   requestsPerSecond: Spread | undefined;
   p99Ms: Spread | undefined;
-  residentMiB: Spread | undefined;
+  memoryMiB: Spread | undefined;
   ownShare: Spread | undefined;
   foreignShare: Spread | undefined;
   rounds: (Sample | undefined)[];
@@ -70,7 +70,7 @@ export function rowsOf(rounds: ReadonlyMap<string, (Sample | undefined)[]>): Row
       system: over((sample) => sample.system),
       requestsPerSecond: over((sample) => sample.requestsPerSecond),
       p99Ms: over((sample) => sample.p99Ms),
-      residentMiB: over((sample) => sample.residentMiB),
+      memoryMiB: over((sample) => sample.memoryMiB),
       ownShare: over((sample) => sample.ownShare),
       foreignShare: over((sample) => sample.foreignShare),
       rounds: samples,
@@ -105,7 +105,7 @@ export function table(result: ScenarioResult): string {
     ranged(row.ratio, 2),
     plain(row.requestsPerSecond),
     plain(row.p99Ms),
-    plain(row.residentMiB),
+    plain(row.memoryMiB),
     percent(row.ownShare),
     percent(row.foreignShare),
   ]);

@@ -24,7 +24,7 @@ export interface LoadScenario extends Common {
   unit: "µs/request" | "ms/GiB";
 }
 
-/** Connections that made one request and then stay open; the figure is the growth of resident memory over them. */
+/** Connections that made one request and then stay open; the figure is the growth of memory over them. */
 export interface IdleScenario extends Common {
   kind: "idle";
   needs: Ability;

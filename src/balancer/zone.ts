@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import { MAX_WORKERS } from "../runtime/application.ts";
-import { makeZone, type Zone, type ZoneKind } from "../shm/zone.ts";
+import { makeOwnZone, type Zone, type ZoneKind } from "../shm/zone.ts";
 import { PEER } from "./peer.ts";
 
 /**
@@ -41,7 +41,7 @@ export const UPSTREAM_ZONE: ZoneKind = { name: "upstream", version: 1 };
 
 /** A zone for that many peers private to one worker: one column, and no spare slots. */
 export function ownZone(peers: number): Zone {
-  const zone = makeZone(UPSTREAM_ZONE, "", bytesFor(peers, 1));
+  const zone = makeOwnZone(UPSTREAM_ZONE, "", bytesFor(peers, 1));
   zone.words[ROOM] = 1;
   return zone;
 }

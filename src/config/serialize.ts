@@ -2,7 +2,7 @@ import type { Sliced } from "../sys/sliced.ts";
 import type { Directive } from "./types.ts";
 
 /**
- * The directives of a configuration as text, for sending them to other threads or processes. The receiver parses a part
+ * The directives of a configuration as text, for sending them to other processes. The receiver parses a part
  * at a time; structured clone would stop it for some 20 ms with a large configuration.
  */
 export type SerializedDirectives = readonly string[];

@@ -5,7 +5,7 @@ import { type BoundPlan, bindPlan, type CheckedUpstream, planChecks, recordsOf, 
 import { type CheckEnvironment, type Checks, startChecks } from "./scheduler.ts";
 import { HEALTH_ZONE, HealthStates, healthBytes, migrateHealth } from "./state.ts";
 
-/** Active health checks of one generation in one thread. */
+/** Active health checks of one generation in one process. */
 export interface Health {
   readonly plan: BoundPlan;
   readonly generation: number;
@@ -24,7 +24,7 @@ const MAX_SHM_SIZE = 256 * 1024 * 1024;
 const HEALTH = Symbol("health");
 
 /**
- * Plans the checks of a configuration and finds their states in the shared zone. Called once in each thread's `build`,
+ * Plans the checks of a configuration and finds their states in the shared zone. Called once in each process's `build`,
  * when the upstreams' peers are known (`upstreams` in the order of the configuration), and given each its view.
  * Throws ConfigError.
  */

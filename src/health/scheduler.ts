@@ -89,7 +89,7 @@ const SYSTEM_CLOCK: Clock = {
 };
 
 /**
- * Starts the checks of a plan in this thread. It alone knows rise, fall, jitter and state: a first check runs at once
+ * Starts the checks of a plan in this process. It alone knows rise, fall, jitter and state: a first check runs at once
  * and, while it passes, is repeated in quick succession until `rise` passes in a row were seen. From the first failure
  * on, and from the verdict on, a check starts every interval, or as soon as the one before has ended: `fall` failures
  * take their time whatever happened before them. `timeout` bounds each check from connecting to the verdict.

@@ -7,7 +7,7 @@ import type { Zone, ZoneKind } from "../shm/zone.ts";
  * by a key and kept over reloads by it: a check's (upstream, server address, check definition), which holds everything
  * the status page shows, and a server's (upstream, server address), whose word `usable` is what balancing reads.
  *
- * Records are claimed only while the master builds a generation; the other threads find them by the same keys. A
+ * Records are claimed only while the master builds a generation; the other processes find them by the same keys. A
  * record that no generation names any more is reused last, so that requests which end under an older generation still
  * read their own servers' states.
  */
@@ -211,7 +211,7 @@ export class HealthStates {
     Atomics.store(this.words, at + UP, up ? 1 : 0);
   }
 
-  /** A consistent copy of a check's record, readable from every thread. */
+  /** A consistent copy of a check's record, readable from every process. */
   read(at: number): CheckState {
     const words = this.words;
     let reason = "";

@@ -12,7 +12,7 @@ export interface Engine {
   readonly name: string;
   /** The event loop that waits for its sockets. */
   readonly loop: EventLoop;
-  /** Called before a thread's first connection. Returns a message if the engine is slower here than it should be. */
+  /** Called before a process's first connection. Returns a message if the engine is slower here than it should be. */
   readonly prepare: () => Promise<string | undefined>;
   /** Opens a connection. `handler.onConnect` comes first; a failure is `onClose` with the error, never an exception. */
   readonly connect: (options: ConnectOptions, handler: ConnectHandler) => Stream;
@@ -26,7 +26,7 @@ export interface Engine {
     accept: (stream: Stream) => StreamHandler,
     failed: (error: StreamError) => void,
   ) => Promise<Listener>;
-  /** How many streams of this thread are open, to clients and to servers; not those that were destroyed. */
+  /** How many streams of this process are open, to clients and to servers; not those that were destroyed. */
   readonly openStreams: () => number;
 }
 

@@ -11,8 +11,8 @@ export function engine(): Engine {
 }
 
 /**
- * Chooses the thread's engine, before its first connection: `use` is the directive's method. Returns a message if it is slower
- * here than it should be.
+ * Chooses the process's engine, before its first connection: `use` is the directive's method. Returns a message if it is
+ * slower here than it should be.
  */
 export async function startEngine(use?: string): Promise<string | undefined> {
   const uring = use === "io_uring" ? openUring() : undefined;

@@ -2,81 +2,69 @@
  * Binds sockets without listening on them, through FFI: the master binds, workers listen and accept. node:net always does
  * both. Descriptors belong to the caller.
  */
-import { chmodSync, closeSync, fchownSync } from "node:fs";
-import { constants } from "node:os";
-import { type Libc, libc } from "../sys/libc.ts";
+import { chmodSync, closeSync } from "node:fs";
+import { errnoName, type Libc, libc } from "../sys/libc.ts";
 import { osPath } from "../sys/paths.ts";
 import type { Address } from "./address.ts";
 import { parseIpv4, socketIpv6 } from "./ip.ts";
 
-const LINUX = process.platform === "linux";
-/** Numbers of <sys/socket.h> and <netinet/in.h>, on Linux and on macOS. */
+/** <sys/socket.h> and <netinet/in.h> */
 const AF_UNIX = 1;
 const AF_INET = 2;
-const AF_INET6 = LINUX ? 10 : 30;
-/** SOCK_STREAM; on Linux with SOCK_CLOEXEC and SOCK_NONBLOCK. */
-const STREAM = LINUX ? 1 | 0o2000000 | 0o4000 : 1;
-const SOL_SOCKET = LINUX ? 1 : 0xffff;
-const SO_REUSEADDR = LINUX ? 2 : 4;
-const SO_REUSEPORT = LINUX ? 15 : 0x200;
-/** Linux only. */
+const AF_INET6 = 10;
+/** SOCK_STREAM with SOCK_CLOEXEC and SOCK_NONBLOCK. */
+const STREAM = 1 | 0o2000000 | 0o4000;
+const SOL_SOCKET = 1;
+const SO_REUSEADDR = 2;
+const SO_REUSEPORT = 15;
 const SO_BINDTOIFINDEX = 62;
 const IPPROTO_IPV6 = 41;
-const IPV6_V6ONLY = LINUX ? 26 : 27;
+const IPV6_V6ONLY = 26;
 
 export interface BindOptions {
   readonly address: Address;
   readonly ipv6only: boolean | undefined;
   /** SO_REUSEPORT before bind(): other sockets of this process may have the port. Else it must be free. */
   readonly join: boolean;
-  /** Gives the socket to this user, since the kernel lets only sockets of one user share a port. */
-  readonly owner: number | undefined;
 }
 
 /** The descriptor, or the call that failed (as nginx logs it) and its errno name. */
 export type Bound = { readonly fd: number } | { readonly call: string; readonly code: string };
 
-/** Without FFI each worker binds its own sockets through node:net. */
-export function canBind(): boolean {
-  return libc() !== undefined;
-}
-
 /** Clients cannot connect until somebody listens on the socket. */
 export function bindSocket(options: BindOptions): Bound {
   const c = libc();
-  if (c === undefined) return { call: "socket()", code: "ENOTSUP" };
   const { address } = options;
   const family = address.family === "unix" ? AF_UNIX : address.family === "ipv6" ? AF_INET6 : AF_INET;
   const fd = c.socket(family, STREAM);
-  if (fd < 0) return { call: "socket()", code: errnoName(c) };
+  if (fd < 0) return { call: "socket()", code: errnoName() };
   const failed = prepare(c, fd, options);
   if (failed === undefined) return { fd };
   closeSync(fd);
   return failed;
 }
 
-function prepare(c: Libc, fd: number, { address, ipv6only, join, owner }: BindOptions): Bound | undefined {
+function prepare(c: Libc, fd: number, { address, ipv6only, join }: BindOptions): Bound | undefined {
   const set = (level: number, option: number, value: boolean): boolean =>
     c.setsockopt(fd, level, option, int(value ? 1 : 0)) === 0;
   const unix = address.family === "unix";
-  if (!set(SOL_SOCKET, SO_REUSEADDR, true)) return { call: "setsockopt(SO_REUSEADDR)", code: errnoName(c) };
+  if (!set(SOL_SOCKET, SO_REUSEADDR, true)) return { call: "setsockopt(SO_REUSEADDR)", code: errnoName() };
   if (ipv6only !== undefined) set(IPPROTO_IPV6, IPV6_V6ONLY, ipv6only);
-  if (owner !== undefined && !unix) fchownSync(fd, owner, -1);
   if (join && !unix && !set(SOL_SOCKET, SO_REUSEPORT, true)) {
-    return { call: "setsockopt(SO_REUSEPORT)", code: errnoName(c) };
+    return { call: "setsockopt(SO_REUSEPORT)", code: errnoName() };
   }
-  if (c.bind(fd, socketAddressOf(address)) !== 0) return { call: "bind()", code: errnoName(c) };
+  if (c.bind(fd, socketAddressOf(address)) !== 0) return { call: "bind()", code: errnoName() };
   // As in nginx, anyone may connect who has access to the directory.
   if (unix) chmodSync(osPath(address.path), 0o666);
   // After bind() has made sure that the port is free: lets further sockets of this process share it.
-  else if (!join && LINUX && !set(SOL_SOCKET, SO_REUSEPORT, true))
-    return { call: "setsockopt(SO_REUSEPORT)", code: errnoName(c) };
+  else if (!join && !set(SOL_SOCKET, SO_REUSEPORT, true))
+    return { call: "setsockopt(SO_REUSEPORT)", code: errnoName() };
   return undefined;
 }
 
 /** dup(2): closing the result leaves the socket open. -1 if there are no descriptors left. */
 export function duplicate(fd: number): number {
-  return libc()?.dup(fd) ?? -1;
+  return libc().dup(fd);
 }
 
 /** Not the index of a network interface. */
@@ -84,11 +72,9 @@ const NO_INTERFACE = 0x7fffffff;
 
 /**
  * Makes the kernel refuse new connections to a listening socket, by binding it to an interface that does not exist.
- * Connections in its queue, or in a handshake, are not affected. Linux only: elsewhere connections that come between the
- * last accept() and close() are lost.
- */
+ * Connections in its queue, or in a handshake, are not affected.  */
 export function refuseNew(fd: number): void {
-  if (LINUX) libc()?.setsockopt(fd, SOL_SOCKET, SO_BINDTOIFINDEX, int(NO_INTERFACE));
+  libc().setsockopt(fd, SOL_SOCKET, SO_BINDTOIFINDEX, int(NO_INTERFACE));
 }
 
 function int(value: number): Buffer {
@@ -97,15 +83,7 @@ function int(value: number): Buffer {
   return bytes;
 }
 
-const NAMES = new Map(Object.entries(constants.errno).map(([name, number]) => [number, name]));
-
-/** Of the last call: to be read at once. */
-function errnoName(c: Libc): string {
-  const number = c.errno();
-  return NAMES.get(number) ?? `errno ${number}`;
-}
-
-/** `struct sockaddr_…`: the family is two bytes on Linux, length and family one each on macOS. */
+/** `struct sockaddr_…` */
 export function socketAddressOf(address: Address): Buffer {
   if (address.family === "unix") {
     const bytes = sockaddr(AF_UNIX, 2 + address.path.length + 1);
@@ -122,11 +100,6 @@ export function socketAddressOf(address: Address): Buffer {
 
 function sockaddr(family: number, length: number): Buffer {
   const bytes = Buffer.alloc(length);
-  if (LINUX) {
-    bytes.writeUInt16LE(family);
-  } else {
-    bytes[0] = length;
-    bytes[1] = family;
-  }
+  bytes.writeUInt16LE(family);
   return bytes;
 }

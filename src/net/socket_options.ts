@@ -17,18 +17,17 @@ export interface SocketOptions {
     | undefined;
 }
 
-const LINUX = process.platform === "linux";
-/** Numbers of <sys/socket.h> and <netinet/tcp.h>, on Linux and on macOS. */
-const SOL_SOCKET = LINUX ? 1 : 0xffff;
-const SO_RCVBUF = LINUX ? 8 : 0x1002;
-const SO_SNDBUF = LINUX ? 7 : 0x1001;
-const SO_KEEPALIVE = LINUX ? 9 : 8;
+/** <sys/socket.h> and <netinet/tcp.h> */
+const SOL_SOCKET = 1;
+const SO_RCVBUF = 8;
+const SO_SNDBUF = 7;
+const SO_KEEPALIVE = 9;
 const IPPROTO_TCP = 6;
-const TCP_KEEPIDLE = LINUX ? 4 : 0x10;
-const TCP_KEEPINTVL = LINUX ? 5 : 0x101;
-const TCP_KEEPCNT = LINUX ? 6 : 0x102;
+const TCP_KEEPIDLE = 4;
+const TCP_KEEPINTVL = 5;
+const TCP_KEEPCNT = 6;
 const TCP_DEFER_ACCEPT = 9;
-const TCP_FASTOPEN = LINUX ? 23 : 0x105;
+const TCP_FASTOPEN = 23;
 
 interface Option {
   /** As nginx logs it. */
@@ -47,11 +46,8 @@ export function setSocketOptions(fd: number, options: SocketOptions, address: st
   const failed: string[] = [];
   for (const { name, level, option, value: number } of wanted) {
     value.writeInt32LE(number);
-    if (c === undefined || fd < 0) {
-      failed.push(`${name} is left as it is for ${address}: setting it needs Node 26 or later with FFI`);
-    } else if (c.setsockopt(fd, level, option, value) !== 0) {
-      failed.push(`setsockopt(${name}, ${number}) ${address} failed, ignored`);
-    }
+    if (c.setsockopt(fd, level, option, value) === 0) continue;
+    failed.push(`setsockopt(${name}, ${number}) ${address} failed, ignored`);
   }
   return failed;
 }
@@ -64,8 +60,8 @@ function optionsOf({ rcvbuf, sndbuf, fastopen, deferred, keepalive }: SocketOpti
   add("SO_RCVBUF", SOL_SOCKET, SO_RCVBUF, rcvbuf);
   add("SO_SNDBUF", SOL_SOCKET, SO_SNDBUF, sndbuf);
   add("TCP_FASTOPEN", IPPROTO_TCP, TCP_FASTOPEN, fastopen);
-  // As in nginx one second; the option exists on Linux only.
-  if (LINUX && deferred !== undefined) add("TCP_DEFER_ACCEPT", IPPROTO_TCP, TCP_DEFER_ACCEPT, deferred ? 1 : 0);
+  // As in nginx one second.
+  if (deferred !== undefined) add("TCP_DEFER_ACCEPT", IPPROTO_TCP, TCP_DEFER_ACCEPT, deferred ? 1 : 0);
   if (keepalive === undefined) return wanted;
   add("SO_KEEPALIVE", SOL_SOCKET, SO_KEEPALIVE, keepalive === false ? 0 : 1);
   if (typeof keepalive === "boolean") return wanted;
@@ -77,5 +73,5 @@ function optionsOf({ rcvbuf, sndbuf, fastopen, deferred, keepalive }: SocketOpti
 
 /** Calling listen(2) again changes only the length of the queue. */
 export function changeBacklog(fd: number, backlog: number): void {
-  if (fd >= 0) libc()?.listen(fd, backlog);
+  if (fd >= 0) libc().listen(fd, backlog);
 }

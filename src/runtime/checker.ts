@@ -1,11 +1,18 @@
 import type { CheckerService } from "./application.ts";
 import type { BuiltCycle } from "./build_cycle.ts";
 import type { ChildTask } from "./child.ts";
+import { coreDirectives } from "./directives.ts";
+import { initProcess } from "./init_process.ts";
+import type { ErrorLog } from "./log/log.ts";
 
 /** The checker: runs the active health checks, which no traffic can delay there. */
 export class Checker implements ChildTask {
   readonly retiring = false;
   #service: CheckerService | undefined;
+
+  init({ cycle }: BuiltCycle, log: ErrorLog): void {
+    initProcess(coreDirectives.in(cycle.root), undefined, log);
+  }
 
   async take({ application }: BuiltCycle) {
     this.#service = application.check(this.#service);

@@ -1,21 +1,41 @@
-import { type MessagePort, parentPort, workerData } from "node:worker_threads";
+import { closeSync, fstatSync } from "node:fs";
 import { sentence } from "../config/errors.ts";
 import { startEngine } from "../net/engines.ts";
-import { logFault, logFaultsTo } from "../sys/guard.ts";
+import type { ZoneHandles } from "../shm/registry.ts";
+import { receiveZone, type ZoneHandle } from "../shm/zone.ts";
+import { receiveDescriptors } from "../sys/descriptor_passing.ts";
+import { boundary, logFault, logFaultsTo } from "../sys/guard.ts";
+import { libc } from "../sys/libc.ts";
+import { setTitle } from "../sys/title.ts";
 import type { Program, Sockets } from "./application.ts";
 import { type BuiltCycle, buildCycle } from "./build_cycle.ts";
-import { eventsDirectives } from "./directives.ts";
+import { eventsOf } from "./directives.ts";
 import { reportLogFailures } from "./log/append_file.ts";
 import { errorLogFiles, openMainLog } from "./log/directive.ts";
+import { LentLogs } from "./log/lent_logs.ts";
 import type { ErrorLog } from "./log/log.ts";
-import { adoptLogFiles, closeLogFilesExcept, flushLogFiles, usesOnlyAdopted } from "./log/log_files.ts";
-import type { ChildRole, FromChild, SharedLogs, ToChild } from "./messages.ts";
-import { dropCapabilities } from "./privileges.ts";
+import { closeLogFilesExcept, flushLogFiles } from "./log/log_files.ts";
+import {
+  type ChildRole,
+  descriptorsOf,
+  type FromChild,
+  type Logs,
+  type SentZones,
+  type ToChild,
+  withDescriptors,
+} from "./messages.ts";
+import { refuseNewPrivileges } from "./privileges.ts";
+import { Signals, signalText } from "./signals.ts";
+
+/** What descriptors come over: see master/process.ts. */
+const DESCRIPTORS = 4;
 
 /** What the two kinds of child do differently. */
 export interface ChildTask {
+  /** Before the first cycle: what the process is to be. Throws a message. */
+  init(built: BuiltCycle, log: ErrorLog): void;
   /** Puts a cycle in force, with so many workers on these sockets. Resolves with messages about what failed. */
-  take(built: BuiltCycle, workers: number, sockets: Sockets, log: ErrorLog): Promise<readonly string[]>;
+  take(built: BuiltCycle, workers: number, sockets: Sockets): Promise<readonly string[]>;
   /** That cycle is in force: the one before it may finish its requests. */
   retirePrevious(): void;
   /** The sockets to accept from have changed. Resolves with messages about what failed. */
@@ -31,88 +51,170 @@ export interface ChildTask {
 /** The task of a role. `allRetired` is to be called when no earlier cycle has requests to finish any more. */
 export type TaskOf = (role: ChildRole, allRetired: () => void) => ChildTask;
 
-/** Runs this thread in the role that its `workerData` says, until the master tells it to exit. */
-export function runChild(program: Program, taskOf: TaskOf): void {
-  if (parentPort === null) throw new Error("this thread was not started by the master");
-  const child = new Child(program, workerData as ChildRole, parentPort, taskOf);
-  parentPort.on("message", (message: ToChild) => child.receive(message));
+/** Runs this process in the role that the master gave it, until it is told to exit or the master is gone. */
+export function runChild(program: Program, role: ChildRole, taskOf: TaskOf): void {
+  refuseNewPrivileges();
+  setTitle(`${role.kind} process`);
+  new Child(program, role, taskOf).run();
 }
+
+type CycleMessage = Extract<ToChild, { type: "cycle" }>;
+
+/** Those that nginx's workers heed; SIGWINCH in a daemon only, since a terminal sends it when its size changes. */
+const SIGNALS = [
+  "SIGTERM",
+  "SIGINT",
+  "SIGQUIT",
+  "SIGWINCH",
+  "SIGUSR1",
+  "SIGHUP",
+  "SIGUSR2",
+  "SIGALRM",
+  "SIGIO",
+] as const;
 
 class Child {
   readonly #program: Program;
   readonly #role: ChildRole;
-  readonly #port: MessagePort;
   readonly #task: ChildTask;
+  readonly #logs = new LentLogs();
   /** The cycle in force, and its main error log. */
   #built: BuiltCycle | undefined;
   #log: ErrorLog | undefined;
   /** Messages are handled one after the other: a cycle is in force before the next one, or a quit, is looked at. */
   #queue: Promise<void> = Promise.resolve();
   #quitting = false;
-  #hasCapabilities = true;
-  /** The version of the log files that was received last, and the last that the master was told is the oldest in use. */
-  #logs = 0;
-  #reportedLogs = 0;
+  /** By inode: a socket that is received again keeps its descriptor, a zone its mapping. */
+  #sockets: ReadonlyMap<string, number> = new Map();
+  #zones: ReadonlyMap<string, ZoneHandle> = new Map();
 
-  constructor(program: Program, role: ChildRole, port: MessagePort, taskOf: TaskOf) {
+  constructor(program: Program, role: ChildRole, taskOf: TaskOf) {
     this.#program = program;
     this.#role = role;
-    this.#port = port;
     this.#task = taskOf(role, () => this.#closeUnusedLogs());
   }
 
-  receive(message: ToChild): void {
-    if (message.type === "stop") this.#exit();
-    else this.#queue = this.#queue.then(() => this.#handle(message)).catch((error) => logFault(error));
+  run(): void {
+    new Signals(SIGNALS).answer((name) => this.#signal(name));
+    process.on("uncaughtException", (error) => {
+      logFault(error);
+      this.#flushAndExit(1);
+    });
+    process.on("message", (message: ToChild) => this.#receive(message));
+    process.on(
+      "disconnect",
+      boundary(undefined, () => this.#masterGone()),
+    );
+  }
+
+  #signal(name: (typeof SIGNALS)[number]): void {
+    const received = `${signalText(name)} received`;
+    switch (name) {
+      case "SIGTERM":
+      case "SIGINT":
+        this.#log?.write("notice", `${received}, exiting`);
+        this.#exit();
+        break;
+      case "SIGQUIT":
+        this.#log?.write("notice", `${received}, shutting down`);
+        this.#enqueue(() => this.#quit());
+        break;
+      case "SIGUSR1":
+        this.#log?.write("notice", `${received}, reopening logs`);
+        this.#post({ type: "reopen" });
+        break;
+      default:
+        this.#log?.write("notice", name === "SIGWINCH" && this.#role.daemon ? `${received}, shutting down` : received);
+        if (name === "SIGWINCH" && this.#role.daemon) this.#enqueue(() => this.#quit());
+    }
+  }
+
+  /** Nobody could end this process, or start another in its place, and its sockets would keep a new master from starting. */
+  #masterGone(): void {
+    this.#log?.write("alert", "the master process has exited, gracefully shutting down");
+    this.#enqueue(() => this.#quit());
+  }
+
+  #enqueue(task: () => void | Promise<void>): void {
+    this.#queue = this.#queue.then(task).catch((error) => logFault(error));
+  }
+
+  #receive(message: ToChild): void {
+    if (message.type === "stop") {
+      this.#exit();
+      return;
+    }
+    if (message.type === "ping") {
+      this.#post({ type: "pong" });
+      return;
+    }
+    const sent = descriptorsOf(message);
+    try {
+      const received = receiveDescriptors(DESCRIPTORS, sent.length);
+      const here = withDescriptors(message, new Map(sent.map((fd, i) => [fd, received[i]])));
+      this.#enqueue(() => this.#handle(here));
+    } catch (error) {
+      const failure = `the master's descriptors could not be received: ${sentence(error)}`;
+      if (message.type === "cycle") {
+        this.#post({ type: "failed", generation: message.data.generation, errors: [failure] });
+      } else {
+        this.#log?.write("alert", failure);
+      }
+    }
   }
 
   #post(message: FromChild): void {
-    this.#port.postMessage(message);
+    if (process.connected) process.send?.(message, undefined, undefined, () => {});
   }
 
-  async #handle(message: Exclude<ToChild, { type: "stop" }>): Promise<void> {
+  async #handle(message: ToChild): Promise<void> {
     switch (message.type) {
       case "cycle":
-        this.#adoptLogs(message.logs);
         await this.#cycle(message);
         break;
-      case "sockets":
-        for (const error of await this.#task.listen(message.sockets)) this.#log?.write("alert", error);
+      case "sockets": {
+        const sockets = this.#known(message.sockets);
+        for (const error of await this.#task.listen(sockets)) this.#log?.write("alert", error);
+        this.#closeUnusedSockets(sockets);
         break;
+      }
       case "reopen":
-        this.#adoptLogs(message.logs);
+        this.#takeLogs(message.logs);
         break;
       case "quit":
         this.#quit();
     }
   }
 
-  async #cycle(message: Extract<ToChild, { type: "cycle" }>): Promise<void> {
+  async #cycle(message: CycleMessage): Promise<void> {
     const { generation } = message.data;
+    const sockets = this.#known(message.sockets);
     let errors: readonly string[];
     try {
-      errors = await this.#take(message);
+      this.#takeLogs(message.logs);
+      errors = await this.#take(message, sockets);
     } catch (error) {
       errors = [sentence(error)];
     }
-    // Not before: logs and ports of the first cycle may be root's.
-    if (this.#hasCapabilities) dropCapabilities();
-    this.#hasCapabilities = false;
     if (errors.length > 0) {
       this.#post({ type: "failed", generation, errors });
       return;
     }
+    this.#closeUnusedSockets(sockets);
     this.#closeUnusedLogs();
     this.#post({ type: "ready", generation });
   }
 
-  async #take({ data, count, sockets }: Extract<ToChild, { type: "cycle" }>): Promise<readonly string[]> {
-    const built = await buildCycle(this.#program, data);
+  async #take({ data, zones, count }: CycleMessage, sockets: Sockets): Promise<readonly string[]> {
+    const built = await buildCycle(this.#program, { ...data, zones: this.#mapped(zones) });
     const log = openMainLog(built.cycle);
     logFaultsTo(log);
     reportLogFailures((text) => log.write("alert", text));
-    if (this.#built === undefined) await this.#prepareEngine(log, built);
-    const errors = await this.#task.take(built, count, sockets, log);
+    if (this.#built === undefined) {
+      this.#task.init(built, log);
+      await this.#prepareEngine(log, built);
+    }
+    const errors = await this.#task.take(built, count, sockets);
     this.#built = built;
     this.#log = log;
     this.#task.retirePrevious();
@@ -121,45 +223,90 @@ class Child {
 
   /** Before the first connection. What the engine lacks is the same in all children: the first worker logs it. */
   async #prepareEngine(log: ErrorLog, { cycle }: BuiltCycle): Promise<void> {
-    const events = cycle.root.children.find((child) => child.context === "events") ?? cycle.root;
-    const lacking = await startEngine(eventsDirectives.in(events).use);
+    const lacking = await startEngine(eventsOf(cycle.root).use);
     if (lacking === undefined || this.#role.kind === "checker" || this.#role.index > 0) return;
     log.write("notice", lacking);
+  }
+
+  /** The zones of a cycle; those of the cycle before are mapped already. */
+  #mapped(zones: SentZones): ZoneHandles {
+    const mapped = new Map<string, ZoneHandle>();
+    const handles: Record<string, ZoneHandle> = {};
+    for (const [key, { fd, ...description }] of Object.entries(zones)) {
+      const inode = inodeOf(fd);
+      const known = this.#zones.get(inode);
+      if (known === undefined) handles[key] = receiveZone(description, fd);
+      else {
+        handles[key] = { ...description, memory: known.memory };
+        libc().close(fd);
+      }
+      mapped.set(inode, handles[key]);
+    }
+    this.#zones = mapped;
+    return handles;
+  }
+
+  /** The same sockets, by the descriptors that they had before where they were received before. */
+  #known(sockets: Sockets): Sockets {
+    const known = new Map(this.#sockets);
+    const fds = new Map<number, number>();
+    for (const fd of new Set(Object.values(sockets).flat())) {
+      const inode = inodeOf(fd);
+      const before = known.get(inode);
+      if (before === undefined) known.set(inode, fd);
+      else closeSync(fd);
+      fds.set(fd, before ?? fd);
+    }
+    this.#sockets = known;
+    return Object.fromEntries(Object.entries(sockets).map(([key, all]) => [key, all.map((fd) => fds.get(fd) ?? fd)]));
+  }
+
+  #closeUnusedSockets(sockets: Sockets): void {
+    const used = new Set(Object.values(sockets).flat());
+    for (const fd of this.#sockets.values()) if (!used.has(fd)) closeSync(fd);
+    this.#sockets = new Map([...this.#sockets].filter(([, fd]) => used.has(fd)));
   }
 
   #quit(): void {
     if (this.#quitting) return;
     this.#quitting = true;
+    setTitle(`${this.#role.kind} process is shutting down`);
     this.#task.quit(
-      () => this.#post({ type: "closed" }),
+      () => {
+        this.#closeUnusedSockets({});
+        this.#post({ type: "closed" });
+      },
       () => this.#exit(),
     );
   }
 
   #exit(): void {
     this.#task.stop();
-    flushLogFiles();
     // A socket that was just closed sends its FIN or RST in the next turn of the loop.
-    setImmediate(() => process.exit(0));
+    setImmediate(() => this.#flushAndExit(0));
+  }
+
+  #flushAndExit(code: number): void {
+    flushLogFiles();
+    process.exit(code);
+  }
+
+  #takeLogs({ files, standardError }: Logs): void {
+    this.#logs.take(files);
+    if (standardError === undefined) return;
+    libc().dup2(standardError, 2);
+    libc().close(standardError);
   }
 
   #closeUnusedLogs(): void {
     if (this.#built === undefined || this.#task.retiring) return;
     const { cycle, application } = this.#built;
     closeLogFilesExcept(new Set([...errorLogFiles(cycle), ...application.logFiles]));
-    this.#reportLogs();
+    this.#logs.release();
   }
+}
 
-  #adoptLogs({ version, files }: SharedLogs): void {
-    adoptLogFiles(files);
-    this.#logs = version;
-    this.#reportLogs();
-  }
-
-  /** Lets the master close the descriptors that were replaced. */
-  #reportLogs(): void {
-    if (this.#reportedLogs === this.#logs || !usesOnlyAdopted()) return;
-    this.#reportedLogs = this.#logs;
-    this.#post({ type: "logs", version: this.#logs });
-  }
+function inodeOf(fd: number): string {
+  const { dev, ino } = fstatSync(fd);
+  return `${dev}:${ino}`;
 }

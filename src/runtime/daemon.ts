@@ -1,5 +1,6 @@
 import { spawn } from "node:child_process";
 import { closeSync, openSync, writeSync } from "node:fs";
+import { isHeir } from "../sys/launch.ts";
 import { libc } from "../sys/libc.ts";
 import { osPath } from "../sys/paths.ts";
 import { writeWhole } from "../sys/write.ts";
@@ -10,9 +11,12 @@ const MARK = "HOLDFAST_DAEMON";
 const READY_FD = 3;
 const PASSED_ON = ["SIGINT", "SIGTERM", "SIGQUIT", "SIGHUP", "SIGUSR1", "SIGUSR2"] as const;
 
-/** Whether this is the process in the background. Its own children do not inherit the mark. */
-export const inBackground: boolean = process.env[MARK] === "1";
+/** Whether a command waits for this process to serve. */
+export const isAwaited: boolean = process.env[MARK] === "1";
+// Its own children do not inherit the mark.
 delete process.env[MARK];
+/** Whether this process runs in the background. As in nginx, a new binary does in any case. */
+export const inBackground: boolean = isAwaited || isHeir;
 
 /**
  * Starts the same command in the background, in a session of its own, and waits until it serves or exits, copying its
@@ -44,26 +48,42 @@ export function startInBackground(): Promise<number> {
   });
 }
 
-/** Tells the waiting command that this process serves, and detaches from its terminal. */
-export function announceReady(errorLog: string): void {
-  if (!inBackground) return;
+/** Tells the command that waits for this process that it serves. */
+export function announceReady(): void {
+  if (!isAwaited) return;
   try {
     writeSync(READY_FD, "ready\n");
     closeSync(READY_FD);
   } catch {
     // The command was killed; the daemon goes on.
   }
-  redirectStandardError(errorLog);
 }
 
-/** The pipe to the terminal has no reader any more: what Node itself prints goes to the error log. */
-export function redirectStandardError(errorLog: string): void {
-  if (!inBackground) return;
-  try {
-    const log = openSync(osPath(errorLog === "" ? "/dev/null" : errorLog), "a", 0o644);
-    libc()?.dup2(log, 2);
-    closeSync(log);
-  } catch {
-    // Node's messages are lost.
+/** Standard error of a daemon: the pipe to the terminal has no reader any more, so what Node itself prints goes to a log. */
+export class StandardError {
+  readonly #path: string;
+  #fd: number | undefined;
+
+  /** `errorLog`: the file of -e. */
+  constructor(errorLog: string) {
+    this.#path = errorLog === "" ? "/dev/null" : errorLog;
+  }
+
+  /** What children are to have as theirs; undefined while they have the same as this process. */
+  get fd(): number | undefined {
+    return this.#fd;
+  }
+
+  /** In a daemon, opens the log (again) and writes there. */
+  redirect(): void {
+    if (!inBackground) return;
+    try {
+      const fd = openSync(osPath(this.#path), "a", 0o644);
+      libc().dup2(fd, 2);
+      if (this.#fd !== undefined) closeSync(this.#fd);
+      this.#fd = fd;
+    } catch {
+      // Node's messages are lost.
+    }
   }
 }

@@ -30,7 +30,7 @@ export const coreDirectives = defineDirectives("core", {
   master_process: flag({
     in: MAIN,
     default: true,
-    doc: "With `off` there is one worker. The master and the checker are threads of the one process all the same.",
+    doc: "With `off` one process serves, checks and answers signals, with the privileges it was started with: for debugging.",
   }),
   pid: text({
     in: MAIN,
@@ -42,14 +42,14 @@ export const coreDirectives = defineDirectives("core", {
     in: MAIN,
     default: "logs/holdfast.lock",
     syntax: "file",
-    doc: "Accepted and without effect: threads share what they need in memory, and no lock file is used.",
+    doc: "Accepted and without effect: processes share what they need in memory, and no lock file is used.",
   }),
   user: {
     in: MAIN,
     args: [1, 2],
     syntax: "user [group]",
     defaultText: "nobody nobody's group",
-    doc: "Whom the process becomes when it was started as root, once logs and directories are there; the right to bind ports below 1024 is kept where Node 26's FFI is available. Without a group, the one of the user's name.",
+    doc: "Whom the workers and the checker become when the master was started as root. The master stays root: it binds ports, opens logs and makes directories. Without a group, the one of the user's name.",
     initial: (): Identity | undefined => undefined,
     read: readUser,
   },
@@ -58,7 +58,7 @@ export const coreDirectives = defineDirectives("core", {
     args: [1, 1],
     syntax: "number|auto",
     defaultText: "1",
-    doc: "How many worker threads serve; `auto` is the number of cores.",
+    doc: "How many worker processes serve; `auto` is the number of cores.",
     initial: () => 1,
     read: (at) =>
       at.args[0] === "auto" ? availableParallelism() : (parseNumber(at.args[0]) ?? refuse(at, "invalid value")),
@@ -68,7 +68,7 @@ export const coreDirectives = defineDirectives("core", {
     args: [1, 1],
     syntax: "number",
     defaultText: "0",
-    doc: "The scheduling priority (nice) of the worker threads, from -20 to 20; a negative one needs the right to set it.",
+    doc: "The scheduling priority (nice) of the worker processes, from -20 to 20; a negative one needs the right to set it.",
     initial: () => 0,
     read: (at) => (/^[+-]?[0-9]{1,9}$/.test(at.args[0]) ? Number(at.args[0]) : refuse(at, "invalid number")),
   },
@@ -76,28 +76,33 @@ export const coreDirectives = defineDirectives("core", {
     in: MAIN,
     args: [1, Number.POSITIVE_INFINITY],
     syntax: "cpumask …|auto [cpumask]",
-    doc: "Which cores each worker thread may run on, one mask a worker, or one core each with `auto`. Takes effect on Linux with Node 26's FFI; elsewhere a note is logged and threads run where the system puts them.",
+    doc: "Which cores each worker process may run on, one mask a worker, or one core each with `auto`.",
     initial: (): CpuAffinity | undefined => undefined,
     read: readAffinity,
   },
   worker_rlimit_nofile: number({
     in: MAIN,
-    doc: "The greatest number of open files of the process (its threads share one limit). Default: the system's hard limit.",
+    doc: "The greatest number of open files of a worker. Default: the system's hard limit.",
   }),
-  worker_rlimit_core: offset({ in: MAIN, doc: "The greatest size of a core file of the process." }),
+  worker_rlimit_core: offset({ in: MAIN, doc: "The greatest size of a core file of a worker." }),
   worker_shutdown_timeout: msec({
     in: MAIN,
     doc: "How long a worker that is told to leave, or a configuration that was replaced, may finish what it has; then its connections are closed. Default: as long as it takes.",
   }),
+  worker_watchdog_timeout: msec({
+    in: MAIN,
+    default: 0,
+    doc: "How long a worker or the checker may be busy with one event (an endless loop): then it is ended by SIGABRT, logged as [alert], and another takes its place. 0: as long as it takes.",
+  }),
   working_directory: text({
     in: MAIN,
     syntax: "directory",
-    doc: "The current directory of the process: where a core file goes.",
+    doc: "The current directory of the workers: where a core file goes.",
   }),
   env: texts({
     in: MAIN,
     syntax: "variable[=value]",
-    doc: "Variables of the environment that the threads keep, or are given. TZ is always kept; all others are removed.",
+    doc: "Variables of the environment that the workers keep, or are given. TZ is always kept; all others are removed.",
   }),
   error_log: errorLog,
   debug_points: enumeration({
@@ -139,6 +144,8 @@ export const coreDirectives = defineDirectives("core", {
     ...block({ in: MAIN, context: "events", doc: "The block of directives about connections." }),
   },
 });
+
+export type CoreSettings = ReturnType<typeof coreDirectives.in>;
 
 /** The `events` block. */
 export const eventsDirectives = defineDirectives("event_core", {
@@ -197,6 +204,11 @@ export const eventsDirectives = defineDirectives("event_core", {
     doc: "Accepted and without effect: files are read by Node's own pool.",
   }),
 });
+
+/** The settings of the `events` block of a configuration. */
+export function eventsOf(root: Scope): ReturnType<typeof eventsDirectives.in> {
+  return eventsDirectives.in(root.children.find((child) => child.context === "events") ?? root);
+}
 
 /** A directive that stays an error, with the reason. */
 function unavailable(reason: string): DirectiveSpec<undefined> {

@@ -1,37 +1,52 @@
+import type { ZoneHandles } from "../shm/registry.ts";
+import type { ZoneDescription } from "../shm/zone.ts";
 import type { Sockets } from "./application.ts";
 import type { CycleData } from "./cycle.ts";
 import type { OpenLogs } from "./log/open_log.ts";
 
 /** What travels between the master and its children: the workers and the checker. */
 
-/** What a child is; its `workerData`. */
+/** What a child is. */
 export interface ChildRole {
   readonly kind: "worker" | "checker";
   /** Workers count from 0. */
   readonly index: number;
   /** Its slot in shared memory. A worker that is shutting down and its successor have one index but different slots. */
   readonly slot: number;
-  /** For `startedAsRoot` (sys/users.ts): a child cannot tell by itself. */
-  readonly startedAsRoot: boolean;
+  /** Whether the master runs in the background. */
+  readonly daemon: boolean;
 }
 
-/** The log files in force. The version counts up each time one of them is replaced or removed. */
-export interface SharedLogs {
-  readonly version: number;
+/**
+ * The log files in force, which the master opens, since its children may not be allowed to. `standardError` replaces
+ * descriptor 2 where the process that started the daemon has left.
+ */
+export interface Logs {
   readonly files: OpenLogs;
+  readonly standardError: number | undefined;
 }
 
+/** By ZoneHandles' key; `fd` is the descriptor of its memory. */
+export type SentZones = Readonly<Record<string, ZoneDescription & { readonly fd: number }>>;
+
+/**
+ * Descriptors in a message are the sender's numbers. They are passed before the message, in the order of
+ * `descriptorsOf`, and replaced by the receiver's (`withDescriptors`).
+ */
 export type ToChild =
   | {
       readonly type: "cycle";
-      readonly data: CycleData;
+      readonly data: Omit<CycleData, "zones">;
+      readonly zones: SentZones;
       readonly count: number;
       readonly sockets: Sockets;
-      readonly logs: SharedLogs;
+      readonly logs: Logs;
     }
   /** Another worker has started or exited, which changes what this one accepts from. */
   | { readonly type: "sockets"; readonly sockets: Sockets }
-  | { readonly type: "reopen"; readonly logs: SharedLogs }
+  | { readonly type: "reopen"; readonly logs: Logs }
+  /** To be answered at once, by "pong". */
+  | { readonly type: "ping" }
   /** Graceful shutdown. */
   | { readonly type: "quit" }
   /** Fast shutdown. */
@@ -42,7 +57,64 @@ export type FromChild =
   | { readonly type: "ready"; readonly generation: number }
   /** It could not be put in force; messages for the log. */
   | { readonly type: "failed"; readonly generation: number; readonly errors: readonly string[] }
-  /** No log file older than that version is in use here. */
-  | { readonly type: "logs"; readonly version: number }
-  /** After "quit": it accepts no more. */
+  | { readonly type: "pong" }
+  /** It has got SIGUSR1, and asks the master to reopen the log files. */
+  | { readonly type: "reopen" }
+  /** After "quit", or by SIGQUIT: it accepts no more. */
   | { readonly type: "closed" };
+
+/** The zones of a cycle, to be sent. */
+export function sentZones(zones: ZoneHandles): SentZones {
+  return Object.fromEntries(
+    Object.entries(zones).map(([key, { memory, ...zone }]) => {
+      if (!("fd" in memory)) throw new Error(`zone "${zone.name}" is no shared memory`);
+      return [key, { ...zone, fd: memory.fd }];
+    }),
+  );
+}
+
+/** The descriptors that a message refers to, each once. Those of standard input, output and error are every child's anyway. */
+export function descriptorsOf(message: ToChild): number[] {
+  const fds = new Set<number>();
+  each(message, (fd) => {
+    if (fd > 2) fds.add(fd);
+    return fd;
+  });
+  return [...fds];
+}
+
+/** The same message, with the receiver's descriptors. */
+export function withDescriptors(message: ToChild, received: ReadonlyMap<number, number>): ToChild {
+  return each(message, (fd) => received.get(fd) ?? fd);
+}
+
+function each(message: ToChild, change: (fd: number) => number): ToChild {
+  switch (message.type) {
+    case "cycle":
+      return {
+        ...message,
+        sockets: eachSocket(message.sockets, change),
+        logs: eachLog(message.logs, change),
+        zones: Object.fromEntries(
+          Object.entries(message.zones).map(([key, zone]) => [key, { ...zone, fd: change(zone.fd) }]),
+        ),
+      };
+    case "sockets":
+      return { ...message, sockets: eachSocket(message.sockets, change) };
+    case "reopen":
+      return { ...message, logs: eachLog(message.logs, change) };
+    default:
+      return message;
+  }
+}
+
+function eachSocket(sockets: Sockets, change: (fd: number) => number): Sockets {
+  return Object.fromEntries(Object.entries(sockets).map(([key, fds]) => [key, fds.map(change)]));
+}
+
+function eachLog({ files, standardError }: Logs, change: (fd: number) => number): Logs {
+  return {
+    files: new Map([...files].map(([path, fd]) => [path, change(fd)])),
+    standardError: standardError === undefined ? undefined : change(standardError),
+  };
+}

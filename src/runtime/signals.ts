@@ -32,10 +32,10 @@ export class Signals<Name extends NodeJS.Signals> {
  */
 function unblock(signal: NodeJS.Signals): void {
   const bit = constants.signals[signal] - 1;
-  // A sigset_t: 1024 bits on Linux, 32 on macOS.
+  // A sigset_t: 1024 bits.
   const set = Buffer.alloc(128);
   set[bit >> 3] = 1 << (bit & 7);
-  libc()?.unblockSignals(set);
+  libc().unblockSignals(set);
 }
 
 /** Signal and name as nginx's log has them: `signal 1 (SIGHUP)`. */

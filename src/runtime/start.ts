@@ -1,8 +1,8 @@
 import { constants } from "node:os";
-import { isMainThread } from "node:worker_threads";
 import { refusalsOf, sentence, sentences } from "../config/errors.ts";
 import { ConfigError } from "../config/types.ts";
 import { errnoCode, errorText } from "../sys/errno.ts";
+import { childRole } from "../sys/launch.ts";
 import { fullName } from "../sys/paths.ts";
 import { sourceStack } from "../sys/source_stack.ts";
 import { writeWhole } from "../sys/write.ts";
@@ -33,12 +33,12 @@ import { identityOf } from "./privileges.ts";
 import { Worker } from "./worker.ts";
 
 /**
- * The program's one entry: does what the command line says in the main thread, runs a worker or the checker in others.
+ * The program's one entry: does what the command line says, or runs a worker or the checker where the master says so.
  * `entry` is the module that called, which children start from; `home` the default prefix, ending with "/".
  */
 export function run(program: Program, entry: URL, home: string): void {
-  if (!isMainThread) {
-    runChild(program, ({ kind, index, slot }, allRetired) =>
+  if (childRole !== undefined) {
+    runChild(program, JSON.parse(childRole), ({ kind, index, slot }, allRetired) =>
       kind === "worker" ? new Worker(index, slot, allRetired) : new Checker(),
     );
     return;

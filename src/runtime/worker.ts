@@ -1,13 +1,10 @@
-import { cpus, setPriority } from "node:os";
-import { setAffinity } from "../sys/limits.ts";
 import { startTimer } from "../sys/timers.ts";
 import type { Sockets, WorkerService } from "./application.ts";
 import type { BuiltCycle } from "./build_cycle.ts";
 import type { ChildTask } from "./child.ts";
-import { affinityMask, coreDirectives, eventsDirectives } from "./directives.ts";
+import { coreDirectives, eventsOf } from "./directives.ts";
+import { initProcess } from "./init_process.ts";
 import type { ErrorLog } from "./log/log.ts";
-
-type CoreSettings = ReturnType<typeof coreDirectives.in>;
 
 /** A worker: runs the whole request path. */
 export class Worker implements ChildTask {
@@ -33,11 +30,13 @@ export class Worker implements ChildTask {
     return this.#retiring.size > 0;
   }
 
-  async take({ cycle, application }: BuiltCycle, workers: number, sockets: Sockets, log: ErrorLog) {
+  init({ cycle }: BuiltCycle, log: ErrorLog): void {
+    initProcess(coreDirectives.in(cycle.root), this.#index, log);
+  }
+
+  async take({ cycle, application }: BuiltCycle, workers: number, sockets: Sockets) {
     const core = coreDirectives.in(cycle.root);
-    if (this.#service === undefined) initProcess(core, this.#index, log);
-    const events = cycle.root.children.find((child) => child.context === "events") ?? cycle.root;
-    const { worker_connections: connections } = eventsDirectives.in(events);
+    const { worker_connections: connections } = eventsOf(cycle.root);
     const context = { index: this.#index, slot: this.#slot, count: workers, connections };
     const service = application.serve(context, this.#service);
     const errors = await service.listen(sockets);
@@ -86,21 +85,5 @@ export class Worker implements ChildTask {
   stop(): void {
     for (const service of this.#retiring) service.expire?.();
     this.#service?.stop();
-  }
-}
-
-/** worker_priority and worker_cpu_affinity: on Linux both are a thread's own. */
-function initProcess(core: CoreSettings, index: number, log: ErrorLog): void {
-  if (core.worker_priority !== 0) {
-    try {
-      setPriority(0, Math.max(-20, Math.min(19, core.worker_priority)));
-    } catch (error) {
-      log.write("alert", `setpriority(${core.worker_priority}) failed: ${error instanceof Error ? error.message : ""}`);
-    }
-  }
-  if (core.worker_cpu_affinity === undefined) return;
-  const mask = affinityMask(core.worker_cpu_affinity, index, cpus().length);
-  if (mask !== 0n && !setAffinity(mask)) {
-    log.write("notice", '"worker_cpu_affinity" has no effect here: threads cannot be pinned with this Node or system');
   }
 }

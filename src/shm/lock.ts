@@ -1,60 +1,89 @@
-import { existsSync, readlinkSync } from "node:fs";
+import { errnoCode } from "../sys/errno.ts";
+import { futexWait, futexWake } from "../sys/futex.ts";
 
 /**
- * A robust lock in one word of shared memory. The word is 0 while it is free, else the holder's thread id as the system
- * counts them, and WAITERS beside it once somebody sleeps until it is free. Only a holder that is dead loses it.
+ * A robust lock in one word of memory that several processes share. The word is 0 while it is free, else the holder's
+ * process id, and WAITERS beside it once somebody sleeps until it is free. Only a holder that is dead loses it: the
+ * master calls `free` for each lock when a process of its own has exited; whoever waits looks for itself as well,
+ * since the holder may be another master's (during an upgrade).
  */
 
-/** Above every thread id: Linux has them below 2^22. */
+/** Above every process id: Linux has them below 2^22. */
 const WAITERS = 1 << 30;
+/** In place of a holder that died: what the lock protects may be half changed. */
+const HOLDER_DIED = 1 << 29;
 
-/** Looks at the lock before a thread goes to sleep: it is held for some hundred instructions. */
+/** Looks at the lock before a process goes to sleep: it is held for some hundred instructions. */
 const SPINS = 2000;
 /** How often one who waits looks whether the holder is still alive, in ms. */
 const LOOK_MS = 50;
 
-const self = threadId();
+const self = process.pid;
 
-/** This thread's id. 1 where the system does not say: then nobody can be found dead. */
-function threadId(): number {
+/** Nobody takes a lock twice: a holder with this process's id was another one, which died before this one got its id. */
+function alive(holder: number): boolean {
+  if (holder === self) return false;
   try {
-    return Number(/\d+$/.exec(readlinkSync("/proc/thread-self"))?.[0] ?? 1);
-  } catch {
-    return 1;
+    process.kill(holder, 0);
+    return true;
+  } catch (error) {
+    return errnoCode(error) !== "ESRCH";
   }
 }
 
-/** Nobody takes a lock twice: a holder with this thread's id was another one, which died before this one got its id. */
-function alive(thread: number): boolean {
-  return self === 1 || (thread !== self && existsSync(`/proc/self/task/${thread}`));
-}
+export class Lock {
+  readonly #words: Int32Array;
+  readonly #at: number;
+  /** Of the word in this process. undefined for memory that is this process's own, for which nobody ever waits. */
+  readonly #address: bigint | undefined;
 
-/**
- * Takes the lock of the word at `at`. True when its holder died: what the lock protects may be half changed, and is to
- * be made right first.
- */
-export function lock(words: Int32Array, at: number): boolean {
-  return Atomics.compareExchange(words, at, 0, self) !== 0 && lockSlowly(words, at);
-}
-
-function lockSlowly(words: Int32Array, at: number): boolean {
-  for (let i = 0; i < SPINS; i++) {
-    if (Atomics.load(words, at) === 0 && Atomics.compareExchange(words, at, 0, self) === 0) return false;
+  constructor(words: Int32Array, at: number, address: bigint | undefined) {
+    this.#words = words;
+    this.#at = at;
+    this.#address = address;
   }
-  for (let held = Atomics.load(words, at); ; held = Atomics.load(words, at)) {
-    // Others may be asleep as well: whoever slept wakes the next one when it leaves.
-    if (held === 0) {
-      if (Atomics.compareExchange(words, at, 0, self | WAITERS) === 0) return false;
-      continue;
+
+  /** Takes it. True when its holder died: what the lock protects may be half changed, and is to be made right first. */
+  take(): boolean {
+    return Atomics.compareExchange(this.#words, this.#at, 0, self) !== 0 && this.#takeSlowly();
+  }
+
+  #takeSlowly(): boolean {
+    const words = this.#words;
+    const at = this.#at;
+    for (let i = 0; i < SPINS; i++) {
+      if (Atomics.load(words, at) === 0 && Atomics.compareExchange(words, at, 0, self) === 0) return false;
     }
-    const marked = held | WAITERS;
-    if (held !== marked && Atomics.compareExchange(words, at, held, marked) !== held) continue;
-    if (Atomics.wait(words, at, marked, LOOK_MS) !== "timed-out" || alive(marked & ~WAITERS)) continue;
-    if (Atomics.compareExchange(words, at, marked, self | WAITERS) === marked) return true;
+    for (;;) {
+      const held = Atomics.load(words, at);
+      // Others may be asleep as well: whoever slept wakes the next one when it leaves.
+      if (held === 0 || (held & HOLDER_DIED) !== 0) {
+        if (Atomics.compareExchange(words, at, held, self | WAITERS) === held) return held !== 0;
+        continue;
+      }
+      const marked = held | WAITERS;
+      if (held !== marked && Atomics.compareExchange(words, at, held, marked) !== held) continue;
+      if (this.#address !== undefined) futexWait(this.#address, marked, LOOK_MS);
+      if (Atomics.load(words, at) !== marked || alive(marked & ~WAITERS)) continue;
+      if (Atomics.compareExchange(words, at, marked, self | WAITERS) === marked) return true;
+    }
   }
-}
 
-/** Leaves it, and wakes one of those that wait. */
-export function unlock(words: Int32Array, at: number): void {
-  if ((Atomics.exchange(words, at, 0) & WAITERS) !== 0) Atomics.notify(words, at, 1);
+  /** Leaves it, and wakes one of those that wait. */
+  leave(): void {
+    if ((Atomics.exchange(this.#words, this.#at, 0) & WAITERS) !== 0) this.#wake();
+  }
+
+  /** That process has died. If it holds the lock, the next one who takes it is told. */
+  free(process: number): void {
+    const held = Atomics.load(this.#words, this.#at);
+    if ((held & ~WAITERS) !== process) return;
+    if (Atomics.compareExchange(this.#words, this.#at, held, HOLDER_DIED | (held & WAITERS)) === held) this.#wake();
+    // Somebody has begun to wait meanwhile.
+    else this.free(process);
+  }
+
+  #wake(): void {
+    if (this.#address !== undefined) futexWake(this.#address, 1);
+  }
 }

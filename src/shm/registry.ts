@@ -2,7 +2,7 @@ import { refusalsOf } from "../config/errors.ts";
 import { fail, type Scope } from "../config/schema.ts";
 import { ConfigError, type Directive } from "../config/types.ts";
 import { parseSize } from "../config/values.ts";
-import { makeZone, Zone, type ZoneHandle, type ZoneKind } from "./zone.ts";
+import { makeOwnZone, makeZone, Zone, type ZoneHandle, type ZoneKind } from "./zone.ts";
 
 /**
  * The zones of a configuration by name, size and kind: those that directives declare (ngx_shared_memory_add), and the
@@ -123,14 +123,15 @@ export class NewZones {
     const taken = this.#handles[place];
     if (taken?.size === wanted.size) return this.#blanks.get(place) ?? new Zone(taken);
     const kept = taken ?? this.#previous[place];
-    const made = make(wanted);
     if (kept !== undefined && kept.size === wanted.size && kept.kind.version === wanted.kind.version) {
       const { key } = wanted;
       if (key !== undefined && kept.key !== key.text) throw new ConfigError(key.refusal(kept.key ?? ""));
+      const blank = makeOwnZone(wanted.kind, wanted.name, wanted.size);
       this.#handles[place] = kept;
-      this.#blanks.set(place, made);
-      return made;
+      this.#blanks.set(place, blank);
+      return blank;
     }
+    const made = make(wanted);
     if (kept !== undefined && kept.kind.version === wanted.kind.version) wanted.migrate?.(new Zone(kept), made);
     this.#handles[place] = made.handle;
     return made;

@@ -8,7 +8,7 @@ import type { Zone } from "./zone.ts";
  *
  *     heads (a word for each slot size, one for free runs) · six words for each page · pages
  *
- * All metadata is in words that `repair` can read at any point where a thread may have died.
+ * All metadata is in words that `repair` can read at any point where a process may have died.
  */
 const PAGE_SHIFT = 12;
 const PAGE_BYTES = 1 << PAGE_SHIFT;
@@ -206,10 +206,10 @@ export class Slab {
     if (next !== 0) words[this.#descriptions + (next - 1) * DESCRIPTION + PREVIOUS] = previous;
   }
 
-  // ---- after a thread died with the lock held
+  // ---- after a process died with the lock held
 
   /**
-   * Makes the metadata anew out of what each page is, wherever a thread was interrupted. `inUse` says of each piece of
+   * Makes the metadata anew out of what each page is, wherever a process was interrupted. `inUse` says of each piece of
    * memory that may be in use whether it is: it must tell from a word that its owner sets last and clears first, and not
    * the first one. The rest is free afterwards.
    */

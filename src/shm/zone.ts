@@ -1,5 +1,6 @@
 import { randomFillSync } from "node:crypto";
-import { lock, unlock } from "./lock.ts";
+import { adoptSharedMemory, createSharedMemory, mapSharedMemory, type SharedMemory } from "../sys/memory.ts";
+import { Lock } from "./lock.ts";
 
 /**
  * A zone of shared memory: a header that says what it is, with the lock, and its contents. What lies underneath is known
@@ -12,15 +13,22 @@ export interface ZoneKind {
   readonly version: number;
 }
 
-/** A zone as it travels to other threads in a message; `openZone` makes a Zone of it there. */
-export interface ZoneHandle {
+/** What one process knows of a zone; `new Zone` makes one of it. */
+export interface ZoneHandle extends ZoneDescription {
+  readonly memory: ZoneMemory;
+}
+
+/** The memory of a zone: shared, or this process's own. */
+type ZoneMemory = SharedMemory | { readonly buffer: ArrayBuffer };
+
+/** A zone as it travels to other processes in a message, beside its descriptor. */
+export interface ZoneDescription {
   readonly kind: ZoneKind;
   readonly name: string;
   /** Bytes of the contents. */
   readonly size: number;
   /** What the contents are filed under; see ZoneWanted. */
   readonly key: string | undefined;
-  readonly memory: SharedArrayBuffer;
 }
 
 /** "HFZ" and the version of the header. */
@@ -40,15 +48,23 @@ export class Zone {
   readonly bytes: Buffer;
   readonly handle: ZoneHandle;
   readonly #header: Int32Array;
+  readonly #lock: Lock;
 
-  /** Opens the zone that another thread, or this one, has made. Throws if the memory is none of this kind and size. */
+  /** Opens the zone that another process, or this one, has made. Throws if the memory is none of this kind and size. */
   constructor(handle: ZoneHandle) {
-    const { name, size, memory } = handle;
+    const { name, size } = handle;
+    const memory = handle.memory.buffer;
     this.name = name;
     this.size = size;
     this.handle = handle;
     this.#header = new Int32Array(memory, 0, HEADER.words);
     if (!describes(this.#header, handle)) throw new Error(`the memory of zone "${name}" is not what it should be`);
+    const { lock } = HEADER;
+    this.#lock = new Lock(
+      this.#header,
+      lock,
+      "address" in handle.memory ? handle.memory.address + BigInt(lock * 4) : undefined,
+    );
     this.words = new Int32Array(memory, HEADER_BYTES, Math.floor(size / 4));
     this.floats = new Float64Array(memory, HEADER_BYTES, Math.floor(size / 8));
     this.bytes = Buffer.from(memory, HEADER_BYTES, size);
@@ -56,11 +72,16 @@ export class Zone {
 
   /** Takes the zone's lock. True when its holder died: the contents may be half changed, and are to be made right first. */
   lock(): boolean {
-    return lock(this.#header, HEADER.lock);
+    return this.#lock.take();
   }
 
   unlock(): void {
-    unlock(this.#header, HEADER.lock);
+    this.#lock.leave();
+  }
+
+  /** That process has died: the lock is not its own any more. */
+  freeLock(process: number): void {
+    this.#lock.free(process);
   }
 
   /** Whether both are the same memory, whatever way it came here. */
@@ -71,15 +92,38 @@ export class Zone {
 
 /** A new zone, its contents all zeros. Throws RangeError where there is no memory for it. */
 export function makeZone(kind: ZoneKind, name: string, size: number, key?: string): Zone {
-  const memory = new SharedArrayBuffer(HEADER_BYTES + size);
-  const header = new Int32Array(memory, 0, HEADER.words);
+  return formatted({ kind, name, size, key, memory: createSharedMemory(`${kind.name} ${name}`, HEADER_BYTES + size) });
+}
+
+/** The same in memory that no other process will see. */
+export function makeOwnZone(kind: ZoneKind, name: string, size: number): Zone {
+  return formatted({ kind, name, size, key: undefined, memory: { buffer: new ArrayBuffer(HEADER_BYTES + size) } });
+}
+
+function formatted(handle: ZoneHandle): Zone {
+  const { kind, size } = handle;
+  const header = new Int32Array(handle.memory.buffer, 0, HEADER.words);
   header[HEADER.kind] = hashOf(kind.name);
   header[HEADER.version] = kind.version;
   header[HEADER.sizeLow] = (size % UNIT) | 0;
   header[HEADER.sizeHigh] = Math.floor(size / UNIT);
   randomFillSync(header, HEADER.id, 1);
   header[HEADER.magic] = MAGIC;
-  return new Zone({ kind, name, size, key, memory });
+  return new Zone(handle);
+}
+
+/** The zone of that description, whose memory another process has made. The descriptor belongs to the result. */
+export function receiveZone(description: ZoneDescription, fd: number): ZoneHandle {
+  return { ...description, memory: mapSharedMemory(fd, HEADER_BYTES + description.size) };
+}
+
+/**
+ * The same, with the descriptor kept to pass it on. undefined where the memory is none of that kind and size: what made
+ * it may have been another version of this program.
+ */
+export function adoptZone(description: ZoneDescription, fd: number): ZoneHandle | undefined {
+  const handle = { ...description, memory: adoptSharedMemory(fd, HEADER_BYTES + description.size) };
+  return describes(new Int32Array(handle.memory.buffer, 0, HEADER.words), handle) ? handle : undefined;
 }
 
 /** Whether the header is that of a zone of this kind, version and size. */
@@ -90,7 +134,7 @@ function describes(header: Int32Array, { kind, size, memory }: ZoneHandle): bool
     header[HEADER.version] === kind.version &&
     header[HEADER.sizeLow] === ((size % UNIT) | 0) &&
     header[HEADER.sizeHigh] === Math.floor(size / UNIT) &&
-    memory.byteLength >= HEADER_BYTES + size
+    memory.buffer.byteLength >= HEADER_BYTES + size
   );
 }
 

@@ -33,10 +33,10 @@ export function now(): number {
   return inEvent ? monotonic : performance.now();
 }
 
-/** performance.now() counts from the start of the thread; CLOCK_MONOTONIC has one origin for all. */
+/** performance.now() counts from the start of the process; CLOCK_MONOTONIC has one origin for all. */
 const ORIGIN = Number(process.hrtime.bigint()) / 1e6 - performance.now();
 
-/** The monotonic clock as all threads and processes of this system read it, ms. */
+/** The monotonic clock as all processes of this system read it, ms. */
 export function sharedNow(): number {
   return now() + ORIGIN;
 }

@@ -1,7 +1,6 @@
 import { lstatSync, mkdirSync } from "node:fs";
 import { enableCompileCache } from "node:module";
 import { homedir, tmpdir } from "node:os";
-import { startedAsRoot } from "./users.ts";
 
 /**
  * Enables Node's compile cache, in a directory that only this user can write to, since what is in it gets executed.
@@ -10,10 +9,10 @@ import { startedAsRoot } from "./users.ts";
 export function useCompileCache(): void {
   // The user has chosen another directory, or none (NODE_DISABLE_COMPILE_CACHE).
   if (process.env.NODE_COMPILE_CACHE !== undefined) return;
-  const uid = process.getuid?.();
-  // Node writes the cache when the process exits, as the user it has become: that user could make root execute code at
-  // the next start.
-  if (uid === undefined || startedAsRoot) return;
+  // Node writes the cache when the process exits: root's master does, into a directory of root's. What a child of it has
+  // become (nobody) may not write there.
+  const uid = process.geteuid?.();
+  if (uid === undefined) return;
   for (const directory of candidates(uid)) {
     if (!isOwn(directory, uid)) continue;
     enableCompileCache(directory);

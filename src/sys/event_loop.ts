@@ -1,5 +1,5 @@
 /**
- * The functions of the thread's event loop that guard.ts and timers.ts are built on. They are Node's own unless the
+ * The functions of the process's event loop that guard.ts and timers.ts are built on. They are Node's own unless the
  * engine (net/engine.ts) has others.
  */
 export interface EventLoop {

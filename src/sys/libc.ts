@@ -1,102 +1,94 @@
+import { constants } from "node:os";
+
 /**
- * C library calls that Node has no API for, through `node:ffi` (Node 26; behind a flag or absent before). Every caller
- * has a fallback, or a clear error, for when `libc()` is undefined. Pointers are lent for the length of a call.
+ * C library calls that Node has no API for, through `node:ffi`. Linux only. A buffer is lent for the length of a call;
+ * whatever the kernel keeps a pointer to is mapped memory (memory.ts).
  */
-
-export interface Libc {
-  /** Linux: PR_SET_KEEPCAPS and the like. 0, or -1 on failure. */
-  prctl(option: number, value: bigint): number;
-  /** Linux: the calling thread's capabilities. */
-  capset(header: Uint8Array, data: Uint8Array): number;
-  /** Linux: sched_setaffinity() of the calling thread. */
-  setAffinity(mask: Uint8Array): number;
-  getrlimit(resource: number, limits: Uint8Array): number;
-  setrlimit(resource: number, limits: Uint8Array): number;
-  socket(family: number, type: number): number;
-  /** For descriptors made here: node:fs warns about those that it did not open. */
-  close(fd: number): number;
-  /** Fills `ends` with two descriptors of 32 bits. */
-  socketpair(family: number, type: number, ends: Uint8Array): number;
-  sendto(fd: number, bytes: Uint8Array, flags: number, address: Uint8Array): number;
-  bind(fd: number, address: Uint8Array): number;
-  listen(fd: number, backlog: number): number;
-  setsockopt(fd: number, level: number, name: number, value: Uint8Array): number;
-  /** `length`: a socklen_t, the size of `value`. */
-  getsockopt(fd: number, level: number, name: number, value: Uint8Array, length: Uint8Array): number;
-  /** Linux: `count` of struct pollfd. Returns how many of them have events, or -1. */
-  poll(pollfds: Uint8Array, count: number, timeout: number): number;
-  /** errno of the last call that failed. */
-  errno(): number;
-  dup(fd: number): number;
-  dup2(from: number, to: number): number;
-  /** pthread_sigmask(SIG_UNBLOCK) with a sigset_t. */
-  unblockSignals(set: Uint8Array): number;
+function load() {
+  const ffi = process.getBuiltinModule("node:ffi");
+  if (ffi === undefined) throw new Error("Holdfast needs Node 26.10 or later, which has node:ffi");
+  const { functions } = ffi.dlopen(null, {
+    // Descriptors made here are closed here: node:fs warns about those that it did not open.
+    close: { return: "int32", arguments: ["int32"] },
+    dup: { return: "int32", arguments: ["int32"] },
+    dup2: { return: "int32", arguments: ["int32", "int32"] },
+    socket: { return: "int32", arguments: ["int32", "int32", "int32"] },
+    socketpair: { return: "int32", arguments: ["int32", "int32", "int32", "buffer"] },
+    bind: { return: "int32", arguments: ["int32", "buffer", "uint32"] },
+    listen: { return: "int32", arguments: ["int32", "int32"] },
+    setsockopt: { return: "int32", arguments: ["int32", "int32", "int32", "buffer", "uint32"] },
+    getsockopt: { return: "int32", arguments: ["int32", "int32", "int32", "buffer", "buffer"] },
+    sendto: { return: "int64", arguments: ["int32", "buffer", "uint64", "int32", "buffer", "uint32"] },
+    // The msghdr, and all that it points to, is mapped memory (descriptor_passing.ts).
+    sendmsg: { return: "int64", arguments: ["int32", "pointer", "int32"] },
+    recvmsg: { return: "int64", arguments: ["int32", "pointer", "int32"] },
+    poll: { return: "int32", arguments: ["buffer", "uint64", "int32"] },
+    getrlimit: { return: "int32", arguments: ["int32", "buffer"] },
+    setrlimit: { return: "int32", arguments: ["int32", "buffer"] },
+    // prctl, fcntl and syscall are variadic; integer arguments are passed in registers all the same.
+    prctl: { return: "int32", arguments: ["int32", "uint64", "uint64", "uint64", "uint64"] },
+    fcntl: { return: "int32", arguments: ["int32", "int32", "int32"] },
+    capset: { return: "int32", arguments: ["buffer", "buffer"] },
+    sched_setaffinity: { return: "int32", arguments: ["int32", "uint64", "buffer"] },
+    pthread_sigmask: { return: "int32", arguments: ["int32", "buffer", "pointer"] },
+    // The result is the kernel's mapping: whoever called owns it, and unmaps it.
+    mmap: { return: "pointer", arguments: ["pointer", "uint64", "int32", "int32", "int32", "int64"] },
+    munmap: { return: "int32", arguments: ["pointer", "uint64"] },
+    memfd_create: { return: "int32", arguments: ["string", "uint32"] },
+    ftruncate: { return: "int32", arguments: ["int32", "int64"] },
+    // Of this thread, for as long as it lives.
+    __errno_location: { return: "pointer", arguments: [] },
+  });
+  // futex(2) has no function in the C library. The word is in mapped memory; the timeout, a timespec, is lent.
+  const { functions: futex } = ffi.dlopen(null, {
+    syscall: { return: "int64", arguments: ["int64", "pointer", "int32", "int32", "buffer"] },
+  });
+  return {
+    ...functions,
+    socket: (family: number, type: number) => functions.socket(family, type, 0),
+    socketpair: (family: number, type: number, ends: Uint8Array) => functions.socketpair(family, type, 0, ends),
+    bind: (fd: number, address: Uint8Array) => functions.bind(fd, address, address.length),
+    setsockopt: (fd: number, level: number, name: number, value: Uint8Array) =>
+      functions.setsockopt(fd, level, name, value, value.length),
+    sendto: (fd: number, bytes: Uint8Array, flags: number, address: Uint8Array) =>
+      Number(functions.sendto(fd, bytes, BigInt(bytes.length), flags, address, address.length)),
+    poll: (pollfds: Uint8Array, count: number, timeout: number) => functions.poll(pollfds, BigInt(count), timeout),
+    prctl: (option: number, value: bigint) => functions.prctl(option, value, 0n, 0n, 0n),
+    setAffinity: (mask: Uint8Array) => functions.sched_setaffinity(0, BigInt(mask.length), mask),
+    /** With a sigset_t. */
+    unblockSignals: (set: Uint8Array) => functions.pthread_sigmask(SIG_UNBLOCK, set, 0n),
+    futex: (word: bigint, operation: number, value: number, timeout: Uint8Array) =>
+      Number(futex.syscall(FUTEX_CALL, word, operation, value, timeout)),
+    errno: () => ffi.getInt32(BigInt(functions.__errno_location())),
+    /** A view of mapped memory, which has to stay mapped for as long as the view can be reached. */
+    toArrayBuffer: (address: bigint, bytes: number) => ffi.toArrayBuffer(address, bytes, false),
+  };
 }
 
-const SIG_UNBLOCK = process.platform === "linux" ? 1 : 2;
-/** The function that returns the address of this thread's errno. */
-const ERRNO = process.platform === "linux" ? "__errno_location" : "__error";
+const SIG_UNBLOCK = 1;
 
-let loaded: Libc | null | undefined;
+/** The number of futex(2) among the kernel's calls. */
+const FUTEX_CALL = process.arch === "arm64" ? 98n : 202n;
 
-/** Undefined without FFI in this Node or on this system. */
-export function libc(): Libc | undefined {
-  if (loaded === undefined) loaded = load();
-  return loaded ?? undefined;
+export type Libc = ReturnType<typeof load>;
+
+let loaded: Libc | undefined;
+
+export function libc(): Libc {
+  loaded ??= load();
+  return loaded;
 }
 
-function load(): Libc | null {
-  try {
-    const ffi = process.getBuiltinModule("node:ffi");
-    if (ffi === undefined) return null;
-    const common = ffi.dlopen(null, {
-      getrlimit: { return: "int32", arguments: ["int32", "buffer"] },
-      setrlimit: { return: "int32", arguments: ["int32", "buffer"] },
-      socket: { return: "int32", arguments: ["int32", "int32", "int32"] },
-      close: { return: "int32", arguments: ["int32"] },
-      socketpair: { return: "int32", arguments: ["int32", "int32", "int32", "buffer"] },
-      sendto: { return: "int64", arguments: ["int32", "buffer", "uint64", "int32", "buffer", "uint32"] },
-      bind: { return: "int32", arguments: ["int32", "buffer", "uint32"] },
-      listen: { return: "int32", arguments: ["int32", "int32"] },
-      setsockopt: { return: "int32", arguments: ["int32", "int32", "int32", "buffer", "uint32"] },
-      getsockopt: { return: "int32", arguments: ["int32", "int32", "int32", "buffer", "buffer"] },
-      [ERRNO]: { return: "pointer", arguments: [] },
-      dup: { return: "int32", arguments: ["int32"] },
-      dup2: { return: "int32", arguments: ["int32", "int32"] },
-      pthread_sigmask: { return: "int32", arguments: ["int32", "buffer", "pointer"] },
-    }).functions;
-    const linux =
-      process.platform === "linux"
-        ? ffi.dlopen(null, {
-            // prctl is variadic; its integer arguments are passed in registers all the same.
-            prctl: { return: "int32", arguments: ["int32", "uint64", "uint64", "uint64", "uint64"] },
-            capset: { return: "int32", arguments: ["buffer", "buffer"] },
-            sched_setaffinity: { return: "int32", arguments: ["int32", "uint64", "buffer"] },
-            poll: { return: "int32", arguments: ["buffer", "uint64", "int32"] },
-          }).functions
-        : undefined;
-    return {
-      prctl: (option, value) => linux?.prctl(option, value, 0n, 0n, 0n) ?? -1,
-      capset: (header, data) => linux?.capset(header, data) ?? -1,
-      setAffinity: (mask) => linux?.sched_setaffinity(0, BigInt(mask.length), mask) ?? -1,
-      getrlimit: (resource, limits) => common.getrlimit(resource, limits),
-      setrlimit: (resource, limits) => common.setrlimit(resource, limits),
-      socket: (family, type) => common.socket(family, type, 0),
-      close: (fd) => common.close(fd),
-      socketpair: (family, type, ends) => common.socketpair(family, type, 0, ends),
-      sendto: (fd, bytes, flags, address) =>
-        Number(common.sendto(fd, bytes, BigInt(bytes.length), flags, address, address.length)),
-      bind: (fd, address) => common.bind(fd, address, address.length),
-      listen: (fd, backlog) => common.listen(fd, backlog),
-      setsockopt: (fd, level, name, value) => common.setsockopt(fd, level, name, value, value.length),
-      getsockopt: (fd, level, name, value, length) => common.getsockopt(fd, level, name, value, length),
-      poll: (pollfds, count, timeout) => linux?.poll(pollfds, BigInt(count), timeout) ?? -1,
-      errno: () => ffi.getInt32(BigInt(common[ERRNO]())),
-      dup: (fd) => common.dup(fd),
-      dup2: (from, to) => common.dup2(from, to),
-      unblockSignals: (set) => common.pthread_sigmask(SIG_UNBLOCK, set, 0n),
-    };
-  } catch {
-    return null;
-  }
+/** Of two names for one number, nginx's C library prints the other's text. */
+const ALIASES = new Set(["EWOULDBLOCK", "EOPNOTSUPP"]);
+const NAMES = new Map(
+  Object.entries(constants.errno)
+    .filter(([name]) => !ALIASES.has(name))
+    .map(([name, number]) => [number, name]),
+);
+
+/** The errno name of the last call, if it failed: to be read at once. */
+export function errnoName(): string {
+  const number = libc().errno();
+  return NAMES.get(number) ?? `errno ${number}`;
 }

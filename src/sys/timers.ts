@@ -123,7 +123,7 @@ export function clearDeadline<T>(deadline: Deadline<T>): void {
   if (armedCount === 0) eventLoop().holdProcess(false);
 }
 
-/** How many are armed in this thread. @internal For tests: whoever is done with a deadline has cleared it. */
+/** How many are armed in this process. @internal For tests: whoever is done with a deadline has cleared it. */
 export function armedDeadlines(): number {
   return armedCount;
 }

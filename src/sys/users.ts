@@ -1,9 +1,9 @@
 import { execFileSync } from "node:child_process";
 import { readFileSync } from "node:fs";
-import { isMainThread, workerData } from "node:worker_threads";
+import { isMainThread } from "node:worker_threads";
 
-/** Whether root started this process. On a reload, or in a thread started later, geteuid() would give the changed user. */
-export const startedAsRoot: boolean = isMainThread ? process.geteuid?.() === 0 : workerData?.startedAsRoot === true;
+/** Whether root started this process: in a child geteuid() later gives the user it has become. */
+export const startedAsRoot: boolean = isMainThread && process.geteuid?.() === 0;
 
 /** The user and group of the `user` directive. */
 export interface Identity {

@@ -6,7 +6,7 @@ const PAUSE_MS = 2;
 
 const asleep = new Int32Array(new SharedArrayBuffer(4));
 
-/** Blocks this thread, to wait for the reader of a full pipe. */
+/** Blocks this process, to wait for the reader of a full pipe. */
 export function pause(ms: number = PAUSE_MS): void {
   Atomics.wait(asleep, 0, 0, ms);
 }

@@ -1,13 +1,11 @@
-import { parentPort, workerData } from "node:worker_threads";
 import { buildUpstream } from "../../src/balancer/group.ts";
 import { PEER } from "../../src/balancer/peer.ts";
 import { lockZone, recordAt } from "../../src/balancer/zone.ts";
-import { Zone, type ZoneHandle } from "../../src/shm/zone.ts";
+import { given, say } from "../support/sharing.ts";
 import { definition, input, server } from "./helpers.ts";
 
 /** A worker that holds a connection, and is in the middle of taking another one when it is killed. */
-const handle: ZoneHandle = workerData;
-const shared = new Zone(handle);
+const [shared] = given().zones;
 const upstream = buildUpstream(definition([server(1), server(2)], { name: "least_conn" }), {}, shared, {
   generation: 1,
 });
@@ -20,5 +18,5 @@ const state = shared.words;
 lockZone(shared);
 state[recordAt(0) + PEER.conns] = 77;
 state[recordAt(0) + PEER.currentWeight] = -77;
-parentPort?.postMessage("inside");
-for (;;) Atomics.wait(state, 0, state[0], 1000);
+say("inside");
+setInterval(() => {}, 1000);

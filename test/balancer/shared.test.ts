@@ -1,12 +1,12 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
-import { test } from "node:test";
-import { Worker } from "node:worker_threads";
+import { type TestContext, test } from "node:test";
 import type { MethodDefinition, ServerDefinition } from "../../src/balancer/definition.ts";
 import { buildUpstream, type Group } from "../../src/balancer/group.ts";
 import { PEER } from "../../src/balancer/peer.ts";
 import { forgetWorker, migrate, ownZone, recordAt } from "../../src/balancer/zone.ts";
-import type { Zone } from "../../src/shm/zone.ts";
+import { makeZone, type Zone } from "../../src/shm/zone.ts";
+import { kill, startProcess } from "../support/sharing.ts";
 import { definition, input, pickPort, portOf, server, TestClock, times, upstreamZone } from "./helpers.ts";
 import type { Task } from "./shared_worker.ts";
 
@@ -17,36 +17,37 @@ interface Result {
   readonly refused: number;
 }
 
-function run(task: Task): Promise<Result> {
-  const worker = new Worker(new URL("./shared_worker.ts", import.meta.url), { workerData: task });
+function run(t: TestContext, zones: readonly Zone[], task: Task): Promise<Result> {
+  const worker = startProcess(t, new URL("./shared_worker.ts", import.meta.url), { zones, task });
   return new Promise((resolve, reject) => {
-    worker.on("message", resolve);
-    worker.on("error", reject);
+    worker.on("message", (result: Result) => resolve(result));
+    worker.on("exit", () => reject(new Error("a worker has ended without a result")));
   });
 }
 
 async function together(
+  t: TestContext,
   servers: readonly ServerDefinition[],
   method: MethodDefinition,
   requests: number,
   open: number,
 ): Promise<{ counts: number[]; most: number[]; upstream: Group }> {
   const shared = upstreamZone(servers.length);
-  const watch = new SharedArrayBuffer(66 * 4);
+  const watch = makeZone({ name: "test", version: 1 }, "watch", 66 * 4);
   const results = await Promise.all(
     times(WORKERS, () => 0).map((_, worker) =>
-      run({ servers, method, shared: shared.handle, worker, workers: WORKERS, requests, open, watch }),
+      run(t, [shared, watch], { servers, method, worker, workers: WORKERS, requests, open }),
     ),
   );
   const counts = servers.map((_, peer) => results.reduce((sum, result) => sum + result.counts[peer], 0));
-  const most = [...new Int32Array(watch).subarray(33, 33 + servers.length)];
+  const most = [...watch.words.subarray(33, 33 + servers.length)];
   return { counts, most, upstream: buildUpstream(definition(servers, method), {}, shared, { generation: 1 }) };
 }
 
-test("round robin over four threads keeps the weights exactly", async () => {
+test("round robin over four processes keeps the weights exactly", async (t) => {
   const weights = [5, 3, 1, 1];
   const servers = weights.map((weight, i) => server(i + 1, { weight }));
-  const { counts, upstream } = await together(servers, { name: "round_robin" }, 5000, 1);
+  const { counts, upstream } = await together(t, servers, { name: "round_robin" }, 5000, 1);
   assert.deepEqual(
     counts,
     weights.map((weight) => weight * 2000),
@@ -57,8 +58,8 @@ test("round robin over four threads keeps the weights exactly", async () => {
   }
 });
 
-test("a single server's requests and connections are counted exactly by four threads that take no lock", async () => {
-  const { counts, upstream } = await together([server(1)], { name: "round_robin" }, 20_000, 4);
+test("a single server's requests and connections are counted exactly by four processes that take no lock", async (t) => {
+  const { counts, upstream } = await together(t, [server(1)], { name: "round_robin" }, 20_000, 4);
   const { conns, requests } = upstream.counters(0);
   assert.deepEqual({ conns, requests, counts }, { conns: 0, requests: 80_000, counts: [80_000] });
 });
@@ -80,10 +81,10 @@ test("a single server's connections are given back for a worker that died, and g
   assert.equal(more.counters(0).conns, 1);
 });
 
-test("max_conns is never passed by four threads together", async () => {
+test("max_conns is never passed by four processes together", async (t) => {
   const servers = [server(1, { maxConns: 3 }), server(2, { maxConns: 2 })];
-  const { most, upstream } = await together(servers, { name: "random_two" }, 5000, 4);
-  // The threads count a connection after they took it and before they give it back: never more than were open.
+  const { most, upstream } = await together(t, servers, { name: "random_two" }, 5000, 4);
+  // The processes count a connection after they took it and before they give it back: never more than were open.
   assert.ok(most[0] <= 3 && most[1] <= 2, String(most));
   assert.ok(most[0] > 0 && most[1] > 0);
   assert.deepEqual(
@@ -92,10 +93,10 @@ test("max_conns is never passed by four threads together", async () => {
   );
 });
 
-test("least_conn over four threads keeps the servers level", async () => {
+test("least_conn over four processes keeps the servers level", async (t) => {
   const servers = [1, 2, 3, 4].map((port) => server(port));
-  const { most, upstream } = await together(servers, { name: "least_conn" }, 3000, 8);
-  // 32 connections open at most: 8 each; a thread between two of its counts may be off by one.
+  const { most, upstream } = await together(t, servers, { name: "least_conn" }, 3000, 8);
+  // 32 connections open at most: 8 each; a process between two of its counts may be off by one.
   for (const each of most) assert.ok(each <= 8 + WORKERS, String(most));
   for (const { index } of upstream.peers) assert.equal(upstream.counters(index).conns, 0);
 });
@@ -227,7 +228,7 @@ test("a worker has a column of its own whatever its place, and what it held is g
   }
 });
 
-test("what a thread left half done when it died inside the lock is made right", async () => {
+test("what a process left half done when it died inside the lock is made right", async (t) => {
   const shared = upstreamZone(2);
   const upstream = buildUpstream(definition([server(1), server(2)], { name: "least_conn" }), {}, shared, {
     generation: 1,
@@ -235,9 +236,9 @@ test("what a thread left half done when it died inside the lock is made right", 
   upstream.enter(0);
   const held = upstream.begin(input());
   upstream.next(held);
-  const dying = new Worker(new URL("./dying_worker.ts", import.meta.url), { workerData: shared.handle });
+  const dying = startProcess(t, new URL("./dying_worker.ts", import.meta.url), { zones: [shared] });
   await once(dying, "message");
-  await dying.terminate();
+  await kill(dying);
   // One that needs the lock finds what the workers' columns say, the dead one's included.
   const next = upstream.begin(input());
   upstream.next(next);

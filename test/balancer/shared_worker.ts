@@ -1,33 +1,31 @@
-import { parentPort, workerData } from "node:worker_threads";
 import type { MethodDefinition, ServerDefinition } from "../../src/balancer/definition.ts";
 import { buildUpstream } from "../../src/balancer/group.ts";
-import { Zone, type ZoneHandle } from "../../src/shm/zone.ts";
+import { given, say } from "../support/sharing.ts";
 import { definition, input } from "./helpers.ts";
 
-/** What the test hands a thread: one of several that share an upstream's zone. */
+/** What the test hands a process: one of several that share an upstream's zone. */
 export interface Task {
   readonly servers: readonly ServerDefinition[];
   readonly method: MethodDefinition;
-  readonly shared: ZoneHandle;
   readonly worker: number;
   readonly workers: number;
   readonly requests: number;
-  /** Connections each thread keeps open at once. */
+  /** Connections each process keeps open at once. */
   readonly open: number;
-  /** An Int32Array: word 0 starts the threads together, word 1 + peer is how many connections it has now, 33 + peer how many at most. */
-  readonly watch: SharedArrayBuffer;
 }
 
-const task: Task = workerData;
-const watch = new Int32Array(task.watch);
-const upstream = buildUpstream(definition(task.servers, task.method), {}, new Zone(task.shared), { generation: 1 });
+const { zones, task } = given<Task>();
+/** Word 0 starts the processes together, word 1 + peer is how many connections it has now, 33 + peer how many at most. */
+const [shared, { words: watch }] = zones;
+const upstream = buildUpstream(definition(task.servers, task.method), {}, shared, { generation: 1 });
 upstream.enter(task.worker);
 const counts = new Array<number>(task.servers.length).fill(0);
 let refused = 0;
 const running = [];
 
 Atomics.add(watch, 0, 1);
-while (Atomics.load(watch, 0) < task.workers) Atomics.wait(watch, 0, Atomics.load(watch, 0), 1);
+const asleep = new Int32Array(new SharedArrayBuffer(4));
+while (Atomics.load(watch, 0) < task.workers) Atomics.wait(asleep, 0, 0, 1);
 
 for (let i = 0; i < task.requests; i++) {
   const attempt = upstream.begin(input(`${task.worker}-${i}`));
@@ -56,4 +54,4 @@ for (const attempt of running) {
   Atomics.sub(watch, 1 + attempt.peer, 1);
   upstream.release(attempt, "ok");
 }
-parentPort?.postMessage({ counts, refused });
+say({ counts, refused });

@@ -20,7 +20,7 @@ function sample(figure: number, foreignShare = 0): Sample {
     system: (figure * 3) / 4,
     requestsPerSecond: 1000,
     p99Ms: 1,
-    residentMiB: 20,
+    memoryMiB: 20,
     ownShare: 0.9,
     foreignShare,
     requests: 1000,

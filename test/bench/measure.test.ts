@@ -59,7 +59,7 @@ test("a measured server yields its CPU time over the requests it answered", { sk
   assert.ok(sample.requests > 0);
   assert.ok(Math.abs((sample.user ?? 0) + (sample.system ?? 0) - sample.figure) < 1e-6);
   assert.ok(sample.figure > 0 && sample.figure < 1e6, `${sample.figure} µs a request`);
-  assert.ok(sample.residentMiB > 1);
+  assert.ok(sample.memoryMiB > 1);
   assert.equal(sample.errors, 0);
 });
 
@@ -88,7 +88,7 @@ test("the built-in generator counts what the built-in backend answers", { skip: 
   assert.ok(counted.bytes >= counted.requests * 128);
   assert.equal(counted.errors, 0);
   await stop(child);
-  assert.equal(usageOf(child.pid ?? 0).residentKiB, 0);
+  assert.equal(usageOf(child.pid ?? 0).memoryKiB, 0);
 });
 
 test("a generator that hangs is ended and named", { skip: !linux }, async () => {

@@ -168,7 +168,7 @@ describe("the -g option", () => {
   });
 });
 
-test("a tree can be sent to a thread", () => {
+test("a tree can be sent to another process", () => {
   const tree = parse(directory, "a { b c; }", "d;");
   assert.deepEqual(structuredClone(tree), tree);
 });

@@ -39,7 +39,7 @@ test("a port that another program has changes nothing on a reload", async (t) =>
   const holdfast = await startHoldfast(t, { config: ([port]) => config(port, "") });
   assert.equal(await holdfast.reload(config(holdfast.port, `listen 127.0.0.1:${taken};`)), false);
   await holdfast.waitForLog(
-    new RegExp(`\\[emerg\\] \\d+#0: bind\\(\\) to 127\\.0\\.0\\.1:${taken} failed \\(98: Address already in use\\)`),
+    new RegExp(`\\[emerg\\] \\d+#\\d+: bind\\(\\) to 127\\.0\\.0\\.1:${taken} failed \\(98: Address already in use\\)`),
   );
   assert.equal((await get(holdfast.port, "/")).body, "old");
 });

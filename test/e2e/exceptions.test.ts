@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
-import { readdirSync, readlinkSync } from "node:fs";
 import { type TestContext, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { cannedBackend, httpBackend } from "../support/backend.ts";
 import { bundled, type Running, startHoldfast } from "../support/holdfast.ts";
+import { openBy, workersOf } from "../support/processes.ts";
 import { get, RawConnection, request } from "../support/tcp.ts";
 
 const THROWING = fileURLToPath(new URL("../support/throwing_main.ts", import.meta.url));
@@ -61,15 +61,9 @@ test("an exception while a file is open closes it", async (t) => {
   const holdfast = await startThrowing(t, "location /file { throw_at header_filter; }");
   for (let i = 0; i < 5; i++)
     assert.equal((await request(holdfast.port, "GET /file HTTP/1.1\r\nHost: a\r\n\r\n")).status, 500);
-  const links = readdirSync(`/proc/${holdfast.pid}/fd`).map((fd) => {
-    try {
-      return readlinkSync(`/proc/${holdfast.pid}/fd/${fd}`);
-    } catch {
-      return "";
-    }
-  });
+  const [worker] = workersOf(holdfast.pid);
   assert.deepEqual(
-    links.filter((link) => link.endsWith("html/file")),
+    openBy(worker).filter((link) => link.endsWith("html/file")),
     [],
   );
 });

@@ -1,10 +1,10 @@
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
-import { readFileSync } from "node:fs";
 import { get as httpGet, type IncomingMessage } from "node:http";
 import { test } from "node:test";
 import { httpBackend } from "../support/backend.ts";
 import { type Running, startHoldfast } from "../support/holdfast.ts";
+import { statusOf, workersOf } from "../support/processes.ts";
 import { get } from "../support/tcp.ts";
 
 /**
@@ -35,10 +35,9 @@ function expected(body: Buffer): string {
   return sum.digest("hex");
 }
 
-/** The memory that the process has, or the most it ever had. */
+/** The memory that the worker has, or the most it ever had. */
 function memoryMib({ pid }: Running, which: "VmRSS" | "VmHWM"): number {
-  const status = readFileSync(`/proc/${pid}/status`, "latin1");
-  return Number(new RegExp(`${which}:\\s+(\\d+)`).exec(status)?.[1]) / 1024;
+  return Number.parseInt(statusOf(workersOf(pid)[0], which), 10) / 1024;
 }
 
 /** The response, of which nothing is read yet. */
@@ -97,17 +96,15 @@ test("a filter that expands makes every source wait for the client, and nothing 
   for (const path of ["/buffered?little", "/unbuffered?little", "/little.html", "/recoded/little.html"]) {
     assert.equal((await get(holdfast.port, path)).body, TEXT);
   }
-  const before = process.platform === "linux" ? memoryMib(holdfast, "VmRSS") : 0;
+  const before = memoryMib(holdfast, "VmRSS");
   for (const [path, body] of SOURCES) {
     const response = await begun(holdfast.port, path);
     // Others are served while it waits.
     for (let i = 0; i < 10; i++) assert.equal((await get(holdfast.port, "/alive")).body, "alive");
     assert.equal(await digest(response), digests.get(body), path);
   }
-  if (process.platform === "linux") {
-    const grown = memoryMib(holdfast, "VmHWM") - before;
-    assert.ok(grown < 32, `${grown} MiB more than at the start`);
-  }
+  const grown = memoryMib(holdfast, "VmHWM") - before;
+  assert.ok(grown < 32, `${grown} MiB more than at the start`);
   assert.doesNotMatch(holdfast.errorLog(), /\[(alert|crit|emerg)\]/);
 });
 

@@ -65,7 +65,6 @@ const start = (t: TestContext): Promise<Running> => startHoldfast(t, { config })
 
 test("hostile subjects are answered by PCRE's rules, and the worker serves on", async (t) => {
   const holdfast = await start(t);
-  const pid = (await holdfast.waitForLog(/start worker (?:process|thread)[^\n]*/))[0];
   for (const [i, { status, text }] of (await ask(holdfast)).entries()) {
     assert.equal(status, ASKED[i].status, ASKED[i].path);
     if (ASKED[i].text !== undefined) assert.equal(text, ASKED[i].text, ASKED[i].path);
@@ -76,7 +75,7 @@ test("hostile subjects are answered by PCRE's rules, and the worker serves on", 
   assert.equal(await holdfast.reload(), true);
   assert.equal((await get(holdfast.port, "/fine")).body, "parts");
   assert.doesNotMatch(holdfast.errorLog(), /exited/);
-  assert.equal(holdfast.errorLog().split(pid).length, 2);
+  assert.equal(holdfast.errorLog().split("start worker process ").length, 2);
 });
 
 test("many hostile requests at once hold up neither others nor a reload", async (t) => {

@@ -24,7 +24,7 @@ async function statuses(port: number, paths: readonly string[]): Promise<number[
 }
 
 /** Which workers wrote that in the error log. */
-function threads(holdfast: Running, text: string): Set<string> {
+function workers(holdfast: Running, text: string): Set<string> {
   return new Set([...holdfast.errorLog().matchAll(new RegExp(`#(\\d+): \\*\\d+ ${text}`, "g"))].map(([, id]) => id));
 }
 
@@ -59,7 +59,7 @@ test("limit_req lets as many requests through as it says, whichever workers they
     times(60, () => "/?k=a"),
   );
   assert.deepEqual([count(found, 200), count(found, 503)], [10, 50]);
-  assert.ok(threads(holdfast, "limiting requests, excess: ").size > 1, "more than one worker took part");
+  assert.ok(workers(holdfast, "limiting requests, excess: ").size > 1, "more than one worker took part");
   assert.equal((await get(holdfast.port, "/?k=b")).status, 200);
 });
 
@@ -86,7 +86,7 @@ test("limit_conn lets as many connections through as it says, whichever workers 
     assert.equal(count(await Promise.all(answers), 200), 10);
     await whenFreed(holdfast, 10 * (round + 1));
   }
-  assert.ok(threads(holdfast, 'limiting connections by zone "one"').size > 1, "more than one worker took part");
+  assert.ok(workers(holdfast, 'limiting connections by zone "one"').size > 1, "more than one worker took part");
 });
 
 test("workers that a reload adds count in the entries that are there", async (t) => {
@@ -153,15 +153,15 @@ test("a connection that one limit refuses counts in none", async (t) => {
 
 /** Connections by the worker that they came to, so many of each of two workers. */
 async function connectionsOfTwo(port: number, each: number): Promise<[RawConnection[], RawConnection[]]> {
-  const byThread = new Map<string, RawConnection[]>();
+  const byWorker = new Map<string, RawConnection[]>();
   await waitFor(async () => {
     const connection = await RawConnection.open(port);
     connection.write("GET /who HTTP/1.1\r\nHost: x\r\n\r\n");
     const { body } = await connection.readResponse();
-    byThread.set(body, [...(byThread.get(body) ?? []), connection]);
-    return [...byThread.values()].filter((all) => all.length >= each).length === 2;
+    byWorker.set(body, [...(byWorker.get(body) ?? []), connection]);
+    return [...byWorker.values()].filter((all) => all.length >= each).length === 2;
   }, "connections to both workers");
-  const [one, other] = byThread.values();
+  const [one, other] = byWorker.values();
   return [one, other];
 }
 
@@ -175,7 +175,7 @@ test("the connections of a worker that dies with the zone locked are given back,
       limit_conn_zone $server_port zone=one:1m;
       limit_req_zone $server_port zone=two:1m rate=1r/m;
       server { listen 127.0.0.1:${port};
-        location /who { return 200 $thread; }
+        location /who { return 200 $pid; }
         location /held { limit_conn one 4; proxy_pass http://${backend.address}; }
         location /conn { die_with_zone limit_conn one 1m; }
         location /req { die_with_zone limit_req two 1m; }
@@ -191,7 +191,7 @@ test("the connections of a worker that dies with the zone locked are given back,
 
   ask(dying[2], "/conn");
   await holdfast.waitForLog(/\[alert\] \d+#\d+: a worker died with zone "one" locked, 1 entries were put in order/);
-  await holdfast.waitForLog(/\[alert\] \d+#0: worker thread [12] exited with code 3/);
+  await holdfast.waitForLog(/\[alert\] \d+#\d+: worker process \d+ exited with code 3/);
   // Two of four are the living worker's still.
   ask(living[2], "/held");
   ask(living[3], "/held");

@@ -1,13 +1,14 @@
-/** Log files that only root may open: the master opens and reopens them for all threads. These need root. */
+/** Log files that only root may open: the master opens and reopens them for all its children. These need root. */
 import assert from "node:assert/strict";
-import { chmodSync, mkdirSync, readdirSync, readlinkSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { chmodSync, mkdirSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { makePrefix, type Running, startHoldfast } from "../support/holdfast.ts";
+import { childrenOf, openBy } from "../support/processes.ts";
 import { get, RawConnection } from "../support/tcp.ts";
 import { waitFor } from "../support/wait.ts";
 
-const skip = process.getuid?.() === 0 && process.platform === "linux" ? false : "needs root on Linux";
+const skip = process.getuid?.() === 0 ? false : "needs root";
 
 const config = (port: number, lines = "") => `worker_processes 2; error_log private/error.log info; http {
   log_format line $uri; access_log private/access.log line; ${lines}
@@ -24,18 +25,10 @@ function privatePrefix(t: Parameters<typeof makePrefix>[0]): string {
 
 const GLOBALS = "daemon off;";
 
-/** What of it is open in a directory, each file once however many descriptors it has. */
-function open(pid: number, directory: string): string[] {
-  const names: string[] = [];
-  for (const fd of readdirSync(`/proc/${pid}/fd`)) {
-    try {
-      const path = readlinkSync(`/proc/${pid}/fd/${fd}`);
-      if (path.startsWith(directory)) names.push(path.slice(directory.length + 1));
-    } catch {
-      // Closed meanwhile.
-    }
-  }
-  return [...new Set(names)].sort();
+/** What its processes have open in a directory, each file once however many descriptors it has. */
+function open(master: number, directory: string): string[] {
+  const paths = [master, ...childrenOf(master)].flatMap(openBy).filter((path) => path.startsWith(directory));
+  return [...new Set(paths.map((path) => path.slice(directory.length + 1)))].sort();
 }
 
 /** Both workers, in all likelihood, log it. */

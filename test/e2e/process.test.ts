@@ -36,15 +36,15 @@ test("the pid file appears when every listener is bound and goes at the end; not
     config: (ports) => `worker_processes 2; http { echo_port ${ports[0]}; echo_port ${ports[1]}; }`,
   });
   assert.equal(holdfast.read("logs/holdfast.pid"), `${holdfast.pid}\n`);
-  assert.match(await ask(holdfast.ports[0]), /^echo thread=/);
-  assert.match(await ask(holdfast.ports[1]), /^echo thread=/);
+  assert.match(await ask(holdfast.ports[0]), /^echo pid=/);
+  assert.match(await ask(holdfast.ports[1]), /^echo pid=/);
   assert.equal(await holdfast.stop("SIGTERM"), 0);
   assert.equal(existsSync(join(holdfast.prefix, "logs/holdfast.pid")), false);
   assert.equal(await refused(holdfast.port), true);
   assert.equal(holdfast.stderr, "");
   assert.match(
     holdfast.errorLog(),
-    /^\d{4}\/\d\d\/\d\d \d\d:\d\d:\d\d \[notice\] \d+#0: signal 15 \(SIGTERM\) received, exiting$/m,
+    /^\d{4}\/\d\d\/\d\d \d\d:\d\d:\d\d \[notice\] \d+#\d+: signal 15 \(SIGTERM\) received, exiting$/m,
   );
 });
 
@@ -138,7 +138,9 @@ test("a broken configuration changes nothing on SIGHUP and is logged with its pl
   assert.ok(
     holdfast
       .errorLog()
-      .includes(`[emerg] ${holdfast.pid}#0: unknown directive "nonsense" in ${prefix}/conf/nginx.conf:4\n`),
+      .includes(
+        `[emerg] ${holdfast.pid}#${holdfast.pid}: unknown directive "nonsense" in ${prefix}/conf/nginx.conf:4\n`,
+      ),
   );
   assert.match(await ask(holdfast.port), /^echo/);
   assert.equal(await holdfast.reload(`http { echo_port ${holdfast.port}; echo_text mended; }`), true);
@@ -170,7 +172,7 @@ test("a port in use at the start is [emerg] on the terminal, exit status 1, and 
   assert.equal(existsSync(join(prefix, "logs/holdfast.pid")), false);
 });
 
-test("USR1 opens the logs anew in every thread", async (t) => {
+test("USR1 opens the logs anew in every process", async (t) => {
   const holdfast = await startHoldfast(t, {
     entry,
     config: (ports) => `worker_processes 2; http { echo_port ${ports[0]}; echo_log logs/words.log; }`,
@@ -193,11 +195,15 @@ test("USR1 opens the logs anew in every thread", async (t) => {
   assert.match(holdfast.errorLog(), /SIGTERM/);
 });
 
-test("USR2 is answered in the log", async (t) => {
+test("USR2 is ignored while the process that has started the master lives, which may be another master", async (t) => {
   const holdfast = await startHoldfast(t, { entry, config: (ports) => `http { echo_port ${ports[0]}; }` });
   holdfast.signal("SIGUSR2");
-  await holdfast.waitForLog(/SIGUSR2\) received, changing binary is not available/);
+  await holdfast.waitForLog(/signal 12 \(SIGUSR2\) received, ignoring$/m);
+  await holdfast.waitForLog(
+    /\[crit\] [^\n]*: the changing binary signal is ignored: you should shutdown or terminate /,
+  );
   assert.match(await ask(holdfast.port), /^echo/);
+  assert.equal(holdfast.read("logs/holdfast.pid"), `${holdfast.pid}\n`);
 });
 
 test("the pid file moves when a reload names another", async (t) => {
@@ -209,7 +215,7 @@ test("the pid file moves when a reload names another", async (t) => {
   assert.equal(existsSync(join(holdfast.prefix, "logs/other.pid")), false);
 });
 
-test("threads see the variables that env names, and TZ, but no others", async (t) => {
+test("workers see the variables that env names, and TZ, but no others", async (t) => {
   const holdfast = await startHoldfast(t, {
     entry,
     env: { KEPT: "1", SECRET: "2", TZ: "UTC" },

@@ -1,7 +1,7 @@
 /** The command line: nginx's flags, its sentences and its exit statuses. */
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
-import { existsSync, symlinkSync } from "node:fs";
+import { existsSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
@@ -130,7 +130,7 @@ test("a missing configuration, and a missing log directory, as nginx words them"
   // The log is the terminal now, so the line is a log line.
   assert.match(
     emerg,
-    /^\d{4}\/.* \[emerg\] \d+#0: open\(\) ".*\/conf\/nginx\.conf" failed \(2: No such file or directory\)$/,
+    /^\d{4}\/.* \[emerg\] \d+#\d+: open\(\) ".*\/conf\/nginx\.conf" failed \(2: No such file or directory\)$/,
   );
 });
 
@@ -140,7 +140,7 @@ test("-e names the log of what happens before there is a configuration", async (
   const { readFileSync } = await import("node:fs");
   assert.match(
     readFileSync(join(run.prefix, "logs/first.log"), "latin1"),
-    /\[emerg\] \d+#0: unknown directive "nonsense" in/,
+    /\[emerg\] \d+#\d+: unknown directive "nonsense" in/,
   );
 });
 
@@ -218,8 +218,19 @@ test("the launcher works through links, and says what is missing", async (t) => 
   const linked = await finish(spawn(join(prefix, "second"), ["-v"], { env, stdio: ["ignore", "pipe", "pipe"] }));
   assert.match(linked.stderr, /^holdfast version: /);
 
-  const wrong = { ...process.env, HOLDFAST_NODE: "/bin/true" };
-  const refused = await finish(spawn(launcher, ["-v"], { env: wrong, stdio: ["ignore", "pipe", "pipe"] }));
-  assert.equal(refused.code, 1);
-  assert.equal(refused.stderr, 'holdfast: HOLDFAST_NODE is "/bin/true", which is not a Node.js 24 or later\n');
+  for (const [version, fits] of [
+    ["v26.10.0", true],
+    ["v27.0.0", true],
+    ["v26.9.9", false],
+    ["v24.12.0", false],
+    ["", false],
+  ] as const) {
+    const node = join(prefix, "node");
+    writeFileSync(node, `#!/bin/sh\necho ${version}\n`, { mode: 0o755 });
+    const given = { ...process.env, HOLDFAST_NODE: node };
+    const run = await finish(spawn(launcher, ["-v"], { env: given, stdio: ["ignore", "pipe", "pipe"] }));
+    assert.equal(run.code, fits ? 0 : 1, version);
+    if (fits) continue;
+    assert.equal(run.stderr, `holdfast: HOLDFAST_NODE is "${node}", which is not a Node.js 26.10 or later\n`);
+  }
 });

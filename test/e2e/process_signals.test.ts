@@ -1,16 +1,17 @@
-/** Signals while Holdfast starts, and those that a terminal sends: the real launcher, as nginx would take them. */
+/** Signals while Holdfast starts, those that a terminal sends, and to single processes: as nginx would take them. */
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
-import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, renameSync } from "node:fs";
 import { constants } from "node:os";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
+import { tcpBackend } from "../support/backend.ts";
 import { finish, LAUNCHER, makePrefix, Running, startHoldfast } from "../support/holdfast.ts";
 import { freePort, listeningPorts } from "../support/ports.ts";
+import { checkersOf, childrenOf, openBy, statusOf, titleOf, workersOf } from "../support/processes.ts";
 import { get, RawConnection } from "../support/tcp.ts";
 import { waitFor } from "../support/wait.ts";
 
-const skip = process.platform === "linux" ? false : "looks into /proc";
 const USR1 = 1n << BigInt(constants.signals.SIGUSR1 - 1);
 
 /** Starts the launcher and waits for nothing. */
@@ -29,20 +30,13 @@ async function begin(t: TestContext, globals: string, env: NodeJS.ProcessEnv = {
   return new Running(child, child.pid, prefix, [port]);
 }
 
-function status(pid: number, field: string): bigint {
-  const text = readFileSync(`/proc/${pid}/status`, "latin1");
-  return BigInt(`0x${new RegExp(`^${field}:\\s+(\\w+)$`, "m").exec(text)?.[1] ?? 0}`);
-}
-
 /** The process is Node, which by now does something with SIGUSR1. */
 function nodeIsUp({ pid }: Running): boolean {
-  return (
-    readFileSync(`/proc/${pid}/cmdline`, "latin1").includes("--disable-warning") &&
-    ((status(pid, "SigBlk") | status(pid, "SigCgt")) & USR1) !== 0n
-  );
+  const signals = (field: string) => BigInt(`0x${statusOf(pid, field) || 0}`);
+  return /--disable-warning|^holdfast: /.test(titleOf(pid)) && ((signals("SigBlk") | signals("SigCgt")) & USR1) !== 0n;
 }
 
-test("SIGUSR1 before there is a handler waits for it, and opens no debugger", { skip }, async (t) => {
+test("SIGUSR1 before there is a handler waits for it, and opens no debugger", async (t) => {
   const holdfast = await begin(t, "daemon off;");
   await waitFor(() => nodeIsUp(holdfast), "Node");
   holdfast.signal("SIGUSR1");
@@ -58,9 +52,9 @@ test("SIGUSR1 before there is a handler waits for it, and opens no debugger", { 
   assert.equal(holdfast.stderr, "");
 });
 
-test("the environment opens no debugger either", { skip }, async (t) => {
+test("the environment opens no debugger either", async (t) => {
   const holdfast = await begin(t, "daemon off;", { NODE_OPTIONS: "--inspect=127.0.0.1:0" });
-  await holdfast.waitForLog(/start worker threads/);
+  await holdfast.waitForLog(/start worker processes/);
   await waitFor(() => existsSync(join(holdfast.prefix, "logs/holdfast.pid")), "the start");
   assert.deepEqual(listeningPorts(holdfast.pid), [holdfast.port]);
   assert.equal(await holdfast.stop(), 0);
@@ -81,11 +75,11 @@ const STAGES: readonly (readonly [string, (holdfast: Running) => boolean])[] = [
   ["at once", () => true],
   ["in Node", nodeIsUp],
   ["with its log open", ({ prefix }) => existsSync(join(prefix, "logs/error.log"))],
-  ["with its threads started", (holdfast) => holdfast.errorLog().includes("start worker threads")],
+  ["with its workers started", (holdfast) => holdfast.errorLog().includes("start worker process ")],
 ];
 
 for (const [stage, reached] of STAGES) {
-  test(`signals that come ${stage} end it or are heeded, and leave nothing half done`, { skip }, async (t) => {
+  test(`signals that come ${stage} end it or are heeded, and leave nothing half done`, async (t) => {
     for (const signal of ["SIGHUP", "SIGUSR1", "SIGTERM", "SIGQUIT"] as const) {
       const holdfast = await begin(t, "daemon off;");
       await waitFor(() => reached(holdfast), stage);
@@ -110,7 +104,7 @@ for (const [stage, reached] of STAGES) {
   });
 }
 
-test("a signal to the command that starts a daemon leaves no process behind", { skip }, async (t) => {
+test("a signal to the command that starts a daemon leaves no process behind", async (t) => {
   for (const signal of ["SIGTERM", "SIGQUIT", "SIGHUP", "SIGUSR1"] as const) {
     const command = await begin(t, "daemon on;");
     await waitFor(() => nodeIsUp(command), "Node");
@@ -128,21 +122,7 @@ test("a signal to the command that starts a daemon leaves no process behind", { 
   }
 });
 
-function threadNames(pid: number): string[] {
-  const tasks = `/proc/${pid}/task`;
-  return readdirSync(tasks).map((id) => {
-    try {
-      return readFileSync(`${tasks}/${id}/comm`, "latin1").trim();
-    } catch {
-      // It has ended meanwhile.
-      return "";
-    }
-  });
-}
-
-test("WINCH (a terminal's new size) drains workers only of a daemon, as in nginx; SIGHUP brings them back", {
-  skip,
-}, async (t) => {
+test("WINCH (a terminal's new size) drains workers only of a daemon, as in nginx; SIGHUP brings them back", async (t) => {
   const config = (port: number) => `http { server { listen 127.0.0.1:${port}; return 200 here; } }`;
   const foreground = await startHoldfast(t, { config: (ports) => config(ports[0]) });
   foreground.signal("SIGWINCH");
@@ -170,11 +150,103 @@ test("WINCH (a terminal's new size) drains workers only of a daemon, as in nginx
     }
   });
   process.kill(pid, "SIGWINCH");
-  await waitFor(() => !threadNames(pid).includes("worker 1"), "the worker to leave");
+  await waitFor(() => workersOf(pid).length === 0, "the worker to leave");
   // The port stays the master's: who comes meanwhile waits.
   const waiting = get(port, "/");
   process.kill(pid, "SIGHUP");
   assert.equal((await waiting).body, "here");
   process.kill(pid, "SIGTERM");
   await waitFor(() => !existsSync(join(prefix, "logs/holdfast.pid")), "its end");
+});
+
+const SERVER = (port: number, backend = "127.0.0.1:1") =>
+  `worker_processes 2; http { access_log logs/access.log; server { listen 127.0.0.1:${port};
+    location / { return 200 $pid; } location /held { proxy_pass http://${backend}; } } }`;
+
+test("ps shows what each process is, and which one shuts down", async (t) => {
+  const backend = await tcpBackend(t, () => {});
+  const holdfast = await startHoldfast(t, { config: ([port]) => SERVER(port, backend.address) });
+  assert.ok(
+    titleOf(holdfast.pid).startsWith(`holdfast: master process ${LAUNCHER} -p ${holdfast.prefix}/ -g daemon off;`),
+  );
+  const titles = () => childrenOf(holdfast.pid).map(titleOf).toSorted();
+  assert.deepEqual(titles(), ["holdfast: checker process", "holdfast: worker process", "holdfast: worker process"]);
+  for (const pid of [holdfast.pid, ...childrenOf(holdfast.pid)]) assert.equal(statusOf(pid, "Name"), "holdfast");
+  const client = await RawConnection.open(holdfast.port);
+  client.write("GET /held HTTP/1.1\r\nHost: a\r\n\r\n");
+  await waitFor(() => backend.connections === 1, "the request at the server");
+  holdfast.signal("SIGQUIT");
+  await waitFor(() => titles().includes("holdfast: worker process is shutting down"), "a worker that shuts down");
+  client.close();
+  assert.equal(await holdfast.exited, 0);
+});
+
+test("a worker that gets TERM or INT exits at once, one that gets QUIT when its clients have left; others take their places", async (t) => {
+  const backend = await tcpBackend(t, () => {});
+  const holdfast = await startHoldfast(t, { config: ([port]) => SERVER(port, backend.address) });
+  for (const [signal, doing] of [
+    ["SIGTERM", "exiting"],
+    ["SIGINT", "exiting"],
+    ["SIGQUIT", "shutting down"],
+  ] as const) {
+    const connections = backend.connections;
+    const client = await RawConnection.open(holdfast.port);
+    client.write("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    const pid = Number((await client.readResponse()).body);
+    client.write("GET /held HTTP/1.1\r\nHost: a\r\n\r\n");
+    await waitFor(() => backend.connections > connections, "the request at the server");
+    process.kill(pid, signal);
+    await holdfast.waitForLog(
+      new RegExp(`\\[notice\\] ${pid}#${pid}: signal \\d+ \\(${signal}\\) received, ${doing}$`, "m"),
+    );
+    if (signal === "SIGQUIT") {
+      await waitFor(() => titleOf(pid) === "holdfast: worker process is shutting down", "its title");
+      // It serves those that wait in its queue, then the others have all.
+      await waitFor(async () => {
+        for (let i = 0; i < 10; i++) if ((await get(holdfast.port, "/")).body === String(pid)) return false;
+        return true;
+      }, "the other workers to serve alone");
+      assert.equal(client.ended, false);
+      client.close();
+    }
+    await client.until(() => false);
+    await holdfast.waitForLog(new RegExp(`\\[notice\\] .*: worker process ${pid} exited with code 0$`, "m"));
+    await waitFor(() => workersOf(holdfast.pid).filter((worker) => worker !== pid).length === 2, "two workers");
+  }
+  assert.doesNotMatch(holdfast.errorLog(), /\[alert\]/);
+});
+
+test("a worker that gets USR1 has the logs reopened; HUP, USR2 and others change nothing", async (t) => {
+  const holdfast = await startHoldfast(t, { config: ([port]) => SERVER(port) });
+  const workers = workersOf(holdfast.pid);
+  const [pid] = workers;
+  for (const signal of ["SIGHUP", "SIGUSR2", "SIGWINCH", "SIGALRM", "SIGIO"] as const) {
+    process.kill(pid, signal);
+    await holdfast.waitForLog(new RegExp(`\\[notice\\] ${pid}#${pid}: signal \\d+ \\(${signal}\\) received$`, "m"));
+  }
+  const at = (name: string) => join(holdfast.prefix, "logs", name);
+  for (const name of ["access", "error"]) renameSync(at(`${name}.log`), at(`${name}.old`));
+  process.kill(pid, "SIGUSR1");
+  await holdfast.waitForLog(/signal 10 \(SIGUSR1\) received, reopening logs$/m, "logs/error.old");
+  await waitFor(() => existsSync(at("access.log")), "the new log");
+  // The other worker has them too.
+  await waitFor(() => {
+    const open = [holdfast.pid, ...childrenOf(holdfast.pid)].flatMap(openBy);
+    return !open.some((path) => path.endsWith(".old"));
+  }, "the old logs to be closed");
+  assert.equal((await get(holdfast.port, "/")).status, 200);
+  await holdfast.waitForLog(/GET \/ /, "logs/access.log");
+  assert.deepEqual(workersOf(holdfast.pid), workers);
+});
+
+test("the checker takes the same signals: TERM and QUIT end it, and another takes its place", async (t) => {
+  const holdfast = await startHoldfast(t, { config: ([port]) => SERVER(port) });
+  for (const signal of ["SIGTERM", "SIGQUIT"] as const) {
+    const [before] = checkersOf(holdfast.pid);
+    process.kill(before, signal);
+    await holdfast.waitForLog(new RegExp(`\\[notice\\] .*: checker process ${before} exited with code 0$`, "m"));
+    await waitFor(() => checkersOf(holdfast.pid).some((pid) => pid !== before), "another checker");
+    // It has begun when it has taken a configuration over.
+    assert.equal(await holdfast.reload(), true);
+  }
 });

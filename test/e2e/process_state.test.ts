@@ -1,14 +1,15 @@
-/** What the threads share stays true while workers come and go, and through signals at odd moments. */
+/** What the processes share stays true while workers come and go, and through signals at odd moments. */
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { createSocket } from "node:dgram";
-import { readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import type { ServerResponse } from "node:http";
 import { join } from "node:path";
 import { test } from "node:test";
 import { httpBackend } from "../support/backend.ts";
 import { LAUNCHER, makePrefix, startHoldfast } from "../support/holdfast.ts";
 import { freePort } from "../support/ports.ts";
+import { childrenOf, openBy } from "../support/processes.ts";
 import { get, RawConnection } from "../support/tcp.ts";
 import { waitFor } from "../support/wait.ts";
 
@@ -53,7 +54,7 @@ test("signals that come while it starts wait until it has started", async (t) =>
   const child = spawn(LAUNCHER, ["-p", `${prefix}/`, "-g", globals], { stdio: ["ignore", "inherit", "inherit"] });
   t.after(() => child.kill("SIGKILL"));
   const log = () => readFileSync(join(prefix, "logs/error.log"), { encoding: "latin1", flag: "a+" });
-  await waitFor(() => log().includes("start worker threads"), "the threads to be started");
+  await waitFor(() => log().includes("start worker processes"), "the workers to be started");
   writeFileSync(file, `events {} http { server { listen 127.0.0.1:${port}; return 200 second; } }`);
   for (const signal of ["SIGUSR1", "SIGUSR2", "SIGHUP", "SIGHUP"] as const) child.kill(signal);
   await waitFor(
@@ -67,7 +68,7 @@ test("signals that come while it starts wait until it has started", async (t) =>
   await waitFor(() => child.exitCode === 0, "its end");
 });
 
-test("reloads leave no descriptor behind", { skip: process.platform !== "linux" }, async (t) => {
+test("reloads leave no descriptor and no mapping behind, in no process", async (t) => {
   const syslog = createSocket("udp4");
   await new Promise<void>((resolve) => syslog.bind(0, "127.0.0.1", resolve));
   t.after(() => syslog.close());
@@ -79,14 +80,22 @@ test("reloads leave no descriptor behind", { skip: process.platform !== "linux" 
     upstream u { server ${backend.address}; check interval=200 type=http; keepalive 0; ${extra} }
     server { listen 127.0.0.1:${ports[0]}; listen unix:/tmp/holdfast-state-${ports[0]}.sock; location / { proxy_pass http://u; } } }`;
   const holdfast = await startHoldfast(t, { config: (ports) => config(ports, "") });
-  const descriptors = () => readdirSync(`/proc/${holdfast.pid}/fd`).length;
+  const pids = () => [holdfast.pid, ...childrenOf(holdfast.pid)];
+  const held = () => ({
+    descriptors: pids().flatMap(openBy).length,
+    zones: pids().flatMap((pid) => readFileSync(`/proc/${pid}/maps`, "latin1").match(/memfd:/g) ?? []).length,
+  });
   const round = async (extra: string) => {
     assert.equal(await holdfast.reload(config(holdfast.ports, extra)), true);
     for (let i = 0; i < 8; i++) assert.equal((await get(holdfast.port, "/")).status, 200);
   };
   await round("");
   await round("ip_hash;");
-  const before = descriptors();
+  const before = held();
   for (let i = 0; i < 10; i++) await round(i % 2 === 0 ? "" : "ip_hash;");
-  await waitFor(() => descriptors() <= before + 4, `${before} descriptors as before, not ${descriptors()}`);
+  await waitFor(
+    () => held().descriptors <= before.descriptors + 4,
+    `${JSON.stringify(before)} as before, not ${JSON.stringify(held())}`,
+  );
+  assert.equal(held().zones, before.zones);
 });

@@ -1,4 +1,4 @@
-/** `user`: what root starts runs as another. These need root. */
+/** `user`: what root starts serves as another. These need root. */
 import assert from "node:assert/strict";
 import {
   chmodSync,
@@ -14,34 +14,69 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { makePrefix, runHoldfast, startHoldfast } from "../support/holdfast.ts";
+import { checkersOf, childrenOf, statusOf, titleOf, workersOf } from "../support/processes.ts";
 import { RawConnection } from "../support/tcp.ts";
 import { waitFor } from "../support/wait.ts";
 
 const entry = fileURLToPath(new URL("../support/echo_main.ts", import.meta.url));
-const skip = process.getuid?.() === 0 && process.platform === "linux" ? false : "needs root on Linux";
+const skip = process.getuid?.() === 0 ? false : "needs root";
 const NOBODY = 65534;
+const NOGROUP = 65534;
 
-/** The user ids and effective capabilities of every thread of a process, by the thread's name. */
-function threads(pid: number): Map<string, { uids: string; capabilities: bigint }> {
-  const found = new Map<string, { uids: string; capabilities: bigint }>();
-  for (const id of readdirSync(`/proc/${pid}/task`)) {
-    const status = readFileSync(`/proc/${pid}/task/${id}/status`, "latin1");
-    const field = (name: string) => new RegExp(`^${name}:\\s+(.*)$`, "m").exec(status)?.[1] ?? "";
-    found.set(field("Name"), { uids: field("Uid"), capabilities: BigInt(`0x${field("CapEff")}`) });
-  }
-  return found;
+/** A field of /proc/PID/status, of every thread of a process. */
+function statuses(pid: number, field: string): Set<string> {
+  const texts = readdirSync(`/proc/${pid}/task`).map((id) => readFileSync(`/proc/${pid}/task/${id}/status`, "latin1"));
+  return new Set(texts.map((text) => new RegExp(`^${field}:\\s+(.*)$`, "m").exec(text)?.[1].trim() ?? ""));
 }
 
-test("root becomes nobody in every thread; workers keep no right", { skip }, async (t) => {
+/** A real, an effective, a saved and a file system's one. */
+const all = (id: number) => Array(4).fill(id).join("\t");
+
+test("the master stays root; workers and the checker become nobody for good, with no right left", {
+  skip,
+}, async (t) => {
   const holdfast = await startHoldfast(t, {
     entry,
     config: (ports) => `worker_processes 2; http { echo_port ${ports[0]}; echo_log logs/words.log; }`,
   });
-  const all = threads(holdfast.pid);
-  for (const [name, { uids }] of all) assert.equal(uids, `${NOBODY}\t${NOBODY}\t${NOBODY}\t${NOBODY}`, name);
-  for (const name of ["worker 1", "worker 2", "checker"]) assert.equal(all.get(name)?.capabilities, 0n, name);
-  assert.equal(all.get("libuv-worker")?.capabilities ?? 0n, 0n);
+  assert.deepEqual(statuses(holdfast.pid, "Uid"), new Set([all(0)]));
+  const children = [...workersOf(holdfast.pid), ...checkersOf(holdfast.pid)];
+  assert.equal(children.length, 3);
+  const wanted = {
+    Uid: all(NOBODY),
+    Gid: all(NOGROUP),
+    Groups: String(NOGROUP),
+    ...Object.fromEntries(["CapInh", "CapPrm", "CapEff", "CapAmb"].map((set) => [set, "0".repeat(16)])),
+  };
+  for (const pid of children) {
+    for (const [field, value] of Object.entries(wanted)) {
+      assert.deepEqual(statuses(pid, field), new Set([value]), `${titleOf(pid)}: ${field}`);
+    }
+    // Of the thread that executes programs. V8's threads, which begin before any code of ours, have 0.
+    assert.equal(statusOf(pid, "NoNewPrivs"), "1", titleOf(pid));
+  }
   assert.equal(statSync(join(holdfast.prefix, "logs/words.log")).uid, NOBODY);
+});
+
+/** Whether a worker answers there. */
+async function worksAt(port: number): Promise<boolean> {
+  const connection = await RawConnection.open(port);
+  connection.write("hello\n");
+  await connection.until((received) => received.includes("\n"));
+  connection.close();
+  return true;
+}
+
+test("a worker that takes another's place has no more rights than that", { skip }, async (t) => {
+  const holdfast = await startHoldfast(t, { entry, config: (ports) => `http { echo_port ${ports[0]}; }` });
+  const [first] = workersOf(holdfast.pid);
+  process.kill(first, "SIGKILL");
+  const second = await waitFor(async () => {
+    const [pid] = workersOf(holdfast.pid);
+    return pid !== undefined && pid !== first && (await worksAt(holdfast.port)) ? pid : undefined;
+  }, "another worker");
+  assert.deepEqual(statuses(second, "Uid"), new Set([all(NOBODY)]));
+  assert.deepEqual(statuses(second, "CapEff"), new Set(["0".repeat(16)]));
 });
 
 test("logs and the pid file in a directory that only root may change", { skip }, async (t) => {
@@ -73,7 +108,8 @@ test("logs and the pid file in a directory that only root may change", { skip },
 
 test("user root stays root; an unknown user is an error with its place", { skip }, async (t) => {
   const holdfast = await startHoldfast(t, { entry, config: (ports) => `user root; http { echo_port ${ports[0]}; }` });
-  for (const { uids } of threads(holdfast.pid).values()) assert.equal(uids, "0\t0\t0\t0");
+  for (const pid of [holdfast.pid, ...childrenOf(holdfast.pid)])
+    assert.deepEqual(statuses(pid, "Uid"), new Set([all(0)]));
 
   const unknown = await runHoldfast(t, { entry, config: "user no-such-user;", args: ["-t"] });
   assert.equal(unknown.code, 1);

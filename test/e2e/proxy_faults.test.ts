@@ -226,5 +226,5 @@ test("a field of a server's that a pattern cannot be searched for in bounded tim
     response.headers.filter(([name]) => name.toLowerCase() === "location").map(([, value]) => value),
     [location],
   );
-  assert.doesNotMatch(holdfast.errorLog(), /worker thread \d+ exited/);
+  assert.doesNotMatch(holdfast.errorLog(), /worker process \d+ exited/);
 });

@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
-import { readdirSync } from "node:fs";
 import { test } from "node:test";
 import { cannedBackend } from "../support/backend.ts";
 import { a, cname, nameServer, TYPE } from "../support/dns.ts";
 import { startHoldfast } from "../support/holdfast.ts";
+import { openBy, workersOf } from "../support/processes.ts";
 import { get, RawConnection } from "../support/tcp.ts";
 import { waitFor } from "../support/wait.ts";
 
@@ -109,7 +109,8 @@ test("names that nobody answers for take one socket, and none once the clients h
       server { listen 127.0.0.1:${port}; location / { proxy_pass http://$host; } } }`,
   });
   const CLIENTS = 200;
-  const open = () => readdirSync(`/proc/${holdfast.pid}/fd`).length;
+  const [worker] = workersOf(holdfast.pid);
+  const open = () => openBy(worker).length;
   await get(holdfast.port, "/", "Host: a..b");
   const before = open();
   const clients = await Promise.all(

@@ -1,20 +1,22 @@
 import assert from "node:assert/strict";
-import { readdirSync, readFileSync, readlinkSync, statSync } from "node:fs";
+import { readdirSync, readlinkSync, statSync } from "node:fs";
 import { test } from "node:test";
 import { httpBackend, tcpBackend } from "../support/backend.ts";
 import { type Running, startHoldfast } from "../support/holdfast.ts";
+import { statusOf, workersOf } from "../support/processes.ts";
 import { get, RawConnection } from "../support/tcp.ts";
 import { waitFor } from "../support/wait.ts";
 
 const MIB = 1024 * 1024;
-const skip = process.platform === "linux" ? false : "needs /proc";
 
-/** The sizes of the open files of a program whose paths contain `part`. */
+/** The sizes of the open files of its worker whose paths contain `part`. */
 function openSizes({ pid }: Running, part: string): number[] {
+  const [worker] = workersOf(pid);
   const sizes: number[] = [];
-  for (const fd of readdirSync(`/proc/${pid}/fd`)) {
+  for (const fd of readdirSync(`/proc/${worker}/fd`)) {
     try {
-      if (readlinkSync(`/proc/${pid}/fd/${fd}`).includes(part)) sizes.push(statSync(`/proc/${pid}/fd/${fd}`).size);
+      if (readlinkSync(`/proc/${worker}/fd/${fd}`).includes(part))
+        sizes.push(statSync(`/proc/${worker}/fd/${fd}`).size);
     } catch {
       // Closed meanwhile.
     }
@@ -23,11 +25,10 @@ function openSizes({ pid }: Running, part: string): number[] {
 }
 
 function residentMib({ pid }: Running): number {
-  const kib = /VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, "latin1"))?.[1];
-  return Number(kib) / 1024;
+  return Number.parseInt(statusOf(workersOf(pid)[0], "VmRSS"), 10) / 1024;
 }
 
-test("clients that do not read cost proxy_max_temp_file_size each, and nobody else's time", { skip }, async (t) => {
+test("clients that do not read cost proxy_max_temp_file_size each, and nobody else's time", async (t) => {
   const answer = Buffer.alloc(40 * MIB, "what a slow client waits for, ");
   const { address } = await httpBackend(t, (_request, response) => response.end(answer));
   const holdfast = await startHoldfast(t, {
@@ -53,7 +54,7 @@ test("clients that do not read cost proxy_max_temp_file_size each, and nobody el
   await waitFor(() => openSizes(holdfast, "proxy_temp").length === 0, "the descriptors");
 });
 
-test("the file of a request's body goes with its client", { skip }, async (t) => {
+test("the file of a request's body goes with its client", async (t) => {
   const { address } = await tcpBackend(t, () => {});
   const holdfast = await startHoldfast(t, {
     config: ([port]) =>
@@ -70,7 +71,7 @@ test("the file of a request's body goes with its client", { skip }, async (t) =>
   }
 });
 
-test("memory that bodies took is given back when their clients have gone", { skip }, async (t) => {
+test("memory that bodies took is given back when their clients have gone", async (t) => {
   const { address } = await tcpBackend(t, () => {});
   const holdfast = await startHoldfast(t, {
     config: ([port]) =>

@@ -1,18 +1,20 @@
 /** What a start and a reload of the HTTP program need: files, directories, ports; and what a reload leaves behind. */
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
-import { readdirSync, readFileSync, statSync } from "node:fs";
+import { readFileSync, statSync } from "node:fs";
 import { createServer } from "node:net";
+import { getPriority } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import { tcpBackend } from "../support/backend.ts";
 import { finish, LAUNCHER, runHoldfast, startHoldfast } from "../support/holdfast.ts";
 import { listeningPorts } from "../support/ports.ts";
+import { checkersOf, isRunning, statusOf, workersOf } from "../support/processes.ts";
 import { get, RawConnection } from "../support/tcp.ts";
 import { waitFor } from "../support/wait.ts";
 
 const root = process.getuid?.() === 0;
-const skipUnlessRoot = root && process.platform === "linux" ? false : "needs root on Linux";
+const skipUnlessRoot = root ? false : "needs root";
 const NOBODY = 65534;
 
 /** A port below 1024 that is free. */
@@ -61,11 +63,13 @@ test("a directory or log that cannot be made is [emerg]; on a reload the old con
   const holdfast = await startHoldfast(t, { config: (ports) => config(ports[0], "") });
   const { port, prefix } = holdfast;
   assert.equal(await holdfast.reload(config(port, "client_body_temp_path missing/bodies; return 503;")), false);
-  assert.ok(holdfast.errorLog().includes(missing(prefix).replace("[emerg]", `[emerg] ${holdfast.pid}#0:`)));
+  assert.ok(
+    holdfast.errorLog().includes(missing(prefix).replace("[emerg]", `[emerg] ${holdfast.pid}#${holdfast.pid}:`)),
+  );
   assert.equal(await holdfast.reload(config(port, "access_log missing/a.log; return 503;")), false);
   assert.match(
     holdfast.errorLog(),
-    /\[emerg\] \d+#0: open\(\) "[^"]*\/missing\/a\.log" failed \(2: No such file or directory\)/,
+    /\[emerg\] \d+#\d+: open\(\) "[^"]*\/missing\/a\.log" failed \(2: No such file or directory\)/,
   );
   assert.equal((await get(port, "/")).body, "old");
 });
@@ -123,7 +127,7 @@ test("worker_shutdown_timeout ends what a reload left running, and only that", a
   idle.close();
 });
 
-test("a low port is bound at a reload after root was given up", { skip: skipUnlessRoot }, async (t) => {
+test("a low port is bound at a reload", { skip: skipUnlessRoot }, async (t) => {
   const config = (port: number) => `worker_processes 2;
     http { server { listen 127.0.0.1:${port}; location / { return 204; } } }`;
   const holdfast = await startHoldfast(t, { config: (ports) => config(ports[0]) });
@@ -133,10 +137,10 @@ test("a low port is bound at a reload after root was given up", { skip: skipUnle
   assert.doesNotMatch(holdfast.errorLog(), /\[emerg\]/);
 });
 
-test("what root started stays so after root was given up: port 80, priority, limits", {
+test("what needs root's rights, workers do before they give them up: priority, limits; a reload replaces them", {
   skip: skipUnlessRoot,
 }, async (t) => {
-  const capabilities = BigInt(`0x${/^CapPrm:\s*(\w+)$/m.exec(readFileSync("/proc/self/status", "latin1"))?.[1]}`);
+  const capabilities = BigInt(`0x${statusOf(process.pid, "CapPrm")}`);
   // A container may lack the rights to both.
   const nice = (capabilities >> 23n) & 1n ? -5 : 5;
   const limit = (capabilities >> 24n) & 1n ? 600_000 : 600;
@@ -144,11 +148,10 @@ test("what root started stays so after root was given up: port 80, priority, lim
     `worker_processes 2; worker_priority ${nice}; ${main} http { server { ${listen} return 200 here; } }`;
   const holdfast = await startHoldfast(t, { config: (ports) => config(`listen 127.0.0.1:${ports[0]};`) });
   const { pid } = holdfast;
-  const threads = readdirSync(`/proc/${pid}/task`).map((id) => readFileSync(`/proc/${pid}/task/${id}/stat`, "latin1"));
-  const workers = threads.filter((stat) => stat.includes("(worker "));
+  const first = workersOf(pid);
   assert.deepEqual(
-    workers.map((stat) => Number(stat.slice(stat.lastIndexOf(")")).split(" ")[17])),
-    [nice, nice],
+    [...first, pid, ...checkersOf(pid)].map((each) => getPriority(each)),
+    [nice, nice, 0, 0],
   );
 
   const taken = await holdfast.reload(config("", `worker_rlimit_nofile ${limit};`));
@@ -158,16 +161,30 @@ test("what root started stays so after root was given up: port 80, priority, lim
     await holdfast.reload(config(`listen 127.0.0.1:${holdfast.port};`, `worker_rlimit_nofile ${limit};`)),
     true,
   );
-  assert.match(readFileSync(`/proc/${pid}/limits`, "latin1"), new RegExp(`^Max open files +${limit} +${limit} `, "m"));
+  await waitFor(() => !first.some(isRunning), "the first workers to leave");
+  const workers = workersOf(pid);
+  assert.equal(workers.length, 2);
+  for (const worker of workers) {
+    const limits = readFileSync(`/proc/${worker}/limits`, "latin1");
+    assert.match(limits, new RegExp(`^Max open files +${limit} +${limit} `, "m"));
+  }
   assert.doesNotMatch(holdfast.errorLog(), /\[(warn|alert)\]/);
 });
 
-test("a changed user is said to need a restart", { skip: skipUnlessRoot }, async (t) => {
+test("a changed user is the new workers'; the same one leaves the workers alone", {
+  skip: skipUnlessRoot,
+}, async (t) => {
   const config = (port: number, user: string) =>
     `${user} http { server { listen 127.0.0.1:${port}; location / { return 204; } } }`;
   const holdfast = await startHoldfast(t, { config: (ports) => config(ports[0], "user daemon;") });
+  const uids = () => workersOf(holdfast.pid).map((worker) => statusOf(worker, "Uid").split("\t")[0]);
+  const [first] = workersOf(holdfast.pid);
+  assert.notEqual(uids()[0], String(NOBODY));
   assert.equal(await holdfast.reload(config(holdfast.port, "user daemon;")), true);
-  assert.doesNotMatch(holdfast.errorLog(), /\[warn\]/);
+  assert.deepEqual(workersOf(holdfast.pid), [first]);
   assert.equal(await holdfast.reload(config(holdfast.port, "")), true);
-  assert.match(holdfast.errorLog(), /\[warn\] \d+#0: the "user" directive has changed/);
+  await waitFor(() => !isRunning(first), "the first worker to leave");
+  assert.deepEqual(uids(), [String(NOBODY)]);
+  assert.equal((await get(holdfast.port, "/")).status, 204);
+  assert.doesNotMatch(holdfast.errorLog(), /\[(warn|alert)\]/);
 });

@@ -13,7 +13,7 @@ import { NewZones, openZone, type ZoneHandles } from "../../src/shm/registry.ts"
 import { loadConfig } from "../config/workspace.ts";
 import { ipv4, memoryLog, serve, until } from "./support.ts";
 
-/** One generation as a thread builds it: the real tables, groups and zones. */
+/** One generation as a process builds it: the real tables, groups and zones. */
 function generation(text: string, number: number, zones: { handles: ZoneHandles }) {
   const directory = mkdtempSync(join(tmpdir(), "holdfast-"));
   try {

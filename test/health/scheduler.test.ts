@@ -127,7 +127,7 @@ test("running out of file descriptors here changes nobody's state", () => {
   checks.stop();
 });
 
-test("a thread that was held up does not blame the servers", () => {
+test("a checker that was held up does not blame the servers", () => {
   const { clock, connect, run, settle } = scripted();
   const plan = bind(planOf([ipv4(1)], { fall: 1, rise: 1, interval: 1000, timeout: 300 }));
   const checks = startChecks(plan, { log: memoryLog(), clock, connect });

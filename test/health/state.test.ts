@@ -1,10 +1,11 @@
 import assert from "node:assert/strict";
+import { once } from "node:events";
 import { test } from "node:test";
-import { Worker } from "node:worker_threads";
 import { bindPlan, recordsOf, viewOf } from "../../src/health/plan.ts";
 import { startChecks } from "../../src/health/scheduler.ts";
 import { HealthStates, healthBytes, migrateHealth } from "../../src/health/state.ts";
 import { statusRows } from "../../src/health/status.ts";
+import { startProcess } from "../support/sharing.ts";
 import {
   bind,
   DEFINITION,
@@ -152,25 +153,17 @@ test("records are given away only when there is no other place, the oldest first
   }
 });
 
-test("a worker thread reads states, a long reason is cut", async () => {
+test("a worker reads states, a long reason is cut", async (t) => {
   const plan = bind(planOf([ipv4(1)]));
   plan.states.fail(plan.records[0], 1, "x".repeat(1000));
   assert.equal(plan.states.read(plan.records[0]).reason.length, 184);
-  const source = `
-    const { workerData, parentPort } = require("node:worker_threads");
-    Promise.all(workerData.modules.map((module) => import(module))).then(([{ HealthStates }, { Zone }]) => {
-      const states = new HealthStates(new Zone(workerData.zone));
-      parentPort.postMessage(states.read(workerData.record));
-    });`;
-  const modules = ["health/state.ts", "shm/zone.ts"].map((path) => new URL(`../../src/${path}`, import.meta.url).href);
-  const workerData = { modules, zone: plan.states.zone.handle, record: plan.records[0] };
-  const worker = new Worker(source, { eval: true, workerData });
-  const state = await new Promise<{ fall: number }>((resolve, reject) => {
-    worker.once("message", resolve);
-    worker.once("error", reject);
+  const worker = startProcess(t, new URL("./reading_worker.ts", import.meta.url), {
+    zones: [plan.states.zone],
+    task: { record: plan.records[0] },
   });
+  const [state] = await once(worker, "message");
+  assert.deepEqual(state, plan.states.read(plan.records[0]));
   assert.equal(state.fall, 1);
-  await worker.terminate();
 });
 
 test("an update goes on where it was: no burst, no forgotten connection, changed servers only", () => {

@@ -1,104 +1,152 @@
 import assert from "node:assert/strict";
-import { once } from "node:events";
-import { test } from "node:test";
-import { Worker } from "node:worker_threads";
-import { lock, unlock } from "../../src/shm/lock.ts";
+import { on, once } from "node:events";
+import { type TestContext, test } from "node:test";
+import { makeOwnZone, makeZone, type Zone } from "../../src/shm/zone.ts";
+import { libc } from "../../src/sys/libc.ts";
+import { ended, kill, startProcess } from "../support/sharing.ts";
 import { waitFor } from "../support/wait.ts";
+import { lockIn } from "./locks.ts";
 
-const LINUX = process.platform === "linux" ? false : "only Linux says which threads there are";
+const KIND = { name: "test", version: 1 };
 /** What the lock's word has beside its holder once somebody waits for it. */
 const WAITERS = 1 << 30;
 
-function words(): Int32Array {
-  return new Int32Array(new SharedArrayBuffer(6 * 4));
+function newZone(): Zone {
+  return makeZone(KIND, "lock", 6 * 4);
 }
 
-function thread(task: "die" | "hold" | "count", shared: Int32Array): Worker {
-  return new Worker(new URL("./lock_thread.ts", import.meta.url), { workerData: { task, buffer: shared.buffer } });
+function start(t: TestContext, task: "die" | "hold" | "count", zone: Zone) {
+  const child = startProcess(t, new URL("./lock_process.ts", import.meta.url), { zones: [zone], task });
+  return {
+    child,
+    /** Whether it was told that the lock's holder had died, once it has the lock. */
+    taken: (async () => {
+      for await (const [message] of on(child, "message")) if (message !== "begins") return message;
+    })(),
+  };
 }
 
-test("one thread at a time holds it, whoever else waits", async () => {
-  const shared = words();
-  const threads = [1, 2, 3, 4].map(() => thread("count", shared));
-  await Promise.all(threads.map((worker) => once(worker, "exit")));
-  assert.deepEqual([...shared], [0, 0, 80_000, 0, 0, 0]);
+/** A process that waits for a lock that another one holds. */
+async function startWaiter(t: TestContext, zone: Zone) {
+  const waiter = start(t, "hold", zone);
+  await waitFor(() => (Atomics.load(zone.words, 0) & WAITERS ? true : undefined), "a waiter");
+  return waiter;
+}
+
+test("one process at a time holds it, whoever else waits", async (t) => {
+  const zone = newZone();
+  const processes = [1, 2, 3, 4].map(() => start(t, "count", zone).child);
+  await Promise.all(processes.map(ended));
+  assert.deepEqual([...zone.words], [0, 0, 80_000, 0, 0, 0]);
 });
 
-test("a living holder is not robbed, however long it takes", async () => {
-  const shared = words();
-  const holder = thread("hold", shared);
-  await once(holder, "message");
-  const waiter = thread("hold", shared);
-  await waitFor(() => (Atomics.load(shared, 0) & WAITERS ? true : undefined), "a waiter");
-  const taken = once(waiter, "message");
-  const early = await Promise.race([taken, new Promise<"not yet">((resolve) => setTimeout(resolve, 1000, "not yet"))]);
+test("a living holder is not robbed, however long it takes", async (t) => {
+  const zone = newZone();
+  const holder = start(t, "hold", zone);
+  assert.equal(await holder.taken, false);
+  const waiter = await startWaiter(t, zone);
+  const early = await Promise.race([
+    waiter.taken,
+    new Promise<"not yet">((resolve) => setTimeout(resolve, 500, "not yet")),
+  ]);
   assert.equal(early, "not yet");
-  Atomics.store(shared, 1, 1);
-  assert.deepEqual(await taken, [false]);
-  await Promise.all([holder, waiter].map((worker) => (worker.threadId === -1 ? undefined : once(worker, "exit"))));
-  assert.equal(shared[0], 0);
+  lockIn(zone).free(process.pid);
+  assert.equal(zone.words[0], (holder.child.pid ?? 0) | WAITERS, "another's death is not its own");
+  Atomics.store(zone.words, 1, 1);
+  assert.equal(await waiter.taken, false);
+  await Promise.all([holder, waiter].map(({ child }) => ended(child)));
+  assert.equal(zone.words[0], 0);
 });
 
-test("who leaves wakes one of those that sleep", async () => {
-  const shared = words();
-  lock(shared, 0);
-  const waiter = thread("hold", shared);
-  const taken = once(waiter, "message");
-  const ended = once(waiter, "exit");
-  await waitFor(() => (Atomics.load(shared, 0) & WAITERS ? true : undefined), "a waiter");
-  const { notify } = Atomics;
+test("who leaves wakes one of those that sleep", async (t) => {
+  const zone = newZone();
+  const lock = lockIn(zone);
+  lock.take();
+  const waiter = await startWaiter(t, zone);
+  const c = libc();
+  const { futex } = c;
   const woken: number[] = [];
-  Object.assign(Atomics, {
-    notify: (array: Int32Array, at: number, count?: number) => {
-      // It may be on its way to sleep still.
-      let found = 0;
-      while (found === 0 && Atomics.load(shared, 2) === 0 && woken.length === 0) found = notify(array, at, count);
-      woken.push(found);
-      return found;
-    },
+  t.mock.method(c, "futex", (...call: Parameters<typeof futex>) => {
+    // It may be on its way to sleep still, and sleeps for some time only.
+    let found = 0;
+    while (found === 0 && Atomics.load(zone.words, 2) === 0) found = futex(...call);
+    woken.push(found);
+    return found;
   });
-  try {
-    Atomics.store(shared, 1, 1);
-    unlock(shared, 0);
-  } finally {
-    Object.assign(Atomics, { notify });
-  }
+  Atomics.store(zone.words, 1, 1);
+  lock.leave();
   assert.equal(woken.length, 1);
-  assert.deepEqual(await taken, [false]);
-  await ended;
+  assert.equal(await waiter.taken, false);
+  await ended(waiter.child);
 });
 
 test("nobody is woken where nobody waits", (t) => {
-  const shared = words();
-  const notify = t.mock.method(Atomics, "notify");
-  assert.equal(lock(shared, 0), false);
-  unlock(shared, 0);
-  assert.equal(shared[0], 0);
-  assert.equal(notify.mock.callCount(), 0);
+  const futex = t.mock.method(libc(), "futex");
+  for (const zone of [newZone(), makeOwnZone(KIND, "own", 24)]) {
+    const lock = lockIn(zone);
+    assert.equal(lock.take(), false);
+    assert.equal(zone.words[0], process.pid);
+    lock.leave();
+    assert.equal(zone.words[0], 0);
+  }
+  assert.equal(futex.mock.callCount(), 0);
 });
 
-test("the lock of a thread that died inside goes to one that waits, who is told", { skip: LINUX }, async () => {
-  const shared = words();
-  const dying = thread("die", shared);
-  await once(dying, "message");
-  const waiter = thread("hold", shared);
-  await waitFor(() => (Atomics.load(shared, 0) & WAITERS ? true : undefined), "a waiter");
-  const taken = once(waiter, "message");
-  const ended = once(waiter, "exit");
-  await dying.terminate();
-  assert.deepEqual(await taken, [true]);
-  Atomics.store(shared, 1, 1);
-  await ended;
-  assert.equal(shared[0], 0);
+test("the lock of a process that died inside goes to one that waits, which finds that out itself", async (t) => {
+  const zone = newZone();
+  const dying = start(t, "die", zone);
+  assert.equal(await dying.taken, false);
+  const waiter = await startWaiter(t, zone);
+  await kill(dying.child);
+  assert.equal(await waiter.taken, true);
+  Atomics.store(zone.words, 1, 1);
+  await ended(waiter.child);
+  assert.equal(zone.words[0], 0);
 });
 
-test("who comes after the death takes it over as well", { skip: LINUX }, async () => {
-  const shared = words();
-  const dying = thread("die", shared);
-  await once(dying, "message");
-  await dying.terminate();
-  assert.equal(lock(shared, 0), true);
-  unlock(shared, 0);
-  assert.equal(lock(shared, 0), false);
-  unlock(shared, 0);
+test("who comes after the death takes it over as well, and is the last to be told", async (t) => {
+  for (const freed of [false, true]) {
+    const zone = newZone();
+    const lock = lockIn(zone);
+    const dying = start(t, "die", zone);
+    await dying.taken;
+    await kill(dying.child);
+    if (freed) lock.free(dying.child.pid ?? 0);
+    assert.equal(lock.take(), true, `freed: ${freed}`);
+    lock.leave();
+    assert.equal(lock.take(), false);
+    lock.leave();
+  }
+});
+
+test("the master's word that a holder has died hands its lock to one that waits", async (t) => {
+  const zone = newZone();
+  // It lives, so that the one that waits has only that word to go by.
+  const holder = start(t, "die", zone);
+  await holder.taken;
+  const waiter = await startWaiter(t, zone);
+  lockIn(zone).free(holder.child.pid ?? 0);
+  assert.equal(await waiter.taken, true);
+  Atomics.store(zone.words, 1, 1);
+  await ended(waiter.child);
+  assert.equal(zone.words[0], 0);
+});
+
+test("a holder that had the process id that this process has now is dead", () => {
+  const lock = lockIn(newZone());
+  lock.take();
+  assert.equal(lock.take(), true);
+});
+
+test("one that is killed while it waits leaves nothing behind", async (t) => {
+  const zone = newZone();
+  const lock = lockIn(zone);
+  lock.take();
+  const waiter = await startWaiter(t, zone);
+  const [pid] = [waiter.child.pid ?? 0];
+  waiter.child.kill("SIGKILL");
+  await once(waiter.child, "exit");
+  lock.free(pid);
+  lock.leave();
+  assert.equal(zone.words[0], 0);
 });

@@ -1,13 +1,12 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
-import { test } from "node:test";
-import { Worker } from "node:worker_threads";
+import { type TestContext, test } from "node:test";
 import fc from "fast-check";
 import { LruHash } from "../../src/shm/lru_hash.ts";
 import { makeZone, type Zone } from "../../src/shm/zone.ts";
+import { ended, kill, startProcess } from "../support/sharing.ts";
 
 const PAGE = 4096;
-const LINUX = process.platform === "linux" ? false : "only Linux says which threads there are";
 
 function newZone(size = 12 * PAGE): Zone {
   return makeZone({ name: "test", version: 1 }, "lru", size);
@@ -110,7 +109,7 @@ test("it holds what was put into it, in the order of use", () => {
   );
 });
 
-test("another thread's view of the zone holds the same", () => {
+test("another process's view of the zone holds the same", () => {
   const zone = newZone();
   const one = new LruHash(zone);
   put(one, "a", 1);
@@ -134,10 +133,10 @@ test("keys are compared whole, and no two zones hash alike", () => {
   assert.equal(hash.insert("x".repeat(65536), 8), undefined);
 });
 
-/** The write at which a thread dies. */
+/** The write at which a process dies. */
 class Death extends Error {}
 
-/** The zone as a thread sees it that dies at its write number `at`. */
+/** The zone as a process sees it that dies at its write number `at`. */
 function dyingView(zone: Zone, at: number): { readonly view: Zone; readonly writes: () => number } {
   let writes = 0;
   const each = (from: number, to: number, write: (index: number) => void) => {
@@ -173,7 +172,7 @@ function afterDeath(zone: Zone): Zone {
   return Object.assign(Object.create(zone), { lock: () => true, unlock() {} });
 }
 
-test("wherever a thread dies with the lock held, every other entry is there afterwards", () => {
+test("wherever a process dies with the lock held, every other entry is there afterwards", () => {
   const long = "k".repeat(3000);
   const changes: readonly (readonly [string, (hash: LruHash) => unknown, touched: string])[] = [
     ["insert", (hash) => hash.insert("new", 8), "new"],
@@ -227,10 +226,9 @@ test("one who dies while he repairs leaves that to the next", () => {
   }
 });
 
-test("two threads at once lose nothing", async () => {
+test("two processes at once lose nothing", async (t) => {
   const zone = newZone(64 * PAGE);
-  const threads = [0, 1].map((thread) => worker("hammer", zone, thread));
-  for (const [code] of await Promise.all(threads.map((thread) => once(thread, "exit")))) assert.equal(code, 0);
+  await Promise.all([0, 1].map((index) => ended(start(t, zone, "hammer", index))));
   const hash = new LruHash(zone);
   let total = 0;
   for (const [, number] of contents(hash)) total += number;
@@ -238,11 +236,11 @@ test("two threads at once lose nothing", async () => {
   checkNothingLost(hash);
 });
 
-test("a thread that is killed with the lock held leaves a zone in order", { skip: LINUX }, async () => {
+test("a process that is killed with the lock held leaves a zone in order", async (t) => {
   const zone = newZone(64 * PAGE);
-  const dying = worker("die", zone, 0);
+  const dying = start(t, zone, "die", 0);
   await once(dying, "message");
-  await dying.terminate();
+  await kill(dying);
   const hash = new LruHash(zone);
   assert.ok(hash.size > 0);
   for (let number = 0; number < 100; number++) put(hash, `more ${number}`, number);
@@ -250,8 +248,7 @@ test("a thread that is killed with the lock held leaves a zone in order", { skip
   checkNothingLost(hash);
 });
 
-function worker(task: "hammer" | "die", zone: Zone, thread: number): Worker {
-  return new Worker(new URL("./lru_thread.ts", import.meta.url), {
-    workerData: { task, handle: zone.handle, thread },
-  });
+function start(t: TestContext, zone: Zone, what: "hammer" | "die", index: number) {
+  const module = new URL("./lru_process.ts", import.meta.url);
+  return startProcess(t, module, { zones: [zone], task: { what, index } });
 }

@@ -1,12 +1,13 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { Worker } from "node:worker_threads";
 import { directive } from "../../src/config/directives.ts";
 import { defineDirectives } from "../../src/config/schema.ts";
 import { readScopes } from "../../src/config/scopes.ts";
 import { ConfigError, type Directive } from "../../src/config/types.ts";
 import { declareZone, NewZones, openZone, type ZoneWanted } from "../../src/shm/registry.ts";
-import { makeZone, Zone, type ZoneKind } from "../../src/shm/zone.ts";
+import { adoptZone, makeZone, Zone, type ZoneKind } from "../../src/shm/zone.ts";
+import { libc } from "../../src/sys/libc.ts";
+import { ended, startProcess } from "../support/sharing.ts";
 
 const KIND: ZoneKind = { name: "test", version: 1 };
 const OTHER: ZoneKind = { name: "other", version: 1 };
@@ -101,18 +102,23 @@ test("a size that no machine has is refused with a sentence", () => {
   );
 });
 
-test("two threads see the same zone", async () => {
+test("two processes see the same zone", async (t) => {
   const zone = makeZone(KIND, "one", 16);
-  const source = `
-    const { workerData, parentPort } = require("node:worker_threads");
-    import(workerData.module).then(({ Zone }) => {
-      const zone = new Zone(workerData.handle);
-      zone.lock();
-      zone.words[1]++;
-      zone.unlock();
-    });`;
-  const module = new URL("../../src/shm/zone.ts", import.meta.url).href;
-  const worker = new Worker(source, { eval: true, workerData: { module, handle: zone.handle } });
-  await new Promise((resolve, reject) => worker.once("exit", resolve).once("error", reject));
+  await ended(startProcess(t, new URL("./zone_process.ts", import.meta.url), { zones: [zone] }));
   assert.deepEqual([...zone.words], [0, 1, 0, 0]);
+});
+
+test("a zone that another master has left is taken over if it is what it should be", () => {
+  const { handle, words } = makeZone(KIND, "one", 16);
+  words[1] = 7;
+  assert.ok("fd" in handle.memory);
+  const { memory, ...description } = handle;
+  const again = () => libc().dup(memory.fd);
+  const taken = adoptZone(description, again());
+  assert.ok(taken !== undefined && "fd" in taken.memory && taken.memory.fd >= 0);
+  assert.equal(new Zone(taken).words[1], 7);
+  assert.ok(new Zone(taken).same(new Zone(handle)));
+  for (const wrong of [{ kind: OTHER }, { kind: { name: "test", version: 2 } }, { size: 8 }]) {
+    assert.equal(adoptZone({ ...description, ...wrong }, again()), undefined);
+  }
 });

@@ -1,9 +1,8 @@
 /**
  * Holdfast with one module more: `die_with_zone KIND NAME SIZE` ends the worker that answers while it has that zone
- * locked, and $thread says which worker a request came to.
+ * locked.
  */
 import { fileURLToPath } from "node:url";
-import { threadId } from "node:worker_threads";
 import { texts } from "../../src/config/directives.ts";
 import { parseSize } from "../../src/config/values.ts";
 import { defineModule, type HttpModule } from "../../src/http/conf/module.ts";
@@ -20,7 +19,6 @@ const dying = defineModule({
       read: ({ args }): readonly string[] => args,
     },
   },
-  variables: { thread: { get: () => String(threadId) } },
   build({ die_with_zone: [kind, name, size] }, { http: { cycle } }): Handler | undefined {
     if (kind === undefined) return undefined;
     const zone = cycle.zone({ kind: { name: kind, version: 1 }, name, size: parseSize(size) ?? 0 });

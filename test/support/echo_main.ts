@@ -1,7 +1,6 @@
-/** A minimal program to test the process with: answers each connection with its thread and generation; dies on demand. */
+/** A minimal program to test the process with: answers each connection with its process and text; dies on demand. */
 import { createServer, type Server, type Socket } from "node:net";
 import { fileURLToPath } from "node:url";
-import { isMainThread, threadId } from "node:worker_threads";
 import { block, flag, text, texts } from "../../src/config/directives.ts";
 import { defineDirectives } from "../../src/config/schema.ts";
 import { duplicate } from "../../src/net/listening_socket.ts";
@@ -74,7 +73,8 @@ class EchoService implements WorkerService {
       if (word === "reject") void Promise.reject(new TypeError("rejected on demand"));
       if (word === "oom") exhaust();
       if (word === "exit") process.exit(3);
-      socket.write(`${this.#settings.echo_text} thread=${threadId} env=${Object.keys(process.env).sort().join(",")}\n`);
+      for (; word === "hang"; );
+      socket.write(`${this.#settings.echo_text} pid=${process.pid} env=${Object.keys(process.env).sort().join(",")}\n`);
     });
   }
 
@@ -143,7 +143,7 @@ function echoProgram(): Program {
         logFiles: logPath === undefined ? [] : [logPath],
         directories: [],
         serve(worker, previous) {
-          if (settings.echo_crash_at_start && !isMainThread) throw new Error("cannot serve");
+          if (settings.echo_crash_at_start) throw new Error("cannot serve");
           const file = logPath === undefined ? undefined : openLogFile(logPath);
           const log = openErrorLog(coreDirectives.in(http).error_log, cycle);
           log.write("info", `echo worker ${worker.index} of ${worker.count}, ${worker.connections} connections`);

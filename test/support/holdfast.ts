@@ -143,7 +143,7 @@ export class Running {
     process.kill(this.pid, signal);
   }
 
-  /** Writes the configuration anew where given, and reloads. Resolves to whether it was taken, once all threads have it. */
+  /** Writes the configuration anew where given, and reloads. Resolves to whether it was taken, once all children have it. */
   async reload(config?: string): Promise<boolean> {
     if (config !== undefined) this.configure(config);
     const before = this.errorLog().length;

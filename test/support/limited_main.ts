@@ -10,7 +10,7 @@ import { engineOf } from "../net/contract/engines.ts";
 const [name, port] = process.argv.slice(2);
 const engine = engineOf(name);
 const address = { family: "ipv4", host: "127.0.0.1", port: Number(port) } as const;
-const bound = bindSocket({ address, ipv6only: undefined, join: false, owner: undefined });
+const bound = bindSocket({ address, ipv6only: undefined, join: false });
 if (!("fd" in bound)) throw new Error(`${bound.call} ${bound.code}`);
 const { fd } = bound;
 let listener: Listener | undefined;

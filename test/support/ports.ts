@@ -1,5 +1,6 @@
-import { readdirSync, readFileSync, readlinkSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { createServer } from "node:net";
+import { openBy } from "./processes.ts";
 
 const given = new Set<number>();
 
@@ -25,14 +26,7 @@ export async function freePort(): Promise<number> {
 
 /** The local TCP ports that a process listens on (Linux). */
 export function listeningPorts(pid: number): number[] {
-  const sockets = new Set<string>();
-  for (const fd of readdirSync(`/proc/${pid}/fd`)) {
-    try {
-      sockets.add(readlinkSync(`/proc/${pid}/fd/${fd}`));
-    } catch {
-      // Closed meanwhile.
-    }
-  }
+  const sockets = new Set(openBy(pid));
   const ports: number[] = [];
   for (const table of ["tcp", "tcp6"]) {
     for (const line of readFileSync(`/proc/net/${table}`, "latin1").trim().split("\n").slice(1)) {

@@ -1,7 +1,7 @@
 import { hasRoomFor } from "../../net/descriptors.ts";
 import type { Listener } from "../../net/engine.ts";
 import { engine } from "../../net/engines.ts";
-import { canBind, duplicate } from "../../net/listening_socket.ts";
+import { duplicate } from "../../net/listening_socket.ts";
 import { IGNORE, type Stream, type StreamError, type StreamHandler } from "../../net/stream.ts";
 import type { ListenSpec } from "../../runtime/application.ts";
 import type { Level } from "../../runtime/log/log.ts";
@@ -22,7 +22,7 @@ export class BoundSocket {
   sites: readonly Site[];
   /** How many connections were accepted here. */
   accepted = 0;
-  /** By the master's descriptor; -1 for a socket that the worker has bound itself. */
+  /** By the descriptor of the socket, which a listener has a duplicate of. */
   private readonly listeners = new Map<number, Listener>();
   private fds: readonly number[] = [];
   private paused = false;
@@ -52,11 +52,10 @@ export class BoundSocket {
   }
 
   /**
-   * Accepts from the sockets with these descriptors and no others. If the master cannot bind sockets, the worker binds
-   * one itself. Returns an error message.
+   * Accepts from the sockets with these descriptors and no others. Returns an error message.
    */
   async from(fds: readonly number[]): Promise<string | undefined> {
-    this.fds = canBind() ? fds : [-1];
+    this.fds = fds;
     for (const [fd, listener] of this.listeners) {
       if (this.fds.includes(fd)) continue;
       this.listeners.delete(fd);
@@ -67,7 +66,7 @@ export class BoundSocket {
 
   /** Accepts again after `pause`. False if there are still no descriptors to spare. */
   async resume(): Promise<boolean> {
-    const closed = this.fds.filter((fd) => fd >= 0 && !this.listeners.has(fd));
+    const closed = this.fds.filter((fd) => !this.listeners.has(fd));
     if (!hasRoomFor(closed)) return false;
     this.paused = false;
     const failed = await this.open();
@@ -79,7 +78,6 @@ export class BoundSocket {
   pause(): void {
     this.paused = true;
     for (const [fd, listener] of this.listeners) {
-      if (fd < 0) continue;
       this.listeners.delete(fd);
       listener.close();
     }
@@ -94,8 +92,8 @@ export class BoundSocket {
   private async openOne(fd: number): Promise<string | undefined> {
     const { spec } = this;
     const options = { ...spec, reusePort: spec.address.family !== "unix" };
-    const copy = fd < 0 ? undefined : duplicate(fd);
-    if (copy === -1) return `dup() of ${spec.key} failed ${errnoText("EMFILE")}`;
+    const copy = duplicate(fd);
+    if (copy < 0) return `dup() of ${spec.key} failed ${errnoText("EMFILE")}`;
     try {
       const listener = await engine().listen(
         { ...options, fd: copy },
@@ -107,8 +105,7 @@ export class BoundSocket {
       if (this.paused || !this.fds.includes(fd) || this.listeners.has(fd)) listener.close();
       else this.listeners.set(fd, listener);
     } catch (error) {
-      const call = copy === undefined ? `bind() to ${spec.key}` : `listen() to ${spec.key}, backlog ${spec.backlog}`;
-      return `${call} failed (${(error as StreamError).message})`;
+      return `listen() to ${spec.key}, backlog ${spec.backlog} failed (${(error as StreamError).message})`;
     }
     return undefined;
   }

@@ -18,7 +18,7 @@ const MOST_TURNS = 10_000;
 /** How long nginx stops accepting when descriptors have run out: accept_mutex_delay's default. */
 const PAUSE_MS = 500;
 
-/** What outlives a reload within one worker thread. */
+/** What outlives a reload within one worker. */
 class WorkerState {
   readonly connections: WorkerConnections;
   readonly counters: Int32Array;

@@ -4,7 +4,7 @@ import type { Socket } from "node:net";
  * Writes that bypass node:stream. In Node 26.10 a handle accepts a write without a request object (it returns a number if
  * the kernel took all, an object if the rest is queued). A small response sent that way saves the bookkeeping of a
  * Writable, about 5% of a proxied request. This is undocumented, as are the handle's counters: both are used only if a
- * test when the thread starts (direct_write_proof.ts) finds them as expected. Otherwise `socket.write` is used.
+ * test when the process starts (direct_write_proof.ts) finds them as expected. Otherwise `socket.write` is used.
  */
 
 /** A write that is queued in part. */

@@ -1,5 +1,5 @@
 /**
- * Tests whether handles of this Node behave as direct_write.ts and `unsent` assume, on a socket pair, before the thread's
+ * Tests whether handles of this Node behave as direct_write.ts and `unsent` assume, on a socket pair, before the process's
  * first connection. The code for TCP and for unix sockets is the same, up to the system call.
  */
 import { readSync } from "node:fs";
@@ -51,8 +51,7 @@ export async function proveDirectWrites(open: () => HandlePair | undefined = ope
 
 /** The first descriptor is closed by the socket, the second by `tryHandle`. @internal For tests of direct writes. */
 export function openPair(): HandlePair | undefined {
-  const c = process.platform === "linux" ? libc() : undefined;
-  if (c === undefined) return undefined;
+  const c = libc();
   const ends = Buffer.alloc(8);
   if (c.socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, ends) !== 0) return undefined;
   const [fd, peer] = [ends.readInt32LE(0), ends.readInt32LE(4)];
@@ -73,7 +72,7 @@ export function openPair(): HandlePair | undefined {
 async function tryHandle({ socket, handle, peer }: HandlePair): Promise<string | undefined> {
   let open = true;
   const close = (): void => {
-    if (open) libc()?.close(peer);
+    if (open) libc().close(peer);
     open = false;
   };
   try {

@@ -1,5 +1,5 @@
 /**
- * A socket of node:net. All sockets of a thread read into one shared buffer, through the `onread` option: neither a read
+ * A socket of node:net. All sockets of a process read into one shared buffer, through the `onread` option: neither a read
  * nor an idle connection has a buffer of its own. That is why bytes are valid during `onData` only.
  */
 import net from "node:net";

@@ -82,7 +82,7 @@ function next(): readonly PausedStream[] {
 
 function ask(asked: readonly PausedStream[]): void {
   const c = libc();
-  if (c === undefined || c.poll(pollfds, asked.length, 0) <= 0) return;
+  if (c.poll(pollfds, asked.length, 0) <= 0) return;
   // Reads all results first: a callback may close another stream, whose descriptor may be reused at once.
   const answers = asked.map((_, i) => pollfds.readUInt16LE(i * POLLFD + 6));
   for (const [i, stream] of asked.entries()) {
@@ -96,5 +96,5 @@ function ask(asked: readonly PausedStream[]): void {
 /** Reads and clears SO_ERROR; 0 if there is none. */
 function errorOf(fd: number): number {
   length.writeInt32LE(value.length);
-  return libc()?.getsockopt(fd, SOL_SOCKET, SO_ERROR, value, length) === 0 ? value.readInt32LE() : 0;
+  return libc().getsockopt(fd, SOL_SOCKET, SO_ERROR, value, length) === 0 ? value.readInt32LE() : 0;
 }

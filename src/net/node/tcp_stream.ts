@@ -20,7 +20,7 @@ const COPIES = 16;
 
 let open = 0;
 
-/** How many streams of this thread are open, to clients and to upstreams. */
+/** How many streams of this process are open, to clients and to upstreams. */
 export function openStreams(): number {
   return open;
 }

@@ -6,7 +6,7 @@ import type { Ring } from "./ring.ts";
 import type { SendMemory } from "./send_memory.ts";
 import type { Targets } from "./targets.ts";
 
-/** What all streams and listeners of a thread share. */
+/** What all streams and listeners of a process share. */
 export interface Context {
   readonly calls: IoUring;
   readonly ring: Ring;

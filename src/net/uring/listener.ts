@@ -132,7 +132,7 @@ class UringListener implements Listener, Operator {
     ring.closeFile(this.id, this.fd);
   }
 
-  /** The thread ends. */
+  /** The process ends. */
   abandon(): void {
     this.context.calls.close(this.fd);
   }
@@ -152,7 +152,7 @@ export function listen(
   let { fd } = options;
   let notes: readonly string[] = [];
   if (fd === undefined) {
-    const bound = bindSocket({ address, ipv6only, join: reusePort === true, owner: undefined });
+    const bound = bindSocket({ address, ipv6only, join: reusePort === true });
     if (!("fd" in bound)) throw streamError({ code: bound.code });
     ({ fd } = bound);
     notes = setSocketOptions(fd, options, addressText(address));

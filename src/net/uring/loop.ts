@@ -107,7 +107,7 @@ export class RingLoop implements Operator {
     if (--this.holders === 0) this.uv.hold(false);
   }
 
-  /** To be called before the thread ends. */
+  /** To be called before the process ends. */
   close(): void {
     this.uv.close();
   }

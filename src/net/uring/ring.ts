@@ -41,7 +41,7 @@ const KIND_MASK = (1 << KIND_BITS) - 1;
 export interface Operator {
   /** One of them has completed, or has a result while it goes on (CQE_MORE). Must not throw. */
   complete(kind: number, result: number, flags: number): void;
-  /** The thread ends: closes its descriptor. */
+  /** The process ends: closes its descriptor. */
   abandon?(): void;
 }
 
@@ -73,7 +73,7 @@ const CQE_WORDS = 4;
 
 /**
  * The two queues of an io_uring. Operations are prepared in the submission queue, and go to the kernel with the next
- * `enter`, in the order in which they were prepared. Completions are only put into their queue while this thread is in
+ * `enter`, in the order in which they were prepared. Completions are only put into their queue while this process is in
  * `enter` (IORING_SETUP_DEFER_TASKRUN), so that no fences are needed.
  *
  * An operation's user_data is its owner's id, what it is for, and the generation of the id, which changes with each owner.

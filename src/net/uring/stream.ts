@@ -261,7 +261,7 @@ export class UringStream implements Stream, Operator, ReceiverOwner, SenderOwner
     this.gone();
   }
 
-  /** The thread ends. */
+  /** The process ends. */
   abandon(): void {
     if (this.fd >= 0) this.context.calls.close(this.fd);
   }

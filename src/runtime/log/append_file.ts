@@ -30,7 +30,7 @@ export function reportLogFailures(to: (text: string) => void): void {
 }
 
 /**
- * A log file of this thread. The lines of one turn of the loop are written at once. Other threads and processes append
+ * A log file of this process. The lines of one turn of the loop are written at once. Other processes append
  * to the same file; lines are not interleaved, since a write to a file is atomic, and one to a pipe up to PIPE_BUF. What
  * a full pipe does not take is queued.
  */

@@ -1,4 +1,3 @@
-import { threadId } from "node:worker_threads";
 import { errorTime } from "../../sys/clock.ts";
 import type { Cycle } from "../cycle.ts";
 import { type ErrorLog, LEVELS, type Level, type LogFile } from "./log.ts";
@@ -50,7 +49,7 @@ export function withTerminal(log: ErrorLog | undefined): ErrorLog {
 function logOf(sinks: readonly Sink[]): ErrorLog {
   const most = Math.max(...sinks.map((sink) => sink.severity));
   const head = ` [`;
-  const tail = `] ${process.pid}#${threadId}: `;
+  const tail = `] ${process.pid}#${process.pid}: `;
   return {
     wants: (level) => SEVERITY[level] <= most,
     write(level, message, connection) {

@@ -12,7 +12,7 @@ export interface ErrorLog {
   write(level: Level, message: string, connection?: number): void;
 }
 
-/** An append-only file, shared by all who log to its path within a thread. Lines of one turn of the loop leave in one write. */
+/** An append-only file, shared by all who log to its path within a process. Lines of one turn of the loop leave in one write. */
 export interface LogFile {
   readonly path: string;
   /** Appends a line (with its line feed; a byte string). */

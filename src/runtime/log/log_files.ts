@@ -7,14 +7,14 @@ import type { OpenLogs } from "./open_log.ts";
 /** How long an exiting child blocks for full pipes, in ms: less than the master waits before it kills (master/children.ts). */
 const END_MS = 900;
 
-/** The files this thread has open, by absolute path. */
+/** The files this process has open, by absolute path. */
 const files = new Map<string, AppendFile>();
 /** The descriptors that the master has sent last. */
 let shared: OpenLogs = new Map();
 let exitHooked = false;
 
 /**
- * The log file of that path (absolute, a byte string): one for the whole thread. Opened for appending, and created where
+ * The log file of that path (absolute, a byte string): one for the whole process. Opened for appending, and created where
  * missing. Throws `open() "…" failed (13: Permission denied)`.
  */
 export function openLogFile(path: string): LogFile {
@@ -40,7 +40,7 @@ export interface LogBuffer {
   readonly gzip: number;
 }
 
-/** The buffers of this thread, by path. */
+/** The buffers of this process, by path. */
 const buffers = new Map<string, BufferedFile>();
 
 /** The same file with a buffer, whose parameters a later call may change. */

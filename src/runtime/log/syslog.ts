@@ -74,9 +74,6 @@ function indexOf(words: readonly string[], word: string, what: string, directive
 function serverOf(name: string, directive: Directive): Target {
   const server = parseUrl(name, DEFAULT_PORT);
   if (typeof server === "string") return fail(directive, `${server} in syslog server "${name}"`);
-  if ("path" in server && libc() === undefined) {
-    fail(directive, `syslog over a unix domain socket needs Node 26 or later: "${name}"; use UDP instead`);
-  }
   return server;
 }
 
@@ -121,7 +118,7 @@ function udpSocket(family: "ipv4" | "ipv6"): Socket {
 
 const AF_UNIX = 1;
 const SOCK_DGRAM = 2;
-/** MSG_DONTWAIT and MSG_NOSIGNAL; macOS has no SIGPIPE for datagrams. */
+/** MSG_DONTWAIT and MSG_NOSIGNAL. */
 const SEND_FLAGS = process.platform === "linux" ? 0x4040 : 0x80;
 
 /** One socket for all unix servers, made through FFI: Node has no unix datagram sockets. -1 until it is needed. */
@@ -131,17 +128,15 @@ function unixDelivery(path: string): (bytes: Buffer) => void {
   const address = unixAddress(path);
   return (bytes) => {
     const c = libc();
-    if (c === undefined) return;
     if (unixSocket < 0) unixSocket = c.socket(AF_UNIX, SOCK_DGRAM);
     if (unixSocket >= 0) c.sendto(unixSocket, bytes, SEND_FLAGS, address);
   };
 }
 
-/** A sockaddr_un: on Linux a 16-bit family, on macOS a length byte and a family byte. */
+/** A sockaddr_un. */
 function unixAddress(path: string): Buffer {
   const bytes = Buffer.alloc(2 + path.length + 1);
-  if (process.platform === "linux") bytes.writeUInt16LE(AF_UNIX, 0);
-  else bytes.set([bytes.length, AF_UNIX]);
+  bytes.writeUInt16LE(AF_UNIX, 0);
   bytes.write(path, 2, "latin1");
   return bytes;
 }

@@ -1,30 +1,33 @@
 import { startTimer } from "../../sys/timers.ts";
-import { startedAsRoot } from "../../sys/users.ts";
 import type { Sockets } from "../application.ts";
 import type { CycleData } from "../cycle.ts";
-import type { ChildRole, SharedLogs } from "../messages.ts";
-import { type ChildOptions, type ChildOwner, ChildThread } from "./child_thread.ts";
+import { inBackground } from "../daemon.ts";
+import { type ChildRole, type Logs, sentZones } from "../messages.ts";
+
 import { shareOf } from "./listening_sockets.ts";
+import { Process, type ProcessOptions, type ProcessOwner } from "./process.ts";
 
 /** A child that has not exited this long after it was told to stop is killed, as nginx's master does. */
 const KILL_MS = 1000;
 
-export interface ChildrenOptions extends ChildOptions {
+export interface ChildrenOptions extends ProcessOptions {
   /** The listening sockets for so many workers. */
   readonly sockets?: (workers: number) => Sockets;
-  readonly logs?: () => SharedLogs;
-  /** Called with the oldest version of the log files that is in use in any child. */
-  readonly oldestLogs?: (version: number) => void;
-  /** Called when a worker has exited, before another gets its slot. */
-  readonly forget?: (slot: number) => void;
+  readonly logs?: () => Logs;
+  /** A child asks for the log files to be reopened. */
+  readonly reopen?: () => void;
+  /** The first slot of the workers. */
+  readonly firstSlot?: number;
+  /** Called when a process has exited, before another gets its slot. `pid` is undefined if it could not be started. */
+  readonly forget?: (role: ChildRole, pid: number | undefined) => void;
 }
 
 /** The checker and the workers: as many as the cycle in force wants, started again when they die. */
-export class Children implements ChildOwner {
+export class Children implements ProcessOwner {
   readonly #options: ChildrenOptions;
-  readonly #all = new Set<ChildThread>();
+  readonly #all = new Set<Process>();
   /** Workers that accept connections or are about to. While one does not, the others accept from its sockets too. */
-  readonly #accepting = new Set<ChildThread>();
+  readonly #accepting = new Set<Process>();
   /** The cycle in force, once there is one. */
   #data: CycleData | undefined;
   #workers = 0;
@@ -39,13 +42,14 @@ export class Children implements ChildOwner {
 
   /**
    * Puts a cycle in force in all children: those that run are sent it, missing ones are started, surplus workers quit.
+   * With `replace`, those that run quit and others take their place.
    * Resolves when all have answered, with the messages of those that failed (each once).
    */
-  async apply(data: CycleData, workers: number): Promise<readonly string[]> {
+  async apply(data: CycleData, workers: number, { replace = false } = {}): Promise<readonly string[]> {
     this.#data = data;
     this.#workers = workers;
     for (const child of this.#all) {
-      if (child.role.kind === "worker" && child.role.index >= workers) this.#quit(child);
+      if (replace || (child.role.kind === "worker" && child.role.index >= workers)) this.#quit(child);
     }
     const first = this.#sharing().length === 0;
     const children = [this.#child("checker", 0)];
@@ -58,8 +62,8 @@ export class Children implements ChildOwner {
   }
 
   /** The one that there is, or a new one. */
-  #child(kind: ChildRole["kind"], index: number): ChildThread {
-    let slot = 0;
+  #child(kind: ChildRole["kind"], index: number): Process {
+    let slot = this.#options.firstSlot ?? 0;
     const slots = new Set<number>();
     for (const child of this.#all) {
       if (child.role.kind !== kind) continue;
@@ -67,17 +71,17 @@ export class Children implements ChildOwner {
       slots.add(child.role.slot);
     }
     while (slots.has(slot)) slot++;
-    const child = new ChildThread({ kind, index, slot, startedAsRoot }, this.#options, this);
+    const child = new Process({ kind, index, slot, daemon: inBackground }, this.#options, this);
     this.#all.add(child);
     return child;
   }
 
-  #sharing(): ChildThread[] {
+  #sharing(): Process[] {
     return [...this.#accepting].filter((child) => !child.exiting);
   }
 
   /** What a worker accepts from, given those that do. */
-  #share({ role }: ChildThread): Sockets {
+  #share({ role }: Process): Sockets {
     if (role.kind !== "worker") return {};
     const all = this.#options.sockets?.(this.#workers) ?? {};
     const workers = new Set(this.#sharing().map((child) => child.role.index));
@@ -88,35 +92,40 @@ export class Children implements ChildOwner {
     for (const child of this.#sharing()) child.send({ type: "sockets", sockets: this.#share(child) });
   }
 
-  #logs(): SharedLogs {
-    return this.#options.logs?.() ?? { version: 0, files: new Map() };
+  #logs(): Logs {
+    return this.#options.logs?.() ?? { files: new Map(), standardError: undefined };
   }
 
-  cycleFor(child: ChildThread) {
+  cycleFor(child: Process) {
     if (this.#data === undefined) throw new Error("a child was started without a cycle");
+    const { zones, ...data } = this.#data;
     const sockets = this.#share(child);
-    return { type: "cycle", data: this.#data, count: this.#workers, sockets, logs: this.#logs() } as const;
+    const message = { type: "cycle", data, zones: sentZones(zones), count: this.#workers, sockets } as const;
+    return { ...message, logs: this.#logs() };
   }
 
-  ready(child: ChildThread): void {
+  reopen(): void {
+    this.#options.reopen?.();
+  }
+
+  ready(child: Process): void {
     if (child.role.kind !== "worker" || child.exiting || this.#accepting.has(child)) return;
     this.#accepting.add(child);
     this.#shareAnew();
   }
 
-  closed(child: ChildThread): void {
-    this.#accepting.delete(child);
+  closed(child: Process): void {
+    // It may have been told by somebody else.
+    if (this.#accepting.delete(child) && !child.exiting) this.#shareAnew();
   }
 
   changed(): void {
-    const versions = [...this.#all].filter(({ running }) => running).map(({ logs }) => logs);
-    this.#options.oldestLogs?.(Math.min(this.#logs().version, ...versions));
     for (const look of this.#conditions) look();
   }
 
-  exited(child: ChildThread): void {
+  exited(child: Process, pid: number | undefined): void {
     const accepted = this.#accepting.delete(child) && !child.exiting;
-    if (child.role.kind === "worker") this.#options.forget?.(child.role.slot);
+    this.#options.forget?.(child.role, pid);
     if (child.exiting || this.#starting) this.#all.delete(child);
     else child.restart();
     if (accepted) this.#shareAnew();
@@ -139,8 +148,8 @@ export class Children implements ChildOwner {
     });
   }
 
-  /** USR1. */
-  reopen(): void {
+  /** USR1: the log files have been opened anew. */
+  reopened(): void {
     for (const child of this.#all) child.send({ type: "reopen", logs: this.#logs() });
   }
 
@@ -149,7 +158,7 @@ export class Children implements ChildOwner {
     for (const child of this.#all) if (child.role.kind === "worker") this.#quit(child);
   }
 
-  #quit(child: ChildThread): void {
+  #quit(child: Process): void {
     child.quit();
     if (child.running) return;
     this.#all.delete(child);

@@ -1,23 +1,24 @@
-import { isDeepStrictEqual } from "node:util";
 import { sentence, sentences } from "../../config/errors.ts";
+import { Zone } from "../../shm/zone.ts";
 import { logFaultsTo } from "../../sys/guard.ts";
-import { setLimit } from "../../sys/limits.ts";
 import type { Identity } from "../../sys/users.ts";
 import type { Program } from "../application.ts";
 import { type BuiltCycle, buildCycle } from "../build_cycle.ts";
 import type { CycleData } from "../cycle.ts";
-import { coreDirectives } from "../directives.ts";
+import { type CoreSettings, coreDirectives } from "../directives.ts";
 import { errorLogFiles, openMainLog } from "../log/directive.ts";
 import { withTerminal } from "../log/error_log.ts";
+import { LentLogs } from "../log/lent_logs.ts";
 import type { ErrorLog } from "../log/log.ts";
 import { closeLogFilesExcept } from "../log/log_files.ts";
 import { closeLogs, type OpenLogs } from "../log/open_log.ts";
+import type { ChildRole } from "../messages.ts";
 import type { Paths } from "../options.ts";
-import { becomeUser, identityOf } from "../privileges.ts";
-import { prepareFiles } from "./files.ts";
+import { identityOf } from "../privileges.ts";
+import { openLogFor, prepareFiles } from "./files.ts";
+import type { Inheritance } from "./inheritance.ts";
 import { ListeningSockets } from "./listening_sockets.ts";
 import { type Loaded, loadConfiguration, logWarnings, validateCycle } from "./load_cycle.ts";
-import { LogDescriptors } from "./log_descriptors.ts";
 import { pidPath, removePidFile, writePidFile } from "./pid_file.ts";
 
 export interface Start {
@@ -32,36 +33,31 @@ export interface Start {
   readonly initialLog: ErrorLog;
 }
 
-type CoreSettings = ReturnType<typeof coreDirectives.in>;
-
-/** SO_REUSEPORT, by which several workers share a port, is not on every system. */
-const SHARES_PORTS = process.platform === "linux";
-
 /** The configuration in force, and what the master holds for it: listening sockets, log files, the pid file. */
 export class Configuration {
   readonly sockets: ListeningSockets;
-  readonly logs: LogDescriptors;
+  readonly logs: LentLogs;
   readonly #start: Start;
-  /** Whom the process has become, where root started it. */
-  readonly #identity: Identity | undefined;
+  /** Whom the children become, where root started the master. */
+  #identity: Identity | undefined;
   #built: BuiltCycle;
   #log: ErrorLog;
   #pidFile: string;
 
   /** The first one. Undefined after an error, which was logged. */
-  static async first(start: Start): Promise<Configuration | undefined> {
-    const sockets = new ListeningSockets();
-    const logs = new LogDescriptors();
+  static async first(start: Start, inherited: Inheritance | undefined): Promise<Configuration | undefined> {
+    const sockets = new ListeningSockets(inherited?.sockets);
+    const logs = new LentLogs();
     try {
-      const built = await validateCycle(start.program, start.paths, start.loaded, undefined);
-      logWarnings(built, start.initialLog);
+      const valid = await validateCycle(start.program, start.paths, start.loaded, inherited);
+      logWarnings(valid, start.initialLog);
+      const built = inherited === undefined ? valid : await buildCycle(start.program, valid.cycle.data);
       const core = coreDirectives.in(built.cycle.root);
       const identity = identityOf(core.user);
       logs.take(prepareFiles(built, identity));
       const log = withTerminal(openMainLog(built.cycle));
       if (!(await sockets.bind(built.application.listeners, workersOf(core), log))) return undefined;
-      setLimits(core, log);
-      if (identity !== undefined) await becomeUser(identity, start.entry, log);
+      sockets.closeInherited();
       return new Configuration(start, identity, built, log, sockets, logs);
     } catch (error) {
       for (const line of sentences(error)) start.initialLog.write("emerg", line);
@@ -76,19 +72,47 @@ export class Configuration {
     built: BuiltCycle,
     log: ErrorLog,
     sockets: ListeningSockets,
-    logs: LogDescriptors,
+    logs: LentLogs,
   ) {
     this.#start = start;
     this.#identity = identity;
     this.#built = built;
     this.#log = log;
     this.#pidFile = pidPath(built.cycle);
+    this.hasMaster = this.#core.master_process;
     this.sockets = sockets;
     this.logs = logs;
   }
 
+  get built(): BuiltCycle {
+    return this.#built;
+  }
+
+  /** `master_process`, as it was at the start. */
+  readonly hasMaster: boolean;
+
   get data(): CycleData {
     return this.#built.cycle.data;
+  }
+
+  /** What children are as processes: where a reload changes it, others take their place. */
+  get processSettings(): readonly unknown[] {
+    const { user, worker_priority, worker_rlimit_nofile, worker_rlimit_core } = this.#core;
+    const { worker_cpu_affinity, working_directory, env } = this.#core;
+    return [
+      user,
+      worker_priority,
+      worker_rlimit_nofile,
+      worker_rlimit_core,
+      worker_cpu_affinity,
+      working_directory,
+      env,
+    ];
+  }
+
+  /** worker_watchdog_timeout, ms. */
+  get watchdog(): number {
+    return this.#core.worker_watchdog_timeout ?? 0;
   }
 
   /** How many workers it wants. */
@@ -116,9 +140,10 @@ export class Configuration {
     return coreDirectives.in(this.#built.cycle.root);
   }
 
-  /** A worker has exited. */
-  forget(slot: number): void {
-    this.#built.application.forget?.(slot);
+  /** A child has exited: the locks that it held are free, and a worker's slot is. */
+  forget({ kind, slot }: ChildRole, pid: number | undefined): void {
+    if (pid !== undefined) for (const zone of Object.values(this.data.zones)) new Zone(zone).freeLock(pid);
+    if (kind === "worker") this.#built.application.forget?.(slot);
   }
 
   /** Every child serves: writes the pid file, and leaves the terminal. Throws nginx's message. */
@@ -126,6 +151,17 @@ export class Configuration {
     writePidFile(this.#pidFile);
     this.#log = openMainLog(this.#built.cycle);
     logFaultsTo(this.#log);
+    // The initial log's file, where that is another.
+    this.closeUnusedLogs();
+  }
+
+  get pidFile(): string {
+    return this.#pidFile;
+  }
+
+  /** The pid file has another name now. */
+  set pidFile(path: string) {
+    this.#pidFile = path;
   }
 
   /** Removes the pid file. Returns the message of a failure. */
@@ -133,9 +169,17 @@ export class Configuration {
     return removePidFile(this.#pidFile);
   }
 
-  /** USR1. */
+  /** USR1. A file that cannot be opened again keeps its descriptor. */
   reopenLogs(): void {
-    for (const error of this.logs.reopen(this.#identity)) this.#log.write("emerg", error);
+    const files = new Map(this.logs.files);
+    for (const path of files.keys()) {
+      try {
+        files.set(path, openLogFor(path, this.#identity));
+      } catch (error) {
+        this.#log.write("emerg", sentence(error));
+      }
+    }
+    this.logs.take(files);
   }
 
   /**
@@ -149,7 +193,7 @@ export class Configuration {
       const loaded = loadConfiguration(program, paths, globals);
       const valid = await validateCycle(program, paths, loaded, this.data);
       logWarnings(valid, this.#log);
-      files = prepareFiles(valid, this.#identity);
+      files = prepareFiles(valid, identityOf(coreDirectives.in(valid.cycle.root).user));
       const log = openMainLog(valid.cycle);
       const workers = workersOf(coreDirectives.in(valid.cycle.root));
       const bound = await this.sockets.bind(valid.application.listeners, workers, this.#log);
@@ -177,13 +221,8 @@ export class Configuration {
   }
 
   #replace(next: BuiltCycle, files: OpenLogs, log: ErrorLog): void {
-    const before = this.#core;
     this.#built = next;
-    const core = this.#core;
-    setLimits(core, this.#log);
-    if (this.#identity !== undefined && !isDeepStrictEqual(core.user, before.user)) {
-      this.#log.write("warn", 'the "user" directive has changed, which takes effect when Holdfast is started again');
-    }
+    this.#identity = identityOf(this.#core.user);
     this.logs.take(files);
     this.#log = log;
     logFaultsTo(log);
@@ -194,24 +233,10 @@ export class Configuration {
   /** Closes the logs that only an earlier configuration named. */
   closeUnusedLogs(): void {
     closeLogFilesExcept(new Set(errorLogFiles(this.#built.cycle)));
+    this.logs.release();
   }
 }
 
 function workersOf({ master_process, worker_processes }: CoreSettings): number {
-  return !master_process || !SHARES_PORTS ? 1 : Math.max(1, worker_processes);
-}
-
-/** What the main block says of the process as a whole. */
-function setLimits(core: CoreSettings, log: ErrorLog): void {
-  const alert = (text: string | undefined): void => {
-    if (text !== undefined) log.write("alert", text);
-  };
-  if (core.worker_rlimit_nofile !== undefined) alert(setLimit("RLIMIT_NOFILE", core.worker_rlimit_nofile));
-  if (core.worker_rlimit_core !== undefined) alert(setLimit("RLIMIT_CORE", core.worker_rlimit_core));
-  if (core.working_directory === undefined) return;
-  try {
-    process.chdir(Buffer.from(core.working_directory, "latin1").toString());
-  } catch (error) {
-    alert(`chdir("${core.working_directory}") failed: ${sentence(error)}`);
-  }
+  return !master_process ? 1 : Math.max(1, worker_processes);
 }

@@ -1,6 +1,5 @@
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
-import type { ResourceLimits } from "node:worker_threads";
 import type { ChildRole } from "../messages.ts";
 
 /**
@@ -11,20 +10,13 @@ import type { ChildRole } from "../messages.ts";
 
 /** A request leaves almost nothing but garbage: the larger the young generation, the fewer scavenges. */
 const WORKER_SEMI_SPACE_MB = { least: 16, most: 32 };
-const CHECKER_SEMI_SPACE_MB = 4;
 
-/** V8 counts two semi-spaces and as much again for large objects. */
-const YOUNG_GENERATION = 3;
-
-/** To call before a child is started: the flags of the command line would hold for the children's heaps too. */
-export function prepareChildHeaps(): void {
-  setFlagsFromString("--max-semi-space-size=0");
-  setFlagsFromString(`--min-semi-space-size=${WORKER_SEMI_SPACE_MB.least}`);
-}
-
-export function heapLimits({ kind }: ChildRole): ResourceLimits {
-  const semiSpace = kind === "worker" ? WORKER_SEMI_SPACE_MB.most : CHECKER_SEMI_SPACE_MB;
-  return { maxYoungGenerationSizeMb: YOUNG_GENERATION * semiSpace };
+/** The flags of Node for a child: the master's, with the young generation of its role, in MiB. */
+export function heapFlags({ kind }: ChildRole): string[] {
+  if (kind === "checker") return process.execArgv;
+  const { least, most } = WORKER_SEMI_SPACE_MB;
+  const others = process.execArgv.filter((flag) => !flag.startsWith("--max-semi-space-size="));
+  return [...others, `--min-semi-space-size=${least}`, `--max-semi-space-size=${most}`];
 }
 
 let gc: (() => void) | undefined;

@@ -2,7 +2,7 @@ import { closeSync, lstatSync, unlinkSync } from "node:fs";
 import { isDeepStrictEqual } from "node:util";
 import { isWildcard } from "../../net/address.ts";
 import { engine } from "../../net/engines.ts";
-import { type Bound, bindSocket, canBind, refuseNew } from "../../net/listening_socket.ts";
+import { type Bound, bindSocket, refuseNew } from "../../net/listening_socket.ts";
 import { changeBacklog, setSocketOptions } from "../../net/socket_options.ts";
 import { IGNORE } from "../../net/stream.ts";
 import { errnoCode, errnoText } from "../../sys/errno.ts";
@@ -14,9 +14,6 @@ import type { ErrorLog } from "../log/log.ts";
 const TRIES = 5;
 const PAUSE_MS = 500;
 
-/** Linux distributes connections among the SO_REUSEPORT sockets of a port: each worker has one. */
-const ONE_EACH = process.platform === "linux";
-
 interface Listening {
   spec: ListenSpec;
   /** One for each worker (for the most there have been at a time). A unix socket, which cannot share its path, is one for all. */
@@ -25,22 +22,26 @@ interface Listening {
 
 /**
  * The listening sockets. The master holds them as long as a configuration listens on their address, and workers accept
- * from duplicates: connections in the queue of a worker that exits or dies are not lost. Without FFI (`canBind`) there
- * are none, and each worker binds its own.
+ * from duplicates: connections in the queue of a worker that exits or dies are not lost. Linux distributes
+ * connections among the SO_REUSEPORT sockets of a port: each worker has one.
  */
 export class ListeningSockets {
   readonly #bound = new Map<string, Listening>();
+  /** From the master before this one; not configured (yet). */
+  readonly #inherited: Map<string, readonly number[]>;
   /** No longer configured; workers still accept what is in their queues. */
   readonly #retired: Listening[] = [];
-  /** The kernel lets only one user's sockets share a port: after setuid() new sockets are given to this one. */
-  readonly #owner = process.geteuid?.();
+
+  /** `inherited`: descriptors of listening sockets by ListenSpec.key, which belong to this object now. */
+  constructor(inherited: Sockets = {}) {
+    this.#inherited = new Map(Object.entries(inherited));
+  }
 
   /**
    * Binds what is not bound yet. Like nginx tries again for a while if an address is in use; with `test` that is no error.
    * Failures are logged as [emerg]; after one nothing has changed, and the result is false.
    */
   async bind(specs: readonly ListenSpec[], workers: number, log: ErrorLog, test = false): Promise<boolean> {
-    if (!canBind()) return true;
     const before = new Set(this.#bound.keys());
     if ((await this.#bindMissing(specs, log, test)) && this.#bindForWorkers(specs, workers, log)) return true;
     this.#drop((key) => !before.has(key));
@@ -72,6 +73,7 @@ export class ListeningSockets {
   /** Returns the errno name of a failure. */
   async #add(spec: ListenSpec, log: ErrorLog, test: boolean): Promise<string | undefined> {
     const { address } = spec;
+    if (this.#inherit(spec, log)) return undefined;
     let bound = this.#bindOne(spec, this.#overlaps(spec));
     if ("code" in bound && bound.code === "EADDRINUSE" && address.family === "unix" && !test) {
       if (await removeStale(address.path)) bound = this.#bindOne(spec, false);
@@ -85,9 +87,26 @@ export class ListeningSockets {
     return undefined;
   }
 
+  #inherit(spec: ListenSpec, log: ErrorLog): boolean {
+    const fds = this.#inherited.get(spec.key);
+    if (fds === undefined) return false;
+    this.#inherited.delete(spec.key);
+    this.#bound.set(spec.key, { spec, fds: [...fds] });
+    for (const fd of fds) {
+      changeBacklog(fd, spec.backlog);
+      for (const note of configure(fd, spec)) log.write("alert", note);
+    }
+    return true;
+  }
+
+  /** Those that this configuration does not listen on. */
+  closeInherited(): void {
+    for (const fds of this.#inherited.values()) for (const fd of fds) closeSync(fd);
+    this.#inherited.clear();
+  }
+
   #bindOne({ address, ipv6only }: ListenSpec, join: boolean): Bound {
-    const owner = this.#owner === process.geteuid?.() ? undefined : this.#owner;
-    return bindSocket({ address, ipv6only, join, owner });
+    return bindSocket({ address, ipv6only, join });
   }
 
   /** `*:80` beside `127.0.0.1:80`, which nginx refuses: with SO_REUSEPORT both can be bound. */
@@ -96,7 +115,6 @@ export class ListeningSockets {
   }
 
   #bindForWorkers(specs: readonly ListenSpec[], workers: number, log: ErrorLog): boolean {
-    if (!ONE_EACH) return true;
     for (const spec of specs) {
       const fds = this.#bound.get(spec.key)?.fds;
       if (fds === undefined || spec.address.family === "unix") continue;
@@ -133,7 +151,7 @@ export class ListeningSockets {
   descriptors(workers: number): Sockets {
     const table: Record<string, readonly number[]> = {};
     for (const [key, { spec, fds }] of this.#bound) {
-      table[key] = spec.address.family === "unix" || !ONE_EACH ? new Array<number>(workers).fill(fds[0]) : fds;
+      table[key] = spec.address.family === "unix" ? new Array<number>(workers).fill(fds[0]) : fds;
     }
     return table;
   }
@@ -165,16 +183,18 @@ export class ListeningSockets {
     for (const { fds } of this.#retired.splice(0)) for (const fd of fds) closeSync(fd);
   }
 
-  close(): void {
+  /** `shared`: another master listens on them too, and needs the files of unix sockets. */
+  close({ shared = false } = {}): void {
+    this.closeInherited();
     this.closeRetired();
-    this.#drop(() => true);
+    this.#drop(() => true, shared);
   }
 
-  #drop(which: (key: string) => boolean): void {
+  #drop(which: (key: string) => boolean, shared = false): void {
     for (const [key, { spec, fds }] of this.#bound) {
       if (!which(key)) continue;
       this.#bound.delete(key);
-      if (spec.address.family === "unix") removeFile(spec.address.path);
+      if (spec.address.family === "unix" && !shared) removeFile(spec.address.path);
       for (const fd of fds) closeSync(fd);
     }
   }

@@ -49,7 +49,7 @@ export async function validateCycle(
   program: Program,
   paths: Paths,
   { tree, root }: Loaded,
-  previous: CycleData | undefined,
+  previous: Pick<CycleData, "generation" | "zones"> | undefined,
 ): Promise<ValidCycle> {
   const refusals = refusalsOf(root);
   const wanted = refusals.attempt(() => [...syslogHosts(root), ...program.hosts(root)]) ?? [];

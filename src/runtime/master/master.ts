@@ -1,13 +1,26 @@
+import { closeSync } from "node:fs";
+import { isDeepStrictEqual } from "node:util";
 import { sentence } from "../../config/errors.ts";
 import { logFault } from "../../sys/guard.ts";
+import { launcher } from "../../sys/launch.ts";
+import { setTitle } from "../../sys/title.ts";
 import { VERSION } from "../../version.ts";
-import { announceReady, inBackground, redirectStandardError } from "../daemon.ts";
+import { announceReady, inBackground, isAwaited, StandardError } from "../daemon.ts";
 import { reportLogFailures } from "../log/append_file.ts";
 import { flushLogFiles } from "../log/log_files.ts";
 import { Signals, signalText } from "../signals.ts";
 import { Children } from "./children.ts";
 import { Configuration, type Start } from "./configuration.ts";
-import { collectGarbage, prepareChildHeaps } from "./heap.ts";
+import { collectGarbage } from "./heap.ts";
+import { bequeath, type Inheritance, inherit, SLOTS } from "./inheritance.ts";
+import { NewBinary, oldPidFile } from "./new_binary.ts";
+import { runSingleProcess } from "./single_process.ts";
+
+/**
+ * As in nginx, SIGUSR2 is not heeded while the process that has started this one lives: it may be another master. The
+ * command that waits for a daemon is none.
+ */
+const parentAtStart = isAwaited ? undefined : process.ppid;
 
 /** Those that do not end the process. They come before the master can answer them, too. */
 const SIGNALS = ["SIGHUP", "SIGUSR1", "SIGWINCH", "SIGUSR2", "SIGALRM", "SIGIO"] as const;
@@ -15,44 +28,57 @@ const SIGNALS = ["SIGHUP", "SIGUSR1", "SIGWINCH", "SIGUSR2", "SIGALRM", "SIGIO"]
 /** Runs the master: starts the children, answers signals, exits the process. Resolves to an exit status if the start fails. */
 export async function runMaster(start: Start): Promise<number> {
   const signals = new Signals(SIGNALS);
-  const configuration = await Configuration.first(start);
+  const inherited = inherit();
+  const configuration = await Configuration.first(start, inherited);
   if (configuration === undefined) return 1;
-  return new Master(configuration, start).run(signals);
+  if (!configuration.hasMaster) return runSingleProcess(configuration, start.paths.errorLog);
+  setTitle(["master process", launcher ?? process.argv[1], ...process.argv.slice(2)].join(" "));
+  return new Master(configuration, start, inherited).run(signals);
 }
 
 class Master {
   readonly #configuration: Configuration;
   readonly #children: Children;
-  readonly #errorLog: string;
+  readonly #standardError: StandardError;
   /** Told to exit: by QUIT, or by TERM or INT. */
   #ending: "quit" | "stop" | undefined;
   #reloading = false;
+  readonly #firstSlot: number;
+  /** The master that has left its sockets to this one. */
+  readonly #predecessor: number | undefined;
+  readonly #newBinary = new NewBinary();
+  /** WINCH: no worker is to accept. */
+  #noAccepting = false;
   /** A HUP came during a reload: however many there were, one more reload follows. */
   #reloadAgain = false;
 
-  constructor(configuration: Configuration, { entry, paths }: Start) {
+  constructor(configuration: Configuration, { entry, paths }: Start, inherited: Inheritance | undefined) {
+    this.#firstSlot = inherited?.firstSlot ?? 0;
+    this.#predecessor = inherited?.parent;
     this.#configuration = configuration;
-    this.#errorLog = paths.errorLog;
+    this.#standardError = new StandardError(paths.errorLog);
     this.#children = new Children({
       entry,
       env: () => configuration.env,
       log: () => configuration.log,
+      standardError: () => this.#standardError.fd,
       sockets: (workers) => configuration.sockets.descriptors(workers),
-      logs: () => configuration.logs.shared,
-      oldestLogs: (version) => configuration.logs.release(version),
-      forget: (slot) => configuration.forget(slot),
+      logs: () => ({ files: configuration.logs.files, standardError: this.#standardError.fd }),
+      reopen: () => this.#reopenLogs(),
+      watchdog: () => configuration.watchdog,
+      firstSlot: this.#firstSlot,
+      forget: (role, pid) => configuration.forget(role, pid),
     });
   }
 
   async run(signals: Signals<(typeof SIGNALS)[number]>): Promise<number> {
     const configuration = this.#configuration;
     reportLogFailures((text) => configuration.log.write("alert", text));
-    prepareChildHeaps();
     process.on("SIGTERM", (signal) => this.#onStop(signal));
     process.on("SIGINT", (signal) => this.#onStop(signal));
     process.on("SIGQUIT", () => void this.#onQuit());
     this.#notice(`holdfast/${VERSION}`);
-    this.#notice(`start worker threads: ${configuration.workers}`);
+    this.#notice("start worker processes");
     const errors = await this.#children.apply(configuration.data, configuration.workers);
     if (this.#ending !== undefined) return new Promise(() => {});
     if (errors.length > 0) return this.#startFailed(errors);
@@ -61,7 +87,9 @@ class Master {
     } catch (error) {
       return this.#startFailed([sentence(error)]);
     }
-    announceReady(this.#errorLog);
+    announceReady();
+    this.#standardError.redirect();
+    if (this.#standardError.fd !== undefined) this.#children.reopened();
     signals.answer((name) => this.#answer(name));
     return new Promise(() => {});
   }
@@ -86,18 +114,17 @@ class Master {
         break;
       case "SIGUSR1":
         this.#notice(`${received}, reopening logs`);
-        this.#notice("reopening logs");
-        this.#configuration.reopenLogs();
-        redirectStandardError(this.#errorLog);
-        this.#children.reopen();
+        this.#reopenLogs();
         break;
       case "SIGWINCH":
         // A terminal sends it when its size changes: as in nginx only a daemon heeds it.
         this.#notice(inBackground ? `${received}, stop accepting connections` : received);
-        if (inBackground) this.#children.quitWorkers();
+        if (!inBackground) break;
+        this.#noAccepting = true;
+        this.#children.quitWorkers();
         break;
       case "SIGUSR2":
-        this.#notice(`${received}, changing binary is not available: start the new one instead`);
+        this.#changeBinary(received);
         break;
       default:
         // nginx uses ALRM and IO among its processes. Without a handler they would end this one.
@@ -105,9 +132,61 @@ class Master {
     }
   }
 
+  #reopenLogs(): void {
+    this.#notice("reopening logs");
+    this.#configuration.reopenLogs();
+    this.#standardError.redirect();
+    this.#children.reopened();
+  }
+
+  /** Starts the program that is installed now, which takes over the sockets and zones; both serve until this one is told to quit. */
+  #changeBinary(received: string): void {
+    if (this.#ending !== undefined) return;
+    if (this.#newBinary.running || process.ppid === parentAtStart) {
+      this.#notice(`${received}, ignoring`);
+      const why = "you should shutdown or terminate before either old or new binary's process";
+      this.#configuration.log.write("crit", `the changing binary signal is ignored: ${why}`);
+      return;
+    }
+    this.#notice(`${received}, changing binary`);
+    this.#notice("changing binary");
+    const configuration = this.#configuration;
+    const { pidFile, data } = configuration;
+    const fds = bequeath({
+      sockets: configuration.sockets.descriptors(configuration.workers),
+      zones: data.zones,
+      generation: data.generation,
+      firstSlot: (this.#firstSlot + SLOTS) % (2 * SLOTS),
+    });
+    const exited = (): void => {
+      configuration.pidFile = pidFile;
+      if (this.#noAccepting) void this.#startWorkers();
+    };
+    if (this.#newBinary.start(fds, pidFile, () => configuration.log, exited))
+      configuration.pidFile = oldPidFile(pidFile);
+    closeSync(fds[0]);
+  }
+
+  /** Whether another master has the same sockets: a new binary, or the one whose new binary this is. */
+  get #sharesSockets(): boolean {
+    return this.#newBinary.running || process.ppid === this.#predecessor;
+  }
+
+  async #startWorkers(): Promise<void> {
+    this.#noAccepting = false;
+    const { data, workers, log } = this.#configuration;
+    for (const error of await this.#children.apply(data, workers)) log.write("emerg", error);
+  }
+
   /** One reload after the other. */
   async #reload(): Promise<void> {
     if (this.#ending !== undefined) return;
+    // The configuration may be the new binary's: workers that were told to quit are started again, and no more.
+    if (this.#newBinary.running) {
+      await this.#startWorkers();
+      return;
+    }
+    this.#noAccepting = false;
     this.#reloadAgain = true;
     if (this.#reloading) return;
     this.#reloading = true;
@@ -128,8 +207,11 @@ class Master {
 
   async #reconfigure(): Promise<boolean> {
     const configuration = this.#configuration;
+    const before = configuration.processSettings;
     if (!(await configuration.reload(() => this.#ending !== undefined))) return false;
-    const errors = await this.#children.apply(configuration.data, configuration.workers);
+    const errors = await this.#children.apply(configuration.data, configuration.workers, {
+      replace: !isDeepStrictEqual(configuration.processSettings, before),
+    });
     for (const error of errors) configuration.log.write("emerg", error);
     void this.#children.settled().then(() => configuration.sockets.closeRetired());
     configuration.closeUnusedLogs();
@@ -151,7 +233,7 @@ class Master {
     this.#ending = "quit";
     this.#notice("gracefully shutting down");
     const { sockets } = this.#configuration;
-    sockets.retireOthers([]);
+    if (!this.#sharesSockets) sockets.retireOthers([]);
     try {
       await this.#children.quit(() => sockets.closeRetired());
     } catch (error) {
@@ -163,7 +245,7 @@ class Master {
   async #exit(): Promise<void> {
     try {
       await this.#children.stop();
-      this.#configuration.sockets.close();
+      this.#configuration.sockets.close({ shared: this.#sharesSockets });
       const failed = this.#configuration.removePidFile();
       if (failed !== undefined) this.#configuration.log.write("alert", failed);
       this.#notice("exit");

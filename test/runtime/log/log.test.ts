@@ -53,8 +53,8 @@ test("a line has nginx's form, and nothing in it can begin another", (t) => {
   flushLogFiles();
   const lines = readFileSync(join(prefix, "a.log"), "latin1").split("\n");
   assert.equal(lines.length, 3);
-  assert.match(lines[0], /^\d{4}\/\d\d\/\d\d \d\d:\d\d:\d\d \[error\] \d+#0: \*7 plain$/);
-  assert.match(lines[1], /\[info\] \d+#0: evil\\x0D\\x0A2026\/01\/01 00:00:00 \[emerg\] forged\\x00\\x7F \xe9$/);
+  assert.match(lines[0], /^\d{4}\/\d\d\/\d\d \d\d:\d\d:\d\d \[error\] (\d+)#\1: \*7 plain$/);
+  assert.match(lines[1], /\[info\] \d+#\d+: evil\\x0D\\x0A2026\/01\/01 00:00:00 \[emerg\] forged\\x00\\x7F \xe9$/);
 });
 
 test("each target takes its level and what is worse; several at one level each get the line", (t) => {

@@ -1,15 +1,11 @@
 import assert from "node:assert/strict";
-import { test } from "node:test";
-import { Children } from "../../../src/runtime/master/children.ts";
+import { closeSync, openSync } from "node:fs";
+import { type TestContext, test } from "node:test";
+import { Children, type ChildrenOptions } from "../../../src/runtime/master/children.ts";
+import { isRunning } from "../../support/processes.ts";
+import { waitFor } from "../../support/wait.ts";
 
-/** A thread that takes every generation, and leaves when told to. */
-const ENTRY = new URL(`data:text/javascript,
-import { parentPort } from "node:worker_threads";
-parentPort.on("message", ({ type, data }) => {
-  if (type === "cycle" && data.generation === 9) return;
-  if (type === "cycle") parentPort.postMessage({ type: "ready", generation: data.generation });
-  else process.exit(0);
-});`);
+const ENTRY = new URL("./answering_child.ts", import.meta.url);
 
 const DATA = {
   generation: 1,
@@ -21,34 +17,98 @@ const DATA = {
   hosts: {},
 };
 
-test("a thread that the system refuses is tried again, at once when a reload comes", async (t) => {
+/** Children of this process; `lines` is what is logged, with its level. */
+function start(t: TestContext, options: Partial<ChildrenOptions> = {}) {
   const lines: string[] = [];
-  const log = { wants: () => true, write: (_level: string, message: string) => lines.push(message) };
+  const log = { wants: () => true, write: (level: string, message: string) => lines.push(`[${level}] ${message}`) };
+  const children = new Children({ entry: ENTRY, env: () => ({}), log: () => log, ...options });
+  t.after(() => children.stop());
+  /** The process ids that a child of that kind has had. */
+  const pids = (kind: "worker" | "checker") =>
+    lines.flatMap((line) => {
+      const pid = new RegExp(`^\\[notice\\] start ${kind} process (\\d+)$`).exec(line)?.[1];
+      return pid === undefined ? [] : [Number(pid)];
+    });
+  return { children, lines, pids };
+}
+
+test("a process that the system refuses is tried again, at once when a reload comes", async (t) => {
   let refused = false;
   const env = () => {
-    if (refused) throw new Error("no more threads");
+    if (refused) throw new Error("no more processes");
     return {};
   };
-  const gone: number[] = [];
-  const children = new Children({ entry: ENTRY, env, log: () => log, forget: (slot) => gone.push(slot) });
-  t.after(() => children.stop());
+  const gone: (readonly [string, number, number | undefined])[] = [];
+  const { children, pids } = start(t, { env, forget: ({ kind, index }, pid) => gone.push([kind, index, pid]) });
   assert.deepEqual(await children.apply(DATA, 1), []);
   refused = true;
-  const [refusal] = await children.apply({ ...DATA, generation: 2 }, 2);
-  assert.match(refusal, /^worker thread 2 exited with Error: no more threads$/);
+  assert.deepEqual(await children.apply({ ...DATA, generation: 2 }, 2), [
+    "worker process could not be started: no more processes",
+  ]);
   refused = false;
   assert.deepEqual(await children.apply({ ...DATA, generation: 3 }, 2), []);
-  assert.deepEqual(gone, [1]);
+  // Once or, if that took long enough, by itself again.
+  for (const each of gone) assert.deepEqual(each, ["worker", 1, undefined]);
+  assert.ok(gone.length > 0);
+  assert.deepEqual([pids("checker").length, pids("worker").length], [1, 2]);
 });
 
-test("a thread that hangs does not hold up the reloads to come", async (t) => {
-  const log = { wants: () => true, write: () => {} };
-  const children = new Children({ entry: ENTRY, env: () => ({}), log: () => log, cycleTimeout: 3000 });
-  t.after(() => children.stop());
+test("a process that hangs does not hold up the reloads to come", async (t) => {
+  const { children } = start(t, { cycleTimeout: 3000 });
   assert.deepEqual(await children.apply(DATA, 1), []);
   assert.deepEqual(await children.apply({ ...DATA, generation: 9 }, 1), [
-    "checker thread has not taken the configuration over within 3 s",
-    "worker thread 1 has not taken the configuration over within 3 s",
+    "checker process has not taken the configuration over within 3 s",
+    "worker process has not taken the configuration over within 3 s",
   ]);
   assert.deepEqual(await children.apply({ ...DATA, generation: 10 }, 1), []);
+});
+
+test("a child that ends, however it does, is forgotten and started again", async (t) => {
+  const gone: (readonly [string, number | undefined])[] = [];
+  const { children, lines, pids } = start(t, { forget: ({ kind }, pid) => gone.push([kind, pid]) });
+  assert.deepEqual(await children.apply(DATA, 1), []);
+  const ends = [
+    ["worker", "SIGKILL", "[alert] worker process PID exited on signal 9"],
+    ["checker", "SIGSEGV", "[alert] checker process PID exited on signal 11"],
+    ["worker", "SIGTERM", "[notice] worker process PID exited with code 0"],
+    ["worker", "SIGQUIT", "[notice] worker process PID exited with code 0"],
+  ] as const;
+  for (const [i, [kind, signal, line]] of ends.entries()) {
+    const before = pids(kind);
+    const [pid = 0] = before.slice(-1);
+    process.kill(pid, signal);
+    await waitFor(() => pids(kind).length > before.length, `another ${kind} after ${signal}`);
+    assert.ok(lines.includes(line.replace("PID", String(pid))), `${signal}: ${lines.join("\n")}`);
+    assert.deepEqual(gone.pop(), [kind, pid]);
+    // The other one has begun when it answers.
+    assert.deepEqual(await children.apply({ ...DATA, generation: 2 + i }, 1), []);
+  }
+  assert.equal(gone.length, 0);
+});
+
+test("those that a reload has no use for leave, and when it replaces them all do", async (t) => {
+  const { children, lines, pids } = start(t);
+  assert.deepEqual(await children.apply(DATA, 3), []);
+  const first = pids("worker");
+  assert.deepEqual(await children.apply({ ...DATA, generation: 2 }, 1), []);
+  await waitFor(() => first.filter(isRunning).length === 1, "two to leave");
+  assert.deepEqual(await children.apply({ ...DATA, generation: 3 }, 1, { replace: true }), []);
+  const old = [...first, ...pids("checker").slice(0, 1)];
+  await waitFor(() => !old.some(isRunning), "all that were there to leave");
+  assert.deepEqual([pids("checker").length, pids("worker").length], [2, 4]);
+  assert.doesNotMatch(lines.join("\n"), /\[alert\]/);
+});
+
+test("a start at which a child dies has failed, and is not tried again", async (t) => {
+  const silent = openSync("/dev/null", "w");
+  t.after(() => closeSync(silent));
+  const entry = new URL("./no_such_child.ts", import.meta.url);
+  const { children, pids } = start(t, { entry, standardError: () => silent });
+  const errors = await children.apply(DATA, 1);
+  assert.deepEqual(errors.map((error) => error.replace(/\d+/, "PID")).toSorted(), [
+    "checker process PID exited with code 1",
+    "worker process PID exited with code 1",
+  ]);
+  await children.stop();
+  assert.deepEqual([pids("checker").length, pids("worker").length], [1, 1]);
 });

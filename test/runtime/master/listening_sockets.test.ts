@@ -2,12 +2,10 @@ import assert from "node:assert/strict";
 import { connect, createServer, type Socket } from "node:net";
 import { test } from "node:test";
 import { addressText } from "../../../src/net/address.ts";
-import { canBind, duplicate } from "../../../src/net/listening_socket.ts";
+import { duplicate } from "../../../src/net/listening_socket.ts";
 import type { ListenSpec } from "../../../src/runtime/application.ts";
 import { ListeningSockets, shareOf } from "../../../src/runtime/master/listening_sockets.ts";
 import { freePort } from "../../support/ports.ts";
-
-const skip = canBind() && process.platform === "linux" ? false : "needs Linux and node:ffi";
 
 function spec(host: string, port: number, ipv6only?: boolean): ListenSpec {
   const address = { family: host.includes(":") ? "ipv6" : "ipv4", host, port } as const;
@@ -34,9 +32,7 @@ function worker(fd: number, word: string) {
   return new Promise<typeof server>((resolve) => server.once("listening", () => resolve(server)));
 }
 
-test("what is bound is seen by no client, and by whoever wants the port; a failure leaves nothing", {
-  skip,
-}, async (t) => {
+test("what is bound is seen by no client, and by whoever wants the port; a failure leaves nothing", async (t) => {
   const port = await freePort();
   const taken = createServer().listen(await freePort(), "127.0.0.1");
   t.after(() => taken.close());
@@ -64,7 +60,7 @@ test("what is bound is seen by no client, and by whoever wants the port; a failu
   assert.equal(log.lines.at(-1), `[emerg] bind() to 198.51.100.1:${port} failed (99: Cannot assign requested address)`);
 });
 
-test("addresses of our own that overlap stand beside each other", { skip }, async (t) => {
+test("addresses of our own that overlap stand beside each other", async (t) => {
   const port = await freePort();
   const log = testLog();
   const sockets = new ListeningSockets();
@@ -75,7 +71,7 @@ test("addresses of our own that overlap stand beside each other", { skip }, asyn
   assert.deepEqual(log.lines, []);
 });
 
-test("what waits in a queue outlives whoever listened, and is served by who comes after", { skip }, async (t) => {
+test("what waits in a queue outlives whoever listened, and is served by who comes after", async (t) => {
   const port = await freePort();
   const here = spec("127.0.0.1", port);
   const sockets = new ListeningSockets();

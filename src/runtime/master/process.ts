@@ -1,0 +1,283 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import { constants } from "node:os";
+import { fileURLToPath } from "node:url";
+import { descriptorSocket, sendDescriptors } from "../../sys/descriptor_passing.ts";
+import { boundary } from "../../sys/guard.ts";
+import { childEnvironment } from "../../sys/launch.ts";
+import { libc } from "../../sys/libc.ts";
+import { startTimer, type Timer } from "../../sys/timers.ts";
+import type { ErrorLog } from "../log/log.ts";
+import { type ChildRole, descriptorsOf, type FromChild, type ToChild } from "../messages.ts";
+import { heapFlags } from "./heap.ts";
+import { Watchdog } from "./watchdog.ts";
+
+/**
+ * A process that lived for less than this, as others before it did, is started again after a pause, doubled each time up
+ * to the greatest.
+ */
+const SHORT_LIFE_MS = 2000;
+const FIRST_PAUSE_MS = 250;
+const GREATEST_PAUSE_MS = 30_000;
+const CYCLE_TIMEOUT_MS = 60_000;
+
+export interface ProcessOptions {
+  /** The module that a child runs. */
+  readonly entry: URL;
+  /** The variables that a child sees. */
+  readonly env: () => NodeJS.ProcessEnv;
+  readonly log: () => ErrorLog;
+  /** Its standard error; by default the master's. */
+  readonly standardError?: () => number | undefined;
+  /** worker_watchdog_timeout in ms; 0 for none. */
+  readonly watchdog?: () => number;
+  /** How long a child may take to put a cycle in force, in ms: one that hangs must not block further reloads. */
+  readonly cycleTimeout?: number;
+}
+
+type CycleMessage = Extract<ToChild, { type: "cycle" }>;
+
+/** Who has the children. */
+export interface ProcessOwner {
+  /** What a child is to put in force: the current cycle. */
+  cycleFor(child: Process): CycleMessage;
+  /** It has put the current cycle in force. */
+  ready(child: Process): void;
+  /** It accepts no more. */
+  closed(child: Process): void;
+  /** It asks for the log files to be reopened. */
+  reopen(): void;
+  /** One of its properties has changed. */
+  changed(): void;
+  /** It has exited. Unless it was told to, the owner may call `restart`. */
+  exited(child: Process, pid: number | undefined): void;
+}
+
+/** A child as the master sees it (ngx_process_t): a process, and what it was told and has answered. */
+export class Process {
+  readonly role: ChildRole;
+  readonly #options: ProcessOptions;
+  readonly #owner: ProcessOwner;
+  #process: ChildProcess | undefined;
+  /** The master's end of the socket that descriptors are passed over. */
+  #socket = -1;
+  /** Told to exit, so it is not started again. */
+  #exiting = false;
+  /** The generation it was sent last, and the last that it has answered for. */
+  #sent = 0;
+  #answered = 0;
+  /** Resolves `apply`, with messages about what failed. */
+  #resolve: ((errors: readonly string[]) => void) | undefined;
+  #startedAt = 0;
+  /** How many short lives there were in a row. */
+  #shortLives = 0;
+  #restartTimer: Timer | undefined;
+  readonly #watchdog: Watchdog;
+
+  constructor(role: ChildRole, options: ProcessOptions, owner: ProcessOwner) {
+    this.role = role;
+    this.#options = options;
+    this.#owner = owner;
+    this.#watchdog = new Watchdog(options.watchdog ?? (() => 0), {
+      ping: () => this.send({ type: "ping" }),
+      expired: (ms) => this.#stuck(ms),
+    });
+  }
+
+  get running(): boolean {
+    return this.#process !== undefined;
+  }
+
+  get exiting(): boolean {
+    return this.#exiting;
+  }
+
+  /** Whether it uses nothing but the cycle that it was sent last. */
+  get settled(): boolean {
+    return this.#process === undefined || this.#sent === this.#answered;
+  }
+
+  /** Puts the owner's cycle in force. A child that is waiting to be started again is started at once. */
+  apply(): Promise<readonly string[]> {
+    const { role } = this;
+    const timeout = this.#options.cycleTimeout ?? CYCLE_TIMEOUT_MS;
+    return new Promise((resolve) => {
+      this.#resolve?.([]);
+      const timer = startTimer(timeout, () => {
+        this.#resolve = undefined;
+        resolve([`${nameOf(role)} has not taken the configuration over within ${timeout / 1000} s`]);
+      });
+      this.#resolve = (errors) => {
+        timer.clear();
+        resolve(errors);
+      };
+      this.#restartTimer?.clear();
+      if (this.#process === undefined) this.#start();
+      else this.#sendCycle();
+    });
+  }
+
+  send(message: ToChild): void {
+    const child = this.#process;
+    if (child?.connected !== true) return;
+    const failed = sendDescriptors(this.#socket, descriptorsOf(message));
+    if (failed === undefined) {
+      // A child that has exited cannot be told; its exit follows.
+      child.send(message, () => {});
+      return;
+    }
+    this.#options.log().write("alert", `sendmsg() to ${nameOf(this.role)} ${child.pid} failed (${failed}), killing it`);
+    this.kill();
+  }
+
+  /** Graceful shutdown. */
+  quit(): void {
+    if (this.#exiting) return;
+    this.#exit({ type: "quit" });
+  }
+
+  /** Fast shutdown. */
+  stop(): void {
+    this.#exit({ type: "stop" });
+  }
+
+  #exit(message: ToChild): void {
+    this.#exiting = true;
+    this.#restartTimer?.clear();
+    this.send(message);
+  }
+
+  kill(): void {
+    this.#process?.kill("SIGKILL");
+  }
+
+  #stuck(ms: number): void {
+    const name = `${nameOf(this.role)} ${this.#process?.pid}`;
+    this.#options.log().write("alert", `${name} has handled no event for ${ms / 1000} s, ending it by SIGABRT`);
+    this.#process?.kill("SIGABRT");
+  }
+
+  /** Starts it again, after a pause if it did not live long. */
+  restart(): void {
+    const lived = performance.now() - this.#startedAt;
+    this.#shortLives = lived < SHORT_LIFE_MS ? this.#shortLives + 1 : 0;
+    const pause = this.#shortLives < 2 ? 0 : FIRST_PAUSE_MS * 2 ** (this.#shortLives - 2);
+    this.#restartTimer = startTimer(Math.min(pause, GREATEST_PAUSE_MS), () => this.#start());
+  }
+
+  #start(): void {
+    this.#restartTimer = undefined;
+    this.#startedAt = performance.now();
+    let child: ChildProcess;
+    try {
+      child = this.#spawn();
+    } catch (error) {
+      // Out of processes or memory: handled as a child that dies at once.
+      this.#exited(undefined, `could not be started: ${error instanceof Error ? error.message : error}`);
+      return;
+    }
+    const { pid } = child;
+    this.#process = child;
+    child.on(
+      "message",
+      boundary(undefined, (message: FromChild) => this.#received(message)),
+    );
+    child.on(
+      "error",
+      boundary(undefined, (error: Error) => {
+        // spawn() has failed; other errors are of a child that exits.
+        if (pid === undefined) this.#exited(undefined, `could not be started: ${error.message}`);
+      }),
+    );
+    child.on(
+      "exit",
+      boundary(undefined, (code: number | null, signal: NodeJS.Signals | null) => {
+        const how = signal === null ? `with code ${code}` : `on signal ${constants.signals[signal]}`;
+        this.#exited(pid, `exited ${how}`, code ?? undefined);
+      }),
+    );
+    if (pid === undefined) return;
+    this.#options.log().write("notice", `start ${nameOf(this.role)} ${pid}`);
+    this.#sendCycle();
+  }
+
+  /** Descriptor 3 of the child is Node's channel, 4 what descriptors are passed over (runtime/child.ts). */
+  #spawn(): ChildProcess {
+    const { entry, env, standardError } = this.#options;
+    const name = nameOf(this.role);
+    const environment = childEnvironment(JSON.stringify(this.role), env());
+    const [mine, theirs] = descriptorSocket();
+    this.#socket = mine;
+    try {
+      // The name is what ps shows until the child has set its title.
+      return spawn(process.execPath, [...heapFlags(this.role), fileURLToPath(entry), name], {
+        argv0: `holdfast: ${name}`,
+        env: environment,
+        serialization: "advanced",
+        stdio: ["inherit", "inherit", standardError?.() ?? "inherit", "ipc", theirs],
+      });
+    } catch (error) {
+      this.#closeSocket();
+      throw error;
+    } finally {
+      libc().close(theirs);
+    }
+  }
+
+  #closeSocket(): void {
+    if (this.#socket >= 0) libc().close(this.#socket);
+    this.#socket = -1;
+  }
+
+  #sendCycle(): void {
+    const message = this.#owner.cycleFor(this);
+    this.#sent = message.data.generation;
+    this.send(message);
+  }
+
+  #received(message: FromChild): void {
+    switch (message.type) {
+      case "pong":
+        this.#watchdog.answered();
+        return;
+      case "closed":
+        this.#owner.closed(this);
+        break;
+      case "reopen":
+        this.#owner.reopen();
+        break;
+      case "ready":
+      case "failed":
+        this.#answered = message.generation;
+        this.#watchdog.watch();
+        if (message.generation === this.#sent) this.#applied(message.type === "failed" ? message.errors : undefined);
+    }
+    this.#owner.changed();
+  }
+
+  #applied(errors: readonly string[] | undefined): void {
+    if (errors === undefined) this.#owner.ready(this);
+    const resolve = this.#resolve;
+    this.#resolve = undefined;
+    if (resolve !== undefined) resolve(errors ?? []);
+    // It was started again by itself.
+    else for (const error of errors ?? []) this.#options.log().write("emerg", error);
+  }
+
+  #exited(pid: number | undefined, how: string, code?: number): void {
+    this.#process = undefined;
+    this.#watchdog.stop();
+    this.#closeSocket();
+    const text = `${nameOf(this.role)}${pid === undefined ? "" : ` ${pid}`} ${how}`;
+    // SIGTERM or SIGQUIT to the child alone makes it exit with 0, too.
+    this.#options.log().write(code === 0 ? "notice" : "alert", text);
+    const resolve = this.#resolve;
+    this.#resolve = undefined;
+    this.#owner.exited(this, pid);
+    this.#owner.changed();
+    resolve?.([text]);
+  }
+}
+
+function nameOf({ kind }: ChildRole): string {
+  return `${kind} process`;
+}

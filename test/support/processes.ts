@@ -1,0 +1,60 @@
+/** The processes of a running Holdfast, as /proc shows them. */
+import { readdirSync, readFileSync, readlinkSync } from "node:fs";
+
+/** A file of /proc; "" where there is no such process (any more). */
+function read(path: string): string {
+  try {
+    return readFileSync(path, "latin1");
+  } catch {
+    return "";
+  }
+}
+
+/** What ps shows as the command; "" where there is no such process (any more). */
+export function titleOf(pid: number): string {
+  return read(`/proc/${pid}/cmdline`).replaceAll("\0", " ").trim();
+}
+
+/** A field of /proc/PID/status. */
+export function statusOf(pid: number, field: string): string {
+  return new RegExp(`^${field}:\\s+(.*)$`, "m").exec(read(`/proc/${pid}/status`))?.[1] ?? "";
+}
+
+/** Whether that process runs: neither gone nor dead and waited for. */
+export function isRunning(pid: number): boolean {
+  return !["", "Z", "X"].includes(statusOf(pid, "State").slice(0, 1));
+}
+
+/** The children that a master has now. */
+export function childrenOf(master: number): number[] {
+  return read(`/proc/${master}/task/${master}/children`).split(" ").filter(Boolean).map(Number);
+}
+
+/** The workers that a master has now, those that shut down as well. */
+export function workersOf(master: number): number[] {
+  return childrenOf(master).filter((pid) => titleOf(pid).startsWith("holdfast: worker process"));
+}
+
+/** The checkers that a master has now: one, or none while another is started. */
+export function checkersOf(master: number): number[] {
+  return childrenOf(master).filter((pid) => titleOf(pid).startsWith("holdfast: checker process"));
+}
+
+/** What a process has open, in the order of the descriptors: paths, or names like "socket:[7]". */
+export function openBy(pid: number): string[] {
+  const names: string[] = [];
+  let fds: string[] = [];
+  try {
+    fds = readdirSync(`/proc/${pid}/fd`);
+  } catch {
+    // It has ended.
+  }
+  for (const fd of fds) {
+    try {
+      names.push(readlinkSync(`/proc/${pid}/fd/${fd}`));
+    } catch {
+      // Closed meanwhile.
+    }
+  }
+  return names;
+}
