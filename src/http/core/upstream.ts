@@ -71,8 +71,10 @@ export interface UpstreamHooks {
  */
 export interface UpstreamState {
   readonly peer: string;
-  status: number;
   readonly startedAt: number;
+  status: number;
+  /** ms since the server was chosen. */
+  elapsed(): number;
   connectTime: number;
   headerTime: number;
   responseTime: number;

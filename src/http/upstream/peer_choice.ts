@@ -34,7 +34,7 @@ class Choice implements PeerChoice {
   }
 
   get peers(): readonly Peer[] {
-    return this.target.group.peers;
+    return this.target.upstream.group.peers;
   }
 
   run(): void {

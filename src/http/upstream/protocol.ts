@@ -1,9 +1,8 @@
 import type { BalanceInput } from "../../balancer/attempt.ts";
-import type { Group } from "../../balancer/group.ts";
-import type { Pool } from "../../balancer/pool.ts";
 import type { Level } from "../../runtime/log/log.ts";
 import type { HeadText } from "../../wire/head_text.ts";
 import type { HeaderList } from "../../wire/http1/header_list.ts";
+import type { UpstreamEntry } from "../conf/upstreams.ts";
 import type { ResponseRules, UpstreamSettings } from "./settings.ts";
 
 // What AnswerReader's functions return, whatever the protocol: HTTP/1's own codes.
@@ -112,15 +111,14 @@ export interface AnswerReader {
   leaveHead(): void;
 }
 
-/** What to send to the server, and which servers there are. Filled in by the protocol's module. */
-export interface UpstreamTarget {
-  readonly protocol: UpstreamProtocol;
-  readonly group: Group;
-  readonly pool: Pool | undefined;
+/**
+ * What to send to the server, and which servers there are. Filled in by the protocol's module; what is the same for all
+ * requests of a location is in `settings`.
+ */
+export interface UpstreamTarget extends BalanceInput {
   readonly settings: UpstreamSettings;
   readonly rules: ResponseRules;
-  /** The location's name for `keepalive … local`: the same text in every cycle. */
-  readonly place: string;
+  readonly upstream: UpstreamEntry;
   /**
    * What precedes the body, as a byte string, for the codec's `requestHead`: for HTTP/1 the head with its empty line.
    */
@@ -131,7 +129,6 @@ export interface UpstreamTarget {
   readonly lengthKnown: boolean;
   /** The method sent is HEAD: the answer has no body. */
   readonly headRequest: boolean;
-  readonly input: BalanceInput;
   /** `http://upstream/uri` for the error log: scheme and URI, between which the peer is put. */
   readonly scheme: string;
   readonly uri: string;

@@ -25,6 +25,12 @@ export interface SenderOwner {
   onFault(error: unknown): void;
 }
 
+/** Whose request it is. */
+export interface SenderUser {
+  readonly request: Request;
+  readonly target: UpstreamTarget;
+}
+
 /** A body in memory up to this size is sent in one write with the head. */
 const WITH_HEAD = 16 * 1024;
 
@@ -34,8 +40,7 @@ const WITH_HEAD = 16 * 1024;
  */
 export class RequestSender implements FileReader {
   private readonly owner: SenderOwner;
-  private request: Request | undefined = undefined;
-  private target: UpstreamTarget | undefined = undefined;
+  private user: SenderUser | undefined = undefined;
   private coding: BodyCoding | undefined = undefined;
   /** A part of the request has been sent. */
   private begun = false;
@@ -62,9 +67,8 @@ export class RequestSender implements FileReader {
   }
 
   /** Prepares for another request. */
-  reset(request: Request, target: UpstreamTarget): void {
-    this.request = request;
-    this.target = target;
+  reset(user: SenderUser): void {
+    this.user = user;
     this.begun = false;
     this.streaming = false;
     this.taken = false;
@@ -76,8 +80,7 @@ export class RequestSender implements FileReader {
 
   /** Nothing more is sent of the request. */
   stop(): void {
-    this.request = undefined;
-    this.target = undefined;
+    this.user = undefined;
     this.gathered = undefined;
   }
 
@@ -101,8 +104,9 @@ export class RequestSender implements FileReader {
 
   /** Sends the head, and as much of the body as there is. */
   send(head: string, coding: BodyCoding | undefined): void {
-    const { request, target, owner } = this;
-    if (request === undefined || target === undefined) return;
+    const { user, owner } = this;
+    if (user === undefined) return;
+    const { request, target } = user;
     this.coding = coding;
     this.begun = true;
     if (target.body !== undefined || !target.settings.passRequestBody) {
@@ -120,8 +124,9 @@ export class RequestSender implements FileReader {
 
   /** The server takes more, or the protocol has room for more. */
   onDrain(): void {
-    const { request } = this;
-    if (request === undefined || this.written) return;
+    const { user } = this;
+    if (user === undefined || this.written) return;
+    const { request } = user;
     if (!this.streaming) {
       if (request.body !== undefined) this.sendRest(request.body);
       return;
@@ -133,7 +138,7 @@ export class RequestSender implements FileReader {
 
   /** The kernel has all that was written. */
   onSent(): void {
-    if (this.written && !this.taken && this.request !== undefined) this.requestSent();
+    if (this.written && !this.taken && this.user !== undefined) this.requestSent();
   }
 
   /** proxy_send_timeout has passed. True if the server has taken something meanwhile, and has more time. */
@@ -168,7 +173,7 @@ export class RequestSender implements FileReader {
   /** Starts proxy_send_timeout: how long the server may take nothing. */
   private awaitTaking(): void {
     this.unsent = this.owner.unsent;
-    if (this.target !== undefined) this.owner.arm(this.target.settings.sendTimeout);
+    if (this.user !== undefined) this.owner.arm(this.user.target.settings.sendTimeout);
   }
 
   /** Sends as much of a piece of the body as there is room for; returns how much. */
@@ -208,7 +213,7 @@ export class RequestSender implements FileReader {
     owner.write(head);
     this.sendNext(body);
     const more = owner.uncork();
-    if (this.request === undefined || !owner.awaitsHead) return;
+    if (this.user === undefined || !owner.awaitsHead) return;
     if (this.written) this.wrote();
     else if (more) this.sendRest(body);
     else this.awaitTaking();
@@ -233,10 +238,10 @@ export class RequestSender implements FileReader {
    * over.
    */
   private sendNext(body: RequestBody): boolean {
-    const { cursor, request } = this;
+    const { cursor, user } = this;
     this.more = true;
-    if (request !== undefined && !cursor.atEnd(body)) {
-      const bytes = cursor.next(request, body, this.coding?.room ?? Number.MAX_SAFE_INTEGER);
+    if (user !== undefined && !cursor.atEnd(body)) {
+      const bytes = cursor.next(user.request, body, this.coding?.room ?? Number.MAX_SAFE_INTEGER);
       if (bytes === undefined) {
         // The server must not take what it got for a complete body.
         this.owner.finalize(500);
@@ -286,14 +291,14 @@ export class RequestSender implements FileReader {
 
   /** A piece of the body, lent for the call. */
   onBody(bytes: Buffer): void {
-    if (this.request === undefined) return;
+    if (this.user === undefined) return;
     if (this.coding === undefined) this.streamed(this.owner.write(bytes));
     else this.gather(bytes);
   }
 
   /** After a piece: proxy_send_timeout runs while the server takes no more, not while the client is slow. */
   private streamed(more: boolean): void {
-    if (!more) this.request?.exchange.pauseBody();
+    if (!more) this.user?.request.exchange.pauseBody();
     if (!this.owner.awaitsHead) return;
     if (more) this.owner.disarm();
     else this.awaitTaking();
@@ -334,7 +339,7 @@ export class RequestSender implements FileReader {
   }
 
   onBodyEnd(): void {
-    if (this.request === undefined) return;
+    if (this.user === undefined) return;
     this.bodyEnded = true;
     this.owner.cork();
     this.sendPieces();

@@ -135,7 +135,7 @@ export class ServerConnection implements ConnectHandler, SenderOwner, CodecPort 
     this.hintsLength = 0;
     this.stream.handler = this;
     this.reader.begin(target.settings.bufferSize);
-    this.sender.reset(user.request, target);
+    this.sender.reset(user);
     if (this.reused) {
       present.connectTime = 0;
       this.send(target);
@@ -174,7 +174,7 @@ export class ServerConnection implements ConnectHandler, SenderOwner, CodecPort 
       this.keepalive &&
       this.reader.reusable &&
       complete &&
-      target.pool?.put(pooled, target.place) === true
+      target.upstream.pool?.put(pooled, target.settings.place) === true
     ) {
       return true;
     }
@@ -275,7 +275,7 @@ export class ServerConnection implements ConnectHandler, SenderOwner, CodecPort 
     const { user } = this;
     if (user === undefined || this.step !== CONNECTING) return;
     const { present, target } = user;
-    present.connectTime = now() - present.startedAt;
+    present.connectTime = present.elapsed();
     if (target.settings.socketKeepalive) stream.setKeepAlive(true);
     this.send(target);
   }
@@ -401,8 +401,8 @@ function expired(connection: ServerConnection): void {
 
 /** A connection to the peer, an idle one from the pool or a new one. */
 export function connectionTo(peer: Peer, target: UpstreamTarget, request: Request): ServerConnection {
-  const { protocol, pool, place } = target;
-  const { bind } = target.settings;
+  const { pool } = target.upstream;
+  const { bind, place, protocol } = target.settings;
   const source = bind === undefined ? "" : (bind.address.constant ?? bind.address.render(request));
   const pooled = pool?.take(peer, place, source);
   if (pooled !== undefined) {

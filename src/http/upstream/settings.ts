@@ -7,9 +7,18 @@ import type { Request } from "../core/request.ts";
 import type { Template } from "../core/script.ts";
 import type { TempPath } from "../core/temp_file.ts";
 import { type Bind, earlyHints, type SharedSettings, type WithShared } from "./directives.ts";
+import type { UpstreamProtocol } from "./protocol.ts";
 
-/** A location's settings that do not depend on the protocol (ngx_http_upstream_conf_t). Times in ms. */
-export interface UpstreamSettings {
+/** Those that the protocol's module sets. */
+export interface PassageSettings {
+  readonly protocol: UpstreamProtocol;
+  /** The location's name for `keepalive … local`: the same text in every cycle. */
+  readonly place: string;
+  readonly passTrailers: boolean;
+}
+
+/** A location's settings for passing requests to servers (ngx_http_upstream_conf_t). Times in ms. */
+export interface UpstreamSettings extends PassageSettings {
   readonly connectTimeout: number;
   readonly sendTimeout: number;
   readonly readTimeout: number;
@@ -36,7 +45,6 @@ export interface UpstreamSettings {
   readonly ignoreClientAbort: boolean;
   readonly passRequestHeaders: boolean;
   readonly passRequestBody: boolean;
-  readonly passTrailers: boolean;
   readonly forceRanges: boolean;
   readonly socketKeepalive: boolean;
   readonly bind: Bind | undefined;
@@ -73,7 +81,7 @@ export function upstreamSettings<P extends string>(
   raw: WithShared<P>,
   prefix: P,
   { http, scope }: Place,
-  passTrailers: boolean,
+  passage: PassageSettings,
 ): UpstreamSettings {
   const values: Readonly<Record<string, unknown>> = raw;
   // The compiler cannot follow names that are made at run time.
@@ -83,6 +91,7 @@ export function upstreamSettings<P extends string>(
   const passed = new Set(get("pass_header").map((name) => name.toLowerCase()));
   const next = get("next_upstream");
   const settings: UpstreamSettings = {
+    ...passage,
     connectTimeout: get("connect_timeout"),
     sendTimeout: get("send_timeout"),
     readTimeout: get("read_timeout"),
@@ -102,7 +111,6 @@ export function upstreamSettings<P extends string>(
     ignoreClientAbort: get("ignore_client_abort"),
     passRequestHeaders: get("pass_request_headers"),
     passRequestBody: get("pass_request_body"),
-    passTrailers,
     forceRanges: get("force_ranges"),
     socketKeepalive: get("socket_keepalive"),
     bind: get("bind"),

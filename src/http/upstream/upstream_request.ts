@@ -62,6 +62,7 @@ class UpstreamRequest implements UpstreamPassage, ConnectionUser, PipeOwner, Bod
   /** The passage is over: the attempt was given back. */
   ended = false;
   private readonly hooks: UpstreamHooks | undefined;
+  /** Where proxy_next_upstream_timeout asks for it. */
   private readonly startedAt: number;
   private readonly attempt: Attempt;
   private peer: Peer | undefined = undefined;
@@ -76,16 +77,16 @@ class UpstreamRequest implements UpstreamPassage, ConnectionUser, PipeOwner, Bod
     this.request = request;
     this.target = target;
     this.hooks = request.location.upstreamHooks;
-    this.startedAt = now();
+    const { nextTries, nextTimeout } = target.settings;
+    this.startedAt = nextTimeout === 0 ? 0 : now();
     markPassage(request);
-    this.attempt = target.group.begin(target.input, preferred);
-    const { nextTries } = target.settings;
+    this.attempt = target.upstream.group.begin(target, preferred);
     if (nextTries > 0) this.attempt.tries = Math.min(this.attempt.tries, nextTries);
   }
 
   get shown(): string | undefined {
     if (this.ended) return undefined;
-    return `${this.target.scheme}${this.peer?.name ?? this.target.group.name}${this.target.uri}`;
+    return `${this.target.scheme}${this.peer?.name ?? this.target.upstream.group.name}${this.target.uri}`;
   }
 
   get trailers(): HeaderList | undefined {
@@ -109,14 +110,15 @@ class UpstreamRequest implements UpstreamPassage, ConnectionUser, PipeOwner, Bod
   /** Chooses a server and has the request sent to it. */
   connect(): void {
     const { target, request } = this;
-    const peer = target.group.next(this.attempt);
-    const state = new UpstreamState(peer === undefined ? target.group.name : peer.name);
+    const { group } = target.upstream;
+    const peer = group.next(this.attempt);
+    const state = new UpstreamState(peer === undefined ? group.name : peer.name);
     addState(request, state);
     this.present = state;
     if (peer === undefined) {
       logError(request, "error", "no live upstreams while connecting to upstream");
       state.status = 502;
-      state.responseTime = now() - state.startedAt;
+      state.responseTime = state.elapsed();
       this.finalize(502);
       return;
     }
@@ -159,8 +161,8 @@ class UpstreamRequest implements UpstreamPassage, ConnectionUser, PipeOwner, Bod
   releaseServer(outcome: Outcome): void {
     const { connection, peer, target, present, attempt } = this;
     if (peer === undefined) return;
-    if (present.responseTime < 0) present.responseTime = now() - present.startedAt;
-    target.group.release(attempt, outcome);
+    if (present.responseTime < 0) present.responseTime = present.elapsed();
+    target.upstream.group.release(attempt, outcome);
     if (attempt.disabled) {
       logError(this.request, "warn", `upstream server temporarily disabled while ${this.doing}`);
     }
@@ -183,8 +185,8 @@ class UpstreamRequest implements UpstreamPassage, ConnectionUser, PipeOwner, Bod
     const { reader } = connection;
     const { head } = reader;
     present.status = head.status;
-    present.headerTime = now() - present.startedAt;
-    target.group.header(this.attempt);
+    present.headerTime = present.elapsed();
+    target.upstream.group.header(this.attempt);
     reader.frame(target.headRequest, reader.pos < bytes.length);
     if (head.status >= 300 && (this.tryNext(head) || this.interceptErrors(head))) return;
     const { xAccelRedirect } = head;
@@ -346,7 +348,7 @@ class UpstreamRequest implements UpstreamPassage, ConnectionUser, PipeOwner, Bod
     const { request } = this;
     this.pipe?.close();
     const hooks = this.ended ? undefined : this.hooks?.end;
-    if (!this.ended) this.target.group.end(this.attempt);
+    if (!this.ended) this.target.upstream.group.end(this.attempt);
     this.ended = true;
     if (request.bodySink === this) request.bodySink = undefined;
     // An error page may have been passed to another upstream already.

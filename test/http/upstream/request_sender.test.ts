@@ -65,7 +65,7 @@ function sending(body?: Buffer) {
   const target = { body: undefined, settings: { passRequestBody: true, sendTimeout: SEND_TIMEOUT } };
   const connection = new Connection();
   const sender = new RequestSender(connection);
-  sender.reset(request as unknown as Request, target as unknown as UpstreamTarget);
+  sender.reset({ request: request as unknown as Request, target: target as unknown as UpstreamTarget });
   return { sender, connection, paused: () => paused };
 }
 

@@ -140,8 +140,8 @@ class User implements ConnectionUser, AnswerSink {
     } as unknown as Request;
     const settings = { bufferSize: 100, connectTimeout: 60_000, sendTimeout: 60_000, readTimeout: 60_000 };
     this.target = {
-      protocol: TOY,
-      settings: { ...settings, passRequestBody: true },
+      settings: { ...settings, protocol: TOY, passRequestBody: true },
+      upstream: {},
       head: "get",
       lengthKnown: true,
     } as unknown as UpstreamTarget;

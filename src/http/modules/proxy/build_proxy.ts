@@ -4,6 +4,7 @@ import type { HostWanted } from "../../../runtime/application.ts";
 import { type Place, placeText } from "../../conf/module.ts";
 import type { Upstreams } from "../../conf/upstreams.ts";
 import type { Location } from "../../core/location.ts";
+import { HTTP1 } from "../../upstream/http1.ts";
 import { type ResponseRules, upstreamSettings } from "../../upstream/settings.ts";
 import { rewriteCookie } from "./cookie.ts";
 import { type PassUrl, proxyDirectives } from "./directives.ts";
@@ -30,9 +31,6 @@ export interface ProxySettings extends RequestSettings {
   fixed: FixedPass | undefined;
   rules: ResponseRules;
   readonly raw: Raw;
-  readonly location: Location;
-  /** The location's `placeText`. */
-  readonly place: string;
   /** Used to find the upstream of a URL with variables. */
   readonly upstreams: Upstreams;
 }
@@ -66,7 +64,11 @@ export function passHosts(http: Scope): HostWanted[] {
 export function buildProxy(raw: Raw, place: Place, inherited: ProxySettings | undefined): ProxySettings {
   const { location, http } = place;
   const pass = raw.proxy_pass ?? inherited?.pass;
-  const upstream = upstreamSettings(raw, "proxy", place, raw.proxy_pass_trailers);
+  const upstream = upstreamSettings(raw, "proxy", place, {
+    protocol: HTTP1,
+    place: pass === undefined ? "" : placeText(place),
+    passTrailers: raw.proxy_pass_trailers,
+  });
   const settings: ProxySettings = {
     pass,
     fixed: undefined,
@@ -76,8 +78,6 @@ export function buildProxy(raw: Raw, place: Place, inherited: ProxySettings | un
     upstreams: http.upstreams,
     head: requestHeadPlan(raw),
     raw,
-    location,
-    place: pass === undefined ? "" : placeText(place),
   };
   if (pass === undefined) return settings;
   const { url, at } = pass;

@@ -6,7 +6,6 @@ import type { Location } from "../../core/location.ts";
 import { logError } from "../../core/log_context.ts";
 import type { Request } from "../../core/request.ts";
 import { readBody, readUnbuffered } from "../../core/request_body.ts";
-import { HTTP1 } from "../../upstream/http1.ts";
 import { passToUpstream } from "../../upstream/upstream_request.ts";
 import { buildProxy, type ProxySettings, passHosts } from "./build_proxy.ts";
 import { proxyDirectives } from "./directives.ts";
@@ -83,22 +82,17 @@ function send(request: Request, settings: ProxySettings, pass: FixedPass): void 
   const uri = requestUri(request, settings, pass);
   const body = raw.proxy_set_body?.render(request);
   const head = requestHead(request, settings, pass, method, uri, body);
-  const { group, pool } = pass.upstream;
+  const { upstream } = pass;
   passToUpstream(request, {
-    protocol: HTTP1,
-    group,
-    pool,
     settings: settings.upstream,
     rules: settings.rules,
-    place: settings.place,
+    upstream,
+    client: request.remote,
+    key: upstream.key === undefined ? "" : upstream.key.render(request),
     head,
     body,
     headRequest: method === "HEAD",
     lengthKnown: !request.chunked || request.body !== undefined || request.discardBody,
-    input: {
-      client: request.remote,
-      key: pass.upstream.key === undefined ? "" : pass.upstream.key.render(request),
-    },
     scheme: pass.scheme,
     uri,
   });
