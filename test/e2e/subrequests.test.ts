@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
-import { bodyOf, cannedBackend, httpBackend } from "../support/backend.ts";
+import { bodyOf, cannedBackend, httpBackend, tcpBackend } from "../support/backend.ts";
 import { have } from "../support/have.ts";
 import { type Running, startHoldfast, startNginx } from "../support/holdfast.ts";
 import { freePort } from "../support/ports.ts";
@@ -240,6 +240,25 @@ scenario("a worker that exits waits for a mirror whose client has gone", async (
   await waitFor(() => ended !== "", "the end of the mirrored request");
   assert.equal(ended, "answered");
   assert.equal(await program.exited, 0);
+});
+
+scenario("a connection is free again when a mirror has failed that its client did not wait for", async (t, start) => {
+  let asked = false;
+  const copy = await tcpBackend(t, async (connection) => {
+    asked = (await connection.readHeader()) !== undefined;
+    await connection.read(() => false);
+  });
+  const { port } = await start(
+    t,
+    `http { server { listen 127.0.0.1:PORT; location / { mirror /copy; root html; } location /status { stub_status; }
+      location = /copy { internal; proxy_read_timeout 200ms; proxy_pass http://${copy.address}; } } }`,
+  );
+  const client = await RawConnection.open(port);
+  client.write("GET /page HTTP/1.1\r\nHost: a\r\n\r\n");
+  assert.equal((await client.readResponse()).body, "page");
+  await waitFor(() => asked, "the mirrored request");
+  client.socket.resetAndDestroy();
+  await waitFor(async () => (await get(port, "/status")).body.startsWith("Active connections: 1 "), "one connection");
 });
 
 scenario("a dead mirror is nobody's concern", async (t, start) => {

@@ -103,11 +103,11 @@ class RunningSubrequest implements Subrequest {
     const result = options.finalized === undefined ? code : options.finalized(request, code);
     const lost = connection.closed && options.background !== true;
     if (lost || result === ERROR || result === CLIENT_CLOSED_REQUEST || result === 408 || result === CLOSE) {
-      finalizeRequest(main, lost ? CLIENT_CLOSED_REQUEST : result);
+      this.breakOff(request, lost ? CLIENT_CLOSED_REQUEST : result);
       return;
     }
     if (result >= 300 || result === 201 || result === 204) {
-      if (request.headerSent) finalizeRequest(main, ERROR);
+      if (request.headerSent) this.breakOff(request, ERROR);
       else finalizeRequest(request, answerStatus(request, result));
       return;
     }
@@ -121,6 +121,17 @@ class RunningSubrequest implements Subrequest {
     main.subrequests?.remove(request);
     postpone?.remove(request, parent);
     if (options.resume !== undefined) afterEvent(options.resume, parent);
+  }
+
+  /** An error that ends the main request as well, unless that is over: a subrequest that outlived it ends alone. */
+  private breakOff(request: Request, code: number): void {
+    const { main } = request;
+    if (!main.finalized) {
+      finalizeRequest(main, code);
+      return;
+    }
+    dropSubrequest(request);
+    main.subrequests?.remove(request);
   }
 
   fail(request: Request, error: unknown): void {
