@@ -35,6 +35,8 @@ export interface ConnectOptions {
   /** proxy_bind's source address. */
   readonly localAddress?: string;
   readonly localPort?: number;
+  /** The local address may be one that this machine does not have (IP_TRANSPARENT). */
+  readonly transparent?: boolean;
 }
 
 export interface ListenOptions extends SocketOptions {

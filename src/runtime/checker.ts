@@ -1,7 +1,6 @@
 import type { CheckerService } from "./application.ts";
 import type { BuiltCycle } from "./build_cycle.ts";
 import type { ChildTask } from "./child.ts";
-import { coreDirectives } from "./directives.ts";
 import { initProcess } from "./init_process.ts";
 import type { ErrorLog } from "./log/log.ts";
 
@@ -11,7 +10,7 @@ export class Checker implements ChildTask {
   #service: CheckerService | undefined;
 
   init({ cycle }: BuiltCycle, log: ErrorLog): void {
-    initProcess(coreDirectives.in(cycle.root), undefined, log);
+    initProcess(cycle.root, undefined, log);
   }
 
   async take({ application }: BuiltCycle) {

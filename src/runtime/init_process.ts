@@ -1,15 +1,17 @@
 import { cpus, setPriority } from "node:os";
 import { sentence } from "../config/errors.ts";
+import type { Scope } from "../config/schema.ts";
 import { setAffinity, setLimit } from "../sys/limits.ts";
-import { affinityMask, type CoreSettings } from "./directives.ts";
+import { affinityMask, coreDirectives } from "./directives.ts";
 import type { ErrorLog } from "./log/log.ts";
-import { becomeUser, identityOf } from "./privileges.ts";
+import { becomeUser, identityOf, isTransparent } from "./privileges.ts";
 
 /**
  * What the main block says of a child as a process, in nginx's order (ngx_worker_process_init): what needs root's
  * privileges comes before they are given up. `index`: the worker's, undefined in the checker. Throws a message.
  */
-export function initProcess(core: CoreSettings, index: number | undefined, log: ErrorLog): void {
+export function initProcess(root: Scope, index: number | undefined, log: ErrorLog): void {
+  const core = coreDirectives.in(root);
   const alert = (text: string | undefined): void => {
     if (text !== undefined) log.write("alert", text);
   };
@@ -17,7 +19,7 @@ export function initProcess(core: CoreSettings, index: number | undefined, log: 
   if (core.worker_rlimit_nofile !== undefined) alert(setLimit("RLIMIT_NOFILE", core.worker_rlimit_nofile));
   if (core.worker_rlimit_core !== undefined) alert(setLimit("RLIMIT_CORE", core.worker_rlimit_core));
   const identity = identityOf(core.user);
-  if (identity !== undefined) becomeUser(identity);
+  if (identity !== undefined) becomeUser(identity, index !== undefined && isTransparent(root));
   if (index !== undefined && core.worker_cpu_affinity !== undefined) {
     const mask = affinityMask(core.worker_cpu_affinity, index, cpus().length);
     if (mask !== 0n && !setAffinity(mask)) alert("sched_setaffinity() failed");

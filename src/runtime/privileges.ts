@@ -1,3 +1,4 @@
+import type { Scope } from "../config/schema.ts";
 import { errnoText } from "../sys/errno.ts";
 import { errnoName, libc } from "../sys/libc.ts";
 import { findGroup, findUser, type Identity, startedAsRoot } from "../sys/users.ts";
@@ -17,12 +18,36 @@ export function identityOf(user: Identity | undefined): Identity | undefined {
   return { user: DEFAULT_USER, uid, gid };
 }
 
+const TRANSPARENT = Symbol("transparent");
+
+/** Notes that something in this configuration sends from addresses that are not this machine's: workers keep CAP_NET_RAW. */
+export function keepForTransparent(scope: Scope): void {
+  scope.notes.set(TRANSPARENT, true);
+}
+
+/** Whether anything in this configuration does. */
+export function isTransparent(scope: Scope): boolean {
+  return scope.notes.has(TRANSPARENT);
+}
+
+/** <linux/capability.h> */
+const CAP_NET_RAW = 13;
+const CAPABILITY_VERSION_3 = 0x20080522;
+
 /** <linux/prctl.h> */
 const PR_SET_DUMPABLE = 4;
+const PR_SET_KEEPCAPS = 8;
 const PR_SET_NO_NEW_PRIVS = 38;
 
-/** Becomes that user for good, with its groups and without any capability: in every thread of a child. Throws a message. */
-export function becomeUser({ user, uid, gid }: Identity): void {
+/**
+ * Becomes that user for good, with its groups and without any capability: in every thread of a child. With `transparent`
+ * the main thread keeps CAP_NET_RAW. Throws a message.
+ */
+export function becomeUser({ user, uid, gid }: Identity, transparent: boolean): void {
+  const keeps = transparent && uid !== 0;
+  if (keeps && libc().prctl(PR_SET_KEEPCAPS, 1n) !== 0) {
+    throw new Error(`prctl(PR_SET_KEEPCAPS, 1) failed ${errnoText(errnoName())}`);
+  }
   failing(`setgid(${gid})`, () => process.setgid?.(gid));
   // Absent from the type declarations, as it is from Windows.
   if ("initgroups" in process && typeof process.initgroups === "function") {
@@ -30,8 +55,20 @@ export function becomeUser({ user, uid, gid }: Identity): void {
     failing(`initgroups(${user}, ${gid})`, () => initgroups(user, gid));
   }
   failing(`setuid(${uid})`, () => process.setuid?.(uid));
+  if (keeps) keepOnly(CAP_NET_RAW);
   // A process that has changed its user leaves no core file otherwise.
   libc().prctl(PR_SET_DUMPABLE, 1n);
+}
+
+/** Of the calling thread's capabilities. */
+function keepOnly(capability: number): void {
+  const header = Buffer.alloc(8);
+  header.writeUInt32LE(CAPABILITY_VERSION_3, 0);
+  // Effective, permitted, inheritable for the first 32 capabilities, then for the rest.
+  const data = Buffer.alloc(24);
+  data.writeUInt32LE(1 << capability, 0);
+  data.writeUInt32LE(1 << capability, 4);
+  if (libc().capset(header, data) !== 0) throw new Error(`capset() failed ${errnoText(errnoName())}`);
 }
 
 function failing(call: string, run: () => void): void {

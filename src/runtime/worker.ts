@@ -31,7 +31,7 @@ export class Worker implements ChildTask {
   }
 
   init({ cycle }: BuiltCycle, log: ErrorLog): void {
-    initProcess(coreDirectives.in(cycle.root), this.#index, log);
+    initProcess(cycle.root, this.#index, log);
   }
 
   async take({ cycle, application }: BuiltCycle, workers: number, sockets: Sockets) {

@@ -1,7 +1,7 @@
 import { bitmask, bufs, directive, flag, list, msec, number, size } from "../../config/directives.ts";
-import { warn } from "../../config/errors.ts";
 import { type DirectiveSpec, fail, type SettingsOf } from "../../config/schema.ts";
 import { parseAddrPort } from "../../net/parse_url.ts";
+import { keepForTransparent } from "../../runtime/privileges.ts";
 import { HTTP_LOCATION } from "../conf/contexts.ts";
 import { readTempPath } from "../conf/core_readers.ts";
 import { type Template, template } from "../core/script.ts";
@@ -52,7 +52,7 @@ function shared(prefix: string, statuses: readonly string[]) {
       in: HTTP_LOCATION,
       args: [1, 2],
       syntax: "address [transparent] | off",
-      doc: "The local address of connections to servers.",
+      doc: "The local address of connections to servers. With `transparent` it may be any, such as the client's (`$remote_addr transparent`): workers then keep CAP_NET_RAW, and the system must route the answers back.",
       initial: () => undefined,
       read(at, scope) {
         const [address, word] = at.args;
@@ -61,7 +61,7 @@ function shared(prefix: string, statuses: readonly string[]) {
         const made = template(scope, at, address);
         if (made.constant !== undefined && parseAddrPort(made.constant) === undefined)
           fail(at, `invalid address "${address}"`);
-        if (word !== undefined) warn(at, scope, "transparent proxying is not supported on this platform, ignored");
+        if (word !== undefined) keepForTransparent(scope);
         return { address: made, transparent: word !== undefined };
       },
     }),

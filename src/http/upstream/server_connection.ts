@@ -1,5 +1,6 @@
 import type { Peer } from "../../balancer/peer.ts";
 import { PooledStream } from "../../balancer/pool.ts";
+import type { ConnectOptions } from "../../net/engine.ts";
 import { engine } from "../../net/engines.ts";
 import { parseAddrPort } from "../../net/parse_url.ts";
 import { type ConnectHandler, IGNORE, type Stream, type StreamError } from "../../net/stream.ts";
@@ -95,9 +96,10 @@ export class ServerConnection implements ConnectHandler, SenderOwner, CodecPort 
   private informational = 0;
   private hintsLength = 0;
 
-  constructor(peer: Peer, protocol: UpstreamProtocol, bind: string, localAddress?: string, localPort?: number) {
-    this.stream = engine().connect({ address: peer.address, localAddress, localPort }, this);
-    this.pooled = new PooledStream(this.stream, peer.name, now(), bind);
+  /** `source`: what is in the pool under another local address is not for its requests. */
+  constructor(protocol: UpstreamProtocol, peer: Peer, source: string, options: ConnectOptions) {
+    this.stream = engine().connect(options, this);
+    this.pooled = new PooledStream(this.stream, peer.name, now(), source);
     this.pooled.data = this;
     this.protocol = protocol;
     this.codec = protocol.open(this);
@@ -414,5 +416,10 @@ export function connectionTo(peer: Peer, target: UpstreamTarget, request: Reques
   }
   const local = source === "" ? undefined : parseAddrPort(source);
   if (local === undefined && source !== "") logError(request, "error", `invalid local address "${source}"`);
-  return new ServerConnection(peer, protocol, source, local?.host, local?.port);
+  return new ServerConnection(protocol, peer, source, {
+    address: peer.address,
+    localAddress: local?.host,
+    localPort: local?.port,
+    transparent: bind?.transparent,
+  });
 }

@@ -4,6 +4,7 @@ import { getSystemErrorName } from "node:util";
 import { nodeLoop } from "../../sys/event_loop.ts";
 import { boundary, contain } from "../../sys/guard.ts";
 import { type Address, addressText, NO_ADDRESS, socketAddress } from "../address.ts";
+import { connectingSocket } from "../connecting_socket.ts";
 import { becameScarce, isLate, reserveDescriptors } from "../descriptors.ts";
 import type { ConnectOptions, Engine, Listener, ListenOptions } from "../engine.ts";
 import { streamError } from "../errors.ts";
@@ -28,9 +29,12 @@ function onConnected(this: OwnedSocket): void {
 
 function connect(options: ConnectOptions, handler: ConnectHandler): Stream {
   const { address } = options;
-  const socket = new OwnedSocket({});
+  const bound = options.transparent === true ? connectingSocket(options) : undefined;
+  const socket = new OwnedSocket(bound !== undefined && "fd" in bound ? unconnected(bound.fd) : {});
   const stream = new TcpStream(socket, address, handler);
-  if (address.family === "unix") {
+  if (bound !== undefined && "code" in bound) {
+    socket.destroy(Object.assign(new Error(bound.code), { code: bound.code }));
+  } else if (address.family === "unix") {
     socket.connect({ path: bytesToPath(address.path) }, onConnected);
   } else {
     socket.setNoDelay(true);
@@ -39,14 +43,18 @@ function connect(options: ConnectOptions, handler: ConnectHandler): Stream {
         host: address.host,
         port: address.port,
         family: address.family === "ipv6" ? 6 : 4,
-        localAddress: options.localAddress,
-        localPort: options.localPort,
+        ...(bound === undefined ? { localAddress: options.localAddress, localPort: options.localPort } : {}),
         autoSelectFamily: false,
       },
       onConnected,
     );
   }
   return stream;
+}
+
+/** `manualStart` is not documented: without it the socket would be read from before it is connected. */
+function unconnected(fd: number): net.SocketConstructorOpts {
+  return { fd, manualStart: true } as net.SocketConstructorOpts;
 }
 
 /** A path is a byte string inside Holdfast; node:net wants text. */

@@ -14,7 +14,7 @@ import { closeLogFilesExcept } from "../log/log_files.ts";
 import { closeLogs, type OpenLogs } from "../log/open_log.ts";
 import type { ChildRole } from "../messages.ts";
 import type { Paths } from "../options.ts";
-import { identityOf } from "../privileges.ts";
+import { identityOf, isTransparent } from "../privileges.ts";
 import { openLogFor, prepareFiles } from "./files.ts";
 import type { Inheritance } from "./inheritance.ts";
 import { ListeningSockets } from "./listening_sockets.ts";
@@ -99,7 +99,9 @@ export class Configuration {
   get processSettings(): readonly unknown[] {
     const { user, worker_priority, worker_rlimit_nofile, worker_rlimit_core } = this.#core;
     const { worker_cpu_affinity, working_directory, env } = this.#core;
+    const transparent = isTransparent(this.#built.cycle.root);
     return [
+      transparent,
       user,
       worker_priority,
       worker_rlimit_nofile,
