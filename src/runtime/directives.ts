@@ -173,7 +173,7 @@ export const eventsDirectives = defineDirectives("event_core", {
     in: EVENTS,
     args: [1, 1],
     syntax: "method",
-    doc: "How the children wait for their sockets: `io_uring`, by the kernel's interface of that name (Linux 6.1 and later; where it is forbidden, the error log says so at level notice and node:net is used), or `node`, by node:net. nginx's own name of what this system has (epoll on Linux, kqueue on macOS) leaves the choice, as no directive does: so far that is node:net.",
+    doc: "How the children wait for their sockets: `io_uring`, by the kernel's interface of that name (Linux 6.1 and later), or `node`, by node:net. Without the directive, or with nginx's own name of what this system has (epoll on Linux, kqueue on macOS), it is io_uring on Linux. Where the kernel or its policy forbids that, as many containers do, node:net is used, and the error log says so once at level notice.",
     initial: (): string | undefined => undefined,
     read(at) {
       const [method] = at.args;

@@ -18,13 +18,20 @@ export interface UvLoop {
   spin(on: boolean): void;
   /** Whether the loop, and with it the process, goes on although nothing of libuv's is active. */
   hold(on: boolean): void;
-  /** To be called before the thread ends. */
-  close(): void;
 }
 
 /** More than any uv_handle_t has. */
 const HANDLE_SIZE = 1024;
 const UV_READABLE = 1;
+/**
+ * The flags of the handles below, in words of 32 bits. A thread that is killed closes no handle of ours, and Node would abort
+ * the process over them; libuv lets those go that are marked as its own.
+ */
+const FLAGS_OFFSET = 88;
+const IDLE_FLAGS = FLAGS_OFFSET / 4;
+const PREPARE_FLAGS = (2 * HANDLE_SIZE + FLAGS_OFFSET) / 4;
+const UV_HANDLE_REF = 8;
+const UV_HANDLE_INTERNAL = 16;
 
 /** Returns a sentence if it cannot be had. */
 export function openUvLoop(): UvLoop | string {
@@ -50,7 +57,7 @@ export function openUvLoop(): UvLoop | string {
       uv_close: { return: "void", arguments: ["pointer", "pointer"] },
       eventfd: { return: "int32", arguments: ["uint32", "int32"] },
     });
-    // libuv keeps pointers to these handles until they are closed.
+    // libuv keeps pointers to these handles for ever.
     const handles = uring.map(3 * HANDLE_SIZE);
     if (handles === undefined) return "there is no memory for handles";
     const idle = handles.address;
@@ -76,8 +83,12 @@ export function openUvLoop(): UvLoop | string {
     if (queue === undefined) return "this libuv's loop is not as expected";
 
     c.uv_idle_init(loop, idle);
-    c.uv_unref(idle);
     c.uv_prepare_init(loop, prepare);
+    const flags = new Uint32Array(handles.memory);
+    if (flags[IDLE_FLAGS] !== UV_HANDLE_REF) return "this libuv's handles are not as expected";
+    c.uv_unref(idle);
+    flags[IDLE_FLAGS] |= UV_HANDLE_INTERNAL;
+    flags[PREPARE_FLAGS] |= UV_HANDLE_INTERNAL;
     const next = new Uint32Array(words.buffer, words.byteOffset + queue * 8, 2);
     const self = loop + BigInt(queue * 8);
     const [low, high] = [Number(self & 0xffffffffn), Number(self >> 32n)];
@@ -97,10 +108,6 @@ export function openUvLoop(): UvLoop | string {
       hold(on) {
         if (on) c.uv_prepare_start(prepare, nothing);
         else c.uv_prepare_stop(prepare);
-      },
-      close() {
-        c.uv_close(idle, 0n);
-        c.uv_close(prepare, 0n);
       },
     };
   } catch (error) {

@@ -104,7 +104,8 @@ test("a filter that expands makes every source wait for the client, and nothing 
     assert.equal(await digest(response), digests.get(body), path);
   }
   const grown = memoryMib(holdfast, "VmHWM") - before;
-  assert.ok(grown < 32, `${grown} MiB more than at the start`);
+  // Without backpressure 80 and more; what the collector has not looked at yet is in it.
+  assert.ok(grown < 48, `${grown} MiB more than at the start`);
   assert.doesNotMatch(holdfast.errorLog(), /\[(alert|crit|emerg)\]/);
 });
 

@@ -1,3 +1,4 @@
+import { errnoText } from "../../sys/errno.ts";
 import { errnoName, REGISTER_PBUF_RING } from "../../sys/io_uring.ts";
 import type { Ring } from "./ring.ts";
 
@@ -58,7 +59,7 @@ export class BufferGroup {
     argument.setUint32(8, most, true);
     argument.setUint16(12, id, true);
     const result = calls.register(ring.fd, REGISTER_PBUF_RING, bytes, 1);
-    if (result < 0) return `io_uring_register(IORING_REGISTER_PBUF_RING) failed (${errnoName(result)})`;
+    if (result < 0) return `io_uring_register(IORING_REGISTER_PBUF_RING) failed ${errnoText(errnoName(result))}`;
     const group = new BufferGroup(id, size, most, buffers.memory, buffers.address, entries.memory);
     group.add(first);
     return group;

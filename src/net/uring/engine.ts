@@ -13,8 +13,8 @@ import { SendMemory } from "./send_memory.ts";
 import { Targets } from "./targets.ts";
 
 /** Buffers to receive into: most requests fit into a small one; a large one is as much as is handled at once. */
-const SMALL = { size: 4096, first: 128, most: 1024 };
-const LARGE = { size: 65_536, first: 16, most: 128 };
+const SMALL = { size: 4096, first: 64, most: 1024 };
+const LARGE = { size: 65_536, first: 8, most: 128 };
 
 /** The longest text that is written without a copy of its own. */
 const SCRATCH = 65_536;
@@ -61,7 +61,6 @@ function openOn(ring: Ring): Engine | string {
   };
   process.once("exit", () => {
     ring.forEachOwner((owner) => owner.abandon?.());
-    loop.close();
     ring.close();
   });
   return {

@@ -1,5 +1,7 @@
 import { enterEvent, leaveEvent } from "../../sys/clock.ts";
+import { errnoText } from "../../sys/errno.ts";
 import { type EventLoop, nodeLoop } from "../../sys/event_loop.ts";
+import { errnoName } from "../../sys/io_uring.ts";
 import { openUvLoop, type UvLoop } from "../../sys/libuv.ts";
 import { KIND, type Operator, type Ring } from "./ring.ts";
 
@@ -107,11 +109,6 @@ export class RingLoop implements Operator {
     if (--this.holders === 0) this.uv.hold(false);
   }
 
-  /** To be called before the process ends. */
-  close(): void {
-    this.uv.close();
-  }
-
   /** Sees to it that there is a turn. */
   wake(): void {
     if (!this.ring.asleep) return;
@@ -152,14 +149,16 @@ export class RingLoop implements Operator {
   }
 
   private round(wait: number): void {
-    const { ring, deferred } = this;
+    const { ring } = this;
     this.beforeWait();
-    this.deferred = this.due;
-    this.due = deferred;
     const failed = ring.wait(wait);
-    if (failed < 0) throw new Error(`io_uring_enter() failed (${failed})`);
+    if (failed < 0) throw new Error(`io_uring_enter() failed ${errnoText(errnoName(failed))}`);
     enterEvent();
     ring.dispatch(AT_ONCE, this.settle);
+    // As with Node's immediates, what these defer has its turn in the next round.
+    const { deferred } = this;
+    this.deferred = this.due;
+    this.due = deferred;
     for (let i = 0; i < deferred.length; i++) {
       deferred.call(i);
       this.settleEvent();

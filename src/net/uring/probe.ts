@@ -1,3 +1,4 @@
+import { errnoText } from "../../sys/errno.ts";
 import {
   CQE_BUFFER,
   CQE_MORE,
@@ -39,7 +40,7 @@ const PATIENCE_MS = 1000;
 export function probeOperations({ calls, fd }: Ring): string | undefined {
   const bytes = new Uint8Array(PROBE_SIZE + PROBED * PROBE_OP_SIZE);
   const result = calls.register(fd, REGISTER_PROBE, bytes, PROBED);
-  if (result < 0) return `io_uring_register(IORING_REGISTER_PROBE) failed (${errnoName(result)})`;
+  if (result < 0) return `io_uring_register(IORING_REGISTER_PROBE) failed ${errnoText(errnoName(result))}`;
   const view = new DataView(bytes.buffer);
   for (const [name, operation] of Object.entries(OPERATIONS)) {
     const flags = view.getUint16(PROBE_SIZE + operation * PROBE_OP_SIZE + 2, true);
@@ -78,8 +79,8 @@ export function tryReceive(ring: Ring, group: BufferGroup): string | undefined {
   c.close(peer);
   while (failed > 0 && ring.pending(id) > 0) failed = look();
   c.close(fd);
-  if (failed < 0) return `io_uring_enter() failed (${errnoName(failed)})`;
-  if (received < 0) return `a multishot receive failed (${errnoName(received)})`;
+  if (failed < 0) return `io_uring_enter() failed ${errnoText(errnoName(failed))}`;
+  if (received < 0) return `a multishot receive failed ${errnoText(errnoName(received))}`;
   if (received !== 1 || (flags & CQE_MORE) === 0 || failed === 0) return "a multishot receive is not as expected";
   ring.remove(id);
   return undefined;

@@ -1,3 +1,4 @@
+import { errnoText } from "../../sys/errno.ts";
 import {
   ACCEPT_MULTISHOT,
   CANCEL_ALL,
@@ -47,7 +48,7 @@ export interface Operator {
 
 const SUBMISSIONS = 1024;
 /** Multishot operations have several completions each. Those that find no room wait in the kernel. */
-const COMPLETIONS = 8192;
+const COMPLETIONS = 4096;
 
 const MSG_NOSIGNAL = 0x4000;
 const SOCK_NONBLOCK = 0x800;
@@ -133,7 +134,7 @@ export class Ring {
     const flags = SETUP_CQSIZE | SETUP_CLAMP | SETUP_SUBMIT_ALL;
     params.setUint32(PARAM.flags, flags | SETUP_COOP_TASKRUN | SETUP_SINGLE_ISSUER | SETUP_DEFER_TASKRUN, true);
     const fd = calls.setup(SUBMISSIONS, bytes);
-    if (fd < 0) return `io_uring_setup() failed (${errnoName(fd)})`;
+    if (fd < 0) return `io_uring_setup() failed ${errnoText(errnoName(fd))}`;
     const word = (offset: number): number => params.getUint32(offset, true);
     if ((word(PARAM.features) & FEATURES) !== FEATURES) {
       calls.close(fd);
@@ -277,7 +278,7 @@ export class Ring {
     for (let tries = 0; this.tail !== this.submitted; tries++) {
       const result = this.enter(0, 0, 0n, 0n);
       // Without memory the kernel takes nothing; completions that are looked at free some.
-      if (result <= 0 && tries > 1000) throw new Error(`io_uring_enter() failed (${errnoName(result)})`);
+      if (result <= 0 && tries > 1000) throw new Error(`io_uring_enter() failed ${errnoText(errnoName(result))}`);
     }
   }
 

@@ -1,0 +1,172 @@
+/** What only the engine on io_uring can get wrong: full queues, buffers that run out, greedy peers, an end with work under way. */
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import net from "node:net";
+import { test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { openUring } from "../../../src/net/uring/engine.ts";
+import { NODE_FLAGS } from "../../support/holdfast.ts";
+import { waitFor } from "../../support/wait.ts";
+import {
+  dial,
+  hears,
+  listening,
+  pattern,
+  type Recorder,
+  received,
+  recorder,
+  scene,
+  TCP,
+  target,
+  turns,
+} from "../contract/harness.ts";
+
+const opened = openUring();
+const skip = typeof opened === "string" ? `not here: ${opened}` : false;
+const engine = () => {
+  if (typeof opened === "string") throw new Error(opened);
+  return opened;
+};
+
+test("more operations in one go than the queue has room for", { skip }, async (t) => {
+  const address = await listening(t, engine(), () => recorder({ onEnd: (stream) => stream.end() }));
+  const heards: Recorder[] = [];
+  for (let i = 0; i < 3000; i++) {
+    const heard = recorder({ onConnect: (stream) => stream.end() });
+    heards.push(heard);
+    engine().connect({ address }, heard);
+  }
+  await waitFor(() => heards.every(({ events }) => events.includes("close")), "the end of all", 60_000);
+  // The queue of the listening socket is shorter: who is not let in at once asks again, so none has failed.
+  assert.deepEqual(new Set(heards.map(({ error }) => error?.code)), new Set([undefined]));
+  await waitFor(() => engine().openStreams() === 0, "the other ends");
+});
+
+test("more bytes in one go than there are buffers: everybody gets all of theirs", { skip }, async (t) => {
+  const heards: Recorder[] = [];
+  const address = await listening(t, engine(), () => {
+    const heard = recorder({ onEnd: (stream) => stream.end() });
+    heards.push(heard);
+    return heard;
+  });
+  const peers = await Promise.all(Array.from({ length: 300 }, () => dial(t, address)));
+  await waitFor(() => heards.length === peers.length, "all connections");
+  for (const size of [100, 5000, 100_000]) {
+    for (const { pieces } of heards) pieces.length = 0;
+    for (const [i, { socket }] of peers.entries()) socket.write(pattern(size, i));
+    await waitFor(
+      () => heards.every(({ pieces }) => pieces.reduce((sum, piece) => sum + piece.length, 0) === size),
+      `${size} bytes each`,
+      60_000,
+    );
+    const got = new Set(heards.map((heard) => received(heard)));
+    assert.deepEqual(got, new Set(peers.map((_, i) => pattern(size, i).toString("latin1"))));
+  }
+});
+
+test("a greedy peer has a bounded part of a turn, and others are served and accepted meanwhile", {
+  skip,
+}, async (t) => {
+  let within = 0;
+  let most = 0;
+  let total = 0;
+  const greedy = await scene(t, engine(), TCP[0], {
+    onData(_stream, { length }) {
+      within += length;
+      total += length;
+      most = Math.max(most, within);
+      engine().loop.defer(
+        () => {
+          within = 0;
+        },
+        undefined,
+        undefined,
+      );
+    },
+  });
+  greedy.heard.pieces.push = () => 0;
+  const piece = Buffer.alloc(1 << 20, "x");
+  let going = true;
+  const feed = (): void => {
+    while (going && greedy.peer.socket.write(piece));
+    if (going) greedy.peer.socket.once("drain", feed);
+  };
+  feed();
+  const echo = await listening(t, engine(), () =>
+    recorder({ onData: (stream, bytes) => void stream.write(bytes), onEnd: (stream) => stream.end() }),
+  );
+  for (let i = 0; i < 20; i++) {
+    const before = total;
+    const other = await dial(t, echo);
+    other.socket.write("echo");
+    assert.equal(await other.take(4), "echo");
+    other.socket.destroy();
+    await waitFor(() => total > before, "the greedy one");
+  }
+  going = false;
+  assert.ok(most <= 1024 * 1024, `${most} bytes in one turn`);
+});
+
+test("a paused stream takes little of what its peer goes on sending", { skip }, async (t) => {
+  const { stream, heard, peer } = await scene(t, engine(), TCP[0], { onData: (paused) => paused.pause() });
+  const sent = pattern(32 * 1024 * 1024);
+  peer.socket.write(sent);
+  await hears(heard, "data");
+  await turns(100);
+  const before = process.memoryUsage().arrayBuffers;
+  await turns(100);
+  assert.ok(process.memoryUsage().arrayBuffers - before < 1024 * 1024);
+  const rest = recorder();
+  stream.handler = rest;
+  stream.resume();
+  const length = (): number => [...heard.pieces, ...rest.pieces].reduce((sum, piece) => sum + piece.length, 0);
+  await waitFor(() => length() === sent.length, "all bytes", 60_000);
+  assert.ok(Buffer.concat([...heard.pieces, ...rest.pieces]).equals(sent));
+});
+
+test("a number that is another socket's at once gets nothing of the one before", { skip }, async (t) => {
+  const address = await listening(t, engine(), () =>
+    recorder({
+      onData(stream, bytes) {
+        stream.write(bytes);
+        stream.destroy();
+      },
+    }),
+  );
+  const answers: string[] = [];
+  let left = 2000;
+  const next = (): void => {
+    if (left-- <= 0) return;
+    const mine = String(left);
+    const heard = recorder({
+      onConnect: (stream) => void stream.write(mine),
+      onData(stream, bytes) {
+        if (bytes.toString() !== mine) answers.push(`${bytes.toString()} for ${mine}`);
+        // The next one has its number.
+        stream.destroy();
+        next();
+      },
+    });
+    engine().connect({ address }, heard);
+  };
+  for (let i = 0; i < 20; i++) next();
+  await waitFor(() => left <= 0 && engine().openStreams() === 0, "the end of all", 60_000);
+  assert.deepEqual(answers, []);
+});
+
+test("the process may exit with operations under way, and waits for nobody when all is closed", { skip }, async () => {
+  const main = fileURLToPath(new URL("../../support/ring_main.ts", import.meta.url));
+  for (const [how, status] of [
+    ["exit", 7],
+    ["close", 0],
+  ] as const) {
+    const child = spawn(process.execPath, [...NODE_FLAGS, main, how], { stdio: ["ignore", "pipe", "inherit"] });
+    child.stdout.setEncoding("latin1");
+    const port = Number(await new Promise<string>((resolve) => child.stdout.once("data", resolve)));
+    const socket = net.connect(target({ family: "ipv4", host: "127.0.0.1", port }) as net.NetConnectOpts);
+    socket.on("error", () => {}).resume();
+    socket.write("go");
+    assert.equal(await new Promise((resolve) => child.once("exit", resolve)), status, how);
+    socket.destroy();
+  }
+});
