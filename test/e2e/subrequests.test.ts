@@ -289,6 +289,26 @@ scenario("a client that leaves during the authorization ends it", async (t, star
   await program.waitForLog(/^\/secret.txt 499 -$/m, "logs/access.log");
 });
 
+scenario("a client that closes its side while an addition is awaited ends it", async (t, start) => {
+  const asked: string[] = [];
+  let gone = "";
+  const slow = await httpBackend(t, (incoming, response) => {
+    const path = incoming.url ?? "";
+    asked.push(path);
+    if (path === "/before") response.end("<before>");
+    else response.on("close", () => (gone = path));
+  });
+  const config = `http { server { listen 127.0.0.1:PORT; default_type text/html;
+    location /page { root html; add_before_body /before; add_after_body /after; }
+    location /before { proxy_pass http://${slow.address}; } location /after { proxy_pass http://${slow.address}; } } }`;
+  const { port } = await start(t, config);
+  const client = await RawConnection.open(port);
+  client.write("GET /page HTTP/1.1\r\nHost: a\r\n\r\n");
+  await waitFor(() => asked.length === 2, "both subrequests");
+  client.socket.end();
+  await waitFor(() => gone === "/after", "the end of the second");
+});
+
 scenario("what subrequests answer stands before and after the response, whoever is quicker", async (t, start) => {
   let release: (() => void) | undefined;
   const slow = await httpBackend(t, (_incoming, response) => {

@@ -1,4 +1,5 @@
 import { afterEvent } from "../../sys/guard.ts";
+import { CLIENT_CLOSED_REQUEST } from "./codes.ts";
 import { finalizeRequest } from "./engine.ts";
 import { addBodyFilter } from "./filters.ts";
 import { freeRequest, releaseRequest } from "./free_request.ts";
@@ -41,7 +42,7 @@ export class LiveSubrequests implements Subrequests {
 
   remove(subrequest: Request): void {
     this.live.delete(subrequest);
-    if (this.main.onAbort === abort) this.main.onAbort = undefined;
+    if (this.main.onAbort === abort && !this.awaited()) this.main.onAbort = undefined;
     if (this.live.size > 0) return;
     if (this.orphaned) {
       releaseRequest(this.main);
@@ -55,10 +56,16 @@ export class LiveSubrequests implements Subrequests {
     if (this.live.size === 0) return false;
     const { main } = this;
     this.finalCode = code;
-    main.onAbort = undefined;
+    main.onAbort = this.awaited() ? abort : undefined;
     main.onWritable = undefined;
     main.exchange.flush();
     return true;
+  }
+
+  /** Whether the response waits for some of them. */
+  private awaited(): boolean {
+    for (const request of this.live) if (request.subrequest?.options.background !== true) return true;
+    return false;
   }
 
   /** The client has gone: as in nginx the active request ends its work. */
@@ -67,8 +74,9 @@ export class LiveSubrequests implements Subrequests {
       if (request.subrequest?.options.background === true) continue;
       request.aborted = this.main.aborted;
       request.onAbort?.(request);
-      return;
+      break;
     }
+    if (this.main.aborted) finalizeRequest(this.main, CLIENT_CLOSED_REQUEST);
   }
 
   finalizeMain(): void {
