@@ -5,12 +5,12 @@ import { createServer } from "node:net";
 import { join } from "node:path";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
-import { runHoldfast, startHoldfast } from "../support/holdfast.ts";
+import { bundled, runHoldfast, startHoldfast } from "../support/holdfast.ts";
 import { freePort } from "../support/ports.ts";
 import { RawConnection } from "../support/tcp.ts";
 import { waitFor } from "../support/wait.ts";
 
-const entry = fileURLToPath(new URL("../support/echo_main.ts", import.meta.url));
+const entry = bundled(fileURLToPath(new URL("../support/echo_main.ts", import.meta.url)));
 
 /** One line sent on a connection of its own, and the line that comes back. */
 async function ask(port: number, word = "hello"): Promise<string> {

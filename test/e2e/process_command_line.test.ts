@@ -6,12 +6,12 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { have } from "../support/have.ts";
-import { finish, makePrefix, NODE_FLAGS, runHoldfast, startHoldfast } from "../support/holdfast.ts";
+import { bundled, finish, makePrefix, NODE_FLAGS, runHoldfast, startHoldfast } from "../support/holdfast.ts";
 import { freePort } from "../support/ports.ts";
 import { RawConnection } from "../support/tcp.ts";
 import { waitFor } from "../support/wait.ts";
 
-const entry = fileURLToPath(new URL("../support/echo_main.ts", import.meta.url));
+const entry = bundled(fileURLToPath(new URL("../support/echo_main.ts", import.meta.url)));
 const GOOD = "http { echo_text good; }\n";
 
 /** Runs Holdfast with exactly these arguments. */

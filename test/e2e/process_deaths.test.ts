@@ -109,7 +109,7 @@ test("who comes while the only worker is away waits for the next one", async (t)
 
 test("a worker that cannot begin ends the start, with the reason", async (t) => {
   const { code, stderr } = await runHoldfast(t, {
-    entry: ECHO,
+    entry: bundled(ECHO),
     config: "worker_processes 2; http { echo_crash_at_start on; }",
   });
   assert.equal(code, 1);

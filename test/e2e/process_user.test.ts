@@ -13,12 +13,12 @@ import {
 import { join } from "node:path";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
-import { makePrefix, runHoldfast, startHoldfast } from "../support/holdfast.ts";
+import { bundled, makePrefix, runHoldfast, startHoldfast } from "../support/holdfast.ts";
 import { checkersOf, childrenOf, statusOf, titleOf, workersOf } from "../support/processes.ts";
 import { RawConnection } from "../support/tcp.ts";
 import { waitFor } from "../support/wait.ts";
 
-const entry = fileURLToPath(new URL("../support/echo_main.ts", import.meta.url));
+const entry = bundled(fileURLToPath(new URL("../support/echo_main.ts", import.meta.url)));
 const skip = process.getuid?.() === 0 ? false : "needs root";
 const NOBODY = 65534;
 const NOGROUP = 65534;
