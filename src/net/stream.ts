@@ -19,6 +19,13 @@ export interface Stream {
    * and returns true.
    */
   write(data: Uint8Array | string): boolean;
+  /**
+   * Where the engine has it: sends bytes of a file (a descriptor, a position, a number of bytes) without copying them
+   * through the process. Returns how many the kernel has taken, which may be fewer; 0: the file has none there. NO_ROOM:
+   * none, and `onDrain` follows unless the stream is closed. NOT_THIS_FILE: they are to be read and written. Not while
+   * corked.
+   */
+  sendFile?(file: number, offset: number, length: number): number;
   /** Writes between `cork` and `uncork` return true and are sent together; `uncork` returns what `write` would. */
   cork(): void;
   uncork(): boolean;
@@ -74,6 +81,10 @@ export interface StreamHandler {
   /** The stream is closed; `error` is set if it failed. The last event. */
   onClose(stream: Stream, error: StreamError | undefined): void;
 }
+
+/** Results of `sendFile`. */
+export const NO_ROOM = -1;
+export const NOT_THIS_FILE = -2;
 
 /** Ignores all events: for a stream that is destroyed next. */
 export const IGNORE: StreamHandler = { onData() {}, onDrain() {}, onEnd() {}, onClose() {} };

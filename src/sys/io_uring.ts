@@ -80,6 +80,8 @@ export interface IoUring {
   /** `address`: within a Mapping. */
   write(fd: number, address: bigint, length: number): number;
   writeBytes(fd: number, bytes: Uint8Array, length: number): number;
+  /** sendfile(2) from that position of the file. Returns 0 where the file has no bytes there. */
+  sendFile(fd: number, file: number, offset: number, length: number): number;
   connect(fd: number, address: Uint8Array): number;
   shutdown(fd: number, how: number): number;
   close(fd: number): number;
@@ -110,6 +112,7 @@ function load(): IoUring | null {
       mmap: { return: "pointer", arguments: ["pointer", "uint64", "int32", "int32", "int32", "int64"] },
       madvise: { return: "int32", arguments: ["pointer", "uint64", "int32"] },
       write: { return: "int32", arguments: ["int32", "pointer", "uint32"] },
+      sendfile: { return: "int64", arguments: ["int32", "int32", "pointer", "uint64"] },
       connect: { return: "int32", arguments: ["int32", "buffer", "uint32"] },
       shutdown: { return: "int32", arguments: ["int32", "int32"] },
       close: { return: "int32", arguments: ["int32"] },
@@ -129,6 +132,17 @@ function load(): IoUring | null {
     /** This thread's errno, which stays where it is as long as the thread lives. */
     const errno = new Int32Array(ffi.toArrayBuffer(BigInt(c.__errno_location()), 4, false));
     const result = (value: number): number => (value < 0 ? -errno[0] : value);
+    const map = (length: number, fd: number, offset: bigint): Mapping | undefined => {
+      const kind = fd === -1 ? MAP_PRIVATE_ANONYMOUS : MAP_SHARED_POPULATE;
+      const address = BigInt(c.mmap(0n, BigInt(length), PROT_READ_WRITE, kind, fd, offset));
+      // MAP_FAILED is (void *) -1.
+      if (BigInt.asIntN(64, address) === -1n) return undefined;
+      return { address, memory: ffi.toArrayBuffer(address, length, false) };
+    };
+    /** The off_t that sendfile() reads and writes during a call. */
+    const position = map(4096, -1, 0n);
+    if (position === undefined) return null;
+    const positions = new BigInt64Array(position.memory, 0, 1);
     return {
       setup: (entries, params) => result(syscall2(SYS_IO_URING_SETUP, entries, params)),
       enter: (fd, submit, wait, flags, argument, size) => {
@@ -136,13 +150,7 @@ function load(): IoUring | null {
         return value < 0 ? -errno[0] : value;
       },
       register: (fd, opcode, argument, count) => result(syscall4(SYS_IO_URING_REGISTER, fd, opcode, argument, count)),
-      map(length, fd = -1, offset = 0n) {
-        const kind = fd === -1 ? MAP_PRIVATE_ANONYMOUS : MAP_SHARED_POPULATE;
-        const address = BigInt(c.mmap(0n, BigInt(length), PROT_READ_WRITE, kind, fd, offset));
-        // MAP_FAILED is (void *) -1.
-        if (BigInt.asIntN(64, address) === -1n) return undefined;
-        return { address, memory: ffi.toArrayBuffer(address, length, false) };
-      },
+      map: (length, fd = -1, offset = 0n) => map(length, fd, offset),
       discard: (address, length) => result(c.madvise(address, BigInt(length), MADV_DONTNEED)),
       write: (fd, address, length) => {
         const value = c.write(fd, address, length);
@@ -151,6 +159,10 @@ function load(): IoUring | null {
       writeBytes: (fd, bytes, length) => {
         const value = writeBuffer(fd, bytes, length);
         return value < 0 ? -errno[0] : value;
+      },
+      sendFile: (fd, file, offset, length) => {
+        positions[0] = BigInt(offset);
+        return result(Number(c.sendfile(fd, file, position.address, BigInt(length))));
       },
       connect: (fd, address) => result(c.connect(fd, address, address.length)),
       shutdown: (fd, how) => result(c.shutdown(fd, how)),

@@ -145,8 +145,16 @@ export const coreDirectives = defineDirectives("http_core", {
     initial: () => false,
     read: () => true,
   }),
-  sendfile: flag({ in: HTTP_IF, default: false, doc: SENT_BY_NODE }),
-  sendfile_max_chunk: size({ in: HTTP_LOCATION, default: 2 * 1024 * 1024, doc: SENT_BY_NODE }),
+  sendfile: flag({
+    in: HTTP_IF,
+    default: true,
+    doc: "Whether the kernel sends files without copying them through the worker: with the io_uring engine, where no filter changes the body and no rate is limited.",
+  }),
+  sendfile_max_chunk: size({
+    in: HTTP_LOCATION,
+    default: 2 * 1024 * 1024,
+    doc: "How much of a file is sent by one call of sendfile() at most; no more than 512 KiB in any case, so that other connections have their turn.",
+  }),
   subrequest_output_buffer_size: size({
     in: HTTP_LOCATION,
     default: 4096,

@@ -38,6 +38,8 @@ export function coreSettings(scope: Scope, absolute: (path: string) => string): 
     authDelay: raw.auth_delay,
     internal: raw.internal,
     sendTimeout: raw.send_timeout,
+    sendfile: raw.sendfile,
+    sendfileMaxChunk: raw.sendfile_max_chunk,
     resetTimedoutConnection: raw.reset_timedout_connection,
     keepaliveTimeout: raw.keepalive_timeout.timeout,
     keepaliveHeader: raw.keepalive_timeout.header,

@@ -51,6 +51,9 @@ export interface CoreSettings {
   readonly authDelay: number;
   readonly internal: boolean;
   readonly sendTimeout: number;
+  readonly sendfile: boolean;
+  /** sendfile_max_chunk in bytes; 0 for no limit. */
+  readonly sendfileMaxChunk: number;
   readonly resetTimedoutConnection: boolean;
   readonly keepaliveTimeout: number;
   readonly keepaliveHeader: number;

@@ -80,6 +80,11 @@ export interface Exchange {
    * `blocked`.
    */
   sendBody(request: Request, bytes: Uint8Array | string, flags: number): boolean;
+  /**
+   * Where the connection has it: sends bytes of a file as the body, as `Stream.sendFile` does, unframed. Not with LAST:
+   * `sendBody` ends the body. NOT_THIS_FILE: they are to be read and sent by `sendBody`, for this request or at least now.
+   */
+  sendFile?(request: Request, file: number, offset: number, length: number): number;
   /** Sends what is held back. */
   flush(): void;
   /** Sends 100 Continue if the client waits for it and has not got it. */

@@ -1,4 +1,5 @@
 import fs from "node:fs";
+import { NO_ROOM, NOT_THIS_FILE } from "../../net/stream.ts";
 import { errnoCode, errorCode, errorText } from "../../sys/errno.ts";
 import { CLIENT_CLOSED_REQUEST, DONE, ERROR, OK } from "../core/codes.ts";
 import { finalizeRequest } from "../core/engine.ts";
@@ -10,6 +11,8 @@ import type { RangePlan } from "./ranges.ts";
 import { SMALL } from "./small_files.ts";
 
 const CHUNK = 64 * 1024;
+/** How much the kernel sends of a file at once, so that others have their turn. */
+const AT_ONCE = 512 * 1024;
 
 const small = Buffer.allocUnsafeSlow(SMALL);
 const chunk = Buffer.allocUnsafeSlow(CHUNK);
@@ -57,6 +60,8 @@ class FileSender implements FileReader {
   private part = 0;
   private at: number;
   private open = true;
+  /** `sendfile` */
+  private readonly direct: boolean;
 
   constructor(request: Request, fd: number, path: string, plan: RangePlan) {
     this.request = request;
@@ -64,6 +69,7 @@ class FileSender implements FileReader {
     this.path = path;
     this.plan = plan;
     this.at = -1;
+    this.direct = request.location.core.sendfile;
   }
 
   /** Starts. Returns the content handler's code. */
@@ -119,6 +125,15 @@ class FileSender implements FileReader {
             return CLIENT_CLOSED_REQUEST;
           }
           if (!takesMore(request) || !mayRead(this)) return DONE;
+          const sent = this.sendDirectly(end);
+          if (sent === NO_ROOM) return DONE;
+          if (sent === 0) return this.truncated(end);
+          if (sent > 0) {
+            this.at += sent;
+            spend(sent);
+            if (this.at === end && final !== 0) passBody(request, 0, "", final);
+            continue;
+          }
           const read = fs.readSync(this.fd, chunk, 0, Math.min(CHUNK, end - this.at), this.at);
           if (read === 0) return this.truncated(end);
           this.at += read;
@@ -137,6 +152,16 @@ class FileSender implements FileReader {
     if (plan.tail !== "") passBody(request, 0, plan.tail, LAST);
     this.close();
     return OK;
+  }
+
+  /** Has the kernel send from the file: what `Exchange.sendFile` returns, NOT_THIS_FILE where bytes are to be read. */
+  private sendDirectly(end: number): number {
+    const { request } = this;
+    const { exchange } = request;
+    if (!this.direct || request.bodyFilters.length > 0 || exchange.sendFile === undefined) return NOT_THIS_FILE;
+    const { sendfileMaxChunk } = request.location.core;
+    const length = Math.min(end - this.at, sendfileMaxChunk === 0 ? AT_ONCE : Math.min(AT_ONCE, sendfileMaxChunk));
+    return exchange.sendFile(request, this.fd, this.at, length);
   }
 
   private truncated(end: number): number {

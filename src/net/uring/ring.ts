@@ -34,7 +34,7 @@ import {
 } from "../../sys/io_uring.ts";
 
 /** What an operation was submitted for. With its owner's id it makes the lower half of its user_data. */
-export const KIND = { receive: 0, send: 1, accept: 2, connect: 3, close: 4, poll: 5, cancel: 6 } as const;
+export const KIND = { receive: 0, send: 1, accept: 2, connect: 3, close: 4, poll: 5, cancel: 6, room: 7 } as const;
 const KIND_BITS = 3;
 const KIND_MASK = (1 << KIND_BITS) - 1;
 
@@ -51,6 +51,8 @@ const SUBMISSIONS = 1024;
 const COMPLETIONS = 4096;
 
 const MSG_NOSIGNAL = 0x4000;
+/** <poll.h> */
+const POLLOUT = 4;
 const SOCK_NONBLOCK = 0x800;
 const SOCK_CLOEXEC = 0x80000;
 
@@ -212,6 +214,12 @@ export class Ring {
   poll(id: number, fd: number, events: number): void {
     const at = this.prepare(id, KIND.poll, OP_POLL_ADD, fd);
     this.sqes[at + 7] = events;
+  }
+
+  /** Completes once, when the socket has room. */
+  awaitRoom(id: number, fd: number): void {
+    const at = this.prepare(id, KIND.room, OP_POLL_ADD, fd);
+    this.sqes[at + 7] = POLLOUT;
   }
 
   /** The number is free when this was submitted; what is under way goes on until it is canceled. */

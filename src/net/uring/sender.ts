@@ -1,11 +1,13 @@
 import { errnoName } from "../../sys/io_uring.ts";
 import { streamError } from "../errors.ts";
-import type { StreamError } from "../stream.ts";
+import { NO_ROOM, NOT_THIS_FILE, type StreamError } from "../stream.ts";
 import type { Context } from "./context.ts";
 import { SendQueue } from "./send_queue.ts";
 
 const EINTR = -4;
 const EAGAIN = -11;
+const EINVAL = -22;
+const ENOSYS = -38;
 const ECANCELED = -125;
 
 /** While corked, more bytes than this are sent at once, behind what was gathered, instead of being copied. */
@@ -33,6 +35,8 @@ export class Sender {
   /** The ring is sending the first piece. */
   private sending = false;
   private connected: boolean;
+  /** The socket had no room for bytes of a file: `roomy` will be called. */
+  private awaiting = false;
   private corked = 0;
   /** Bytes that were lost when the stream was closed; else -1. */
   private lost = -1;
@@ -82,6 +86,25 @@ export class Sender {
     if (result === EAGAIN || result === EINTR) return 0;
     this.owner.failed(streamError({ code: errnoName(result) }));
     return -1;
+  }
+
+  /** Sends bytes of a file: see Stream.sendFile. */
+  sendFile(file: number, offset: number, length: number): number {
+    const { owner, context } = this;
+    if (this.queue.length > 0 || !this.connected || this.corked > 0) return NO_ROOM;
+    const sent = context.calls.sendFile(owner.fd, file, offset, length);
+    if (sent >= 0) return sent;
+    if (sent === EINVAL || sent === ENOSYS) return NOT_THIS_FILE;
+    if (sent !== EAGAIN && sent !== EINTR) owner.failed(streamError({ code: errnoName(sent) }));
+    else if (!this.awaiting) context.ring.awaitRoom(owner.id, owner.fd);
+    this.awaiting = true;
+    return NO_ROOM;
+  }
+
+  /** The socket has room again. */
+  roomy(): void {
+    this.awaiting = false;
+    if (!this.owner.closed && this.queue.length === 0) this.owner.emptied();
   }
 
   private enqueue(bytes: Uint8Array, from: number): void {

@@ -3,7 +3,7 @@ import { libc } from "../../sys/libc.ts";
 import { type Address, NO_ADDRESS } from "../address.ts";
 import { becameScarce, isLate } from "../descriptors.ts";
 import { streamError } from "../errors.ts";
-import { type ConnectHandler, fault, type Stream, type StreamError, type StreamHandler } from "../stream.ts";
+import { type ConnectHandler, fault, NO_ROOM, type Stream, type StreamError, type StreamHandler } from "../stream.ts";
 import type { Context } from "./context.ts";
 import { Receiver, type ReceiverOwner } from "./receiver.ts";
 import { KIND, type Operator } from "./ring.ts";
@@ -90,6 +90,7 @@ export class UringStream implements Stream, Operator, ReceiverOwner, SenderOwner
     if (kind === KIND.receive) this.receiver.complete(result, flags);
     else if (kind === KIND.send) this.sender.complete(result);
     else if (kind === KIND.poll) this.receiver.polled(result);
+    else if (kind === KIND.room) this.sender.roomy();
     else if (kind === KIND.connect) this.connectCompleted(result);
     if (this.closed && this.context.ring.pending(this.id) === 0) this.gone();
   }
@@ -160,7 +161,7 @@ export class UringStream implements Stream, Operator, ReceiverOwner, SenderOwner
         return;
       }
     }
-    if (this.closed || this.sender.unsent > 0) return;
+    if (this.closed || this.draining || this.sender.unsent > 0) return;
     if (this.peerEnded) this.letGo();
     if (this.ending) this.shutdown();
     try {
@@ -206,6 +207,13 @@ export class UringStream implements Stream, Operator, ReceiverOwner, SenderOwner
     if (!this.sender.waits || this.closed) return true;
     this.draining = true;
     return false;
+  }
+
+  sendFile(file: number, offset: number, length: number): number {
+    if (this.closed || this.ending) return NO_ROOM;
+    const sent = this.sender.sendFile(file, offset, length);
+    if (sent === NO_ROOM) this.draining = true;
+    return sent;
   }
 
   cork(): void {

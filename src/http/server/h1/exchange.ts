@@ -148,6 +148,10 @@ export class H1Exchange implements Exchange, OutputOwner, BodyReaderOwner {
     return !output.blocked;
   }
 
+  sendFile(request: Request, file: number, offset: number, length: number): number {
+    return this.output.sendFile(request, file, offset, length);
+  }
+
   flush(): void {
     this.output.flush();
   }

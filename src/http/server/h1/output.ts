@@ -1,4 +1,4 @@
-import type { Stream } from "../../../net/stream.ts";
+import { NO_ROOM, NOT_THIS_FILE, type Stream } from "../../../net/stream.ts";
 import { clearDeadline, Deadline, setDeadline } from "../../../sys/timers.ts";
 import { byteString } from "../../../wire/latin1.ts";
 import type { Request } from "../../core/request.ts";
@@ -102,6 +102,20 @@ export class H1Output {
     if (tail !== "") this.write(tail);
     if (this.stream.uncork()) this.rateAgain(request);
     else if (!this.full) this.block(request);
+  }
+
+  /** Sends bytes of a file: see Exchange.sendFile. */
+  sendFile(request: Request, file: number, offset: number, length: number): number {
+    const { stream } = this;
+    if (stream.sendFile === undefined || request !== this.request || request.chunkedResponse) return NOT_THIS_FILE;
+    if (request.limitRate < 0 || request.limitRateAfter < 0) computeRate(request);
+    if (request.limitRate !== 0 || this.rated !== undefined) return NOT_THIS_FILE;
+    this.flush();
+    if (this.full) return NO_ROOM;
+    const sent = stream.sendFile(file, offset, length);
+    if (sent > 0) this.handed += sent;
+    else if (sent === NO_ROOM && !stream.closed) this.block(request);
+    return sent;
   }
 
   /**
