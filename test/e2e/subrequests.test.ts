@@ -261,6 +261,27 @@ scenario("a connection is free again when a mirror has failed that its client di
   await waitFor(async () => (await get(port, "/status")).body.startsWith("Active connections: 1 "), "one connection");
 });
 
+scenario("a mirror's answer that ends the connection leaves nothing behind", async (t, start) => {
+  let answer: (() => void) | undefined;
+  const copy = await tcpBackend(t, async (connection) => {
+    await connection.readHeader();
+    answer = () => connection.write("HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n");
+    await connection.read(() => false);
+  });
+  const { port } = await start(
+    t,
+    `http { server { listen 127.0.0.1:PORT; location / { mirror /copy; root html; } location /status { stub_status; }
+      location = /copy { internal; proxy_pass http://${copy.address}; } } }`,
+  );
+  const client = await RawConnection.open(port);
+  client.write("GET /page HTTP/1.1\r\nHost: a\r\nUpgrade: x\r\n\r\n");
+  assert.equal((await client.readResponse()).body, "page");
+  await waitFor(() => answer !== undefined, "the mirrored request");
+  answer?.();
+  assert.equal(await client.readAll(), "");
+  await waitFor(async () => (await get(port, "/status")).body.startsWith("Active connections: 1 "), "one connection");
+});
+
 scenario("a dead mirror is nobody's concern", async (t, start) => {
   const dead = await freePort();
   const config = `http { server { listen 127.0.0.1:PORT; root html;

@@ -123,15 +123,12 @@ class RunningSubrequest implements Subrequest {
     if (options.resume !== undefined) afterEvent(options.resume, parent);
   }
 
-  /** An error that ends the main request as well, unless that is over: a subrequest that outlived it ends alone. */
+  /** An error that ends the main request as well, if that is not over already. */
   private breakOff(request: Request, code: number): void {
     const { main } = request;
-    if (!main.finalized) {
-      finalizeRequest(main, code);
-      return;
-    }
     dropSubrequest(request);
     main.subrequests?.remove(request);
+    finalizeRequest(main, code);
   }
 
   fail(request: Request, error: unknown): void {
