@@ -88,7 +88,7 @@ export interface WorkerService {
    * Graceful shutdown (SIGQUIT, SIGWINCH): empties the queues, then accepts no more and calls `closed`; closes idle
    * connections, and calls `done` when the last connection has been closed.
    */
-  drain(closed: () => void, done: () => void): void;
+  quit(closed: () => void, done: () => void): void;
   /** Closes everything now. */
   stop(): void;
   /** A newer cycle has taken over, and no new connection comes here. Calls `done` when the last request has ended. */

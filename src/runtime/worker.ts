@@ -76,7 +76,7 @@ export class Worker implements ChildTask {
       return;
     }
     if (this.#shutdownTimeout !== undefined) startTimer(this.#shutdownTimeout, done);
-    this.#service.drain(closed, () => {
+    this.#service.quit(closed, () => {
       this.#done = done;
       if (!this.retiring) done();
     });

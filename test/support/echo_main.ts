@@ -78,7 +78,7 @@ class EchoService implements WorkerService {
     });
   }
 
-  drain(closed: () => void, done: () => void): void {
+  quit(closed: () => void, done: () => void): void {
     for (const server of this.servers.values()) server.close();
     closed();
     this.retire(done);

@@ -153,7 +153,7 @@ export class HttpService implements WorkerService {
     }
   }
 
-  drain(closed: () => void, done: () => void): void {
+  quit(closed: () => void, done: () => void): void {
     const { state } = this;
     acceptRest([...state.sockets.values()], MOST_TURNS, () => {
       this.closeSockets();
