@@ -1,14 +1,16 @@
 import { closeSync, fstatSync } from "node:fs";
+import { deserialize } from "node:v8";
 import { sentence } from "../config/errors.ts";
 import { startEngine } from "../net/engines.ts";
 import type { ZoneHandles } from "../shm/registry.ts";
 import { receiveZone, type ZoneHandle } from "../shm/zone.ts";
 import { receiveDescriptors } from "../sys/descriptor_passing.ts";
-import { boundary, logFault, logFaultsTo } from "../sys/guard.ts";
+import { logFault, logFaultsTo } from "../sys/guard.ts";
 import { libc } from "../sys/libc.ts";
 import { setTitle } from "../sys/title.ts";
 import type { Program, Sockets } from "./application.ts";
 import { type BuiltCycle, buildCycle } from "./build_cycle.ts";
+import { Channel } from "./channel.ts";
 import { eventsOf } from "./directives.ts";
 import { reportLogFailures } from "./log/append_file.ts";
 import { errorLogFiles, openMainLog } from "./log/directive.ts";
@@ -18,6 +20,7 @@ import { closeLogFilesExcept, flushLogFiles } from "./log/log_files.ts";
 import {
   type ChildRole,
   descriptorsOf,
+  encodeFromChild,
   type FromChild,
   type Logs,
   type SentZones,
@@ -27,7 +30,8 @@ import {
 import { refuseNewPrivileges } from "./privileges.ts";
 import { Signals, signalText } from "./signals.ts";
 
-/** What descriptors come over: see master/process.ts. */
+/** What messages and descriptors come over: see master/process.ts. */
+const CHANNEL = 3;
 const DESCRIPTORS = 4;
 
 /** What the two kinds of child do differently. */
@@ -84,6 +88,7 @@ class Child {
   /** Messages are handled one after the other: a cycle is in force before the next one, or a quit, is looked at. */
   #queue: Promise<void> = Promise.resolve();
   #quitting = false;
+  #channel: Channel | undefined;
   /** By inode: a socket that is received again keeps its descriptor, a zone its mapping. */
   #sockets: ReadonlyMap<string, number> = new Map();
   #zones: ReadonlyMap<string, ZoneHandle> = new Map();
@@ -100,11 +105,12 @@ class Child {
       logFault(error);
       this.#flushAndExit(1);
     });
-    process.on("message", (message: ToChild) => this.#receive(message));
-    process.on(
-      "disconnect",
-      boundary(undefined, () => this.#masterGone()),
-    );
+    this.#channel = Channel.at(CHANNEL, {
+      most: Number.POSITIVE_INFINITY,
+      message: (bytes) => this.#receive(deserialize(bytes)),
+      tooLong() {},
+      closed: () => this.#masterGone(),
+    });
   }
 
   #signal(name: (typeof SIGNALS)[number]): void {
@@ -164,7 +170,7 @@ class Child {
   }
 
   #post(message: FromChild): void {
-    if (process.connected) process.send?.(message, undefined, undefined, () => {});
+    this.#channel?.send(encodeFromChild(message));
   }
 
   async #handle(message: ToChild): Promise<void> {

@@ -63,6 +63,36 @@ export type FromChild =
   /** After "quit", or by SIGQUIT: it accepts no more. */
   | { readonly type: "closed" };
 
+/** The most bytes of a child's message, and how much it says of its errors. */
+export const MOST_FROM_CHILD = 128 * 1024;
+const MOST_ERRORS = 20;
+const MOST_ERROR_LENGTH = 1024;
+
+/** A child's message as it travels: text that no reader of it has to trust. */
+export function encodeFromChild(message: FromChild): Uint8Array {
+  if (message.type !== "failed") return Buffer.from(JSON.stringify(message));
+  const errors = message.errors.slice(0, MOST_ERRORS).map((error) => error.slice(0, MOST_ERROR_LENGTH));
+  return Buffer.from(JSON.stringify({ ...message, errors }));
+}
+
+/** undefined if it is none: the child may have been taken over. */
+export function decodeFromChild(bytes: Buffer): FromChild | undefined {
+  let message: unknown;
+  try {
+    message = JSON.parse(bytes.toString());
+  } catch {
+    return undefined;
+  }
+  if (typeof message !== "object" || message === null || !("type" in message)) return undefined;
+  const { type } = message;
+  if (type === "pong" || type === "reopen" || type === "closed") return { type };
+  if (!("generation" in message) || typeof message.generation !== "number") return undefined;
+  const { generation } = message;
+  if (type === "ready") return { type, generation };
+  if (type !== "failed" || !("errors" in message) || !Array.isArray(message.errors)) return undefined;
+  return { type, generation, errors: message.errors.filter((error) => typeof error === "string") };
+}
+
 /** The zones of a cycle, to be sent. */
 export function sentZones(zones: ZoneHandles): SentZones {
   return Object.fromEntries(

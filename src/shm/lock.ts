@@ -20,6 +20,17 @@ const LOOK_MS = 50;
 
 const self = process.pid;
 
+/** How long this process waits for a living holder, in ms. */
+let patience = Number.POSITIVE_INFINITY;
+
+/**
+ * `take` throws after so many ms. For the master: a process that was taken over could have it wait for ever, as its memory
+ * is where the locks are, and nobody would start the others again.
+ */
+export function limitWaiting(ms: number): void {
+  patience = ms;
+}
+
 /** Nobody takes a lock twice: a holder with this process's id was another one, which died before this one got its id. */
 function alive(holder: number): boolean {
   if (holder === self) return false;
@@ -54,6 +65,7 @@ export class Lock {
     for (let i = 0; i < SPINS; i++) {
       if (Atomics.load(words, at) === 0 && Atomics.compareExchange(words, at, 0, self) === 0) return false;
     }
+    const until = performance.now() + patience;
     for (;;) {
       const held = Atomics.load(words, at);
       // Others may be asleep as well: whoever slept wakes the next one when it leaves.
@@ -64,7 +76,10 @@ export class Lock {
       const marked = held | WAITERS;
       if (held !== marked && Atomics.compareExchange(words, at, held, marked) !== held) continue;
       if (this.#address !== undefined) futexWait(this.#address, marked, LOOK_MS);
-      if (Atomics.load(words, at) !== marked || alive(marked & ~WAITERS)) continue;
+      if (Atomics.load(words, at) !== marked || alive(marked & ~WAITERS)) {
+        if (performance.now() > until) throw new Error(`process ${marked & ~WAITERS} holds a lock for too long`);
+        continue;
+      }
       if (Atomics.compareExchange(words, at, marked, self | WAITERS) === marked) return true;
     }
   }

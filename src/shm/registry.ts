@@ -2,7 +2,7 @@ import { refusalsOf } from "../config/errors.ts";
 import { fail, type Scope } from "../config/schema.ts";
 import { ConfigError, type Directive } from "../config/types.ts";
 import { parseSize } from "../config/values.ts";
-import { makeOwnZone, makeZone, Zone, type ZoneHandle, type ZoneKind } from "./zone.ts";
+import { isIntact, makeOwnZone, makeZone, Zone, type ZoneHandle, type ZoneKind } from "./zone.ts";
 
 /**
  * The zones of a configuration by name, size and kind: those that directives declare (ngx_shared_memory_add), and the
@@ -122,7 +122,9 @@ export class NewZones {
     const place = placeOf(wanted);
     const taken = this.#handles[place];
     if (taken?.size === wanted.size) return this.#blanks.get(place) ?? new Zone(taken);
-    const kept = taken ?? this.#previous[place];
+    const before = taken ?? this.#previous[place];
+    // A process that was taken over can have written anything there: then a new one takes its place.
+    const kept = before !== undefined && isIntact(before) ? before : undefined;
     if (kept !== undefined && kept.size === wanted.size && kept.kind.version === wanted.kind.version) {
       const { key } = wanted;
       if (key !== undefined && kept.key !== key.text) throw new ConfigError(key.refusal(kept.key ?? ""));

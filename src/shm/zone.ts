@@ -57,14 +57,9 @@ export class Zone {
     this.name = name;
     this.size = size;
     this.handle = handle;
-    this.#header = new Int32Array(memory, 0, HEADER.words);
-    if (!describes(this.#header, handle)) throw new Error(`the memory of zone "${name}" is not what it should be`);
-    const { lock } = HEADER;
-    this.#lock = new Lock(
-      this.#header,
-      lock,
-      "address" in handle.memory ? handle.memory.address + BigInt(lock * 4) : undefined,
-    );
+    this.#header = headerOf(handle);
+    if (!isIntact(handle)) throw new Error(`the memory of zone "${name}" is not what it should be`);
+    this.#lock = lockOf(handle);
     this.words = new Int32Array(memory, HEADER_BYTES, Math.floor(size / 4));
     this.floats = new Float64Array(memory, HEADER_BYTES, Math.floor(size / 8));
     this.bytes = Buffer.from(memory, HEADER_BYTES, size);
@@ -79,15 +74,25 @@ export class Zone {
     this.#lock.leave();
   }
 
-  /** That process has died: the lock is not its own any more. */
-  freeLock(process: number): void {
-    this.#lock.free(process);
-  }
-
   /** Whether both are the same memory, whatever way it came here. */
   same(other: Zone): boolean {
     return this.#header[HEADER.id] === other.#header[HEADER.id];
   }
+}
+
+function headerOf({ memory }: ZoneHandle): Int32Array {
+  return new Int32Array(memory.buffer, 0, HEADER.words);
+}
+
+function lockOf(handle: ZoneHandle): Lock {
+  const { memory } = handle;
+  const address = "address" in memory ? memory.address + BigInt(HEADER.lock * 4) : undefined;
+  return new Lock(headerOf(handle), HEADER.lock, address);
+}
+
+/** That process has died: the lock of this zone, whatever else is in it, is not its own any more. */
+export function freeLock(handle: ZoneHandle, process: number): void {
+  lockOf(handle).free(process);
 }
 
 /** A new zone, its contents all zeros. Throws RangeError where there is no memory for it. */
@@ -102,7 +107,7 @@ export function makeOwnZone(kind: ZoneKind, name: string, size: number): Zone {
 
 function formatted(handle: ZoneHandle): Zone {
   const { kind, size } = handle;
-  const header = new Int32Array(handle.memory.buffer, 0, HEADER.words);
+  const header = headerOf(handle);
   header[HEADER.kind] = hashOf(kind.name);
   header[HEADER.version] = kind.version;
   header[HEADER.sizeLow] = (size % UNIT) | 0;
@@ -122,12 +127,20 @@ export function receiveZone(description: ZoneDescription, fd: number): ZoneHandl
  * it may have been another version of this program.
  */
 export function adoptZone(description: ZoneDescription, fd: number): ZoneHandle | undefined {
-  const handle = { ...description, memory: adoptSharedMemory(fd, HEADER_BYTES + description.size) };
-  return describes(new Int32Array(handle.memory.buffer, 0, HEADER.words), handle) ? handle : undefined;
+  let handle: ZoneHandle;
+  try {
+    handle = { ...description, memory: adoptSharedMemory(fd, HEADER_BYTES + description.size) };
+  } catch (error) {
+    if (error instanceof RangeError) return undefined;
+    throw error;
+  }
+  return isIntact(handle) ? handle : undefined;
 }
 
 /** Whether the header is that of a zone of this kind, version and size. */
-function describes(header: Int32Array, { kind, size, memory }: ZoneHandle): boolean {
+export function isIntact(handle: ZoneHandle): boolean {
+  const { kind, size, memory } = handle;
+  const header = headerOf(handle);
   return (
     header[HEADER.magic] === MAGIC &&
     header[HEADER.kind] === hashOf(kind.name) &&

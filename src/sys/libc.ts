@@ -10,7 +10,6 @@ function load() {
   const { functions } = ffi.dlopen(null, {
     // Descriptors made here are closed here: node:fs warns about those that it did not open.
     close: { return: "int32", arguments: ["int32"] },
-    dup: { return: "int32", arguments: ["int32"] },
     dup2: { return: "int32", arguments: ["int32", "int32"] },
     socket: { return: "int32", arguments: ["int32", "int32", "int32"] },
     socketpair: { return: "int32", arguments: ["int32", "int32", "int32", "buffer"] },
@@ -45,6 +44,8 @@ function load() {
   });
   return {
     ...functions,
+    /** Closed on exec, as every descriptor is that Node makes. */
+    dup: (fd: number) => functions.fcntl(fd, F_DUPFD_CLOEXEC, 0),
     socket: (family: number, type: number) => functions.socket(family, type, 0),
     socketpair: (family: number, type: number, ends: Uint8Array) => functions.socketpair(family, type, 0, ends),
     bind: (fd: number, address: Uint8Array) => functions.bind(fd, address, address.length),
@@ -65,6 +66,8 @@ function load() {
   };
 }
 
+/** <fcntl.h>, <signal.h> */
+const F_DUPFD_CLOEXEC = 1030;
 const SIG_UNBLOCK = 1;
 
 /** The number of futex(2) among the kernel's calls. */

@@ -1,3 +1,4 @@
+import { fstatSync } from "node:fs";
 import { errnoName, libc } from "./libc.ts";
 
 /**
@@ -68,6 +69,12 @@ export function mapSharedMemory(fd: number, bytes: number): SharedMemory {
 function map(fd: number, kept: number, bytes: number): SharedMemory {
   const c = libc();
   const length = pages(bytes);
+  // To touch a page behind the end would be SIGBUS.
+  const { size } = fstatSync(fd);
+  if (size < length) {
+    c.close(fd);
+    throw new RangeError(`shared memory of ${bytes} bytes has ${size} only`);
+  }
   const address = c.mmap(0n, BigInt(length), PROT_READ_WRITE, MAP_SHARED, fd, 0n);
   if (address === FAILED) {
     const code = errnoName();

@@ -118,7 +118,7 @@ test("a zone that another master has left is taken over if it is what it should 
   assert.ok(taken !== undefined && "fd" in taken.memory && taken.memory.fd >= 0);
   assert.equal(new Zone(taken).words[1], 7);
   assert.ok(new Zone(taken).same(new Zone(handle)));
-  for (const wrong of [{ kind: OTHER }, { kind: { name: "test", version: 2 } }, { size: 8 }]) {
+  for (const wrong of [{ kind: OTHER }, { kind: { name: "test", version: 2 } }, { size: 8 }, { size: 8192 }]) {
     assert.equal(adoptZone({ ...description, ...wrong }, again()), undefined);
   }
 });

@@ -1,3 +1,4 @@
+import { logFault } from "../../sys/guard.ts";
 import { startTimer } from "../../sys/timers.ts";
 import type { Sockets } from "../application.ts";
 import type { CycleData } from "../cycle.ts";
@@ -125,7 +126,12 @@ export class Children implements ProcessOwner {
 
   exited(child: Process, pid: number | undefined): void {
     const accepted = this.#accepting.delete(child) && !child.exiting;
-    this.#options.forget?.(child.role, pid);
+    try {
+      this.#options.forget?.(child.role, pid);
+    } catch (error) {
+      // What is in shared memory is not what it should be. Another process takes this one's place all the same.
+      logFault(error, ` while forgetting ${child.role.kind} process ${pid}`);
+    }
     if (child.exiting || this.#starting) this.#all.delete(child);
     else child.restart();
     if (accepted) this.#shareAnew();

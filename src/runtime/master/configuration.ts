@@ -1,5 +1,5 @@
 import { sentence, sentences } from "../../config/errors.ts";
-import { Zone } from "../../shm/zone.ts";
+import { freeLock } from "../../shm/zone.ts";
 import { logFaultsTo } from "../../sys/guard.ts";
 import type { Identity } from "../../sys/users.ts";
 import type { Program } from "../application.ts";
@@ -144,7 +144,7 @@ export class Configuration {
 
   /** A child has exited: the locks that it held are free, and a worker's slot is. */
   forget({ kind, slot }: ChildRole, pid: number | undefined): void {
-    if (pid !== undefined) for (const zone of Object.values(this.data.zones)) new Zone(zone).freeLock(pid);
+    if (pid !== undefined) for (const zone of Object.values(this.data.zones)) freeLock(zone, pid);
     if (kind === "worker") this.#built.application.forget?.(slot);
   }
 

@@ -1,6 +1,7 @@
 import { closeSync } from "node:fs";
 import { isDeepStrictEqual } from "node:util";
 import { sentence } from "../../config/errors.ts";
+import { limitWaiting } from "../../shm/lock.ts";
 import { logFault } from "../../sys/guard.ts";
 import { launcher } from "../../sys/launch.ts";
 import { setTitle } from "../../sys/title.ts";
@@ -21,6 +22,9 @@ import { runSingleProcess } from "./single_process.ts";
  * command that waits for a daemon is none.
  */
 const parentAtStart = isAwaited ? undefined : process.ppid;
+
+/** How long the master waits for a lock in shared memory, which is held for some hundred instructions. */
+const LOCK_MS = 2000;
 
 /** Those that do not end the process. They come before the master can answer them, too. */
 const SIGNALS = ["SIGHUP", "SIGUSR1", "SIGWINCH", "SIGUSR2", "SIGALRM", "SIGIO"] as const;
@@ -73,6 +77,7 @@ class Master {
 
   async run(signals: Signals<(typeof SIGNALS)[number]>): Promise<number> {
     const configuration = this.#configuration;
+    limitWaiting(LOCK_MS);
     reportLogFailures((text) => configuration.log.write("alert", text));
     process.on("SIGTERM", (signal) => this.#onStop(signal));
     process.on("SIGINT", (signal) => this.#onStop(signal));

@@ -1,13 +1,15 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { constants } from "node:os";
 import { fileURLToPath } from "node:url";
+import { serialize } from "node:v8";
 import { descriptorSocket, sendDescriptors } from "../../sys/descriptor_passing.ts";
 import { boundary } from "../../sys/guard.ts";
 import { childEnvironment } from "../../sys/launch.ts";
 import { libc } from "../../sys/libc.ts";
 import { startTimer, type Timer } from "../../sys/timers.ts";
+import { Channel } from "../channel.ts";
 import type { ErrorLog } from "../log/log.ts";
-import { type ChildRole, descriptorsOf, type FromChild, type ToChild } from "../messages.ts";
+import { type ChildRole, decodeFromChild, descriptorsOf, MOST_FROM_CHILD, type ToChild } from "../messages.ts";
 import { heapFlags } from "./heap.ts";
 import { Watchdog } from "./watchdog.ts";
 
@@ -19,6 +21,10 @@ const SHORT_LIFE_MS = 2000;
 const FIRST_PAUSE_MS = 250;
 const GREATEST_PAUSE_MS = 30_000;
 const CYCLE_TIMEOUT_MS = 60_000;
+/** A child that has closed its channel cannot be told anything. Killed if it has not exited this long after. */
+const CLOSED_MS = 5000;
+/** A child sends one for each signal and each message that it gets, or few. */
+const MOST_MESSAGES_PER_SECOND = 200;
 
 export interface ProcessOptions {
   /** The module that a child runs. */
@@ -58,6 +64,7 @@ export class Process {
   readonly #options: ProcessOptions;
   readonly #owner: ProcessOwner;
   #process: ChildProcess | undefined;
+  #channel: Channel | undefined;
   /** The master's end of the socket that descriptors are passed over. */
   #socket = -1;
   /** Told to exit, so it is not started again. */
@@ -65,6 +72,9 @@ export class Process {
   /** The generation it was sent last, and the last that it has answered for. */
   #sent = 0;
   #answered = 0;
+  /** How many messages it has sent since then (`performance.now()`). */
+  #messages = 0;
+  #messagesFrom = 0;
   /** Resolves `apply`, with messages about what failed. */
   #resolve: ((errors: readonly string[]) => void) | undefined;
   #startedAt = 0;
@@ -117,15 +127,20 @@ export class Process {
   }
 
   send(message: ToChild): void {
-    const child = this.#process;
-    if (child?.connected !== true) return;
+    const channel = this.#channel;
+    if (channel?.isOpen !== true) return;
     const failed = sendDescriptors(this.#socket, descriptorsOf(message));
     if (failed === undefined) {
-      // A child that has exited cannot be told; its exit follows.
-      child.send(message, () => {});
+      channel.send(serialize(message));
       return;
     }
-    this.#options.log().write("alert", `sendmsg() to ${nameOf(this.role)} ${child.pid} failed (${failed}), killing it`);
+    this.#fail(`could not be sent descriptors: sendmsg() failed (${failed})`);
+  }
+
+  /** It is not what it should be: another takes its place. */
+  #fail(why: string): void {
+    this.#options.log().write("alert", `${nameOf(this.role)} ${this.#process?.pid} ${why}, killing it`);
+    this.#channel?.close();
     this.kill();
   }
 
@@ -177,10 +192,8 @@ export class Process {
     }
     const { pid } = child;
     this.#process = child;
-    child.on(
-      "message",
-      boundary(undefined, (message: FromChild) => this.#received(message)),
-    );
+    this.#answered = 0;
+    this.#listen(child);
     child.on(
       "error",
       boundary(undefined, (error: Error) => {
@@ -200,7 +213,25 @@ export class Process {
     this.#sendCycle();
   }
 
-  /** Descriptor 3 of the child is Node's channel, 4 what descriptors are passed over (runtime/child.ts). */
+  #listen(child: ChildProcess): void {
+    const [, , , pipe] = child.stdio;
+    this.#channel = Channel.of(pipe, {
+      most: MOST_FROM_CHILD,
+      message: (bytes) => {
+        if (child === this.#process) this.#received(bytes);
+      },
+      tooLong: () => this.#fail("sent a message that is too long"),
+      closed: () => {
+        // It has exited, mostly.
+        const look = (): void => {
+          if (child === this.#process) this.#fail("has closed its channel");
+        };
+        startTimer(CLOSED_MS, look, { background: true });
+      },
+    });
+  }
+
+  /** Descriptor 3 of the child is the channel, 4 what descriptors are passed over (runtime/child.ts). */
   #spawn(): ChildProcess {
     const { entry, env, standardError } = this.#options;
     const name = nameOf(this.role);
@@ -212,8 +243,7 @@ export class Process {
       return spawn(process.execPath, [...heapFlags(this.role), fileURLToPath(entry), name], {
         argv0: `holdfast: ${name}`,
         env: environment,
-        serialization: "advanced",
-        stdio: ["inherit", "inherit", standardError?.() ?? "inherit", "ipc", theirs],
+        stdio: ["inherit", "inherit", standardError?.() ?? "inherit", "pipe", theirs],
       });
     } catch (error) {
       this.#closeSocket();
@@ -234,8 +264,13 @@ export class Process {
     this.send(message);
   }
 
-  #received(message: FromChild): void {
-    switch (message.type) {
+  #received(bytes: Buffer): void {
+    if (this.#flooded()) {
+      this.#fail("sent too many messages");
+      return;
+    }
+    const message = decodeFromChild(bytes);
+    switch (message?.type) {
       case "pong":
         this.#watchdog.answered();
         return;
@@ -250,8 +285,21 @@ export class Process {
         this.#answered = message.generation;
         this.#watchdog.watch();
         if (message.generation === this.#sent) this.#applied(message.type === "failed" ? message.errors : undefined);
+        break;
+      default:
+        this.#fail("sent what is no message");
+        return;
     }
     this.#owner.changed();
+  }
+
+  #flooded(): boolean {
+    const time = performance.now();
+    if (time - this.#messagesFrom > 1000) {
+      this.#messagesFrom = time;
+      this.#messages = 0;
+    }
+    return ++this.#messages > MOST_MESSAGES_PER_SECOND;
   }
 
   #applied(errors: readonly string[] | undefined): void {
@@ -265,6 +313,8 @@ export class Process {
 
   #exited(pid: number | undefined, how: string, code?: number): void {
     this.#process = undefined;
+    this.#channel?.close();
+    this.#channel = undefined;
     this.#watchdog.stop();
     this.#closeSocket();
     const text = `${nameOf(this.role)}${pid === undefined ? "" : ` ${pid}`} ${how}`;

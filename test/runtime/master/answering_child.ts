@@ -1,16 +1,30 @@
+import { deserialize } from "node:v8";
+import { Channel } from "../../../src/runtime/channel.ts";
+import { encodeFromChild, type FromChild, type ToChild } from "../../../src/runtime/messages.ts";
+
 /**
  * A child that takes every cycle but one: generation 9 makes it hang. It exits when it is told to, and by the signals
  * that nginx's workers exit by.
  */
-process.on("message", ({ type, data }: { type: string; data?: { generation: number } }) => {
-  if (type === "cycle" && data !== undefined && data.generation !== 9) {
-    process.send?.({ type: "ready", generation: data.generation });
-  }
-  if (type === "quit" || type === "stop") process.exit(0);
+const channel = Channel.at(3, {
+  most: 1e6,
+  message(bytes) {
+    const message: ToChild = deserialize(bytes);
+    if (message.type === "cycle" && message.data.generation !== 9) {
+      post({ type: "ready", generation: message.data.generation });
+    }
+    if (message.type === "quit" || message.type === "stop") process.exit(0);
+  },
+  tooLong() {},
+  closed: () => process.exit(0),
 });
+
+function post(message: FromChild): void {
+  channel.send(encodeFromChild(message));
+}
+
 process.on("SIGQUIT", () => {
-  process.send?.({ type: "closed" });
+  post({ type: "closed" });
   process.exit(0);
 });
 process.on("SIGTERM", () => process.exit(0));
-process.on("disconnect", () => process.exit(0));
