@@ -19,6 +19,7 @@ const colours: Record<string, string> = {
   "http-proxy": "#d0a45c",
   "@fastify/http-proxy": "#c07f4f",
   holdfast: "#1f7a5a",
+  "holdfast-node": "#6aa68c",
 };
 
 function escapeText(text: string): string {

@@ -42,7 +42,7 @@ function versionIn(text: string | undefined): string {
 }
 
 /** The text nginx and Holdfast share to the letter. Requests per connection are unbounded, as they are elsewhere. */
-function nginxConf(site: Site, onlyNginx: string): string {
+function nginxConf(site: Site, onlyNginx: string, events = ""): string {
   return `
 daemon off;
 worker_processes 1;
@@ -51,6 +51,7 @@ pid "${site.dir}/server.pid";
 error_log "${site.dir}/error.log" error;
 events {
     worker_connections ${site.descriptors};
+    ${events}
 }
 http {
     access_log off;
@@ -125,6 +126,21 @@ function npmPeer(name: string, program: string): Server {
 /** The launcher looks for a fitting Node: this one is, and comes first in its path. */
 const holdfastPath = { PATH: [dirname(process.execPath), process.env.PATH ?? ""].join(delimiter) };
 
+/** Holdfast, with its engine (io_uring where the kernel has it) or over node:net. */
+function holdfast(name: string, use: string): Server {
+  return {
+    name,
+    abilities: ["proxy", "static"],
+    missing: () => (existsSync(holdfastBin) ? undefined : "bin/holdfast is not there yet"),
+    version: () => versionIn(ask(holdfastBin, ["-v"], { ...process.env, ...holdfastPath })),
+    prepare(site) {
+      const file = join(site.dir, "holdfast.conf");
+      writeFileSync(file, nginxConf(site, "", use));
+      return { program: holdfastBin, args: ["-c", file, "-p", site.dir], env: holdfastPath };
+    },
+  };
+}
+
 export const servers: readonly Server[] = [
   {
     name: "nginx",
@@ -151,15 +167,6 @@ export const servers: readonly Server[] = [
   },
   npmPeer("http-proxy", "http-proxy.mjs"),
   npmPeer("@fastify/http-proxy", "fastify.mjs"),
-  {
-    name: "holdfast",
-    abilities: ["proxy", "static"],
-    missing: () => (existsSync(holdfastBin) ? undefined : "bin/holdfast is not there yet"),
-    version: () => versionIn(ask(holdfastBin, ["-v"], { ...process.env, ...holdfastPath })),
-    prepare(site) {
-      const file = join(site.dir, "holdfast.conf");
-      writeFileSync(file, nginxConf(site, ""));
-      return { program: holdfastBin, args: ["-c", file, "-p", site.dir], env: holdfastPath };
-    },
-  },
+  holdfast("holdfast", ""),
+  holdfast("holdfast-node", "use epoll;"),
 ];
