@@ -153,6 +153,14 @@ export class HeaderList {
     return scanned(this.text.substring(this.words[at * WORDS + VALUE], this.words[at * WORDS + VALUE_END]));
   }
 
+  /** Whether the value is that text: no string is made of it. */
+  hasValue(at: number, text: string): boolean {
+    const start = this.words[at * WORDS + NAME];
+    if (start < 0) return this.added[~start + 2] === text;
+    const from = this.words[at * WORDS + VALUE];
+    return this.words[at * WORDS + VALUE_END] - from === text.length && this.text.startsWith(text, from);
+  }
+
   /** `Name: value`, for log messages. */
   shown(at: number): string {
     return `${this.name(at)}: ${this.value(at)}`;

@@ -48,8 +48,7 @@ export class RequestFields {
   contentLength = -1;
   chunked = false;
   connectionType = CONNECTION_NONE;
-  /** Host and Expect as sent. */
-  hostField: string | undefined = undefined;
+  /** Expect as sent. */
   expect: string | undefined = undefined;
   /** If set, returns the limits of a host's server, which apply to the fields (nginx's set_virtual_server). */
   limitsOf: ((host: string) => RequestLimits) | undefined = undefined;
@@ -81,7 +80,6 @@ export class RequestFields {
     this.connectionType = CONNECTION_NONE;
     if (this.seen === 0) return;
     this.seen = 0;
-    this.hostField = undefined;
     this.expect = undefined;
     this.transferEncoding = undefined;
     this.contentLengthField = "";
@@ -149,7 +147,7 @@ export class RequestFields {
     this.seen |= bit;
     switch (number) {
       case known.HOST:
-        return this.noteHost(headers.value(at));
+        return this.noteHost(at);
       case known.CONNECTION:
         this.noteConnection(headers.value(at));
         break;
@@ -166,9 +164,10 @@ export class RequestFields {
     return true;
   }
 
-  private noteHost(value: string): boolean {
-    this.hostField = value;
-    if (value !== this.lastHostField || value === "") {
+  private noteHost(at: number): boolean {
+    const { headers } = this;
+    if (this.lastHostField === "" || !headers.hasValue(at, this.lastHostField)) {
+      const value = headers.value(at);
       if (!validateHost(value, hostPort)) {
         this.error = "client sent invalid host header";
         return false;
@@ -205,7 +204,7 @@ export class RequestFields {
 
   /** Checks that need the whole head (ngx_http_process_request_header). */
   check(version: number, method: string): number {
-    if (this.hostField === undefined && version > 1000) {
+    if ((this.seen & (1 << known.HOST)) === 0 && version > 1000) {
       return this.refuse(400, 'client sent HTTP/1.1 request without "Host" header');
     }
     const lengthGiven = (this.seen & (1 << known.CONTENT_LENGTH)) !== 0;

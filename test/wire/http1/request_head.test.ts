@@ -82,7 +82,7 @@ test("a usual request", () => {
   assert.equal(head.rawUri, "/a/b.html?x=1&y=%20");
   assert.deepEqual([head.complex, head.argsAt, head.extAt, head.plus], [0, 10, 5, false]);
   assert.deepEqual(
-    [head.fields.host, head.fields.port, head.fields.hostField],
+    [head.fields.host, head.fields.port, head.fields.headers.get("host")],
     ["example.com", 8080, "Example.COM:8080"],
   );
   assert.deepEqual([head.fields.contentLength, head.fields.chunked, head.fields.connectionType], [12, false, 2]);
@@ -114,7 +114,7 @@ test("the next request on the same parser sees nothing of the last", () => {
 test("absolute targets, CONNECT and HTTP/0.9", () => {
   const absolute = parse("GET http://User.Example.:81/p?q HTTP/1.1\r\nHost: other\r\n\r\n").head;
   assert.deepEqual([absolute.fields.host, absolute.fields.port, absolute.rawUri], ["user.example", 81, "/p?q"]);
-  assert.deepEqual([absolute.scheme, absolute.fields.hostField], ["http", "other"]);
+  assert.deepEqual([absolute.scheme, absolute.fields.headers.get("host")], ["http", "other"]);
   const empty = parse("GET http://h?q HTTP/1.1\r\nHost: h\r\n\r\n").head;
   assert.deepEqual([empty.rawUri, empty.complex], ["?q", 4]);
   assert.equal(parse("GET http://[::1]:80 HTTP/1.1\r\nHost: h\r\n\r\n").head.rawUri, "/");
