@@ -42,7 +42,7 @@ export function sharedNow(): number {
 }
 
 /** The time of day, whole ms since 1970. */
-export function wallNow(): number {
+function wallNow(): number {
   return inEvent ? Math.floor(monotonic + offset) : Date.now();
 }
 

@@ -8,21 +8,16 @@ import { byteString, HEX } from "./latin1.ts";
 
 /** The parts of a request's target. Reused by the caller. */
 export interface UriParts {
-  /** Decoded, dot segments resolved ($uri). */
-  path: string;
+  /** The path, decoded, dot segments resolved ($uri). */
+  uri: string;
   /** What follows the `?`, not decoded. */
   args: string;
   /** What follows the last dot of the last segment; "" without one. */
   exten: string;
-  /** Escapes were decoded; the path held dot segments, double slashes or `#`. */
-  quoted: boolean;
-  complex: boolean;
+  /** Escapes were decoded. */
+  quotedUri: boolean;
   /** The path held a `+`. */
-  plus: boolean;
-}
-
-export function uriParts(): UriParts {
-  return { path: "", args: "", exten: "", quoted: false, complex: false, plus: false };
+  plusInUri: boolean;
 }
 
 const PERCENT = 0x25;
@@ -50,12 +45,11 @@ export function splitTarget(
 ): boolean {
   if (complex !== 0) return parseComplexUri(raw, mergeSlashes, into);
   const pathEnd = argsAt < 0 ? raw.length : argsAt - 1;
-  into.path = argsAt < 0 ? raw : raw.substring(0, pathEnd);
+  into.uri = argsAt < 0 ? raw : raw.substring(0, pathEnd);
   into.args = argsAt < 0 ? "" : raw.substring(argsAt);
   into.exten = extAt < 0 ? "" : raw.substring(extAt, pathEnd);
-  into.quoted = false;
-  into.complex = false;
-  into.plus = plus;
+  into.quotedUri = false;
+  into.plusInUri = plus;
   return true;
 }
 
@@ -146,16 +140,15 @@ function parseComplexUri(raw: string, mergeSlashes: boolean, into: UriParts): bo
     u = parent(out, u);
     if (u < 0) return false;
   }
-  into.path = byteString(out, 0, u);
+  into.uri = byteString(out, 0, u);
   into.exten = ext < 0 ? "" : byteString(out, ext, u);
   into.args = "";
   if (args >= 0) {
     const hash = raw.indexOf("#", args);
     into.args = hash < 0 ? raw.substring(args) : raw.substring(args, hash);
   }
-  into.quoted = quoted;
-  into.complex = true;
-  into.plus = plus;
+  into.quotedUri = quoted;
+  into.plusInUri = plus;
   return true;
 }
 

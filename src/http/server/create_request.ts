@@ -1,14 +1,13 @@
 import type { CompiledRegex } from "../../regex/regex.ts";
 import { assignCaptures } from "../../script/captures.ts";
 import { now, wallNow } from "../../sys/clock.ts";
-import { splitTarget, uriParts } from "../../wire/uri.ts";
+import { splitTarget } from "../../wire/uri.ts";
 import { findServer } from "../conf/server_names.ts";
 import { logException } from "../core/log_context.ts";
 import { Request } from "../core/request.ts";
 import type { ClientConnection, Exchange, Response } from "../core/types.ts";
 import type { AddressConfig, ReceivedHead } from "./types.ts";
 
-const parts = uriParts();
 const hostCaptures: string[] = [];
 let hostRegex: CompiledRegex | undefined;
 
@@ -25,24 +24,25 @@ export function createRequest(
   response: Response,
 ): Request {
   const { fields } = head;
-  let server = config.defaultServer;
-  const { names } = config;
+  const { names, defaultServer, variables } = config;
+  const request = new Request(connection, exchange, defaultServer, fields.headers, response, variables);
   // As in nginx the target is split before Host is known, so the default server's merge_slashes applies.
-  const { mergeSlashes } = server;
-  const valid = splitTarget(head.rawUri, head.complex, head.argsAt, head.extAt, head.plus, mergeSlashes, parts);
+  const { mergeSlashes } = defaultServer;
+  const valid = splitTarget(head.rawUri, head.complex, head.argsAt, head.extAt, head.plus, mergeSlashes, request);
   let failure: unknown;
   hostRegex = undefined;
   if (!valid) {
     // As in nginx nothing after an invalid target counts, neither Host nor any other field.
     fields.headers.clear();
+    request.badUri = true;
   } else if (names.hash !== undefined || names.regexes.length > 0) {
     try {
-      server = findServer(names, fields.host, hostCaptures, matchedHost);
+      request.server = findServer(names, fields.host, hostCaptures, matchedHost);
+      request.location = request.server.root;
     } catch (error) {
       failure = error;
     }
   }
-  const request = new Request(connection, exchange, server, fields.headers, response, config.variables);
   if (hostRegex !== undefined) {
     request.captures = hostCaptures.slice();
     assignCaptures(request, hostRegex, request.captures);
@@ -64,15 +64,6 @@ export function createRequest(
   request.sentAtStart = connection.sent;
   if (fields.expect !== undefined && request.version >= 1001 && fields.expect.toLowerCase() === "100-continue") {
     request.expectContinue = true;
-  }
-  if (valid) {
-    request.quotedUri = parts.quoted;
-    request.plusInUri = parts.plus;
-    request.uri = parts.path;
-    request.args = parts.args;
-    request.exten = parts.exten;
-  } else {
-    request.badUri = true;
   }
   if (failure !== undefined) {
     request.refused = 500;

@@ -191,14 +191,20 @@ export class ResponseHead {
     if (this.cgi) return this.takeFields(text) === DONE ? this.takeCgiStatus() : INVALID;
     const status = this.line;
     this.version = status.version;
-    const sent = text.substring(status.statusStart - base, status.end - base);
-    this.statusLine = status.plain ? scanned(sent) : headText(sent);
+    this.statusLine = this.textOfStatus(text, status.statusStart - base, status.end - base);
     if (this.status < 100) return this.refuse(`upstream sent invalid status "${this.statusLine}"`);
     if (this.version < 1001) {
       if (this.status === 103) return this.refuse("upstream sent HTTP/1.0 response with early hints");
       this.connectionClose = true;
     }
     return this.takeFields(text);
+  }
+
+  private textOfStatus(text: string, start: number, end: number): HeadText {
+    // The usual one takes no string of its own.
+    if (end - start === OK.length && text.startsWith(OK, start)) return OK;
+    const sent = text.substring(start, end);
+    return this.line.plain ? scanned(sent) : headText(sent);
   }
 
   /** The Status field; without it 302 if there is a Location, else 200 (ngx_http_fastcgi_process_header). */

@@ -67,6 +67,10 @@ export class H1Exchange implements Exchange, OutputOwner, BodyReaderOwner {
 
   // ---- the request
 
+  get current(): Request | undefined {
+    return this.request;
+  }
+
   /** Begins the request of a head, complete or broken off. */
   begin(config: AddressConfig, head: RequestHead): Request {
     const request = createRequest(this.connection, this, config, head, this.response);
@@ -74,7 +78,6 @@ export class H1Exchange implements Exchange, OutputOwner, BodyReaderOwner {
     if (connectionType === CONNECTION_KEEP_ALIVE) request.keepalive = true;
     else if (connectionType !== CONNECTION_CLOSE) request.keepalive = request.version > 1000;
     this.request = request;
-    this.output.begin(request);
     return request;
   }
 

@@ -9,6 +9,8 @@ const GATHER = 16 * 1024;
 
 /** The exchange whose output it is. */
 export interface OutputOwner {
+  /** The one whose response is being sent. */
+  readonly current: Request | undefined;
   /** The stream takes more. After `awaitSent`: the kernel has all of the response. */
   drained(): void;
   /** The client has taken nothing for send_timeout. */
@@ -23,7 +25,6 @@ export interface OutputOwner {
 export class H1Output {
   private readonly stream: Stream;
   private readonly owner: OutputOwner;
-  private request: Request | undefined = undefined;
   /** Bytes written to the stream so far, for all requests. */
   private handed = 0;
   private full = false;
@@ -41,13 +42,8 @@ export class H1Output {
     this.owner = owner;
   }
 
-  begin(request: Request): void {
-    this.request = request;
-  }
-
   /** The request is over: drops what was not handed to the stream. */
   free(): void {
-    this.request = undefined;
     this.held = "";
     if (this.full || this.rated !== undefined) this.unblock();
   }
@@ -76,7 +72,7 @@ export class H1Output {
 
   /** Sends body bytes, lent for the call, unless the request is over. */
   sendBody(request: Request, bytes: Uint8Array | string, last: boolean): void {
-    if (request !== this.request) return;
+    if (request !== this.owner.current) return;
     const { length } = bytes;
     let tail = "";
     if (request.chunkedResponse) {
@@ -87,13 +83,11 @@ export class H1Output {
       if (last) tail += lastChunk(request);
     }
     if (typeof bytes === "string") {
-      this.held += bytes + tail;
-      if (last || this.held.length > GATHER) this.flush();
+      this.add(bytes + tail, last);
       return;
     }
     if (this.held.length + length <= GATHER) {
-      this.held += byteString(bytes, 0, length) + tail;
-      if (last) this.flush();
+      this.add(byteString(bytes, 0, length) + tail, last);
       return;
     }
     this.stream.cork();
@@ -107,7 +101,8 @@ export class H1Output {
   /** Sends bytes of a file: see Exchange.sendFile. */
   sendFile(request: Request, file: number, offset: number, length: number): number {
     const { stream } = this;
-    if (stream.sendFile === undefined || request !== this.request || request.chunkedResponse) return NOT_THIS_FILE;
+    if (stream.sendFile === undefined || request !== this.owner.current || request.chunkedResponse)
+      return NOT_THIS_FILE;
     if (request.limitRate < 0 || request.limitRateAfter < 0) computeRate(request);
     if (request.limitRate !== 0 || this.rated !== undefined) return NOT_THIS_FILE;
     this.flush();
@@ -127,6 +122,17 @@ export class H1Output {
     if (rated !== undefined && rated.wait === 0) this.sendRated(request, rated);
   }
 
+  /** Text of the body behind what is held back: sent with it if it is the last or there is enough. */
+  private add(text: string, last: boolean): void {
+    const all = this.held + text;
+    if (!last && all.length <= GATHER) {
+      this.held = all;
+      return;
+    }
+    this.held = "";
+    if (all !== "") this.write(all);
+  }
+
   /** Sends what is held back. */
   flush(): void {
     const { held } = this;
@@ -137,7 +143,8 @@ export class H1Output {
 
   /** Sends bytes ahead of what is held back. */
   write(bytes: Uint8Array | string): void {
-    const { request, stream } = this;
+    const { stream } = this;
+    const request = this.owner.current;
     if (request === undefined) return;
     if ((request.limitRate !== 0 || this.rated !== undefined) && this.delay(request, bytes)) return;
     if (stream.closed) return;
@@ -200,7 +207,8 @@ export class H1Output {
 
   /** The kernel has all that the stream was given. */
   onSent(): void {
-    const { rated, request } = this;
+    const { rated } = this;
+    const request = this.owner.current;
     if (rated === undefined) {
       if (this.full) this.drained();
     } else if (request !== undefined && rated.wait === 0) {
@@ -258,7 +266,8 @@ export class H1Output {
   }
 
   expire(): void {
-    const { rated, request } = this;
+    const { rated } = this;
+    const request = this.owner.current;
     if (request === undefined) return;
     if (rated !== undefined && rated.wait > 0) {
       this.sendRated(request, rated);
