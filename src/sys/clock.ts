@@ -46,6 +46,11 @@ function wallNow(): number {
   return inEvent ? Math.floor(monotonic + offset) : Date.now();
 }
 
+/** The time of day at a time of the monotonic clock, whole ms since 1970. */
+export function wallAt(time: number): number {
+  return Math.floor(time + offset);
+}
+
 const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 const DAYS = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"];
 

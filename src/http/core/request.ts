@@ -74,9 +74,8 @@ export class Request {
   /** A status to answer before the first phase; 0 for none. */
   refused = 0;
 
-  /** When its first byte came: ms of the monotonic clock (sys/clock.ts), and of the wall clock. */
+  /** When its first byte came, ms of the monotonic clock (sys/clock.ts). */
   startedAt = 0;
-  startedWall = 0;
 
   phase = 0;
   step = 0;

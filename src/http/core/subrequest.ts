@@ -1,4 +1,4 @@
-import { now, wallNow } from "../../sys/clock.ts";
+import { now } from "../../sys/clock.ts";
 import { afterEvent } from "../../sys/guard.ts";
 import { extenOf } from "../../wire/uri.ts";
 import { CLIENT_CLOSED_REQUEST, CLOSE, ERROR } from "./codes.ts";
@@ -64,7 +64,6 @@ export function subrequest(
   request.host = parent.host;
   request.port = parent.port;
   request.startedAt = now();
-  request.startedWall = wallNow();
   request.sentAtStart = parent.sentAtStart;
   request.length = parent.length;
   // Only the main request reads the client's body: a subrequest has what was read of it before, or none.

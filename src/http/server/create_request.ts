@@ -1,6 +1,6 @@
 import type { CompiledRegex } from "../../regex/regex.ts";
 import { assignCaptures } from "../../script/captures.ts";
-import { now, wallNow } from "../../sys/clock.ts";
+import { now } from "../../sys/clock.ts";
 import { splitTarget } from "../../wire/uri.ts";
 import { findServer } from "../conf/server_names.ts";
 import { logException } from "../core/log_context.ts";
@@ -49,7 +49,6 @@ export function createRequest(
     hostRegex = undefined;
   }
   request.startedAt = now();
-  request.startedWall = wallNow();
   request.method = head.method;
   request.requestLine = head.requestLine;
   request.unparsedUri = head.rawUri;

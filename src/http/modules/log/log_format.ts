@@ -2,7 +2,7 @@ import { fail, type Scope } from "../../../config/schema.ts";
 import type { Directive } from "../../../config/types.ts";
 import { splitTemplate } from "../../../script/template.ts";
 import { variableValue } from "../../../script/variables.ts";
-import { iso8601, logTime } from "../../../sys/clock.ts";
+import { iso8601, logTime, now } from "../../../sys/clock.ts";
 import { escapeJson } from "../../../wire/escape.ts";
 import type { Request } from "../../core/request.ts";
 import { type Variable, type Variables, whenVariablesKnown } from "../../core/script.ts";
@@ -34,7 +34,7 @@ const LOG_ONLY: Readonly<Record<string, Op>> = {
   time_local: logTime,
   time_iso8601: iso8601,
   msec: () => secondsOf(Date.now()),
-  request_time: (request) => secondsOf(Math.max(0, Date.now() - request.startedWall)),
+  request_time: (request) => secondsOf(Math.floor(now() - request.startedAt)),
   status: statusOf,
   bytes_sent: (request) => String(request.connection.sent - request.sentAtStart),
   body_bytes_sent: (request) => String(bodyBytesSent(request)),

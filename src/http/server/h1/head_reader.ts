@@ -114,7 +114,6 @@ export class H1HeadReader {
     connection.requestBegins();
     const request = exchange.begin(connection.host.config, this.head);
     if (since !== 0) {
-      request.startedWall -= Math.round(request.startedAt - since);
       request.startedAt = since;
       this.since = 0;
     }

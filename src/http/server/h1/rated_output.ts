@@ -1,4 +1,5 @@
 import { parseSize } from "../../../config/values.ts";
+import { wallAt } from "../../../sys/clock.ts";
 import type { Request } from "../../core/request.ts";
 
 /** sendfile_max_chunk's default: the most that is sent at once, so that the rate is visible. */
@@ -37,7 +38,7 @@ export class RatedOutput {
     let allowed = Math.min(piece.length, MAX_PIECE);
     if (rate > 0) {
       // Whole seconds, as in nginx.
-      const seconds = Math.floor(Date.now() / 1000) - Math.floor(request.startedWall / 1000) + 1;
+      const seconds = Math.floor(Date.now() / 1000) - Math.floor(wallAt(request.startedAt) / 1000) + 1;
       const budget = rate * seconds - (sent - after);
       if (budget <= 0) {
         this.wait = Math.floor((-budget * 1000) / rate) + 1;
