@@ -161,6 +161,11 @@ class Child {
       this.#enqueue(() => this.#handle(here));
     } catch (error) {
       const failure = `the master's descriptors could not be received: ${sentence(error)}`;
+      if (!(error instanceof RangeError)) {
+        logFault(failure);
+        this.#flushAndExit(1);
+        return;
+      }
       if (message.type === "cycle") {
         this.#post({ type: "failed", generation: message.data.generation, errors: [failure] });
       } else {

@@ -1,20 +1,15 @@
 import { spawn } from "node:child_process";
 import { closeSync, openSync, writeSync } from "node:fs";
-import { isHeir } from "../sys/launch.ts";
+import { daemonEnvironment, isAwaited, isHeir } from "../sys/launch.ts";
 import { libc } from "../sys/libc.ts";
 import { osPath } from "../sys/paths.ts";
 import { writeWhole } from "../sys/write.ts";
 import { Signals } from "./signals.ts";
 
-/** Set for the process in the background, which writes to descriptor 3 once it serves. */
-const MARK = "HOLDFAST_DAEMON";
+/** Where the process in the background says that it serves. */
 const READY_FD = 3;
 const PASSED_ON = ["SIGINT", "SIGTERM", "SIGQUIT", "SIGHUP", "SIGUSR1", "SIGUSR2"] as const;
 
-/** Whether a command waits for this process to serve. */
-export const isAwaited: boolean = process.env[MARK] === "1";
-// Its own children do not inherit the mark.
-delete process.env[MARK];
 /** Whether this process runs in the background. As in nginx, a new binary does in any case. */
 export const inBackground: boolean = isAwaited || isHeir;
 
@@ -28,7 +23,7 @@ export function startInBackground(): Promise<number> {
   return new Promise((resolve) => {
     const child = spawn(process.execPath, [...process.execArgv, ...process.argv.slice(1)], {
       detached: true,
-      env: { ...process.env, [MARK]: "1" },
+      env: daemonEnvironment(),
       stdio: ["ignore", "ignore", "pipe", "pipe"],
     });
     signals.answer((signal) => void child.kill(signal));

@@ -1,3 +1,4 @@
+import { readFileSync } from "node:fs";
 import type { Scope } from "../config/schema.ts";
 import { errnoText } from "../sys/errno.ts";
 import { errnoName, libc } from "../sys/libc.ts";
@@ -79,7 +80,27 @@ function failing(call: string, run: () => void): void {
   }
 }
 
-/** No program that this process executes gets more privileges than it has, whatever its file says (setuid, capabilities). */
+/**
+ * In the master, before it starts a child: a child has it in all of its threads then. Root has every privilege already. A
+ * master that has capabilities without being root keeps the way it got them for a new binary (SIGUSR2), mostly from its file;
+ * its children refuse for themselves.
+ */
+export function refuseNewPrivilegesForChildren(): void {
+  if (startedAsRoot || !hasCapabilities()) refuseNewPrivileges();
+}
+
+function hasCapabilities(): boolean {
+  try {
+    return !/^CapPrm:\s+0+$/m.test(readFileSync("/proc/self/status", "latin1"));
+  } catch {
+    return true;
+  }
+}
+
+/**
+ * No program that this thread, or one that it starts, executes gets more privileges than it has, whatever the program's
+ * file says (setuid, capabilities).
+ */
 export function refuseNewPrivileges(): void {
   if (libc().prctl(PR_SET_NO_NEW_PRIVS, 1n) !== 0) {
     throw new Error(`prctl(PR_SET_NO_NEW_PRIVS) failed ${errnoText(errnoName())}`);

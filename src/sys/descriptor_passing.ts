@@ -69,7 +69,8 @@ export function sendDescriptors(socket: number, fds: readonly number[]): string 
 
 /**
  * Receives so many descriptors that were sent before. They belong to the caller, and are closed on exec. Throws a message
- * where some are missing, because this process may have no more of them open; those that came are closed.
+ * where some are missing; those that came are closed. A RangeError: this process may have no more of them open. Any other:
+ * what is still to come would be taken for the next message's.
  */
 export function receiveDescriptors(socket: number, count: number): number[] {
   const c = libc();
@@ -78,8 +79,9 @@ export function receiveDescriptors(socket: number, count: number): number[] {
   let failed: string | undefined;
   for (let left = count; left > 0; left -= MOST) {
     view.setBigUint64(MSG.controlLength * 8, BigInt(PAGE - CONTROL), true);
-    if (c.recvmsg(socket, address, MSG_DONTWAIT | MSG_CMSG_CLOEXEC) <= 0n) {
-      failed = `recvmsg() failed (${errnoName()})`;
+    const bytes = c.recvmsg(socket, address, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+    if (bytes <= 0n) {
+      failed = bytes === 0n ? "the other end is closed" : `recvmsg() failed (${errnoName()})`;
       break;
     }
     // All after the last one that fitted into the table of descriptors are lost.
@@ -87,9 +89,9 @@ export function receiveDescriptors(socket: number, count: number): number[] {
     const length = controlLength < CMSG_HEADER ? CMSG_HEADER : Number(view.getBigUint64(CONTROL, true));
     for (let at = CMSG_HEADER; at < length; at += 4) fds.push(view.getInt32(CONTROL + at, true));
   }
-  if (failed === undefined && fds.length !== count)
-    failed = `${count - fds.length} of ${count} descriptors did not fit`;
-  if (failed === undefined) return fds;
+  if (failed === undefined && fds.length === count) return fds;
   for (const fd of fds) c.close(fd);
-  throw new Error(failed);
+  throw failed === undefined
+    ? new RangeError(`${count - fds.length} of ${count} descriptors did not fit`)
+    : new Error(failed);
 }

@@ -136,7 +136,8 @@ export class Running {
 
   /** Waits for a line in a log (logs/error.log), and resolves to the match. */
   waitForLog(pattern: RegExp, path = "logs/error.log"): Promise<RegExpExecArray> {
-    return waitFor(() => pattern.exec(this.read(path)), `${pattern} in ${path}, which has:\n${this.read(path)}`);
+    const what = () => `${pattern} in ${path}, which has:\n${this.read(path)}`;
+    return waitFor(() => pattern.exec(this.read(path)), what);
   }
 
   signal(signal: NodeJS.Signals): void {

@@ -4,12 +4,13 @@ import { setTimeout as sleep } from "node:timers/promises";
 export const PATIENCE_MS = 15_000;
 
 /**
- * Asks until the answer is neither undefined, null nor false, and resolves to it. Rejects with `what` after `ms`.
+ * Asks until the answer is neither undefined, null nor false, and resolves to it. Rejects with `what` after `ms`; a
+ * function is asked then.
  * For what has no event to wait for: a file that another process writes, a state behind a socket.
  */
 export async function waitFor<T>(
   ask: () => T | Promise<T>,
-  what = "the condition",
+  what: string | (() => string) = "the condition",
   ms = PATIENCE_MS,
 ): Promise<Exclude<T, undefined | null | false>> {
   const end = performance.now() + ms;
@@ -18,7 +19,9 @@ export async function waitFor<T>(
     if (answer !== undefined && answer !== null && answer !== false) {
       return answer as Exclude<T, undefined | null | false>;
     }
-    if (performance.now() > end) throw new Error(`waited ${ms} ms in vain for ${what}`);
+    if (performance.now() > end) {
+      throw new Error(`waited ${ms} ms in vain for ${typeof what === "string" ? what : what()}`);
+    }
     await sleep(pause);
   }
 }

@@ -54,7 +54,11 @@ test("several messages are read one by one, by their number of descriptors; none
 
 test("descriptors that did not come are an error with a sentence", (t) => {
   const [, theirs] = sockets(t);
-  assert.throws(() => receiveDescriptors(theirs, 1), { message: "recvmsg() failed (EAGAIN)" });
+  assert.throws(() => receiveDescriptors(theirs, 1), { name: "Error", message: "recvmsg() failed (EAGAIN)" });
+  const [one, other] = descriptorSocket();
+  libc().close(one);
+  assert.throws(() => receiveDescriptors(other, 1), { name: "Error", message: "the other end is closed" });
+  libc().close(other);
 });
 
 test("what cannot be sent is named: no such descriptor, nobody there, a receiver that has long read nothing", (t) => {

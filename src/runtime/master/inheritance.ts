@@ -58,7 +58,9 @@ export function inherit(): Inheritance | undefined {
   const bytes = Buffer.alloc(fstatSync(FIRST).size);
   readSync(FIRST, bytes, 0, bytes.length, 0);
   closeSync(FIRST);
-  const { zones, ...rest }: Legacy = JSON.parse(bytes.toString());
+  const legacy: unknown = JSON.parse(bytes.toString());
+  if (!isLegacy(legacy)) throw new Error("no legacy");
+  const { zones, ...rest } = legacy;
   for (const fd of Object.values(rest.sockets).flat()) closeOnExec(fd);
   const handles: Record<string, ZoneHandle> = {};
   for (const [key, { fd, ...description }] of Object.entries(zones)) {
@@ -68,6 +70,21 @@ export function inherit(): Inheritance | undefined {
     if (handle !== undefined) handles[key] = handle;
   }
   return { ...rest, zones: handles };
+}
+
+/** Another version may have written it, or nobody at all. */
+function isLegacy(value: unknown): value is Legacy {
+  if (!isRecord(value) || !isRecord(value.sockets) || !isRecord(value.zones)) return false;
+  const numbers = [value.generation, value.firstSlot, value.parent];
+  return (
+    numbers.every(Number.isInteger) &&
+    Object.values(value.sockets).every((fds) => Array.isArray(fds) && fds.every(Number.isInteger)) &&
+    Object.values(value.zones).every((zone) => isRecord(zone) && Number.isInteger(zone.fd) && isRecord(zone.kind))
+  );
+}
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null;
 }
 
 function closeOnExec(fd: number): void {

@@ -3,12 +3,13 @@ import { isDeepStrictEqual } from "node:util";
 import { sentence } from "../../config/errors.ts";
 import { limitWaiting } from "../../shm/lock.ts";
 import { logFault } from "../../sys/guard.ts";
-import { launcher } from "../../sys/launch.ts";
+import { isAwaited, launcher } from "../../sys/launch.ts";
 import { setTitle } from "../../sys/title.ts";
 import { VERSION } from "../../version.ts";
-import { announceReady, inBackground, isAwaited, StandardError } from "../daemon.ts";
+import { announceReady, inBackground, StandardError } from "../daemon.ts";
 import { reportLogFailures } from "../log/append_file.ts";
 import { flushLogFiles } from "../log/log_files.ts";
+import { refuseNewPrivilegesForChildren } from "../privileges.ts";
 import { Signals, signalText } from "../signals.ts";
 import { Children } from "./children.ts";
 import { Configuration, type Start } from "./configuration.ts";
@@ -32,7 +33,13 @@ const SIGNALS = ["SIGHUP", "SIGUSR1", "SIGWINCH", "SIGUSR2", "SIGALRM", "SIGIO"]
 /** Runs the master: starts the children, answers signals, exits the process. Resolves to an exit status if the start fails. */
 export async function runMaster(start: Start): Promise<number> {
   const signals = new Signals(SIGNALS);
-  const inherited = inherit();
+  let inherited: Inheritance | undefined;
+  try {
+    inherited = inherit();
+  } catch (error) {
+    // As nginx says of its variable NGINX.
+    start.initialLog.write("emerg", `invalid descriptors from the process before, ignoring them: ${sentence(error)}`);
+  }
   const configuration = await Configuration.first(start, inherited);
   if (configuration === undefined) return 1;
   if (!configuration.hasMaster) return runSingleProcess(configuration, start.paths.errorLog);
@@ -77,6 +84,7 @@ class Master {
 
   async run(signals: Signals<(typeof SIGNALS)[number]>): Promise<number> {
     const configuration = this.#configuration;
+    refuseNewPrivilegesForChildren();
     limitWaiting(LOCK_MS);
     reportLogFailures((text) => configuration.log.write("alert", text));
     process.on("SIGTERM", (signal) => this.#onStop(signal));

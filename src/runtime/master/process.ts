@@ -21,6 +21,8 @@ const SHORT_LIFE_MS = 2000;
 const FIRST_PAUSE_MS = 250;
 const GREATEST_PAUSE_MS = 30_000;
 const CYCLE_TIMEOUT_MS = 60_000;
+/** They make a child exit. */
+const EXIT_SIGNALS: readonly NodeJS.Signals[] = ["SIGTERM", "SIGINT", "SIGQUIT"];
 /** A child that has closed its channel cannot be told anything. Killed if it has not exited this long after. */
 const CLOSED_MS = 5000;
 /** A child sends one for each signal and each message that it gets, or few. */
@@ -205,7 +207,9 @@ export class Process {
       "exit",
       boundary(undefined, (code: number | null, signal: NodeJS.Signals | null) => {
         const how = signal === null ? `with code ${code}` : `on signal ${constants.signals[signal]}`;
-        this.#exited(pid, `exited ${how}`, code ?? undefined);
+        // One that comes before the child has a handler ends it as well, but not in its own way.
+        const heeded = signal !== null && this.#answered === 0 && EXIT_SIGNALS.includes(signal);
+        this.#exited(pid, `exited ${how}`, heeded ? 0 : (code ?? undefined));
       }),
     );
     if (pid === undefined) return;
