@@ -226,10 +226,10 @@ export class Receiver {
   polled(result: number): void {
     const { owner } = this;
     this.polling = false;
-    if (this.wanted || owner.closed || result < 0) return;
-    const errno = (result & POLLERR) === 0 ? 0 : owner.takeError();
+    if (this.wanted || owner.closed) return;
+    const errno = result < 0 || (result & POLLERR) === 0 ? 0 : owner.takeError();
     if (errno > 0) owner.failed(streamError({ code: errnoName(-errno) }));
-    else if ((result & (POLLRDHUP | POLLHUP)) !== 0) owner.peerClosed();
+    else if (result > 0 && (result & (POLLRDHUP | POLLHUP)) !== 0) owner.peerClosed();
     if (this.wanted || owner.closed) return;
     this.again ??= new Deadline<Receiver>(this, lookAgain);
     setDeadline(this.again, LOOK_AGAIN_MS);

@@ -4,6 +4,7 @@ import { spawn } from "node:child_process";
 import net from "node:net";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
+import type { Stream } from "../../../src/net/stream.ts";
 import { openUring } from "../../../src/net/uring/engine.ts";
 import { NODE_FLAGS } from "../../support/holdfast.ts";
 import { waitFor } from "../../support/wait.ts";
@@ -40,6 +41,30 @@ test("more operations in one go than the queue has room for", { skip }, async (t
   // The queue of the listening socket is shorter: who is not let in at once asks again, so none has failed.
   assert.deepEqual(new Set(heards.map(({ error }) => error?.code)), new Set([undefined]));
   await waitFor(() => engine().openStreams() === 0, "the other ends");
+});
+
+test("more completions in one go than their queue has room for: none is lost", { skip }, async (t) => {
+  const accepted: Recorder[] = [];
+  const address = await listening(t, engine(), () => {
+    const heard = recorder({ onEnd: (stream) => stream.end() });
+    accepted.push(heard);
+    return heard;
+  });
+  const streams: Stream[] = [];
+  const heards: Recorder[] = [];
+  // No more at a time than the queue of the listening socket takes.
+  for (let i = 0; i < 12; i++) {
+    for (let j = 0; j < 250; j++) {
+      const heard = recorder({ onConnect: (stream) => void streams.push(stream) });
+      heards.push(heard);
+      engine().connect({ address }, heard);
+    }
+    await waitFor(() => streams.length === heards.length && accepted.length === heards.length, "all connections");
+  }
+  // Of each: its receive's end and its own, and at the other side what that makes of it.
+  for (const stream of streams) stream.destroy();
+  await waitFor(() => [...heards, ...accepted].every(({ events }) => events.includes("close")), "all ends", 60_000);
+  assert.equal(engine().openStreams(), 0);
 });
 
 test("more bytes in one go than there are buffers: everybody gets all of theirs", { skip }, async (t) => {
