@@ -1,0 +1,81 @@
+import { spawn } from "node:child_process";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import type { TestContext } from "node:test";
+import { finish, LAUNCHER, makePrefix } from "./holdfast.ts";
+import { childrenOf, isRunning } from "./processes.ts";
+import { waitFor } from "./wait.ts";
+
+/** A Holdfast in the background, whose master may be another process by and by. */
+export class Daemon {
+  readonly prefix: string;
+
+  constructor(prefix: string) {
+    this.prefix = prefix;
+  }
+
+  /** The text (bytes) of a file under the prefix; "" where it is not there. */
+  read(path: string): string {
+    const file = join(this.prefix, path);
+    return existsSync(file) ? readFileSync(file, "latin1") : "";
+  }
+
+  /** The master; 0 where there is no pid file. */
+  get pid(): number {
+    return Number(this.read("logs/holdfast.pid"));
+  }
+
+  /** The master that was before, while it runs beside the new one. */
+  get oldPid(): number {
+    return Number(this.read("logs/holdfast.pid.oldbin"));
+  }
+
+  errorLog(): string {
+    return this.read("logs/error.log");
+  }
+
+  configure(config: string): void {
+    writeFileSync(join(this.prefix, "conf/nginx.conf"), config);
+  }
+
+  /** Sends a signal to the master, or to that process, and waits until something is true. */
+  async signal(signal: NodeJS.Signals, what: string, done: () => unknown, pid = this.pid): Promise<void> {
+    process.kill(pid, signal);
+    await waitFor(
+      () => Boolean(done()),
+      () => `${what} after ${signal} to ${pid}; the log:\n${this.errorLog().slice(-4000)}`,
+    );
+  }
+
+  /** USR2: resolves when a new master serves beside the old one, to the old one's process id. */
+  async startNewBinary(): Promise<number> {
+    const old = this.pid;
+    await this.signal("SIGUSR2", "a new master", () => this.oldPid === old && this.pid > 0 && this.pid !== old);
+    return old;
+  }
+}
+
+/**
+ * Starts one with a configuration that has `events`, or a function of its prefix. It logs to logs/error.log, and is ended
+ * with the test, whatever happens.
+ */
+export async function startDaemon(t: TestContext, config: string | ((prefix: string) => string)): Promise<Daemon> {
+  const prefix = makePrefix(t);
+  const daemon = new Daemon(prefix);
+  daemon.configure(typeof config === "string" ? config : config(prefix));
+  t.after(async () => {
+    const masters = [daemon.pid, daemon.oldPid].filter((pid) => pid > 0 && isRunning(pid));
+    const all = masters.flatMap((pid) => [pid, ...childrenOf(pid)]);
+    for (const pid of masters) process.kill(pid, "SIGKILL");
+    await waitFor(() => !all.some(isRunning), "the end of all processes");
+  });
+  const env = { ...process.env, HOLDFAST_NODE: process.execPath };
+  const globals = ["-g", "error_log logs/error.log info;"];
+  const child = spawn(LAUNCHER, ["-p", `${prefix}/`, ...globals], {
+    env,
+    stdio: ["ignore", "ignore", "pipe"],
+  });
+  const { code, stderr } = await finish(child);
+  if (code !== 0) throw new Error(`the start failed with ${code}:\n${stderr}`);
+  return daemon;
+}
