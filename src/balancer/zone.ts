@@ -1,5 +1,5 @@
-import { createHash } from "node:crypto";
 import { MAX_WORKERS } from "../runtime/application.ts";
+import { digest } from "../shm/digest.ts";
 import { makeOwnZone, type Zone, type ZoneKind } from "../shm/zone.ts";
 import { PEER } from "./peer.ts";
 
@@ -37,7 +37,7 @@ function bytesFor(slots: number, workers: number): number {
   return (HEADER + slots * (PEER.words + workers)) * 4;
 }
 
-export const UPSTREAM_ZONE: ZoneKind = { name: "upstream", version: 1 };
+export const UPSTREAM_ZONE: ZoneKind = { name: "upstream", version: 2 };
 
 /** A zone for that many peers private to one worker: one column, and no spare slots. */
 export function ownZone(peers: number): Zone {
@@ -112,7 +112,7 @@ export interface Claim {
  */
 export function claimSlots(zone: Zone, claims: readonly Claim[], generation: number): number[] | undefined {
   const state = zone.words;
-  const keys = claims.map(({ name }) => createHash("md5").update(name, "latin1").digest());
+  const keys = claims.map(({ name }) => digest(name));
   lockZone(zone);
   try {
     const known = new Map<string, number>();

@@ -1,5 +1,5 @@
-import { hash } from "node:crypto";
 import type { HealthView } from "../balancer/peer.ts";
+import { digest } from "../shm/digest.ts";
 import type { Zone, ZoneKind } from "../shm/zone.ts";
 
 /*
@@ -30,7 +30,7 @@ export interface CheckState {
   readonly reason: string;
 }
 
-export const HEALTH_ZONE: ZoneKind = { name: "health", version: 1 };
+export const HEALTH_ZONE: ZoneKind = { name: "health", version: 2 };
 
 /** Words of a record (Int32). */
 const GENERATION = 0;
@@ -98,7 +98,7 @@ export class HealthStates {
 
   /** The record that a key has in generation `generation` or had in the one before it, or -1. */
   find(key: string, generation: number): number {
-    const known = this.directory.get(digest(key));
+    const known = this.directory.get(keyOf(key));
     return known !== undefined && this.words[known + GENERATION] >= generation - 1 ? known : -1;
   }
 
@@ -115,7 +115,7 @@ export class HealthStates {
       this.claimed.add(known);
       return known;
     }
-    const text = digest(key);
+    const text = keyOf(key);
     const at = this.directory.get(text) ?? this.free.pop() ?? this.evict();
     this.claimed.add(at);
     this.words.fill(0, at, at + WORDS);
@@ -250,8 +250,8 @@ export function migrateHealth({ words: from }: Zone, { words: to }: Zone): void 
 }
 
 /** A key as its 16 bytes in the record, as a byte string. */
-function digest(key: string): string {
-  return hash("md5", Buffer.from(key, "latin1"), "buffer").latin1Slice();
+function keyOf(text: string): string {
+  return digest(text).latin1Slice();
 }
 
 /** The view of one upstream: `records[peer]` is the word index of the server's record. */

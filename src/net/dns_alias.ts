@@ -1,6 +1,6 @@
-import { randomInt } from "node:crypto";
 import dgram from "node:dgram";
 import { boundary } from "../sys/guard.ts";
+import { randomBytes } from "../sys/random.ts";
 import { clearDeadline, Deadline, setDeadline } from "../sys/timers.ts";
 import { type Alias, encodeQuestion, HEADER, readAlias } from "../wire/dns.ts";
 import type { Address } from "./address.ts";
@@ -69,7 +69,7 @@ class Question {
 
   start(): void {
     const link = this.links[this.at];
-    do this.id = randomInt(0x10000);
+    do this.id = randomBytes(2).readUInt16LE();
     while (link.questions.has(this.id));
     this.bytes.writeUInt16BE(this.id, 0);
     this.repeated = false;

@@ -1,4 +1,4 @@
-import { randomFillSync } from "node:crypto";
+import { randomInt32 } from "../sys/random.ts";
 import { Slab } from "./slab.ts";
 import type { Zone } from "./zone.ts";
 
@@ -59,7 +59,7 @@ export class LruHash {
 
   #format(): void {
     const words = this.#words;
-    randomFillSync(words, SEED, 2);
+    for (const at of [SEED, SEED + 1]) words[at] = randomInt32();
     this.#slab.format();
     words[FORMATTED] = 1;
   }

@@ -1,5 +1,5 @@
-import { randomFillSync } from "node:crypto";
 import { adoptSharedMemory, createSharedMemory, mapSharedMemory, type SharedMemory } from "../sys/memory.ts";
+import { randomInt32 } from "../sys/random.ts";
 import { Lock } from "./lock.ts";
 
 /**
@@ -112,7 +112,7 @@ function formatted(handle: ZoneHandle): Zone {
   header[HEADER.version] = kind.version;
   header[HEADER.sizeLow] = (size % UNIT) | 0;
   header[HEADER.sizeHigh] = Math.floor(size / UNIT);
-  randomFillSync(header, HEADER.id, 1);
+  header[HEADER.id] = randomInt32();
   header[HEADER.magic] = MAGIC;
   return new Zone(handle);
 }

@@ -33,6 +33,7 @@ function load() {
     // The result is the kernel's mapping: whoever called owns it, and unmaps it.
     mmap: { return: "pointer", arguments: ["pointer", "uint64", "int32", "int32", "int32", "int64"] },
     munmap: { return: "int32", arguments: ["pointer", "uint64"] },
+    getrandom: { return: "int64", arguments: ["buffer", "uint64", "uint32"] },
     memfd_create: { return: "int32", arguments: ["string", "uint32"] },
     ftruncate: { return: "int32", arguments: ["int32", "int64"] },
     // Of this thread, for as long as it lives.
@@ -55,6 +56,7 @@ function load() {
       Number(functions.sendto(fd, bytes, BigInt(bytes.length), flags, address, address.length)),
     poll: (pollfds: Uint8Array, count: number, timeout: number) => functions.poll(pollfds, BigInt(count), timeout),
     prctl: (option: number, value: bigint) => functions.prctl(option, value, 0n, 0n, 0n),
+    getrandom: (bytes: Uint8Array) => Number(functions.getrandom(bytes, BigInt(bytes.length), 0)),
     setAffinity: (mask: Uint8Array) => functions.sched_setaffinity(0, BigInt(mask.length), mask),
     /** With a sigset_t. */
     unblockSignals: (set: Uint8Array) => functions.pthread_sigmask(SIG_UNBLOCK, set, 0n),

@@ -1,9 +1,8 @@
 import { execFileSync } from "node:child_process";
 import { readFileSync } from "node:fs";
-import { isMainThread } from "node:worker_threads";
 
 /** Whether root started this process: in a child geteuid() later gives the user it has become. */
-export const startedAsRoot: boolean = isMainThread && process.geteuid?.() === 0;
+export const startedAsRoot: boolean = process.geteuid?.() === 0;
 
 /** The user and group of the `user` directive. */
 export interface Identity {

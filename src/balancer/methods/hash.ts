@@ -1,4 +1,4 @@
-import { crc32 } from "node:zlib";
+import { zlib } from "../../sys/builtin.ts";
 import type { Attempt } from "../attempt.ts";
 import type { Method, Peers } from "../peers.ts";
 import { pickRoundRobin } from "./round_robin.ts";
@@ -28,7 +28,7 @@ const NOT_ASCII = /[^\0-\x7f]/;
 
 /** CRC-32 of a byte string. */
 export function crc32Of(text: string): number {
-  return crc32(NOT_ASCII.test(text) ? Buffer.from(text, "latin1") : text);
+  return zlib().crc32(NOT_ASCII.test(text) ? Buffer.from(text, "latin1") : text);
 }
 
 // What the methods that hash have in common.

@@ -1,4 +1,4 @@
-import { crc32 } from "node:zlib";
+import { zlib } from "../../sys/builtin.ts";
 import type { Attempt } from "../attempt.ts";
 import type { Method, Peers } from "../peers.ts";
 import { crc32Of, MISSES } from "./hash.ts";
@@ -53,7 +53,7 @@ function makeRing(peers: Peers): Ring {
     const base = baseHash(text);
     previous.writeUInt32LE(0);
     for (let i = 0; i < peers.weight[peer] * POINTS; i++) {
-      const hash = crc32(previous, base);
+      const hash = zlib().crc32(previous, base);
       previous.writeUInt32LE(hash);
       points.push({ hash, server });
     }

@@ -1,4 +1,4 @@
-import { randomBytes } from "node:crypto";
+import { randomBytes } from "../../sys/random.ts";
 import { PASS, type Probe, type Verdict } from "../probe.ts";
 
 /**

@@ -1,8 +1,8 @@
-import { randomFillSync } from "node:crypto";
 import fs from "node:fs";
 import { now } from "../../sys/clock.ts";
 import { errnoCode, errnoText } from "../../sys/errno.ts";
 import { osPath } from "../../sys/paths.ts";
+import { fillRandom } from "../../sys/random.ts";
 import { basicCredentials } from "../../wire/basic_auth.ts";
 import { argument } from "../../wire/uri.ts";
 import { logError } from "../core/log_context.ts";
@@ -89,7 +89,7 @@ let poolAt = pool.length;
 
 function requestId(): string {
   if (poolAt === pool.length) {
-    randomFillSync(pool);
+    fillRandom(pool);
     poolAt = 0;
   }
   poolAt += 16;

@@ -1,4 +1,4 @@
-import { constants, gzipSync } from "node:zlib";
+import { zlib } from "../../sys/builtin.ts";
 import { startTimer, type Timer } from "../../sys/timers.ts";
 import { AppendFile } from "./append_file.ts";
 import type { LogFile } from "./log.ts";
@@ -118,6 +118,7 @@ class BufferedFile implements LogFile {
 }
 
 function compress(text: string, level: number): string {
+  const { constants, gzipSync } = zlib();
   return gzipSync(Buffer.from(text, "latin1"), { level, memLevel: constants.Z_MAX_MEMLEVEL - 1 }).toString("latin1");
 }
 

@@ -1,4 +1,4 @@
-import { createHash, timingSafeEqual } from "node:crypto";
+import { crypto } from "../../../sys/builtin.ts";
 import { libcrypt } from "../../../sys/libcrypt.ts";
 
 /** Password hashes of user files (ngx_crypt). Passwords and hashes are byte strings. */
@@ -53,14 +53,14 @@ function cString(text: string): string {
 }
 
 function sameText(a: string, b: string): boolean {
-  return a.length === b.length && timingSafeEqual(Buffer.from(a, "latin1"), Buffer.from(b, "latin1"));
+  return a.length === b.length && crypto().timingSafeEqual(Buffer.from(a, "latin1"), Buffer.from(b, "latin1"));
 }
 
 function encrypt(password: Buffer, stored: string): string | undefined {
   if (stored.startsWith("$apr1$")) return md5Crypt(password, stored, "$apr1$");
   if (stored.startsWith("{PLAIN}")) return `{PLAIN}${password.toString("latin1")}`;
   if (stored.startsWith("{SSHA}")) return saltedSha(password, stored.slice("{SSHA}".length));
-  if (stored.startsWith("{SHA}")) return `{SHA}${createHash("sha1").update(password).digest("base64")}`;
+  if (stored.startsWith("{SHA}")) return `{SHA}${crypto().createHash("sha1").update(password).digest("base64")}`;
   if (stored.startsWith("$1$")) return md5Crypt(password, stored, "$1$");
   if (stored.startsWith("$5$")) return shaCrypt(password, stored, SHA256);
   if (stored.startsWith("$6$")) return shaCrypt(password, stored, SHA512);
@@ -69,7 +69,7 @@ function encrypt(password: Buffer, stored: string): string | undefined {
 
 function saltedSha(password: Buffer, encoded: string): string {
   const salt = Buffer.from(encoded, "base64").subarray(20);
-  const digest = createHash("sha1").update(password).update(salt).digest();
+  const digest = crypto().createHash("sha1").update(password).update(salt).digest();
   return `{SSHA}${Buffer.concat([digest, salt]).toString("base64")}`;
 }
 
@@ -87,7 +87,7 @@ function encode64(bytes: Buffer, order: readonly (readonly [number, number, numb
 }
 
 function md5(...parts: readonly Buffer[]): Buffer {
-  const hash = createHash("md5");
+  const hash = crypto().createHash("md5");
   for (const part of parts) hash.update(part);
   return hash.digest();
 }
@@ -144,7 +144,7 @@ function encodeSha512(bytes: Buffer): string {
 /** Ulrich Drepper's SHA-crypt; its steps are numbered in his specification. */
 function shaCrypt(password: Buffer, stored: string, { magic, hash, size, encode }: ShaKind): string {
   const digest = (...parts: readonly Buffer[]): Buffer => {
-    const made = createHash(hash);
+    const made = crypto().createHash(hash);
     for (const part of parts) made.update(part);
     return made.digest();
   };

@@ -1,5 +1,6 @@
-import { createHash, randomBytes } from "node:crypto";
+import { crypto } from "../../../sys/builtin.ts";
 import { boundary } from "../../../sys/guard.ts";
+import { randomBytes } from "../../../sys/random.ts";
 import { startTimer, type Timer } from "../../../sys/timers.ts";
 import { isQuick, type Verdict, verifyPassword } from "./crypt.ts";
 import { type PasswordThread, type Question, startPasswordThread } from "./password_thread.ts";
@@ -135,7 +136,11 @@ export class PasswordChecks {
   }
 
   #keyOf(password: string, stored: string): string {
-    return createHash("sha256").update(this.#secret).update(`${stored}\0${password}`, "latin1").digest("latin1");
+    return crypto()
+      .createHash("sha256")
+      .update(this.#secret)
+      .update(`${stored}\0${password}`, "latin1")
+      .digest("latin1");
   }
 
   #keep(key: string, verdict: Verdict): Verdict {

@@ -1,4 +1,4 @@
-import { parentPort, Worker, workerData } from "node:worker_threads";
+import { workerThreads } from "../../../sys/builtin.ts";
 import { type Verdict, verifyPassword } from "./crypt.ts";
 
 /** Hashes passwords in a thread of their own: one hash may take a tenth of a second of CPU. */
@@ -23,8 +23,8 @@ export interface PasswordThread {
 /** Starts the thread. `ended` is called when it dies or cannot start. */
 export function startPasswordThread(answered: (verdict: Verdict) => void, ended: () => void): PasswordThread {
   // The thread runs the program's own entry, which calls servesPasswords().
-  const worker = new Worker(process.argv[1], {
-    workerData: { kind: ROLE },
+  const worker = new (workerThreads().Worker)(process.argv[1], {
+    argv: [ROLE],
     name: ROLE,
     resourceLimits: { maxOldGenerationSizeMb: MEGABYTES, maxYoungGenerationSizeMb: 2 },
   });
@@ -40,8 +40,9 @@ export function startPasswordThread(answered: (verdict: Verdict) => void, ended:
 
 /** In a thread made by startPasswordThread, starts to answer questions and returns true. */
 export function servesPasswords(): boolean {
-  const port = parentPort;
-  if (port === null || workerData?.kind !== ROLE) return false;
+  if (process.argv[2] !== ROLE) return false;
+  const port = workerThreads().parentPort;
+  if (port === null) return false;
   port.on("message", ({ password, stored }: Question) => port.postMessage(verifyPassword(password, stored)));
   return true;
 }
