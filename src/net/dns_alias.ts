@@ -1,4 +1,5 @@
-import dgram from "node:dgram";
+import type { Socket } from "node:dgram";
+import { dgram } from "../sys/builtin.ts";
 import { boundary } from "../sys/guard.ts";
 import { randomBytes } from "../sys/random.ts";
 import { clearDeadline, Deadline, setDeadline } from "../sys/timers.ts";
@@ -109,7 +110,7 @@ function unanswered(question: Question): void {
 class Link {
   readonly questions = new Map<number, Question>();
   private readonly server: Address;
-  private socket: dgram.Socket | undefined = undefined;
+  private socket: Socket | undefined = undefined;
   private connected = false;
 
   constructor(server: Address) {
@@ -142,7 +143,7 @@ class Link {
     const { server } = this;
     // Not a name server's address: the query times out.
     if (server.family === "unix") return;
-    const socket = dgram.createSocket(server.family === "ipv6" ? "udp6" : "udp4");
+    const socket = dgram().createSocket(server.family === "ipv6" ? "udp6" : "udp4");
     this.socket = socket;
     socket.unref();
     socket.on(

@@ -1,4 +1,3 @@
-import { setFlagsFromString } from "node:v8";
 import { compileProgram } from "./compile.ts";
 import { longestWithin } from "./cost.ts";
 import { emitRegex } from "./emit.ts";
@@ -14,10 +13,16 @@ export { RegexMatchError };
 // V8 leaves a search that backtracks this often to its linear engine, where that can take the pattern. A backtrack may
 // pass over the whole subject, so that this bounds the time on short subjects only.
 const BACKTRACKS = 5000;
-setFlagsFromString("--enable-experimental-regexp-engine-on-excessive-backtracks");
-setFlagsFromString(`--regexp-backtracks-before-fallback=${BACKTRACKS}`);
-// It makes V8 say of a pattern with the flag `l` whether its linear engine takes it.
-setFlagsFromString("--enable-experimental-regexp-engine");
+const FLAGS = [
+  "--enable-experimental-regexp-engine-on-excessive-backtracks",
+  `--regexp-backtracks-before-fallback=${BACKTRACKS}`,
+  // It makes V8 say of a pattern with the flag `l` whether its linear engine takes it.
+  "--enable-experimental-regexp-engine",
+];
+// bin/holdfast has passed them: node:v8 would be one more module to load.
+for (const flag of FLAGS) {
+  if (!process.execArgv.includes(flag)) process.getBuiltinModule("node:v8").setFlagsFromString(flag);
+}
 
 /** V8 may take at most about so many steps (some milliseconds): on longer subjects the matcher of our own searches. */
 const MOST_V8_STEPS = 2_000_000;

@@ -3,7 +3,10 @@
  * process (Node 26): crypto 9 ms and 1.1 MB, since it initialises OpenSSL; worker_threads 0.6 MB; zlib 0.4 MB.
  */
 export const crypto = lazy(() => process.getBuiltinModule("node:crypto"));
+export const dgram = lazy(() => process.getBuiltinModule("node:dgram"));
 export const workerThreads = lazy(() => process.getBuiltinModule("node:worker_threads"));
+/** Brings worker_threads, streams and a good deal more with it. */
+export const util = lazy(() => process.getBuiltinModule("node:util"));
 export const zlib = lazy(() => process.getBuiltinModule("node:zlib"));
 
 function lazy<Module>(load: () => Module): () => Module {

@@ -1,4 +1,5 @@
 import { constants } from "node:os";
+import { util } from "./builtin.ts";
 
 /** strerror() of the C library, which nginx logs; Node's texts differ. */
 const SENTENCES: Readonly<Record<string, string>> = {
@@ -50,6 +51,20 @@ const SENTENCES: Readonly<Record<string, string>> = {
 };
 
 const NUMBERS: Readonly<Record<string, number>> = constants.errno;
+
+/** Of two names for one number, nginx's C library prints the other's text. */
+const ALIASES = new Set(["EWOULDBLOCK", "EOPNOTSUPP"]);
+const NAMES = new Map(
+  Object.entries(NUMBERS)
+    .filter(([name]) => !ALIASES.has(name))
+    .map(([name, number]) => [number, name]),
+);
+
+/** The name of an errno: ECONNRESET … */
+export function nameOfErrno(number: number): string {
+  // The few that `os` lacks (EHOSTDOWN).
+  return NAMES.get(number) ?? util().getSystemErrorMap().get(-number)?.[0] ?? `errno ${number}`;
+}
 
 /** `111: Connection refused`: what nginx logs of a failed system call. An unknown code is returned as it is. */
 export function errorText(code: string): string {

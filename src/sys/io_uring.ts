@@ -5,7 +5,7 @@
  * Node's FFI is quick (40 to 100 ns) for up to three arguments, and takes some 300 ns with more: hence write(2) where
  * send(2) would do, on descriptors that do not block, in a process that ignores SIGPIPE, as Node does.
  */
-import { getSystemErrorMap } from "node:util";
+import { nameOfErrno } from "./errno.ts";
 
 export const OP_POLL_ADD = 6;
 export const OP_ACCEPT = 13;
@@ -175,9 +175,7 @@ function load(): IoUring | null {
   }
 }
 
-const NAMES = getSystemErrorMap();
-
-/** The name of a negated errno: ECONNRESET … */
+/** The name of a negated errno, as results are: ECONNRESET … */
 export function errnoName(result: number): string {
-  return NAMES.get(result)?.[0] ?? `errno ${-result}`;
+  return nameOfErrno(-result);
 }

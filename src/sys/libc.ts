@@ -1,4 +1,4 @@
-import { constants } from "node:os";
+import { nameOfErrno } from "./errno.ts";
 
 /**
  * C library calls that Node has no API for, through `node:ffi`. Linux only. A buffer is lent for the length of a call;
@@ -34,8 +34,11 @@ function load() {
     mmap: { return: "pointer", arguments: ["pointer", "uint64", "int32", "int32", "int32", "int64"] },
     munmap: { return: "int32", arguments: ["pointer", "uint64"] },
     getrandom: { return: "int64", arguments: ["buffer", "uint64", "uint32"] },
+    madvise: { return: "int32", arguments: ["pointer", "uint64", "int32"] },
     memfd_create: { return: "int32", arguments: ["string", "uint32"] },
     ftruncate: { return: "int32", arguments: ["int32", "int64"] },
+    getauxval: { return: "uint64", arguments: ["uint64"] },
+    malloc_trim: { return: "int32", arguments: ["uint64"] },
     // Of this thread, for as long as it lives.
     __errno_location: { return: "pointer", arguments: [] },
   });
@@ -57,6 +60,9 @@ function load() {
     poll: (pollfds: Uint8Array, count: number, timeout: number) => functions.poll(pollfds, BigInt(count), timeout),
     prctl: (option: number, value: bigint) => functions.prctl(option, value, 0n, 0n, 0n),
     getrandom: (bytes: Uint8Array) => Number(functions.getrandom(bytes, BigInt(bytes.length), 0)),
+    /** Unmaps pages of a file; of other memory it would lose what is in them. */
+    forgetPages: (address: bigint, bytes: bigint) => functions.madvise(address, bytes, MADV_DONTNEED),
+    trimHeap: () => void functions.malloc_trim(0n),
     setAffinity: (mask: Uint8Array) => functions.sched_setaffinity(0, BigInt(mask.length), mask),
     /** With a sigset_t. */
     unblockSignals: (set: Uint8Array) => functions.pthread_sigmask(SIG_UNBLOCK, set, 0n),
@@ -71,6 +77,7 @@ function load() {
 /** <fcntl.h>, <signal.h> */
 const F_DUPFD_CLOEXEC = 1030;
 const SIG_UNBLOCK = 1;
+const MADV_DONTNEED = 4;
 
 /** The number of futex(2) among the kernel's calls. */
 const FUTEX_CALL = process.arch === "arm64" ? 98n : 202n;
@@ -84,16 +91,7 @@ export function libc(): Libc {
   return loaded;
 }
 
-/** Of two names for one number, nginx's C library prints the other's text. */
-const ALIASES = new Set(["EWOULDBLOCK", "EOPNOTSUPP"]);
-const NAMES = new Map(
-  Object.entries(constants.errno)
-    .filter(([name]) => !ALIASES.has(name))
-    .map(([name, number]) => [number, name]),
-);
-
 /** The errno name of the last call, if it failed: to be read at once. */
 export function errnoName(): string {
-  const number = libc().errno();
-  return NAMES.get(number) ?? `errno ${number}`;
+  return nameOfErrno(libc().errno());
 }

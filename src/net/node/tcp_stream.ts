@@ -1,6 +1,6 @@
 /** `Stream` over node:net. */
-import { getSystemErrorName } from "node:util";
 import { enterEvent, leaveEvent } from "../../sys/clock.ts";
+import { nameOfErrno } from "../../sys/errno.ts";
 import { byteString } from "../../wire/latin1.ts";
 import { type Address, NO_ADDRESS, socketAddress } from "../address.ts";
 import { becameScarce } from "../descriptors.ts";
@@ -254,7 +254,7 @@ export class TcpStream implements Stream, PausedStream, SocketOwner {
 
   /** A write failed with this negated errno. */
   private fail(status: number): void {
-    const code = getSystemErrorName(status);
+    const code = nameOfErrno(-status);
     this.socket.destroy(Object.assign(new Error(code), { code }));
   }
 

@@ -1,9 +1,10 @@
-import { createSocket, type Socket } from "node:dgram";
+import type { Socket } from "node:dgram";
 import { hostname } from "node:os";
 import { fail } from "../../config/schema.ts";
 import { ConfigError, type Directive } from "../../config/types.ts";
 import type { Address } from "../../net/address.ts";
 import { parseUrl, type Target, targetAddresses } from "../../net/parse_url.ts";
+import { dgram } from "../../sys/builtin.ts";
 import { syslogTime } from "../../sys/clock.ts";
 import { libc } from "../../sys/libc.ts";
 import type { CycleData } from "../cycle.ts";
@@ -107,7 +108,7 @@ const udpSockets = new Map<"ipv4" | "ipv6", Socket>();
 function udpSocket(family: "ipv4" | "ipv6"): Socket {
   let socket = udpSockets.get(family);
   if (socket === undefined) {
-    socket = createSocket(family === "ipv6" ? "udp6" : "udp4");
+    socket = dgram().createSocket(family === "ipv6" ? "udp6" : "udp4");
     socket.unref();
     // ECONNREFUSED: an ICMP message from a host without a server.
     socket.on("error", () => {});

@@ -1,10 +1,10 @@
 import { closeSync, lstatSync, unlinkSync } from "node:fs";
-import { isDeepStrictEqual } from "node:util";
 import { isWildcard } from "../../net/address.ts";
 import { engine } from "../../net/engines.ts";
 import { type Bound, bindSocket, refuseNew } from "../../net/listening_socket.ts";
 import { changeBacklog, setSocketOptions } from "../../net/socket_options.ts";
 import { IGNORE } from "../../net/stream.ts";
+import { util } from "../../sys/builtin.ts";
 import { errnoCode, errnoText } from "../../sys/errno.ts";
 import { osPath } from "../../sys/paths.ts";
 import { startTimer } from "../../sys/timers.ts";
@@ -135,7 +135,7 @@ export class ListeningSockets {
   change(specs: readonly ListenSpec[], log: ErrorLog): void {
     for (const spec of specs) {
       const listening = this.#bound.get(spec.key);
-      if (listening === undefined || isDeepStrictEqual(listening.spec, spec)) continue;
+      if (listening === undefined || util().isDeepStrictEqual(listening.spec, spec)) continue;
       // TCP_DEFER_ACCEPT is cleared only where it was set.
       const options = { ...spec, deferred: spec.deferred || (listening.spec.deferred ? false : undefined) };
       listening.spec = spec;

@@ -1,4 +1,3 @@
-import { lookup } from "node:dns/promises";
 import { type ConfigWarning, refusalsOf, warningsOf } from "../../config/errors.ts";
 import { readConfig } from "../../config/load.ts";
 import type { Scope } from "../../config/schema.ts";
@@ -90,6 +89,7 @@ async function resolveHosts(
 async function addresses(host: string): Promise<readonly Address[]> {
   const bare = host.startsWith("[") && host.endsWith("]") ? host.slice(1, -1) : host;
   try {
+    const { lookup } = await import("node:dns/promises");
     const found = await lookup(Buffer.from(bare, "latin1").toString(), { all: true });
     const ordered = [...found].sort((one, other) => one.family - other.family);
     return ordered.map(({ address, family }) => ({ family: family === 6 ? "ipv6" : "ipv4", host: address, port: 0 }));
