@@ -5,6 +5,7 @@ import { startEngine } from "../net/engines.ts";
 import type { ZoneHandles } from "../shm/registry.ts";
 import { receiveZone, type ZoneHandle } from "../shm/zone.ts";
 import { receiveDescriptors } from "../sys/descriptor_passing.ts";
+import { giveStartupMemoryBack } from "../sys/give_back.ts";
 import { logFault, logFaultsTo } from "../sys/guard.ts";
 import { libc } from "../sys/libc.ts";
 import { setTitle } from "../sys/title.ts";
@@ -224,6 +225,7 @@ class Child {
     if (this.#built === undefined) {
       this.#task.init(built, log);
       await this.#prepareEngine(log, built);
+      giveStartupMemoryBack({ thoroughly: this.#role.kind === "checker" });
     }
     const errors = await this.#task.take(built, count, sockets);
     this.#built = built;

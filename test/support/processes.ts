@@ -20,6 +20,11 @@ export function statusOf(pid: number, field: string): string {
   return new RegExp(`^${field}:\\s+(.*)$`, "m").exec(read(`/proc/${pid}/status`))?.[1] ?? "";
 }
 
+/** A field of /proc/PID/smaps_rollup, in KiB: Pss, Anonymous … */
+export function memoryOf(pid: number, field: string): number {
+  return Number(new RegExp(`^${field}:\\s+(\\d+)`, "m").exec(read(`/proc/${pid}/smaps_rollup`))?.[1] ?? Number.NaN);
+}
+
 /** Whether that process runs: neither gone nor dead and waited for. */
 export function isRunning(pid: number): boolean {
   return !["", "Z", "X"].includes(statusOf(pid, "State").slice(0, 1));

@@ -1,5 +1,3 @@
-import { setFlagsFromString } from "node:v8";
-import { runInNewContext } from "node:vm";
 import type { ChildRole } from "../messages.ts";
 
 /**
@@ -17,17 +15,4 @@ export function heapFlags({ kind }: ChildRole): string[] {
   const { least, most } = WORKER_SEMI_SPACE_MB;
   const others = process.execArgv.filter((flag) => !flag.startsWith("--max-semi-space-size="));
   return [...others, `--min-semi-space-size=${least}`, `--max-semi-space-size=${most}`];
-}
-
-let gc: (() => void) | undefined;
-
-/** Collects the master's garbage now, which takes some tens of ms. */
-export function collectGarbage(): void {
-  if (gc === undefined) {
-    setFlagsFromString("--expose-gc");
-    const made: unknown = runInNewContext("gc");
-    setFlagsFromString("--no-expose-gc");
-    gc = typeof made === "function" ? () => void made() : () => {};
-  }
-  gc();
 }

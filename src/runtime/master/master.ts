@@ -1,7 +1,8 @@
 import { closeSync } from "node:fs";
-import { isDeepStrictEqual } from "node:util";
 import { sentence } from "../../config/errors.ts";
 import { limitWaiting } from "../../shm/lock.ts";
+import { util } from "../../sys/builtin.ts";
+import { collectGarbage, giveStartupMemoryBack } from "../../sys/give_back.ts";
 import { logFault } from "../../sys/guard.ts";
 import { isAwaited, launcher } from "../../sys/launch.ts";
 import { setTitle } from "../../sys/title.ts";
@@ -13,7 +14,6 @@ import { refuseNewPrivilegesForChildren } from "../privileges.ts";
 import { Signals, signalText } from "../signals.ts";
 import { Children } from "./children.ts";
 import { Configuration, type Start } from "./configuration.ts";
-import { collectGarbage } from "./heap.ts";
 import { bequeath, type Inheritance, inherit, SLOTS } from "./inheritance.ts";
 import { NewBinary, oldPidFile } from "./new_binary.ts";
 import { runSingleProcess } from "./single_process.ts";
@@ -104,6 +104,7 @@ class Master {
     this.#standardError.redirect();
     if (this.#standardError.fd !== undefined) this.#children.reopened();
     signals.answer((name) => this.#answer(name));
+    giveStartupMemoryBack({ thoroughly: true });
     return new Promise(() => {});
   }
 
@@ -223,7 +224,7 @@ class Master {
     const before = configuration.processSettings;
     if (!(await configuration.reload(() => this.#ending !== undefined))) return false;
     const errors = await this.#children.apply(configuration.data, configuration.workers, {
-      replace: !isDeepStrictEqual(configuration.processSettings, before),
+      replace: !util().isDeepStrictEqual(configuration.processSettings, before),
     });
     for (const error of errors) configuration.log.write("emerg", error);
     void this.#children.settled().then(() => configuration.sockets.closeRetired());

@@ -1,0 +1,69 @@
+import { libc } from "./libc.ts";
+import { startTimer } from "./timers.ts";
+
+/** Gives memory back to the system that this process has, and does not need any more. */
+
+/** Set by --expose-gc, with which the launcher and the master start Node. */
+const { gc } = globalThis;
+
+/** Collects garbage, which takes some tens of ms, and gives free memory of the C library's heap back. */
+export function collectGarbage(): void {
+  gc?.();
+  libc().trimHeap();
+}
+
+/** How long a process has been serving when it gives back what only its start needed, in ms: more urgent things come first. */
+const SETTLED_MS = 1000;
+
+/**
+ * After the start gives back what that has left. Of a process that has no traffic `thoroughly`, in a tenth of a second: also code that was compiled and
+ * is not run again.
+ */
+export function giveStartupMemoryBack({ thoroughly = false } = {}): void {
+  const give = (): void => {
+    if (thoroughly) gc?.({ type: "major", execution: "sync", flavor: "last-resort" });
+    libc().trimHeap();
+    unmapProgram();
+  };
+  startTimer(SETTLED_MS, give, { background: true });
+}
+
+// <elf.h>
+const AT_PHDR = 3n;
+const AT_PHNUM = 5n;
+const AT_PAGESZ = 6n;
+const PT_LOAD = 1;
+const PT_PHDR = 6;
+const PF_W = 2;
+/** An Elf64_Phdr: type, flags, offset, vaddr, paddr, filesz, memsz, align. */
+const PHDR_BYTES = 56;
+
+/**
+ * Forgets the pages of Node's code and constants: most were used for the start alone. They stay in the system's page cache;
+ * those that are used from now on are mapped again at the first use, 16 at a time, without any reading. Segments that can
+ * be written to are left alone.
+ */
+function unmapProgram(): void {
+  const { getauxval, forgetPages, toArrayBuffer } = libc();
+  const table = getauxval(AT_PHDR);
+  const count = Number(getauxval(AT_PHNUM));
+  const page = getauxval(AT_PAGESZ);
+  if (table === 0n || page === 0n) return;
+  // The kernel's mapping of the executable's headers: there as long as the process is.
+  const view = new DataView(toArrayBuffer(table, count * PHDR_BYTES));
+  const segments = Array.from({ length: count }, (_, i) => ({
+    type: view.getUint32(i * PHDR_BYTES, true),
+    flags: view.getUint32(i * PHDR_BYTES + 4, true),
+    address: view.getBigUint64(i * PHDR_BYTES + 16, true),
+    bytes: view.getBigUint64(i * PHDR_BYTES + 40, true),
+  }));
+  const self = segments.find(({ type }) => type === PT_PHDR);
+  if (self === undefined) return;
+  const base = table - self.address;
+  for (const { type, flags, address, bytes } of segments) {
+    if (type !== PT_LOAD || (flags & PF_W) !== 0) continue;
+    const first = ((base + address + page - 1n) / page) * page;
+    const end = ((base + address + bytes) / page) * page;
+    if (end > first) forgetPages(first, end - first);
+  }
+}
