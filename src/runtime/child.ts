@@ -5,6 +5,7 @@ import { startEngine } from "../net/engines.ts";
 import type { ZoneHandles } from "../shm/registry.ts";
 import { receiveZone, type ZoneHandle } from "../shm/zone.ts";
 import { receiveDescriptors } from "../sys/descriptor_passing.ts";
+import { exit } from "../sys/exit.ts";
 import { giveStartupMemoryBack } from "../sys/give_back.ts";
 import { logFault, logFaultsTo } from "../sys/guard.ts";
 import { libc } from "../sys/libc.ts";
@@ -301,7 +302,7 @@ class Child {
 
   #flushAndExit(code: number): void {
     flushLogFiles();
-    process.exit(code);
+    exit(code);
   }
 
   #takeLogs({ files, standardError }: Logs): void {

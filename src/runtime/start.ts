@@ -2,6 +2,7 @@ import { constants } from "node:os";
 import { refusalsOf, sentence, sentences } from "../config/errors.ts";
 import { ConfigError } from "../config/types.ts";
 import { errnoCode, errorText } from "../sys/errno.ts";
+import { exit } from "../sys/exit.ts";
 import { childRole } from "../sys/launch.ts";
 import { fullName } from "../sys/paths.ts";
 import { sourceStack } from "../sys/source_stack.ts";
@@ -45,7 +46,7 @@ export function run(program: Program, entry: URL, home: string): void {
   }
   void command(program, entry, home).then((status) => {
     flushLogFiles();
-    process.exit(status);
+    exit(status);
   });
 }
 

@@ -10,6 +10,7 @@ function load() {
   const { functions } = ffi.dlopen(null, {
     // Descriptors made here are closed here: node:fs warns about those that it did not open.
     close: { return: "int32", arguments: ["int32"] },
+    _exit: { return: "void", arguments: ["int32"] },
     dup2: { return: "int32", arguments: ["int32", "int32"] },
     socket: { return: "int32", arguments: ["int32", "int32", "int32"] },
     socketpair: { return: "int32", arguments: ["int32", "int32", "int32", "buffer"] },

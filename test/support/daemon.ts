@@ -3,12 +3,14 @@ import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { TestContext } from "node:test";
 import { finish, LAUNCHER, makePrefix } from "./holdfast.ts";
-import { childrenOf, isRunning } from "./processes.ts";
+import { childrenOf, isRunning, titleOf } from "./processes.ts";
 import { waitFor } from "./wait.ts";
 
 /** A Holdfast in the background, whose master may be another process by and by. */
 export class Daemon {
   readonly prefix: string;
+  /** All that there have been. */
+  readonly masters = new Set<number>();
 
   constructor(prefix: string) {
     this.prefix = prefix;
@@ -22,7 +24,9 @@ export class Daemon {
 
   /** The master; 0 where there is no pid file. */
   get pid(): number {
-    return Number(this.read("logs/holdfast.pid"));
+    const pid = Number(this.read("logs/holdfast.pid"));
+    this.masters.add(pid);
+    return pid;
   }
 
   /** The master that was before, while it runs beside the new one. */
@@ -43,7 +47,8 @@ export class Daemon {
     process.kill(pid, signal);
     await waitFor(
       () => Boolean(done()),
-      () => `${what} after ${signal} to ${pid}; the log:\n${this.errorLog().slice(-4000)}`,
+      () =>
+        `${what} after ${signal} to ${pid}, which has ${childrenOf(pid).map(titleOf)}; the log:\n${this.errorLog().slice(-4000)}`,
     );
   }
 
@@ -64,9 +69,9 @@ export async function startDaemon(t: TestContext, config: string | ((prefix: str
   const daemon = new Daemon(prefix);
   daemon.configure(typeof config === "string" ? config : config(prefix));
   t.after(async () => {
-    const masters = [daemon.pid, daemon.oldPid].filter((pid) => pid > 0 && isRunning(pid));
-    const all = masters.flatMap((pid) => [pid, ...childrenOf(pid)]);
-    for (const pid of masters) process.kill(pid, "SIGKILL");
+    const masters = [...daemon.masters].filter((pid) => pid > 0 && isMaster(pid));
+    const all = masters.flatMap((pid) => [pid, ...childrenOf(pid)]).filter(isRunning);
+    for (const pid of all) process.kill(pid, "SIGKILL");
     await waitFor(() => !all.some(isRunning), "the end of all processes");
   });
   const env = { ...process.env, HOLDFAST_NODE: process.execPath };
@@ -76,6 +81,11 @@ export async function startDaemon(t: TestContext, config: string | ((prefix: str
     stdio: ["ignore", "ignore", "pipe"],
   });
   const { code, stderr } = await finish(child);
-  if (code !== 0) throw new Error(`the start failed with ${code}:\n${stderr}`);
+  if (code !== 0 || daemon.pid === 0) throw new Error(`the start failed with ${code}:\n${stderr}`);
   return daemon;
+}
+
+/** Another process may have its id by now. */
+function isMaster(pid: number): boolean {
+  return titleOf(pid).startsWith("holdfast: master process");
 }

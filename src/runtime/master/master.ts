@@ -2,6 +2,7 @@ import { closeSync } from "node:fs";
 import { sentence } from "../../config/errors.ts";
 import { limitWaiting } from "../../shm/lock.ts";
 import { util } from "../../sys/builtin.ts";
+import { exit } from "../../sys/exit.ts";
 import { collectGarbage, giveStartupMemoryBack } from "../../sys/give_back.ts";
 import { logFault } from "../../sys/guard.ts";
 import { isAwaited, launcher } from "../../sys/launch.ts";
@@ -267,6 +268,6 @@ class Master {
     } catch (error) {
       logFault(error, " while exiting");
     }
-    process.exit(0);
+    exit(0);
   }
 }

@@ -1,5 +1,6 @@
 import { sentence } from "../../config/errors.ts";
 import { startEngine } from "../../net/engines.ts";
+import { exit } from "../../sys/exit.ts";
 import { logFault } from "../../sys/guard.ts";
 import { VERSION } from "../../version.ts";
 import { Checker } from "../checker.ts";
@@ -139,7 +140,7 @@ class SingleProcess {
     // A socket that was just closed sends its FIN or RST in the next turn of the loop.
     setImmediate(() => {
       flushLogFiles();
-      process.exit(0);
+      exit(0);
     });
   }
 }
