@@ -55,6 +55,8 @@ const PROT_READ_WRITE = 3;
 const MAP_SHARED_POPULATE = 0x8001;
 const MAP_PRIVATE_ANONYMOUS = 0x22;
 const MADV_DONTNEED = 4;
+const MSG_NOSIGNAL = 0x4000;
+const MSG_MORE = 0x8000;
 
 /**
  * Memory that the kernel may keep pointers to: it neither moves nor is it collected. It is never unmapped, since nobody can
@@ -80,6 +82,8 @@ export interface IoUring {
   /** `address`: within a Mapping. */
   write(fd: number, address: bigint, length: number): number;
   writeBytes(fd: number, bytes: Uint8Array, length: number): number;
+  /** Another write follows at once: the kernel puts both into one packet (MSG_MORE). */
+  writeMore(fd: number, bytes: Uint8Array, length: number): number;
   /** sendfile(2) from that position of the file. Returns 0 where the file has no bytes there. */
   sendFile(fd: number, file: number, offset: number, length: number): number;
   connect(fd: number, address: Uint8Array): number;
@@ -112,6 +116,7 @@ function load(): IoUring | null {
       mmap: { return: "pointer", arguments: ["pointer", "uint64", "int32", "int32", "int32", "int64"] },
       madvise: { return: "int32", arguments: ["pointer", "uint64", "int32"] },
       write: { return: "int32", arguments: ["int32", "pointer", "uint32"] },
+      send: { return: "int32", arguments: ["int32", "buffer", "uint32", "int32"] },
       sendfile: { return: "int64", arguments: ["int32", "int32", "pointer", "uint64"] },
       connect: { return: "int32", arguments: ["int32", "buffer", "uint32"] },
       shutdown: { return: "int32", arguments: ["int32", "int32"] },
@@ -164,6 +169,7 @@ function load(): IoUring | null {
         positions[0] = BigInt(offset);
         return result(Number(c.sendfile(fd, file, position.address, BigInt(length))));
       },
+      writeMore: (fd, bytes, length) => result(c.send(fd, bytes, length, MSG_MORE | MSG_NOSIGNAL)),
       connect: (fd, address) => result(c.connect(fd, address, address.length)),
       shutdown: (fd, how) => result(c.shutdown(fd, how)),
       close: (fd) => result(c.close(fd)),

@@ -77,7 +77,7 @@ export class Sender {
 
   /** Whether the bytes may go to the socket although others are queued: those were only gathered, and are sent now. */
   private passes(length: number): boolean {
-    return this.corked > 0 && length > GATHER && !this.sending && this.sendQueued();
+    return this.corked > 0 && length > GATHER && !this.sending && this.sendQueued(true);
   }
 
   /** What the socket took of a write; -1 if it failed. */
@@ -142,13 +142,17 @@ export class Sender {
     else owner.emptied();
   }
 
-  /** Writes what was gathered. False if the socket did not take all of it. */
-  private sendQueued(): boolean {
+  /** Writes what was gathered; `more`: another write follows. False if the socket did not take all of it. */
+  private sendQueued(more: boolean): boolean {
     const { owner, queue, context } = this;
     for (let piece = queue.first(); piece !== undefined; piece = queue.first()) {
       const { start, end, bytes } = piece;
       const view = start === 0 && end === bytes.length ? bytes : bytes.subarray(start, end);
-      const sent = this.taken(context.calls.writeBytes(owner.fd, view, end - start));
+      const { calls } = context;
+      const result = more
+        ? calls.writeMore(owner.fd, view, end - start)
+        : calls.writeBytes(owner.fd, view, end - start);
+      const sent = this.taken(result);
       if (sent < 0) return false;
       if (sent > 0) queue.drop(sent);
       if (sent < end - start) return false;
@@ -162,7 +166,7 @@ export class Sender {
 
   uncork(): void {
     if (--this.corked > 0 || this.owner.closed || this.sending || !this.connected) return;
-    if (this.queue.length > 0 && !this.sendQueued()) this.send(true);
+    if (this.queue.length > 0 && !this.sendQueued(false)) this.send(true);
   }
 
   /** The socket is connected: sends what was written before. */
