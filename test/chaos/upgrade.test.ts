@@ -7,7 +7,7 @@ import { httpBackend } from "../support/backend.ts";
 import { type Daemon, startDaemon } from "../support/daemon.ts";
 import { type Load, startLoad } from "../support/load.ts";
 import { freePort, listeningPorts } from "../support/ports.ts";
-import { childrenOf, isRunning, openBy, workersOf } from "../support/processes.ts";
+import { childrenOf, isRunning, openBy, statusOf, workersOf } from "../support/processes.ts";
 import { get } from "../support/tcp.ts";
 import { waitFor } from "../support/wait.ts";
 
@@ -51,7 +51,9 @@ async function more(loads: readonly Load[], count: number): Promise<void> {
 /** The old master's workers leave, and then itself. */
 async function retire(daemon: Daemon, old: number): Promise<void> {
   await daemon.signal("SIGWINCH", "the old workers to leave", () => workersOf(old).length === 0, old);
-  await daemon.signal("SIGQUIT", "the old master to leave", () => !isRunning(old), old);
+  // All of its threads: until then it is the new one's parent.
+  const left = () => !isRunning(old) && statusOf(daemon.pid, "PPid") !== String(old);
+  await daemon.signal("SIGQUIT", "the old master to leave", left, old);
   assert.equal(existsSync(join(daemon.prefix, "logs/holdfast.pid.oldbin")), false);
 }
 

@@ -1,0 +1,92 @@
+/** Very many connections, one after the other and at a time: all are served, and nothing of them is left. */
+import assert from "node:assert/strict";
+import { connect, type Socket } from "node:net";
+import { test } from "node:test";
+import { setLimit } from "../../src/sys/limits.ts";
+import { type Running, startHoldfast } from "../support/holdfast.ts";
+import { childrenOf, openBy } from "../support/processes.ts";
+import { get } from "../support/tcp.ts";
+import { waitFor } from "../support/wait.ts";
+
+const SHORT = Number(process.env.HOLDFAST_CHAOS_SHORT ?? 10_000);
+const IDLE = Number(process.env.HOLDFAST_CHAOS_IDLE ?? 20_000);
+const AT_A_TIME = 100;
+
+const CONFIG = ([port, status]: readonly number[]) => `worker_processes 2;
+  events { worker_connections ${IDLE + 1000}; }
+  http { access_log off; keepalive_timeout 600s; client_header_timeout 600s;
+    server { listen 127.0.0.1:${port} backlog=4096; return 200 here; }
+    server { listen 127.0.0.1:${status}; keepalive_timeout 0; location / { stub_status; } } }`;
+
+/** A request on a connection of its own; with `linger` that stays open. Resolves once it is answered. */
+function ask(port: number, linger: boolean): Promise<Socket> {
+  return new Promise((resolve, reject) => {
+    const socket = connect({ port, host: "127.0.0.1" }, () => {
+      socket.write(`GET / HTTP/1.1\r\nHost: a\r\n${linger ? "" : "Connection: close\r\n"}\r\n`);
+    });
+    let answer = "";
+    socket.on("data", (bytes) => {
+      answer += bytes.toString("latin1");
+      if (linger && answer.endsWith("here")) resolve(socket);
+    });
+    socket.once("error", reject);
+    socket.once("close", () => {
+      if (answer.endsWith("here")) resolve(socket);
+      else reject(new Error(`closed after ${JSON.stringify(answer)}`));
+    });
+  });
+}
+
+async function askMany(port: number, count: number, linger: boolean): Promise<Socket[]> {
+  const sockets: Socket[] = [];
+  let asked = 0;
+  const run = async (): Promise<void> => {
+    while (asked < count) {
+      asked++;
+      const socket = await ask(port, linger);
+      if (linger) sockets.push(socket);
+    }
+  };
+  await Promise.all(Array.from({ length: AT_A_TIME }, run));
+  return sockets;
+}
+
+async function active(holdfast: Running): Promise<number> {
+  const page = (await get(holdfast.ports[1], "/")).body;
+  return Number(/Active connections: (\d+)/.exec(page)?.[1]);
+}
+
+function descriptors(master: number): number {
+  return [master, ...childrenOf(master)].reduce((sum, pid) => sum + openBy(pid).length, 0);
+}
+
+test(`${SHORT} short connections are answered, each`, async (t) => {
+  const holdfast = await startHoldfast(t, { config: CONFIG });
+  await askMany(holdfast.port, AT_A_TIME, false);
+  await waitFor(async () => (await active(holdfast)) === 1, "the connections to be closed");
+  const before = descriptors(holdfast.pid);
+  await askMany(holdfast.port, SHORT, false);
+  await waitFor(async () => (await active(holdfast)) === 1, "the connections to be closed");
+  await waitFor(() => descriptors(holdfast.pid) <= before, "the descriptors to be closed");
+  assert.doesNotMatch(holdfast.errorLog(), /\[(alert|crit|emerg)\]/);
+});
+
+// Of this process; the others inherit it.
+const limited = setLimit("RLIMIT_NOFILE", IDLE + 2000);
+
+test(`${IDLE} idle connections`, { skip: limited ?? false }, async (t) => {
+  const holdfast = await startHoldfast(t, { config: CONFIG });
+  const before = descriptors(holdfast.pid);
+  const sockets = await askMany(holdfast.port, IDLE, true);
+  t.after(() => {
+    for (const socket of sockets) socket.destroy();
+  });
+  assert.equal(await active(holdfast), IDLE + 1);
+  assert.equal((await get(holdfast.port, "/")).body, "here");
+  assert.equal(await holdfast.reload(), true);
+  assert.equal(await active(holdfast), IDLE + 1);
+  for (const socket of sockets) socket.destroy();
+  await waitFor(async () => (await active(holdfast)) === 1, "the connections to be closed");
+  await waitFor(() => descriptors(holdfast.pid) <= before, "the descriptors to be closed");
+  assert.doesNotMatch(holdfast.errorLog(), /\[(alert|crit|emerg)\]/);
+});
