@@ -168,5 +168,5 @@ export const servers: readonly Server[] = [
   npmPeer("http-proxy", "http-proxy.mjs"),
   npmPeer("@fastify/http-proxy", "fastify.mjs"),
   holdfast("holdfast", ""),
-  holdfast("holdfast-node", "use epoll;"),
+  holdfast("holdfast-node", "use node;"),
 ];

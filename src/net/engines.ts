@@ -3,8 +3,6 @@ import type { Engine } from "./engine.ts";
 import { nodeEngine } from "./node/engine.ts";
 import { openUring } from "./uring/engine.ts";
 
-const LINUX = process.platform === "linux";
-
 /** The engine is chosen here and nowhere else. Before `startEngine` it is node:net. */
 let chosen: Engine = nodeEngine;
 
@@ -17,7 +15,7 @@ export function engine(): Engine {
  * slower here than it should be.
  */
 export async function startEngine(use?: string): Promise<string | undefined> {
-  const uring = use === "io_uring" || (use === undefined && LINUX) ? openUring() : undefined;
+  const uring = use !== "node" ? openUring() : undefined;
   if (typeof uring === "object") chosen = uring;
   useEventLoop(chosen.loop);
   const lacking = await chosen.prepare();

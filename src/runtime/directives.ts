@@ -173,12 +173,12 @@ export const eventsDirectives = defineDirectives("event_core", {
     in: EVENTS,
     args: [1, 1],
     syntax: "method",
-    doc: "How the children wait for their sockets: `io_uring`, by the kernel's interface of that name (Linux 6.1 and later), or `node`, by node:net. Without the directive, or with nginx's own name of what this system has (epoll on Linux, kqueue on macOS), it is io_uring on Linux. Where the kernel or its policy forbids that, as many containers do, node:net is used, and the error log says so once at level notice.",
+    doc: "How the children wait for their sockets: `io_uring`, by the kernel's interface of that name (Linux 6.1 and later), or `node`, by node:net. Without the directive, or with nginx's own `epoll`, it is io_uring. Where the kernel or its policy forbids that, as many containers do, node:net is used, and the error log says so once at level notice.",
     initial: (): string | undefined => undefined,
     read(at) {
       const [method] = at.args;
       if (method === "io_uring" || method === "node") return method;
-      if (method !== (process.platform === "linux" ? "epoll" : "kqueue")) fail(at, `invalid event type "${method}"`);
+      if (method !== "epoll") fail(at, `invalid event type "${method}"`);
       return undefined;
     },
   },

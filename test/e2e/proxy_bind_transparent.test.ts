@@ -10,7 +10,7 @@ const skip = process.getuid?.() === 0 ? false : "needs root";
 const NONE = "0".repeat(16);
 const CAP_NET_RAW = "0000000000002000";
 
-for (const use of ["", "use io_uring;", "use epoll;"]) {
+for (const use of ["", "use io_uring;", "use node;"]) {
   test(`the local address may be any; workers keep that one right of root's (${use || "no use"})`, {
     skip,
   }, async (t) => {
