@@ -1,6 +1,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { renameSync } from "node:fs";
 import { constants } from "node:os";
+import { sentence } from "../../config/errors.ts";
 import { errnoCode, errnoText } from "../../sys/errno.ts";
 import { boundary } from "../../sys/guard.ts";
 import { heirEnvironment, launcher } from "../../sys/launch.ts";
@@ -35,11 +36,20 @@ export class NewBinary {
       log().write("alert", text);
       return false;
     }
-    const child = spawn(program, args, { env: heirEnvironment(), stdio: ["inherit", "inherit", "inherit", ...fds] });
-    child.on("error", (error) => {
-      if (child.pid !== undefined) return;
-      log().write("alert", `execve() failed while executing new binary process "${program}" (${error.message})`);
+    const refused = (error: unknown): void => {
+      log().write("alert", `execve() failed while executing new binary process "${program}" (${sentence(error)})`);
       back(`an attempt to execute new binary process "${program}"`);
+    };
+    let child: ChildProcess;
+    try {
+      child = spawn(program, args, { env: heirEnvironment(), stdio: ["inherit", "inherit", "inherit", ...fds] });
+    } catch (error) {
+      // Some errors of the system are thrown, a lack of memory for instance.
+      refused(error);
+      return false;
+    }
+    child.on("error", (error) => {
+      if (child.pid === undefined) refused(error);
     });
     if (child.pid === undefined) return false;
     this.#process = child;
