@@ -1,5 +1,6 @@
-import { writeSync } from "node:fs";
+import { constants, writeSync } from "node:fs";
 import { errnoCode } from "./errno.ts";
+import { libc } from "./libc.ts";
 
 /** How long to sleep before writing to a full pipe again, in ms. */
 const PAUSE_MS = 2;
@@ -35,4 +36,13 @@ export function writeWhole(fd: number, bytes: Uint8Array): void {
       pause();
     }
   }
+}
+
+const F_GETFL = 3;
+const F_SETFL = 4;
+
+/** From now on a write to a full pipe fails with EAGAIN: for all who have it open, since the flag is the pipe's. */
+export function setNonBlocking(fd: number): void {
+  const flags = libc().fcntl(fd, F_GETFL, 0);
+  if (flags >= 0) libc().fcntl(fd, F_SETFL, flags | constants.O_NONBLOCK);
 }

@@ -3,7 +3,7 @@ import { sentence } from "../../config/errors.ts";
 import { errnoCode, errnoText } from "../../sys/errno.ts";
 import { boundary, faultText } from "../../sys/guard.ts";
 import { startTimer } from "../../sys/timers.ts";
-import { pause } from "../../sys/write.ts";
+import { pause, setNonBlocking } from "../../sys/write.ts";
 import type { LogFile } from "./log.ts";
 import { openLog } from "./open_log.ts";
 
@@ -136,7 +136,10 @@ export class AppendFile implements LogFile {
     this.#own = own;
     this.#fullUntil = 0;
     try {
-      this.#pipe = !fstatSync(fd).isFile();
+      const status = fstatSync(fd);
+      this.#pipe = !status.isFile();
+      // Standard output and error are as whoever started the program has left them; libuv makes them block in children.
+      if (fd <= 2 && (status.isFIFO() || status.isSocket())) setNonBlocking(fd);
     } catch {
       // EBADF: the write will fail and be reported.
     }
