@@ -24,8 +24,9 @@ function openSizes({ pid }: Running, part: string): number[] {
   return sizes;
 }
 
+/** Without the pages of files: those of Node's code come and go. */
 function residentMib({ pid }: Running): number {
-  return Number.parseInt(statusOf(workersOf(pid)[0], "VmRSS"), 10) / 1024;
+  return Number.parseInt(statusOf(workersOf(pid)[0], "RssAnon"), 10) / 1024;
 }
 
 test("clients that do not read cost proxy_max_temp_file_size each, and nobody else's time", async (t) => {
