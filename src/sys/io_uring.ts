@@ -8,7 +8,6 @@
 import { nameOfErrno } from "./errno.ts";
 
 export const OP_POLL_ADD = 6;
-export const OP_ACCEPT = 13;
 export const OP_ASYNC_CANCEL = 14;
 export const OP_CONNECT = 16;
 export const OP_CLOSE = 19;
@@ -18,10 +17,10 @@ export const OP_RECV = 27;
 /** Flags of a submission (sqe->flags). */
 export const SQE_BUFFER_SELECT = 1 << 5;
 export const SQE_CQE_SKIP_SUCCESS = 1 << 6;
-/** Flags of receiving, sending and accepting (sqe->ioprio). */
+/** Flags of receiving and sending (sqe->ioprio), and of polling (sqe->len). */
 export const POLL_FIRST = 1 << 0;
 export const RECV_MULTISHOT = 1 << 1;
-export const ACCEPT_MULTISHOT = 1 << 0;
+export const POLL_ADD_MULTI = 1 << 0;
 /** Flags of canceling (sqe->cancel_flags). */
 export const CANCEL_ALL = 1 << 0;
 export const CANCEL_FD = 1 << 1;
@@ -57,6 +56,7 @@ const MAP_PRIVATE_ANONYMOUS = 0x22;
 const MADV_DONTNEED = 4;
 const MSG_NOSIGNAL = 0x4000;
 const MSG_MORE = 0x8000;
+const SOCK_NONBLOCK_CLOEXEC = 0x80800;
 
 /**
  * Memory that the kernel may keep pointers to: it neither moves nor is it collected. It is never unmapped, since nobody can
@@ -89,9 +89,10 @@ export interface IoUring {
   connect(fd: number, address: Uint8Array): number;
   shutdown(fd: number, how: number): number;
   close(fd: number): number;
-  /** Fill `address`, and `length` (a socklen_t) with its size. */
+  /** Fills `address`, and `length` (a socklen_t) with its size. */
   getsockname(fd: number, address: Uint8Array, length: Uint8Array): number;
-  getpeername(fd: number, address: Uint8Array, length: Uint8Array): number;
+  /** The same with the peer's address. The descriptor is the caller's, and does not block. */
+  accept(fd: number, address: Uint8Array, length: Uint8Array): number;
 }
 
 let loaded: IoUring | null | undefined;
@@ -122,7 +123,7 @@ function load(): IoUring | null {
       shutdown: { return: "int32", arguments: ["int32", "int32"] },
       close: { return: "int32", arguments: ["int32"] },
       getsockname: { return: "int32", arguments: ["int32", "buffer", "buffer"] },
-      getpeername: { return: "int32", arguments: ["int32", "buffer", "buffer"] },
+      accept4: { return: "int32", arguments: ["int32", "buffer", "buffer", "int32"] },
       __errno_location: { return: "pointer", arguments: [] },
     }).functions;
     const { syscall: syscall2 } = ffi.dlopen(null, {
@@ -174,7 +175,7 @@ function load(): IoUring | null {
       shutdown: (fd, how) => result(c.shutdown(fd, how)),
       close: (fd) => result(c.close(fd)),
       getsockname: (fd, address, length) => result(c.getsockname(fd, address, length)),
-      getpeername: (fd, address, length) => result(c.getpeername(fd, address, length)),
+      accept: (fd, address, length) => result(c.accept4(fd, address, length, SOCK_NONBLOCK_CLOEXEC)),
     };
   } catch {
     return null;

@@ -170,3 +170,24 @@ test("processes killed at random fail only what they had, and all counts are rig
 function mappings(pid: number): number {
   return readFileSync(`/proc/${pid}/maps`, "latin1").split("\n").length;
 }
+
+test("while workers die and start, no connection waits for another to come after it", async (t) => {
+  const { port, pid } = await startHoldfast(t, {
+    config: ([port]) => `worker_processes 2; http { access_log off;
+      server { listen 127.0.0.1:${port}; location / { return 200 $pid; } } }`,
+  });
+  const killed = new Set<number>();
+  const answered = new Set<number>();
+  while (killed.size < 4) {
+    // One after the other: nobody comes who would wake up a worker for a connection that was forgotten.
+    const connection = await RawConnection.open(port);
+    connection.write("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+    const worker = Number((await connection.readResponse()).body);
+    connection.close();
+    answered.add(worker);
+    const alive = workersOf(pid).filter((each) => answered.has(each) && isRunning(each));
+    if (killed.has(worker) || alive.length < 2) continue;
+    killed.add(worker);
+    process.kill(worker, "SIGKILL");
+  }
+});

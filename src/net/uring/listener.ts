@@ -11,20 +11,30 @@ import { setSocketOptions } from "../socket_options.ts";
 import { IGNORE, type Stream, type StreamError, type StreamHandler } from "../stream.ts";
 import type { Context } from "./context.ts";
 import { KIND, type Operator } from "./ring.ts";
-import { remoteAddress } from "./socket_address.ts";
+import { acceptedFrom, acceptFrom } from "./socket_address.ts";
 import { UringStream } from "./stream.ts";
 
 const BACKLOG = 511;
-const ECANCELED = -125;
+const POLLIN = 1;
+const EAGAIN = -11;
+const ECONNABORTED = -103;
 const IPPROTO_TCP = 6;
 const TCP_NODELAY = 1;
 const ONE = Buffer.from([1, 0, 0, 0]);
+/** <fcntl.h> */
+const F_GETFL = 3;
+const F_SETFL = 4;
+const O_NONBLOCK = 0x800;
+/** Connections accepted before others have their turn. */
+const AT_ONCE = 64;
 /** After a failure to accept, such as ENOMEM, it is tried again in so many ms. */
 const RETRY_MS = 100;
 
 /**
- * Accepts connections. A multishot accept takes all that wait; where so many could need descriptors that are reserved, they
- * are accepted one at a time.
+ * Accepts connections, by accept(2) whenever a poll of the socket tells that some wait. IORING_OP_ACCEPT would take them in
+ * the kernel, but waits exclusively: while several processes accept from one socket, a new connection wakes up one of them.
+ * When that one has just been killed (its ring outlives it for a while) or is canceling its accept, nobody gets the
+ * connection before the next one comes.
  */
 class UringListener implements Listener, Operator {
   readonly address: Address;
@@ -32,18 +42,17 @@ class UringListener implements Listener, Operator {
   private readonly context: Context;
   private readonly fd: number;
   private readonly id: number;
-  private readonly backlog: number;
   private readonly accept: (stream: Stream) => StreamHandler;
   private readonly failed: (error: StreamError) => void;
   private closed = false;
-  private armed = false;
-  private multishot = true;
+  private polling = false;
   private retry: Timer | undefined = undefined;
+  private readonly goOn = (): void => this.acceptAll();
 
   constructor(
     context: Context,
     fd: number,
-    { address, backlog = BACKLOG }: ListenOptions,
+    address: Address,
     notes: readonly string[],
     accept: (stream: Stream) => StreamHandler,
     failed: (error: StreamError) => void,
@@ -51,29 +60,26 @@ class UringListener implements Listener, Operator {
     this.context = context;
     this.fd = fd;
     this.address = address;
-    this.backlog = backlog;
     this.notes = notes;
     this.accept = accept;
     this.failed = failed;
     this.id = context.ring.add(this);
-    this.multishot = !isLate(fd + backlog);
     context.loop.hold();
-    this.arm();
+    this.poll();
   }
 
-  private arm(): void {
-    if (this.closed || this.armed) return;
-    this.armed = true;
-    this.context.ring.accept(this.id, this.fd, this.multishot);
+  private poll(): void {
+    if (this.closed || this.polling) return;
+    this.polling = true;
+    this.context.ring.poll(this.id, this.fd, POLLIN, true);
   }
 
   complete(kind: number, result: number, flags: number): void {
     const { ring } = this.context;
-    if (kind === KIND.accept) {
-      if ((flags & CQE_MORE) === 0) this.armed = false;
-      if (result >= 0) this.accepted(result);
-      else if (result !== ECANCELED && !this.closed) this.refused(result);
-      else this.arm();
+    if (kind === KIND.poll) {
+      if ((flags & CQE_MORE) === 0) this.polling = false;
+      if (result >= 0) this.acceptAll();
+      else if (!this.closed) this.refused(result);
     }
     if (this.closed && ring.pending(this.id) === 0) {
       ring.remove(this.id);
@@ -81,18 +87,29 @@ class UringListener implements Listener, Operator {
     }
   }
 
-  /** Also after `close`: the connection was taken from the queue, and nobody else would get it. */
-  private accepted(fd: number): void {
+  /** Until none waits: the poll tells only of those that come afterwards. */
+  private acceptAll(): void {
+    const { calls, loop } = this.context;
+    for (let i = 0; i < AT_ONCE; i++) {
+      if (this.closed) return;
+      const fd = acceptFrom(calls, this.fd);
+      if (fd >= 0) {
+        this.accepted(fd, acceptedFrom());
+      } else if (fd === EAGAIN) {
+        this.poll();
+        return;
+      } else {
+        this.refused(fd);
+        if (fd !== ECONNABORTED) return;
+      }
+    }
+    loop.loop.defer(this.goOn, undefined, undefined);
+  }
+
+  private accepted(fd: number, remote: Address): void {
     const { address, context } = this;
-    const unix = address.family === "unix";
-    const stream = new UringStream(
-      context,
-      fd,
-      unix ? { family: "unix", path: "" } : remoteAddress(context.calls, fd),
-      unix ? address : undefined,
-      IGNORE,
-      true,
-    );
+    const local = address.family === "unix" ? address : undefined;
+    const stream = new UringStream(context, fd, remote, local, IGNORE, true);
     try {
       stream.handler = this.accept(stream);
     } catch (error) {
@@ -100,19 +117,14 @@ class UringListener implements Listener, Operator {
       stream.destroy();
     }
     stream.start();
-    if (this.multishot === isLate(fd + this.backlog)) {
-      this.multishot = !this.multishot;
-      if (this.armed && !this.closed) context.ring.cancel(this.id, KIND.accept);
-    }
-    this.arm();
     if (isLate(fd)) this.tell("EMFILE");
   }
 
   private refused(result: number): void {
     this.tell(errnoName(result));
-    if (this.closed || this.armed) return;
+    if (this.closed || result === ECONNABORTED) return;
     this.retry?.clear();
-    this.retry = startTimer(RETRY_MS, () => this.arm());
+    this.retry = startTimer(RETRY_MS, this.goOn);
   }
 
   private tell(code: string): void {
@@ -128,7 +140,7 @@ class UringListener implements Listener, Operator {
     this.closed = true;
     this.retry?.clear();
     const { ring } = this.context;
-    if (this.armed) ring.cancel(this.id, KIND.accept);
+    if (this.polling) ring.cancel(this.id, KIND.poll);
     ring.closeFile(this.id, this.fd);
   }
 
@@ -157,6 +169,7 @@ export function listen(
     ({ fd } = bound);
     notes = setSocketOptions(fd, options, addressText(address));
   }
+  c.fcntl(fd, F_SETFL, c.fcntl(fd, F_GETFL, 0) | O_NONBLOCK);
   // Accepted sockets inherit it.
   if (address.family !== "unix") c.setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, ONE);
   if (c.listen(fd, backlog) < 0) {
@@ -164,5 +177,5 @@ export function listen(
     context.calls.close(fd);
     throw streamError({ code });
   }
-  return new UringListener(context, fd, options, notes, accept, failed);
+  return new UringListener(context, fd, address, notes, accept, failed);
 }

@@ -128,7 +128,7 @@ export class RingLoop implements Operator {
     uv.spin(false);
     if (!this.polling) {
       this.polling = true;
-      ring.poll(this.id, uv.fd, POLLIN);
+      ring.poll(this.id, uv.fd, POLLIN, false);
     }
     this.inTurn = true;
     try {

@@ -3,7 +3,6 @@ import {
   CQE_BUFFER,
   CQE_MORE,
   errnoName,
-  OP_ACCEPT,
   OP_ASYNC_CANCEL,
   OP_CLOSE,
   OP_CONNECT,
@@ -19,7 +18,6 @@ import type { Ring } from "./ring.ts";
 
 const OPERATIONS: Readonly<Record<string, number>> = {
   IORING_OP_POLL_ADD: OP_POLL_ADD,
-  IORING_OP_ACCEPT: OP_ACCEPT,
   IORING_OP_ASYNC_CANCEL: OP_ASYNC_CANCEL,
   IORING_OP_CONNECT: OP_CONNECT,
   IORING_OP_CLOSE: OP_CLOSE,

@@ -219,7 +219,7 @@ export class Receiver {
     this.listed = false;
     if (this.wanted || owner.closed || this.polling || (this.armed && !this.canceling)) return;
     this.polling = true;
-    context.ring.poll(owner.id, owner.fd, POLLRDHUP);
+    context.ring.poll(owner.id, owner.fd, POLLRDHUP, false);
   }
 
   /** The poll has completed. */

@@ -1,6 +1,5 @@
 import { errnoText } from "../../sys/errno.ts";
 import {
-  ACCEPT_MULTISHOT,
   CANCEL_ALL,
   CANCEL_FD,
   CQE_MORE,
@@ -14,13 +13,13 @@ import {
   type IoUring,
   type Mapping,
   OFFSET_SQES,
-  OP_ACCEPT,
   OP_ASYNC_CANCEL,
   OP_CLOSE,
   OP_CONNECT,
   OP_POLL_ADD,
   OP_RECV,
   OP_SEND,
+  POLL_ADD_MULTI,
   POLL_FIRST,
   RECV_MULTISHOT,
   SETUP_CLAMP,
@@ -34,7 +33,7 @@ import {
 } from "../../sys/io_uring.ts";
 
 /** What an operation was submitted for. With its owner's id it makes the lower half of its user_data. */
-export const KIND = { receive: 0, send: 1, accept: 2, connect: 3, close: 4, poll: 5, cancel: 6, room: 7 } as const;
+export const KIND = { receive: 0, send: 1, connect: 2, close: 3, poll: 4, cancel: 5, room: 6 } as const;
 const KIND_BITS = 3;
 const KIND_MASK = (1 << KIND_BITS) - 1;
 
@@ -53,8 +52,6 @@ const COMPLETIONS = 4096;
 const MSG_NOSIGNAL = 0x4000;
 /** <poll.h> */
 const POLLOUT = 4;
-const SOCK_NONBLOCK = 0x800;
-const SOCK_CLOEXEC = 0x80000;
 
 const EINTR = -4;
 const EAGAIN = -11;
@@ -196,11 +193,6 @@ export class Ring {
     sqes[at + 7] = MSG_NOSIGNAL;
   }
 
-  accept(id: number, fd: number, multishot: boolean): void {
-    const at = this.prepare(id, KIND.accept, OP_ACCEPT | ((multishot ? ACCEPT_MULTISHOT : 0) << 16), fd);
-    this.sqes[at + 7] = SOCK_NONBLOCK | SOCK_CLOEXEC;
-  }
-
   /** The address is read when this is submitted. */
   connect(id: number, fd: number, addressLow: number, addressHigh: number, length: number): void {
     const at = this.prepare(id, KIND.connect, OP_CONNECT, fd);
@@ -210,10 +202,12 @@ export class Ring {
     sqes[at + 5] = addressHigh;
   }
 
-  /** Completes once, when there are events (POLLIN …). */
-  poll(id: number, fd: number, events: number): void {
+  /** Completes when there are events (POLLIN …): once, or with `multishot` each time that there are new ones. */
+  poll(id: number, fd: number, events: number, multishot: boolean): void {
     const at = this.prepare(id, KIND.poll, OP_POLL_ADD, fd);
-    this.sqes[at + 7] = events;
+    const { sqes } = this;
+    sqes[at + 6] = multishot ? POLL_ADD_MULTI : 0;
+    sqes[at + 7] = events;
   }
 
   /** Completes once, when the socket has room. */

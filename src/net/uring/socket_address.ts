@@ -9,10 +9,15 @@ const AF_INET6 = 10;
 const STORAGE = Buffer.alloc(128);
 const LENGTH = Buffer.alloc(4);
 
-/** The address that a connection was accepted from. */
-export function remoteAddress(calls: IoUring, fd: number): Address {
+/** accept(2): a descriptor, or the negated errno. */
+export function acceptFrom(calls: IoUring, fd: number): number {
   LENGTH.writeInt32LE(STORAGE.length);
-  return calls.getpeername(fd, STORAGE, LENGTH) < 0 ? NO_ADDRESS : read();
+  return calls.accept(fd, STORAGE, LENGTH);
+}
+
+/** The peer's address, after the last `acceptFrom`. */
+export function acceptedFrom(): Address {
+  return read();
 }
 
 /** A socket's own address; undefined if the system does not tell. */
