@@ -9,7 +9,6 @@ import { killAll, runPinned, startPinned, stop, usageOf } from "../../bench/proc
 import type { LoadScenario } from "../../bench/scenarios.ts";
 import type { Server } from "../../bench/servers.ts";
 
-const linux = process.platform === "linux";
 const scenario: LoadScenario = {
   kind: "load",
   name: "small",
@@ -54,7 +53,7 @@ after(() => {
   rmSync(bench.dir, { recursive: true, force: true });
 });
 
-test("a measured server yields its CPU time over the requests it answered", { skip: !linux }, async () => {
+test("a measured server yields its CPU time over the requests it answered", async () => {
   const sample = await measure(bench, server, scenario);
   assert.ok(sample.requests > 0);
   assert.ok(Math.abs((sample.user ?? 0) + (sample.system ?? 0) - sample.figure) < 1e-6);
@@ -63,7 +62,7 @@ test("a measured server yields its CPU time over the requests it answered", { sk
   assert.equal(sample.errors, 0);
 });
 
-test("a server that does not start is a sentence with what it said", { skip: !linux }, async () => {
+test("a server that does not start is a sentence with what it said", async () => {
   const broken: Server = {
     ...server,
     prepare: () => ({ program: "sh", args: ["-c", "echo no such directive >&2; exit 1"] }),
@@ -71,7 +70,7 @@ test("a server that does not start is a sentence with what it said", { skip: !li
   await assert.rejects(measure(bench, broken, scenario), /ended at its start: no such directive/);
 });
 
-test("the built-in generator counts what the built-in backend answers", { skip: !linux }, async () => {
+test("the built-in generator counts what the built-in backend answers", async () => {
   const port = await freePort();
   const output = join(bench.dir, "generator");
   const child = startPinned(
@@ -91,6 +90,6 @@ test("the built-in generator counts what the built-in backend answers", { skip: 
   assert.equal(usageOf(child.pid ?? 0).memoryKiB, 0);
 });
 
-test("a generator that hangs is ended and named", { skip: !linux }, async () => {
+test("a generator that hangs is ended and named", async () => {
   await assert.rejects(runPinned("0", { program: "sleep", args: ["30"] }, 50), /sleep took longer than 50 ms/);
 });

@@ -4,7 +4,6 @@ import { readdirSync, readFileSync } from "node:fs";
 import { type TestContext, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { openUring } from "../../src/net/uring/engine.ts";
-import { libc } from "../../src/sys/libc.ts";
 import { bundled, type Running, startHoldfast } from "../support/holdfast.ts";
 import { get } from "../support/tcp.ts";
 
@@ -13,7 +12,6 @@ const REFUSE = new URL("../support/refuse_syscall.ts", import.meta.url).href;
 
 const opened = openUring();
 const NO_URING = typeof opened === "string" ? `io_uring cannot be used here: ${opened}` : false;
-const NO_FILTER = process.platform === "linux" && libc() !== undefined ? false : "needs Linux and FFI";
 
 /** How many submissions our ring has room for, less one: libuv has rings of its own, which are smaller. */
 const OURS = /^SqMask:\s*0x3ff$/m;
@@ -75,7 +73,7 @@ const CALLS: Readonly<Record<string, [number: number, sentence: RegExp]>> = {
 };
 
 for (const [call, [number, sentence]] of Object.entries(CALLS)) {
-  test(`where ${call}() is forbidden, node:net serves, and the log says so once`, { skip: NO_FILTER }, async (t) => {
+  test(`where ${call}() is forbidden, node:net serves, and the log says so once`, async (t) => {
     const holdfast = await start(t, "", number);
     await serves(holdfast);
     const lines = holdfast.errorLog().split("\n");

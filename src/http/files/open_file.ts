@@ -20,9 +20,8 @@ export class FileError extends Error {
 }
 
 const { O_RDONLY, O_NONBLOCK, O_NOFOLLOW, O_DIRECTORY } = fs.constants;
-const LINUX = process.platform === "linux";
 /** Missing from fs.constants: a descriptor that only names a place, for which search permission is enough. */
-const O_PATH = LINUX ? 0o10000000 : 0;
+const O_PATH = 0o10000000;
 const OPEN = O_RDONLY | O_NONBLOCK;
 const SEARCH = OPEN | O_DIRECTORY | O_PATH;
 
@@ -68,41 +67,34 @@ function uncheckedLength(request: Request, path: string, rule: SymlinkRule): num
   return from.endsWith("/") ? from.length - 1 : 0;
 }
 
-/** A directory on the way to a file. */
-interface Step {
-  readonly fd: number;
-  /** Its path, used on systems without /proc. */
-  readonly path: string;
-}
-
 /**
- * Opens the path component by component. Node has no openat(): on Linux the next component is opened below
+ * Opens the path component by component. Node has no openat(): the next component is opened below
  * /proc/self/fd, so that no component can be replaced by a link after it was checked.
  */
 function openChecked(path: string, unchecked: number, refuse: SymlinkRule["refuse"]): number {
   const names = path.slice(unchecked).split("/");
   const last = names.pop() ?? "";
   const start = unchecked === 0 ? "/" : path.slice(0, unchecked);
-  let at: Step = { fd: openOr(start, SEARCH, "open()"), path: start };
+  let at = openOr(start, SEARCH, "open()");
   try {
     for (const name of names) {
       if (name === "") continue;
       const fd = openComponent(at, name, SEARCH, refuse);
-      fs.closeSync(at.fd);
-      at = { fd, path: `${at.path}/${name}` };
+      fs.closeSync(at);
+      at = fd;
     }
     if (last === "") return openOr(below(at, "."), OPEN, "openat()");
     return openComponent(at, last, OPEN, refuse);
   } finally {
-    fs.closeSync(at.fd);
+    fs.closeSync(at);
   }
 }
 
-function below(directory: Step, name: string): string {
-  return LINUX ? `/proc/self/fd/${directory.fd}/${name}` : `${directory.path}/${name}`;
+function below(directory: number, name: string): string {
+  return `/proc/self/fd/${directory}/${name}`;
 }
 
-function openComponent(directory: Step, name: string, flags: number, refuse: SymlinkRule["refuse"]): number {
+function openComponent(directory: number, name: string, flags: number, refuse: SymlinkRule["refuse"]): number {
   const path = below(directory, name);
   if (refuse === "all") return openOr(path, flags | O_NOFOLLOW, "openat()");
   const fd = openOr(path, flags, "openat()");

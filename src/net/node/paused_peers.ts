@@ -20,7 +20,7 @@ export interface PausedStream {
 const INTERVAL_MS = 200;
 const AT_ONCE = 1024;
 
-/** <poll.h> and <sys/socket.h> on Linux; other systems have no POLLRDHUP. */
+/** <poll.h> and <sys/socket.h> */
 const POLLERR = 0x8;
 const POLLHUP = 0x10;
 const POLLRDHUP = 0x2000;
@@ -30,7 +30,7 @@ const SO_ERROR = 4;
 /** The size of a struct pollfd: descriptor, events, revents (16 bits each). */
 const POLLFD = 8;
 /** Used by poll during the call only. */
-const pollfds = Buffer.alloc(process.platform === "linux" ? AT_ONCE * POLLFD : 0);
+const pollfds = Buffer.alloc(AT_ONCE * POLLFD);
 const value = Buffer.alloc(4);
 const length = Buffer.alloc(4);
 
@@ -39,7 +39,6 @@ let timer: Timer | undefined;
 
 /** To be called when it is paused. */
 export function watchPeer(stream: PausedStream): void {
-  if (pollfds.length === 0) return;
   watched.add(stream);
   if (timer === undefined) wait();
 }

@@ -10,7 +10,7 @@ import { openLog } from "./open_log.ts";
 /** A batch of this many bytes is written at once, not at the end of the turn. */
 const BATCH_BYTES = 64 * 1024;
 /** PIPE_BUF: a write of up to this many bytes to a pipe is atomic; longer lines may be interleaved with other writers'. */
-const ATOMIC_BYTES = process.platform === "linux" ? 4096 : 512;
+const ATOMIC_BYTES = 4096;
 /** How many bytes are queued for a full pipe; beyond that the writer blocks, as nginx's always does. */
 const QUEUE_BYTES = 1024 * 1024;
 /** How long a writer blocks for a reader that reads nothing at all, in ms; then lines are dropped, and counted. */

@@ -120,7 +120,7 @@ function udpSocket(family: "ipv4" | "ipv6"): Socket {
 const AF_UNIX = 1;
 const SOCK_DGRAM = 2;
 /** MSG_DONTWAIT and MSG_NOSIGNAL. */
-const SEND_FLAGS = process.platform === "linux" ? 0x4040 : 0x80;
+const SEND_FLAGS = 0x4040;
 
 /** One socket for all unix servers, made through FFI: Node has no unix datagram sockets. -1 until it is needed. */
 let unixSocket = -1;
