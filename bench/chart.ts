@@ -45,15 +45,15 @@ function bar(row: Row, y: number): string[] {
   if (ratio > mostShown) {
     const cut = (x: number) => `M${x} ${y - 2}l-6 ${barHeight / 2 + 2}h6l-6 ${barHeight / 2 + 2}`;
     parts.push(`<path d="${cut(end - 20)}" fill="none" stroke="#ffffff" stroke-width="3"/>`);
-  } else if (row.ratio !== undefined && row.ratio.max > row.ratio.min) {
+  } else if (row.ratio !== undefined && row.ratio.upper > row.ratio.lower) {
     const y2 = y + barHeight / 2;
     parts.push(
-      `<path d="M${at(row.ratio.min).toFixed(1)} ${y2}H${at(row.ratio.max).toFixed(1)}" stroke="#1d2733" stroke-width="1.5"/>`,
+      `<path d="M${at(row.ratio.lower).toFixed(1)} ${y2}H${at(row.ratio.upper).toFixed(1)}" stroke="#1d2733" stroke-width="1.5"/>`,
     );
   }
   const { median } = row.figure;
   const figure = median.toFixed(median >= 100 ? 0 : median >= 10 ? 1 : 2);
-  parts.push(text(Math.max(end, at(1), at(row.ratio?.max ?? 0)) + 10, middle, `${ratio.toFixed(2)} ×`, own));
+  parts.push(text(Math.max(end, at(1), at(row.ratio?.upper ?? 0)) + 10, middle, `${ratio.toFixed(2)} ×`, own));
   parts.push(text(width - 14, middle, figure, 'text-anchor="end" class="soft"'));
   return parts;
 }

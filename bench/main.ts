@@ -1,4 +1,4 @@
-/** The bench: every scenario in rounds A B C A B C, the servers one after another, each alone on its core. */
+/** The bench: every scenario in rounds A B C C B A, one server after another. */
 import { execFileSync } from "node:child_process";
 import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { cpus, release, tmpdir, totalmem } from "node:os";
@@ -6,15 +6,28 @@ import { join } from "node:path";
 import { builtInBackend, nginxBackend } from "./backend.ts";
 import { chart } from "./chart.ts";
 import { generatorName } from "./load.ts";
-import { type Bench, freePort, measure, mostAttempts, type Sample, untilServing } from "./measure.ts";
+import {
+  type Bench,
+  freePort,
+  measureIdle,
+  measureLoad,
+  mostAttempts,
+  type Sample,
+  type Serving,
+  serve,
+  untilServing,
+  warmUp,
+} from "./measure.ts";
 import { choose, type Options, parseOptions, usage } from "./options.ts";
-import { killAll, runPinned, startPinned } from "./process.ts";
+import { killAll, runPinned, startPinned, stop } from "./process.ts";
 import { mergeEarlier, type Report, rowsOf, type ScenarioResult, table } from "./report.ts";
 import { type IdleScenario, type LoadScenario, scenarios, smallBody, writeFiles } from "./scenarios.ts";
 import { type Server, servers } from "./servers.ts";
 
 const here = import.meta.dirname;
 const checksProgram = join(here, "checks.ts");
+const IDLE_RUNS = 3;
+const CHECKS_SECONDS = 5;
 const say = (text: string) => process.stdout.write(text);
 
 /** 10,000 connections need more open files than most systems give: asks for them, and says how many there are. */
@@ -46,6 +59,73 @@ async function startBackend(bench: Bench, withNginx: boolean): Promise<void> {
   await untilServing(child, `http://127.0.0.1:${site.port}/small`, smallBody.length, output);
 }
 
+/** The samples of each server, undefined where one failed, and why they failed. */
+class Rounds {
+  readonly samples: ReadonlyMap<string, (Sample | undefined)[]>;
+  readonly failures = new Map<string, string>();
+  readonly #bench: Bench;
+  readonly #scenario: LoadScenario | IdleScenario;
+
+  constructor(bench: Bench, scenario: LoadScenario | IdleScenario, able: readonly Server[]) {
+    this.#bench = bench;
+    this.#scenario = scenario;
+    this.samples = new Map(able.map((server) => [server.name, []]));
+  }
+
+  async add({ name }: Server, label: string, take: () => Promise<Sample>): Promise<void> {
+    const { unit } = this.#scenario;
+    say(`  ${this.#scenario.name} ${label} ${name}: `);
+    let sample: Sample | undefined;
+    try {
+      sample = await take();
+      say(`${sample.figure.toFixed(2)} ${unit}\n`);
+    } catch (error) {
+      this.failed(name, error);
+    }
+    this.samples.get(name)?.push(sample);
+  }
+
+  failed(server: string, error: unknown): void {
+    const reason = error instanceof Error ? error.message : String(error);
+    this.failures.set(server, reason.replaceAll(this.#bench.dir, "").replaceAll(here, "bench"));
+    say(`${reason}\n`);
+  }
+}
+
+/**
+ * All servers run at once, on the same core, and are loaded one after another in short turns, in one order and then in the
+ * other: what changes on the machine meanwhile changes for all of them.
+ */
+async function inTurns(
+  bench: Bench,
+  { runs }: Options,
+  scenario: LoadScenario,
+  able: readonly Server[],
+  rounds: Rounds,
+) {
+  const all: [Server, Serving][] = [];
+  try {
+    for (const server of able) {
+      try {
+        const serving = await serve(bench, server, scenario);
+        all.push([server, serving]);
+        await warmUp(bench, serving, scenario);
+      } catch (error) {
+        say(`  ${scenario.name} ${server.name}: `);
+        rounds.failed(server.name, error);
+      }
+    }
+    for (let round = 1; round <= runs; round++) {
+      const order = round % 2 === 1 ? all : all.toReversed();
+      for (const [server, serving] of order) {
+        await rounds.add(server, `${round}/${runs}`, () => measureLoad(bench, serving, scenario));
+      }
+    }
+  } finally {
+    for (const [, { child }] of all) await stop(child);
+  }
+}
+
 async function runScenario(
   bench: Bench,
   options: Options,
@@ -53,21 +133,14 @@ async function runScenario(
   chosen: readonly Server[],
 ): Promise<ScenarioResult> {
   const able = chosen.filter((server) => server.abilities.includes(scenario.needs));
-  const rounds = new Map<string, (Sample | undefined)[]>(able.map((server) => [server.name, []]));
-  const failures = new Map<string, string>();
-  for (let round = 0; round < options.runs; round++) {
-    for (const server of able) {
-      say(`  ${scenario.name} ${round + 1}/${options.runs} ${server.name}: `);
-      let sample: Sample | undefined;
-      try {
-        sample = await measure(bench, server, scenario);
-        say(`${sample.figure.toFixed(2)} ${scenario.unit}\n`);
-      } catch (error) {
-        const reason = error instanceof Error ? error.message : String(error);
-        failures.set(server.name, reason.replaceAll(bench.dir, "").replaceAll(here, "bench"));
-        say(`${reason}\n`);
-      }
-      rounds.get(server.name)?.push(sample);
+  const rounds = new Rounds(bench, scenario, able);
+  if (scenario.kind === "load") {
+    await inTurns(bench, options, scenario, able, rounds);
+  } else {
+    // Fresh servers each time; their memory is not as noisy as their time.
+    const runs = Math.min(options.runs, IDLE_RUNS);
+    for (let run = 1; run <= runs; run++) {
+      for (const server of able) await rounds.add(server, `${run}/${runs}`, () => measureIdle(bench, server, scenario));
     }
   }
   return {
@@ -77,10 +150,10 @@ async function runScenario(
     measuredAt: new Date().toISOString(),
     seconds: bench.seconds,
     connections: Math.min(scenario.connections, bench.descriptors - 1000),
-    rows: rowsOf(rounds),
+    rows: rowsOf(rounds.samples),
     without: chosen.flatMap((server) => {
       if (!able.includes(server)) return { server: server.name, reason: `has no ${scenario.needs} scenario` };
-      const reason = failures.get(server.name);
+      const reason = rounds.failures.get(server.name);
       return reason === undefined ? [] : { server: server.name, reason };
     }),
   };
@@ -94,14 +167,14 @@ async function runChecks(bench: Bench, options: Options): Promise<unknown> {
   }
   const command = {
     program: process.execPath,
-    args: [checksProgram, "--seconds", `${options.seconds}`],
+    args: [checksProgram, "--seconds", `${CHECKS_SECONDS}`],
     env: { TMPDIR: bench.dir, BENCH_SERVER_CORE: `${bench.serverCore}`, BENCH_LOAD_CORES: bench.loadCores },
   };
   try {
     const output = await runPinned(
       `${options.serverCore},${options.loadCores}`,
       command,
-      options.seconds * 1000 + 120_000,
+      CHECKS_SECONDS * 1000 + 120_000,
     );
     say(output);
     const last = output.trim().split("\n").pop() ?? "";
@@ -160,7 +233,7 @@ async function run(options: Options): Promise<void> {
   const { machine } = report;
   say(`${machine.cpu}, ${machine.cores} cores, Linux ${machine.kernel}, Node ${machine.node}\n`);
   say(`load: ${machine.generator}; backend: ${machine.backend}; `);
-  say(`${options.runs} rounds of ${options.seconds} s after ${options.warmup} s of warm-up\n`);
+  say(`${options.runs} rounds of ${options.seconds} s each, after ${options.warmup} s of warm-up\n`);
   await startBackend(bench, withNginx);
 
   for (const scenario of wanted) {

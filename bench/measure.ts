@@ -1,4 +1,4 @@
-/** One measurement: a server started alone on its core, warmed up, loaded, read and ended. */
+/** One measurement: a server is loaded, and read what it used. */
 import type { ChildProcess } from "node:child_process";
 import { chmodSync, mkdtempSync, readFileSync } from "node:fs";
 import { get } from "node:http";
@@ -90,53 +90,74 @@ export async function untilServing(child: ChildProcess, url: string, bytes: numb
 export const disturbance = 0.1;
 export const mostAttempts = 3;
 
+/** A server that runs alone on its core, or beside others that have nothing to do. */
+export interface Serving {
+  readonly child: ChildProcess;
+  readonly url: string;
+  /** A folder of its own. */
+  readonly dir: string;
+}
+
+/** Starts a server. Throws an Error with a sentence when it does not start or answers wrongly. */
+export async function serve(
+  bench: Bench,
+  server: Server,
+  { path, bytes }: LoadScenario | IdleScenario,
+): Promise<Serving> {
+  const dir = mkdtempSync(join(bench.dir, "server-"));
+  // Workers of a server started by root run as another user.
+  chmodSync(dir, 0o755);
+  const port = await freePort();
+  const { files, backendPort, descriptors } = bench;
+  const output = join(dir, "output");
+  const child = startPinned(
+    `${bench.serverCore}`,
+    server.prepare({ dir, port, files, backendPort, descriptors }),
+    output,
+  );
+  const url = `http://127.0.0.1:${port}${path}`;
+  try {
+    await untilServing(child, url, bytes, output);
+  } catch (error) {
+    await stop(child);
+    throw error;
+  }
+  return { child, url, dir };
+}
+
+export async function warmUp(bench: Bench, { url }: Serving, { connections, fields }: LoadScenario): Promise<void> {
+  await generate({ cores: bench.loadCores, url, connections, fields, seconds: bench.warmup });
+}
+
 /**
  * Measures once, and again while others took part of the server's core; the least disturbed attempt counts, whatever
- * its figure. Throws an Error with a sentence when the server does not start, answers wrongly or fails under load.
+ * its figure. Throws an Error with a sentence when the server fails under load.
  */
-export async function measure(bench: Bench, server: Server, scenario: LoadScenario | IdleScenario): Promise<Sample> {
-  let best = await measureOnce(bench, server, scenario);
+export async function measureLoad(bench: Bench, serving: Serving, scenario: LoadScenario): Promise<Sample> {
+  let best = await underLoad(bench, serving, scenario);
   for (let attempt = 2; attempt <= bench.attempts && (best.foreignShare ?? 0) > disturbance; attempt++) {
-    const sample = await measureOnce(bench, server, scenario);
+    const sample = await underLoad(bench, serving, scenario);
     if ((sample.foreignShare ?? 0) < (best.foreignShare ?? 0)) best = sample;
   }
   return best;
 }
 
-async function measureOnce(bench: Bench, server: Server, scenario: LoadScenario | IdleScenario): Promise<Sample> {
-  const dir = mkdtempSync(join(bench.dir, "server-"));
-  // Workers of a server started by root run as another user.
-  chmodSync(dir, 0o755);
-  const port = await freePort();
-  const command = server.prepare({
-    dir,
-    port,
-    files: bench.files,
-    backendPort: bench.backendPort,
-    descriptors: bench.descriptors,
-  });
-  const output = join(dir, "output");
-  const child = startPinned(`${bench.serverCore}`, command, output);
+export async function measureIdle(bench: Bench, server: Server, scenario: IdleScenario): Promise<Sample> {
+  const serving = await serve(bench, server, scenario);
   try {
-    const url = `http://127.0.0.1:${port}${scenario.path}`;
-    await untilServing(child, url, scenario.bytes, output);
-    return scenario.kind === "load"
-      ? await underLoad(bench, child, scenario, url)
-      : await holdingIdle(bench, child, scenario, url, dir);
+    return await holdingIdle(bench, serving, scenario);
   } finally {
-    await stop(child);
+    await stop(serving.child);
   }
 }
 
-async function underLoad(bench: Bench, child: ChildProcess, scenario: LoadScenario, url: string): Promise<Sample> {
+async function underLoad(bench: Bench, { child, url }: Serving, scenario: LoadScenario): Promise<Sample> {
   const { connections, fields } = scenario;
-  const load = { cores: bench.loadCores, url, connections, fields };
-  await generate({ ...load, seconds: bench.warmup });
   const pid = child.pid ?? 0;
   const coreBefore = coreUse(bench.serverCore);
   const before = usageOf(pid);
   const began = performance.now();
-  const counted = await generate({ ...load, seconds: bench.seconds });
+  const counted = await generate({ cores: bench.loadCores, url, connections, fields, seconds: bench.seconds });
   const elapsedMs = performance.now() - began;
   const after = usageOf(pid);
   const coreAfter = coreUse(bench.serverCore);
@@ -168,13 +189,7 @@ async function underLoad(bench: Bench, child: ChildProcess, scenario: LoadScenar
  * Memory after the connections settled less memory before they came. The short load before leaves the server with the
  * heap and the backend connections it needs anyway, so that only what the connections add is counted.
  */
-async function holdingIdle(
-  bench: Bench,
-  child: ChildProcess,
-  scenario: IdleScenario,
-  url: string,
-  dir: string,
-): Promise<Sample> {
+async function holdingIdle(bench: Bench, { child, url, dir }: Serving, scenario: IdleScenario): Promise<Sample> {
   const connections = Math.min(scenario.connections, bench.descriptors - 1000);
   const pid = child.pid ?? 0;
   await generate({ cores: bench.loadCores, url, connections: 64, fields: [], seconds: bench.warmup });

@@ -6,9 +6,9 @@ export interface Options {
   only: string[];
   /** Names of servers; empty means all that are installed. */
   servers: string[];
-  /** Length of one measurement, s. */
+  /** Length of one measurement, s: short, so that servers that are compared meet the same machine. */
   seconds: number;
-  /** Load before each measurement that is not counted, s. */
+  /** Load of each server before the first measurement, not counted, s. */
   warmup: number;
   /** Rounds; in each every server is measured once, in turn. */
   runs: number;
@@ -27,9 +27,9 @@ export const usage = `npm run bench -- [options]
 
   --only NAMES        scenarios, separated by commas (see --list); all by default
   --servers NAMES     servers, separated by commas; all that are installed by default
-  --seconds N         length of one measurement (5)
-  --warmup N          load before each measurement, not counted (3)
-  --runs N            rounds; each measures every server once, in turn (3)
+  --seconds N         length of one measurement (1)
+  --warmup N          load of each server before its first measurement (3)
+  --runs N            rounds; each measures every server once, in turn (15)
   --server-core N     core the measured server gets for itself (0)
   --load-cores LIST   cores for load generator and backend (1)
   --out DIR           where latest.json and latest.svg go (bench/results)
@@ -44,9 +44,9 @@ export function parseOptions(args: string[], defaultOut: string): Options {
     options: {
       only: { type: "string", default: "" },
       servers: { type: "string", default: "" },
-      seconds: { type: "string", default: "5" },
+      seconds: { type: "string", default: "1" },
       warmup: { type: "string", default: "3" },
-      runs: { type: "string", default: "3" },
+      runs: { type: "string", default: "15" },
       "server-core": { type: "string", default: "0" },
       "load-cores": { type: "string", default: "1" },
       out: { type: "string", default: defaultOut },

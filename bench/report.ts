@@ -89,13 +89,13 @@ const plain = (value: Spread | undefined) => (value === undefined ? "" : number(
 
 function ranged(value: Spread | undefined, digits: number): string {
   if (value === undefined) return "";
-  const { median, min, max } = value;
-  return `${median.toFixed(digits)} (${min.toFixed(digits)}-${max.toFixed(digits)})`;
+  const { median, lower, upper } = value;
+  return `${median.toFixed(digits)} (${lower.toFixed(digits)}-${upper.toFixed(digits)})`;
 }
 
 /** The table of one scenario, with a remark for each thing that makes a figure less trustworthy. */
 export function table(result: ScenarioResult): string {
-  const cost = ["server", result.unit, "user", "system", `x ${reference} (min-max)`];
+  const cost = ["server", result.unit, "user", "system", `x ${reference} (quartiles)`];
   const head = [...cost, "requests/s", "p99 ms", "MiB", "core", "others"];
   const lines = result.rows.map((row) => [
     row.server,
@@ -124,8 +124,8 @@ function remarks(result: ScenarioResult): string[] {
     if (foreignShare !== undefined && foreignShare.max > disturbance) {
       found.push(`${server}: others used up to ${Math.round(foreignShare.max * 100)} % of its core`);
     }
-    if (ratio !== undefined && ratio.max > ratio.min * 1.25) {
-      found.push(`${server}: its rounds differ by more than a quarter`);
+    if (ratio !== undefined && ratio.upper > ratio.lower * 1.25) {
+      found.push(`${server}: the quartiles of its rounds differ by more than a quarter`);
     }
   }
   if (!result.rows.some((row) => row.server === reference)) found.push(`no ratios: ${reference} was not measured`);

@@ -2,15 +2,27 @@ export interface Spread {
   median: number;
   min: number;
   max: number;
+  /** The quartiles: half of the values lie between them. */
+  lower: number;
+  upper: number;
 }
 
-/** Median, least and greatest of the values; undefined when there are none. */
+/** Undefined when there are no values. */
 export function spread(values: readonly number[]): Spread | undefined {
   if (values.length === 0) return undefined;
   const sorted = [...values].sort((a, b) => a - b);
-  const middle = sorted.length >> 1;
-  const median = sorted.length % 2 === 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
-  return { median, min: sorted[0], max: sorted[sorted.length - 1] };
+  const quantile = (part: number): number => {
+    const at = part * (sorted.length - 1);
+    const below = sorted[Math.floor(at)];
+    return below + (sorted[Math.ceil(at)] - below) * (at % 1);
+  };
+  return {
+    median: quantile(0.5),
+    min: sorted[0],
+    max: sorted[sorted.length - 1],
+    lower: quantile(0.25),
+    upper: quantile(0.75),
+  };
 }
 
 /**

@@ -58,13 +58,19 @@ test("the CPU time of a process counts its own and its reaped children's, whatev
 });
 
 test("the median of an even count lies between the middle two", () => {
-  assert.deepEqual(spread([4, 1, 3, 2]), { median: 2.5, min: 1, max: 4 });
-  assert.deepEqual(spread([9, 1, 5]), { median: 5, min: 1, max: 9 });
+  assert.deepEqual(spread([4, 1, 3, 2]), { median: 2.5, min: 1, max: 4, lower: 1.75, upper: 3.25 });
+  assert.deepEqual(spread([9, 1, 5]), { median: 5, min: 1, max: 9, lower: 3, upper: 7 });
   assert.equal(spread([]), undefined);
 });
 
 test("a ratio is taken within its round, and a round without one of the two is left out", () => {
-  assert.deepEqual(ratioPerRound([10, 30, 99], [10, 20, undefined]), { median: 1.25, min: 1, max: 1.5 });
+  assert.deepEqual(ratioPerRound([10, 30, 99], [10, 20, undefined]), {
+    median: 1.25,
+    min: 1,
+    max: 1.5,
+    lower: 1.125,
+    upper: 1.375,
+  });
   assert.equal(ratioPerRound([1], [undefined]), undefined);
 });
 
@@ -87,7 +93,7 @@ test("a server that failed in every round has no row, one that failed once keeps
 
 test("the table shows the ratio and warns of a core that others used", () => {
   const [result] = report("one").scenarios;
-  assert.match(table(result), /holdfast +15\.0 +3\.75 +11\.3 +1\.05 \(0\.90-1\.20\)/);
+  assert.match(table(result), /holdfast +15\.0 +3\.75 +11\.3 +1\.05 \(0\.97-1\.13\)/);
   assert.doesNotMatch(table(result), /others used/);
   result.rows = rowsOf(new Map([["nginx", [sample(10, 0.4)]]]));
   assert.match(table(result), /! nginx: others used up to 40 % of its core/);

@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { builtInBackend } from "../../bench/backend.ts";
-import { type Bench, freePort, measure, untilServing } from "../../bench/measure.ts";
+import { type Bench, freePort, measureLoad, serve, untilServing, warmUp } from "../../bench/measure.ts";
 import { killAll, runPinned, startPinned, stop, usageOf } from "../../bench/process.ts";
 import type { LoadScenario } from "../../bench/scenarios.ts";
 import type { Server } from "../../bench/servers.ts";
@@ -54,7 +54,10 @@ after(() => {
 });
 
 test("a measured server yields its CPU time over the requests it answered", async () => {
-  const sample = await measure(bench, server, scenario);
+  const serving = await serve(bench, server, scenario);
+  await warmUp(bench, serving, scenario);
+  const sample = await measureLoad(bench, serving, scenario);
+  await stop(serving.child);
   assert.ok(sample.requests > 0);
   assert.ok(Math.abs((sample.user ?? 0) + (sample.system ?? 0) - sample.figure) < 1e-6);
   assert.ok(sample.figure > 0 && sample.figure < 1e6, `${sample.figure} µs a request`);
@@ -67,7 +70,7 @@ test("a server that does not start is a sentence with what it said", async () =>
     ...server,
     prepare: () => ({ program: "sh", args: ["-c", "echo no such directive >&2; exit 1"] }),
   };
-  await assert.rejects(measure(bench, broken, scenario), /ended at its start: no such directive/);
+  await assert.rejects(serve(bench, broken, scenario), /ended at its start: no such directive/);
 });
 
 test("the built-in generator counts what the built-in backend answers", async () => {
