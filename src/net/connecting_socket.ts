@@ -1,4 +1,4 @@
-import { errnoName, libc } from "../sys/libc.ts";
+import { libc } from "../sys/libc.ts";
 import type { ConnectOptions } from "./engine.ts";
 import { type Bound, socketAddressOf } from "./listening_socket.ts";
 
@@ -19,7 +19,7 @@ export function connectingSocket({ address, localAddress, localPort, transparent
   const c = libc();
   const { family } = address;
   const fd = c.socket(FAMILY[family], STREAM);
-  if (fd < 0) return { call: "socket()", code: errnoName() };
+  if (fd < 0) return { call: "socket()", code: c.errnoName() };
   if (family === "unix") return { fd };
   c.setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, ONE);
   if (localAddress === undefined) return { fd };
@@ -33,7 +33,7 @@ export function connectingSocket({ address, localAddress, localPort, transparent
 }
 
 function failed(fd: number, call: string): Bound {
-  const code = errnoName();
+  const code = libc().errnoName();
   libc().close(fd);
   return { call, code };
 }

@@ -3,7 +3,7 @@
  * both. Descriptors belong to the caller.
  */
 import { chmodSync, closeSync } from "node:fs";
-import { errnoName, type Libc, libc } from "../sys/libc.ts";
+import { type Libc, libc } from "../sys/libc.ts";
 import { osPath } from "../sys/paths.ts";
 import type { Address } from "./address.ts";
 import { parseIpv4, socketIpv6 } from "./ip.ts";
@@ -37,7 +37,7 @@ export function bindSocket(options: BindOptions): Bound {
   const { address } = options;
   const family = address.family === "unix" ? AF_UNIX : address.family === "ipv6" ? AF_INET6 : AF_INET;
   const fd = c.socket(family, STREAM);
-  if (fd < 0) return { call: "socket()", code: errnoName() };
+  if (fd < 0) return { call: "socket()", code: c.errnoName() };
   const failed = prepare(c, fd, options);
   if (failed === undefined) return { fd };
   closeSync(fd);
@@ -48,17 +48,17 @@ function prepare(c: Libc, fd: number, { address, ipv6only, join }: BindOptions):
   const set = (level: number, option: number, value: boolean): boolean =>
     c.setsockopt(fd, level, option, int(value ? 1 : 0)) === 0;
   const unix = address.family === "unix";
-  if (!set(SOL_SOCKET, SO_REUSEADDR, true)) return { call: "setsockopt(SO_REUSEADDR)", code: errnoName() };
+  if (!set(SOL_SOCKET, SO_REUSEADDR, true)) return { call: "setsockopt(SO_REUSEADDR)", code: c.errnoName() };
   if (ipv6only !== undefined) set(IPPROTO_IPV6, IPV6_V6ONLY, ipv6only);
   if (join && !unix && !set(SOL_SOCKET, SO_REUSEPORT, true)) {
-    return { call: "setsockopt(SO_REUSEPORT)", code: errnoName() };
+    return { call: "setsockopt(SO_REUSEPORT)", code: c.errnoName() };
   }
-  if (c.bind(fd, socketAddressOf(address)) !== 0) return { call: "bind()", code: errnoName() };
+  if (c.bind(fd, socketAddressOf(address)) !== 0) return { call: "bind()", code: c.errnoName() };
   // As in nginx, anyone may connect who has access to the directory.
   if (unix) chmodSync(osPath(address.path), 0o666);
   // After bind() has made sure that the port is free: lets further sockets of this process share it.
   else if (!join && !set(SOL_SOCKET, SO_REUSEPORT, true))
-    return { call: "setsockopt(SO_REUSEPORT)", code: errnoName() };
+    return { call: "setsockopt(SO_REUSEPORT)", code: c.errnoName() };
   return undefined;
 }
 

@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import type { Scope } from "../config/schema.ts";
 import { errnoText } from "../sys/errno.ts";
-import { errnoName, libc } from "../sys/libc.ts";
+import { libc } from "../sys/libc.ts";
 import { findGroup, findUser, type Identity, startedAsRoot } from "../sys/users.ts";
 
 /** nginx's built-in default of `user`. */
@@ -47,7 +47,7 @@ const PR_SET_NO_NEW_PRIVS = 38;
 export function becomeUser({ user, uid, gid }: Identity, transparent: boolean): void {
   const keeps = transparent && uid !== 0;
   if (keeps && libc().prctl(PR_SET_KEEPCAPS, 1n) !== 0) {
-    throw new Error(`prctl(PR_SET_KEEPCAPS, 1) failed ${errnoText(errnoName())}`);
+    throw new Error(`prctl(PR_SET_KEEPCAPS, 1) failed ${errnoText(libc().errnoName())}`);
   }
   failing(`setgid(${gid})`, () => process.setgid?.(gid));
   // Absent from the type declarations, as it is from Windows.
@@ -69,7 +69,7 @@ function keepOnly(capability: number): void {
   const data = Buffer.alloc(24);
   data.writeUInt32LE(1 << capability, 0);
   data.writeUInt32LE(1 << capability, 4);
-  if (libc().capset(header, data) !== 0) throw new Error(`capset() failed ${errnoText(errnoName())}`);
+  if (libc().capset(header, data) !== 0) throw new Error(`capset() failed ${errnoText(libc().errnoName())}`);
 }
 
 function failing(call: string, run: () => void): void {
@@ -103,6 +103,6 @@ function hasCapabilities(): boolean {
  */
 export function refuseNewPrivileges(): void {
   if (libc().prctl(PR_SET_NO_NEW_PRIVS, 1n) !== 0) {
-    throw new Error(`prctl(PR_SET_NO_NEW_PRIVS) failed ${errnoText(errnoName())}`);
+    throw new Error(`prctl(PR_SET_NO_NEW_PRIVS) failed ${errnoText(libc().errnoName())}`);
   }
 }

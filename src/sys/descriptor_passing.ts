@@ -1,4 +1,5 @@
-import { errnoName, libc } from "./libc.ts";
+import { libc } from "./libc.ts";
+import { mapMemory } from "./memory.ts";
 
 /**
  * Descriptors passed from one process to another: SCM_RIGHTS over a unix socket (unix(7)). They go in batches of a byte
@@ -23,17 +24,16 @@ const CMSG_HEADER = 16;
 const PAGE = 4096;
 /** Indexes of the msghdr's fields, in 64-bit words. */
 const MSG = { iov: 2, iovLength: 3, control: 4, controlLength: 5 } as const;
-const PROT_READ_WRITE = 3;
-const MAP_PRIVATE_ANONYMOUS = 0x22;
 
 /** Mapped once, for as long as the process lives; in use only during a call. */
 let page: { readonly address: bigint; readonly view: DataView } | undefined;
 
 function message(): NonNullable<typeof page> {
   if (page !== undefined) return page;
-  const c = libc();
-  const address = c.mmap(0n, BigInt(PAGE), PROT_READ_WRITE, MAP_PRIVATE_ANONYMOUS, -1, 0n);
-  const view = new DataView(c.toArrayBuffer(address, PAGE));
+  const mapping = mapMemory(PAGE);
+  if (mapping === undefined) throw new Error("mmap() failed");
+  const { address } = mapping;
+  const view = new DataView(mapping.buffer);
   const pointer = (word: number, to: number): void => view.setBigUint64(word * 8, address + BigInt(to), true);
   pointer(MSG.iov, IOVEC);
   view.setBigUint64(MSG.iovLength * 8, 1n, true);
@@ -47,7 +47,7 @@ function message(): NonNullable<typeof page> {
 /** Both ends of a unix socket to pass descriptors over. They belong to the caller. Throws the errno name. */
 export function descriptorSocket(): readonly [number, number] {
   const ends = Buffer.alloc(8);
-  if (libc().socketpair(AF_UNIX, SOCK_STREAM_CLOEXEC, ends) !== 0) throw new Error(errnoName());
+  if (libc().socketpair(AF_UNIX, SOCK_STREAM_CLOEXEC, ends) !== 0) throw new Error(libc().errnoName());
   return [ends.readInt32LE(0), ends.readInt32LE(4)];
 }
 
@@ -62,7 +62,7 @@ export function sendDescriptors(socket: number, fds: readonly number[]): string 
     view.setInt32(CONTROL + 8, SOL_SOCKET, true);
     view.setInt32(CONTROL + 12, SCM_RIGHTS, true);
     for (const [i, fd] of batch.entries()) view.setInt32(CONTROL + CMSG_HEADER + i * 4, fd, true);
-    if (libc().sendmsg(socket, address, MSG_DONTWAIT | MSG_NOSIGNAL) < 0n) return errnoName();
+    if (libc().sendmsg(socket, address, MSG_DONTWAIT | MSG_NOSIGNAL) < 0n) return libc().errnoName();
   }
   return undefined;
 }
@@ -81,7 +81,7 @@ export function receiveDescriptors(socket: number, count: number): number[] {
     view.setBigUint64(MSG.controlLength * 8, BigInt(PAGE - CONTROL), true);
     const bytes = c.recvmsg(socket, address, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
     if (bytes <= 0n) {
-      failed = bytes === 0n ? "the other end is closed" : `recvmsg() failed (${errnoName()})`;
+      failed = bytes === 0n ? "the other end is closed" : `recvmsg() failed (${c.errnoName()})`;
       break;
     }
     // All after the last one that fitted into the table of descriptors are lost.

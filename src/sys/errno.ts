@@ -60,10 +60,10 @@ const NAMES = new Map(
     .map(([name, number]) => [number, name]),
 );
 
-/** The name of an errno: ECONNRESET … */
-export function nameOfErrno(number: number): string {
+/** The name of a negated errno, as the kernel's and libuv's results are: ECONNRESET … */
+export function errnoName(result: number): string {
   // The few that `os` lacks (EHOSTDOWN).
-  return NAMES.get(number) ?? util().getSystemErrorMap().get(-number)?.[0] ?? `errno ${number}`;
+  return NAMES.get(-result) ?? util().getSystemErrorMap().get(result)?.[0] ?? `errno ${-result}`;
 }
 
 /** `111: Connection refused`: what nginx logs of a failed system call. An unknown code is returned as it is. */

@@ -1,3 +1,4 @@
+import { know, memoryAt } from "./ffi.ts";
 import { libc } from "./libc.ts";
 import { startTimer } from "./timers.ts";
 
@@ -44,13 +45,13 @@ const PHDR_BYTES = 56;
  * be written to are left alone.
  */
 function unmapProgram(): void {
-  const { getauxval, forgetPages, toArrayBuffer } = libc();
+  const { getauxval, discard } = libc();
   const table = getauxval(AT_PHDR);
   const count = Number(getauxval(AT_PHNUM));
   const page = getauxval(AT_PAGESZ);
   if (table === 0n || page === 0n) return;
   // The kernel's mapping of the executable's headers: there as long as the process is.
-  const view = new DataView(toArrayBuffer(table, count * PHDR_BYTES));
+  const view = new DataView(memoryAt(table, count * PHDR_BYTES));
   const segments = Array.from({ length: count }, (_, i) => ({
     type: view.getUint32(i * PHDR_BYTES, true),
     flags: view.getUint32(i * PHDR_BYTES + 4, true),
@@ -64,6 +65,8 @@ function unmapProgram(): void {
     if (type !== PT_LOAD || (flags & PF_W) !== 0) continue;
     const first = ((base + address + page - 1n) / page) * page;
     const end = ((base + address + bytes) / page) * page;
-    if (end > first) forgetPages(first, end - first);
+    if (end <= first) continue;
+    know(first, Number(end - first));
+    discard(first, end - first);
   }
 }

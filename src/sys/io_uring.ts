@@ -1,11 +1,12 @@
 /**
- * io_uring(7) and what goes with it, through `node:ffi`: raw system calls, memory outside of the JavaScript heap, and a few
- * calls on sockets. Functions return what the system call does, or the negated errno.
+ * io_uring(7), and what the engine on it does to sockets by itself. Functions return what the system call does, or the negated errno.
  *
  * Node's FFI is quick (40 to 100 ns) for up to three arguments, and takes some 300 ns with more: hence write(2) where
  * send(2) would do, on descriptors that do not block, in a process that ignores SIGPIPE, as Node does.
  */
-import { nameOfErrno } from "./errno.ts";
+import { bind } from "./ffi.ts";
+import { libc } from "./libc.ts";
+import { mapMemory } from "./memory.ts";
 
 export const OP_POLL_ADD = 6;
 export const OP_ASYNC_CANCEL = 14;
@@ -50,22 +51,9 @@ export const OFFSET_SQES = 0x10000000n;
 const SYS_IO_URING_SETUP = 425;
 const SYS_IO_URING_ENTER = 426;
 const SYS_IO_URING_REGISTER = 427;
-const PROT_READ_WRITE = 3;
-const MAP_SHARED_POPULATE = 0x8001;
-const MAP_PRIVATE_ANONYMOUS = 0x22;
-const MADV_DONTNEED = 4;
 const MSG_NOSIGNAL = 0x4000;
 const MSG_MORE = 0x8000;
 const SOCK_NONBLOCK_CLOEXEC = 0x80800;
-
-/**
- * Memory that the kernel may keep pointers to: it neither moves nor is it collected. It is never unmapped, since nobody can
- * tell whether a view of it is left; what is not needed is given back with `discard`.
- */
-export interface Mapping {
-  readonly address: bigint;
-  readonly memory: ArrayBuffer;
-}
 
 /** Pointers are lent for the length of a call, unless said otherwise. */
 export interface IoUring {
@@ -75,10 +63,6 @@ export interface IoUring {
   enter(fd: number, submit: number, wait: number, flags: number, argument: bigint, size: bigint): number;
   /** What a registered structure points to belongs to the kernel until the ring is closed. */
   register(fd: number, opcode: number, argument: Uint8Array, count: number): number;
-  /** Of a descriptor, or anonymous and filled with zeros. Undefined without memory. */
-  map(length: number, fd?: number, offset?: bigint): Mapping | undefined;
-  /** Gives whole pages back to the system; they are zeros when they are used again. */
-  discard(address: bigint, length: number): number;
   /** `address`: within a Mapping. */
   write(fd: number, address: bigint, length: number): number;
   writeBytes(fd: number, bytes: Uint8Array, length: number): number;
@@ -95,94 +79,67 @@ export interface IoUring {
   accept(fd: number, address: Uint8Array, length: Uint8Array): number;
 }
 
-let loaded: IoUring | null | undefined;
+let loaded: IoUring | undefined;
 
-/** Undefined on systems other than Linux, and without FFI. */
-export function ioUring(): IoUring | undefined {
-  if (loaded === undefined) loaded = load();
-  return loaded ?? undefined;
+export function ioUring(): IoUring {
+  loaded ??= load();
+  return loaded;
 }
 
-function load(): IoUring | null {
-  try {
-    const ffi = process.platform === "linux" ? process.getBuiltinModule("node:ffi") : undefined;
-    if (ffi === undefined) return null;
-    const c = ffi.dlopen(null, {
-      // Variadic; integer arguments are passed in registers all the same.
-      syscall: {
-        return: "int32",
-        // The last one is passed on the stack, where it is read as a long.
-        arguments: ["int32", "uint32", "uint32", "uint32", "uint32", "pointer", "uint64"],
-      },
-      mmap: { return: "pointer", arguments: ["pointer", "uint64", "int32", "int32", "int32", "int64"] },
-      madvise: { return: "int32", arguments: ["pointer", "uint64", "int32"] },
-      write: { return: "int32", arguments: ["int32", "pointer", "uint32"] },
-      send: { return: "int32", arguments: ["int32", "buffer", "uint32", "int32"] },
-      sendfile: { return: "int64", arguments: ["int32", "int32", "pointer", "uint64"] },
-      connect: { return: "int32", arguments: ["int32", "buffer", "uint32"] },
-      shutdown: { return: "int32", arguments: ["int32", "int32"] },
-      close: { return: "int32", arguments: ["int32"] },
-      getsockname: { return: "int32", arguments: ["int32", "buffer", "buffer"] },
-      accept4: { return: "int32", arguments: ["int32", "buffer", "buffer", "int32"] },
-      __errno_location: { return: "pointer", arguments: [] },
-    }).functions;
-    const { syscall: syscall2 } = ffi.dlopen(null, {
-      syscall: { return: "int32", arguments: ["int32", "uint32", "buffer"] },
-    }).functions;
-    const { syscall: syscall4 } = ffi.dlopen(null, {
-      syscall: { return: "int32", arguments: ["int32", "uint32", "uint32", "buffer", "uint32"] },
-    }).functions;
-    const { write: writeBuffer } = ffi.dlopen(null, {
-      write: { return: "int32", arguments: ["int32", "buffer", "uint32"] },
-    }).functions;
-    /** This thread's errno, which stays where it is as long as the thread lives. */
-    const errno = new Int32Array(ffi.toArrayBuffer(BigInt(c.__errno_location()), 4, false));
-    const result = (value: number): number => (value < 0 ? -errno[0] : value);
-    const map = (length: number, fd: number, offset: bigint): Mapping | undefined => {
-      const kind = fd === -1 ? MAP_PRIVATE_ANONYMOUS : MAP_SHARED_POPULATE;
-      const address = BigInt(c.mmap(0n, BigInt(length), PROT_READ_WRITE, kind, fd, offset));
-      // MAP_FAILED is (void *) -1.
-      if (BigInt.asIntN(64, address) === -1n) return undefined;
-      return { address, memory: ffi.toArrayBuffer(address, length, false) };
-    };
-    /** The off_t that sendfile() reads and writes during a call. */
-    const position = map(4096, -1, 0n);
-    if (position === undefined) return null;
-    const positions = new BigInt64Array(position.memory, 0, 1);
-    return {
-      setup: (entries, params) => result(syscall2(SYS_IO_URING_SETUP, entries, params)),
-      enter: (fd, submit, wait, flags, argument, size) => {
-        const value = c.syscall(SYS_IO_URING_ENTER, fd, submit, wait, flags, argument, size);
-        return value < 0 ? -errno[0] : value;
-      },
-      register: (fd, opcode, argument, count) => result(syscall4(SYS_IO_URING_REGISTER, fd, opcode, argument, count)),
-      map: (length, fd = -1, offset = 0n) => map(length, fd, offset),
-      discard: (address, length) => result(c.madvise(address, BigInt(length), MADV_DONTNEED)),
-      write: (fd, address, length) => {
-        const value = c.write(fd, address, length);
-        return value < 0 ? -errno[0] : value;
-      },
-      writeBytes: (fd, bytes, length) => {
-        const value = writeBuffer(fd, bytes, length);
-        return value < 0 ? -errno[0] : value;
-      },
-      sendFile: (fd, file, offset, length) => {
-        positions[0] = BigInt(offset);
-        return result(Number(c.sendfile(fd, file, position.address, BigInt(length))));
-      },
-      writeMore: (fd, bytes, length) => result(c.send(fd, bytes, length, MSG_MORE | MSG_NOSIGNAL)),
-      connect: (fd, address) => result(c.connect(fd, address, address.length)),
-      shutdown: (fd, how) => result(c.shutdown(fd, how)),
-      close: (fd) => result(c.close(fd)),
-      getsockname: (fd, address, length) => result(c.getsockname(fd, address, length)),
-      accept: (fd, address, length) => result(c.accept4(fd, address, length, SOCK_NONBLOCK_CLOEXEC)),
-    };
-  } catch {
-    return null;
-  }
-}
-
-/** The name of a negated errno, as results are: ECONNRESET … */
-export function errnoName(result: number): string {
-  return nameOfErrno(-result);
+function load(): IoUring {
+  const { close, errno } = libc();
+  const c = bind(null, {
+    // Variadic; integer arguments are passed in registers all the same. The last one is passed on the stack, where it is
+    // read as a long.
+    syscall: {
+      return: "int32",
+      arguments: ["int32", "uint32", "uint32", "uint32", "uint32", "pointer", "uint64"],
+      sizes: { 5: 6 },
+      nullable: [5],
+    },
+    write: { return: "int32", arguments: ["int32", "pointer", "uint32"], sizes: { 1: 2 } },
+    send: { return: "int32", arguments: ["int32", "buffer", "uint32", "int32"], sizes: { 1: 2 } },
+    sendfile: { return: "int64", arguments: ["int32", "int32", "pointer", "uint64"] },
+    connect: { return: "int32", arguments: ["int32", "buffer", "uint32"], sizes: { 1: 2 } },
+    shutdown: { return: "int32", arguments: ["int32", "int32"] },
+    getsockname: { return: "int32", arguments: ["int32", "buffer", "buffer"] },
+    accept4: { return: "int32", arguments: ["int32", "buffer", "buffer", "int32"] },
+  });
+  const setup = bind(null, { syscall: { return: "int32", arguments: ["int32", "uint32", "buffer"] } });
+  const register = bind(null, {
+    syscall: { return: "int32", arguments: ["int32", "uint32", "uint32", "buffer", "uint32"] },
+  });
+  const lent = bind(null, { write: { return: "int32", arguments: ["int32", "buffer", "uint32"], sizes: { 1: 2 } } });
+  const result = (value: number): number => (value < 0 ? -errno() : value);
+  /** The off_t that sendfile() reads and writes during a call. */
+  const position = mapMemory(8);
+  if (position === undefined) throw new Error("mmap() failed");
+  const positions = new BigInt64Array(position.buffer);
+  return {
+    setup: (entries, params) => result(setup.syscall(SYS_IO_URING_SETUP, entries, params)),
+    enter: (fd, submit, wait, flags, argument, size) => {
+      const value = c.syscall(SYS_IO_URING_ENTER, fd, submit, wait, flags, argument, size);
+      return value < 0 ? -errno() : value;
+    },
+    register: (fd, opcode, argument, count) =>
+      result(register.syscall(SYS_IO_URING_REGISTER, fd, opcode, argument, count)),
+    write: (fd, address, length) => {
+      const value = c.write(fd, address, length);
+      return value < 0 ? -errno() : value;
+    },
+    writeBytes: (fd, bytes, length) => {
+      const value = lent.write(fd, bytes, length);
+      return value < 0 ? -errno() : value;
+    },
+    sendFile: (fd, file, offset, length) => {
+      positions[0] = BigInt(offset);
+      return result(Number(c.sendfile(fd, file, position.address, BigInt(length))));
+    },
+    writeMore: (fd, bytes, length) => result(c.send(fd, bytes, length, MSG_MORE | MSG_NOSIGNAL)),
+    connect: (fd, address) => result(c.connect(fd, address, address.length)),
+    shutdown: (fd, how) => result(c.shutdown(fd, how)),
+    close: (fd) => result(close(fd)),
+    getsockname: (fd, address, length) => result(c.getsockname(fd, address, length)),
+    accept: (fd, address, length) => result(c.accept4(fd, address, length, SOCK_NONBLOCK_CLOEXEC)),
+  };
 }

@@ -7,8 +7,18 @@ import { fstatSync } from "node:fs";
 
 /** In a child of the master: its role as text. */
 const CHILD = "HOLDFAST_CHILD";
-/** Variables that only Node and the C library read, as they start: given to children, and removed there. */
-const STARTUP = ["MALLOC_MMAP_THRESHOLD_", "UV_THREADPOOL_SIZE", "NODE_COMPILE_CACHE", "NODE_DISABLE_COMPILE_CACHE"];
+/** Checks the arguments of calls into C (ffi.ts): for debugging. */
+const DEBUG_FFI = "HOLDFAST_DEBUG_FFI";
+export const debugsFfi: boolean = process.env[DEBUG_FFI] === "1";
+
+/** Variables that are read once, at the start of a process: given to children, and removed there. */
+const STARTUP = [
+  "MALLOC_MMAP_THRESHOLD_",
+  "UV_THREADPOOL_SIZE",
+  "NODE_COMPILE_CACHE",
+  "NODE_DISABLE_COMPILE_CACHE",
+  DEBUG_FFI,
+];
 
 /** Descriptors that whoever starts a Holdfast passes. */
 const FIRST = 3;

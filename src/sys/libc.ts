@@ -1,24 +1,24 @@
-import { nameOfErrno } from "./errno.ts";
+import { errnoName } from "./errno.ts";
+import { bind, memoryAt } from "./ffi.ts";
 
-/**
- * C library calls that Node has no API for, through `node:ffi`. Linux only. A buffer is lent for the length of a call;
- * whatever the kernel keeps a pointer to is mapped memory (memory.ts).
- */
+/** C library calls that Node has no API for. */
 function load() {
-  const ffi = process.getBuiltinModule("node:ffi");
-  if (ffi === undefined) throw new Error("Holdfast needs Node 26.10 or later, which has node:ffi");
-  const { functions } = ffi.dlopen(null, {
+  const functions = bind(null, {
     // Descriptors made here are closed here: node:fs warns about those that it did not open.
     close: { return: "int32", arguments: ["int32"] },
     _exit: { return: "void", arguments: ["int32"] },
     dup2: { return: "int32", arguments: ["int32", "int32"] },
     socket: { return: "int32", arguments: ["int32", "int32", "int32"] },
     socketpair: { return: "int32", arguments: ["int32", "int32", "int32", "buffer"] },
-    bind: { return: "int32", arguments: ["int32", "buffer", "uint32"] },
+    bind: { return: "int32", arguments: ["int32", "buffer", "uint32"], sizes: { 1: 2 } },
     listen: { return: "int32", arguments: ["int32", "int32"] },
-    setsockopt: { return: "int32", arguments: ["int32", "int32", "int32", "buffer", "uint32"] },
+    setsockopt: { return: "int32", arguments: ["int32", "int32", "int32", "buffer", "uint32"], sizes: { 3: 4 } },
     getsockopt: { return: "int32", arguments: ["int32", "int32", "int32", "buffer", "buffer"] },
-    sendto: { return: "int64", arguments: ["int32", "buffer", "uint64", "int32", "buffer", "uint32"] },
+    sendto: {
+      return: "int64",
+      arguments: ["int32", "buffer", "uint64", "int32", "buffer", "uint32"],
+      sizes: { 1: 2, 4: 5 },
+    },
     // The msghdr, and all that it points to, is mapped memory (descriptor_passing.ts).
     sendmsg: { return: "int64", arguments: ["int32", "pointer", "int32"] },
     recvmsg: { return: "int64", arguments: ["int32", "pointer", "int32"] },
@@ -29,13 +29,13 @@ function load() {
     prctl: { return: "int32", arguments: ["int32", "uint64", "uint64", "uint64", "uint64"] },
     fcntl: { return: "int32", arguments: ["int32", "int32", "int32"] },
     capset: { return: "int32", arguments: ["buffer", "buffer"] },
-    sched_setaffinity: { return: "int32", arguments: ["int32", "uint64", "buffer"] },
-    pthread_sigmask: { return: "int32", arguments: ["int32", "buffer", "pointer"] },
+    sched_setaffinity: { return: "int32", arguments: ["int32", "uint64", "buffer"], sizes: { 2: 1 } },
+    pthread_sigmask: { return: "int32", arguments: ["int32", "buffer", "pointer"], nullable: [2] },
     // The result is the kernel's mapping: whoever called owns it, and unmaps it.
-    mmap: { return: "pointer", arguments: ["pointer", "uint64", "int32", "int32", "int32", "int64"] },
-    munmap: { return: "int32", arguments: ["pointer", "uint64"] },
-    getrandom: { return: "int64", arguments: ["buffer", "uint64", "uint32"] },
-    madvise: { return: "int32", arguments: ["pointer", "uint64", "int32"] },
+    mmap: { return: "pointer", arguments: ["pointer", "uint64", "int32", "int32", "int32", "int64"], nullable: [0] },
+    munmap: { return: "int32", arguments: ["pointer", "uint64"], sizes: { 0: 1 } },
+    getrandom: { return: "int64", arguments: ["buffer", "uint64", "uint32"], sizes: { 0: 1 } },
+    madvise: { return: "int32", arguments: ["pointer", "uint64", "int32"], sizes: { 0: 1 } },
     memfd_create: { return: "int32", arguments: ["string", "uint32"] },
     ftruncate: { return: "int32", arguments: ["int32", "int64"] },
     getauxval: { return: "uint64", arguments: ["uint64"] },
@@ -44,9 +44,10 @@ function load() {
     __errno_location: { return: "pointer", arguments: [] },
   });
   // futex(2) has no function in the C library. The word is in mapped memory; the timeout, a timespec, is lent.
-  const { functions: futex } = ffi.dlopen(null, {
+  const futex = bind(null, {
     syscall: { return: "int64", arguments: ["int64", "pointer", "int32", "int32", "buffer"] },
   });
+  const errno = new Int32Array(memoryAt(functions.__errno_location(), 4));
   return {
     ...functions,
     /** Closed on exec, as every descriptor is that Node makes. */
@@ -61,17 +62,17 @@ function load() {
     poll: (pollfds: Uint8Array, count: number, timeout: number) => functions.poll(pollfds, BigInt(count), timeout),
     prctl: (option: number, value: bigint) => functions.prctl(option, value, 0n, 0n, 0n),
     getrandom: (bytes: Uint8Array) => Number(functions.getrandom(bytes, BigInt(bytes.length), 0)),
-    /** Unmaps pages of a file; of other memory it would lose what is in them. */
-    forgetPages: (address: bigint, bytes: bigint) => functions.madvise(address, bytes, MADV_DONTNEED),
+    /** Gives whole pages back to the system. When they are used again, they are zeros, or the file's if they are of one. */
+    discard: (address: bigint, bytes: bigint) => functions.madvise(address, bytes, MADV_DONTNEED),
     trimHeap: () => void functions.malloc_trim(0n),
     setAffinity: (mask: Uint8Array) => functions.sched_setaffinity(0, BigInt(mask.length), mask),
     /** With a sigset_t. */
     unblockSignals: (set: Uint8Array) => functions.pthread_sigmask(SIG_UNBLOCK, set, 0n),
     futex: (word: bigint, operation: number, value: number, timeout: Uint8Array) =>
       Number(futex.syscall(FUTEX_CALL, word, operation, value, timeout)),
-    errno: () => ffi.getInt32(BigInt(functions.__errno_location())),
-    /** A view of mapped memory, which has to stay mapped for as long as the view can be reached. */
-    toArrayBuffer: (address: bigint, bytes: number) => ffi.toArrayBuffer(address, bytes, false),
+    /** What the last call failed with, if it did: to be read at once. */
+    errno: () => errno[0],
+    errnoName: () => errnoName(-errno[0]),
   };
 }
 
@@ -90,9 +91,4 @@ let loaded: Libc | undefined;
 export function libc(): Libc {
   loaded ??= load();
   return loaded;
-}
-
-/** The errno name of the last call, if it failed: to be read at once. */
-export function errnoName(): string {
-  return nameOfErrno(libc().errno());
 }

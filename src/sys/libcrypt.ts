@@ -1,4 +1,6 @@
-/** crypt_r() of libcrypt, through `node:ffi`: DES, bcrypt, yescrypt and whatever else the system supports. */
+import { bind, stringAt } from "./ffi.ts";
+
+/** crypt_r() of libcrypt: DES, bcrypt, yescrypt and whatever else the system supports. */
 
 /** Larger than struct crypt_data of any libcrypt. */
 const DATA_BYTES = 256 * 1024;
@@ -17,16 +19,15 @@ export function libcrypt(password: string, setting: string): string | undefined 
 function load(): Crypt | null {
   for (const name of NAMES) {
     try {
-      const ffi = process.getBuiltinModule("node:ffi");
-      if (ffi === undefined) return null;
-      const { functions } = ffi.dlopen(name, {
+      const functions = bind(name, {
+        // The result is in the last argument.
         crypt_r: { return: "pointer", arguments: ["buffer", "buffer", "buffer"] },
       });
       const data = Buffer.alloc(DATA_BYTES);
       return (password, setting) => {
         data.fill(0);
         const found = functions.crypt_r(cString(password), cString(setting), data);
-        return found === 0n ? undefined : (ffi.toString(found) ?? undefined);
+        return found === 0n ? undefined : (stringAt(found) ?? undefined);
       };
     } catch {
       // No library of that name.

@@ -1,11 +1,13 @@
 /**
- * What an engine that waits by itself has to know of the libuv loop under Node, through `node:ffi`. Such an engine blocks
- * where libuv would, as long as libuv would, and goes back to it when one of its descriptors is ready. libuv's epoll
+ * What an engine that waits by itself has to know of the libuv loop under Node. Such an engine blocks where libuv would, as
+ * long as libuv would, and goes back to it when one of its descriptors is ready. libuv's epoll
  * descriptor tells that; but libuv passes new watchers to epoll only when it polls, and has no function to ask whether any
  * are waiting for that. So the queue of those is looked at in the uv_loop_t, whose layout is part of libuv's ABI; where it is
- * is found by trial when the thread starts.
+ * is found by trial when the process starts.
  */
-import { ioUring } from "./io_uring.ts";
+import { bind, functionAddress, memoryAt, uvLoopAddress } from "./ffi.ts";
+import { libc } from "./libc.ts";
+import { mapMemory } from "./memory.ts";
 
 export interface UvLoop {
   /** Its epoll descriptor. */
@@ -32,14 +34,13 @@ const IDLE_FLAGS = FLAGS_OFFSET / 4;
 const PREPARE_FLAGS = (2 * HANDLE_SIZE + FLAGS_OFFSET) / 4;
 const UV_HANDLE_REF = 8;
 const UV_HANDLE_INTERNAL = 16;
+/** EFD_NONBLOCK and EFD_CLOEXEC. */
+const EVENTFD_FLAGS = 0o2004000;
 
 /** Returns a sentence if it cannot be had. */
 export function openUvLoop(): UvLoop | string {
-  const uring = ioUring();
-  const ffi = process.getBuiltinModule("node:ffi");
-  if (ffi === undefined || uring === undefined) return "this Node has no FFI";
   try {
-    const { lib, functions: c } = ffi.dlopen(null, {
+    const c = bind(null, {
       uv_loop_size: { return: "uint64", arguments: [] },
       uv_backend_fd: { return: "int32", arguments: ["pointer"] },
       uv_backend_timeout: { return: "int32", arguments: ["pointer"] },
@@ -54,37 +55,37 @@ export function openUvLoop(): UvLoop | string {
       uv_poll_start: { return: "int32", arguments: ["pointer", "int32", "pointer"] },
       uv_poll_stop: { return: "int32", arguments: ["pointer"] },
       uv_unref: { return: "void", arguments: ["pointer"] },
-      uv_close: { return: "void", arguments: ["pointer", "pointer"] },
+      uv_close: { return: "void", arguments: ["pointer", "pointer"], nullable: [1] },
       eventfd: { return: "int32", arguments: ["uint32", "int32"] },
     });
     // libuv keeps pointers to these handles for ever.
-    const handles = uring.map(3 * HANDLE_SIZE);
+    const handles = mapMemory(3 * HANDLE_SIZE);
     if (handles === undefined) return "there is no memory for handles";
     const idle = handles.address;
     const trial = idle + BigInt(HANDLE_SIZE);
     const prepare = trial + BigInt(HANDLE_SIZE);
-    const loop = ffi.getCurrentEventLoop();
+    const loop = uvLoopAddress();
     /** A function of libuv's that does nothing with a handle: these handles' callback. */
-    const nothing = ffi.dlsym(lib, "uv_is_active");
-    /** The loop's own memory, which lives as long as the thread. */
-    const words = new BigUint64Array(ffi.toArrayBuffer(loop, Number(c.uv_loop_size()) & ~7, false));
+    const nothing = functionAddress("uv_is_active");
+    /** The loop's own memory, which lives as long as the process. */
+    const words = new BigUint64Array(memoryAt(loop, Number(c.uv_loop_size()) & ~7));
 
-    const descriptor = c.eventfd(0, 0x80800);
+    const descriptor = c.eventfd(0, EVENTFD_FLAGS);
     if (descriptor < 0) return "eventfd() failed";
     c.uv_poll_init(loop, trial, descriptor);
     c.uv_poll_start(trial, UV_READABLE, nothing);
     const started = [...words];
-    const handle = new BigUint64Array(handles.memory.slice(HANDLE_SIZE, 2 * HANDLE_SIZE));
+    const handle = new BigUint64Array(handles.buffer.slice(HANDLE_SIZE, 2 * HANDLE_SIZE));
     c.uv_poll_stop(trial);
     const stopped = [...words];
     c.uv_close(trial, 0n);
-    uring.close(descriptor);
+    libc().close(descriptor);
     const queue = queueIn(started, stopped, handle, loop, trial);
     if (queue === undefined) return "this libuv's loop is not as expected";
 
     c.uv_idle_init(loop, idle);
     c.uv_prepare_init(loop, prepare);
-    const flags = new Uint32Array(handles.memory);
+    const flags = new Uint32Array(handles.buffer);
     if (flags[IDLE_FLAGS] !== UV_HANDLE_REF) return "this libuv's handles are not as expected";
     c.uv_unref(idle);
     flags[IDLE_FLAGS] |= UV_HANDLE_INTERNAL;

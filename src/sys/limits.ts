@@ -1,7 +1,7 @@
 /** Resource limits and CPU affinity: getrlimit(2), setrlimit(2), sched_setaffinity(2). */
 
 import { errnoText } from "./errno.ts";
-import { errnoName, libc } from "./libc.ts";
+import { libc } from "./libc.ts";
 
 /** <sys/resource.h> */
 const RESOURCES = { RLIMIT_NOFILE: 7, RLIMIT_CORE: 4 };
@@ -15,7 +15,7 @@ export function setLimit(resource: keyof typeof RESOURCES, value: number): strin
   limits.writeBigUInt64LE(BigInt(value), 0);
   limits.writeBigUInt64LE(BigInt(value), 8);
   if (libc().setrlimit(RESOURCES[resource], limits) === 0) return undefined;
-  return `setrlimit(${resource}, ${value}) failed ${errnoText(errnoName())}`;
+  return `setrlimit(${resource}, ${value}) failed ${errnoText(libc().errnoName())}`;
 }
 
 /** The soft limit of open files; Infinity if it is not known. */

@@ -1,18 +1,21 @@
 import { fstatSync } from "node:fs";
-import { errnoName, libc } from "./libc.ts";
+import { forget, memoryAt } from "./ffi.ts";
+import { libc } from "./libc.ts";
 
-/**
- * Memory outside of JavaScript's heap that several processes map: memfd_create(2) and mmap(2). A descriptor of it is all
- * that another process needs (descriptor_passing.ts).
- */
+/** Memory outside of JavaScript's heap: mmap(2). The kernel, libraries and other processes may keep pointers to it. */
 
-/** What one process has of a shared memory. */
-export interface SharedMemory {
-  /** To map it in other processes, where this one is to pass it on; else -1. Closed when the memory is unmapped. */
-  readonly fd: number;
-  /** Where it begins. The memory stays mapped as long as `buffer`, or a view of it, can be reached. */
+export interface Mapping {
   readonly address: bigint;
   readonly buffer: ArrayBuffer;
+}
+
+/**
+ * What one process has of a memory that several map (memfd_create(2)). A descriptor of it is all that another process needs
+ * (descriptor_passing.ts). It stays mapped as long as `buffer`, or a view of it, can be reached.
+ */
+export interface SharedMemory extends Mapping {
+  /** To map it in other processes, where this one is to pass it on; else -1. Closed when the memory is unmapped. */
+  readonly fd: number;
 }
 
 const PAGE = 4096;
@@ -20,6 +23,7 @@ const PAGE = 4096;
 /** <sys/mman.h>, <linux/memfd.h> and <fcntl.h> of Linux. */
 const PROT_READ_WRITE = 1 | 2;
 const MAP_SHARED = 1;
+const MAP_PRIVATE_ANONYMOUS = 0x22;
 const MFD_CLOEXEC = 1;
 const MFD_ALLOW_SEALING = 2;
 const F_ADD_SEALS = 1033;
@@ -28,45 +32,62 @@ const SEALS = 1 | 2 | 4;
 
 const FAILED = 0xffff_ffff_ffff_ffffn;
 
-/** Unmaps what can no longer be reached. */
-const mappings = new FinalizationRegistry<Mapping>(({ address, bytes, fd }) => {
-  libc().munmap(address, bytes);
-  if (fd >= 0) libc().close(fd);
-});
+/**
+ * New memory of zeros. Undefined where there is none. It is never unmapped, since nobody can tell who has a pointer to it;
+ * what is not needed is given back with `libc().discard`.
+ */
+export function mapMemory(bytes: number): Mapping | undefined {
+  return map(bytes, MAP_PRIVATE_ANONYMOUS, -1, 0n);
+}
 
-interface Mapping {
+/** The same of what is behind a descriptor. */
+export function mapDescriptor(fd: number, bytes: number, offset: bigint): Mapping | undefined {
+  return map(bytes, MAP_SHARED, fd, offset);
+}
+
+function map(bytes: number, flags: number, fd: number, offset: bigint): Mapping | undefined {
+  const address = libc().mmap(0n, BigInt(bytes), PROT_READ_WRITE, flags, fd, offset);
+  return address === FAILED ? undefined : { address, buffer: memoryAt(address, bytes) };
+}
+
+/** Unmaps shared memory that can no longer be reached. */
+const unreachable = new FinalizationRegistry<{
   readonly address: bigint;
   readonly bytes: bigint;
   readonly fd: number;
-}
+}>(({ address, bytes, fd }) => {
+  libc().munmap(address, bytes);
+  forget(address);
+  if (fd >= 0) libc().close(fd);
+});
 
 /** New memory of zeros. `name` is what /proc/PID/maps shows. Throws RangeError where there is none. */
 export function createSharedMemory(name: string, bytes: number): SharedMemory {
   const c = libc();
   const fd = c.memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
-  if (fd < 0) throw new RangeError(`memfd_create() failed (${errnoName()})`);
+  if (fd < 0) throw new RangeError(`memfd_create() failed (${c.errnoName()})`);
   if (c.ftruncate(fd, BigInt(pages(bytes))) !== 0) {
-    const code = errnoName();
+    const code = c.errnoName();
     c.close(fd);
     throw new RangeError(`ftruncate() of ${bytes} bytes failed (${code})`);
   }
   c.fcntl(fd, F_ADD_SEALS, SEALS);
-  return map(fd, fd, bytes);
+  return mapShared(fd, fd, bytes);
 }
 
 /** Maps the memory behind a descriptor, which now belongs to the result. Throws RangeError where that cannot be. */
 export function adoptSharedMemory(fd: number, bytes: number): SharedMemory {
-  return map(fd, fd, bytes);
+  return mapShared(fd, fd, bytes);
 }
 
 /** Maps the memory behind a descriptor, and closes that. Throws RangeError where that cannot be. */
 export function mapSharedMemory(fd: number, bytes: number): SharedMemory {
-  const memory = map(fd, -1, bytes);
+  const memory = mapShared(fd, -1, bytes);
   libc().close(fd);
   return memory;
 }
 
-function map(fd: number, kept: number, bytes: number): SharedMemory {
+function mapShared(fd: number, kept: number, bytes: number): SharedMemory {
   const c = libc();
   const length = pages(bytes);
   // To touch a page behind the end would be SIGBUS.
@@ -75,14 +96,14 @@ function map(fd: number, kept: number, bytes: number): SharedMemory {
     c.close(fd);
     throw new RangeError(`shared memory of ${bytes} bytes has ${size} only`);
   }
-  const address = c.mmap(0n, BigInt(length), PROT_READ_WRITE, MAP_SHARED, fd, 0n);
-  if (address === FAILED) {
-    const code = errnoName();
+  const mapping = mapDescriptor(fd, length, 0n);
+  if (mapping === undefined) {
+    const code = c.errnoName();
     c.close(fd);
     throw new RangeError(`mmap() of ${bytes} bytes failed (${code})`);
   }
-  const buffer = c.toArrayBuffer(address, length);
-  mappings.register(buffer, { address, bytes: BigInt(length), fd: kept });
+  const { address, buffer } = mapping;
+  unreachable.register(buffer, { address, bytes: BigInt(length), fd: kept });
   return { fd: kept, address, buffer };
 }
 

@@ -4,7 +4,7 @@
  */
 import { readSync } from "node:fs";
 import { Socket } from "node:net";
-import { nameOfErrno } from "../../sys/errno.ts";
+import { errnoName } from "../../sys/errno.ts";
 import { libc } from "../../sys/libc.ts";
 import { type DirectHandle, directHandleOf, type HandleCounts, handleCountsOf, trustHandles } from "./direct_write.ts";
 
@@ -147,7 +147,7 @@ async function triedFailing(direct: DirectHandle, close: () => void): Promise<st
 }
 
 function isFailure(status: unknown): boolean {
-  return typeof status === "number" && status < 0 && ["EPIPE", "ECONNRESET"].includes(nameOfErrno(-status));
+  return typeof status === "number" && status < 0 && ["EPIPE", "ECONNRESET"].includes(errnoName(status));
 }
 
 function nextTurn(): Promise<void> {

@@ -1,6 +1,6 @@
 /** The engine over node:net, the fallback of all others. */
 import net from "node:net";
-import { nameOfErrno } from "../../sys/errno.ts";
+import { errnoName } from "../../sys/errno.ts";
 import { nodeLoop } from "../../sys/event_loop.ts";
 import { boundary, contain } from "../../sys/guard.ts";
 import { type Address, addressText, NO_ADDRESS, socketAddress } from "../address.ts";
@@ -110,7 +110,7 @@ function listen(
       }
       handle.onconnection = boundary(undefined, (status: number, client: unknown) => {
         if (status === 0) onConnection(client);
-        else failed(streamError({ code: nameOfErrno(-status) }));
+        else failed(streamError({ code: errnoName(status) }));
       });
       server.on("error", () => {});
       const fd = typeof handle.fd === "number" ? handle.fd : -1;

@@ -1,6 +1,6 @@
 /** `Stream` over node:net. */
 import { enterEvent, leaveEvent } from "../../sys/clock.ts";
-import { nameOfErrno } from "../../sys/errno.ts";
+import { errnoName } from "../../sys/errno.ts";
 import { byteString } from "../../wire/latin1.ts";
 import { type Address, NO_ADDRESS, socketAddress } from "../address.ts";
 import { becameScarce } from "../descriptors.ts";
@@ -254,7 +254,7 @@ export class TcpStream implements Stream, PausedStream, SocketOwner {
 
   /** A write failed with this negated errno. */
   private fail(status: number): void {
-    const code = nameOfErrno(-status);
+    const code = errnoName(status);
     this.socket.destroy(Object.assign(new Error(code), { code }));
   }
 

@@ -1,5 +1,6 @@
-import { errnoText } from "../../sys/errno.ts";
-import { errnoName, REGISTER_PBUF_RING } from "../../sys/io_uring.ts";
+import { errnoName, errnoText } from "../../sys/errno.ts";
+import { REGISTER_PBUF_RING } from "../../sys/io_uring.ts";
+import { mapMemory } from "../../sys/memory.ts";
 import type { Ring } from "./ring.ts";
 
 /** How many views of each buffer are kept. */
@@ -50,8 +51,8 @@ export class BufferGroup {
   static open(ring: Ring, id: number, size: number, first: number, most: number): BufferGroup | string {
     const { calls } = ring;
     // Addresses only: pages that are not used take no memory.
-    const buffers = calls.map(most * size);
-    const entries = calls.map(Math.max(4096, most * 4 * ENTRY_WORDS));
+    const buffers = mapMemory(most * size);
+    const entries = mapMemory(Math.max(4096, most * 4 * ENTRY_WORDS));
     if (buffers === undefined || entries === undefined) return "mmap() failed";
     const bytes = new Uint8Array(40);
     const argument = new DataView(bytes.buffer);
@@ -60,7 +61,7 @@ export class BufferGroup {
     argument.setUint16(12, id, true);
     const result = calls.register(ring.fd, REGISTER_PBUF_RING, bytes, 1);
     if (result < 0) return `io_uring_register(IORING_REGISTER_PBUF_RING) failed ${errnoText(errnoName(result))}`;
-    const group = new BufferGroup(id, size, most, buffers.memory, buffers.address, entries.memory);
+    const group = new BufferGroup(id, size, most, buffers.buffer, buffers.address, entries.buffer);
     group.add(first);
     return group;
   }

@@ -1,4 +1,4 @@
-import { errnoName } from "../../sys/io_uring.ts";
+import { errnoName } from "../../sys/errno.ts";
 import { connectingSocket } from "../connecting_socket.ts";
 import { becameScarce } from "../descriptors.ts";
 import type { ConnectOptions } from "../engine.ts";

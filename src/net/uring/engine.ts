@@ -1,5 +1,6 @@
 /** The engine on io_uring: Linux 6.1 and later, where the system's policy allows it. */
 import { ioUring } from "../../sys/io_uring.ts";
+import { mapMemory } from "../../sys/memory.ts";
 import type { Engine } from "../engine.ts";
 import { BufferGroup } from "./buffers.ts";
 import { connect } from "./connect.ts";
@@ -21,9 +22,7 @@ const SCRATCH = 65_536;
 
 /** Makes the ring of this thread, and the engine on it. Returns a sentence if that is not possible here. */
 export function openUring(): Engine | string {
-  const calls = ioUring();
-  if (calls === undefined) return "it needs Linux and Node's FFI";
-  const ring = Ring.open(calls);
+  const ring = Ring.open(ioUring());
   if (typeof ring === "string") return ring;
   const opened = openOn(ring);
   if (typeof opened === "string") ring.close();
@@ -43,8 +42,8 @@ function openOn(ring: Ring): Engine | string {
     for (let receiver = paused.pop(); receiver !== undefined; receiver = paused.pop()) receiver.beforeWait();
   });
   if (typeof loop === "string") return loop;
-  const targets = calls.map(Targets.size);
-  const scratch = calls.map(SCRATCH);
+  const targets = mapMemory(Targets.size);
+  const scratch = mapMemory(SCRATCH);
   if (targets === undefined || scratch === undefined) return "mmap() failed";
   const context: Context = {
     calls,
@@ -52,9 +51,9 @@ function openOn(ring: Ring): Engine | string {
     loop,
     small,
     large,
-    memory: new SendMemory(calls),
+    memory: new SendMemory(),
     targets: new Targets(ring, targets),
-    scratch: Buffer.from(scratch.memory),
+    scratch: Buffer.from(scratch.buffer),
     scratchAddress: scratch.address,
     paused,
     open: 0,

@@ -1,7 +1,9 @@
+import { errnoName } from "../../sys/errno.ts";
 import { contain } from "../../sys/guard.ts";
-import { CQE_MORE, errnoName } from "../../sys/io_uring.ts";
+import { CQE_MORE } from "../../sys/io_uring.ts";
 import { libc } from "../../sys/libc.ts";
 import { startTimer, type Timer } from "../../sys/timers.ts";
+import { setNonBlocking } from "../../sys/write.ts";
 import { type Address, addressText } from "../address.ts";
 import { isLate, reserveDescriptors } from "../descriptors.ts";
 import type { Listener, ListenOptions } from "../engine.ts";
@@ -21,10 +23,6 @@ const ECONNABORTED = -103;
 const IPPROTO_TCP = 6;
 const TCP_NODELAY = 1;
 const ONE = Buffer.from([1, 0, 0, 0]);
-/** <fcntl.h> */
-const F_GETFL = 3;
-const F_SETFL = 4;
-const O_NONBLOCK = 0x800;
 /** Connections accepted before others have their turn. */
 const AT_ONCE = 64;
 /** After a failure to accept, such as ENOMEM, it is tried again in so many ms. */
@@ -159,7 +157,6 @@ export function listen(
 ): Listener {
   const { address, ipv6only, reusePort, backlog = BACKLOG } = options;
   const c = libc();
-  if (c === undefined) throw streamError({ code: "ENOTSUP" });
   reserveDescriptors();
   let { fd } = options;
   let notes: readonly string[] = [];
@@ -169,11 +166,11 @@ export function listen(
     ({ fd } = bound);
     notes = setSocketOptions(fd, options, addressText(address));
   }
-  c.fcntl(fd, F_SETFL, c.fcntl(fd, F_GETFL, 0) | O_NONBLOCK);
+  setNonBlocking(fd);
   // Accepted sockets inherit it.
   if (address.family !== "unix") c.setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, ONE);
   if (c.listen(fd, backlog) < 0) {
-    const code = errnoName(-c.errno());
+    const code = c.errnoName();
     context.calls.close(fd);
     throw streamError({ code });
   }

@@ -1,7 +1,6 @@
 import { enterEvent, leaveEvent } from "../../sys/clock.ts";
-import { errnoText } from "../../sys/errno.ts";
+import { errnoName, errnoText } from "../../sys/errno.ts";
 import { type EventLoop, nodeLoop } from "../../sys/event_loop.ts";
-import { errnoName } from "../../sys/io_uring.ts";
 import { openUvLoop, type UvLoop } from "../../sys/libuv.ts";
 import { KIND, type Operator, type Ring } from "./ring.ts";
 

@@ -1,8 +1,7 @@
-import { errnoText } from "../../sys/errno.ts";
+import { errnoName, errnoText } from "../../sys/errno.ts";
 import {
   CQE_BUFFER,
   CQE_MORE,
-  errnoName,
   OP_ASYNC_CANCEL,
   OP_CLOSE,
   OP_CONNECT,
@@ -54,7 +53,7 @@ export function probeOperations({ calls, fd }: Ring): string | undefined {
 export function tryReceive(ring: Ring, group: BufferGroup): string | undefined {
   const c = libc();
   const ends = Buffer.alloc(8);
-  if (c === undefined || c.socketpair(AF_UNIX, SOCK_STREAM, ends) !== 0) return "socketpair() failed";
+  if (c.socketpair(AF_UNIX, SOCK_STREAM, ends) !== 0) return "socketpair() failed";
   const [fd, peer] = [ends.readInt32LE(0), ends.readInt32LE(4)];
   let received = 0;
   let flags = 0;

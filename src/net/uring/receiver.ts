@@ -1,4 +1,5 @@
-import { CQE_BUFFER, CQE_MORE, errnoName } from "../../sys/io_uring.ts";
+import { errnoName } from "../../sys/errno.ts";
+import { CQE_BUFFER, CQE_MORE } from "../../sys/io_uring.ts";
 import { clearDeadline, Deadline, setDeadline } from "../../sys/timers.ts";
 import { streamError } from "../errors.ts";
 import { SlabQueue } from "../slabs.ts";

@@ -1,17 +1,15 @@
-import { errnoText } from "../../sys/errno.ts";
+import { errnoName, errnoText } from "../../sys/errno.ts";
 import {
   CANCEL_ALL,
   CANCEL_FD,
   CQE_MORE,
   ENTER_EXT_ARG,
   ENTER_GETEVENTS,
-  errnoName,
   FEAT_CQE_SKIP,
   FEAT_EXT_ARG,
   FEAT_NODROP,
   FEAT_SINGLE_MMAP,
   type IoUring,
-  type Mapping,
   OFFSET_SQES,
   OP_ASYNC_CANCEL,
   OP_CLOSE,
@@ -31,6 +29,7 @@ import {
   SQE_BUFFER_SELECT,
   SQE_CQE_SKIP_SUCCESS,
 } from "../../sys/io_uring.ts";
+import { type Mapping, mapDescriptor, mapMemory } from "../../sys/memory.ts";
 
 /** What an operation was submitted for. With its owner's id it makes the lower half of its user_data. */
 export const KIND = { receive: 0, send: 1, connect: 2, close: 3, poll: 4, cancel: 5, room: 6 } as const;
@@ -109,8 +108,8 @@ export class Ring {
     const word = (offset: number): number => params.getUint32(offset, true);
     this.calls = calls;
     this.fd = fd;
-    this.words = new Uint32Array(queues.memory, 0, queues.memory.byteLength >> 2);
-    this.sqes = new Uint32Array(sqes.memory);
+    this.words = new Uint32Array(queues.buffer, 0, queues.buffer.byteLength >> 2);
+    this.sqes = new Uint32Array(sqes.buffer);
     this.sqTail = word(PARAM.sqTail) >> 2;
     this.cqHead = word(CQ_PARAM.head) >> 2;
     this.cqTail = word(CQ_PARAM.tail) >> 2;
@@ -120,9 +119,9 @@ export class Ring {
     const array = word(PARAM.sqArray) >> 2;
     for (let i = 0; i < this.sqEntries; i++) this.words[array + i] = i;
     this.waiting = waiting;
-    const argument = new BigUint64Array(waiting.memory, 0, 3);
+    const argument = new BigUint64Array(waiting.buffer, 0, 3);
     argument[2] = waiting.address + 64n;
-    this.timespec = new Uint32Array(waiting.memory, 64, 4);
+    this.timespec = new Uint32Array(waiting.buffer, 64, 4);
   }
 
   /** Returns a sentence if the kernel, or its policy, does not allow it. */
@@ -143,9 +142,9 @@ export class Ring {
       word(CQ_PARAM.cqes) + word(PARAM.completions) * 4 * CQE_WORDS,
       word(PARAM.sqArray) + word(PARAM.entries) * 4,
     );
-    const queues = calls.map(length, fd, 0n);
-    const sqes = calls.map(word(PARAM.entries) * 4 * SQE_WORDS, fd, OFFSET_SQES);
-    const waiting = calls.map(4096);
+    const queues = mapDescriptor(fd, length, 0n);
+    const sqes = mapDescriptor(fd, word(PARAM.entries) * 4 * SQE_WORDS, OFFSET_SQES);
+    const waiting = mapMemory(4096);
     if (queues === undefined || sqes === undefined || waiting === undefined) {
       calls.close(fd);
       return "mmap() failed";

@@ -1,4 +1,5 @@
-import type { IoUring } from "../../sys/io_uring.ts";
+import { libc } from "../../sys/libc.ts";
+import { mapMemory } from "../../sys/memory.ts";
 
 /**
  * Memory for bytes that a socket did not take at once. The kernel sends from it while it waits for room, so it is neither in
@@ -76,20 +77,18 @@ class Pool {
   readonly size: number;
   /** Blocks with free pieces; the last one is taken from. */
   readonly open: Block[] = [];
-  private readonly calls: IoUring;
 
-  constructor(size: number, calls: IoUring) {
+  constructor(size: number) {
     this.size = size;
-    this.calls = calls;
   }
 
   /** Undefined without memory. */
   take(): Piece | undefined {
     let block = this.open.at(-1);
     if (block === undefined) {
-      const mapping = this.calls.map(BLOCK);
+      const mapping = mapMemory(BLOCK);
       if (mapping === undefined) return undefined;
-      block = new Block(this, mapping.address, mapping.memory);
+      block = new Block(this, mapping.address, mapping.buffer);
       this.open.push(block);
     }
     block.discarded = false;
@@ -103,7 +102,7 @@ class Pool {
     let unused = 0;
     for (const other of this.open) if (other.unused && !other.discarded) unused++;
     if (unused <= KEPT) return;
-    this.calls.discard(block.address, BLOCK);
+    libc().discard(block.address, BigInt(BLOCK));
     block.discarded = true;
     this.open.splice(this.open.indexOf(block), 1);
     this.open.unshift(block);
@@ -112,13 +111,8 @@ class Pool {
 
 /** Pieces of two sizes: for the rest of a small response, and for bulk. */
 export class SendMemory {
-  private readonly small: Pool;
-  private readonly large: Pool;
-
-  constructor(calls: IoUring) {
-    this.small = new Pool(SMALL, calls);
-    this.large = new Pool(LARGE, calls);
-  }
+  private readonly small = new Pool(SMALL);
+  private readonly large = new Pool(LARGE);
 
   /** One for so many bytes, or for the first of them. Undefined without memory. */
   take(length: number): Piece | undefined {

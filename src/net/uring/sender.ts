@@ -1,4 +1,4 @@
-import { errnoName } from "../../sys/io_uring.ts";
+import { errnoName } from "../../sys/errno.ts";
 import { streamError } from "../errors.ts";
 import { NO_ROOM, NOT_THIS_FILE, type StreamError } from "../stream.ts";
 import type { Context } from "./context.ts";

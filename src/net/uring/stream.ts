@@ -1,4 +1,4 @@
-import { errnoName } from "../../sys/io_uring.ts";
+import { errnoName } from "../../sys/errno.ts";
 import { libc } from "../../sys/libc.ts";
 import { type Address, NO_ADDRESS } from "../address.ts";
 import { becameScarce, isLate } from "../descriptors.ts";
@@ -258,7 +258,7 @@ export class UringStream implements Stream, Operator, ReceiverOwner, SenderOwner
       context.loop.loop.defer(goneNow, this, undefined);
       return;
     }
-    if (reset && this.remote.family !== "unix") libc()?.setsockopt(fd, SOL_SOCKET, SO_LINGER, LINGER_NOT);
+    if (reset && this.remote.family !== "unix") libc().setsockopt(fd, SOL_SOCKET, SO_LINGER, LINGER_NOT);
     // In this order: the number may be another socket's as soon as it is closed.
     if (ring.pending(id) > 0) ring.cancelAll(fd);
     ring.closeFile(id, fd);
@@ -276,7 +276,7 @@ export class UringStream implements Stream, Operator, ReceiverOwner, SenderOwner
 
   takeError(): number {
     INT.writeInt32LE(4, 4);
-    return libc()?.getsockopt(this.fd, SOL_SOCKET, SO_ERROR, VALUE, LENGTH) === 0 ? INT.readInt32LE() : 0;
+    return libc().getsockopt(this.fd, SOL_SOCKET, SO_ERROR, VALUE, LENGTH) === 0 ? INT.readInt32LE() : 0;
   }
 
   setNoDelay(on: boolean): void {
@@ -292,7 +292,7 @@ export class UringStream implements Stream, Operator, ReceiverOwner, SenderOwner
   private setOption(level: number, option: number, value: number): void {
     if (this.closed || this.fd < 0) return;
     INT.writeInt32LE(value);
-    libc()?.setsockopt(this.fd, level, option, VALUE);
+    libc().setsockopt(this.fd, level, option, VALUE);
   }
 }
 

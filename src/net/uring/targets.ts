@@ -1,4 +1,4 @@
-import type { Mapping } from "../../sys/io_uring.ts";
+import type { Mapping } from "../../sys/memory.ts";
 import type { Ring } from "./ring.ts";
 
 /** The size of a struct sockaddr_storage. */
@@ -13,9 +13,9 @@ export class Targets {
   private readonly high: number;
   private used = 0;
 
-  constructor(ring: Ring, { address, memory }: Mapping) {
+  constructor(ring: Ring, { address, buffer }: Mapping) {
     this.ring = ring;
-    this.bytes = new Uint8Array(memory);
+    this.bytes = new Uint8Array(buffer);
     this.low = Number(address & 0xffffffffn);
     this.high = Number(address >> 32n);
   }

@@ -1,0 +1,144 @@
+/**
+ * Functions of C libraries, through `node:ffi`, which nobody else imports. A "buffer" is lent for the length of a call. A
+ * "pointer" may be kept by the kernel or a library: it leads to memory that neither moves nor is collected (`mapMemory`).
+ *
+ * With HOLDFAST_DEBUG_FFI=1 each argument is checked before each call, and an exception names the function and the argument.
+ * Node by itself checks only that a number fits its type.
+ */
+import * as ffi from "node:ffi";
+import { debugsFfi } from "./launch.ts";
+
+/** What values of each type are in JavaScript. */
+interface Values {
+  readonly void: undefined;
+  readonly int32: number;
+  readonly uint32: number;
+  readonly int64: bigint;
+  readonly uint64: bigint;
+  readonly pointer: bigint;
+  readonly buffer: Uint8Array;
+  readonly string: string;
+}
+
+type Type = keyof Values;
+type ArgumentType = Exclude<Type, "void">;
+
+/** A function's prototype. Arguments are counted from 0. */
+interface Prototype {
+  readonly return: Type;
+  readonly arguments: readonly ArgumentType[];
+  /** Of memory that is passed: which argument says how many bytes of it are used. */
+  readonly sizes?: Readonly<Record<number, number>>;
+  /** The pointers that may be null. */
+  readonly nullable?: readonly number[];
+}
+
+type Prototypes = Readonly<Record<string, Prototype>>;
+
+/** The functions of these prototypes. */
+type Functions<P extends Prototypes> = {
+  readonly [Name in keyof P]: (...values: ValuesOf<P[Name]["arguments"]>) => Values[P[Name]["return"]];
+};
+type ValuesOf<Types extends readonly ArgumentType[]> = { [I in keyof Types]: Values[Types[I]] };
+
+/** Functions of a library, or with null of what this process is made of: Node and the C library. Throws without them. */
+export function bind<const P extends Prototypes>(library: string | null, prototypes: P): Functions<P>;
+export function bind(library: string | null, prototypes: Prototypes): unknown {
+  const { functions } = ffi.dlopen(library, prototypes);
+  if (!debugsFfi) return functions;
+  return Object.fromEntries(
+    Object.entries(prototypes).map(([name, prototype]) => [name, checked(name, prototype, functions[name])]),
+  );
+}
+
+/** The address of a function, to be called by others. */
+export function functionAddress(name: string): bigint {
+  const address = new ffi.DynamicLibrary(null).getSymbol(name);
+  know(address, 1);
+  return address;
+}
+
+/** A view of memory, which has to stay where it is for as long as the view can be reached. */
+export function memoryAt(address: bigint, bytes: number): ArrayBuffer {
+  know(address, bytes);
+  return ffi.toArrayBuffer(address, bytes, false);
+}
+
+/** A copy of the text there, up to its NUL. */
+export function stringAt(address: bigint): string | null {
+  return ffi.toString(address);
+}
+
+/** This thread's uv_loop_t. */
+export function uvLoopAddress(): bigint {
+  return ffi.getCurrentEventLoop();
+}
+
+// ---- checks
+
+/** Memory that pointers may lead to. Only filled where they are checked. */
+const known = new Map<bigint, number>();
+
+/** Memory of that address may be passed to functions. */
+export function know(address: bigint, bytes: number): void {
+  if (debugsFfi) known.set(address, Math.max(bytes, known.get(address) ?? 0));
+}
+
+/** It was unmapped. */
+export function forget(address: bigint): void {
+  known.delete(address);
+}
+
+function isKnown(address: bigint, bytes: number): boolean {
+  for (const [from, length] of known) {
+    if (address >= from && address + BigInt(bytes) <= from + BigInt(length)) return true;
+  }
+  return false;
+}
+
+type Call = (...values: never[]) => unknown;
+
+function checked(name: string, prototype: Prototype, call: Call): Call {
+  const types = prototype.arguments;
+  return new Proxy(call, {
+    apply(target, self, values: unknown[]) {
+      if (values.length !== types.length) {
+        throw new TypeError(`${name}() was called with ${values.length} arguments in place of ${types.length}`);
+      }
+      for (const [i, value] of values.entries()) {
+        const size = prototype.sizes?.[i];
+        const bytes = size === undefined ? 0 : Number(values[size]);
+        const wrong = fault(types[i], value, bytes, prototype.nullable?.includes(i) === true);
+        if (wrong !== undefined) throw new TypeError(`argument ${i} of ${name}() ${wrong}`);
+      }
+      return Reflect.apply(target, self, values);
+    },
+  });
+}
+
+const FITS = {
+  int32: (value: unknown) => typeof value === "number" && (value | 0) === value,
+  uint32: (value: unknown) => typeof value === "number" && value >>> 0 === value,
+  int64: (value: unknown) => typeof value === "bigint" && BigInt.asIntN(64, value) === value,
+  uint64: (value: unknown) => typeof value === "bigint" && BigInt.asUintN(64, value) === value,
+  string: (value: unknown) => typeof value === "string" && !value.includes("\0"),
+};
+
+/** What is wrong with an argument of which the function uses so many bytes. */
+function fault(type: ArgumentType, value: unknown, bytes: number, nullable: boolean): string | undefined {
+  if (type === "buffer") {
+    if (!(value instanceof Uint8Array)) return `is ${shown(value)}, and no buffer`;
+    if (value.buffer instanceof ArrayBuffer && value.buffer.detached) return "is a buffer that was detached";
+    return value.length < bytes ? `is a buffer of ${value.length} bytes, not of ${bytes}` : undefined;
+  }
+  if (type === "pointer") {
+    if (typeof value !== "bigint") return `is ${shown(value)}, and no pointer`;
+    if (nullable && value === 0n) return undefined;
+    return isKnown(value, bytes) ? undefined : `points to 0x${value.toString(16)}, where no ${bytes} bytes are known`;
+  }
+  return FITS[type](value) ? undefined : `is ${shown(value)}, and no ${type}`;
+}
+
+function shown(value: unknown): string {
+  return typeof value === "object" || typeof value === "function" ? typeof value : String(value);
+}
