@@ -25,15 +25,6 @@ export interface UvLoop {
 /** More than any uv_handle_t has. */
 const HANDLE_SIZE = 1024;
 const UV_READABLE = 1;
-/**
- * The flags of the handles below, in words of 32 bits. A thread that is killed closes no handle of ours, and Node would abort
- * the process over them; libuv lets those go that are marked as its own.
- */
-const FLAGS_OFFSET = 88;
-const IDLE_FLAGS = FLAGS_OFFSET / 4;
-const PREPARE_FLAGS = (2 * HANDLE_SIZE + FLAGS_OFFSET) / 4;
-const UV_HANDLE_REF = 8;
-const UV_HANDLE_INTERNAL = 16;
 /** EFD_NONBLOCK and EFD_CLOEXEC. */
 const EVENTFD_FLAGS = 0o2004000;
 
@@ -85,11 +76,7 @@ export function openUvLoop(): UvLoop | string {
 
     c.uv_idle_init(loop, idle);
     c.uv_prepare_init(loop, prepare);
-    const flags = new Uint32Array(handles.buffer);
-    if (flags[IDLE_FLAGS] !== UV_HANDLE_REF) return "this libuv's handles are not as expected";
     c.uv_unref(idle);
-    flags[IDLE_FLAGS] |= UV_HANDLE_INTERNAL;
-    flags[PREPARE_FLAGS] |= UV_HANDLE_INTERNAL;
     const next = new Uint32Array(words.buffer, words.byteOffset + queue * 8, 2);
     const self = loop + BigInt(queue * 8);
     const [low, high] = [Number(self & 0xffffffffn), Number(self >> 32n)];
