@@ -2,9 +2,10 @@ import dns from "node:dns";
 import { errorText } from "../sys/errno.ts";
 import { boundary, logFault } from "../sys/guard.ts";
 import { clearDeadline, Deadline, setDeadline } from "../sys/timers.ts";
-import { TYPE_A, TYPE_AAAA } from "../wire/dns.ts";
+import { type AddressAnswer, TYPE_A, TYPE_AAAA } from "../wire/dns.ts";
 import { type Address, addressText } from "./address.ts";
-import { AliasQuestions } from "./dns_alias.ts";
+import { ipv4Text, ipv6Text } from "./ip.ts";
+import { type Asker, type Query, UdpQueries } from "./udp_queries.ts";
 
 /** States as in ngx_resolver.c: DNS response codes, or 110 (ETIMEDOUT). */
 export const SERVER_FAILURE = 2;
@@ -32,6 +33,8 @@ export interface NameServersOptions {
   readonly ipv6: boolean;
   /** Messages for the error log, level error. */
   readonly log: (message: string) => void;
+  /** The time until a query is sent again, ms; nginx's by default. @internal Tests have less time. */
+  readonly patience?: number;
 }
 
 /** Errors of c-ares that are an answer of a server, or make one unnecessary. All others mean that no server answered. */
@@ -46,39 +49,34 @@ const CODES: ReadonlyMap<string, number> = new Map([
   [dns.NODATA, 0],
 ]);
 
-/** The timeout before the next server is asked, and the time between attempts if none answers; ms. */
+/** The time until a query that is not answered is sent again, as in nginx; ms. */
 const PATIENCE = 5000;
-/** After this many malformed answers the next attempt waits for PATIENCE. */
-const MOST_INVALID = 4;
 
 const TTL = { ttl: true } as const;
 
 /**
- * The name servers of a resolver, through c-ares (node:dns), which handles sockets, ids, TCP for long answers and the
- * failover between servers. Only CNAMEs without addresses are queried by AliasQuestions.
+ * The name servers of a resolver. Addresses are queried over UDP (udp_queries.ts); c-ares (node:dns) queries again over
+ * TCP where an answer is truncated, and does all for SRV records.
  */
 export class NameServers {
   readonly options: NameServersOptions;
-  readonly aliases: AliasQuestions;
-  /** One a server, which asks that server first. They are used in turn, as nginx does. */
-  private readonly channels: readonly dns.Resolver[];
+  readonly udp: UdpQueries;
+  /** c-ares, by the index of the server it asks first; made when it is needed. */
+  private readonly channels: (dns.Resolver | undefined)[];
   private turn = 0;
 
   constructor(options: NameServersOptions) {
     this.options = options;
-    this.aliases = new AliasQuestions(options.servers, PATIENCE);
-    const servers = options.servers.flatMap((server) => (server.family === "unix" ? [] : [addressText(server)]));
-    this.channels = options.servers.map((_, first) => {
-      const channel = new dns.Resolver({ timeout: PATIENCE, maxTimeout: PATIENCE, tries: 1 });
-      channel.setServers([...servers.slice(first), ...servers.slice(0, first)]);
-      return channel;
-    });
+    this.udp = new UdpQueries(options.servers, options.patience ?? PATIENCE);
+    this.channels = options.servers.map(() => undefined);
   }
 
-  /** Resolves a name that `isName` accepts. `done` is called asynchronously, but not after `cancel`. */
-  ask(name: string, done: (answer: NameAnswer) => void): NameQuestion {
-    const first = this.next();
-    const question = new NameQuestion(this, name, first, this.channels[first], done);
+  /**
+   * Resolves a name that `isName` accepts. `done` is called asynchronously, but not after `cancel`. A query that is not
+   * answered is repeated while `wanted`, and given up then.
+   */
+  ask(name: string, wanted: () => boolean, done: (answer: NameAnswer) => void): NameQuestion {
+    const question = new NameQuestion(this, name, this.next(), wanted, done);
     question.ask();
     return question;
   }
@@ -90,39 +88,47 @@ export class NameServers {
         done({ services: records.map(({ name, port, priority, weight }) => ({ name, port, priority, weight })) });
       else done({ state: CODES.get(error.code ?? "") || (error.code === dns.NODATA ? HOST_NOT_FOUND : TIMED_OUT) });
     };
-    this.channels[this.next()].resolveSrv(name, boundary(undefined, answered));
+    this.channel(this.next()).resolveSrv(name, boundary(undefined, answered));
   }
 
-  /** Closes all sockets. All questions must have been canceled. */
+  /** Closes the sockets of c-ares. All questions must have been canceled, which closes the others. */
   cancel(): void {
-    for (const channel of this.channels) channel.cancel();
-    this.aliases.cancel();
+    for (const channel of this.channels) channel?.cancel();
+  }
+
+  channel(first: number): dns.Resolver {
+    const known = this.channels[first];
+    if (known !== undefined) return known;
+    const channel = new dns.Resolver({ timeout: PATIENCE, maxTimeout: PATIENCE, tries: 1 });
+    const servers = this.options.servers.flatMap((server) => (server.family === "unix" ? [] : [addressText(server)]));
+    channel.setServers([...servers.slice(first), ...servers.slice(0, first)]);
+    this.channels[first] = channel;
+    return channel;
   }
 
   private next(): number {
-    return this.turn++ % this.channels.length;
+    return this.turn++ % this.options.servers.length;
   }
 }
 
 /**
  * The queries for one name: type A, then type AAAA. Done one after the other the result does not depend on which answer
- * is faster, an error or timeout costs one query instead of two, and AAAA is not queried before it is known whether the
- * name is an alias. The cost is one more round trip for the first request to a name; `ipv6=off` saves it.
+ * is faster, and an error or timeout costs one query instead of two. The cost is one more round trip for the first
+ * request to a name; `ipv6=off` saves it.
  */
-export class NameQuestion {
+export class NameQuestion implements Asker {
   private readonly servers: NameServers;
   private readonly name: string;
   /** The index of the server that is asked first. */
   private readonly first: number;
-  private readonly channel: dns.Resolver;
+  private readonly wanted: () => boolean;
   private readonly done: (answer: NameAnswer) => void;
+  private query: Query | undefined = undefined;
   /** The addresses of each type; undefined until they are known. */
   private v4: readonly string[] | undefined = undefined;
   private v6: readonly string[] | undefined = undefined;
   private cname: string | undefined = undefined;
   private ttl = Number.POSITIVE_INFINITY;
-  /** The number of malformed answers. */
-  private invalid = 0;
   /** Answered or canceled: further answers are ignored. */
   private over = false;
   private readonly again: Deadline<NameQuestion>;
@@ -131,13 +137,13 @@ export class NameQuestion {
     servers: NameServers,
     name: string,
     first: number,
-    channel: dns.Resolver,
+    wanted: () => boolean,
     done: (answer: NameAnswer) => void,
   ) {
     this.servers = servers;
     this.name = name;
     this.first = first;
-    this.channel = channel;
+    this.wanted = wanted;
     this.done = done;
     this.again = new Deadline<NameQuestion>(this, askAgain);
     if (!servers.options.ipv4) this.v4 = [];
@@ -147,6 +153,7 @@ export class NameQuestion {
   cancel(): void {
     this.over = true;
     clearDeadline(this.again);
+    this.query?.cancel();
   }
 
   /** An exception while handling an answer: fails the query, so that nobody waits for ever. */
@@ -157,74 +164,75 @@ export class NameQuestion {
 
   /** Sends the next query. */
   ask(): void {
-    const { name, channel } = this;
-    const done =
-      (family: "v4" | "v6") =>
-      (error: NodeJS.ErrnoException | null, records: readonly dns.RecordWithTtl[] | undefined): void =>
-        this.received(family, error, records);
-    if (this.v4 === undefined) channel.resolve4(name, TTL, boundary(this, done("v4")));
-    else if (this.v6 === undefined) channel.resolve6(name, TTL, boundary(this, done("v6")));
+    if (this.v4 === undefined) this.query = this.servers.udp.ask(this.name, TYPE_A, this.first, this);
+    else if (this.v6 === undefined) this.query = this.servers.udp.ask(this.name, TYPE_AAAA, this.first, this);
     else this.settle();
   }
 
-  private received(
-    family: "v4" | "v6",
-    error: NodeJS.ErrnoException | null,
-    records: readonly dns.RecordWithTtl[] | undefined,
-  ): void {
-    if (this.over) return;
-    const code = error?.code ?? "";
-    const state = CODES.get(code);
-    if (error === null && records !== undefined) {
-      for (const { ttl } of records) this.lives(ttl);
-      this[family] = records.map(({ address }) => address);
-      // An answer without addresses that is no error has a CNAME.
-      if (records.length === 0 && !this.v4?.length) this.askAlias(family === "v4" ? TYPE_A : TYPE_AAAA);
-      else this.ask();
-    } else if (state === undefined) {
-      this.silent(code);
-    } else if (state === 0) {
-      // Neither addresses nor a CNAME. As in nginx this discards a CNAME of the A query.
-      this[family] = [];
-      this.cname = undefined;
-      this.ask();
-    } else if (this.cname !== undefined) {
-      // A CNAME holds for all types (RFC 1034 section 3.6.2), even if the server fails on the second query.
-      this[family] = [];
+  answered({ code, truncated, addresses, cname, ttl }: AddressAnswer): void {
+    if (code !== 0) this.failed(code);
+    else if (truncated) this.askOverTcp(cname, ttl);
+    else this.received(addresses.map(this.v4 === undefined ? ipv4Host : ipv6Text), cname, ttl);
+  }
+
+  unreachable(code: string): void {
+    this.servers.options.log(`no answer (${errorText(code)}) while resolving ${this.name}`);
+  }
+
+  unanswered(query: Query): void {
+    if (this.wanted()) query.repeat();
+    else this.finish({ state: TIMED_OUT });
+  }
+
+  askAgain(): void {
+    if (this.wanted()) this.ask();
+    else this.finish({ state: TIMED_OUT });
+  }
+
+  /** `cname` is the one in the truncated answer, of which c-ares says nothing. */
+  private askOverTcp(cname: string | undefined, cnameTtl: number): void {
+    const done = (error: NodeJS.ErrnoException | null, records: readonly dns.RecordWithTtl[] | undefined): void => {
+      if (this.over) return;
+      const code = error?.code ?? "";
+      const state = CODES.get(code);
+      if (error === null && records !== undefined) {
+        const ttls = records.map(({ ttl }) => Math.max(0, ttl | 0));
+        const hosts = records.map(({ address }) => address);
+        this.received(hosts, cname, hosts.length > 0 ? Math.min(...ttls) : cnameTtl);
+      } else if (state === 0) {
+        this.received([], undefined, cnameTtl);
+      } else if (state !== undefined) {
+        this.failed(state);
+      } else if (code === dns.TIMEOUT) {
+        this.askAgain();
+      } else {
+        this.unreachable(code);
+        setDeadline(this.again, PATIENCE);
+      }
+    };
+    const channel = this.servers.channel(this.first);
+    if (this.v4 === undefined) channel.resolve4(this.name, TTL, boundary(this, done));
+    else channel.resolve6(this.name, TTL, boundary(this, done));
+  }
+
+  /** The addresses of the type that was queried. */
+  private received(hosts: readonly string[], cname: string | undefined, ttl: number): void {
+    this.ttl = Math.min(this.ttl, ttl);
+    // As in nginx an answer with neither discards a CNAME of type A.
+    if (hosts.length === 0) this.cname = cname;
+    if (this.v4 === undefined) this.v4 = hosts;
+    else this.v6 = hosts;
+    this.ask();
+  }
+
+  private failed(state: number): void {
+    // A CNAME holds for all types (RFC 1034 section 3.6.2), even if the server fails on the second query.
+    if (this.cname !== undefined) {
+      this.v6 = [];
       this.ask();
     } else {
       this.finish({ state });
     }
-  }
-
-  /** No server has answered: tries again, after a timeout at once, else later. */
-  private silent(code: string): void {
-    if (code === dns.TIMEOUT) {
-      this.ask();
-      return;
-    }
-    this.servers.options.log(`no answer (${errorText(code)}) while resolving ${this.name}`);
-    // A malformed answer may be a forged one, which has ended the query before the genuine answer came.
-    if (code === dns.BADRESP && ++this.invalid <= MOST_INVALID) this.ask();
-    else setDeadline(this.again, PATIENCE);
-  }
-
-  private askAlias(type: number): void {
-    this.servers.aliases.ask(this.name, type, this.first, (alias) => {
-      if (this.over) return;
-      if (alias !== undefined) {
-        this.cname = alias.target;
-        this.lives(alias.ttl);
-      } else {
-        this.servers.options.log(`no answer with the alias while resolving ${this.name}`);
-      }
-      this.ask();
-    });
-  }
-
-  /** A TTL with the highest bit set counts as zero (RFC 2181 section 8). */
-  private lives(ttl: number): void {
-    this.ttl = Math.min(this.ttl, Math.max(0, ttl | 0));
   }
 
   /** All queries have been answered. */
@@ -245,7 +253,11 @@ export class NameQuestion {
 }
 
 function askAgain(question: NameQuestion): void {
-  question.ask();
+  question.askAgain();
+}
+
+function ipv4Host(bytes: Buffer): string {
+  return ipv4Text(bytes.readUInt32BE());
 }
 
 /**

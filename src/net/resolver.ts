@@ -157,7 +157,11 @@ export class Resolver {
     this.entries.set(name, entry);
     this.pending++;
     this.wait(lookup, entry);
-    entry.question = this.servers.ask(name, (answer) => this.answered(entry, answer));
+    entry.question = this.servers.ask(
+      name,
+      () => entry.waiting.size > 0,
+      (answer) => this.answered(entry, answer),
+    );
   }
 
   private wait(lookup: Lookup, entry: Entry): void {

@@ -1,23 +1,34 @@
-/** As much of DNS (RFC 1035) as c-ares leaves out: a query, and the CNAME in its answer. */
-
-/** A CNAME record: the target in lower case, the TTL in seconds. */
-export interface Alias {
-  readonly target: string;
-  readonly ttl: number;
-}
+/** As much of DNS (RFC 1035) as the addresses of a name need: a query, and the records in its answer. */
 
 export const TYPE_A = 1;
 export const TYPE_AAAA = 28;
 const TYPE_CNAME = 5;
 const CLASS_IN = 1;
 
-const NXDOMAIN = 3;
+/** The greatest response code that a resolver knows (REFUSED); as in nginx a greater one is no answer. */
+const MOST_CODE = 5;
 /** Bytes of a message before its question. */
 export const HEADER = 12;
 /** The longest name with its dots, as in nginx. */
 const MOST_NAME = 255;
 /** Further records of an answer are ignored. */
-const MOST_RECORDS = 64;
+const MOST_RECORDS = 256;
+/** The most compression pointers followed in a name. */
+const MOST_POINTERS = 64;
+
+/** An answer to a query for addresses. */
+export interface AddressAnswer {
+  /** The response code. */
+  readonly code: number;
+  /** The records do not fit into a datagram; those read are what is left of them. */
+  readonly truncated: boolean;
+  /** 4 or 16 bytes each, views of the datagram. */
+  readonly addresses: readonly Buffer[];
+  /** The target of the name's CNAME, in lower case. */
+  readonly cname: string | undefined;
+  /** The least TTL of these records, in seconds; Infinity if there are none. */
+  readonly ttl: number;
+}
 
 /** A recursive query (RFC 1035 section 4.1), without its id. The name must be valid. */
 export function encodeQuestion(name: string, type: number): Buffer {
@@ -35,10 +46,11 @@ export function encodeQuestion(name: string, type: number): Buffer {
 }
 
 /**
- * The CNAME of `name` in a datagram received for `question`. "none": the answer has none; "failed": a response code other
- * than NXDOMAIN; undefined: not an answer to that query, malformed, or truncated before the CNAME.
+ * What a datagram received for `question`, a query of type A or AAAA for `name`, answers to it. Undefined: it is not an
+ * answer to that query, or malformed. As in nginx every address counts, whatever name it is of: a server that follows
+ * CNAMEs adds them.
  */
-export function readAlias(bytes: Buffer, question: Buffer, name: string): Alias | "none" | "failed" | undefined {
+export function readAnswer(bytes: Buffer, question: Buffer, name: string): AddressAnswer | undefined {
   const end = question.length;
   if (bytes.length < end || bytes.readUInt16BE(0) !== question.readUInt16BE(0)) return undefined;
   const flags = bytes.readUInt16BE(2);
@@ -47,30 +59,57 @@ export function readAlias(bytes: Buffer, question: Buffer, name: string): Alias 
   if ((flags & 0xf800) !== 0x8000 || bytes.readUInt16BE(4) !== 1) return undefined;
   if (bytes.latin1Slice(HEADER, end).toLowerCase() !== question.latin1Slice(HEADER, end)) return undefined;
   const code = flags & 15;
-  if (code !== 0) return code === NXDOMAIN ? "none" : "failed";
+  if (code > MOST_CODE) return undefined;
 
-  const records = Math.min(bytes.readUInt16BE(6), MOST_RECORDS);
+  const wanted = question.readUInt16BE(end - 4);
+  const size = wanted === TYPE_A ? 4 : 16;
+  const truncated = (flags & 0x200) !== 0;
+  const addresses: Buffer[] = [];
+  let cname: string | undefined;
+  let ttl = Number.POSITIVE_INFINITY;
   let at = end;
-  for (let i = 0; i < records; i++) {
-    const fixed = skipName(bytes, at);
-    if (fixed === undefined || fixed + 10 > bytes.length) return undefined;
-    const data = fixed + 10;
-    const next = data + bytes.readUInt16BE(fixed + 8);
-    if (next > bytes.length) return undefined;
-    if (
-      bytes.readUInt16BE(fixed) === TYPE_CNAME &&
-      bytes.readUInt16BE(fixed + 2) === CLASS_IN &&
-      readName(bytes, at) === name
-    ) {
-      const target = readName(bytes, data);
-      // A value with the highest bit set counts as none (RFC 2181 section 8).
-      return target === undefined || skipName(bytes, data) !== next
-        ? undefined
-        : { target, ttl: Math.max(0, bytes.readInt32BE(fixed + 4)) };
+  for (let left = Math.min(bytes.readUInt16BE(6), MOST_RECORDS); left > 0; left--) {
+    const record = readRecord(bytes, at);
+    if (record === undefined) {
+      // Some servers truncate within a record.
+      if (truncated) break;
+      return undefined;
+    }
+    const { type, data, next } = record;
+    if (type === wanted) {
+      if (next - data !== size) return undefined;
+      addresses.push(bytes.subarray(data, next));
+      ttl = Math.min(ttl, record.ttl);
+    } else if (type === TYPE_CNAME) {
+      ttl = Math.min(ttl, record.ttl);
+      if (cname === undefined && readName(bytes, at) === name) {
+        cname = readName(bytes, data);
+        if (cname === undefined || skipName(bytes, data) !== next) return undefined;
+      }
     }
     at = next;
   }
-  return (flags & 0x200) === 0 ? "none" : undefined;
+  return { code, truncated, addresses, cname, ttl };
+}
+
+interface RecordPlace {
+  /** 0 of another class than IN. */
+  readonly type: number;
+  readonly ttl: number;
+  /** Where its data begins, and the record after it. */
+  readonly data: number;
+  readonly next: number;
+}
+
+function readRecord(bytes: Buffer, from: number): RecordPlace | undefined {
+  const fixed = skipName(bytes, from);
+  if (fixed === undefined || fixed + 10 > bytes.length) return undefined;
+  const data = fixed + 10;
+  const next = data + bytes.readUInt16BE(fixed + 8);
+  if (next > bytes.length) return undefined;
+  const type = bytes.readUInt16BE(fixed + 2) === CLASS_IN ? bytes.readUInt16BE(fixed) : 0;
+  // A TTL with the highest bit set counts as zero (RFC 2181 section 8).
+  return { type, ttl: Math.max(0, bytes.readInt32BE(fixed + 4)), data, next };
 }
 
 /** The offset after the name that starts at `from`. */
@@ -92,11 +131,12 @@ function skipName(bytes: Buffer, from: number): number | undefined {
 function readName(bytes: Buffer, from: number): string | undefined {
   let name = "";
   let limit = from;
+  let pointers = 0;
   for (let at = from; at < bytes.length; ) {
     const length = bytes[at];
     if (length === 0) return name.toLowerCase();
     if (length >= 0xc0) {
-      if (at + 1 >= bytes.length) return undefined;
+      if (at + 1 >= bytes.length || ++pointers > MOST_POINTERS) return undefined;
       at = ((length & 0x3f) << 8) | bytes[at + 1];
       if (at < HEADER || at >= limit) return undefined;
       limit = at;

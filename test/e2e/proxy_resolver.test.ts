@@ -50,9 +50,7 @@ test("an alias is known from the answer it came in, hostile ones beside it or no
         otherQuestion[13] ^= 1;
         const loop = Buffer.from(answer);
         loop.writeUInt16BE(0xc000 | (answer.length - 11), answer.length - 11);
-        return name === "hostile.test" && questionsOf(name) > 2
-          ? [otherId, otherQuestion, loop, answer.subarray(0, -3), query]
-          : [];
+        return name === "hostile.test" ? [otherId, otherQuestion, loop, answer.subarray(0, -3), query] : [];
       },
     };
   });
@@ -62,9 +60,9 @@ test("an alias is known from the answer it came in, hostile ones beside it or no
       server { listen 127.0.0.1:${port}; location / { proxy_pass http://$host:${backend}; } } }`,
   });
   for (const [host, questions] of [
-    ["long.test", 3],
-    ["short.test", 9],
-    ["hostile.test", 3],
+    ["long.test", 2],
+    ["short.test", 6],
+    ["hostile.test", 2],
   ] as const) {
     for (let i = 0; i < 3; i++) assert.equal((await get(holdfast.port, "/", `Host: ${host}`)).body, "ok", host);
     assert.equal(questionsOf(host), questions, host);

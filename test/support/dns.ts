@@ -14,12 +14,16 @@ export interface NameServer {
   readonly questions: Question[];
 }
 
-/** `code`: the response code. `truncated`: over UDP the records do not fit. `before`: datagrams sent ahead of the answer. */
+/**
+ * `code`: the response code. `truncated`: over UDP the records do not fit. `before`: datagrams sent ahead of the answer.
+ * `delay`: how long the server takes, ms.
+ */
 export interface Answer {
   readonly code?: number;
   readonly records?: readonly Buffer[];
   readonly truncated?: boolean;
   readonly before?: (query: Buffer, answer: Buffer) => readonly Buffer[];
+  readonly delay?: number;
 }
 
 export const TYPE = { a: 1, cname: 5, aaaa: 28, srv: 33 } as const;
@@ -62,8 +66,12 @@ export async function nameServer(
     const found = given(bytes);
     if (found === undefined) return;
     const message = found.truncated ? response(bytes, { ...found, records: [] }, 0x83) : response(bytes, found);
-    for (const datagram of found.before?.(bytes, message) ?? []) socket.send(datagram, from.port, from.address);
-    socket.send(message, from.port, from.address);
+    const reply = () => {
+      for (const datagram of found.before?.(bytes, message) ?? []) socket.send(datagram, from.port, from.address);
+      socket.send(message, from.port, from.address);
+    };
+    if (found.delay === undefined) reply();
+    else setTimeout(reply, found.delay);
   });
   const stream = createServer((connection) => {
     connection.on("error", () => {});
