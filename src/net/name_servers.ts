@@ -12,6 +12,13 @@ export const SERVER_FAILURE = 2;
 export const HOST_NOT_FOUND = 3;
 export const TIMED_OUT = 110;
 
+const STATES = ["Format error", "Server failure", "Host not found", "Unimplemented", "Operation refused"];
+
+/** ngx_resolver_strerror */
+export function resolutionText(state: number): string {
+  return state === TIMED_OUT ? "Operation timed out" : (STATES[state - 1] ?? "Unknown error");
+}
+
 /** A server that an SRV record names (RFC 2782). */
 export interface Service {
   readonly name: string;
@@ -173,6 +180,11 @@ export class NameQuestion implements Asker {
     if (code !== 0) this.failed(code);
     else if (truncated) this.askOverTcp(cname, ttl);
     else this.received(addresses.map(this.v4 === undefined ? ipv4Host : ipv6Text), cname, ttl);
+  }
+
+  misunderstood(code: number, { id, name }: Query): void {
+    const text = `DNS error (${code}: ${resolutionText(code)}), query id:${id}, name:"${name}"`;
+    this.servers.options.log(text);
   }
 
   unreachable(code: string): void {

@@ -15,13 +15,6 @@ import {
 /** The result of a lookup: addresses without a port, or nginx's state (a DNS response code, or 110 for a timeout). */
 export type Resolution = { readonly addresses: readonly Address[] } | { readonly state: number };
 
-const STATES = ["Format error", "Server failure", "Host not found", "Unimplemented", "Operation refused"];
-
-/** ngx_resolver_strerror */
-export function resolutionText(state: number): string {
-  return state === TIMED_OUT ? "Operation timed out" : (STATES[state - 1] ?? "Unknown error");
-}
-
 export interface ResolverOptions extends NameServersOptions {
   /** How long answers are kept, ms; 0: for their TTL. */
   readonly valid: number;

@@ -3,13 +3,15 @@ import { dgram } from "../sys/builtin.ts";
 import { boundary, contain, guarded } from "../sys/guard.ts";
 import { randomBytes } from "../sys/random.ts";
 import { clearDeadline, Deadline, setDeadline } from "../sys/timers.ts";
-import { type AddressAnswer, encodeQuestion, HEADER, readAnswer } from "../wire/dns.ts";
+import { type AddressAnswer, encodeQuestion, FORMERR, HEADER, REFUSED, readAnswer } from "../wire/dns.ts";
 import type { Address } from "./address.ts";
 
 /** Who has sent a query. */
 export interface Asker {
   /** The query is over. */
   answered(answer: AddressAnswer): void;
+  /** A server does not know what was asked (FORMERR, or an unknown code), which as in nginx is no answer. */
+  misunderstood(code: number, query: Query): void;
   /** None of the servers can be reached, with the error of the last. They are tried again. */
   unreachable(code: string): void;
   /** Nobody has answered for some time: `query.repeat()` sends it again. */
@@ -114,6 +116,10 @@ export class Query {
   received(bytes: Buffer): void {
     const answer = readAnswer(bytes, this.bytes, this.name);
     if (answer === undefined) return;
+    if (answer.code === FORMERR || answer.code > REFUSED) {
+      this.asker.misunderstood(answer.code, this);
+      return;
+    }
     this.forget();
     try {
       this.asker.answered(answer);

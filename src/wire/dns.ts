@@ -2,11 +2,13 @@
 
 export const TYPE_A = 1;
 export const TYPE_AAAA = 28;
+/** Response codes (RFC 1035 section 4.1.1): the least error, and the greatest that a resolver knows. */
+export const FORMERR = 1;
+export const REFUSED = 5;
+
 const TYPE_CNAME = 5;
 const CLASS_IN = 1;
 
-/** The greatest response code that a resolver knows (REFUSED); as in nginx a greater one is no answer. */
-const MOST_CODE = 5;
 /** Bytes of a message before its question. */
 export const HEADER = 12;
 /** The longest name with its dots, as in nginx. */
@@ -59,7 +61,6 @@ export function readAnswer(bytes: Buffer, question: Buffer, name: string): Addre
   if ((flags & 0xf800) !== 0x8000 || bytes.readUInt16BE(4) !== 1) return undefined;
   if (bytes.latin1Slice(HEADER, end).toLowerCase() !== question.latin1Slice(HEADER, end)) return undefined;
   const code = flags & 15;
-  if (code > MOST_CODE) return undefined;
 
   const wanted = question.readUInt16BE(end - 4);
   const size = wanted === TYPE_A ? 4 : 16;

@@ -54,7 +54,7 @@ test("names are asked for as they are: no search domain, no hosts file, no other
 });
 
 test("what a server answers is the state, and is not kept", async (t) => {
-  const codes: Record<string, number> = { format: 1, failure: 2, gone: 3, unknown: 4, refused: 5, empty: 0 };
+  const codes: Record<string, number> = { failure: 2, gone: 3, unknown: 4, refused: 5, empty: 0 };
   const server = await nameServer(t, ({ name }) => ({ code: codes[name.split(".")[0]] }));
   const { hosts } = resolverOf([server]);
   for (const [name, code] of Object.entries(codes)) assert.equal(await hosts(`${name}.test`), code || 3, name);
@@ -136,6 +136,18 @@ test("where no server can be reached the question waits for one until it is too 
   const { hosts, messages } = resolverOf([await freePort()]);
   assert.equal(await hosts("a.test", 50), 110);
   assert.match(messages.join("\n"), /^no answer \(111: Connection refused\) while resolving a\.test$/);
+});
+
+test("a server that does not understand the query is passed over, and logged", async (t) => {
+  const server = await nameServer(t, ({ name }) => ({ code: name === "code.test" ? 9 : 1, truncated: true }));
+  const other = await plain(t);
+  const { hosts, messages } = resolverOf([server, other], { patience: 300 });
+  assert.equal(await hosts("format.test"), "10.0.0.1");
+  await hosts("spare.test");
+  assert.equal(await hosts("code.test"), "10.0.0.1");
+  const text = messages.join("\n");
+  assert.match(text, /^DNS error \(1: Format error\), query id:\d+, name:"format\.test"$/m);
+  assert.match(text, /^DNS error \(9: Unknown error\), query id:\d+, name:"code\.test"$/m);
 });
 
 test("what is not the answer is not taken for it", async (t) => {

@@ -29,6 +29,7 @@ function queriesTo(t: TestContext, servers: readonly (NameServer | number)[], pa
     return new Promise<AddressAnswer | undefined>((resolve) => {
       const query = queries.ask(name, type, first, {
         answered: resolve,
+        misunderstood: () => {},
         unreachable: (code) => unreachable.push(code),
         unanswered(same) {
           assert.equal(same, query);
@@ -128,7 +129,7 @@ test("however many names, a server has one socket; it goes with the last of them
   const { queries, ask } = queriesTo(t, [server], LONG);
   const before = open();
   const never = () => assert.fail("not answered, nor repeated");
-  const asker = { answered: never, unanswered: never, unreachable: never };
+  const asker = { answered: never, misunderstood: never, unanswered: never, unreachable: never };
   const pending = Array.from({ length: 200 }, (_, i) => queries.ask(`n${i}.test`, TYPE.a, 0, asker));
   await waitFor(() => (server.questions.length === 200 ? true : undefined), "the queries");
   assert.equal(open(), before + 1);
@@ -149,6 +150,7 @@ test("an exception of who asked ends his query only", async (t) => {
   const fault = await new Promise<unknown>((resolve) => {
     const asker = {
       answered: () => assert.fail("thrown"),
+      misunderstood: () => {},
       unanswered: () => {},
       unreachable: () => {},
       onFault: resolve,

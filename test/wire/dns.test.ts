@@ -67,7 +67,7 @@ test("an address of type AAAA has 16 bytes", () => {
 });
 
 test("the response code is read", () => {
-  for (const code of [0, 1, 2, 3, 4, 5]) assert.deepEqual(facts(answer([], 0x8180 | code)), { ...NOTHING, code });
+  for (const code of [0, 1, 5, 15]) assert.deepEqual(facts(answer([], 0x8180 | code)), { ...NOTHING, code });
 });
 
 test("of a truncated answer what is left is read", () => {

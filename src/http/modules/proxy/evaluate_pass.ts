@@ -1,4 +1,5 @@
-import { type Resolution, resolutionText } from "../../../net/resolver.ts";
+import { resolutionText } from "../../../net/name_servers.ts";
+import type { Resolution } from "../../../net/resolver.ts";
 import { boundary } from "../../../sys/guard.ts";
 import { resolvingOf } from "../../conf/resolver.ts";
 import { finalizeRequest } from "../../core/engine.ts";
