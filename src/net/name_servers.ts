@@ -126,8 +126,8 @@ export class NameServers {
 export class NameQuestion implements Asker {
   private readonly servers: NameServers;
   private readonly name: string;
-  /** The index of the server that is asked first. */
-  private readonly first: number;
+  /** The index of the server to ask: one that has answered is asked again. */
+  private server: number;
   private readonly wanted: () => boolean;
   private readonly done: (answer: NameAnswer) => void;
   private query: Query | undefined = undefined;
@@ -149,7 +149,7 @@ export class NameQuestion implements Asker {
   ) {
     this.servers = servers;
     this.name = name;
-    this.first = first;
+    this.server = first;
     this.wanted = wanted;
     this.done = done;
     this.again = new Deadline<NameQuestion>(this, askAgain);
@@ -171,12 +171,13 @@ export class NameQuestion implements Asker {
 
   /** Sends the next query. */
   ask(): void {
-    if (this.v4 === undefined) this.query = this.servers.udp.ask(this.name, TYPE_A, this.first, this);
-    else if (this.v6 === undefined) this.query = this.servers.udp.ask(this.name, TYPE_AAAA, this.first, this);
+    if (this.v4 === undefined) this.query = this.servers.udp.ask(this.name, TYPE_A, this.server, this);
+    else if (this.v6 === undefined) this.query = this.servers.udp.ask(this.name, TYPE_AAAA, this.server, this);
     else this.settle();
   }
 
-  answered({ code, truncated, addresses, cname, ttl }: AddressAnswer): void {
+  answered({ code, truncated, addresses, cname, ttl }: AddressAnswer, server: number): void {
+    this.server = server;
     if (code !== 0) this.failed(code);
     else if (truncated) this.askOverTcp(cname, ttl);
     else this.received(addresses.map(this.v4 === undefined ? ipv4Host : ipv6Text), cname, ttl);
@@ -222,7 +223,7 @@ export class NameQuestion implements Asker {
         setDeadline(this.again, PATIENCE);
       }
     };
-    const channel = this.servers.channel(this.first);
+    const channel = this.servers.channel(this.server);
     if (this.v4 === undefined) channel.resolve4(this.name, TTL, boundary(this, done));
     else channel.resolve6(this.name, TTL, boundary(this, done));
   }

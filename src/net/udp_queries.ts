@@ -8,8 +8,8 @@ import type { Address } from "./address.ts";
 
 /** Who has sent a query. */
 export interface Asker {
-  /** The query is over. */
-  answered(answer: AddressAnswer): void;
+  /** The query is over. `server`: the index of the one it was sent to last. */
+  answered(answer: AddressAnswer, server: number): void;
   /** A server does not know what was asked (FORMERR, or an unknown code), which as in nginx is no answer. */
   misunderstood(code: number, query: Query): void;
   /** None of the servers can be reached, with the error of the last. They are tried again. */
@@ -122,7 +122,7 @@ export class Query {
     }
     this.forget();
     try {
-      this.asker.answered(answer);
+      this.asker.answered(answer, this.turn % this.queries.servers);
     } finally {
       // Not before, since there may be another query now.
       this.queries.closeIdle();

@@ -140,9 +140,11 @@ test("where no server can be reached the question waits for one until it is too 
 
 test("a server that does not understand the query is passed over, and logged", async (t) => {
   const server = await nameServer(t, ({ name }) => ({ code: name === "code.test" ? 9 : 1, truncated: true }));
-  const other = await plain(t);
-  const { hosts, messages } = resolverOf([server, other], { patience: 300 });
+  const other = await nameServer(t, () => ({ records: [a(60, "10.0.0.1")], truncated: true }));
+  const { hosts, messages } = resolverOf([server, other], { patience: 300, ipv6: true });
   assert.equal(await hosts("format.test"), "10.0.0.1");
+  const asked = server.questions.filter(({ name }) => name === "format.test");
+  assert.deepEqual(new Set(asked.map(({ type }) => type)), new Set([TYPE.a]), "who has answered is asked for AAAA too");
   await hosts("spare.test");
   assert.equal(await hosts("code.test"), "10.0.0.1");
   const text = messages.join("\n");
