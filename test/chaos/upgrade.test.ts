@@ -4,10 +4,10 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { httpBackend } from "../support/backend.ts";
-import { type Daemon, startDaemon } from "../support/daemon.ts";
+import { startDaemon } from "../support/daemon.ts";
 import { type Load, startLoad } from "../support/load.ts";
 import { freePort, listeningPorts } from "../support/ports.ts";
-import { childrenOf, isRunning, openBy, statusOf, workersOf } from "../support/processes.ts";
+import { childrenOf, isRunning, openBy, workersOf } from "../support/processes.ts";
 import { get } from "../support/tcp.ts";
 import { waitFor } from "../support/wait.ts";
 
@@ -48,15 +48,6 @@ async function more(loads: readonly Load[], count: number): Promise<void> {
   for (const load of loads) await load.more(count);
 }
 
-/** The old master's workers leave, and then itself. */
-async function retire(daemon: Daemon, old: number): Promise<void> {
-  await daemon.signal("SIGWINCH", "the old workers to leave", () => workersOf(old).length === 0, old);
-  // All of its threads: until then it is the new one's parent.
-  const left = () => !isRunning(old) && statusOf(daemon.pid, "PPid") !== String(old);
-  await daemon.signal("SIGQUIT", "the old master to leave", left, old);
-  assert.equal(existsSync(join(daemon.prefix, "logs/holdfast.pid.oldbin")), false);
-}
-
 /** What the status page counts is what there is: the one who asks. */
 async function assertQuiet(status: number): Promise<void> {
   await waitFor(async () => {
@@ -79,7 +70,7 @@ test("three upgrades under load fail no request and reset no connection, whateve
     const old = await running.startNewBinary();
     await more(loads, 50);
     assert.equal((await get(socket, "/")).body, "here");
-    await retire(running, old);
+    await running.retire(old);
     await more(loads, 50);
     assert.equal(workersOf(running.pid).length, setting.workers ?? 2);
     const ports = [port, status, ...(setting.second ? [second] : [])];
@@ -154,7 +145,7 @@ test("an upgrade that fails, or is taken back, leaves the old master as it was, 
   await daemon.signal("SIGWINCH", "no workers", () => workersOf(master).length === 0, master);
   await daemon.signal("SIGHUP", "workers", () => workersOf(master).length === 2, master);
   await load.more(20);
-  await retire(daemon, master);
+  await daemon.retire(master);
   await load.more(50);
   await load.stop();
   assert.deepEqual(load.failures, []);
@@ -177,7 +168,7 @@ test("upgrades leave no descriptor, mapping or process behind", async (t) => {
   const upgrade = async (): Promise<void> => {
     const old = await daemon.startNewBinary();
     const all = [old, ...childrenOf(old)].filter((pid) => pid !== daemon.pid);
-    await retire(daemon, old);
+    await daemon.retire(old);
     await waitFor(() => !all.some(isRunning), "the end of the old processes");
     assert.equal((await get(port, "/")).body, "here");
   };

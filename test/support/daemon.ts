@@ -3,7 +3,7 @@ import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { TestContext } from "node:test";
 import { finish, LAUNCHER, makePrefix } from "./holdfast.ts";
-import { childrenOf, isRunning, titleOf } from "./processes.ts";
+import { childrenOf, isRunning, statusOf, titleOf, workersOf } from "./processes.ts";
 import { waitFor } from "./wait.ts";
 
 /** A Holdfast in the background, whose master may be another process by and by. */
@@ -57,6 +57,15 @@ export class Daemon {
     const old = this.pid;
     await this.signal("SIGUSR2", "a new master", () => this.oldPid === old && this.pid > 0 && this.pid !== old);
     return old;
+  }
+
+  /** After `startNewBinary`: the old master's workers leave, and then itself. */
+  async retire(old: number): Promise<void> {
+    await this.signal("SIGWINCH", "the old workers to leave", () => workersOf(old).length === 0, old);
+    // All of its threads: until then it is the new one's parent.
+    const left = () => !isRunning(old) && statusOf(this.pid, "PPid") !== String(old);
+    await this.signal("SIGQUIT", "the old master to leave", left, old);
+    if (existsSync(join(this.prefix, "logs/holdfast.pid.oldbin"))) throw new Error("the old pid file is still there");
   }
 }
 

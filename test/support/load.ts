@@ -13,6 +13,11 @@ export interface LoadOptions {
   readonly connections?: number;
   /** So many of the connections are opened anew for each request. */
   readonly fresh?: number;
+  /**
+   * Asks once more, on a new connection, where one that has been used was closed (not reset) before an answer began, as
+   * clients do: the server may close an idle connection at any time (RFC 9112, 9.3.1).
+   */
+  readonly retry?: boolean;
   /** What is wrong with an answer; undefined for nothing. Default: any status but 200. */
   readonly judge?: (response: RawResponse, path: string) => string | undefined;
 }
@@ -20,6 +25,8 @@ export interface LoadOptions {
 /** Constant load: each connection sends its next request when the last is answered and its turn has come. */
 export class Load {
   answered = 0;
+  /** How many requests were sent once more. */
+  retried = 0;
   readonly failures: string[] = [];
   /** How many answers had which body. */
   readonly bodies = new Map<string, number>();
@@ -37,7 +44,7 @@ export class Load {
   }
 
   async #run(index: number, fresh: boolean): Promise<void> {
-    const { target, rate = 300, connections = 20, path = () => "/" } = this.#options;
+    const { rate = 300, connections = 20, path = () => "/" } = this.#options;
     const gap = (1000 * connections) / rate;
     let due = performance.now() + (gap * index) / connections;
     let connection: RawConnection | undefined;
@@ -47,26 +54,34 @@ export class Load {
       // A machine that was too busy is not made up for by a burst.
       due = Math.max(due + gap, performance.now() - gap);
       const wanted = path(this.#sent++);
-      const reused = connection !== undefined;
-      try {
-        connection ??= await RawConnection.open(typeof target === "function" ? target() : target);
-        connection.write(
-          `GET ${wanted} HTTP/1.1\r\nHost: load\r\n${fresh ? "Connection: close\r\n" : ""}X-Number: ${this.#sent}\r\n\r\n`,
-        );
-        const response = await connection.readResponse();
-        this.#count(response, wanted);
-        if (fresh || response.header("connection") === "close") {
-          connection.close();
-          connection = undefined;
-        }
-      } catch (error) {
-        const kind = fresh ? "new" : reused ? "reused" : "first use of a";
-        this.failures.push(`${wanted} (${kind} connection, ${connection?.error ?? "no error"}): ${error}`);
-        connection?.close();
-        connection = undefined;
-      }
+      connection = await this.#ask(connection, wanted, fresh);
     }
     connection?.close();
+  }
+
+  /** Resolves to the connection if it can be used again. */
+  async #ask(reused: RawConnection | undefined, wanted: string, fresh: boolean): Promise<RawConnection | undefined> {
+    const { target, retry = false } = this.#options;
+    let connection = reused;
+    try {
+      connection ??= await RawConnection.open(typeof target === "function" ? target() : target);
+      connection.write(
+        `GET ${wanted} HTTP/1.1\r\nHost: load\r\n${fresh ? "Connection: close\r\n" : ""}X-Number: ${this.#sent}\r\n\r\n`,
+      );
+      const response = await connection.readResponse();
+      this.#count(response, wanted);
+      if (!fresh && response.header("connection") !== "close") return connection;
+    } catch (error) {
+      if (retry && reused?.ended === true && reused.error === undefined && reused.received === "") {
+        reused.close();
+        this.retried++;
+        return this.#ask(undefined, wanted, fresh);
+      }
+      const kind = fresh ? "new" : reused === undefined ? "first use of a" : "reused";
+      this.failures.push(`${wanted} (${kind} connection, ${connection?.error ?? "no error"}): ${error}`);
+    }
+    connection?.close();
+    return undefined;
   }
 
   #count(response: RawResponse, path: string): void {
