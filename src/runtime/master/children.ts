@@ -10,6 +10,8 @@ import { Process, type ProcessOptions, type ProcessOwner } from "./process.ts";
 
 /** A child that has not exited this long after it was told to stop is killed, as nginx's master does. */
 const KILL_MS = 1000;
+/** One that signals have ended so many times at the very first start is not started again. */
+const MOST_LIVES_AT_START = 5;
 
 export interface ChildrenOptions extends ProcessOptions {
   /** The listening sockets for so many workers. */
@@ -32,7 +34,7 @@ export class Children implements ProcessOwner {
   /** The cycle in force, once there is one. */
   #data: CycleData | undefined;
   #workers = 0;
-  /** During the first `apply` a child that dies is not started again: the start has failed. */
+  /** During the first `apply`: a child that cannot begin makes the start fail. */
   #starting = true;
   /** Looked at whenever something has changed. */
   readonly #conditions = new Set<() => void>();
@@ -124,7 +126,7 @@ export class Children implements ProcessOwner {
     for (const look of this.#conditions) look();
   }
 
-  exited(child: Process, pid: number | undefined): void {
+  exited(child: Process, pid: number | undefined, faulty: boolean): boolean {
     const accepted = this.#accepting.delete(child) && !child.exiting;
     try {
       this.#options.forget?.(child.role, pid);
@@ -132,9 +134,11 @@ export class Children implements ProcessOwner {
       // What is in shared memory is not what it should be. Another process takes this one's place all the same.
       logFault(error, ` while forgetting ${child.role.kind} process ${pid}`);
     }
-    if (child.exiting || this.#starting) this.#all.delete(child);
+    const failed = this.#starting && (faulty || child.shortLives >= MOST_LIVES_AT_START);
+    if (child.exiting || failed) this.#all.delete(child);
     else child.restart();
     if (accepted) this.#shareAnew();
+    return this.#starting && !failed && !child.exiting;
   }
 
   /** Resolves when every child has answered for the cycle it was sent last, or has exited. */

@@ -20,7 +20,10 @@ import { Watchdog } from "./watchdog.ts";
 const SHORT_LIFE_MS = 2000;
 const FIRST_PAUSE_MS = 250;
 const GREATEST_PAUSE_MS = 30_000;
+/** How long a child may take to put a cycle in force. One that takes longer is killed, and another takes its place. */
 const CYCLE_TIMEOUT_MS = 60_000;
+/** It handles events meanwhile. One that has handled none for so long hangs, and would hold up the reload. */
+const HUNG_MS = 10_000;
 /** They make a child exit. */
 const EXIT_SIGNALS: readonly NodeJS.Signals[] = ["SIGTERM", "SIGINT", "SIGQUIT"];
 /** A child that has closed its channel cannot be told anything. Killed if it has not exited this long after. */
@@ -38,8 +41,9 @@ export interface ProcessOptions {
   readonly standardError?: () => number | undefined;
   /** worker_watchdog_timeout in ms; 0 for none. */
   readonly watchdog?: () => number;
-  /** How long a child may take to put a cycle in force, in ms: one that hangs must not block further reloads. */
+  /** In place of CYCLE_TIMEOUT_MS and HUNG_MS. */
   readonly cycleTimeout?: number;
+  readonly hungTimeout?: number;
 }
 
 type CycleMessage = Extract<ToChild, { type: "cycle" }>;
@@ -56,8 +60,11 @@ export interface ProcessOwner {
   reopen(): void;
   /** One of its properties has changed. */
   changed(): void;
-  /** It has exited. Unless it was told to, the owner may call `restart`. */
-  exited(child: Process, pid: number | undefined): void;
+  /**
+   * It has exited; `faulty` if by its own decision, with a status that says so. Unless it was told to exit, the owner may
+   * call `restart`. True where `apply` is to wait for the one that takes its place.
+   */
+  exited(child: Process, pid: number | undefined, faulty: boolean): boolean;
 }
 
 /** A child as the master sees it (ngx_process_t): a process, and what it was told and has answered. */
@@ -79,17 +86,21 @@ export class Process {
   #messagesFrom = 0;
   /** Resolves `apply`, with messages about what failed. */
   #resolve: ((errors: readonly string[]) => void) | undefined;
+  /** Until it has answered. */
+  #cycleTimer: Timer | undefined;
   #startedAt = 0;
   /** How many short lives there were in a row. */
   #shortLives = 0;
   #restartTimer: Timer | undefined;
   readonly #watchdog: Watchdog;
+  /** The watchdog has ended it. */
+  #aborted = false;
 
   constructor(role: ChildRole, options: ProcessOptions, owner: ProcessOwner) {
     this.role = role;
     this.#options = options;
     this.#owner = owner;
-    this.#watchdog = new Watchdog(options.watchdog ?? (() => 0), {
+    this.#watchdog = new Watchdog(() => this.#patience, {
       ping: () => this.send({ type: "ping" }),
       expired: (ms) => this.#stuck(ms),
     });
@@ -108,20 +119,24 @@ export class Process {
     return this.#process === undefined || this.#sent === this.#answered;
   }
 
+  /** How many short lives it has had in a row. */
+  get shortLives(): number {
+    return this.#shortLives;
+  }
+
+  /** How long it may handle no event, in ms; 0 for no end. One that starts loads the program, and handles none. */
+  get #patience(): number {
+    const always = this.#options.watchdog?.() ?? 0;
+    if (this.#answered === 0 || this.settled) return always;
+    const hung = this.#options.hungTimeout ?? HUNG_MS;
+    return always === 0 ? hung : Math.min(always, hung);
+  }
+
   /** Puts the owner's cycle in force. A child that is waiting to be started again is started at once. */
   apply(): Promise<readonly string[]> {
-    const { role } = this;
-    const timeout = this.#options.cycleTimeout ?? CYCLE_TIMEOUT_MS;
     return new Promise((resolve) => {
       this.#resolve?.([]);
-      const timer = startTimer(timeout, () => {
-        this.#resolve = undefined;
-        resolve([`${nameOf(role)} has not taken the configuration over within ${timeout / 1000} s`]);
-      });
-      this.#resolve = (errors) => {
-        timer.clear();
-        resolve(errors);
-      };
+      this.#resolve = resolve;
       this.#restartTimer?.clear();
       if (this.#process === undefined) this.#start();
       else this.#sendCycle();
@@ -160,6 +175,7 @@ export class Process {
   #exit(message: ToChild): void {
     this.#exiting = true;
     this.#restartTimer?.clear();
+    this.#cycleTimer?.clear();
     this.send(message);
   }
 
@@ -168,9 +184,12 @@ export class Process {
   }
 
   #stuck(ms: number): void {
+    // One that is stopped does not end by it.
+    const signal = this.#aborted ? "SIGKILL" : "SIGABRT";
+    this.#aborted = true;
     const name = `${nameOf(this.role)} ${this.#process?.pid}`;
-    this.#options.log().write("alert", `${name} has handled no event for ${ms / 1000} s, ending it by SIGABRT`);
-    this.#process?.kill("SIGABRT");
+    this.#options.log().write("alert", `${name} has handled no event for ${ms / 1000} s, ending it by ${signal}`);
+    this.#process?.kill(signal);
   }
 
   /** Starts it again, after a pause if it did not live long. */
@@ -195,6 +214,7 @@ export class Process {
     const { pid } = child;
     this.#process = child;
     this.#answered = 0;
+    this.#aborted = false;
     this.#listen(child);
     child.on(
       "error",
@@ -265,7 +285,19 @@ export class Process {
   #sendCycle(): void {
     const message = this.#owner.cycleFor(this);
     this.#sent = message.data.generation;
+    const timeout = this.#options.cycleTimeout ?? CYCLE_TIMEOUT_MS;
+    this.#cycleTimer?.clear();
+    this.#cycleTimer = startTimer(timeout, () => this.#late(timeout));
+    if (this.#answered > 0) this.#watchdog.watch();
     this.send(message);
+  }
+
+  #late(ms: number): void {
+    const why = `has not taken the configuration over within ${ms / 1000} s`;
+    const resolve = this.#resolve;
+    this.#resolve = undefined;
+    this.#fail(why);
+    resolve?.([`${nameOf(this.role)} ${why}`]);
   }
 
   #received(bytes: Buffer): void {
@@ -287,8 +319,9 @@ export class Process {
       case "ready":
       case "failed":
         this.#answered = message.generation;
+        if (this.settled) this.#cycleTimer?.clear();
         this.#watchdog.watch();
-        if (message.generation === this.#sent) this.#applied(message.type === "failed" ? message.errors : undefined);
+        if (this.settled) this.#applied(message.type === "failed" ? message.errors : undefined);
         break;
       default:
         this.#fail("sent what is no message");
@@ -320,14 +353,17 @@ export class Process {
     this.#channel?.close();
     this.#channel = undefined;
     this.#watchdog.stop();
+    this.#cycleTimer?.clear();
     this.#closeSocket();
     const text = `${nameOf(this.role)}${pid === undefined ? "" : ` ${pid}`} ${how}`;
     // SIGTERM or SIGQUIT to the child alone makes it exit with 0, too.
     this.#options.log().write(code === 0 ? "notice" : "alert", text);
+    // Where it could not be started at all, `code` is undefined as well.
+    const waiting = this.#owner.exited(this, pid, pid === undefined || (code !== undefined && code !== 0));
+    this.#owner.changed();
+    if (waiting) return;
     const resolve = this.#resolve;
     this.#resolve = undefined;
-    this.#owner.exited(this, pid);
-    this.#owner.changed();
     resolve?.([text]);
   }
 }

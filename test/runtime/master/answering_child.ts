@@ -3,8 +3,8 @@ import { Channel } from "../../../src/runtime/channel.ts";
 import { encodeFromChild, type FromChild, type ToChild } from "../../../src/runtime/messages.ts";
 
 /**
- * A child that takes every cycle but one: generation 9 makes it hang. It exits when it is told to, and by the signals
- * that nginx's workers exit by.
+ * A child that handles every message, and takes every cycle but that of generation 9. It exits when it is told to, and by
+ * the signals that nginx's workers exit by.
  */
 const channel = Channel.at(3, {
   most: 1e6,
@@ -13,6 +13,7 @@ const channel = Channel.at(3, {
     if (message.type === "cycle" && message.data.generation !== 9) {
       post({ type: "ready", generation: message.data.generation });
     }
+    if (message.type === "ping") post({ type: "pong" });
     if (message.type === "quit" || message.type === "stop") process.exit(0);
   },
   tooLong() {},

@@ -53,14 +53,41 @@ test("a process that the system refuses is tried again, at once when a reload co
   assert.deepEqual([pids("checker").length, pids("worker").length], [1, 2]);
 });
 
-test("a process that hangs does not hold up the reloads to come", async (t) => {
-  const { children } = start(t, { cycleTimeout: 3000 });
+test("a child that does not take a configuration is killed, and another takes its place", async (t) => {
+  const { children, lines, pids } = start(t, { cycleTimeout: 3000 });
   assert.deepEqual(await children.apply(DATA, 1), []);
+  const [worker] = pids("worker");
   assert.deepEqual(await children.apply({ ...DATA, generation: 9 }, 1), [
     "checker process has not taken the configuration over within 3 s",
     "worker process has not taken the configuration over within 3 s",
   ]);
+  assert.match(
+    lines.join("\n"),
+    new RegExp(
+      `^\\[alert\\] worker process ${worker} has not taken the configuration over within 3 s, killing it$`,
+      "m",
+    ),
+  );
+  await waitFor(() => pids("checker").length === 2 && pids("worker").length === 2, "two others");
   assert.deepEqual(await children.apply({ ...DATA, generation: 10 }, 1), []);
+  assert.doesNotMatch(lines.join("\n"), /handled no event/);
+});
+
+test("a child that hangs when a configuration comes is ended soon; the others have that one at once", async (t) => {
+  const { children, lines, pids } = start(t, { hungTimeout: 2000 });
+  assert.deepEqual(await children.apply(DATA, 2), []);
+  const [hung, other] = pids("worker");
+  // Only SIGKILL ends one that is stopped.
+  process.kill(hung, "SIGSTOP");
+  assert.deepEqual(await children.apply({ ...DATA, generation: 2 }, 2), [`worker process ${hung} exited on signal 9`]);
+  const alert = `[alert] worker process ${hung} has handled no event for 2 s, ending it by`;
+  assert.deepEqual(
+    lines.filter((line) => line.includes("handled no event")),
+    [`${alert} SIGABRT`, `${alert} SIGKILL`],
+  );
+  await waitFor(() => pids("worker").length === 3, "another worker");
+  assert.ok(isRunning(other));
+  await children.settled();
 });
 
 test("a child that ends, however it does, is forgotten and started again", async (t) => {
@@ -111,4 +138,31 @@ test("a start at which a child dies has failed, and is not tried again", async (
   ]);
   await children.stop();
   assert.deepEqual([pids("checker").length, pids("worker").length], [1, 1]);
+});
+
+test("a child that a signal ends at the very first start is started again", async (t) => {
+  let killed = 0;
+  const { children, lines, pids } = start(t, {
+    forget: ({ kind }) => {
+      if (kind === "worker") killed++;
+    },
+  });
+  const started = children.apply(DATA, 1);
+  process.kill(pids("worker")[0], "SIGKILL");
+  assert.deepEqual(await started, []);
+  assert.equal(killed, 1);
+  assert.equal(pids("worker").length, 2);
+  assert.match(lines.join("\n"), /^\[alert\] worker process \d+ exited on signal 9$/m);
+});
+
+test("where signals end every child at the very first start, the start fails in the end", async (t) => {
+  const { children, pids } = start(t, {
+    env: () => {
+      // Once it is there.
+      setImmediate(() => process.kill(pids("checker").at(-1) ?? 0, "SIGKILL"));
+      return {};
+    },
+  });
+  const errors = await children.apply(DATA, 0);
+  assert.match(errors.join("\n"), /^checker process \d+ exited on signal 9$/);
 });
