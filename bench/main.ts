@@ -2,7 +2,7 @@
 import { execFileSync } from "node:child_process";
 import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { cpus, release, tmpdir, totalmem } from "node:os";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { builtInBackend, nginxBackend } from "./backend.ts";
 import { chart } from "./chart.ts";
 import { generatorName } from "./load.ts";
@@ -22,7 +22,7 @@ import { choose, type Options, parseOptions, usage } from "./options.ts";
 import { killAll, runPinned, startPinned, stop } from "./process.ts";
 import { mergeEarlier, type Report, rowsOf, type ScenarioResult, table } from "./report.ts";
 import { type IdleScenario, type LoadScenario, scenarios, smallBody, writeFiles } from "./scenarios.ts";
-import { type Server, servers } from "./servers.ts";
+import { beside, type Server, servers } from "./servers.ts";
 
 const here = import.meta.dirname;
 const checksProgram = join(here, "checks.ts");
@@ -186,7 +186,9 @@ async function runChecks(bench: Bench, options: Options): Promise<unknown> {
 }
 
 function present(options: Options): Server[] {
-  return choose("server", servers, options.servers).filter((server) => {
+  const chosen = choose("server", servers, options.servers);
+  if (options.beside !== "") chosen.push(beside(resolve(options.beside)));
+  return chosen.filter((server) => {
     const reason = server.missing();
     if (reason !== undefined) say(`${server.name}: left out, ${reason}\n`);
     return reason === undefined;

@@ -15,6 +15,8 @@ export interface Options {
   serverCore: number;
   /** taskset's list for the load generator, the backend and the bench itself. */
   loadCores: string;
+  /** Another checkout of Holdfast, measured too, as "beside". Empty for none. */
+  beside: string;
   /** Folder for latest.json and latest.svg. */
   out: string;
   /** Keep the scenarios of an earlier latest.json that this run does not measure. */
@@ -32,6 +34,7 @@ export const usage = `npm run bench -- [options]
   --runs N            rounds; each measures every server once, in turn (15)
   --server-core N     core the measured server gets for itself (0)
   --load-cores LIST   cores for load generator and backend (1)
+  --beside DIR        measure the Holdfast of another checkout too, as "beside"
   --out DIR           where latest.json and latest.svg go (bench/results)
   --merge             keep the other scenarios of a latest.json made on the same machine with the same versions
   --list              name scenarios and servers, then leave
@@ -49,6 +52,7 @@ export function parseOptions(args: string[], defaultOut: string): Options {
       runs: { type: "string", default: "15" },
       "server-core": { type: "string", default: "0" },
       "load-cores": { type: "string", default: "1" },
+      beside: { type: "string", default: "" },
       out: { type: "string", default: defaultOut },
       merge: { type: "boolean", default: false },
       list: { type: "boolean", default: false },
@@ -66,6 +70,7 @@ export function parseOptions(args: string[], defaultOut: string): Options {
     runs: whole("--runs", values.runs, 1, 100),
     serverCore: whole("--server-core", values["server-core"], 0, 1023),
     loadCores: values["load-cores"],
+    beside: values.beside,
     out: values.out,
     merge: values.merge,
     list: values.list,

@@ -29,7 +29,6 @@ export interface Server {
 
 const here = import.meta.dirname;
 const root = dirname(here);
-const holdfastBin = join(root, "bin", "holdfast");
 
 /** What a program prints when asked for its version, on either output; undefined when there is no such program. */
 function ask(program: string, args: string[], env?: NodeJS.ProcessEnv): string | undefined {
@@ -127,7 +126,8 @@ function npmPeer(name: string, program: string): Server {
 const holdfastPath = { PATH: [dirname(process.execPath), process.env.PATH ?? ""].join(delimiter) };
 
 /** Holdfast, with its engine (io_uring where the kernel has it) or over node:net. */
-function holdfast(name: string, use: string): Server {
+function holdfast(name: string, use: string, checkout = root): Server {
+  const holdfastBin = join(checkout, "bin", "holdfast");
   return {
     name,
     abilities: ["proxy", "static"],
@@ -170,3 +170,6 @@ export const servers: readonly Server[] = [
   holdfast("holdfast", ""),
   holdfast("holdfast-node", "use node;"),
 ];
+
+/** The Holdfast of another checkout, to compare a change with what was before. */
+export const beside = (checkout: string): Server => holdfast("beside", "", checkout);

@@ -8,6 +8,7 @@ import { bind } from "./ffi.ts";
 import { libc } from "./libc.ts";
 import { mapMemory } from "./memory.ts";
 
+export const OP_NOP = 0;
 export const OP_POLL_ADD = 6;
 export const OP_ASYNC_CANCEL = 14;
 export const OP_CONNECT = 16;
@@ -63,8 +64,6 @@ export interface IoUring {
   enter(fd: number, submit: number, wait: number, flags: number, argument: bigint, size: bigint): number;
   /** What a registered structure points to belongs to the kernel until the ring is closed. */
   register(fd: number, opcode: number, argument: Uint8Array, count: number): number;
-  /** `address`: within a Mapping. */
-  write(fd: number, address: bigint, length: number): number;
   writeBytes(fd: number, bytes: Uint8Array, length: number): number;
   /** Another write follows at once: the kernel puts both into one packet (MSG_MORE). */
   writeMore(fd: number, bytes: Uint8Array, length: number): number;
@@ -97,7 +96,6 @@ function load(): IoUring {
       sizes: { 5: 6 },
       nullable: [5],
     },
-    write: { return: "int32", arguments: ["int32", "pointer", "uint32"], sizes: { 1: 2 } },
     send: { return: "int32", arguments: ["int32", "buffer", "uint32", "int32"], sizes: { 1: 2 } },
     sendfile: { return: "int64", arguments: ["int32", "int32", "pointer", "uint64"] },
     connect: { return: "int32", arguments: ["int32", "buffer", "uint32"], sizes: { 1: 2 } },
@@ -123,10 +121,6 @@ function load(): IoUring {
     },
     register: (fd, opcode, argument, count) =>
       result(register.syscall(SYS_IO_URING_REGISTER, fd, opcode, argument, count)),
-    write: (fd, address, length) => {
-      const value = c.write(fd, address, length);
-      return value < 0 ? -errno() : value;
-    },
     writeBytes: (fd, bytes, length) => {
       const value = lent.write(fd, bytes, length);
       return value < 0 ? -errno() : value;

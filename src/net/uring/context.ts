@@ -1,6 +1,7 @@
 import type { IoUring } from "../../sys/io_uring.ts";
 import type { BufferGroup } from "./buffers.ts";
 import type { RingLoop } from "./loop.ts";
+import type { Outbox } from "./outbox.ts";
 import type { Receiver } from "./receiver.ts";
 import type { Ring } from "./ring.ts";
 import type { SendMemory } from "./send_memory.ts";
@@ -16,9 +17,7 @@ export interface Context {
   readonly large: BufferGroup;
   readonly memory: SendMemory;
   readonly targets: Targets;
-  /** Text is put here to be written, and its address. */
-  readonly scratch: Buffer;
-  readonly scratchAddress: bigint;
+  readonly outbox: Outbox;
   /** Streams that were paused since the last wait. */
   readonly paused: Receiver[];
   /** Streams that are not destroyed. */

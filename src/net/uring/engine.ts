@@ -7,6 +7,7 @@ import { connect } from "./connect.ts";
 import type { Context } from "./context.ts";
 import { listen } from "./listener.ts";
 import { RingLoop } from "./loop.ts";
+import { Outbox } from "./outbox.ts";
 import { probeOperations, tryReceive } from "./probe.ts";
 import type { Receiver } from "./receiver.ts";
 import { Ring } from "./ring.ts";
@@ -16,9 +17,6 @@ import { Targets } from "./targets.ts";
 /** Buffers to receive into: most requests fit into a small one; a large one is as much as is handled at once. */
 const SMALL = { size: 4096, first: 64, most: 1024 };
 const LARGE = { size: 65_536, first: 8, most: 128 };
-
-/** The longest text that is written without a copy of its own. */
-const SCRATCH = 65_536;
 
 /** Makes the ring of this thread, and the engine on it. Returns a sentence if that is not possible here. */
 export function openUring(): Engine | string {
@@ -43,8 +41,8 @@ function openOn(ring: Ring): Engine | string {
   });
   if (typeof loop === "string") return loop;
   const targets = mapMemory(Targets.size);
-  const scratch = mapMemory(SCRATCH);
-  if (targets === undefined || scratch === undefined) return "mmap() failed";
+  const outbox = mapMemory(Outbox.size);
+  if (targets === undefined || outbox === undefined) return "mmap() failed";
   const context: Context = {
     calls,
     ring,
@@ -53,12 +51,13 @@ function openOn(ring: Ring): Engine | string {
     large,
     memory: new SendMemory(),
     targets: new Targets(ring, targets),
-    scratch: Buffer.from(scratch.buffer),
-    scratchAddress: scratch.address,
+    outbox: new Outbox(outbox),
     paused,
     open: 0,
   };
   process.once("exit", () => {
+    // What was written in this turn.
+    ring.submit();
     ring.forEachOwner((owner) => owner.abandon?.());
     ring.close();
   });

@@ -5,6 +5,7 @@ import {
   OP_ASYNC_CANCEL,
   OP_CLOSE,
   OP_CONNECT,
+  OP_NOP,
   OP_POLL_ADD,
   OP_RECV,
   OP_SEND,
@@ -16,6 +17,7 @@ import type { BufferGroup } from "./buffers.ts";
 import type { Ring } from "./ring.ts";
 
 const OPERATIONS: Readonly<Record<string, number>> = {
+  IORING_OP_NOP: OP_NOP,
   IORING_OP_POLL_ADD: OP_POLL_ADD,
   IORING_OP_ASYNC_CANCEL: OP_ASYNC_CANCEL,
   IORING_OP_CONNECT: OP_CONNECT,

@@ -14,6 +14,7 @@ import {
   OP_ASYNC_CANCEL,
   OP_CLOSE,
   OP_CONNECT,
+  OP_NOP,
   OP_POLL_ADD,
   OP_RECV,
   OP_SEND,
@@ -48,6 +49,7 @@ const SUBMISSIONS = 1024;
 /** Multishot operations have several completions each. Those that find no room wait in the kernel. */
 const COMPLETIONS = 4096;
 
+const MSG_DONTWAIT = 0x40;
 const MSG_NOSIGNAL = 0x4000;
 /** <poll.h> */
 const POLLOUT = 4;
@@ -93,6 +95,7 @@ export class Ring {
   private readonly cqes: number;
   private readonly sqEntries: number;
   private readonly cqMask: number;
+  /** Positions, as the kernel counts them: in 32 bits, where they stay whole numbers to V8. */
   private tail = 0;
   private submitted = 0;
   /** struct io_uring_getevents_arg, behind it the struct __kernel_timespec that it points to. The kernel reads it in `enter`. */
@@ -201,6 +204,40 @@ export class Ring {
     sqes[at + 5] = addressHigh;
   }
 
+  /**
+   * Sends what the socket takes at once; completes when it is submitted, and until then the memory is the kernel's. Returns
+   * the submission's position, for the three below.
+   */
+  sendNow(id: number, fd: number, addressLow: number, addressHigh: number, length: number): number {
+    const at = this.prepare(id, KIND.send, OP_SEND, fd);
+    const { sqes } = this;
+    sqes[at + 4] = addressLow;
+    sqes[at + 5] = addressHigh;
+    sqes[at + 6] = length;
+    sqes[at + 7] = MSG_NOSIGNAL | MSG_DONTWAIT;
+    return (this.tail - 1) | 0;
+  }
+
+  /** The kernel does not have it yet. */
+  isPrepared(position: number): boolean {
+    return ((position - this.submitted) | 0) >= 0;
+  }
+
+  setLength(position: number, length: number): void {
+    this.sqes[(position & (this.sqEntries - 1)) * SQE_WORDS + 6] = length;
+  }
+
+  /** A prepared operation of `id` does nothing, and does not complete. */
+  retract(id: number, position: number): void {
+    const { sqes } = this;
+    const at = (position & (this.sqEntries - 1)) * SQE_WORDS;
+    sqes.fill(0, at, at + SQE_WORDS);
+    sqes[at] = OP_NOP | (SQE_CQE_SKIP_SUCCESS << 8);
+    sqes[at + 8] = KIND.cancel;
+    this.counts[id]--;
+    this.inFlight--;
+  }
+
   /** Completes when there are events (POLLIN …): once, or with `multishot` each time that there are new ones. */
   poll(id: number, fd: number, events: number, multishot: boolean): void {
     const at = this.prepare(id, KIND.poll, OP_POLL_ADD, fd);
@@ -236,10 +273,10 @@ export class Ring {
 
   /** Prepares an operation of `id` (-1: of nobody, without a result). Returns the index of its first word. */
   private prepare(id: number, kind: number, first: number, fd: number): number {
-    if (this.tail - this.submitted >= this.sqEntries) this.submit();
+    if (((this.tail - this.submitted) | 0) >= this.sqEntries) this.submit();
     const { sqes } = this;
     const at = (this.tail & (this.sqEntries - 1)) * SQE_WORDS;
-    this.tail++;
+    this.tail = (this.tail + 1) | 0;
     sqes[at] = first;
     sqes[at + 1] = fd;
     sqes[at + 2] = 0;
@@ -299,9 +336,9 @@ export class Ring {
 
   private enter(wait: number, flags: number, argument: bigint, size: bigint): number {
     this.words[this.sqTail] = this.tail;
-    const result = this.calls.enter(this.fd, this.tail - this.submitted, wait, flags, argument, size);
+    const result = this.calls.enter(this.fd, (this.tail - this.submitted) | 0, wait, flags, argument, size);
     if (result >= 0) {
-      this.submitted += result;
+      this.submitted = (this.submitted + result) | 0;
       return result;
     }
     return result === EINTR || result === ETIME || result === EAGAIN || result === EBUSY || result === ENOMEM

@@ -28,6 +28,16 @@ export class SendQueue {
     return true;
   }
 
+  /** Copies the bytes before all others; there are no more than a small piece holds. False without memory. */
+  pushFirst(bytes: Uint8Array): boolean {
+    const piece = this.memory.take(bytes.length);
+    if (piece === undefined) return false;
+    piece.fill(bytes, 0);
+    this.pieces.splice(this.next, 0, piece);
+    this.length += bytes.length;
+    return true;
+  }
+
   /** The piece with the first bytes; undefined if there are none. */
   first(): Piece | undefined {
     return this.pieces[this.next];

@@ -10,8 +10,8 @@ const EINVAL = -22;
 const ENOSYS = -38;
 const ECANCELED = -125;
 
-/** While corked, more bytes than this are sent at once, behind what was gathered, instead of being copied. */
-const GATHER = 16 * 1024;
+/** More bytes than this at once are written to the socket, instead of being copied. */
+const COPIED = 16 * 1024;
 
 /** Whose bytes are sent. None of these throw. */
 export interface SenderOwner {
@@ -24,16 +24,21 @@ export interface SenderOwner {
 }
 
 /**
- * Sends what is written to a stream: with write(2) at once, straight from where it is, since a socket nearly always has room;
- * to prepare it for the ring and to hear of its end would cost as much. What the socket does not take is copied, and the ring
- * sends it when there is room.
+ * Sends what is written to a stream. A few bytes go with the next `enter`, with those of other streams: a socket nearly always
+ * has room, and takes them then. Many are written at once, straight from where they are. What the socket does not take is
+ * copied, and the ring sends it when there is room.
  */
 export class Sender {
   private readonly owner: SenderOwner;
   private readonly context: Context;
+  /** What waits for room. */
   private readonly queue: SendQueue;
-  /** The ring is sending the first piece. */
+  /** The ring is sending the first piece of the queue. */
   private sending = false;
+  /** A piece of the outbox goes before the queue: where it is, its length, and the position of its submission. */
+  private postedAt = 0;
+  private posted = 0;
+  private position = 0;
   private connected: boolean;
   /** The socket had no room for bytes of a file: `roomy` will be called. */
   private awaiting = false;
@@ -49,7 +54,7 @@ export class Sender {
   }
 
   get unsent(): number {
-    return this.lost >= 0 ? this.lost : this.queue.length;
+    return this.lost >= 0 ? this.lost : this.queue.length + this.posted;
   }
 
   /** Bytes wait for the socket to take them. */
@@ -59,25 +64,57 @@ export class Sender {
 
   write(data: Uint8Array | string): void {
     const { length } = data;
-    if (!this.connected || (this.queue.length > 0 && !this.passes(length)) || (this.corked > 0 && length <= GATHER)) {
-      this.enqueue(typeof data === "string" ? Buffer.from(data, "latin1") : data, 0);
-      return;
+    const { owner, context } = this;
+    if (this.connected && this.queue.length === 0) {
+      if (length <= COPIED && this.post(data, length)) return;
+      if (this.posted === 0 || this.sendPosted()) {
+        const bytes = typeof data === "string" ? Buffer.from(data, "latin1") : data;
+        const sent = this.taken(context.calls.writeBytes(owner.fd, bytes, length));
+        if (sent < length && sent >= 0) this.enqueue(bytes, sent);
+        return;
+      }
+      if (owner.closed) return;
     }
-    if (typeof data === "string" && length <= this.context.scratch.length) {
-      const { scratch } = this.context;
-      scratch.latin1Write(data, 0, length);
-      const sent = this.taken(this.context.calls.write(this.owner.fd, this.context.scratchAddress, length));
-      if (sent < length && sent >= 0) this.enqueue(scratch.subarray(0, length), sent);
-      return;
-    }
-    const bytes = typeof data === "string" ? Buffer.from(data, "latin1") : data;
-    const sent = this.taken(this.context.calls.writeBytes(this.owner.fd, bytes, length));
-    if (sent < length && sent >= 0) this.enqueue(bytes, sent);
+    this.enqueue(typeof data === "string" ? Buffer.from(data, "latin1") : data, 0);
   }
 
-  /** Whether the bytes may go to the socket although others are queued: those were only gathered, and are sent now. */
-  private passes(length: number): boolean {
-    return this.corked > 0 && length > GATHER && !this.sending && this.sendQueued(true);
+  /** Puts bytes into the outbox, behind those that this stream has there. */
+  private post(data: Uint8Array | string, length: number): boolean {
+    const { posted } = this;
+    const { outbox, ring } = this.context;
+    if (posted === 0) {
+      const at = outbox.begin(length);
+      if (at < 0) return false;
+      outbox.put(data, at);
+      this.postedAt = at;
+      this.posted = length;
+      const { fd, id } = this.owner;
+      const low = outbox.addressLow + at;
+      const high = low > 0xffffffff ? outbox.addressHigh + 1 : outbox.addressHigh;
+      this.position = ring.sendNow(id, fd, low >>> 0, high, length);
+      return true;
+    }
+    const end = this.postedAt + posted;
+    const all = posted + length;
+    if (all > COPIED || !ring.isPrepared(this.position) || !outbox.extend(end, length)) return false;
+    outbox.put(data, end);
+    this.posted = all;
+    ring.setLength(this.position, all);
+    return true;
+  }
+
+  /** Writes what is in the outbox; another write follows. False if the socket did not take all of it. */
+  private sendPosted(): boolean {
+    const { owner, context, postedAt, posted } = this;
+    const { outbox, ring, calls } = context;
+    if (!ring.isPrepared(this.position)) return false;
+    ring.retract(owner.id, this.position);
+    outbox.end();
+    this.posted = 0;
+    const bytes = outbox.bytes.subarray(postedAt, postedAt + posted);
+    const sent = this.taken(calls.writeMore(owner.fd, bytes, posted));
+    if (sent < posted && sent >= 0) this.enqueue(bytes, sent);
+    return sent === posted;
   }
 
   /** What the socket took of a write; -1 if it failed. */
@@ -92,6 +129,7 @@ export class Sender {
   sendFile(file: number, offset: number, length: number): number {
     const { owner, context } = this;
     if (this.queue.length > 0 || !this.connected || this.corked > 0) return NO_ROOM;
+    if (this.posted > 0 && !this.sendPosted()) return NO_ROOM;
     const sent = context.calls.sendFile(owner.fd, file, offset, length);
     if (sent >= 0) return sent;
     if (sent === EINVAL || sent === ENOSYS) return NOT_THIS_FILE;
@@ -104,19 +142,19 @@ export class Sender {
   /** The socket has room again. */
   roomy(): void {
     this.awaiting = false;
-    if (!this.owner.closed && this.queue.length === 0) this.owner.emptied();
+    if (!this.owner.closed && this.unsent === 0) this.owner.emptied();
   }
 
   private enqueue(bytes: Uint8Array, from: number): void {
-    if (!this.queue.push(bytes, from)) this.owner.failed(streamError({ code: "ENOMEM" }));
-    else if (this.corked === 0) this.send(true);
+    if (this.queue.push(bytes, from)) this.send(true);
+    else this.owner.failed(streamError({ code: "ENOMEM" }));
   }
 
-  /** Has the ring send the first piece. `full`: the socket has no room now. */
+  /** Has the ring send the first piece of the queue. `full`: the socket has no room now. */
   private send(full: boolean): void {
     const { owner } = this;
     const piece = this.queue.first();
-    if (piece === undefined || this.sending || !this.connected || owner.closed) return;
+    if (piece === undefined || this.sending || this.posted > 0 || !this.connected || owner.closed) return;
     this.sending = true;
     const { start, end, addressLow, addressHigh } = piece;
     const low = addressLow + start;
@@ -126,6 +164,10 @@ export class Sender {
 
   /** What the ring has sent. */
   complete(result: number): void {
+    if (this.posted > 0) {
+      this.postedSent(result);
+      return;
+    }
     const { owner, queue } = this;
     this.sending = false;
     if (owner.closed) {
@@ -142,22 +184,26 @@ export class Sender {
     else owner.emptied();
   }
 
-  /** Writes what was gathered; `more`: another write follows. False if the socket did not take all of it. */
-  private sendQueued(more: boolean): boolean {
-    const { owner, queue, context } = this;
-    for (let piece = queue.first(); piece !== undefined; piece = queue.first()) {
-      const { start, end, bytes } = piece;
-      const view = start === 0 && end === bytes.length ? bytes : bytes.subarray(start, end);
-      const { calls } = context;
-      const result = more
-        ? calls.writeMore(owner.fd, view, end - start)
-        : calls.writeBytes(owner.fd, view, end - start);
-      const sent = this.taken(result);
-      if (sent < 0) return false;
-      if (sent > 0) queue.drop(sent);
-      if (sent < end - start) return false;
+  private postedSent(result: number): void {
+    const { owner, queue, posted, postedAt } = this;
+    const { outbox } = this.context;
+    outbox.end();
+    if (result === posted && !owner.closed) {
+      this.posted = 0;
+      if (queue.length > 0) this.send(false);
+      else owner.emptied();
+    } else if (owner.closed) {
+      this.posted = 0;
+      if (result > 0) this.lost -= result;
+    } else if (result < 0 && result !== EAGAIN && result !== EINTR && result !== ECANCELED) {
+      owner.failed(streamError({ code: errnoName(result) }));
+      this.posted = 0;
+    } else {
+      this.posted = 0;
+      const rest = outbox.bytes.subarray(postedAt + Math.max(result, 0), postedAt + posted);
+      if (queue.pushFirst(rest)) this.send(true);
+      else owner.failed(streamError({ code: "ENOMEM" }));
     }
-    return true;
   }
 
   cork(): void {
@@ -165,19 +211,18 @@ export class Sender {
   }
 
   uncork(): void {
-    if (--this.corked > 0 || this.owner.closed || this.sending || !this.connected) return;
-    if (this.queue.length > 0 && !this.sendQueued(false)) this.send(true);
+    this.corked--;
   }
 
   /** The socket is connected: sends what was written before. */
   connect(): void {
     this.connected = true;
-    if (this.corked === 0) this.send(false);
+    this.send(false);
   }
 
   /** The stream is closed. What the kernel is sending from is kept until that is canceled. */
   close(): void {
-    this.lost = this.queue.length;
+    this.lost = this.unsent;
     if (!this.sending) this.queue.clear();
   }
 }

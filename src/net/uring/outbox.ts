@@ -1,0 +1,47 @@
+import type { Mapping } from "../../sys/memory.ts";
+
+/**
+ * Bytes that go to the kernel with the next `enter`, of all streams, one piece behind the other. A socket that has room takes
+ * them there and then; what it does not take is copied to where it can stay. So this is empty again after each turn.
+ */
+export class Outbox {
+  static readonly size = 256 * 1024;
+  readonly bytes: Buffer;
+  readonly addressLow: number;
+  readonly addressHigh: number;
+  private used = 0;
+  private pieces = 0;
+
+  constructor({ buffer, address }: Mapping) {
+    this.bytes = Buffer.from(buffer);
+    this.addressLow = Number(address & 0xffffffffn);
+    this.addressHigh = Number(address >> 32n);
+  }
+
+  /** Begins a piece. Returns where; -1 if there is no room. */
+  begin(length: number): number {
+    if (this.pieces === 0) this.used = 0;
+    const at = this.used;
+    if (at + length > Outbox.size) return -1;
+    this.used = at + length;
+    this.pieces++;
+    return at;
+  }
+
+  /** Adds to the piece that ends at `end`. False if others follow, or there is no room. */
+  extend(end: number, length: number): boolean {
+    if (end !== this.used || end + length > Outbox.size) return false;
+    this.used = end + length;
+    return true;
+  }
+
+  /** A piece is not needed any more. */
+  end(): void {
+    this.pieces--;
+  }
+
+  put(data: Uint8Array | string, at: number): void {
+    if (typeof data === "string") this.bytes.latin1Write(data, at, data.length);
+    else this.bytes.set(data, at);
+  }
+}
