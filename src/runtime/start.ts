@@ -12,13 +12,14 @@ import { Checker } from "./checker.ts";
 import { runChild } from "./child.ts";
 import { inBackground, startInBackground } from "./daemon.ts";
 import { coreDirectives } from "./directives.ts";
+import { openMainLog } from "./log/directive.ts";
 import { openInitialLog, withTerminal } from "./log/error_log.ts";
 import type { ErrorLog } from "./log/log.ts";
 import { flushLogFiles } from "./log/log_files.ts";
 import { closeLogs } from "./log/open_log.ts";
 import { prepareFiles } from "./master/files.ts";
 import { ListeningSockets } from "./master/listening_sockets.ts";
-import { type Loaded, loadConfiguration, logWarnings, validateCycle } from "./master/load_cycle.ts";
+import { type Loaded, loadConfiguration, logFileLimit, logWarnings, validateCycle } from "./master/load_cycle.ts";
 import { runMaster } from "./master/master.ts";
 import { pidPath, readPidFile, touchPidFile } from "./master/pid_file.ts";
 import {
@@ -118,6 +119,7 @@ async function test(program: Program, options: Options, paths: Paths, loaded: Lo
     const bound = await sockets.bind(built.application.listeners, 1, log, true);
     sockets.close();
     if (!bound) throw undefined;
+    logFileLimit(built, withTerminal(openMainLog(built.cycle)));
   } catch (error) {
     if (error !== undefined) for (const line of sentences(error)) log.write("emerg", line);
     say(`holdfast: configuration file ${paths.confFile} test failed\n`);

@@ -7,8 +7,9 @@ import { getPriority } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import { tcpBackend } from "../support/backend.ts";
-import { finish, LAUNCHER, runHoldfast, startHoldfast } from "../support/holdfast.ts";
-import { listeningPorts } from "../support/ports.ts";
+import { have } from "../support/have.ts";
+import { finish, LAUNCHER, makePrefix, runHoldfast, startHoldfast } from "../support/holdfast.ts";
+import { freePort, listeningPorts } from "../support/ports.ts";
 import { checkersOf, isRunning, statusOf, workersOf } from "../support/processes.ts";
 import { get, RawConnection } from "../support/tcp.ts";
 import { waitFor } from "../support/wait.ts";
@@ -72,6 +73,52 @@ test("a directory or log that cannot be made is [emerg]; on a reload the old con
     /\[emerg\] \d+#\d+: open\(\) "[^"]*\/missing\/a\.log" failed \(2: No such file or directory\)/,
   );
   assert.equal((await get(port, "/")).body, "old");
+});
+
+/** More than any limit of open files. */
+const CONNECTIONS = 2_147_483_647;
+
+test("more connections than files may be open are a [warn] at the start and at a reload", async (t) => {
+  const holdfast = await startHoldfast(t, {
+    config: ([port]) => `http { server { listen 127.0.0.1:${port}; } }
+      events { worker_connections ${CONNECTIONS}; }`,
+  });
+  const warning = new RegExp(
+    `\\[warn\\] (\\d+)#\\1: ${CONNECTIONS} worker_connections exceed open file resource limit: \\d+$`,
+    "gm",
+  );
+  const warned = () => [...holdfast.errorLog().matchAll(warning)].map(([, pid]) => Number(pid));
+  assert.deepEqual(warned(), [holdfast.pid]);
+  assert.match(holdfast.stderr, /^holdfast: \[warn\] \d+ worker_connections exceed open file resource limit: \d+$/m);
+  assert.equal(await holdfast.reload(), true);
+  assert.deepEqual(warned(), [holdfast.pid, holdfast.pid]);
+});
+
+test("-t says the same of connections and open files as nginx", { skip: have("nginx") }, async (t) => {
+  const port = await freePort();
+  const ownPaths = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map((what) => `${what}_temp_path ${what};`);
+  const said = async (program: string, main: string, http: string) => {
+    const prefix = makePrefix(t, {
+      "conf/nginx.conf": `${main} pid logs/a.pid; events { worker_connections 2000; }
+        http { access_log off; ${http} server { listen 127.0.0.1:${port}; } }`,
+    });
+    const command = `ulimit -n 400; exec "$0" -t -p "$1/" -c conf/nginx.conf -e logs/error.log`;
+    const env = { ...process.env, PATH: `${process.env.PATH ?? ""}:/usr/sbin:/usr/local/sbin` };
+    const { code, stderr } = await finish(spawn("sh", ["-c", command, program, prefix], { env }));
+    assert.equal(code, 0, stderr);
+    const lines = stderr.split("\n").filter((line) => line.includes("worker_connections"));
+    return lines.map((line) => line.replace(/^\w+: /, ""));
+  };
+  for (const [main, count] of [
+    ["error_log logs/error.log warn;", 1],
+    ["error_log logs/error.log warn; worker_rlimit_nofile 300;", 1],
+    ["error_log logs/error.log warn; worker_rlimit_nofile 5000;", 0],
+    ["error_log logs/error.log;", 0],
+  ] as const) {
+    const nginx = await said("nginx", main, ownPaths.join(" "));
+    assert.equal(nginx.length, count, main);
+    assert.deepEqual(await said(LAUNCHER, main, ""), nginx, main);
+  }
 });
 
 test("-t leaves the pid file of a running instance alone", async (t) => {

@@ -35,13 +35,17 @@ export function openInitialLog(path: string, level: Level = "notice"): ErrorLog 
   return logOf([fileSink(path === "" || path === "stderr" ? standardError : openLogFile(path), level)]);
 }
 
-/** Writes to both: while nginx starts, what is [warn] or worse also goes to the terminal as `holdfast: [level] …`. */
-export function withTerminal(log: ErrorLog | undefined): ErrorLog {
+/**
+ * Writes to both: while nginx starts, what is [warn] or worse, and wanted in the log, also goes to the terminal as
+ * `holdfast: [level] …`.
+ */
+export function withTerminal(log: ErrorLog): ErrorLog {
   return {
-    wants: (level) => SEVERITY[level] <= SEVERITY.warn || log?.wants(level) === true,
+    wants: log.wants,
     write(level, message, connection) {
-      log?.write(level, message, connection);
-      if (SEVERITY[level] <= SEVERITY.warn) standardError.append(`holdfast: [${level}] ${printable(message)}\n`);
+      log.write(level, message, connection);
+      if (SEVERITY[level] <= SEVERITY.warn && log.wants(level))
+        standardError.append(`holdfast: [${level}] ${printable(message)}\n`);
     },
   };
 }

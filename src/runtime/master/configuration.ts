@@ -18,7 +18,7 @@ import { identityOf, isTransparent } from "../privileges.ts";
 import { openLogFor, prepareFiles } from "./files.ts";
 import type { Inheritance } from "./inheritance.ts";
 import { ListeningSockets } from "./listening_sockets.ts";
-import { type Loaded, loadConfiguration, logWarnings, validateCycle } from "./load_cycle.ts";
+import { type Loaded, loadConfiguration, logFileLimit, logWarnings, validateCycle } from "./load_cycle.ts";
 import { pidPath, removePidFile, writePidFile } from "./pid_file.ts";
 
 export interface Start {
@@ -58,6 +58,7 @@ export class Configuration {
       const log = withTerminal(openMainLog(built.cycle));
       if (!(await sockets.bind(built.application.listeners, workersOf(core), log))) return undefined;
       sockets.closeInherited();
+      logFileLimit(built, log);
       return new Configuration(start, identity, built, log, sockets, logs);
     } catch (error) {
       for (const line of sentences(error)) start.initialLog.write("emerg", line);
@@ -204,6 +205,7 @@ export class Configuration {
         closeLogs(files.values());
         return false;
       }
+      logFileLimit(next, log);
       this.#movePidFile(pidPath(next.cycle));
       this.#replace(next, files, log);
       return true;

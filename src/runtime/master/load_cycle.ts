@@ -5,10 +5,12 @@ import { serializeDirectives } from "../../config/serialize.ts";
 import { ConfigError, type ConfigTree } from "../../config/types.ts";
 import type { Address } from "../../net/address.ts";
 import { NewZones } from "../../shm/registry.ts";
+import { openFilesLimit } from "../../sys/limits.ts";
 import { inSlices } from "../../sys/sliced.ts";
 import type { HostWanted, Program } from "../application.ts";
 import { type BuiltCycle, tablesOf } from "../build_cycle.ts";
 import { type CycleData, cycleOf } from "../cycle.ts";
+import { coreDirectives, eventsOf } from "../directives.ts";
 import { syslogHosts } from "../log/directive.ts";
 import type { ErrorLog } from "../log/log.ts";
 import type { Paths } from "../options.ts";
@@ -37,6 +39,18 @@ export function loadConfiguration(program: Program, paths: Paths, globals: strin
 
 export function logWarnings({ warnings }: ValidCycle, log: ErrorLog): void {
   for (const { message, file, line } of warnings) log.write("warn", `${message} in ${file}:${line}`);
+}
+
+/**
+ * ngx_event_module_init: whether a worker would run out of descriptors before it runs out of connections. As in nginx a
+ * worker_rlimit_nofile below the master's own limit is not looked at.
+ */
+export function logFileLimit({ cycle: { root } }: BuiltCycle, log: ErrorLog): void {
+  const { worker_connections } = eventsOf(root);
+  const { worker_rlimit_nofile: wanted } = coreDirectives.in(root);
+  const own = openFilesLimit();
+  if (worker_connections <= Math.max(own, wanted ?? 0)) return;
+  log.write("warn", `${worker_connections} worker_connections exceed open file resource limit: ${wanted ?? own}`);
 }
 
 /**
