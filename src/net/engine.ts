@@ -26,9 +26,25 @@ export interface Engine {
     accept: (stream: Stream) => StreamHandler,
     failed: (error: StreamError) => void,
   ) => Promise<Listener>;
+  /**
+   * Reads bytes of a file, at most FILE_PIECE, and waits for the disk beside the event loop; what is in memory readCached
+   * (sys/page_cache.ts) has at once. `onFileRead` follows, in a later event; until then the descriptor must stay open.
+   */
+  readonly readFile: (fd: number, position: number, length: number, handler: FileReadHandler) => void;
   /** How many streams of this process are open, to clients and to servers; not those that were destroyed. */
   readonly openStreams: () => number;
 }
+
+export interface FileReadHandler {
+  /**
+   * `bytes` are lent for the call. They may be fewer than was asked for, and are none at the end of the file, or with an
+   * error. An exception goes to the handler's `onFault`, if it is a FaultOwner.
+   */
+  onFileRead(bytes: Buffer, error: StreamError | undefined): void;
+}
+
+/** The most that is read of a file at once. */
+export const FILE_PIECE = 64 * 1024;
 
 export interface ConnectOptions {
   readonly address: Address;

@@ -120,7 +120,7 @@ export const coreDirectives = defineDirectives("core", {
     repeat: true,
     syntax: "name threads=number [max_queue=number]",
     defaultText: "default threads=32 max_queue=65536",
-    doc: "Accepted and without effect: files are read by Node's own pool (UV_THREADPOOL_SIZE).",
+    doc: "Accepted and without effect: files are read by the kernel's threads with the io_uring engine, and by Node's own pool (UV_THREADPOOL_SIZE) with the other.",
     initial: (): readonly string[] => [],
     read: readThreadPool,
   },
@@ -201,7 +201,7 @@ export const eventsDirectives = defineDirectives("event_core", {
   worker_aio_requests: number({
     in: EVENTS,
     default: 32,
-    doc: "Accepted and without effect: files are read by Node's own pool.",
+    doc: "Accepted and without effect: up to 64 reads of files wait for disks at a time with the io_uring engine.",
   }),
 });
 

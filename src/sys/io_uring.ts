@@ -13,10 +13,12 @@ export const OP_POLL_ADD = 6;
 export const OP_ASYNC_CANCEL = 14;
 export const OP_CONNECT = 16;
 export const OP_CLOSE = 19;
+export const OP_READ = 22;
 export const OP_SEND = 26;
 export const OP_RECV = 27;
 
 /** Flags of a submission (sqe->flags). */
+export const SQE_ASYNC = 1 << 4;
 export const SQE_BUFFER_SELECT = 1 << 5;
 export const SQE_CQE_SKIP_SUCCESS = 1 << 6;
 /** Flags of receiving and sending (sqe->ioprio), and of polling (sqe->len). */
@@ -43,6 +45,7 @@ export const FEAT_CQE_SKIP = 1 << 11;
 export const ENTER_GETEVENTS = 1 << 0;
 export const ENTER_EXT_ARG = 1 << 3;
 export const REGISTER_PROBE = 8;
+export const REGISTER_IOWQ_MAX_WORKERS = 19;
 export const REGISTER_PBUF_RING = 22;
 /** In the flags of a probed operation: it is there. */
 export const OP_SUPPORTED = 1 << 0;

@@ -23,6 +23,9 @@ function load() {
     sendmsg: { return: "int64", arguments: ["int32", "pointer", "int32"] },
     recvmsg: { return: "int64", arguments: ["int32", "pointer", "int32"] },
     poll: { return: "int32", arguments: ["buffer", "uint64", "int32"] },
+    // The iovec, and what it points to, is mapped memory (page_cache.ts).
+    preadv2: { return: "int32", arguments: ["int32", "pointer", "int32", "int64", "int32"] },
+    fstatfs: { return: "int32", arguments: ["int32", "buffer"] },
     getrlimit: { return: "int32", arguments: ["int32", "buffer"] },
     setrlimit: { return: "int32", arguments: ["int32", "buffer"] },
     // prctl, fcntl and syscall are variadic; integer arguments are passed in registers all the same.

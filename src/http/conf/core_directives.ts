@@ -29,7 +29,9 @@ export interface KeepaliveTimeout {
 }
 
 const NO_CACHE = "Accepted for compatibility: a file is opened anew for each request, as with nginx's default.";
-const SENT_BY_NODE = "Accepted for compatibility: Node sends files through its own buffers.";
+const BESIDE_THE_LOOP =
+  "Accepted for compatibility: what of a file is not in memory is always read without blocking the worker, as with `aio threads`.";
+const THROUGH_THE_CACHE = "Accepted for compatibility: files are always read through the system's page cache.";
 
 /** The core's settings of a location. */
 export const coreDirectives = defineDirectives("http_core", {
@@ -148,7 +150,7 @@ export const coreDirectives = defineDirectives("http_core", {
   sendfile: flag({
     in: HTTP_IF,
     default: true,
-    doc: "Whether the kernel sends files without copying them through the worker: with the io_uring engine, where no filter changes the body and no rate is limited.",
+    doc: "Whether the kernel sends files without copying them through the worker: with the io_uring engine, where no filter changes the body and no rate is limited. What is not in memory is read first, without blocking the worker.",
   }),
   sendfile_max_chunk: size({
     in: HTTP_LOCATION,
@@ -160,11 +162,15 @@ export const coreDirectives = defineDirectives("http_core", {
     default: 4096,
     doc: "The most a subrequest's answer may take when it is kept in memory.",
   }),
-  aio: text({ in: HTTP_LOCATION, default: "off", doc: SENT_BY_NODE }),
-  aio_write: flag({ in: HTTP_LOCATION, default: false, doc: SENT_BY_NODE }),
-  read_ahead: size({ in: HTTP_LOCATION, default: 0, doc: SENT_BY_NODE }),
-  directio: text({ in: HTTP_LOCATION, default: "off", doc: SENT_BY_NODE }),
-  directio_alignment: offset({ in: HTTP_LOCATION, default: 512, doc: SENT_BY_NODE }),
+  aio: text({ in: HTTP_LOCATION, default: "off", doc: BESIDE_THE_LOOP }),
+  aio_write: flag({
+    in: HTTP_LOCATION,
+    default: false,
+    doc: "Accepted for compatibility: temporary files are always written without blocking the worker.",
+  }),
+  read_ahead: size({ in: HTTP_LOCATION, default: 0, doc: THROUGH_THE_CACHE }),
+  directio: text({ in: HTTP_LOCATION, default: "off", doc: THROUGH_THE_CACHE }),
+  directio_alignment: offset({ in: HTTP_LOCATION, default: 512, doc: THROUGH_THE_CACHE }),
   tcp_nopush: flag({
     in: HTTP_LOCATION,
     default: false,

@@ -1,6 +1,8 @@
 import fs from "node:fs";
-import { NO_ROOM, NOT_THIS_FILE } from "../../net/stream.ts";
-import { errnoCode, errorCode, errorText } from "../../sys/errno.ts";
+import { FILE_PIECE, type FileReadHandler } from "../../net/engine.ts";
+import { engine } from "../../net/engines.ts";
+import { NO_ROOM, NOT_THIS_FILE, type StreamError } from "../../net/stream.ts";
+import { cachedLength, readCached } from "../../sys/page_cache.ts";
 import { CLIENT_CLOSED_REQUEST, DONE, ERROR, OK } from "../core/codes.ts";
 import { finalizeRequest } from "../core/engine.ts";
 import { LAST, passBody, takesMore } from "../core/filters.ts";
@@ -8,27 +10,15 @@ import { logError } from "../core/log_context.ts";
 import type { Request } from "../core/request.ts";
 import { type FileReader, mayRead, nextTurn, spend } from "./file_turns.ts";
 import type { RangePlan } from "./ranges.ts";
-import { SMALL } from "./small_files.ts";
 
-const CHUNK = 64 * 1024;
 /** How much the kernel sends of a file at once, so that others have their turn. */
 const AT_ONCE = 512 * 1024;
 
-const small = Buffer.allocUnsafeSlow(SMALL);
-const chunk = Buffer.allocUnsafeSlow(CHUNK);
-
-/** Reads a whole file of at most SMALL bytes. Undefined if that fails, which is logged. */
-export function readSmall(request: Request, fd: number, path: string, length: number): string | undefined {
-  let read = 0;
-  try {
-    if (length > 0) read = fs.readSync(fd, small, 0, length, null);
-  } catch (error) {
-    logError(request, "crit", `read() "${path}" failed (${errorText(errorCode(error))})`);
-    return undefined;
-  }
-  if (read === length) return small.latin1Slice(0, length);
-  logError(request, "alert", `"${path}" was truncated while it was sent: ${read} of ${length} bytes read`);
-  return undefined;
+/** Reads a whole file of at most SMALL bytes. Undefined if not all of it can be had without waiting for the disk. */
+export function readSmall(fd: number, length: number): string | undefined {
+  if (length === 0) return "";
+  const bytes = readCached(fd, 0, length);
+  return bytes?.length === length ? bytes.latin1Slice(0, length) : undefined;
 }
 
 /** Sends a body that is in memory, or the requested ranges of it. */
@@ -50,40 +40,56 @@ export function sendFile(request: Request, fd: number, path: string, length: num
   return new FileSender(request, fd, path, plan).send();
 }
 
-/** Sends a file piece by piece, as fast as the client takes it. */
-class FileSender implements FileReader {
+/**
+ * Sends a file piece by piece, as fast as the client takes it. What is not in memory is read by the engine, so that the disk
+ * keeps nobody else waiting.
+ */
+class FileSender implements FileReader, FileReadHandler {
   private readonly request: Request;
   private readonly fd: number;
   private readonly path: string;
   private readonly plan: RangePlan;
   /** The current part, and the position in the file; -1 before a part was begun. */
   private part = 0;
-  private at: number;
+  private at = -1;
   private open = true;
   /** `sendfile` */
   private readonly direct: boolean;
+  /** Up to here the file was in memory. */
+  private cachedEnd = 0;
+  /** The engine is reading: the descriptor is closed after that. */
+  private reading = false;
 
   constructor(request: Request, fd: number, path: string, plan: RangePlan) {
     this.request = request;
     this.fd = fd;
     this.path = path;
     this.plan = plan;
-    this.at = -1;
     this.direct = request.location.core.sendfile;
   }
 
   /** Starts. Returns the content handler's code. */
   send(): number {
-    const code = this.run();
+    let code: number;
+    try {
+      code = this.run();
+    } catch (error) {
+      this.close();
+      throw error;
+    }
     if (code !== DONE) return code;
     const { request } = this;
     request.onWritable = () => this.readOn();
     request.onAbort = () => this.abort();
     request.cleanup ??= [];
     request.cleanup.push(() => this.close());
-    // The client takes more, so onWritable will not be called: continue after the other readers.
-    if (takesMore(request)) nextTurn(this);
+    this.goOn();
     return DONE;
+  }
+
+  /** The client takes more, so onWritable will not be called: continue after the other readers. */
+  private goOn(): void {
+    if (!this.reading && takesMore(this.request)) nextTurn(this);
   }
 
   /** A client that has only half-closed still gets the file. */
@@ -97,57 +103,55 @@ class FileSender implements FileReader {
 
   readOn(): void {
     const { request } = this;
-    if (request.finalized || !this.open || !takesMore(request)) return;
+    if (!request.finalized && this.open && !this.reading && takesMore(request)) this.runOn();
+  }
+
+  private runOn(): void {
     const code = this.run();
-    if (code !== DONE) finalizeRequest(request, code);
-    else if (takesMore(request)) nextTurn(this);
+    if (code !== DONE) finalizeRequest(this.request, code);
+    else this.goOn();
   }
 
   /**
-   * Sends until the client blocks or the turn's share is used up (DONE), all is sent (OK) or the file cannot be read
-   * (ERROR).
+   * Sends until the client blocks, the turn's share is used up or the disk has to be waited for (DONE), all is sent (OK) or
+   * the file has ended too early (ERROR).
    */
   private run(): number {
     const { request, plan } = this;
     const { connection } = request;
-    try {
-      while (this.part < plan.parts.length) {
-        const { head, start, end } = plan.parts[this.part];
-        const final = this.part === plan.parts.length - 1 && plan.tail === "" ? LAST : 0;
-        if (this.at < 0) {
-          this.at = start;
-          if (head !== "") passBody(request, 0, head, 0);
-          if (start === end) passBody(request, 0, "", final);
-        }
-        while (this.at < end) {
-          if (connection.closed) {
-            this.close();
-            return CLIENT_CLOSED_REQUEST;
-          }
-          if (!takesMore(request) || !mayRead(this)) return DONE;
-          const sent = this.sendDirectly(end);
-          if (sent === NO_ROOM) return DONE;
-          if (sent === 0) return this.truncated(end);
-          if (sent > 0) {
-            this.at += sent;
-            spend(sent);
-            if (this.at === end && final !== 0) passBody(request, 0, "", final);
-            continue;
-          }
-          const read = fs.readSync(this.fd, chunk, 0, Math.min(CHUNK, end - this.at), this.at);
-          if (read === 0) return this.truncated(end);
-          this.at += read;
-          spend(read);
-          passBody(request, 0, read === CHUNK ? chunk : chunk.subarray(0, read), this.at === end ? final : 0);
-        }
-        this.part++;
-        this.at = -1;
+    while (this.part < plan.parts.length) {
+      const { head, start, end } = plan.parts[this.part];
+      if (this.at < 0) {
+        this.at = start;
+        this.cachedEnd = start;
+        if (head !== "") passBody(request, 0, head, 0);
+        if (start === end) passBody(request, 0, "", this.flagsAt(end));
       }
-    } catch (error) {
-      this.close();
-      if (errnoCode(error) === undefined) throw error;
-      logError(request, "crit", `pread() "${this.path}" failed (${errorText(errorCode(error))})`);
-      return ERROR;
+      while (this.at < end) {
+        if (connection.closed) {
+          this.close();
+          return CLIENT_CLOSED_REQUEST;
+        }
+        if (!takesMore(request) || !mayRead(this)) return DONE;
+        const sent = this.sendDirectly(end);
+        if (sent === NO_ROOM) return DONE;
+        if (sent > 0) {
+          this.at += sent;
+          spend(sent);
+          if (this.flagsAt(end) !== 0) passBody(request, 0, "", LAST);
+          continue;
+        }
+        const bytes = sent === 0 ? NOTHING : readCached(this.fd, this.at, end - this.at);
+        if (bytes === undefined) {
+          this.reading = true;
+          engine().readFile(this.fd, this.at, Math.min(FILE_PIECE, end - this.at), this);
+          return DONE;
+        }
+        if (bytes.length === 0) return this.truncated();
+        this.pass(bytes);
+      }
+      this.part++;
+      this.at = -1;
     }
     if (plan.tail !== "") passBody(request, 0, plan.tail, LAST);
     this.close();
@@ -160,11 +164,47 @@ class FileSender implements FileReader {
     const { exchange } = request;
     if (!this.direct || request.bodyFilters.length > 0 || exchange.sendFile === undefined) return NOT_THIS_FILE;
     const { sendfileMaxChunk } = request.location.core;
-    const length = Math.min(end - this.at, sendfileMaxChunk === 0 ? AT_ONCE : Math.min(AT_ONCE, sendfileMaxChunk));
-    return exchange.sendFile(request, this.fd, this.at, length);
+    const most = Math.min(end - this.at, sendfileMaxChunk === 0 ? AT_ONCE : Math.min(AT_ONCE, sendfileMaxChunk));
+    if (this.at >= this.cachedEnd) {
+      const ahead = Math.min(end - this.at, AT_ONCE);
+      this.cachedEnd = this.at + cachedLength(this.fd, this.at, ahead);
+    }
+    const length = Math.min(most, this.cachedEnd - this.at);
+    return length === 0 ? NOT_THIS_FILE : exchange.sendFile(request, this.fd, this.at, length);
   }
 
-  private truncated(end: number): number {
+  /** Passes on what was read. */
+  private pass(bytes: Buffer): void {
+    this.at += bytes.length;
+    spend(bytes.length);
+    passBody(this.request, 0, bytes, this.flagsAt(this.plan.parts[this.part].end));
+  }
+
+  /** LAST, if the current part is sent up to its end and nothing follows it. */
+  private flagsAt(end: number): number {
+    const { plan } = this;
+    return this.at === end && plan.tail === "" && this.part === plan.parts.length - 1 ? LAST : 0;
+  }
+
+  onFileRead(bytes: Buffer, error: StreamError | undefined): void {
+    const { request } = this;
+    this.reading = false;
+    if (!this.open) {
+      fs.closeSync(this.fd);
+    } else if (error !== undefined) {
+      logError(request, "crit", `pread() "${this.path}" failed (${error.message})`);
+      this.close();
+      finalizeRequest(request, ERROR);
+    } else if (bytes.length === 0) {
+      finalizeRequest(request, this.truncated());
+    } else if (!request.finalized) {
+      if (!request.connection.closed) this.pass(bytes);
+      this.runOn();
+    }
+  }
+
+  private truncated(): number {
+    const { end } = this.plan.parts[this.part];
     logError(this.request, "alert", `"${this.path}" was truncated while it was sent: ${this.at} of ${end} bytes read`);
     this.close();
     return ERROR;
@@ -173,6 +213,8 @@ class FileSender implements FileReader {
   private close(): void {
     if (!this.open) return;
     this.open = false;
-    fs.closeSync(this.fd);
+    if (!this.reading) fs.closeSync(this.fd);
   }
 }
+
+const NOTHING = Buffer.alloc(0);

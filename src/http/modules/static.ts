@@ -4,7 +4,7 @@ import { errorCode, errorText } from "../../sys/errno.ts";
 import { ESCAPE_URI, escapeUri } from "../../wire/escape.ts";
 import { type HeadText, headText } from "../../wire/head_text.ts";
 import { defineModule } from "../conf/module.ts";
-import { DECLINED, ERROR, OK } from "../core/codes.ts";
+import { DECLINED, OK } from "../core/codes.ts";
 import { discardBody } from "../core/discard_body.ts";
 import { sendHeader } from "../core/engine.ts";
 import { logError } from "../core/log_context.ts";
@@ -70,12 +70,11 @@ function serveOpen(request: Request, path: string, fd: number): number {
     };
     const code = sendHead(request, size, head);
     if (code !== OK || request.headerOnly) return code;
-    if (size > SMALL) {
+    const body = size <= SMALL ? readSmall(fd, size) : undefined;
+    if (body === undefined) {
       sending = true;
       return sendFile(request, fd, path, size);
     }
-    const body = readSmall(request, fd, path, size);
-    if (body === undefined) return ERROR;
     if (request.location.core.disableSymlinks === undefined) keepSmallFile(path, body, stats, head);
     return sendSmall(request, body);
   } finally {

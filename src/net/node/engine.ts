@@ -12,6 +12,7 @@ import { setSocketOptions } from "../socket_options.ts";
 import { type ConnectHandler, fault, IGNORE, type Stream, type StreamError, type StreamHandler } from "../stream.ts";
 import { proveDirectWrites } from "./direct_write_proof.ts";
 import { OwnedSocket } from "./owned_socket.ts";
+import { readFile } from "./read_file.ts";
 import { openStreams, TcpStream } from "./tcp_stream.ts";
 
 function onConnected(this: OwnedSocket): void {
@@ -142,4 +143,4 @@ async function prepare(): Promise<string | undefined> {
   return `sockets are written to through node:net, which is slower: this Node's handles: ${wrong}`;
 }
 
-export const nodeEngine: Engine = { name: "node", loop: nodeLoop, prepare, connect, listen, openStreams };
+export const nodeEngine: Engine = { name: "node", loop: nodeLoop, prepare, connect, listen, readFile, openStreams };

@@ -5,6 +5,7 @@ import type { Engine } from "../engine.ts";
 import { BufferGroup } from "./buffers.ts";
 import { connect } from "./connect.ts";
 import type { Context } from "./context.ts";
+import { FileReads } from "./file_reads.ts";
 import { listen } from "./listener.ts";
 import { RingLoop } from "./loop.ts";
 import { Outbox } from "./outbox.ts";
@@ -55,6 +56,7 @@ function openOn(ring: Ring): Engine | string {
     paused,
     open: 0,
   };
+  const files = new FileReads(context);
   process.once("exit", () => {
     // What was written in this turn.
     ring.submit();
@@ -67,6 +69,7 @@ function openOn(ring: Ring): Engine | string {
     prepare: async () => undefined,
     connect: (options, handler) => connect(context, options, handler),
     listen: async (options, accept, failed) => listen(context, options, accept, failed),
+    readFile: (fd, position, length, handler) => files.read(fd, position, length, handler),
     openStreams: () => context.open,
   };
 }

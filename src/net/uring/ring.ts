@@ -16,6 +16,7 @@ import {
   OP_CONNECT,
   OP_NOP,
   OP_POLL_ADD,
+  OP_READ,
   OP_RECV,
   OP_SEND,
   POLL_ADD_MULTI,
@@ -27,13 +28,14 @@ import {
   SETUP_DEFER_TASKRUN,
   SETUP_SINGLE_ISSUER,
   SETUP_SUBMIT_ALL,
+  SQE_ASYNC,
   SQE_BUFFER_SELECT,
   SQE_CQE_SKIP_SUCCESS,
 } from "../../sys/io_uring.ts";
 import { type Mapping, mapDescriptor, mapMemory } from "../../sys/memory.ts";
 
 /** What an operation was submitted for. With its owner's id it makes the lower half of its user_data. */
-export const KIND = { receive: 0, send: 1, connect: 2, close: 3, poll: 4, cancel: 5, room: 6 } as const;
+export const KIND = { receive: 0, send: 1, connect: 2, close: 3, poll: 4, cancel: 5, room: 6, file: 7 } as const;
 const KIND_BITS = 3;
 const KIND_MASK = (1 << KIND_BITS) - 1;
 
@@ -250,6 +252,20 @@ export class Ring {
   awaitRoom(id: number, fd: number): void {
     const at = this.prepare(id, KIND.room, OP_POLL_ADD, fd);
     this.sqes[at + 7] = POLLOUT;
+  }
+
+  /**
+   * Reads from that position of a file. The memory is the kernel's until completion. By a thread of the kernel's from the
+   * beginning: some file systems wait where they are tried without.
+   */
+  readFile(id: number, fd: number, addressLow: number, addressHigh: number, length: number, position: number): void {
+    const at = this.prepare(id, KIND.file, OP_READ | (SQE_ASYNC << 8), fd);
+    const { sqes } = this;
+    sqes[at + 2] = position % 0x1_0000_0000;
+    sqes[at + 3] = position / 0x1_0000_0000;
+    sqes[at + 4] = addressLow;
+    sqes[at + 5] = addressHigh;
+    sqes[at + 6] = length;
   }
 
   /** The number is free when this was submitted; what is under way goes on until it is canceled. */

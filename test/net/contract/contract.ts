@@ -4,6 +4,7 @@ import { connecting } from "./connecting.ts";
 import { ending } from "./ending.ts";
 import { looping } from "./looping.ts";
 import { reading } from "./reading.ts";
+import { readingFiles } from "./reading_files.ts";
 import { throwing } from "./throwing.ts";
 import { writing } from "./writing.ts";
 
@@ -16,6 +17,7 @@ export function contract(engine: Engine, { exact }: { readonly exact: boolean })
   connecting(engine);
   accepting(engine);
   reading(engine);
+  readingFiles(engine);
   writing(engine, exact);
   ending(engine);
   throwing(engine);

@@ -1,0 +1,81 @@
+import { libc } from "./libc.ts";
+import { mapMemory } from "./memory.ts";
+
+/**
+ * What of a file is in memory. preadv2(2) with RWF_NOWAIT reads from the page cache and never waits for a disk; it has the
+ * kernel begin to read what is missing. For the rest there is the engine's `readFile` (net/engine.ts).
+ */
+
+/** The most that is read at once. */
+const ROOM = 64 * 1024;
+/** Files are looked at in these steps: what the kernel reads ahead, and forgets, are runs of pages. */
+const STEP = 256 * 1024;
+
+const PAGE = 4096;
+/** <sys/uio.h>, <errno.h>, <linux/magic.h> */
+const RWF_NOWAIT = 8;
+const EOPNOTSUPP = 95;
+const TMPFS_MAGIC = 0x01021994;
+
+/** Mapped once and for all: a page with the struct iovec, and the bytes that it points to. */
+interface Window {
+  readonly iovec: bigint;
+  readonly words: BigUint64Array;
+  readonly bytes: Buffer;
+}
+
+let mapped: Window | undefined;
+
+function open(): Window {
+  const mapping = mapMemory(PAGE + ROOM);
+  if (mapping === undefined) throw new RangeError("mmap() failed");
+  const { address, buffer } = mapping;
+  const words = new BigUint64Array(buffer, 0, 2);
+  words[0] = address + BigInt(PAGE);
+  return { iovec: address, words, bytes: Buffer.from(buffer, PAGE, ROOM) };
+}
+
+/**
+ * Reads bytes of a file that are in memory: perhaps fewer than asked for, and none at its end. They are lent until the next
+ * call. Undefined where the disk would have to be waited for, or the read fails.
+ */
+export function readCached(fd: number, position: number, length: number): Buffer | undefined {
+  mapped ??= open();
+  const { bytes } = mapped;
+  const count = read(mapped, fd, position, Math.min(length, ROOM));
+  if (count < 0) return undefined;
+  return count === ROOM ? bytes : bytes.subarray(0, count);
+}
+
+/**
+ * How many bytes from there on need no disk, of so many: looked at are the first, the last, and some between, at some 0.5 µs
+ * each. Pages missing between two that are there are not noticed.
+ */
+export function cachedLength(fd: number, position: number, length: number): number {
+  mapped ??= open();
+  const last = position + length - 1;
+  let known = position;
+  for (let at = position; ; at = Math.min(at + STEP, last)) {
+    if (read(mapped, fd, at, 1) < 0) return known - position;
+    if (at >= last) return length;
+    known = at;
+  }
+}
+
+/** -1 for any failure. */
+function read({ iovec, words }: Window, fd: number, position: number, length: number): number {
+  const c = libc();
+  const offset = BigInt(position);
+  words[1] = BigInt(length);
+  const count = c.preadv2(fd, iovec, 1, offset, RWF_NOWAIT);
+  // tmpfs does not know the flag, and has no disk. Others that do not (overlayfs, NFS, FUSE) may have to be waited for.
+  if (count >= 0 || c.errno() !== EOPNOTSUPP || !isTmpfs(fd)) return count;
+  return c.preadv2(fd, iovec, 1, offset, 0);
+}
+
+/** struct statfs begins with the type, a long. */
+const statfs = Buffer.alloc(256);
+
+function isTmpfs(fd: number): boolean {
+  return libc().fstatfs(fd, statfs) === 0 && statfs.readInt32LE() === TMPFS_MAGIC;
+}
