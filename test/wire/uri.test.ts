@@ -26,7 +26,8 @@ function noParts(): UriParts {
 
 /** Takes a target apart as a request with it is; false where it is refused. */
 function parseUri(raw: string, mergeSlashes: boolean, into: UriParts): boolean {
-  head.reset(roomy);
+  head.clear();
+  head.begin(roomy);
   const bytes = Buffer.from(`GET ${raw} HTTP/1.0\r\n\r\n`, "latin1");
   if (head.feed(bytes, 0, bytes.length) !== DONE) return false;
   return splitTarget(head.rawUri, head.complex, head.argsAt, head.extAt, head.plus, mergeSlashes, into);

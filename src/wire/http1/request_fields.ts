@@ -68,8 +68,8 @@ export class RequestFields {
     this.limits = limits;
   }
 
-  reset(limits: RequestLimits): void {
-    this.limits = limits;
+  clear(): void {
+    this.limitsOf = undefined;
     this.headers.clear();
     this.error = "";
     this.ignored = undefined;

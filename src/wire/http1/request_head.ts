@@ -19,8 +19,8 @@ const NONE = headWord("");
 const PIECE = 16 * 1024;
 
 /**
- * Reads the heads of a connection's requests, one after another (nginx's ngx_http_parse.c and ngx_http_request.c, RFC
- * 9112). Reused: `reset` before each request, `feed` with whatever arrives. A head that comes in one piece is not
+ * Reads the heads of requests, one after another (nginx's ngx_http_parse.c and ngx_http_request.c, RFC
+ * 9112). Reused: `clear` and `begin` before each request, `feed` with whatever arrives. A head that comes in one piece is not
  * copied, except into the one string that all its parts are slices of; otherwise the part that came is kept. Strings
  * are byte strings.
  */
@@ -61,9 +61,16 @@ export class RequestHead {
     this.buffers = new HeaderBuffers(this.line, this.store, this.fields);
   }
 
-  /** Prepares for the next request. */
-  reset(limits: RequestLimits): void {
-    this.fields.reset(limits);
+  /** Prepares for a request that has these limits, or once its host is known those of `limitsOf`. */
+  begin(limits: RequestLimits, limitsOf?: (host: string) => RequestLimits): void {
+    this.fields.limits = limits;
+    this.fields.limitsOf = limitsOf;
+    this.buffers.reset();
+  }
+
+  /** Forgets the last request, whose strings would keep its whole head. */
+  clear(): void {
+    this.fields.clear();
     this.error = "";
     this.method = NONE;
     this.requestLine = "";
@@ -78,12 +85,11 @@ export class RequestHead {
     this.scanner.reset();
     this.inFields = false;
     this.store.reset();
-    this.buffers.reset();
   }
 
-  /** Releases the memory of the last request: for a connection that becomes idle. Call `reset` before the next feed. */
+  /** The same, and releases the memory that it needed. */
   release(): void {
-    this.reset(this.fields.limits);
+    this.clear();
     this.fields.release();
   }
 

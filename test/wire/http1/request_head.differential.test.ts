@@ -45,7 +45,8 @@ test("path and arguments of a table of targets", { skip }, async () => {
     const raw = `GET ${target} HTTP/1.0\r\n\r\n`;
     const answer = await ask(raw);
     const theirs = answer.startsWith("HTTP/1.1 200") ? answer.slice(answer.indexOf("\r\n\r\n") + 4) : "refused";
-    head.reset(LIMITS);
+    head.clear();
+    head.begin(LIMITS);
     const bytes = Buffer.from(raw, "latin1");
     const fine =
       head.feed(bytes, 0, bytes.length) === DONE &&

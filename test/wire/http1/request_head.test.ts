@@ -9,7 +9,7 @@ import { NASTY } from "./nasty_requests.ts";
 
 function fresh(limits: RequestLimits = LIMITS): RequestHead {
   const head = new RequestHead(limits);
-  head.reset(limits);
+  head.begin(limits);
   return head;
 }
 
@@ -103,7 +103,8 @@ test("the next request on the same parser sees nothing of the last", () => {
   assert.equal(head.feed(both, 0, both.length), DONE);
   assert.equal(head.end, first.length);
   assert.deepEqual([head.fields.chunked, head.fields.expect, head.plus], [true, "100-continue", true]);
-  head.reset(LIMITS);
+  head.clear();
+  head.begin(LIMITS);
   assert.equal(head.feed(both, first.length, both.length), DONE);
   assert.equal(head.end, both.length);
   const clean = fresh();
@@ -194,9 +195,10 @@ test("names that are not plain are left out, or taken when the configuration say
 
 test("the limits of the host's server hold for its fields", () => {
   const head = fresh();
-  head.fields.limitsOf = (host) => (host === "lax" ? { ...LIMITS, underscores: true } : LIMITS);
+  const limitsOf = (host: string) => (host === "lax" ? { ...LIMITS, underscores: true } : LIMITS);
   const names = (text: string): string[] => {
-    head.reset(LIMITS);
+    head.clear();
+    head.begin(LIMITS, limitsOf);
     const bytes = Buffer.from(text);
     assert.equal(head.feed(bytes, 0, bytes.length), DONE);
     return keysOf(head);
@@ -239,7 +241,7 @@ test("fields that only the host's own server has room for, in pieces and at once
   const small = { ...LIMITS, headerBufferSize: 64, largeBuffers: 1, largeBufferSize: 64 };
   const large = { ...LIMITS, headerBufferSize: 64, largeBuffers: 40, largeBufferSize: 8192 };
   const head = new RequestHead(small);
-  head.fields.limitsOf = (host) => (host === "large" ? large : small);
+  head.begin(small, (host) => (host === "large" ? large : small));
   const first = Buffer.from("GET / HTTP/1.1\r\nHost: large\r\n");
   assert.equal(head.feed(first, 0, first.length), NEED_MORE);
   const field = `X: ${"x".repeat(4000)}\r\n`;

@@ -71,7 +71,7 @@ export class H1Connection implements ExchangeOwner, HeadReaderOwner, InputOwner,
     this.config = config;
     this.input = new H1Input(stream, this);
     this.exchange = new H1Exchange(this, stream, this.input);
-    this.heads = new H1HeadReader(this, this.exchange, this.input, config);
+    this.heads = new H1HeadReader(this, this.exchange, this.input);
     this.deadline = new Deadline<H1Connection>(this, expired);
     const elapsed = accepted === undefined ? 0 : performance.now() - accepted.startedAt;
     setDeadline(this.deadline, config.defaultServer.clientHeaderTimeout - elapsed);
@@ -144,6 +144,7 @@ export class H1Connection implements ExchangeOwner, HeadReaderOwner, InputOwner,
       this.onFault(exception);
     }
     this.exchange.release();
+    this.heads.free(false);
     this.state = CLOSED;
     if (!this.outlived) this.leave();
   }
@@ -196,6 +197,7 @@ export class H1Connection implements ExchangeOwner, HeadReaderOwner, InputOwner,
   /** An exchange has freed its request. `outlived`: not all of its subrequests are over, `subrequestsEnded` follows. */
   requestFreed(outlived: boolean): void {
     this.outlived = outlived;
+    this.heads.free(outlived);
     if (!outlived) this.notifyFreed();
   }
 
@@ -232,7 +234,6 @@ export class H1Connection implements ExchangeOwner, HeadReaderOwner, InputOwner,
     const { host } = this;
     host.counters[COUNTER.waiting]++;
     host.waits(this);
-    this.heads.reset(host.config);
     this.pipelined = true;
     if (keepaliveMinTimeout === 0) {
       this.state = IDLE;

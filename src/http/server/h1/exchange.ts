@@ -2,20 +2,19 @@ import type { Stream, StreamError } from "../../../net/stream.ts";
 import { logFault } from "../../../sys/guard.ts";
 import type { HeaderList } from "../../../wire/http1/header_list.ts";
 import { CONNECTION_CLOSE, CONNECTION_KEEP_ALIVE } from "../../../wire/http1/request_fields.ts";
-import type { RequestHead } from "../../../wire/http1/request_head.ts";
 import { CLIENT_CLOSED_REQUEST, OK } from "../../core/codes.ts";
 import { finalizeRequest } from "../../core/engine.ts";
 import { bodyWritable, FLUSH, LAST } from "../../core/filters.ts";
 import { freeRequest } from "../../core/free_request.ts";
 import { logError, logException } from "../../core/log_context.ts";
 import type { Request } from "../../core/request.ts";
-import { newResponse, resetResponse } from "../../core/response.ts";
-import type { ClientConnection, ClientTunnel, Exchange, Response } from "../../core/types.ts";
+import type { ClientConnection, ClientTunnel, Exchange } from "../../core/types.ts";
 import { createRequest } from "../create_request.ts";
 import type { AddressConfig, ConnectionHost } from "../types.ts";
 import { type BodyReaderOwner, H1BodyReader } from "./body_reader.ts";
 import { type H1Input, NOT_NOW } from "./input.ts";
 import { H1Output, type OutputOwner } from "./output.ts";
+import type { RequestMemory } from "./request_memory.ts";
 import { informationalHead, responseHead } from "./response_head.ts";
 import { H1Tunnel } from "./tunnel.ts";
 
@@ -41,7 +40,6 @@ export class H1Exchange implements Exchange, OutputOwner, BodyReaderOwner {
   private readonly connection: ExchangeOwner;
   private readonly input: H1Input;
   private readonly output: H1Output;
-  private readonly response: Response = newResponse();
   /** Made for the first request that has a body. */
   private body: H1BodyReader | undefined = undefined;
   private request: Request | undefined = undefined;
@@ -72,8 +70,8 @@ export class H1Exchange implements Exchange, OutputOwner, BodyReaderOwner {
   }
 
   /** Begins the request of a head, complete or broken off. */
-  begin(config: AddressConfig, head: RequestHead): Request {
-    const request = createRequest(this.connection, this, config, head, this.response);
+  begin(config: AddressConfig, { head, response }: RequestMemory): Request {
+    const request = createRequest(this.connection, this, config, head, response);
     const { connectionType } = head.fields;
     if (connectionType === CONNECTION_KEEP_ALIVE) request.keepalive = true;
     else if (connectionType !== CONNECTION_CLOSE) request.keepalive = request.version > 1000;
@@ -238,7 +236,6 @@ export class H1Exchange implements Exchange, OutputOwner, BodyReaderOwner {
     freeRequest(request);
     this.output.free();
     this.body?.free();
-    resetResponse(this.response);
     const { subrequests } = request;
     this.connection.requestFreed(subrequests !== undefined && subrequests.count > 0);
   }

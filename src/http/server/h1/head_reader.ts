@@ -1,14 +1,12 @@
-import { DONE, NEED_MORE, RequestHead } from "../../../wire/http1/request_head.ts";
+import { DONE, NEED_MORE, type RequestHead } from "../../../wire/http1/request_head.ts";
 import { finalizeRequest, startPhases } from "../../core/engine.ts";
 import { logError } from "../../core/log_context.ts";
 import type { Request } from "../../core/request.ts";
 import { startWithBody } from "../../core/request_body.ts";
-import type { AddressConfig, ConnectionHost } from "../types.ts";
+import type { ConnectionHost } from "../types.ts";
 import type { H1Exchange } from "./exchange.ts";
 import type { H1Input } from "./input.ts";
-
-/** Memory of a head larger than this is freed while the connection is idle. */
-const LARGE_HEAD = 4096;
+import { giveRequestMemoryBack, type RequestMemory, takeRequestMemory } from "./request_memory.ts";
 
 /** The connection whose heads are read. */
 export interface HeadReaderOwner {
@@ -27,29 +25,33 @@ export class H1HeadReader {
   private readonly connection: HeadReaderOwner;
   private readonly exchange: H1Exchange;
   private readonly input: H1Input;
-  private readonly head: RequestHead;
+  /** Of the request that is being read or processed; undefined while the connection is idle. */
+  private memory: RequestMemory | undefined = undefined;
   /** When the first byte of a head came, if it did not come in one piece; else 0. */
   private since = 0;
 
-  constructor(connection: HeadReaderOwner, exchange: H1Exchange, input: H1Input, config: AddressConfig) {
+  constructor(connection: HeadReaderOwner, exchange: H1Exchange, input: H1Input) {
     this.connection = connection;
     this.exchange = exchange;
     this.input = input;
-    this.head = new RequestHead(config.limits);
-    this.head.fields.limitsOf = config.limitsOf;
   }
 
-  /** Prepares for the next head. */
-  reset(config: AddressConfig): void {
-    const { head } = this;
-    if (head.length > LARGE_HEAD) head.release();
-    head.reset(config.limits);
-    head.fields.limitsOf = config.limitsOf;
+  private take(): RequestMemory {
+    this.memory ??= takeRequestMemory(this.connection.host.config);
+    return this.memory;
+  }
+
+  /** The request was freed, or will not come. `used`: its subrequests go on and share its fields. */
+  free(used: boolean): void {
+    const { memory } = this;
+    this.memory = undefined;
+    if (memory !== undefined && !used) giveRequestMemoryBack(memory);
   }
 
   /** Takes the bytes that belong to a head, and begins the request when it is complete; returns where it stopped. */
   read(bytes: Buffer, at: number, end: number): number {
-    const { head, exchange, input } = this;
+    const { exchange, input } = this;
+    const { head } = this.take();
     const code = head.feed(bytes, at, end);
     if (code === NEED_MORE) {
       if (this.since === 0 && head.started) {
@@ -61,7 +63,7 @@ export class H1HeadReader {
     const request = this.begin();
     const refused = request.badUri ? 400 : request.refused;
     if (code !== DONE || refused !== 0) {
-      this.refuse(request, code, refused);
+      this.refuse(request, head, code, refused);
       return end;
     }
     const next = head.end;
@@ -79,25 +81,25 @@ export class H1HeadReader {
   }
 
   /** `code`: the head's result; `refused`: the status its request is refused with even so, or 0. */
-  private refuse(request: Request, code: number, refused: number): void {
-    const { head, input } = this;
+  private refuse(request: Request, head: RequestHead, code: number, refused: number): void {
     request.keepalive = false;
     request.bodyEnded = true;
-    if (code === DONE) input.position = head.end;
+    if (code === DONE) this.input.position = head.end;
     else request.lingering = true;
     // As in nginx the method counts even if the rest of the line is invalid.
     if (request.version !== 9 && request.requestLine.startsWith("HEAD ")) request.headerOnly = true;
     // An invalid path counts before errors in the fields.
     const early = code === DONE || (request.badUri && head.inHeaders);
     const error = early ? "client sent invalid request" : head.error;
-    if (refused !== 500) logError(request, "info", error + this.whileReading(early));
+    if (refused !== 500) logError(request, "info", error + this.whileReading(head, early));
     finalizeRequest(request, early ? refused : code);
   }
 
   /** The head will not be completed: what was read of it is logged as a request, and not answered. */
   breakOff(status: number, sentence: string): void {
-    const { head, connection } = this;
-    const action = this.whileReading(false);
+    const { connection } = this;
+    const { head } = this.take();
+    const action = this.whileReading(head, false);
     head.giveUp();
     const request = this.begin();
     request.keepalive = false;
@@ -112,7 +114,7 @@ export class H1HeadReader {
   begin(): Request {
     const { connection, exchange, since } = this;
     connection.requestBegins();
-    const request = exchange.begin(connection.host.config, this.head);
+    const request = exchange.begin(connection.host.config, this.take());
     if (since !== 0) {
       request.startedAt = since;
       this.since = 0;
@@ -120,8 +122,8 @@ export class H1HeadReader {
     return request;
   }
 
-  private whileReading(inLine: boolean): string {
-    if (this.head.inHeaders && !inLine) return " while reading client request headers";
+  private whileReading(head: RequestHead, inLine: boolean): string {
+    if (head.inHeaders && !inLine) return " while reading client request headers";
     return ` while reading client ${this.connection.pipelined ? "pipelined " : ""}request line`;
   }
 }
