@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
+import { bodyOf, httpBackend } from "../support/backend.ts";
 import { dropPages } from "../support/drop_pages.ts";
 import { type Running, startHoldfast } from "../support/holdfast.ts";
 import { openBy, workersOf } from "../support/processes.ts";
@@ -132,6 +133,83 @@ for (const use of ENGINES) {
     await failed.until(() => false);
     await holdfast.waitForLog(/\[crit\] .*pread\(\) ".*\/big\.bin" failed \(5: Input\/output error\)/);
     await waitFor(() => opened(holdfast, disk.path) === 0, "the file to be closed");
+  });
+
+  test(`${use}: temporary files of bodies on a disk that does not answer, and then fails`, {
+    skip: NO_SLOW_DISK,
+  }, async (t) => {
+    const disk = await slowDisk(t);
+    if (disk === undefined) return;
+    const answer = BIG.repeat(16);
+    let body = "";
+    const { address } = await httpBackend(t, async (request, response) => {
+      // What cannot be read is broken off.
+      body = await bodyOf(request).catch(() => "");
+      response.end(request.url === "/big" ? Buffer.from(answer, "latin1") : "done");
+    });
+    const holdfast = await startHoldfast(t, {
+      config: ([port]) => `worker_processes 1;
+        events { use ${use}; }
+        http {
+          client_max_body_size 0;
+          client_body_temp_path ${disk.path};
+          proxy_temp_path ${disk.path};
+          server {
+            listen 127.0.0.1:${port};
+            location = /alive { return 200 alive; }
+            location / { proxy_pass http://${address}; }
+          }
+        }`,
+    });
+    const { port } = holdfast;
+    const ask = async (path: string, sent: string): Promise<RawConnection> => {
+      const client = await RawConnection.open(port);
+      client.write(`POST ${path} HTTP/1.1\r\nHost: x\r\nContent-Length: ${sent.length}\r\n\r\n${sent}`);
+      return client;
+    };
+    /** Has asked for the large answer, and begins to read it when all of it that has room is in the file. */
+    const askSlowly = async (): Promise<RawConnection> => {
+      await waitFor(() => opened(holdfast, disk.path) === 0, "all files to be closed");
+      await disk.hold();
+      const client = await ask("/big", "");
+      client.socket.pause();
+      await waitFor(() => opened(holdfast, disk.path) > 0, "the answer's file");
+      client.socket.resume();
+      await waitFor(() => disk.held > 0, "the read of the answer");
+      return client;
+    };
+
+    const sends = await ask("/", BIG);
+    await waitFor(() => disk.held > 0, "the read of the body");
+    assert.equal((await get(port, "/alive")).body, "alive");
+    await disk.serve();
+    assert.equal((await sends.readResponse()).body, "done");
+    assert.equal(body === BIG, true);
+
+    const receives = await askSlowly();
+    assert.equal((await get(port, "/alive")).body, "alive");
+    await disk.serve();
+    assert.equal((await receives.readResponse()).body === answer, true);
+
+    await disk.hold();
+    const failing = await ask("/", BIG);
+    await waitFor(() => disk.held > 0, "the read of the body");
+    await disk.fail();
+    assert.equal((await failing.readResponse()).status, 500);
+    await holdfast.waitForLog(/\[crit\] .*pread\(\) of the request body failed \(5: Input\/output error\)/);
+
+    const cut = await askSlowly();
+    await disk.fail();
+    await cut.until(() => false);
+    await holdfast.waitForLog(/\[crit\] .*pread\(\) ".*" failed \(5: Input\/output error\) while sending to client/);
+
+    await disk.hold();
+    const leaving = await ask("/", BIG);
+    await waitFor(() => disk.held > 0, "the read of the body");
+    leaving.socket.resetAndDestroy();
+    assert.equal((await get(port, "/alive")).body, "alive");
+    await disk.serve();
+    await waitFor(() => opened(holdfast, disk.path) === 0, "all files to be closed");
   });
 
   test(`${use}: a file that is replaced by a directory while it is sent is sent to its end`, async (t) => {

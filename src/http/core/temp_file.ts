@@ -1,4 +1,7 @@
 import fs from "node:fs";
+import type { FileReadHandler } from "../../net/engine.ts";
+import { engine } from "../../net/engines.ts";
+import type { StreamError } from "../../net/stream.ts";
 import { errorCode, errorText } from "../../sys/errno.ts";
 import { contain, type FaultOwner } from "../../sys/guard.ts";
 import { osPath } from "../../sys/paths.ts";
@@ -9,8 +12,11 @@ export interface TempPath {
   readonly levels: readonly number[];
 }
 
-/** How a write or read ended: the number of bytes, and the error text if it is 0. */
-export type Transferred<T> = (owner: T, count: number, why: string) => void;
+/** How a write ended: the number of bytes, and the error text if it is 0. */
+export type Written<T> = (owner: T, count: number, why: string) => void;
+
+/** How a read ended: the bytes, lent for the call, and the error text if there are none. */
+export type Read<T> = (owner: T, bytes: Buffer, why: string) => void;
 
 /** An open temporary file. Reads and writes are asynchronous; the descriptor is closed after the last of them. */
 export class TempFile {
@@ -25,35 +31,28 @@ export class TempFile {
   }
 
   /** Writes bytes, perhaps not all of them; they must not change until `then` is called. */
-  write<T extends FaultOwner>(bytes: Buffer, position: number, owner: T, then: Transferred<T>): void {
+  write<T extends FaultOwner>(bytes: Buffer, position: number, owner: T, then: Written<T>): void {
     this.busy++;
     fs.write(this.fd, bytes, 0, bytes.length, position, (error, count) => {
-      this.transferred(owner, then, error === null ? count : 0, error, "nothing written");
+      try {
+        this.done();
+        then(owner, error === null ? count : 0, error === null ? "nothing written" : errorText(errorCode(error)));
+      } catch (fault) {
+        contain(owner, fault);
+      }
     });
   }
 
-  /** Reads into a buffer, which nobody else may use until `then` is called. */
-  read<T extends FaultOwner>(into: Buffer, position: number, owner: T, then: Transferred<T>): void {
+  /** Reads bytes, at most FILE_PIECE, that readCached does not have. */
+  read<T extends FaultOwner>(position: number, length: number, owner: T, then: Read<T>): void {
     this.busy++;
-    fs.read(this.fd, into, 0, into.length, position, (error, count) => {
-      this.transferred(owner, then, error === null ? count : 0, error, "truncated file");
-    });
+    engine().readFile(this.fd, position, length, new TempFileRead(this, owner, then));
   }
 
-  private transferred<T extends FaultOwner>(
-    owner: T,
-    then: Transferred<T>,
-    count: number,
-    error: Error | null,
-    nothing: string,
-  ): void {
+  /** A read or write is over. */
+  done(): void {
     this.busy--;
-    try {
-      if (this.closing) this.close();
-      then(owner, count, error === null ? nothing : errorText(errorCode(error)));
-    } catch (fault) {
-      contain(owner, fault);
-    }
+    if (this.closing) this.close();
   }
 
   close(): void {
@@ -64,6 +63,27 @@ export class TempFile {
   /** Unlinks it; an open file can still be read. */
   remove(): void {
     fs.rmSync(osPath(this.path), { force: true });
+  }
+}
+
+class TempFileRead<T extends FaultOwner> implements FileReadHandler {
+  private readonly file: TempFile;
+  private readonly owner: T;
+  private readonly end: Read<T>;
+
+  constructor(file: TempFile, owner: T, end: Read<T>) {
+    this.file = file;
+    this.owner = owner;
+    this.end = end;
+  }
+
+  onFileRead(bytes: Buffer, error: StreamError | undefined): void {
+    this.file.done();
+    this.end(this.owner, bytes, error?.message ?? "truncated file");
+  }
+
+  onFault(error: unknown): void {
+    this.owner.onFault(error);
   }
 }
 

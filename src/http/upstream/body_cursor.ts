@@ -1,42 +1,103 @@
-import fs from "node:fs";
-import { errorCode, errorText } from "../../sys/errno.ts";
+import { FILE_PIECE } from "../../net/engine.ts";
+import { readCached } from "../../sys/page_cache.ts";
 import { logError } from "../core/log_context.ts";
 import type { Request } from "../core/request.ts";
 import type { RequestBody } from "../core/types.ts";
 import { spend } from "../files/file_turns.ts";
 
-/** A body's file is read in pieces of this size. */
-const pieces = Buffer.allocUnsafeSlow(64 * 1024);
-const NOTHING = pieces.subarray(0, 0);
+const NOTHING = Buffer.alloc(0);
+
+/** Who sends the body. */
+export interface CursorOwner {
+  /** What `next` did not have, lent for the call; undefined if it cannot be read, which was logged. */
+  onBodyRead(bytes: Buffer | undefined): void;
+  onFault(error: unknown): void;
+}
+
+/** A read of the body's file under way: the cursor may be at another body when it ends. */
+class BodyRead {
+  readonly request: Request;
+  private readonly cursor: BodyCursor;
+
+  constructor(cursor: BodyCursor, request: Request) {
+    this.cursor = cursor;
+    this.request = request;
+  }
+
+  ended(bytes: Buffer, why: string): void {
+    this.cursor.wasRead(this, bytes, why);
+  }
+
+  onFault(error: unknown): void {
+    this.cursor.onFault(error);
+  }
+}
+
+function ended(read: BodyRead, bytes: Buffer, why: string): void {
+  read.ended(bytes, why);
+}
 
 /** How far a body that was read whole, into memory or a file, has been sent. */
 export class BodyCursor {
+  private readonly owner: CursorOwner;
   private offset = 0;
   /** Of a body in memory: the index of the next piece, and how much of it was sent. */
   private piece = 0;
   private within = 0;
+  private read: BodyRead | undefined = undefined;
+
+  constructor(owner: CursorOwner) {
+    this.owner = owner;
+  }
 
   reset(): void {
     this.offset = 0;
     this.piece = 0;
     this.within = 0;
+    this.read = undefined;
   }
 
   atEnd(body: RequestBody): boolean {
     return this.offset >= body.length;
   }
 
-  /** The next bytes, at most `room`, lent for the turn. Undefined if they cannot be read, which was logged. */
+  /** The disk is waited for. */
+  get reading(): boolean {
+    return this.read !== undefined;
+  }
+
+  /** The next bytes, at most `room`, lent for the turn. Undefined if they have to be read first: `onBodyRead` follows. */
   next(request: Request, body: RequestBody, room: number): Buffer | undefined {
     if (room === 0) return NOTHING;
     if (body.file === undefined) {
       const bytes = body.data.at(this.piece);
       return this.within === 0 ? bytes : bytes?.subarray(this.within);
     }
-    const wanted = Math.min(pieces.length, body.length - this.offset, room);
-    const read = this.read(request, body.file.fd, wanted);
-    spend(read);
-    return read === 0 ? undefined : pieces.subarray(0, read);
+    if (this.read !== undefined) return undefined;
+    const wanted = Math.min(FILE_PIECE, body.length - this.offset, room);
+    const bytes = readCached(body.file.fd, this.offset, wanted);
+    if (bytes !== undefined && bytes.length > 0) {
+      spend(bytes.length);
+      return bytes;
+    }
+    this.read = new BodyRead(this, request);
+    body.file.read(this.offset, wanted, this.read, ended);
+    return undefined;
+  }
+
+  wasRead(read: BodyRead, bytes: Buffer, why: string): void {
+    if (read !== this.read) return;
+    this.read = undefined;
+    spend(bytes.length);
+    if (bytes.length === 0) {
+      const sentence = `pread() of the request body failed (${why}) while sending request to upstream`;
+      logError(read.request, "crit", sentence);
+    }
+    this.owner.onBodyRead(bytes.length === 0 ? undefined : bytes);
+  }
+
+  onFault(error: unknown): void {
+    this.owner.onFault(error);
   }
 
   /** Counts bytes sent: all that `next` returned (`whole`), or only the first of them. */
@@ -46,18 +107,5 @@ export class BodyCursor {
     if (!whole) return;
     this.piece++;
     this.within = 0;
-  }
-
-  /** 0 if nothing can be read. */
-  private read(request: Request, fd: number, length: number): number {
-    let why = "truncated file";
-    try {
-      const read = fs.readSync(fd, pieces, 0, length, this.offset);
-      if (read > 0) return read;
-    } catch (error) {
-      why = errorText(errorCode(error));
-    }
-    logError(request, "crit", `pread() of the request body failed (${why}) while sending request to upstream`);
-    return 0;
   }
 }

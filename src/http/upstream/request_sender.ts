@@ -2,7 +2,7 @@ import { afterEvent } from "../../sys/guard.ts";
 import type { Request } from "../core/request.ts";
 import type { RequestBody } from "../core/types.ts";
 import { type FileReader, mayRead, nextTurn } from "../files/file_turns.ts";
-import { BodyCursor } from "./body_cursor.ts";
+import { BodyCursor, type CursorOwner } from "./body_cursor.ts";
 import type { BodyCoding, UpstreamTarget } from "./protocol.ts";
 
 /** The connection a request is sent on. */
@@ -38,7 +38,7 @@ const WITH_HEAD = 16 * 1024;
  * Sends requests on one connection to a server: the head, and the body, which has been read or is passed on as it
  * comes.
  */
-export class RequestSender implements FileReader {
+export class RequestSender implements FileReader, CursorOwner {
   private readonly owner: SenderOwner;
   private user: SenderUser | undefined = undefined;
   private coding: BodyCoding | undefined = undefined;
@@ -54,7 +54,7 @@ export class RequestSender implements FileReader {
   /** `owner.unsent` when proxy_send_timeout was last restarted. */
   private unsent = 0;
   /** How much of a body that was read completely has been sent. */
-  private readonly cursor = new BodyCursor();
+  private readonly cursor = new BodyCursor(this);
   /**
    * Bytes of a streamed body that were received in this turn, to be sent in one piece, or that there was no room for.
    */
@@ -222,37 +222,59 @@ export class RequestSender implements FileReader {
   /** Sends as much as the server takes now. */
   private sendRest(body: RequestBody): void {
     while (!this.written) {
-      if (body.file !== undefined && !mayRead(this)) {
+      if (body.file !== undefined && !this.cursor.reading && !mayRead(this)) {
         nextTurn(this);
         return;
       }
       if (!this.sendNext(body)) {
-        if (this.owner.awaitsHead && !this.written) this.awaitTaking();
+        this.sendLater();
         return;
       }
     }
   }
 
+  /** The server takes no more for now, or the disk is waited for, which is no fault of the server's. */
+  private sendLater(): void {
+    const { owner } = this;
+    if (!owner.awaitsHead || this.written) return;
+    if (this.cursor.reading) owner.disarm();
+    else this.awaitTaking();
+  }
+
+  onBodyRead(bytes: Buffer | undefined): void {
+    const body = this.user?.request.body;
+    if (body === undefined) return;
+    // The server must not take what it got for a complete body.
+    if (bytes === undefined) this.owner.finalize(500);
+    else if (this.sendBytes(body, bytes)) this.sendRest(body);
+    else this.sendLater();
+  }
+
   /**
-   * Sends the next piece, and after the last one the end. False if the server takes no more for now, or everything is
-   * over.
+   * Sends the next piece, and after the last one the end. False if the server takes no more for now, the disk is waited for,
+   * or everything is over.
    */
   private sendNext(body: RequestBody): boolean {
     const { cursor, user } = this;
     this.more = true;
-    if (user !== undefined && !cursor.atEnd(body)) {
-      const bytes = cursor.next(user.request, body, this.coding?.room ?? Number.MAX_SAFE_INTEGER);
-      if (bytes === undefined) {
-        // The server must not take what it got for a complete body.
-        this.owner.finalize(500);
-        return false;
-      }
-      const length = this.sendPiece(bytes);
-      cursor.advance(length, length > 0 && length === bytes.length);
-      if (!cursor.atEnd(body)) return this.more;
+    if (user === undefined || cursor.atEnd(body)) {
+      this.sendEnd();
+      this.wrote();
+      return this.more;
     }
-    this.sendEnd();
-    this.wrote();
+    const bytes = cursor.next(user.request, body, this.coding?.room ?? Number.MAX_SAFE_INTEGER);
+    return bytes !== undefined && this.sendBytes(body, bytes);
+  }
+
+  /** Sends a piece of the cursor's. */
+  private sendBytes(body: RequestBody, bytes: Buffer): boolean {
+    const { cursor } = this;
+    const length = this.sendPiece(bytes);
+    cursor.advance(length, length > 0 && length === bytes.length);
+    if (cursor.atEnd(body)) {
+      this.sendEnd();
+      this.wrote();
+    }
     return this.more;
   }
 

@@ -1,8 +1,11 @@
-import { type Slab, SlabQueue, takeSlab } from "../../net/slabs.ts";
+import { FILE_PIECE } from "../../net/engine.ts";
+import { SlabQueue } from "../../net/slabs.ts";
 import { defer } from "../../sys/guard.ts";
+import { readCached } from "../../sys/page_cache.ts";
 import { logError } from "../core/log_context.ts";
 import type { Request } from "../core/request.ts";
 import { openTemporary, type TempFile, TempFileError } from "../core/temp_file.ts";
+import { type FileReader, mayRead, nextTurn, spend } from "../files/file_turns.ts";
 import type { UpstreamSettings } from "./settings.ts";
 
 /** The pipe whose response waits. */
@@ -19,9 +22,10 @@ export interface SpoolOwner {
 /**
  * A response that waits for a slow client (`proxy_buffering`): first in memory, up to proxy_buffers and one more read,
  * then in a temporary file, up to proxy_max_temp_file_size. First in, first out: what is in the file precedes what is
- * in memory. The file is written and read asynchronously, one piece at a time; then the owner's onSpool is called.
+ * in memory. The file is written asynchronously, one piece at a time, and read so where it is not in memory; then the owner's
+ * onSpool is called.
  */
-export class ResponseSpool {
+export class ResponseSpool implements FileReader {
   /** Writing or reading failed; the response cannot be completed. */
   failed = false;
   private readonly owner: SpoolOwner;
@@ -30,11 +34,13 @@ export class ResponseSpool {
   /** The part of the file that waits. */
   private readAt = 0;
   private writtenAt = 0;
-  /** The piece read from it, to be sent next. */
-  private piece: Slab | undefined = undefined;
+  /** Its first bytes, lent by who has read them. */
+  private piece: Buffer | undefined = undefined;
   /** A write will begin in the next turn; it is in progress. */
   private relieving = false;
   private writing = false;
+  /** Other files are read first; a read is in progress. */
+  private waiting = false;
   private reading = false;
   private closed = false;
 
@@ -44,7 +50,7 @@ export class ResponseSpool {
 
   /** Bytes waiting. */
   get length(): number {
-    return (this.piece?.end ?? 0) + this.writtenAt - this.readAt + this.memory.length;
+    return this.writtenAt - this.readAt + this.memory.length;
   }
 
   /** Nothing more may be read from the server for now. */
@@ -62,13 +68,10 @@ export class ResponseSpool {
     defer(relieve, this);
   }
 
-  /** The bytes to send next, lent until they are dropped; undefined while they are being written or read. */
+  /** The bytes to send next, lent for the call that asks: either they are dropped in it, or asked for again. */
   first(): Buffer | undefined {
-    if (this.piece !== undefined) return this.piece.bytes.subarray(0, this.piece.end);
-    if (this.readAt < this.writtenAt) {
-      this.readAhead();
-      return undefined;
-    }
+    if (this.piece !== undefined) return this.piece;
+    if (this.readAt < this.writtenAt) return this.read();
     return this.writing ? undefined : this.memory.first();
   }
 
@@ -78,7 +81,7 @@ export class ResponseSpool {
       this.memory.drop(this.memory.first().length);
       return;
     }
-    this.piece.release();
+    this.readAt += this.piece.length;
     this.piece = undefined;
   }
 
@@ -86,7 +89,6 @@ export class ResponseSpool {
     if (this.closed) return;
     this.closed = true;
     this.file?.close();
-    this.piece?.release();
     this.piece = undefined;
     if (!this.writing) this.memory.clear();
   }
@@ -132,28 +134,39 @@ export class ResponseSpool {
     }
   }
 
-  private readAhead(): void {
-    if (this.reading || this.file === undefined) return;
+  /** The file's first bytes; undefined while they are being read. */
+  private read(): Buffer | undefined {
+    const { file, readAt } = this;
+    if (this.reading || this.waiting || file === undefined) return undefined;
+    if (!mayRead(this)) {
+      this.waiting = true;
+      nextTurn(this);
+      return undefined;
+    }
+    const length = Math.min(FILE_PIECE, this.writtenAt - readAt);
+    const bytes = readCached(file.fd, readAt, length);
+    if (bytes !== undefined && bytes.length > 0) {
+      spend(bytes.length);
+      this.piece = bytes;
+      return bytes;
+    }
     this.reading = true;
-    const slab = takeSlab();
-    const length = Math.min(slab.bytes.length, this.writtenAt - this.readAt);
-    this.file.read(slab.bytes.subarray(0, length), this.readAt, this, (spool, count, why) =>
-      spool.wasRead(slab, count, why),
-    );
+    file.read(readAt, length, this, wasRead);
+    return undefined;
   }
 
-  wasRead(slab: Slab, count: number, why: string): void {
+  readOn(): void {
+    this.waiting = false;
+    if (!this.closed) this.owner.onSpool();
+  }
+
+  wasRead(bytes: Buffer, why: string): void {
     this.reading = false;
-    if (this.closed || count === 0) slab.release();
     if (this.closed) return;
-    if (count === 0) {
-      this.fault("pread", why, "sending to client");
-    } else {
-      slab.end = count;
-      this.piece = slab;
-      this.readAt += count;
-    }
+    if (bytes.length === 0) this.fault("pread", why, "sending to client");
+    else this.piece = bytes;
     this.owner.onSpool();
+    this.piece = undefined;
   }
 
   written(count: number, why: string): void {
@@ -184,4 +197,8 @@ function relieve(spool: ResponseSpool): void {
 
 function written(spool: ResponseSpool, count: number, why: string): void {
   spool.written(count, why);
+}
+
+function wasRead(spool: ResponseSpool, bytes: Buffer, why: string): void {
+  spool.wasRead(bytes, why);
 }

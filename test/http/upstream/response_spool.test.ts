@@ -3,6 +3,7 @@ import fs from "node:fs";
 import { tmpdir } from "node:os";
 import { type TestContext, test } from "node:test";
 import { ResponseSpool, type SpoolOwner } from "../../../src/http/upstream/response_spool.ts";
+import { libc } from "../../../src/sys/libc.ts";
 
 /** A spool of a response whose settings are these. */
 class Spooling {
@@ -38,15 +39,22 @@ class Spooling {
     });
   }
 
+  /** The next bytes, as soon as they are there. */
   async shift(): Promise<string> {
-    let piece = this.spool.first();
-    if (piece === undefined) {
-      await this.advanced();
-      piece = this.spool.first();
-    }
-    assert.ok(piece !== undefined);
-    const text = piece.toString();
-    this.spool.dropFirst();
+    return (
+      this.#take() ??
+      new Promise((resolve) => {
+        this.#wake = () => {
+          const text = this.#take();
+          if (text !== undefined) resolve(text);
+        };
+      })
+    );
+  }
+
+  #take(): string | undefined {
+    const text = this.spool.first()?.toString();
+    if (text !== undefined) this.spool.dropFirst();
     return text;
   }
 }
@@ -107,25 +115,28 @@ test("a full disk fails the response, in nginx's words", async (t) => {
   );
 });
 
-for (const [what, error, sentence] of [
-  ["cannot be read", Object.assign(new Error("bad"), { code: "EIO" }), "5: Input/output error"],
-  ["has lost its end", null, "truncated file"],
+for (const [what, spoil, sentence] of [
+  ["cannot be read", replaceByDirectory, "21: Is a directory"],
+  ["has lost its end", (fd: number) => fs.ftruncateSync(fd), "truncated file"],
 ] as const) {
   test(`a file that ${what} fails the response instead of ending it`, async (t) => {
     const spooling = new Spooling(t, {});
     const { spool, logged } = spooling;
+    const write = t.mock.method(fs, "write");
     spool.push(Buffer.from("abcdefgh"));
     await spooling.advanced();
-    t.mock.method(fs, "read", (...args: unknown[]) => {
-      const then = args.at(-1);
-      assert.ok(typeof then === "function");
-      setImmediate(() => then(error, 0));
-    });
+    spoil(write.mock.calls[0].arguments[0]);
     assert.equal(spool.first(), undefined);
     await spooling.advanced();
     assert.equal(spool.failed, true);
     assert.ok(logged.at(-1)?.includes(`failed (${sentence}) while sending to client`));
   });
+}
+
+function replaceByDirectory(fd: number): void {
+  const directory = fs.openSync(tmpdir(), "r");
+  libc().dup2(directory, fd);
+  fs.closeSync(directory);
 }
 
 test("a spool that is closed while its file is written leaves no descriptor", async (t) => {
