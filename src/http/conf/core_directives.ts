@@ -1,6 +1,7 @@
 import {
   bitmask,
   block,
+  bufs,
   directive,
   enumeration,
   flag,
@@ -162,15 +163,28 @@ export const coreDirectives = defineDirectives("http_core", {
     default: 4096,
     doc: "The most a subrequest's answer may take when it is kept in memory.",
   }),
-  aio: text({ in: HTTP_LOCATION, default: "off", doc: BESIDE_THE_LOOP }),
+  aio: text({
+    in: HTTP_LOCATION,
+    default: "off",
+    syntax: "on|off|threads[=pool]",
+    doc: BESIDE_THE_LOOP,
+    check(value, at) {
+      if (!/^(?:on|off|threads(?:=.*)?)$/s.test(value)) refuse(at, "invalid value");
+    },
+  }),
   aio_write: flag({
     in: HTTP_LOCATION,
     default: false,
     doc: "Accepted for compatibility: temporary files are always written without blocking the worker.",
   }),
   read_ahead: size({ in: HTTP_LOCATION, default: 0, doc: THROUGH_THE_CACHE }),
-  directio: text({ in: HTTP_LOCATION, default: "off", doc: THROUGH_THE_CACHE }),
+  directio: offset({ in: HTTP_LOCATION, words: { off: "off" }, default: "off", doc: THROUGH_THE_CACHE }),
   directio_alignment: offset({ in: HTTP_LOCATION, default: 512, doc: THROUGH_THE_CACHE }),
+  output_buffers: bufs({
+    in: HTTP_LOCATION,
+    default: { count: 2, size: 32_768 },
+    doc: "Accepted for compatibility: files are read in pieces of 64 KiB, into memory that is taken while a read lasts.",
+  }),
   tcp_nopush: flag({
     in: HTTP_LOCATION,
     default: false,
