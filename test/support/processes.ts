@@ -63,3 +63,16 @@ export function openBy(pid: number): string[] {
   }
   return names;
 }
+
+/** A process's mapping: of a file or other object by its name ("[heap]" …), or of memory without a name. */
+export interface Mapping {
+  readonly name: string;
+  readonly bytes: number;
+}
+
+/** The mappings of a process. */
+export function mappingsOf(pid: number): Mapping[] {
+  return [...read(`/proc/${pid}/maps`).matchAll(/^([0-9a-f]+)-([0-9a-f]+) \S+ \S+ \S+ \d+ *(.*)$/gm)].map(
+    ([, from, to, name]) => ({ name, bytes: Number.parseInt(to, 16) - Number.parseInt(from, 16) }),
+  );
+}
