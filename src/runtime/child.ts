@@ -6,7 +6,7 @@ import type { ZoneHandles } from "../shm/registry.ts";
 import { receiveZone, type ZoneHandle } from "../shm/zone.ts";
 import { receiveDescriptors } from "../sys/descriptor_passing.ts";
 import { exit } from "../sys/exit.ts";
-import { giveStartupMemoryBack } from "../sys/give_back.ts";
+import { giveReloadMemoryBack, giveStartupMemoryBack } from "../sys/give_back.ts";
 import { logFault, logFaultsTo } from "../sys/guard.ts";
 import { libc } from "../sys/libc.ts";
 import { setTitle } from "../sys/title.ts";
@@ -227,6 +227,8 @@ class Child {
       this.#task.init(built, log);
       await this.#prepareEngine(log, built);
       giveStartupMemoryBack({ thoroughly: this.#role.kind === "checker" });
+    } else {
+      giveReloadMemoryBack();
     }
     const errors = await this.#task.take(built, count, sockets);
     this.#built = built;
