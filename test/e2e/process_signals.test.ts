@@ -250,3 +250,33 @@ test("the checker takes the same signals: TERM and QUIT end it, and another take
     assert.equal(await holdfast.reload(), true);
   }
 });
+
+/** Writes a request. Resolves to the error, if any. */
+function ask({ socket }: RawConnection): Promise<Error | null | undefined> {
+  return new Promise((resolve) => void socket.write("GET / HTTP/1.1\r\nHost: a\r\n\r\n", resolve));
+}
+
+for (const engine of ["io_uring", "node"]) {
+  test(`a request on its way to an idle connection of a worker that leaves meets no reset (${engine})`, async (t) => {
+    const holdfast = await startHoldfast(t, {
+      config: ([port]) => `events { use ${engine}; }\nhttp { server { listen 127.0.0.1:${port}; return 200 here; } }`,
+    });
+    await waitFor(async () => {
+      const client = await RawConnection.open(holdfast.port);
+      t.after(() => client.close());
+      await ask(client);
+      assert.equal((await client.readResponse()).body, "here");
+      const [worker] = workersOf(holdfast.pid);
+      const start = performance.now();
+      process.kill(worker, "SIGQUIT");
+      await client.until(() => false);
+      // As if this client had not seen yet that the connection is closed. The second one would find a reset.
+      const error = (await ask(client)) ?? (await ask(client));
+      // The worker waits for a second: where that is over already, the test was too slow.
+      if (performance.now() - start > 800) return false;
+      assert.equal(error ?? undefined, undefined);
+      assert.equal(client.error, undefined);
+      return true;
+    }, "a prompt answer");
+  });
+}

@@ -258,7 +258,7 @@ export const coreDirectives = defineDirectives("http_core", {
     in: HTTP_LOCATION,
     values: ["off", "on", "always"],
     default: "on",
-    doc: "Reads on what the client still sends before closing, so that it gets to see the answer.",
+    doc: "Reads on what the client still sends before closing, so that it gets to see the answer. Unless it is off, a worker that shuts down ends idle connections in this way as well, for a second at most.",
   }),
   lingering_time: msec({ in: HTTP_LOCATION, default: 30_000, doc: "The longest time of a lingering close." }),
   lingering_timeout: msec({

@@ -12,7 +12,10 @@ import type { Accepted, AddressConfig, Closable, ConnectionHost } from "../types
 import { type ExchangeOwner, H1Exchange } from "./exchange.ts";
 import { H1HeadReader, type HeadReaderOwner } from "./head_reader.ts";
 import { H1Input, type InputOwner } from "./input.ts";
-import { LingeringClose } from "./lingering_close.ts";
+import { LingeringClose, type LingeringSettings } from "./lingering_close.ts";
+
+/** How long a request may be on its way to an idle connection that a graceful shutdown closes. */
+const ON_THE_WAY_MS = 1000;
 
 // States of a connection.
 
@@ -247,7 +250,7 @@ export class H1Connection implements ExchangeOwner, HeadReaderOwner, InputOwner,
     this.input.readOn();
   }
 
-  private setLingeringClose(core: CoreSettings): void {
+  private setLingeringClose(core: LingeringSettings): void {
     this.state = LINGERING;
     this.host.waits(this);
     clearDeadline(this.deadline);
@@ -319,7 +322,18 @@ export class H1Connection implements ExchangeOwner, HeadReaderOwner, InputOwner,
   shutdown(): void {
     // Like nginx: a connection on which nothing was asked yet has client_header_timeout.
     if (this.state === BUSY) this.exchange.shutdown();
-    else if (this.state === IDLE && this.requests > 0) this.stream.destroy();
+    else if (this.state === IDLE && this.requests > 0) this.shutdownIdle(this.host.config.defaultServer.root.core);
+  }
+
+  /** nginx closes it, and answers a request that is on its way with a reset. After a FIN, the client asks anew elsewhere. */
+  private shutdownIdle({ lingeringClose, lingeringTimeout, sendTimeout }: CoreSettings): void {
+    if (lingeringClose === "off") {
+      this.stream.destroy();
+      return;
+    }
+    this.host.counters[COUNTER.waiting]--;
+    const time = Math.min(lingeringTimeout, ON_THE_WAY_MS);
+    this.setLingeringClose({ lingeringTime: time, lingeringTimeout: time, sendTimeout });
   }
 
   destroy(): void {

@@ -3,19 +3,21 @@ import { logFault } from "../../../sys/guard.ts";
 import { clearDeadline, Deadline, setDeadline } from "../../../sys/timers.ts";
 import type { CoreSettings } from "../../core/location.ts";
 
+export type LingeringSettings = Pick<CoreSettings, "lingeringTime" | "lingeringTimeout" | "sendTimeout">;
+
 /**
  * Closes a connection whose client may still be sending (`lingering_close`): half-closes, and drops what comes, because
  * a reset could destroy the response before the client has read it. `owner.onClose` follows.
  */
 export class LingeringClose implements StreamHandler {
   private readonly stream: Stream;
-  private readonly core: CoreSettings;
+  private readonly core: LingeringSettings;
   private readonly owner: StreamHandler;
   private readonly deadline: Deadline<LingeringClose>;
   private readonly until: number;
   private unsent = -1;
 
-  constructor(stream: Stream, core: CoreSettings, owner: StreamHandler) {
+  constructor(stream: Stream, core: LingeringSettings, owner: StreamHandler) {
     this.stream = stream;
     this.core = core;
     this.owner = owner;
