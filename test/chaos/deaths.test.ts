@@ -1,12 +1,11 @@
 /** Workers and the checker killed at random under load: only what was on the killed worker's connections may fail. */
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
 import type { ServerResponse } from "node:http";
 import { test } from "node:test";
 import { setTimeout as pause } from "node:timers/promises";
 import { httpBackend } from "../support/backend.ts";
 import { startHoldfast } from "../support/holdfast.ts";
-import { checkersOf, childrenOf, isRunning, openBy, workersOf } from "../support/processes.ts";
+import { checkersOf, childrenOf, isRunning, mappingsOf, openBy, workersOf } from "../support/processes.ts";
 import { get, RawConnection } from "../support/tcp.ts";
 import { waitFor } from "../support/wait.ts";
 
@@ -87,7 +86,7 @@ test("processes killed at random fail only what they had, and all counts are rig
   const health = async () => (await get(status, "/check")).body;
   await waitFor(async () => /"status": *"up"/.test(await health()), "the server to be up");
   const opened = openBy(holdfast.pid).length;
-  const mapped = mappings(holdfast.pid);
+  const mapped = mappingsOf(holdfast.pid).length;
 
   const killed = new Set<number>();
   const clients = Array.from({ length: CLIENTS }, () => new Client(port, killed));
@@ -153,7 +152,7 @@ test("processes killed at random fail only what they had, and all counts are rig
     () => openBy(holdfast.pid).length === opened,
     () => `${opened} descriptors of the master: ${openBy(holdfast.pid)}`,
   );
-  const more = mappings(holdfast.pid) - mapped;
+  const more = mappingsOf(holdfast.pid).length - mapped;
   assert.ok(more < 100 + deaths, `${more} more mappings after ${deaths} deaths`);
   assert.doesNotMatch(holdfast.errorLog(), /exception|\[emerg\]|made anew/);
 
@@ -166,10 +165,6 @@ test("processes killed at random fail only what they had, and all counts are rig
   assert.equal((await get(port, "/")).body, "here");
   assert.equal(await again.stop(), 0);
 });
-
-function mappings(pid: number): number {
-  return readFileSync(`/proc/${pid}/maps`, "latin1").split("\n").length;
-}
 
 test("while workers die and start, no connection waits for another to come after it", async (t) => {
   const { port, pid } = await startHoldfast(t, {

@@ -9,7 +9,7 @@ import { test } from "node:test";
 import { httpBackend } from "../support/backend.ts";
 import { LAUNCHER, makePrefix, startHoldfast } from "../support/holdfast.ts";
 import { freePort } from "../support/ports.ts";
-import { childrenOf, openBy } from "../support/processes.ts";
+import { childrenOf, mappingsOf, openBy } from "../support/processes.ts";
 import { get, RawConnection } from "../support/tcp.ts";
 import { waitFor } from "../support/wait.ts";
 
@@ -83,7 +83,9 @@ test("reloads leave no descriptor and no mapping behind, in no process", async (
   const pids = () => [holdfast.pid, ...childrenOf(holdfast.pid)];
   const held = () => ({
     descriptors: pids().flatMap(openBy).length,
-    zones: pids().flatMap((pid) => readFileSync(`/proc/${pid}/maps`, "latin1").match(/memfd:/g) ?? []).length,
+    zones: pids()
+      .flatMap(mappingsOf)
+      .filter(({ name }) => name.startsWith("/memfd:")).length,
   });
   const round = async (extra: string) => {
     assert.equal(await holdfast.reload(config(holdfast.ports, extra)), true);
