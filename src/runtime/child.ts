@@ -32,7 +32,7 @@ import {
 import { refuseNewPrivileges } from "./privileges.ts";
 import { Signals, signalText } from "./signals.ts";
 
-/** What messages and descriptors come over: see master/process.ts. */
+/** What messages and descriptors come over: see master/spawned.ts. */
 const CHANNEL = 3;
 const DESCRIPTORS = 4;
 

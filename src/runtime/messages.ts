@@ -17,6 +17,11 @@ export interface ChildRole {
   readonly daemon: boolean;
 }
 
+/** What logs and ps show. */
+export function nameOf({ kind }: ChildRole): string {
+  return `${kind} process`;
+}
+
 /**
  * The log files in force, which the master opens, since its children may not be allowed to. `standardError` replaces
  * descriptor 2 where the process that started the daemon has left.

@@ -1,16 +1,7 @@
-import { type ChildProcess, spawn } from "node:child_process";
-import { constants } from "node:os";
-import { fileURLToPath } from "node:url";
-import { serialize } from "node:v8";
-import { descriptorSocket, sendDescriptors } from "../../sys/descriptor_passing.ts";
-import { boundary } from "../../sys/guard.ts";
-import { childEnvironment } from "../../sys/launch.ts";
-import { libc } from "../../sys/libc.ts";
 import { startTimer, type Timer } from "../../sys/timers.ts";
-import { Channel } from "../channel.ts";
 import type { ErrorLog } from "../log/log.ts";
-import { type ChildRole, decodeFromChild, descriptorsOf, MOST_FROM_CHILD, type ToChild } from "../messages.ts";
-import { heapFlags } from "./heap.ts";
+import { type ChildRole, decodeFromChild, nameOf, type ToChild } from "../messages.ts";
+import { Spawned, type SpawnedOwner, type SpawnOptions } from "./spawned.ts";
 import { Watchdog } from "./watchdog.ts";
 
 /**
@@ -24,21 +15,11 @@ const GREATEST_PAUSE_MS = 30_000;
 const CYCLE_TIMEOUT_MS = 60_000;
 /** It handles events meanwhile. One that has handled none for so long hangs, and would hold up the reload. */
 const HUNG_MS = 10_000;
-/** They make a child exit. */
-const EXIT_SIGNALS: readonly NodeJS.Signals[] = ["SIGTERM", "SIGINT", "SIGQUIT"];
-/** A child that has closed its channel cannot be told anything. Killed if it has not exited this long after. */
-const CLOSED_MS = 5000;
 /** A child sends one for each signal and each message that it gets, or few. */
 const MOST_MESSAGES_PER_SECOND = 200;
 
-export interface ProcessOptions {
-  /** The module that a child runs. */
-  readonly entry: URL;
-  /** The variables that a child sees. */
-  readonly env: () => NodeJS.ProcessEnv;
+export interface ProcessOptions extends SpawnOptions {
   readonly log: () => ErrorLog;
-  /** Its standard error; by default the master's. */
-  readonly standardError?: () => number | undefined;
   /** worker_watchdog_timeout in ms; 0 for none. */
   readonly watchdog?: () => number;
   /** In place of CYCLE_TIMEOUT_MS and HUNG_MS. */
@@ -68,14 +49,11 @@ export interface ProcessOwner {
 }
 
 /** A child as the master sees it (ngx_process_t): a process, and what it was told and has answered. */
-export class Process {
+export class Process implements SpawnedOwner {
   readonly role: ChildRole;
   readonly #options: ProcessOptions;
   readonly #owner: ProcessOwner;
-  #process: ChildProcess | undefined;
-  #channel: Channel | undefined;
-  /** The master's end of the socket that descriptors are passed over. */
-  #socket = -1;
+  #process: Spawned | undefined;
   /** Told to exit, so it is not started again. */
   #exiting = false;
   /** The generation it was sent last, and the last that it has answered for. */
@@ -119,6 +97,10 @@ export class Process {
     return this.#process === undefined || this.#sent === this.#answered;
   }
 
+  get answering(): boolean {
+    return this.#answered > 0;
+  }
+
   /** How many short lives it has had in a row. */
   get shortLives(): number {
     return this.#shortLives;
@@ -127,7 +109,7 @@ export class Process {
   /** How long it may handle no event, in ms; 0 for no end. One that starts loads the program, and handles none. */
   get #patience(): number {
     const always = this.#options.watchdog?.() ?? 0;
-    if (this.#answered === 0 || this.settled) return always;
+    if (!this.answering || this.settled) return always;
     const hung = this.#options.hungTimeout ?? HUNG_MS;
     return always === 0 ? hung : Math.min(always, hung);
   }
@@ -144,20 +126,14 @@ export class Process {
   }
 
   send(message: ToChild): void {
-    const channel = this.#channel;
-    if (channel?.isOpen !== true) return;
-    const failed = sendDescriptors(this.#socket, descriptorsOf(message));
-    if (failed === undefined) {
-      channel.send(serialize(message));
-      return;
-    }
-    this.#fail(`could not be sent descriptors: sendmsg() failed (${failed})`);
+    const failed = this.#process?.send(message);
+    if (failed !== undefined) this.failed(`could not be sent descriptors: sendmsg() failed (${failed})`);
   }
 
   /** It is not what it should be: another takes its place. */
-  #fail(why: string): void {
+  failed(why: string): void {
     this.#options.log().write("alert", `${nameOf(this.role)} ${this.#process?.pid} ${why}, killing it`);
-    this.#channel?.close();
+    this.#process?.closeChannel();
     this.kill();
   }
 
@@ -203,83 +179,19 @@ export class Process {
   #start(): void {
     this.#restartTimer = undefined;
     this.#startedAt = performance.now();
-    let child: ChildProcess;
-    try {
-      child = this.#spawn();
-    } catch (error) {
-      // Out of processes or memory: handled as a child that dies at once.
-      this.#exited(undefined, `could not be started: ${error instanceof Error ? error.message : error}`);
-      return;
-    }
-    const { pid } = child;
-    this.#process = child;
     this.#answered = 0;
     this.#aborted = false;
-    this.#listen(child);
-    child.on(
-      "error",
-      boundary(undefined, (error: Error) => {
-        // spawn() has failed; other errors are of a child that exits.
-        if (pid === undefined) this.#exited(undefined, `could not be started: ${error.message}`);
-      }),
-    );
-    child.on(
-      "exit",
-      boundary(undefined, (code: number | null, signal: NodeJS.Signals | null) => {
-        const how = signal === null ? `with code ${code}` : `on signal ${constants.signals[signal]}`;
-        // One that comes before the child has a handler ends it as well, but not in its own way.
-        const heeded = signal !== null && this.#answered === 0 && EXIT_SIGNALS.includes(signal);
-        this.#exited(pid, `exited ${how}`, heeded ? 0 : (code ?? undefined));
-      }),
-    );
+    try {
+      this.#process = new Spawned(this.role, this.#options, this);
+    } catch (error) {
+      // Handled as a child that dies at once.
+      this.exited(`could not be started: ${error instanceof Error ? error.message : error}`, undefined);
+      return;
+    }
+    const { pid } = this.#process;
     if (pid === undefined) return;
     this.#options.log().write("notice", `start ${nameOf(this.role)} ${pid}`);
     this.#sendCycle();
-  }
-
-  #listen(child: ChildProcess): void {
-    const [, , , pipe] = child.stdio;
-    this.#channel = Channel.of(pipe, {
-      most: MOST_FROM_CHILD,
-      message: (bytes) => {
-        if (child === this.#process) this.#received(bytes);
-      },
-      tooLong: () => this.#fail("sent a message that is too long"),
-      closed: () => {
-        // It has exited, mostly.
-        const look = (): void => {
-          if (child === this.#process) this.#fail("has closed its channel");
-        };
-        startTimer(CLOSED_MS, look, { background: true });
-      },
-    });
-  }
-
-  /** Descriptor 3 of the child is the channel, 4 what descriptors are passed over (runtime/child.ts). */
-  #spawn(): ChildProcess {
-    const { entry, env, standardError } = this.#options;
-    const name = nameOf(this.role);
-    const environment = childEnvironment(JSON.stringify(this.role), env());
-    const [mine, theirs] = descriptorSocket();
-    this.#socket = mine;
-    try {
-      // The name is what ps shows until the child has set its title.
-      return spawn(process.execPath, [...heapFlags(this.role), fileURLToPath(entry), name], {
-        argv0: `holdfast: ${name}`,
-        env: environment,
-        stdio: ["inherit", "inherit", standardError?.() ?? "inherit", "pipe", theirs],
-      });
-    } catch (error) {
-      this.#closeSocket();
-      throw error;
-    } finally {
-      libc().close(theirs);
-    }
-  }
-
-  #closeSocket(): void {
-    if (this.#socket >= 0) libc().close(this.#socket);
-    this.#socket = -1;
   }
 
   #sendCycle(): void {
@@ -288,7 +200,7 @@ export class Process {
     const timeout = this.#options.cycleTimeout ?? CYCLE_TIMEOUT_MS;
     this.#cycleTimer?.clear();
     this.#cycleTimer = startTimer(timeout, () => this.#late(timeout));
-    if (this.#answered > 0) this.#watchdog.watch();
+    if (this.answering) this.#watchdog.watch();
     this.send(message);
   }
 
@@ -296,13 +208,13 @@ export class Process {
     const why = `has not taken the configuration over within ${ms / 1000} s`;
     const resolve = this.#resolve;
     this.#resolve = undefined;
-    this.#fail(why);
+    this.failed(why);
     resolve?.([`${nameOf(this.role)} ${why}`]);
   }
 
-  #received(bytes: Buffer): void {
+  message(bytes: Buffer): void {
     if (this.#flooded()) {
-      this.#fail("sent too many messages");
+      this.failed("sent too many messages");
       return;
     }
     const message = decodeFromChild(bytes);
@@ -324,7 +236,7 @@ export class Process {
         if (this.settled) this.#applied(message.type === "failed" ? message.errors : undefined);
         break;
       default:
-        this.#fail("sent what is no message");
+        this.failed("sent what is no message");
         return;
     }
     this.#owner.changed();
@@ -348,13 +260,11 @@ export class Process {
     else for (const error of errors ?? []) this.#options.log().write("emerg", error);
   }
 
-  #exited(pid: number | undefined, how: string, code?: number): void {
+  exited(how: string, code: number | undefined): void {
+    const pid = this.#process?.pid;
     this.#process = undefined;
-    this.#channel?.close();
-    this.#channel = undefined;
     this.#watchdog.stop();
     this.#cycleTimer?.clear();
-    this.#closeSocket();
     const text = `${nameOf(this.role)}${pid === undefined ? "" : ` ${pid}`} ${how}`;
     // SIGTERM or SIGQUIT to the child alone makes it exit with 0, too.
     this.#options.log().write(code === 0 ? "notice" : "alert", text);
@@ -366,8 +276,4 @@ export class Process {
     this.#resolve = undefined;
     resolve?.([text]);
   }
-}
-
-function nameOf({ kind }: ChildRole): string {
-  return `${kind} process`;
 }
