@@ -5,8 +5,8 @@ import { contain, guarded } from "./guard.ts";
 /**
  * Timers. Nothing else calls `setTimeout`, which fires at once for a time above 2^31 ms. `startTimer` is for rare events.
  * Timeouts of connections and requests are deadlines in one timer wheel: arming and clearing one is O(1), and moving an
- * armed one to a later time is a single write, since it is moved to its slot only when its old slot expires. A deadline
- * never fires early, and at most about two slots late.
+ * armed one is a single write, unless to a time before its slot's: it is moved to its new slot only when the old one expires.
+ * A deadline never fires early, and at most about two slots late.
  */
 
 /** The width of a slot in ms. */
@@ -25,8 +25,10 @@ class Link {
 export class Deadline<T = unknown> extends Link {
   readonly owner: T;
   expire: (owner: T) => void;
-  /** When it fires, ms of the monotonic clock; 0 while it is not armed. */
+  /** When it fires, ms of the monotonic clock; 0 while it is not armed. A whole number, since another would be an object. */
   due = 0;
+  /** The number of the slot that it is in. */
+  tick = 0;
 
   constructor(owner: T, expire: (owner: T) => void) {
     super();
@@ -99,9 +101,9 @@ export function startTimer(ms: number, callback: () => void, { background = fals
 /** Arms a deadline, or moves it: `expire` is called in `ms` milliseconds, or up to two slots later. */
 export function setDeadline<T>(deadline: Deadline<T>, ms: number): void {
   const time = now();
-  const due = time + Math.max(ms, 0);
+  const due = Math.ceil(time + Math.max(ms, 0));
   if (deadline.due !== 0) {
-    if (due >= deadline.due) {
+    if (due > (deadline.tick - 1) * SLOT_MS) {
       deadline.due = due;
       return;
     }
@@ -153,6 +155,7 @@ function insert<T>(deadline: Deadline<T>): void {
   let tick = Math.ceil(deadline.due / SLOT_MS);
   if (tick <= lastTick) tick = lastTick + 1;
   else if (tick > lastTick + MASK) tick = lastTick + MASK;
+  deadline.tick = tick;
   append(slots[tick & MASK], deadline);
   if (tick < wakeTick) wakeAt(tick);
 }

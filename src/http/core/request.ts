@@ -74,7 +74,7 @@ export class Request {
   /** A status to answer before the first phase; 0 for none. */
   refused = 0;
 
-  /** When its first byte came, ms of the monotonic clock (sys/clock.ts). */
+  /** When its first byte came, whole ms of the monotonic clock (sys/clock.ts). */
   startedAt = 0;
 
   phase = 0;

@@ -52,7 +52,7 @@ export interface ClientConnection {
   readonly number: number;
   /** $connection_requests: requests made so far, this one included. */
   readonly requests: number;
-  /** $connection_time's start, ms of the monotonic clock. */
+  /** $connection_time's start, whole ms of the monotonic clock. */
   readonly startedAt: number;
   readonly remote: Address;
   readonly local: Address;

@@ -2,6 +2,7 @@ import { type ProxyProtocolOwner, ProxyProtocolStage } from "../../net/accept.ts
 import type { Address } from "../../net/address.ts";
 import type { ProxyProtocol } from "../../net/proxy_protocol.ts";
 import type { Stream, StreamHandler } from "../../net/stream.ts";
+import { now } from "../../sys/clock.ts";
 import { logFault } from "../../sys/guard.ts";
 import { COUNTER } from "../core/counters.ts";
 import { logConnection } from "../core/log_context.ts";
@@ -24,7 +25,7 @@ function startProtocol(stream: Stream, host: ConnectionHost, accepted?: Accepted
 /** A connection in the stages of net/accept.ts. It counts as waiting for its first request. */
 class Accepting implements Accepted, Closable, ProxyProtocolOwner {
   readonly number = nextNumber();
-  readonly startedAt = performance.now();
+  readonly startedAt = Math.floor(now());
   proxyProtocol: ProxyProtocol | undefined = undefined;
   readonly host: ConnectionHost;
   readonly idle = true;

@@ -48,7 +48,7 @@ export function createRequest(
     assignCaptures(request, hostRegex, request.captures);
     hostRegex = undefined;
   }
-  request.startedAt = now();
+  request.startedAt = Math.floor(now());
   request.method = head.method;
   request.requestLine = head.requestLine;
   request.unparsedUri = head.rawUri;

@@ -43,7 +43,7 @@ export interface ConnectionHost {
 /** What the accept stages know of a connection when its protocol takes it over. */
 export interface Accepted extends Closable {
   readonly number: number;
-  /** ms of the monotonic clock; client_header_timeout runs from then. */
+  /** Whole ms of the monotonic clock; client_header_timeout runs from then. */
   readonly startedAt: number;
   readonly proxyProtocol: ProxyProtocol | undefined;
 }

@@ -1,6 +1,7 @@
 import { type Address, hostText } from "../../../net/address.ts";
 import type { ProxyProtocol } from "../../../net/proxy_protocol.ts";
 import type { Stream, StreamError, StreamHandler } from "../../../net/stream.ts";
+import { now } from "../../../sys/clock.ts";
 import { defer, logFault } from "../../../sys/guard.ts";
 import { clearDeadline, Deadline, setDeadline } from "../../../sys/timers.ts";
 import { COUNTER } from "../../core/counters.ts";
@@ -51,7 +52,10 @@ export class H1Connection implements ExchangeOwner, HeadReaderOwner, InputOwner,
   private readonly input: H1Input;
   private readonly exchange: H1Exchange;
   private readonly heads: H1HeadReader;
-  /** The deadline of a head, or of waiting for one. Left armed while a request is processed. */
+  /**
+   * The deadline of a head, or of waiting for one. While a request is processed it is the exchange's, which ignores it if it has
+   * not armed it.
+   */
   private readonly deadline: Deadline<H1Connection>;
   private state = IDLE;
   /** How long it may be idle, ms: keepalive_timeout, or what is left of it after keepalive_min_timeout. */
@@ -68,7 +72,7 @@ export class H1Connection implements ExchangeOwner, HeadReaderOwner, InputOwner,
     this.number = accepted === undefined ? nextNumber() : accepted.number;
     this.stream = stream;
     this.host = host;
-    this.startedAt = accepted === undefined ? performance.now() : accepted.startedAt;
+    this.startedAt = accepted === undefined ? Math.floor(now()) : accepted.startedAt;
     this.proxyProtocol = accepted?.proxyProtocol;
     const { config } = host;
     this.config = config;
@@ -76,7 +80,7 @@ export class H1Connection implements ExchangeOwner, HeadReaderOwner, InputOwner,
     this.exchange = new H1Exchange(this, stream, this.input);
     this.heads = new H1HeadReader(this, this.exchange, this.input);
     this.deadline = new Deadline<H1Connection>(this, expired);
-    const elapsed = accepted === undefined ? 0 : performance.now() - accepted.startedAt;
+    const elapsed = accepted === undefined ? 0 : now() - accepted.startedAt;
     setDeadline(this.deadline, config.defaultServer.clientHeaderTimeout - elapsed);
     if (!config.defaultServer.root.core.tcpNodelay) stream.setNoDelay(false);
     if (accepted !== undefined) {
@@ -140,7 +144,6 @@ export class H1Connection implements ExchangeOwner, HeadReaderOwner, InputOwner,
   }
 
   onClose(_stream: Stream, error: StreamError | undefined): void {
-    clearDeadline(this.deadline);
     try {
       this.endWhatRuns(error);
     } catch (exception) {
@@ -148,6 +151,7 @@ export class H1Connection implements ExchangeOwner, HeadReaderOwner, InputOwner,
     }
     this.exchange.release();
     this.heads.free(false);
+    clearDeadline(this.deadline);
     this.state = CLOSED;
     if (!this.outlived) this.leave();
   }
@@ -294,7 +298,11 @@ export class H1Connection implements ExchangeOwner, HeadReaderOwner, InputOwner,
     errorLog.write("info", `client ${hostText(this.remote)} closed keepalive connection`, this.number);
   }
 
-  /** The deadline for what the client should send has passed. */
+  armTimer(ms: number): void {
+    setDeadline(this.deadline, ms);
+  }
+
+  /** The deadline has passed. */
   expire(): void {
     const { host, stream } = this;
     switch (this.state) {
@@ -316,6 +324,9 @@ export class H1Connection implements ExchangeOwner, HeadReaderOwner, InputOwner,
         return;
       case HEAD:
         this.heads.breakOff(408, "client timed out (110: Connection timed out)");
+        return;
+      case BUSY:
+        this.exchange.expire();
     }
   }
 

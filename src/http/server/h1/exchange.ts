@@ -28,6 +28,8 @@ export interface ExchangeOwner extends ClientConnection {
   /** After that, if the whole response was sent: the connection waits for the next request or closes. */
   finalize(request: Request): void;
   close(reset: boolean): void;
+  /** Calls `expire` in `ms` milliseconds, while the request is processed. */
+  armTimer(ms: number): void;
   onFault(error: unknown): void;
 }
 
@@ -174,6 +176,15 @@ export class H1Exchange implements Exchange, OutputOwner, BodyReaderOwner {
     else bodyWritable(request);
   }
 
+  armTimer(ms: number): void {
+    this.connection.armTimer(ms);
+  }
+
+  /** The connection's timer has fired. */
+  expire(): void {
+    this.output.expire();
+  }
+
   sendTimedOut(request: Request): void {
     request.timedOut = true;
     const action = request.upstream === undefined ? "sending response to client" : "sending to client";
@@ -293,7 +304,7 @@ export class H1Exchange implements Exchange, OutputOwner, BodyReaderOwner {
     if (this.request === request) this.free(request);
   }
 
-  /** The connection is closed: clears all deadlines. */
+  /** The connection is closed. */
   release(): void {
     this.output.free();
     this.body?.release();

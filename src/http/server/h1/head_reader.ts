@@ -1,3 +1,4 @@
+import { now } from "../../../sys/clock.ts";
 import { DONE, NEED_MORE, type RequestHead } from "../../../wire/http1/request_head.ts";
 import { finalizeRequest, startPhases } from "../../core/engine.ts";
 import { logError } from "../../core/log_context.ts";
@@ -55,7 +56,7 @@ export class H1HeadReader {
     const code = head.feed(bytes, at, end);
     if (code === NEED_MORE) {
       if (this.since === 0 && head.started) {
-        this.since = performance.now();
+        this.since = Math.floor(now());
         this.connection.headBegins();
       }
       return end;

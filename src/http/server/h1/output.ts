@@ -1,5 +1,4 @@
 import { NO_ROOM, NOT_THIS_FILE, type Stream } from "../../../net/stream.ts";
-import { clearDeadline, Deadline, setDeadline } from "../../../sys/timers.ts";
 import { byteString } from "../../../wire/latin1.ts";
 import type { Request } from "../../core/request.ts";
 import { computeRate, RatedOutput } from "./rated_output.ts";
@@ -13,9 +12,10 @@ export interface OutputOwner {
   readonly current: Request | undefined;
   /** The stream takes more. After `awaitSent`: the kernel has all of the response. */
   drained(): void;
+  /** Calls `expire` in `ms` milliseconds, unless `armTimer` is called again before, or the request is over. */
+  armTimer(ms: number): void;
   /** The client has taken nothing for send_timeout. */
   sendTimedOut(request: Request): void;
-  onFault(error: unknown): void;
 }
 
 /**
@@ -30,8 +30,8 @@ export class H1Output {
   private full = false;
   /** Head and small body parts that were not written to the stream yet. */
   private held = "";
-  /** Made when first needed. */
-  private deadline: Deadline<H1Output> | undefined = undefined;
+  /** The owner's timer counts. Otherwise it may still be armed and is ignored, which costs less than clearing it. */
+  private timed = false;
   /** What limit_rate holds back. */
   private rated: RatedOutput | undefined = undefined;
   /** `stream.unsent` when send_timeout was last restarted. */
@@ -192,12 +192,12 @@ export class H1Output {
   private unblock(): void {
     this.full = false;
     this.rated = undefined;
-    if (this.deadline !== undefined) clearDeadline(this.deadline);
+    this.timed = false;
   }
 
   private arm(ms: number): void {
-    if (this.deadline === undefined) this.deadline = new Deadline<H1Output>(this, expired);
-    setDeadline(this.deadline, ms);
+    this.timed = true;
+    this.owner.armTimer(ms);
   }
 
   /** The stream takes more. */
@@ -265,10 +265,12 @@ export class H1Output {
     }
   }
 
+  /** The owner's timer has fired. */
   expire(): void {
     const { rated } = this;
     const request = this.owner.current;
-    if (request === undefined) return;
+    if (request === undefined || !this.timed) return;
+    this.timed = false;
     if (rated !== undefined && rated.wait > 0) {
       this.sendRated(request, rated);
     } else if (this.progressed()) {
@@ -279,10 +281,6 @@ export class H1Output {
     }
   }
 
-  onFault(error: unknown): void {
-    this.owner.onFault(error);
-  }
-
   /** Whether the client has taken anything since the last call. */
   private progressed(): boolean {
     const { unsent } = this.stream;
@@ -290,10 +288,6 @@ export class H1Output {
     this.unsent = unsent;
     return changed;
   }
-}
-
-function expired(output: H1Output): void {
-  output.expire();
 }
 
 /** The end of a chunked body with its trailers. */
