@@ -170,7 +170,7 @@ export class Receiver {
   resume(): void {
     if (this.wanted) return;
     this.wanted = true;
-    if (this.again !== undefined) clearDeadline(this.again);
+    this.lookNoMore();
     if (this.backlog === undefined && !this.atEnd && this.failure === undefined) this.start();
     else this.deliverLater();
   }
@@ -244,7 +244,13 @@ export class Receiver {
   close(): void {
     this.backlog?.clear();
     this.backlog = undefined;
-    if (this.again !== undefined) clearDeadline(this.again);
+    this.lookNoMore();
+  }
+
+  private lookNoMore(): void {
+    if (this.again === undefined) return;
+    clearDeadline(this.again);
+    this.again = undefined;
   }
 }
 

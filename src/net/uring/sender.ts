@@ -31,8 +31,8 @@ export interface SenderOwner {
 export class Sender {
   private readonly owner: SenderOwner;
   private readonly context: Context;
-  /** What waits for room. */
-  private readonly queue: SendQueue;
+  /** What waits for room, if anything does. */
+  private queue: SendQueue | undefined = undefined;
   /** The ring is sending the first piece of the queue. */
   private sending = false;
   /** A piece of the outbox goes before the queue: where it is, its length, and the position of its submission. */
@@ -50,22 +50,25 @@ export class Sender {
     this.owner = owner;
     this.context = context;
     this.connected = connected;
-    this.queue = new SendQueue(context.memory);
   }
 
   get unsent(): number {
-    return this.lost >= 0 ? this.lost : this.queue.length + this.posted;
+    return this.lost >= 0 ? this.lost : this.queued + this.posted;
+  }
+
+  private get queued(): number {
+    return this.queue === undefined ? 0 : this.queue.length;
   }
 
   /** Bytes wait for the socket to take them. */
   get waits(): boolean {
-    return this.queue.length > 0 && this.corked === 0;
+    return this.queued > 0 && this.corked === 0;
   }
 
   write(data: Uint8Array | string): void {
     const { length } = data;
     const { owner, context } = this;
-    if (this.connected && this.queue.length === 0) {
+    if (this.connected && this.queued === 0) {
       if (length <= COPIED && this.post(data, length)) return;
       if (this.posted === 0 || this.sendPosted()) {
         const bytes = typeof data === "string" ? Buffer.from(data, "latin1") : data;
@@ -128,7 +131,7 @@ export class Sender {
   /** Sends bytes of a file: see Stream.sendFile. */
   sendFile(file: number, offset: number, length: number): number {
     const { owner, context } = this;
-    if (this.queue.length > 0 || !this.connected || this.corked > 0) return NO_ROOM;
+    if (this.queued > 0 || !this.connected || this.corked > 0) return NO_ROOM;
     if (this.posted > 0 && !this.sendPosted()) return NO_ROOM;
     const sent = context.calls.sendFile(owner.fd, file, offset, length);
     if (sent >= 0) return sent;
@@ -146,6 +149,7 @@ export class Sender {
   }
 
   private enqueue(bytes: Uint8Array, from: number): void {
+    this.queue ??= new SendQueue(this.context.memory);
     if (this.queue.push(bytes, from)) this.send(true);
     else this.owner.failed(streamError({ code: "ENOMEM" }));
   }
@@ -153,7 +157,7 @@ export class Sender {
   /** Has the ring send the first piece of the queue. `full`: the socket has no room now. */
   private send(full: boolean): void {
     const { owner } = this;
-    const piece = this.queue.first();
+    const piece = this.queue?.first();
     if (piece === undefined || this.sending || this.posted > 0 || !this.connected || owner.closed) return;
     this.sending = true;
     const { start, end, addressLow, addressHigh } = piece;
@@ -172,25 +176,29 @@ export class Sender {
     this.sending = false;
     if (owner.closed) {
       if (result > 0) this.lost -= result;
-      queue.clear();
+      queue?.clear();
       return;
     }
     if (result < 0 && result !== ECANCELED) {
       owner.failed(streamError({ code: errnoName(result) }));
       return;
     }
-    if (result > 0) queue.drop(result);
-    if (queue.length > 0) this.send(false);
-    else owner.emptied();
+    if (result > 0) queue?.drop(result);
+    if (this.queued > 0) {
+      this.send(false);
+      return;
+    }
+    this.queue = undefined;
+    owner.emptied();
   }
 
   private postedSent(result: number): void {
-    const { owner, queue, posted, postedAt } = this;
+    const { owner, posted, postedAt } = this;
     const { outbox } = this.context;
     outbox.end();
     if (result === posted && !owner.closed) {
       this.posted = 0;
-      if (queue.length > 0) this.send(false);
+      if (this.queued > 0) this.send(false);
       else owner.emptied();
     } else if (owner.closed) {
       this.posted = 0;
@@ -201,7 +209,8 @@ export class Sender {
     } else {
       this.posted = 0;
       const rest = outbox.bytes.subarray(postedAt + Math.max(result, 0), postedAt + posted);
-      if (queue.pushFirst(rest)) this.send(true);
+      this.queue ??= new SendQueue(this.context.memory);
+      if (this.queue.pushFirst(rest)) this.send(true);
       else owner.failed(streamError({ code: "ENOMEM" }));
     }
   }
@@ -223,6 +232,6 @@ export class Sender {
   /** The stream is closed. What the kernel is sending from is kept until that is canceled. */
   close(): void {
     this.lost = this.unsent;
-    if (!this.sending) this.queue.clear();
+    if (!this.sending) this.queue?.clear();
   }
 }

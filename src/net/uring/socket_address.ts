@@ -26,10 +26,21 @@ export function localAddress(calls: IoUring, fd: number): Address | undefined {
   return calls.getsockname(fd, STORAGE, LENGTH) < 0 ? undefined : read();
 }
 
+/** Of the last address: those in front of us make many connections, which share the text. */
+let lastHost = 0;
+let lastText = ipv4Text(lastHost);
+
 function read(): Address {
   const family = STORAGE.readUInt16LE(0);
   const port = STORAGE.readUInt16BE(2);
-  if (family === AF_INET) return { family: "ipv4", host: ipv4Text(STORAGE.readUInt32BE(4)), port };
+  if (family === AF_INET) {
+    const host = STORAGE.readUInt32BE(4);
+    if (host !== lastHost) {
+      lastHost = host;
+      lastText = ipv4Text(host);
+    }
+    return { family: "ipv4", host: lastText, port };
+  }
   if (family === AF_INET6) return { family: "ipv6", host: ipv6Text(STORAGE.subarray(8, 24)), port };
   return NO_ADDRESS;
 }
