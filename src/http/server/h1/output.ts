@@ -180,6 +180,8 @@ export class H1Output {
 
   /** The response is complete but not all sent: send_timeout applies to the rest, and `drained` follows. */
   awaitSent(request: Request): void {
+    // The rate would only hold back what follows.
+    if (this.rated?.empty === true) this.rated = undefined;
     if (this.rated === undefined || this.rated.wait === 0) this.block(request);
   }
 
