@@ -71,6 +71,7 @@ export class RequestHead {
   /** Forgets the last request, whose strings would keep its whole head. */
   clear(): void {
     this.fields.clear();
+    this.length = 0;
     this.error = "";
     this.method = NONE;
     this.requestLine = "";

@@ -112,6 +112,21 @@ test("the next request on the same parser sees nothing of the last", () => {
   assert.deepEqual(snapshot(head), snapshot(clean));
 });
 
+test("a nasty request sees nothing of those that the parser read before", () => {
+  const head = fresh();
+  for (const { raw } of NASTY) {
+    const bytes = Buffer.from(raw, "latin1");
+    head.clear();
+    head.begin(LIMITS);
+    head.feed(bytes, 0, bytes.length);
+    head.giveUp();
+    const clean = fresh();
+    clean.feed(bytes, 0, bytes.length);
+    clean.giveUp();
+    assert.deepEqual([raw, snapshot(head)], [raw, snapshot(clean)]);
+  }
+});
+
 test("absolute targets, CONNECT and HTTP/0.9", () => {
   const absolute = parse("GET http://User.Example.:81/p?q HTTP/1.1\r\nHost: other\r\n\r\n").head;
   assert.deepEqual([absolute.fields.host, absolute.fields.port, absolute.rawUri], ["user.example", 81, "/p?q"]);
