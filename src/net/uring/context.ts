@@ -2,10 +2,14 @@ import type { IoUring } from "../../sys/io_uring.ts";
 import type { BufferGroup } from "./buffers.ts";
 import type { RingLoop } from "./loop.ts";
 import type { Outbox } from "./outbox.ts";
-import type { Receiver } from "./receiver.ts";
 import type { Ring } from "./ring.ts";
 import type { SendMemory } from "./send_memory.ts";
 import type { Targets } from "./targets.ts";
+
+/** A stream that was paused since the last wait. */
+export interface Paused {
+  beforeWait(): void;
+}
 
 /** What all streams and listeners of a process share. */
 export interface Context {
@@ -18,8 +22,7 @@ export interface Context {
   readonly memory: SendMemory;
   readonly targets: Targets;
   readonly outbox: Outbox;
-  /** Streams that were paused since the last wait. */
-  readonly paused: Receiver[];
+  readonly paused: Paused[];
   /** Streams that are not destroyed. */
   open: number;
 }

@@ -4,13 +4,12 @@ import { mapMemory } from "../../sys/memory.ts";
 import type { Engine } from "../engine.ts";
 import { BufferGroup } from "./buffers.ts";
 import { connect } from "./connect.ts";
-import type { Context } from "./context.ts";
+import type { Context, Paused } from "./context.ts";
 import { FileReads } from "./file_reads.ts";
 import { listen } from "./listener.ts";
 import { RingLoop } from "./loop.ts";
 import { Outbox } from "./outbox.ts";
 import { probeOperations, tryReceive } from "./probe.ts";
-import type { Receiver } from "./receiver.ts";
 import { Ring } from "./ring.ts";
 import { SendMemory } from "./send_memory.ts";
 import { Targets } from "./targets.ts";
@@ -36,9 +35,9 @@ function openOn(ring: Ring): Engine | string {
   if (typeof large === "string") return large;
   const lacking = probeOperations(ring) ?? tryReceive(ring, small);
   if (lacking !== undefined) return lacking;
-  const paused: Receiver[] = [];
+  const paused: Paused[] = [];
   const loop = RingLoop.open(ring, () => {
-    for (let receiver = paused.pop(); receiver !== undefined; receiver = paused.pop()) receiver.beforeWait();
+    for (let one = paused.pop(); one !== undefined; one = paused.pop()) one.beforeWait();
   });
   if (typeof loop === "string") return loop;
   const targets = mapMemory(Targets.size);
@@ -59,8 +58,8 @@ function openOn(ring: Ring): Engine | string {
   const files = new FileReads(context);
   process.once("exit", () => {
     // What was written in this turn.
-    ring.submit();
-    ring.forEachOwner((owner) => owner.abandon?.());
+    ring.queues.submit();
+    ring.owners.abandonAll();
     ring.close();
   });
   return {

@@ -5,7 +5,7 @@ import { libc } from "../../sys/libc.ts";
 import { FILE_PIECE, type FileReadHandler } from "../engine.ts";
 import { streamError } from "../errors.ts";
 import type { Context } from "./context.ts";
-import type { Operator } from "./ring.ts";
+import type { Operator } from "./owners.ts";
 import type { Piece } from "./send_memory.ts";
 
 /**
@@ -75,7 +75,7 @@ class FileRead implements Operator {
   constructor(context: Context, idle: FileRead[]) {
     this.context = context;
     this.idle = idle;
-    this.id = context.ring.add(this);
+    this.id = context.ring.owners.add(this);
   }
 
   start(fd: number, position: number, length: number, handler: FileReadHandler, piece: Piece): void {

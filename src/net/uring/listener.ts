@@ -12,7 +12,8 @@ import { bindSocket } from "../listening_socket.ts";
 import { setSocketOptions } from "../socket_options.ts";
 import { IGNORE, type Stream, type StreamError, type StreamHandler } from "../stream.ts";
 import type { Context } from "./context.ts";
-import { KIND, type Operator } from "./ring.ts";
+import type { Operator } from "./owners.ts";
+import { KIND } from "./ring.ts";
 import { acceptedFrom, acceptFrom } from "./socket_address.ts";
 import { UringStream } from "./stream.ts";
 
@@ -61,7 +62,7 @@ class UringListener implements Listener, Operator {
     this.notes = notes;
     this.accept = accept;
     this.failed = failed;
-    this.id = context.ring.add(this);
+    this.id = context.ring.owners.add(this);
     context.loop.hold();
     this.poll();
   }
@@ -79,8 +80,8 @@ class UringListener implements Listener, Operator {
       if (result >= 0) this.acceptAll();
       else if (!this.closed) this.refused(result);
     }
-    if (this.closed && ring.pending(this.id) === 0) {
-      ring.remove(this.id);
+    if (this.closed && ring.owners.pending(this.id) === 0) {
+      ring.owners.remove(this.id);
       this.context.loop.letGo();
     }
   }

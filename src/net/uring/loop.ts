@@ -2,7 +2,8 @@ import { enterEvent, leaveEvent } from "../../sys/clock.ts";
 import { errnoName, errnoText } from "../../sys/errno.ts";
 import { type EventLoop, nodeLoop } from "../../sys/event_loop.ts";
 import { openUvLoop, type UvLoop } from "../../sys/libuv.ts";
-import { KIND, type Operator, type Ring } from "./ring.ts";
+import type { Operator } from "./owners.ts";
+import { KIND, type Ring } from "./ring.ts";
 
 /** Completions handled before deferred calls, timers and the rest of Node have their turn. */
 const AT_ONCE = 256;
@@ -70,7 +71,7 @@ export class RingLoop implements Operator {
     this.uv = uv;
     this.ticks = ticks;
     this.beforeWait = beforeWait;
-    this.id = ring.add(this);
+    this.id = ring.owners.add(this);
     ring.onWork = () => this.wake();
     this.loop = {
       ...nodeLoop,
@@ -136,7 +137,7 @@ export class RingLoop implements Operator {
         this.round(wait);
         wait = this.uvReady || uv.hasNewWatchers ? 0 : uv.timeout();
         if (wait === 0) break;
-        if (this.deferred.length > 0 || ring.completed) wait = 0;
+        if (this.deferred.length > 0 || ring.queues.completed) wait = 0;
         else if (ring.inFlight === 1 && this.polling) break;
       }
     } finally {
@@ -150,7 +151,7 @@ export class RingLoop implements Operator {
   private round(wait: number): void {
     const { ring } = this;
     this.beforeWait();
-    const failed = ring.wait(wait);
+    const failed = ring.queues.wait(wait);
     if (failed < 0) throw new Error(`io_uring_enter() failed ${errnoText(errnoName(failed))}`);
     enterEvent();
     ring.dispatch(AT_ONCE, this.settle);

@@ -61,7 +61,7 @@ export function tryReceive(ring: Ring, group: BufferGroup): string | undefined {
   const [fd, peer] = [ends.readInt32LE(0), ends.readInt32LE(4)];
   let received = 0;
   let flags = 0;
-  const id = ring.add({
+  const id = ring.owners.add({
     complete(_kind, result, completed) {
       if ((completed & CQE_BUFFER) !== 0) group.giveBack(completed >>> 16);
       if (received !== 0) return;
@@ -72,17 +72,17 @@ export function tryReceive(ring: Ring, group: BufferGroup): string | undefined {
   ring.calls.writeBytes(peer, Buffer.from("x"), 1);
   ring.receive(id, fd, group.id, true, false);
   const look = (): number => {
-    const failed = ring.wait(PATIENCE_MS);
+    const failed = ring.queues.wait(PATIENCE_MS);
     return failed < 0 ? failed : ring.dispatch(1, () => {});
   };
   let failed = look();
   // The end of the receive, by that of the peer.
   c.close(peer);
-  while (failed > 0 && ring.pending(id) > 0) failed = look();
+  while (failed > 0 && ring.owners.pending(id) > 0) failed = look();
   c.close(fd);
   if (failed < 0) return `io_uring_enter() failed ${errnoText(errnoName(failed))}`;
   if (received < 0) return `a multishot receive failed ${errnoText(errnoName(received))}`;
   if (received !== 1 || (flags & CQE_MORE) === 0 || failed === 0) return "a multishot receive is not as expected";
-  ring.remove(id);
+  ring.owners.remove(id);
   return undefined;
 }

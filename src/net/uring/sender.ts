@@ -99,7 +99,7 @@ export class Sender {
     }
     const end = this.postedAt + posted;
     const all = posted + length;
-    if (all > COPIED || !ring.isPrepared(this.position) || !outbox.extend(end, length)) return false;
+    if (all > COPIED || !ring.queues.isPrepared(this.position) || !outbox.extend(end, length)) return false;
     outbox.put(data, end);
     this.posted = all;
     ring.setLength(this.position, all);
@@ -110,7 +110,7 @@ export class Sender {
   private sendPosted(): boolean {
     const { owner, context, postedAt, posted } = this;
     const { outbox, ring, calls } = context;
-    if (!ring.isPrepared(this.position)) return false;
+    if (!ring.queues.isPrepared(this.position)) return false;
     ring.retract(owner.id, this.position);
     outbox.end();
     this.posted = 0;

@@ -5,8 +5,9 @@ import { becameScarce, isLate } from "../descriptors.ts";
 import { streamError } from "../errors.ts";
 import { type ConnectHandler, fault, NO_ROOM, type Stream, type StreamError, type StreamHandler } from "../stream.ts";
 import type { Context } from "./context.ts";
+import type { Operator } from "./owners.ts";
 import { Receiver, type ReceiverOwner } from "./receiver.ts";
-import { KIND, type Operator } from "./ring.ts";
+import { KIND } from "./ring.ts";
 import { Sender, type SenderOwner } from "./sender.ts";
 import { localAddress } from "./socket_address.ts";
 
@@ -56,7 +57,7 @@ export class UringStream implements Stream, Operator, ReceiverOwner, SenderOwner
     this.remote = remote;
     this.localAddress = local;
     this.handler = handler;
-    this.id = context.ring.add(this);
+    this.id = context.ring.owners.add(this);
     this.receiver = new Receiver(this, context);
     this.sender = new Sender(this, context, connected);
     context.open++;
@@ -92,7 +93,7 @@ export class UringStream implements Stream, Operator, ReceiverOwner, SenderOwner
     else if (kind === KIND.poll) this.receiver.polled(result);
     else if (kind === KIND.room) this.sender.roomy();
     else if (kind === KIND.connect) this.connectCompleted(result);
-    if (this.closed && this.context.ring.pending(this.id) === 0) this.gone();
+    if (this.closed && this.context.ring.owners.pending(this.id) === 0) this.gone();
   }
 
   private connectCompleted(result: number): void {
@@ -180,7 +181,7 @@ export class UringStream implements Stream, Operator, ReceiverOwner, SenderOwner
 
   private gone(): void {
     const { handler, context } = this;
-    context.ring.remove(this.id);
+    context.ring.owners.remove(this.id);
     this.letGo();
     try {
       handler.onClose(this, this.error);
@@ -260,7 +261,7 @@ export class UringStream implements Stream, Operator, ReceiverOwner, SenderOwner
     }
     if (reset && this.remote.family !== "unix") libc().setsockopt(fd, SOL_SOCKET, SO_LINGER, LINGER_NOT);
     // In this order: the number may be another socket's as soon as it is closed.
-    if (ring.pending(id) > 0) ring.cancelAll(fd);
+    if (ring.owners.pending(id) > 0) ring.cancelAll(fd);
     ring.closeFile(id, fd);
   }
 

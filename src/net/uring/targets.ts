@@ -24,8 +24,8 @@ export class Targets {
 
   connect(id: number, fd: number, address: Uint8Array): void {
     // The ones from the beginning on may be waiting to be read.
-    if (this.used === COUNT) this.ring.submit();
-    if (!this.ring.unsubmitted) this.used = 0;
+    if (this.used === COUNT) this.ring.queues.submit();
+    if (!this.ring.queues.unsubmitted) this.used = 0;
     const at = this.used++ * SIZE;
     this.bytes.set(address, at);
     const low = this.low + at;
