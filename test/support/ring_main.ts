@@ -1,4 +1,7 @@
-/** `ring_main.ts exit|close`: listens on io_uring, says its port, and ends with status 7, or closes all, at the first byte. */
+/**
+ * `ring_main.ts exit|close|end`: listens on io_uring and says its port. At the first byte it ends with status 7 (exit), or
+ * closes all (close). `end`: it accepts one connection, closes that at its peer's end, and has status 8 when it hears of it.
+ */
 import { openUring } from "../../src/net/uring/engine.ts";
 import { freePort } from "./ports.ts";
 
@@ -6,18 +9,25 @@ const engine = openUring();
 if (typeof engine === "string") throw new Error(engine);
 const port = await freePort();
 const address = { family: "ipv4", host: "127.0.0.1", port } as const;
+const [, , how] = process.argv;
 const listener = await engine.listen(
   { address },
-  () => ({
-    onData(stream) {
-      if (process.argv[2] === "exit") process.exit(7);
-      listener.close();
-      stream.destroy();
-    },
-    onDrain() {},
-    onEnd() {},
-    onClose() {},
-  }),
+  () => {
+    if (how === "end") listener.close();
+    return {
+      onData(stream) {
+        if (how === "exit") process.exit(7);
+        if (how === "end") return;
+        listener.close();
+        stream.destroy();
+      },
+      onDrain() {},
+      onEnd: (stream) => stream.destroy(),
+      onClose() {
+        if (how === "end") process.exitCode = 8;
+      },
+    };
+  },
   () => {},
 );
 console.log(port);

@@ -195,6 +195,12 @@ export class UringStream implements Stream, Operator, ReceiverOwner, SenderOwner
     this.held = false;
   }
 
+  /** There are events again. */
+  private hold(): void {
+    if (!this.held) this.context.loop.hold();
+    this.held = true;
+  }
+
   // ---- calls
 
   write(data: Uint8Array | string): boolean {
@@ -252,6 +258,8 @@ export class UringStream implements Stream, Operator, ReceiverOwner, SenderOwner
     const { context, id, fd } = this;
     const { ring } = context;
     this.closed = true;
+    // Until onClose, whatever else there is.
+    this.hold();
     context.open--;
     this.sender.close();
     this.receiver.close();

@@ -181,18 +181,22 @@ test("a number that is another socket's at once gets nothing of the one before",
   assert.deepEqual(answers, []);
 });
 
-test("the process may exit with operations under way, and waits for nobody when all is closed", { skip }, async () => {
+test("the process may exit with operations under way; it waits until all is closed, and no longer", {
+  skip,
+}, async () => {
   const main = fileURLToPath(new URL("../../support/ring_main.ts", import.meta.url));
   for (const [how, status] of [
     ["exit", 7],
     ["close", 0],
+    ["end", 8],
   ] as const) {
     const child = spawn(process.execPath, [...NODE_FLAGS, main, how], { stdio: ["ignore", "pipe", "inherit"] });
     child.stdout.setEncoding("latin1");
     const port = Number(await new Promise<string>((resolve) => child.stdout.once("data", resolve)));
     const socket = net.connect(target({ family: "ipv4", host: "127.0.0.1", port }) as net.NetConnectOpts);
     socket.on("error", () => {}).resume();
-    socket.write("go");
+    if (how === "end") socket.end("go");
+    else socket.write("go");
     assert.equal(await new Promise((resolve) => child.once("exit", resolve)), status, how);
     socket.destroy();
   }
