@@ -16,6 +16,7 @@ const PAGE = 4096;
 const RWF_NOWAIT = 8;
 const EOPNOTSUPP = 95;
 const TMPFS_MAGIC = 0x01021994;
+const OVERLAYFS_SUPER_MAGIC = 0x794c7630;
 
 /** Mapped once and for all: a page with the struct iovec, and the bytes that it points to. */
 interface Window {
@@ -68,14 +69,20 @@ function read({ iovec, words }: Window, fd: number, position: number, length: nu
   const offset = BigInt(position);
   words[1] = BigInt(length);
   const count = c.preadv2(fd, iovec, 1, offset, RWF_NOWAIT);
-  // tmpfs does not know the flag, and has no disk. Others that do not (overlayfs, NFS, FUSE) may have to be waited for.
-  if (count >= 0 || c.errno() !== EOPNOTSUPP || !isTmpfs(fd)) return count;
+  if (count >= 0 || c.errno() !== EOPNOTSUPP || !isTakenForMemory(fd)) return count;
   return c.preadv2(fd, iovec, 1, offset, 0);
 }
 
 /** struct statfs begins with the type, a long. */
 const statfs = Buffer.alloc(256);
 
-function isTmpfs(fd: number): boolean {
-  return libc().fstatfs(fd, statfs) === 0 && statfs.readInt32LE() === TMPFS_MAGIC;
+/**
+ * Whether a file system that does not know RWF_NOWAIT is read from all the same. tmpfs has no disk. overlayfs is where
+ * containers have their files, in memory most of them: to have the engine read them all would take four times the CPU for a
+ * large file, so a read may wait there, as nginx's do. The others (NFS, FUSE) may be waited for much longer.
+ */
+function isTakenForMemory(fd: number): boolean {
+  if (libc().fstatfs(fd, statfs) !== 0) return false;
+  const type = statfs.readInt32LE();
+  return type === TMPFS_MAGIC || type === OVERLAYFS_SUPER_MAGIC;
 }
