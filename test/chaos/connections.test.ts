@@ -1,11 +1,14 @@
 /** Very many connections, one after the other and at a time: all are served, and nothing of them is left. */
 import assert from "node:assert/strict";
+import { writeFileSync } from "node:fs";
 import { connect, type Socket } from "node:net";
+import { join } from "node:path";
 import { test } from "node:test";
 import { openFilesLimit, setLimit } from "../../src/sys/limits.ts";
-import { type Running, startHoldfast } from "../support/holdfast.ts";
-import { childrenOf, openBy } from "../support/processes.ts";
-import { get } from "../support/tcp.ts";
+import { httpBackend } from "../support/backend.ts";
+import { makePrefix, type Running, startHoldfast } from "../support/holdfast.ts";
+import { childrenOf, openBy, workersOf } from "../support/processes.ts";
+import { get, RawConnection } from "../support/tcp.ts";
 import { waitFor } from "../support/wait.ts";
 
 const SHORT = Number(process.env.HOLDFAST_CHAOS_SHORT ?? 10_000);
@@ -79,8 +82,6 @@ test(`${SHORT} short connections are answered, each`, async (t) => {
   assert.doesNotMatch(holdfast.errorLog(), /\[(alert|crit|emerg)\]/);
 });
 
-// Of this process; the others inherit it.
-
 test(`${IDLE} idle connections`, async (t) => {
   const holdfast = await startHoldfast(t, { config: CONFIG });
   const before = descriptors(holdfast.pid);
@@ -97,3 +98,43 @@ test(`${IDLE} idle connections`, async (t) => {
   await waitFor(() => descriptors(holdfast.pid) <= before, "the descriptors to be closed");
   assert.doesNotMatch(holdfast.errorLog(), /\[(alert|crit|emerg)\]/);
 });
+
+for (const engine of ["io_uring", "node"]) {
+  test(`ulimit -n 64 for every process: clients that do not fit are served by and by (${engine})`, async (t) => {
+    const backend = await httpBackend(t, (_request, response) => response.end("here"));
+    const prefix = makePrefix(t);
+    const node = join(prefix, "node64");
+    writeFileSync(node, `#!/bin/sh\nulimit -n 64\nexec "${process.execPath}" "$@"\n`, { mode: 0o755 });
+    const holdfast = await startHoldfast(t, {
+      env: { HOLDFAST_NODE: node },
+      config: ([port]) => `worker_processes 2;
+        events { use ${engine}; }
+        http { access_log off;
+          upstream u { zone u 64k; server ${backend.address} max_fails=0; keepalive 4; }
+          server { listen 127.0.0.1:${port}; location / { return 200 here; } location /u { proxy_pass http://u; } } }`,
+    });
+    const { pid, port } = holdfast;
+    const connections: RawConnection[] = [];
+    t.after(() => {
+      for (const connection of connections) connection.close();
+    });
+    for (let i = 0; i < 200; i++) {
+      const connection = await RawConnection.open(port);
+      connections.push(connection);
+      connection.write(`GET ${i % 2 === 0 ? "/" : "/u"} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n`);
+    }
+    for (const [i, connection] of connections.entries()) {
+      const { status } = await connection.readResponse();
+      // As in nginx: where no descriptor is left to connect to a server with.
+      assert.ok(status === 200 || (status === 500 && i % 2 === 1), `${status}`);
+    }
+    assert.equal(await holdfast.reload(), true);
+    const [worker] = workersOf(pid);
+    process.kill(worker, "SIGKILL");
+    await holdfast.waitForLog(new RegExp(`worker process ${worker} exited on signal 9`));
+    await waitFor(() => workersOf(pid).length === 2, "another worker");
+    assert.equal(await holdfast.reload(), true);
+    assert.equal((await get(port, "/u")).body, "here");
+    assert.doesNotMatch(holdfast.errorLog(), /exception|\[emerg\]/);
+  });
+}
