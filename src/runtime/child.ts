@@ -2,6 +2,7 @@ import { closeSync, fstatSync } from "node:fs";
 import { deserialize } from "node:v8";
 import { sentence } from "../config/errors.ts";
 import { startEngine } from "../net/engines.ts";
+import { refuseNew } from "../net/listening_socket.ts";
 import type { ZoneHandles } from "../shm/registry.ts";
 import { receiveZone, type ZoneHandle } from "../shm/zone.ts";
 import { receiveDescriptors } from "../sys/descriptor_passing.ts";
@@ -94,6 +95,8 @@ class Child {
   /** By inode: a socket that is received again keeps its descriptor, a zone its mapping. */
   #sockets: ReadonlyMap<string, number> = new Map();
   #zones: ReadonlyMap<string, ZoneHandle> = new Map();
+  /** Another master has the sockets as well. */
+  #shared = false;
 
   constructor(program: Program, role: ChildRole, taskOf: TaskOf) {
     this.#program = program;
@@ -140,6 +143,8 @@ class Child {
   /** Nobody could end this process, or start another in its place, and its sockets would keep a new master from starting. */
   #masterGone(): void {
     this.#log?.write("alert", "the master process has exited, gracefully shutting down");
+    // What a master does before its workers empty the queues: none who comes later is reset as a queue is closed.
+    if (!this.#shared) for (const fd of this.#sockets.values()) refuseNew(fd);
     this.#enqueue(() => this.#quit());
   }
 
@@ -187,6 +192,7 @@ class Child {
         break;
       case "sockets": {
         const sockets = this.#known(message.sockets);
+        this.#shared = message.shared;
         for (const error of await this.#task.listen(sockets)) this.#log?.write("alert", error);
         this.#closeUnusedSockets(sockets);
         break;
@@ -202,6 +208,7 @@ class Child {
   async #cycle(message: CycleMessage): Promise<void> {
     const { generation } = message.data;
     const sockets = this.#known(message.sockets);
+    this.#shared = message.shared;
     let errors: readonly string[];
     try {
       this.#takeLogs(message.logs);

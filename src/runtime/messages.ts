@@ -45,10 +45,14 @@ export type ToChild =
       readonly zones: SentZones;
       readonly count: number;
       readonly sockets: Sockets;
+      readonly shared: boolean;
       readonly logs: Logs;
     }
-  /** Another worker has started or exited, which changes what this one accepts from. */
-  | { readonly type: "sockets"; readonly sockets: Sockets }
+  /**
+   * Another worker has started or exited, which changes what this one accepts from, or another master has; `shared`:
+   * another master has these sockets as well.
+   */
+  | { readonly type: "sockets"; readonly sockets: Sockets; readonly shared: boolean }
   | { readonly type: "reopen"; readonly logs: Logs }
   /** To be answered at once, by "pong". */
   | { readonly type: "ping" }

@@ -5,6 +5,7 @@ import { test } from "node:test";
 import { setTimeout as pause } from "node:timers/promises";
 import { httpBackend } from "../support/backend.ts";
 import { startHoldfast } from "../support/holdfast.ts";
+import { startLoad } from "../support/load.ts";
 import { checkersOf, childrenOf, isRunning, mappingsOf, openBy, workersOf } from "../support/processes.ts";
 import { get, RawConnection } from "../support/tcp.ts";
 import { waitFor } from "../support/wait.ts";
@@ -185,4 +186,29 @@ test("while workers die and start, no connection waits for another to come after
     killed.add(worker);
     process.kill(worker, "SIGKILL");
   }
+});
+
+test("the master killed under load: what was accepted is answered, and another start serves", async (t) => {
+  const backend = await httpBackend(t, (_request, response) => response.end("here"));
+  const config = ([port]: readonly number[]) => `worker_processes 2; http { access_log off;
+    upstream u { zone u 64k; server ${backend.address}; keepalive 4; }
+    server { listen 127.0.0.1:${port}; location / { proxy_pass http://u; } location /own { return 200 here; } } }`;
+  let holdfast = await startHoldfast(t, { config });
+  const { port, ports, prefix } = holdfast;
+  const path = (number: number) => (number % 2 === 0 ? "/" : "/own");
+  const load = startLoad(t, { target: port, connections: 16, fresh: 8, retry: true, path });
+  for (let round = 0; round < 3; round++) {
+    await load.more(50);
+    const children = childrenOf(holdfast.pid);
+    holdfast.signal("SIGKILL");
+    await waitFor(() => !children.some(isRunning), "the children to leave");
+    holdfast = await startHoldfast(t, { prefix, config: config(ports) });
+  }
+  await load.more(50);
+  await load.stop();
+  // Nobody listens until somebody starts it again.
+  assert.deepEqual(
+    load.failures.filter((failure) => !failure.includes("ECONNREFUSED")),
+    [],
+  );
 });

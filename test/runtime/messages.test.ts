@@ -11,6 +11,7 @@ function cycle(zone: number): ToChild {
     type: "cycle",
     data,
     count: 2,
+    shared: false,
     zones: { "test one": { kind: KIND, name: "one", size: 16, key: undefined, fd: zone } },
     sockets: { "127.0.0.1:80": [10, 11], "[::]:80": [11] },
     logs: {
@@ -25,7 +26,7 @@ function cycle(zone: number): ToChild {
 
 test("each descriptor goes once, and those that every process has do not go", () => {
   assert.deepEqual(descriptorsOf(cycle(12)).toSorted(), [10, 11, 12, 13]);
-  assert.deepEqual(descriptorsOf({ type: "sockets", sockets: { a: [7, 8], b: [] } }), [7, 8]);
+  assert.deepEqual(descriptorsOf({ type: "sockets", sockets: { a: [7, 8], b: [] }, shared: false }), [7, 8]);
   assert.deepEqual(
     descriptorsOf({ type: "reopen", logs: { files: new Map([["a", 5]]), standardError: undefined } }),
     [5],
@@ -56,9 +57,10 @@ test("a number that the receiver has given to another descriptor is replaced onc
     [7, 8],
     [8, 7],
   ]);
-  assert.deepEqual(withDescriptors({ type: "sockets", sockets: { a: [7, 8] } }, swapped), {
+  assert.deepEqual(withDescriptors({ type: "sockets", sockets: { a: [7, 8] }, shared: false }, swapped), {
     type: "sockets",
     sockets: { a: [8, 7] },
+    shared: false,
   });
 });
 

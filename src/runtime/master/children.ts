@@ -16,6 +16,8 @@ const MOST_LIVES_AT_START = 5;
 export interface ChildrenOptions extends ProcessOptions {
   /** The listening sockets for so many workers. */
   readonly sockets?: (workers: number) => Sockets;
+  /** Whether another master has them as well. */
+  readonly shared?: () => boolean;
   readonly logs?: () => Logs;
   /** A child asks for the log files to be reopened. */
   readonly reopen?: () => void;
@@ -91,8 +93,14 @@ export class Children implements ProcessOwner {
     return shareOf(all, role.index, [...workers.add(role.index)]);
   }
 
-  #shareAnew(): void {
-    for (const child of this.#sharing()) child.send({ type: "sockets", sockets: this.#share(child) });
+  get #shared(): boolean {
+    return this.#options.shared?.() ?? false;
+  }
+
+  /** Tells the workers which sockets they have, and whether another master has them as well. */
+  shareAnew(): void {
+    const shared = this.#shared;
+    for (const child of this.#sharing()) child.send({ type: "sockets", sockets: this.#share(child), shared });
   }
 
   #logs(): Logs {
@@ -104,7 +112,7 @@ export class Children implements ProcessOwner {
     const { zones, ...data } = this.#data;
     const sockets = this.#share(child);
     const message = { type: "cycle", data, zones: sentZones(zones), count: this.#workers, sockets } as const;
-    return { ...message, logs: this.#logs() };
+    return { ...message, shared: this.#shared, logs: this.#logs() };
   }
 
   reopen(): void {
@@ -114,12 +122,12 @@ export class Children implements ProcessOwner {
   ready(child: Process): void {
     if (child.role.kind !== "worker" || child.exiting || this.#accepting.has(child)) return;
     this.#accepting.add(child);
-    this.#shareAnew();
+    this.shareAnew();
   }
 
   closed(child: Process): void {
     // It may have been told by somebody else.
-    if (this.#accepting.delete(child) && !child.exiting) this.#shareAnew();
+    if (this.#accepting.delete(child) && !child.exiting) this.shareAnew();
   }
 
   changed(): void {
@@ -137,7 +145,7 @@ export class Children implements ProcessOwner {
     const failed = this.#starting && (faulty || child.shortLives >= MOST_LIVES_AT_START);
     if (child.exiting || failed) this.#all.delete(child);
     else child.restart();
-    if (accepted) this.#shareAnew();
+    if (accepted) this.shareAnew();
     return this.#starting && !failed && !child.exiting;
   }
 

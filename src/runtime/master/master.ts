@@ -75,6 +75,7 @@ class Master {
       log: () => configuration.log,
       standardError: () => this.#standardError.fd,
       sockets: (workers) => configuration.sockets.descriptors(workers),
+      shared: () => this.#sharesSockets,
       logs: () => ({ files: configuration.logs.files, standardError: this.#standardError.fd }),
       reopen: () => this.#reopenLogs(),
       watchdog: () => configuration.watchdog,
@@ -175,10 +176,13 @@ class Master {
     });
     const exited = (): void => {
       configuration.pidFile = pidFile;
+      this.#children.shareAnew();
       if (this.#noAccepting) void this.#startWorkers();
     };
-    if (this.#newBinary.start(fds, pidFile, () => configuration.log, exited))
+    if (this.#newBinary.start(fds, pidFile, () => configuration.log, exited)) {
       configuration.pidFile = oldPidFile(pidFile);
+      this.#children.shareAnew();
+    }
     closeSync(fds[0]);
   }
 
