@@ -44,8 +44,9 @@ interface TickingProcess {
 /**
  * Waits in io_uring_enter where libuv would wait in epoll_wait, so that a turn of the ring costs one system call. libuv's
  * epoll descriptor is polled through the ring: when it is ready, or a timer or immediate is due, libuv has its turn. A turn
- * of the ring is an immediate, in which rounds of completions follow each other as long as libuv has nothing to do; between
- * two events, ticks and microtasks run as they do in Node.
+ * of the ring is an immediate, in which rounds of completions follow each other as long as libuv has nothing to do. Ticks and
+ * microtasks run after a round's completions, not after each: what a request needs is neither, and to ask costs a call into
+ * V8.
  */
 export class RingLoop implements Operator {
   readonly loop: EventLoop;
@@ -64,7 +65,7 @@ export class RingLoop implements Operator {
   private readonly beforeWait: () => void;
   private holders = 0;
   private readonly turn = (): void => this.run();
-  private readonly settle = (): void => this.settleEvent();
+  private readonly settle = (): void => this.callAfter();
 
   private constructor(ring: Ring, uv: UvLoop, ticks: () => void, beforeWait: () => void) {
     this.ring = ring;
@@ -154,25 +155,30 @@ export class RingLoop implements Operator {
     const failed = ring.queues.wait(wait);
     if (failed < 0) throw new Error(`io_uring_enter() failed ${errnoText(errnoName(failed))}`);
     enterEvent();
-    ring.dispatch(AT_ONCE, this.settle);
+    if (ring.dispatch(AT_ONCE, this.settle) > 0) this.runTicks();
     // As with Node's immediates, what these defer has its turn in the next round.
     const { deferred } = this;
     this.deferred = this.due;
     this.due = deferred;
     for (let i = 0; i < deferred.length; i++) {
       deferred.call(i);
-      this.settleEvent();
+      this.callAfter();
     }
+    if (deferred.length > 0) this.runTicks();
     deferred.clear();
     leaveEvent();
     this.beforeWait();
   }
 
-  /** What follows an event: calls that wait for its end, ticks, microtasks. */
-  private settleEvent(): void {
+  /** Calls that wait for the end of an event. */
+  private callAfter(): void {
     const { after } = this;
+    if (after.length === 0) return;
     for (let i = 0; i < after.length; i++) after.call(i);
-    if (after.length > 0) after.clear();
+    after.clear();
+  }
+
+  private runTicks(): void {
     try {
       this.ticks();
     } catch (error) {
