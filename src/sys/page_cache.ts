@@ -9,7 +9,7 @@ import { mapMemory } from "./memory.ts";
 /** The most that is read at once. */
 const ROOM = 64 * 1024;
 /** Files are looked at in these steps: what the kernel reads ahead, and forgets, are runs of pages. */
-const STEP = 256 * 1024;
+const STEP = 512 * 1024;
 
 const PAGE = 4096;
 /** <sys/uio.h>, <errno.h>, <linux/magic.h> */
@@ -49,17 +49,16 @@ export function readCached(fd: number, position: number, length: number): Buffer
 }
 
 /**
- * How many bytes from there on need no disk, of so many: looked at are the first, the last, and some between, at some 0.5 µs
- * each. Pages missing between two that are there are not noticed.
+ * How many bytes from there on need no disk, of so many: the last one is looked at, and every STEP one, at some 0.5 µs each.
+ * Pages missing between two that are there are not noticed.
  */
 export function cachedLength(fd: number, position: number, length: number): number {
   mapped ??= open();
-  const last = position + length - 1;
-  let known = position;
-  for (let at = position; ; at = Math.min(at + STEP, last)) {
-    if (read(mapped, fd, at, 1) < 0) return known - position;
-    if (at >= last) return length;
-    known = at;
+  for (let known = 0; ; ) {
+    const next = Math.min(known + STEP, length);
+    if (read(mapped, fd, position + next - 1, 1) < 0) return known;
+    if (next === length) return length;
+    known = next;
   }
 }
 

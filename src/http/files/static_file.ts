@@ -13,6 +13,8 @@ import type { RangePlan } from "./ranges.ts";
 
 /** How much the kernel sends of a file at once, so that others have their turn. */
 const AT_ONCE = 512 * 1024;
+/** How far it is known at most what of a file is in memory: twice as much, so that the kernel is always given its share. */
+const LOOK_AHEAD = 2 * AT_ONCE;
 
 /** Reads a whole file of at most SMALL bytes. Undefined if not all of it can be had without waiting for the disk. */
 export function readSmall(fd: number, length: number): string | undefined {
@@ -165,12 +167,18 @@ class FileSender implements FileReader, FileReadHandler {
     if (!this.direct || request.bodyFilters.length > 0 || exchange.sendFile === undefined) return NOT_THIS_FILE;
     const { sendfileMaxChunk } = request.location.core;
     const most = Math.min(end - this.at, sendfileMaxChunk === 0 ? AT_ONCE : Math.min(AT_ONCE, sendfileMaxChunk));
-    if (this.at >= this.cachedEnd) {
-      const ahead = Math.min(end - this.at, AT_ONCE);
-      this.cachedEnd = this.at + cachedLength(this.fd, this.at, ahead);
-    }
+    if (this.cachedEnd < this.at + most) this.lookAhead(end);
     const length = Math.min(most, this.cachedEnd - this.at);
-    return length === 0 ? NOT_THIS_FILE : exchange.sendFile(request, this.fd, this.at, length);
+    return length <= 0 ? NOT_THIS_FILE : exchange.sendFile(request, this.fd, this.at, length);
+  }
+
+  /** Finds out how much more of the file is in memory. Where nothing is known yet, the first byte is looked at too. */
+  private lookAhead(end: number): void {
+    const { fd, at } = this;
+    const from = Math.max(this.cachedEnd, at);
+    if (from > at || cachedLength(fd, at, 1) > 0) {
+      this.cachedEnd = from + cachedLength(fd, from, Math.min(end, at + LOOK_AHEAD) - from);
+    }
   }
 
   /** Passes on what was read. */
