@@ -10,6 +10,7 @@ import { exit } from "../sys/exit.ts";
 import { giveReloadMemoryBack, giveStartupMemoryBack } from "../sys/give_back.ts";
 import { logFault, logFaultsTo } from "../sys/guard.ts";
 import { libc } from "../sys/libc.ts";
+import { isOrphan } from "../sys/orphan.ts";
 import { setTitle } from "../sys/title.ts";
 import type { Program, Sockets } from "./application.ts";
 import { type BuiltCycle, buildCycle } from "./build_cycle.ts";
@@ -143,9 +144,16 @@ class Child {
   /** Nobody could end this process, or start another in its place, and its sockets would keep a new master from starting. */
   #masterGone(): void {
     this.#log?.write("alert", "the master process has exited, gracefully shutting down");
-    // What a master does before its workers empty the queues: none who comes later is reset as a queue is closed.
+    this.#enqueue(async () => {
+      // What a master does before its workers empty the queues: none who comes later is reset as a queue is closed. It must
+      // not be done to a master that lives, and has only given this process up.
+      if (await isOrphan()) this.#refuseNew();
+      this.#quit();
+    });
+  }
+
+  #refuseNew(): void {
     if (!this.#shared) for (const fd of this.#sockets.values()) refuseNew(fd);
-    this.#enqueue(() => this.#quit());
   }
 
   #enqueue(task: () => void | Promise<void>): void {

@@ -133,8 +133,9 @@ export class Process implements SpawnedOwner {
   /** It is not what it should be: another takes its place. */
   failed(why: string): void {
     this.#options.log().write("alert", `${nameOf(this.role)} ${this.#process?.pid} ${why}, killing it`);
-    this.#process?.closeChannel();
+    // In this order: it would take a closed channel for the master's end.
     this.kill();
+    this.#process?.closeChannel();
   }
 
   /** Graceful shutdown. */
