@@ -88,5 +88,8 @@ const WHOLE = [
 ] as const;
 
 for (const [what, parts, changing] of process.env.HOLDFAST_CHAOS_RELOADS === undefined ? SHORT : WHOLE) {
-  test(`${RELOADS} reloads ${what} under load leave each process within 20 %`, (t) => measure(t, parts, changing));
+  const timeout = Math.max(300_000, RELOADS * 4000);
+  test(`${RELOADS} reloads ${what} under load leave each process within 20 %`, { timeout }, (t) =>
+    measure(t, parts, changing),
+  );
 }
