@@ -9,11 +9,15 @@ const CHUNKED: BodyCoding = {
   end: "0\r\n\r\n",
 };
 
+function requestHead(head: string): string {
+  return head;
+}
+
+function bodyCoding(lengthKnown: boolean): BodyCoding | undefined {
+  return lengthKnown ? undefined : CHUNKED;
+}
+
 /** HTTP/1.0 and HTTP/1.1, and answers of HTTP/0.9 servers. The codec never writes on its own. */
 export const HTTP1: UpstreamProtocol = {
-  open: (): UpstreamCodec => ({
-    reader: new ResponseReader(),
-    requestHead: (head) => head,
-    bodyCoding: (known) => (known ? undefined : CHUNKED),
-  }),
+  open: (): UpstreamCodec => ({ reader: new ResponseReader(), requestHead, bodyCoding }),
 };

@@ -37,7 +37,7 @@ export interface UpstreamCodec {
    */
   requestHead(head: string): string;
   /** The framing of that request's body; undefined if it is sent as it is. `known`: its length was announced. */
-  bodyCoding(known: boolean): BodyCoding | undefined;
+  bodyCoding(lengthKnown: boolean): BodyCoding | undefined;
 }
 
 /** The framing of a request's body. Texts are byte strings. */

@@ -99,7 +99,7 @@ export class ServerConnection implements ConnectHandler, SenderOwner, CodecPort 
   /** `source`: what is in the pool under another local address is not for its requests. */
   constructor(protocol: UpstreamProtocol, peer: Peer, source: string, options: ConnectOptions) {
     this.stream = engine().connect(options, this);
-    this.pooled = new PooledStream(this.stream, peer.name, now(), source);
+    this.pooled = new PooledStream(this.stream, peer.name, Math.floor(now()), source);
     this.pooled.data = this;
     this.protocol = protocol;
     this.codec = protocol.open(this);
