@@ -4,7 +4,7 @@ import { test } from "node:test";
 import { startHoldfast } from "../support/holdfast.ts";
 import { startLoad } from "../support/load.ts";
 import { childrenOf, statusOf } from "../support/processes.ts";
-import { get } from "../support/tcp.ts";
+import { get, RawConnection } from "../support/tcp.ts";
 import { waitFor } from "../support/wait.ts";
 
 /** Of the largest of its processes. */
@@ -40,4 +40,33 @@ test("of configurations in quick succession the last is the one in force", async
     const bodies = await Promise.all(Array.from({ length: 10 }, () => get(holdfast.port, "/")));
     return bodies.every(({ body }) => body === "number20");
   }, "the last configuration in both workers");
+});
+
+test("a worker that hangs keeps neither the others from a new configuration nor the master from signals", async (t) => {
+  const config = (round: number, [port]: readonly number[]) => `worker_processes 2; http { keepalive_requests 10000;
+    server { listen 127.0.0.1:${port}; location / { return 200 $pid:${round}; } } }`;
+  const holdfast = await startHoldfast(t, { config: (ports) => config(0, ports) });
+  const ask = async (connection: RawConnection): Promise<string> => {
+    connection.write("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    return (await connection.readResponse()).body;
+  };
+  const connections = new Map<number, RawConnection>();
+  await waitFor(async () => {
+    const connection = await RawConnection.open(holdfast.port);
+    t.after(() => connection.close());
+    connections.set(Number.parseInt(await ask(connection), 10), connection);
+    return connections.size === 2;
+  }, "connections to both workers");
+  const [[hung, waiting], [other, served]] = connections;
+
+  process.kill(hung, "SIGSTOP");
+  holdfast.configure(config(1, holdfast.ports));
+  holdfast.signal("SIGHUP");
+  await waitFor(async () => (await ask(served)) === `${other}:1`, "the new configuration");
+  holdfast.signal("SIGUSR1");
+  await holdfast.waitForLog(/signal 10 \(SIGUSR1\) received, reopening logs$/m);
+  assert.doesNotMatch(holdfast.errorLog(), /: reconfigured$/m);
+  process.kill(hung, "SIGCONT");
+  await holdfast.waitForLog(/: reconfigured$/m);
+  assert.equal(await ask(waiting), `${hung}:1`);
 });
