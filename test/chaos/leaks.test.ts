@@ -8,7 +8,7 @@ import { checkersOf, childrenOf, mappingsOf, openBy, titleOf, workersOf } from "
 import { RawConnection } from "../support/tcp.ts";
 import { waitFor } from "../support/wait.ts";
 
-const ROUNDS = Number(process.env.HOLDFAST_CHAOS_ROUNDS ?? 3);
+const ROUNDS = Number(process.env.HOLDFAST_CHAOS_ROUNDS ?? 2);
 /** V8's heap is made of pages of this size, which come and go. */
 const HEAP_PAGE = 256 * 1024;
 /** Other memory without a name: what the C library's heap and V8's threads have varies by some. */

@@ -11,7 +11,7 @@ import { workersOf } from "../support/processes.ts";
 import { get } from "../support/tcp.ts";
 import { waitFor } from "../support/wait.ts";
 
-const RELOADS = Number(process.env.HOLDFAST_CHAOS_RELOADS ?? 9);
+const RELOADS = Number(process.env.HOLDFAST_CHAOS_RELOADS ?? 6);
 const UPGRADES = 3;
 const FILE = "x".repeat(20_000);
 
