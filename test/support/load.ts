@@ -44,7 +44,7 @@ export class Load {
   }
 
   async #run(index: number, fresh: boolean): Promise<void> {
-    const { rate = 300, connections = 20, path = () => "/" } = this.#options;
+    const { rate = 300, connections = 20, path = () => "/", retry = false } = this.#options;
     const gap = (1000 * connections) / rate;
     let due = performance.now() + (gap * index) / connections;
     let connection: RawConnection | undefined;
@@ -53,6 +53,14 @@ export class Load {
       if (wait > 1) await pause(wait);
       // A machine that was too busy is not made up for by a burst.
       due = Math.max(due + gap, performance.now() - gap);
+      if (retry) {
+        // What has come meanwhile is seen before the next request is sent, however long this process had to wait.
+        await new Promise(setImmediate);
+        if (connection?.ended === true) {
+          connection.close();
+          connection = undefined;
+        }
+      }
       const wanted = path(this.#sent++);
       connection = await this.#ask(connection, wanted, fresh);
     }
