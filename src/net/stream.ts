@@ -26,6 +26,12 @@ export interface Stream {
    * corked.
    */
   sendFile?(file: number, offset: number, length: number): number;
+  /**
+   * Where the engine has it: within `onData`, when the bytes given there were written to `to`, moves what has come behind them
+   * to that stream without copying it through the process. Returns how many bytes, 0 where that cannot be; then
+   * `to.write("")` says whether to go on. What `to` does not take at once is queued there. Not while corked.
+   */
+  spliceTo?(to: Stream): number;
   /** Writes between `cork` and `uncork` return true and are sent together; `uncork` returns what `write` would. */
   cork(): void;
   uncork(): boolean;

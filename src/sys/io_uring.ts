@@ -72,6 +72,10 @@ export interface IoUring {
   writeMore(fd: number, bytes: Uint8Array, length: number): number;
   /** sendfile(2) from that position of the file. Returns 0 where the file has no bytes there. */
   sendFile(fd: number, file: number, offset: number, length: number): number;
+  /** Moves bytes from one descriptor to another; one of them is a pipe's. */
+  splice(from: number, to: number, length: bigint, flags: number): number;
+  /** Fills `ends` with two descriptors, which are the caller's: to read from, and to write to. */
+  pipe(ends: Uint8Array, flags: number): number;
   connect(fd: number, address: Uint8Array): number;
   shutdown(fd: number, how: number): number;
   close(fd: number): number;
@@ -101,6 +105,12 @@ function load(): IoUring {
     },
     send: { return: "int32", arguments: ["int32", "buffer", "uint32", "int32"], sizes: { 1: 2 } },
     sendfile: { return: "int64", arguments: ["int32", "int32", "pointer", "uint64"] },
+    splice: {
+      return: "int32",
+      arguments: ["int32", "pointer", "int32", "pointer", "uint64", "uint32"],
+      nullable: [1, 3],
+    },
+    pipe2: { return: "int32", arguments: ["buffer", "int32"] },
     connect: { return: "int32", arguments: ["int32", "buffer", "uint32"], sizes: { 1: 2 } },
     shutdown: { return: "int32", arguments: ["int32", "int32"] },
     getsockname: { return: "int32", arguments: ["int32", "buffer", "buffer"] },
@@ -133,6 +143,8 @@ function load(): IoUring {
       return result(Number(c.sendfile(fd, file, position.address, BigInt(length))));
     },
     writeMore: (fd, bytes, length) => result(c.send(fd, bytes, length, MSG_MORE | MSG_NOSIGNAL)),
+    splice: (from, to, length, flags) => result(c.splice(from, 0n, to, 0n, length, flags)),
+    pipe: (ends, flags) => result(c.pipe2(ends, flags)),
     connect: (fd, address) => result(c.connect(fd, address, address.length)),
     shutdown: (fd, how) => result(c.shutdown(fd, how)),
     close: (fd) => result(close(fd)),

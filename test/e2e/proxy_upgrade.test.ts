@@ -112,3 +112,37 @@ test("one side that vanishes takes the other with it", async (t) => {
   second.socket.resetAndDestroy();
   await gone;
 });
+
+test("megabytes go through a tunnel in both directions, and all of them are counted", async (t) => {
+  const length = 12_000_000;
+  const { address } = await tcpBackend(t, async (connection) => {
+    await connection.readHeader();
+    connection.write(SWITCH);
+    let got = 0;
+    while (got < length) got += (await connection.read())?.length ?? length;
+    connection.write("y".repeat(length));
+    connection.end();
+  });
+  const holdfast = await startHoldfast(t, {
+    config: ([port]) => `http {
+      log_format up "$bytes_sent $body_bytes_sent $upstream_bytes_sent $upstream_bytes_received $upstream_response_length";
+      access_log logs/access.log up;
+      server { listen 127.0.0.1:${port}; location / { proxy_pass http://${address}; proxy_http_version 1.1;
+        proxy_set_header Host a; proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection "Upgrade"; } } }`,
+  });
+  const client = await RawConnection.open(holdfast.port);
+  client.write(ASK);
+  await client.until((received) => received.includes("\r\n\r\n"));
+  const head = client.received.length;
+  client.write("x".repeat(length));
+  const all = await client.readAll();
+  assert.equal(all.length, head + length);
+  assert.equal(all.slice(head) === "y".repeat(length), true);
+  client.end();
+  const sent = ASK.length + length;
+  const received = SWITCH.length + length;
+  await holdfast.waitForLog(
+    new RegExp(`^${all.length} ${length} ${sent} ${received} ${length}$`, "m"),
+    "logs/access.log",
+  );
+});

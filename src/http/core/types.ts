@@ -1,6 +1,7 @@
 import type { Address } from "../../net/address.ts";
 import type { ProxyProtocol } from "../../net/proxy_protocol.ts";
 import type { SlabQueue } from "../../net/slabs.ts";
+import type { Stream } from "../../net/stream.ts";
 import type { HeadText, HeadWord } from "../../wire/head_text.ts";
 import type { HeaderList } from "../../wire/http1/header_list.ts";
 import type { Request } from "./request.ts";
@@ -121,6 +122,10 @@ export interface ClientTunnel {
   start(request: Request, handler: TunnelHandler): void;
   /** Takes bytes lent for the call. False: the client takes no more, `onClientDrain` follows. */
   write(bytes: Uint8Array): boolean;
+  /** Writes what has come on `source` behind the bytes just written: see Stream.spliceTo. Returns how many bytes. */
+  spliceFrom(source: Stream): number;
+  /** The same in the other direction: passes on what follows the bytes that the handler has just written to `target`. */
+  spliceTo(target: Stream): number;
   /** Nothing more will be written. */
   end(): void;
   /** Stops and resumes reading from the client. */

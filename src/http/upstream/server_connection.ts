@@ -10,6 +10,7 @@ import { logFault } from "../../sys/guard.ts";
 import { clearDeadline, Deadline, setDeadline } from "../../sys/timers.ts";
 import { logError } from "../core/log_context.ts";
 import type { Request } from "../core/request.ts";
+import type { ClientTunnel } from "../core/types.ts";
 import type { UpstreamState } from "../core/upstream.ts";
 import { passEarlyHints } from "./headers.ts";
 import {
@@ -193,6 +194,20 @@ export class ServerConnection implements ConnectHandler, SenderOwner, CodecPort 
   write(bytes: Uint8Array | string): boolean {
     if (this.user !== undefined) this.user.present.bytesSent += bytes.length;
     return this.stream.write(bytes);
+  }
+
+  /** Writes what the client has sent behind the bytes just written: see Stream.spliceTo. Returns how many bytes. */
+  spliceFrom(client: ClientTunnel): number {
+    const count = client.spliceTo(this.stream);
+    if (this.user !== undefined) this.user.present.bytesSent += count;
+    return count;
+  }
+
+  /** The same in the other direction. */
+  spliceTo(client: ClientTunnel): number {
+    const count = client.spliceFrom(this.stream);
+    if (this.user !== undefined) this.user.present.bytesReceived += count;
+    return count;
   }
 
   cork(): void {

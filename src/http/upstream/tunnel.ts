@@ -6,6 +6,8 @@ import type { ClientTunnel, TunnelHandler } from "../core/types.ts";
 import type { UpstreamState } from "../core/upstream.ts";
 import type { AnswerSink, ServerConnection } from "./server_connection.ts";
 
+const NOTHING = Buffer.alloc(0);
+
 /** The passage whose connections were upgraded. */
 export interface TunnelOwner {
   readonly request: Request;
@@ -40,7 +42,7 @@ export class UpstreamTunnel implements AnswerSink, TunnelHandler {
     if (this.over) return;
     if (from < bytes.length) {
       present.responseLength += bytes.length - from;
-      this.toClient(bytes.subarray(from));
+      if (!this.client.write(bytes.subarray(from))) this.connection.pause();
     }
     this.connection.arm(this.timeout);
   }
@@ -50,14 +52,17 @@ export class UpstreamTunnel implements AnswerSink, TunnelHandler {
     this.over = true;
   }
 
-  private toClient(bytes: Buffer): void {
-    if (!this.client.write(bytes)) this.connection.pause();
-  }
-
   onServerData(bytes: Buffer): void {
-    this.owner.present.responseLength += bytes.length;
-    this.connection.arm(this.timeout);
-    this.toClient(bytes);
+    const { client, connection } = this;
+    const { present } = this.owner;
+    present.responseLength += bytes.length;
+    connection.arm(this.timeout);
+    if (client.write(bytes)) {
+      const more = connection.spliceTo(client);
+      present.responseLength += more;
+      if (more === 0 || client.write(NOTHING)) return;
+    }
+    connection.pause();
   }
 
   onServerDrain(): void {
@@ -85,8 +90,10 @@ export class UpstreamTunnel implements AnswerSink, TunnelHandler {
 
   onClientData(bytes: Buffer): void {
     if (this.over) return;
-    this.connection.arm(this.timeout);
-    if (!this.connection.write(bytes)) this.client.pause();
+    const { client, connection } = this;
+    connection.arm(this.timeout);
+    if (connection.write(bytes) && (connection.spliceFrom(client) === 0 || connection.write(NOTHING))) return;
+    client.pause();
   }
 
   /** The client sends nothing more. */

@@ -4,6 +4,7 @@ import type { RingLoop } from "./loop.ts";
 import type { Outbox } from "./outbox.ts";
 import type { Ring } from "./ring.ts";
 import type { SendMemory } from "./send_memory.ts";
+import type { SplicePipe } from "./splice_pipe.ts";
 import type { Targets } from "./targets.ts";
 
 /** A stream that was paused since the last wait. */
@@ -21,6 +22,7 @@ export interface Context {
   readonly large: BufferGroup;
   readonly memory: SendMemory;
   readonly targets: Targets;
+  readonly pipe: SplicePipe;
   readonly outbox: Outbox;
   readonly paused: Paused[];
   /** Streams that are not destroyed. */

@@ -12,6 +12,7 @@ import { Outbox } from "./outbox.ts";
 import { probeOperations, tryReceive } from "./probe.ts";
 import { Ring } from "./ring.ts";
 import { SendMemory } from "./send_memory.ts";
+import { SplicePipe } from "./splice_pipe.ts";
 import { Targets } from "./targets.ts";
 
 /** Buffers to receive into: most requests fit into a small one; a large one is as much as is handled at once. */
@@ -51,6 +52,7 @@ function openOn(ring: Ring): Engine | string {
     large,
     memory: new SendMemory(),
     targets: new Targets(ring, targets),
+    pipe: new SplicePipe(calls),
     outbox: new Outbox(outbox),
     paused,
     open: 0,

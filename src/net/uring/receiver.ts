@@ -6,9 +6,13 @@ import { SlabQueue } from "../slabs.ts";
 import type { StreamError } from "../stream.ts";
 import type { Context } from "./context.ts";
 import { KIND } from "./ring.ts";
+import type { SplicePipe } from "./splice_pipe.ts";
 
 const ENOBUFS = -105;
 const ECANCELED = -125;
+const EPIPE = -32;
+const ECONNRESET = -104;
+const ETIMEDOUT = -110;
 
 /** <poll.h> */
 const POLLERR = 0x8;
@@ -52,6 +56,8 @@ export class Receiver {
   private short = 0;
   /** The last receive left nothing in the socket. */
   private drained = false;
+  /** The handler has got a large buffer full of bytes, and what follows them is still in the socket. */
+  private moreInSocket = false;
   private wanted = true;
   /** What came while it was paused. */
   private backlog: SlabQueue | undefined = undefined;
@@ -132,12 +138,28 @@ export class Receiver {
 
   private take(bytes: Buffer): void {
     if (this.wanted && this.backlog === undefined) {
+      this.moreInSocket = this.armedBulk && !this.drained;
       this.owner.received(bytes);
+      this.moreInSocket = false;
       return;
     }
     this.backlog ??= new SlabQueue();
     this.backlog.push(bytes);
     this.cancel();
+  }
+
+  /** Moves what follows the bytes that the handler has got into the pipe: see Stream.spliceTo. Returns how many. */
+  fill(pipe: SplicePipe): number {
+    const { owner } = this;
+    if (!this.moreInSocket || !this.wanted) return 0;
+    this.moreInSocket = false;
+    const count = pipe.fillFrom(owner.fd);
+    if (count > 0) return count;
+    this.drained = true;
+    // The error was the socket's, and is taken from it.
+    if (count === ECONNRESET || count === ETIMEDOUT || count === EPIPE)
+      owner.failed(streamError({ code: errnoName(count) }));
+    return 0;
   }
 
   private end(): void {

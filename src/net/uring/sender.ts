@@ -3,6 +3,7 @@ import { streamError } from "../errors.ts";
 import { NO_ROOM, NOT_THIS_FILE, type StreamError } from "../stream.ts";
 import type { Context } from "./context.ts";
 import { SendQueue } from "./send_queue.ts";
+import type { SplicePipe } from "./splice_pipe.ts";
 
 const EINTR = -4;
 const EAGAIN = -11;
@@ -140,6 +141,22 @@ export class Sender {
     else if (!this.awaiting) context.ring.awaitRoom(owner.id, owner.fd);
     this.awaiting = true;
     return NO_ROOM;
+  }
+
+  /** Nothing is on its way to the socket, which may be given bytes by others. */
+  get idle(): boolean {
+    return this.connected && this.queued === 0 && this.posted === 0 && this.corked === 0;
+  }
+
+  /** Sends what is in the pipe: see Stream.spliceTo. */
+  sendPiped(pipe: SplicePipe): void {
+    const { owner } = this;
+    this.taken(pipe.emptyInto(owner.fd));
+    while (pipe.length > 0 && !owner.closed) {
+      const bytes = Buffer.allocUnsafe(pipe.length);
+      this.enqueue(bytes.subarray(0, pipe.read(bytes)), 0);
+    }
+    pipe.clear();
   }
 
   /** The socket has room again. */

@@ -223,6 +223,14 @@ export class UringStream implements Stream, Operator, ReceiverOwner, SenderOwner
     return sent;
   }
 
+  spliceTo(to: Stream): number {
+    if (this.closed || !(to instanceof UringStream) || to.closed || to.ending || !to.sender.idle) return 0;
+    const { pipe } = this.context;
+    const count = this.receiver.fill(pipe);
+    if (count > 0) to.sender.sendPiped(pipe);
+    return count;
+  }
+
   cork(): void {
     this.sender.cork();
   }

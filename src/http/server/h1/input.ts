@@ -94,6 +94,11 @@ export class H1Input {
     else if (!this.held) this.resumeStream();
   }
 
+  /** Passes on what stands behind the bytes just taken, where all were: see Stream.spliceTo. Returns how many bytes. */
+  spliceTo(target: Stream): number {
+    return this.stream.spliceTo?.(target) ?? 0;
+  }
+
   pause(): void {
     this.held = true;
     this.pauseStream();

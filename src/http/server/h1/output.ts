@@ -169,6 +169,13 @@ export class H1Output {
     return !this.full;
   }
 
+  /** Has what has come on another stream sent to the client. Returns how many bytes. */
+  spliceTunnel(source: Stream): number {
+    const count = source.spliceTo?.(this.stream) ?? 0;
+    this.handed += count;
+    return count;
+  }
+
   /** The client takes more bytes of a tunnel. */
   tunnelDrained(): void {
     this.full = false;

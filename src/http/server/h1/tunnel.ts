@@ -1,3 +1,4 @@
+import type { Stream } from "../../../net/stream.ts";
 import type { Request } from "../../core/request.ts";
 import type { ClientTunnel, TunnelHandler } from "../../core/types.ts";
 import type { H1BodyReader } from "./body_reader.ts";
@@ -32,6 +33,14 @@ export class H1Tunnel implements ClientTunnel {
 
   write(bytes: Uint8Array): boolean {
     return this.output.writeTunnel(bytes);
+  }
+
+  spliceFrom(source: Stream): number {
+    return this.output.spliceTunnel(source);
+  }
+
+  spliceTo(target: Stream): number {
+    return this.input.spliceTo(target);
   }
 
   end(): void {
