@@ -60,8 +60,11 @@ export class ConfigError extends Error {
   }
 
   override toString(): string {
-    if (this.file === undefined) return this.message;
-    // The `-g` option has no lines: "… in command line".
-    return this.line ? `${this.message} in ${this.file}:${this.line}` : `${this.message} in ${this.file}`;
+    return this.file === undefined ? this.message : `${this.message} in ${placeText(this.file, this.line)}`;
   }
+}
+
+/** What stands behind "in". The `-g` option has no lines: "… in command line". */
+export function placeText(file: string, line: number | undefined): string {
+  return line ? `${file}:${line}` : file;
 }

@@ -115,7 +115,10 @@ test("values may follow their flag at once, and paths start at the prefix", asyn
   assert.match(stderr, /other\.conf test is successful/);
   const twice = await holdfast(`-p${prefix}`, "-tcother.conf", "-g", "worker_processes 3; worker_processes 4;");
   assert.equal(twice.code, 1);
-  assert.match(twice.stderr, /\[emerg\] "worker_processes" directive is duplicate in command line/);
+  assert.match(twice.stderr, /\[emerg\] "worker_processes" directive is duplicate in command line\n/);
+  const args = ["-t", "-g", "load_module modules/ngx_http_realip_module.so;"];
+  const warned = await runHoldfast(t, { config: "events {}", args });
+  assert.match(warned.stderr, /\[warn\] "load_module" is ignored, .* in command line\n/);
 });
 
 test("a missing configuration, and a missing log directory, as nginx words them", async (t) => {

@@ -2,7 +2,7 @@ import { type ConfigWarning, refusalsOf, warningsOf } from "../../config/errors.
 import { readConfig } from "../../config/load.ts";
 import type { Scope } from "../../config/schema.ts";
 import { serializeDirectives } from "../../config/serialize.ts";
-import { ConfigError, type ConfigTree } from "../../config/types.ts";
+import { ConfigError, type ConfigTree, placeText } from "../../config/types.ts";
 import type { Address } from "../../net/address.ts";
 import { NewZones } from "../../shm/registry.ts";
 import { openFilesLimit } from "../../sys/limits.ts";
@@ -38,7 +38,7 @@ export function loadConfiguration(program: Program, paths: Paths, globals: strin
 }
 
 export function logWarnings({ warnings }: ValidCycle, log: ErrorLog): void {
-  for (const { message, file, line } of warnings) log.write("warn", `${message} in ${file}:${line}`);
+  for (const { message, file, line } of warnings) log.write("warn", `${message} in ${placeText(file, line)}`);
 }
 
 /**
