@@ -11,14 +11,16 @@ export function engine(): Engine {
 }
 
 /**
- * Chooses the process's engine, before its first connection: `use` is the directive's method. Returns a message if it is
- * slower here than it should be.
+ * Chooses the process's engine, before its first connection: `use` is the directive's method. Returns what to say of it in
+ * the log: which it is, and why not another, or that it is slower here than it should be.
  */
-export async function startEngine(use?: string): Promise<string | undefined> {
+export async function startEngine(use?: string): Promise<readonly string[]> {
   const uring = use !== "node" ? openUring() : undefined;
   if (typeof uring === "object") chosen = uring;
   useEventLoop(chosen.loop);
   const lacking = await chosen.prepare();
-  const refused = typeof uring === "string" ? `io_uring cannot be used, node:net is instead: ${uring}` : undefined;
-  return refused === undefined || lacking === undefined ? (refused ?? lacking) : `${refused}; ${lacking}`;
+  const said = [`using the "${chosen.name}" event method`];
+  if (typeof uring === "string") said.push(`io_uring cannot be used, node:net is instead: ${uring}`);
+  if (lacking !== undefined) said.push(lacking);
+  return said;
 }

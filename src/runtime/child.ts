@@ -252,11 +252,11 @@ class Child {
     return errors;
   }
 
-  /** Before the first connection. What the engine lacks is the same in all children: the first worker logs it. */
+  /** Before the first connection. The engine, and what it lacks, is the same in all children: the first worker logs it. */
   async #prepareEngine(log: ErrorLog, { cycle }: BuiltCycle): Promise<void> {
-    const lacking = await startEngine(eventsOf(cycle.root).use);
-    if (lacking === undefined || this.#role.kind === "checker" || this.#role.index > 0) return;
-    log.write("notice", lacking);
+    const said = await startEngine(eventsOf(cycle.root).use);
+    if (this.#role.kind === "checker" || this.#role.index > 0) return;
+    for (const line of said) log.write("notice", line);
   }
 
   /** The zones of a cycle; those of the cycle before are mapped already. */

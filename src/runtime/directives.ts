@@ -157,7 +157,7 @@ export const eventsDirectives = defineDirectives("event_core", {
   multi_accept: flag({
     in: EVENTS,
     default: false,
-    doc: "Accepted and without effect: libuv always accepts what is waiting.",
+    doc: "Accepted and without effect: a worker always accepts what is waiting, in turns of up to 64 connections with the io_uring engine.",
   }),
   accept_mutex: flag({
     in: EVENTS,
@@ -173,7 +173,7 @@ export const eventsDirectives = defineDirectives("event_core", {
     in: EVENTS,
     args: [1, 1],
     syntax: "method",
-    doc: "How the children wait for their sockets: `io_uring`, by the kernel's interface of that name (Linux 6.1 and later), or `node`, by node:net. Without the directive, or with nginx's own `epoll`, it is io_uring. Where the kernel or its policy forbids that, as many containers do, node:net is used, and the error log says so once at level notice.",
+    doc: "How the children wait for their sockets: `io_uring`, by the kernel's interface of that name (Linux 6.1 and later), or `node`, by node:net. Without the directive, or with nginx's own `epoll`, it is io_uring. Where the kernel or its policy forbids that, as many containers do, node:net is used. The error log says at level notice which one it is, and why it is not io_uring.",
     initial: (): string | undefined => undefined,
     read(at) {
       const [method] = at.args;

@@ -62,7 +62,9 @@ for (const [events, ring] of [
     const holdfast = await start(t, events);
     await serves(holdfast);
     assert.equal(hasRing(holdfast), ring);
-    assert.doesNotMatch(holdfast.errorLog(), /io_uring/);
+    const said = holdfast.errorLog().match(/\[notice\] .* (using the ".*" event method|io_uring cannot be used.*)/g);
+    assert.equal(said?.length, 1);
+    assert.match(said[0], ring ? /using the "io_uring" event method/ : /using the "node" event method/);
   });
 }
 
@@ -80,5 +82,6 @@ for (const [call, [number, sentence]] of Object.entries(CALLS)) {
     const said = lines.filter((line) => line.includes("[notice]") && line.includes("io_uring cannot be used"));
     assert.equal(said.length, 1);
     assert.match(said[0], sentence);
+    assert.ok(lines.some((line) => line.endsWith('using the "node" event method')));
   });
 }

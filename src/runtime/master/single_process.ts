@@ -36,8 +36,7 @@ export async function runSingleProcess(configuration: Configuration, errorLog: s
   const { log } = configuration;
   reportLogFailures((text) => configuration.log.write("alert", text));
   log.write("notice", `holdfast/${VERSION}`);
-  const lacking = await startEngine(eventsOf(configuration.built.cycle.root).use);
-  if (lacking !== undefined) log.write("notice", lacking);
+  for (const line of await startEngine(eventsOf(configuration.built.cycle.root).use)) log.write("notice", line);
   const single = new SingleProcess(configuration, errorLog);
   const errors = await single.take();
   try {
