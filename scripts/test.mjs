@@ -1,8 +1,8 @@
 // npm test: every test under test/, or the files and options of node's own test runner given as arguments.
 import { spawn } from "node:child_process";
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { availableParallelism, tmpdir } from "node:os";
-import { join, relative } from "node:path";
+import { join, relative, resolve } from "node:path";
 import { ensureBundle } from "./build.mjs";
 import { ensureDependencies, ensureNode, main, ROOT } from "./setup.mjs";
 
@@ -14,6 +14,10 @@ await main(async () => {
   const options = args.filter((arg) => arg.startsWith("-"));
   const named = args.filter((arg) => !arg.startsWith("-"));
   const files = named.length > 0 ? named : testsUnder(join(ROOT, "test")).sort();
+  for (const file of named.filter((name) => !/[*?{[]/.test(name) && !existsSync(resolve(ROOT, name)))) {
+    process.stderr.write(`There is no test file "${file}".\n`);
+    return 1;
+  }
   const scratch = mkdtempSync(join(tmpdir(), "holdfast-test-"));
   const tap = join(scratch, "results.tap");
   const settings = [
