@@ -1,12 +1,15 @@
 /** What only the engine on io_uring can get wrong: full queues, buffers that run out, greedy peers, an end with work under way. */
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
+import { open } from "node:fs/promises";
 import net from "node:net";
+import { join } from "node:path";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import type { Stream } from "../../../src/net/stream.ts";
 import { openUring } from "../../../src/net/uring/engine.ts";
 import { NODE_FLAGS } from "../../support/holdfast.ts";
+import { NO_SLOW_DISK, slowDisk } from "../../support/slow_disk.ts";
 import { waitFor } from "../../support/wait.ts";
 import {
   dial,
@@ -200,4 +203,23 @@ test("the process may exit with operations under way; it waits until all is clos
     assert.equal(await new Promise((resolve) => child.once("exit", resolve)), status, how);
     socket.destroy();
   }
+});
+
+test("forty reads that wait for a disk do not keep others waiting", { skip: skip || NO_SLOW_DISK }, async (t) => {
+  const disk = await slowDisk(t);
+  if (disk === undefined) return;
+  await disk.add("file", "x".repeat(40 * 4096));
+  const slow = await open(join(disk.path, "file"), "r");
+  t.after(() => slow.close().catch(() => {}));
+  const read = (fd: number, position: number): Promise<string> =>
+    new Promise((resolve) => {
+      engine().readFile(fd, position, 4, { onFileRead: (bytes) => resolve(bytes.latin1Slice()) });
+    });
+  const waiting = Array.from({ length: 40 }, (_, i) => read(slow.fd, i * 4096));
+  await waitFor(() => disk.held > 0, "the reads");
+  const own = await open(fileURLToPath(import.meta.url), "r");
+  assert.equal(await read(own.fd, 0), "/** ");
+  await own.close();
+  await disk.serve();
+  assert.deepEqual(new Set(await Promise.all(waiting)), new Set(["xxxx"]));
 });
