@@ -1,3 +1,4 @@
+import { now } from "./clock.ts";
 import { libc } from "./libc.ts";
 import { mapMemory } from "./memory.ts";
 
@@ -8,8 +9,11 @@ import { mapMemory } from "./memory.ts";
 
 /** The most that is read at once. */
 const ROOM = 64 * 1024;
-/** Files are looked at in these steps: what the kernel reads ahead, and forgets, are runs of pages. */
-const STEP = 512 * 1024;
+/** Files are looked at by blocks: what the kernel reads ahead, and forgets, are runs of pages. */
+const BLOCK = 512 * 1024;
+/** A block that was in memory is not looked at again for so long; of so many blocks, a power of two. */
+const REMEMBERED_MS = 1000;
+const REMEMBERED = 1024;
 
 const PAGE = 4096;
 /** <sys/uio.h>, <errno.h>, <linux/magic.h> */
@@ -48,18 +52,45 @@ export function readCached(fd: number, position: number, length: number): Buffer
   return count === ROOM ? bytes : bytes.subarray(0, count);
 }
 
+/** A file that is to be sent by the kernel. */
+export interface CachedFile {
+  readonly fd: number;
+  /** Tells it from others: of its device and inode. */
+  readonly identity: number;
+  readonly size: number;
+}
+
 /**
- * How many bytes from there on need no disk, of so many: the last one is looked at, and every STEP one, at some 0.5 µs each.
- * Pages missing between two that are there are not noticed.
+ * Up to where a file is in memory from there on, looked at as far as `wanted`, to the end of the block. The first and last
+ * byte of each block are looked at, at some 0.5 µs each: pages missing between them are not noticed.
  */
-export function cachedLength(fd: number, position: number, length: number): number {
-  mapped ??= open();
-  for (let known = 0; ; ) {
-    const next = Math.min(known + STEP, length);
-    if (read(mapped, fd, position + next - 1, 1) < 0) return known;
-    if (next === length) return length;
-    known = next;
+export function cachedUntil(file: CachedFile, from: number, wanted: number): number {
+  let at = from;
+  while (at < wanted) {
+    const block = Math.floor(at / BLOCK);
+    if (!isCached(file, block)) return at;
+    at = (block + 1) * BLOCK;
   }
+  return at;
+}
+
+/** The blocks found in memory last, each at a place of its own: whose, which, and when (ms). */
+const identities = new Float64Array(REMEMBERED);
+const blocks = new Float64Array(REMEMBERED);
+const times = new Float64Array(REMEMBERED).fill(Number.NEGATIVE_INFINITY);
+
+function isCached({ fd, identity, size }: CachedFile, block: number): boolean {
+  const slot = ((identity | 0) + block) & (REMEMBERED - 1);
+  const time = now();
+  if (identities[slot] === identity && blocks[slot] === block && time - times[slot] < REMEMBERED_MS) return true;
+  mapped ??= open();
+  const first = block * BLOCK;
+  const last = Math.min(first + BLOCK, size) - 1;
+  if (read(mapped, fd, first, 1) < 0 || read(mapped, fd, last, 1) < 0) return false;
+  identities[slot] = identity;
+  blocks[slot] = block;
+  times[slot] = time;
+  return true;
 }
 
 /** -1 for any failure. */

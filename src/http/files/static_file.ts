@@ -2,7 +2,7 @@ import fs from "node:fs";
 import { FILE_PIECE, type FileReadHandler } from "../../net/engine.ts";
 import { engine } from "../../net/engines.ts";
 import { NO_ROOM, NOT_THIS_FILE, type StreamError } from "../../net/stream.ts";
-import { cachedLength, readCached } from "../../sys/page_cache.ts";
+import { type CachedFile, cachedUntil, readCached } from "../../sys/page_cache.ts";
 import { CLIENT_CLOSED_REQUEST, DONE, ERROR, OK } from "../core/codes.ts";
 import { finalizeRequest } from "../core/engine.ts";
 import { LAST, passBody, takesMore } from "../core/filters.ts";
@@ -13,8 +13,6 @@ import type { RangePlan } from "./ranges.ts";
 
 /** How much the kernel sends of a file at once, so that others have their turn. */
 const AT_ONCE = 512 * 1024;
-/** How far it is known at most what of a file is in memory: twice as much, so that the kernel is always given its share. */
-const LOOK_AHEAD = 2 * AT_ONCE;
 
 /** Reads a whole file of at most SMALL bytes. Undefined if not all of it can be had without waiting for the disk. */
 export function readSmall(fd: number, length: number): string | undefined {
@@ -37,18 +35,20 @@ export function sendSmall(request: Request, body: string): number {
 }
 
 /** Sends an open file as the body of a response whose head was sent, or the requested ranges of it, and closes it. */
-export function sendFile(request: Request, fd: number, path: string, length: number): number {
-  const plan = request.ranges ?? { parts: [{ head: "", start: 0, end: length }], tail: "" };
-  return new FileSender(request, fd, path, plan).send();
+export function sendFile(request: Request, fd: number, path: string, stats: fs.Stats): number {
+  const plan = request.ranges ?? { parts: [{ head: "", start: 0, end: stats.size }], tail: "" };
+  return new FileSender(request, fd, path, stats, plan).send();
 }
 
 /**
  * Sends a file piece by piece, as fast as the client takes it. What is not in memory is read by the engine, so that the disk
  * keeps nobody else waiting.
  */
-class FileSender implements FileReader, FileReadHandler {
+class FileSender implements FileReader, FileReadHandler, CachedFile {
+  readonly fd: number;
+  readonly identity: number;
+  readonly size: number;
   private readonly request: Request;
-  private readonly fd: number;
   private readonly path: string;
   private readonly plan: RangePlan;
   /** The current part, and the position in the file; -1 before a part was begun. */
@@ -62,9 +62,11 @@ class FileSender implements FileReader, FileReadHandler {
   /** The engine is reading: the descriptor is closed after that. */
   private reading = false;
 
-  constructor(request: Request, fd: number, path: string, plan: RangePlan) {
+  constructor(request: Request, fd: number, path: string, { dev, ino, size }: fs.Stats, plan: RangePlan) {
     this.request = request;
     this.fd = fd;
+    this.identity = dev * 0x1_0000_0000 + ino;
+    this.size = size;
     this.path = path;
     this.plan = plan;
     this.direct = request.location.core.sendfile;
@@ -167,18 +169,10 @@ class FileSender implements FileReader, FileReadHandler {
     if (!this.direct || request.bodyFilters.length > 0 || exchange.sendFile === undefined) return NOT_THIS_FILE;
     const { sendfileMaxChunk } = request.location.core;
     const most = Math.min(end - this.at, sendfileMaxChunk === 0 ? AT_ONCE : Math.min(AT_ONCE, sendfileMaxChunk));
-    if (this.cachedEnd < this.at + most) this.lookAhead(end);
+    const wanted = this.at + most;
+    if (this.cachedEnd < wanted) this.cachedEnd = cachedUntil(this, Math.max(this.cachedEnd, this.at), wanted);
     const length = Math.min(most, this.cachedEnd - this.at);
-    return length <= 0 ? NOT_THIS_FILE : exchange.sendFile(request, this.fd, this.at, length);
-  }
-
-  /** Finds out how much more of the file is in memory. Where nothing is known yet, the first byte is looked at too. */
-  private lookAhead(end: number): void {
-    const { fd, at } = this;
-    const from = Math.max(this.cachedEnd, at);
-    if (from > at || cachedLength(fd, at, 1) > 0) {
-      this.cachedEnd = from + cachedLength(fd, from, Math.min(end, at + LOOK_AHEAD) - from);
-    }
+    return length === 0 ? NOT_THIS_FILE : exchange.sendFile(request, this.fd, this.at, length);
   }
 
   /** Passes on what was read. */

@@ -73,7 +73,7 @@ function serveOpen(request: Request, path: string, fd: number): number {
     const body = size <= SMALL ? readSmall(fd, size) : undefined;
     if (body === undefined) {
       sending = true;
-      return sendFile(request, fd, path, size);
+      return sendFile(request, fd, path, stats);
     }
     if (request.location.core.disableSymlinks === undefined) keepSmallFile(path, body, stats, head);
     return sendSmall(request, body);
