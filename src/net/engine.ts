@@ -4,7 +4,8 @@ import type { SocketOptions } from "./socket_options.ts";
 import type { ConnectHandler, Stream, StreamError, StreamHandler } from "./stream.ts";
 
 /**
- * Connects, listens and accepts. The layers above net/ use `engine()` (engines.ts) and know no sockets, only streams,
+ * Connects, listens and accepts; streams only. Where datagrams will have their place is said in docs/architecture.md
+ * ("Streams and engines"). The layers above net/ use `engine()` (engines.ts) and know no sockets, only streams,
  * addresses and errors. Every engine must pass test/net/contract.
  */
 export interface Engine {
