@@ -67,10 +67,16 @@ export function ensureNode() {
     );
   }
   const program = join(NODE_FOLDER, "node_modules", name, "bin", "node");
-  if (!existsSync(program)) rmSync(join(NODE_FOLDER, "node_modules", ".holdfast-setup"), { force: true });
-  ensureDependencies(NODE_FOLDER);
-
-  const run = spawnSync(program, ["--version"], { encoding: "utf8" });
+  const lock = JSON.parse(readFileSync(join(NODE_FOLDER, "package-lock.json"), "utf8"));
+  const locked = `v${lock.packages[`node_modules/${name}`].version}`;
+  const version = () => spawnSync(program, ["--version"], { encoding: "utf8" });
+  let run = version();
+  // It is large: what else has changed in the lock file is no reason to fetch it again.
+  if (run.stdout?.trim() !== locked) {
+    rmSync(join(NODE_FOLDER, "node_modules", ".holdfast-setup"), { force: true });
+    ensureDependencies(NODE_FOLDER);
+    run = version();
+  }
   if (run.status !== 0) {
     throw new SetupError(`The Node that npm installed does not run: ${run.error?.message ?? run.stderr.trim()}`);
   }
