@@ -26,6 +26,8 @@ if (!process.argv.includes("--check")) {
   mkdirSync(resolve(PAGE, ".."), { recursive: true });
   writeFileSync(PAGE, page);
 } else if (current() !== page) {
-  console.error("docs/directives.md is out of date: run node scripts/directives-doc.ts");
+  console.error(
+    "docs/directives.md is out of date: run scripts/directives-doc.ts with the Node that node scripts/setup.mjs names",
+  );
   process.exitCode = 1;
 }
