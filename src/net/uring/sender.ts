@@ -73,11 +73,14 @@ export class Sender {
       if (length <= COPIED && this.post(data, length)) return;
       if (this.posted === 0 || this.sendPosted()) {
         const bytes = typeof data === "string" ? Buffer.from(data, "latin1") : data;
-        const sent = this.taken(context.calls.writeBytes(owner.fd, bytes, length));
+        const sent = this.taken(context.calls.writeBytes(owner.fd, bytes, length), length);
         if (sent < length && sent >= 0) this.enqueue(bytes, sent);
         return;
       }
-      if (owner.closed) return;
+      if (owner.closed) {
+        this.lost += length;
+        return;
+      }
     }
     this.enqueue(typeof data === "string" ? Buffer.from(data, "latin1") : data, 0);
   }
@@ -116,16 +119,17 @@ export class Sender {
     outbox.end();
     this.posted = 0;
     const bytes = outbox.bytes.subarray(postedAt, postedAt + posted);
-    const sent = this.taken(calls.writeMore(owner.fd, bytes, posted));
+    const sent = this.taken(calls.writeMore(owner.fd, bytes, posted), posted);
     if (sent < posted && sent >= 0) this.enqueue(bytes, sent);
     return sent === posted;
   }
 
-  /** What the socket took of a write; -1 if it failed. */
-  private taken(result: number): number {
+  /** What the socket took of a write of `length` bytes; -1 if it failed. */
+  private taken(result: number, length: number): number {
     if (result >= 0) return result;
     if (result === EAGAIN || result === EINTR) return 0;
     this.owner.failed(streamError({ code: errnoName(result) }));
+    this.lost += length;
     return -1;
   }
 
@@ -151,7 +155,7 @@ export class Sender {
   /** Sends what is in the pipe: see Stream.spliceTo. */
   sendPiped(pipe: SplicePipe): void {
     const { owner } = this;
-    this.taken(pipe.emptyInto(owner.fd));
+    this.taken(pipe.emptyInto(owner.fd), pipe.length);
     while (pipe.length > 0 && !owner.closed) {
       const bytes = Buffer.allocUnsafe(pipe.length);
       this.enqueue(bytes.subarray(0, pipe.read(bytes)), 0);

@@ -15,6 +15,7 @@ import {
   dial,
   hears,
   listening,
+  ORIGINS,
   pattern,
   type Recorder,
   received,
@@ -223,3 +224,20 @@ test("forty reads that wait for a disk do not keep others waiting", { skip: skip
   await disk.serve();
   assert.deepEqual(new Set(await Promise.all(waiting)), new Set(["xxxx"]));
 });
+
+for (const sizes of [[4], [100_000], [4, 100_000], [4, 20_000]]) {
+  test(`of writes that fail, of ${sizes.join(" and ")} bytes, all is unsent`, { skip }, async (t) => {
+    for (const origin of ORIGINS.filter(({ unix }) => unix)) {
+      const { stream, heard, peer } = await scene(t, engine(), origin);
+      peer.socket.destroy();
+      await hears(heard, "end");
+      let written = 0;
+      for (const size of sizes) {
+        stream.write(pattern(size));
+        written += size;
+      }
+      await hears(heard, "close");
+      assert.deepEqual([heard.error?.code, stream.unsent], ["EPIPE", written], origin.name);
+    }
+  });
+}
