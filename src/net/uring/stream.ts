@@ -133,7 +133,7 @@ export class UringStream implements Stream, Operator, ReceiverOwner, SenderOwner
   ended(): void {
     const { handler } = this;
     this.peerEnded = true;
-    if (this.sender.unsent === 0) this.letGo();
+    if (this.sender.unsent === 0 && !this.draining) this.letGo();
     try {
       handler.onEnd(this);
     } catch (error) {
@@ -205,7 +205,10 @@ export class UringStream implements Stream, Operator, ReceiverOwner, SenderOwner
 
   write(data: Uint8Array | string): boolean {
     if (this.closed || this.ending) return true;
-    if (data.length > 0) this.sender.write(data);
+    if (data.length > 0) {
+      this.sender.write(data);
+      if (this.peerEnded && this.sender.unsent > 0 && !this.closed) this.hold();
+    }
     return this.settled();
   }
 
@@ -219,7 +222,10 @@ export class UringStream implements Stream, Operator, ReceiverOwner, SenderOwner
   sendFile(file: number, offset: number, length: number): number {
     if (this.closed || this.ending) return NO_ROOM;
     const sent = this.sender.sendFile(file, offset, length);
-    if (sent === NO_ROOM) this.draining = true;
+    if (sent === NO_ROOM && !this.closed) {
+      this.draining = true;
+      this.hold();
+    }
     return sent;
   }
 
@@ -227,7 +233,10 @@ export class UringStream implements Stream, Operator, ReceiverOwner, SenderOwner
     if (this.closed || !(to instanceof UringStream) || to.closed || to.ending || !to.sender.idle) return 0;
     const { pipe } = this.context;
     const count = this.receiver.fill(pipe);
-    if (count > 0) to.sender.sendPiped(pipe);
+    if (count > 0) {
+      to.sender.sendPiped(pipe);
+      if (to.peerEnded && to.sender.unsent > 0 && !to.closed) to.hold();
+    }
     return count;
   }
 

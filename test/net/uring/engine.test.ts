@@ -241,3 +241,16 @@ for (const sizes of [[4], [100_000], [4, 100_000], [4, 20_000]]) {
     }
   });
 }
+
+test("the process does not end before a client that ended first has the whole answer", { skip }, async () => {
+  const main = fileURLToPath(new URL("../../support/ring_main.ts", import.meta.url));
+  const child = spawn(process.execPath, [...NODE_FLAGS, main, "answer"], { stdio: ["ignore", "pipe", "inherit"] });
+  child.stdout.setEncoding("latin1");
+  const exited = new Promise((resolve) => child.once("exit", resolve));
+  const port = Number(await new Promise<string>((resolve) => child.stdout.once("data", resolve)));
+  const socket = net.connect({ host: "127.0.0.1", port, allowHalfOpen: true }).end("go");
+  let length = 0;
+  for await (const bytes of socket) length += (bytes as Buffer).length;
+  assert.equal(length, 20_000_000);
+  assert.equal(await exited, 8);
+});
