@@ -45,8 +45,13 @@ class UringListener implements Listener, Operator {
   private readonly failed: (error: StreamError) => void;
   private closed = false;
   private polling = false;
+  /** `goOn` will be called. */
+  private goingOn = false;
   private retry: Timer | undefined = undefined;
-  private readonly goOn = (): void => this.acceptAll();
+  private readonly goOn = (): void => {
+    this.goingOn = false;
+    this.acceptAll();
+  };
 
   constructor(
     context: Context,
@@ -77,8 +82,11 @@ class UringListener implements Listener, Operator {
     const { ring } = this.context;
     if (kind === KIND.poll) {
       if ((flags & CQE_MORE) === 0) this.polling = false;
-      if (result >= 0) this.acceptAll();
-      else if (!this.closed) this.refused(result);
+      if (result < 0) {
+        if (!this.closed) this.refused(result);
+      } else if (!this.goingOn) {
+        this.acceptAll();
+      }
     }
     if (this.closed && ring.owners.pending(this.id) === 0) {
       ring.owners.remove(this.id);
@@ -102,6 +110,7 @@ class UringListener implements Listener, Operator {
         if (fd !== ECONNABORTED) return;
       }
     }
+    this.goingOn = true;
     loop.loop.defer(this.goOn, undefined, undefined);
   }
 
