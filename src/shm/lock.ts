@@ -1,3 +1,4 @@
+import { readFileSync } from "node:fs";
 import { errnoCode } from "../sys/errno.ts";
 import { futexWait, futexWake } from "../sys/futex.ts";
 
@@ -36,9 +37,19 @@ function alive(holder: number): boolean {
   if (holder === self) return false;
   try {
     process.kill(holder, 0);
-    return true;
   } catch (error) {
     return errnoCode(error) !== "ESRCH";
+  }
+  return !isZombie(holder);
+}
+
+/** It has died, and its parent does not know yet: a master that waits for the lock cannot hear of it. */
+function isZombie(holder: number): boolean {
+  try {
+    // PID (NAME) STATE …, where the name may be anything.
+    return /^.*\) [ZX] /s.test(readFileSync(`/proc/${holder}/stat`, "latin1"));
+  } catch {
+    return false;
   }
 }
 

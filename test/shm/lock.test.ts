@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { on, once } from "node:events";
 import { type TestContext, test } from "node:test";
+import { limitWaiting } from "../../src/shm/lock.ts";
 import { makeOwnZone, makeZone, type Zone } from "../../src/shm/zone.ts";
 import { libc } from "../../src/sys/libc.ts";
 import { ended, kill, startProcess } from "../support/sharing.ts";
@@ -117,6 +118,17 @@ test("who comes after the death takes it over as well, and is the last to be tol
     assert.equal(lock.take(), false);
     lock.leave();
   }
+});
+
+test("a holder that was killed has died also before its parent, which waits for the lock, knows", async (t) => {
+  const zone = newZone();
+  const dying = start(t, "die", zone);
+  await dying.taken;
+  limitWaiting(10_000);
+  t.after(() => limitWaiting(Number.POSITIVE_INFINITY));
+  const killed = kill(dying.child);
+  assert.equal(lockIn(zone).take(), true);
+  await killed;
 });
 
 test("the master's word that a holder has died hands its lock to one that waits", async (t) => {
