@@ -10,13 +10,14 @@ import { type ChildProcess, fork } from "node:child_process";
 import net from "node:net";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
-import { isMainThread, parentPort, Worker, workerData } from "node:worker_threads";
+import { Worker } from "node:worker_threads";
 import type { CheckDefinition } from "../src/health/definition.ts";
 import { bindPlan, type CheckPlan, type PlannedCheck, recordsOf } from "../src/health/plan.ts";
 import { DEFAULT_ALIVE, statusIn } from "../src/health/response.ts";
 import { startChecks } from "../src/health/scheduler.ts";
 import { HEALTH_ZONE, HealthStates, healthBytes } from "../src/health/state.ts";
 import { addressText } from "../src/net/address.ts";
+import { startEngine } from "../src/net/engines.ts";
 import type { ErrorLog } from "../src/runtime/log/log.ts";
 import { makeZone } from "../src/shm/zone.ts";
 
@@ -86,7 +87,7 @@ function planOf({ kind, servers, port }: Job): CheckPlan {
   return { checks, upstreams: [{ name: "bench", panic: 0, servers: planned }] };
 }
 
-/** The checking thread. */
+/** The checking process. */
 function check(job: Job): void {
   const plan = planOf(job);
   const states = new HealthStates(makeZone(HEALTH_ZONE, "checks", healthBytes(recordsOf(plan))));
@@ -107,10 +108,10 @@ function check(job: Job): void {
   }, 50);
   setTimeout(() => {
     measuring = true;
-    const cpu = process.threadCpuUsage();
+    const cpu = process.cpuUsage();
     const from = performance.now();
     setTimeout(() => {
-      const used = process.threadCpuUsage(cpu);
+      const used = process.cpuUsage(cpu);
       const elapsed = performance.now() - from;
       clearInterval(watch);
       checks.stop();
@@ -125,7 +126,7 @@ function check(job: Job): void {
         up: bound.records.filter((record) => states.up(record)).length,
         coldStart: Math.round(coldStart),
       };
-      parentPort?.postMessage(result);
+      process.send?.(result);
     }, job.seconds * 1000);
   }, 3000);
 }
@@ -138,19 +139,21 @@ export async function measureChecks(options: Omit<Job, "port"> & { readonly busy
   try {
     const port = await new Promise<number>((resolve) => backend.once("message", (message) => resolve(Number(message))));
     if (options.busy) for (let i = 0; i < 2; i++) spinners.push(new Worker("for (;;);", { eval: true }));
-    const worker = new Worker(file, { workerData: { ...options, port } });
+    const checker = fork(file, ["check", JSON.stringify({ ...options, port })]);
     return await new Promise<ChecksResult>((resolve, reject) => {
-      worker.once("message", resolve);
-      worker.once("error", reject);
-    }).finally(() => worker.terminate());
+      checker.once("message", (message) => resolve(message as ChecksResult));
+      checker.once("exit", (code, signal) => reject(new Error(`the checking process exited (${signal ?? code})`)));
+    }).finally(() => checker.kill());
   } finally {
     for (const spinner of spinners) await spinner.terminate();
     backend.disconnect();
   }
 }
 
-if (!isMainThread && workerData !== null) check(workerData as Job);
-else if (process.argv[2] === "serve") serve();
+if (process.argv[2] === "check") {
+  await startEngine();
+  check(JSON.parse(process.argv[3]));
+} else if (process.argv[2] === "serve") serve();
 else if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const text = { type: "string" } as const;
   const { values } = parseArgs({ options: { kind: text, servers: text, seconds: text, busy: { type: "boolean" } } });
