@@ -21,7 +21,7 @@ import { coreSettings } from "./core_settings.ts";
 import { ModuleHandlers } from "./handlers.ts";
 import { type LocationName, nestingError, parseLocationName } from "./location_name.ts";
 import { buildLocationTree, type LocationEntry } from "./location_tree.ts";
-import type { HttpBuild, HttpModule, WorkerShare } from "./module.ts";
+import type { CheckerShare, HttpBuild, HttpModule, WorkerShare } from "./module.ts";
 import type { ServerSettings } from "./server_directives.ts";
 import { serverDirectives } from "./server_directives.ts";
 import { type NamedServer, parseServerName, primaryServerName, type ServerName } from "./server_names.ts";
@@ -39,6 +39,7 @@ export interface BuiltHttp {
   readonly directories: ReadonlySet<string>;
   readonly upstreams: Upstreams;
   readonly workers: readonly WorkerShare[];
+  readonly checkers: readonly CheckerShare[];
 }
 
 /**
@@ -60,6 +61,7 @@ export function* buildHttp(scope: Scope, cycle: Cycle, modules: readonly HttpMod
     upstreams,
     later: (work) => later.push(work),
     workers: [],
+    checkers: [],
     logFiles,
     directories,
   };
@@ -81,7 +83,8 @@ export function* buildHttp(scope: Scope, cycle: Cycle, modules: readonly HttpMod
   }
   bindVariables(scope, variables);
   refuseZonesWithoutSize(scope);
-  return { servers, variables: variables.count, logFiles, directories, upstreams, workers: http.workers };
+  const { workers, checkers } = http;
+  return { servers, variables: variables.count, logFiles, directories, upstreams, workers, checkers };
 }
 
 /** A server's own level. Its root comes last: that and the locations in it refer to their server. */

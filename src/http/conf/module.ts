@@ -1,5 +1,5 @@
 import { type Directives, defineDirectives, type Scope, type SettingsOf, type Specs } from "../../config/schema.ts";
-import type { HostWanted } from "../../runtime/application.ts";
+import type { CheckerService, HostWanted } from "../../runtime/application.ts";
 import type { Cycle } from "../../runtime/cycle.ts";
 import type { HeaderFilterName } from "../core/filters.ts";
 import type { Location, Server } from "../core/location.ts";
@@ -18,6 +18,7 @@ export interface HttpBuild {
   /** Registers work to do when all locations exist (proxy_pass finds its upstream). */
   readonly later: (work: () => void) => void;
   readonly workers: WorkerShare[];
+  readonly checkers: CheckerShare[];
   /** Absolute paths of log files, to be opened before the configuration takes effect. */
   readonly logFiles: Set<string>;
   /** Absolute paths of directories for temporary files, to be created for the workers' user. */
@@ -30,6 +31,14 @@ export interface WorkerShare {
   enter(slot: number, workers: number): void;
   /** Called in the master when the worker with that slot has exited for whatever reason. */
   forget(slot: number): void;
+}
+
+/** What a module does in the checker. */
+export interface CheckerShare {
+  /** By which the next cycle finds it. */
+  readonly name: string;
+  /** Called once a cycle, in the checker alone. `previous`: what the cycle before had returned, to be stopped here. */
+  check(previous: CheckerService | undefined): CheckerService;
 }
 
 /** The place that a module's settings are built for. */

@@ -3,7 +3,13 @@ import type { Group } from "../../balancer/group.ts";
 import { refusalsOf } from "../../config/errors.ts";
 import type { Directives, Scope, Specs } from "../../config/schema.ts";
 import { ConfigError } from "../../config/types.ts";
-import { type Application, type HostWanted, MAX_WORKERS, type Program } from "../../runtime/application.ts";
+import {
+  type Application,
+  type CheckerService,
+  type HostWanted,
+  MAX_WORKERS,
+  type Program,
+} from "../../runtime/application.ts";
 import type { Cycle } from "../../runtime/cycle.ts";
 import type { Sliced } from "../../sys/sliced.ts";
 import { COUNTER, COUNTERS } from "../core/counters.ts";
@@ -12,7 +18,7 @@ import { buildSockets, listenHosts } from "./addresses.ts";
 import { buildHttp } from "./build.ts";
 import { configureArguments } from "./configure.ts";
 import { blockDirectives, coreDirectives } from "./core_directives.ts";
-import type { HttpModule } from "./module.ts";
+import type { CheckerShare, HttpModule } from "./module.ts";
 import { httpModules } from "./registry.ts";
 import { serverDirectives } from "./server_directives.ts";
 
@@ -22,6 +28,24 @@ export interface HttpExtension {
   readonly tables: readonly Directives<Specs>[];
   /** Called in every process that builds a cycle, with its upstreams; what it returns runs in the checker. */
   readonly open: (cycle: Cycle, upstreams: readonly Group[]) => Application["check"];
+}
+
+/** All that runs in the checker: of `HttpExtension.open` under the name "", and of modules. */
+class CheckerServices implements CheckerService {
+  readonly #byName = new Map<string, CheckerService>();
+
+  constructor(shares: readonly CheckerShare[], previous: CheckerService | undefined) {
+    const before = new Map(previous instanceof CheckerServices ? previous.#byName : []);
+    for (const share of shares) {
+      this.#byName.set(share.name, share.check(before.get(share.name)));
+      before.delete(share.name);
+    }
+    for (const service of before.values()) service.stop();
+  }
+
+  stop(): void {
+    for (const service of this.#byName.values()) service.stop();
+  }
 }
 
 const tables: readonly Directives<Specs>[] = [
@@ -55,7 +79,7 @@ function* buildApplication(
   const sockets = (http && refusalsOf(cycle.root).attempt(() => buildSockets(http, cycle), "complete")) ?? [];
   yield;
   const groups = [...(http?.upstreams.byName.values() ?? [])].map(({ group }) => group);
-  const check = extension.open(cycle, groups);
+  const shares = [{ name: "", check: extension.open(cycle, groups) }, ...(http?.checkers ?? [])];
   return {
     listeners: sockets.map(({ spec }) => spec),
     logFiles: [...(http?.logFiles ?? [])],
@@ -73,7 +97,7 @@ function* buildApplication(
       for (const group of groups) group.forget(slot);
       for (const share of http?.workers ?? []) share.forget(slot);
     },
-    check,
+    check: (previous) => new CheckerServices(shares, previous),
   };
 }
 
