@@ -1,7 +1,7 @@
 import type { FaultOwner } from "../sys/guard.ts";
 import { clearDeadline, Deadline, setDeadline } from "../sys/timers.ts";
 import { PROXY_ERROR, PROXY_MORE, type ProxyProtocol, ProxyProtocolReader } from "./proxy_protocol.ts";
-import type { Stream, StreamError, StreamHandler } from "./stream.ts";
+import { failureText, type Stream, type StreamError, type StreamHandler } from "./stream.ts";
 
 /**
  * The stages between accept() and a connection's protocol: raw stream → PROXY protocol (if the listener has it) → …
@@ -11,7 +11,7 @@ import type { Stream, StreamError, StreamHandler } from "./stream.ts";
  */
 export interface AcceptOwner extends FaultOwner {
   /** Logs why the connection is closed, in nginx's words with " while …"; the owner adds the client. */
-  refused(level: "info" | "error", sentence: string): void;
+  refused(level: "info" | "error" | "crit", sentence: string): void;
   /** The stream is closed. The last call. */
   closed(): void;
 }
@@ -58,7 +58,7 @@ export class ProxyProtocolStage implements StreamHandler {
 
   onClose(_stream: Stream, error: StreamError | undefined): void {
     clearDeadline(this.deadline);
-    if (error !== undefined) this.owner.refused("info", `recv() failed (${error.message})${DURING}`);
+    if (error !== undefined) this.owner.refused("info", failureText("recv", error) + DURING);
     this.owner.closed();
   }
 

@@ -104,6 +104,15 @@ export function fault(stream: Stream, handler: StreamHandler, error: unknown): v
 export interface StreamError {
   readonly code: string;
   readonly message: string;
+  /** Of a failure that is no system call's: the whole sentence, `SSL_read() failed (SSL: error:…)`. */
+  readonly sentence?: string;
+  /** Nothing that a peer causes: for the log's [crit]. */
+  readonly crit?: boolean;
+}
+
+/** `recv() failed (104: Connection reset by peer)`, or what failed instead of the call. */
+export function failureText(call: string, { message, sentence }: StreamError): string {
+  return sentence ?? `${call}() failed (${message})`;
 }
 
 /** `onConnect` is its first event; if connecting fails, `onClose` with the error is the only one. */

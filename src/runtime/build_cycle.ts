@@ -23,10 +23,15 @@ export async function buildCycle(program: Program, data: CycleData): Promise<Bui
   return inSlices(building(program, data));
 }
 
+/** The master has read the same configuration, and so all files of it that could be read. */
+function notRead(path: string): never {
+  throw new Error(`"${path}" was not sent with the configuration`);
+}
+
 function* building(program: Program, data: CycleData): Sliced<BuiltCycle> {
   const tree = { files: [], directives: yield* deserializingDirectives(data.directives) };
   const root = yield* buildingScopes(tree, tablesOf(program));
-  const cycle = cycleOf(data, root, (wanted) => openZone(data.zones, wanted));
+  const cycle = cycleOf(data, root, { zone: (wanted) => openZone(data.zones, wanted), readFile: notRead });
   const application = yield* program.build(cycle);
   refusalsOf(root).throwAll(tree);
   return { cycle, application };

@@ -18,6 +18,11 @@ export interface CycleData {
   readonly errorLog: string;
   /** Shared zones, kept over reloads while kind, name and size stay the same. */
   readonly zones: ZoneHandles;
+  /**
+   * What was read of files that only the master may be allowed to read (certificates, keys, passwords), by absolute path. The
+   * master adds to it while it builds.
+   */
+  readonly files: Map<string, Uint8Array>;
   /** Names resolved when the configuration was loaded: host → addresses (port 0). */
   readonly hosts: Readonly<Record<string, readonly Address[]>>;
 }
@@ -30,15 +35,32 @@ export interface Cycle {
    * A shared zone. While the master builds, one that is missing is made (of zeros); in its children it is always there.
    */
   zone(wanted: ZoneWanted): Zone;
+  /**
+   * The contents of a file that is part of the configuration. Only the master reads it: others get what that has read. Throws
+   * as node:fs does.
+   */
+  readFile(path: string): Uint8Array;
   /** A path relative to the prefix made absolute (`conf`: relative to the configuration file's directory). */
   path(path: string, base?: "prefix" | "conf"): string;
 }
 
-export function cycleOf(data: CycleData, root: Scope, zone: Cycle["zone"]): Cycle {
+export function cycleOf(
+  data: CycleData,
+  root: Scope,
+  { zone, readFile }: { readonly zone: Cycle["zone"]; readonly readFile: (path: string) => Uint8Array },
+): Cycle {
   return {
     data,
     root,
     zone,
+    readFile(path) {
+      let bytes = data.files.get(path);
+      if (bytes === undefined) {
+        bytes = readFile(path);
+        data.files.set(path, bytes);
+      }
+      return bytes;
+    },
     path: (path, base) => fullName(path, base === "conf" ? data.confPrefix : data.prefix),
   };
 }

@@ -1,6 +1,7 @@
 /**
  * Functions of C libraries, through `node:ffi`, which nobody else imports. A "buffer" is lent for the length of a call. A
  * "pointer" may be kept by the kernel or a library: it leads to memory that neither moves nor is collected (`mapMemory`).
+ * A "handle" is a pointer to something of the library's own, or to one of its functions: nobody looks behind it here.
  *
  * With HOLDFAST_DEBUG_FFI=1 each argument is checked before each call, and an exception names the function and the argument.
  * Node by itself checks only that a number fits its type.
@@ -16,6 +17,7 @@ interface Values {
   readonly int64: bigint;
   readonly uint64: bigint;
   readonly pointer: bigint;
+  readonly handle: bigint;
   readonly buffer: Uint8Array;
   readonly string: string;
 }
@@ -29,7 +31,7 @@ interface Prototype {
   readonly arguments: readonly ArgumentType[];
   /** Of memory that is passed: which argument says how many bytes of it are used. */
   readonly sizes?: Readonly<Record<number, number>>;
-  /** The pointers that may be null. */
+  /** The pointers and handles that may be null. */
   readonly nullable?: readonly number[];
 }
 
@@ -44,11 +46,48 @@ type ValuesOf<Types extends readonly ArgumentType[]> = { [I in keyof Types]: Val
 /** Functions of a library, or with null of what this process is made of: Node and the C library. Throws without them. */
 export function bind<const P extends Prototypes>(library: string | null, prototypes: P): Functions<P>;
 export function bind(library: string | null, prototypes: Prototypes): unknown {
-  const { functions } = ffi.dlopen(library, prototypes);
+  const { functions } = ffi.dlopen(library, Object.fromEntries(Object.entries(prototypes).map(native)));
   if (!debugsFfi) return functions;
   return Object.fromEntries(
     Object.entries(prototypes).map(([name, prototype]) => [name, checked(name, prototype, functions[name])]),
   );
+}
+
+function native([name, { return: result, arguments: types }]: [string, Prototype]): [string, ffi.FunctionSignature] {
+  return [name, { return: nativeType(result), arguments: types.map(nativeType) }];
+}
+
+function nativeType<T extends Type>(type: T): "pointer" | Exclude<T, "handle"> {
+  return type === "handle" ? "pointer" : (type as Exclude<T, "handle">);
+}
+
+/** What a C function is, whose body is JavaScript. */
+export interface CallbackPrototype<R extends Type, A extends readonly ArgumentType[]> {
+  readonly return: R;
+  readonly arguments: A;
+}
+
+export type CallbackBody<R extends Type, A extends readonly ArgumentType[]> = (...values: ValuesOf<A>) => Values[R];
+
+export type { ArgumentType, Type, Values };
+
+let callbacks: ffi.DynamicLibrary | undefined;
+
+/**
+ * Makes a C function, to be called by a library within one of its own calls, on this thread; returns its address. It lives as
+ * long as the process: nobody knows who still has that. An exception in it ends the process, see openssl/callbacks.ts.
+ */
+export function registerCallback<R extends Type, A extends readonly ArgumentType[]>(
+  prototype: CallbackPrototype<R, A>,
+  run: CallbackBody<R, A>,
+): bigint {
+  callbacks ??= new ffi.DynamicLibrary(null);
+  const types: ffi.FunctionSignature = {
+    return: nativeType(prototype.return),
+    arguments: prototype.arguments.map(nativeType),
+  };
+  const call: Call = run;
+  return callbacks.registerCallback(types, (...values) => Reflect.apply(call, undefined, values));
 }
 
 /** The address of a function, to be called by others. */
@@ -130,6 +169,10 @@ function fault(type: ArgumentType, value: unknown, bytes: number, nullable: bool
     if (!(value instanceof Uint8Array)) return `is ${shown(value)}, and no buffer`;
     if (value.buffer instanceof ArrayBuffer && value.buffer.detached) return "is a buffer that was detached";
     return value.length < bytes ? `is a buffer of ${value.length} bytes, not of ${bytes}` : undefined;
+  }
+  if (type === "handle") {
+    if (typeof value !== "bigint") return `is ${shown(value)}, and no handle`;
+    return value === 0n && !nullable ? "is null" : undefined;
   }
   if (type === "pointer") {
     if (typeof value !== "bigint") return `is ${shown(value)}, and no pointer`;

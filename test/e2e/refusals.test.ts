@@ -9,8 +9,8 @@ http {
   gzip on;
   log_format main "$gzip_ratio";
   server {
-    listen 127.0.0.1:1 ssl;
-    ssl_certificate a.pem;
+    listen 127.0.0.1:1 http2;
+    uwsgi_pass a;
     location / { fastcgi_pass 127.0.0.1:9000; }
   }
 }
@@ -19,8 +19,8 @@ mail { }
 
 const SENTENCES = [
   '"gzip" directive is known to nginx but not available in Holdfast yet in CONF:3',
-  'the "ssl" parameter of the "listen" directive is known to nginx but not available in Holdfast yet in CONF:6',
-  '"ssl_certificate" directive is known to nginx but not available in Holdfast yet in CONF:7',
+  'the "http2" parameter of the "listen" directive is known to nginx but not available in Holdfast yet in CONF:6',
+  '"uwsgi_pass" directive is known to nginx but not available in Holdfast yet in CONF:7',
   '"fastcgi_pass" directive is known to nginx but not available in Holdfast yet in CONF:8',
   '"gzip_ratio" variable is known to nginx but not available in Holdfast yet in CONF:4',
   '"mail" directive is not available in Holdfast: it has no mail proxy in CONF:11',

@@ -23,12 +23,22 @@ function generation(text: string, number: number, zones: { handles: ZoneHandles 
     const { root } = loadConfig(options, program().directives);
     const made = new NewZones(zones.handles);
     const cycle: Cycle = {
-      data: { generation: number, directives: [], prefix: "/", confPrefix: "/", errorLog: "", zones: {}, hosts: HOSTS },
+      data: {
+        generation: number,
+        directives: [],
+        prefix: "/",
+        confPrefix: "/",
+        errorLog: "",
+        zones: {},
+        files: new Map(),
+        hosts: HOSTS,
+      },
       root,
       zone(wanted) {
         made.take(wanted);
         return openZone(made.handles, wanted);
       },
+      readFile: () => Buffer.alloc(0),
       path: (path) => path,
     };
     const groups = [...upstreamDefinitions(root).values()].map((definition) => cycleUpstream(definition, cycle));

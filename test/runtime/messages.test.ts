@@ -6,7 +6,15 @@ import { makeOwnZone, makeZone } from "../../src/shm/zone.ts";
 const KIND = { name: "test", version: 1 };
 
 function cycle(zone: number): ToChild {
-  const data = { generation: 1, directives: [], prefix: "/", confPrefix: "/", errorLog: "", hosts: {} };
+  const data = {
+    generation: 1,
+    directives: [],
+    prefix: "/",
+    confPrefix: "/",
+    errorLog: "",
+    files: new Map(),
+    hosts: {},
+  };
   return {
     type: "cycle",
     data,

@@ -107,6 +107,7 @@ function addressConfig(
   listening: string,
   variables: number,
 ): AddressConfig {
+  if (options.ssl) refuseWithoutCertificate(servers, defaultServer);
   const built = buildServerNames<Server>(servers, defaultServer.server, text);
   if ("error" in built) throw new ConfigError(built.error, place);
   for (const warning of built.warnings) warn(place, defaultServer.scope, warning);
@@ -117,10 +118,22 @@ function addressConfig(
     defaultServer: defaultServer.server,
     names: built.names,
     proxyProtocol: options.proxyProtocol,
+    ssl: options.ssl,
     limits: defaultServer.server.limits,
     limitsOf: limitsByHost(servers, built.names),
     variables,
   };
+}
+
+/** ngx_http_ssl_init: a server that may have to shake hands has a certificate, or rejects all. */
+function refuseWithoutCertificate(servers: readonly BuiltServer[], defaultServer: BuiltServer): void {
+  const { tls } = defaultServer.server;
+  if (tls !== undefined && !tls.rejects) return;
+  const asked = tls?.rejects === true ? servers : [defaultServer];
+  const missing = asked.find(({ server }) => server.tls === undefined);
+  if (missing === undefined) return;
+  const { file, line } = missing.scope.directive;
+  throw new ConfigError(`no "ssl_certificate" is defined for the "listen ... ssl" directive`, { file, line });
 }
 
 /** Undefined if all servers of the address have the same limits, so that no host need be looked up. */

@@ -93,6 +93,7 @@ class ServerLevel implements Server {
   readonly limits: RequestLimits;
   readonly mergeSlashes: boolean;
   readonly earlyBody: Server["earlyBody"];
+  tls: Server["tls"] = undefined;
   readonly name: string;
   serverRewrite: Server["serverRewrite"] = [];
   private built: Location | undefined = undefined;

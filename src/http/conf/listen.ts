@@ -22,6 +22,7 @@ export interface ListenOptions {
   readonly reuseport: boolean;
   readonly multipath: boolean;
   readonly proxyProtocol: boolean;
+  readonly ssl: boolean;
   /** Undefined leaves the system's setting. Times in seconds. */
   readonly soKeepalive: "off" | KeepAlive | undefined;
 }
@@ -110,6 +111,7 @@ const DEFAULTS: ListenOptions = {
   reuseport: false,
   multipath: false,
   proxyProtocol: false,
+  ssl: false,
   soKeepalive: undefined,
 };
 
@@ -124,10 +126,11 @@ const FLAGS: ReadonlyMap<string, Change> = new Map<string, Change>([
   ["reuseport", { reuseport: true, set: true, bind: true }],
   ["multipath", { multipath: true, set: true, bind: true }],
   ["proxy_protocol", { proxyProtocol: true }],
+  ["ssl", { ssl: true }],
 ]);
 
 /** nginx's parameters for protocols that are not implemented yet. */
-const NOT_YET: ReadonlySet<string> = new Set(["ssl", "http2", "quic"]);
+const NOT_YET: ReadonlySet<string> = new Set(["http2", "quic"]);
 
 function parseOptions(args: readonly string[]): Pick<ParsedListen, "options" | "warnings"> | Failure {
   let options = DEFAULTS;

@@ -68,6 +68,7 @@ export function addListen<S>(
     ...(options.set ? options : before),
     defaultServer: before.defaultServer || options.defaultServer,
     proxyProtocol: before.proxyProtocol || options.proxyProtocol,
+    ssl: before.ssl || options.ssl,
   };
   return redefined ? [`protocol options redefined for ${text}`] : [];
 }

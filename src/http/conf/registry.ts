@@ -17,6 +17,7 @@ import { range } from "../modules/range.ts";
 import { realip } from "../modules/realip/realip.ts";
 import { rewrite } from "../modules/rewrite/rewrite.ts";
 import { splitClients } from "../modules/split_clients.ts";
+import { ssl } from "../modules/ssl/ssl.ts";
 import { staticFiles } from "../modules/static.ts";
 import { stubStatus } from "../modules/stub_status.ts";
 import { subFilter } from "../modules/sub_filter/sub_filter.ts";
@@ -28,6 +29,7 @@ import { resolver } from "./resolver.ts";
 /** All HTTP modules. Handlers of one phase run in this order. */
 export const httpModules: readonly HttpModule[] = [
   realip,
+  ssl,
   map,
   splitClients,
   rewrite,

@@ -105,8 +105,9 @@ export function findServer<S>(
   host: string,
   captures: string[],
   matched?: (regex: CompiledRegex, captures: readonly string[]) => void,
+  otherwise = names.defaultServer,
 ): S {
-  if (names.hash === undefined) return names.defaultServer;
+  if (names.hash === undefined) return otherwise;
   const found = findWildcard(names.hash, host);
   if (found !== undefined) return found;
   if (host.length > 0) {
@@ -116,5 +117,5 @@ export function findServer<S>(
       return server;
     }
   }
-  return names.defaultServer;
+  return otherwise;
 }

@@ -1,3 +1,4 @@
+import type { TlsContext } from "../../net/tls/context.ts";
 import type { ErrorLog } from "../../runtime/log/log.ts";
 import type { HeadText } from "../../wire/head_text.ts";
 import type { RequestLimits } from "../../wire/http1/request_fields.ts";
@@ -123,6 +124,12 @@ export interface Location {
   direct: boolean;
 }
 
+export interface ServerTls {
+  readonly context: TlsContext;
+  /** ssl_reject_handshake */
+  readonly rejects: boolean;
+}
+
 export interface Server {
   /** ms; in force before a location is known, as the next three. */
   readonly clientHeaderTimeout: number;
@@ -130,6 +137,8 @@ export interface Server {
   readonly mergeSlashes: boolean;
   /** client_body_early_read */
   readonly earlyBody: readonly Template[] | undefined;
+  /** Undefined where no handshake can be made: the server has no certificate, and rejects none. */
+  tls: ServerTls | undefined;
   /** The first `server_name`, what $server_name shows. */
   readonly name: string;
   /** The server level: settings in force before a location is chosen. */

@@ -2,8 +2,10 @@ import type { Address } from "../../net/address.ts";
 import type { ProxyProtocol } from "../../net/proxy_protocol.ts";
 import type { SlabQueue } from "../../net/slabs.ts";
 import type { Stream } from "../../net/stream.ts";
+import type { SslConnection } from "../../sys/openssl/ssl.ts";
 import type { HeadText, HeadWord } from "../../wire/head_text.ts";
 import type { HeaderList } from "../../wire/http1/header_list.ts";
+import type { Server } from "./location.ts";
 import type { Request } from "./request.ts";
 import type { TempFile } from "./temp_file.ts";
 
@@ -58,6 +60,9 @@ export interface ClientConnection {
   readonly remote: Address;
   readonly local: Address;
   readonly proxyProtocol: ProxyProtocol | undefined;
+  readonly tls: ClientTls | undefined;
+  /** `listen … ssl`: without `tls` the client speaks no TLS where it should. */
+  readonly secure: boolean;
   /** True once the client is gone. */
   readonly closed: boolean;
   /** Bytes sent on this connection so far, heads included ($bytes_sent counts from `request.sentAtStart`). */
@@ -68,6 +73,14 @@ export interface ClientConnection {
   readonly pipelined: boolean;
   /** The last of the subrequests that went on after their main request is over. */
   subrequestsEnded(): void;
+}
+
+/** What a connection's TLS handshake has agreed on. */
+export interface ClientTls {
+  readonly ssl: SslConnection;
+  /** The name that the client asked for, in lower case, and the server that has it; undefined where none was found. */
+  readonly name: string | undefined;
+  readonly server: Server | undefined;
 }
 
 /** Carries one request and its response. HTTP/1 has one at a time on a connection, HTTP/2 many. */

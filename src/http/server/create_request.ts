@@ -24,7 +24,8 @@ export function createRequest(
   response: Response,
 ): Request {
   const { fields } = head;
-  const { names, defaultServer, variables } = config;
+  const { names, variables } = config;
+  const defaultServer = connection.tls?.server ?? config.defaultServer;
   const request = new Request(connection, exchange, defaultServer, fields.headers, response, variables);
   // As in nginx the target is split before Host is known, so the default server's merge_slashes applies.
   const { mergeSlashes } = defaultServer;
@@ -37,7 +38,7 @@ export function createRequest(
     request.badUri = true;
   } else if (names.hash !== undefined || names.regexes.length > 0) {
     try {
-      request.server = findServer(names, fields.host, hostCaptures, matchedHost);
+      request.server = findServer(names, fields.host, hostCaptures, matchedHost, defaultServer);
       request.location = request.server.root;
     } catch (error) {
       failure = error;

@@ -6,6 +6,7 @@ import type { HeaderList } from "../../wire/http1/header_list.ts";
 import type { RequestLimits } from "../../wire/http1/request_fields.ts";
 import type { ServerNames } from "../conf/server_names.ts";
 import type { Server } from "../core/location.ts";
+import type { ClientTls } from "../core/types.ts";
 
 /** What is served on one listening address in one cycle of the configuration. */
 export interface AddressConfig {
@@ -17,6 +18,8 @@ export interface AddressConfig {
   readonly defaultServer: Server;
   readonly names: ServerNames<Server>;
   readonly proxyProtocol: boolean;
+  /** `listen … ssl` */
+  readonly ssl: boolean;
   readonly limits: RequestLimits;
   /** The limits of a host's server; undefined if all servers have the same. Throws RegexMatchError. */
   readonly limitsOf: ((host: string) => RequestLimits) | undefined;
@@ -46,6 +49,7 @@ export interface Accepted extends Closable {
   /** Whole ms of the monotonic clock; client_header_timeout runs from then. */
   readonly startedAt: number;
   readonly proxyProtocol: ProxyProtocol | undefined;
+  readonly tls: ClientTls | undefined;
 }
 
 /** A client connection as its worker sees it. */

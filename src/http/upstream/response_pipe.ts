@@ -1,5 +1,5 @@
 import { parseSize } from "../../config/values.ts";
-import type { StreamError } from "../../net/stream.ts";
+import { failureText, type StreamError } from "../../net/stream.ts";
 import { now } from "../../sys/clock.ts";
 import { HeaderList } from "../../wire/http1/header_list.ts";
 import { NO_TRAILERS } from "../../wire/http1/hop_by_hop.ts";
@@ -126,7 +126,7 @@ export class ResponsePipe implements AnswerSink, SpoolOwner {
       this.onServerEnd();
       return;
     }
-    logError(this.request, "error", `recv() failed (${error.message}) while reading upstream`);
+    logError(this.request, "error", `${failureText("recv", error)} while reading upstream`);
     this.breakOff();
   }
 

@@ -3,7 +3,7 @@ import { PooledStream } from "../../balancer/pool.ts";
 import type { ConnectOptions } from "../../net/engine.ts";
 import { engine } from "../../net/engines.ts";
 import { parseAddrPort } from "../../net/parse_url.ts";
-import { type ConnectHandler, IGNORE, type Stream, type StreamError } from "../../net/stream.ts";
+import { type ConnectHandler, failureText, IGNORE, type Stream, type StreamError } from "../../net/stream.ts";
 import type { Level } from "../../runtime/log/log.ts";
 import { now } from "../../sys/clock.ts";
 import { logFault } from "../../sys/guard.ts";
@@ -336,7 +336,7 @@ export class ServerConnection implements ConnectHandler, SenderOwner, CodecPort 
     } else if (error === undefined || error.code === "EPIPE") {
       this.prematureEnd();
     } else {
-      logError(user.request, "error", `recv() failed (${error.message}) while reading response header from upstream`);
+      logError(user.request, "error", `${failureText("recv", error)} while reading response header from upstream`);
       user.nextUpstream("error");
     }
   }

@@ -1,3 +1,4 @@
+import { readFileSync } from "node:fs";
 import { type ConfigWarning, refusalsOf, warningsOf } from "../../config/errors.ts";
 import { readConfig } from "../../config/load.ts";
 import type { Scope } from "../../config/schema.ts";
@@ -76,9 +77,10 @@ export async function validateCycle(
     confPrefix: paths.confPrefix,
     errorLog: paths.errorLog,
     zones: zones.handles,
+    files: new Map(),
     hosts,
   };
-  const cycle = cycleOf(data, root, (wanted) => zones.take(wanted));
+  const cycle = cycleOf(data, root, { zone: (wanted) => zones.take(wanted), readFile: (path) => readFileSync(path) });
   const application = await inSlices(refusals.attemptSliced(program.build(cycle)));
   refusals.throwAll(tree);
   if (application === undefined) throw new Error("nothing was built, and nothing was refused");

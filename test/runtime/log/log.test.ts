@@ -39,6 +39,7 @@ function open(prefix: string, ...targets: ErrorLogTarget[]) {
     confPrefix: `${prefix}/`,
     errorLog: `${prefix}/default.log`,
     zones: {},
+    files: new Map(),
     hosts: {},
   };
   return openErrorLog(targets, { data, path: (path) => (path.startsWith("/") ? path : `${prefix}/${path}`) });

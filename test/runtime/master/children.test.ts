@@ -14,6 +14,7 @@ const DATA = {
   confPrefix: "/",
   errorLog: "",
   zones: {},
+  files: new Map(),
   hosts: {},
 };
 

@@ -1,6 +1,6 @@
 import { type Address, hostText } from "../../../net/address.ts";
 import type { ProxyProtocol } from "../../../net/proxy_protocol.ts";
-import type { Stream, StreamError, StreamHandler } from "../../../net/stream.ts";
+import { failureText, type Stream, type StreamError, type StreamHandler } from "../../../net/stream.ts";
 import { now } from "../../../sys/clock.ts";
 import { defer, logFault } from "../../../sys/guard.ts";
 import { clearDeadline, Deadline, setDeadline } from "../../../sys/timers.ts";
@@ -8,6 +8,7 @@ import { COUNTER } from "../../core/counters.ts";
 import type { CoreSettings } from "../../core/location.ts";
 import { logConnection } from "../../core/log_context.ts";
 import type { Request } from "../../core/request.ts";
+import type { ClientTls } from "../../core/types.ts";
 import { nextNumber } from "../connections.ts";
 import type { Accepted, AddressConfig, Closable, ConnectionHost } from "../types.ts";
 import { type ExchangeOwner, H1Exchange } from "./exchange.ts";
@@ -42,6 +43,8 @@ export class H1Connection implements ExchangeOwner, HeadReaderOwner, InputOwner,
   requests = 0;
   readonly startedAt: number;
   readonly proxyProtocol: ProxyProtocol | undefined;
+  readonly tls: ClientTls | undefined;
+  readonly secure: boolean;
   pipelined = false;
   readonly host: ConnectionHost;
   afterRequest: (() => void) | undefined = undefined;
@@ -74,6 +77,8 @@ export class H1Connection implements ExchangeOwner, HeadReaderOwner, InputOwner,
     this.host = host;
     this.startedAt = accepted === undefined ? Math.floor(now()) : accepted.startedAt;
     this.proxyProtocol = accepted?.proxyProtocol;
+    this.tls = accepted?.tls;
+    this.secure = host.config.ssl;
     const { config } = host;
     this.config = config;
     this.input = new H1Input(stream, this);
@@ -165,7 +170,7 @@ export class H1Connection implements ExchangeOwner, HeadReaderOwner, InputOwner,
     const { counters } = this.host;
     if (this.state === BUSY) this.exchange.onClose(error);
     else if (this.state <= KEPT) counters[COUNTER.waiting]--;
-    else if (this.state === HEAD && error !== undefined) this.heads.breakOff(400, `recv() failed (${error.message})`);
+    else if (this.state === HEAD && error !== undefined) this.heads.breakOff(400, failureText("recv", error));
     else if (this.state === HEAD) counters[COUNTER.reading]--;
   }
 

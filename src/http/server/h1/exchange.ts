@@ -1,4 +1,4 @@
-import type { Stream, StreamError } from "../../../net/stream.ts";
+import { failureText, type Stream, type StreamError } from "../../../net/stream.ts";
 import { logFault } from "../../../sys/guard.ts";
 import type { HeaderList } from "../../../wire/http1/header_list.ts";
 import { CONNECTION_CLOSE, CONNECTION_KEEP_ALIVE } from "../../../wire/http1/request_fields.ts";
@@ -294,7 +294,7 @@ export class H1Exchange implements Exchange, OutputOwner, BodyReaderOwner {
     request.aborted = true;
     if (error !== undefined && !request.finalized) {
       const call = error.code === "EPIPE" || this.sent > request.sentAtStart ? "send" : "recv";
-      logError(request, "info", `${call}() failed (${error.message})`);
+      logError(request, "info", failureText(call, error));
     }
     if (!request.finalized) {
       if (request.bodySink !== undefined) this.body?.fail(request, 400);

@@ -67,6 +67,10 @@ export class H1HeadReader {
       this.refuse(request, head, code, refused);
       return end;
     }
+    if (request.connection.secure && request.connection.tls === undefined) {
+      this.refusePlain(request, head);
+      return end;
+    }
     const next = head.end;
     if (head.fields.ignored !== undefined) logIgnored(request, head.fields.ignored);
     // A handler may discard body bytes that came with the head, which moves `input.position`.
@@ -94,6 +98,15 @@ export class H1HeadReader {
     const error = early ? "client sent invalid request" : head.error;
     if (refused !== 500) logError(request, "info", error + this.whileReading(head, early));
     finalizeRequest(request, early ? refused : code);
+  }
+
+  /** ngx_http_process_request: no answer but this one may go over a connection that should have been encrypted. */
+  private refusePlain(request: Request, head: RequestHead): void {
+    request.keepalive = false;
+    request.bodyEnded = true;
+    this.input.position = head.end;
+    logError(request, "info", "client sent plain HTTP request to HTTPS port while reading client request headers");
+    finalizeRequest(request, 497);
   }
 
   /** The head will not be completed: what was read of it is logged as a request, and not answered. */

@@ -96,10 +96,12 @@ function makeHost(): ConnectionHost & { readonly words: Int32Array } {
       confPrefix: directory,
       errorLog: `${directory}error.log`,
       zones: {},
+      files: new Map(),
       hosts: {},
     },
     root,
     zone: ({ kind, name, size }) => makeZone(kind, name, size),
+    readFile: () => Buffer.alloc(0),
     path: (path) => directory + path,
   };
   const [{ serves }] = buildSockets(whole(buildHttp(scope, cycle, modules as Parameters<typeof buildHttp>[2])), cycle);

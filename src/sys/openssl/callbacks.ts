@@ -1,0 +1,25 @@
+import {
+  type ArgumentType,
+  type CallbackBody,
+  type CallbackPrototype,
+  registerCallback,
+  type Type,
+  type Values,
+} from "../ffi.ts";
+import { logFault } from "../guard.ts";
+
+/** Makes a C function that OpenSSL calls. An exception must not go through C: it is logged, and `failed` returned. */
+export function makeCallback<const R extends Type, const A extends readonly ArgumentType[]>(
+  prototype: CallbackPrototype<R, A>,
+  failed: Values[R],
+  run: CallbackBody<R, A>,
+): bigint {
+  return registerCallback(prototype, (...values) => {
+    try {
+      return run(...values);
+    } catch (error) {
+      logFault(error);
+      return failed;
+    }
+  });
+}

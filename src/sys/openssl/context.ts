@@ -1,0 +1,79 @@
+import { bind } from "../ffi.ts";
+import { clearErrors, takeErrors } from "./errors.ts";
+
+/**
+ * SSL_CTX: what connections of one configuration have in common. Most of its functions are macros in C, over SSL_CTX_ctrl.
+ * Each SSL made of a context keeps it alive, whatever becomes of the object here.
+ */
+const c = bind(null, {
+  TLS_method: { return: "handle", arguments: [] },
+  // The caller's, until SSL_CTX_free.
+  SSL_CTX_new: { return: "handle", arguments: ["handle"] },
+  SSL_CTX_free: { return: "void", arguments: ["handle"] },
+  SSL_CTX_ctrl: { return: "int64", arguments: ["handle", "int32", "int64", "handle"], nullable: [3] },
+  SSL_CTX_set_options: { return: "uint64", arguments: ["handle", "uint64"] },
+  SSL_CTX_clear_options: { return: "uint64", arguments: ["handle", "uint64"] },
+});
+
+/** <openssl/ssl.h> */
+const SSL_OP = {
+  IGNORE_UNEXPECTED_EOF: 1n << 7n,
+  NO_COMPRESSION: 1n << 17n,
+  NO_SSL3: 1n << 25n,
+  NO_TLS1: 1n << 26n,
+  NO_TLS1_2: 1n << 27n,
+  NO_TLS1_1: 1n << 28n,
+  NO_TLS1_3: 1n << 29n,
+  NO_RENEGOTIATION: 1n << 30n,
+} as const;
+
+const SSL_CTRL = {
+  MODE: 33,
+  SET_READ_AHEAD: 41,
+  SET_MIN_PROTO_VERSION: 123,
+  SET_MAX_PROTO_VERSION: 124,
+} as const;
+
+const SSL_MODE_RELEASE_BUFFERS = 0x10n;
+const SSL_MODE_NO_AUTO_CHAIN = 0x8n;
+const TLS1_3_VERSION = 0x304n;
+
+const unreachable = new FinalizationRegistry<bigint>((pointer) => c.SSL_CTX_free(pointer));
+
+/** An SSL_CTX, freed when this object can no longer be reached. */
+export class SslContext {
+  readonly pointer: bigint;
+
+  /** As ngx_ssl_create has it, with TLS 1.2 and 1.3. Throws SslError. */
+  constructor() {
+    clearErrors();
+    this.pointer = c.SSL_CTX_new(c.TLS_method());
+    if (this.pointer === 0n) throw new SslError("SSL_CTX_new() failed");
+    unreachable.register(this, this.pointer);
+    this.setOptions(SSL_OP.NO_COMPRESSION | SSL_OP.IGNORE_UNEXPECTED_EOF | SSL_OP.NO_RENEGOTIATION);
+    this.control(SSL_CTRL.SET_MIN_PROTO_VERSION, 0n);
+    this.control(SSL_CTRL.SET_MAX_PROTO_VERSION, TLS1_3_VERSION);
+    this.control(SSL_CTRL.MODE, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_NO_AUTO_CHAIN);
+    this.control(SSL_CTRL.SET_READ_AHEAD, 1n);
+  }
+
+  /** SSL_CTX_ctrl with a number, or with a pointer that outlives the call as its command says. */
+  control(command: number, number: bigint, pointer = 0n): bigint {
+    return c.SSL_CTX_ctrl(this.pointer, command, number, pointer);
+  }
+
+  setOptions(options: bigint): void {
+    c.SSL_CTX_set_options(this.pointer, options);
+  }
+
+  clearOptions(options: bigint): void {
+    c.SSL_CTX_clear_options(this.pointer, options);
+  }
+}
+
+/** A failure of OpenSSL, in nginx's words: the call and what the queue of errors says. */
+export class SslError extends Error {
+  constructor(call: string) {
+    super(call + takeErrors());
+  }
+}

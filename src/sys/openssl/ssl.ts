@@ -1,0 +1,279 @@
+import { bind, memoryAt, stringAt } from "../ffi.ts";
+import { makeCallback } from "./callbacks.ts";
+import type { SslContext } from "./context.ts";
+import { clearErrors } from "./errors.ts";
+import { mapped } from "./memory.ts";
+
+/**
+ * A TLS connection (SSL). All of this process read from one memory BIO and write to another: what comes in is put there
+ * before a call and is gone after it, and what goes out is taken at once. So an idle connection has no BIO of its own.
+ */
+const c = bind(null, {
+  // The caller's, until SSL_free. It has a reference to its SSL_CTX.
+  SSL_new: { return: "handle", arguments: ["handle"] },
+  SSL_free: { return: "void", arguments: ["handle"] },
+  // Takes one reference to the BIO.
+  SSL_set0_rbio: { return: "void", arguments: ["handle", "handle"] },
+  SSL_set0_wbio: { return: "void", arguments: ["handle", "handle"] },
+  SSL_set_accept_state: { return: "void", arguments: ["handle"] },
+  SSL_set_connect_state: { return: "void", arguments: ["handle"] },
+  SSL_do_handshake: { return: "int32", arguments: ["handle"] },
+  SSL_read: { return: "int32", arguments: ["handle", "pointer", "int32"], sizes: { 1: 2 } },
+  SSL_write: { return: "int32", arguments: ["handle", "pointer", "int32"], sizes: { 1: 2 } },
+  SSL_has_pending: { return: "int32", arguments: ["handle"] },
+  SSL_shutdown: { return: "int32", arguments: ["handle"] },
+  SSL_get_error: { return: "int32", arguments: ["handle", "int32"] },
+  // The SSL's text.
+  SSL_get_version: { return: "handle", arguments: ["handle"] },
+  // The library's; a cipher's name is too.
+  SSL_get_current_cipher: { return: "handle", arguments: ["handle"] },
+  SSL_CIPHER_get_name: { return: "handle", arguments: ["handle"], nullable: [0] },
+  // The session's text, or null.
+  SSL_get_servername: { return: "handle", arguments: ["handle", "int32"] },
+  SSL_set_options: { return: "uint64", arguments: ["handle", "uint64"] },
+  SSL_clear_options: { return: "uint64", arguments: ["handle", "uint64"] },
+  SSL_get_options: { return: "uint64", arguments: ["handle"] },
+  // The SSL has a reference to the other SSL_CTX then.
+  SSL_set_SSL_CTX: { return: "handle", arguments: ["handle", "handle"] },
+  SSL_set_verify: { return: "void", arguments: ["handle", "int32", "handle"], nullable: [2] },
+  SSL_set_verify_depth: { return: "void", arguments: ["handle", "int32"] },
+  SSL_CTX_get_verify_mode: { return: "int32", arguments: ["handle"] },
+  SSL_CTX_get_verify_callback: { return: "handle", arguments: ["handle"] },
+  SSL_CTX_get_verify_depth: { return: "int32", arguments: ["handle"] },
+  SSL_CTX_get_options: { return: "uint64", arguments: ["handle"] },
+  SSL_CTX_set_client_hello_cb: { return: "void", arguments: ["handle", "handle", "handle"], nullable: [2] },
+  // The second pointer is set to memory of the SSL's, valid within the callback.
+  SSL_client_hello_get0_ext: { return: "int32", arguments: ["handle", "uint32", "pointer", "pointer"] },
+});
+const bio = bind(null, {
+  BIO_s_mem: { return: "handle", arguments: [] },
+  // The caller's reference.
+  BIO_new: { return: "handle", arguments: ["handle"] },
+  BIO_up_ref: { return: "int32", arguments: ["handle"] },
+  BIO_write: { return: "int32", arguments: ["handle", "pointer", "int32"], sizes: { 1: 2 } },
+  BIO_read: { return: "int32", arguments: ["handle", "pointer", "int32"], sizes: { 1: 2 } },
+});
+
+/** <openssl/ssl.h>: what SSL_get_error returns. */
+export const SSL_ERROR_SSL = 1;
+export const SSL_ERROR_WANT_READ = 2;
+export const SSL_ERROR_ZERO_RETURN = 6;
+
+/** How many bytes a call takes or gives at most. */
+export const MOST_BYTES = 64 * 1024;
+/** A record's own bytes, at most, and how many records there may be in MOST_BYTES. */
+const OUTPUT_BYTES = 2 * MOST_BYTES;
+
+interface Scratch {
+  readonly address: bigint;
+  readonly bytes: Buffer;
+}
+
+function scratch(bytes: number): Scratch {
+  const { address, buffer } = mapped(bytes);
+  return { address, bytes: Buffer.from(buffer) };
+}
+
+/** All connections': none of it is in use between two calls. */
+interface Shared {
+  /** Both belong to this process for ever. */
+  readonly input: bigint;
+  readonly output: bigint;
+  /** What comes in and goes out, encrypted; what was read, and is to be written, in plain. */
+  readonly received: Scratch;
+  readonly sent: Scratch;
+  readonly read: Scratch;
+  readonly written: Scratch;
+}
+
+let made: Shared | undefined;
+
+function shared(): Shared {
+  made ??= {
+    input: bio.BIO_new(bio.BIO_s_mem()),
+    output: bio.BIO_new(bio.BIO_s_mem()),
+    received: scratch(MOST_BYTES),
+    sent: scratch(OUTPUT_BYTES),
+    read: scratch(MOST_BYTES),
+    written: scratch(MOST_BYTES),
+  };
+  return made;
+}
+
+/** Views of the first bytes of these, by length: to make one takes longer than to look it up. */
+const VIEWS = 4096;
+const readViews: Buffer[] = [];
+const sentViews: Buffer[] = [];
+
+function firstBytes(views: Buffer[], { bytes }: Scratch, length: number): Buffer {
+  if (length >= VIEWS) return bytes.subarray(0, length);
+  views[length] ??= bytes.subarray(0, length);
+  return views[length];
+}
+
+/** What asks which server a client wants, while its ClientHello is processed (SSL_CTX_set_client_hello_cb). */
+export interface HelloHandler {
+  /** `name`: of SNI, a byte string, undefined without it. 0 to go on, or the alert to refuse the handshake with. */
+  onClientHello(name: string | undefined): number;
+}
+
+const SSL_AD_DECODE_ERROR = 50;
+export const SSL_AD_INTERNAL_ERROR = 80;
+export const SSL_AD_UNRECOGNIZED_NAME = 112;
+
+/** Whose `handshake` is running. */
+let handshaking: HelloHandler | undefined;
+let helloCallback = 0n;
+
+/** Has the connections of a context ask their HelloHandler. */
+export function askOnClientHello(context: SslContext): void {
+  if (helloCallback === 0n) {
+    helloCallback = makeCallback({ return: "int32", arguments: ["handle", "handle", "handle"] }, 0, clientHello);
+  }
+  c.SSL_CTX_set_client_hello_cb(context.pointer, helloCallback, 0n);
+}
+
+function clientHello(ssl: bigint, alert: bigint): number {
+  if (handshaking === undefined) return 1;
+  const name = helloName(ssl);
+  const refusal = typeof name === "number" ? name : handshaking.onClientHello(name);
+  if (refusal === 0) return 1;
+  new Int32Array(memoryAt(alert, 4))[0] = refusal;
+  return 0;
+}
+
+const extension = mapped(16);
+const extensions = new DataView(extension.buffer);
+const TLSEXT_MAXLEN_HOST_NAME = 255;
+
+/** The name in the server_name extension (RFC 6066, section 3), as strictly as OpenSSL reads it; else an alert. */
+function helloName(ssl: bigint): string | undefined | number {
+  if (c.SSL_client_hello_get0_ext(ssl, 0, extension.address, extension.address + 8n) !== 1) return undefined;
+  const length = Number(extensions.getBigUint64(8, true));
+  if (length < 5) return SSL_AD_DECODE_ERROR;
+  const bytes = Buffer.from(memoryAt(extensions.getBigUint64(0, true), length));
+  if (bytes.readUInt16BE(0) + 2 !== length || bytes[2] !== 0 || bytes.readUInt16BE(3) + 5 !== length) {
+    return SSL_AD_DECODE_ERROR;
+  }
+  const name = bytes.toString("latin1", 5);
+  return name.length > TLSEXT_MAXLEN_HOST_NAME || name.includes("\0") ? SSL_AD_UNRECOGNIZED_NAME : name;
+}
+
+/** One side of a TLS connection. After `free` nothing may be called. */
+export class SslConnection {
+  readonly pointer: bigint;
+  private readonly shared: Shared = shared();
+  /** Asked during the handshake, if the context has it so. */
+  helloHandler: HelloHandler | undefined = undefined;
+
+  /** `context` may be let go of: this has it for itself. Throws RangeError where there is no memory. */
+  constructor(context: SslContext, side: "server" | "client") {
+    const { input, output } = this.shared;
+    clearErrors();
+    this.pointer = c.SSL_new(context.pointer);
+    if (this.pointer === 0n) throw new RangeError("SSL_new() failed");
+    bio.BIO_up_ref(input);
+    bio.BIO_up_ref(output);
+    c.SSL_set0_rbio(this.pointer, input);
+    c.SSL_set0_wbio(this.pointer, output);
+    if (side === "server") c.SSL_set_accept_state(this.pointer);
+    else c.SSL_set_connect_state(this.pointer);
+  }
+
+  free(): void {
+    c.SSL_free(this.pointer);
+  }
+
+  /** Puts bytes of the peer where the next calls find them; at most MOST_BYTES. */
+  receive(bytes: Uint8Array): void {
+    const { input, received } = this.shared;
+    received.bytes.set(bytes);
+    bio.BIO_write(input, received.address, bytes.length);
+  }
+
+  /** Takes back what no call has used of what was received, a copy. */
+  takeUnused(): Buffer | undefined {
+    const { input, received } = this.shared;
+    const length = bio.BIO_read(input, received.address, MOST_BYTES);
+    return length > 0 ? Buffer.from(received.bytes.subarray(0, length)) : undefined;
+  }
+
+  /** What is to be sent to the peer, lent until the next call of any connection; call it until it has nothing. */
+  takeOutput(): Buffer | undefined {
+    const { output, sent } = this.shared;
+    const length = bio.BIO_read(output, sent.address, OUTPUT_BYTES);
+    return length > 0 ? firstBytes(sentViews, sent, length) : undefined;
+  }
+
+  /** 0 when the handshake is complete, else an SSL_ERROR; errors are in the queue. */
+  handshake(): number {
+    clearErrors();
+    handshaking = this.helloHandler;
+    const result = c.SSL_do_handshake(this.pointer);
+    handshaking = undefined;
+    return result === 1 ? 0 : c.SSL_get_error(this.pointer, result);
+  }
+
+  /** How many bytes were read (`readBytes`); else minus an SSL_ERROR, and errors are in the queue. */
+  read(): number {
+    const { address } = this.shared.read;
+    const result = c.SSL_read(this.pointer, address, MOST_BYTES);
+    if (result > 0) return result;
+    return -c.SSL_get_error(this.pointer, result);
+  }
+
+  /** The bytes of the last `read`, lent until the next. */
+  readBytes(length: number): Buffer {
+    return firstBytes(readViews, this.shared.read, length);
+  }
+
+  /** Bytes were received that no `read` has given yet, or not wholly. */
+  get hasPending(): boolean {
+    return c.SSL_has_pending(this.pointer) === 1;
+  }
+
+  /** Encrypts bytes, or a string of bytes, at most MOST_BYTES. 0, or an SSL_ERROR with errors in the queue. */
+  write(data: Uint8Array | string, from: number, to: number): number {
+    const { address, bytes } = this.shared.written;
+    const length = to - from;
+    if (typeof data === "string")
+      bytes.latin1Write(from === 0 && length === data.length ? data : data.slice(from, to), 0, length);
+    else bytes.set(from === 0 && length === data.length ? data : data.subarray(from, to));
+    const result = c.SSL_write(this.pointer, address, length);
+    return result === length ? 0 : c.SSL_get_error(this.pointer, result);
+  }
+
+  /** Goes on with another context's certificates, options and verification (ngx_http_ssl_servername). */
+  useContext({ pointer: context }: SslContext): void {
+    const { pointer } = this;
+    c.SSL_set_SSL_CTX(pointer, context);
+    c.SSL_set_verify(pointer, c.SSL_CTX_get_verify_mode(context), c.SSL_CTX_get_verify_callback(context));
+    c.SSL_set_verify_depth(pointer, c.SSL_CTX_get_verify_depth(context));
+    const options = c.SSL_CTX_get_options(context);
+    c.SSL_clear_options(pointer, c.SSL_get_options(pointer) & ~options);
+    c.SSL_set_options(pointer, options);
+  }
+
+  /** Says that nothing more will be written (close_notify). */
+  shutdown(): void {
+    clearErrors();
+    c.SSL_shutdown(this.pointer);
+    clearErrors();
+  }
+
+  /** As nginx's $ssl_protocol: `TLSv1.3`. */
+  get protocol(): string {
+    return stringAt(c.SSL_get_version(this.pointer)) ?? "";
+  }
+
+  /** OpenSSL's name of the cipher in use. */
+  get cipher(): string {
+    return stringAt(c.SSL_CIPHER_get_name(c.SSL_get_current_cipher(this.pointer))) ?? "";
+  }
+
+  /** The name that the client asked for (SNI), a byte string. */
+  get serverName(): string | undefined {
+    const name = c.SSL_get_servername(this.pointer, 0);
+    return name === 0n ? undefined : (stringAt(name) ?? undefined);
+  }
+}
