@@ -1,5 +1,6 @@
-// npm start: the demo. Three copies of a small shop behind Holdfast, on http://127.0.0.1:8080/ (PORT changes it).
-import { spawn } from "node:child_process";
+// npm start: the demo. Three copies of a small shop behind Holdfast, on http://127.0.0.1:8080/ (PORT changes it) and over
+// TLS on https://localhost:8443/, or on another port where that is taken.
+import { spawn, spawnSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { get } from "node:http";
@@ -13,6 +14,7 @@ import { ensureDependencies, ensureNode, main, ROOT } from "./setup.mjs";
 const SHOP = join(ROOT, "examples", "shop");
 /** What stands for the proxy's and the copies' ports in examples/shop/nginx.conf. */
 const WRITTEN_PORT = 8080;
+const WRITTEN_TLS_PORT = 8443;
 const WRITTEN_COPIES = [3001, 3002, 3003];
 /** ms until a copy that died is started again: long enough to see it leave the status page first. */
 const COMEBACK = Number(process.env.COMEBACK_MS ?? 10_000);
@@ -83,7 +85,7 @@ async function demo(node, port) {
 
   let status = 1;
   try {
-    const ports = await copyPorts();
+    const [tlsPort, ...ports] = await freePorts([WRITTEN_TLS_PORT, ...WRITTEN_COPIES]);
     const copies = ports.map((copyPort, index) => ({
       name: String(index + 1),
       port: copyPort,
@@ -94,7 +96,8 @@ async function demo(node, port) {
     if (!started.every(Boolean)) return 1;
 
     const configuration = join(folder, "nginx.conf");
-    writeFileSync(configuration, withPorts(port, ports));
+    writeFileSync(configuration, withPorts([port, tlsPort, ...ports]));
+    if (!makeCertificate(node, folder)) return 1;
     const command = [join(ROOT, "bin", "holdfast"), "-p", folder, "-c", configuration, "-g", "daemon off;"];
     const proxy = start(node, [join(SHOP, "leash.mjs"), folder, ...command], process.env);
     proxy.stdout.pipe(process.stderr);
@@ -109,7 +112,7 @@ async function demo(node, port) {
       process.stderr.write(`Holdfast did not start.\n${tail(join(folder, "logs", "error.log"))}`);
       return 1;
     }
-    explain(url, copies, folder);
+    explain(url, `https://localhost:${tlsPort}`, copies, folder);
     const watch = watchStates(`${url}/status?format=json`, copies);
     status = await finished;
     clearInterval(watch);
@@ -124,10 +127,20 @@ async function demo(node, port) {
   }
 }
 
-function explain(url, copies, folder) {
+/** Writes a certificate for localhost and its key beside the configuration. */
+function makeCertificate(node, folder) {
+  const { status } = spawnSync(node, ["certificate.mjs", folder], {
+    cwd: SHOP,
+    stdio: ["ignore", "ignore", "inherit"],
+  });
+  return status === 0;
+}
+
+function explain(url, secureUrl, copies, folder) {
   say(`
   The shop        ${url}/         reload it: each page says which copy answered
   Server status   ${url}/status   the active checks, once a second
+  Over TLS        ${secureUrl}/  the same; the browser warns, since the certificate is signed by nobody it knows
 
 ${copies.map((copy) => `  Copy ${copy.name}          pid ${String(copy.pid).padEnd(8)} port ${copy.port}`).join("\n")}
 
@@ -182,23 +195,21 @@ async function stopAll(children) {
   await all;
 }
 
-function withPorts(port, copies) {
+/** The configuration with these ports in place of the written ones. */
+function withPorts(ports) {
   let text = readFileSync(join(SHOP, "nginx.conf"), "utf8");
-  const change = (from, to) => {
-    if (!text.includes(`127.0.0.1:${from};`)) throw new Error(`examples/shop/nginx.conf has no 127.0.0.1:${from}`);
-    text = text.replaceAll(`127.0.0.1:${from};`, `127.0.0.1:\0${to};`);
-  };
-  change(WRITTEN_PORT, port);
-  WRITTEN_COPIES.forEach((written, index) => {
-    change(written, copies[index]);
+  [WRITTEN_PORT, WRITTEN_TLS_PORT, ...WRITTEN_COPIES].forEach((written, index) => {
+    const address = new RegExp(`127\\.0\\.0\\.1:${written}(?=[ ;])`, "g");
+    if (!address.test(text)) throw new Error(`examples/shop/nginx.conf has no 127.0.0.1:${written}`);
+    text = text.replaceAll(address, `127.0.0.1:\0${ports[index]}`);
   });
   return text.replaceAll("\0", "");
 }
 
-/** The ports of the example where they are free, else any free ones. */
-async function copyPorts() {
+/** These ports where they are free, else any free ones. */
+async function freePorts(wanted) {
   const ports = [];
-  for (const wanted of WRITTEN_COPIES) ports.push((await free(wanted)) || (await free(0)));
+  for (const port of wanted) ports.push((await free(port)) || (await free(0)));
   return ports;
 }
 

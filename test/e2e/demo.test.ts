@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { existsSync } from "node:fs";
+import { get as getOverTls } from "node:https";
 import { createServer } from "node:net";
 import { afterEach, describe, it } from "node:test";
 import { fileURLToPath } from "node:url";
@@ -40,6 +41,8 @@ describe("npm start", () => {
     const answered = new Set<string>();
     for (let i = 0; i < 6; i++) answered.add(copyOf(await page(demo, "/")));
     assert.deepEqual([...answered].sort(), ["1", "2", "3"], "every copy takes its turn");
+
+    assert.match(await overTls(demo), /<html/i, "the shop over TLS");
 
     const added = await fetch(`${demo.url}/basket`, {
       method: "POST",
@@ -146,6 +149,14 @@ function keepAsking(demo: Demo): { stop(): Promise<{ asked: number; failed: stri
       return { asked, failed };
     },
   };
+}
+
+/** The first page of the shop over TLS. */
+async function overTls(demo: Demo): Promise<string> {
+  const url = /Over TLS +(https:\S+)/.exec(demo.text())?.[1];
+  assert.ok(url !== undefined, demo.text());
+  const [response] = await once(getOverTls(url, { rejectUnauthorized: false, agent: false }), "response");
+  return (await response.setEncoding("utf8").toArray()).join("");
 }
 
 async function page(demo: Demo, path: string, headers: Record<string, string> = {}): Promise<string> {

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { type Backend, httpBackend, tcpBackend } from "../support/backend.ts";
+import { selfSigned } from "../support/certificates.ts";
 import { type Running, runHoldfast, startHoldfast } from "../support/holdfast.ts";
 import { freePort } from "../support/ports.ts";
 import { get, RawConnection } from "../support/tcp.ts";
@@ -41,13 +42,21 @@ async function answers(count: number, ask: (number: number) => ReturnType<typeof
   return bodies;
 }
 
+/** A certificate and its key, in place of all that a configuration names. */
+function certificateFiles(config: string): Record<string, string> {
+  const names = [...config.matchAll(/[\w.-]+\.(?:crt|key)(?=;)/g)].map(([name]) => name);
+  if (names.length === 0) return {};
+  const { certificate, key } = selfSigned("localhost");
+  return Object.fromEntries(names.map((name) => [`conf/${name}`, name.endsWith(".key") ? key : certificate]));
+}
+
 for (const name of readdirSync(EXAMPLES, { recursive: true, encoding: "utf8" }).filter((file) =>
   /\.conf$/.test(file),
 )) {
   test(`examples/${name} passes -t`, async (t) => {
     const { code, stderr } = await runHoldfast(t, {
       config: readFileSync(join(EXAMPLES, name), "utf8"),
-      files: PAGE,
+      files: { ...PAGE, ...certificateFiles(readFileSync(join(EXAMPLES, name), "utf8")) },
       args: ["-t"],
     });
     assert.equal(code, 0, stderr);
