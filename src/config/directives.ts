@@ -202,7 +202,7 @@ export function bitmask<const V extends string>(
     read(at, scope, previous) {
       const set = new Set(previous);
       for (const word of at.args) {
-        const value = values.find((candidate) => candidate === word.toLowerCase());
+        const value = values.find((candidate) => candidate.toLowerCase() === word.toLowerCase());
         if (value === undefined) fail(at, `invalid value "${word}"`);
         if (set.has(value)) warn(at, scope, `duplicate value "${word}"`);
         set.add(value);

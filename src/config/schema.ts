@@ -150,6 +150,15 @@ export function valueIn<T>(scope: Scope, spec: DirectiveSpec<T>): T {
   return spec.initial();
 }
 
+/** The directive that sets what is in force in a scope, the first of several; where none does, the scope's own. */
+export function placeIn(scope: Scope, spec: DirectiveSpec<unknown>): Directive {
+  for (let at: Scope | undefined = scope; at !== undefined; at = at.parent) {
+    const place = at.places.get(spec);
+    if (place !== undefined) return place;
+  }
+  return scope.directive;
+}
+
 /** An error at a directive, in nginx's words. */
 export function fail(directive: Directive, message: string): never {
   throw new ConfigError(message, directive);

@@ -1,14 +1,63 @@
 import type { CertificateBytes } from "../../sys/openssl/certificate.ts";
 import { useCertificate } from "../../sys/openssl/certificate.ts";
-import { SslContext } from "../../sys/openssl/context.ts";
+import { SslContext, SslError } from "../../sys/openssl/context.ts";
+import {
+  preferServerCiphers,
+  setCiphers,
+  setCurves,
+  setProtocols,
+  type TlsProtocol,
+} from "../../sys/openssl/negotiation.ts";
 import { askOnClientHello } from "../../sys/openssl/ssl.ts";
 
-/** What a TlsContext is made of. */
+/** What a TlsContext is made of: what directives say, as it is. Undefined leaves OpenSSL's default. */
 export interface TlsSettings {
   readonly side: "server" | "client";
+  readonly protocols: ReadonlySet<TlsProtocol>;
+  /** In OpenSSL's syntax. */
+  readonly ciphers: string;
+  readonly preferServerCiphers?: boolean;
   readonly certificates: readonly CertificateBytes[];
+  /** `auto`, or names with colons between them. */
+  readonly curves?: string;
   /** ssl_buffer_size, bytes */
   readonly recordSize: number;
+}
+
+/** OpenSSL refuses a setting; the message is nginx's. */
+export class TlsSettingError extends Error {
+  readonly setting: keyof TlsSettings;
+
+  constructor(setting: keyof TlsSettings, message: string) {
+    super(message);
+    this.setting = setting;
+  }
+}
+
+type Step = (context: SslContext, settings: TlsSettings) => void;
+
+/** Puts each setting into an SSL_CTX, in nginx's order. */
+const STEPS: readonly (readonly [keyof TlsSettings, Step])[] = [
+  step("protocols", setProtocols),
+  step("ciphers", setCiphers),
+  step("preferServerCiphers", (context, on) => on && preferServerCiphers(context)),
+  step("certificates", (context, certificates) => {
+    for (const certificate of certificates) useCertificate(context, certificate);
+  }),
+  step("curves", setCurves),
+];
+
+function step<S extends keyof TlsSettings>(
+  setting: S,
+  set: (context: SslContext, value: NonNullable<TlsSettings[S]>) => void,
+): readonly [S, Step] {
+  return [
+    setting,
+    (context, settings) => {
+      const value = settings[setting];
+      if (value !== undefined && value !== null) set(context, value);
+    },
+  ];
 }
 
 /** What connections of one `server` block, or of one proxy_pass, have in common (ngx_ssl_t). */
@@ -16,11 +65,18 @@ export class TlsContext {
   readonly ssl: SslContext;
   readonly recordSize: number;
 
-  /** Throws SslError, in nginx's words. */
-  constructor({ side, certificates, recordSize }: TlsSettings) {
+  /** Throws TlsSettingError. */
+  constructor(settings: TlsSettings) {
     this.ssl = new SslContext();
-    this.recordSize = recordSize;
-    for (const certificate of certificates) useCertificate(this.ssl, certificate);
-    if (side === "server") askOnClientHello(this.ssl);
+    this.recordSize = settings.recordSize;
+    for (const [setting, set] of STEPS) {
+      try {
+        set(this.ssl, settings);
+      } catch (error) {
+        if (!(error instanceof SslError)) throw error;
+        throw new TlsSettingError(setting, error.message);
+      }
+    }
+    if (settings.side === "server") askOnClientHello(this.ssl);
   }
 }

@@ -19,24 +19,18 @@ const c = bind(null, {
 const SSL_OP = {
   IGNORE_UNEXPECTED_EOF: 1n << 7n,
   NO_COMPRESSION: 1n << 17n,
-  NO_SSL3: 1n << 25n,
-  NO_TLS1: 1n << 26n,
-  NO_TLS1_2: 1n << 27n,
-  NO_TLS1_1: 1n << 28n,
-  NO_TLS1_3: 1n << 29n,
   NO_RENEGOTIATION: 1n << 30n,
+  NO_TX_CERTIFICATE_COMPRESSION: 1n << 32n,
+  NO_RX_CERTIFICATE_COMPRESSION: 1n << 33n,
 } as const;
 
 const SSL_CTRL = {
   MODE: 33,
   SET_READ_AHEAD: 41,
-  SET_MIN_PROTO_VERSION: 123,
-  SET_MAX_PROTO_VERSION: 124,
 } as const;
 
 const SSL_MODE_RELEASE_BUFFERS = 0x10n;
 const SSL_MODE_NO_AUTO_CHAIN = 0x8n;
-const TLS1_3_VERSION = 0x304n;
 
 const unreachable = new FinalizationRegistry<bigint>((pointer) => c.SSL_CTX_free(pointer));
 
@@ -44,15 +38,14 @@ const unreachable = new FinalizationRegistry<bigint>((pointer) => c.SSL_CTX_free
 export class SslContext {
   readonly pointer: bigint;
 
-  /** As ngx_ssl_create has it, with TLS 1.2 and 1.3. Throws SslError. */
+  /** As ngx_ssl_create has it; `setProtocols` comes next. Throws SslError. */
   constructor() {
     clearErrors();
     this.pointer = c.SSL_CTX_new(c.TLS_method());
     if (this.pointer === 0n) throw new SslError("SSL_CTX_new() failed");
     unreachable.register(this, this.pointer);
     this.setOptions(SSL_OP.NO_COMPRESSION | SSL_OP.IGNORE_UNEXPECTED_EOF | SSL_OP.NO_RENEGOTIATION);
-    this.control(SSL_CTRL.SET_MIN_PROTO_VERSION, 0n);
-    this.control(SSL_CTRL.SET_MAX_PROTO_VERSION, TLS1_3_VERSION);
+    this.setOptions(SSL_OP.NO_TX_CERTIFICATE_COMPRESSION | SSL_OP.NO_RX_CERTIFICATE_COMPRESSION);
     this.control(SSL_CTRL.MODE, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_NO_AUTO_CHAIN);
     this.control(SSL_CTRL.SET_READ_AHEAD, 1n);
   }

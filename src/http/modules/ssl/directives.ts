@@ -1,0 +1,49 @@
+import { bitmask, flag, list, size, text } from "../../../config/directives.ts";
+import type { Directive } from "../../../config/types.ts";
+import { HTTP_SERVER } from "../../conf/contexts.ts";
+
+/** The directives of ngx_http_ssl_module. */
+export const sslDirectives = {
+  ssl_certificate: list<Directive>({
+    in: HTTP_SERVER,
+    args: [1, 1],
+    syntax: "file",
+    doc: "The server's certificate with its chain, in PEM.",
+    item: (at) => at,
+  }),
+  ssl_certificate_key: list<Directive>({
+    in: HTTP_SERVER,
+    args: [1, 1],
+    syntax: "file",
+    doc: "The key of the certificate, in PEM.",
+    item: (at) => at,
+  }),
+  ssl_protocols: bitmask({
+    in: HTTP_SERVER,
+    values: ["SSLv2", "SSLv3", "TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3"],
+    default: ["TLSv1.2", "TLSv1.3"],
+    doc: "The versions of TLS that are spoken. Of several servers on an address, the one that the client asks for by name (SNI) decides. OpenSSL has no SSL 2, and TLS 1.0 and 1.1 only with `@SECLEVEL=0` in ssl_ciphers.",
+  }),
+  ssl_ciphers: text({
+    in: HTTP_SERVER,
+    default: "HIGH:!aNULL:!MD5",
+    syntax: "ciphers",
+    doc: "The ciphers for TLS 1.2 and below, as OpenSSL writes them; those of TLS 1.3 are set by `ssl_conf_command Ciphersuites`.",
+  }),
+  ssl_prefer_server_ciphers: flag({
+    in: HTTP_SERVER,
+    default: false,
+    doc: "The server's order of ciphers and curves counts, not the client's.",
+  }),
+  ssl_ecdh_curve: text({
+    in: HTTP_SERVER,
+    default: "auto",
+    syntax: "curve",
+    doc: "The groups for the exchange of keys, with colons between them, in the order preferred; `auto`: OpenSSL's own.",
+  }),
+  ssl_buffer_size: size({
+    in: HTTP_SERVER,
+    default: 16_384,
+    doc: "The most bytes of a TLS record that is sent.",
+  }),
+};
