@@ -3,11 +3,14 @@
  * holds them until it is killed. Prints "open N" whenever it matters: all answered, or one lost.
  */
 import { connect } from "node:net";
+import { createSecureContext, connect as secureConnect } from "node:tls";
 import { advance, newProgress, requestFor } from "./client.ts";
 
 const url = new URL(process.argv[2]);
 const wanted = Number(process.argv[3]);
 const request = requestFor(url);
+const address = { host: url.hostname, port: Number(url.port) };
+const secureContext = url.protocol === "https:" ? createSecureContext({ ecdhCurve: "X25519" }) : undefined;
 let started = 0;
 let answered = 0;
 let lost = 0;
@@ -16,8 +19,11 @@ function next(): void {
   if (started === wanted) return;
   started++;
   const progress = newProgress();
-  const socket = connect({ host: url.hostname, port: Number(url.port) });
-  socket.on("connect", () => socket.write(request));
+  const socket =
+    secureContext === undefined
+      ? connect(address)
+      : secureConnect({ ...address, secureContext, rejectUnauthorized: false });
+  socket.write(request);
   socket.on("data", (bytes: Buffer) => {
     if (!advance(progress, bytes)) return;
     if (progress.status !== 200) {

@@ -1,8 +1,8 @@
-/** The load generators: wrk where it is installed, a small one of our own where not, and the one that only holds. */
+/** The load generators: wrk where it is installed, small ones of our own where not and for handshakes, and one that only holds. */
 import { type ChildProcess, spawnSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { hasEnded, runPinned, startPinned } from "./process.ts";
+import { type Command, hasEnded, runPinned, startPinned } from "./process.ts";
 
 /** What a generator counted between its first byte and its last. */
 export interface Load {
@@ -22,12 +22,14 @@ export interface LoadOptions {
   connections: number;
   /** Lines of the request's head behind Host, without their ends. */
   fields: readonly string[];
+  handshakes?: "full" | "resumed";
   seconds: number;
 }
 
 const here = import.meta.dirname;
 const script = join(here, "wrk.lua");
 const generator = join(here, "generator.ts");
+const handshaker = join(here, "handshakes.ts");
 let wrkVersion: string | undefined;
 
 /** The generator that `generate` uses on this machine, with its version. */
@@ -39,15 +41,18 @@ export function generatorName(): string {
 
 /** Keeps `connections` requests under way for so many seconds. Throws when the generator fails or hangs. */
 export async function generate(options: LoadOptions): Promise<Load> {
-  const { url, connections, fields, seconds } = options;
-  const command = generatorName().startsWith("wrk")
-    ? {
-        program: "wrk",
-        args: ["-t1", `-c${connections}`, `-d${seconds}s`, "--timeout", "30s", "-s", script, url, "--", ...fields],
-      }
-    : { program: process.execPath, args: [generator, url, `${connections}`, `${seconds}`, ...fields] };
-  const output = await runPinned(options.cores, command, seconds * 1000 + 40_000);
+  const output = await runPinned(options.cores, command(options), options.seconds * 1000 + 40_000);
   return parseLoad(output);
+}
+
+function command({ url, connections, fields, handshakes, seconds }: LoadOptions): Command {
+  const program = process.execPath;
+  if (handshakes !== undefined) return { program, args: [handshaker, url, `${connections}`, `${seconds}`, handshakes] };
+  if (!generatorName().startsWith("wrk")) {
+    return { program, args: [generator, url, `${connections}`, `${seconds}`, ...fields] };
+  }
+  const counts = ["-t1", `-c${connections}`, `-d${seconds}s`, "--timeout", "30s"];
+  return { program: "wrk", args: [...counts, "-s", script, url, "--", ...fields] };
 }
 
 /** Takes the generator's last line of JSON. */

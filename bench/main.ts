@@ -1,9 +1,10 @@
 /** The bench: every scenario in rounds A B C C B A, one server after another. */
-import { execFileSync } from "node:child_process";
+import { execFileSync, spawnSync } from "node:child_process";
 import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { cpus, release, tmpdir, totalmem } from "node:os";
 import { join, resolve } from "node:path";
 import { builtInBackend, nginxBackend } from "./backend.ts";
+import { type Certificate, type CertificateKind, makeCertificate } from "./certificates.ts";
 import { chart } from "./chart.ts";
 import { generatorName } from "./load.ts";
 import {
@@ -21,7 +22,7 @@ import {
 import { choose, type Options, parseOptions, usage } from "./options.ts";
 import { killAll, runPinned, startPinned, stop } from "./process.ts";
 import { mergeEarlier, type Report, rowsOf, type ScenarioResult, table } from "./report.ts";
-import { type IdleScenario, type LoadScenario, scenarios, smallBody, writeFiles } from "./scenarios.ts";
+import { type IdleScenario, type LoadScenario, type Scenario, scenarios, smallBody, writeFiles } from "./scenarios.ts";
 import { beside, type Server, servers } from "./servers.ts";
 
 const here = import.meta.dirname;
@@ -126,13 +127,19 @@ async function inTurns(
   }
 }
 
+/** Why a server has no part in a scenario. */
+function lack({ abilities }: Server, { needs, tls }: LoadScenario | IdleScenario): string | undefined {
+  if (!abilities.includes(needs)) return `has no ${needs} scenario`;
+  return tls === undefined || abilities.includes("tls") ? undefined : "has no TLS";
+}
+
 async function runScenario(
   bench: Bench,
   options: Options,
   scenario: LoadScenario | IdleScenario,
   chosen: readonly Server[],
 ): Promise<ScenarioResult> {
-  const able = chosen.filter((server) => server.abilities.includes(scenario.needs));
+  const able = chosen.filter((server) => lack(server, scenario) === undefined);
   const rounds = new Rounds(bench, scenario, able);
   if (scenario.kind === "load") {
     await inTurns(bench, options, scenario, able, rounds);
@@ -152,8 +159,7 @@ async function runScenario(
     connections: Math.min(scenario.connections, bench.descriptors - 1000),
     rows: rowsOf(rounds.samples),
     without: chosen.flatMap((server) => {
-      if (!able.includes(server)) return { server: server.name, reason: `has no ${scenario.needs} scenario` };
-      const reason = rounds.failures.get(server.name);
+      const reason = lack(server, scenario) ?? rounds.failures.get(server.name);
       return reason === undefined ? [] : { server: server.name, reason };
     }),
   };
@@ -195,8 +201,22 @@ function present(options: Options): Server[] {
   });
 }
 
-async function run(options: Options): Promise<void> {
+function certificatesIn(dir: string): ReadonlyMap<CertificateKind, Certificate> {
+  const made = new Map<CertificateKind, Certificate>();
+  for (const kind of ["rsa", "ecdsa"] as const) made.set(kind, makeCertificate(dir, kind));
+  return made;
+}
+
+/** The scenarios asked for, less those that cannot be measured here. */
+function measurable(options: Options): Scenario[] {
   const wanted = choose("scenario", scenarios, options.only);
+  if (spawnSync("openssl", ["version"]).error === undefined) return wanted;
+  say("without the openssl command: no scenarios over TLS\n");
+  return wanted.filter((scenario) => scenario.kind === "checks" || scenario.tls === undefined);
+}
+
+async function run(options: Options): Promise<void> {
+  const wanted = measurable(options);
   const chosen = present(options);
   const descriptors = raiseDescriptors(65_536);
   execFileSync("taskset", ["-a", "-p", "-c", options.loadCores, `${process.pid}`], { stdio: "ignore" });
@@ -212,6 +232,9 @@ async function run(options: Options): Promise<void> {
     dir,
     files,
     backendPort: await freePort(),
+    certificates: wanted.some((one) => one.kind !== "checks" && one.tls !== undefined)
+      ? certificatesIn(dir)
+      : new Map(),
     descriptors,
     serverCore: options.serverCore,
     loadCores: options.loadCores,

@@ -2,8 +2,10 @@
 import type { ChildProcess } from "node:child_process";
 import { chmodSync, mkdtempSync, readFileSync } from "node:fs";
 import { get } from "node:http";
+import { get as getOverTls } from "node:https";
 import { createServer } from "node:net";
 import { join } from "node:path";
+import type { Certificate, CertificateKind } from "./certificates.ts";
 import { generate, holdConnections } from "./load.ts";
 import { coreUse, hasEnded, startPinned, stop, usageOf } from "./process.ts";
 import type { IdleScenario, LoadScenario } from "./scenarios.ts";
@@ -14,6 +16,7 @@ export interface Bench {
   dir: string;
   files: string;
   backendPort: number;
+  certificates: ReadonlyMap<CertificateKind, Certificate>;
   descriptors: number;
   serverCore: number;
   loadCores: string;
@@ -57,7 +60,8 @@ export async function freePort(): Promise<number> {
 /** One request on a connection of its own; status and body length, or undefined when nobody answers. */
 function probe(url: string): Promise<{ status: number; bytes: number } | undefined> {
   return new Promise((resolve) => {
-    const request = get(url, { agent: false, timeout: 5000 }, (response) => {
+    const options = { agent: false, timeout: 5000, rejectUnauthorized: false };
+    const request = (url.startsWith("https:") ? getOverTls : get)(url, options, (response) => {
       let bytes = 0;
       response.on("data", (piece: Buffer) => {
         bytes += piece.length;
@@ -102,20 +106,21 @@ export interface Serving {
 export async function serve(
   bench: Bench,
   server: Server,
-  { path, bytes }: LoadScenario | IdleScenario,
+  { path, bytes, tls }: LoadScenario | IdleScenario,
 ): Promise<Serving> {
   const dir = mkdtempSync(join(bench.dir, "server-"));
   // Workers of a server started by root run as another user.
   chmodSync(dir, 0o755);
   const port = await freePort();
   const { files, backendPort, descriptors } = bench;
+  const certificate = tls === undefined ? undefined : bench.certificates.get(tls);
   const output = join(dir, "output");
   const child = startPinned(
     `${bench.serverCore}`,
-    server.prepare({ dir, port, files, backendPort, descriptors }),
+    server.prepare({ dir, port, certificate, files, backendPort, descriptors }),
     output,
   );
-  const url = `http://127.0.0.1:${port}${path}`;
+  const url = `${certificate === undefined ? "http" : "https"}://127.0.0.1:${port}${path}`;
   try {
     await untilServing(child, url, bytes, output);
   } catch (error) {
@@ -125,8 +130,9 @@ export async function serve(
   return { child, url, dir };
 }
 
-export async function warmUp(bench: Bench, { url }: Serving, { connections, fields }: LoadScenario): Promise<void> {
-  await generate({ cores: bench.loadCores, url, connections, fields, seconds: bench.warmup });
+export async function warmUp(bench: Bench, { url }: Serving, scenario: LoadScenario): Promise<void> {
+  const { connections, fields, handshakes } = scenario;
+  await generate({ cores: bench.loadCores, url, connections, fields, handshakes, seconds: bench.warmup });
 }
 
 /**
@@ -152,12 +158,19 @@ export async function measureIdle(bench: Bench, server: Server, scenario: IdleSc
 }
 
 async function underLoad(bench: Bench, { child, url }: Serving, scenario: LoadScenario): Promise<Sample> {
-  const { connections, fields } = scenario;
+  const { connections, fields, handshakes } = scenario;
   const pid = child.pid ?? 0;
   const coreBefore = coreUse(bench.serverCore);
   const before = usageOf(pid);
   const began = performance.now();
-  const counted = await generate({ cores: bench.loadCores, url, connections, fields, seconds: bench.seconds });
+  const counted = await generate({
+    cores: bench.loadCores,
+    url,
+    connections,
+    fields,
+    handshakes,
+    seconds: bench.seconds,
+  });
   const elapsedMs = performance.now() - began;
   const after = usageOf(pid);
   const coreAfter = coreUse(bench.serverCore);

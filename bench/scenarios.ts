@@ -2,8 +2,9 @@
 import { createHash } from "node:crypto";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
+import type { CertificateKind } from "./certificates.ts";
 
-export type Ability = "proxy" | "static";
+export type Ability = "proxy" | "static" | "return" | "tls";
 
 interface Common {
   /** As `--only` takes it. */
@@ -15,19 +16,24 @@ interface Common {
 export interface LoadScenario extends Common {
   kind: "load";
   needs: Ability;
+  /** Over TLS 1.3, with such a certificate. */
+  tls?: CertificateKind;
+  /** Connections are made and closed, without a request. */
+  handshakes?: "full" | "resumed";
   path: string;
   /** Length of the response's body, bytes. */
   bytes: number;
   connections: number;
   /** Lines of the request's head behind Host. */
   fields: readonly string[];
-  unit: "µs/request" | "ms/GiB";
+  unit: "µs/request" | "ms/GiB" | "µs/handshake";
 }
 
 /** Connections that made one request and then stay open; the figure is the growth of memory over them. */
 export interface IdleScenario extends Common {
   kind: "idle";
   needs: Ability;
+  tls?: CertificateKind;
   path: string;
   bytes: number;
   connections: number;
@@ -139,6 +145,57 @@ export const scenarios: readonly Scenario[] = [
     unit: "ms/GiB",
   },
   {
+    kind: "load",
+    name: "tls-small",
+    title: "Proxied over TLS 1.3, 128 bytes, keep-alive on both sides",
+    needs: "proxy",
+    tls: "ecdsa",
+    path: "/small",
+    bytes: smallBytes,
+    connections: 64,
+    fields: [],
+    unit: "µs/request",
+  },
+  {
+    kind: "load",
+    name: "tls-small-browser",
+    title: "Proxied over TLS 1.3, a browser's head, 128 bytes, keep-alive on both sides",
+    needs: "proxy",
+    tls: "ecdsa",
+    path: "/small",
+    bytes: smallBytes,
+    connections: 64,
+    fields: browser,
+    unit: "µs/request",
+  },
+  {
+    kind: "load",
+    name: "tls-return",
+    title: "Answered by itself over TLS 1.3, 128 bytes",
+    needs: "return",
+    tls: "ecdsa",
+    path: "/answer",
+    bytes: smallBytes,
+    connections: 64,
+    fields: [],
+    unit: "µs/request",
+  },
+  {
+    kind: "load",
+    name: "tls-100m",
+    title: "Proxied over TLS 1.3, 100 MiB",
+    needs: "proxy",
+    tls: "ecdsa",
+    path: "/100m.bin",
+    bytes: 100 * MiB,
+    connections: 4,
+    fields: [],
+    unit: "ms/GiB",
+  },
+  handshakes("tls-full-rsa", "Full TLS 1.3 handshakes, RSA 2048", "rsa", "full"),
+  handshakes("tls-full-ecdsa", "Full TLS 1.3 handshakes, ECDSA P-256", "ecdsa", "full"),
+  handshakes("tls-resumed", "Resumed TLS 1.3 handshakes", "ecdsa", "resumed"),
+  {
     kind: "idle",
     name: "idle",
     title: "10,000 idle keep-alive connections",
@@ -148,10 +205,37 @@ export const scenarios: readonly Scenario[] = [
     connections: 10_000,
     unit: "KiB/connection",
   },
+  {
+    kind: "idle",
+    name: "tls-idle",
+    title: "4,000 idle TLS 1.3 connections",
+    needs: "proxy",
+    tls: "ecdsa",
+    path: "/small",
+    bytes: smallBytes,
+    connections: 4000,
+    unit: "KiB/connection",
+  },
   { kind: "checks", name: "checks", title: "10,000 servers checked every second" },
 ];
 
-/** The body of /small, which every backend answers from memory. */
+function handshakes(name: string, title: string, tls: CertificateKind, kind: "full" | "resumed"): LoadScenario {
+  return {
+    kind: "load",
+    name,
+    title,
+    needs: "return",
+    tls,
+    handshakes: kind,
+    path: "/answer",
+    bytes: smallBytes,
+    connections: 16,
+    fields: [],
+    unit: "µs/handshake",
+  };
+}
+
+/** The body of /small, which every backend answers from memory, and of /answer, which the servers answer by themselves. */
 export const smallBody = "Holdfast holds fast. "
   .repeat(7)
   .slice(0, smallBytes - 1)

@@ -2,8 +2,9 @@
 import { spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { delimiter, dirname, join } from "node:path";
+import type { Certificate } from "./certificates.ts";
 import type { Command } from "./process.ts";
-import type { Ability } from "./scenarios.ts";
+import { type Ability, smallBody } from "./scenarios.ts";
 
 export interface Site {
   /** A folder for this server's configuration, pid file and logs. */
@@ -11,6 +12,8 @@ export interface Site {
   /** Document root of the static scenarios. */
   files: string;
   port: number;
+  /** The port speaks TLS, with this certificate. */
+  certificate: Certificate | undefined;
   backendPort: number;
   /** Open files allowed. */
   descriptors: number;
@@ -42,6 +45,13 @@ function versionIn(text: string | undefined): string {
 
 /** The text nginx and Holdfast share to the letter. Requests per connection are unbounded, as they are elsewhere. */
 function nginxConf(site: Site, onlyNginx: string, events = ""): string {
+  const { certificate } = site;
+  const tls =
+    certificate === undefined
+      ? ""
+      : `
+        ssl_certificate "${certificate.certificate}";
+        ssl_certificate_key "${certificate.key}";`;
   return `
 daemon off;
 worker_processes 1;
@@ -66,7 +76,7 @@ ${onlyNginx}
         keepalive_requests 100000000;
     }
     server {
-        listen 127.0.0.1:${site.port} backlog=1024;
+        listen 127.0.0.1:${site.port} backlog=1024${certificate === undefined ? "" : " ssl"};${tls}
         location / {
             proxy_pass http://backend;
             proxy_http_version 1.1;
@@ -74,6 +84,9 @@ ${onlyNginx}
         }
         location /static/ {
             root "${site.files}";
+        }
+        location = /answer {
+            return 200 "${smallBody.replace("\n", "\\n")}";
         }
     }
 }
@@ -84,6 +97,9 @@ ${onlyNginx}
 const nginxTempPaths = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
   .map((name) => `    ${name}_temp_path temp/${name};\n`)
   .join("");
+
+/** TLS 1.3, which nginx has had by default since 1.23.4 only. */
+const nginxProtocols = "    ssl_protocols TLSv1.2 TLSv1.3;\n";
 
 function haproxyConf(site: Site): string {
   return `
@@ -99,7 +115,8 @@ defaults
     timeout server 60s
     timeout http-keep-alive 300s
 frontend front
-    bind 127.0.0.1:${site.port} backlog 1024
+    bind 127.0.0.1:${site.port} backlog 1024${site.certificate === undefined ? "" : ` ssl crt ${site.certificate.both}`}
+    http-request return status 200 content-type text/plain string "${smallBody.replace("\n", "\\n")}" if { path /answer }
     default_backend back
 backend back
     server one 127.0.0.1:${site.backendPort} pool-max-conn 64
@@ -130,7 +147,7 @@ function holdfast(name: string, use: string, checkout = root): Server {
   const holdfastBin = join(checkout, "bin", "holdfast");
   return {
     name,
-    abilities: ["proxy", "static"],
+    abilities: ["proxy", "static", "return", "tls"],
     missing: () => (existsSync(holdfastBin) ? undefined : "bin/holdfast is not there yet"),
     version: () => versionIn(ask(holdfastBin, ["-v"], { ...process.env, ...holdfastPath })),
     prepare(site) {
@@ -144,19 +161,19 @@ function holdfast(name: string, use: string, checkout = root): Server {
 export const servers: readonly Server[] = [
   {
     name: "nginx",
-    abilities: ["proxy", "static"],
+    abilities: ["proxy", "static", "return", "tls"],
     missing: () => (ask("nginx", ["-v"]) === undefined ? "not installed" : undefined),
     version: () => versionIn(ask("nginx", ["-v"])),
     prepare(site) {
       mkdirSync(join(site.dir, "temp"), { recursive: true });
       const file = join(site.dir, "nginx.conf");
-      writeFileSync(file, nginxConf(site, nginxTempPaths));
+      writeFileSync(file, nginxConf(site, nginxTempPaths + nginxProtocols));
       return { program: "nginx", args: ["-e", join(site.dir, "error.log"), "-p", site.dir, "-c", file] };
     },
   },
   {
     name: "haproxy",
-    abilities: ["proxy"],
+    abilities: ["proxy", "return", "tls"],
     missing: () => (ask("haproxy", ["-v"]) === undefined ? "not installed" : undefined),
     version: () => versionIn(ask("haproxy", ["-v"])),
     prepare(site) {

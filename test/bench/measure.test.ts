@@ -39,6 +39,7 @@ before(() => {
     dir,
     files,
     backendPort: 1,
+    certificates: new Map(),
     descriptors: 1024,
     serverCore: 0,
     loadCores: "0",
