@@ -1,7 +1,7 @@
 import { warn } from "./errors.ts";
 import { type DirectiveSpec, fail, type Scope } from "./schema.ts";
 import { ConfigError, type Context, type Directive } from "./types.ts";
-import { parseMsec, parseNumber, parseOffset, parseSize, sizeText, timeText } from "./values.ts";
+import { parseMsec, parseNumber, parseOffset, parseSec, parseSize, sizeText, timeText } from "./values.ts";
 
 // Results are `NoInfer`: else the `DirectiveSpec<unknown>` that a table expects would become the type of the setting.
 
@@ -152,6 +152,18 @@ export function msec<D extends number | W | undefined = undefined, const W = nev
   options: OneValue<number, D, W>,
 ): DirectiveSpec<NoInfer<number | D | W>> {
   return one(options, "time", valid(parseMsec), shownWith(timeText));
+}
+
+/** A time; the setting (and `default`) is in seconds. */
+export function sec<D extends number | W | undefined = undefined, const W = never>(
+  options: OneValue<number, D, W>,
+): DirectiveSpec<NoInfer<number | D | W>> {
+  return one(
+    options,
+    "time",
+    valid(parseSec),
+    shownWith((value) => timeText(value * 1000)),
+  );
 }
 
 function valid(parse: (text: string) => number | undefined): (text: string, at: Directive) => number {

@@ -10,7 +10,7 @@ import { isIntact, makeOwnZone, makeZone, Zone, type ZoneHandle, type ZoneKind }
  */
 
 /** nginx's least zone: 8 pages. */
-const LEAST_ZONE = 8 * 4096;
+export const LEAST_ZONE = 8 * 4096;
 
 /** A zone that a directive named. */
 export interface DeclaredZone {

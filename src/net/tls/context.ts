@@ -9,6 +9,7 @@ import {
   type TlsProtocol,
 } from "../../sys/openssl/negotiation.ts";
 import { askOnClientHello } from "../../sys/openssl/ssl.ts";
+import { type SessionSettings, useSessions } from "./sessions.ts";
 
 /** What a TlsContext is made of: what directives say, as it is. Undefined leaves OpenSSL's default. */
 export interface TlsSettings {
@@ -22,6 +23,8 @@ export interface TlsSettings {
   readonly curves?: string;
   /** ssl_buffer_size, bytes */
   readonly recordSize: number;
+  /** Of servers: how clients resume sessions. */
+  readonly sessions?: SessionSettings;
 }
 
 /** OpenSSL refuses a setting; the message is nginx's. */
@@ -45,6 +48,7 @@ const STEPS: readonly (readonly [keyof TlsSettings, Step])[] = [
     for (const certificate of certificates) useCertificate(context, certificate);
   }),
   step("curves", setCurves),
+  step("sessions", useSessions),
 ];
 
 function step<S extends keyof TlsSettings>(

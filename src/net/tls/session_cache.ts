@@ -12,7 +12,7 @@ export const SESSION_CACHE: ZoneKind = { name: "ssl_session_cache", version: 1 }
 /** NGX_SSL_MAX_SESSION_SIZE */
 export const MAX_SESSION = 8192;
 /** SSL_MAX_SSL_SESSION_ID_LENGTH */
-export const MAX_SESSION_ID = 32;
+const MAX_SESSION_ID = 32;
 
 /** Words of an entry's value before the DER. When it expires, in seconds of the shared clock; 0 before it is whole. */
 const EXPIRES = 0;

@@ -1,16 +1,7 @@
 import type { Zone, ZoneKind } from "../../shm/zone.ts";
 import { sharedNow } from "../../sys/clock.ts";
+import type { TicketKey } from "../../sys/openssl/ticket.ts";
 import { fillRandom } from "../../sys/random.ts";
-
-/** What session tickets are encrypted with (RFC 5077, section 4). */
-export interface TicketKey {
-  /** 16 bytes by which a ticket says which key it wants. */
-  readonly name: Buffer;
-  /** For HMAC-SHA256. */
-  readonly hmac: Buffer;
-  /** Of 16 bytes for AES-128-CBC, of 32 for AES-256-CBC. */
-  readonly aes: Buffer;
-}
 
 export interface TicketKeys {
   /** The keys that tickets may have, that of new tickets first, whose sessions last so many seconds. */

@@ -1,5 +1,7 @@
 import { bind } from "../ffi.ts";
 import { clearErrors, takeErrors } from "./errors.ts";
+import type { SessionHandler } from "./session.ts";
+import type { TicketKeyOwner } from "./ticket.ts";
 
 /**
  * SSL_CTX: what connections of one configuration have in common. Most of its functions are macros in C, over SSL_CTX_ctrl.
@@ -37,6 +39,9 @@ const unreachable = new FinalizationRegistry<bigint>((pointer) => c.SSL_CTX_free
 /** An SSL_CTX, freed when this object can no longer be reached. */
 export class SslContext {
   readonly pointer: bigint;
+  /** Of its connections, unless they have another one. */
+  sessions: SessionHandler | undefined = undefined;
+  tickets: TicketKeyOwner | undefined = undefined;
 
   /** As ngx_ssl_create has it; `setProtocols` comes next. Throws SslError. */
   constructor() {

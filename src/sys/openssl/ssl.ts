@@ -3,6 +3,7 @@ import { makeCallback } from "./callbacks.ts";
 import type { SslContext } from "./context.ts";
 import { clearErrors } from "./errors.ts";
 import { mapped } from "./memory.ts";
+import type { SessionHandler } from "./session.ts";
 
 /**
  * A TLS connection (SSL). All of this process read from one memory BIO and write to another: what comes in is put there
@@ -22,6 +23,7 @@ const c = bind(null, {
   SSL_write: { return: "int32", arguments: ["handle", "pointer", "int32"], sizes: { 1: 2 } },
   SSL_has_pending: { return: "int32", arguments: ["handle"] },
   SSL_shutdown: { return: "int32", arguments: ["handle"] },
+  SSL_set_shutdown: { return: "void", arguments: ["handle", "int32"] },
   SSL_get_error: { return: "int32", arguments: ["handle", "int32"] },
   // The SSL's text.
   SSL_get_version: { return: "handle", arguments: ["handle"] },
@@ -58,6 +60,8 @@ const bio = bind(null, {
 export const SSL_ERROR_SSL = 1;
 export const SSL_ERROR_WANT_READ = 2;
 export const SSL_ERROR_ZERO_RETURN = 6;
+const SSL_SENT_SHUTDOWN = 1;
+const SSL_RECEIVED_SHUTDOWN = 2;
 
 /** How many bytes a call takes or gives at most. */
 export const MOST_BYTES = 64 * 1024;
@@ -121,9 +125,13 @@ const SSL_AD_DECODE_ERROR = 50;
 export const SSL_AD_INTERNAL_ERROR = 80;
 export const SSL_AD_UNRECOGNIZED_NAME = 112;
 
-/** Whose `handshake` is running. */
-let handshaking: HelloHandler | undefined;
+/** Whose call may be running: OpenSSL's callbacks come within. */
+let calling: SslConnection | undefined;
 let helloCallback = 0n;
+
+export function callingConnection(): SslConnection | undefined {
+  return calling;
+}
 
 /** Has the connections of a context ask their HelloHandler. */
 export function askOnClientHello(context: SslContext): void {
@@ -134,9 +142,10 @@ export function askOnClientHello(context: SslContext): void {
 }
 
 function clientHello(ssl: bigint, alert: bigint): number {
-  if (handshaking === undefined) return 1;
+  const handler = calling?.helloHandler;
+  if (handler === undefined) return 1;
   const name = helloName(ssl);
-  const refusal = typeof name === "number" ? name : handshaking.onClientHello(name);
+  const refusal = typeof name === "number" ? name : handler.onClientHello(name);
   if (refusal === 0) return 1;
   new Int32Array(memoryAt(alert, 4))[0] = refusal;
   return 0;
@@ -162,13 +171,19 @@ function helloName(ssl: bigint): string | undefined | number {
 /** One side of a TLS connection. After `free` nothing may be called. */
 export class SslConnection {
   readonly pointer: bigint;
+  /** What it was made of; `useContext` does not change that. */
+  readonly context: SslContext;
+  /** Told of its sessions, if the context has it so. */
+  sessions: SessionHandler | undefined;
   private readonly shared: Shared = shared();
   /** Asked during the handshake, if the context has it so. */
   helloHandler: HelloHandler | undefined = undefined;
 
-  /** `context` may be let go of: this has it for itself. Throws RangeError where there is no memory. */
+  /** Throws RangeError where there is no memory. */
   constructor(context: SslContext, side: "server" | "client") {
     const { input, output } = this.shared;
+    this.context = context;
+    this.sessions = context.sessions;
     clearErrors();
     this.pointer = c.SSL_new(context.pointer);
     if (this.pointer === 0n) throw new RangeError("SSL_new() failed");
@@ -181,6 +196,8 @@ export class SslConnection {
   }
 
   free(): void {
+    // Else OpenSSL would take the session of a connection without close_notify for a broken one.
+    c.SSL_set_shutdown(this.pointer, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
     c.SSL_free(this.pointer);
   }
 
@@ -208,16 +225,18 @@ export class SslConnection {
   /** 0 when the handshake is complete, else an SSL_ERROR; errors are in the queue. */
   handshake(): number {
     clearErrors();
-    handshaking = this.helloHandler;
+    calling = this;
     const result = c.SSL_do_handshake(this.pointer);
-    handshaking = undefined;
+    calling = undefined;
     return result === 1 ? 0 : c.SSL_get_error(this.pointer, result);
   }
 
   /** How many bytes were read (`readBytes`); else minus an SSL_ERROR, and errors are in the queue. */
   read(): number {
     const { address } = this.shared.read;
+    calling = this;
     const result = c.SSL_read(this.pointer, address, MOST_BYTES);
+    calling = undefined;
     if (result > 0) return result;
     return -c.SSL_get_error(this.pointer, result);
   }
@@ -239,7 +258,9 @@ export class SslConnection {
     if (typeof data === "string")
       bytes.latin1Write(from === 0 && length === data.length ? data : data.slice(from, to), 0, length);
     else bytes.set(from === 0 && length === data.length ? data : data.subarray(from, to));
+    calling = this;
     const result = c.SSL_write(this.pointer, address, length);
+    calling = undefined;
     return result === length ? 0 : c.SSL_get_error(this.pointer, result);
   }
 

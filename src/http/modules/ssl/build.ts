@@ -3,6 +3,7 @@ import { TlsContext, TlsSettingError, type TlsSettings } from "../../../net/tls/
 import type { Place } from "../../conf/module.ts";
 import type { ServerTls } from "../../core/location.ts";
 import { sslDirectives } from "./directives.ts";
+import { sessionSettings } from "./sessions.ts";
 
 export type SslSettings = SettingsOf<typeof sslDirectives>;
 
@@ -15,6 +16,7 @@ const DIRECTIVES: Readonly<Record<keyof TlsSettings, keyof SslSettings>> = {
   certificates: "ssl_certificate",
   curves: "ssl_ecdh_curve",
   recordSize: "ssl_buffer_size",
+  sessions: "ssl_session_cache",
 };
 
 /** ngx_http_ssl_merge_srv_conf: what a server's directives come to, undefined where it has nothing to shake hands with. */
@@ -31,6 +33,7 @@ export function buildTls(settings: SslSettings, place: Place): ServerTls | undef
       certificates,
       curves: settings.ssl_ecdh_curve,
       recordSize: settings.ssl_buffer_size,
+      sessions: sessionSettings(settings, scope, place.http.cycle, []),
     });
     return { context, rejects: false };
   } catch (error) {

@@ -1,6 +1,7 @@
 import { bitmask, flag, list, size, text } from "../../../config/directives.ts";
 import type { Directive } from "../../../config/types.ts";
 import { HTTP_SERVER } from "../../conf/contexts.ts";
+import { sessionDirectives } from "./sessions.ts";
 
 /** The directives of ngx_http_ssl_module. */
 export const sslDirectives = {
@@ -46,4 +47,5 @@ export const sslDirectives = {
     default: 16_384,
     doc: "The most bytes of a TLS record that is sent.",
   }),
+  ...sessionDirectives,
 };
