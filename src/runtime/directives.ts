@@ -130,6 +130,11 @@ export const coreDirectives = defineDirectives("core", {
     doc: "Accepted and without effect: regular expressions are V8's, which compiles them always.",
   }),
   ssl_engine: unavailable("hardware engines of OpenSSL cannot be loaded into Node"),
+  ssl_object_cache_inheritable: flag({
+    in: MAIN,
+    default: true,
+    doc: "Whether a reload takes over certificates, keys and other files of OpenSSL that have not changed since, by inode and time of modification, without reading them again.",
+  }),
   load_module: {
     in: MAIN,
     args: [1, 1],

@@ -1,4 +1,3 @@
-import { readFileSync } from "node:fs";
 import { type ConfigWarning, refusalsOf, warningsOf } from "../../config/errors.ts";
 import { readConfig } from "../../config/load.ts";
 import type { Scope } from "../../config/schema.ts";
@@ -15,6 +14,7 @@ import { coreDirectives, eventsOf } from "../directives.ts";
 import { syslogHosts } from "../log/directive.ts";
 import type { ErrorLog } from "../log/log.ts";
 import type { Paths } from "../options.ts";
+import { readConfigurationFile } from "./configuration_files.ts";
 
 /** A configuration that was read. The errors found so far are in `refusalsOf(root)`. */
 export interface Loaded {
@@ -63,7 +63,7 @@ export async function validateCycle(
   program: Program,
   paths: Paths,
   { tree, root }: Loaded,
-  previous: Pick<CycleData, "generation" | "zones"> | undefined,
+  previous: (Pick<CycleData, "generation" | "zones"> & Partial<CycleData>) | undefined,
 ): Promise<ValidCycle> {
   const refusals = refusalsOf(root);
   const wanted = refusals.attempt(() => [...syslogHosts(root), ...program.hosts(root)]) ?? [];
@@ -80,7 +80,9 @@ export async function validateCycle(
     files: new Map(),
     hosts,
   };
-  const cycle = cycleOf(data, root, { zone: (wanted) => zones.take(wanted), readFile: (path) => readFileSync(path) });
+  const inherited = coreDirectives.in(root).ssl_object_cache_inheritable ? previous?.files : undefined;
+  const readFile = (path: string) => readConfigurationFile(path, inherited);
+  const cycle = cycleOf(data, root, { zone: (wanted) => zones.take(wanted), readFile });
   const application = await inSlices(refusals.attemptSliced(program.build(cycle)));
   refusals.throwAll(tree);
   if (application === undefined) throw new Error("nothing was built, and nothing was refused");
