@@ -1,5 +1,3 @@
-import type { CertificateBytes } from "../../sys/openssl/certificate.ts";
-import { useCertificate } from "../../sys/openssl/certificate.ts";
 import { SslContext, SslError } from "../../sys/openssl/context.ts";
 import {
   preferServerCiphers,
@@ -9,6 +7,7 @@ import {
   type TlsProtocol,
 } from "../../sys/openssl/negotiation.ts";
 import { askOnClientHello } from "../../sys/openssl/ssl.ts";
+import { type CertificatePairs, setCertificates } from "./certificates.ts";
 import { type SessionSettings, useSessions } from "./sessions.ts";
 
 /** What a TlsContext is made of: what directives say, as it is. Undefined leaves OpenSSL's default. */
@@ -18,7 +17,7 @@ export interface TlsSettings {
   /** In OpenSSL's syntax. */
   readonly ciphers: string;
   readonly preferServerCiphers?: boolean;
-  readonly certificates: readonly CertificateBytes[];
+  readonly certificates: CertificatePairs;
   /** `auto`, or names with colons between them. */
   readonly curves?: string;
   /** ssl_buffer_size, bytes */
@@ -45,7 +44,7 @@ const STEPS: readonly (readonly [keyof TlsSettings, Step])[] = [
   step("ciphers", setCiphers),
   step("preferServerCiphers", (context, on) => on && preferServerCiphers(context)),
   step("certificates", (context, certificates) => {
-    for (const certificate of certificates) useCertificate(context, certificate);
+    setCertificates({ kind: "SSL_CTX", pointer: context.pointer }, certificates);
   }),
   step("curves", setCurves),
   step("sessions", useSessions),
@@ -69,7 +68,7 @@ export class TlsContext {
   readonly ssl: SslContext;
   readonly recordSize: number;
 
-  /** Throws TlsSettingError. */
+  /** Throws TlsSettingError or CertificateError. */
   constructor(settings: TlsSettings) {
     this.ssl = new SslContext();
     this.recordSize = settings.recordSize;

@@ -36,6 +36,12 @@ export function hasErrors(): boolean {
   return c.ERR_peek_error() !== 0n;
 }
 
+/** Whether the last error is this library's (ERR_LIB_…), for that reason. */
+export function lastErrorIs(library: number, reason: number): boolean {
+  const error = c.ERR_peek_last_error();
+  return !(error & SYSTEM) && Number((error >> 23n) & 0xffn) === library && Number(error & REASON_MASK) === reason;
+}
+
 /** The reason of the last error, as SSL_R_… of <openssl/sslerr.h>; 0 for none. */
 export function lastReason(): number {
   const error = c.ERR_peek_last_error();

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { useCertificate } from "../../../src/sys/openssl/certificate.ts";
+import { setCertificates } from "../../../src/net/tls/certificates.ts";
+import { ConfiguredCertificates } from "../../../src/net/tls/configured_certificates.ts";
 import { SslContext } from "../../../src/sys/openssl/context.ts";
 import {
   decodeEncoded,
@@ -22,8 +23,9 @@ import { noOpenssl, selfSigned } from "../../support/certificates.ts";
 function contexts(): { server: SslContext; client: SslContext } {
   const { certificate, key } = selfSigned("localhost");
   const server = new SslContext();
-  const bytes = { certificate: Buffer.from(certificate), key: Buffer.from(key) };
-  useCertificate(server, { name: "certificate", keyName: "key", ...bytes });
+  const source = new ConfiguredCertificates(() => Buffer.alloc(0), new Map());
+  const pairs = [{ certificate: `data:${certificate}`, key: `data:${key}` }];
+  setCertificates({ kind: "SSL_CTX", pointer: server.pointer }, { pairs, source, passwords: [] });
   const client = new SslContext();
   setSessionCache(client, SSL_SESS_CACHE.CLIENT | SSL_SESS_CACHE.NO_INTERNAL);
   tellNewSessions(client);

@@ -1,7 +1,9 @@
 import { fail, placeIn, type SettingsOf } from "../../../config/schema.ts";
+import { CertificateError } from "../../../net/tls/certificates.ts";
 import { TlsContext, TlsSettingError, type TlsSettings } from "../../../net/tls/context.ts";
 import type { Place } from "../../conf/module.ts";
 import type { ServerTls } from "../../core/location.ts";
+import { certificatePairs, certificatePlace } from "./certificates.ts";
 import { sslDirectives } from "./directives.ts";
 import { sessionSettings } from "./sessions.ts";
 
@@ -22,8 +24,8 @@ const DIRECTIVES: Readonly<Record<keyof TlsSettings, keyof SslSettings>> = {
 /** ngx_http_ssl_merge_srv_conf: what a server's directives come to, undefined where it has nothing to shake hands with. */
 export function buildTls(settings: SslSettings, place: Place): ServerTls | undefined {
   const { scope } = place;
-  const certificates = readCertificates(settings, place);
-  if (certificates.length === 0) return undefined;
+  const certificates = certificatePairs(settings, place.http.cycle);
+  if (certificates.pairs.length === 0) return undefined;
   try {
     const context = new TlsContext({
       side: "server",
@@ -37,15 +39,8 @@ export function buildTls(settings: SslSettings, place: Place): ServerTls | undef
     });
     return { context, rejects: false };
   } catch (error) {
+    if (error instanceof CertificateError) fail(certificatePlace(settings, error), error.message);
     if (!(error instanceof TlsSettingError)) throw error;
     fail(placeIn(scope, sslDirectives[DIRECTIVES[error.setting]]), error.message);
   }
-}
-
-function readCertificates(settings: SslSettings, { http: { cycle } }: Place): TlsSettings["certificates"] {
-  return settings.ssl_certificate.map((at, i) => {
-    const name = cycle.path(at.args[0], "conf");
-    const keyName = cycle.path(settings.ssl_certificate_key[i].args[0], "conf");
-    return { name, keyName, certificate: cycle.readFile(name), key: cycle.readFile(keyName) };
-  });
 }

@@ -1,24 +1,11 @@
-import { bitmask, flag, list, size, text } from "../../../config/directives.ts";
-import type { Directive } from "../../../config/types.ts";
+import { bitmask, flag, size, text } from "../../../config/directives.ts";
 import { HTTP_SERVER } from "../../conf/contexts.ts";
+import { certificateDirectives } from "./certificates.ts";
 import { sessionDirectives } from "./sessions.ts";
 
 /** The directives of ngx_http_ssl_module. */
 export const sslDirectives = {
-  ssl_certificate: list<Directive>({
-    in: HTTP_SERVER,
-    args: [1, 1],
-    syntax: "file",
-    doc: "The server's certificate with its chain, in PEM.",
-    item: (at) => at,
-  }),
-  ssl_certificate_key: list<Directive>({
-    in: HTTP_SERVER,
-    args: [1, 1],
-    syntax: "file",
-    doc: "The key of the certificate, in PEM.",
-    item: (at) => at,
-  }),
+  ...certificateDirectives,
   ssl_protocols: bitmask({
     in: HTTP_SERVER,
     values: ["SSLv2", "SSLv3", "TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3"],
