@@ -5,9 +5,11 @@ import { parseSec } from "../../config/values.ts";
 import { parseUrl, type Target, targetAddresses } from "../../net/parse_url.ts";
 import { Resolver } from "../../net/resolver.ts";
 import type { HostWanted } from "../../runtime/application.ts";
+import type { Cycle } from "../../runtime/cycle.ts";
+import type { ErrorLog } from "../../runtime/log/log.ts";
 import type { Location } from "../core/location.ts";
 import { HTTP_LOCATION } from "./contexts.ts";
-import { defineModule, type Place } from "./module.ts";
+import { defineModule, type HttpBuild } from "./module.ts";
 
 const DNS_PORT = 53;
 
@@ -28,6 +30,12 @@ const resolverDirective = directive<ResolverSetting, undefined>({
   doc: "The name servers asked in turn for names that appear only while serving, such as a proxy_pass with variables. Answers are kept as long as they say, or as long as `valid`.",
   initial: () => undefined,
   read: readResolver,
+});
+
+const timeoutDirective = msec({
+  in: HTTP_LOCATION,
+  default: 30_000,
+  doc: "How long finding a name's addresses may take.",
 });
 
 function readResolver(at: Directive): ResolverSetting {
@@ -72,28 +80,23 @@ export const resolver = defineModule({
   name: "http_resolver",
   directives: {
     resolver: resolverDirective,
-    resolver_timeout: msec({
-      in: HTTP_LOCATION,
-      default: 30_000,
-      doc: "How long finding a name's addresses may take.",
-    }),
+    resolver_timeout: timeoutDirective,
   },
   hosts: wantedHosts,
-  build({ resolver: setting, resolver_timeout }, place): Resolving {
-    return { resolver: setting === undefined ? undefined : resolverOf(setting, place), timeout: resolver_timeout };
+  build({ resolver: setting, resolver_timeout: timeout }, { http, location }): Resolving {
+    return { resolver: setting && resolverOf(setting, http.cycle, location.errorLog), timeout };
   },
 });
 
-function resolverOf(setting: ResolverSetting, { http, location }: Place): Resolver {
+function resolverOf(setting: ResolverSetting, cycle: Cycle, errorLog: ErrorLog): Resolver {
   const known = made.get(setting);
   if (known !== undefined) return known;
   const servers = setting.servers.flatMap(({ written, target }) => {
-    const found = targetAddresses(target, http.cycle.data.hosts);
+    const found = targetAddresses(target, cycle.data.hosts);
     if (found.length === 0) throw new ConfigError(hostNotFound(written), setting.at);
     return found;
   });
   const { valid, ipv4, ipv6 } = setting;
-  const { errorLog } = location;
   const log = (message: string): void => errorLog.write("error", message);
   const fresh = new Resolver({ servers, valid, ipv4, ipv6, log });
   made.set(setting, fresh);
@@ -121,6 +124,12 @@ function wantedHosts(http: Scope): HostWanted[] {
   };
   visit(http);
   return wanted;
+}
+
+/** The settings that names are resolved with where no location is: those of the http block. */
+export function resolvingIn({ scope, cycle }: HttpBuild, errorLog: ErrorLog): Resolving {
+  const setting = valueIn(scope, resolverDirective);
+  return { resolver: setting && resolverOf(setting, cycle, errorLog), timeout: valueIn(scope, timeoutDirective) };
 }
 
 /** The settings that names are resolved with in a location. */
