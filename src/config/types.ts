@@ -34,7 +34,8 @@ export type Context =
   | "if in server"
   | "if in location"
   | "limit_except"
-  | "upstream";
+  | "upstream"
+  | "acme_issuer";
 
 /**
  * An error in the configuration, in nginx's words. `toString` appends ` in FILE:LINE` to the message. Thrown while a

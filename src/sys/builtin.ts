@@ -4,6 +4,10 @@
  */
 export const crypto = lazy(() => process.getBuiltinModule("node:crypto"));
 export const dgram = lazy(() => process.getBuiltinModule("node:dgram"));
+/** For what is no traffic: requests to an ACME server. They bring streams, and tls with its list of CAs. */
+export const http = lazy(() => process.getBuiltinModule("node:http"));
+export const https = lazy(() => process.getBuiltinModule("node:https"));
+export const tls = lazy(() => process.getBuiltinModule("node:tls"));
 export const workerThreads = lazy(() => process.getBuiltinModule("node:worker_threads"));
 /** Brings worker_threads, streams and a good deal more with it. */
 export const util = lazy(() => process.getBuiltinModule("node:util"));

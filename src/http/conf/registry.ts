@@ -1,4 +1,5 @@
 import { access } from "../modules/access/access.ts";
+import { acme } from "../modules/acme/acme.ts";
 import { addition } from "../modules/addition.ts";
 import { authBasic } from "../modules/auth_basic/auth_basic.ts";
 import { authRequest } from "../modules/auth_request.ts";
@@ -29,6 +30,7 @@ import { resolver } from "./resolver.ts";
 /** All HTTP modules. Handlers of one phase run in this order. */
 export const httpModules: readonly HttpModule[] = [
   realip,
+  acme,
   ssl,
   map,
   splitClients,
