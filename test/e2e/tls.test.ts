@@ -1,7 +1,6 @@
 import assert from "node:assert/strict";
-import { request } from "node:https";
+import { type RequestOptions, request } from "node:https";
 import { test } from "node:test";
-import type { ConnectionOptions } from "node:tls";
 import { noOpenssl, selfSigned } from "../support/certificates.ts";
 import { startHoldfast } from "../support/holdfast.ts";
 import { get } from "../support/tcp.ts";
@@ -9,7 +8,7 @@ import { get } from "../support/tcp.ts";
 /** `listen … ssl`: a TLS server to clients that are not ours. */
 
 /** The body of the answer over TLS. */
-function getOverTls(port: number, path: string, options: ConnectionOptions = {}): Promise<Buffer> {
+function getOverTls(port: number, path: string, options: RequestOptions = {}): Promise<Buffer> {
   return new Promise((resolve, reject) => {
     const asked = request({ port, host: "127.0.0.1", path, rejectUnauthorized: false, agent: false, ...options });
     asked.on("error", reject).on("response", (response) => {
@@ -49,6 +48,7 @@ test("requests over TLS 1.2 and 1.3, each server with its own certificate", { sk
   });
   assert.equal(String(named), "one https TLSv1.3 one.example");
   const other = await getOverTls(port, "/", {
+    headers: { host: "two.example" },
     servername: "two.example",
     ca: two.certificate,
     rejectUnauthorized: true,

@@ -128,9 +128,9 @@ function addressConfig(
 /** ngx_http_ssl_init: a server that may have to shake hands has a certificate, or rejects all. */
 function refuseWithoutCertificate(servers: readonly BuiltServer[], defaultServer: BuiltServer): void {
   const { tls } = defaultServer.server;
-  if (tls !== undefined && !tls.rejects) return;
-  const asked = tls?.rejects === true ? servers : [defaultServer];
-  const missing = asked.find(({ server }) => server.tls === undefined);
+  if (tls.certified) return;
+  const asked = tls.rejects ? servers : [defaultServer];
+  const missing = asked.find(({ server }) => !server.tls.certified && !server.tls.rejects);
   if (missing === undefined) return;
   const { file, line } = missing.scope.directive;
   throw new ConfigError(`no "ssl_certificate" is defined for the "listen ... ssl" directive`, { file, line });

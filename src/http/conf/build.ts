@@ -87,13 +87,15 @@ export function* buildHttp(scope: Scope, cycle: Cycle, modules: readonly HttpMod
   return { servers, variables: variables.count, logFiles, directories, upstreams, workers, checkers };
 }
 
+const NO_TLS: Server["tls"] = { context: undefined, certified: false, rejects: false, verify: "off" };
+
 /** A server's own level. Its root comes last: that and the locations in it refer to their server. */
 class ServerLevel implements Server {
   readonly clientHeaderTimeout: number;
   readonly limits: RequestLimits;
   readonly mergeSlashes: boolean;
   readonly earlyBody: Server["earlyBody"];
-  tls: Server["tls"] = undefined;
+  tls: Server["tls"] = NO_TLS;
   readonly name: string;
   serverRewrite: Server["serverRewrite"] = [];
   private built: Location | undefined = undefined;

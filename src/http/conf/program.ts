@@ -112,6 +112,7 @@ export function httpProgram(extension: HttpExtension): Program {
         ...configureArguments(directives),
       ]),
     ],
+    tls: true,
     hosts: httpHosts,
     build: (cycle) => buildApplication(cycle, modules, extension),
   };

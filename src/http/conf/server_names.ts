@@ -97,17 +97,16 @@ export function buildServerNames<S>(
 const NO_NAME: readonly ServerName[] = [{ name: "" }];
 
 /**
- * The server of a host (lower case, without port or trailing dot; "" for none). If a regex matched, `captures` has its
- * strings and `matched` is called, to set the variables of named groups. Throws RegexMatchError.
+ * The server that has the name of a host (lower case, without port or trailing dot; "" for none), if any. If a regex matched,
+ * `captures` has its strings and `matched` is called, to set the variables of named groups. Throws RegexMatchError.
  */
-export function findServer<S>(
+export function matchServer<S>(
   names: ServerNames<S>,
   host: string,
   captures: string[],
   matched?: (regex: CompiledRegex, captures: readonly string[]) => void,
-  otherwise = names.defaultServer,
-): S {
-  if (names.hash === undefined) return otherwise;
+): S | undefined {
+  if (names.hash === undefined) return undefined;
   const found = findWildcard(names.hash, host);
   if (found !== undefined) return found;
   if (host.length > 0) {
@@ -117,5 +116,15 @@ export function findServer<S>(
       return server;
     }
   }
-  return otherwise;
+  return undefined;
+}
+
+/** The same, or else the default server. */
+export function findServer<S>(
+  names: ServerNames<S>,
+  host: string,
+  captures: string[],
+  matched?: (regex: CompiledRegex, captures: readonly string[]) => void,
+): S {
+  return matchServer(names, host, captures, matched) ?? names.defaultServer;
 }

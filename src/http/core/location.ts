@@ -124,10 +124,16 @@ export interface Location {
   direct: boolean;
 }
 
+/** What the directives of ngx_http_ssl_module come to. */
 export interface ServerTls {
-  readonly context: TlsContext;
+  /** Undefined where no handshake can be made: there is no certificate, and none is rejected. */
+  readonly context: TlsContext | undefined;
+  /** It has ssl_certificate. */
+  readonly certified: boolean;
   /** ssl_reject_handshake */
   readonly rejects: boolean;
+  /** ssl_verify_client */
+  readonly verify: "off" | "on" | "optional" | "optional_no_ca";
 }
 
 export interface Server {
@@ -137,8 +143,7 @@ export interface Server {
   readonly mergeSlashes: boolean;
   /** client_body_early_read */
   readonly earlyBody: readonly Template[] | undefined;
-  /** Undefined where no handshake can be made: the server has no certificate, and rejects none. */
-  tls: ServerTls | undefined;
+  tls: ServerTls;
   /** The first `server_name`, what $server_name shows. */
   readonly name: string;
   /** The server level: settings in force before a location is chosen. */

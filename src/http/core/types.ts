@@ -2,6 +2,7 @@ import type { Address } from "../../net/address.ts";
 import type { ProxyProtocol } from "../../net/proxy_protocol.ts";
 import type { SlabQueue } from "../../net/slabs.ts";
 import type { Stream } from "../../net/stream.ts";
+import type { CompiledRegex } from "../../regex/regex.ts";
 import type { SslConnection } from "../../sys/openssl/ssl.ts";
 import type { HeadText, HeadWord } from "../../wire/head_text.ts";
 import type { HeaderList } from "../../wire/http1/header_list.ts";
@@ -78,9 +79,11 @@ export interface ClientConnection {
 /** What a connection's TLS handshake has agreed on. */
 export interface ClientTls {
   readonly ssl: SslConnection;
-  /** The name that the client asked for, in lower case, and the server that has it; undefined where none was found. */
+  /** Of the name that the client asked for (SNI), else the address's default: in force until a request's host is known. */
+  readonly server: Server;
+  /** That name as a host, if a server has it, and the regex of a `server_name` that it matched. */
   readonly name: string | undefined;
-  readonly server: Server | undefined;
+  readonly regex: CompiledRegex | undefined;
 }
 
 /** Carries one request and its response. HTTP/1 has one at a time on a connection, HTTP/2 many. */

@@ -5,15 +5,14 @@ import type { Stream, StreamHandler } from "../../net/stream.ts";
 import type { TlsContext } from "../../net/tls/context.ts";
 import { TlsStage, type TlsStageOwner } from "../../net/tls/server.ts";
 import type { TlsStream } from "../../net/tls/stream.ts";
+import { RegexMatchError } from "../../regex/regex.ts";
 import { now } from "../../sys/clock.ts";
 import { logFault } from "../../sys/guard.ts";
-import { SSL_AD_INTERNAL_ERROR, SSL_AD_UNRECOGNIZED_NAME, type SslConnection } from "../../sys/openssl/ssl.ts";
-import { type HostPort, validateHost } from "../../wire/host.ts";
-import { findServer } from "../conf/server_names.ts";
+import { SSL_AD_INTERNAL_ERROR, SSL_AD_UNRECOGNIZED_NAME } from "../../sys/openssl/ssl.ts";
 import { COUNTER } from "../core/counters.ts";
-import type { Server } from "../core/location.ts";
 import { logConnection } from "../core/log_context.ts";
 import type { ClientTls } from "../core/types.ts";
+import { AgreedTls, type Negotiated, negotiatedServer } from "./agreed_tls.ts";
 import { nextNumber } from "./connections.ts";
 import { H1Connection } from "./h1/connection.ts";
 import type { Accepted, AddressConfig, Closable, ConnectionHost, ProtocolConnection } from "./types.ts";
@@ -47,9 +46,9 @@ class Accepting implements Accepted, Closable, ProxyProtocolOwner, TlsStageOwner
   later: Closable | undefined = undefined;
   private readonly stream: Stream;
   private protocol: ProtocolConnection | undefined = undefined;
-  /** By the name that the client asked for in its TLS handshake. */
-  private name: string | undefined = undefined;
-  private server: Server | undefined = undefined;
+  /** The name that the client asks for in its TLS handshake, and the server that has it. */
+  private asked: string | undefined = undefined;
+  private negotiated: Negotiated | undefined = undefined;
 
   constructor(stream: Stream, host: ConnectionHost) {
     this.stream = stream;
@@ -77,25 +76,28 @@ class Accepting implements Accepted, Closable, ProxyProtocolOwner, TlsStageOwner
 
   startTls(stream: Stream): StreamHandler {
     const { tls, clientHeaderTimeout } = this.busyWith.defaultServer;
-    if (tls === undefined) throw new Error("a listener with TLS whose default server has none");
+    if (tls.context === undefined) throw new Error("a listener with TLS whose default server has none");
     return new TlsStage(stream, this, tls.context, clientHeaderTimeout);
   }
 
   /** ngx_http_ssl_servername */
   contextFor(name: string | undefined): TlsContext | number {
-    const { names, defaultServer } = this.busyWith;
-    let server: Server = defaultServer;
-    if (name !== undefined && validateHost(name, host)) {
-      server = findServer(names, host.host, []);
-      this.name = host.host;
-      this.server = server;
+    const { busyWith: config } = this;
+    this.asked = name;
+    try {
+      this.negotiated = name === undefined ? undefined : negotiatedServer(config, name);
+    } catch (error) {
+      if (!(error instanceof RegexMatchError)) throw error;
+      this.refused("alert", `${error.message} while SSL handshaking`);
+      return SSL_AD_INTERNAL_ERROR;
     }
-    if (server.tls?.rejects === true) return SSL_AD_UNRECOGNIZED_NAME;
-    return (server.tls ?? defaultServer.tls)?.context ?? SSL_AD_INTERNAL_ERROR;
+    const { tls } = this.negotiated?.server ?? config.defaultServer;
+    if (tls.rejects) return SSL_AD_UNRECOGNIZED_NAME;
+    return tls.context ?? config.defaultServer.tls.context ?? SSL_AD_INTERNAL_ERROR;
   }
 
   secured(stream: TlsStream, rest: Buffer): void {
-    this.tls = new AgreedTls(stream.ssl, this.name, this.server);
+    this.tls = new AgreedTls(stream.ssl, this.host, this.busyWith, this.asked, this.negotiated);
     this.start(stream, undefined);
     stream.decrypt(rest);
   }
@@ -113,8 +115,9 @@ class Accepting implements Accepted, Closable, ProxyProtocolOwner, TlsStageOwner
     if (rest !== undefined && rest.length > 0) protocol.onData(stream, rest);
   }
 
-  refused(level: "info" | "error" | "crit", sentence: string): void {
-    logConnection(this, this.host.config, level, sentence);
+  refused(level: "info" | "error" | "crit" | "alert", sentence: string): void {
+    const { listening, defaultServer } = this.host.config;
+    logConnection(this, { listening, defaultServer: this.negotiated?.server ?? defaultServer }, level, sentence);
   }
 
   closed(): void {
@@ -137,19 +140,5 @@ class Accepting implements Accepted, Closable, ProxyProtocolOwner, TlsStageOwner
 
   destroy(): void {
     this.stream.destroy();
-  }
-}
-
-const host: HostPort = { host: "", port: 0 };
-
-class AgreedTls implements ClientTls {
-  readonly ssl: SslConnection;
-  readonly name: string | undefined;
-  readonly server: Server | undefined;
-
-  constructor(ssl: SslConnection, name: string | undefined, server: Server | undefined) {
-    this.ssl = ssl;
-    this.name = name;
-    this.server = server;
   }
 }

@@ -2,7 +2,8 @@ import type { CompiledRegex } from "../../regex/regex.ts";
 import { assignCaptures } from "../../script/captures.ts";
 import { now } from "../../sys/clock.ts";
 import { splitTarget } from "../../wire/uri.ts";
-import { findServer } from "../conf/server_names.ts";
+import { findServer, type ServerNames } from "../conf/server_names.ts";
+import type { Server } from "../core/location.ts";
 import { logException } from "../core/log_context.ts";
 import { Request } from "../core/request.ts";
 import type { ClientConnection, Exchange, Response } from "../core/types.ts";
@@ -15,6 +16,23 @@ function matchedHost(regex: CompiledRegex): void {
   hostRegex = regex;
 }
 
+/** ngx_http_set_virtual_server */
+function chooseServer(request: Request, names: ServerNames<Server>, host: string): void {
+  const { tls } = request.connection;
+  if (tls !== undefined && tls.name === host) {
+    // The server is known already, but not what its regex captures.
+    if (tls.regex?.exec(host, hostCaptures)) hostRegex = tls.regex;
+    return;
+  }
+  const server = findServer(names, host, hostCaptures, matchedHost);
+  if (tls?.name !== undefined && server.tls.verify !== "off") {
+    request.refused = 421;
+    return;
+  }
+  request.server = server;
+  request.location = server.root;
+}
+
 /** Makes the request of a head, complete or broken off: chooses the server and splits the target. */
 export function createRequest(
   connection: ClientConnection,
@@ -25,7 +43,8 @@ export function createRequest(
 ): Request {
   const { fields } = head;
   const { names, variables } = config;
-  const defaultServer = connection.tls?.server ?? config.defaultServer;
+  const { tls } = connection;
+  const defaultServer = tls === undefined ? config.defaultServer : tls.server;
   const request = new Request(connection, exchange, defaultServer, fields.headers, response, variables);
   // As in nginx the target is split before Host is known, so the default server's merge_slashes applies.
   const { mergeSlashes } = defaultServer;
@@ -38,8 +57,7 @@ export function createRequest(
     request.badUri = true;
   } else if (names.hash !== undefined || names.regexes.length > 0) {
     try {
-      request.server = findServer(names, fields.host, hostCaptures, matchedHost, defaultServer);
-      request.location = request.server.root;
+      chooseServer(request, names, fields.host);
     } catch (error) {
       failure = error;
     }

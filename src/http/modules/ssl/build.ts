@@ -21,13 +21,25 @@ const DIRECTIVES: Readonly<Record<keyof TlsSettings, keyof SslSettings>> = {
   sessions: "ssl_session_cache",
 };
 
-/** ngx_http_ssl_merge_srv_conf: what a server's directives come to, undefined where it has nothing to shake hands with. */
-export function buildTls(settings: SslSettings, place: Place): ServerTls | undefined {
+/** ngx_http_ssl_merge_srv_conf: what the directives of a server come to. */
+export function buildTls(settings: SslSettings, place: Place): void {
+  const { server } = place;
+  const tls = {
+    certified: settings.ssl_certificate.length > 0,
+    rejects: settings.ssl_reject_handshake,
+    verify: "off",
+  } as const;
+  // Whatever is refused below, other errors are not to follow from that.
+  server.tls = { ...tls, context: undefined };
+  server.tls = { ...tls, context: buildContext(settings, place) };
+}
+
+function buildContext(settings: SslSettings, place: Place): ServerTls["context"] {
   const { scope } = place;
   const certificates = certificatePairs(settings, place.http.cycle);
-  if (certificates.pairs.length === 0) return undefined;
+  if (certificates.pairs.length === 0 && !settings.ssl_reject_handshake) return undefined;
   try {
-    const context = new TlsContext({
+    return new TlsContext({
       side: "server",
       protocols: settings.ssl_protocols,
       ciphers: settings.ssl_ciphers,
@@ -37,7 +49,6 @@ export function buildTls(settings: SslSettings, place: Place): ServerTls | undef
       recordSize: settings.ssl_buffer_size,
       sessions: sessionSettings(settings, scope, place.http.cycle, []),
     });
-    return { context, rejects: false };
   } catch (error) {
     if (error instanceof CertificateError) fail(certificatePlace(settings, error), error.message);
     if (!(error instanceof TlsSettingError)) throw error;

@@ -29,6 +29,11 @@ export const sslDirectives = {
     syntax: "curve",
     doc: "The groups for the exchange of keys, with colons between them, in the order preferred; `auto`: OpenSSL's own.",
   }),
+  ssl_reject_handshake: flag({
+    in: HTTP_SERVER,
+    default: false,
+    doc: "Refuses handshakes that ask for a name of this server (SNI), or in the address's default server those that ask for no name of any. No certificate is needed then.",
+  }),
   ssl_buffer_size: size({
     in: HTTP_SERVER,
     default: 16_384,

@@ -1,4 +1,3 @@
-import { refusalsOf } from "../../../config/errors.ts";
 import { defineModule } from "../../conf/module.ts";
 import { buildTls } from "./build.ts";
 import { sslDirectives } from "./directives.ts";
@@ -11,15 +10,8 @@ export const ssl = defineModule({
   directives: sslDirectives,
   variables: sslVariables,
   build(settings, place) {
-    const { server, parent, scope } = place;
-    if (parent !== undefined || scope.context !== "server") return settings;
-    try {
-      server.tls = buildTls(settings, place);
-    } catch (error) {
-      // Its listeners are not to say as well that they have no certificate.
-      for (const at of settings.ssl_certificate) refusalsOf(scope).leaveOut(at);
-      throw error;
-    }
+    const { parent, scope } = place;
+    if (parent === undefined && scope.context === "server") buildTls(settings, place);
     return settings;
   },
 });

@@ -5,7 +5,7 @@ import { now } from "../../../sys/clock.ts";
 import { defer, logFault } from "../../../sys/guard.ts";
 import { clearDeadline, Deadline, setDeadline } from "../../../sys/timers.ts";
 import { COUNTER } from "../../core/counters.ts";
-import type { CoreSettings } from "../../core/location.ts";
+import type { CoreSettings, Server } from "../../core/location.ts";
 import { logConnection } from "../../core/log_context.ts";
 import type { Request } from "../../core/request.ts";
 import type { ClientTls } from "../../core/types.ts";
@@ -121,6 +121,11 @@ export class H1Connection implements ExchangeOwner, HeadReaderOwner, InputOwner,
     return this.state === IDLE || this.state === LINGERING;
   }
 
+  /** In force until a request's host is known. */
+  get defaultServer(): Server {
+    return this.tls === undefined ? this.host.config.defaultServer : this.tls.server;
+  }
+
   get busyWith(): AddressConfig | undefined {
     return this.state !== BUSY && this.requests > 0 && !this.outlived ? undefined : this.config;
   }
@@ -189,7 +194,7 @@ export class H1Connection implements ExchangeOwner, HeadReaderOwner, InputOwner,
     host.counters[COUNTER.reading]++;
     this.state = HEAD;
     // The first head must be complete within the time that began when the connection was accepted.
-    if (this.requests > 0) setDeadline(this.deadline, host.config.defaultServer.clientHeaderTimeout);
+    if (this.requests > 0) setDeadline(this.deadline, this.defaultServer.clientHeaderTimeout);
   }
 
   /** A head is complete, or will not be completed. */
@@ -293,13 +298,17 @@ export class H1Connection implements ExchangeOwner, HeadReaderOwner, InputOwner,
     }
   }
 
+  private logIdle(sentence: string): void {
+    const { defaultServer } = this;
+    logConnection(this, { defaultServer, listening: this.host.config.listening }, "info", sentence);
+  }
+
   private logIdleEnd(): void {
-    const { config } = this.host;
     if (this.requests === 0) {
-      logConnection(this, config, "info", "client closed connection while waiting for request");
+      this.logIdle("client closed connection while waiting for request");
       return;
     }
-    const { errorLog } = config.defaultServer.root;
+    const { errorLog } = this.defaultServer.root;
     errorLog.write("info", `client ${hostText(this.remote)} closed keepalive connection`, this.number);
   }
 
@@ -313,8 +322,7 @@ export class H1Connection implements ExchangeOwner, HeadReaderOwner, InputOwner,
     switch (this.state) {
       case IDLE:
         if (this.requests === 0) {
-          const sentence = "client timed out (110: Connection timed out) while waiting for request";
-          logConnection(this, host.config, "info", sentence);
+          this.logIdle("client timed out (110: Connection timed out) while waiting for request");
         }
         stream.destroy();
         return;
@@ -338,7 +346,7 @@ export class H1Connection implements ExchangeOwner, HeadReaderOwner, InputOwner,
   shutdown(): void {
     // Like nginx: a connection on which nothing was asked yet has client_header_timeout.
     if (this.state === BUSY) this.exchange.shutdown();
-    else if (this.state === IDLE && this.requests > 0) this.shutdownIdle(this.host.config.defaultServer.root.core);
+    else if (this.state === IDLE && this.requests > 0) this.shutdownIdle(this.defaultServer.root.core);
   }
 
   /** nginx closes it, and answers a request that is on its way with a reset. After a FIN, the client asks anew elsewhere. */

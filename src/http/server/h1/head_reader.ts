@@ -1,6 +1,7 @@
 import { now } from "../../../sys/clock.ts";
 import { DONE, NEED_MORE, type RequestHead } from "../../../wire/http1/request_head.ts";
 import { finalizeRequest, startPhases } from "../../core/engine.ts";
+import type { Server } from "../../core/location.ts";
 import { logError } from "../../core/log_context.ts";
 import type { Request } from "../../core/request.ts";
 import { startWithBody } from "../../core/request_body.ts";
@@ -13,6 +14,7 @@ import { giveRequestMemoryBack, type RequestMemory, takeRequestMemory } from "./
 export interface HeadReaderOwner {
   readonly host: ConnectionHost;
   readonly pipelined: boolean;
+  readonly defaultServer: Server;
   /** The first part of a head has come. */
   headBegins(): void;
   /** A head is complete, or will not be completed. */
@@ -20,6 +22,8 @@ export interface HeadReaderOwner {
   /** The connection must not be used any more. */
   setError(): void;
 }
+
+const MISDIRECTED = "client attempted to request the server name different from the one that was negotiated";
 
 /** Reads the heads of a connection's requests, one after another, and begins each request. */
 export class H1HeadReader {
@@ -38,7 +42,7 @@ export class H1HeadReader {
   }
 
   private take(): RequestMemory {
-    this.memory ??= takeRequestMemory(this.connection.host.config);
+    this.memory ??= takeRequestMemory(this.connection.defaultServer.limits, this.connection.host.config);
     return this.memory;
   }
 
@@ -95,8 +99,8 @@ export class H1HeadReader {
     if (request.version !== 9 && request.requestLine.startsWith("HEAD ")) request.headerOnly = true;
     // An invalid path counts before errors in the fields.
     const early = code === DONE || (request.badUri && head.inHeaders);
-    const error = early ? "client sent invalid request" : head.error;
-    if (refused !== 500) logError(request, "info", error + this.whileReading(head, early));
+    const error = early ? (refused === 421 ? MISDIRECTED : "client sent invalid request") : head.error;
+    if (refused !== 500) logError(request, "info", error + this.whileReading(head, early && refused !== 421));
     finalizeRequest(request, early ? refused : code);
   }
 

@@ -1,3 +1,4 @@
+import type { RequestLimits } from "../../../wire/http1/request_fields.ts";
 import { RequestHead } from "../../../wire/http1/request_head.ts";
 import { newResponse, resetResponse } from "../../core/response.ts";
 import type { Response } from "../../core/types.ts";
@@ -17,8 +18,8 @@ export class RequestMemory {
   readonly head: RequestHead;
   readonly response: Response = newResponse();
 
-  constructor(config: AddressConfig) {
-    this.head = new RequestHead(config.limits);
+  constructor(limits: RequestLimits) {
+    this.head = new RequestHead(limits);
   }
 }
 
@@ -26,10 +27,10 @@ export class RequestMemory {
 const kept: (RequestMemory | undefined)[] = [];
 let count = 0;
 
-/** For a request that comes in on that address. */
-export function takeRequestMemory(config: AddressConfig): RequestMemory {
-  const memory = (count === 0 ? undefined : kept[--count]) ?? new RequestMemory(config);
-  memory.head.begin(config.limits, config.limitsOf);
+/** For a request that comes in on that address; `limits` are in force until its host is known. */
+export function takeRequestMemory(limits: RequestLimits, { limitsOf }: AddressConfig): RequestMemory {
+  const memory = (count === 0 ? undefined : kept[--count]) ?? new RequestMemory(limits);
+  memory.head.begin(limits, limitsOf);
   return memory;
 }
 
