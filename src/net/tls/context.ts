@@ -8,6 +8,7 @@ import {
 } from "../../sys/openssl/negotiation.ts";
 import { askOnClientHello } from "../../sys/openssl/ssl.ts";
 import { type CertificatePairs, setCertificates } from "./certificates.ts";
+import { type EarlyDataSettings, useEarlyData } from "./early_data.ts";
 import { type SessionSettings, useSessions } from "./sessions.ts";
 
 /** What a TlsContext is made of: what directives say, as it is. Undefined leaves OpenSSL's default. */
@@ -24,6 +25,7 @@ export interface TlsSettings {
   readonly recordSize: number;
   /** Of servers: how clients resume sessions. */
   readonly sessions?: SessionSettings;
+  readonly earlyData?: EarlyDataSettings;
 }
 
 /** OpenSSL refuses a setting; the message is nginx's. */
@@ -48,6 +50,7 @@ const STEPS: readonly (readonly [keyof TlsSettings, Step])[] = [
   }),
   step("curves", setCurves),
   step("sessions", useSessions),
+  step("earlyData", useEarlyData),
 ];
 
 function step<S extends keyof TlsSettings>(

@@ -102,6 +102,19 @@ export class SessionCache {
     }
   }
 
+  /** Notes that a key, longer than any id, is used up for so many seconds. False where it was already, or cannot be noted. */
+  useUp(key: string, timeout: number): boolean {
+    this.#lock();
+    try {
+      const entries = this.#entries;
+      const known = entries.find(key);
+      if (known !== undefined && entries.zone.words[entries.value(known) + EXPIRES] > seconds()) return false;
+      return this.#store(key, NOTHING, timeout);
+    } finally {
+      this.#entries.unlock();
+    }
+  }
+
   remove(id: string): void {
     this.#lock();
     try {
@@ -143,6 +156,8 @@ export class SessionCache {
     this.#log("warn", `could not allocate new session in SSL session shared cache "${this.name}"`);
   }
 }
+
+const NOTHING = new Uint8Array();
 
 function seconds(): number {
   return Math.floor(sharedNow() / 1000);

@@ -7,6 +7,10 @@ import {
   type Values,
 } from "../ffi.ts";
 import { logFault } from "../guard.ts";
+import type { SslConnection } from "./ssl.ts";
+
+/** Whose call is running: OpenSSL's callbacks come within. */
+export const running: { connection: SslConnection | undefined } = { connection: undefined };
 
 /** Makes a C function that OpenSSL calls. An exception must not go through C: it is logged, and `failed` returned. */
 export function makeCallback<const R extends Type, const A extends readonly ArgumentType[]>(

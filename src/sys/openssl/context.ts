@@ -1,4 +1,5 @@
 import { bind } from "../ffi.ts";
+import type { EarlyDataGuard } from "./early_data.ts";
 import { clearErrors, takeErrors } from "./errors.ts";
 import type { SessionHandler } from "./session.ts";
 import type { TicketKeyOwner } from "./ticket.ts";
@@ -42,6 +43,8 @@ export class SslContext {
   /** Of its connections, unless they have another one. */
   sessions: SessionHandler | undefined = undefined;
   tickets: TicketKeyOwner | undefined = undefined;
+  /** Undefined where its connections take no early data. */
+  earlyData: EarlyDataGuard | undefined = undefined;
 
   /** As ngx_ssl_create has it; `setProtocols` comes next. Throws SslError. */
   constructor() {

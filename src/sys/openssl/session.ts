@@ -1,9 +1,9 @@
 import { bind, memoryAt } from "../ffi.ts";
-import { makeCallback } from "./callbacks.ts";
+import { makeCallback, running } from "./callbacks.ts";
 import type { SslContext } from "./context.ts";
 import { clearErrors } from "./errors.ts";
 import { mapped } from "./memory.ts";
-import { callingConnection, type SslConnection } from "./ssl.ts";
+import type { SslConnection } from "./ssl.ts";
 
 /** SSL_SESSION: what a client may resume later. A session is known here by its pointer. */
 const c = bind(null, {
@@ -98,7 +98,7 @@ export function askForSessions(context: SslContext): void {
 
 /** Its result says that the callback has taken no reference to the session. */
 function newSession(_ssl: bigint, session: bigint): number {
-  const connection = callingConnection();
+  const connection = running.connection;
   connection?.sessions?.onNewSession(connection, session);
   return 0;
 }
@@ -106,11 +106,11 @@ function newSession(_ssl: bigint, session: bigint): number {
 function getSession(_ssl: bigint, id: bigint, length: number, copy: bigint): bigint {
   // OpenSSL is not to take a reference of its own to the result.
   new Int32Array(memoryAt(copy, 4))[0] = 0;
-  return callingConnection()?.sessions?.findSession(bytesAt(id, length)) ?? 0n;
+  return running.connection?.sessions?.findSession(bytesAt(id, length)) ?? 0n;
 }
 
 function removeSession(_context: bigint, session: bigint): undefined {
-  callingConnection()?.sessions?.removeSession(sessionId(session));
+  running.connection?.sessions?.removeSession(sessionId(session));
 }
 
 // ---- one session

@@ -1,6 +1,7 @@
 import { bind, memoryAt, stringAt } from "../ffi.ts";
-import { makeCallback } from "./callbacks.ts";
+import { makeCallback, running } from "./callbacks.ts";
 import type { SslContext } from "./context.ts";
+import { EarlyData, SSL_READ_EARLY_DATA_FINISH } from "./early_data.ts";
 import { clearErrors } from "./errors.ts";
 import { mapped } from "./memory.ts";
 import type { SessionHandler } from "./session.ts";
@@ -19,6 +20,7 @@ const c = bind(null, {
   SSL_set_accept_state: { return: "void", arguments: ["handle"] },
   SSL_set_connect_state: { return: "void", arguments: ["handle"] },
   SSL_do_handshake: { return: "int32", arguments: ["handle"] },
+  SSL_is_init_finished: { return: "int32", arguments: ["handle"] },
   SSL_read: { return: "int32", arguments: ["handle", "pointer", "int32"], sizes: { 1: 2 } },
   SSL_write: { return: "int32", arguments: ["handle", "pointer", "int32"], sizes: { 1: 2 } },
   SSL_has_pending: { return: "int32", arguments: ["handle"] },
@@ -125,13 +127,7 @@ const SSL_AD_DECODE_ERROR = 50;
 export const SSL_AD_INTERNAL_ERROR = 80;
 export const SSL_AD_UNRECOGNIZED_NAME = 112;
 
-/** Whose call may be running: OpenSSL's callbacks come within. */
-let calling: SslConnection | undefined;
 let helloCallback = 0n;
-
-export function callingConnection(): SslConnection | undefined {
-  return calling;
-}
 
 /** Has the connections of a context ask their HelloHandler. */
 export function askOnClientHello(context: SslContext): void {
@@ -142,7 +138,7 @@ export function askOnClientHello(context: SslContext): void {
 }
 
 function clientHello(ssl: bigint, alert: bigint): number {
-  const handler = calling?.helloHandler;
+  const handler = running.connection?.helloHandler;
   if (handler === undefined) return 1;
   const name = helloName(ssl);
   const refusal = typeof name === "number" ? name : handler.onClientHello(name);
@@ -176,6 +172,8 @@ export class SslConnection {
   /** Told of its sessions, if the context has it so. */
   sessions: SessionHandler | undefined;
   private readonly shared: Shared = shared();
+  /** Until the handshake is complete, where early data is taken. */
+  private early: EarlyData | undefined = undefined;
   /** Asked during the handshake, if the context has it so. */
   helloHandler: HelloHandler | undefined = undefined;
 
@@ -191,6 +189,7 @@ export class SslConnection {
     bio.BIO_up_ref(output);
     c.SSL_set0_rbio(this.pointer, input);
     c.SSL_set0_wbio(this.pointer, output);
+    if (context.earlyData !== undefined) this.early = new EarlyData(this.pointer);
     if (side === "server") c.SSL_set_accept_state(this.pointer);
     else c.SSL_set_connect_state(this.pointer);
   }
@@ -222,23 +221,43 @@ export class SslConnection {
     return length > 0 ? firstBytes(sentViews, sent, length) : undefined;
   }
 
-  /** 0 when the handshake is complete, else an SSL_ERROR; errors are in the queue. */
+  /** 0 when the handshake is complete, or early data can be read; else an SSL_ERROR, and errors are in the queue. */
   handshake(): number {
     clearErrors();
-    calling = this;
-    const result = c.SSL_do_handshake(this.pointer);
-    calling = undefined;
+    running.connection = this;
+    let result = this.early === undefined ? SSL_READ_EARLY_DATA_FINISH : this.early.accept();
+    if (result === SSL_READ_EARLY_DATA_FINISH) {
+      this.early = undefined;
+      result = c.SSL_do_handshake(this.pointer);
+    }
+    running.connection = undefined;
     return result === 1 ? 0 : c.SSL_get_error(this.pointer, result);
   }
 
   /** How many bytes were read (`readBytes`); else minus an SSL_ERROR, and errors are in the queue. */
   read(): number {
     const { address } = this.shared.read;
-    calling = this;
-    const result = c.SSL_read(this.pointer, address, MOST_BYTES);
-    calling = undefined;
+    running.connection = this;
+    const result =
+      this.early === undefined ? c.SSL_read(this.pointer, address, MOST_BYTES) : this.readEarly(this.early);
+    running.connection = undefined;
     if (result > 0) return result;
     return -c.SSL_get_error(this.pointer, result);
+  }
+
+  private readEarly(early: EarlyData): number {
+    const { address, bytes } = this.shared.read;
+    let result = early.read(address, bytes);
+    if (result === -SSL_READ_EARLY_DATA_FINISH) {
+      result = c.SSL_read(this.pointer, address, MOST_BYTES);
+      if (!this.isUnfinished) this.early = undefined;
+    }
+    return result;
+  }
+
+  /** What was received until now may have been recorded, and be sent again by somebody else ($ssl_early_data). */
+  get isUnfinished(): boolean {
+    return c.SSL_is_init_finished(this.pointer) !== 1;
   }
 
   /** The bytes of the last `read`, lent until the next. */
@@ -248,7 +267,7 @@ export class SslConnection {
 
   /** Bytes were received that no `read` has given yet, or not wholly. */
   get hasPending(): boolean {
-    return c.SSL_has_pending(this.pointer) === 1;
+    return this.early !== undefined || c.SSL_has_pending(this.pointer) === 1;
   }
 
   /** Encrypts bytes, or a string of bytes, at most MOST_BYTES. 0, or an SSL_ERROR with errors in the queue. */
@@ -258,9 +277,10 @@ export class SslConnection {
     if (typeof data === "string")
       bytes.latin1Write(from === 0 && length === data.length ? data : data.slice(from, to), 0, length);
     else bytes.set(from === 0 && length === data.length ? data : data.subarray(from, to));
-    calling = this;
-    const result = c.SSL_write(this.pointer, address, length);
-    calling = undefined;
+    running.connection = this;
+    const result =
+      this.early === undefined ? c.SSL_write(this.pointer, address, length) : this.early.write(address, length);
+    running.connection = undefined;
     return result === length ? 0 : c.SSL_get_error(this.pointer, result);
   }
 

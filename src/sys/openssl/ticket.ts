@@ -1,9 +1,8 @@
 import { bind, memoryAt } from "../ffi.ts";
-import { makeCallback } from "./callbacks.ts";
+import { makeCallback, running } from "./callbacks.ts";
 import { type SslContext, SslError } from "./context.ts";
 import { clearErrors } from "./errors.ts";
 import { mapped } from "./memory.ts";
-import { callingConnection } from "./ssl.ts";
 
 /** Session tickets (RFC 5077) with keys of our own, in place of those that OpenSSL makes for each SSL_CTX. */
 const c = bind(null, {
@@ -72,7 +71,7 @@ export function useTicketKeys(context: SslContext, owner: TicketKeyOwner): void 
 
 /** ngx_ssl_ticket_key_callback */
 function ticketKey(ssl: bigint, name: bigint, iv: bigint, cipher: bigint, mac: bigint, encrypt: number): number {
-  const keys = callingConnection()?.context.tickets?.ticketKeys();
+  const keys = running.connection?.context.tickets?.ticketKeys();
   if (keys === undefined) return FAILED;
   const wanted = Buffer.from(memoryAt(name, NAME_BYTES));
   if (encrypt === 1) {

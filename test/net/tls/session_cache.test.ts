@@ -152,3 +152,16 @@ test("a worker that is killed with the zone locked takes no other session with i
     assert.deepEqual(find(cache, id(number)), session(number));
   }
 });
+
+test("a key is used up once in all processes, for as long as is said", (t) => {
+  const advance = stopClock(t);
+  const zone = newZone();
+  const key = `a key that is no session's id ${"x".repeat(10)}`;
+  const [one, other] = [newCache(zone).cache, newCache(zone).cache];
+  assert.ok(one.useUp(key, 30));
+  assert.ok(!one.useUp(key, 30));
+  assert.ok(!other.useUp(key, 30));
+  assert.ok(other.useUp(`${key}x`, 30));
+  advance(30);
+  assert.ok(other.useUp(key, 30));
+});

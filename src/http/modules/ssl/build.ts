@@ -5,7 +5,7 @@ import type { Place } from "../../conf/module.ts";
 import type { ServerTls } from "../../core/location.ts";
 import { certificatePairs, certificatePlace } from "./certificates.ts";
 import { sslDirectives } from "./directives.ts";
-import { sessionSettings } from "./sessions.ts";
+import { sessionSettings, sharedCacheOf } from "./sessions.ts";
 
 export type SslSettings = SettingsOf<typeof sslDirectives>;
 
@@ -19,6 +19,7 @@ const DIRECTIVES: Readonly<Record<keyof TlsSettings, keyof SslSettings>> = {
   curves: "ssl_ecdh_curve",
   recordSize: "ssl_buffer_size",
   sessions: "ssl_session_cache",
+  earlyData: "ssl_early_data",
 };
 
 /** ngx_http_ssl_merge_srv_conf: what the directives of a server come to. */
@@ -38,6 +39,7 @@ function buildContext(settings: SslSettings, place: Place): ServerTls["context"]
   const { scope } = place;
   const certificates = certificatePairs(settings, place.http.cycle);
   if (certificates.pairs.length === 0 && !settings.ssl_reject_handshake) return undefined;
+  const sessions = sessionSettings(settings, scope, place.http.cycle, []);
   try {
     return new TlsContext({
       side: "server",
@@ -47,7 +49,8 @@ function buildContext(settings: SslSettings, place: Place): ServerTls["context"]
       certificates,
       curves: settings.ssl_ecdh_curve,
       recordSize: settings.ssl_buffer_size,
-      sessions: sessionSettings(settings, scope, place.http.cycle, []),
+      sessions,
+      earlyData: settings.ssl_early_data ? { cache: sharedCacheOf(sessions) } : undefined,
     });
   } catch (error) {
     if (error instanceof CertificateError) fail(certificatePlace(settings, error), error.message);

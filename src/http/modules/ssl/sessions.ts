@@ -75,13 +75,19 @@ export const sessionDirectives = {
     doc: "A file with the key that tickets are encrypted with, so that several machines can share it: 80 random bytes for AES-256, or 48 for AES-128. Repeated, only the first one encrypts, and all decrypt: that is how keys are changed. Without it, servers with a shared session cache have keys in common that are changed by themselves, and others one that lasts until a reload.",
     item: (at) => at,
   }),
+  ssl_early_data: flag({
+    in: HTTP_SERVER,
+    default: false,
+    doc: "Takes requests that clients of TLS 1.3 send before the handshake is complete, when they resume a session. Somebody who records such a request can send it again: pass on `$ssl_early_data` (`proxy_set_header Early-Data $ssl_early_data;`), and servers can answer 425. With `ssl_session_cache shared:…` each is taken once, whichever worker it comes to; what is sent again is only answered by whoever can complete the handshake. nginx takes all.",
+  }),
 };
 
 export const sessionVariables: Readonly<Record<string, VariableSpec>> = {
-  ssl_session_id: { get: ({ connection: { tls } }) => (tls === undefined ? undefined : sessionIdOf(tls.ssl)) },
+  ssl_session_id: { get: ({ connection: { tls } }) => (tls && sessionIdOf(tls.ssl)) || undefined },
   ssl_session_reused: {
     get: ({ connection: { tls } }) => (tls === undefined ? undefined : isReused(tls.ssl) ? "r" : "."),
   },
+  ssl_early_data: { get: ({ connection: { tls } }) => (tls?.ssl.isUnfinished === true ? "1" : undefined) },
 };
 
 /** Of a server. `certificates`: the values of `ssl_certificate`, where they have variables. */
@@ -104,6 +110,10 @@ export function sessionSettings(
     ticketKeys: files.length === 0 ? zone?.ticketKeys : readTicketKeys(files, cycle),
     idContext: ["HTTP", ...certificates],
   };
+}
+
+export function sharedCacheOf({ cache }: SessionSettings): SessionCache | undefined {
+  return typeof cache === "object" ? cache.shared : undefined;
 }
 
 /** A server that says `builtin` alone has the shared cache of the http block as well. */
