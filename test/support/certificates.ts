@@ -58,7 +58,7 @@ const ALGORITHMS = {
 };
 
 /** Runs the openssl program and returns what it prints. */
-function openssl(...args: string[]): string {
+export function openssl(...args: string[]): string {
   return execFileSync("openssl", args, { encoding: "latin1", stdio: ["ignore", "pipe", "pipe"] });
 }
 

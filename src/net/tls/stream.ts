@@ -259,8 +259,12 @@ export class TlsStream implements Stream, StreamHandler {
     }
     this.leaving = true;
     if (this.deadline !== undefined) clearDeadline(this.deadline);
-    this.ssl.free();
-    this.handler.onClose(this, this.failure ?? error);
+    try {
+      // What the handshake has agreed on may be logged now.
+      this.handler.onClose(this, this.failure ?? error);
+    } finally {
+      this.ssl.free();
+    }
   }
 
   /** An exception in one of the above, which are calls of the handler's. */

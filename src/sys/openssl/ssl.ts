@@ -164,9 +164,10 @@ function helloName(ssl: bigint): string | undefined | number {
   return name.length > TLSEXT_MAXLEN_HOST_NAME || name.includes("\0") ? SSL_AD_UNRECOGNIZED_NAME : name;
 }
 
-/** One side of a TLS connection. After `free` nothing may be called. */
+/** One side of a TLS connection. After `free` nothing may be called, and nothing be asked but whether it is `freed`. */
 export class SslConnection {
   readonly pointer: bigint;
+  freed = false;
   /** What it was made of; `useContext` does not change that. */
   readonly context: SslContext;
   /** Told of its sessions, if the context has it so. */
@@ -195,6 +196,7 @@ export class SslConnection {
   }
 
   free(): void {
+    this.freed = true;
     // Else OpenSSL would take the session of a connection without close_notify for a broken one.
     c.SSL_set_shutdown(this.pointer, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
     c.SSL_free(this.pointer);

@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
+import { isForHost, ocspResponders, subjectLine, subjectName } from "../../../src/sys/openssl/certificate.ts";
 import { loadStoreKey, readPrivateKey } from "../../../src/sys/openssl/keys.ts";
 import { readCertificateChain, readRevocationLists, readTrustedCertificates } from "../../../src/sys/openssl/x509.ts";
 import {
@@ -19,7 +20,9 @@ const ALLOWED_GROWTH = 10e6;
 
 test("10,000 certificates, keys and lists, good and broken, leave no memory behind", { skip: noOpenssl }, (t) => {
   const directory = certificateDirectory(t);
-  const root = createCertificate(directory, "root");
+  const root = createCertificate(directory, "root", {
+    extensions: ["authorityInfoAccess=OCSP;URI:http://ocsp.example/"],
+  });
   const pem = Buffer.from(root.certificate);
   const chain = Buffer.concat([pem, pem]);
   const cut = chain.subarray(0, chain.length - 100);
@@ -33,7 +36,12 @@ test("10,000 certificates, keys and lists, good and broken, leave no memory behi
     const read = readCertificateChain(chain);
     assert.ok(typeof read !== "string");
     const shared = read.share();
+    subjectName(read.pointer);
+    subjectLine(read.pointer);
+    isForHost(read.pointer, "root");
+    ocspResponders(read.pointer);
     read.free();
+    subjectName(shared.pointer);
     shared.free();
     assert.equal(typeof readCertificateChain(cut), "string");
     assert.equal(typeof readTrustedCertificates(cut), "string");

@@ -19,6 +19,7 @@ import { errnoCode, errnoText } from "../../../sys/errno.ts";
 import { isReused, sessionIdOf } from "../../../sys/openssl/session.ts";
 import { HTTP_SERVER } from "../../conf/contexts.ts";
 import type { VariableSpec } from "../../core/script.ts";
+import { ofTls } from "./of_tls.ts";
 
 /** What of ngx_http_ssl_module lets clients resume sessions. */
 
@@ -83,11 +84,12 @@ export const sessionDirectives = {
 };
 
 export const sessionVariables: Readonly<Record<string, VariableSpec>> = {
-  ssl_session_id: { get: ({ connection: { tls } }) => (tls && sessionIdOf(tls.ssl)) || undefined },
-  ssl_session_reused: {
-    get: ({ connection: { tls } }) => (tls === undefined ? undefined : isReused(tls.ssl) ? "r" : "."),
+  ssl_session_id: ofTls(sessionIdOf),
+  ssl_session_reused: ofTls((ssl) => (isReused(ssl) ? "r" : ".")),
+  // Not kept: it changes when the handshake is complete.
+  ssl_early_data: {
+    get: ({ connection: { tls } }) => (tls !== undefined && !tls.ssl.freed && tls.ssl.isUnfinished ? "1" : undefined),
   },
-  ssl_early_data: { get: ({ connection: { tls } }) => (tls?.ssl.isUnfinished === true ? "1" : undefined) },
 };
 
 /** Of a server. `certificates`: the values of `ssl_certificate`, where they have variables. */
