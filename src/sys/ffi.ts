@@ -103,9 +103,14 @@ export function memoryAt(address: bigint, bytes: number): ArrayBuffer {
   return ffi.toArrayBuffer(address, bytes, false);
 }
 
-/** A copy of the text there, up to its NUL. */
+let text: { strlen(address: bigint): bigint } | undefined;
+
+/** A copy of the text there, up to its NUL, as a byte string. Null where the address is. */
 export function stringAt(address: bigint): string | null {
-  return ffi.toString(address);
+  if (address === 0n) return null;
+  text ??= bind(null, { strlen: { return: "uint64", arguments: ["handle"] } });
+  const length = Number(text.strlen(address));
+  return length === 0 ? "" : Buffer.from(ffi.toArrayBuffer(address, length, false)).latin1Slice();
 }
 
 /** This thread's uv_loop_t. */

@@ -46,6 +46,7 @@ export class TlsStage implements StreamHandler, HelloHandler {
   }
 
   onData(stream: Stream, bytes: Buffer): void {
+    if (this.leaving) return;
     if (this.ssl === undefined) {
       if (bytes[0] !== HANDSHAKE && (bytes[0] & SSL2) === 0) {
         clearDeadline(this.deadline);
@@ -60,15 +61,20 @@ export class TlsStage implements StreamHandler, HelloHandler {
 
   private shakeHands(ssl: SslConnection, bytes: Buffer): void {
     const { stream } = this;
-    ssl.receive(bytes.subarray(0, MOST_BYTES));
-    const error = ssl.handshake();
-    for (let output = ssl.takeOutput(); output !== undefined; output = ssl.takeOutput()) stream.write(output);
-    if (error === SSL_ERROR_WANT_READ) return;
+    let error = SSL_ERROR_WANT_READ;
+    let at = 0;
+    while (error === SSL_ERROR_WANT_READ) {
+      if (at >= bytes.length || stream.closed) return;
+      ssl.receive(bytes.subarray(at, at + MOST_BYTES));
+      at += MOST_BYTES;
+      error = ssl.handshake();
+      for (let output = ssl.takeOutput(); output !== undefined; output = ssl.takeOutput()) stream.write(output);
+    }
     if (error === 0) {
-      this.complete(ssl, bytes.subarray(MOST_BYTES));
+      this.complete(ssl, bytes.subarray(at));
       return;
     }
-    ssl.takeUnused();
+    ssl.drop();
     if (isCleanEnd(error)) this.refuse("info", "peer closed connection in SSL handshake");
     else if (this.rejected) this.refuse("info", "handshake rejected");
     else this.failed(tlsError("SSL_do_handshake()", error));

@@ -2,6 +2,7 @@ import { defer } from "../../sys/guard.ts";
 import { MOST_BYTES, SSL_ERROR_WANT_READ, type SslConnection } from "../../sys/openssl/ssl.ts";
 import { clearDeadline, Deadline, setDeadline } from "../../sys/timers.ts";
 import type { Address } from "../address.ts";
+import { SlabQueue } from "../slabs.ts";
 import { fault, type Stream, type StreamError, type StreamHandler } from "../stream.ts";
 import { isCleanEnd, tlsError } from "./errors.ts";
 
@@ -13,6 +14,10 @@ let gatherer: TlsStream | undefined;
 
 /** How long the last bytes may take to leave: nginx's time for a shutdown. */
 export const LEAVING_MS = 3000;
+
+/** What OpenSSL answers by itself (to KeyUpdates, say) goes to a peer that takes none of it, up to so many bytes. */
+const MOST_REPLIES = 64 * 1024;
+const TAKES_NOTHING = "peer asks for what it does not take";
 
 /**
  * A Stream around a Stream, once the handshake is complete. What the peer sends is decrypted as it comes, what is written is
@@ -26,7 +31,7 @@ export class TlsStream implements Stream, StreamHandler {
   private readonly recordSize: number;
   private corked = 0;
   private paused = false;
-  /** `destroy` was called, and waits for the last bytes to leave. */
+  /** It is closed, but for the last bytes, which have to leave. */
   private leaving = false;
   private deadline: Deadline<Stream> | undefined = undefined;
   private failure: StreamError | undefined = undefined;
@@ -40,6 +45,15 @@ export class TlsStream implements Stream, StreamHandler {
   private resuming = false;
   /** The inner stream's `onEnd` came while bytes were held. */
   private endHeld = false;
+  /** Written within a message of the peer's to TLS itself: nothing can be encrypted before that is complete. */
+  private waiting: SlabQueue | undefined = undefined;
+  /** `write` has answered false because of that. */
+  private draining = false;
+  /** Bytes written since the inner stream has last sent all, and what they came to; lost: dropped unencrypted. */
+  private flight = 0;
+  private flightEncrypted = 0;
+  private lost = 0;
+  private replies = 0;
 
   constructor(inner: Stream, ssl: SslConnection, handler: StreamHandler, recordSize: number) {
     this.inner = inner;
@@ -61,11 +75,15 @@ export class TlsStream implements Stream, StreamHandler {
   }
 
   get sending(): boolean {
-    return !this.closed && this.inner.sending;
+    return !this.closed && (this.inner.sending || this.waiting !== undefined);
   }
 
+  /** In proportion: the inner stream knows only what the bytes were encrypted to. */
   get unsent(): number {
-    return this.inner.unsent;
+    const { flight, flightEncrypted, waiting } = this;
+    const { unsent } = this.inner;
+    const encrypted = flight === 0 ? 0 : Math.min(flight, Math.ceil((unsent * flight) / flightEncrypted));
+    return this.lost + encrypted + (waiting === undefined ? 0 : waiting.length);
   }
 
   // ---- writing
@@ -73,8 +91,17 @@ export class TlsStream implements Stream, StreamHandler {
   write(data: Uint8Array | string): boolean {
     if (this.closed || this.shut) return true;
     if (this.corked > 0 && this.gather(data)) return true;
-    this.encrypt(data);
-    return this.inner.write("");
+    if (gatherer === this) this.sendGathered();
+    if (data.length > 0) this.encrypt(data);
+    return this.settled();
+  }
+
+  /** What `write` answers. */
+  private settled(): boolean {
+    if (this.waiting === undefined) return this.inner.write("");
+    if (this.corked > 0 || this.closed) return true;
+    this.draining = true;
+    return false;
   }
 
   /** Keeps a few bytes for the record that follows. */
@@ -94,28 +121,82 @@ export class TlsStream implements Stream, StreamHandler {
     const length = gatheredLength;
     gatherer = undefined;
     gatheredLength = 0;
-    if (length > 0 && !this.closed && !this.shut) this.encryptAll(gathered.subarray(0, length));
+    if (this.closed) this.lost += length;
+    else if (length > 0) this.encrypt(gathered.subarray(0, length));
   }
 
   private encrypt(data: Uint8Array | string): void {
-    if (gatherer === this) this.sendGathered();
-    if (data.length > 0) this.encryptAll(data);
-  }
-
-  private encryptAll(data: Uint8Array | string): void {
-    const { ssl, recordSize } = this;
-    const most = recordSize === GATHERED_BYTES ? MOST_BYTES : recordSize;
-    for (let at = 0; at < data.length && !this.closed; at += most) {
-      const error = ssl.write(data, at, Math.min(at + most, data.length));
-      this.sendOutput();
-      if (error !== 0) this.fail(tlsError("SSL_write()", error));
+    const done = this.waiting === undefined ? this.encryptFrom(data) : 0;
+    if (done === data.length) return;
+    if (this.closed) {
+      this.lost += data.length - done;
+      return;
     }
+    this.waiting ??= new SlabQueue();
+    this.waiting.push(typeof data === "string" ? Buffer.from(data.slice(done), "latin1") : data.subarray(done));
   }
 
-  /** Gives the inner stream what OpenSSL has for the peer. */
-  sendOutput(): void {
+  /** Returns how many bytes were encrypted: fewer than all if it failed, or cannot be now. */
+  private encryptFrom(data: Uint8Array | string): number {
+    const { ssl, recordSize } = this;
+    const { length } = data;
+    const most = recordSize === GATHERED_BYTES ? MOST_BYTES : recordSize;
+    if (!this.inner.sending) {
+      this.flight = 0;
+      this.flightEncrypted = 0;
+    }
+    for (let at = 0; at < length; ) {
+      if (this.closed) return at;
+      const end = Math.min(at + most, length);
+      const error = ssl.write(data, at, end);
+      this.flightEncrypted += this.sendOutput();
+      if (error !== 0) {
+        if (error !== SSL_ERROR_WANT_READ) this.refuse(tlsError("SSL_write()", error));
+        return at;
+      }
+      this.flight += end - at;
+      at = end;
+    }
+    return length;
+  }
+
+  /** Encrypts what has waited. An event. */
+  private encryptWaiting(waiting: SlabQueue): void {
+    while (waiting.length > 0) {
+      const first = waiting.first();
+      const done = this.encryptFrom(first);
+      waiting.drop(done);
+      if (done < first.length) return;
+    }
+    this.waiting = undefined;
+    if (this.shut) this.sendEnd();
+    if (this.draining) {
+      this.draining = false;
+      if (!this.inner.write("")) return;
+      this.handler.onDrain(this);
+    }
+    if (!this.closed && !this.sending) this.onSent();
+  }
+
+  /** Gives the inner stream what OpenSSL has for the peer; returns how many bytes. */
+  sendOutput(): number {
+    let sent = 0;
     for (let output = this.ssl.takeOutput(); output !== undefined; output = this.ssl.takeOutput()) {
+      sent += output.length;
       this.inner.write(output);
+    }
+    return sent;
+  }
+
+  /** The same after a read. */
+  private sendReplies(): void {
+    const taken = !this.inner.sending;
+    const sent = this.sendOutput();
+    if (sent === 0) return;
+    if (taken) this.replies = 0;
+    this.replies += sent;
+    if (this.replies > MOST_REPLIES) {
+      this.refuse({ code: "EPROTO", message: TAKES_NOTHING, sentence: TAKES_NOTHING });
     }
   }
 
@@ -127,12 +208,16 @@ export class TlsStream implements Stream, StreamHandler {
   uncork(): boolean {
     this.corked--;
     if (this.corked === 0 && gatherer === this) this.sendGathered();
-    return this.inner.uncork();
+    const { inner } = this;
+    const more = inner.uncork();
+    if (this.leaving && !inner.sending) inner.destroy();
+    return this.waiting === undefined ? more : this.settled();
   }
 
   // ---- reading
 
   onData(_inner: Stream, bytes: Buffer): void {
+    if (this.ended || this.leaving) return;
     if (this.paused || this.held !== undefined) {
       this.held = this.held === undefined ? Buffer.from(bytes) : Buffer.concat([this.held, bytes]);
       return;
@@ -140,38 +225,36 @@ export class TlsStream implements Stream, StreamHandler {
     this.decrypt(bytes);
   }
 
-  /** Bytes that came behind the handshake, and what is held in the SSL. */
+  /** Bytes that came behind the handshake, and what the SSL has already. */
   decrypt(bytes: Buffer): void {
-    for (let at = 0; at < bytes.length || at === 0; at += MOST_BYTES) {
-      if (this.paused && at > 0) {
-        this.held = Buffer.from(bytes.subarray(at));
+    const { length } = bytes;
+    for (let at = 0; ; ) {
+      if (this.paused) {
+        if (at < length) this.held = Buffer.from(bytes.subarray(at));
         return;
       }
-      if (bytes.length > 0) this.ssl.receive(bytes.subarray(at, at + MOST_BYTES));
-      if (!this.readAll(bytes.length)) return;
+      if (this.closed || this.ended) return;
+      if (at < length) this.ssl.receive(length <= MOST_BYTES ? bytes : bytes.subarray(at, at + MOST_BYTES));
+      at += MOST_BYTES;
+      this.readAll();
+      if (at >= length) return;
     }
   }
 
-  /** False if nothing more is to be read now. What was received may be needed to write as well, as after a KeyUpdate. */
-  private readAll(received: number): boolean {
-    const { ssl } = this;
+  private readAll(): void {
     this.reading = true;
     let more = true;
-    while (more && !this.paused && !this.closed) more = this.readOnce(received);
+    while (more && !this.paused && !this.closed && !this.ended) more = this.readOnce();
     this.reading = false;
-    if (this.inner.closed) {
-      ssl.takeUnused();
-      return false;
-    }
-    const unused = this.paused || this.leaving ? ssl.takeUnused() : undefined;
-    if (unused !== undefined && !this.leaving) this.held = unused;
-    return !this.paused && !this.closed;
+    if (this.closed || this.ended) this.ssl.drop();
+    const { waiting } = this;
+    if (waiting !== undefined && !this.closed) this.encryptWaiting(waiting);
   }
 
-  private readOnce(received: number): boolean {
+  private readOnce(): boolean {
     const { ssl } = this;
     const count = ssl.read();
-    this.sendOutput();
+    this.sendReplies();
     if (count > 0) {
       const { handler } = this;
       try {
@@ -179,7 +262,7 @@ export class TlsStream implements Stream, StreamHandler {
       } catch (error) {
         fault(this, handler, error);
       }
-      return received > GATHERED_BYTES || ssl.hasPending;
+      return ssl.hasMore;
     }
     const error = -count;
     if (error !== SSL_ERROR_WANT_READ) this.readFailed(error);
@@ -187,7 +270,7 @@ export class TlsStream implements Stream, StreamHandler {
   }
 
   private readFailed(error: number): void {
-    if (!isCleanEnd(error)) this.fail(tlsError("SSL_read()", error));
+    if (!isCleanEnd(error)) this.refuse(tlsError("SSL_read()", error));
     else this.reportEnd();
   }
 
@@ -201,15 +284,22 @@ export class TlsStream implements Stream, StreamHandler {
     } catch (error) {
       fault(this, handler, error);
     }
+    this.closeIfOver();
+  }
+
+  /** Both sides have said that they send no more; that may have been in TLS alone. */
+  private closeIfOver(): void {
+    if (this.shut && this.ended && !this.closed && !this.sending) this.inner.destroy();
   }
 
   pause(): void {
+    if (this.closed) return;
     this.paused = true;
     this.inner.pause();
   }
 
   resume(): void {
-    if (!this.paused) return;
+    if (!this.paused || this.closed) return;
     this.paused = false;
     if (this.reading || (this.held === undefined && !this.endHeld && !this.ssl.hasPending)) {
       this.inner.resume();
@@ -235,33 +325,47 @@ export class TlsStream implements Stream, StreamHandler {
   // ---- the inner stream's other events
 
   onDrain(): void {
-    if (!this.leaving) this.handler.onDrain(this);
+    if (this.leaving) return;
+    if (this.waiting === undefined) this.handler.onDrain(this);
+    else this.draining = true;
   }
 
   onSent(): void {
-    if (this.leaving) this.inner.destroy();
-    else this.handler.onSent?.(this);
+    if (this.leaving) {
+      this.inner.destroy();
+      return;
+    }
+    if (this.waiting !== undefined) return;
+    this.handler.onSent?.(this);
+    this.closeIfOver();
   }
 
   onEnd(): void {
-    if (this.held !== undefined || this.paused) this.endHeld = true;
+    if (this.held !== undefined || this.paused || this.resuming) this.endHeld = true;
     else this.reportEnd();
   }
 
   get onPeerClosed(): ((stream: Stream) => void) | undefined {
-    return this.handler.onPeerClosed === undefined ? undefined : peerClosed;
+    return this.leaving || this.handler.onPeerClosed === undefined ? undefined : peerClosed;
   }
 
   onClose(_inner: Stream, error: StreamError | undefined): void {
     if (gatherer === this) {
+      this.lost += gatheredLength;
       gatherer = undefined;
       gatheredLength = 0;
     }
+    if (this.waiting !== undefined) {
+      this.lost += this.waiting.length;
+      this.waiting.clear();
+      this.waiting = undefined;
+    }
+    const failure = this.failure ?? (this.leaving ? undefined : error);
     this.leaving = true;
     if (this.deadline !== undefined) clearDeadline(this.deadline);
     try {
       // What the handshake has agreed on may be logged now.
-      this.handler.onClose(this, this.failure ?? error);
+      this.handler.onClose(this, failure);
     } finally {
       this.ssl.free();
     }
@@ -274,30 +378,42 @@ export class TlsStream implements Stream, StreamHandler {
 
   // ---- the end
 
-  private fail(error: StreamError): void {
-    this.failure ??= error;
-    this.inner.destroy();
-  }
-
   end(): void {
     if (this.closed || this.shut) return;
     if (gatherer === this) this.sendGathered();
     this.shut = true;
+    if (this.waiting === undefined) this.sendEnd();
+  }
+
+  private sendEnd(): void {
     this.ssl.shutdown();
     this.sendOutput();
     this.inner.end();
+    this.closeIfOver();
   }
 
   /** The peer is told, where its socket has room for it (ngx_ssl_shutdown). */
   destroy(reset?: boolean): void {
     const { inner } = this;
-    if (this.closed) return;
-    if (reset || this.shut || inner.sending) {
+    if (this.closed && !reset) return;
+    if (reset || this.shut || this.waiting !== undefined || inner.sending) {
       inner.destroy(reset);
       return;
     }
     this.ssl.shutdown();
     this.sendOutput();
+    this.leave();
+  }
+
+  /** Closes with an error, once the peer has been told what `sendOutput` has sent. */
+  refuse(error: StreamError): void {
+    if (this.closed) return;
+    this.failure = error;
+    this.leave();
+  }
+
+  private leave(): void {
+    const { inner } = this;
     this.leaving = true;
     if (!inner.sending) {
       inner.destroy();

@@ -8,7 +8,8 @@ import type { SessionHandler } from "./session.ts";
 
 /**
  * A TLS connection (SSL). All of this process read from one memory BIO and write to another: what comes in is put there
- * before a call and is gone after it, and what goes out is taken at once. So an idle connection has no BIO of its own.
+ * before a call, and what goes out is taken after it. So an idle connection has no BIO of its own. Any call may read, that of
+ * SSL_write too: so what one connection has left in the BIO is set aside before a call of another's.
  */
 const c = bind(null, {
   // The caller's, until SSL_free. It has a reference to its SSL_CTX.
@@ -27,6 +28,7 @@ const c = bind(null, {
   SSL_shutdown: { return: "int32", arguments: ["handle"] },
   SSL_set_shutdown: { return: "void", arguments: ["handle", "int32"] },
   SSL_get_error: { return: "int32", arguments: ["handle", "int32"] },
+  SSL_want: { return: "int32", arguments: ["handle"] },
   // The SSL's text.
   SSL_get_version: { return: "handle", arguments: ["handle"] },
   // The library's; a cipher's name is too.
@@ -62,6 +64,8 @@ const bio = bind(null, {
 export const SSL_ERROR_SSL = 1;
 export const SSL_ERROR_WANT_READ = 2;
 export const SSL_ERROR_ZERO_RETURN = 6;
+/** What SSL_want returns. */
+const SSL_READING = 3;
 const SSL_SENT_SHUTDOWN = 1;
 const SSL_RECEIVED_SHUTDOWN = 2;
 
@@ -69,6 +73,8 @@ const SSL_RECEIVED_SHUTDOWN = 2;
 export const MOST_BYTES = 64 * 1024;
 /** A record's own bytes, at most, and how many records there may be in MOST_BYTES. */
 const OUTPUT_BYTES = 2 * MOST_BYTES;
+/** An SSL that holds no bytes takes at least as many from the BIO at once: a record with all its overhead. */
+const READ_AHEAD = 16 * 1024;
 
 interface Scratch {
   readonly address: bigint;
@@ -80,7 +86,7 @@ function scratch(bytes: number): Scratch {
   return { address, bytes: Buffer.from(buffer) };
 }
 
-/** All connections': none of it is in use between two calls. */
+/** All connections'. */
 interface Shared {
   /** Both belong to this process for ever. */
   readonly input: bigint;
@@ -164,10 +170,19 @@ function helloName(ssl: bigint): string | undefined | number {
   return name.length > TLSEXT_MAXLEN_HOST_NAME || name.includes("\0") ? SSL_AD_UNRECOGNIZED_NAME : name;
 }
 
+/** Whose bytes may still be in the input BIO. */
+let receiver: SslConnection | undefined;
+let living = 0;
+
+/** How many SSL objects there are in this process. @internal For tests: each is freed when its stream closes. */
+export function livingConnections(): number {
+  return living;
+}
+
 /** One side of a TLS connection. After `free` nothing may be called, and nothing be asked but whether it is `freed`. */
 export class SslConnection {
-  readonly pointer: bigint;
-  freed = false;
+  /** 0 after `free`. */
+  private address: bigint;
   /** What it was made of; `useContext` does not change that. */
   readonly context: SslContext;
   /** Told of its sessions, if the context has it so. */
@@ -177,6 +192,12 @@ export class SslConnection {
   private early: EarlyData | undefined = undefined;
   /** Asked during the handshake, if the context has it so. */
   helloHandler: HelloHandler | undefined = undefined;
+  /** Received and not used yet, when another connection needed the BIO. */
+  private aside: Buffer | undefined = undefined;
+  /** The SSL may hold bytes: of a record that is not complete, or behind one that was read. */
+  private holding = true;
+  /** The next call takes all that was received. */
+  private takesAll = false;
 
   /** Throws RangeError where there is no memory. */
   constructor(context: SslContext, side: "server" | "client") {
@@ -184,36 +205,84 @@ export class SslConnection {
     this.context = context;
     this.sessions = context.sessions;
     clearErrors();
-    this.pointer = c.SSL_new(context.pointer);
-    if (this.pointer === 0n) throw new RangeError("SSL_new() failed");
+    this.address = c.SSL_new(context.pointer);
+    if (this.address === 0n) throw new RangeError("SSL_new() failed");
+    living++;
     bio.BIO_up_ref(input);
     bio.BIO_up_ref(output);
-    c.SSL_set0_rbio(this.pointer, input);
-    c.SSL_set0_wbio(this.pointer, output);
-    if (context.earlyData !== undefined) this.early = new EarlyData(this.pointer);
-    if (side === "server") c.SSL_set_accept_state(this.pointer);
-    else c.SSL_set_connect_state(this.pointer);
+    c.SSL_set0_rbio(this.address, input);
+    c.SSL_set0_wbio(this.address, output);
+    if (context.earlyData !== undefined) this.early = new EarlyData(this.address);
+    if (side === "server") c.SSL_set_accept_state(this.address);
+    else c.SSL_set_connect_state(this.address);
+  }
+
+  get pointer(): bigint {
+    return this.address;
+  }
+
+  get freed(): boolean {
+    return this.address === 0n;
   }
 
   free(): void {
-    this.freed = true;
+    if (this.freed) return;
+    this.drop();
     // Else OpenSSL would take the session of a connection without close_notify for a broken one.
-    c.SSL_set_shutdown(this.pointer, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
-    c.SSL_free(this.pointer);
+    c.SSL_set_shutdown(this.address, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
+    c.SSL_free(this.address);
+    this.address = 0n;
+    living--;
   }
 
-  /** Puts bytes of the peer where the next calls find them; at most MOST_BYTES. */
+  /** Puts bytes of the peer where the next calls find them; at most MOST_BYTES. Throws RangeError where there is no memory. */
   receive(bytes: Uint8Array): void {
     const { input, received } = this.shared;
+    this.enter();
+    this.takesAll = !this.holding && receiver === undefined && this.early === undefined && bytes.length <= READ_AHEAD;
+    receiver = this;
     received.bytes.set(bytes);
-    bio.BIO_write(input, received.address, bytes.length);
+    const taken = bio.BIO_write(input, received.address, bytes.length);
+    if (taken !== bytes.length) throw new RangeError("BIO_write() failed");
+  }
+
+  /** Before each call of this connection: the BIO has its bytes, and no others. */
+  private enter(): void {
+    if (receiver === this) return;
+    if (receiver !== undefined) receiver.setAside();
+    if (this.aside !== undefined) this.putBack(this.aside);
+  }
+
+  private setAside(): void {
+    this.aside = this.takeUnused();
+  }
+
+  private putBack(bytes: Buffer): void {
+    this.aside = undefined;
+    for (let at = 0; at < bytes.length; at += MOST_BYTES) this.receive(bytes.subarray(at, at + MOST_BYTES));
+    this.takesAll = false;
   }
 
   /** Takes back what no call has used of what was received, a copy. */
   takeUnused(): Buffer | undefined {
+    const { aside } = this;
+    this.aside = undefined;
+    if (receiver !== this) return aside;
+    receiver = undefined;
     const { input, received } = this.shared;
-    const length = bio.BIO_read(input, received.address, MOST_BYTES);
-    return length > 0 ? Buffer.from(received.bytes.subarray(0, length)) : undefined;
+    const parts: Buffer[] = [];
+    for (;;) {
+      const length = bio.BIO_read(input, received.address, MOST_BYTES);
+      if (length <= 0) break;
+      parts.push(Buffer.from(received.bytes.subarray(0, length)));
+    }
+    return parts.length === 0 ? undefined : Buffer.concat(parts);
+  }
+
+  /** Forgets what no call has used of what was received. */
+  drop(): void {
+    this.aside = undefined;
+    if (receiver === this) this.takeUnused();
   }
 
   /** What is to be sent to the peer, lent until the next call of any connection; call it until it has nothing. */
@@ -225,33 +294,58 @@ export class SslConnection {
 
   /** 0 when the handshake is complete, or early data can be read; else an SSL_ERROR, and errors are in the queue. */
   handshake(): number {
+    this.enter();
     clearErrors();
     running.connection = this;
     let result = this.early === undefined ? SSL_READ_EARLY_DATA_FINISH : this.early.accept();
     if (result === SSL_READ_EARLY_DATA_FINISH) {
       this.early = undefined;
-      result = c.SSL_do_handshake(this.pointer);
+      result = c.SSL_do_handshake(this.address);
     }
     running.connection = undefined;
-    return result === 1 ? 0 : c.SSL_get_error(this.pointer, result);
+    if (result !== 1) return this.errorOf(result);
+    if (this.takesAll) receiver = undefined;
+    this.holding = true;
+    return 0;
+  }
+
+  /** Why a call returned this. */
+  private errorOf(result: number): number {
+    const error = c.SSL_get_error(this.address, result);
+    // An error that others have left in the queue hides what the SSL itself says.
+    if (error === SSL_ERROR_SSL && c.SSL_want(this.address) === SSL_READING) clearErrors();
+    else if (error !== SSL_ERROR_WANT_READ) return error;
+    if (receiver === this) receiver = undefined;
+    this.holding = c.SSL_has_pending(this.address) === 1;
+    return SSL_ERROR_WANT_READ;
   }
 
   /** How many bytes were read (`readBytes`); else minus an SSL_ERROR, and errors are in the queue. */
   read(): number {
+    this.enter();
     const { address } = this.shared.read;
     running.connection = this;
     const result =
-      this.early === undefined ? c.SSL_read(this.pointer, address, MOST_BYTES) : this.readEarly(this.early);
+      this.early === undefined ? c.SSL_read(this.address, address, MOST_BYTES) : this.readEarly(this.early);
     running.connection = undefined;
-    if (result > 0) return result;
-    return -c.SSL_get_error(this.pointer, result);
+    if (result <= 0) return -this.errorOf(result);
+    if (this.takesAll) receiver = undefined;
+    this.holding = true;
+    return result;
+  }
+
+  /** After a `read` that gave bytes: another may give more. */
+  get hasMore(): boolean {
+    if (!this.takesAll || c.SSL_has_pending(this.address) === 1) return true;
+    this.holding = false;
+    return false;
   }
 
   private readEarly(early: EarlyData): number {
     const { address, bytes } = this.shared.read;
     let result = early.read(address, bytes);
     if (result === -SSL_READ_EARLY_DATA_FINISH) {
-      result = c.SSL_read(this.pointer, address, MOST_BYTES);
+      result = c.SSL_read(this.address, address, MOST_BYTES);
       if (!this.isUnfinished) this.early = undefined;
     }
     return result;
@@ -259,7 +353,7 @@ export class SslConnection {
 
   /** What was received until now may have been recorded, and be sent again by somebody else ($ssl_early_data). */
   get isUnfinished(): boolean {
-    return c.SSL_is_init_finished(this.pointer) !== 1;
+    return c.SSL_is_init_finished(this.address) !== 1;
   }
 
   /** The bytes of the last `read`, lent until the next. */
@@ -269,11 +363,13 @@ export class SslConnection {
 
   /** Bytes were received that no `read` has given yet, or not wholly. */
   get hasPending(): boolean {
-    return this.early !== undefined || c.SSL_has_pending(this.pointer) === 1;
+    if (this.early !== undefined || receiver === this || this.aside !== undefined) return true;
+    return c.SSL_has_pending(this.address) === 1;
   }
 
   /** Encrypts bytes, or a string of bytes, at most MOST_BYTES. 0, or an SSL_ERROR with errors in the queue. */
   write(data: Uint8Array | string, from: number, to: number): number {
+    this.enter();
     const { address, bytes } = this.shared.written;
     const length = to - from;
     if (typeof data === "string")
@@ -281,14 +377,14 @@ export class SslConnection {
     else bytes.set(from === 0 && length === data.length ? data : data.subarray(from, to));
     running.connection = this;
     const result =
-      this.early === undefined ? c.SSL_write(this.pointer, address, length) : this.early.write(address, length);
+      this.early === undefined ? c.SSL_write(this.address, address, length) : this.early.write(address, length);
     running.connection = undefined;
-    return result === length ? 0 : c.SSL_get_error(this.pointer, result);
+    return result === length ? 0 : this.errorOf(result);
   }
 
   /** Goes on with another context's certificates, options and verification (ngx_http_ssl_servername). */
   useContext({ pointer: context }: SslContext): void {
-    const { pointer } = this;
+    const pointer = this.address;
     c.SSL_set_SSL_CTX(pointer, context);
     c.SSL_set_verify(pointer, c.SSL_CTX_get_verify_mode(context), c.SSL_CTX_get_verify_callback(context));
     c.SSL_set_verify_depth(pointer, c.SSL_CTX_get_verify_depth(context));
@@ -299,24 +395,24 @@ export class SslConnection {
 
   /** Says that nothing more will be written (close_notify). */
   shutdown(): void {
-    clearErrors();
-    c.SSL_shutdown(this.pointer);
+    this.enter();
+    c.SSL_shutdown(this.address);
     clearErrors();
   }
 
   /** As nginx's $ssl_protocol: `TLSv1.3`. */
   get protocol(): string {
-    return stringAt(c.SSL_get_version(this.pointer)) ?? "";
+    return stringAt(c.SSL_get_version(this.address)) ?? "";
   }
 
   /** OpenSSL's name of the cipher in use. */
   get cipher(): string {
-    return stringAt(c.SSL_CIPHER_get_name(c.SSL_get_current_cipher(this.pointer))) ?? "";
+    return stringAt(c.SSL_CIPHER_get_name(c.SSL_get_current_cipher(this.address))) ?? "";
   }
 
   /** The name that the client asked for (SNI), a byte string. */
   get serverName(): string | undefined {
-    const name = c.SSL_get_servername(this.pointer, 0);
+    const name = c.SSL_get_servername(this.address, 0);
     return name === 0n ? undefined : (stringAt(name) ?? undefined);
   }
 }

@@ -5,10 +5,12 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { TestContext } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
+import tls from "node:tls";
 import type { Address } from "../../../src/net/address.ts";
 import type { Engine } from "../../../src/net/engine.ts";
 import type { ConnectHandler, Stream, StreamError, StreamHandler } from "../../../src/net/stream.ts";
 import { logFaultsTo } from "../../../src/sys/guard.ts";
+import type { TestCertificate } from "../../support/certificates.ts";
 import { freePort } from "../../support/ports.ts";
 import { PATIENCE_MS, waitFor } from "../../support/wait.ts";
 
@@ -110,7 +112,30 @@ export interface Scene {
   readonly peer: Peer;
 }
 
-/** The other end, over node:net whatever the engine. */
+/** The peers speak TLS: with this certificate where they are servers. */
+let secure: TestCertificate | undefined;
+
+export function speakTls(certificate: TestCertificate): void {
+  secure = certificate;
+}
+
+/** What the peer writes to, and reads from; the socket itself where it does not speak TLS. */
+function secured(raw: net.Socket, isServer: boolean): net.Socket {
+  if (secure === undefined) return raw;
+  const { certificate: cert, key } = secure;
+  const socket = isServer
+    ? new tls.TLSSocket(raw, { isServer, secureContext: tls.createSecureContext({ cert, key }) })
+    : tls.connect({ socket: raw, rejectUnauthorized: false });
+  // TLSSocket cannot.
+  socket.resetAndDestroy = () => {
+    raw.resetAndDestroy();
+    return socket;
+  };
+  raw.on("error", () => {});
+  return socket;
+}
+
+/** The other end, over node:net or node:tls whatever the engine. */
 export class Peer {
   readonly socket: net.Socket;
   ended = false;
@@ -179,7 +204,7 @@ export async function dial(t: TestContext, address: Address): Promise<Peer> {
   const socket = net.connect({ ...target(address), allowHalfOpen: true });
   t.after(() => socket.destroy());
   await new Promise((resolve, reject) => socket.once("connect", resolve).once("error", reject));
-  return new Peer(socket);
+  return new Peer(secured(socket, false));
 }
 
 /** A listening socket of the test's own, and the peers that come to it. */
@@ -188,7 +213,7 @@ export async function serving(t: TestContext, unix = false): Promise<{ address: 
   const peers: Peer[] = [];
   const server = net.createServer({ allowHalfOpen: true, pauseOnConnect: true }, (socket) => {
     t.after(() => socket.destroy());
-    peers.push(new Peer(socket));
+    peers.push(new Peer(secured(socket, true)));
   });
   t.after(() => server.close());
   await new Promise<void>((resolve) => server.listen(target(address), resolve));
@@ -202,7 +227,8 @@ export async function scene(
   { unix, connected }: Origin,
   own: Partial<ConnectHandler> = {},
 ): Promise<Scene> {
-  const heard = recorder(own);
+  let ready = false;
+  const heard = recorder({ ...own, onSent: (sent) => void (ready && own.onSent?.(sent)) });
   let stream: Stream | undefined;
   let peer: Peer;
   if (connected) {
@@ -211,7 +237,6 @@ export async function scene(
     stream = made;
     peer = await server.next();
     await waitFor(() => heard.events.includes("connect"), "onConnect");
-    heard.events.length = 0;
   } else {
     const address = await listening(
       t,
@@ -228,6 +253,10 @@ export async function scene(
   assert.ok(stream !== undefined);
   const made = stream;
   t.after(() => made.destroy());
+  // Of a handshake.
+  await waitFor(() => !made.sending, "the end of sending");
+  heard.events.length = 0;
+  ready = true;
   return { stream: made, heard, peer };
 }
 
