@@ -155,6 +155,8 @@ test("nonces that are refused, rates that are limited for a second, and CAs that
   await holdfast.waitForLog(/certificate issued[^\n]*two\.test/);
   server.badNonces = 2;
   server.faults.push({ resource: "finalize", type: "rateLimited", status: 429, retryAfter: "1" });
+  // Its second request finds that the first was taken.
+  server.faults.push({ resource: "finalize", type: "lost" });
   const [order] = server.orders;
   assert.equal(order.profile, undefined);
   const config = holdfast.read("conf/nginx.conf");

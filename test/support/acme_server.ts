@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { createHash, createHmac, createPublicKey, randomBytes, verify, X509Certificate } from "node:crypto";
-import { request as httpRequest, type IncomingMessage, type ServerResponse } from "node:http";
+import { request as httpRequest, type IncomingMessage, ServerResponse } from "node:http";
 import { createServer } from "node:https";
 import type { AddressInfo } from "node:net";
 import type { TestContext } from "node:test";
@@ -30,6 +30,7 @@ export interface AcmeServerOptions {
 export interface Fault {
   readonly resource: string;
   readonly status?: number;
+  /** "lost": does what is asked, and breaks the connection off before it answers. */
   readonly type: string;
   readonly detail?: string;
   readonly retryAfter?: string;
@@ -140,11 +141,12 @@ export class AcmeServer {
     response.setHeader("Replay-Nonce", nonce);
     try {
       const fault = this.faults.findIndex((each) => each.resource === resource);
-      if (fault >= 0) {
-        this.#refuse(response, this.faults.splice(fault, 1)[0]);
-        return;
-      }
-      if (request.method === "POST") this.#signed(request, response, resource, id, body);
+      const [refused] = fault < 0 ? [] : this.faults.splice(fault, 1);
+      if (refused?.type === "lost") {
+        this.#signed(request, new ServerResponse(request), resource, id, body);
+        request.socket.destroy();
+      } else if (refused !== undefined) this.#refuse(response, refused);
+      else if (request.method === "POST") this.#signed(request, response, resource, id, body);
       else this.#plain(response, resource, id);
     } catch (error) {
       if (error instanceof Refusal) this.#refuse(response, error.fault);
@@ -364,6 +366,7 @@ export class AcmeServer {
     if (order.authorizations.some((each) => this.#authorizations[each].status !== "valid")) {
       throw new Refusal("orderNotReady", "there are authorizations to come", 403);
     }
+    if (order.certificate !== undefined) throw new Refusal("orderNotReady", "it has been finalized", 403);
     const request = base64url(String(payload.csr));
     this.requests.push(this.ca.describe(request));
     const certificate = this.ca.sign(request);

@@ -15,6 +15,8 @@ import { wait } from "./wait.ts";
 
 /** How often a request is repeated, after what the server says, or a second; as in nginx. */
 const RETRIES = 3;
+/** The same with another nonce, which needs no waiting. */
+const NONCE_RETRIES = 10;
 const RETRY_INTERVAL = 1000;
 /** The longest time that is waited for a server within a request; ms. Who is asked for more comes back later. */
 const MOST_PATIENCE = 60_000;
@@ -109,13 +111,13 @@ export class AcmeClient {
   async post(url: string, payload?: JsonObject): Promise<AcmeResponse> {
     const text = payload === undefined ? "" : JSON.stringify(payload);
     let nonce = this.#nonces.pop() ?? (await this.#newNonce());
-    for (let left = RETRIES; ; left--) {
+    for (let [left, nonces] = [RETRIES, NONCE_RETRIES]; ; ) {
       let response: AcmeResponse;
       try {
         const body = JSON.stringify(this.key.sign(url, nonce, this.#account, text));
         response = await this.#transport.request("POST", url, body);
       } catch (error) {
-        if (left === 0 || this.#signal.aborted) throw error;
+        if (left-- === 0 || this.#signal.aborted) throw error;
         await this.pause(RETRY_INTERVAL);
         // The server may have seen it.
         nonce = await this.#newNonce();
@@ -127,17 +129,14 @@ export class AcmeClient {
         return response;
       }
       const error = failureOf(response);
-      const again = error instanceof Problem && (error.type === "badNonce" || error.type === "rateLimited");
-      const later = retryAfter(response);
-      if (again && error.type === "rateLimited" && later !== undefined && later > MOST_PATIENCE) {
-        throw new RateLimited(later);
-      }
-      if (!again || left === 0) {
+      const type = error instanceof Problem ? error.type : "";
+      const later = retryAfter(response) ?? RETRY_INTERVAL;
+      if (type === "rateLimited" && later > MOST_PATIENCE) throw new RateLimited(later);
+      if (type === "rateLimited" && left-- > 0) await this.pause(later);
+      else if (type !== "badNonce" || nonces-- === 0) {
         if (fresh !== undefined) this.#nonces.push(fresh);
         throw error;
       }
-      // Another nonce is all that "badNonce" asks for.
-      if (error.type !== "badNonce" || later !== undefined) await this.pause(later ?? RETRY_INTERVAL);
       nonce = fresh ?? (await this.#newNonce());
     }
   }

@@ -6,7 +6,7 @@ import { answerChallenge, type ChallengeType, forgetChallenge } from "./challeng
 import { type AcmeClient, parsed, retryAfter } from "./client.ts";
 import { generateKey, keyPem } from "./keys.ts";
 import type { Order } from "./order.ts";
-import { AcmeError, byteText, Problem } from "./problem.ts";
+import { AcmeError, byteText, Problem, RateLimited } from "./problem.ts";
 import { type Authorization, authorizationOf, challengeOf, type OrderResource, orderOf } from "./resources.ts";
 import type { AcmeResponse } from "./transport.ts";
 
@@ -60,12 +60,24 @@ export async function issue(client: AcmeClient, order: Order, options: IssuanceO
   if (ready.status !== "ready") throw orderFailure(ready);
   const csr = certificateRequest(order, key, options.commonName).toString("base64url");
   options.finalizing();
-  const finalized = await client.post(ready.finalize, { csr });
+  const finalized = await finalize(client, url, ready.finalize, csr);
   const done = await follow(client, url, finalized, ["ready", "processing"], FINALIZE_TIMEOUT);
   if (done.status !== "valid") throw orderFailure(done);
   const certificate = done.certificate ?? failed("no certificate in the completed order");
   const chain = await download(client, certificate, options.chain);
   return { chain, key: keyPem(key) };
+}
+
+async function finalize(client: AcmeClient, url: string, finalizeUrl: string, csr: string): Promise<AcmeResponse> {
+  try {
+    return await client.post(finalizeUrl, { csr });
+  } catch (error) {
+    if (error instanceof RateLimited || (error instanceof Problem && error.badOrder)) throw error;
+    // A request that was repeated, or whose answer was lost, may have been taken.
+    const response = await client.post(url);
+    if (!["processing", "valid"].includes(parsed(orderOf, response).status)) throw error;
+    return response;
+  }
 }
 
 /** Asks for an order until its status is another. */
