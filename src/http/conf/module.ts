@@ -29,6 +29,8 @@ export interface HttpBuild {
 export interface WorkerShare {
   /** Called in a worker before it serves, with its slot (below MAX_WORKERS) and the number of workers. */
   enter(slot: number, workers: number): void;
+  /** Called in a worker when it accepts from all its sockets, and again when those have changed. */
+  serving?(slot: number, workers: number): void;
   /** Called in the master when the worker with that slot has exited for whatever reason. */
   forget(slot: number): void;
 }

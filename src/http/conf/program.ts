@@ -86,8 +86,12 @@ function* buildApplication(
     directories: [...(http?.directories ?? [])],
     serve(worker, previous) {
       if (worker.slot >= MAX_WORKERS) throw new ConfigError(`more than ${MAX_WORKERS} workers`);
-      for (const share of http?.workers ?? []) share.enter(worker.slot, worker.count);
-      return new HttpService(sockets, worker, countersOf(worker.slot), previous, http?.upstreams);
+      const { workers = [], upstreams } = http ?? {};
+      for (const share of workers) share.enter(worker.slot, worker.count);
+      const serving = (): void => {
+        for (const share of workers) share.serving?.(worker.slot, worker.count);
+      };
+      return new HttpService(sockets, worker, countersOf(worker.slot), previous, upstreams, serving);
     },
     forget(slot) {
       // A worker beyond MAX_WORKERS has not served, and so has not counted anything.

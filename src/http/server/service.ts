@@ -63,15 +63,19 @@ export class HttpService implements WorkerService {
   private readonly listening: readonly ListeningSocket[];
   private readonly context: WorkerContext;
   private readonly state: WorkerState;
+  private readonly serving: () => void;
 
+  /** `serving` is called when all sockets are accepted from. */
   constructor(
     listening: readonly ListeningSocket[],
     context: WorkerContext,
     counters: Int32Array,
     previous: WorkerService | undefined,
     upstreams: Upstreams | undefined,
+    serving: () => void,
   ) {
     this.listening = listening;
+    this.serving = serving;
     this.context = context;
     this.state =
       previous instanceof HttpService
@@ -99,6 +103,7 @@ export class HttpService implements WorkerService {
     await this.leaveSockets();
     this.leaveSites();
     const errors = await Promise.all(this.listening.map((socket) => this.open(socket, from)));
+    this.serving();
     return errors.filter((error) => error !== undefined);
   }
 

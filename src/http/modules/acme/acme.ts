@@ -33,6 +33,7 @@ import {
 import { EMPTY_RECORD, recordKey, ServedCertificate, writeRecord } from "./record.ts";
 import { ASK_FIRST } from "./schedule.ts";
 import { AcmeService } from "./service.ts";
+import { markServing } from "./serving.ts";
 
 /** One `acme_certificate`. */
 interface CertificateSetting {
@@ -154,7 +155,7 @@ function answerHttp(request: Request, challenges: CertificateZone): number {
 }
 
 function setup(http: HttpBuild): void {
-  const { cycle, scope, checkers } = http;
+  const { cycle, scope, workers, checkers } = http;
   const refusals = refusalsOf(scope);
   const log = openMainLog(cycle);
   const issuers = new Map<string, Issuer & { readonly orders: Order[] }>();
@@ -179,7 +180,9 @@ function setup(http: HttpBuild): void {
   for (const issuer of all) for (const order of issuer.orders) restore(zone, issuer, order, log);
   for (const [setting, order] of settings) served.set(setting, new ServedCertificate(zone, order));
   if (all.some(({ challenge, orders }) => challenge === "http-01" && orders.length > 0)) challengesOf.set(http, zone);
-  checkers.push({ name: "http_acme", check: (previous) => new AcmeService(all, zone, log, previous) });
+  const { generation } = cycle.data;
+  workers.push(markServing(zone, generation));
+  checkers.push({ name: "http_acme", check: (previous) => new AcmeService(all, zone, generation, log, previous) });
 }
 
 /** What a server orders, put among its issuer's orders. Throws ConfigError. */

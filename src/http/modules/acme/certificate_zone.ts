@@ -94,14 +94,18 @@ export class CertificateZone {
     entries.unlock();
   }
 
-  /** Copies everything into a zone of another size. */
-  copyTo(other: CertificateZone): void {
+  keys(): readonly string[] {
     const entries = this.#entries;
-    entries.lock();
     const keys: string[] = [];
+    entries.lock();
     for (let entry = entries.oldest; entry !== undefined; entry = entries.newer(entry)) keys.push(entries.key(entry));
     entries.unlock();
-    for (const key of keys) {
+    return keys;
+  }
+
+  /** Copies everything into a zone of another size. */
+  copyTo(other: CertificateZone): void {
+    for (const key of this.keys()) {
       const found = this.read(key);
       if (found !== undefined) other.write(key, found.text);
     }
