@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { statSync, utimesSync, writeFileSync } from "node:fs";
+import { chmodSync, statSync, utimesSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, test } from "node:test";
 import { type ConnectionOptions, connect } from "node:tls";
@@ -249,5 +249,113 @@ events {}`,
     assert.equal(await holdfast.reload(), true);
     assert.deepEqual(await shownBy(one), ["before"]);
     assert.deepEqual(await shownBy(two), ["after"]);
+  });
+
+  test("names with variables, of each handshake", async (t) => {
+    const directory = certificateDirectory(t);
+    const [one, two, locked, written, stored] = ["one", "two", "locked", "written", "stored"].map((name) =>
+      createCertificate(directory, name),
+    );
+    // A worker opens it.
+    chmodSync(directory, 0o755);
+    writeFileSync(join(directory, "encrypted.key"), encryptKey(stored.keyFile, "secret"));
+    const holdfast = await startHoldfast(t, {
+      files: {
+        ...pem(one, "one.example"),
+        ...pem(two, "two.example"),
+        ...pem({ ...two, certificate: one.certificate }, "mixed.example"),
+        ...pem({ ...locked, key: encryptKey(locked.keyFile, "secret") }, "locked.example"),
+        "conf/stored.crt": stored.certificate,
+        "conf/passwords": "wrong\nsecret\n",
+        "conf/password": "secret",
+      },
+      config: (ports) => `worker_processes 1; http { access_log off;
+        map $ssl_server_name $name { default $ssl_server_name; "" one.example; }
+        map $name $written_certificate { default "data:${written.certificate}"; }
+        map $name $written_key { default "data:${written.key}"; }
+        map $remote_addr $here { 127.0.0.1 encrypted; }
+        server { listen 127.0.0.1:${ports[0]} ssl; ssl_certificate $name.crt; ssl_certificate_key $name.key; }
+        server { listen 127.0.0.1:${ports[0]} ssl; server_name locked.example; ssl_password_file passwords;
+          ssl_certificate locked.example.crt; ssl_certificate_key $name.key; }
+        server { listen 127.0.0.1:${ports[1]} ssl; ssl_certificate $written_certificate; ssl_certificate_key $written_key; }
+        server { listen 127.0.0.1:${ports[2]} ssl; ssl_password_file password;
+          ssl_certificate stored.crt; ssl_certificate_key "store:file:${directory}/$here.key"; }
+        server { listen 127.0.0.1:${ports[3]} ssl; ssl_certificate $name.crt; ssl_certificate_key locked.example.key; } }`,
+    });
+    const [port, written_port, stored_port, without_password] = holdfast.ports;
+    assert.deepEqual(await shownBy(port), ["one"]);
+    assert.deepEqual(await shownBy(port, { servername: "two.example", maxVersion: "TLSv1.2" }), ["two"]);
+    assert.deepEqual(await shownBy(port, { servername: "locked.example" }), ["locked"]);
+    assert.deepEqual(await shownBy(written_port), ["written"]);
+    assert.deepEqual(await shownBy(stored_port), ["stored"]);
+
+    const conf = `${holdfast.prefix}/conf`;
+    const refused: readonly (readonly [port: number, servername: string, sentence: string])[] = [
+      [
+        port,
+        "nobody.example",
+        `cannot load certificate "${conf}/nobody.example.crt": BIO_new_file() failed (SSL: error:80000002:system library::No such file or directory:calling fopen(${conf}/nobody.example.crt, r) error:10000080:BIO routines::no such file)`,
+      ],
+      [
+        port,
+        "mixed.example",
+        `SSL_use_PrivateKey("${conf}/mixed.example.key") failed (SSL: error:05800074:x509 certificate routines::key values mismatch)`,
+      ],
+      // A worker does not ask for it at the terminal.
+      [
+        without_password,
+        "locked.example",
+        `cannot load certificate key "${conf}/locked.example.key": PEM_read_bio_PrivateKey() failed`,
+      ],
+    ];
+    for (const [port, servername, sentence] of refused) {
+      await assert.rejects(shownBy(port, { servername }), /internal.error/);
+      const error = await holdfast.waitForLog(/\[error\] .*/);
+      assert.ok(error[0].includes(sentence), error[0]);
+      assert.ok(error[0].endsWith(` while SSL handshaking, client: 127.0.0.1, server: 127.0.0.1:${port}`), error[0]);
+      await holdfast.waitForLog(
+        /\[info\] .* SSL_do_handshake\(\) failed \(SSL: error:0A000179:SSL routines::cert cb error\) while SSL handshaking/,
+      );
+      writeFileSync(join(holdfast.prefix, "logs/error.log"), "");
+    }
+    assert.deepEqual(await shownBy(port), ["one"]);
+  });
+
+  test("certificates and keys that were loaded for a handshake are kept", async (t) => {
+    const directory = certificateDirectory(t);
+    const [before, after] = ["before", "after"].map((name) => createCertificate(directory, name));
+    const holdfast = await startHoldfast(t, {
+      files: { ...pem(before, "kept"), ...pem(before, "looked"), ...pem(before, "not") },
+      config: (ports) => `worker_processes 1; http { access_log off; ssl_certificate_cache max=4 valid=1h;
+        ssl_certificate $ssl_server_name.crt; ssl_certificate_key $ssl_server_name.key;
+        server { listen 127.0.0.1:${ports[0]} ssl; }
+        server { listen 127.0.0.1:${ports[0]} ssl; server_name looked; ssl_certificate_cache max=4 valid=0; }
+        server { listen 127.0.0.1:${ports[0]} ssl; server_name not; ssl_certificate_cache off; } }`,
+    });
+    const shown = () =>
+      Promise.all(
+        ["kept", "looked", "not"].map(async (servername) => (await shownBy(holdfast.port, { servername }))[0]),
+      );
+    assert.deepEqual(await shown(), ["before", "before", "before"]);
+    for (const name of ["kept", "looked", "not"]) {
+      writeFileSync(join(holdfast.prefix, `conf/${name}.crt`), after.certificate);
+      writeFileSync(join(holdfast.prefix, `conf/${name}.key`), after.key);
+    }
+    assert.deepEqual(await shown(), ["before", "after", "after"]);
+  });
+
+  test("ssl_certificate_cache is refused where nginx refuses it", async (t) => {
+    const refused: readonly (readonly [args: string, sentence: string])[] = [
+      ["on", 'invalid parameter "on"'],
+      ["max=0", 'invalid parameter "max=0"'],
+      ["max=2 inactive=x", 'invalid parameter "inactive=x"'],
+      ["max=2 valid=", 'invalid parameter "valid="'],
+      ["valid=1s", '"ssl_certificate_cache" must have the "max" parameter'],
+    ];
+    const servers = refused.map(([args]) => `server { ssl_certificate_cache ${args}; }`);
+    const { stderr } = await runHoldfast(t, { config: `http {\n${servers.join("\n")}\n}`, args: ["-t"] });
+    for (const [i, [, sentence]] of refused.entries()) {
+      assert.ok(stderr.split("\n")[i].includes(`[emerg] ${sentence} in `), stderr);
+    }
   });
 });

@@ -87,7 +87,13 @@ export function* buildHttp(scope: Scope, cycle: Cycle, modules: readonly HttpMod
   return { servers, variables: variables.count, logFiles, directories, upstreams, workers, checkers };
 }
 
-const NO_TLS: Server["tls"] = { context: undefined, certified: false, rejects: false, verify: "off" };
+const NO_TLS: Server["tls"] = {
+  context: undefined,
+  certify: undefined,
+  certified: false,
+  rejects: false,
+  verify: "off",
+};
 
 /** A server's own level. Its root comes last: that and the locations in it refer to their server. */
 class ServerLevel implements Server {

@@ -1,5 +1,6 @@
 import type { TlsContext } from "../../net/tls/context.ts";
 import type { ErrorLog } from "../../runtime/log/log.ts";
+import type { SslConnection } from "../../sys/openssl/ssl.ts";
 import type { HeadText } from "../../wire/head_text.ts";
 import type { RequestLimits } from "../../wire/http1/request_fields.ts";
 import type { LocationTree } from "../conf/location_tree.ts";
@@ -128,6 +129,11 @@ export interface Location {
 export interface ServerTls {
   /** Undefined where no handshake can be made: there is no certificate, and none is rejected. */
   readonly context: TlsContext | undefined;
+  /**
+   * Sets the certificates of a connection, where their names have variables: those of the request, which is one that has not
+   * come yet. Throws CertificateError.
+   */
+  readonly certify: ((request: Request, ssl: SslConnection) => void) | undefined;
   /** It has ssl_certificate. */
   readonly certified: boolean;
   /** ssl_reject_handshake */

@@ -2,19 +2,21 @@ import { type ProxyProtocolOwner, ProxyProtocolStage } from "../../net/accept.ts
 import type { Address } from "../../net/address.ts";
 import type { ProxyProtocol } from "../../net/proxy_protocol.ts";
 import type { Stream, StreamHandler } from "../../net/stream.ts";
+import { CertificateError } from "../../net/tls/certificates.ts";
 import type { TlsContext } from "../../net/tls/context.ts";
 import { TlsStage, type TlsStageOwner } from "../../net/tls/server.ts";
 import type { TlsStream } from "../../net/tls/stream.ts";
 import { RegexMatchError } from "../../regex/regex.ts";
 import { now } from "../../sys/clock.ts";
 import { logFault } from "../../sys/guard.ts";
-import { SSL_AD_INTERNAL_ERROR, SSL_AD_UNRECOGNIZED_NAME } from "../../sys/openssl/ssl.ts";
+import { SSL_AD_INTERNAL_ERROR, SSL_AD_UNRECOGNIZED_NAME, type SslConnection } from "../../sys/openssl/ssl.ts";
 import { COUNTER } from "../core/counters.ts";
 import { logConnection } from "../core/log_context.ts";
 import type { ClientTls } from "../core/types.ts";
 import { AgreedTls, type Negotiated, negotiatedServer } from "./agreed_tls.ts";
 import { nextNumber } from "./connections.ts";
 import { H1Connection } from "./h1/connection.ts";
+import { handshakeRequest } from "./handshake_request.ts";
 import type { Accepted, AddressConfig, Closable, ConnectionHost, ProtocolConnection } from "./types.ts";
 
 /** Returns the handler of a stream just accepted: its protocol, or the first stage before it. */
@@ -96,8 +98,27 @@ class Accepting implements Accepted, Closable, ProxyProtocolOwner, TlsStageOwner
     return tls.context ?? config.defaultServer.tls.context ?? SSL_AD_INTERNAL_ERROR;
   }
 
+  /** ngx_http_ssl_certificate */
+  certify(ssl: SslConnection): boolean {
+    const { busyWith: config, negotiated } = this;
+    const named = negotiated?.server;
+    const server = named?.tls.context === undefined ? config.defaultServer : named;
+    try {
+      server.tls.certify?.(handshakeRequest(this, this.stream, this.agreed(ssl), server, config.variables), ssl);
+      return true;
+    } catch (error) {
+      if (!(error instanceof CertificateError)) throw error;
+      this.refused("error", `${error.message} while SSL handshaking`);
+      return false;
+    }
+  }
+
+  private agreed(ssl: SslConnection): ClientTls {
+    return new AgreedTls(ssl, this.host, this.busyWith, this.asked, this.negotiated);
+  }
+
   secured(stream: TlsStream, rest: Buffer): void {
-    this.tls = new AgreedTls(stream.ssl, this.host, this.busyWith, this.asked, this.negotiated);
+    this.tls = this.agreed(stream.ssl);
     this.start(stream, undefined);
     stream.decrypt(rest);
   }

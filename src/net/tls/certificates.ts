@@ -30,6 +30,17 @@ export interface CertificateSource {
 /** Reads a file; throws what node:fs throws. */
 export type ReadFile = (path: string) => Uint8Array;
 
+/** Nothing is kept in memory. */
+export function uncached(read: ReadFile): CertificateSource {
+  return {
+    certificate: (name) => loadCertificate(name, read),
+    key(name, passwords) {
+      const loaded = loadKey(name, passwords, read);
+      return typeof loaded === "string" ? loaded : loaded.key;
+    },
+  };
+}
+
 const DATA = "data:";
 const ENGINE = "engine:";
 const STORE = "store:";

@@ -6,7 +6,7 @@ import {
   setProtocols,
   type TlsProtocol,
 } from "../../sys/openssl/negotiation.ts";
-import { askOnClientHello } from "../../sys/openssl/ssl.ts";
+import { askForCertificates, askOnClientHello } from "../../sys/openssl/ssl.ts";
 import { type CertificatePairs, setCertificates } from "./certificates.ts";
 import { type EarlyDataSettings, useEarlyData } from "./early_data.ts";
 import { type SessionSettings, useSessions } from "./sessions.ts";
@@ -18,7 +18,8 @@ export interface TlsSettings {
   /** In OpenSSL's syntax. */
   readonly ciphers: string;
   readonly preferServerCiphers?: boolean;
-  readonly certificates: CertificatePairs;
+  /** `asked`: each connection asks for them. */
+  readonly certificates: CertificatePairs | "asked";
   /** `auto`, or names with colons between them. */
   readonly curves?: string;
   /** ssl_buffer_size, bytes */
@@ -46,7 +47,8 @@ const STEPS: readonly (readonly [keyof TlsSettings, Step])[] = [
   step("ciphers", setCiphers),
   step("preferServerCiphers", (context, on) => on && preferServerCiphers(context)),
   step("certificates", (context, certificates) => {
-    setCertificates({ kind: "SSL_CTX", pointer: context.pointer }, certificates);
+    if (certificates === "asked") askForCertificates(context);
+    else setCertificates({ kind: "SSL_CTX", pointer: context.pointer }, certificates);
   }),
   step("curves", setCurves),
   step("sessions", useSessions),

@@ -13,6 +13,8 @@ export interface TlsStageOwner extends AcceptOwner {
    * handshake.
    */
   contextFor(name: string | undefined): TlsContext | number;
+  /** Sets the certificates of a connection whose context has none of its own. False, and a line in the log, where it cannot. */
+  certify(ssl: SslConnection): boolean;
   /** The handshake is complete. `rest` may hold bytes behind it, and so may `stream`: they are to be given to `decrypt`. */
   secured(stream: TlsStream, rest: Buffer): void;
   /** The client speaks no TLS: these are its first bytes. */
@@ -104,6 +106,10 @@ export class TlsStage implements StreamHandler, HelloHandler {
       this.ssl?.useContext(found.ssl);
     }
     return 0;
+  }
+
+  onCertificate(): boolean {
+    return this.ssl !== undefined && this.owner.certify(this.ssl);
   }
 
   onDrain(): void {}

@@ -47,6 +47,7 @@ const c = bind(null, {
   SSL_CTX_get_verify_callback: { return: "handle", arguments: ["handle"] },
   SSL_CTX_get_verify_depth: { return: "int32", arguments: ["handle"] },
   SSL_CTX_get_options: { return: "uint64", arguments: ["handle"] },
+  SSL_CTX_set_cert_cb: { return: "void", arguments: ["handle", "handle", "handle"], nullable: [2] },
   SSL_CTX_set_client_hello_cb: { return: "void", arguments: ["handle", "handle", "handle"], nullable: [2] },
   // The second pointer is set to memory of the SSL's, valid within the callback.
   SSL_client_hello_get0_ext: { return: "int32", arguments: ["handle", "uint32", "pointer", "pointer"] },
@@ -123,10 +124,15 @@ function firstBytes(views: Buffer[], { bytes }: Scratch, length: number): Buffer
   return views[length];
 }
 
-/** What asks which server a client wants, while its ClientHello is processed (SSL_CTX_set_client_hello_cb). */
+/** What is asked while a ClientHello is processed. */
 export interface HelloHandler {
-  /** `name`: of SNI, a byte string, undefined without it. 0 to go on, or the alert to refuse the handshake with. */
+  /**
+   * Which server the client wants (SSL_CTX_set_client_hello_cb). `name`: of SNI, a byte string, undefined without it. 0 to go
+   * on, or the alert to refuse the handshake with.
+   */
   onClientHello(name: string | undefined): number;
+  /** To set the connection's certificates (SSL_CTX_set_cert_cb). False where there are none. */
+  onCertificate(): boolean;
 }
 
 const SSL_AD_DECODE_ERROR = 50;
@@ -151,6 +157,18 @@ function clientHello(ssl: bigint, alert: bigint): number {
   if (refusal === 0) return 1;
   new Int32Array(memoryAt(alert, 4))[0] = refusal;
   return 0;
+}
+
+let certificateCallback = 0n;
+
+/** Has the connections of a context ask their HelloHandler for certificates. */
+export function askForCertificates(context: SslContext): void {
+  if (certificateCallback === 0n) {
+    certificateCallback = makeCallback({ return: "int32", arguments: ["handle", "handle"] }, 0, () =>
+      running.connection?.helloHandler?.onCertificate() === true ? 1 : 0,
+    );
+  }
+  c.SSL_CTX_set_cert_cb(context.pointer, certificateCallback, 0n);
 }
 
 const extension = mapped(16);

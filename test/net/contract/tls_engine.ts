@@ -30,6 +30,7 @@ export function tlsEngine(engine: Engine, certificate: TestCertificate): Engine 
       const accepted = (inner: Stream): StreamHandler => {
         const owner: TlsStageOwner = {
           contextFor: () => server,
+          certify: () => true,
           refused: () => {},
           closed: () => {},
           plain: (stream) => stream.destroy(),

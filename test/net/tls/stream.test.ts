@@ -61,6 +61,7 @@ function pair(own: Partial<StreamHandler> = {}, first = ""): Pair {
   let stream: TlsStream | undefined;
   const owner: TlsStageOwner = {
     contextFor: () => server,
+    certify: () => true,
     refused: (_level, sentence) => assert.fail(sentence),
     closed: () => {},
     plain: () => assert.fail("plain"),

@@ -3,7 +3,7 @@ import { CertificateError } from "../../../net/tls/certificates.ts";
 import { TlsContext, TlsSettingError, type TlsSettings } from "../../../net/tls/context.ts";
 import type { Place } from "../../conf/module.ts";
 import type { ServerTls } from "../../core/location.ts";
-import { certificatePairs, certificatePlace } from "./certificates.ts";
+import { certificatePlace, type ServerCertificates, serverCertificates } from "./certificates.ts";
 import { sslDirectives } from "./directives.ts";
 import { sessionSettings, sharedCacheOf } from "./sessions.ts";
 
@@ -26,27 +26,29 @@ const DIRECTIVES: Readonly<Record<keyof TlsSettings, keyof SslSettings>> = {
 export function buildTls(settings: SslSettings, place: Place): void {
   const { server } = place;
   const tls = {
+    certify: undefined,
     certified: settings.ssl_certificate.length > 0,
     rejects: settings.ssl_reject_handshake,
     verify: "off",
   } as const;
   // Whatever is refused below, other errors are not to follow from that.
   server.tls = { ...tls, context: undefined };
-  server.tls = { ...tls, context: buildContext(settings, place) };
+  const certificates = serverCertificates(settings, place.http.cycle);
+  const context = buildContext(settings, place, certificates);
+  server.tls = { ...tls, context, certify: certificates.certify };
 }
 
-function buildContext(settings: SslSettings, place: Place): ServerTls["context"] {
+function buildContext(settings: SslSettings, place: Place, certificates: ServerCertificates): ServerTls["context"] {
   const { scope } = place;
-  const certificates = certificatePairs(settings, place.http.cycle);
-  if (certificates.pairs.length === 0 && !settings.ssl_reject_handshake) return undefined;
-  const sessions = sessionSettings(settings, scope, place.http.cycle, []);
+  if (settings.ssl_certificate.length === 0 && !settings.ssl_reject_handshake) return undefined;
+  const sessions = sessionSettings(settings, scope, place.http.cycle, certificates.names);
   try {
     return new TlsContext({
       side: "server",
       protocols: settings.ssl_protocols,
       ciphers: settings.ssl_ciphers,
       preferServerCiphers: settings.ssl_prefer_server_ciphers,
-      certificates,
+      certificates: certificates.pairs,
       curves: settings.ssl_ecdh_curve,
       recordSize: settings.ssl_buffer_size,
       sessions,
