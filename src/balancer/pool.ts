@@ -6,7 +6,8 @@ import type { KeepaliveSettings, Peer } from "./peer.ts";
 
 /** A connection to a server with what its reuse depends on. One object for the life of the connection. */
 export class PooledStream implements StreamHandler {
-  readonly stream: Stream;
+  /** Over TLS it becomes another one when the handshake begins. */
+  stream: Stream;
   /** nginx's text of the server's address: what connections are found by. */
   readonly name: string;
   /** now() when the connection was made. */
@@ -15,8 +16,11 @@ export class PooledStream implements StreamHandler {
   requests = 1;
   /** Whatever the protocol keeps for the connection (its parser), so that reuse costs no allocation. */
   data: unknown = undefined;
-  /** The source address that was asked for (proxy_bind), "" for none: only a request that asks for the same gets it. */
-  readonly bind: string;
+  /**
+   * What else its peer has to do with: the source address that was asked for (proxy_bind) and what TLS has agreed on, "" for
+   * neither. Only a request that asks for the same gets it.
+   */
+  readonly identity: string;
   /** Names the location that opened it, in the same way in every generation: with `local` only that one gets it. */
   place = "";
   /** now() when it became idle. */
@@ -30,11 +34,11 @@ export class PooledStream implements StreamHandler {
   /** keepalive_timeout. Stays armed while a request uses the connection: disarming and arming it each time costs more. */
   readonly deadline: Deadline<PooledStream>;
 
-  constructor(stream: Stream, name: string, startedAt: number, bind = "") {
+  constructor(stream: Stream, name: string, startedAt: number, identity = "") {
     this.stream = stream;
     this.name = name;
     this.startedAt = startedAt;
-    this.bind = bind;
+    this.identity = identity;
     this.deadline = new Deadline<PooledStream>(this, expired);
   }
 
@@ -92,16 +96,16 @@ export class Pool {
   }
 
   /**
-   * The idle connection to the peer from that source address (`bind`) that was used last, or undefined. Set the stream's
-   * handler at once; `requests` is counted up. `place` names the location (heeded with `keepalive … local`).
+   * The idle connection to the peer with that identity that was used last, or undefined. Set the stream's handler at once;
+   * `requests` is counted up. `place` names the location (heeded with `keepalive … local`).
    */
-  take(peer: Peer, place = "", bind = ""): PooledStream | undefined {
+  take(peer: Peer, place = "", identity = ""): PooledStream | undefined {
     const { local } = this.#settings;
     for (let idle = this.#newest; idle !== undefined; idle = idle.older) {
-      if (idle.name !== peer.name || idle.bind !== bind || (local && idle.place !== place)) continue;
+      if (idle.name !== peer.name || idle.identity !== identity || (local && idle.place !== place)) continue;
       if (idle.stream.closed) {
         this.remove(idle);
-        return this.take(peer, place, bind);
+        return this.take(peer, place, identity);
       }
       this.#unlink(idle);
       idle.requests++;

@@ -18,8 +18,6 @@ export interface VariableSpec<C> {
   readonly set?: (context: C, value: string) => void;
   /** `set` may redefine it (NGX_HTTP_VAR_CHANGEABLE). */
   readonly changeable?: boolean;
-  /** All possible values, if the configuration determines them (a map of constants). */
-  readonly values?: readonly string[] | undefined;
 }
 
 /** A variable in use. `index` is its slot in `ScriptContext.variables`. */
@@ -39,8 +37,6 @@ export class Variables<C extends ScriptContext> {
   private readonly declared = new Map<string, VariableSpec<C>>();
   private readonly prefixes: { prefix: string; make: PrefixVariable<C> }[] = [];
   private readonly used = new Map<string, Used<C>>();
-  /** The constants assigned to a variable; undefined if something else is assigned as well. */
-  private readonly assigned = new Map<string, readonly string[] | undefined>();
   private readonly refused: (error: ConfigError) => void;
 
   /** `refused` gets the error about an unknown name, which then has no value. Without it the error is thrown. */
@@ -99,10 +95,10 @@ export class Variables<C extends ScriptContext> {
 
   /**
    * A variable that `set`, a regex group or the like assigns to, declared at its first mention. `unset` is its value
-   * before anything was assigned, unless something else defines it; without `unset` it is not found. `constant`: what
-   * is assigned, if that is always the same. Throws nginx's error if the variable may not be redefined.
+   * before anything was assigned, unless something else defines it; without `unset` it is not found. Throws nginx's error if
+   * the variable may not be redefined.
    */
-  assignable(written: string, directive?: Directive, unset?: VariableSpec<C>["get"], constant?: string): Variable<C> {
+  assignable(written: string, directive?: Directive, unset?: VariableSpec<C>["get"]): Variable<C> {
     const name = written.toLowerCase();
     const known = this.declared.get(name);
     if (known !== undefined && known.changeable !== true)
@@ -111,20 +107,9 @@ export class Variables<C extends ScriptContext> {
       // `set $http_x …`: before anything is assigned, the request's field is the value.
       const prefixed = unset === undefined ? undefined : this.fromPrefix(name);
       const get = unset ?? notFound;
-      const values = prefixed === undefined ? [] : undefined;
-      this.declare(written, { get, cached: true, ...prefixed, values, changeable: true }, directive);
+      this.declare(written, { get, cached: true, ...prefixed, changeable: true }, directive);
     }
-    const earlier = this.assigned.has(name) ? this.assigned.get(name) : [];
-    this.assigned.set(name, constant === undefined ? undefined : earlier && [...earlier, constant]);
     return this.use(name, directive);
-  }
-
-  /** All possible values of a variable, once the configuration is built; undefined if they are not known. */
-  valuesOf(written: string): readonly string[] | undefined {
-    const name = written.toLowerCase();
-    const values = this.declared.get(name)?.values;
-    const assigned = this.assigned.has(name) ? this.assigned.get(name) : [];
-    return values && assigned && [...values, ...assigned];
   }
 
   private unknown(name: string, at: Directive | undefined): VariableSpec<C> {

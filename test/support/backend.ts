@@ -1,4 +1,5 @@
 import { createServer as createHttpServer, type IncomingMessage, type ServerResponse } from "node:http";
+import { createServer as createHttpsServer, type ServerOptions } from "node:https";
 import { createServer, type Server, type Socket } from "node:net";
 import type { TestContext } from "node:test";
 import { freePort } from "./ports.ts";
@@ -128,6 +129,22 @@ export async function httpBackend(
     track(sockets, socket);
   });
   return listening(t, server, sockets, () => connections, port);
+}
+
+/** The same over TLS: Node's own, which Holdfast never serves with. */
+export async function httpsBackend(
+  t: TestContext,
+  options: ServerOptions,
+  handle: (request: IncomingMessage, response: ServerResponse) => void,
+): Promise<Backend> {
+  let connections = 0;
+  const sockets = new Set<Socket>();
+  const server = createHttpsServer({ keepAliveTimeout: 60_000, ...options }, handle);
+  server.on("connection", (socket: Socket) => {
+    connections++;
+    track(sockets, socket);
+  });
+  return listening(t, server, sockets, () => connections, undefined);
 }
 
 /** Reads the body of a request as a byte string. */

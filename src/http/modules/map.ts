@@ -27,8 +27,6 @@ interface MapBlock {
   /** `volatile`: the value is not cached. */
   volatile: boolean;
   fallback: Template | undefined;
-  /** The values of all lines. */
-  readonly values: Template[];
   readonly hash: WildcardHash<Template>;
   readonly regexes: { readonly regex: CompiledRegex; readonly value: Template; readonly line: Directive }[];
 }
@@ -51,7 +49,6 @@ const mapSpec = directive<readonly MapBlock[]>({
       hostnames: false,
       volatile: false,
       fallback: undefined,
-      values: [],
       hash: newWildcardHash(),
       regexes: [],
     };
@@ -72,7 +69,6 @@ function readLine(block: MapBlock, line: Directive, scope: Scope): void {
   }
   if (line.args.length !== 1) fail(line, "invalid number of the map parameters");
   const value = template(scope, line, line.args[0]);
-  block.values.push(value);
   const { name } = line;
   if (name === "default") {
     if (block.fallback !== undefined) fail(line, "duplicate default map parameter");
@@ -100,18 +96,8 @@ function declareMap({ variables }: HttpBuild, block: MapBlock): void {
   const name = block.name.toLowerCase();
   const look = (request: Request) => lookUp(request, block);
   const get = (request: Request) => evaluate(request, name, look, logError);
-  variables.declare(block.name, { get, cached: !block.volatile, changeable: true, values: constants(block) }, block.at);
+  variables.declare(block.name, { get, cached: !block.volatile, changeable: true }, block.at);
   for (const { regex, line } of block.regexes) declareCaptures(regex, variables, line);
-}
-
-/** All possible values, if none has variables. */
-function constants({ fallback, values }: MapBlock): readonly string[] | undefined {
-  const all = new Set(fallback === undefined ? [""] : []);
-  for (const { constant } of values) {
-    if (constant === undefined) return undefined;
-    all.add(constant);
-  }
-  return [...all];
 }
 
 function lookUp(request: Request, block: MapBlock): string {

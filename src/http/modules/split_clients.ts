@@ -103,9 +103,7 @@ export const splitClients: HttpModule = defineModule({
       const lower = name.toLowerCase();
       const pick = (request: Request): string => chosen(parts, murmurHash2(source.render(request)));
       const get = (request: Request): string | undefined => evaluate(request, lower, pick, logError);
-      const values = parts.some(({ below }) => below === 0) ? [] : [""];
-      for (const { value } of parts) values.push(value);
-      refusals.attempt(() => variables.declare(name, { get, cached: true, changeable: true, values }, at));
+      refusals.attempt(() => variables.declare(name, { get, cached: true, changeable: true }, at));
     }
   },
 });

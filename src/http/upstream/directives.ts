@@ -37,7 +37,8 @@ export interface Bind {
   readonly transparent: boolean;
 }
 
-type Prefixed<P extends string, D> = { readonly [K in keyof D & string as `${P}_${K}`]: D[K] };
+/** A table of directives with a prefix before their names. */
+export type Prefixed<P extends string, D> = { readonly [K in keyof D & string as `${P}_${K}`]: D[K] };
 
 const names = (doc: string) =>
   list<string>({ in: HTTP_LOCATION, args: [1, 1], syntax: "field", doc, item: (at) => at.args[0] });
@@ -200,9 +201,16 @@ export type WithShared<P extends string> = SettingsOf<Prefixed<P, Shared>>;
  * `statuses`: those that …_next_upstream accepts (`http_500`).
  */
 export function upstreamDirectives<P extends string>(prefix: P, statuses: readonly string[]): Prefixed<P, Shared> {
+  return prefixed(prefix, shared(prefix, statuses));
+}
+
+/** Puts the prefix before the names of a table's directives. */
+export function prefixed<P extends string, D extends Readonly<Record<string, DirectiveSpec<unknown>>>>(
+  prefix: P,
+  table: D,
+): Prefixed<P, D> {
   const named: Record<string, DirectiveSpec<unknown>> = {};
-  for (const [name, spec] of Object.entries<DirectiveSpec<unknown>>(shared(prefix, statuses)))
-    named[`${prefix}_${name}`] = spec;
+  for (const [name, spec] of Object.entries<DirectiveSpec<unknown>>(table)) named[`${prefix}_${name}`] = spec;
   // The compiler cannot follow names that are made at run time.
-  return named as Prefixed<P, Shared>;
+  return named as Prefixed<P, D>;
 }

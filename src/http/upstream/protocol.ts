@@ -4,6 +4,7 @@ import type { HeadText } from "../../wire/head_text.ts";
 import type { HeaderList } from "../../wire/http1/header_list.ts";
 import type { UpstreamEntry } from "../conf/upstreams.ts";
 import type { ResponseRules, UpstreamSettings } from "./settings.ts";
+import type { TlsChoice } from "./tls.ts";
 
 // What AnswerReader's functions return, whatever the protocol: HTTP/1's own codes.
 export { DATA, INFORMATIONAL, INVALID, LAST, MORE, OVER } from "../../wire/http1/response_reader.ts";
@@ -119,6 +120,8 @@ export interface UpstreamTarget extends BalanceInput {
   readonly settings: UpstreamSettings;
   readonly rules: ResponseRules;
   readonly upstream: UpstreamEntry;
+  /** Undefined: without TLS. */
+  readonly tls: TlsChoice | undefined;
   /**
    * What precedes the body, as a byte string, for the codec's `requestHead`: for HTTP/1 the head with its empty line.
    */

@@ -4,6 +4,7 @@ import type { ConnectOptions } from "../../net/engine.ts";
 import { engine } from "../../net/engines.ts";
 import { parseAddrPort } from "../../net/parse_url.ts";
 import { type ConnectHandler, failureText, IGNORE, type Stream, type StreamError } from "../../net/stream.ts";
+import { startTls } from "../../net/tls/client.ts";
 import type { Level } from "../../runtime/log/log.ts";
 import { now } from "../../sys/clock.ts";
 import { logFault } from "../../sys/guard.ts";
@@ -25,6 +26,7 @@ import {
   type UpstreamTarget,
 } from "./protocol.ts";
 import { RequestSender, type SenderOwner } from "./request_sender.ts";
+import { serverNameOf, type TlsChoice } from "./tls.ts";
 
 /** The request that a connection to a server is used for. */
 export interface ConnectionUser {
@@ -64,12 +66,14 @@ export interface AnswerSink {
 // How far the exchange has come.
 
 const CONNECTING = 0;
+/** Connected, and agreeing on TLS. */
+const HANDSHAKE = 1;
 /** Sending the request, waiting for the answer's head. */
-const HEADER = 1;
+const HEADER = 2;
 /** The answer's head has been passed on; the sink gets the rest. */
-const ANSWER = 2;
+const ANSWER = 3;
 /** No request has the connection. */
-const IDLE = 3;
+const IDLE = 4;
 
 /** How many informational answers may precede the final one: a broken server might send them endlessly. */
 const MOST_INFORMATIONAL = 100;
@@ -85,7 +89,7 @@ export class ServerConnection implements ConnectHandler, SenderOwner, CodecPort 
   readonly sender: RequestSender;
   /** The connection may be kept for another request. */
   keepalive = true;
-  private readonly stream: Stream;
+  private stream: Stream;
   private readonly codec: UpstreamCodec;
   /** Re-armed while it has a request; left armed while it is idle. */
   private readonly deadline: Deadline<ServerConnection>;
@@ -97,10 +101,10 @@ export class ServerConnection implements ConnectHandler, SenderOwner, CodecPort 
   private informational = 0;
   private hintsLength = 0;
 
-  /** `source`: what is in the pool under another local address is not for its requests. */
-  constructor(protocol: UpstreamProtocol, peer: Peer, source: string, options: ConnectOptions) {
+  /** `identity`: what is in the pool under another one is not for its requests. */
+  constructor(protocol: UpstreamProtocol, peer: Peer, identity: string, options: ConnectOptions) {
     this.stream = engine().connect(options, this);
-    this.pooled = new PooledStream(this.stream, peer.name, Math.floor(now()), source);
+    this.pooled = new PooledStream(this.stream, peer.name, Math.floor(now()), identity);
     this.pooled.data = this;
     this.protocol = protocol;
     this.codec = protocol.open(this);
@@ -122,6 +126,7 @@ export class ServerConnection implements ConnectHandler, SenderOwner, CodecPort 
   /** What it is doing, for the error log. */
   get doing(): string {
     if (this.step === CONNECTING) return "connecting to upstream";
+    if (this.step === HANDSHAKE) return "SSL handshaking to upstream";
     if (this.step === HEADER) {
       return this.sender.sent ? "reading response header from upstream" : "sending request to upstream";
     }
@@ -290,11 +295,29 @@ export class ServerConnection implements ConnectHandler, SenderOwner, CodecPort 
 
   onConnect(stream: Stream): void {
     const { user } = this;
-    if (user === undefined || this.step !== CONNECTING) return;
+    if (user === undefined || this.step > HANDSHAKE) return;
     const { present, target } = user;
+    if (target.tls !== undefined && this.step === CONNECTING) {
+      this.shakeHands(user, target.tls);
+      return;
+    }
     present.connectTime = present.elapsed();
     if (target.settings.socketKeepalive) stream.setKeepAlive(true);
     this.send(target);
+  }
+
+  /** Its end is `onConnect` with the stream over this one, or `onClose`. proxy_connect_timeout goes on (nginx). */
+  private shakeHands(user: ConnectionUser, choice: TlsChoice): void {
+    this.step = HANDSHAKE;
+    const settings = { context: choice.settings.context, serverName: serverNameOf(choice) };
+    const stream = startTls(this.stream, settings, this);
+    if (typeof stream === "string") {
+      this.log("error", stream);
+      user.finalize(500);
+      return;
+    }
+    this.stream = stream;
+    this.pooled.stream = stream;
   }
 
   onData(_stream: Stream, bytes: Buffer): void {
@@ -330,6 +353,9 @@ export class ServerConnection implements ConnectHandler, SenderOwner, CodecPort 
         return;
       }
       this.log("error", `connect() failed (${error?.message ?? "closed"})`);
+      user.nextUpstream("error");
+    } else if (this.step === HANDSHAKE) {
+      this.log(error?.crit ? "crit" : "error", error?.sentence ?? "closed");
       user.nextUpstream("error");
     } else if (this.step === ANSWER) {
       this.sink?.onServerClose(error);
@@ -421,7 +447,8 @@ export function connectionTo(peer: Peer, target: UpstreamTarget, request: Reques
   const { pool } = target.upstream;
   const { bind, place, protocol } = target.settings;
   const source = bind === undefined ? "" : (bind.address.constant ?? bind.address.render(request));
-  const pooled = pool?.take(peer, place, source);
+  const identity = target.tls === undefined ? source : source + target.tls.identity;
+  const pooled = pool?.take(peer, place, identity);
   if (pooled !== undefined) {
     const { data } = pooled;
     if (data instanceof ServerConnection && data.protocol === protocol) return data;
@@ -431,7 +458,7 @@ export function connectionTo(peer: Peer, target: UpstreamTarget, request: Reques
   }
   const local = source === "" ? undefined : parseAddrPort(source);
   if (local === undefined && source !== "") logError(request, "error", `invalid local address "${source}"`);
-  return new ServerConnection(protocol, peer, source, {
+  return new ServerConnection(protocol, peer, identity, {
     address: peer.address,
     localAddress: local?.host,
     localPort: local?.port,

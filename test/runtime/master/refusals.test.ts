@@ -219,45 +219,6 @@ test("load_module says what it is about", async () => {
   }
 });
 
-const proxied = (around: string, url: string) =>
-  `events {}\nhttp {\n${around}\nserver { listen 127.0.0.1:1; set $host_of_it a; location / {\nset $never http; proxy_pass ${url};\n} }\n}`;
-const HTTPS = '"proxy_pass" directive with https:// is known to nginx but not available in Holdfast yet:5';
-
-test("https:// in proxy_pass is refused where the configuration alone tells that it is", async () => {
-  for (const [around, url] of [
-    ["", "https://a"],
-    ["", "HTTPS://$host"],
-    ["map $uri $p { default https; }", "$p://127.0.0.1"],
-    ["map $uri $p { default https://; a HTTPS://; }", "$p$host"],
-    ["map $uri $s { default s; b S; }", "http$s://$host:8443/"],
-    ["map $uri $u { default https://a; b https://b/c; }", "$u"],
-    ["split_clients $uri $u { 50% https://a; * https://b; }", "$u"],
-  ]) {
-    assert.deepEqual(await errors(proxied(around, url)), [HTTPS], `${around} ${url}`);
-  }
-  const set = (line: string) => `events {}\nhttp {\nserver { ${line}\nlocation / {\nproxy_pass $p://127.0.0.1;\n} }\n}`;
-  assert.deepEqual(await errors(set("set $p https;")), [HTTPS]);
-  assert.deepEqual(await errors(set("set $p http; if ($uri) { set $p https; }")), []);
-});
-
-test("where it may be https, a warning says so; where nothing is known, or it is not, there is none", async () => {
-  const warning = (first: string) =>
-    `"proxy_pass" may lead to "${first}", and https to upstreams is not available in Holdfast yet:5`;
-  for (const [around, url, first] of [
-    ["map $uri $p { default http; a https; }", "$p://$host", "https://"],
-    ["map $uri $u { a https://a; }", "$u", "https://a"],
-    ["map $uri $p { default http; }", "$p://127.0.0.1", undefined],
-    ["map $uri $p { default http; a $http_x; }", "$p://127.0.0.1", undefined],
-    ["", "$scheme://127.0.0.1", undefined],
-    ["", "$http_x_forwarded_proto://127.0.0.1", undefined],
-    ["", "http://$host/?to=https://a", undefined],
-  ]) {
-    const { errors, warnings } = await says(proxied(around ?? "", url ?? ""));
-    assert.deepEqual(errors, []);
-    assert.deepEqual(warnings, first === undefined ? [] : [warning(first)], `${around} ${url}`);
-  }
-});
-
 test("a name that several directives ask for in vain is no consequence of one another", async () => {
   const text = `events {}
 http {

@@ -6,18 +6,10 @@ import type { Upstreams } from "../../conf/upstreams.ts";
 import type { Location } from "../../core/location.ts";
 import { HTTP1 } from "../../upstream/http1.ts";
 import { type ResponseRules, upstreamSettings } from "../../upstream/settings.ts";
+import { constantTls, type UpstreamTls, upstreamTls } from "../../upstream/tls.ts";
 import { rewriteCookie } from "./cookie.ts";
 import { type PassUrl, proxyDirectives } from "./directives.ts";
-import {
-  checkScheme,
-  constantHost,
-  type FixedPass,
-  HTTP,
-  isHttps,
-  passedTo,
-  refuseHttps,
-  splitUrl,
-} from "./pass_url.ts";
+import { type FixedPass, passedTo, schemeOf, splitUrl } from "./pass_url.ts";
 import { redirectRules, rewriteRefresh } from "./redirect.ts";
 import { type RequestSettings, requestHeadPlan } from "./request_head.ts";
 import { applyRules } from "./rewrite_rules.ts";
@@ -31,6 +23,8 @@ export interface ProxySettings extends RequestSettings {
   fixed: FixedPass | undefined;
   rules: ResponseRules;
   readonly raw: Raw;
+  /** Undefined if the URL never begins with https://. */
+  readonly tls: UpstreamTls | undefined;
   /** Used to find the upstream of a URL with variables. */
   readonly upstreams: Upstreams;
 }
@@ -45,19 +39,24 @@ export function passHosts(http: Scope): HostWanted[] {
   const wanted: HostWanted[] = [];
   const visit = (scope: Scope): void => {
     const pass = valueIn(scope, proxyDirectives.proxy_pass);
-    const host = pass === undefined ? undefined : constantHost(pass);
-    if (pass !== undefined && host !== undefined && !groups.has(host.toLowerCase())) {
-      const target = parseUrl(host, 80);
-      const { file, line, args } = pass.at;
-      const error = `host not found in upstream "${args[0].slice(HTTP.length)}"`;
-      if (typeof target !== "string" && !("family" in target)) {
-        wanted.push({ host: target.host, file, line, error, stage: "complete" });
-      }
-    }
+    const wants = pass === undefined ? undefined : hostOf(pass, groups);
+    if (wants !== undefined) wanted.push(wants);
     scope.children.forEach(visit);
   };
   visit(http);
   return wanted;
+}
+
+function hostOf({ url: { constant }, at }: PassUrl, groups: ReadonlySet<string>): HostWanted | undefined {
+  const scheme = constant === undefined ? undefined : schemeOf(constant);
+  if (constant === undefined || scheme === undefined) return undefined;
+  const rest = constant.slice(scheme.scheme.length);
+  const { host } = splitUrl(rest);
+  if (groups.has(host.toLowerCase())) return undefined;
+  const target = parseUrl(host, scheme.defaultPort);
+  if (typeof target === "string" || "family" in target) return undefined;
+  const { file, line } = at;
+  return { host: target.host, file, line, error: `host not found in upstream "${rest}"`, stage: "complete" };
 }
 
 /** Makes the settings of a location. `inherited`: those of the enclosing location, for blocks such as `if`. */
@@ -76,6 +75,7 @@ export function buildProxy(raw: Raw, place: Place, inherited: ProxySettings | un
     upstream,
     rules: { location: undefined, refresh: undefined, cookie: undefined },
     upstreams: http.upstreams,
+    tls: pass === undefined || isPlain(pass) ? undefined : upstreamTls(raw, "proxy", place),
     head: requestHeadPlan(raw),
     raw,
   };
@@ -85,19 +85,30 @@ export function buildProxy(raw: Raw, place: Place, inherited: ProxySettings | un
     location.autoRedirect = true;
   if (url.constant === undefined) {
     settings.rules = rulesOf(raw, undefined, "", settings.prefix);
-    if (raw.proxy_pass !== undefined) http.later(() => checkScheme(pass, place));
     return settings;
   }
   const text = url.constant;
-  if (isHttps(text)) refuseHttps(at);
-  if (text.slice(0, HTTP.length).toLowerCase() !== HTTP) fail(at, "invalid URL prefix");
-  const rest = text.slice(HTTP.length);
-  const { host, uri } = splitUrl(rest);
+  const scheme = schemeOf(text) ?? fail(at, "invalid URL prefix");
+  const { host, uri } = splitUrl(text.slice(scheme.scheme.length));
   if (uri !== "" && uri !== undefined && raw.proxy_pass !== undefined) checkUri(place, pass);
-  const entry = http.upstreams.find(host, 80, at);
-  settings.fixed = { scheme: HTTP, host, ...passedTo(host), uri, upstream: entry, opening: undefined };
+  const upstreamEntry = http.upstreams.find(host, scheme.defaultPort, at);
+  const tls = settings.tls === undefined ? undefined : constantTls(settings.tls, upstreamEntry.group.name);
+  settings.fixed = {
+    ...scheme,
+    host,
+    ...passedTo(host, scheme),
+    uri,
+    upstream: upstreamEntry,
+    opening: undefined,
+    tls,
+  };
   settings.rules = rulesOf(raw, text, uri, location.kind === "regex" ? "" : settings.prefix);
   return settings;
+}
+
+/** The URL begins with http:// for all requests. */
+function isPlain({ url: { constant } }: PassUrl): boolean {
+  return constant !== undefined && schemeOf(constant)?.secure !== true;
 }
 
 /** A URI in proxy_pass replaces the location's name, so there must be one. */

@@ -6,6 +6,7 @@ import { namesFraming } from "../../../wire/http1/hop_by_hop.ts";
 import { HTTP_LOCATION } from "../../conf/contexts.ts";
 import { headTemplate, type Template, template } from "../../core/script.ts";
 import { upstreamDirectives } from "../../upstream/directives.ts";
+import { upstreamSslDirectives } from "../../upstream/ssl_directives.ts";
 import { type CookieFlags, type CookieRule, readCookieDomain, readCookieFlags, readCookiePath } from "./cookie.ts";
 import { type RedirectRules, readRedirect } from "./redirect.ts";
 
@@ -38,6 +39,7 @@ const oneTemplate = (doc: string) =>
 
 export const proxyDirectives = {
   ...upstreamDirectives("proxy", NEXT),
+  ...upstreamSslDirectives("proxy"),
   proxy_pass: directive<PassUrl | undefined>({
     in: PASS,
     args: [1, 1],

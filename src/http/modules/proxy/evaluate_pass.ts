@@ -8,14 +8,14 @@ import type { Request } from "../../core/request.ts";
 import type { PassedTo } from "../../core/upstream.ts";
 import { markEmptyPassage } from "../../upstream/variables.ts";
 import type { ProxySettings } from "./build_proxy.ts";
-import { type FixedPass, isHttps, passedTo, splitUrl } from "./pass_url.ts";
+import { type FixedPass, passedTo, type Scheme, schemeOf, splitUrl } from "./pass_url.ts";
 
 /** The target of a proxy_pass with variables whose host has to be resolved. */
-export interface UnresolvedPass extends PassedTo {
-  readonly scheme: string;
+export interface UnresolvedPass extends PassedTo, Scheme {
   readonly host: string;
   readonly uri: string;
   opening: string | undefined;
+  tls: undefined;
   readonly resolve: { readonly name: string; readonly port: number };
 }
 
@@ -24,17 +24,17 @@ export function evaluatePass(request: Request, settings: ProxySettings): FixedPa
   const { pass, upstreams } = settings;
   if (pass === undefined) return undefined;
   const url = pass.url.render(request);
-  const scheme = /^http:\/\//i.exec(url)?.[0];
+  const scheme = schemeOf(url);
   if (scheme === undefined) {
-    const what = isHttps(url) ? "https to upstreams is not available in Holdfast yet:" : "invalid URL prefix in";
-    logError(request, "error", `${what} "${url}"`);
+    logError(request, "error", `invalid URL prefix in "${url}"`);
     return undefined;
   }
-  const { host, uri } = splitUrl(url.slice(scheme.length));
-  const place = { scheme, host, ...passedTo(host), uri, opening: undefined };
-  const upstream = upstreams.dynamic(host, 80);
+  const rest = url.slice(scheme.scheme.length);
+  const { host, uri } = splitUrl(rest);
+  const place = { ...scheme, host, ...passedTo(host, scheme), uri, opening: undefined, tls: undefined };
+  const upstream = upstreams.dynamic(host, scheme.defaultPort);
   if (typeof upstream === "string") {
-    logError(request, "error", `${upstream} in upstream "${url.slice(scheme.length)}"`);
+    logError(request, "error", `${upstream} in upstream "${rest}"`);
     return undefined;
   }
   if (!("group" in upstream)) return { ...place, resolve: { name: upstream.host, port: upstream.port } };

@@ -6,6 +6,7 @@ import type { Location } from "../../core/location.ts";
 import { logError } from "../../core/log_context.ts";
 import type { Request } from "../../core/request.ts";
 import { readBody, readUnbuffered } from "../../core/request_body.ts";
+import { chooseTls } from "../../upstream/tls.ts";
 import { passToUpstream } from "../../upstream/upstream_request.ts";
 import { buildProxy, type ProxySettings, passHosts } from "./build_proxy.ts";
 import { proxyDirectives } from "./directives.ts";
@@ -83,10 +84,15 @@ function send(request: Request, settings: ProxySettings, pass: FixedPass): void 
   const body = raw.proxy_set_body?.render(request);
   const head = requestHead(request, settings, pass, method, uri, body);
   const { upstream } = pass;
+  const tls =
+    pass.secure && settings.tls !== undefined
+      ? (pass.tls ?? chooseTls(request, settings.tls, upstream.group.name))
+      : undefined;
   passToUpstream(request, {
     settings: settings.upstream,
     rules: settings.rules,
     upstream,
+    tls,
     client: request.remote,
     key: upstream.key === undefined ? "" : upstream.key.render(request),
     head,

@@ -146,8 +146,8 @@ function compileDirective(place: Place, at: Directive, child: Scope | undefined,
   }
 }
 
-function assigned(variables: Variables, { name, value }: SetDirective, at: Directive): Variable {
-  return variables.assignable(name, at, uninitialized(name), value.constant);
+function assigned(variables: Variables, { name }: SetDirective, at: Directive): Variable {
+  return variables.assignable(name, at, uninitialized(name));
 }
 
 /** An `if` block without content handler uses that of the location around it. */
