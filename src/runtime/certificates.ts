@@ -2,7 +2,9 @@ import { fail } from "../config/schema.ts";
 import type { Directive } from "../config/types.ts";
 import { isElsewhere, isInName } from "../net/tls/certificates.ts";
 import { ConfiguredCertificates } from "../net/tls/configured_certificates.ts";
-import { errnoText, errorCode } from "../sys/errno.ts";
+import { errnoCode, errnoText, errorCode } from "../sys/errno.ts";
+import { withMemoryFile } from "../sys/memory_file.ts";
+import type { ConfPaths } from "../sys/openssl/conf_commands.ts";
 import type { Cycle } from "./cycle.ts";
 
 /** The certificates, keys and passwords of a configuration, which only the master may be allowed to read. */
@@ -25,6 +27,29 @@ export function certificateName(cycle: Pick<Cycle, "path">, name: string): strin
 
 export function keyName(cycle: Pick<Cycle, "path">, name: string): string {
   return isInName(name) || isElsewhere(name) ? name : cycle.path(name, "conf");
+}
+
+/** The files that commands of OpenSSL's configuration name, with what the master has read of them. */
+export function confPathsOf(cycle: Cycle): ConfPaths {
+  return {
+    directory: (path) => cycle.path(path, "conf"),
+    withFile(path, use) {
+      const full = cycle.path(path, "conf");
+      const bytes = tryToRead(cycle, full);
+      // OpenSSL, which cannot read it either, says why.
+      if (bytes === undefined) use(full, full);
+      else withMemoryFile(bytes, (memory) => use(memory, full));
+    },
+  };
+}
+
+function tryToRead(cycle: Cycle, path: string): Uint8Array | undefined {
+  try {
+    return cycle.readFile(path);
+  } catch (error) {
+    if (errnoCode(error) === undefined) throw error;
+    return undefined;
+  }
 }
 
 /** The passwords in a file that a directive names (ngx_ssl_read_password_file). Throws ConfigError. */

@@ -89,15 +89,19 @@ const ERRNO: Readonly<Record<string, number>> = constants.errno;
 /** ERR_SYSTEM_FLAG: an errno among OpenSSL's errors. */
 const SYSTEM_ERROR = 0x8000_0000;
 
-/** What nginx says when OpenSSL cannot open a file. */
 function fileError(path: string, code: string): string {
+  return `BIO_new_file() failed${fopenError(path, code)}`;
+}
+
+/** What OpenSSL's queue of errors has when a file cannot be opened, as nginx logs it. */
+export function fopenError(path: string, code: string): string {
   const number = (SYSTEM_ERROR + (ERRNO[code] ?? 0)).toString(16).toUpperCase();
   const sentence = errorText(code).replace(/^\d+: /, "");
   const bio =
     code === "ENOENT" || code === "ENXIO"
       ? "error:10000080:BIO routines::no such file"
       : "error:10080002:BIO routines::system lib";
-  return `BIO_new_file() failed (SSL: error:${number}:system library::${sentence}:calling fopen(${path}, r) ${bio})`;
+  return ` (SSL: error:${number}:system library::${sentence}:calling fopen(${path}, r) ${bio})`;
 }
 
 /** Certificates and their keys by name, and what they are loaded with. */

@@ -1,15 +1,19 @@
+import { type ConfCommand, type ConfPaths, runConfCommands } from "../../sys/openssl/conf_commands.ts";
 import { SslContext, SslError } from "../../sys/openssl/context.ts";
 import {
   preferServerCiphers,
   setCiphers,
   setCurves,
+  setDhParameters,
   setProtocols,
   type TlsProtocol,
 } from "../../sys/openssl/negotiation.ts";
 import { askForCertificates, askOnClientHello } from "../../sys/openssl/ssl.ts";
+import { requestCertificate, setVerifyDepth } from "../../sys/openssl/verification.ts";
 import { type CertificatePairs, setCertificates } from "./certificates.ts";
 import { type EarlyDataSettings, useEarlyData } from "./early_data.ts";
 import { type SessionSettings, useSessions } from "./sessions.ts";
+import { type TrustFile, trustAuthorities, trustCertificates, useRevocationLists } from "./verification.ts";
 
 /** What a TlsContext is made of: what directives say, as it is. Undefined leaves OpenSSL's default. */
 export interface TlsSettings {
@@ -20,10 +24,22 @@ export interface TlsSettings {
   readonly preferServerCiphers?: boolean;
   /** `asked`: each connection asks for them. */
   readonly certificates: CertificatePairs | "asked";
+  /** Of servers: clients are asked for a certificate. */
+  readonly verifyClients?: boolean;
+  readonly verifyDepth?: number;
+  /** Whom clients are told to have certificates of; trusted as well. */
+  readonly authorities?: TrustFile;
+  readonly trusted?: TrustFile;
+  /** Lists of revoked certificates. */
+  readonly revoked?: TrustFile;
+  /** Parameters in PEM, of the file of that name. */
+  readonly dhParameters?: { readonly pem: Uint8Array; readonly name: string };
   /** `auto`, or names with colons between them. */
   readonly curves?: string;
   /** ssl_buffer_size, bytes */
   readonly recordSize: number;
+  /** Run last: they may change what the others have set. */
+  readonly confCommands?: { readonly commands: readonly ConfCommand[]; readonly paths: ConfPaths };
   /** Of servers: how clients resume sessions. */
   readonly sessions?: SessionSettings;
   readonly earlyData?: EarlyDataSettings;
@@ -32,10 +48,13 @@ export interface TlsSettings {
 /** OpenSSL refuses a setting; the message is nginx's. */
 export class TlsSettingError extends Error {
   readonly setting: keyof TlsSettings;
+  /** Of a list, which one it is about. */
+  readonly item: number;
 
-  constructor(setting: keyof TlsSettings, message: string) {
+  constructor(setting: keyof TlsSettings, { message, item }: SslError) {
     super(message);
     this.setting = setting;
+    this.item = item;
   }
 }
 
@@ -50,9 +69,16 @@ const STEPS: readonly (readonly [keyof TlsSettings, Step])[] = [
     if (certificates === "asked") askForCertificates(context);
     else setCertificates({ kind: "SSL_CTX", pointer: context.pointer }, certificates);
   }),
+  step("verifyClients", (context, on) => on && requestCertificate(context)),
+  step("verifyDepth", setVerifyDepth),
+  step("authorities", trustAuthorities),
+  step("trusted", trustCertificates),
+  step("revoked", useRevocationLists),
+  step("dhParameters", (context, { pem, name }) => setDhParameters(context, pem, name)),
   step("curves", setCurves),
   step("sessions", useSessions),
   step("earlyData", useEarlyData),
+  step("confCommands", (context, { commands, paths }) => runConfCommands(context, commands, paths)),
 ];
 
 function step<S extends keyof TlsSettings>(
@@ -82,7 +108,7 @@ export class TlsContext {
         set(this.ssl, settings);
       } catch (error) {
         if (!(error instanceof SslError)) throw error;
-        throw new TlsSettingError(setting, error.message);
+        throw new TlsSettingError(setting, error);
       }
     }
     if (settings.side === "server") askOnClientHello(this.ssl);

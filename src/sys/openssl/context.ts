@@ -74,7 +74,11 @@ export class SslContext {
 
 /** A failure of OpenSSL, in nginx's words: the call and what the queue of errors says. */
 export class SslError extends Error {
-  constructor(call: string) {
+  /** Of a list, which one it is about. */
+  readonly item: number;
+
+  constructor(call: string, item = 0) {
     super(call + takeErrors());
+    this.item = item;
   }
 }

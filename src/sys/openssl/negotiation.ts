@@ -1,12 +1,17 @@
 import { bind } from "../ffi.ts";
 import { type SslContext, SslError } from "./context.ts";
 import { clearErrors } from "./errors.ts";
+import { withBytes } from "./memory_bio.ts";
 
 /** What a context agrees on with its peers: versions, ciphers, groups. All throw SslError, in nginx's words. */
 const c = bind(null, {
   // A copy is made of what the buffer has, text with a NUL.
   SSL_CTX_set_cipher_list: { return: "int32", arguments: ["handle", "buffer"] },
   SSL_CTX_ctrl: { return: "int64", arguments: ["handle", "int32", "int64", "buffer"] },
+  // The caller's, until EVP_PKEY_free or until a context has taken it.
+  PEM_read_bio_Parameters: { return: "handle", arguments: ["handle", "handle"], nullable: [1] },
+  SSL_CTX_set0_tmp_dh_pkey: { return: "int32", arguments: ["handle", "handle"] },
+  EVP_PKEY_free: { return: "void", arguments: ["handle"] },
 });
 
 /** <openssl/ssl.h> */
@@ -45,6 +50,17 @@ export function setCiphers(context: SslContext, ciphers: string): void {
 /** The server's order of ciphers counts, not the client's. */
 export function preferServerCiphers(context: SslContext): void {
   context.setOptions(SSL_OP_CIPHER_SERVER_PREFERENCE);
+}
+
+/** ngx_ssl_dhparam: parameters in PEM for ciphers with DHE, from the file of that name. */
+export function setDhParameters(context: SslContext, pem: Uint8Array, name: string): void {
+  clearErrors();
+  const parameters = withBytes(pem, (bio) => c.PEM_read_bio_Parameters(bio, 0n));
+  if (parameters === 0n) throw new SslError(`PEM_read_bio_Parameters("${name}") failed`);
+  if (c.SSL_CTX_set0_tmp_dh_pkey(context.pointer, parameters) === 1) return;
+  const error = new SslError(`SSL_CTX_set0_tmp_dh_pkey("${name}") failed`);
+  c.EVP_PKEY_free(parameters);
+  throw error;
 }
 
 /** ngx_ssl_ecdh_curve */

@@ -184,6 +184,14 @@ export function sessionIdOf({ pointer }: SslConnection): string {
   return session === 0n ? "" : Buffer.from(sessionId(session), "latin1").toString("hex");
 }
 
+/** ngx_ssl_remove_cached_session: nobody is to resume the connection's session. */
+export function forgetSession({ pointer, context, sessions }: SslConnection): void {
+  const session = c.SSL_get_session(pointer);
+  if (session === 0n) return;
+  c.SSL_CTX_remove_session(context.pointer, session);
+  sessions?.removeSession(sessionId(session));
+}
+
 /** The connection goes on with an earlier one's session. */
 export function isReused({ pointer }: SslConnection): boolean {
   return c.SSL_session_reused(pointer) === 1;

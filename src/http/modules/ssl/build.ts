@@ -1,9 +1,13 @@
 import { fail, placeIn, type SettingsOf } from "../../../config/schema.ts";
-import { CertificateError } from "../../../net/tls/certificates.ts";
+import { CertificateError, fopenError } from "../../../net/tls/certificates.ts";
 import { TlsContext, TlsSettingError, type TlsSettings } from "../../../net/tls/context.ts";
+import { confPathsOf } from "../../../runtime/certificates.ts";
+import type { Cycle } from "../../../runtime/cycle.ts";
+import { errorCode } from "../../../sys/errno.ts";
 import type { Place } from "../../conf/module.ts";
 import type { ServerTls } from "../../core/location.ts";
 import { certificatePlace, type ServerCertificates, serverCertificates } from "./certificates.ts";
+import { clientVerification } from "./clients.ts";
 import { sslDirectives } from "./directives.ts";
 import { sessionSettings, sharedCacheOf } from "./sessions.ts";
 
@@ -16,10 +20,17 @@ const DIRECTIVES: Readonly<Record<keyof TlsSettings, keyof SslSettings>> = {
   ciphers: "ssl_ciphers",
   preferServerCiphers: "ssl_prefer_server_ciphers",
   certificates: "ssl_certificate",
+  verifyClients: "ssl_verify_client",
+  verifyDepth: "ssl_verify_depth",
+  authorities: "ssl_client_certificate",
+  trusted: "ssl_trusted_certificate",
+  dhParameters: "ssl_dhparam",
+  revoked: "ssl_crl",
   curves: "ssl_ecdh_curve",
   recordSize: "ssl_buffer_size",
   sessions: "ssl_session_cache",
   earlyData: "ssl_early_data",
+  confCommands: "ssl_conf_command",
 };
 
 /** ngx_http_ssl_merge_srv_conf: what the directives of a server come to. */
@@ -29,8 +40,8 @@ export function buildTls(settings: SslSettings, place: Place): void {
     certify: undefined,
     certified: settings.ssl_certificate.length > 0,
     rejects: settings.ssl_reject_handshake,
-    verify: "off",
-  } as const;
+    verify: settings.ssl_verify_client,
+  };
   // Whatever is refused below, other errors are not to follow from that.
   server.tls = { ...tls, context: undefined };
   const certificates = serverCertificates(settings, place.http.cycle);
@@ -49,14 +60,40 @@ function buildContext(settings: SslSettings, place: Place, certificates: ServerC
       ciphers: settings.ssl_ciphers,
       preferServerCiphers: settings.ssl_prefer_server_ciphers,
       certificates: certificates.pairs,
+      ...clientVerification(settings, scope, place.http.cycle),
+      dhParameters: dhParameters(settings, place),
       curves: settings.ssl_ecdh_curve,
       recordSize: settings.ssl_buffer_size,
       sessions,
       earlyData: settings.ssl_early_data ? { cache: sharedCacheOf(sessions) } : undefined,
+      confCommands: confCommands(settings, place.http.cycle),
     });
   } catch (error) {
     if (error instanceof CertificateError) fail(certificatePlace(settings, error), error.message);
     if (!(error instanceof TlsSettingError)) throw error;
-    fail(placeIn(scope, sslDirectives[DIRECTIVES[error.setting]]), error.message);
+    const { setting, item } = error;
+    const at = setting === "confCommands" ? settings.ssl_conf_command.at(item) : undefined;
+    fail(at ?? placeIn(scope, sslDirectives[DIRECTIVES[setting]]), error.message);
   }
+}
+
+function dhParameters(
+  { ssl_dhparam: file }: SslSettings,
+  { http: { cycle }, scope }: Place,
+): TlsSettings["dhParameters"] {
+  if (file === "") return undefined;
+  const name = cycle.path(file, "conf");
+  try {
+    return { pem: cycle.readFile(name), name };
+  } catch (error) {
+    return fail(
+      placeIn(scope, sslDirectives.ssl_dhparam),
+      `BIO_new_file("${name}") failed${fopenError(name, errorCode(error))}`,
+    );
+  }
+}
+
+function confCommands({ ssl_conf_command: directives }: SslSettings, cycle: Cycle): TlsSettings["confCommands"] {
+  if (directives.length === 0) return undefined;
+  return { commands: directives.map(({ args: [name, value] }) => ({ name, value })), paths: confPathsOf(cycle) };
 }

@@ -1,6 +1,8 @@
-import { bitmask, flag, size, text } from "../../../config/directives.ts";
+import { bitmask, flag, list, size, text } from "../../../config/directives.ts";
+import type { Directive } from "../../../config/types.ts";
 import { HTTP_SERVER } from "../../conf/contexts.ts";
 import { certificateDirectives } from "./certificates.ts";
+import { clientDirectives } from "./clients.ts";
 import { sessionDirectives } from "./sessions.ts";
 
 /** The directives of ngx_http_ssl_module. */
@@ -23,11 +25,24 @@ export const sslDirectives = {
     default: false,
     doc: "The server's order of ciphers and curves counts, not the client's.",
   }),
+  ssl_dhparam: text({
+    in: HTTP_SERVER,
+    default: "",
+    syntax: "file",
+    doc: "A file with Diffie-Hellman parameters, in PEM, for ciphers with DHE; without it there are none of these.",
+  }),
   ssl_ecdh_curve: text({
     in: HTTP_SERVER,
     default: "auto",
     syntax: "curve",
     doc: "The groups for the exchange of keys, with colons between them, in the order preferred; `auto`: OpenSSL's own.",
+  }),
+  ssl_conf_command: list<Directive>({
+    in: HTTP_SERVER,
+    args: [2, 2],
+    syntax: "name value",
+    doc: "A command of OpenSSL's configuration files (SSL_CONF_cmd(3)), such as `Ciphersuites` or `Options`. These commands come last, and may change what other directives say.",
+    item: (at) => at,
   }),
   ssl_reject_handshake: flag({
     in: HTTP_SERVER,
@@ -39,5 +54,6 @@ export const sslDirectives = {
     default: 16_384,
     doc: "The most bytes of a TLS record that is sent.",
   }),
+  ...clientDirectives,
   ...sessionDirectives,
 };

@@ -5,6 +5,7 @@ import type { Server } from "../../core/location.ts";
 import { logError } from "../../core/log_context.ts";
 import type { Request } from "../../core/request.ts";
 import { startWithBody } from "../../core/request_body.ts";
+import { judgeCertificate, PLAIN_REQUEST, type TlsRefusal } from "../client_certificate.ts";
 import type { ConnectionHost } from "../types.ts";
 import type { H1Exchange } from "./exchange.ts";
 import type { H1Input } from "./input.ts";
@@ -71,9 +72,12 @@ export class H1HeadReader {
       this.refuse(request, head, code, refused);
       return end;
     }
-    if (request.connection.secure && request.connection.tls === undefined) {
-      this.refusePlain(request, head);
-      return end;
+    if (request.connection.secure) {
+      const refusal = tlsRefusal(request);
+      if (refusal !== undefined) {
+        this.refuseSecure(request, head, refusal);
+        return end;
+      }
     }
     const next = head.end;
     if (head.fields.ignored !== undefined) logIgnored(request, head.fields.ignored);
@@ -104,13 +108,12 @@ export class H1HeadReader {
     finalizeRequest(request, early ? refused : code);
   }
 
-  /** ngx_http_process_request: no answer but this one may go over a connection that should have been encrypted. */
-  private refusePlain(request: Request, head: RequestHead): void {
+  private refuseSecure(request: Request, head: RequestHead, { status, sentence }: TlsRefusal): void {
     request.keepalive = false;
     request.bodyEnded = true;
     this.input.position = head.end;
-    logError(request, "info", "client sent plain HTTP request to HTTPS port while reading client request headers");
-    finalizeRequest(request, 497);
+    logError(request, "info", sentence + this.whileReading(head, false));
+    finalizeRequest(request, status);
   }
 
   /** The head will not be completed: what was read of it is logged as a request, and not answered. */
@@ -144,6 +147,13 @@ export class H1HeadReader {
     if (head.inHeaders && !inLine) return " while reading client request headers";
     return ` while reading client ${this.connection.pipelined ? "pipelined " : ""}request line`;
   }
+}
+
+/** ngx_http_process_request: what came in on `listen … ssl` has to be encrypted, and maybe a client known. */
+function tlsRefusal({ connection: { tls }, server }: Request): TlsRefusal | undefined {
+  if (tls === undefined) return PLAIN_REQUEST;
+  const { verify } = server.tls;
+  return verify === "off" ? undefined : judgeCertificate(tls, verify);
 }
 
 function logIgnored(request: Request, sentences: readonly string[]): void {
