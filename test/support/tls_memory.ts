@@ -3,6 +3,9 @@ import type { Address } from "../../src/net/address.ts";
 import { IGNORE, type Stream, type StreamHandler } from "../../src/net/stream.ts";
 import { type CertificateSource, loadCertificate, loadKey } from "../../src/net/tls/certificates.ts";
 import { TlsContext, type TlsSettings } from "../../src/net/tls/context.ts";
+import { TlsStage, type TlsStageOwner } from "../../src/net/tls/server.ts";
+import type { TlsStream } from "../../src/net/tls/stream.ts";
+import { logFault } from "../../src/sys/guard.ts";
 import { MOST_BYTES, SSL_ERROR_WANT_READ, type SslConnection } from "../../src/sys/openssl/ssl.ts";
 import type { TestCertificate } from "./certificates.ts";
 
@@ -116,4 +119,50 @@ export function decrypted(ssl: SslConnection, bytes: Uint8Array): string {
     if (-count !== SSL_ERROR_WANT_READ) return `${text}[error ${-count}]`;
   }
   return text;
+}
+
+/** The server's side of a connection over memory. */
+export class AcceptedTls implements TlsStageOwner {
+  readonly inner = new MemoryStream();
+  /** Once the handshake is complete. */
+  stream: TlsStream | undefined = undefined;
+  /** Why there was none. */
+  refusal: string | undefined = undefined;
+  plaintext = false;
+  readonly #context: TlsContext;
+  readonly #handler: StreamHandler;
+
+  constructor(context: TlsContext, handler: StreamHandler) {
+    this.#context = context;
+    this.#handler = handler;
+    this.inner.handler = new TlsStage(this.inner, this, context, 60_000);
+  }
+
+  deliver(bytes: Buffer): void {
+    this.inner.handler.onData(this.inner, bytes);
+  }
+
+  contextFor(): TlsContext {
+    return this.#context;
+  }
+  certify(): boolean {
+    return true;
+  }
+  refused(_level: string, sentence: string): void {
+    this.refusal = sentence;
+  }
+  closed(): void {}
+  plain(stream: Stream): void {
+    this.plaintext = true;
+    stream.destroy();
+  }
+  secured(stream: TlsStream, rest: Buffer): void {
+    this.stream = stream;
+    stream.handler = this.#handler;
+    stream.decrypt(rest);
+  }
+  onFault(error: unknown): void {
+    logFault(error);
+    this.inner.destroy();
+  }
 }

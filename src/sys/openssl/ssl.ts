@@ -28,7 +28,6 @@ const c = bind(null, {
   SSL_shutdown: { return: "int32", arguments: ["handle"] },
   SSL_set_shutdown: { return: "void", arguments: ["handle", "int32"] },
   SSL_get_error: { return: "int32", arguments: ["handle", "int32"] },
-  SSL_want: { return: "int32", arguments: ["handle"] },
   // The SSL's text.
   SSL_get_version: { return: "handle", arguments: ["handle"] },
   // The library's; a cipher's name is too.
@@ -65,8 +64,6 @@ const bio = bind(null, {
 export const SSL_ERROR_SSL = 1;
 export const SSL_ERROR_WANT_READ = 2;
 export const SSL_ERROR_ZERO_RETURN = 6;
-/** What SSL_want returns. */
-const SSL_READING = 3;
 const SSL_SENT_SHUTDOWN = 1;
 const SSL_RECEIVED_SHUTDOWN = 2;
 
@@ -322,7 +319,8 @@ export class SslConnection {
     }
     running.connection = undefined;
     if (result !== 1) return this.errorOf(result);
-    if (this.takesAll) receiver = undefined;
+    // A handshake of TLS 1.3 leaves what comes behind it in the BIO.
+    this.takesAll = false;
     this.holding = true;
     return 0;
   }
@@ -330,17 +328,17 @@ export class SslConnection {
   /** Why a call returned this. */
   private errorOf(result: number): number {
     const error = c.SSL_get_error(this.address, result);
-    // An error that others have left in the queue hides what the SSL itself says.
-    if (error === SSL_ERROR_SSL && c.SSL_want(this.address) === SSL_READING) clearErrors();
-    else if (error !== SSL_ERROR_WANT_READ) return error;
-    if (receiver === this) receiver = undefined;
-    this.holding = c.SSL_has_pending(this.address) === 1;
-    return SSL_ERROR_WANT_READ;
+    if (error === SSL_ERROR_WANT_READ) {
+      if (receiver === this) receiver = undefined;
+      this.holding = c.SSL_has_pending(this.address) === 1;
+    }
+    return error;
   }
 
   /** How many bytes were read (`readBytes`); else minus an SSL_ERROR, and errors are in the queue. */
   read(): number {
     this.enter();
+    clearErrors();
     const { address } = this.shared.read;
     running.connection = this;
     const result =

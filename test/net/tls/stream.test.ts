@@ -3,13 +3,20 @@ import assert from "node:assert/strict";
 import { afterEach, test } from "node:test";
 import { setImmediate as turn } from "node:timers/promises";
 import type { StreamError, StreamHandler } from "../../../src/net/stream.ts";
-import { TlsStage, type TlsStageOwner } from "../../../src/net/tls/server.ts";
 import { TlsStream } from "../../../src/net/tls/stream.ts";
 import { bind, registerCallback } from "../../../src/sys/ffi.ts";
 import { logFaultsTo } from "../../../src/sys/guard.ts";
 import { livingConnections, SSL_ERROR_ZERO_RETURN, SslConnection } from "../../../src/sys/openssl/ssl.ts";
 import { noOpenssl, selfSigned } from "../../support/certificates.ts";
-import { decrypted, encrypted, MemoryStream, outputOf, serverContext, tlsContext } from "../../support/tls_memory.ts";
+import {
+  AcceptedTls,
+  decrypted,
+  encrypted,
+  MemoryStream,
+  outputOf,
+  serverContext,
+  tlsContext,
+} from "../../support/tls_memory.ts";
 
 const skip = noOpenssl;
 const server = skip === false ? serverContext(selfSigned("one.example")) : tlsContext("server");
@@ -30,82 +37,63 @@ interface Pair {
   readonly peer: SslConnection;
   /** What has come, and the names of the other events. */
   readonly heard: string[];
-  error: StreamError | undefined;
+  readonly error: () => StreamError | undefined;
 }
 
-function handler(
-  pair: { heard: string[]; error: StreamError | undefined },
-  own: Partial<StreamHandler>,
-): StreamHandler {
-  return {
+/** All that were made in a test. */
+const lives: { readonly inner: MemoryStream; readonly peer: SslConnection }[] = [];
+
+afterEach(() => {
+  for (const { inner, peer } of lives.splice(0)) {
+    inner.close();
+    peer.free();
+  }
+  assert.equal(livingConnections(), 0);
+});
+
+function recorder(own: Partial<StreamHandler>): { handler: StreamHandler } & Pick<Pair, "heard" | "error"> {
+  const heard: string[] = [];
+  let failure: StreamError | undefined;
+  const handler: StreamHandler = {
     onData(stream, bytes) {
-      pair.heard.push(bytes.latin1Slice());
+      heard.push(bytes.latin1Slice());
       own.onData?.(stream, bytes);
     },
-    onDrain: () => void pair.heard.push("<drain>"),
-    onSent: () => void pair.heard.push("<sent>"),
-    onEnd: () => void pair.heard.push("<end>"),
+    onDrain: () => void heard.push("<drain>"),
+    onSent: () => void heard.push("<sent>"),
+    onEnd: () => void heard.push("<end>"),
     onClose(stream, error) {
-      pair.heard.push("<close>");
-      pair.error = error;
+      heard.push("<close>");
+      failure = error;
       own.onClose?.(stream, error);
     },
   };
+  return { handler, heard, error: () => failure };
 }
 
 /** `first`: sent by the client together with the end of its handshake. */
 function pair(own: Partial<StreamHandler> = {}, first = ""): Pair {
-  const inner = new MemoryStream();
+  const { handler, heard, error } = recorder(own);
+  const accepted = new AcceptedTls(server, handler);
+  const { inner } = accepted;
   const peer = new SslConnection(client.ssl, "client");
-  const heard: { heard: string[]; error: StreamError | undefined } = { heard: [], error: undefined };
-  let stream: TlsStream | undefined;
-  const owner: TlsStageOwner = {
-    contextFor: () => server,
-    certify: () => true,
-    refused: (_level, sentence) => assert.fail(sentence),
-    closed: () => {},
-    plain: () => assert.fail("plain"),
-    secured(made, rest) {
-      stream = made;
-      made.handler = handler(heard, own);
-      made.decrypt(rest);
-    },
-    onFault: (error) => {
-      throw error;
-    },
-  };
-  const stage = new TlsStage(inner, owner, server, 60_000);
-  inner.handler = stage;
-  for (let rounds = 0; stream === undefined; rounds++) {
+  lives.push({ inner, peer });
+  for (let rounds = 0; accepted.stream === undefined; rounds++) {
     assert.ok(rounds < 5);
     const answer = inner.take();
     if (answer.length > 0) peer.receive(answer);
-    const error = peer.handshake();
+    const done = peer.handshake() === 0;
     const flight = outputOf(peer);
-    inner.handler.onData(inner, error === 0 && first !== "" ? Buffer.concat([flight, encrypted(peer, first)]) : flight);
+    accepted.deliver(done && first !== "" ? Buffer.concat([flight, encrypted(peer, first)]) : flight);
   }
-  lives.push({
-    end() {
-      inner.close();
-      peer.free();
-    },
-  });
   assert.equal(decrypted(peer, inner.take()), "");
-  return Object.assign(heard, { inner, stream, peer });
+  return { inner, stream: accepted.stream, peer, heard, error };
 }
 
 /** Bytes from the client. */
 function deliver({ inner }: Pair, bytes: Buffer): void {
   inner.handler.onData(inner, bytes);
 }
-
-/** All that were made in a test. */
-const lives: { end(): void }[] = [];
-
-afterEach(() => {
-  for (const life of lives.splice(0)) life.end();
-  assert.equal(livingConnections(), 0);
-});
 
 /** A record of data is longer than a client may make it, so that nothing is left of what it is in. */
 const LARGE = "x".repeat(50_000);
@@ -221,10 +209,13 @@ test("KeyUpdates are answered, but not without end to a client that takes no ans
     assert.equal(c.SSL_key_update(made.peer.pointer, 1), 1);
     return encrypted(made.peer, "x");
   };
+  const other = pair();
   for (let i = 0; i < 100; i++) {
-    deliver(made, ask());
+    deliver(made, i % 2 === 0 ? ask() : Buffer.concat([ask(), ask(), ask()]));
     assert.equal(decrypted(made.peer, made.inner.take()), "");
+    deliver(other, encrypted(other.peer, "y"));
   }
+  assert.deepEqual([made.heard.join(""), other.heard.join("")], ["x".repeat(200), "y".repeat(100)]);
   made.stream.write("still here");
   assert.equal(decrypted(made.peer, made.inner.take()), "still here");
   made.inner.full = true;
@@ -232,7 +223,7 @@ test("KeyUpdates are answered, but not without end to a client that takes no ans
   while (!made.stream.closed && rounds++ < 10_000) deliver(made, ask());
   assert.ok(made.inner.queued < 70_000, `${made.inner.queued} bytes are queued`);
   made.inner.close();
-  assert.equal(made.error?.sentence, "peer asks for what it does not take");
+  assert.equal(made.error()?.sentence, "peer asks for what it does not take");
 });
 
 test("written within a message to TLS itself: sent when that is complete", { skip }, () => {
@@ -244,14 +235,9 @@ test("written within a message to TLS itself: sent when that is complete", { ski
   // Its certificate is in the tickets: each goes into two records.
   const ssl = new SslConnection(serverContext(selfSigned("client.example")).ssl, "client");
   const inner = new MemoryStream();
-  lives.push({
-    end() {
-      inner.close();
-      peer.free();
-    },
-  });
-  const heard: string[] = [];
-  const stream = new TlsStream(inner, ssl, handler({ heard, error: undefined }, {}), 16_384);
+  lives.push({ inner, peer });
+  const { handler, heard } = recorder({});
+  const stream = new TlsStream(inner, ssl, handler, 16_384);
   inner.handler = stream;
   for (let done = false; !done; ) {
     done = ssl.handshake() === 0;
