@@ -88,3 +88,37 @@ test("what OpenSSL refuses is said with the directive's line", { skip: noOpenssl
     /^cannot load CRL "key": PEM_read_bio_X509_CRL\(\) failed \(SSL: error:.*:no start line:.*\) in nginx.conf:2$/,
   );
 });
+
+test("listeners without a certificate, and what has no effect", { skip: noOpenssl }, async (t) => {
+  const said = async (servers: string) => {
+    const { stderr, prefix } = await runHoldfast(t, { args: ["-t"], files, config: `http {\n${servers} }` });
+    const lines = stderr.matchAll(/\[(emerg|warn)\] (?:\d+#\d+: )?(.*)/g);
+    return Array.from(lines, ([, level, line]) => `${level} ${line.replaceAll(`${prefix}/conf/`, "")}`);
+  };
+  const certified = "ssl_certificate crt; ssl_certificate_key key;";
+  const missing = 'emerg no "ssl_certificate" is defined for the "listen ... ssl" directive in nginx.conf:';
+  assert.deepEqual(await said("server { listen 127.0.0.1:8443 ssl; }"), [`${missing}2`]);
+  assert.deepEqual(await said(`${certified}\nserver { listen 127.0.0.1:8443 ssl; }`), []);
+  // A server that is not the default one may be without: then the default one's certificate is shown.
+  const other = "\nserver { listen 127.0.0.1:8443; server_name other; }";
+  assert.deepEqual(await said(`server { listen 127.0.0.1:8443 ssl; ${certified} }${other}`), []);
+  assert.deepEqual(await said(`server { listen 127.0.0.1:8443 ssl; ssl_reject_handshake on; }${other}`), [
+    `${missing}3`,
+  ]);
+  assert.deepEqual(await said("server { listen 127.0.0.1:8443; ssl on; }"), [
+    'emerg unknown directive "ssl", use the "listen ... ssl" directive instead in nginx.conf:2',
+  ]);
+  assert.deepEqual(
+    await said(
+      `server { listen 127.0.0.1:8443 ssl; ${certified} ssl_certificate_compression on;\nssl_ech_file none; }`,
+    ),
+    [
+      'warn "ssl_certificate_compression" is not supported on this platform, ignored in nginx.conf:2',
+      'warn "ssl_ech_file" is not supported on this platform, ignored in nginx.conf:3',
+    ],
+  );
+  // One error, and none that only follows from it.
+  assert.deepEqual(await said("server { listen 127.0.0.1:8443 ssl; ssl_certificate crt; }"), [
+    'emerg no "ssl_certificate_key" is defined for certificate "crt" in nginx.conf:2',
+  ]);
+});

@@ -133,7 +133,7 @@ function refuseWithoutCertificate(servers: readonly BuiltServer[], defaultServer
   const missing = asked.find(({ server }) => !server.tls.certified && !server.tls.rejects);
   if (missing === undefined) return;
   const { file, line } = missing.scope.directive;
-  throw new ConfigError(`no "ssl_certificate" is defined for the "listen ... ssl" directive`, { file, line });
+  throw new ConfigError('no "ssl_certificate" is defined for the "listen ... ssl" directive', { file, line });
 }
 
 /** Undefined if all servers of the address have the same limits, so that no host need be looked up. */

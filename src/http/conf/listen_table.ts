@@ -16,8 +16,8 @@ export interface ListenAddress<S> {
   defaultServer: S;
   /** In the order of the configuration. */
   readonly servers: S[];
-  /** State of the warning about contradictory `proxy_protocol`. */
-  protocols: boolean | undefined;
+  /** State of the warning about contradictory `proxy_protocol` and `ssl`. */
+  protocols: number | undefined;
   protocolsChanged: boolean;
 }
 
@@ -73,23 +73,27 @@ export function addListen<S>(
   return redefined ? [`protocol options redefined for ${text}`] : [];
 }
 
-/**
- * Whether this `listen` contradicts earlier ones about `proxy_protocol`, which is warned about
- * (ngx_http_add_addresses).
- */
+/** The options of a `listen` that say what is spoken, as bits. */
+function protocolsOf({ proxyProtocol, ssl }: ListenOptions): number {
+  return (proxyProtocol ? 1 : 0) | (ssl ? 2 : 0);
+}
+
+/** Whether this `listen` contradicts earlier ones about what is spoken, which is warned about (ngx_http_add_addresses). */
 function noteProtocols<S>(known: ListenAddress<S>, before: ListenOptions, options: ListenOptions): boolean {
-  const was = before.proxyProtocol;
-  const is = options.proxyProtocol;
-  // The `listen` with socket options may add it once to others without options.
-  if (is && !was) {
-    const redefined = (before.set && !options.set) || known.protocolsChanged;
+  const was = protocolsOf(before);
+  const is = protocolsOf(options);
+  const both = was | is;
+  if (both !== was) {
+    // The `listen` with socket options may add them once to others without options.
+    const redefined = (before.set && !options.set) || known.protocolsChanged || both !== is;
     known.protocols = was;
     known.protocolsChanged = true;
     return redefined;
   }
+  const removed = both !== is;
   const differs = known.protocols !== undefined && is !== known.protocols;
-  const redefined = was && !is ? options.set || differs : (options.set && known.protocolsChanged) || differs;
-  if (was && !is) known.protocolsChanged = true;
+  const redefined = differs || (options.set && (removed || known.protocolsChanged));
+  if (removed) known.protocolsChanged = true;
   known.protocols = is;
   return redefined;
 }

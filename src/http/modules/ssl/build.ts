@@ -1,4 +1,5 @@
-import { fail, placeIn, type SettingsOf } from "../../../config/schema.ts";
+import { warn } from "../../../config/errors.ts";
+import { fail, placeIn, type Scope, type SettingsOf } from "../../../config/schema.ts";
 import { CertificateError, fopenError } from "../../../net/tls/certificates.ts";
 import { TlsContext, TlsSettingError, type TlsSettings } from "../../../net/tls/context.ts";
 import { confPathsOf } from "../../../runtime/certificates.ts";
@@ -52,6 +53,7 @@ export function buildTls(settings: SslSettings, place: Place): void {
 function buildContext(settings: SslSettings, place: Place, certificates: ServerCertificates): ServerTls["context"] {
   const { scope } = place;
   if (settings.ssl_certificate.length === 0 && !settings.ssl_reject_handshake) return undefined;
+  warnOfIgnored(settings, scope);
   const sessions = sessionSettings(settings, scope, place.http.cycle, certificates.names);
   try {
     return new TlsContext({
@@ -75,6 +77,14 @@ function buildContext(settings: SslSettings, place: Place, certificates: ServerC
     const at = setting === "confCommands" ? settings.ssl_conf_command.at(item) : undefined;
     fail(at ?? placeIn(scope, sslDirectives[DIRECTIVES[setting]]), error.message);
   }
+}
+
+/** What Node's OpenSSL is built without, or is too old for. */
+function warnOfIgnored(settings: SslSettings, scope: Scope): void {
+  const ignored = (name: keyof SslSettings) =>
+    warn(placeIn(scope, sslDirectives[name]), scope, `"${name}" is not supported on this platform, ignored`);
+  if (settings.ssl_certificate_compression) ignored("ssl_certificate_compression");
+  if (settings.ssl_ech_file.length > 0) ignored("ssl_ech_file");
 }
 
 function dhParameters(

@@ -44,6 +44,18 @@ export const sslDirectives = {
     doc: "A command of OpenSSL's configuration files (SSL_CONF_cmd(3)), such as `Ciphersuites` or `Options`. These commands come last, and may change what other directives say.",
     item: (at) => at,
   }),
+  ssl_certificate_compression: flag({
+    in: HTTP_SERVER,
+    default: false,
+    doc: "Without effect, with a warning: Node's OpenSSL cannot compress certificates.",
+  }),
+  ssl_ech_file: list<Directive>({
+    in: HTTP_SERVER,
+    args: [1, 1],
+    syntax: "file",
+    doc: "Without effect, with a warning: OpenSSL has Encrypted Client Hello from version 4 on.",
+    item: (at) => at,
+  }),
   ssl_reject_handshake: flag({
     in: HTTP_SERVER,
     default: false,
