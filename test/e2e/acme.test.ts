@@ -3,6 +3,7 @@ import { X509Certificate } from "node:crypto";
 import { readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
+import { type ConnectionOptions, connect } from "node:tls";
 import { identifierOf, namesOf } from "../support/acme_ca.ts";
 import { AcmeServer, type AcmeServerOptions } from "../support/acme_server.ts";
 import { noOpenssl } from "../support/certificates.ts";
@@ -302,4 +303,89 @@ test("a server that answers no challenge gets no certificate", { skip }, async (
     /unauthorized: [^\n]*ECONNREFUSED[^\n]* while updating certificate; next attempt at \S+Z, acme issuer: "example", order: "example\.test-/,
   );
   assert.deepEqual(server.issued, []);
+});
+
+/** The certificate that a server shows in a handshake, in PEM; what ended the handshake where there is none. */
+function shownBy(port: number, servername: string, ca: string, options: ConnectionOptions = {}): Promise<string> {
+  return new Promise((resolve) => {
+    const socket = connect({ host: "127.0.0.1", port, servername, ca, ...options });
+    socket.once("secureConnect", () => {
+      const certificate = socket.getPeerX509Certificate();
+      socket.destroy();
+      resolve(certificate?.toString() ?? "none");
+    });
+    socket.once("error", (error: NodeJS.ErrnoException) => resolve(error.code ?? error.message));
+  });
+}
+
+const FROM_ACME = "ssl_certificate $acme_certificate; ssl_certificate_key $acme_certificate_key;";
+
+test("clients get the certificate over TLS as soon as there is one, and then the next, without a reload", {
+  skip,
+}, async (t) => {
+  const port = await freePort();
+  const httpPort = await freePort();
+  const server = await AcmeServer.start(t, { httpPort, name: "acme.test", renewalInfo: true });
+  const dns = await nameServer(t, ({ type }) => (type === 1 ? { records: [a(60, "127.0.0.1")] } : {}));
+  server.faults.push({ resource: "new-order", type: "serverInternal", status: 500, detail: "not yet" });
+  const config = `events {}
+    worker_processes 2;
+    http { resolver ${dns.address} ipv6=off;
+      acme_issuer example { uri ${server.url}; ssl_trusted_certificate acme.crt; }
+      server { listen 127.0.0.1:${httpPort}; return 404; }
+      server { listen 127.0.0.1:${port} ssl; server_name example.test; acme_certificate example; ${FROM_ACME}
+        ssl_certificate_cache max=4; return 204; } }`;
+  const holdfast = await startHoldfast(t, { files: { "conf/acme.crt": server.trusted }, config });
+  const shown = () => shownBy(port, "example.test", server.ca.certificate);
+  await holdfast.waitForLog(/not yet while updating certificate/);
+  assert.match(await shown(), /^(ECONNRESET|ERR_SSL_.*)$/, "there is none");
+  assert.ok(await holdfast.reload());
+  await holdfast.waitForLog(issued);
+  const [first] = server.issued;
+  assert.equal(await shown(), first);
+  await holdfast.stop("SIGQUIT");
+  server.windows.set(identifierOf(first), { start: Date.now() - 60_000, end: Date.now() - 30_000 });
+  // A CA that takes its time: what there is is served meanwhile.
+  let release = (): void => {};
+  server.hold = new Promise((resolve) => {
+    release = resolve;
+  });
+  await startHoldfast(t, { prefix: holdfast.prefix, config });
+  for (let i = 0; i < 5; i++) assert.equal(await shown(), first);
+  release();
+  const next = await waitFor(async () => {
+    const certificate = await shown();
+    return certificate === first ? undefined : certificate;
+  });
+  assert.equal(next, server.issued[1]);
+  for (let i = 0; i < 10; i++) assert.equal(await shown(), next, "by both workers");
+});
+
+test("tls-alpn-01: a handshake for the challenge shows what only the account can know, whatever else is served", {
+  skip,
+}, async (t) => {
+  const tlsPort = await freePort();
+  const server = await AcmeServer.start(t, { tlsPort, name: "acme.test" });
+  const dns = await nameServer(t, ({ type }) => (type === 1 ? { records: [a(60, "127.0.0.1")] } : {}));
+  const holdfast = await startHoldfast(t, {
+    files: { "conf/acme.crt": server.trusted },
+    config: `worker_processes 2;
+      http { resolver ${dns.address} ipv6=off;
+        acme_issuer example { uri ${server.url}; ssl_trusted_certificate acme.crt; challenge tls-alpn-01; }
+        server { listen 127.0.0.1:${tlsPort} ssl default_server; ssl_reject_handshake on; }
+        server { listen 127.0.0.1:${tlsPort} ssl; server_name .example.test 127.0.0.1; acme_certificate example; ${FROM_ACME}
+          return 204; } }`,
+  });
+  await holdfast.waitForLog(issued);
+  const { certificate: ca } = server.ca;
+  assert.equal(await shownBy(tlsPort, "www.example.test", ca), server.issued[0]);
+  const ALPNProtocols = ["acme-tls/1"];
+  for (const name of ["www.example.test", "example.test", "1.0.0.127.in-addr.arpa", "other.test"]) {
+    const refused = await shownBy(tlsPort, name, ca, { ALPNProtocols });
+    assert.equal(refused, "ERR_SSL_TLSV1_UNRECOGNIZED_NAME", "nobody asks for it any more");
+  }
+  assert.equal(
+    await shownBy(tlsPort, "www.example.test", ca, { ALPNProtocols: ["h3"] }),
+    "ERR_SSL_TLSV1_ALERT_NO_APPLICATION_PROTOCOL",
+  );
 });

@@ -87,6 +87,8 @@ export class AcmeServer {
   readonly requests: string[] = [];
   /** When to renew, by RFC 9773's identifier, ms since 1970. Default: in 30 days. */
   readonly windows = new Map<string, { readonly start: number; readonly end: number }>();
+  /** Orders wait for it. */
+  hold: Promise<void> | undefined;
   /** How many requests for a nonce's use are answered with badNonce. */
   badNonces = 0;
   readonly #options: AcmeServerOptions;
@@ -135,6 +137,7 @@ export class AcmeServer {
   async #handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const [, resource = "", id = ""] = (request.url ?? "").split("/");
     this.asked.push(resource);
+    if (resource === "new-order") await this.hold;
     const body = await textOf(request);
     const nonce = randomBytes(12).toString("base64url");
     this.#nonces.add(nonce);

@@ -67,7 +67,7 @@ export function buildSockets(http: BuiltHttp, cycle: Cycle): ListeningSocket[] {
     const listening = addressText(socket.address);
     const serves = socket.serves.map((entry) => {
       const place = places.get(entry.text) ?? entry.defaultServer.scope.directive;
-      return addressConfig(entry, place, listening, http.variables);
+      return addressConfig(entry, place, listening, http);
     });
     return { spec: listenSpec(socket), serves };
   });
@@ -105,7 +105,7 @@ function addressConfig(
   { address, text, options, servers, defaultServer }: ListenAddress<BuiltServer>,
   place: Directive,
   listening: string,
-  variables: number,
+  { variables, responders }: BuiltHttp,
 ): AddressConfig {
   if (options.ssl) refuseWithoutCertificate(servers, defaultServer);
   const built = buildServerNames<Server>(servers, defaultServer.server, text);
@@ -119,6 +119,7 @@ function addressConfig(
     names: built.names,
     proxyProtocol: options.proxyProtocol,
     ssl: options.ssl,
+    responders,
     limits: defaultServer.server.limits,
     limitsOf: limitsByHost(servers, built.names),
     variables,

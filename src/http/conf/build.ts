@@ -15,6 +15,7 @@ import type { Sliced } from "../../sys/sliced.ts";
 import type { RequestLimits } from "../../wire/http1/request_fields.ts";
 import type { Location, Server } from "../core/location.ts";
 import type { Request } from "../core/request.ts";
+import type { HandshakeResponder } from "../core/types.ts";
 import { declareCoreVariables } from "../variables/core.ts";
 import { coreDirectives } from "./core_directives.ts";
 import { coreSettings } from "./core_settings.ts";
@@ -40,6 +41,7 @@ export interface BuiltHttp {
   readonly upstreams: Upstreams;
   readonly workers: readonly WorkerShare[];
   readonly checkers: readonly CheckerShare[];
+  readonly responders: readonly HandshakeResponder[];
 }
 
 /**
@@ -62,6 +64,7 @@ export function* buildHttp(scope: Scope, cycle: Cycle, modules: readonly HttpMod
     later: (work) => later.push(work),
     workers: [],
     checkers: [],
+    responders: [],
     logFiles,
     directories,
   };
@@ -83,8 +86,8 @@ export function* buildHttp(scope: Scope, cycle: Cycle, modules: readonly HttpMod
   }
   bindVariables(scope, variables);
   refuseZonesWithoutSize(scope);
-  const { workers, checkers } = http;
-  return { servers, variables: variables.count, logFiles, directories, upstreams, workers, checkers };
+  const { workers, checkers, responders } = http;
+  return { servers, variables: variables.count, logFiles, directories, upstreams, workers, checkers, responders };
 }
 
 const NO_TLS: Server["tls"] = {

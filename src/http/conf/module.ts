@@ -4,7 +4,7 @@ import type { Cycle } from "../../runtime/cycle.ts";
 import type { HeaderFilterName } from "../core/filters.ts";
 import type { Location, Server } from "../core/location.ts";
 import type { VariableSpec, Variables } from "../core/script.ts";
-import type { Handler, HeaderFilter } from "../core/types.ts";
+import type { Handler, HandshakeResponder, HeaderFilter } from "../core/types.ts";
 import type { UpstreamHook } from "../core/upstream.ts";
 import { serverDirectives } from "./server_directives.ts";
 import type { Upstreams } from "./upstreams.ts";
@@ -19,6 +19,7 @@ export interface HttpBuild {
   readonly later: (work: () => void) => void;
   readonly workers: WorkerShare[];
   readonly checkers: CheckerShare[];
+  readonly responders: HandshakeResponder[];
   /** Absolute paths of log files, to be opened before the configuration takes effect. */
   readonly logFiles: Set<string>;
   /** Absolute paths of directories for temporary files, to be created for the workers' user. */

@@ -2,6 +2,7 @@ import type { Address } from "../../net/address.ts";
 import type { ProxyProtocol } from "../../net/proxy_protocol.ts";
 import type { SlabQueue } from "../../net/slabs.ts";
 import type { Stream } from "../../net/stream.ts";
+import type { TlsContext } from "../../net/tls/context.ts";
 import type { CompiledRegex } from "../../regex/regex.ts";
 import type { SslConnection } from "../../sys/openssl/ssl.ts";
 import type { HeadText, HeadWord } from "../../wire/head_text.ts";
@@ -84,6 +85,13 @@ export interface ClientTls {
   /** That name as a host, if a server has it, and the regex of a `server_name` that it matched. */
   readonly name: string | undefined;
   readonly regex: CompiledRegex | undefined;
+}
+
+/** Answers handshakes of a protocol of its own (ALPN), in place of any server. No request comes of them. */
+export interface HandshakeResponder {
+  readonly protocol: string;
+  /** What answers a client that asks for this name; undefined where there is nothing. */
+  contextFor(name: string | undefined): TlsContext | undefined;
 }
 
 /** Carries one request and its response. HTTP/1 has one at a time on a connection, HTTP/2 many. */

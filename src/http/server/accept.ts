@@ -9,6 +9,7 @@ import type { TlsStream } from "../../net/tls/stream.ts";
 import { RegexMatchError } from "../../regex/regex.ts";
 import { now } from "../../sys/clock.ts";
 import { logFault } from "../../sys/guard.ts";
+import { offersProtocol } from "../../sys/openssl/alpn.ts";
 import { SSL_AD_INTERNAL_ERROR, SSL_AD_UNRECOGNIZED_NAME, type SslConnection } from "../../sys/openssl/ssl.ts";
 import { COUNTER } from "../core/counters.ts";
 import { logConnection } from "../core/log_context.ts";
@@ -83,8 +84,11 @@ class Accepting implements Accepted, Closable, ProxyProtocolOwner, TlsStageOwner
   }
 
   /** ngx_http_ssl_servername */
-  contextFor(name: string | undefined): TlsContext | number {
+  contextFor(name: string | undefined, ssl: SslConnection): TlsContext | number {
     const { busyWith: config } = this;
+    for (const responder of config.responders) {
+      if (offersProtocol(ssl, responder.protocol)) return responder.contextFor(name) ?? SSL_AD_UNRECOGNIZED_NAME;
+    }
     this.asked = name;
     try {
       this.negotiated = name === undefined ? undefined : negotiatedServer(config, name);

@@ -6,7 +6,7 @@ import type { HeaderList } from "../../wire/http1/header_list.ts";
 import type { RequestLimits } from "../../wire/http1/request_fields.ts";
 import type { ServerNames } from "../conf/server_names.ts";
 import type { Server } from "../core/location.ts";
-import type { ClientTls } from "../core/types.ts";
+import type { ClientTls, HandshakeResponder } from "../core/types.ts";
 
 /** What is served on one listening address in one cycle of the configuration. */
 export interface AddressConfig {
@@ -20,6 +20,7 @@ export interface AddressConfig {
   readonly proxyProtocol: boolean;
   /** `listen … ssl` */
   readonly ssl: boolean;
+  readonly responders: readonly HandshakeResponder[];
   readonly limits: RequestLimits;
   /** The limits of a host's server; undefined if all servers have the same. Throws RegexMatchError. */
   readonly limitsOf: ((host: string) => RequestLimits) | undefined;

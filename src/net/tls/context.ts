@@ -1,3 +1,4 @@
+import { setProtocolNames } from "../../sys/openssl/alpn.ts";
 import { type ConfCommand, type ConfPaths, runConfCommands } from "../../sys/openssl/conf_commands.ts";
 import { SslContext, SslError } from "../../sys/openssl/context.ts";
 import {
@@ -36,6 +37,10 @@ export interface TlsSettings {
   readonly dhParameters?: { readonly pem: Uint8Array; readonly name: string };
   /** `auto`, or names with colons between them. */
   readonly curves?: string;
+  /** Of servers: the protocols of which one is spoken, the one preferred first (ALPN). Undefined: whatever there is without. */
+  readonly protocolNames?: readonly string[];
+  /** The connection is closed when the handshake is complete. */
+  readonly handshakeOnly?: boolean;
   /** ssl_buffer_size, bytes */
   readonly recordSize: number;
   /** Run last: they may change what the others have set. */
@@ -76,6 +81,7 @@ const STEPS: readonly (readonly [keyof TlsSettings, Step])[] = [
   step("revoked", useRevocationLists),
   step("dhParameters", (context, { pem, name }) => setDhParameters(context, pem, name)),
   step("curves", setCurves),
+  step("protocolNames", setProtocolNames),
   step("sessions", useSessions),
   step("earlyData", useEarlyData),
   step("confCommands", (context, { commands, paths }) => runConfCommands(context, commands, paths)),
@@ -98,11 +104,13 @@ function step<S extends keyof TlsSettings>(
 export class TlsContext {
   readonly ssl: SslContext;
   readonly recordSize: number;
+  readonly handshakeOnly: boolean;
 
   /** Throws TlsSettingError or CertificateError. */
   constructor(settings: TlsSettings) {
     this.ssl = new SslContext();
     this.recordSize = settings.recordSize;
+    this.handshakeOnly = settings.handshakeOnly === true;
     for (const [setting, set] of STEPS) {
       try {
         set(this.ssl, settings);

@@ -1,4 +1,10 @@
-import { type HelloHandler, MOST_BYTES, SSL_ERROR_WANT_READ, SslConnection } from "../../sys/openssl/ssl.ts";
+import {
+  type HelloHandler,
+  MOST_BYTES,
+  SSL_AD_INTERNAL_ERROR,
+  SSL_ERROR_WANT_READ,
+  SslConnection,
+} from "../../sys/openssl/ssl.ts";
 import { clearDeadline, Deadline, setDeadline } from "../../sys/timers.ts";
 import type { AcceptOwner } from "../accept.ts";
 import { failureText, type Stream, type StreamError, type StreamHandler } from "../stream.ts";
@@ -12,7 +18,7 @@ export interface TlsStageOwner extends AcceptOwner {
    * The context for the name that the client asks for, undefined without one. A number is the alert that refuses the
    * handshake.
    */
-  contextFor(name: string | undefined): TlsContext | number;
+  contextFor(name: string | undefined, ssl: SslConnection): TlsContext | number;
   /** Sets the certificates of a connection whose context has none of its own. False, and a line in the log, where it cannot. */
   certify(ssl: SslConnection): boolean;
   /** The handshake is complete. `rest` may hold bytes behind it, and so may `stream`: they are to be given to `decrypt`. */
@@ -89,6 +95,12 @@ export class TlsStage implements StreamHandler, HelloHandler {
   private complete(ssl: SslConnection, rest: Buffer): void {
     clearDeadline(this.deadline);
     ssl.helloHandler = undefined;
+    if (this.context.handshakeOnly) {
+      ssl.drop();
+      this.refusedAlready = true;
+      this.leave();
+      return;
+    }
     this.ssl = undefined;
     const secured = new TlsStream(this.stream, ssl, this, this.context.recordSize);
     this.stream.handler = secured;
@@ -96,14 +108,16 @@ export class TlsStage implements StreamHandler, HelloHandler {
   }
 
   onClientHello(name: string | undefined): number {
-    const found = this.owner.contextFor(name);
+    const { ssl } = this;
+    if (ssl === undefined) return SSL_AD_INTERNAL_ERROR;
+    const found = this.owner.contextFor(name, ssl);
     if (typeof found === "number") {
       this.rejected = true;
       return found;
     }
     if (found !== this.context) {
       this.context = found;
-      this.ssl?.useContext(found.ssl);
+      ssl.useContext(found.ssl);
     }
     return 0;
   }

@@ -34,6 +34,7 @@ import { EMPTY_RECORD, recordKey, ServedCertificate, writeRecord } from "./recor
 import { ASK_FIRST } from "./schedule.ts";
 import { AcmeService } from "./service.ts";
 import { markServing } from "./serving.ts";
+import { tlsResponder } from "./tls_responder.ts";
 
 /** One `acme_certificate`. */
 interface CertificateSetting {
@@ -155,7 +156,7 @@ function answerHttp(request: Request, challenges: CertificateZone): number {
 }
 
 function setup(http: HttpBuild): void {
-  const { cycle, scope, workers, checkers } = http;
+  const { cycle, scope, workers, checkers, responders } = http;
   const refusals = refusalsOf(scope);
   const log = openMainLog(cycle);
   const issuers = new Map<string, Issuer & { readonly orders: Order[] }>();
@@ -179,7 +180,9 @@ function setup(http: HttpBuild): void {
   const all = [...issuers.values()];
   for (const issuer of all) for (const order of issuer.orders) restore(zone, issuer, order, log);
   for (const [setting, order] of settings) served.set(setting, new ServedCertificate(zone, order));
-  if (all.some(({ challenge, orders }) => challenge === "http-01" && orders.length > 0)) challengesOf.set(http, zone);
+  const challenges = new Set(all.filter(({ orders }) => orders.length > 0).map(({ challenge }) => challenge));
+  if (challenges.has("http-01")) challengesOf.set(http, zone);
+  if (challenges.has("tls-alpn-01")) responders.push(tlsResponder(zone));
   const { generation } = cycle.data;
   workers.push(markServing(zone, generation));
   checkers.push({ name: "http_acme", check: (previous) => new AcmeService(all, zone, generation, log, previous) });

@@ -12,6 +12,8 @@ const IN = ["acme_issuer"] as const;
 const CHALLENGES: Readonly<Record<string, ChallengeType>> = {
   http: "http-01",
   "http-01": "http-01",
+  "tls-alpn": "tls-alpn-01",
+  "tls-alpn-01": "tls-alpn-01",
 };
 
 /** `external_account_key`; `key` as written: a file, or `data:` and the key itself. */
@@ -48,8 +50,8 @@ export const issuerDirectives = defineDirectives("http_acme", {
   challenge: directive<ChallengeType>({
     in: IN,
     args: [1, 1],
-    syntax: "http-01 | http",
-    doc: "How the CA is shown that names belong here: `http-01` answers a request on port 80, in whatever server it comes to, before anything else.",
+    syntax: "http-01 | http | tls-alpn-01 | tls-alpn",
+    doc: "How the CA is shown that names belong here: `http-01` answers a request on port 80, in whatever server it comes to, before anything else; `tls-alpn-01` answers a handshake on port 443.",
     defaultText: "http-01",
     initial: () => "http-01",
     read(at) {

@@ -1,4 +1,4 @@
-import { ipv6Text, parseIpv6 } from "../../../net/ip.ts";
+import { ipv4Text, ipv6Text, parseIpv6 } from "../../../net/ip.ts";
 import { lowercase } from "../../../wire/latin1.ts";
 import { orderId } from "./order_id.ts";
 
@@ -84,4 +84,25 @@ function nameError(name: string): string | undefined {
     else return `unexpected character '${char}' at position ${i}`;
   }
   return last === "label" ? undefined : "does not end with a label";
+}
+
+/**
+ * The identifier that a server name in a TLS handshake stands for: addresses are sent as names below `in-addr.arpa` and
+ * `ip6.arpa` (RFC 8738 section 6). undefined where it is none.
+ */
+export function identifierOfServerName(written: string): string | undefined {
+  const name = lowercase(written);
+  if (name.endsWith(".in-addr.arpa")) {
+    const labels = name.slice(0, -".in-addr.arpa".length).split(".");
+    if (labels.length !== 4 || !labels.every((label) => /^\d{1,3}$/.test(label) && Number(label) < 256)) {
+      return undefined;
+    }
+    return ipv4Text(labels.reduceRight((address, label) => address * 256 + Number(label), 0));
+  }
+  if (name.endsWith(".ip6.arpa")) {
+    const nibbles = name.slice(0, -".ip6.arpa".length).split(".");
+    if (nibbles.length !== 32 || !nibbles.every((nibble) => /^[0-9a-f]$/.test(nibble))) return undefined;
+    return ipv6Text(Buffer.from(nibbles.reverse().join(""), "hex"));
+  }
+  return name;
 }

@@ -32,7 +32,11 @@ const DIRECTIVES: Readonly<Record<keyof TlsSettings, keyof SslSettings>> = {
   sessions: "ssl_session_cache",
   earlyData: "ssl_early_data",
   confCommands: "ssl_conf_command",
+  protocolNames: "ssl_certificate",
+  handshakeOnly: "ssl_certificate",
 };
+
+const HTTP_1 = ["http/1.1", "http/1.0", "http/0.9"];
 
 /** ngx_http_ssl_merge_srv_conf: what the directives of a server come to. */
 export function buildTls(settings: SslSettings, place: Place): void {
@@ -66,6 +70,7 @@ function buildContext(settings: SslSettings, place: Place, certificates: ServerC
       dhParameters: dhParameters(settings, place),
       curves: settings.ssl_ecdh_curve,
       recordSize: settings.ssl_buffer_size,
+      protocolNames: HTTP_1,
       sessions,
       earlyData: settings.ssl_early_data ? { cache: sharedCacheOf(sessions) } : undefined,
       confCommands: confCommands(settings, place.http.cycle),

@@ -1,6 +1,12 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { DEFAULT_KEY, identifiersOf, makeOrder, parseKeyType } from "../../../../src/http/modules/acme/order.ts";
+import {
+  DEFAULT_KEY,
+  identifierOfServerName,
+  identifiersOf,
+  makeOrder,
+  parseKeyType,
+} from "../../../../src/http/modules/acme/order.ts";
 
 const dns = (...values: string[]) => values.map((value) => ({ type: "dns" as const, value }));
 const ip = (...values: string[]) => values.map((value) => ({ type: "ip" as const, value }));
@@ -50,4 +56,14 @@ test("an order's files have the names that nginx's module gives them", () => {
   assert.equal(id(dns("a", "0123456789"), { name: "rsa", bits: 4096 }), "a-4daf8b9d0882c8c");
   const many = dns(...Array.from({ length: 40 }, (_, i) => `host${i}.example.test`));
   assert.equal(id(many, { name: "ecdsa", bits: 521 }), "host0.example.test-f067553c07250172");
+});
+
+test("a server name in a handshake may be an address written backwards", () => {
+  assert.equal(identifierOfServerName("EXAMPLE.com"), "example.com");
+  assert.equal(identifierOfServerName("1.0.0.127.IN-ADDR.ARPA"), "127.0.0.1");
+  const nibbles = "1.a.b.c.d.e.f.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.e.f";
+  assert.equal(identifierOfServerName(`${nibbles}.ip6.arpa`), "fe80::fed:cba1");
+  for (const name of ["0.0.127.in-addr.arpa", "256.0.0.127.in-addr.arpa", "1.0..127.in-addr.arpa", "f.ip6.arpa"]) {
+    assert.equal(identifierOfServerName(name), undefined, name);
+  }
 });
