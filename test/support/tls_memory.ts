@@ -109,11 +109,11 @@ export function encrypted(ssl: SslConnection, data: string | Uint8Array): Buffer
   return outputOf(ssl);
 }
 
-/** What can be read of these bytes, decrypted; minus an SSL_ERROR comes last if it is no wish for more. */
+/** What can be read of these bytes and what came before, decrypted; minus an SSL_ERROR comes last if it is no wish for more. */
 export function decrypted(ssl: SslConnection, bytes: Uint8Array): string {
   let text = "";
-  for (let at = 0; at < bytes.length; at += MOST_BYTES) {
-    ssl.receive(bytes.subarray(at, at + MOST_BYTES));
+  for (let at = 0; at === 0 || at < bytes.length; at += MOST_BYTES) {
+    if (bytes.length > 0) ssl.receive(bytes.subarray(at, at + MOST_BYTES));
     let count = ssl.read();
     for (; count > 0; count = ssl.read()) text += ssl.readBytes(count).latin1Slice();
     if (-count !== SSL_ERROR_WANT_READ) return `${text}[error ${-count}]`;
