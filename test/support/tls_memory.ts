@@ -151,6 +151,7 @@ export class AcceptedTls implements TlsStageOwner {
   refused(_level: string, sentence: string): void {
     this.refusal = sentence;
   }
+  log(): void {}
   closed(): void {}
   plain(stream: Stream): void {
     this.plaintext = true;

@@ -85,6 +85,8 @@ export interface ClientTls {
   /** That name as a host, if a server has it, and the regex of a `server_name` that it matched. */
   readonly name: string | undefined;
   readonly regex: CompiledRegex | undefined;
+  /** ssl_ocsp: why the client's certificate, although it was verified, is not accepted. */
+  readonly certificateFailure: string | undefined;
 }
 
 /** Answers handshakes of a protocol of its own (ALPN), in place of any server. No request comes of them. */

@@ -117,12 +117,14 @@ class Accepting implements Accepted, Closable, ProxyProtocolOwner, TlsStageOwner
     }
   }
 
-  private agreed(ssl: SslConnection): ClientTls {
+  private agreed(ssl: SslConnection): AgreedTls {
     return new AgreedTls(ssl, this.host, this.busyWith, this.asked, this.negotiated);
   }
 
-  secured(stream: TlsStream, rest: Buffer): void {
-    this.tls = this.agreed(stream.ssl);
+  secured(stream: TlsStream, rest: Buffer, certificateFailure: string | undefined): void {
+    const tls = this.agreed(stream.ssl);
+    tls.certificateFailure = certificateFailure;
+    this.tls = tls;
     this.start(stream, undefined);
     stream.decrypt(rest);
   }
@@ -143,6 +145,10 @@ class Accepting implements Accepted, Closable, ProxyProtocolOwner, TlsStageOwner
   refused(level: "info" | "error" | "crit" | "alert", sentence: string): void {
     const { listening, defaultServer } = this.host.config;
     logConnection(this, { listening, defaultServer: this.negotiated?.server ?? defaultServer }, level, sentence);
+  }
+
+  log(level: "error" | "crit" | "alert", sentence: string): void {
+    this.refused(level, sentence);
   }
 
   closed(): void {

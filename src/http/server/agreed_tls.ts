@@ -29,6 +29,7 @@ export function negotiatedServer({ names }: AddressConfig, name: string): Negoti
 /** What a handshake has agreed on. The server is that of the configuration in force: a reload may have come since. */
 export class AgreedTls implements ClientTls {
   readonly ssl: SslConnection;
+  certificateFailure: string | undefined = undefined;
   readonly #host: { readonly config: AddressConfig };
   readonly #asked: string | undefined;
   #config: AddressConfig;

@@ -18,7 +18,10 @@ const X509_V_OK = 0n;
 const NO_AUTHORITY: ReadonlySet<bigint> = new Set([18n, 19n, 20n, 21n, 27n]);
 
 /** Judges the certificate that a client has shown in its handshake, or has not. */
-export function judgeCertificate({ ssl }: ClientTls, verify: ServerTls["verify"]): TlsRefusal | undefined {
+export function judgeCertificate(
+  { ssl, certificateFailure }: ClientTls,
+  verify: ServerTls["verify"],
+): TlsRefusal | undefined {
   const result = verifyResult(ssl);
   let refusal: TlsRefusal | undefined;
   if (result !== X509_V_OK && !(verify === "optional_no_ca" && NO_AUTHORITY.has(result))) {
@@ -28,6 +31,8 @@ export function judgeCertificate({ ssl }: ClientTls, verify: ServerTls["verify"]
     };
   } else if (verify === "on" && peerCertificate(ssl) === 0n) {
     refusal = NO_CERTIFICATE;
+  } else if (certificateFailure !== undefined) {
+    refusal = { status: 495, sentence: `client SSL certificate verify error: ${certificateFailure}` };
   }
   if (refusal !== undefined) forgetSession(ssl);
   return refusal;

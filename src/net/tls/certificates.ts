@@ -94,14 +94,14 @@ function fileError(path: string, code: string): string {
 }
 
 /** What OpenSSL's queue of errors has when a file cannot be opened, as nginx logs it. */
-export function fopenError(path: string, code: string): string {
+export function fopenError(path: string, code: string, mode = "r"): string {
   const number = (SYSTEM_ERROR + (ERRNO[code] ?? 0)).toString(16).toUpperCase();
   const sentence = errorText(code).replace(/^\d+: /, "");
   const bio =
     code === "ENOENT" || code === "ENXIO"
       ? "error:10000080:BIO routines::no such file"
       : "error:10080002:BIO routines::system lib";
-  return ` (SSL: error:${number}:system library::${sentence}:calling fopen(${path}, r) ${bio})`;
+  return ` (SSL: error:${number}:system library::${sentence}:calling fopen(${path}, ${mode}) ${bio})`;
 }
 
 /** Certificates and their keys by name, and what they are loaded with. */

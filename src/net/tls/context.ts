@@ -13,6 +13,8 @@ import { askForCertificates, askOnClientHello } from "../../sys/openssl/ssl.ts";
 import { requestCertificate, setVerifyDepth } from "../../sys/openssl/verification.ts";
 import { type CertificatePairs, setCertificates } from "./certificates.ts";
 import { type EarlyDataSettings, useEarlyData } from "./early_data.ts";
+import type { ClientOcsp } from "./ocsp/client_status.ts";
+import type { Staples } from "./ocsp/staples.ts";
 import { type SessionSettings, useSessions } from "./sessions.ts";
 import { type TrustFile, trustAuthorities, trustCertificates, useRevocationLists } from "./verification.ts";
 
@@ -105,6 +107,10 @@ export class TlsContext {
   readonly ssl: SslContext;
   readonly recordSize: number;
   readonly handshakeOnly: boolean;
+  /** ssl_stapling */
+  staples: Staples | undefined = undefined;
+  /** ssl_ocsp */
+  clientOcsp: ClientOcsp | undefined = undefined;
 
   /** Throws TlsSettingError or CertificateError. */
   constructor(settings: TlsSettings) {

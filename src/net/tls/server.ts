@@ -1,3 +1,6 @@
+import { guarded } from "../../sys/guard.ts";
+import { type VerifiedChain, verifiedChain } from "../../sys/openssl/certificate_chain.ts";
+import { SslError } from "../../sys/openssl/context.ts";
 import {
   type HelloHandler,
   MOST_BYTES,
@@ -10,6 +13,7 @@ import type { AcceptOwner } from "../accept.ts";
 import { failureText, type Stream, type StreamError, type StreamHandler } from "../stream.ts";
 import type { TlsContext } from "./context.ts";
 import { isCleanEnd, tlsError } from "./errors.ts";
+import { type ClientOcsp, ClientStatus, type ClientStatusOwner } from "./ocsp/client_status.ts";
 import { LEAVING_MS, TlsStream } from "./stream.ts";
 
 /** The stage of an accepted connection in which TLS is agreed on (see ../accept.ts). */
@@ -21,8 +25,13 @@ export interface TlsStageOwner extends AcceptOwner {
   contextFor(name: string | undefined, ssl: SslConnection): TlsContext | number;
   /** Sets the certificates of a connection whose context has none of its own. False, and a line in the log, where it cannot. */
   certify(ssl: SslConnection): boolean;
-  /** The handshake is complete. `rest` may hold bytes behind it, and so may `stream`: they are to be given to `decrypt`. */
-  secured(stream: TlsStream, rest: Buffer): void;
+  /**
+   * The handshake is complete. `rest` may hold bytes behind it, and so may `stream`: they are to be given to `decrypt`.
+   * `certificateFailure`: why the client's certificate, although it was verified, is not accepted.
+   */
+  secured(stream: TlsStream, rest: Buffer, certificateFailure: string | undefined): void;
+  /** Logs what is no reason to close the connection; the owner adds the client. */
+  log(level: "error" | "crit" | "alert", sentence: string): void;
   /** The client speaks no TLS: these are its first bytes. */
   plain(stream: Stream, bytes: Buffer): void;
 }
@@ -34,7 +43,7 @@ const SSL2 = 0x80;
 const DURING = " while SSL handshaking";
 
 /** The server's side of a handshake. Until it is complete, nothing but TLS's own bytes is kept. */
-export class TlsStage implements StreamHandler, HelloHandler {
+export class TlsStage implements StreamHandler, HelloHandler, ClientStatusOwner {
   private readonly stream: Stream;
   private readonly owner: TlsStageOwner;
   private readonly deadline: Deadline<TlsStage>;
@@ -43,6 +52,10 @@ export class TlsStage implements StreamHandler, HelloHandler {
   private rejected = false;
   private refusedAlready = false;
   private leaving = false;
+  /** While it is being found out whether the client's certificate is still good. */
+  private clientStatus: ClientStatus | undefined = undefined;
+  /** Received meanwhile. */
+  private held = NOTHING;
 
   /** `context`: the address's; `timeout`: ms for the whole handshake. */
   constructor(stream: Stream, owner: TlsStageOwner, context: TlsContext, timeout: number) {
@@ -55,6 +68,10 @@ export class TlsStage implements StreamHandler, HelloHandler {
 
   onData(stream: Stream, bytes: Buffer): void {
     if (this.leaving) return;
+    if (this.clientStatus !== undefined) {
+      this.held = Buffer.concat([this.held, bytes]);
+      return;
+    }
     if (this.ssl === undefined) {
       if (bytes[0] !== HANDSHAKE && (bytes[0] & SSL2) === 0) {
         clearDeadline(this.deadline);
@@ -79,7 +96,9 @@ export class TlsStage implements StreamHandler, HelloHandler {
       for (let output = ssl.takeOutput(); output !== undefined; output = ssl.takeOutput()) stream.write(output);
     }
     if (error === 0) {
-      this.complete(ssl, bytes.subarray(at));
+      const rest = bytes.subarray(at);
+      if (this.context.clientOcsp === undefined) this.complete(ssl, rest, undefined);
+      else this.askForStatus(ssl, this.context.clientOcsp, rest);
       return;
     }
     ssl.drop();
@@ -92,7 +111,46 @@ export class TlsStage implements StreamHandler, HelloHandler {
     this.refuse(error.crit ? "crit" : "info", error.sentence ?? error.message);
   }
 
-  private complete(ssl: SslConnection, rest: Buffer): void {
+  /** ngx_ssl_ocsp_validate: as far as the client can tell, the handshake is over. */
+  private askForStatus(ssl: SslConnection, ocsp: ClientOcsp, rest: Buffer): void {
+    this.held = Buffer.concat([ssl.takeUnused() ?? NOTHING, rest]);
+    let chain: VerifiedChain | undefined;
+    try {
+      chain = verifiedChain(ssl, this.context.ssl);
+    } catch (error) {
+      if (!(error instanceof SslError)) throw error;
+      this.refuse("error", error.message);
+      return;
+    }
+    if (chain === undefined) {
+      this.complete(ssl, this.held, undefined);
+      return;
+    }
+    const status = new ClientStatus(chain, this.context.ssl, ocsp, this);
+    this.clientStatus = status;
+    this.stream.pause();
+    if (status.start()) this.clientStatusKnown();
+  }
+
+  /** Calls `proceed`, whose exceptions are this connection's. */
+  clientStatusKnown(): void {
+    guarded(proceed, this);
+  }
+
+  proceed(): void {
+    const { ssl, clientStatus, held, stream } = this;
+    if (ssl === undefined || clientStatus === undefined) return;
+    this.clientStatus = undefined;
+    this.held = NOTHING;
+    stream.resume();
+    this.complete(ssl, held, clientStatus.failure);
+  }
+
+  log(level: "error" | "crit" | "alert", sentence: string): void {
+    this.owner.log(level, sentence);
+  }
+
+  private complete(ssl: SslConnection, rest: Buffer, certificateFailure: string | undefined): void {
     clearDeadline(this.deadline);
     ssl.helloHandler = undefined;
     if (this.context.handshakeOnly) {
@@ -104,7 +162,7 @@ export class TlsStage implements StreamHandler, HelloHandler {
     this.ssl = undefined;
     const secured = new TlsStream(this.stream, ssl, this, this.context.recordSize);
     this.stream.handler = secured;
-    this.owner.secured(secured, rest);
+    this.owner.secured(secured, rest, certificateFailure);
   }
 
   onClientHello(name: string | undefined): number {
@@ -126,6 +184,10 @@ export class TlsStage implements StreamHandler, HelloHandler {
     return this.ssl !== undefined && this.owner.certify(this.ssl);
   }
 
+  onStatusRequest(certificate: bigint): Uint8Array | undefined {
+    return this.context.staples?.responseFor(certificate);
+  }
+
   onDrain(): void {}
 
   onSent(): void {
@@ -142,6 +204,8 @@ export class TlsStage implements StreamHandler, HelloHandler {
 
   onClose(_stream: Stream, error: StreamError | undefined): void {
     clearDeadline(this.deadline);
+    this.clientStatus?.cancel();
+    this.clientStatus = undefined;
     if (error !== undefined && !this.refusedAlready) {
       this.owner.refused("info", failureText(this.ssl === undefined ? "recv" : "SSL_do_handshake", error) + DURING);
     }
@@ -165,6 +229,8 @@ export class TlsStage implements StreamHandler, HelloHandler {
 
   private refuse(level: "info" | "error" | "crit", sentence: string): void {
     clearDeadline(this.deadline);
+    this.clientStatus?.cancel();
+    this.clientStatus = undefined;
     this.refusedAlready = true;
     this.owner.refused(level, sentence + DURING);
     this.leave();
@@ -183,6 +249,12 @@ export class TlsStage implements StreamHandler, HelloHandler {
   }
 }
 
+const NOTHING = Buffer.alloc(0);
+
 function expired(stage: TlsStage): void {
   stage.expire();
+}
+
+function proceed(stage: TlsStage): void {
+  stage.proceed();
 }

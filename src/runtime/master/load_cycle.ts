@@ -4,6 +4,7 @@ import type { Scope } from "../../config/schema.ts";
 import { serializeDirectives } from "../../config/serialize.ts";
 import { ConfigError, type ConfigTree, placeText } from "../../config/types.ts";
 import type { Address } from "../../net/address.ts";
+import { systemAddresses } from "../../net/system_names.ts";
 import { NewZones } from "../../shm/registry.ts";
 import { openFilesLimit } from "../../sys/limits.ts";
 import { inSlices } from "../../sys/sliced.ts";
@@ -90,28 +91,17 @@ export async function validateCycle(
 }
 
 /**
- * Looks up every name at once. IPv4 addresses come before IPv6 ones, else in the order the system gives. `missing`: those
- * without an address, in the order wanted.
+ * Looks up every name at once. `missing`: those without an address, in the order wanted.
  */
 async function resolveHosts(
   wanted: readonly HostWanted[],
 ): Promise<{ readonly hosts: CycleData["hosts"]; readonly missing: readonly HostWanted[] }> {
   const names = [...new Set(wanted.map((want) => want.host))];
   const found = new Map(
-    await Promise.all(names.map(async (host): Promise<[string, readonly Address[]]> => [host, await addresses(host)])),
+    await Promise.all(
+      names.map(async (host): Promise<[string, readonly Address[]]> => [host, await systemAddresses(host)]),
+    ),
   );
   const missing = wanted.filter(({ host }) => found.get(host)?.length === 0);
   return { hosts: Object.fromEntries(found), missing };
-}
-
-async function addresses(host: string): Promise<readonly Address[]> {
-  const bare = host.startsWith("[") && host.endsWith("]") ? host.slice(1, -1) : host;
-  try {
-    const { lookup } = await import("node:dns/promises");
-    const found = await lookup(Buffer.from(bare, "latin1").toString(), { all: true });
-    const ordered = [...found].sort((one, other) => one.family - other.family);
-    return ordered.map(({ address, family }) => ({ family: family === 6 ? "ipv6" : "ipv4", host: address, port: 0 }));
-  } catch {
-    return [];
-  }
 }

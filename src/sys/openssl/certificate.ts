@@ -89,8 +89,13 @@ export function notAfter(certificate: bigint): string {
 
 /** When the certificate expires, in seconds since 1970; NaN where it does not say so in a way that is allowed. */
 export function expiryTime(certificate: bigint): number {
+  return asn1Seconds(c.X509_get0_notAfter(certificate));
+}
+
+/** An ASN1_TIME in seconds since 1970; NaN where it is none that is allowed. */
+export function asn1Seconds(time: bigint): number {
   const tm = Buffer.alloc(TM_BYTES);
-  if (c.ASN1_TIME_to_tm(c.X509_get0_notAfter(certificate), tm) === 0) return Number.NaN;
+  if (c.ASN1_TIME_to_tm(time, tm) === 0) return Number.NaN;
   const [second, minute, hour, day, month, year] = [0, 4, 8, 12, 16, 20].map((at) => tm.readInt32LE(at));
   return Date.UTC(year + 1900, month, day, hour, minute, second) / 1000;
 }

@@ -130,6 +130,8 @@ export interface HelloHandler {
   onClientHello(name: string | undefined): number;
   /** To set the connection's certificates (SSL_CTX_set_cert_cb). False where there are none. */
   onCertificate(): boolean;
+  /** The OCSP response to send along with a certificate, an X509, if there is one (see stapling.ts). */
+  onStatusRequest(certificate: bigint): Uint8Array | undefined;
 }
 
 const SSL_AD_DECODE_ERROR = 50;

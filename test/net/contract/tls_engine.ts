@@ -32,6 +32,7 @@ export function tlsEngine(engine: Engine, certificate: TestCertificate): Engine 
           contextFor: () => server,
           certify: () => true,
           refused: () => {},
+          log: () => {},
           closed: () => {},
           plain: (stream) => stream.destroy(),
           secured(stream, rest) {

@@ -10,7 +10,9 @@ import type { ServerTls } from "../../core/location.ts";
 import { certificatePlace, type ServerCertificates, serverCertificates } from "./certificates.ts";
 import { clientVerification } from "./clients.ts";
 import { sslDirectives } from "./directives.ts";
+import { clientOcsp } from "./ocsp.ts";
 import { sessionSettings, sharedCacheOf } from "./sessions.ts";
+import { addStaples } from "./stapling.ts";
 
 export type SslSettings = SettingsOf<typeof sslDirectives>;
 
@@ -60,7 +62,7 @@ function buildContext(settings: SslSettings, place: Place, certificates: ServerC
   warnOfIgnored(settings, scope);
   const sessions = sessionSettings(settings, scope, place.http.cycle, certificates.names);
   try {
-    return new TlsContext({
+    const context = new TlsContext({
       side: "server",
       protocols: settings.ssl_protocols,
       ciphers: settings.ssl_ciphers,
@@ -75,6 +77,9 @@ function buildContext(settings: SslSettings, place: Place, certificates: ServerC
       earlyData: settings.ssl_early_data ? { cache: sharedCacheOf(sessions) } : undefined,
       confCommands: confCommands(settings, place.http.cycle),
     });
+    context.clientOcsp = clientOcsp(settings, place);
+    if (certificates.pairs !== "asked") addStaples(context, certificates.pairs, settings, place);
+    return context;
   } catch (error) {
     if (error instanceof CertificateError) fail(certificatePlace(settings, error), error.message);
     if (!(error instanceof TlsSettingError)) throw error;

@@ -3,7 +3,9 @@ import type { Directive } from "../../../config/types.ts";
 import { HTTP_SERVER } from "../../conf/contexts.ts";
 import { certificateDirectives } from "./certificates.ts";
 import { clientDirectives } from "./clients.ts";
+import { ocspDirectives } from "./ocsp.ts";
 import { sessionDirectives } from "./sessions.ts";
+import { staplingDirectives } from "./stapling.ts";
 
 /** The directives of ngx_http_ssl_module. */
 export const sslDirectives = {
@@ -68,4 +70,6 @@ export const sslDirectives = {
   }),
   ...clientDirectives,
   ...sessionDirectives,
+  ...ocspDirectives,
+  ...staplingDirectives,
 };

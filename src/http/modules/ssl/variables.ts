@@ -25,6 +25,7 @@ import {
 import type { SslConnection } from "../../../sys/openssl/ssl.ts";
 import { ESCAPE_COMPONENT, escapeUri } from "../../../wire/escape.ts";
 import type { VariableSpec } from "../../core/script.ts";
+import type { ClientTls } from "../../core/types.ts";
 import { ofTls } from "./of_tls.ts";
 import { sessionVariables } from "./sessions.ts";
 
@@ -67,10 +68,11 @@ function ofClient(get: (certificate: bigint) => string | undefined): VariableSpe
   });
 }
 
-function clientVerify(ssl: SslConnection): string {
+function clientVerify(ssl: SslConnection, { certificateFailure }: ClientTls): string {
   if (peerCertificate(ssl) === 0n) return "NONE";
   const result = verifyResult(ssl);
-  return result === 0n ? "SUCCESS" : `FAILED:${verifyResultText(result)}`;
+  const failure = result === 0n ? certificateFailure : verifyResultText(result);
+  return failure === undefined ? "SUCCESS" : `FAILED:${failure}`;
 }
 
 const DAY = 86_400;
