@@ -3,7 +3,7 @@ import { execFileSync } from "node:child_process";
 import { copyFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
-import { noOpenssl, selfSigned } from "../support/certificates.ts";
+import { certificateDirectory, createCertificate, noOpenssl, selfSigned } from "../support/certificates.ts";
 import { type Running, startHoldfast } from "../support/holdfast.ts";
 import { askWithSession } from "../support/s_client.ts";
 
@@ -173,6 +173,50 @@ test("with SNI the address's default server keeps and finds sessions", { skip: n
       const session = newSession(holdfast);
       assert.ok(!(await resumes(port, session, version, "-servername", "other")));
       assert.ok(await resumes(port, session, version, "-servername", "other"));
+    }
+  }
+});
+
+test("a session has its client's certificate, and opens no other server's door", { skip: noOpenssl }, async (t) => {
+  const directory = certificateDirectory(t);
+  const ca = createCertificate(directory, "ca", { extensions: ["basicConstraints=critical,CA:TRUE"] });
+  const other = createCertificate(directory, "other", { extensions: ["basicConstraints=critical,CA:TRUE"] });
+  const client = createCertificate(directory, "client", { issuer: ca });
+  const answer = `return 200 "$ssl_client_verify $ssl_client_s_dn $ssl_session_reused";`;
+  const caches = ["ssl_session_tickets off;", "ssl_session_ticket_key ticket.key;"];
+  const holdfast = await startHoldfast(t, {
+    files: {
+      ...files,
+      "conf/ticket.key": Buffer.alloc(80, "ticket key "),
+      "conf/ca.crt": ca.certificate,
+      "conf/other.crt": other.certificate,
+    },
+    config: (ports) => `worker_processes 1; http { access_log off; ${CERTIFICATE} ssl_session_cache shared:SSL:1m;
+      ${caches
+        .map(
+          (cache, i) => `server { listen 127.0.0.1:${ports[i]} ssl; ${cache} ${answer} }
+      server { listen 127.0.0.1:${ports[i]} ssl; server_name members; ${cache} ${answer}
+        ssl_client_certificate ca.crt; ssl_verify_client on; error_page 496 = /none; location = /none { ${answer} } }
+      server { listen 127.0.0.1:${ports[i]} ssl; server_name others; ${cache} ${answer}
+        ssl_client_certificate other.crt; ssl_verify_client optional; }`,
+        )
+        .join("\n")} }`,
+  });
+  const shown = ["-cert", client.certificateFile, "-key", client.keyFile];
+  for (const [i, cache] of caches.entries()) {
+    for (const version of VERSIONS) {
+      const ask = (session: string, name: string, ...more: string[]) =>
+        askWithSession(holdfast.ports[i], session, version, "-servername", name, ...more);
+      const [member, none, guest] = [newSession(holdfast), newSession(holdfast), newSession(holdfast)];
+      assert.equal(await ask(member, "members", ...shown), "SUCCESS CN=client .", cache);
+      assert.equal(await ask(member, "members"), "SUCCESS CN=client r");
+      // Where there is another CA, or none, nobody knows this certificate.
+      assert.equal(await ask(member, "others"), "NONE  .");
+      assert.equal(await ask(guest, "localhost"), "NONE  .");
+      assert.equal(await ask(guest, "members"), "NONE  .");
+      // A session that was refused is not resumed from the cache.
+      assert.equal(await ask(none, "members"), "NONE  .");
+      if (i === 0) assert.equal(await ask(none, "members"), "NONE  .");
     }
   }
 });

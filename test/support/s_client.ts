@@ -12,7 +12,8 @@ export async function askWithSession(port: number, session: string, ...options: 
   const child = spawn("openssl", [...args, ...options], { stdio: ["pipe", "pipe", "pipe"] });
   // With -quiet it reads the answer to its end, whatever comes of its input.
   child.stdin.on("error", () => {});
-  child.stdin.end("GET / HTTP/1.0\r\nHost: localhost\r\n\r\n");
+  const host = options.includes("-servername") ? options[options.indexOf("-servername") + 1] : "localhost";
+  child.stdin.end(`GET / HTTP/1.0\r\nHost: ${host}\r\n\r\n`);
   const { stdout, stderr } = await finish(child);
   const end = stdout.indexOf("\r\n\r\n");
   if (end === -1) throw new Error(`no answer but ${JSON.stringify(stdout)}: ${stderr}`);
