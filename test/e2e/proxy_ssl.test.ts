@@ -10,7 +10,7 @@ import { get, request } from "../support/tcp.ts";
 
 test("requests and answers of every size, over TLS 1.2 and 1.3", { skip: noOpenssl }, async (t) => {
   const { certificate: cert, key } = selfSigned("backend.example");
-  const large = Buffer.alloc(8_000, "0123456789abcde");
+  const large = Buffer.alloc(3_000_000, "0123456789abcde");
   for (const maxVersion of ["TLSv1.2", "TLSv1.3"] as const) {
     const backend = await httpsBackend(t, { cert, key, maxVersion }, async (request, response) => {
       const body = await bodyOf(request);

@@ -26,7 +26,7 @@ import {
   type UpstreamTarget,
 } from "./protocol.ts";
 import { RequestSender, type SenderOwner } from "./request_sender.ts";
-import { serverNameOf, type TlsChoice } from "./tls.ts";
+import { clientSettings, type TlsChoice } from "./tls.ts";
 
 /** The request that a connection to a server is used for. */
 export interface ConnectionUser {
@@ -309,8 +309,7 @@ export class ServerConnection implements ConnectHandler, SenderOwner, CodecPort 
   /** Its end is `onConnect` with the stream over this one, or `onClose`. proxy_connect_timeout goes on (nginx). */
   private shakeHands(user: ConnectionUser, choice: TlsChoice): void {
     this.step = HANDSHAKE;
-    const settings = { context: choice.settings.context, serverName: serverNameOf(choice) };
-    const stream = startTls(this.stream, settings, this);
+    const stream = startTls(this.stream, clientSettings(choice, this.pooled.name), this);
     if (typeof stream === "string") {
       this.log("error", stream);
       user.finalize(500);

@@ -1,67 +1,59 @@
 import { parseIpv4 } from "../../net/ip.ts";
-import { TlsContext } from "../../net/tls/context.ts";
-import { certificatesOf } from "../../runtime/certificates.ts";
-import type { Place } from "../conf/module.ts";
+import type { CertificatePairs } from "../../net/tls/certificates.ts";
+import type { TlsClientSettings } from "../../net/tls/client.ts";
+import { type ClientSessions, OwnClientSessions } from "../../net/tls/client_sessions.ts";
+import { sha256 } from "../../sys/openssl/sha256.ts";
 import type { Request } from "../core/request.ts";
-import type { Template } from "../core/script.ts";
-import type { SslSettings, WithSsl } from "./ssl_directives.ts";
-
-/** A location's settings for TLS to servers (ngx_http_upstream_conf_t, ssl_…). */
-export interface UpstreamTls {
-  readonly context: TlsContext;
-  /** …_ssl_name; undefined for the host of the URL. */
-  readonly name: Template | undefined;
-  /** …_ssl_server_name */
-  readonly sendsName: boolean;
-}
+import { renderedPair, type UpstreamTls, type VariableCertificate } from "./tls_settings.ts";
 
 /** What TLS to a server is for one request. A connection is used again only for a request with the same `identity`. */
 export interface TlsChoice {
   readonly settings: UpstreamTls;
+  /** The server's name; "" where it is neither sent nor verified. */
   readonly name: string;
+  readonly certificates: CertificatePairs | undefined;
+  /** The upstream's, whose sessions are not another's. */
+  readonly group: string;
   readonly identity: string;
-}
-
-/** A record of TLS has at most so many bytes (NGX_SSL_BUFSIZE). */
-const RECORD_BYTES = 16_384;
-
-/** Makes these settings from what `upstreamSslDirectives(prefix)` read for a location. */
-export function upstreamTls<P extends string>(raw: WithSsl<P>, prefix: P, { http }: Place): UpstreamTls {
-  const values: Readonly<Record<string, unknown>> = raw;
-  // The compiler cannot follow names that are made at run time.
-  const get = <K extends keyof SslSettings>(name: K) => values[`${prefix}_${name}`] as SslSettings[K];
-  return {
-    context: new TlsContext({
-      side: "client",
-      protocols: get("ssl_protocols"),
-      ciphers: get("ssl_ciphers"),
-      certificates: { pairs: [], source: certificatesOf(http.cycle), passwords: undefined },
-      recordSize: RECORD_BYTES,
-    }),
-    name: get("ssl_name"),
-    sendsName: get("ssl_server_name"),
-  };
 }
 
 /** `group`: the name of the upstream, which is that of the block or the address in the URL. */
 export function chooseTls(request: Request, settings: UpstreamTls, group: string): TlsChoice {
-  return tlsChoice(settings, withoutPort(settings.name?.render(request) ?? hostOf(group)));
+  const { name, certificate } = settings;
+  const pair = certificate === undefined ? undefined : certificateFor(request, certificate);
+  return tlsChoice(settings, name?.render(request) ?? hostOf(group), pair, group);
 }
 
 /** The same where it does not depend on the request; else undefined. */
 export function constantTls(settings: UpstreamTls, group: string): TlsChoice | undefined {
-  const { name } = settings;
-  if (name === undefined) return tlsChoice(settings, withoutPort(hostOf(group)));
-  return name.constant === undefined ? undefined : tlsChoice(settings, withoutPort(name.constant));
+  const { name, certificate } = settings;
+  if (certificate !== undefined || (name !== undefined && name.constant === undefined)) return undefined;
+  return tlsChoice(settings, name?.constant ?? hostOf(group), undefined, group);
 }
 
-function tlsChoice(settings: UpstreamTls, name: string): TlsChoice {
-  return { settings, name, identity: `tls ${settings.sendsName} ${name}` };
+/** ngx_http_upstream_ssl_certificate: an empty name is no certificate. */
+function certificateFor(request: Request, variable: VariableCertificate): CertificatePairs | undefined {
+  const name = variable.certificate.render(request);
+  if (name === "") return undefined;
+  const { source, passwords } = variable;
+  return { pairs: [renderedPair(variable, name, variable.key.render(request))], source, passwords };
 }
 
-/** The name for SNI, "" for none: RFC 6066 has no addresses there. */
-export function serverNameOf({ settings, name }: TlsChoice): string {
-  return settings.sendsName && !name.startsWith("[") && parseIpv4(name) === undefined ? name : "";
+function tlsChoice(
+  settings: UpstreamTls,
+  named: string,
+  certificates: CertificatePairs | undefined,
+  group: string,
+): TlsChoice {
+  const { sendsName, verifies } = settings;
+  const name = sendsName || verifies ? withoutPort(named) : "";
+  let identity = `${settings.identity} ${sendsName} ${name}`;
+  if (certificates !== undefined) {
+    // The names may be the certificate and key themselves.
+    const [{ certificate, key }] = certificates.pairs;
+    identity += ` ${sha256(Buffer.from(`${certificate}\0${key}`, "latin1")).toString("base64url")}`;
+  }
+  return { settings, name, certificates, group, identity };
 }
 
 /** The host of the URL, maybe with a port; the path of a unix socket. */
@@ -73,4 +65,25 @@ function hostOf(group: string): string {
 function withoutPort(name: string): string {
   const colon = name.indexOf(":", name.startsWith("[") ? Math.max(0, name.indexOf("]")) : 0);
   return colon < 0 ? name : name.slice(0, colon);
+}
+
+/** RFC 6066 has no addresses in SNI. */
+function serverName({ settings, name }: TlsChoice): string {
+  return settings.sendsName && !name.startsWith("[") && parseIpv4(name) === undefined ? name : "";
+}
+
+/** This process's, over reloads. */
+const ownSessions: ClientSessions = new OwnClientSessions();
+
+/** How to agree on TLS with the server at that address. */
+export function clientSettings(choice: TlsChoice, address: string): TlsClientSettings {
+  const { settings, name, certificates, group, identity } = choice;
+  const server = `${group} ${address} ${identity}`;
+  return {
+    context: settings.context,
+    serverName: serverName(choice),
+    verifiedName: settings.verifies ? name : undefined,
+    certificates,
+    resumes: settings.reusesSessions ? { sessions: ownSessions, server } : undefined,
+  };
 }

@@ -1,16 +1,26 @@
+import { peerCertificate, verifyResult } from "../../sys/openssl/agreed.ts";
+import { isForHost, verifyResultText } from "../../sys/openssl/certificate.ts";
 import { setServerName } from "../../sys/openssl/client.ts";
 import { takeErrors } from "../../sys/openssl/errors.ts";
 import { MOST_BYTES, SSL_ERROR_WANT_READ, SslConnection } from "../../sys/openssl/ssl.ts";
 import type { ConnectHandler, Stream, StreamError, StreamHandler } from "../stream.ts";
+import { CertificateError, type CertificatePairs, setCertificates } from "./certificates.ts";
+import { type ClientSessions, resumeSessions } from "./client_sessions.ts";
 import type { TlsContext } from "./context.ts";
 import { isCleanEnd, tlsError } from "./errors.ts";
 import { TlsStream } from "./stream.ts";
 
-/** How to agree on TLS with a server. */
+/** How to agree on TLS with a server. Names are byte strings. */
 export interface TlsClientSettings {
   readonly context: TlsContext;
-  /** The name that the server is asked for (SNI), a byte string; "" for none. */
+  /** The name that the server is asked for (SNI); "" for none. */
   readonly serverName: string;
+  /** Whom the server's certificate must be for; undefined: it is not verified. */
+  readonly verifiedName?: string | undefined;
+  /** In place of the context's. */
+  readonly certificates?: CertificatePairs | undefined;
+  /** Where sessions with this server are kept; undefined: none is resumed. */
+  readonly resumes?: { readonly sessions: ClientSessions; readonly server: string } | undefined;
 }
 
 /**
@@ -19,42 +29,63 @@ export interface TlsClientSettings {
  * this side, in nginx's words; then the stream is left as it was.
  */
 export function startTls(inner: Stream, settings: TlsClientSettings, handler: ConnectHandler): TlsStream | string {
-  const ssl = prepare(settings);
-  if (typeof ssl === "string") return ssl;
+  const ssl = new SslConnection(settings.context.ssl, "client");
+  const failed = prepare(ssl, settings);
+  if (failed !== undefined) {
+    ssl.free();
+    return failed;
+  }
   const handshake = new ClientHandshake(inner, ssl, settings, handler);
   inner.handler = handshake;
   handshake.shakeHands();
   return handshake.stream;
 }
 
-/** ngx_http_upstream_ssl_init_connection */
-function prepare({ context, serverName }: TlsClientSettings): SslConnection | string {
-  const ssl = new SslConnection(context.ssl, "client");
-  if (serverName === "" || setServerName(ssl, serverName)) return ssl;
-  const failed = `SSL_set_tlsext_host_name("${serverName}") failed${takeErrors()}`;
-  ssl.free();
-  return failed;
+/** ngx_http_upstream_ssl_init_connection; returns what fails. */
+function prepare(ssl: SslConnection, { serverName, certificates, resumes }: TlsClientSettings): string | undefined {
+  if (serverName !== "" && !setServerName(ssl, serverName)) {
+    return `SSL_set_tlsext_host_name("${serverName}") failed${takeErrors()}`;
+  }
+  if (certificates !== undefined) {
+    try {
+      setCertificates({ kind: "SSL", pointer: ssl.pointer }, certificates);
+    } catch (error) {
+      if (error instanceof CertificateError) return error.message;
+      throw error;
+    }
+  }
+  if (resumes !== undefined) resumeSessions(ssl, resumes.sessions, resumes.server);
+  return undefined;
 }
 
 const PEER_CLOSED = "peer closed connection in SSL handshake";
-const CLOSED: StreamError = { code: "EPROTO", message: PEER_CLOSED, sentence: PEER_CLOSED };
+
+/** A failure that is none of the system's. */
+function failure(sentence: string): StreamError {
+  return { code: "EPROTO", message: sentence, sentence };
+}
 
 /** The client's side of a handshake, which has the inner stream's events until it is complete. */
 class ClientHandshake implements StreamHandler {
   readonly stream: TlsStream;
   private readonly ssl: SslConnection;
+  private readonly verifiedName: string | undefined;
   private readonly handler: ConnectHandler;
 
-  constructor(inner: Stream, ssl: SslConnection, { context }: TlsClientSettings, handler: ConnectHandler) {
+  constructor(inner: Stream, ssl: SslConnection, settings: TlsClientSettings, handler: ConnectHandler) {
     this.ssl = ssl;
+    this.verifiedName = settings.verifiedName;
     this.handler = handler;
-    this.stream = new TlsStream(inner, ssl, handler, context.recordSize);
+    this.stream = new TlsStream(inner, ssl, handler, settings.context.recordSize);
   }
 
   onData(_inner: Stream, bytes: Buffer): void {
-    if (this.stream.closed) return;
-    this.ssl.receive(bytes.subarray(0, MOST_BYTES));
-    if (this.shakeHands()) this.complete(bytes.subarray(MOST_BYTES));
+    for (let at = 0; at < bytes.length && !this.stream.closed; at += MOST_BYTES) {
+      this.ssl.receive(bytes.subarray(at, at + MOST_BYTES));
+      if (!this.shakeHands()) continue;
+      this.complete(bytes.subarray(at + MOST_BYTES));
+      return;
+    }
   }
 
   /** True when it is complete. */
@@ -64,21 +95,34 @@ class ClientHandshake implements StreamHandler {
     stream.sendOutput();
     if (error === 0) return true;
     if (error === SSL_ERROR_WANT_READ) return false;
-    ssl.takeUnused();
-    if (isCleanEnd(error)) this.refuse(CLOSED);
+    ssl.drop();
+    if (isCleanEnd(error)) this.refuse(failure(PEER_CLOSED));
     else this.refuse(tlsError("SSL_do_handshake()", error));
     return false;
   }
 
-  /** `rest`: received and not yet given to OpenSSL. What it has of the server's data, or of its tickets, may be needed too. */
+  /** `rest`: received and not yet given to OpenSSL, which may have more of what the server has sent. */
   private complete(rest: Buffer): void {
     const { ssl, stream } = this;
-    const unused = ssl.takeUnused();
+    const wrong = this.verificationError();
+    if (wrong !== undefined) {
+      this.refuse(failure(wrong));
+      return;
+    }
     stream.inner.handler = stream;
     this.handler.onConnect(stream);
-    if (stream.closed) return;
-    if (unused !== undefined) stream.decrypt(Buffer.concat([unused, rest]));
-    else if (rest.length > 0 || ssl.hasPending) stream.decrypt(rest);
+    if (!stream.closed && (rest.length > 0 || ssl.hasPending)) stream.decrypt(rest);
+  }
+
+  /** Nothing was refused during the handshake: the server's certificate is judged now, as in nginx. */
+  private verificationError(): string | undefined {
+    const { ssl, verifiedName: name } = this;
+    if (name === undefined) return undefined;
+    const result = verifyResult(ssl);
+    if (result !== 0n) return `upstream SSL certificate verify error: (${result}:${verifyResultText(result)})`;
+    const certificate = peerCertificate(ssl);
+    if (certificate !== 0n && isForHost(certificate, name)) return undefined;
+    return `upstream SSL certificate does not match "${name}"`;
   }
 
   private refuse(error: StreamError): void {
@@ -94,7 +138,7 @@ class ClientHandshake implements StreamHandler {
   }
 
   onEnd(): void {
-    if (!this.stream.closed) this.refuse(CLOSED);
+    if (!this.stream.closed) this.refuse(failure(PEER_CLOSED));
   }
 
   onClose(inner: Stream, error: StreamError | undefined): void {

@@ -12,6 +12,7 @@ import {
 import { askForCertificates, askOnClientHello } from "../../sys/openssl/ssl.ts";
 import { requestCertificate, setVerifyDepth } from "../../sys/openssl/verification.ts";
 import { type CertificatePairs, setCertificates } from "./certificates.ts";
+import { keepClientSessions } from "./client_sessions.ts";
 import { type EarlyDataSettings, useEarlyData } from "./early_data.ts";
 import type { ClientOcsp } from "./ocsp/client_status.ts";
 import type { Staples } from "./ocsp/staples.ts";
@@ -50,6 +51,8 @@ export interface TlsSettings {
   /** Of servers: how clients resume sessions. */
   readonly sessions?: SessionSettings;
   readonly earlyData?: EarlyDataSettings;
+  /** Of clients: sessions are kept, to be resumed (ngx_ssl_client_session_cache). */
+  readonly keepsSessions?: boolean;
 }
 
 /** OpenSSL refuses a setting; the message is nginx's. */
@@ -86,6 +89,7 @@ const STEPS: readonly (readonly [keyof TlsSettings, Step])[] = [
   step("protocolNames", setProtocolNames),
   step("sessions", useSessions),
   step("earlyData", useEarlyData),
+  step("keepsSessions", (context, on) => on && keepClientSessions(context)),
   step("confCommands", (context, { commands, paths }) => runConfCommands(context, commands, paths)),
 ];
 

@@ -105,11 +105,7 @@ export function certificatePem(certificate: bigint): string {
   return text((bio) => c.PEM_write_bio_X509(bio, certificate) === 1);
 }
 
-/**
- * Whether the certificate is for a host of that name, as X509_check_host finds; wildcards are understood.
- *
- * @internal for connections to upstreams
- */
+/** Whether the certificate is for a host of that name, as X509_check_host finds; wildcards are understood. */
 export function isForHost(certificate: bigint, name: string): boolean {
   if (name === "") return false;
   const bytes = Buffer.from(name, "latin1");

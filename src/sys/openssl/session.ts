@@ -162,16 +162,12 @@ export function isKeptInTicket({ pointer }: SslConnection): boolean {
   return c.SSL_version(pointer) === TLS1_3_VERSION && (c.SSL_get_options(pointer) & SSL_OP_NO_TICKET) === 0n;
 }
 
-/**
- * Takes a reference to a session, which is the caller's to free.
- *
- * @internal for connections to upstreams, which resume sessions next
- */
+/** Takes a reference to a session, which is the caller's to free. */
 export function holdSession(session: bigint): void {
   c.SSL_SESSION_up_ref(session);
 }
 
-/** @internal as `holdSession` */
+/** Gives a reference back. */
 export function freeSession(session: bigint): void {
   c.SSL_SESSION_free(session);
 }
@@ -197,11 +193,7 @@ export function isReused({ pointer }: SslConnection): boolean {
   return c.SSL_session_reused(pointer) === 1;
 }
 
-/**
- * The client's side: offers a session to the server. It takes a reference of its own.
- *
- * @internal as `holdSession`
- */
+/** The client's side: offers a session to the server. It takes a reference of its own. */
 export function offerSession({ pointer }: SslConnection, session: bigint): boolean {
   clearErrors();
   return c.SSL_set_session(pointer, session) === 1;

@@ -6,7 +6,8 @@ import type { Upstreams } from "../../conf/upstreams.ts";
 import type { Location } from "../../core/location.ts";
 import { HTTP1 } from "../../upstream/http1.ts";
 import { type ResponseRules, upstreamSettings } from "../../upstream/settings.ts";
-import { constantTls, type UpstreamTls, upstreamTls } from "../../upstream/tls.ts";
+import { constantTls } from "../../upstream/tls.ts";
+import { type UpstreamTls, upstreamTls } from "../../upstream/tls_settings.ts";
 import { rewriteCookie } from "./cookie.ts";
 import { type PassUrl, proxyDirectives } from "./directives.ts";
 import { type FixedPass, passedTo, schemeOf, splitUrl } from "./pass_url.ts";
@@ -75,7 +76,7 @@ export function buildProxy(raw: Raw, place: Place, inherited: ProxySettings | un
     upstream,
     rules: { location: undefined, refresh: undefined, cookie: undefined },
     upstreams: http.upstreams,
-    tls: pass === undefined || isPlain(pass) ? undefined : upstreamTls(raw, "proxy", place),
+    tls: pass === undefined || isPlain(pass) ? undefined : upstreamTls(raw, "proxy", proxyDirectives, place),
     head: requestHeadPlan(raw),
     raw,
   };

@@ -33,6 +33,7 @@ const DIRECTIVES: Readonly<Record<keyof TlsSettings, keyof SslSettings>> = {
   recordSize: "ssl_buffer_size",
   sessions: "ssl_session_cache",
   earlyData: "ssl_early_data",
+  keepsSessions: "ssl_session_cache",
   confCommands: "ssl_conf_command",
   protocolNames: "ssl_certificate",
   handshakeOnly: "ssl_certificate",

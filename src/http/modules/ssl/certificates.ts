@@ -1,18 +1,10 @@
-import { readFileSync } from "node:fs";
 import { directive, list } from "../../../config/directives.ts";
 import { fail, type Scope, type SettingsOf } from "../../../config/schema.ts";
 import type { Directive } from "../../../config/types.ts";
-import { parseNumber, parseSec } from "../../../config/values.ts";
-import { CertificateCache } from "../../../net/tls/certificate_cache.ts";
-import {
-  type CertificateError,
-  type CertificatePairs,
-  setCertificates,
-  uncached,
-} from "../../../net/tls/certificates.ts";
+import { type CertificateError, type CertificatePairs, setCertificates } from "../../../net/tls/certificates.ts";
 import { certificateName, certificatesOf, keyName, readPasswordFile } from "../../../runtime/certificates.ts";
 import type { Cycle } from "../../../runtime/cycle.ts";
-import { osPath } from "../../../sys/paths.ts";
+import { certificateCache, certificateSource } from "../../conf/certificate_cache.ts";
 import { HTTP_SERVER } from "../../conf/contexts.ts";
 import type { ServerTls } from "../../core/location.ts";
 import { type Template, template } from "../../core/script.ts";
@@ -26,11 +18,6 @@ interface Name {
 
 function readName(at: Directive, scope: Scope): Name {
   return { at, text: template(scope, at, at.args[0]) };
-}
-
-/** While TLS is agreed on, in the process that does it: a worker. */
-function readNow(path: string): Uint8Array {
-  return readFileSync(osPath(path));
 }
 
 export const certificateDirectives = {
@@ -48,15 +35,7 @@ export const certificateDirectives = {
     doc: "The private key of the certificate, in PEM: a file, `data:` and the key itself, `store:` and a URI that OpenSSL can load, or `engine:`, an engine's name and the key's. Repeated as often as ssl_certificate, in the same order. Only the master reads it, unless it or the certificate has variables.",
     item: readName,
   }),
-  ssl_certificate_cache: directive<CertificateCache | undefined>({
-    in: HTTP_SERVER,
-    args: [1, 3],
-    syntax: "off|max=number [inactive=time] [valid=time]",
-    defaultText: "off",
-    doc: "Keeps certificates and keys whose names have variables. `max`: how many; the one used longest ago makes room. `inactive` (10s): one that is not used for so long may be forgotten. `valid` (60s): after so long it is looked whether its file has changed. Encrypted keys are not kept.",
-    initial: () => undefined,
-    read: readCache,
-  }),
+  ssl_certificate_cache: certificateCache(HTTP_SERVER),
   ssl_password_file: directive<Directive | undefined>({
     in: HTTP_SERVER,
     args: [1, 1],
@@ -66,25 +45,6 @@ export const certificateDirectives = {
     read: (at) => at,
   }),
 };
-
-function readCache(at: Directive): CertificateCache | undefined {
-  let off = false;
-  let max: number | undefined;
-  let inactive = 10_000;
-  let valid = 60_000;
-  for (const word of at.args) {
-    const invalid = (): never => fail(at, `invalid parameter "${word}"`);
-    const [, name, value] = /^(max|inactive|valid)=(.*)$/s.exec(word) ?? [];
-    if (name === "max") max = parseNumber(value) || invalid();
-    else if (name === "inactive") inactive = 1000 * (parseSec(value) ?? invalid());
-    else if (name === "valid") valid = 1000 * (parseSec(value) ?? invalid());
-    else if (word === "off") off = true;
-    else invalid();
-  }
-  if (off) return undefined;
-  if (max === undefined) fail(at, `"ssl_certificate_cache" must have the "max" parameter`);
-  return new CertificateCache({ max, inactive, valid }, readNow);
-}
 
 type CertificateSettings = SettingsOf<typeof certificateDirectives>;
 
@@ -109,7 +69,7 @@ export function serverCertificates(settings: CertificateSettings, cycle: Cycle):
     const pairs = named.map(({ certificate, key }) => pairOf(cycle, certificate.text, key.text));
     return { pairs: { pairs, source: certificatesOf(cycle), passwords }, certify: undefined, names: [] };
   }
-  const source = settings.ssl_certificate_cache ?? uncached(readNow);
+  const source = certificateSource(settings.ssl_certificate_cache);
   return {
     pairs: "asked",
     certify(request, { pointer }) {
