@@ -6,6 +6,7 @@ import { waitFor } from "./wait.ts";
 export interface LoadOptions {
   /** Where each connection goes; asked anew for each. */
   readonly target: Target | (() => Target);
+  readonly tls?: boolean;
   /** The path of the request of that number. Default: `/`. */
   readonly path?: (number: number) => string;
   /** Requests per second over all connections. */
@@ -69,10 +70,11 @@ export class Load {
 
   /** Resolves to the connection if it can be used again. */
   async #ask(reused: RawConnection | undefined, wanted: string, fresh: boolean): Promise<RawConnection | undefined> {
-    const { target, retry = false } = this.#options;
+    const { target, tls = false, retry = false } = this.#options;
     let connection = reused;
     try {
-      connection ??= await RawConnection.open(typeof target === "function" ? target() : target);
+      const where = typeof target === "function" ? target() : target;
+      connection ??= await (tls ? RawConnection.openTls(where) : RawConnection.open(where));
       connection.write(
         `GET ${wanted} HTTP/1.1\r\nHost: load\r\n${fresh ? "Connection: close\r\n" : ""}X-Number: ${this.#sent}\r\n\r\n`,
       );

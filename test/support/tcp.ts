@@ -1,4 +1,5 @@
 import { connect, type Socket } from "node:net";
+import { type ConnectionOptions, connect as connectTls } from "node:tls";
 import { PATIENCE_MS } from "./wait.ts";
 
 /** Where to connect: a port of 127.0.0.1, or the path of a unix socket. */
@@ -60,6 +61,22 @@ export class RawConnection {
         resolve(connection);
       });
     });
+  }
+
+  /** Over TLS, once both have agreed: what is read and written is plain. `transport`: the socket below. */
+  static async openTls(
+    target: Target,
+    options: ConnectionOptions = {},
+  ): Promise<RawConnection & { readonly transport: Socket }> {
+    const transport = (await RawConnection.open(target)).socket;
+    transport.removeAllListeners("data");
+    const socket = connectTls({ socket: transport, rejectUnauthorized: false, ...options });
+    const connection = new RawConnection(socket);
+    await new Promise<void>((resolve, reject) => {
+      socket.once("secureConnect", resolve).once("error", reject);
+      socket.once("close", () => reject(new Error("closed within the handshake")));
+    });
+    return Object.assign(connection, { transport });
   }
 
   write(data: string | Uint8Array): void {

@@ -174,9 +174,17 @@ export class H1Connection implements ExchangeOwner, HeadReaderOwner, InputOwner,
   private endWhatRuns(error: StreamError | undefined): void {
     const { counters } = this.host;
     if (this.state === BUSY) this.exchange.onClose(error);
-    else if (this.state <= KEPT) counters[COUNTER.waiting]--;
+    else if (this.state <= KEPT) this.idleFailed(error);
     else if (this.state === HEAD && error !== undefined) this.heads.breakOff(400, failureText("recv", error));
     else if (this.state === HEAD) counters[COUNTER.reading]--;
+  }
+
+  /** ngx_http_wait_request_handler, ngx_http_keepalive_handler */
+  private idleFailed(error: StreamError | undefined): void {
+    this.host.counters[COUNTER.waiting]--;
+    if (error?.sentence === undefined) return;
+    const during = this.requests === 0 ? "while waiting for request" : "while keepalive";
+    this.logIdle(`${error.sentence} ${during}`, error.crit ? "crit" : "info");
   }
 
   // ---- heads
@@ -298,9 +306,9 @@ export class H1Connection implements ExchangeOwner, HeadReaderOwner, InputOwner,
     }
   }
 
-  private logIdle(sentence: string): void {
+  private logIdle(sentence: string, level: "info" | "crit" = "info"): void {
     const { defaultServer } = this;
-    logConnection(this, { defaultServer, listening: this.host.config.listening }, "info", sentence);
+    logConnection(this, { defaultServer, listening: this.host.config.listening }, level, sentence);
   }
 
   private logIdleEnd(): void {
