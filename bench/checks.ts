@@ -71,6 +71,7 @@ function planOf({ kind, servers, port }: Job): CheckPlan {
     port: 0,
     unique: false,
     keep: { requests: kind === "keepalive" ? 1_000_000 : 1, time: 0 },
+    tls: undefined,
     send: http ? "GET / HTTP/1.1\r\nHost: bench\r\n\r\n" : "",
     expect: { status: statusIn(DEFAULT_ALIVE), headers: [], body: [] },
     receive: undefined,

@@ -1,6 +1,7 @@
 import type { Address } from "../net/address.ts";
 import type { ConnectOptions } from "../net/engine.ts";
 import type { ConnectHandler, Stream, StreamError } from "../net/stream.ts";
+import { startTls, type TlsClientSettings } from "../net/tls/client.ts";
 import { logFault } from "../sys/guard.ts";
 import { PASS, type Probe, type Verdict } from "./probe.ts";
 
@@ -22,6 +23,7 @@ export class CheckConnection implements ConnectHandler {
   private readonly target: Address;
   private readonly probe: Probe;
   private readonly connect: Connect;
+  private readonly tls: TlsClientSettings | undefined;
   private readonly done: Done;
   private readonly requests: number;
   private readonly time: number;
@@ -29,6 +31,8 @@ export class CheckConnection implements ConnectHandler {
   /** A check is under way. */
   private running = false;
   private connected = false;
+  /** TLS is being agreed on. */
+  private shakingHands = false;
   /** The check under way runs over a connection that has served another, and nothing was received yet. */
   private reused = false;
   private served = 0;
@@ -39,7 +43,7 @@ export class CheckConnection implements ConnectHandler {
     target: Address,
     probe: Probe,
     keep: { readonly requests: number; readonly time: number },
-    connect: Connect,
+    { connect, tls }: { readonly connect: Connect; readonly tls: TlsClientSettings | undefined },
     done: Done,
   ) {
     this.target = target;
@@ -47,6 +51,7 @@ export class CheckConnection implements ConnectHandler {
     this.requests = keep.requests;
     this.time = keep.time;
     this.connect = connect;
+    this.tls = tls;
     this.done = done;
   }
 
@@ -69,10 +74,16 @@ export class CheckConnection implements ConnectHandler {
 
   /** Aborts the check (timeout), without calling `done`. */
   abort(): string {
-    const stage = this.connected ? "" : "connect: ";
+    const stage = this.stage();
     this.running = false;
     this.close();
     return stage;
+  }
+
+  /** What a failure comes from, if not from the check itself. */
+  private stage(): string {
+    if (this.connected) return "";
+    return this.shakingHands ? "handshake: " : "connect: ";
   }
 
   /** Ends everything. */
@@ -85,6 +96,7 @@ export class CheckConnection implements ConnectHandler {
     const stream = this.stream;
     this.stream = undefined;
     this.connected = false;
+    this.shakingHands = false;
     stream?.destroy();
   }
 
@@ -92,6 +104,7 @@ export class CheckConnection implements ConnectHandler {
     this.probe.begin();
     this.reused = false;
     this.connected = false;
+    this.shakingHands = false;
     this.served = 0;
     this.running = true;
     this.stream = this.connect({ address: this.target }, this);
@@ -114,11 +127,27 @@ export class CheckConnection implements ConnectHandler {
 
   onConnect(stream: Stream): void {
     if (stream !== this.stream) return;
+    if (this.tls !== undefined && !this.shakingHands) {
+      this.secure(stream, this.tls);
+      return;
+    }
+    this.shakingHands = false;
     this.connected = true;
     this.opened = performance.now();
     const verdict = this.probe.connected();
     if (verdict !== undefined) this.finish(verdict);
     else this.ask(stream);
+  }
+
+  /** `onConnect` follows again, with the stream over TLS. */
+  private secure(stream: Stream, tls: TlsClientSettings): void {
+    const secured = startTls(stream, tls, this);
+    if (typeof secured === "string") {
+      this.finish(secured);
+      return;
+    }
+    this.shakingHands = true;
+    this.stream = secured;
   }
 
   onData(stream: Stream, bytes: Buffer): void {
@@ -149,8 +178,7 @@ export class CheckConnection implements ConnectHandler {
     if (!this.running || this.retry()) return;
     this.running = false;
     if (error === undefined) this.done(this.probe.end(), false);
-    else if (this.connected) this.done(lower(error), false);
-    else this.done(`connect: ${lower(error)}`, LOCAL.has(error.code));
+    else this.done(this.stage() + lower(error), !this.connected && LOCAL.has(error.code));
   }
 
   onFault(error: unknown): void {
@@ -171,6 +199,7 @@ export class CheckConnection implements ConnectHandler {
 
 /** `111: Connection refused` → `connection refused`. */
 function lower(error: StreamError): string {
+  if (error.sentence !== undefined) return error.sentence;
   const text = error.message.replace(/^\d+: /, "");
   return text.charAt(0).toLowerCase() + text.slice(1);
 }

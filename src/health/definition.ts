@@ -1,7 +1,17 @@
+import type { TlsContext } from "../net/tls/context.ts";
 import type { ResponseTests } from "./response.ts";
 
-export const CHECK_TYPES = ["tcp", "http", "ssl_hello", "mysql", "ajp", "fastcgi"] as const;
+export const CHECK_TYPES = ["tcp", "http", "https", "ssl_hello", "mysql", "ajp", "fastcgi"] as const;
 export type CheckType = (typeof CHECK_TYPES)[number];
+
+/** TLS to the servers that are checked. */
+export interface CheckTls {
+  readonly context: TlsContext;
+  /** What the server is asked for (SNI); undefined for the host name that its directive has, "" for none. */
+  readonly serverName: string | undefined;
+  /** Its certificate must hold, and be for that name. */
+  readonly verifies: boolean;
+}
 
 /** A check as configured. Times in ms. */
 export interface CheckDefinition {
@@ -20,6 +30,8 @@ export interface CheckDefinition {
   readonly unique: boolean;
   /** Checks on one connection, and for how long; time 0: no bound, time > 0 overrides the number. */
   readonly keep: { readonly requests: number; readonly time: number };
+  /** Undefined: the connection is not over TLS. */
+  readonly tls: CheckTls | undefined;
   /** http: the request; tcp with a `match`: what to say first. */
   readonly send: string;
   /** http and fastcgi: what the answer must be. */

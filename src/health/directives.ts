@@ -15,6 +15,18 @@ export interface CheckSetting {
   readonly type: CheckType;
   readonly port: number;
   readonly unique: boolean;
+  readonly tls: CheckTlsSetting;
+  readonly directive: Directive;
+}
+
+/** Parameters of `type=https`. */
+export interface CheckTlsSetting {
+  /** ssl_name */
+  readonly name: string | undefined;
+  /** ssl_verify */
+  readonly verify: boolean;
+  /** ssl_trusted_certificate, as written. */
+  readonly trusted: string | undefined;
 }
 
 /** `health_check`, times in ms. */
@@ -42,6 +54,11 @@ const NUMBERS = new Set(["interval", "fall", "rise", "timeout", "port"]);
 function readCheck(at: Directive, previous: CheckSetting | undefined): CheckSetting {
   const numbers: Record<string, number> = { interval: 30_000, fall: 5, rise: 2, timeout: 1000, port: 0 };
   const flags: Record<string, boolean> = { default_down: true, unique: false };
+  const texts: Record<string, string | undefined> = {
+    ssl_name: undefined,
+    ssl_verify: undefined,
+    ssl_trusted_certificate: undefined,
+  };
   let type: CheckType = previous?.type ?? "tcp";
   for (const arg of at.args) {
     const [name, value] = split(arg);
@@ -58,10 +75,36 @@ function readCheck(at: Directive, previous: CheckSetting | undefined): CheckSett
         fail(at, `invalid value "${arg}", it must be "true" or "false"`);
       }
       flags[name] = word === "true";
+    } else if (Object.hasOwn(texts, name)) {
+      if (value === "") invalid(at, arg);
+      texts[name] = value;
     } else invalid(at, arg);
   }
   const { interval, fall, rise, timeout, port } = numbers;
-  return { interval, fall, rise, timeout, port, type, defaultDown: flags.default_down, unique: flags.unique };
+  const { default_down: defaultDown, unique } = flags;
+  return {
+    interval,
+    fall,
+    rise,
+    timeout,
+    port,
+    type,
+    defaultDown,
+    unique,
+    tls: readTls(at, type, texts),
+    directive: at,
+  };
+}
+
+function readTls(at: Directive, type: CheckType, texts: Readonly<Record<string, string | undefined>>): CheckTlsSetting {
+  const { ssl_name: name, ssl_verify: verify, ssl_trusted_certificate: trusted } = texts;
+  const given = Object.keys(texts).find((key) => texts[key] !== undefined);
+  if (type !== "https" && given !== undefined) fail(at, `parameter "${given}" is for "type=https" only`);
+  if (verify !== undefined && verify !== "on" && verify !== "off") {
+    fail(at, `invalid value "ssl_verify=${verify}", it must be "on" or "off"`);
+  }
+  if (verify === "on" && trusted === undefined) fail(at, 'no "ssl_trusted_certificate" for "ssl_verify=on"');
+  return { name, verify: verify === "on", trusted };
 }
 
 function readHealthCheck(at: Directive): HealthCheckSetting {
@@ -125,8 +168,8 @@ export const check = defineDirectives("http_upstream_check", {
     in: ["upstream"],
     args: [1, Number.POSITIVE_INFINITY],
     syntax:
-      "interval=milliseconds [fall=count] [rise=count] [timeout=milliseconds] [default_down=true|false] [type=tcp|http|ssl_hello|mysql|ajp|fastcgi] [port=port] [unique=true|false]",
-    doc: "Checks the upstream's servers: `fall` failures in a row take a server out, `rise` passes bring it back. Where a parameter is left out: interval=30000 fall=5 rise=2 timeout=1000 default_down=true type=tcp. `port` checks another port of the same server (unix sockets ignore it); `unique=true` shares one check among upstreams that check an address in the same way.",
+      "interval=milliseconds [fall=count] [rise=count] [timeout=milliseconds] [default_down=true|false] [type=tcp|http|https|ssl_hello|mysql|ajp|fastcgi] [port=port] [unique=true|false] [ssl_name=name] [ssl_verify=on|off] [ssl_trusted_certificate=file]",
+    doc: "Checks the upstream's servers: `fall` failures in a row take a server out, `rise` passes bring it back. Where a parameter is left out: interval=30000 fall=5 rise=2 timeout=1000 default_down=true type=tcp. `port` checks another port of the same server (unix sockets ignore it); `unique=true` shares one check among upstreams that check an address in the same way. type=https is type=http after a TLS handshake: `ssl_name` is the name that the server is asked for, else the host name of `server`; `ssl_verify=on` has its certificate verified, with that name, against those in the file.",
     initial: () => undefined,
     repeat: true,
     read: (at, _scope, previous) => readCheck(at, previous),
@@ -135,7 +178,7 @@ export const check = defineDirectives("http_upstream_check", {
     in: ["upstream"],
     args: [1, 1],
     syntax: "http_packet",
-    doc: 'The request that type=http sends, with its line ends: `"HEAD / HTTP/1.0\\r\\n\\r\\n"`.',
+    doc: 'The request that type=http and type=https sends, with its line ends: `"HEAD / HTTP/1.0\\r\\n\\r\\n"`.',
     defaultText: '"GET / HTTP/1.0\\r\\n\\r\\n"',
     initial: () => undefined,
     repeat: true,
@@ -144,14 +187,14 @@ export const check = defineDirectives("http_upstream_check", {
   check_http_expect_alive: bitmask({
     in: ["upstream"],
     values: ["http_1xx", "http_2xx", "http_3xx", "http_4xx", "http_5xx"],
-    doc: "The classes of status codes that pass type=http and type=fastcgi. A fastcgi check without this directive passes with any status.",
+    doc: "The classes of status codes that pass type=http, type=https and type=fastcgi. A fastcgi check without this directive passes with any status.",
     defaultText: "http_2xx http_3xx",
   }),
   check_http_expect_body: directive<NamedTest, undefined>({
     in: ["upstream"],
     args: [1, 2],
     syntax: "~ | ~* | !~ | !~* regex",
-    doc: "What the response body of type=http must match (or must not): only its first 256k are examined. A single argument is text the body must contain.",
+    doc: "What the response body of type=http and type=https must match (or must not): only its first 256k are examined. A single argument is text the body must contain.",
     initial: () => undefined,
     repeat: true,
     read: (at) => readBodyTest(at, at.args),
@@ -160,7 +203,7 @@ export const check = defineDirectives("http_upstream_check", {
     in: ["upstream"],
     args: [1, 1],
     syntax: "number",
-    doc: "How many requests of type=http are sent over one connection. The request must ask for keep-alive.",
+    doc: "How many requests of type=http and type=https are sent over one connection. The request must ask for keep-alive.",
     defaultText: "1",
     initial: () => 1,
     repeat: true,

@@ -30,7 +30,7 @@ const HEALTH = Symbol("health");
  */
 export function openHealth(cycle: Cycle, upstreams: readonly CheckedUpstream[]): Health {
   const { generation } = cycle.data;
-  const planned = planChecks(cycle.root, upstreams);
+  const planned = planChecks(cycle, upstreams);
   const bytes = healthBytes(recordsOf(planned), shmSize(cycle));
   const states = new HealthStates(
     cycle.zone({ kind: HEALTH_ZONE, name: "checks", size: bytes, migrate: migrateHealth }),

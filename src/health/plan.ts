@@ -1,6 +1,6 @@
 import type { HealthView, Peer } from "../balancer/peer.ts";
-import type { Scope } from "../config/schema.ts";
 import { type Address, addressText, withPort } from "../net/address.ts";
+import type { Cycle } from "../runtime/cycle.ts";
 import type { CheckDefinition } from "./definition.ts";
 import { checksOf, panicOf } from "./settings.ts";
 import { type HealthStates, healthView } from "./state.ts";
@@ -60,13 +60,14 @@ export interface CheckedUpstream {
  * Makes the plan of a configuration: `check` in an upstream's block and `health_check` in the locations that pass to it.
  * `upstreams` in the order of the configuration; those without checks may be among them. Throws ConfigError.
  */
-export function planChecks(root: Scope, upstreams: readonly CheckedUpstream[]): CheckPlan {
+export function planChecks(cycle: Cycle, upstreams: readonly CheckedUpstream[]): CheckPlan {
   const checks: PlannedCheck[] = [];
   const planned: PlannedUpstream[] = [];
   const byKey = new Map<string, number>();
   /** Tengine's `unique`: the first check of an address that does the same. */
   const shared = new Map<string, number>();
-  const definitions = checksOf(root);
+  const { root } = cycle;
+  const definitions = checksOf(cycle);
   for (const { name: upstream, peers } of upstreams) {
     const own = definitions.get(upstream.toLowerCase());
     if (own === undefined || own.length === 0) continue;

@@ -10,6 +10,7 @@ import { type BoundPlan, checkAddress, type PlannedCheck } from "./plan.ts";
 import { PASS, type Verdict } from "./probe.ts";
 import { probeOf } from "./probes/registry.ts";
 import type { HealthStates } from "./state.ts";
+import { clientSettings } from "./tls.ts";
 
 /** The scheduler's source of time; tests replace it. */
 export interface Clock {
@@ -185,8 +186,9 @@ class Scheduler implements Checks {
     const { definition: before, server } = runner.check;
     const { requests, time } = before.keep;
     runner.record = record;
-    // The server's name may have changed, and ssl_hello sends it.
-    if (requests !== definition.keep.requests || time !== definition.keep.time || server !== check.server) {
+    // The server's name may have changed, and ssl_hello sends it. What is trusted over TLS may have.
+    const other = server !== check.server || definition.tls !== undefined;
+    if (requests !== definition.keep.requests || time !== definition.keep.time || other) {
       runner.connection.close();
       runner.connection = this.connectionOf(check);
       if (runner.running) {
@@ -210,7 +212,10 @@ class Scheduler implements Checks {
   private connectionOf(check: PlannedCheck): CheckConnection {
     const probe = probeOf(check.definition, check.server);
     const { key } = check;
-    return new CheckConnection(check.target, probe, check.definition.keep, this.connect, (verdict, local) => {
+    const { connect } = this;
+    const { tls: settings } = check.definition;
+    const tls = settings === undefined ? undefined : clientSettings(settings, check.server);
+    return new CheckConnection(check.target, probe, check.definition.keep, { connect, tls }, (verdict, local) => {
       const runner = this.runners.get(key);
       if (runner?.running) this.ended(runner, verdict, local);
     });

@@ -1,9 +1,11 @@
 import { fail, type Scope } from "../config/schema.ts";
 import { parseMsec } from "../config/values.ts";
+import type { Cycle } from "../runtime/cycle.ts";
 import type { CheckDefinition } from "./definition.ts";
 import { check, type HealthCheckSetting, healthCheck } from "./directives.ts";
 import type { Match } from "./match.ts";
 import { CLASSES, DEFAULT_ALIVE, type ResponseTests, statusIn } from "./response.ts";
+import { checkTls } from "./tls.ts";
 
 const DEFAULT_SEND = "GET / HTTP/1.0\r\n\r\n";
 const DEFAULT_PARAMS = [
@@ -16,7 +18,8 @@ const NO_TESTS: ResponseTests = { status: () => true, headers: [], body: [] };
 const PROXY_TIMEOUT = 60_000;
 
 /** The checks of each upstream by its name in lower case: its own `check` first, then those of locations that pass to it. */
-export function checksOf(root: Scope): Map<string, CheckDefinition[]> {
+export function checksOf(cycle: Cycle): Map<string, CheckDefinition[]> {
+  const { root } = cycle;
   const checks = new Map<string, CheckDefinition[]>();
   const add = (upstream: string, definition: CheckDefinition) => {
     const list = checks.get(upstream);
@@ -28,7 +31,7 @@ export function checksOf(root: Scope): Map<string, CheckDefinition[]> {
   walk(root, (scope) => {
     if (scope.context !== "upstream") return;
     upstreams.add(nameOf(scope));
-    const definition = ownCheck(scope);
+    const definition = ownCheck(scope, cycle);
     if (definition !== undefined) add(nameOf(scope), definition);
   });
   walk(root, (scope) => {
@@ -61,31 +64,41 @@ function nameOf(upstream: Scope): string {
   return (upstream.directive.args[0] ?? "").toLowerCase();
 }
 
-function ownCheck(scope: Scope): CheckDefinition | undefined {
+function ownCheck(scope: Scope, cycle: Cycle): CheckDefinition | undefined {
   const settings = check.in(scope);
   const base = settings.check;
   if (base === undefined) return undefined;
-  const { type } = base;
-  const send = type === "http" ? settings.check_http_send || DEFAULT_SEND : "";
+  const { type, interval, timeout, fall, rise, defaultDown, port, unique } = base;
+  const http = type === "http" || type === "https";
+  const send = http ? settings.check_http_send || DEFAULT_SEND : "";
   const classes = [...settings.check_http_expect_alive].reduce((bits, word) => bits | CLASSES[word], 0);
-  const alive = classes || (type === "http" ? DEFAULT_ALIVE : 0);
-  const body = type === "http" ? settings.check_http_expect_body : undefined;
-  const judged = type === "http" || type === "fastcgi";
+  const alive = classes || (http ? DEFAULT_ALIVE : 0);
+  const body = http ? settings.check_http_expect_body : undefined;
+  const judged = http || type === "fastcgi";
   const given = settings.check_fastcgi_param;
+  const tlsText = type === "https" ? [base.tls] : [];
   const params = type !== "fastcgi" ? [] : given.length > 0 ? given : DEFAULT_PARAMS;
   const expect: ResponseTests = !judged
     ? NO_TESTS
     : { status: alive === 0 ? () => true : statusIn(alive), headers: [], body: body === undefined ? [] : [body.test] };
   return {
-    ...base,
-    label: base.port === 0 ? type : `${type} port ${base.port}`,
+    type,
+    interval,
+    timeout,
+    fall,
+    rise,
+    defaultDown,
+    port,
+    unique,
+    tls: type === "https" ? checkTls(base, cycle) : undefined,
+    label: port === 0 ? type : `${type} port ${port}`,
     jitter: 0,
     keep: { requests: settings.check_keepalive_requests, time: 0 },
     send,
     expect,
     receive: undefined,
     params,
-    identity: JSON.stringify(["check", type, base.port, send, judged ? alive : 0, body?.text ?? "", params]),
+    identity: JSON.stringify(["check", type, port, send, judged ? alive : 0, body?.text ?? "", params, ...tlsText]),
   };
 }
 
@@ -112,6 +125,7 @@ function locationCheck(scope: Scope, setting: HealthCheckSetting, host: string):
     keep,
     send,
     expect,
+    tls: undefined,
     receive: http ? undefined : match?.expect,
     params: [],
     identity: JSON.stringify(["health_check", type, port, send, match?.text ?? null]),

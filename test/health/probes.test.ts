@@ -25,11 +25,17 @@ function verdictOf(target: Address, definition: CheckDefinition, server = "", ms
       resolve("no verdict");
     }, ms);
     const probe = probeOf(definition, server);
-    const connection = new CheckConnection(target, probe, definition.keep, engine().connect, (verdict) => {
-      clearTimeout(timer);
-      connection.close();
-      resolve(verdict === "" ? "pass" : verdict);
-    });
+    const connection = new CheckConnection(
+      target,
+      probe,
+      definition.keep,
+      { connect: engine().connect, tls: undefined },
+      (verdict) => {
+        clearTimeout(timer);
+        connection.close();
+        resolve(verdict === "" ? "pass" : verdict);
+      },
+    );
     connection.start();
   });
 }
@@ -220,14 +226,20 @@ test("http: check_keepalive_requests checks share a connection; one the server c
     const verdicts: string[] = [];
     await new Promise<void>((resolve) => {
       const probe = probeOf(definition, "");
-      const connection = new CheckConnection(target, probe, definition.keep, engine().connect, (verdict) => {
-        verdicts.push(verdict === "" ? "pass" : verdict);
-        if (verdicts.length < checks) setTimeout(() => connection.start(), 10);
-        else {
-          connection.close();
-          resolve();
-        }
-      });
+      const connection = new CheckConnection(
+        target,
+        probe,
+        definition.keep,
+        { connect: engine().connect, tls: undefined },
+        (verdict) => {
+          verdicts.push(verdict === "" ? "pass" : verdict);
+          if (verdicts.length < checks) setTimeout(() => connection.start(), 10);
+          else {
+            connection.close();
+            resolve();
+          }
+        },
+      );
       connection.start();
     });
     return verdicts;

@@ -14,6 +14,7 @@ import type { Clock } from "../../src/health/scheduler.ts";
 import { HEALTH_ZONE, HealthStates, healthBytes } from "../../src/health/state.ts";
 import { type Address, addressText } from "../../src/net/address.ts";
 import type { ConnectHandler, Stream } from "../../src/net/stream.ts";
+import { type CycleData, cycleOf } from "../../src/runtime/cycle.ts";
 import type { ErrorLog, Level } from "../../src/runtime/log/log.ts";
 import { makeZone, type Zone } from "../../src/shm/zone.ts";
 import { whole } from "../../src/sys/sliced.ts";
@@ -47,6 +48,7 @@ export const DEFINITION: CheckDefinition = {
   port: 0,
   unique: false,
   keep: { requests: 1, time: 0 },
+  tls: undefined,
   send: "",
   expect: { status: () => true, headers: [], body: [] },
   receive: undefined,
@@ -147,9 +149,24 @@ export function planOf(addresses: readonly Address[], definition: Partial<CheckD
   return { checks, upstreams: [{ name: "u", panic, servers }] };
 }
 
+const NO_DATA: CycleData = {
+  generation: 1,
+  directives: [],
+  prefix: "/",
+  confPrefix: "/",
+  errorLog: "",
+  zones: {},
+  files: new Map(),
+  hosts: {},
+};
+
+function never(): never {
+  throw new Error("not needed here");
+}
+
 export function planText(text: string, upstreams: Readonly<Record<string, readonly Peer[]>>): CheckPlan {
   return planChecks(
-    scopes(text),
+    cycleOf(NO_DATA, scopes(text), { zone: never, readFile: never }),
     Object.entries(upstreams).map(([name, peers]) => ({ name, peers })),
   );
 }

@@ -1,6 +1,6 @@
-import { parseUrl } from "../../net/parse_url.ts";
 import type { CheckDefinition } from "../definition.ts";
 import type { Probe } from "../probe.ts";
+import { hostName } from "../tls.ts";
 import { ajp } from "./ajp.ts";
 import { fastcgi } from "./fastcgi.ts";
 import { http } from "./http.ts";
@@ -19,6 +19,7 @@ export function probeOf(definition: CheckDefinition, server: string): Probe {
     case "tcp":
       return receive === undefined ? tcp() : talk(send, receive);
     case "http":
+    case "https":
       return http({ send, expect, keep: keep.requests > 1 || keep.time > 0 });
     case "ssl_hello":
       return sslHello(hostName(server));
@@ -29,10 +30,4 @@ export function probeOf(definition: CheckDefinition, server: string): Probe {
     case "fastcgi":
       return fastcgi({ params, expect });
   }
-}
-
-/** The name in `name:port`; undefined for literal addresses, which TLS has no server name for (RFC 6066 section 3). */
-function hostName(server: string): string | undefined {
-  const target = parseUrl(server, 0);
-  return typeof target === "string" || "family" in target ? undefined : target.host;
 }
