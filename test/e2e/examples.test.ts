@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { type Backend, httpBackend, tcpBackend } from "../support/backend.ts";
-import { selfSigned } from "../support/certificates.ts";
+import { certificateDirectory, createCertificate, createRevocationList } from "../support/certificates.ts";
 import { type Running, runHoldfast, startHoldfast } from "../support/holdfast.ts";
 import { freePort } from "../support/ports.ts";
 import { get, RawConnection } from "../support/tcp.ts";
@@ -42,12 +42,15 @@ async function answers(count: number, ask: (number: number) => ReturnType<typeof
   return bodies;
 }
 
-/** A certificate and its key, in place of all that a configuration names. */
-function certificateFiles(config: string): Record<string, string> {
-  const names = [...config.matchAll(/[\w.-]+\.(?:crt|key)(?=;)/g)].map(([name]) => name);
+/** One certificate, its key and a list of its CA's, in place of all that a configuration names. */
+function certificateFiles(t: TestContext, config: string): Record<string, string> {
+  const names = [...config.matchAll(/[\w.-]+\.(?:crt|key|crl)(?=;)/g)].map(([name]) => name);
   if (names.length === 0) return {};
-  const { certificate, key } = selfSigned("localhost");
-  return Object.fromEntries(names.map((name) => [`conf/${name}`, name.endsWith(".key") ? key : certificate]));
+  const directory = certificateDirectory(t);
+  const own = createCertificate(directory, "localhost");
+  const contents = { crt: own.certificate, key: own.key, crl: createRevocationList(directory, own) };
+  const contentOf = (name: string) => contents[name.slice(-3) as keyof typeof contents];
+  return Object.fromEntries(names.map((name) => [`conf/${name}`, contentOf(name)]));
 }
 
 for (const name of readdirSync(EXAMPLES, { recursive: true, encoding: "utf8" }).filter((file) =>
@@ -56,7 +59,7 @@ for (const name of readdirSync(EXAMPLES, { recursive: true, encoding: "utf8" }).
   test(`examples/${name} passes -t`, async (t) => {
     const { code, stderr } = await runHoldfast(t, {
       config: readFileSync(join(EXAMPLES, name), "utf8"),
-      files: { ...PAGE, ...certificateFiles(readFileSync(join(EXAMPLES, name), "utf8")) },
+      files: { ...PAGE, ...certificateFiles(t, readFileSync(join(EXAMPLES, name), "utf8")) },
       args: ["-t"],
     });
     assert.equal(code, 0, stderr);
@@ -68,7 +71,11 @@ for (const page of readdirSync(join(ROOT, "docs")).filter((file) => file.endsWit
   const text = readFileSync(join(ROOT, "docs", page), "utf8");
   [...text.matchAll(/^```nginx\n([\s\S]*?)^```$/gm)].forEach(([, config], number) => {
     test(`docs/${page}, configuration ${number + 1}, passes -t`, async (t) => {
-      const { code, stderr } = await runHoldfast(t, { config: `http {\n${config}}\n`, args: ["-t"] });
+      const { code, stderr } = await runHoldfast(t, {
+        config: `http {\n${config.replaceAll(/listen (443|80)\b/g, "listen 127.0.0.1:8$1")}}\n`,
+        files: certificateFiles(t, config),
+        args: ["-t"],
+      });
       assert.equal(code, 0, `${stderr}\n${config}`);
     });
   });
