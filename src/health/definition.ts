@@ -7,8 +7,10 @@ export type CheckType = (typeof CHECK_TYPES)[number];
 /** TLS to the servers that are checked. */
 export interface CheckTls {
   readonly context: TlsContext;
-  /** What the server is asked for (SNI); undefined for the host name that its directive has, "" for none. */
-  readonly serverName: string | undefined;
+  /** The servers' name; undefined: each has the host name of its directive. */
+  readonly name: string | undefined;
+  /** The server is told which name is meant (SNI). */
+  readonly sendsName: boolean;
   /** Its certificate must hold, and be for that name. */
   readonly verifies: boolean;
 }

@@ -5,7 +5,7 @@ import type { CheckDefinition } from "./definition.ts";
 import { check, type HealthCheckSetting, healthCheck } from "./directives.ts";
 import type { Match } from "./match.ts";
 import { CLASSES, DEFAULT_ALIVE, type ResponseTests, statusIn } from "./response.ts";
-import { checkTls } from "./tls.ts";
+import { checkTls, locationTls } from "./tls.ts";
 
 const DEFAULT_SEND = "GET / HTTP/1.0\r\n\r\n";
 const DEFAULT_PARAMS = [
@@ -110,6 +110,8 @@ function locationCheck(scope: Scope, setting: HealthCheckSetting, host: string):
   const timeout = setting.timeout ?? Math.max(connect, proxyTime(scope, "proxy_read_timeout"));
   const http = type === "http";
   const send = http ? request(scope, setting.uri, host, keepaliveTime > 0) : (match?.send ?? "");
+  const tls = http ? locationTls(scope, host) : undefined;
+  const identity = ["health_check", type, port, send, match?.text ?? null];
   const expect = !http ? NO_TESTS : (match ?? { ...NO_TESTS, status: statusIn(DEFAULT_ALIVE) });
   return {
     type,
@@ -125,10 +127,10 @@ function locationCheck(scope: Scope, setting: HealthCheckSetting, host: string):
     keep,
     send,
     expect,
-    tls: undefined,
+    tls,
     receive: http ? undefined : match?.expect,
     params: [],
-    identity: JSON.stringify(["health_check", type, port, send, match?.text ?? null]),
+    identity: JSON.stringify(tls === undefined ? identity : [...identity, tls.name, tls.sendsName, tls.verifies]),
   };
 }
 

@@ -1,6 +1,7 @@
-import { fail } from "../config/schema.ts";
+import { fail, type Scope } from "../config/schema.ts";
+import { upstreamTlsOf } from "../http/upstream/tls_settings.ts";
 import { parseUrl } from "../net/parse_url.ts";
-import type { TlsClientSettings } from "../net/tls/client.ts";
+import { sentName, type TlsClientSettings } from "../net/tls/client.ts";
 import { TlsContext, TlsSettingError } from "../net/tls/context.ts";
 import { certificatesOf } from "../runtime/certificates.ts";
 import type { Cycle } from "../runtime/cycle.ts";
@@ -24,17 +25,29 @@ export function checkTls({ tls, directive }: CheckSetting, cycle: Cycle): CheckT
       recordSize: RECORD_BYTES,
       ...(trusted === undefined ? {} : { trusted }),
     });
-    return { context, serverName: tls.name, verifies: tls.verify };
+    return { context, name: tls.name, sendsName: true, verifies: tls.verify };
   } catch (error) {
     if (!(error instanceof TlsSettingError)) throw error;
     return fail(directive, error.message);
   }
 }
 
+/** What a `health_check` does as the location's `proxy_ssl_…` say; undefined where that passes nothing to https://. */
+export function locationTls(location: Scope, host: string): CheckTls | undefined {
+  const tls = upstreamTlsOf(location);
+  if (tls === undefined) return undefined;
+  // A check has no request that variables could be of.
+  return { context: tls.context, name: tls.name?.constant ?? host, sendsName: tls.sendsName, verifies: tls.verifies };
+}
+
 /** How to agree on TLS with a server; `server` is its directive's argument as written. */
-export function clientSettings({ context, serverName, verifies }: CheckTls, server: string): TlsClientSettings {
-  const name = serverName ?? hostName(server);
-  return { context, serverName: name ?? "", verifiedName: verifies ? (name ?? server) : undefined };
+export function clientSettings({ context, name, sendsName, verifies }: CheckTls, server: string): TlsClientSettings {
+  const known = name ?? hostName(server);
+  return {
+    context,
+    serverName: sendsName && known !== undefined ? sentName(known) : "",
+    verifiedName: verifies ? (known ?? server) : undefined,
+  };
 }
 
 /** The name in `name:port`; undefined for literal addresses, which TLS has no server name for (RFC 6066 section 3). */

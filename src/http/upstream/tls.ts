@@ -1,6 +1,5 @@
-import { parseIpv4 } from "../../net/ip.ts";
 import type { CertificatePairs } from "../../net/tls/certificates.ts";
-import type { TlsClientSettings } from "../../net/tls/client.ts";
+import { sentName, type TlsClientSettings } from "../../net/tls/client.ts";
 import { type ClientSessions, OwnClientSessions } from "../../net/tls/client_sessions.ts";
 import { sha256 } from "../../sys/openssl/sha256.ts";
 import type { Request } from "../core/request.ts";
@@ -67,11 +66,6 @@ function withoutPort(name: string): string {
   return colon < 0 ? name : name.slice(0, colon);
 }
 
-/** RFC 6066 has no addresses in SNI. */
-function serverName({ settings, name }: TlsChoice): string {
-  return settings.sendsName && !name.startsWith("[") && parseIpv4(name) === undefined ? name : "";
-}
-
 /** This process's, over reloads. */
 const ownSessions: ClientSessions = new OwnClientSessions();
 
@@ -81,7 +75,7 @@ export function clientSettings(choice: TlsChoice, address: string): TlsClientSet
   const server = `${group} ${address} ${identity}`;
   return {
     context: settings.context,
-    serverName: serverName(choice),
+    serverName: settings.sendsName ? sentName(name) : "",
     verifiedName: settings.verifies ? name : undefined,
     certificates,
     resumes: settings.reusesSessions ? { sessions: ownSessions, server } : undefined,

@@ -1,4 +1,4 @@
-import { fail, placeIn } from "../../config/schema.ts";
+import { fail, placeIn, type Scope } from "../../config/schema.ts";
 import {
   CertificateError,
   type CertificatePairs,
@@ -90,7 +90,7 @@ export function upstreamTls<P extends string>(
     keepsSessions: read.ssl_session_reuse,
   };
   const identity = identityOf(tls, cycle);
-  return {
+  const made: UpstreamTls = {
     context: contextOf(tls, identity, cycle, (error) => {
       if (error instanceof CertificateError) {
         return refuse(error.of === "key" ? "ssl_certificate_key" : "ssl_certificate", error.message);
@@ -107,6 +107,17 @@ export function upstreamTls<P extends string>(
     reusesSessions: read.ssl_session_reuse,
     identity,
   };
+  scope.notes.set(TLS, made);
+  return made;
+}
+
+/** Key of a location's UpstreamTls among the notes of its scope. */
+const TLS = Symbol("tls");
+
+/** What was made for a location; undefined where it passes nothing to https://. */
+export function upstreamTlsOf(scope: Scope): UpstreamTls | undefined {
+  const made = scope.notes.get(TLS);
+  return made === undefined ? undefined : (made as UpstreamTls);
 }
 
 /** The certificate of the context, or one for each connection. */

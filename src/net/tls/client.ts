@@ -3,6 +3,7 @@ import { isForHost, verifyResultText } from "../../sys/openssl/certificate.ts";
 import { setServerName } from "../../sys/openssl/client.ts";
 import { takeErrors } from "../../sys/openssl/errors.ts";
 import { MOST_BYTES, SSL_ERROR_WANT_READ, SslConnection } from "../../sys/openssl/ssl.ts";
+import { parseIpv4 } from "../ip.ts";
 import type { ConnectHandler, Stream, StreamError, StreamHandler } from "../stream.ts";
 import { CertificateError, type CertificatePairs, setCertificates } from "./certificates.ts";
 import { type ClientSessions, resumeSessions } from "./client_sessions.ts";
@@ -21,6 +22,11 @@ export interface TlsClientSettings {
   readonly certificates?: CertificatePairs | undefined;
   /** Where sessions with this server are kept; undefined: none is resumed. */
   readonly resumes?: { readonly sessions: ClientSessions; readonly server: string } | undefined;
+}
+
+/** The name as SNI has it: RFC 6066 has no addresses there. */
+export function sentName(name: string): string {
+  return name.startsWith("[") || parseIpv4(name) !== undefined ? "" : name;
 }
 
 /**
