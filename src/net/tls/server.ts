@@ -93,7 +93,8 @@ export class TlsStage implements StreamHandler, HelloHandler, ClientStatusOwner 
       ssl.receive(bytes.subarray(at, at + MOST_BYTES));
       at += MOST_BYTES;
       error = ssl.handshake();
-      for (let output = ssl.takeOutput(); output !== undefined; output = ssl.takeOutput()) stream.write(output);
+      const output = ssl.takeOutput();
+      if (output !== undefined) stream.write(output);
     }
     if (error === 0) {
       const rest = bytes.subarray(at);

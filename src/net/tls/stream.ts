@@ -180,12 +180,12 @@ export class TlsStream implements Stream, StreamHandler {
 
   /** Gives the inner stream what OpenSSL has for the peer; returns how many bytes. */
   sendOutput(): number {
-    let sent = 0;
-    for (let output = this.ssl.takeOutput(); output !== undefined; output = this.ssl.takeOutput()) {
-      sent += output.length;
-      this.inner.write(output);
-    }
-    return sent;
+    const output = this.ssl.takeOutput();
+    if (output === undefined) return 0;
+    // Its bytes may be others' when `write` returns.
+    const { length } = output;
+    this.inner.write(output);
+    return length;
   }
 
   /** The same after a read. */
@@ -225,19 +225,19 @@ export class TlsStream implements Stream, StreamHandler {
     this.decrypt(bytes);
   }
 
-  /** Bytes that came behind the handshake, and what the SSL has already. */
+  /** What the SSL has left of what it was given, and then these bytes. */
   decrypt(bytes: Buffer): void {
+    const { ssl } = this;
     const { length } = bytes;
-    for (let at = 0; ; ) {
+    if (ssl.hasPending && !this.paused) this.readAll();
+    for (let at = 0; at < length; at += MOST_BYTES) {
+      if (this.closed || this.ended) return;
       if (this.paused) {
-        if (at < length) this.held = Buffer.from(bytes.subarray(at));
+        this.held = at === 0 ? Buffer.from(bytes) : Buffer.from(bytes.subarray(at));
         return;
       }
-      if (this.closed || this.ended) return;
-      if (at < length) this.ssl.receive(length <= MOST_BYTES ? bytes : bytes.subarray(at, at + MOST_BYTES));
-      at += MOST_BYTES;
+      ssl.receive(length <= MOST_BYTES ? bytes : bytes.subarray(at, at + MOST_BYTES));
       this.readAll();
-      if (at >= length) return;
     }
   }
 
@@ -262,7 +262,7 @@ export class TlsStream implements Stream, StreamHandler {
       } catch (error) {
         fault(this, handler, error);
       }
-      return ssl.hasMore;
+      return ssl.hasPending;
     }
     const error = -count;
     if (error !== SSL_ERROR_WANT_READ) this.readFailed(error);

@@ -29,7 +29,6 @@ const SSL_OP = {
 
 const SSL_CTRL = {
   MODE: 33,
-  SET_READ_AHEAD: 41,
 } as const;
 
 const SSL_MODE_RELEASE_BUFFERS = 0x10n;
@@ -54,8 +53,8 @@ export class SslContext {
     unreachable.register(this, this.pointer);
     this.setOptions(SSL_OP.NO_COMPRESSION | SSL_OP.IGNORE_UNEXPECTED_EOF | SSL_OP.NO_RENEGOTIATION);
     this.setOptions(SSL_OP.NO_TX_CERTIFICATE_COMPRESSION | SSL_OP.NO_RX_CERTIFICATE_COMPRESSION);
+    // Without SSL_CTX_set_read_ahead: what an SSL has not read yet is to be seen in its BIO (connection_bios.ts).
     this.control(SSL_CTRL.MODE, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_NO_AUTO_CHAIN);
-    this.control(SSL_CTRL.SET_READ_AHEAD, 1n);
   }
 
   /** SSL_CTX_ctrl with a number, or with a pointer that outlives the call as its command says. */

@@ -1,5 +1,6 @@
 import { bind, memoryAt, stringAt } from "../ffi.ts";
 import { makeCallback, running } from "./callbacks.ts";
+import { InputBio, OutputBio, referTo } from "./connection_bios.ts";
 import type { SslContext } from "./context.ts";
 import { EarlyData, SSL_READ_EARLY_DATA_FINISH } from "./early_data.ts";
 import { clearErrors } from "./errors.ts";
@@ -24,7 +25,6 @@ const c = bind(null, {
   SSL_is_init_finished: { return: "int32", arguments: ["handle"] },
   SSL_read: { return: "int32", arguments: ["handle", "pointer", "int32"], sizes: { 1: 2 } },
   SSL_write: { return: "int32", arguments: ["handle", "pointer", "int32"], sizes: { 1: 2 } },
-  SSL_has_pending: { return: "int32", arguments: ["handle"] },
   SSL_shutdown: { return: "int32", arguments: ["handle"] },
   SSL_set_shutdown: { return: "void", arguments: ["handle", "int32"] },
   SSL_get_error: { return: "int32", arguments: ["handle", "int32"] },
@@ -51,14 +51,6 @@ const c = bind(null, {
   // The second pointer is set to memory of the SSL's, valid within the callback.
   SSL_client_hello_get0_ext: { return: "int32", arguments: ["handle", "uint32", "pointer", "pointer"] },
 });
-const bio = bind(null, {
-  BIO_s_mem: { return: "handle", arguments: [] },
-  // The caller's reference.
-  BIO_new: { return: "handle", arguments: ["handle"] },
-  BIO_up_ref: { return: "int32", arguments: ["handle"] },
-  BIO_write: { return: "int32", arguments: ["handle", "pointer", "int32"], sizes: { 1: 2 } },
-  BIO_read: { return: "int32", arguments: ["handle", "pointer", "int32"], sizes: { 1: 2 } },
-});
 
 /** <openssl/ssl.h>: what SSL_get_error returns. */
 export const SSL_ERROR_SSL = 1;
@@ -69,10 +61,6 @@ const SSL_RECEIVED_SHUTDOWN = 2;
 
 /** How many bytes a call takes or gives at most. */
 export const MOST_BYTES = 64 * 1024;
-/** A record's own bytes, at most, and how many records there may be in MOST_BYTES. */
-const OUTPUT_BYTES = 2 * MOST_BYTES;
-/** An SSL that holds no bytes takes at least as many from the BIO at once: a record with all its overhead. */
-const READ_AHEAD = 16 * 1024;
 
 interface Scratch {
   readonly address: bigint;
@@ -86,12 +74,9 @@ function scratch(bytes: number): Scratch {
 
 /** All connections'. */
 interface Shared {
-  /** Both belong to this process for ever. */
-  readonly input: bigint;
-  readonly output: bigint;
-  /** What comes in and goes out, encrypted; what was read, and is to be written, in plain. */
-  readonly received: Scratch;
-  readonly sent: Scratch;
+  readonly input: InputBio;
+  readonly output: OutputBio;
+  /** What was read, and is to be written, in plain. */
   readonly read: Scratch;
   readonly written: Scratch;
 }
@@ -100,26 +85,17 @@ let made: Shared | undefined;
 
 function shared(): Shared {
   made ??= {
-    input: bio.BIO_new(bio.BIO_s_mem()),
-    output: bio.BIO_new(bio.BIO_s_mem()),
-    received: scratch(MOST_BYTES),
-    sent: scratch(OUTPUT_BYTES),
+    input: new InputBio(MOST_BYTES),
+    output: new OutputBio(),
     read: scratch(MOST_BYTES),
     written: scratch(MOST_BYTES),
   };
   return made;
 }
 
-/** Views of the first bytes of these, by length: to make one takes longer than to look it up. */
+/** Views of the first bytes that were read, by length: to make one takes longer than to look it up. */
 const VIEWS = 4096;
 const readViews: Buffer[] = [];
-const sentViews: Buffer[] = [];
-
-function firstBytes(views: Buffer[], { bytes }: Scratch, length: number): Buffer {
-  if (length >= VIEWS) return bytes.subarray(0, length);
-  views[length] ??= bytes.subarray(0, length);
-  return views[length];
-}
 
 /** What is asked while a ClientHello is processed. */
 export interface HelloHandler {
@@ -211,10 +187,6 @@ export class SslConnection {
   helloHandler: HelloHandler | undefined = undefined;
   /** Received and not used yet, when another connection needed the BIO. */
   private aside: Buffer | undefined = undefined;
-  /** The SSL may hold bytes: of a record that is not complete, or behind one that was read. */
-  private holding = true;
-  /** The next call takes all that was received. */
-  private takesAll = false;
 
   /** Throws RangeError where there is no memory. */
   constructor(context: SslContext, side: "server" | "client") {
@@ -225,10 +197,9 @@ export class SslConnection {
     this.address = c.SSL_new(context.pointer);
     if (this.address === 0n) throw new RangeError("SSL_new() failed");
     living++;
-    bio.BIO_up_ref(input);
-    bio.BIO_up_ref(output);
-    c.SSL_set0_rbio(this.address, input);
-    c.SSL_set0_wbio(this.address, output);
+    referTo(input.bio, output.bio);
+    c.SSL_set0_rbio(this.address, input.bio);
+    c.SSL_set0_wbio(this.address, output.bio);
     if (context.earlyData !== undefined) this.early = new EarlyData(this.address);
     if (side === "server") c.SSL_set_accept_state(this.address);
     else c.SSL_set_connect_state(this.address);
@@ -252,61 +223,41 @@ export class SslConnection {
     living--;
   }
 
-  /** Puts bytes of the peer where the next calls find them; at most MOST_BYTES. Throws RangeError where there is no memory. */
+  /** Puts bytes of the peer where the next calls find them, at most MOST_BYTES, and only while none are left (`hasPending`). */
   receive(bytes: Uint8Array): void {
-    const { input, received } = this.shared;
     this.enter();
-    this.takesAll = !this.holding && receiver === undefined && this.early === undefined && bytes.length <= READ_AHEAD;
-    receiver = this;
-    received.bytes.set(bytes);
-    const taken = bio.BIO_write(input, received.address, bytes.length);
-    if (taken !== bytes.length) throw new RangeError("BIO_write() failed");
+    this.shared.input.put(bytes);
   }
 
   /** Before each call of this connection: the BIO has its bytes, and no others. */
   private enter(): void {
     if (receiver === this) return;
-    if (receiver !== undefined) receiver.setAside();
-    if (this.aside !== undefined) this.putBack(this.aside);
-  }
-
-  private setAside(): void {
-    this.aside = this.takeUnused();
-  }
-
-  private putBack(bytes: Buffer): void {
+    const { input } = this.shared;
+    if (receiver !== undefined && input.left > 0) receiver.aside = input.takeBack();
+    receiver = this;
+    if (this.aside === undefined) return;
+    input.put(this.aside);
     this.aside = undefined;
-    for (let at = 0; at < bytes.length; at += MOST_BYTES) this.receive(bytes.subarray(at, at + MOST_BYTES));
-    this.takesAll = false;
   }
 
   /** Takes back what no call has used of what was received, a copy. */
   takeUnused(): Buffer | undefined {
     const { aside } = this;
     this.aside = undefined;
-    if (receiver !== this) return aside;
-    receiver = undefined;
-    const { input, received } = this.shared;
-    const parts: Buffer[] = [];
-    for (;;) {
-      const length = bio.BIO_read(input, received.address, MOST_BYTES);
-      if (length <= 0) break;
-      parts.push(Buffer.from(received.bytes.subarray(0, length)));
-    }
-    return parts.length === 0 ? undefined : Buffer.concat(parts);
+    return receiver === this ? this.shared.input.takeBack() : aside;
   }
 
   /** Forgets what no call has used of what was received. */
   drop(): void {
     this.aside = undefined;
-    if (receiver === this) this.takeUnused();
+    if (receiver !== this) return;
+    this.shared.input.clear();
+    receiver = undefined;
   }
 
-  /** What is to be sent to the peer, lent until the next call of any connection; call it until it has nothing. */
+  /** All that is to be sent to the peer, lent until the next call of any connection. */
   takeOutput(): Buffer | undefined {
-    const { output, sent } = this.shared;
-    const length = bio.BIO_read(output, sent.address, OUTPUT_BYTES);
-    return length > 0 ? firstBytes(sentViews, sent, length) : undefined;
+    return this.shared.output.take();
   }
 
   /** 0 when the handshake is complete, or early data can be read; else an SSL_ERROR, and errors are in the queue. */
@@ -320,21 +271,7 @@ export class SslConnection {
       result = c.SSL_do_handshake(this.address);
     }
     running.connection = undefined;
-    if (result !== 1) return this.errorOf(result);
-    // A handshake of TLS 1.3 leaves what comes behind it in the BIO.
-    this.takesAll = false;
-    this.holding = true;
-    return 0;
-  }
-
-  /** Why a call returned this. */
-  private errorOf(result: number): number {
-    const error = c.SSL_get_error(this.address, result);
-    if (error === SSL_ERROR_WANT_READ) {
-      if (receiver === this) receiver = undefined;
-      this.holding = c.SSL_has_pending(this.address) === 1;
-    }
-    return error;
+    return result === 1 ? 0 : c.SSL_get_error(this.address, result);
   }
 
   /** How many bytes were read (`readBytes`); else minus an SSL_ERROR, and errors are in the queue. */
@@ -346,17 +283,7 @@ export class SslConnection {
     const result =
       this.early === undefined ? c.SSL_read(this.address, address, MOST_BYTES) : this.readEarly(this.early);
     running.connection = undefined;
-    if (result <= 0) return -this.errorOf(result);
-    if (this.takesAll) receiver = undefined;
-    this.holding = true;
-    return result;
-  }
-
-  /** After a `read` that gave bytes: another may give more. */
-  get hasMore(): boolean {
-    if (!this.takesAll || c.SSL_has_pending(this.address) === 1) return true;
-    this.holding = false;
-    return false;
+    return result > 0 ? result : -c.SSL_get_error(this.address, result);
   }
 
   private readEarly(early: EarlyData): number {
@@ -376,13 +303,16 @@ export class SslConnection {
 
   /** The bytes of the last `read`, lent until the next. */
   readBytes(length: number): Buffer {
-    return firstBytes(readViews, this.shared.read, length);
+    const { bytes } = this.shared.read;
+    if (length >= VIEWS) return bytes.subarray(0, length);
+    readViews[length] ??= bytes.subarray(0, length);
+    return readViews[length];
   }
 
-  /** Bytes were received that no `read` has given yet, or not wholly. */
+  /** Another `read` may give more. What OpenSSL has itself is at most the beginning of a record. */
   get hasPending(): boolean {
-    if (this.early !== undefined || receiver === this || this.aside !== undefined) return true;
-    return c.SSL_has_pending(this.address) === 1;
+    if (this.early !== undefined || this.aside !== undefined) return true;
+    return receiver === this && this.shared.input.left > 0;
   }
 
   /** Encrypts bytes, or a string of bytes, at most MOST_BYTES. 0, or an SSL_ERROR with errors in the queue. */
@@ -397,7 +327,7 @@ export class SslConnection {
     const result =
       this.early === undefined ? c.SSL_write(this.address, address, length) : this.early.write(address, length);
     running.connection = undefined;
-    return result === length ? 0 : this.errorOf(result);
+    return result === length ? 0 : c.SSL_get_error(this.address, result);
   }
 
   /** Goes on with another context's certificates, options and verification (ngx_http_ssl_servername). */
