@@ -1,8 +1,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { type ConnectionOptions, connect, type TLSSocket } from "node:tls";
-import { noOpenssl, selfSigned } from "../support/certificates.ts";
-import { startHoldfast } from "../support/holdfast.ts";
+import { certificateDirectory, createCertificate, noOpenssl, selfSigned } from "../support/certificates.ts";
+import { have } from "../support/have.ts";
+import { startHoldfast, startNginx } from "../support/holdfast.ts";
 
 /** The variables of TLS connections. */
 
@@ -66,4 +67,51 @@ test("the log line of a request whose client has gone has them", { skip: noOpens
   await new Promise((resolve) => socket.once("data", resolve));
   socket.destroy();
   await holdfast.waitForLog(/^\/large TLSv1\.3 localhost \.\.$/m, "logs/tls.log");
+});
+
+test("what a client's certificate says, as nginx has it", { skip: noOpenssl || have("nginx") }, async (t) => {
+  const directory = certificateDirectory(t);
+  const server = createCertificate(directory, "server", { algorithm: "RSA" });
+  const ca = createCertificate(directory, "ca", {
+    subject: '/C=DE/ST=A b/O=One, two + "three"; <four>/CN=ca',
+    extensions: ["basicConstraints=critical,CA:TRUE"],
+  });
+  const client = createCertificate(directory, "client", {
+    subject: "/DC=example/O=Stra\u00dfe/OU=two  spaces/CN=#client/emailAddress=a@b.example",
+    issuer: ca,
+    days: 400,
+    serial: "0x00A1B2C3D4E5F60718293A4B5C6D7E8F90",
+  });
+  const last = createCertificate(directory, "last", { subject: "/CN=last day", issuer: ca, days: 1 });
+  const stranger = createCertificate(directory, "stranger", { algorithm: "RSA" });
+  const variables = ["s_dn", "i_dn", "s_dn_legacy", "i_dn_legacy", "serial", "fingerprint", "verify"];
+  variables.push("v_start", "v_end", "v_remain", "cert", "raw_cert", "escaped_cert");
+  const site = (more: string) => ({
+    files: { "conf/a.crt": server.certificate, "conf/a.key": server.key, "conf/ca.crt": ca.certificate },
+    config: ([port]: readonly number[]) => `worker_processes 1; http { access_log off;
+      server { listen 127.0.0.1:${port} ssl; ssl_certificate a.crt; ssl_certificate_key a.key;
+        ssl_verify_client optional_no_ca; ssl_client_certificate ca.crt;
+        ${more}
+        location / { return 200 "${variables.map((name) => `${name}=[$ssl_client_${name}]`).join("\n")}"; } } }\nevents {}`,
+  });
+  const [holdfast, nginx] = await Promise.all([
+    startHoldfast(t, site("location /sigalg { return 200 $ssl_client_sigalg; }")),
+    startNginx(t, site("")),
+  ]);
+  const clients: readonly ConnectionOptions[] = [
+    {},
+    { cert: client.certificate, key: client.key },
+    { cert: last.certificate, key: last.key },
+    { cert: stranger.certificate, key: stranger.key },
+  ];
+  for (const options of clients) {
+    const said = await ask(holdfast.port, "/", options);
+    // Newer versions of OpenSSL escape slashes and plus signs in these.
+    const compared = (text: string) => text.replaceAll("\\+", "+").replaceAll("\\/", "/");
+    assert.equal(compared(said), compared(await ask(nginx.port, "/", options)));
+  }
+  assert.match(await ask(holdfast.port, "/", clients[1]), /^verify=\[SUCCESS\]$/m);
+  assert.match(await ask(holdfast.port, "/", clients[3]), /^verify=\[FAILED:self-signed certificate\]$/m);
+  assert.equal(await ask(holdfast.port, "/sigalg", clients[1]), "ecdsa_secp256r1_sha256");
+  assert.equal(await ask(holdfast.port, "/sigalg", clients[3]), "rsa_pss_rsae_sha256");
 });
