@@ -33,6 +33,8 @@ export interface UpstreamDefinition {
   readonly servers: readonly ServerDefinition[];
   readonly method: MethodDefinition;
   readonly keepalive: KeepaliveSettings | undefined;
+  /** It has a `zone`. */
+  readonly zone: boolean;
   readonly file: string;
   readonly line: number;
 }
@@ -90,5 +92,5 @@ export function implicitUpstream(
 ): UpstreamDefinition {
   const { file, line } = place;
   const server = { ...SERVER_DEFAULTS, server: name, target, file, line };
-  return { name, servers: [server], method: { name: "round_robin" }, keepalive: undefined, file, line };
+  return { name, servers: [server], method: { name: "round_robin" }, keepalive: undefined, zone: false, file, line };
 }

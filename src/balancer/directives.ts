@@ -207,6 +207,7 @@ function definitionOf(block: Scope): UpstreamDefinition {
     servers: serversOf(block),
     method: methodOf(block) ?? { name: "round_robin" },
     keepalive: keepalive.connections === 0 ? undefined : { ...keepalive, ...limits },
+    zone: upstream.in(block).zone !== undefined,
     file: block.directive.file,
     line: block.directive.line,
   };

@@ -7,6 +7,7 @@ import type { Scope } from "../../config/schema.ts";
 import { ConfigError, type Directive } from "../../config/types.ts";
 import { type Address, addressText, withPort } from "../../net/address.ts";
 import { parseUrl } from "../../net/parse_url.ts";
+import type { ClientSessions } from "../../net/tls/client_sessions.ts";
 import type { Cycle } from "../../runtime/cycle.ts";
 import type { Sliced } from "../../sys/sliced.ts";
 import { type Template, template } from "../core/script.ts";
@@ -24,6 +25,8 @@ export interface UpstreamEntry {
   pool: Pool | undefined;
   /** The key of `hash`. */
   readonly key: Template | undefined;
+  /** TLS sessions with its servers that all workers share; undefined: each worker has its own. */
+  sessions: ClientSessions | undefined;
 }
 
 /** A configuration's upstreams: those with a block, and those implied by `proxy_pass` to an address. */
@@ -45,7 +48,7 @@ export class Upstreams {
         text === undefined ? undefined : template(scope, { name: "hash", args: [text], file, line }, text);
       const group = refusals.attempt(() => cycleUpstream(definition, this.cycle));
       if (group === undefined) refusals.leaveOut({ name: "upstream", args: [definition.name], file, line });
-      else this.byName.set(key, { group, pool: undefined, key: hashKey });
+      else this.byName.set(key, { group, pool: undefined, key: hashKey, sessions: undefined });
       yield;
     }
   }
@@ -93,7 +96,7 @@ export class Upstreams {
   private make(key: string, definition: UpstreamDefinition): UpstreamEntry {
     const { hosts, generation } = this.cycle.data;
     const group = buildUpstream(definition, hosts, undefined, { generation });
-    const entry = { group, pool: undefined, key: undefined };
+    const entry = { group, pool: undefined, key: undefined, sessions: undefined };
     // Clients may control the variable's value: the number of these must be bounded.
     if (this.made.size >= DYNAMIC_LIMIT) this.made.clear();
     this.made.set(key, entry);
@@ -110,7 +113,8 @@ export class Upstreams {
     const target = parseUrl(name, defaultPort);
     if (typeof target === "string") throw new ConfigError(`${target} in upstream "${name}"`, at);
     const definition = implicitUpstream(name, target, at);
-    const entry = { group: cycleUpstream(definition, this.cycle), pool: undefined, key: undefined };
+    const group = cycleUpstream(definition, this.cycle);
+    const entry = { group, pool: undefined, key: undefined, sessions: undefined };
     this.byName.set(implicitKey(key, defaultPort), entry);
     return entry;
   }

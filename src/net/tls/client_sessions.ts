@@ -1,5 +1,8 @@
 import type { SslContext } from "../../sys/openssl/context.ts";
 import {
+  decodeEncoded,
+  encodedSpace,
+  encodeSession,
   freeSession,
   holdSession,
   offerSession,
@@ -8,7 +11,9 @@ import {
   setSessionCache,
   tellNewSessions,
 } from "../../sys/openssl/session.ts";
+import { sha256 } from "../../sys/openssl/sha256.ts";
 import type { SslConnection } from "../../sys/openssl/ssl.ts";
+import { MAX_SESSION, type SessionCache } from "./session_cache.ts";
 
 /**
  * The sessions that servers give to a client, the last one of each server (ngx_http_upstream_round_robin.c). `server` is whatever
@@ -82,4 +87,33 @@ export class OwnClientSessions implements ClientSessions {
     this.#sessions.delete(server);
     freeSession(session);
   }
+}
+
+/** How long a ticket may be used at most, in s (RFC 8446 section 4.6.1). */
+const LONGEST_LIFETIME = 604_800;
+
+/** Those of all workers, as DER in a zone. */
+export class SharedClientSessions implements ClientSessions {
+  readonly #cache: SessionCache;
+
+  constructor(cache: SessionCache) {
+    this.#cache = cache;
+  }
+
+  offer(connection: SslConnection, server: string): void {
+    const length = this.#cache.find(idOf(server), encodedSpace());
+    const session = length === 0 ? 0n : decodeEncoded(length);
+    if (session === 0n) return;
+    offerSession(connection, session);
+    freeSession(session);
+  }
+
+  save(server: string, session: bigint): void {
+    const encoded = encodeSession(session, MAX_SESSION);
+    if (encoded !== undefined) this.#cache.store(idOf(server), encoded, LONGEST_LIFETIME);
+  }
+}
+
+function idOf(server: string): string {
+  return sha256(Buffer.from(server, "latin1")).latin1Slice();
 }

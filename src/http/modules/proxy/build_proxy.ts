@@ -6,7 +6,7 @@ import type { Upstreams } from "../../conf/upstreams.ts";
 import type { Location } from "../../core/location.ts";
 import { HTTP1 } from "../../upstream/http1.ts";
 import { type ResponseRules, upstreamSettings } from "../../upstream/settings.ts";
-import { constantTls } from "../../upstream/tls.ts";
+import { constantTls, shareSessions } from "../../upstream/tls.ts";
 import { type UpstreamTls, upstreamTls } from "../../upstream/tls_settings.ts";
 import { rewriteCookie } from "./cookie.ts";
 import { type PassUrl, proxyDirectives } from "./directives.ts";
@@ -86,30 +86,35 @@ export function buildProxy(raw: Raw, place: Place, inherited: ProxySettings | un
     location.autoRedirect = true;
   if (url.constant === undefined) {
     settings.rules = rulesOf(raw, undefined, "", settings.prefix);
+    // It may lead to any of them.
+    http.later(() => {
+      for (const upstream of http.upstreams.byName.values()) shareSessions(upstream, http.cycle);
+    });
     return settings;
   }
   const text = url.constant;
   const scheme = schemeOf(text) ?? fail(at, "invalid URL prefix");
   const { host, uri } = splitUrl(text.slice(scheme.scheme.length));
   if (uri !== "" && uri !== undefined && raw.proxy_pass !== undefined) checkUri(place, pass);
-  const upstreamEntry = http.upstreams.find(host, scheme.defaultPort, at);
-  const tls = settings.tls === undefined ? undefined : constantTls(settings.tls, upstreamEntry.group.name);
+  const entry = http.upstreams.find(host, scheme.defaultPort, at);
+  if (settings.tls !== undefined) shareSessions(entry, http.cycle);
   settings.fixed = {
     ...scheme,
     host,
     ...passedTo(host, scheme),
     uri,
-    upstream: upstreamEntry,
+    upstream: entry,
     opening: undefined,
-    tls,
+    tls: settings.tls && constantTls(settings.tls, entry),
   };
   settings.rules = rulesOf(raw, text, uri, location.kind === "regex" ? "" : settings.prefix);
   return settings;
 }
 
-/** The URL begins with http:// for all requests. */
-function isPlain({ url: { constant } }: PassUrl): boolean {
-  return constant !== undefined && schemeOf(constant)?.secure !== true;
+/** Its scheme is written, and is not https. */
+function isPlain({ url: { text, constant } }: PassUrl): boolean {
+  const scheme = schemeOf(text);
+  return scheme === undefined ? constant !== undefined : !scheme.secure;
 }
 
 /** A URI in proxy_pass replaces the location's name, so there must be one. */

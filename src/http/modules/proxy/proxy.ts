@@ -85,9 +85,7 @@ function send(request: Request, settings: ProxySettings, pass: FixedPass): void 
   const head = requestHead(request, settings, pass, method, uri, body);
   const { upstream } = pass;
   const tls =
-    pass.secure && settings.tls !== undefined
-      ? (pass.tls ?? chooseTls(request, settings.tls, upstream.group.name))
-      : undefined;
+    pass.secure && settings.tls !== undefined ? (pass.tls ?? chooseTls(request, settings.tls, upstream)) : undefined;
   passToUpstream(request, {
     settings: settings.upstream,
     rules: settings.rules,
