@@ -8,7 +8,7 @@ import type { ConnectHandler, Stream, StreamError, StreamHandler } from "../stre
 import { CertificateError, type CertificatePairs, setCertificates } from "./certificates.ts";
 import { type ClientSessions, resumeSessions } from "./client_sessions.ts";
 import type { TlsContext } from "./context.ts";
-import { isCleanEnd, tlsError } from "./errors.ts";
+import { isCleanEnd, PEER_CLOSED, tlsError } from "./errors.ts";
 import { TlsStream } from "./stream.ts";
 
 /** How to agree on TLS with a server. Names are byte strings. */
@@ -63,8 +63,6 @@ function prepare(ssl: SslConnection, { serverName, certificates, resumes }: TlsC
   if (resumes !== undefined) resumeSessions(ssl, resumes.sessions, resumes.server);
   return undefined;
 }
-
-const PEER_CLOSED = "peer closed connection in SSL handshake";
 
 /** A failure that is none of the system's. */
 function failure(sentence: string): StreamError {

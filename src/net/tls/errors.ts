@@ -13,6 +13,8 @@ const OF_PEERS: ReadonlySet<number> = new Set([
 const ALERTS = 1000;
 const LAST_ALERT = 1255;
 
+export const PEER_CLOSED = "peer closed connection in SSL handshake";
+
 /** The peer closed the connection, and did so rightly as far as TLS is concerned. */
 export function isCleanEnd(error: number): boolean {
   return error === SSL_ERROR_ZERO_RETURN || !hasErrors();

@@ -12,7 +12,7 @@ import { clearDeadline, Deadline, setDeadline } from "../../sys/timers.ts";
 import type { AcceptOwner } from "../accept.ts";
 import { failureText, type Stream, type StreamError, type StreamHandler } from "../stream.ts";
 import type { TlsContext } from "./context.ts";
-import { isCleanEnd, tlsError } from "./errors.ts";
+import { isCleanEnd, PEER_CLOSED, tlsError } from "./errors.ts";
 import { type ClientOcsp, ClientStatus, type ClientStatusOwner } from "./ocsp/client_status.ts";
 import { LEAVING_MS, TlsStream } from "./stream.ts";
 
@@ -103,7 +103,7 @@ export class TlsStage implements StreamHandler, HelloHandler, ClientStatusOwner 
       return;
     }
     ssl.drop();
-    if (isCleanEnd(error)) this.refuse("info", "peer closed connection in SSL handshake");
+    if (isCleanEnd(error)) this.refuse("info", PEER_CLOSED);
     else if (this.rejected) this.refuse("info", "handshake rejected");
     else this.failed(tlsError("SSL_do_handshake()", error));
   }
@@ -197,10 +197,7 @@ export class TlsStage implements StreamHandler, HelloHandler, ClientStatusOwner 
 
   onEnd(): void {
     if (this.leaving) return;
-    this.refuse(
-      "info",
-      this.ssl === undefined ? "client closed connection" : "peer closed connection in SSL handshake",
-    );
+    this.refuse("info", this.ssl === undefined ? "client closed connection" : PEER_CLOSED);
   }
 
   onClose(_stream: Stream, error: StreamError | undefined): void {
@@ -208,7 +205,8 @@ export class TlsStage implements StreamHandler, HelloHandler, ClientStatusOwner 
     this.clientStatus?.cancel();
     this.clientStatus = undefined;
     if (error !== undefined && !this.refusedAlready) {
-      this.owner.refused("info", failureText(this.ssl === undefined ? "recv" : "SSL_do_handshake", error) + DURING);
+      const sentence = this.ssl === undefined ? failureText("recv", error) : `${PEER_CLOSED} (${error.message})`;
+      this.owner.refused("info", sentence + DURING);
     }
     this.ssl?.free();
     this.ssl = undefined;

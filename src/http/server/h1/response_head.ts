@@ -118,12 +118,12 @@ function absoluteLocation(request: Request, location: string): string {
   if (!location.startsWith("/")) return location;
   const { core } = request.location;
   if (!core.absoluteRedirect) return location;
-  const { local } = request.connection;
+  const { local, tls } = request.connection;
   let host = core.serverNameInRedirect ? request.server.name : request.host;
   if (host === "" && !core.serverNameInRedirect) host = localHost(local);
   const port = portOf(local);
-  const shown = core.portInRedirect && port !== 0 && port !== 80 ? `:${port}` : "";
-  return `http://${host}${shown}${location}`;
+  const shown = core.portInRedirect && port !== 0 && port !== (tls === undefined ? 80 : 443) ? `:${port}` : "";
+  return `${tls === undefined ? "http" : "https"}://${host}${shown}${location}`;
 }
 
 /** The address that the client connected to, as part of a URL. */
