@@ -200,6 +200,9 @@ export class TlsStage implements StreamHandler, HelloHandler, ClientStatusOwner 
     this.refuse("info", this.ssl === undefined ? "client closed connection" : PEER_CLOSED);
   }
 
+  /** While paused: so that a reset is noticed. A client that only sends no more may still want its answer. */
+  onPeerClosed(): void {}
+
   onClose(_stream: Stream, error: StreamError | undefined): void {
     clearDeadline(this.deadline);
     this.clientStatus?.cancel();
