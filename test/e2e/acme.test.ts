@@ -289,7 +289,9 @@ test("what is wrong between us and the CA is said in the log", { skip }, async (
     /gone\.test: connect ECONNREFUSED 127\.0\.0\.1:1 while processing renewals; next attempt in \d+s/,
   );
   assert.ok(await holdfast.reload(holdfast.read("conf/nginx.conf").replace("ssl_trusted_certificate acme.crt;", "")));
-  await holdfast.waitForLog(/acme\.test: self-signed certificate while processing renewals/);
+  await holdfast.waitForLog(
+    /acme\.test: upstream SSL certificate verify error: \(18:self-signed certificate\) while processing renewals/,
+  );
   assert.equal(server.accounts.length, 0);
 });
 

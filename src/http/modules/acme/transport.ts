@@ -13,7 +13,24 @@ import { AcmeError, byteText } from "./problem.ts";
 const MOST_BYTES = 64 * 1024;
 /** How long a request may take, from its name's resolution to the last byte; ms. */
 const TIMEOUT = 60_000;
-/** What Node adds to a certificate that cannot be verified is not for our users. */
+/** Node's names of X509_V_ERR_…, by which nginx numbers them. */
+const VERIFY_ERRORS: Readonly<Record<string, number>> = {
+  UNABLE_TO_GET_ISSUER_CERT: 2,
+  CERT_SIGNATURE_FAILURE: 7,
+  CERT_NOT_YET_VALID: 9,
+  CERT_HAS_EXPIRED: 10,
+  DEPTH_ZERO_SELF_SIGNED_CERT: 18,
+  SELF_SIGNED_CERT_IN_CHAIN: 19,
+  UNABLE_TO_GET_ISSUER_CERT_LOCALLY: 20,
+  UNABLE_TO_VERIFY_LEAF_SIGNATURE: 21,
+  CERT_CHAIN_TOO_LONG: 22,
+  CERT_REVOKED: 23,
+  INVALID_PURPOSE: 26,
+  CERT_UNTRUSTED: 27,
+  CERT_REJECTED: 28,
+  ERR_TLS_CERT_ALTNAME_INVALID: 62,
+};
+/** What Node adds is not for our users. */
 const HINT = /; if the root CA is installed locally.*$/s;
 const USER_AGENT = "holdfast-acme";
 
@@ -59,7 +76,7 @@ export class Transport {
       }
       const failed = (error: Error): void => {
         timer.clear();
-        reject(new AcmeError(`${target.hostname}: ${byteText(error.message.replace(HINT, ""))}`));
+        reject(new AcmeError(`${target.hostname}: ${byteText(failureText(error))}`));
       };
       const options = { method, headers, agent: false, ...this.#connection() };
       const sent = (target.protocol === "https:" ? https() : http()).request(target, options, (response) => {
@@ -97,6 +114,13 @@ export class Transport {
       },
     };
   }
+}
+
+function failureText(error: NodeJS.ErrnoException): string {
+  const number = VERIFY_ERRORS[error.code ?? ""];
+  if (number === undefined) return error.message;
+  const text = number === VERIFY_ERRORS.ERR_TLS_CERT_ALTNAME_INVALID ? "hostname mismatch" : error.message;
+  return `upstream SSL certificate verify error: (${number}:${text.replace(HINT, "")})`;
 }
 
 /** The system's trusted certificates; those that come with Node where it has none. */
