@@ -30,7 +30,7 @@ import {
   type Order,
   parseKeyType,
 } from "./order.ts";
-import { EMPTY_RECORD, recordKey, ServedCertificate, writeRecord } from "./record.ts";
+import { EMPTY_RECORD, readRecord, ServedCertificate, writeRecord } from "./record.ts";
 import { ASK_FIRST } from "./schedule.ts";
 import { AcmeService } from "./service.ts";
 import { markServing } from "./serving.ts";
@@ -223,7 +223,8 @@ function serverIdentifiers(server: Scope, at: Directive): readonly Identifier[] 
  * first who builds does it, which is the master; where a reload keeps the zone, it is a child.
  */
 function restore(zone: CertificateZone, { name, state }: Issuer, order: Order, log: ErrorLog): void {
-  if (state === undefined || zone.has(recordKey(order))) return;
+  // One that was being written when the checker died is none.
+  if (state === undefined || readRecord(zone, order) !== undefined) return;
   try {
     const certificate = state.certificate(order);
     if (certificate !== undefined) writeRecord(zone, order, { ...EMPTY_RECORD, certificate, schedule: ASK_FIRST });

@@ -44,14 +44,6 @@ export class CertificateZone {
     return this.#entries.zone.name;
   }
 
-  has(key: string): boolean {
-    const entries = this.#entries;
-    entries.lock();
-    const entry = entries.find(key);
-    entries.unlock();
-    return entry !== undefined;
-  }
-
   /** False where there is no room, and what was there before stays. */
   write(key: string, text: string): boolean {
     const entries = this.#entries;
