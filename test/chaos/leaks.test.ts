@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { httpBackend } from "../support/backend.ts";
+import { noOpenssl, selfSigned } from "../support/certificates.ts";
 import { startHoldfast } from "../support/holdfast.ts";
 import { startLoad } from "../support/load.ts";
 import { checkersOf, childrenOf, mappingsOf, openBy, titleOf, workersOf } from "../support/processes.ts";
@@ -33,9 +34,10 @@ function unnamed(pid: number): number {
 }
 
 for (const engine of ["io_uring", "node"]) {
-  test(`work, reloads and deaths leave no descriptor and no mapping (${engine})`, async (t) => {
+  test(`work, reloads and deaths leave no descriptor and no mapping (${engine})`, { skip: noOpenssl }, async (t) => {
     const backend = await httpBackend(t, (_request, response) => response.end("here"));
-    const config = ([port, second]: readonly number[], more: boolean) => `worker_processes 2;
+    const { certificate, key } = selfSigned("a.example");
+    const config = ([port, second, secure]: readonly number[], more: boolean) => `worker_processes 2;
       events { use ${engine}; }
       http {
         keepalive_requests 100000;
@@ -44,7 +46,8 @@ for (const engine of ["io_uring", "node"]) {
           check interval=100 rise=1 fall=1 timeout=5000 type=tcp default_down=false; }
         ${more ? "limit_req_zone $server_port zone=req:64k rate=1r/s;" : ""}
         server {
-          listen 127.0.0.1:${port}; ${more ? `listen 127.0.0.1:${second}; access_log logs/second.log;` : ""}
+          listen 127.0.0.1:${port}; listen 127.0.0.1:${secure} ssl; ssl_certificate cert.pem; ssl_certificate_key cert.key;
+          ${more ? `listen 127.0.0.1:${second}; access_log logs/second.log;` : ""}
           limit_conn conn 1000; root html;
           location / { proxy_pass http://u; }
           location /file { open_file_cache max=10; }
@@ -52,34 +55,35 @@ for (const engine of ["io_uring", "node"]) {
         }
       }`;
     const holdfast = await startHoldfast(t, {
-      files: { "html/file": FILE },
+      files: { "html/file": FILE, "conf/cert.pem": certificate, "conf/cert.key": key },
       config: (ports) => config(ports, false),
     });
     const { port, ports, pid } = holdfast;
 
     const round = async (): Promise<void> => {
       const paths = ["/", "/file", "/spooled"];
-      const load = startLoad(t, {
-        target: port,
-        connections: 8,
-        fresh: 4,
-        retry: true,
-        path: (number) => paths[number % paths.length],
-      });
-      await load.more(60);
+      const options = { connections: 8, fresh: 4, retry: true, path: (number: number) => paths[number % paths.length] };
+      const load = startLoad(t, { target: port, ...options });
+      const secure = startLoad(t, { target: ports[2], tls: true, ...options });
+      await Promise.all([load.more(60), secure.more(60)]);
       // Clients that go away in the middle.
       for (const path of paths) {
         const connection = await RawConnection.open(port);
         connection.write(`GET ${path} HTTP/1.1\r\nHost: a\r\n\r\n`);
         if (path !== "/") await connection.until((received) => received.length > 0);
         connection.socket.resetAndDestroy();
+        const secured = await RawConnection.openTls(ports[2]);
+        secured.write(`GET ${path} HTTP/1.1\r\nHost: a\r\n\r\n`);
+        if (path !== "/") await secured.until((received) => received.length > 0);
+        secured.transport.resetAndDestroy();
       }
       assert.equal(await holdfast.reload(config(ports, true)), true);
-      await load.more(20);
+      await Promise.all([load.more(20), secure.more(20)]);
       assert.equal(await holdfast.reload(config(ports, false)), true);
-      await load.more(20);
+      await Promise.all([load.more(20), secure.more(20)]);
       await load.stop();
-      assert.deepEqual(load.failures, []);
+      await secure.stop();
+      assert.deepEqual([load.failures, secure.failures], [[], []]);
       holdfast.signal("SIGUSR1");
       // Each in its turn.
       for (const processes of [workersOf, checkersOf]) {

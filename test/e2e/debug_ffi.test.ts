@@ -14,9 +14,12 @@ const FILES = [
   "test/sys/memory.test.ts",
   "test/sys/descriptor_passing.test.ts",
   "test/shm/lock.test.ts",
+  "test/sys/openssl/ssl.test.ts",
+  "test/net/tls/stream.test.ts",
   "test/e2e/engines.test.ts",
   "test/e2e/process_user.test.ts",
   "test/e2e/sendfile.test.ts",
+  "test/e2e/tls.test.ts",
 ];
 
 const run = promisify(execFile);

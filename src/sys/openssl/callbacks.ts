@@ -22,8 +22,16 @@ export function makeCallback<const R extends Type, const A extends readonly Argu
     try {
       return run(...values);
     } catch (error) {
-      logFault(error);
+      report(error);
       return failed;
     }
   });
+}
+
+function report(error: unknown): void {
+  try {
+    logFault(error);
+  } catch {
+    // Nor may that of a log that cannot be written, or of a stack that is full.
+  }
 }
