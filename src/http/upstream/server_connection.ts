@@ -308,13 +308,13 @@ export class ServerConnection implements ConnectHandler, SenderOwner, CodecPort 
 
   /** Its end is `onConnect` with the stream over this one, or `onClose`. proxy_connect_timeout goes on (nginx). */
   private shakeHands(user: ConnectionUser, choice: TlsChoice): void {
-    this.step = HANDSHAKE;
     const stream = startTls(this.stream, clientSettings(choice, this.pooled.name), this);
     if (typeof stream === "string") {
       this.log("error", stream);
       user.finalize(500);
       return;
     }
+    this.step = HANDSHAKE;
     this.stream = stream;
     this.pooled.stream = stream;
   }
