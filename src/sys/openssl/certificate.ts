@@ -112,11 +112,7 @@ export function isForHost(certificate: bigint, name: string): boolean {
   return c.X509_check_host(certificate, bytes, BigInt(bytes.length), 0, 0n) === 1;
 }
 
-/**
- * The OCSP responders of the authority information access extension.
- *
- * @internal for stapling
- */
+/** The OCSP responders of the authority information access extension. */
 export function ocspResponders(certificate: bigint): string[] {
   const stack = c.X509_get1_ocsp(certificate);
   if (stack === 0n) return [];
