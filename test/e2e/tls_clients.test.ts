@@ -9,6 +9,7 @@ import {
   noOpenssl,
 } from "../support/certificates.ts";
 import { startHoldfast } from "../support/holdfast.ts";
+import { askWithSession } from "../support/s_client.ts";
 import { getOverTls } from "../support/tls.ts";
 
 const CA = ["basicConstraints=critical,CA:TRUE"];
@@ -99,6 +100,33 @@ test("a host that was not negotiated gets no answer of a server that verifies cl
   await holdfast.waitForLog(
     /\[info\] .* client attempted to request the server name different from the one that was negotiated while reading client request headers, client: 127\.0\.0\.1, server: open, request: "GET \/ HTTP\/1\.1", host: "closed"$/m,
   );
+});
+
+test("a session whose client was refused is not resumed", { skip: noOpenssl }, async (t) => {
+  const directory = certificateDirectory(t);
+  const server = createCertificate(directory, "server");
+  const ca = createCertificate(directory, "ca", { extensions: CA });
+  const good = createCertificate(directory, "good", { issuer: ca });
+  const stranger = createCertificate(directory, "stranger");
+  const holdfast = await startHoldfast(t, {
+    files: { "conf/crt": server.certificate, "conf/key": server.key, "conf/ca": ca.certificate },
+    config: ([
+      port,
+    ]) => `worker_processes 1; http { ssl_certificate crt; ssl_certificate_key key; ssl_client_certificate ca;
+      ssl_verify_client on; ssl_session_cache shared:sessions:1m; ssl_session_tickets off;
+      server { listen 127.0.0.1:${port} ssl; error_page 495 =200 @refused; location / { return 200 "$ssl_session_reused"; }
+        location @refused { return 200 "refused $ssl_session_reused"; } } }`,
+  });
+  const ask = (client: CertificateFiles) =>
+    askWithSession(
+      holdfast.port,
+      ...[`${client.certificateFile}.session`, "-tls1_2"],
+      ...["-cert", client.certificateFile, "-key", client.keyFile],
+    );
+  assert.equal(await ask(good), ".");
+  assert.equal(await ask(good), "r");
+  assert.equal(await ask(stranger), "refused .");
+  assert.equal(await ask(stranger), "refused .");
 });
 
 test("chains, their depth, and revoked certificates", { skip: noOpenssl }, async (t) => {

@@ -21,6 +21,7 @@ const c = bind(null, {
 /** <openssl/ssl.h> */
 const SSL_OP = {
   IGNORE_UNEXPECTED_EOF: 1n << 7n,
+  DONT_INSERT_EMPTY_FRAGMENTS: 1n << 11n,
   NO_COMPRESSION: 1n << 17n,
   NO_RENEGOTIATION: 1n << 30n,
   NO_TX_CERTIFICATE_COMPRESSION: 1n << 32n,
@@ -51,7 +52,12 @@ export class SslContext {
     this.pointer = c.SSL_CTX_new(c.TLS_method());
     if (this.pointer === 0n) throw new SslError("SSL_CTX_new() failed");
     unreachable.register(this, this.pointer);
-    this.setOptions(SSL_OP.NO_COMPRESSION | SSL_OP.IGNORE_UNEXPECTED_EOF | SSL_OP.NO_RENEGOTIATION);
+    this.setOptions(
+      SSL_OP.DONT_INSERT_EMPTY_FRAGMENTS |
+        SSL_OP.NO_COMPRESSION |
+        SSL_OP.IGNORE_UNEXPECTED_EOF |
+        SSL_OP.NO_RENEGOTIATION,
+    );
     this.setOptions(SSL_OP.NO_TX_CERTIFICATE_COMPRESSION | SSL_OP.NO_RX_CERTIFICATE_COMPRESSION);
     // Without SSL_CTX_set_read_ahead: what an SSL has not read yet is to be seen in its BIO (connection_bios.ts).
     this.control(SSL_CTRL.MODE, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_NO_AUTO_CHAIN);
