@@ -228,13 +228,19 @@ export async function scene(
   own: Partial<ConnectHandler> = {},
 ): Promise<Scene> {
   let ready = false;
-  const heard = recorder({ ...own, onSent: (sent) => void (ready && own.onSent?.(sent)) });
   let stream: Stream | undefined;
+  const heard = recorder({
+    ...own,
+    onSent: (sent) => void (ready && own.onSent?.(sent)),
+    onConnect(made) {
+      stream = made;
+      own.onConnect?.(made);
+    },
+  });
   let peer: Peer;
   if (connected) {
     const server = await serving(t, unix);
-    const made = engine.connect({ address: server.address }, heard);
-    stream = made;
+    engine.connect({ address: server.address }, heard);
     peer = await server.next();
     await waitFor(() => heard.events.includes("connect"), "onConnect");
   } else {

@@ -1,16 +1,9 @@
+import assert from "node:assert/strict";
 import type { Engine } from "../../../src/net/engine.ts";
-import {
-  type ConnectHandler,
-  IGNORE,
-  type Stream,
-  type StreamError,
-  type StreamHandler,
-} from "../../../src/net/stream.ts";
-import type { TlsContext } from "../../../src/net/tls/context.ts";
+import { IGNORE, type Stream, type StreamHandler } from "../../../src/net/stream.ts";
+import { startTls } from "../../../src/net/tls/client.ts";
 import { TlsStage, type TlsStageOwner } from "../../../src/net/tls/server.ts";
-import { TlsStream } from "../../../src/net/tls/stream.ts";
 import { contain } from "../../../src/sys/guard.ts";
-import { SslConnection } from "../../../src/sys/openssl/ssl.ts";
 import type { TestCertificate } from "../../support/certificates.ts";
 import { serverContext, tlsContext } from "../../support/tls_memory.ts";
 import { PATIENCE_MS } from "../../support/wait.ts";
@@ -22,9 +15,15 @@ export function tlsEngine(engine: Engine, certificate: TestCertificate): Engine 
   return {
     ...engine,
     name: `TLS over ${engine.name}`,
+    /** What is returned is the stream below, for whoever gives up; `onConnect` has the other. */
     connect(options, handler) {
-      const handshake = new ClientHandshake(handler, client);
-      return handshake.over(engine.connect(options, handshake));
+      return engine.connect(options, {
+        ...IGNORE,
+        onConnect(stream) {
+          assert.ok(typeof startTls(stream, { context: client, serverName: "" }, handler) !== "string");
+        },
+        onClose: (stream, error) => handler.onClose(stream, error),
+      });
     },
     listen(options, accept, failed) {
       const accepted = (inner: Stream): StreamHandler => {
@@ -50,54 +49,4 @@ export function tlsEngine(engine: Engine, certificate: TestCertificate): Engine 
       return engine.listen(options, accepted, failed);
     },
   };
-}
-
-class ClientHandshake implements ConnectHandler {
-  readonly #handler: ConnectHandler;
-  readonly #ssl: SslConnection;
-  #stream: TlsStream | undefined;
-
-  constructor(handler: ConnectHandler, context: TlsContext) {
-    this.#handler = handler;
-    this.#ssl = new SslConnection(context.ssl, "client");
-  }
-
-  over(inner: Stream): TlsStream {
-    this.#stream = new TlsStream(inner, this.#ssl, this.#handler, 16_384);
-    return this.#stream;
-  }
-
-  get #made(): TlsStream {
-    if (this.#stream === undefined) throw new Error("used before it was made");
-    return this.#stream;
-  }
-
-  onConnect(): void {
-    this.#shake();
-  }
-  #shake(): boolean {
-    const error = this.#ssl.handshake();
-    this.#made.sendOutput();
-    if (error === 0) return true;
-    if (error !== 2) this.#made.inner.destroy();
-    return false;
-  }
-  onData(inner: Stream, bytes: Buffer): void {
-    this.#ssl.receive(bytes);
-    if (!this.#shake()) return;
-    const stream = this.#made;
-    inner.handler = stream;
-    this.#handler.onConnect(stream);
-    stream.decrypt(Buffer.alloc(0));
-  }
-  onDrain(): void {}
-  onEnd(): void {
-    this.#made.inner.destroy();
-  }
-  onClose(inner: Stream, error: StreamError | undefined): void {
-    this.#made.onClose(inner, error);
-  }
-  onFault(error: unknown): void {
-    this.#made.onFault(error);
-  }
 }
