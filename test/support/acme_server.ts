@@ -87,8 +87,8 @@ export class AcmeServer {
   readonly requests: string[] = [];
   /** When to renew, by RFC 9773's identifier, ms since 1970. Default: in 30 days. */
   readonly windows = new Map<string, { readonly start: number; readonly end: number }>();
-  /** Orders wait for it. */
-  hold: Promise<void> | undefined;
+  /** What requests for a resource wait for. */
+  hold: { readonly resource: string; readonly until: Promise<void> } | undefined;
   /** How many requests for a nonce's use are answered with badNonce. */
   badNonces = 0;
   readonly #options: AcmeServerOptions;
@@ -108,7 +108,7 @@ export class AcmeServer {
     const listening = createServer({ cert: certificate, key }, (request, response) => {
       server.#handle(request, response).catch((error: unknown) => {
         response.destroy();
-        t.diagnostic(`ACME server: ${String(error)}`);
+        if (!request.destroyed) t.diagnostic(`ACME server: ${String(error)}`);
       });
     });
     await new Promise<void>((resolve) => listening.listen(0, "127.0.0.1", resolve));
@@ -137,7 +137,7 @@ export class AcmeServer {
   async #handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const [, resource = "", id = ""] = (request.url ?? "").split("/");
     this.asked.push(resource);
-    if (resource === "new-order") await this.hold;
+    if (resource === this.hold?.resource) await this.hold.until;
     const body = await textOf(request);
     const nonce = randomBytes(12).toString("base64url");
     this.#nonces.add(nonce);

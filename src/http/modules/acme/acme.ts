@@ -5,7 +5,6 @@ import { fail, type Scope, valueIn } from "../../../config/schema.ts";
 import type { Directive } from "../../../config/types.ts";
 import { parseSize } from "../../../config/values.ts";
 import { openMainLog } from "../../../runtime/log/directive.ts";
-import type { ErrorLog } from "../../../runtime/log/log.ts";
 import { type DeclaredZone, declareZone } from "../../../shm/registry.ts";
 import type { Zone } from "../../../shm/zone.ts";
 import { headText } from "../../../wire/head_text.ts";
@@ -30,10 +29,10 @@ import {
   type Order,
   parseKeyType,
 } from "./order.ts";
-import { EMPTY_RECORD, readRecord, ServedCertificate, writeRecord } from "./record.ts";
-import { ASK_FIRST } from "./schedule.ts";
+import { ServedCertificate } from "./record.ts";
 import { AcmeService } from "./service.ts";
 import { markServing } from "./serving.ts";
+import { restoreCertificate } from "./state_directory.ts";
 import { tlsResponder } from "./tls_responder.ts";
 
 /** One `acme_certificate`. */
@@ -178,7 +177,8 @@ function setup(http: HttpBuild): void {
   const migrate = (old: Zone, fresh: Zone): void => new CertificateZone(old).copyTo(new CertificateZone(fresh));
   const zone = new CertificateZone(cycle.zone({ kind, name, size, migrate }));
   const all = [...issuers.values()];
-  for (const issuer of all) for (const order of issuer.orders) restore(zone, issuer, order, log);
+  // With that the first handshakes are answered. Who builds first does it: the master, or a child where a reload keeps the zone.
+  for (const issuer of all) for (const order of issuer.orders) restoreCertificate(zone, issuer, order, log);
   for (const [setting, order] of settings) served.set(setting, new ServedCertificate(zone, order));
   const challenges = new Set(all.filter(({ orders }) => orders.length > 0).map(({ challenge }) => challenge));
   if (challenges.has("http-01")) challengesOf.set(http, zone);
@@ -216,20 +216,4 @@ function serverIdentifiers(server: Scope, at: Directive): readonly Identifier[] 
   }
   if (identifiers.length === 0) fail(at, '"acme_certificate": no identifiers found in "server_name"');
   return identifiers;
-}
-
-/**
- * Puts what an earlier run has left into the zone, where that has none yet: with that the first handshakes are answered. The
- * first who builds does it, which is the master; where a reload keeps the zone, it is a child.
- */
-function restore(zone: CertificateZone, { name, state }: Issuer, order: Order, log: ErrorLog): void {
-  // One that was being written when the checker died is none.
-  if (state === undefined || readRecord(zone, order) !== undefined) return;
-  try {
-    const certificate = state.certificate(order);
-    if (certificate !== undefined) writeRecord(zone, order, { ...EMPTY_RECORD, certificate, schedule: ASK_FIRST });
-  } catch (error) {
-    const of = `acme issuer: "${name}", order: "${order.id}"`;
-    log.write("warn", `cannot load certificate from the state directory: ${String(error)}, ${of}`);
-  }
 }

@@ -11,7 +11,7 @@ import type { Order } from "./order.ts";
 import { AcmeError, Problem, RateLimited } from "./problem.ts";
 import { type Certificate, type CertificateRecord, EMPTY_RECORD, readRecord, writeRecord } from "./record.ts";
 import { ASK_FIRST, AT_ONCE, INVALID, renewAsTold, renewWithin, retryInterval, retryLater } from "./schedule.ts";
-import { ACCOUNT_URL } from "./state_directory.ts";
+import { ACCOUNT_URL, restoreCertificate } from "./state_directory.ts";
 import { Transport } from "./transport.ts";
 import { wait } from "./wait.ts";
 import { certificateFrom, renewalIdentifier } from "./x509.ts";
@@ -54,8 +54,11 @@ export class IssuerRounds {
 
   /** `reloaded`: the configuration may be another, so what has failed is tried again at once. */
   start(reloaded: boolean): void {
+    const { zone, log } = this.#around;
     for (const order of this.#issuer.orders) {
-      const record = readRecord(this.#around.zone, order) ?? EMPTY_RECORD;
+      // What the cycle before had issued at last may be there alone: it had another zone.
+      restoreCertificate(zone, this.#issuer, order, log);
+      const record = readRecord(zone, order) ?? EMPTY_RECORD;
       this.#records.set(order, reloaded ? tryAgain(record) : record);
     }
     this.ended = this.#run().catch(logFault);

@@ -1,8 +1,11 @@
 import { closeSync, constants, fstatSync, openSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import type { ErrorLog } from "../../../runtime/log/log.ts";
 import { errnoCode } from "../../../sys/errno.ts";
 import { osPath } from "../../../sys/paths.ts";
+import type { CertificateZone } from "./certificate_zone.ts";
 import type { Order } from "./order.ts";
-import type { Certificate } from "./record.ts";
+import { type Certificate, EMPTY_RECORD, recordKey, writeRecord } from "./record.ts";
+import { ASK_FIRST } from "./schedule.ts";
 import { certificateFrom } from "./x509.ts";
 
 /**
@@ -67,5 +70,22 @@ export class StateDirectory {
 
   #file(name: string): string | Buffer {
     return osPath(`${this.#path}/${name}`);
+  }
+}
+
+/** Puts what an earlier run has left into the zone, where that has nothing, or what was left half written. */
+export function restoreCertificate(
+  zone: CertificateZone,
+  { name, state }: { readonly name: string; readonly state: StateDirectory | undefined },
+  order: Order,
+  log: ErrorLog,
+): void {
+  if (state === undefined || zone.read(recordKey(order)) !== undefined) return;
+  try {
+    const certificate = state.certificate(order);
+    if (certificate !== undefined) writeRecord(zone, order, { ...EMPTY_RECORD, certificate, schedule: ASK_FIRST });
+  } catch (error) {
+    const of = `acme issuer: "${name}", order: "${order.id}"`;
+    log.write("warn", `cannot load certificate from the state directory: ${String(error)}, ${of}`);
   }
 }
