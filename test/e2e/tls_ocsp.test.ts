@@ -1,7 +1,9 @@
 /** ssl_ocsp: clients' certificates that were revoked since they were issued. */
 import assert from "node:assert/strict";
 import { once } from "node:events";
+import { writeFileSync } from "node:fs";
 import { connect as connectTcp } from "node:net";
+import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { type ConnectionOptions, connect, type TLSSocket } from "node:tls";
 import { type BackendConnection, tcpBackend } from "../support/backend.ts";
@@ -11,6 +13,7 @@ import { type Running, runHoldfast, startHoldfast } from "../support/holdfast.ts
 import { ocspResponse, opensslResponder, requestIn, type Said, saidResponder } from "../support/ocsp.ts";
 import { freePort } from "../support/ports.ts";
 import { workersOf } from "../support/processes.ts";
+import { askWithSession } from "../support/s_client.ts";
 import { getOverTls } from "../support/tls.ts";
 import { waitFor } from "../support/wait.ts";
 
@@ -285,6 +288,28 @@ test("requests wait for the status, other clients do not, and who leaves is forg
   await holdfast.waitForLog(/\[info\] [^\n]*client timed out \(110: Connection timed out\) while SSL handshaking/);
   await waitFor(() => responder.waiting[2].ended, "the end of that question");
   assert.deepEqual(workersOf(holdfast.pid), [worker]);
+  assert.doesNotMatch(holdfast.errorLog(), /\[(crit|alert|emerg)\]/);
+});
+
+test("early data waits for the status as well", skip, async (t) => {
+  const port = await freePort();
+  const world = makeWorld(t, `http://127.0.0.1:${port}`);
+  const { middle, client, directory } = world;
+  let status: Said["status"] = "good";
+  await saidResponder(t, () => ({ signer: middle, status }), port);
+  const holdfast = await start(t, world, ["ssl_ocsp leaf; ssl_early_data on;"]);
+  const session = join(directory, "session.pem");
+  const early = join(directory, "early");
+  writeFileSync(early, "GET /early HTTP/1.1\r\nHost: localhost\r\n\r\n");
+  const certificate = ["-cert", client.certificateFile, "-key", client.keyFile];
+  assert.equal(await askWithSession(holdfast.port, session, ...certificate), "SUCCESS /");
+  assert.match(
+    await askWithSession(holdfast.port, session, ...certificate, "-early_data", early),
+    /^SUCCESS \/earlyHTTP\/1\.1 200 OK[\s\S]*SUCCESS \/$/,
+  );
+  status = "revoked";
+  const refused = await askWithSession(holdfast.port, session, ...certificate, "-early_data", early);
+  assert.equal(refused, "FAILED:certificate revoked");
   assert.doesNotMatch(holdfast.errorLog(), /\[(crit|alert|emerg)\]/);
 });
 

@@ -7,6 +7,7 @@ import { type TestContext, test } from "node:test";
 import { connect } from "node:tls";
 import { httpBackend, tcpBackend } from "../support/backend.ts";
 import { type CertificateFiles, certificateDirectory, createCertificate, noOpenssl } from "../support/certificates.ts";
+import { a, nameServer } from "../support/dns.ts";
 import { finish, runHoldfast, startHoldfast } from "../support/holdfast.ts";
 import { ocspResponse, opensslResponder, requestIn, saidResponder } from "../support/ocsp.ts";
 import { freePort } from "../support/ports.ts";
@@ -244,4 +245,34 @@ test("what cannot be stapled is warned of, and what is no response refused", ski
     await tried(silent, "ssl_stapling_file resp.der;"),
     /\[emerg\] d2i_OCSP_RESPONSE_bio\("[^"\n]*\/conf\/resp\.der"\) failed \(SSL: error:/,
   );
+});
+
+test("a responder's name is resolved by the resolver, or else as the system does", skip, async (t) => {
+  const port = await freePort();
+  const made = certified(t, `http://localhost:${port}`);
+  await saidResponder(t, () => ({ signer: made.ca }), port);
+  const names: string[] = [];
+  const dns = await nameServer(t, ({ name }) => {
+    names.push(name);
+    return { records: [a(60, "127.0.0.1")] };
+  });
+  const { ports } = await startHoldfast(t, {
+    files: files(made),
+    config: ([one, other]) => `worker_processes 1; http { ${server(one, "")}
+      ${server(other, `resolver ${dns.address} ipv6=off; ssl_stapling_responder http://responder.example:${port};`)} }`,
+  });
+  await waitFor(() => stapled(ports[0]), "a response of the system's localhost");
+  await waitFor(() => stapled(ports[1]), "a response of responder.example");
+  assert.deepEqual(names, ["responder.example"]);
+});
+
+test("without master and checker one process does it all", skip, async (t) => {
+  const port = await freePort();
+  const made = certified(t, `http://127.0.0.1:${port}`);
+  await saidResponder(t, () => ({ signer: made.ca }), port);
+  const holdfast = await startHoldfast(t, {
+    files: files(made),
+    config: ([listen]) => `master_process off; http { ${server(listen, "")} }`,
+  });
+  await waitFor(() => stapled(holdfast.port), "a response");
 });

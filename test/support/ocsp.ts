@@ -3,6 +3,11 @@ import { createHash, createPrivateKey, sign, X509Certificate } from "node:crypto
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { TestContext } from "node:test";
+import { setCertificates } from "../../src/net/tls/certificates.ts";
+import { ConfiguredCertificates } from "../../src/net/tls/configured_certificates.ts";
+import { contextCertificates, findIssuer } from "../../src/sys/openssl/certificate_chain.ts";
+import { SslContext } from "../../src/sys/openssl/context.ts";
+import type { OcspQuestion } from "../../src/sys/openssl/ocsp.ts";
 import { type Backend, httpBackend } from "./backend.ts";
 import type { CertificateFiles } from "./certificates.ts";
 import { kill } from "./sharing.ts";
@@ -109,6 +114,27 @@ export async function saidResponder(
     port,
   );
   return Object.create(backend, { asked: { get: () => asked } });
+}
+
+/** A context with a certificate and its chain. */
+export function contextOf(...chain: readonly CertificateFiles[]): SslContext {
+  const context = new SslContext();
+  const source = new ConfiguredCertificates(() => Buffer.alloc(0), new Map());
+  const certificate = `data:${chain.map((one) => one.certificate).join("")}`;
+  setCertificates(
+    { kind: "SSL_CTX", pointer: context.pointer },
+    { pairs: [{ certificate, key: `data:${chain[0].key}` }], source, passwords: [] },
+  );
+  return context;
+}
+
+/** The question that is asked about a certificate, which comes with its issuer's. */
+export function questionAbout(...chain: readonly CertificateFiles[]): OcspQuestion {
+  const context = contextOf(...chain);
+  const [own] = contextCertificates(context);
+  const issuer = findIssuer(context, own);
+  if (issuer === undefined) throw new Error("the issuer's certificate is missing");
+  return { certificate: own.certificate, issuer, chain: own.chain, context, signer: "any" };
 }
 
 /** `openssl ocsp` for the certificates of an issuer; those in `revoked` (serial numbers, hexadecimal) are revoked. */

@@ -2,10 +2,8 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { type TestContext, test } from "node:test";
-import { setCertificates } from "../../../src/net/tls/certificates.ts";
-import { ConfiguredCertificates } from "../../../src/net/tls/configured_certificates.ts";
 import { certificateKey, contextCertificates, findIssuer } from "../../../src/sys/openssl/certificate_chain.ts";
-import { SslContext, SslError } from "../../../src/sys/openssl/context.ts";
+import { SslError } from "../../../src/sys/openssl/context.ts";
 import {
   CERTSTATUS_GOOD,
   CERTSTATUS_REVOKED,
@@ -21,7 +19,7 @@ import {
   createCertificate,
   noOpenssl,
 } from "../../support/certificates.ts";
-import { ocspResponse, type Said } from "../../support/ocsp.ts";
+import { contextOf, ocspResponse, questionAbout, type Said } from "../../support/ocsp.ts";
 import { generator } from "../../support/reference_nginx.ts";
 
 const AUTHORITY = ["basicConstraints=critical,CA:TRUE"];
@@ -36,17 +34,6 @@ interface World {
   readonly request: Buffer;
 }
 
-function contextOf(...chain: readonly CertificateFiles[]): SslContext {
-  const context = new SslContext();
-  const source = new ConfiguredCertificates(() => Buffer.alloc(0), new Map());
-  const certificate = `data:${chain.map((one) => one.certificate).join("")}`;
-  setCertificates(
-    { kind: "SSL_CTX", pointer: context.pointer },
-    { pairs: [{ certificate, key: `data:${chain[0].key}` }], source, passwords: [] },
-  );
-  return context;
-}
-
 /** A context whose certificate comes with its issuer's. */
 function makeWorld(t: TestContext): World {
   const directory = certificateDirectory(t);
@@ -57,11 +44,7 @@ function makeWorld(t: TestContext): World {
     extensions: ["extendedKeyUsage=OCSPSigning"],
   });
   const stranger = createCertificate(directory, "stranger", { extensions: AUTHORITY });
-  const context = contextOf(end, root);
-  const [own] = contextCertificates(context);
-  const issuer = findIssuer(context, own);
-  assert.ok(issuer !== undefined);
-  const question: OcspQuestion = { certificate: own.certificate, issuer, chain: own.chain, context, signer: "any" };
+  const question = questionAbout(end, root);
   return { root, end, delegate, stranger, question, request: ocspRequest(question) };
 }
 

@@ -60,7 +60,8 @@ export function claimStaples(zone: Zone, keys: readonly string[], generation: nu
     });
     const kept = new Set(claimed.map(({ at }) => at));
     const { words } = zone;
-    const free = slots.filter((at) => !kept.has(at) && words[at + GENERATION] < generation);
+    // There are more than enough: those of the configuration before stay too.
+    const free = slots.filter((at) => !kept.has(at));
     free.sort((one, other) => words[one + GENERATION] - words[other + GENERATION]);
     return claimed.map(({ key, at }) => {
       const place = at ?? free.shift();
