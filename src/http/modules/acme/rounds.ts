@@ -10,7 +10,16 @@ import { AccountKey } from "./jws.ts";
 import type { Order } from "./order.ts";
 import { AcmeError, Problem, RateLimited } from "./problem.ts";
 import { type Certificate, type CertificateRecord, EMPTY_RECORD, readRecord, writeRecord } from "./record.ts";
-import { ASK_FIRST, AT_ONCE, INVALID, renewAsTold, renewWithin, retryInterval, retryLater } from "./schedule.ts";
+import {
+  ASK_FIRST,
+  AT_ONCE,
+  INVALID,
+  notAtOnce,
+  renewAsTold,
+  renewWithin,
+  retryInterval,
+  retryLater,
+} from "./schedule.ts";
 import { ACCOUNT_URL, restoreCertificate } from "./state_directory.ts";
 import { Transport } from "./transport.ts";
 import { wait } from "./wait.ts";
@@ -169,7 +178,10 @@ export class IssuerRounds {
       return;
     }
     this.#issued(order, fresh);
-    if (renewalInfo !== undefined) await this.#askWhen(client, order, fresh);
+    if (renewalInfo === undefined) return;
+    await this.#askWhen(client, order, fresh);
+    const record = this.#record(order);
+    this.#put(order, { ...record, schedule: notAtOnce(record.schedule, fresh.valid) });
   }
 
   async #issue(client: AcmeClient, order: Order, replaces: string | undefined): Promise<Certificate> {
@@ -217,7 +229,7 @@ export class IssuerRounds {
     } catch (error) {
       this.#write("error", `writing certificate to state directory failed: ${String(error)}`, order);
     }
-    const schedule = renewWithin(certificate.window);
+    const schedule = notAtOnce(renewWithin(certificate.window), certificate.valid);
     if (this.#put(order, { schedule, error: "", certificate })) {
       this.#write("notice", `certificate issued, renewal scheduled at ${timeText(schedule.next)}`, order);
     }

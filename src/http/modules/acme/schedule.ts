@@ -10,6 +10,9 @@ const RETRIES = [60 * SECOND, 600 * SECOND, 6000 * SECOND];
 const LAST_RETRY = DAY;
 const LAST_INFO_RETRY = 6 * 3600 * SECOND;
 
+/** How long a certificate is in use at least, or a quarter of its lifetime; ms. */
+const LEAST_LIFE = 3600 * SECOND;
+
 /** The server's renewal information (RFC 9773) is asked for again after what it says, within these bounds. */
 const INFO_INTERVAL = { least: 60 * SECOND, usual: 12 * 3600 * SECOND, most: DAY } as const;
 
@@ -55,6 +58,15 @@ export function renewAsTold(window: Interval, retryAfter: number | undefined): S
   const again = Date.now() + Math.min(Math.max(retryAfter ?? usual, least), most);
   const next = randomIn(window);
   return next < again ? { phase: "renewal", next, fails: 0 } : { phase: "renewal info", next: again, fails: 0 };
+}
+
+/**
+ * Of a certificate just issued. A clock that is wrong, or a CA that always wants it to be replaced at once, is not to order one
+ * after the other.
+ */
+export function notAtOnce(schedule: Schedule, { start, end }: Interval): Schedule {
+  const earliest = Date.now() + Math.min(LEAST_LIFE, Math.max(0, end - start) / 4);
+  return { ...schedule, next: Math.max(schedule.next, earliest) };
 }
 
 /** After a failure. `window`: when the certificate in use is to be renewed at the latest. */

@@ -1,5 +1,6 @@
 import { crypto } from "../../../sys/builtin.ts";
 import { elementsOf, isInteger, isSequence, isTagged, objectId } from "./der.ts";
+import { AcmeError } from "./problem.ts";
 import type { Certificate } from "./record.ts";
 import { renewalWindow } from "./schedule.ts";
 
@@ -8,7 +9,7 @@ import { renewalWindow } from "./schedule.ts";
 /** Puts a certificate with its chain and its key together. Throws Error where they are not what they should be. */
 export function certificateFrom(chain: string, key: string): Certificate {
   const leaf = new (crypto().X509Certificate)(chain);
-  if (!leaf.checkPrivateKey(crypto().createPrivateKey(key))) throw new Error("the key is not the certificate's");
+  if (!leaf.checkPrivateKey(crypto().createPrivateKey(key))) throw new AcmeError("the key is not the certificate's");
   const valid = { start: leaf.validFromDate.getTime(), end: leaf.validToDate.getTime() };
   return { chain, key, valid, window: renewalWindow(valid) };
 }

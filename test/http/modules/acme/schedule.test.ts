@@ -4,6 +4,7 @@ import {
   ASK_FIRST,
   AT_ONCE,
   INVALID,
+  notAtOnce,
   renewAsTold,
   renewalWindow,
   renewWithin,
@@ -56,4 +57,12 @@ test("the CA says when to renew, and when to ask again", () => {
   assert.equal(asked.phase, "renewal info");
   const late = retryLater({ ...ASK_FIRST, fails: 3 }, soon);
   assert.equal(late.phase, "renewal");
+});
+
+test("a certificate just issued is not replaced at once, whatever the clock or the CA says", () => {
+  const past = renewWithin({ start: 0, end: 1 });
+  between(until(notAtOnce(past, { start: 0, end: 90 * DAY }).next), 3599, 3601);
+  between(until(notAtOnce(past, { start: 0, end: 40 * SECOND }).next), 9, 11);
+  const later = renewWithin({ start: Date.now() + DAY, end: Date.now() + 2 * DAY });
+  assert.deepEqual(notAtOnce(later, { start: Date.now(), end: Date.now() + 6 * DAY }), later);
 });
