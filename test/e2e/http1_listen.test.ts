@@ -8,7 +8,7 @@ import { test } from "node:test";
 import { httpBackend } from "../support/backend.ts";
 import { have } from "../support/have.ts";
 import { runHoldfast, startHoldfast } from "../support/holdfast.ts";
-import { get, RawConnection } from "../support/tcp.ts";
+import { get, RawConnection, request } from "../support/tcp.ts";
 import { waitFor } from "../support/wait.ts";
 
 /** `listen`: which sockets there are, who answers on them, and how they come and go. */
@@ -164,4 +164,17 @@ test("a client that times out on a unix socket is closed, though there is no res
     assert.equal((await get(holdfast.port, "/")).body, "alive");
   }
   assert.doesNotMatch(holdfast.errorLog(), /exited|exception/);
+});
+
+test("a head that is refused before its host is known belongs to the default server", async (t) => {
+  const holdfast = await startHoldfast(t, {
+    config: ([port]) => `worker_processes 1; http {
+      server { listen 127.0.0.1:${port}; server_name one; add_header X-Server one always; }
+      server { listen 127.0.0.1:${port}; add_header X-Server unnamed always; } }`,
+  });
+  const server = async (head: string) => (await request(holdfast.port, `${head}\r\n\r\n`)).header("x-server");
+  assert.equal(await server("GET / HTTP/1.0"), "unnamed");
+  assert.equal(await server("GET / HTTP/1.1"), "unnamed");
+  assert.equal(await server("GET / HTTP/1.1\r\nHost: bad..host"), "one");
+  assert.equal(await server("GET / HTTP/1.1\r\nHost: two\r\nHost: three"), "one");
 });

@@ -55,7 +55,7 @@ export function createRequest(
     // As in nginx nothing after an invalid target counts, neither Host nor any other field.
     fields.headers.clear();
     request.badUri = true;
-  } else if (names.hash !== undefined || names.regexes.length > 0) {
+  } else if ((names.hash !== undefined || names.regexes.length > 0) && (fields.host !== "" || fields.whole)) {
     try {
       chooseServer(request, names, fields.host);
     } catch (error) {

@@ -100,6 +100,8 @@ export interface ReceivedFields {
   /** Validated, lower case, without port; "" when there is none. */
   readonly host: string;
   readonly port: number;
+  /** There are no more fields, and none of them is malformed: without a host there is none. */
+  readonly whole: boolean;
   /** -1 without Content-Length. */
   readonly contentLength: number;
   readonly chunked: boolean;

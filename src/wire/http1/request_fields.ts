@@ -43,6 +43,8 @@ export class RequestFields {
   ignored: string[] | undefined = undefined;
   /** Validated, lower case, without port: of the target, else of Host. "" when there is none. */
   host = "";
+  /** All fields were read: without a host there is none. */
+  whole = false;
   port = 0;
   /** -1 without Content-Length. */
   contentLength = -1;
@@ -75,6 +77,7 @@ export class RequestFields {
     this.ignored = undefined;
     this.host = "";
     this.port = 0;
+    this.whole = false;
     this.contentLength = -1;
     this.chunked = false;
     this.connectionType = CONNECTION_NONE;
@@ -204,6 +207,7 @@ export class RequestFields {
 
   /** Checks that need the whole head (ngx_http_process_request_header). */
   check(version: number, method: string): number {
+    this.whole = true;
     if ((this.seen & (1 << known.HOST)) === 0 && version > 1000) {
       return this.refuse(400, 'client sent HTTP/1.1 request without "Host" header');
     }

@@ -291,7 +291,10 @@ export class RequestHead {
         return 400;
       }
     }
-    if (this.version < 1000) return DONE;
+    if (this.version < 1000) {
+      this.fields.whole = true;
+      return DONE;
+    }
     const refused = this.takeFields(bytes, base, text);
     if (refused !== FIELDS_OK) return refused;
     const { fields } = this;

@@ -104,7 +104,8 @@ export class H1HeadReader {
     // An invalid path counts before errors in the fields.
     const early = code === DONE || (request.badUri && head.inHeaders);
     const error = early ? (refused === 421 ? MISDIRECTED : "client sent invalid request") : head.error;
-    if (refused !== 500) logError(request, "info", error + this.whileReading(head, early && refused !== 421));
+    if (refused !== 500)
+      logError(request, "info", error + this.whileReading(head, early && (refused !== 421 || head.scheme !== "")));
     finalizeRequest(request, early ? refused : code);
   }
 
