@@ -112,8 +112,11 @@ export function encrypted(ssl: SslConnection, data: string | Uint8Array): Buffer
 /** What can be read of these bytes and what came before, decrypted; minus an SSL_ERROR comes last if it is no wish for more. */
 export function decrypted(ssl: SslConnection, bytes: Uint8Array): string {
   let text = "";
-  for (let at = 0; at === 0 || at < bytes.length; at += MOST_BYTES) {
-    if (bytes.length > 0) ssl.receive(bytes.subarray(at, at + MOST_BYTES));
+  for (let at = 0; at < bytes.length || ssl.hasPending; ) {
+    if (!ssl.hasPending) {
+      ssl.receive(bytes.subarray(at, at + MOST_BYTES));
+      at += MOST_BYTES;
+    }
     let count = ssl.read();
     for (; count > 0; count = ssl.read()) text += ssl.readBytes(count).latin1Slice();
     if (-count !== SSL_ERROR_WANT_READ) return `${text}[error ${-count}]`;
