@@ -10,6 +10,7 @@ import { noOpenssl } from "../support/certificates.ts";
 import { a, nameServer } from "../support/dns.ts";
 import { type Running, startHoldfast } from "../support/holdfast.ts";
 import { freePort } from "../support/ports.ts";
+import { checkersOf } from "../support/processes.ts";
 import { get } from "../support/tcp.ts";
 import { waitFor } from "../support/wait.ts";
 
@@ -353,6 +354,20 @@ test("a reload does not lose what the CA is about to issue, and breaks off what 
   releaseOrder();
   await holdfast.waitForLog(/certificate issued[^\n]*three\.test/);
   assert.equal(server.issued.length, 2);
+});
+
+test("a checker that dies while it orders is followed by one that does", { skip }, async (t) => {
+  const port = await freePort();
+  const { holdfast, server } = await start(t, {}, { servers: showing(port, "example.test") });
+  const release = hold(server, "challenge");
+  await waitFor(() => server.count("challenge") === 1, "the challenge");
+  const [checker] = checkersOf(holdfast.pid);
+  process.kill(checker, "SIGKILL");
+  await holdfast.waitForLog(new RegExp(`checker process ${checker} exited on signal 9`));
+  release();
+  await holdfast.waitForLog(issued);
+  assert.match((await get(port, "/")).body, /^data:/);
+  assert.deepEqual([server.accounts.length, server.count("new-order"), server.issued.length], [1, 2, 1]);
 });
 
 test("clients get the certificate over TLS as soon as there is one, and then the next, without a reload", {
