@@ -95,3 +95,19 @@ test("ssl_reject_handshake refuses names, and needs no certificate", { skip: noO
   );
   assert.doesNotMatch(holdfast.errorLog(), /\[(crit|alert)\]/);
 });
+
+test("a client that is asked for another key exchange gets the server that it named", {
+  skip: noOpenssl,
+}, async (t) => {
+  const holdfast = await startHoldfast(t, {
+    files,
+    config: ([
+      port,
+    ]) => `worker_processes 1; http { ssl_certificate crt; ssl_certificate_key key; ssl_ecdh_curve secp384r1;
+      server { listen 127.0.0.1:${port} ssl; server_name one.example; return 200 one; }
+      server { listen 127.0.0.1:${port} ssl; server_name two.example; return 200 "two $ssl_curve"; } }`,
+  });
+  // It guesses X25519, and is told by a HelloRetryRequest.
+  const options = { servername: "two.example", ecdhCurve: "X25519:P-384", minVersion: "TLSv1.3" } as const;
+  assert.equal((await getOverTls(holdfast.port, "/", "two.example", options)).body, "two secp384r1");
+});

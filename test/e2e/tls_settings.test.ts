@@ -59,6 +59,7 @@ test("what OpenSSL refuses is said with the directive's line", { skip: noOpenssl
     /^SSL_CTX_set1_curves_list\("none"\) failed.* in nginx.conf:2$/,
   );
   assert.equal(await refused("ssl_protocols SSLv4;"), 'invalid value "SSLv4" in nginx.conf:2');
+  assert.equal(await refused("ssl_buffer_size 0;"), '"ssl_buffer_size" directive invalid value in nginx.conf:2');
   assert.match(
     String(await refused("ssl_conf_command Options Bad;")),
     /^SSL_CONF_cmd\("Options", "Bad"\) failed \(SSL: error:.*:cmd=Options, value=Bad\) in nginx.conf:2$/,

@@ -49,6 +49,7 @@ export class TlsStage implements StreamHandler, HelloHandler, ClientStatusOwner 
   private readonly deadline: Deadline<TlsStage>;
   private context: TlsContext;
   private ssl: SslConnection | undefined = undefined;
+  private greeted = false;
   private rejected = false;
   private refusedAlready = false;
   private leaving = false;
@@ -169,6 +170,9 @@ export class TlsStage implements StreamHandler, HelloHandler, ClientStatusOwner 
   onClientHello(name: string | undefined): number {
     const { ssl } = this;
     if (ssl === undefined) return SSL_AD_INTERNAL_ERROR;
+    // A second ClientHello, after a HelloRetryRequest, changes nothing.
+    if (this.greeted) return 0;
+    this.greeted = true;
     const found = this.owner.contextFor(name, ssl);
     if (typeof found === "number") {
       this.rejected = true;

@@ -1,4 +1,4 @@
-import { bitmask, flag, list, size, text } from "../../../config/directives.ts";
+import { bitmask, flag, list, refuse, size, text } from "../../../config/directives.ts";
 import type { Directive } from "../../../config/types.ts";
 import { HTTP_SERVER } from "../../conf/contexts.ts";
 import { certificateDirectives } from "./certificates.ts";
@@ -66,6 +66,7 @@ export const sslDirectives = {
   ssl_buffer_size: size({
     in: HTTP_SERVER,
     default: 16_384,
+    check: (bytes, at) => bytes > 0 || refuse(at, "invalid value"),
     doc: "The most bytes of a TLS record that is sent.",
   }),
   ...clientDirectives,
