@@ -53,6 +53,25 @@ export function bind(library: string | null, prototypes: Prototypes): unknown {
   );
 }
 
+/**
+ * The same, bound when one of them is first called: that takes some 10 KB and 100 µs for each, which a process that does not
+ * need them is not to pay. Throws then. Later calls cost what they do after `bind`.
+ */
+export function bindWhenUsed<const P extends Prototypes>(library: string | null, prototypes: P): Functions<P>;
+export function bindWhenUsed(library: string | null, prototypes: Prototypes): unknown {
+  const waiting = {};
+  // Once it is bound, each function is a property of this object itself, and hides the one that is waiting.
+  const functions: Record<string, unknown> = Object.create(waiting);
+  const bound = (name: string): unknown => {
+    for (const [known, value] of Object.entries(bind(library, prototypes))) {
+      Object.defineProperty(functions, known, { value, enumerable: true });
+    }
+    return functions[name];
+  };
+  for (const name of Object.keys(prototypes)) Object.defineProperty(waiting, name, { get: () => bound(name) });
+  return functions;
+}
+
 function native([name, { return: result, arguments: types }]: [string, Prototype]): [string, ffi.FunctionSignature] {
   return [name, { return: nativeType(result), arguments: types.map(nativeType) }];
 }

@@ -4,7 +4,7 @@ import { test } from "node:test";
 
 // It is read when the module is loaded.
 process.env.HOLDFAST_DEBUG_FFI = "1";
-const { bind, functionAddress } = await import("../../src/sys/ffi.ts");
+const { bind, bindWhenUsed, functionAddress } = await import("../../src/sys/ffi.ts");
 const { libc } = await import("../../src/sys/libc.ts");
 const { createSharedMemory, mapMemory } = await import("../../src/sys/memory.ts");
 
@@ -81,4 +81,18 @@ test("a pointer leads to memory that is mapped, as far as it is used", () => {
 test("the bindings that all use are checked as well", () => {
   assert.throws(() => libc().close(2 ** 31), /argument 0 of close\(\) is 2147483648, and no int32/);
   assert.throws(() => libc().discard(4096n, 4096n), /argument 0 of madvise\(\) points to 0x1000, where no 4096 bytes/);
+});
+
+test("functions that are bound when one of them is called", () => {
+  const few = bindWhenUsed(null, {
+    abs: { return: "int32", arguments: ["int32"] },
+    labs: { return: "int64", arguments: ["int64"] },
+  });
+  assert.deepEqual(Object.keys(few), []);
+  assert.equal(few.abs(-2), 2);
+  assert.deepEqual(Object.keys(few), ["abs", "labs"]);
+  assert.equal(few.labs(-3n), 3n);
+  assert.throws(() => few.abs(1.5), /argument 0 of abs\(\) is 1.5, and no int32/);
+  const none = bindWhenUsed(null, { no_such_function: { return: "void", arguments: [] } });
+  assert.throws(() => none.no_such_function(), /no_such_function/);
 });

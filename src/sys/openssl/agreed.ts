@@ -1,9 +1,9 @@
-import { bind, memoryAt, stringAt } from "../ffi.ts";
+import { bindWhenUsed, memoryAt, stringAt } from "../ffi.ts";
 import { mapped } from "./memory.ts";
 import type { SslConnection } from "./ssl.ts";
 
 /** What the sides of a connection have offered and agreed on, as nginx's variables have it; "" for nothing. Byte strings. */
-const c = bind(null, {
+const c = bindWhenUsed(null, {
   // Borrowed from the connection; 0 where the peer has shown none.
   SSL_get0_peer_certificate: { return: "handle", arguments: ["handle"] },
   SSL_get_verify_result: { return: "int64", arguments: ["handle"] },

@@ -1,11 +1,11 @@
-import { bind, memoryAt } from "../ffi.ts";
+import { bindWhenUsed, memoryAt } from "../ffi.ts";
 import { makeCallback } from "./callbacks.ts";
 import type { SslContext } from "./context.ts";
 import { mapped } from "./memory.ts";
 import type { SslConnection } from "./ssl.ts";
 
 /** The protocol to speak over TLS (ALPN, RFC 7301), on the side of the server. */
-const c = bind(null, {
+const c = bindWhenUsed(null, {
   // The third pointer is passed on to the callback.
   SSL_CTX_set_alpn_select_cb: { return: "void", arguments: ["handle", "handle", "handle"] },
   // Sets the first pointer into one of the lists; reads as many bytes of them as it is told.

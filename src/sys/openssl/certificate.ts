@@ -1,4 +1,4 @@
-import { bind, stringAt } from "../ffi.ts";
+import { bindWhenUsed, stringAt } from "../ffi.ts";
 import { printed } from "./memory_bio.ts";
 
 /**
@@ -6,7 +6,7 @@ import { printed } from "./memory_bio.ts";
  * strings.
  */
 
-const c = bind(null, {
+const c = bindWhenUsed(null, {
   // Names, numbers and times belong to the certificate.
   X509_get_subject_name: { return: "handle", arguments: ["handle"] },
   X509_get_issuer_name: { return: "handle", arguments: ["handle"] },

@@ -1,4 +1,4 @@
-import { bind } from "../ffi.ts";
+import { bindWhenUsed } from "../ffi.ts";
 import { peerCertificate, verifyResult } from "./agreed.ts";
 import { type SslContext, SslError } from "./context.ts";
 import { clearErrors } from "./errors.ts";
@@ -7,7 +7,7 @@ import { Owned } from "./owned.ts";
 import type { SslConnection } from "./ssl.ts";
 
 /** Certificates and who issued them: those of a context, and the verified chain of a peer. */
-const c = bind(null, {
+const c = bindWhenUsed(null, {
   SSL_CTX_ctrl: { return: "int64", arguments: ["handle", "int32", "int64", "pointer"], nullable: [3] },
   // The context's.
   SSL_CTX_get0_certificate: { return: "handle", arguments: ["handle"] },

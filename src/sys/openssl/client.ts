@@ -1,9 +1,9 @@
-import { bind } from "../ffi.ts";
+import { bindWhenUsed } from "../ffi.ts";
 import { clearErrors } from "./errors.ts";
 import type { SslConnection } from "./ssl.ts";
 
 /** What only the client's side of a connection does. */
-const c = bind(null, {
+const c = bindWhenUsed(null, {
   // The name is copied.
   SSL_ctrl: { return: "int64", arguments: ["handle", "int32", "int64", "buffer"] },
 });

@@ -1,9 +1,9 @@
-import { bind } from "../ffi.ts";
+import { bindWhenUsed } from "../ffi.ts";
 import { type SslContext, SslError } from "./context.ts";
 import { clearErrors } from "./errors.ts";
 
 /** Commands of OpenSSL's configuration files: whatever a context can be told (SSL_CONF_cmd(3)). */
-const c = bind(null, {
+const c = bindWhenUsed(null, {
   // The caller's, until SSL_CONF_CTX_free.
   SSL_CONF_CTX_new: { return: "handle", arguments: [] },
   SSL_CONF_CTX_free: { return: "void", arguments: ["handle"] },

@@ -1,11 +1,11 @@
-import { bind, memoryAt } from "../ffi.ts";
+import { bindWhenUsed, memoryAt } from "../ffi.ts";
 import { mapped } from "./memory.ts";
 
 /**
  * The memory BIO that all connections of this process read from, and the one that they write to. Bytes are put in and
  * taken out in place, in the BUF_MEM of each, since a call into OpenSSL takes longer than a small record's encryption.
  */
-const c = bind(null, {
+const c = bindWhenUsed(null, {
   // The caller's reference, for ever. The bytes are read where they are.
   BIO_new_mem_buf: { return: "handle", arguments: ["pointer", "int32"], sizes: { 0: 1 } },
   BIO_s_mem: { return: "handle", arguments: [] },

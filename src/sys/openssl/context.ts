@@ -1,4 +1,4 @@
-import { bind } from "../ffi.ts";
+import { bindWhenUsed } from "../ffi.ts";
 import type { EarlyDataGuard } from "./early_data.ts";
 import { clearErrors, takeErrors } from "./errors.ts";
 import type { SessionHandler } from "./session.ts";
@@ -8,7 +8,7 @@ import type { TicketKeyOwner } from "./ticket.ts";
  * SSL_CTX: what connections of one configuration have in common. Most of its functions are macros in C, over SSL_CTX_ctrl.
  * Each SSL made of a context keeps it alive, whatever becomes of the object here.
  */
-const c = bind(null, {
+const c = bindWhenUsed(null, {
   TLS_method: { return: "handle", arguments: [] },
   // The caller's, until SSL_CTX_free.
   SSL_CTX_new: { return: "handle", arguments: ["handle"] },

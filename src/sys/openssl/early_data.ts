@@ -1,10 +1,10 @@
-import { bind } from "../ffi.ts";
+import { bindWhenUsed } from "../ffi.ts";
 import { makeCallback, running } from "./callbacks.ts";
 import type { SslContext } from "./context.ts";
 import { mapped } from "./memory.ts";
 
 /** What clients send before the handshake is complete, when they resume a session of TLS 1.3 (RFC 8446, section 2.3). */
-const c = bind(null, {
+const c = bindWhenUsed(null, {
   SSL_CTX_set_max_early_data: { return: "int32", arguments: ["handle", "uint32"] },
   // The second argument is called with the SSL.
   SSL_CTX_set_allow_early_data_cb: { return: "void", arguments: ["handle", "handle", "handle"], nullable: [2] },

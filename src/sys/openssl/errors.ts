@@ -1,11 +1,11 @@
-import { bind, stringAt } from "../ffi.ts";
+import { bindWhenUsed, stringAt } from "../ffi.ts";
 import { mapped } from "./memory.ts";
 
 /**
  * OpenSSL's queue of errors. It is the thread's, not a connection's: it is cleared before each call whose errors are read,
  * else one connection's error would be found by the next.
  */
-const c = bind(null, {
+const c = bindWhenUsed(null, {
   ERR_clear_error: { return: "void", arguments: [] },
   // Of the C type unsigned long.
   ERR_peek_error: { return: "uint64", arguments: [] },

@@ -1,11 +1,11 @@
-import { bind } from "../ffi.ts";
+import { bindWhenUsed } from "../ffi.ts";
 import { clearErrors, takeErrors } from "./errors.ts";
 import { mapped } from "./memory.ts";
 import { printed, withBytes } from "./memory_bio.ts";
 import { Owned } from "./owned.ts";
 
 /** Private keys: in PEM, or what an engine or a store has. */
-const c = bind(null, {
+const c = bindWhenUsed(null, {
   // The result is new, and belongs to whoever called. Without a callback the last argument is the password, or null to ask
   // for it at the terminal.
   PEM_read_bio_PrivateKey: {

@@ -1,7 +1,7 @@
-import { bind } from "../ffi.ts";
+import { bindWhenUsed } from "../ffi.ts";
 
 /** BIOs in memory: how OpenSSL's readers are given bytes, and its printers give text. */
-const c = bind(null, {
+const c = bindWhenUsed(null, {
   BIO_s_mem: { return: "handle", arguments: [] },
   // The caller's, until BIO_free.
   BIO_new: { return: "handle", arguments: ["handle"] },

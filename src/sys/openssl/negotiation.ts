@@ -1,10 +1,10 @@
-import { bind } from "../ffi.ts";
+import { bindWhenUsed } from "../ffi.ts";
 import { type SslContext, SslError } from "./context.ts";
 import { clearErrors } from "./errors.ts";
 import { withBytes } from "./memory_bio.ts";
 
 /** What a context agrees on with its peers: versions, ciphers, groups. All throw SslError, in nginx's words. */
-const c = bind(null, {
+const c = bindWhenUsed(null, {
   // A copy is made of what the buffer has, text with a NUL.
   SSL_CTX_set_cipher_list: { return: "int32", arguments: ["handle", "buffer"] },
   SSL_CTX_ctrl: { return: "int64", arguments: ["handle", "int32", "int64", "buffer"] },

@@ -1,4 +1,4 @@
-import { bind, stringAt } from "../ffi.ts";
+import { bindWhenUsed, stringAt } from "../ffi.ts";
 import { asn1Seconds } from "./certificate.ts";
 import { type SslContext, SslError } from "./context.ts";
 import { clearErrors } from "./errors.ts";
@@ -8,7 +8,7 @@ import { mapped } from "./memory.ts";
  * The Online Certificate Status Protocol (RFC 6960): requests, and what is to be believed of the responses. Certificates are
  * the pointers of X509 objects, which the caller keeps alive for the length of a call.
  */
-const c = bind(null, {
+const c = bindWhenUsed(null, {
   // The caller's, until OCSP_REQUEST_free.
   OCSP_REQUEST_new: { return: "handle", arguments: [] },
   OCSP_REQUEST_free: { return: "void", arguments: ["handle"] },

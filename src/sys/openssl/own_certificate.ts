@@ -1,4 +1,4 @@
-import { bind } from "../ffi.ts";
+import { bindWhenUsed } from "../ffi.ts";
 import { clearErrors, lastErrorIs, takeErrors } from "./errors.ts";
 import type { PrivateKey } from "./keys.ts";
 import type { Certificates } from "./x509.ts";
@@ -6,7 +6,7 @@ import type { Certificates } from "./x509.ts";
 const CTRL = { return: "int64", arguments: ["handle", "int32", "int64", "handle"], nullable: [3] } as const;
 
 /** The certificate and key that a context (SSL_CTX) or a connection (SSL) shows to its peers: one pair for each kind of key. */
-const c = bind(null, {
+const c = bindWhenUsed(null, {
   // What is given is borrowed: the context or connection takes references of its own.
   SSL_CTX_use_certificate: { return: "int32", arguments: ["handle", "handle"] },
   SSL_CTX_use_PrivateKey: { return: "int32", arguments: ["handle", "handle"] },

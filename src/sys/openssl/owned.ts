@@ -1,4 +1,4 @@
-import { bind } from "../ffi.ts";
+import { bindWhenUsed } from "../ffi.ts";
 
 /** Objects of OpenSSL that count their references. */
 export type Kind = "X509" | "X509_CRL" | "EVP_PKEY";
@@ -9,7 +9,7 @@ interface References {
 }
 
 // up_ref makes one reference more, and free gives one back.
-const c = bind(null, {
+const c = bindWhenUsed(null, {
   X509_up_ref: { return: "int32", arguments: ["handle"] },
   X509_free: { return: "void", arguments: ["handle"] },
   X509_CRL_up_ref: { return: "int32", arguments: ["handle"] },
@@ -18,9 +18,9 @@ const c = bind(null, {
   EVP_PKEY_free: { return: "void", arguments: ["handle"] },
 });
 const REFERENCES: Readonly<Record<Kind, References>> = {
-  X509: { up_ref: c.X509_up_ref, free: c.X509_free },
-  X509_CRL: { up_ref: c.X509_CRL_up_ref, free: c.X509_CRL_free },
-  EVP_PKEY: { up_ref: c.EVP_PKEY_up_ref, free: c.EVP_PKEY_free },
+  X509: { up_ref: (pointer) => c.X509_up_ref(pointer), free: (pointer) => c.X509_free(pointer) },
+  X509_CRL: { up_ref: (pointer) => c.X509_CRL_up_ref(pointer), free: (pointer) => c.X509_CRL_free(pointer) },
+  EVP_PKEY: { up_ref: (pointer) => c.EVP_PKEY_up_ref(pointer), free: (pointer) => c.EVP_PKEY_free(pointer) },
 };
 
 /**

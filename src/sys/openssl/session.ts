@@ -1,4 +1,4 @@
-import { bind, memoryAt } from "../ffi.ts";
+import { bindWhenUsed, memoryAt } from "../ffi.ts";
 import { makeCallback, running } from "./callbacks.ts";
 import type { SslContext } from "./context.ts";
 import { clearErrors } from "./errors.ts";
@@ -6,7 +6,7 @@ import { mapped } from "./memory.ts";
 import type { SslConnection } from "./ssl.ts";
 
 /** SSL_SESSION: what a client may resume later. A session is known here by its pointer. */
-const c = bind(null, {
+const c = bindWhenUsed(null, {
   // Without a second argument only says how many bytes there would be; else moves what that points to behind what it wrote.
   i2d_SSL_SESSION: { return: "int32", arguments: ["handle", "pointer"], nullable: [1] },
   // The caller's, until SSL_SESSION_free.

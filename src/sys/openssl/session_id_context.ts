@@ -1,9 +1,9 @@
-import { bind } from "../ffi.ts";
+import { bindWhenUsed } from "../ffi.ts";
 import { type SslContext, SslError } from "./context.ts";
 import { clearErrors } from "./errors.ts";
 
 /** What servers must have in common for one to resume a session of the other (ngx_ssl_session_id_context). */
-const c = bind(null, {
+const c = bindWhenUsed(null, {
   // The library's.
   EVP_sha1: { return: "handle", arguments: [] },
   // The caller's, until EVP_MD_CTX_free.

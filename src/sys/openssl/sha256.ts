@@ -1,6 +1,6 @@
-import { bind } from "../ffi.ts";
+import { bindWhenUsed } from "../ffi.ts";
 
-const c = bind(null, {
+const c = bindWhenUsed(null, {
   // Returns the last argument, 32 bytes.
   SHA256: { return: "handle", arguments: ["buffer", "uint64", "buffer"], sizes: { 0: 1 } },
 });

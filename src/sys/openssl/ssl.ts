@@ -1,4 +1,4 @@
-import { bind, memoryAt, stringAt } from "../ffi.ts";
+import { bindWhenUsed, memoryAt, stringAt } from "../ffi.ts";
 import { makeCallback, running } from "./callbacks.ts";
 import { InputBio, OutputBio, referTo } from "./connection_bios.ts";
 import type { SslContext } from "./context.ts";
@@ -12,7 +12,7 @@ import type { SessionHandler } from "./session.ts";
  * before a call, and what goes out is taken after it. So an idle connection has no BIO of its own. Any call may read, that of
  * SSL_write too: so what one connection has left in the BIO is set aside before a call of another's.
  */
-const c = bind(null, {
+const c = bindWhenUsed(null, {
   // The caller's, until SSL_free. It has a reference to its SSL_CTX.
   SSL_new: { return: "handle", arguments: ["handle"] },
   SSL_free: { return: "void", arguments: ["handle"] },

@@ -1,9 +1,9 @@
-import { bind } from "../ffi.ts";
+import { bindWhenUsed } from "../ffi.ts";
 import { makeCallback, running } from "./callbacks.ts";
 import type { SslContext } from "./context.ts";
 
 /** OCSP stapling (RFC 6066, section 8): what is sent along with a certificate to clients that ask for its status. */
-const c = bind(null, {
+const c = bindWhenUsed(null, {
   SSL_CTX_callback_ctrl: { return: "int64", arguments: ["handle", "int32", "handle"] },
   SSL_ctrl: { return: "int64", arguments: ["handle", "int32", "int64", "handle"] },
   // The connection's.

@@ -1,11 +1,11 @@
-import { bind, memoryAt } from "../ffi.ts";
+import { bindWhenUsed, memoryAt } from "../ffi.ts";
 import { makeCallback, running } from "./callbacks.ts";
 import { type SslContext, SslError } from "./context.ts";
 import { clearErrors } from "./errors.ts";
 import { mapped } from "./memory.ts";
 
 /** Session tickets (RFC 5077) with keys of our own, in place of those that OpenSSL makes for each SSL_CTX. */
-const c = bind(null, {
+const c = bindWhenUsed(null, {
   // The second argument is called with the SSL; what else it gets is valid within the call.
   SSL_CTX_set_tlsext_ticket_key_evp_cb: { return: "int32", arguments: ["handle", "handle"] },
   // This process's for ever.

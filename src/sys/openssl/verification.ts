@@ -1,11 +1,11 @@
-import { bind } from "../ffi.ts";
+import { bindWhenUsed } from "../ffi.ts";
 import { makeCallback } from "./callbacks.ts";
 import { type SslContext, SslError } from "./context.ts";
 import { clearErrors } from "./errors.ts";
 import type { Certificates, RevocationLists } from "./x509.ts";
 
 /** How a context verifies its peers' certificates. Nobody is refused during the handshake: its result is judged later. */
-const c = bind(null, {
+const c = bindWhenUsed(null, {
   SSL_CTX_get_verify_mode: { return: "int32", arguments: ["handle"] },
   SSL_CTX_set_verify: { return: "void", arguments: ["handle", "int32", "handle"] },
   SSL_CTX_set_verify_depth: { return: "void", arguments: ["handle", "int32"] },

@@ -1,4 +1,4 @@
-import { bind } from "../ffi.ts";
+import { bindWhenUsed } from "../ffi.ts";
 import { clearErrors, lastErrorIs, takeErrors } from "./errors.ts";
 import { mapped } from "./memory.ts";
 import { withBytes } from "./memory_bio.ts";
@@ -11,7 +11,7 @@ const READER = {
 } as const;
 
 /** Certificates and revocation lists in PEM. */
-const c = bind(null, {
+const c = bindWhenUsed(null, {
   // The caller's, until X509_free and X509_CRL_free. Without a callback the last argument is the password, lent.
   PEM_read_bio_X509: READER,
   PEM_read_bio_X509_AUX: READER,
