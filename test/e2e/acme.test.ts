@@ -296,15 +296,19 @@ test("what is wrong between us and the CA is said in the log", { skip }, async (
   assert.equal(server.accounts.length, 0);
 });
 
-test("a server that answers no challenge gets no certificate", { skip }, async (t) => {
+test("without an answer to its challenge a name gets no certificate, and one with a wildcard has none to answer", {
+  skip,
+}, async (t) => {
+  const wildcard = showing(await freePort(), "wild.test", "acme_certificate example *.wild.test;");
   const { holdfast, server } = await start(
     t,
     { httpPort: await freePort() },
-    { servers: showing(await freePort(), "example.test") },
+    { servers: showing(await freePort(), "example.test") + wildcard },
   );
   await holdfast.waitForLog(
     /unauthorized: [^\n]*ECONNREFUSED[^\n]* while updating certificate; next attempt at \S+Z, acme issuer: "example", order: "example\.test-/,
   );
+  await holdfast.waitForLog(/no supported challenges while updating certificate; [^\n]* order: "\*\.wild\.test-/);
   assert.deepEqual(server.issued, []);
 });
 

@@ -52,9 +52,10 @@ export async function issue(client: AcmeClient, order: Order, options: IssuanceO
   }
   const url = response.headers.location ?? failed("invalid or missing order URL");
   const key = await generateKey(order.key);
-  for (const authorization of parsed(orderOf, response).authorizations) {
-    await authorize(client, authorization, key, options);
-  }
+  const { authorizations } = parsed(orderOf, response);
+  // One for each identifier, usually; a client is not to rely on that (RFC 8555 section 7.1.3).
+  if (authorizations.length > 4 * order.identifiers.length) failed("too many authorizations");
+  for (const authorization of authorizations) await authorize(client, authorization, key, options);
   // Those that validate need not be those that know the order.
   const ready = await follow(client, url, await client.post(url), ["pending"], AUTHORIZATION_TIMEOUT);
   if (ready.status !== "ready") throw orderFailure(ready);
