@@ -215,3 +215,16 @@ test("a server that answers before it has read the body", { skip }, async (t) =>
   assert.equal(answer.status, 403);
   assert.equal(answer.body, "early");
 });
+
+test("a server that renegotiates when it has read the request (TLS 1.2)", { skip }, async (t) => {
+  const options = { ...shown(selfSigned("a.example")), maxVersion: "TLSv1.2" } as const;
+  const backend = await httpsBackend(t, options, ({ socket }, response) => {
+    if (!(socket instanceof TLSSocket)) throw new Error("no TLS");
+    socket.renegotiate({}, (error) => response.end(error?.message ?? "renegotiated"));
+  });
+  const holdfast = await startHoldfast(t, {
+    config: ([port]) => `worker_processes 1; http {
+      server { listen 127.0.0.1:${port}; location / { proxy_pass https://${backend.address}; } } }`,
+  });
+  assert.equal((await get(holdfast.port, "/")).body, "renegotiated");
+});

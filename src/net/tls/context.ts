@@ -1,6 +1,6 @@
 import { setProtocolNames } from "../../sys/openssl/alpn.ts";
 import { type ConfCommand, type ConfPaths, runConfCommands } from "../../sys/openssl/conf_commands.ts";
-import { SslContext, SslError } from "../../sys/openssl/context.ts";
+import { allowRenegotiation, SslContext, SslError } from "../../sys/openssl/context.ts";
 import {
   preferServerCiphers,
   setCiphers,
@@ -130,5 +130,6 @@ export class TlsContext {
       }
     }
     if (settings.side === "server") askOnClientHello(this.ssl);
+    else allowRenegotiation(this.ssl);
   }
 }

@@ -77,6 +77,11 @@ export class SslContext {
   }
 }
 
+/** A server may ask its client for it, as IIS does to get a certificate; nginx's clients take part. */
+export function allowRenegotiation(context: SslContext): void {
+  context.clearOptions(SSL_OP.NO_RENEGOTIATION);
+}
+
 /** A failure of OpenSSL, in nginx's words: the call and what the queue of errors says. */
 export class SslError extends Error {
   /** Of a list, which one it is about. */
