@@ -132,6 +132,8 @@ export class AcceptedTls implements TlsStageOwner {
   /** Why there was none. */
   refusal: string | undefined = undefined;
   plaintext = false;
+  /** ssl_ocsp */
+  certificateFailure: string | undefined = undefined;
   readonly #context: TlsContext;
   readonly #handler: StreamHandler;
 
@@ -160,8 +162,9 @@ export class AcceptedTls implements TlsStageOwner {
     this.plaintext = true;
     stream.destroy();
   }
-  secured(stream: TlsStream, rest: Buffer): void {
+  secured(stream: TlsStream, rest: Buffer, certificateFailure: string | undefined): void {
     this.stream = stream;
+    this.certificateFailure = certificateFailure;
     stream.handler = this.#handler;
     stream.decrypt(rest);
   }

@@ -130,21 +130,21 @@ export class TlsStage implements StreamHandler, HelloHandler, ClientStatusOwner 
     }
     const status = new ClientStatus(chain, this.context.ssl, ocsp, this);
     this.clientStatus = status;
-    this.stream.pause();
-    if (status.start()) this.clientStatusKnown();
+    if (status.start()) this.proceed();
+    else this.stream.pause();
   }
 
-  /** Calls `proceed`, whose exceptions are this connection's. */
+  /** Exceptions in what follows are this connection's. */
   clientStatusKnown(): void {
+    this.stream.resume();
     guarded(proceed, this);
   }
 
   proceed(): void {
-    const { ssl, clientStatus, held, stream } = this;
+    const { ssl, clientStatus, held } = this;
     if (ssl === undefined || clientStatus === undefined) return;
     this.clientStatus = undefined;
     this.held = NOTHING;
-    stream.resume();
     this.complete(ssl, held, clientStatus.failure);
   }
 

@@ -116,9 +116,11 @@ export class VerifiedChain {
   readonly pointer: bigint;
   readonly length: number;
 
+  /** Takes over the stack and what is in it. */
   constructor(pointer: bigint) {
     this.pointer = pointer;
     this.length = c.OPENSSL_sk_num(pointer);
+    living++;
   }
 
   /** The n-th certificate, the chain's. */
@@ -127,8 +129,16 @@ export class VerifiedChain {
   }
 
   free(): void {
+    living--;
     c.OSSL_STACK_OF_X509_free(this.pointer);
   }
+}
+
+let living = 0;
+
+/** How many chains have not been freed. @internal For tests. */
+export function livingChains(): number {
+  return living;
 }
 
 /**
