@@ -7,6 +7,7 @@ import { TlsStream } from "../../../src/net/tls/stream.ts";
 import { bind, registerCallback } from "../../../src/sys/ffi.ts";
 import { logFaultsTo } from "../../../src/sys/guard.ts";
 import { livingConnections, SSL_ERROR_ZERO_RETURN, SslConnection } from "../../../src/sys/openssl/ssl.ts";
+import { armedDeadlines } from "../../../src/sys/timers.ts";
 import { noOpenssl, selfSigned } from "../../support/certificates.ts";
 import {
   AcceptedTls,
@@ -294,4 +295,42 @@ test("bytes_sent: what is unsent is counted in plain bytes", { skip }, () => {
   made.stream.write("gathered");
   made.inner.close();
   assert.equal(made.stream.unsent, 1008);
+});
+
+test("destroy: close_notify leaves first, but not behind bytes that nobody takes, nor for ever", { skip }, () => {
+  const free = pair();
+  free.stream.destroy();
+  assert.ok(free.inner.closed);
+  assert.equal(decrypted(free.peer, free.inner.take()), `[error ${SSL_ERROR_ZERO_RETURN}]`);
+
+  const slow = pair();
+  slow.inner.full = true;
+  slow.stream.destroy();
+  assert.deepEqual([slow.stream.closed, slow.stream.sending, slow.inner.closed], [true, false, false]);
+  assert.equal(armedDeadlines(), 1);
+  // Nothing is heard any more, whatever comes.
+  deliver(slow, encrypted(slow.peer, "late"));
+  slow.stream.resume();
+  slow.inner.handler.onDrain(slow.inner);
+  assert.equal(slow.inner.handler.onPeerClosed, undefined);
+  slow.inner.handler.onSent?.(slow.inner);
+  assert.ok(slow.inner.closed);
+
+  const full = pair();
+  full.inner.full = true;
+  full.stream.write("bytes");
+  full.inner.take();
+  full.stream.destroy();
+  assert.deepEqual([full.inner.closed, full.inner.take().length], [true, 0]);
+
+  const impatient = pair();
+  impatient.inner.full = true;
+  impatient.stream.destroy();
+  impatient.stream.destroy(true);
+  assert.ok(impatient.inner.closed);
+  for (const { inner, heard } of [free, slow, full, impatient]) {
+    inner.close();
+    assert.deepEqual(heard, ["<close>"]);
+  }
+  assert.equal(armedDeadlines(), 0);
 });
