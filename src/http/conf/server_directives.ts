@@ -79,8 +79,8 @@ export const serverDirectives = defineDirectives("http_core_server", {
     in: ["server"],
     args: [1, Number.POSITIVE_INFINITY],
     syntax:
-      "address[:port] | port | unix:path [default_server] [backlog=number] [reuseport] [deferred] [ipv6only=on|off] [so_keepalive=on|off|[keepidle]:[keepintvl]:[keepcnt]] [proxy_protocol] ...",
-    doc: "An address to accept connections on, with its socket's parameters.",
+      "address[:port] | port | unix:path [default_server] [ssl] [backlog=number] [reuseport] [deferred] [ipv6only=on|off] [so_keepalive=on|off|[keepidle]:[keepintvl]:[keepcnt]] [proxy_protocol] ...",
+    doc: "An address to accept connections on, with its socket's parameters. With `ssl`, for any server of the address, connections are encrypted.",
     initial: () => [],
     defaultText: "*:80 | *:8000",
     repeat: true,
