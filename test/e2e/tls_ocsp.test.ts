@@ -325,16 +325,22 @@ test("a resolver finds the responder that a certificate names", skip, async (t) 
 
 test("settings that cannot be are refused in nginx's words", skip, async (t) => {
   const world = makeWorld(t, "");
-  const refused = async (more: string, sentence: string) => {
+  const refused = async (more: string, sentence: string, verify = "on") => {
     const { stderr, code } = await runHoldfast(t, {
       args: ["-t"],
       files: world.files,
-      config: ([port]) => `http { ${server(port, more)} }`,
+      config: ([port]) =>
+        `http { ${server(port, more).replace("ssl_verify_client on", `ssl_verify_client ${verify}`)} }`,
     });
     assert.ok(stderr.includes(`[emerg] ${sentence}`), `${sentence} is not in ${stderr}`);
     assert.equal(code, 1);
   };
   await refused("ssl_ocsp maybe;", 'invalid value "maybe" in');
+  await refused(
+    "ssl_ocsp on;",
+    '"ssl_ocsp" is incompatible with "ssl_verify_client optional_no_ca" in',
+    "optional_no_ca",
+  );
   await refused("ssl_ocsp_cache shared:OCSP;", 'invalid OCSP cache "shared:OCSP" in');
   await refused("ssl_ocsp_cache shared:OCSP:1k;", 'OCSP cache "shared:OCSP:1k" is too small in');
   await refused("ssl_ocsp_cache off; ssl_ocsp_cache off;", '"ssl_ocsp_cache" directive is duplicate in');

@@ -161,7 +161,7 @@ test("a reload keeps the response, and asks again where it would not be believed
     config: ([listen]) => config(listen, ""),
   });
   const first = await waitFor(() => stapled(holdfast.port), "a stapled response");
-  // Eight more servers, so that the zone has to grow; they have one certificate in common.
+  // Seven more servers, so that the zone has to grow; they have one certificate in common.
   const more = holdfast.ports.slice(1).map(
     (listen) => `server { listen 127.0.0.1:${listen} ssl; ssl_stapling on; ssl_certificate other.crt;
       ssl_certificate_key other.key; return 200 other; ssl_stapling_responder http://127.0.0.1:${port}/${listen}; }`,
@@ -236,6 +236,10 @@ test("what cannot be stapled is warned of, and what is no response refused", ski
   assert.match(
     await tried(silent, "ssl_stapling_responder https://a/;"),
     new RegExp(`${ignored}invalid URL prefix in OCSP responder "https://a/" in the certificate "${certificate}"`),
+  );
+  assert.match(
+    await tried(silent, "ssl_certificate_compression on;"),
+    /\[emerg\] "ssl_stapling" is incompatible with "ssl_certificate_compression"/,
   );
   assert.match(
     await tried(silent, "ssl_stapling_file none.der;"),

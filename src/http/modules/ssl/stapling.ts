@@ -51,7 +51,7 @@ export const staplingDirectives = {
   }),
 };
 
-type StaplingSettings = SettingsOf<typeof staplingDirectives>;
+type StaplingSettings = SettingsOf<typeof staplingDirectives> & { readonly ssl_certificate_compression: boolean };
 
 /** ngx_ssl_stapling. Throws ConfigError. */
 export function addStaples(
@@ -61,6 +61,12 @@ export function addStaples(
   place: Place,
 ): void {
   if (!settings.ssl_stapling) return;
+  if (settings.ssl_certificate_compression) {
+    fail(
+      placeIn(place.scope, staplingDirectives.ssl_stapling),
+      '"ssl_stapling" is incompatible with "ssl_certificate_compression"',
+    );
+  }
   const names = new Map<bigint, string>();
   for (const { certificate: name } of pairs) {
     const chain = source.certificate(name, false);
