@@ -5,6 +5,7 @@ import { noOpenssl, selfSigned } from "../support/certificates.ts";
 import { have } from "../support/have.ts";
 import { type Running, startHoldfast, startNginx } from "../support/holdfast.ts";
 import { getLogged } from "../support/logged.ts";
+import { RawConnection } from "../support/tcp.ts";
 
 /** Handshakes with servers that fail: what the client gets, and what the log says. */
 
@@ -85,4 +86,34 @@ test("what fails is said as nginx says it, and the next server is tried", {
     "502",
     "[error] SSL_read() failed (SSL) while reading response header from upstream",
   ]);
+});
+
+test("a client that leaves during the handshake ends it", { skip: noOpenssl }, async (t) => {
+  let over: (() => void) | undefined;
+  const ended = new Promise<void>((resolve) => {
+    over = resolve;
+  });
+  const begun = { read: () => {} };
+  const reading = new Promise<void>((resolve) => {
+    begun.read = resolve;
+  });
+  const silent = await tcpBackend(t, async (connection) => {
+    connection.socket.on("close", () => over?.());
+    await connection.read();
+    begun.read();
+    await connection.read();
+    connection.end();
+  });
+  const holdfast = await startHoldfast(t, {
+    config: ([port]) => `worker_processes 1; http { server { listen 127.0.0.1:${port};
+      location / { proxy_pass https://${silent.address}; } } }`,
+  });
+  const client = await RawConnection.open(holdfast.port);
+  client.write("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+  await reading;
+  client.close();
+  await ended;
+  await holdfast.waitForLog(
+    /client prematurely closed connection, so upstream connection is closed too while SSL handshaking to upstream, /,
+  );
 });

@@ -192,10 +192,16 @@ function identityOf(
   return digestText(Buffer.from(JSON.stringify(all)));
 }
 
+/** Of the bytes of files, which are large where many authorities are trusted, and the same in all locations. */
+const digests = new WeakMap<Uint8Array, string>();
+
 function contentsDigest(name: string, cycle: Cycle): string {
   if (isInName(name) || isElsewhere(name)) return "";
   try {
-    return digestText(cycle.readFile(name));
+    const bytes = cycle.readFile(name);
+    const digest = digests.get(bytes) ?? digestText(bytes);
+    digests.set(bytes, digest);
+    return digest;
   } catch {
     // Whoever needs it says that it cannot be read.
     return "";

@@ -44,7 +44,7 @@ export const proxyDirectives = {
     in: PASS,
     args: [1, 1],
     syntax: "URL",
-    doc: "Passes requests to a server or an upstream group over HTTP. With a URI after the address, the part of the request's URI that matches the location is replaced by it.",
+    doc: "Passes requests to a server or an upstream group over HTTP, with `https://` over TLS. With a URI after the address, the part of the request's URI that matches the location is replaced by it.",
     initial: () => undefined,
     inherit: false,
     read: (at, scope) => ({ url: template(scope, at, at.args[0]), at }),
