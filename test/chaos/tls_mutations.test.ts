@@ -6,6 +6,7 @@ import { startTls } from "../../src/net/tls/client.ts";
 import type { TlsContext } from "../../src/net/tls/context.ts";
 import { bind, registerCallback } from "../../src/sys/ffi.ts";
 import { logFaultsTo } from "../../src/sys/guard.ts";
+import { acceptEarlyData } from "../../src/sys/openssl/early_data.ts";
 import { livingConnections, SSL_ERROR_WANT_READ, SslConnection } from "../../src/sys/openssl/ssl.ts";
 import { armedDeadlines } from "../../src/sys/timers.ts";
 import { certificateDirectory, createCertificate, noOpenssl, selfSigned } from "../support/certificates.ts";
@@ -32,6 +33,7 @@ const c = bind(null, {
   SSL_CTX_set_session_id_context: { return: "int32", arguments: ["handle", "buffer", "uint32"] },
   SSL_get1_session: { return: "handle", arguments: ["handle"] },
   SSL_set_session: { return: "int32", arguments: ["handle", "handle"] },
+  SSL_write_early_data: { return: "int32", arguments: ["handle", "buffer", "uint64", "buffer"], sizes: { 1: 2 } },
   SSL_session_reused: { return: "int32", arguments: ["handle"] },
 });
 const SSL_OP_NO_TICKET = 1n << 14n;
@@ -46,6 +48,8 @@ interface Kind {
   readonly client: TlsContext;
   /** To be resumed; 0 for a full handshake. */
   readonly session: bigint;
+  /** The first message goes before the handshake is complete. */
+  readonly early: boolean;
 }
 
 const ECHO: StreamHandler = {
@@ -70,7 +74,7 @@ interface Outcome {
 
 /** A connection of that kind from its first byte to its end. */
 function connection(
-  { server, client: { ssl }, session }: Kind,
+  { server, client: { ssl }, session, early }: Kind,
   change: Change,
   atEnd: (client: SslConnection) => void = () => {},
 ): Outcome {
@@ -80,7 +84,12 @@ function connection(
   if (session !== 0n) c.SSL_set_session(client.pointer, session);
   let agreed = false;
   let echoed = 0;
-  for (let number = 0, sent = 0; !inner.closed && sent <= MESSAGES.length; number++) {
+  let sent = 0;
+  if (early) {
+    const message = Buffer.from(MESSAGES[sent++]);
+    assert.equal(c.SSL_write_early_data(client.pointer, message, BigInt(message.length), Buffer.alloc(8)), 1);
+  }
+  for (let number = 0; !inner.closed && sent <= MESSAGES.length; number++) {
     const answer = inner.take();
     if (number > 0 && answer.length === 0) break;
     if (agreed) {
@@ -177,19 +186,22 @@ function kinds(t: TestContext): Kind[] {
     tlsContext("client", { protocols: new Set([version] as const) });
   const withIds = only("TLSv1.2");
   withIds.ssl.setOptions(SSL_OP_NO_TICKET);
+  const eager = serverContext(certificate);
+  acceptEarlyData(eager.ssl, { allowsEarlyData: () => true });
   const full = [
     { name: "TLS 1.3", server, client: only("TLSv1.3") },
     { name: "TLS 1.2", server, client: only("TLSv1.2") },
     { name: "TLS 1.2 without tickets", server, client: withIds },
     { name: "a client's certificate", ...proving },
     { name: "RSA", server: serverContext(rsa), client: only("TLSv1.2") },
-  ].map((kind) => ({ ...kind, session: 0n }));
+    { name: "early data", server: eager, client: only("TLSv1.3") },
+  ].map((kind) => ({ ...kind, session: 0n, early: false }));
   const resumed = full.map((kind) => {
     let session = 0n;
     connection(kind, WHOLE, ({ pointer }) => {
       session = c.SSL_get1_session(pointer);
     });
-    return { ...kind, name: `${kind.name}, resumed`, session };
+    return { ...kind, name: `${kind.name}, resumed`, session, early: kind.server === eager };
   });
   for (const { server } of full) server.ssl.control(SSL_CTRL_SET_SESS_CACHE_SIZE, SESSIONS);
   return [...full, ...resumed];
