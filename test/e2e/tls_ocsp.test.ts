@@ -112,8 +112,13 @@ test("with `on` the whole chain is asked about, with `leaf` the client's own cer
   assert.equal(await ask(ports[1], client), GOOD);
   status = "unknown";
   assert.equal(await ask(ports[0], client), "400 FAILED:certificate status unknown");
-  // One that signs itself has nobody to be asked about.
+  // One that signs itself has nobody to be asked about, nor has one that was not verified, or not shown.
   assert.equal(await ask(ports[0], root), GOOD);
+  const stranger = createCertificate(world.directory, "stranger");
+  assert.match(await ask(ports[0], stranger), /^400 FAILED:self-signed certificate$/);
+  const { status: none, body } = await getOverTls(ports[0], "/", "localhost");
+  assert.equal(none, 400);
+  assert.match(body, /No required SSL certificate was sent/);
 });
 
 test("ssl_ocsp_cache has the answers for all workers, and over a reload", skip, async (t) => {

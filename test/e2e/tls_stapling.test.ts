@@ -11,7 +11,7 @@ import { a, nameServer } from "../support/dns.ts";
 import { finish, runHoldfast, startHoldfast } from "../support/holdfast.ts";
 import { ocspResponse, opensslResponder, requestIn, saidResponder } from "../support/ocsp.ts";
 import { freePort } from "../support/ports.ts";
-import { workersOf } from "../support/processes.ts";
+import { checkersOf, workersOf } from "../support/processes.ts";
 import { waitFor } from "../support/wait.ts";
 
 const skip = { skip: noOpenssl };
@@ -268,6 +268,25 @@ test("a responder's name is resolved by the resolver, or else as the system does
   await waitFor(() => stapled(ports[0]), "a response of the system's localhost");
   await waitFor(() => stapled(ports[1]), "a response of responder.example");
   assert.deepEqual(names, ["responder.example"]);
+});
+
+test("a checker that takes the place of one that died goes on with what that one knew", skip, async (t) => {
+  const port = await freePort();
+  const made = certified(t, `http://127.0.0.1:${port}`);
+  const responder = await saidResponder(t, () => ({ signer: made.ca }), port);
+  const config = (...servers: string[]) => `worker_processes 1; http { access_log off; ${servers.join("\n")} }`;
+  const holdfast = await startHoldfast(t, { files: files(made), config: ([one]) => config(server(one, "")) });
+  const [one, other] = holdfast.ports;
+  const first = await waitFor(() => stapled(one), "a response");
+  const [checker] = checkersOf(holdfast.pid);
+  process.kill(checker, "SIGKILL");
+  await waitFor(() => checkersOf(holdfast.pid).some((pid) => pid !== checker), "another checker");
+  assert.deepEqual(await stapled(one), first);
+  const more = server(other, `ssl_stapling_responder http://127.0.0.1:${port}/other;`);
+  assert.ok(await holdfast.reload(config(server(one, ""), more)));
+  await waitFor(() => stapled(other), "the other response");
+  assert.deepEqual(await stapled(one), first);
+  assert.equal(responder.asked, 2);
 });
 
 test("without master and checker one process does it all", skip, async (t) => {
