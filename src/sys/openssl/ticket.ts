@@ -1,7 +1,6 @@
 import { bindWhenUsed, memoryAt } from "../ffi.ts";
 import { makeCallback, running } from "./callbacks.ts";
 import { type SslContext, SslError } from "./context.ts";
-import { clearErrors } from "./errors.ts";
 import { mapped } from "./memory.ts";
 
 /** Session tickets (RFC 5077) with keys of our own, in place of those that OpenSSL makes for each SSL_CTX. */
@@ -25,6 +24,7 @@ const c = bindWhenUsed(null, {
   EVP_MAC_init: { return: "int32", arguments: ["handle", "buffer", "uint64", "pointer"], sizes: { 1: 2 } },
   RAND_bytes: { return: "int32", arguments: ["handle", "int32"] },
   SSL_version: { return: "int32", arguments: ["handle"] },
+  memcpy: { return: "handle", arguments: ["handle", "buffer", "uint64"], sizes: { 1: 2 } },
 });
 
 const NAME_BYTES = 16;
@@ -73,13 +73,13 @@ export function useTicketKeys(context: SslContext, owner: TicketKeyOwner): void 
 function ticketKey(ssl: bigint, name: bigint, iv: bigint, cipher: bigint, mac: bigint, encrypt: number): number {
   const keys = running.connection?.context.tickets?.ticketKeys();
   if (keys === undefined) return FAILED;
-  const wanted = Buffer.from(memoryAt(name, NAME_BYTES));
   if (encrypt === 1) {
     if (c.RAND_bytes(iv, BLOCK_BYTES) !== 1) throw new SslError("RAND_bytes() failed");
     encryptWith(keys[0], iv, cipher, mac);
-    wanted.set(keys[0].name);
+    c.memcpy(name, keys[0].name, BigInt(NAME_BYTES));
     return FOUND;
   }
+  const wanted = Buffer.from(memoryAt(name, NAME_BYTES));
   const index = keys.findIndex((key) => key.name.equals(wanted));
   if (index === -1) return NONE;
   decryptWith(keys[index], iv, cipher, mac);
@@ -88,14 +88,12 @@ function ticketKey(ssl: bigint, name: bigint, iv: bigint, cipher: bigint, mac: b
 }
 
 function encryptWith({ aes, hmac }: TicketKey, iv: bigint, cipher: bigint, mac: bigint): void {
-  clearErrors();
   if (c.EVP_EncryptInit_ex(cipher, cipherFor(aes), 0n, aes, iv) !== 1)
     throw new SslError("EVP_EncryptInit_ex() failed");
   authenticateWith(hmac, mac);
 }
 
 function decryptWith({ aes, hmac }: TicketKey, iv: bigint, cipher: bigint, mac: bigint): void {
-  clearErrors();
   if (c.EVP_DecryptInit_ex(cipher, cipherFor(aes), 0n, aes, iv) !== 1)
     throw new SslError("EVP_DecryptInit_ex() failed");
   authenticateWith(hmac, mac);
