@@ -446,7 +446,8 @@ export function connectionTo(peer: Peer, target: UpstreamTarget, request: Reques
   const { pool } = target.upstream;
   const { bind, place, protocol } = target.settings;
   const source = bind === undefined ? "" : (bind.address.constant ?? bind.address.render(request));
-  const identity = target.tls === undefined ? source : source + target.tls.identity;
+  const { tls } = target;
+  const identity = tls === undefined ? source : source === "" ? tls.identity : `${source}\0${tls.identity}`;
   const pooled = pool?.take(peer, place, identity);
   if (pooled !== undefined) {
     const { data } = pooled;

@@ -50,13 +50,14 @@ function tlsChoice(
 ): TlsChoice {
   const { sendsName, verifies } = settings;
   const name = sendsName || verifies ? withoutPort(named) : "";
-  let identity = `${settings.identity} ${sendsName} ${name}`;
+  let shown = "";
   if (certificates !== undefined) {
     // The names may be the certificate and key themselves.
     const [{ certificate, key }] = certificates.pairs;
-    identity += ` ${sha256(Buffer.from(`${certificate}\0${key}`, "latin1")).toString("base64url")}`;
+    shown = sha256(Buffer.from(`${certificate}\0${key}`, "latin1")).toString("base64url");
   }
-  return { settings, name, certificates, upstream, identity };
+  // The name comes last: it may be a client's, and have anything in it.
+  return { settings, name, certificates, upstream, identity: `${settings.identity} ${sendsName} ${shown} ${name}` };
 }
 
 /** The name of the block, or the host of the URL, maybe with a port; the path of a unix socket. */
