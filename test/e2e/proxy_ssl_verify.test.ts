@@ -40,6 +40,7 @@ test("a server's certificate: who signed it, whom it is for, whether it was revo
   const far = createCertificate(directory, "far.example", { issuer: between });
   const expired = createCertificate(directory, "expired.example", { issuer: ca, days: -1 });
   const client = createCertificate(directory, "client", { issuer: ca });
+  const override = createCertificate(directory, "override", { issuer: ca });
   const chain = { ...far, certificate: far.certificate + between.certificate };
   const [one, two, three, four, five] = await Promise.all(
     [direct, revoked, wild, chain, expired].map((certificate) => curious(t, certificate, ca)),
@@ -52,6 +53,8 @@ test("a server's certificate: who signed it, whom it is for, whether it was revo
     "conf/crl": createRevocationList(directory, ca, ["12"]),
     "conf/client.crt": client.certificate,
     "conf/client.key": client.key,
+    "conf/override.crt": override.certificate,
+    "conf/override.key": override.key,
     "conf/encrypted.key": openssl("pkcs8", "-topk8", "-in", client.keyFile, "-passout", "pass:secret"),
     "conf/passwords": "wrong\nsecret\n",
   };
@@ -74,6 +77,7 @@ test("a server's certificate: who signed it, whom it is for, whether it was revo
       ${location("/revoked", two, "revoked.example", "proxy_ssl_crl crl;")}
       ${location("/unlisted", two, "revoked.example")}
       ${location("/shown", one, "direct.example", "proxy_ssl_certificate client.crt; proxy_ssl_certificate_key client.key;")}
+      ${location("/command", one, "direct.example", "proxy_ssl_certificate client.crt; proxy_ssl_certificate_key client.key; proxy_ssl_conf_command Certificate override.crt; proxy_ssl_conf_command PrivateKey override.key;")}
       ${location("/encrypted", one, "direct.example", "proxy_ssl_certificate client.crt; proxy_ssl_certificate_key encrypted.key; proxy_ssl_password_file passwords;")}
       ${location("/variable", one, "$arg_host", "proxy_ssl_certificate $arg_who.crt; proxy_ssl_certificate_key $arg_who.key;")}
     } }`;
@@ -95,6 +99,7 @@ test("a server's certificate: who signed it, whom it is for, whether it was revo
     "/revoked": "[error] upstream SSL certificate verify error: (23:certificate revoked)",
     "/unlisted": "nobody false",
     "/shown": "client true",
+    "/command": "override true",
     "/encrypted": "client true",
     "/variable?host=direct.example&who=client": "client true",
     "/variable?host=direct.example&who=nobody": '[error] cannot load certificate "',
