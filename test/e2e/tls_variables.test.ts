@@ -1,9 +1,11 @@
 import assert from "node:assert/strict";
+import { join } from "node:path";
 import { test } from "node:test";
 import { type ConnectionOptions, connect, type TLSSocket } from "node:tls";
 import { certificateDirectory, createCertificate, noOpenssl, selfSigned } from "../support/certificates.ts";
 import { have } from "../support/have.ts";
 import { startHoldfast, startNginx } from "../support/holdfast.ts";
+import { askWithSession } from "../support/s_client.ts";
 
 /** The variables of TLS connections. */
 
@@ -52,6 +54,23 @@ test("what a client offers, and what is agreed on", { skip: noOpenssl }, async (
   assert.equal(await ask(port, "/client"), "[NONE]");
   const response = await fetch(`http://127.0.0.1:${plain}/`);
   assert.equal(await response.text(), "[]");
+});
+
+test("a resumed session has the name that its client asked for", { skip: noOpenssl }, async (t) => {
+  const { certificate, key } = selfSigned("localhost");
+  const directory = certificateDirectory(t);
+  const { port } = await startHoldfast(t, {
+    files: { "conf/a.crt": certificate, "conf/a.key": key },
+    config: ([port]) => `worker_processes 1; http { ssl_certificate a.crt; ssl_certificate_key a.key;
+      ssl_session_cache shared:tls:1m;
+      server { listen 127.0.0.1:${port} ssl; return 200 "$ssl_server_name $ssl_session_reused"; } }`,
+  });
+  for (const options of [["-tls1_2"], ["-tls1_2", "-no_ticket"], ["-tls1_3"], ["-tls1_3", "-no_ticket"]]) {
+    const session = join(directory, options.join(""));
+    const asked = () => askWithSession(port, session, "-servername", "a.example", ...options);
+    assert.equal(await asked(), "a.example .");
+    assert.equal(await asked(), "a.example r", options.join(" "));
+  }
 });
 
 test("the log line of a request whose client has gone has them", { skip: noOpenssl }, async (t) => {

@@ -5,6 +5,7 @@ import type { SslContext } from "./context.ts";
 import { EarlyData, SSL_READ_EARLY_DATA_FINISH } from "./early_data.ts";
 import { clearErrors } from "./errors.ts";
 import { mapped } from "./memory.ts";
+import { acknowledgeServerName, helloName } from "./server_name.ts";
 import type { SessionHandler } from "./session.ts";
 
 /**
@@ -48,8 +49,6 @@ const c = bindWhenUsed(null, {
   SSL_CTX_get_options: { return: "uint64", arguments: ["handle"] },
   SSL_CTX_set_cert_cb: { return: "void", arguments: ["handle", "handle", "handle"], nullable: [2] },
   SSL_CTX_set_client_hello_cb: { return: "void", arguments: ["handle", "handle", "handle"], nullable: [2] },
-  // The second pointer is set to memory of the SSL's, valid within the callback.
-  SSL_client_hello_get0_ext: { return: "int32", arguments: ["handle", "uint32", "pointer", "pointer"] },
 });
 
 /** <openssl/ssl.h>: what SSL_get_error returns. */
@@ -110,18 +109,17 @@ export interface HelloHandler {
   onStatusRequest(certificate: bigint): Uint8Array | undefined;
 }
 
-const SSL_AD_DECODE_ERROR = 50;
 export const SSL_AD_INTERNAL_ERROR = 80;
-export const SSL_AD_UNRECOGNIZED_NAME = 112;
 
 let helloCallback = 0n;
 
-/** Has the connections of a context ask their HelloHandler. */
+/** Has the connections of a context ask their HelloHandler which server the client wants. */
 export function askOnClientHello(context: SslContext): void {
   if (helloCallback === 0n) {
     helloCallback = makeCallback({ return: "int32", arguments: ["handle", "handle", "handle"] }, 0, clientHello);
   }
   c.SSL_CTX_set_client_hello_cb(context.pointer, helloCallback, 0n);
+  acknowledgeServerName(context);
 }
 
 function clientHello(ssl: bigint, alert: bigint): number {
@@ -144,23 +142,6 @@ export function askForCertificates(context: SslContext): void {
     );
   }
   c.SSL_CTX_set_cert_cb(context.pointer, certificateCallback, 0n);
-}
-
-const extension = mapped(16);
-const extensions = new DataView(extension.buffer);
-const TLSEXT_MAXLEN_HOST_NAME = 255;
-
-/** The name in the server_name extension (RFC 6066, section 3), as strictly as OpenSSL reads it; else an alert. */
-function helloName(ssl: bigint): string | undefined | number {
-  if (c.SSL_client_hello_get0_ext(ssl, 0, extension.address, extension.address + 8n) !== 1) return undefined;
-  const length = Number(extensions.getBigUint64(8, true));
-  if (length < 5) return SSL_AD_DECODE_ERROR;
-  const bytes = Buffer.from(memoryAt(extensions.getBigUint64(0, true), length));
-  if (bytes.readUInt16BE(0) + 2 !== length || bytes[2] !== 0 || bytes.readUInt16BE(3) + 5 !== length) {
-    return SSL_AD_DECODE_ERROR;
-  }
-  const name = bytes.toString("latin1", 5);
-  return name.length > TLSEXT_MAXLEN_HOST_NAME || name.includes("\0") ? SSL_AD_UNRECOGNIZED_NAME : name;
 }
 
 /** Whose bytes may still be in the input BIO. */
