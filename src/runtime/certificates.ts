@@ -5,6 +5,7 @@ import { ConfiguredCertificates } from "../net/tls/configured_certificates.ts";
 import { errnoCode, errnoText, errorCode } from "../sys/errno.ts";
 import { withMemoryFile } from "../sys/memory_file.ts";
 import type { ConfPaths } from "../sys/openssl/conf_commands.ts";
+import { sha256 } from "../sys/openssl/sha256.ts";
 import type { Cycle } from "./cycle.ts";
 
 /** The certificates, keys and passwords of a configuration, which only the master may be allowed to read. */
@@ -27,6 +28,27 @@ export function certificateName(cycle: Pick<Cycle, "path">, name: string): strin
 
 export function keyName(cycle: Pick<Cycle, "path">, name: string): string {
   return isInName(name) || isElsewhere(name) ? name : cycle.path(name, "conf");
+}
+
+/** Of the bytes of files, which are large where many authorities are trusted, and the same in all places. */
+const digests = new WeakMap<Uint8Array, string>();
+
+/** Another text for other contents of the file of that name; "" where it is no file, or cannot be read. */
+export function contentsDigest(name: string, cycle: Cycle): string {
+  if (isInName(name) || isElsewhere(name)) return "";
+  try {
+    const bytes = cycle.readFile(name);
+    const digest = digests.get(bytes) ?? digestText(bytes);
+    digests.set(bytes, digest);
+    return digest;
+  } catch {
+    // Whoever needs it says that it cannot be read.
+    return "";
+  }
+}
+
+export function digestText(bytes: Uint8Array): string {
+  return sha256(bytes).toString("base64url");
 }
 
 /** The files that commands of OpenSSL's configuration name, with what the master has read of them. */

@@ -1,6 +1,10 @@
 /** ssl_verify_client and what belongs to it: who gets in, who gets 495, 496 or 421, and what the log says. */
 import assert from "node:assert/strict";
+import { once } from "node:events";
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { test } from "node:test";
+import { connect } from "node:tls";
 import {
   type CertificateFiles,
   certificateDirectory,
@@ -161,4 +165,82 @@ test("chains, their depth, and revoked certificates", { skip: noOpenssl }, async
   assert.equal(await status("crl", shown(kept)), 200);
   assert.equal(await status("crl", shown(revoked)), 400);
   await holdfast.waitForLog(/client SSL certificate verify error: \(23:certificate revoked\)/);
+});
+
+test("after a reload nobody stays who was verified by what is no longer in force", { skip: noOpenssl }, async (t) => {
+  const directory = certificateDirectory(t);
+  const server = createCertificate(directory, "server");
+  const ca = createCertificate(directory, "ca", { extensions: CA });
+  const client = createCertificate(directory, "client", { issuer: ca, serial: "0x1234" });
+  const holdfast = await startHoldfast(t, {
+    files: {
+      "conf/crt": server.certificate,
+      "conf/key": server.key,
+      "conf/ca": ca.certificate,
+      "conf/crl": createRevocationList(directory, ca),
+    },
+    config: ([
+      port,
+    ]) => `worker_processes 1; http { ssl_certificate crt; ssl_certificate_key key; ssl_client_certificate ca;
+      ssl_session_cache shared:sessions:1m;
+      server { listen 127.0.0.1:${port} ssl; ssl_verify_client on; ssl_crl crl; return 200 $ssl_session_reused; } }`,
+  });
+  const { port } = holdfast;
+  const socket = connect({ port, host: "127.0.0.1", rejectUnauthorized: false, ...shown(client) });
+  socket.setEncoding("latin1");
+  t.after(() => socket.destroy());
+  const askAgain = async () => {
+    socket.write("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    const [answer] = (await once(socket, "data")) as [string];
+    return answer;
+  };
+  const askResuming = (version: string) =>
+    askWithSession(
+      port,
+      ...[join(directory, `session${version}`), version],
+      ...["-cert", client.certificateFile, "-key", client.keyFile],
+    );
+  assert.match(await askAgain(), /^HTTP\/1\.1 200 /);
+  for (const version of ["-tls1_2", "-tls1_3"]) assert.equal(await askResuming(version), ".");
+  assert.equal(await holdfast.reload(), true);
+  assert.match(await askAgain(), /^HTTP\/1\.1 200 /);
+  for (const version of ["-tls1_2", "-tls1_3"]) assert.equal(await askResuming(version), "r");
+  writeFileSync(join(holdfast.prefix, "conf/crl"), createRevocationList(directory, ca, ["1234"]));
+  assert.equal(await holdfast.reload(), true);
+  assert.match(await askAgain(), /^HTTP\/1\.1 421 .*\r\nConnection: close\r\n/s);
+  for (const version of ["-tls1_2", "-tls1_3"]) assert.match(await askResuming(version), /The SSL certificate error/);
+  await holdfast.waitForLog(/\[info\] .* client certificate was verified by what an earlier configuration says while /);
+});
+
+test("a session is resumed only where its client would be verified in the same way", { skip: noOpenssl }, async (t) => {
+  const directory = certificateDirectory(t);
+  const server = createCertificate(directory, "server");
+  const ca = createCertificate(directory, "ca", { extensions: CA });
+  const client = createCertificate(directory, "client", { issuer: ca, serial: "0x1234" });
+  const holdfast = await startHoldfast(t, {
+    files: {
+      "conf/crt": server.certificate,
+      "conf/key": server.key,
+      "conf/ca": ca.certificate,
+      "conf/crl": createRevocationList(directory, ca, ["1234"]),
+    },
+    config: ([
+      port,
+    ]) => `worker_processes 1; http { ssl_certificate crt; ssl_certificate_key key; ssl_client_certificate ca;
+      ssl_session_cache shared:sessions:1m; ssl_verify_client on;
+      server { listen 127.0.0.1:${port} ssl; server_name one; return 200 $ssl_session_reused; }
+      server { listen 127.0.0.1:${port} ssl; server_name two; return 200 $ssl_session_reused; }
+      server { listen 127.0.0.1:${port} ssl; server_name crl; ssl_crl crl; return 200 $ssl_session_reused; } }`,
+  });
+  const ask = (name: string, version: string) =>
+    askWithSession(
+      holdfast.port,
+      ...[join(directory, `session${version}`), version, "-servername", name],
+      ...["-cert", client.certificateFile, "-key", client.keyFile],
+    );
+  for (const version of ["-tls1_2", "-tls1_3"]) {
+    assert.equal(await ask("one", version), ".");
+    assert.equal(await ask("two", version), "r");
+    assert.match(await ask("crl", version), /The SSL certificate error/);
+  }
 });

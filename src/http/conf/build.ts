@@ -96,6 +96,7 @@ const NO_TLS: Server["tls"] = {
   certified: false,
   rejects: false,
   verify: "off",
+  verification: "",
 };
 
 /** A server's own level. Its root comes last: that and the locations in it refer to their server. */

@@ -140,6 +140,8 @@ export interface ServerTls {
   readonly rejects: boolean;
   /** ssl_verify_client */
   readonly verify: "off" | "on" | "optional" | "optional_no_ca";
+  /** By what clients are verified; another text where that is something else, "" where they are not. */
+  readonly verification: string;
 }
 
 export interface Server {

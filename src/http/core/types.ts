@@ -87,6 +87,8 @@ export interface ClientTls {
   readonly regex: CompiledRegex | undefined;
   /** ssl_ocsp: why the client's certificate, although it was verified, is not accepted. */
   readonly certificateFailure: string | undefined;
+  /** A reload has changed by what its certificate would be verified. */
+  readonly outdated: boolean;
 }
 
 /** Answers handshakes of a protocol of its own (ALPN), in place of any server. No request comes of them. */

@@ -34,6 +34,8 @@ export class AgreedTls implements ClientTls {
   readonly #asked: string | undefined;
   #config: AddressConfig;
   #found: Negotiated | undefined;
+  /** By what the client was verified. */
+  readonly #verification: string;
 
   /** `asked`: the name that the client asked for; `found`: the server that has it in the configuration of the handshake. */
   constructor(
@@ -48,6 +50,7 @@ export class AgreedTls implements ClientTls {
     this.#config = config;
     this.#asked = asked;
     this.#found = found;
+    this.#verification = verificationOf(config, found);
   }
 
   get server(): Server {
@@ -62,6 +65,11 @@ export class AgreedTls implements ClientTls {
     return this.#negotiated()?.regex;
   }
 
+  get outdated(): boolean {
+    const found = this.#negotiated();
+    return verificationOf(this.#config, found) !== this.#verification;
+  }
+
   #negotiated(): Negotiated | undefined {
     const { config } = this.#host;
     if (config !== this.#config) {
@@ -70,6 +78,12 @@ export class AgreedTls implements ClientTls {
     }
     return this.#found;
   }
+}
+
+/** Of the server whose context the handshake has, or would have. */
+function verificationOf({ defaultServer }: AddressConfig, found: Negotiated | undefined): string {
+  const { tls } = found?.server ?? defaultServer;
+  return (tls.context === undefined ? defaultServer.tls : tls).verification;
 }
 
 function foundAgain(config: AddressConfig, asked: string): Negotiated | undefined {

@@ -1,15 +1,16 @@
 import { fail, placeIn, type Scope } from "../../config/schema.ts";
-import {
-  CertificateError,
-  type CertificatePairs,
-  type CertificateSource,
-  isElsewhere,
-  isInName,
-} from "../../net/tls/certificates.ts";
+import { CertificateError, type CertificatePairs, type CertificateSource } from "../../net/tls/certificates.ts";
 import { TlsContext, TlsSettingError, type TlsSettings } from "../../net/tls/context.ts";
-import { certificateName, certificatesOf, confPathsOf, keyName, readPasswordFile } from "../../runtime/certificates.ts";
+import {
+  certificateName,
+  certificatesOf,
+  confPathsOf,
+  contentsDigest,
+  digestText,
+  keyName,
+  readPasswordFile,
+} from "../../runtime/certificates.ts";
 import type { Cycle } from "../../runtime/cycle.ts";
-import { sha256 } from "../../sys/openssl/sha256.ts";
 import { certificateSource } from "../conf/certificate_cache.ts";
 import type { Place } from "../conf/module.ts";
 import type { Template } from "../core/script.ts";
@@ -190,26 +191,6 @@ function identityOf(
     keepsSessions,
   ];
   return digestText(Buffer.from(JSON.stringify(all)));
-}
-
-/** Of the bytes of files, which are large where many authorities are trusted, and the same in all locations. */
-const digests = new WeakMap<Uint8Array, string>();
-
-function contentsDigest(name: string, cycle: Cycle): string {
-  if (isInName(name) || isElsewhere(name)) return "";
-  try {
-    const bytes = cycle.readFile(name);
-    const digest = digests.get(bytes) ?? digestText(bytes);
-    digests.set(bytes, digest);
-    return digest;
-  } catch {
-    // Whoever needs it says that it cannot be read.
-    return "";
-  }
-}
-
-function digestText(bytes: Uint8Array): string {
-  return sha256(bytes).toString("base64url");
 }
 
 /** A certificate of variables, as it is for one request: names that are never shown. */

@@ -8,7 +8,7 @@ import { errorCode } from "../../../sys/errno.ts";
 import type { Place } from "../../conf/module.ts";
 import type { ServerTls } from "../../core/location.ts";
 import { certificatePlace, type ServerCertificates, serverCertificates } from "./certificates.ts";
-import { clientVerification } from "./clients.ts";
+import { clientVerification, verificationIdentity } from "./clients.ts";
 import { sslDirectives } from "./directives.ts";
 import { clientOcsp } from "./ocsp.ts";
 import { sessionSettings, sharedCacheOf } from "./sessions.ts";
@@ -44,11 +44,13 @@ const HTTP_1 = ["http/1.1", "http/1.0", "http/0.9"];
 /** ngx_http_ssl_merge_srv_conf: what the directives of a server come to. */
 export function buildTls(settings: SslSettings, place: Place): void {
   const { server } = place;
+  const { ssl_ocsp: ocsp, ssl_ocsp_responder: responder } = settings;
   const tls = {
     certify: undefined,
     certified: settings.ssl_certificate.length > 0,
     rejects: settings.ssl_reject_handshake,
     verify: settings.ssl_verify_client,
+    verification: verificationIdentity(settings, [ocsp, responder], place.http.cycle),
   };
   // Whatever is refused below, other errors are not to follow from that.
   server.tls = { ...tls, context: undefined };
@@ -61,7 +63,8 @@ function buildContext(settings: SslSettings, place: Place, certificates: ServerC
   const { scope } = place;
   if (settings.ssl_certificate.length === 0 && !settings.ssl_reject_handshake) return undefined;
   warnOfIgnored(settings, scope);
-  const sessions = sessionSettings(settings, scope, place.http.cycle, certificates.names);
+  const idContext = [...certificates.names, place.server.tls.verification];
+  const sessions = sessionSettings(settings, scope, place.http.cycle, idContext);
   try {
     const context = new TlsContext({
       side: "server",

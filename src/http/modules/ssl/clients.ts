@@ -1,7 +1,7 @@
 import { enumeration, number, text } from "../../../config/directives.ts";
 import { fail, placeIn, type Scope, type SettingsOf } from "../../../config/schema.ts";
 import type { TlsSettings } from "../../../net/tls/context.ts";
-import { certificatesOf } from "../../../runtime/certificates.ts";
+import { certificatesOf, contentsDigest, digestText } from "../../../runtime/certificates.ts";
 import type { Cycle } from "../../../runtime/cycle.ts";
 import { HTTP_SERVER } from "../../conf/contexts.ts";
 
@@ -59,4 +59,21 @@ export function clientVerification(
     trusted: file(trusted),
     revoked: file(settings.ssl_crl),
   };
+}
+
+/**
+ * By what clients are verified: the same text in every server and cycle where what is good for one is for the other; "" where
+ * they are not. `ocsp`: what ssl_ocsp says.
+ */
+export function verificationIdentity(
+  settings: SettingsOf<typeof clientDirectives>,
+  ocsp: readonly string[],
+  cycle: Cycle,
+): string {
+  if (settings.ssl_verify_client === "off") return "";
+  const { ssl_client_certificate: authorities, ssl_trusted_certificate: trusted, ssl_crl: revoked } = settings;
+  const files = [authorities, trusted, revoked].map((name) =>
+    name === "" ? "" : contentsDigest(cycle.path(name, "conf"), cycle),
+  );
+  return digestText(Buffer.from(JSON.stringify([settings.ssl_verify_depth, files, ocsp])));
 }

@@ -92,12 +92,15 @@ export const sessionVariables: Readonly<Record<string, VariableSpec>> = {
   },
 };
 
-/** Of a server. `certificates`: the values of `ssl_certificate`, where they have variables. */
+/**
+ * Of a server. `idContext`: what it must have in common with one whose sessions it resumes. In nginx that is not by what clients
+ * are verified, so that one whose certificate has been revoked goes on with its session.
+ */
 export function sessionSettings(
   settings: SettingsOf<typeof sessionDirectives>,
   scope: Scope,
   cycle: Cycle,
-  certificates: readonly string[],
+  idContext: readonly string[],
 ): SessionSettings {
   const { builtin = "none", shared } = cacheIn(scope);
   const zone = shared === undefined || builtin === "off" || builtin === "none" ? undefined : openZone(shared, cycle);
@@ -110,7 +113,7 @@ export function sessionSettings(
     timeout,
     tickets,
     ticketKeys: files.length === 0 ? zone?.ticketKeys : readTicketKeys(files, cycle),
-    idContext: ["HTTP", ...certificates],
+    idContext: ["HTTP", ...idContext],
   };
 }
 
