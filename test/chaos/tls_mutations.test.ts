@@ -32,6 +32,8 @@ const c = bind(null, {
   SSL_CTX_set_verify: { return: "void", arguments: ["handle", "int32", "handle"] },
   SSL_CTX_set_session_id_context: { return: "int32", arguments: ["handle", "buffer", "uint32"] },
   SSL_get1_session: { return: "handle", arguments: ["handle"] },
+  SSL_SESSION_dup: { return: "handle", arguments: ["handle"] },
+  SSL_SESSION_free: { return: "void", arguments: ["handle"] },
   SSL_set_session: { return: "int32", arguments: ["handle", "handle"] },
   SSL_write_early_data: { return: "int32", arguments: ["handle", "buffer", "uint64", "buffer"], sizes: { 1: 2 } },
   SSL_session_reused: { return: "int32", arguments: ["handle"] },
@@ -81,7 +83,12 @@ function connection(
   const accepted = new AcceptedTls(server, ECHO);
   const { inner } = accepted;
   const client = new SslConnection(ssl, "client");
-  if (session !== 0n) c.SSL_set_session(client.pointer, session);
+  if (session !== 0n) {
+    // A connection that fails makes its session one that cannot be resumed.
+    const copy = c.SSL_SESSION_dup(session);
+    c.SSL_set_session(client.pointer, copy);
+    c.SSL_SESSION_free(copy);
+  }
   let agreed = false;
   let echoed = 0;
   let sent = 0;
