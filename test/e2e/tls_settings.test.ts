@@ -90,6 +90,26 @@ test("what OpenSSL refuses is said with the directive's line", { skip: noOpenssl
   );
 });
 
+test("a certificate is looked at when the whole block has been read, as in nginx", { skip: noOpenssl }, async (t) => {
+  const refused = async (rest: string) => {
+    const { code, stderr, prefix } = await runHoldfast(t, {
+      args: ["-t"],
+      files,
+      config: `http { server { listen 127.0.0.1:8443 ssl; ssl_certificate crt; ssl_certificate_key none;
+        location / { proxy_pass https://127.0.0.1:1; proxy_ssl_verify on; } }\n${rest}`,
+    });
+    assert.equal(code, 1, stderr);
+    const found = stderr.matchAll(/\[emerg\] (?:\d+#\d+: )?(.*)/g);
+    return Array.from(found, ([, said]) => said.replaceAll(`${prefix}/conf/`, "").replace(/(?<=failed).*(?= in )/, ""));
+  };
+  assert.deepEqual(await refused("server { listen 127.0.0.1:8444; ssl_protocols TLS1.3; } }"), [
+    'invalid value "TLS1.3" in nginx.conf:3',
+    'cannot load certificate key "none": BIO_new_file() failed in nginx.conf:1',
+    "no proxy_ssl_trusted_certificate for proxy_ssl_verify in nginx.conf:2",
+  ]);
+  assert.deepEqual(await refused("server { listen 127.0.0.1:8444 } }"), ['unexpected "}" in nginx.conf:3']);
+});
+
 test("listeners without a certificate, and what has no effect", { skip: noOpenssl }, async (t) => {
   const said = async (servers: string) => {
     const { stderr, prefix } = await runHoldfast(t, { args: ["-t"], files, config: `http {\n${servers} }` });

@@ -1,3 +1,4 @@
+import { refusalsOf } from "../../../config/errors.ts";
 import { fail, type Scope, type SettingsOf, valueIn } from "../../../config/schema.ts";
 import { parseUrl } from "../../../net/parse_url.ts";
 import type { HostWanted } from "../../../runtime/application.ts";
@@ -62,8 +63,9 @@ function hostOf({ url: { constant }, at }: PassUrl, groups: ReadonlySet<string>)
 
 /** Makes the settings of a location. `inherited`: those of the enclosing location, for blocks such as `if`. */
 export function buildProxy(raw: Raw, place: Place, inherited: ProxySettings | undefined): ProxySettings {
-  const { location, http } = place;
+  const { location, http, scope } = place;
   const pass = raw.proxy_pass ?? inherited?.pass;
+  const isTls = pass !== undefined && !isPlain(pass);
   const upstream = upstreamSettings(raw, "proxy", place, {
     protocol: HTTP1,
     place: pass === undefined ? "" : placeText(place),
@@ -76,7 +78,10 @@ export function buildProxy(raw: Raw, place: Place, inherited: ProxySettings | un
     upstream,
     rules: { location: undefined, refresh: undefined, cookie: undefined },
     upstreams: http.upstreams,
-    tls: pass === undefined || isPlain(pass) ? undefined : upstreamTls(raw, "proxy", proxyDirectives, place),
+    // As in ngx_http_proxy_merge_loc_conf: what is refused there comes after what is wrong with the lines themselves.
+    tls: isTls
+      ? refusalsOf(scope).attempt(() => upstreamTls(raw, "proxy", proxyDirectives, place), "complete")
+      : undefined,
     head: requestHeadPlan(raw),
     raw,
   };

@@ -1,4 +1,4 @@
-import { warn } from "../../../config/errors.ts";
+import { refusalsOf, warn } from "../../../config/errors.ts";
 import { fail, placeIn, type Scope, type SettingsOf } from "../../../config/schema.ts";
 import { CertificateError, fopenError } from "../../../net/tls/certificates.ts";
 import { TlsContext, TlsSettingError, type TlsSettings } from "../../../net/tls/context.ts";
@@ -54,9 +54,11 @@ export function buildTls(settings: SslSettings, place: Place): void {
   };
   // Whatever is refused below, other errors are not to follow from that.
   server.tls = { ...tls, context: undefined };
-  const certificates = serverCertificates(settings, place.http.cycle);
-  const context = buildContext(settings, place, certificates);
-  server.tls = { ...tls, context, certify: certificates.certify };
+  refusalsOf(place.scope).attempt(() => {
+    const certificates = serverCertificates(settings, place.http.cycle);
+    const context = buildContext(settings, place, certificates);
+    server.tls = { ...tls, context, certify: certificates.certify };
+  }, "complete");
 }
 
 function buildContext(settings: SslSettings, place: Place, certificates: ServerCertificates): ServerTls["context"] {
