@@ -26,9 +26,9 @@ const text = mapped(TEXT_BYTES);
 const out = mapped(16);
 const outs = new DataView(out.buffer);
 
-/** Forgets what earlier calls have left. */
+/** Forgets what earlier calls have left. To clear takes some 200 ns, to look whether there is anything 30. */
 export function clearErrors(): void {
-  c.ERR_clear_error();
+  if (hasErrors()) c.ERR_clear_error();
 }
 
 /** Whether a call has left an error. */
