@@ -7,8 +7,11 @@ import { AT_ONCE, type Interval, type Schedule } from "./schedule.ts";
 /** What is known of an order: its certificate, and what is next for it. In the zone it is JSON. */
 export interface CertificateRecord {
   readonly schedule: Schedule;
-  /** Why the last attempt failed; "" when it did not. */
+  /** Why the last attempt failed, and when (ms since 1970); "" and 0 when it did not. */
   readonly error: string;
+  readonly failed: number;
+  /** Until when nothing of the issuer's is tried, whatever the schedule says; ms since 1970. */
+  readonly held: number;
   readonly certificate: Certificate | undefined;
 }
 
@@ -20,7 +23,13 @@ export interface Certificate {
   readonly window: Interval;
 }
 
-export const EMPTY_RECORD: CertificateRecord = { schedule: AT_ONCE, error: "", certificate: undefined };
+export const EMPTY_RECORD: CertificateRecord = {
+  schedule: AT_ONCE,
+  error: "",
+  failed: 0,
+  held: 0,
+  certificate: undefined,
+};
 
 export function recordKey({ issuer, id }: Order): string {
   return `certificate ${issuer} ${id}`;
@@ -37,10 +46,12 @@ export function writeRecord(zone: CertificateZone, order: Order, record: Certifi
 }
 
 function recordOf(text: string): CertificateRecord {
-  const { schedule, error, certificate } = objectOf(JSON.parse(text)) ?? {};
+  const { schedule, error, failed, held, certificate } = objectOf(JSON.parse(text)) ?? {};
   return {
     schedule: scheduleOf(objectOf(schedule) ?? {}),
     error: String(error ?? ""),
+    failed: Number(failed ?? 0),
+    held: numberOf(held),
     certificate: certificateOf(objectOf(certificate)),
   };
 }

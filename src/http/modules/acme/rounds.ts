@@ -68,7 +68,10 @@ export class IssuerRounds {
       // What the cycle before had issued at last may be there alone: it had another zone.
       restoreCertificate(zone, this.#issuer, order, log);
       const record = readRecord(zone, order) ?? EMPTY_RECORD;
-      this.#records.set(order, reloaded ? tryAgain(record) : record);
+      const wanted = reloaded ? tryAgain(record) : record;
+      // The issuer may be tried again: what held its orders back is forgotten, on the status page too.
+      if (record.held > Date.now()) this.#put(order, wanted);
+      else this.#records.set(order, wanted);
     }
     this.ended = this.#run().catch(logFault);
   }
@@ -108,7 +111,10 @@ export class IssuerRounds {
     } catch (error) {
       if (this.#stopped) return;
       const message = this.#failed(error);
-      for (const [order] of due) this.#put(order, { ...this.#record(order), error: message });
+      const failure = { error: message, failed: Date.now() };
+      const failed = new Set(this.#due(now).map(([order]) => order));
+      for (const [order, record] of this.#records)
+        this.#put(order, failed.has(order) ? { ...record, ...failure } : record);
     }
   }
 
@@ -212,15 +218,16 @@ export class IssuerRounds {
   #orderFailed(order: Order, error: unknown): void {
     const record = this.#record(order);
     const message = messageOf(error);
+    const failure = { error: message, failed: Date.now() };
     if (error instanceof Problem && error.badOrder) {
       const more = "no more attempts until the configuration is reloaded";
       this.#write("error", `${message} while updating certificate; ${more}`, order);
-      this.#put(order, { ...record, error: message, schedule: INVALID });
+      this.#put(order, { ...record, ...failure, schedule: INVALID });
       return;
     }
     const schedule = retryLater(record.schedule, record.certificate?.window);
     this.#write("error", `${message} while updating certificate; next attempt at ${timeText(schedule.next)}`, order);
-    this.#put(order, { ...record, error: message, schedule });
+    this.#put(order, { ...record, ...failure, schedule });
   }
 
   #issued(order: Order, certificate: Certificate): void {
@@ -230,7 +237,7 @@ export class IssuerRounds {
       this.#write("error", `writing certificate to state directory failed: ${String(error)}`, order);
     }
     const schedule = notAtOnce(renewWithin(certificate.window), certificate.valid);
-    if (this.#put(order, { schedule, error: "", certificate })) {
+    if (this.#put(order, { ...EMPTY_RECORD, schedule, certificate })) {
       this.#write("notice", `certificate issued, renewal scheduled at ${timeText(schedule.next)}`, order);
     }
   }
@@ -239,7 +246,7 @@ export class IssuerRounds {
   async #askWhen(client: AcmeClient, order: Order, certificate: Certificate): Promise<void> {
     const identifier = renewalIdentifier(certificate.chain);
     if (identifier === undefined) {
-      this.#put(order, { error: "", certificate, schedule: renewWithin(certificate.window) });
+      this.#put(order, { ...EMPTY_RECORD, certificate, schedule: renewWithin(certificate.window) });
       return;
     }
     try {
@@ -251,7 +258,7 @@ export class IssuerRounds {
       }
       const window = { start, end };
       this.#put(order, {
-        error: "",
+        ...EMPTY_RECORD,
         certificate: { ...certificate, window },
         schedule: renewAsTold(window, retryAfter),
       });
@@ -261,7 +268,12 @@ export class IssuerRounds {
       this.#write("error", `${message} while updating renewal info`, order);
       const { schedule } = this.#record(order);
       const failed = schedule.phase === "renewal info" ? schedule : ASK_FIRST;
-      this.#put(order, { error: message, certificate, schedule: retryLater(failed, certificate.window) });
+      this.#put(order, {
+        ...this.#record(order),
+        error: message,
+        failed: Date.now(),
+        schedule: retryLater(failed, certificate.window),
+      });
     }
   }
 
@@ -270,8 +282,9 @@ export class IssuerRounds {
   }
 
   /** False where the workers cannot have it, which is logged. */
-  #put(order: Order, record: CertificateRecord): boolean {
+  #put(order: Order, known: CertificateRecord): boolean {
     const { zone, wanted } = this.#around;
+    const record = { ...known, held: this.#notBefore };
     this.#records.set(order, record);
     if (writeRecord(zone, order, record)) return true;
     // Those of orders that are in the configuration no more.

@@ -51,7 +51,7 @@ test("workers see a certificate as soon as it is there, and then the next one", 
   assert.equal(served.chain, undefined);
   const valid = { start: 1, end: 2 };
   const certificate = (name: string) => ({ chain: `chain ${name}`, key: `key ${name}`, valid, window: valid });
-  const record = { schedule: renewWithin(valid), error: "", certificate: certificate("one") };
+  const record = { ...EMPTY_RECORD, schedule: renewWithin(valid), certificate: certificate("one") };
   writeRecord(zone, order, record);
   assert.deepEqual(readRecord(zone, order), record);
   await waitFor(() => served.chain === "data:chain one");
