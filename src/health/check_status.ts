@@ -1,6 +1,6 @@
 import { directive } from "../config/directives.ts";
 import { fail, valueIn } from "../config/schema.ts";
-import { defineModule } from "../http/conf/module.ts";
+import { defineModule, type HttpBuild } from "../http/conf/module.ts";
 import { sendText } from "../http/core/engine.ts";
 import { logError } from "../http/core/log_context.ts";
 import type { Request } from "../http/core/request.ts";
@@ -13,13 +13,14 @@ interface CheckStatus {
   readonly format: StatusFormat;
   readonly shown: boolean;
   readonly health: () => Health | undefined;
+  readonly certificates: HttpBuild["certificates"];
 }
 
 const spec = directive<{ readonly format: StatusFormat | undefined }, undefined>({
   in: ["server", "location"],
   args: [0, 1],
   syntax: "[html|csv|json]",
-  doc: "Answers with the states of all checked servers in this format; the arguments `format=` and `status=up|down` of a request choose another format and a part of the servers. In a server block it only sets the format. csv has the module's columns alone; html and json say besides since when a state has lasted, and when and why a check failed last.",
+  doc: "Answers with the states of all checked servers in this format; the arguments `format=` and `status=up|down` of a request choose another format and a part of the servers. In a server block it only sets the format. csv has the module's columns alone; html and json say besides since when a state has lasted, and when and why a check failed last, and show the certificates of `acme_certificate`.",
   defaultText: "html",
   initial: () => undefined,
   inherit: false,
@@ -45,22 +46,23 @@ export const checkStatus = defineModule({
       format = valueIn(at, spec)?.format;
     }
     const shown = check_status !== undefined && location.kind !== "server";
-    return { format: format ?? "html", shown, health: () => healthOf(http.cycle) };
+    return { format: format ?? "html", shown, health: () => healthOf(http.cycle), certificates: http.certificates };
   },
   content: (settings) => (settings.shown ? (request) => show(request, settings) : undefined),
 });
 
-function show(request: Request, { format, health }: CheckStatus): number {
+function show(request: Request, { format, health, certificates: sources }: CheckStatus): number {
   if (request.method !== "GET" && request.method !== "HEAD") return 405;
   const opened = health();
-  if (opened === undefined || opened.plan.checks.length === 0) {
+  const query = statusQuery(request.args, format, (message) => logError(request, "error", message));
+  const certificates = query.format === "csv" ? [] : sources.flatMap((source) => source());
+  if (opened === undefined || opened.plan.checks.length + certificates.length === 0) {
     const advice = "can not find any check server, make sure you've added the check servers";
     logError(request, "error", `http upstream check module ${advice}`);
     return 500;
   }
-  const query = statusQuery(request.args, format, (message) => logError(request, "error", message));
   const now = Date.now();
-  const report = { rows: statusRows(opened.plan, now), generation: opened.generation, now };
+  const report = { rows: statusRows(opened.plan, now), certificates, generation: opened.generation, now };
   const { contentType, body } = statusPage(report, query);
   return sendText(request, 200, headText(contentType), body);
 }

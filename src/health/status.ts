@@ -1,3 +1,4 @@
+import type { CertificateStatus } from "../http/conf/module.ts";
 import { argument } from "../wire/uri.ts";
 import type { BoundPlan } from "./plan.ts";
 
@@ -25,6 +26,8 @@ export interface StatusRow {
 /** All there is to show. `now`: wall-clock ms. */
 export interface StatusReport {
   readonly rows: readonly StatusRow[];
+  /** Those that modules obtain, whichever part of the servers is shown. */
+  readonly certificates: readonly CertificateStatus[];
   readonly generation: number;
   readonly now: number;
 }

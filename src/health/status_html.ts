@@ -1,6 +1,6 @@
-import { escapeHtml } from "../wire/escape.ts";
-import { duration } from "./change.ts";
 import type { StatusQuery, StatusReport, StatusRow } from "./status.ts";
+import { CERTIFICATES_STYLE, certificatesTable } from "./status_certificates.ts";
+import { age, failure, html, moment } from "./status_text.ts";
 
 /** How often the page asks for itself again, s. */
 const REFRESH = 5;
@@ -69,13 +69,11 @@ const STYLE = `
 /** The page of all states. It loads no other resource, and all text in it is escaped. */
 export function statusHtml(
   shown: readonly StatusRow[],
-  { rows, generation, now }: StatusReport,
+  { rows, certificates, generation, now }: StatusReport,
   query: StatusQuery,
 ): string {
-  const up = rows.filter((row) => row.up).length;
-  const down = rows.length - up;
-  const made = new Date(now).toISOString();
-  const head = COLUMNS.map((column) => `    <th>${column}</th>\n`).join("");
+  const down = rows.filter((row) => !row.up).length;
+  const more = certificates.length > 0;
   return `<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -83,13 +81,22 @@ export function statusHtml(
   <meta name="viewport" content="width=device-width, initial-scale=1">
   <meta http-equiv="refresh" content="${REFRESH}">
   <title>${down === 0 ? "" : `${down} down – `}Holdfast http upstream check status</title>
-  <style>${STYLE}</style>
+  <style>${STYLE}${more ? CERTIFICATES_STYLE : ""}</style>
 </head>
 <body>
 <h1>Holdfast http upstream check status</h1>
 <h2>Check upstream server number: ${shown.length}, generation: ${generation}</h2>
-<p class="made">Made <time datetime="${made}">${made.slice(0, 10)} ${made.slice(11, 19)} UTC</time>, again every ${REFRESH} s</p>
-<ul class="totals">
+<p class="made">Made ${moment(now)}, again every ${REFRESH} s</p>
+${rows.length === 0 && more ? "" : servers(shown, rows, query, now)}${more ? certificatesTable(certificates, now) : ""}</body>
+</html>
+`;
+}
+
+function servers(shown: readonly StatusRow[], rows: readonly StatusRow[], query: StatusQuery, now: number): string {
+  const up = rows.filter((row) => row.up).length;
+  const down = rows.length - up;
+  const head = COLUMNS.map((column) => `    <th>${column}</th>\n`).join("");
+  return `<ul class="totals">
   <li>${total("", "", up + down, up + down === 1 ? "server" : "servers", query)}</li>
   <li>${total("up", down === 0 ? "up all" : "up", up, "up", query)}</li>
   <li>${total("down", down === 0 ? "" : "some", down, "down", query)}</li>
@@ -98,8 +105,6 @@ ${shown.length === 0 ? `<p class="none">No server is ${query.status}.</p>\n` : "
   <tr>
 ${head}  </tr>
 ${shown.map((row) => line(row, now)).join("")}</table>
-</body>
-</html>
 `;
 }
 
@@ -117,20 +122,4 @@ function line(row: StatusRow, now: number): string {
   const texts = [...cells, lasted, reason === "" ? "" : failure(reason, failed, now)];
   const text = texts.map((cell) => `    <td>${cell}</td>\n`).join("");
   return `  <tr${up ? "" : ' bgcolor="#FF0000"'}>\n${text}  </tr>\n`;
-}
-
-function failure(reason: string, failed: number, now: number): string {
-  const at = new Date(failed).toISOString();
-  return `${html(reason)} <small>${at.slice(11, 19)} UTC, <time datetime="${at}">${age(failed, now)} ago</time></small>`;
-}
-
-/** In whole seconds, so that the text does not change with every refresh. */
-function age(since: number, now: number): string {
-  const ms = Math.max(0, now - since);
-  return ms < 60_000 ? `${Math.floor(ms / 1000)}s` : duration(ms);
-}
-
-/** Within HTML; control characters become question marks, but for those above 127. */
-function html(text: string): string {
-  return escapeHtml(text).replace(/\p{Cc}/gu, (unit) => (unit < " " ? "?" : unit));
 }

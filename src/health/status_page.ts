@@ -1,3 +1,4 @@
+import type { CertificateStatus } from "../http/conf/module.ts";
 import type { StatusFormat, StatusQuery, StatusReport, StatusRow } from "./status.ts";
 import { statusHtml } from "./status_html.ts";
 
@@ -31,7 +32,7 @@ function csv(rows: readonly StatusRow[]): string {
     .join("");
 }
 
-function json(shown: readonly StatusRow[], { rows, generation }: StatusReport): string {
+function json(shown: readonly StatusRow[], { rows, certificates, generation }: StatusReport): string {
   const lines = shown.map(({ index, upstream, name, up, rise, fall, type, port, since, failed, reason }) => {
     const status = up ? "up" : "down";
     const module = `"index": ${index}, "upstream": ${quote(upstream)}, "name": ${quote(name)}, "status": "${status}", "rise": ${rise}, "fall": ${fall}, "type": "${type}", "port": ${port}`;
@@ -40,12 +41,22 @@ function json(shown: readonly StatusRow[], { rows, generation }: StatusReport): 
   const list = lines.length === 0 ? "" : `${lines.join(",\n")}\n`;
   const up = rows.filter((row) => row.up).length;
   const counts = `  "total": ${shown.length},\n  "generation": ${generation},\n  "up": ${up},\n  "down": ${rows.length - up},\n`;
-  return `{"servers": {\n${counts}  "server": [\n${list}  ]\n}}\n`;
+  return `{"servers": {\n${counts}  "server": [\n${list}  ]\n}${certificatesJson(certificates)}}\n`;
+}
+
+/** A further member where there are any. */
+function certificatesJson(certificates: readonly CertificateStatus[]): string {
+  if (certificates.length === 0) return "";
+  const lines = certificates.map(({ names, issuer, state, expires, next, failed, reason }) => {
+    const who = `"names": [${names.map(quote).join(", ")}], "issuer": ${quote(issuer)}`;
+    return `  {${who}, "state": "${state}", "expires": ${time(expires)}, "next": ${time(next)}, "failed": ${time(failed)}, "reason": ${quote(reason)}}`;
+  });
+  return `, "certificates": [\n${lines.join(",\n")}\n]`;
 }
 
 /** A time as RFC 3339 has it, or null. */
 function time(ms: number): string {
-  return ms === 0 ? "null" : `"${new Date(ms).toISOString()}"`;
+  return ms === 0 || !Number.isFinite(ms) ? "null" : `"${new Date(ms).toISOString()}"`;
 }
 
 /** All but printable ASCII is escaped: bytes that are no UTF-8 text would make the whole page no JSON. */

@@ -1,11 +1,17 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { type StatusRow, statusQuery, statusRows } from "../../src/health/status.ts";
+import { type StatusFormat, type StatusRow, statusQuery, statusRows } from "../../src/health/status.ts";
 import { statusPage } from "../../src/health/status_page.ts";
+import type { CertificateStatus } from "../../src/http/conf/module.ts";
 import { bind, ipv4, planOf } from "./support.ts";
 
 const NOW = Date.UTC(2026, 10, 26, 8, 30, 15);
-const report = (shown: readonly StatusRow[], generation = 3) => ({ rows: shown, generation, now: NOW });
+const report = (shown: readonly StatusRow[], generation = 3) => ({
+  rows: shown,
+  certificates: [],
+  generation,
+  now: NOW,
+});
 
 const rows: StatusRow[] = [
   {
@@ -134,4 +140,49 @@ test("the arguments choose format and part; what is wrong is said and ignored", 
   assert.deepEqual(bad, []);
   assert.deepEqual(query("format=xml&status=dead"), { format: "html", status: undefined });
   assert.deepEqual(bad, ['http upstream check, bad argument: "xml"', 'http upstream check, bad argument: "dead"']);
+});
+
+test("certificates are a further member of json and a further table of html, and csv has none", () => {
+  const state = { names: ["one.test", "www.one.test"], issuer: "example", expires: 0, failed: 0, reason: "" };
+  const certificates: CertificateStatus[] = [
+    { ...state, state: "valid", expires: NOW + 90 * 86_400_000, next: NOW + 3_600_000 },
+    { ...state, state: "failed", next: Number.POSITIVE_INFINITY, failed: NOW - 2_000, reason: 'a <b>, "c" \x01' },
+    { ...state, state: "pending", next: NOW },
+  ];
+  const page = (format: StatusFormat) => statusPage({ ...report(rows), certificates }, { format, status: "up" }).body;
+  const without = (format: StatusFormat) => statusPage(report(rows), { format, status: "up" }).body;
+  assert.equal(page("csv"), without("csv"));
+  assert.ok(page("json").startsWith(without("json").slice(0, -2)));
+  const who = { names: state.names, issuer: "example" };
+  assert.deepEqual(JSON.parse(page("json")).certificates, [
+    {
+      ...who,
+      state: "valid",
+      expires: "2027-02-24T08:30:15.000Z",
+      next: "2026-11-26T09:30:15.000Z",
+      failed: null,
+      reason: "",
+    },
+    {
+      ...who,
+      state: "failed",
+      expires: null,
+      next: null,
+      failed: "2026-11-26T08:30:13.000Z",
+      reason: 'a <b>, "c" \x01',
+    },
+    { ...who, state: "pending", expires: null, next: "2026-11-26T08:30:15.000Z", failed: null, reason: "" },
+  ]);
+  const html = page("html");
+  const [servers, table] = html.split('<h2 class="part">');
+  assert.ok(without("html").includes(servers.slice(servers.indexOf("<body>"))));
+  const cells = [...table.matchAll(/<td>(.*)<\/td>/g)].map(([, cell]) => cell.replace(/<\/?(time|small)[^>]*>/g, ""));
+  assert.deepEqual(cells, [
+    ...["one.test, www.one.test", "example", "valid"],
+    ...["2027-02-24 08:30:15 UTC in 90d00h", "2026-11-26 09:30:15 UTC in 1h00m", ""],
+    ...["one.test, www.one.test", "example", "failed", "", "after a reload"],
+    "a &lt;b&gt;, &quot;c&quot; ? 08:30:13 UTC, 2s ago",
+    ...["one.test, www.one.test", "example", "pending", "", "now", ""],
+  ]);
+  assert.doesNotMatch(table, /bgcolor/);
 });

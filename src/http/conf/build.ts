@@ -65,6 +65,7 @@ export function* buildHttp(scope: Scope, cycle: Cycle, modules: readonly HttpMod
     workers: [],
     checkers: [],
     responders: [],
+    certificates: [],
     logFiles,
     directories,
   };

@@ -20,6 +20,8 @@ export interface HttpBuild {
   readonly workers: WorkerShare[];
   readonly checkers: CheckerShare[];
   readonly responders: HandshakeResponder[];
+  /** Where the status page has the states of certificates from; each is asked for every page. */
+  readonly certificates: (() => readonly CertificateStatus[])[];
   /** Absolute paths of log files, to be opened before the configuration takes effect. */
   readonly logFiles: Set<string>;
   /** Absolute paths of directories for temporary files, to be created for the workers' user. */
@@ -42,6 +44,21 @@ export interface CheckerShare {
   readonly name: string;
   /** Called once a cycle, in the checker alone. `previous`: what the cycle before had returned, to be stopped here. */
   check(previous: CheckerService | undefined): CheckerService;
+}
+
+/** A certificate that a module obtains, for the status page. Strings are byte strings, times wall-clock ms. */
+export interface CertificateStatus {
+  readonly names: readonly string[];
+  readonly issuer: string;
+  /** "pending": there is none yet; "failed": none, and the last attempt failed. */
+  readonly state: "valid" | "expired" | "pending" | "failed";
+  /** When it expires; 0 where there is none. */
+  readonly expires: number;
+  /** The next attempt, which is now where it is due; Infinity where there is none before a reload. */
+  readonly next: number;
+  /** The last attempt where it failed: when (0: it did not) and why. */
+  readonly failed: number;
+  readonly reason: string;
 }
 
 /** The place that a module's settings are built for. */

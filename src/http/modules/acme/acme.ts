@@ -33,6 +33,7 @@ import { ServedCertificate } from "./record.ts";
 import { AcmeService } from "./service.ts";
 import { markServing } from "./serving.ts";
 import { restoreCertificate } from "./state_directory.ts";
+import { orderStatus } from "./status.ts";
 import { tlsResponder } from "./tls_responder.ts";
 
 /** One `acme_certificate`. */
@@ -155,7 +156,7 @@ function answerHttp(request: Request, challenges: CertificateZone): number {
 }
 
 function setup(http: HttpBuild): void {
-  const { cycle, scope, workers, checkers, responders } = http;
+  const { cycle, scope, workers, checkers, responders, certificates } = http;
   const refusals = refusalsOf(scope);
   const log = openMainLog(cycle);
   const issuers = new Map<string, Issuer & { readonly orders: Order[] }>();
@@ -183,6 +184,7 @@ function setup(http: HttpBuild): void {
   const challenges = new Set(all.filter(({ orders }) => orders.length > 0).map(({ challenge }) => challenge));
   if (challenges.has("http-01")) challengesOf.set(http, zone);
   if (challenges.has("tls-alpn-01")) responders.push(tlsResponder(zone));
+  certificates.push(() => all.flatMap(({ orders }) => orders.map((order) => orderStatus(zone, order))));
   const { generation } = cycle.data;
   workers.push(markServing(zone, generation));
   checkers.push({ name: "http_acme", check: (previous) => new AcmeService(all, zone, generation, log, previous) });
