@@ -36,10 +36,13 @@ export function sentName(name: string): string {
  */
 export function startTls(inner: Stream, settings: TlsClientSettings, handler: ConnectHandler): TlsStream | string {
   const ssl = new SslConnection(settings.context.ssl, "client");
-  const failed = prepare(ssl, settings);
-  if (failed !== undefined) {
-    ssl.free();
-    return failed;
+  let prepared = false;
+  try {
+    const failed = prepare(ssl, settings);
+    if (failed !== undefined) return failed;
+    prepared = true;
+  } finally {
+    if (!prepared) ssl.free();
   }
   const handshake = new ClientHandshake(inner, ssl, settings, handler);
   inner.handler = handshake;
