@@ -171,8 +171,10 @@ const WARNINGS = Symbol("warnings");
 
 /** ngx_conf_log_error(NGX_LOG_WARN, …) */
 export function warn(directive: Directive, scope: Scope, message: string): void {
-  const warnings = warningsOf(scope);
-  scope.notes.set(WARNINGS, [...warnings, { message, file: directive.file, line: directive.line }]);
+  const warning: ConfigWarning = { message, file: directive.file, line: directive.line };
+  const found = scope.notes.get(WARNINGS);
+  if (Array.isArray(found)) found.push(warning);
+  else scope.notes.set(WARNINGS, [warning]);
 }
 
 /** The warnings of the configuration that a scope belongs to, in the order found. */
