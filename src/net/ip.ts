@@ -139,7 +139,7 @@ export function inIpv6(cidr: Cidr, address: Uint8Array): boolean {
   return true;
 }
 
-/** An address in the form that ranges are matched against; to be kept with a connection. */
+/** An address in the form that ranges are matched against. */
 export interface ClientAddress {
   /** An IPv4 address, or the one inside an IPv4-mapped IPv6 address. */
   readonly ipv4: number | undefined;
@@ -158,4 +158,16 @@ export function clientAddress(address: Address): ClientAddress {
       return { ipv4: mappedIpv4(ipv6), ipv6, unix: false };
     }
   }
+}
+
+const kept = new WeakMap<Address, ClientAddress>();
+
+/** The same, kept as long as the address: for a client's, which lives as long as its connection or request. */
+export function keptClientAddress(address: Address): ClientAddress {
+  let client = kept.get(address);
+  if (client === undefined) {
+    client = clientAddress(address);
+    kept.set(address, client);
+  }
+  return client;
 }

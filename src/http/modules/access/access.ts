@@ -2,8 +2,7 @@ import { directive } from "../../../config/directives.ts";
 import { warn } from "../../../config/errors.ts";
 import { type DirectiveSpec, fail, type Scope } from "../../../config/schema.ts";
 import type { Context } from "../../../config/types.ts";
-import type { Address } from "../../../net/address.ts";
-import { type ClientAddress, clientAddress } from "../../../net/ip.ts";
+import { keptClientAddress } from "../../../net/ip.ts";
 import { HTTP_LOCATION } from "../../conf/contexts.ts";
 import { defineModule } from "../../conf/module.ts";
 import { DECLINED, OK } from "../../core/codes.ts";
@@ -59,17 +58,8 @@ function rulesOf(scope: Scope): AccessRule[] {
   return [];
 }
 
-/** Addresses in the form that the rules compare, kept as long as their connection or request lives. */
-const clients = new WeakMap<Address, ClientAddress>();
-
 function checkAccess(request: Request, rules: AccessRules): number {
-  const { remote } = request;
-  let client = clients.get(remote);
-  if (client === undefined) {
-    client = clientAddress(remote);
-    clients.set(remote, client);
-  }
-  switch (matchAccess(rules, client)) {
+  switch (matchAccess(rules, keptClientAddress(request.remote))) {
     case "allow":
       return OK;
     case "deny":
