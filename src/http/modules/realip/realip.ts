@@ -9,10 +9,10 @@ import type { HostWanted } from "../../../runtime/application.ts";
 import { HTTP_LOCATION } from "../../conf/contexts.ts";
 import { defineModule, type HttpModule } from "../../conf/module.ts";
 import { DECLINED } from "../../core/codes.ts";
+import { forwardedAddress, type TrustedProxies } from "../../core/forwarded.ts";
 import type { Request } from "../../core/request.ts";
 import type { Handler } from "../../core/types.ts";
 import { portText } from "../../variables/connection.ts";
-import { forwardedAddress, type TrustedProxies } from "./forwarded.ts";
 
 /** One `set_real_ip_from`; a host name has the addresses it had when the configuration was loaded. */
 type Source = "unix" | Cidr | { readonly name: string; readonly at: Directive };

@@ -1,6 +1,6 @@
-import type { Address } from "../../../net/address.ts";
-import { type Cidr, clientAddress, inIpv4, inIpv6 } from "../../../net/ip.ts";
-import { parseAddrPort } from "../../../net/parse_url.ts";
+import type { Address } from "../../net/address.ts";
+import { type Cidr, clientAddress, inIpv4, inIpv6 } from "../../net/ip.ts";
+import { parseAddrPort } from "../../net/parse_url.ts";
 
 /** Proxies whose X-Forwarded-For and the like are trusted. */
 export type TrustedProxies = readonly ("unix" | Cidr)[];

@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { forwardedAddress, type TrustedProxies } from "../../../../src/http/modules/realip/forwarded.ts";
-import { type Address, addressText } from "../../../../src/net/address.ts";
-import { parseCidr } from "../../../../src/net/ip.ts";
+import { forwardedAddress, type TrustedProxies } from "../../../src/http/core/forwarded.ts";
+import { type Address, addressText } from "../../../src/net/address.ts";
+import { parseCidr } from "../../../src/net/ip.ts";
 
 const trusted = (...ranges: readonly string[]): TrustedProxies =>
   ranges.map((range) => (range === "unix:" ? "unix" : (parseCidr(range)?.cidr ?? assert.fail(range))));
