@@ -130,7 +130,8 @@ export function parseAddrPort(text: string): InetAddress | undefined {
   return port === undefined ? undefined : parseAddr(host, port);
 }
 
-function parseAddr(text: string, port: number): InetAddress | undefined {
+/** An IP address without brackets and port (ngx_parse_addr). */
+export function parseAddr(text: string, port: number): InetAddress | undefined {
   const ipv4 = parseIpv4(text);
   if (ipv4 !== undefined) return { family: "ipv4", host: ipv4Text(ipv4), port };
   const ipv6 = parseIpv6(text);

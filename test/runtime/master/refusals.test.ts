@@ -133,7 +133,7 @@ nonsense;
 test("what is wrong only because something was refused is not said", async () => {
   const text = `events {}
 http {
-  geo $country { default 0; }
+  auth_jwt_claim_set $country iss;
   geoip2 /a.mmdb { $city_name city names en; }
   upstream a { server 127.0.0.1:1 resolve; }
   upstream b { }
@@ -148,7 +148,7 @@ http {
 }
 `;
   assert.deepEqual(await errors(text), [
-    '"geo" directive is known to nginx but not available in Holdfast yet:3',
+    '"auth_jwt_claim_set" directive is known to nginx but not available in Holdfast yet:3',
     'unknown directive "geoip2":4',
     'parameter "resolve" of "server" is known to nginx but not available in Holdfast yet:5',
     "no servers are inside upstream:6",
