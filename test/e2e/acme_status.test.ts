@@ -65,3 +65,38 @@ test("the status page shows what became of each certificate's order, and why one
   const [again] = await shown();
   assert.deepEqual([again.state, again.failed, again.reason], ["valid", null, ""]);
 });
+
+test("a limit of the CA's marks what still waits for it, not what was issued before", {
+  skip: noOpenssl,
+}, async (t) => {
+  const [port, httpPort] = [await freePort(), await freePort()];
+  const server = await AcmeServer.start(t, { httpPort, name: "acme.test" });
+  const dns = await nameServer(t, ({ type }) => (type === 1 ? { records: [a(60, "127.0.0.1")] } : {}));
+  let release = (): void => {};
+  const until = new Promise<void>((resolve) => {
+    release = resolve;
+  });
+  server.hold = { resource: "certificate", until };
+  const ordering = (name: string) =>
+    `server { listen 127.0.0.1:${httpPort}; server_name ${name}; acme_certificate example; return 404; }`;
+  const holdfast = await startHoldfast(t, {
+    files: { "conf/acme.crt": server.trusted },
+    config: `events {}
+      http { resolver ${dns.address} ipv6=off;
+        acme_issuer example { uri ${server.url}; ssl_trusted_certificate acme.crt; }
+        ${ordering("one.test")} ${ordering("two.test")}
+        server { listen 127.0.0.1:${port}; location / { check_status json; } } }`,
+  });
+  await waitFor(() => server.count("certificate") === 1, "the first order");
+  server.faults.push({ resource: "new-order", type: "rateLimited", status: 429, retryAfter: "7200" });
+  release();
+  await holdfast.waitForLog(/rate limit exceeded/);
+  const [one, two] = await waitFor(async () => {
+    const { certificates } = JSON.parse((await get(port, "/")).body);
+    return certificates[1].state === "failed" ? certificates : undefined;
+  }, "the failure on the page");
+  assert.deepEqual([one.state, one.failed, one.reason], ["valid", null, ""]);
+  assert.equal(two.reason, "rate limit exceeded, next attempt in 7200s");
+  const wait = Date.parse(two.next) - Date.parse(two.failed);
+  assert.ok(wait > 7_000_000 && wait <= 7_200_000, String(wait));
+});
