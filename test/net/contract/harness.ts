@@ -141,10 +141,16 @@ export class Peer {
   ended = false;
   closed = false;
   error: string | undefined;
+  /** Its side of a TLS handshake is not complete. */
+  shakingHands: boolean;
   readonly #pieces: Buffer[] = [];
 
   constructor(socket: net.Socket) {
     this.socket = socket;
+    this.shakingHands = socket instanceof tls.TLSSocket;
+    socket.once("secure", () => {
+      this.shakingHands = false;
+    });
     socket.pause();
     socket.on("data", (bytes: Buffer) => this.#pieces.push(bytes));
     socket.on("end", () => {
@@ -261,6 +267,7 @@ export async function scene(
   t.after(() => made.destroy());
   // Of a handshake.
   await waitFor(() => !made.sending, "the end of sending");
+  await waitFor(() => !peer.shakingHands, "the end of the peer's handshake");
   heard.events.length = 0;
   ready = true;
   return { stream: made, heard, peer };

@@ -157,17 +157,20 @@ function answerHttp(request: Request, challenges: CertificateZone): number {
 
 function setup(http: HttpBuild): void {
   const { cycle, scope, workers, checkers, responders, certificates } = http;
+  const blocks = scope.children.filter(({ context }) => context === "acme_issuer");
+  const settingOf = (server: Scope) =>
+    server.context === "server" ? valueIn(server, specs.acme_certificate) : undefined;
+  if (blocks.length === 0 && scope.children.every((child) => settingOf(child) === undefined)) return;
   const refusals = refusalsOf(scope);
   const log = openMainLog(cycle);
   const issuers = new Map<string, Issuer & { readonly orders: Order[] }>();
-  const blocks = scope.children.filter(({ context }) => context === "acme_issuer");
   for (const block of blocks) {
     const issuer = refusals.attempt(() => issuerOf(block, http, log), "complete");
     if (issuer !== undefined) issuers.set(issuer.name, { ...issuer, orders: [] });
   }
   const settings = new Map<CertificateSetting, Order>();
   for (const server of scope.children) {
-    const setting = server.context === "server" ? valueIn(server, specs.acme_certificate) : undefined;
+    const setting = settingOf(server);
     const order = setting && refusals.attempt(() => orderOf(setting, server, issuers), "complete");
     if (setting !== undefined && order !== undefined) settings.set(setting, order);
   }
