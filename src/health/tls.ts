@@ -2,15 +2,13 @@ import { fail, type Scope } from "../config/schema.ts";
 import { upstreamTlsOf } from "../http/upstream/tls_settings.ts";
 import { parseUrl } from "../net/parse_url.ts";
 import { sentName, type TlsClientSettings } from "../net/tls/client.ts";
-import { TlsContext, TlsSettingError } from "../net/tls/context.ts";
+import { RECORD_BYTES, TlsContext, TlsSettingError } from "../net/tls/context.ts";
 import { certificatesOf } from "../runtime/certificates.ts";
 import type { Cycle } from "../runtime/cycle.ts";
 import type { CheckTls } from "./definition.ts";
 import type { CheckSetting } from "./directives.ts";
 
 /** TLS to servers that are checked. */
-
-const RECORD_BYTES = 16_384;
 
 /** What `check type=https` says of it. Throws ConfigError. */
 export function checkTls({ tls, directive }: CheckSetting, cycle: Cycle): CheckTls {

@@ -1,6 +1,6 @@
 import { fail, placeIn, type Scope } from "../../config/schema.ts";
 import { CertificateError, type CertificatePairs, type CertificateSource } from "../../net/tls/certificates.ts";
-import { TlsContext, TlsSettingError, type TlsSettings } from "../../net/tls/context.ts";
+import { RECORD_BYTES, TlsContext, TlsSettingError, type TlsSettings } from "../../net/tls/context.ts";
 import {
   certificateName,
   certificatesOf,
@@ -38,9 +38,6 @@ export interface UpstreamTls {
   /** Stands for all that matters to a connection once it is there; the same in every cycle that has the same. */
   readonly identity: string;
 }
-
-/** A record of TLS has at most so many bytes (NGX_SSL_BUFSIZE). */
-const RECORD_BYTES = 16_384;
 
 /** Which directive says what, without the prefix. */
 const DIRECTIVES: Partial<Readonly<Record<keyof TlsSettings, keyof SslSettings>>> = {

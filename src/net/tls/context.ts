@@ -19,6 +19,9 @@ import type { Staples } from "./ocsp/staples.ts";
 import { type SessionSettings, useSessions } from "./sessions.ts";
 import { type TrustFile, trustAuthorities, trustCertificates, useRevocationLists } from "./verification.ts";
 
+/** A record of TLS has at most so many bytes (NGX_SSL_BUFSIZE). */
+export const RECORD_BYTES = 16_384;
+
 /** What a TlsContext is made of: what directives say, as it is. Undefined leaves OpenSSL's default. */
 export interface TlsSettings {
   readonly side: "server" | "client";

@@ -1,5 +1,5 @@
 import { uncached } from "../../../net/tls/certificates.ts";
-import { TlsContext } from "../../../net/tls/context.ts";
+import { RECORD_BYTES, TlsContext } from "../../../net/tls/context.ts";
 import type { HandshakeResponder } from "../../core/types.ts";
 import type { CertificateZone } from "./certificate_zone.ts";
 import { challengeKey } from "./challenges.ts";
@@ -26,7 +26,7 @@ function contextWith(pem: string): TlsContext {
     protocols: new Set(["TLSv1.2", "TLSv1.3"]),
     ciphers: "HIGH:!aNULL:!MD5",
     certificates: { pairs: [{ certificate: pem, key: pem }], source: uncached(noFile), passwords: [] },
-    recordSize: 16_384,
+    recordSize: RECORD_BYTES,
     protocolNames: [PROTOCOL],
     handshakeOnly: true,
   });
