@@ -150,6 +150,11 @@ export function valueIn<T>(scope: Scope, spec: DirectiveSpec<T>): T {
   return spec.initial();
 }
 
+/** The value that a directive has been given in the scope itself. */
+export function ownValue<T>(scope: Scope, spec: DirectiveSpec<T>): T | undefined {
+  return scope.values.get(spec) as T | undefined;
+}
+
 /** The directive that sets what is in force in a scope, the first of several; where none does, the scope's own. */
 export function placeIn(scope: Scope, spec: DirectiveSpec<unknown>): Directive {
   for (let at: Scope | undefined = scope; at !== undefined; at = at.parent) {

@@ -1,4 +1,4 @@
-import type { DirectiveSpec, Scope } from "../../config/schema.ts";
+import { type DirectiveSpec, ownValue, type Scope } from "../../config/schema.ts";
 import { parseLocationName } from "../conf/location_name.ts";
 import type { FileRoot } from "../core/location.ts";
 import { logError } from "../core/log_context.ts";
@@ -16,9 +16,9 @@ interface RootSpecs {
 /** The nearest `root` or `alias`. `absolute` puts the prefix in front of a relative path. */
 export function fileRoot(scope: Scope, specs: RootSpecs, absolute: (path: string) => string): FileRoot {
   for (let at: Scope | undefined = scope; at !== undefined; at = at.parent) {
-    const root = at.values.get(specs.root) as Template | undefined;
+    const root = ownValue(at, specs.root);
     if (root !== undefined) return madeAbsolute(root, 0, absolute);
-    const alias = at.values.get(specs.alias) as Template | undefined;
+    const alias = ownValue(at, specs.alias);
     if (alias !== undefined) return madeAbsolute(alias, aliasedLength(at), absolute);
   }
   const html = absolute("html");

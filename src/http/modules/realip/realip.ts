@@ -1,6 +1,6 @@
 import { flag, list, text } from "../../../config/directives.ts";
 import { warn } from "../../../config/errors.ts";
-import type { Scope } from "../../../config/schema.ts";
+import { ownValue, type Scope } from "../../../config/schema.ts";
 import type { Directive } from "../../../config/types.ts";
 import { hostText, portOf } from "../../../net/address.ts";
 import { type Cidr, parseCidr } from "../../../net/ip.ts";
@@ -50,8 +50,7 @@ function readSource(at: Directive, scope: Scope): Source {
 /** Host names in the `set_real_ip_from`s of a block and the blocks in it. */
 function names(scope: Scope): HostWanted[] {
   const wanted: HostWanted[] = [];
-  const sources = scope.values.has(specs.set_real_ip_from) ? scope.values.get(specs.set_real_ip_from) : [];
-  for (const source of sources as readonly Source[]) {
+  for (const source of ownValue(scope, specs.set_real_ip_from) ?? []) {
     if (typeof source === "string" || !("name" in source)) continue;
     const { name, at } = source;
     const error = `host not found in set_real_ip_from "${name}"`;

@@ -1,5 +1,5 @@
 import { directive, flag, list, sec } from "../../../config/directives.ts";
-import { fail, type Scope, type SettingsOf } from "../../../config/schema.ts";
+import { fail, ownValue, type Scope, type SettingsOf } from "../../../config/schema.ts";
 import type { Directive } from "../../../config/types.ts";
 import { parseNumber, parseSize } from "../../../config/values.ts";
 import { SESSION_CACHE, SessionCache } from "../../../net/tls/session_cache.ts";
@@ -125,7 +125,7 @@ export function sharedCacheOf({ cache }: SessionSettings): SessionCache | undefi
 function cacheIn(scope: Scope): CacheSetting {
   let found: CacheSetting = {};
   for (let at: Scope | undefined = scope; at !== undefined; at = at.parent) {
-    const own = at.values.get(sessionCache) as CacheSetting | undefined;
+    const own = ownValue(at, sessionCache);
     found = { builtin: found.builtin ?? own?.builtin, shared: found.shared ?? own?.shared };
   }
   return found;

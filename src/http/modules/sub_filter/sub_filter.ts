@@ -1,5 +1,5 @@
 import { flag, list } from "../../../config/directives.ts";
-import { fail, type Scope } from "../../../config/schema.ts";
+import { fail, ownValue, type Scope } from "../../../config/schema.ts";
 import type { Directive } from "../../../config/types.ts";
 import { lowercase } from "../../../wire/latin1.ts";
 import { HTTP_LOCATION } from "../../conf/contexts.ts";
@@ -50,8 +50,7 @@ const pairs = list<Pair>({
 function readPair(at: Directive, scope: Scope): Pair {
   const [match, value] = at.args;
   if (match === "") fail(at, "empty search pattern");
-  const before = scope.values.get(pairs);
-  if (Array.isArray(before) && before.length === MOST_PAIRS) fail(at, "number of search patterns exceeds 255");
+  if (ownValue(scope, pairs)?.length === MOST_PAIRS) fail(at, "number of search patterns exceeds 255");
   return { match: template(scope, at, lowercase(match)), value: template(scope, at, value) };
 }
 
