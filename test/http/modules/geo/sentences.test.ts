@@ -1,15 +1,6 @@
-import assert from "node:assert/strict";
-import { spawnSync } from "node:child_process";
-import { describe, test } from "node:test";
-import { ConfigError, placeText } from "../../../../src/config/types.ts";
-import { program } from "../../../../src/program.ts";
-import { loadConfiguration, validateCycle } from "../../../../src/runtime/master/load_cycle.ts";
-import { workspace, write } from "../../../config/workspace.ts";
-import { have } from "../../../support/have.ts";
-import { NGINX } from "../../../support/reference_nginx.ts";
+import { describeSentences, type SentenceCase } from "../../../support/sentences.ts";
 
-/** What may stand in an http block: Holdfast must warn and refuse in nginx's words, with the same places. */
-const CASES: readonly (readonly [name: string, http: string])[] = [
+const CASES: readonly SentenceCase[] = [
   ["no variable", "geo { }"],
   ["three arguments", "geo $a $b $c { }"],
   ["no dollar", "geo a { }"],
@@ -72,43 +63,4 @@ const CASES: readonly (readonly [name: string, http: string])[] = [
   ],
 ];
 
-const directory = workspace();
-write(directory, "broken", "10.0.0.0/8 a;\n\n10.0.0.0/8 b;\nhere c;\n");
-
-const SAID = /\[(?:warn|emerg)\] (?:\d+#\d+: )?(.*)/g;
-
-function nginxSays(confFile: string): string[] {
-  const args = ["-t", "-q", "-e", "/dev/null", "-p", directory, "-c", confFile, "-g", `pid ${directory}/nginx.pid;`];
-  const { stderr } = spawnSync(NGINX ?? "nginx", args, { encoding: "latin1", timeout: 20_000 });
-  return [...stderr.matchAll(SAID)].map(([, sentence]) => sentence);
-}
-
-/** The warnings, or the first error: there may have been warnings before it, which only nginx says. */
-async function holdfastSays(confFile: string): Promise<{ readonly warnings: readonly string[] } | { error: string }> {
-  const paths = { prefix: directory, confPrefix: directory, confFile, errorLog: "/dev/null" };
-  const whole = program();
-  try {
-    const { warnings } = await validateCycle(whole, paths, loadConfiguration(whole, paths, undefined), undefined);
-    return { warnings: warnings.map(({ message, file, line }) => `${message} in ${placeText(file, line)}`) };
-  } catch (error) {
-    if (!(error instanceof ConfigError)) throw error;
-    return { error: error.toString() };
-  }
-}
-
-/** For an unknown variable nginx knows no place. */
-function comparable(sentence: string): string {
-  return sentence.replace(/^(unknown "\w+" variable) in .*:\d+$/, "$1");
-}
-
-describe("a geo block is warned of and refused in nginx's words", { skip: have("nginx") }, () => {
-  for (const [name, http] of CASES) {
-    test(name, async () => {
-      const confFile = write(directory, "nginx.conf", `events {}\nhttp {\n${http}\n}\n`);
-      const said = await holdfastSays(confFile);
-      const expected = nginxSays(confFile).filter((sentence) => !sentence.startsWith('the "user" directive'));
-      if ("warnings" in said) assert.deepEqual(said.warnings, expected);
-      else assert.equal(comparable(said.error), comparable(expected[expected.length - 1]));
-    });
-  }
-});
+describeSentences("a geo block", CASES, { broken: "10.0.0.0/8 a;\n\n10.0.0.0/8 b;\nhere c;\n" });

@@ -1,0 +1,65 @@
+import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import { describe, test } from "node:test";
+import { ConfigError, placeText } from "../../src/config/types.ts";
+import { program } from "../../src/program.ts";
+import { loadConfiguration, validateCycle } from "../../src/runtime/master/load_cycle.ts";
+import { workspace, write } from "../config/workspace.ts";
+import { have } from "./have.ts";
+import { NGINX } from "./reference_nginx.ts";
+
+/** A name, and what stands in an http block. */
+export type SentenceCase = readonly [name: string, http: string];
+
+/**
+ * Tests that Holdfast warns of and refuses http blocks in nginx's words, with the same places. `files`: what they may include.
+ */
+export function describeSentences(
+  what: string,
+  cases: readonly SentenceCase[],
+  files: Readonly<Record<string, string>> = {},
+): void {
+  const directory = workspace();
+  for (const [name, text] of Object.entries(files)) write(directory, name, text);
+  describe(`${what}: warned of and refused in nginx's words`, { skip: have("nginx") }, () => {
+    for (const [name, http] of cases) {
+      test(name, async () => {
+        const confFile = write(directory, "nginx.conf", `events {}\nhttp {\n${http}\n}\n`);
+        const said = await holdfastSays(directory, confFile);
+        const expected = nginxSays(directory, confFile);
+        if ("warnings" in said) assert.deepEqual(said.warnings, expected);
+        else assert.equal(comparable(said.error), comparable(expected[expected.length - 1]));
+      });
+    }
+  });
+}
+
+const SAID = /\[(?:warn|emerg)\] (?:\d+#\d+: )?(.*)/g;
+
+function nginxSays(directory: string, confFile: string): string[] {
+  const args = ["-t", "-q", "-e", "/dev/null", "-p", directory, "-c", confFile, "-g", `pid ${directory}/nginx.pid;`];
+  const { stderr } = spawnSync(NGINX ?? "nginx", args, { encoding: "latin1", timeout: 20_000 });
+  const sentences = [...stderr.matchAll(SAID)].map(([, sentence]) => sentence);
+  return sentences.filter((sentence) => !sentence.startsWith('the "user" directive'));
+}
+
+/** The warnings, or the first error: there may have been warnings before it, which only nginx says. */
+async function holdfastSays(
+  directory: string,
+  confFile: string,
+): Promise<{ readonly warnings: readonly string[] } | { readonly error: string }> {
+  const paths = { prefix: directory, confPrefix: directory, confFile, errorLog: "/dev/null" };
+  const whole = program();
+  try {
+    const { warnings } = await validateCycle(whole, paths, loadConfiguration(whole, paths, undefined), undefined);
+    return { warnings: warnings.map(({ message, file, line }) => `${message} in ${placeText(file, line)}`) };
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    return { error: error.toString() };
+  }
+}
+
+/** For an unknown variable nginx knows no place. */
+function comparable(sentence: string): string {
+  return sentence.replace(/^(unknown "\w+" variable) in .*:\d+$/, "$1");
+}
