@@ -18,6 +18,7 @@ import { proxy } from "../modules/proxy/proxy.ts";
 import { range } from "../modules/range.ts";
 import { realip } from "../modules/realip/realip.ts";
 import { rewrite } from "../modules/rewrite/rewrite.ts";
+import { secureLink } from "../modules/secure_link.ts";
 import { splitClients } from "../modules/split_clients.ts";
 import { ssl } from "../modules/ssl/ssl.ts";
 import { staticFiles } from "../modules/static.ts";
@@ -36,6 +37,7 @@ export const httpModules: readonly HttpModule[] = [
   map,
   geo,
   splitClients,
+  secureLink,
   rewrite,
   limitReq,
   limitConn,
