@@ -17,6 +17,7 @@ import { notModified } from "../modules/not_modified.ts";
 import { proxy } from "../modules/proxy/proxy.ts";
 import { range } from "../modules/range.ts";
 import { realip } from "../modules/realip/realip.ts";
+import { referer } from "../modules/referer.ts";
 import { rewrite } from "../modules/rewrite/rewrite.ts";
 import { secureLink } from "../modules/secure_link.ts";
 import { splitClients } from "../modules/split_clients.ts";
@@ -37,6 +38,7 @@ export const httpModules: readonly HttpModule[] = [
   map,
   geo,
   splitClients,
+  referer,
   secureLink,
   rewrite,
   limitReq,
