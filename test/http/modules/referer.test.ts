@@ -163,7 +163,7 @@ test("a pattern that takes too long is logged, and the variable is empty", async
   });
   const { body } = await get(holdfast.port, "/", `Referer: http://x/${"a".repeat(6000)}b`);
   assert.equal(body, "[]");
-  await holdfast.waitForLog(/\[alert\] [^\n]*pcre2_match\(\) failed: -\d+ on "x\/a+b" using/);
+  await holdfast.waitForLog(/\[alert\] [^\n]*pcre2_match\(\) failed: -\d+ on "x\/a+/);
 });
 
 const inServer = (text: string): string => `server {\n${text}\n}`;
