@@ -115,6 +115,12 @@ export class RecordReader {
     this.ended = 0;
   }
 
+  /** Of the content that `next` returned last, the last `count` bytes were not used: `next` returns them again. */
+  giveBack(count: number): void {
+    this.left += count;
+    this.pos -= count;
+  }
+
   /** Reads on in `bytes[from..end)`. */
   next(bytes: Uint8Array, from: number, end: number): number {
     let p = from;

@@ -5,6 +5,7 @@ import { authBasic } from "../modules/auth_basic/auth_basic.ts";
 import { authRequest } from "../modules/auth_request.ts";
 import { charset } from "../modules/charset/charset.ts";
 import { earlyHints } from "../modules/early_hints.ts";
+import { fastcgi } from "../modules/fastcgi/fastcgi.ts";
 import { geo } from "../modules/geo/geo.ts";
 import { headers } from "../modules/headers/headers.ts";
 import { index } from "../modules/index.ts";
@@ -52,6 +53,7 @@ export const httpModules: readonly HttpModule[] = [
   resolver,
   upstreamVariables,
   proxy,
+  fastcgi,
   stubStatus,
   index,
   staticFiles,

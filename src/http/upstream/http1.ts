@@ -19,5 +19,6 @@ function bodyCoding(lengthKnown: boolean): BodyCoding | undefined {
 
 /** HTTP/1.0 and HTTP/1.1, and answers of HTTP/0.9 servers. The codec never writes on its own. */
 export const HTTP1: UpstreamProtocol = {
+  identity: "",
   open: (): UpstreamCodec => ({ reader: new ResponseReader(), requestHead, bodyCoding }),
 };

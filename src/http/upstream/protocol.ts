@@ -7,13 +7,15 @@ import type { ResponseRules, UpstreamSettings } from "./settings.ts";
 import type { TlsChoice } from "./tls.ts";
 
 // What AnswerReader's functions return, whatever the protocol: HTTP/1's own codes.
-export { DATA, INFORMATIONAL, INVALID, LAST, MORE, OVER } from "../../wire/http1/response_reader.ts";
+export { BROKEN, DATA, INFORMATIONAL, INVALID, LAST, MORE, OVER } from "../../wire/http1/response_reader.ts";
 
 /**
  * A wire protocol to servers. One object for all connections; the state of a connection (windows, stream numbers) is in
  * the codec that `open` makes.
  */
 export interface UpstreamProtocol {
+  /** A connection in the pool is for requests with the same identity: the protocol, and what it was opened with. "" for HTTP/1. */
+  readonly identity: string;
   /** Makes the codec of a new connection, before it is connected. */
   open(port: CodecPort): UpstreamCodec;
 }
@@ -87,7 +89,7 @@ export interface AnswerReader {
   /** After DATA and LAST. */
   readonly dataStart: number;
   readonly dataEnd: number;
-  /** After INVALID, and after HEAD if something should be logged (level error), without "while reading …". */
+  /** After INVALID and BROKEN, and after HEAD if something should be logged (level error), without "while reading …". */
   readonly error: string;
   /** After LAST and OVER: what is wrong with what followed (level warn), "" for nothing. */
   readonly excess: string;
@@ -102,7 +104,7 @@ export interface AnswerReader {
   readHead(bytes: Buffer, from: number): number;
   /** To be called after HEAD: determines how the body ends. `more`: bytes follow the head already. */
   frame(headRequest: boolean, more: boolean): void;
-  /** Reads on in the body at `from`: MORE, DATA, LAST, OVER or INVALID. */
+  /** Reads on in the body at `from`: MORE, DATA, LAST, OVER, INVALID or BROKEN. */
   readBody(bytes: Buffer, from: number): number;
   /** Called when the server has closed: whether that completes the body. */
   endsWithConnection(): boolean;

@@ -110,16 +110,21 @@ export class RequestSender implements FileReader, CursorOwner {
     this.coding = coding;
     this.begun = true;
     if (target.body !== undefined || !target.settings.passRequestBody) {
-      owner.write(target.body === undefined ? head : head + target.body);
+      owner.write(target.body === undefined ? this.withoutBody(head) : head + target.body);
       this.wrote();
     } else if (request.body !== undefined) {
       this.sendBuffered(request.body, head);
     } else if (request.preread !== undefined || (!request.bodyEnded && !request.discardBody)) {
       this.sendStreamed(request, head);
     } else {
-      owner.write(head);
+      owner.write(this.withoutBody(head));
       this.wrote();
     }
+  }
+
+  /** A request without a body: a framing ends it all the same. */
+  private withoutBody(head: string): string {
+    return this.coding === undefined ? head : head + this.coding.end;
   }
 
   /** The server takes more, or the protocol has room for more. */
@@ -203,9 +208,15 @@ export class RequestSender implements FileReader, CursorOwner {
   private sendBuffered(body: RequestBody, head: string): void {
     const { owner } = this;
     const { length } = body;
-    if (body.file === undefined && length <= WITH_HEAD && this.coding === undefined) {
+    const { coding } = this;
+    if (body.file === undefined && length <= WITH_HEAD && (coding === undefined || length <= coding.room)) {
       const bytes = body.memory();
-      owner.write(bytes === undefined || length === 0 ? head : head + bytes.latin1Slice(0, length));
+      if (bytes === undefined || length === 0) owner.write(this.withoutBody(head));
+      else if (coding === undefined) owner.write(head + bytes.latin1Slice(0, length));
+      else {
+        const piece = bytes.latin1Slice(0, length);
+        owner.write(head + coding.before(length) + piece + coding.after(length) + coding.end);
+      }
       this.wrote();
       return;
     }

@@ -9,7 +9,7 @@ import { endBody, FLUSH, LAST as LAST_BUFFER, passBody, takesMore } from "../cor
 import { logError } from "../core/log_context.ts";
 import type { Request } from "../core/request.ts";
 import type { UpstreamHooks, UpstreamState } from "../core/upstream.ts";
-import { type AnswerReader, DATA, INVALID, LAST, MORE, OVER } from "./protocol.ts";
+import { type AnswerReader, BROKEN, DATA, INVALID, LAST, MORE, OVER } from "./protocol.ts";
 import { ResponseSpool, type SpoolOwner } from "./response_spool.ts";
 import type { AnswerSink, ServerConnection } from "./server_connection.ts";
 import type { UpstreamSettings } from "./settings.ts";
@@ -163,9 +163,10 @@ export class ResponsePipe implements AnswerSink, SpoolOwner {
         at = reader.pos;
         continue;
       }
-      if (code === INVALID) {
+      if (code === INVALID || code === BROKEN) {
         logError(this.request, "error", `${reader.error} while reading upstream`);
-        this.owner.finalize(502);
+        if (code === BROKEN) this.breakOff();
+        else this.owner.finalize(502);
         return;
       }
       if (reader.excess !== "") logError(this.request, "warn", `${reader.excess} while reading upstream`);

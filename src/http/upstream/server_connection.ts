@@ -84,7 +84,6 @@ const MOST_INFORMATIONAL = 100;
  */
 export class ServerConnection implements ConnectHandler, SenderOwner, CodecPort {
   readonly pooled: PooledStream;
-  readonly protocol: UpstreamProtocol;
   readonly reader: AnswerReader;
   readonly sender: RequestSender;
   /** The connection may be kept for another request. */
@@ -106,7 +105,6 @@ export class ServerConnection implements ConnectHandler, SenderOwner, CodecPort 
     this.stream = engine().connect(options, this);
     this.pooled = new PooledStream(this.stream, peer.name, Math.floor(now()), identity);
     this.pooled.data = this;
-    this.protocol = protocol;
     this.codec = protocol.open(this);
     this.reader = this.codec.reader;
     this.sender = new RequestSender(this);
@@ -447,12 +445,14 @@ export function connectionTo(peer: Peer, target: UpstreamTarget, request: Reques
   const { bind, place, protocol } = target.settings;
   const source = bind === undefined ? "" : (bind.address.constant ?? bind.address.render(request));
   const { tls } = target;
-  const identity = tls === undefined ? source : source === "" ? tls.identity : `${source}\0${tls.identity}`;
+  let identity = source;
+  if (tls !== undefined) identity = source === "" ? tls.identity : `${source}\0${tls.identity}`;
+  if (protocol.identity !== "") identity = `${protocol.identity}\0${identity}`;
   const pooled = pool?.take(peer, place, identity);
   if (pooled !== undefined) {
     const { data } = pooled;
-    if (data instanceof ServerConnection && data.protocol === protocol) return data;
-    // The upstream is used with another protocol as well.
+    if (data instanceof ServerConnection) return data;
+    // Not ours: as any connection that cannot be used.
     pooled.leave();
     pooled.stream.destroy();
   }

@@ -18,6 +18,8 @@ export const DATA = 4;
 export const LAST = 5;
 /** `readBody`: the body is over. */
 export const OVER = 6;
+/** `readBody`: the server has ended it too early; `error` says how (level error). Not of HTTP/1, where the connection's end does. */
+export const BROKEN = 7;
 
 /**
  * Reads the responses on one connection to a server, heads and bodies; used by the proxy and by checks. Made once per

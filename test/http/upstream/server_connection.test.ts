@@ -110,7 +110,7 @@ class ToyCodec implements UpstreamCodec, AnswerReader, BodyCoding {
   }
 }
 
-const TOY: UpstreamProtocol = { open: (port) => new ToyCodec(port) };
+const TOY: UpstreamProtocol = { identity: "toy", open: (port) => new ToyCodec(port) };
 
 /** A request on its connection, as the passage would have it. */
 class User implements ConnectionUser, AnswerSink {

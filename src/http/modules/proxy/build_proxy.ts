@@ -1,11 +1,11 @@
 import { refusalsOf } from "../../../config/errors.ts";
 import { fail, type Scope, type SettingsOf, valueIn } from "../../../config/schema.ts";
-import { parseUrl } from "../../../net/parse_url.ts";
 import type { HostWanted } from "../../../runtime/application.ts";
 import { type Place, placeText } from "../../conf/module.ts";
 import type { Upstreams } from "../../conf/upstreams.ts";
 import type { Location } from "../../core/location.ts";
 import { HTTP1 } from "../../upstream/http1.ts";
+import { passedHosts } from "../../upstream/resolve_host.ts";
 import { type ResponseRules, upstreamSettings } from "../../upstream/settings.ts";
 import { constantTls, shareSessions } from "../../upstream/tls.ts";
 import { type UpstreamTls, upstreamTls } from "../../upstream/tls_settings.ts";
@@ -32,33 +32,15 @@ export interface ProxySettings extends RequestSettings {
 }
 
 /** Hosts in a proxy_pass without variables, to be looked up when the configuration is loaded. */
-export function passHosts(http: Scope): HostWanted[] {
-  const groups = new Set(
-    http.children
-      .filter(({ context }) => context === "upstream")
-      .map(({ directive }) => directive.args[0].toLowerCase()),
-  );
-  const wanted: HostWanted[] = [];
-  const visit = (scope: Scope): void => {
+export function proxyHosts(http: Scope): HostWanted[] {
+  return passedHosts(http, (scope) => {
     const pass = valueIn(scope, proxyDirectives.proxy_pass);
-    const wants = pass === undefined ? undefined : hostOf(pass, groups);
-    if (wants !== undefined) wanted.push(wants);
-    scope.children.forEach(visit);
-  };
-  visit(http);
-  return wanted;
-}
-
-function hostOf({ url: { constant }, at }: PassUrl, groups: ReadonlySet<string>): HostWanted | undefined {
-  const scheme = constant === undefined ? undefined : schemeOf(constant);
-  if (constant === undefined || scheme === undefined) return undefined;
-  const rest = constant.slice(scheme.scheme.length);
-  const { host } = splitUrl(rest);
-  if (groups.has(host.toLowerCase())) return undefined;
-  const target = parseUrl(host, scheme.defaultPort);
-  if (typeof target === "string" || "family" in target) return undefined;
-  const { file, line } = at;
-  return { host: target.host, file, line, error: `host not found in upstream "${rest}"`, stage: "complete" };
+    const text = pass?.url.constant;
+    const scheme = text === undefined ? undefined : schemeOf(text);
+    if (pass === undefined || text === undefined || scheme === undefined) return undefined;
+    const shown = text.slice(scheme.scheme.length);
+    return { host: splitUrl(shown).host, defaultPort: scheme.defaultPort, shown, at: pass.at };
+  });
 }
 
 /** Makes the settings of a location. `inherited`: those of the enclosing location, for blocks such as `if`. */

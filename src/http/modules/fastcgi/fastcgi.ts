@@ -1,0 +1,114 @@
+import { directive, flag, size, text, texts } from "../../../config/directives.ts";
+import { fail, type SettingsOf, valueIn } from "../../../config/schema.ts";
+import { type CompiledRegex, compileRegex } from "../../../regex/regex.ts";
+import * as wire from "../../../wire/fastcgi.ts";
+import { HTTP_LOCATION } from "../../conf/contexts.ts";
+import { defineModule, type Place, placeText } from "../../conf/module.ts";
+import type { Location } from "../../core/location.ts";
+import { upstreamDirectives } from "../../upstream/directives.ts";
+import { fastcgiProtocol } from "../../upstream/fastcgi.ts";
+import {
+  type Gateway,
+  type GatewaySettings,
+  gatewayHandler,
+  gatewayHosts,
+  gatewayPass,
+  gatewaySettings,
+} from "../../upstream/gateway.ts";
+import { encodeParams, param, paramsPlan } from "../../upstream/params.ts";
+import { upstreamSettings } from "../../upstream/settings.ts";
+import { type PathSplit, pathInfo, scriptName } from "./split.ts";
+
+/** The statuses that fastcgi_next_upstream may name. */
+const NEXT = ["http_500", "http_503", "http_403", "http_404", "http_429"];
+
+const directives = {
+  ...upstreamDirectives("fastcgi", NEXT),
+  fastcgi_pass: gatewayPass("Passes requests to a FastCGI server or an upstream group of them."),
+  fastcgi_param: param,
+  fastcgi_index: text({
+    in: HTTP_LOCATION,
+    default: "",
+    doc: "What $fastcgi_script_name has behind a URI that ends with a slash.",
+  }),
+  fastcgi_split_path_info: directive<CompiledRegex | undefined>({
+    in: HTTP_LOCATION,
+    args: [1, 1],
+    syntax: "regex",
+    doc: "Splits the URI: the regex's first capture is $fastcgi_script_name, its second $fastcgi_path_info.",
+    initial: () => undefined,
+    read(at) {
+      const [pattern] = at.args;
+      const regex = compileRegex(pattern, false);
+      if ("error" in regex) fail(at, regex.error);
+      if (regex.captures !== 2) fail(at, `pattern "${pattern}" must have 2 captures`);
+      return regex;
+    },
+  }),
+  fastcgi_catch_stderr: texts({
+    in: HTTP_LOCATION,
+    doc: "An answer is invalid if the application writes this to its error stream before the head.",
+  }),
+  fastcgi_keep_conn: flag({
+    in: HTTP_LOCATION,
+    default: false,
+    doc: "Asks the application to keep the connection open, which `keepalive` of an upstream needs.",
+  }),
+  fastcgi_send_lowat: size({ in: HTTP_LOCATION, default: 0, doc: "Ignored on Linux, as by nginx." }),
+};
+
+type Raw = SettingsOf<typeof directives>;
+
+interface FastcgiSettings extends GatewaySettings, PathSplit {
+  readonly raw: Raw;
+}
+
+const gateway: Gateway = {
+  split: (address) => ({ scheme: "fastcgi://", secure: false, address }),
+  chunksAllowed: true,
+};
+
+/** ngx_http_fastcgi_module */
+export const fastcgi = defineModule({
+  name: "http_fastcgi",
+  directives,
+  variables: {
+    fastcgi_script_name: { get: (request) => scriptName(request, settingsOf(request.location)) },
+    fastcgi_path_info: { get: (request) => pathInfo(request, settingsOf(request.location)) },
+  },
+  hosts: (http) => gatewayHosts(http, (scope) => valueIn(scope, directives.fastcgi_pass), gateway),
+  build(raw, place): FastcgiSettings {
+    const inherited = inheritedFrom(place);
+    const pass = raw.fastcgi_pass ?? inherited?.pass;
+    const upstream = upstreamSettings(raw, "fastcgi", place, {
+      protocol: fastcgiProtocol(raw.fastcgi_keep_conn, raw.fastcgi_catch_stderr),
+      place: pass === undefined ? "" : placeText(place),
+      passTrailers: false,
+    });
+    return {
+      ...gatewaySettings(gateway, raw.fastcgi_pass, upstream, undefined, place, inherited),
+      regex: raw.fastcgi_split_path_info,
+      index: raw.fastcgi_index,
+      raw,
+    };
+  },
+  content: (settings) => (settings.pass === undefined ? undefined : handler(settings)),
+});
+
+function settingsOf(location: Location): FastcgiSettings {
+  return fastcgi.of(location);
+}
+
+function inheritedFrom({ location, parent }: Place): FastcgiSettings | undefined {
+  return location.kind === "block" && parent !== undefined ? fastcgi.of(parent) : undefined;
+}
+
+function handler(settings: FastcgiSettings) {
+  const { raw, upstream } = settings;
+  const begin = wire.beginRequest(raw.fastcgi_keep_conn);
+  const plan = paramsPlan(raw.fastcgi_param, wire.param);
+  return gatewayHandler(settings, (request) => ({
+    head: begin + wire.params(encodeParams(request, plan, upstream.passRequestHeaders)),
+    headRequest: request.method === "HEAD",
+  }));
+}

@@ -1,0 +1,218 @@
+import { directive } from "../../config/directives.ts";
+import type { Scope } from "../../config/schema.ts";
+import { ConfigError, type Context, type Directive } from "../../config/types.ts";
+import { parseUrl } from "../../net/parse_url.ts";
+import type { HostWanted } from "../../runtime/application.ts";
+import type { Place } from "../conf/module.ts";
+import type { UpstreamEntry, Upstreams } from "../conf/upstreams.ts";
+import { finalizeRequest } from "../core/engine.ts";
+import { logError } from "../core/log_context.ts";
+import type { Request } from "../core/request.ts";
+import { type Template, template } from "../core/script.ts";
+import type { Handler } from "../core/types.ts";
+import { passHandler } from "./pass_handler.ts";
+import { passedHosts, resolveHost } from "./resolve_host.ts";
+import type { ResponseRules, UpstreamSettings } from "./settings.ts";
+import { chooseTls, constantTls, shareSessions, type TlsChoice } from "./tls.ts";
+import type { UpstreamTls } from "./tls_settings.ts";
+import { passToUpstream } from "./upstream_request.ts";
+
+/** What FastCGI, uwsgi, SCGI and memcached have in common: an address without a URI, to which a request is passed. */
+
+const PASS: readonly Context[] = ["location", "if in location"];
+
+/** Of `…_pass`: an address, maybe with variables. */
+export interface GatewayPass {
+  readonly address: Template;
+  readonly at: Directive;
+}
+
+/** `…_pass`, without the prefix. */
+export function gatewayPass(doc: string) {
+  return directive<GatewayPass | undefined>({
+    in: PASS,
+    args: [1, 1],
+    syntax: "address",
+    doc,
+    initial: () => undefined,
+    inherit: false,
+    read: (at, scope) => ({ address: template(scope, at, at.args[0]), at }),
+  });
+}
+
+/** A scheme before the address. */
+export interface GatewayScheme {
+  /** As error logs show it: `uwsgi://`. */
+  readonly scheme: string;
+  readonly secure: boolean;
+  /** The address behind it. */
+  readonly address: string;
+}
+
+/** A protocol, as its module describes it. */
+export interface Gateway {
+  /** Splits an address as written. */
+  readonly split: (address: string) => GatewayScheme;
+  /** A body whose length is not known can be passed on as it comes. */
+  readonly chunksAllowed: boolean;
+}
+
+/** A location's settings as requests use them. */
+export interface GatewaySettings {
+  readonly pass: GatewayPass | undefined;
+  /** Undefined if …_pass has variables. */
+  readonly fixed: FixedGateway | undefined;
+  readonly upstream: UpstreamSettings;
+  /** Undefined where the protocol is never spoken over TLS. */
+  readonly tls: UpstreamTls | undefined;
+  readonly upstreams: Upstreams;
+  readonly gateway: Gateway;
+}
+
+interface FixedGateway extends GatewayScheme {
+  readonly upstream: UpstreamEntry;
+  /** What TLS to it is, if that is the same for all requests. */
+  readonly tls: TlsChoice | undefined;
+}
+
+/** The hosts in `…_pass` directives, for a module's `hosts`. `passOf`: the directive of a block. */
+export function gatewayHosts(
+  http: Scope,
+  passOf: (scope: Scope) => GatewayPass | undefined,
+  { split }: Gateway,
+): HostWanted[] {
+  return passedHosts(http, (scope) => {
+    const pass = passOf(scope);
+    if (pass?.address.constant === undefined) return undefined;
+    const { address } = split(pass.address.constant);
+    return { host: address, defaultPort: NO_PORT, shown: address, at: pass.at };
+  });
+}
+
+/** An address has to name its port. */
+const NO_PORT = 0;
+
+/** Makes the settings of a location. `inherited`: those of the enclosing location, for `if` blocks. */
+export function gatewaySettings(
+  gateway: Gateway,
+  own: GatewayPass | undefined,
+  upstream: UpstreamSettings,
+  tls: UpstreamTls | undefined,
+  { location, http }: Place,
+  inherited: GatewaySettings | undefined,
+): GatewaySettings {
+  const pass = own ?? inherited?.pass;
+  const settings = { pass, fixed: undefined, upstream, tls, upstreams: http.upstreams, gateway };
+  if (pass === undefined) return settings;
+  if (own !== undefined && location.name.endsWith("/") && location.kind === "prefix") location.autoRedirect = true;
+  const { constant } = pass.address;
+  if (constant === undefined) {
+    // It may lead to any of them.
+    if (tls !== undefined) {
+      http.later(() => {
+        for (const entry of http.upstreams.byName.values()) shareSessions(entry, http.cycle);
+      });
+    }
+    return settings;
+  }
+  const scheme = gateway.split(constant);
+  if (lacksPort(http.upstreams, scheme.address))
+    throw new ConfigError(`no port in upstream "${scheme.address}"`, pass.at);
+  const entry = http.upstreams.find(scheme.address, NO_PORT, pass.at);
+  const secure = scheme.secure ? tls : undefined;
+  if (secure !== undefined) shareSessions(entry, http.cycle);
+  return { ...settings, fixed: { ...scheme, upstream: entry, tls: secure && constantTls(secure, entry) } };
+}
+
+/** Whether it is no upstream's name, and an address that names no port. */
+function lacksPort(upstreams: Upstreams, address: string): boolean {
+  if (upstreams.named(address) !== undefined) return false;
+  const target = parseUrl(address, NO_PORT);
+  return typeof target !== "string" && "port" in target && target.port === NO_PORT;
+}
+
+/** What is the same for all protocols of what is sent to the server. */
+export interface GatewayRequest {
+  /** For the codec's `requestHead`. */
+  readonly head: string;
+  readonly headRequest: boolean;
+}
+
+const NO_RULES: ResponseRules = { location: undefined, refresh: undefined, cookie: undefined };
+
+/**
+ * The content handler: finds the server, makes the request and passes it on. `make` returns undefined after an error,
+ * which it has logged.
+ */
+export function gatewayHandler(
+  settings: GatewaySettings,
+  make: (request: Request) => GatewayRequest | undefined,
+): Handler {
+  const { gateway, upstream, upstreams } = settings;
+  const body = {
+    sent: upstream.passRequestBody,
+    buffered: upstream.requestBuffering,
+    chunksAllowed: gateway.chunksAllowed,
+  };
+  return passHandler(body, (request) => {
+    const { fixed } = settings;
+    if (fixed !== undefined) {
+      send(request, settings, fixed, make);
+      return;
+    }
+    const pass = evaluate(request, settings);
+    if (pass === undefined) {
+      finalizeRequest(request, 500);
+      return;
+    }
+    const { scheme, entry } = pass;
+    if ("group" in entry) send(request, settings, { ...scheme, upstream: entry, tls: undefined }, make);
+    else
+      resolveHost(request, upstream, upstreams, entry, (resolved) =>
+        send(request, settings, { ...scheme, upstream: resolved, tls: undefined }, make),
+      );
+  });
+}
+
+/** Where an address with variables leads to; undefined after an error, which was logged. */
+function evaluate(request: Request, { pass, upstreams, gateway }: GatewaySettings) {
+  if (pass === undefined) return undefined;
+  const scheme = gateway.split(pass.address.render(request));
+  const { address } = scheme;
+  if (lacksPort(upstreams, address)) {
+    logError(request, "error", `no port in upstream "${address}"`);
+    return undefined;
+  }
+  const entry = upstreams.dynamic(address, NO_PORT);
+  if (typeof entry !== "string") return { scheme, entry };
+  logError(request, "error", `${entry} in upstream "${address}"`);
+  return undefined;
+}
+
+function send(
+  request: Request,
+  { upstream: settings, tls }: GatewaySettings,
+  pass: FixedGateway,
+  make: (request: Request) => GatewayRequest | undefined,
+): void {
+  const made = make(request);
+  if (made === undefined) {
+    finalizeRequest(request, 500);
+    return;
+  }
+  const { upstream } = pass;
+  passToUpstream(request, {
+    settings,
+    rules: NO_RULES,
+    upstream,
+    tls: pass.secure && tls !== undefined ? (pass.tls ?? chooseTls(request, tls, upstream)) : undefined,
+    client: request.remote,
+    key: upstream.key === undefined ? "" : upstream.key.render(request),
+    head: made.head,
+    body: undefined,
+    headRequest: made.headRequest,
+    lengthKnown: !request.chunked || request.body !== undefined || request.discardBody || !settings.passRequestBody,
+    scheme: pass.scheme,
+    uri: "",
+  });
+}

@@ -1,0 +1,92 @@
+import type { Scope } from "../../config/schema.ts";
+import type { Directive } from "../../config/types.ts";
+import { resolutionText } from "../../net/name_servers.ts";
+import { parseUrl } from "../../net/parse_url.ts";
+import type { Resolution } from "../../net/resolver.ts";
+import type { HostWanted } from "../../runtime/application.ts";
+import { boundary } from "../../sys/guard.ts";
+import { resolvingOf } from "../conf/resolver.ts";
+import type { Unresolved, UpstreamEntry, Upstreams } from "../conf/upstreams.ts";
+import { finalizeRequest } from "../core/engine.ts";
+import { logError } from "../core/log_context.ts";
+import type { Request } from "../core/request.ts";
+import type { UpstreamSettings } from "./settings.ts";
+import { markEmptyPassage } from "./variables.ts";
+
+/** Resolves the host in a …_pass with variables and calls `then`, perhaps at once; answers 502 if it has no address. */
+export function resolveHost(
+  request: Request,
+  settings: UpstreamSettings,
+  upstreams: Upstreams,
+  { host, port }: Unresolved,
+  then: (upstream: UpstreamEntry) => void,
+): void {
+  const { resolver, timeout } = resolvingOf(request.location);
+  if (resolver === undefined) {
+    logError(request, "error", `no resolver defined to resolve ${host}`);
+    unresolved(request);
+    return;
+  }
+  const done = boundary(request, (result: Resolution): void => {
+    request.onAbort = undefined;
+    if (request.finalized) return;
+    if ("addresses" in result) {
+      then(upstreams.resolved(host, port, result.addresses));
+      return;
+    }
+    const { state } = result;
+    logError(request, "error", `${host} could not be resolved (${state}: ${resolutionText(state)})`);
+    unresolved(request);
+  });
+  request.upstream = undefined;
+  const lookup = resolver.resolve(host, timeout, done);
+  if (lookup.over) return;
+  request.cleanup ??= [];
+  request.cleanup.push(() => lookup.cancel());
+  if (settings.ignoreClientAbort) return;
+  request.onAbort = () => {
+    lookup.cancel();
+    logError(request, "info", "epoll_wait() reported that client prematurely closed connection");
+    finalizeRequest(request, 499);
+  };
+}
+
+function unresolved(request: Request): void {
+  request.upstream = undefined;
+  markEmptyPassage(request);
+  finalizeRequest(request, 502);
+}
+
+/** The address in a …_pass without variables. */
+export interface PassedHost {
+  /** `host[:port]`, or the name of an upstream. */
+  readonly host: string;
+  readonly defaultPort: number;
+  /** As nginx shows it in errors. */
+  readonly shown: string;
+  readonly at: Directive;
+}
+
+/** The hosts in …_pass directives, to be looked up when the configuration is loaded. `passOf`: that of a block, if any. */
+export function passedHosts(http: Scope, passOf: (scope: Scope) => PassedHost | undefined): HostWanted[] {
+  const groups = new Set(
+    http.children
+      .filter(({ context }) => context === "upstream")
+      .map(({ directive }) => directive.args[0].toLowerCase()),
+  );
+  const wanted: HostWanted[] = [];
+  const visit = (scope: Scope): void => {
+    const pass = passOf(scope);
+    const wants = pass === undefined || groups.has(pass.host.toLowerCase()) ? undefined : hostWanted(pass);
+    if (wants !== undefined) wanted.push(wants);
+    scope.children.forEach(visit);
+  };
+  visit(http);
+  return wanted;
+}
+
+function hostWanted({ host, defaultPort, shown, at: { file, line } }: PassedHost): HostWanted | undefined {
+  const target = parseUrl(host, defaultPort);
+  if (typeof target === "string" || "family" in target) return undefined;
+  return { host: target.host, file, line, error: `host not found in upstream "${shown}"`, stage: "complete" };
+}

@@ -1,0 +1,55 @@
+import { spawn, spawnSync } from "node:child_process";
+import { chmodSync, existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { TestContext } from "node:test";
+import { have } from "./have.ts";
+import { waitFor } from "./wait.ts";
+
+const PROGRAMS = ["php-fpm", "php-fpm8.4", "php-fpm8.3", "php-fpm8.2", "php-fpm8.1", "php-fpm7.4"];
+const ENVIRONMENT = { ...process.env, PATH: `${process.env.PATH ?? ""}:/usr/sbin:/usr/local/sbin` };
+
+/** The one that is installed; without the check under CI that `have` makes. */
+function installed(): string | undefined {
+  return PROGRAMS.find((name) => spawnSync("sh", ["-c", `command -v ${name}`], { env: ENVIRONMENT }).status === 0);
+}
+
+/** As `have`, for php-fpm, whose name has a version. */
+export function havePhp(): false | string {
+  return installed() === undefined ? have("php-fpm") : false;
+}
+
+/** A running php-fpm. */
+export interface PhpFpm {
+  /** Where it listens, as in `fastcgi_pass`: `unix:/…`. */
+  readonly address: string;
+  /** Where its scripts are. */
+  readonly root: string;
+  readonly pid: number;
+}
+
+/** Starts php-fpm with these scripts, by their paths below its root. `pool`: lines of its pool's configuration. */
+export async function startPhp(
+  t: TestContext,
+  scripts: Readonly<Record<string, string>>,
+  pool = "pm=static\npm.max_children=2",
+): Promise<PhpFpm> {
+  const root = mkdtempSync(join(tmpdir(), "holdfast-php-"));
+  t.after(() => rmSync(root, { recursive: true, force: true }));
+  chmodSync(root, 0o755);
+  for (const [name, script] of Object.entries(scripts)) writeFileSync(join(root, name), script);
+  const socket = join(root, "fpm.sock");
+  const config = join(root, "fpm.conf");
+  writeFileSync(
+    config,
+    `[global]\nerror_log=${root}/fpm.log\ndaemonize=no\n[www]\nlisten=${socket}\nlisten.mode=0666\ncatch_workers_output=no\n${pool}\n`,
+  );
+  const child = spawn(installed() ?? "php-fpm", ["-y", config, "-R", "-F"], { stdio: "ignore", env: ENVIRONMENT });
+  const exited = new Promise((resolve) => child.once("exit", resolve));
+  t.after(async () => {
+    child.kill();
+    await exited;
+  });
+  await waitFor(() => existsSync(socket), "php-fpm listens");
+  return { address: `unix:${socket}`, root, pid: child.pid ?? 0 };
+}
