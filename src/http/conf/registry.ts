@@ -3,6 +3,7 @@ import { acme } from "../modules/acme/acme.ts";
 import { addition } from "../modules/addition.ts";
 import { authBasic } from "../modules/auth_basic/auth_basic.ts";
 import { authRequest } from "../modules/auth_request.ts";
+import { browser } from "../modules/browser.ts";
 import { charset } from "../modules/charset/charset.ts";
 import { earlyHints } from "../modules/early_hints.ts";
 import { fastcgi } from "../modules/fastcgi/fastcgi.ts";
@@ -40,6 +41,7 @@ export const httpModules: readonly HttpModule[] = [
   geo,
   splitClients,
   referer,
+  browser,
   secureLink,
   rewrite,
   limitReq,
