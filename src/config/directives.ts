@@ -174,6 +174,27 @@ function shownWith(show: (value: number) => string): (value: unknown) => string 
   return (value) => (typeof value === "number" ? show(value) : String(value));
 }
 
+/** Permissions of files, `user:rw group:r …` (ngx_conf_set_access_slot); the setting is the mode. */
+export function access(options: Common & { readonly default: number }): DirectiveSpec<number> {
+  const { default: initial, ...rest } = options;
+  return {
+    ...rest,
+    args: [1, 3],
+    syntax: options.syntax ?? "users:permissions ...",
+    initial: () => initial,
+    read(at) {
+      let mode = 0;
+      let user = 0o600;
+      for (const arg of at.args) {
+        const [, who, rights] = /^(user|group|all):(rw|r)$/.exec(arg) ?? fail(at, `invalid value "${arg}"`);
+        if (who === "user") user = 0;
+        mode |= (rights === "rw" ? 6 : 4) << (who === "user" ? 6 : who === "group" ? 3 : 0);
+      }
+      return mode | user;
+    },
+  };
+}
+
 /** A string. */
 export function text<D extends string | W | undefined = undefined, const W = never>(
   options: OneValue<string, D, W>,

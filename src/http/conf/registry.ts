@@ -5,6 +5,7 @@ import { authBasic } from "../modules/auth_basic/auth_basic.ts";
 import { authRequest } from "../modules/auth_request.ts";
 import { browser } from "../modules/browser.ts";
 import { charset } from "../modules/charset/charset.ts";
+import { dav } from "../modules/dav/dav.ts";
 import { earlyHints } from "../modules/early_hints.ts";
 import { fastcgi } from "../modules/fastcgi/fastcgi.ts";
 import { geo } from "../modules/geo/geo.ts";
@@ -58,6 +59,7 @@ export const httpModules: readonly HttpModule[] = [
   fastcgi,
   stubStatus,
   index,
+  dav,
   staticFiles,
   notModified,
   headers,

@@ -12,6 +12,19 @@ export function logError(request: Request, level: Level, message: string): void 
   if (log.wants(level)) log.write(level, message + requestContext(request), request.connection.number);
 }
 
+/** Writes a line to an error log. */
+export type LogLine = (level: Level, message: string) => void;
+
+/** `logError` with the context that the request has now, for work that may outlive it. */
+export function lastingLog(request: Request): LogLine {
+  const { errorLog } = request.location;
+  const { number } = request.connection;
+  const context = requestContext(request);
+  return (level, message) => {
+    if (errorLog.wants(level)) errorLog.write(level, message + context, number);
+  };
+}
+
 /**
  * Logs an exception that ends the request, at [alert]. A pattern whose search was given up needs no stack: its message
  * says it all.

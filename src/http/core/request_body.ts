@@ -28,8 +28,40 @@ class StoredBody implements RequestBody {
 /** This many bytes may wait to be written to the file; then reading pauses. */
 const WAITING = 128 * 1024;
 
+/** When a body goes to a file, and what becomes of that file. */
+interface FileUse {
+  /** Even if it would fit in memory. */
+  readonly always: boolean;
+  readonly unlinked: "when it was opened" | "with the request" | "never";
+  readonly mode: number;
+  readonly level: "warn" | "notice" | undefined;
+}
+
+/** By client_body_in_file_only. */
+const FILE_USE: Readonly<Record<"off" | "on" | "clean", FileUse>> = {
+  // Nobody needs the name: unlinked at once, the file cannot outlive the request.
+  off: { always: false, unlinked: "when it was opened", mode: 0o600, level: "warn" },
+  on: { always: true, unlinked: "never", mode: 0o600, level: "notice" },
+  clean: { always: true, unlinked: "with the request", mode: 0o600, level: "notice" },
+};
+
+/** For a handler that renames the file. */
+const TO_BE_RENAMED: FileUse = { always: true, unlinked: "with the request", mode: 0o660, level: undefined };
+
 /** Reads the whole body, then calls `then`, perhaps at once. Errors are answered here (413, 400, 408 …). */
 export function readBody(request: Request, then: (request: Request) => void): void {
+  read(request, then, FILE_USE[request.location.core.clientBodyInFileOnly]);
+}
+
+/**
+ * The same, but the body goes to a file with a name, however short it is. With the request it is removed, unless the
+ * handler has taken it away (`giveAway`). What somebody has read before is not in such a file.
+ */
+export function readBodyIntoFile(request: Request, then: (request: Request) => void): void {
+  read(request, then, TO_BE_RENAMED);
+}
+
+function read(request: Request, then: (request: Request) => void, use: FileUse): void {
   if (request.body !== undefined || request.discardBody) {
     then(request);
     return;
@@ -37,11 +69,11 @@ export function readBody(request: Request, then: (request: Request) => void): vo
   if (request.expectContinue) request.exchange.sendContinue(request);
   const body = new StoredBody();
   request.body = body;
-  if (request.bodyEnded && request.location.core.clientBodyInFileOnly === "off") {
+  if (request.bodyEnded && !use.always) {
     then(request);
     return;
   }
-  const reader = new BodyReader(request, body, then);
+  const reader = new BodyReader(request, body, then, use);
   if (request.bodyEnded) {
     reader.onBodyEnd();
     return;
@@ -54,6 +86,7 @@ class BodyReader implements BodySink {
   private readonly request: Request;
   private readonly body: StoredBody;
   private readonly next: (request: Request) => void;
+  private readonly use: FileUse;
   /** Bytes held in memory before a file is opened. */
   private readonly inMemory: number;
   /** Bytes written to the file; those not written yet are in `body.data`. */
@@ -61,10 +94,11 @@ class BodyReader implements BodySink {
   private writing = false;
   private ended = false;
 
-  constructor(request: Request, body: StoredBody, next: (request: Request) => void) {
+  constructor(request: Request, body: StoredBody, next: (request: Request) => void, use: FileUse) {
     this.request = request;
     this.body = body;
     this.next = next;
+    this.use = use;
     const { clientBodyBufferSize: size } = request.location.core;
     // As in nginx the buffer is a quarter larger if that saves a file.
     this.inMemory = request.contentLength >= 0 && request.contentLength < size * 1.25 ? request.contentLength : size;
@@ -75,7 +109,7 @@ class BodyReader implements BodySink {
     body.length += bytes.length;
     body.data.push(bytes);
     if (body.file === undefined) {
-      if (body.length <= this.inMemory && request.location.core.clientBodyInFileOnly === "off") return;
+      if (body.length <= this.inMemory && !this.use.always) return;
       if (!this.open()) return;
     }
     this.write();
@@ -85,7 +119,7 @@ class BodyReader implements BodySink {
   onBodyEnd(): void {
     const { request, body } = this;
     request.bodySink = undefined;
-    if (body.file === undefined && request.location.core.clientBodyInFileOnly !== "off" && !this.open()) return;
+    if (body.file === undefined && this.use.always && !this.open()) return;
     if (this.writing) this.ended = true;
     else this.next(request);
   }
@@ -101,20 +135,19 @@ class BodyReader implements BodySink {
 
   private open(): boolean {
     const { body, request } = this;
-    const { core } = request.location;
-    const only = core.clientBodyInFileOnly;
+    const { unlinked, mode, level } = this.use;
     try {
-      const file = openTemporary(core.clientBodyTempPath);
+      const file = openTemporary(request.location.core.clientBodyTempPath, mode);
       body.file = file;
       request.cleanup ??= [];
       request.cleanup.push(() => {
-        if (only === "clean") file.remove();
+        if (unlinked === "with the request") file.remove();
         file.close();
       });
-      // Nobody needs the name without client_body_in_file_only: unlinked at once, the file cannot outlive the request.
-      if (only === "off") file.remove();
-      const level = only === "off" ? "warn" : "notice";
-      logError(request, level, `a client request body is buffered to a temporary file ${file.path}`);
+      if (unlinked === "when it was opened") file.remove();
+      if (level !== undefined) {
+        logError(request, level, `a client request body is buffered to a temporary file ${file.path}`);
+      }
       return true;
     } catch (error) {
       if (!(error instanceof TempFileError)) throw error;

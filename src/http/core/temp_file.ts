@@ -24,6 +24,7 @@ export class TempFile {
   readonly fd: number;
   private busy = 0;
   private closing = false;
+  private given = false;
 
   constructor(path: string, fd: number) {
     this.path = path;
@@ -60,9 +61,15 @@ export class TempFile {
     if (this.busy === 0) fs.closeSync(this.fd);
   }
 
-  /** Unlinks it; an open file can still be read. */
+  /** The name is somebody else's from now on, who renames or removes it. */
+  giveAway(): string {
+    this.given = true;
+    return this.path;
+  }
+
+  /** Unlinks it, unless it was given away; an open file can still be read. */
   remove(): void {
-    fs.rmSync(osPath(this.path), { force: true });
+    if (!this.given) fs.rmSync(osPath(this.path), { force: true });
   }
 }
 
@@ -92,13 +99,18 @@ export class TempFileError extends Error {}
 
 let counter = Math.floor(Math.random() * 0x7fffffff);
 
+/** Ten digits that name a temporary file (ngx_next_temp_number). */
+export function nextTempName(): string {
+  counter = (counter + 1) % 10_000_000_000;
+  return String(counter).padStart(10, "0");
+}
+
 /**
  * Creates a file named as nginx does: ten digits, the last ones also naming the subdirectories. Throws TempFileError.
  */
-export function openTemporary(into: TempPath): TempFile {
+export function openTemporary(into: TempPath, mode = 0o600): TempFile {
   for (let tries = 0; ; tries++) {
-    counter = (counter + 1) % 10_000_000_000;
-    const name = String(counter).padStart(10, "0");
+    const name = nextTempName();
     let directory = into.path;
     let end = name.length;
     for (const level of into.levels) {
@@ -107,7 +119,7 @@ export function openTemporary(into: TempPath): TempFile {
     }
     const path = `${directory}/${name}`;
     try {
-      return new TempFile(path, createIn(directory, path));
+      return new TempFile(path, createIn(directory, path, mode));
     } catch (error) {
       const code = errorCode(error);
       if (code !== "EEXIST" || tries > 100) throw new TempFileError(`open() "${path}" failed (${errorText(code)})`);
@@ -116,13 +128,13 @@ export function openTemporary(into: TempPath): TempFile {
 }
 
 /** Creates missing directories only after the file could not be created. */
-function createIn(directory: string, path: string): number {
+function createIn(directory: string, path: string, mode: number): number {
   const name = osPath(path);
   try {
-    return fs.openSync(name, "wx+", 0o600);
+    return fs.openSync(name, "wx+", mode);
   } catch (error) {
     if (errorCode(error) !== "ENOENT") throw error;
     fs.mkdirSync(osPath(directory), { recursive: true, mode: 0o700 });
-    return fs.openSync(name, "wx+", 0o600);
+    return fs.openSync(name, "wx+", mode);
   }
 }
