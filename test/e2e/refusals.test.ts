@@ -6,23 +6,23 @@ import { get } from "../support/tcp.ts";
 
 const REFUSED = `
 http {
-  gzip on;
-  log_format main "$gzip_ratio";
+  geoip_country x;
+  log_format main "$geoip_city";
   server {
     listen 127.0.0.1:1 http2;
-    uwsgi_pass a;
-    location / { fastcgi_pass 127.0.0.1:9000; }
+    image_filter_buffer 1m;
+    location / { image_filter off; }
   }
 }
 mail { }
 `;
 
 const SENTENCES = [
-  '"gzip" directive is known to nginx but not available in Holdfast yet in CONF:3',
+  '"geoip_country" directive is known to nginx but not available in Holdfast yet in CONF:3',
   'the "http2" parameter of the "listen" directive is known to nginx but not available in Holdfast yet in CONF:6',
-  '"uwsgi_pass" directive is known to nginx but not available in Holdfast yet in CONF:7',
-  '"fastcgi_pass" directive is known to nginx but not available in Holdfast yet in CONF:8',
-  '"gzip_ratio" variable is known to nginx but not available in Holdfast yet in CONF:4',
+  '"image_filter_buffer" directive is known to nginx but not available in Holdfast yet in CONF:7',
+  '"image_filter" directive is known to nginx but not available in Holdfast yet in CONF:8',
+  '"geoip_city" variable is known to nginx but not available in Holdfast yet in CONF:4',
   '"mail" directive is not available in Holdfast: it has no mail proxy in CONF:11',
 ];
 

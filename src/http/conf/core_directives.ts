@@ -15,12 +15,12 @@ import {
 import { defineDirectives, fail } from "../../config/schema.ts";
 import type { Directive } from "../../config/types.ts";
 import { parseMsec, parseSec } from "../../config/values.ts";
-import type { ErrorPage, SymlinkRule } from "../core/location.ts";
+import { type ErrorPage, GZIP_PROXIED, type GzipDisable, type SymlinkRule } from "../core/location.ts";
 import { type Template, template } from "../core/script.ts";
 import type { TempPath } from "../core/temp_file.ts";
 import { readDisableSymlinks } from "../files/open_file.ts";
 import { HTTP_IF, HTTP_LOCATION, LOCATION } from "./contexts.ts";
-import { readErrorPage, readMethods, readTempPath, usesVariable } from "./core_readers.ts";
+import { readErrorPage, readGzipDisable, readMethods, readTempPath, usesVariable } from "./core_readers.ts";
 
 export interface KeepaliveTimeout {
   /** ms; 0 switches keep-alive off. */
@@ -319,6 +319,32 @@ export const coreDirectives = defineDirectives("http_core", {
     doc: "Chunked responses to HTTP/1.1 clients; off closes the connection instead.",
   }),
   etag: flag({ in: HTTP_LOCATION, default: true, doc: "Sends an ETag for static files." }),
+  gzip_vary: flag({
+    in: HTTP_LOCATION,
+    default: false,
+    doc: "Says `Vary: Accept-Encoding` in responses that `gzip`, `gunzip`, `gzip_static` and the like apply to, in whatever coding they are.",
+  }),
+  gzip_http_version: enumeration({
+    in: HTTP_LOCATION,
+    values: ["1.0", "1.1"],
+    default: "1.1",
+    doc: "The oldest version of HTTP that a request must have for its response to be compressed by gzip.",
+  }),
+  gzip_proxied: bitmask({
+    in: HTTP_LOCATION,
+    values: GZIP_PROXIED,
+    default: ["off"],
+    doc: "Which responses are compressed by gzip for requests that have come through a proxy, which adds Via: by Expires, Cache-Control, the absence of Last-Modified or ETag, or Authorization in the request.",
+  }),
+  gzip_disable: directive<GzipDisable | undefined>({
+    in: HTTP_LOCATION,
+    args: [1, Number.POSITIVE_INFINITY],
+    syntax: "regex ...",
+    doc: "Clients whose User-Agent matches a pattern, in any casing, get nothing compressed by gzip; `msie6` stands for old Internet Explorer.",
+    initial: () => undefined,
+    repeat: true,
+    read: readGzipDisable,
+  }),
   error_page: directive<readonly ErrorPage[]>({
     in: HTTP_IF,
     args: [2, Number.POSITIVE_INFINITY],

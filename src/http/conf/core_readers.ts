@@ -1,6 +1,7 @@
 import { fail, type Scope } from "../../config/schema.ts";
 import type { Directive } from "../../config/types.ts";
-import type { ErrorPage } from "../core/location.ts";
+import { compileRegex } from "../../regex/regex.ts";
+import type { ErrorPage, GzipDisable } from "../core/location.ts";
 import { template } from "../core/script.ts";
 import type { TempPath } from "../core/temp_file.ts";
 
@@ -19,6 +20,22 @@ export function readMethods(at: Directive): ReadonlySet<string> {
   }
   if (methods.has("GET")) methods.add("HEAD");
   return methods;
+}
+
+/** Appends one `gzip_disable` line to the previous ones. */
+export function readGzipDisable(at: Directive, _scope: Scope, previous: GzipDisable | undefined): GzipDisable {
+  const patterns = [...(previous?.patterns ?? [])];
+  let msie6 = previous?.msie6 ?? false;
+  for (const arg of at.args) {
+    if (arg === "msie6") {
+      msie6 = true;
+      continue;
+    }
+    const regex = compileRegex(arg, true);
+    if ("error" in regex) fail(at, regex.error);
+    patterns.push(regex);
+  }
+  return { msie6, patterns };
 }
 
 /** `path [level1 [level2 [level3]]]`, as client_body_temp_path and proxy_temp_path take it. */

@@ -2,7 +2,7 @@ import { warn } from "../../config/errors.ts";
 import type { Scope, SettingsOf } from "../../config/schema.ts";
 import type { Directive } from "../../config/types.ts";
 import { headText } from "../../wire/head_text.ts";
-import type { CoreSettings } from "../core/location.ts";
+import type { CoreSettings, GzipDisable } from "../core/location.ts";
 import { fileRoot } from "../files/file_root.ts";
 import { coreDirectives } from "./core_directives.ts";
 import { buildMimeTypes, type MimeTypes } from "./mime.ts";
@@ -19,6 +19,15 @@ function mimeTypes(scope: Scope, lines: readonly Directive[] | undefined): MimeT
   for (const { directive: at, message } of warnings) warn(at, scope, message);
   if (lines !== undefined) tables.set(lines, types);
   return types;
+}
+
+/** `gzip_disable msie6` holds in all blocks within; patterns are inherited by those without a `gzip_disable`. */
+function disablesMsie6(scope: Scope): boolean {
+  for (let at: Scope | undefined = scope; at !== undefined; at = at.parent) {
+    const disabled = at.values.get(coreDirectives.specs.gzip_disable) as GzipDisable | undefined;
+    if (disabled?.msie6) return true;
+  }
+  return false;
 }
 
 /** By the directives' settings: most locations share those of their server. */
@@ -65,6 +74,10 @@ export function coreSettings(scope: Scope, absolute: (path: string) => string): 
     maxRanges: raw.max_ranges,
     etag: raw.etag,
     ifModifiedSince: raw.if_modified_since,
+    gzipVary: raw.gzip_vary,
+    gzipHttpVersion: raw.gzip_http_version === "1.0" ? 1000 : 1001,
+    gzipProxied: raw.gzip_proxied,
+    gzipDisable: { msie6: disablesMsie6(scope), patterns: raw.gzip_disable?.patterns ?? [] },
     limitRate: raw.limit_rate,
     limitRateAfter: raw.limit_rate_after,
     clientBodyTempPath: { ...raw.client_body_temp_path, path: absolute(raw.client_body_temp_path.path) },

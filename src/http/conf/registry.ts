@@ -5,6 +5,7 @@ import { authBasic } from "../modules/auth_basic/auth_basic.ts";
 import { authRequest } from "../modules/auth_request.ts";
 import { browser } from "../modules/browser.ts";
 import { charset } from "../modules/charset/charset.ts";
+import { gzip } from "../modules/compression/gzip.ts";
 import { dav } from "../modules/dav/dav.ts";
 import { earlyHints } from "../modules/early_hints.ts";
 import { fastcgi } from "../modules/fastcgi/fastcgi.ts";
@@ -66,6 +67,7 @@ export const httpModules: readonly HttpModule[] = [
   charset,
   addition,
   subFilter,
+  gzip,
   range,
   log,
 ] as readonly HttpModule[];

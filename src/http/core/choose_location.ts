@@ -74,7 +74,7 @@ export function setLocation(request: Request, chosen: Location): void {
 }
 
 /** Old Internet Explorer, as nginx detects it: it may hang after a POST on a kept-alive connection. */
-function isMsie6(agent: string | undefined): boolean {
+export function isMsie6(agent: string | undefined): boolean {
   if (agent === undefined || agent.includes("Opera")) return false;
   // As in nginx only the first mention counts.
   const at = agent.indexOf("MSIE ");

@@ -203,6 +203,8 @@ export function internalRedirect(request: Request, uri: string, args: string): n
   request.unparsedValid = false;
   request.addUriToAlias = false;
   request.validLocation = true;
+  request.gzipOk = undefined;
+  request.gzipVary = false;
   resetForRedirect(request);
   setLocation(request, request.server.root);
   request.phase = PHASE.serverRewrite;

@@ -1,4 +1,5 @@
 import type { TlsContext } from "../../net/tls/context.ts";
+import type { CompiledRegex } from "../../regex/regex.ts";
 import type { ErrorLog } from "../../runtime/log/log.ts";
 import type { SslConnection } from "../../sys/openssl/ssl.ts";
 import type { HeadText } from "../../wire/head_text.ts";
@@ -39,6 +40,28 @@ export interface SymlinkRule {
   readonly refuse: "all" | "of another owner";
   /** The leading part of the path that is not checked. */
   readonly from: Template | undefined;
+}
+
+/** Words of `gzip_proxied`. */
+export const GZIP_PROXIED = [
+  "off",
+  "expired",
+  "no-cache",
+  "no-store",
+  "private",
+  "no_last_modified",
+  "no_etag",
+  "auth",
+  "any",
+] as const;
+
+export type GzipProxied = (typeof GZIP_PROXIED)[number];
+
+/** `gzip_disable`: clients that get nothing compressed. */
+export interface GzipDisable {
+  readonly msie6: boolean;
+  /** Of User-Agent. */
+  readonly patterns: readonly CompiledRegex[];
 }
 
 /** The core's settings of a location under the names the code uses; times in ms, sizes in bytes. */
@@ -82,6 +105,11 @@ export interface CoreSettings {
   readonly maxRanges: number;
   readonly etag: boolean;
   readonly ifModifiedSince: "off" | "exact" | "before";
+  readonly gzipVary: boolean;
+  /** gzip_http_version: 1000 or 1001. */
+  readonly gzipHttpVersion: number;
+  readonly gzipProxied: ReadonlySet<GzipProxied>;
+  readonly gzipDisable: GzipDisable;
   readonly limitRate: Template | undefined;
   readonly limitRateAfter: Template | undefined;
   readonly root: FileRoot;

@@ -104,6 +104,7 @@ export function responseHead(request: Request): string {
   else if (core.keepaliveHeader > 0)
     head += `\r\nConnection: keep-alive\r\nKeep-Alive: timeout=${core.keepaliveHeader}\r\n`;
   else head += "\r\nConnection: keep-alive\r\n";
+  if (request.gzipVary && core.gzipVary) head += "Vary: Accept-Encoding\r\n";
   if (response.etag !== undefined) head += `ETag: ${response.etag}\r\n`;
   return `${head + response.headers.lines()}\r\n`;
 }

@@ -1,0 +1,127 @@
+import {
+  type Coder,
+  coderMemory,
+  FINISH,
+  FLUSH,
+  giveStruct,
+  type Operation,
+  type Struct,
+  takeStruct,
+} from "./coder.ts";
+import { bindWhenUsed } from "./ffi.ts";
+
+/**
+ * zlib, as Node brings it: node:zlib's own streams compress in another thread, whatever the size, or all of a body at once.
+ * The z_stream belongs to its Deflater, and zlib keeps its address until deflateEnd(). What it
+ * points to is zlib's own memory, of the C library's heap.
+ */
+const c = bindWhenUsed(null, {
+  deflateInit2_: {
+    return: "int32",
+    arguments: ["pointer", "int32", "int32", "int32", "int32", "int32", "string", "int32"],
+    sizes: { 0: 7 },
+  },
+  deflate: { return: "int32", arguments: ["pointer", "int32"] },
+  deflateReset: { return: "int32", arguments: ["pointer"] },
+  deflateEnd: { return: "int32", arguments: ["pointer"] },
+});
+
+/** <zlib.h>. Only the first digit of a version counts. */
+const VERSION = "1";
+const Z_NO_FLUSH = 0;
+const Z_SYNC_FLUSH = 2;
+const Z_FINISH = 4;
+const Z_OK = 0;
+const Z_STREAM_END = 1;
+const Z_BUF_ERROR = -5;
+const Z_DEFLATED = 8;
+const Z_DEFAULT_STRATEGY = 0;
+/** Added to windowBits for the header and trailer of gzip. */
+const GZIP = 16;
+
+/** struct z_stream: places of 64-bit and of 32-bit words. The three function pointers and `opaque` stay null. */
+const Z_STREAM_BYTES = 112;
+const NEXT_IN = 0;
+const AVAIL_IN = 2;
+const NEXT_OUT = 3;
+const AVAIL_OUT = 8;
+
+function flushOf(operation: Operation): number {
+  return operation === FINISH ? Z_FINISH : operation === FLUSH ? Z_SYNC_FLUSH : Z_NO_FLUSH;
+}
+
+export interface DeflateSettings {
+  /** 1 to 9 */
+  readonly level: number;
+  /** 8 to 15 */
+  readonly windowBits: number;
+  /** 1 to 9 */
+  readonly memLevel: number;
+}
+
+/** Compresses in the gzip format. */
+export class Deflater implements Coder {
+  produced = 0;
+  done = false;
+  error = "";
+  readonly settings: DeflateSettings;
+  private readonly stream: Struct;
+
+  /** Throws RangeError, which says what zlib does. */
+  constructor(settings: DeflateSettings) {
+    const { level, windowBits, memLevel } = settings;
+    this.settings = settings;
+    this.stream = takeStruct();
+    const { address } = this.stream;
+    const code = c.deflateInit2_(
+      address,
+      level,
+      Z_DEFLATED,
+      windowBits + GZIP,
+      memLevel,
+      Z_DEFAULT_STRATEGY,
+      VERSION,
+      Z_STREAM_BYTES,
+    );
+    if (code === Z_OK) return;
+    giveStruct(this.stream);
+    throw new RangeError(`deflateInit2() failed: ${code}`);
+  }
+
+  code(bytes: Uint8Array | string, from: number, operation: Operation): number {
+    const count = put(this.stream, bytes, from);
+    const whole = from + count === bytes.length;
+    const flush = whole ? flushOf(operation) : Z_NO_FLUSH;
+    const code = c.deflate(this.stream.address, flush);
+    const { outputBytes } = coderMemory();
+    const { words } = this.stream;
+    const room = words[AVAIL_OUT];
+    this.produced = outputBytes - room;
+    if (code !== Z_OK && code !== Z_STREAM_END && code !== Z_BUF_ERROR)
+      this.error = `deflate() failed: ${flush}, ${code}`;
+    this.done = whole && (operation === FINISH ? code === Z_STREAM_END : room > 0);
+    return count - words[AVAIL_IN];
+  }
+
+  /** Begins a new stream, whatever became of the last one. False if that fails. */
+  reset(): boolean {
+    this.error = "";
+    return c.deflateReset(this.stream.address) === Z_OK;
+  }
+
+  free(): void {
+    c.deflateEnd(this.stream.address);
+    giveStruct(this.stream);
+  }
+}
+
+/** Gives the stream bytes to take and room for what it makes; returns how many bytes. */
+function put({ words, pointers }: Struct, bytes: Uint8Array | string, from: number): number {
+  const memory = coderMemory();
+  const count = memory.put(bytes, from);
+  pointers[NEXT_IN] = memory.inputAddress;
+  words[AVAIL_IN] = count;
+  pointers[NEXT_OUT] = memory.outputAddress;
+  words[AVAIL_OUT] = memory.outputBytes;
+  return count;
+}
