@@ -17,7 +17,7 @@ export type StderrSink = (text: string) => boolean;
  * http1/response_reader.ts. Bytes are lent for the call.
  */
 export class FastcgiReader {
-  head = new ResponseHead(true);
+  head = new ResponseHead("cgi");
   pos = 0;
   readonly early = undefined;
   dataStart = 0;
@@ -138,7 +138,7 @@ export class FastcgiReader {
   takeTrailers(): undefined {}
 
   leaveHead(): void {
-    this.head = new ResponseHead(true);
+    this.head = new ResponseHead("cgi");
   }
 
   private complains(bytes: Buffer): boolean {

@@ -31,7 +31,7 @@ class Fastcgi implements Probe {
   readonly unfinished = false;
   private readonly expect: ResponseTests;
   private readonly records = new fcgi.RecordReader();
-  private readonly head = new ResponseHead(true);
+  private readonly head = new ResponseHead("cgi");
   private errors = "";
   private any = false;
 

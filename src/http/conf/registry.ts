@@ -31,6 +31,7 @@ import { stubStatus } from "../modules/stub_status.ts";
 import { subFilter } from "../modules/sub_filter/sub_filter.ts";
 import { tryFiles } from "../modules/try_files.ts";
 import { upstreamVariables } from "../modules/upstream.ts";
+import { uwsgi } from "../modules/uwsgi.ts";
 import type { HttpModule } from "./module.ts";
 import { resolver } from "./resolver.ts";
 
@@ -58,6 +59,7 @@ export const httpModules: readonly HttpModule[] = [
   upstreamVariables,
   proxy,
   fastcgi,
+  uwsgi,
   stubStatus,
   index,
   dav,

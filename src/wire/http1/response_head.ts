@@ -25,6 +25,12 @@ const OK = headText("200 OK");
 const FOUND = headText("302 Moved Temporarily");
 
 /**
+ * What a head begins with: "http": a status line. "cgi": there is none, but a field for the status (RFC 3875 section 6),
+ * as FastCGI has it. "either": uwsgi and SCGI.
+ */
+export type HeadForm = "http" | "cgi" | "either";
+
+/**
  * Reads the heads of an upstream's responses (ngx_http_parse_status_line, ngx_http_proxy_process_header). Reused:
  * `reset` before each response, also after an informational one (100, 103), `feed` with whatever arrives. Strings are
  * byte strings.
@@ -63,7 +69,7 @@ export class ResponseHead {
   /** Where in `headers` the first Set-Cookie is, -1 without. */
   setCookieAt = -1;
 
-  private readonly cgi: boolean;
+  private readonly form: HeadForm;
   private bufferSize = 4096;
   private readonly line = new line.StatusLine();
   private readonly fields = new FieldScanner(true);
@@ -73,9 +79,8 @@ export class ResponseHead {
   private seen = 0;
   private seenHigh = 0;
 
-  /** `cgi`: there is no status line, but a field for the status (RFC 3875 section 6): FastCGI, uwsgi and SCGI. */
-  constructor(cgi = false) {
-    this.cgi = cgi;
+  constructor(form: HeadForm = "http") {
+    this.form = form;
   }
 
   /** Prepares for the next response, whose head may have `bufferSize` bytes (proxy_buffer_size). */
@@ -94,7 +99,7 @@ export class ResponseHead {
     if ((this.seen | this.seenHigh) !== 0) this.forgetFields();
     this.line.reset();
     this.fields.reset();
-    this.inFields = this.cgi;
+    this.inFields = this.form === "cgi";
     this.store.reset();
   }
 
@@ -134,10 +139,16 @@ export class ResponseHead {
     if (!this.inFields) {
       const code = this.line.next(bytes, p, end);
       if (code === line.AGAIN) return end - base >= this.bufferSize ? this.tooBig() : NEED_MORE;
-      if (code === line.INVALID) return this.noHead(base);
-      p = this.line.pos;
-      this.status = this.line.status;
       this.inFields = true;
+      if (code === line.LINE) {
+        p = this.line.pos;
+        this.status = this.line.status;
+      } else if (this.form === "http") {
+        return this.noHead(base);
+      } else {
+        p = base;
+        this.line.reset();
+      }
     }
     const { fields, store } = this;
     let { spans } = store;
@@ -188,8 +199,8 @@ export class ResponseHead {
 
   private finish(bytes: Buffer, base: number): number {
     const text = byteString(bytes, base, this.end);
-    if (this.cgi) return this.takeFields(text) === DONE ? this.takeCgiStatus() : INVALID;
     const status = this.line;
+    if (status.version === 0) return this.takeFields(text) === DONE ? this.takeCgiStatus() : INVALID;
     this.version = status.version;
     this.statusLine = this.textOfStatus(text, status.statusStart - base, status.end - base);
     if (this.status < 100) return this.refuse(`upstream sent invalid status "${this.statusLine}"`);

@@ -1,6 +1,6 @@
 import * as chunked from "./chunked.ts";
 import { HeaderList } from "./header_list.ts";
-import { DONE, INVALID as INVALID_HEAD, NEED_MORE, ResponseHead } from "./response_head.ts";
+import { DONE, type HeadForm, INVALID as INVALID_HEAD, NEED_MORE, ResponseHead } from "./response_head.ts";
 
 // What `readHead` and `readBody` return.
 
@@ -27,7 +27,7 @@ export const BROKEN = 7;
  * overwritten.
  */
 export class ResponseReader {
-  head = new ResponseHead();
+  head: ResponseHead;
   /** After `readHead`: the first byte behind the head. After DATA: where to go on. */
   pos = 0;
   /** Body bytes that an earlier `readHead` took for a head. */
@@ -41,6 +41,7 @@ export class ResponseReader {
   excess = "";
   /** The whole response has been read. */
   whole = false;
+  private readonly form: HeadForm;
   private readonly decoder = new chunked.ChunkedDecoder();
   private trailers = new HeaderList();
   private keepalive = false;
@@ -49,6 +50,12 @@ export class ResponseReader {
   private spoken = false;
   /** Bytes of the body that have not come yet; -1: in chunks, or until the server closes. */
   private left = -1;
+
+  /** With another `form` than HTTP's the response is CGI's: never in chunks, and the last one of its connection. */
+  constructor(form: HeadForm = "http") {
+    this.form = form;
+    this.head = new ResponseHead(form);
+  }
 
   /** HTTP allows another request on the connection. */
   get reusable(): boolean {
@@ -90,10 +97,11 @@ export class ResponseReader {
    */
   frame(headRequest: boolean, more: boolean): void {
     const { head } = this;
-    this.keepalive = !head.connectionClose;
+    const http = this.form === "http";
+    this.keepalive = http && !head.connectionClose;
     if (head.status === 204 || head.status === 304 || headRequest) {
       this.left = 0;
-    } else if (head.chunked) {
+    } else if (http && head.chunked) {
       this.chunked = true;
       this.trailers.clear();
       this.decoder.reset(this.trailers);
@@ -167,6 +175,6 @@ export class ResponseReader {
 
   /** Leaves the head to its request: the next response gets another object. */
   leaveHead(): void {
-    this.head = new ResponseHead();
+    this.head = new ResponseHead(this.form);
   }
 }

@@ -1,8 +1,8 @@
 /** Reads a status line (RFC 9112 section 4, as lenient as nginx); can stop and resume at any byte. */
 
 export const AGAIN = 0;
-const LINE = 1;
-export const INVALID = 2;
+export const LINE = 1;
+const INVALID = 2;
 
 const START = 0;
 const MAJOR_START = 5;

@@ -157,8 +157,23 @@ const CGI: readonly [string, string][] = [
 ];
 
 test("a CGI response has its status in a field, at every split", () => {
-  const head = new ResponseHead(true);
-  for (const [text, expected] of CGI) {
+  heads("cgi", CGI);
+});
+
+test("a response of uwsgi or SCGI may have a status line, whose status holds, at every split", () => {
+  heads("either", [
+    ...CGI.filter(([text]) => !text.startsWith("HTTP")),
+    ["HTTP/1.1 500 Oops\r\nStatus: 200\r\n\r\n", "500 Oops"],
+    ["HTTP/1.0 404 Not Found\n\n", "404 Not Found"],
+    ["HTTP: x\r\nStatus: 201 Made\r\n\r\n", "201 Made"],
+    // A line of fields that begins with "HTTP/" is left out: IIS sends status lines among them.
+    ["HTTP/1.1 x\r\n\r\n", "200 OK"],
+  ]);
+});
+
+function heads(form: "cgi" | "either", cases: readonly [string, string][]): void {
+  const head = new ResponseHead(form);
+  for (const [text, expected] of cases) {
     const bytes = Buffer.from(text);
     for (const cuts of everySplit(bytes)) {
       head.reset(64);
@@ -169,7 +184,7 @@ test("a CGI response has its status in a field, at every split", () => {
       assert.equal(head.status, Number(expected.slice(0, 3)));
     }
   }
-});
+}
 
 test("a head may fill the buffer and no more", () => {
   const text = `${OK}X: ${"y".repeat(60)}\r\n\r\n`;

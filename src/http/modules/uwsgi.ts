@@ -1,0 +1,119 @@
+import { number, text } from "../../config/directives.ts";
+import { refusalsOf } from "../../config/errors.ts";
+import { type SettingsOf, valueIn } from "../../config/schema.ts";
+import * as wire from "../../wire/uwsgi.ts";
+import { HTTP_LOCATION } from "../conf/contexts.ts";
+import { defineModule, type Place, placeText } from "../conf/module.ts";
+import { logError } from "../core/log_context.ts";
+import type { Handler } from "../core/types.ts";
+import { cgiProtocol } from "../upstream/cgi.ts";
+import { upstreamDirectives } from "../upstream/directives.ts";
+import {
+  type Gateway,
+  type GatewayPass,
+  type GatewayScheme,
+  type GatewaySettings,
+  gatewayHandler,
+  gatewayHosts,
+  gatewayPass,
+  gatewaySettings,
+} from "../upstream/gateway.ts";
+import { encodeParams, param, paramsPlan } from "../upstream/params.ts";
+import { upstreamSettings } from "../upstream/settings.ts";
+import { upstreamSslDirectives } from "../upstream/ssl_directives.ts";
+import { upstreamTls } from "../upstream/tls_settings.ts";
+
+/** The statuses that uwsgi_next_upstream may name. */
+const NEXT = ["http_500", "http_503", "http_403", "http_404", "http_429"];
+
+const modifier = (doc: string) => number({ in: HTTP_LOCATION, min: 0, max: 255, default: 0, doc });
+
+const directives = {
+  ...upstreamDirectives("uwsgi", NEXT),
+  ...upstreamSslDirectives("uwsgi"),
+  uwsgi_pass: gatewayPass(
+    "Passes requests to a uwsgi server or an upstream group of them, with `suwsgi://` before the address over TLS.",
+  ),
+  uwsgi_param: param,
+  uwsgi_modifier1: modifier(
+    "The first modifier of the packet: which of the server's plugins the request is for; 0 for Python's.",
+  ),
+  uwsgi_modifier2: modifier("The second modifier of the packet, which the plugin explains."),
+  uwsgi_string: text({
+    in: HTTP_LOCATION,
+    default: "",
+    doc: "Bytes that are put behind the parameters of the request, in the same packet.",
+  }),
+};
+
+type Raw = SettingsOf<typeof directives>;
+
+interface UwsgiSettings extends GatewaySettings {
+  readonly raw: Raw;
+}
+
+const PLAIN = "uwsgi://";
+const SECURE = "suwsgi://";
+
+const gateway: Gateway = { split, chunksAllowed: false };
+
+/** ngx_http_uwsgi_module */
+export const uwsgi = defineModule({
+  name: "http_uwsgi",
+  directives,
+  hosts: (http) => gatewayHosts(http, (scope) => valueIn(scope, directives.uwsgi_pass), gateway),
+  build(raw, place): UwsgiSettings {
+    const inherited = inheritedFrom(place);
+    const pass = raw.uwsgi_pass ?? inherited?.pass;
+    const upstream = upstreamSettings(raw, "uwsgi", place, {
+      protocol: cgiProtocol("uwsgi"),
+      place: pass === undefined ? "" : placeText(place),
+      passTrailers: false,
+    });
+    const tls = mayBeSecure(pass)
+      ? refusalsOf(place.scope).attempt(() => upstreamTls(raw, "uwsgi", directives, place), "complete")
+      : undefined;
+    return { ...gatewaySettings(gateway, raw.uwsgi_pass, upstream, tls, place, inherited), raw };
+  },
+  content: (settings) => (settings.pass === undefined ? undefined : handler(settings)),
+});
+
+function inheritedFrom({ location, parent }: Place): UwsgiSettings | undefined {
+  return location.kind === "block" && parent !== undefined ? uwsgi.of(parent) : undefined;
+}
+
+/** The scheme is shown as it is written. */
+function split(address: string): GatewayScheme {
+  const lower = address.toLowerCase();
+  for (const scheme of [PLAIN, SECURE]) {
+    if (!lower.startsWith(scheme)) continue;
+    return {
+      scheme: address.slice(0, scheme.length),
+      secure: scheme === SECURE,
+      address: address.slice(scheme.length),
+    };
+  }
+  return { scheme: PLAIN, secure: false, address };
+}
+
+function mayBeSecure(pass: GatewayPass | undefined): boolean {
+  if (pass === undefined) return false;
+  const { constant } = pass.address;
+  return constant === undefined || split(constant).secure;
+}
+
+function handler(settings: UwsgiSettings): Handler {
+  const { raw, upstream } = settings;
+  const plan = paramsPlan(raw.uwsgi_param, wire.variable);
+  return gatewayHandler(settings, (request) => {
+    const variables = encodeParams(request, plan, upstream.passRequestHeaders) + raw.uwsgi_string;
+    if (variables.length > wire.MAX_VARIABLES) {
+      logError(request, "alert", `uwsgi request is too big: ${variables.length}`);
+      return undefined;
+    }
+    return {
+      head: wire.packet(raw.uwsgi_modifier1, raw.uwsgi_modifier2, variables),
+      headRequest: request.method === "HEAD",
+    };
+  });
+}
