@@ -32,7 +32,7 @@ type Used<C> = { -readonly [K in keyof Variable<C>]: Variable<C>[K] };
 /** `$http_NAME` and the like: makes the variable for a name. `rest` is what follows the prefix. */
 export type PrefixVariable<C> = (rest: string) => VariableSpec<C>;
 
-/** The variables of one configuration. Lookups by name happen only while it is built. */
+/** The variables of one configuration. Lookups by name happen only while it is built, and for names that a page has. */
 export class Variables<C extends ScriptContext> {
   private readonly declared = new Map<string, VariableSpec<C>>();
   private readonly prefixes: { prefix: string; make: PrefixVariable<C> }[] = [];
@@ -110,6 +110,16 @@ export class Variables<C extends ScriptContext> {
       this.declare(written, { get, cached: true, ...prefixed, changeable: true }, directive);
     }
     return this.use(name, directive);
+  }
+
+  /**
+   * The value of a variable whose name, in lower case, is known only now (ngx_http_get_variable). One that nothing in the
+   * configuration uses has no slot and is computed each time.
+   */
+  valueOf(context: C, name: string): string | undefined {
+    const used = this.used.get(name);
+    if (used !== undefined) return variableValue(context, used);
+    return (this.declared.get(name) ?? this.fromPrefix(name))?.get(context);
   }
 
   private unknown(name: string, at: Directive | undefined): VariableSpec<C> {

@@ -8,11 +8,15 @@ import { HEX } from "./latin1.ts";
 const PERCENT = 0x25;
 const QUESTION = 0x3f;
 
-/** What `escapeUri` escapes: bytes not allowed in a path, or in arguments, or all but RFC 3986's unreserved ones. */
+/**
+ * What `escapeUri` escapes: bytes not allowed in a path, or in arguments, or all but RFC 3986's unreserved ones, or those
+ * not allowed in a URI that stands in HTML.
+ */
 export const ESCAPE_URI = 0;
 export const ESCAPE_ARGS = 1;
 export const ESCAPE_COMPONENT = 2;
-type EscapeKind = 0 | 1 | 2;
+export const ESCAPE_HTML = 3;
+type EscapeKind = 0 | 1 | 2 | 3;
 
 /** Besides what each kind adds: control bytes, bytes from 127 on, and what RFC 3986 does not allow anywhere. */
 const NEVER = ' "<>\\^`{|}';
@@ -20,6 +24,7 @@ const ESCAPED: readonly Uint8Array[] = [
   escapeTable(`${NEVER}#%?`),
   escapeTable(`${NEVER}#%&+;?`),
   escapeTable(`${NEVER}#%?!$&'()*+,/:;=@[]`),
+  escapeTable(`${NEVER}#%'`),
 ];
 
 function escapeTable(chars: string): Uint8Array {

@@ -161,7 +161,7 @@ export const coreDirectives = defineDirectives("http_core", {
   subrequest_output_buffer_size: size({
     in: HTTP_LOCATION,
     default: 4096,
-    doc: "The most a subrequest's answer may take when it is kept in memory.",
+    doc: "How large a subrequest's response may be that is kept in memory, as `include` with `set` does it (SSI). A larger one ends the request.",
   }),
   aio: text({
     in: HTTP_LOCATION,

@@ -25,6 +25,7 @@ import { referer } from "../modules/referer.ts";
 import { rewrite } from "../modules/rewrite/rewrite.ts";
 import { secureLink } from "../modules/secure_link.ts";
 import { splitClients } from "../modules/split_clients.ts";
+import { ssi } from "../modules/ssi/ssi.ts";
 import { ssl } from "../modules/ssl/ssl.ts";
 import { staticFiles } from "../modules/static.ts";
 import { stubStatus } from "../modules/stub_status.ts";
@@ -67,6 +68,7 @@ export const httpModules: readonly HttpModule[] = [
   notModified,
   headers,
   charset,
+  ssi,
   addition,
   subFilter,
   gzip,

@@ -96,6 +96,7 @@ export interface CoreSettings {
   readonly recursiveErrorPages: boolean;
   readonly logNotFound: boolean;
   readonly logSubrequest: boolean;
+  readonly subrequestOutputBufferSize: number;
   readonly absoluteRedirect: boolean;
   readonly serverNameInRedirect: boolean;
   readonly portInRedirect: boolean;

@@ -7,14 +7,14 @@ import { freeRequest } from "./free_request.ts";
 import { logError, logException } from "./log_context.ts";
 import { GET, Request } from "./request.ts";
 import { newResponse } from "./response.ts";
-import { Nowhere, ToParent } from "./subrequest_exchange.ts";
+import { Nowhere, ToMemory, ToParent } from "./subrequest_exchange.ts";
 import { dropSubrequest, LiveSubrequests } from "./subrequests.ts";
-import type { Subrequest, SubrequestOptions } from "./types.ts";
+import type { Subrequest, SubrequestOptions, Subrequests } from "./types.ts";
 
 /**
  * Subrequests (ngx_http_subrequest): requests for another URI of the same server, made while one is answered. They run
- * through all phases but post-read and access. What one answers goes nowhere, or into the response of its parent at the
- * place where it was made (postpone.ts).
+ * through all phases but post-read and access. What one answers goes nowhere, into memory, or into the response of its
+ * parent at the place where it was made (postpone.ts).
  */
 
 /** How deep they may be nested: NGX_HTTP_MAX_SUBREQUESTS and one. */
@@ -37,13 +37,17 @@ export function subrequest(
     logError(parent, "error", `subrequests cycle while processing "${uri}"`);
     return undefined;
   }
+  if (parent.subrequest?.options.memory !== undefined) {
+    logError(parent, "error", `nested in-memory subrequest "${uri}"`);
+    return undefined;
+  }
   main.subrequests ??= new LiveSubrequests(main);
   if (main.subrequests.count >= MAX_COUNT) {
     logError(parent, "crit", `request reference counter overflow while processing "${uri}"`);
     return undefined;
   }
   const own = new RunningSubrequest(parent, options, depth);
-  const carrier = own.inResponse ? new ToParent(main, main.subrequests.postpone()) : new Nowhere(main);
+  const carrier = carrierOf(main, own, main.subrequests);
   const request = new Request(parent.connection, carrier, parent.server, parent.headers, newResponse(), 0);
   carrier.carry(request);
   request.main = main;
@@ -79,6 +83,11 @@ export function subrequest(
   return request;
 }
 
+function carrierOf(main: Request, { inResponse, options }: Subrequest, subrequests: Subrequests): Nowhere {
+  if (inResponse) return new ToParent(main, subrequests.postpone());
+  return options.memory === undefined ? new Nowhere(main) : new ToMemory(main, options.memory);
+}
+
 function start(request: Request): void {
   if (!request.finalized) startPhases(request);
 }
@@ -93,7 +102,7 @@ class RunningSubrequest implements Subrequest {
     this.parent = parent;
     this.options = options;
     this.depth = depth;
-    this.inResponse = options.background !== true && options.headerOnly !== true;
+    this.inResponse = options.background !== true && options.headerOnly !== true && options.memory === undefined;
   }
 
   finalize(request: Request, code: number): void {

@@ -1,5 +1,7 @@
+import { byteString } from "../../wire/latin1.ts";
 import { ERROR, OK } from "./codes.ts";
 import { finalizeRequest } from "./engine.ts";
+import { logError } from "./log_context.ts";
 import type { Request } from "./request.ts";
 import type { Exchange, Postponement } from "./types.ts";
 
@@ -76,5 +78,31 @@ export class ToParent extends Nowhere {
 
   override flush(): void {
     if (this.carried !== undefined && this.postpone.ready(this.carried)) this.main.exchange.flush();
+  }
+}
+
+/** Carries a subrequest whose body is kept as text (ngx_http_postpone_filter_in_memory). */
+export class ToMemory extends Nowhere {
+  private readonly memory: { body: string | undefined };
+
+  constructor(main: Request, memory: { body: string | undefined }) {
+    super(main);
+    this.memory = memory;
+  }
+
+  override sendBody(request: Request, bytes: Uint8Array | string, _flags: number): boolean {
+    if (request.finalized) return true;
+    const { memory } = this;
+    const known = memory.body ?? "";
+    const { subrequestOutputBufferSize: most } = request.location.core;
+    const { contentLength } = request.response;
+    if (known.length + bytes.length > most || contentLength > most) {
+      const what = contentLength > most ? `: ${contentLength}` : "";
+      logError(request, "error", `too big subrequest response${what}`);
+      finalizeRequest(request, ERROR);
+      return true;
+    }
+    memory.body = known + (typeof bytes === "string" ? bytes : byteString(bytes, 0, bytes.length));
+    return true;
   }
 }

@@ -227,6 +227,8 @@ export interface SubrequestOptions {
   readonly background?: boolean;
   /** Only the response's head is needed (auth_request). */
   readonly headerOnly?: boolean;
+  /** The body of its response is put here, as a byte string of at most subrequest_output_buffer_size. */
+  readonly memory?: { body: string | undefined };
   /** In place of GET. */
   readonly method?: HeadWord;
   /** It has no request body even if the parent has one. */

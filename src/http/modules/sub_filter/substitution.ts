@@ -1,9 +1,9 @@
 import { SlabQueue } from "../../../net/slabs.ts";
 import { BODY_FILTER, LAST, PART_END } from "../../core/filters.ts";
+import { Gatherer } from "../../core/gatherer.ts";
 import type { Request } from "../../core/request.ts";
 import type { Template } from "../../core/script.ts";
 import type { BodyFilter } from "../../core/types.ts";
-import { Gatherer } from "./gatherer.ts";
 import { FOUND, PARTIAL, type Patterns } from "./patterns.ts";
 
 const BIT = 1 << BODY_FILTER.sub;

@@ -1,6 +1,6 @@
-import { defer } from "../../../sys/guard.ts";
-import { bodyWritable, passBody, takesMore } from "../../core/filters.ts";
-import type { Request } from "../../core/request.ts";
+import { defer } from "../../sys/guard.ts";
+import { bodyWritable, passBody, takesMore } from "./filters.ts";
+import type { Request } from "./request.ts";
 
 /** How much a filter passes on in one turn of the event loop. */
 const PER_TURN = 1024 * 1024;
@@ -35,7 +35,7 @@ export class Gatherer {
   }
 
   /** Takes a piece, lent for the call. */
-  put(bytes: Uint8Array): void {
+  put(bytes: Uint8Array | string): void {
     const { length } = bytes;
     if (length >= LARGE || this.length + length > GATHER) this.flush(0);
     if (length >= LARGE) {
@@ -46,7 +46,8 @@ export class Gatherer {
       this.buffer = spare ?? Buffer.allocUnsafeSlow(GATHER);
       spare = undefined;
     }
-    this.buffer.set(bytes, this.length);
+    if (typeof bytes === "string") this.buffer.latin1Write(bytes, this.length, length);
+    else this.buffer.set(bytes, this.length);
     this.length += length;
   }
 
@@ -64,7 +65,8 @@ export class Gatherer {
     return this.taking;
   }
 
-  private flush(flags: number): void {
+  /** Passes on what was gathered. */
+  flush(flags: number): void {
     const { buffer, length } = this;
     if (buffer !== undefined && length > 0) {
       this.length = 0;
