@@ -3,6 +3,7 @@ import { acme } from "../modules/acme/acme.ts";
 import { addition } from "../modules/addition.ts";
 import { authBasic } from "../modules/auth_basic/auth_basic.ts";
 import { authRequest } from "../modules/auth_request.ts";
+import { autoindex } from "../modules/autoindex/autoindex.ts";
 import { browser } from "../modules/browser.ts";
 import { charset } from "../modules/charset/charset.ts";
 import { gzip } from "../modules/compression/gzip.ts";
@@ -63,6 +64,7 @@ export const httpModules: readonly HttpModule[] = [
   uwsgi,
   stubStatus,
   index,
+  autoindex,
   dav,
   staticFiles,
   notModified,
