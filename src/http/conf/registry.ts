@@ -33,6 +33,7 @@ import { stubStatus } from "../modules/stub_status.ts";
 import { subFilter } from "../modules/sub_filter/sub_filter.ts";
 import { tryFiles } from "../modules/try_files.ts";
 import { upstreamVariables } from "../modules/upstream.ts";
+import { userid } from "../modules/userid.ts";
 import { uwsgi } from "../modules/uwsgi.ts";
 import type { HttpModule } from "./module.ts";
 import { resolver } from "./resolver.ts";
@@ -69,6 +70,7 @@ export const httpModules: readonly HttpModule[] = [
   staticFiles,
   notModified,
   headers,
+  userid,
   charset,
   ssi,
   addition,

@@ -4,6 +4,7 @@ import { errnoCode, errnoText } from "../../sys/errno.ts";
 import { osPath } from "../../sys/paths.ts";
 import { fillRandom } from "../../sys/random.ts";
 import { basicCredentials } from "../../wire/basic_auth.ts";
+import { cookieValue } from "../../wire/cookie.ts";
 import { argument } from "../../wire/uri.ts";
 import { logError } from "../core/log_context.ts";
 import type { Request } from "../core/request.ts";
@@ -111,20 +112,9 @@ export function cookieVariable(name: string): VariableSpec {
   return once((request) => {
     const { headers } = request;
     for (let at = headers.indexOf("cookie"); at >= 0; at = headers.indexOf("cookie", at + 1)) {
-      const value = cookie(headers.value(at), name);
+      const value = cookieValue(headers.value(at), name);
       if (value !== undefined) return value;
     }
     return undefined;
   });
-}
-
-/** A cookie's value out of one Cookie field; names are compared without regard to case, as nginx does. */
-function cookie(field: string, name: string): string | undefined {
-  for (const pair of field.split(";")) {
-    const text = pair.replace(/^ +/, "");
-    if (text.slice(0, name.length).toLowerCase() !== name) continue;
-    const rest = /^ *= *(.*)$/s.exec(text.slice(name.length));
-    if (rest !== null) return rest[1];
-  }
-  return undefined;
 }
