@@ -118,6 +118,42 @@ for (const [name, start, skip] of PROGRAMS) {
   });
 }
 
+for (const [name, start, skip] of PROGRAMS) {
+  test(`${name}: with proxy_ignore_client_abort, an answer to nobody goes to nobody, and its status is logged`, {
+    skip,
+  }, async (t) => {
+    const waiting = new Map<string, BackendConnection>();
+    const backend = await tcpBackend(t, async (connection) => {
+      const path = (await connection.readHeader())?.split(" ")[1] ?? "";
+      waiting.set(path, connection);
+    });
+    const server = await start(
+      t,
+      ([port]) => `worker_processes 1; http { ${FORMAT} server { listen 127.0.0.1:${port};
+        location / { proxy_pass http://${backend.address}; proxy_ignore_client_abort on; } } }`,
+    );
+    const ask = async (path: string): Promise<RawConnection> => {
+      const client = await RawConnection.open(server.port);
+      client.write(`GET ${path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n`);
+      await waitFor(() => waiting.has(path), `${path} at the server`);
+      return client;
+    };
+    const answer = (path: string): void => {
+      waiting.get(path)?.write(`HTTP/1.1 203 OK\r\nContent-Length: 0\r\nSet-Cookie: of=${path}\r\n\r\n`);
+    };
+    const first = await ask("/first");
+    first.socket.resetAndDestroy();
+    const second = await ask("/second");
+    answer("/first");
+    await server.waitForLog(/^\/first 203$/m, "logs/access.log");
+    answer("/second");
+    const { headers } = await second.readResponse();
+    const cookies = headers.filter(([field]) => field === "set-cookie").map(([, value]) => value);
+    assert.deepEqual(cookies, ["of=/second"]);
+    second.close();
+  });
+}
+
 test("a client that leaves (RST) behind 200 KiB that nobody takes gives the server back", async (t) => {
   const { hanging, config } = await hangingServer(t);
   const server = await holdfast(t, config);

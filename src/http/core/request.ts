@@ -136,7 +136,10 @@ export class Request {
   limitRateAfter = -1;
   /** Called when the client takes bytes again after `blocked`. */
   onWritable: ((request: Request) => void) | undefined = undefined;
-  /** Called once if the client goes away while a handler waits; the handler finalizes the request. */
+  /**
+   * Called once if the client goes away while a handler waits. The handler finalizes the request; if `aborted`, at once, or
+   * later if it goes on without a client.
+   */
   onAbort: ((request: Request) => void) | undefined = undefined;
   /** Called when the request ends, however it ends: files are closed, peers freed. */
   cleanup: (() => void)[] | undefined = undefined;

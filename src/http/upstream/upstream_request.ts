@@ -403,8 +403,7 @@ class UpstreamRequest implements UpstreamPassage, ConnectionUser, PipeOwner, Bod
 
   /** With proxy_ignore_client_abort the server's answer is awaited although nobody takes it. */
   clientLost(): void {
-    if (this.connection?.answered === false) finalizeRequest(this.request, CLIENT_CLOSED_REQUEST);
-    else this.clientGone();
+    if (this.connection?.answered !== false) this.clientGone();
   }
 
   clientGone(): void {

@@ -160,9 +160,11 @@ export class H1Connection implements ExchangeOwner, HeadReaderOwner, InputOwner,
       this.onFault(exception);
     }
     this.exchange.release();
-    this.heads.free(false);
     clearDeadline(this.deadline);
     this.state = CLOSED;
+    // A request that goes on without its client still has its fields.
+    if (this.exchange.current !== undefined) return;
+    this.heads.free(false);
     if (!this.outlived) this.leave();
   }
 
@@ -223,7 +225,9 @@ export class H1Connection implements ExchangeOwner, HeadReaderOwner, InputOwner,
   requestFreed(outlived: boolean): void {
     this.outlived = outlived;
     this.heads.free(outlived);
-    if (!outlived) this.notifyFreed();
+    if (outlived) return;
+    if (this.state === CLOSED) this.leave();
+    else this.notifyFreed();
   }
 
   subrequestsEnded(): void {

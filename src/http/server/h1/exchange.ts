@@ -192,6 +192,11 @@ export class H1Exchange implements Exchange, OutputOwner, BodyReaderOwner {
     if (request.onAbort !== undefined && !request.finalized) {
       request.aborted = true;
       request.onAbort(request);
+      if (this.request === request && !request.finalized) {
+        this.connection.setError();
+        this.closeConnection(request);
+        return;
+      }
     }
     if (this.request === request) this.terminate(request);
   }
@@ -234,10 +239,13 @@ export class H1Exchange implements Exchange, OutputOwner, BodyReaderOwner {
   }
 
   terminate(request: Request): void {
-    const { connection } = this;
-    connection.setError();
+    this.connection.setError();
     if (this.request === request) this.free(request);
-    connection.close(request.timedOut && request.location.core.resetTimedoutConnection);
+    this.closeConnection(request);
+  }
+
+  private closeConnection({ timedOut, location: { core } }: Request): void {
+    this.connection.close(timedOut && core.resetTimedoutConnection);
   }
 
   private free(request: Request): void {
@@ -287,7 +295,7 @@ export class H1Exchange implements Exchange, OutputOwner, BodyReaderOwner {
     if (!this.raw?.started && request !== undefined && !request.finalized) request.onAbort?.(request);
   }
 
-  /** The stream is closed, which ends the current request. */
+  /** The stream is closed, which ends the current request, unless its handler goes on without a client. */
   onClose(error: StreamError | undefined): void {
     const { request } = this;
     if (request === undefined) return;
@@ -301,7 +309,7 @@ export class H1Exchange implements Exchange, OutputOwner, BodyReaderOwner {
       else if (request.onAbort !== undefined) request.onAbort(request);
       else finalizeRequest(request, CLIENT_CLOSED_REQUEST);
     }
-    if (this.request === request) this.free(request);
+    if (this.request === request && request.finalized) this.free(request);
   }
 
   /** The connection is closed. */

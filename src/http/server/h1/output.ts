@@ -145,9 +145,8 @@ export class H1Output {
   write(bytes: Uint8Array | string): void {
     const { stream } = this;
     const request = this.owner.current;
-    if (request === undefined) return;
+    if (request === undefined || stream.closed) return;
     if ((request.limitRate !== 0 || this.rated !== undefined) && this.delay(request, bytes)) return;
-    if (stream.closed) return;
     this.handed += bytes.length;
     if (!stream.write(bytes) && !this.full) this.block(request);
   }
