@@ -31,7 +31,7 @@ const noOther =
 
 function config(server: string): (ports: readonly number[]) => string {
   return ([port]) =>
-    `user root; worker_processes 1; http { dav_methods put delete mkcol copy move; client_max_body_size 0;
+    `user root; worker_processes 1; http { log_format brief "$request $status"; dav_methods put delete mkcol copy move; client_max_body_size 0;
       server { listen 127.0.0.1:${port}; root dav; ${server} } }`;
 }
 
@@ -348,6 +348,22 @@ test("others are served while a tree is copied and removed", async (t) => {
     assert.ok(served > 1, `${served} requests during ${method}`);
   }
   assert.equal(readdirSync(join(holdfast.prefix, "dav/copy/many4")).length, 100);
+});
+
+test("what was begun is ended although its client has gone, and the worker is to quit", async (t) => {
+  const holdfast = await start(t, "access_log logs/access.log brief;");
+  const directory = join(holdfast.prefix, "dav/dir/many");
+  mkdirSync(directory);
+  for (let i = 0; i < 500; i++) writeFileSync(join(directory, String(i)), "x");
+  const client = await RawConnection.open(holdfast.port);
+  client.write("COPY /dir/ HTTP/1.1\r\nHost: localhost\r\nDestination: /copy/\r\n\r\n");
+  const dav = join(holdfast.prefix, "dav");
+  await waitFor(() => readdirSync(dav).some((name) => name.startsWith(".") || name === "copy"), "the copy's beginning");
+  client.socket.resetAndDestroy();
+  assert.equal(await holdfast.stop("SIGQUIT"), 0);
+  assert.equal(readdirSync(join(dav, "copy/many")).length, 500);
+  assert.deepEqual(readdirSync(dav).sort(), ["copy", "dir", "file"]);
+  assert.equal(holdfast.accessLog(), "COPY /dir/ HTTP/1.1 201\n");
 });
 
 describeSentences("dav", [

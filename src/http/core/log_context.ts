@@ -15,14 +15,9 @@ export function logError(request: Request, level: Level, message: string): void 
 /** Writes a line to an error log. */
 export type LogLine = (level: Level, message: string) => void;
 
-/** `logError` with the context that the request has now, for work that may outlive it. */
-export function lastingLog(request: Request): LogLine {
-  const { errorLog } = request.location;
-  const { number } = request.connection;
-  const context = requestContext(request);
-  return (level, message) => {
-    if (errorLog.wants(level)) errorLog.write(level, message + context, number);
-  };
+/** `logError` for this request. */
+export function logOf(request: Request): LogLine {
+  return (level, message) => logError(request, level, message);
 }
 
 /**

@@ -1,6 +1,6 @@
 import fs from "node:fs";
 import { osPath } from "../../../sys/paths.ts";
-import { type LogLine, lastingLog, logError } from "../../core/log_context.ts";
+import { type LogLine, logError, logOf } from "../../core/log_context.ts";
 import type { Request } from "../../core/request.ts";
 import type { Handler } from "../../core/types.ts";
 import {
@@ -82,7 +82,7 @@ function transferOf(request: Request, access: number): Transfer | number {
 
 /** A COPY may also say `Depth: 0`, which changes nothing: with a collection goes what is in it, as in nginx. */
 function isWholeDepth(request: Request): boolean {
-  const depth = readDepth(request.headers.get("depth"), "infinity", lastingLog(request));
+  const depth = readDepth(request.headers.get("depth"), "infinity", logOf(request));
   const copies = request.method === "COPY";
   if (depth === "infinity" || (copies && depth === "0")) return true;
   logError(request, "error", `"Depth" header must be ${copies ? "0 or infinity" : "infinity"}`);

@@ -1,8 +1,8 @@
 import { errorText } from "../../../sys/errno.ts";
-import { boundary, contain, logFault } from "../../../sys/guard.ts";
+import { boundary, contain } from "../../../sys/guard.ts";
 import { DONE } from "../../core/codes.ts";
 import { finalizeRequest } from "../../core/engine.ts";
-import { type LogLine, lastingLog } from "../../core/log_context.ts";
+import { type LogLine, logOf } from "../../core/log_context.ts";
 import type { Request } from "../../core/request.ts";
 import { FileCallError } from "../../files/file_operations.ts";
 
@@ -15,17 +15,15 @@ export function runOperation(
   operation: (log: LogLine) => Promise<number>,
   answer: (request: Request, status: number) => void = finalizeRequest,
 ): number {
-  operation(lastingLog(request)).then(
-    boundary(request, (status) => {
-      if (!request.finalized) answer(request, status);
-    }),
-    (error) => {
-      if (request.finalized) logFault(error);
-      else contain(request, error);
-    },
+  request.onAbort = goOn;
+  operation(logOf(request)).then(
+    boundary(request, (status) => answer(request, status)),
+    (error) => contain(request, error),
   );
   return DONE;
 }
+
+function goOn(): void {}
 
 const NOT_FOUND: ReadonlySet<string> = new Set(["ENOENT", "ENOTDIR", "ENAMETOOLONG"]);
 const FORBIDDEN: ReadonlySet<string> = new Set(["EACCES", "EPERM"]);
