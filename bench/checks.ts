@@ -85,7 +85,7 @@ function planOf({ kind, servers, port }: Job): CheckPlan {
     checks.push({ key: `check ${name}`, upstream: "bench", name, target, server: name, definition });
   }
   const planned = checks.map(({ name }, number) => ({ key: `server ${name}`, checks: [number] }));
-  return { checks, upstreams: [{ name: "bench", panic: 0, servers: planned }] };
+  return { checks, upstreams: [{ name: "bench", panic: 0, servers: planned, records: 2 * servers }] };
 }
 
 /** The checking process. */

@@ -1,4 +1,5 @@
 import type { Address } from "../net/address.ts";
+import type { Selection } from "./selection.ts";
 
 /** What a balancing method may ask of the request. Filled by the proxy. */
 export interface BalanceInput {
@@ -11,8 +12,10 @@ export interface BalanceInput {
 /** One request's passage through an upstream: which peers it tried. Reused per request where possible. */
 export interface Attempt {
   input: BalanceInput;
-  /** Bit set of tried peers, by index; grows as needed. */
-  readonly tried: Uint32Array;
+  /** The servers that all indexes are those of. */
+  selection: Selection;
+  /** Bit set of tried peers, by index. */
+  tried: Uint32Array;
   /** The peer to be tried first where it can be had, whatever the method says (`Upstream.begin`); -1: none. */
   preferred: number;
   /** Peer in use or last used; -1 before the first. */
@@ -38,11 +41,16 @@ export interface Attempt {
   inflight: boolean;
 }
 
-/** `words`: the length of `tried`, 32 peers to a word. */
-export function newAttempt(input: BalanceInput, words: number): Attempt {
+/** The length of `tried`: 32 peers to a word. */
+export function wordsFor(peers: number): number {
+  return (peers + 31) >> 5;
+}
+
+export function newAttempt(input: BalanceInput, selection: Selection): Attempt {
   return {
     input,
-    tried: new Uint32Array(words),
+    selection,
+    tried: new Uint32Array(wordsFor(selection.list.length)),
     preferred: -1,
     peer: -1,
     selectedAt: 0,
@@ -57,7 +65,7 @@ export function newAttempt(input: BalanceInput, words: number): Attempt {
   };
 }
 
-/** Resets the attempt of an earlier request for another one. */
+/** Resets the attempt of an earlier request among the same servers for another one. */
 export function resetAttempt(attempt: Attempt, input: BalanceInput): void {
   attempt.input = input;
   const { tried } = attempt;

@@ -1,7 +1,8 @@
 import { ConfigError } from "../config/types.ts";
-import { type Address, addressText } from "../net/address.ts";
+import { type Address, addressText, withPort } from "../net/address.ts";
 import { type Target, targetAddresses } from "../net/parse_url.ts";
 import type { KeepaliveSettings, Peer } from "./peer.ts";
+import { nameKey, type ResolvedNames } from "./resolved.ts";
 
 /** One `server` of an upstream as configured; times in ms. */
 export interface ServerDefinition {
@@ -18,6 +19,10 @@ export interface ServerDefinition {
   readonly down: boolean;
   readonly drain: boolean;
   readonly route: string;
+  /** Its name is resolved while serving. */
+  readonly resolve: boolean;
+  /** The service whose SRV records say where it is (`_http._tcp` or `http`); "": none. */
+  readonly service: string;
   readonly file: string;
   readonly line: number;
 }
@@ -33,8 +38,8 @@ export interface UpstreamDefinition {
   readonly servers: readonly ServerDefinition[];
   readonly method: MethodDefinition;
   readonly keepalive: KeepaliveSettings | undefined;
-  /** It has a `zone`. */
-  readonly zone: boolean;
+  /** Bytes of its `zone`; 0 where it has none. */
+  readonly zone: number;
   readonly file: string;
   readonly line: number;
 }
@@ -50,27 +55,53 @@ export const SERVER_DEFAULTS = {
   down: false,
   drain: false,
   route: "",
+  resolve: false,
+  service: "",
 } as const;
 
 /** Names resolved when the configuration was loaded (CycleData.hosts). */
 export type Hosts = Readonly<Record<string, readonly Address[]>>;
 
+/** What the name of a server that is resolved while serving is filed under; undefined for any other server. */
+export function resolvedName({ resolve, target, service }: ServerDefinition): string | undefined {
+  return resolve && !("family" in target) ? nameKey(target.host, service) : undefined;
+}
+
 /** The servers of a definition by address: main servers first, then backup ones, as nginx keeps them. */
-export function resolvePeers(definition: UpstreamDefinition, hosts: Hosts): Peer[] {
+export function resolvePeers(definition: UpstreamDefinition, hosts: Hosts, names: ResolvedNames): Peer[] {
   const peers: Peer[] = [];
   for (const backup of [false, true]) {
     for (const server of definition.servers) {
-      if (server.backup !== backup) continue;
-      for (const address of addressesOf(server, hosts)) {
-        const { server: text, weight, maxFails, failTimeout, maxConns, slowStart, down, drain, route } = server;
+      for (const found of placesOf(server, hosts, names)) {
+        if (found.backup !== backup) continue;
+        const { maxFails, failTimeout, maxConns, slowStart, down, drain, route } = server;
         const index = peers.length;
-        const name = addressText(address);
-        const limits = { weight, maxFails, failTimeout, maxConns, slowStart };
-        peers.push({ index, address, name, server: text, ...limits, backup, down, drain, route });
+        const name = addressText(found.address);
+        const limits = { maxFails, failTimeout, maxConns, slowStart };
+        peers.push({ index, name, ...found, ...limits, down, drain, route });
       }
     }
   }
   return peers;
+}
+
+/** What differs between the addresses of one server. */
+type Place = Pick<Peer, "address" | "server" | "weight" | "backup">;
+
+function placesOf(server: ServerDefinition, hosts: Hosts, names: ResolvedNames): readonly Place[] {
+  const { server: text, weight, backup } = server;
+  const key = resolvedName(server);
+  if (key === undefined) {
+    return addressesOf(server, hosts).map((address) => ({ address, server: text, weight, backup }));
+  }
+  const port = "port" in server.target ? server.target.port : 0;
+  return (names.get(key) ?? []).flatMap(({ address, service }): readonly Place[] => {
+    if (service === undefined) return [{ address: withPort(address, port), server: text, weight, backup }];
+    // As in nginx: of a backup server only the records that come first are used.
+    if (backup && service.backup) return [];
+    const own = weight === SERVER_DEFAULTS.weight ? service.weight : weight;
+    return [{ address, server: service.name, weight: own, backup: backup || service.backup }];
+  });
 }
 
 function addressesOf(server: ServerDefinition, hosts: Hosts): readonly Address[] {
@@ -92,5 +123,5 @@ export function implicitUpstream(
 ): UpstreamDefinition {
   const { file, line } = place;
   const server = { ...SERVER_DEFAULTS, server: name, target, file, line };
-  return { name, servers: [server], method: { name: "round_robin" }, keepalive: undefined, zone: false, file, line };
+  return { name, servers: [server], method: { name: "round_robin" }, keepalive: undefined, zone: 0, file, line };
 }

@@ -4,7 +4,7 @@ import { type DirectiveSpec, defineDirectives, fail, type Scope } from "../confi
 import { ConfigError, type Directive } from "../config/types.ts";
 import { parseNumber, parseSize } from "../config/values.ts";
 import type { HostWanted } from "../runtime/application.ts";
-import { type DeclaredZone, declareZone, largeEnough } from "../shm/registry.ts";
+import { type DeclaredZone, declareZone, LEAST_ZONE, largeEnough } from "../shm/registry.ts";
 import { hostNotFound, type MethodDefinition, type ServerDefinition, type UpstreamDefinition } from "./definition.ts";
 import { readServer } from "./server_directive.ts";
 import { UPSTREAM_ZONE } from "./zone.ts";
@@ -110,8 +110,8 @@ export const upstream = defineDirectives("http_upstream", {
     args: [1, Number.POSITIVE_INFINITY],
     repeat: true,
     syntax:
-      "address [weight=number] [max_conns=number] [max_fails=number] [fail_timeout=time] [slow_start=time] [backup] [down]",
-    doc: "Adds a server: a domain name or an IP address with an optional port (80), or unix: and a path. A name with several addresses is several servers. Defaults: weight=1 max_conns=0 max_fails=1 fail_timeout=10s.",
+      "address [weight=number] [max_conns=number] [max_fails=number] [fail_timeout=time] [slow_start=time] [backup] [down] [resolve] [service=name]",
+    doc: "Adds a server: a domain name or an IP address with an optional port (80), or unix: and a path. A name with several addresses is several servers. Defaults: weight=1 max_conns=0 max_fails=1 fail_timeout=10s. With `resolve` the name is looked up again and again while serving, and servers come and go with its addresses; it needs `zone` and `resolver`. `service` has them come from the name's SRV records, with ports and weights, and backups where priorities differ.",
     initial: () => undefined,
     read: (at, scope, previous = []) => [...previous, readServer(at, methodOf(scope))],
   }),
@@ -119,7 +119,7 @@ export const upstream = defineDirectives("http_upstream", {
     in: ["upstream"],
     args: [1, 2],
     syntax: "name [size]",
-    doc: "Names the shared memory of the group, for compatibility: the state of every group is shared by all workers and sized by itself.",
+    doc: "Names the shared memory of the group. The state of every group is shared by all workers and sized by itself; where names are resolved while serving, the size says for how many addresses there is room (one for each 512 bytes).",
     initial: () => undefined,
     read: readZone,
   }),
@@ -207,18 +207,23 @@ function definitionOf(block: Scope): UpstreamDefinition {
     servers: serversOf(block),
     method: methodOf(block) ?? { name: "round_robin" },
     keepalive: keepalive.connections === 0 ? undefined : { ...keepalive, ...limits },
-    zone: upstream.in(block).zone !== undefined,
+    zone: zoneSize(upstream.in(block).zone),
     file: block.directive.file,
     line: block.directive.line,
   };
+}
+
+/** In bytes; 0 without one. A zone may get its size from another directive. */
+function zoneSize(zone: DeclaredZone | undefined): number {
+  return zone === undefined ? 0 : Math.max(LEAST_ZONE, zone.size);
 }
 
 /** The names that upstreams need resolved before they can be built, for `Program.hosts`. */
 export function upstreamHosts(definitions: Iterable<UpstreamDefinition>): HostWanted[] {
   const wanted: HostWanted[] = [];
   for (const { servers } of definitions) {
-    for (const { target, server, file, line } of servers) {
-      if (!("family" in target)) wanted.push({ host: target.host, file, line, error: hostNotFound(server) });
+    for (const { target, server, resolve, file, line } of servers) {
+      if (!("family" in target || resolve)) wanted.push({ host: target.host, file, line, error: hostNotFound(server) });
     }
   }
   return wanted;

@@ -34,9 +34,18 @@ export function readServer(directive: Directive, method: MethodDefinition | unde
     }
     if (!read(parameters, text.slice(name.length), directive)) fail(directive, `invalid parameter "${text}"`);
   }
+  const { resolve, service } = parameters;
+  if (service !== "" && !resolve) fail(directive, `service upstream "${server}" requires "resolve" parameter`);
   const target = parseUrl(server, 80);
   if (typeof target === "string") fail(directive, `${target} in upstream "${server}"`);
+  if (service !== "" && hasPort(server)) fail(directive, `service upstream "${server}" may not have port`);
+  if (service !== "" && "family" in target) fail(directive, `service upstream "${server}" requires domain name`);
   return { ...parameters, server, target, file: directive.file, line: directive.line };
+}
+
+/** A unix socket's address has none, whatever follows its colon. */
+function hasPort(server: string): boolean {
+  return !/^unix:/i.test(server) && /:\d+$/.test(server.replace(/^\[.*\]/, ""));
 }
 
 /** Each parameter takes its value's text and says whether it is valid. */
@@ -85,10 +94,13 @@ const PARAMETERS: Readonly<Record<string, (into: Parameters, value: string, dire
     into.route = value;
     return true;
   },
-  resolve: (_into, _value, directive) => unavailable(directive, "resolve"),
-  "service=": (_into, _value, directive) => unavailable(directive, "service"),
+  resolve: (into) => {
+    into.resolve = true;
+    return true;
+  },
+  "service=": (into, value, directive) => {
+    if (value === "") fail(directive, "service is empty");
+    into.service = value;
+    return fail(directive, 'parameter "service" of "server" is known to nginx but not available in Holdfast yet');
+  },
 };
-
-function unavailable(directive: Directive, parameter: string): never {
-  return fail(directive, `parameter "${parameter}" of "server" is known to nginx but not available in Holdfast yet`);
-}

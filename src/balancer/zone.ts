@@ -9,6 +9,7 @@ import { PEER } from "./peer.ts";
  * column, which is its own:
  *
  *     header (16 words) · a record of PEER.words for each slot · for each of MAX_WORKERS workers, a word for each slot
+ *     · room for names' addresses (resolved.ts)
  *
  * A slot belongs to a server address as long as configurations name it, so a reload keeps its state. The workers'
  * columns hold each worker's part of `conns`, which is subtracted when that worker dies. Pages never written to take no
@@ -19,35 +20,50 @@ const HEADER = 16;
 const COLUMNS = 1;
 /** Number of columns there is room for; 0: MAX_WORKERS. */
 const ROOM = 2;
+/** Number of slots that were ever used: only these are looked at. */
+const TOP = 3;
+/** The words of the header from here on belong to resolved.ts. */
+export const RESOLVED = 8;
 
 /** Words of a record that only this file uses, after those of PEER. */
 const KEY = 20;
-const GENERATION = 24;
+/** The newest list of servers that the address was on. */
+const EDITION = 24;
 const WEIGHT = 25;
 const USED = 26;
+
+/** Words for names' addresses in a shared zone, for each slot. */
+const RESOLVED_WORDS = 128;
 
 /** Bytes of the zone for that many peers: at least twice as many slots, so that a reload may replace every server. */
 export function zoneBytes(peers: number): number {
   let slots = 8;
   while (slots < peers * 2) slots *= 2;
-  return bytesFor(slots, MAX_WORKERS);
+  return (HEADER + slots * (PEER.words + MAX_WORKERS + RESOLVED_WORDS)) * 4;
 }
 
-function bytesFor(slots: number, workers: number): number {
-  return (HEADER + slots * (PEER.words + workers)) * 4;
-}
-
-export const UPSTREAM_ZONE: ZoneKind = { name: "upstream", version: 2 };
+export const UPSTREAM_ZONE: ZoneKind = { name: "upstream", version: 3 };
 
 /** A zone for that many peers private to one worker: one column, and no spare slots. */
 export function ownZone(peers: number): Zone {
-  const zone = makeOwnZone(UPSTREAM_ZONE, "", bytesFor(peers, 1));
+  const zone = makeOwnZone(UPSTREAM_ZONE, "", (HEADER + peers * (PEER.words + 1)) * 4);
   zone.words[ROOM] = 1;
   return zone;
 }
 
 function slotsOf(state: Int32Array): number {
-  return Math.floor((state.length - HEADER) / (PEER.words + (state[ROOM] || MAX_WORKERS)));
+  const words = state[ROOM] === 0 ? MAX_WORKERS + RESOLVED_WORDS : state[ROOM];
+  return Math.floor((state.length - HEADER) / (PEER.words + words));
+}
+
+/** Slots that were ever used. No more than there are, whatever a process that was taken over has written there. */
+function topOf(state: Int32Array): number {
+  return Math.min(state[TOP] >>> 0, slotsOf(state));
+}
+
+/** The part of a shared zone that is for names' addresses. */
+export function resolvedRoom({ words, bytes }: Zone): Buffer {
+  return bytes.subarray(columnAt(words, MAX_WORKERS) * 4, words.length * 4);
 }
 
 /** Index of a slot's first word. */
@@ -76,11 +92,11 @@ export function openColumn(zone: Zone, worker: number): void {
 /** Sums up each server's connections from the columns, and restarts round robin. */
 function repair(state: Int32Array): void {
   recount(state);
-  for (let slot = 0; slot < slotsOf(state); slot++) state[recordAt(slot) + PEER.currentWeight] = 0;
+  for (let slot = 0; slot < topOf(state); slot++) state[recordAt(slot) + PEER.currentWeight] = 0;
 }
 
 function recount(state: Int32Array): void {
-  for (let slot = 0; slot < slotsOf(state); slot++) {
+  for (let slot = 0; slot < topOf(state); slot++) {
     const record = recordAt(slot);
     recountSlot(state, slot, record + PEER.conns);
     // They are not counted by worker: counting starts again at 0.
@@ -107,31 +123,28 @@ export interface Claim {
 }
 
 /**
- * The slots of an upstream's servers: to each the one it had, else a free one, else the one longest out of use. A record
- * starts anew where the weight differs. undefined when the zone has no room.
+ * The slots of an upstream's servers: to each the one it had, else a free one, else the one longest out of use; -1 where the
+ * zone has no room. A record starts anew where the weight differs. `edition` is greater with each list of servers.
  */
-export function claimSlots(zone: Zone, claims: readonly Claim[], generation: number): number[] | undefined {
+export function claimSlots(zone: Zone, claims: readonly Claim[], edition: number): number[] {
   const state = zone.words;
   const keys = claims.map(({ name }) => digest(name));
   lockZone(zone);
   try {
     const known = new Map<string, number>();
-    for (let slot = 0; slot < slotsOf(state); slot++) {
+    for (let slot = 0; slot < topOf(state); slot++) {
       if (state[recordAt(slot) + USED] !== 0) known.set(keyOf(state, slot), slot);
     }
     const slots = keys.map((key) => known.get(key.toString("latin1")) ?? -1);
     // Slots that are kept are marked first, so that no new server gets one of them.
-    for (const slot of slots) if (slot !== -1) state[recordAt(slot) + GENERATION] = generation;
-    const free = slots.includes(-1) ? freeSlots(state, generation) : [];
+    for (const slot of slots) if (slot !== -1) mark(state, recordAt(slot), edition);
+    const stale = slots.includes(-1) ? staleSlots(state, edition) : [];
     for (const [i, key] of keys.entries()) {
-      const { weight } = claims[i];
-      if (slots[i] === -1) {
-        const slot = free.pop();
-        if (slot === undefined) return undefined;
-        slots[i] = slot;
-        startRecord(state, recordAt(slot), key, generation);
-      }
+      if (slots[i] === -1) slots[i] = newSlot(state, stale, key);
+      if (slots[i] === -1) continue;
       const at = recordAt(slots[i]);
+      mark(state, at, edition);
+      const { weight } = claims[i];
       if (state[at + WEIGHT] !== weight) setWeight(state, at, weight);
     }
     return slots;
@@ -145,24 +158,33 @@ function keyOf(state: Int32Array, slot: number): string {
   return Buffer.from(state.slice(at, at + 4).buffer).toString("latin1");
 }
 
-/** Slots that may be given away, the best one last: never used, then longest out of use; none with open connections. */
-function freeSlots(state: Int32Array, generation: number): number[] {
-  const unused: number[] = [];
-  const stale: number[] = [];
-  for (let slot = slotsOf(state) - 1; slot >= 0; slot--) {
-    const at = recordAt(slot);
-    if (state[at + USED] === 0) unused.push(slot);
-    else if (state[at + GENERATION] < generation && state[at + PEER.conns] === 0) stale.push(slot);
-  }
-  stale.sort((one, other) => state[recordAt(other) + GENERATION] - state[recordAt(one) + GENERATION]);
-  return [...stale, ...unused];
+/** A process that is late must not make a record look unused. */
+function mark(state: Int32Array, at: number, edition: number): void {
+  state[at + EDITION] = Math.max(state[at + EDITION], edition);
 }
 
-function startRecord(state: Int32Array, at: number, key: Buffer, generation: number): void {
-  state.fill(0, at, at + PEER.words);
+/** Slots that may be given away, the one longest out of use last; none with open connections. */
+function staleSlots(state: Int32Array, edition: number): number[] {
+  const stale: number[] = [];
+  for (let slot = topOf(state) - 1; slot >= 0; slot--) {
+    const at = recordAt(slot);
+    if (state[at + EDITION] < edition && state[at + PEER.conns] === 0) stale.push(slot);
+  }
+  return stale.sort((one, other) => state[recordAt(other) + EDITION] - state[recordAt(one) + EDITION]);
+}
+
+/** A slot for a new server: one that was never used, else a stale one; -1: there is none. */
+function newSlot(state: Int32Array, stale: number[], key: Buffer): number {
+  const top = topOf(state);
+  const slot = top < slotsOf(state) ? top : stale.pop();
+  if (slot === undefined) return -1;
+  if (slot === top) state[TOP] = top + 1;
+  const at = recordAt(slot);
+  // A worker that has not seen yet that its server has gone may be adding to `conns`: it takes away what it has added.
+  state.fill(0, at + 1, at + PEER.words);
   for (let i = 0; i < 4; i++) state[at + KEY + i] = key.readInt32LE(i * 4);
-  state[at + GENERATION] = generation;
   state[at + USED] = 1;
+  return slot;
 }
 
 function setWeight(state: Int32Array, at: number, weight: number): void {
@@ -191,12 +213,13 @@ export function migrate(from: Zone, to: Zone): void {
   const room = slotsOf(state);
   let next = 0;
   lockZone(from);
-  for (let slot = 0; slot < slotsOf(old) && next < room; slot++) {
+  for (let slot = 0; slot < topOf(old) && next < room; slot++) {
     const at = recordAt(slot);
     if (old[at + USED] === 0) continue;
     const target = recordAt(next++);
     state.set(old.subarray(at, at + PEER.words), target);
     for (const word of [PEER.conns, PEER.inflight, PEER.inflightLast]) state[target + word] = 0;
   }
+  state[TOP] = next;
   from.unlock();
 }

@@ -35,20 +35,57 @@ export function openHealth(cycle: Cycle, upstreams: readonly CheckedUpstream[]):
   const states = new HealthStates(
     cycle.zone({ kind: HEALTH_ZONE, name: "checks", size: bytes, migrate: migrateHealth }),
   );
-  const plan = bindPlan(planned, states, generation, Date.now());
-  const health: Health = {
-    plan,
-    generation,
-    view: (upstream) => viewOf(plan, upstream),
-    start(environment, previous) {
-      if (previous === undefined) return startChecks(plan, environment);
-      previous.update(plan, environment.log);
-      return previous;
-    },
-  };
-  for (const upstream of upstreams) upstream.watch?.(health.view(upstream.name));
+  const health = new CycleHealth(cycle, upstreams, bindPlan(planned, states, generation, Date.now()));
   cycle.root.notes.set(HEALTH, health);
   return health;
+}
+
+class CycleHealth implements Health {
+  readonly generation: number;
+  readonly #cycle: Cycle;
+  readonly #upstreams: readonly CheckedUpstream[];
+  #plan: BoundPlan;
+  /** In the checker. */
+  #checks: Checks | undefined = undefined;
+
+  constructor(cycle: Cycle, upstreams: readonly CheckedUpstream[], plan: BoundPlan) {
+    this.generation = cycle.data.generation;
+    this.#cycle = cycle;
+    this.#upstreams = upstreams;
+    this.#plan = plan;
+    for (const upstream of upstreams) {
+      upstream.watch?.(this.view(upstream.name));
+      if (this.view(upstream.name) !== undefined) upstream.onChange?.(() => this.#changed(upstream));
+    }
+  }
+
+  get plan(): BoundPlan {
+    return this.#plan;
+  }
+
+  view(upstream: string): HealthView | undefined {
+    return viewOf(this.#plan, upstream);
+  }
+
+  start(environment: CheckEnvironment, previous?: Checks): Checks {
+    if (previous === undefined) this.#checks = startChecks(this.#plan, environment);
+    else {
+      previous.update(this.#plan, environment.log);
+      this.#checks = previous;
+    }
+    return this.#checks;
+  }
+
+  /** Names stand for other addresses: their servers' checks come and go. */
+  #changed(upstream: CheckedUpstream): void {
+    const { states } = this.#plan;
+    const planned = planChecks(this.#cycle, this.#upstreams);
+    // The checker is the first to know, and it alone decides how the new ones begin.
+    const before = this.#checks === undefined ? undefined : this.#plan;
+    this.#plan = bindPlan(planned, states, this.generation, Date.now(), before);
+    this.#checks?.update(this.#plan);
+    upstream.watch?.(this.view(upstream.name));
+  }
 }
 
 /** check_shm_size of the http block. */

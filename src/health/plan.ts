@@ -31,6 +31,8 @@ export interface PlannedUpstream {
   readonly panic: number;
   /** By peer index. A server marked `down` has no checks and does not count. */
   readonly servers: readonly PlannedServer[];
+  /** The most records it needs, whatever its servers' names are resolved to. */
+  readonly records: number;
 }
 
 /** Everything the checker checks under one generation. In the order of the configuration, which the status page keeps. */
@@ -52,6 +54,10 @@ export interface BoundPlan extends CheckPlan {
 export interface CheckedUpstream {
   readonly name: string;
   readonly peers: readonly Peer[];
+  /** The most servers it may have. */
+  readonly capacity: number;
+  /** Calls back when its servers have changed. */
+  onChange?(listener: () => void): void;
   /** Sets the view that balancing asks, check_panic included; undefined: no checks. */
   watch?(health: HealthView | undefined): void;
 }
@@ -68,7 +74,7 @@ export function planChecks(cycle: Cycle, upstreams: readonly CheckedUpstream[]):
   const shared = new Map<string, number>();
   const { root } = cycle;
   const definitions = checksOf(cycle);
-  for (const { name: upstream, peers } of upstreams) {
+  for (const { name: upstream, peers, capacity } of upstreams) {
     const own = definitions.get(upstream.toLowerCase());
     if (own === undefined || own.length === 0) continue;
     const servers = peers.map((peer): PlannedServer => {
@@ -91,7 +97,8 @@ export function planChecks(cycle: Cycle, upstreams: readonly CheckedUpstream[]):
       const kind = numbers.length === 0 ? "unchecked" : "server";
       return { key: `${kind}\0${upstream}\0${peer.name}`, checks: numbers };
     });
-    planned.push({ name: upstream, panic: panicOf(root, upstream.toLowerCase()), servers });
+    const records = capacity * (own.length + 1);
+    planned.push({ name: upstream, panic: panicOf(root, upstream.toLowerCase()), servers, records });
   }
   return { checks, upstreams: planned };
 }
@@ -105,38 +112,72 @@ export function checkAddress(check: PlannedCheck): string {
   return addressText(check.target);
 }
 
-/** Records the plan needs in the zone, for healthBytes. */
+/** Records the plan may need in the zone, for healthBytes: the same in all processes. */
 export function recordsOf(plan: CheckPlan): number {
-  return plan.upstreams.reduce((sum, upstream) => sum + upstream.servers.length, plan.checks.length);
+  return plan.upstreams.reduce((sum, upstream) => sum + upstream.records, 0);
 }
 
 /**
  * Finds or makes the plan's states. A check that is new to a server with a known state begins in that state, so that
  * changing a check neither takes every server down nor lets one back in that was down; a new server begins as
- * default_down says. `now` is wall-clock ms.
+ * default_down says. `before`: the plan in force until now in this process, of the same generation. `now` is wall-clock ms.
  */
-export function bindPlan(plan: CheckPlan, states: HealthStates, generation: number, now: number): BoundPlan {
-  const known = new Map<number, boolean>();
-  for (const upstream of plan.upstreams) {
-    for (const server of upstream.servers) {
-      const record = states.find(server.key, generation);
-      if (record === -1) continue;
-      for (const check of server.checks) known.set(check, (known.get(check) ?? true) && states.healthy(record));
+export function bindPlan(
+  plan: CheckPlan,
+  states: HealthStates,
+  generation: number,
+  now: number,
+  before?: BoundPlan,
+): BoundPlan {
+  return states.claiming(() => {
+    const known = new Map<number, boolean>();
+    for (const upstream of plan.upstreams) {
+      for (const server of upstream.servers) {
+        const record = states.keep(server.key, generation);
+        if (record === -1) continue;
+        for (const check of server.checks) known.set(check, (known.get(check) ?? true) && states.healthy(record));
+      }
     }
+    // Those kept are marked first, so that no new one takes the place of one of them.
+    for (const { key } of plan.checks) states.keep(key, generation);
+    const heirs = before === undefined ? new Set<number>() : heirsIn(plan, before);
+    const records = plan.checks.map(({ key, definition }, number) => {
+      const up = heirs.has(number) || (known.get(number) ?? !definition.defaultDown);
+      return states.claim(key, generation, up, now);
+    });
+    for (const number of heirs) if (!states.up(records[number])) states.change(records[number], true, now);
+    const servers = plan.upstreams.map((upstream) =>
+      upstream.servers.map((server) => {
+        const up = server.checks.every((check) => states.up(records[check]));
+        if (states.find(server.key, generation) !== -1 && !server.checks.some((check) => heirs.has(check))) {
+          return states.claim(server.key, generation, true, now);
+        }
+        const record = states.claim(server.key, generation, up, now);
+        states.setUp(record, up);
+        states.setHealthy(record, up);
+        return record;
+      }),
+    );
+    return { ...plan, states, records, servers };
+  });
+}
+
+/**
+ * The checks that begin as if their servers were up: those of servers that have come when all that were up have gone, as
+ * when a name's only address changes. Until they are found to be down there would be no server else.
+ */
+function heirsIn(plan: CheckPlan, before: BoundPlan): Set<number> {
+  const heirs = new Set<number>();
+  for (const [number, { name, servers }] of before.upstreams.entries()) {
+    const next = plan.upstreams.find((upstream) => upstream.name === name);
+    if (next === undefined) continue;
+    const now = new Set(next.servers.map(({ key }) => key));
+    const up = servers.filter((_, peer) => before.states.healthy(before.servers[number][peer]));
+    if (up.length === 0 || up.some(({ key }) => now.has(key))) continue;
+    const then = new Set(servers.map(({ key }) => key));
+    for (const { key, checks } of next.servers) if (!then.has(key)) for (const check of checks) heirs.add(check);
   }
-  const records = plan.checks.map(({ key, definition }, number) =>
-    states.claim(key, generation, known.get(number) ?? !definition.defaultDown, now),
-  );
-  const servers = plan.upstreams.map((upstream) =>
-    upstream.servers.map((server) => {
-      if (states.find(server.key, generation) !== -1) return states.claim(server.key, generation, true, now);
-      const up = server.checks.every((check) => states.up(records[check]));
-      const record = states.claim(server.key, generation, up, now);
-      states.setHealthy(record, up);
-      return record;
-    }),
-  );
-  return { ...plan, states, records, servers };
+  return heirs;
 }
 
 /** The view a balancing method asks, for one upstream; undefined where it has no checks. */

@@ -7,7 +7,8 @@ import type { Zone, ZoneKind } from "../shm/zone.ts";
  * by a key and kept over reloads by it: a check's (upstream, server address, check definition), which holds everything
  * the status page shows, and a server's (upstream, server address), whose word `usable` is what balancing reads.
  *
- * Records are claimed only while the master builds a generation; the other processes find them by the same keys. A
+ * Records are claimed by whoever is the first to bind a plan, the others find them by the same keys: the master and its
+ * children when a generation is built, the checker before it lets anybody know of an address that a name has got. A
  * record that no generation names any more is reused last, so that requests which end under an older generation still
  * read their own servers' states.
  */
@@ -76,7 +77,7 @@ export class HealthStates {
   /** Key text → word index of the record. */
   private readonly directory = new Map<string, number>();
   private readonly free: number[] = [];
-  /** Records claimed through this object: never reassigned to another key. */
+  /** Records that the plan being bound has: never reassigned to another key. */
   private readonly claimed = new Set<number>();
 
   constructor(zone: Zone) {
@@ -85,11 +86,40 @@ export class HealthStates {
     this.times = zone.floats;
     this.bytes = zone.bytes;
     this.slots = Math.floor(this.words.length / WORDS);
+    this.index();
+  }
+
+  private index(): void {
+    this.directory.clear();
+    this.claimed.clear();
+    this.free.length = 0;
     for (let slot = this.slots - 1; slot >= 0; slot--) {
       const at = slot * WORDS;
       if (this.words[at + GENERATION] === 0) this.free.push(at);
       else this.directory.set(this.keyAt(at), at);
     }
+  }
+
+  /** Claims records in `work` while no other process does. */
+  claiming<T>(work: () => T): T {
+    this.zone.lock();
+    try {
+      this.index();
+      return work();
+    } finally {
+      this.zone.unlock();
+    }
+  }
+
+  /** `find`, for a plan that goes on with the record. */
+  keep(key: string, generation: number): number {
+    const known = this.find(key, generation);
+    if (known !== -1) {
+      // A process that builds an older generation late must not make the record look unused.
+      this.words[known + GENERATION] = Math.max(this.words[known + GENERATION], generation);
+      this.claimed.add(known);
+    }
+    return known;
   }
 
   private keyAt(at: number): string {
@@ -108,13 +138,8 @@ export class HealthStates {
    * Throws RangeError when the zone is too small for the generation (see healthBytes).
    */
   claim(key: string, generation: number, up: boolean, now: number): number {
-    const known = this.find(key, generation);
-    if (known !== -1) {
-      // A process that builds an older generation late must not make the record look unused.
-      this.words[known + GENERATION] = Math.max(this.words[known + GENERATION], generation);
-      this.claimed.add(known);
-      return known;
-    }
+    const known = this.keep(key, generation);
+    if (known !== -1) return known;
     const text = keyOf(key);
     const at = this.directory.get(text) ?? this.free.pop() ?? this.evict();
     this.claimed.add(at);

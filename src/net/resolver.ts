@@ -12,8 +12,13 @@ import {
   TIMED_OUT,
 } from "./name_servers.ts";
 
-/** The result of a lookup: addresses without a port, or nginx's state (a DNS response code, or 110 for a timeout). */
-export type Resolution = { readonly addresses: readonly Address[] } | { readonly state: number };
+/**
+ * The result of a lookup: addresses without a port, or nginx's state (a DNS response code, or 110 for a timeout).
+ * `expires`: until when it holds, ms of the monotonic clock.
+ */
+export type Resolution =
+  | { readonly addresses: readonly Address[]; readonly expires: number }
+  | { readonly state: number };
 
 export interface ResolverOptions extends NameServersOptions {
   /** How long answers are kept, ms; 0: for their TTL. */
@@ -22,6 +27,8 @@ export interface ResolverOptions extends NameServersOptions {
 
 /** An entry that is not used is deleted this long after it has expired; ms. */
 const FORGET = 30_000;
+/** How long it holds that there is no such name where no `valid` says otherwise; ms. */
+const NEGATIVE = 10_000;
 /** The longest chain of CNAMEs that is followed. */
 const MOST_CNAMES = 50;
 /** The most names queried at a time, since each costs memory until it is answered. */
@@ -33,6 +40,8 @@ export class Lookup {
   readonly deadline: Deadline<Lookup>;
   entry: Entry | undefined = undefined;
   cnames = 0;
+  /** When the first of its CNAMEs expires. */
+  expires = Number.POSITIVE_INFINITY;
   over = false;
 
   constructor(done: (result: Resolution) => void) {
@@ -96,6 +105,17 @@ export class Resolver {
   constructor(options: ResolverOptions) {
     this.options = options;
     this.servers = new NameServers(options);
+  }
+
+  /** Resolvers with the same text ask the same servers and keep answers as long. */
+  get identity(): string {
+    const { servers, valid, ipv4, ipv6 } = this.options;
+    return JSON.stringify([servers, valid, ipv4, ipv6]);
+  }
+
+  /** How long it holds that there is no such name, ms (as in nginx). */
+  get negative(): number {
+    return this.options.valid === 0 ? NEGATIVE : this.options.valid;
   }
 
   /** Calls `done` once, possibly before it returns; after `timeout` ms with TIMED_OUT. */
@@ -197,9 +217,10 @@ export class Resolver {
     return waiting;
   }
 
-  private answer({ addresses, cname }: Entry, waiting: readonly Lookup[]): void {
+  private answer({ addresses, cname, valid }: Entry, waiting: readonly Lookup[]): void {
     for (const lookup of waiting) {
-      if (cname === undefined) lookup.finish({ addresses });
+      lookup.expires = Math.min(lookup.expires, valid);
+      if (cname === undefined) lookup.finish({ addresses, expires: lookup.expires });
       else if (lookup.over) continue;
       else if (lookup.cnames++ >= MOST_CNAMES) lookup.finish({ state: HOST_NOT_FOUND });
       else this.join(lookup, cname);

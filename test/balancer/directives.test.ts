@@ -132,10 +132,7 @@ const REFUSED_HERE: readonly (readonly [text: string, sentence: string])[] = [
   [`upstream u { server 127.0.0.1 route=${"x".repeat(33)}; }`, "route is longer than 32"],
   ["upstream u { random; server a slow_start=1s; }", 'balancing method does not support parameter "slow_start=1s"'],
   ["upstream u { least_time fast; server 127.0.0.1; }", 'invalid value "fast"'],
-  [
-    "upstream u { server a resolve; }",
-    'parameter "resolve" of "server" is known to nginx but not available in Holdfast yet',
-  ],
+  ["upstream u { server a service=; }", "service is empty"],
 ];
 
 for (const [text, sentence] of [...REFUSED, ...REFUSED_HERE]) {

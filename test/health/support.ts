@@ -146,7 +146,7 @@ export function planOf(addresses: readonly Address[], definition: Partial<CheckD
     return { key: `check ${name} ${full.identity}`, upstream: "u", name, server: name, target, definition: full };
   });
   const servers = checks.map(({ name }, number) => ({ key: `server ${name}`, checks: [number] }));
-  return { checks, upstreams: [{ name: "u", panic, servers }] };
+  return { checks, upstreams: [{ name: "u", panic, servers, records: 2 * servers.length }] };
 }
 
 const NO_DATA: CycleData = {
@@ -167,7 +167,7 @@ function never(): never {
 export function planText(text: string, upstreams: Readonly<Record<string, readonly Peer[]>>): CheckPlan {
   return planChecks(
     cycleOf(NO_DATA, scopes(text), { zone: never, readFile: never }),
-    Object.entries(upstreams).map(([name, peers]) => ({ name, peers })),
+    Object.entries(upstreams).map(([name, peers]) => ({ name, peers, capacity: peers.length })),
   );
 }
 

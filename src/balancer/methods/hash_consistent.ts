@@ -29,7 +29,7 @@ export function hashConsistent(peers: Peers): Method {
 
 function pickConsistent(peers: Peers, ring: Ring, attempt: Attempt): number {
   const { main } = peers;
-  while (attempt.misses <= MISSES && attempt.input.key !== "") {
+  while (attempt.misses <= MISSES && attempt.input.key !== "" && main.count > 0) {
     const peer = pickInTurn(peers, ring.members[ring.servers[attempt.hash % ring.servers.length]], attempt);
     if (peer !== -1) return peer;
     attempt.hash++;

@@ -1,10 +1,12 @@
 import os from "node:os";
+import { NameService } from "../../balancer/name_service.ts";
 import { type Refusals, refusalsOf, warn } from "../../config/errors.ts";
 import { type Scope, valueIn } from "../../config/schema.ts";
 import { ConfigError } from "../../config/types.ts";
 import { compileRegex } from "../../regex/regex.ts";
 import type { Cycle } from "../../runtime/cycle.ts";
 import { coreDirectives as processDirectives } from "../../runtime/directives.ts";
+import { openMainLog } from "../../runtime/log/directive.ts";
 import { type ErrorLogTarget, openErrorLog } from "../../runtime/log/error_log.ts";
 import type { ErrorLog } from "../../runtime/log/log.ts";
 import { declareCaptures } from "../../script/captures.ts";
@@ -69,6 +71,7 @@ export function* buildHttp(scope: Scope, cycle: Cycle, modules: readonly HttpMod
     logFiles,
     directories,
   };
+  resolveNames(http);
   declareCoreVariables(variables);
   for (const { definition } of modules) {
     for (const [name, spec] of Object.entries(definition.variables ?? {})) variables.declare(name, spec);
@@ -89,6 +92,20 @@ export function* buildHttp(scope: Scope, cycle: Cycle, modules: readonly HttpMod
   refuseZonesWithoutSize(scope);
   const { workers, checkers, responders } = http;
   return { servers, variables: variables.count, logFiles, directories, upstreams, workers, checkers, responders };
+}
+
+/** Has the checker resolve the names of upstreams' servers. */
+function resolveNames({ upstreams: { resolving }, checkers, cycle }: HttpBuild): void {
+  if (resolving.length === 0) return;
+  const log = openMainLog(cycle);
+  checkers.push({
+    name: "http_upstream_zone",
+    check(previous) {
+      const service = previous instanceof NameService ? previous : new NameService(log);
+      service.update(resolving, log);
+      return service;
+    },
+  });
 }
 
 const NO_TLS: Server["tls"] = {

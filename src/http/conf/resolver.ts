@@ -24,16 +24,16 @@ interface ResolverSetting {
 }
 
 const resolverDirective = directive<ResolverSetting, undefined>({
-  in: HTTP_LOCATION,
+  in: [...HTTP_LOCATION, "upstream"],
   args: [1, Number.POSITIVE_INFINITY],
   syntax: "address ... [valid=time] [ipv4=on|off] [ipv6=on|off]",
-  doc: "The name servers asked in turn for names that appear only while serving, such as a proxy_pass with variables. Answers are kept as long as they say, or as long as `valid`.",
+  doc: "The name servers asked in turn for names that appear only while serving, such as a proxy_pass with variables, and for those of servers with `resolve`. Answers are kept as long as they say, or as long as `valid`.",
   initial: () => undefined,
   read: readResolver,
 });
 
 const timeoutDirective = msec({
-  in: HTTP_LOCATION,
+  in: [...HTTP_LOCATION, "upstream"],
   default: 30_000,
   doc: "How long finding a name's addresses may take.",
 });
@@ -130,6 +130,12 @@ function wantedHosts(http: Scope): HostWanted[] {
 export function resolvingIn({ scope, cycle }: HttpBuild, errorLog: ErrorLog): Resolving {
   const setting = valueIn(scope, resolverDirective);
   return { resolver: setting && resolverOf(setting, cycle, errorLog), timeout: valueIn(scope, timeoutDirective) };
+}
+
+/** What the names of an upstream's servers are resolved with. `block` is the upstream's. */
+export function resolvingInUpstream(block: Scope, cycle: Cycle, log: ErrorLog): Resolving {
+  const setting = valueIn(block, resolverDirective);
+  return { resolver: setting && resolverOf(setting, cycle, log), timeout: valueIn(block, timeoutDirective) };
 }
 
 /** The settings that names are resolved with in a location. */

@@ -1,6 +1,7 @@
 import { implicitUpstream, type UpstreamDefinition } from "../../balancer/definition.ts";
 import { upstreamDefinitions } from "../../balancer/directives.ts";
 import { buildUpstream, cycleUpstream, type Group } from "../../balancer/group.ts";
+import type { ResolvingGroup } from "../../balancer/name_service.ts";
 import type { Pool } from "../../balancer/pool.ts";
 import { refusalsOf } from "../../config/errors.ts";
 import type { Scope } from "../../config/schema.ts";
@@ -9,8 +10,10 @@ import { type Address, addressText, withPort } from "../../net/address.ts";
 import { parseUrl } from "../../net/parse_url.ts";
 import type { ClientSessions } from "../../net/tls/client_sessions.ts";
 import type { Cycle } from "../../runtime/cycle.ts";
+import { openMainLog } from "../../runtime/log/directive.ts";
 import type { Sliced } from "../../sys/sliced.ts";
 import { type Template, template } from "../core/script.ts";
+import { resolvingInUpstream } from "./resolver.ts";
 
 /** A host name to resolve while serving. */
 export interface Unresolved {
@@ -32,6 +35,8 @@ export interface UpstreamEntry {
 /** A configuration's upstreams: those with a block, and those implied by `proxy_pass` to an address. */
 export class Upstreams {
   readonly byName = new Map<string, UpstreamEntry>();
+  /** Those with names that are resolved while serving. */
+  readonly resolving: ResolvingGroup[] = [];
   private readonly cycle: Cycle;
 
   constructor(cycle: Cycle) {
@@ -41,16 +46,30 @@ export class Upstreams {
   /** Builds the upstreams that have a block. */
   *declare(scope: Scope): Sliced<void> {
     const refusals = refusalsOf(scope);
+    const blocks = scope.children.filter(({ context }) => context === "upstream");
     for (const [key, definition] of upstreamDefinitions(this.cycle.root)) {
       const { method, file, line } = definition;
       const text = "key" in method ? method.key : undefined;
       const hashKey =
         text === undefined ? undefined : template(scope, { name: "hash", args: [text], file, line }, text);
-      const group = refusals.attempt(() => cycleUpstream(definition, this.cycle));
+      const block = blocks.find(({ directive }) => directive.args[0].toLowerCase() === key);
+      const group = refusals.attempt(() => this.group(definition, block ?? scope));
       if (group === undefined) refusals.leaveOut({ name: "upstream", args: [definition.name], file, line });
       else this.byName.set(key, { group, pool: undefined, key: hashKey, sessions: undefined });
       yield;
     }
+  }
+
+  private group(definition: UpstreamDefinition, block: Scope): Group {
+    const group = cycleUpstream(definition, this.cycle);
+    if (!group.resolves) return group;
+    const { resolver, timeout } = resolvingInUpstream(block, this.cycle, openMainLog(this.cycle));
+    if (resolver === undefined) {
+      const what = "no resolver defined to resolve names at run time";
+      throw new ConfigError(`${what} in upstream "${definition.name}"`, definition);
+    }
+    this.resolving.push({ group, resolver, timeout });
+    return group;
   }
 
   /** The upstream with a block of that name. */

@@ -4,7 +4,7 @@ import type { Sockets, WorkerContext, WorkerService } from "../../runtime/applic
 import { defer, guarded } from "../../sys/guard.ts";
 import { startTimer, type Timer } from "../../sys/timers.ts";
 import type { ListeningSocket } from "../conf/addresses.ts";
-import type { Upstreams } from "../conf/upstreams.ts";
+import type { UpstreamEntry, Upstreams } from "../conf/upstreams.ts";
 import { WorkerConnections } from "./connections.ts";
 import { BoundSocket } from "./listening.ts";
 import { Site } from "./site.ts";
@@ -18,6 +18,9 @@ const MOST_TURNS = 10_000;
 /** How long nginx stops accepting when descriptors have run out: accept_mutex_delay's default. */
 const PAUSE_MS = 500;
 
+/** How often a worker looks for itself whether servers have changed. */
+const FOLLOW_MS = 1000;
+
 /** What outlives a reload within one worker. */
 class WorkerState {
   readonly connections: WorkerConnections;
@@ -26,11 +29,40 @@ class WorkerState {
   readonly sites = new Map<string, Site>();
   readonly sockets = new Map<string, BoundSocket>();
   pools: Pools = new Map();
+  /** The upstreams of the cycle in force whose servers change. */
+  private following: readonly UpstreamEntry[] = [];
+  private look: Timer | undefined = undefined;
 
   constructor(counters: Int32Array, connections: WorkerConnections) {
     this.counters = counters;
     this.connections = connections;
     whenScarce(this.pauseAccepting);
+  }
+
+  /** Closes idle connections to servers that go while there is no request that would notice. */
+  follow(entries: readonly UpstreamEntry[]): void {
+    this.following = entries.filter(({ group }) => group.resolves);
+    for (const entry of this.following) entry.group.onChange(() => this.changed(entry));
+    this.look?.clear();
+    if (this.following.length > 0) this.lookAgain();
+  }
+
+  private lookAgain(): void {
+    this.look = startTimer(
+      FOLLOW_MS,
+      () => {
+        this.lookAgain();
+        for (const { group } of this.following) group.follow();
+      },
+      { background: true },
+    );
+  }
+
+  private changed(entry: UpstreamEntry): void {
+    const { group, pool } = entry;
+    // Requests that end under an earlier cycle have nothing to say about the worker's connections.
+    if (group.keepalive === undefined || !this.following.includes(entry)) return;
+    pool?.configure(group.keepalive, new Set(group.peers.map(({ name }) => name)));
   }
 
   private pause: Timer | undefined = undefined;
@@ -97,6 +129,7 @@ export class HttpService implements WorkerService {
       entry.group.enter(context.slot);
       entry.pool = state.pools.get(entry.group.name);
     }
+    state.follow(entries);
   }
 
   async listen(from: Sockets): Promise<readonly string[]> {

@@ -19,6 +19,8 @@ export function choosePeer(request: Request, target: UpstreamTarget, hooks: Peer
 
 class Choice implements PeerChoice {
   preferred = -1;
+  /** Those that `preferred` is one of, whatever becomes of them while a hook thinks. */
+  readonly peers: readonly Peer[];
   private readonly request: Request;
   private readonly target: UpstreamTarget;
   private readonly hooks: PeerHooks;
@@ -31,10 +33,7 @@ class Choice implements PeerChoice {
     this.target = target;
     this.hooks = hooks;
     this.connect = connect;
-  }
-
-  get peers(): readonly Peer[] {
-    return this.target.upstream.group.peers;
+    this.peers = target.upstream.group.peers;
   }
 
   run(): void {
@@ -50,7 +49,15 @@ class Choice implements PeerChoice {
       }
       return;
     }
-    this.connect(request, this.target, this.preferred);
+    this.connect(request, this.target, this.preferred === -1 ? -1 : this.placeNow(this.peers[this.preferred]));
+  }
+
+  /** The server's index among those that there are now; -1: it has gone. */
+  private placeNow({ index, name }: Peer): number {
+    const { group } = this.target.upstream;
+    group.follow();
+    const { peers } = group;
+    return peers === this.peers ? index : peers.findIndex((peer) => peer.name === name);
   }
 
   proceed(): void {

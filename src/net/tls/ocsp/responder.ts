@@ -2,7 +2,7 @@ import { boundary } from "../../../sys/guard.ts";
 import { type Address, withPort } from "../../address.ts";
 import { HOST_NOT_FOUND, resolutionText } from "../../name_servers.ts";
 import { parseUrl, type Target } from "../../parse_url.ts";
-import type { Lookup, Resolution, Resolver } from "../../resolver.ts";
+import type { Lookup, Resolver } from "../../resolver.ts";
 
 /** Where the status of certificates is asked for: what a URL says. */
 export interface Responder {
@@ -53,7 +53,7 @@ export class ResponderLookup {
       return;
     }
     const { resolver, timeout, system } = names;
-    const finish = (found: Resolution): void => {
+    const finish = (found: { readonly addresses: readonly Address[] } | { readonly state: number }): void => {
       if (this.over) return;
       this.over = true;
       if ("addresses" in found) done(found.addresses.map((address) => withPort(address, target.port)));

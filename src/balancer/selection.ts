@@ -1,0 +1,247 @@
+import type { Zone } from "../shm/zone.ts";
+import { now } from "../sys/clock.ts";
+import { type Attempt, wordsFor } from "./attempt.ts";
+import { type HealthView, type Outcome, PEER, type Peer } from "./peer.ts";
+import type { Method, Peers } from "./peers.ts";
+import { lockZone } from "./zone.ts";
+
+/** What a status page shows of a peer. */
+export interface PeerCounters {
+  readonly conns: number;
+  readonly fails: number;
+  readonly failures: number;
+  readonly requests: number;
+  readonly effectiveWeight: number;
+  readonly currentWeight: number;
+  /** False while max_fails holds it out. */
+  readonly available: boolean;
+}
+
+/** The servers that there are between two changes of an upstream's list, and the choice among them. */
+export class Selection {
+  readonly list: readonly Peer[];
+  /** How many servers a request may try: those that are not down. */
+  readonly tries: number;
+  readonly #peers: Peers;
+  readonly #method: Method;
+  readonly #slots: readonly number[];
+  readonly #zone: Zone;
+  readonly #clock: () => number;
+  /** One main server and no backup: max_fails is ignored, as in nginx. */
+  readonly #single: boolean;
+  /** A pick reads nothing that other workers change, so it takes no lock; counters are added to atomically. */
+  readonly #lockless: boolean;
+  /** Where this worker's own counts begin in the zone. */
+  #column: number;
+
+  /** `slots`: the place of each server in the zone. `clock`: ms, the same in all processes. */
+  constructor(
+    peers: Peers,
+    method: Method,
+    slots: readonly number[],
+    place: { readonly zone: Zone; readonly clock: () => number; readonly column: number },
+  ) {
+    const { list } = peers;
+    this.list = list;
+    this.#peers = peers;
+    this.#method = method;
+    this.#slots = slots;
+    this.#zone = place.zone;
+    this.#clock = place.clock;
+    this.#column = place.column;
+    this.#single = list.length === 1;
+    this.#lockless = this.#single && list[0].maxConns === 0 && list[0].slowStart === 0;
+    this.tries = peers.down.reduce((sum, down) => sum + (down === 0 ? 1 : 0), 0);
+  }
+
+  set column(column: number) {
+    this.#column = column;
+  }
+
+  /** Sets what active checks say of these servers. */
+  watch(health: HealthView | undefined, panic: number): void {
+    this.#peers.health = health;
+    this.#peers.panic = panic;
+  }
+
+  begin(attempt: Attempt, preferred: number): void {
+    attempt.tries = this.tries;
+    if (preferred !== -1) {
+      attempt.preferred = preferred;
+      // One that drains is there for this request alone, and is not in the count.
+      if (this.list[preferred].drain) attempt.tries++;
+    }
+    if (!this.#single) this.#method.begin?.(attempt);
+  }
+
+  /** Goes on with an attempt that began among the servers of `before`. */
+  adopt(attempt: Attempt, before: Selection): void {
+    const tried = new Uint32Array(wordsFor(this.list.length));
+    for (const [peer, slot] of this.#slots.entries()) {
+      const old = before.#slots.indexOf(slot);
+      if (old === -1) continue;
+      if (old === attempt.peer || (attempt.tried[old >> 5] & (1 << (old & 31))) !== 0)
+        tried[peer >> 5] |= 1 << (peer & 31);
+    }
+    attempt.tried = tried;
+    attempt.selection = this;
+    attempt.peer = -1;
+    if (attempt.preferred !== -1) attempt.preferred = this.#slots.indexOf(before.#slots[attempt.preferred]);
+    attempt.backup = false;
+    attempt.misses = 0;
+    if (!this.#single) this.#method.begin?.(attempt);
+  }
+
+  next(attempt: Attempt): Peer | undefined {
+    const peer = this.#lockless ? this.#takeOnly(attempt) : this.#takeLocked(attempt);
+    if (peer === -1) return undefined;
+    attempt.selectedAt = now();
+    attempt.headerTime = -1;
+    attempt.disabled = false;
+    return this.list[peer];
+  }
+
+  #takeOnly(attempt: Attempt): number {
+    const peers = this.#peers;
+    if (peers.health !== undefined) peers.tick(this.#clock());
+    if (!this.#onlyUsable(attempt)) return -1;
+    this.#take(attempt, 0);
+    return 0;
+  }
+
+  #takeLocked(attempt: Attempt): number {
+    const peers = this.#peers;
+    lockZone(this.#zone);
+    try {
+      peers.tick(this.#clock());
+      const peer = this.#single ? (this.#onlyUsable(attempt) ? 0 : -1) : this.#pick(attempt);
+      if (peer !== -1) this.#take(attempt, peer);
+      return peer;
+    } finally {
+      this.#zone.unlock();
+    }
+  }
+
+  #take(attempt: Attempt, peer: number): void {
+    const peers = this.#peers;
+    const { state } = peers;
+    const record = peers.at[peer];
+    attempt.peer = peer;
+    Atomics.add(state, record + PEER.requests, 1);
+    Atomics.add(state, record + PEER.conns, 1);
+    state[this.#column + this.#slots[peer]]++;
+    if (this.#single) return;
+    attempt.tried[peer >> 5] |= 1 << (peer & 31);
+    if (peers.checkedLongAgo(peer)) state[record + PEER.checked] = peers.seconds;
+    this.#method.taken?.(attempt);
+  }
+
+  #onlyUsable(attempt: Attempt): boolean {
+    return attempt.preferred === 0 ? this.#peers.usableBound(attempt, 0) : this.#peers.inService(0);
+  }
+
+  #pick(attempt: Attempt): number {
+    const { preferred } = attempt;
+    if (preferred !== -1) {
+      attempt.preferred = -1;
+      if (this.#peers.usableBound(attempt, preferred)) return preferred;
+    }
+    if (!attempt.backup) {
+      const peer = this.#method.pick(attempt);
+      if (peer !== -1 || this.#peers.backups.count === 0) return peer;
+      attempt.backup = true;
+    }
+    return this.#method.pickBackup(attempt);
+  }
+
+  release(attempt: Attempt, outcome: Outcome): void {
+    if (this.#lockless) {
+      this.#giveBack(attempt, attempt.peer, outcome);
+      return;
+    }
+    lockZone(this.#zone);
+    try {
+      this.#giveBack(attempt, attempt.peer, outcome);
+    } finally {
+      this.#zone.unlock();
+    }
+  }
+
+  #giveBack(attempt: Attempt, peer: number, outcome: Outcome): void {
+    const { state, at } = this.#peers;
+    const record = at[peer];
+    if (outcome === "failed") Atomics.add(state, record + PEER.failures, 1);
+    Atomics.sub(state, record + PEER.conns, 1);
+    state[this.#column + this.#slots[peer]]--;
+    if (this.#single) {
+      if (state[record + PEER.fails] !== 0) state[record + PEER.fails] = 0;
+      attempt.tries = 0;
+      return;
+    }
+    if (outcome === "failed" || this.#method.released !== undefined) {
+      this.#peers.tick(this.#clock());
+      this.#method.released?.(attempt, outcome === "ok", now() - attempt.selectedAt);
+      if (outcome === "failed") attempt.disabled = this.#failed(peer);
+    }
+    if (outcome !== "failed") this.#passed(peer);
+    if (attempt.tries > 0) attempt.tries--;
+  }
+
+  /** Counts a failure; true when the server is now held out. */
+  #failed(peer: number): boolean {
+    const { state, at, maxFails, weight, scale, seconds } = this.#peers;
+    const record = at[peer];
+    const fails = state[record + PEER.fails] + 1;
+    state[record + PEER.fails] = fails;
+    state[record + PEER.accessed] = seconds;
+    state[record + PEER.checked] = seconds;
+    const most = maxFails[peer];
+    if (most === 0) return false;
+    const effective = state[record + PEER.effectiveWeight] - Math.floor(weight[peer] / most) * scale;
+    state[record + PEER.effectiveWeight] = Math.max(0, effective);
+    return fails >= most;
+  }
+
+  /** Clears the failures of a server that answered after fail_timeout (`checked` is newer than its last failure). */
+  #passed(peer: number): void {
+    const { state, at, maxFails } = this.#peers;
+    const record = at[peer];
+    const fails = state[record + PEER.fails];
+    if (fails === 0) return;
+    if (state[record + PEER.accessed] >>> 0 >= state[record + PEER.checked] >>> 0) return;
+    state[record + PEER.fails] = 0;
+    if (maxFails[peer] !== 0 && fails >= maxFails[peer]) {
+      this.#peers.tick(this.#clock());
+      this.#peers.startSlowly(peer);
+    }
+  }
+
+  header(attempt: Attempt): void {
+    if (this.#method.released === undefined || this.#single) return;
+    attempt.headerTime = now() - attempt.selectedAt;
+    if (this.#method.header === undefined) return;
+    lockZone(this.#zone);
+    try {
+      this.#peers.tick(this.#clock());
+      this.#method.header(attempt);
+    } finally {
+      this.#zone.unlock();
+    }
+  }
+
+  /** Counters of a peer, for status pages. */
+  counters(peer: number): PeerCounters {
+    const { state } = this.#peers;
+    const record = this.#peers.at[peer];
+    this.#peers.tick(this.#clock());
+    return {
+      conns: Atomics.load(state, record + PEER.conns),
+      fails: state[record + PEER.fails],
+      failures: state[record + PEER.failures] >>> 0,
+      requests: state[record + PEER.requests] >>> 0,
+      effectiveWeight: Math.floor(state[record + PEER.effectiveWeight] / this.#peers.scale),
+      currentWeight: Math.floor(state[record + PEER.currentWeight] / this.#peers.scale),
+      available: this.#single || !this.#peers.failedLately(peer),
+    };
+  }
+}
