@@ -12,7 +12,7 @@ import { bindWhenUsed } from "./ffi.ts";
 
 /**
  * zlib, as Node brings it: node:zlib's own streams compress in another thread, whatever the size, or all of a body at once.
- * The z_stream belongs to its Deflater, and zlib keeps its address until deflateEnd(). What it
+ * The z_stream belongs to its Deflater or Inflater, and zlib keeps its address until deflateEnd() or inflateEnd(). What it
  * points to is zlib's own memory, of the C library's heap.
  */
 const c = bindWhenUsed(null, {
@@ -24,6 +24,10 @@ const c = bindWhenUsed(null, {
   deflate: { return: "int32", arguments: ["pointer", "int32"] },
   deflateReset: { return: "int32", arguments: ["pointer"] },
   deflateEnd: { return: "int32", arguments: ["pointer"] },
+  inflateInit2_: { return: "int32", arguments: ["pointer", "int32", "string", "int32"], sizes: { 0: 3 } },
+  inflate: { return: "int32", arguments: ["pointer", "int32"] },
+  inflateReset: { return: "int32", arguments: ["pointer"] },
+  inflateEnd: { return: "int32", arguments: ["pointer"] },
 });
 
 /** <zlib.h>. Only the first digit of a version counts. */
@@ -36,6 +40,7 @@ const Z_STREAM_END = 1;
 const Z_BUF_ERROR = -5;
 const Z_DEFLATED = 8;
 const Z_DEFAULT_STRATEGY = 0;
+const MAX_WBITS = 15;
 /** Added to windowBits for the header and trailer of gzip. */
 const GZIP = 16;
 
@@ -111,6 +116,58 @@ export class Deflater implements Coder {
 
   free(): void {
     c.deflateEnd(this.stream.address);
+    giveStruct(this.stream);
+  }
+}
+
+/** Expands the gzip format, also of several members. */
+export class Inflater implements Coder {
+  produced = 0;
+  done = false;
+  error = "";
+  private readonly stream: Struct;
+
+  /** Throws RangeError, which says what zlib does. */
+  constructor() {
+    this.stream = takeStruct();
+    const code = c.inflateInit2_(this.stream.address, MAX_WBITS + GZIP, VERSION, Z_STREAM_BYTES);
+    if (code === Z_OK) return;
+    giveStruct(this.stream);
+    throw new RangeError(`inflateInit2() failed: ${code}`);
+  }
+
+  code(bytes: Uint8Array | string, from: number, operation: Operation): number {
+    const { address, words } = this.stream;
+    const count = put(this.stream, bytes, from);
+    const whole = from + count === bytes.length;
+    const flush = whole ? flushOf(operation) : Z_NO_FLUSH;
+    let code = c.inflate(address, flush);
+    // Another member follows.
+    while (code === Z_STREAM_END && words[AVAIL_IN] > 0 && words[AVAIL_OUT] > 0) {
+      c.inflateReset(address);
+      code = c.inflate(address, flush);
+    }
+    const { outputBytes } = coderMemory();
+    const room = words[AVAIL_OUT];
+    const left = words[AVAIL_IN];
+    this.produced = outputBytes - room;
+    this.done = whole && left === 0 && room > 0;
+    if (code !== Z_OK && code !== Z_STREAM_END && code !== Z_BUF_ERROR) {
+      this.error = `inflate() failed: ${flush}, ${code}`;
+    } else if (this.done && operation === FINISH && code !== Z_STREAM_END) {
+      this.error = `inflate() returned ${code} on response end`;
+    }
+    return count - left;
+  }
+
+  /** Begins a new stream, whatever became of the last one. False if that fails. */
+  reset(): boolean {
+    this.error = "";
+    return c.inflateReset(this.stream.address) === Z_OK;
+  }
+
+  free(): void {
+    c.inflateEnd(this.stream.address);
     giveStruct(this.stream);
   }
 }

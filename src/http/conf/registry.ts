@@ -6,6 +6,7 @@ import { authRequest } from "../modules/auth_request.ts";
 import { autoindex } from "../modules/autoindex/autoindex.ts";
 import { browser } from "../modules/browser.ts";
 import { charset } from "../modules/charset/charset.ts";
+import { gunzip } from "../modules/compression/gunzip.ts";
 import { gzip } from "../modules/compression/gzip.ts";
 import { dav } from "../modules/dav/dav.ts";
 import { earlyHints } from "../modules/early_hints.ts";
@@ -75,6 +76,7 @@ export const httpModules: readonly HttpModule[] = [
   ssi,
   addition,
   subFilter,
+  gunzip,
   gzip,
   range,
   log,

@@ -51,6 +51,14 @@ export function weakEtag(response: Response): void {
   response.etag = etag.startsWith('"') ? headText(`W/${etag}`) : undefined;
 }
 
+/** A filter makes another body of unknown length: its parts cannot be had, and its entity tag is a weak one. */
+export function bodyChanges(response: Response): void {
+  response.contentLength = -1;
+  response.allowRanges = false;
+  response.headers.remove("accept-ranges");
+  weakEtag(response);
+}
+
 /** Whether Last-Modified goes with a status: an error page does not show the time of the file it comes from. */
 export function isDated(status: number): boolean {
   return status === 200 || status === 206 || status === 304;

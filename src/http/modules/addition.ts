@@ -6,7 +6,7 @@ import { ERROR, OK } from "../core/codes.ts";
 import { finalizeRequest } from "../core/engine.ts";
 import { addBodyFilter, BODY_FILTER, LAST, PART_END, passBody } from "../core/filters.ts";
 import type { Request } from "../core/request.ts";
-import { weakEtag } from "../core/response.ts";
+import { bodyChanges } from "../core/response.ts";
 import { subrequest } from "../core/subrequest.ts";
 import type { BodyFilter } from "../core/types.ts";
 import { typeAndCharset } from "../files/content_type.ts";
@@ -46,10 +46,7 @@ function add(request: Request, before: string, after: string, types: TypeList): 
   const { response } = request;
   if (response.status !== 200 || request !== request.main || response.contentType === undefined) return OK;
   if (!inTypeList(types, typeAndCharset(response).type)) return OK;
-  response.contentLength = -1;
-  response.allowRanges = false;
-  response.headers.remove("accept-ranges");
-  weakEtag(response);
+  bodyChanges(response);
   addBodyFilter(request, new Addition(before, after));
   return OK;
 }

@@ -4,7 +4,7 @@ import { OK } from "../../core/codes.ts";
 import { addBodyFilter, BODY_FILTER } from "../../core/filters.ts";
 import { ModuleContext } from "../../core/module_context.ts";
 import type { Request } from "../../core/request.ts";
-import { weakEtag } from "../../core/response.ts";
+import { bodyChanges } from "../../core/response.ts";
 import type { HeaderFilter } from "../../core/types.ts";
 import { typeAndCharset } from "../../files/content_type.ts";
 import { type CoderSource, CodingFilter } from "./coding_filter.ts";
@@ -54,10 +54,7 @@ function compress(request: Request, codings: readonly ContentCoding[]): number {
   }
   if (chosen === undefined) return OK;
   response.headers.add(CONTENT_ENCODING, "content-encoding", headText(chosen.name));
-  response.contentLength = -1;
-  response.allowRanges = false;
-  response.headers.remove("accept-ranges");
-  weakEtag(response);
+  bodyChanges(response);
   if (request.headerOnly) return OK;
   const filter = new CodingFilter(request, BODY_FILTER.gzip, chosen.coders(contentLength));
   filters.set(request, { coding: chosen.name, filter });
