@@ -101,7 +101,7 @@ test("everything that is wrong is said, in the order nginx would find it", async
   const text = `events {}
 http {
   geoip_country x;
-  log_format main "$geoip_city $nothing $uid_got";
+  log_format main "$geoip_city $nothing $oidc_id_token";
   include no-such-file;
   server { listen 80 foo; server_name a; ssl on; location ~ "(" { } location / { return 1000; set $uri a; } }
   map $uri $x { a b; a c; d e f; }
@@ -123,7 +123,7 @@ nonsense;
       "invalid number of the map parameters:7",
       '"geoip_city" variable is known to nginx but not available in Holdfast yet:4',
       'unknown "nothing" variable:4',
-      '"uid_got" variable is known to nginx but not available in Holdfast yet:4',
+      '"oidc_id_token" variable is known to nginx but not available in Holdfast yet:4',
       '"mail" directive is not available in Holdfast: it has no mail proxy:9',
       'unknown directive "nonsense":10',
     ],
@@ -189,7 +189,7 @@ test("a variable of a module that is not there is known, in every kind of place,
     "server { charset $NAME; }",
     "server { rewrite a /$NAME; }",
   ];
-  const names = ["uid_got", "upstream_cache_status", "geoip_city", "http3", "jwt_claim_sub"];
+  const names = ["oidc_id_token", "geoip_city", "http3", "jwt_claim_sub"];
   for (const place of places) {
     for (const name of names) {
       const expected = `"${name}" variable is known to nginx but not available in Holdfast yet:2`;
