@@ -168,8 +168,7 @@ const VARIABLES: ReadonlySet<string> = new Set(
     ssl_client_i_dn_legacy ssl_client_raw_cert ssl_client_s_dn ssl_client_s_dn_legacy ssl_client_serial
     ssl_client_sigalg ssl_client_v_end ssl_client_v_remain ssl_client_v_start ssl_client_verify ssl_curve ssl_curves
     ssl_early_data ssl_ech_outer_server_name ssl_ech_status ssl_protocol ssl_server_name ssl_session_id
-    ssl_session_reused ssl_sigalg ssl_sigalgs upstream_cache_etag
-    upstream_cache_last_modified upstream_cache_status upstream_last_server_name upstream_queue_time
+    ssl_session_reused ssl_sigalg ssl_sigalgs upstream_last_server_name upstream_queue_time
   `
     .trim()
     .split(/\s+/),

@@ -107,7 +107,7 @@ export function configureArguments(tables: readonly Part[]): string[] {
     if (directive === undefined) return names.has(`http_${module}`) || names.has(`http_${module}_filter`);
     return tables.some(({ name, specs }) => name.startsWith("http_upstream") && directive in specs);
   };
-  const cache = tables.some(({ specs }) => "proxy_cache" in specs);
+  const cache = tables.some(({ specs }) => "proxy_cache_path" in specs);
   return [
     ...OPTIONAL.filter(has).map((module) => `--with-http_${module}_module`),
     ...(cache ? [] : ["--without-http-cache"]),

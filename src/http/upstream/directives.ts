@@ -6,6 +6,7 @@ import { HTTP_LOCATION } from "../conf/contexts.ts";
 import { readTempPath } from "../conf/core_readers.ts";
 import { type Template, template } from "../core/script.ts";
 import type { TempPath } from "../core/temp_file.ts";
+import { cacheDirectives } from "./cache_directives.ts";
 
 /** The parameters of …_next_upstream that all protocols have; a protocol adds statuses. */
 const NEXT = ["error", "timeout", "invalid_header", "non_idempotent", "updating", "off"] as const;
@@ -48,6 +49,7 @@ const names = (doc: string) =>
  * without their prefix.
  */
 function shared(prefix: string, statuses: readonly string[]) {
+  const cases = [...NEXT.slice(0, 4), ...statuses, ...NEXT.slice(4)];
   return {
     bind: directive<Bind | undefined>({
       in: HTTP_LOCATION,
@@ -84,7 +86,7 @@ function shared(prefix: string, statuses: readonly string[]) {
     }),
     next_upstream: bitmask({
       in: HTTP_LOCATION,
-      values: [...NEXT.slice(0, 4), ...statuses, ...NEXT.slice(4)],
+      values: cases,
       default: ["error", "timeout"],
       doc: "In which cases a request goes to the next server.",
     }),
@@ -185,6 +187,7 @@ function shared(prefix: string, statuses: readonly string[]) {
       defaultText: "64k",
       doc: "How much is written to a temporary file at a time, beside the event loop.",
     }),
+    ...cacheDirectives(prefix, cases),
   };
 }
 

@@ -89,6 +89,10 @@ export const UPSTREAM_VARIABLES: Readonly<Record<string, VariableSpec>> = {
   upstream_response_length: joined((state) => String(state.responseLength)),
   upstream_bytes_received: joined((state) => String(state.bytesReceived)),
   upstream_bytes_sent: joined((state) => String(state.bytesSent)),
+  // There is no cache yet, and without one nginx has no values either.
+  upstream_cache_status: { get: () => undefined },
+  upstream_cache_last_modified: { get: () => undefined },
+  upstream_cache_etag: { get: () => undefined },
 };
 
 /** `$upstream_http_NAME`: a field of the last server's answer, even if it is not passed on. */

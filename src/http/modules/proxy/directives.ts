@@ -120,6 +120,11 @@ export const proxyDirectives = {
     default: false,
     doc: "Passes the trailer fields of a server's chunked response on, but for those that mean nothing behind a body, such as Set-Cookie, Content-Type or Content-Length.",
   }),
+  proxy_cache_convert_head: flag({
+    in: HTTP_LOCATION,
+    default: true,
+    doc: "Accepted, without effect: there is no cache yet.",
+  }),
   proxy_http_version: enumeration({
     in: HTTP_LOCATION,
     values: ["1.0", "1.1"],
