@@ -10,6 +10,7 @@ import { gunzip } from "../modules/compression/gunzip.ts";
 import { gzip } from "../modules/compression/gzip.ts";
 import { dav } from "../modules/dav/dav.ts";
 import { earlyHints } from "../modules/early_hints.ts";
+import { emptyGif } from "../modules/empty_gif.ts";
 import { fastcgi } from "../modules/fastcgi/fastcgi.ts";
 import { geo } from "../modules/geo/geo.ts";
 import { headers } from "../modules/headers/headers.ts";
@@ -21,6 +22,7 @@ import { map } from "../modules/map.ts";
 import { mirror } from "../modules/mirror.ts";
 import { notModified } from "../modules/not_modified.ts";
 import { proxy } from "../modules/proxy/proxy.ts";
+import { randomIndex } from "../modules/random_index.ts";
 import { range } from "../modules/range.ts";
 import { realip } from "../modules/realip/realip.ts";
 import { referer } from "../modules/referer.ts";
@@ -65,6 +67,8 @@ export const httpModules: readonly HttpModule[] = [
   fastcgi,
   uwsgi,
   stubStatus,
+  emptyGif,
+  randomIndex,
   index,
   autoindex,
   dav,
