@@ -8,6 +8,7 @@ import { browser } from "../modules/browser.ts";
 import { charset } from "../modules/charset/charset.ts";
 import { gunzip } from "../modules/compression/gunzip.ts";
 import { gzip } from "../modules/compression/gzip.ts";
+import { gzipStatic } from "../modules/compression/gzip_static.ts";
 import { dav } from "../modules/dav/dav.ts";
 import { earlyHints } from "../modules/early_hints.ts";
 import { emptyGif } from "../modules/empty_gif.ts";
@@ -72,6 +73,7 @@ export const httpModules: readonly HttpModule[] = [
   index,
   autoindex,
   dav,
+  gzipStatic,
   staticFiles,
   notModified,
   headers,

@@ -19,6 +19,10 @@ export class FileError extends Error {
   }
 }
 
+/** Errors of a path that leads to no file, and of one that may not be followed to its end. */
+export const NOT_FOUND: ReadonlySet<string> = new Set(["ENOENT", "ENOTDIR", "ENAMETOOLONG"]);
+export const FORBIDDEN: ReadonlySet<string> = new Set(["EACCES", "EMLINK", "ELOOP"]);
+
 const { O_RDONLY, O_NONBLOCK, O_NOFOLLOW, O_DIRECTORY } = fs.constants;
 /** Missing from fs.constants: a descriptor that only names a place, for which search permission is enough. */
 const O_PATH = 0o10000000;
