@@ -163,7 +163,7 @@ export function finalizeRequest(request: Request, code: number): void {
     return;
   }
   if (request.subrequests?.finalizeLater(code) === true) return;
-  if (request.buffered !== 0) {
+  if (request.buffered !== 0 || request.subrequests?.holds === true) {
     finalizeWhenWritten(request);
     return;
   }

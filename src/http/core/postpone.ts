@@ -1,5 +1,5 @@
 import { afterEvent } from "../../sys/guard.ts";
-import { BODY_FILTER, bodyWritable, LAST, passBody } from "./filters.ts";
+import { BODY_FILTER, bodyWritable, LAST, passBody, takesMore } from "./filters.ts";
 import type { Request } from "./request.ts";
 import type { BodyFilter, Postponement } from "./types.ts";
 
@@ -9,20 +9,44 @@ interface Piece {
   readonly flags: number;
 }
 
+/** What of one request waits, in order: pieces of its own output, and subrequests whose output comes between them. */
+class Waiting {
+  private readonly items: (Piece | Request)[] = [];
+  private next = 0;
+
+  get empty(): boolean {
+    return this.next === this.items.length;
+  }
+
+  push(item: Piece | Request): void {
+    this.items.push(item);
+  }
+
+  /** Must not be empty. */
+  shift(): Piece | Request {
+    return this.items[this.next++];
+  }
+}
+
+/** How many bytes of a response's parts are held at most, and one piece of each part: their sources wait then. */
+const MOST_HELD = 1024 * 1024;
+/** What a piece costs besides its bytes. */
+const PIECE = 64;
+
 /**
  * Puts the output of a request and its subrequests into the order in which they were made
- * (ngx_http_postpone_filter_module). Only the active request's output is passed on. The others are told to wait after
- * their first piece, so no more than one piece of each is held.
+ * (ngx_http_postpone_filter_module). Only the active request's output is passed on, and what the others have meanwhile is
+ * held: so they can all be under way at once.
  */
 export class Postpone implements BodyFilter, Postponement {
   readonly place = BODY_FILTER.postpone;
-  /** Its bit in `Request.buffered`. */
+  /** In `Request.buffered`: the request's source waits. Its output may be held without that. */
   private readonly bit = 1 << BODY_FILTER.postpone;
   private readonly main: Request;
   /** The request whose output is passed on (nginx's c->data). */
   private active: Request;
-  /** By request, in order: held pieces of its own output, and subrequests whose output comes between them. */
-  private readonly postponed = new Map<Request, (Piece | Request)[]>();
+  private readonly postponed = new Map<Request, Waiting>();
+  private held = 0;
 
   constructor(main: Request) {
     this.main = main;
@@ -30,14 +54,12 @@ export class Postpone implements BodyFilter, Postponement {
   }
 
   add(subrequest: Request, parent: Request): void {
-    const list = this.postponed.get(parent);
-    if (list !== undefined) list.push(subrequest);
-    else if (this.active === parent) this.active = subrequest;
-    else this.postponed.set(parent, [subrequest]);
+    if (this.active === parent && !this.postponed.has(parent)) this.active = subrequest;
+    else this.waitingOf(parent).push(subrequest);
   }
 
   open(request: Request): boolean {
-    return this.active === request && !this.postponed.has(request) && !this.main.exchange.blocked;
+    return this.ready(request) ? takesMore(this.main, this.place) : (request.buffered & this.bit) === 0;
   }
 
   ready(request: Request): boolean {
@@ -46,10 +68,11 @@ export class Postpone implements BodyFilter, Postponement {
 
   output(request: Request, bytes: Uint8Array | string, flags: number): boolean {
     if (this.ready(request)) return this.pass(request, bytes, flags);
-    const list = this.postponed.get(request);
-    const piece = { bytes: typeof bytes === "string" ? bytes : Buffer.from(bytes), flags };
-    if (list === undefined) this.postponed.set(request, [piece]);
-    else list.push(piece);
+    // Nobody calls `drain` any more.
+    if (request.connection.closed) return true;
+    this.waitingOf(request).push({ bytes: typeof bytes === "string" ? bytes : Buffer.from(bytes), flags });
+    this.held += bytes.length + PIECE;
+    if (this.held <= MOST_HELD) return true;
     request.buffered |= this.bit;
     return false;
   }
@@ -68,23 +91,21 @@ export class Postpone implements BodyFilter, Postponement {
 
   /** The client takes bytes again, or another request became active. True if that is the main request: it may go on. */
   drain(): boolean {
-    const { active, postponed } = this;
-    const list = postponed.get(active);
-    while (list !== undefined && list.length > 0) {
-      const first = list.shift();
-      if (first === undefined) break;
+    const { active } = this;
+    const waiting = this.postponed.get(active);
+    while (waiting !== undefined && !waiting.empty) {
+      const first = waiting.shift();
+      // Before the last is passed on: code called from `pass` must not find anything held.
+      if (waiting.empty) this.emptied(active);
       if (!("bytes" in first)) {
         if (first.finalized) continue;
-        if (list.length === 0) this.emptied(active);
         this.active = first;
         afterEvent(wake, this);
         return false;
       }
-      // Cleared before the last piece is passed on: code called from `pass` must not find anything held.
-      if (list.length === 0) this.emptied(active);
+      this.held -= first.bytes.length + PIECE;
       if (!this.pass(active, first.bytes, first.flags)) return false;
     }
-    if (list !== undefined) this.emptied(active);
     if (active === this.main) return true;
     bodyWritable(active);
     return false;
@@ -96,6 +117,15 @@ export class Postpone implements BodyFilter, Postponement {
 
   onFault(error: unknown): void {
     this.main.onFault(error);
+  }
+
+  private waitingOf(request: Request): Waiting {
+    let waiting = this.postponed.get(request);
+    if (waiting === undefined) {
+      waiting = new Waiting();
+      this.postponed.set(request, waiting);
+    }
+    return waiting;
   }
 
   private emptied(request: Request): void {

@@ -62,6 +62,10 @@ export class LiveSubrequests implements Subrequests {
     return true;
   }
 
+  get holds(): boolean {
+    return this.ordered !== undefined && !this.ordered.ready(this.main);
+  }
+
   /** Whether the response waits for some of them. */
   private awaited(): boolean {
     for (const request of this.live) if (request.subrequest?.options.background !== true) return true;

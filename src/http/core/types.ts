@@ -265,7 +265,7 @@ export interface Postponement {
   add(subrequest: Request, parent: Request): void;
   /** Whether the request's output would be passed on, and none of it is held. */
   ready(request: Request): boolean;
-  /** The same, and the client takes more. */
+  /** Whether it takes more of the request's output: the client does, or it may be held. */
   open(request: Request): boolean;
   /** Takes body bytes, lent for the call; answers as passBody. */
   output(request: Request, bytes: Uint8Array | string, flags: number): boolean;
@@ -283,6 +283,8 @@ export interface Subrequests {
   remove(subrequest: Request): void;
   /** The client has gone. */
   abort(): void;
+  /** Output of the main request waits for its turn. */
+  readonly holds: boolean;
   /** Whether subrequests are still under way; the main request is then finalized with `code` after the last of them. */
   finalizeLater(code: number): boolean;
   /**

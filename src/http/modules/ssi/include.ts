@@ -33,7 +33,9 @@ export function include(context: Context, [virtual, file, wait, set, stub]: read
 
   const path = evaluate(context, text);
   if (path === undefined) return false;
-  const whole = path.startsWith("/") ? path : request.uri.slice(0, request.uri.lastIndexOf("/") + 1) + path;
+  // As in nginx, variables that leave nothing are no relative path.
+  const relative = !path.startsWith("/") && (path !== "" || !text.includes("$"));
+  const whole = relative ? request.uri.slice(0, request.uri.lastIndexOf("/") + 1) + path : path;
   const target = parseUnsafeUri(whole);
   if (target === undefined) return fail(request, `unsafe URI "${whole}" was detected`);
 
