@@ -115,6 +115,11 @@ export class RecordReader {
     this.ended = 0;
   }
 
+  /** A record has begun, and its content is not complete. */
+  get within(): boolean {
+    return this.left > 0 || (this.header > 0 && this.header < HEADER);
+  }
+
   /** Of the content that `next` returned last, the last `count` bytes were not used: `next` returns them again. */
   giveBack(count: number): void {
     this.left += count;

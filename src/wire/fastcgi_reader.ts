@@ -29,8 +29,11 @@ export class FastcgiReader {
   private readonly stderr: StderrSink;
   private readonly records = new records.RecordReader();
   private rest = UNKNOWN;
-  /** The application's last record was read, and nothing behind it. */
+  /** Nothing more comes of the response. */
+  private outEnded = false;
+  /** The application's last record was read, and whether nothing is behind it. */
   private ended = false;
+  private clean = false;
 
   /** `keepConn`: the application was asked to keep the connection. */
   constructor(keepConn: boolean, stderr: StderrSink) {
@@ -39,7 +42,11 @@ export class FastcgiReader {
   }
 
   get reusable(): boolean {
-    return this.keepConn && this.ended;
+    return this.keepConn && this.clean;
+  }
+
+  get awaitsClose(): boolean {
+    return this.outEnded && !this.ended;
   }
 
   begin(bufferSize: number): void {
@@ -49,7 +56,9 @@ export class FastcgiReader {
     this.excess = "";
     this.whole = false;
     this.rest = UNKNOWN;
+    this.outEnded = false;
     this.ended = false;
+    this.clean = false;
   }
 
   readHead(bytes: Buffer, from: number): number {
@@ -91,20 +100,24 @@ export class FastcgiReader {
     for (let at = from; ; at = reader.pos) {
       switch (reader.next(bytes, at, bytes.length)) {
         case records.MORE:
-          return MORE;
+          // END_REQUEST is awaited for the sake of the connection alone.
+          if (this.keepConn || !this.outEnded) return MORE;
+          this.whole = true;
+          return OVER;
         case records.OUT:
           return this.take(reader.dataStart, reader.dataEnd);
         case records.ERR:
           this.complains(bytes);
           break;
         case records.OUT_END:
-          // Closed now, the connection would be reset under the application's last record, so that one is waited for.
           if (this.rest > 0) return this.breakOff("upstream prematurely closed FastCGI stdout");
+          this.outEnded = true;
           break;
         case records.END:
+          this.ended = true;
           if (this.rest > 0) return this.breakOff("upstream prematurely closed FastCGI request");
           this.whole = true;
-          this.ended = reader.pos === bytes.length;
+          this.clean = reader.pos === bytes.length;
           return OVER;
         default:
           return this.refuse(reader.error);
@@ -130,9 +143,13 @@ export class FastcgiReader {
     return rest === 0 ? OVER : LAST;
   }
 
-  /** Without being asked to keep the connection, an application may end the answer by closing it. */
+  /**
+   * Whether nothing is missing: an application may end the answer by closing the connection, between records, unless it was
+   * asked to keep it. It may close it behind the end in any case.
+   */
   endsWithConnection(): boolean {
-    return !this.keepConn && this.rest <= 0;
+    if (this.outEnded || this.rest === 0) return true;
+    return this.rest < 0 && !this.keepConn && !this.records.within;
   }
 
   takeTrailers(): undefined {}

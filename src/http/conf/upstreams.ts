@@ -131,6 +131,8 @@ export class Upstreams {
     if (known !== undefined) return known;
     const target = parseUrl(name, defaultPort);
     if (typeof target === "string") throw new ConfigError(`${target} in upstream "${name}"`, at);
+    if ("host" in target && this.byName.has(target.host.toLowerCase()))
+      throw new ConfigError(`upstream "${target.host}" may not have port ${target.port}`, at);
     const definition = implicitUpstream(name, target, at);
     const group = cycleUpstream(definition, this.cycle);
     const entry = { group, pool: undefined, key: undefined, sessions: undefined };

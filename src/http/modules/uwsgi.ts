@@ -69,6 +69,7 @@ export const uwsgi = defineModule({
       protocol: cgiProtocol("uwsgi"),
       place: pass === undefined ? "" : placeText(place),
       passTrailers: false,
+      hides: [],
     });
     const tls = mayBeSecure(pass)
       ? refusalsOf(place.scope).attempt(() => upstreamTls(raw, "uwsgi", directives, place), "complete")

@@ -1,5 +1,6 @@
-import { bitmask, bufs, directive, flag, list, msec, number, size } from "../../config/directives.ts";
+import { bitmask, bufs, directive, flag, list, msec, number, refuse, size } from "../../config/directives.ts";
 import { type DirectiveSpec, fail, type SettingsOf } from "../../config/schema.ts";
+import { parseSize } from "../../config/values.ts";
 import { parseAddrPort } from "../../net/parse_url.ts";
 import { keepForTransparent } from "../../runtime/privileges.ts";
 import { HTTP_LOCATION } from "../conf/contexts.ts";
@@ -165,7 +166,11 @@ function shared(prefix: string, statuses: readonly string[]) {
       doc: `Bytes a second taken from the server; needs ${prefix}_buffering.`,
       initial: () => undefined,
       defaultText: "0",
-      read: (at, scope) => template(scope, at, at.args[0]),
+      read(at, scope) {
+        const rate = template(scope, at, at.args[0]);
+        if (rate.constant !== undefined && parseSize(rate.constant) === undefined) refuse(at, "invalid value");
+        return rate;
+      },
     }),
     temp_path: directive<TempPath>({
       in: HTTP_LOCATION,

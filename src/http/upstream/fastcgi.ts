@@ -14,8 +14,9 @@ export function fastcgiProtocol(keepConn: boolean, catchStderr: readonly string[
     identity: ["fastcgi", keepConn, ...catchStderr].join("\0"),
     open(port): UpstreamCodec {
       const stderr = (text: string): boolean => {
-        port.log("error", `FastCGI sent in stderr: "${trimmed(text)}"`);
-        return catchStderr.some((pattern) => text.includes(pattern));
+        const message = trimmed(text);
+        port.log("error", `FastCGI sent in stderr: "${message}"`);
+        return catchStderr.some((pattern) => message.includes(pattern));
       };
       return {
         reader: new FastcgiReader(keepConn, stderr),

@@ -85,7 +85,7 @@ export function gatewayHosts(
     const pass = passOf(scope);
     if (pass?.address.constant === undefined) return undefined;
     const { address } = split(pass.address.constant);
-    return { host: address, defaultPort: NO_PORT, shown: address, at: pass.at };
+    return { host: address, defaultPort: NO_PORT, at: pass.at };
   });
 }
 

@@ -11,7 +11,7 @@ import { type Template, template } from "../core/script.ts";
 /** A `…_param`. */
 export interface Param {
   readonly name: string;
-  readonly value: Template;
+  readonly value: Pick<Template, "text" | "constant" | "render">;
   /** Not sent if its value is empty. */
   readonly ifNotEmpty: boolean;
 }
@@ -44,10 +44,25 @@ export interface ParamsPlan {
 
 const PREFIX = "HTTP_";
 
+/** Where no parameter has this name: not the client's field, which a host in the request line overrides. */
+const HOST: Param = {
+  name: "HTTP_HOST",
+  value: {
+    text: "$host$is_request_port$request_port",
+    constant: undefined,
+    render({ host, port, server }) {
+      const name = host === "" ? server.name : host;
+      return port === 0 ? name : `${name}:${port}`;
+    },
+  },
+  ifNotEmpty: true,
+};
+
 export function paramsPlan(params: readonly Param[], encode: EncodeParam): ParamsPlan {
   const steps: (string | Param)[] = [];
   const replaced = new Set<string>();
-  for (const one of params) {
+  const hasHost = params.some(({ name }) => name.toUpperCase() === HOST.name);
+  for (const one of hasHost ? params : [...params, HOST]) {
     const { name, value, ifNotEmpty } = one;
     if (name.length > PREFIX.length && name.startsWith(PREFIX)) {
       replaced.add(name.slice(PREFIX.length).toLowerCase());

@@ -59,8 +59,8 @@ export interface AnswerHead {
   /** 9 without a head (HTTP/0.9): the client gets none either. */
   readonly version: number;
   readonly status: number;
-  /** The code and its text, as sent. */
-  readonly statusLine: HeadText;
+  /** The code and its text, as sent; undefined for the usual text. */
+  readonly statusLine: HeadText | undefined;
   readonly headers: HeaderList;
   /** -1 if it is not announced. */
   readonly contentLength: number;
@@ -97,6 +97,8 @@ export interface AnswerReader {
   readonly whole: boolean;
   /** The protocol allows another request on the connection. */
   readonly reusable: boolean;
+  /** After OVER: the server says something more, and closes then; closed before, the connection would be reset. */
+  readonly awaitsClose?: boolean;
 
   /** Prepares for an answer whose head may have `bufferSize` bytes. */
   begin(bufferSize: number): void;

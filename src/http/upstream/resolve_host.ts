@@ -62,8 +62,6 @@ export interface PassedHost {
   /** `host[:port]`, or the name of an upstream. */
   readonly host: string;
   readonly defaultPort: number;
-  /** As nginx shows it in errors. */
-  readonly shown: string;
   readonly at: Directive;
 }
 
@@ -77,7 +75,7 @@ export function passedHosts(http: Scope, passOf: (scope: Scope) => PassedHost | 
   const wanted: HostWanted[] = [];
   const visit = (scope: Scope): void => {
     const pass = passOf(scope);
-    const wants = pass === undefined || groups.has(pass.host.toLowerCase()) ? undefined : hostWanted(pass);
+    const wants = pass === undefined ? undefined : hostWanted(pass, groups);
     if (wants !== undefined) wanted.push(wants);
     scope.children.forEach(visit);
   };
@@ -85,8 +83,10 @@ export function passedHosts(http: Scope, passOf: (scope: Scope) => PassedHost | 
   return wanted;
 }
 
-function hostWanted({ host, defaultPort, shown, at: { file, line } }: PassedHost): HostWanted | undefined {
-  const target = parseUrl(host, defaultPort);
-  if (typeof target === "string" || "family" in target) return undefined;
-  return { host: target.host, file, line, error: `host not found in upstream "${shown}"`, stage: "complete" };
+function hostWanted({ host: url, defaultPort, at }: PassedHost, groups: ReadonlySet<string>): HostWanted | undefined {
+  const target = parseUrl(url, defaultPort);
+  if (typeof target === "string" || "family" in target || groups.has(target.host.toLowerCase())) return undefined;
+  const { host } = target;
+  const { file, line } = at;
+  return { host, file, line, error: `host not found in upstream "${host}"`, stage: "complete" };
 }

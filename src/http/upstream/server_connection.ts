@@ -26,6 +26,7 @@ import {
   type UpstreamTarget,
 } from "./protocol.ts";
 import { RequestSender, type SenderOwner } from "./request_sender.ts";
+import { awaitClose } from "./server_close.ts";
 import { clientSettings, type TlsChoice } from "./tls.ts";
 
 /** The request that a connection to a server is used for. */
@@ -186,6 +187,10 @@ export class ServerConnection implements ConnectHandler, SenderOwner, CodecPort 
     }
     clearDeadline(this.deadline);
     pooled.leave();
+    if (reuse && this.reader.awaitsClose === true && !stream.closed) {
+      awaitClose(stream);
+      return false;
+    }
     stream.handler = IGNORE;
     stream.destroy();
     return false;

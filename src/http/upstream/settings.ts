@@ -15,6 +15,8 @@ export interface PassageSettings {
   /** The location's name for `keepalive … local`: the same text in every cycle. */
   readonly place: string;
   readonly passTrailers: boolean;
+  /** Fields of the response, in lower case, that …_pass_header has to name to have them passed on; X-Accel-… always are such. */
+  readonly hides: readonly string[];
 }
 
 /** A location's settings for passing requests to servers (ngx_http_upstream_conf_t). Times in ms. */
@@ -61,17 +63,8 @@ export interface ResponseRules {
   readonly cookie: ((request: Request, value: string) => string) | undefined;
 }
 
-/** Response fields that are hidden unless …_pass_header names them. */
-const HIDDEN = [
-  "date",
-  "server",
-  "x-pad",
-  "x-accel-expires",
-  "x-accel-redirect",
-  "x-accel-limit-rate",
-  "x-accel-buffering",
-  "x-accel-charset",
-];
+/** What all protocols hide so. */
+const HIDDEN = ["x-accel-expires", "x-accel-redirect", "x-accel-limit-rate", "x-accel-buffering", "x-accel-charset"];
 
 /**
  * Makes these settings from what `upstreamDirectives(prefix)` read for a location. Contradictory buffer sizes are
@@ -115,7 +108,7 @@ export function upstreamSettings<P extends string>(
     socketKeepalive: get("socket_keepalive"),
     bind: get("bind"),
     hidden: new FieldSet([
-      ...HIDDEN.filter((name) => !passed.has(name)),
+      ...[...passage.hides, ...HIDDEN].filter((name) => !passed.has(name)),
       ...get("hide_header").map((name) => name.toLowerCase()),
       ...[...HOP_BY_HOP].filter((key) => key !== "upgrade"),
     ]),

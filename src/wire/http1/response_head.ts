@@ -50,8 +50,8 @@ export class ResponseHead {
 
   /** Set when its line was read; 0 before. */
   status = 0;
-  /** The code and its text, as sent: `200 OK`. */
-  statusLine: HeadText = NO_TEXT;
+  /** The code and its text, as sent: `200 OK`; undefined where a Status field has the code alone. */
+  statusLine: HeadText | undefined = NO_TEXT;
   /** 9, 1000, 1001 … */
   version = 0;
   /** -1 without Content-Length. */
@@ -223,13 +223,17 @@ export class ResponseHead {
     this.version = 1001;
     const { headers } = this;
     const sent = headers.get("status");
-    if (sent === undefined) {
-      this.statusLine = headers.has("location") ? FOUND : OK;
-    } else {
+    if (sent !== undefined) {
       if (!/^\d{3}/.test(sent)) return this.refuse(`upstream sent invalid status "${sent}"`);
-      this.statusLine = sent;
+      this.status = Number(sent.slice(0, 3));
+      this.statusLine = sent.length === 3 ? undefined : sent;
+    } else if (headers.has("location")) {
+      this.status = 302;
+      this.statusLine = FOUND;
+    } else {
+      this.status = 200;
+      this.statusLine = OK;
     }
-    this.status = Number(this.statusLine.slice(0, 3));
     return DONE;
   }
 

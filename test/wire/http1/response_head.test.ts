@@ -178,7 +178,8 @@ function heads(form: "cgi" | "either", cases: readonly [string, string][]): void
     for (const cuts of everySplit(bytes)) {
       head.reset(64);
       const { code, consumed } = feed(head, bytes, cuts);
-      assert.equal(code === DONE ? head.statusLine : head.error, expected, text);
+      // A code alone has no text of its own.
+      assert.equal(code === DONE ? (head.statusLine ?? `${head.status}`) : head.error, expected, text);
       if (code !== DONE) continue;
       assert.equal(consumed, bytes.length);
       assert.equal(head.status, Number(expected.slice(0, 3)));

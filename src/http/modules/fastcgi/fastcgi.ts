@@ -1,4 +1,5 @@
 import { directive, flag, size, text, texts } from "../../../config/directives.ts";
+import { warn } from "../../../config/errors.ts";
 import { fail, type SettingsOf, valueIn } from "../../../config/schema.ts";
 import { type CompiledRegex, compileRegex } from "../../../regex/regex.ts";
 import * as wire from "../../../wire/fastcgi.ts";
@@ -37,6 +38,7 @@ const directives = {
     syntax: "regex",
     doc: "Splits the URI: the regex's first capture is $fastcgi_script_name, its second $fastcgi_path_info.",
     initial: () => undefined,
+    repeat: true,
     read(at) {
       const [pattern] = at.args;
       const regex = compileRegex(pattern, false);
@@ -54,7 +56,12 @@ const directives = {
     default: false,
     doc: "Asks the application to keep the connection open, which `keepalive` of an upstream needs.",
   }),
-  fastcgi_send_lowat: size({ in: HTTP_LOCATION, default: 0, doc: "Ignored on Linux, as by nginx." }),
+  fastcgi_send_lowat: size({
+    in: HTTP_LOCATION,
+    default: 0,
+    doc: "Ignored with a warning, as by nginx on Linux.",
+    check: (_value, at, scope) => warn(at, scope, `"${at.name}" is not supported, ignored`),
+  }),
 };
 
 type Raw = SettingsOf<typeof directives>;
@@ -84,6 +91,7 @@ export const fastcgi = defineModule({
       protocol: fastcgiProtocol(raw.fastcgi_keep_conn, raw.fastcgi_catch_stderr),
       place: pass === undefined ? "" : placeText(place),
       passTrailers: false,
+      hides: ["status"],
     });
     return {
       ...gatewaySettings(gateway, raw.fastcgi_pass, upstream, undefined, place, inherited),

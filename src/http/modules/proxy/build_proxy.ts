@@ -38,8 +38,7 @@ export function proxyHosts(http: Scope): HostWanted[] {
     const text = pass?.url.constant;
     const scheme = text === undefined ? undefined : schemeOf(text);
     if (pass === undefined || text === undefined || scheme === undefined) return undefined;
-    const shown = text.slice(scheme.scheme.length);
-    return { host: splitUrl(shown).host, defaultPort: scheme.defaultPort, shown, at: pass.at };
+    return { host: splitUrl(text.slice(scheme.scheme.length)).host, defaultPort: scheme.defaultPort, at: pass.at };
   });
 }
 
@@ -52,6 +51,7 @@ export function buildProxy(raw: Raw, place: Place, inherited: ProxySettings | un
     protocol: HTTP1,
     place: pass === undefined ? "" : placeText(place),
     passTrailers: raw.proxy_pass_trailers,
+    hides: ["date", "server", "x-pad"],
   });
   const settings: ProxySettings = {
     pass,
