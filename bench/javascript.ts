@@ -3,7 +3,7 @@
  * other work of the machine has a part in it. Garbage per request comes out the same each time; of times the least and the
  * 5th percentile of many short bursts are shown, in ns a request.
  *
- *     node bench/javascript.ts [--browser] [--seconds 5] [--beside DIR]
+ *     node bench/javascript.ts [--fastcgi] [--browser] [--seconds 5] [--beside DIR]
  *
  * --beside takes another tree of Holdfast in turn with this one. Which comes first matters by some percent: run it both
  * ways, several times.
@@ -21,13 +21,18 @@ import { program } from "../src/program.ts";
 import { buildCycle } from "../src/runtime/build_cycle.ts";
 import { loadConfiguration, validateCycle } from "../src/runtime/master/load_cycle.ts";
 import { enterEvent, leaveEvent } from "../src/sys/clock.ts";
+import { fastcgiAnswer } from "./fastcgi.ts";
 import { scenarios, smallBody } from "./scenarios.ts";
+import { fastcgiConf } from "./servers.ts";
 
+const fastcgi = fastcgiConf(3);
 const CONFIG = `events {}
 http {
   access_log off; keepalive_timeout 300s; keepalive_requests 100000000; default_type text/plain;
   upstream backend { server 127.0.0.1:2; keepalive 64; keepalive_requests 100000000; }
-  server { listen 127.0.0.1:1; location / { proxy_pass http://backend; proxy_http_version 1.1; proxy_set_header Connection ""; } }
+  ${fastcgi.upstream}
+  server { listen 127.0.0.1:1; location / { proxy_pass http://backend; proxy_http_version 1.1; proxy_set_header Connection ""; }
+    ${fastcgi.location} }
 }`;
 const CLIENTS = 64;
 const BURST = 200;
@@ -99,7 +104,7 @@ const memory: Pick<Engine, "connect" | "listen"> = {
 };
 
 /** Starts a worker of this tree; what is returned makes one request. */
-export async function prepare(fields: readonly string[]): Promise<() => void> {
+export async function prepare(fields: readonly string[], overFastcgi: boolean): Promise<() => void> {
   Object.assign(nodeEngine, memory);
   const prefix = `${mkdtempSync(join(os.tmpdir(), "holdfast-javascript-"))}/`;
   try {
@@ -117,13 +122,16 @@ export async function prepare(fields: readonly string[]): Promise<() => void> {
   } finally {
     rmSync(prefix, { recursive: true });
   }
-  return requests(fields);
+  return requests(fields, overFastcgi);
 }
 
-function requests(fields: readonly string[]): () => void {
-  const head = ["GET /small HTTP/1.1", "Host: 127.0.0.1:8080", ...fields, "", ""].join("\r\n");
+function requests(fields: readonly string[], overFastcgi: boolean): () => void {
+  const head = [`GET ${overFastcgi ? "/fastcgi" : "/small"} HTTP/1.1`, "Host: 127.0.0.1:8080", ...fields, "", ""].join(
+    "\r\n",
+  );
   const answer = `HTTP/1.1 200 OK\r\nServer: nginx/1.22.1\r\nDate: Thu, 26 Nov 2026 03:52:08 GMT\r\nContent-Type: text/plain\r\nContent-Length: ${smallBody.length}\r\nConnection: keep-alive\r\n\r\n${smallBody}`;
-  const [request, response] = [Buffer.from(head, "latin1"), Buffer.from(answer, "latin1")];
+  const request = Buffer.from(head, "latin1");
+  const response = overFastcgi ? fastcgiAnswer() : Buffer.from(answer, "latin1");
   const [requestView, responseView] = [received.subarray(0, request.length), received.subarray(0, response.length)];
   const clients: MemoryStream[] = [];
   for (let port = 1000; port < 1000 + CLIENTS; port++) {
@@ -176,16 +184,17 @@ if (import.meta.main) {
   const { values } = parseArgs({
     options: {
       browser: { type: "boolean", default: false },
+      fastcgi: { type: "boolean", default: false },
       seconds: { type: "string", default: "5" },
       beside: { type: "string" },
     },
   });
   const named = scenarios.find(({ name }) => name === "proxy-small-browser");
   const fields = values.browser && named?.kind === "load" ? named.fields : [];
-  const trees = [await prepare(fields)];
+  const trees = [await prepare(fields, values.fastcgi)];
   if (values.beside !== undefined) {
     const other = (await import(resolve(values.beside, "bench/javascript.ts"))) as { prepare: typeof prepare };
-    trees.push(await other.prepare(fields));
+    trees.push(await other.prepare(fields, values.fastcgi));
   }
   const measured = await measure(trees, Number(values.seconds));
   for (const [i, bursts] of measured.entries()) {

@@ -6,6 +6,7 @@ import { join, resolve } from "node:path";
 import { builtInBackend, nginxBackend } from "./backend.ts";
 import { type Certificate, type CertificateKind, makeCertificate } from "./certificates.ts";
 import { chart } from "./chart.ts";
+import { fastcgiApplication } from "./fastcgi.ts";
 import { generatorName } from "./load.ts";
 import {
   type Bench,
@@ -58,6 +59,9 @@ async function startBackend(bench: Bench, withNginx: boolean): Promise<void> {
   const output = join(dir, "output");
   const child = startPinned(bench.loadCores, withNginx ? nginxBackend(site) : builtInBackend(site), output);
   await untilServing(child, `http://127.0.0.1:${site.port}/small`, smallBody.length, output);
+  // Whether that serves is seen through the servers.
+  if (bench.fastcgiPort === undefined) return;
+  startPinned(bench.loadCores, fastcgiApplication(bench.fastcgiPort), join(dir, "fastcgi-output"));
 }
 
 /** The samples of each server, undefined where one failed, and why they failed. */
@@ -232,6 +236,7 @@ async function run(options: Options): Promise<void> {
     dir,
     files,
     backendPort: await freePort(),
+    fastcgiPort: wanted.some((one) => one.kind !== "checks" && one.needs === "fastcgi") ? await freePort() : undefined,
     certificates: wanted.some((one) => one.kind !== "checks" && one.tls !== undefined)
       ? certificatesIn(dir)
       : new Map(),

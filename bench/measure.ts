@@ -16,6 +16,8 @@ export interface Bench {
   dir: string;
   files: string;
   backendPort: number;
+  /** Undefined where no scenario needs the FastCGI application. */
+  fastcgiPort: number | undefined;
   certificates: ReadonlyMap<CertificateKind, Certificate>;
   descriptors: number;
   serverCore: number;
@@ -112,12 +114,12 @@ export async function serve(
   // Workers of a server started by root run as another user.
   chmodSync(dir, 0o755);
   const port = await freePort();
-  const { files, backendPort, descriptors } = bench;
+  const { files, backendPort, fastcgiPort, descriptors } = bench;
   const certificate = tls === undefined ? undefined : bench.certificates.get(tls);
   const output = join(dir, "output");
   const child = startPinned(
     `${bench.serverCore}`,
-    server.prepare({ dir, port, certificate, files, backendPort, descriptors }),
+    server.prepare({ dir, port, certificate, files, backendPort, fastcgiPort, descriptors }),
     output,
   );
   const url = `${certificate === undefined ? "http" : "https"}://127.0.0.1:${port}${path}`;

@@ -4,7 +4,7 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import type { CertificateKind } from "./certificates.ts";
 
-export type Ability = "proxy" | "static" | "return" | "tls";
+export type Ability = "proxy" | "fastcgi" | "static" | "return" | "tls";
 
 interface Common {
   /** As `--only` takes it. */
@@ -121,6 +121,28 @@ export const scenarios: readonly Scenario[] = [
     connections: 4,
     fields: [],
     unit: "ms/GiB",
+  },
+  {
+    kind: "load",
+    name: "fastcgi-small",
+    title: "FastCGI, 128 bytes, keep-alive on both sides",
+    needs: "fastcgi",
+    path: "/fastcgi",
+    bytes: smallBytes,
+    connections: 64,
+    fields: [],
+    unit: "µs/request",
+  },
+  {
+    kind: "load",
+    name: "fastcgi-small-browser",
+    title: "FastCGI, a browser's head, 128 bytes, keep-alive on both sides",
+    needs: "fastcgi",
+    path: "/fastcgi",
+    bytes: smallBytes,
+    connections: 64,
+    fields: browser,
+    unit: "µs/request",
   },
   {
     kind: "load",

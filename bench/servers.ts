@@ -15,6 +15,8 @@ export interface Site {
   /** The port speaks TLS, with this certificate. */
   certificate: Certificate | undefined;
   backendPort: number;
+  /** Undefined where no scenario needs the FastCGI application. */
+  fastcgiPort: number | undefined;
   /** Open files allowed. */
   descriptors: number;
 }
@@ -43,9 +45,52 @@ function versionIn(text: string | undefined): string {
   return /\d+\.\d+(\.\d+)?/.exec(text ?? "")?.[0] ?? "unknown";
 }
 
+/** The FastCGI application with the parameters of nginx's fastcgi.conf: an upstream, and a location. */
+export function fastcgiConf(port: number): { upstream: string; location: string } {
+  const params = {
+    SCRIPT_FILENAME: "$document_root$fastcgi_script_name",
+    QUERY_STRING: "$query_string",
+    REQUEST_METHOD: "$request_method",
+    CONTENT_TYPE: "$content_type",
+    CONTENT_LENGTH: "$content_length",
+    SCRIPT_NAME: "$fastcgi_script_name",
+    REQUEST_URI: "$request_uri",
+    DOCUMENT_URI: "$document_uri",
+    DOCUMENT_ROOT: "$document_root",
+    SERVER_PROTOCOL: "$server_protocol",
+    REQUEST_SCHEME: "$scheme",
+    HTTPS: "$https if_not_empty",
+    GATEWAY_INTERFACE: "CGI/1.1",
+    SERVER_SOFTWARE: "nginx/$nginx_version",
+    REMOTE_ADDR: "$remote_addr",
+    REMOTE_PORT: "$remote_port",
+    SERVER_ADDR: "$server_addr",
+    SERVER_PORT: "$server_port",
+    SERVER_NAME: "$server_name",
+    REDIRECT_STATUS: "200",
+  };
+  return {
+    upstream: `
+    upstream application {
+        server 127.0.0.1:${port};
+        keepalive 64;
+        keepalive_requests 100000000;
+    }`,
+    location: `
+        location = /fastcgi {
+            fastcgi_pass application;
+            fastcgi_keep_conn on;
+            ${Object.entries(params)
+              .map(([name, value]) => `fastcgi_param ${name} ${value};`)
+              .join("\n            ")}
+        }`,
+  };
+}
+
 /** The text nginx and Holdfast share to the letter. Requests per connection are unbounded, as they are elsewhere. */
 function nginxConf(site: Site, onlyNginx: string, events = ""): string {
-  const { certificate } = site;
+  const { certificate, fastcgiPort } = site;
+  const fastcgi = fastcgiPort === undefined ? { upstream: "", location: "" } : fastcgiConf(fastcgiPort);
   const tls =
     certificate === undefined
       ? ""
@@ -74,14 +119,14 @@ ${onlyNginx}
         server 127.0.0.1:${site.backendPort};
         keepalive 64;
         keepalive_requests 100000000;
-    }
+    }${fastcgi.upstream}
     server {
         listen 127.0.0.1:${site.port} backlog=1024${certificate === undefined ? "" : " ssl"};${tls}
         location / {
             proxy_pass http://backend;
             proxy_http_version 1.1;
             proxy_set_header Connection "";
-        }
+        }${fastcgi.location}
         location /static/ {
             root "${site.files}";
         }
@@ -147,7 +192,7 @@ function holdfast(name: string, use: string, checkout = root): Server {
   const holdfastBin = join(checkout, "bin", "holdfast");
   return {
     name,
-    abilities: ["proxy", "static", "return", "tls"],
+    abilities: ["proxy", "fastcgi", "static", "return", "tls"],
     missing: () => (existsSync(holdfastBin) ? undefined : "bin/holdfast is not there yet"),
     version: () => versionIn(ask(holdfastBin, ["-v"], { ...process.env, ...holdfastPath })),
     prepare(site) {
@@ -161,7 +206,7 @@ function holdfast(name: string, use: string, checkout = root): Server {
 export const servers: readonly Server[] = [
   {
     name: "nginx",
-    abilities: ["proxy", "static", "return", "tls"],
+    abilities: ["proxy", "fastcgi", "static", "return", "tls"],
     missing: () => (ask("nginx", ["-v"]) === undefined ? "not installed" : undefined),
     version: () => versionIn(ask("nginx", ["-v"])),
     prepare(site) {

@@ -39,6 +39,7 @@ before(() => {
     dir,
     files,
     backendPort: 1,
+    fastcgiPort: undefined,
     certificates: new Map(),
     descriptors: 1024,
     serverCore: 0,
