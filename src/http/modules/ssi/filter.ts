@@ -1,4 +1,5 @@
 import { SlabQueue } from "../../../net/slabs.ts";
+import { byteString } from "../../../wire/latin1.ts";
 import { BODY_FILTER, LAST, PART_END } from "../../core/filters.ts";
 import type { Gatherer } from "../../core/gatherer.ts";
 import { logError } from "../../core/log_context.ts";
@@ -11,6 +12,8 @@ import { BROKEN, COMMAND, FAULT, Parser, TEXT } from "./parser.ts";
 const BIT = 1 << BODY_FILTER.ssi;
 /** How much work of commands one turn of the event loop takes. */
 const WORK_PER_TURN = 1000;
+/** As much of a buffer becomes text at once where a command begins in it. */
+const WINDOW = 4096;
 
 /** Does what the commands in the body of one response say (ngx_http_ssi_body_filter). */
 export class SsiFilter implements BodyFilter {
@@ -37,9 +40,13 @@ export class SsiFilter implements BodyFilter {
       return false;
     }
     this.begin(request, next);
-    const piece = typeof bytes === "string" ? bytes : bufferOf(bytes);
-    const read = this.read(request, piece);
-    if (read < piece.length) this.keep(request).push(bufferOf(cut(piece, read, piece.length)));
+    if (typeof bytes === "string") {
+      const read = this.read(request, bytes);
+      if (read < bytes.length) this.keep(request).push(Buffer.from(bytes.slice(read), "latin1"));
+    } else {
+      const read = this.readBytes(request, bufferOf(bytes));
+      if (read < bytes.length) this.keep(request).push(bytes.subarray(read));
+    }
     return this.end(request);
   }
 
@@ -54,7 +61,7 @@ export class SsiFilter implements BodyFilter {
       return true;
     }
     this.begin(request, next);
-    while (this.goesOn() && kept !== undefined && kept.length > 0) kept.drop(this.read(request, kept.first()));
+    while (this.goesOn() && kept !== undefined && kept.length > 0) kept.drop(this.readBytes(request, kept.first()));
     return this.end(request);
   }
 
@@ -78,41 +85,51 @@ export class SsiFilter implements BodyFilter {
   }
 
   /** Reads as much of a piece as may be done now. Returns how many bytes. */
-  private read(request: Request, piece: string | Buffer): number {
-    const { parser, context, out, silent } = this;
+  private readBytes(request: Request, bytes: Buffer): number {
+    const { length } = bytes;
+    let at = 0;
+    while (at < length && this.goesOn()) {
+      const end = this.parser.skip(bytes, at);
+      if (end > at) this.show(end - at === length ? bytes : bytes.subarray(at, end));
+      if (end === length) return length;
+      at = end + this.read(request, byteString(bytes, end, Math.min(end + WINDOW, length)));
+    }
+    return at;
+  }
+
+  private read(request: Request, text: string): number {
+    const { parser, context } = this;
     parser.at = 0;
-    while (parser.at < piece.length && this.goesOn()) {
-      let shown = true;
-      switch (parser.next(piece)) {
+    while (parser.at < text.length && this.goesOn()) {
+      switch (parser.next(text)) {
         case TEXT:
-          shown = this.text(piece);
+          if (parser.prefix !== "") this.show(parser.prefix);
+          if (parser.start < parser.end) this.show(text.slice(parser.start, parser.end));
           break;
         case COMMAND:
           context.work++;
-          shown = runCommand(context, parser.command, parser.params);
+          if (!runCommand(context, parser.command, parser.params)) this.showError();
           break;
         case FAULT:
           context.work++;
           logError(request, "error", parser.error);
           break;
         case BROKEN:
-          shown = false;
+          this.showError();
       }
-      if (!shown && !silent) out.put(context.errmsg);
     }
     return parser.at;
   }
 
-  private text(piece: string | Buffer): boolean {
+  /** Text of the page. */
+  private show(text: string | Buffer): void {
     const { context, out } = this;
-    const { prefix, start, end } = this.parser;
-    if (context.output) {
-      if (prefix !== "") out.put(prefix);
-      if (start < end) out.put(cut(piece, start, end));
-    } else if (context.block !== undefined) {
-      return context.appendToBlock(prefix + textOf(cut(piece, start, end)));
-    }
-    return true;
+    if (context.output) out.put(text);
+    else if (context.block !== undefined && !context.appendToBlock(textOf(text))) this.showError();
+  }
+
+  private showError(): void {
+    if (!this.silent) this.out.put(this.context.errmsg);
   }
 
   /** Passes on what was gathered, with the flags if nothing is left. */
@@ -140,9 +157,4 @@ function bufferOf(bytes: Uint8Array | string): Buffer {
 
 function textOf(piece: string | Buffer): string {
   return typeof piece === "string" ? piece : piece.latin1Slice();
-}
-
-function cut(piece: string | Buffer, start: number, end: number): string | Buffer {
-  if (start === 0 && end === piece.length) return piece;
-  return typeof piece === "string" ? piece.slice(start, end) : piece.subarray(start, end);
 }

@@ -1,8 +1,6 @@
-import { byteString } from "../../../wire/latin1.ts";
-
-/** What `Parser.next` returns. Nothing yet: a command goes on, or the piece has ended. */
+/** What `Parser.next` returns. Nothing yet: a command goes on, or the text has ended. */
 const NOTHING = 0;
-/** `prefix` and `start..end` of the piece are text. */
+/** `prefix` and `start..end` of the text are no command. */
 export const TEXT = 1;
 /** A command is complete: `command` and `params`. */
 export const COMMAND = 2;
@@ -23,9 +21,6 @@ export interface Param {
 
 const OPEN = "<!--#";
 const OPEN_BYTES = Buffer.from(OPEN);
-/** As much of a buffer is made text at once to look for the rest of a command. */
-const WINDOW = 1024;
-
 const TAB = 0x09;
 const LF = 0x0a;
 const CR = 0x0d;
@@ -59,13 +54,13 @@ function isSpace(code: number): boolean {
 }
 
 /**
- * Finds the commands of a page that comes in pieces (ngx_http_ssi_parse). What it keeps between two pieces is bounded: the
- * names and values of one command.
+ * Finds the commands of a page that comes in pieces, byte strings (ngx_http_ssi_parse). What it keeps between two pieces is
+ * bounded: the names and values of one command.
  */
 export class Parser {
   /** Where to go on in the piece. */
   at = 0;
-  /** After TEXT: what looked like the beginning of a command at the end of earlier pieces, and text of this one. */
+  /** After TEXT: what looked like the beginning of a command at the end of earlier pieces, and where text is in this one. */
   prefix = "";
   start = 0;
   end = 0;
@@ -87,15 +82,18 @@ export class Parser {
     this.valueLength = valueLength;
   }
 
+  /** Up to where bytes of the page have no command, and no beginning of one. */
+  skip(bytes: Buffer, from: number): number {
+    if (this.state !== START || this.begun > 0) return from;
+    const found = bytes.indexOf(OPEN_BYTES, from);
+    return found < 0
+      ? bytes.length - beginningAtEnd(bytes.latin1Slice(Math.max(from, bytes.length - OPEN.length)))
+      : found;
+  }
+
   /** Reads on at `at`, which must be within the piece. */
-  next(piece: string | Buffer): number {
-    if (this.state === START) return this.readText(piece);
-    if (typeof piece === "string") return this.readCommand(piece);
-    const { at } = this;
-    this.at = 0;
-    const code = this.readCommand(byteString(piece, at, Math.min(at + WINDOW, piece.length)));
-    this.at += at;
-    return code;
+  next(piece: string): number {
+    return this.state === START ? this.readText(piece) : this.readCommand(piece);
   }
 
   /** The page has ended: what looked like the beginning of a command is text. */
@@ -105,12 +103,12 @@ export class Parser {
     return rest;
   }
 
-  private readText(piece: string | Buffer): number {
+  private readText(piece: string): number {
     let { at, begun } = this;
     const { length } = piece;
     this.prefix = "";
     if (begun > 0) {
-      while (at < length && begun < OPEN.length && codeAt(piece, at) === OPEN_BYTES[begun]) {
+      while (at < length && begun < OPEN.length && piece.charCodeAt(at) === OPEN.charCodeAt(begun)) {
         at++;
         begun++;
       }
@@ -120,13 +118,13 @@ export class Parser {
       if (at === length) return NOTHING;
       this.prefix = this.rest();
     }
-    const found = typeof piece === "string" ? piece.indexOf(OPEN, at) : piece.indexOf(OPEN_BYTES, at);
+    const found = piece.indexOf(OPEN, at);
     this.start = at;
     if (found >= 0) {
       this.end = found;
       this.open(found + OPEN.length);
     } else {
-      this.begun = beginningAtEnd(piece, at);
+      this.begun = beginningAtEnd(piece.slice(Math.max(at, length - OPEN.length)));
       this.end = length - this.begun;
       this.at = length;
     }
@@ -295,17 +293,10 @@ function afterError(code: number): number {
   return code === DASH ? ERROR_END0 : ERROR;
 }
 
-function codeAt(piece: string | Buffer, at: number): number {
-  return typeof piece === "string" ? piece.charCodeAt(at) : piece[at];
-}
-
-/** With how many characters of `<!--#`, not all of them, a piece ends. */
-function beginningAtEnd(piece: string | Buffer, from: number): number {
-  const { length } = piece;
-  for (let count = Math.min(OPEN.length - 1, length - from); count > 0; count--) {
-    let same = 0;
-    while (same < count && codeAt(piece, length - count + same) === OPEN_BYTES[same]) same++;
-    if (same === count) return count;
+/** With how many characters of `<!--#`, not all of them, a text ends. */
+function beginningAtEnd(text: string): number {
+  for (let count = Math.min(OPEN.length - 1, text.length); count > 0; count--) {
+    if (text.endsWith(OPEN.slice(0, count))) return count;
   }
   return 0;
 }
