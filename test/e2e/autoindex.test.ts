@@ -3,9 +3,10 @@ import { execFileSync } from "node:child_process";
 import { chmodSync, lutimesSync, mkdirSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
+import { essenceOf } from "../support/essence.ts";
 import { have } from "../support/have.ts";
 import { makePrefix, startHoldfast, startNginx } from "../support/holdfast.ts";
-import { get, RawConnection, type RawResponse, request } from "../support/tcp.ts";
+import { get, RawConnection, request } from "../support/tcp.ts";
 
 const config =
   (root: string) =>
@@ -82,13 +83,6 @@ function fill(directory: string): void {
   }
 }
 
-/** What must be the same, whoever answers. */
-function essence({ status, headers, body }: RawResponse): unknown {
-  const known = headers.filter(([name]) => !["server", "date", "connection"].includes(name));
-  if (status >= 300) return { status };
-  return { status, headers: known.map(([name, value]) => `${name}: ${value}`).sort(), body };
-}
-
 test("listings are nginx's, byte for byte", { skip: have("nginx") }, async (t) => {
   const root = join(makePrefix(t), "listed");
   fill(root);
@@ -123,9 +117,9 @@ test("listings are nginx's, byte for byte", { skip: have("nginx") }, async (t) =
     "/exact/loop/",
     "/exact/none/",
   ]) {
-    assert.deepEqual(essence(await get(holdfast.port, path)), essence(await get(nginx.port, path)), path);
+    assert.deepEqual(essenceOf(await get(holdfast.port, path)), essenceOf(await get(nginx.port, path)), path);
     const head = `HEAD ${path} HTTP/1.0\r\n\r\n`;
-    assert.deepEqual(essence(await request(holdfast.port, head)), essence(await request(nginx.port, head)), path);
+    assert.deepEqual(essenceOf(await request(holdfast.port, head)), essenceOf(await request(nginx.port, head)), path);
   }
   const post = "POST /exact/ HTTP/1.0\r\nContent-Length: 1\r\n\r\nx";
   assert.equal((await request(holdfast.port, post)).status, (await request(nginx.port, post)).status);

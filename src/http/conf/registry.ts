@@ -13,6 +13,7 @@ import { dav } from "../modules/dav/dav.ts";
 import { earlyHints } from "../modules/early_hints.ts";
 import { emptyGif } from "../modules/empty_gif.ts";
 import { fastcgi } from "../modules/fastcgi/fastcgi.ts";
+import { flv } from "../modules/flv.ts";
 import { geo } from "../modules/geo/geo.ts";
 import { headers } from "../modules/headers/headers.ts";
 import { index } from "../modules/index.ts";
@@ -69,6 +70,7 @@ export const httpModules: readonly HttpModule[] = [
   uwsgi,
   stubStatus,
   emptyGif,
+  flv,
   randomIndex,
   index,
   autoindex,

@@ -1,12 +1,8 @@
 import fs from "node:fs";
-import { httpDateOf } from "../../sys/clock.ts";
-import { type HeadText, headText } from "../../wire/head_text.ts";
+import type { HeadText } from "../../wire/head_text.ts";
 import { OK } from "../core/codes.ts";
-import { discardBody } from "../core/discard_body.ts";
-import { sendHeader } from "../core/engine.ts";
 import type { Request } from "../core/request.ts";
-import { isDated } from "../core/response.ts";
-import { setContentType } from "./content_type.ts";
+import { fileHead, sendFileHead } from "./served_file.ts";
 import { keepSmallFile, SMALL, type SmallFile } from "./small_files.ts";
 import { readSmall, sendFile, sendSmall } from "./static_file.ts";
 
@@ -15,11 +11,9 @@ import { readSmall, sendFile, sendSmall } from "./static_file.ts";
  * content handler returns.
  */
 
-const CONTENT_ENCODING = headText("Content-Encoding");
-
 /** Answers with a file in memory. */
 export function sendKnown(request: Request, file: SmallFile, coding?: HeadText): number {
-  const code = sendHead(request, file.body.length, file, coding);
+  const code = sendFileHead(request, file.body.length, file, coding);
   return code !== OK || request.headerOnly ? code : sendSmall(request, file.body);
 }
 
@@ -28,13 +22,8 @@ export function sendOpen(request: Request, path: string, fd: number, stats: fs.S
   let sending = false;
   try {
     const { size } = stats;
-    const lastModified = Math.floor(stats.mtimeMs / 1000);
-    const head = {
-      lastModified,
-      lastModifiedText: headText(httpDateOf(lastModified * 1000)),
-      etag: etagOf(lastModified, size),
-    };
-    const code = sendHead(request, size, head, coding);
+    const head = fileHead(stats, size);
+    const code = sendFileHead(request, size, head, coding);
     if (code !== OK || request.headerOnly) return code;
     const body = size <= SMALL ? readSmall(fd, size) : undefined;
     if (body === undefined) {
@@ -46,32 +35,4 @@ export function sendOpen(request: Request, path: string, fd: number, stats: fs.S
   } finally {
     if (!sending) fs.closeSync(fd);
   }
-}
-
-function sendHead(
-  request: Request,
-  size: number,
-  { lastModified, lastModifiedText, etag }: Pick<SmallFile, "lastModified" | "lastModifiedText" | "etag">,
-  coding: HeadText | undefined,
-): number {
-  if (!request.bodyEnded || request.expectContinue) {
-    const code = discardBody(request);
-    if (code !== OK) return code;
-  }
-  const { response } = request;
-  response.status = 200;
-  response.contentLength = size;
-  response.lastModified = lastModified;
-  response.lastModifiedText = request.errorStatus === 0 || isDated(request.errorStatus) ? lastModifiedText : undefined;
-  if (request.location.core.etag) response.etag = etag;
-  setContentType(request);
-  if (coding !== undefined) response.headers.add(CONTENT_ENCODING, "content-encoding", coding);
-  response.allowRanges = true;
-  request.seekable = true;
-  return sendHeader(request);
-}
-
-/** The entity tag of a file: its time and length in hexadecimal (ngx_http_set_etag). */
-function etagOf(seconds: number, size: number): HeadText {
-  return headText(`"${seconds.toString(16)}-${size.toString(16)}"`);
 }

@@ -1,7 +1,7 @@
 import fs from "node:fs";
 import { defer } from "../../sys/guard.ts";
 import { osPath } from "../../sys/paths.ts";
-import type { HeadText } from "../../wire/head_text.ts";
+import type { FileHead } from "./served_file.ts";
 
 /**
  * A cache of small files. Each use asks the system whether the file has changed (one stat() in place of open, fstat,
@@ -9,14 +9,10 @@ import type { HeadText } from "../../wire/head_text.ts";
  */
 
 /** A file in memory. */
-export interface SmallFile {
+export interface SmallFile extends FileHead {
   readonly path: string;
   /** A byte string. */
   readonly body: string;
-  /** Modification time in seconds since 1970, and the fields made from it. */
-  readonly lastModified: number;
-  readonly lastModifiedText: HeadText;
-  readonly etag: HeadText;
   readonly ino: number;
   readonly mtimeMs: number;
   readonly ctimeMs: number;
@@ -80,12 +76,7 @@ function isSame(file: SmallFile): boolean {
  * Keeps a file that was just read, unless it changed too recently to notice the next change. `stats` were taken before
  * it was read.
  */
-export function keepSmallFile(
-  path: string,
-  body: string,
-  stats: fs.Stats,
-  head: Pick<SmallFile, "lastModified" | "lastModifiedText" | "etag">,
-): void {
+export function keepSmallFile(path: string, body: string, stats: fs.Stats, head: FileHead): void {
   const { ino, mtimeMs, ctimeMs } = stats;
   const newest = Math.max(mtimeMs, ctimeMs);
   if (Date.now() - newest < SETTLED_MS || body.length > SMALL) return;

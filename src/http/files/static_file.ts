@@ -34,10 +34,21 @@ export function sendSmall(request: Request, body: string): number {
   return OK;
 }
 
-/** Sends an open file as the body of a response whose head was sent, or the requested ranges of it, and closes it. */
-export function sendFile(request: Request, fd: number, path: string, stats: fs.Stats): number {
-  const plan = request.ranges ?? { parts: [{ head: "", start: 0, end: stats.size }], tail: "" };
-  return new FileSender(request, fd, path, stats, plan).send();
+/** A body that is not just a whole file: bytes in memory, and behind them a section of the file. */
+export interface FileBody {
+  readonly prefix: Buffer;
+  readonly start: number;
+  readonly end: number;
+}
+
+/**
+ * Sends an open file, or the body that consists of some of it, for a response whose head was sent, or the requested
+ * ranges of that, and closes the file.
+ */
+export function sendFile(request: Request, fd: number, path: string, stats: fs.Stats, body?: FileBody): number {
+  const length = body === undefined ? stats.size : body.prefix.length + body.end - body.start;
+  const plan = request.ranges ?? { parts: [{ head: "", start: 0, end: length }], tail: "" };
+  return new FileSender(request, fd, path, stats, plan, body).send();
 }
 
 /**
@@ -51,24 +62,36 @@ class FileSender implements FileReader, FileReadHandler, CachedFile {
   private readonly request: Request;
   private readonly path: string;
   private readonly plan: RangePlan;
-  /** The current part, and the position in the file; -1 before a part was begun. */
+  private readonly prefix: Buffer;
+  /** What is at a position of the body, behind the prefix, is in the file this much further on. */
+  private readonly shift: number;
+  /** The current part, and the position in the body; -1 before a part was begun. */
   private part = 0;
   private at = -1;
   private open = true;
   /** `sendfile` */
   private readonly direct: boolean;
-  /** Up to here the file was in memory. */
+  /** Up to here, a position in the file, it was in memory. */
   private cachedEnd = 0;
   /** The engine is reading: the descriptor is closed after that. */
   private reading = false;
 
-  constructor(request: Request, fd: number, path: string, { dev, ino, size }: fs.Stats, plan: RangePlan) {
+  constructor(
+    request: Request,
+    fd: number,
+    path: string,
+    { dev, ino, size }: fs.Stats,
+    plan: RangePlan,
+    body: FileBody | undefined,
+  ) {
     this.request = request;
     this.fd = fd;
     this.identity = dev * 0x1_0000_0000 + ino;
     this.size = size;
     this.path = path;
     this.plan = plan;
+    this.prefix = body?.prefix ?? NOTHING;
+    this.shift = body === undefined ? 0 : body.start - body.prefix.length;
     this.direct = request.location.core.sendfile;
   }
 
@@ -127,7 +150,7 @@ class FileSender implements FileReader, FileReadHandler, CachedFile {
       const { head, start, end } = plan.parts[this.part];
       if (this.at < 0) {
         this.at = start;
-        this.cachedEnd = start;
+        this.cachedEnd = start + this.shift;
         if (head !== "") passBody(request, 0, head, 0);
         if (start === end) passBody(request, 0, "", this.flagsAt(end));
       }
@@ -137,6 +160,10 @@ class FileSender implements FileReader, FileReadHandler, CachedFile {
           return CLIENT_CLOSED_REQUEST;
         }
         if (!takesMore(request) || !mayRead(this)) return DONE;
+        if (this.at < this.prefix.length) {
+          this.pass(this.prefix.subarray(this.at, Math.min(end, this.at + FILE_PIECE)));
+          continue;
+        }
         const sent = this.sendDirectly(end);
         if (sent === NO_ROOM) return DONE;
         if (sent > 0) {
@@ -145,10 +172,10 @@ class FileSender implements FileReader, FileReadHandler, CachedFile {
           if (this.flagsAt(end) !== 0) passBody(request, 0, "", LAST);
           continue;
         }
-        const bytes = sent === 0 ? NOTHING : readCached(this.fd, this.at, end - this.at);
+        const bytes = sent === 0 ? NOTHING : readCached(this.fd, this.at + this.shift, end - this.at);
         if (bytes === undefined) {
           this.reading = true;
-          engine().readFile(this.fd, this.at, Math.min(FILE_PIECE, end - this.at), this);
+          engine().readFile(this.fd, this.at + this.shift, Math.min(FILE_PIECE, end - this.at), this);
           return DONE;
         }
         if (bytes.length === 0) return this.truncated();
@@ -169,10 +196,11 @@ class FileSender implements FileReader, FileReadHandler, CachedFile {
     if (!this.direct || request.bodyFilters.length > 0 || exchange.sendFile === undefined) return NOT_THIS_FILE;
     const { sendfileMaxChunk } = request.location.core;
     const most = Math.min(end - this.at, sendfileMaxChunk === 0 ? AT_ONCE : Math.min(AT_ONCE, sendfileMaxChunk));
-    const wanted = this.at + most;
-    if (this.cachedEnd < wanted) this.cachedEnd = cachedUntil(this, Math.max(this.cachedEnd, this.at), wanted);
-    const length = Math.min(most, this.cachedEnd - this.at);
-    return length === 0 ? NOT_THIS_FILE : exchange.sendFile(request, this.fd, this.at, length);
+    const from = this.at + this.shift;
+    const wanted = from + most;
+    if (this.cachedEnd < wanted) this.cachedEnd = cachedUntil(this, Math.max(this.cachedEnd, from), wanted);
+    const length = Math.min(most, this.cachedEnd - from);
+    return length === 0 ? NOT_THIS_FILE : exchange.sendFile(request, this.fd, from, length);
   }
 
   /** Passes on what was read. */

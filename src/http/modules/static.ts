@@ -1,13 +1,12 @@
 import fs from "node:fs";
-import { errorCode, errorText } from "../../sys/errno.ts";
 import { ESCAPE_URI, escapeUri } from "../../wire/escape.ts";
 import { defineModule } from "../conf/module.ts";
 import { DECLINED } from "../core/codes.ts";
 import { logError } from "../core/log_context.ts";
 import type { Request } from "../core/request.ts";
 import { mapUriToPath } from "../files/file_root.ts";
-import { FileError, FORBIDDEN, NOT_FOUND, openFile } from "../files/open_file.ts";
 import { sendKnown, sendOpen } from "../files/plain_file.ts";
+import { openServed, type ServedFile } from "../files/served_file.ts";
 import { smallFile } from "../files/small_files.ts";
 
 const { S_IFMT, S_IFDIR, S_IFREG } = fs.constants;
@@ -26,28 +25,18 @@ function serveFile(request: Request): number {
   const mapped = mapUriToPath(request);
   if (mapped === undefined) return 500;
   const { path } = mapped;
-  const { disableSymlinks: rule } = request.location.core;
-  if (rule === undefined && method !== "POST") {
+  if (request.location.core.disableSymlinks === undefined && method !== "POST") {
     const known = smallFile(path);
     if (known !== undefined) return sendKnown(request, known);
   }
-
-  let fd: number;
-  try {
-    fd = openFile(request, path, rule);
-  } catch (error) {
-    if (!(error instanceof FileError)) throw error;
-    return openFailed(request, path, error);
-  }
-  return serveOpen(request, path, fd);
+  const file = openServed(request, path);
+  return typeof file === "number" ? file : serveOpen(request, path, file);
 }
 
 /** Owns the descriptor: it is closed here, or by sendOpen. */
-function serveOpen(request: Request, path: string, fd: number): number {
+function serveOpen(request: Request, path: string, { fd, stats }: ServedFile): number {
   let sending = false;
   try {
-    const stats = statOpen(request, path, fd);
-    if (stats === undefined) return 500;
     const kind = stats.mode & S_IFMT;
     if (kind === S_IFDIR) return redirectToDirectory(request);
     if (kind !== S_IFREG) {
@@ -60,24 +49,6 @@ function serveOpen(request: Request, path: string, fd: number): number {
   } finally {
     if (!sending) fs.closeSync(fd);
   }
-}
-
-function statOpen(request: Request, path: string, fd: number): fs.Stats | undefined {
-  try {
-    return fs.fstatSync(fd);
-  } catch (error) {
-    logError(request, "crit", `fstat() "${path}" failed (${errorText(errorCode(error))})`);
-    return undefined;
-  }
-}
-
-function openFailed(request: Request, path: string, { code, call }: FileError): number {
-  const notFound = NOT_FOUND.has(code);
-  const status = notFound ? 404 : FORBIDDEN.has(code) ? 403 : 500;
-  if (!notFound || request.location.core.logNotFound) {
-    logError(request, status === 500 ? "crit" : "error", `${call} "${path}" failed (${errorText(code)})`);
-  }
-  return status;
 }
 
 /** `/dir` is answered with `/dir/`, arguments kept. */
