@@ -16,41 +16,41 @@ function filtersNamed(name: HeaderFilterName, modules: readonly HttpModule[]): M
   });
 }
 
+const PHASES = ["postRead", "rewrite", "preaccess", "access", "precontent", "contentPhase", "log"] as const;
+type Phase = (typeof PHASES)[number];
+
+/** Most lists of most locations: one for all. */
+const NO_HANDLERS: readonly Handler[] = [];
+const NO_FILTERS: readonly HeaderFilter[] = [];
+
 /** Asks every module what it does in a location, and puts that into flat arrays: nothing is looked up per request. */
 export class ModuleHandlers {
-  private readonly modules: readonly HttpModule[];
+  /** The modules that have something to say to each. */
+  private readonly phases: readonly (readonly [phase: Phase, modules: readonly HttpModule[]])[];
   private readonly headerFilters: readonly ModuleFilter[];
+  private readonly hooks: readonly HttpModule[];
+  private readonly contents: readonly HttpModule[];
 
   constructor(modules: readonly HttpModule[]) {
-    this.modules = modules;
+    const having = (what: Phase | "upstreamHook" | "content") =>
+      modules.filter(({ definition }) => definition[what] !== undefined);
+    this.phases = PHASES.map((phase) => [phase, having(phase)]);
     this.headerFilters = HEADER_FILTERS.flatMap((name) => filtersNamed(name, modules));
+    this.hooks = having("upstreamHook");
+    this.contents = having("content");
   }
 
   /** Handlers come in the registry's order, filters in that of HEADER_FILTERS. */
   put(location: Location): void {
-    const phase = (of: "postRead" | "rewrite" | "preaccess" | "access" | "precontent" | "contentPhase" | "log") => {
-      const found: Handler[] = [];
-      for (const module of this.modules) {
-        const handler = module.definition[of]?.(module.of(location), location);
-        if (handler !== undefined) found.push(handler);
-      }
-      return found;
-    };
-    location.postRead = phase("postRead");
-    location.rewrite = phase("rewrite");
-    location.preaccess = phase("preaccess");
-    location.access = phase("access");
-    location.precontent = phase("precontent");
-    location.contentPhase = phase("contentPhase");
-    location.log = phase("log");
-    location.headerFilters = this.headerFilters.flatMap(({ module, filterOf }) => {
-      const filter = filterOf(module.of(location), location);
-      return filter === undefined ? [] : [filter];
-    });
-    location.upstreamHooks = upstreamHooks(
-      this.modules.flatMap((module) => module.definition.upstreamHook?.(module.of(location), location) ?? []),
-    );
-    for (const module of this.modules) {
+    for (const [phase, modules] of this.phases) location[phase] = handlersOf(phase, modules, location);
+    location.headerFilters = this.filtersOf(location);
+    const hooks: UpstreamHook[] = [];
+    for (const module of this.hooks) {
+      const hook = module.definition.upstreamHook?.(module.of(location), location);
+      if (hook !== undefined) hooks.push(hook);
+    }
+    location.upstreamHooks = upstreamHooks(hooks);
+    for (const module of this.contents) {
       const content = module.definition.content?.(module.of(location), location);
       if (content !== undefined) location.content = content;
     }
@@ -58,6 +58,24 @@ export class ModuleHandlers {
       location.content !== undefined &&
       location.rewrite.length + location.preaccess.length + location.access.length + location.precontent.length === 0;
   }
+
+  private filtersOf(location: Location): readonly HeaderFilter[] {
+    const found: HeaderFilter[] = [];
+    for (const { module, filterOf } of this.headerFilters) {
+      const filter = filterOf(module.of(location), location);
+      if (filter !== undefined) found.push(filter);
+    }
+    return found.length === 0 ? NO_FILTERS : found;
+  }
+}
+
+function handlersOf(phase: Phase, modules: readonly HttpModule[], location: Location): readonly Handler[] {
+  const found: Handler[] = [];
+  for (const module of modules) {
+    const handler = module.definition[phase]?.(module.of(location), location);
+    if (handler !== undefined) found.push(handler);
+  }
+  return found.length === 0 ? NO_HANDLERS : found;
 }
 
 function upstreamHooks(hooks: readonly UpstreamHook[]): UpstreamHooks | undefined {

@@ -12,7 +12,7 @@ import type { UpstreamProtocol } from "./protocol.ts";
 /** Those that the protocol's module sets. */
 export interface PassageSettings {
   readonly protocol: UpstreamProtocol;
-  /** The location's name for `keepalive … local`: the same text in every cycle. */
+  /** The location's name for `keepalive … local`, the same text in every cycle; "" where nothing is passed on. */
   readonly place: string;
   readonly passTrailers: boolean;
   /** Fields of the response, in lower case, that …_pass_header has to name to have them passed on; X-Accel-… always are such. */
@@ -66,6 +66,9 @@ export interface ResponseRules {
 /** What all protocols hide so. */
 const HIDDEN = ["x-accel-expires", "x-accel-redirect", "x-accel-limit-rate", "x-accel-buffering", "x-accel-charset"];
 
+/** Of locations that pass nothing on, by what was read for them: most share it. Contradictions were looked for. */
+const unused = new WeakMap<object, UpstreamSettings>();
+
 /**
  * Makes these settings from what `upstreamDirectives(prefix)` read for a location. Contradictory buffer sizes are
  * refused.
@@ -76,6 +79,8 @@ export function upstreamSettings<P extends string>(
   { http, scope }: Place,
   passage: PassageSettings,
 ): UpstreamSettings {
+  const known = passage.place === "" ? unused.get(raw) : undefined;
+  if (known !== undefined) return known;
   const values: Readonly<Record<string, unknown>> = raw;
   // The compiler cannot follow names that are made at run time.
   const get = <K extends keyof SharedSettings>(name: K) => values[`${prefix}_${name}`] as SharedSettings[K];
@@ -116,6 +121,7 @@ export function upstreamSettings<P extends string>(
   };
   checkBuffers(prefix, settings, count, size, get("busy_buffers_size"), get("temp_file_write_size"), http.scope);
   http.directories.add(settings.tempPath.path);
+  if (passage.place === "") unused.set(raw, settings);
   return settings;
 }
 

@@ -42,10 +42,15 @@ export function proxyHosts(http: Scope): HostWanted[] {
   });
 }
 
+/** Settings of locations without proxy_pass, which nothing reads but this, by what was read for them. */
+const unused = new WeakMap<Raw, ProxySettings>();
+
 /** Makes the settings of a location. `inherited`: those of the enclosing location, for blocks such as `if`. */
 export function buildProxy(raw: Raw, place: Place, inherited: ProxySettings | undefined): ProxySettings {
   const { location, http, scope } = place;
   const pass = raw.proxy_pass ?? inherited?.pass;
+  const known = pass === undefined ? unused.get(raw) : undefined;
+  if (known !== undefined) return known;
   const isTls = pass !== undefined && !isPlain(pass);
   const upstream = upstreamSettings(raw, "proxy", place, {
     protocol: HTTP1,
@@ -67,7 +72,10 @@ export function buildProxy(raw: Raw, place: Place, inherited: ProxySettings | un
     head: requestHeadPlan(raw),
     raw,
   };
-  if (pass === undefined) return settings;
+  if (pass === undefined) {
+    unused.set(raw, settings);
+    return settings;
+  }
   const { url, at } = pass;
   if (location.name.endsWith("/") && location.kind === "prefix" && raw.proxy_pass !== undefined)
     location.autoRedirect = true;
