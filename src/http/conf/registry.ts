@@ -29,6 +29,7 @@ import { range } from "../modules/range.ts";
 import { realip } from "../modules/realip/realip.ts";
 import { referer } from "../modules/referer.ts";
 import { rewrite } from "../modules/rewrite/rewrite.ts";
+import { scgi } from "../modules/scgi.ts";
 import { secureLink } from "../modules/secure_link.ts";
 import { splitClients } from "../modules/split_clients.ts";
 import { ssi } from "../modules/ssi/ssi.ts";
@@ -68,6 +69,7 @@ export const httpModules: readonly HttpModule[] = [
   proxy,
   fastcgi,
   uwsgi,
+  scgi,
   stubStatus,
   emptyGif,
   flv,

@@ -1,0 +1,78 @@
+import { type SettingsOf, valueIn } from "../../config/schema.ts";
+import * as wire from "../../wire/scgi.ts";
+import { defineModule, type Place, placeText } from "../conf/module.ts";
+import type { Request } from "../core/request.ts";
+import type { Handler } from "../core/types.ts";
+import { cgiProtocol } from "../upstream/cgi.ts";
+import { upstreamDirectives } from "../upstream/directives.ts";
+import {
+  type Gateway,
+  type GatewaySettings,
+  gatewayHandler,
+  gatewayHosts,
+  gatewayPass,
+  gatewaySettings,
+} from "../upstream/gateway.ts";
+import { encodeParams, param, paramsPlan } from "../upstream/params.ts";
+import { type UpstreamSettings, upstreamSettings } from "../upstream/settings.ts";
+
+/** The statuses that scgi_next_upstream may name. */
+const NEXT = ["http_500", "http_503", "http_403", "http_404", "http_429"];
+
+const directives = {
+  ...upstreamDirectives("scgi", NEXT),
+  scgi_pass: gatewayPass(
+    "Passes requests to an SCGI server or an upstream group of them. CONTENT_LENGTH, which comes first, is always that of the body that is sent.",
+  ),
+  scgi_param: param,
+};
+
+type Raw = SettingsOf<typeof directives>;
+
+interface ScgiSettings extends GatewaySettings {
+  readonly raw: Raw;
+}
+
+const gateway: Gateway = {
+  split: (address) => ({ scheme: "scgi://", secure: false, address }),
+  chunksAllowed: false,
+};
+
+/** ngx_http_scgi_module */
+export const scgi = defineModule({
+  name: "http_scgi",
+  directives,
+  hosts: (http) => gatewayHosts(http, (scope) => valueIn(scope, directives.scgi_pass), gateway),
+  build(raw, place): ScgiSettings {
+    const inherited = inheritedFrom(place);
+    const pass = raw.scgi_pass ?? inherited?.pass;
+    const upstream = upstreamSettings(raw, "scgi", place, {
+      protocol: cgiProtocol("scgi"),
+      place: pass === undefined ? "" : placeText(place),
+      passTrailers: false,
+      hides: ["status"],
+    });
+    return { ...gatewaySettings(gateway, raw.scgi_pass, upstream, undefined, place, inherited), raw };
+  },
+  content: (settings) => (settings.pass === undefined ? undefined : handler(settings)),
+});
+
+function inheritedFrom({ location, parent }: Place): ScgiSettings | undefined {
+  return location.kind === "block" && parent !== undefined ? scgi.of(parent) : undefined;
+}
+
+function handler(settings: ScgiSettings): Handler {
+  const { raw, upstream } = settings;
+  const plan = paramsPlan(raw.scgi_param, wire.header);
+  return gatewayHandler(settings, (request) => ({
+    head: wire.request(lengthOf(request, upstream), encodeParams(request, plan, upstream.passRequestHeaders)),
+    headRequest: request.method === "HEAD",
+  }));
+}
+
+/** Of the body that is sent. */
+function lengthOf({ body, discardBody, contentLength }: Request, { passRequestBody }: UpstreamSettings): number {
+  if (!passRequestBody) return 0;
+  if (body !== undefined) return body.length;
+  return discardBody ? 0 : Math.max(contentLength, 0);
+}
