@@ -50,3 +50,25 @@ test("uwsgi_pass: a WSGI application, with bodies of known and unknown length", 
   );
   assert.match(chunked.body, /CONTENT_LENGTH=5\n.*body=abcde$/s);
 });
+
+test("scgi_pass: a WSGI application over SCGI, with bodies of known and unknown length", {
+  skip: have("uwsgi"),
+}, async (t) => {
+  const { address } = await startUwsgi(t, ECHO, { protocol: "scgi" });
+  const { port } = await startHoldfast(t, {
+    config: ([port]) =>
+      `http { server { listen 127.0.0.1:${port};
+        location / { scgi_pass ${address}; ${PARAMS.replaceAll("uwsgi_", "scgi_")} } } }`,
+  });
+  const posted = await request(
+    port,
+    "POST /a?b HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 3\r\n\r\nabc",
+  );
+  assert.equal(posted.statusLine, "HTTP/1.1 200 Very OK");
+  assert.match(posted.body, /^REQUEST_METHOD=POST\nPATH_INFO=\/a\nQUERY_STRING=b\nCONTENT_LENGTH=3\n.*body=abc$/s);
+  const chunked = await request(
+    port,
+    "POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+  );
+  assert.match(chunked.body, /CONTENT_LENGTH=3\n.*body=abc$/s);
+});

@@ -26,9 +26,13 @@ export async function assertSame(what: string, holdfast: Running, nginx: Running
   assert.deepEqual(parse(said), parse(expected), what);
   // nginx has written all of its log before it closes.
   const log = theirs();
-  await waitFor(() => ours().length >= log.length, `${what}: ${log.join("\n")}`, 300).catch(() => {});
+  await waitFor(() => ours().length >= log.length, `${what}: ${log.join("\n")}`).catch(() => {});
   assert.deepEqual(ours(), log, what);
 }
+
+/** What nginx says, depending on when the bytes come, of an answer that it does not buffer. */
+const UNBUFFERED =
+  /^(upstream (?:sent more data|prematurely closed) .* while )(?:sending to client|reading response header from upstream)$/;
 
 /** What a log says from now on, up to the client's address. */
 function loggedFrom(server: Running): () => string[] {
@@ -39,7 +43,7 @@ function loggedFrom(server: Running): () => string[] {
         .errorLog()
         .slice(start)
         .matchAll(/\[(warn|error|crit|alert)\] \d+#\d+: \*\d+ (.*), client: /g),
-    ].map(([, level, sentence]) => `${level} ${sentence}`);
+    ].map(([, level, sentence]) => `${level} ${sentence.replace(UNBUFFERED, "$1reading upstream")}`);
 }
 
 function parse(raw: string): Said {
