@@ -1,5 +1,6 @@
-import { HOST_NOT_FOUND, resolutionText } from "../net/name_servers.ts";
-import type { Lookup, Resolution, Resolver } from "../net/resolver.ts";
+import { HOST_NOT_FOUND, resolutionText } from "../net/resolution.ts";
+import type { Resolution, Resolver } from "../net/resolver.ts";
+import { ServiceLookup, type ServicePlace, type ServiceResolution, serviceName } from "../net/service_lookup.ts";
 import type { CheckerService } from "../runtime/application.ts";
 import type { ErrorLog } from "../runtime/log/log.ts";
 import { clearDeadline, Deadline, setDeadline } from "../sys/timers.ts";
@@ -27,6 +28,8 @@ const JITTER = 0.1;
 /** A name, asked about again and again for all groups that have it. */
 class Name {
   readonly host: string;
+  /** `service=`; "": its addresses are wanted. */
+  readonly service: string;
   readonly key: string;
   /** When it is asked about next. */
   readonly due: Deadline<Name>;
@@ -37,10 +40,17 @@ class Name {
   servers: readonly ResolvedServer[] | undefined = undefined;
   /** Failures in a row. */
   failures = 0;
-  lookup: Lookup | undefined = undefined;
+  lookup: { cancel(): void } | undefined = undefined;
 
-  constructor(host: string, key: string, { resolver, timeout }: ResolvingGroup, due: (name: Name) => void) {
+  constructor(
+    host: string,
+    service: string,
+    key: string,
+    { resolver, timeout }: ResolvingGroup,
+    due: (name: Name) => void,
+  ) {
     this.host = host;
+    this.service = service;
     this.key = key;
     this.due = new Deadline<Name>(this, due);
     this.resolver = resolver;
@@ -90,7 +100,7 @@ export class NameService implements CheckerService {
       if (key === undefined || !("host" in server.target)) continue;
       const identity = `${resolver.identity} ${key}`;
       const known = this.#names.get(identity) ?? before.get(identity);
-      const name = known ?? new Name(server.target.host, key, each, (due) => this.#ask(due));
+      const name = known ?? new Name(server.target.host, server.service, key, each, (due) => this.#ask(due));
       name.resolver = resolver;
       name.timeout = timeout;
       if (!name.groups.includes(group)) name.groups.push(group);
@@ -122,12 +132,19 @@ export class NameService implements CheckerService {
       this.#waiting.delete(name);
       this.#asked++;
       let over = false;
-      const lookup = name.resolver.resolve(name.host, name.timeout, (result) => {
+      const answered = (handle: () => void): void => {
         over = true;
         this.#answered(name);
-        this.#resolved(name, result);
+        handle();
         this.#askNext();
-      });
+      };
+      const { resolver, host, service, timeout } = name;
+      const lookup =
+        service === ""
+          ? resolver.resolve(host, timeout, (result) => answered(() => this.#resolved(name, result)), true)
+          : new ServiceLookup(resolver, serviceName(service, host), timeout, (result) =>
+              answered(() => this.#located(name, result)),
+            );
       // It may have been answered at once.
       if (!over) name.lookup = lookup;
     }
@@ -135,21 +152,49 @@ export class NameService implements CheckerService {
 
   #resolved(name: Name, result: Resolution): void {
     if ("state" in result) {
-      const { state } = result;
-      this.#log.write("error", `${name.host} could not be resolved (${state}: ${resolutionText(state)})`);
-      if (state !== HOST_NOT_FOUND) {
-        const least = Math.max(name.timeout, LEAST_WAIT);
-        const longest = Math.max(least, LONGEST_PAUSE);
-        this.#wait(name, Math.min(least * 2 ** name.failures++, longest));
-        return;
-      }
-      this.#learn(name, [], name.resolver.negative);
+      this.#error(`${name.host} could not be resolved`, result.state);
+      this.#failed(name, result.state);
       return;
     }
     const servers = result.addresses.flatMap((address) =>
       address.family === "unix" ? [] : [{ address, service: undefined }],
     );
     this.#learn(name, servers, result.expires - performance.now());
+  }
+
+  #located(name: Name, result: ServiceResolution): void {
+    const what = `service ${name.service} of ${name.host}`;
+    if ("state" in result) {
+      this.#error(`${what} could not be resolved`, result.state);
+      this.#failed(name, result.state);
+      return;
+    }
+    const failures = result.places.filter(({ found }) => typeof found === "number");
+    for (const { record, found } of failures) {
+      if (typeof found === "number")
+        this.#error(`${record.name} could not be resolved`, found, ` while resolving ${what}`);
+    }
+    const servers = serversAt(result.places, name.servers ?? []);
+    const states = failures.map(({ found }) => found);
+    if (failures.length === result.places.length) {
+      const state = states.includes(HOST_NOT_FOUND) ? HOST_NOT_FOUND : Number(states[0]);
+      this.#error(`${what} could not be resolved`, state);
+      this.#failed(name, state);
+    } else {
+      this.#learn(name, servers, result.expires - performance.now());
+      // Those that failed are asked about again soon.
+      if (states.some((state) => state !== HOST_NOT_FOUND)) this.#wait(name, pause(name));
+    }
+  }
+
+  #error(what: string, state: number, more = ""): void {
+    this.#log.write("error", `${what} (${state}: ${resolutionText(state)})${more}`);
+  }
+
+  /** What is known of it holds on, unless it is known that there is nothing. */
+  #failed(name: Name, state: number): void {
+    if (state === HOST_NOT_FOUND) this.#learn(name, [], name.resolver.negative);
+    else this.#wait(name, pause(name));
   }
 
   #learn(name: Name, servers: readonly ResolvedServer[], lifetime: number): void {
@@ -172,6 +217,28 @@ export class NameService implements CheckerService {
       this.#log.write("error", `cannot add new server to upstream "${group.name}", memory exhausted`);
     }
   }
+}
+
+/** How long to wait after a failure: longer after each, as RFC 9520 (section 3.1) has it. */
+function pause(name: Name): number {
+  const least = Math.max(name.timeout, LEAST_WAIT);
+  return Math.min(least * 2 ** name.failures++, Math.max(least, LONGEST_PAUSE));
+}
+
+/** The servers of a service; where a name could not be resolved, those that it had before (`known`). */
+function serversAt(places: readonly ServicePlace[], known: readonly ResolvedServer[]): ResolvedServer[] {
+  const all = places.flatMap(({ record, found }) => {
+    const { name, port } = record;
+    const before = known.filter(({ address, service }) => service?.name === name && address.port === port);
+    const kept = found === HOST_NOT_FOUND ? [] : before.map(({ address }) => address);
+    return (typeof found === "number" ? kept : found).map((address) => ({ address, record }));
+  });
+  const first = Math.min(...all.map(({ record }) => record.priority));
+  return all.flatMap(({ address, record: { name, weight, priority } }) =>
+    address.family === "unix"
+      ? []
+      : [{ address, service: { name, weight: Math.max(1, weight), backup: priority !== first } }],
+  );
 }
 
 /** All of a server; in this order they are kept, so that it does not matter in which one an answer has them. */

@@ -101,6 +101,6 @@ const PARAMETERS: Readonly<Record<string, (into: Parameters, value: string, dire
   "service=": (into, value, directive) => {
     if (value === "") fail(directive, "service is empty");
     into.service = value;
-    return fail(directive, 'parameter "service" of "server" is known to nginx but not available in Holdfast yet');
+    return true;
   },
 };

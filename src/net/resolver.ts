@@ -1,16 +1,15 @@
 import { clearDeadline, Deadline, setDeadline } from "../sys/timers.ts";
 import type { Address } from "./address.ts";
+import { NameServers, type NameServersOptions } from "./name_servers.ts";
+import type { NameQuestion } from "./question.ts";
 import {
   HOST_NOT_FOUND,
   isName,
   type NameAnswer,
-  type NameQuestion,
-  NameServers,
-  type NameServersOptions,
   SERVER_FAILURE,
-  type ServiceResolution,
+  type ServiceAnswer,
   TIMED_OUT,
-} from "./name_servers.ts";
+} from "./resolution.ts";
 
 /**
  * The result of a lookup: addresses without a port, or nginx's state (a DNS response code, or 110 for a timeout).
@@ -29,14 +28,19 @@ export interface ResolverOptions extends NameServersOptions {
 const FORGET = 30_000;
 /** How long it holds that there is no such name where no `valid` says otherwise; ms. */
 const NEGATIVE = 10_000;
+/** How long another failure is kept (RFC 9520 section 3.2: at least a second); ms. */
+const FAILURE = 1000;
+const MOST_FAILURES = 1000;
 /** The longest chain of CNAMEs that is followed. */
-const MOST_CNAMES = 50;
+export const MOST_CNAMES = 50;
 /** The most names queried at a time, since each costs memory until it is answered. */
 const MOST_PENDING = 10_000;
 
 /** A caller that waits for a name. */
 export class Lookup {
   readonly done: (result: Resolution) => void;
+  /** A failure of late is an answer too. */
+  readonly patient: boolean;
   readonly deadline: Deadline<Lookup>;
   entry: Entry | undefined = undefined;
   cnames = 0;
@@ -44,8 +48,9 @@ export class Lookup {
   expires = Number.POSITIVE_INFINITY;
   over = false;
 
-  constructor(done: (result: Resolution) => void) {
+  constructor(done: (result: Resolution) => void, patient: boolean) {
     this.done = done;
+    this.patient = patient;
     this.deadline = new Deadline<Lookup>(this, timedOut);
   }
 
@@ -98,6 +103,8 @@ export class Resolver {
   private readonly options: ResolverOptions;
   private readonly entries = new Map<string, Entry>();
   private readonly servers: NameServers;
+  /** Names that could not be resolved, and until when (ms of the monotonic clock) nobody who is patient asks again. */
+  private readonly failures = new Map<string, { readonly state: number; readonly until: number }>();
   /** The number of names being queried, and of lookups that wait. */
   private pending = 0;
   private waiting = 0;
@@ -113,32 +120,54 @@ export class Resolver {
     return JSON.stringify([servers, valid, ipv4, ipv6]);
   }
 
+  /** When an answer with that TTL (seconds) of now expires, ms of the monotonic clock. */
+  expiryOf(ttl: number): number {
+    return performance.now() + (this.options.valid === 0 ? ttl * 1000 : this.options.valid);
+  }
+
   /** How long it holds that there is no such name, ms (as in nginx). */
   get negative(): number {
     return this.options.valid === 0 ? NEGATIVE : this.options.valid;
   }
 
-  /** Calls `done` once, possibly before it returns; after `timeout` ms with TIMED_OUT. */
-  resolve(written: string, timeout: number, done: (result: Resolution) => void): Lookup {
+  /**
+   * Calls `done` once, possibly before it returns; after `timeout` ms with TIMED_OUT. With `patient` it is also content to hear
+   * of a failure that is not long ago.
+   */
+  resolve(written: string, timeout: number, done: (result: Resolution) => void, patient = false): Lookup {
     this.forgetOld();
-    const lookup = new Lookup(done);
+    const lookup = new Lookup(done, patient);
     if (timeout > 0) setDeadline(lookup.deadline, timeout);
     this.join(lookup, written.toLowerCase().replace(/\.$/, ""));
     return lookup;
   }
 
-  /** The SRV records of a name such as `_http._tcp.example.com`, in the order of the answer. Not cached. */
-  resolveService(written: string, done: (result: ServiceResolution) => void): void {
-    const name = written.toLowerCase().replace(/\.$/, "");
-    if (!isName(name)) {
-      done({ state: HOST_NOT_FOUND });
-      return;
-    }
-    this.waiting++;
-    this.servers.askService(name, (result) => {
+  /**
+   * Asks for the SRV records of a name such as `_http._tcp.example.com`, until `cancel` is called. They are not cached: whoever
+   * asks keeps them. `done` is called once, asynchronously, but not after `cancel`.
+   */
+  askService(name: string, done: (answer: ServiceAnswer) => void): { cancel(): void } {
+    let over = false;
+    const leave = (): boolean => {
+      if (over) return false;
+      over = true;
       this.canceled();
-      done(result);
-    });
+      return true;
+    };
+    this.waiting++;
+    const question = this.servers.askService(
+      name,
+      () => true,
+      (answer) => {
+        if (leave()) done(answer);
+      },
+    );
+    return {
+      cancel() {
+        question.cancel();
+        leave();
+      },
+    };
   }
 
   private join(lookup: Lookup, name: string): void {
@@ -159,6 +188,11 @@ export class Resolver {
     }
     if (!isName(name)) {
       lookup.finish({ state: HOST_NOT_FOUND });
+      return;
+    }
+    const failure = lookup.patient ? this.failures.get(name) : undefined;
+    if (failure !== undefined && failure.until > performance.now()) {
+      lookup.finish({ state: failure.state });
       return;
     }
     if (this.pending >= MOST_PENDING) {
@@ -193,17 +227,22 @@ export class Resolver {
 
   private answered(entry: Entry, answer: NameAnswer): void {
     if ("state" in answer) {
-      // Failures are not cached.
+      // Requests ask again, as in nginx: failures are kept for those alone that ask again by themselves.
+      const { state } = answer;
+      const keep = state === HOST_NOT_FOUND ? this.negative : FAILURE;
+      if (this.failures.size >= MOST_FAILURES) this.failures.clear();
+      this.failures.set(entry.name, { state, until: performance.now() + keep });
       this.drop(entry);
       for (const lookup of this.takeLookups(entry)) lookup.finish(answer);
       return;
     }
     this.pending--;
+    this.failures.delete(entry.name);
     const now = performance.now();
     entry.question = undefined;
     entry.addresses = answer.addresses;
     entry.cname = answer.cname;
-    entry.valid = now + (this.options.valid === 0 ? answer.ttl * 1000 : this.options.valid);
+    entry.valid = this.expiryOf(answer.ttl);
     entry.forget = now + FORGET;
     this.answer(entry, this.takeLookups(entry));
   }

@@ -3,13 +3,13 @@ import { dgram } from "../sys/builtin.ts";
 import { boundary, contain, guarded } from "../sys/guard.ts";
 import { randomBytes } from "../sys/random.ts";
 import { clearDeadline, Deadline, setDeadline } from "../sys/timers.ts";
-import { type AddressAnswer, encodeQuestion, FORMERR, HEADER, REFUSED, readAnswer } from "../wire/dns.ts";
+import { type Answer, encodeQuestion, FORMERR, HEADER, REFUSED, readAnswer } from "../wire/dns.ts";
 import type { Address } from "./address.ts";
 
 /** Who has sent a query. */
 export interface Asker {
   /** The query is over. `server`: the index of the one it was sent to last. */
-  answered(answer: AddressAnswer, server: number): void;
+  answered(answer: Answer, server: number): void;
   /** A server does not know what was asked (FORMERR, or an unknown code), which as in nginx is no answer. */
   misunderstood(code: number, query: Query): void;
   /** None of the servers can be reached, with the error of the last. They are tried again. */
@@ -19,7 +19,7 @@ export interface Asker {
 }
 
 /**
- * Queries for addresses over UDP, as nginx sends them: one that is not answered is sent again to the next server, with
+ * Queries over UDP, as nginx sends them: one that is not answered is sent again to the next server, with
  * the same id, and counts whoever answers it first and however late. c-ares (node:dns) forgets a query that it repeats,
  * so that a server slower than its timeout is never heard; and that timeout shrinks with the latency of a few answers.
  *

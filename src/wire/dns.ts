@@ -1,7 +1,8 @@
-/** As much of DNS (RFC 1035) as the addresses of a name need: a query, and the records in its answer. */
+/** As much of DNS (RFC 1035) as the addresses of a name and of its services need: a query, and the records in its answer. */
 
 export const TYPE_A = 1;
 export const TYPE_AAAA = 28;
+export const TYPE_SRV = 33;
 /** Response codes (RFC 1035 section 4.1.1): the least error, and the greatest that a resolver knows. */
 export const FORMERR = 1;
 export const REFUSED = 5;
@@ -18,14 +19,25 @@ const MOST_RECORDS = 256;
 /** The most compression pointers followed in a name. */
 const MOST_POINTERS = 64;
 
-/** An answer to a query for addresses. */
-export interface AddressAnswer {
+/** Where a service is to be found (RFC 2782). */
+export interface ServiceRecord {
+  /** In lower case. */
+  readonly name: string;
+  readonly port: number;
+  /** Those with the lowest are to be used first. */
+  readonly priority: number;
+  readonly weight: number;
+}
+
+/** An answer to a query. */
+export interface Answer {
   /** The response code. */
   readonly code: number;
   /** The records do not fit into a datagram; those read are what is left of them. */
   readonly truncated: boolean;
   /** 4 or 16 bytes each, views of the datagram. */
   readonly addresses: readonly Buffer[];
+  readonly services: readonly ServiceRecord[];
   /** The target of the name's CNAME, in lower case. */
   readonly cname: string | undefined;
   /** The least TTL of these records, in seconds; Infinity if there are none. */
@@ -48,11 +60,11 @@ export function encodeQuestion(name: string, type: number): Buffer {
 }
 
 /**
- * What a datagram received for `question`, a query of type A or AAAA for `name`, answers to it. Undefined: it is not an
- * answer to that query, or malformed. As in nginx every address counts, whatever name it is of: a server that follows
+ * What a datagram received for `question`, a query of type A, AAAA or SRV for `name`, answers to it. Undefined: it is not
+ * an answer to that query, or malformed. As in nginx every record counts, whatever name it is of: a server that follows
  * CNAMEs adds them.
  */
-export function readAnswer(bytes: Buffer, question: Buffer, name: string): AddressAnswer | undefined {
+export function readAnswer(bytes: Buffer, question: Buffer, name: string): Answer | undefined {
   const end = question.length;
   if (bytes.length < end || bytes.readUInt16BE(0) !== question.readUInt16BE(0)) return undefined;
   const flags = bytes.readUInt16BE(2);
@@ -63,9 +75,9 @@ export function readAnswer(bytes: Buffer, question: Buffer, name: string): Addre
   const code = flags & 15;
 
   const wanted = question.readUInt16BE(end - 4);
-  const size = wanted === TYPE_A ? 4 : 16;
   const truncated = (flags & 0x200) !== 0;
   const addresses: Buffer[] = [];
+  const services: ServiceRecord[] = [];
   let cname: string | undefined;
   let ttl = Number.POSITIVE_INFINITY;
   let at = end;
@@ -78,8 +90,14 @@ export function readAnswer(bytes: Buffer, question: Buffer, name: string): Addre
     }
     const { type, data, next } = record;
     if (type === wanted) {
-      if (next - data !== size) return undefined;
-      addresses.push(bytes.subarray(data, next));
+      if (type === TYPE_SRV) {
+        const service = readService(bytes, data, next);
+        if (service === undefined) return undefined;
+        services.push(service);
+      } else {
+        if (next - data !== (type === TYPE_A ? 4 : 16)) return undefined;
+        addresses.push(bytes.subarray(data, next));
+      }
       ttl = Math.min(ttl, record.ttl);
     } else if (type === TYPE_CNAME) {
       ttl = Math.min(ttl, record.ttl);
@@ -90,7 +108,7 @@ export function readAnswer(bytes: Buffer, question: Buffer, name: string): Addre
     }
     at = next;
   }
-  return { code, truncated, addresses, cname, ttl };
+  return { code, truncated, addresses, services, cname, ttl };
 }
 
 interface RecordPlace {
@@ -111,6 +129,18 @@ function readRecord(bytes: Buffer, from: number): RecordPlace | undefined {
   const type = bytes.readUInt16BE(fixed + 2) === CLASS_IN ? bytes.readUInt16BE(fixed) : 0;
   // A TTL with the highest bit set counts as zero (RFC 2181 section 8).
   return { type, ttl: Math.max(0, bytes.readInt32BE(fixed + 4)), data, next };
+}
+
+function readService(bytes: Buffer, data: number, next: number): ServiceRecord | undefined {
+  if (data + 7 > next) return undefined;
+  const name = readName(bytes, data + 6);
+  if (name === undefined || skipName(bytes, data + 6) !== next) return undefined;
+  return {
+    name,
+    port: bytes.readUInt16BE(data + 4),
+    priority: bytes.readUInt16BE(data),
+    weight: bytes.readUInt16BE(data + 2),
+  };
 }
 
 /** The offset after the name that starts at `from`. */

@@ -2,8 +2,9 @@ import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
 import { readdirSync } from "node:fs";
 import { type TestContext, test } from "node:test";
-import type { ServiceResolution } from "../../src/net/name_servers.ts";
+import { addressText } from "../../src/net/address.ts";
 import { type Resolution, Resolver, type ResolverOptions } from "../../src/net/resolver.ts";
+import { ServiceLookup, type ServiceResolution, serviceName } from "../../src/net/service_lookup.ts";
 import { armedDeadlines } from "../../src/sys/timers.ts";
 import { a, cname, type NameServer, nameServer, srv, TYPE } from "../support/dns.ts";
 import { freePort } from "../support/ports.ts";
@@ -234,24 +235,57 @@ test("a name that nobody waits for any more is asked for until the query would b
   assert.equal(armedDeadlines(), 0);
 });
 
-test("the servers of a service come with their priorities and weights", async (t) => {
+/** `priority weight name host:port …` of each record, or the state. */
+async function placesOf(resolver: Resolver, name: string): Promise<readonly string[] | number> {
+  const found = await new Promise<ServiceResolution>((done) => new ServiceLookup(resolver, name, 5000, done));
+  if ("state" in found) return found.state;
+  return found.places.map(({ record: { priority, weight, name: target }, found: addresses }) =>
+    [priority, weight, target, ...(typeof addresses === "number" ? [addresses] : addresses.map(addressText))].join(" "),
+  );
+}
+
+test("the servers of a service come with their priorities, weights and addresses, each name asked for once", async (t) => {
+  const server = await nameServer(t, ({ name, type }) => {
+    if (name === "alias.test") return { records: [cname(60, "_http._tcp.shop.test")] };
+    if (name === "big.test") return { truncated: true, records: [srv(60, 1, 1, 80, "one.test")] };
+    if (name === "_http._tcp.shop.test") {
+      const records = [
+        srv(60, 1, 5, 8080, "One.test"),
+        srv(60, 2, 0, 8081, "two.test"),
+        srv(60, 1, 5, 8082, "one.test"),
+      ];
+      return { records: [...records, srv(60, 3, 1, 8080, "lost.test")] };
+    }
+    if (type === TYPE.a && name !== "lost.test")
+      return { records: [a(60, name === "one.test" ? "10.0.0.1" : "10.0.0.2")] };
+    return { code: name.startsWith("fails") ? 2 : 3 };
+  });
+  const { resolver } = resolverOf([server]);
+  const shop = ["1 5 one.test 10.0.0.1:8080", "2 0 two.test 10.0.0.2:8081", "1 5 one.test 10.0.0.1:8082"];
+  assert.deepEqual(await placesOf(resolver, serviceName("http", "Shop.test.")), [...shop, "3 1 lost.test 3"]);
+  assert.deepEqual(await placesOf(resolver, "alias.test"), [...shop, "3 1 lost.test 3"]);
+  assert.deepEqual(await placesOf(resolver, "big.test"), ["1 1 one.test 10.0.0.1:80"], "over TCP");
+  assert.equal(await placesOf(resolver, serviceName("_http._tcp", "gone.test")), 3);
+  assert.equal(await placesOf(resolver, "fails.test"), 2);
+  assert.equal(await placesOf(resolver, "a..b"), 3);
+  const asked = (wanted: string) => server.questions.filter(({ name }) => name === wanted).length;
+  assert.equal(asked("one.test"), 1);
+  assert.equal(asked("lost.test"), 1, "a failure too is remembered for a while");
+  assert.equal(armedDeadlines(), 0);
+});
+
+test("a service that is not answered for is given up in time", async (t) => {
   const server = await nameServer(t, ({ name }) =>
-    name === "_http._tcp.shop.test"
-      ? { records: [srv(60, 1, 5, 8080, "one.test"), srv(60, 2, 0, 8081, "two.test")] }
-      : { code: name.startsWith("fails") ? 2 : 3 },
+    name === "half.test" ? { records: [srv(60, 1, 1, 80, "mute.test")] } : undefined,
   );
   const { resolver } = resolverOf([server]);
-  const find = (name: string) => new Promise<ServiceResolution>((resolve) => resolver.resolveService(name, resolve));
-  const found = await find("_http._tcp.Shop.test");
-  assert.ok("services" in found);
+  const find = (name: string) => new Promise<ServiceResolution>((done) => new ServiceLookup(resolver, name, 100, done));
+  assert.deepEqual(await find("mute.test"), { state: 110 });
+  const half = await find("half.test");
+  assert.ok("places" in half);
   assert.deepEqual(
-    found.services.toSorted((one, other) => one.priority - other.priority),
-    [
-      { name: "one.test", port: 8080, priority: 1, weight: 5 },
-      { name: "two.test", port: 8081, priority: 2, weight: 0 },
-    ],
+    half.places.map(({ found }) => found),
+    [110],
   );
-  assert.deepEqual(await find("gone.test"), { state: 3 });
-  assert.deepEqual(await find("fails.test"), { state: 2 });
-  assert.deepEqual(await find("a..b"), { state: 3 });
+  assert.equal(armedDeadlines(), 0);
 });

@@ -4,7 +4,7 @@ import { readdirSync } from "node:fs";
 import { type TestContext, test } from "node:test";
 import { UdpQueries } from "../../src/net/udp_queries.ts";
 import { armedDeadlines } from "../../src/sys/timers.ts";
-import type { AddressAnswer } from "../../src/wire/dns.ts";
+import type { Answer } from "../../src/wire/dns.ts";
 import { a, cname, type NameServer, nameServer, TYPE } from "../support/dns.ts";
 import { freePort } from "../support/ports.ts";
 import { waitFor } from "../support/wait.ts";
@@ -26,7 +26,7 @@ function queriesTo(t: TestContext, servers: readonly (NameServer | number)[], pa
   /** `repeats`: how many times the query is sent again. */
   const ask = (name: string, type: number = TYPE.a, first = 0, repeats = Number.POSITIVE_INFINITY) => {
     let left = repeats;
-    return new Promise<AddressAnswer | undefined>((resolve) => {
+    return new Promise<Answer | undefined>((resolve) => {
       const query = queries.ask(name, type, first, {
         answered: resolve,
         misunderstood: () => {},

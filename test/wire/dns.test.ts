@@ -11,7 +11,14 @@ const facts = (bytes: Buffer) => {
   const found = read(bytes);
   return found && { ...found, addresses: found.addresses.map((address) => address.join(".")) };
 };
-const NOTHING = { code: 0, truncated: false, addresses: [], cname: undefined, ttl: Number.POSITIVE_INFINITY };
+const NOTHING = {
+  code: 0,
+  truncated: false,
+  addresses: [],
+  services: [],
+  cname: undefined,
+  ttl: Number.POSITIVE_INFINITY,
+};
 const alias = (name: string, ttl: number) => ({ ...NOTHING, cname: name, ttl });
 
 test("the CNAME of the name is read, with pointers, in whatever case, among other records", () => {

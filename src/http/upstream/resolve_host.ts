@@ -1,7 +1,7 @@
 import type { Scope } from "../../config/schema.ts";
 import type { Directive } from "../../config/types.ts";
-import { resolutionText } from "../../net/name_servers.ts";
 import { parseUrl } from "../../net/parse_url.ts";
+import { resolutionText } from "../../net/resolution.ts";
 import type { Resolution } from "../../net/resolver.ts";
 import type { HostWanted } from "../../runtime/application.ts";
 import { boundary } from "../../sys/guard.ts";

@@ -1,7 +1,7 @@
 import type { LookupAddress } from "node:dns";
 import type { IncomingHttpHeaders, IncomingMessage } from "node:http";
 import type { RequestOptions } from "node:https";
-import { resolutionText } from "../../../net/name_servers.ts";
+import { resolutionText } from "../../../net/resolution.ts";
 import type { Resolver } from "../../../net/resolver.ts";
 import { http, https, tls } from "../../../sys/builtin.ts";
 import { startTimer } from "../../../sys/timers.ts";

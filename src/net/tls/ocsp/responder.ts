@@ -1,7 +1,7 @@
 import { boundary } from "../../../sys/guard.ts";
 import { type Address, withPort } from "../../address.ts";
-import { HOST_NOT_FOUND, resolutionText } from "../../name_servers.ts";
 import { parseUrl, type Target } from "../../parse_url.ts";
+import { HOST_NOT_FOUND, resolutionText } from "../../resolution.ts";
 import type { Lookup, Resolver } from "../../resolver.ts";
 
 /** Where the status of certificates is asked for: what a URL says. */
