@@ -22,6 +22,10 @@ export interface Coder {
   readonly done: boolean;
   /** Why the last call failed, for the error log; "" if it did not. The stream is of no use then. */
   readonly error: string;
+  /** How much memory it takes, more or less. */
+  readonly bytes: number;
+  /** Begins a new stream, whatever became of the last one. False where that cannot be: it is to be freed. */
+  reset(): boolean;
   /** Gives its memory back: it must not be used any more. */
   free(): void;
 }

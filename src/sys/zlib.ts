@@ -69,13 +69,14 @@ export class Deflater implements Coder {
   produced = 0;
   done = false;
   error = "";
-  readonly settings: DeflateSettings;
+  readonly bytes: number;
   private readonly stream: Struct;
 
   /** Throws RangeError, which says what zlib does. */
   constructor(settings: DeflateSettings) {
     const { level, windowBits, memLevel } = settings;
-    this.settings = settings;
+    // As <zconf.h> has it, and the state itself.
+    this.bytes = 8192 + 2 ** (windowBits + 2) + 2 ** (memLevel + 9);
     this.stream = takeStruct();
     const { address } = this.stream;
     const code = c.deflateInit2_(
@@ -108,7 +109,6 @@ export class Deflater implements Coder {
     return count - words[AVAIL_IN];
   }
 
-  /** Begins a new stream, whatever became of the last one. False if that fails. */
   reset(): boolean {
     this.error = "";
     return c.deflateReset(this.stream.address) === Z_OK;
@@ -125,6 +125,7 @@ export class Inflater implements Coder {
   produced = 0;
   done = false;
   error = "";
+  readonly bytes = 40 * 1024;
   private readonly stream: Struct;
 
   /** Throws RangeError, which says what zlib does. */
@@ -160,7 +161,6 @@ export class Inflater implements Coder {
     return count - left;
   }
 
-  /** Begins a new stream, whatever became of the last one. False if that fails. */
   reset(): boolean {
     this.error = "";
     return c.inflateReset(this.stream.address) === Z_OK;

@@ -6,9 +6,11 @@ import { authRequest } from "../modules/auth_request.ts";
 import { autoindex } from "../modules/autoindex/autoindex.ts";
 import { browser } from "../modules/browser.ts";
 import { charset } from "../modules/charset/charset.ts";
+import { brotli, brotliStatic } from "../modules/compression/brotli.ts";
 import { gunzip } from "../modules/compression/gunzip.ts";
 import { gzip } from "../modules/compression/gzip.ts";
 import { gzipStatic } from "../modules/compression/gzip_static.ts";
+import { zstd, zstdStatic } from "../modules/compression/zstd.ts";
 import { dav } from "../modules/dav/dav.ts";
 import { earlyHints } from "../modules/early_hints.ts";
 import { emptyGif } from "../modules/empty_gif.ts";
@@ -77,6 +79,8 @@ export const httpModules: readonly HttpModule[] = [
   index,
   autoindex,
   dav,
+  zstdStatic,
+  brotliStatic,
   gzipStatic,
   staticFiles,
   notModified,
@@ -87,6 +91,8 @@ export const httpModules: readonly HttpModule[] = [
   addition,
   subFilter,
   gunzip,
+  zstd,
+  brotli,
   gzip,
   range,
   log,

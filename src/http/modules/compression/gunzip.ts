@@ -30,8 +30,7 @@ export const gunzip = defineModule({
   headerFilters: { gunzip: (settings) => (settings.gunzip ? expand : undefined) },
 });
 
-/** With zlib's window of 32 KiB. */
-const inflaters = pooled(() => new Inflater(), 40 * 1024);
+const inflaters = pooled(() => new Inflater());
 
 function expand(request: Request): number {
   const { response } = request;

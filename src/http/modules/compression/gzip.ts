@@ -5,10 +5,15 @@ import { HTTP_IF, HTTP_LOCATION } from "../../conf/contexts.ts";
 import { defineModule } from "../../conf/module.ts";
 import { typeList } from "../../conf/type_list.ts";
 import { codingQuality, gzipOk } from "../../core/accept_encoding.ts";
+import { BODY_FILTER } from "../../core/filters.ts";
+import type { Location } from "../../core/location.ts";
 import { once } from "../../core/script.ts";
-import type { CoderSource } from "./coding_filter.ts";
+import { brotli } from "./brotli.ts";
+import { unmarkTags } from "./coded_tags.ts";
+import { type CoderSource, CodingFilter } from "./coding_filter.ts";
 import { type ContentCoding, compressing, ratio } from "./compress.ts";
 import { pooled } from "./pool.ts";
+import { zstd } from "./zstd.ts";
 
 /** By level, window and hash. */
 const sources = new Map<number, CoderSource>();
@@ -30,7 +35,7 @@ function deflaters(level: number, windowBits: number, memLevel: number, length: 
   let source = sources.get(key);
   if (source === undefined) {
     const settings = { level, windowBits: window, memLevel: hash };
-    source = pooled(() => new Deflater(settings), 8192 + 2 ** (window + 2) + 2 ** (hash + 9));
+    source = pooled(() => new Deflater(settings));
     sources.set(key, source);
   }
   return source;
@@ -91,7 +96,7 @@ export const gzip = defineModule({
     }),
   },
   variables: {
-    gzip_ratio: once((request) => ratio(request, "gzip")),
+    gzip_ratio: once((request) => ratio(request, "gzip", 2)),
   },
   build(settings): ContentCoding | undefined {
     if (!settings.gzip) return undefined;
@@ -103,11 +108,18 @@ export const gzip = defineModule({
       types: settings.gzip_types,
       minLength: settings.gzip_min_length,
       quality: (request) => (gzipOk(request) ? codingQuality(request, "gzip") : 0),
-      coders: (length) => deflaters(level, windowBits, memLevel, length),
+      filter: (request, length) =>
+        new CodingFilter(request, BODY_FILTER.gzip, deflaters(level, windowBits, memLevel, length)),
     };
   },
-  headerFilters: { gzip: (coding) => compressing(coding === undefined ? [] : [coding]) },
+  preaccess: (coding, location) => unmarkTags(codingsOf(coding, location).map(({ name }) => name)),
+  headerFilters: { gzip: (coding, location) => compressing(codingsOf(coding, location)) },
 });
+
+/** All that are on, in the order in which they are preferred. The filter is the same for all. */
+function codingsOf(coding: ContentCoding | undefined, location: Location): readonly ContentCoding[] {
+  return [zstd.of(location), brotli.of(location), coding].filter((on) => on !== undefined);
+}
 
 /** Powers of two between the two, by what zlib makes of them. */
 function checkWindow(value: number, at: Directive): void {

@@ -1,0 +1,110 @@
+import { bufs, flag, number, refuse, size } from "../../../config/directives.ts";
+import { BrotliEncoder } from "../../../sys/brotli.ts";
+import { headText } from "../../../wire/head_text.ts";
+import { HTTP_IF, HTTP_LOCATION } from "../../conf/contexts.ts";
+import { defineModule } from "../../conf/module.ts";
+import { typeList } from "../../conf/type_list.ts";
+import { codingQuality } from "../../core/accept_encoding.ts";
+import { BODY_FILTER } from "../../core/filters.ts";
+import type { Request } from "../../core/request.ts";
+import { once } from "../../core/script.ts";
+import { type CoderSource, CodingFilter } from "./coding_filter.ts";
+import { type ContentCoding, ratio } from "./compress.ts";
+import { pooled } from "./pool.ts";
+import { type FileCoding, modeOf } from "./precompressed.ts";
+
+const MIN_WINDOW_BITS = 10;
+const MAX_WINDOW_BITS = 24;
+
+/** ngx_http_brotli_filter_module (google/ngx_brotli). The filter itself is gzip's. */
+export const brotli = defineModule({
+  name: "http_brotli_filter",
+  directives: {
+    brotli: flag({
+      in: HTTP_IF,
+      default: false,
+      doc: "Compresses responses with status 200, 403 or 404 for clients that accept Brotli, `br`. Of codings that are on, the client gets the one that it wants most by `q=`; of those it wants alike, Zstandard before Brotli before gzip.",
+    }),
+    brotli_types: typeList({
+      in: HTTP_LOCATION,
+      default: ["text/html"],
+      doc: "Media types that `brotli` applies to besides text/html; `*` for any.",
+    }),
+    brotli_min_length: size({
+      in: HTTP_LOCATION,
+      default: 20,
+      doc: "How long a response must be to be compressed by Brotli, if it says how long it is.",
+    }),
+    brotli_comp_level: number({
+      in: HTTP_LOCATION,
+      default: 6,
+      min: 0,
+      max: 11,
+      doc: "How hard Brotli tries: 0 is the fastest, 11 makes the shortest responses.",
+    }),
+    brotli_window: size({
+      in: HTTP_LOCATION,
+      default: 512 * 1024,
+      doc: "How far back Brotli looks for what is repeated: a power of two from 1k to 16m.",
+      check(value, at) {
+        const bits = Math.log2(value);
+        if (bits >= MIN_WINDOW_BITS && bits <= MAX_WINDOW_BITS && Number.isInteger(bits)) return;
+        refuse(at, "must be 1k, 2k, 4k, 8k, 16k, 32k, 64k, 128k, 256k, 512k, 1m, 2m, 4m, 8m or 16m");
+      },
+    }),
+    brotli_buffers: bufs({
+      in: HTTP_LOCATION,
+      default: { count: 32, size: 4096 },
+      doc: "Accepted for compatibility, as by the module of that name.",
+    }),
+  },
+  variables: {
+    brotli_ratio: once((request) => ratio(request, "br", 2)),
+  },
+  build(settings): ContentCoding | undefined {
+    if (!settings.brotli) return undefined;
+    const { brotli_comp_level: level } = settings;
+    const windowBits = Math.log2(settings.brotli_window);
+    return {
+      name: "br",
+      types: settings.brotli_types,
+      minLength: settings.brotli_min_length,
+      quality,
+      filter: (request, length) => new CodingFilter(request, BODY_FILTER.gzip, encoders(level, windowBits, length)),
+    };
+  },
+});
+
+const BR = headText("br");
+
+/** ngx_http_brotli_static_module (google/ngx_brotli). The handler itself is gzip_static's. */
+export const brotliStatic = defineModule({
+  name: "http_brotli_static",
+  directives: {
+    brotli_static: modeOf(
+      "Answers with the file `x.br` in place of `x`: to clients that accept Brotli, `br`, or always. The order of preference is that of `brotli`.",
+    ),
+  },
+  build: ({ brotli_static: mode }): FileCoding | undefined =>
+    mode === "off" ? undefined : { name: BR, suffix: ".br", always: mode === "always", quality },
+});
+
+function quality(request: Request): number {
+  return codingQuality(request, "br");
+}
+
+/** By level and window. */
+const sources = new Map<number, CoderSource>();
+
+/** For a body whose length is known, the smallest window that it fits in. */
+function encoders(level: number, windowBits: number, length: number): CoderSource {
+  let window = windowBits;
+  if (length > 0) window = Math.min(window, Math.max(MIN_WINDOW_BITS, Math.ceil(Math.log2(length))));
+  const key = (level << 8) | window;
+  let source = sources.get(key);
+  if (source === undefined) {
+    source = pooled(() => new BrotliEncoder(level, window));
+    sources.set(key, source);
+  }
+  return source;
+}
