@@ -123,3 +123,123 @@ scenario("a client that leaves ends the include that the page waits for", async 
   await program.waitForLog(/^\/page.html (499|200)$/m, "logs/access.log");
   assert.equal(parts.waiting.size, 1);
 });
+
+scenario("what a page shows first is sent while it waits, if it is not too little", async (t, start) => {
+  const parts = await asked(t);
+  const { port } = await start(
+    t,
+    `http { server { listen 127.0.0.1:PORT; root html; ssi on; location /part/ { proxy_pass http://${parts.address}; }
+      location /soon/ { alias html/; postpone_output 0; } } }`,
+    {
+      "html/long.html": `${"x".repeat(2000)}<!--#include virtual="/part/1" -->`,
+      "html/short.html": '<!--#include virtual="/part/2" -->',
+    },
+  );
+  const client = await RawConnection.open(port);
+  client.write("GET /long.html HTTP/1.1\r\nHost: a\r\n\r\n");
+  await waitFor(() => client.received.endsWith("xx\r\n"), "the beginning of the page");
+  (await parts.isAsked("/part/1")).end("1");
+  assert.equal((await client.readResponse()).body, `${"x".repeat(2000)}1`);
+  client.write("GET /soon/short.html HTTP/1.1\r\nHost: a\r\n\r\n");
+  await waitFor(() => client.received.startsWith("HTTP/1.1 200 OK\r\n"), "the head");
+  (await parts.isAsked("/part/2")).end("2");
+  assert.equal((await client.readResponse()).body, "2");
+  client.socket.destroy();
+});
+
+scenario("a page has no length, dates, tag or ranges of its own", async (t, start) => {
+  const { port } = await start(
+    t,
+    `http { server { listen 127.0.0.1:PORT; root html; ssi on; location /dated/ { alias html/; ssi_last_modified on; }
+      location /text/ { alias html/; ssi_types text/plain; default_type text/plain; types {} } } }`,
+    {
+      "html/page.html": '<!--#echo var="request_method" -->',
+      "html/inc.html": '<!--#include virtual="/page.html" -->',
+    },
+  );
+  const seen = async (head: string) => {
+    const client = await RawConnection.open(port);
+    client.write(`${head} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n`);
+    const answer = await client.readAll();
+    const fields = ["content-length", "last-modified", "etag", "accept-ranges", "transfer-encoding"];
+    return [
+      ...fields.filter((name) => new RegExp(`^${name}:`, "im").test(answer)),
+      /^ETag: (W\/)?/im.exec(answer)?.[1] ?? "",
+      answer.slice(answer.indexOf("\r\n\r\n") + 4),
+    ];
+  };
+  assert.deepEqual(await seen("GET /page.html"), ["transfer-encoding", "", "3\r\nGET\r\n0\r\n\r\n"]);
+  assert.deepEqual(await seen("HEAD /page.html"), ["", ""]);
+  assert.deepEqual(await seen("GET /dated/page.html"), [
+    "last-modified",
+    "etag",
+    "transfer-encoding",
+    "W/",
+    "3\r\nGET\r\n0\r\n\r\n",
+  ]);
+  assert.deepEqual(await seen("GET /text/inc.html"), ["transfer-encoding", "", "3\r\nGET\r\n0\r\n\r\n"]);
+});
+
+scenario("an include shows what answers in its place when it fails", async (t, start) => {
+  const refused = await httpBackend(t, () => {});
+  await refused.close();
+  const failing = await httpBackend(t, (incoming, response) => {
+    response.writeHead(Number(incoming.url?.slice(1)), { "Content-Type": "text/html" });
+    response.end('own<!--#echo var="uri" -->');
+  });
+  const { port } = await start(
+    t,
+    `http { server { listen 127.0.0.1:PORT; root html; ssi on; error_page 410 502 /sorry.html;
+      location /gone { return 410; } location /dead { proxy_pass http://${refused.address}; }
+      location /own/ { proxy_pass http://${failing.address}/; } location /kept/ { proxy_intercept_errors on; error_page 500 /sorry.html; proxy_pass http://${failing.address}/; } } }`,
+    {
+      "html/sorry.html": 'sorry <!--#echo var="uri" -->',
+      "html/page.html":
+        '<!--#include virtual="/gone" -->,<!--#include virtual="/dead" wait="yes" -->,<!--#include virtual="/own/500" -->,<!--#include virtual="/own/404" -->,<!--#include virtual="/kept/500" -->',
+    },
+  );
+  const page = await get(port, "/page.html");
+  assert.equal(page.status, 200);
+  assert.equal(page.body, "sorry /sorry.html,sorry /sorry.html,own/own/500,own/own/404,sorry /sorry.html");
+});
+
+scenario("a page that includes itself ends", async (t, start) => {
+  const program = await start(t, "http { server { listen 127.0.0.1:PORT; root html; ssi on; } }", {
+    "html/page.html": '(<!--#include virtual="/page.html" -->)',
+  });
+  const { body } = await get(program.port, "/page.html");
+  assert.equal(body, `${"(".repeat(52)}[an error occurred while processing the directive]${")".repeat(52)}`);
+  await program.waitForLog(/subrequests cycle while processing "\/page.html"/);
+});
+
+scenario("an answer too large for a variable ends the request", async (t, start) => {
+  const program = await start(
+    t,
+    `http { server { listen 127.0.0.1:PORT; root html; ssi on; location /small/ { subrequest_output_buffer_size 10; } } }`,
+    {
+      "html/page.html": 'a<!--#include virtual="$arg_of" set="x" --><!--#echo var="x" -->',
+      "html/small/ten": "1234567890",
+      "html/small/more": "12345678901",
+    },
+  );
+  assert.equal((await get(program.port, "/page.html?of=/small/ten")).body, "a1234567890");
+  const client = await RawConnection.open(program.port);
+  client.write("GET /page.html?of=/small/more HTTP/1.1\r\nHost: a\r\n\r\n");
+  assert.equal(await client.readAll(), "");
+  await program.waitForLog(/too big subrequest response: 11/);
+});
+
+scenario("a large include comes whole to a client that reads late", async (t, start) => {
+  const { port } = await start(t, "http { server { listen 127.0.0.1:PORT; root html; ssi on; } }", {
+    "html/page.html": '1<!--#include virtual="/large" -->2<!--#include virtual="/large" -->3',
+    "html/large": "0123456789abcdef".repeat(200_000),
+  });
+  const client = await RawConnection.open(port);
+  client.socket.pause();
+  client.write("GET /page.html HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+  const other = await get(port, "/page.html");
+  client.socket.resume();
+  const large = "0123456789abcdef".repeat(200_000);
+  assert.ok((await client.readResponse()).body === `1${large}2${large}3`);
+  assert.ok(other.body === `1${large}2${large}3`);
+});

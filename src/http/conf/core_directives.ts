@@ -204,7 +204,7 @@ export const coreDirectives = defineDirectives("http_core", {
   postpone_output: size({
     in: HTTP_LOCATION,
     default: 1460,
-    doc: "Accepted for compatibility: output is gathered within a turn of the event loop.",
+    doc: "How many bytes are sent at least while a response waits for subrequests. Other output is gathered within a turn of the event loop.",
   }),
   limit_rate: directive<Template | undefined>({
     in: HTTP_IF,

@@ -66,6 +66,7 @@ export function coreSettings(scope: Scope, absolute: (path: string) => string): 
     logNotFound: raw.log_not_found,
     logSubrequest: raw.log_subrequest,
     subrequestOutputBufferSize: raw.subrequest_output_buffer_size,
+    postponeOutput: raw.postpone_output,
     absoluteRedirect: raw.absolute_redirect,
     serverNameInRedirect: raw.server_name_in_redirect,
     portInRedirect: raw.port_in_redirect,

@@ -97,6 +97,7 @@ export interface CoreSettings {
   readonly logNotFound: boolean;
   readonly logSubrequest: boolean;
   readonly subrequestOutputBufferSize: number;
+  readonly postponeOutput: number;
   readonly absoluteRedirect: boolean;
   readonly serverNameInRedirect: boolean;
   readonly portInRedirect: boolean;

@@ -1,4 +1,4 @@
-import { afterEvent } from "../../sys/guard.ts";
+import { afterEvent, defer } from "../../sys/guard.ts";
 import { CLIENT_CLOSED_REQUEST } from "./codes.ts";
 import { finalizeRequest } from "./engine.ts";
 import { addBodyFilter } from "./filters.ts";
@@ -16,6 +16,7 @@ export class LiveSubrequests implements Subrequests {
   /** The main request is over; what it holds is released after the last subrequest. */
   private orphaned = false;
   private ordered: Postpone | undefined = undefined;
+  private flushing = false;
 
   constructor(main: Request) {
     this.main = main;
@@ -29,6 +30,7 @@ export class LiveSubrequests implements Subrequests {
     this.live.add(request);
     if (options.background === true) return;
     this.main.onAbort ??= abort;
+    this.flushSoon();
     if (inResponse) this.postpone().add(request, parent);
   }
 
@@ -43,7 +45,10 @@ export class LiveSubrequests implements Subrequests {
   remove(subrequest: Request): void {
     this.live.delete(subrequest);
     if (this.main.onAbort === abort && !this.awaited()) this.main.onAbort = undefined;
-    if (this.live.size > 0) return;
+    if (this.live.size > 0) {
+      this.flushSoon();
+      return;
+    }
     if (this.orphaned) {
       releaseRequest(this.main);
       this.main.connection.subrequestsEnded();
@@ -58,8 +63,20 @@ export class LiveSubrequests implements Subrequests {
     this.finalCode = code;
     main.onAbort = this.awaited() ? abort : undefined;
     main.onWritable = undefined;
-    main.exchange.flush();
     return true;
+  }
+
+  /** What the response has so far is sent, unless all of it comes within this turn of the event loop. */
+  private flushSoon(): void {
+    if (this.flushing || !this.main.headerSent) return;
+    this.flushing = true;
+    defer(flush, this);
+  }
+
+  flush(): void {
+    const { main } = this;
+    this.flushing = false;
+    if (!main.finalized) main.exchange.flush(Math.max(1, main.location.core.postponeOutput));
   }
 
   get holds(): boolean {
@@ -105,6 +122,10 @@ export class LiveSubrequests implements Subrequests {
 
 function abort(main: Request): void {
   main.subrequests?.abort();
+}
+
+function flush(subrequests: LiveSubrequests): void {
+  subrequests.flush();
 }
 
 function finalizeMain(subrequests: LiveSubrequests): void {

@@ -114,8 +114,8 @@ export interface Exchange {
    * `sendBody` ends the body. NOT_THIS_FILE: they are to be read and sent by `sendBody`, for this request or at least now.
    */
   sendFile?(request: Request, file: number, offset: number, length: number): number;
-  /** Sends what is held back. */
-  flush(): void;
+  /** Sends what is held back, if that is at least so many bytes. */
+  flush(least?: number): void;
   /** Sends 100 Continue if the client waits for it and has not got it. */
   sendContinue(request: Request): void;
   /** Sends an informational response (1xx), before `sendHead`. */

@@ -155,8 +155,8 @@ export class H1Exchange implements Exchange, OutputOwner, BodyReaderOwner {
     return this.output.sendFile(request, file, offset, length);
   }
 
-  flush(): void {
-    this.output.flush();
+  flush(least?: number): void {
+    this.output.flush(least);
   }
 
   onDrain(): void {

@@ -133,10 +133,10 @@ export class H1Output {
     if (all !== "") this.write(all);
   }
 
-  /** Sends what is held back. */
-  flush(): void {
+  /** Sends what is held back, if that is at least so many bytes. */
+  flush(least = 1): void {
     const { held } = this;
-    if (held === "") return;
+    if (held.length < least) return;
     this.held = "";
     this.write(held);
   }
