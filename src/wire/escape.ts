@@ -10,13 +10,14 @@ const QUESTION = 0x3f;
 
 /**
  * What `escapeUri` escapes: bytes not allowed in a path, or in arguments, or all but RFC 3986's unreserved ones, or those
- * not allowed in a URI that stands in HTML.
+ * not allowed in a URI that stands in HTML, or in a key of memcached.
  */
 export const ESCAPE_URI = 0;
 export const ESCAPE_ARGS = 1;
 export const ESCAPE_COMPONENT = 2;
 export const ESCAPE_HTML = 3;
-type EscapeKind = 0 | 1 | 2 | 3;
+export const ESCAPE_MEMCACHED = 4;
+type EscapeKind = 0 | 1 | 2 | 3 | 4;
 
 /** Besides what each kind adds: control bytes, bytes from 127 on, and what RFC 3986 does not allow anywhere. */
 const NEVER = ' "<>\\^`{|}';
@@ -25,11 +26,13 @@ const ESCAPED: readonly Uint8Array[] = [
   escapeTable(`${NEVER}#%&+;?`),
   escapeTable(`${NEVER}#%?!$&'()*+,/:;=@[]`),
   escapeTable(`${NEVER}#%'`),
+  escapeTable(" %", 256),
 ];
 
-function escapeTable(chars: string): Uint8Array {
+/** `high`: from which byte on all are escaped, beside `chars`. */
+function escapeTable(chars: string, high = 0x7f): Uint8Array {
   const table = new Uint8Array(256);
-  for (let c = 0; c < 256; c++) if (c < 0x20 || c >= 0x7f || chars.includes(String.fromCharCode(c))) table[c] = 1;
+  for (let c = 0; c < 256; c++) if (c < 0x20 || c >= high || chars.includes(String.fromCharCode(c))) table[c] = 1;
   return table;
 }
 

@@ -32,7 +32,7 @@ export async function assertSame(what: string, holdfast: Running, nginx: Running
 
 /** What nginx says, depending on when the bytes come, of an answer that it does not buffer. */
 const UNBUFFERED =
-  /^(upstream (?:sent more data|prematurely closed) .* while )(?:sending to client|reading response header from upstream)$/;
+  /^((?:upstream sent more data|upstream prematurely closed|memcached sent invalid trailer)(?: .*)? while )(?:sending to client|reading response header from upstream)$/;
 
 /** What a log says from now on, up to the client's address. */
 function loggedFrom(server: Running): () => string[] {

@@ -23,6 +23,7 @@ import { limitConn } from "../modules/limit/limit_conn.ts";
 import { limitReq } from "../modules/limit/limit_req.ts";
 import { log } from "../modules/log/log.ts";
 import { map } from "../modules/map.ts";
+import { memcached } from "../modules/memcached.ts";
 import { mirror } from "../modules/mirror.ts";
 import { notModified } from "../modules/not_modified.ts";
 import { proxy } from "../modules/proxy/proxy.ts";
@@ -72,6 +73,7 @@ export const httpModules: readonly HttpModule[] = [
   fastcgi,
   uwsgi,
   scgi,
+  memcached,
   stubStatus,
   emptyGif,
   flv,

@@ -17,6 +17,8 @@ export interface PassageSettings {
   readonly passTrailers: boolean;
   /** Fields of the response, in lower case, that …_pass_header has to name to have them passed on; X-Accel-… always are such. */
   readonly hides: readonly string[];
+  /** A 404 is the core's, whether there is an error_page for it or not: memcached's. */
+  readonly intercept404?: boolean;
 }
 
 /** A location's settings for passing requests to servers (ngx_http_upstream_conf_t). Times in ms. */

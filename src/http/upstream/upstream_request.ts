@@ -207,8 +207,13 @@ class UpstreamRequest implements UpstreamPassage, ConnectionUser, PipeOwner, Bod
 
   /** Answers with an error page instead (ngx_http_upstream_intercept_errors). */
   private interceptErrors(head: AnswerHead): boolean {
-    if (!this.target.settings.interceptErrors) return false;
+    const { interceptErrors, intercept404 } = this.target.settings;
+    if (!interceptErrors) return false;
     const { request } = this;
+    if (intercept404 === true && head.status === 404) {
+      this.finalize(404);
+      return true;
+    }
     for (const page of request.location.core.errorPages) {
       if (page.status !== head.status) continue;
       if (head.status === 401) {
