@@ -28,14 +28,21 @@ export function beginRequest(keepConn: boolean): string {
 
 /** A name-value pair, for `params`. */
 export function param(name: string, value: string): string {
-  return pairLength(name.length) + pairLength(value.length) + name + value;
+  return PAIR.before(name, value.length) + value;
 }
+
+/** The same in parts. */
+export const PAIR = {
+  before: (name: string, length: number): string => pairLength(name.length) + pairLength(length) + name,
+  after: "",
+};
 
 /** The whole stream of parameters, in as many records as needed, and its end. `pairs`: results of `param`, joined. */
 export function params(pairs: string): string {
+  if (pairs.length <= MAX_CONTENT && pairs !== "") return record(PARAMS, pairs) + PARAMS_END;
   let records = "";
   for (let at = 0; at < pairs.length; at += MAX_CONTENT) records += record(PARAMS, pairs.slice(at, at + MAX_CONTENT));
-  return records + recordHeader(PARAMS, 0);
+  return records + PARAMS_END;
 }
 
 /**
@@ -44,17 +51,22 @@ export function params(pairs: string): string {
  */
 export const STDIN_STREAM = {
   before: (length: number): string => recordHeader(STDIN, length),
-  after: (length: number): string => "\0".repeat(paddingOf(length)),
+  after: (length: number): string => PADDING[paddingOf(length)],
   end: recordHeader(STDIN, 0),
 };
 
+const PARAMS_END = recordHeader(PARAMS, 0);
+
 function record(type: number, content: string): string {
-  return recordHeader(type, content.length) + content + "\0".repeat(paddingOf(content.length));
+  return recordHeader(type, content.length) + content + PADDING[paddingOf(content.length)];
 }
 
 function recordHeader(type: number, length: number): string {
   return String.fromCharCode(VERSION, type, 0, REQUEST_ID, length >> 8, length & 0xff, paddingOf(length), 0);
 }
+
+/** By its length. */
+const PADDING: readonly string[] = Array.from({ length: 8 }, (_, length) => "\0".repeat(length));
 
 /** Records are padded to a multiple of 8 bytes, as the specification recommends. */
 function paddingOf(length: number): number {

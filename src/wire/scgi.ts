@@ -1,12 +1,13 @@
 /** Requests of SCGI, as a web server writes them: a netstring of headers, then the body as it is. Byte strings. */
 
-/** A header, for `request`. */
-export function header(name: string, value: string): string {
-  return `${name}\0${value}\0`;
-}
+/** A header in parts, for `request`: what precedes its value, and what follows it. */
+export const HEADER = {
+  before: (name: string): string => `${name}\0`,
+  after: "\0",
+};
 
-/** `contentLength`: of the body, whose header comes first. `headers`: results of `header`, joined. */
+/** `contentLength`: of the body, whose header comes first. `headers`: the others, joined. */
 export function request(contentLength: number, headers: string): string {
-  const all = header("CONTENT_LENGTH", String(contentLength)) + headers;
+  const all = `CONTENT_LENGTH\0${contentLength}\0${headers}`;
   return `${all.length}:${all},`;
 }

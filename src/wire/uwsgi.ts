@@ -3,10 +3,11 @@
 /** The most that the variables of one request may take: their length has two bytes. */
 export const MAX_VARIABLES = 65_535;
 
-/** A variable, for `packet`. */
-export function variable(name: string, value: string): string {
-  return length(name.length) + name + length(value.length) + value;
-}
+/** A variable in parts, for `packet`: what precedes its value, and what follows it. */
+export const VARIABLE = {
+  before: (name: string, valueLength: number): string => length(name.length) + name + length(valueLength),
+  after: "",
+};
 
 /** `variables`: results of `variable`, joined, at most MAX_VARIABLES bytes. The modifiers say what is asked of the server. */
 export function packet(modifier1: number, modifier2: number, variables: string): string {

@@ -9,8 +9,15 @@ export interface FastcgiRequest {
   readonly keepConn: boolean;
 }
 
-/** STDOUT, STDERR and END_REQUEST records. */
-export const out = (content: string): string => record(6, content);
+const MAX_CONTENT = 65_535;
+
+/** STDOUT, in as many records as needed; STDERR, END_REQUEST. */
+export function out(content: string): string {
+  let records = record(6, content.slice(0, MAX_CONTENT));
+  for (let at = MAX_CONTENT; at < content.length; at += MAX_CONTENT)
+    records += record(6, content.slice(at, at + MAX_CONTENT));
+  return records;
+}
 export const err = (content: string): string => record(7, content);
 export const END_REQUEST = record(3, "\0\0\0\0\0\0\0\0");
 /** What ends a response. */
@@ -21,14 +28,14 @@ export function answer(head: string, body = ""): string {
   return out(`${head}\r\n\r\n${body}`) + OVER;
 }
 
-interface Records {
+interface StreamRecord {
   readonly type: number;
   readonly content: string;
 }
 
 /** The whole records at the beginning of `bytes`, and what is behind them. */
-function split(bytes: string): { readonly records: Records[]; readonly rest: string } {
-  const records: Records[] = [];
+function split(bytes: string): { readonly records: StreamRecord[]; readonly rest: string } {
+  const records: StreamRecord[] = [];
   let at = 0;
   while (bytes.length - at >= 8) {
     const length = (bytes.charCodeAt(at + 4) << 8) | bytes.charCodeAt(at + 5);

@@ -63,7 +63,7 @@ function inheritedFrom({ location, parent }: Place): ScgiSettings | undefined {
 
 function handler(settings: ScgiSettings): Handler {
   const { raw, upstream } = settings;
-  const plan = paramsPlan(raw.scgi_param, wire.header);
+  const plan = paramsPlan(raw.scgi_param, wire.HEADER);
   return gatewayHandler(settings, (request) => ({
     head: wire.request(lengthOf(request, upstream), encodeParams(request, plan, upstream.passRequestHeaders)),
     headRequest: request.method === "HEAD",

@@ -105,7 +105,7 @@ function mayBeSecure(pass: GatewayPass | undefined): boolean {
 
 function handler(settings: UwsgiSettings): Handler {
   const { raw, upstream } = settings;
-  const plan = paramsPlan(raw.uwsgi_param, wire.variable);
+  const plan = paramsPlan(raw.uwsgi_param, wire.VARIABLE);
   return gatewayHandler(settings, (request) => {
     const variables = encodeParams(request, plan, upstream.passRequestHeaders) + raw.uwsgi_string;
     if (variables.length > wire.MAX_VARIABLES) {

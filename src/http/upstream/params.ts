@@ -29,17 +29,52 @@ export const param = list<Param>({
   },
 });
 
-/** Makes one parameter as the protocol has it. Byte strings. */
-export type EncodeParam = (name: string, value: string) => string;
+/** How a protocol writes a parameter. Byte strings. */
+export interface ParamCoding {
+  /** What precedes a value of that length: the name, and the lengths. */
+  before(name: string, length: number): string;
+  /** What follows the value. */
+  readonly after: string;
+}
+
+/** The lengths of values for which what precedes them is kept. */
+const KEPT = 128;
+
+/** A parameter's name. What precedes a value is made once for each length, so that a parameter costs two concatenations. */
+class Name {
+  private readonly text: string;
+  private readonly coding: ParamCoding;
+  private readonly kept: string[] = [];
+
+  constructor(text: string, coding: ParamCoding) {
+    this.text = text;
+    this.coding = coding;
+  }
+
+  before(length: number): string {
+    if (length >= KEPT) return this.coding.before(this.text, length);
+    while (this.kept.length <= length) this.kept.push(this.coding.before(this.text, this.kept.length));
+    return this.kept[length];
+  }
+}
+
+/** A parameter whose value is another for each request. */
+interface Step {
+  readonly name: Name;
+  readonly value: Param["value"];
+  readonly ifNotEmpty: boolean;
+}
 
 /** A location's parameters, ready for requests. */
 export interface ParamsPlan {
-  readonly encode: EncodeParam;
+  readonly coding: ParamCoding;
   /** In order; adjacent constant ones are encoded and joined. */
-  readonly steps: readonly (string | Param)[];
+  readonly steps: readonly (string | Step)[];
   /** Fields of the client that HTTP_ parameters replace: by their numbers, and the lower-case names of others, `_` for `-`. */
   readonly replacedNumbers: Uint8Array;
   readonly replaced: ReadonlySet<string>;
+  /** The names of known fields by their numbers. */
+  readonly fieldNames: readonly Name[];
 }
 
 const PREFIX = "HTTP_";
@@ -58,23 +93,22 @@ const HOST: Param = {
   ifNotEmpty: true,
 };
 
-export function paramsPlan(params: readonly Param[], encode: EncodeParam): ParamsPlan {
-  const steps: (string | Param)[] = [];
+export function paramsPlan(params: readonly Param[], coding: ParamCoding): ParamsPlan {
+  const steps: (string | Step)[] = [];
   const replaced = new Set<string>();
   const hasHost = params.some(({ name }) => name.toUpperCase() === HOST.name);
-  for (const one of hasHost ? params : [...params, HOST]) {
-    const { name, value, ifNotEmpty } = one;
+  for (const { name, value, ifNotEmpty } of hasHost ? params : [...params, HOST]) {
     if (name.length > PREFIX.length && name.startsWith(PREFIX)) {
       replaced.add(name.slice(PREFIX.length).toLowerCase());
       if (value.text === "") continue;
     }
     const { constant } = value;
     if (constant === undefined) {
-      steps.push(one);
+      steps.push({ name: new Name(name, coding), value, ifNotEmpty });
       continue;
     }
     if (constant === "" && ifNotEmpty) continue;
-    const text = encode(name, constant);
+    const text = encode(coding, name, constant);
     const last = steps.at(-1);
     if (typeof last === "string") steps[steps.length - 1] = last + text;
     else steps.push(text);
@@ -82,12 +116,29 @@ export function paramsPlan(params: readonly Param[], encode: EncodeParam): Param
   const replacedNumbers = Uint8Array.from({ length: known.FIELD_NUMBERS }, (_, number) =>
     replaced.has(underscored(known.keyOf(number))) ? 1 : 0,
   );
-  return { encode, steps, replacedNumbers, replaced };
+  return { coding, steps, replacedNumbers, replaced, fieldNames: fieldNames(coding) };
+}
+
+function encode(coding: ParamCoding, name: string, value: string): string {
+  return coding.before(name, value.length) + value + coding.after;
+}
+
+/** One table for each protocol. */
+const namesOf = new WeakMap<ParamCoding, readonly Name[]>();
+
+function fieldNames(coding: ParamCoding): readonly Name[] {
+  const made = namesOf.get(coding);
+  if (made !== undefined) return made;
+  const name = (_: unknown, number: number) => new Name(PREFIX + environmentName(known.keyOf(number)), coding);
+  const names = Array.from({ length: known.FIELD_NUMBERS }, name);
+  namesOf.set(coding, names);
+  return names;
 }
 
 /** Encodes the parameters of a request, those of `…_param` first, then with `withFields` the client's fields. */
 export function encodeParams(request: Request, plan: ParamsPlan, withFields: boolean): string {
-  const { encode, steps } = plan;
+  const { steps } = plan;
+  const { after } = plan.coding;
   let encoded = "";
   for (const step of steps) {
     if (typeof step === "string") {
@@ -95,18 +146,18 @@ export function encodeParams(request: Request, plan: ParamsPlan, withFields: boo
       continue;
     }
     const value = step.value.render(request);
-    if (value !== "" || !step.ifNotEmpty) encoded += encode(step.name, value);
+    if (value !== "" || !step.ifNotEmpty) encoded += step.name.before(value.length) + value + after;
   }
   return withFields ? encoded + encodeFields(request.headers, plan) : encoded;
 }
 
-/** How often each known field is there. */
+/** How often each known field is there; all 0 between calls. */
 const seen = new Uint16Array(known.FIELD_NUMBERS);
 
 /** The client's fields as HTTP_… parameters; the values of a repeated field are joined. */
-function encodeFields(fields: HeaderList, { encode, replaced, replacedNumbers }: ParamsPlan): string {
+function encodeFields(fields: HeaderList, { coding, replaced, replacedNumbers, fieldNames }: ParamsPlan): string {
   const { count } = fields;
-  seen.fill(0);
+  const { after } = coding;
   for (let at = 0; at < count; at++) seen[fields.number(at)]++;
   let encoded = "";
   for (let at = 0; at < count; at++) {
@@ -114,22 +165,18 @@ function encodeFields(fields: HeaderList, { encode, replaced, replacedNumbers }:
     if (number === known.UNKNOWN) {
       const key = fields.key(at);
       if (replaced.has(underscored(key)) || fields.indexOf(key) < at) continue;
-      encoded += encode(PREFIX + environmentName(fields.name(at)), fields.join(key) ?? "");
+      encoded += encode(coding, PREFIX + environmentName(fields.name(at)), fields.join(key) ?? "");
       continue;
     }
-    if (replacedNumbers[number] !== 0 || seen[number] === 0) continue;
-    const value = seen[number] === 1 ? fields.value(at) : (fields.join(known.keyOf(number)) ?? "");
+    const times = seen[number];
     seen[number] = 0;
-    encoded += encode(NAMES[number], value);
+    if (times === 0 || replacedNumbers[number] !== 0) continue;
+    const value = times === 1 ? fields.value(at) : (fields.join(known.keyOf(number)) ?? "");
+    encoded += fieldNames[number].before(value.length) + value + after;
   }
+  seen[known.UNKNOWN] = 0;
   return encoded;
 }
-
-/** The parameters' names of known fields by their numbers. */
-const NAMES: readonly string[] = Array.from(
-  { length: known.FIELD_NUMBERS },
-  (_, number) => PREFIX + environmentName(known.keyOf(number)),
-);
 
 /** As nginx does: a letter of another alphabet stays as it is. */
 function environmentName(name: string): string {

@@ -64,6 +64,7 @@ function contentLength(request: Request): string | undefined {
 
 function protocol(request: Request): string | undefined {
   const { requestLine, version } = request;
+  if (version === 1001 && requestLine.endsWith(" HTTP/1.1")) return "HTTP/1.1";
   const at = requestLine.lastIndexOf(" HTTP/");
   if (at >= 0) return requestLine.slice(at + 1).trimEnd();
   return version >= 2000 ? "HTTP/2.0" : undefined;

@@ -114,7 +114,7 @@ function inheritedFrom({ location, parent }: Place): FastcgiSettings | undefined
 function handler(settings: FastcgiSettings) {
   const { raw, upstream } = settings;
   const begin = wire.beginRequest(raw.fastcgi_keep_conn);
-  const plan = paramsPlan(raw.fastcgi_param, wire.param);
+  const plan = paramsPlan(raw.fastcgi_param, wire.PAIR);
   return gatewayHandler(settings, (request) => ({
     head: begin + wire.params(encodeParams(request, plan, upstream.passRequestHeaders)),
     headRequest: request.method === "HEAD",
