@@ -29,9 +29,14 @@ export interface ServerDefinition {
 
 /** The balancing method with its parameters. `key` is the text of `hash` with its $variables. */
 export type MethodDefinition =
-  | { readonly name: "round_robin" | "least_conn" | "ip_hash" | "random" | "random_two" }
+  | { readonly name: "round_robin" | "least_conn" | "ip_hash" | "random" }
+  /** Of the two the one with fewer connections, or with the least response time. */
+  | { readonly name: "random_two"; readonly by: "least_conn" | TimeMode }
   | { readonly name: "hash" | "hash_consistent"; readonly key: string }
-  | { readonly name: "least_time"; readonly mode: "header" | "last_byte"; readonly inflight: boolean };
+  | { readonly name: "least_time"; readonly mode: TimeMode; readonly inflight: boolean };
+
+/** Until when a server's response time is measured. */
+export type TimeMode = "header" | "last_byte";
 
 export interface UpstreamDefinition {
   readonly name: string;

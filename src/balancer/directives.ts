@@ -5,7 +5,13 @@ import { ConfigError, type Directive } from "../config/types.ts";
 import { parseNumber, parseSize } from "../config/values.ts";
 import type { HostWanted } from "../runtime/application.ts";
 import { type DeclaredZone, declareZone, LEAST_ZONE, largeEnough } from "../shm/registry.ts";
-import { hostNotFound, type MethodDefinition, type ServerDefinition, type UpstreamDefinition } from "./definition.ts";
+import {
+  hostNotFound,
+  type MethodDefinition,
+  type ServerDefinition,
+  type TimeMode,
+  type UpstreamDefinition,
+} from "./definition.ts";
 import { readServer } from "./server_directive.ts";
 import { UPSTREAM_ZONE } from "./zone.ts";
 
@@ -35,6 +41,12 @@ function method(spec: {
   });
 }
 
+const RANDOM_TWO: ReadonlyMap<string, "least_conn" | TimeMode> = new Map([
+  ["least_conn", "least_conn"],
+  ["least_time=header", "header"],
+  ["least_time=last_byte", "last_byte"],
+]);
+
 const METHODS = {
   least_conn: method({
     args: [0, 0],
@@ -60,13 +72,14 @@ const METHODS = {
   }),
   random: method({
     args: [0, 2],
-    syntax: "[two [least_conn]]",
-    doc: "Passes a request to a random server in proportion to the weights. With `two`, picks two and takes the one with fewer active connections.",
+    syntax: "[two [least_conn | least_time=header | least_time=last_byte]]",
+    doc: "Passes a request to a random server in proportion to the weights. With `two`, picks two and takes the one with fewer active connections, or with the least average response time (to the header, or to the last byte) and the fewest active connections.",
     read(at) {
       const [two, by] = at.args;
       if (two !== undefined && two !== "two") fail(at, `invalid parameter "${two}"`);
-      if (by !== undefined && by !== "least_conn") fail(at, `invalid parameter "${by}"`);
-      return { name: two === undefined ? "random" : "random_two" };
+      if (two === undefined) return { name: "random" };
+      const method = by === undefined ? "least_conn" : RANDOM_TWO.get(by);
+      return { name: "random_two", by: method ?? fail(at, `invalid parameter "${by}"`) };
     },
   }),
   least_time: method({

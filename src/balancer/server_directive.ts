@@ -43,9 +43,9 @@ export function readServer(directive: Directive, method: MethodDefinition | unde
   return { ...parameters, server, target, file: directive.file, line: directive.line };
 }
 
-/** A unix socket's address has none, whatever follows its colon. */
+/** As nginx has it, a unix socket has one. */
 function hasPort(server: string): boolean {
-  return !/^unix:/i.test(server) && /:\d+$/.test(server.replace(/^\[.*\]/, ""));
+  return /^unix:/i.test(server) || /:\d+$/.test(server.replace(/^\[.*\]/, ""));
 }
 
 /** Each parameter takes its value's text and says whether it is valid. */

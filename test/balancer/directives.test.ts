@@ -132,7 +132,12 @@ const REFUSED_HERE: readonly (readonly [text: string, sentence: string])[] = [
   [`upstream u { server 127.0.0.1 route=${"x".repeat(33)}; }`, "route is longer than 32"],
   ["upstream u { random; server a slow_start=1s; }", 'balancing method does not support parameter "slow_start=1s"'],
   ["upstream u { least_time fast; server 127.0.0.1; }", 'invalid value "fast"'],
+  ["upstream u { random two least_time=fast; server 127.0.0.1; }", 'invalid parameter "least_time=fast"'],
   ["upstream u { server a service=; }", "service is empty"],
+  ["upstream u { server a service=http; }", 'service upstream "a" requires "resolve" parameter'],
+  ["upstream u { server a:80 service=http resolve; }", 'service upstream "a:80" may not have port'],
+  ["upstream u { server 127.0.0.1 service=http resolve; }", 'service upstream "127.0.0.1" requires domain name'],
+  ["upstream u { server unix:a service=http resolve; }", 'service upstream "unix:a" may not have port'],
 ];
 
 for (const [text, sentence] of [...REFUSED, ...REFUSED_HERE]) {

@@ -11,13 +11,15 @@ const METHODS: readonly MethodDefinition[] = [
   { name: "hash", key: "$uri" },
   { name: "hash_consistent", key: "$uri" },
   { name: "random" },
-  { name: "random_two" },
+  { name: "random_two", by: "least_conn" },
+  { name: "random_two", by: "header" },
   { name: "least_time", mode: "header", inflight: true },
   { name: "least_time", mode: "last_byte", inflight: false },
 ];
 
 function nameOf(method: MethodDefinition): string {
-  return method.name === "least_time" ? `${method.name} ${method.mode}` : method.name;
+  const by = method.name === "least_time" ? method.mode : method.name === "random_two" ? method.by : "";
+  return `${method.name} ${by}`.trim();
 }
 
 for (const method of METHODS) {
@@ -111,7 +113,7 @@ test("random follows the weights, and random two avoids the busier", () => {
   const first = times(4000, () => pickPort(weighted)).filter((port) => port === 1).length;
   assert.ok(first > 2800 && first < 3200, String(first));
 
-  const two = group([server(1), server(2)], { name: "random_two" });
+  const two = group([server(1), server(2)], { name: "random_two", by: "least_conn" });
   const busy = two.begin(input());
   const busyPort = portOf(two, busy);
   for (let i = 0; i < 50; i++) {
@@ -139,25 +141,29 @@ test("an empty hash key goes round robin", () => {
   }
 });
 
-test("least_time prefers the server that answers sooner, and forgives a slow one in time", () => {
-  const clock = new TestClock();
-  const definition = { name: "least_time", mode: "last_byte", inflight: false } as const;
-  const upstream = group([server(1), server(2)], definition, { clock: clock.now });
-  for (const took of [400, 1]) {
-    const attempt = upstream.begin(input());
-    upstream.next(attempt);
-    upstream.header(attempt);
-    attempt.selectedAt -= took;
-    upstream.release(attempt, "ok");
-  }
-  const ports = times(20, () => {
-    const attempt = upstream.begin(input());
-    const port = portOf(upstream, attempt);
-    upstream.header(attempt);
-    upstream.release(attempt, "ok");
-    return port;
+for (const definition of [
+  { name: "least_time", mode: "last_byte", inflight: false },
+  { name: "random_two", by: "last_byte" },
+] as const) {
+  test(`${nameOf(definition)} prefers the server that answers sooner, and forgives a slow one in time`, () => {
+    const clock = new TestClock();
+    const upstream = group([server(1), server(2)], definition, { clock: clock.now });
+    for (const [peer, took] of [400, 1].entries()) {
+      const attempt = upstream.begin(input(), peer);
+      upstream.next(attempt);
+      upstream.header(attempt);
+      attempt.selectedAt -= took;
+      upstream.release(attempt, "ok");
+    }
+    const ports = times(20, () => {
+      const attempt = upstream.begin(input());
+      const port = portOf(upstream, attempt);
+      upstream.header(attempt);
+      upstream.release(attempt, "ok");
+      return port;
+    });
+    assert.deepEqual(new Set(ports), new Set([2]));
+    clock.pass(600);
+    assert.ok(times(20, () => pickPort(upstream)).includes(1));
   });
-  assert.deepEqual(new Set(ports), new Set([2]));
-  clock.pass(600);
-  assert.ok(times(20, () => pickPort(upstream)).includes(1));
-});
+}

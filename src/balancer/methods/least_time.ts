@@ -1,4 +1,5 @@
 import type { Attempt } from "../attempt.ts";
+import type { TimeMode } from "../definition.ts";
 import { PEER } from "../peer.ts";
 import type { Method, PeerSet, Peers } from "../peers.ts";
 import { pickLeast } from "./least_conn.ts";
@@ -7,10 +8,24 @@ import { pickLeast } from "./least_conn.ts";
 const SLOWEST = 5000;
 const CLASS = 20;
 
-/** `least_time`: least average response time times connections, for its weight; equals take turns by round robin. */
-export function leastTime(peers: Peers, mode: "header" | "last_byte", inflight: boolean): Method {
+/** The average of response times until then: what `least_time` balances by without `inflight`, and `random two` may. */
+export function responseTimes(peers: Peers, mode: TimeMode) {
   const average = mode === "header" ? PEER.headerTime : PEER.responseTime;
-  const load = (peer: number) => estimate(peers, peer, average);
+  return {
+    load: (peer: number) => estimate(peers, peer, average),
+    released(attempt: Attempt, ok: boolean, responseTime: number): void {
+      // Failures are often fast, so only successful requests count.
+      if (!ok || attempt.headerTime < 0) return;
+      const record = peers.at[attempt.peer];
+      learn(peers, record + PEER.responseTime, responseTime);
+      learn(peers, record + PEER.headerTime, attempt.headerTime);
+    },
+  };
+}
+
+/** `least_time`: least average response time times connections, for its weight; equals take turns by round robin. */
+export function leastTime(peers: Peers, mode: TimeMode, inflight: boolean): Method {
+  const { load, released } = responseTimes(peers, mode);
   const pick = (set: PeerSet, attempt: Attempt) => {
     if (inflight) for (let peer = set.first; peer < set.last; peer++) learnInflight(peers, attempt, peer);
     return pickLeast(peers, set, attempt, load);
@@ -23,11 +38,8 @@ export function leastTime(peers: Peers, mode: "header" | "last_byte", inflight: 
     header: learnsAtHeader ? (attempt) => learnHeader(peers, attempt) : undefined,
     released(attempt, ok, responseTime) {
       if (attempt.inflight) endFlight(peers, attempt, responseTime);
-      // Failures are often fast, so only successful requests count.
-      if (!ok || attempt.headerTime < 0) return;
-      const record = peers.at[attempt.peer];
-      learn(peers, record + PEER.responseTime, responseTime);
-      if (!learnsAtHeader) learn(peers, record + PEER.headerTime, attempt.headerTime);
+      if (!learnsAtHeader) released(attempt, ok, responseTime);
+      else if (ok && attempt.headerTime >= 0) learn(peers, peers.at[attempt.peer] + PEER.responseTime, responseTime);
     },
   };
 }

@@ -1,7 +1,9 @@
 import type { Attempt } from "../attempt.ts";
+import type { TimeMode } from "../definition.ts";
 import { PEER } from "../peer.ts";
 import type { Method, Peers } from "../peers.ts";
 import { MISSES, takesTurns } from "./hash.ts";
+import { responseTimes } from "./least_time.ts";
 import { pickRoundRobin } from "./round_robin.ts";
 
 /** `random`: any server, in proportion to the weights. */
@@ -13,11 +15,15 @@ export function random(peers: Peers): Method {
   };
 }
 
-/** `random two`: two of them, and of these the one with fewer connections for its weight. */
-export function randomTwo(peers: Peers): Method {
+/** `random two`: two of them, and of these the one with fewer connections, or the least response time, for its weight. */
+export function randomTwo(peers: Peers, by: "least_conn" | TimeMode): Method {
   const starts = startsOf(peers);
+  const { state, at } = peers;
+  const times = by === "least_conn" ? undefined : responseTimes(peers, by);
+  const load = times?.load ?? ((peer: number) => state[at[peer] + PEER.conns]);
   return {
-    pick: (attempt) => pickOfTwo(peers, starts, attempt),
+    released: times?.released,
+    pick: (attempt) => pickOfTwo(peers, starts, attempt, load),
     pickBackup: (attempt) => pickRoundRobin(peers, peers.backups, attempt),
   };
 }
@@ -32,9 +38,9 @@ function pickRandom(peers: Peers, starts: Float64Array, attempt: Attempt): numbe
   return pickRoundRobin(peers, peers.main, attempt);
 }
 
-function pickOfTwo(peers: Peers, starts: Float64Array, attempt: Attempt): number {
+function pickOfTwo(peers: Peers, starts: Float64Array, attempt: Attempt, load: (peer: number) => number): number {
   if (takesTurns(peers, attempt)) return pickRoundRobin(peers, peers.main, attempt);
-  const { state, at, weight } = peers;
+  const { weight } = peers;
   let first = -1;
   while (attempt.misses <= MISSES) {
     const peer = draw(peers, starts);
@@ -43,8 +49,7 @@ function pickOfTwo(peers: Peers, starts: Float64Array, attempt: Attempt): number
     } else if (first === -1) {
       first = peer;
     } else {
-      const conns = state[at[peer] + PEER.conns] * weight[first];
-      return conns > state[at[first] + PEER.conns] * weight[peer] ? first : peer;
+      return load(peer) * weight[first] > load(first) * weight[peer] ? first : peer;
     }
   }
   return pickRoundRobin(peers, peers.main, attempt);

@@ -26,6 +26,6 @@ export function makeMethod(definition: MethodDefinition, peers: Peers): Method {
     case "random":
       return random(peers);
     case "random_two":
-      return randomTwo(peers);
+      return randomTwo(peers, definition.by);
   }
 }
