@@ -13,6 +13,7 @@ import {
   freePort,
   measureIdle,
   measureLoad,
+  measureStart,
   mostAttempts,
   type Sample,
   type Serving,
@@ -23,12 +24,20 @@ import {
 import { choose, type Options, parseOptions, usage } from "./options.ts";
 import { killAll, runPinned, startPinned, stop } from "./process.ts";
 import { mergeEarlier, type Report, rowsOf, type ScenarioResult, table } from "./report.ts";
-import { type IdleScenario, type LoadScenario, type Scenario, scenarios, smallBody, writeFiles } from "./scenarios.ts";
+import {
+  type IdleScenario,
+  type LoadScenario,
+  type Scenario,
+  type StartScenario,
+  scenarios,
+  smallBody,
+  writeFiles,
+} from "./scenarios.ts";
 import { beside, type Server, servers } from "./servers.ts";
 
 const here = import.meta.dirname;
 const checksProgram = join(here, "checks.ts");
-const IDLE_RUNS = 3;
+const FRESH_RUNS = 3;
 const CHECKS_SECONDS = 5;
 const say = (text: string) => process.stdout.write(text);
 
@@ -69,9 +78,9 @@ class Rounds {
   readonly samples: ReadonlyMap<string, (Sample | undefined)[]>;
   readonly failures = new Map<string, string>();
   readonly #bench: Bench;
-  readonly #scenario: LoadScenario | IdleScenario;
+  readonly #scenario: LoadScenario | IdleScenario | StartScenario;
 
-  constructor(bench: Bench, scenario: LoadScenario | IdleScenario, able: readonly Server[]) {
+  constructor(bench: Bench, scenario: LoadScenario | IdleScenario | StartScenario, able: readonly Server[]) {
     this.#bench = bench;
     this.#scenario = scenario;
     this.samples = new Map(able.map((server) => [server.name, []]));
@@ -132,7 +141,7 @@ async function inTurns(
 }
 
 /** Why a server has no part in a scenario. */
-function lack({ abilities }: Server, { needs, tls }: LoadScenario | IdleScenario): string | undefined {
+function lack({ abilities }: Server, { needs, tls }: LoadScenario | IdleScenario | StartScenario): string | undefined {
   if (!abilities.includes(needs)) return `has no ${needs} scenario`;
   return tls === undefined || abilities.includes("tls") ? undefined : "has no TLS";
 }
@@ -140,7 +149,7 @@ function lack({ abilities }: Server, { needs, tls }: LoadScenario | IdleScenario
 async function runScenario(
   bench: Bench,
   options: Options,
-  scenario: LoadScenario | IdleScenario,
+  scenario: LoadScenario | IdleScenario | StartScenario,
   chosen: readonly Server[],
 ): Promise<ScenarioResult> {
   const able = chosen.filter((server) => lack(server, scenario) === undefined);
@@ -149,9 +158,11 @@ async function runScenario(
     await inTurns(bench, options, scenario, able, rounds);
   } else {
     // Fresh servers each time; their memory is not as noisy as their time.
-    const runs = Math.min(options.runs, IDLE_RUNS);
+    const runs = Math.min(options.runs, FRESH_RUNS);
+    const take = (server: Server) =>
+      scenario.kind === "idle" ? measureIdle(bench, server, scenario) : measureStart(bench, server, scenario);
     for (let run = 1; run <= runs; run++) {
-      for (const server of able) await rounds.add(server, `${run}/${runs}`, () => measureIdle(bench, server, scenario));
+      for (const server of able) await rounds.add(server, `${run}/${runs}`, () => take(server));
     }
   }
   return {

@@ -8,7 +8,7 @@ import { join } from "node:path";
 import type { Certificate, CertificateKind } from "./certificates.ts";
 import { generate, holdConnections } from "./load.ts";
 import { coreUse, hasEnded, startPinned, stop, usageOf } from "./process.ts";
-import type { IdleScenario, LoadScenario } from "./scenarios.ts";
+import type { IdleScenario, LoadScenario, StartScenario } from "./scenarios.ts";
 import type { Server } from "./servers.ts";
 
 export interface Bench {
@@ -76,9 +76,12 @@ function probe(url: string): Promise<{ status: number; bytes: number } | undefin
   });
 }
 
+/** How long a start may take: that of the large configuration, on a core that others use too. */
+const START_MS = 60_000;
+
 /** Waits until the address answers as it must, so that nothing is compared that does not do the work. */
 export async function untilServing(child: ChildProcess, url: string, bytes: number, output: string): Promise<void> {
-  const until = performance.now() + 10_000;
+  const until = performance.now() + START_MS;
   for (;;) {
     const answer = await probe(url);
     if (answer?.status === 200 && answer.bytes === bytes) return;
@@ -102,13 +105,15 @@ export interface Serving {
   readonly url: string;
   /** A folder of its own. */
   readonly dir: string;
+  /** From its start to its first answer. */
+  readonly startMs: number;
 }
 
 /** Starts a server. Throws an Error with a sentence when it does not start or answers wrongly. */
 export async function serve(
   bench: Bench,
   server: Server,
-  { path, bytes, tls }: LoadScenario | IdleScenario,
+  { path, bytes, tls, needs }: LoadScenario | IdleScenario | StartScenario,
 ): Promise<Serving> {
   const dir = mkdtempSync(join(bench.dir, "server-"));
   // Workers of a server started by root run as another user.
@@ -117,11 +122,10 @@ export async function serve(
   const { files, backendPort, fastcgiPort, descriptors } = bench;
   const certificate = tls === undefined ? undefined : bench.certificates.get(tls);
   const output = join(dir, "output");
-  const child = startPinned(
-    `${bench.serverCore}`,
-    server.prepare({ dir, port, certificate, files, backendPort, fastcgiPort, descriptors }),
-    output,
-  );
+  const large = needs === "large";
+  const command = server.prepare({ dir, port, certificate, files, backendPort, fastcgiPort, descriptors, large });
+  const startedAt = performance.now();
+  const child = startPinned(`${bench.serverCore}`, command, output);
   const url = `${certificate === undefined ? "http" : "https"}://127.0.0.1:${port}${path}`;
   try {
     await untilServing(child, url, bytes, output);
@@ -129,7 +133,7 @@ export async function serve(
     await stop(child);
     throw error;
   }
-  return { child, url, dir };
+  return { child, url, dir, startMs: performance.now() - startedAt };
 }
 
 export async function warmUp(bench: Bench, { url }: Serving, scenario: LoadScenario): Promise<void> {
@@ -156,6 +160,31 @@ export async function measureIdle(bench: Bench, server: Server, scenario: IdleSc
     return await holdingIdle(bench, serving, scenario);
   } finally {
     await stop(serving.child);
+  }
+}
+
+/** A figure that is neither time of the CPU nor made of requests. */
+function plainSample(figure: number, memoryKiB: number, requests: number): Sample {
+  return {
+    figure,
+    user: undefined,
+    system: undefined,
+    requestsPerSecond: undefined,
+    p99Ms: undefined,
+    memoryMiB: memoryKiB / 1024,
+    ownShare: undefined,
+    foreignShare: undefined,
+    requests,
+    errors: 0,
+  };
+}
+
+export async function measureStart(bench: Bench, server: Server, scenario: StartScenario): Promise<Sample> {
+  const { child, startMs } = await serve(bench, server, scenario);
+  try {
+    return plainSample(startMs, usageOf(child.pid ?? 0).memoryKiB, 1);
+  } finally {
+    await stop(child);
   }
 }
 
@@ -216,18 +245,7 @@ async function holdingIdle(bench: Bench, { child, url, dir }: Serving, scenario:
     const after = usageOf(pid);
     if (hasEnded(child)) throw new Error("ended while connections were idle");
     if (held.open() !== connections) throw new Error(`kept only ${held.open()} of ${connections} connections open`);
-    return {
-      figure: (after.memoryKiB - before.memoryKiB) / connections,
-      user: undefined,
-      system: undefined,
-      requestsPerSecond: undefined,
-      p99Ms: undefined,
-      memoryMiB: after.memoryKiB / 1024,
-      ownShare: undefined,
-      foreignShare: undefined,
-      requests: connections,
-      errors: 0,
-    };
+    return plainSample((after.memoryKiB - before.memoryKiB) / connections, after.memoryKiB, connections);
   } finally {
     await stop(held.child);
   }

@@ -3,8 +3,9 @@ import { createHash } from "node:crypto";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import type { CertificateKind } from "./certificates.ts";
+import { largePath } from "./large.ts";
 
-export type Ability = "proxy" | "fastcgi" | "static" | "return" | "tls";
+export type Ability = "proxy" | "fastcgi" | "static" | "return" | "large" | "tls";
 
 interface Common {
   /** As `--only` takes it. */
@@ -40,12 +41,23 @@ export interface IdleScenario extends Common {
   unit: "KiB/connection";
 }
 
+/** From the start of the program to its first answer; the figure is wall time. */
+export interface StartScenario extends Common {
+  kind: "start";
+  needs: Ability;
+  tls?: CertificateKind;
+  path: string;
+  bytes: number;
+  connections: 1;
+  unit: "ms";
+}
+
 /** Active health checks of many servers: Holdfast alone has them; measured by `bench/checks.ts`. */
 export interface ChecksScenario extends Common {
   kind: "checks";
 }
 
-export type Scenario = LoadScenario | IdleScenario | ChecksScenario;
+export type Scenario = LoadScenario | IdleScenario | StartScenario | ChecksScenario;
 
 const KiB = 1024;
 const MiB = 1024 * KiB;
@@ -165,6 +177,38 @@ export const scenarios: readonly Scenario[] = [
     connections: 8,
     fields: [],
     unit: "ms/GiB",
+  },
+  {
+    kind: "load",
+    name: "return",
+    title: "Answered by itself, 128 bytes",
+    needs: "return",
+    path: "/answer",
+    bytes: smallBytes,
+    connections: 64,
+    fields: [],
+    unit: "µs/request",
+  },
+  {
+    kind: "load",
+    name: "return-large",
+    title: "Answered by itself, 128 bytes, with 5,000 locations and 1,000 servers",
+    needs: "large",
+    path: largePath,
+    bytes: smallBytes,
+    connections: 64,
+    fields: [],
+    unit: "µs/request",
+  },
+  {
+    kind: "start",
+    name: "start-large",
+    title: "From the start to the first answer, with 5,000 locations and 1,000 servers",
+    needs: "large",
+    path: largePath,
+    bytes: smallBytes,
+    connections: 1,
+    unit: "ms",
   },
   {
     kind: "load",

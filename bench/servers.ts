@@ -3,6 +3,7 @@ import { spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { delimiter, dirname, join } from "node:path";
 import type { Certificate } from "./certificates.ts";
+import { largeLocations, largeServers } from "./large.ts";
 import type { Command } from "./process.ts";
 import { type Ability, smallBody } from "./scenarios.ts";
 
@@ -15,6 +16,8 @@ export interface Site {
   /** The port speaks TLS, with this certificate. */
   certificate: Certificate | undefined;
   backendPort: number;
+  /** 5,000 locations, and 1,000 servers beside this one. */
+  large: boolean;
   /** Undefined where no scenario needs the FastCGI application. */
   fastcgiPort: number | undefined;
   /** Open files allowed. */
@@ -97,6 +100,11 @@ function nginxConf(site: Site, onlyNginx: string, events = ""): string {
       : `
         ssl_certificate "${certificate.certificate}";
         ssl_certificate_key "${certificate.key}";`;
+  const address = `127.0.0.1:${site.port}`;
+  const answer = `return 200 "${smallBody.replace("\n", "\\n")}";`;
+  const large = site.large
+    ? { locations: largeLocations(answer), servers: largeServers(address, answer) }
+    : { locations: "", servers: "" };
   return `
 daemon off;
 worker_processes 1;
@@ -121,7 +129,8 @@ ${onlyNginx}
         keepalive_requests 100000000;
     }${fastcgi.upstream}
     server {
-        listen 127.0.0.1:${site.port} backlog=1024${certificate === undefined ? "" : " ssl"};${tls}
+        listen ${address} backlog=1024${certificate === undefined ? "" : " ssl"};${tls}
+        server_name 127.0.0.1;
         location / {
             proxy_pass http://backend;
             proxy_http_version 1.1;
@@ -131,10 +140,10 @@ ${onlyNginx}
             root "${site.files}";
         }
         location = /answer {
-            return 200 "${smallBody.replace("\n", "\\n")}";
+            ${answer}
         }
-    }
-}
+${large.locations}    }
+${large.servers}}
 `;
 }
 
@@ -192,7 +201,7 @@ function holdfast(name: string, use: string, checkout = root): Server {
   const holdfastBin = join(checkout, "bin", "holdfast");
   return {
     name,
-    abilities: ["proxy", "fastcgi", "static", "return", "tls"],
+    abilities: ["proxy", "fastcgi", "static", "return", "large", "tls"],
     missing: () => (existsSync(holdfastBin) ? undefined : "bin/holdfast is not there yet"),
     version: () => versionIn(ask(holdfastBin, ["-v"], { ...process.env, ...holdfastPath })),
     prepare(site) {
@@ -206,7 +215,7 @@ function holdfast(name: string, use: string, checkout = root): Server {
 export const servers: readonly Server[] = [
   {
     name: "nginx",
-    abilities: ["proxy", "fastcgi", "static", "return", "tls"],
+    abilities: ["proxy", "fastcgi", "static", "return", "large", "tls"],
     missing: () => (ask("nginx", ["-v"]) === undefined ? "not installed" : undefined),
     version: () => versionIn(ask("nginx", ["-v"])),
     prepare(site) {
