@@ -163,7 +163,7 @@ const VARIABLES: ReadonlySet<string> = new Set(
     geoip_longitude geoip_org geoip_postal_code geoip_region geoip_region_name grpc_internal_trailers gzip_ratio
     http2 http3 jwt_payload limit_conn_status limit_req_status memcached_key
     oidc_access_token oidc_id_token otel_parent_id otel_parent_sampled otel_span_id otel_trace_id proxy_add_via
-    session_log_binary_id session_log_id slice_range ssl_alpn_protocol ssl_cipher
+    session_log_binary_id session_log_id ssl_alpn_protocol ssl_cipher
     ssl_ciphers ssl_client_cert ssl_client_escaped_cert ssl_client_fingerprint ssl_client_i_dn
     ssl_client_i_dn_legacy ssl_client_raw_cert ssl_client_s_dn ssl_client_s_dn_legacy ssl_client_serial
     ssl_client_sigalg ssl_client_v_end ssl_client_v_remain ssl_client_v_start ssl_client_verify ssl_curve ssl_curves

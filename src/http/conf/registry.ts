@@ -34,6 +34,7 @@ import { referer } from "../modules/referer.ts";
 import { rewrite } from "../modules/rewrite/rewrite.ts";
 import { scgi } from "../modules/scgi.ts";
 import { secureLink } from "../modules/secure_link.ts";
+import { slice } from "../modules/slice.ts";
 import { splitClients } from "../modules/split_clients.ts";
 import { ssi } from "../modules/ssi/ssi.ts";
 import { ssl } from "../modules/ssl/ssl.ts";
@@ -85,6 +86,7 @@ export const httpModules: readonly HttpModule[] = [
   brotliStatic,
   gzipStatic,
   staticFiles,
+  slice,
   notModified,
   headers,
   userid,

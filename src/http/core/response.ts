@@ -13,6 +13,7 @@ export function newResponse(): Response {
     upstreamType: undefined,
     overrideCharset: undefined,
     contentLength: -1,
+    contentOffset: 0,
     lastModified: -1,
     lastModifiedText: undefined,
     etag: undefined,
@@ -34,6 +35,7 @@ export function resetResponse(response: Response): void {
   response.upstreamType = undefined;
   response.overrideCharset = undefined;
   response.contentLength = -1;
+  response.contentOffset = 0;
   response.lastModified = -1;
   response.lastModifiedText = undefined;
   response.etag = undefined;
@@ -54,6 +56,7 @@ export function weakEtag(response: Response): void {
 /** A filter makes another body of unknown length: its parts cannot be had, and its entity tag is a weak one. */
 export function bodyChanges(response: Response): void {
   response.contentLength = -1;
+  response.contentOffset = 0;
   response.allowRanges = false;
   response.headers.remove("accept-ranges");
   weakEtag(response);

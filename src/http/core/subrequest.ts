@@ -2,7 +2,7 @@ import { now } from "../../sys/clock.ts";
 import { afterEvent } from "../../sys/guard.ts";
 import { extenOf } from "../../wire/uri.ts";
 import { CLIENT_CLOSED_REQUEST, CLOSE, ERROR } from "./codes.ts";
-import { answerStatus, finalizeRequest, finalizeWhenWritten, startPhases } from "./engine.ts";
+import { answerStatus, finalizeRequest, finalizeWhenWritten, runPhases, startPhases } from "./engine.ts";
 import { freeRequest } from "./free_request.ts";
 import { logError, logException } from "./log_context.ts";
 import { GET, Request } from "./request.ts";
@@ -78,8 +78,16 @@ export function subrequest(
     request.contentLength = parent.contentLength;
     request.chunked = parent.chunked;
   }
+  if (options.clone === true) {
+    request.method = parent.method;
+    request.location = parent.location;
+    request.validLocation = parent.validLocation;
+    request.unparsedValid = parent.unparsedValid;
+    request.phase = parent.phase;
+    request.step = parent.step;
+  }
   main.subrequests.add(request, own);
-  afterEvent(start, request);
+  afterEvent(options.clone === true ? goOn : start, request);
   return request;
 }
 
@@ -90,6 +98,10 @@ function carrierOf(main: Request, { inResponse, options }: Subrequest, subreques
 
 function start(request: Request): void {
   if (!request.finalized) startPhases(request);
+}
+
+function goOn(request: Request): void {
+  if (!request.finalized) runPhases(request);
 }
 
 class RunningSubrequest implements Subrequest {

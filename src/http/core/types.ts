@@ -206,6 +206,8 @@ export interface Response {
   overrideCharset: HeadText | undefined;
   /** -1 when not known: chunked, or the connection's end. */
   contentLength: number;
+  /** Where in what is to be ranged the body begins: above 0 where it is a slice. */
+  contentOffset: number;
   /** Seconds since 1970, or -1. */
   lastModified: number;
   /** Last-Modified as an upstream wrote it. */
@@ -231,6 +233,8 @@ export interface SubrequestOptions {
   readonly memory?: { body: string | undefined };
   /** In place of GET. */
   readonly method?: HeadWord;
+  /** It begins where its parent is, in the same phase and location (NGX_HTTP_SUBREQUEST_CLONE). */
+  readonly clone?: boolean;
   /** It has no request body even if the parent has one. */
   readonly noBody?: boolean;
   /** Called with each code it is finalized with; returns the code to use (nginx's post_subrequest handler). */

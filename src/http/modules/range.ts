@@ -2,9 +2,9 @@ import { headText } from "../../wire/head_text.ts";
 import { parseHttpTime } from "../../wire/http_time.ts";
 import { defineModule } from "../conf/module.ts";
 import { OK } from "../core/codes.ts";
-import { addBodyFilter, BODY_FILTER, LAST, passBody, takesMore } from "../core/filters.ts";
+import { addBodyFilter } from "../core/filters.ts";
 import type { Request } from "../core/request.ts";
-import type { BodyFilter } from "../core/types.ts";
+import { OnePart } from "../files/one_part.ts";
 import { multipartPlan, parseRanges } from "../files/ranges.ts";
 
 const ACCEPT_RANGES = headText("Accept-Ranges");
@@ -67,7 +67,7 @@ function answerRange(request: Request, text: string): number | undefined {
     response.headers.append("Content-Range", `bytes ${start}-${end - 1}/${length}`);
     response.contentLength = end - start;
     if (request.seekable) request.ranges = { parts: [{ head: "", start, end }], tail: "" };
-    else addBodyFilter(request, new OnePart(start, end));
+    else addBodyFilter(request, new OnePart(start, end, response.contentOffset));
     return OK;
   }
   const { contentType, charset } = response;
@@ -78,36 +78,4 @@ function answerRange(request: Request, text: string): number | undefined {
   response.contentLength = made.length;
   request.ranges = made.plan;
   return OK;
-}
-
-/** Passes one range of a body that is not seekable (ngx_http_range_singlepart_body). */
-class OnePart implements BodyFilter {
-  readonly place = BODY_FILTER.range_body;
-  private readonly start: number;
-  private readonly end: number;
-  private at = 0;
-  private done = false;
-
-  constructor(start: number, end: number) {
-    this.start = start;
-    this.end = end;
-  }
-
-  push(request: Request, bytes: Uint8Array | string, flags: number, next: number): boolean {
-    if (this.done) return takesMore(request, this.place);
-    const from = Math.max(0, this.start - this.at);
-    const to = Math.min(bytes.length, this.end - this.at);
-    this.at += bytes.length;
-    this.done = (flags & LAST) !== 0 || this.at >= this.end;
-    const marks = this.done ? flags | LAST : flags;
-    if (from < to) {
-      return passBody(
-        request,
-        next,
-        typeof bytes === "string" ? bytes.slice(from, to) : bytes.subarray(from, to),
-        marks,
-      );
-    }
-    return marks === 0 ? takesMore(request, this.place) : passBody(request, next, "", marks);
-  }
 }
