@@ -1,4 +1,5 @@
-import { spawn, spawnSync } from "node:child_process";
+import { type ChildProcess, spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
 import { chmodSync, existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -26,6 +27,9 @@ export interface PhpFpm {
   /** Where its scripts are. */
   readonly root: string;
   readonly pid: number;
+  /** Ends it; and starts it again, at the same address. */
+  stop(): Promise<void>;
+  start(): Promise<void>;
 }
 
 /** Starts php-fpm with these scripts, by their paths below its root. `pool`: lines of its pool's configuration. */
@@ -44,12 +48,20 @@ export async function startPhp(
     config,
     `[global]\nerror_log=${root}/fpm.log\ndaemonize=no\n[www]\nlisten=${socket}\nlisten.mode=0666\ncatch_workers_output=no\n${pool}\n`,
   );
-  const child = spawn(installed() ?? "php-fpm", ["-y", config, "-R", "-F"], { stdio: "ignore", env: ENVIRONMENT });
-  const exited = new Promise((resolve) => child.once("exit", resolve));
-  t.after(async () => {
-    child.kill();
+  let child: ChildProcess | undefined;
+  const stop = async (): Promise<void> => {
+    const running = child;
+    if (running === undefined || running.exitCode !== null || running.signalCode !== null) return;
+    const exited = once(running, "exit");
+    running.kill();
     await exited;
-  });
-  await waitFor(() => existsSync(socket), "php-fpm listens");
-  return { address: `unix:${socket}`, root, pid: child.pid ?? 0 };
+  };
+  const start = async (): Promise<void> => {
+    rmSync(socket, { force: true });
+    child = spawn(installed() ?? "php-fpm", ["-y", config, "-R", "-F"], { stdio: "ignore", env: ENVIRONMENT });
+    await waitFor(() => existsSync(socket), "php-fpm listens");
+  };
+  t.after(stop);
+  await start();
+  return { address: `unix:${socket}`, root, pid: child?.pid ?? 0, stop, start };
 }
