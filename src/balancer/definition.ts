@@ -38,11 +38,20 @@ export type MethodDefinition =
 /** Until when a server's response time is measured. */
 export type TimeMode = "header" | "last_byte";
 
+export interface QueueSettings {
+  /** How many requests may wait, in all workers together. */
+  readonly length: number;
+  /** How long each, ms. */
+  readonly timeout: number;
+}
+
 export interface UpstreamDefinition {
   readonly name: string;
   readonly servers: readonly ServerDefinition[];
   readonly method: MethodDefinition;
   readonly keepalive: KeepaliveSettings | undefined;
+  /** Where requests wait that find no server. */
+  readonly queue: QueueSettings | undefined;
   /** Bytes of its `zone`; 0 where it has none. */
   readonly zone: number;
   readonly file: string;
@@ -128,5 +137,14 @@ export function implicitUpstream(
 ): UpstreamDefinition {
   const { file, line } = place;
   const server = { ...SERVER_DEFAULTS, server: name, target, file, line };
-  return { name, servers: [server], method: { name: "round_robin" }, keepalive: undefined, zone: 0, file, line };
+  return {
+    name,
+    servers: [server],
+    method: { name: "round_robin" },
+    keepalive: undefined,
+    queue: undefined,
+    zone: 0,
+    file,
+    line,
+  };
 }

@@ -2,12 +2,13 @@ import { directive, msec, number } from "../config/directives.ts";
 import { warn } from "../config/errors.ts";
 import { type DirectiveSpec, defineDirectives, fail, type Scope } from "../config/schema.ts";
 import { ConfigError, type Directive } from "../config/types.ts";
-import { parseNumber, parseSize } from "../config/values.ts";
+import { parseMsec, parseNumber, parseSize } from "../config/values.ts";
 import type { HostWanted } from "../runtime/application.ts";
 import { type DeclaredZone, declareZone, LEAST_ZONE, largeEnough } from "../shm/registry.ts";
 import {
   hostNotFound,
   type MethodDefinition,
+  type QueueSettings,
   type ServerDefinition,
   type TimeMode,
   type UpstreamDefinition,
@@ -136,6 +137,14 @@ export const upstream = defineDirectives("http_upstream", {
     initial: () => undefined,
     read: readZone,
   }),
+  queue: directive<QueueSettings, undefined>({
+    in: ["upstream"],
+    args: [1, 2],
+    syntax: "number [timeout=time]",
+    doc: "Lets a request wait where no server can be had at once, as when all have `max_conns` connections: so many requests, of all workers together, each for so long (60s). When there is no room or the time is over it is answered with 502. The balancing method stands before it. As in NGINX Plus.",
+    initial: () => undefined,
+    read: readQueue,
+  }),
   ...METHODS,
 });
 
@@ -191,6 +200,17 @@ function methodOf(block: Scope): MethodDefinition | undefined {
   return methods(block).get(block);
 }
 
+const QUEUE_TIMEOUT = 60_000;
+
+function readQueue(at: Directive): QueueSettings {
+  const [text, option] = at.args;
+  const length = parseNumber(text);
+  if (length === undefined || length === 0) fail(at, `invalid value "${text}" in "queue" directive`);
+  if (option === undefined) return { length, timeout: QUEUE_TIMEOUT };
+  const timeout = option.startsWith("timeout=") ? parseMsec(option.slice(8)) : undefined;
+  return { length, timeout: timeout ?? fail(at, `invalid parameter "${option}"`) };
+}
+
 function readZone(at: Directive, scope: Scope): DeclaredZone {
   const [name, text] = at.args;
   if (name === "") fail(at, `invalid zone name "${name}"`);
@@ -220,6 +240,7 @@ function definitionOf(block: Scope): UpstreamDefinition {
     servers: serversOf(block),
     method: methodOf(block) ?? { name: "round_robin" },
     keepalive: keepalive.connections === 0 ? undefined : { ...keepalive, ...limits },
+    queue: upstream.in(block).queue,
     zone: zoneSize(upstream.in(block).zone),
     file: block.directive.file,
     line: block.directive.line,

@@ -7,6 +7,7 @@ import { type Hosts, resolvedName, resolvePeers, type UpstreamDefinition } from 
 import { makeMethod } from "./methods/registry.ts";
 import type { HealthView, KeepaliveSettings, Outcome, Peer, Upstream } from "./peer.ts";
 import { nominalWeight, Peers, scaleOf } from "./peers.ts";
+import { Queue } from "./queue.ts";
 import {
   migrateResolved,
   NOTHING_RESOLVED,
@@ -83,6 +84,8 @@ export class Group implements Upstream {
   readonly name: string;
   readonly definition: UpstreamDefinition;
   readonly keepalive: KeepaliveSettings | undefined;
+  /** Where requests wait that find no server. */
+  readonly queue: Queue | undefined;
   /** The most servers it may have. */
   readonly capacity: number;
   /** It has names that are resolved while serving: its servers change. */
@@ -113,6 +116,8 @@ export class Group implements Upstream {
     this.#zone = place.zone;
     this.#generation = options.generation;
     this.#clock = options.clock ?? sharedNow;
+    const { queue } = definition;
+    this.queue = queue && new Queue(queue, place.zone, this.#clock, (attempt) => this.#nextAnew(attempt));
     this.#column = columnAt(place.zone.words, 0);
     if (this.resolves) this.#read();
     this.#selection = this.#select();
@@ -133,6 +138,7 @@ export class Group implements Upstream {
     this.#column = columnAt(this.#zone.words, worker);
     this.#selection.column = this.#column;
     openColumn(this.#zone, worker);
+    this.queue?.enter(worker);
   }
 
   /** Subtracts the connections of a worker that died. Call before another worker gets its number. */
@@ -236,8 +242,14 @@ export class Group implements Upstream {
     return attempt.selection.next(attempt);
   }
 
+  #nextAnew(attempt: Attempt): Peer | undefined {
+    attempt.selection.restart(attempt);
+    return this.next(attempt);
+  }
+
   release(attempt: Attempt, outcome: Outcome): void {
     attempt.selection.release(attempt, outcome);
+    if (this.queue !== undefined) this.queue.released();
   }
 
   tries(attempt: Attempt): number {

@@ -92,6 +92,15 @@ export class Selection {
     if (!this.#single) this.#method.begin?.(attempt);
   }
 
+  /** Forgets what an attempt has tried in vain, so that the method begins again. No server was taken yet. */
+  restart(attempt: Attempt): void {
+    attempt.backup = false;
+    attempt.hash = 0;
+    attempt.rehash = 0;
+    attempt.misses = 0;
+    if (!this.#single) this.#method.begin?.(attempt);
+  }
+
   next(attempt: Attempt): Peer | undefined {
     const peer = this.#lockless ? this.#takeOnly(attempt) : this.#takeLocked(attempt);
     if (peer === -1) return undefined;

@@ -9,7 +9,7 @@ import { PEER } from "./peer.ts";
  * column, which is its own:
  *
  *     header (16 words) · a record of PEER.words for each slot · for each of MAX_WORKERS workers, a word for each slot
- *     · room for names' addresses (resolved.ts)
+ *     · three words for each worker's queue (queue.ts) · room for names' addresses (resolved.ts)
  *
  * A slot belongs to a server address as long as configurations name it, so a reload keeps its state. The workers'
  * columns hold each worker's part of `conns`, which is subtracted when that worker dies. Pages never written to take no
@@ -22,6 +22,8 @@ const COLUMNS = 1;
 const ROOM = 2;
 /** Number of slots that were ever used: only these are looked at. */
 const TOP = 3;
+/** The number of the last one that began to wait in a queue. */
+export const TICKET = 4;
 /** The words of the header from here on belong to resolved.ts. */
 export const RESOLVED = 8;
 
@@ -34,15 +36,17 @@ const USED = 26;
 
 /** Words for names' addresses in a shared zone, for each slot. */
 const RESOLVED_WORDS = 128;
+/** Words for each worker's queue in a shared zone. */
+const QUEUE_WORDS = 3;
 
 /** Bytes of the zone for that many peers: at least twice as many slots, so that a reload may replace every server. */
 export function zoneBytes(peers: number): number {
   let slots = 8;
   while (slots < peers * 2) slots *= 2;
-  return (HEADER + slots * (PEER.words + MAX_WORKERS + RESOLVED_WORDS)) * 4;
+  return (HEADER + MAX_WORKERS * QUEUE_WORDS + slots * (PEER.words + MAX_WORKERS + RESOLVED_WORDS)) * 4;
 }
 
-export const UPSTREAM_ZONE: ZoneKind = { name: "upstream", version: 3 };
+export const UPSTREAM_ZONE: ZoneKind = { name: "upstream", version: 4 };
 
 /** A zone for that many peers private to one worker: one column, and no spare slots. */
 export function ownZone(peers: number): Zone {
@@ -52,8 +56,9 @@ export function ownZone(peers: number): Zone {
 }
 
 function slotsOf(state: Int32Array): number {
-  const words = state[ROOM] === 0 ? MAX_WORKERS + RESOLVED_WORDS : state[ROOM];
-  return Math.floor((state.length - HEADER) / (PEER.words + words));
+  if (state[ROOM] !== 0) return Math.floor((state.length - HEADER) / (PEER.words + state[ROOM]));
+  const others = HEADER + MAX_WORKERS * QUEUE_WORDS;
+  return Math.floor((state.length - others) / (PEER.words + MAX_WORKERS + RESOLVED_WORDS));
 }
 
 /** Slots that were ever used. No more than there are, whatever a process that was taken over has written there. */
@@ -63,7 +68,17 @@ function topOf(state: Int32Array): number {
 
 /** The part of a shared zone that is for names' addresses. */
 export function resolvedRoom({ words, bytes }: Zone): Buffer {
-  return bytes.subarray(columnAt(words, MAX_WORKERS) * 4, words.length * 4);
+  return bytes.subarray(queueAt(words, MAX_WORKERS) * 4, words.length * 4);
+}
+
+/** Index of the words of a worker's queue. Only in a shared zone. */
+export function queueAt(state: Int32Array, worker: number): number {
+  return columnAt(state, MAX_WORKERS) + worker * QUEUE_WORDS;
+}
+
+/** Workers that have ever counted anything. */
+export function workersIn(state: Int32Array): number {
+  return Math.min(Math.max(state[COLUMNS], 0), MAX_WORKERS);
 }
 
 /** Index of a slot's first word. */
@@ -109,7 +124,7 @@ function recount(state: Int32Array): void {
 function recountSlot(state: Int32Array, slot: number, at: number): void {
   for (let known = Atomics.load(state, at); ; ) {
     let conns = 0;
-    for (let worker = 0; worker < state[COLUMNS]; worker++) conns += state[columnAt(state, worker) + slot];
+    for (let worker = 0; worker < workersIn(state); worker++) conns += state[columnAt(state, worker) + slot];
     const found = Atomics.compareExchange(state, at, known, conns);
     if (found === known) return;
     known = found;
@@ -199,6 +214,7 @@ export function forgetWorker(zone: Zone, worker: number): void {
   lockZone(zone);
   const column = columnAt(state, worker);
   state.fill(0, column, column + slotsOf(state));
+  if (state[ROOM] === 0) state.fill(0, queueAt(state, worker), queueAt(state, worker) + QUEUE_WORDS);
   recount(state);
   zone.unlock();
 }

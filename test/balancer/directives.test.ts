@@ -129,6 +129,8 @@ const REFUSED: readonly (readonly [text: string, sentence: string])[] = [
 const REFUSED_HERE: readonly (readonly [text: string, sentence: string])[] = [
   ["upstream u { server 127.0.0.1; keepalive 2 far; }", 'invalid parameter "far"'],
   ["upstream u { server 127.0.0.1 route=; }", "route is empty"],
+  ["upstream u { server a; queue x; }", 'invalid value "x" in "queue" directive'],
+  ["upstream u { server a; queue 3 timeout=x; }", 'invalid parameter "timeout=x"'],
   [`upstream u { server 127.0.0.1 route=${"x".repeat(33)}; }`, "route is longer than 32"],
   ["upstream u { random; server a slow_start=1s; }", 'balancing method does not support parameter "slow_start=1s"'],
   ["upstream u { least_time fast; server 127.0.0.1; }", 'invalid value "fast"'],

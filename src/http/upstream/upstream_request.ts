@@ -1,5 +1,6 @@
 import type { Attempt } from "../../balancer/attempt.ts";
 import type { Outcome, Peer } from "../../balancer/peer.ts";
+import type { QueuePlace, QueueUser } from "../../balancer/queue.ts";
 import { now } from "../../sys/clock.ts";
 import type { HeaderList } from "../../wire/http1/header_list.ts";
 import { parseUnsafeUri } from "../../wire/uri.ts";
@@ -52,7 +53,7 @@ function start(request: Request, target: UpstreamTarget, preferred: number): voi
  * proxy_next_upstream allows it; decides what to do with the answer; ends. The exchange with a server is the
  * connection's, the answer's body the pipe's.
  */
-class UpstreamRequest implements UpstreamPassage, ConnectionUser, PipeOwner, BodySink {
+class UpstreamRequest implements UpstreamPassage, ConnectionUser, PipeOwner, BodySink, QueueUser {
   readonly request: Request;
   readonly target: UpstreamTarget;
   /** The last answer's head, for $upstream_http_* after the connection was reused. */
@@ -64,8 +65,10 @@ class UpstreamRequest implements UpstreamPassage, ConnectionUser, PipeOwner, Bod
   private readonly hooks: UpstreamHooks | undefined;
   /** Where proxy_next_upstream_timeout asks for it. */
   private readonly startedAt: number;
-  private readonly attempt: Attempt;
+  readonly attempt: Attempt;
   private peer: Peer | undefined = undefined;
+  /** While it waits for a server. */
+  private place: QueuePlace | undefined = undefined;
   private connection: ServerConnection | undefined = undefined;
   /** The connection that is back in the pool while its head is still used by this request. */
   private lent: ServerConnection | undefined = undefined;
@@ -109,9 +112,32 @@ class UpstreamRequest implements UpstreamPassage, ConnectionUser, PipeOwner, Bod
 
   /** Chooses a server and has the request sent to it. */
   connect(): void {
+    const { group } = this.target.upstream;
+    const { queue } = group;
+    if (queue === undefined) {
+      this.connectTo(group.next(this.attempt));
+      return;
+    }
+    // A request that failed on a server does not wait for others.
+    const first = this.present === NO_STATE;
+    const peer = first && queue.engaged ? undefined : group.next(this.attempt);
+    if (first && peer === undefined) this.place = queue.join(this);
+    if (this.place === undefined) this.connectTo(peer);
+  }
+
+  onPeer(peer: Peer): void {
+    this.place = undefined;
+    this.connectTo(peer);
+  }
+
+  onQueueTimeout(): void {
+    this.place = undefined;
+    this.connectTo(undefined);
+  }
+
+  private connectTo(peer: Peer | undefined): void {
     const { target, request } = this;
     const { group } = target.upstream;
-    const peer = group.next(this.attempt);
     const state = new UpstreamState(peer === undefined ? group.name : peer.name);
     addState(request, state);
     this.present = state;
@@ -175,6 +201,7 @@ class UpstreamRequest implements UpstreamPassage, ConnectionUser, PipeOwner, Bod
   }
 
   private get doing(): string {
+    if (this.place !== undefined) return "waiting in upstream queue";
     return this.connection?.doing ?? "reading upstream";
   }
 
@@ -351,6 +378,8 @@ class UpstreamRequest implements UpstreamPassage, ConnectionUser, PipeOwner, Bod
   /** Releases what the passage holds, and the request's callbacks. */
   private cleanUp(): void {
     const { request } = this;
+    this.place?.leave();
+    this.place = undefined;
     this.pipe?.close();
     const hooks = this.ended ? undefined : this.hooks?.end;
     if (!this.ended) this.target.upstream.group.end(this.attempt);
