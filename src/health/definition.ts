@@ -1,7 +1,7 @@
 import type { TlsContext } from "../net/tls/context.ts";
 import type { ResponseTests } from "./response.ts";
 
-export const CHECK_TYPES = ["tcp", "http", "https", "ssl_hello", "mysql", "ajp", "fastcgi"] as const;
+export const CHECK_TYPES = ["tcp", "http", "https", "ssl_hello", "mysql", "ajp", "fastcgi", "uwsgi", "scgi"] as const;
 export type CheckType = (typeof CHECK_TYPES)[number];
 
 /** TLS to the servers that are checked. */
@@ -36,11 +36,11 @@ export interface CheckDefinition {
   readonly tls: CheckTls | undefined;
   /** http: the request; tcp with a `match`: what to say first. */
   readonly send: string;
-  /** http and fastcgi: what the answer must be. */
+  /** http, fastcgi, uwsgi and scgi: what the answer must be. */
   readonly expect: ResponseTests;
   /** tcp with a `match`: what must be received after `send` was sent. */
   readonly receive: ((received: string) => boolean) | undefined;
-  /** fastcgi: the request's parameters. */
+  /** fastcgi, uwsgi and scgi: the request's parameters. */
   readonly params: readonly { readonly key: string; readonly value: string }[];
   /** What the check does, as text: checks with the same text share a state over reloads (and under `unique`). */
   readonly identity: string;

@@ -168,7 +168,7 @@ export const check = defineDirectives("http_upstream_check", {
     in: ["upstream"],
     args: [1, Number.POSITIVE_INFINITY],
     syntax:
-      "interval=milliseconds [fall=count] [rise=count] [timeout=milliseconds] [default_down=true|false] [type=tcp|http|https|ssl_hello|mysql|ajp|fastcgi] [port=port] [unique=true|false] [ssl_name=name] [ssl_verify=on|off] [ssl_trusted_certificate=file]",
+      "interval=milliseconds [fall=count] [rise=count] [timeout=milliseconds] [default_down=true|false] [type=tcp|http|https|ssl_hello|mysql|ajp|fastcgi|uwsgi|scgi] [port=port] [unique=true|false] [ssl_name=name] [ssl_verify=on|off] [ssl_trusted_certificate=file]",
     doc: "Checks the upstream's servers: `fall` failures in a row take a server out, `rise` passes bring it back. Where a parameter is left out: interval=30000 fall=5 rise=2 timeout=1000 default_down=true type=tcp. `port` checks another port of the same server (unix sockets ignore it); `unique=true` shares one check among upstreams that check an address in the same way. type=https is type=http after a TLS handshake: `ssl_name` is the name that the server is asked for, else the host name of `server`; `ssl_verify=on` has its certificate verified, with that name, against those in the file.",
     initial: () => undefined,
     repeat: true,
@@ -187,7 +187,7 @@ export const check = defineDirectives("http_upstream_check", {
   check_http_expect_alive: bitmask({
     in: ["upstream"],
     values: ["http_1xx", "http_2xx", "http_3xx", "http_4xx", "http_5xx"],
-    doc: "The classes of status codes that pass type=http, type=https and type=fastcgi. A fastcgi check without this directive passes with any status.",
+    doc: "The classes of status codes that pass type=http, type=https, type=fastcgi, type=uwsgi and type=scgi. Without this directive checks of the last three pass with any status.",
     defaultText: "http_2xx http_3xx",
   }),
   check_http_expect_body: directive<NamedTest, undefined>({
@@ -216,6 +216,22 @@ export const check = defineDirectives("http_upstream_check", {
       doc: "A parameter of the request that type=fastcgi sends.",
     }),
     defaultText: "REQUEST_METHOD GET, REQUEST_URI /, SCRIPT_FILENAME index.php",
+  },
+  check_uwsgi_param: {
+    ...keyValues({
+      in: ["upstream"],
+      syntax: "parameter value",
+      doc: "A parameter of the request that type=uwsgi sends.",
+    }),
+    defaultText: "those of a GET of / that WSGI requires",
+  },
+  check_scgi_param: {
+    ...keyValues({
+      in: ["upstream"],
+      syntax: "parameter value",
+      doc: "A parameter of the request that type=scgi sends, behind CONTENT_LENGTH 0.",
+    }),
+    defaultText: "SCGI 1, and those of a GET of /",
   },
   check_panic: directive<number>({
     in: ["upstream"],

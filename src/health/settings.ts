@@ -1,18 +1,36 @@
 import { fail, type Scope } from "../config/schema.ts";
 import { parseMsec } from "../config/values.ts";
 import type { Cycle } from "../runtime/cycle.ts";
-import type { CheckDefinition } from "./definition.ts";
-import { check, type HealthCheckSetting, healthCheck } from "./directives.ts";
+import { MAX_VARIABLES, variable } from "../wire/uwsgi.ts";
+import type { CheckDefinition, CheckType } from "./definition.ts";
+import { type CheckSetting, check, type HealthCheckSetting, healthCheck } from "./directives.ts";
 import type { Match } from "./match.ts";
 import { CLASSES, DEFAULT_ALIVE, type ResponseTests, statusIn } from "./response.ts";
 import { checkTls, locationTls } from "./tls.ts";
 
 const DEFAULT_SEND = "GET / HTTP/1.0\r\n\r\n";
-const DEFAULT_PARAMS = [
+
+type Params = CheckDefinition["params"];
+
+const GET = [
   { key: "REQUEST_METHOD", value: "GET" },
   { key: "REQUEST_URI", value: "/" },
-  { key: "SCRIPT_FILENAME", value: "index.php" },
 ];
+/** What an application may rely on (RFC 3875 section 4.1, PEP 3333). */
+const GET_ROOT = [
+  ...GET,
+  { key: "PATH_INFO", value: "/" },
+  { key: "QUERY_STRING", value: "" },
+  { key: "SERVER_NAME", value: "localhost" },
+  { key: "SERVER_PORT", value: "80" },
+  { key: "SERVER_PROTOCOL", value: "HTTP/1.0" },
+];
+/** The parameters where none are given; types that have none are not here. */
+const DEFAULT_PARAMS: Partial<Readonly<Record<CheckType, Params>>> = {
+  fastcgi: [...GET, { key: "SCRIPT_FILENAME", value: "index.php" }],
+  uwsgi: GET_ROOT,
+  scgi: [{ key: "SCGI", value: "1" }, ...GET_ROOT],
+};
 const NO_TESTS: ResponseTests = { status: () => true, headers: [], body: [] };
 /** proxy_connect_timeout and proxy_read_timeout where nothing sets them. */
 const PROXY_TIMEOUT = 60_000;
@@ -74,10 +92,9 @@ function ownCheck(scope: Scope, cycle: Cycle): CheckDefinition | undefined {
   const classes = [...settings.check_http_expect_alive].reduce((bits, word) => bits | CLASSES[word], 0);
   const alive = classes || (http ? DEFAULT_ALIVE : 0);
   const body = http ? settings.check_http_expect_body : undefined;
-  const judged = http || type === "fastcgi";
-  const given = settings.check_fastcgi_param;
+  const params = paramsOf(settings, base);
+  const judged = http || params.length > 0;
   const tlsText = type === "https" ? [base.tls] : [];
-  const params = type !== "fastcgi" ? [] : given.length > 0 ? given : DEFAULT_PARAMS;
   const expect: ResponseTests = !judged
     ? NO_TESTS
     : { status: alive === 0 ? () => true : statusIn(alive), headers: [], body: body === undefined ? [] : [body.test] };
@@ -100,6 +117,18 @@ function ownCheck(scope: Scope, cycle: Cycle): CheckDefinition | undefined {
     params,
     identity: JSON.stringify(["check", type, port, send, judged ? alive : 0, body?.text ?? "", params, ...tlsText]),
   };
+}
+
+/** The parameters of the request; empty for types without. */
+function paramsOf(settings: ReturnType<typeof check.in>, { type, directive }: CheckSetting): Params {
+  const { check_fastcgi_param: fastcgi, check_uwsgi_param: uwsgi, check_scgi_param: scgi } = settings;
+  const given: Partial<Record<CheckType, Params>> = { fastcgi, uwsgi, scgi };
+  const own = given[type] ?? [];
+  const params = own.length > 0 ? own : (DEFAULT_PARAMS[type] ?? []);
+  const length = params.reduce((sum, { key, value }) => sum + variable(key, value).length, 0);
+  if (type === "uwsgi" && length > MAX_VARIABLES)
+    fail(directive, `the parameters of a uwsgi check are too big: ${length}`);
+  return params;
 }
 
 function locationCheck(scope: Scope, setting: HealthCheckSetting, host: string): CheckDefinition {

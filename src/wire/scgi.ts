@@ -6,6 +6,10 @@ export const HEADER = {
   after: "\0",
 };
 
+export function header(name: string, value: string): string {
+  return HEADER.before(name) + value + HEADER.after;
+}
+
 /** `contentLength`: of the body, whose header comes first. `headers`: the others, joined. */
 export function request(contentLength: number, headers: string): string {
   const all = `CONTENT_LENGTH\0${contentLength}\0${headers}`;

@@ -9,7 +9,11 @@ export const VARIABLE = {
   after: "",
 };
 
-/** `variables`: results of `variable`, joined, at most MAX_VARIABLES bytes. The modifiers say what is asked of the server. */
+export function variable(name: string, value: string): string {
+  return VARIABLE.before(name, value.length) + value;
+}
+
+/** `variables`: joined, at most MAX_VARIABLES bytes. The modifiers say what is asked of the server. */
 export function packet(modifier1: number, modifier2: number, variables: string): string {
   return String.fromCharCode(modifier1) + length(variables.length) + String.fromCharCode(modifier2) + variables;
 }

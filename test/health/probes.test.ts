@@ -11,7 +11,9 @@ import type { CheckDefinition } from "../../src/health/definition.ts";
 import { probeOf } from "../../src/health/probes/registry.ts";
 import type { Address } from "../../src/net/address.ts";
 import { engine } from "../../src/net/engines.ts";
+import { have } from "../support/have.ts";
 import { freePort } from "../support/ports.ts";
+import { startUwsgi } from "../support/uwsgi.ts";
 import { record } from "../wire/fastcgi_record.ts";
 import { DEFINITION, ipv4, peer, planText, serve } from "./support.ts";
 
@@ -487,4 +489,50 @@ test("health_check type=tcp with send and expect", async () => {
   assert.equal(await verdictOf(address, definition), "pass");
   close();
   everySplit(definition, "-ERR", "what was received is not what is expected");
+});
+
+test("uwsgi and scgi: a status line or a CGI head, and broken answers", () => {
+  for (const type of ["uwsgi", "scgi"]) {
+    const any = of(`check type=${type};`);
+    const alive = of(`check type=${type}; check_http_expect_alive http_2xx;`);
+    everySplit(alive, "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\nhello", "pass");
+    everySplit(alive, "Content-Type: text/html\r\n\r\nhello", "pass");
+    everySplit(alive, "HTTP/1.1 503 Busy\r\n\r\n", "status 503");
+    everySplit(alive, "Status: 404 Not Found\r\n\r\n", "status 404");
+    everySplit(any, "Status: 404 Not Found\r\n\r\n", "pass");
+    everySplit(any, "Status: OK\r\n\r\n", 'invalid status "OK"');
+    everySplit(any, "no header at all\n\n", 'invalid header: "no\\x20..."');
+    everySplit(any, "", "closed by the server without a response");
+    everySplit(any, "HTTP/1.1 200 OK\r\nX: y", "closed by the server within the response");
+  }
+  assert.equal(
+    probeOf(of("check type=uwsgi; check_uwsgi_param A bc;"), "").send?.toString("latin1"),
+    "\x00\x07\x00\x00\x01\x00A\x02\x00bc",
+  );
+  const scgi = probeOf(of("check type=scgi; check_scgi_param A bc;"), "");
+  assert.equal(scgi.send?.toString("latin1"), "22:CONTENT_LENGTH\x000\x00A\x00bc\x00,");
+});
+
+test("uwsgi: parameters that do not fit in a packet are refused", () => {
+  const long = `check_uwsgi_param LONG ${"x".repeat(1000)};`.repeat(66);
+  assert.throws(() => of(`check type=uwsgi; ${long}`), /the parameters of a uwsgi check are too big: 66528/);
+});
+
+test("uwsgi and scgi: a real uWSGI", { skip: have("uwsgi") }, async (t) => {
+  const application = `
+def application(env, start):
+    good = env['PATH_INFO'] == '/' and env['SERVER_NAME'] == 'localhost' and env['REQUEST_METHOD'] == 'GET'
+    start('200 OK' if good else '404 Not Found', [])
+    return [b'ok']
+`;
+  for (const protocol of ["uwsgi", "scgi"] as const) {
+    const { address } = await startUwsgi(t, application, { protocol });
+    const target: Address = { family: "unix", path: address.slice("unix:".length) };
+    const check = `check type=${protocol}; check_http_expect_alive http_2xx;`;
+    assert.equal(await verdictOf(target, of(check), "", 15_000), "pass");
+    const other = ["PATH_INFO /other", "REQUEST_METHOD GET", "SERVER_NAME a"].map(
+      (p) => `check_${protocol}_param ${p};`,
+    );
+    assert.equal(await verdictOf(target, of(check + other.join(" ")), "", 15_000), "status 404");
+  }
 });

@@ -1,7 +1,10 @@
+import * as scgi from "../../wire/scgi.ts";
+import * as uwsgi from "../../wire/uwsgi.ts";
 import type { CheckDefinition } from "../definition.ts";
 import type { Probe } from "../probe.ts";
 import { hostName } from "../tls.ts";
 import { ajp } from "./ajp.ts";
+import { cgi } from "./cgi.ts";
 import { fastcgi } from "./fastcgi.ts";
 import { http } from "./http.ts";
 import { mysql } from "./mysql.ts";
@@ -29,5 +32,9 @@ export function probeOf(definition: CheckDefinition, server: string): Probe {
       return ajp();
     case "fastcgi":
       return fastcgi({ params, expect });
+    case "uwsgi":
+      return cgi(uwsgi.packet(0, 0, params.map(({ key, value }) => uwsgi.variable(key, value)).join("")), expect);
+    case "scgi":
+      return cgi(scgi.request(0, params.map(({ key, value }) => scgi.header(key, value)).join("")), expect);
   }
 }
