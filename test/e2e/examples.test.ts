@@ -42,6 +42,12 @@ async function answers(count: number, ask: (number: number) => ReturnType<typeof
   return bodies;
 }
 
+/** The files of conf/ that a configuration includes. */
+function includedFiles(config: string): Record<string, string> {
+  const names = [...config.matchAll(/\binclude (\w+(?:\.\w+)?);/g)].map(([, name]) => name);
+  return Object.fromEntries(names.map((name) => [`conf/${name}`, readFileSync(join(ROOT, "conf", name), "utf8")]));
+}
+
 /** One certificate, its key and a list of its CA's, in place of all that a configuration names. */
 function certificateFiles(t: TestContext, config: string): Record<string, string> {
   const names = [...config.matchAll(/[\w.-]+\.(?:crt|key|crl)(?=;)/g)].map(([name]) => name);
@@ -73,7 +79,7 @@ for (const page of readdirSync(join(ROOT, "docs")).filter((file) => file.endsWit
     test(`docs/${page}, configuration ${number + 1}, passes -t`, async (t) => {
       const { code, stderr } = await runHoldfast(t, {
         config: `http {\n${config.replaceAll(/listen (443|80)\b/g, "listen 127.0.0.1:8$1")}}\n`,
-        files: certificateFiles(t, config),
+        files: { ...certificateFiles(t, config), ...includedFiles(config) },
         args: ["-t"],
       });
       assert.equal(code, 0, `${stderr}\n${config}`);

@@ -128,3 +128,14 @@ test("a Status without a text gets the usual one", async (t) => {
   assert.equal((await get(port, "/503")).statusLine, "HTTP/1.1 503 Service Temporarily Unavailable");
   assert.equal((await get(port, "/299")).statusLine, "HTTP/1.1 299 ");
 });
+
+test("a unix socket that cannot be connected to is named, as in nginx", async (t) => {
+  const holdfast = await startHoldfast(t, {
+    config: ([port]) =>
+      `http { server { listen 127.0.0.1:${port}; location / { fastcgi_pass unix:/nowhere/php.sock; } } }`,
+  });
+  assert.equal((await get(holdfast.port, "/")).status, 502);
+  await holdfast.waitForLog(
+    /\[crit\] .*connect\(\) to unix:\/nowhere\/php\.sock failed \(2: No such file or directory\) while connecting to upstream/,
+  );
+});

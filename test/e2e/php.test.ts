@@ -200,7 +200,9 @@ test("php: 502 while the pool is down, and the page as soon as it is back", { sk
   assert.equal((await get(holdfast.port, "/index.php")).body, "page");
   await php.stop();
   assert.equal((await get(holdfast.port, "/index.php")).status, 502);
-  await holdfast.waitForLog(/connect\(\) failed \(.*\) while connecting to upstream, .*upstream: "fastcgi:\/\/unix:/);
+  await holdfast.waitForLog(
+    /connect\(\) to unix:\S+ failed \(.*\) while connecting to upstream, .*upstream: "fastcgi:\/\/unix:/,
+  );
   await php.start();
   assert.equal((await get(holdfast.port, "/index.php")).body, "page");
 });

@@ -354,7 +354,7 @@ export class ServerConnection implements ConnectHandler, SenderOwner, CodecPort 
         user.finalize(500);
         return;
       }
-      this.log("error", `connect() failed (${error?.message ?? "closed"})`);
+      this.logFailure(error);
       user.nextUpstream("error");
     } else if (this.step === HANDSHAKE) {
       this.log(error?.crit ? "crit" : "error", error?.sentence ?? "closed");
@@ -367,6 +367,17 @@ export class ServerConnection implements ConnectHandler, SenderOwner, CodecPort 
       logError(user.request, "error", `${failureText("recv", error)} while reading response header from upstream`);
       user.nextUpstream("error");
     }
+  }
+
+  /** In nginx's words, which name a unix socket: connecting to one fails at once, or not at all. */
+  private logFailure(error: StreamError | undefined): void {
+    const why = error?.message ?? "closed";
+    if (this.stream.remote.family !== "unix") {
+      this.log("error", `connect() failed (${why})`);
+      return;
+    }
+    const busy = error?.code === "ECONNREFUSED" || error?.code === "EAGAIN";
+    this.log(busy ? "error" : "crit", `connect() to ${this.pooled.name} failed (${why})`);
   }
 
   onFault(error: unknown): void {
