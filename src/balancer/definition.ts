@@ -52,6 +52,8 @@ export interface UpstreamDefinition {
   readonly keepalive: KeepaliveSettings | undefined;
   /** Where requests wait that find no server. */
   readonly queue: QueueSettings | undefined;
+  /** Its servers are kept in a file: there may be none. */
+  readonly state: boolean;
   /** Bytes of its `zone`; 0 where it has none. */
   readonly zone: number;
   readonly file: string;
@@ -143,6 +145,7 @@ export function implicitUpstream(
     method: { name: "round_robin" },
     keepalive: undefined,
     queue: undefined,
+    state: false,
     zone: 0,
     file,
     line,

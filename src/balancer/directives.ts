@@ -14,6 +14,7 @@ import {
   type UpstreamDefinition,
 } from "./definition.ts";
 import { readServer } from "./server_directive.ts";
+import { checkState, state } from "./state_file.ts";
 import { UPSTREAM_ZONE } from "./zone.ts";
 
 /** Idle connections kept where no `keepalive` says otherwise (nginx 1.29.7 and later). */
@@ -115,6 +116,11 @@ export const upstream = defineDirectives("http_upstream", {
     },
     close(block) {
       const { file, line, endLine } = block.directive;
+      const { state: path, zone } = upstream.in(block);
+      if (path !== undefined) {
+        checkState(block, path, zone !== undefined);
+        return;
+      }
       if (serversOf(block).length > 0) return;
       throw new ConfigError("no servers are inside upstream", { file, line: endLine ?? line });
     },
@@ -145,6 +151,7 @@ export const upstream = defineDirectives("http_upstream", {
     initial: () => undefined,
     read: readQueue,
   }),
+  state,
   ...METHODS,
 });
 
@@ -241,6 +248,7 @@ function definitionOf(block: Scope): UpstreamDefinition {
     method: methodOf(block) ?? { name: "round_robin" },
     keepalive: keepalive.connections === 0 ? undefined : { ...keepalive, ...limits },
     queue: upstream.in(block).queue,
+    state: upstream.in(block).state !== undefined,
     zone: zoneSize(upstream.in(block).zone),
     file: block.directive.file,
     line: block.directive.line,

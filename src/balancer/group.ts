@@ -64,7 +64,7 @@ export function buildUpstream(
 ): Group {
   const resolves = definition.servers.some((server) => resolvedName(server) !== undefined);
   const configured = resolvePeers(definition, hosts, NOTHING_RESOLVED);
-  if (!definition.servers.some((server) => !server.backup)) {
+  if (!definition.state && !definition.servers.some((server) => !server.backup)) {
     throw new ConfigError(`no servers in upstream "${definition.name}"`, definition);
   }
   if (resolves && definition.zone === 0) throw new ConfigError(needsZone(definition));

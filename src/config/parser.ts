@@ -1,4 +1,4 @@
-import { closeSync, fstatSync, openSync, readFileSync } from "node:fs";
+import { closeSync, existsSync, fstatSync, openSync, readFileSync } from "node:fs";
 import { errnoCode, errnoText } from "../sys/errno.ts";
 import { fullName, osPath } from "../sys/paths.ts";
 import { glob } from "./glob.ts";
@@ -85,6 +85,7 @@ export class Parser {
 
         case "directive":
           if (lexer.words[0] === "include" && lexer.words.length === 2) this.include(lexer.words[1], list, lexer);
+          else if (lexer.words[0] === "state" && open.at(-1)?.name === "upstream") this.state(list, lexer);
           else list.push(statement(lexer));
           break;
 
@@ -103,6 +104,18 @@ export class Parser {
     const path = fullName(pattern, this.prefix);
     if (!/[*?[]/.test(path)) this.parseFile(path, into, from);
     else for (const match of glob(path)) this.parseFile(match, into, from);
+  }
+
+  /** `state` of an upstream: its servers are in a file, which need not be there. */
+  private state(into: Directive[], lexer: Lexer): void {
+    const at = statement(lexer);
+    if (at.args.length !== 1) {
+      into.push(at);
+      return;
+    }
+    const path = fullName(at.args[0], this.prefix);
+    into.push({ ...at, args: [path] });
+    if (existsSync(osPath(path))) this.parseFile(path, into, lexer);
   }
 }
 
