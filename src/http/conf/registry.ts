@@ -25,6 +25,7 @@ import { log } from "../modules/log/log.ts";
 import { map } from "../modules/map.ts";
 import { memcached } from "../modules/memcached.ts";
 import { mirror } from "../modules/mirror.ts";
+import { mp4 } from "../modules/mp4/mp4.ts";
 import { notModified } from "../modules/not_modified.ts";
 import { proxy } from "../modules/proxy/proxy.ts";
 import { randomIndex } from "../modules/random_index.ts";
@@ -78,6 +79,7 @@ export const httpModules: readonly HttpModule[] = [
   stubStatus,
   emptyGif,
   flv,
+  mp4,
   randomIndex,
   index,
   autoindex,
