@@ -20,6 +20,11 @@ const BACKSLASH = 92;
 const OPEN_BRACE = 123;
 const CLOSE_BRACE = 125;
 
+/** Bytes that mean nothing but themselves within a word. */
+const PLAIN = new Uint8Array(256).fill(1);
+for (const ch of [TAB, LF, CR, SPACE, DOUBLE_QUOTE, DOLLAR, SINGLE_QUOTE, SEMICOLON, BACKSLASH, OPEN_BRACE])
+  PLAIN[ch] = 0;
+
 function isSpace(ch: number): boolean {
   return ch === SPACE || ch === LF || ch === TAB || ch === CR;
 }
@@ -145,6 +150,9 @@ export class Lexer {
       } else if (isSpace(ch) || ch === SEMICOLON || ch === OPEN_BRACE) {
         between = true;
       } else {
+        let at = this.at;
+        while (PLAIN[text.charCodeAt(at)] === 1) at++;
+        this.at = at;
         continue;
       }
       const word = text.slice(start, this.at - 1);

@@ -1,3 +1,4 @@
+import { HEX } from "../wire/latin1.ts";
 import type { Address } from "./address.ts";
 
 /** IP addresses as numbers: parsing, printing, ranges. As strict or lax as nginx (ngx_inet.c). */
@@ -27,48 +28,51 @@ export function parseIpv4(text: string): number | undefined {
 
 /** ngx_inet6_addr: 16 bytes, or undefined. Takes neither brackets nor a zone. */
 export function parseIpv6(text: string): Uint8Array | undefined {
-  const halves = text.split("::");
-  if (halves.length > 2) return undefined;
-  const words = halves.map((half, index) => parseWords(half, index === halves.length - 1));
-  const [head, tail] = words;
-  if (head === undefined) return undefined;
-  if (halves.length === 1) return head.length === 8 ? toBytes(head) : undefined;
-  if (tail === undefined || head.length + tail.length > 7) return undefined;
-  const zeros = new Array<number>(8 - head.length - tail.length).fill(0);
-  return toBytes([...head, ...zeros, ...tail]);
+  const bytes = new Uint8Array(16);
+  const size = text.length;
+  let at = 0;
+  let words = 0;
+  /** How many words stand before the "::"; -1 without one. */
+  let gap = -1;
+  if (text.startsWith("::")) {
+    gap = 0;
+    at = 2;
+  }
+  while (at < size || words === 0) {
+    let word = 0;
+    let end = at;
+    for (; HEX[text.charCodeAt(end)] >= 0; end++) word = 16 * word + HEX[text.charCodeAt(end)];
+    if (text[end] === ".") {
+      const embedded = parseIpv4(text.slice(at));
+      if (embedded === undefined || words > 6) return undefined;
+      for (let i = 0; i < 4; i++) bytes[2 * words + i] = embedded >>> (24 - 8 * i);
+      words += 2;
+      break;
+    }
+    if (end === at && end === size && gap === 0) break;
+    if (end === at || end > at + 4 || words === 8) return undefined;
+    bytes[2 * words] = word >> 8;
+    bytes[2 * words + 1] = word;
+    words++;
+    if (end === size) break;
+    if (text[end] !== ":" || end + 1 === size) return undefined;
+    at = end + 1;
+    if (text[at] !== ":") continue;
+    if (gap >= 0) return undefined;
+    gap = words;
+    at++;
+  }
+  if (gap < 0) return words === 8 ? bytes : undefined;
+  if (words > 7) return undefined;
+  bytes.copyWithin(16 - 2 * (words - gap), 2 * gap, 2 * words);
+  bytes.fill(0, 2 * gap, 16 - 2 * (words - gap));
+  return bytes;
 }
 
 /** The 16 bytes of a socket's IPv6 address, whose text may have a zone. */
 export function socketIpv6(host: string): Uint8Array {
   const zone = host.indexOf("%");
   return parseIpv6(zone === -1 ? host : host.slice(0, zone)) ?? new Uint8Array(16);
-}
-
-function parseWords(text: string, last: boolean): number[] | undefined {
-  if (text === "") return [];
-  const words: number[] = [];
-  const parts = text.split(":");
-  for (const [index, part] of parts.entries()) {
-    if (last && index === parts.length - 1 && part.includes(".")) {
-      const embedded = parseIpv4(part);
-      if (embedded === undefined) return undefined;
-      words.push(Math.floor(embedded / 65536), embedded % 65536);
-    } else if (/^[0-9A-Fa-f]{1,4}$/.test(part)) {
-      words.push(Number.parseInt(part, 16));
-    } else {
-      return undefined;
-    }
-  }
-  return words;
-}
-
-function toBytes(words: readonly number[]): Uint8Array {
-  const bytes = new Uint8Array(16);
-  for (const [i, word] of words.entries()) {
-    bytes[2 * i] = word >> 8;
-    bytes[2 * i + 1] = word & 255;
-  }
-  return bytes;
 }
 
 export function ipv4Text(address: number): string {
@@ -124,9 +128,14 @@ export function parseCidr(text: string): { readonly cidr: Cidr; readonly lowBits
   const v6 = parseIpv6(host);
   const shift = bits === undefined ? 128 : Number(bits);
   if (v6 === undefined || shift > 128) return undefined;
-  const mask = v6.map((_, i) => 0xff & (0xff00 >> Math.min(8, Math.max(0, shift - 8 * i))));
-  const address = v6.map((byte, i) => byte & mask[i]);
-  return { cidr: { family: "ipv6", address, mask }, lowBits: address.some((byte, i) => byte !== v6[i]) };
+  const mask = new Uint8Array(16);
+  let lowBits = false;
+  for (let i = 0; i < 16; i++) {
+    mask[i] = 0xff00 >> Math.min(8, Math.max(0, shift - 8 * i));
+    if ((v6[i] & ~mask[i]) !== 0) lowBits = true;
+    v6[i] &= mask[i];
+  }
+  return { cidr: { family: "ipv6", address: v6, mask }, lowBits };
 }
 
 export function inIpv4(cidr: Cidr, address: number): boolean {

@@ -41,8 +41,9 @@ export class PrefixTree {
       }
       // A node for what both have in common takes the child's place.
       at = this.#add(slot, address, common);
-      const words = this.#nodes.subarray(child + WORDS, child + WORDS + this.#width);
-      this.#nodes[this.#slot(at, words)] = child;
+      const nodes = this.#nodes;
+      const bit = (nodes[child + WORDS + (common >>> 5)] >>> (31 - (common & 31))) & 1;
+      nodes[at + CHILDREN + bit] = child;
     }
     const old = this.#nodes[at + VALUE];
     this.#nodes[at + VALUE] = value;

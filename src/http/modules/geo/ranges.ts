@@ -38,8 +38,8 @@ export class RangeLists {
       const list = this.#lists.get(high) ?? [];
       const start = startIn(high, first);
       const end = endIn(high, last);
-      const at = list.findIndex((range) => range.start === start && range.end === end);
-      if (at < 0) all = false;
+      const at = lastUpTo(list, end);
+      if (at < 0 || list[at].start !== start || list[at].end !== end) all = false;
       else list.splice(at, 1);
     }
     return all;
@@ -74,11 +74,24 @@ function endIn(high: number, last: number): number {
   return high === last >>> 16 ? last & 0xffff : 0xffff;
 }
 
-/** Puts a range into an ordered list, from whose end it looks for the place. Returns what it overlaps, if anything. */
+/** Where the last range is that begins at `end` or before; -1 for none. */
+function lastUpTo(list: readonly Range[], end: number): number {
+  let low = 0;
+  let high = list.length;
+  // Most files are in ascending order.
+  if (high > 0 && list[high - 1].start <= end) return high - 1;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if (list[middle].start <= end) low = middle + 1;
+    else high = middle;
+  }
+  return low - 1;
+}
+
+/** Puts a range into an ordered list. Returns what it overlaps, if anything. */
 function insert(list: Range[], range: Range, duplicate: (old: number) => void): Range | undefined {
   const { start, end, value } = range;
-  let at = list.length - 1;
-  while (at >= 0 && end < list[at].start) at--;
+  const at = lastUpTo(list, end);
   if (at < 0 || start > list[at].end) {
     list.splice(at + 1, 0, range);
     return undefined;
