@@ -3,9 +3,11 @@ import { test } from "node:test";
 import { setImmediate as turn } from "node:timers/promises";
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
+import { buildingScopes } from "../src/config/scopes.ts";
+import type { Directive } from "../src/config/types.ts";
 import { program } from "../src/program.ts";
 import type { WorkerService } from "../src/runtime/application.ts";
-import { buildCycle } from "../src/runtime/build_cycle.ts";
+import { buildCycle, tablesOf } from "../src/runtime/build_cycle.ts";
 import type { CycleData } from "../src/runtime/cycle.ts";
 import { loadConfiguration, validateCycle } from "../src/runtime/master/load_cycle.ts";
 import { makePrefix } from "./support/holdfast.ts";
@@ -41,6 +43,31 @@ test("the tree is built in pieces no larger than a location or an upstream", asy
   let pieces = 0;
   for (const work = whole.build(cycle); work.next().done !== true; ) pieces++;
   assert.ok(pieces > LOCATIONS + UPSTREAMS, `${pieces} pieces`);
+});
+
+test("a block of very many lines is read in pieces", () => {
+  const lines = 10_000;
+  const block = (name: string, args: readonly string[], key: (i: number) => string): Directive => {
+    const place = { file: "nginx.conf", line: 1 };
+    const rows = Array.from({ length: lines }, (_, i) => ({
+      name: key(i),
+      args: key(i) === "ranges" ? [] : ["value"],
+      ...place,
+    }));
+    return { name, args, ...place, block: rows, endLine: 1 };
+  };
+  const networks = block("geo", ["$networks"], (i) => `2001:db8:${i.toString(16)}::/48`);
+  const ranges = block("geo", ["$ranges"], (i) =>
+    i === 0 ? "ranges" : `10.${i >> 8}.${i & 255}.0-10.${i >> 8}.${i & 255}.9`,
+  );
+  const keys = block("map", ["$uri", "$keys"], (i) => `/${i}`);
+  for (const directive of [networks, ranges, keys]) {
+    const http: Directive = { name: "http", args: [], file: "nginx.conf", line: 1, block: [directive], endLine: 1 };
+    let pieces = 0;
+    const work = buildingScopes({ files: [], directives: [http] }, tablesOf(whole));
+    while (work.next().done !== true) pieces++;
+    assert.ok(pieces > lines / 100, `${pieces} pieces of ${directive.args.join()}`);
+  }
 });
 
 test("the loop turns while a worker builds", async (t) => {

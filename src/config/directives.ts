@@ -1,3 +1,4 @@
+import { type Sliced, whole } from "../sys/sliced.ts";
 import { warn } from "./errors.ts";
 import { type DirectiveSpec, fail, type Scope } from "./schema.ts";
 import { ConfigError, type Context, type Directive } from "./types.ts";
@@ -56,6 +57,16 @@ export function directive<T, I = T>(
   const { read } = spec;
   // `previous` is the result of an earlier `read` in the same block, never an initial value.
   return { ...spec, read: (at, scope, previous) => read(at, scope, previous as T | undefined) };
+}
+
+/** A block whose lines are read in slices, since they may be very many (`geo`, `map`): `readSliced` yields now and then. */
+export function largeBlock<T>(
+  spec: Omit<DirectiveSpec<T>, "read" | "readSliced" | "block"> & {
+    readonly readSliced: (directive: Directive, scope: Scope, previous: T | undefined) => Sliced<T>;
+  },
+): DirectiveSpec<T> {
+  const { readSliced } = spec;
+  return { ...spec, block: "free", read: (at, scope, previous) => whole(readSliced(at, scope, previous)) };
 }
 
 /** A block without arguments; the setting is whether it is there. */
@@ -302,7 +313,7 @@ export function keyValues(options: Common): DirectiveSpec<readonly KeyValue[]> {
 
 /** A directive that may be repeated in a block; the setting is the list of what `item` returns for each. */
 export function list<T>(
-  options: Omit<DirectiveSpec<readonly T[]>, "read" | "repeat" | "initial"> & {
+  options: Omit<DirectiveSpec<readonly T[]>, "read" | "readSliced" | "repeat" | "initial"> & {
     readonly initial?: () => readonly T[];
     readonly item: (at: Directive, scope: Scope) => T;
   },

@@ -1,3 +1,4 @@
+import type { Sliced } from "../sys/sliced.ts";
 import { ConfigError, type Context, type Directive } from "./types.ts";
 
 /**
@@ -24,6 +25,8 @@ export interface DirectiveSpec<T> {
   readonly inherit?: boolean;
   /** Makes the setting of the arguments. `previous`: the value set before in the same block, if `repeat`. */
   read(directive: Directive, scope: Scope, previous: T | undefined): T;
+  /** The same in slices, for a block that may have very many lines; called in its place. */
+  readSliced?(directive: Directive, scope: Scope, previous: T | undefined): Sliced<T>;
   /** Called with the scope of its block after the `}`, for checks of the whole ("no servers are inside upstream"). */
   close?(block: Scope): void;
 }
@@ -162,6 +165,12 @@ export function placeIn(scope: Scope, spec: DirectiveSpec<unknown>): Directive {
     if (place !== undefined) return place;
   }
   return scope.directive;
+}
+
+/** The directive without its lines, to be kept: those of a large block would hold much memory. */
+export function withoutLines(directive: Directive): Directive {
+  const { name, args, file, line, endLine } = directive;
+  return { name, args, file, line, block: [], ...(endLine === undefined ? {} : { endLine }) };
 }
 
 /** An error at a directive, in nginx's words. */

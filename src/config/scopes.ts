@@ -1,7 +1,7 @@
 import { type Sliced, whole } from "../sys/sliced.ts";
 import { refusalsOf } from "./errors.ts";
 import { INSTEAD, KNOWN, ONLY_IN_MAIL } from "./known.ts";
-import { type DirectiveSpec, type Directives, fail, type Scope, type Specs, settle } from "./schema.ts";
+import { type DirectiveSpec, type Directives, fail, type Scope, type Specs, settle, withoutLines } from "./schema.ts";
 import type { ConfigTree, Context, Directive } from "./types.ts";
 
 type AnySpec = DirectiveSpec<unknown>;
@@ -101,7 +101,7 @@ function line(scope: Scope, directive: Directive, vocabulary: Vocabulary): true 
 function* block(scope: Scope, directive: Directive, vocabulary: Vocabulary): Sliced<true> {
   const spec = declarationOf(scope, directive, vocabulary);
   try {
-    set(scope, spec, directive);
+    yield* setBlock(scope, spec, directive);
   } catch (error) {
     // Looks for errors inside the block as well.
     const inside = open(spec, directive, scope);
@@ -109,8 +109,11 @@ function* block(scope: Scope, directive: Directive, vocabulary: Vocabulary): Sli
     throw error;
   }
   const child = open(spec, directive, scope);
-  scope.order.push(child === undefined ? { spec, directive } : { spec, directive, child });
-  if (child === undefined) return true;
+  if (child === undefined) {
+    scope.order.push({ spec, directive: withoutLines(directive) });
+    return true;
+  }
+  scope.order.push({ spec, directive, child });
   scope.children.push(child);
   const refusals = refusalsOf(scope);
   const before = refusals.count;
@@ -122,10 +125,22 @@ function* block(scope: Scope, directive: Directive, vocabulary: Vocabulary): Sli
 }
 
 function set(scope: Scope, spec: AnySpec, directive: Directive): void {
-  const isSecond = scope.values.has(spec);
-  if (isSecond && spec.repeat !== true) fail(directive, `"${directive.name}" directive is duplicate`);
-  scope.values.set(spec, read(spec, directive, scope, isSecond ? scope.values.get(spec) : undefined));
-  if (!isSecond) scope.places.set(spec, directive);
+  const previous = previousOf(scope, spec, directive);
+  scope.values.set(spec, spec.read(directive, scope, previous));
+  if (!scope.places.has(spec)) scope.places.set(spec, directive);
+}
+
+function* setBlock(scope: Scope, spec: AnySpec, directive: Directive): Sliced<void> {
+  const previous = previousOf(scope, spec, directive);
+  scope.values.set(spec, yield* read(spec, directive, scope, previous));
+  if (!scope.places.has(spec)) scope.places.set(spec, spec.block === "free" ? withoutLines(directive) : directive);
+}
+
+/** What the same directive has set before in the same block. */
+function previousOf(scope: Scope, spec: AnySpec, directive: Directive): unknown {
+  if (!scope.values.has(spec)) return undefined;
+  if (spec.repeat !== true) fail(directive, `"${directive.name}" directive is duplicate`);
+  return scope.values.get(spec);
 }
 
 function open(spec: AnySpec, directive: Directive, scope: Scope): Scope | undefined {
@@ -134,16 +149,30 @@ function open(spec: AnySpec, directive: Directive, scope: Scope): Scope | undefi
   return newScope(context, directive, scope);
 }
 
+/** Lines of a block that are looked at between two looks at the time. */
+const LINES = 4096;
+
 /** A block that `read` handles itself (map, types) may not contain blocks. */
-function read(spec: AnySpec, directive: Directive, scope: Scope, previous: unknown): unknown {
-  if (spec.block !== "free" || directive.block === undefined) return spec.read(directive, scope, previous);
+function* read(spec: AnySpec, directive: Directive, scope: Scope, previous: unknown): Sliced<unknown> {
+  const { block } = directive;
+  if (spec.block !== "free" || block === undefined) return spec.read(directive, scope, previous);
+  let right = 0;
+  while (right < block.length && block[right].failed === undefined && block[right].block === undefined) {
+    if (++right % LINES === 0) yield;
+  }
+  if (right === block.length) return yield* readLines(spec, directive, scope, previous);
   const refusals = refusalsOf(scope);
-  for (const { failed } of directive.block) if (failed !== undefined) refusals.note(failed);
-  const lines = directive.block.filter(({ failed }) => failed === undefined);
-  const nested = lines.findIndex(({ block }) => block !== undefined);
-  if (nested < 0) return spec.read({ ...directive, block: lines }, scope, previous);
-  spec.read({ ...directive, block: lines.slice(0, nested) }, scope, previous);
+  for (const { failed } of block) if (failed !== undefined) refusals.note(failed);
+  const lines = block.filter(({ failed }) => failed === undefined);
+  const nested = lines.findIndex((line) => line.block !== undefined);
+  if (nested < 0) return yield* readLines(spec, { ...directive, block: lines }, scope, previous);
+  yield* readLines(spec, { ...directive, block: lines.slice(0, nested) }, scope, previous);
   return fail(lines[nested], 'unexpected "{"');
+}
+
+function* readLines(spec: AnySpec, directive: Directive, scope: Scope, previous: unknown): Sliced<unknown> {
+  if (spec.readSliced === undefined) return spec.read(directive, scope, previous);
+  return yield* spec.readSliced(directive, scope, previous);
 }
 
 function specFor(directive: Directive, context: Context, vocabulary: Vocabulary): AnySpec {

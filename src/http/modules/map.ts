@@ -1,6 +1,6 @@
-import { directive, number } from "../../config/directives.ts";
+import { largeBlock, number } from "../../config/directives.ts";
 import { refusalsOf } from "../../config/errors.ts";
-import { fail, type Scope, valueIn } from "../../config/schema.ts";
+import { fail, type Scope, valueIn, withoutLines } from "../../config/schema.ts";
 import type { Directive } from "../../config/types.ts";
 import { type CompiledRegex, compileRegex, RegexMatchError } from "../../regex/regex.ts";
 import { assignCaptures, declareCaptures } from "../../script/captures.ts";
@@ -31,19 +31,21 @@ interface MapBlock {
   readonly regexes: { readonly regex: CompiledRegex; readonly value: Template; readonly line: Directive }[];
 }
 
-const mapSpec = directive<readonly MapBlock[]>({
+/** Lines that are read between two looks at the time. */
+const LINES = 64;
+
+const mapSpec = largeBlock<readonly MapBlock[]>({
   in: ["http"],
   args: [2, 2],
-  block: "free",
   syntax: "string $variable { key value; … }",
   doc: "A variable whose value depends on another: keys are strings (case is ignored), `~regex` or `~*regex`, with `hostnames` also wildcards; `default` is the value of all others, `volatile` switches off caching.",
   initial: () => [],
   repeat: true,
-  read(at, scope, previous) {
+  *readSliced(at, scope, previous) {
     const [source, name] = at.args;
     if (!name.startsWith("$")) fail(at, `invalid variable name "${name}"`);
     const block: MapBlock = {
-      at,
+      at: withoutLines(at),
       name: name.slice(1),
       source: template(scope, at, source),
       hostnames: false,
@@ -53,7 +55,11 @@ const mapSpec = directive<readonly MapBlock[]>({
       regexes: [],
     };
     const refusals = refusalsOf(scope);
-    for (const line of at.block ?? []) refusals.attempt(() => readLine(block, line, scope));
+    let lines = 0;
+    for (const line of at.block ?? []) {
+      if (++lines % LINES === 0) yield;
+      refusals.attempt(() => readLine(block, line, scope));
+    }
     return [...(previous ?? []), block];
   },
 });

@@ -1,6 +1,6 @@
-import { directive } from "../../../config/directives.ts";
+import { largeBlock } from "../../../config/directives.ts";
 import { refusalsOf } from "../../../config/errors.ts";
-import { fail, valueIn } from "../../../config/schema.ts";
+import { fail, valueIn, withoutLines } from "../../../config/schema.ts";
 import type { Directive } from "../../../config/types.ts";
 import type { Address } from "../../../net/address.ts";
 import { clientAddress, keptClientAddress } from "../../../net/ip.ts";
@@ -21,17 +21,17 @@ interface Geo {
   readonly block: GeoBlock;
 }
 
-const geoSpec = directive<readonly Geo[]>({
+const geoSpec = largeBlock<readonly Geo[]>({
   in: ["http"],
   args: [1, 2],
-  block: "free",
   syntax: "[$address] $variable { network value; … }",
   doc: "A variable whose value depends on the client's address, or on that in `$address`: the most specific network decides. `default` is the value of all others. `ranges`, before any network, makes them ranges of IPv4 addresses (`first-last`). `delete` takes a network back, `include` reads a file. Behind a trusted `proxy` the address is taken from `X-Forwarded-For`, with `proxy_recursive` the last one that is not trusted itself. `volatile` switches off caching.",
   initial: () => [],
   repeat: true,
-  read(at, scope, previous) {
+  *readSliced(at, scope, previous) {
     const names = at.args.map((written) => variableName(at, written));
-    const geo: Geo = { at, name: names[names.length - 1], source: undefined, block: readGeoBlock(at, scope) };
+    const block = yield* readGeoBlock(at, scope);
+    const geo: Geo = { at: withoutLines(at), name: names[names.length - 1], source: undefined, block };
     if (names.length === 2) {
       whenVariablesKnown(scope, (variables) => {
         geo.source = variables.use(names[0], at);

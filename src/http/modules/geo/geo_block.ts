@@ -2,6 +2,7 @@ import { refusalsOf, warn } from "../../../config/errors.ts";
 import { fail, type Scope } from "../../../config/schema.ts";
 import type { Directive } from "../../../config/types.ts";
 import { type Cidr, type ClientAddress, parseCidr, parseIpv4 } from "../../../net/ip.ts";
+import type { Sliced } from "../../../sys/sliced.ts";
 import { PrefixTree } from "./prefix_tree.ts";
 import { findInRanges, RangeLists, type RangeTable } from "./ranges.ts";
 
@@ -38,10 +39,15 @@ export function valueFor(block: GeoBlock, client: ClientAddress | undefined): st
   return values[block.ipv4.find(IPV4)];
 }
 
-export function readGeoBlock(at: Directive, scope: Scope): GeoBlock {
+/** Lines that are read between two looks at the time. */
+const LINES = 64;
+
+export function* readGeoBlock(at: Directive, scope: Scope): Sliced<GeoBlock> {
   const reader = new Reader(scope);
   const refusals = refusalsOf(scope);
+  let lines = 0;
   for (const line of at.block ?? []) {
+    if (++lines % LINES === 0) yield;
     // With "ranges" refused, every range after it would be an error too.
     if (line.name === "ranges" && line.args.length === 0) reader.line(line);
     else refusals.attempt(() => reader.line(line));
