@@ -1,9 +1,12 @@
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
+import { createCertificate } from "../support/certificates.ts";
 import { have } from "../support/have.ts";
-import { startHoldfast } from "../support/holdfast.ts";
+import { makePrefix, startHoldfast } from "../support/holdfast.ts";
+import { freePort } from "../support/ports.ts";
 import { get, request } from "../support/tcp.ts";
 import { startUwsgi } from "../support/uwsgi.ts";
+import { waitFor } from "../support/wait.ts";
 
 /** The parameters that every WSGI application needs. */
 const PARAMS = `uwsgi_param QUERY_STRING $query_string; uwsgi_param REQUEST_METHOD $request_method;
@@ -71,4 +74,72 @@ test("scgi_pass: a WSGI application over SCGI, with bodies of known and unknown 
     "POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
   );
   assert.match(chunked.body, /CONTENT_LENGTH=3\n.*body=abc$/s);
+});
+
+test("suwsgi://: TLS to a uwsgi server, whose certificate is verified", { skip: have("uwsgi") }, async (t) => {
+  const { certificateFile, keyFile } = createCertificate(makePrefix(t), "app.example", {
+    extensions: ["subjectAltName=DNS:app.example"],
+  });
+  const port = await freePort();
+  await startUwsgi(t, ECHO, { options: ["--suwsgi-socket", `127.0.0.1:${port},${certificateFile},${keyFile}`] });
+  const holdfast = await startHoldfast(t, {
+    config: ([first]) => `http { uwsgi_ssl_trusted_certificate ${certificateFile}; uwsgi_ssl_verify on; ${PARAMS}
+      server { listen 127.0.0.1:${first};
+        location / { uwsgi_ssl_name app.example; uwsgi_pass suwsgi://127.0.0.1:${port}; }
+        location /variable { set $to suwsgi://127.0.0.1:${port}; uwsgi_ssl_name app.example; uwsgi_pass $to; }
+        location /other { uwsgi_ssl_name other.example; uwsgi_pass suwsgi://127.0.0.1:${port}; } } }`,
+  });
+  assert.match((await get(holdfast.port, "/")).body, /^REQUEST_METHOD=GET\nPATH_INFO=\/\n/);
+  assert.match((await get(holdfast.port, "/variable")).body, /^REQUEST_METHOD=GET\nPATH_INFO=\/variable\n/);
+  assert.equal((await get(holdfast.port, "/other")).status, 502);
+  await holdfast.waitForLog(
+    /upstream SSL certificate does not match "other.example" while SSL handshaking to upstream, .* upstream: "suwsgi:\/\/127/,
+  );
+});
+
+test("uwsgi_pass: a killed server's requests go to the other one, and it is used again when it is back", {
+  skip: have("uwsgi"),
+}, async (t) => {
+  const ports = [await freePort(), await freePort()];
+  const [one, two] = ports.map((port) => `127.0.0.1:${port}`);
+  const start = (address: string) =>
+    startUwsgi(t, `def application(env, start):\n    start('200 OK', [])\n    return [b'${address}']\n`, {
+      options: ["--uwsgi-socket", address, "--no-orphans"],
+    });
+  const first = await start(one);
+  await start(two);
+  const { port } = await startHoldfast(t, {
+    config: ([port]) => `http { upstream app { server ${one} fail_timeout=1s; server ${two} fail_timeout=1s; }
+      server { listen 127.0.0.1:${port}; location / { uwsgi_pass app; ${PARAMS} } } }`,
+  });
+  /** The servers that answer, each request by one of them. */
+  const answering = async (count: number) => {
+    const answers = await Promise.all(Array.from({ length: count }, () => get(port, "/")));
+    assert.ok(answers.every(({ status }) => status === 200));
+    return new Set(answers.map(({ body }) => body));
+  };
+  await waitFor(async () => (await answering(4)).size === 2, "both servers");
+  process.kill(first.pid, "SIGKILL");
+  // Its workers notice that only within a second.
+  await waitFor(async () => !(await answering(4)).has(one), "one server left");
+  await start(one);
+  await waitFor(async () => (await answering(4)).size === 2, "both servers again");
+});
+
+test("uwsgi_pass: large bodies both ways, buffered or not", { skip: have("uwsgi") }, async (t) => {
+  const { address } = await startUwsgi(t, ECHO);
+  const { port } = await startHoldfast(t, {
+    config: ([
+      port,
+    ]) => `http { client_max_body_size 0; uwsgi_max_temp_file_size 1m; ${PARAMS} server { listen 127.0.0.1:${port};
+      location / { uwsgi_pass ${address}; }
+      location /unbuffered { uwsgi_pass ${address}; uwsgi_buffering off; uwsgi_request_buffering off; } } }`,
+  });
+  const body = "0123456789abcdef".repeat(512 * 1024);
+  for (const path of ["/", "/unbuffered"]) {
+    const raw = `PUT ${path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: ${body.length}\r\n\r\n${body}`;
+    const answer = await request(port, raw);
+    assert.equal(answer.header("x-length"), String(body.length), path);
+    assert.ok(answer.body.endsWith(body), path);
+  }
 });

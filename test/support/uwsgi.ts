@@ -29,9 +29,11 @@ export async function startUwsgi(
   const child = spawn(
     "uwsgi",
     [
-      ...["--plugin", "python3", `--${protocol}-socket`, socket, "--chmod-socket=666"],
-      ...["--wsgi-file", join(directory, "app.py"), "--master", "--need-app", "--die-on-term", "--processes", "2"],
+      ...["--plugin", "python3"],
+      // Sockets are bound in this order: when the last is there, those of `options` are.
       ...options,
+      ...[`--${protocol}-socket`, socket, "--chmod-socket=666"],
+      ...["--wsgi-file", join(directory, "app.py"), "--master", "--need-app", "--die-on-term", "--processes", "2"],
     ],
     { stdio: "ignore" },
   );
