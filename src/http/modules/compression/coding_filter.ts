@@ -1,7 +1,7 @@
 import { type Coder, coderMemory, FINISH, FLUSH as FLUSH_CODER, type Operation, PROCESS } from "../../../sys/coder.ts";
 import { ERROR } from "../../core/codes.ts";
 import { finalizeRequest } from "../../core/engine.ts";
-import { type BODY_FILTER, bodyWritable, FLUSH, LAST, PART_END, passBody, takesMore } from "../../core/filters.ts";
+import { BODY_FILTER, bodyWritable, FLUSH, LAST, PART_END, passBody, takesMore } from "../../core/filters.ts";
 import { logError } from "../../core/log_context.ts";
 import type { Request } from "../../core/request.ts";
 import type { BodyFilter } from "../../core/types.ts";
@@ -56,7 +56,7 @@ export class CodingFilter implements BodyFilter, CodingWork {
       request.buffered |= 1 << this.place;
       return false;
     }
-    if (bytes.length === 0 && flags === 0) return takesMore(request, this.place);
+    if (bytes.length === 0 && this.operationOf(flags) === PROCESS) return takesMore(request, this.place);
     return this.code(bytes, flags, next) && this.goOn(next);
   }
 
@@ -91,7 +91,7 @@ export class CodingFilter implements BodyFilter, CodingWork {
     const { request } = this;
     const coder = this.coder ?? this.begin();
     if (coder === undefined) return true;
-    const operation = operationOf(flags);
+    const operation = this.operationOf(flags);
     let at = 0;
     let taking = true;
     this.busy = true;
@@ -126,6 +126,12 @@ export class CodingFilter implements BodyFilter, CodingWork {
       nextTurn(this);
     }
     return false;
+  }
+
+  private operationOf(flags: number): Operation {
+    // What others put behind the end of a part is compressed with it, since gzip's place is behind that of all who do that.
+    const last = this.place === BODY_FILTER.gunzip ? LAST | PART_END : LAST;
+    return (flags & last) !== 0 ? FINISH : (flags & FLUSH) !== 0 ? FLUSH_CODER : PROCESS;
   }
 
   private begin(): Coder | undefined {
@@ -169,10 +175,6 @@ export class CodingFilter implements BodyFilter, CodingWork {
     this.coder?.free();
     this.coder = undefined;
   }
-}
-
-function operationOf(flags: number): Operation {
-  return (flags & (LAST | PART_END)) !== 0 ? FINISH : (flags & FLUSH) !== 0 ? FLUSH_CODER : PROCESS;
 }
 
 /** A copy of what was lent. */
