@@ -4,14 +4,18 @@
 export interface Progress {
   /** Bytes of the head seen so far, while the head is not complete. */
   head: string;
-  /** Bytes of the body still to come; -1 while the head is being read. */
+  /** Bytes of the body still to come; -1 while the head is being read, Infinity for a chunked one. */
   left: number;
+  /** The last bytes of a chunked body. */
+  tail: string;
   status: number;
 }
 
 export function newProgress(): Progress {
-  return { head: "", left: -1, status: 0 };
+  return { head: "", left: -1, tail: "", status: 0 };
 }
+
+const LAST_CHUNK = "\r\n0\r\n\r\n";
 
 /** Takes the next bytes; true when the response is complete with them. Only one response may be under way. */
 export function advance(progress: Progress, bytes: Buffer): boolean {
@@ -22,14 +26,22 @@ export function advance(progress: Progress, bytes: Buffer): boolean {
     if (end < 0) return false;
     const head = progress.head.slice(0, end);
     const declared = /\r\ncontent-length: *(\d+)/i.exec(head);
-    if (declared === null) throw new Error("a response without Content-Length");
+    const chunked = /\r\ntransfer-encoding: *chunked/i.test(head);
+    if (declared === null && !chunked) throw new Error("a response without Content-Length");
     progress.status = Number(head.slice(9, 12));
-    progress.left = Number(declared[1]);
+    progress.left = declared === null ? Number.POSITIVE_INFINITY : Number(declared[1]);
+    progress.tail = "";
     length = progress.head.length - end - 4;
     progress.head = "";
   }
   progress.left -= length;
-  if (progress.left > 0) return false;
+  if (progress.left === Number.POSITIVE_INFINITY) {
+    const last = bytes.subarray(Math.max(bytes.length - length, bytes.length - LAST_CHUNK.length));
+    progress.tail = (progress.tail + last.toString("latin1")).slice(-LAST_CHUNK.length);
+    if (progress.tail !== LAST_CHUNK) return false;
+  } else if (progress.left > 0) {
+    return false;
+  }
   progress.left = -1;
   return true;
 }

@@ -2,6 +2,7 @@
 import { createHash } from "node:crypto";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
+import { gzipSync } from "node:zlib";
 import type { CertificateKind } from "./certificates.ts";
 import { largePath } from "./large.ts";
 
@@ -180,6 +181,28 @@ export const scenarios: readonly Scenario[] = [
   },
   {
     kind: "load",
+    name: "gzip-10k",
+    title: "Static page, 10 KiB, compressed by gzip",
+    needs: "static",
+    path: "/gzip/10k.html",
+    bytes: 10 * KiB,
+    connections: 64,
+    fields: ["Accept-Encoding: gzip"],
+    unit: "µs/request",
+  },
+  {
+    kind: "load",
+    name: "gzip-static-1k",
+    title: "Static page, 1 KiB, compressed before (gzip_static)",
+    needs: "static",
+    path: "/gzip-static/1k.html",
+    bytes: KiB,
+    connections: 64,
+    fields: ["Accept-Encoding: gzip"],
+    unit: "µs/request",
+  },
+  {
+    kind: "load",
     name: "return",
     title: "Answered by itself, 128 bytes",
     needs: "return",
@@ -307,14 +330,35 @@ export const smallBody = "Holdfast holds fast. "
   .slice(0, smallBytes - 1)
   .concat("\n");
 
+/** A page that compresses as pages do, to about a fifth: tags that come again, and words in ever another order. */
+function page(length: number): string {
+  const words = "harbour rope anchor mast storm quiet keel tide rudder current lantern ledger captain cargo".split(" ");
+  const parts: string[] = ["<!DOCTYPE html><html><head><title>Catalogue</title></head><body>\n"];
+  let size = parts[0].length;
+  for (let i = 0; size < length; i++) {
+    const hash = createHash("sha256").update(`${i}`).digest();
+    const text = Array.from(hash.subarray(0, 12), (byte) => words[byte % words.length]).join(" ");
+    const part = `<li class="entry" id="item-${hash.readUInt16LE(12)}"><a href="/catalogue/${hash.readUInt32LE(14)}">${text}</a></li>\n`;
+    parts.push(part);
+    size += part.length;
+  }
+  return parts.join("").slice(0, length);
+}
+
 /** Writes the files the chosen scenarios ask for below `root`, with bytes that no file system stores as holes. */
 export function writeFiles(root: string, chosen: readonly Scenario[]): void {
   const piece = Buffer.alloc(MiB);
   for (let at = 0; at < piece.length; at += 32) createHash("sha256").update(`${at}`).digest().copy(piece, at);
   for (const scenario of chosen) {
-    if (scenario.kind === "checks" || !scenario.path.endsWith(".bin")) continue;
+    if (scenario.kind === "checks" || !/\.(bin|html)$/.test(scenario.path)) continue;
     const file = join(root, scenario.path);
     mkdirSync(dirname(file), { recursive: true });
+    if (file.endsWith(".html")) {
+      const text = page(scenario.bytes);
+      writeFileSync(file, text);
+      writeFileSync(`${file}.gz`, gzipSync(text, { level: 9 }));
+      continue;
+    }
     writeFileSync(file, "");
     for (let left = scenario.bytes; left > 0; left -= piece.length) {
       writeFileSync(file, piece.subarray(0, Math.min(left, piece.length)), { flag: "a" });

@@ -139,6 +139,16 @@ ${onlyNginx}
         location /static/ {
             root "${site.files}";
         }
+        location /gzip/ {
+            root "${site.files}";
+            default_type text/html;
+            gzip on;
+        }
+        location /gzip-static/ {
+            root "${site.files}";
+            default_type text/html;
+            gzip_static on;
+        }
         location = /answer {
             ${answer}
         }

@@ -140,6 +140,15 @@ test("a response is complete at its last byte however it is cut", () => {
   }
 });
 
+test("a chunked response is complete with its last chunk, however it is cut", () => {
+  const response = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n";
+  for (let cut = 1; cut < response.length; cut++) {
+    const progress = newProgress();
+    assert.equal(advance(progress, Buffer.from(response.slice(0, cut))), false);
+    assert.equal(advance(progress, Buffer.from(response.slice(cut))), true);
+  }
+});
+
 test("a browser's head has 12 fields with Host, cookies among them, and some 700 bytes", () => {
   const found = scenarios.find(({ name }) => name === "proxy-small-browser");
   const fields = found?.kind === "load" ? found.fields : [];

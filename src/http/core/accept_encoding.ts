@@ -4,16 +4,18 @@ import { isMsie6 } from "./choose_location.ts";
 import type { Request } from "./request.ts";
 
 /**
- * Whether a client gets gzip (ngx_http_gzip_ok): it says so in Accept-Encoding, and neither gzip_http_version, gzip_proxied
- * nor gzip_disable speaks against it. Found once for a request.
+ * How much a client wants gzip, from 0 to 1000 (ngx_http_gzip_ok): as it says in Accept-Encoding, and 0 where
+ * gzip_http_version, gzip_proxied or gzip_disable speaks against it. Found once for a request.
  */
-export function gzipOk(request: Request): boolean {
-  request.gzipOk ??= isGzipOk(request);
-  return request.gzipOk;
+export function gzipQuality(request: Request): number {
+  if (request.gzipQuality < 0) {
+    const quality = codingQuality(request, "gzip");
+    request.gzipQuality = quality > 0 && isAllowed(request) ? quality : 0;
+  }
+  return request.gzipQuality;
 }
 
-function isGzipOk(request: Request): boolean {
-  if (codingQuality(request, "gzip") === 0) return false;
+function isAllowed(request: Request): boolean {
   const { headers, version } = request;
   const { gzipHttpVersion, gzipDisable } = request.location.core;
   if (version < gzipHttpVersion) return false;

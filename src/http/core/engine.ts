@@ -203,7 +203,7 @@ export function internalRedirect(request: Request, uri: string, args: string): n
   request.unparsedValid = false;
   request.addUriToAlias = false;
   request.validLocation = true;
-  request.gzipOk = undefined;
+  request.gzipQuality = -1;
   request.gzipVary = false;
   resetForRedirect(request);
   setLocation(request, request.server.root);

@@ -118,8 +118,8 @@ export class Request {
   buffered = 0;
   /** The response must not become a 304 or 412 here: the server it comes from has seen the conditions. */
   disableNotModified = false;
-  /** What gzipOk() has found; undefined before it is asked (nginx's gzip_tested). */
-  gzipOk: boolean | undefined = undefined;
+  /** What gzipQuality() has found, which is asked once (nginx's gzip_tested and gzip_ok); -1 before that. */
+  gzipQuality = -1;
   /** The response depends on Accept-Encoding: it says so with `gzip_vary`. */
   gzipVary = false;
   /** The handler can send any part of its body, and sends those in `ranges` itself. */

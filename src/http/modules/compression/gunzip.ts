@@ -3,7 +3,7 @@ import { Inflater } from "../../../sys/zlib.ts";
 import { lowercase } from "../../../wire/latin1.ts";
 import { HTTP_LOCATION } from "../../conf/contexts.ts";
 import { defineModule } from "../../conf/module.ts";
-import { gzipOk } from "../../core/accept_encoding.ts";
+import { gzipQuality } from "../../core/accept_encoding.ts";
 import { OK } from "../../core/codes.ts";
 import { addBodyFilter, BODY_FILTER } from "../../core/filters.ts";
 import type { Request } from "../../core/request.ts";
@@ -37,7 +37,7 @@ function expand(request: Request): number {
   const coding = response.headers.get("content-encoding");
   if (coding === undefined || lowercase(coding) !== "gzip") return OK;
   request.gzipVary = true;
-  if (gzipOk(request)) return OK;
+  if (gzipQuality(request) > 0) return OK;
   response.headers.remove("content-encoding");
   bodyChanges(response);
   if (!request.headerOnly) addBodyFilter(request, new CodingFilter(request, BODY_FILTER.gunzip, inflaters));

@@ -4,7 +4,7 @@ import { Deflater } from "../../../sys/zlib.ts";
 import { HTTP_IF, HTTP_LOCATION } from "../../conf/contexts.ts";
 import { defineModule } from "../../conf/module.ts";
 import { typeList } from "../../conf/type_list.ts";
-import { codingQuality, gzipOk } from "../../core/accept_encoding.ts";
+import { gzipQuality } from "../../core/accept_encoding.ts";
 import { BODY_FILTER } from "../../core/filters.ts";
 import type { Location } from "../../core/location.ts";
 import { once } from "../../core/script.ts";
@@ -107,7 +107,7 @@ export const gzip = defineModule({
       name: "gzip",
       types: settings.gzip_types,
       minLength: settings.gzip_min_length,
-      quality: (request) => (gzipOk(request) ? codingQuality(request, "gzip") : 0),
+      quality: gzipQuality,
       filter: (request, length) =>
         new CodingFilter(request, BODY_FILTER.gzip, deflaters(level, windowBits, memLevel, length)),
     };

@@ -1,7 +1,6 @@
 import { headText } from "../../../wire/head_text.ts";
 import { defineModule } from "../../conf/module.ts";
-import { codingQuality, gzipOk } from "../../core/accept_encoding.ts";
-import type { Request } from "../../core/request.ts";
+import { gzipQuality } from "../../core/accept_encoding.ts";
 import { brotliStatic } from "./brotli.ts";
 import { type FileCoding, modeOf, precompressed } from "./precompressed.ts";
 import { zstdStatic } from "./zstd.ts";
@@ -18,11 +17,7 @@ export const gzipStatic = defineModule({
     ),
   },
   build: ({ gzip_static: mode }): FileCoding | undefined =>
-    mode === "off" ? undefined : { name: GZIP, suffix: ".gz", always: mode === "always", quality },
+    mode === "off" ? undefined : { name: GZIP, suffix: ".gz", always: mode === "always", quality: gzipQuality },
   contentPhase: (coding, location) =>
     precompressed([zstdStatic.of(location), brotliStatic.of(location), coding].filter((on) => on !== undefined)),
 });
-
-function quality(request: Request): number {
-  return gzipOk(request) ? codingQuality(request, "gzip") : 0;
-}
