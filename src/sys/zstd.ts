@@ -20,7 +20,6 @@ const c = bindWhenUsed(null, {
 
 /** <zstd.h> */
 const ZSTD_C_COMPRESSION_LEVEL = 100;
-const ZSTD_C_WINDOW_LOG = 101;
 const ZSTD_C_MAX_BLOCK_SIZE = 1015;
 const ZSTD_RESET_SESSION_ONLY = 1;
 const ZSTD_E_CONTINUE = 0;
@@ -32,11 +31,6 @@ const ZSTD_E_END = 2;
  * several ms; with these, responses are 0.5 to 1 % longer.
  */
 const BLOCK = 32 * 1024;
-
-/** The largest window that clients have to have (RFC 9659): 8 MiB. */
-const MAX_WINDOW_LOG = 23;
-/** From this level on windows would be larger. */
-const ULTRA = 20;
 
 /** Words of 64 bits in the struct: a ZSTD_inBuffer, and behind it a ZSTD_outBuffer. */
 const IN = 0;
@@ -64,7 +58,6 @@ export class ZstdEncoder implements Coder {
     if (this.context === 0n) throw new RangeError("ZSTD_createCCtx() failed");
     c.ZSTD_CCtx_setParameter(this.context, ZSTD_C_COMPRESSION_LEVEL, level);
     c.ZSTD_CCtx_setParameter(this.context, ZSTD_C_MAX_BLOCK_SIZE, BLOCK);
-    if (level >= ULTRA) c.ZSTD_CCtx_setParameter(this.context, ZSTD_C_WINDOW_LOG, MAX_WINDOW_LOG);
   }
 
   get bytes(): number {

@@ -1,9 +1,14 @@
 /** Brotli and Zstandard beside gzip: which one a client gets, their entity tags, levels, flushes and files. */
 import assert from "node:assert/strict";
+import { randomBytes } from "node:crypto";
+import { get as httpGet, type IncomingMessage } from "node:http";
 import { test } from "node:test";
 import {
   brotliCompressSync,
   brotliDecompressSync,
+  createBrotliDecompress,
+  createGunzip,
+  createZstdDecompress,
   gunzipSync,
   gzipSync,
   zstdCompressSync,
@@ -11,6 +16,7 @@ import {
 } from "node:zlib";
 import { httpBackend } from "../support/backend.ts";
 import { runHoldfast, startHoldfast } from "../support/holdfast.ts";
+import { statusOf, workersOf } from "../support/processes.ts";
 import { get, RawConnection, type RawResponse } from "../support/tcp.ts";
 
 const TEXT = "A line of text that comes again and again, now and then.\n".repeat(200);
@@ -21,6 +27,12 @@ const DECODE: Readonly<Record<string, (bytes: Buffer) => Buffer>> = {
   br: (bytes) => brotliDecompressSync(bytes),
   zstd: (bytes) => zstdDecompressSync(bytes),
   "": (bytes) => bytes,
+};
+
+const DECODER: Readonly<Record<string, () => NodeJS.ReadWriteStream>> = {
+  gzip: () => createGunzip(),
+  br: () => createBrotliDecompress(),
+  zstd: () => createZstdDecompress(),
 };
 
 function decoded(response: RawResponse): string {
@@ -245,4 +257,87 @@ test("what is wrong is refused in the modules' words", async (t) => {
     assert.equal(code, 1);
     assert.ok(stderr.includes(sentence), stderr);
   }
+});
+
+for (const [coding, directives] of [
+  ["gzip", "gzip on; gzip_types *;"],
+  ["br", "brotli on; brotli_types *; brotli_comp_level 4;"],
+  ["br", "brotli on; brotli_types *; brotli_comp_level 8;"],
+  ["zstd", "zstd on; zstd_types *;"],
+]) {
+  test(`a slow client holds back the backend, and takes no memory (${directives})`, async (t) => {
+    // What does not get shorter: the client's speed is the backend's.
+    const piece = randomBytes(256 * 1024);
+    const pieces = 256;
+    let sent = 0;
+    const { address } = await httpBackend(t, ({ url }, response) => {
+      if (url !== "/big") {
+        response.end("alive");
+        return;
+      }
+      const more = () => {
+        while (sent < pieces) {
+          sent++;
+          if (response.write(piece)) continue;
+          response.once("drain", more);
+          return;
+        }
+        response.end();
+      };
+      more();
+    });
+    const holdfast = await startHoldfast(t, {
+      config: ([port]) => `worker_processes 1; http { server {
+        listen 127.0.0.1:${port};
+        proxy_max_temp_file_size 0;
+        location / { ${directives} proxy_pass http://${address}; }
+      } }`,
+    });
+    const ask = (path: string) => get(holdfast.port, path, `Accept-Encoding: ${coding}`);
+    assert.equal((await ask("/warm")).status, 200);
+    const [worker] = workersOf(holdfast.pid);
+    const before = Number.parseInt(statusOf(worker, "VmRSS"), 10);
+    const response = await new Promise<IncomingMessage>((resolve, reject) => {
+      const headers = { "Accept-Encoding": coding };
+      httpGet({ host: "127.0.0.1", port: holdfast.port, path: "/big", agent: false, headers }, resolve).on(
+        "error",
+        reject,
+      );
+    });
+    // Nothing is read yet, and others are served.
+    for (let i = 0; i < 10; i++) assert.equal((await ask("/alive")).status, 200);
+    assert.ok(sent < pieces, "the backend has sent all of it");
+    let length = 0;
+    for await (const bytes of response.pipe(DECODER[coding]())) length += bytes.length;
+    assert.equal(length, piece.length * pieces);
+    const grown = Number.parseInt(statusOf(worker, "VmHWM"), 10) - before;
+    assert.ok(grown < 48 * 1024, `${grown} KiB more than at the start`);
+  });
+}
+
+test("a client that leaves in the middle of a compressed response leaves nothing behind", async (t) => {
+  const { address } = await httpBackend(t, (_request, response) => {
+    response.setHeader("Content-Type", "text/html");
+    response.end(LONG);
+  });
+  const holdfast = await startHoldfast(t, {
+    config: ([port]) => `http {
+      log_format end "$uri $status"; access_log logs/access.log end;
+      server {
+        listen 127.0.0.1:${port};
+        location /gzip { gzip on; gzip_comp_level 9; proxy_pass http://${address}; }
+        location /zstd { zstd on; zstd_comp_level 19; proxy_pass http://${address}; }
+        location /br { brotli on; proxy_pass http://${address}; }
+      }
+    }`,
+  });
+  for (const coding of ["gzip", "zstd", "br"]) {
+    const connection = await RawConnection.open(holdfast.port);
+    connection.write(`GET /${coding} HTTP/1.1\r\nHost: x\r\nAccept-Encoding: ${coding}\r\n\r\n`);
+    connection.close();
+    await holdfast.waitForLog(new RegExp(`/${coding} `), "logs/access.log");
+    const whole = await get(holdfast.port, `/${coding}`, `Accept-Encoding: ${coding}`);
+    assert.ok(decoded(whole) === LONG);
+  }
+  assert.doesNotMatch(holdfast.errorLog(), /\[(alert|crit|emerg)\]/);
 });

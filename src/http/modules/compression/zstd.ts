@@ -1,5 +1,7 @@
+import type { ZstdCompress } from "node:zlib";
 import { bufs, directive, flag, refuse, size } from "../../../config/directives.ts";
 import { fail } from "../../../config/schema.ts";
+import { zlib } from "../../../sys/builtin.ts";
 import { ZstdEncoder } from "../../../sys/zstd.ts";
 import { headText } from "../../../wire/head_text.ts";
 import { HTTP_IF, HTTP_LOCATION } from "../../conf/contexts.ts";
@@ -12,10 +14,16 @@ import { type CoderSource, CodingFilter } from "./coding_filter.ts";
 import { type ContentCoding, ratio } from "./compress.ts";
 import { pooled } from "./pool.ts";
 import { type FileCoding, modeOf } from "./precompressed.ts";
+import { ThreadedFilter } from "./threaded_filter.ts";
 
 /** ZSTD_minCLevel() and ZSTD_maxCLevel() */
 const MIN_LEVEL = -131_072;
 const MAX_LEVEL = 22;
+/** From this level on windows would be larger than the 8 MiB that clients have to have (RFC 9659). */
+const LARGE_WINDOW = 20;
+const MAX_WINDOW_LOG = 23;
+/** From this level on a block of 32 KiB takes several ms. */
+const THREADED = 10;
 
 /** ngx_http_zstd_filter_module (tokers/zstd-nginx-module). The filter itself is gzip's. */
 export const zstd = defineModule({
@@ -42,7 +50,7 @@ export const zstd = defineModule({
       syntax: "level",
       initial: () => 1,
       defaultText: "1",
-      doc: "How hard Zstandard tries: from -131072, the fastest, to 22, which makes the shortest responses. Levels from 20 on have a window of 8 MiB, the most that clients must have (RFC 9659).",
+      doc: "How hard Zstandard tries: from -131072, the fastest, to 22, which makes the shortest responses. Levels from 20 on have a window of 8 MiB, the most that clients must have (RFC 9659). From 10 on it works in another thread.",
       read(at) {
         const [text] = at.args;
         if (!/^-?\d{1,9}$/.test(text)) refuse(at, "invalid number");
@@ -62,13 +70,16 @@ export const zstd = defineModule({
   },
   build(settings): ContentCoding | undefined {
     if (!settings.zstd) return undefined;
-    const source = encoders(settings.zstd_comp_level);
+    const { zstd_comp_level: level } = settings;
     return {
       name: "zstd",
       types: settings.zstd_types,
       minLength: settings.zstd_min_length,
       quality,
-      filter: (request) => new CodingFilter(request, BODY_FILTER.gzip, source),
+      filter(request) {
+        if (level >= THREADED) return new ThreadedFilter(request, () => threadedStream(level));
+        return new CodingFilter(request, BODY_FILTER.gzip, encoders(level));
+      },
     };
   },
 });
@@ -101,4 +112,11 @@ function encoders(level: number): CoderSource {
     sources.set(level, source);
   }
   return source;
+}
+
+function threadedStream(level: number): ZstdCompress {
+  const { constants, createZstdCompress } = zlib();
+  const params = { [constants.ZSTD_c_compressionLevel]: level };
+  if (level >= LARGE_WINDOW) params[constants.ZSTD_c_windowLog] = MAX_WINDOW_LOG;
+  return createZstdCompress({ params });
 }
