@@ -113,6 +113,7 @@ function passage(raw: Raw, place: string): UpstreamSettings {
     nextTimeout: raw.memcached_next_upstream_timeout,
     interceptErrors: true,
     ignoreClientAbort: false,
+    store: undefined,
     passRequestHeaders: false,
     passRequestBody: false,
     forceRanges: true,

@@ -1,4 +1,4 @@
-import { bitmask, bufs, directive, flag, list, msec, number, refuse, size } from "../../config/directives.ts";
+import { access, bitmask, bufs, directive, flag, list, msec, number, refuse, size } from "../../config/directives.ts";
 import { type DirectiveSpec, fail, type SettingsOf } from "../../config/schema.ts";
 import { parseSize } from "../../config/values.ts";
 import { parseAddrPort } from "../../net/parse_url.ts";
@@ -37,6 +37,12 @@ export const earlyHints = list<readonly Template[]>({
 export interface Bind {
   readonly address: Template;
   readonly transparent: boolean;
+}
+
+/** `…_store on | string` */
+export interface Store {
+  /** Undefined: by `root` and `alias`. */
+  readonly path: Template | undefined;
 }
 
 /** A table of directives with a prefix before their names. */
@@ -186,6 +192,26 @@ function shared(prefix: string, statuses: readonly string[]) {
       default: 1024 * 1024 * 1024,
       defaultText: "1024m",
       doc: "The most of a response that waits in a temporary file, never exceeded; 0 for none. Where it is full too, no more is read from the server. What the client has taken makes room.",
+    }),
+    store: directive<Store | undefined>({
+      in: HTTP_LOCATION,
+      args: [1, 1],
+      syntax: "on | off | string",
+      doc: "Stores answers of status 200 as files, under `root` or `alias` or at the path given. A file gets its name when the answer is whole, and the time of Last-Modified. Needs buffering.",
+      initial: () => undefined,
+      defaultText: "off",
+      read(at, scope) {
+        const [path] = at.args;
+        if (path === "off") return undefined;
+        if (path === "") fail(at, "empty path");
+        return { path: path === "on" ? undefined : template(scope, at, path) };
+      },
+    }),
+    store_access: access({
+      in: HTTP_LOCATION,
+      default: 0o600,
+      defaultText: "user:rw",
+      doc: "Permissions of files and directories that are stored.",
     }),
     temp_file_write_size: size({
       in: HTTP_LOCATION,

@@ -1,16 +1,18 @@
 import { parseSize } from "../../config/values.ts";
 import { failureText, type StreamError } from "../../net/stream.ts";
-import { now } from "../../sys/clock.ts";
+import { parseHttpTime } from "../../wire/http_time.ts";
 import { HeaderList } from "../../wire/http1/header_list.ts";
 import { NO_TRAILERS } from "../../wire/http1/hop_by_hop.ts";
 import { byteString } from "../../wire/latin1.ts";
-import { ERROR, OK } from "../core/codes.ts";
+import { CLIENT_CLOSED_REQUEST, ERROR, OK } from "../core/codes.ts";
 import { endBody, FLUSH, LAST as LAST_BUFFER, passBody, takesMore } from "../core/filters.ts";
 import { logError } from "../core/log_context.ts";
 import type { Request } from "../core/request.ts";
 import type { UpstreamHooks, UpstreamState } from "../core/upstream.ts";
 import { type AnswerReader, BROKEN, DATA, INVALID, LAST, MORE, OVER } from "./protocol.ts";
+import { ReadLimit } from "./read_limit.ts";
 import { ResponseSpool, type SpoolOwner } from "./response_spool.ts";
+import { ResponseStore, type StoreOwner } from "./response_store.ts";
 import type { AnswerSink, ServerConnection } from "./server_connection.ts";
 import type { UpstreamSettings } from "./settings.ts";
 
@@ -33,7 +35,7 @@ export interface PipeOwner {
 const SHORT = 4096;
 
 /** Passes an answer's body to the client (ngx_event_pipe.c): reads it, keeps it for a slow client, passes it on. */
-export class ResponsePipe implements AnswerSink, SpoolOwner {
+export class ResponsePipe implements AnswerSink, SpoolOwner, StoreOwner {
   readonly doing = "reading upstream";
   readonly request: Request;
   readonly settings: UpstreamSettings;
@@ -47,11 +49,15 @@ export class ResponsePipe implements AnswerSink, SpoolOwner {
   private readonly buffering: boolean;
   private readonly hooks: UpstreamHooks["body"];
   private spool: ResponseSpool | undefined = undefined;
+  private store: ResponseStore | undefined = undefined;
+  /** The client has gone, and the answer is read to be stored. */
+  private clientless = false;
   /** proxy_limit_rate, and whether the next read waits for it. */
   private limit: ReadLimit | undefined = undefined;
   private limiting = false;
-  /** The whole answer has been read. */
+  /** The whole answer has been read; and LAST was passed on with its last bytes. */
   private complete = false;
+  private passedLast = false;
   /** No more of it will come, although it is not complete. */
   private broken = false;
 
@@ -78,6 +84,10 @@ export class ResponsePipe implements AnswerSink, SpoolOwner {
   /** Starts when the head has been passed on; `bytes` has the head and the beginning of the body, or all of it. */
   begin(bytes: Buffer): void {
     const { reader, request, settings } = this;
+    if (settings.store !== undefined && this.buffering && reader.head.status === 200) {
+      const modified = reader.head.headers.get("last-modified");
+      this.store = new ResponseStore(this, modified === undefined ? -1 : parseHttpTime(modified));
+    }
     if (reader.whole) {
       this.end(false);
       return;
@@ -103,6 +113,19 @@ export class ResponsePipe implements AnswerSink, SpoolOwner {
   close(): void {
     this.spool?.close();
     this.spool = undefined;
+    this.store?.close();
+    this.store = undefined;
+  }
+
+  /** The client has gone. False if there is nothing to go on for. */
+  loseClient(): boolean {
+    const { store, connection } = this;
+    if (store === undefined || store.ended || this.broken) return false;
+    this.clientless = true;
+    this.spool?.close();
+    this.spool = undefined;
+    if (!store.full && !this.limiting) connection?.resume();
+    return true;
   }
 
   // ---- from the server
@@ -217,14 +240,27 @@ export class ResponsePipe implements AnswerSink, SpoolOwner {
     const { connection, spool } = this;
     if (connection === undefined || this.limiting) return;
     connection.arm(this.settings.readTimeout);
-    if (spool === undefined || !spool.full) connection.resume();
+    if (spool?.full !== true && this.store?.full !== true) connection.resume();
   }
 
   /** The whole answer was read. `passedLast`: LAST was passed on with its last bytes. */
   private end(passedLast: boolean): void {
-    const { request, owner } = this;
+    const { owner, store } = this;
     this.complete = true;
+    this.passedLast = passedLast;
     owner.releaseServer("ok");
+    store?.finish();
+    // As in nginx the response ends when the file has its name.
+    if (store?.ended === false) owner.keepHead();
+    else this.endResponse();
+  }
+
+  private endResponse(): void {
+    const { request, owner } = this;
+    if (this.clientless) {
+      owner.finalize(OK);
+      return;
+    }
     if (this.spool?.failed) {
       owner.finalize(ERROR);
       return;
@@ -234,13 +270,27 @@ export class ResponsePipe implements AnswerSink, SpoolOwner {
       if (takesMore(request)) this.onWritable();
       return;
     }
-    if (!passedLast) endBody(request);
+    if (!this.passedLast) endBody(request);
     owner.finalize(OK);
+  }
+
+  onStore(): void {
+    const { store, connection, complete } = this;
+    if (store === undefined) return;
+    if (complete && store.ended) {
+      this.store = undefined;
+      this.endResponse();
+    } else if (this.clientless && store.ended) {
+      this.owner.finalize(CLIENT_CLOSED_REQUEST);
+    } else if (!store.full && connection?.isPaused === true) {
+      this.onWritable();
+    }
   }
 
   /** The answer cannot be completed: the client gets what there is, at its own pace, and then a close. */
   private breakOff(): void {
     const { request, connection } = this;
+    this.store?.close();
     // As in nginx a server that has begun to answer does not count as failed.
     if (connection !== undefined) connection.keepalive = false;
     this.owner.releaseServer("ok");
@@ -265,6 +315,10 @@ export class ResponsePipe implements AnswerSink, SpoolOwner {
     const flags = last ? LAST_BUFFER : 0;
     this.owner.present.responseLength += length;
     if (this.hooks !== undefined) for (const hook of this.hooks) hook(request, bytes, from, until);
+    if (this.store !== undefined) {
+      this.store.push(bytes.subarray(from, until));
+      if (this.clientless) return;
+    }
     if (this.waits() || (this.buffering && !takesMore(request) && !request.connection.closed)) {
       this.spool ??= new ResponseSpool(this);
       this.spool.push(bytes.subarray(from, until));
@@ -290,13 +344,13 @@ export class ResponsePipe implements AnswerSink, SpoolOwner {
       return;
     }
     if (!this.buffering) passBody(request, 0, "", FLUSH);
-    else if (!this.waits()) request.exchange.flush();
+    else if (!this.clientless && !this.waits()) request.exchange.flush();
     // A filter may have ended the request.
     const { connection } = this;
     if (connection === undefined) return;
     connection.arm(this.settings.readTimeout);
     const full = spool === undefined ? !this.buffering && !takesMore(request) : spool.full;
-    if (full) connection.pause();
+    if (full || this.store?.full === true) connection.pause();
   }
 
   /** The client takes bytes again. */
@@ -316,7 +370,7 @@ export class ResponsePipe implements AnswerSink, SpoolOwner {
       }
       if (spool.length === 0) {
         if (this.complete) {
-          this.owner.finalize(OK);
+          if (this.store === undefined) this.owner.finalize(OK);
           return;
         }
         request.exchange.flush();
@@ -329,7 +383,7 @@ export class ResponsePipe implements AnswerSink, SpoolOwner {
       return;
     }
     const { connection } = this;
-    if (connection === undefined || this.limiting) return;
+    if (connection === undefined || this.limiting || this.store?.full === true) return;
     connection.arm(this.settings.readTimeout);
     connection.resume();
   }
@@ -339,49 +393,5 @@ export class ResponsePipe implements AnswerSink, SpoolOwner {
     const { spool, request } = this;
     if (spool?.failed) this.owner.finalize(ERROR);
     else if (takesMore(request) || spool?.full === false) this.onWritable();
-  }
-}
-
-/**
- * proxy_limit_rate: limits how fast a server's response is read, in bytes a second. Counts as nginx's event pipe does:
- * whole seconds since the first read, the current one included.
- */
-class ReadLimit {
-  /** ms to wait before the next read, after `allow`. */
-  delay = 0;
-  private readonly rate: number;
-  private readonly startSecond: number;
-  private taken = 0;
-  private held: Buffer | undefined = undefined;
-
-  constructor(rate: number) {
-    this.rate = rate;
-    this.startSecond = Math.floor(now() / 1000);
-  }
-
-  /** How many of `length` bytes may be taken now. */
-  allow(length: number): number {
-    const seconds = Math.floor(now() / 1000) - this.startSecond + 1;
-    const budget = this.rate * seconds - this.taken;
-    if (budget <= 0) {
-      this.delay = Math.floor((-budget * 1000) / this.rate) + 1;
-      return 0;
-    }
-    const allowed = Math.min(length, budget);
-    this.taken += allowed;
-    this.delay = Math.floor((allowed * 1000) / this.rate);
-    return allowed;
-  }
-
-  /** Keeps a copy of bytes that were read too early. */
-  hold(bytes: Buffer): void {
-    this.held = this.held === undefined ? Buffer.from(bytes) : Buffer.concat([this.held, bytes]);
-  }
-
-  /** Returns the bytes kept, to be offered again. */
-  release(): Buffer | undefined {
-    const { held } = this;
-    this.held = undefined;
-    return held;
   }
 }

@@ -6,7 +6,7 @@ import type { Place } from "../conf/module.ts";
 import type { Request } from "../core/request.ts";
 import type { Template } from "../core/script.ts";
 import type { TempPath } from "../core/temp_file.ts";
-import { type Bind, earlyHints, type SharedSettings, type WithShared } from "./directives.ts";
+import { type Bind, earlyHints, type SharedSettings, type Store, type WithShared } from "./directives.ts";
 import type { UpstreamProtocol } from "./protocol.ts";
 
 /** Those that the protocol's module sets. */
@@ -46,7 +46,10 @@ export interface UpstreamSettings extends PassageSettings {
   /** 0: no limit. */
   readonly nextTimeout: number;
   readonly interceptErrors: boolean;
+  /** The exchange with the server goes on without a client: …_ignore_client_abort, or because the answer is stored. */
   readonly ignoreClientAbort: boolean;
+  /** …_store and …_store_access */
+  readonly store: (Store & { readonly access: number }) | undefined;
   readonly passRequestHeaders: boolean;
   readonly passRequestBody: boolean;
   readonly forceRanges: boolean;
@@ -90,6 +93,7 @@ export function upstreamSettings<P extends string>(
   const tempPath = get("temp_path");
   const passed = new Set(get("pass_header").map((name) => name.toLowerCase()));
   const next = get("next_upstream");
+  const store = get("store");
   const settings: UpstreamSettings = {
     ...passage,
     connectTimeout: get("connect_timeout"),
@@ -108,7 +112,8 @@ export function upstreamSettings<P extends string>(
     nextTries: get("next_upstream_tries"),
     nextTimeout: get("next_upstream_timeout"),
     interceptErrors: get("intercept_errors"),
-    ignoreClientAbort: get("ignore_client_abort"),
+    ignoreClientAbort: get("ignore_client_abort") || store !== undefined,
+    store: store && { ...store, access: get("store_access") },
     passRequestHeaders: get("pass_request_headers"),
     passRequestBody: get("pass_request_body"),
     forceRanges: get("force_ranges"),

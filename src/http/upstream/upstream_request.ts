@@ -435,9 +435,9 @@ class UpstreamRequest implements UpstreamPassage, ConnectionUser, PipeOwner, Bod
     else this.tunnel?.onClientDrain();
   }
 
-  /** With proxy_ignore_client_abort the server's answer is awaited although nobody takes it. */
+  /** With proxy_ignore_client_abort the server's answer is awaited although nobody takes it; to be stored, it is also read. */
   clientLost(): void {
-    if (this.connection?.answered !== false) this.clientGone();
+    if (this.connection?.answered !== false && this.pipe?.loseClient() !== true) this.clientGone();
   }
 
   clientGone(): void {
