@@ -10,16 +10,17 @@ const QUESTION = 0x3f;
 
 /**
  * What `escapeUri` escapes: bytes not allowed in a path, or in arguments, or all but RFC 3986's unreserved ones, or those
- * not allowed in a URI that stands in HTML, or in a key of memcached.
+ * not allowed in a URI that stands in HTML, or in a key of memcached, or in the URL of a page that refreshes itself.
  */
 export const ESCAPE_URI = 0;
 export const ESCAPE_ARGS = 1;
 export const ESCAPE_COMPONENT = 2;
 export const ESCAPE_HTML = 3;
 export const ESCAPE_MEMCACHED = 4;
-type EscapeKind = 0 | 1 | 2 | 3 | 4;
+export const ESCAPE_REFRESH = 5;
+type EscapeKind = 0 | 1 | 2 | 3 | 4 | 5;
 
-/** Besides what each kind adds: control bytes, bytes from 127 on, and what RFC 3986 does not allow anywhere. */
+/** Besides what each kind adds, but the last two: control bytes, bytes from 127 on, and what RFC 3986 does not allow anywhere. */
 const NEVER = ' "<>\\^`{|}';
 const ESCAPED: readonly Uint8Array[] = [
   escapeTable(`${NEVER}#%?`),
@@ -27,6 +28,7 @@ const ESCAPED: readonly Uint8Array[] = [
   escapeTable(`${NEVER}#%?!$&'()*+,/:;=@[]`),
   escapeTable(`${NEVER}#%'`),
   escapeTable(" %", 256),
+  escapeTable(" \"'<>\\^`{|~"),
 ];
 
 /** `high`: from which byte on all are escaped, beside `chars`. */

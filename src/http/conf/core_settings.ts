@@ -72,6 +72,7 @@ export function coreSettings(scope: Scope, absolute: (path: string) => string): 
     portInRedirect: raw.port_in_redirect,
     serverTokens: raw.server_tokens,
     msiePadding: raw.msie_padding,
+    msieRefresh: raw.msie_refresh,
     chunked: raw.chunked_transfer_encoding,
     maxRanges: raw.max_ranges,
     etag: raw.etag,

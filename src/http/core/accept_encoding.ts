@@ -1,7 +1,7 @@
 import { now, wallAt } from "../../sys/clock.ts";
 import { parseHttpTime } from "../../wire/http_time.ts";
-import { isMsie6 } from "./choose_location.ts";
 import type { Request } from "./request.ts";
+import { isMsie6 } from "./user_agent.ts";
 
 /**
  * How much a client wants gzip, from 0 to 1000 (ngx_http_gzip_ok): as it says in Accept-Encoding, and 0 where

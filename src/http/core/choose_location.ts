@@ -6,6 +6,7 @@ import { discardBody } from "./discard_body.ts";
 import type { Location } from "./location.ts";
 import { logError } from "./log_context.ts";
 import type { Request } from "./request.ts";
+import { isMsie6, isSafari } from "./user_agent.ts";
 
 const search = newLocationSearch<Location>();
 /** The request that `search` runs for; its `matched` sets this request's captures. */
@@ -71,19 +72,4 @@ export function setLocation(request: Request, chosen: Location): void {
   ) {
     request.keepalive = false;
   }
-}
-
-/** Old Internet Explorer, as nginx detects it: it may hang after a POST on a kept-alive connection. */
-export function isMsie6(agent: string | undefined): boolean {
-  if (agent === undefined || agent.includes("Opera")) return false;
-  // As in nginx only the first mention counts.
-  const at = agent.indexOf("MSIE ");
-  if (at === -1 || agent.length < at + 8 || agent[at + 6] !== ".") return false;
-  const version = agent[at + 5];
-  return version === "4" || version === "5" || (version === "6" && !agent.includes("SV1", at + 8));
-}
-
-function isSafari(agent: string | undefined): boolean {
-  if (agent === undefined || /MSIE ...|Opera|Gecko\/|Chrome\//.test(agent)) return false;
-  return agent.includes("Safari/") && agent.includes("Mac OS X");
 }

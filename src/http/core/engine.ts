@@ -11,7 +11,7 @@ import { logError } from "./log_context.ts";
 import { PHASE, runAccess, runContent, runHandlers, runRewrite } from "./phases.ts";
 import { GET, NO_FILTERS, type Request } from "./request.ts";
 import { clearLastModified } from "./response.ts";
-import { errorPageBody, wantsPadding } from "./special_pages.ts";
+import { errorPageBody, refreshPage, wantsPadding, wantsRefresh } from "./special_pages.ts";
 
 /**
  * What drives a request from phase to phase and to its end: each part of this file may call any other. A phase finalizes the
@@ -272,6 +272,7 @@ export function answerStatus(request: Request, status: number): number {
     }
   }
   discardBodyForError(request);
+  if ((status === 301 || status === 302) && wantsRefresh(request)) return sendRefresh(request);
   if (status >= 494 && status <= 497) request.errorStatus = 400;
   return sendSpecial(request, status);
 }
@@ -299,13 +300,24 @@ function sendErrorPage(request: Request, page: ErrorPage): number {
   discardBodyForError(request);
   if (![301, 302, 303, 307, 308].includes(overwrite)) request.errorStatus = 302;
   request.response.location = uri;
-  return sendSpecial(request, request.errorStatus);
+  return wantsRefresh(request) ? sendRefresh(request) : sendSpecial(request, request.errorStatus);
 }
 
 function sendSpecial(request: Request, status: number): number {
+  return sendPage(request, errorPageBody(status, request.location.core.serverTokens, wantsPadding(request)));
+}
+
+/** msie_refresh: a page that redirects the client itself (ngx_http_send_refresh). */
+function sendRefresh(request: Request): number {
   const { response } = request;
-  const { core } = request.location;
-  const body = errorPageBody(status, core.serverTokens, wantsPadding(request));
+  const to = response.location ?? "";
+  response.location = undefined;
+  request.errorStatus = 200;
+  return sendPage(request, refreshPage(to));
+}
+
+function sendPage(request: Request, body: string): number {
+  const { response } = request;
   response.contentLength = body.length;
   if (body.length > 0) response.contentType = TEXT_HTML;
   response.allowRanges = false;

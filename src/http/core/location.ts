@@ -103,6 +103,7 @@ export interface CoreSettings {
   readonly portInRedirect: boolean;
   readonly serverTokens: "off" | "on" | "build";
   readonly msiePadding: boolean;
+  readonly msieRefresh: boolean;
   readonly chunked: boolean;
   readonly maxRanges: number;
   readonly etag: boolean;

@@ -1,6 +1,8 @@
 import { SERVER } from "../../version.ts";
+import { ESCAPE_REFRESH, escapeUri } from "../../wire/escape.ts";
 import type { Request } from "./request.ts";
 import { reasonPhrase } from "./status.ts";
+import { isChrome, isMsie } from "./user_agent.ts";
 
 /** The built-in pages of errors and redirects, with nginx's wording (ngx_http_special_response.c). */
 
@@ -71,5 +73,15 @@ function pageTitle(status: number): string {
 export function wantsPadding(request: Request): boolean {
   if (!request.location.core.msiePadding || request.version < 1000) return false;
   const agent = request.headers.get("user-agent");
-  return agent !== undefined && (/MSIE [^;]/.test(agent) || agent.includes("Chrome/"));
+  return isMsie(agent) || isChrome(agent);
+}
+
+/** msie_refresh: whether a redirect is a page that redirects. */
+export function wantsRefresh({ location, headers }: Request): boolean {
+  return location.core.msieRefresh && isMsie(headers.get("user-agent"));
+}
+
+export function refreshPage(to: string): string {
+  const url = escapeUri(to, ESCAPE_REFRESH);
+  return `<html><head><meta http-equiv="Refresh" content="0; URL=${url}"></head><body></body></html>\r\n`;
 }

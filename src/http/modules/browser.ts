@@ -5,6 +5,7 @@ import { HTTP_LOCATION } from "../conf/contexts.ts";
 import { defineModule, type HttpModule } from "../conf/module.ts";
 import type { Request } from "../core/request.ts";
 import type { VariableSpec } from "../core/script.ts";
+import { isMsie } from "../core/user_agent.ts";
 
 /** Where a browser's version stands in User-Agent. */
 interface Mark {
@@ -177,9 +178,4 @@ function isModern({ headers }: Request, { modern, ancient }: Browsers): boolean 
   if (browsers.length > 0 && !unlisted) return false;
   if (ancient.netscape4 && /^Mozilla\/[1-4].{5}/s.test(agent)) return false;
   return unlisted && !ancient.texts.some((text) => agent.includes(text));
-}
-
-/** $msie, as nginx's core notes it of a request. */
-function isMsie(agent: string | undefined): boolean {
-  return agent !== undefined && /MSIE .../s.test(agent) && !agent.includes("Opera");
 }
