@@ -52,6 +52,8 @@ export interface UpstreamDefinition {
   readonly keepalive: KeepaliveSettings | undefined;
   /** Where requests wait that find no server. */
   readonly queue: QueueSettings | undefined;
+  /** Clients that authenticate by NTLM have connections of their own. */
+  readonly ntlm: boolean;
   /** Its servers are kept in a file: there may be none. */
   readonly state: boolean;
   /** Bytes of its `zone`; 0 where it has none. */
@@ -145,6 +147,7 @@ export function implicitUpstream(
     method: { name: "round_robin" },
     keepalive: undefined,
     queue: undefined,
+    ntlm: false,
     state: false,
     zone: 0,
     file,

@@ -151,6 +151,14 @@ export const upstream = defineDirectives("http_upstream", {
     initial: () => undefined,
     read: readQueue,
   }),
+  ntlm: directive({
+    in: ["upstream"],
+    args: [0, 0],
+    syntax: "",
+    doc: "For servers that authenticate by NTLM or Negotiate: from a client's first request with such an Authorization on, all requests of its connection go over one connection to a server, which no other client's do. As in NGINX Plus; the balancing method stands before it.",
+    initial: () => false,
+    read: () => true,
+  }),
   state,
   ...METHODS,
 });
@@ -248,6 +256,7 @@ function definitionOf(block: Scope): UpstreamDefinition {
     method: methodOf(block) ?? { name: "round_robin" },
     keepalive: keepalive.connections === 0 ? undefined : { ...keepalive, ...limits },
     queue: upstream.in(block).queue,
+    ntlm: upstream.in(block).ntlm,
     state: upstream.in(block).state !== undefined,
     zone: zoneSize(upstream.in(block).zone),
     file: block.directive.file,

@@ -84,6 +84,7 @@ export class Group implements Upstream {
   readonly name: string;
   readonly definition: UpstreamDefinition;
   readonly keepalive: KeepaliveSettings | undefined;
+  readonly ntlm: boolean;
   /** Where requests wait that find no server. */
   readonly queue: Queue | undefined;
   /** The most servers it may have. */
@@ -110,6 +111,7 @@ export class Group implements Upstream {
     this.name = definition.name;
     this.definition = definition;
     this.keepalive = definition.keepalive;
+    this.ntlm = definition.ntlm;
     this.capacity = place.capacity;
     this.resolves = place.resolves;
     this.#hosts = place.hosts;

@@ -22,7 +22,17 @@ export function definition(
   servers: readonly ServerDefinition[],
   method: MethodDefinition = { name: "round_robin" },
 ): UpstreamDefinition {
-  return { name: "u", servers, method, keepalive: undefined, queue: undefined, state: false, zone: 0, ...place };
+  return {
+    name: "u",
+    servers,
+    method,
+    keepalive: undefined,
+    queue: undefined,
+    ntlm: false,
+    state: false,
+    zone: 0,
+    ...place,
+  };
 }
 
 /** A wall clock that the test moves. */

@@ -73,6 +73,8 @@ export interface ClientConnection {
   readonly counters: Int32Array;
   /** The request was pipelined: it came together with the one before it ($pipe). */
   readonly pipelined: boolean;
+  /** Called once the connection is closed. */
+  atClose: (() => void)[] | undefined;
   /** The last of the subrequests that went on after their main request is over. */
   subrequestsEnded(): void;
 }

@@ -24,6 +24,7 @@ export function handshakeRequest(
     sent: 0,
     counters: host.counters,
     pipelined: false,
+    atClose: undefined,
     subrequestsEnded() {},
   };
   const request = new Request(connection, NO_EXCHANGE, server, new HeaderList(), newResponse(), variables);

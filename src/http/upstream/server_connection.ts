@@ -1,5 +1,5 @@
 import type { Peer } from "../../balancer/peer.ts";
-import { PooledStream } from "../../balancer/pool.ts";
+import { type Pool, PooledStream } from "../../balancer/pool.ts";
 import type { ConnectOptions } from "../../net/engine.ts";
 import { engine } from "../../net/engines.ts";
 import { parseAddrPort } from "../../net/parse_url.ts";
@@ -165,9 +165,9 @@ export class ServerConnection implements ConnectHandler, SenderOwner, CodecPort 
 
   /**
    * The request does not need it any more: it goes back to the pool if it can carry another (`reuse`), else it is
-   * closed. True if it is in the pool; until then the head that was read belongs to the request.
+   * closed. `place` names the location. True if it is in the pool; until then the head that was read belongs to the request.
    */
-  release(target: UpstreamTarget, reuse: boolean): boolean {
+  release(place: string, pool: Pool | undefined, reuse: boolean): boolean {
     const { stream, pooled, user } = this;
     if (user !== undefined && (stream.sending || stream.closed)) user.present.bytesSent -= stream.unsent;
     const complete = this.sender.complete;
@@ -176,13 +176,7 @@ export class ServerConnection implements ConnectHandler, SenderOwner, CodecPort 
     this.sink = undefined;
     this.step = IDLE;
     this.resume();
-    if (
-      reuse &&
-      this.keepalive &&
-      this.reader.reusable &&
-      complete &&
-      target.upstream.pool?.put(pooled, target.settings.place) === true
-    ) {
+    if (reuse && this.keepalive && this.reader.reusable && complete && pool?.put(pooled, place) === true) {
       return true;
     }
     clearDeadline(this.deadline);
@@ -456,8 +450,12 @@ function expired(connection: ServerConnection): void {
 }
 
 /** A connection to the peer, an idle one from the pool or a new one. */
-export function connectionTo(peer: Peer, target: UpstreamTarget, request: Request): ServerConnection {
-  const { pool } = target.upstream;
+export function connectionTo(
+  peer: Peer,
+  target: UpstreamTarget,
+  request: Request,
+  pool: Pool | undefined,
+): ServerConnection {
   const { bind, place, protocol } = target.settings;
   const source = bind === undefined ? "" : (bind.address.constant ?? bind.address.render(request));
   const { tls } = target;

@@ -1,5 +1,6 @@
 import type { Attempt } from "../../balancer/attempt.ts";
 import type { Outcome, Peer } from "../../balancer/peer.ts";
+import type { Pool } from "../../balancer/pool.ts";
 import type { QueuePlace, QueueUser } from "../../balancer/queue.ts";
 import { now } from "../../sys/clock.ts";
 import type { HeaderList } from "../../wire/http1/header_list.ts";
@@ -11,6 +12,7 @@ import { GET, type Request } from "../core/request.ts";
 import type { BodySink } from "../core/types.ts";
 import type { UpstreamHooks, UpstreamPassage } from "../core/upstream.ts";
 import { bufferingOf, copyRedirectFields, copyResponse } from "./headers.ts";
+import { type BoundClient, boundClient } from "./ntlm.ts";
 import { choosePeer } from "./peer_choice.ts";
 import type { AnswerHead, UpstreamTarget } from "./protocol.ts";
 import { type PipeOwner, ResponsePipe } from "./response_pipe.ts";
@@ -67,6 +69,8 @@ class UpstreamRequest implements UpstreamPassage, ConnectionUser, PipeOwner, Bod
   private readonly startedAt: number;
   readonly attempt: Attempt;
   private peer: Peer | undefined = undefined;
+  /** Its client's requests have a connection of their own (`ntlm`). */
+  private readonly bound: BoundClient | undefined;
   /** While it waits for a server. */
   private place: QueuePlace | undefined = undefined;
   private connection: ServerConnection | undefined = undefined;
@@ -83,8 +87,15 @@ class UpstreamRequest implements UpstreamPassage, ConnectionUser, PipeOwner, Bod
     const { nextTries, nextTimeout } = target.settings;
     this.startedAt = nextTimeout === 0 ? 0 : now();
     markPassage(request);
-    this.attempt = target.upstream.group.begin(target, preferred);
+    const { group } = target.upstream;
+    this.bound = group.ntlm ? boundClient(request, group) : undefined;
+    this.attempt = group.begin(target, this.bound?.preferred(group.peers) ?? preferred);
     if (nextTries > 0) this.attempt.tries = Math.min(this.attempt.tries, nextTries);
+  }
+
+  /** Where its connection comes from, and goes back to. */
+  private get pool(): Pool | undefined {
+    return this.bound === undefined ? this.target.upstream.pool : this.bound.pool;
   }
 
   get shown(): string | undefined {
@@ -149,7 +160,8 @@ class UpstreamRequest implements UpstreamPassage, ConnectionUser, PipeOwner, Bod
       return;
     }
     this.peer = peer;
-    const connection = connectionTo(peer, target, request);
+    this.bound?.chosen(peer);
+    const connection = connectionTo(peer, target, request, this.pool);
     this.connection = connection;
     this.head = connection.reader.head;
     connection.begin(this);
@@ -197,7 +209,7 @@ class UpstreamRequest implements UpstreamPassage, ConnectionUser, PipeOwner, Bod
     this.connection = undefined;
     this.pipe?.detach();
     this.tunnel?.detach();
-    if (connection.release(target, outcome === "ok")) this.lent = connection;
+    if (connection.release(target.settings.place, this.pool, outcome === "ok")) this.lent = connection;
   }
 
   private get doing(): string {

@@ -149,7 +149,7 @@ class User implements ConnectionUser, AnswerSink {
       this.#resolve = resolve;
     });
     this.#peer = { name: "toy", address: { family: "ipv4", host: "127.0.0.1", port } } as unknown as Peer;
-    this.#connection = connectionTo(this.#peer, this.target, this.request);
+    this.#connection = connectionTo(this.#peer, this.target, this.request, undefined);
     this.#connection.begin(this);
   }
 
@@ -168,7 +168,7 @@ class User implements ConnectionUser, AnswerSink {
       at = reader.pos;
     }
     if (!reader.whole) return;
-    this.#connection.release(this.target, false);
+    this.#connection.release("", undefined, false);
     this.#resolve();
   }
   nextUpstream(condition: string): void {

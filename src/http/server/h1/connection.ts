@@ -60,6 +60,7 @@ export class H1Connection implements ExchangeOwner, HeadReaderOwner, InputOwner,
    * not armed it.
    */
   private readonly deadline: Deadline<H1Connection>;
+  atClose: (() => void)[] | undefined = undefined;
   private state = IDLE;
   /** How long it may be idle, ms: keepalive_timeout, or what is left of it after keepalive_min_timeout. */
   private idleTime = 0;
@@ -162,6 +163,7 @@ export class H1Connection implements ExchangeOwner, HeadReaderOwner, InputOwner,
     this.exchange.release();
     clearDeadline(this.deadline);
     this.state = CLOSED;
+    if (this.atClose !== undefined) for (const close of this.atClose) close();
     // A request that goes on without its client still has its fields.
     if (this.exchange.current !== undefined) return;
     this.heads.free(false);
