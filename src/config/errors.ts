@@ -128,7 +128,7 @@ function readingOrder(tree: ConfigTree): ReadingOrder {
   const visit = (directive: Directive): void => {
     const { file, line, endLine, block } = directive;
     directives.set(directive, reach(file, line));
-    block?.forEach(visit);
+    for (const line of block ?? []) visit(line);
     if (endLine !== undefined) reach(file, endLine);
   };
   for (const directive of tree.directives) {

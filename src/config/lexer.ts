@@ -39,14 +39,20 @@ export class Lexer {
   line: number;
   readonly file: string;
   readonly isOption: boolean;
-  private readonly text: string;
-  private at = 0;
+  readonly text: string;
+  /** Behind the last statement. */
+  at: number;
+  /** Where the last statement began, with the spaces and comments before it. */
+  start = 0;
+  startLine = 0;
 
-  constructor(text: string, file: string, isOption = false) {
+  /** `from`: where to begin; undefined for the `-g` option. */
+  constructor(text: string, file: string, from: { readonly at: number; readonly line: number } | undefined) {
     this.text = text;
     this.file = file;
-    this.isOption = isOption;
-    this.line = isOption ? 0 : 1;
+    this.isOption = from === undefined;
+    this.at = from?.at ?? 0;
+    this.line = from?.line ?? 0;
   }
 
   error(message: string): ConfigError {
@@ -59,6 +65,8 @@ export class Lexer {
     const limit = this.isOption ? Number.POSITIVE_INFINITY : LONGEST;
     const words: string[] = [];
     this.words = words;
+    this.start = this.at;
+    this.startLine = this.line;
 
     let start = this.at;
     let startLine = this.line;

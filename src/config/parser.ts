@@ -3,11 +3,12 @@ import { errnoCode, errnoText } from "../sys/errno.ts";
 import { fullName, osPath } from "../sys/paths.ts";
 import { glob } from "./glob.ts";
 import { Lexer } from "./lexer.ts";
-import { ConfigError, type Directive } from "./types.ts";
+import { OpenBlock, statement } from "./long_block.ts";
+import { type Block, ConfigError, type Directive } from "./types.ts";
 
 /** A directive whose block is being read. */
 interface OpenDirective extends Directive {
-  readonly block: Directive[];
+  block: Block;
   endLine?: number;
 }
 
@@ -26,7 +27,7 @@ const DEEPEST = 1000;
  */
 export class Parser {
   readonly files: { path: string; text: string }[] = [];
-  readonly directives: Directive[] = [];
+  private readonly root = new OpenBlock();
   private readonly prefix: string;
   private depth = 0;
 
@@ -35,39 +36,55 @@ export class Parser {
     this.prefix = prefix;
   }
 
+  get directives(): readonly Directive[] {
+    return [...this.root.directives];
+  }
+
   /** The `-g` option's directives. */
   option(text: string): void {
-    this.parse(new Lexer(text, COMMAND_LINE, true), this.directives);
+    this.parse(new Lexer(text, COMMAND_LINE, undefined), this.root);
   }
 
   /** A file with its includes. */
   file(path: string): void {
-    this.parseFile(path, this.directives, undefined);
+    this.parseFile(path, this.root, undefined);
   }
 
-  private parseFile(path: string, into: Directive[], from: Lexer | undefined): void {
+  private parseFile(path: string, into: OpenBlock, from: Lexer | undefined): void {
     if (++this.depth > DEEPEST) throw failed(`open() "${path}" failed`, "EMFILE", from);
     const text = from === undefined ? readConfig(path, from) : this.included(path, into, from);
     if (text === undefined) return;
     if (!this.files.some((file) => file.path === path)) this.files.push({ path, text });
-    this.parse(new Lexer(text, path), into);
+    this.parse(new Lexer(text, path, { at: 0, line: 1 }), into);
     this.depth--;
   }
 
   /** The text of an included file. One that cannot be read becomes a directive that is `failed`; reading goes on. */
-  private included(path: string, into: Directive[], from: Lexer): string | undefined {
+  private included(path: string, into: OpenBlock, from: Lexer): string | undefined {
     try {
       return readConfig(path, from);
     } catch (error) {
       if (!(error instanceof ConfigError)) throw error;
-      into.push({ ...statement(from), failed: error });
+      into.add({ ...statement(from), failed: error });
       this.depth--;
       return undefined;
     }
   }
 
-  private parse(lexer: Lexer, into: Directive[]): void {
-    const open: OpenDirective[] = [];
+  private parse(lexer: Lexer, into: OpenBlock): void {
+    const open: { readonly directive: OpenDirective; readonly block: OpenBlock }[] = [];
+    try {
+      this.parseBlocks(lexer, into, open);
+    } finally {
+      for (const { directive, block } of open) directive.block = block.directives;
+    }
+  }
+
+  private parseBlocks(
+    lexer: Lexer,
+    into: OpenBlock,
+    open: { readonly directive: OpenDirective; readonly block: OpenBlock }[],
+  ): void {
     let list = into;
     for (;;) {
       switch (lexer.next()) {
@@ -78,50 +95,46 @@ export class Parser {
         case "close": {
           const closed = open.pop();
           if (closed === undefined) throw lexer.error('unexpected "}"');
-          closed.endLine = lexer.line;
+          closed.directive.block = closed.block.directives;
+          closed.directive.endLine = lexer.line;
           list = open.at(-1)?.block ?? into;
           break;
         }
 
         case "directive":
           if (lexer.words[0] === "include" && lexer.words.length === 2) this.include(lexer.words[1], list, lexer);
-          else if (lexer.words[0] === "state" && open.at(-1)?.name === "upstream") this.state(list, lexer);
-          else list.push(statement(lexer));
+          else if (lexer.words[0] === "state" && open.at(-1)?.directive.name === "upstream") this.state(list, lexer);
+          else list.addStatement(lexer);
           break;
 
         case "block": {
           if (lexer.isOption) throw lexer.error("block directives are not supported in -g option");
-          const block: OpenDirective = { ...statement(lexer), block: [] };
-          list.push(block);
-          open.push(block);
-          list = block.block;
+          const directive: OpenDirective = { ...statement(lexer), block: [] };
+          list.add(directive);
+          list = new OpenBlock();
+          open.push({ directive, block: list });
         }
       }
     }
   }
 
-  private include(pattern: string, into: Directive[], from: Lexer): void {
+  private include(pattern: string, into: OpenBlock, from: Lexer): void {
     const path = fullName(pattern, this.prefix);
     if (!/[*?[]/.test(path)) this.parseFile(path, into, from);
     else for (const match of glob(path)) this.parseFile(match, into, from);
   }
 
   /** `state` of an upstream: its servers are in a file, which need not be there. */
-  private state(into: Directive[], lexer: Lexer): void {
+  private state(into: OpenBlock, lexer: Lexer): void {
     const at = statement(lexer);
     if (at.args.length !== 1) {
-      into.push(at);
+      into.add(at);
       return;
     }
     const path = fullName(at.args[0], this.prefix);
-    into.push({ ...at, args: [path] });
+    into.add({ ...at, args: [path] });
     if (existsSync(osPath(path))) this.parseFile(path, into, lexer);
   }
-}
-
-function statement(lexer: Lexer): Directive {
-  const [name, ...args] = lexer.words;
-  return { name, args, file: lexer.file, line: lexer.line };
 }
 
 function failed(call: string, code: string, place: Lexer | undefined): ConfigError {

@@ -1,8 +1,9 @@
 import { type Sliced, whole } from "../sys/sliced.ts";
 import { refusalsOf } from "./errors.ts";
 import { INSTEAD, KNOWN, ONLY_IN_MAIL } from "./known.ts";
+import { LongBlock } from "./long_block.ts";
 import { type DirectiveSpec, type Directives, fail, type Scope, type Specs, settle, withoutLines } from "./schema.ts";
-import type { ConfigTree, Context, Directive } from "./types.ts";
+import type { Block, ConfigTree, Context, Directive } from "./types.ts";
 
 type AnySpec = DirectiveSpec<unknown>;
 
@@ -70,7 +71,7 @@ function newScope(context: Context, directive: Directive, parent: Scope | undefi
   };
 }
 
-function* fill(scope: Scope, directives: readonly Directive[], vocabulary: Vocabulary): Sliced<void> {
+function* fill(scope: Scope, directives: Block, vocabulary: Vocabulary): Sliced<void> {
   const refusals = refusalsOf(scope);
   for (const directive of directives) {
     const taken =
@@ -156,6 +157,7 @@ const LINES = 4096;
 function* read(spec: AnySpec, directive: Directive, scope: Scope, previous: unknown): Sliced<unknown> {
   const { block } = directive;
   if (spec.block !== "free" || block === undefined) return spec.read(directive, scope, previous);
+  if (block instanceof LongBlock) return yield* readLines(spec, directive, scope, previous);
   let right = 0;
   while (right < block.length && block[right].failed === undefined && block[right].block === undefined) {
     if (++right % LINES === 0) yield;

@@ -1,3 +1,5 @@
+import type { LongBlock } from "./long_block.ts";
+
 /** A parsed nginx.conf. */
 
 /** A directive as written. All strings are byte strings (latin1): a character is a byte of the file. */
@@ -10,12 +12,15 @@ export interface Directive {
   /** The line of the terminating `;` or `{`, as nginx counts it. */
   readonly line: number;
   /** The directives between `{` and `}`; absent for a directive that ends with `;`. */
-  readonly block?: readonly Directive[];
+  readonly block?: Block;
   /** The line of the closing `}`; absent without a block, and after a syntax error inside it. */
   readonly endLine?: number;
   /** An `include` of a file that cannot be read. */
   readonly failed?: ConfigError;
 }
+
+/** The directives of a block. */
+export type Block = readonly Directive[] | LongBlock;
 
 /** A whole configuration. */
 export interface ConfigTree {

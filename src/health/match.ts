@@ -16,7 +16,7 @@ export interface Match {
 }
 
 /** Reads a `match` block's directives. Throws ConfigError. */
-export function readMatch(block: readonly Directive[]): Match {
+export function readMatch(block: Iterable<Directive>): Match {
   const statuses: ((code: number) => boolean)[] = [];
   const headers: Test[] = [];
   const body: Test[] = [];
@@ -50,7 +50,7 @@ export function readMatch(block: readonly Directive[]): Match {
         fail(at, `unknown directive "${at.name}"`);
     }
   }
-  const text = block.map(({ name, args }) => [name, ...args].join(" ")).join("; ");
+  const text = [...block].map(({ name, args }) => [name, ...args].join(" ")).join("; ");
   return { status: (code) => statuses.every((test) => test(code)), headers, body, send, expect, text };
 }
 

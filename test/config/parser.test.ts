@@ -11,7 +11,7 @@ type Outline = (string | Outline[])[];
 
 function outline(directives: readonly Directive[]): Outline[] {
   return directives.map(({ name, args, block }) =>
-    block === undefined ? [name, ...args] : [name, ...args, outline(block)],
+    block === undefined ? [name, ...args] : [name, ...args, outline([...block])],
   );
 }
 
@@ -82,7 +82,7 @@ describe("words", () => {
     const [a, b] = parse(directory, "a\n\n b\n;\n\nc\n{\n d;\n\n}\n").directives;
     assert.equal(a.line, 4);
     assert.equal(b.line, 7);
-    assert.equal(b.block?.[0].line, 8);
+    assert.equal([...(b.block ?? [])][0].line, 8);
     assert.equal(b.endLine, 10);
   });
 
@@ -95,7 +95,7 @@ describe("words", () => {
     const depth = 10_000;
     let [at]: readonly Directive[] = parse(directory, `${"a{".repeat(depth)}${"}".repeat(depth)}`).directives;
     let levels = 0;
-    for (; at !== undefined; at = (at.block ?? [])[0]) levels++;
+    for (; at !== undefined; at = [...(at.block ?? [])][0]) levels++;
     assert.equal(levels, depth);
   });
 });
@@ -109,7 +109,7 @@ describe("include", () => {
       ["a", inner],
       ["map", "$x", "$y", inner],
     ]);
-    assert.equal(directives[0].block?.[0].file, `${directory}one.conf`);
+    assert.equal([...(directives[0].block ?? [])][0].file, `${directory}one.conf`);
     assert.deepEqual(
       files.map((file) => file.path),
       [`${directory}nginx.conf`, `${directory}one.conf`],

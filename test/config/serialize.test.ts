@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { LongBlock } from "../../src/config/long_block.ts";
 import { deserializingDirectives, serializeDirectives } from "../../src/config/serialize.ts";
 import type { Directive } from "../../src/config/types.ts";
 import { whole } from "../../src/sys/sliced.ts";
@@ -34,6 +35,30 @@ test("a large configuration arrives in many small parts, whatever its blocks", (
   assert.equal(turns, parts.length - 1);
   assert.deepEqual(step.value[0], directives[0]);
   let depth = 0;
-  for (let at: Directive | undefined = step.value[1]; at !== undefined; at = at.block?.[0]) depth++;
+  for (let at: Directive | undefined = step.value[1]; at !== undefined; at = [...(at.block ?? [])][0]) depth++;
   assert.equal(depth, deep);
+});
+
+test("a block of very many lines arrives as their text, once for all that have it", () => {
+  const many = 5000;
+  const lines = Array.from(
+    { length: many },
+    (_, i) => `10.0.${i} "v ${i}";${i % 7 === 0 ? "\n# comment\n" : "\n"}`,
+  ).join("");
+  write(directory, "many.conf", lines);
+  write(directory, "few.conf", "first a;\n\n second b;\n");
+  const text = `geo {\n include few.conf; include many.conf;\n last c; }\ngeo {\n include many.conf; include many.conf; }\n`;
+  const { directives } = parse(directory, `${text}map {\n${lines} nested { a; }\n}\n`);
+  const [one, two, three] = directives;
+  assert.ok(one.block instanceof LongBlock && two.block instanceof LongBlock);
+  assert.deepEqual([one.block.length, two.block.length, three.block?.length], [many + 3, 2 * many, many + 1]);
+  const first = [...one.block];
+  assert.deepEqual(first[1], { name: "second", args: ["b"], file: `${directory}few.conf`, line: 3 });
+  assert.deepEqual(first[2], { name: "10.0.0", args: ["v 0"], file: `${directory}many.conf`, line: 1 });
+  assert.deepEqual(first.at(-1), { name: "last", args: ["c"], file: `${directory}nginx.conf`, line: 3 });
+  const parts = serializeDirectives(directives);
+  assert.ok(parts.join("").length < 5 * lines.length, "the text of the file is there once");
+  const arrived = whole(deserializingDirectives(structuredClone(parts)));
+  for (const [i, { block }] of directives.entries())
+    assert.deepEqual([...(arrived[i].block ?? [])], [...(block ?? [])]);
 });

@@ -39,7 +39,7 @@ const splitSpec = directive<readonly Split[]>({
 });
 
 function readParts(at: Directive): readonly Part[] {
-  const lines = (at.block ?? []).map((line) => {
+  const lines = [...(at.block ?? [])].map((line) => {
     if (line.args.length !== 1) wrongArguments(line);
     return { hundredths: line.name === "*" ? 0 : percentOf(line), value: line.args[0] };
   });

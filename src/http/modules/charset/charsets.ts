@@ -57,7 +57,7 @@ export function readCharsetMap(at: Directive, scope: Scope): readonly [Charset, 
   if (source === target) fail(at, `"charset_map" between the same charsets "${one}" and "${two}"`);
   if (source.utf8) fail(at, '"charset_map" with "utf-8" charset should be given in the second column');
   if (source.tables.has(target)) fail(at, `duplicate "charset_map" between "${one}" and "${two}"`);
-  const lines = at.block ?? [];
+  const lines = [...(at.block ?? [])];
   for (const line of lines) if (line.args.length !== 1) fail(line, "invalid parameters number");
   if (target.utf8) mapToUtf8(source, target, lines);
   else mapToBytes(source, target, lines);
