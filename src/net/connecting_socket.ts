@@ -1,6 +1,7 @@
 import { libc } from "../sys/libc.ts";
 import type { ConnectOptions } from "./engine.ts";
 import { type Bound, socketAddressOf } from "./listening_socket.ts";
+import { setSocketOptions } from "./socket_options.ts";
 
 /** <sys/socket.h>, <netinet/in.h>, <netinet/tcp.h>; SOCK_STREAM with SOCK_NONBLOCK and SOCK_CLOEXEC. */
 const FAMILY = { unix: 1, ipv4: 2, ipv6: 10 } as const;
@@ -15,11 +16,14 @@ const TCP_NODELAY = 1;
 const ONE = Buffer.from([1, 0, 0, 0]);
 
 /** A socket to connect with, bound to the local address where one is given. It belongs to the caller. */
-export function connectingSocket({ address, localAddress, localPort, transparent }: ConnectOptions): Bound {
+export function connectingSocket(options: ConnectOptions): Bound {
+  const { address, localAddress, localPort, transparent, rcvbuf = 0, sndbuf = 0 } = options;
   const c = libc();
   const { family } = address;
   const fd = c.socket(FAMILY[family], STREAM);
   if (fd < 0) return { call: "socket()", code: c.errnoName() };
+  // The kernel takes any size, and makes the best of it.
+  if (rcvbuf > 0 || sndbuf > 0) setSocketOptions(fd, { rcvbuf: rcvbuf || undefined, sndbuf: sndbuf || undefined }, "");
   if (family === "unix") return { fd };
   c.setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, ONE);
   if (localAddress === undefined) return { fd };

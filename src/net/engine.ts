@@ -54,6 +54,9 @@ export interface ConnectOptions {
   readonly localPort?: number;
   /** The local address may be one that this machine does not have (IP_TRANSPARENT). */
   readonly transparent?: boolean;
+  /** Sizes of the kernel's buffers, bytes; 0 or undefined: the system's. */
+  readonly rcvbuf?: number;
+  readonly sndbuf?: number;
 }
 
 export interface ListenOptions extends SocketOptions {

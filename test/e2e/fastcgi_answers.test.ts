@@ -139,3 +139,41 @@ test("a unix socket that cannot be connected to is named, as in nginx", async (t
     /\[crit\] .*connect\(\) to unix:\/nowhere\/php\.sock failed \(2: No such file or directory\) while connecting to upstream/,
   );
 });
+
+test("over node:net too, connections with buffers of their own size are made and used again", async (t) => {
+  const { address } = await fastcgiBackend(t, (_request, connection) => {
+    connection.write(answer(`X-Connection: ${connection.number}`, "x".repeat(100_000)));
+  });
+  for (const use of ["io_uring", "node"]) {
+    const { port } = await startHoldfast(t, {
+      config: ([port]) => `events { use ${use}; }\n http { upstream app { server ${address}; keepalive 1; }
+        fastcgi_socket_rcvbuf 8k; fastcgi_socket_sndbuf 8k; fastcgi_keep_conn on;
+        server { listen 127.0.0.1:${port}; location / { fastcgi_pass app; } } }`,
+    });
+    const first = await get(port, "/");
+    assert.equal(first.body.length, 100_000);
+    assert.equal((await get(port, "/")).header("x-connection"), first.header("x-connection"));
+  }
+});
+
+test("an answer that catch_stderr refuses is asked for elsewhere; at the end of all servers it is 502", async (t) => {
+  const bad = await fastcgiBackend(t, (_request, connection) => {
+    connection.write(err("PHP Fatal error: no memory") + answer(HEAD, "broken"));
+    connection.end();
+  });
+  const good = await fastcgiBackend(t, (_request, connection) => {
+    connection.write(answer("Content-Type: text/plain", "page"));
+    connection.end();
+  });
+  const start = (servers: string) =>
+    startHoldfast(t, {
+      config: ([port]) => `http { upstream app { ${servers} }
+        server { listen 127.0.0.1:${port}; location / { fastcgi_pass app; fastcgi_catch_stderr "PHP Fatal";
+          fastcgi_next_upstream error invalid_header; add_header X-Upstream $upstream_addr always; } } }`,
+    });
+  const both = await start(`server ${bad.address}; server ${good.address};`);
+  const page = await get(both.port, "/");
+  assert.deepEqual([page.body, page.header("x-upstream")], ["page", `${bad.address}, ${good.address}`]);
+  const alone = await start(`server ${bad.address};`);
+  assert.equal((await get(alone.port, "/")).status, 502);
+});

@@ -118,6 +118,8 @@ function passage(raw: Raw, place: string): UpstreamSettings {
     passRequestBody: false,
     forceRanges: true,
     socketKeepalive: raw.memcached_socket_keepalive,
+    socketRcvbuf: 0,
+    socketSndbuf: 0,
     bind: raw.memcached_bind,
     hidden: NO_FIELDS,
     ignored: new Set(),

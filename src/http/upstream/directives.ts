@@ -80,6 +80,16 @@ function shared(prefix: string, statuses: readonly string[]) {
       default: false,
       doc: "Switches TCP keep-alive probes on for connections to servers.",
     }),
+    socket_rcvbuf: size({
+      in: HTTP_LOCATION,
+      default: 0,
+      doc: "The size of the kernel's receive buffer (SO_RCVBUF) of connections to servers; 0 for the system's.",
+    }),
+    socket_sndbuf: size({
+      in: HTTP_LOCATION,
+      default: 0,
+      doc: "The size of the kernel's send buffer (SO_SNDBUF) of connections to servers; 0 for the system's.",
+    }),
     connect_timeout: msec({ in: HTTP_LOCATION, default: 60_000, doc: "How long connecting to a server may take." }),
     send_timeout: msec({
       in: HTTP_LOCATION,

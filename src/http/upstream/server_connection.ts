@@ -477,5 +477,7 @@ export function connectionTo(
     localAddress: local?.host,
     localPort: local?.port,
     transparent: bind?.transparent,
+    rcvbuf: target.settings.socketRcvbuf,
+    sndbuf: target.settings.socketSndbuf,
   });
 }

@@ -54,6 +54,9 @@ export interface UpstreamSettings extends PassageSettings {
   readonly passRequestBody: boolean;
   readonly forceRanges: boolean;
   readonly socketKeepalive: boolean;
+  /** SO_RCVBUF and SO_SNDBUF, 0 for the system's. */
+  readonly socketRcvbuf: number;
+  readonly socketSndbuf: number;
   readonly bind: Bind | undefined;
   /** Response fields that are not passed on, hop-by-hop fields included. */
   readonly hidden: FieldSet;
@@ -118,6 +121,8 @@ export function upstreamSettings<P extends string>(
     passRequestBody: get("pass_request_body"),
     forceRanges: get("force_ranges"),
     socketKeepalive: get("socket_keepalive"),
+    socketRcvbuf: get("socket_rcvbuf"),
+    socketSndbuf: get("socket_sndbuf"),
     bind: get("bind"),
     hidden: new FieldSet([
       ...[...passage.hides, ...HIDDEN].filter((name) => !passed.has(name)),

@@ -30,7 +30,8 @@ function onConnected(this: OwnedSocket): void {
 
 function connect(options: ConnectOptions, handler: ConnectHandler): Stream {
   const { address } = options;
-  const bound = options.transparent === true ? connectingSocket(options) : undefined;
+  const { transparent = false, rcvbuf = 0, sndbuf = 0 } = options;
+  const bound = transparent || rcvbuf > 0 || sndbuf > 0 ? connectingSocket(options) : undefined;
   const socket = new OwnedSocket(bound !== undefined && "fd" in bound ? unconnected(bound.fd) : {});
   const stream = new TcpStream(socket, address, handler);
   if (bound !== undefined && "code" in bound) {
