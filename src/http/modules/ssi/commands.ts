@@ -20,7 +20,7 @@ interface Command {
   /** What was shown before is passed on first. */
   readonly flush?: boolean;
   /** False after an error, which was logged. */
-  readonly run: (context: Context, values: Values) => unknown;
+  readonly run: (context: Context, values: Values) => boolean;
 }
 
 const COMMANDS: ReadonlyMap<string, Command> = new Map<string, Command>([
@@ -30,10 +30,10 @@ const COMMANDS: ReadonlyMap<string, Command> = new Map<string, Command>([
   ["set", { params: ["var", "value"], mandatory: 2, run: set }],
   ["if", { params: ["expr"], mandatory: 1, run: startIf }],
   ["elif", { params: ["expr"], mandatory: 1, conditional: IN_IF, run: branch }],
-  ["else", { params: [], conditional: IN_IF, run: (context) => context.elseBranch() }],
-  ["endif", { params: [], conditional: IN_ELSE, run: (context) => context.endIf() }],
-  ["block", { params: ["name"], mandatory: 1, run: (context, [name = ""]) => context.startBlock(name) }],
-  ["endblock", { params: [], always: true, run: (context) => context.endBlock() }],
+  ["else", { params: [], conditional: IN_IF, run: elseBranch }],
+  ["endif", { params: [], conditional: IN_ELSE, run: endIf }],
+  ["block", { params: ["name"], mandatory: 1, run: startBlock }],
+  ["endblock", { params: [], always: true, run: endBlock }],
 ]);
 
 /** Does what a command says. False after an error, which was logged and is to be shown. */
@@ -55,7 +55,7 @@ export function runCommand(context: Context, name: string, params: readonly Para
   const values = valuesOf(context, command, name, params);
   if (values === undefined) return false;
   if (command.flush === true) context.out.flush(0);
-  return command.run(context, values) !== false;
+  return command.run(context, values);
 }
 
 function fail({ request }: Context, message: string): false {
@@ -146,5 +146,25 @@ function branch(context: Context, [expr = ""]: Values): boolean {
   const value = holds(context, expr);
   if (value === undefined) return false;
   context.startBranch(value);
+  return true;
+}
+
+function elseBranch(context: Context): boolean {
+  context.elseBranch();
+  return true;
+}
+
+function endIf(context: Context): boolean {
+  context.endIf();
+  return true;
+}
+
+function startBlock(context: Context, [name = ""]: Values): boolean {
+  context.startBlock(name);
+  return true;
+}
+
+function endBlock(context: Context): boolean {
+  context.endBlock();
   return true;
 }
