@@ -9,6 +9,7 @@ import {
   number,
   offset,
   refuse,
+  sec,
   size,
   text,
 } from "../../config/directives.ts";
@@ -19,6 +20,7 @@ import { type ErrorPage, GZIP_PROXIED, type GzipDisable, type SymlinkRule } from
 import { type Template, template } from "../core/script.ts";
 import type { TempPath } from "../core/temp_file.ts";
 import { readDisableSymlinks } from "../files/open_file.ts";
+import { type OpenFileCache, readOpenFileCache } from "../files/open_file_cache.ts";
 import { HTTP_IF, HTTP_LOCATION, LOCATION } from "./contexts.ts";
 import { readErrorPage, readGzipDisable, readMethods, readTempPath, usesVariable } from "./core_readers.ts";
 
@@ -29,7 +31,6 @@ export interface KeepaliveTimeout {
   readonly header: number;
 }
 
-const NO_CACHE = "Accepted for compatibility: a file is opened anew for each request, as with nginx's default.";
 const BESIDE_THE_LOOP =
   "Accepted for compatibility: what of a file is not in memory is always read without blocking the worker, as with `aio threads`.";
 const THROUGH_THE_CACHE = "Accepted for compatibility: files are always read through the system's page cache.";
@@ -354,18 +355,30 @@ export const coreDirectives = defineDirectives("http_core", {
     repeat: true,
     read: readErrorPage,
   }),
-  open_file_cache: directive<boolean>({
+  open_file_cache: directive<OpenFileCache | undefined>({
     in: HTTP_LOCATION,
     args: [1, 2],
     syntax: "off | max=N [inactive=time]",
-    doc: NO_CACHE,
-    initial: () => false,
+    doc: "Keeps what is known of up to N files and directories, and files open, for as long as they are used within that time (60s).",
+    initial: () => undefined,
     defaultText: "off",
-    read: (at) => at.args[0] !== "off",
+    read: readOpenFileCache,
   }),
-  open_file_cache_valid: text({ in: HTTP_LOCATION, default: "60s", doc: NO_CACHE }),
-  open_file_cache_min_uses: number({ in: HTTP_LOCATION, default: 1, doc: NO_CACHE }),
-  open_file_cache_errors: flag({ in: HTTP_LOCATION, default: false, doc: NO_CACHE }),
+  open_file_cache_valid: sec({
+    in: HTTP_LOCATION,
+    default: 60,
+    doc: "How long what is kept of a file is believed before the file is looked at again.",
+  }),
+  open_file_cache_min_uses: number({
+    in: HTTP_LOCATION,
+    default: 1,
+    doc: "How often a file must have been used to be kept open.",
+  }),
+  open_file_cache_errors: flag({
+    in: HTTP_LOCATION,
+    default: false,
+    doc: "Keeps errors too: that a file is missing, or must not be read.",
+  }),
   disable_symlinks: directive<SymlinkRule | undefined>({
     in: HTTP_LOCATION,
     args: [1, 2],

@@ -86,6 +86,12 @@ export function coreSettings(scope: Scope, absolute: (path: string) => string): 
     clientBodyTempPath: { ...raw.client_body_temp_path, path: absolute(raw.client_body_temp_path.path) },
     root: fileRoot(scope, coreDirectives.specs, absolute),
     disableSymlinks: raw.disable_symlinks,
+    openFileCache: raw.open_file_cache && {
+      files: raw.open_file_cache,
+      valid: raw.open_file_cache_valid * 1000,
+      minUses: raw.open_file_cache_min_uses,
+      errors: raw.open_file_cache_errors,
+    },
     types: mimeTypes(scope, raw.types),
     defaultType: headText(raw.default_type),
   };

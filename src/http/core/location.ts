@@ -6,6 +6,7 @@ import type { HeadText } from "../../wire/head_text.ts";
 import type { RequestLimits } from "../../wire/http1/request_fields.ts";
 import type { LocationTree } from "../conf/location_tree.ts";
 import type { MimeTypes } from "../conf/mime.ts";
+import type { OpenFileCaching } from "../files/open_file_cache.ts";
 import type { Request } from "./request.ts";
 import type { Template } from "./script.ts";
 import type { TempPath } from "./temp_file.ts";
@@ -117,6 +118,7 @@ export interface CoreSettings {
   readonly limitRateAfter: Template | undefined;
   readonly root: FileRoot;
   readonly disableSymlinks: SymlinkRule | undefined;
+  readonly openFileCache: OpenFileCaching | undefined;
   /** By `types`. */
   readonly types: MimeTypes;
   readonly defaultType: HeadText;

@@ -15,8 +15,8 @@ export function testFile(request: Request, path: string): fs.Stats | undefined {
   const end = path.indexOf("\0");
   const name = end < 0 ? path : path.slice(0, end);
   if (name === "") return undefined;
-  const { disableSymlinks: rule } = request.location.core;
-  if (rule !== undefined) return statUnderRule(request, name, rule);
+  const { disableSymlinks: rule, openFileCache } = request.location.core;
+  if (rule !== undefined || openFileCache !== undefined) return statKnown(request, name, rule);
   try {
     return fs.statSync(osPath(name), { throwIfNoEntry: false });
   } catch (error) {
@@ -28,8 +28,8 @@ export function testFile(request: Request, path: string): fs.Stats | undefined {
 
 const NOT_THERE: ReadonlySet<string> = new Set(["ENOENT", "ENOTDIR", "ENAMETOOLONG"]);
 
-/** With `disable_symlinks`: a file behind a refused link counts as missing. */
-function statUnderRule(request: Request, name: string, rule: SymlinkRule): fs.Stats | undefined {
+/** With `disable_symlinks`, where a file behind a refused link counts as missing, and with `open_file_cache`. */
+function statKnown(request: Request, name: string, rule: SymlinkRule | undefined): fs.Stats | undefined {
   try {
     return statFile(request, name, rule);
   } catch (error) {

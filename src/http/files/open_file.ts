@@ -6,6 +6,7 @@ import { osPath } from "../../sys/paths.ts";
 import type { SymlinkRule } from "../core/location.ts";
 import type { Request } from "../core/request.ts";
 import { type Template, template } from "../core/script.ts";
+import { knownFile, type OpenFileCaching } from "./open_file_cache.ts";
 
 /** A failed system call: the errno's name, and the call's name for the log. */
 export class FileError extends Error {
@@ -29,17 +30,18 @@ const O_PATH = 0o10000000;
 const OPEN = O_RDONLY | O_NONBLOCK;
 const SEARCH = OPEN | O_DIRECTORY | O_PATH;
 
-/** Opens a file or directory for reading. Does not block on a FIFO without a writer. Throws FileError. */
+/**
+ * Opens a file or directory for reading; the caller closes it. Does not block on a FIFO without a writer. Throws FileError.
+ * A path under `disable_symlinks` is never taken from open_file_cache.
+ */
 export function openFile(request: Request, path: string, rule: SymlinkRule | undefined): number {
   if (rule !== undefined) {
     const unchecked = uncheckedLength(request, path, rule);
     if (unchecked !== undefined) return openChecked(path, unchecked, rule.refuse);
+  } else if (request.location.core.openFileCache !== undefined) {
+    return openCached(request.location.core.openFileCache, path);
   }
-  try {
-    return fs.openSync(osPath(path), OPEN);
-  } catch (error) {
-    throw new FileError(errorCode(error), "open()");
-  }
+  return openOr(path, OPEN, "open()");
 }
 
 /** stat() of a file. Throws FileError. */
@@ -52,10 +54,57 @@ export function statFile(request: Request, path: string, rule: SymlinkRule | und
       fs.closeSync(fd);
     }
   }
+  const caching = request.location.core.openFileCache;
+  return rule === undefined && caching !== undefined ? statCached(caching, path) : statAnew(path);
+}
+
+function statAnew(path: string): fs.Stats {
   try {
     return fs.statSync(osPath(path));
   } catch (error) {
     throw new FileError(errorCode(error), "stat()");
+  }
+}
+
+function openCached(caching: OpenFileCaching, path: string): number {
+  const known = knownFile(caching, path);
+  if (known?.error !== undefined) throw known.error;
+  if (known !== undefined && known.fd >= 0) return openOr(`/proc/self/fd/${known.fd}`, OPEN, "open()");
+  const fd = remembering(caching, path, () => openOr(path, OPEN, "open()"));
+  const stats = fs.fstatSync(fd);
+  const uses = (caching.files.find(path)?.uses ?? 0) + 1;
+  caching.files.keep(path, stats, undefined, stats.isFile() && uses >= caching.minUses ? openAgain(fd) : -1);
+  return fd;
+}
+
+function statCached(caching: OpenFileCaching, path: string): fs.Stats {
+  const known = knownFile(caching, path);
+  if (known?.error !== undefined) throw known.error;
+  if (known?.stats !== undefined) return known.stats;
+  const stats = remembering(caching, path, () => statAnew(path));
+  const old = caching.files.find(path);
+  const same = old?.stats !== undefined && old.stats.ino === stats.ino && old.stats.dev === stats.dev;
+  caching.files.keep(path, stats, undefined, same ? old.fd : -1);
+  return stats;
+}
+
+/** Runs a system call on a path, and keeps its error with open_file_cache_errors. */
+function remembering<T>({ files, errors }: OpenFileCaching, path: string, call: () => T): T {
+  try {
+    return call();
+  } catch (error) {
+    if (errors && error instanceof FileError) files.keep(path, undefined, error, -1);
+    else files.drop(path);
+    throw error;
+  }
+}
+
+/** The same file once more, for the cache; -1 where there are no descriptors left. */
+function openAgain(fd: number): number {
+  try {
+    return fs.openSync(`/proc/self/fd/${fd}`, OPEN);
+  } catch {
+    return -1;
   }
 }
 

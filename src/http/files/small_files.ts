@@ -1,6 +1,7 @@
 import fs from "node:fs";
 import { defer } from "../../sys/guard.ts";
 import { osPath } from "../../sys/paths.ts";
+import { knownFile, type OpenFileCaching } from "./open_file_cache.ts";
 import type { FileHead } from "./served_file.ts";
 
 /**
@@ -41,14 +42,18 @@ function endTurn(): void {
   turn++;
 }
 
-/** The file if it is in memory and has not changed. */
-export function smallFile(path: string): SmallFile | undefined {
+/** The file if it is in memory and has not changed, as far as `caching` wants that to be known. */
+export function smallFile(path: string, caching: OpenFileCaching | undefined): SmallFile | undefined {
   const file = files.get(path);
   if (file === undefined || file.turn === turn) return file;
-  if (!isSame(file)) {
+  const known = caching === undefined ? undefined : knownFile(caching, path)?.stats;
+  if (known !== undefined && isSame(file, known)) return file;
+  const stats = statOf(file);
+  if (stats === undefined || !isSame(file, stats)) {
     drop(file);
     return undefined;
   }
+  caching?.files.keep(path, stats, undefined, caching.files.find(path)?.fd ?? -1);
   file.turn = turn;
   if (!turnEnds) {
     turnEnds = true;
@@ -57,19 +62,16 @@ export function smallFile(path: string): SmallFile | undefined {
   return file;
 }
 
-function isSame(file: SmallFile): boolean {
+function statOf({ path }: SmallFile): fs.Stats | undefined {
   try {
-    const stats = fs.statSync(osPath(file.path), NO_THROW);
-    return (
-      stats !== undefined &&
-      stats.ino === file.ino &&
-      stats.size === file.body.length &&
-      stats.mtimeMs === file.mtimeMs &&
-      stats.ctimeMs === file.ctimeMs
-    );
+    return fs.statSync(osPath(path), NO_THROW);
   } catch {
-    return false;
+    return undefined;
   }
+}
+
+function isSame(file: SmallFile, { ino, size, mtimeMs, ctimeMs }: fs.Stats): boolean {
+  return ino === file.ino && size === file.body.length && mtimeMs === file.mtimeMs && ctimeMs === file.ctimeMs;
 }
 
 /**

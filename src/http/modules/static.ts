@@ -25,8 +25,9 @@ function serveFile(request: Request): number {
   const mapped = mapUriToPath(request);
   if (mapped === undefined) return 500;
   const { path } = mapped;
-  if (request.location.core.disableSymlinks === undefined && method !== "POST") {
-    const known = smallFile(path);
+  const { disableSymlinks: rule, openFileCache } = request.location.core;
+  if (rule === undefined && method !== "POST") {
+    const known = smallFile(path, openFileCache);
     if (known !== undefined) return sendKnown(request, known);
   }
   const file = openServed(request, path);

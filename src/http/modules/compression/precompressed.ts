@@ -70,9 +70,9 @@ function serveCoded(request: Request, { name, suffix, always }: FileCoding, want
   const mapped = mapUriToPath(request);
   if (mapped === undefined) return 500;
   const path = mapped.path + suffix;
-  const { disableSymlinks: rule } = request.location.core;
+  const { disableSymlinks: rule, openFileCache } = request.location.core;
   if (rule === undefined) {
-    const known = smallFile(path);
+    const known = smallFile(path, openFileCache);
     if (known !== undefined) {
       if (!always) request.gzipVary = true;
       return wanted ? sendKnown(request, known, name) : DECLINED;
