@@ -103,9 +103,33 @@ for (const protocol of ["uwsgi", "scgi"] as const) {
   });
 }
 
+test("uwsgi: an answer that ends at any byte is taken as by nginx", { skip: have("nginx") }, async (t) => {
+  const answers = [`HTTP/1.1 200 OK\r\n${KNOWN}body`, "Status: 201 Made\r\nX: y\r\n\r\nbody"];
+  const backend = await packetBackend(t, "uwsgi", ({ params }, connection) => {
+    const [answer, length] = (params.get("HTTP_X_CASE") ?? "").split(" ").map(Number);
+    return write(connection, [answers[answer].slice(0, length)]);
+  });
+  const [holdfast, nginx] = await both(t, config("uwsgi", backend.address));
+  for (const [at, answer] of answers.entries()) {
+    for (let length = 1; length < answer.length; length++) {
+      const raw = `GET /buffered HTTP/1.1\r\nHost: a\r\nX-Case: ${at} ${length}\r\nConnection: close\r\n\r\n`;
+      await assertSame(`${at}: ${length}`, holdfast, nginx, raw);
+    }
+  }
+});
+
 async function both(t: TestContext, config: (ports: readonly number[]) => string): Promise<Running[]> {
   return [await startHoldfast(t, { config }), await startNginx(t, { config })];
 }
+
+test("scgi: informational answers precede the final one", async (t) => {
+  const backend = await packetBackend(t, "scgi", (_request, connection) =>
+    write(connection, ["HTTP/1.1 100 Continue\r\n\r\n", `HTTP/1.1 201 Made\r\n${KNOWN}body`]),
+  );
+  const { port } = await startHoldfast(t, { config: config("scgi", backend.address) });
+  const { statusLine, body } = await get(port, "/buffered");
+  assert.deepEqual([statusLine, body], ["HTTP/1.1 201 Made", "body"]);
+});
 
 /** What nginx before 1.23 takes, by the status line, or by the sentence it is refused with. */
 const STRICT: readonly [answer: string, expected: string][] = [

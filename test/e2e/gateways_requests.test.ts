@@ -29,6 +29,8 @@ const LOCATIONS: Readonly<Record<string, string>> = {
   params: `GW_param EMPTY ""; GW_param EMPTY_TOO "" if_not_empty; GW_param NONE $arg_none; GW_param NONE_TOO $arg_none if_not_empty;
     GW_param SAID "a $arg_c b"; GW_param HTTP_X_REPLACED "the configuration's"; GW_param HTTP_X_DROPPED ""; GW_param http_x_one x;
     GW_param HTTP_COOKIE $http_cookie if_not_empty; GW_param HTTP_ "short"; GW_param CONTENT_LENGTH $content_length;`,
+  inherited:
+    "GW_param CONTENT_LENGTH $content_length; GW_param A b; if ($arg_c) { set $a 1; } limit_except GET { allow all; }",
   bare: "GW_pass_request_headers off; GW_param CONTENT_LENGTH $content_length;",
 };
 
