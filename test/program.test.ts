@@ -6,7 +6,9 @@ test("configure arguments tell which modules there are", () => {
   const said = new Set(program().configureArguments);
   assert.ok(said.has("--with-http_stub_status_module"));
   assert.ok(said.has("--with-http_realip_module"));
-  assert.ok(said.has("--add-module=nginx_upstream_check_module"));
+  for (const name of ["nginx_upstream_check_module", "ngx_brotli", "zstd-nginx-module"]) {
+    assert.ok(said.has(`--add-module=${name}`), name);
+  }
   for (const name of ["proxy", "rewrite", "map", "access", "upstream_hash"]) {
     assert.ok(!said.has(`--without-http_${name}_module`), name);
   }

@@ -135,7 +135,7 @@ test("what is wrong only because something was refused is not said", async () =>
 http {
   auth_jwt_claim_set $country iss;
   geoip2 /a.mmdb { $city_name city names en; }
-  upstream a { server 127.0.0.1:1 resolve; }
+  upstream a { server 127.0.0.1:1 upward; }
   upstream b { }
   upstream c d { server 127.0.0.1:1; }
   server {
@@ -150,7 +150,7 @@ http {
   assert.deepEqual(await errors(text), [
     '"auth_jwt_claim_set" directive is known to nginx but not available in Holdfast yet:3',
     'unknown directive "geoip2":4',
-    'parameter "resolve" of "server" is known to nginx but not available in Holdfast yet:5',
+    'invalid parameter "upward":5',
     "no servers are inside upstream:6",
     'invalid number of arguments in "upstream" directive:7',
     '"auth_jwt_claim_set" directive is known to nginx but not available in Holdfast yet:9',
@@ -159,14 +159,14 @@ http {
 });
 
 test("a line that is included often is wrong once; a block that is unknown is not looked into", async () => {
-  write(directory, "snippet", "brotli on;\n");
+  write(directory, "snippet", "pagespeed on;\n");
   const text = `events {}
 http {
   server { include snippet; location / { include snippet; } }
   vhost_traffic { nothing; here { counts; } }
 }`;
   assert.deepEqual(await errors(text), [
-    'unknown directive "brotli" in snippet:1',
+    'unknown directive "pagespeed" in snippet:1',
     'unknown directive "vhost_traffic":4',
   ]);
 });
@@ -207,8 +207,11 @@ test("a warning that building gives rise to is said too", async () => {
 });
 
 test("load_module says what it is about", async () => {
-  const { warnings } = await says("load_module modules/ngx_http_upstream_check_module.so;\nevents {}");
-  assert.deepEqual(warnings, ['"load_module" is ignored, "ngx_http_upstream_check_module" is part of Holdfast:1']);
+  for (const name of ["upstream_check", "brotli_filter", "brotli_static", "zstd_filter"]) {
+    const module = `ngx_http_${name}_module`;
+    const { warnings } = await says(`load_module modules/${module}.so;\nevents {}`);
+    assert.deepEqual(warnings, [`"load_module" is ignored, "${module}" is part of Holdfast:1`]);
+  }
   for (const [path, name] of [
     ["modules/ngx_http_geoip_module.so", "ngx_http_geoip_module"],
     ["/usr/lib/nginx/ndk_http_module.so", "ndk_http_module"],

@@ -25,6 +25,7 @@ const MAX_WINDOW_BITS = 24;
 /** ngx_http_brotli_filter_module (google/ngx_brotli). The filter itself is gzip's. */
 export const brotli = defineModule({
   name: "http_brotli_filter",
+  configure: "--add-module=ngx_brotli",
   directives: {
     brotli: flag({
       in: HTTP_IF,

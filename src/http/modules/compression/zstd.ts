@@ -28,6 +28,7 @@ const THREADED = 10;
 /** ngx_http_zstd_filter_module (tokers/zstd-nginx-module). The filter itself is gzip's. */
 export const zstd = defineModule({
   name: "http_zstd_filter",
+  configure: "--add-module=zstd-nginx-module",
   directives: {
     zstd: flag({
       in: HTTP_IF,

@@ -1,0 +1,27 @@
+import { describeSentences } from "../../../support/sentences.ts";
+
+describeSentences("compression", [
+  ["gzip that is neither on nor off", "gzip maybe;"],
+  ["a level that there is not", "gzip_comp_level 10;"],
+  ["a level of nothing", "gzip_comp_level 0;"],
+  ["a window that is no power of two", "gzip_window 3k;"],
+  ["a window that is too large", "gzip_window 64k;"],
+  ["a hash that is too small", "gzip_hash 256;"],
+  ["a hash that is no size", "gzip_hash many;"],
+  ["no buffers", "gzip_buffers 0 4k;"],
+  ["buffers without a size", "gzip_buffers 4;"],
+  ["a negative length", "gzip_min_length -1;"],
+  ["a type that comes twice", "gzip_types text/css text/css;"],
+  ["text/html, which is there anyway", "gzip_types text/html;"],
+  ["a word that gzip_proxied does not know", "gzip_proxied never;"],
+  ["a word of gzip_proxied that comes twice", "gzip_proxied any any;"],
+  ["a version that gzip_http_version does not know", "gzip_http_version 2;"],
+  ["a pattern that is none", 'gzip_disable "(";'],
+  ["gzip_vary twice", "gzip_vary on; gzip_vary off;"],
+  ["gzip in if of a server", "server { if ($host) { gzip on; } }"],
+  ["gzip_types in if", "server { location / { if ($host) { gzip_types text/css; } } }"],
+  ["gunzip in if", "server { location / { if ($host) { gunzip on; } } }"],
+  ["gunzip_buffers of one word", "gunzip_buffers 4k;"],
+  ["gzip_static that is neither of three", "gzip_static maybe;"],
+  ["gzip_disable twice, which adds up", "gzip_disable msie6; gzip_disable bad;"],
+]);
