@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { createServer, type Server } from "node:http";
 import { type TestContext, test } from "node:test";
-import { type Answer, a, nameServer, srv, TYPE } from "../support/dns.ts";
+import { type Answer, a, cname, nameServer, srv, TYPE } from "../support/dns.ts";
 import { type Running, startHoldfast } from "../support/holdfast.ts";
 import { freePort } from "../support/ports.ts";
 import { checkersOf, workersOf } from "../support/processes.ts";
@@ -178,7 +178,7 @@ test("a name that cannot be resolved keeps its addresses, over a reload to anoth
 });
 
 test("addresses outlive the checker and the workers", async (t) => {
-  const { port } = await serversOn(t, ONE, TWO);
+  const { port } = await serversOn(t, ONE);
   const { dns, answers } = await movingNames(t, [ONE]);
   const holdfast = await startHoldfast(t, {
     config: ([listen]) => `worker_processes 1; http { resolver ${dns.address} ipv6=off;
@@ -194,8 +194,8 @@ test("addresses outlive the checker and the workers", async (t) => {
   process.kill(worker, "SIGKILL");
   await waitFor(() => workersOf(holdfast.pid).some((pid) => pid !== worker), "another worker");
   assert.equal(await bodyOf(holdfast), ONE);
-  answers.now = [TWO];
-  await servedBy(holdfast, TWO);
+  await holdfast.waitForLog(/moving\.test could not be resolved \(2: Server failure\)/);
+  assert.equal(await bodyOf(holdfast), ONE, "the new checker could not resolve it");
 });
 
 test("a service's servers have the ports and weights of its records, and are backups where others come first", async (t) => {
@@ -275,4 +275,35 @@ test("servers change under every method, and one name is one question for all up
       }, `answers of ${next.join()} under ${method}`);
     }
   }
+});
+
+/** As many upstreams with a name each. */
+const manyNames = (count: number) =>
+  Array.from({ length: count }, (_, i) => `upstream u${i} { zone u${i} 32k; server n${i}.test resolve; }`).join("\n");
+
+test("many names that share an answer that fails do not flood the name server", async (t) => {
+  const names = 100;
+  const dns = await nameServer(t, ({ name }) =>
+    name === "shared.test" ? { code: 2 } : { records: [cname(60, "shared.test")] },
+  );
+  const holdfast = await startHoldfast(t, {
+    config: ([listen]) => `http { resolver ${dns.address} ipv6=off; ${manyNames(names)}
+      server { listen ${listen}; location / { proxy_pass http://u0; } } }`,
+  });
+  const failures = () =>
+    new Set(holdfast.errorLog().match(/n\d+\.test could not be resolved \(2: Server failure\)/g)).size;
+  await waitFor(() => failures() === names, "all to have failed");
+  const shared = dns.questions.filter(({ name }) => name === "shared.test").length;
+  assert.ok(shared < names / 4, `${shared} questions for what all have in common`);
+});
+
+test("no more names are asked about at a time than a name server bears", async (t) => {
+  const dns = await nameServer(t, () => undefined);
+  await startHoldfast(t, {
+    config: ([listen]) => `http { resolver ${dns.address} ipv6=off; ${manyNames(100)} server { listen ${listen}; } }`,
+  });
+  const different = () => new Set(dns.questions.map(({ name }) => name)).size;
+  // A question that is not answered is repeated after five seconds: by then all were asked that may be.
+  await waitFor(() => dns.questions.length > different(), "a question to be repeated");
+  assert.equal(different(), 64);
 });
