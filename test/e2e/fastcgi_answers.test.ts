@@ -144,9 +144,9 @@ test("over node:net too, connections with buffers of their own size are made and
   const { address } = await fastcgiBackend(t, (_request, connection) => {
     connection.write(answer(`X-Connection: ${connection.number}`, "x".repeat(100_000)));
   });
-  for (const use of ["io_uring", "node"]) {
+  for (const use of ["", "use node;"]) {
     const { port } = await startHoldfast(t, {
-      config: ([port]) => `events { use ${use}; }\n http { upstream app { server ${address}; keepalive 1; }
+      config: ([port]) => `events { ${use} }\n http { upstream app { server ${address}; keepalive 1; }
         fastcgi_socket_rcvbuf 8k; fastcgi_socket_sndbuf 8k; fastcgi_keep_conn on;
         server { listen 127.0.0.1:${port}; location / { fastcgi_pass app; } } }`,
     });

@@ -121,6 +121,8 @@ test("the script's name and what follows it, wherever the URI comes from: as in 
     location /last { rewrite ^/last(.*)$ /index.php$1 last; }
     location /break { rewrite ^/break(.*)$ /index.php$1 break; ${php} }
     location /early { set $early "$fastcgi_script_name $fastcgi_path_info"; rewrite ^/early(.*)$ /index.php$1 last; }
+    location /other { fastcgi_split_path_info ^(/other)(.*)$; set $early $fastcgi_path_info; rewrite ^ $uri last;
+      location ~ /other/x\\.php { ${php} } }
     location /error { error_page 404 /error.php/tail; return 404; }
     location /error-named { error_page 404 @php; return 404; }
     location /if { if ($args) { ${php.replace(/fastcgi_(index|split|param)[^;]*;/g, "")} } ${php.replace(/fastcgi_pass[^;]*;/, "")} return 204; }
@@ -143,6 +145,7 @@ test("the script's name and what follows it, wherever the URI comes from: as in 
     "/last/a/b",
     "/break/a/b",
     "/early/a.php/b",
+    "/other/x.php/y",
     "/error",
     "/error-named/a.php/b",
     "/if?a",

@@ -12,6 +12,8 @@ export interface PathSplit {
 }
 
 interface Split {
+  /** Of the location where it was split. */
+  readonly regex: CompiledRegex | undefined;
   /** The URI that was split. */
   readonly uri: string;
   readonly scriptName: string;
@@ -27,12 +29,12 @@ const splits = new ModuleContext<Split>();
 function split(request: Request, { regex }: PathSplit): Split {
   const { uri } = request;
   const known = splits.get(request);
-  if (known !== undefined && (known.uri === uri || known.scriptName === uri)) return known;
+  if (known !== undefined && known.regex === regex && (known.uri === uri || known.scriptName === uri)) return known;
   const captures: string[] = [];
   const made =
     regex !== undefined && matches(request, regex, uri, captures)
-      ? { uri, scriptName: captures[1] ?? "", pathInfo: captures[2] ?? "" }
-      : { uri, scriptName: uri, pathInfo: "" };
+      ? { regex, uri, scriptName: captures[1] ?? "", pathInfo: captures[2] ?? "" }
+      : { regex, uri, scriptName: uri, pathInfo: "" };
   splits.set(request, made);
   return made;
 }
