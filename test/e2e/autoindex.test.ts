@@ -161,4 +161,5 @@ test("a directory of many entries is sorted whole, and sent as slowly as the cli
     listed.map(({ name }) => name),
     names.sort(),
   );
+  assert.doesNotMatch(holdfast.errorLog(), /\[alert\]/);
 });

@@ -9,6 +9,8 @@ import type { Request } from "../core/request.ts";
 const ABREAST = 16;
 /** How many names are read at once. */
 const NAMES = 256;
+/** So many entries are read and asked about without leaving the event: it takes no longer than opening a few files. */
+const AT_ONCE = 32;
 
 /** Receiver of a directory's entries, without those that are hidden. Names are byte strings. */
 export interface DirectoryVisitor extends FaultOwner {
@@ -36,6 +38,7 @@ export function openDirectory(request: Request, path: string): fs.Dir | number {
   }
 }
 
+/** Closes it, beside the event loop, behind a read that is under way. */
 export function closeDirectory(request: Request, directory: fs.Dir, path: string): void {
   directory.close((error) => {
     if (error) logError(request, "alert", `closedir() "${path}" failed (${errorText(errorCode(error))})`);
@@ -48,20 +51,39 @@ export class DirectoryReading {
   readonly #request: Request;
   readonly #directory: fs.Dir;
   readonly #visitor: DirectoryVisitor;
-  #steps = ABREAST;
+  #atOnce = AT_ONCE;
+  /** Entries that the system is being asked about, and whether a name is being read. */
+  #asked = 0;
+  #reading = false;
+  #ended = false;
   #open = true;
 
-  /** Begins; the directory is closed at the end. */
   constructor(request: Request, directory: fs.Dir, path: string, visitor: DirectoryVisitor) {
     this.path = path;
     this.#request = request;
     this.#directory = directory;
     this.#visitor = visitor;
-    for (let i = 0; i < ABREAST; i++) new Step(this, visitor).next();
   }
 
-  get open(): boolean {
-    return this.#open;
+  /** Begins; the directory is closed at the end, which a small one has reached when this returns. */
+  begin(): void {
+    for (; this.#open && !this.#ended && this.#atOnce > 0; this.#atOnce--) {
+      const entry = this.#readNow();
+      if (entry === undefined) return;
+      if (entry === null) this.#ended = true;
+      else this.#take(entry);
+    }
+    this.#next();
+  }
+
+  /** Null at the end, and undefined after an error. */
+  #readNow(): fs.Dirent | null | undefined {
+    try {
+      return this.#directory.readSync();
+    } catch (error) {
+      this.#failed("readdir()", this.path, error);
+      return undefined;
+    }
   }
 
   /** Nothing more is wanted: the visitor is not called any more. */
@@ -71,104 +93,94 @@ export class DirectoryReading {
     closeDirectory(this.#request, this.#directory, this.path);
   }
 
-  read(then: (error: NodeJS.ErrnoException | null, entry: fs.Dirent | null) => void): void {
-    this.#directory.read(then);
-  }
-
-  /** One of the steps has found the end. */
-  ended(): void {
-    if (--this.#steps > 0) return;
-    this.stop();
-    this.#visitor.onEnd(true);
-  }
-
-  failed(call: string, name: string, error: unknown): void {
-    this.log(call, name, error);
-    this.stop();
-    this.#visitor.onEnd(false);
-  }
-
-  log(call: string, name: string, error: unknown): void {
-    logError(this.#request, "crit", `${call} "${this.path}${name}" failed (${errorText(errorCode(error))})`);
-  }
-}
-
-/** Takes one entry after the other; several do so side by side. */
-class Step {
-  readonly #reading: DirectoryReading;
-  readonly #visitor: DirectoryVisitor;
-  #name = "";
-
-  constructor(reading: DirectoryReading, visitor: DirectoryVisitor) {
-    this.#reading = reading;
-    this.#visitor = visitor;
-  }
-
-  next(): void {
-    this.#reading.read(this.#onRead);
+  #next(): void {
+    if (!this.#open || this.#reading) return;
+    if (!this.#ended) {
+      if (this.#asked === ABREAST) return;
+      this.#reading = true;
+      this.#directory.read(this.#onRead);
+    } else if (this.#asked === 0) {
+      this.stop();
+      this.#visitor.onEnd(true);
+    }
   }
 
   readonly #onRead = (error: NodeJS.ErrnoException | null, entry: fs.Dirent | null): void => {
-    if (!this.#reading.open) return;
+    this.#reading = false;
+    if (!this.#open) return;
     try {
-      if (error) this.#reading.failed("readdir()", "", error);
-      else if (entry === null) this.#reading.ended();
+      if (error) this.#failed("readdir()", this.path, error);
+      else if (entry === null) this.#ended = true;
       else this.#take(entry);
+      this.#next();
     } catch (fault) {
       this.#fault(fault);
     }
   };
 
   #take(entry: fs.Dirent): void {
-    this.#name = entry.name;
-    if (entry.name.startsWith(".") || !this.#visitor.onName(entry.name, entry)) this.#goOn();
-    else fs.stat(osPath(`${this.#reading.path}/${entry.name}`), this.#onStat);
+    const { name } = entry;
+    if (name.startsWith(".") || !this.#visitor.onName(name, entry)) return;
+    if (this.#atOnce > 0) {
+      this.#statNow(name);
+      return;
+    }
+    this.#asked++;
+    fs.stat(this.#pathOf(name), (error, stats) => this.#answered(name, error, stats, false));
   }
 
-  readonly #onStat = (error: NodeJS.ErrnoException | null, stats: fs.Stats): void => {
-    if (!this.#reading.open) return;
-    try {
-      if (error) this.#statFailed(error);
-      else this.#found(stats);
-    } catch (fault) {
-      this.#fault(fault);
-    }
-  };
+  #pathOf(name: string): string | Buffer {
+    return osPath(`${this.path}/${name}`);
+  }
 
-  #statFailed(error: NodeJS.ErrnoException): void {
+  #statNow(name: string): void {
+    let stats: fs.Stats;
+    try {
+      stats = fs.statSync(this.#pathOf(name));
+    } catch (error) {
+      this.#statFailed(name, error);
+      return;
+    }
+    this.#visitor.onStats(name, stats);
+  }
+
+  #statFailed(name: string, error: unknown): void {
     const code = errorCode(error);
-    const name = `/${this.#name}`;
     if (this.#visitor.dangling.has(code)) {
-      fs.lstat(osPath(this.#reading.path + name), this.#onLinkStat);
+      this.#asked++;
+      fs.lstat(this.#pathOf(name), (failure, stats) => this.#answered(name, failure, stats, true));
     } else if (this.#visitor.skipped.has(code)) {
-      this.#reading.log("stat()", name, error);
-      this.#goOn();
+      this.#log("stat()", `${this.path}/${name}`, error);
     } else {
-      this.#reading.failed("stat()", name, error);
+      this.#failed("stat()", `${this.path}/${name}`, error);
     }
   }
 
-  readonly #onLinkStat = (error: NodeJS.ErrnoException | null, stats: fs.Stats): void => {
-    if (!this.#reading.open) return;
+  #answered(name: string, error: NodeJS.ErrnoException | null, stats: fs.Stats, link: boolean): void {
+    this.#asked--;
+    if (!this.#open) return;
     try {
-      if (error) this.#reading.failed("lstat()", `/${this.#name}`, error);
-      else this.#found(stats);
+      if (!error) this.#visitor.onStats(name, stats);
+      else if (link) this.#failed("lstat()", `${this.path}/${name}`, error);
+      else this.#statFailed(name, error);
+      this.#next();
     } catch (fault) {
       this.#fault(fault);
     }
-  };
-
-  #found(stats: fs.Stats): void {
-    this.#visitor.onStats(this.#name, stats);
-    this.#goOn();
   }
 
-  #goOn(): void {
-    if (this.#reading.open) this.next();
+  #failed(call: string, path: string, error: unknown): void {
+    this.#log(call, path, error);
+    this.stop();
+    this.#visitor.onEnd(false);
+  }
+
+  #log(call: string, path: string, error: unknown): void {
+    logError(this.#request, "crit", `${call} "${path}" failed (${errorText(errorCode(error))})`);
   }
 
   #fault(error: unknown): void {
-    this.#reading.stop();
+    this.stop();
     contain(this.#visitor, error);
   }
 }

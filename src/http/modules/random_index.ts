@@ -31,7 +31,7 @@ function pick(request: Request): number {
   const path = mapped.path.slice(0, -1);
   const directory = openDirectory(request, path);
   if (typeof directory === "number") return directory;
-  new RandomFile(request, directory, path);
+  new RandomFile(request, directory, path).begin();
   return DONE;
 }
 
@@ -43,17 +43,22 @@ class RandomFile implements DirectoryVisitor {
   readonly dangling = DANGLING;
   readonly skipped = NONE;
   readonly #request: Request;
+  readonly #reading: DirectoryReading;
   #chosen = "";
   #files = 0;
 
   constructor(request: Request, directory: fs.Dir, path: string) {
     this.#request = request;
-    const reading = new DirectoryReading(request, directory, path, this);
+    this.#reading = new DirectoryReading(request, directory, path, this);
     request.onAbort = () => {
       if (request.aborted) finalizeRequest(request, CLIENT_CLOSED_REQUEST);
     };
     request.cleanup ??= [];
-    request.cleanup.push(() => reading.stop());
+    request.cleanup.push(() => this.#reading.stop());
+  }
+
+  begin(): void {
+    this.#reading.begin();
   }
 
   onFault(error: unknown): void {

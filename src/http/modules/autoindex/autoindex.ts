@@ -85,7 +85,7 @@ function list(request: Request, settings: Settings): number {
     closeDirectory(request, directory, path);
     return code;
   }
-  new Listing(request, directory, path, textOf(request, format, callback, settings));
+  new Listing(request, directory, path, textOf(request, format, callback, settings)).begin();
   return DONE;
 }
 

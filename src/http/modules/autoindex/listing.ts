@@ -38,6 +38,10 @@ export class Listing implements DirectoryVisitor, FileReader {
     request.cleanup.push(() => this.#release());
   }
 
+  begin(): void {
+    this.#reading.begin();
+  }
+
   onFault(error: unknown): void {
     this.#request.onFault(error);
   }
