@@ -55,16 +55,18 @@ const mapSpec = largeBlock<readonly MapBlock[]>({
       regexes: [],
     };
     const refusals = refusalsOf(scope);
+    const values = new Map<string, Template>();
     let lines = 0;
     for (const line of at.block ?? []) {
       if (++lines % LINES === 0) yield;
-      refusals.attempt(() => readLine(block, line, scope));
+      refusals.attempt(() => readLine(block, line, scope, values));
     }
     return [...(previous ?? []), block];
   },
 });
 
-function readLine(block: MapBlock, line: Directive, scope: Scope): void {
+/** `values`: those without variables, of the lines before; lines of the same value share one. */
+function readLine(block: MapBlock, line: Directive, scope: Scope, values: Map<string, Template>): void {
   if (line.args.length === 0 && line.name === "hostnames") {
     block.hostnames = true;
     return;
@@ -74,7 +76,9 @@ function readLine(block: MapBlock, line: Directive, scope: Scope): void {
     return;
   }
   if (line.args.length !== 1) fail(line, "invalid number of the map parameters");
-  const value = template(scope, line, line.args[0]);
+  const [text] = line.args;
+  const value = values.get(text) ?? template(scope, line, text);
+  if (value.constant !== undefined) values.set(text, value);
   const { name } = line;
   if (name === "default") {
     if (block.fallback !== undefined) fail(line, "duplicate default map parameter");
