@@ -165,6 +165,11 @@ export class CodingFilter implements BodyFilter, CodingWork {
   private closeWithRequest(): void {
     if (this.registered) return;
     this.registered = true;
+    // What was passed on may have ended it.
+    if (this.request.finalized) {
+      this.close();
+      return;
+    }
     this.request.cleanup ??= [];
     this.request.cleanup.push(() => this.close());
   }
