@@ -181,7 +181,7 @@ test("addresses outlive the checker and the workers", async (t) => {
   const { port } = await serversOn(t, ONE);
   const { dns, answers } = await movingNames(t, [ONE]);
   const holdfast = await startHoldfast(t, {
-    config: ([listen]) => `worker_processes 1; http { resolver ${dns.address} ipv6=off;
+    config: ([listen]) => `worker_processes 1; http { resolver ${dns.address} ipv6=off; resolver_timeout 1s;
       upstream u { zone u 64k; server moving.test:${port} resolve; }
       server { listen ${listen}; location / { proxy_pass http://u; } } }`,
   });
@@ -196,6 +196,22 @@ test("addresses outlive the checker and the workers", async (t) => {
   assert.equal(await bodyOf(holdfast), ONE);
   await holdfast.waitForLog(/moving\.test could not be resolved \(2: Server failure\)/);
   assert.equal(await bodyOf(holdfast), ONE, "the new checker could not resolve it");
+});
+
+test("a name with many addresses, whose servers share TLS sessions, outlives a reload and a worker", async (t) => {
+  const hosts = Array.from({ length: 40 }, (_, i) => `127.0.1.${i + 1}`);
+  const { port } = await serversOn(t, ...hosts);
+  const { dns } = await movingNames(t, hosts);
+  const config = ([listen]: readonly number[]) => `worker_processes 1; http { resolver ${dns.address} ipv6=off;
+      upstream u { zone u 64k; server moving.test:${port} resolve; }
+      server { listen ${listen}; location / { proxy_pass http://u; } location /tls { proxy_pass https://u; } } }`;
+  const holdfast = await startHoldfast(t, { config });
+  await waitFor(async () => hosts.includes(await bodyOf(holdfast)), "the name resolved");
+  assert.equal(await holdfast.reload(config(holdfast.ports)), true);
+  const [worker] = workersOf(holdfast.pid);
+  process.kill(worker, "SIGKILL");
+  await waitFor(() => workersOf(holdfast.pid).some((pid) => pid !== worker), "another worker");
+  await waitFor(async () => hosts.includes(await bodyOf(holdfast)), "an answer of the new worker");
 });
 
 test("a service's servers have the ports and weights of its records, and are backups where others come first", async (t) => {

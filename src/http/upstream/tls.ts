@@ -78,10 +78,11 @@ const BYTES_PER_SERVER = 8 * 1024;
 
 /** While a cycle is built: has the workers share the sessions of an upstream that has a `zone`, as nginx does. */
 export function shareSessions(upstream: UpstreamEntry, cycle: Cycle): void {
-  const { name, peers, definition } = upstream.group;
+  const { name, capacity, definition } = upstream.group;
   if (!definition.zone || upstream.sessions !== undefined) return;
   let size = SESSIONS_BYTES;
-  while (size < peers.length * BYTES_PER_SERVER) size *= 2;
+  // Not for the servers that there are: where names are resolved, the processes know of different ones.
+  while (size < capacity * BYTES_PER_SERVER) size *= 2;
   const log = openMainLog(cycle);
   const zone = cycle.zone({ kind: SESSIONS, name, size });
   upstream.sessions = new SharedClientSessions(new SessionCache(zone, (level, text) => log.write(level, text)));
