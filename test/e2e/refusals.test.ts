@@ -58,6 +58,22 @@ test("so does a reload, after which the old configuration serves", async (t) => 
   assert.equal((await get(holdfast.port, "/")).body, "old");
 });
 
+test("a server that is not found, or has no port, is one sentence for each address", async (t) => {
+  const { stderr, prefix } = await runHoldfast(t, {
+    config: `http { server {
+      location /a { proxy_pass http://no-such-host.invalid:8080; }
+      location /b { fastcgi_pass no-such-server.invalid:9000; }
+      location /c { fastcgi_pass no-such-upstream; }
+    } }`,
+    args: ["-t"],
+  });
+  assert.deepEqual(logged(stderr, prefix), [
+    'no port in upstream "no-such-upstream" in CONF:4',
+    'host not found in upstream "no-such-host.invalid" in CONF:2',
+    'host not found in upstream "no-such-server.invalid" in CONF:3',
+  ]);
+});
+
 test("a URL with a scheme that is none, which only a request leads to: 500", async (t) => {
   const holdfast = await startHoldfast(t, {
     config: ([port]) => `http { server { listen 127.0.0.1:${port};

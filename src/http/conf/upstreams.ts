@@ -1,4 +1,4 @@
-import { implicitUpstream, type UpstreamDefinition } from "../../balancer/definition.ts";
+import { hostNotFound, implicitUpstream, type UpstreamDefinition } from "../../balancer/definition.ts";
 import { upstreamDefinitions } from "../../balancer/directives.ts";
 import { buildUpstream, cycleUpstream, type Group } from "../../balancer/group.ts";
 import type { ResolvingGroup } from "../../balancer/name_service.ts";
@@ -7,7 +7,7 @@ import { refusalsOf } from "../../config/errors.ts";
 import type { Scope } from "../../config/schema.ts";
 import { ConfigError, type Directive } from "../../config/types.ts";
 import { type Address, addressText, withPort } from "../../net/address.ts";
-import { parseUrl } from "../../net/parse_url.ts";
+import { parseUrl, targetAddresses } from "../../net/parse_url.ts";
 import type { ClientSessions } from "../../net/tls/client_sessions.ts";
 import type { Cycle } from "../../runtime/cycle.ts";
 import { openMainLog } from "../../runtime/log/directive.ts";
@@ -133,6 +133,8 @@ export class Upstreams {
     if (typeof target === "string") throw new ConfigError(`${target} in upstream "${name}"`, at);
     if ("host" in target && this.byName.has(target.host.toLowerCase()))
       throw new ConfigError(`upstream "${target.host}" may not have port ${target.port}`, at);
+    if ("host" in target && targetAddresses(target, this.cycle.data.hosts).length === 0)
+      throw new ConfigError(hostNotFound(target.host), at, "complete");
     const definition = implicitUpstream(name, target, at);
     const group = cycleUpstream(definition, this.cycle);
     const entry = { group, pool: undefined, key: undefined, sessions: undefined };

@@ -1,3 +1,4 @@
+import { hostNotFound } from "../../balancer/definition.ts";
 import type { Scope } from "../../config/schema.ts";
 import type { Directive } from "../../config/types.ts";
 import { parseUrl } from "../../net/parse_url.ts";
@@ -86,7 +87,9 @@ export function passedHosts(http: Scope, passOf: (scope: Scope) => PassedHost | 
 function hostWanted({ host: url, defaultPort, at }: PassedHost, groups: ReadonlySet<string>): HostWanted | undefined {
   const target = parseUrl(url, defaultPort);
   if (typeof target === "string" || "family" in target || groups.has(target.host.toLowerCase())) return undefined;
-  const { host } = target;
+  const { host, port } = target;
+  // It is refused for that alone.
+  if (port === 0) return undefined;
   const { file, line } = at;
-  return { host, file, line, error: `host not found in upstream "${host}"`, stage: "complete" };
+  return { host, file, line, error: hostNotFound(host), stage: "complete" };
 }
