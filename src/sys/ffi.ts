@@ -132,6 +132,11 @@ export function stringAt(address: bigint): string | null {
   return length === 0 ? "" : Buffer.from(ffi.toArrayBuffer(address, length, false)).latin1Slice();
 }
 
+/** A byte string as C has it, with a NUL behind it. */
+export function cString(text: string): Buffer {
+  return Buffer.from(`${text}\0`, "latin1");
+}
+
 /** This thread's uv_loop_t. */
 export function uvLoopAddress(): bigint {
   return ffi.getCurrentEventLoop();

@@ -1,4 +1,4 @@
-import { bind, stringAt } from "./ffi.ts";
+import { bind, cString, stringAt } from "./ffi.ts";
 
 /** crypt_r() of libcrypt: DES, bcrypt, yescrypt and whatever else the system supports. */
 
@@ -34,8 +34,4 @@ function load(): Crypt | null {
     }
   }
   return null;
-}
-
-function cString(text: string): Buffer {
-  return Buffer.from(`${text}\0`, "latin1");
 }

@@ -1,4 +1,4 @@
-import { bindWhenUsed } from "./ffi.ts";
+import { bindWhenUsed, cString } from "./ffi.ts";
 
 const libc = bindWhenUsed(null, {
   // Both fill in the struct tm and return its address. Its tm_zone leads to text of the library's own.
@@ -25,6 +25,6 @@ export function strftime(format: string, seconds: number, utc: boolean): string 
   time[0] = BigInt(seconds);
   if (utc) libc.gmtime_r(timeBytes, tm);
   else libc.localtime_r(timeBytes, tm);
-  const length = Number(libc.strftime(text, BigInt(MOST_TEXT), Buffer.from(`${format}\0`, "latin1"), tm));
+  const length = Number(libc.strftime(text, BigInt(MOST_TEXT), cString(format), tm));
   return length === 0 ? undefined : text.latin1Slice(0, length);
 }

@@ -6,6 +6,7 @@ import type { Handler } from "../core/types.ts";
 import { cgiProtocol } from "../upstream/cgi.ts";
 import { upstreamDirectives } from "../upstream/directives.ts";
 import {
+  GATEWAY_STATUSES,
   type Gateway,
   type GatewaySettings,
   gatewayHandler,
@@ -16,11 +17,8 @@ import {
 import { encodeParams, param, paramsPlan } from "../upstream/params.ts";
 import { type UpstreamSettings, upstreamSettings } from "../upstream/settings.ts";
 
-/** The statuses that scgi_next_upstream may name. */
-const NEXT = ["http_500", "http_503", "http_403", "http_404", "http_429"];
-
 const directives = {
-  ...upstreamDirectives("scgi", NEXT),
+  ...upstreamDirectives("scgi", GATEWAY_STATUSES),
   scgi_pass: gatewayPass(
     "Passes requests to an SCGI server or an upstream group of them. CONTENT_LENGTH, which comes first, is always that of the body that is sent.",
   ),

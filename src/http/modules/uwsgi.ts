@@ -9,6 +9,7 @@ import type { Handler } from "../core/types.ts";
 import { cgiProtocol } from "../upstream/cgi.ts";
 import { upstreamDirectives } from "../upstream/directives.ts";
 import {
+  GATEWAY_STATUSES,
   type Gateway,
   type GatewayPass,
   type GatewayScheme,
@@ -23,13 +24,10 @@ import { upstreamSettings } from "../upstream/settings.ts";
 import { upstreamSslDirectives } from "../upstream/ssl_directives.ts";
 import { upstreamTls } from "../upstream/tls_settings.ts";
 
-/** The statuses that uwsgi_next_upstream may name. */
-const NEXT = ["http_500", "http_503", "http_403", "http_404", "http_429"];
-
 const modifier = (doc: string) => number({ in: HTTP_LOCATION, min: 0, max: 255, default: 0, doc });
 
 const directives = {
-  ...upstreamDirectives("uwsgi", NEXT),
+  ...upstreamDirectives("uwsgi", GATEWAY_STATUSES),
   ...upstreamSslDirectives("uwsgi"),
   uwsgi_pass: gatewayPass(
     "Passes requests to a uwsgi server or an upstream group of them, with `suwsgi://` before the address over TLS.",

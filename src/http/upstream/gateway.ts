@@ -21,6 +21,9 @@ import { passToUpstream } from "./upstream_request.ts";
 
 const PASS: readonly Context[] = ["location", "if in location"];
 
+/** The statuses that `…_next_upstream` of an application's protocol may name. */
+export const GATEWAY_STATUSES: readonly string[] = ["http_500", "http_503", "http_403", "http_404", "http_429"];
+
 /** Of `…_pass`: an address, maybe with variables. */
 export interface GatewayPass {
   readonly address: Template;

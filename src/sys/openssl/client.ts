@@ -1,4 +1,4 @@
-import { bindWhenUsed } from "../ffi.ts";
+import { bindWhenUsed, cString } from "../ffi.ts";
 import { clearErrors } from "./errors.ts";
 import type { SslConnection } from "./ssl.ts";
 
@@ -15,6 +15,5 @@ const TLSEXT_NAMETYPE_HOST_NAME = 0n;
 /** SNI, a byte string. False where it cannot be sent, with errors in the queue. */
 export function setServerName({ pointer }: SslConnection, name: string): boolean {
   clearErrors();
-  const text = Buffer.from(`${name}\0`, "latin1");
-  return c.SSL_ctrl(pointer, SSL_CTRL_SET_TLSEXT_HOSTNAME, TLSEXT_NAMETYPE_HOST_NAME, text) === 1n;
+  return c.SSL_ctrl(pointer, SSL_CTRL_SET_TLSEXT_HOSTNAME, TLSEXT_NAMETYPE_HOST_NAME, cString(name)) === 1n;
 }

@@ -1,4 +1,4 @@
-import { bindWhenUsed } from "../ffi.ts";
+import { bindWhenUsed, cString } from "../ffi.ts";
 import { type SslContext, SslError } from "./context.ts";
 import { clearErrors } from "./errors.ts";
 
@@ -76,8 +76,4 @@ function run(pointer: bigint, item: number, { name, value }: ConfCommand, paths:
     default:
       tell(value, value);
   }
-}
-
-function cString(text: string): Uint8Array {
-  return Buffer.from(`${text}\0`, "latin1");
 }

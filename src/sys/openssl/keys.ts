@@ -1,4 +1,4 @@
-import { bindWhenUsed } from "../ffi.ts";
+import { bindWhenUsed, cString } from "../ffi.ts";
 import { clearErrors, takeErrors } from "./errors.ts";
 import { mapped } from "./memory.ts";
 import { printed, withBytes } from "./memory_bio.ts";
@@ -142,9 +142,4 @@ function withPassword<Result>(passwords: Passwords, index: number, use: (passwor
   } finally {
     secretBytes.fill(0);
   }
-}
-
-/** Of a byte string. */
-function cString(text: string): Buffer {
-  return Buffer.from(`${text}\0`, "latin1");
 }

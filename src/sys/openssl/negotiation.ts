@@ -1,4 +1,4 @@
-import { bindWhenUsed } from "../ffi.ts";
+import { bindWhenUsed, cString } from "../ffi.ts";
 import { type SslContext, SslError } from "./context.ts";
 import { clearErrors } from "./errors.ts";
 import { withBytes } from "./memory_bio.ts";
@@ -69,8 +69,4 @@ export function setCurves(context: SslContext, curves: string): void {
   clearErrors();
   if (c.SSL_CTX_ctrl(context.pointer, SSL_CTRL.SET_GROUPS_LIST, 0n, cString(curves)) === 1n) return;
   throw new SslError(`SSL_CTX_set1_curves_list("${curves}") failed`);
-}
-
-function cString(text: string): Uint8Array {
-  return Buffer.from(`${text}\0`, "latin1");
 }

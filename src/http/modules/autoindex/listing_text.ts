@@ -12,7 +12,6 @@ export interface ListingText {
 
 /** How many characters of a name are shown. */
 const NAME_LENGTH = 50;
-const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 /** December 31, 9999, 23:59:59: later times are shown as this (ngx_gmtime). */
 const LAST_SECOND = 253_402_300_799;
 
@@ -75,17 +74,13 @@ function characterEnd(bytes: Buffer, at: number): number {
 
 /** `22-Nov-2026 13:06` */
 function dateOf(seconds: number): string {
-  const date = utcDate(seconds);
-  const day = `${two(date.getUTCDate())}-${MONTHS[date.getUTCMonth()]}-${date.getUTCFullYear()}`;
-  return `${day} ${two(date.getUTCHours())}:${two(date.getUTCMinutes())}`;
+  // `Sun, 22 Nov 2026 13:06:26 GMT`
+  const date = httpDateOf(utcDate(seconds).getTime());
+  return `${date.slice(5, 16).replaceAll(" ", "-")} ${date.slice(17, 22)}`;
 }
 
 function utcDate(seconds: number): Date {
   return new Date(Math.min(Math.max(seconds, 0), LAST_SECOND) * 1000);
-}
-
-function two(value: number): string {
-  return value < 10 ? `0${value}` : String(value);
 }
 
 const KIB = 1024;

@@ -9,6 +9,7 @@ import type { Location } from "../../core/location.ts";
 import { upstreamDirectives } from "../../upstream/directives.ts";
 import { fastcgiProtocol } from "../../upstream/fastcgi.ts";
 import {
+  GATEWAY_STATUSES,
   type Gateway,
   type GatewaySettings,
   gatewayHandler,
@@ -20,11 +21,8 @@ import { encodeParams, param, paramsPlan } from "../../upstream/params.ts";
 import { upstreamSettings } from "../../upstream/settings.ts";
 import { type PathSplit, pathInfo, scriptName } from "./split.ts";
 
-/** The statuses that fastcgi_next_upstream may name. */
-const NEXT = ["http_500", "http_503", "http_403", "http_404", "http_429"];
-
 const directives = {
-  ...upstreamDirectives("fastcgi", NEXT),
+  ...upstreamDirectives("fastcgi", GATEWAY_STATUSES),
   fastcgi_pass: gatewayPass("Passes requests to a FastCGI server or an upstream group of them."),
   fastcgi_param: param,
   fastcgi_index: text({
