@@ -355,6 +355,10 @@ export const coreDirectives = defineDirectives("http_core", {
     repeat: true,
     read: readErrorPage,
   }),
+  post_action: text({
+    in: HTTP_IF,
+    doc: "A URI or a named location that the request is redirected to when its response has been sent. The answer goes nowhere, and the request is logged there.",
+  }),
   open_file_cache: directive<OpenFileCache | undefined>({
     in: HTTP_LOCATION,
     args: [1, 2],

@@ -63,6 +63,7 @@ export function coreSettings(scope: Scope, absolute: (path: string) => string): 
     lingeringTimeout: raw.lingering_timeout,
     errorPages: raw.error_page,
     recursiveErrorPages: raw.recursive_error_pages,
+    postAction: raw.post_action,
     logNotFound: raw.log_not_found,
     logSubrequest: raw.log_subrequest,
     subrequestOutputBufferSize: raw.subrequest_output_buffer_size,

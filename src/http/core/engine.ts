@@ -147,7 +147,7 @@ export function finalizeRequest(request: Request, code: number): void {
     return;
   }
   if (code >= 300 || code === 201 || code === 204) {
-    if (request.headerSent) {
+    if (request.headerSent && !request.postAction) {
       // Too late for another status, and what was begun cannot be completed.
       setFinalized(request);
       exchange.terminate(request);
@@ -333,11 +333,11 @@ function sendPage(request: Request, body: string): number {
 // ---- the response's head
 
 /**
- * Runs the header filters and gives the head to the exchange. ERROR if it was sent before or a filter failed. DONE if a
+ * Runs the header filters and gives the head to the exchange, but for a post_action. ERROR if it was sent before or a filter failed. DONE if a
  * filter had another status answered (412, 416): the caller has nothing more to do.
  */
 export function sendHeader(request: Request): number {
-  if (request.headerSent) return ERROR;
+  if (request.headerSent) return request.postAction ? OK : ERROR;
   const { response } = request;
   if (request.errorStatus !== 0) {
     response.status = request.errorStatus;

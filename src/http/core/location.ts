@@ -95,6 +95,7 @@ export interface CoreSettings {
   readonly lingeringTimeout: number;
   readonly errorPages: readonly ErrorPage[];
   readonly recursiveErrorPages: boolean;
+  readonly postAction: string | undefined;
   readonly logNotFound: boolean;
   readonly logSubrequest: boolean;
   readonly subrequestOutputBufferSize: number;

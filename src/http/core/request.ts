@@ -95,6 +95,8 @@ export class Request {
   /** The last bytes of the response were passed to the exchange. */
   responseEnded = false;
   finalized = false;
+  /** The response is over, and this request serves `post_action`. */
+  postAction = false;
   logged = false;
   /** The client has gone. */
   aborted = false;

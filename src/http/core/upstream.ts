@@ -20,6 +20,8 @@ export interface UpstreamPassage {
   keepalive: boolean;
   /** Ends the exchange with the server and answers `code`. */
   finalize(code: number): void;
+  /** The last answer's head is still needed when the server's connection is used for another request. */
+  keepHead(): void;
   /** Releases the server without answering anything. */
   abandon(): void;
   /** The client takes bytes again. */

@@ -186,7 +186,7 @@ class UpstreamRequest implements UpstreamPassage, ConnectionUser, PipeOwner, Bod
     if (stale) attempt.tries++;
     const status = condition === "timeout" ? 504 : condition.startsWith("http_") ? Number(condition.slice(5)) : 502;
     present.status = status;
-    if (request.connection.closed && !this.target.settings.ignoreClientAbort) {
+    if (request.connection.closed && !this.target.settings.ignoreClientAbort && !request.postAction) {
       this.finalize(CLIENT_CLOSED_REQUEST);
     } else if (attempt.tries <= 0 || !again) {
       this.finalize(status);
@@ -273,7 +273,7 @@ class UpstreamRequest implements UpstreamPassage, ConnectionUser, PipeOwner, Bod
     if (head.version === 9) request.version = 9;
     if (head.status === 101) {
       connection.keepalive = false;
-      if (request.headers.has("upgrade")) {
+      if (request.headers.has("upgrade") && !request.postAction) {
         this.upgrade(connection, head, bytes);
         return;
       }
@@ -376,7 +376,7 @@ class UpstreamRequest implements UpstreamPassage, ConnectionUser, PipeOwner, Bod
     if (code === CLIENT_CLOSED_REQUEST || code === ERROR) this.keepalive = false;
     this.releaseServer("ok");
     this.cleanUp();
-    finalizeRequest(request, request.headerSent && code >= 300 ? ERROR : code);
+    finalizeRequest(request, code >= 300 && request.headerSent && !request.postAction ? ERROR : code);
     if (!request.logged) this.keepHead();
     this.lent = undefined;
   }

@@ -35,12 +35,13 @@ export const RESPONSE_VARIABLES: Readonly<Record<string, VariableSpec>> = {
 };
 
 function completion(request: Request): string {
+  if (request.postAction) return request.incomplete ? "" : "OK";
   const whole = request.finalized && (request.responseEnded || (request.headerSent && request.headerOnly));
   return whole && !request.aborted && !request.timedOut ? "OK" : "";
 }
 
 function status(request: Request): string {
-  const code = request.errorStatus || request.response.status || (request.version === 9 ? 9 : 0);
+  const code = request.errorStatus || request.response.status || (request.version === 9 || request.postAction ? 9 : 0);
   return String(code).padStart(3, "0");
 }
 

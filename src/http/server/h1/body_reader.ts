@@ -50,6 +50,11 @@ export class H1BodyReader implements Skimmer {
     request.lingering = true;
   }
 
+  /** The request goes on as another one, which serves its post_action. */
+  replace(request: Request): void {
+    if (this.request !== undefined) this.request = request;
+  }
+
   /** The request is over. */
   free(): void {
     this.request = undefined;

@@ -7,6 +7,7 @@ import { finalizeRequest } from "../../core/engine.ts";
 import { bodyWritable, FLUSH, LAST } from "../../core/filters.ts";
 import { freeRequest } from "../../core/free_request.ts";
 import { logError, logException } from "../../core/log_context.ts";
+import { postActionOf, runPostAction } from "../../core/post_action.ts";
 import type { Request } from "../../core/request.ts";
 import type { ClientConnection, ClientTunnel, Exchange } from "../../core/types.ts";
 import { createRequest } from "../create_request.ts";
@@ -230,6 +231,7 @@ export class H1Exchange implements Exchange, OutputOwner, BodyReaderOwner {
       this.terminate(request);
       return;
     }
+    if (request.location.core.postAction !== undefined && this.startPostAction(request, false)) return;
     if (body !== undefined && !request.bodyEnded && request.keepalive && !connection.closed && !this.input.exhausted) {
       body.discardRest(request);
       if (!request.bodyEnded || this.request !== request) return;
@@ -240,8 +242,24 @@ export class H1Exchange implements Exchange, OutputOwner, BodyReaderOwner {
 
   terminate(request: Request): void {
     this.connection.setError();
-    if (this.request === request) this.free(request);
+    if (this.request === request) {
+      if (this.startPostAction(request, true)) return;
+      this.free(request);
+    }
     this.closeConnection(request);
+  }
+
+  /** `broken`: the response was broken off. False if there is no post_action, or no more of it. */
+  private startPostAction(request: Request, broken: boolean): boolean {
+    const next = postActionOf(request, broken);
+    if (next === undefined) return false;
+    this.request = next;
+    this.raw = undefined;
+    this.flushing = false;
+    this.output.free();
+    this.body?.replace(next);
+    runPostAction(next);
+    return true;
   }
 
   private closeConnection({ timedOut, location: { core } }: Request): void {
@@ -273,7 +291,7 @@ export class H1Exchange implements Exchange, OutputOwner, BodyReaderOwner {
     } else if (request.bodyEnded || (request.discardBody && !request.finalized)) {
       request.bodyEnded = true;
       request.keepalive = false;
-      if (!request.finalized) request.onAbort?.(request);
+      if (!request.finalized && !request.postAction) request.onAbort?.(request);
     } else if (request.finalized) {
       // The rest of a body that is being dropped will not come.
       request.bodyEnded = true;
@@ -292,10 +310,11 @@ export class H1Exchange implements Exchange, OutputOwner, BodyReaderOwner {
    */
   onPeerClosed(): void {
     const { request } = this;
-    if (!this.raw?.started && request !== undefined && !request.finalized) request.onAbort?.(request);
+    if (this.raw?.started || request === undefined || request.finalized || request.postAction) return;
+    request.onAbort?.(request);
   }
 
-  /** The stream is closed, which ends the current request, unless its handler goes on without a client. */
+  /** The stream is closed, which ends the current request, unless its handler or post_action goes on without a client. */
   onClose(error: StreamError | undefined): void {
     const { request } = this;
     if (request === undefined) return;
@@ -306,10 +325,11 @@ export class H1Exchange implements Exchange, OutputOwner, BodyReaderOwner {
     }
     if (!request.finalized) {
       if (request.bodySink !== undefined) this.body?.fail(request, 400);
+      else if (request.postAction) return;
       else if (request.onAbort !== undefined) request.onAbort(request);
       else finalizeRequest(request, CLIENT_CLOSED_REQUEST);
     }
-    if (this.request === request && request.finalized) this.free(request);
+    if (this.request === request && request.finalized && !this.startPostAction(request, true)) this.free(request);
   }
 
   /** The connection is closed. */
