@@ -18,6 +18,7 @@ import { httpBackend } from "../support/backend.ts";
 import { runHoldfast, startHoldfast } from "../support/holdfast.ts";
 import { statusOf, workersOf } from "../support/processes.ts";
 import { get, RawConnection, type RawResponse } from "../support/tcp.ts";
+import { waitFor } from "../support/wait.ts";
 
 const TEXT = "A line of text that comes again and again, now and then.\n".repeat(200);
 const LONG = Array.from({ length: 60_000 }, (_, i) => `${i * i} is the square of ${i}\n`).join("");
@@ -314,6 +315,33 @@ for (const [coding, directives] of [
     assert.ok(grown < 48 * 1024, `${grown} KiB more than at the start`);
   });
 }
+
+test("only so many slow clients have what takes much memory; others get their responses at a lower level", async (t) => {
+  const holdfast = await startHoldfast(t, {
+    config: ([port]) => `worker_processes 1; http { server { listen 127.0.0.1:${port};
+      location /br { alias html/; brotli on; brotli_types *; brotli_comp_level 9; }
+      location /zstd { alias html/; zstd on; zstd_types *; zstd_comp_level 12; } } }`,
+    files: { "html/long.html": LONG, "html/random": randomBytes(16 * 1024 * 1024) },
+  });
+  for (const coding of ["br", "zstd"]) {
+    const lengthNow = async () => {
+      const response = await get(holdfast.port, `/${coding}/long.html`, `Accept-Encoding: ${coding}`);
+      assert.equal(decoded(response), LONG);
+      return response.body.length;
+    };
+    const alone = await lengthNow();
+    const slow: RawConnection[] = [];
+    for (let i = 0; i < 8; i++) {
+      const connection = await RawConnection.open(holdfast.port);
+      connection.socket.pause();
+      connection.write(`GET /${coding}/random HTTP/1.1\r\nHost: a\r\nAccept-Encoding: ${coding}\r\n\r\n`);
+      slow.push(connection);
+    }
+    await waitFor(async () => (await lengthNow()) > alone, "a lower level");
+    for (const connection of slow) connection.close();
+    await waitFor(async () => (await lengthNow()) === alone, "the level as it was");
+  }
+});
 
 test("a client that leaves in the middle of a compressed response leaves nothing behind", async (t) => {
   const { address } = await httpBackend(t, (_request, response) => {

@@ -14,10 +14,12 @@ import { type CoderSource, CodingFilter } from "./coding_filter.ts";
 import { type ContentCoding, ratio } from "./compress.ts";
 import { pooled } from "./pool.ts";
 import { type FileCoding, modeOf } from "./precompressed.ts";
-import { ThreadedFilter } from "./threaded_filter.ts";
+import { hasThread, ThreadedFilter } from "./threaded_filter.ts";
 
 /** From this level on a block of 32 KiB takes several ms, at 11 some hundred. */
 const THREADED = 8;
+/** In place of one of those while too many are at work: 2 MiB for each response. */
+const WITHOUT_THREAD = 5;
 
 const MIN_WINDOW_BITS = 10;
 const MAX_WINDOW_BITS = 24;
@@ -47,7 +49,7 @@ export const brotli = defineModule({
       default: 6,
       min: 0,
       max: 11,
-      doc: "How hard Brotli tries: 0 is the fastest, 11 makes the shortest responses. From 8 on it works in another thread.",
+      doc: "How hard Brotli tries: 0 is the fastest, 11 makes the shortest responses. From 8 on it works in another thread, for 8 responses of a worker at a time; what comes meanwhile is compressed at level 5.",
     }),
     brotli_window: size({
       in: HTTP_LOCATION,
@@ -79,8 +81,9 @@ export const brotli = defineModule({
       quality,
       filter(request, length) {
         const window = windowFor(length, windowBits);
-        if (level >= THREADED) return new ThreadedFilter(request, () => threadedStream(level, window));
-        return new CodingFilter(request, BODY_FILTER.gzip, encoders(level, window));
+        if (level < THREADED) return new CodingFilter(request, BODY_FILTER.gzip, encoders(level, window));
+        if (hasThread()) return new ThreadedFilter(request, () => threadedStream(level, window));
+        return new CodingFilter(request, BODY_FILTER.gzip, encoders(WITHOUT_THREAD, window));
       },
     };
   },

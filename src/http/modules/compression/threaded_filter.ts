@@ -10,6 +10,18 @@ import type { CompressFilter } from "./compress.ts";
 type Stream = BrotliCompress | ZstdCompress;
 
 /**
+ * So many may be at work in a process: at these levels one takes 20 to 150 MiB, for as long as its client likes. What comes
+ * meanwhile is to be compressed at a lower level.
+ */
+const MOST_STREAMS = 8;
+let streams = 0;
+
+/** Whether another one may be made. */
+export function hasThread(): boolean {
+  return streams < MOST_STREAMS;
+}
+
+/**
  * Compresses a body in a thread of libuv's, by a stream of node:zlib: for levels at which one block takes longer than a turn
  * of the event loop may. The source waits while a piece is compressed.
  */
@@ -31,6 +43,9 @@ export class ThreadedFilter implements CompressFilter {
   constructor(request: Request, make: () => Stream) {
     this.request = request;
     this.make = make;
+    streams++;
+    request.cleanup ??= [];
+    request.cleanup.push(() => this.close());
   }
 
   push(request: Request, bytes: Uint8Array | string, flags: number, next: number): boolean {
@@ -70,8 +85,6 @@ export class ThreadedFilter implements CompressFilter {
     stream.on("data", boundary(request, this.output));
     stream.on("end", boundary(request, this.end));
     stream.on("error", boundary(request, this.fail));
-    request.cleanup ??= [];
-    request.cleanup.push(() => this.close());
     return stream;
   }
 
@@ -96,7 +109,7 @@ export class ThreadedFilter implements CompressFilter {
     if (this.closed) return;
     const { request } = this;
     this.complete = true;
-    this.closed = true;
+    this.close();
     request.buffered &= ~(1 << this.place);
     passBody(request, this.next, "", this.last);
     if (!request.finalized && !request.exchange.blocked) bodyWritable(request);
@@ -123,7 +136,9 @@ export class ThreadedFilter implements CompressFilter {
   }
 
   private close(): void {
+    if (this.closed) return;
     this.closed = true;
+    streams--;
     this.stream?.destroy();
   }
 }

@@ -14,7 +14,7 @@ import { type CoderSource, CodingFilter } from "./coding_filter.ts";
 import { type ContentCoding, ratio } from "./compress.ts";
 import { pooled } from "./pool.ts";
 import { type FileCoding, modeOf } from "./precompressed.ts";
-import { ThreadedFilter } from "./threaded_filter.ts";
+import { hasThread, ThreadedFilter } from "./threaded_filter.ts";
 
 /** ZSTD_minCLevel() and ZSTD_maxCLevel() */
 const MIN_LEVEL = -131_072;
@@ -22,8 +22,11 @@ const MAX_LEVEL = 22;
 /** From this level on windows would be larger than the 8 MiB that clients have to have (RFC 9659). */
 const LARGE_WINDOW = 20;
 const MAX_WINDOW_LOG = 23;
+const MAX_TABLE_LOG = MAX_WINDOW_LOG + 1;
 /** From this level on a block of 32 KiB takes several ms. */
 const THREADED = 10;
+/** In place of one of those while too many are at work: 3 MiB for each response. */
+const WITHOUT_THREAD = 3;
 
 /** ngx_http_zstd_filter_module (tokers/zstd-nginx-module). The filter itself is gzip's. */
 export const zstd = defineModule({
@@ -51,7 +54,7 @@ export const zstd = defineModule({
       syntax: "level",
       initial: () => 1,
       defaultText: "1",
-      doc: "How hard Zstandard tries: from -131072, the fastest, to 22, which makes the shortest responses. Levels from 20 on have a window of 8 MiB, the most that clients must have (RFC 9659). From 10 on it works in another thread.",
+      doc: "How hard Zstandard tries: from -131072, the fastest, to 22, which makes the shortest responses. Levels from 20 on have a window of 8 MiB, the most that clients must have (RFC 9659). From 10 on it works in another thread, for 8 responses of a worker at a time; what comes meanwhile is compressed at level 3.",
       read(at) {
         const [text] = at.args;
         if (!/^-?\d{1,9}$/.test(text)) refuse(at, "invalid number");
@@ -78,8 +81,9 @@ export const zstd = defineModule({
       minLength: settings.zstd_min_length,
       quality,
       filter(request) {
-        if (level >= THREADED) return new ThreadedFilter(request, () => threadedStream(level));
-        return new CodingFilter(request, BODY_FILTER.gzip, encoders(level));
+        if (level < THREADED) return new CodingFilter(request, BODY_FILTER.gzip, encoders(level));
+        if (hasThread()) return new ThreadedFilter(request, () => threadedStream(level));
+        return new CodingFilter(request, BODY_FILTER.gzip, encoders(WITHOUT_THREAD));
       },
     };
   },
@@ -118,6 +122,11 @@ function encoders(level: number): CoderSource {
 function threadedStream(level: number): ZstdCompress {
   const { constants, createZstdCompress } = zlib();
   const params = { [constants.ZSTD_c_compressionLevel]: level };
-  if (level >= LARGE_WINDOW) params[constants.ZSTD_c_windowLog] = MAX_WINDOW_LOG;
+  if (level >= LARGE_WINDOW) {
+    params[constants.ZSTD_c_windowLog] = MAX_WINDOW_LOG;
+    // Larger tables, of up to 600 MiB, are for larger windows.
+    params[constants.ZSTD_c_hashLog] = MAX_TABLE_LOG;
+    params[constants.ZSTD_c_chainLog] = MAX_TABLE_LOG;
+  }
   return createZstdCompress({ params });
 }
