@@ -25,6 +25,7 @@ import { ModuleHandlers } from "./handlers.ts";
 import { type LocationName, nestingError, parseLocationName } from "./location_name.ts";
 import { buildLocationTree, type LocationEntry } from "./location_tree.ts";
 import type { CheckerShare, HttpBuild, HttpModule, WorkerShare } from "./module.ts";
+import { ModuleSettings } from "./module_settings.ts";
 import type { ServerSettings } from "./server_directives.ts";
 import { serverDirectives } from "./server_directives.ts";
 import { type NamedServer, parseServerName, primaryServerName, type ServerName } from "./server_names.ts";
@@ -161,7 +162,7 @@ function requestLimits(settings: ServerSettings): RequestLimits {
 
 class LocationBuilder {
   private readonly http: HttpBuild;
-  private readonly modules: readonly HttpModule[];
+  private readonly settings: ModuleSettings;
   private readonly handlers: ModuleHandlers;
   private readonly refusals: Refusals;
   private readonly logs = new Map<readonly ErrorLogTarget[], ErrorLog>();
@@ -169,7 +170,7 @@ class LocationBuilder {
 
   constructor(http: HttpBuild, modules: readonly HttpModule[]) {
     this.http = http;
-    this.modules = modules;
+    this.settings = new ModuleSettings(modules);
     this.handlers = new ModuleHandlers(modules);
     this.refusals = refusalsOf(http.scope);
   }
@@ -272,15 +273,8 @@ class LocationBuilder {
     };
     this.built.set(scope, location);
     const block = (child: Scope) => this.location(child, { kind: "block", name }, server, location);
-    const place = { http: this.http, scope, location, server, parent, block };
     const before = this.refusals.count;
-    for (const module of this.modules) {
-      this.refusals.attempt(() => {
-        const raw = module.directives.in(scope);
-        location.settings[module.slot] =
-          module.definition.build === undefined ? raw : module.definition.build(raw, place);
-      });
-    }
+    this.settings.build({ http: this.http, scope, location, server, parent, block });
     if (this.refusals.count === before) this.handlers.put(location);
     const limited = scope.children.find((child) => child.context === "limit_except");
     const methods = valueIn(scope, coreDirectives.specs.limit_except);

@@ -95,8 +95,13 @@ export interface ModuleDefinition<D extends Specs, S> {
   readonly hosts?: (http: Scope) => readonly HostWanted[];
   /** Once per configuration, before locations are built: variables that directives define (map, set). */
   readonly setup?: (http: HttpBuild) => void;
-  /** Turns the directives' settings into what handlers need in one location. Default: the settings themselves. */
+  /**
+   * Turns the directives' settings into what handlers need in one location. Default: the settings themselves. Locations of one
+   * level that set none of the module's directives share what it returns for the first of them.
+   */
   readonly build?: (settings: SettingsOf<D>, place: Place) => S;
+  /** Called for each server when settings have been built for it. */
+  readonly server?: (settings: SettingsOf<D>, place: Place) => void;
   readonly postRead?: (settings: S, location: Location) => Handler | undefined;
   readonly rewrite?: (settings: S, location: Location) => Handler | undefined;
   readonly preaccess?: (settings: S, location: Location) => Handler | undefined;

@@ -11,9 +11,5 @@ export const ssl = defineModule({
   directives: sslDirectives,
   hosts: responderHosts,
   variables: sslVariables,
-  build(settings, place) {
-    const { parent, scope } = place;
-    if (parent === undefined && scope.context === "server") buildTls(settings, place);
-    return settings;
-  },
+  server: buildTls,
 });
