@@ -1,10 +1,7 @@
 import type { Peer } from "../../balancer/peer.ts";
 import { type Pool, PooledStream } from "../../balancer/pool.ts";
 import type { ConnectOptions } from "../../net/engine.ts";
-import { engine } from "../../net/engines.ts";
-import { parseAddrPort } from "../../net/parse_url.ts";
-import { type ConnectHandler, failureText, IGNORE, type Stream, type StreamError } from "../../net/stream.ts";
-import { startTls } from "../../net/tls/client.ts";
+import { failureText, IGNORE, type Stream, type StreamError, type StreamHandler } from "../../net/stream.ts";
 import type { Level } from "../../runtime/log/log.ts";
 import { now } from "../../sys/clock.ts";
 import { logFault } from "../../sys/guard.ts";
@@ -13,12 +10,11 @@ import { logError } from "../core/log_context.ts";
 import type { Request } from "../core/request.ts";
 import type { ClientTunnel } from "../core/types.ts";
 import type { UpstreamState } from "../core/upstream.ts";
-import { passEarlyHints } from "./headers.ts";
+import { AnswerHeads } from "./answer_heads.ts";
+import { Connecting, type ConnectingOwner } from "./connecting.ts";
 import {
-  type AnswerHead,
   type AnswerReader,
   type CodecPort,
-  INFORMATIONAL,
   INVALID,
   MORE,
   type UpstreamCodec,
@@ -27,7 +23,7 @@ import {
 } from "./protocol.ts";
 import { RequestSender, type SenderOwner } from "./request_sender.ts";
 import { awaitClose } from "./server_close.ts";
-import { clientSettings, type TlsChoice } from "./tls.ts";
+import type { TlsChoice } from "./tls.ts";
 
 /** The request that a connection to a server is used for. */
 export interface ConnectionUser {
@@ -66,48 +62,50 @@ export interface AnswerSink {
 
 // How far the exchange has come.
 
-const CONNECTING = 0;
-/** Connected, and agreeing on TLS. */
-const HANDSHAKE = 1;
+/** No request has the connection, or it is being opened. */
+const IDLE = 0;
 /** Sending the request, waiting for the answer's head. */
-const HEADER = 2;
+const HEADER = 1;
 /** The answer's head has been passed on; the sink gets the rest. */
-const ANSWER = 3;
-/** No request has the connection. */
-const IDLE = 4;
-
-/** How many informational answers may precede the final one: a broken server might send them endlessly. */
-const MOST_INFORMATIONAL = 100;
+const ANSWER = 2;
 
 /**
- * A connection to a server, and the exchange on it: connects, sends the request, reads the answer's head, and passes
- * what follows to a sink. It serves one request after another with the same codec, so that reuse allocates nothing.
+ * A connection to a server, and the exchange on it: sends the request, reads the answer's head, and passes what follows
+ * to a sink. It serves one request after another with the same codec, so that reuse allocates nothing.
  */
-export class ServerConnection implements ConnectHandler, SenderOwner, CodecPort {
+export class ServerConnection implements StreamHandler, ConnectingOwner, SenderOwner, CodecPort {
   readonly pooled: PooledStream;
   readonly reader: AnswerReader;
   readonly sender: RequestSender;
   /** The connection may be kept for another request. */
   keepalive = true;
+  /** Until it is open. */
+  private connecting: Connecting | undefined;
   private stream: Stream;
   private readonly codec: UpstreamCodec;
+  private readonly heads: AnswerHeads;
   /** Re-armed while it has a request; left armed while it is idle. */
   private readonly deadline: Deadline<ServerConnection>;
   private user: ConnectionUser | undefined = undefined;
   private sink: AnswerSink | undefined = undefined;
   private step = IDLE;
   private paused = false;
-  /** Informational answers so far, and the bytes of early hints in them. */
-  private informational = 0;
-  private hintsLength = 0;
 
   /** `identity`: what is in the pool under another one is not for its requests. */
-  constructor(protocol: UpstreamProtocol, peer: Peer, identity: string, options: ConnectOptions) {
-    this.stream = engine().connect(options, this);
+  constructor(
+    protocol: UpstreamProtocol,
+    peer: Peer,
+    identity: string,
+    tls: TlsChoice | undefined,
+    options: ConnectOptions,
+  ) {
+    this.connecting = new Connecting(this, peer.name, tls);
+    this.stream = this.connecting.connect(options);
     this.pooled = new PooledStream(this.stream, peer.name, Math.floor(now()), identity);
     this.pooled.data = this;
     this.codec = protocol.open(this);
     this.reader = this.codec.reader;
+    this.heads = new AnswerHeads(this.reader);
     this.sender = new RequestSender(this);
     this.deadline = new Deadline<ServerConnection>(this, expired);
   }
@@ -124,8 +122,7 @@ export class ServerConnection implements ConnectHandler, SenderOwner, CodecPort 
 
   /** What it is doing, for the error log. */
   get doing(): string {
-    if (this.step === CONNECTING) return "connecting to upstream";
-    if (this.step === HANDSHAKE) return "SSL handshaking to upstream";
+    if (this.connecting !== undefined) return this.connecting.doing;
     if (this.step === HEADER) {
       return this.sender.sent ? "reading response header from upstream" : "sending request to upstream";
     }
@@ -138,18 +135,15 @@ export class ServerConnection implements ConnectHandler, SenderOwner, CodecPort 
     this.user = user;
     this.sink = undefined;
     this.keepalive = true;
-    this.informational = 0;
-    this.hintsLength = 0;
-    this.stream.handler = this;
-    this.reader.begin(target.settings.bufferSize);
+    this.heads.begin(target.settings.bufferSize);
     this.sender.reset(user);
-    if (this.reused) {
-      present.connectTime = 0;
-      this.send(target);
+    if (this.connecting !== undefined) {
+      this.arm(target.settings.connectTimeout);
       return;
     }
-    this.step = CONNECTING;
-    this.arm(target.settings.connectTimeout);
+    this.stream.handler = this;
+    present.connectTime = 0;
+    this.send(target);
   }
 
   private send({ head, lengthKnown }: UpstreamTarget): void {
@@ -288,33 +282,29 @@ export class ServerConnection implements ConnectHandler, SenderOwner, CodecPort 
     this.sender.onDrain();
   }
 
-  // ---- events of the stream
+  // ---- connecting
 
-  onConnect(stream: Stream): void {
+  onHandshake(stream: Stream): void {
+    this.stream = stream;
+    this.pooled.stream = stream;
+  }
+
+  onConnected(stream: Stream): void {
+    this.connecting = undefined;
+    stream.handler = this;
     const { user } = this;
-    if (user === undefined || this.step > HANDSHAKE) return;
+    if (user === undefined) return;
     const { present, target } = user;
-    if (target.tls !== undefined && this.step === CONNECTING) {
-      this.shakeHands(user, target.tls);
-      return;
-    }
     present.connectTime = present.elapsed();
     if (target.settings.socketKeepalive) stream.setKeepAlive(true);
     this.send(target);
   }
 
-  /** Its end is `onConnect` with the stream over this one, or `onClose`. proxy_connect_timeout goes on (nginx). */
-  private shakeHands(user: ConnectionUser, choice: TlsChoice): void {
-    const stream = startTls(this.stream, clientSettings(choice, this.pooled.name), this);
-    if (typeof stream === "string") {
-      this.log("error", stream);
-      user.finalize(500);
-      return;
-    }
-    this.step = HANDSHAKE;
-    this.stream = stream;
-    this.pooled.stream = stream;
+  nextUpstream(condition: string): void {
+    this.user?.nextUpstream(condition);
   }
+
+  // ---- events of the stream
 
   onData(_stream: Stream, bytes: Buffer): void {
     const { user } = this;
@@ -341,19 +331,7 @@ export class ServerConnection implements ConnectHandler, SenderOwner, CodecPort 
   onClose(_stream: Stream, error: StreamError | undefined): void {
     const { user } = this;
     if (user === undefined) return;
-    if (this.step === CONNECTING) {
-      if (error?.code === "EMFILE" || error?.code === "ENFILE") {
-        // An error of this machine: no server counts as failed.
-        this.log("alert", `socket() failed (${error.message})`);
-        user.finalize(500);
-        return;
-      }
-      this.logFailure(error);
-      user.nextUpstream("error");
-    } else if (this.step === HANDSHAKE) {
-      this.log(error?.crit ? "crit" : "error", error?.sentence ?? "closed");
-      user.nextUpstream("error");
-    } else if (this.step === ANSWER) {
+    if (this.step === ANSWER) {
       this.sink?.onServerClose(error);
     } else if (error === undefined || error.code === "EPIPE") {
       this.prematureEnd();
@@ -361,17 +339,6 @@ export class ServerConnection implements ConnectHandler, SenderOwner, CodecPort 
       logError(user.request, "error", `${failureText("recv", error)} while reading response header from upstream`);
       user.nextUpstream("error");
     }
-  }
-
-  /** In nginx's words, which name a unix socket: connecting to one fails at once, or not at all. */
-  private logFailure(error: StreamError | undefined): void {
-    const why = error?.message ?? "closed";
-    if (this.stream.remote.family !== "unix") {
-      this.log("error", `connect() failed (${why})`);
-      return;
-    }
-    const busy = error?.code === "ECONNREFUSED" || error?.code === "EAGAIN";
-    this.log(busy ? "error" : "crit", `connect() to ${this.pooled.name} failed (${why})`);
   }
 
   onFault(error: unknown): void {
@@ -399,85 +366,14 @@ export class ServerConnection implements ConnectHandler, SenderOwner, CodecPort 
     this.user.nextUpstream("error");
   }
 
-  /** Bytes of an answer's head. */
+  /** As in nginx one proxy_read_timeout covers the whole head: a server cannot extend it by sending byte by byte. */
   private readHead(user: ConnectionUser, bytes: Buffer): void {
-    const { reader } = this;
-    const { request, target } = user;
-    let code = reader.readHead(bytes, 0);
-    while (code === INFORMATIONAL) {
-      // The final answer follows (RFC 9110 section 15.2).
-      if (++this.informational > MOST_INFORMATIONAL) {
-        logError(
-          request,
-          "error",
-          "upstream sent too many informational responses while reading response header from upstream",
-        );
-        user.nextUpstream("invalid_header");
-        return;
-      }
-      if (reader.head.status === 103) this.takeHints(user, reader.head);
-      const { pos } = reader;
-      reader.begin(target.settings.bufferSize);
-      if (pos === bytes.length) return;
-      code = reader.readHead(bytes, pos);
-    }
-    // As in nginx one proxy_read_timeout covers the whole head: a server cannot extend it by sending byte by byte.
-    if (code === MORE) return;
-    if (reader.error !== "") logError(request, "error", `${reader.error} while reading response header from upstream`);
-    if (code === INVALID) {
-      user.nextUpstream("invalid_header");
-      return;
-    }
-    const { ignored } = reader.head;
-    if (ignored !== undefined) {
-      for (const sentence of ignored)
-        logError(request, "warn", `${sentence} while reading response header from upstream`);
-    }
-    user.onHead(this, bytes);
-  }
-
-  private takeHints({ request, target }: ConnectionUser, head: AnswerHead): void {
-    const { bufferSize, earlyHints, hidden } = target.settings;
-    if (earlyHints.length === 0) return;
-    this.hintsLength += head.length;
-    if (this.hintsLength <= bufferSize) passEarlyHints(request, head.headers, earlyHints, hidden);
-    else logError(request, "info", "upstream sent too big early hints while reading response header from upstream");
+    const code = this.heads.read(bytes, user.request, user.target.settings);
+    if (code === INVALID) user.nextUpstream("invalid_header");
+    else if (code !== MORE) user.onHead(this, bytes);
   }
 }
 
 function expired(connection: ServerConnection): void {
   connection.expired();
-}
-
-/** A connection to the peer, an idle one from the pool or a new one. */
-export function connectionTo(
-  peer: Peer,
-  target: UpstreamTarget,
-  request: Request,
-  pool: Pool | undefined,
-): ServerConnection {
-  const { bind, place, protocol } = target.settings;
-  const source = bind === undefined ? "" : (bind.address.constant ?? bind.address.render(request));
-  const { tls } = target;
-  let identity = source;
-  if (tls !== undefined) identity = source === "" ? tls.identity : `${source}\0${tls.identity}`;
-  if (protocol.identity !== "") identity = `${protocol.identity}\0${identity}`;
-  const pooled = pool?.take(peer, place, identity);
-  if (pooled !== undefined) {
-    const { data } = pooled;
-    if (data instanceof ServerConnection) return data;
-    // Not ours: as any connection that cannot be used.
-    pooled.leave();
-    pooled.stream.destroy();
-  }
-  const local = source === "" ? undefined : parseAddrPort(source);
-  if (local === undefined && source !== "") logError(request, "error", `invalid local address "${source}"`);
-  return new ServerConnection(protocol, peer, identity, {
-    address: peer.address,
-    localAddress: local?.host,
-    localPort: local?.port,
-    transparent: bind?.transparent,
-    rcvbuf: target.settings.socketRcvbuf,
-    sndbuf: target.settings.socketSndbuf,
-  });
 }

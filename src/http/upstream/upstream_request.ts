@@ -11,12 +11,13 @@ import { logError, logException } from "../core/log_context.ts";
 import { GET, type Request } from "../core/request.ts";
 import type { BodySink } from "../core/types.ts";
 import type { UpstreamHooks, UpstreamPassage } from "../core/upstream.ts";
+import { connectionTo } from "./connection_choice.ts";
 import { bufferingOf, copyRedirectFields, copyResponse } from "./headers.ts";
 import { type BoundClient, boundClient } from "./ntlm.ts";
 import { choosePeer } from "./peer_choice.ts";
 import type { AnswerHead, UpstreamTarget } from "./protocol.ts";
 import { type PipeOwner, ResponsePipe } from "./response_pipe.ts";
-import { type ConnectionUser, connectionTo, type ServerConnection } from "./server_connection.ts";
+import type { ConnectionUser, ServerConnection } from "./server_connection.ts";
 import { UpstreamTunnel } from "./tunnel.ts";
 import { addState, markPassage, NO_STATE, UpstreamState } from "./variables.ts";
 

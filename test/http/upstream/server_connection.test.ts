@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
 import type { Peer } from "../../../src/balancer/peer.ts";
 import type { Request } from "../../../src/http/core/request.ts";
+import { connectionTo } from "../../../src/http/upstream/connection_choice.ts";
 import {
   type AnswerHead,
   type AnswerReader,
@@ -15,7 +16,7 @@ import {
   type UpstreamProtocol,
   type UpstreamTarget,
 } from "../../../src/http/upstream/protocol.ts";
-import { type AnswerSink, type ConnectionUser, connectionTo } from "../../../src/http/upstream/server_connection.ts";
+import type { AnswerSink, ConnectionUser } from "../../../src/http/upstream/server_connection.ts";
 import { UpstreamState } from "../../../src/http/upstream/variables.ts";
 import { HEAD } from "../../../src/wire/http1/response_reader.ts";
 import { tcpBackend } from "../../support/backend.ts";
