@@ -4,38 +4,23 @@ import type { Pool } from "../../balancer/pool.ts";
 import type { QueuePlace, QueueUser } from "../../balancer/queue.ts";
 import { now } from "../../sys/clock.ts";
 import type { HeaderList } from "../../wire/http1/header_list.ts";
-import { parseUnsafeUri } from "../../wire/uri.ts";
 import { CLIENT_CLOSED_REQUEST, ERROR, OK } from "../core/codes.ts";
-import { finalizeRequest, internalRedirect, namedRedirect, sendHeader } from "../core/engine.ts";
+import { finalizeRequest, sendHeader } from "../core/engine.ts";
 import { logError, logException } from "../core/log_context.ts";
-import { GET, type Request } from "../core/request.ts";
+import type { Request } from "../core/request.ts";
 import type { BodySink } from "../core/types.ts";
 import type { UpstreamHooks, UpstreamPassage } from "../core/upstream.ts";
 import { connectionTo } from "./connection_choice.ts";
 import { bufferingOf, copyRedirectFields, copyResponse } from "./headers.ts";
+import { conditionOf, isFailure, isRepeatable, statusOf } from "./next_upstream.ts";
 import { type BoundClient, boundClient } from "./ntlm.ts";
 import { choosePeer } from "./peer_choice.ts";
 import type { AnswerHead, UpstreamTarget } from "./protocol.ts";
+import { isIntercepted, redirectOf, serveInstead } from "./replaced_answer.ts";
 import { type PipeOwner, ResponsePipe } from "./response_pipe.ts";
 import type { ConnectionUser, ServerConnection } from "./server_connection.ts";
 import { UpstreamTunnel } from "./tunnel.ts";
 import { addState, markPassage, NO_STATE, UpstreamState } from "./variables.ts";
-
-/** The statuses of proxy_next_upstream. */
-const NEXT_STATUS: Readonly<Record<number, string>> = {
-  500: "http_500",
-  502: "http_502",
-  503: "http_503",
-  504: "http_504",
-  403: "http_403",
-  404: "http_404",
-  429: "http_429",
-};
-
-/** Idempotent methods may be repeated even if the server has begun to process the request (RFC 9110 section 9.2.2). */
-function idempotent(method: string): boolean {
-  return method !== "POST" && method !== "LOCK" && method !== "PATCH";
-}
 
 /** Passes a request on to a server, and the answer back. */
 export function passToUpstream(request: Request, target: UpstreamTarget): void {
@@ -172,7 +157,7 @@ class UpstreamRequest implements UpstreamPassage, ConnectionUser, PipeOwner, Bod
   private mayRepeat(condition: string): boolean {
     const { next, nextTimeout } = this.target.settings;
     if (!next.has(condition)) return false;
-    const repeatable = idempotent(this.request.method) || next.has("non_idempotent");
+    const repeatable = isRepeatable(this.request.method, this.target.settings);
     if (this.connection?.sender.mayMove(repeatable) === false) return false;
     return nextTimeout === 0 || now() - this.startedAt < nextTimeout;
   }
@@ -183,9 +168,9 @@ class UpstreamRequest implements UpstreamPassage, ConnectionUser, PipeOwner, Bod
     const again = this.mayRepeat(condition);
     // A pooled connection that turns out to be closed says nothing about the server.
     const stale = condition === "error" && this.connection?.reused === true;
-    this.releaseServer(condition === "http_403" || condition === "http_404" ? "next" : "failed");
+    this.releaseServer(isFailure(condition) ? "failed" : "next");
     if (stale) attempt.tries++;
-    const status = condition === "timeout" ? 504 : condition.startsWith("http_") ? Number(condition.slice(5)) : 502;
+    const status = statusOf(condition);
     present.status = status;
     if (request.connection.closed && !this.target.settings.ignoreClientAbort && !request.postAction) {
       this.finalize(CLIENT_CLOSED_REQUEST);
@@ -228,43 +213,24 @@ class UpstreamRequest implements UpstreamPassage, ConnectionUser, PipeOwner, Bod
     present.headerTime = present.elapsed();
     target.upstream.group.header(this.attempt);
     reader.frame(target.headRequest, reader.pos < bytes.length);
-    if (head.status >= 300 && (this.tryNext(head) || this.interceptErrors(head))) return;
-    const { xAccelRedirect } = head;
-    if (xAccelRedirect === undefined || target.settings.ignored.has("x-accel-redirect")) {
-      this.sendResponse(connection, head, bytes);
-    } else {
-      this.redirect(xAccelRedirect, head);
+    if (head.status >= 300) {
+      if (this.tryNext(head)) return;
+      if (isIntercepted(this.request, head, target.settings)) {
+        this.finalize(head.status);
+        return;
+      }
     }
+    const redirect = redirectOf(head, target.settings);
+    if (redirect === undefined) this.sendResponse(connection, head, bytes);
+    else this.redirect(redirect, head);
   }
 
   /** Tries another server if the answer's status says so (ngx_http_upstream_test_next). */
   private tryNext(head: AnswerHead): boolean {
-    const condition = NEXT_STATUS[head.status];
+    const condition = conditionOf(head.status);
     if (condition === undefined || this.attempt.tries <= 1 || !this.mayRepeat(condition)) return false;
     this.nextUpstream(condition);
     return true;
-  }
-
-  /** Answers with an error page instead (ngx_http_upstream_intercept_errors). */
-  private interceptErrors(head: AnswerHead): boolean {
-    const { interceptErrors, intercept404 } = this.target.settings;
-    if (!interceptErrors) return false;
-    const { request } = this;
-    if (intercept404 === true && head.status === 404) {
-      this.finalize(404);
-      return true;
-    }
-    for (const page of request.location.core.errorPages) {
-      if (page.status !== head.status) continue;
-      if (head.status === 401) {
-        for (const value of head.headers.getAll("www-authenticate")) {
-          request.response.headers.append("WWW-Authenticate", value);
-        }
-      }
-      this.finalize(head.status);
-      return true;
-    }
-    return false;
   }
 
   /** Passes the answer on: its head, and what has come of its body. */
@@ -346,18 +312,7 @@ class UpstreamRequest implements UpstreamPassage, ConnectionUser, PipeOwner, Bod
     this.releaseServer("ok");
     this.keepHead();
     this.cleanUp();
-    if (to.startsWith("@")) {
-      namedRedirect(request, to);
-      return;
-    }
-    const parts = parseUnsafeUri(to);
-    if (parts === undefined) {
-      logError(request, "error", `unsafe URI "${to}" was detected`);
-      finalizeRequest(request, 404);
-      return;
-    }
-    if (request.method !== "HEAD") request.method = GET;
-    internalRedirect(request, parts.uri, parts.args);
+    serveInstead(request, to);
   }
 
   // ---- the end
