@@ -38,11 +38,17 @@ export function openDirectory(request: Request, path: string): fs.Dir | number {
   }
 }
 
-/** Closes it, beside the event loop, behind a read that is under way. */
+/** Closes it; it was not read beside the event loop. That waits for no disk, and asking another thread would take longer than the reading did. */
 export function closeDirectory(request: Request, directory: fs.Dir, path: string): void {
-  directory.close((error) => {
-    if (error) logError(request, "alert", `closedir() "${path}" failed (${errorText(errorCode(error))})`);
-  });
+  try {
+    directory.closeSync();
+  } catch (error) {
+    logNotClosed(request, path, error);
+  }
+}
+
+function logNotClosed(request: Request, path: string, error: unknown): void {
+  logError(request, "alert", `closedir() "${path}" failed (${errorText(errorCode(error))})`);
 }
 
 /** Reads a directory beside the event loop: it may have any number of entries, and its disk may be slow. */
@@ -55,6 +61,8 @@ export class DirectoryReading {
   /** Entries that the system is being asked about, and whether a name is being read. */
   #asked = 0;
   #reading = false;
+  /** Names were read beside the event loop. node:fs takes no other call as long as it is in the callback of such a read. */
+  #beside = false;
   #ended = false;
   #open = true;
 
@@ -90,7 +98,13 @@ export class DirectoryReading {
   stop(): void {
     if (!this.#open) return;
     this.#open = false;
-    closeDirectory(this.#request, this.#directory, this.path);
+    if (!this.#beside) {
+      closeDirectory(this.#request, this.#directory, this.path);
+      return;
+    }
+    this.#directory.close((error) => {
+      if (error) logNotClosed(this.#request, this.path, error);
+    });
   }
 
   #next(): void {
@@ -98,6 +112,7 @@ export class DirectoryReading {
     if (!this.#ended) {
       if (this.#asked === ABREAST) return;
       this.#reading = true;
+      this.#beside = true;
       this.#directory.read(this.#onRead);
     } else if (this.#asked === 0) {
       this.stop();

@@ -72,11 +72,19 @@ function characterEnd(bytes: Buffer, at: number): number {
   return code < 0 ? -1 : end;
 }
 
+/** The last date: the files of a directory are often of one minute. */
+let minute = Number.NaN;
+let minuteText = "";
+
 /** `22-Nov-2026 13:06` */
 function dateOf(seconds: number): string {
+  const asked = Math.floor(seconds / 60);
+  if (asked === minute) return minuteText;
+  minute = asked;
   // `Sun, 22 Nov 2026 13:06:26 GMT`
   const date = httpDateOf(utcDate(seconds).getTime());
-  return `${date.slice(5, 16).replaceAll(" ", "-")} ${date.slice(17, 22)}`;
+  minuteText = `${date.slice(5, 16).replaceAll(" ", "-")} ${date.slice(17, 22)}`;
+  return minuteText;
 }
 
 function utcDate(seconds: number): Date {
