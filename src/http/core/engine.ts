@@ -171,19 +171,19 @@ export function finalizeRequest(request: Request, code: number): void {
   exchange.finalize(request);
 }
 
+/** The `onAbort` of a handler whose client still gets all of the response where it has only half-closed. */
+export function finalizeIfAborted(request: Request): void {
+  if (request.aborted) finalizeRequest(request, CLIENT_CLOSED_REQUEST);
+}
+
 /** The handler is done, but filters still hold bytes of the response: finalizes it when they have passed them on. */
 export function finalizeWhenWritten(request: Request): void {
   request.onWritable = finalizeWritten;
-  request.onAbort = abortWriting;
+  request.onAbort = finalizeIfAborted;
 }
 
 function finalizeWritten(request: Request): void {
   finalizeRequest(request, OK);
-}
-
-/** A client that has only half-closed still gets the rest. */
-function abortWriting(request: Request): void {
-  if (request.aborted) finalizeRequest(request, CLIENT_CLOSED_REQUEST);
 }
 
 function setFinalized(request: Request): void {

@@ -4,6 +4,7 @@ import { contain, type FaultOwner } from "../../sys/guard.ts";
 import { osPath } from "../../sys/paths.ts";
 import { logError } from "../core/log_context.ts";
 import type { Request } from "../core/request.ts";
+import { NOT_FOUND } from "./open_file.ts";
 
 /** How many entries the system is asked about at the same time. */
 const ABREAST = 16;
@@ -31,8 +32,7 @@ export function openDirectory(request: Request, path: string): fs.Dir | number {
     return fs.opendirSync(osPath(path), { encoding: "latin1", bufferSize: NAMES });
   } catch (error) {
     const code = errorCode(error);
-    const notFound = code === "ENOENT" || code === "ENOTDIR" || code === "ENAMETOOLONG";
-    const status = notFound ? 404 : code === "EACCES" ? 403 : 500;
+    const status = NOT_FOUND.has(code) ? 404 : code === "EACCES" ? 403 : 500;
     logError(request, status === 500 ? "crit" : "error", `opendir() "${path}" failed (${errorText(code)})`);
     return status;
   }

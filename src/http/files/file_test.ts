@@ -4,7 +4,7 @@ import { osPath } from "../../sys/paths.ts";
 import type { SymlinkRule } from "../core/location.ts";
 import { logError } from "../core/log_context.ts";
 import type { Request } from "../core/request.ts";
-import { FileError, statFile } from "./open_file.ts";
+import { FileError, NOT_FOUND, statFile } from "./open_file.ts";
 
 /**
  * The file at a path (a byte string), or undefined. Errors other than a missing file are logged as [crit], as nginx
@@ -26,8 +26,6 @@ export function testFile(request: Request, path: string): fs.Stats | undefined {
   }
 }
 
-const NOT_THERE: ReadonlySet<string> = new Set(["ENOENT", "ENOTDIR", "ENAMETOOLONG"]);
-
 /** With `disable_symlinks`, where a file behind a refused link counts as missing, and with `open_file_cache`. */
 function statKnown(request: Request, name: string, rule: SymlinkRule | undefined): fs.Stats | undefined {
   try {
@@ -35,7 +33,7 @@ function statKnown(request: Request, name: string, rule: SymlinkRule | undefined
   } catch (error) {
     if (!(error instanceof FileError)) throw error;
     const { code, call } = error;
-    if (!NOT_THERE.has(code)) logError(request, "crit", `${call} "${name}" failed ${errnoText(code)}`);
+    if (!NOT_FOUND.has(code)) logError(request, "crit", `${call} "${name}" failed ${errnoText(code)}`);
     return undefined;
   }
 }

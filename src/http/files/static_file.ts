@@ -4,7 +4,7 @@ import { engine } from "../../net/engines.ts";
 import { NO_ROOM, NOT_THIS_FILE, type StreamError } from "../../net/stream.ts";
 import { type CachedFile, cachedUntil, readCached } from "../../sys/page_cache.ts";
 import { CLIENT_CLOSED_REQUEST, DONE, ERROR, OK } from "../core/codes.ts";
-import { finalizeRequest } from "../core/engine.ts";
+import { finalizeIfAborted, finalizeRequest } from "../core/engine.ts";
 import { LAST, passBody, takesMore } from "../core/filters.ts";
 import { logError } from "../core/log_context.ts";
 import type { Request } from "../core/request.ts";
@@ -107,7 +107,7 @@ class FileSender implements FileReader, FileReadHandler, CachedFile {
     if (code !== DONE) return code;
     const { request } = this;
     request.onWritable = () => this.readOn();
-    request.onAbort = () => this.abort();
+    request.onAbort = finalizeIfAborted;
     request.cleanup ??= [];
     request.cleanup.push(() => this.close());
     this.goOn();
@@ -117,11 +117,6 @@ class FileSender implements FileReader, FileReadHandler, CachedFile {
   /** The client takes more, so onWritable will not be called: continue after the other readers. */
   private goOn(): void {
     if (!this.reading && takesMore(this.request)) nextTurn(this);
-  }
-
-  /** A client that has only half-closed still gets the file. */
-  private abort(): void {
-    if (this.request.aborted) finalizeRequest(this.request, CLIENT_CLOSED_REQUEST);
   }
 
   onFault(error: unknown): void {

@@ -2,8 +2,8 @@ import type fs from "node:fs";
 import { flag } from "../../config/directives.ts";
 import { LOCATION } from "../conf/contexts.ts";
 import { defineModule } from "../conf/module.ts";
-import { CLIENT_CLOSED_REQUEST, DECLINED, DONE } from "../core/codes.ts";
-import { finalizeRequest, internalRedirect, runPhases } from "../core/engine.ts";
+import { DECLINED, DONE } from "../core/codes.ts";
+import { finalizeIfAborted, finalizeRequest, internalRedirect, runPhases } from "../core/engine.ts";
 import type { Request } from "../core/request.ts";
 import { DirectoryReading, type DirectoryVisitor, openDirectory } from "../files/directory.ts";
 import { mapUriToPath } from "../files/file_root.ts";
@@ -50,9 +50,7 @@ class RandomFile implements DirectoryVisitor {
   constructor(request: Request, directory: fs.Dir, path: string) {
     this.#request = request;
     this.#reading = new DirectoryReading(request, directory, path, this);
-    request.onAbort = () => {
-      if (request.aborted) finalizeRequest(request, CLIENT_CLOSED_REQUEST);
-    };
+    request.onAbort = finalizeIfAborted;
     request.cleanup ??= [];
     request.cleanup.push(() => this.#reading.stop());
   }

@@ -1,6 +1,6 @@
 import type fs from "node:fs";
-import { CLIENT_CLOSED_REQUEST, ERROR, OK } from "../../core/codes.ts";
-import { finalizeRequest } from "../../core/engine.ts";
+import { ERROR, OK } from "../../core/codes.ts";
+import { finalizeIfAborted, finalizeRequest } from "../../core/engine.ts";
 import { LAST, passBody, takesMore } from "../../core/filters.ts";
 import { logError } from "../../core/log_context.ts";
 import type { Request } from "../../core/request.ts";
@@ -31,9 +31,7 @@ export class Listing implements DirectoryVisitor, FileReader {
     this.#request = request;
     this.#text = text;
     this.#reading = new DirectoryReading(request, directory, path, this);
-    request.onAbort = () => {
-      if (request.aborted) finalizeRequest(request, CLIENT_CLOSED_REQUEST);
-    };
+    request.onAbort = finalizeIfAborted;
     request.cleanup ??= [];
     request.cleanup.push(() => this.#release());
   }

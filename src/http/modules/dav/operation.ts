@@ -5,6 +5,7 @@ import { finalizeRequest } from "../../core/engine.ts";
 import { type LogLine, logOf } from "../../core/log_context.ts";
 import type { Request } from "../../core/request.ts";
 import { FileCallError } from "../../files/file_operations.ts";
+import { NOT_FOUND } from "../../files/open_file.ts";
 
 /**
  * Runs operations on files beside the event loop and answers with the status they come to. A client that goes away does not
@@ -25,7 +26,6 @@ export function runOperation(
 
 function goOn(): void {}
 
-const NOT_FOUND: ReadonlySet<string> = new Set(["ENOENT", "ENOTDIR", "ENAMETOOLONG"]);
 const FORBIDDEN: ReadonlySet<string> = new Set(["EACCES", "EPERM"]);
 
 /** Logs a call that has failed. Returns what it is answered with, `notFound` where there is no such file (ngx_http_dav_error). */

@@ -3,8 +3,8 @@ import { directive, flag, size } from "../../../config/directives.ts";
 import { argument } from "../../../wire/uri.ts";
 import { HTTP_LOCATION, LOCATION } from "../../conf/contexts.ts";
 import { defineModule } from "../../conf/module.ts";
-import { CLIENT_CLOSED_REQUEST, DECLINED, DONE, OK } from "../../core/codes.ts";
-import { finalizeRequest } from "../../core/engine.ts";
+import { DECLINED, DONE, OK } from "../../core/codes.ts";
+import { finalizeIfAborted, finalizeRequest } from "../../core/engine.ts";
 import type { Request } from "../../core/request.ts";
 import { mapUriToPath } from "../../files/file_root.ts";
 import { fileHead, openServed, type ServedFile, sendFileHead } from "../../files/served_file.ts";
@@ -101,9 +101,7 @@ class PartialMovie {
     if (this.#code !== undefined) return this.#code;
     const request = this.#request;
     this.#waited = true;
-    request.onAbort = () => {
-      if (request.aborted) finalizeRequest(request, CLIENT_CLOSED_REQUEST);
-    };
+    request.onAbort = finalizeIfAborted;
     return DONE;
   }
 
