@@ -7,42 +7,115 @@ interface Range {
   value: number;
 }
 
+/** Consecutive /16 networks, by the high 16 bits of the first and last one. */
+interface Networks {
+  readonly first: number;
+  readonly last: number;
+}
+
+/** The ranges in one network, in ascending order; of several networks each has a single range, which is all of it. */
+interface Segment extends Networks {
+  readonly ranges: Range[];
+}
+
+/** What a range has in one network, or all of each of several networks. */
+interface Part extends Networks {
+  readonly start: number;
+  readonly end: number;
+}
+
 /**
  * The ranges of IPv4 addresses of a `geo` block while it is read. As in nginx each /16 network has a list of its own: a
- * range that reaches into several is in as many parts, each of which may be a duplicate, overlap or be deleted.
+ * range that reaches into several is in as many parts, each of which may be a duplicate, overlap or be deleted. Of a wide
+ * range the networks that it fills are one segment in each /8 network, so that its width costs little.
  */
 export class RangeLists {
-  readonly #lists = new Map<number, Range[]>();
+  /** By the /8 network, which keeps these short: those of networks with a range in them, in ascending order. */
+  readonly #segments: readonly Segment[][] = Array.from({ length: 256 }, () => []);
 
   /**
-   * Adds a range, or cuts it out of one that contains it. `duplicate` gets the value of each part that is replaced. Of a
-   * part that overlaps another one, that other one is returned, as nginx prints it.
+   * Adds a range, or cuts it out of one that contains it. `duplicate` gets the value of parts that are replaced, once for
+   * neighbours with the same. Of a part that overlaps another one, that other one is returned, as nginx prints it.
    */
   add(first: number, last: number, value: number, duplicate: (old: number) => void): string | undefined {
-    for (let high = first >>> 16; high <= last >>> 16; high++) {
-      const list = this.#lists.get(high) ?? [];
-      if (list.length === 0) this.#lists.set(high, list);
-      const range = { start: startIn(high, first), end: endIn(high, last), value };
-      const other = insert(list, range, duplicate);
-      if (other === undefined) continue;
-      const network = high * 0x10000;
-      return `${ipv4Text(network + other.start)}-${ipv4Text(network + other.end)}`;
+    let told = 0;
+    const replaced = (old: number): void => {
+      if (old !== told) duplicate(old);
+      told = old;
+    };
+    for (const part of partsOf(first, last)) {
+      const other = isWhole(part) ? this.#addWhole(part, value, replaced) : this.#addNarrow(part, value, replaced);
+      if (other !== undefined) return other;
     }
+    return undefined;
+  }
+
+  #addNarrow({ first, last, start, end }: Part, value: number, duplicate: (old: number) => void): string | undefined {
+    const segments = this.#segments[first >>> 8];
+    const at = find(segments, first);
+    const range = { start, end, value };
+    if (at === segments.length || segments[at].first > first) {
+      segments.splice(at, 0, { first, last, ranges: [range] });
+      return undefined;
+    }
+    let segment = segments[at];
+    if (segment.first < segment.last) {
+      segment = portion(segment, first, last);
+      replace(segments, at, at + 1, segment, [segment]);
+    }
+    const other = insert(segment.ranges, range, duplicate);
+    return other && textOf(first, other);
+  }
+
+  #addWhole({ first, last, start, end }: Part, value: number, duplicate: (old: number) => void): string | undefined {
+    const segments = this.#segments[first >>> 8];
+    const at = find(segments, first);
+    let after = at;
+    for (; after < segments.length && segments[after].first <= last; after++) {
+      const { first: network, ranges } = segments[after];
+      const other = ranges[ranges.length - 1];
+      if (!isWhole(other)) return textOf(network, other);
+      duplicate(other.value);
+    }
+    replace(segments, at, after, { first, last }, [{ first, last, ranges: [{ start, end, value }] }]);
     return undefined;
   }
 
   /** Deletes a range that was added with these very ends. False if that is not so of one of its parts. */
   remove(first: number, last: number): boolean {
     let all = true;
-    for (let high = first >>> 16; high <= last >>> 16; high++) {
-      const list = this.#lists.get(high) ?? [];
-      const start = startIn(high, first);
-      const end = endIn(high, last);
-      const at = lastUpTo(list, end);
-      if (at < 0 || list[at].start !== start || list[at].end !== end) all = false;
-      else list.splice(at, 1);
+    for (const part of partsOf(first, last)) {
+      const removed = isWhole(part) ? this.#removeWhole(part) : this.#removeNarrow(part);
+      if (!removed) all = false;
     }
     return all;
+  }
+
+  #removeNarrow({ first, start, end }: Part): boolean {
+    const segments = this.#segments[first >>> 8];
+    const at = find(segments, first);
+    if (at === segments.length || segments[at].first > first) return false;
+    const { ranges } = segments[at];
+    const i = lastUpTo(ranges, end);
+    if (i < 0 || ranges[i].start !== start || ranges[i].end !== end) return false;
+    ranges.splice(i, 1);
+    if (ranges.length === 0) segments.splice(at, 1);
+    return true;
+  }
+
+  #removeWhole(networks: Part): boolean {
+    const segments = this.#segments[networks.first >>> 8];
+    const at = find(segments, networks.first);
+    let left = networks.last - networks.first + 1;
+    let after = at;
+    while (after < segments.length && segments[after].first <= networks.last) after++;
+    while (after-- > at) {
+      const { first, last, ranges } = segments[after];
+      if (!isWhole(ranges[0])) continue;
+      left -= Math.min(last, networks.last) - Math.max(first, networks.first) + 1;
+      replace(segments, after, after + 1, networks, []);
+    }
+    return left === 0;
   }
 
   /** What is there, for looking up. */
@@ -50,28 +123,82 @@ export class RangeLists {
     const starts: number[] = [];
     const ends: number[] = [];
     const values: number[] = [];
-    for (const [high, list] of [...this.#lists].sort(([one], [other]) => one - other)) {
-      for (const { start, end, value } of list) {
-        const from = high * 0x10000 + start;
+    for (const { first, last, ranges } of this.#segments.flat()) {
+      for (const { start, end, value } of ranges) {
+        const from = first * 0x10000 + start;
         const before = ends.length - 1;
         if (before >= 0 && values[before] === value && ends[before] + 1 === from) ends.pop();
         else {
           starts.push(from);
           values.push(value);
         }
-        ends.push(high * 0x10000 + end);
+        ends.push(last * 0x10000 + end);
       }
     }
     return { starts: Uint32Array.from(starts), ends: Uint32Array.from(ends), values: Uint32Array.from(values) };
   }
 }
 
-function startIn(high: number, first: number): number {
-  return high === first >>> 16 ? first & 0xffff : 0;
+/** The parts of a range: the one in the network it begins in, the networks that it fills, by /8, and the one in the last. */
+function partsOf(from: number, to: number): readonly Part[] {
+  let first = from >>> 16;
+  let last = to >>> 16;
+  const start = from & 0xffff;
+  const end = to & 0xffff;
+  if (first === last) return [{ first, last, start, end }];
+  const parts: Part[] = [];
+  if (start > 0) parts.push({ first, last: first++, start, end: 0xffff });
+  if (end < 0xffff) last--;
+  for (; first <= last; first = (first | 0xff) + 1) {
+    parts.push({ first, last: Math.min(first | 0xff, last), start: 0, end: 0xffff });
+  }
+  if (end < 0xffff) parts.push({ first: last + 1, last: last + 1, start: 0, end });
+  return parts;
 }
 
-function endIn(high: number, last: number): number {
-  return high === last >>> 16 ? last & 0xffff : 0xffff;
+/** Where the segment of a network is, or the next one. */
+function find(segments: readonly Segment[], network: number): number {
+  let low = 0;
+  let high = segments.length;
+  // Most files are in ascending order.
+  if (high > 0 && segments[high - 1].first <= network) return segments[high - 1].last < network ? high : high - 1;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if (segments[middle].last < network) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}
+
+/** Puts segments in the place of others, of which what is outside of the networks stays. */
+function replace(
+  segments: Segment[],
+  at: number,
+  after: number,
+  { first, last }: Networks,
+  by: readonly Segment[],
+): void {
+  const all = [...by];
+  if (at < after) {
+    const low = segments[at];
+    const high = segments[after - 1];
+    if (low.first < first) all.unshift(portion(low, low.first, first - 1));
+    if (high.last > last) all.push(portion(high, last + 1, high.last));
+  }
+  segments.splice(at, after - at, ...all);
+}
+
+/** Some of a segment's networks, with ranges of their own. */
+function portion({ ranges }: Segment, first: number, last: number): Segment {
+  return { first, last, ranges: ranges.map((range) => ({ ...range })) };
+}
+
+function isWhole({ start, end }: { readonly start: number; readonly end: number }): boolean {
+  return start === 0 && end === 0xffff;
+}
+
+function textOf(network: number, { start, end }: Range): string {
+  return `${ipv4Text(network * 0x10000 + start)}-${ipv4Text(network * 0x10000 + end)}`;
 }
 
 /** Where the last range is that begins at `end` or before; -1 for none. */

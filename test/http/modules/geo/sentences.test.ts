@@ -54,7 +54,15 @@ const CASES: readonly SentenceCase[] = [
     "deleting a range of which a part is not there",
     "geo $a {\n ranges;\n 10.0.0.0-10.0.255.255 a;\n delete 10.0.0.0-10.1.0.0;\n}",
   ],
-  ["a range twice", "geo $a {\n ranges;\n 10.0.0.0-10.2.0.9 a;\n 10.0.0.0-10.2.0.9 b;\n}"],
+  ["a range twice", "geo $a {\n ranges;\n 10.0.0.0-10.0.255.255 a;\n 10.0.0.0-10.0.255.255 b;\n}"],
+  [
+    "a range of several values twice",
+    "geo $a {\n ranges;\n 10.0.0.9-10.0.255.255 a;\n 10.1.0.0-10.1.255.255 b;\n 10.0.0.9-10.1.255.255 c;\n}",
+  ],
+  [
+    "a range that overlaps amid the networks it fills",
+    "geo $a {\n ranges;\n 10.2.0.0-10.2.255.254 a;\n 10.0.0.0-10.9.255.255 b;\n}",
+  ],
   ["a range that overlaps", "geo $a {\n ranges;\n 10.0.0.0-10.0.0.9 a;\n 10.0.0.5-10.0.0.12 b;\n}"],
   ["a range that contains another", "geo $a {\n ranges;\n 10.0.0.5-10.0.0.9 a;\n 10.0.0.0-10.0.0.12 b;\n}"],
   [
