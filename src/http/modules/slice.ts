@@ -23,7 +23,7 @@ interface ContentRange {
 interface Slices {
   /** Where the slice that is asked for next begins. */
   start: number;
-  /** How long all of it is. */
+  /** How long all of it is, as the first slice says. */
   length: number;
   /** $slice_range */
   range: string;
@@ -105,8 +105,8 @@ function putTogether(request: Request): number {
   }
   slices.start = end;
   slices.active = true;
-  slices.length = length;
   if (request === main) {
+    slices.length = length;
     response.status = 200;
     response.statusLine = undefined;
     response.contentLength = length;
@@ -114,11 +114,12 @@ function putTogether(request: Request): number {
     response.headers.remove("content-range");
     response.headers.remove("accept-ranges");
     response.allowRanges = true;
-    addBodyFilter(request, new FollowingSlices(slices));
+    addBodyFilter(request, new FollowingSlices(slices, end - start));
     return OK;
   }
-  const part = partOf(main);
-  if (part !== undefined) addBodyFilter(request, new OnePart(part.start, part.end, start));
+  // Also what a server sends beyond its range or the length first said: behind the end, a client takes it for a response.
+  const part = partOf(main) ?? { start: 0, end: slices.length };
+  addBodyFilter(request, new OnePart(part.start, Math.min(part.end, end), start));
   return OK;
 }
 
@@ -154,21 +155,26 @@ const CLONE: SubrequestOptions = { clone: true };
 class FollowingSlices implements BodyFilter {
   readonly place = BODY_FILTER.slice;
   private readonly slices: Slices;
+  /** How many bytes of the first slice have not been passed on. More than its range has are left out. */
+  private left: number;
   /** Where the client's part ends; -1 before the first bytes. */
   private end = -1;
   private firstEnded = false;
   private asked: Request | undefined = undefined;
 
-  constructor(slices: Slices) {
+  constructor(slices: Slices, left: number) {
     this.slices = slices;
+    this.left = left;
   }
 
   push(request: Request, bytes: Uint8Array | string, flags: number, next: number): boolean {
     if (this.end === -1) this.begin(request);
-    if ((flags & LAST) === 0) return passBody(request, next, bytes, flags);
+    const fitting = bytes.length <= this.left ? bytes : firstBytes(bytes, this.left);
+    this.left -= fitting.length;
+    if ((flags & LAST) === 0) return passBody(request, next, fitting, flags);
     this.firstEnded = true;
     request.buffered |= BIT;
-    passBody(request, next, bytes, (flags & ~LAST) | PART_END);
+    passBody(request, next, fitting, (flags & ~LAST) | PART_END);
     return this.drain(request, next);
   }
 
@@ -211,4 +217,8 @@ class FollowingSlices implements BodyFilter {
     slices.range = rangeText(slices.start, slice.of(request.location).slice);
     slices.active = false;
   }
+}
+
+function firstBytes(bytes: Uint8Array | string, count: number): Uint8Array | string {
+  return typeof bytes === "string" ? bytes.slice(0, count) : bytes.subarray(0, count);
 }

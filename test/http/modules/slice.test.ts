@@ -5,7 +5,7 @@ import { type TestContext, test } from "node:test";
 import { have } from "../../support/have.ts";
 import { startHoldfast, startNginx } from "../../support/holdfast.ts";
 import { describeSentences } from "../../support/sentences.ts";
-import { get, type RawResponse, request } from "../../support/tcp.ts";
+import { get, type RawResponse, request, send } from "../../support/tcp.ts";
 
 const FILE = "0123456789abcdefghijklmnopqrstuvwxyz";
 
@@ -35,6 +35,7 @@ function answer(asked: IncomingMessage, response: ServerResponse): void {
   if (wrong === "length") fields["Content-Range"] = `bytes ${start}-${end - 1}/*`;
   if (wrong === "start") fields["Content-Range"] = `bytes ${start + 1}-${end - 1}/${FILE.length}`;
   if (wrong === "huge") fields["Content-Range"] = `bytes ${start}-${end - 1}/99999999999999999999`;
+  if (wrong === "grown") fields["Content-Range"] = `bytes ${start}-${range[2]}/${start + 100}`;
   if (wrong === "error") {
     response.writeHead(503).end("busy");
     return;
@@ -42,6 +43,8 @@ function answer(asked: IncomingMessage, response: ServerResponse): void {
   response.writeHead(wrong === "status" ? 200 : 206, fields);
   if (asked.method === "HEAD") response.end();
   else if (wrong === "reset") asked.socket.destroy();
+  else if (wrong === "more") response.end(`${FILE.slice(start, end)}HTTP/1.1 200 OK`);
+  else if (wrong === "grown") response.end(FILE.slice(start, end).padEnd(Number(range[2]) + 1 - start, "."));
   else response.end(FILE.slice(start, end));
 }
 
@@ -177,6 +180,25 @@ test("a slice that does not fit breaks the response off, with nginx's sentence",
     assert.notEqual(said[0], "", bad);
   }
   await assert.rejects(get(ours.port, "/f?bad=reset"), /the peer closed/);
+});
+
+test("what a server sends beyond a slice is left out, where nginx appends it to the response", async (t) => {
+  const backend = await fileServer(t);
+  const { port } = await startHoldfast(t, { config: configFor(backend.port) });
+  const next = "GET /f HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+  for (const path of ["/f", "/unbuffered/f"]) {
+    for (const at of [0, 4, 36 - 4]) {
+      const { status, body } = await get(port, `${path}?bad=more&at=${at}`);
+      assert.deepEqual({ status, body }, { status: 200, body: FILE }, `${path} from ${at} on`);
+    }
+    const part = await get(port, `${path}?bad=more&at=0`, "Range: bytes=2-12");
+    assert.equal(part.body, FILE.slice(2, 13));
+    const both = await send(port, `GET ${path}?bad=more&at=0 HTTP/1.1\r\nHost: x\r\n\r\n${next}`);
+    assert.equal(both.split("HTTP/1.1").length - 1, 2, "nothing of it is taken for a response");
+  }
+  // With slices of five bytes the last has one, unless the file has become longer.
+  const grown = await get(port, "/odd/f?bad=grown&at=35");
+  assert.equal(grown.body, FILE);
 });
 
 test("a client that reads slowly gets all slices, and one that has gone is not asked for", async (t) => {
