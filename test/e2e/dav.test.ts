@@ -326,6 +326,21 @@ test("a tree that cannot be copied whole leaves source and target as they were",
   assert.equal((await ask(holdfast, "DELETE", "/dir/")).status, 204);
 });
 
+test("a tree is copied and removed that has more levels than the worker descriptors", async (t) => {
+  const holdfast = await startHoldfast(t, {
+    files: FILES,
+    config: (ports) => `worker_rlimit_nofile 100; ${config("")(ports)}`,
+  });
+  const levels = "d/".repeat(300);
+  mkdirSync(join(holdfast.prefix, "dav/deep", levels), { recursive: true });
+  writeFileSync(join(holdfast.prefix, "dav/deep", levels, "file"), "x");
+  assert.equal((await ask(holdfast, "COPY", "/deep/", ["Destination: /copy/"])).status, 201);
+  assert.equal(readFileSync(join(holdfast.prefix, "dav/copy", levels, "file"), "utf8"), "x");
+  assert.equal((await ask(holdfast, "DELETE", "/deep/")).status, 204);
+  assert.equal((await ask(holdfast, "DELETE", "/copy/")).status, 204);
+  assert.deepEqual(readdirSync(join(holdfast.prefix, "dav")).sort(), ["dir", "file"]);
+});
+
 test("others are served while a tree is copied and removed", async (t) => {
   const holdfast = await start(t);
   for (let i = 0; i < 5; i++) {

@@ -9,7 +9,7 @@ import { davError } from "./operation.ts";
  * followed: nginx removes what it leads to, wherever that is, and copies without end where it leads to a directory above.
  */
 
-/** Every level of a tree that is walked has a descriptor open, so no more than this are walked at once. */
+/** Each tree that is walked has a descriptor open and a thread busy, so no more than this are walked at once. */
 const AT_ONCE = 4;
 
 let walking = 0;
@@ -81,8 +81,9 @@ async function copyTree(
 }
 
 /**
- * Calls `visit` for each entry of a directory, with its path; what that throws is logged. "unread": the directory could not
- * be read to its end.
+ * Calls `visit` for each entry of a directory, with its path; what that throws is logged. Directories come last, when this one
+ * is closed again: with a descriptor open for each level, a deep tree would take all that a worker has. "unread": the
+ * directory could not be read to its end.
  */
 async function forEachEntry(
   path: string,
@@ -91,19 +92,24 @@ async function forEachEntry(
 ): Promise<"whole" | "in part" | "unread"> {
   let outcome: "whole" | "in part" = "whole";
   const below = path.endsWith("/") ? path : `${path}/`;
+  const directories: fs.Dirent[] = [];
+  const take = async (entry: fs.Dirent): Promise<void> => {
+    try {
+      await visit(entry, below + entry.name);
+    } catch (error) {
+      davError(log, error, 404);
+      outcome = "in part";
+    }
+  };
   try {
     const opening = fs.promises.opendir(osPath(path), { encoding: "latin1" });
     const directory = await fileCall("opendir()", path, opening);
     try {
       for (;;) {
         const entry = await fileCall("readdir()", path, directory.read());
-        if (entry === null) return outcome;
-        try {
-          await visit(entry, below + entry.name);
-        } catch (error) {
-          davError(log, error, 404);
-          outcome = "in part";
-        }
+        if (entry === null) break;
+        if (entry.isDirectory()) directories.push(entry);
+        else await take(entry);
       }
     } finally {
       await directory.close();
@@ -113,4 +119,6 @@ async function forEachEntry(
     log("crit", error.message);
     return "unread";
   }
+  for (const entry of directories) await take(entry);
+  return outcome;
 }
