@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { chmodSync, lutimesSync, mkdirSync, symlinkSync, writeFileSync } from "node:fs";
+import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
 import { essenceOf } from "../support/essence.ts";
@@ -139,6 +140,21 @@ test("a directory that cannot be read is refused, and a file that cannot be look
     /\[crit\] [^\n]+: \*2 stat\(\) "[^"]+\/some\/link" failed \(13: Permission denied\), client: /,
   );
   assert.equal((await get(holdfast.port, `/exact/${"n".repeat(300)}/`)).status, 404);
+});
+
+test("files that are removed while their directory is read do not break its listing off", async (t) => {
+  const root = join(makePrefix(t), "listed");
+  mkdirSync(join(root, "dir"), { recursive: true });
+  const holdfast = await startHoldfast(t, { config: config(root) });
+  const client = await RawConnection.open(holdfast.port);
+  for (let round = 0; round < 3; round++) {
+    const names = Array.from({ length: 400 }, (_, i) => join(root, "dir", `${i}`));
+    for (const name of names) writeFileSync(name, "");
+    client.write("GET /json/dir/ HTTP/1.1\r\nHost: x\r\n\r\n");
+    for (const name of names) await rm(name);
+    assert.ok(Array.isArray(JSON.parse((await client.readResponse()).body)));
+  }
+  client.close();
 });
 
 test("a directory of many entries is sorted whole, and sent as slowly as the client takes it", async (t) => {

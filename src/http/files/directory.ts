@@ -176,8 +176,9 @@ export class DirectoryReading {
     if (!this.#open) return;
     try {
       if (!error) this.#visitor.onStats(name, stats);
-      else if (link) this.#failed("lstat()", `${this.path}/${name}`, error);
-      else this.#statFailed(name, error);
+      else if (!link) this.#statFailed(name, error);
+      // Without an entry, it was removed since its name was read, as happens more easily here than in nginx, which does nothing else.
+      else if (errorCode(error) !== "ENOENT") this.#failed("lstat()", `${this.path}/${name}`, error);
       this.#next();
     } catch (fault) {
       this.#fault(fault);
