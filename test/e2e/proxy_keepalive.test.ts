@@ -121,3 +121,23 @@ test("a connection from one address is never used where proxy_bind says another"
     assert.equal(backend.connections, keepalive.includes("local") ? 4 : 3);
   }
 });
+
+test("an error page over the connection that brought the error has its own fields", async (t) => {
+  const backend = await httpBackend(t, (incoming, response) => {
+    const found = incoming.url === "/page";
+    const fields = { "X-From": found ? "page" : "error", "Content-Length": found ? 2 : 0 };
+    response.writeHead(found ? 200 : 404, fields).end(found ? "ok" : "");
+  });
+  const holdfast = await startHoldfast(t, {
+    config: ([port]) => `http { upstream u { server ${backend.address}; keepalive 4; }
+      server { listen 127.0.0.1:${port}; proxy_http_version 1.1; proxy_set_header Connection "";
+        location / { proxy_pass http://u; proxy_intercept_errors on; error_page 404 /page; }
+        location = /page { proxy_pass http://u; add_header X-Seen $upstream_http_x_from always; } } }`,
+  });
+  for (let i = 0; i < 3; i++) {
+    const answer = await get(holdfast.port, "/none");
+    const { status, body } = answer;
+    assert.deepEqual([status, answer.header("x-from"), answer.header("x-seen"), body], [404, "page", "page", "ok"]);
+  }
+  assert.equal(backend.connections, 1);
+});

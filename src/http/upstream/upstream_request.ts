@@ -332,6 +332,8 @@ class UpstreamRequest implements UpstreamPassage, ConnectionUser, PipeOwner, Bod
     if (code === CLIENT_CLOSED_REQUEST || code === ERROR) this.keepalive = false;
     this.releaseServer("ok");
     this.cleanUp();
+    // An error page may be had over the same connection.
+    if (!request.headerSent) this.keepHead();
     finalizeRequest(request, code >= 300 && request.headerSent && !request.postAction ? ERROR : code);
     if (!request.logged) this.keepHead();
     this.lent = undefined;
