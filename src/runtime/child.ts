@@ -194,6 +194,10 @@ class Child {
   }
 
   async #handle(message: ToChild): Promise<void> {
+    if (this.#quitting && (message.type === "cycle" || message.type === "sockets")) {
+      this.#passOver(message);
+      return;
+    }
     switch (message.type) {
       case "cycle":
         await this.#cycle(message);
@@ -211,6 +215,12 @@ class Child {
       case "quit":
         this.#quit();
     }
+  }
+
+  /** Told to quit by a signal, of which the master knows nothing: it finishes under the cycle it has, and accepts no more. */
+  #passOver(message: ToChild): void {
+    for (const fd of new Set(descriptorsOf(message))) closeSync(fd);
+    if (message.type === "cycle") this.#post({ type: "ready", generation: message.data.generation });
   }
 
   async #cycle(message: CycleMessage): Promise<void> {

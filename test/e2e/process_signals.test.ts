@@ -216,6 +216,26 @@ test("a worker that gets TERM or INT exits at once, one that gets QUIT when its 
   assert.doesNotMatch(holdfast.errorLog(), /\[alert\]/);
 });
 
+test("a worker that was told to QUIT takes no new configuration: it finishes what it has, and leaves", async (t) => {
+  const backend = await tcpBackend(t, () => {});
+  const holdfast = await startHoldfast(t, { config: ([port]) => SERVER(port, backend.address) });
+  const client = await RawConnection.open(holdfast.port);
+  client.write("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+  const pid = Number((await client.readResponse()).body);
+  client.write("GET /held HTTP/1.1\r\nHost: a\r\n\r\n");
+  await waitFor(() => backend.connections > 0, "the request at the server");
+  process.kill(pid, "SIGQUIT");
+  await waitFor(() => titleOf(pid) === "holdfast: worker process is shutting down", "its title");
+  for (let i = 0; i < 3; i++) assert.equal(await holdfast.reload(), true);
+  for (let i = 0; i < 20; i++) assert.notEqual((await get(holdfast.port, "/")).body, String(pid));
+  assert.equal(client.ended, false);
+  client.close();
+  await holdfast.waitForLog(new RegExp(`\\[notice\\] .*: worker process ${pid} exited with code 0$`, "m"));
+  await waitFor(() => workersOf(holdfast.pid).length === 2, "two workers");
+  assert.equal(await holdfast.reload(), true);
+  assert.doesNotMatch(holdfast.errorLog(), /\[(alert|emerg)\]/);
+});
+
 test("a worker that gets USR1 has the logs reopened; HUP, USR2 and others change nothing", async (t) => {
   const holdfast = await startHoldfast(t, { config: ([port]) => SERVER(port) });
   const workers = workersOf(holdfast.pid);

@@ -33,6 +33,8 @@ export class Children implements ProcessOwner {
   readonly #all = new Set<Process>();
   /** Workers that accept connections or are about to. While one does not, the others accept from its sockets too. */
   readonly #accepting = new Set<Process>();
+  /** Those that a signal of somebody else's made quit: they accept no more in this life. */
+  readonly #leaving = new Set<Process>();
   /** The cycle in force, once there is one. */
   #data: CycleData | undefined;
   #workers = 0;
@@ -120,13 +122,13 @@ export class Children implements ProcessOwner {
   }
 
   ready(child: Process): void {
-    if (child.role.kind !== "worker" || child.exiting || this.#accepting.has(child)) return;
+    if (child.role.kind !== "worker" || child.exiting || this.#accepting.has(child) || this.#leaving.has(child)) return;
     this.#accepting.add(child);
     this.shareAnew();
   }
 
   closed(child: Process): void {
-    // It may have been told by somebody else.
+    if (!child.exiting) this.#leaving.add(child);
     if (this.#accepting.delete(child) && !child.exiting) this.shareAnew();
   }
 
@@ -136,6 +138,7 @@ export class Children implements ProcessOwner {
 
   exited(child: Process, pid: number | undefined, faulty: boolean): boolean {
     const accepted = this.#accepting.delete(child) && !child.exiting;
+    this.#leaving.delete(child);
     try {
       this.#options.forget?.(child.role, pid);
     } catch (error) {
