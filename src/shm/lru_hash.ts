@@ -8,7 +8,7 @@ import type { Zone } from "./zone.ts";
  * can choose keys that fall into one bucket. Everything here but `lock` wants the lock held, and nothing but `key` and
  * repairs takes memory of JavaScript's heap.
  *
- *     head · a word for each bucket · slab, with the entries
+ *     head · the owner's words · a word for each bucket · slab, with the entries
  */
 const FORMATTED = 0;
 /** Two words. */
@@ -19,6 +19,8 @@ const OLDEST = 5;
 const CLOCK = 6;
 const COUNT = 7;
 const HEAD = 16;
+/** Where the words begin that the hash's owner asked for. */
+export const OWN_WORDS = HEAD;
 
 /** Words of an entry before its value and its key. Links are 0 where there is none. */
 const CHAIN = 0;
@@ -40,18 +42,23 @@ export class LruHash {
   readonly zone: Zone;
   readonly #words: Int32Array;
   readonly #bytes: Buffer;
+  readonly #buckets: number;
   readonly #mask: number;
   readonly #slab: Slab;
 
-  /** Takes the whole zone, which is formatted where nobody has done that yet. */
-  constructor(zone: Zone) {
+  /**
+   * Takes the whole zone, which is formatted where nobody has done that yet. `ownWords` of it, zeros at first, are the owner's:
+   * nothing here touches them.
+   */
+  constructor(zone: Zone, ownWords = 0) {
     this.zone = zone;
     this.#words = zone.words;
     this.#bytes = zone.bytes;
     let buckets = 1;
     while (buckets * BYTES_PER_BUCKET < zone.size) buckets *= 2;
     this.#mask = buckets - 1;
-    this.#slab = new Slab(zone, HEAD + buckets);
+    this.#buckets = HEAD + ownWords;
+    this.#slab = new Slab(zone, this.#buckets + buckets);
     this.lock();
     if (this.#words[FORMATTED] === 0) this.#format();
     this.unlock();
@@ -85,7 +92,7 @@ export class LruHash {
   find(key: string): number | undefined {
     const words = this.#words;
     const hash = this.#hash(key);
-    for (let entry = words[HEAD + (hash & this.#mask)]; entry !== 0; entry = words[entry + CHAIN]) {
+    for (let entry = words[this.#buckets + (hash & this.#mask)]; entry !== 0; entry = words[entry + CHAIN]) {
       if (words[entry + HASH] === hash && this.#hasKey(entry, key)) return entry;
     }
     return undefined;
@@ -188,7 +195,7 @@ export class LruHash {
 
   #link(entry: number): void {
     const words = this.#words;
-    const bucket = HEAD + (words[entry + HASH] & this.#mask);
+    const bucket = this.#buckets + (words[entry + HASH] & this.#mask);
     words[entry + CHAIN] = words[bucket];
     words[bucket] = entry;
     this.#linkNewest(entry);
@@ -197,7 +204,7 @@ export class LruHash {
 
   #unchain(entry: number): void {
     const words = this.#words;
-    let link = HEAD + (words[entry + HASH] & this.#mask);
+    let link = this.#buckets + (words[entry + HASH] & this.#mask);
     while (words[link] !== entry && words[link] !== 0) link = words[link] + CHAIN;
     words[link] = words[entry + CHAIN];
   }
@@ -230,7 +237,7 @@ export class LruHash {
     const now = words[CLOCK];
     // The clock wraps.
     entries.sort((one, other) => ((words[one + STAMP] - now) | 0) - ((words[other + STAMP] - now) | 0));
-    words.fill(0, HEAD, HEAD + this.#mask + 1);
+    words.fill(0, this.#buckets, this.#buckets + this.#mask + 1);
     words[NEWEST] = 0;
     words[OLDEST] = 0;
     words[COUNT] = 0;

@@ -13,7 +13,7 @@ import type {
   Subrequest,
   Subrequests,
 } from "./types.ts";
-import type { PassedTo, UpstreamPassage, UpstreamState } from "./upstream.ts";
+import type { PassedTo, RequestCache, UpstreamPassage, UpstreamState } from "./upstream.ts";
 
 const NO_WORD = headWord("");
 /** The method of an error page and of X-Accel-Redirect. */
@@ -148,6 +148,8 @@ export class Request {
 
   /** The passage through an upstream, kept for $upstream_*. */
   upstream: UpstreamPassage | undefined = undefined;
+  /** Its dealings with the cache, where a location that has one was reached. */
+  cache: RequestCache | undefined = undefined;
   /** Where the request is passed on to: $proxy_host, $proxy_port. */
   passedTo: PassedTo | undefined = undefined;
   /** Servers tried, of all passages; an entry without a peer separates two passages. */

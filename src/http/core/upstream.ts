@@ -10,7 +10,7 @@ export interface UpstreamPassage {
   /** `http://127.0.0.1:8080/uri` for the error log while a server is connected to. */
   readonly shown: string | undefined;
   /** The last answer's head and trailer, for $upstream_http_* and $upstream_trailer_*. */
-  readonly head: { readonly headers: HeaderList; readonly setCookieAt: number } | undefined;
+  readonly head: AnswerHead | undefined;
   readonly trailers: HeaderList | undefined;
   /** The server that was chosen. */
   readonly server: Peer | undefined;
@@ -30,6 +30,83 @@ export interface UpstreamPassage {
   clientGone(): void;
   /** The client has gone; proxy_ignore_client_abort is set. */
   clientLost(): void;
+}
+
+/** An answer's head, whatever the protocol. Valid until the reader begins another one. */
+export interface AnswerHead {
+  /** 9 without a head (HTTP/0.9): the client gets none either. */
+  readonly version: number;
+  readonly status: number;
+  /** The code and its text, as sent; undefined for the usual text. */
+  readonly statusLine: HeadText | undefined;
+  readonly headers: HeaderList;
+  /** -1 if it is not announced. */
+  readonly contentLength: number;
+  /** Bytes of the head. */
+  readonly length: number;
+  /** Where in `headers` the first Set-Cookie is, -1 without. */
+  readonly setCookieAt: number;
+  /** Log messages about fields that were left out (level warn). */
+  readonly ignored: readonly string[] | undefined;
+  readonly xAccelRedirect: string | undefined;
+  readonly xAccelBuffering: string | undefined;
+  readonly xAccelLimitRate: string | undefined;
+  readonly xAccelCharset: HeadText | undefined;
+}
+
+/** What keeps an answer's body as it comes: the cache, or `…_store`. Whatever fails is logged, and the client gets its response all the same. */
+export interface BodyKeeper {
+  /** Nothing more is kept: all of it has been, or something failed. */
+  readonly ended: boolean;
+  /** So much waits to be written that reading from the server pauses. */
+  readonly full: boolean;
+  /** Takes bytes lent for the call. */
+  push(bytes: Uint8Array): void;
+  /** The answer is whole. Once it is kept, `onKept` is called, unless `ended` is true at once. */
+  finish(): void;
+  /** Forgets what was kept, unless it is whole. */
+  close(): void;
+}
+
+/** The pipe whose answer is kept. */
+export interface KeeperOwner {
+  readonly request: Request;
+  /** Bytes were written, or keeping has ended. */
+  onKept(): void;
+  onFault(error: unknown): void;
+}
+
+/** $upstream_cache_status */
+export type CacheStatus = "MISS" | "BYPASS" | "EXPIRED" | "STALE" | "UPDATING" | "REVALIDATED" | "HIT";
+
+/** A request's dealings with the cache, as its passage and the modules see them; http/cache implements it. */
+export interface RequestCache {
+  readonly status: CacheStatus;
+  /** The response comes out of the cache. */
+  readonly cached: boolean;
+  /** What the server answers may be kept: it is asked for all of the resource, and read to the end though the client has gone. */
+  readonly cacheable: boolean;
+  /** The server is asked with GET in place of HEAD. */
+  readonly convertsHead: boolean;
+  /** The head of the stored response, for $upstream_http_*. */
+  readonly head: AnswerHead | undefined;
+  /** The validators with which an expired response is asked for again; undefined where it is not, or has none. */
+  readonly lastModified: string | undefined;
+  readonly etag: string | undefined;
+  /** The head of an answer has come. */
+  takeHead(head: AnswerHead): void;
+  /** Whether a stale response takes the place of the error, or of the answer, that `condition` of proxy_next_upstream names. */
+  replaces(condition: string): boolean;
+  /** Whether the answer taken last confirms the stored response (304). */
+  confirmed(): boolean;
+  /** Sends the stored response instead: one of the two above said so, and the passage is over. */
+  serve(): void;
+  /** An error page takes the place of the answer taken last. */
+  intercepted(): void;
+  /** What keeps the body of the answer taken last, whose head was sent; undefined where it is not kept. */
+  keep(owner: KeeperOwner): BodyKeeper | undefined;
+  /** The passage is over without an answer being kept; `code` goes to the client. Others waiting for it go on. */
+  end(code: number): void;
 }
 
 /** A choice among an upstream's servers that has not been made yet. */

@@ -1,8 +1,9 @@
 import type { Level } from "../../runtime/log/log.ts";
 import { logError } from "../core/log_context.ts";
 import type { Request } from "../core/request.ts";
+import type { AnswerHead } from "../core/upstream.ts";
 import { passEarlyHints } from "./headers.ts";
-import { type AnswerHead, type AnswerReader, INFORMATIONAL, INVALID, MORE } from "./protocol.ts";
+import { type AnswerReader, INFORMATIONAL, INVALID, MORE } from "./protocol.ts";
 import type { UpstreamSettings } from "./settings.ts";
 
 /** How many informational answers may precede the final one: a broken server might send them endlessly. */

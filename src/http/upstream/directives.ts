@@ -7,7 +7,6 @@ import { HTTP_LOCATION } from "../conf/contexts.ts";
 import { readTempPath } from "../conf/core_readers.ts";
 import { type Template, template } from "../core/script.ts";
 import type { TempPath } from "../core/temp_file.ts";
-import { cacheDirectives } from "./cache_directives.ts";
 
 /** The parameters of …_next_upstream that all protocols have; a protocol adds statuses. */
 const NEXT = ["error", "timeout", "invalid_header", "non_idempotent", "updating", "off"] as const;
@@ -228,7 +227,6 @@ function shared(prefix: string, statuses: readonly string[]) {
       defaultText: "64k",
       doc: "How much is written to a temporary file at a time, beside the event loop.",
     }),
-    ...cacheDirectives(prefix, cases),
   };
 }
 

@@ -6,7 +6,7 @@ import { CONNECTION_FIELDS } from "../../wire/http1/hop_by_hop.ts";
 import * as known from "../../wire/http1/known_fields.ts";
 import type { Request } from "../core/request.ts";
 import type { Template } from "../core/script.ts";
-import type { AnswerHead } from "./protocol.ts";
+import type { AnswerHead } from "../core/upstream.ts";
 import type { ResponseRules, UpstreamSettings } from "./settings.ts";
 
 /** Makes the response from a server's answer. Hop-by-hop fields are not passed on; the exchange writes its own. */
@@ -59,7 +59,9 @@ export function copyResponse(
         rewriteField(request, headers, i, rules.cookie);
         continue;
       case known.ACCEPT_RANGES:
-        if (!settings.forceRanges) out.copy(headers, i);
+        if (settings.forceRanges) continue;
+        if (request.cache?.cacheable === true || request.cache?.cached === true) response.allowRanges = true;
+        else out.copy(headers, i);
         continue;
       case known.UPGRADE:
         // As in nginx Upgrade is passed to the client, except over HTTP/2, which has no such field.

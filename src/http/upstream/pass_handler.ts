@@ -18,6 +18,7 @@ export interface BodyWanted {
 export function passHandler({ sent, buffered, chunksAllowed }: BodyWanted, begin: (request: Request) => void): Handler {
   const unbuffered = !buffered && sent;
   return (request) => {
+    request.cache = undefined;
     if (request.discardBody && sent && lostItsBody(request)) {
       logError(request, "error", "the request body is gone, so the request cannot be passed on");
       return request.failure === 0 ? 502 : request.failure;

@@ -1,8 +1,8 @@
 import type { BalanceInput } from "../../balancer/attempt.ts";
 import type { Level } from "../../runtime/log/log.ts";
-import type { HeadText } from "../../wire/head_text.ts";
 import type { HeaderList } from "../../wire/http1/header_list.ts";
 import type { UpstreamEntry } from "../conf/upstreams.ts";
+import type { AnswerHead } from "../core/upstream.ts";
 import type { ResponseRules, UpstreamSettings } from "./settings.ts";
 import type { TlsChoice } from "./tls.ts";
 
@@ -52,28 +52,6 @@ export interface BodyCoding {
   after(length: number): string;
   /** What follows the last piece. */
   readonly end: string;
-}
-
-/** An answer's head, whatever the protocol. Valid until the reader begins another one. */
-export interface AnswerHead {
-  /** 9 without a head (HTTP/0.9): the client gets none either. */
-  readonly version: number;
-  readonly status: number;
-  /** The code and its text, as sent; undefined for the usual text. */
-  readonly statusLine: HeadText | undefined;
-  readonly headers: HeaderList;
-  /** -1 if it is not announced. */
-  readonly contentLength: number;
-  /** Bytes of the head. */
-  readonly length: number;
-  /** Where in `headers` the first Set-Cookie is, -1 without. */
-  readonly setCookieAt: number;
-  /** Log messages about fields that were left out (level warn). */
-  readonly ignored: readonly string[] | undefined;
-  readonly xAccelRedirect: string | undefined;
-  readonly xAccelBuffering: string | undefined;
-  readonly xAccelLimitRate: string | undefined;
-  readonly xAccelCharset: HeadText | undefined;
 }
 
 /**

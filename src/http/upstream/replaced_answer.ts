@@ -2,7 +2,7 @@ import { parseUnsafeUri } from "../../wire/uri.ts";
 import { finalizeRequest, internalRedirect, namedRedirect } from "../core/engine.ts";
 import { logError } from "../core/log_context.ts";
 import { GET, type Request } from "../core/request.ts";
-import type { AnswerHead } from "./protocol.ts";
+import type { AnswerHead } from "../core/upstream.ts";
 import type { UpstreamSettings } from "./settings.ts";
 
 /** Answers that the client does not get: an error page or another URI takes their place. */

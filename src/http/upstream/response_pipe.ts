@@ -8,7 +8,7 @@ import { CLIENT_CLOSED_REQUEST, ERROR, OK } from "../core/codes.ts";
 import { endBody, FLUSH, LAST as LAST_BUFFER, passBody, takesMore } from "../core/filters.ts";
 import { logError } from "../core/log_context.ts";
 import type { Request } from "../core/request.ts";
-import type { UpstreamHooks, UpstreamState } from "../core/upstream.ts";
+import type { BodyKeeper, RequestCache, UpstreamHooks, UpstreamState } from "../core/upstream.ts";
 import { type AnswerReader, BROKEN, DATA, INVALID, LAST, MORE, OVER } from "./protocol.ts";
 import { ReadLimit } from "./read_limit.ts";
 import { ResponseSpool, type SpoolOwner } from "./response_spool.ts";
@@ -49,8 +49,8 @@ export class ResponsePipe implements AnswerSink, SpoolOwner, StoreOwner {
   private readonly buffering: boolean;
   private readonly hooks: UpstreamHooks["body"];
   private spool: ResponseSpool | undefined = undefined;
-  private store: ResponseStore | undefined = undefined;
-  /** The client has gone, and the answer is read to be stored. */
+  private keeper: BodyKeeper | undefined = undefined;
+  /** The client has gone or wants the head alone, and the answer is read to be kept. */
   private clientless = false;
   /** proxy_limit_rate, and whether the next read waits for it. */
   private limit: ReadLimit | undefined = undefined;
@@ -81,13 +81,21 @@ export class ResponsePipe implements AnswerSink, SpoolOwner, StoreOwner {
     return this.complete;
   }
 
+  /** Has the answer kept where it is to be, by the cache or …_store. False if nothing keeps it. */
+  keep(cache: RequestCache | undefined): boolean {
+    const { reader, settings, request } = this;
+    this.keeper = cache?.keep(this);
+    if (this.keeper !== undefined) return true;
+    if (settings.store !== undefined && this.buffering && reader.head.status === 200 && !request.headerOnly) {
+      const modified = reader.head.headers.get("last-modified");
+      this.keeper = new ResponseStore(this, modified === undefined ? -1 : parseHttpTime(modified));
+    }
+    return this.keeper !== undefined;
+  }
+
   /** Starts when the head has been passed on; `bytes` has the head and the beginning of the body, or all of it. */
   begin(bytes: Buffer): void {
     const { reader, request, settings } = this;
-    if (settings.store !== undefined && this.buffering && reader.head.status === 200) {
-      const modified = reader.head.headers.get("last-modified");
-      this.store = new ResponseStore(this, modified === undefined ? -1 : parseHttpTime(modified));
-    }
     if (reader.whole) {
       this.end(false);
       return;
@@ -113,18 +121,18 @@ export class ResponsePipe implements AnswerSink, SpoolOwner, StoreOwner {
   close(): void {
     this.spool?.close();
     this.spool = undefined;
-    this.store?.close();
-    this.store = undefined;
+    this.keeper?.close();
+    this.keeper = undefined;
   }
 
   /** The client has gone. False if there is nothing to go on for. */
   loseClient(): boolean {
-    const { store, connection } = this;
-    if (store === undefined || store.ended || this.broken) return false;
+    const { keeper, connection } = this;
+    if (keeper === undefined || keeper.ended || this.broken) return false;
     this.clientless = true;
     this.spool?.close();
     this.spool = undefined;
-    if (!store.full && !this.limiting) connection?.resume();
+    if (!keeper.full && !this.limiting) connection?.resume();
     return true;
   }
 
@@ -240,18 +248,18 @@ export class ResponsePipe implements AnswerSink, SpoolOwner, StoreOwner {
     const { connection, spool } = this;
     if (connection === undefined || this.limiting) return;
     connection.arm(this.settings.readTimeout);
-    if (spool?.full !== true && this.store?.full !== true) connection.resume();
+    if (spool?.full !== true && this.keeper?.full !== true) connection.resume();
   }
 
   /** The whole answer was read. `passedLast`: LAST was passed on with its last bytes. */
   private end(passedLast: boolean): void {
-    const { owner, store } = this;
+    const { owner, keeper } = this;
     this.complete = true;
     this.passedLast = passedLast;
     owner.releaseServer("ok");
-    store?.finish();
+    keeper?.finish();
     // As in nginx the response ends when the file has its name.
-    if (store?.ended === false) owner.keepHead();
+    if (keeper?.ended === false) owner.keepHead();
     else this.endResponse();
   }
 
@@ -274,15 +282,15 @@ export class ResponsePipe implements AnswerSink, SpoolOwner, StoreOwner {
     owner.finalize(OK);
   }
 
-  onStore(): void {
-    const { store, connection, complete } = this;
-    if (store === undefined) return;
-    if (complete && store.ended) {
-      this.store = undefined;
+  onKept(): void {
+    const { keeper, connection, complete } = this;
+    if (keeper === undefined) return;
+    if (complete && keeper.ended) {
+      this.keeper = undefined;
       this.endResponse();
-    } else if (this.clientless && store.ended) {
-      this.owner.finalize(CLIENT_CLOSED_REQUEST);
-    } else if (!store.full && connection?.isPaused === true) {
+    } else if (this.clientless && keeper.ended) {
+      this.owner.finalize(this.request.headerOnly ? OK : CLIENT_CLOSED_REQUEST);
+    } else if (!keeper.full && connection?.isPaused === true) {
       this.onWritable();
     }
   }
@@ -290,7 +298,7 @@ export class ResponsePipe implements AnswerSink, SpoolOwner, StoreOwner {
   /** The answer cannot be completed: the client gets what there is, at its own pace, and then a close. */
   private breakOff(): void {
     const { request, connection } = this;
-    this.store?.close();
+    this.keeper?.close();
     // As in nginx a server that has begun to answer does not count as failed.
     if (connection !== undefined) connection.keepalive = false;
     this.owner.releaseServer("ok");
@@ -315,8 +323,8 @@ export class ResponsePipe implements AnswerSink, SpoolOwner, StoreOwner {
     const flags = last ? LAST_BUFFER : 0;
     this.owner.present.responseLength += length;
     if (this.hooks !== undefined) for (const hook of this.hooks) hook(request, bytes, from, until);
-    if (this.store !== undefined) {
-      this.store.push(bytes.subarray(from, until));
+    if (this.keeper !== undefined) {
+      this.keeper.push(bytes.subarray(from, until));
       if (this.clientless) return;
     }
     if (this.waits() || (this.buffering && !takesMore(request) && !request.connection.closed)) {
@@ -350,7 +358,7 @@ export class ResponsePipe implements AnswerSink, SpoolOwner, StoreOwner {
     if (connection === undefined) return;
     connection.arm(this.settings.readTimeout);
     const full = spool === undefined ? !this.buffering && !takesMore(request) : spool.full;
-    if (full || this.store?.full === true) connection.pause();
+    if (full || this.keeper?.full === true) connection.pause();
   }
 
   /** The client takes bytes again. */
@@ -370,7 +378,7 @@ export class ResponsePipe implements AnswerSink, SpoolOwner, StoreOwner {
       }
       if (spool.length === 0) {
         if (this.complete) {
-          if (this.store === undefined) this.owner.finalize(OK);
+          if (this.keeper === undefined) this.owner.finalize(OK);
           return;
         }
         request.exchange.flush();
@@ -383,7 +391,7 @@ export class ResponsePipe implements AnswerSink, SpoolOwner, StoreOwner {
       return;
     }
     const { connection } = this;
-    if (connection === undefined || this.limiting || this.store?.full === true) return;
+    if (connection === undefined || this.limiting || this.keeper?.full === true) return;
     connection.arm(this.settings.readTimeout);
     connection.resume();
   }

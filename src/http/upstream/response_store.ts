@@ -1,19 +1,15 @@
 import { SlabQueue } from "../../net/slabs.ts";
 import { boundary, contain } from "../../sys/guard.ts";
 import { logError, logOf } from "../core/log_context.ts";
-import type { Request } from "../core/request.ts";
 import { openTemporary, type TempFile, TempFileError } from "../core/temp_file.ts";
+import type { BodyKeeper, KeeperOwner } from "../core/upstream.ts";
 import { discard, extRenameFile, FileCallError } from "../files/file_operations.ts";
 import { mapUriToPath } from "../files/file_root.ts";
 import type { UpstreamSettings } from "./settings.ts";
 
 /** The pipe whose answer is stored. */
-export interface StoreOwner {
-  readonly request: Request;
+export interface StoreOwner extends KeeperOwner {
   readonly settings: UpstreamSettings;
-  /** Bytes were written, or storing has ended. */
-  onStore(): void;
-  onFault(error: unknown): void;
 }
 
 /** This many bytes may wait to be written; then reading from the server pauses. */
@@ -23,8 +19,7 @@ const WAITING = 128 * 1024;
  * Stores an answer as a file (`…_store`): in a temporary one, which gets its name when the answer is whole. Whatever fails is
  * logged, and the client gets its response all the same.
  */
-export class ResponseStore {
-  /** Nothing more will be stored: the file has its name, or something failed. */
+export class ResponseStore implements BodyKeeper {
   ended = false;
   private readonly owner: StoreOwner;
   /** The file's time, in seconds; -1 for none. */
@@ -105,7 +100,7 @@ export class ResponseStore {
       if (this.waiting.length > 0) this.write();
       else if (this.whole) this.rename();
     }
-    this.owner.onStore();
+    this.owner.onKept();
   }
 
   onFault(error: unknown): void {
@@ -134,7 +129,7 @@ export class ResponseStore {
         boundary(owner, () => {
           if (this.ended) return;
           this.close();
-          owner.onStore();
+          owner.onKept();
         }),
         (error) => contain(owner, error),
       );

@@ -9,13 +9,13 @@ import { finalizeRequest, sendHeader } from "../core/engine.ts";
 import { logError, logException } from "../core/log_context.ts";
 import type { Request } from "../core/request.ts";
 import type { BodySink } from "../core/types.ts";
-import type { UpstreamHooks, UpstreamPassage } from "../core/upstream.ts";
+import type { AnswerHead, RequestCache, UpstreamHooks, UpstreamPassage } from "../core/upstream.ts";
 import { connectionTo } from "./connection_choice.ts";
 import { bufferingOf, copyRedirectFields, copyResponse } from "./headers.ts";
 import { conditionOf, isFailure, isRepeatable, statusOf } from "./next_upstream.ts";
 import { type BoundClient, boundClient } from "./ntlm.ts";
 import { choosePeer } from "./peer_choice.ts";
-import type { AnswerHead, UpstreamTarget } from "./protocol.ts";
+import type { UpstreamTarget } from "./protocol.ts";
 import { isIntercepted, redirectOf, serveInstead } from "./replaced_answer.ts";
 import { type PipeOwner, ResponsePipe } from "./response_pipe.ts";
 import type { ConnectionUser, ServerConnection } from "./server_connection.ts";
@@ -32,7 +32,7 @@ export function passToUpstream(request: Request, target: UpstreamTarget): void {
 function start(request: Request, target: UpstreamTarget, preferred: number): void {
   const upstream = new UpstreamRequest(request, target, preferred);
   request.upstream = upstream;
-  request.onAbort = target.settings.ignoreClientAbort ? abortLate : abort;
+  request.onAbort = target.settings.ignoreClientAbort || request.cache?.cacheable === true ? abortLate : abort;
   upstream.connect();
 }
 
@@ -51,6 +51,7 @@ class UpstreamRequest implements UpstreamPassage, ConnectionUser, PipeOwner, Bod
   /** The passage is over: the attempt was given back. */
   ended = false;
   private readonly hooks: UpstreamHooks | undefined;
+  private readonly cache: RequestCache | undefined;
   /** Where proxy_next_upstream_timeout asks for it. */
   private readonly startedAt: number;
   readonly attempt: Attempt;
@@ -70,6 +71,7 @@ class UpstreamRequest implements UpstreamPassage, ConnectionUser, PipeOwner, Bod
     this.request = request;
     this.target = target;
     this.hooks = request.location.upstreamHooks;
+    this.cache = request.cache;
     const { nextTries, nextTimeout } = target.settings;
     this.startedAt = nextTimeout === 0 ? 0 : now();
     markPassage(request);
@@ -175,7 +177,8 @@ class UpstreamRequest implements UpstreamPassage, ConnectionUser, PipeOwner, Bod
     if (request.connection.closed && !this.target.settings.ignoreClientAbort && !request.postAction) {
       this.finalize(CLIENT_CLOSED_REQUEST);
     } else if (attempt.tries <= 0 || !again) {
-      this.finalize(status);
+      if (this.cache?.replaces(condition) === true) this.serveStored(this.cache);
+      else this.finalize(status);
     } else {
       this.connect();
     }
@@ -213,9 +216,16 @@ class UpstreamRequest implements UpstreamPassage, ConnectionUser, PipeOwner, Bod
     present.headerTime = present.elapsed();
     target.upstream.group.header(this.attempt);
     reader.frame(target.headRequest, reader.pos < bytes.length);
+    const { cache } = this;
+    cache?.takeHead(head);
     if (head.status >= 300) {
       if (this.tryNext(head)) return;
+      if (cache?.confirmed() === true) {
+        this.serveStored(cache);
+        return;
+      }
       if (isIntercepted(this.request, head, target.settings)) {
+        cache?.intercepted();
         this.finalize(head.status);
         return;
       }
@@ -228,9 +238,22 @@ class UpstreamRequest implements UpstreamPassage, ConnectionUser, PipeOwner, Bod
   /** Tries another server if the answer's status says so (ngx_http_upstream_test_next). */
   private tryNext(head: AnswerHead): boolean {
     const condition = conditionOf(head.status);
-    if (condition === undefined || this.attempt.tries <= 1 || !this.mayRepeat(condition)) return false;
-    this.nextUpstream(condition);
+    if (condition === undefined) return false;
+    if (this.attempt.tries > 1 && this.mayRepeat(condition)) {
+      this.nextUpstream(condition);
+      return true;
+    }
+    if (this.cache?.replaces(condition) !== true) return false;
+    this.serveStored(this.cache);
     return true;
+  }
+
+  /** Ends the passage: the cache answers. */
+  private serveStored(cache: RequestCache): void {
+    this.releaseServer("ok");
+    this.keepHead();
+    this.cleanUp();
+    cache.serve();
   }
 
   /** Passes the answer on: its head, and what has come of its body. */
@@ -254,8 +277,15 @@ class UpstreamRequest implements UpstreamPassage, ConnectionUser, PipeOwner, Bod
     this.pipe = pipe;
     connection.passTo(pipe);
     if (!this.sendHead()) return;
+    const kept = pipe.keep(buffering ? this.cache : undefined);
     if (request.headerOnly) {
-      this.finalize(OK);
+      if (!kept) {
+        this.finalize(OK);
+        return;
+      }
+      pipe.loseClient();
+    } else if (!kept && request.aborted && !settings.ignoreClientAbort) {
+      this.clientGone();
       return;
     }
     // proxy_method HEAD: the client would wait for the body that the head announces.
@@ -295,7 +325,7 @@ class UpstreamRequest implements UpstreamPassage, ConnectionUser, PipeOwner, Bod
   private sendHead(): boolean {
     const { request } = this;
     // The server has seen the request's conditions itself.
-    request.disableNotModified = true;
+    request.disableNotModified = this.cache?.cacheable !== true;
     const code = sendHeader(request);
     if (code === OK) {
       request.onWritable = writable;
@@ -334,6 +364,7 @@ class UpstreamRequest implements UpstreamPassage, ConnectionUser, PipeOwner, Bod
     this.cleanUp();
     // An error page may be had over the same connection.
     if (!request.headerSent) this.keepHead();
+    this.cache?.end(code);
     finalizeRequest(request, code >= 300 && request.headerSent && !request.postAction ? ERROR : code);
     if (!request.logged) this.keepHead();
     this.lent = undefined;

@@ -89,17 +89,16 @@ export const UPSTREAM_VARIABLES: Readonly<Record<string, VariableSpec>> = {
   upstream_response_length: joined((state) => String(state.responseLength)),
   upstream_bytes_received: joined((state) => String(state.bytesReceived)),
   upstream_bytes_sent: joined((state) => String(state.bytesSent)),
-  // There is no cache yet, and without one nginx has no values either.
-  upstream_cache_status: { get: () => undefined },
-  upstream_cache_last_modified: { get: () => undefined },
-  upstream_cache_etag: { get: () => undefined },
+  upstream_cache_status: { get: ({ cache }) => cache?.status },
+  upstream_cache_last_modified: { get: ({ cache }) => cache?.lastModified },
+  upstream_cache_etag: { get: ({ cache }) => cache?.etag },
 };
 
 /** `$upstream_http_NAME`: a field of the last server's answer, even if it is not passed on. */
 export function upstreamHeader(name: string): VariableSpec {
   return {
-    get({ upstream }) {
-      const head = upstream?.head;
+    get({ upstream, cache }) {
+      const head = cache?.head ?? upstream?.head;
       return head === undefined ? undefined : fieldText(head.headers, name);
     },
   };
@@ -120,8 +119,8 @@ export function upstreamCookie(name: string): VariableSpec {
   return { get: (request) => setCookieValue(request, name) };
 }
 
-function setCookieValue({ upstream }: Request, name: string): string | undefined {
-  const head = upstream?.head;
+function setCookieValue({ upstream, cache }: Request, name: string): string | undefined {
+  const head = cache?.head ?? upstream?.head;
   if (head === undefined || head.setCookieAt < 0) return undefined;
   const { headers } = head;
   for (let at = head.setCookieAt; at >= 0; at = headers.indexOf("set-cookie", at + 1)) {

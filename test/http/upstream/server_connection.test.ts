@@ -2,9 +2,9 @@ import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
 import type { Peer } from "../../../src/balancer/peer.ts";
 import type { Request } from "../../../src/http/core/request.ts";
+import type { AnswerHead } from "../../../src/http/core/upstream.ts";
 import { connectionTo } from "../../../src/http/upstream/connection_choice.ts";
 import {
-  type AnswerHead,
   type AnswerReader,
   type BodyCoding,
   type CodecPort,

@@ -1,6 +1,7 @@
 import { refusalsOf } from "../../../config/errors.ts";
 import { fail, type Scope, type SettingsOf, valueIn } from "../../../config/schema.ts";
 import type { HostWanted } from "../../../runtime/application.ts";
+import { type CacheSettings, cacheSettings } from "../../cache/settings.ts";
 import { type Place, placeText } from "../../conf/module.ts";
 import type { Upstreams } from "../../conf/upstreams.ts";
 import type { Location } from "../../core/location.ts";
@@ -10,7 +11,7 @@ import { type ResponseRules, upstreamSettings } from "../../upstream/settings.ts
 import { constantTls, shareSessions } from "../../upstream/tls.ts";
 import { type UpstreamTls, upstreamTls } from "../../upstream/tls_settings.ts";
 import { rewriteCookie } from "./cookie.ts";
-import { type PassUrl, proxyDirectives } from "./directives.ts";
+import { type PassUrl, proxyCaches, proxyDirectives } from "./directives.ts";
 import { type FixedPass, passedTo, schemeOf, splitUrl } from "./pass_url.ts";
 import { redirectRules, rewriteRefresh } from "./redirect.ts";
 import { type RequestSettings, requestHeadPlan } from "./request_head.ts";
@@ -24,6 +25,8 @@ export interface ProxySettings extends RequestSettings {
   /** Undefined if proxy_pass has variables; set when the upstreams are known. */
   fixed: FixedPass | undefined;
   rules: ResponseRules;
+  /** Undefined without proxy_cache. */
+  readonly cache: CacheSettings | undefined;
   readonly raw: Raw;
   /** Undefined if the URL never begins with https://. */
   readonly tls: UpstreamTls | undefined;
@@ -64,6 +67,7 @@ export function buildProxy(raw: Raw, place: Place, inherited: ProxySettings | un
     prefix: raw.proxy_pass === undefined && inherited !== undefined ? inherited.prefix : prefixOf(location),
     upstream,
     rules: { location: undefined, refresh: undefined, cookie: undefined },
+    cache: pass === undefined ? undefined : cacheSettings(raw, "proxy", proxyCaches),
     upstreams: http.upstreams,
     // As in ngx_http_proxy_merge_loc_conf: what is refused there comes after what is wrong with the lines themselves.
     tls: isTls

@@ -3,6 +3,8 @@ import { warn } from "../../../config/errors.ts";
 import type { Context, Directive } from "../../../config/types.ts";
 import { type HeadText, headText } from "../../../wire/head_text.ts";
 import { namesFraming } from "../../../wire/http1/hop_by_hop.ts";
+import { Caches } from "../../cache/cache.ts";
+import { cacheDirectives } from "../../cache/directives.ts";
 import { HTTP_LOCATION } from "../../conf/contexts.ts";
 import { headTemplate, type Template, template } from "../../core/script.ts";
 import { upstreamDirectives } from "../../upstream/directives.ts";
@@ -13,6 +15,8 @@ import { type RedirectRules, readRedirect } from "./redirect.ts";
 const PASS: readonly Context[] = ["location", "if in location", "limit_except"];
 
 /** The statuses that proxy_next_upstream may name. */
+export const proxyCaches = new Caches("proxy");
+
 const NEXT = ["http_500", "http_502", "http_503", "http_504", "http_403", "http_404", "http_429"];
 
 /** A `proxy_set_header`; a field whose value is empty is not sent. */
@@ -39,6 +43,7 @@ const oneTemplate = (doc: string) =>
 
 export const proxyDirectives = {
   ...upstreamDirectives("proxy", NEXT),
+  ...cacheDirectives("proxy", proxyCaches, NEXT),
   ...upstreamSslDirectives("proxy"),
   proxy_pass: directive<PassUrl | undefined>({
     in: PASS,

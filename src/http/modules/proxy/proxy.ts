@@ -1,8 +1,11 @@
+import { valueIn } from "../../../config/schema.ts";
 import { headWord } from "../../../wire/head_text.ts";
+import { tryCache } from "../../cache/cached_request.ts";
+import { openCaches } from "../../cache/settings.ts";
 import { defineModule, type Place } from "../../conf/module.ts";
 import { finalizeRequest } from "../../core/engine.ts";
 import type { Location } from "../../core/location.ts";
-import type { Request } from "../../core/request.ts";
+import { GET, type Request } from "../../core/request.ts";
 import type { Handler } from "../../core/types.ts";
 import { passHandler } from "../../upstream/pass_handler.ts";
 import { resolveHost } from "../../upstream/resolve_host.ts";
@@ -10,7 +13,7 @@ import { chooseTls } from "../../upstream/tls.ts";
 import { passToUpstream } from "../../upstream/upstream_request.ts";
 import { buildProxy, type ProxySettings, proxyHosts } from "./build_proxy.ts";
 import { proxyDirectives } from "./directives.ts";
-import { evaluatePass } from "./evaluate_pass.ts";
+import { evaluatePass, type UnresolvedPass } from "./evaluate_pass.ts";
 import type { FixedPass } from "./pass_url.ts";
 import { requestHead, requestUri } from "./request_head.ts";
 import { proxyVariables } from "./variables.ts";
@@ -20,6 +23,7 @@ export const proxy = defineModule({
   directives: proxyDirectives,
   variables: proxyVariables(settingsOf),
   hosts: proxyHosts,
+  setup: (http) => openCaches(http, valueIn(http.scope, proxyDirectives.proxy_cache_path)),
   build: (raw, place) => buildProxy(raw, place, settingsAround(place)),
   content: (settings) => (settings.pass === undefined ? undefined : proxyHandler(settings)),
 });
@@ -48,6 +52,20 @@ function start(request: Request, settings: ProxySettings): void {
     finalizeRequest(request, 500);
     return;
   }
+  if (settings.cache === undefined) {
+    passOn(request, settings, pass);
+    return;
+  }
+  request.passedTo = pass;
+  const uri = () => pass.scheme + pass.host + requestUri(request, settings, pass);
+  tryCache(request, settings.cache, uri, {
+    settings: settings.upstream,
+    rules: settings.rules,
+    pass: () => passOn(request, settings, pass),
+  });
+}
+
+function passOn(request: Request, settings: ProxySettings, pass: FixedPass | UnresolvedPass): void {
   if ("upstream" in pass) send(request, settings, pass);
   else
     resolveHost(request, settings.upstream, settings.upstreams, pass.resolve, (upstream) =>
@@ -58,7 +76,8 @@ function start(request: Request, settings: ProxySettings): void {
 function send(request: Request, settings: ProxySettings, pass: FixedPass): void {
   const { raw } = settings;
   request.passedTo = pass;
-  const method = raw.proxy_method === undefined ? request.method : headWord(raw.proxy_method.render(request));
+  const wanted = request.cache?.convertsHead === true ? GET : request.method;
+  const method = raw.proxy_method === undefined ? wanted : headWord(raw.proxy_method.render(request));
   const uri = requestUri(request, settings, pass);
   const body = raw.proxy_set_body?.render(request);
   const head = requestHead(request, settings, pass, method, uri, body);

@@ -20,6 +20,10 @@ export interface RequestHeadPlan {
   readonly set: readonly (string | SetHeader)[];
   /** Fields of the client that are not passed on: those set, and hop-by-hop fields. */
   readonly replaced: FieldSet;
+  /** The same where the answer may be kept: without the client's conditions and ranges. */
+  readonly replacedForCache: FieldSet;
+  /** An expired response is asked for again by these, unless proxy_set_header has them. */
+  readonly revalidatesBy: { readonly date: boolean; readonly etag: boolean };
   /** Content-Length is set to nothing: it is left out if there is no body. */
   readonly noLength: boolean;
 }
@@ -36,6 +40,10 @@ export interface RequestSettings {
 
 /** Fields of the client that are never passed on (nginx's defaults of proxy_set_header). */
 const OWN = [...HOP_BY_HOP, "host", "expect"];
+/** Fields by which a client asks for less than the whole response (ngx_http_proxy_cache_headers). */
+const CONDITIONS = ["if-modified-since", "if-unmodified-since", "if-none-match", "if-match", "range", "if-range"];
+const IF_MODIFIED_SINCE = headText("If-Modified-Since");
+const IF_NONE_MATCH = headText("If-None-Match");
 
 export function requestHeadPlan(raw: SettingsOf<typeof proxyDirectives>): RequestHeadPlan {
   const named = raw.proxy_set_header.map(({ name, value }) => ({ name, key: name.toLowerCase(), value }));
@@ -46,6 +54,11 @@ export function requestHeadPlan(raw: SettingsOf<typeof proxyDirectives>): Reques
       named.filter(({ name, key, value }) => key !== "host" && value.constant !== "" && !namesFraming(name)),
     ),
     replaced: new FieldSet([...OWN, ...named.map(({ key }) => key)]),
+    replacedForCache: new FieldSet([...OWN, ...CONDITIONS, ...named.map(({ key }) => key)]),
+    revalidatesBy: {
+      date: !named.some(({ key }) => key === "if-modified-since"),
+      etag: !named.some(({ key }) => key === "if-none-match"),
+    },
     noLength: named.some(({ key, value }) => key === "content-length" && value.constant === ""),
   };
 }
@@ -82,8 +95,21 @@ export function requestHead(
     if (text !== "") head += fieldLine(line.name, text);
   }
   head += framing(request, plan, settings, body);
-  if (settings.upstream.passRequestHeaders) head += request.headers.lines(plan.replaced);
+  const cacheable = request.cache?.cacheable === true;
+  if (cacheable) head += validators(request, plan);
+  if (settings.upstream.passRequestHeaders) {
+    head += request.headers.lines(cacheable ? plan.replacedForCache : plan.replaced);
+  }
   return `${head}\r\n`;
+}
+
+/** By which the server is asked whether an expired response is still the right one. */
+function validators({ cache }: Request, { revalidatesBy }: RequestHeadPlan): string {
+  const date = revalidatesBy.date ? cache?.lastModified : undefined;
+  const etag = revalidatesBy.etag ? cache?.etag : undefined;
+  let lines = date === undefined ? "" : fieldLine(IF_MODIFIED_SINCE, headText(date));
+  if (etag !== undefined) lines += fieldLine(IF_NONE_MATCH, headText(etag));
+  return lines;
 }
 
 /** The rest of the request line, and Host; kept with the target if it is the same for all requests. */
@@ -109,8 +135,7 @@ function framing(request: Request, plan: RequestHeadPlan, settings: RequestSetti
   return length === 0 && plan.noLength ? "" : `Content-Length: ${length}\r\n`;
 }
 
-export function requestUri(request: Request, settings: RequestSettings, pass: FixedPass): HeadWord {
-  const { uri } = pass;
+export function requestUri(request: Request, settings: RequestSettings, { uri }: Pick<FixedPass, "uri">): HeadWord {
   if (uri === "" && request.unparsedValid) return request.unparsedUri;
   if (settings.fixed === undefined && uri !== "") return headWord(uri);
   const skip = uri !== "" && request.validLocation ? Math.min(settings.prefix.length, request.uri.length) : 0;

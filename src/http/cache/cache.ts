@@ -1,0 +1,159 @@
+import type { Scope } from "../../config/schema.ts";
+import type { Directive } from "../../config/types.ts";
+import type { Cycle } from "../../runtime/cycle.ts";
+import { type DeclaredZone, declareZone } from "../../shm/registry.ts";
+import type { ZoneKind } from "../../shm/zone.ts";
+import { defer } from "../../sys/guard.ts";
+import { startTimer } from "../../sys/timers.ts";
+import { CacheIndex, indexKind, ownerToken } from "./cache_index.ts";
+import { fileName } from "./digest.ts";
+import { MemoryTier } from "./memory_tier.ts";
+
+/** `…_cache_path` */
+export interface CachePath {
+  readonly path: string;
+  readonly levels: readonly number[];
+  /** Responses are written there at first, not where temporary files are. */
+  readonly useTempPath: boolean;
+  /** Seconds. */
+  readonly inactive: number;
+  /** Bytes; Infinity for no bound. */
+  readonly maxSize: number;
+  /** Bytes that stay free in the file system. */
+  readonly minFree: number;
+  /** Bytes of each worker's memory tier; 0 for none. */
+  readonly memory: number;
+}
+
+/** Somebody who waits until a response is in the cache. */
+export interface Waiter {
+  readonly digest: string;
+  /** When it waits no longer, ms of the monotonic clock. */
+  readonly patience: number;
+  goOn(): void;
+  onFault(error: unknown): void;
+}
+
+/** How often it is looked whether another worker has ended an update that requests here wait for, in ms. */
+const LOOK_MS = 20;
+
+/** A cache: its directory, and what processes know of it. */
+export class Cache {
+  readonly name: string;
+  readonly settings: CachePath;
+  readonly #declared: DeclaredZone;
+  #directory = "";
+  #index: CacheIndex | undefined;
+  #slot = 0;
+  #tokens = 0;
+  readonly #waiting = new Set<Waiter>();
+  readonly memory: MemoryTier | undefined;
+
+  constructor(declared: DeclaredZone, settings: CachePath) {
+    this.name = declared.name;
+    this.#declared = declared;
+    this.settings = settings;
+    this.memory = settings.memory === 0 ? undefined : new MemoryTier(settings.memory);
+  }
+
+  /** Called when the configuration has been read. */
+  open(cycle: Cycle): void {
+    const { kind, name, size } = this.#declared;
+    this.#directory = cycle.path(this.settings.path);
+    this.#index = new CacheIndex(cycle.zone({ kind, name, size }), this.settings.inactive);
+  }
+
+  get directory(): string {
+    return this.#directory;
+  }
+
+  get index(): CacheIndex {
+    if (this.#index === undefined) throw new Error(`cache "${this.name}" was used before it was opened`);
+    return this.#index;
+  }
+
+  /** A worker with that slot begins to serve. */
+  enter(slot: number): void {
+    this.#slot = slot;
+  }
+
+  /** The worker with that slot has exited. */
+  forget(slot: number): void {
+    this.index.forget(slot);
+  }
+
+  /** A token for one update. */
+  token(): number {
+    return ownerToken(this.#slot, ++this.#tokens);
+  }
+
+  fileOf(digest: string): string {
+    return fileName(this.#directory, this.settings.levels, digest);
+  }
+
+  /** Calls `goOn` once nobody updates the entry any more, or the waiter's patience is over. */
+  wait(waiter: Waiter): void {
+    this.#waiting.add(waiter);
+    if (this.#waiting.size === 1) this.#look();
+  }
+
+  leave(waiter: Waiter): void {
+    this.#waiting.delete(waiter);
+  }
+
+  /** An update has ended here. */
+  updated(digest: string): void {
+    for (const waiter of this.#waiting) if (waiter.digest === digest) this.#wake(waiter);
+  }
+
+  #wake(waiter: Waiter): void {
+    this.#waiting.delete(waiter);
+    defer(goOn, waiter);
+  }
+
+  #look(): void {
+    startTimer(LOOK_MS, () => {
+      const now = performance.now();
+      const claimed = new Map<string, boolean>();
+      for (const waiter of this.#waiting) {
+        const { digest } = waiter;
+        const known = claimed.get(digest) ?? this.index.isClaimed(digest);
+        claimed.set(digest, known);
+        if (!known || waiter.patience <= now) this.#wake(waiter);
+      }
+      if (this.#waiting.size > 0) this.#look();
+    });
+  }
+}
+
+function goOn(waiter: Waiter): void {
+  waiter.goOn();
+}
+
+/** The caches that one module's `…_cache_path` directives define. */
+export class Caches {
+  readonly #kind: ZoneKind;
+  readonly #bound = new WeakMap<DeclaredZone, Cache>();
+
+  constructor(prefix: string) {
+    this.#kind = indexKind(prefix);
+  }
+
+  define(at: Directive, scope: Scope, name: string, size: number, settings: CachePath): Cache | undefined {
+    const declared = declareZone(at, scope, this.#kind, name, size);
+    if (this.#bound.has(declared)) return undefined;
+    const made = new Cache(declared, settings);
+    this.#bound.set(declared, made);
+    return made;
+  }
+
+  /** The zone that a directive names, which may be declared later in the configuration. */
+  named(at: Directive, scope: Scope, name: string): DeclaredZone {
+    return declareZone(at, scope, this.#kind, name, 0);
+  }
+
+  /** Called when the configuration has been read. */
+  find(declared: DeclaredZone): Cache | undefined {
+    return this.#bound.get(declared);
+  }
+}

@@ -1,0 +1,205 @@
+import fs from "node:fs";
+import { SlabQueue } from "../../net/slabs.ts";
+import { errorCode, errorText } from "../../sys/errno.ts";
+import { osPath } from "../../sys/paths.ts";
+import { logError } from "../core/log_context.ts";
+import { openTemporary, type TempFile, TempFileError, type TempPath } from "../core/temp_file.ts";
+import type { BodyKeeper, KeeperOwner } from "../core/upstream.ts";
+import type { Cache } from "./cache.ts";
+import { checksum, decodeHead, encodeHead, fileFacts, headLength, type TextToStore } from "./entry_file.ts";
+
+/** Where a response goes. */
+export interface Destination {
+  readonly cache: Cache;
+  readonly digest: string;
+  /** Of the update; 0 where none was claimed. */
+  readonly token: number;
+  readonly tempPath: TempPath;
+}
+
+/** This many bytes are written at a time, where there are more. */
+const AT_ONCE = 64 * 1024;
+/** So many may wait to be written; then reading from the server pauses. */
+const WAITING = 2 * AT_ONCE;
+
+/** A system call that has failed; the message is nginx's sentence. */
+class WriteError extends Error {}
+
+/**
+ * Writes an answer into a file of the cache: first a temporary one, which gets its name when the answer is whole. Only then
+ * the index knows it. Long answers are written beside the event loop; what is left at the end is written at once, so that who
+ * gets the last bytes finds the response in the cache.
+ */
+export class CacheWriter implements BodyKeeper {
+  ended = false;
+  private readonly owner: KeeperOwner;
+  private readonly to: Destination;
+  private readonly entry: TextToStore;
+  private readonly headBytes: number;
+  private readonly waiting = new SlabQueue();
+  private file: TempFile | undefined = undefined;
+  private writing = false;
+  /** The answer is whole. */
+  private whole = false;
+  /** Bytes of the body that are in the file; and that have come. */
+  private written = 0;
+  private bodyBytes = 0;
+  private bodyChecksum = 0;
+  /** The body as a byte string, as long as the memory tier would take it. */
+  private text: string | undefined;
+
+  constructor(owner: KeeperOwner, entry: TextToStore, to: Destination) {
+    this.owner = owner;
+    this.entry = entry;
+    this.to = to;
+    this.headBytes = headLength(entry);
+    this.text = to.cache.memory === undefined ? undefined : "";
+  }
+
+  get full(): boolean {
+    return !this.ended && this.waiting.length >= WAITING;
+  }
+
+  push(bytes: Uint8Array): void {
+    if (this.ended) return;
+    this.bodyBytes += bytes.length;
+    this.bodyChecksum = checksum(bytes, this.bodyChecksum);
+    if (this.text !== undefined) {
+      if (this.bodyBytes > (this.to.cache.memory?.longest ?? 0)) this.text = undefined;
+      else this.text += Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).latin1Slice();
+    }
+    this.waiting.push(bytes);
+    this.write();
+  }
+
+  finish(): void {
+    this.whole = true;
+    if (!this.ended && !this.writing) this.complete();
+  }
+
+  close(): void {
+    if (this.ended) return;
+    this.ended = true;
+    if (!this.writing) this.waiting.clear();
+    this.file?.remove();
+    this.file?.close();
+    this.file = undefined;
+  }
+
+  private write(): void {
+    if (this.writing || this.waiting.length < AT_ONCE) return;
+    const file = this.attempt(() => this.open());
+    if (file === undefined) return;
+    this.writing = true;
+    file.write(this.waiting.first(), this.headBytes + this.written, this, wasWritten);
+  }
+
+  private open(): TempFile {
+    const { cache, digest, tempPath } = this.to;
+    const path = cache.fileOf(digest);
+    const beside = { path: path.slice(0, path.lastIndexOf("/")), levels: [] };
+    this.file ??= openTemporary(cache.settings.useTempPath ? tempPath : beside);
+    return this.file;
+  }
+
+  /** Runs `work`. Where a file cannot be made or written, that is logged, and the response not kept. */
+  private attempt<T>(work: () => T): T | undefined {
+    try {
+      return work();
+    } catch (error) {
+      if (!(error instanceof TempFileError) && !(error instanceof WriteError)) throw error;
+      this.fail(error.message);
+      return undefined;
+    }
+  }
+
+  private fail(sentence: string): void {
+    logError(this.owner.request, "crit", `${sentence} while reading upstream`);
+    this.close();
+  }
+
+  wasWritten(count: number, why: string): void {
+    this.writing = false;
+    if (this.ended) {
+      this.waiting.clear();
+      return;
+    }
+    if (count === 0) {
+      this.fail(`pwrite() "${this.file?.path}" failed (${why})`);
+    } else {
+      this.written += count;
+      this.waiting.drop(count);
+      if (this.whole) this.complete();
+      else this.write();
+    }
+    this.owner.onKept();
+  }
+
+  onFault(error: unknown): void {
+    this.owner.onFault(error);
+  }
+
+  /** Writes the rest of the body and the head, and puts the file into the cache. */
+  private complete(): void {
+    this.attempt(() => {
+      const file = this.open();
+      const head = encodeHead({ ...this.entry, bodyBytes: this.bodyBytes, bodyChecksum: this.bodyChecksum });
+      const rest = this.waiting.whole();
+      if (this.written === 0) {
+        writeAll(file, Buffer.concat([head, rest]), 0);
+      } else {
+        writeAll(file, rest, this.headBytes + this.written);
+        writeAll(file, head, 0);
+      }
+      this.putIn(file, head);
+    });
+    this.close();
+  }
+
+  private putIn(file: TempFile, bytes: Buffer): void {
+    const { cache, digest, token } = this.to;
+    const path = cache.fileOf(digest);
+    const facts = fileFacts(this.headBytes, fs.fstatSync(file.fd));
+    rename(file.path, path);
+    file.giveAway();
+    const generation = cache.index.commit(digest, token, facts);
+    const head = decodeHead(bytes);
+    if (this.text !== undefined && typeof head !== "string" && head.vary === "" && generation !== 0) {
+      const place = cache.index.place(digest);
+      cache.memory?.put(head.key, { head, body: this.text, digest, place, generation, usedAt: performance.now() });
+    }
+    cache.updated(digest);
+  }
+}
+
+function wasWritten(writer: CacheWriter, count: number, why: string): void {
+  writer.wasWritten(count, why);
+}
+
+function writeAll(file: TempFile, bytes: Buffer, position: number): void {
+  try {
+    for (let at = 0; at < bytes.length; ) {
+      const count = fs.writeSync(file.fd, bytes, at, bytes.length - at, position + at);
+      if (count === 0) throw new WriteError(`pwrite() "${file.path}" failed (nothing written)`);
+      at += count;
+    }
+  } catch (error) {
+    if (error instanceof WriteError) throw error;
+    throw new WriteError(`pwrite() "${file.path}" failed (${errorText(errorCode(error))})`);
+  }
+}
+
+/** Renames a file; the directories of its new name are made only where they are missing. */
+function rename(from: string, to: string): void {
+  try {
+    try {
+      fs.renameSync(osPath(from), osPath(to));
+    } catch (error) {
+      if (errorCode(error) !== "ENOENT") throw error;
+      fs.mkdirSync(osPath(to.slice(0, to.lastIndexOf("/"))), { recursive: true, mode: 0o700 });
+      fs.renameSync(osPath(from), osPath(to));
+    }
+  } catch (error) {
+    throw new WriteError(`rename() "${from}" to "${to}" failed (${errorText(errorCode(error))})`);
+  }
+}

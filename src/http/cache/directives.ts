@@ -1,0 +1,213 @@
+import { bitmask, directive, flag, list, msec, number, offset } from "../../config/directives.ts";
+import { fail, type Scope, type SettingsOf } from "../../config/schema.ts";
+import type { Directive } from "../../config/types.ts";
+import { parseNumber, parseOffset, parseSec, parseSize } from "../../config/values.ts";
+import { type DeclaredZone, largeEnough } from "../../shm/registry.ts";
+import { HTTP, HTTP_LOCATION } from "../conf/contexts.ts";
+import { type Template, template } from "../core/script.ts";
+import { type Prefixed, prefixed } from "../upstream/directives.ts";
+import type { Cache, CachePath, Caches } from "./cache.ts";
+
+/** `…_cache zone | off`: a zone by its name, or by one with variables. */
+export type CacheChoice = { readonly zone: DeclaredZone } | { readonly name: Template };
+
+/** One `…_cache_valid`. */
+export interface CacheValid {
+  readonly statuses: readonly number[] | "any";
+  /** Seconds. */
+  readonly time: number;
+}
+
+const ANY_NUMBER: readonly [number, number] = [1, Number.POSITIVE_INFINITY];
+/** Without statuses. */
+const USUAL = [200, 301, 302];
+
+function conditions(doc: string) {
+  return list<readonly Template[]>({
+    in: HTTP_LOCATION,
+    args: ANY_NUMBER,
+    syntax: "string ...",
+    doc,
+    item: (at, scope) => at.args.map((text) => template(scope, at, text)),
+  });
+}
+
+/** `cases`: the parameters of …_cache_use_stale that name a status. */
+function table(prefix: string, caches: Caches, cases: readonly string[]) {
+  return {
+    cache: directive<CacheChoice | undefined>({
+      in: HTTP_LOCATION,
+      args: [1, 1],
+      syntax: "zone | off",
+      doc: `The cache in which answers are kept, by the name of its zone (${prefix}_cache_path); it may have variables.`,
+      initial: () => undefined,
+      defaultText: "off",
+      read(at, scope) {
+        const [text] = at.args;
+        if (text === "off") return undefined;
+        const name = template(scope, at, text);
+        return name.constant === undefined ? { name } : { zone: caches.named(at, scope, text) };
+      },
+    }),
+    cache_path: list<Cache>({
+      in: HTTP,
+      args: [2, Number.POSITIVE_INFINITY],
+      syntax: "path keys_zone=name:size [parameter ...]",
+      doc: "A cache: where its files are, and the zone with its index, some 8,000 keys a megabyte.",
+      item: (at, scope) => readPath(at, scope, caches),
+    }),
+    cache_key: directive<Template | undefined>({
+      in: HTTP_LOCATION,
+      args: [1, 1],
+      syntax: "string",
+      doc: "By what answers are told apart.",
+      initial: () => undefined,
+      defaultText: prefix === "proxy" ? "$scheme$proxy_host$request_uri" : "—",
+      read: (at, scope) => template(scope, at, at.args[0]),
+    }),
+    cache_bypass: conditions(
+      "No answer is taken out of the cache when a string is neither empty nor 0; it may still be kept.",
+    ),
+    no_cache: conditions("No answer is kept when a string is neither empty nor 0."),
+    cache_valid: list<CacheValid>({
+      in: HTTP_LOCATION,
+      args: ANY_NUMBER,
+      syntax: "[code ...] time",
+      doc: "For how long answers with these statuses are fresh whose own fields do not say: 200, 301 and 302 if none are given, `any` for all. The first that has the status counts.",
+      item: readValid,
+    }),
+    cache_min_uses: number({
+      in: HTTP_LOCATION,
+      default: 1,
+      doc: "How often a key must be asked for until its answer is kept.",
+    }),
+    cache_max_range_offset: offset({
+      in: HTTP_LOCATION,
+      doc: "Requests for a range that begins there or later are passed on as they are, and their answers not kept.",
+    }),
+    cache_use_stale: bitmask({
+      in: HTTP_LOCATION,
+      values: cases,
+      default: [],
+      defaultText: "off",
+      doc: "When an expired answer is sent in place of an error; `updating`: while another request has it updated.",
+    }),
+    cache_methods: bitmask({
+      in: HTTP_LOCATION,
+      values: ["GET", "HEAD", "POST"],
+      default: ["GET", "HEAD"],
+      doc: "Methods whose answers are kept; GET and HEAD always are.",
+    }),
+    cache_convert_head: flag({
+      in: HTTP_LOCATION,
+      default: true,
+      doc: "Asks the server with GET in place of HEAD, so that its answer can be kept. If off, the key should have the method.",
+    }),
+    cache_lock: flag({
+      in: HTTP_LOCATION,
+      default: false,
+      doc: "Of requests for the same key whose answer is not in the cache one goes to a server; the others wait for its answer.",
+    }),
+    cache_lock_timeout: msec({
+      in: HTTP_LOCATION,
+      default: 5000,
+      doc: "How long they wait; then they are passed on, and their answers are not kept.",
+    }),
+    cache_lock_age: msec({
+      in: HTTP_LOCATION,
+      default: 5000,
+      doc: "When the one has taken longer, another request is passed on.",
+    }),
+    cache_revalidate: flag({
+      in: HTTP_LOCATION,
+      default: false,
+      doc: "Asks for an expired answer by If-Modified-Since and If-None-Match.",
+    }),
+    cache_background_update: flag({
+      in: HTTP_LOCATION,
+      default: false,
+      doc: "Has an expired answer updated by a background subrequest, while the request gets the expired one, if `updating` of …_cache_use_stale allows that.",
+    }),
+  };
+}
+
+type Table = ReturnType<typeof table>;
+export type CacheRaw = SettingsOf<Table>;
+export type WithCache<P extends string> = SettingsOf<Prefixed<P, Table>>;
+
+/** The directives about the cache, `proxy_cache` …; a module spreads them into its table. `statuses`: those of …_next_upstream. */
+export function cacheDirectives<P extends string>(
+  prefix: P,
+  caches: Caches,
+  statuses: readonly string[],
+): Prefixed<P, Table> {
+  const cases = ["error", "timeout", "invalid_header", ...statuses, "updating", "off"];
+  return prefixed(prefix, table(prefix, caches, cases));
+}
+
+/** ngx_http_file_cache_valid_set_slot */
+function readValid(at: Directive): CacheValid {
+  const words = at.args.slice(0, -1);
+  const text = at.args[at.args.length - 1];
+  const time = parseSec(text) ?? fail(at, `invalid time value "${text}"`);
+  const statuses = words.map((word) => {
+    if (word === "any") return 0;
+    const status = parseNumber(word) ?? 0;
+    return status < 100 || status > 599 ? fail(at, `invalid status "${word}"`) : status;
+  });
+  return { statuses: words.length === 0 ? USUAL : statuses.includes(0) ? "any" : statuses, time };
+}
+
+const INACTIVE = 10 * 60;
+const MEMORY = 8 * 1024 * 1024;
+
+/** ngx_http_file_cache_set_slot */
+function readPath(at: Directive, scope: Scope, caches: Caches): Cache {
+  const [path, ...parameters] = at.args;
+  let levels: readonly number[] = [];
+  let zone: { readonly name: string; readonly size: number } | undefined;
+  const settings = {
+    useTempPath: true,
+    inactive: INACTIVE,
+    maxSize: Number.POSITIVE_INFINITY,
+    minFree: 0,
+    memory: MEMORY,
+  };
+  for (const parameter of parameters) {
+    const [, name, value] = /^(\w+)=(.*)$/s.exec(parameter) ?? fail(at, `invalid parameter "${parameter}"`);
+    switch (name) {
+      case "levels":
+        if (!/^[12](:[12]){0,2}$/.test(value)) fail(at, `invalid "levels" "${parameter}"`);
+        levels = value.split(":").map(Number);
+        break;
+      case "use_temp_path":
+        if (value !== "on" && value !== "off")
+          fail(at, `invalid use_temp_path value "${value}", it must be "on" or "off"`);
+        settings.useTempPath = value === "on";
+        break;
+      case "keys_zone": {
+        const [, word, text] = /^([^:]*):(.*)$/s.exec(value) ?? fail(at, `invalid keys zone size "${value}"`);
+        const size = parseSize(text) ?? fail(at, `invalid keys zone size "${value}"`);
+        zone = { name: word, size: largeEnough(at, value, size) };
+        break;
+      }
+      case "inactive":
+        settings.inactive = parseSec(value) ?? fail(at, `invalid inactive value "${value}"`);
+        break;
+      case "max_size":
+        settings.maxSize = parseOffset(value) ?? fail(at, `invalid max_size value "${value}"`);
+        break;
+      case "min_free":
+        settings.minFree = parseOffset(value) ?? fail(at, `invalid min_free value "${value}"`);
+        break;
+      case "memory":
+        settings.memory = parseSize(value) ?? fail(at, `invalid memory value "${value}"`);
+        break;
+      default:
+        fail(at, `invalid parameter "${parameter}"`);
+    }
+  }
+  if (zone === undefined) fail(at, `"${at.name}" must have "keys_zone" parameter`);
+  const made: CachePath = { path, levels, ...settings };
+  return caches.define(at, scope, zone.name, zone.size, made) ?? fail(at, `duplicate zone "${zone.name}"`);
+}

@@ -1,0 +1,157 @@
+import type fs from "node:fs";
+import { zlib } from "../../sys/builtin.ts";
+import { scanned } from "../../wire/head_text.ts";
+import { FieldSet } from "../../wire/http1/field_set.ts";
+import { HeaderList } from "../../wire/http1/header_list.ts";
+import { HOP_BY_HOP } from "../../wire/http1/hop_by_hop.ts";
+import { DONE, ResponseHead } from "../../wire/http1/response_head.ts";
+import type { AnswerHead } from "../core/upstream.ts";
+import { BLOCK, type IndexedFile } from "./cache_index.ts";
+
+/**
+ * The files of the cache: numbers (little-endian), the key, Vary and the response's head, all under one checksum; then the body.
+ * `grep -a '^KEY: '` finds a key in them, as in nginx's.
+ *
+ *      0  magic and version
+ *      4  checksum (CRC-32) of what follows of the head
+ *      8  bytes of the head, behind which the body begins
+ *     12  bytes of the key, of Vary
+ *     20  the response's contentLength, version and status
+ *     32  bytes of the body, and its checksum
+ *     48  until when it is fresh; for how long it may be sent after that while it is updated, or if servers fail
+ *     72  when it was stored or confirmed last
+ *     80  the digest of the request's fields that Vary names
+ *     96  "\nKEY: ", the key, "\n", Vary, the response's head
+ */
+const MAGIC = 0x01434648;
+const VARIANT = 80;
+const TEXTS = 96;
+const LABEL = "\nKEY: ";
+
+/** Times are seconds since 1970, periods seconds. */
+export interface Validity {
+  readonly valid: number;
+  readonly updating: number;
+  readonly error: number;
+  /** When it was stored or confirmed last. */
+  readonly date: number;
+}
+
+/** What the head of a file says. */
+export interface StoredHead extends Validity {
+  readonly key: string;
+  /** "" where the response is the same for all requests. */
+  readonly vary: string;
+  /** 16 bytes; of no meaning without `vary`. */
+  readonly variant: string;
+  readonly answer: AnswerHead;
+  readonly headBytes: number;
+  readonly bodyBytes: number;
+  readonly bodyChecksum: number;
+}
+
+export type HeadToStore = Omit<StoredHead, "headBytes">;
+
+/** Framing is the connection's; the length is kept as a number. */
+const LEFT_OUT = new FieldSet([...HOP_BY_HOP, "content-length"]);
+
+/** The head of an answer as text, kept until its body is whole: the answer's own object is used for others. */
+export function answerText(head: AnswerHead): string {
+  if (head.version === 9) return "";
+  return `HTTP/1.1 ${head.statusLine ?? head.status}\r\n${head.headers.lines(LEFT_OUT)}\r\n`;
+}
+
+export interface TextToStore extends Omit<HeadToStore, "answer"> {
+  readonly text: string;
+  readonly contentLength: number;
+  readonly version: number;
+  readonly status: number;
+}
+
+export function headLength({ key, vary, text }: Pick<TextToStore, "key" | "vary" | "text">): number {
+  return TEXTS + LABEL.length + key.length + 1 + vary.length + text.length;
+}
+
+/** The head of a file. */
+export function encodeHead(entry: TextToStore): Buffer {
+  const { key, vary, text } = entry;
+  const bytes = Buffer.alloc(headLength(entry));
+  bytes.writeUInt32LE(MAGIC, 0);
+  bytes.writeUInt32LE(bytes.length, 8);
+  bytes.writeUInt32LE(key.length, 12);
+  bytes.writeUInt32LE(vary.length, 16);
+  bytes.writeDoubleLE(entry.contentLength, 20);
+  bytes.writeUInt16LE(entry.version, 28);
+  bytes.writeUInt16LE(entry.status, 30);
+  bytes.writeDoubleLE(entry.bodyBytes, 32);
+  bytes.writeUInt32LE(entry.bodyChecksum, 40);
+  bytes.writeDoubleLE(entry.valid, 48);
+  bytes.writeDoubleLE(entry.updating, 56);
+  bytes.writeDoubleLE(entry.error, 64);
+  bytes.writeDoubleLE(entry.date, 72);
+  bytes.write(entry.variant, VARIANT, "latin1");
+  bytes.write(`${LABEL}${key}\n${vary}${text}`, TEXTS, "latin1");
+  bytes.writeUInt32LE(checksum(bytes.subarray(8)), 4);
+  return bytes;
+}
+
+/** Reads the head of a file, of which there are `bytes`; a string says what is wrong with it. */
+export function decodeHead(bytes: Buffer): StoredHead | string {
+  if (bytes.length < TEXTS) return "is too small";
+  if (bytes.readUInt32LE(0) !== MAGIC) return "version mismatch";
+  const headBytes = bytes.readUInt32LE(8);
+  if (headBytes > bytes.length) return "has too long header";
+  if (checksum(bytes.subarray(8, headBytes)) !== bytes.readUInt32LE(4)) return "has a wrong checksum";
+  const keyFrom = TEXTS + LABEL.length;
+  const varyFrom = keyFrom + bytes.readUInt32LE(12) + 1;
+  const textFrom = varyFrom + bytes.readUInt32LE(16);
+  const contentLength = bytes.readDoubleLE(20);
+  const answer = answerOf(bytes.subarray(textFrom, headBytes), bytes.readUInt16LE(28), contentLength);
+  if (answer === undefined) return "contains invalid header";
+  return {
+    key: bytes.latin1Slice(keyFrom, varyFrom - 1),
+    vary: bytes.latin1Slice(varyFrom, textFrom),
+    variant: bytes.latin1Slice(VARIANT, TEXTS),
+    answer,
+    headBytes,
+    bodyBytes: bytes.readDoubleLE(32),
+    bodyChecksum: bytes.readUInt32LE(40),
+    valid: bytes.readDoubleLE(48),
+    updating: bytes.readDoubleLE(56),
+    error: bytes.readDoubleLE(64),
+    date: bytes.readDoubleLE(72),
+  };
+}
+
+function answerOf(text: Buffer, version: number, contentLength: number): AnswerHead | undefined {
+  if (version === 9) return { ...NO_HEAD, headers: new HeaderList(), contentLength };
+  const head = new ResponseHead();
+  head.reset(text.length);
+  if (head.feed(text, 0, text.length) !== DONE) return undefined;
+  head.contentLength = contentLength;
+  return head;
+}
+
+/** An HTTP/0.9 response has none. */
+const NO_HEAD: Omit<AnswerHead, "headers" | "contentLength"> = {
+  version: 9,
+  status: 200,
+  statusLine: scanned("200 OK"),
+  length: 0,
+  setCookieAt: -1,
+  ignored: undefined,
+  xAccelRedirect: undefined,
+  xAccelBuffering: undefined,
+  xAccelLimitRate: undefined,
+  xAccelCharset: undefined,
+};
+
+/** CRC-32 of bytes, or of those before and these. */
+export function checksum(bytes: Uint8Array, before = 0): number {
+  return zlib().crc32(bytes, before);
+}
+
+/** What the index notes of a file. */
+export function fileFacts(headBytes: number, { size, ino, mtimeMs }: fs.Stats): IndexedFile {
+  return { headBytes, blocks: Math.ceil(size / BLOCK), identity: (ino ^ (mtimeMs | 0) ^ size) | 0 };
+}

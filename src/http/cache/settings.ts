@@ -1,0 +1,79 @@
+import type { HttpBuild } from "../conf/module.ts";
+import type { Request } from "../core/request.ts";
+import type { Template } from "../core/script.ts";
+import type { Cache, Caches } from "./cache.ts";
+import type { CacheRaw, WithCache } from "./directives.ts";
+
+/** A location's settings of the cache. Times in ms unless they say otherwise. */
+export interface CacheSettings {
+  /** The cache of a request: undefined for none, a string for one that is not there (its name). */
+  readonly cacheOf: (request: Request) => Cache | string | undefined;
+  /** undefined: the module has a key of its own. */
+  readonly key: Template | undefined;
+  readonly bypass: readonly Template[];
+  readonly noCache: readonly Template[];
+  /** For how many seconds an answer of that status is fresh whose fields do not say; 0: it is not kept. */
+  readonly validFor: (status: number) => number;
+  readonly minUses: number;
+  readonly methods: ReadonlySet<string>;
+  readonly convertHead: boolean;
+  /** Conditions of …_cache_use_stale. */
+  readonly useStale: ReadonlySet<string>;
+  readonly lock: boolean;
+  readonly lockTimeout: number;
+  readonly lockAge: number;
+  readonly revalidate: boolean;
+  readonly backgroundUpdate: boolean;
+  /** Bytes; undefined for no bound. */
+  readonly maxRangeOffset: number | undefined;
+}
+
+/** Makes these settings from what `cacheDirectives(prefix)` read for a location; undefined where there is no cache. */
+export function cacheSettings<P extends string>(
+  raw: WithCache<P>,
+  prefix: P,
+  caches: Caches,
+): CacheSettings | undefined {
+  const values: Readonly<Record<string, unknown>> = raw;
+  // The compiler cannot follow names that are made at run time.
+  const get = <K extends keyof CacheRaw>(name: K) => values[`${prefix}_${name}`] as CacheRaw[K];
+  const choice = get("cache");
+  if (choice === undefined) return undefined;
+  const useStale = get("cache_use_stale");
+  const defined = new Map(get("cache_path").map((cache) => [cache.name, cache]));
+  const fixed = "zone" in choice ? caches.find(choice.zone) : undefined;
+  return {
+    cacheOf(request) {
+      if ("zone" in choice) return fixed ?? choice.zone.name;
+      const name = choice.name.render(request);
+      return name === "" || name === "off" ? undefined : (defined.get(name) ?? name);
+    },
+    key: get("cache_key"),
+    bypass: get("cache_bypass").flat(),
+    noCache: get("no_cache").flat(),
+    validFor: validFor(get("cache_valid")),
+    minUses: get("cache_min_uses"),
+    methods: new Set(["GET", "HEAD", ...get("cache_methods")]),
+    convertHead: get("cache_convert_head"),
+    useStale: useStale.has("off") ? new Set() : useStale,
+    lock: get("cache_lock"),
+    lockTimeout: get("cache_lock_timeout"),
+    lockAge: get("cache_lock_age"),
+    revalidate: get("cache_revalidate"),
+    backgroundUpdate: get("cache_background_update"),
+    maxRangeOffset: get("cache_max_range_offset"),
+  };
+}
+
+function validFor(rules: CacheRaw["cache_valid"]): CacheSettings["validFor"] {
+  return (status) => rules.find(({ statuses }) => statuses === "any" || statuses.includes(status))?.time ?? 0;
+}
+
+/** Opens the caches that a configuration defines, for a module's `setup`. */
+export function openCaches({ cycle, workers, directories }: HttpBuild, defined: readonly Cache[]): void {
+  for (const cache of defined) {
+    cache.open(cycle);
+    directories.add(cache.directory);
+    workers.push({ enter: (slot) => cache.enter(slot), forget: (slot) => cache.forget(slot) });
+  }
+}

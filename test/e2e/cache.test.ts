@@ -1,0 +1,40 @@
+import assert from "node:assert/strict";
+import { readdirSync, readFileSync, truncateSync } from "node:fs";
+import { join } from "node:path";
+import { test } from "node:test";
+import { cachedSite } from "../support/cached_site.ts";
+import type { Running } from "../support/holdfast.ts";
+
+/** The cache of responses. */
+
+function files({ prefix }: Running): string[] {
+  const entries = readdirSync(join(prefix, "cache"), { recursive: true, withFileTypes: true });
+  return entries.filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name));
+}
+
+test("what a server said once is not asked again while it is fresh", async (t) => {
+  const { ask, asked } = await cachedSite(t, (_incoming, response, count) => response.end(`answer ${count}`));
+  assert.equal(await ask("/a"), "MISS answer 1");
+  for (let i = 0; i < 4; i++) assert.equal(await ask("/a"), "HIT answer 1");
+  assert.equal(await ask("/b"), "MISS answer 2");
+  assert.equal(await ask("/a"), "HIT answer 1");
+  assert.deepEqual(asked, ["GET /a", "GET /b"]);
+});
+
+test("a response is a file named by its key's digest, and one that was cut short is never served", async (t) => {
+  const { ask, asked, holdfast } = await cachedSite(
+    t,
+    (_incoming, response, count) => response.end(`answer ${count} `.repeat(10_000)),
+    { location: "proxy_cache_valid 200 1m; proxy_cache_key $uri;" },
+  );
+  assert.equal(await ask("/a"), `MISS ${"answer 1 ".repeat(10_000)}`);
+  assert.equal(await ask("/a"), `HIT ${"answer 1 ".repeat(10_000)}`);
+  // md5 of "/a"
+  const [file] = files(holdfast);
+  assert.equal(file, join(holdfast.prefix, "cache/5/bf/0639767f3e9eaad729b54037a7e2abf5"));
+  assert.match(readFileSync(file, "latin1"), /^KEY: \/a$/m);
+  truncateSync(file, 50_000);
+  assert.equal(await ask("/a"), `MISS ${"answer 2 ".repeat(10_000)}`);
+  assert.match(holdfast.read("logs/error.log"), /cache file ".*" is truncated/);
+  assert.equal(asked.length, 2);
+});
