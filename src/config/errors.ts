@@ -63,6 +63,12 @@ export class Refusals {
     return undefined;
   }
 
+  /** Throws the first of the errors noted since there were so many, and forgets them. */
+  throwSince(count: number): void {
+    const [first] = this.found.splice(count);
+    if (first !== undefined) throw first.error;
+  }
+
   /** Notes the names that a refused directive and its block would have defined. */
   leaveOut(directive: Directive): void {
     const missed = this.missed.get(directive);

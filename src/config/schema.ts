@@ -27,6 +27,11 @@ export interface DirectiveSpec<T> {
   read(directive: Directive, scope: Scope, previous: T | undefined): T;
   /** The same in slices, for a block that may have very many lines; called in its place. */
   readSliced?(directive: Directive, scope: Scope, previous: T | undefined): Sliced<T>;
+  /**
+   * Its block may be sent to other processes sealed: there it is read, and what it is for is built, when it is first needed.
+   * Not so where something in it reaches out (`reachesOut`), or where there is such a block in it.
+   */
+  readonly sealable?: boolean;
   /** Called with the scope of its block after the `}`, for checks of the whole ("no servers are inside upstream"). */
   close?(block: Scope): void;
 }
@@ -81,6 +86,17 @@ const SETTLED = Symbol("settled settings");
 /** The configuration has been read completely: settings can be cached from now on. */
 export function settle(root: Scope): void {
   root.notes.set(SETTLED, new SettledSettings());
+}
+
+/** Reads more of the configuration meanwhile: what is in force there is not to be cached before it is complete. */
+export function unsettled({ notes }: Scope, read: () => void): void {
+  const settled = notes.get(SETTLED);
+  notes.delete(SETTLED);
+  try {
+    read();
+  } finally {
+    notes.set(SETTLED, settled);
+  }
 }
 
 /** Declares a table of directives. `name` is nginx's name of the module without `ngx_` and `_module`. */
@@ -156,6 +172,42 @@ export function valueIn<T>(scope: Scope, spec: DirectiveSpec<T>): T {
 /** The value that a directive has been given in the scope itself. */
 export function ownValue<T>(scope: Scope, spec: DirectiveSpec<T>): T | undefined {
   return scope.values.get(spec) as T | undefined;
+}
+
+const REACHING = Symbol("reaching out");
+
+class ReachingOut extends Set<Directive> {}
+
+/**
+ * Notes that a directive has an effect outside of its block once it is read or built: it declares a variable, makes an
+ * upstream, opens a file. Such an effect must be there from the start, in every process.
+ */
+export function reachesOut({ notes }: Scope, directive: Directive): void {
+  const known = notes.get(REACHING);
+  if (known instanceof ReachingOut) known.add(directive);
+  else notes.set(REACHING, new ReachingOut([directive]));
+}
+
+/** The directives of a configuration whose blocks can be sealed (`DirectiveSpec.sealable`). To be called when all is built. */
+export function sealable(root: Scope): ReadonlySet<Directive> {
+  const found = new Set<Directive>();
+  const known = root.notes.get(REACHING);
+  const reaching: ReadonlySet<Directive> = known instanceof ReachingOut ? known : new Set();
+  /** Whether nothing in the block reaches out, and no block in it can be sealed by itself. */
+  const visit = ({ order }: Scope): boolean => {
+    let self = true;
+    for (const { spec, directive, child } of order) {
+      if (child !== undefined && !visit(child)) self = false;
+      else if (reaching.has(directive)) self = false;
+      else if (child !== undefined && spec.sealable === true) {
+        found.add(directive);
+        self = false;
+      }
+    }
+    return self;
+  };
+  visit(root);
+  return found;
 }
 
 /** The directive that sets what is in force in a scope, the first of several; where none does, the scope's own. */

@@ -1,8 +1,17 @@
 import { type Sliced, whole } from "../sys/sliced.ts";
 import { refusalsOf } from "./errors.ts";
 import { INSTEAD, KNOWN, ONLY_IN_MAIL } from "./known.ts";
-import { LongBlock } from "./long_block.ts";
-import { type DirectiveSpec, type Directives, fail, type Scope, type Specs, settle, withoutLines } from "./schema.ts";
+import {
+  type DirectiveSpec,
+  type Directives,
+  fail,
+  type Scope,
+  type Specs,
+  settle,
+  unsettled,
+  withoutLines,
+} from "./schema.ts";
+import { SealedBlock } from "./sealed_block.ts";
 import type { Block, ConfigTree, Context, Directive } from "./types.ts";
 
 type AnySpec = DirectiveSpec<unknown>;
@@ -71,6 +80,65 @@ function newScope(context: Context, directive: Directive, parent: Scope | undefi
   };
 }
 
+/** The scope of a sealed block: filled when it is first looked into. */
+class LateScope implements Scope {
+  readonly context: Context;
+  readonly directive: Directive;
+  readonly parent: Scope;
+  readonly #vocabulary: Vocabulary;
+  #filled: Scope | undefined;
+
+  constructor(context: Context, directive: Directive, parent: Scope, vocabulary: Vocabulary) {
+    this.context = context;
+    this.directive = directive;
+    this.parent = parent;
+    this.#vocabulary = vocabulary;
+  }
+
+  get isRead(): boolean {
+    return this.#filled !== undefined;
+  }
+
+  get notes(): Scope["notes"] {
+    return this.parent.notes;
+  }
+
+  get values(): Scope["values"] {
+    return this.#read().values;
+  }
+
+  get places(): Scope["places"] {
+    return this.#read().places;
+  }
+
+  get children(): Scope["children"] {
+    return this.#read().children;
+  }
+
+  get order(): Scope["order"] {
+    return this.#read().order;
+  }
+
+  #read(): Scope {
+    if (this.#filled !== undefined) return this.#filled;
+    const { context, directive, parent } = this;
+    const filled = newScope(context, directive, parent);
+    this.#filled = filled;
+    try {
+      unsettled(this, () => whole(fill(this, directive.block ?? [], this.#vocabulary)));
+    } catch (error) {
+      this.#filled = undefined;
+      throw error;
+    }
+    return filled;
+  }
+}
+
+/** False for a sealed block that nobody has looked into yet. Nothing in it reaches out (`reachesOut`). */
+export function isRead(scope: Scope): boolean {
+  return !(scope instanceof LateScope) || scope.isRead;
+}
+
 function* fill(scope: Scope, directives: Block, vocabulary: Vocabulary): Sliced<void> {
   const refusals = refusalsOf(scope);
   for (const directive of directives) {
@@ -105,17 +173,18 @@ function* block(scope: Scope, directive: Directive, vocabulary: Vocabulary): Sli
     yield* setBlock(scope, spec, directive);
   } catch (error) {
     // Looks for errors inside the block as well.
-    const inside = open(spec, directive, scope);
+    const inside = open(spec, directive, scope, vocabulary);
     if (inside !== undefined) yield* fill(inside, directive.block ?? [], vocabulary);
     throw error;
   }
-  const child = open(spec, directive, scope);
+  const child = open(spec, directive, scope, vocabulary);
   if (child === undefined) {
     scope.order.push({ spec, directive: withoutLines(directive) });
     return true;
   }
   scope.order.push({ spec, directive, child });
   scope.children.push(child);
+  if (child instanceof LateScope) return true;
   const refusals = refusalsOf(scope);
   const before = refusals.count;
   yield* fill(child, directive.block ?? [], vocabulary);
@@ -144,9 +213,10 @@ function previousOf(scope: Scope, spec: AnySpec, directive: Directive): unknown 
   return scope.values.get(spec);
 }
 
-function open(spec: AnySpec, directive: Directive, scope: Scope): Scope | undefined {
+function open(spec: AnySpec, directive: Directive, scope: Scope, vocabulary: Vocabulary): Scope | undefined {
   if (spec.block === undefined || spec.block === "free") return undefined;
   const context = typeof spec.block === "function" ? spec.block(scope.context) : spec.block;
+  if (directive.block instanceof SealedBlock) return new LateScope(context, directive, scope, vocabulary);
   return newScope(context, directive, scope);
 }
 
@@ -157,7 +227,7 @@ const LINES = 4096;
 function* read(spec: AnySpec, directive: Directive, scope: Scope, previous: unknown): Sliced<unknown> {
   const { block } = directive;
   if (spec.block !== "free" || block === undefined) return spec.read(directive, scope, previous);
-  if (block instanceof LongBlock) return yield* readLines(spec, directive, scope, previous);
+  if (!Array.isArray(block)) return yield* readLines(spec, directive, scope, previous);
   let right = 0;
   while (right < block.length && block[right].failed === undefined && block[right].block === undefined) {
     if (++right % LINES === 0) yield;

@@ -1,5 +1,6 @@
 import type { Sliced } from "../sys/sliced.ts";
 import { LongBlock, type Run } from "./long_block.ts";
+import { SealedBlock } from "./sealed_block.ts";
 import type { Directive } from "./types.ts";
 
 /**
@@ -19,7 +20,7 @@ type RunRow = readonly [file: number, line: number, count: number, text: number]
 
 /**
  * A directive without a block, or one with a block of so many directives, which follow it; those of a long block are in its
- * `runs`. `file`: an index.
+ * `runs`, and those of a sealed one in a text of their own. `file`: an index.
  */
 type Row =
   | readonly [name: string, args: readonly string[], file: number, line: number]
@@ -32,43 +33,67 @@ type Row =
       endLine: number,
       count: 0,
       runs: readonly RunRow[],
-    ];
+    ]
+  | readonly [name: string, args: readonly string[], file: number, line: number, endLine: number, sealed: string];
 
 /** Directives a part: JSON.parse takes a fraction of a millisecond for them. */
 const PART = 200;
 
-/** Of a configuration without errors. */
-export function serializeDirectives(directives: readonly Directive[]): SerializedDirectives {
-  const files = new Map<string, number>();
-  const texts = new Map<string, number>();
+/** Of a configuration without errors. The blocks of the directives in `sealed` become sealed ones. */
+export function serializeDirectives(
+  directives: readonly Directive[],
+  sealed: ReadonlySet<Directive> = NONE,
+): SerializedDirectives {
+  const serializer = new Serializer(sealed);
   const parts: string[] = [];
   let rows: Row[] = [];
-  const left = [...directives].reverse();
-  for (let at = left.pop(); at !== undefined; at = left.pop()) {
-    const { name, args, line, endLine = line, block } = at;
-    const file = indexIn(files, at.file);
-    if (block === undefined) {
-      rows.push([name, args, file, line]);
-    } else if (block instanceof LongBlock) {
-      const runs = block.runs.map(
-        (run): RunRow => [
-          indexIn(files, run.file),
-          run.line,
-          run.count,
-          indexIn(texts, run.text.slice(run.at, run.end)),
-        ],
-      );
-      rows.push([name, args, file, line, endLine, 0, runs]);
-    } else {
-      rows.push([name, args, file, line, endLine, block.length]);
-      for (let i = block.length - 1; i >= 0; i--) left.push(block[i]);
-    }
-    if (rows.length < PART && left.length > 0) continue;
+  for (const row of serializer.rows(directives)) {
+    if (rows.push(row) < PART) continue;
     parts.push(JSON.stringify(rows));
     rows = [];
   }
-  const header: Header = { files: [...files.keys()], texts: texts.size };
-  return [JSON.stringify(header), ...texts.keys(), ...parts];
+  parts.push(JSON.stringify(rows));
+  return [...serializer.head, ...parts];
+}
+
+const NONE: ReadonlySet<Directive> = new Set();
+
+class Serializer {
+  readonly #files = new Map<string, number>();
+  readonly #texts = new Map<string, number>();
+  readonly #sealed: ReadonlySet<Directive>;
+
+  constructor(sealed: ReadonlySet<Directive>) {
+    this.#sealed = sealed;
+  }
+
+  get head(): readonly string[] {
+    const header: Header = { files: [...this.#files.keys()], texts: this.#texts.size };
+    return [JSON.stringify(header), ...this.#texts.keys()];
+  }
+
+  *rows(directives: Iterable<Directive>): Iterable<Row> {
+    const left = [...directives].reverse();
+    for (let at = left.pop(); at !== undefined; at = left.pop()) {
+      const { name, args, line, endLine = line, block } = at;
+      const file = indexIn(this.#files, at.file);
+      if (block === undefined) {
+        yield [name, args, file, line];
+      } else if (block instanceof LongBlock) {
+        yield [name, args, file, line, endLine, 0, block.runs.map((run) => this.#run(run))];
+      } else if (this.#sealed.has(at)) {
+        yield [name, args, file, line, endLine, JSON.stringify([...this.rows(block)])];
+      } else {
+        const inside = [...block];
+        yield [name, args, file, line, endLine, inside.length];
+        for (let i = inside.length - 1; i >= 0; i--) left.push(inside[i]);
+      }
+    }
+  }
+
+  #run({ file, line, count, text, at, end }: Run): RunRow {
+    return [indexIn(this.#files, file), line, count, indexIn(this.#texts, text.slice(at, end))];
+  }
 }
 
 function indexIn(known: Map<string, number>, text: string): number {
@@ -79,35 +104,60 @@ function indexIn(known: Map<string, number>, text: string): number {
 
 export function* deserializingDirectives([first, ...rest]: SerializedDirectives): Sliced<readonly Directive[]> {
   const { files, texts: count }: Header = JSON.parse(first);
-  const texts = rest.slice(0, count);
-  const directives: Directive[] = [];
-  /** The blocks being filled, from the outermost, and how many directives each still lacks. */
-  const open = [{ list: directives, lacking: Number.POSITIVE_INFINITY }];
+  const deserializer = new Deserializer(files, rest.slice(0, count));
   for (const part of rest.slice(count)) {
+    deserializer.add(part);
+    yield;
+  }
+  return deserializer.directives;
+}
+
+class Deserializer {
+  readonly directives: Directive[] = [];
+  readonly #files: readonly string[];
+  readonly #texts: readonly string[];
+  /** The blocks being filled, from the outermost, and how many directives each still lacks. */
+  readonly #open = [{ list: this.directives, lacking: Number.POSITIVE_INFINITY }];
+
+  constructor(files: readonly string[], texts: readonly string[]) {
+    this.#files = files;
+    this.#texts = texts;
+  }
+
+  /** Adds the directives of the next part. */
+  add(part: string): void {
+    const open = this.#open;
     const rows: readonly Row[] = JSON.parse(part);
-    for (const [name, args, file, line, endLine, lacking, runs] of rows) {
+    for (const [name, args, at, line, endLine, inside, runs] of rows) {
       while (open[open.length - 1].lacking === 0) open.pop();
       const inner = open[open.length - 1];
       inner.lacking--;
-      if (lacking === undefined) {
-        inner.list.push({ name, args, file: files[file], line });
-        continue;
+      const file = this.#files[at];
+      if (inside === undefined) {
+        inner.list.push({ name, args, file, line });
+      } else if (typeof inside === "string") {
+        inner.list.push({ name, args, file, line, block: this.#sealed(inside), endLine });
+      } else if (runs !== undefined) {
+        const block = new LongBlock(runs.map((row) => this.#run(row)));
+        inner.list.push({ name, args, file, line, block, endLine });
+      } else {
+        const block: Directive[] = [];
+        inner.list.push({ name, args, file, line, block, endLine });
+        open.push({ list: block, lacking: inside });
       }
-      if (runs !== undefined) {
-        const block = new LongBlock(runs.map((row) => runOf(row, files, texts)));
-        inner.list.push({ name, args, file: files[file], line, block, endLine });
-        continue;
-      }
-      const block: Directive[] = [];
-      inner.list.push({ name, args, file: files[file], line, block, endLine });
-      open.push({ list: block, lacking });
     }
-    yield;
   }
-  return directives;
-}
 
-function runOf([file, line, count, index]: RunRow, files: readonly string[], texts: readonly string[]): Run {
-  const text = texts[index];
-  return { file: files[file], text, at: 0, end: text.length, line, count };
+  #sealed(text: string): SealedBlock {
+    return new SealedBlock(() => {
+      const inside = new Deserializer(this.#files, this.#texts);
+      inside.add(text);
+      return inside.directives;
+    });
+  }
+
+  #run([file, line, count, index]: RunRow): Run {
+    const text = this.#texts[index];
+    return { file: this.#files[file], text, at: 0, end: text.length, line, count };
+  }
 }

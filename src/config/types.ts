@@ -1,4 +1,5 @@
 import type { LongBlock } from "./long_block.ts";
+import type { SealedBlock } from "./sealed_block.ts";
 
 /** A parsed nginx.conf. */
 
@@ -20,7 +21,7 @@ export interface Directive {
 }
 
 /** The directives of a block. */
-export type Block = readonly Directive[] | LongBlock;
+export type Block = readonly Directive[] | LongBlock | SealedBlock;
 
 /** A whole configuration. */
 export interface ConfigTree {

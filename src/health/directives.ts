@@ -1,5 +1,5 @@
 import { bitmask, directive, keyValues, size, wrongArguments } from "../config/directives.ts";
-import { defineDirectives, fail } from "../config/schema.ts";
+import { defineDirectives, fail, reachesOut } from "../config/schema.ts";
 import type { Directive } from "../config/types.ts";
 import { parseMsec, parseNumber } from "../config/values.ts";
 import { CHECK_TYPES, type CheckType } from "./definition.ts";
@@ -266,7 +266,10 @@ export const healthCheck = defineDirectives("http_upstream_hc", {
     initial: () => [],
     inherit: false,
     repeat: true,
-    read: (at, _scope, previous = []) => [...previous, readHealthCheck(at)],
+    read(at, scope, previous = []) {
+      reachesOut(scope, at);
+      return [...previous, readHealthCheck(at)];
+    },
   }),
   match: directive<ReadonlyMap<string, Match>>({
     in: ["http"],

@@ -1,4 +1,5 @@
 import { fail, type Scope } from "../config/schema.ts";
+import { isRead } from "../config/scopes.ts";
 import { parseMsec } from "../config/values.ts";
 import type { Cycle } from "../runtime/cycle.ts";
 import { MAX_VARIABLES, variable } from "../wire/uwsgi.ts";
@@ -75,7 +76,7 @@ export function panicOf(root: Scope, upstream: string): number {
 
 function walk(scope: Scope, visit: (scope: Scope) => void): void {
   visit(scope);
-  for (const child of scope.children) walk(child, visit);
+  for (const child of scope.children) if (isRead(child)) walk(child, visit);
 }
 
 function nameOf(upstream: Scope): string {

@@ -17,7 +17,7 @@ import { type BuiltCycle, buildCycle } from "./build_cycle.ts";
 import { Channel } from "./channel.ts";
 import { eventsOf } from "./directives.ts";
 import { reportLogFailures } from "./log/append_file.ts";
-import { errorLogFiles, openMainLog } from "./log/directive.ts";
+import { openMainLog } from "./log/directive.ts";
 import { LentLogs } from "./log/lent_logs.ts";
 import type { ErrorLog } from "./log/log.ts";
 import { closeLogFilesExcept, flushLogFiles } from "./log/log_files.ts";
@@ -341,8 +341,8 @@ class Child {
 
   #closeUnusedLogs(): void {
     if (this.#built === undefined || this.#task.retiring) return;
-    const { cycle, application } = this.#built;
-    closeLogFilesExcept(new Set([...errorLogFiles(cycle), ...application.logFiles]));
+    // The master has opened all that the configuration names.
+    closeLogFilesExcept(new Set(this.#logs.files.keys()));
     this.#logs.release();
   }
 }

@@ -11,7 +11,8 @@ import { fullName } from "../sys/paths.ts";
  */
 export interface CycleData {
   readonly generation: number;
-  readonly directives: SerializedDirectives;
+  /** Set when the master has built the cycle. */
+  directives: SerializedDirectives;
   /** `-p` and `-e`/`-g` as resolved absolute values; prefix ends with "/". */
   readonly prefix: string;
   readonly confPrefix: string;

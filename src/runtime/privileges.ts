@@ -1,5 +1,6 @@
 import { readFileSync } from "node:fs";
-import type { Scope } from "../config/schema.ts";
+import { reachesOut, type Scope } from "../config/schema.ts";
+import type { Directive } from "../config/types.ts";
 import { errnoText } from "../sys/errno.ts";
 import { libc } from "../sys/libc.ts";
 import { findGroup, findUser, type Identity, startedAsRoot } from "../sys/users.ts";
@@ -22,7 +23,8 @@ export function identityOf(user: Identity | undefined): Identity | undefined {
 const TRANSPARENT = Symbol("transparent");
 
 /** Notes that something in this configuration sends from addresses that are not this machine's: workers keep CAP_NET_RAW. */
-export function keepForTransparent(scope: Scope): void {
+export function keepForTransparent(scope: Scope, at: Directive): void {
+  reachesOut(scope, at);
   scope.notes.set(TRANSPARENT, true);
 }
 

@@ -87,7 +87,7 @@ export function whenVariablesKnown<C extends ScriptContext>(scope: Scope, bind: 
 /** Runs that work, in the order registered. Errors (`unknown "x" variable`) are noted. */
 export function bindVariables<C extends ScriptContext>(scope: Scope, variables: Variables<C>): void {
   const refusals = refusalsOf(scope);
-  for (const bind of waiting<C>(scope)) refusals.attempt(() => bind(variables), "complete");
+  for (const bind of waiting<C>(scope).splice(0)) refusals.attempt(() => bind(variables), "complete");
 }
 
 const unbound = (): never => {

@@ -38,19 +38,23 @@ export class Variables<C extends ScriptContext> {
   private readonly prefixes: { prefix: string; make: PrefixVariable<C> }[] = [];
   private readonly used = new Map<string, Used<C>>();
   private readonly refused: (error: ConfigError) => void;
+  private readonly declaredBy: (directive: Directive) => void;
 
-  /** `refused` gets the error about an unknown name, which then has no value. Without it the error is thrown. */
+  /** How many variables are in use: the slots that a request needs. A location that is built late may add some. */
+  count = 0;
+
+  /**
+   * `refused` gets the error about an unknown name, which then has no value. Without it the error is thrown. `declaredBy` gets
+   * each directive that declares a variable, or changes how it is computed.
+   */
   constructor(
     refused: (error: ConfigError) => void = (error) => {
       throw error;
     },
+    declaredBy: (directive: Directive) => void = () => {},
   ) {
     this.refused = refused;
-  }
-
-  /** How many variables are in use: the slots that a request needs. */
-  get count(): number {
-    return this.used.size;
+    this.declaredBy = declaredBy;
   }
 
   /** Declares a variable. Throws nginx's `the duplicate "x" variable` if it may not be redefined. */
@@ -61,6 +65,7 @@ export class Variables<C extends ScriptContext> {
     if (known !== undefined && known.changeable !== true)
       throw new ConfigError(`the duplicate "${written}" variable`, directive);
     this.declared.set(name, spec);
+    if (directive !== undefined) this.declaredBy(directive);
     const used = this.used.get(name);
     if (used === undefined) return;
     used.get = spec.get;
@@ -88,7 +93,7 @@ export class Variables<C extends ScriptContext> {
     if (known !== undefined) return known;
     const spec = this.declared.get(name) ?? this.fromPrefix(name) ?? this.unknown(name, at);
     const { get, cached = false, set, changeable = false } = spec;
-    const made: Used<C> = { name, index: this.used.size, get, cached, set, changeable };
+    const made: Used<C> = { name, index: this.count++, get, cached, set, changeable };
     this.used.set(name, made);
     return made;
   }

@@ -1,10 +1,11 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { type Scope, valueIn } from "../../src/config/schema.ts";
-import { buildingScopes } from "../../src/config/scopes.ts";
+import { reachesOut, type Scope, sealable, valueIn } from "../../src/config/schema.ts";
+import { buildingScopes, isRead } from "../../src/config/scopes.ts";
+import { deserializingDirectives, serializeDirectives } from "../../src/config/serialize.ts";
 import { whole } from "../../src/sys/sliced.ts";
 import { core, events, http, tables, upstream } from "./tables.ts";
-import { build, errorOf, workspace } from "./workspace.ts";
+import { build, errorOf, parse, workspace } from "./workspace.ts";
 
 const directory = workspace();
 
@@ -12,6 +13,40 @@ const directory = workspace();
 function down(scope: Scope, ...path: readonly number[]): Scope {
   return path.reduce((at, index) => at.children[index], scope);
 }
+
+test("a sealed block is read when it is first looked into, and has what it would have had", () => {
+  const text = `http { send_timeout 10s;
+    server { sendfile on; location /a { send_timeout 1h; if ($uri) { sendfile off; } } location /b { location /b/c { } } } }`;
+  const { directives } = parse(directory, text);
+  const root = whole(buildingScopes({ files: [], directives }, tables));
+  const sealed = sealable(root);
+  assert.deepEqual(
+    [...sealed].map(({ args }) => args),
+    [["/a"], ["/b/c"]],
+  );
+  const sent = whole(deserializingDirectives(serializeDirectives(directives, sealed)));
+  const late = whole(buildingScopes({ files: [], directives: sent }, tables));
+  const [a, b] = down(late, 0, 0).children;
+  assert.deepEqual([isRead(a), isRead(b), isRead(b.children[0])], [false, true, false]);
+  assert.equal(a.directive.args[0], "/a");
+  assert.equal(isRead(a), false);
+  assert.deepEqual(http.in(a), http.in(down(root, 0, 0, 0)));
+  assert.deepEqual(http.in(a.children[0]), http.in(down(root, 0, 0, 0, 0)));
+  assert.equal(isRead(a), true);
+  assert.equal(a.children[0].parent, a);
+});
+
+test("what reaches out keeps its location from being sealed, and the blocks around it", () => {
+  const text = "http { server { location /a { if ($uri) { sendfile off; } } location /b { sendfile on; } } }";
+  const { directives } = parse(directory, text);
+  const root = whole(buildingScopes({ files: [], directives }, tables));
+  const block = down(root, 0, 0, 0, 0);
+  reachesOut(block, block.order[0].directive);
+  assert.deepEqual(
+    [...sealable(root)].map(({ args }) => args),
+    [["/b"]],
+  );
+});
 
 describe("scopes", () => {
   const root = build(

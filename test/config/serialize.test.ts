@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { LongBlock } from "../../src/config/long_block.ts";
+import { SealedBlock } from "../../src/config/sealed_block.ts";
 import { deserializingDirectives, serializeDirectives } from "../../src/config/serialize.ts";
 import type { Directive } from "../../src/config/types.ts";
 import { whole } from "../../src/sys/sliced.ts";
@@ -39,6 +40,21 @@ test("a large configuration arrives in many small parts, whatever its blocks", (
   assert.equal(depth, deep);
 });
 
+test("a sealed block arrives as text, and is read each time it is looked into", () => {
+  const text = `a { b 1 "2"; if (c) { d; } }\ne { f; }\ng { h { i; } }`;
+  const { directives } = parse(directory, text);
+  const [one, , three] = directives;
+  const [inner] = three.block ?? [];
+  const parts = structuredClone(serializeDirectives(directives, new Set([one, inner])));
+  const arrived = whole(deserializingDirectives(parts));
+  const isSealed = (at: Directive): boolean => at.block instanceof SealedBlock;
+  assert.deepEqual(arrived.map(isSealed), [true, false, false]);
+  assert.ok([...(arrived[2].block ?? [])].every(isSealed));
+  const opened = (list: Iterable<Directive>): Directive[] =>
+    [...list].map((at) => (at.block === undefined ? at : { ...at, block: opened(at.block) }));
+  for (let i = 0; i < 2; i++) assert.deepEqual(opened(arrived), directives);
+});
+
 test("a block of very many lines arrives as their text, once for all that have it", () => {
   const many = 5000;
   const lines = Array.from(
@@ -50,8 +66,8 @@ test("a block of very many lines arrives as their text, once for all that have i
   const text = `geo {\n include few.conf; include many.conf;\n last c; }\ngeo {\n include many.conf; include many.conf; }\n`;
   const { directives } = parse(directory, `${text}map {\n${lines} nested { a; }\n}\n`);
   const [one, two, three] = directives;
-  assert.ok(one.block instanceof LongBlock && two.block instanceof LongBlock);
-  assert.deepEqual([one.block.length, two.block.length, three.block?.length], [many + 3, 2 * many, many + 1]);
+  assert.ok(one.block instanceof LongBlock && two.block instanceof LongBlock && Array.isArray(three.block));
+  assert.deepEqual([one.block.length, two.block.length, three.block.length], [many + 3, 2 * many, many + 1]);
   const first = [...one.block];
   assert.deepEqual(first[1], { name: "second", args: ["b"], file: `${directory}few.conf`, line: 3 });
   assert.deepEqual(first[2], { name: "10.0.0", args: ["v 0"], file: `${directory}many.conf`, line: 1 });

@@ -52,6 +52,7 @@ export const http = defineDirectives("http_core", {
   location: d.directive({
     in: ["server", "location"],
     block: "location",
+    sealable: true,
     args: [1, 2],
     syntax: "uri { … }",
     doc,

@@ -11,6 +11,7 @@ import { readBody } from "../../src/http/core/request_body.ts";
 import type { Handler } from "../../src/http/core/types.ts";
 import { run } from "../../src/runtime/start.ts";
 import { boundary, defer } from "../../src/sys/guard.ts";
+import { childRole } from "../../src/sys/launch.ts";
 import { Deadline, setDeadline } from "../../src/sys/timers.ts";
 import { headText } from "../../src/wire/head_text.ts";
 
@@ -43,6 +44,8 @@ const throwing = defineModule({
     },
   },
   variables: { thrown: { get: thrown } },
+  // In the master it would be an error of the configuration.
+  build: (settings) => (settings.throw_at === "build" && childRole !== undefined ? thrown() : settings),
   rewrite: ({ throw_at }) => (throw_at === "rewrite" ? thrown : undefined),
   access: ({ throw_at }) => (throw_at === "access" ? thrown : undefined),
   content: ({ throw_at }): Handler | undefined => {

@@ -8,9 +8,10 @@ import type { Cycle } from "../../runtime/cycle.ts";
 import { startedAsRoot } from "../../sys/users.ts";
 import type { Server } from "../core/location.ts";
 import type { AddressConfig } from "../server/types.ts";
-import type { BuiltHttp, BuiltServer } from "./build.ts";
+import type { BuiltHttp } from "./build.ts";
 import { defaultListen, type ParsedListen, parseListen, resolvedAddresses } from "./listen.ts";
 import { addListen, type ListenAddress, type ListenSocket, listenSockets, newListenTable } from "./listen_table.ts";
+import type { BuiltServer } from "./location_builder.ts";
 import { serverDirectives } from "./server_directives.ts";
 import { buildServerNames, findServer, type ServerNames } from "./server_names.ts";
 

@@ -417,6 +417,7 @@ export const blockDirectives = defineDirectives("http_core_blocks", {
     initial: () => false,
     inherit: false,
     repeat: true,
+    sealable: true,
     read: () => true,
   }),
 });

@@ -11,7 +11,7 @@ export interface LocationEntry<L> extends LocationName {
   readonly location: L;
   /** For a regex location. */
   readonly regex?: CompiledRegex;
-  /** Redirects `/x` to this `/x/` (a name that ends with a slash, with proxy_pass or the like). */
+  /** Redirects `/x` to this `/x/` (with proxy_pass or the like); asked only where the name ends with a slash. */
   readonly autoRedirect?: boolean;
   /** The locations inside it. */
   readonly nested?: LocationTree<L>;
@@ -26,7 +26,6 @@ interface PrefixNode<L> {
   readonly below: PrefixNode<L> | undefined;
   readonly exact: LocationEntry<L> | undefined;
   readonly inclusive: LocationEntry<L> | undefined;
-  readonly autoRedirect: boolean;
 }
 
 export interface LocationTree<L> {
@@ -34,7 +33,7 @@ export interface LocationTree<L> {
   readonly only: LocationEntry<L> | undefined;
   readonly prefixes: PrefixNode<L> | undefined;
   readonly regexes: readonly LocationEntry<L>[];
-  readonly named: ReadonlyMap<string, L>;
+  readonly named: ReadonlyMap<string, LocationEntry<L>>;
 }
 
 /** The result of a search; a worker reuses one object for all searches. */
@@ -93,11 +92,16 @@ export function buildLocationTree<L>(entries: readonly LocationEntry<L>[]): Loca
   const first = sorted.at(0);
   const lone = sorted.length === 1 && first?.exact === undefined && regexes.length === 0 ? first?.inclusive : undefined;
   return {
-    only: lone !== undefined && lone.nested === undefined && lone.autoRedirect !== true ? lone : undefined,
+    only: lone !== undefined && lone.nested === undefined && !redirects(lone) ? lone : undefined,
     prefixes: prefixTree(nest(sorted), 0),
     regexes,
-    named: new Map([...named].map(([name, entry]) => [name, entry.location])),
+    named,
   };
+}
+
+/** `/x` to this location `/x/`: "/" itself is whatever no other location is. */
+function redirects<L>(entry: LocationEntry<L> | undefined): boolean {
+  return entry !== undefined && entry.name.length > 1 && entry.name.endsWith("/") && entry.autoRedirect === true;
 }
 
 interface StaticName<L> {
@@ -158,7 +162,6 @@ function prefixTree<L>(names: readonly NestedName<L>[], prefix: number): PrefixN
     below: prefixTree(at.longer, at.name.length),
     exact: at.exact,
     inclusive: at.inclusive,
-    autoRedirect: at.exact?.autoRedirect === true || at.inclusive?.autoRedirect === true,
   };
 }
 
@@ -243,7 +246,7 @@ function findPrefix<L>(root: PrefixNode<L> | undefined, uri: string): LocationEn
       prefixVerdict = node.exact === undefined ? "inclusive" : "found";
       return node.exact ?? node.inclusive;
     } else {
-      if (left + 1 === name.length && node.autoRedirect) {
+      if (left + 1 === name.length && (redirects(node.exact) || redirects(node.inclusive))) {
         best = node.exact ?? node.inclusive;
         prefixVerdict = "redirect";
       }

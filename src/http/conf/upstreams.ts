@@ -4,7 +4,7 @@ import { buildUpstream, cycleUpstream, type Group } from "../../balancer/group.t
 import type { ResolvingGroup } from "../../balancer/name_service.ts";
 import type { Pool } from "../../balancer/pool.ts";
 import { refusalsOf } from "../../config/errors.ts";
-import type { Scope } from "../../config/schema.ts";
+import { reachesOut, type Scope } from "../../config/schema.ts";
 import { ConfigError, type Directive } from "../../config/types.ts";
 import { type Address, addressText, withPort } from "../../net/address.ts";
 import { parseUrl, targetAddresses } from "../../net/parse_url.ts";
@@ -139,6 +139,7 @@ export class Upstreams {
     const group = cycleUpstream(definition, this.cycle);
     const entry = { group, pool: undefined, key: undefined, sessions: undefined };
     this.byName.set(implicitKey(key, defaultPort), entry);
+    reachesOut(this.cycle.root, at);
     return entry;
   }
 }

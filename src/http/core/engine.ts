@@ -221,7 +221,7 @@ export function namedRedirect(request: Request, name: string): number {
     finalizeRequest(request, 500);
     return DONE;
   }
-  const location = request.server.root.tree?.named.get(name);
+  const location = request.server.root.tree?.named.get(name)?.location;
   if (location === undefined) {
     logError(request, "error", `could not find named location "${name}"`);
     finalizeRequest(request, 500);

@@ -185,7 +185,7 @@ export class Request {
     this.location = server.root;
     this.headers = headers;
     this.response = response;
-    this.variables = variables === 0 ? NO_VARIABLES : new Array<string | null | undefined>(variables).fill(undefined);
+    this.variables = new Array<string | null | undefined>(variables).fill(undefined);
   }
 
   /** An exception left a callback that was deferred for this request. */
@@ -195,5 +195,4 @@ export class Request {
 }
 
 const NO_CAPTURES: readonly (string | undefined)[] = [];
-const NO_VARIABLES: (string | null | undefined)[] = [];
 export const NO_FILTERS: BodyFilter[] = [];

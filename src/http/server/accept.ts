@@ -109,7 +109,7 @@ class Accepting implements Accepted, Closable, ProxyProtocolOwner, TlsStageOwner
     const named = negotiated?.server;
     const server = named?.tls.context === undefined ? config.defaultServer : named;
     try {
-      server.tls.certify?.(handshakeRequest(this, this.stream, this.agreed(ssl), server, config.variables), ssl);
+      server.tls.certify?.(handshakeRequest(this, this.stream, this.agreed(ssl), server, config.variables.count), ssl);
       return true;
     } catch (error) {
       if (!(error instanceof CertificateError)) throw error;

@@ -45,7 +45,7 @@ export function createRequest(
   const { names, variables } = config;
   const { tls } = connection;
   const defaultServer = tls === undefined ? config.defaultServer : tls.server;
-  const request = new Request(connection, exchange, defaultServer, fields.headers, response, variables);
+  const request = new Request(connection, exchange, defaultServer, fields.headers, response, variables.count);
   // As in nginx the target is split before Host is known, so the default server's merge_slashes applies.
   const { mergeSlashes } = defaultServer;
   const valid = splitTarget(head.rawUri, head.complex, head.argsAt, head.extAt, head.plus, mergeSlashes, request);

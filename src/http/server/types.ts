@@ -6,6 +6,7 @@ import type { HeaderList } from "../../wire/http1/header_list.ts";
 import type { RequestLimits } from "../../wire/http1/request_fields.ts";
 import type { ServerNames } from "../conf/server_names.ts";
 import type { Server } from "../core/location.ts";
+import type { Variables } from "../core/script.ts";
 import type { ClientTls, HandshakeResponder } from "../core/types.ts";
 
 /** What is served on one listening address in one cycle of the configuration. */
@@ -24,8 +25,8 @@ export interface AddressConfig {
   readonly limits: RequestLimits;
   /** The limits of a host's server; undefined if all servers have the same. Throws RegexMatchError. */
   readonly limitsOf: ((host: string) => RequestLimits) | undefined;
-  /** The number of variables in use, and so of slots in a request. */
-  readonly variables: number;
+  /** The variables in use: so many slots a request has. */
+  readonly variables: Pick<Variables, "count">;
 }
 
 /** What a connection needs from its worker. */

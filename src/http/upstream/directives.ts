@@ -70,7 +70,7 @@ function shared(prefix: string, statuses: readonly string[]) {
         const made = template(scope, at, address);
         if (made.constant !== undefined && parseAddrPort(made.constant) === undefined)
           fail(at, `invalid address "${address}"`);
-        if (word !== undefined) keepForTransparent(scope);
+        if (word !== undefined) keepForTransparent(scope, at);
         return { address: made, transparent: word !== undefined };
       },
     }),

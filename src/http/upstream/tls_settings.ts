@@ -105,17 +105,16 @@ export function upstreamTls<P extends string>(
     reusesSessions: read.ssl_session_reuse,
     identity,
   };
-  scope.notes.set(TLS, made);
+  ofScope.set(scope, made);
   return made;
 }
 
-/** Key of a location's UpstreamTls among the notes of its scope. */
-const TLS = Symbol("tls");
+/** By the location's scope. */
+const ofScope = new WeakMap<Scope, UpstreamTls>();
 
 /** What was made for a location; undefined where it passes nothing to https://. */
 export function upstreamTlsOf(scope: Scope): UpstreamTls | undefined {
-  const made = scope.notes.get(TLS);
-  return made === undefined ? undefined : (made as UpstreamTls);
+  return ofScope.get(scope);
 }
 
 /** The certificate of the context, or one for each connection. */

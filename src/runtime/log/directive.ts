@@ -1,4 +1,4 @@
-import { type DirectiveSpec, fail, type Scope, valueIn } from "../../config/schema.ts";
+import { type DirectiveSpec, fail, reachesOut, type Scope, valueIn } from "../../config/schema.ts";
 import type { Directive } from "../../config/types.ts";
 import type { HostWanted } from "../application.ts";
 import type { Cycle } from "../cycle.ts";
@@ -15,7 +15,11 @@ export const errorLog: DirectiveSpec<readonly ErrorLogTarget[]> = {
   defaultText: "logs/error.log error",
   doc: "Where errors are logged: a file, the standard error output or a syslog server, from a level up (debug, info, notice, warn, error, crit, alert, emerg). Several at one level each get the line.",
   initial: () => [],
-  read: (at, _scope, previous) => [...(previous ?? []), errorLogTarget(at)],
+  read(at, scope, previous) {
+    // It is opened at the start.
+    reachesOut(scope, at);
+    return [...(previous ?? []), errorLogTarget(at)];
+  },
 };
 
 /** Reads an `error_log` line. */

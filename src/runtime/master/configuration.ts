@@ -6,7 +6,7 @@ import type { Program } from "../application.ts";
 import { type BuiltCycle, buildCycle } from "../build_cycle.ts";
 import type { CycleData } from "../cycle.ts";
 import { type CoreSettings, coreDirectives } from "../directives.ts";
-import { errorLogFiles, openMainLog } from "../log/directive.ts";
+import { openMainLog } from "../log/directive.ts";
 import { withTerminal } from "../log/error_log.ts";
 import { LentLogs } from "../log/lent_logs.ts";
 import type { ErrorLog } from "../log/log.ts";
@@ -236,7 +236,7 @@ export class Configuration {
 
   /** Closes the logs that only an earlier configuration named. */
   closeUnusedLogs(): void {
-    closeLogFilesExcept(new Set(errorLogFiles(this.#built.cycle)));
+    closeLogFilesExcept(new Set(this.logs.files.keys()));
     this.logs.release();
   }
 }

@@ -1,6 +1,6 @@
 import { type ConfigWarning, refusalsOf, warningsOf } from "../../config/errors.ts";
 import { readConfig } from "../../config/load.ts";
-import type { Scope } from "../../config/schema.ts";
+import { type Scope, sealable } from "../../config/schema.ts";
 import { serializeDirectives } from "../../config/serialize.ts";
 import { ConfigError, type ConfigTree, placeText } from "../../config/types.ts";
 import type { Address } from "../../net/address.ts";
@@ -73,7 +73,7 @@ export async function validateCycle(
   const zones = new NewZones(previous?.zones ?? {});
   const data: CycleData = {
     generation: (previous?.generation ?? 0) + 1,
-    directives: serializeDirectives(tree.directives),
+    directives: [],
     prefix: paths.prefix,
     confPrefix: paths.confPrefix,
     errorLog: paths.errorLog,
@@ -87,6 +87,8 @@ export async function validateCycle(
   const application = await inSlices(refusals.attemptSliced(program.build(cycle)));
   refusals.throwAll(tree);
   if (application === undefined) throw new Error("nothing was built, and nothing was refused");
+  // Only now is it known which blocks the children may read when they need them.
+  data.directives = serializeDirectives(tree.directives, sealable(root));
   return { cycle, application, warnings: warningsOf(root) };
 }
 

@@ -106,7 +106,7 @@ describe("choosing a location", () => {
 
   test("named locations stand apart", () => {
     const tree = treeOf([plan("@a"), plan("/")]);
-    assert.equal(tree.named.get("@a"), "@a");
+    assert.equal(tree.named.get("@a")?.location, "@a");
     assert.equal(choose(tree, "@a"), undefined);
   });
 });

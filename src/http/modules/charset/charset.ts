@@ -39,7 +39,7 @@ interface CharsetSettings {
 
 function readSetting(at: Directive, scope: Scope): Setting {
   const [name] = at.args;
-  if (!name.startsWith("$")) return { charset: namedCharset(scope, name) };
+  if (!name.startsWith("$")) return { charset: namedCharset(scope, at, name) };
   if (name === "$") fail(at, 'invalid variable name "$"');
   const setting: Setting = { variable: undefined };
   whenVariablesKnown(scope, (variables) => {

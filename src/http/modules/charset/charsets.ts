@@ -1,4 +1,4 @@
-import { fail, type Scope } from "../../../config/schema.ts";
+import { fail, reachesOut, type Scope } from "../../../config/schema.ts";
 import { ConfigError, type Directive } from "../../../config/types.ts";
 import { type HeadText, headText } from "../../../wire/head_text.ts";
 import { decodeUtf8 } from "../../../wire/utf8.ts";
@@ -38,22 +38,23 @@ export function findCharset(charsets: ReadonlyMap<string, Charset>, name: string
   return charsets.get(name.toLowerCase());
 }
 
-/** The charset of that name, added if it is new. */
-export function namedCharset(scope: Scope, name: string): Charset {
+/** The charset of that name, added if it is new. `at`: the directive that names it. */
+export function namedCharset(scope: Scope, at: Directive, name: string): Charset {
   const charsets = charsetsOf(scope);
   const key = name.toLowerCase();
   const known = charsets.get(key);
   if (known !== undefined) return known;
   const made: Charset = { name: headText(name), utf8: key === "utf-8", tables: new Map() };
   charsets.set(key, made);
+  reachesOut(scope, at);
   return made;
 }
 
 /** Reads a `charset_map` block and gives both charsets their tables. Returns the charsets. Throws nginx's sentences. */
 export function readCharsetMap(at: Directive, scope: Scope): readonly [Charset, Charset] {
   const [one, two] = at.args;
-  const source = namedCharset(scope, one);
-  const target = namedCharset(scope, two);
+  const source = namedCharset(scope, at, one);
+  const target = namedCharset(scope, at, two);
   if (source === target) fail(at, `"charset_map" between the same charsets "${one}" and "${two}"`);
   if (source.utf8) fail(at, '"charset_map" with "utf-8" charset should be given in the second column');
   if (source.tables.has(target)) fail(at, `duplicate "charset_map" between "${one}" and "${two}"`);

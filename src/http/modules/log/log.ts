@@ -1,5 +1,5 @@
 import { directive, list } from "../../../config/directives.ts";
-import { fail, type Scope, valueIn } from "../../../config/schema.ts";
+import { fail, reachesOut, type Scope, valueIn } from "../../../config/schema.ts";
 import type { Context, Directive } from "../../../config/types.ts";
 import { parseMsec, parseNumber, parseSec, parseSize } from "../../../config/values.ts";
 import type { HostWanted } from "../../../runtime/application.ts";
@@ -217,6 +217,7 @@ function shared(path: string, buffer: LogBuffer, at: Directive, scope: Scope): L
     fail(at, `access_log "${path}" already defined with conflicting parameters`);
   }
   buffers.set(path, buffer);
+  reachesOut(scope, at);
   return buffer;
 }
 

@@ -1,4 +1,4 @@
-import { fail, type Scope } from "../../../config/schema.ts";
+import { fail, reachesOut, type Scope } from "../../../config/schema.ts";
 import type { Directive } from "../../../config/types.ts";
 import { type CompiledRegex, compileRegex, RegexMatchError } from "../../../regex/regex.ts";
 import { assignCaptures, declareCaptures } from "../../../script/captures.ts";
@@ -14,7 +14,10 @@ export function rewriteRegex(at: Directive, scope: Scope, pattern: string): Comp
   const caseless = pattern.startsWith("~*");
   const compiled = compileRegex(pattern.slice(caseless ? 2 : 1), caseless);
   if ("error" in compiled) fail(at, compiled.error);
-  whenVariablesKnown(scope, (variables) => declareCaptures(compiled, variables, at));
+  if (compiled.names.length > 0) {
+    reachesOut(scope, at);
+    whenVariablesKnown(scope, (variables) => declareCaptures(compiled, variables, at));
+  }
   return compiled;
 }
 

@@ -85,5 +85,6 @@ test("mistakes in charset_map are refused in nginx's words", () => {
   const known = scope();
   readCharsetMap({ ...line("charset_map", "a", "b"), block: [] }, known);
   refused(["B", "a"], [], 'duplicate "charset_map" between "B" and "a"', known);
-  assert.equal(namedCharset(known, "B"), namedCharset(known, "b"));
+  const at = line("charset", "b");
+  assert.equal(namedCharset(known, at, "B"), namedCharset(known, at, "b"));
 });

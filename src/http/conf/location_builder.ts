@@ -1,0 +1,284 @@
+import os from "node:os";
+import { type Refusals, refusalsOf, warn } from "../../config/errors.ts";
+import { reachesOut, type Scope, valueIn } from "../../config/schema.ts";
+import { isRead } from "../../config/scopes.ts";
+import { ConfigError } from "../../config/types.ts";
+import { type CompiledRegex, compileRegex } from "../../regex/regex.ts";
+import { coreDirectives as processDirectives } from "../../runtime/directives.ts";
+import { type ErrorLogTarget, openErrorLog } from "../../runtime/log/error_log.ts";
+import type { ErrorLog } from "../../runtime/log/log.ts";
+import { declareCaptures } from "../../script/captures.ts";
+import type { Sliced } from "../../sys/sliced.ts";
+import type { RequestLimits } from "../../wire/http1/request_fields.ts";
+import type { Location, Server } from "../core/location.ts";
+import { coreDirectives } from "./core_directives.ts";
+import { coreSettings } from "./core_settings.ts";
+import { ModuleHandlers } from "./handlers.ts";
+import { type LocationName, nestingError, parseLocationName } from "./location_name.ts";
+import { buildLocationTree, type LocationEntry, type LocationTree } from "./location_tree.ts";
+import type { HttpBuild, HttpModule } from "./module.ts";
+import { ModuleSettings } from "./module_settings.ts";
+import { type ServerSettings, serverDirectives } from "./server_directives.ts";
+import { type NamedServer, parseServerName, primaryServerName, type ServerName } from "./server_names.ts";
+
+/** A server and its scope, before it is assigned to listening addresses. */
+export interface BuiltServer extends NamedServer<Server> {
+  readonly scope: Scope;
+}
+
+const NO_TLS: Server["tls"] = {
+  context: undefined,
+  certify: undefined,
+  certified: false,
+  rejects: false,
+  verify: "off",
+  verification: "",
+};
+
+/** A server's own level. Its root comes last: that and the locations in it refer to their server. */
+class ServerLevel implements Server {
+  readonly clientHeaderTimeout: number;
+  readonly limits: RequestLimits;
+  readonly mergeSlashes: boolean;
+  readonly earlyBody: Server["earlyBody"];
+  tls: Server["tls"] = NO_TLS;
+  readonly name: string;
+  serverRewrite: Server["serverRewrite"] = [];
+  private built: Location | undefined = undefined;
+
+  constructor(settings: ServerSettings, name: string) {
+    this.clientHeaderTimeout = settings.client_header_timeout;
+    this.limits = requestLimits(settings);
+    this.mergeSlashes = settings.merge_slashes;
+    this.earlyBody = settings.client_body_early_read;
+    this.name = name;
+  }
+
+  get root(): Location {
+    if (this.built === undefined) throw new Error("server used before it was built");
+    return this.built;
+  }
+
+  setRoot(root: Location): void {
+    this.built = root;
+    this.serverRewrite = root.rewrite;
+  }
+}
+
+function requestLimits(settings: ServerSettings): RequestLimits {
+  return {
+    headerBufferSize: settings.client_header_buffer_size,
+    largeBuffers: settings.large_client_header_buffers.count,
+    largeBufferSize: settings.large_client_header_buffers.size,
+    maxHeaders: settings.max_headers,
+    ignoreInvalid: settings.ignore_invalid_headers,
+    underscores: settings.underscores_in_headers,
+    allowConnect: false,
+  };
+}
+
+/** A location of a tree, built when it is first asked for. */
+class Entry implements LocationEntry<Location> {
+  readonly kind: LocationName["kind"];
+  readonly name: string;
+  readonly noRegex: boolean;
+  readonly caseless: boolean;
+  readonly regex: CompiledRegex | undefined;
+  nested: LocationTree<Location> | undefined = undefined;
+  private built: Location | undefined = undefined;
+  private readonly build: () => Location;
+
+  constructor(name: LocationName, regex: CompiledRegex | undefined, build: () => Location) {
+    this.kind = name.kind;
+    this.name = name.name;
+    this.noRegex = name.noRegex;
+    this.caseless = name.caseless;
+    this.regex = regex;
+    this.build = build;
+  }
+
+  get location(): Location {
+    return this.built ?? this.first();
+  }
+
+  get autoRedirect(): boolean {
+    return this.location.autoRedirect;
+  }
+
+  private first(): Location {
+    const built = this.build();
+    this.built = built;
+    return built;
+  }
+}
+
+/** Builds servers and locations. */
+export class LocationBuilder {
+  private readonly http: HttpBuild;
+  private readonly settings: ModuleSettings;
+  private readonly handlers: ModuleHandlers;
+  private readonly refusals: Refusals;
+  private readonly complete: () => void;
+  private readonly hostname = os.hostname();
+  private readonly logs = new Map<readonly ErrorLogTarget[], ErrorLog>();
+  private defaultLog: ErrorLog | undefined;
+
+  /** `complete`: does what waits for all locations, for one that is built late. */
+  constructor(http: HttpBuild, modules: readonly HttpModule[], complete: () => void) {
+    this.http = http;
+    this.complete = complete;
+    this.settings = new ModuleSettings(modules);
+    this.handlers = new ModuleHandlers(modules);
+    this.refusals = refusalsOf(http.scope);
+  }
+
+  *server(scope: Scope): Sliced<BuiltServer> {
+    const settings = serverDirectives.in(scope);
+    const names: ServerName[] = [];
+    for (const at of settings.server_name) {
+      for (const arg of at.args) {
+        this.refusals.attempt(() => {
+          const parsed = parseServerName(arg, this.hostname);
+          if ("error" in parsed) throw new ConfigError(parsed.error, at);
+          if (parsed.warning !== undefined) warn(at, scope, parsed.warning);
+          if (parsed.serverName.regex !== undefined) declareCaptures(parsed.serverName.regex, this.http.variables, at);
+          names.push(parsed.serverName);
+        });
+      }
+    }
+    const server = new ServerLevel(settings, primaryServerName(names));
+    const root = this.location(scope, { kind: "server", name: "" }, server, undefined);
+    server.setRoot(root);
+    root.tree = yield* this.tree(scope, server, root, undefined);
+    return { server, names, scope };
+  }
+
+  private *tree(
+    scope: Scope,
+    server: Server,
+    parent: Location,
+    outer: LocationName | undefined,
+  ): Sliced<Location["tree"]> {
+    const entries: Entry[] = [];
+    const places = new Map<LocationEntry<Location>, Scope>();
+    for (const child of scope.children) {
+      if (child.context !== "location") continue;
+      const entry = yield* this.refusals.attemptSliced(this.entry(child, server, parent, outer));
+      if (entry !== undefined) {
+        entries.push(entry);
+        places.set(entry, child);
+      }
+      yield;
+    }
+    if (entries.length === 0) return undefined;
+    const tree = buildLocationTree<Location>(entries);
+    if (!("error" in tree)) return tree;
+    const place = places.get(tree.second) ?? scope;
+    this.refusals.note(new ConfigError(tree.error, place.directive), "complete");
+    return undefined;
+  }
+
+  private *entry(scope: Scope, server: Server, parent: Location, outer: LocationName | undefined): Sliced<Entry> {
+    const at = scope.directive;
+    const name = parseLocationName(at.args);
+    if ("error" in name) throw new ConfigError(name.error, at);
+    const wrong = nestingError(name, outer);
+    if (wrong !== undefined) throw new ConfigError(wrong, at);
+    const compiled = name.kind === "regex" ? compileRegex(name.name, name.caseless) : undefined;
+    if (compiled !== undefined && "error" in compiled) throw new ConfigError(compiled.error, at);
+    if (compiled !== undefined) declareCaptures(compiled, this.http.variables, at);
+    const late = !isRead(scope);
+    const entry = new Entry(name, compiled, () =>
+      late ? this.late(scope, name, server, parent) : this.location(scope, name, server, parent),
+    );
+    if (late) return entry;
+    const { location } = entry;
+    entry.nested = yield* this.tree(scope, server, location, name);
+    location.tree = entry.nested;
+    return entry;
+  }
+
+  /** Builds a location when the first request comes for it. The master has built it too, so nothing is wrong with it. */
+  private late(scope: Scope, name: LocationName, server: Server, parent: Location): Location {
+    const before = this.refusals.count;
+    try {
+      return this.location(scope, name, server, parent);
+    } finally {
+      this.complete();
+      this.refusals.throwSince(before);
+    }
+  }
+
+  private location(
+    scope: Scope,
+    { kind, name }: { kind: Location["kind"]; name: string },
+    server: Server,
+    parent: Location | undefined,
+  ): Location {
+    const { cycle, directories } = this.http;
+    const core = coreSettings(scope, (path) => cycle.path(path));
+    directories.add(core.clientBodyTempPath.path);
+    const location: Location = {
+      name,
+      kind,
+      server,
+      core,
+      settings: [],
+      errorLog: this.errorLog(scope),
+      tree: undefined,
+      autoRedirect: false,
+      postRead: [],
+      rewrite: [],
+      preaccess: [],
+      access: [],
+      precontent: [],
+      content: undefined,
+      contentPhase: [],
+      headerFilters: [],
+      upstreamHooks: undefined,
+      log: [],
+      limitExcept: undefined,
+      direct: false,
+    };
+    const block = (child: Scope) => this.location(child, { kind: "block", name }, server, location);
+    const before = this.refusals.count;
+    const shares = this.shares;
+    this.settings.build({ http: this.http, scope, location, server, parent, block });
+    if (this.refusals.count === before) this.handlers.put(location);
+    if (this.shares > shares) reachesOut(scope, scope.directive);
+    const limited = scope.children.find((child) => child.context === "limit_except");
+    const methods = valueIn(scope, coreDirectives.specs.limit_except);
+    if (limited !== undefined && methods !== undefined)
+      location.limitExcept = this.limitExcept(location, methods, block(limited));
+    return location;
+  }
+
+  /** What locations have put into effect elsewhere so far. */
+  private get shares(): number {
+    const { workers, checkers, responders, certificates } = this.http;
+    return workers.length + checkers.length + responders.length + certificates.length;
+  }
+
+  /** Requests that the block's rules let through get the content handler of the location around it. */
+  private limitExcept(
+    { content }: Location,
+    methods: ReadonlySet<string>,
+    location: Location,
+  ): Location["limitExcept"] {
+    location.content ??= content;
+    return { methods, location };
+  }
+
+  private errorLog(scope: Scope): ErrorLog {
+    const targets = valueIn(scope, processDirectives.specs.error_log);
+    if (targets.length === 0) {
+      this.defaultLog ??= openErrorLog(targets, this.http.cycle);
+      return this.defaultLog;
+    }
+    const known = this.logs.get(targets);
+    if (known !== undefined) return known;
+    const log = openErrorLog(targets, this.http.cycle);
+    this.logs.set(targets, log);
+    return log;
+  }
+}
