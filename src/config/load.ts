@@ -1,3 +1,4 @@
+import { letHeapGrow } from "../sys/heap_growth.ts";
 import { refusalsOf } from "./errors.ts";
 import { Parser } from "./parser.ts";
 import type { Directives, Scope, Specs } from "./schema.ts";
@@ -36,7 +37,14 @@ export function readConfig(options: LoadOptions, tables: readonly Directives<Spe
     syntaxError = error;
   }
   const tree: ConfigTree = { files: parser.files, directives: parser.directives };
+  const heapGrown = letHeapGrow(textLength(tree));
   const root = readScopes(tree, tables);
+  heapGrown();
   if (syntaxError !== undefined) refusalsOf(root).note(syntaxError, "end");
   return { tree, root, complete: syntaxError === undefined };
+}
+
+/** The characters of all files. */
+export function textLength({ files }: ConfigTree): number {
+  return files.reduce((sum, { text }) => sum + text.length, 0);
 }

@@ -3,6 +3,7 @@ import type { Directives, Specs } from "../config/schema.ts";
 import { buildingScopes } from "../config/scopes.ts";
 import { deserializingDirectives } from "../config/serialize.ts";
 import { openZone } from "../shm/registry.ts";
+import { letHeapGrow } from "../sys/heap_growth.ts";
 import { inSlices, type Sliced } from "../sys/sliced.ts";
 import type { Application, Program } from "./application.ts";
 import { type Cycle, type CycleData, cycleOf } from "./cycle.ts";
@@ -20,7 +21,8 @@ export function tablesOf(program: Program): readonly Directives<Specs>[] {
 
 /** Builds a cycle that the master has validated, a slice at a time, while requests are served. Throws ConfigError. */
 export async function buildCycle(program: Program, data: CycleData): Promise<BuiltCycle> {
-  return inSlices(building(program, data));
+  const heapGrown = letHeapGrow(data.directives.reduce((sum, { length }) => sum + length, 0));
+  return inSlices(building(program, data)).finally(heapGrown);
 }
 
 /** The master has read the same configuration, and so all files of it that could be read. */

@@ -15,7 +15,7 @@ export function identityOf(user: Identity | undefined): Identity | undefined {
   const uid = findUser(DEFAULT_USER);
   if (uid === undefined) throw new Error(`getpwnam("${DEFAULT_USER}") failed`);
   // Debian names this user's group otherwise; nginx's configure script looks for both.
-  const gid = findGroup(DEFAULT_USER) ?? findGroup("nogroup");
+  const gid = findGroup(DEFAULT_USER, "nogroup");
   if (gid === undefined) throw new Error(`getgrnam("${DEFAULT_USER}") failed`);
   return { user: DEFAULT_USER, uid, gid };
 }

@@ -16,30 +16,37 @@ export function findUser(name: string): number | undefined {
   return find("passwd", name);
 }
 
-/** getgrnam(3): undefined where there is no such group. */
-export function findGroup(name: string): number | undefined {
-  return find("group", name);
+/** getgrnam(3): undefined where there is no such group. Of several names the first that there is. */
+export function findGroup(...names: readonly string[]): number | undefined {
+  return find("group", ...names);
 }
 
-/** The third field of that line; `getent` also finds users that are in no file (LDAP and the like). */
-function find(database: "passwd" | "group", name: string): number | undefined {
-  if (name === "" || /[:\n]/.test(name)) return undefined;
+/**
+ * The third field of that line; `getent` also finds users that are in no file (LDAP and the like), but takes 50 ms: it is asked
+ * when no name is in the file.
+ */
+function find(database: "passwd" | "group", ...names: readonly string[]): number | undefined {
+  const known = names.filter((name) => name !== "" && !/[:\n]/.test(name));
+  if (known.length === 0) return undefined;
   const line =
-    lineOf(() => readFileSync(`/etc/${database}`, "latin1"), name) ??
-    lineOf(
-      () => execFileSync("getent", [database, name], { encoding: "latin1", stdio: ["ignore", "pipe", "ignore"] }),
-      name,
+    firstOf(known, () => readFileSync(`/etc/${database}`, "latin1")) ??
+    firstOf(known, (name) =>
+      execFileSync("getent", [database, name], { encoding: "latin1", stdio: ["ignore", "pipe", "ignore"] }),
     );
   const id = Number(line?.split(":")[2] ?? Number.NaN);
   return Number.isInteger(id) ? id : undefined;
 }
 
-function lineOf(read: () => string, name: string): string | undefined {
-  try {
-    return read()
-      .split("\n")
-      .find((line) => line.startsWith(`${name}:`));
-  } catch {
-    return undefined;
+function firstOf(names: readonly string[], read: (name: string) => string): string | undefined {
+  for (const name of names) {
+    try {
+      const found = read(name)
+        .split("\n")
+        .find((line) => line.startsWith(`${name}:`));
+      if (found !== undefined) return found;
+    } catch {
+      // There is no such file, or program, or it does not know the name.
+    }
   }
+  return undefined;
 }
