@@ -3,7 +3,9 @@
  * other work of the machine has a part in it. Garbage per request comes out the same each time; of times the least and the
  * 5th percentile of many short bursts are shown, in ns a request.
  *
- *     node bench/javascript.ts [--fastcgi] [--browser] [--seconds 5] [--beside DIR]
+ *     node bench/javascript.ts [--fastcgi | --cache] [--browser] [--seconds 5] [--beside DIR]
+ *
+ * With --cache the response comes out of the cache.
  *
  * --beside takes another tree of Holdfast in turn with this one. Which comes first matters by some percent: run it both
  * ways, several times.
@@ -30,10 +32,17 @@ const CONFIG = `events {}
 http {
   access_log off; keepalive_timeout 300s; keepalive_requests 100000000; default_type text/plain;
   upstream backend { server 127.0.0.1:2; keepalive 64; keepalive_requests 100000000; }
+  proxy_cache_path cache keys_zone=pages:1m inactive=1h;
   ${fastcgi.upstream}
   server { listen 127.0.0.1:1; location / { proxy_pass http://backend; proxy_http_version 1.1; proxy_set_header Connection ""; }
+    location /cached/ { proxy_pass http://backend; proxy_http_version 1.1; proxy_set_header Connection "";
+      proxy_cache pages; proxy_cache_valid 200 1h; }
     ${fastcgi.location} }
 }`;
+/** What is measured. */
+const PATHS = { proxy: "/small", fastcgi: "/fastcgi", cache: "/cached/1k.html" };
+type Passage = keyof typeof PATHS;
+
 const CLIENTS = 64;
 const BURST = 200;
 
@@ -104,7 +113,7 @@ const memory: Pick<Engine, "connect" | "listen"> = {
 };
 
 /** Starts a worker of this tree; what is returned makes one request. */
-export async function prepare(fields: readonly string[], overFastcgi: boolean): Promise<() => void> {
+export async function prepare(fields: readonly string[], passage: Passage): Promise<() => void> {
   Object.assign(nodeEngine, memory);
   const prefix = `${mkdtempSync(join(os.tmpdir(), "holdfast-javascript-"))}/`;
   try {
@@ -119,19 +128,34 @@ export async function prepare(fields: readonly string[], overFastcgi: boolean): 
     const errors = await worker.listen(Object.fromEntries(application.listeners.map(({ key }) => [key, [fd]])));
     closeSync(fd);
     if (errors.length > 0) throw new Error(errors.join("; "));
+    return requests(fields, passage);
   } finally {
     rmSync(prefix, { recursive: true });
   }
-  return requests(fields, overFastcgi);
 }
 
-function requests(fields: readonly string[], overFastcgi: boolean): () => void {
-  const head = [`GET ${overFastcgi ? "/fastcgi" : "/small"} HTTP/1.1`, "Host: 127.0.0.1:8080", ...fields, "", ""].join(
-    "\r\n",
-  );
-  const answer = `HTTP/1.1 200 OK\r\nServer: nginx/1.22.1\r\nDate: Thu, 26 Nov 2026 03:52:08 GMT\r\nContent-Type: text/plain\r\nContent-Length: ${smallBody.length}\r\nConnection: keep-alive\r\n\r\n${smallBody}`;
+/** What the server answers: 128 bytes, or a page as a server of files sends it. */
+function answerOf(passage: Passage): Buffer {
+  if (passage === "fastcgi") return fastcgiAnswer();
+  const page = passage === "cache";
+  const body = page ? smallBody.repeat(8) : smallBody;
+  const fields = [
+    "Server: nginx/1.22.1",
+    "Date: Thu, 26 Nov 2026 03:52:08 GMT",
+    `Content-Type: ${page ? "text/html" : "text/plain"}`,
+    `Content-Length: ${body.length}`,
+    ...(page ? ["Last-Modified: Wed, 25 Nov 2026 20:00:00 GMT"] : []),
+    "Connection: keep-alive",
+    ...(page ? ['ETag: "6926ba80-400"', "Accept-Ranges: bytes"] : []),
+  ];
+  return Buffer.from(`HTTP/1.1 200 OK\r\n${fields.join("\r\n")}\r\n\r\n${body}`, "latin1");
+}
+
+/** The first request is made here: with the cache it is the only one that goes to the server. */
+function requests(fields: readonly string[], passage: Passage): () => void {
+  const head = [`GET ${PATHS[passage]} HTTP/1.1`, "Host: 127.0.0.1:8080", ...fields, "", ""].join("\r\n");
   const request = Buffer.from(head, "latin1");
-  const response = overFastcgi ? fastcgiAnswer() : Buffer.from(answer, "latin1");
+  const response = answerOf(passage);
   const [requestView, responseView] = [received.subarray(0, request.length), received.subarray(0, response.length)];
   const clients: MemoryStream[] = [];
   for (let port = 1000; port < 1000 + CLIENTS; port++) {
@@ -140,14 +164,24 @@ function requests(fields: readonly string[], overFastcgi: boolean): () => void {
     clients.push(stream);
   }
   let next = 0;
-  return () => {
+  const answered = (client: MemoryStream) => {
+    if (last !== client || lastData.length < response.length / 2) throw new Error("no response went to the client");
+  };
+  const passed = () => {
     const client = clients[next++ % CLIENTS];
     client.receive(request, requestView);
     if (connecting !== undefined) connected();
     const server = last;
     if (server === undefined || server === client) throw new Error("no request went to the server");
     server.receive(response, responseView);
-    if (last !== client || lastData.length < response.length / 2) throw new Error("no response went to the client");
+    answered(client);
+  };
+  passed();
+  if (passage !== "cache") return passed;
+  return () => {
+    const client = clients[next++ % CLIENTS];
+    client.receive(request, requestView);
+    answered(client);
   };
 }
 
@@ -185,16 +219,18 @@ if (import.meta.main) {
     options: {
       browser: { type: "boolean", default: false },
       fastcgi: { type: "boolean", default: false },
+      cache: { type: "boolean", default: false },
       seconds: { type: "string", default: "5" },
       beside: { type: "string" },
     },
   });
   const named = scenarios.find(({ name }) => name === "proxy-small-browser");
   const fields = values.browser && named?.kind === "load" ? named.fields : [];
-  const trees = [await prepare(fields, values.fastcgi)];
+  const passage = values.cache ? "cache" : values.fastcgi ? "fastcgi" : "proxy";
+  const trees = [await prepare(fields, passage)];
   if (values.beside !== undefined) {
     const other = (await import(resolve(values.beside, "bench/javascript.ts"))) as { prepare: typeof prepare };
-    trees.push(await other.prepare(fields, values.fastcgi));
+    trees.push(await other.prepare(fields, passage));
   }
   const measured = await measure(trees, Number(values.seconds));
   for (const [i, bursts] of measured.entries()) {

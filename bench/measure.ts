@@ -123,7 +123,9 @@ export async function serve(
   const certificate = tls === undefined ? undefined : bench.certificates.get(tls);
   const output = join(dir, "output");
   const large = needs === "large";
-  const command = server.prepare({ dir, port, certificate, files, backendPort, fastcgiPort, descriptors, large });
+  const cache = needs === "cache";
+  const site = { dir, port, certificate, files, backendPort, fastcgiPort, descriptors, large, cache };
+  const command = server.prepare(site);
   const startedAt = performance.now();
   const child = startPinned(`${bench.serverCore}`, command, output);
   const url = `${certificate === undefined ? "http" : "https"}://127.0.0.1:${port}${path}`;

@@ -6,7 +6,7 @@ import { gzipSync } from "node:zlib";
 import type { CertificateKind } from "./certificates.ts";
 import { largePath } from "./large.ts";
 
-export type Ability = "proxy" | "fastcgi" | "static" | "return" | "large" | "tls";
+export type Ability = "proxy" | "fastcgi" | "cache" | "static" | "return" | "large" | "tls";
 
 interface Common {
   /** As `--only` takes it. */
@@ -157,6 +157,11 @@ export const scenarios: readonly Scenario[] = [
     fields: browser,
     unit: "µs/request",
   },
+  cached("cache-hit", "From the cache, a page of 1 KiB", "/cached/1k.html", KiB, []),
+  cached("cache-hit-browser", "From the cache, a browser's head, a page of 1 KiB", "/cached/1k.html", KiB, browser),
+  cached("cache-hit-100k", "From the cache, 100 KiB", "/cached/100k.bin", 100 * KiB, []),
+  cached("cache-hit-1m", "From the cache, 1 MiB", "/cached/1m.bin", MiB, []),
+  cached("cache-miss", "Proxied and put into the cache, a page of 1 KiB", "/kept/1k.html", KiB, []),
   {
     kind: "load",
     name: "static-1k",
@@ -307,6 +312,10 @@ export const scenarios: readonly Scenario[] = [
   },
   { kind: "checks", name: "checks", title: "10,000 servers checked every second" },
 ];
+
+function cached(name: string, title: string, path: string, bytes: number, fields: readonly string[]): LoadScenario {
+  return { kind: "load", name, title, needs: "cache", path, bytes, connections: 64, fields, unit: "µs/request" };
+}
 
 function handshakes(name: string, title: string, tls: CertificateKind, kind: "full" | "resumed"): LoadScenario {
   return {

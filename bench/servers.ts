@@ -18,6 +18,8 @@ export interface Site {
   backendPort: number;
   /** 5,000 locations, and 1,000 servers beside this one. */
   large: boolean;
+  /** A cache, with its files beside the configuration. */
+  cache: boolean;
   /** Undefined where no scenario needs the FastCGI application. */
   fastcgiPort: number | undefined;
   /** Open files allowed. */
@@ -90,10 +92,31 @@ export function fastcgiConf(port: number): { upstream: string; location: string 
   };
 }
 
+/** A cache, and locations in front of the same backend: the one has few keys, in the other each request has a key of its own. */
+function cacheConf({ dir }: Site): { path: string; locations: string } {
+  const pass = `
+            proxy_pass http://backend;
+            proxy_http_version 1.1;
+            proxy_set_header Connection "";
+            proxy_cache pages;
+            proxy_cache_valid 200 1h;`;
+  return {
+    path: `
+    proxy_cache_path "${dir}/cache" levels=1:2 keys_zone=pages:64m max_size=256m inactive=1h use_temp_path=off;`,
+    locations: `
+        location /cached/ {${pass}
+        }
+        location /kept/ {${pass}
+            proxy_cache_key "$uri $connection:$connection_requests";
+        }`,
+  };
+}
+
 /** The text nginx and Holdfast share to the letter. Requests per connection are unbounded, as they are elsewhere. */
 function nginxConf(site: Site, onlyNginx: string, events = ""): string {
   const { certificate, fastcgiPort } = site;
   const fastcgi = fastcgiPort === undefined ? { upstream: "", location: "" } : fastcgiConf(fastcgiPort);
+  const cache = site.cache ? cacheConf(site) : { path: "", locations: "" };
   const tls =
     certificate === undefined
       ? ""
@@ -122,7 +145,7 @@ http {
     keepalive_timeout 300s;
     keepalive_requests 100000000;
     proxy_max_temp_file_size 0;
-${onlyNginx}
+${onlyNginx}${cache.path}
     upstream backend {
         server 127.0.0.1:${site.backendPort};
         keepalive 64;
@@ -135,7 +158,7 @@ ${onlyNginx}
             proxy_pass http://backend;
             proxy_http_version 1.1;
             proxy_set_header Connection "";
-        }${fastcgi.location}
+        }${fastcgi.location}${cache.locations}
         location /static/ {
             root "${site.files}";
         }
@@ -211,7 +234,7 @@ function holdfast(name: string, use: string, checkout = root): Server {
   const holdfastBin = join(checkout, "bin", "holdfast");
   return {
     name,
-    abilities: ["proxy", "fastcgi", "static", "return", "large", "tls"],
+    abilities: ["proxy", "fastcgi", "cache", "static", "return", "large", "tls"],
     missing: () => (existsSync(holdfastBin) ? undefined : "bin/holdfast is not there yet"),
     version: () => versionIn(ask(holdfastBin, ["-v"], { ...process.env, ...holdfastPath })),
     prepare(site) {
@@ -222,19 +245,24 @@ function holdfast(name: string, use: string, checkout = root): Server {
   };
 }
 
-export const servers: readonly Server[] = [
-  {
-    name: "nginx",
-    abilities: ["proxy", "fastcgi", "static", "return", "large", "tls"],
+function nginx(name: string, abilities: readonly Ability[], more: string): Server {
+  return {
+    name,
+    abilities,
     missing: () => (ask("nginx", ["-v"]) === undefined ? "not installed" : undefined),
     version: () => versionIn(ask("nginx", ["-v"])),
     prepare(site) {
       mkdirSync(join(site.dir, "temp"), { recursive: true });
       const file = join(site.dir, "nginx.conf");
-      writeFileSync(file, nginxConf(site, nginxTempPaths + nginxProtocols));
+      writeFileSync(file, nginxConf(site, nginxTempPaths + nginxProtocols + more));
       return { program: "nginx", args: ["-e", join(site.dir, "error.log"), "-p", site.dir, "-c", file] };
     },
-  },
+  };
+}
+
+export const servers: readonly Server[] = [
+  nginx("nginx", ["proxy", "fastcgi", "cache", "static", "return", "large", "tls"], ""),
+  nginx("nginx-open-files", ["cache"], "    open_file_cache max=10000 inactive=60s;\n"),
   {
     name: "haproxy",
     abilities: ["proxy", "return", "tls"],
