@@ -1,0 +1,209 @@
+import fs from "node:fs";
+import { FILE_PIECE, type FileReadHandler } from "../../net/engine.ts";
+import { engine } from "../../net/engines.ts";
+import type { StreamError } from "../../net/stream.ts";
+import { now } from "../../sys/clock.ts";
+import { errorCode, errorText } from "../../sys/errno.ts";
+import { readCached } from "../../sys/page_cache.ts";
+import { osPath } from "../../sys/paths.ts";
+import { logError } from "../core/log_context.ts";
+import type { Request } from "../core/request.ts";
+import type { Cache } from "./cache.ts";
+import { FOUND, FULL, SCARCE } from "./cache_index.ts";
+import { digestOf, variantOf } from "./digest.ts";
+import { decodeHead, fileFacts, type StoredHead } from "./entry_file.ts";
+import type { StoredResponse } from "./stored_response.ts";
+
+/** Whoever has an entry looked up gets one of these calls. */
+export interface LookupUser {
+  /** It is there, fresh or not; the file is the user's to close. */
+  onStored(stored: StoredResponse): void;
+  /** That status is answered in its place. */
+  onFailure(status: number): void;
+  onMissing(): void;
+  /** Its answer is not to be kept: it was not asked for often enough, or something failed. */
+  onUnkept(): void;
+}
+
+const { O_RDONLY, O_NONBLOCK } = fs.constants;
+/** What is read of a file whose head has an unknown length. */
+const FIRST_READ = 8192;
+/** How long the use of a response in memory goes unnoted in the index, ms. */
+const UNNOTED_MS = 1000;
+
+/**
+ * Finds a key's response, in memory or in a file, and verifies it (ngx_http_file_cache_open). A response that depends on fields of
+ * the request has a digest and a file for each variant: the key's own names the fields.
+ */
+export class EntryLookup implements FileReadHandler {
+  readonly key: string;
+  private readonly request: Request;
+  private readonly cache: Cache;
+  private readonly minUses: number;
+  private readonly user: LookupUser;
+  private keyDigest = "";
+  private entryDigest = "";
+  /** What of the file is read, and the generation that the index gave for it; 0 where it did not know. */
+  private fd = -1;
+  private generation = 0;
+
+  constructor(request: Request, cache: Cache, key: string, minUses: number, user: LookupUser) {
+    this.request = request;
+    this.cache = cache;
+    this.key = key;
+    this.minUses = minUses;
+    this.user = user;
+  }
+
+  /** The digest of the key. */
+  get main(): string {
+    if (this.keyDigest === "") this.keyDigest = digestOf(this.key);
+    return this.keyDigest;
+  }
+
+  /** That of the entry: of the key, or of the request's variant. */
+  get digest(): string {
+    return this.entryDigest === "" ? this.main : this.entryDigest;
+  }
+
+  /** The entry is a variant's. */
+  get secondary(): boolean {
+    return this.digest !== this.main;
+  }
+
+  /** The answer does not depend on the fields that those before did: it is for the key's own entry. */
+  leaveVariant(): void {
+    this.entryDigest = this.main;
+  }
+
+  /** A fresh response in memory; undefined where it is not what the index has any more. */
+  held(): StoredResponse | undefined {
+    const { cache } = this;
+    const held = cache.memory?.get(this.key);
+    if (held === undefined) return undefined;
+    const { head, generation, place, digest, body } = held;
+    if (cache.index.generationAt(place) !== generation) {
+      cache.memory?.drop(this.key);
+      return undefined;
+    }
+    if (head.valid < Math.floor(Date.now() / 1000) || head.vary !== "") return undefined;
+    const time = now();
+    if (time - held.usedAt > UNNOTED_MS) {
+      held.usedAt = time;
+      cache.index.open(digest, 1);
+    }
+    this.keyDigest = digest;
+    return { head, generation, body, path: "", fd: -1, stats: undefined };
+  }
+
+  open(): void {
+    const { user, minUses } = this;
+    const { index, name } = this.cache;
+    const code = index.open(this.digest, minUses);
+    if (code === FULL) {
+      logError(this.request, "alert", `could not allocate node in cache keys zone "${name}"`);
+      user.onUnkept();
+    } else if (code === SCARCE) {
+      user.onUnkept();
+    } else if (code === FOUND && index.error !== 0) {
+      user.onFailure(index.error);
+    } else if (index.exists || !index.loaded) {
+      this.openFile(index.generation, index.headBytes);
+    } else if (minUses > 1 && code !== FOUND) {
+      user.onUnkept();
+    } else {
+      user.onMissing();
+    }
+  }
+
+  private openFile(generation: number, headBytes: number): void {
+    const path = this.cache.fileOf(this.digest);
+    try {
+      this.fd = fs.openSync(osPath(path), O_RDONLY | O_NONBLOCK);
+    } catch (error) {
+      const code = errorCode(error);
+      if (generation !== 0) this.cache.index.drop(this.digest, generation);
+      if (code === "ENOENT" || code === "ENOTDIR") {
+        if (generation === 0 && this.minUses > 1) this.user.onUnkept();
+        else this.user.onMissing();
+        return;
+      }
+      logError(this.request, "crit", `open() "${path}" failed (${errorText(code)})`);
+      this.user.onUnkept();
+      return;
+    }
+    this.generation = generation;
+    const length = Math.max(headBytes, FIRST_READ);
+    const bytes = readCached(this.fd, 0, length);
+    if (bytes !== undefined) this.read(bytes);
+    else engine().readFile(this.fd, 0, Math.min(length, FILE_PIECE), this);
+  }
+
+  onFileRead(bytes: Buffer, error: StreamError | undefined): void {
+    if (this.request.finalized) {
+      this.close();
+      return;
+    }
+    if (error !== undefined) {
+      logError(this.request, "crit", `read() "${this.cache.fileOf(this.digest)}" failed (${error.message})`);
+    }
+    this.read(bytes);
+  }
+
+  onFault(error: unknown): void {
+    this.request.onFault(error);
+  }
+
+  private read(bytes: Buffer): void {
+    const head = decodeHead(bytes);
+    const stats = fs.fstatSync(this.fd);
+    const wrong = typeof head === "string" ? head : this.wrongWith(head, stats.size);
+    if (wrong !== undefined || typeof head === "string") {
+      this.refuseFile(wrong ?? "");
+      return;
+    }
+    if (head.vary !== "") {
+      const variant = variantOf(this.main, head.vary, this.request.headers);
+      if (variant !== head.variant) {
+        this.reopen(variant);
+        return;
+      }
+    }
+    const { index } = this.cache;
+    const generation = this.generation || index.commit(this.digest, 0, fileFacts(head.headBytes, stats));
+    const { fd } = this;
+    this.fd = -1;
+    this.user.onStored({ head, generation, body: undefined, path: this.cache.fileOf(this.digest), fd, stats });
+  }
+
+  private wrongWith(head: StoredHead, size: number): string | undefined {
+    if (head.key !== this.key) return "has md5 collision";
+    if (head.headBytes + head.bodyBytes !== size) return "is truncated";
+    return undefined;
+  }
+
+  /** A file that is not what it should be is never served. */
+  private refuseFile(wrong: string): void {
+    const path = this.cache.fileOf(this.digest);
+    logError(this.request, wrong === "version mismatch" ? "info" : "crit", `cache file "${path}" ${wrong}`);
+    this.close();
+    fs.rmSync(osPath(path), { force: true });
+    this.cache.index.drop(this.digest, this.generation);
+    this.user.onMissing();
+  }
+
+  private reopen(variant: string): void {
+    if (this.secondary) {
+      this.refuseFile("has incorrect vary hash");
+      return;
+    }
+    this.close();
+    this.entryDigest = variant;
+    this.open();
+  }
+
+  close(): void {
+    if (this.fd >= 0) fs.closeSync(this.fd);
+    this.fd = -1;
+  }
+}
