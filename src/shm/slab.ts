@@ -1,8 +1,9 @@
 import type { Zone } from "./zone.ts";
 
 /**
- * Allocates memory within a zone, as ngx_slab.c does: pages of 4 KiB; a request of up to half a page gets a slot of the
- * next power of two, and a page holds slots of one size; a larger request gets a run of pages. Memory is named by the
+ * Allocates memory within a zone, as ngx_slab.c does: pages of 4 KiB; a request of up to half a page gets a slot, and a page
+ * holds slots of one size; a larger request gets a run of pages. Slots have a power of two bytes, or, unlike nginx's, three
+ * quarters of one: an entry of a cache has less than 96 bytes, of which a page takes 42, where nginx has 32. Memory is named by the
  * index of its first word, an even one, so that a float fits. The first word of what is free belongs to the slab; the
  * others are as they were left, zeros at first. Everything here wants the zone's lock held.
  *
@@ -13,16 +14,34 @@ import type { Zone } from "./zone.ts";
 const PAGE_SHIFT = 12;
 const PAGE_BYTES = 1 << PAGE_SHIFT;
 const PAGE_WORDS = PAGE_BYTES / 4;
-/** Slots have 8 to 2,048 bytes. */
-const LEAST_SHIFT = 3;
-const GREATEST_SHIFT = PAGE_SHIFT - 1;
 
 /**
- * What a page is: LEAST_SHIFT to GREATEST_SHIFT for one of slots of that size; else as below. The first and the last page
- * of a run say how long it is.
+ * What a page is: as here, or the kind of its slots, which is twice the exponent of the next power of two, less one for three
+ * quarters of that. The first and the last page of a run say how long it is.
  */
 const FREE = 0;
 const BUSY = 1;
+/** Slots of 8 bytes. */
+const LEAST_KIND = 6;
+/** Slots of 2,048 bytes. */
+const GREATEST_KIND = 2 * (PAGE_SHIFT - 1);
+
+/** Bytes of the slots of a kind. */
+function slotBytes(kind: number): number {
+  return (kind & 1) === 0 ? 1 << (kind >> 1) : 3 << ((kind - 3) >> 1);
+}
+
+/** How many a page holds. */
+function slotsOf(kind: number): number {
+  return Math.floor(PAGE_BYTES / slotBytes(kind));
+}
+
+/** The kind of the least slots with that many bytes, up to half a page. Slots begin at even words: 12 bytes would not do. */
+function kindFor(bytes: number): number {
+  if (bytes <= 8) return LEAST_KIND;
+  const shift = 32 - Math.clz32(bytes - 1);
+  return bytes > 16 && bytes <= 3 << (shift - 2) ? 2 * shift - 1 : 2 * shift;
+}
 
 /** Words of a page's description. */
 const KIND = 0;
@@ -37,9 +56,9 @@ const FREED = 4;
 const REACHED = 5;
 const DESCRIPTION = 6;
 
-/** The lists' heads: free runs, then pages of each shift. */
+/** The lists' heads: free runs, then pages of each kind. */
 const RUNS = 0;
-const HEADS = GREATEST_SHIFT + 1;
+const HEADS = GREATEST_KIND + 1;
 
 export class Slab {
   readonly #words: Int32Array;
@@ -69,27 +88,27 @@ export class Slab {
 
   /** Memory of at least that many bytes; undefined where there is none. */
   alloc(bytes: number): number | undefined {
-    if (bytes > 1 << GREATEST_SHIFT) {
+    if (bytes > PAGE_BYTES / 2) {
       const page = this.#takeRun(Math.ceil(bytes / PAGE_BYTES), BUSY);
       return page === -1 ? undefined : this.#first + page * PAGE_WORDS;
     }
-    const shift = bytes <= 1 << LEAST_SHIFT ? LEAST_SHIFT : 32 - Math.clz32(bytes - 1);
-    let page = this.#words[this.#heads + shift] - 1;
+    const kind = kindFor(bytes);
+    let page = this.#words[this.#heads + kind] - 1;
     if (page === -1) {
-      page = this.#takeRun(1, shift);
+      page = this.#takeRun(1, kind);
       if (page === -1) return undefined;
-      this.#push(shift, page);
+      this.#push(kind, page);
     }
-    return this.#takeSlot(page, shift);
+    return this.#takeSlot(page, kind);
   }
 
-  #takeSlot(page: number, shift: number): number {
+  #takeSlot(page: number, kind: number): number {
     const words = this.#words;
     const at = this.#descriptions + page * DESCRIPTION;
     let slot = words[at + FREED];
     if (slot !== 0) words[at + FREED] = words[slot];
-    else slot = this.#first + page * PAGE_WORDS + (words[at + REACHED]++ << (shift - 2));
-    if (++words[at + COUNT] === PAGE_BYTES >> shift) this.#unlink(shift, page);
+    else slot = this.#first + page * PAGE_WORDS + words[at + REACHED]++ * (slotBytes(kind) >> 2);
+    if (++words[at + COUNT] === slotsOf(kind)) this.#unlink(kind, page);
     return slot;
   }
 
@@ -104,13 +123,14 @@ export class Slab {
       this.#freeRun(page, words[at + COUNT]);
       return;
     }
-    if (kind < LEAST_SHIFT || (offset & ((1 << (kind - 2)) - 1)) !== 0) {
+    const slotWords = slotBytes(kind) >> 2;
+    if (kind < LEAST_KIND || offset % slotWords !== 0 || offset >= slotsOf(kind) * slotWords) {
       throw new RangeError(`no memory at word ${slot} is in use`);
     }
     words[slot] = words[at + FREED];
     words[at + FREED] = slot;
     const used = --words[at + COUNT];
-    if (used + 1 === PAGE_BYTES >> kind) this.#push(kind, page);
+    if (used + 1 === slotsOf(kind)) this.#push(kind, page);
     if (used > 0) return;
     this.#unlink(kind, page);
     this.#freeRun(page, 1);
@@ -151,7 +171,7 @@ export class Slab {
       words[last + KIND] = kind;
       words[last + COUNT] = pages;
     }
-    words[at + COUNT] = kind >= LEAST_SHIFT ? 0 : pages;
+    words[at + COUNT] = kind >= LEAST_KIND ? 0 : pages;
     words[at + FREED] = 0;
     words[at + REACHED] = 0;
     // What was there before must not pass for something in use.
@@ -238,17 +258,17 @@ export class Slab {
     const at = this.#descriptions + page * DESCRIPTION;
     const kind = words[at + KIND];
     const start = this.#first + page * PAGE_WORDS;
-    if (kind < LEAST_SHIFT) {
+    if (kind < LEAST_KIND) {
       const pages = Math.min(Math.max(words[at + COUNT], 1), this.pages - page);
       return kind === BUSY && inUse(start, pages * PAGE_BYTES) ? pages : -pages;
     }
-    const slots = PAGE_BYTES >> kind;
-    const size = 1 << (kind - 2);
+    const slots = slotsOf(kind);
+    const size = slotBytes(kind) >> 2;
     let used = 0;
     let freed = 0;
     for (let i = slots - 1; i >= 0; i--) {
       const slot = start + i * size;
-      if (inUse(slot, 1 << kind)) used++;
+      if (inUse(slot, slotBytes(kind))) used++;
       else {
         words[slot] = freed;
         freed = slot;

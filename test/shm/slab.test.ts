@@ -90,12 +90,15 @@ test("a repair keeps what is in use, and frees the rest", () => {
 });
 
 test("a full zone says so, and has room again for what was freed", () => {
-  for (const bytes of [1, 8, 9, 64, 100, 2048, 2049, PAGE, PAGE + 1, 3 * PAGE]) {
+  const slots = [8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048];
+  for (const bytes of [1, 8, 9, 17, 33, 64, 84, 97, 100, 1500, 1537, 2048, 2049, PAGE, PAGE + 1, 3 * PAGE]) {
     const made = newSlab(12 * PAGE);
     const pieces: Pieces = new Map();
     while (take(made, pieces, bytes));
-    const size = bytes > 2048 ? Math.ceil(bytes / PAGE) * PAGE : Math.max(8, 2 ** Math.ceil(Math.log2(bytes)));
-    const expected = size > PAGE ? Math.floor(made.slab.pages / (size / PAGE)) : (made.slab.pages * PAGE) / size;
+    const size = bytes > 2048 ? Math.ceil(bytes / PAGE) * PAGE : slots.find((slot) => slot >= bytes);
+    assert.ok(size !== undefined);
+    const expected =
+      size > PAGE ? Math.floor(made.slab.pages / (size / PAGE)) : made.slab.pages * Math.floor(PAGE / size);
     assert.equal(pieces.size, expected, `pieces of ${bytes} bytes`);
     for (const slot of [...pieces.keys()].slice(0, 3)) {
       made.slab.free(slot);

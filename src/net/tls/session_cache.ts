@@ -7,7 +7,7 @@ import { sharedNow } from "../../sys/clock.ts";
  * ngx_ssl_get_cached_session, ngx_ssl_remove_session). A session is found by its id and kept as DER. The order is that
  * in which sessions were stored, as in nginx: one that is used again gets no younger.
  */
-export const SESSION_CACHE: ZoneKind = { name: "ssl_session_cache", version: 1 };
+export const SESSION_CACHE: ZoneKind = { name: "ssl_session_cache", version: 2 };
 
 /** NGX_SSL_MAX_SESSION_SIZE */
 export const MAX_SESSION = 8192;

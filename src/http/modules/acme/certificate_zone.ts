@@ -7,7 +7,7 @@ import { randomInt32 } from "../../../sys/random.ts";
  * answers to challenges. A zone that is full refuses more; which entries may go only the checker knows.
  */
 
-export const ACME_ZONE: ZoneKind = { name: "acme", version: 1 };
+export const ACME_ZONE: ZoneKind = { name: "acme", version: 2 };
 
 /** Words of a value: another number each time the text changes, and its bytes, 0 while it is being written. */
 const CHANGE = 0;

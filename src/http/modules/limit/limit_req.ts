@@ -21,7 +21,7 @@ import {
   withoutZone,
 } from "./limit_zone.ts";
 
-const zones = new LimitZones({ name: "limit_req", version: 1 });
+const zones = new LimitZones({ name: "limit_req", version: 2 });
 
 /** Values of `Request.limitReqStatus`; 0 before a limit was checked. */
 const STATUS = { passed: 1, delayed: 2, rejected: 3, delayedDryRun: 4, rejectedDryRun: 5 } as const;

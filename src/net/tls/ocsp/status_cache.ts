@@ -3,7 +3,7 @@ import type { Zone, ZoneKind } from "../../../shm/zone.ts";
 import type { CertificateStatus } from "../../../sys/openssl/ocsp.ts";
 
 /** ssl_ocsp_cache: the statuses of certificates by their keys (`certificateKey`), for all workers. */
-export const OCSP_CACHE: ZoneKind = { name: "ssl_ocsp_cache", version: 1 };
+export const OCSP_CACHE: ZoneKind = { name: "ssl_ocsp_cache", version: 2 };
 
 /** An entry's value: until when it holds, a float of seconds since 1970, and then the status. */
 const STATUS = 2;
