@@ -39,9 +39,10 @@ export const PAIR = {
 
 /** The whole stream of parameters, in as many records as needed, and its end. `pairs`: results of `param`, joined. */
 export function params(pairs: string): string {
-  if (pairs.length <= MAX_CONTENT && pairs !== "") return record(PARAMS, pairs) + PARAMS_END;
+  const { length } = pairs;
+  if (length <= MAX_CONTENT && length > 0) return recordHeader(PARAMS, length) + pairs + PARAMS_ENDS[paddingOf(length)];
   let records = "";
-  for (let at = 0; at < pairs.length; at += MAX_CONTENT) records += record(PARAMS, pairs.slice(at, at + MAX_CONTENT));
+  for (let at = 0; at < length; at += MAX_CONTENT) records += record(PARAMS, pairs.slice(at, at + MAX_CONTENT));
   return records + PARAMS_END;
 }
 
@@ -67,6 +68,9 @@ function recordHeader(type: number, length: number): string {
 
 /** By its length. */
 const PADDING: readonly string[] = Array.from({ length: 8 }, (_, length) => "\0".repeat(length));
+
+/** What follows the parameters where one record has them all, by its padding. */
+const PARAMS_ENDS = PADDING.map((padding) => padding + PARAMS_END);
 
 /** Records are padded to a multiple of 8 bytes, as the specification recommends. */
 function paddingOf(length: number): number {
@@ -142,6 +146,11 @@ export class RecordReader {
   next(bytes: Uint8Array, from: number, end: number): number {
     let p = from;
     for (;;) {
+      if (this.header === 0 && end - p >= HEADER && this.takeWholeHeader(bytes, p)) {
+        p += HEADER;
+        this.pos = p;
+        if (this.type === STDOUT && this.left === 0) return OUT_END;
+      }
       while (this.header < HEADER) {
         this.pos = p;
         if (p === end) return MORE;
@@ -180,6 +189,18 @@ export class RecordReader {
     }
     this.pos = end;
     return MORE;
+  }
+
+  /** Takes a record's header in one step, as nearly all come. False, and nothing taken, if it is not valid. */
+  private takeWholeHeader(bytes: Uint8Array, at: number): boolean {
+    const type = bytes[at + 1];
+    if (bytes[at] !== VERSION || bytes[at + 2] !== REQUEST_ID >> 8 || bytes[at + 3] !== REQUEST_ID) return false;
+    if (type !== STDOUT && type !== STDERR && type !== END_REQUEST) return false;
+    this.type = type;
+    this.left = (bytes[at + 4] << 8) | bytes[at + 5];
+    this.padding = bytes[at + 6];
+    this.header = HEADER;
+    return true;
   }
 
   private takeHeader(byte: number): boolean {

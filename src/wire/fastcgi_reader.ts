@@ -104,8 +104,10 @@ export class FastcgiReader {
           if (this.keepConn || !this.outEnded) return MORE;
           this.whole = true;
           return OVER;
-        case records.OUT:
-          return this.take(reader.dataStart, reader.dataEnd);
+        case records.OUT: {
+          const code = this.take(reader.dataStart, reader.dataEnd);
+          return code === DATA && this.rest <= 0 && reader.pos < bytes.length ? this.takeEnd(bytes) : code;
+        }
         case records.ERR:
           this.complains(bytes);
           break;
@@ -121,6 +123,39 @@ export class FastcgiReader {
           return OVER;
         default:
           return this.refuse(reader.error);
+      }
+    }
+  }
+
+  /** After a piece of the body: LAST if these bytes have the end of the answer too, and nothing more of it. Else DATA. */
+  private takeEnd(bytes: Buffer): number {
+    const reader = this.records;
+    for (;;) {
+      switch (reader.next(bytes, reader.pos, bytes.length)) {
+        case records.ERR:
+          this.complains(bytes);
+          break;
+        case records.OUT_END:
+          this.outEnded = true;
+          break;
+        case records.END:
+          this.ended = true;
+          this.whole = true;
+          this.clean = reader.pos === bytes.length;
+          return LAST;
+        case records.MORE:
+          this.pos = bytes.length;
+          if (this.keepConn || !this.outEnded) return DATA;
+          this.whole = true;
+          return LAST;
+        case records.OUT:
+          reader.giveBack(reader.dataEnd - reader.dataStart);
+          this.pos = reader.pos;
+          return DATA;
+        default:
+          // The next call finds it again, when the piece was passed on.
+          this.pos = reader.pos;
+          return DATA;
       }
     }
   }

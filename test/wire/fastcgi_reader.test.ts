@@ -12,7 +12,7 @@ interface Read {
   readonly status: number;
   readonly body: string;
   readonly stderr: string;
-  /** The last code, and whether the connection's close would complete the answer. */
+  /** The last code, OVER also where the last piece came with it; and whether the connection's close would complete the answer. */
   readonly code: number;
   readonly completes: boolean;
   readonly error: string;
@@ -60,7 +60,7 @@ function read(pieces: readonly string[], keepConn = false, headRequest = false):
     status: head ? 0 : reader.head.status,
     body,
     stderr,
-    code,
+    code: code === LAST ? OVER : code,
     completes: !head && reader.endsWithConnection(),
     error,
   };
@@ -125,7 +125,7 @@ test("what is mutated is read to an end, and nothing is kept without bound", () 
         const bytes = [...whole];
         for (const [at, byte] of changes) bytes[at] = String.fromCharCode(byte);
         const { code, error, body } = read(cut(bytes.join(""), marks), keepConn, headRequest);
-        assert.ok([MORE, OVER, LAST, INVALID, BROKEN].includes(code), `${code}`);
+        assert.ok([MORE, OVER, INVALID, BROKEN].includes(code), `${code}`);
         assert.equal(error !== "", code === INVALID || code === BROKEN);
         assert.ok(body.length <= whole.length);
       },
@@ -146,4 +146,29 @@ test("an error that is caught before the head refuses the answer, and one behind
   assert.equal(read([record(7, "caught"), record(6, HEAD_TEXT)]).code, INVALID);
   const { code, body } = read([record(6, `${HEAD_TEXT}a`) + record(7, "caught") + record(6, "b") + OVER_RECORDS]);
   assert.deepEqual([code, body], [OVER, "ab"]);
+});
+
+test("the end is told with the last piece where both have come, and nothing is taken from behind another piece", () => {
+  const codes = (behind: string, keepConn = true): number[] => {
+    const reader = new FastcgiReader(keepConn, () => false);
+    reader.begin(256);
+    const bytes = Buffer.from(record(6, `${HEAD_TEXT}body`, 3) + behind, "latin1");
+    assert.equal(reader.readHead(bytes, 0), HEAD);
+    reader.frame(false);
+    const found: number[] = [];
+    for (let at = reader.pos; at < bytes.length; at = reader.pos) {
+      const code = reader.readBody(bytes, at);
+      found.push(code);
+      if (code !== DATA) break;
+    }
+    if (found.at(-1) !== DATA) assert.equal(reader.reusable, keepConn && behind.endsWith(OVER_RECORDS));
+    return found;
+  };
+  assert.deepEqual(codes(OVER_RECORDS), [LAST]);
+  assert.deepEqual(codes(`${OVER_RECORDS}x`), [LAST]);
+  assert.deepEqual(codes(record(6, "", 5)), [DATA], "END_REQUEST is awaited where the connection is kept");
+  assert.deepEqual(codes(record(6, "", 5), false), [LAST]);
+  assert.deepEqual(codes(record(7, "error") + record(6, "more") + OVER_RECORDS), [DATA, LAST]);
+  assert.deepEqual(codes("\x01\x09"), [DATA, INVALID]);
+  assert.deepEqual(codes(record(7, "error") + "\x02"), [DATA, INVALID]);
 });
