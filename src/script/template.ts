@@ -15,11 +15,14 @@ export class Template<C, T extends string = string> {
   readonly constant: T | undefined;
   /** The value for a request or session; a byte string. */
   render: (context: C) => T;
+  /** All of its variables are the same for a connection (`VariableSpec.ofConnection`). Known when they are bound. */
+  ofConnection: boolean;
 
   constructor(text: string, constant: T | undefined, render: (context: C) => T) {
     this.text = text;
     this.constant = constant;
     this.render = render;
+    this.ofConnection = constant !== undefined;
   }
 }
 
@@ -101,7 +104,11 @@ export function template<C extends ScriptContext>(scope: Scope, directive: Direc
   if (constant !== undefined) return new Template(text, constant, () => constant);
   const made = new Template<C>(text, undefined, unbound);
   whenVariablesKnown<C>(scope, (variables) => {
-    made.render = renderer(parts, variables, directive);
+    const steps = stepsOf(parts, variables, directive);
+    made.render = renderer(steps);
+    made.ofConnection = steps.every(
+      (step) => typeof step === "string" || (typeof step === "object" && step.ofConnection),
+    );
   });
   return made;
 }
@@ -129,17 +136,20 @@ export function constantOf(parts: readonly Part[]): string | undefined {
 
 type Step<C> = string | number | Variable<C>;
 
-/** Compiles parts into one function; nothing is looked up by name when it runs. */
-function renderer<C extends ScriptContext>(
+function stepsOf<C extends ScriptContext>(
   parts: readonly Part[],
   variables: Variables<C>,
   at: Directive,
-): (context: C) => string {
-  const steps: Step<C>[] = parts.map((part) => {
+): readonly Step<C>[] {
+  return parts.map((part) => {
     if ("literal" in part) return part.literal;
     if ("capture" in part) return part.capture;
     return variables.use(part.variable, at);
   });
+}
+
+/** Compiles steps into one function; nothing is looked up by name when it runs. */
+function renderer<C extends ScriptContext>(steps: readonly Step<C>[]): (context: C) => string {
   if (steps.length === 1) {
     const [only] = steps;
     if (typeof only === "object") return (context) => variableText(context, only);

@@ -14,6 +14,8 @@ export interface VariableSpec<C> {
   readonly get: (context: C) => string | undefined;
   /** Computed once per request (map, most of nginx's module variables) instead of at each use. */
   readonly cached?: boolean;
+  /** The same for all requests that one server gets from the peer of one connection. */
+  readonly ofConnection?: boolean;
   /** Called by `set` for variables that are not just a slot ($args, $limit_rate). */
   readonly set?: (context: C, value: string) => void;
   /** `set` may redefine it (NGX_HTTP_VAR_CHANGEABLE). */
@@ -70,6 +72,7 @@ export class Variables<C extends ScriptContext> {
     if (used === undefined) return;
     used.get = spec.get;
     used.cached = spec.cached ?? false;
+    used.ofConnection = spec.ofConnection ?? false;
     used.set = spec.set;
   }
 
@@ -92,8 +95,8 @@ export class Variables<C extends ScriptContext> {
     const known = this.used.get(name);
     if (known !== undefined) return known;
     const spec = this.declared.get(name) ?? this.fromPrefix(name) ?? this.unknown(name, at);
-    const { get, cached = false, set, changeable = false } = spec;
-    const made: Used<C> = { name, index: this.count++, get, cached, set, changeable };
+    const { get, cached = false, ofConnection = false, set, changeable = false } = spec;
+    const made: Used<C> = { name, index: this.count++, get, cached, ofConnection, set, changeable };
     this.used.set(name, made);
     return made;
   }

@@ -3,7 +3,7 @@ import { type TestContext, test } from "node:test";
 import { answer, fastcgiBackend } from "../support/fastcgi.ts";
 import { have } from "../support/have.ts";
 import { type Running, startHoldfast, startNginx } from "../support/holdfast.ts";
-import { get, request } from "../support/tcp.ts";
+import { get, RawConnection, request } from "../support/tcp.ts";
 
 /** What a FastCGI application is told of a request. */
 
@@ -69,6 +69,46 @@ test("parameters replace the client's fields; the host is that of the request", 
     HTTP_HOST: "example.com:81",
     HTTP_CONNECTION: "close",
   });
+});
+
+test("what lasts as long as a connection is that of the request's own connection, server and client", async (t) => {
+  const { address } = await echo(t);
+  const lasting = `fastcgi_param A a; fastcgi_param ADDR $remote_addr; fastcgi_param PORT $remote_port; fastcgi_param SERVER $server_name;
+    fastcgi_param TLS $https if_not_empty; fastcgi_param SCHEME $scheme; fastcgi_param B b; fastcgi_param URI $uri; fastcgi_param LISTEN $server_port;`;
+  const { port } = await startHoldfast(t, {
+    config: ([port]) => `http { fastcgi_pass_request_headers off; set_real_ip_from 127.0.0.1;
+      server { listen 127.0.0.1:${port}; server_name one; location / { fastcgi_pass ${address}; ${lasting} } }
+      server { listen 127.0.0.1:${port}; server_name two; location / { fastcgi_pass ${address}; ${lasting} } } }`,
+  });
+  const clients = [await RawConnection.open(port), await RawConnection.open(port)];
+  t.after(() => {
+    for (const client of clients) client.close();
+  });
+  for (const [path, host, client] of [
+    ["/1", "one", ""],
+    ["/2", "one", "203.0.113.1"],
+    ["/3", "two", ""],
+    ["/4", "one", "203.0.113.2"],
+    ["/5", "one", ""],
+  ]) {
+    for (const connection of clients) {
+      const field = client === "" ? "" : `X-Real-IP: ${client}\r\n`;
+      connection.write(`GET ${path} HTTP/1.1\r\nHost: ${host}\r\n${field}\r\n`);
+      const { params } = await told(connection.readResponse());
+      const expected = {
+        A: "a",
+        ADDR: client === "" ? "127.0.0.1" : client,
+        PORT: client === "" ? `${connection.socket.localPort}` : "",
+        SERVER: host,
+        SCHEME: "http",
+        B: "b",
+        URI: path,
+        LISTEN: `${port}`,
+        HTTP_HOST: host,
+      };
+      assert.deepEqual(params, expected);
+    }
+  }
 });
 
 test("no fields and no body where they are not to be passed on", async (t) => {

@@ -170,5 +170,5 @@ test("the end is told with the last piece where both have come, and nothing is t
   assert.deepEqual(codes(record(6, "", 5), false), [LAST]);
   assert.deepEqual(codes(record(7, "error") + record(6, "more") + OVER_RECORDS), [DATA, LAST]);
   assert.deepEqual(codes("\x01\x09"), [DATA, INVALID]);
-  assert.deepEqual(codes(record(7, "error") + "\x02"), [DATA, INVALID]);
+  assert.deepEqual(codes(`${record(7, "error")}\x02`), [DATA, INVALID]);
 });

@@ -185,7 +185,7 @@ export class Request {
     this.location = server.root;
     this.headers = headers;
     this.response = response;
-    this.variables = new Array<string | null | undefined>(variables).fill(undefined);
+    this.variables = unset(variables);
   }
 
   /** An exception left a callback that was deferred for this request. */
@@ -193,6 +193,14 @@ export class Request {
     this.exchange.onFault(error);
   }
 }
+
+/** Slots of values that are not computed yet. Copying an array costs less than filling one. */
+function unset(count: number): (string | null | undefined)[] {
+  if (unsetSlots.length !== count) unsetSlots = new Array<undefined>(count).fill(undefined);
+  return unsetSlots.slice();
+}
+
+let unsetSlots: (string | null | undefined)[] = [];
 
 const NO_CAPTURES: readonly (string | undefined)[] = [];
 export const NO_FILTERS: BodyFilter[] = [];

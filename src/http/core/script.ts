@@ -22,3 +22,8 @@ export const whenVariablesKnown: (scope: Scope, bind: (variables: Variables) => 
 export function once(get: VariableSpec["get"]): VariableSpec {
   return { get, cached: true };
 }
+
+/** A variable that is the same for all requests that one server gets from the peer of one connection. */
+export function ofConnection(get: VariableSpec["get"]): VariableSpec {
+  return { get, ofConnection: true };
+}

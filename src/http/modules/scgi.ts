@@ -14,7 +14,7 @@ import {
   gatewayPass,
   gatewaySettings,
 } from "../upstream/gateway.ts";
-import { encodeParams, param, paramsPlan } from "../upstream/params.ts";
+import { ParamsPlan, param } from "../upstream/params.ts";
 import { type UpstreamSettings, upstreamSettings } from "../upstream/settings.ts";
 
 const directives = {
@@ -61,9 +61,9 @@ function inheritedFrom({ location, parent }: Place): ScgiSettings | undefined {
 
 function handler(settings: ScgiSettings): Handler {
   const { raw, upstream } = settings;
-  const plan = paramsPlan(raw.scgi_param, wire.HEADER);
+  const plan = new ParamsPlan(raw.scgi_param, wire.HEADER);
   return gatewayHandler(settings, (request) => ({
-    head: wire.request(lengthOf(request, upstream), encodeParams(request, plan, upstream.passRequestHeaders)),
+    head: wire.request(lengthOf(request, upstream), plan.encode(request, upstream.passRequestHeaders)),
     headRequest: request.method === "HEAD",
   }));
 }

@@ -19,7 +19,7 @@ import {
   gatewayPass,
   gatewaySettings,
 } from "../upstream/gateway.ts";
-import { encodeParams, param, paramsPlan } from "../upstream/params.ts";
+import { ParamsPlan, param } from "../upstream/params.ts";
 import { upstreamSettings } from "../upstream/settings.ts";
 import { upstreamSslDirectives } from "../upstream/ssl_directives.ts";
 import { upstreamTls } from "../upstream/tls_settings.ts";
@@ -103,9 +103,9 @@ function mayBeSecure(pass: GatewayPass | undefined): boolean {
 
 function handler(settings: UwsgiSettings): Handler {
   const { raw, upstream } = settings;
-  const plan = paramsPlan(raw.uwsgi_param, wire.VARIABLE);
+  const plan = new ParamsPlan(raw.uwsgi_param, wire.VARIABLE);
   return gatewayHandler(settings, (request) => {
-    const variables = encodeParams(request, plan, upstream.passRequestHeaders) + raw.uwsgi_string;
+    const variables = plan.encode(request, upstream.passRequestHeaders) + raw.uwsgi_string;
     if (variables.length > wire.MAX_VARIABLES) {
       logError(request, "alert", `uwsgi request is too big: ${variables.length}`);
       return undefined;

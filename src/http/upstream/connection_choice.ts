@@ -18,7 +18,9 @@ export function connectionTo(
   const { tls } = target;
   let identity = source;
   if (tls !== undefined) identity = source === "" ? tls.identity : `${source}\0${tls.identity}`;
-  if (protocol.identity !== "") identity = `${protocol.identity}\0${identity}`;
+  if (protocol.identity !== "") {
+    identity = identity === "" ? protocol.identity : `${identity}\0${protocol.identity}`;
+  }
   const pooled = pool?.take(peer, place, identity);
   if (pooled !== undefined) {
     const { data } = pooled;

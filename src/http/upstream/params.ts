@@ -5,13 +5,14 @@ import * as known from "../../wire/http1/known_fields.ts";
 import { HTTP_LOCATION } from "../conf/contexts.ts";
 import type { Request } from "../core/request.ts";
 import { type Template, template } from "../core/script.ts";
+import { ConnectionParams } from "./connection_params.ts";
 
 /** The parameters of a request to an application (RFC 3875 section 4.1), which FastCGI, uwsgi and SCGI encode differently. */
 
 /** A `…_param`. */
 export interface Param {
   readonly name: string;
-  readonly value: Pick<Template, "text" | "constant" | "render">;
+  readonly value: Pick<Template, "text" | "constant" | "ofConnection" | "render">;
   /** Not sent if its value is empty. */
   readonly ifNotEmpty: boolean;
 }
@@ -58,23 +59,28 @@ class Name {
   }
 }
 
-/** A parameter whose value is another for each request. */
-interface Step {
-  readonly name: Name;
-  readonly value: Param["value"];
-  readonly ifNotEmpty: boolean;
-}
+/** Parameters one after another, encoded: what is the same for all requests, for those of a connection, or for none. */
+type Part = string | ConnectionParams | VariableParam;
 
-/** A location's parameters, ready for requests. */
-export interface ParamsPlan {
-  readonly coding: ParamCoding;
-  /** In order; adjacent constant ones are encoded and joined. */
-  readonly steps: readonly (string | Step)[];
-  /** Fields of the client that HTTP_ parameters replace: by their numbers, and the lower-case names of others, `_` for `-`. */
-  readonly replacedNumbers: Uint8Array;
-  readonly replaced: ReadonlySet<string>;
-  /** The names of known fields by their numbers. */
-  readonly fieldNames: readonly Name[];
+/** A parameter whose value has variables. */
+class VariableParam {
+  private readonly name: Name;
+  private readonly value: Param["value"];
+  private readonly ifNotEmpty: boolean;
+  private readonly after: string;
+
+  constructor({ name, value, ifNotEmpty }: Param, coding: ParamCoding) {
+    this.name = new Name(name, coding);
+    this.value = value;
+    this.ifNotEmpty = ifNotEmpty;
+    this.after = coding.after;
+  }
+
+  encode(request: Request): string {
+    const value = this.value.render(request);
+    if (value === "" && this.ifNotEmpty) return "";
+    return this.name.before(value.length) + value + this.after;
+  }
 }
 
 const PREFIX = "HTTP_";
@@ -85,39 +91,113 @@ const HOST: Param = {
   value: {
     text: "$host$is_request_port$request_port",
     constant: undefined,
+    ofConnection: false,
     render({ host, port, server }) {
       const name = host === "" ? server.name : host;
-      return port === 0 ? name : `${name}:${port}`;
+      return port === 0 ? name : name + portText(port);
     },
   },
   ifNotEmpty: true,
 };
 
-export function paramsPlan(params: readonly Param[], coding: ParamCoding): ParamsPlan {
-  const steps: (string | Step)[] = [];
-  const replaced = new Set<string>();
-  const hasHost = params.some(({ name }) => name.toUpperCase() === HOST.name);
-  for (const { name, value, ifNotEmpty } of hasHost ? params : [...params, HOST]) {
-    if (name.length > PREFIX.length && name.startsWith(PREFIX)) {
-      replaced.add(name.slice(PREFIX.length).toLowerCase());
-      if (value.text === "") continue;
-    }
-    const { constant } = value;
-    if (constant === undefined) {
-      steps.push({ name: new Name(name, coding), value, ifNotEmpty });
-      continue;
-    }
-    if (constant === "" && ifNotEmpty) continue;
-    const text = encode(coding, name, constant);
-    const last = steps.at(-1);
-    if (typeof last === "string") steps[steps.length - 1] = last + text;
-    else steps.push(text);
+let lastPort = 0;
+let lastText = "";
+
+/** Nearly always the port of the request before. */
+function portText(port: number): string {
+  if (port !== lastPort) {
+    lastPort = port;
+    lastText = `:${port}`;
   }
-  const replacedNumbers = Uint8Array.from({ length: known.FIELD_NUMBERS }, (_, number) =>
-    replaced.has(underscored(known.keyOf(number))) ? 1 : 0,
-  );
-  return { coding, steps, replacedNumbers, replaced, fieldNames: fieldNames(coding) };
+  return lastText;
 }
+
+/** A location's parameters, ready for requests. */
+export class ParamsPlan {
+  private readonly params: readonly Param[];
+  private readonly coding: ParamCoding;
+  /** In order. Made for the first request, since variables are bound after locations were built. */
+  private parts: readonly Part[] | undefined = undefined;
+  /** Fields of the client that HTTP_ parameters replace: by their numbers, and the lower-case names of others, `_` for `-`. */
+  private readonly replacedNumbers: Uint8Array;
+  private readonly replaced: ReadonlySet<string>;
+  /** The names of known fields by their numbers. */
+  private readonly fieldNames: readonly Name[];
+
+  constructor(set: readonly Param[], coding: ParamCoding) {
+    const params = set.some(({ name }) => name.toUpperCase() === HOST.name) ? set : [...set, HOST];
+    const ofFields = params.filter(({ name }) => name.length > PREFIX.length && name.startsWith(PREFIX));
+    const replaced = new Set(ofFields.map(({ name }) => name.slice(PREFIX.length).toLowerCase()));
+    this.params = params.filter((param) => param.value.text !== "" || !ofFields.includes(param));
+    this.coding = coding;
+    this.replaced = replaced;
+    this.replacedNumbers = Uint8Array.from({ length: known.FIELD_NUMBERS }, (_, number) =>
+      replaced.has(underscored(known.keyOf(number))) ? 1 : 0,
+    );
+    this.fieldNames = fieldNames(coding);
+  }
+
+  /** Encodes a request's parameters, those of `…_param` first, then with `withFields` the client's fields. */
+  encode(request: Request, withFields: boolean): string {
+    this.parts ??= this.makeParts();
+    let encoded = "";
+    for (const part of this.parts) encoded += typeof part === "string" ? part : part.encode(request);
+    return withFields ? encoded + this.encodeFields(request.headers) : encoded;
+  }
+
+  private makeParts(): Part[] {
+    const { params, coding } = this;
+    const parts: Part[] = [];
+    for (let at = 0; at < params.length; ) {
+      const first = at;
+      while (at < params.length && params[at].value.ofConnection) at++;
+      parts.push(at > first ? this.steady(params.slice(first, at)) : new VariableParam(params[at++], coding));
+    }
+    return parts;
+  }
+
+  /** Parameters of which none has variables of the request. */
+  private steady(params: readonly Param[]): string | ConnectionParams {
+    const { coding } = this;
+    const parts = params.map((param) => {
+      const { constant } = param.value;
+      if (constant === undefined) return new VariableParam(param, coding);
+      return constant === "" && param.ifNotEmpty ? "" : encode(coding, param.name, constant);
+    });
+    if (parts.every((part) => typeof part === "string")) return parts.join("");
+    return new ConnectionParams((request) =>
+      parts.map((part) => (typeof part === "string" ? part : part.encode(request))).join(""),
+    );
+  }
+
+  /** The client's fields as HTTP_… parameters; the values of a repeated field are joined. */
+  private encodeFields(fields: HeaderList): string {
+    const { coding, replaced, replacedNumbers, fieldNames } = this;
+    const { after } = coding;
+    const { count } = fields;
+    for (let at = 0; at < count; at++) seen[fields.number(at)]++;
+    let encoded = "";
+    for (let at = 0; at < count; at++) {
+      const number = fields.number(at);
+      if (number === known.UNKNOWN) {
+        const key = fields.key(at);
+        if (replaced.has(underscored(key)) || fields.indexOf(key) < at) continue;
+        encoded += encode(coding, PREFIX + environmentName(fields.name(at)), fields.join(key) ?? "");
+        continue;
+      }
+      const times = seen[number];
+      seen[number] = 0;
+      if (times === 0 || replacedNumbers[number] !== 0) continue;
+      const value = times === 1 ? fields.value(at) : (fields.join(known.keyOf(number)) ?? "");
+      encoded += fieldNames[number].before(value.length) + value + after;
+    }
+    seen[known.UNKNOWN] = 0;
+    return encoded;
+  }
+}
+
+/** How often each known field is there; all 0 between calls. */
+const seen = new Uint16Array(known.FIELD_NUMBERS);
 
 function encode(coding: ParamCoding, name: string, value: string): string {
   return coding.before(name, value.length) + value + coding.after;
@@ -133,49 +213,6 @@ function fieldNames(coding: ParamCoding): readonly Name[] {
   const names = Array.from({ length: known.FIELD_NUMBERS }, name);
   namesOf.set(coding, names);
   return names;
-}
-
-/** Encodes the parameters of a request, those of `…_param` first, then with `withFields` the client's fields. */
-export function encodeParams(request: Request, plan: ParamsPlan, withFields: boolean): string {
-  const { steps } = plan;
-  const { after } = plan.coding;
-  let encoded = "";
-  for (const step of steps) {
-    if (typeof step === "string") {
-      encoded += step;
-      continue;
-    }
-    const value = step.value.render(request);
-    if (value !== "" || !step.ifNotEmpty) encoded += step.name.before(value.length) + value + after;
-  }
-  return withFields ? encoded + encodeFields(request.headers, plan) : encoded;
-}
-
-/** How often each known field is there; all 0 between calls. */
-const seen = new Uint16Array(known.FIELD_NUMBERS);
-
-/** The client's fields as HTTP_… parameters; the values of a repeated field are joined. */
-function encodeFields(fields: HeaderList, { coding, replaced, replacedNumbers, fieldNames }: ParamsPlan): string {
-  const { count } = fields;
-  const { after } = coding;
-  for (let at = 0; at < count; at++) seen[fields.number(at)]++;
-  let encoded = "";
-  for (let at = 0; at < count; at++) {
-    const number = fields.number(at);
-    if (number === known.UNKNOWN) {
-      const key = fields.key(at);
-      if (replaced.has(underscored(key)) || fields.indexOf(key) < at) continue;
-      encoded += encode(coding, PREFIX + environmentName(fields.name(at)), fields.join(key) ?? "");
-      continue;
-    }
-    const times = seen[number];
-    seen[number] = 0;
-    if (times === 0 || replacedNumbers[number] !== 0) continue;
-    const value = times === 1 ? fields.value(at) : (fields.join(known.keyOf(number)) ?? "");
-    encoded += fieldNames[number].before(value.length) + value + after;
-  }
-  seen[known.UNKNOWN] = 0;
-  return encoded;
 }
 
 /** As nginx does: a letter of another alphabet stays as it is. */

@@ -5,17 +5,17 @@ import { proxyProtocolTlv } from "../../net/proxy_protocol.ts";
 import { iso8601, logTime, now } from "../../sys/clock.ts";
 import { NGINX_VERSION } from "../../version.ts";
 import { logError } from "../core/log_context.ts";
-import { once, type VariableSpec } from "../core/script.ts";
+import { ofConnection, once, type VariableSpec } from "../core/script.ts";
 
 const hostname = os.hostname().toLowerCase();
 
 /** Variables of the connection, the process and the clock. */
 export const CONNECTION_VARIABLES: Readonly<Record<string, VariableSpec>> = {
   binary_remote_addr: once((r) => binaryAddress(r.remote)),
-  remote_addr: once((r) => hostText(r.remote)),
-  remote_port: once((r) => portText(portOf(r.remote))),
-  server_addr: { get: (r) => hostText(r.connection.local) },
-  server_port: { get: (r) => portText(portOf(r.connection.local)) },
+  remote_addr: { ...once((r) => hostText(r.remote)), ofConnection: true },
+  remote_port: { ...once((r) => portText(portOf(r.remote))), ofConnection: true },
+  server_addr: ofConnection((r) => hostText(r.connection.local)),
+  server_port: ofConnection((r) => portText(portOf(r.connection.local))),
   proxy_protocol_addr: { get: (r) => r.connection.proxyProtocol?.sourceAddress },
   proxy_protocol_port: { get: (r) => optionalPort(r.connection.proxyProtocol?.sourcePort) },
   proxy_protocol_server_addr: { get: (r) => r.connection.proxyProtocol?.destinationAddress },
@@ -29,7 +29,7 @@ export const CONNECTION_VARIABLES: Readonly<Record<string, VariableSpec>> = {
   tcpinfo_rttvar: { get: () => undefined },
   tcpinfo_snd_cwnd: { get: () => undefined },
   tcpinfo_rcv_space: { get: () => undefined },
-  nginx_version: { get: () => NGINX_VERSION },
+  nginx_version: ofConnection(() => NGINX_VERSION),
   hostname: { get: () => hostname },
   pid: { get: () => String(process.pid) },
   msec: { get: () => seconds(Date.now()) },

@@ -5,10 +5,11 @@ import { osPath } from "../../sys/paths.ts";
 import { fillRandom } from "../../sys/random.ts";
 import { basicCredentials } from "../../wire/basic_auth.ts";
 import { cookieValue } from "../../wire/cookie.ts";
+import * as known from "../../wire/http1/known_fields.ts";
 import { argument } from "../../wire/uri.ts";
 import { logError } from "../core/log_context.ts";
 import type { Request } from "../core/request.ts";
-import { once, type VariableSpec } from "../core/script.ts";
+import { ofConnection, once, type VariableSpec } from "../core/script.ts";
 import { mapUriToPath } from "../files/file_root.ts";
 import { portText, seconds } from "./connection.ts";
 import { fieldText } from "./field_text.ts";
@@ -21,13 +22,13 @@ const uri: VariableSpec = { get: (r) => (r.badUri ? "" : present(r.uri)) };
 /** Variables of the request's head, body and target. */
 export const REQUEST_VARIABLES: Readonly<Record<string, VariableSpec>> = {
   content_length: { get: contentLength },
-  content_type: { get: (r) => r.headers.join("content-type") },
+  content_type: { get: contentType },
   host: { get: (r) => (r.host === "" ? r.server.name : r.host) },
   http_cookie: { get: (r) => r.headers.join("cookie", "; ") },
-  server_name: { get: (r) => r.server.name },
+  server_name: ofConnection((r) => r.server.name),
   server_protocol: { get: protocol },
-  scheme: { get: (r) => (r.connection.tls === undefined ? "http" : "https") },
-  https: { get: (r) => (r.connection.tls === undefined ? "" : "on") },
+  scheme: ofConnection((r) => (r.connection.tls === undefined ? "http" : "https")),
+  https: ofConnection((r) => (r.connection.tls === undefined ? "" : "on")),
   request_port: { get: (r) => portText(r.port) },
   is_request_port: { get: (r) => (r.port === 0 ? "" : ":") },
   request_uri: { get: (r) => (r.badUri ? undefined : present(r.unparsedUri)) },
@@ -54,9 +55,14 @@ function setArgs(request: Request, value: string): void {
   request.unparsedValid = false;
 }
 
+function contentType({ headers }: Request): string | undefined {
+  return headers.find(known.CONTENT_TYPE) < 0 ? undefined : headers.join("content-type");
+}
+
 function contentLength(request: Request): string | undefined {
-  const field = request.headers.get("content-length");
-  if (field !== undefined) return field;
+  const { headers } = request;
+  const at = headers.find(known.CONTENT_LENGTH);
+  if (at >= 0) return headers.value(at);
   if (request.contentLength >= 0) return String(request.contentLength);
   // The length of a chunked body is known once it was read.
   return request.chunked && request.bodyEnded && request.body !== undefined ? String(request.bodyLength) : undefined;

@@ -168,9 +168,17 @@ export class HeaderList {
 
   /** Where the first field with this lower-case key is, at or after `from`; -1 when there is none. */
   indexOf(key: string, from = 0): number {
-    const { count } = this;
     const number = numberOf(key);
-    for (let at = from; at < count; at++) if (this.is(number, key, at)) return at;
+    if (number !== UNKNOWN) return this.find(number, from);
+    const { count } = this;
+    for (let at = from; at < count; at++) if (this.is(UNKNOWN, key, at)) return at;
+    return -1;
+  }
+
+  /** The same by the number of a known name (known_fields.ts), which is not looked up then. */
+  find(number: number, from = 0): number {
+    const { count } = this;
+    for (let at = from; at < count; at++) if (this.number(at) === number) return at;
     return -1;
   }
 

@@ -222,12 +222,13 @@ export class ResponseHead {
   private takeCgiStatus(): number {
     this.version = 1001;
     const { headers } = this;
-    const sent = headers.get("status");
-    if (sent !== undefined) {
+    const at = headers.find(known.STATUS);
+    if (at >= 0) {
+      const sent = headers.value(at);
       if (!/^\d{3}/.test(sent)) return this.refuse(`upstream sent invalid status "${sent}"`);
       this.status = Number(sent.slice(0, 3));
       this.statusLine = sent.length === 3 ? undefined : sent;
-    } else if (headers.has("location")) {
+    } else if (headers.find(known.LOCATION) >= 0) {
       this.status = 302;
       this.statusLine = FOUND;
     } else {

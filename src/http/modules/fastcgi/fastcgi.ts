@@ -17,7 +17,7 @@ import {
   gatewayPass,
   gatewaySettings,
 } from "../../upstream/gateway.ts";
-import { encodeParams, param, paramsPlan } from "../../upstream/params.ts";
+import { ParamsPlan, param } from "../../upstream/params.ts";
 import { upstreamSettings } from "../../upstream/settings.ts";
 import { type PathSplit, pathInfo, scriptName } from "./split.ts";
 
@@ -112,9 +112,9 @@ function inheritedFrom({ location, parent }: Place): FastcgiSettings | undefined
 function handler(settings: FastcgiSettings) {
   const { raw, upstream } = settings;
   const begin = wire.beginRequest(raw.fastcgi_keep_conn);
-  const plan = paramsPlan(raw.fastcgi_param, wire.PAIR);
+  const plan = new ParamsPlan(raw.fastcgi_param, wire.PAIR);
   return gatewayHandler(settings, (request) => ({
-    head: begin + wire.params(encodeParams(request, plan, upstream.passRequestHeaders)),
+    head: begin + wire.params(plan.encode(request, upstream.passRequestHeaders)),
     headRequest: request.method === "HEAD",
   }));
 }
