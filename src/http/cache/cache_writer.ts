@@ -73,6 +73,12 @@ export class CacheWriter implements BodyKeeper {
   }
 
   finish(): void {
+    const { contentLength } = this.entry;
+    if (contentLength >= 0 && contentLength !== this.bodyBytes) {
+      // What an application answers to HEAD announces a body that it need not have.
+      this.close();
+      return;
+    }
     this.whole = true;
     if (!this.ended && !this.writing) this.complete();
   }

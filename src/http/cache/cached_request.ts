@@ -4,6 +4,7 @@ import { logError } from "../core/log_context.ts";
 import type { Request } from "../core/request.ts";
 import { subrequest } from "../core/subrequest.ts";
 import type { AnswerHead, BodyKeeper, CacheStatus, KeeperOwner, RequestCache } from "../core/upstream.ts";
+import type { Passing } from "../upstream/settings.ts";
 import type { Cache } from "./cache.ts";
 import { CacheWriter } from "./cache_writer.ts";
 import { variantOf } from "./digest.ts";
@@ -12,7 +13,7 @@ import { EntryLookup, type LookupUser } from "./entry_lookup.ts";
 import { EntryUpdate } from "./entry_update.ts";
 import { anyHolds, asksForAll } from "./request_conditions.ts";
 import type { CacheSettings } from "./settings.ts";
-import { closeStored, type Passing, type StoredResponse, sendStored } from "./stored_response.ts";
+import { closeStored, type StoredResponse, sendStored } from "./stored_response.ts";
 import { type Freshness, freshnessOf } from "./validity.ts";
 
 /**

@@ -98,11 +98,6 @@ function table(prefix: string, caches: Caches, cases: readonly string[]) {
       default: ["GET", "HEAD"],
       doc: "Methods whose answers are kept; GET and HEAD always are.",
     }),
-    cache_convert_head: flag({
-      in: HTTP_LOCATION,
-      default: true,
-      doc: "Asks the server with GET in place of HEAD, so that its answer can be kept. If off, the key should have the method.",
-    }),
     cache_lock: flag({
       in: HTTP_LOCATION,
       default: false,

@@ -54,7 +54,7 @@ export function cacheSettings<P extends string>(
     validFor: validFor(get("cache_valid")),
     minUses: get("cache_min_uses"),
     methods: new Set(["GET", "HEAD", ...get("cache_methods")]),
-    convertHead: get("cache_convert_head"),
+    convertHead: values[`${prefix}_cache_convert_head`] === true,
     useStale: useStale.has("off") ? new Set() : useStale,
     lock: get("cache_lock"),
     lockTimeout: get("cache_lock_timeout"),

@@ -4,16 +4,8 @@ import { finalizeRequest, sendHeader } from "../core/engine.ts";
 import type { Request } from "../core/request.ts";
 import { sendFile, sendSmall } from "../files/static_file.ts";
 import { copyResponse } from "../upstream/headers.ts";
-import type { ResponseRules, UpstreamSettings } from "../upstream/settings.ts";
+import type { Passing } from "../upstream/settings.ts";
 import type { StoredHead } from "./entry_file.ts";
-
-/** How a location passes on what is not in the cache. */
-export interface Passing {
-  readonly settings: UpstreamSettings;
-  readonly rules: ResponseRules;
-  /** Passes the request to a server. */
-  readonly pass: (request: Request) => void;
-}
 
 /** A response out of the cache: an open file, or one in memory. */
 export interface StoredResponse {

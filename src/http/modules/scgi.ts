@@ -1,5 +1,9 @@
 import { type SettingsOf, valueIn } from "../../config/schema.ts";
 import * as wire from "../../wire/scgi.ts";
+import { Caches } from "../cache/cache.ts";
+import { cacheDirectives } from "../cache/directives.ts";
+import { cacheBefore, requestParams } from "../cache/gateway_cache.ts";
+import { type CacheSettings, cacheSettings, openCaches } from "../cache/settings.ts";
 import { defineModule, type Place, placeText } from "../conf/module.ts";
 import type { Request } from "../core/request.ts";
 import type { Handler } from "../core/types.ts";
@@ -14,11 +18,14 @@ import {
   gatewayPass,
   gatewaySettings,
 } from "../upstream/gateway.ts";
-import { ParamsPlan, param } from "../upstream/params.ts";
+import { param } from "../upstream/params.ts";
 import { type UpstreamSettings, upstreamSettings } from "../upstream/settings.ts";
+
+const caches = new Caches("scgi");
 
 const directives = {
   ...upstreamDirectives("scgi", GATEWAY_STATUSES),
+  ...cacheDirectives("scgi", caches, GATEWAY_STATUSES),
   scgi_pass: gatewayPass(
     "Passes requests to an SCGI server or an upstream group of them. CONTENT_LENGTH, which comes first, is always that of the body that is sent.",
   ),
@@ -28,6 +35,7 @@ const directives = {
 type Raw = SettingsOf<typeof directives>;
 
 interface ScgiSettings extends GatewaySettings {
+  readonly cache: CacheSettings | undefined;
   readonly raw: Raw;
 }
 
@@ -41,6 +49,7 @@ export const scgi = defineModule({
   name: "http_scgi",
   directives,
   hosts: (http) => gatewayHosts(http, (scope) => valueIn(scope, directives.scgi_pass), gateway),
+  setup: (http) => openCaches(http, valueIn(http.scope, directives.scgi_cache_path)),
   build(raw, place): ScgiSettings {
     const inherited = inheritedFrom(place);
     const pass = raw.scgi_pass ?? inherited?.pass;
@@ -50,7 +59,11 @@ export const scgi = defineModule({
       passTrailers: false,
       hides: ["status"],
     });
-    return { ...gatewaySettings(gateway, raw.scgi_pass, upstream, undefined, place, inherited), raw };
+    return {
+      ...gatewaySettings(gateway, raw.scgi_pass, upstream, undefined, place, inherited),
+      cache: pass === undefined ? undefined : cacheSettings(raw, "scgi", caches),
+      raw,
+    };
   },
   content: (settings) => (settings.pass === undefined ? undefined : handler(settings)),
 });
@@ -60,12 +73,16 @@ function inheritedFrom({ location, parent }: Place): ScgiSettings | undefined {
 }
 
 function handler(settings: ScgiSettings): Handler {
-  const { raw, upstream } = settings;
-  const plan = new ParamsPlan(raw.scgi_param, wire.HEADER);
-  return gatewayHandler(settings, (request) => ({
-    head: wire.request(lengthOf(request, upstream), plan.encode(request, upstream.passRequestHeaders)),
-    headRequest: request.method === "HEAD",
-  }));
+  const { raw, upstream, cache } = settings;
+  const planOf = requestParams(raw.scgi_param, wire.HEADER, cache);
+  return gatewayHandler(
+    settings,
+    (request) => ({
+      head: wire.request(lengthOf(request, upstream), planOf(request).encode(request, upstream.passRequestHeaders)),
+      headRequest: request.method === "HEAD",
+    }),
+    cacheBefore(cache),
+  );
 }
 
 /** Of the body that is sent. */

@@ -2,6 +2,10 @@ import { number, text } from "../../config/directives.ts";
 import { refusalsOf } from "../../config/errors.ts";
 import { type SettingsOf, valueIn } from "../../config/schema.ts";
 import * as wire from "../../wire/uwsgi.ts";
+import { Caches } from "../cache/cache.ts";
+import { cacheDirectives } from "../cache/directives.ts";
+import { cacheBefore, requestParams } from "../cache/gateway_cache.ts";
+import { type CacheSettings, cacheSettings, openCaches } from "../cache/settings.ts";
 import { HTTP_LOCATION } from "../conf/contexts.ts";
 import { defineModule, type Place, placeText } from "../conf/module.ts";
 import { logError } from "../core/log_context.ts";
@@ -19,15 +23,18 @@ import {
   gatewayPass,
   gatewaySettings,
 } from "../upstream/gateway.ts";
-import { ParamsPlan, param } from "../upstream/params.ts";
+import { param } from "../upstream/params.ts";
 import { upstreamSettings } from "../upstream/settings.ts";
 import { upstreamSslDirectives } from "../upstream/ssl_directives.ts";
 import { upstreamTls } from "../upstream/tls_settings.ts";
 
 const modifier = (doc: string) => number({ in: HTTP_LOCATION, min: 0, max: 255, default: 0, doc });
 
+const caches = new Caches("uwsgi");
+
 const directives = {
   ...upstreamDirectives("uwsgi", GATEWAY_STATUSES),
+  ...cacheDirectives("uwsgi", caches, GATEWAY_STATUSES),
   ...upstreamSslDirectives("uwsgi"),
   uwsgi_pass: gatewayPass(
     "Passes requests to a uwsgi server or an upstream group of them, with `suwsgi://` before the address over TLS.",
@@ -47,6 +54,7 @@ const directives = {
 type Raw = SettingsOf<typeof directives>;
 
 interface UwsgiSettings extends GatewaySettings {
+  readonly cache: CacheSettings | undefined;
   readonly raw: Raw;
 }
 
@@ -60,6 +68,7 @@ export const uwsgi = defineModule({
   name: "http_uwsgi",
   directives,
   hosts: (http) => gatewayHosts(http, (scope) => valueIn(scope, directives.uwsgi_pass), gateway),
+  setup: (http) => openCaches(http, valueIn(http.scope, directives.uwsgi_cache_path)),
   build(raw, place): UwsgiSettings {
     const inherited = inheritedFrom(place);
     const pass = raw.uwsgi_pass ?? inherited?.pass;
@@ -72,7 +81,11 @@ export const uwsgi = defineModule({
     const tls = mayBeSecure(pass)
       ? refusalsOf(place.scope).attempt(() => upstreamTls(raw, "uwsgi", directives, place), "complete")
       : undefined;
-    return { ...gatewaySettings(gateway, raw.uwsgi_pass, upstream, tls, place, inherited), raw };
+    return {
+      ...gatewaySettings(gateway, raw.uwsgi_pass, upstream, tls, place, inherited),
+      cache: pass === undefined ? undefined : cacheSettings(raw, "uwsgi", caches),
+      raw,
+    };
   },
   content: (settings) => (settings.pass === undefined ? undefined : handler(settings)),
 });
@@ -102,17 +115,21 @@ function mayBeSecure(pass: GatewayPass | undefined): boolean {
 }
 
 function handler(settings: UwsgiSettings): Handler {
-  const { raw, upstream } = settings;
-  const plan = new ParamsPlan(raw.uwsgi_param, wire.VARIABLE);
-  return gatewayHandler(settings, (request) => {
-    const variables = plan.encode(request, upstream.passRequestHeaders) + raw.uwsgi_string;
-    if (variables.length > wire.MAX_VARIABLES) {
-      logError(request, "alert", `uwsgi request is too big: ${variables.length}`);
-      return undefined;
-    }
-    return {
-      head: wire.packet(raw.uwsgi_modifier1, raw.uwsgi_modifier2, variables),
-      headRequest: request.method === "HEAD",
-    };
-  });
+  const { raw, upstream, cache } = settings;
+  const planOf = requestParams(raw.uwsgi_param, wire.VARIABLE, cache);
+  return gatewayHandler(
+    settings,
+    (request) => {
+      const variables = planOf(request).encode(request, upstream.passRequestHeaders) + raw.uwsgi_string;
+      if (variables.length > wire.MAX_VARIABLES) {
+        logError(request, "alert", `uwsgi request is too big: ${variables.length}`);
+        return undefined;
+      }
+      return {
+        head: wire.packet(raw.uwsgi_modifier1, raw.uwsgi_modifier2, variables),
+        headRequest: request.method === "HEAD",
+      };
+    },
+    cacheBefore(cache),
+  );
 }

@@ -12,7 +12,7 @@ import { type Template, template } from "../core/script.ts";
 import type { Handler } from "../core/types.ts";
 import { passHandler } from "./pass_handler.ts";
 import { passedHosts, resolveHost } from "./resolve_host.ts";
-import type { ResponseRules, UpstreamSettings } from "./settings.ts";
+import type { Passing, ResponseRules, UpstreamSettings } from "./settings.ts";
 import { chooseTls, constantTls, shareSessions, type TlsChoice } from "./tls.ts";
 import type { UpstreamTls } from "./tls_settings.ts";
 import { passToUpstream } from "./upstream_request.ts";
@@ -143,6 +143,9 @@ export interface GatewayRequest {
 
 const NO_RULES: ResponseRules = { location: undefined, refresh: undefined, cookie: undefined };
 
+/** What comes before a server is chosen: it answers the request, or calls `passing.pass`. */
+export type BeforePassing = (request: Request, passing: Passing) => void;
+
 /**
  * The content handler: finds the server, makes the request and passes it on. `make` returns undefined after an error,
  * which it has logged.
@@ -150,6 +153,7 @@ const NO_RULES: ResponseRules = { location: undefined, refresh: undefined, cooki
 export function gatewayHandler(
   settings: GatewaySettings,
   make: (request: Request) => GatewayRequest | undefined,
+  before?: BeforePassing,
 ): Handler {
   const { gateway, upstream, upstreams } = settings;
   const body = {
@@ -157,10 +161,13 @@ export function gatewayHandler(
     buffered: upstream.requestBuffering,
     chunksAllowed: gateway.chunksAllowed,
   };
+  const passing = (pass: Passing["pass"]): Passing => ({ settings: upstream, rules: NO_RULES, pass });
+  const sending = (fixed: FixedGateway) => passing((request) => send(request, settings, fixed, make));
+  const begin = before ?? passAtOnce;
+  const fixed = settings.fixed && sending(settings.fixed);
   return passHandler(body, (request) => {
-    const { fixed } = settings;
     if (fixed !== undefined) {
-      send(request, settings, fixed, make);
+      begin(request, fixed);
       return;
     }
     const pass = evaluate(request, settings);
@@ -169,12 +176,20 @@ export function gatewayHandler(
       return;
     }
     const { scheme, entry } = pass;
-    if ("group" in entry) send(request, settings, { ...scheme, upstream: entry, tls: undefined }, make);
-    else
+    if ("group" in entry) {
+      begin(request, sending({ ...scheme, upstream: entry, tls: undefined }));
+      return;
+    }
+    const resolve = () =>
       resolveHost(request, upstream, upstreams, entry, (resolved) =>
         send(request, settings, { ...scheme, upstream: resolved, tls: undefined }, make),
       );
+    begin(request, passing(resolve));
   });
+}
+
+function passAtOnce(request: Request, { pass }: Passing): void {
+  pass(request);
 }
 
 /** Where an address with variables leads to; undefined after an error, which was logged. */

@@ -71,6 +71,14 @@ export interface ResponseRules {
   readonly cookie: ((request: Request, value: string) => string) | undefined;
 }
 
+/** How a location passes requests on, for what may answer in place of a server: the cache. */
+export interface Passing {
+  readonly settings: UpstreamSettings;
+  readonly rules: ResponseRules;
+  /** Passes the request to a server. */
+  readonly pass: (request: Request) => void;
+}
+
 /** What all protocols hide so. */
 const HIDDEN = ["x-accel-expires", "x-accel-redirect", "x-accel-limit-rate", "x-accel-buffering", "x-accel-charset"];
 

@@ -50,6 +50,8 @@ export class ResponseReader {
   private spoken = false;
   /** Bytes of the body that have not come yet; -1: in chunks, or until the server closes. */
   private left = -1;
+  /** CGI's answer to HEAD: with a body or, whatever is announced, without. */
+  private optional = false;
 
   /** With another `form` than HTTP's the response is CGI's: never in chunks, and the last one of its connection. */
   constructor(form: HeadForm = "http") {
@@ -99,7 +101,8 @@ export class ResponseReader {
     const { head } = this;
     const http = this.form === "http";
     this.keepalive = http && !head.connectionClose;
-    if (head.status === 204 || head.status === 304 || headRequest) {
+    this.optional = headRequest && !http;
+    if (head.status === 204 || head.status === 304 || (headRequest && http)) {
       this.left = 0;
     } else if (http && head.chunked) {
       this.chunked = true;
@@ -162,7 +165,7 @@ export class ResponseReader {
 
   /** Called when the server has closed: whether that completes the body. */
   endsWithConnection(): boolean {
-    return this.left < 0 && !this.chunked;
+    return (this.left < 0 && !this.chunked) || this.optional;
   }
 
   /** The trailer fields of the body that was read, if any; the caller owns them. */

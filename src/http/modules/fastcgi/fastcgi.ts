@@ -3,6 +3,10 @@ import { warn } from "../../../config/errors.ts";
 import { fail, type SettingsOf, valueIn } from "../../../config/schema.ts";
 import { type CompiledRegex, compileRegex } from "../../../regex/regex.ts";
 import * as wire from "../../../wire/fastcgi.ts";
+import { Caches } from "../../cache/cache.ts";
+import { cacheDirectives } from "../../cache/directives.ts";
+import { cacheBefore, requestParams } from "../../cache/gateway_cache.ts";
+import { type CacheSettings, cacheSettings, openCaches } from "../../cache/settings.ts";
 import { HTTP_LOCATION } from "../../conf/contexts.ts";
 import { defineModule, type Place, placeText } from "../../conf/module.ts";
 import type { Location } from "../../core/location.ts";
@@ -17,12 +21,15 @@ import {
   gatewayPass,
   gatewaySettings,
 } from "../../upstream/gateway.ts";
-import { ParamsPlan, param } from "../../upstream/params.ts";
+import { param } from "../../upstream/params.ts";
 import { upstreamSettings } from "../../upstream/settings.ts";
 import { type PathSplit, pathInfo, scriptName } from "./split.ts";
 
+const caches = new Caches("fastcgi");
+
 const directives = {
   ...upstreamDirectives("fastcgi", GATEWAY_STATUSES),
+  ...cacheDirectives("fastcgi", caches, GATEWAY_STATUSES),
   fastcgi_pass: gatewayPass("Passes requests to a FastCGI server or an upstream group of them."),
   fastcgi_param: param,
   fastcgi_index: text({
@@ -65,6 +72,7 @@ const directives = {
 type Raw = SettingsOf<typeof directives>;
 
 interface FastcgiSettings extends GatewaySettings, PathSplit {
+  readonly cache: CacheSettings | undefined;
   readonly raw: Raw;
 }
 
@@ -82,6 +90,7 @@ export const fastcgi = defineModule({
     fastcgi_path_info: { get: (request) => pathInfo(request, settingsOf(request.location)) },
   },
   hosts: (http) => gatewayHosts(http, (scope) => valueIn(scope, directives.fastcgi_pass), gateway),
+  setup: (http) => openCaches(http, valueIn(http.scope, directives.fastcgi_cache_path)),
   build(raw, place): FastcgiSettings {
     const inherited = inheritedFrom(place);
     const pass = raw.fastcgi_pass ?? inherited?.pass;
@@ -95,6 +104,7 @@ export const fastcgi = defineModule({
       ...gatewaySettings(gateway, raw.fastcgi_pass, upstream, undefined, place, inherited),
       regex: raw.fastcgi_split_path_info,
       index: raw.fastcgi_index,
+      cache: pass === undefined ? undefined : cacheSettings(raw, "fastcgi", caches),
       raw,
     };
   },
@@ -110,11 +120,15 @@ function inheritedFrom({ location, parent }: Place): FastcgiSettings | undefined
 }
 
 function handler(settings: FastcgiSettings) {
-  const { raw, upstream } = settings;
+  const { raw, upstream, cache } = settings;
   const begin = wire.beginRequest(raw.fastcgi_keep_conn);
-  const plan = new ParamsPlan(raw.fastcgi_param, wire.PAIR);
-  return gatewayHandler(settings, (request) => ({
-    head: begin + wire.params(plan.encode(request, upstream.passRequestHeaders)),
-    headRequest: request.method === "HEAD",
-  }));
+  const planOf = requestParams(raw.fastcgi_param, wire.PAIR, cache);
+  return gatewayHandler(
+    settings,
+    (request) => ({
+      head: begin + wire.params(planOf(request).encode(request, upstream.passRequestHeaders)),
+      headRequest: request.method === "HEAD",
+    }),
+    cacheBefore(cache),
+  );
 }

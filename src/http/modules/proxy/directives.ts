@@ -128,7 +128,7 @@ export const proxyDirectives = {
   proxy_cache_convert_head: flag({
     in: HTTP_LOCATION,
     default: true,
-    doc: "Accepted, without effect: there is no cache yet.",
+    doc: "Asks the server with GET in place of HEAD, so that its answer can be kept. If off, the key should have the method.",
   }),
   proxy_http_version: enumeration({
     in: HTTP_LOCATION,
