@@ -26,6 +26,8 @@ export interface BindOptions {
   readonly ipv6only: boolean | undefined;
   /** SO_REUSEPORT before bind(): other sockets of this process may have the port. Else it must be free. */
   readonly join: boolean;
+  /** Of the file of a unix socket; by default anyone may connect who has access to the directory, as in nginx. */
+  readonly mode?: number;
 }
 
 /** The descriptor, or the call that failed (as nginx logs it) and its errno name. */
@@ -44,7 +46,7 @@ export function bindSocket(options: BindOptions): Bound {
   return failed;
 }
 
-function prepare(c: Libc, fd: number, { address, ipv6only, join }: BindOptions): Bound | undefined {
+function prepare(c: Libc, fd: number, { address, ipv6only, join, mode = 0o666 }: BindOptions): Bound | undefined {
   const set = (level: number, option: number, value: boolean): boolean =>
     c.setsockopt(fd, level, option, int(value ? 1 : 0)) === 0;
   const unix = address.family === "unix";
@@ -54,8 +56,7 @@ function prepare(c: Libc, fd: number, { address, ipv6only, join }: BindOptions):
     return { call: "setsockopt(SO_REUSEPORT)", code: c.errnoName() };
   }
   if (c.bind(fd, socketAddressOf(address)) !== 0) return { call: "bind()", code: c.errnoName() };
-  // As in nginx, anyone may connect who has access to the directory.
-  if (unix) chmodSync(osPath(address.path), 0o666);
+  if (unix) chmodSync(osPath(address.path), mode);
   // After bind() has made sure that the port is free: lets further sockets of this process share it.
   else if (!join && !set(SOL_SOCKET, SO_REUSEPORT, true))
     return { call: "setsockopt(SO_REUSEPORT)", code: c.errnoName() };

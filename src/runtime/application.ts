@@ -1,6 +1,7 @@
 import type { Directives, Scope, Specs } from "../config/schema.ts";
 import type { Address } from "../net/address.ts";
 import type { Sliced } from "../sys/sliced.ts";
+import type { Command, CommandRequest } from "./control/protocol.ts";
 import type { Cycle } from "./cycle.ts";
 
 /**
@@ -16,8 +17,27 @@ export interface Program {
   readonly configureArguments: readonly string[];
   /** Host names to resolve before `build` (upstream servers, proxy_pass, listen). */
   hosts(root: Scope): readonly HostWanted[];
+  /** What `holdfast NAME …` does beside nginx's options. */
+  readonly tools?: readonly Tool[];
   /** Builds the application of a cycle: in the master, in every child while it serves, and for -t. Throws ConfigError. */
   build(cycle: Cycle): Sliced<Application>;
+}
+
+/** A command at the terminal, which asks at the control socket of the master that runs with a configuration. */
+export interface Tool {
+  readonly name: string;
+  /** What follows the name, and what that does, for -?. */
+  readonly usage: readonly (readonly [words: string, doc: string])[];
+  /** Reads the words behind the name. Returns the sentence of what is wrong with them. */
+  parse(words: readonly string[]): ToolRequest | string;
+}
+
+export interface ToolRequest {
+  readonly request: CommandRequest;
+  /** What is printed of a line of the answer: a byte string, which may have further lines. */
+  readonly show: (line: CommandRequest) => string;
+  /** Printed first. */
+  readonly heading?: string;
 }
 
 export interface HostWanted {
@@ -41,6 +61,8 @@ export interface Application {
   serve(worker: WorkerContext, previous: WorkerService | undefined): WorkerService;
   /** In the checker: checks from now on. `previous` did for the cycle before. */
   check(previous: CheckerService | undefined): CheckerService;
+  /** In the checker: what is answered at the control socket, by the name of the command. */
+  readonly commands?: ReadonlyMap<string, Command>;
   /** In the master: the worker with that slot in shared memory has exited, whatever the cause. */
   forget?(slot: number): void;
 }

@@ -38,6 +38,12 @@ export const coreDirectives = defineDirectives("core", {
     syntax: "file",
     doc: "The file that has the process id while Holdfast serves; written once every listener is bound.",
   }),
+  control_socket: text({
+    in: MAIN,
+    syntax: "file|off",
+    defaultText: "beside the pid file, logs/holdfast.sock",
+    doc: "The unix socket at which a running master's checker answers commands, as those of `holdfast cache`. Only the master's user may connect. `off`: there is none.",
+  }),
   lock_file: text({
     in: MAIN,
     default: "logs/holdfast.lock",

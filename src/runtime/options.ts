@@ -1,5 +1,6 @@
 import { NGINX_VERSION, VERSION } from "../version.ts";
 import type { Program } from "./application.ts";
+import { toolLines } from "./control/tool.ts";
 
 /** The command line, as nginx reads it: flags may be combined (`-tc file`), a value may follow at once (`-cfile`). */
 export interface Options {
@@ -113,7 +114,7 @@ export function versionText(options: Options, home: string, program: Program): s
   const lines: string[] = [];
   lines.push(`holdfast version: holdfast/${VERSION}`);
   if (options.configure) lines.push(`nginx version: nginx/${NGINX_VERSION}`);
-  if (options.help) lines.push(...helpLines(home));
+  if (options.help) lines.push(...helpLines(home, program));
   if (options.configure) {
     lines.push(`running on Node.js ${process.version}`, `built with OpenSSL ${process.versions.openssl}`);
     if (program.tls === true) lines.push("TLS SNI support enabled");
@@ -122,7 +123,8 @@ export function versionText(options: Options, home: string, program: Program): s
   return `${lines.join("\n")}\n`;
 }
 
-function helpLines(home: string): string[] {
+function helpLines(home: string, { tools = [] }: Program): string[] {
+  const commands = toolLines(tools);
   return [
     "Usage: holdfast [-?hvVtTq] [-s signal] [-p prefix]",
     "                [-e filename] [-c filename] [-g directives]",
@@ -140,5 +142,6 @@ function helpLines(home: string): string[] {
     `  -c filename   : set configuration file (default: ${DEFAULT_CONF})`,
     "  -g directives : set global directives out of configuration file",
     "",
+    ...(commands.length === 0 ? [] : ["Commands for a running Holdfast, with its -c, -p and -g:", ...commands, ""]),
   ];
 }

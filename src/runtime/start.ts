@@ -11,12 +11,14 @@ import type { Program } from "./application.ts";
 import { Checker } from "./checker.ts";
 import { runChild } from "./child.ts";
 import { inBackground, startInBackground } from "./daemon.ts";
+import { refuseTool, runTool, toolArguments } from "./control/tool.ts";
 import { coreDirectives } from "./directives.ts";
 import { openMainLog } from "./log/directive.ts";
 import { openInitialLog, withTerminal } from "./log/error_log.ts";
 import type { ErrorLog } from "./log/log.ts";
 import { flushLogFiles } from "./log/log_files.ts";
 import { closeLogs } from "./log/open_log.ts";
+import { controlPath } from "./master/control_socket.ts";
 import { prepareFiles } from "./master/files.ts";
 import { ListeningSockets } from "./master/listening_sockets.ts";
 import { type Loaded, loadConfiguration, logFileLimit, logWarnings, validateCycle } from "./master/load_cycle.ts";
@@ -52,7 +54,10 @@ export function run(program: Program, entry: URL, home: string): void {
 }
 
 async function command(program: Program, entry: URL, home: string): Promise<number> {
-  const options = parseOptions(process.argv.slice(2).map(toBytes));
+  const args = process.argv.slice(2).map(toBytes);
+  const tool = program.tools?.find(({ name }) => name === args[0]);
+  const { options: given, words } = tool === undefined ? { options: args, words: [] } : toolArguments(args.slice(1));
+  const options = parseOptions(given);
   if (typeof options === "string") {
     say(`holdfast: ${options}\n`);
     return 1;
@@ -62,6 +67,8 @@ async function command(program: Program, entry: URL, home: string): Promise<numb
     if (!options.test) return 0;
   }
   const paths = resolvePaths(options, toBytes(home), toBytes(workingDirectory()));
+  const asked = tool?.parse(words);
+  if (typeof asked === "string") return refuseTool(asked);
   const log = initialLog(paths, options.test);
   let loaded: Loaded;
   try {
@@ -70,6 +77,10 @@ async function command(program: Program, entry: URL, home: string): Promise<numb
     if (refusalsOf(loaded.root).count > 0) await validateCycle(program, paths, loaded, undefined);
   } catch (error) {
     return failed(error, log, options, paths);
+  }
+  if (asked !== undefined) {
+    const control = controlPath({ root: loaded.root, path: (path) => fullName(path, paths.prefix) });
+    return control === undefined ? refuseTool('"control_socket" is off') : runTool(asked, control.path);
   }
   if (options.test) return test(program, options, paths, loaded, log);
   if (options.signal !== undefined) return signal(options.signal, paths, loaded, log);

@@ -1,6 +1,7 @@
 import { logFault } from "../../sys/guard.ts";
 import { startTimer } from "../../sys/timers.ts";
 import type { Sockets } from "../application.ts";
+import { CONTROL } from "../checker.ts";
 import type { CycleData } from "../cycle.ts";
 import { inBackground } from "../daemon.ts";
 import { type ChildRole, type Logs, sentZones } from "../messages.ts";
@@ -16,6 +17,8 @@ const MOST_LIVES_AT_START = 5;
 export interface ChildrenOptions extends ProcessOptions {
   /** The listening sockets for so many workers. */
   readonly sockets?: (workers: number) => Sockets;
+  /** The control socket, for the checker; -1 for none. */
+  readonly control?: () => number;
   /** Whether another master has them as well. */
   readonly shared?: () => boolean;
   readonly logs?: () => Logs;
@@ -87,9 +90,12 @@ export class Children implements ProcessOwner {
     return [...this.#accepting].filter((child) => !child.exiting);
   }
 
-  /** What a worker accepts from, given those that do. */
+  /** What a child accepts from: the checker at the control socket, a worker given the others that accept. */
   #share({ role }: Process): Sockets {
-    if (role.kind !== "worker") return {};
+    if (role.kind !== "worker") {
+      const control = this.#options.control?.() ?? -1;
+      return control < 0 ? {} : { [CONTROL]: [control] };
+    }
     const all = this.#options.sockets?.(this.#workers) ?? {};
     const workers = new Set(this.#sharing().map((child) => child.role.index));
     return shareOf(all, role.index, [...workers.add(role.index)]);
@@ -103,6 +109,13 @@ export class Children implements ProcessOwner {
   shareAnew(): void {
     const shared = this.#shared;
     for (const child of this.#sharing()) child.send({ type: "sockets", sockets: this.#share(child), shared });
+  }
+
+  /** Tells the checker which control socket it has. */
+  controlAnew(): void {
+    for (const child of this.#all) {
+      if (child.role.kind !== "worker") child.send({ type: "sockets", sockets: this.#share(child), shared: this.#shared });
+    }
   }
 
   #logs(): Logs {

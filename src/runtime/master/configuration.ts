@@ -15,6 +15,7 @@ import { closeLogs, type OpenLogs } from "../log/open_log.ts";
 import type { ChildRole } from "../messages.ts";
 import type { Paths } from "../options.ts";
 import { identityOf, isTransparent } from "../privileges.ts";
+import { ControlSocket, controlPath } from "./control_socket.ts";
 import { openLogFor, prepareFiles } from "./files.ts";
 import type { Inheritance } from "./inheritance.ts";
 import { ListeningSockets } from "./listening_sockets.ts";
@@ -36,6 +37,7 @@ export interface Start {
 /** The configuration in force, and what the master holds for it: listening sockets, log files, the pid file. */
 export class Configuration {
   readonly sockets: ListeningSockets;
+  readonly control = new ControlSocket();
   readonly logs: LentLogs;
   readonly #start: Start;
   /** Whom the children become, where root started the master. */
@@ -81,8 +83,22 @@ export class Configuration {
     this.#log = log;
     this.#pidFile = pidPath(built.cycle);
     this.hasMaster = this.#core.master_process;
+    this.#openControl();
     this.sockets = sockets;
     this.logs = logs;
+  }
+
+  /** Traffic is served without it too. */
+  #openControl(): void {
+    const wanted = controlPath(this.#built.cycle);
+    const failed = this.control.open(wanted?.path);
+    if (failed !== undefined) this.#log.write(wanted?.configured === true ? "alert" : "notice", failed);
+  }
+
+  /** The new binary, whose control socket was in the place of this one's, has exited. */
+  restoreControl(): void {
+    const failed = this.control.restore();
+    if (failed !== undefined) this.#log.write("alert", failed);
   }
 
   get built(): BuiltCycle {
@@ -167,8 +183,9 @@ export class Configuration {
     this.#pidFile = path;
   }
 
-  /** Removes the pid file. Returns the message of a failure. */
+  /** Removes the pid file, and the control socket. Returns the message of a failure. */
   removePidFile(): string | undefined {
+    this.control.close();
     return removePidFile(this.#pidFile);
   }
 
@@ -232,6 +249,7 @@ export class Configuration {
     logFaultsTo(log);
     this.sockets.change(next.application.listeners, log);
     this.sockets.retireOthers(next.application.listeners);
+    this.#openControl();
   }
 
   /** Closes the logs that only an earlier configuration named. */

@@ -75,6 +75,7 @@ class Master {
       log: () => configuration.log,
       standardError: () => this.#standardError.fd,
       sockets: (workers) => configuration.sockets.descriptors(workers),
+      control: () => configuration.control.fd,
       shared: () => this.#sharesSockets,
       logs: () => ({ files: configuration.logs.files, standardError: this.#standardError.fd }),
       reopen: () => this.#reopenLogs(),
@@ -114,6 +115,7 @@ class Master {
     for (const error of errors) this.#configuration.log.write("emerg", error);
     await this.#children.stop();
     this.#configuration.sockets.close();
+    this.#configuration.control.close();
     return 1;
   }
 
@@ -176,6 +178,8 @@ class Master {
     });
     const exited = (): void => {
       configuration.pidFile = pidFile;
+      configuration.restoreControl();
+      this.#children.controlAnew();
       this.#children.shareAnew();
       if (this.#noAccepting) void this.#startWorkers();
     };

@@ -3,7 +3,7 @@ import { startEngine } from "../../net/engines.ts";
 import { exit } from "../../sys/exit.ts";
 import { logFault } from "../../sys/guard.ts";
 import { VERSION } from "../../version.ts";
-import { Checker } from "../checker.ts";
+import { Checker, CONTROL } from "../checker.ts";
 import { announceReady, StandardError } from "../daemon.ts";
 import { eventsOf } from "../directives.ts";
 import { reportLogFailures } from "../log/append_file.ts";
@@ -47,6 +47,7 @@ export async function runSingleProcess(configuration: Configuration, errorLog: s
   if (errors.length > 0) {
     for (const error of errors) log.write("emerg", error);
     configuration.sockets.close();
+    configuration.control.close();
     return 1;
   }
   announceReady();
@@ -70,8 +71,8 @@ class SingleProcess {
 
   /** Puts the configuration in force. Resolves with messages about what failed. */
   async take(): Promise<string[]> {
-    const { built, sockets } = this.#configuration;
-    await this.#checker.take(built);
+    const { built, sockets, control } = this.#configuration;
+    await this.#checker.take(built, 1, control.fd < 0 ? {} : { [CONTROL]: [control.fd] });
     return [...(await this.#worker.take(built, 1, sockets.descriptors(1)))];
   }
 
