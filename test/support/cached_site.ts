@@ -2,7 +2,7 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import type { TestContext } from "node:test";
 import { httpBackend } from "./backend.ts";
 import { type Running, startHoldfast } from "./holdfast.ts";
-import { request } from "./tcp.ts";
+import { type RawResponse, request } from "./tcp.ts";
 
 /** A server behind a cache. */
 export interface CachedSite {
@@ -11,6 +11,10 @@ export interface CachedSite {
   readonly asked: readonly string[];
   /** `HIT body` of a response: $upstream_cache_status before the body. */
   ask(path: string, fields?: string): Promise<string>;
+  /** A request of any method. `fields`: whole lines. */
+  send(method: string, path: string, fields?: string): Promise<RawResponse>;
+  /** Starts it anew, in the same directory, once it has been stopped. */
+  start(): Promise<Running>;
 }
 
 export interface CachedSiteOptions {
@@ -20,6 +24,8 @@ export interface CachedSiteOptions {
   readonly path?: string;
   /** Further lines of the server block. */
   readonly server?: string;
+  /** Further lines of the http block. */
+  readonly http?: string;
   readonly workers?: number;
 }
 
@@ -27,23 +33,27 @@ export interface CachedSiteOptions {
 export async function cachedSite(
   t: TestContext,
   answer: (incoming: IncomingMessage, response: ServerResponse, count: number) => void,
-  { location = "proxy_cache_valid 200 1m;", path = "", server = "", workers = 2 }: CachedSiteOptions = {},
+  { location = "proxy_cache_valid 200 1m;", path = "", server = "", http = "", workers = 2 }: CachedSiteOptions = {},
 ): Promise<CachedSite> {
   const asked: string[] = [];
   const { address } = await httpBackend(t, (incoming, response) => {
     asked.push(`${incoming.method} ${incoming.url}`);
     answer(incoming, response, asked.length);
   });
-  const holdfast = await startHoldfast(t, {
-    config: ([port]) =>
-      `user root; worker_processes ${workers}; http { proxy_cache_path cache levels=1:2 keys_zone=one:1m ${path};
+  const config = ([port]: readonly number[]) =>
+    `user root; worker_processes ${workers}; http { ${http} proxy_cache_path cache levels=1:2 keys_zone=one:1m ${path};
         server { listen 127.0.0.1:${port}; add_header X-Cache $upstream_cache_status always; ${server}
-          location / { proxy_pass http://${address}; proxy_cache one; ${location} } } }`,
-  });
+          location / { proxy_pass http://${address}; proxy_cache one; ${location} } } }`;
+  let holdfast = await startHoldfast(t, { config });
+  const send = (method: string, uri: string, fields = "") =>
+    request(holdfast.port, `${method} ${uri} HTTP/1.1\r\nHost: a\r\n${fields}Connection: close\r\n\r\n`);
   const ask = async (uri: string, fields = "") => {
-    const head = `GET ${uri} HTTP/1.1\r\nHost: a\r\n${fields}Connection: close\r\n\r\n`;
-    const response = await request(holdfast.port, head);
+    const response = await send("GET", uri, fields);
     return `${response.header("x-cache")} ${response.body}`;
   };
-  return { holdfast, asked, ask };
+  const start = async () => {
+    holdfast = await startHoldfast(t, { config, prefix: holdfast.prefix });
+    return holdfast;
+  };
+  return { holdfast, asked, ask, send, start };
 }

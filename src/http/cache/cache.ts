@@ -8,6 +8,8 @@ import { startTimer } from "../../sys/timers.ts";
 import { CacheIndex, indexKind, ownerToken } from "./cache_index.ts";
 import { fileName } from "./digest.ts";
 import { MemoryTier } from "./memory_tier.ts";
+import { PURGES_FILE } from "./purge_file.ts";
+import { Purges, purgesZone } from "./purges.ts";
 
 /** `…_cache_path` */
 export interface CachePath {
@@ -21,6 +23,11 @@ export interface CachePath {
   readonly maxSize: number;
   /** Bytes that stay free in the file system. */
   readonly minFree: number;
+  /** Whether files are walked to remove what was purged, and how: so many at a time, within so many ms, with such pauses. */
+  readonly purger: boolean;
+  readonly purgerFiles: number;
+  readonly purgerThreshold: number;
+  readonly purgerSleep: number;
   /** Bytes of each worker's memory tier; 0 for none. */
   readonly memory: number;
 }
@@ -44,6 +51,7 @@ export class Cache {
   readonly #declared: DeclaredZone;
   #directory = "";
   #index: CacheIndex | undefined;
+  #purges: Purges | undefined;
   #slot = 0;
   #tokens = 0;
   readonly #waiting = new Set<Waiter>();
@@ -56,11 +64,12 @@ export class Cache {
     this.memory = settings.memory === 0 ? undefined : new MemoryTier(settings.memory);
   }
 
-  /** Called when the configuration has been read. */
-  open(cycle: Cycle): void {
+  /** Called when the configuration has been read. `report` is told what is wrong with the cache's own files. */
+  open(cycle: Cycle, report: (sentence: string) => void): void {
     const { kind, name, size } = this.#declared;
     this.#directory = cycle.path(this.settings.path);
     this.#index = new CacheIndex(cycle.zone({ kind, name, size }), this.settings.inactive);
+    this.#purges = new Purges(cycle.zone(purgesZone(this.#declared)), `${this.#directory}/${PURGES_FILE}`, report);
   }
 
   get directory(): string {
@@ -72,9 +81,15 @@ export class Cache {
     return this.#index;
   }
 
+  get purges(): Purges {
+    if (this.#purges === undefined) throw new Error(`cache "${this.name}" was used before it was opened`);
+    return this.#purges;
+  }
+
   /** A worker with that slot begins to serve. */
   enter(slot: number): void {
     this.#slot = slot;
+    this.purges.load();
   }
 
   /** The worker with that slot has exited. */

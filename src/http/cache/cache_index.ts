@@ -231,6 +231,16 @@ export class CacheIndex {
     this.#hash.unlock();
   }
 
+  /** Forgets the contents of an entry, whatever they are. False where it had none. */
+  purge(digest: string): boolean {
+    this.#lock();
+    const at = this.#find(digest);
+    const known = at !== undefined && ((this.#words[at + STATE] & EXISTS) !== 0 || this.#words[at + ERROR] !== 0);
+    if (at !== undefined) this.#clear(at);
+    this.#hash.unlock();
+    return known;
+  }
+
   #clear(at: number): void {
     const words = this.#words;
     words[BLOCKS_IN_ALL] -= words[at + BLOCKS];

@@ -7,10 +7,13 @@ import { openTemporary, type TempFile, TempFileError, type TempPath } from "../c
 import type { BodyKeeper, KeeperOwner } from "../core/upstream.ts";
 import type { Cache } from "./cache.ts";
 import { checksum, decodeHead, encodeHead, fileFacts, headLength, type TextToStore } from "./entry_file.ts";
+import { removeFile } from "./purge.ts";
 
 /** Where a response goes. */
 export interface Destination {
   readonly cache: Cache;
+  /** The digest of the key, and that of the entry. */
+  readonly main: string;
   readonly digest: string;
   /** Of the update; 0 where none was claimed. */
   readonly token: number;
@@ -163,12 +166,19 @@ export class CacheWriter implements BodyKeeper {
   }
 
   private putIn(file: TempFile, bytes: Buffer): void {
-    const { cache, digest, token } = this.to;
+    const { cache, main, digest, token } = this.to;
+    if (cache.purges.overtook(this.entry, main)) return;
     const path = cache.fileOf(digest);
     const facts = fileFacts(this.headBytes, fs.fstatSync(file.fd));
     rename(file.path, path);
     file.giveAway();
     const generation = cache.index.commit(digest, token, facts);
+    if (cache.purges.overtook(this.entry, main)) {
+      // By a purge that has not seen the file yet.
+      removeFile(path);
+      cache.index.drop(digest, generation);
+      return;
+    }
     const head = decodeHead(bytes);
     if (this.text !== undefined && typeof head !== "string" && head.vary === "" && generation !== 0) {
       const place = cache.index.place(digest);

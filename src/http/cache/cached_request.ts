@@ -11,9 +11,11 @@ import { variantOf } from "./digest.ts";
 import { answerText } from "./entry_file.ts";
 import { EntryLookup, type LookupUser } from "./entry_lookup.ts";
 import { EntryUpdate } from "./entry_update.ts";
+import { answerPurge, isPurge } from "./purge_request.ts";
 import { anyHolds, asksForAll } from "./request_conditions.ts";
 import type { CacheSettings } from "./settings.ts";
 import { closeStored, type StoredResponse, sendStored } from "./stored_response.ts";
+import { tagsOf } from "./tags.ts";
 import { type Freshness, freshnessOf } from "./validity.ts";
 
 /**
@@ -21,7 +23,8 @@ import { type Freshness, freshnessOf } from "./validity.ts";
  * key, where the configuration has none.
  */
 export function tryCache(request: Request, settings: CacheSettings, ownKey: () => string, passing: Passing): void {
-  const cache = settings.methods.has(request.method) ? settings.cacheOf(request) : undefined;
+  const purge = settings.purge !== undefined && isPurge(settings.purge, request) ? settings.purge : undefined;
+  const cache = purge !== undefined || settings.methods.has(request.method) ? settings.cacheOf(request) : undefined;
   if (cache === undefined) {
     passing.pass(request);
     return;
@@ -32,6 +35,10 @@ export function tryCache(request: Request, settings: CacheSettings, ownKey: () =
     return;
   }
   const key = settings.key === undefined ? ownKey() : settings.key.render(request);
+  if (purge !== undefined) {
+    finalizeRequest(request, answerPurge(request, purge, cache, key, settings.tags));
+    return;
+  }
   const own = new CachedRequest(request, cache, key, settings, passing);
   request.cache = own;
   own.begin();
@@ -55,6 +62,8 @@ class CachedRequest implements RequestCache, LookupUser {
   private handedOn = false;
   private stored: StoredResponse | undefined = undefined;
   private staleIfError = false;
+  /** The number of the last purge before the answer's fetch began. */
+  private purge = 0;
   private freshness: Freshness | undefined = undefined;
   private answer: AnswerHead | undefined = undefined;
   private ended = false;
@@ -194,6 +203,7 @@ class CachedRequest implements RequestCache, LookupUser {
 
   private pass(): void {
     if (this.cacheable && !asksForAll(this.request, this.settings)) this.cacheable = false;
+    this.purge = this.cache.purges.last;
     this.passing.pass(this.request);
   }
 
@@ -206,8 +216,15 @@ class CachedRequest implements RequestCache, LookupUser {
   replaces(condition: string): boolean {
     if (this.status !== "EXPIRED" || this.stored === undefined) return false;
     const wanted = this.settings.useStale.has(condition) || (this.staleIfError && !condition.startsWith("http_"));
-    if (wanted) this.status = "STALE";
-    return wanted;
+    if (!wanted || this.isPurged(this.stored.head.tags)) return false;
+    this.status = "STALE";
+    return true;
+  }
+
+  /** Whether the entry was purged since its fetch began. */
+  private isPurged(tags: string): boolean {
+    const { cache, lookup, purge } = this;
+    return cache.purges.overtook({ key: lookup.key, tags, purge }, lookup.main);
   }
 
   confirmed(): boolean {
@@ -228,7 +245,7 @@ class CachedRequest implements RequestCache, LookupUser {
     const time = seconds();
     const period = this.settings.validFor(status);
     const until = valid !== 0 ? valid : period === 0 ? 0 : time + period;
-    if (until !== 0) this.cache.index.fail(this.lookup.digest, this.update.token, status, until);
+    if (until !== 0 && !this.isPurged("")) this.cache.index.fail(this.lookup.digest, this.update.token, status, until);
   }
 
   keep(owner: KeeperOwner): BodyKeeper | undefined {
@@ -254,6 +271,9 @@ class CachedRequest implements RequestCache, LookupUser {
         key: lookup.key,
         vary,
         variant,
+        purge: this.purge,
+        family: lookup.family || Math.random(),
+        tags: tagsOf(answer.headers, settings.tags),
         text: answerText(answer),
         contentLength: answer.contentLength,
         version: answer.version,
@@ -265,7 +285,13 @@ class CachedRequest implements RequestCache, LookupUser {
         error: freshness.error,
         date: time,
       },
-      { cache: this.cache, digest: lookup.digest, token: this.update.token, tempPath: this.passing.settings.tempPath },
+      {
+        cache: this.cache,
+        main: lookup.main,
+        digest: lookup.digest,
+        token: this.update.token,
+        tempPath: this.passing.settings.tempPath,
+      },
     );
   }
 

@@ -1,12 +1,14 @@
 import { bitmask, directive, flag, list, msec, number, offset } from "../../config/directives.ts";
 import { fail, type Scope, type SettingsOf } from "../../config/schema.ts";
 import type { Directive } from "../../config/types.ts";
-import { parseNumber, parseOffset, parseSec, parseSize } from "../../config/values.ts";
+import { parseMsec, parseNumber, parseOffset, parseSec, parseSize } from "../../config/values.ts";
 import { type DeclaredZone, largeEnough } from "../../shm/registry.ts";
 import { HTTP, HTTP_LOCATION } from "../conf/contexts.ts";
 import { type Template, template } from "../core/script.ts";
 import { type Prefixed, prefixed } from "../upstream/directives.ts";
 import type { Cache, CachePath, Caches } from "./cache.ts";
+import { purgeDirective } from "./purge_request.ts";
+import { TAG_FIELDS } from "./tags.ts";
 
 /** `…_cache zone | off`: a zone by its name, or by one with variables. */
 export type CacheChoice = { readonly zone: DeclaredZone } | { readonly name: Template };
@@ -29,6 +31,18 @@ function conditions(doc: string) {
     syntax: "string ...",
     doc,
     item: (at, scope) => at.args.map((text) => template(scope, at, text)),
+  });
+}
+
+function tagFields(doc: string) {
+  return directive<readonly string[]>({
+    in: HTTP_LOCATION,
+    args: ANY_NUMBER,
+    syntax: "field ... | off",
+    doc,
+    initial: () => TAG_FIELDS.map((field) => field.toLowerCase()),
+    defaultText: TAG_FIELDS.join(" "),
+    read: ({ args }) => (args.length === 1 && args[0] === "off" ? [] : args.map((field) => field.toLowerCase())),
   });
 }
 
@@ -69,6 +83,12 @@ function table(prefix: string, caches: Caches, cases: readonly string[]) {
       "No answer is taken out of the cache when a string is neither empty nor 0; it may still be kept.",
     ),
     no_cache: conditions("No answer is kept when a string is neither empty nor 0."),
+    cache_purge: purgeDirective(
+      "Which requests are purges: those for which a string is neither empty nor 0 (NGINX Plus), or those with a method, from these addresses (ngx_cache_purge). The key of the request, or with `*` at its end all that begin so, is taken out of the cache; with one of the fields of …_cache_tags, all answers that have one of these tags. With a zone and a key the location itself is a purge of that key.",
+    ),
+    cache_tags: tagFields(
+      "The fields in which an answer says its tags, divided by commas or spaces; a purge with one of these fields takes all answers with one of its tags out of the cache.",
+    ),
     cache_valid: list<CacheValid>({
       in: HTTP_LOCATION,
       args: ANY_NUMBER,
@@ -155,6 +175,8 @@ function readValid(at: Directive): CacheValid {
 
 const INACTIVE = 10 * 60;
 const MEMORY = 8 * 1024 * 1024;
+/** A purge costs a comparison for each hit as long as it is pending: so files are walked unless `purger=off`, and quickly. */
+const PURGER = { purger: true, purgerFiles: 500, purgerThreshold: 20, purgerSleep: 50 };
 
 /** ngx_http_file_cache_set_slot */
 function readPath(at: Directive, scope: Scope, caches: Caches): Cache {
@@ -167,6 +189,7 @@ function readPath(at: Directive, scope: Scope, caches: Caches): Cache {
     maxSize: Number.POSITIVE_INFINITY,
     minFree: 0,
     memory: MEMORY,
+    ...PURGER,
   };
   for (const parameter of parameters) {
     const [, name, value] = /^(\w+)=(.*)$/s.exec(parameter) ?? fail(at, `invalid parameter "${parameter}"`);
@@ -194,6 +217,19 @@ function readPath(at: Directive, scope: Scope, caches: Caches): Cache {
         break;
       case "min_free":
         settings.minFree = parseOffset(value) ?? fail(at, `invalid min_free value "${value}"`);
+        break;
+      case "purger":
+        if (value !== "on" && value !== "off") fail(at, `invalid "purger" value "${value}", it must be "on" or "off"`);
+        settings.purger = value === "on";
+        break;
+      case "purger_files":
+        settings.purgerFiles = parseNumber(value) || fail(at, `invalid purger_files value "${value}"`);
+        break;
+      case "purger_threshold":
+        settings.purgerThreshold = parseMsec(value) ?? fail(at, `invalid purger_threshold value "${value}"`);
+        break;
+      case "purger_sleep":
+        settings.purgerSleep = parseMsec(value) ?? fail(at, `invalid purger_sleep value "${value}"`);
         break;
       case "memory":
         settings.memory = parseSize(value) ?? fail(at, `invalid memory value "${value}"`);

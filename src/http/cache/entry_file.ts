@@ -21,11 +21,14 @@ import { BLOCK, type IndexedFile } from "./cache_index.ts";
  *     48  until when it is fresh; for how long it may be sent after that while it is updated, or if servers fail
  *     72  when it was stored or confirmed last
  *     80  the digest of the request's fields that Vary names
- *     96  "\nKEY: ", the key, "\n", Vary, the response's head
+ *     96  the number of the last purge before it was fetched; what the variants of a key have in common
+ *    112  bytes of the tags
+ *    116  "\nKEY: ", the key, "\n", Vary, the tags, the response's head
  */
 const MAGIC = 0x01434648;
 const VARIANT = 80;
-const TEXTS = 96;
+const PURGE = 96;
+const TEXTS = 116;
 const LABEL = "\nKEY: ";
 
 /** Times are seconds since 1970, periods seconds. */
@@ -44,6 +47,12 @@ export interface StoredHead extends Validity {
   readonly vary: string;
   /** 16 bytes; of no meaning without `vary`. */
   readonly variant: string;
+  /** The number of the last purge before it was fetched. */
+  readonly purge: number;
+  /** That of a variant is its key's own entry's: which a purge replaces, with all variants before it. */
+  readonly family: number;
+  /** Each between spaces: ` a b `; "" without any. */
+  readonly tags: string;
   readonly answer: AnswerHead;
   readonly headBytes: number;
   readonly bodyBytes: number;
@@ -68,13 +77,13 @@ export interface TextToStore extends Omit<HeadToStore, "answer"> {
   readonly status: number;
 }
 
-export function headLength({ key, vary, text }: Pick<TextToStore, "key" | "vary" | "text">): number {
-  return TEXTS + LABEL.length + key.length + 1 + vary.length + text.length;
+export function headLength({ key, vary, tags, text }: Pick<TextToStore, "key" | "vary" | "tags" | "text">): number {
+  return TEXTS + LABEL.length + key.length + 1 + vary.length + tags.length + text.length;
 }
 
 /** The head of a file. */
 export function encodeHead(entry: TextToStore): Buffer {
-  const { key, vary, text } = entry;
+  const { key, vary, tags, text } = entry;
   const bytes = Buffer.alloc(headLength(entry));
   bytes.writeUInt32LE(MAGIC, 0);
   bytes.writeUInt32LE(bytes.length, 8);
@@ -90,7 +99,10 @@ export function encodeHead(entry: TextToStore): Buffer {
   bytes.writeDoubleLE(entry.error, 64);
   bytes.writeDoubleLE(entry.date, 72);
   bytes.write(entry.variant, VARIANT, "latin1");
-  bytes.write(`${LABEL}${key}\n${vary}${text}`, TEXTS, "latin1");
+  bytes.writeDoubleLE(entry.purge, PURGE);
+  bytes.writeDoubleLE(entry.family, PURGE + 8);
+  bytes.writeUInt32LE(tags.length, PURGE + 16);
+  bytes.write(`${LABEL}${key}\n${vary}${tags}${text}`, TEXTS, "latin1");
   bytes.writeUInt32LE(checksum(bytes.subarray(8)), 4);
   return bytes;
 }
@@ -104,14 +116,18 @@ export function decodeHead(bytes: Buffer): StoredHead | string {
   if (checksum(bytes.subarray(8, headBytes)) !== bytes.readUInt32LE(4)) return "has a wrong checksum";
   const keyFrom = TEXTS + LABEL.length;
   const varyFrom = keyFrom + bytes.readUInt32LE(12) + 1;
-  const textFrom = varyFrom + bytes.readUInt32LE(16);
+  const tagsFrom = varyFrom + bytes.readUInt32LE(16);
+  const textFrom = tagsFrom + bytes.readUInt32LE(PURGE + 16);
   const contentLength = bytes.readDoubleLE(20);
   const answer = answerOf(bytes.subarray(textFrom, headBytes), bytes.readUInt16LE(28), contentLength);
   if (answer === undefined) return "contains invalid header";
   return {
     key: bytes.latin1Slice(keyFrom, varyFrom - 1),
-    vary: bytes.latin1Slice(varyFrom, textFrom),
-    variant: bytes.latin1Slice(VARIANT, TEXTS),
+    vary: bytes.latin1Slice(varyFrom, tagsFrom),
+    variant: bytes.latin1Slice(VARIANT, PURGE),
+    purge: bytes.readDoubleLE(PURGE),
+    family: bytes.readDoubleLE(PURGE + 8),
+    tags: bytes.latin1Slice(tagsFrom, textFrom),
     answer,
     headBytes,
     bodyBytes: bytes.readDoubleLE(32),

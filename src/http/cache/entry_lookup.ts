@@ -43,6 +43,8 @@ export class EntryLookup implements FileReadHandler {
   private readonly user: LookupUser;
   private keyDigest = "";
   private entryDigest = "";
+  /** Of the key's own entry; 0 as long as none is known. */
+  family = 0;
   /** What of the file is read, and the generation that the index gave for it; 0 where it did not know. */
   private fd = -1;
   private generation = 0;
@@ -82,7 +84,7 @@ export class EntryLookup implements FileReadHandler {
     const held = cache.memory?.get(this.key);
     if (held === undefined) return undefined;
     const { head, generation, place, digest, body } = held;
-    if (cache.index.generationAt(place) !== generation) {
+    if (cache.index.generationAt(place) !== generation || cache.purges.covers(head)) {
       cache.memory?.drop(this.key);
       return undefined;
     }
@@ -105,7 +107,7 @@ export class EntryLookup implements FileReadHandler {
       user.onUnkept();
     } else if (code === SCARCE) {
       user.onUnkept();
-    } else if (code === FOUND && index.error !== 0) {
+    } else if (code === FOUND && index.error !== 0 && !this.isPurged()) {
       user.onFailure(index.error);
     } else if (index.exists || !index.loaded) {
       this.openFile(index.generation, index.headBytes);
@@ -114,6 +116,14 @@ export class EntryLookup implements FileReadHandler {
     } else {
       user.onMissing();
     }
+  }
+
+  /** A status has no file that would say when it was noted. */
+  private isPurged(): boolean {
+    const { index, purges } = this.cache;
+    if (!purges.covers({ key: this.key, tags: "", purge: 0 })) return false;
+    index.purge(this.digest);
+    return true;
   }
 
   private openFile(generation: number, headBytes: number): void {
@@ -162,6 +172,11 @@ export class EntryLookup implements FileReadHandler {
       this.refuseFile(wrong ?? "");
       return;
     }
+    if (this.cache.purges.covers(head) || (this.secondary && head.family !== this.family)) {
+      this.removeFile();
+      return;
+    }
+    this.family = head.family;
     if (head.vary !== "") {
       const variant = variantOf(this.main, head.vary, this.request.headers);
       if (variant !== head.variant) {
@@ -186,8 +201,13 @@ export class EntryLookup implements FileReadHandler {
   private refuseFile(wrong: string): void {
     const path = this.cache.fileOf(this.digest);
     logError(this.request, wrong === "version mismatch" ? "info" : "crit", `cache file "${path}" ${wrong}`);
+    this.removeFile();
+  }
+
+  /** Nor is one that was purged. */
+  private removeFile(): void {
     this.close();
-    fs.rmSync(osPath(path), { force: true });
+    fs.rmSync(osPath(this.cache.fileOf(this.digest)), { force: true });
     this.cache.index.drop(this.digest, this.generation);
     this.user.onMissing();
   }

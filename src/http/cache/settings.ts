@@ -1,8 +1,13 @@
+import { valueIn } from "../../config/schema.ts";
+import { coreDirectives } from "../../runtime/directives.ts";
+import { openErrorLog } from "../../runtime/log/error_log.ts";
 import type { HttpBuild } from "../conf/module.ts";
 import type { Request } from "../core/request.ts";
 import type { Template } from "../core/script.ts";
 import type { Cache, Caches } from "./cache.ts";
 import type { CacheRaw, WithCache } from "./directives.ts";
+import type { PurgeRule } from "./purge_request.ts";
+import { Purger } from "./purger.ts";
 
 /** A location's settings of the cache. Times in ms unless they say otherwise. */
 export interface CacheSettings {
@@ -12,6 +17,10 @@ export interface CacheSettings {
   readonly key: Template | undefined;
   readonly bypass: readonly Template[];
   readonly noCache: readonly Template[];
+  /** Which requests are purges. */
+  readonly purge: PurgeRule | undefined;
+  /** The fields that carry tags. */
+  readonly tags: readonly string[];
   /** For how many seconds an answer of that status is fresh whose fields do not say; 0: it is not kept. */
   readonly validFor: (status: number) => number;
   readonly minUses: number;
@@ -51,6 +60,8 @@ export function cacheSettings<P extends string>(
     key: get("cache_key"),
     bypass: get("cache_bypass").flat(),
     noCache: get("no_cache").flat(),
+    purge: get("cache_purge"),
+    tags: get("cache_tags"),
     validFor: validFor(get("cache_valid")),
     minUses: get("cache_min_uses"),
     methods: new Set(["GET", "HEAD", ...get("cache_methods")]),
@@ -70,10 +81,24 @@ function validFor(rules: CacheRaw["cache_valid"]): CacheSettings["validFor"] {
 }
 
 /** Opens the caches that a configuration defines, for a module's `setup`. */
-export function openCaches({ cycle, workers, directories }: HttpBuild, defined: readonly Cache[]): void {
+export function openCaches(http: HttpBuild, defined: readonly Cache[]): void {
+  const { cycle, scope, workers, checkers, directories } = http;
   for (const cache of defined) {
-    cache.open(cycle);
+    const report = (sentence: string): void => {
+      openErrorLog(valueIn(scope, coreDirectives.specs.error_log), cycle).write(
+        "crit",
+        `cache "${cache.name}": ${sentence}`,
+      );
+    };
+    cache.open(cycle, report);
     directories.add(cache.directory);
+    checkers.push({
+      name: `purger of ${cache.name}`,
+      check(previous) {
+        previous?.stop();
+        return new Purger(cache);
+      },
+    });
     workers.push({ enter: (slot) => cache.enter(slot), forget: (slot) => cache.forget(slot) });
   }
 }

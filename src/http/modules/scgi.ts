@@ -3,6 +3,7 @@ import * as wire from "../../wire/scgi.ts";
 import { Caches } from "../cache/cache.ts";
 import { cacheDirectives } from "../cache/directives.ts";
 import { cacheBefore, requestParams } from "../cache/gateway_cache.ts";
+import { purgeHandler } from "../cache/purge_request.ts";
 import { type CacheSettings, cacheSettings, openCaches } from "../cache/settings.ts";
 import { defineModule, type Place, placeText } from "../conf/module.ts";
 import type { Request } from "../core/request.ts";
@@ -65,7 +66,10 @@ export const scgi = defineModule({
       raw,
     };
   },
-  content: (settings) => (settings.pass === undefined ? undefined : handler(settings)),
+  content(settings) {
+    const { scgi_cache_purge: purge, scgi_cache_path: defined, scgi_cache_tags: tags } = settings.raw;
+    return settings.pass === undefined ? purgeHandler(purge, defined, tags) : handler(settings);
+  },
 });
 
 function inheritedFrom({ location, parent }: Place): ScgiSettings | undefined {

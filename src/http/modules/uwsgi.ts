@@ -5,6 +5,7 @@ import * as wire from "../../wire/uwsgi.ts";
 import { Caches } from "../cache/cache.ts";
 import { cacheDirectives } from "../cache/directives.ts";
 import { cacheBefore, requestParams } from "../cache/gateway_cache.ts";
+import { purgeHandler } from "../cache/purge_request.ts";
 import { type CacheSettings, cacheSettings, openCaches } from "../cache/settings.ts";
 import { HTTP_LOCATION } from "../conf/contexts.ts";
 import { defineModule, type Place, placeText } from "../conf/module.ts";
@@ -87,7 +88,10 @@ export const uwsgi = defineModule({
       raw,
     };
   },
-  content: (settings) => (settings.pass === undefined ? undefined : handler(settings)),
+  content(settings) {
+    const { uwsgi_cache_purge: purge, uwsgi_cache_path: defined, uwsgi_cache_tags: tags } = settings.raw;
+    return settings.pass === undefined ? purgeHandler(purge, defined, tags) : handler(settings);
+  },
 });
 
 function inheritedFrom({ location, parent }: Place): UwsgiSettings | undefined {

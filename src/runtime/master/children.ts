@@ -114,7 +114,8 @@ export class Children implements ProcessOwner {
   /** Tells the checker which control socket it has. */
   controlAnew(): void {
     for (const child of this.#all) {
-      if (child.role.kind !== "worker") child.send({ type: "sockets", sockets: this.#share(child), shared: this.#shared });
+      if (child.role.kind !== "worker")
+        child.send({ type: "sockets", sockets: this.#share(child), shared: this.#shared });
     }
   }
 

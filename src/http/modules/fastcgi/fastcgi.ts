@@ -6,6 +6,7 @@ import * as wire from "../../../wire/fastcgi.ts";
 import { Caches } from "../../cache/cache.ts";
 import { cacheDirectives } from "../../cache/directives.ts";
 import { cacheBefore, requestParams } from "../../cache/gateway_cache.ts";
+import { purgeHandler } from "../../cache/purge_request.ts";
 import { type CacheSettings, cacheSettings, openCaches } from "../../cache/settings.ts";
 import { HTTP_LOCATION } from "../../conf/contexts.ts";
 import { defineModule, type Place, placeText } from "../../conf/module.ts";
@@ -108,7 +109,10 @@ export const fastcgi = defineModule({
       raw,
     };
   },
-  content: (settings) => (settings.pass === undefined ? undefined : handler(settings)),
+  content(settings) {
+    const { fastcgi_cache_purge: purge, fastcgi_cache_path: defined, fastcgi_cache_tags: tags } = settings.raw;
+    return settings.pass === undefined ? purgeHandler(purge, defined, tags) : handler(settings);
+  },
 });
 
 function settingsOf(location: Location): FastcgiSettings {

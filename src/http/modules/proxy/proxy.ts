@@ -1,6 +1,7 @@
 import { valueIn } from "../../../config/schema.ts";
 import { headWord } from "../../../wire/head_text.ts";
 import { tryCache } from "../../cache/cached_request.ts";
+import { purgeHandler } from "../../cache/purge_request.ts";
 import { openCaches } from "../../cache/settings.ts";
 import { defineModule, type Place } from "../../conf/module.ts";
 import { finalizeRequest } from "../../core/engine.ts";
@@ -25,7 +26,10 @@ export const proxy = defineModule({
   hosts: proxyHosts,
   setup: (http) => openCaches(http, valueIn(http.scope, proxyDirectives.proxy_cache_path)),
   build: (raw, place) => buildProxy(raw, place, settingsAround(place)),
-  content: (settings) => (settings.pass === undefined ? undefined : proxyHandler(settings)),
+  content: (settings) => {
+    const { proxy_cache_purge: purge, proxy_cache_path: caches, proxy_cache_tags: tags } = settings.raw;
+    return settings.pass === undefined ? purgeHandler(purge, caches, tags) : proxyHandler(settings);
+  },
 });
 
 function settingsOf(location: Location): ProxySettings {

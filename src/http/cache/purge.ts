@@ -1,0 +1,47 @@
+import fs from "node:fs";
+import { osPath } from "../../sys/paths.ts";
+import type { Cache } from "./cache.ts";
+import { digestOf } from "./digest.ts";
+import { MOST_TEXT, type PurgeRefusal } from "./purges.ts";
+
+/** What a purge did. */
+export type PurgeResult = "purged" | "not found" | PurgeRefusal;
+
+/** Purges a key; with `*` at its end, all keys that begin so. */
+export function purge(cache: Cache, key: string): PurgeResult {
+  if (key.endsWith("*")) return cache.purges.many("prefix", key.slice(0, -1)) ?? "purged";
+  return purgeKey(cache, key) ? "purged" : "not found";
+}
+
+/** Its variants go with it: they are bound to the entry that is removed (StoredHead.family). */
+function purgeKey(cache: Cache, key: string): boolean {
+  const digest = digestOf(key);
+  cache.purges.one(digest);
+  const known = cache.index.purge(digest);
+  return removeFile(cache.fileOf(digest)) || known;
+}
+
+/** Purges what has any of these tags, each between spaces. More than one purge has room for make several. */
+export function purgeTags(cache: Cache, tags: string): PurgeResult {
+  let text = " ";
+  for (const tag of tags.trim().split(" ")) {
+    if (text.length + tag.length + 1 > MOST_TEXT && text !== " ") {
+      const refused = cache.purges.many("tags", text);
+      if (refused !== undefined) return refused;
+      text = " ";
+    }
+    text += `${tag} `;
+  }
+  return cache.purges.many("tags", text) ?? "purged";
+}
+
+/** Whether there was one. */
+export function removeFile(path: string): boolean {
+  try {
+    fs.unlinkSync(osPath(path));
+    return true;
+  } catch {
+    // It is not there, mostly. One that cannot be removed is a miss all the same, by the index or by a record.
+    return false;
+  }
+}
