@@ -85,6 +85,7 @@ export function subrequest(
     request.unparsedValid = parent.unparsedValid;
     request.phase = parent.phase;
     request.step = parent.step;
+    request.captures = parent.captures;
   }
   main.subrequests.add(request, own);
   afterEvent(options.clone === true ? goOn : start, request);
