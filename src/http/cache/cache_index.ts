@@ -205,6 +205,16 @@ export class CacheIndex {
     return words[at + GENERATION];
   }
 
+  /** The file of an entry's present contents was altered. The new generation; 0 where the entry has others by now. */
+  renew(digest: string, generation: number, file: IndexedFile): number {
+    this.#lock();
+    const at = this.#find(digest);
+    const same = at !== undefined && generation !== 0 && this.#words[at + GENERATION] === generation;
+    const renewed = same ? this.#take(at, file) : 0;
+    this.#hash.unlock();
+    return renewed;
+  }
+
   #nextGeneration(): number {
     const words = this.#words;
     words[GENERATIONS] = words[GENERATIONS] + 1 || 1;

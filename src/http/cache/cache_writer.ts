@@ -7,6 +7,7 @@ import { openTemporary, type TempFile, TempFileError, type TempPath } from "../c
 import type { BodyKeeper, KeeperOwner } from "../core/upstream.ts";
 import type { Cache } from "./cache.ts";
 import { checksum, decodeHead, encodeHead, fileFacts, headLength, type TextToStore } from "./entry_file.ts";
+import type { EntryUpdate } from "./entry_update.ts";
 import { removeFile } from "./purge.ts";
 
 /** Where a response goes. */
@@ -15,8 +16,8 @@ export interface Destination {
   /** The digest of the key, and that of the entry. */
   readonly main: string;
   readonly digest: string;
-  /** Of the update; 0 where none was claimed. */
-  readonly token: number;
+  /** It is over when the response is in the cache, or will not be. */
+  readonly update: EntryUpdate;
   readonly tempPath: TempPath;
 }
 
@@ -77,7 +78,7 @@ export class CacheWriter implements BodyKeeper {
 
   finish(): void {
     const { contentLength } = this.entry;
-    if (contentLength >= 0 && contentLength !== this.bodyBytes) {
+    if (!this.owner.bodiless && contentLength >= 0 && contentLength !== this.bodyBytes) {
       // What an application answers to HEAD announces a body that it need not have.
       this.close();
       return;
@@ -93,6 +94,7 @@ export class CacheWriter implements BodyKeeper {
     this.file?.remove();
     this.file?.close();
     this.file = undefined;
+    this.to.update.release();
   }
 
   private write(): void {
@@ -166,13 +168,13 @@ export class CacheWriter implements BodyKeeper {
   }
 
   private putIn(file: TempFile, bytes: Buffer): void {
-    const { cache, main, digest, token } = this.to;
+    const { cache, main, digest, update } = this.to;
     if (cache.purges.overtook(this.entry, main)) return;
     const path = cache.fileOf(digest);
     const facts = fileFacts(this.headBytes, fs.fstatSync(file.fd));
     rename(file.path, path);
     file.giveAway();
-    const generation = cache.index.commit(digest, token, facts);
+    const generation = cache.index.commit(digest, update.token, facts);
     if (cache.purges.overtook(this.entry, main)) {
       // By a purge that has not seen the file yet.
       removeFile(path);
@@ -184,7 +186,6 @@ export class CacheWriter implements BodyKeeper {
       const place = cache.index.place(digest);
       cache.memory?.put(head.key, { head, body: this.text, digest, place, generation, usedAt: performance.now() });
     }
-    cache.updated(digest);
   }
 }
 

@@ -1,3 +1,5 @@
+import { httpDateOf } from "../../sys/clock.ts";
+import { parseHttpTime } from "../../wire/http_time.ts";
 import { CLIENT_CLOSED_REQUEST } from "../core/codes.ts";
 import { finalizeRequest } from "../core/engine.ts";
 import { logError } from "../core/log_context.ts";
@@ -8,15 +10,16 @@ import type { Passing } from "../upstream/settings.ts";
 import type { Cache } from "./cache.ts";
 import { CacheWriter } from "./cache_writer.ts";
 import { variantOf } from "./digest.ts";
-import { answerText } from "./entry_file.ts";
+import { entryOf } from "./entry_file.ts";
 import { EntryLookup, type LookupUser } from "./entry_lookup.ts";
 import { EntryUpdate } from "./entry_update.ts";
 import { answerPurge, isPurge } from "./purge_request.ts";
+import { renewStored } from "./renewal.ts";
 import { anyHolds, asksForAll } from "./request_conditions.ts";
 import type { CacheSettings } from "./settings.ts";
 import { closeStored, type StoredResponse, sendStored } from "./stored_response.ts";
 import { tagsOf } from "./tags.ts";
-import { type Freshness, freshnessOf } from "./validity.ts";
+import { confirmedValidity, type Freshness, freshnessOf, seconds, validUntil } from "./validity.ts";
 
 /**
  * Answers a request from a location's cache, or has it passed to a server, whose answer may be kept. `ownKey` makes the module's
@@ -49,6 +52,8 @@ class CachedRequest implements RequestCache, LookupUser {
   status: CacheStatus = "MISS";
   cached = false;
   cacheable = true;
+  /** What the server answers may be kept, as far as the request says. */
+  private wanted = true;
   head: AnswerHead | undefined = undefined;
   readonly convertsHead: boolean;
   private readonly cache: Cache;
@@ -79,7 +84,8 @@ class CachedRequest implements RequestCache, LookupUser {
   }
 
   get lastModified(): string | undefined {
-    return this.revalidated?.headers.get("last-modified");
+    const time = parseHttpTime(this.revalidated?.headers.get("last-modified") ?? "");
+    return time === -1 ? undefined : httpDateOf(time * 1000);
   }
 
   get etag(): string | undefined {
@@ -197,12 +203,13 @@ class CachedRequest implements RequestCache, LookupUser {
   // ---- the passage
 
   onUnkept(): void {
-    this.cacheable = false;
+    this.wanted = false;
     this.pass();
   }
 
   private pass(): void {
-    if (this.cacheable && !asksForAll(this.request, this.settings)) this.cacheable = false;
+    this.wanted &&= asksForAll(this.request, this.settings);
+    this.cacheable = this.wanted;
     this.purge = this.cache.purges.last;
     this.passing.pass(this.request);
   }
@@ -210,7 +217,7 @@ class CachedRequest implements RequestCache, LookupUser {
   takeHead(head: AnswerHead): void {
     this.answer = head;
     this.freshness = freshnessOf(head, this.passing.settings.ignored, seconds());
-    if (!this.freshness.keep) this.cacheable = false;
+    this.cacheable = this.wanted && this.freshness.keep;
   }
 
   replaces(condition: string): boolean {
@@ -228,85 +235,85 @@ class CachedRequest implements RequestCache, LookupUser {
   }
 
   confirmed(): boolean {
-    if (this.answer?.status !== 304 || this.status !== "EXPIRED" || !this.settings.revalidate) return false;
-    if (this.stored === undefined) return false;
+    const { answer, stored, freshness, settings, lookup } = this;
+    if (answer?.status !== 304 || this.status !== "EXPIRED" || !settings.revalidate || !this.wanted) return false;
+    if (stored === undefined || freshness === undefined) return false;
     this.status = "REVALIDATED";
+    const validity = confirmedValidity(freshness, stored.head.answer, this.passing.settings.ignored, settings);
+    if (validity.valid !== 0) this.stored = renewStored(this.request, this.cache, lookup.digest, stored, validity);
     return true;
   }
 
   intercepted(): void {
-    const { freshness, answer } = this;
+    const { freshness, answer, settings } = this;
     if (!this.cacheable || freshness === undefined || answer === undefined) return;
-    this.fail(answer.status, freshness.valid);
+    this.fail(answer.status, freshness.valid || validUntil(answer.status, settings));
   }
 
-  /** Has the status answered in place of a response for as long as `…_cache_valid` says, or until `valid`. */
-  private fail(status: number, valid: number): void {
-    const time = seconds();
-    const period = this.settings.validFor(status);
-    const until = valid !== 0 ? valid : period === 0 ? 0 : time + period;
+  /** Has the status answered in place of a response until then; 0: not at all. */
+  private fail(status: number, until: number): void {
     if (until !== 0 && !this.isPurged("")) this.cache.index.fail(this.lookup.digest, this.update.token, status, until);
   }
 
   keep(owner: KeeperOwner): BodyKeeper | undefined {
     const { request, settings, answer, freshness, lookup } = this;
-    if (anyHolds(settings.noCache, request)) this.cacheable = false;
-    if (!this.cacheable || answer === undefined || freshness === undefined) return undefined;
-    const time = seconds();
-    const period = settings.validFor(answer.status);
-    const valid = freshness.valid !== 0 ? freshness.valid : period === 0 ? 0 : time + period;
-    if (valid === 0) {
-      this.cacheable = false;
+    const valid = answer === undefined ? 0 : freshness?.valid || validUntil(answer.status, settings);
+    if (valid === 0 || anyHolds(settings.noCache, request)) this.cacheable = false;
+    if (!this.cacheable || answer === undefined || freshness === undefined) {
+      this.end(0);
       return undefined;
     }
+    this.closeStored();
     const { vary } = freshness;
     const variant = vary === "" ? "" : variantOf(lookup.main, vary, request.headers);
     if (lookup.secondary && variant !== lookup.digest) {
       this.update.release();
       lookup.leaveVariant();
     }
-    return new CacheWriter(
-      owner,
-      {
-        key: lookup.key,
-        vary,
-        variant,
-        purge: this.purge,
-        family: lookup.family || Math.random(),
-        tags: tagsOf(answer.headers, settings.tags),
-        text: answerText(answer),
-        contentLength: answer.contentLength,
-        version: answer.version,
-        status: answer.status,
-        bodyBytes: 0,
-        bodyChecksum: 0,
-        valid,
-        updating: freshness.updating,
-        error: freshness.error,
-        date: time,
-      },
-      {
-        cache: this.cache,
-        main: lookup.main,
-        digest: lookup.digest,
-        token: this.update.token,
-        tempPath: this.passing.settings.tempPath,
-      },
-    );
+    const { updating, error } = freshness;
+    const entry = entryOf(answer, {
+      key: lookup.key,
+      vary,
+      variant,
+      purge: this.purge,
+      family: lookup.family || Math.random(),
+      tags: tagsOf(answer.headers, settings.tags),
+      valid,
+      updating,
+      error,
+      date: seconds(),
+    });
+    const { cache, update } = this;
+    const { main, digest } = lookup;
+    const { tempPath } = this.passing.settings;
+    return new CacheWriter(owner, entry, { cache, main, digest, update, tempPath });
   }
 
   end(code: number): void {
     if (this.ended) return;
     this.ended = true;
-    if (this.cacheable && !this.cached && (code === 502 || code === 504)) this.fail(code, 0);
-    if (!this.handedOn) this.update.release();
+    if (this.cacheable && !this.cached && (code === 502 || code === 504)) {
+      this.fail(code, validUntil(code, this.settings));
+    }
+    this.release();
     this.lookup.close();
+    this.closeStored();
+  }
+
+  private release(): void {
+    if (!this.handedOn) this.update.release();
+  }
+
+  /** Unless its file is being sent. */
+  private closeStored(): void {
     if (this.stored !== undefined && !this.cached) closeStored(this.stored);
+    if (!this.cached) this.stored = undefined;
   }
 
   serve(): void {
     const { stored } = this;
     if (stored === undefined) throw new Error("there is no stored response");
+    this.release();
     this.cached = true;
     this.cacheable = false;
     this.head = stored.head.answer;
@@ -328,8 +335,4 @@ function updateOf({ subrequest: own }: Request): EntryUpdate | undefined {
 function leftWaiting(request: Request): void {
   logError(request, "info", "client prematurely closed connection");
   finalizeRequest(request, CLIENT_CLOSED_REQUEST);
-}
-
-function seconds(): number {
-  return Math.floor(Date.now() / 1000);
 }

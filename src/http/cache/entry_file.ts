@@ -64,8 +64,16 @@ export type HeadToStore = Omit<StoredHead, "headBytes">;
 /** Framing is the connection's; the length is kept as a number. */
 const LEFT_OUT = new FieldSet([...HOP_BY_HOP, "content-length"]);
 
-/** The head of an answer as text, kept until its body is whole: the answer's own object is used for others. */
-export function answerText(head: AnswerHead): string {
+/** What is to be stored of an answer, kept until its body is whole: the answer's own object is used for others. */
+export function entryOf(
+  answer: AnswerHead,
+  about: Omit<HeadToStore, "answer" | "bodyBytes" | "bodyChecksum">,
+): TextToStore {
+  const { contentLength, version, status } = answer;
+  return { ...about, text: answerText(answer), contentLength, version, status, bodyBytes: 0, bodyChecksum: 0 };
+}
+
+function answerText(head: AnswerHead): string {
   if (head.version === 9) return "";
   return `HTTP/1.1 ${head.statusLine ?? head.status}\r\n${head.headers.lines(LEFT_OUT)}\r\n`;
 }
@@ -94,17 +102,32 @@ export function encodeHead(entry: TextToStore): Buffer {
   bytes.writeUInt16LE(entry.status, 30);
   bytes.writeDoubleLE(entry.bodyBytes, 32);
   bytes.writeUInt32LE(entry.bodyChecksum, 40);
-  bytes.writeDoubleLE(entry.valid, 48);
-  bytes.writeDoubleLE(entry.updating, 56);
-  bytes.writeDoubleLE(entry.error, 64);
-  bytes.writeDoubleLE(entry.date, 72);
   bytes.write(entry.variant, VARIANT, "latin1");
   bytes.writeDoubleLE(entry.purge, PURGE);
   bytes.writeDoubleLE(entry.family, PURGE + 8);
   bytes.writeUInt32LE(tags.length, PURGE + 16);
   bytes.write(`${LABEL}${key}\n${vary}${tags}${text}`, TEXTS, "latin1");
-  bytes.writeUInt32LE(checksum(bytes.subarray(8)), 4);
-  return bytes;
+  return setValidity(bytes, entry);
+}
+
+/** Writes the validity into a whole head, and its checksum. */
+function setValidity(head: Buffer, { valid, updating, error, date }: Validity): Buffer {
+  head.writeDoubleLE(valid, 48);
+  head.writeDoubleLE(updating, 56);
+  head.writeDoubleLE(error, 64);
+  head.writeDoubleLE(date, 72);
+  head.writeUInt32LE(checksum(head.subarray(8)), 4);
+  return head;
+}
+
+/** The bytes at the beginning of a file that change with the validity; `head` is all of its head, and is altered. */
+export function renewedNumbers(head: Buffer, validity: Validity): Buffer {
+  return setValidity(head, validity).subarray(0, VARIANT);
+}
+
+/** The length of a head, as its beginning says. */
+export function claimedHeadBytes(bytes: Buffer): number {
+  return bytes.length < TEXTS ? TEXTS : bytes.readUInt32LE(8);
 }
 
 /** Reads the head of a file, of which there are `bytes`; a string says what is wrong with it. */

@@ -11,8 +11,9 @@ import type { Request } from "../core/request.ts";
 import type { Cache } from "./cache.ts";
 import { FOUND, FULL, SCARCE } from "./cache_index.ts";
 import { digestOf, variantOf } from "./digest.ts";
-import { decodeHead, fileFacts, type StoredHead } from "./entry_file.ts";
+import { claimedHeadBytes, decodeHead, fileFacts, type StoredHead } from "./entry_file.ts";
 import type { StoredResponse } from "./stored_response.ts";
+import { seconds } from "./validity.ts";
 
 /** Whoever has an entry looked up gets one of these calls. */
 export interface LookupUser {
@@ -48,6 +49,8 @@ export class EntryLookup implements FileReadHandler {
   /** What of the file is read, and the generation that the index gave for it; 0 where it did not know. */
   private fd = -1;
   private generation = 0;
+  /** It has been read a second time. */
+  private readAgain = false;
 
   constructor(request: Request, cache: Cache, key: string, minUses: number, user: LookupUser) {
     this.request = request;
@@ -88,7 +91,7 @@ export class EntryLookup implements FileReadHandler {
       cache.memory?.drop(this.key);
       return undefined;
     }
-    if (head.valid < Math.floor(Date.now() / 1000) || head.vary !== "") return undefined;
+    if (head.valid < seconds() || head.vary !== "") return undefined;
     const time = now();
     if (time - held.usedAt > UNNOTED_MS) {
       held.usedAt = time;
@@ -110,7 +113,7 @@ export class EntryLookup implements FileReadHandler {
     } else if (code === FOUND && index.error !== 0 && !this.isPurged()) {
       user.onFailure(index.error);
     } else if (index.exists || !index.loaded) {
-      this.openFile(index.generation, index.headBytes);
+      this.openFile(index.generation, index.headBytes, code === FOUND);
     } else if (minUses > 1 && code !== FOUND) {
       user.onUnkept();
     } else {
@@ -126,7 +129,8 @@ export class EntryLookup implements FileReadHandler {
     return true;
   }
 
-  private openFile(generation: number, headBytes: number): void {
+  /** `enough`: it was asked for often enough to be kept. */
+  private openFile(generation: number, headBytes: number, enough: boolean): void {
     const path = this.cache.fileOf(this.digest);
     try {
       this.fd = fs.openSync(osPath(path), O_RDONLY | O_NONBLOCK);
@@ -134,8 +138,8 @@ export class EntryLookup implements FileReadHandler {
       const code = errorCode(error);
       if (generation !== 0) this.cache.index.drop(this.digest, generation);
       if (code === "ENOENT" || code === "ENOTDIR") {
-        if (generation === 0 && this.minUses > 1) this.user.onUnkept();
-        else this.user.onMissing();
+        if (enough || this.minUses <= 1) this.user.onMissing();
+        else this.user.onUnkept();
         return;
       }
       logError(this.request, "crit", `open() "${path}" failed (${errorText(code)})`);
@@ -143,7 +147,11 @@ export class EntryLookup implements FileReadHandler {
       return;
     }
     this.generation = generation;
-    const length = Math.max(headBytes, FIRST_READ);
+    this.readAgain = false;
+    this.readFile(Math.max(headBytes, FIRST_READ));
+  }
+
+  private readFile(length: number): void {
     const bytes = readCached(this.fd, 0, length);
     if (bytes !== undefined) this.read(bytes);
     else engine().readFile(this.fd, 0, Math.min(length, FILE_PIECE), this);
@@ -166,6 +174,12 @@ export class EntryLookup implements FileReadHandler {
 
   private read(bytes: Buffer): void {
     const head = decodeHead(bytes);
+    if (typeof head === "string" && !this.readAgain) {
+      // The validity may have been written meanwhile (renewal.ts), or the head is longer than was known.
+      this.readAgain = true;
+      this.readFile(Math.max(bytes.length, claimedHeadBytes(bytes)));
+      return;
+    }
     const stats = fs.fstatSync(this.fd);
     const wrong = typeof head === "string" ? head : this.wrongWith(head, stats.size);
     if (wrong !== undefined || typeof head === "string") {

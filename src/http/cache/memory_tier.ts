@@ -46,6 +46,12 @@ export class MemoryTier {
     }
   }
 
+  /** A response has another head and generation now: what is held of the generation before has them too. */
+  renew(head: StoredHead, before: number, generation: number): void {
+    const held = this.#held.get(head.key);
+    if (held?.generation === before) this.#held.set(head.key, { ...held, head, generation });
+  }
+
   drop(key: string): void {
     const held = this.#held.get(key);
     if (held === undefined) return;

@@ -1,7 +1,8 @@
-import { scanned } from "../../wire/head_text.ts";
 import { parseHttpTime } from "../../wire/http_time.ts";
 import * as known from "../../wire/http1/known_fields.ts";
 import type { AnswerHead } from "../core/upstream.ts";
+import type { Validity } from "./entry_file.ts";
+import type { CacheSettings } from "./settings.ts";
 
 /** What an answer's fields say about keeping it (ngx_http_upstream_process_cache_control and its kin). Seconds since 1970. */
 export interface Freshness {
@@ -19,8 +20,8 @@ export interface Freshness {
 const FOREVER = Number.MAX_SAFE_INTEGER;
 /** NGX_HTTP_CACHE_VARY_LEN */
 const MOST_VARY = 128;
-/** The response depends on more than fields. */
-const ANYTHING = scanned("*");
+/** The response depends on more than fields; RFC 9110 allows it among others. */
+const ANYTHING = /^(.*[, ])?\*([, ].*)?$/s;
 
 /** `ignored`: the fields, in lower case, whose meaning is ignored (…_ignore_headers). `now`: seconds since 1970. */
 export function freshnessOf({ headers }: AnswerHead, ignored: ReadonlySet<string>, now: number): Freshness {
@@ -39,9 +40,13 @@ export function freshnessOf({ headers }: AnswerHead, ignored: ReadonlySet<string
       case known.X_ACCEL_EXPIRES: {
         accel = true;
         if (ignored.has("x-accel-expires")) break;
-        const until = accelExpires(headers.value(i), now);
-        if (until === 0) keep = false;
-        if (until === undefined || until === 0) break;
+        const value = headers.value(i);
+        const until = accelExpires(value, now);
+        if (until === undefined) break;
+        if (until === 0 && !value.startsWith("@")) {
+          keep = false;
+          break;
+        }
         valid = until;
         noCache = false;
         expired = false;
@@ -62,7 +67,7 @@ export function freshnessOf({ headers }: AnswerHead, ignored: ReadonlySet<string
             noCache = true;
             break;
           }
-          const age = seconds(value, "s-maxage=") ?? seconds(value, "max-age=");
+          const age = deltaSeconds(value, "s-maxage=") ?? deltaSeconds(value, "max-age=");
           if (age === INVALID) {
             keep = false;
             break;
@@ -76,24 +81,56 @@ export function freshnessOf({ headers }: AnswerHead, ignored: ReadonlySet<string
             expired = false;
           }
         }
-        const whileUpdating = seconds(value, "stale-while-revalidate=");
-        const ifError = seconds(value, "stale-if-error=");
-        if (whileUpdating === INVALID || ifError === INVALID) keep = false;
+        const whileUpdating = deltaSeconds(value, "stale-while-revalidate=");
+        if (whileUpdating === INVALID) {
+          keep = false;
+          break;
+        }
         if (whileUpdating !== undefined) updating = error = whileUpdating;
-        if (ifError !== undefined) error = ifError;
+        const ifError = deltaSeconds(value, "stale-if-error=");
+        if (ifError === INVALID) keep = false;
+        else if (ifError !== undefined) error = ifError;
       }
     }
   }
   const named = ignored.has("vary") ? [] : headers.getAll("vary");
   const vary = named.join(", ");
-  if (named.includes(ANYTHING) || vary.length > MOST_VARY) keep = false;
+  if (ANYTHING.test(vary) || vary.length > MOST_VARY) keep = false;
   return { keep: keep && !noCache && !expired, valid, updating, error, vary };
+}
+
+/** Until when an answer with that status is fresh whose fields do not say: …_cache_valid. 0: it is not. */
+export function validUntil(status: number, settings: CacheSettings): number {
+  const period = settings.validFor(status);
+  return period === 0 ? 0 : seconds() + period;
+}
+
+/**
+ * How long a stored response is fresh that a 304 has confirmed, as in nginx: what the 304 says, else what the stored response
+ * says when its fields are read anew, else …_cache_valid. `valid` is 0 where nothing says.
+ */
+export function confirmedValidity(
+  said: Freshness,
+  stored: AnswerHead,
+  ignored: ReadonlySet<string>,
+  settings: CacheSettings,
+): Validity {
+  const date = seconds();
+  if (said.valid !== 0) return { valid: said.valid, updating: said.updating, error: said.error, date };
+  const again = freshnessOf(stored, ignored, date);
+  const valid = again.valid || validUntil(stored.status, settings);
+  return { valid, updating: again.updating || said.updating, error: again.error || said.error, date };
+}
+
+/** The time of day, seconds since 1970. */
+export function seconds(): number {
+  return Math.floor(Date.now() / 1000);
 }
 
 const INVALID = -1;
 
 /** The delta-seconds of a directive; INVALID where they are none, undefined where it is not there. */
-function seconds(value: string, directive: string): number | undefined {
+function deltaSeconds(value: string, directive: string): number | undefined {
   const at = value.toLowerCase().indexOf(directive);
   if (at < 0) return undefined;
   const digits = /^[^,; ]*/.exec(value.slice(at + directive.length))?.[0] ?? "";
@@ -101,7 +138,7 @@ function seconds(value: string, directive: string): number | undefined {
   return Math.min(Number(digits), FOREVER);
 }
 
-/** X-Accel-Expires: seconds, or `@` and seconds since 1970. 0: it is not to be kept; undefined: it is no number. */
+/** X-Accel-Expires: seconds, or `@` and seconds since 1970. 0 seconds: it is not to be kept; undefined: it is no number. */
 function accelExpires(value: string, now: number): number | undefined {
   const absolute = value.startsWith("@");
   const digits = absolute ? value.slice(1) : value;

@@ -71,6 +71,8 @@ export interface BodyKeeper {
 /** The pipe whose answer is kept. */
 export interface KeeperOwner {
   readonly request: Request;
+  /** The answer has no body, whatever its head announces. */
+  readonly bodiless: boolean;
   /** Bytes were written, or keeping has ended. */
   onKept(): void;
   onFault(error: unknown): void;
@@ -105,7 +107,10 @@ export interface RequestCache {
   intercepted(): void;
   /** What keeps the body of the answer taken last, whose head was sent; undefined where it is not kept. */
   keep(owner: KeeperOwner): BodyKeeper | undefined;
-  /** The passage is over without an answer being kept; `code` goes to the client. Others waiting for it go on. */
+  /**
+   * The answer is not kept, or the passage is over: others that wait for it go on. `code` goes to the client; 0 where the answer
+   * does.
+   */
   end(code: number): void;
 }
 

@@ -39,6 +39,7 @@ export class ResponsePipe implements AnswerSink, SpoolOwner, StoreOwner {
   readonly doing = "reading upstream";
   readonly request: Request;
   readonly settings: UpstreamSettings;
+  bodiless = false;
   /** The trailer of the body, once it has been read. */
   trailers: HeaderList | undefined = undefined;
   private readonly owner: PipeOwner;
@@ -97,6 +98,7 @@ export class ResponsePipe implements AnswerSink, SpoolOwner, StoreOwner {
   begin(bytes: Buffer): void {
     const { reader, request, settings } = this;
     if (reader.whole) {
+      this.bodiless = true;
       this.end(false);
       return;
     }

@@ -277,6 +277,7 @@ class UpstreamRequest implements UpstreamPassage, ConnectionUser, PipeOwner, Bod
     this.pipe = pipe;
     connection.passTo(pipe);
     if (!this.sendHead()) return;
+    if (!buffering) this.cache?.end(0);
     const kept = pipe.keep(buffering ? this.cache : undefined);
     if (request.headerOnly) {
       if (!kept) {
@@ -295,6 +296,7 @@ class UpstreamRequest implements UpstreamPassage, ConnectionUser, PipeOwner, Bod
 
   private upgrade(connection: ServerConnection, head: AnswerHead, bytes: Buffer): void {
     const { request, target } = this;
+    this.cache?.end(0);
     if (!this.copyHead(head)) return;
     const client = request.exchange.tunnel;
     if (client === undefined) {
@@ -342,6 +344,7 @@ class UpstreamRequest implements UpstreamPassage, ConnectionUser, PipeOwner, Bod
     this.releaseServer("ok");
     this.keepHead();
     this.cleanUp();
+    this.cache?.end(0);
     serveInstead(request, to);
   }
 
