@@ -6,31 +6,11 @@ import type { ZoneKind } from "../../shm/zone.ts";
 import { defer } from "../../sys/guard.ts";
 import { startTimer } from "../../sys/timers.ts";
 import { CacheIndex, indexKind, ownerToken } from "./cache_index.ts";
+import type { CachePath } from "./cache_path.ts";
 import { fileName } from "./digest.ts";
 import { MemoryTier } from "./memory_tier.ts";
 import { PURGES_FILE } from "./purge_file.ts";
 import { Purges, purgesZone } from "./purges.ts";
-
-/** `…_cache_path` */
-export interface CachePath {
-  readonly path: string;
-  readonly levels: readonly number[];
-  /** Responses are written there at first, not where temporary files are. */
-  readonly useTempPath: boolean;
-  /** Seconds. */
-  readonly inactive: number;
-  /** Bytes; Infinity for no bound. */
-  readonly maxSize: number;
-  /** Bytes that stay free in the file system. */
-  readonly minFree: number;
-  /** Whether files are walked to remove what was purged, and how: so many at a time, within so many ms, with such pauses. */
-  readonly purger: boolean;
-  readonly purgerFiles: number;
-  readonly purgerThreshold: number;
-  readonly purgerSleep: number;
-  /** Bytes of each worker's memory tier; 0 for none. */
-  readonly memory: number;
-}
 
 /** Somebody who waits until a response is in the cache. */
 export interface Waiter {
@@ -149,6 +129,8 @@ function goOn(waiter: Waiter): void {
 export class Caches {
   readonly #kind: ZoneKind;
   readonly #bound = new WeakMap<DeclaredZone, Cache>();
+  /** Noted where a configuration uses one of them. */
+  readonly #used = Symbol("caches");
 
   constructor(prefix: string) {
     this.#kind = indexKind(prefix);
@@ -162,9 +144,19 @@ export class Caches {
     return made;
   }
 
-  /** The zone that a directive names, which may be declared later in the configuration. */
+  /** The zone that `…_cache` names, which may be declared later in the configuration. */
   named(at: Directive, scope: Scope, name: string): DeclaredZone {
+    this.use(scope);
     return declareZone(at, scope, this.#kind, name, 0);
+  }
+
+  /** Notes that requests choose among them. */
+  use({ notes }: Scope): void {
+    notes.set(this.#used, true);
+  }
+
+  areUsed({ notes }: Scope): boolean {
+    return notes.has(this.#used);
   }
 
   /** Called when the configuration has been read. */

@@ -1,12 +1,14 @@
 import { bitmask, directive, flag, list, msec, number, offset } from "../../config/directives.ts";
 import { fail, type Scope, type SettingsOf } from "../../config/schema.ts";
 import type { Directive } from "../../config/types.ts";
-import { parseMsec, parseNumber, parseOffset, parseSec, parseSize } from "../../config/values.ts";
-import { type DeclaredZone, largeEnough } from "../../shm/registry.ts";
+import { parseNumber, parseSec } from "../../config/values.ts";
+import type { DeclaredZone } from "../../shm/registry.ts";
 import { HTTP, HTTP_LOCATION } from "../conf/contexts.ts";
 import { type Template, template } from "../core/script.ts";
 import { type Prefixed, prefixed } from "../upstream/directives.ts";
-import type { Cache, CachePath, Caches } from "./cache.ts";
+import { refuseBeside } from "../upstream/kept_by.ts";
+import type { Cache, Caches } from "./cache.ts";
+import { readCachePath } from "./cache_path.ts";
 import { purgeDirective } from "./purge_request.ts";
 import { TAG_FIELDS } from "./tags.ts";
 
@@ -59,8 +61,11 @@ function table(prefix: string, caches: Caches, cases: readonly string[]) {
       read(at, scope) {
         const [text] = at.args;
         if (text === "off") return undefined;
+        refuseBeside(at, scope, `${prefix}_store`);
         const name = template(scope, at, text);
-        return name.constant === undefined ? { name } : { zone: caches.named(at, scope, text) };
+        if (name.constant !== undefined) return { zone: caches.named(at, scope, text) };
+        caches.use(scope);
+        return { name };
       },
     }),
     cache_path: list<Cache>({
@@ -148,6 +153,8 @@ function table(prefix: string, caches: Caches, cases: readonly string[]) {
 
 type Table = ReturnType<typeof table>;
 export type CacheRaw = SettingsOf<Table>;
+/** The directives of a prefix. */
+export type CacheTable<P extends string> = Prefixed<P, Table>;
 export type WithCache<P extends string> = SettingsOf<Prefixed<P, Table>>;
 
 /** The directives about the cache, `proxy_cache` …; a module spreads them into its table. `statuses`: those of …_next_upstream. */
@@ -155,8 +162,8 @@ export function cacheDirectives<P extends string>(
   prefix: P,
   caches: Caches,
   statuses: readonly string[],
-): Prefixed<P, Table> {
-  const cases = ["error", "timeout", "invalid_header", ...statuses, "updating", "off"];
+): CacheTable<P> {
+  const cases = ["error", "timeout", "invalid_header", "non_idempotent", ...statuses, "updating", "off"];
   return prefixed(prefix, table(prefix, caches, cases));
 }
 
@@ -173,72 +180,8 @@ function readValid(at: Directive): CacheValid {
   return { statuses: words.length === 0 ? USUAL : statuses.includes(0) ? "any" : statuses, time };
 }
 
-const INACTIVE = 10 * 60;
-const MEMORY = 8 * 1024 * 1024;
-/** A purge costs a comparison for each hit as long as it is pending: so files are walked unless `purger=off`, and quickly. */
-const PURGER = { purger: true, purgerFiles: 500, purgerThreshold: 20, purgerSleep: 50 };
-
 /** ngx_http_file_cache_set_slot */
 function readPath(at: Directive, scope: Scope, caches: Caches): Cache {
-  const [path, ...parameters] = at.args;
-  let levels: readonly number[] = [];
-  let zone: { readonly name: string; readonly size: number } | undefined;
-  const settings = {
-    useTempPath: true,
-    inactive: INACTIVE,
-    maxSize: Number.POSITIVE_INFINITY,
-    minFree: 0,
-    memory: MEMORY,
-    ...PURGER,
-  };
-  for (const parameter of parameters) {
-    const [, name, value] = /^(\w+)=(.*)$/s.exec(parameter) ?? fail(at, `invalid parameter "${parameter}"`);
-    switch (name) {
-      case "levels":
-        if (!/^[12](:[12]){0,2}$/.test(value)) fail(at, `invalid "levels" "${parameter}"`);
-        levels = value.split(":").map(Number);
-        break;
-      case "use_temp_path":
-        if (value !== "on" && value !== "off")
-          fail(at, `invalid use_temp_path value "${value}", it must be "on" or "off"`);
-        settings.useTempPath = value === "on";
-        break;
-      case "keys_zone": {
-        const [, word, text] = /^([^:]*):(.*)$/s.exec(value) ?? fail(at, `invalid keys zone size "${value}"`);
-        const size = parseSize(text) ?? fail(at, `invalid keys zone size "${value}"`);
-        zone = { name: word, size: largeEnough(at, value, size) };
-        break;
-      }
-      case "inactive":
-        settings.inactive = parseSec(value) ?? fail(at, `invalid inactive value "${value}"`);
-        break;
-      case "max_size":
-        settings.maxSize = parseOffset(value) ?? fail(at, `invalid max_size value "${value}"`);
-        break;
-      case "min_free":
-        settings.minFree = parseOffset(value) ?? fail(at, `invalid min_free value "${value}"`);
-        break;
-      case "purger":
-        if (value !== "on" && value !== "off") fail(at, `invalid "purger" value "${value}", it must be "on" or "off"`);
-        settings.purger = value === "on";
-        break;
-      case "purger_files":
-        settings.purgerFiles = parseNumber(value) || fail(at, `invalid purger_files value "${value}"`);
-        break;
-      case "purger_threshold":
-        settings.purgerThreshold = parseMsec(value) ?? fail(at, `invalid purger_threshold value "${value}"`);
-        break;
-      case "purger_sleep":
-        settings.purgerSleep = parseMsec(value) ?? fail(at, `invalid purger_sleep value "${value}"`);
-        break;
-      case "memory":
-        settings.memory = parseSize(value) ?? fail(at, `invalid memory value "${value}"`);
-        break;
-      default:
-        fail(at, `invalid parameter "${parameter}"`);
-    }
-  }
-  if (zone === undefined) fail(at, `"${at.name}" must have "keys_zone" parameter`);
-  const made: CachePath = { path, levels, ...settings };
-  return caches.define(at, scope, zone.name, zone.size, made) ?? fail(at, `duplicate zone "${zone.name}"`);
+  const { zone, settings } = readCachePath(at, scope);
+  return caches.define(at, scope, zone.name, zone.size, settings) ?? fail(at, `duplicate zone "${zone.name}"`);
 }

@@ -44,7 +44,7 @@ export class Purger implements CheckerService {
     const { purges, settings } = this.#cache;
     if (this.#walk === undefined) {
       if (!purges.pending) return LOOK_MS;
-      if (!settings.purger) {
+      if (!settings.purges) {
         const now = sharedNow() / 1000;
         if (purges.records().some(({ since }) => since + settings.inactive + MARGIN < now)) {
           purges.forget(({ since }) => since + settings.inactive + MARGIN < now);
@@ -54,7 +54,7 @@ export class Purger implements CheckerService {
       this.#numbers = new Set(purges.records().map(({ number }) => number));
       this.#walk = entryPaths(this.#cache.directory);
     }
-    if (!this.#step(this.#walk)) return settings.purgerSleep;
+    if (!this.#step(this.#walk)) return settings.purger.sleep;
     this.#walk = undefined;
     purges.forget(({ number }) => this.#numbers.has(number));
     return LOOK_MS;
@@ -62,9 +62,9 @@ export class Purger implements CheckerService {
 
   /** Looks at some files. True when there are no more. */
   #step(walk: Iterator<string>): boolean {
-    const { purgerFiles, purgerThreshold } = this.#cache.settings;
-    const until = performance.now() + purgerThreshold;
-    for (let i = 0; i < purgerFiles && performance.now() < until; i++) {
+    const { files, threshold } = this.#cache.settings.purger;
+    const until = performance.now() + threshold;
+    for (let i = 0; i < files && performance.now() < until; i++) {
       const { value: path, done } = walk.next();
       if (done === true) return true;
       this.#visit(path);

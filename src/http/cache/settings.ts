@@ -1,11 +1,13 @@
-import { valueIn } from "../../config/schema.ts";
+import { type DirectiveSpec, type Scope, valueIn } from "../../config/schema.ts";
 import { coreDirectives } from "../../runtime/directives.ts";
 import { openErrorLog } from "../../runtime/log/error_log.ts";
 import type { HttpBuild } from "../conf/module.ts";
 import type { Request } from "../core/request.ts";
 import type { Template } from "../core/script.ts";
+import { isKeptBy } from "../upstream/kept_by.ts";
 import type { Cache, Caches } from "./cache.ts";
-import type { CacheRaw, WithCache } from "./directives.ts";
+import { checkCacheUse } from "./cache_use.ts";
+import type { CacheRaw, CacheTable, WithCache } from "./directives.ts";
 import type { PurgeRule } from "./purge_request.ts";
 import { Purger } from "./purger.ts";
 
@@ -42,12 +44,13 @@ export function cacheSettings<P extends string>(
   raw: WithCache<P>,
   prefix: P,
   caches: Caches,
+  scope: Scope,
 ): CacheSettings | undefined {
   const values: Readonly<Record<string, unknown>> = raw;
   // The compiler cannot follow names that are made at run time.
   const get = <K extends keyof CacheRaw>(name: K) => values[`${prefix}_${name}`] as CacheRaw[K];
   const choice = get("cache");
-  if (choice === undefined) return undefined;
+  if (choice === undefined || !isKeptBy(scope, `${prefix}_cache`, `${prefix}_store`)) return undefined;
   const useStale = get("cache_use_stale");
   const defined = new Map(get("cache_path").map((cache) => [cache.name, cache]));
   const fixed = "zone" in choice ? caches.find(choice.zone) : undefined;
@@ -80,9 +83,14 @@ function validFor(rules: CacheRaw["cache_valid"]): CacheSettings["validFor"] {
   return (status) => rules.find(({ statuses }) => statuses === "any" || statuses.includes(status))?.time ?? 0;
 }
 
-/** Opens the caches that a configuration defines, for a module's `setup`. */
-export function openCaches(http: HttpBuild, defined: readonly Cache[]): void {
+/** Opens the caches that a configuration defines, for a module's `setup`, whose directives these are. */
+export function openCaches<P extends string>(http: HttpBuild, prefix: P, caches: Caches, table: CacheTable<P>): void {
   const { cycle, scope, workers, checkers, directories } = http;
+  const specs: Readonly<Record<string, unknown>> = table;
+  // The compiler cannot follow names that are made at run time.
+  const spec = <K extends keyof CacheRaw>(name: K) => specs[`${prefix}_${name}`] as DirectiveSpec<CacheRaw[K]>;
+  checkCacheUse(scope, prefix, caches, spec("cache"), prefix === "proxy" ? undefined : spec("cache_key"));
+  const defined = valueIn(scope, spec("cache_path"));
   for (const cache of defined) {
     const report = (sentence: string): void => {
       openErrorLog(valueIn(scope, coreDirectives.specs.error_log), cycle).write(

@@ -12,6 +12,7 @@ import type { HandshakeResponder } from "../core/types.ts";
 import { declareCoreVariables } from "../variables/core.ts";
 import { type BuiltServer, LocationBuilder } from "./location_builder.ts";
 import type { CheckerShare, HttpBuild, HttpModule, WorkerShare } from "./module.ts";
+import { refuseSharedPaths } from "./paths.ts";
 import { Upstreams } from "./upstreams.ts";
 
 export interface BuiltHttp {
@@ -74,6 +75,7 @@ export function* buildHttp(scope: Scope, cycle: Cycle, modules: readonly HttpMod
     if (server !== undefined) servers.push(server);
   }
   yield* complete();
+  refuseSharedPaths(scope, cycle);
   refuseZonesWithoutSize(scope);
   const { workers, checkers, responders } = http;
   return { servers, variables, logFiles, directories, upstreams, workers, checkers, responders };

@@ -4,6 +4,7 @@ import { compileRegex } from "../../regex/regex.ts";
 import type { ErrorPage, GzipDisable } from "../core/location.ts";
 import { template } from "../core/script.ts";
 import type { TempPath } from "../core/temp_file.ts";
+import { namePath } from "./paths.ts";
 
 const METHODS = [
   ...["GET", "HEAD", "POST", "PUT", "DELETE", "MKCOL", "COPY", "MOVE", "OPTIONS"],
@@ -39,10 +40,11 @@ export function readGzipDisable(at: Directive, _scope: Scope, previous: GzipDisa
 }
 
 /** `path [level1 [level2 [level3]]]`, as client_body_temp_path and proxy_temp_path take it. */
-export function readTempPath(at: Directive): TempPath {
+export function readTempPath(at: Directive, scope: Scope): TempPath {
   const levels = at.args
     .slice(1)
     .map((level) => (/^[123]$/.test(level) ? Number(level) : fail(at, `invalid value "${level}"`)));
+  namePath(at, scope, { path: at.args[0], levels, shared: true });
   return { path: at.args[0], levels };
 }
 

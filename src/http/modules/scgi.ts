@@ -50,7 +50,7 @@ export const scgi = defineModule({
   name: "http_scgi",
   directives,
   hosts: (http) => gatewayHosts(http, (scope) => valueIn(scope, directives.scgi_pass), gateway),
-  setup: (http) => openCaches(http, valueIn(http.scope, directives.scgi_cache_path)),
+  setup: (http) => openCaches(http, "scgi", caches, directives),
   build(raw, place): ScgiSettings {
     const inherited = inheritedFrom(place);
     const pass = raw.scgi_pass ?? inherited?.pass;
@@ -62,7 +62,7 @@ export const scgi = defineModule({
     });
     return {
       ...gatewaySettings(gateway, raw.scgi_pass, upstream, undefined, place, inherited),
-      cache: pass === undefined ? undefined : cacheSettings(raw, "scgi", caches),
+      cache: pass === undefined ? undefined : cacheSettings(raw, "scgi", caches, place.scope),
       raw,
     };
   },

@@ -69,7 +69,7 @@ export const uwsgi = defineModule({
   name: "http_uwsgi",
   directives,
   hosts: (http) => gatewayHosts(http, (scope) => valueIn(scope, directives.uwsgi_pass), gateway),
-  setup: (http) => openCaches(http, valueIn(http.scope, directives.uwsgi_cache_path)),
+  setup: (http) => openCaches(http, "uwsgi", caches, directives),
   build(raw, place): UwsgiSettings {
     const inherited = inheritedFrom(place);
     const pass = raw.uwsgi_pass ?? inherited?.pass;
@@ -84,7 +84,7 @@ export const uwsgi = defineModule({
       : undefined;
     return {
       ...gatewaySettings(gateway, raw.uwsgi_pass, upstream, tls, place, inherited),
-      cache: pass === undefined ? undefined : cacheSettings(raw, "uwsgi", caches),
+      cache: pass === undefined ? undefined : cacheSettings(raw, "uwsgi", caches, place.scope),
       raw,
     };
   },

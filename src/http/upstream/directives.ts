@@ -7,6 +7,7 @@ import { HTTP_LOCATION } from "../conf/contexts.ts";
 import { readTempPath } from "../conf/core_readers.ts";
 import { type Template, template } from "../core/script.ts";
 import type { TempPath } from "../core/temp_file.ts";
+import { refuseBeside } from "./kept_by.ts";
 
 /** The parameters of …_next_upstream that all protocols have; a protocol adds statuses. */
 const NEXT = ["error", "timeout", "invalid_header", "non_idempotent", "updating", "off"] as const;
@@ -213,6 +214,7 @@ function shared(prefix: string, statuses: readonly string[]) {
         const [path] = at.args;
         if (path === "off") return undefined;
         if (path === "") fail(at, "empty path");
+        refuseBeside(at, scope, `${prefix}_cache`);
         return { path: path === "on" ? undefined : template(scope, at, path) };
       },
     }),

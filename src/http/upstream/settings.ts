@@ -7,6 +7,7 @@ import type { Request } from "../core/request.ts";
 import type { Template } from "../core/script.ts";
 import type { TempPath } from "../core/temp_file.ts";
 import { type Bind, earlyHints, type SharedSettings, type Store, type WithShared } from "./directives.ts";
+import { isKeptBy } from "./kept_by.ts";
 import type { UpstreamProtocol } from "./protocol.ts";
 
 /** Those that the protocol's module sets. */
@@ -104,7 +105,8 @@ export function upstreamSettings<P extends string>(
   const tempPath = get("temp_path");
   const passed = new Set(get("pass_header").map((name) => name.toLowerCase()));
   const next = get("next_upstream");
-  const store = get("store");
+  const stored = get("store");
+  const store = stored && isKeptBy(scope, `${prefix}_store`, `${prefix}_cache`) ? stored : undefined;
   const settings: UpstreamSettings = {
     ...passage,
     connectTimeout: get("connect_timeout"),

@@ -91,7 +91,7 @@ export const fastcgi = defineModule({
     fastcgi_path_info: { get: (request) => pathInfo(request, settingsOf(request.location)) },
   },
   hosts: (http) => gatewayHosts(http, (scope) => valueIn(scope, directives.fastcgi_pass), gateway),
-  setup: (http) => openCaches(http, valueIn(http.scope, directives.fastcgi_cache_path)),
+  setup: (http) => openCaches(http, "fastcgi", caches, directives),
   build(raw, place): FastcgiSettings {
     const inherited = inheritedFrom(place);
     const pass = raw.fastcgi_pass ?? inherited?.pass;
@@ -105,7 +105,7 @@ export const fastcgi = defineModule({
       ...gatewaySettings(gateway, raw.fastcgi_pass, upstream, undefined, place, inherited),
       regex: raw.fastcgi_split_path_info,
       index: raw.fastcgi_index,
-      cache: pass === undefined ? undefined : cacheSettings(raw, "fastcgi", caches),
+      cache: pass === undefined ? undefined : cacheSettings(raw, "fastcgi", caches, place.scope),
       raw,
     };
   },

@@ -67,7 +67,7 @@ export function buildProxy(raw: Raw, place: Place, inherited: ProxySettings | un
     prefix: raw.proxy_pass === undefined && inherited !== undefined ? inherited.prefix : prefixOf(location),
     upstream,
     rules: { location: undefined, refresh: undefined, cookie: undefined },
-    cache: pass === undefined ? undefined : cacheSettings(raw, "proxy", proxyCaches),
+    cache: pass === undefined ? undefined : cacheSettings(raw, "proxy", proxyCaches, scope),
     upstreams: http.upstreams,
     // As in ngx_http_proxy_merge_loc_conf: what is refused there comes after what is wrong with the lines themselves.
     tls: isTls

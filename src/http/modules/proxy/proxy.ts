@@ -1,4 +1,3 @@
-import { valueIn } from "../../../config/schema.ts";
 import { headWord } from "../../../wire/head_text.ts";
 import { tryCache } from "../../cache/cached_request.ts";
 import { purgeHandler } from "../../cache/purge_request.ts";
@@ -13,7 +12,7 @@ import { resolveHost } from "../../upstream/resolve_host.ts";
 import { chooseTls } from "../../upstream/tls.ts";
 import { passToUpstream } from "../../upstream/upstream_request.ts";
 import { buildProxy, type ProxySettings, proxyHosts } from "./build_proxy.ts";
-import { proxyDirectives } from "./directives.ts";
+import { proxyCaches, proxyDirectives } from "./directives.ts";
 import { evaluatePass, type UnresolvedPass } from "./evaluate_pass.ts";
 import type { FixedPass } from "./pass_url.ts";
 import { requestHead, requestUri } from "./request_head.ts";
@@ -24,7 +23,7 @@ export const proxy = defineModule({
   directives: proxyDirectives,
   variables: proxyVariables(settingsOf),
   hosts: proxyHosts,
-  setup: (http) => openCaches(http, valueIn(http.scope, proxyDirectives.proxy_cache_path)),
+  setup: (http) => openCaches(http, "proxy", proxyCaches, proxyDirectives),
   build: (raw, place) => buildProxy(raw, place, settingsAround(place)),
   content: (settings) => {
     const { proxy_cache_purge: purge, proxy_cache_path: caches, proxy_cache_tags: tags } = settings.raw;
