@@ -30,6 +30,43 @@ test("requests are rewritten, mapped and tried as by nginx", { skip: have("nginx
   }
 });
 
+test("the handler that an if block has set stays in a later block without one: as in nginx", {
+  skip: have("nginx"),
+}, async (t) => {
+  const config = ([port, backend]: readonly number[]) => {
+    const proxy = `proxy_pass http://127.0.0.1:${backend};`;
+    const other = (protocol: string) => `${protocol}_pass 127.0.0.1:${backend};`;
+    return `http {
+      server { listen 127.0.0.1:${backend}; return 200 "passed $uri"; }
+      server { listen 127.0.0.1:${port}; default_type text/plain; set $yes 1; set $memcached_key k;
+        location /proxy { if ($yes) { ${proxy} } if ($arg_a) { add_header X y; } }
+        location /variables { if ($yes) { proxy_pass http://$host:${backend}; } if ($yes) { } }
+        location /fastcgi { if ($yes) { ${other("fastcgi")} } if ($yes) { } }
+        location /uwsgi { if ($yes) { ${other("uwsgi")} } if ($yes) { } }
+        location /scgi { if ($yes) { ${other("scgi")} } if ($yes) { } }
+        location /memcached { if ($yes) { ${other("memcached")} } if ($yes) { } }
+        location /around { ${proxy} if ($arg_a) { ${other("fastcgi")} } if ($yes) { add_header X y; } if ($arg_b) { } }
+        location /same { ${proxy} if ($yes) { proxy_pass http://127.0.0.1:1; } if ($yes) { add_header X y; } }
+        location /last { if ($yes) { ${other("scgi")} } if ($yes) { } if ($yes) { ${proxy} } }
+        location /third { ${other("uwsgi")} if ($yes) { ${proxy} } if ($arg_a) { } if ($yes) { } }
+        location /gif { empty_gif; if ($yes) { ${proxy} } if ($arg_a) { } }
+        location /returns { if ($yes) { ${proxy} } if ($yes) { return 204; } }
+        location /page { if ($yes) { ${proxy} } if ($yes) { error_page 500 =200 /echo; } }
+        location /echo { return 200 "page $uri"; }
+      }
+    }`;
+  };
+  const servers = [await startHoldfast(t, { config }), await startNginx(t, { config })];
+  const paths = ["proxy", "variables", "fastcgi", "uwsgi", "scgi", "memcached", "around", "same", "last"];
+  for (const path of [...paths, "third", "gif", "returns", "page"]) {
+    for (const args of ["", "?a=1", "?b=1", "?a=1&b=1"]) {
+      const [ours, nginxs] = await Promise.all(servers.map((server) => answer(server, `/${path}${args}`)));
+      assert.equal(ours, nginxs, `/${path}${args}`);
+    }
+  }
+  await servers[0].waitForLog(/\[alert\] .*no upstream configuration, client: .*"GET \/proxy\?a=1 /);
+});
+
 describe("rewriting", () => {
   test("what rewrite_log shows is what happened", async (t) => {
     const holdfast = await startHoldfast(t, {

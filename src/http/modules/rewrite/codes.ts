@@ -1,16 +1,15 @@
 import type { CompiledRegex } from "../../../regex/regex.ts";
 import { UNESCAPE_REDIRECT, unescapeUri } from "../../../wire/escape.ts";
 import { extenOf } from "../../../wire/uri.ts";
-import { setLocation } from "../../core/choose_location.ts";
 import { OK } from "../../core/codes.ts";
 import { discardBody } from "../../core/discard_body.ts";
 import { sendText } from "../../core/engine.ts";
-import type { Location } from "../../core/location.ts";
 import { logError } from "../../core/log_context.ts";
 import type { Request } from "../../core/request.ts";
 import type { Template, Variable } from "../../core/script.ts";
 import { setContentType } from "../../files/content_type.ts";
 import type { Condition } from "./condition.ts";
+import type { IfBlock } from "./if_block.ts";
 import { matchRegex } from "./regex.ts";
 import type { Replacement, ScriptValue } from "./value.ts";
 
@@ -88,10 +87,10 @@ function changeUri(request: Request, { replacement, keepsArgs }: RewriteRule, lo
 }
 
 /** `if`: goes on with its block and, in a location, puts the block's settings in force; or jumps behind the block. */
-export function ifCode(condition: Condition, block: Location | undefined, next: number, otherwise: number): Code {
+export function ifCode(condition: Condition, block: IfBlock | undefined, next: number, otherwise: number): Code {
   return (request, run) => {
     if (!condition.holds(request, run.quote, run.log)) return otherwise;
-    if (block !== undefined) setLocation(request, block);
+    block?.enter(request);
     return next;
   };
 }

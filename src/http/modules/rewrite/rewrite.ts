@@ -5,7 +5,6 @@ import type { Context, Directive } from "../../../config/types.ts";
 import { declareCaptures } from "../../../script/captures.ts";
 import { defineModule, type HttpModule, type Place } from "../../conf/module.ts";
 import { DECLINED } from "../../core/codes.ts";
-import type { Location } from "../../core/location.ts";
 import { logError } from "../../core/log_context.ts";
 import { PHASE } from "../../core/phases.ts";
 import type { Request } from "../../core/request.ts";
@@ -22,6 +21,7 @@ import {
   setCode,
 } from "./codes.ts";
 import { type Condition, readCondition } from "./condition.ts";
+import { IfBlock } from "./if_block.ts";
 import { compiledRegex } from "./regex.ts";
 import { readReplacement, type ScriptValue, scriptValue } from "./value.ts";
 
@@ -105,15 +105,21 @@ interface RewriteSettings {
   readonly warn: boolean;
 }
 
-/** Compiles a block's directives one after another, with those of nested `if` blocks in between. */
-function compile(place: Place, scope: Scope, codes: Code[]): void {
+/** Compiles a block's directives one after another, with those of nested `if` blocks in between, which are added to `blocks`. */
+function compile(place: Place, scope: Scope, codes: Code[], blocks: IfBlock[]): void {
   const refusals = refusalsOf(scope);
   for (const { directive, child } of scope.order) {
-    refusals.attempt(() => compileDirective(place, directive, child, codes));
+    refusals.attempt(() => compileDirective(place, directive, child, codes, blocks));
   }
 }
 
-function compileDirective(place: Place, at: Directive, child: Scope | undefined, codes: Code[]): void {
+function compileDirective(
+  place: Place,
+  at: Directive,
+  child: Scope | undefined,
+  codes: Code[],
+  blocks: IfBlock[],
+): void {
   const { variables } = place.http;
   const read = known.get(at);
   if (read === undefined) return;
@@ -138,9 +144,9 @@ function compileDirective(place: Place, at: Directive, child: Scope | undefined,
       if (regex !== undefined) declareCaptures(regex, variables, at);
       // A placeholder: where the block ends is known after its codes were compiled.
       codes.push(breakCode);
-      const block = child.context === "if in location" ? place.block(child) : undefined;
-      if (block !== undefined) place.http.later(() => inheritContent(block, place.location));
-      compile(place, child, codes);
+      const block = child.context === "if in location" ? new IfBlock(place.block(child), child) : undefined;
+      if (block !== undefined) blocks.push(block);
+      compile(place, child, codes, blocks);
       codes[here] = ifCode(read.condition, block, here + 1, codes.length);
     }
   }
@@ -148,11 +154,6 @@ function compileDirective(place: Place, at: Directive, child: Scope | undefined,
 
 function assigned(variables: Variables, { name }: SetDirective, at: Directive): Variable {
   return variables.assignable(name, at, uninitialized(name));
-}
-
-/** An `if` block without content handler uses that of the location around it. */
-function inheritContent(block: Location, around: Location): void {
-  block.content ??= around.content;
 }
 
 /** The value of a variable that no `set` has set yet. */
@@ -228,8 +229,10 @@ export const rewrite: HttpModule<RewriteSettings> = defineModule({
   build(settings, place): RewriteSettings {
     const { context } = place.scope;
     const codes: Code[] = [];
+    const blocks: IfBlock[] = [];
     // An `if` block's codes are among those of the block around it.
-    if (context === "server" || context === "location") compile(place, place.scope, codes);
+    if (context === "server" || context === "location") compile(place, place.scope, codes, blocks);
+    if (blocks.length > 0) place.http.later(() => IfBlock.complete(blocks, place.location, place.scope));
     return { codes, log: settings.rewrite_log, warn: settings.uninitialized_variable_warn };
   },
   rewrite: (settings) => (settings.codes.length === 0 ? undefined : runCodes),
