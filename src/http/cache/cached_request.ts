@@ -8,18 +8,14 @@ import { subrequest } from "../core/subrequest.ts";
 import type { AnswerHead, BodyKeeper, CacheStatus, KeeperOwner, RequestCache } from "../core/upstream.ts";
 import type { Passing } from "../upstream/settings.ts";
 import type { Cache } from "./cache.ts";
-import { CacheWriter } from "./cache_writer.ts";
-import { variantOf } from "./digest.ts";
-import { entryOf } from "./entry_file.ts";
 import { EntryLookup, type LookupUser } from "./entry_lookup.ts";
 import { EntryUpdate } from "./entry_update.ts";
+import { KeptAnswer } from "./kept_answer.ts";
 import { answerPurge, isPurge } from "./purge_request.ts";
-import { renewStored } from "./renewal.ts";
-import { anyHolds, asksForAll } from "./request_conditions.ts";
+import { anyHolds } from "./request_conditions.ts";
 import type { CacheSettings } from "./settings.ts";
 import { closeStored, type StoredResponse, sendStored } from "./stored_response.ts";
-import { tagsOf } from "./tags.ts";
-import { confirmedValidity, type Freshness, freshnessOf, seconds, validUntil } from "./validity.ts";
+import { seconds } from "./validity.ts";
 
 /**
  * Answers a request from a location's cache, or has it passed to a server, whose answer may be kept. `ownKey` makes the module's
@@ -51,36 +47,33 @@ export function tryCache(request: Request, settings: CacheSettings, ownKey: () =
 class CachedRequest implements RequestCache, LookupUser {
   status: CacheStatus = "MISS";
   cached = false;
-  cacheable = true;
-  /** What the server answers may be kept, as far as the request says. */
-  private wanted = true;
   head: AnswerHead | undefined = undefined;
   readonly convertsHead: boolean;
-  private readonly cache: Cache;
   private readonly request: Request;
   private readonly settings: CacheSettings;
   private readonly passing: Passing;
   private readonly lookup: EntryLookup;
   /** A background subrequest's is its parent's. */
   private readonly update: EntryUpdate;
+  private readonly answer: KeptAnswer;
   /** A background subrequest does the update. */
   private handedOn = false;
   private stored: StoredResponse | undefined = undefined;
   private staleIfError = false;
-  /** The number of the last purge before the answer's fetch began. */
-  private purge = 0;
-  private freshness: Freshness | undefined = undefined;
-  private answer: AnswerHead | undefined = undefined;
   private ended = false;
 
   constructor(request: Request, cache: Cache, key: string, settings: CacheSettings, passing: Passing) {
     this.request = request;
-    this.cache = cache;
     this.settings = settings;
     this.passing = passing;
     this.convertsHead = settings.convertHead && request.method === "HEAD";
     this.lookup = new EntryLookup(request, cache, key, settings.minUses, this);
     this.update = updateOf(request) ?? new EntryUpdate(cache, this);
+    this.answer = new KeptAnswer(request, cache, settings, passing, this.lookup, this.update);
+  }
+
+  get cacheable(): boolean {
+    return !this.cached && this.answer.cacheable;
   }
 
   get lastModified(): string | undefined {
@@ -203,98 +196,52 @@ class CachedRequest implements RequestCache, LookupUser {
   // ---- the passage
 
   onUnkept(): void {
-    this.wanted = false;
+    this.answer.refuse();
     this.pass();
   }
 
   private pass(): void {
-    this.wanted &&= asksForAll(this.request, this.settings);
-    this.cacheable = this.wanted;
-    this.purge = this.cache.purges.last;
+    this.answer.begin();
     this.passing.pass(this.request);
   }
 
   takeHead(head: AnswerHead): void {
-    this.answer = head;
-    this.freshness = freshnessOf(head, this.passing.settings.ignored, seconds());
-    this.cacheable = this.wanted && this.freshness.keep;
+    this.answer.take(head);
   }
 
   replaces(condition: string): boolean {
     if (this.status !== "EXPIRED" || this.stored === undefined) return false;
     const wanted = this.settings.useStale.has(condition) || (this.staleIfError && !condition.startsWith("http_"));
-    if (!wanted || this.isPurged(this.stored.head.tags)) return false;
+    if (!wanted || this.answer.isPurged(this.stored.head.tags)) return false;
     this.status = "STALE";
     return true;
   }
 
-  /** Whether the entry was purged since its fetch began. */
-  private isPurged(tags: string): boolean {
-    const { cache, lookup, purge } = this;
-    return cache.purges.overtook({ key: lookup.key, tags, purge }, lookup.main);
-  }
-
   confirmed(): boolean {
-    const { answer, stored, freshness, settings, lookup } = this;
-    if (answer?.status !== 304 || this.status !== "EXPIRED" || !settings.revalidate || !this.wanted) return false;
-    if (stored === undefined || freshness === undefined) return false;
+    if (this.status !== "EXPIRED" || this.stored === undefined) return false;
+    const confirmed = this.answer.confirm(this.stored);
+    if (confirmed === undefined) return false;
+    this.stored = confirmed;
     this.status = "REVALIDATED";
-    const validity = confirmedValidity(freshness, stored.head.answer, this.passing.settings.ignored, settings);
-    if (validity.valid !== 0) this.stored = renewStored(this.request, this.cache, lookup.digest, stored, validity);
     return true;
   }
 
   intercepted(): void {
-    const { freshness, answer, settings } = this;
-    if (!this.cacheable || freshness === undefined || answer === undefined) return;
-    this.fail(answer.status, freshness.valid || validUntil(answer.status, settings));
-  }
-
-  /** Has the status answered in place of a response until then; 0: not at all. */
-  private fail(status: number, until: number): void {
-    if (until !== 0 && !this.isPurged("")) this.cache.index.fail(this.lookup.digest, this.update.token, status, until);
+    this.answer.intercepted();
+    this.end(0);
   }
 
   keep(owner: KeeperOwner): BodyKeeper | undefined {
-    const { request, settings, answer, freshness, lookup } = this;
-    const valid = answer === undefined ? 0 : freshness?.valid || validUntil(answer.status, settings);
-    if (valid === 0 || anyHolds(settings.noCache, request)) this.cacheable = false;
-    if (!this.cacheable || answer === undefined || freshness === undefined) {
-      this.end(0);
-      return undefined;
-    }
-    this.closeStored();
-    const { vary } = freshness;
-    const variant = vary === "" ? "" : variantOf(lookup.main, vary, request.headers);
-    if (lookup.secondary && variant !== lookup.digest) {
-      this.update.release();
-      lookup.leaveVariant();
-    }
-    const { updating, error } = freshness;
-    const entry = entryOf(answer, {
-      key: lookup.key,
-      vary,
-      variant,
-      purge: this.purge,
-      family: lookup.family || Math.random(),
-      tags: tagsOf(answer.headers, settings.tags),
-      valid,
-      updating,
-      error,
-      date: seconds(),
-    });
-    const { cache, update } = this;
-    const { main, digest } = lookup;
-    const { tempPath } = this.passing.settings;
-    return new CacheWriter(owner, entry, { cache, main, digest, update, tempPath });
+    const keeper = this.answer.keep(owner);
+    if (keeper === undefined) this.end(0);
+    else this.closeStored();
+    return keeper;
   }
 
   end(code: number): void {
     if (this.ended) return;
     this.ended = true;
-    if (this.cacheable && !this.cached && (code === 502 || code === 504)) {
-      this.fail(code, validUntil(code, this.settings));
-    }
+    if (!this.cached && (code === 502 || code === 504)) this.answer.failed(code);
     this.release();
     this.lookup.close();
     this.closeStored();
@@ -315,7 +262,6 @@ class CachedRequest implements RequestCache, LookupUser {
     if (stored === undefined) throw new Error("there is no stored response");
     this.release();
     this.cached = true;
-    this.cacheable = false;
     this.head = stored.head.answer;
     sendStored(this.request, stored, this.passing);
   }

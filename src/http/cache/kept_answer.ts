@@ -1,0 +1,128 @@
+import type { Request } from "../core/request.ts";
+import type { AnswerHead, BodyKeeper, KeeperOwner } from "../core/upstream.ts";
+import type { Passing } from "../upstream/settings.ts";
+import type { Cache } from "./cache.ts";
+import { CacheWriter } from "./cache_writer.ts";
+import { variantOf } from "./digest.ts";
+import { entryOf } from "./entry_file.ts";
+import type { EntryLookup } from "./entry_lookup.ts";
+import type { EntryUpdate } from "./entry_update.ts";
+import { renewStored } from "./renewal.ts";
+import { anyHolds, asksForAll } from "./request_conditions.ts";
+import type { CacheSettings } from "./settings.ts";
+import type { StoredResponse } from "./stored_response.ts";
+import { tagsOf } from "./tags.ts";
+import { confirmedValidity, type Freshness, freshnessOf, seconds, validUntil } from "./validity.ts";
+
+/** What a server answers to a request that was passed on, on its way into the cache. */
+export class KeptAnswer {
+  /** It may be kept. */
+  cacheable = true;
+  private readonly request: Request;
+  private readonly cache: Cache;
+  private readonly settings: CacheSettings;
+  private readonly passing: Passing;
+  private readonly lookup: EntryLookup;
+  private readonly update: EntryUpdate;
+  /** As far as the request says. */
+  private wanted = true;
+  /** The number of the last purge before the fetch began. */
+  private purge = 0;
+  private head: AnswerHead | undefined = undefined;
+  private freshness: Freshness | undefined = undefined;
+
+  constructor(
+    request: Request,
+    cache: Cache,
+    settings: CacheSettings,
+    passing: Passing,
+    lookup: EntryLookup,
+    update: EntryUpdate,
+  ) {
+    this.request = request;
+    this.cache = cache;
+    this.settings = settings;
+    this.passing = passing;
+    this.lookup = lookup;
+    this.update = update;
+  }
+
+  /** It is not to be kept, whatever it says. */
+  refuse(): void {
+    this.wanted = false;
+    this.cacheable = false;
+  }
+
+  /** The request is passed on now. */
+  begin(): void {
+    if (!asksForAll(this.request, this.settings)) this.refuse();
+    this.purge = this.cache.purges.last;
+  }
+
+  take(head: AnswerHead): void {
+    this.head = head;
+    this.freshness = freshnessOf(head, this.passing.settings.ignored, seconds());
+    this.cacheable = this.wanted && this.freshness.keep;
+  }
+
+  /** Whether the entry was purged since the fetch began. */
+  isPurged(tags: string): boolean {
+    const { cache, lookup, purge } = this;
+    return cache.purges.overtook({ key: lookup.key, tags, purge }, lookup.main);
+  }
+
+  /** The stored response that the answer, a 304, confirms, as it is with that; undefined where it is none. */
+  confirm(stored: StoredResponse): StoredResponse | undefined {
+    const { request, cache, head, freshness, settings, lookup, passing } = this;
+    if (head?.status !== 304 || freshness === undefined || !settings.revalidate || !this.wanted) return undefined;
+    const validity = confirmedValidity(freshness, stored.head.answer, passing.settings.ignored, settings);
+    return validity.valid === 0 ? stored : renewStored(request, cache, lookup.digest, stored, validity);
+  }
+
+  /** An error page takes its place: its status is what is kept. */
+  intercepted(): void {
+    const { head, freshness, settings } = this;
+    if (head === undefined || freshness === undefined) return;
+    this.fail(head.status, freshness.valid || validUntil(head.status, settings));
+  }
+
+  /** There is none, but that status. */
+  failed(status: number): void {
+    this.fail(status, validUntil(status, this.settings));
+  }
+
+  /** Has the status answered in place of a response until then; 0: not at all. */
+  private fail(status: number, until: number): void {
+    if (!this.cacheable || until === 0 || this.isPurged("")) return;
+    this.cache.index.fail(this.lookup.digest, this.update.token, status, until);
+  }
+
+  /** What keeps its body; undefined where it is not kept. */
+  keep(owner: KeeperOwner): BodyKeeper | undefined {
+    const { request, cache, settings, head, freshness, lookup, update, passing } = this;
+    if (head === undefined || freshness === undefined) return undefined;
+    const valid = freshness.valid || validUntil(head.status, settings);
+    if (valid === 0 || anyHolds(settings.noCache, request)) this.cacheable = false;
+    if (!this.cacheable) return undefined;
+    const { vary, updating, error } = freshness;
+    const variant = vary === "" ? "" : variantOf(lookup.main, vary, request.headers);
+    if (lookup.secondary && variant !== lookup.digest) {
+      update.release();
+      lookup.leaveVariant();
+    }
+    const entry = entryOf(head, {
+      key: lookup.key,
+      vary,
+      variant,
+      purge: this.purge,
+      family: lookup.family || Math.random(),
+      tags: tagsOf(head.headers, settings.tags),
+      valid,
+      updating,
+      error,
+      date: seconds(),
+    });
+    const { main, digest } = lookup;
+    return new CacheWriter(owner, entry, { cache, main, digest, update, tempPath: passing.settings.tempPath });
+  }
+}
