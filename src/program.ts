@@ -4,6 +4,7 @@ import { checkStatus } from "./health/check_status.ts";
 import { check, healthCheck } from "./health/directives.ts";
 import { openHealth } from "./health/health.ts";
 import type { Checks } from "./health/scheduler.ts";
+import { cacheTool } from "./http/cache/tool.ts";
 import type { HttpModule } from "./http/conf/module.ts";
 import { httpProgram, httpScope } from "./http/conf/program.ts";
 import type { Application, CheckerService, Program } from "./runtime/application.ts";
@@ -35,5 +36,6 @@ function openChecks(cycle: Cycle, upstreams: readonly Group[]): Application["che
 
 /** All of Holdfast. */
 export function program(): Program {
-  return httpProgram({ modules: [checkStatus as HttpModule], tables: [check, healthCheck], open: openChecks });
+  const built = httpProgram({ modules: [checkStatus as HttpModule], tables: [check, healthCheck], open: openChecks });
+  return { ...built, tools: [cacheTool] };
 }

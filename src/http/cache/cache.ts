@@ -47,6 +47,7 @@ export class Cache {
   /** Called when the configuration has been read. `report` is told what is wrong with the cache's own files. */
   open(cycle: Cycle, report: (sentence: string) => void): void {
     const { kind, name, size } = this.#declared;
+    opened.set(cycle, [...cachesOf(cycle), this]);
     this.#directory = cycle.path(this.settings.path);
     this.#index = new CacheIndex(cycle.zone({ kind, name, size }), this.settings.inactive);
     this.#purges = new Purges(cycle.zone(purgesZone(this.#declared)), `${this.#directory}/${PURGES_FILE}`, report);
@@ -123,6 +124,13 @@ export class Cache {
 
 function goOn(waiter: Waiter): void {
   waiter.goOn();
+}
+
+const opened = new WeakMap<Cycle, Cache[]>();
+
+/** The caches of a configuration, whichever modules define them. */
+export function cachesOf(cycle: Cycle): readonly Cache[] {
+  return opened.get(cycle) ?? [];
 }
 
 /** The caches that one module's `…_cache_path` directives define. */

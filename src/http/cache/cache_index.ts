@@ -241,6 +241,14 @@ export class CacheIndex {
     this.#hash.unlock();
   }
 
+  /** How often a key was asked for; responses in a worker's memory are counted once a second. */
+  uses(digest: string): number {
+    this.#lock();
+    const at = this.#find(digest);
+    this.#hash.unlock();
+    return at === undefined ? 0 : this.#words[at + STATE] >> 1;
+  }
+
   /** Forgets the contents of an entry, whatever they are. False where it had none. */
   purge(digest: string): boolean {
     this.#lock();

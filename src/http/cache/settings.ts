@@ -5,8 +5,9 @@ import type { HttpBuild } from "../conf/module.ts";
 import type { Request } from "../core/request.ts";
 import type { Template } from "../core/script.ts";
 import { isKeptBy } from "../upstream/kept_by.ts";
-import type { Cache, Caches } from "./cache.ts";
+import { type Cache, type Caches, cachesOf } from "./cache.ts";
 import { checkCacheUse } from "./cache_use.ts";
+import { cacheCommands } from "./commands.ts";
 import type { CacheRaw, CacheTable, WithCache } from "./directives.ts";
 import type { PurgeRule } from "./purge_request.ts";
 import { Purger } from "./purger.ts";
@@ -85,7 +86,8 @@ function validFor(rules: CacheRaw["cache_valid"]): CacheSettings["validFor"] {
 
 /** Opens the caches that a configuration defines, for a module's `setup`, whose directives these are. */
 export function openCaches<P extends string>(http: HttpBuild, prefix: P, caches: Caches, table: CacheTable<P>): void {
-  const { cycle, scope, workers, checkers, directories } = http;
+  const { cycle, scope, workers, checkers, commands, directories } = http;
+  for (const [name, command] of cacheCommands(() => cachesOf(cycle))) commands.set(name, command);
   const specs: Readonly<Record<string, unknown>> = table;
   // The compiler cannot follow names that are made at run time.
   const spec = <K extends keyof CacheRaw>(name: K) => specs[`${prefix}_${name}`] as DirectiveSpec<CacheRaw[K]>;

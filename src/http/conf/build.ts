@@ -1,6 +1,7 @@
 import { NameService } from "../../balancer/name_service.ts";
 import { refusalsOf } from "../../config/errors.ts";
 import { reachesOut, type Scope } from "../../config/schema.ts";
+import type { Command } from "../../runtime/control/protocol.ts";
 import type { Cycle } from "../../runtime/cycle.ts";
 import { openMainLog } from "../../runtime/log/directive.ts";
 import { bindVariables } from "../../script/template.ts";
@@ -24,6 +25,7 @@ export interface BuiltHttp {
   readonly workers: readonly WorkerShare[];
   readonly checkers: readonly CheckerShare[];
   readonly responders: readonly HandshakeResponder[];
+  readonly commands: ReadonlyMap<string, Command>;
 }
 
 /**
@@ -50,6 +52,7 @@ export function* buildHttp(scope: Scope, cycle: Cycle, modules: readonly HttpMod
     workers: [],
     checkers: [],
     responders: [],
+    commands: new Map(),
     certificates: [],
     logFiles,
     directories,
@@ -77,8 +80,8 @@ export function* buildHttp(scope: Scope, cycle: Cycle, modules: readonly HttpMod
   yield* complete();
   refuseSharedPaths(scope, cycle);
   refuseZonesWithoutSize(scope);
-  const { workers, checkers, responders } = http;
-  return { servers, variables, logFiles, directories, upstreams, workers, checkers, responders };
+  const { workers, checkers, responders, commands } = http;
+  return { servers, variables, logFiles, directories, upstreams, workers, checkers, responders, commands };
 }
 
 /** Has the checker resolve the names of upstreams' servers. */

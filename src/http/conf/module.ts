@@ -1,5 +1,6 @@
 import { type Directives, defineDirectives, type Scope, type SettingsOf, type Specs } from "../../config/schema.ts";
 import type { CheckerService, HostWanted } from "../../runtime/application.ts";
+import type { Command } from "../../runtime/control/protocol.ts";
 import type { Cycle } from "../../runtime/cycle.ts";
 import type { HeaderFilterName } from "../core/filters.ts";
 import type { Location, Server } from "../core/location.ts";
@@ -20,6 +21,8 @@ export interface HttpBuild {
   readonly workers: WorkerShare[];
   readonly checkers: CheckerShare[];
   readonly responders: HandshakeResponder[];
+  /** What the checker answers at the control socket, by the name of the command. */
+  readonly commands: Map<string, Command>;
   /** Where the status page has the states of certificates from; each is asked for every page. */
   readonly certificates: (() => readonly CertificateStatus[])[];
   /** Absolute paths of log files, to be opened before the configuration takes effect. */

@@ -101,6 +101,7 @@ function* buildApplication(
       for (const group of groups) group.forget(slot);
       for (const share of http?.workers ?? []) share.forget(slot);
     },
+    ...(http === undefined ? {} : { commands: http.commands }),
     check: (previous) => new CheckerServices(shares, previous),
   };
 }

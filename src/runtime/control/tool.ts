@@ -27,10 +27,13 @@ export function toolArguments(args: readonly string[]): ToolArguments {
 
 /** Asks at the control socket, and prints what is answered. Returns the exit status. */
 export async function runTool({ request, show, heading }: ToolRequest, path: string): Promise<number> {
-  if (heading !== undefined) print(heading);
-  const failed = await ask(path, request, (line) => print(show(line)));
-  if (failed === undefined) return 0;
-  return refuseTool(failed);
+  let headed = heading === undefined;
+  const failed = await ask(path, request, (line) => {
+    if (!headed) print(heading ?? "");
+    headed = true;
+    print(show(line));
+  });
+  return failed === undefined ? 0 : refuseTool(failed);
 }
 
 export function refuseTool(sentence: string): number {
