@@ -13,10 +13,10 @@ const MONTHS: Readonly<Record<string, number>> = {
   Dec: 11,
 };
 
-/** The three formats of RFC 9110 section 5.6.7; the day of the week is ignored. */
-const IMF = /^[^, ]*, *(\d\d) ([A-Z][a-z]{2}) (\d{4}) (\d\d):(\d\d):(\d\d)/;
-const RFC850 = /^[^, ]*, *(\d\d)-([A-Z][a-z]{2})-(\d\d) (\d\d):(\d\d):(\d\d)/;
-const ASCTIME = /^[^, ]* +([A-Z][a-z]{2}) {1,2}(\d{1,2}) (\d\d):(\d\d):(\d\d) (\d{4})/;
+/** The three formats of RFC 9110 section 5.6.7; the day of the week is ignored. `AUG` is taken, as by nginx. */
+const IMF = /^[^, ]*, *(\d\d) ([A-Z][A-Za-z]{2}) (\d{4}) (\d\d):(\d\d):(\d\d)/;
+const RFC850 = /^[^, ]*, *(\d\d)-([A-Z][A-Za-z]{2})-(\d\d) (\d\d):(\d\d):(\d\d)/;
+const ASCTIME = /^[^, ]* +([A-Z][A-Za-z]{2}) {1,2}(\d{1,2}) (\d\d):(\d\d):(\d\d) (\d{4})/;
 
 /** Parses a field such as If-Modified-Since: seconds since 1970, or -1 if it is not a date. */
 export function parseHttpTime(text: string): number {
@@ -33,7 +33,7 @@ export function parseHttpTime(text: string): number {
 }
 
 function seconds(year: number, name: string, day: number, hours: string, minutes: string, secs: string): number {
-  const month = MONTHS[name];
+  const month = MONTHS[name.charAt(0) + name.slice(1).toLowerCase()];
   const hour = Number(hours);
   const minute = Number(minutes);
   const second = Number(secs);

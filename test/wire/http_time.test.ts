@@ -6,6 +6,7 @@ test("the three forms of an HTTP date", () => {
   for (const text of ["Sun, 06 Nov 1994 08:49:37 GMT", "Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994"]) {
     assert.equal(parseHttpTime(text), 784111777, text);
   }
+  assert.equal(parseHttpTime("Sun, 06 NOV 1994 08:49:37 GMT"), 784111777, "a month in capitals");
   assert.equal(parseHttpTime("Thu, 29 Feb 2024 00:00:00 GMT"), 1709164800);
   assert.equal(parseHttpTime("Monday, 01-Jan-69 00:00:00 GMT"), 3124224000, "two digits below 70 are this century's");
 });
