@@ -85,6 +85,11 @@ class CachedRequest implements RequestCache, LookupUser {
     return this.revalidated?.headers.get("etag");
   }
 
+  get age(): number | undefined {
+    if (!this.cached || this.stored === undefined) return undefined;
+    return Math.max(0, seconds() - this.stored.head.date);
+  }
+
   /** The head of the expired response that the server is asked about. */
   private get revalidated(): AnswerHead | undefined {
     if (!this.settings.revalidate || this.status !== "EXPIRED") return undefined;

@@ -92,6 +92,8 @@ export interface RequestCache {
   readonly convertsHead: boolean;
   /** The head of the stored response, for $upstream_http_*. */
   readonly head: AnswerHead | undefined;
+  /** For how many seconds the response has been in the cache, where it comes from there. */
+  readonly age: number | undefined;
   /** The validators with which an expired response is asked for again; undefined where it is not, or has none. */
   readonly lastModified: string | undefined;
   readonly etag: string | undefined;

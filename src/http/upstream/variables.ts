@@ -90,6 +90,7 @@ export const UPSTREAM_VARIABLES: Readonly<Record<string, VariableSpec>> = {
   upstream_bytes_received: joined((state) => String(state.bytesReceived)),
   upstream_bytes_sent: joined((state) => String(state.bytesSent)),
   upstream_cache_status: { get: ({ cache }) => cache?.status },
+  upstream_cache_age: { get: ({ cache }) => (cache?.age === undefined ? undefined : String(cache.age)) },
   upstream_cache_last_modified: { get: ({ cache }) => cache?.lastModified },
   upstream_cache_etag: { get: ({ cache }) => cache?.etag },
 };
