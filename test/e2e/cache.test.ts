@@ -38,3 +38,28 @@ test("a response is a file named by its key's digest, and one that was cut short
   assert.match(holdfast.read("logs/error.log"), /cache file ".*" is truncated/);
   assert.equal(asked.length, 2);
 });
+
+test("an expired response is sent where no server is left", async (t) => {
+  const { ask, holdfast } = await cachedSite(
+    t,
+    (_incoming, response) => response.setHeader("X-Accel-Expires", "@1000000000").end("answer"),
+    {
+      http: "upstream none { server 127.0.0.1:1 down; }",
+      location: "proxy_cache_key $uri; proxy_cache_use_stale error; if ($http_x_none) { proxy_pass http://none; }",
+    },
+  );
+  assert.equal(await ask("/a"), "MISS answer");
+  assert.equal(await ask("/a", "X-None: 1\r\n"), "STALE answer");
+  await holdfast.waitForLog(/no live upstreams/);
+});
+
+test("$upstream_cache_age is how long a response has been in the cache", async (t) => {
+  const { send } = await cachedSite(t, (_incoming, response) => response.end("answer"), {
+    server: 'add_header X-Cache $upstream_cache_status; add_header X-Age "[$upstream_cache_age]";',
+    location: "proxy_cache_valid 1h;",
+  });
+  assert.equal((await send("GET", "/a")).header("x-age"), "[]");
+  const hit = await send("GET", "/a");
+  assert.equal(hit.header("x-cache"), "HIT");
+  assert.match(hit.header("x-age") ?? "", /^\[\d+\]$/);
+});

@@ -144,7 +144,9 @@ class UpstreamRequest implements UpstreamPassage, ConnectionUser, PipeOwner, Bod
       logError(request, "error", "no live upstreams while connecting to upstream");
       state.status = 502;
       state.responseTime = state.elapsed();
-      this.finalize(502);
+      // NGX_HTTP_UPSTREAM_FT_NOLIVE: `error` of …_cache_use_stale has it in it.
+      if (this.cache?.replaces("error") === true) this.serveStored(this.cache);
+      else this.finalize(502);
       return;
     }
     this.peer = peer;
