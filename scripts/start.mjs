@@ -139,6 +139,7 @@ function makeCertificate(node, folder) {
 function explain(url, secureUrl, copies, folder) {
   say(`
   The shop        ${url}/         reload it: each page says which copy answered
+  A product       ${url}/product/lantern   kept for ten seconds: the page says HIT or MISS, and its age
   Server status   ${url}/status   the active checks, once a second
   Over TLS        ${secureUrl}/  the same; the browser warns, since the certificate is signed by nobody it knows
 

@@ -1,4 +1,4 @@
-// The shop's one page, written out as HTML. Nothing in it comes from the visitor but product ids and quantities, which
+// The shop's pages, written out as HTML. Nothing in them comes from the visitor but product ids and quantities, which
 // basket.mjs has checked.
 import { PRODUCTS } from "./products.mjs";
 
@@ -11,24 +11,7 @@ const picture = (product) => `<svg viewBox="0 0 96 96" aria-hidden="true">${prod
  */
 export function shopPage(copy, basket) {
   const count = [...basket.values()].reduce((sum, quantity) => sum + quantity, 0);
-  return `<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Tidewater – goods for cold mornings</title>
-<link rel="icon" href="/assets/icon.svg" type="image/svg+xml">
-<link rel="stylesheet" href="/assets/style.css">
-</head>
-<body class="copy-${copy.name}">
-<div class="head">
-<header class="top">
-  <a class="brand" href="/"><img src="/assets/icon.svg" alt="" width="30" height="30">Tidewater</a>
-  <nav><a href="/status">Status</a><a class="pill" href="#basket">Basket <b>${count}</b></a></nav>
-</header>
-${answeredBy(copy)}
-</div>
-<main>
+  const main = `<main>
   <section aria-labelledby="goods">
     <h1 id="goods">Goods for cold mornings</h1>
     <ul class="goods">
@@ -39,7 +22,62 @@ ${[...PRODUCTS].map(([id, product]) => card(id, product, basket.get(id) ?? 0)).j
     <h2 id="basket-title">Your basket</h2>
 ${basketList(basket)}
   </aside>
-</main>
+</main>`;
+  const answered = strip(copy, `Answered by <strong>copy ${copy.name}</strong>`, "/");
+  return page("goods for cold mornings", copy, { count, basketPlace: "#basket", strip: answered, main });
+}
+
+/**
+ * A product's page, which Holdfast keeps for ten seconds. It fills in what stands between `<!--#` and `-->` each time it
+ * sends the page: where it came from, its age, and how much is in the visitor's basket.
+ */
+export function productPage(copy, id) {
+  const product = PRODUCTS.get(id);
+  const made = `<span class="kept"><!--# if expr="$upstream_cache_status = HIT" --><b class="hit">HIT</b>
+    <strong><!--# echo var="upstream_cache_age" --> s</strong> old, made by <strong>copy ${copy.name}</strong>
+    <!--# elif expr="$upstream_cache_status = STALE" --><b class="stale">STALE</b>
+    <strong><!--# echo var="upstream_cache_age" --> s</strong> old: no copy answers
+    <!--# else --><b class="miss"><!--# echo var="upstream_cache_status" --></b>
+    Made now, by <strong>copy ${copy.name}</strong>
+    <!--# endif --></span>`;
+  const main = `<main class="one">
+  <div class="art" style="background:${product.tint}">${picture(product)}</div>
+  <section aria-labelledby="product">
+    <a class="back" href="/#${id}">← All goods</a>
+    <h1 id="product">${product.name}</h1>
+    <p>${product.note}.</p>
+    <form method="post" action="/basket">
+      <span class="price">${euros(product.price)}</span>
+      <input type="hidden" name="in" value="product">
+      <button name="product" value="${id}">Add to the basket</button>
+    </form>
+    <p class="why">This page is the same for everybody, so Holdfast keeps it for ten seconds and asks no copy meanwhile. The
+      first to come after that gets a new one. The number in the basket is yours: it is put in on the way.</p>
+  </section>
+</main>`;
+  const count = `<!--# include virtual="/basket/count" -->`;
+  return page(product.name, copy, { count, basketPlace: "/#basket", strip: strip(copy, made, `/product/${id}`), main });
+}
+
+function page(title, copy, { count, basketPlace, strip, main }) {
+  return `<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Tidewater – ${title}</title>
+<link rel="icon" href="/assets/icon.svg" type="image/svg+xml">
+<link rel="stylesheet" href="/assets/style.css">
+</head>
+<body class="copy-${copy.name}">
+<div class="head">
+<header class="top">
+  <a class="brand" href="/"><img src="/assets/icon.svg" alt="" width="30" height="30">Tidewater</a>
+  <nav><a href="/status">Status</a><a class="pill" href="${basketPlace}">Basket <b>${count}</b></a></nav>
+</header>
+${strip}
+</div>
+${main}
 <footer>
   An Express app in three copies behind Holdfast. The basket travels in a signed cookie, so every copy knows it.
 </footer>
@@ -48,25 +86,26 @@ ${basketList(basket)}
 `;
 }
 
-function answeredBy(copy) {
+/** Below the head of each page: who made it. */
+function strip(copy, who, again) {
   const dots = ["1", "2", "3"].map((name) => `<i class="dot-${name}${name === copy.name ? " on" : ""}"></i>`).join("");
   return `<div class="answered" role="status">
   <span class="dots" aria-hidden="true">${dots}</span>
-  <span class="who">Answered by <strong>copy ${copy.name}</strong></span>
+  <span class="who">${who}</span>
   <dl>
     <div><dt>pid</dt><dd>${copy.pid}</dd></div>
     <div><dt>port</dt><dd>${copy.port}</dd></div>
     <div><dt>pages served</dt><dd>${copy.served}</dd></div>
   </dl>
-  <a class="again" href="/">Ask again</a>
+  <a class="again" href="${again}">Ask again</a>
 </div>`;
 }
 
 function card(id, product, quantity) {
   const inBasket = quantity === 0 ? "" : `<small>${quantity} in basket</small>`;
   return `      <li id="${id}">
-        <div class="art" style="background:${product.tint}">${picture(product)}</div>
-        <h3>${product.name}</h3>
+        <a class="art" href="/product/${id}" tabindex="-1" style="background:${product.tint}">${picture(product)}</a>
+        <h3><a href="/product/${id}">${product.name}</a></h3>
         <p>${product.note}</p>
         <form method="post" action="/basket">
           <span class="price">${euros(product.price)}${inBasket}</span>

@@ -4,7 +4,7 @@ import { randomBytes } from "node:crypto";
 import { fileURLToPath } from "node:url";
 import express from "express";
 import { baskets, change } from "./basket.mjs";
-import { shopPage } from "./page.mjs";
+import { productPage, shopPage } from "./page.mjs";
 import { PRODUCTS } from "./products.mjs";
 
 const copy = { name: process.env.NAME ?? "1", port: Number(process.env.PORT ?? 3001), pid: process.pid };
@@ -25,14 +25,33 @@ shop.get("/", (request, response) => {
   response.set("Cache-Control", "no-store").send(shopPage({ ...copy, served }, read(request.headers.cookie)));
 });
 
+// The same for every visitor, so that it can be kept: what is in the basket is put in on the way.
+shop.get("/product/:id", (request, response, next) => {
+  const { id } = request.params;
+  if (!PRODUCTS.has(id)) return next();
+  served += 1;
+  response.send(productPage({ ...copy, served }, id));
+});
+
+shop.get("/basket/count", (request, response) => {
+  const quantities = [...read(request.headers.cookie).values()];
+  const count = quantities.reduce((sum, quantity) => sum + quantity, 0);
+  response.set("Cache-Control", "no-store").type("text/plain").send(String(count));
+});
+
 shop.post("/basket", (request, response) => {
   const { product, remove, in: place } = request.body ?? {};
   const basket = read(request.headers.cookie);
   change(basket, product, remove === undefined ? 1 : -1);
   response.cookie("basket", write(basket), { httpOnly: true, sameSite: "lax", encode: String });
-  // Back to where the button was.
-  response.redirect(303, place !== "basket" && PRODUCTS.has(product) ? `/#${product}` : "/#basket");
+  response.redirect(303, PRODUCTS.has(product) ? placeOf(product, place) : "/#basket");
 });
+
+/** Where the button was. */
+function placeOf(product, place) {
+  if (place === "basket") return "/#basket";
+  return place === "product" ? `/product/${product}` : `/#${product}`;
+}
 
 shop.use((_request, response) => {
   response.status(404).type("text/plain").send("There is nothing here.\n");

@@ -55,6 +55,10 @@ describe("npm start", () => {
       assert.match(await page(demo, "/", { cookie }), /1 in basket/, "every copy knows the basket");
     }
 
+    assert.match(await page(demo, "/product/mug", { cookie }), /Basket <b>1<\/b>.*>MISS<\/b>/s);
+    const kept = /Basket <b>0<\/b>.*>HIT<\/b>\s*<strong>\d+ s<\/strong> old/s;
+    await until(async () => kept.test(await page(demo, "/product/mug")), demo, "a product's page out of the cache");
+
     const load = keepAsking(demo);
     t.after(load.stop);
     process.kill(demo.copies[0], "SIGKILL");
