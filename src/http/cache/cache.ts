@@ -3,6 +3,7 @@ import type { Directive } from "../../config/types.ts";
 import type { Cycle } from "../../runtime/cycle.ts";
 import { type DeclaredZone, declareZone } from "../../shm/registry.ts";
 import type { ZoneKind } from "../../shm/zone.ts";
+import { now } from "../../sys/clock.ts";
 import { defer } from "../../sys/guard.ts";
 import { startTimer } from "../../sys/timers.ts";
 import { CacheIndex, indexKind, ownerToken } from "./cache_index.ts";
@@ -34,7 +35,9 @@ export class Cache {
   #purges: Purges | undefined;
   #slot = 0;
   #tokens = 0;
-  readonly #waiting = new Set<Waiter>();
+  /** By the digest that they wait for. */
+  readonly #waiting = new Map<string, Set<Waiter>>();
+  #looking = false;
   readonly memory: MemoryTier | undefined;
 
   constructor(declared: DeclaredZone, settings: CachePath) {
@@ -89,34 +92,43 @@ export class Cache {
 
   /** Calls `goOn` once nobody updates the entry any more, or the waiter's patience is over. */
   wait(waiter: Waiter): void {
-    this.#waiting.add(waiter);
-    if (this.#waiting.size === 1) this.#look();
+    const { digest } = waiter;
+    const others = this.#waiting.get(digest);
+    if (others === undefined) this.#waiting.set(digest, new Set([waiter]));
+    else others.add(waiter);
+    if (!this.#looking) this.#look();
   }
 
   leave(waiter: Waiter): void {
-    this.#waiting.delete(waiter);
+    const { digest } = waiter;
+    const waiting = this.#waiting.get(digest);
+    if (waiting?.delete(waiter) === true && waiting.size === 0) this.#waiting.delete(digest);
   }
 
   /** An update has ended here. */
   updated(digest: string): void {
-    for (const waiter of this.#waiting) if (waiter.digest === digest) this.#wake(waiter);
-  }
-
-  #wake(waiter: Waiter): void {
-    this.#waiting.delete(waiter);
-    defer(goOn, waiter);
+    const waiting = this.#waiting.get(digest);
+    if (waiting === undefined) return;
+    this.#waiting.delete(digest);
+    for (const waiter of waiting) defer(goOn, waiter);
   }
 
   #look(): void {
+    this.#looking = true;
     startTimer(LOOK_MS, () => {
-      const now = performance.now();
-      const claimed = new Map<string, boolean>();
-      for (const waiter of this.#waiting) {
-        const { digest } = waiter;
-        const known = claimed.get(digest) ?? this.index.isClaimed(digest);
-        claimed.set(digest, known);
-        if (!known || waiter.patience <= now) this.#wake(waiter);
+      const time = now();
+      for (const [digest, waiting] of this.#waiting) {
+        if (!this.index.isClaimed(digest)) {
+          this.updated(digest);
+          continue;
+        }
+        for (const waiter of waiting) {
+          if (waiter.patience > time) continue;
+          this.leave(waiter);
+          defer(goOn, waiter);
+        }
       }
+      this.#looking = false;
       if (this.#waiting.size > 0) this.#look();
     });
   }

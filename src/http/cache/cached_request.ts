@@ -104,15 +104,18 @@ class CachedRequest implements RequestCache, LookupUser {
       this.pass();
       return;
     }
-    this.stored = lookup.held();
-    if (this.stored !== undefined) {
-      this.status = "HIT";
-      this.serve();
-      return;
-    }
+    if (this.serveHeld()) return;
     request.cleanup ??= [];
     request.cleanup.push(() => this.end(0));
     lookup.open();
+  }
+
+  private serveHeld(): boolean {
+    this.stored = this.lookup.held();
+    if (this.stored === undefined) return false;
+    this.status = "HIT";
+    this.serve();
+    return true;
   }
 
   // ---- what was found
@@ -191,7 +194,7 @@ class CachedRequest implements RequestCache, LookupUser {
     const { request } = this;
     if (request.finalized) return;
     request.onAbort = undefined;
-    this.lookup.open();
+    if (!this.serveHeld()) this.lookup.again();
   }
 
   onFault(error: unknown): void {

@@ -81,6 +81,12 @@ export class EntryLookup implements FileReadHandler {
     this.entryDigest = this.main;
   }
 
+  /** Looks the key up once more. */
+  again(): void {
+    this.entryDigest = "";
+    this.open();
+  }
+
   /** A fresh response in memory; undefined where it is not what the index has any more. */
   held(): StoredResponse | undefined {
     const { cache } = this;
