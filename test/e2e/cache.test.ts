@@ -1,16 +1,10 @@
 import assert from "node:assert/strict";
-import { readdirSync, readFileSync, truncateSync } from "node:fs";
+import { readFileSync, truncateSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { cachedSite } from "../support/cached_site.ts";
-import type { Running } from "../support/holdfast.ts";
 
 /** The cache of responses. */
-
-function files({ prefix }: Running): string[] {
-  const entries = readdirSync(join(prefix, "cache"), { recursive: true, withFileTypes: true });
-  return entries.filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name));
-}
 
 test("what a server said once is not asked again while it is fresh", async (t) => {
   const { ask, asked } = await cachedSite(t, (_incoming, response, count) => response.end(`answer ${count}`));
@@ -22,7 +16,7 @@ test("what a server said once is not asked again while it is fresh", async (t) =
 });
 
 test("a response is a file named by its key's digest, and one that was cut short is never served", async (t) => {
-  const { ask, asked, holdfast } = await cachedSite(
+  const { ask, asked, holdfast, files } = await cachedSite(
     t,
     (_incoming, response, count) => response.end(`answer ${count} `.repeat(10_000)),
     { location: "proxy_cache_valid 200 1m; proxy_cache_key $uri;" },
@@ -30,7 +24,7 @@ test("a response is a file named by its key's digest, and one that was cut short
   assert.equal(await ask("/a"), `MISS ${"answer 1 ".repeat(10_000)}`);
   assert.equal(await ask("/a"), `HIT ${"answer 1 ".repeat(10_000)}`);
   // md5 of "/a"
-  const [file] = files(holdfast);
+  const [file] = files();
   assert.equal(file, join(holdfast.prefix, "cache/5/bf/0639767f3e9eaad729b54037a7e2abf5"));
   assert.match(readFileSync(file, "latin1"), /^KEY: \/a$/m);
   truncateSync(file, 50_000);

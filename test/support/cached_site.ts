@@ -1,4 +1,6 @@
+import { readdirSync } from "node:fs";
 import type { IncomingMessage, ServerResponse } from "node:http";
+import { join } from "node:path";
 import type { TestContext } from "node:test";
 import { httpBackend } from "./backend.ts";
 import { type Running, startHoldfast } from "./holdfast.ts";
@@ -15,6 +17,8 @@ export interface CachedSite {
   send(method: string, path: string, fields?: string): Promise<RawResponse>;
   /** Starts it anew, in the same directory, once it has been stopped. */
   start(): Promise<Running>;
+  /** Paths of the files in the cache's directory, temporary ones too. */
+  files(): string[];
 }
 
 export interface CachedSiteOptions {
@@ -27,13 +31,25 @@ export interface CachedSiteOptions {
   /** Further lines of the http block. */
   readonly http?: string;
   readonly workers?: number;
+  /** Of the zone with the keys. */
+  readonly zone?: string;
+  /** The prefix of an earlier start, whose cache is there. */
+  readonly prefix?: string;
 }
 
 /** Starts it. `answer` is the server's, whose `count` counts its requests. */
 export async function cachedSite(
   t: TestContext,
   answer: (incoming: IncomingMessage, response: ServerResponse, count: number) => void,
-  { location = "proxy_cache_valid 200 1m;", path = "", server = "", http = "", workers = 2 }: CachedSiteOptions = {},
+  {
+    location = "proxy_cache_valid 200 1m;",
+    path = "",
+    server = "",
+    http = "",
+    workers = 2,
+    zone = "1m",
+    prefix,
+  }: CachedSiteOptions = {},
 ): Promise<CachedSite> {
   const asked: string[] = [];
   const { address } = await httpBackend(t, (incoming, response) => {
@@ -41,10 +57,10 @@ export async function cachedSite(
     answer(incoming, response, asked.length);
   });
   const config = ([port]: readonly number[]) =>
-    `user root; worker_processes ${workers}; http { ${http} proxy_cache_path cache levels=1:2 keys_zone=one:1m ${path};
+    `user root; worker_processes ${workers}; http { ${http} proxy_cache_path cache levels=1:2 keys_zone=one:${zone} ${path};
         server { listen 127.0.0.1:${port}; add_header X-Cache $upstream_cache_status always; ${server}
           location / { proxy_pass http://${address}; proxy_cache one; ${location} } } }`;
-  let holdfast = await startHoldfast(t, { config });
+  let holdfast = await startHoldfast(t, { config, ...(prefix === undefined ? {} : { prefix }) });
   const send = (method: string, uri: string, fields = "") =>
     request(holdfast.port, `${method} ${uri} HTTP/1.1\r\nHost: a\r\n${fields}Connection: close\r\n\r\n`);
   const ask = async (uri: string, fields = "") => {
@@ -55,5 +71,9 @@ export async function cachedSite(
     holdfast = await startHoldfast(t, { config, prefix: holdfast.prefix });
     return holdfast;
   };
-  return { holdfast, asked, ask, send, start };
+  const files = () => {
+    const entries = readdirSync(join(holdfast.prefix, "cache"), { recursive: true, withFileTypes: true });
+    return entries.filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name));
+  };
+  return { holdfast, asked, ask, send, start, files };
 }

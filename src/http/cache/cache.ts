@@ -1,3 +1,4 @@
+import fs from "node:fs";
 import type { Scope } from "../../config/schema.ts";
 import type { Directive } from "../../config/types.ts";
 import type { Cycle } from "../../runtime/cycle.ts";
@@ -5,10 +6,15 @@ import { type DeclaredZone, declareZone } from "../../shm/registry.ts";
 import type { ZoneKind } from "../../shm/zone.ts";
 import { now } from "../../sys/clock.ts";
 import { defer } from "../../sys/guard.ts";
+import { osPath } from "../../sys/paths.ts";
 import { startTimer } from "../../sys/timers.ts";
-import { CacheIndex, indexKind, ownerToken } from "./cache_index.ts";
+import type { LogLine } from "../core/log_context.ts";
+import { BodyChecks } from "./body_check.ts";
+import { CacheIndex, indexKind } from "./cache_index.ts";
 import type { CachePath } from "./cache_path.ts";
 import { fileName } from "./digest.ts";
+import { remedyOf } from "./disk_trouble.ts";
+import { BLOCK, DISK_TROUBLE, ownerToken, ZONE_TROUBLE } from "./entry_table.ts";
 import { MemoryTier } from "./memory_tier.ts";
 import { PURGES_FILE } from "./purge_file.ts";
 import { Purges, purgesZone } from "./purges.ts";
@@ -21,6 +27,12 @@ export interface Waiter {
   goOn(): void;
   onFault(error: unknown): void;
 }
+
+/** Bytes of the least zone that has room for some entries; nginx takes half of that. */
+const LEAST_INDEX = 16_384;
+
+/** By how much of max_size the files may exceed it until workers remove some. */
+const TOLERANCE = 1 / 32;
 
 /** How often it is looked whether another worker has ended an update that requests here wait for, in ms. */
 const LOOK_MS = 20;
@@ -39,25 +51,37 @@ export class Cache {
   readonly #waiting = new Map<string, Set<Waiter>>();
   #looking = false;
   readonly memory: MemoryTier | undefined;
+  readonly checks: BodyChecks;
 
   constructor(declared: DeclaredZone, settings: CachePath) {
     this.name = declared.name;
     this.#declared = declared;
     this.settings = settings;
     this.memory = settings.memory === 0 ? undefined : new MemoryTier(settings.memory);
+    this.checks = new BodyChecks(this);
   }
 
   /** Called when the configuration has been read. `report` is told what is wrong with the cache's own files. */
   open(cycle: Cycle, report: (sentence: string) => void): void {
     const { kind, name, size } = this.#declared;
+    const { path, levels, inactive } = this.settings;
     opened.set(cycle, [...cachesOf(cycle), this]);
-    this.#directory = cycle.path(this.settings.path);
-    this.#index = new CacheIndex(cycle.zone({ kind, name, size }), this.settings.inactive);
+    this.#directory = cycle.path(path.replace(/(.)\/$/, "$1"));
+    const key = {
+      text: `${this.#directory}\n${levels.join(":")}`,
+      refusal: (before: string) => refusal(name, this.#directory, before.split("\n")[0]),
+    };
+    this.#index = new CacheIndex(cycle.zone({ kind, name, size: Math.max(size, LEAST_INDEX), key }), inactive);
     this.#purges = new Purges(cycle.zone(purgesZone(this.#declared)), `${this.#directory}/${PURGES_FILE}`, report);
   }
 
   get directory(): string {
     return this.#directory;
+  }
+
+  /** Where files are until they are whole. */
+  get temporary(): string {
+    return `${this.#directory}/temp`;
   }
 
   get index(): CacheIndex {
@@ -81,6 +105,10 @@ export class Cache {
     this.index.forget(slot);
   }
 
+  get slot(): number {
+    return this.#slot;
+  }
+
   /** A token for one update. */
   token(): number {
     return ownerToken(this.#slot, ++this.#tokens);
@@ -88,6 +116,32 @@ export class Cache {
 
   fileOf(digest: string): string {
     return fileName(this.#directory, this.settings.levels, digest);
+  }
+
+  /** Removes the entry longest out of use, with its file. False: there is none that could be removed. */
+  makeRoom(): boolean {
+    const victim = this.index.oldest();
+    if (victim === undefined) return false;
+    if (victim.generation !== 0) fs.rmSync(osPath(this.fileOf(victim.digest)), { force: true });
+    this.index.evict(victim, true);
+    return true;
+  }
+
+  /** A file has been added: where the manager cannot keep up, those who add files remove some. */
+  keepBounds(): void {
+    const most = this.settings.maxSize / BLOCK;
+    for (let i = 0; i < 2 && this.index.table.blocks > most + most * TOLERANCE; i++) this.makeRoom();
+  }
+
+  /** Logs why files cannot be read or written: once a minute, however many requests it happens to. */
+  diskTrouble(log: LogLine, sentence: string): void {
+    if (!this.index.table.saysTrouble(DISK_TROUBLE)) return;
+    log("crit", `${sentence}; until that is repaired, responses pass cache "${this.name}" by${remedyOf(sentence)}`);
+  }
+
+  zoneTrouble(log: LogLine): void {
+    if (this.index.table.saysTrouble(ZONE_TROUBLE))
+      log("alert", `could not allocate node in cache keys zone "${this.name}"`);
   }
 
   /** Calls `goOn` once nobody updates the entry any more, or the waiter's patience is over. */
@@ -132,6 +186,11 @@ export class Cache {
       if (this.#waiting.size > 0) this.#look();
     });
   }
+}
+
+function refusal(name: string, path: string, before: string): string {
+  if (path === before) return `cache "${name}" had previously different levels`;
+  return `cache "${name}" uses the "${path}" cache path while previously it used the "${before}" cache path`;
 }
 
 function goOn(waiter: Waiter): void {

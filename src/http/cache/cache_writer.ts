@@ -2,8 +2,8 @@ import fs from "node:fs";
 import { SlabQueue } from "../../net/slabs.ts";
 import { errorCode, errorText } from "../../sys/errno.ts";
 import { osPath } from "../../sys/paths.ts";
-import { logError } from "../core/log_context.ts";
-import { openTemporary, type TempFile, TempFileError, type TempPath } from "../core/temp_file.ts";
+import { logOf } from "../core/log_context.ts";
+import { openTemporary, type TempFile, TempFileError } from "../core/temp_file.ts";
 import type { BodyKeeper, KeeperOwner } from "../core/upstream.ts";
 import type { Cache } from "./cache.ts";
 import { checksum, decodeHead, encodeHead, fileFacts, headLength, type TextToStore } from "./entry_file.ts";
@@ -18,7 +18,6 @@ export interface Destination {
   readonly digest: string;
   /** It is over when the response is in the cache, or will not be. */
   readonly update: EntryUpdate;
-  readonly tempPath: TempPath;
 }
 
 /** This many bytes are written at a time, where there are more. */
@@ -106,10 +105,8 @@ export class CacheWriter implements BodyKeeper {
   }
 
   private open(): TempFile {
-    const { cache, digest, tempPath } = this.to;
-    const path = cache.fileOf(digest);
-    const beside = { path: path.slice(0, path.lastIndexOf("/")), levels: [] };
-    this.file ??= openTemporary(cache.settings.useTempPath ? tempPath : beside);
+    // The directory says whose it is: the manager removes what is left of a process that has died.
+    this.file ??= openTemporary({ path: `${this.to.cache.temporary}/${process.pid}`, levels: [] });
     return this.file;
   }
 
@@ -125,7 +122,7 @@ export class CacheWriter implements BodyKeeper {
   }
 
   private fail(sentence: string): void {
-    logError(this.owner.request, "crit", `${sentence} while reading upstream`);
+    this.to.cache.diskTrouble(logOf(this.owner.request), `${sentence} while reading upstream`);
     this.close();
   }
 
@@ -168,23 +165,39 @@ export class CacheWriter implements BodyKeeper {
   }
 
   private putIn(file: TempFile, bytes: Buffer): void {
-    const { cache, main, digest, update } = this.to;
+    const { cache, main, digest } = this.to;
     if (cache.purges.overtook(this.entry, main)) return;
     const path = cache.fileOf(digest);
-    const facts = fileFacts(this.headBytes, fs.fstatSync(file.fd));
-    rename(file.path, path);
-    file.giveAway();
-    const generation = cache.index.commit(digest, update.token, facts);
+    const generation = this.nameFile(file, path);
     if (cache.purges.overtook(this.entry, main)) {
       // By a purge that has not seen the file yet.
       removeFile(path);
       cache.index.drop(digest, generation);
       return;
     }
+    cache.keepBounds();
     const head = decodeHead(bytes);
     if (this.text !== undefined && typeof head !== "string" && head.vary === "" && generation !== 0) {
       const place = cache.index.place(digest);
       cache.memory?.put(head.key, { head, body: this.text, digest, place, generation, usedAt: performance.now() });
+    }
+  }
+
+  /** Gives the file its name in the cache, and tells the index. Its generation; 0 where there is no memory for it. */
+  private nameFile(file: TempFile, path: string): number {
+    const { cache, digest, update } = this.to;
+    const { index, slot } = cache;
+    index.putIn(digest, slot);
+    try {
+      rename(file.path, path);
+      file.giveAway();
+      const facts = fileFacts(this.headBytes, fs.fstatSync(file.fd));
+      let generation = index.commit(digest, update.token, facts);
+      if (generation === 0 && cache.makeRoom()) generation = index.commit(digest, update.token, facts);
+      if (generation === 0) fs.rmSync(osPath(path), { force: true });
+      return generation;
+    } finally {
+      index.putIn("", slot);
     }
   }
 }

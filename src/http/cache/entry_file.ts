@@ -6,7 +6,7 @@ import { HeaderList } from "../../wire/http1/header_list.ts";
 import { HOP_BY_HOP } from "../../wire/http1/hop_by_hop.ts";
 import { DONE, ResponseHead } from "../../wire/http1/response_head.ts";
 import type { AnswerHead } from "../core/upstream.ts";
-import { BLOCK, type IndexedFile } from "./cache_index.ts";
+import { BLOCK, type IndexedFile } from "./entry_table.ts";
 
 /**
  * The files of the cache: numbers (little-endian), the key, Vary and the response's head, all under one checksum; then the body.
@@ -29,6 +29,8 @@ const MAGIC = 0x01434648;
 const VARIANT = 80;
 const PURGE = 96;
 const TEXTS = 116;
+/** No file of the cache is shorter. */
+export const LEAST_FILE = TEXTS;
 const LABEL = "\nKEY: ";
 
 /** Times are seconds since 1970, periods seconds. */
@@ -190,7 +192,27 @@ export function checksum(bytes: Uint8Array, before = 0): number {
   return zlib().crc32(bytes, before);
 }
 
-/** What the index notes of a file. */
-export function fileFacts(headBytes: number, { size, ino, mtimeMs }: fs.Stats): IndexedFile {
-  return { headBytes, blocks: Math.ceil(size / BLOCK), identity: (ino ^ (mtimeMs | 0) ^ size) | 0 };
+/** What the index notes of a file that is what it should be. */
+export function fileFacts(headBytes: number, stats: fs.Stats): IndexedFile {
+  return { headBytes, blocks: blocksOf(stats), identity: identityOf(stats) };
+}
+
+/** ngx_file_fs_size: what a file takes on the disk, in blocks; not what a file system has taken for it in advance. */
+export function blocksOf({ size, blocks, blksize }: fs.Stats): number {
+  const taken = blocks * 512;
+  return Math.ceil((taken > size && taken < size + 8 * blksize ? taken : size) / BLOCK);
+}
+
+/**
+ * Tells a file from another one, and from what it is when somebody has written to it since: the time of its last change is in it,
+ * which no program can set. Never 0.
+ */
+function identityOf({ ino, ctimeMs, size }: fs.Stats): number {
+  let hash = 0;
+  for (const number of [ino, ctimeMs * 4096, size]) {
+    hash = Math.imul(hash ^ ((number % 2 ** 32) | 0), 0x9e37_79b1);
+    hash = Math.imul(hash ^ (hash >>> 15) ^ Math.floor(number / 2 ** 32), 0x85eb_ca6b);
+    hash ^= hash >>> 13;
+  }
+  return hash | 0 || 1;
 }

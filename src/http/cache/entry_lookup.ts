@@ -6,8 +6,9 @@ import { now } from "../../sys/clock.ts";
 import { errorCode, errorText } from "../../sys/errno.ts";
 import { readCached } from "../../sys/page_cache.ts";
 import { osPath } from "../../sys/paths.ts";
-import { logError } from "../core/log_context.ts";
+import { logError, logOf } from "../core/log_context.ts";
 import type { Request } from "../core/request.ts";
+import { type CheckWaiter, WRONG_BODY } from "./body_check.ts";
 import type { Cache } from "./cache.ts";
 import { FOUND, FULL, SCARCE } from "./cache_index.ts";
 import { digestOf, variantOf } from "./digest.ts";
@@ -36,7 +37,7 @@ const UNNOTED_MS = 1000;
  * Finds a key's response, in memory or in a file, and verifies it (ngx_http_file_cache_open). A response that depends on fields of
  * the request has a digest and a file for each variant: the key's own names the fields.
  */
-export class EntryLookup implements FileReadHandler {
+export class EntryLookup implements FileReadHandler, CheckWaiter {
   readonly key: string;
   private readonly request: Request;
   private readonly cache: Cache;
@@ -51,6 +52,10 @@ export class EntryLookup implements FileReadHandler {
   private generation = 0;
   /** It has been read a second time. */
   private readAgain = false;
+  /** What the index says of the file; 0: nothing. */
+  private identity = 0;
+  /** Its body has been read to check it. */
+  private checked = false;
 
   constructor(request: Request, cache: Cache, key: string, minUses: number, user: LookupUser) {
     this.request = request;
@@ -109,17 +114,21 @@ export class EntryLookup implements FileReadHandler {
 
   open(): void {
     const { user, minUses } = this;
-    const { index, name } = this.cache;
-    const code = index.open(this.digest, minUses);
+    const { cache } = this;
+    const { index } = cache;
+    let code = index.open(this.digest, minUses);
+    if (code === FULL && cache.makeRoom()) code = index.open(this.digest, minUses);
     if (code === FULL) {
-      logError(this.request, "alert", `could not allocate node in cache keys zone "${name}"`);
+      cache.zoneTrouble(logOf(this.request));
       user.onUnkept();
     } else if (code === SCARCE) {
       user.onUnkept();
     } else if (code === FOUND && index.error !== 0 && !this.isPurged()) {
       user.onFailure(index.error);
     } else if (index.exists || !index.loaded) {
-      this.openFile(index.generation, index.headBytes, code === FOUND);
+      this.generation = index.generation;
+      this.identity = index.identity;
+      this.openFile(index.headBytes, code === FOUND);
     } else if (minUses > 1 && code !== FOUND) {
       user.onUnkept();
     } else {
@@ -136,23 +145,23 @@ export class EntryLookup implements FileReadHandler {
   }
 
   /** `enough`: it was asked for often enough to be kept. */
-  private openFile(generation: number, headBytes: number, enough: boolean): void {
-    const path = this.cache.fileOf(this.digest);
+  private openFile(headBytes: number, enough: boolean): void {
+    const { cache, generation } = this;
+    const path = cache.fileOf(this.digest);
     try {
       this.fd = fs.openSync(osPath(path), O_RDONLY | O_NONBLOCK);
     } catch (error) {
       const code = errorCode(error);
-      if (generation !== 0) this.cache.index.drop(this.digest, generation);
       if (code === "ENOENT" || code === "ENOTDIR") {
+        if (generation !== 0) cache.index.drop(this.digest, generation);
         if (enough || this.minUses <= 1) this.user.onMissing();
         else this.user.onUnkept();
         return;
       }
-      logError(this.request, "crit", `open() "${path}" failed (${errorText(code)})`);
+      cache.diskTrouble(logOf(this.request), `open() "${path}" failed (${errorText(code)})`);
       this.user.onUnkept();
       return;
     }
-    this.generation = generation;
     this.readAgain = false;
     this.readFile(Math.max(headBytes, FIRST_READ));
   }
@@ -169,7 +178,8 @@ export class EntryLookup implements FileReadHandler {
       return;
     }
     if (error !== undefined) {
-      logError(this.request, "crit", `read() "${this.cache.fileOf(this.digest)}" failed (${error.message})`);
+      const { cache } = this;
+      cache.diskTrouble(logOf(this.request), `read() "${cache.fileOf(this.digest)}" failed (${error.message})`);
     }
     this.read(bytes);
   }
@@ -204,11 +214,40 @@ export class EntryLookup implements FileReadHandler {
         return;
       }
     }
-    const { index } = this.cache;
-    const generation = this.generation || index.commit(this.digest, 0, fileFacts(head.headBytes, stats));
+    const facts = fileFacts(head.headBytes, stats);
+    let { generation } = this;
+    if (facts.identity !== this.identity) {
+      if (!this.isChecked(head, stats)) return;
+      generation = this.cache.index.adopt(this.digest, generation, facts);
+    }
     const { fd } = this;
     this.fd = -1;
     this.user.onStored({ head, generation, body: undefined, path: this.cache.fileOf(this.digest), fd, stats });
+  }
+
+  /** Whether the body of a file that the index does not know is right. If not, or only later, that is seen to here. */
+  private isChecked(head: StoredHead, stats: fs.Stats): boolean {
+    const { digest, generation, fd } = this;
+    const { checks } = this.cache;
+    const right = checks.atOnce(fd, head);
+    if (right === undefined && !this.checked) {
+      this.fd = -1;
+      checks.begin({ digest, generation, fd, stats, head, log: logOf(this.request) }, this);
+      return false;
+    }
+    if (right === false) {
+      this.refuseFile(WRONG_BODY);
+    } else if (right === undefined) {
+      // It changes all the while, or there is no memory to note that it is right.
+      this.close();
+      this.user.onUnkept();
+    }
+    return right === true;
+  }
+
+  onChecked(): void {
+    this.checked = true;
+    if (!this.request.finalized) this.open();
   }
 
   private wrongWith(head: StoredHead, size: number): string | undefined {

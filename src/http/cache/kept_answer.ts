@@ -99,7 +99,7 @@ export class KeptAnswer {
 
   /** What keeps its body; undefined where it is not kept. */
   keep(owner: KeeperOwner): BodyKeeper | undefined {
-    const { request, cache, settings, head, freshness, lookup, update, passing } = this;
+    const { request, cache, settings, head, freshness, lookup, update } = this;
     if (head === undefined || freshness === undefined) return undefined;
     const valid = freshness.valid || validUntil(head.status, settings);
     if (valid === 0 || anyHolds(settings.noCache, request)) this.cacheable = false;
@@ -123,6 +123,6 @@ export class KeptAnswer {
       date: seconds(),
     });
     const { main, digest } = lookup;
-    return new CacheWriter(owner, entry, { cache, main, digest, update, tempPath: passing.settings.tempPath });
+    return new CacheWriter(owner, entry, { cache, main, digest, update });
   }
 }

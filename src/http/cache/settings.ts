@@ -1,5 +1,6 @@
 import { type DirectiveSpec, type Scope, valueIn } from "../../config/schema.ts";
 import { coreDirectives } from "../../runtime/directives.ts";
+import { openMainLog } from "../../runtime/log/directive.ts";
 import { openErrorLog } from "../../runtime/log/error_log.ts";
 import type { HttpBuild } from "../conf/module.ts";
 import type { Request } from "../core/request.ts";
@@ -9,6 +10,7 @@ import { type Cache, type Caches, cachesOf } from "./cache.ts";
 import { checkCacheUse } from "./cache_use.ts";
 import { cacheCommands } from "./commands.ts";
 import type { CacheRaw, CacheTable, WithCache } from "./directives.ts";
+import { keep } from "./keeper.ts";
 import type { PurgeRule } from "./purge_request.ts";
 import { Purger } from "./purger.ts";
 
@@ -110,5 +112,6 @@ export function openCaches<P extends string>(http: HttpBuild, prefix: P, caches:
       },
     });
     workers.push({ enter: (slot) => cache.enter(slot), forget: (slot) => cache.forget(slot) });
+    checkers.push({ name: `cache ${cache.name}`, check: (previous) => keep(cache, openMainLog(cycle), previous) });
   }
 }
