@@ -1,4 +1,5 @@
 import { httpDateOf } from "../../sys/clock.ts";
+import { type HeadText, headText } from "../../wire/head_text.ts";
 import { parseHttpTime } from "../../wire/http_time.ts";
 import { CLIENT_CLOSED_REQUEST } from "../core/codes.ts";
 import { finalizeRequest } from "../core/engine.ts";
@@ -14,8 +15,9 @@ import { KeptAnswer } from "./kept_answer.ts";
 import { answerPurge, isPurge } from "./purge_request.ts";
 import { anyHolds } from "./request_conditions.ts";
 import type { CacheSettings } from "./settings.ts";
+import { statusFieldValue } from "./status_field.ts";
 import { closeStored, type StoredResponse, sendStored } from "./stored_response.ts";
-import { seconds } from "./validity.ts";
+import { ageOf, seconds } from "./validity.ts";
 
 /**
  * Answers a request from a location's cache, or has it passed to a server, whose answer may be kept. `ownKey` makes the module's
@@ -85,16 +87,35 @@ class CachedRequest implements RequestCache, LookupUser {
     return this.revalidated?.headers.get("etag");
   }
 
-  get age(): number | undefined {
-    if (!this.cached || this.stored === undefined) return undefined;
-    return Math.max(0, seconds() - this.stored.head.date);
-  }
-
   /** The head of the expired response that the server is asked about. */
   private get revalidated(): AnswerHead | undefined {
     if (!this.settings.revalidate || this.status !== "EXPIRED") return undefined;
     const answer = this.stored?.head.answer;
     return answer?.status === 200 || answer?.status === 206 ? answer : undefined;
+  }
+
+  get age(): number | undefined {
+    const { stored } = this;
+    return stored === undefined || !this.cached ? undefined : ageOf(stored.head, seconds());
+  }
+
+  statusField(): HeadText | undefined {
+    const { status, stored, answer, lookup, update } = this;
+    const field = this.settings.statusField;
+    if (field === undefined) return undefined;
+    const kept = !this.cached && answer.willBeKept;
+    const valid = this.cached ? stored?.head.valid : kept ? answer.valid : undefined;
+    const outcome = {
+      status,
+      key: lookup.key,
+      unasked: this.cached && status !== "REVALIDATED" && (status !== "STALE" || this.handedOn),
+      waited: update.patience !== 0,
+      secondary: lookup.secondary,
+      answered: answer.status,
+      kept,
+      left: valid === undefined ? undefined : valid - seconds(),
+    };
+    return headText(statusFieldValue(field, outcome));
   }
 
   begin(): void {

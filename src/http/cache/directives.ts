@@ -10,6 +10,7 @@ import { refuseBeside } from "../upstream/kept_by.ts";
 import type { Cache, Caches } from "./cache.ts";
 import { readCachePath } from "./cache_path.ts";
 import { purgeDirective } from "./purge_request.ts";
+import { statusFieldDirective } from "./status_field.ts";
 import { TAG_FIELDS } from "./tags.ts";
 
 /** `…_cache zone | off`: a zone by its name, or by one with variables. */
@@ -90,6 +91,9 @@ function table(prefix: string, caches: Caches, cases: readonly string[]) {
     no_cache: conditions("No answer is kept when a string is neither empty nor 0."),
     cache_purge: purgeDirective(
       "Which requests are purges: those for which a string is neither empty nor 0 (NGINX Plus), or those with a method, from these addresses (ngx_cache_purge). The key of the request, or with `*` at its end all that begin so, is taken out of the cache; with one of the fields of …_cache_tags, all answers that have one of these tags. With a zone and a key the location itself is a purge of that key.",
+    ),
+    cache_status_header: statusFieldDirective(
+      "Adds Cache-Status (RFC 9211) to responses: what the cache did, under this name (`on`: holdfast), and with `key` for which key.",
     ),
     cache_tags: tagFields(
       "The fields in which an answer says its tags, divided by commas or spaces; a purge with one of these fields takes all answers with one of its tags out of the cache.",

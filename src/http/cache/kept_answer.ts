@@ -59,6 +59,22 @@ export class KeptAnswer {
     this.purge = this.cache.purges.last;
   }
 
+  /** Of the server's answer; 0 before there is one. */
+  get status(): number {
+    return this.head?.status ?? 0;
+  }
+
+  /** Until when it is fresh, seconds since 1970; 0: it is not. */
+  get valid(): number {
+    const { head, freshness, settings } = this;
+    return head === undefined || freshness === undefined ? 0 : freshness.valid || validUntil(head.status, settings);
+  }
+
+  /** As far as its head says. */
+  get willBeKept(): boolean {
+    return this.cacheable && this.valid !== 0 && !anyHolds(this.settings.noCache, this.request);
+  }
+
   take(head: AnswerHead): void {
     this.head = head;
     this.freshness = freshnessOf(head, this.passing.settings.ignored, seconds());
@@ -81,9 +97,7 @@ export class KeptAnswer {
 
   /** An error page takes its place: its status is what is kept. */
   intercepted(): void {
-    const { head, freshness, settings } = this;
-    if (head === undefined || freshness === undefined) return;
-    this.fail(head.status, freshness.valid || validUntil(head.status, settings));
+    this.fail(this.status, this.valid);
   }
 
   /** There is none, but that status. */
@@ -101,8 +115,8 @@ export class KeptAnswer {
   keep(owner: KeeperOwner): BodyKeeper | undefined {
     const { request, cache, settings, head, freshness, lookup, update } = this;
     if (head === undefined || freshness === undefined) return undefined;
-    const valid = freshness.valid || validUntil(head.status, settings);
-    if (valid === 0 || anyHolds(settings.noCache, request)) this.cacheable = false;
+    const { valid } = this;
+    this.cacheable = this.willBeKept;
     if (!this.cacheable) return undefined;
     const { vary, updating, error } = freshness;
     const variant = vary === "" ? "" : variantOf(lookup.main, vary, request.headers);

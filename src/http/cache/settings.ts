@@ -13,6 +13,7 @@ import type { CacheRaw, CacheTable, WithCache } from "./directives.ts";
 import { keep } from "./keeper.ts";
 import type { PurgeRule } from "./purge_request.ts";
 import { Purger } from "./purger.ts";
+import type { StatusField } from "./status_field.ts";
 
 /** A location's settings of the cache. Times in ms unless they say otherwise. */
 export interface CacheSettings {
@@ -26,6 +27,8 @@ export interface CacheSettings {
   readonly purge: PurgeRule | undefined;
   /** The fields that carry tags. */
   readonly tags: readonly string[];
+  /** Cache-Status; undefined: it is not sent. */
+  readonly statusField: StatusField | undefined;
   /** For how many seconds an answer of that status is fresh whose fields do not say; 0: it is not kept. */
   readonly validFor: (status: number) => number;
   readonly minUses: number;
@@ -68,6 +71,7 @@ export function cacheSettings<P extends string>(
     noCache: get("no_cache").flat(),
     purge: get("cache_purge"),
     tags: get("cache_tags"),
+    statusField: get("cache_status_header"),
     validFor: validFor(get("cache_valid")),
     minUses: get("cache_min_uses"),
     methods: new Set(["GET", "HEAD", ...get("cache_methods")]),

@@ -1,7 +1,7 @@
 import { parseHttpTime } from "../../wire/http_time.ts";
 import * as known from "../../wire/http1/known_fields.ts";
 import type { AnswerHead } from "../core/upstream.ts";
-import type { Validity } from "./entry_file.ts";
+import type { StoredHead, Validity } from "./entry_file.ts";
 import type { CacheSettings } from "./settings.ts";
 
 /** What an answer's fields say about keeping it (ngx_http_upstream_process_cache_control and its kin). Seconds since 1970. */
@@ -125,6 +125,12 @@ export function confirmedValidity(
 /** The time of day, seconds since 1970. */
 export function seconds(): number {
   return Math.floor(Date.now() / 1000);
+}
+
+/** How old a stored response is (RFC 9111, section 4.2.3): as old as it was when it came, and since it was stored or confirmed. */
+export function ageOf({ date, answer }: Pick<StoredHead, "date" | "answer">, now: number): number {
+  const said = answer.headers.get("age");
+  return Math.max(0, now - date) + (said !== undefined && /^[0-9]{1,9}$/.test(said) ? Number(said) : 0);
 }
 
 const INVALID = -1;

@@ -92,11 +92,13 @@ export interface RequestCache {
   readonly convertsHead: boolean;
   /** The head of the stored response, for $upstream_http_*. */
   readonly head: AnswerHead | undefined;
-  /** For how many seconds the response has been in the cache, where it comes from there. */
+  /** How old the response is, in seconds, where it comes out of the cache (RFC 9111, section 4.2.3). */
   readonly age: number | undefined;
   /** The validators with which an expired response is asked for again; undefined where it is not, or has none. */
   readonly lastModified: string | undefined;
   readonly etag: string | undefined;
+  /** Cache-Status, where it was asked for, of the response whose head is about to be sent. */
+  statusField(): HeadText | undefined;
   /** The head of an answer has come. */
   takeHead(head: AnswerHead): void;
   /** Whether a stale response takes the place of the error, or of the answer, that `condition` of proxy_next_upstream names. */

@@ -72,7 +72,11 @@ export function copyResponse(
     }
   }
   if (settings.forceRanges) response.allowRanges = true;
+  const status = request.cache?.statusField();
+  if (status !== undefined) out.add(CACHE_STATUS, "cache-status", status);
 }
+
+const CACHE_STATUS = headText("Cache-Status");
 
 function rewriteField(request: Request, fields: HeaderList, at: number, rule: ResponseRules["cookie"]): void {
   const { headers } = request.response;
