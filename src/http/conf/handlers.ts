@@ -20,8 +20,8 @@ const PHASES = ["postRead", "rewrite", "preaccess", "access", "precontent", "con
 type Phase = (typeof PHASES)[number];
 
 /** Most lists of most locations: one for all. */
-const NO_HANDLERS: readonly Handler[] = [];
-const NO_FILTERS: readonly HeaderFilter[] = [];
+export const NO_HANDLERS: readonly Handler[] = [];
+export const NO_FILTERS: readonly HeaderFilter[] = [];
 
 /** Asks every module what it does in a location, and puts that into flat arrays: nothing is looked up per request. */
 export class ModuleHandlers {

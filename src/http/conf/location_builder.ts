@@ -13,7 +13,7 @@ import type { RequestLimits } from "../../wire/http1/request_fields.ts";
 import type { Location, Server } from "../core/location.ts";
 import { coreDirectives } from "./core_directives.ts";
 import { coreSettings } from "./core_settings.ts";
-import { ModuleHandlers } from "./handlers.ts";
+import { ModuleHandlers, NO_FILTERS, NO_HANDLERS } from "./handlers.ts";
 import { type LocationName, nestingError, parseLocationName } from "./location_name.ts";
 import { buildLocationTree, type LocationEntry, type LocationTree } from "./location_tree.ts";
 import type { HttpBuild, HttpModule } from "./module.ts";
@@ -45,6 +45,7 @@ class ServerLevel implements Server {
   readonly name: string;
   serverRewrite: Server["serverRewrite"] = [];
   private built: Location | undefined = undefined;
+  private locate: (() => Location) | undefined = undefined;
 
   constructor(settings: ServerSettings, name: string) {
     this.clientHeaderTimeout = settings.client_header_timeout;
@@ -55,13 +56,19 @@ class ServerLevel implements Server {
   }
 
   get root(): Location {
-    if (this.built === undefined) throw new Error("server used before it was built");
-    return this.built;
+    return this.built ?? this.first();
   }
 
-  setRoot(root: Location): void {
-    this.built = root;
-    this.serverRewrite = root.rewrite;
+  /** `locate` completes it, before the first request. */
+  setRoot(locate: () => Location): void {
+    this.locate = locate;
+  }
+
+  private first(): Location {
+    if (this.locate === undefined) throw new Error("server used before it was built");
+    this.built = this.locate();
+    this.serverRewrite = this.built.rewrite;
+    return this.built;
   }
 }
 
@@ -77,24 +84,31 @@ function requestLimits(settings: ServerSettings): RequestLimits {
   };
 }
 
-/** A location of a tree, built when it is first asked for. */
+/** A location of a tree, complete when it is first asked for. */
 class Entry implements LocationEntry<Location> {
   readonly kind: LocationName["kind"];
   readonly name: string;
   readonly noRegex: boolean;
   readonly caseless: boolean;
   readonly regex: CompiledRegex | undefined;
-  nested: LocationTree<Location> | undefined = undefined;
+  readonly nested: LocationTree<Location> | undefined;
   private built: Location | undefined = undefined;
-  private readonly build: () => Location;
+  private readonly locate: () => Location;
 
-  constructor(name: LocationName, regex: CompiledRegex | undefined, build: () => Location) {
+  /** `locate` builds the location, or completes it. */
+  constructor(
+    name: LocationName,
+    regex: CompiledRegex | undefined,
+    nested: LocationTree<Location> | undefined,
+    locate: () => Location,
+  ) {
     this.kind = name.kind;
     this.name = name.name;
     this.noRegex = name.noRegex;
     this.caseless = name.caseless;
     this.regex = regex;
-    this.build = build;
+    this.nested = nested;
+    this.locate = locate;
   }
 
   get location(): Location {
@@ -106,11 +120,12 @@ class Entry implements LocationEntry<Location> {
   }
 
   private first(): Location {
-    const built = this.build();
-    this.built = built;
-    return built;
+    this.built = this.locate();
+    return this.built;
   }
 }
+
+const NOTHING = { blocks: [], work: [] };
 
 /** Builds servers and locations. */
 export class LocationBuilder {
@@ -119,6 +134,8 @@ export class LocationBuilder {
   private readonly handlers: ModuleHandlers;
   private readonly refusals: Refusals;
   private readonly complete: () => void;
+  /** The `if` and `limit_except` blocks of a location, and what is to be done when all have their handlers. */
+  private readonly unequipped = new Map<Location, { readonly blocks: Location[]; readonly work: (() => void)[] }>();
   private readonly hostname = os.hostname();
   private readonly logs = new Map<readonly ErrorLogTarget[], ErrorLog>();
   private defaultLog: ErrorLog | undefined;
@@ -148,7 +165,7 @@ export class LocationBuilder {
     }
     const server = new ServerLevel(settings, primaryServerName(names));
     const root = this.location(scope, { kind: "server", name: "" }, server, undefined);
-    server.setRoot(root);
+    server.setRoot(() => this.equip(root));
     root.tree = yield* this.tree(scope, server, root, undefined);
     return { server, names, scope };
   }
@@ -187,15 +204,22 @@ export class LocationBuilder {
     const compiled = name.kind === "regex" ? compileRegex(name.name, name.caseless) : undefined;
     if (compiled !== undefined && "error" in compiled) throw new ConfigError(compiled.error, at);
     if (compiled !== undefined) declareCaptures(compiled, this.http.variables, at);
-    const late = !isRead(scope);
-    const entry = new Entry(name, compiled, () =>
-      late ? this.late(scope, name, server, parent) : this.location(scope, name, server, parent),
-    );
-    if (late) return entry;
-    const { location } = entry;
-    entry.nested = yield* this.tree(scope, server, location, name);
-    location.tree = entry.nested;
-    return entry;
+    if (!isRead(scope))
+      return new Entry(name, compiled, undefined, () => this.equip(this.late(scope, name, server, parent)));
+    const location = this.location(scope, name, server, parent);
+    location.tree = yield* this.tree(scope, server, location, name);
+    return new Entry(name, compiled, location.tree, () => this.equip(location));
+  }
+
+  /** Gives a location that is built its handlers. The master, which serves nothing, never comes here. */
+  private equip(location: Location): Location {
+    this.handlers.put(location);
+    const { blocks, work } = this.unequipped.get(location) ?? NOTHING;
+    for (const block of blocks) this.equip(block);
+    // Requests that the rules of `limit_except` let through get the content handler of the location around.
+    if (location.limitExcept !== undefined) location.limitExcept.location.content ??= location.content;
+    for (const one of work) one();
+    return location;
   }
 
   /** Builds a location when the first request comes for it. The master has built it too, so nothing is wrong with it. */
@@ -223,50 +247,50 @@ export class LocationBuilder {
       kind,
       server,
       core,
-      settings: [],
+      settings: this.settings.begun(kind, parent),
       errorLog: this.errorLog(scope),
       tree: undefined,
       autoRedirect: false,
-      postRead: [],
-      rewrite: [],
-      preaccess: [],
-      access: [],
-      precontent: [],
+      postRead: NO_HANDLERS,
+      rewrite: NO_HANDLERS,
+      preaccess: NO_HANDLERS,
+      access: NO_HANDLERS,
+      precontent: NO_HANDLERS,
       content: undefined,
-      contentPhase: [],
-      headerFilters: [],
+      contentPhase: NO_HANDLERS,
+      headerFilters: NO_FILTERS,
       upstreamHooks: undefined,
-      log: [],
+      log: NO_HANDLERS,
       limitExcept: undefined,
       direct: false,
     };
-    const block = (child: Scope) => this.location(child, { kind: "block", name }, server, location);
-    const before = this.refusals.count;
+    const block = (child: Scope) => {
+      const made = this.location(child, { kind: "block", name }, server, location);
+      this.waitingIn(location).blocks.push(made);
+      return made;
+    };
+    const equipped = (work: () => void) => void this.waitingIn(location).work.push(work);
     const shares = this.shares;
-    this.settings.build({ http: this.http, scope, location, server, parent, block });
-    if (this.refusals.count === before) this.handlers.put(location);
+    this.settings.build({ http: this.http, scope, location, server, parent, block, equipped });
     if (this.shares > shares) reachesOut(scope, scope.directive);
     const limited = scope.children.find((child) => child.context === "limit_except");
     const methods = valueIn(scope, coreDirectives.specs.limit_except);
-    if (limited !== undefined && methods !== undefined)
-      location.limitExcept = this.limitExcept(location, methods, block(limited));
+    if (limited !== undefined && methods !== undefined) location.limitExcept = { methods, location: block(limited) };
     return location;
+  }
+
+  private waitingIn(location: Location): { readonly blocks: Location[]; readonly work: (() => void)[] } {
+    const known = this.unequipped.get(location);
+    if (known !== undefined) return known;
+    const fresh = { blocks: [], work: [] };
+    this.unequipped.set(location, fresh);
+    return fresh;
   }
 
   /** What locations have put into effect elsewhere so far. */
   private get shares(): number {
     const { workers, checkers, responders, certificates } = this.http;
     return workers.length + checkers.length + responders.length + certificates.length;
-  }
-
-  /** Requests that the block's rules let through get the content handler of the location around it. */
-  private limitExcept(
-    { content }: Location,
-    methods: ReadonlySet<string>,
-    location: Location,
-  ): Location["limitExcept"] {
-    location.content ??= content;
-    return { methods, location };
   }
 
   private errorLog(scope: Scope): ErrorLog {

@@ -74,6 +74,8 @@ export interface Place {
   readonly parent: Location | undefined;
   /** Builds the location of a nested `if` or `limit_except` block. */
   readonly block: (scope: Scope) => Location;
+  /** Registers work to do when the location, and the blocks in it, have their handlers: before its first request. */
+  readonly equipped: (work: () => void) => void;
 }
 
 /** A name of a location that stays the same over reloads as long as the configuration has it. */

@@ -5,18 +5,30 @@ import type { HttpModule, Place } from "./module.ts";
 
 type Settings = Location["settings"];
 
+/** What the locations of a level share: of each module what it has in those that set none of its directives. */
+interface Level {
+  readonly shared: Settings;
+  /** Modules that every location so far has set directives of. */
+  readonly lacking: Set<HttpModule>;
+}
+
 /**
  * Builds every module's settings of a location. Most locations set directives of one or two modules: what the others have in
  * them is the same in all locations of a level, or in all servers, and is built once.
  */
 export class ModuleSettings {
   private readonly modules: readonly HttpModule[];
+  private readonly ofServers: readonly HttpModule[];
+  /** By directive, in the registry's order. */
   private readonly byDirective = new Map<DirectiveSpec<unknown>, readonly HttpModule[]>();
-  /** By the location around, undefined for servers: of modules that have no directive in a location. */
-  private readonly shared = new Map<Location | undefined, Settings>();
+  private readonly order: ReadonlyMap<HttpModule, number>;
+  /** By the location around, undefined for servers. */
+  private readonly levels = new Map<Location | undefined, Level>();
 
   constructor(modules: readonly HttpModule[]) {
     this.modules = modules;
+    this.ofServers = modules.filter(({ definition }) => definition.server !== undefined);
+    this.order = new Map(modules.map((module, i) => [module, i]));
     for (const module of modules) {
       for (const spec of Object.values(module.directives.specs)) {
         this.byDirective.set(spec, [...(this.byDirective.get(spec) ?? []), module]);
@@ -24,51 +36,64 @@ export class ModuleSettings {
     }
   }
 
+  /** What a new location has from its siblings, by slot; `build` adds the rest. */
+  begun(kind: Location["kind"], parent: Location | undefined): Settings {
+    return kind === "block" ? [] : this.levelIn(parent).shared.slice();
+  }
+
   /** Errors are noted in `refusalsOf(scope)`. */
   build(place: Place): void {
     const { scope, parent, location } = place;
-    const { settings } = location;
-    const refusals = refusalsOf(scope);
-    const set = this.modulesIn(scope);
     // An `if` block also inherits what nested locations do not, such as proxy_pass.
-    const shared = location.kind === "block" ? undefined : this.sharedIn(parent);
-    for (const module of this.modules) {
-      const { slot } = module;
-      const own = shared === undefined || set.includes(module);
-      if (!own && slot in shared) {
-        settings[slot] = shared[slot];
-        continue;
-      }
-      refusals.attempt(() => {
-        settings[slot] = settingsIn(module, place);
-        if (!own) shared[slot] = settings[slot];
-      });
-    }
+    if (location.kind === "block") for (const module of this.modules) put(module, place);
+    else this.buildOwn(place, this.levelIn(parent));
     if (location.kind !== "server") return;
-    for (const { definition, directives } of this.modules) {
-      const { server } = definition;
-      if (server !== undefined) refusals.attempt(() => server(directives.in(scope), place));
+    const refusals = refusalsOf(scope);
+    for (const { definition, directives } of this.ofServers) {
+      refusals.attempt(() => definition.server?.(directives.in(scope), place));
     }
   }
 
+  private buildOwn(place: Place, { shared, lacking }: Level): void {
+    const own = this.modulesIn(place.scope);
+    if (lacking.size === 0) {
+      for (const module of own) put(module, place);
+      return;
+    }
+    for (const module of this.modules) {
+      if (own.includes(module)) put(module, place);
+      else if (lacking.has(module) && put(module, place)) {
+        shared[module.slot] = place.location.settings[module.slot];
+        lacking.delete(module);
+      }
+    }
+  }
+
+  /** In the registry's order. */
   private modulesIn({ order }: Scope): readonly HttpModule[] {
     const found: HttpModule[] = [];
     for (const { spec } of order) {
       for (const module of this.byDirective.get(spec) ?? []) if (!found.includes(module)) found.push(module);
     }
+    if (found.length > 1) found.sort((a, b) => (this.order.get(a) ?? 0) - (this.order.get(b) ?? 0));
     return found;
   }
 
-  private sharedIn(parent: Location | undefined): Settings {
-    const known = this.shared.get(parent);
+  private levelIn(parent: Location | undefined): Level {
+    const known = this.levels.get(parent);
     if (known !== undefined) return known;
-    const fresh: Settings = [];
-    this.shared.set(parent, fresh);
+    const fresh = { shared: [], lacking: new Set(this.modules) };
+    this.levels.set(parent, fresh);
     return fresh;
   }
 }
 
-function settingsIn({ directives, definition }: HttpModule, place: Place): unknown {
-  const raw = directives.in(place.scope);
-  return definition.build === undefined ? raw : definition.build(raw, place);
+/** Whether the module has no objection, which is noted. */
+function put({ slot, directives, definition }: HttpModule, place: Place): boolean {
+  const built = refusalsOf(place.scope).attempt(() => {
+    const raw = directives.in(place.scope);
+    place.location.settings[slot] = definition.build === undefined ? raw : definition.build(raw, place);
+    return true;
+  });
+  return built === true;
 }

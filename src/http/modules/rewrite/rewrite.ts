@@ -232,7 +232,7 @@ export const rewrite: HttpModule<RewriteSettings> = defineModule({
     const blocks: IfBlock[] = [];
     // An `if` block's codes are among those of the block around it.
     if (context === "server" || context === "location") compile(place, place.scope, codes, blocks);
-    if (blocks.length > 0) place.http.later(() => IfBlock.complete(blocks, place.location, place.scope));
+    if (blocks.length > 0) place.equipped(() => IfBlock.complete(blocks, place.location, place.scope));
     return { codes, log: settings.rewrite_log, warn: settings.uninitialized_variable_warn };
   },
   rewrite: (settings) => (settings.codes.length === 0 ? undefined : runCodes),
