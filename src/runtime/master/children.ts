@@ -1,3 +1,4 @@
+import { availableParallelism } from "node:os";
 import { logFault } from "../../sys/guard.ts";
 import { startTimer } from "../../sys/timers.ts";
 import type { Sockets } from "../application.ts";
@@ -62,11 +63,16 @@ export class Children implements ProcessOwner {
       if (replace || (child.role.kind === "worker" && child.role.index >= workers)) this.#quit(child);
     }
     const first = this.#sharing().length === 0;
-    const children = [this.#child("checker", 0)];
-    for (let index = 0; index < workers; index++) children.push(this.#child("worker", index));
+    const checker = this.#child("checker", 0);
+    const serving = Array.from({ length: workers }, (_, index) => this.#child("worker", index));
     // Unless others serve already, each worker accepts from its own sockets as soon as it has started.
-    if (first) for (const child of children) if (child.role.kind === "worker") this.#accepting.add(child);
-    const errors = new Set((await Promise.all(children.map((child) => child.apply()))).flat());
+    if (first) for (const child of serving) this.#accepting.add(child);
+    const applied = serving.map((child) => child.apply());
+    // The checker would take half of the only CPU from the workers, and no check is late yet.
+    if (this.#starting && availableParallelism() === 1) await Promise.all(applied);
+    // Told to stop meanwhile, it is not started any more.
+    if (!checker.exiting) applied.push(checker.apply());
+    const errors = new Set((await Promise.all(applied)).flat());
     this.#starting = false;
     return [...errors];
   }

@@ -59,8 +59,8 @@ test("a child that does not take a configuration is killed, and another takes it
   assert.deepEqual(await children.apply(DATA, 1), []);
   const [worker] = pids("worker");
   assert.deepEqual(await children.apply({ ...DATA, generation: 9 }, 1), [
-    "checker process has not taken the configuration over within 3 s",
     "worker process has not taken the configuration over within 3 s",
+    "checker process has not taken the configuration over within 3 s",
   ]);
   assert.match(
     lines.join("\n"),
