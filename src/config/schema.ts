@@ -102,7 +102,7 @@ export function unsettled({ notes }: Scope, read: () => void): void {
 /** Declares a table of directives. `name` is nginx's name of the module without `ngx_` and `_module`. */
 export function defineDirectives<const D extends Specs>(name: string, specs: D): Directives<D> {
   const keys = Object.keys(specs);
-  const all = new Set<DirectiveSpec<unknown>>(Object.values(specs));
+  const keyOf = new Map<DirectiveSpec<unknown>, string>(keys.map((key) => [specs[key], key]));
   const uninherited = keys.filter((key) => specs[key].inherit === false);
 
   const collect = (scope: Scope | undefined): Values => {
@@ -127,9 +127,15 @@ export function defineDirectives<const D extends Specs>(name: string, specs: D):
   };
   const settledFrom = ({ values, order, children }: Scope, around: Settled): Settled => {
     const { inside } = around;
-    if (!setsAny(order, all)) return inside === around.here ? around : { here: inside, inside };
-    const here = { ...inside };
-    for (const key of keys) if (values.has(specs[key])) here[key] = values.get(specs[key]);
+    let here: Record<string, unknown> | undefined;
+    for (let i = 0; i < order.length; i++) {
+      const { spec } = order[i];
+      const key = keyOf.get(spec);
+      if (key === undefined) continue;
+      here ??= { ...inside };
+      here[key] = values.get(spec);
+    }
+    if (here === undefined) return inside === around.here ? around : { here: inside, inside };
     const own = children.length === 0 ? [] : uninherited.filter((key) => values.has(specs[key]));
     if (own.length === 0) return { here, inside: here };
     return { here, inside: { ...here, ...Object.fromEntries(own.map((key) => [key, inside[key]])) } };
@@ -155,10 +161,26 @@ export function defineDirectives<const D extends Specs>(name: string, specs: D):
   };
 }
 
-/** A plain loop, since this runs for every block and table. */
-function setsAny(order: Scope["order"], specs: ReadonlySet<DirectiveSpec<unknown>>): boolean {
-  for (let i = 0; i < order.length; i++) if (specs.has(order[i].spec)) return true;
-  return false;
+const SETTING = Symbol("scopes by directive");
+
+class ScopesByDirective extends Map<DirectiveSpec<unknown>, Scope[]> {}
+
+/** Notes that a directive is set in a scope, at its first line there. */
+export function noteSet(scope: Scope, spec: DirectiveSpec<unknown>, directive: Directive): void {
+  if (scope.places.has(spec)) return;
+  scope.places.set(spec, directive);
+  const noted = scope.notes.get(SETTING);
+  const known = noted instanceof ScopesByDirective ? noted : new ScopesByDirective();
+  if (noted === undefined) scope.notes.set(SETTING, known);
+  const scopes = known.get(spec);
+  if (scopes === undefined) known.set(spec, [scope]);
+  else scopes.push(scope);
+}
+
+/** The scopes of the whole configuration that set a directive. */
+export function scopesThatSet({ notes }: Scope, spec: DirectiveSpec<unknown>): readonly Scope[] {
+  const known = notes.get(SETTING);
+  return (known instanceof ScopesByDirective ? known.get(spec) : undefined) ?? [];
 }
 
 /** The value of one directive in force in a scope. `if` and `limit_except` blocks inherit as nested locations do. */
@@ -188,23 +210,32 @@ export function reachesOut({ notes }: Scope, directive: Directive): void {
   else notes.set(REACHING, new ReachingOut([directive]));
 }
 
+const NONE: ReadonlySet<Directive> = new Set();
+
+function reachingIn({ notes }: Scope): ReadonlySet<Directive> {
+  const known = notes.get(REACHING);
+  return known instanceof ReachingOut ? known : NONE;
+}
+
+/** Whether nothing in a block that is read and built reaches out, and nothing in it can be sealed by itself. */
+export function isSelfContained(scope: Scope): boolean {
+  const reaching = reachingIn(scope);
+  if (reaching.has(scope.directive)) return false;
+  return scope.order.every(
+    ({ spec, directive, child }) =>
+      !reaching.has(directive) && (child === undefined || (spec.sealable !== true && isSelfContained(child))),
+  );
+}
+
 /** The directives of a configuration whose blocks can be sealed (`DirectiveSpec.sealable`). To be called when all is built. */
 export function sealable(root: Scope): ReadonlySet<Directive> {
   const found = new Set<Directive>();
-  const known = root.notes.get(REACHING);
-  const reaching: ReadonlySet<Directive> = known instanceof ReachingOut ? known : new Set();
-  /** Whether nothing in the block reaches out, and no block in it can be sealed by itself. */
-  const visit = ({ order }: Scope): boolean => {
-    let self = true;
+  const visit = ({ order }: Scope): void => {
     for (const { spec, directive, child } of order) {
-      if (child !== undefined && !visit(child)) self = false;
-      else if (reaching.has(directive)) self = false;
-      else if (child !== undefined && spec.sealable === true) {
-        found.add(directive);
-        self = false;
-      }
+      if (child === undefined) continue;
+      if (spec.sealable === true && isSelfContained(child)) found.add(directive);
+      else visit(child);
     }
-    return self;
   };
   visit(root);
   return found;

@@ -5,6 +5,7 @@ import {
   type DirectiveSpec,
   type Directives,
   fail,
+  noteSet,
   type Scope,
   type Specs,
   settle,
@@ -197,13 +198,13 @@ function* block(scope: Scope, directive: Directive, vocabulary: Vocabulary): Sli
 function set(scope: Scope, spec: AnySpec, directive: Directive): void {
   const previous = previousOf(scope, spec, directive);
   scope.values.set(spec, spec.read(directive, scope, previous));
-  if (!scope.places.has(spec)) scope.places.set(spec, directive);
+  noteSet(scope, spec, directive);
 }
 
 function* setBlock(scope: Scope, spec: AnySpec, directive: Directive): Sliced<void> {
   const previous = previousOf(scope, spec, directive);
   scope.values.set(spec, yield* read(spec, directive, scope, previous));
-  if (!scope.places.has(spec)) scope.places.set(spec, spec.block === "free" ? withoutLines(directive) : directive);
+  noteSet(scope, spec, spec.block === "free" ? withoutLines(directive) : directive);
 }
 
 /** What the same directive has set before in the same block. */

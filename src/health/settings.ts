@@ -1,5 +1,4 @@
-import { fail, type Scope } from "../config/schema.ts";
-import { isRead } from "../config/scopes.ts";
+import { fail, type Scope, scopesThatSet } from "../config/schema.ts";
 import { parseMsec } from "../config/values.ts";
 import type { Cycle } from "../runtime/cycle.ts";
 import { MAX_VARIABLES, variable } from "../wire/uwsgi.ts";
@@ -47,13 +46,12 @@ export function checksOf(cycle: Cycle): Map<string, CheckDefinition[]> {
     else if (!list.some(({ identity }) => identity === definition.identity)) list.push(definition);
   };
   const upstreams = new Set<string>();
-  walk(root, (scope) => {
-    if (scope.context !== "upstream") return;
+  for (const scope of upstreamsIn(root)) {
     upstreams.add(nameOf(scope));
     const definition = ownCheck(scope, cycle);
     if (definition !== undefined) add(nameOf(scope), definition);
-  });
-  walk(root, (scope) => {
+  }
+  for (const scope of scopesThatSet(root, healthCheck.specs.health_check)) {
     for (const setting of healthCheck.own(scope).health_check ?? []) {
       const host = passesTo(scope);
       if (host === undefined) fail(setting.directive, "health_check needs a proxy_pass to an upstream in its location");
@@ -61,22 +59,20 @@ export function checksOf(cycle: Cycle): Map<string, CheckDefinition[]> {
       if (!upstreams.has(upstream)) fail(setting.directive, `no upstream "${host}" for health_check`);
       add(upstream, locationCheck(scope, setting, host));
     }
-  });
+  }
   return checks;
 }
 
 /** check_panic of an upstream (its name in lower case), in percent. */
 export function panicOf(root: Scope, upstream: string): number {
-  let percent = 0;
-  walk(root, (scope) => {
-    if (scope.context === "upstream" && nameOf(scope) === upstream) percent = check.in(scope).check_panic;
-  });
-  return percent;
+  const scope = upstreamsIn(root).findLast((block) => nameOf(block) === upstream);
+  return scope === undefined ? 0 : check.in(scope).check_panic;
 }
 
-function walk(scope: Scope, visit: (scope: Scope) => void): void {
-  visit(scope);
-  for (const child of scope.children) if (isRead(child)) walk(child, visit);
+/** The upstream blocks. */
+function upstreamsIn(root: Scope): readonly Scope[] {
+  const blocks = root.children.filter(({ context }) => context === "http").flatMap(({ children }) => children);
+  return blocks.filter(({ context }) => context === "upstream");
 }
 
 function nameOf(upstream: Scope): string {

@@ -140,8 +140,6 @@ function refuseWithoutCertificate(servers: readonly BuiltServer[], defaultServer
 
 /** Undefined if all servers of the address have the same limits, so that no host need be looked up. */
 function limitsByHost(servers: readonly BuiltServer[], names: ServerNames<Server>): AddressConfig["limitsOf"] {
-  const limits = new Map(servers.map(({ server }) => [server, server.limits]));
-  const all = [...limits.values()].map((one) => JSON.stringify(one));
-  if (new Set(all).size <= 1) return undefined;
+  if (new Set(servers.map(({ server }) => server.limits)).size <= 1) return undefined;
   return (host) => findServer(names, host, []).limits;
 }

@@ -1,6 +1,6 @@
 import os from "node:os";
 import { type Refusals, refusalsOf, warn } from "../../config/errors.ts";
-import { reachesOut, type Scope, valueIn } from "../../config/schema.ts";
+import { isSelfContained, reachesOut, type Scope, valueIn } from "../../config/schema.ts";
 import { isRead } from "../../config/scopes.ts";
 import { ConfigError } from "../../config/types.ts";
 import { type CompiledRegex, compileRegex } from "../../regex/regex.ts";
@@ -47,9 +47,9 @@ class ServerLevel implements Server {
   private built: Location | undefined = undefined;
   private locate: (() => Location) | undefined = undefined;
 
-  constructor(settings: ServerSettings, name: string) {
+  constructor(settings: ServerSettings, limits: RequestLimits, name: string) {
     this.clientHeaderTimeout = settings.client_header_timeout;
-    this.limits = requestLimits(settings);
+    this.limits = limits;
     this.mergeSlashes = settings.merge_slashes;
     this.earlyBody = settings.client_body_early_read;
     this.name = name;
@@ -135,7 +135,8 @@ export class LocationBuilder {
   private readonly refusals: Refusals;
   private readonly complete: () => void;
   /** The `if` and `limit_except` blocks of a location, and what is to be done when all have their handlers. */
-  private readonly unequipped = new Map<Location, { readonly blocks: Location[]; readonly work: (() => void)[] }>();
+  private readonly unequipped = new WeakMap<Location, { readonly blocks: Location[]; readonly work: (() => void)[] }>();
+  private readonly limits = new Map<string, RequestLimits>();
   private readonly hostname = os.hostname();
   private readonly logs = new Map<readonly ErrorLogTarget[], ErrorLog>();
   private defaultLog: ErrorLog | undefined;
@@ -163,11 +164,21 @@ export class LocationBuilder {
         });
       }
     }
-    const server = new ServerLevel(settings, primaryServerName(names));
+    const server = new ServerLevel(settings, this.limitsOf(settings), primaryServerName(names));
     const root = this.location(scope, { kind: "server", name: "" }, server, undefined);
     server.setRoot(() => this.equip(root));
     root.tree = yield* this.tree(scope, server, root, undefined);
     return { server, names, scope };
+  }
+
+  /** One object for all servers that have the same. */
+  private limitsOf(settings: ServerSettings): RequestLimits {
+    const limits = requestLimits(settings);
+    const key = Object.values(limits).join(" ");
+    const known = this.limits.get(key);
+    if (known !== undefined) return known;
+    this.limits.set(key, limits);
+    return limits;
   }
 
   private *tree(
@@ -204,11 +215,25 @@ export class LocationBuilder {
     const compiled = name.kind === "regex" ? compileRegex(name.name, name.caseless) : undefined;
     if (compiled !== undefined && "error" in compiled) throw new ConfigError(compiled.error, at);
     if (compiled !== undefined) declareCaptures(compiled, this.http.variables, at);
-    if (!isRead(scope))
-      return new Entry(name, compiled, undefined, () => this.equip(this.late(scope, name, server, parent)));
-    const location = this.location(scope, name, server, parent);
+    const location = isRead(scope) ? this.location(scope, name, server, parent) : undefined;
+    // Of one that is complete in itself the master wants to know what is wrong, and no more. Where it serves, it builds it again.
+    if (location === undefined || isSelfContained(scope)) return this.lateEntry(scope, name, compiled, server, parent);
     location.tree = yield* this.tree(scope, server, location, name);
-    return new Entry(name, compiled, location.tree, () => this.equip(location));
+    return this.builtEntry(location, name, compiled);
+  }
+
+  private lateEntry(
+    scope: Scope,
+    name: LocationName,
+    regex: CompiledRegex | undefined,
+    server: Server,
+    parent: Location,
+  ): Entry {
+    return new Entry(name, regex, undefined, () => this.equip(this.late(scope, name, server, parent)));
+  }
+
+  private builtEntry(location: Location, name: LocationName, regex: CompiledRegex | undefined): Entry {
+    return new Entry(name, regex, location.tree, () => this.equip(location));
   }
 
   /** Gives a location that is built its handlers. The master, which serves nothing, never comes here. */
@@ -247,7 +272,7 @@ export class LocationBuilder {
       kind,
       server,
       core,
-      settings: this.settings.begun(kind, parent),
+      settings: this.settings.begun(kind, parent, scope),
       errorLog: this.errorLog(scope),
       tree: undefined,
       autoRedirect: false,

@@ -78,7 +78,11 @@ export function buildLocationTree<L>(entries: readonly LocationEntry<L>[]): Loca
       if (!named.has(entry.name)) named.set(entry.name, entry);
       continue;
     }
-    const at = statics.get(entry.name) ?? { name: entry.name, exact: undefined, inclusive: undefined };
+    let at = statics.get(entry.name);
+    if (at === undefined) {
+      at = { name: entry.name, exact: undefined, inclusive: undefined, longer: NO_NAMES };
+      statics.set(entry.name, at);
+    }
     if (entry.kind === "exact") {
       if (at.exact !== undefined) return duplicate(entry);
       at.exact = entry;
@@ -86,14 +90,13 @@ export function buildLocationTree<L>(entries: readonly LocationEntry<L>[]): Loca
       if (at.inclusive !== undefined) return duplicate(entry);
       at.inclusive = entry;
     }
-    statics.set(entry.name, at);
   }
   const sorted = [...statics.values()].sort((a, b) => compareNames(a.name, b.name));
   const first = sorted.at(0);
   const lone = sorted.length === 1 && first?.exact === undefined && regexes.length === 0 ? first?.inclusive : undefined;
   return {
     only: lone !== undefined && lone.nested === undefined && !redirects(lone) ? lone : undefined,
-    prefixes: prefixTree(nest(sorted), 0),
+    prefixes: prefixesOf(nest(sorted), 0),
     regexes,
     named,
   };
@@ -108,11 +111,11 @@ interface StaticName<L> {
   readonly name: string;
   exact: LocationEntry<L> | undefined;
   inclusive: LocationEntry<L> | undefined;
+  /** Names below it, sorted. */
+  longer: readonly StaticName<L>[];
 }
 
-interface NestedName<L> extends StaticName<L> {
-  readonly longer: NestedName<L>[];
-}
+const NO_NAMES: readonly never[] = [];
 
 /** "/" sorts before every other character, so that `/x/` comes before all other names that begin with `/x`. */
 function compareNames(a: string, b: string): number {
@@ -133,33 +136,43 @@ function duplicate<L>(second: LocationEntry<L>): DuplicateLocation<L> {
   return { error: `duplicate location "${second.name}"`, second };
 }
 
-/** Puts each name below the longest prefix location it begins with. The names are sorted. */
-function nest<L>(sorted: readonly StaticName<L>[]): NestedName<L>[] {
-  const top: NestedName<L>[] = [];
-  const open: NestedName<L>[] = [];
+/** Puts each name below the longest prefix location it begins with, and returns those below none. The names are sorted. */
+function nest<L>(sorted: readonly StaticName<L>[]): StaticName<L>[] {
+  const top: StaticName<L>[] = [];
+  const open: { readonly at: StaticName<L>; readonly longer: StaticName<L>[] }[] = [];
   for (const entry of sorted) {
-    const made: NestedName<L> = { ...entry, longer: [] };
     let parent = open.at(-1);
-    while (parent !== undefined && !entry.name.startsWith(parent.name)) {
+    while (parent !== undefined && !entry.name.startsWith(parent.at.name)) {
       open.pop();
       parent = open.at(-1);
     }
-    (parent?.longer ?? top).push(made);
+    if (parent === undefined) top.push(entry);
+    else if (parent.longer.push(entry) === 1) parent.at.longer = parent.longer;
     // No names go below an exact one: longer names stay its siblings.
-    if (entry.inclusive !== undefined) open.push(made);
+    if (entry.inclusive !== undefined) open.push({ at: entry, longer: [] });
   }
   return top;
 }
 
-function prefixTree<L>(names: readonly NestedName<L>[], prefix: number): PrefixNode<L> | undefined {
-  if (names.length === 0) return undefined;
-  const middle = names.length >> 1;
+function prefixesOf<L>(names: readonly StaticName<L>[], prefix: number): PrefixNode<L> | undefined {
+  return prefixTree(names, 0, names.length, prefix);
+}
+
+/** Of the names from `first` to `end`. */
+function prefixTree<L>(
+  names: readonly StaticName<L>[],
+  first: number,
+  end: number,
+  prefix: number,
+): PrefixNode<L> | undefined {
+  if (first >= end) return undefined;
+  const middle = (first + end) >> 1;
   const at = names[middle];
   return {
     name: at.name.slice(prefix),
-    left: prefixTree(names.slice(0, middle), prefix),
-    right: prefixTree(names.slice(middle + 1), prefix),
-    below: prefixTree(at.longer, at.name.length),
+    left: prefixTree(names, first, middle, prefix),
+    right: prefixTree(names, middle + 1, end, prefix),
+    below: prefixesOf(at.longer, at.name.length),
     exact: at.exact,
     inclusive: at.inclusive,
   };

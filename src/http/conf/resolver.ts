@@ -1,5 +1,5 @@
 import { directive, msec } from "../../config/directives.ts";
-import { fail, type Scope, valueIn } from "../../config/schema.ts";
+import { fail, type Scope, scopesThatSet, valueIn } from "../../config/schema.ts";
 import { ConfigError, type Directive } from "../../config/types.ts";
 import { parseSec } from "../../config/values.ts";
 import { parseUrl, type Target, targetAddresses } from "../../net/parse_url.ts";
@@ -110,19 +110,14 @@ function hostNotFound(written: string): string {
 /** Name servers given by name are looked up when the configuration is loaded. */
 function wantedHosts(http: Scope): HostWanted[] {
   const wanted: HostWanted[] = [];
-  const seen = new Set<ResolverSetting>();
-  const visit = (scope: Scope): void => {
+  for (const scope of scopesThatSet(http, resolverDirective)) {
     const setting = valueIn(scope, resolverDirective);
-    if (setting !== undefined && !seen.has(setting)) {
-      seen.add(setting);
-      const { file, line } = setting.at;
-      for (const { written, target } of setting.servers) {
-        if (!("family" in target)) wanted.push({ host: target.host, file, line, error: hostNotFound(written) });
-      }
+    if (setting === undefined) continue;
+    const { file, line } = setting.at;
+    for (const { written, target } of setting.servers) {
+      if (!("family" in target)) wanted.push({ host: target.host, file, line, error: hostNotFound(written) });
     }
-    scope.children.forEach(visit);
-  };
-  visit(http);
+  }
   return wanted;
 }
 

@@ -1,5 +1,5 @@
 import { bitmask, number } from "../../config/directives.ts";
-import { type SettingsOf, valueIn } from "../../config/schema.ts";
+import type { SettingsOf } from "../../config/schema.ts";
 import { FieldSet } from "../../wire/http1/field_set.ts";
 import { getCommand } from "../../wire/memcached.ts";
 import { HTTP_LOCATION } from "../conf/contexts.ts";
@@ -65,7 +65,7 @@ const gateway: Gateway = {
 export const memcached = defineModule({
   name: "http_memcached",
   directives,
-  hosts: (http) => gatewayHosts(http, (scope) => valueIn(scope, directives.memcached_pass), gateway),
+  hosts: (http) => gatewayHosts(http, directives.memcached_pass, gateway),
   build(raw, place): MemcachedSettings {
     const inherited = inheritedFrom(place);
     const pass = raw.memcached_pass ?? inherited?.pass;

@@ -1,4 +1,4 @@
-import { type SettingsOf, valueIn } from "../../config/schema.ts";
+import type { SettingsOf } from "../../config/schema.ts";
 import * as wire from "../../wire/scgi.ts";
 import { Caches } from "../cache/cache.ts";
 import { cacheDirectives } from "../cache/directives.ts";
@@ -49,7 +49,7 @@ const gateway: Gateway = {
 export const scgi = defineModule({
   name: "http_scgi",
   directives,
-  hosts: (http) => gatewayHosts(http, (scope) => valueIn(scope, directives.scgi_pass), gateway),
+  hosts: (http) => gatewayHosts(http, directives.scgi_pass, gateway),
   setup: (http) => openCaches(http, "scgi", caches, directives),
   build(raw, place): ScgiSettings {
     const inherited = inheritedFrom(place);

@@ -1,6 +1,6 @@
 import { number, text } from "../../config/directives.ts";
 import { refusalsOf } from "../../config/errors.ts";
-import { type SettingsOf, valueIn } from "../../config/schema.ts";
+import type { SettingsOf } from "../../config/schema.ts";
 import * as wire from "../../wire/uwsgi.ts";
 import { Caches } from "../cache/cache.ts";
 import { cacheDirectives } from "../cache/directives.ts";
@@ -68,7 +68,7 @@ const gateway: Gateway = { split, chunksAllowed: false };
 export const uwsgi = defineModule({
   name: "http_uwsgi",
   directives,
-  hosts: (http) => gatewayHosts(http, (scope) => valueIn(scope, directives.uwsgi_pass), gateway),
+  hosts: (http) => gatewayHosts(http, directives.uwsgi_pass, gateway),
   setup: (http) => openCaches(http, "uwsgi", caches, directives),
   build(raw, place): UwsgiSettings {
     const inherited = inheritedFrom(place);

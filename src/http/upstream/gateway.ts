@@ -1,5 +1,5 @@
 import { directive } from "../../config/directives.ts";
-import type { Scope } from "../../config/schema.ts";
+import type { DirectiveSpec, Scope } from "../../config/schema.ts";
 import { ConfigError, type Context, type Directive } from "../../config/types.ts";
 import { parseUrl } from "../../net/parse_url.ts";
 import type { HostWanted } from "../../runtime/application.ts";
@@ -78,15 +78,14 @@ interface FixedGateway extends GatewayScheme {
   readonly tls: TlsChoice | undefined;
 }
 
-/** The hosts in `…_pass` directives, for a module's `hosts`. `passOf`: the directive of a block. */
+/** The hosts in `…_pass` directives, for a module's `hosts`. */
 export function gatewayHosts(
   http: Scope,
-  passOf: (scope: Scope) => GatewayPass | undefined,
+  spec: DirectiveSpec<GatewayPass | undefined>,
   { split }: Gateway,
 ): HostWanted[] {
-  return passedHosts(http, (scope) => {
-    const pass = passOf(scope);
-    if (pass?.address.constant === undefined) return undefined;
+  return passedHosts(http, spec, (pass) => {
+    if (pass.address.constant === undefined) return undefined;
     const { address } = split(pass.address.constant);
     return { host: address, defaultPort: NO_PORT, at: pass.at };
   });

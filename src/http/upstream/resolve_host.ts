@@ -1,5 +1,5 @@
 import { hostNotFound } from "../../balancer/definition.ts";
-import type { Scope } from "../../config/schema.ts";
+import { type DirectiveSpec, type Scope, scopesThatSet, valueIn } from "../../config/schema.ts";
 import type { Directive } from "../../config/types.ts";
 import { parseUrl } from "../../net/parse_url.ts";
 import { resolutionText } from "../../net/resolution.ts";
@@ -66,21 +66,27 @@ export interface PassedHost {
   readonly at: Directive;
 }
 
-/** The hosts in …_pass directives, to be looked up when the configuration is loaded. `passOf`: that of a block, if any. */
-export function passedHosts(http: Scope, passOf: (scope: Scope) => PassedHost | undefined): HostWanted[] {
+/**
+ * The hosts in …_pass directives, to be looked up when the configuration is loaded. `passOf`: what one that is set is to; undefined
+ * where it has variables.
+ */
+export function passedHosts<P>(
+  http: Scope,
+  spec: DirectiveSpec<P | undefined>,
+  passOf: (pass: P) => PassedHost | undefined,
+): HostWanted[] {
   const groups = new Set(
     http.children
       .filter(({ context }) => context === "upstream")
       .map(({ directive }) => directive.args[0].toLowerCase()),
   );
   const wanted: HostWanted[] = [];
-  const visit = (scope: Scope): void => {
-    const pass = passOf(scope);
+  for (const scope of scopesThatSet(http, spec)) {
+    const set = valueIn(scope, spec);
+    const pass = set === undefined ? undefined : passOf(set);
     const wants = pass === undefined ? undefined : hostWanted(pass, groups);
     if (wants !== undefined) wanted.push(wants);
-    scope.children.forEach(visit);
-  };
-  visit(http);
+  }
   return wanted;
 }
 

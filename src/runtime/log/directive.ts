@@ -1,4 +1,4 @@
-import { type DirectiveSpec, fail, reachesOut, type Scope, valueIn } from "../../config/schema.ts";
+import { type DirectiveSpec, fail, reachesOut, type Scope, scopesThatSet, valueIn } from "../../config/schema.ts";
 import type { Directive } from "../../config/types.ts";
 import type { HostWanted } from "../application.ts";
 import type { Cycle } from "../cycle.ts";
@@ -68,29 +68,26 @@ function mainTargets({ root, data }: Cycle): readonly ErrorLogTarget[] {
 
 /** Every file that the error logs of a configuration write to, absolute. */
 export function errorLogFiles(cycle: Cycle): string[] {
-  const targets = [...mainTargets(cycle)];
-  const visit = (scope: Scope): void => {
-    targets.push(...ownTargets(scope));
-    scope.children.forEach(visit);
-  };
-  visit(cycle.root);
+  const { root } = cycle;
+  const targets = [
+    ...mainTargets(cycle),
+    ...scopesThatSet(root, errorLog).flatMap((scope) => valueIn(scope, errorLog)),
+  ];
   return targets.flatMap((target) => (target.to === "file" ? [cycle.path(target.path)] : []));
 }
 
 /** The syslog servers that are given by name, in any scope. */
-export function syslogHosts(scope: Scope): HostWanted[] {
+export function syslogHosts(root: Scope): HostWanted[] {
   const wanted: HostWanted[] = [];
-  const place = scope.places.get(errorLog) ?? scope.directive;
-  for (const target of ownTargets(scope)) {
-    if (target.to !== "syslog") continue;
-    const { server, name } = target.server;
-    if ("family" in server) continue;
-    const error = `host not found in syslog server "${name}"`;
-    wanted.push({ host: server.host, file: place.file, line: place.line, error });
+  for (const scope of scopesThatSet(root, errorLog)) {
+    const place = scope.places.get(errorLog) ?? scope.directive;
+    for (const target of valueIn(scope, errorLog)) {
+      if (target.to !== "syslog") continue;
+      const { server, name } = target.server;
+      if ("family" in server) continue;
+      const error = `host not found in syslog server "${name}"`;
+      wanted.push({ host: server.host, file: place.file, line: place.line, error });
+    }
   }
-  return [...wanted, ...scope.children.flatMap(syslogHosts)];
-}
-
-function ownTargets(scope: Scope): readonly ErrorLogTarget[] {
-  return scope.values.has(errorLog) ? valueIn(scope, errorLog) : [];
+  return wanted;
 }

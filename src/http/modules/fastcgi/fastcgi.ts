@@ -1,6 +1,6 @@
 import { directive, flag, size, text, texts } from "../../../config/directives.ts";
 import { warn } from "../../../config/errors.ts";
-import { fail, type SettingsOf, valueIn } from "../../../config/schema.ts";
+import { fail, type SettingsOf } from "../../../config/schema.ts";
 import { type CompiledRegex, compileRegex } from "../../../regex/regex.ts";
 import * as wire from "../../../wire/fastcgi.ts";
 import { Caches } from "../../cache/cache.ts";
@@ -90,7 +90,7 @@ export const fastcgi = defineModule({
     fastcgi_script_name: { get: (request) => scriptName(request, settingsOf(request.location)) },
     fastcgi_path_info: { get: (request) => pathInfo(request, settingsOf(request.location)) },
   },
-  hosts: (http) => gatewayHosts(http, (scope) => valueIn(scope, directives.fastcgi_pass), gateway),
+  hosts: (http) => gatewayHosts(http, directives.fastcgi_pass, gateway),
   setup: (http) => openCaches(http, "fastcgi", caches, directives),
   build(raw, place): FastcgiSettings {
     const inherited = inheritedFrom(place);

@@ -1,5 +1,5 @@
 import { directive, list } from "../../../config/directives.ts";
-import { fail, reachesOut, type Scope, valueIn } from "../../../config/schema.ts";
+import { fail, reachesOut, type Scope, scopesThatSet, valueIn } from "../../../config/schema.ts";
 import type { Context, Directive } from "../../../config/types.ts";
 import { parseMsec, parseNumber, parseSec, parseSize } from "../../../config/values.ts";
 import type { HostWanted } from "../../../runtime/application.ts";
@@ -222,13 +222,14 @@ function shared(path: string, buffer: LogBuffer, at: Directive, scope: Scope): L
 }
 
 /** Names of syslog servers, to be looked up before the tree is built. */
-function accessLogHosts(scope: Scope): HostWanted[] {
+function accessLogHosts(http: Scope): HostWanted[] {
   const wanted: HostWanted[] = [];
-  const own = scope.values.has(specs.access_log) ? valueIn(scope, specs.access_log) : undefined;
-  for (const { to } of own?.logs ?? []) {
-    if (typeof to === "string" || "render" in to || "family" in to.server) continue;
-    const { file, line } = scope.places.get(specs.access_log) ?? scope.directive;
-    wanted.push({ host: to.server.host, file, line, error: `host not found in syslog server "${to.name}"` });
+  for (const scope of scopesThatSet(http, specs.access_log)) {
+    for (const { to } of valueIn(scope, specs.access_log)?.logs ?? []) {
+      if (typeof to === "string" || "render" in to || "family" in to.server) continue;
+      const { file, line } = scope.places.get(specs.access_log) ?? scope.directive;
+      wanted.push({ host: to.server.host, file, line, error: `host not found in syslog server "${to.name}"` });
+    }
   }
-  return [...wanted, ...scope.children.flatMap(accessLogHosts)];
+  return wanted;
 }

@@ -1,5 +1,5 @@
 import { refusalsOf } from "../../../config/errors.ts";
-import { fail, type Scope, type SettingsOf, valueIn } from "../../../config/schema.ts";
+import { fail, type Scope, type SettingsOf } from "../../../config/schema.ts";
 import type { HostWanted } from "../../../runtime/application.ts";
 import { type CacheSettings, cacheSettings } from "../../cache/settings.ts";
 import { type Place, placeText } from "../../conf/module.ts";
@@ -36,11 +36,10 @@ export interface ProxySettings extends RequestSettings {
 
 /** Hosts in a proxy_pass without variables, to be looked up when the configuration is loaded. */
 export function proxyHosts(http: Scope): HostWanted[] {
-  return passedHosts(http, (scope) => {
-    const pass = valueIn(scope, proxyDirectives.proxy_pass);
-    const text = pass?.url.constant;
+  return passedHosts(http, proxyDirectives.proxy_pass, (pass) => {
+    const text = pass.url.constant;
     const scheme = text === undefined ? undefined : schemeOf(text);
-    if (pass === undefined || text === undefined || scheme === undefined) return undefined;
+    if (text === undefined || scheme === undefined) return undefined;
     return { host: splitUrl(text.slice(scheme.scheme.length)).host, defaultPort: scheme.defaultPort, at: pass.at };
   });
 }

@@ -1,6 +1,6 @@
 import { flag, list, text } from "../../../config/directives.ts";
 import { warn } from "../../../config/errors.ts";
-import { ownValue, type Scope } from "../../../config/schema.ts";
+import { ownValue, type Scope, scopesThatSet } from "../../../config/schema.ts";
 import type { Directive } from "../../../config/types.ts";
 import { hostText, portOf } from "../../../net/address.ts";
 import { type Cidr, parseCidr } from "../../../net/ip.ts";
@@ -47,16 +47,18 @@ function readSource(at: Directive, scope: Scope): Source {
   return parsed.cidr;
 }
 
-/** Host names in the `set_real_ip_from`s of a block and the blocks in it. */
-function names(scope: Scope): HostWanted[] {
+/** Host names in `set_real_ip_from`. */
+function names(http: Scope): HostWanted[] {
+  const sources = scopesThatSet(http, specs.set_real_ip_from).flatMap(
+    (scope) => ownValue(scope, specs.set_real_ip_from) ?? [],
+  );
   const wanted: HostWanted[] = [];
-  for (const source of ownValue(scope, specs.set_real_ip_from) ?? []) {
+  for (const source of sources) {
     if (typeof source === "string" || !("name" in source)) continue;
     const { name, at } = source;
     const error = `host not found in set_real_ip_from "${name}"`;
     wanted.push({ host: name, file: at.file, line: at.line, error });
   }
-  for (const child of scope.children) wanted.push(...names(child));
   return wanted;
 }
 
