@@ -160,6 +160,19 @@ test("websocket.conf: an upgrade becomes a tunnel, other requests are passed on 
   await client.until((received) => received.endsWith("there and back"));
 });
 
+test("cache.conf: a page is kept, but not for who has logged in, and shown when no server answers", async (t) => {
+  const [server] = await named(t, "the site");
+  const { port } = await example(t, "cache.conf", [server]);
+  const page = async (...headers: string[]) => {
+    const { body, header } = await get(port, "/", ...headers);
+    return `${header("x-cache-status")} ${body}`;
+  };
+  assert.equal(await page("Cookie: session=me"), "BYPASS the site");
+  assert.equal(await page(), "MISS the site");
+  await server.close();
+  assert.equal(await page(), "HIT the site");
+});
+
 test("maintenance.conf: the page is there while the file is, and when no server answers", async (t) => {
   const [server] = await named(t, "the site");
   const { port, prefix } = await example(t, "maintenance.conf", [server, server]);
