@@ -57,3 +57,18 @@ test("$upstream_cache_age is how long a response has been in the cache", async (
   assert.equal(hit.header("x-cache"), "HIT");
   assert.match(hit.header("x-age") ?? "", /^\[\d+\]$/);
 });
+
+test("a reload keeps what is in the cache, and refuses another directory or other levels for its zone", async (t) => {
+  const { ask, holdfast } = await cachedSite(t, (_incoming, response, count) => response.end(`answer ${count}`));
+  const config = holdfast.read("conf/nginx.conf");
+  assert.equal(await ask("/a"), "MISS answer 1");
+  assert.equal(await holdfast.reload(), true);
+  assert.equal(await ask("/a"), "HIT answer 1");
+  assert.equal(await holdfast.reload(config.replace("cache_path cache ", "cache_path other ")), false);
+  await holdfast.waitForLog(
+    /cache "one" uses the "\S+\/other" cache path while previously it used the "\S+\/cache" cache path/,
+  );
+  assert.equal(await holdfast.reload(config.replace("levels=1:2", "levels=2")), false);
+  await holdfast.waitForLog(/cache "one" had previously different levels/);
+  assert.equal(await ask("/a"), "HIT answer 1");
+});
