@@ -12,6 +12,8 @@ interface Scenario {
   readonly name: string;
   /** Directives of its location, which has a cache. */
   readonly location?: string;
+  /** Further lines of the server block; BACK is `proxy_pass` to the server. */
+  readonly server?: string;
   /** What the server answers to its first request, its second …; the last from then on. "": it closes the connection. */
   readonly answers: readonly string[];
   /** `METHOD /path`, and fields of the request. The path is below the scenario's location. */
@@ -35,6 +37,15 @@ function withStatus(status: string, body: string, ...fields: string[]): string {
   const text = first === "chunked" ? `${body.length.toString(16)}\r\n${body}\r\n0\r\n\r\n` : body;
   return [`HTTP/1.1 ${status}`, ...framing, "Connection: close", "", text].join("\r\n");
 }
+
+/** Bytes of ten. */
+function slice(body: string, start: number, ...fields: string[]): string {
+  const range = `Content-Range: bytes ${start}-${start + body.length - 1}/10`;
+  return withStatus("206 Partial Content", body, range, ...(fields.length > 0 ? fields : ['ETag: "a"']));
+}
+
+const SLICED =
+  "slice 4; proxy_cache_key $uri$slice_range; proxy_set_header Connection close; proxy_set_header Range $slice_range; proxy_cache_valid 200 206 1m;";
 
 const G = "GET /";
 const CONFIRMED = withStatus("304 Not Modified", "");
@@ -657,6 +668,151 @@ const SCENARIOS: readonly Scenario[] = [
     answers: [answer("x".repeat(1000), "Content-Type: text/x", 'ETag: "a"')],
     requests: [G, ["GET /", "Accept-Encoding: gzip"], G],
   },
+  // Slices.
+  ...[SLICED, `${SLICED} proxy_cache_revalidate on;`, `${SLICED} proxy_cache_bypass $http_x_by;`].map(
+    (location, i) => ({
+      name: `slice-${i}`,
+      location,
+      answers: [slice("0123", 0), slice("4567", 4), slice("89", 8), slice("abcd", 0), slice("efgh", 4), slice("ij", 8)],
+      requests: [
+        "GET /",
+        "GET /",
+        "HEAD /",
+        ["GET /", "Range: bytes=5-6"] as const,
+        ["GET /", "Range: bytes=-1"] as const,
+        ["GET /", "X-By: 1"] as const,
+        "GET /",
+      ],
+    }),
+  ),
+  {
+    name: "slice-stale",
+    location: `${SLICED} proxy_cache_revalidate on;`,
+    answers: [
+      slice("0123", 0, STALE, `ETag: "a"`),
+      slice("4567", 4),
+      slice("89", 8, STALE, `ETag: "a"`),
+      withStatus("304 Not Modified", "", FRESH),
+      withStatus("304 Not Modified", "", FRESH),
+    ],
+    requests: ["GET /", "GET /", "GET /"],
+  },
+  {
+    name: "slice-range-first",
+    location: SLICED,
+    answers: [slice("4567", 4), slice("0123", 0), slice("89", 8)],
+    requests: [["GET /", "Range: bytes=5-6"], ["GET /", "Range: bytes=4-7"], ["GET /", "Range: bytes=2-8"], "GET /"],
+  },
+  {
+    name: "slice-changed",
+    location: SLICED,
+    answers: [slice("0123", 0, 'ETag: "a"'), slice("4567", 4, 'ETag: "b"')],
+    requests: [["GET /", "Range: bytes=0-2"], "GET /"],
+  },
+  // Subrequests.
+  {
+    name: "ssi",
+    location: "proxy_cache_valid 1m; ssi on; ssi_types text/x;",
+    answers: [
+      answer('<!--#include virtual="/ssi/part" --> <!--#include virtual="/ssi/part" -->', "Content-Type: text/x"),
+      answer("part"),
+    ],
+    requests: [G, G, "GET /part"],
+  },
+  {
+    name: "ssi-stale",
+    location: "proxy_cache_use_stale error; ssi on; ssi_types text/x;",
+    answers: [
+      answer('<!--#include virtual="/ssi-stale/part" -->', "Content-Type: text/x", FRESH),
+      answer("part", STALE),
+      "",
+    ],
+    requests: [G, G, "GET /part"],
+  },
+  {
+    name: "ssi-background",
+    location: "proxy_cache_use_stale updating; proxy_cache_background_update on; ssi on; ssi_types text/x;",
+    answers: [
+      answer('<!--#include virtual="/ssi-background/part" -->', "Content-Type: text/x", FRESH),
+      answer("part", STALE),
+      answer("new part", FRESH),
+    ],
+    requests: [G, G, G, "GET /part"],
+  },
+  {
+    name: "auth",
+    location: "proxy_cache_valid 1m; auth_request /auth/auth;",
+    server: "location = /auth/auth { BACK; proxy_cache one; proxy_cache_key auth; proxy_cache_valid 200 401 1m; }",
+    answers: [answer(""), answer("1"), answer("2")],
+    requests: [G, G, "GET /other"],
+  },
+  {
+    name: "auth-refused",
+    location: "proxy_cache_valid 1m; auth_request /auth-refused/auth;",
+    server:
+      "location = /auth-refused/auth { BACK; proxy_cache one; proxy_cache_key no; proxy_cache_valid 200 401 1m; }",
+    answers: [withStatus("401 No", "", "WWW-Authenticate: Basic"), answer("1")],
+    requests: [G, G],
+  },
+  {
+    name: "mirror",
+    location: "proxy_cache_valid 1m; mirror /mirrored/;",
+    server: "location /mirrored/ { internal; BACK; proxy_cache one; proxy_cache_key mirror; proxy_cache_valid 1m; }",
+    answers: [answer("1"), answer("2")],
+    requests: [G, G],
+  },
+  {
+    name: "accel-inside",
+    location: "proxy_cache_valid 1m;",
+    server:
+      "location /inside/ { internal; BACK/accel-inside/; proxy_cache one; proxy_cache_key inside; proxy_cache_valid 1m; }",
+    answers: [answer("1", "X-Accel-Redirect: /inside/x"), answer("2"), answer("3", "X-Accel-Redirect: /inside/x")],
+    requests: [G, G],
+  },
+  {
+    name: "accel-ignored",
+    location: "proxy_cache_valid 1m; proxy_ignore_headers X-Accel-Redirect X-Accel-Limit-Rate;",
+    answers: [answer("1", "X-Accel-Redirect: /inside/x", "X-Accel-Limit-Rate: 1")],
+    requests: [G, G],
+  },
+  {
+    name: "error-page-cached",
+    location: "proxy_intercept_errors on; error_page 503 =200 /error-page-cached-page/; proxy_cache_valid 503 1m;",
+    server:
+      "location /error-page-cached-page/ { BACK/error-page-cached/; proxy_cache one; proxy_cache_key page; proxy_cache_valid 1m; }",
+    answers: [withStatus("503 X", "x"), answer("page"), answer("3")],
+    requests: [G, G, G],
+  },
+  {
+    name: "limit-rate",
+    location: "proxy_cache_valid 1m; limit_rate 100k; proxy_limit_rate 100k;",
+    answers: [answer("x".repeat(1000))],
+    requests: [G, G],
+  },
+  {
+    name: "long",
+    location: "proxy_cache_valid 1m;",
+    answers: [answer("x".repeat(200_000))],
+    requests: [G, G, ["GET /", "Range: bytes=199990-"]],
+  },
+  {
+    name: "sub-filter",
+    location: "proxy_cache_valid 1m; sub_filter a b; sub_filter_types text/x;",
+    answers: [answer("aaa", "Content-Type: text/x", DATE)],
+    requests: [G, G, "HEAD /"],
+  },
+  {
+    name: "expires",
+    location: "proxy_cache_valid 1m; expires epoch; add_header X-More 1;",
+    answers: [answer("1", "Expires: Thu, 01 Jan 2099 00:00:00 GMT")],
+    requests: [G, G],
+  },
+  {
+    name: "long-key",
+    location: "proxy_cache_valid 1m;",
+    answers: [answer("1"), answer("2")],
+    requests: [`GET /${"x".repeat(3000)}`, `GET /${"x".repeat(3000)}`],
+  },
   {
     name: "variables",
     location:
@@ -696,13 +852,14 @@ async function runAll(t: TestContext, start: typeof startHoldfast): Promise<Read
       `location /${name}/ { ${/proxy_pass /.test(location) ? "" : `proxy_pass http://${backend.address};`}
         ${/proxy_cache /.test(location) ? "" : "proxy_cache one;"} ${location} }`,
   );
+  const further = SCENARIOS.map(({ server = "" }) => server.replaceAll("BACK", `proxy_pass http://${backend.address}`));
   const running: Running = await start(t, {
     config: ([port]) =>
       `user root; worker_processes 1; http { proxy_cache_path cache levels=1:2 keys_zone=one:1m;
         upstream two { server ${backend.address}; server ${backend.address}; }
         server { listen 127.0.0.1:${port}; add_header X-Cache $upstream_cache_status always; max_ranges 1; absolute_redirect off; proxy_http_version 1.1; proxy_set_header Connection close;
           location @page { return 200 "page $upstream_cache_status"; }
-          ${locations.join("\n")} } }`,
+          ${[...locations, ...further].join("\n")} } }`,
   });
   const outcomes = new Map<string, readonly unknown[]>();
   for (const { name, requests } of SCENARIOS) {

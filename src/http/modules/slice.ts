@@ -114,6 +114,8 @@ function putTogether(request: Request): number {
     response.headers.remove("content-range");
     response.headers.remove("accept-ranges");
     response.allowRanges = true;
+    // Out of a cache, the first slice is a file, but not all of the body.
+    request.seekable = false;
     addBodyFilter(request, new FollowingSlices(slices, end - start));
     return OK;
   }
