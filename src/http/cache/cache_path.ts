@@ -15,8 +15,6 @@ export interface Portions {
 export interface CachePath {
   readonly path: string;
   readonly levels: readonly number[];
-  /** Responses are written where temporary files are, and then moved. */
-  readonly useTempPath: boolean;
   /** Seconds. */
   readonly inactive: number;
   /** Bytes; Infinity for no bound. */
@@ -69,7 +67,7 @@ function portions(name: string): Readonly<Record<string, Parse>> {
 export function readCachePath(at: Directive, scope: Scope): { readonly zone: KeysZone; readonly settings: CachePath } {
   const [path, ...parameters] = at.args;
   const numbers = new Map<string, number>();
-  const flags = new Map<string, boolean>();
+  let purges = true;
   let levels: readonly number[] = [];
   let zone: KeysZone | undefined;
   for (const parameter of parameters) {
@@ -84,7 +82,8 @@ export function readCachePath(at: Directive, scope: Scope): { readonly zone: Key
       zone = readKeysZone(at, parameter, value);
     } else if (name === "use_temp_path" || name === "purger") {
       if (value !== "on" && value !== "off") fail(at, `invalid ${name} value "${parameter}", it must be "on" or "off"`);
-      flags.set(name, value === "on");
+      // Responses are written in the cache's directory, whatever use_temp_path says.
+      if (name === "purger") purges = value === "on";
     } else {
       fail(at, `invalid parameter "${parameter}"`);
     }
@@ -100,13 +99,12 @@ export function readCachePath(at: Directive, scope: Scope): { readonly zone: Key
   const settings: CachePath = {
     path,
     levels,
-    useTempPath: flags.get("use_temp_path") ?? true,
     inactive: numbers.get("inactive") ?? 10 * 60,
     maxSize: numbers.get("max_size") ?? Number.POSITIVE_INFINITY,
     minFree: numbers.get("min_free") ?? 0,
     manager: portionsOf("manager", PORTIONS),
     loader: portionsOf("loader", PORTIONS),
-    purges: flags.get("purger") ?? true,
+    purges,
     purger: portionsOf("purger", PURGER),
     memory: numbers.get("memory") ?? MEMORY,
   };
