@@ -102,9 +102,10 @@ export interface ModuleDefinition<D extends Specs, S> {
   readonly setup?: (http: HttpBuild) => void;
   /**
    * Turns the directives' settings into what handlers need in one location. Default: the settings themselves. Locations of one
-   * level that set none of the module's directives share what it returns for the first of them.
+   * level that set none of the module's directives share what it returns for the first of them. `around`: for an `if` or
+   * `limit_except` block, which inherits what nested locations do not, what it returned for the location around.
    */
-  readonly build?: (settings: SettingsOf<D>, place: Place) => S;
+  readonly build?: (settings: SettingsOf<D>, place: Place, around: S | undefined) => S;
   /** Called for each server when settings have been built for it. */
   readonly server?: (settings: SettingsOf<D>, place: Place) => void;
   readonly postRead?: (settings: S, location: Location) => Handler | undefined;

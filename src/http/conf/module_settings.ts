@@ -110,10 +110,13 @@ export class ModuleSettings {
 }
 
 /** Whether the module has no objection, which is noted. */
-function put({ slot, directives, definition }: HttpModule, place: Place): boolean {
-  const built = refusalsOf(place.scope).attempt(() => {
-    const raw = directives.in(place.scope);
-    place.location.settings[slot] = definition.build === undefined ? raw : definition.build(raw, place);
+function put(module: HttpModule, place: Place): boolean {
+  const { slot, directives, definition } = module;
+  const { scope, location, parent } = place;
+  const built = refusalsOf(scope).attempt(() => {
+    const raw = directives.in(scope);
+    const around = location.kind === "block" && parent !== undefined ? module.of(parent) : undefined;
+    location.settings[slot] = definition.build === undefined ? raw : definition.build(raw, place, around);
     return true;
   });
   return built === true;

@@ -3,7 +3,7 @@ import type { SettingsOf } from "../../config/schema.ts";
 import { FieldSet } from "../../wire/http1/field_set.ts";
 import { getCommand } from "../../wire/memcached.ts";
 import { HTTP_LOCATION } from "../conf/contexts.ts";
-import { defineModule, type Place, placeText } from "../conf/module.ts";
+import { defineModule } from "../conf/module.ts";
 import { OK } from "../core/codes.ts";
 import { discardBody } from "../core/discard_body.ts";
 import { logError } from "../core/log_context.ts";
@@ -13,6 +13,7 @@ import { setContentType } from "../files/content_type.ts";
 import { upstreamDirectives } from "../upstream/directives.ts";
 import {
   type Gateway,
+  type GatewayRead,
   type GatewaySettings,
   gatewayHandler,
   gatewayHosts,
@@ -66,27 +67,13 @@ export const memcached = defineModule({
   name: "http_memcached",
   directives,
   hosts: (http) => gatewayHosts(http, directives.memcached_pass, gateway),
-  build(raw, place): MemcachedSettings {
-    const inherited = inheritedFrom(place);
-    const pass = raw.memcached_pass ?? inherited?.pass;
-    return {
-      ...gatewaySettings(
-        gateway,
-        raw.memcached_pass,
-        passage(raw, pass === undefined ? "" : placeText(place)),
-        undefined,
-        place,
-        inherited,
-      ),
-      key: pass === undefined ? undefined : template(place.scope, pass.at, "$memcached_key"),
-    };
+  build(raw, place, around: MemcachedSettings | undefined): MemcachedSettings {
+    const read: GatewayRead = { own: raw.memcached_pass, upstream: (name) => passage(raw, name) };
+    const settings = gatewaySettings(gateway, read, place, around);
+    return { ...settings, key: settings.pass && template(place.scope, settings.pass.at, "$memcached_key") };
   },
   content: ({ key, ...settings }) => (key === undefined ? undefined : handler(settings, key)),
 });
-
-function inheritedFrom({ location, parent }: Place): MemcachedSettings | undefined {
-  return location.kind === "block" && parent !== undefined ? memcached.of(parent) : undefined;
-}
 
 /** What of the passage cannot be set is as ngx_http_memcached_create_loc_conf has it. */
 function passage(raw: Raw, place: string): UpstreamSettings {

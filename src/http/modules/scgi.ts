@@ -5,7 +5,7 @@ import { cacheDirectives } from "../cache/directives.ts";
 import { cacheBefore, requestParams } from "../cache/gateway_cache.ts";
 import { purgeHandler } from "../cache/purge_request.ts";
 import { type CacheSettings, cacheSettings, openCaches } from "../cache/settings.ts";
-import { defineModule, type Place, placeText } from "../conf/module.ts";
+import { defineModule } from "../conf/module.ts";
 import type { Request } from "../core/request.ts";
 import type { Handler } from "../core/types.ts";
 import { cgiProtocol } from "../upstream/cgi.ts";
@@ -13,6 +13,7 @@ import { upstreamDirectives } from "../upstream/directives.ts";
 import {
   GATEWAY_STATUSES,
   type Gateway,
+  type GatewayRead,
   type GatewaySettings,
   gatewayHandler,
   gatewayHosts,
@@ -51,30 +52,26 @@ export const scgi = defineModule({
   directives,
   hosts: (http) => gatewayHosts(http, directives.scgi_pass, gateway),
   setup: (http) => openCaches(http, "scgi", caches, directives),
-  build(raw, place): ScgiSettings {
-    const inherited = inheritedFrom(place);
-    const pass = raw.scgi_pass ?? inherited?.pass;
-    const upstream = upstreamSettings(raw, "scgi", place, {
-      protocol: cgiProtocol("scgi"),
-      place: pass === undefined ? "" : placeText(place),
-      passTrailers: false,
-      hides: ["status"],
-    });
-    return {
-      ...gatewaySettings(gateway, raw.scgi_pass, upstream, undefined, place, inherited),
-      cache: pass === undefined ? undefined : cacheSettings(raw, "scgi", caches, place.scope),
-      raw,
+  build(raw, place, around: ScgiSettings | undefined): ScgiSettings {
+    const read: GatewayRead = {
+      own: raw.scgi_pass,
+      upstream: (name) =>
+        upstreamSettings(raw, "scgi", place, {
+          protocol: cgiProtocol("scgi"),
+          place: name,
+          passTrailers: false,
+          hides: ["status"],
+        }),
     };
+    const settings = gatewaySettings(gateway, read, place, around);
+    const cache = settings.pass && cacheSettings(raw, "scgi", caches, place.scope);
+    return { ...settings, cache, raw };
   },
   content(settings) {
     const { scgi_cache_purge: purge, scgi_cache_path: defined, scgi_cache_tags: tags } = settings.raw;
     return settings.pass === undefined ? purgeHandler(purge, defined, tags) : handler(settings);
   },
 });
-
-function inheritedFrom({ location, parent }: Place): ScgiSettings | undefined {
-  return location.kind === "block" && parent !== undefined ? scgi.of(parent) : undefined;
-}
 
 function handler(settings: ScgiSettings): Handler {
   const { raw, upstream, cache } = settings;

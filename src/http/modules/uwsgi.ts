@@ -8,7 +8,7 @@ import { cacheBefore, requestParams } from "../cache/gateway_cache.ts";
 import { purgeHandler } from "../cache/purge_request.ts";
 import { type CacheSettings, cacheSettings, openCaches } from "../cache/settings.ts";
 import { HTTP_LOCATION } from "../conf/contexts.ts";
-import { defineModule, type Place, placeText } from "../conf/module.ts";
+import { defineModule } from "../conf/module.ts";
 import { logError } from "../core/log_context.ts";
 import type { Handler } from "../core/types.ts";
 import { cgiProtocol } from "../upstream/cgi.ts";
@@ -17,6 +17,7 @@ import {
   GATEWAY_STATUSES,
   type Gateway,
   type GatewayPass,
+  type GatewayRead,
   type GatewayScheme,
   type GatewaySettings,
   gatewayHandler,
@@ -70,33 +71,30 @@ export const uwsgi = defineModule({
   directives,
   hosts: (http) => gatewayHosts(http, directives.uwsgi_pass, gateway),
   setup: (http) => openCaches(http, "uwsgi", caches, directives),
-  build(raw, place): UwsgiSettings {
-    const inherited = inheritedFrom(place);
-    const pass = raw.uwsgi_pass ?? inherited?.pass;
-    const upstream = upstreamSettings(raw, "uwsgi", place, {
-      protocol: cgiProtocol("uwsgi"),
-      place: pass === undefined ? "" : placeText(place),
-      passTrailers: false,
-      hides: [],
-    });
-    const tls = mayBeSecure(pass)
-      ? refusalsOf(place.scope).attempt(() => upstreamTls(raw, "uwsgi", directives, place), "complete")
-      : undefined;
-    return {
-      ...gatewaySettings(gateway, raw.uwsgi_pass, upstream, tls, place, inherited),
-      cache: pass === undefined ? undefined : cacheSettings(raw, "uwsgi", caches, place.scope),
-      raw,
+  build(raw, place, around: UwsgiSettings | undefined): UwsgiSettings {
+    const read: GatewayRead = {
+      own: raw.uwsgi_pass,
+      upstream: (name) =>
+        upstreamSettings(raw, "uwsgi", place, {
+          protocol: cgiProtocol("uwsgi"),
+          place: name,
+          passTrailers: false,
+          hides: [],
+        }),
+      tls: (pass) =>
+        mayBeSecure(pass)
+          ? refusalsOf(place.scope).attempt(() => upstreamTls(raw, "uwsgi", directives, place), "complete")
+          : undefined,
     };
+    const settings = gatewaySettings(gateway, read, place, around);
+    const cache = settings.pass && cacheSettings(raw, "uwsgi", caches, place.scope);
+    return { ...settings, cache, raw };
   },
   content(settings) {
     const { uwsgi_cache_purge: purge, uwsgi_cache_path: defined, uwsgi_cache_tags: tags } = settings.raw;
     return settings.pass === undefined ? purgeHandler(purge, defined, tags) : handler(settings);
   },
 });
-
-function inheritedFrom({ location, parent }: Place): UwsgiSettings | undefined {
-  return location.kind === "block" && parent !== undefined ? uwsgi.of(parent) : undefined;
-}
 
 /** The scheme is shown as it is written. */
 function split(address: string): GatewayScheme {
@@ -112,9 +110,7 @@ function split(address: string): GatewayScheme {
   return { scheme: PLAIN, secure: false, address };
 }
 
-function mayBeSecure(pass: GatewayPass | undefined): boolean {
-  if (pass === undefined) return false;
-  const { constant } = pass.address;
+function mayBeSecure({ address: { constant } }: GatewayPass): boolean {
   return constant === undefined || split(constant).secure;
 }
 

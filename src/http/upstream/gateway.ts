@@ -3,7 +3,7 @@ import type { DirectiveSpec, Scope } from "../../config/schema.ts";
 import { ConfigError, type Context, type Directive } from "../../config/types.ts";
 import { parseUrl } from "../../net/parse_url.ts";
 import type { HostWanted } from "../../runtime/application.ts";
-import type { Place } from "../conf/module.ts";
+import { type Place, placeText } from "../conf/module.ts";
 import type { UpstreamEntry, Upstreams } from "../conf/upstreams.ts";
 import { finalizeRequest } from "../core/engine.ts";
 import { logError } from "../core/log_context.ts";
@@ -94,17 +94,28 @@ export function gatewayHosts(
 /** An address has to name its port. */
 const NO_PORT = 0;
 
-/** Makes the settings of a location. `inherited`: those of the enclosing location, for `if` blocks. */
+/** What a module has read for a location. */
+export interface GatewayRead {
+  /** `…_pass` in the location itself. */
+  readonly own: GatewayPass | undefined;
+  /** Makes the settings of the passage, for the place that is named. */
+  readonly upstream: (place: string) => UpstreamSettings;
+  /** Where the protocol can be spoken over TLS. */
+  readonly tls?: (pass: GatewayPass) => UpstreamTls | undefined;
+}
+
+/** Makes the settings of a location. `around`: those of the enclosing location, for `if` blocks. */
 export function gatewaySettings(
   gateway: Gateway,
-  own: GatewayPass | undefined,
-  upstream: UpstreamSettings,
-  tls: UpstreamTls | undefined,
-  { location, http }: Place,
-  inherited: GatewaySettings | undefined,
+  { own, upstream, tls: tlsOf }: GatewayRead,
+  place: Place,
+  around: GatewaySettings | undefined,
 ): GatewaySettings {
-  const pass = own ?? inherited?.pass;
-  const settings = { pass, fixed: undefined, upstream, tls, upstreams: http.upstreams, gateway };
+  const { location, http } = place;
+  const pass = own ?? around?.pass;
+  const passage = upstream(pass === undefined ? "" : placeText(place));
+  const tls = pass && tlsOf?.(pass);
+  const settings = { pass, fixed: undefined, upstream: passage, tls, upstreams: http.upstreams, gateway };
   if (pass === undefined) return settings;
   if (own !== undefined && location.name.endsWith("/") && location.kind === "prefix") location.autoRedirect = true;
   const { constant } = pass.address;

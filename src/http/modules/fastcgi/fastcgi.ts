@@ -9,13 +9,14 @@ import { cacheBefore, requestParams } from "../../cache/gateway_cache.ts";
 import { purgeHandler } from "../../cache/purge_request.ts";
 import { type CacheSettings, cacheSettings, openCaches } from "../../cache/settings.ts";
 import { HTTP_LOCATION } from "../../conf/contexts.ts";
-import { defineModule, type Place, placeText } from "../../conf/module.ts";
+import { defineModule } from "../../conf/module.ts";
 import type { Location } from "../../core/location.ts";
 import { upstreamDirectives } from "../../upstream/directives.ts";
 import { fastcgiProtocol } from "../../upstream/fastcgi.ts";
 import {
   GATEWAY_STATUSES,
   type Gateway,
+  type GatewayRead,
   type GatewaySettings,
   gatewayHandler,
   gatewayHosts,
@@ -92,22 +93,20 @@ export const fastcgi = defineModule({
   },
   hosts: (http) => gatewayHosts(http, directives.fastcgi_pass, gateway),
   setup: (http) => openCaches(http, "fastcgi", caches, directives),
-  build(raw, place): FastcgiSettings {
-    const inherited = inheritedFrom(place);
-    const pass = raw.fastcgi_pass ?? inherited?.pass;
-    const upstream = upstreamSettings(raw, "fastcgi", place, {
-      protocol: fastcgiProtocol(raw.fastcgi_keep_conn, raw.fastcgi_catch_stderr),
-      place: pass === undefined ? "" : placeText(place),
-      passTrailers: false,
-      hides: ["status"],
-    });
-    return {
-      ...gatewaySettings(gateway, raw.fastcgi_pass, upstream, undefined, place, inherited),
-      regex: raw.fastcgi_split_path_info,
-      index: raw.fastcgi_index,
-      cache: pass === undefined ? undefined : cacheSettings(raw, "fastcgi", caches, place.scope),
-      raw,
+  build(raw, place, around: FastcgiSettings | undefined): FastcgiSettings {
+    const read: GatewayRead = {
+      own: raw.fastcgi_pass,
+      upstream: (name) =>
+        upstreamSettings(raw, "fastcgi", place, {
+          protocol: fastcgiProtocol(raw.fastcgi_keep_conn, raw.fastcgi_catch_stderr),
+          place: name,
+          passTrailers: false,
+          hides: ["status"],
+        }),
     };
+    const settings = gatewaySettings(gateway, read, place, around);
+    const cache = settings.pass && cacheSettings(raw, "fastcgi", caches, place.scope);
+    return { ...settings, regex: raw.fastcgi_split_path_info, index: raw.fastcgi_index, cache, raw };
   },
   content(settings) {
     const { fastcgi_cache_purge: purge, fastcgi_cache_path: defined, fastcgi_cache_tags: tags } = settings.raw;
@@ -117,10 +116,6 @@ export const fastcgi = defineModule({
 
 function settingsOf(location: Location): FastcgiSettings {
   return fastcgi.of(location);
-}
-
-function inheritedFrom({ location, parent }: Place): FastcgiSettings | undefined {
-  return location.kind === "block" && parent !== undefined ? fastcgi.of(parent) : undefined;
 }
 
 function handler(settings: FastcgiSettings) {

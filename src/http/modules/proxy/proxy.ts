@@ -2,7 +2,7 @@ import { headWord } from "../../../wire/head_text.ts";
 import { tryCache } from "../../cache/cached_request.ts";
 import { purgeHandler } from "../../cache/purge_request.ts";
 import { openCaches } from "../../cache/settings.ts";
-import { defineModule, type Place } from "../../conf/module.ts";
+import { defineModule } from "../../conf/module.ts";
 import { finalizeRequest } from "../../core/engine.ts";
 import type { Location } from "../../core/location.ts";
 import { GET, type Request } from "../../core/request.ts";
@@ -24,7 +24,7 @@ export const proxy = defineModule({
   variables: proxyVariables(settingsOf),
   hosts: proxyHosts,
   setup: (http) => openCaches(http, "proxy", proxyCaches, proxyDirectives),
-  build: (raw, place) => buildProxy(raw, place, settingsAround(place)),
+  build: buildProxy,
   content: (settings) => {
     const { proxy_cache_purge: purge, proxy_cache_path: caches, proxy_cache_tags: tags } = settings.raw;
     return settings.pass === undefined ? purgeHandler(purge, caches, tags) : proxyHandler(settings);
@@ -33,10 +33,6 @@ export const proxy = defineModule({
 
 function settingsOf(location: Location): ProxySettings {
   return proxy.of(location);
-}
-
-function settingsAround({ location, parent }: Place): ProxySettings | undefined {
-  return location.kind === "block" && parent !== undefined ? proxy.of(parent) : undefined;
 }
 
 function proxyHandler(settings: ProxySettings): Handler {
