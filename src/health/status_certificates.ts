@@ -1,5 +1,6 @@
 import type { CertificateStatus } from "../http/conf/module.ts";
-import { age, failure, html, moment } from "./status_text.ts";
+import { html, moment } from "../http/core/page.ts";
+import { age, failure } from "./status_text.ts";
 
 const COLUMNS = ["Names", "Issuer", "State", "Valid until", "Next attempt", "Last error"];
 

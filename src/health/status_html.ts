@@ -1,6 +1,7 @@
+import { html, moment, PAGE_STYLE } from "../http/core/page.ts";
 import type { StatusQuery, StatusReport, StatusRow } from "./status.ts";
 import { CERTIFICATES_STYLE, certificatesTable } from "./status_certificates.ts";
-import { age, failure, html, moment } from "./status_text.ts";
+import { age, failure } from "./status_text.ts";
 
 /** How often the page asks for itself again, s. */
 const REFRESH = 5;
@@ -23,15 +24,7 @@ const COLUMNS = [
  * The table's cells are bare, as the module's: scripts look for `<td>down</td>` and `bgcolor="#FF0000"`. So the styles go
  * by a cell's place. On a narrow screen a row becomes a card; on a wide one (a television on a wall) everything grows.
  */
-const STYLE = `
-  :root { color-scheme: light dark; --ink: #1b2328; --soft: #59666e; --line: #d9dee1; --paper: #f4f6f7; --card: #fff;
-    --up: #17703f; --up-soft: #e3f3e9; --down: #b3161c; --down-soft: #fdeaea }
-  @media (prefers-color-scheme: dark) { :root { --ink: #e8edf0; --soft: #9fadb5; --line: #333d44; --paper: #12171a;
-    --card: #1b2226; --up: #6fd39b; --up-soft: #17382a; --down: #ff8f8f; --down-soft: #471d20 } }
-  html { font-size: clamp(15px, .52vw + 9.5px, 30px) }
-  body { margin: 0; padding: 1.6rem max(1rem, 2.5vw) 2.5rem; background: var(--paper); color: var(--ink);
-    font: 1rem/1.45 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", sans-serif }
-  h1 { font-size: 1.25rem; line-height: 1.25; margin: 0 } h2, .made { font-size: .9rem; font-weight: 400; color: var(--soft); margin: .2rem 0 0 }
+const STYLE = `${PAGE_STYLE}
   .totals { display: flex; flex-wrap: wrap; gap: .7rem; margin: 1.1rem 0; padding: 0; list-style: none }
   .totals li { flex: 1 1 5rem; max-width: 16rem }
   .totals a { display: block; padding: .5rem 1rem .6rem; border: 1px solid var(--line); border-radius: .6rem; background: var(--card);

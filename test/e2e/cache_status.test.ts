@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { cachedSite } from "../support/cached_site.ts";
+import { workersOf } from "../support/processes.ts";
 import type { RawResponse } from "../support/tcp.ts";
 import { waitFor } from "../support/wait.ts";
 
@@ -95,4 +96,61 @@ test("Cache-Status tells stale responses from those that were confirmed, and tho
   // The second one may have come when the first was answered.
   assert.match(texts[0], /^holdfast; (fwd=uri-miss; |hit; )/);
   assert.match(texts[1], /^holdfast; (fwd=uri-miss; |hit; )/);
+});
+
+interface Counts {
+  readonly responses: number;
+  readonly bytes?: number;
+}
+
+interface StatusOfCache {
+  readonly entries: number;
+  readonly size: number;
+  readonly hit_ratio: number | null;
+  readonly responses: number;
+  readonly pending_purges: number;
+  readonly hit: Counts;
+  readonly miss: Counts;
+  readonly bypass: Counts;
+  readonly expired: Counts;
+  readonly stale: Counts;
+  readonly bytes_served: number;
+  readonly responses_written: number;
+  readonly memory: Counts;
+}
+
+test("the status page counts over all workers, their deaths and reloads", async (t) => {
+  const site = await cachedSite(t, (_incoming, response) => response.end("x".repeat(1000)), {
+    location:
+      "proxy_cache_valid 200 10m; proxy_cache_key $uri; proxy_cache_bypass $arg_fresh; proxy_cache_purge $arg_purge;",
+    path: "purger=off",
+    server: "location = /status { cache_status json; }",
+    workers: 3,
+  });
+  const page = async (args = "") => (await site.send("GET", `/status${args}`)).body;
+  const status = async (): Promise<StatusOfCache> => JSON.parse(await page()).caches.one;
+  assert.equal((await status()).hit_ratio, null);
+  for (let i = 0; i < 30; i++) await site.ask(`/${i % 3}`);
+  await site.ask("/0?fresh=1");
+  const before = await status();
+  assert.deepEqual(before.hit, { responses: 27, bytes: 27_000 });
+  assert.deepEqual([before.miss, before.bypass], [{ responses: 3 }, { responses: 1 }]);
+  assert.equal(before.hit_ratio, 0.871);
+  assert.deepEqual([before.entries, before.size, before.responses_written], [3, 12_288, 4]);
+  assert.ok(before.memory.responses > 0 && (before.memory.bytes ?? 0) > 4000, JSON.stringify(before.memory));
+
+  for (const worker of workersOf(site.holdfast.pid)) process.kill(worker, "SIGKILL");
+  await waitFor(() => site.ask("/0").catch(() => undefined), "a worker");
+  assert.ok(await site.holdfast.reload());
+  await site.send("GET", "/none/*?purge=1");
+  const after = await status();
+  assert.equal(after.miss.responses, 3);
+  assert.ok(after.hit.responses > 27);
+  assert.equal(after.bytes_served, after.hit.responses * 1000);
+  assert.equal(after.pending_purges, 1);
+
+  const html = await page("?format=html");
+  assert.match(html, /<h2>one<\/h2><code>.*\/cache<\/code>/);
+  assert.match(html, /<dt>Entries<\/dt><dd>3<\/dd>/);
+  assert.equal((await site.send("POST", "/status")).status, 405);
 });

@@ -10,6 +10,7 @@ import { osPath } from "../../sys/paths.ts";
 import { startTimer } from "../../sys/timers.ts";
 import type { LogLine } from "../core/log_context.ts";
 import { BodyChecks } from "./body_check.ts";
+import { CacheCounters, countersZone } from "./cache_counters.ts";
 import { CacheIndex, indexKind } from "./cache_index.ts";
 import type { CachePath } from "./cache_path.ts";
 import { fileName } from "./digest.ts";
@@ -45,6 +46,7 @@ export class Cache {
   #directory = "";
   #index: CacheIndex | undefined;
   #purges: Purges | undefined;
+  #counters: CacheCounters | undefined;
   #slot = 0;
   #tokens = 0;
   /** By the digest that they wait for. */
@@ -72,6 +74,7 @@ export class Cache {
       refusal: (before: string) => refusal(name, this.#directory, before.split("\n")[0]),
     };
     this.#index = new CacheIndex(cycle.zone({ kind, name, size: Math.max(size, LEAST_INDEX), key }), inactive);
+    this.#counters = new CacheCounters(cycle.zone(countersZone(this.#declared)));
     this.#purges = new Purges(cycle.zone(purgesZone(this.#declared)), `${this.#directory}/${PURGES_FILE}`, report);
   }
 
@@ -94,15 +97,22 @@ export class Cache {
     return this.#purges;
   }
 
+  get counters(): CacheCounters {
+    if (this.#counters === undefined) throw new Error(`cache "${this.name}" was used before it was opened`);
+    return this.#counters;
+  }
+
   /** A worker with that slot begins to serve. */
   enter(slot: number): void {
     this.#slot = slot;
     this.purges.load();
+    this.counters.enter(slot);
   }
 
   /** The worker with that slot has exited. */
   forget(slot: number): void {
     this.index.forget(slot);
+    this.counters.forget(slot);
   }
 
   get slot(): number {

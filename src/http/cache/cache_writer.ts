@@ -175,12 +175,14 @@ export class CacheWriter implements BodyKeeper {
       cache.index.drop(digest, generation);
       return;
     }
+    if (generation === 0) return;
     cache.keepBounds();
     const head = decodeHead(bytes);
-    if (this.text !== undefined && typeof head !== "string" && head.vary === "" && generation !== 0) {
+    if (this.text !== undefined && typeof head !== "string" && head.vary === "") {
       const place = cache.index.place(digest);
       cache.memory?.put(head.key, { head, body: this.text, digest, place, generation, usedAt: performance.now() });
     }
+    cache.counters.stored(this.headBytes + this.bodyBytes, cache.memory?.bytes ?? 0);
   }
 
   /** Gives the file its name in the cache, and tells the index. Its generation; 0 where there is no memory for it. */

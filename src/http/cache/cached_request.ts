@@ -51,6 +51,7 @@ class CachedRequest implements RequestCache, LookupUser {
   cached = false;
   head: AnswerHead | undefined = undefined;
   readonly convertsHead: boolean;
+  private readonly cache: Cache;
   private readonly request: Request;
   private readonly settings: CacheSettings;
   private readonly passing: Passing;
@@ -65,6 +66,7 @@ class CachedRequest implements RequestCache, LookupUser {
   private ended = false;
 
   constructor(request: Request, cache: Cache, key: string, settings: CacheSettings, passing: Passing) {
+    this.cache = cache;
     this.request = request;
     this.settings = settings;
     this.passing = passing;
@@ -270,6 +272,8 @@ class CachedRequest implements RequestCache, LookupUser {
   end(code: number): void {
     if (this.ended) return;
     this.ended = true;
+    // The subrequest that updates in the background answers nobody.
+    if (!this.cached && !isBackground(this.request)) this.cache.counters.answered(this.status);
     if (!this.cached && (code === 502 || code === 504)) this.answer.failed(code);
     this.release();
     this.lookup.close();
@@ -292,6 +296,7 @@ class CachedRequest implements RequestCache, LookupUser {
     this.release();
     this.cached = true;
     this.head = stored.head.answer;
+    this.cache.counters.served(this.status, stored.head.bodyBytes, stored.body !== undefined);
     sendStored(this.request, stored, this.passing);
   }
 }

@@ -27,6 +27,11 @@ export class MemoryTier {
     this.#most = most;
   }
 
+  /** What it holds, in all. */
+  get bytes(): number {
+    return this.#bytes;
+  }
+
   /** The longest body that is held. */
   get longest(): number {
     return Math.min(16 * 1024, this.#most >> 4);

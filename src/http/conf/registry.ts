@@ -5,6 +5,7 @@ import { authBasic } from "../modules/auth_basic/auth_basic.ts";
 import { authRequest } from "../modules/auth_request.ts";
 import { autoindex } from "../modules/autoindex/autoindex.ts";
 import { browser } from "../modules/browser.ts";
+import { cacheStatus } from "../modules/cache_status.ts";
 import { charset } from "../modules/charset/charset.ts";
 import { brotli, brotliStatic } from "../modules/compression/brotli.ts";
 import { gunzip } from "../modules/compression/gunzip.ts";
@@ -77,6 +78,7 @@ export const httpModules: readonly HttpModule[] = [
   scgi,
   memcached,
   stubStatus,
+  cacheStatus,
   emptyGif,
   flv,
   mp4,

@@ -1,0 +1,107 @@
+import { html, moment, PAGE_STYLE } from "../core/page.ts";
+import type { CacheStatus } from "../core/upstream.ts";
+import { type CacheReport, KINDS, OUT_OF_CACHE } from "./status.ts";
+
+/** How often the page asks for itself again, s. */
+const REFRESH = 5;
+
+const STYLE = `${PAGE_STYLE}
+  section { margin: 1.1rem 0; padding: 1rem 1.2rem 1.1rem; background: var(--card); border: 1px solid var(--line); border-radius: .6rem }
+  section header { display: flex; flex-wrap: wrap; align-items: baseline; gap: .1rem 1rem }
+  section h2 { font-size: 1.15rem; font-weight: 600; color: var(--ink); margin: 0; overflow-wrap: anywhere }
+  header code { color: var(--soft); overflow-wrap: anywhere } .flag { margin-left: auto; font-weight: 700; color: var(--down) }
+  .ratio { display: flex; flex-wrap: wrap; align-items: baseline; gap: 0 .6rem; margin: .5rem 0 .4rem; color: var(--soft) }
+  .ratio b { font-size: 2.2rem; line-height: 1.2; color: var(--up); font-variant-numeric: tabular-nums }
+  .bar { display: flex; height: .7rem; border-radius: .35rem; overflow: hidden; background: var(--line) }
+  .bar i { display: block; min-width: 1px }
+  .k0 { background: #1a8a4c } .k1 { background: #c9a227 } .k2 { background: #dfc25f } .k3 { background: #63b98a }
+  .k4 { background: #73828c } .k5 { background: #a1aeb6 } .k6 { background: #c3ccd2 }
+  ul { display: flex; flex-wrap: wrap; gap: .2rem 1.3rem; margin: .6rem 0 0; padding: 0; list-style: none; font-size: .9rem; font-variant-numeric: tabular-nums }
+  li i { display: inline-block; width: .7rem; height: .7rem; margin-right: .4rem; border-radius: .2rem } li span { color: var(--soft) }
+  dl { display: grid; grid-template-columns: repeat(4, 1fr); gap: .7rem 1.2rem; margin: 1rem 0 0; padding-top: .9rem; border-top: 1px solid var(--line) }
+  dt { font-size: .82rem; font-weight: 600; color: var(--soft) } dd { margin: 0; font-variant-numeric: tabular-nums } small { color: var(--soft) }
+  @media (max-width: 760px) { dl { grid-template-columns: 1fr 1fr } }
+`;
+
+/** The page of all caches. It loads no other resource, and all text in it is escaped. */
+export function statusHtml(reports: readonly CacheReport[], now: number): string {
+  const what = reports.length === 1 ? "1 cache" : `${reports.length} caches`;
+  return `<!DOCTYPE html>
+<html lang="en">
+<head>
+  <meta charset="utf-8">
+  <meta name="viewport" content="width=device-width, initial-scale=1">
+  <meta http-equiv="refresh" content="${REFRESH}">
+  <title>Holdfast cache status</title>
+  <style>${STYLE}</style>
+</head>
+<body>
+<h1>Holdfast cache status</h1>
+<p class="made">${what}, made ${moment(now)}, again every ${REFRESH} s</p>
+${reports.map(section).join("")}</body>
+</html>
+`;
+}
+
+function section(report: CacheReport): string {
+  const { name, directory, loading, ratio, responses, counts } = report;
+  const flag = loading ? '<span class="flag">loading</span>' : "";
+  const shown =
+    ratio === undefined
+      ? "<span>no responses yet</span>"
+      : `<b>${(ratio * 100).toFixed(1)} %</b><span>of ${number(responses)} responses came out of the cache</span>`;
+  return `<section>
+<header><h2>${html(name)}</h2><code>${html(directory)}</code>${flag}</header>
+<p class="ratio">${shown}</p>
+<div class="bar">${KINDS.map((kind, i) => part(i, counts.get(kind)?.responses ?? 0)).join("")}</div>
+<ul>
+${KINDS.map((kind, i) => item(i, kind, report)).join("")}</ul>
+<dl>
+${figures(report)}</dl>
+</section>
+`;
+}
+
+function part(i: number, responses: number): string {
+  return responses === 0 ? "" : `<i class="k${i}" style="flex-grow:${responses}"></i>`;
+}
+
+function item(i: number, kind: CacheStatus, { counts }: CacheReport): string {
+  const { responses = 0, bytes = 0 } = counts.get(kind) ?? {};
+  const more = OUT_OF_CACHE.has(kind) && responses > 0 ? ` <span>${size(bytes)}</span>` : "";
+  return `  <li><i class="k${i}"></i>${kind} <b>${number(responses)}</b>${more}</li>\n`;
+}
+
+function figures(report: CacheReport): string {
+  const { maxSize, minFree, written, memory, memoryLimit } = report;
+  const bounds = [
+    ...(Number.isFinite(maxSize) ? [`of ${size(maxSize)}`] : []),
+    ...(minFree > 0 ? [`${size(minFree)} stay free`] : []),
+  ];
+  const inMemory =
+    memoryLimit === 0 ? "off" : `${size(memory.bytes)} <small>up to ${size(memoryLimit)} a worker</small>`;
+  const rows: readonly (readonly [string, string])[] = [
+    ["Entries", number(report.entries)],
+    ["Size on disk", `${size(report.size)} <small>${bounds.join(", ")}</small>`],
+    ["Served", size(report.served)],
+    ["Written", `${size(written.bytes)} <small>${number(written.responses)} responses</small>`],
+    ["Evictions", number(report.evictions)],
+    ["In memory", inMemory],
+    ["Served from memory", `${number(memory.responses)} <small>responses</small>`],
+    ["Purges pending", number(report.purges)],
+  ];
+  return rows.map(([name, value]) => `  <div><dt>${name}</dt><dd>${value}</dd></div>\n`).join("");
+}
+
+function number(value: number): string {
+  return value.toLocaleString("en-US");
+}
+
+const UNITS = ["B", "KiB", "MiB", "GiB", "TiB"];
+
+function size(bytes: number): string {
+  let value = bytes;
+  let unit = 0;
+  for (; value >= 1024 && unit < UNITS.length - 1; unit++) value /= 1024;
+  return `${unit === 0 || value >= 100 ? Math.round(value) : value.toFixed(1)} ${UNITS[unit]}`;
+}
