@@ -35,6 +35,8 @@ export interface CachedSiteOptions {
   readonly zone?: string;
   /** The prefix of an earlier start, whose cache is there. */
   readonly prefix?: string;
+  /** Directives about what is added to responses, in place of X-Cache. */
+  readonly adding?: string;
 }
 
 /** Starts it. `answer` is the server's, whose `count` counts its requests. */
@@ -49,6 +51,7 @@ export async function cachedSite(
     workers = 2,
     zone = "1m",
     prefix,
+    adding = "add_header X-Cache $upstream_cache_status always;",
   }: CachedSiteOptions = {},
 ): Promise<CachedSite> {
   const asked: string[] = [];
@@ -58,7 +61,7 @@ export async function cachedSite(
   });
   const config = ([port]: readonly number[]) =>
     `user root; worker_processes ${workers}; http { ${http} proxy_cache_path cache levels=1:2 keys_zone=one:${zone} ${path};
-        server { listen 127.0.0.1:${port}; add_header X-Cache $upstream_cache_status always; ${server}
+        server { listen 127.0.0.1:${port}; ${adding} ${server}
           location / { proxy_pass http://${address}; proxy_cache one; ${location} } } }`;
   let holdfast = await startHoldfast(t, { config, ...(prefix === undefined ? {} : { prefix }) });
   const send = (method: string, uri: string, fields = "") =>

@@ -52,14 +52,13 @@ export class Cache {
   /** By the digest that they wait for. */
   readonly #waiting = new Map<string, Set<Waiter>>();
   #looking = false;
-  readonly memory: MemoryTier | undefined;
+  #memory: MemoryTier | undefined;
   readonly checks: BodyChecks;
 
   constructor(declared: DeclaredZone, settings: CachePath) {
     this.name = declared.name;
     this.#declared = declared;
     this.settings = settings;
-    this.memory = settings.memory === 0 ? undefined : new MemoryTier(settings.memory);
     this.checks = new BodyChecks(this);
   }
 
@@ -76,6 +75,7 @@ export class Cache {
     this.#index = new CacheIndex(cycle.zone({ kind, name, size: Math.max(size, LEAST_INDEX), key }), inactive);
     this.#counters = new CacheCounters(cycle.zone(countersZone(this.#declared)));
     this.#purges = new Purges(cycle.zone(purgesZone(this.#declared)), `${this.#directory}/${PURGES_FILE}`, report);
+    if (this.settings.memory > 0) this.#memory = new MemoryTier(this.settings.memory, this.#index);
   }
 
   get directory(): string {
@@ -100,6 +100,11 @@ export class Cache {
   get counters(): CacheCounters {
     if (this.#counters === undefined) throw new Error(`cache "${this.name}" was used before it was opened`);
     return this.#counters;
+  }
+
+  /** What this worker has in memory; undefined where it is to have nothing there. */
+  get memory(): MemoryTier | undefined {
+    return this.#memory;
   }
 
   /** A worker with that slot begins to serve. */

@@ -46,6 +46,8 @@ export class CacheIndex {
 
   // What `open` found.
   exists = false;
+  /** How often it was asked for, this time included. */
+  askedFor = 0;
   error = 0;
   generation = 0;
   headBytes = 0;
@@ -104,6 +106,7 @@ export class CacheIndex {
   #read(at: number): void {
     const words = this.#words;
     this.exists = (words[at + STATE] & EXISTS) !== 0;
+    this.askedFor = words[at + STATE] >> 1;
     this.error = words[at + ERROR];
     this.generation = words[at + GENERATION];
     this.headBytes = words[at + HEAD_BYTES];

@@ -1,5 +1,6 @@
 import fs from "node:fs";
 import { SlabQueue } from "../../net/slabs.ts";
+import { now } from "../../sys/clock.ts";
 import { errorCode, errorText } from "../../sys/errno.ts";
 import { osPath } from "../../sys/paths.ts";
 import { logOf } from "../core/log_context.ts";
@@ -180,7 +181,9 @@ export class CacheWriter implements BodyKeeper {
     const head = decodeHead(bytes);
     if (this.text !== undefined && typeof head !== "string" && head.vary === "") {
       const place = cache.index.place(digest);
-      cache.memory?.put(head.key, { head, body: this.text, digest, place, generation, usedAt: performance.now() });
+      const main = { digest, place, generation, fields: [] };
+      const { headers } = this.owner.request;
+      cache.memory?.put(head.key, main, headers, { head, body: this.text, digest, place, generation }, now());
     }
     cache.counters.stored(this.headBytes + this.bodyBytes, cache.memory?.bytes ?? 0);
   }

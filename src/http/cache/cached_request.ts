@@ -12,11 +12,12 @@ import type { Cache } from "./cache.ts";
 import { EntryLookup, type LookupUser } from "./entry_lookup.ts";
 import { EntryUpdate } from "./entry_update.ts";
 import { KeptAnswer } from "./kept_answer.ts";
+import { freshHeld } from "./memory_use.ts";
 import { answerPurge, isPurge } from "./purge_request.ts";
 import { anyHolds } from "./request_conditions.ts";
 import type { CacheSettings } from "./settings.ts";
 import { statusFieldValue } from "./status_field.ts";
-import { closeStored, type StoredResponse, sendStored } from "./stored_response.ts";
+import { closeStored, type StoredResponse, sendHeld, sendStored } from "./stored_response.ts";
 import { ageOf, seconds } from "./validity.ts";
 
 /**
@@ -40,9 +41,19 @@ export function tryCache(request: Request, settings: CacheSettings, ownKey: () =
     finalizeRequest(request, answerPurge(request, purge, cache, key, settings.tags));
     return;
   }
+  const bypassed = anyHolds(settings.bypass, request);
+  // What Cache-Status says depends on the request.
+  const held = bypassed || settings.statusField !== undefined ? undefined : freshHeld(cache, key, request.headers);
+  if (held !== undefined) {
+    const { stored, body } = held;
+    cache.counters.served("HIT", stored.bodyBytes, typeof body === "string");
+    request.cache = held;
+    sendHeld(request, held, passing);
+    return;
+  }
   const own = new CachedRequest(request, cache, key, settings, passing);
   request.cache = own;
-  own.begin();
+  own.begin(bypassed);
 }
 
 /** A request's dealings with the cache (ngx_http_file_cache_open, ngx_http_upstream_cache). */
@@ -68,10 +79,11 @@ class CachedRequest implements RequestCache, LookupUser {
   constructor(request: Request, cache: Cache, key: string, settings: CacheSettings, passing: Passing) {
     this.cache = cache;
     this.request = request;
+    this.cache = cache;
     this.settings = settings;
     this.passing = passing;
     this.convertsHead = settings.convertHead && request.method === "HEAD";
-    this.lookup = new EntryLookup(request, cache, key, settings.minUses, this);
+    this.lookup = new EntryLookup(request, cache, key, settings, this);
     this.update = updateOf(request) ?? new EntryUpdate(cache, this);
     this.answer = new KeptAnswer(request, cache, settings, passing, this.lookup, this.update);
   }
@@ -120,22 +132,26 @@ class CachedRequest implements RequestCache, LookupUser {
     return headText(statusFieldValue(field, outcome));
   }
 
-  begin(): void {
-    const { request, settings, lookup } = this;
-    if (anyHolds(settings.bypass, request)) {
+  begin(bypassed: boolean): void {
+    const { request } = this;
+    if (bypassed) {
       this.status = "BYPASS";
       this.pass();
       return;
     }
-    if (this.serveHeld()) return;
+    if (this.settings.statusField !== undefined && this.serveHeld()) return;
     request.cleanup ??= [];
     request.cleanup.push(() => this.end(0));
-    lookup.open();
+    this.lookup.open();
   }
 
   private serveHeld(): boolean {
-    this.stored = this.lookup.held();
-    if (this.stored === undefined) return false;
+    const { request, cache, lookup } = this;
+    const held = freshHeld(cache, lookup.key, request.headers);
+    if (held === undefined) return false;
+    const { stored: head, generation, body } = held;
+    if (typeof body !== "string") body.use();
+    this.stored = { head, generation, body };
     this.status = "HIT";
     this.serve();
     return true;
@@ -296,7 +312,7 @@ class CachedRequest implements RequestCache, LookupUser {
     this.release();
     this.cached = true;
     this.head = stored.head.answer;
-    this.cache.counters.served(this.status, stored.head.bodyBytes, stored.body !== undefined);
+    this.cache.counters.served(this.status, stored.head.bodyBytes, typeof stored.body === "string");
     sendStored(this.request, stored, this.passing);
   }
 }

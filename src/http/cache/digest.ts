@@ -21,20 +21,41 @@ export function fileName(path: string, levels: readonly number[], digest: string
 /** Lists whose spaces do not matter. */
 const NORMALIZED: ReadonlySet<string> = new Set(["accept-charset", "accept-encoding", "accept-language"]);
 
+/** The names that Vary lists, in lower case. */
+export function fieldNames(vary: string): string[] {
+  return vary
+    .toLowerCase()
+    .split(/[ ,]+/)
+    .filter((name) => name !== "");
+}
+
+/** The fields of a request with those names. */
+export function fieldsText(names: readonly string[], headers: HeaderList): string {
+  let text = "";
+  for (const name of names) {
+    const values = headers.getAll(name);
+    const value = values.length === 1 ? values[0] : values.join(",");
+    text += `${name}:${NORMALIZED.has(name) ? normalized(value) : value}\r\n`;
+  }
+  return text;
+}
+
+/** The list that was normalized last: clients of one kind send the same. */
+let lastList = "";
+let lastNormalized = "";
+
+function normalized(list: string): string {
+  if (list !== lastList) {
+    lastNormalized = list
+      .split(/[ ,]+/)
+      .filter((part) => part !== "")
+      .join(",");
+    lastList = list;
+  }
+  return lastNormalized;
+}
+
 /** The digest of the fields that Vary names in a request (ngx_http_file_cache_vary). `main`: the digest of its key. */
 export function variantOf(main: string, vary: string, headers: HeaderList): string {
-  let text = main;
-  for (const name of vary.toLowerCase().split(/[ ,]+/)) {
-    if (name === "") continue;
-    const values = headers.getAll(name);
-    const value = NORMALIZED.has(name)
-      ? values
-          .join(",")
-          .split(/[ ,]+/)
-          .filter((part) => part !== "")
-          .join(",")
-      : values.join(",");
-    text += `${name}:${value}\r\n`;
-  }
-  return digestOf(text);
+  return digestOf(main + fieldsText(fieldNames(vary), headers));
 }

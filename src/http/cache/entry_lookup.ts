@@ -2,7 +2,6 @@ import fs from "node:fs";
 import { FILE_PIECE, type FileReadHandler } from "../../net/engine.ts";
 import { engine } from "../../net/engines.ts";
 import type { StreamError } from "../../net/stream.ts";
-import { now } from "../../sys/clock.ts";
 import { errorCode, errorText } from "../../sys/errno.ts";
 import { readCached } from "../../sys/page_cache.ts";
 import { osPath } from "../../sys/paths.ts";
@@ -11,10 +10,12 @@ import type { Request } from "../core/request.ts";
 import { type CheckWaiter, WRONG_BODY } from "./body_check.ts";
 import type { Cache } from "./cache.ts";
 import { FOUND, FULL, SCARCE } from "./cache_index.ts";
-import { digestOf, variantOf } from "./digest.ts";
+import { digestOf, fieldNames, variantOf } from "./digest.ts";
 import { claimedHeadBytes, decodeHead, fileFacts, type StoredHead } from "./entry_file.ts";
+import type { MainContents } from "./memory_tier.ts";
+import { openedResponse } from "./memory_use.ts";
+import type { CacheSettings } from "./settings.ts";
 import type { StoredResponse } from "./stored_response.ts";
-import { seconds } from "./validity.ts";
 
 /** Whoever has an entry looked up gets one of these calls. */
 export interface LookupUser {
@@ -27,11 +28,11 @@ export interface LookupUser {
   onUnkept(): void;
 }
 
+type LookupSettings = Pick<CacheSettings, "minUses" | "revalidate">;
+
 const { O_RDONLY, O_NONBLOCK } = fs.constants;
 /** What is read of a file whose head has an unknown length. */
 const FIRST_READ = 8192;
-/** How long the use of a response in memory goes unnoted in the index, ms. */
-const UNNOTED_MS = 1000;
 
 /**
  * Finds a key's response, in memory or in a file, and verifies it (ngx_http_file_cache_open). A response that depends on fields of
@@ -41,7 +42,7 @@ export class EntryLookup implements FileReadHandler, CheckWaiter {
   readonly key: string;
   private readonly request: Request;
   private readonly cache: Cache;
-  private readonly minUses: number;
+  private readonly settings: LookupSettings;
   private readonly user: LookupUser;
   private keyDigest = "";
   private entryDigest = "";
@@ -56,12 +57,16 @@ export class EntryLookup implements FileReadHandler, CheckWaiter {
   private identity = 0;
   /** Its body has been read to check it. */
   private checked = false;
+  /** How often the entry was asked for. */
+  private uses = 0;
+  /** What the key's own entry has, where that is another one. */
+  private mainContents: MainContents | undefined = undefined;
 
-  constructor(request: Request, cache: Cache, key: string, minUses: number, user: LookupUser) {
+  constructor(request: Request, cache: Cache, key: string, settings: LookupSettings, user: LookupUser) {
     this.request = request;
     this.cache = cache;
     this.key = key;
-    this.minUses = minUses;
+    this.settings = settings;
     this.user = user;
   }
 
@@ -92,29 +97,9 @@ export class EntryLookup implements FileReadHandler, CheckWaiter {
     this.open();
   }
 
-  /** A fresh response in memory; undefined where it is not what the index has any more. */
-  held(): StoredResponse | undefined {
-    const { cache } = this;
-    const held = cache.memory?.get(this.key);
-    if (held === undefined) return undefined;
-    const { head, generation, place, digest, body } = held;
-    if (cache.index.generationAt(place) !== generation || cache.purges.covers(head)) {
-      cache.memory?.drop(this.key);
-      return undefined;
-    }
-    if (head.valid < seconds() || head.vary !== "") return undefined;
-    const time = now();
-    if (time - held.usedAt > UNNOTED_MS) {
-      held.usedAt = time;
-      cache.index.open(digest, 1);
-    }
-    this.keyDigest = digest;
-    return { head, generation, body, path: "", fd: -1, stats: undefined };
-  }
-
   open(): void {
-    const { user, minUses } = this;
-    const { cache } = this;
+    const { user, cache } = this;
+    const { minUses } = this.settings;
     const { index } = cache;
     let code = index.open(this.digest, minUses);
     if (code === FULL && cache.makeRoom()) code = index.open(this.digest, minUses);
@@ -128,7 +113,9 @@ export class EntryLookup implements FileReadHandler, CheckWaiter {
     } else if (index.exists || !index.loaded) {
       this.generation = index.generation;
       this.identity = index.identity;
-      this.openFile(index.headBytes, code === FOUND);
+      this.uses = index.askedFor;
+      const { headBytes } = index;
+      if (!this.openHeld()) this.openFile(headBytes, code === FOUND);
     } else if (minUses > 1 && code !== FOUND) {
       user.onUnkept();
     } else {
@@ -144,6 +131,23 @@ export class EntryLookup implements FileReadHandler, CheckWaiter {
     return true;
   }
 
+  /** Whether the response is in memory, expired as it is. To be revalidated it must be a file. */
+  private openHeld(): boolean {
+    const { generation } = this;
+    const { memory, purges } = this.cache;
+    const held = memory?.get(this.key, this.request.headers);
+    if (held === undefined || typeof held.body !== "string" || this.settings.revalidate) return false;
+    if (purges.covers(held.stored)) return false;
+    if (held.digest !== this.digest && !this.secondary) {
+      this.entryDigest = held.digest;
+      this.open();
+      return true;
+    }
+    if (held.digest !== this.digest || held.generation !== generation) return false;
+    this.user.onStored({ head: held.stored, generation, body: held.body });
+    return true;
+  }
+
   /** `enough`: it was asked for often enough to be kept. */
   private openFile(headBytes: number, enough: boolean): void {
     const { cache, generation } = this;
@@ -154,7 +158,7 @@ export class EntryLookup implements FileReadHandler, CheckWaiter {
       const code = errorCode(error);
       if (code === "ENOENT" || code === "ENOTDIR") {
         if (generation !== 0) cache.index.drop(this.digest, generation);
-        if (enough || this.minUses <= 1) this.user.onMissing();
+        if (enough || this.settings.minUses <= 1) this.user.onMissing();
         else this.user.onUnkept();
         return;
       }
@@ -210,19 +214,29 @@ export class EntryLookup implements FileReadHandler, CheckWaiter {
     if (head.vary !== "") {
       const variant = variantOf(this.main, head.vary, this.request.headers);
       if (variant !== head.variant) {
-        this.reopen(variant);
+        this.reopen(variant, head.vary);
         return;
       }
     }
     const facts = fileFacts(head.headBytes, stats);
     let { generation } = this;
+    let lent: Buffer | undefined = bytes;
     if (facts.identity !== this.identity) {
       if (!this.isChecked(head, stats)) return;
       generation = this.cache.index.adopt(this.digest, generation, facts);
+      lent = undefined;
     }
-    const { fd } = this;
+    const { cache, key, digest, mainContents: main, uses, fd } = this;
+    const { headers } = this.request;
+    const path = cache.fileOf(digest);
+    const opened = { key, headers, head, digest, main, generation, uses, bytes: lent, path, fd, stats };
+    const stored = openedResponse(cache, opened);
+    if (stored === undefined) {
+      this.refuseFile(WRONG_BODY);
+      return;
+    }
     this.fd = -1;
-    this.user.onStored({ head, generation, body: undefined, path: this.cache.fileOf(this.digest), fd, stats });
+    this.user.onStored(stored);
   }
 
   /** Whether the body of a file that the index does not know is right. If not, or only later, that is seen to here. */
@@ -271,10 +285,14 @@ export class EntryLookup implements FileReadHandler, CheckWaiter {
     this.user.onMissing();
   }
 
-  private reopen(variant: string): void {
+  private reopen(variant: string, vary: string): void {
     if (this.secondary) {
       this.refuseFile("has incorrect vary hash");
       return;
+    }
+    const { cache, main: digest, generation } = this;
+    if (cache.memory !== undefined && generation !== 0) {
+      this.mainContents = { digest, place: cache.index.place(digest), generation, fields: fieldNames(vary) };
     }
     this.close();
     this.entryDigest = variant;

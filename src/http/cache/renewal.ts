@@ -23,18 +23,20 @@ export function renewStored(
 ): StoredResponse {
   const head = { ...stored.head, ...validity };
   const renewed = { ...stored, head };
+  const { body: file } = stored;
+  // One that may be revalidated is not taken from memory.
+  if (typeof file === "string") return renewed;
   let fd = -1;
   try {
-    fd = fs.openSync(osPath(stored.path), O_RDWR | O_NONBLOCK);
+    fd = fs.openSync(osPath(file.path), O_RDWR | O_NONBLOCK);
     const stats = fs.fstatSync(fd);
     // The other file is open still, so that no new one can have its number.
-    if (stats.ino !== stored.stats?.ino || stats.dev !== stored.stats.dev) return renewed;
+    if (stats.ino !== file.stats.ino || stats.dev !== file.stats.dev) return renewed;
     const bytes = Buffer.alloc(head.headBytes);
     if (fs.readSync(fd, bytes, 0, bytes.length, 0) < bytes.length || typeof decodeHead(bytes) === "string")
       return renewed;
     fs.writeSync(fd, renewedNumbers(bytes, validity), 0, undefined, 0);
     const generation = cache.index.renew(digest, stored.generation, fileFacts(head.headBytes, fs.fstatSync(fd)));
-    if (generation !== 0) cache.memory?.renew(head, stored.generation, generation);
     return { ...renewed, generation };
   } catch (error) {
     const code = errorCode(error);
@@ -43,7 +45,7 @@ export function renewStored(
       logError(
         request,
         "crit",
-        `${call}() "${stored.path}" failed (${errorText(code)}) while reading response header from upstream`,
+        `${call}() "${file.path}" failed (${errorText(code)}) while reading response header from upstream`,
       );
     }
     return renewed;

@@ -1,10 +1,11 @@
-import { HEADER_FILTERS, type HeaderFilterName } from "../core/filters.ts";
+import { CONDITIONAL_FILTERS, HEADER_FILTERS, type HeaderFilterName } from "../core/filters.ts";
 import type { Location } from "../core/location.ts";
 import type { Handler, HeaderFilter } from "../core/types.ts";
 import type { UpstreamHook, UpstreamHooks } from "../core/upstream.ts";
 import type { HttpModule } from "./module.ts";
 
 interface ModuleFilter {
+  readonly name: HeaderFilterName;
   readonly module: HttpModule;
   readonly filterOf: (settings: unknown, location: Location) => HeaderFilter | undefined;
 }
@@ -12,7 +13,7 @@ interface ModuleFilter {
 function filtersNamed(name: HeaderFilterName, modules: readonly HttpModule[]): ModuleFilter[] {
   return modules.flatMap((module) => {
     const filterOf = module.definition.headerFilters?.[name];
-    return filterOf === undefined ? [] : [{ module, filterOf }];
+    return filterOf === undefined ? [] : [{ name, module, filterOf }];
   });
 }
 
@@ -43,7 +44,7 @@ export class ModuleHandlers {
   /** Handlers come in the registry's order, filters in that of HEADER_FILTERS. */
   put(location: Location): void {
     for (const [phase, modules] of this.phases) location[phase] = handlersOf(phase, modules, location);
-    location.headerFilters = this.filtersOf(location);
+    this.putFilters(location);
     const hooks: UpstreamHook[] = [];
     for (const module of this.hooks) {
       const hook = module.definition.upstreamHook?.(module.of(location), location);
@@ -59,13 +60,16 @@ export class ModuleHandlers {
       location.rewrite.length + location.preaccess.length + location.access.length + location.precontent.length === 0;
   }
 
-  private filtersOf(location: Location): readonly HeaderFilter[] {
+  private putFilters(location: Location): void {
     const found: HeaderFilter[] = [];
-    for (const { module, filterOf } of this.headerFilters) {
+    location.filtersConditions = true;
+    for (const { name, module, filterOf } of this.headerFilters) {
       const filter = filterOf(module.of(location), location);
-      if (filter !== undefined) found.push(filter);
+      if (filter === undefined) continue;
+      found.push(filter);
+      if (!CONDITIONAL_FILTERS.has(name)) location.filtersConditions = false;
     }
-    return found.length === 0 ? NO_FILTERS : found;
+    location.headerFilters = found.length === 0 ? NO_FILTERS : found;
   }
 }
 

@@ -284,6 +284,7 @@ export class LocationBuilder {
       content: undefined,
       contentPhase: NO_HANDLERS,
       headerFilters: NO_FILTERS,
+      filtersConditions: true,
       upstreamHooks: undefined,
       log: NO_HANDLERS,
       limitExcept: undefined,

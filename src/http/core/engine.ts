@@ -356,6 +356,15 @@ export function sendHeader(request: Request): number {
   return OK;
 }
 
+/** Gives the exchange a head that has passed the header filters for an earlier request, and is the same for this one. */
+export function sendFilteredHeader(request: Request): number {
+  if (request.headerSent) return request.postAction ? OK : ERROR;
+  if (request.method === "HEAD") request.headerOnly = true;
+  request.headerSent = true;
+  request.exchange.sendHead(request);
+  return OK;
+}
+
 /** Answers the status that a header filter returned. Fields set so far stay, as in nginx. */
 function answerInstead(request: Request, status: number): void {
   request.bodyFilters = NO_FILTERS;

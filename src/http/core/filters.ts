@@ -26,6 +26,9 @@ export const HEADER_FILTERS = [
   "range_header",
 ] as const;
 
+/** Those that do the same with a response for all requests without conditions and Range. */
+export const CONDITIONAL_FILTERS: ReadonlySet<HeaderFilterName> = new Set(["not_modified", "range_header"]);
+
 export type HeaderFilterName = (typeof HEADER_FILTERS)[number];
 
 /** Body filters, by the same names, and their places. Ranges come first: bytes outside of them need not be filtered. */

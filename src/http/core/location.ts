@@ -151,6 +151,8 @@ export interface Location {
   content: Handler | undefined;
   contentPhase: readonly Handler[];
   headerFilters: readonly HeaderFilter[];
+  /** All of them are CONDITIONAL_FILTERS. */
+  filtersConditions: boolean;
   upstreamHooks: UpstreamHooks | undefined;
   log: readonly Handler[];
   /** `limit_except`: the location in force for all methods but these. */

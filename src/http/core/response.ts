@@ -22,7 +22,31 @@ export function newResponse(): Response {
     date: undefined,
     allowRanges: false,
     trailers: undefined,
+    lines: undefined,
   };
+}
+
+/** Gives a response that has nothing yet all that another one has. */
+export function copyFields(response: Response, from: Response): void {
+  const { headers } = from;
+  for (let at = 0; at < headers.count; at++) response.headers.copy(headers, at);
+  response.status = from.status;
+  response.statusLine = from.statusLine;
+  response.contentType = from.contentType;
+  response.charset = from.charset;
+  response.upstreamType = from.upstreamType;
+  response.overrideCharset = from.overrideCharset;
+  response.contentLength = from.contentLength;
+  response.contentOffset = from.contentOffset;
+  response.lastModified = from.lastModified;
+  response.lastModifiedText = from.lastModifiedText;
+  response.etag = from.etag;
+  response.location = from.location;
+  response.server = from.server;
+  response.date = from.date;
+  response.allowRanges = from.allowRanges;
+  response.trailers = from.trailers;
+  response.lines = from.lines;
 }
 
 /** Resets it: an HTTP/1 connection uses the same object for all its requests. */
@@ -44,6 +68,7 @@ export function resetResponse(response: Response): void {
   response.date = undefined;
   response.allowRanges = false;
   response.trailers = undefined;
+  response.lines = undefined;
 }
 
 /** Makes a strong entity tag weak (ngx_http_weak_etag): a filter changes the body's bytes. */

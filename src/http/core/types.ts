@@ -222,6 +222,14 @@ export interface Response {
   date: HeadText | undefined;
   allowRanges: boolean;
   trailers: HeaderList | undefined;
+  /** Set where the head is the same for many requests: the exchange keeps its lines there. */
+  lines: HeadLines | undefined;
+}
+
+/** Lines of an HTTP/1 head, around those about the connection; "" as long as they were not written yet. */
+export interface HeadLines {
+  before: string;
+  after: string;
 }
 
 // ---- subrequests

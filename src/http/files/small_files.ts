@@ -1,6 +1,6 @@
 import fs from "node:fs";
-import { defer } from "../../sys/guard.ts";
 import { osPath } from "../../sys/paths.ts";
+import { loopTurn } from "./loop_turn.ts";
 import { knownFile, type OpenFileCaching } from "./open_file_cache.ts";
 import type { FileHead } from "./served_file.ts";
 
@@ -32,20 +32,15 @@ const OVERHEAD = 512;
 
 const files = new Map<string, SmallFile>();
 let bytes = 0;
-let turn = 1;
-let turnEnds = false;
 
 const NO_THROW = { throwIfNoEntry: false } as const;
-
-function endTurn(): void {
-  turnEnds = false;
-  turn++;
-}
 
 /** The file if it is in memory and has not changed, as far as `caching` wants that to be known. */
 export function smallFile(path: string, caching: OpenFileCaching | undefined): SmallFile | undefined {
   const file = files.get(path);
-  if (file === undefined || file.turn === turn) return file;
+  if (file === undefined) return undefined;
+  const turn = loopTurn();
+  if (file.turn === turn) return file;
   const known = caching === undefined ? undefined : knownFile(caching, path)?.stats;
   if (known !== undefined && isSame(file, known)) return file;
   const stats = statOf(file);
@@ -55,10 +50,6 @@ export function smallFile(path: string, caching: OpenFileCaching | undefined): S
   }
   caching?.files.keep(path, stats, undefined, caching.files.find(path)?.fd ?? -1);
   file.turn = turn;
-  if (!turnEnds) {
-    turnEnds = true;
-    defer(endTurn, undefined);
-  }
   return file;
 }
 

@@ -9,6 +9,7 @@ import { LAST, passBody, takesMore } from "../core/filters.ts";
 import { logError } from "../core/log_context.ts";
 import type { Request } from "../core/request.ts";
 import { type FileReader, mayRead, nextTurn, spend } from "./file_turns.ts";
+import { loopTurn } from "./loop_turn.ts";
 import type { RangePlan } from "./ranges.ts";
 
 /** How much the kernel sends of a file at once, so that others have their turn. */
@@ -34,11 +35,48 @@ export function sendSmall(request: Request, body: string): number {
   return OK;
 }
 
+/** A descriptor that is kept, and used by several responses: closed when nobody uses it any more. */
+export class SharedFile {
+  readonly fd: number;
+  readonly path: string;
+  readonly stats: fs.Stats;
+  private users = 1;
+  private checkedIn = 0;
+
+  /** Whoever makes it is its first user. */
+  constructor(fd: number, path: string, stats: fs.Stats) {
+    this.fd = fd;
+    this.path = path;
+    this.stats = stats;
+  }
+
+  use(): void {
+    this.users++;
+  }
+
+  /** Whether it is as long as it was, and has a name still; looked at once in a turn of the event loop. */
+  isIntact(): boolean {
+    const turn = loopTurn();
+    if (this.checkedIn === turn) return true;
+    const { size, nlink } = fs.fstatSync(this.fd);
+    if (size !== this.stats.size || nlink === 0) return false;
+    this.checkedIn = turn;
+    return true;
+  }
+
+  release(): void {
+    this.users--;
+    if (this.users === 0) fs.closeSync(this.fd);
+  }
+}
+
 /** A body that is not just a whole file: bytes in memory, and behind them a section of the file. */
 export interface FileBody {
   readonly prefix: Buffer;
   readonly start: number;
   readonly end: number;
+  /** The descriptor, if it is shared: whoever sends it is a user of it. */
+  readonly shared?: SharedFile;
 }
 
 /**
@@ -62,6 +100,7 @@ class FileSender implements FileReader, FileReadHandler, CachedFile {
   private readonly request: Request;
   private readonly path: string;
   private readonly plan: RangePlan;
+  private readonly shared: SharedFile | undefined;
   private readonly prefix: Buffer;
   /** What is at a position of the body, behind the prefix, is in the file this much further on. */
   private readonly shift: number;
@@ -90,6 +129,7 @@ class FileSender implements FileReader, FileReadHandler, CachedFile {
     this.size = size;
     this.path = path;
     this.plan = plan;
+    this.shared = body?.shared;
     this.prefix = body?.prefix ?? NOTHING;
     this.shift = body === undefined ? 0 : body.start - body.prefix.length;
     this.direct = request.location.core.sendfile;
@@ -215,7 +255,7 @@ class FileSender implements FileReader, FileReadHandler, CachedFile {
     const { request } = this;
     this.reading = false;
     if (!this.open) {
-      fs.closeSync(this.fd);
+      this.release();
     } else if (error !== undefined) {
       logError(request, "crit", `pread() "${this.path}" failed (${error.message})`);
       this.close();
@@ -238,7 +278,12 @@ class FileSender implements FileReader, FileReadHandler, CachedFile {
   private close(): void {
     if (!this.open) return;
     this.open = false;
-    if (!this.reading) fs.closeSync(this.fd);
+    if (!this.reading) this.release();
+  }
+
+  private release(): void {
+    if (this.shared !== undefined) this.shared.release();
+    else fs.closeSync(this.fd);
   }
 }
 

@@ -43,18 +43,37 @@ function opening(status: number, version: boolean): string {
  * keep-alive.
  */
 export function responseHead(request: Request): string {
+  const { lines } = request.response;
+  const start = startOf(request);
+  if (lines === undefined) {
+    const before = fieldsBefore(request);
+    return start + before + connectionFields(request) + fieldsAfter(request);
+  }
+  if (lines.after === "") {
+    lines.before = fieldsBefore(request);
+    lines.after = fieldsAfter(request);
+  }
+  return start + lines.before + connectionFields(request) + lines.after;
+}
+
+/** The status line, Server and Date. */
+function startOf({ response, location: { core } }: Request): string {
+  const { status } = response;
+  const line = response.statusLine ?? statusLine(status);
+  if (line === statusLine(status) && response.server === undefined && response.date === undefined) {
+    return opening(status, core.serverTokens !== "off");
+  }
+  return `HTTP/1.1 ${line}\r\nServer: ${
+    response.server ?? (core.serverTokens === "off" ? NAME : SERVER)
+  }\r\nDate: ${response.date ?? httpDate()}`;
+}
+
+/** The fields that nginx has before Connection; decides the framing. */
+function fieldsBefore(request: Request): string {
   const { response } = request;
   const { core } = request.location;
   const { status } = response;
-  const line = response.statusLine ?? statusLine(status);
-  let head: string;
-  if (line === statusLine(status) && response.server === undefined && response.date === undefined) {
-    head = opening(status, core.serverTokens !== "off");
-  } else {
-    head = `HTTP/1.1 ${line}\r\nServer: ${
-      response.server ?? (core.serverTokens === "off" ? NAME : SERVER)
-    }\r\nDate: ${response.date ?? httpDate()}`;
-  }
+  let head = "";
   const bodiless = status === 304 || status === 204 || status < 200;
   if (bodiless) request.headerOnly = true;
   if (status === 204) {
@@ -99,14 +118,23 @@ export function responseHead(request: Request): string {
       request.keepalive = false;
     }
   }
-  if (status === 101) head += "\r\nConnection: upgrade\r\n";
-  else if (!request.keepalive) head += "\r\nConnection: close\r\n";
+  return head;
+}
+
+function connectionFields({ response: { status }, location: { core }, keepalive, gzipVary }: Request): string {
+  let fields: string;
+  if (status === 101) fields = "\r\nConnection: upgrade\r\n";
+  else if (!keepalive) fields = "\r\nConnection: close\r\n";
   else if (core.keepaliveHeader > 0)
-    head += `\r\nConnection: keep-alive\r\nKeep-Alive: timeout=${core.keepaliveHeader}\r\n`;
-  else head += "\r\nConnection: keep-alive\r\n";
-  if (request.gzipVary && core.gzipVary) head += "Vary: Accept-Encoding\r\n";
-  if (response.etag !== undefined) head += `ETag: ${response.etag}\r\n`;
-  return `${head + response.headers.lines()}\r\n`;
+    fields = `\r\nConnection: keep-alive\r\nKeep-Alive: timeout=${core.keepaliveHeader}\r\n`;
+  else fields = "\r\nConnection: keep-alive\r\n";
+  return gzipVary && core.gzipVary ? `${fields}Vary: Accept-Encoding\r\n` : fields;
+}
+
+/** The other fields, and the head's end. */
+function fieldsAfter({ response: { etag, headers } }: Request): string {
+  const lines = `${headers.lines()}\r\n`;
+  return etag === undefined ? lines : `ETag: ${etag}\r\n${lines}`;
 }
 
 /** The head of a response before the final one (RFC 9110 section 15.2). */
