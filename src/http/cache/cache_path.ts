@@ -37,7 +37,7 @@ interface KeysZone {
 
 const PORTIONS: Portions = { files: 100, threshold: 200, sleep: 50 };
 /** A purge costs a comparison for each hit as long as it is pending: so files are walked unless `purger=off`, and quickly. */
-const PURGER: Portions = { files: 500, threshold: 20, sleep: 50 };
+const PURGER: Portions = { files: 200, threshold: 50, sleep: 50 };
 const MEMORY = 8 * 1024 * 1024;
 /** ngx_http_file_cache_set_slot: less than the zones of other modules. */
 const LEAST_ZONE = 2 * 4096;

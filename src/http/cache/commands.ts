@@ -45,9 +45,9 @@ function textIn(request: CommandRequest, name: string): string | undefined {
 async function list(cache: Cache, request: CommandRequest, reply: CommandReply): Promise<void> {
   const prefix = textIn(request, "prefix") ?? "";
   let seen = 0;
-  for (const path of entryPaths(cache.directory)) {
+  for await (const path of entryPaths(cache.directory, cache.settings.levels.length)) {
     if (++seen % AT_ONCE === 0) await pause();
-    const entry = readEntry(path);
+    const entry = await readEntry(path);
     if (entry === undefined || !entry.head.key.startsWith(prefix)) continue;
     if (!(await reply.line(summary(cache, path, entry.head, entry.size)))) return;
   }
@@ -75,7 +75,7 @@ function summary(cache: Cache, path: string, head: StoredHead, size: number) {
 async function show(cache: Cache, request: CommandRequest, reply: CommandReply): Promise<void> {
   const key = textIn(request, "key") ?? "";
   const path = cache.fileOf(digestOf(key));
-  const entry = readEntry(path);
+  const entry = await readEntry(path);
   if (entry === undefined || entry.head.key !== key) throw missing(cache, key);
   const { head, size } = entry;
   const { status, statusLine, headers } = head.answer;

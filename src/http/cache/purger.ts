@@ -1,80 +1,92 @@
 import type { CheckerService } from "../../runtime/application.ts";
-import { sharedNow } from "../../sys/clock.ts";
+import { clockNow, sharedNow } from "../../sys/clock.ts";
+import { logFault } from "../../sys/guard.ts";
 import { startTimer, type Timer } from "../../sys/timers.ts";
 import type { Cache } from "./cache.ts";
 import { digestOfPath, entryPaths, readEntry } from "./entry_walk.ts";
 import { removeFile } from "./purge.ts";
+import type { PurgeRecord } from "./purge_file.ts";
 
 /** How often it is looked whether purges are pending, ms. */
 const LOOK_MS = 200;
 /** So much later than `inactive` the manager has removed what was not used, s. */
 const MARGIN = 60;
+/** After a fault it goes on after so long, ms. */
+const FAULT_PAUSE = 10_000;
 
 /**
- * The checker's part in purging one cache: while purges of many keys are pending, it walks all files, removes what matches, and
- * then forgets those that were pending when the walk began. With `purger=off` files go when they are met or have not been used
+ * The checker's part in purging one cache: while purges of many keys are pending, it goes over all files, removes what matches,
+ * and then forgets those that were pending when it began. With `purger=off` files go when they are met or have not been used
  * for `inactive`; then a purge is forgotten after that.
  */
 export class Purger implements CheckerService {
   readonly #cache: Cache;
   #timer: Timer | undefined;
-  /** The walk that is under way, and the numbers of the purges that it began with. */
-  #walk: Iterator<string> | undefined;
-  #numbers: ReadonlySet<number> = new Set();
+  #stopped = false;
 
   constructor(cache: Cache) {
     this.#cache = cache;
     cache.purges.load();
-    this.#wait(LOOK_MS);
+    void this.#run();
   }
 
   stop(): void {
+    this.#stopped = true;
     this.#timer?.clear();
-    this.#walk?.return?.();
   }
 
-  #wait(ms: number): void {
-    this.#timer = startTimer(ms, () => {
-      this.#wait(this.#look());
+  async #run(): Promise<void> {
+    while (!this.#stopped) {
+      let pause = LOOK_MS;
+      try {
+        if (this.#cache.purges.pending) await this.#work();
+      } catch (error) {
+        logFault(error, ` while purging cache "${this.#cache.name}"`);
+        pause = FAULT_PAUSE;
+      }
+      await this.#sleep(pause);
+    }
+  }
+
+  /** Does not resolve once it has been stopped. */
+  #sleep(ms: number): Promise<void> {
+    return new Promise((resolve) => {
+      if (!this.#stopped) this.#timer = startTimer(ms, resolve, { background: true });
     });
   }
 
-  /** Does its work for a while. Returns how long to wait for the next time, ms. */
-  #look(): number {
+  async #work(): Promise<void> {
     const { purges, settings } = this.#cache;
-    if (this.#walk === undefined) {
-      if (!purges.pending) return LOOK_MS;
-      if (!settings.purges) {
-        const now = sharedNow() / 1000;
-        if (purges.records().some(({ since }) => since + settings.inactive + MARGIN < now)) {
-          purges.forget(({ since }) => since + settings.inactive + MARGIN < now);
-        }
-        return LOOK_MS;
-      }
-      this.#numbers = new Set(purges.records().map(({ number }) => number));
-      this.#walk = entryPaths(this.#cache.directory);
+    if (!settings.purges) {
+      const now = sharedNow() / 1000;
+      const isOver = ({ since }: PurgeRecord): boolean => since + settings.inactive + MARGIN < now;
+      if (purges.records().some(isOver)) purges.forget(isOver);
+      return;
     }
-    if (!this.#step(this.#walk)) return settings.purger.sleep;
-    this.#walk = undefined;
-    purges.forget(({ number }) => this.#numbers.has(number));
-    return LOOK_MS;
+    const begun = new Set(purges.records().map(({ number }) => number));
+    if (await this.#goOver()) purges.forget(({ number }) => begun.has(number));
   }
 
-  /** Looks at some files. True when there are no more. */
-  #step(walk: Iterator<string>): boolean {
-    const { files, threshold } = this.#cache.settings.purger;
-    const until = performance.now() + threshold;
-    for (let i = 0; i < files && performance.now() < until; i++) {
-      const { value: path, done } = walk.next();
-      if (done === true) return true;
-      this.#visit(path);
+  /** Looks at all files. False if it was stopped. */
+  async #goOver(): Promise<boolean> {
+    const { directory, settings } = this.#cache;
+    const { files, threshold, sleep } = settings.purger;
+    let seen = 0;
+    let until = clockNow() + threshold;
+    for await (const path of entryPaths(directory, settings.levels.length)) {
+      await this.#visit(path);
+      if (this.#stopped) return false;
+      if (++seen < files && clockNow() < until) continue;
+      await this.#sleep(sleep);
+      seen = 0;
+      until = clockNow() + threshold;
     }
-    return false;
+    return true;
   }
 
-  #visit(path: string): void {
+  async #visit(path: string): Promise<void> {
     const { purges, index } = this.#cache;
-    const entry = readEntry(path);
+    const entry = await readEntry(path);
     if (entry === undefined || !purges.covers(entry.head)) return;
     index.purge(digestOfPath(path));
     removeFile(path);
