@@ -1,6 +1,7 @@
 /** Many reloads, with requests going on. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { httpBackend } from "../support/backend.ts";
 import { startHoldfast } from "../support/holdfast.ts";
 import { startLoad } from "../support/load.ts";
 import { childrenOf, statusOf } from "../support/processes.ts";
@@ -28,6 +29,29 @@ test("of the trees that reloads leave behind none are kept, nor are they left ly
   assert.ok(late < early + 50, `${early.toFixed(0)} MiB after 30 reloads, ${late.toFixed(0)} after 80`);
   await load.stop();
   assert.deepEqual(load.failures, []);
+});
+
+test("a connection that was idle at one reload and has a request at the next does not keep its worker from exiting", async (t) => {
+  const answers: (() => void)[] = [];
+  const backend = await httpBackend(t, (_request, response) => answers.push(() => response.end("answer")));
+  const holdfast = await startHoldfast(t, {
+    config: ([port]) => `error_log logs/error.log notice; worker_processes 1;
+      http { server { listen 127.0.0.1:${port}; location / { proxy_pass http://${backend.address}; } } }`,
+  });
+  const client = await RawConnection.open(holdfast.port);
+  t.after(() => client.close());
+  // Another connection's answer says that the worker has accepted this one, which came before.
+  const other = get(holdfast.port, "/");
+  await waitFor(() => answers.length === 1, "the first request");
+  answers[0]();
+  await other;
+  assert.ok(await holdfast.reload());
+  client.write("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+  await waitFor(() => answers.length === 2, "the second request");
+  assert.ok(await holdfast.reload());
+  answers[1]();
+  assert.equal((await client.readResponse()).body, "answer");
+  assert.equal(await holdfast.stop("SIGQUIT"), 0);
 });
 
 test("of configurations in quick succession the last is the one in force", async (t) => {

@@ -222,7 +222,14 @@ export class HttpService implements WorkerService {
     const ended = () => {
       if (--left === 0) done();
     };
-    for (const connection of running) connection.afterRequest = ended;
+    for (const connection of running) {
+      // Of an earlier cycle, where the connection had no request under that one but has one under this.
+      const { afterRequest: earlier } = connection;
+      connection.afterRequest = () => {
+        earlier?.();
+        ended();
+      };
+    }
   }
 
   expire(): void {

@@ -235,6 +235,7 @@ export class H1Connection implements ExchangeOwner, HeadReaderOwner, InputOwner,
   subrequestsEnded(): void {
     this.outlived = false;
     if (this.state === CLOSED) this.leave();
+    else if (this.state !== BUSY) this.notifyFreed();
   }
 
   private notifyFreed(): void {
