@@ -1,8 +1,10 @@
 import assert from "node:assert/strict";
 import type { ServerResponse } from "node:http";
 import { test } from "node:test";
+import { tcpBackend } from "../support/backend.ts";
 import { cachedSite } from "../support/cached_site.ts";
-import { RawConnection } from "../support/tcp.ts";
+import { startHoldfast } from "../support/holdfast.ts";
+import { get, RawConnection } from "../support/tcp.ts";
 import { waitFor } from "../support/wait.ts";
 
 /** Requests for the same key while one of them is passed on. */
@@ -84,10 +86,10 @@ test("an answer that is not kept has the next of those that wait passed on", asy
   assert.equal(asked.length, 3);
 });
 
-test("an answer that is not buffered, or upgrades, keeps nobody waiting", async (t) => {
+test("an answer that is not buffered keeps nobody waiting", async (t) => {
   const held = new Held();
   const { ask, holdfast } = await cachedSite(t, held.take, {
-    location: `${LOCK} proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection upgrade;`,
+    location: LOCK,
   });
   const first = await RawConnection.open(holdfast.port);
   t.after(() => first.close());
@@ -99,6 +101,29 @@ test("an answer that is not buffered, or upgrades, keeps nobody waiting", async 
   held.responses[1].end("2");
   assert.equal(await second, "MISS 2");
   held.responses[0].end();
+});
+
+test("a connection that is upgraded keeps nobody waiting", async (t) => {
+  let connections = 0;
+  const { address } = await tcpBackend(t, async (connection) => {
+    await connection.readHeader();
+    connection.write(
+      ++connections === 1
+        ? "HTTP/1.1 101 Switching Protocols\r\nUpgrade: own\r\nConnection: upgrade\r\n\r\n"
+        : "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n2",
+    );
+  });
+  const fields = "proxy_http_version 1.1; proxy_set_header Upgrade own; proxy_set_header Connection upgrade;";
+  const { port } = await startHoldfast(t, {
+    config: ([port]) =>
+      `user root; http { proxy_cache_path cache keys_zone=one:1m; server { listen 127.0.0.1:${port};
+        location / { proxy_pass http://${address}; proxy_cache one; ${LOCK} ${fields} } } }`,
+  });
+  const first = await RawConnection.open(port);
+  t.after(() => first.close());
+  first.write("GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: own\r\n\r\n");
+  await first.until((received) => received.startsWith("HTTP/1.1 101 "));
+  assert.equal((await get(port, "/")).body, "2");
 });
 
 test("who has waited long enough is passed on, and what it gets is not kept", async (t) => {

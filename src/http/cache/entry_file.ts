@@ -1,4 +1,5 @@
 import type fs from "node:fs";
+import { FILE_PIECE } from "../../net/engine.ts";
 import { zlib } from "../../sys/builtin.ts";
 import { scanned } from "../../wire/head_text.ts";
 import { FieldSet } from "../../wire/http1/field_set.ts";
@@ -31,6 +32,8 @@ const PURGE = 96;
 const TEXTS = 116;
 /** No file of the cache is shorter. */
 export const LEAST_FILE = TEXTS;
+/** A longer head is not kept: it is read at once. */
+export const MOST_HEAD = FILE_PIECE;
 const LABEL = "\nKEY: ";
 
 /** Times are seconds since 1970, periods seconds. */

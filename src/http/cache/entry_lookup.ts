@@ -51,6 +51,8 @@ export class EntryLookup implements FileReadHandler, CheckWaiter {
   /** What of the file is read, and the generation that the index gave for it; 0 where it did not know. */
   private fd = -1;
   private generation = 0;
+  /** The engine reads it: it is closed after that. */
+  private reading = false;
   /** It has been read a second time. */
   private readAgain = false;
   /** What the index says of the file; 0: nothing. */
@@ -172,20 +174,26 @@ export class EntryLookup implements FileReadHandler, CheckWaiter {
 
   private readFile(length: number): void {
     const bytes = readCached(this.fd, 0, length);
-    if (bytes !== undefined) this.read(bytes);
-    else engine().readFile(this.fd, 0, Math.min(length, FILE_PIECE), this);
+    if (bytes !== undefined) {
+      this.read(bytes);
+    } else {
+      this.reading = true;
+      engine().readFile(this.fd, 0, Math.min(length, FILE_PIECE), this);
+    }
   }
 
   onFileRead(bytes: Buffer, error: StreamError | undefined): void {
+    this.reading = false;
     if (this.request.finalized) {
       this.close();
-      return;
-    }
-    if (error !== undefined) {
+    } else if (error === undefined) {
+      this.read(bytes);
+    } else {
       const { cache } = this;
       cache.diskTrouble(logOf(this.request), `read() "${cache.fileOf(this.digest)}" failed (${error.message})`);
+      this.close();
+      this.user.onUnkept();
     }
-    this.read(bytes);
   }
 
   onFault(error: unknown): void {
@@ -300,7 +308,8 @@ export class EntryLookup implements FileReadHandler, CheckWaiter {
   }
 
   close(): void {
-    if (this.fd >= 0) fs.closeSync(this.fd);
+    if (this.fd < 0 || this.reading) return;
+    fs.closeSync(this.fd);
     this.fd = -1;
   }
 }

@@ -4,7 +4,7 @@ import type { Passing } from "../upstream/settings.ts";
 import type { Cache } from "./cache.ts";
 import { CacheWriter } from "./cache_writer.ts";
 import { variantOf } from "./digest.ts";
-import { entryOf } from "./entry_file.ts";
+import { entryOf, headLength, MOST_HEAD } from "./entry_file.ts";
 import type { EntryLookup } from "./entry_lookup.ts";
 import type { EntryUpdate } from "./entry_update.ts";
 import { renewStored } from "./renewal.ts";
@@ -136,6 +136,10 @@ export class KeptAnswer {
       error,
       date: seconds(),
     });
+    if (headLength(entry) > MOST_HEAD) {
+      this.cacheable = false;
+      return undefined;
+    }
     const { main, digest } = lookup;
     return new CacheWriter(owner, entry, { cache, main, digest, update });
   }
