@@ -133,6 +133,8 @@ for (const [kind, length] of [
     });
     assert.equal(await ask("/a"), `MISS ${long(1, length)}`);
     const file = join(holdfast.prefix, FILE_OF_A);
+    // The last of a long body may still be written when the client has all of it.
+    await waitFor(() => existsSync(file), "the file");
     utimesSync(file, 1, 1);
     for (let i = 0; i < 2; i++) assert.equal(await ask("/a"), `HIT ${long(1, length)}`);
     const bytes = readFileSync(file);
