@@ -24,7 +24,12 @@ import { ageOf, seconds } from "./validity.ts";
  * Answers a request from a location's cache, or has it passed to a server, whose answer may be kept. `ownKey` makes the module's
  * key, where the configuration has none.
  */
-export function tryCache(request: Request, settings: CacheSettings, ownKey: () => string, passing: Passing): void {
+export function tryCache(
+  request: Request,
+  settings: CacheSettings,
+  ownKey: (request: Request) => string,
+  passing: Passing,
+): void {
   const purge = settings.purge !== undefined && isPurge(settings.purge, request) ? settings.purge : undefined;
   const cache = purge !== undefined || settings.methods.has(request.method) ? settings.cacheOf(request) : undefined;
   if (cache === undefined) {
@@ -36,7 +41,7 @@ export function tryCache(request: Request, settings: CacheSettings, ownKey: () =
     finalizeRequest(request, 500);
     return;
   }
-  const key = settings.key === undefined ? ownKey() : settings.key.render(request);
+  const key = settings.key === undefined ? ownKey(request) : settings.key.render(request);
   if (purge !== undefined) {
     finalizeRequest(request, answerPurge(request, purge, cache, key, settings.tags));
     return;
@@ -79,7 +84,6 @@ class CachedRequest implements RequestCache, LookupUser {
   constructor(request: Request, cache: Cache, key: string, settings: CacheSettings, passing: Passing) {
     this.cache = cache;
     this.request = request;
-    this.cache = cache;
     this.settings = settings;
     this.passing = passing;
     this.convertsHead = settings.convertHead && request.method === "HEAD";

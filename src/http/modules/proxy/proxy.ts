@@ -9,6 +9,7 @@ import { GET, type Request } from "../../core/request.ts";
 import type { Handler } from "../../core/types.ts";
 import { passHandler } from "../../upstream/pass_handler.ts";
 import { resolveHost } from "../../upstream/resolve_host.ts";
+import type { Passing } from "../../upstream/settings.ts";
 import { chooseTls } from "../../upstream/tls.ts";
 import { passToUpstream } from "../../upstream/upstream_request.ts";
 import { buildProxy, type ProxySettings, proxyHosts } from "./build_proxy.ts";
@@ -42,7 +43,30 @@ function proxyHandler(settings: ProxySettings): Handler {
     buffered: upstream.requestBuffering,
     chunksAllowed: raw.proxy_http_version === "1.1",
   };
-  return passHandler(body, (request) => start(request, settings));
+  const { fixed, cache } = settings;
+  if (fixed === undefined || cache === undefined) return passHandler(body, (request) => start(request, settings));
+  const key = keyOf(settings, fixed);
+  const passing = passingOf(settings, fixed);
+  return passHandler(body, (request) => {
+    request.passedTo = fixed;
+    tryCache(request, cache, key, passing);
+  });
+}
+
+type Pass = FixedPass | UnresolvedPass;
+
+/** Makes the cache's key, where the configuration has none (ngx_http_proxy_create_key). */
+function keyOf(settings: ProxySettings, pass: Pass): (request: Request) => string {
+  const address = pass.scheme + pass.host;
+  return (request) => address + requestUri(request, settings, pass);
+}
+
+function passingOf(settings: ProxySettings, pass: Pass): Passing {
+  return {
+    settings: settings.upstream,
+    rules: settings.rules,
+    pass: (request) => passOn(request, settings, pass),
+  };
 }
 
 function start(request: Request, settings: ProxySettings): void {
@@ -56,15 +80,10 @@ function start(request: Request, settings: ProxySettings): void {
     return;
   }
   request.passedTo = pass;
-  const uri = () => pass.scheme + pass.host + requestUri(request, settings, pass);
-  tryCache(request, settings.cache, uri, {
-    settings: settings.upstream,
-    rules: settings.rules,
-    pass: () => passOn(request, settings, pass),
-  });
+  tryCache(request, settings.cache, keyOf(settings, pass), passingOf(settings, pass));
 }
 
-function passOn(request: Request, settings: ProxySettings, pass: FixedPass | UnresolvedPass): void {
+function passOn(request: Request, settings: ProxySettings, pass: Pass): void {
   if ("upstream" in pass) send(request, settings, pass);
   else
     resolveHost(request, settings.upstream, settings.upstreams, pass.resolve, (upstream) =>
