@@ -14,10 +14,13 @@ import { waitFor } from "../support/wait.ts";
 const BODY = "0123456789".repeat(30_000);
 const FIELDS = { "Accept-Ranges": "bytes", "Content-Length": BODY.length };
 
-function fileOf({ prefix }: Running): string {
-  const entries = readdirSync(join(prefix, "cache"), { recursive: true, withFileTypes: true });
-  const [found] = entries.filter((entry) => entry.isFile() && /^[0-9a-f]{32}$/.test(entry.name));
-  return join(found.parentPath, found.name);
+/** The file of the one entry. A client may have all of a long answer before it is there. */
+function fileOf({ prefix }: Running): Promise<string> {
+  return waitFor(() => {
+    const entries = readdirSync(join(prefix, "cache"), { recursive: true, withFileTypes: true });
+    const found = entries.find((entry) => entry.isFile() && /^[0-9a-f]{32}$/.test(entry.name));
+    return found !== undefined && join(found.parentPath, found.name);
+  }, "the file");
 }
 
 test("a response is read from the disk, all of it and ranges", async (t) => {
@@ -25,7 +28,7 @@ test("a response is read from the disk, all of it and ranges", async (t) => {
     response.writeHead(200, FIELDS).end(BODY),
   );
   await ask("/a");
-  const file = fileOf(holdfast);
+  const file = await fileOf(holdfast);
   dropPages(file);
   assert.equal(await ask("/a"), `HIT ${BODY}`);
   dropPages(file);
@@ -44,7 +47,7 @@ test("a client that leaves while its response is read or sent leaves nothing ope
     workers: 1,
   });
   await ask("/a");
-  const file = fileOf(holdfast);
+  const file = await fileOf(holdfast);
   const [worker] = workersOf(holdfast.pid);
   for (let i = 0; i < 10; i++) {
     dropPages(file);
