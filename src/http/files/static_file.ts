@@ -3,12 +3,13 @@ import { FILE_PIECE, type FileReadHandler } from "../../net/engine.ts";
 import { engine } from "../../net/engines.ts";
 import { NO_ROOM, NOT_THIS_FILE, type StreamError } from "../../net/stream.ts";
 import { type CachedFile, cachedUntil, readCached } from "../../sys/page_cache.ts";
+import type { Turn } from "../../sys/turns.ts";
 import { CLIENT_CLOSED_REQUEST, DONE, ERROR, OK } from "../core/codes.ts";
 import { finalizeIfAborted, finalizeRequest } from "../core/engine.ts";
 import { LAST, passBody, takesMore } from "../core/filters.ts";
 import { logError } from "../core/log_context.ts";
 import type { Request } from "../core/request.ts";
-import { type FileReader, mayRead, nextTurn, spend } from "./file_turns.ts";
+import { mayRead, nextTurn, spend } from "./file_turns.ts";
 import { loopTurn } from "./loop_turn.ts";
 import type { RangePlan } from "./ranges.ts";
 
@@ -93,7 +94,7 @@ export function sendFile(request: Request, fd: number, path: string, stats: fs.S
  * Sends a file piece by piece, as fast as the client takes it. What is not in memory is read by the engine, so that the disk
  * keeps nobody else waiting.
  */
-class FileSender implements FileReader, FileReadHandler, CachedFile {
+class FileSender implements Turn, FileReadHandler, CachedFile {
   readonly fd: number;
   readonly identity: number;
   readonly size: number;
@@ -146,7 +147,7 @@ class FileSender implements FileReader, FileReadHandler, CachedFile {
     }
     if (code !== DONE) return code;
     const { request } = this;
-    request.onWritable = () => this.readOn();
+    request.onWritable = () => this.onTurn();
     request.onAbort = finalizeIfAborted;
     request.cleanup ??= [];
     request.cleanup.push(() => this.close());
@@ -163,7 +164,7 @@ class FileSender implements FileReader, FileReadHandler, CachedFile {
     this.request.onFault(error);
   }
 
-  readOn(): void {
+  onTurn(): void {
     const { request } = this;
     if (!request.finalized && this.open && !this.reading && takesMore(request)) this.runOn();
   }

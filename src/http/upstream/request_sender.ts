@@ -1,7 +1,8 @@
 import { afterEvent } from "../../sys/guard.ts";
+import type { Turn } from "../../sys/turns.ts";
 import type { Request } from "../core/request.ts";
 import type { RequestBody } from "../core/types.ts";
-import { type FileReader, mayRead, nextTurn } from "../files/file_turns.ts";
+import { mayRead, nextTurn } from "../files/file_turns.ts";
 import { BodyCursor, type CursorOwner } from "./body_cursor.ts";
 import type { BodyCoding, UpstreamTarget } from "./protocol.ts";
 
@@ -38,7 +39,7 @@ const WITH_HEAD = 16 * 1024;
  * Sends requests on one connection to a server: the head, and the body, which has been read or is passed on as it
  * comes.
  */
-export class RequestSender implements FileReader, CursorOwner {
+export class RequestSender implements Turn, CursorOwner {
   private readonly owner: SenderOwner;
   private user: SenderUser | undefined = undefined;
   private coding: BodyCoding | undefined = undefined;
@@ -155,7 +156,7 @@ export class RequestSender implements FileReader, CursorOwner {
   }
 
   /** Its turn to read the body from its file. */
-  readOn(): void {
+  onTurn(): void {
     this.onDrain();
   }
 

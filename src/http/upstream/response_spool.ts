@@ -2,10 +2,11 @@ import { FILE_PIECE } from "../../net/engine.ts";
 import { SlabQueue } from "../../net/slabs.ts";
 import { defer } from "../../sys/guard.ts";
 import { readCached } from "../../sys/page_cache.ts";
+import type { Turn } from "../../sys/turns.ts";
 import { logError } from "../core/log_context.ts";
 import type { Request } from "../core/request.ts";
 import { openTemporary, type TempFile, TempFileError } from "../core/temp_file.ts";
-import { type FileReader, mayRead, nextTurn, spend } from "../files/file_turns.ts";
+import { mayRead, nextTurn, spend } from "../files/file_turns.ts";
 import type { UpstreamSettings } from "./settings.ts";
 
 /** The pipe whose response waits. */
@@ -25,7 +26,7 @@ export interface SpoolOwner {
  * in memory. The file is written asynchronously, one piece at a time, and read so where it is not in memory; then the owner's
  * onSpool is called.
  */
-export class ResponseSpool implements FileReader {
+export class ResponseSpool implements Turn {
   /** Writing or reading failed; the response cannot be completed. */
   failed = false;
   private readonly owner: SpoolOwner;
@@ -155,7 +156,7 @@ export class ResponseSpool implements FileReader {
     return undefined;
   }
 
-  readOn(): void {
+  onTurn(): void {
     this.waiting = false;
     if (!this.closed) this.owner.onSpool();
   }

@@ -1,11 +1,12 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { type FileReader, mayRead, nextTurn, spend } from "../../../src/http/files/file_turns.ts";
+import { mayRead, nextTurn, spend } from "../../../src/http/files/file_turns.ts";
+import type { Turn } from "../../../src/sys/turns.ts";
 
 const PIECE = 64 * 1024;
 
 /** Reads so many pieces, as often as it may. */
-class Reader implements FileReader {
+class Reader implements Turn {
   left: number;
   private readonly read: (reader: Reader) => void;
 
@@ -14,7 +15,7 @@ class Reader implements FileReader {
     this.read = read;
   }
 
-  readOn(): void {
+  onTurn(): void {
     while (this.left > 0) {
       if (!mayRead(this)) {
         nextTurn(this);
@@ -43,7 +44,7 @@ test("a turn reads a mebibyte of files at most, whoever reads, and each reader h
         if (order.at(-1) !== reader) order.push(reader);
       }),
   );
-  for (const reader of readers) reader.readOn();
+  for (const reader of readers) reader.onTurn();
   while (readers.some(({ left }) => left > 0)) {
     inTurn = 0;
     await new Promise((resolve) => setImmediate(resolve));

@@ -1,11 +1,12 @@
 import type fs from "node:fs";
+import type { Turn } from "../../../sys/turns.ts";
 import { ERROR, OK } from "../../core/codes.ts";
 import { finalizeIfAborted, finalizeRequest } from "../../core/engine.ts";
 import { LAST, passBody, takesMore } from "../../core/filters.ts";
 import { logError } from "../../core/log_context.ts";
 import type { Request } from "../../core/request.ts";
 import { DirectoryReading, type DirectoryVisitor } from "../../files/directory.ts";
-import { type FileReader, nextTurn } from "../../files/file_turns.ts";
+import { nextTurn } from "../../files/file_turns.ts";
 import { SortedEntries } from "./entries.ts";
 import type { ListingText } from "./listing_text.ts";
 
@@ -16,7 +17,7 @@ const MOST = 1_000_000;
 let held = 0;
 
 /** Reads a directory, and sends its listing as the client takes it. */
-export class Listing implements DirectoryVisitor, FileReader {
+export class Listing implements DirectoryVisitor, Turn {
   readonly dangling: ReadonlySet<string> = new Set(["ENOENT", "ELOOP"]);
   readonly skipped: ReadonlySet<string> = new Set(["EACCES"]);
   readonly #request: Request;
@@ -77,7 +78,7 @@ export class Listing implements DirectoryVisitor, FileReader {
       return;
     }
     request.onWritable = () => this.#goOn();
-    this.readOn();
+    this.onTurn();
   }
 
   /** The client takes more: sends another piece in a later turn. */
@@ -87,7 +88,7 @@ export class Listing implements DirectoryVisitor, FileReader {
     nextTurn(this);
   }
 
-  readOn(): void {
+  onTurn(): void {
     this.#waits = false;
     const request = this.#request;
     if (request.finalized || !takesMore(request)) return;

@@ -1,11 +1,12 @@
 import { type Coder, coderMemory, FINISH, FLUSH as FLUSH_CODER, type Operation, PROCESS } from "../../../sys/coder.ts";
+import type { Turn } from "../../../sys/turns.ts";
 import { ERROR } from "../../core/codes.ts";
 import { finalizeRequest } from "../../core/engine.ts";
 import { BODY_FILTER, bodyWritable, FLUSH, LAST, PART_END, passBody, takesMore } from "../../core/filters.ts";
 import { logError } from "../../core/log_context.ts";
 import type { Request } from "../../core/request.ts";
 import type { BodyFilter } from "../../core/types.ts";
-import { type CodingWork, mayCode, nextTurn } from "./turns.ts";
+import { mayCode, nextTurn } from "./coding_turns.ts";
 
 /** Coders of one kind, to be had and given back. */
 export interface CoderSource {
@@ -25,7 +26,7 @@ interface Held {
  * Compresses or expands a body. It stops when the client takes no more or the turn's time is over, and keeps what it was
  * given until then: no more than the source had read already, since that waits too.
  */
-export class CodingFilter implements BodyFilter, CodingWork {
+export class CodingFilter implements BodyFilter, Turn {
   readonly place: number;
   /** Bytes so far, as they came and as they were passed on. */
   taken = 0;
@@ -64,7 +65,7 @@ export class CodingFilter implements BodyFilter, CodingWork {
     return !this.busy && !this.waits && this.goOn(next);
   }
 
-  codeOn(): void {
+  onTurn(): void {
     this.waits = false;
     const { request } = this;
     if (!request.finalized && !this.closed && !request.exchange.blocked) bodyWritable(request);
