@@ -154,19 +154,12 @@ async function answers(port) {
   throw new Error(`nothing listens on port ${port}`);
 }
 
-/** How many tests of each kind pass, by group and program: "required: 12 of 14" reads "12/14". */
+/** How many tests pass, by group and program: required ones, optimal ones, and those that are only asked. */
 function reportOf(suites, programs) {
-  const heads = programs.flatMap(({ name }) => KINDS.map(([kind]) => `${name}: ${kind}`));
-  let text = `| group | ${heads.join(" | ")} |\n|${" --- |".repeat(heads.length + 1)}\n`;
-  const row = (name, tests) => {
-    const cells = programs.flatMap(({ said }) =>
-      KINDS.map(([kind, passed]) => {
-        const of = tests.filter((test) => (test.kind ?? "required") === kind && said.get(test.id) !== "untested");
-        return of.length === 0 ? "" : `${of.filter(({ id }) => said.get(id) === passed).length}/${of.length}`;
-      }),
-    );
-    return `| ${name} | ${cells.join(" | ")} |\n`;
-  };
+  const cells = (texts) => `| ${texts.join(" | ")} |\n`;
+  const row = (name, tests) =>
+    cells([name, ...programs.map(({ said }) => KINDS.map((kind) => share(tests, said, kind)).join(" · "))]);
+  let text = cells(["group", ...programs.map(({ name }) => name)]) + cells(["---", ...programs.map(() => "---")]);
   for (const { name, tests } of suites) text += row(name, tests);
   return (
     text +
@@ -175,6 +168,12 @@ function reportOf(suites, programs) {
       suites.flatMap(({ tests }) => tests),
     )
   );
+}
+
+/** `12/14` of the tests of a kind; `–` where there are none. */
+function share(tests, said, [kind, passed]) {
+  const of = tests.filter((test) => (test.kind ?? "required") === kind && said.get(test.id) !== "untested");
+  return of.length === 0 ? "–" : `${of.filter(({ id }) => said.get(id) === passed).length}/${of.length}`;
 }
 
 /** The tests that do not end in the same way everywhere, and those that fail everywhere. */
