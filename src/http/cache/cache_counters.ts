@@ -78,12 +78,15 @@ export class CacheCounters {
     if (fromMemory) row[FROM_MEMORY]++;
   }
 
-  /** An answer was stored; `memory`: bytes that this worker has in memory now. */
-  stored(bytes: number, memory: number): void {
-    const row = this.#row;
-    row[STORED]++;
-    row[STORED_BYTES] += bytes;
-    row[MEMORY] = memory;
+  /** An answer was stored. */
+  stored(bytes: number): void {
+    this.#row[STORED]++;
+    this.#row[STORED_BYTES] += bytes;
+  }
+
+  /** What this worker has in memory now. */
+  holds(bytes: number): void {
+    this.#row[MEMORY] = bytes;
   }
 
   /** Over all workers, since the zone was made. */

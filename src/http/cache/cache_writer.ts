@@ -184,8 +184,9 @@ export class CacheWriter implements BodyKeeper {
       const main = { digest, place, generation, fields: [] };
       const { headers } = this.owner.request;
       cache.memory?.put(head.key, main, headers, { head, body: this.text, digest, place, generation }, now());
+      cache.counters.holds(cache.memory?.bytes ?? 0);
     }
-    cache.counters.stored(this.headBytes + this.bodyBytes, cache.memory?.bytes ?? 0);
+    cache.counters.stored(this.headBytes + this.bodyBytes);
   }
 
   /** Gives the file its name in the cache, and tells the index. Its generation; 0 where there is no memory for it. */

@@ -92,4 +92,5 @@ function hold(cache: Cache, memory: MemoryTier, file: OpenedFile, body: string |
   const place = cache.index.place(digest);
   const main = file.main ?? { digest, place, generation, fields: fieldNames(head.vary) };
   memory.put(key, main, headers, { head, digest, place, generation, body }, now());
+  cache.counters.holds(memory.bytes);
 }
