@@ -17,6 +17,8 @@ export interface LoaderPort {
 
 /** Names in a directory that are read at a time. */
 const NAMES_AT_ONCE = 256;
+/** Files that are looked at at a time. */
+const FILES_AT_ONCE = 16;
 
 /** The work is to end. */
 class Stopped extends Error {}
@@ -68,6 +70,7 @@ export class Loader {
     const { levels } = this.#cache.settings;
     const subdirectory = depth < levels.length ? new RegExp(`^[0-9a-f]{${levels[depth]}}$`) : undefined;
     const below: string[] = [];
+    let names: string[] = [];
     try {
       const directory = await fs.promises.opendir(osPath(path), { encoding: "latin1", bufferSize: NAMES_AT_ONCE });
       for await (const entry of directory) {
@@ -76,10 +79,14 @@ export class Loader {
           if (subdirectory?.test(name) === true) below.push(name);
         } else if (entry.isSymbolicLink()) {
           this.#links++;
-        } else {
-          await this.#find(`${path}/${name}`, name);
+        } else if (!isKept(name)) {
+          names.push(name);
+          if (names.length < Math.min(FILES_AT_ONCE, this.#cache.settings.loader.files - this.#files)) continue;
+          await this.#find(path, names);
+          names = [];
         }
       }
+      await this.#find(path, names);
     } catch (error) {
       if (error instanceof Stopped) throw error;
       this.#port.log("crit", `opendir() "${path}" failed (${errorText(errorCode(error))})`);
@@ -87,28 +94,26 @@ export class Loader {
     for (const name of below) await this.#walk(`${path}/${name}`, depth + 1);
   }
 
-  async #find(path: string, name: string): Promise<void> {
+  async #find(directory: string, names: readonly string[]): Promise<void> {
     const cache = this.#cache;
-    // A temporary file of nginx's.
-    if (/\.[0-9]{10}$/.test(name) || name.startsWith(PURGES_FILE)) return;
-    const known = /^[0-9a-f]{32}$/.test(name) && (await this.#add(cache, path, Buffer.from(name, "hex").latin1Slice()));
-    if (!known) await fs.promises.unlink(osPath(path)).catch((error: unknown) => this.#failed("unlink", path, error));
-    if (++this.#files < cache.settings.loader.files && clockNow() < this.#until) return;
+    const paths = names.map((name) => `${directory}/${name}`);
+    const found = await lstatAll(paths);
+    for (const [i, stats] of found.entries()) {
+      if (!(stats instanceof fs.Stats)) this.#failed("lstat", paths[i], stats);
+      else if (!this.#add(cache, paths[i], names[i], stats)) await this.#remove(paths[i]);
+    }
+    this.#files += names.length;
+    if (this.#files < cache.settings.loader.files && clockNow() < this.#until) return;
     await this.#port.sleep(cache.settings.loader.sleep);
     this.#begin();
   }
 
   /** False: it is no file of the cache, or there is no memory for it. */
-  async #add(cache: Cache, path: string, digest: string): Promise<boolean> {
+  #add(cache: Cache, path: string, name: string, stats: fs.Stats): boolean {
+    if (!/^[0-9a-f]{32}$/.test(name)) return false;
+    const digest = Buffer.from(name, "hex").latin1Slice();
     // Where nobody looks for it: there were other levels once.
     if (cache.fileOf(digest) !== path) return false;
-    let stats: fs.Stats;
-    try {
-      stats = await fs.promises.lstat(osPath(path));
-    } catch (error) {
-      this.#failed("lstat", path, error);
-      return true;
-    }
     if (!stats.isFile() || stats.size < LEAST_FILE) {
       this.#port.log("crit", `cache file "${path}" is too small`);
       return false;
@@ -118,8 +123,36 @@ export class Loader {
     return false;
   }
 
+  async #remove(path: string): Promise<void> {
+    try {
+      await fs.promises.unlink(osPath(path));
+    } catch (error) {
+      this.#failed("unlink", path, error);
+    }
+  }
+
   #failed(call: string, path: string, error: unknown): void {
     const code = errorCode(error);
     if (code !== "ENOENT") this.#cache.diskTrouble(this.#port.log, `${call}() "${path}" failed (${errorText(code)})`);
   }
+}
+
+/** Not to be removed: a temporary file of nginx's, or another file of Holdfast's own. */
+function isKept(name: string): boolean {
+  return /\.[0-9]{10}$/.test(name) || name.startsWith(PURGES_FILE);
+}
+
+/** What there is to know of files, or why not. By callbacks: promises of node:fs take twice the CPU. */
+function lstatAll(paths: readonly string[]): Promise<readonly unknown[]> {
+  return new Promise((resolve) => {
+    const found: unknown[] = [];
+    let left = paths.length;
+    if (left === 0) resolve(found);
+    for (const [i, path] of paths.entries()) {
+      fs.lstat(osPath(path), (error, stats) => {
+        found[i] = error ?? stats;
+        if (--left === 0) resolve(found);
+      });
+    }
+  });
 }
