@@ -2,8 +2,10 @@ import assert from "node:assert/strict";
 import { readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
+import { cannedBackend } from "../support/backend.ts";
 import { cachedSite } from "../support/cached_site.ts";
-import type { Running } from "../support/holdfast.ts";
+import { type Running, startHoldfast } from "../support/holdfast.ts";
+import { get } from "../support/tcp.ts";
 
 /** Expired responses, and what becomes of them. */
 
@@ -56,4 +58,44 @@ test("a file is read while its head is written anew, and nobody takes that for a
   );
   assert.equal(statSync(file).ino, ino);
   assert.doesNotMatch(holdfast.read("logs/error.log"), /cache file/);
+});
+
+test("a 304 that answers the client's own condition confirms nothing", async (t) => {
+  const { ask, send, asked } = await cachedSite(
+    t,
+    ({ headers }, response, count) => {
+      response.setHeader("ETag", `"${count}"`);
+      if (headers["if-none-match"] === '"client"') response.writeHead(304, { "Cache-Control": "max-age=60" }).end();
+      else response.writeHead(200, STALE).end(`answer ${count}`);
+    },
+    { location: "proxy_cache_revalidate on; proxy_cache_max_range_offset 0;" },
+  );
+  assert.equal(await ask("/a"), "MISS answer 1");
+  const own = await send("GET", "/a", 'Range: bytes=0-1\r\nIf-None-Match: "client"\r\n');
+  assert.equal(`${own.status} ${own.header("x-cache")}`, "304 EXPIRED");
+  assert.equal(await ask("/a"), "EXPIRED answer 3");
+  assert.equal(asked.length, 3);
+});
+
+test("what a server said that was passed over says nothing of the next one's answer", async (t) => {
+  const refusal = "Cache-Control: no-store\r\nX-Accel-Expires: 0\r\nSet-Cookie: a=b\r\nContent-Length: 0";
+  const first = await cannedBackend(t, `HTTP/1.1 503 X\r\n${refusal}\r\n\r\n`);
+  const second = await cannedBackend(t, "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nanswer");
+  const { port } = await startHoldfast(t, {
+    config: ([port]) =>
+      `user root; http { proxy_cache_path cache keys_zone=one:1m; add_header X-Cache $upstream_cache_status;
+        upstream two { server ${first.address}; server ${second.address} backup; }
+        server { listen 127.0.0.1:${port}; location / { proxy_pass http://two; proxy_cache one; proxy_cache_valid 1m;
+          proxy_next_upstream http_503; } } }`,
+  });
+  for (const status of ["MISS", "HIT", "HIT"]) assert.equal((await get(port, "/")).header("x-cache"), status);
+  assert.equal(first.connections, 1);
+});
+
+test("Vary with * among others keeps an answer out", async (t) => {
+  const { ask } = await cachedSite(t, (_incoming, response, count) =>
+    response.writeHead(200, { Vary: "X-A, *", "Cache-Control": "max-age=60" }).end(`answer ${count}`),
+  );
+  assert.equal(await ask("/a"), "MISS answer 1");
+  assert.equal(await ask("/a"), "MISS answer 2");
 });
