@@ -178,8 +178,8 @@ export class CacheWriter implements BodyKeeper {
     }
     if (generation === 0) return;
     cache.keepBounds();
-    const head = decodeHead(bytes);
-    if (this.text !== undefined && typeof head !== "string" && head.vary === "") {
+    const head = this.text === undefined || this.entry.vary !== "" ? "" : decodeHead(bytes);
+    if (this.text !== undefined && typeof head !== "string") {
       const place = cache.index.place(digest);
       const main = { digest, place, generation, fields: [] };
       const { headers } = this.owner.request;

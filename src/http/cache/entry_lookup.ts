@@ -154,14 +154,18 @@ export class EntryLookup implements FileReadHandler, CheckWaiter {
   private openFile(headBytes: number, enough: boolean): void {
     const { cache, generation } = this;
     const path = cache.fileOf(this.digest);
+    // Most of those that the index does not know are not there: an exception for each would cost more than the miss.
+    if (generation === 0 && !fs.existsSync(osPath(path))) {
+      this.onNoFile(enough);
+      return;
+    }
     try {
       this.fd = fs.openSync(osPath(path), O_RDONLY | O_NONBLOCK);
     } catch (error) {
       const code = errorCode(error);
       if (code === "ENOENT" || code === "ENOTDIR") {
         if (generation !== 0) cache.index.drop(this.digest, generation);
-        if (enough || this.settings.minUses <= 1) this.user.onMissing();
-        else this.user.onUnkept();
+        this.onNoFile(enough);
         return;
       }
       cache.diskTrouble(logOf(this.request), `open() "${path}" failed (${errorText(code)})`);
@@ -170,6 +174,11 @@ export class EntryLookup implements FileReadHandler, CheckWaiter {
     }
     this.readAgain = false;
     this.readFile(Math.max(headBytes, FIRST_READ));
+  }
+
+  private onNoFile(enough: boolean): void {
+    if (enough || this.settings.minUses <= 1) this.user.onMissing();
+    else this.user.onUnkept();
   }
 
   private readFile(length: number): void {
