@@ -4,8 +4,11 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { type CachedSite, type CachedSiteOptions, cachedSite } from "../support/cached_site.ts";
-import type { Running } from "../support/holdfast.ts";
+import { answer, fastcgiBackend } from "../support/fastcgi.ts";
+import { packetBackend } from "../support/gateways.ts";
+import { type Running, startHoldfast } from "../support/holdfast.ts";
 import { workersOf } from "../support/processes.ts";
+import { request } from "../support/tcp.ts";
 import { waitFor } from "../support/wait.ts";
 
 /** Purging: by key, by the beginning of keys, by tag. */
@@ -215,3 +218,42 @@ test("the syntax of ngx_cache_purge: a method and addresses, and a location of i
   assert.equal((await site.send("PURGE", "/all")).status, 200);
   assert.match(await site.ask("/c"), /^MISS/);
 });
+
+for (const protocol of ["fastcgi", "uwsgi", "scgi"] as const) {
+  test(`${protocol}: answers are purged by key, beginning and tag`, async (t) => {
+    let asked = 0;
+    const head = "Cache-Tag: red";
+    const backend =
+      protocol === "fastcgi"
+        ? await fastcgiBackend(t, (_request, connection) => {
+            connection.write(answer(head, `answer ${++asked}`));
+            connection.end();
+          })
+        : await packetBackend(t, protocol, (_request, { socket }) => {
+            socket.end(`${head}\r\n\r\nanswer ${++asked}`);
+          });
+    const config = `user root; http { ${MAP} GW_cache_path cache keys_zone=one:1m;
+      server { listen 127.0.0.1:PORT;
+        location / { GW_pass ${backend.address}; GW_cache one; GW_cache_key $uri; GW_cache_valid 1h; GW_cache_purge $purge; }
+        location ~ ^/purge(/.*) { GW_cache_purge one $1; } } }`;
+    const holdfast = await startHoldfast(t, {
+      config: ([port]) => config.replaceAll("GW", protocol).replace("PORT", String(port)),
+    });
+    const send = async (method: string, path: string, fields = "") => {
+      const { status, body } = await request(holdfast.port, `${method} ${path} HTTP/1.0\r\n${fields}\r\n`);
+      return status === 200 && method === "GET" ? body : status;
+    };
+    assert.equal(await send("GET", "/a"), "answer 1");
+    assert.equal(await send("GET", "/a"), "answer 1");
+    assert.equal(await send("PURGE", "/a"), 204);
+    assert.equal(await send("PURGE", "/a"), 404);
+    assert.equal(await send("GET", "/a"), "answer 2");
+    assert.equal(await send("PURGE", "/*"), 204);
+    assert.equal(await send("GET", "/a"), "answer 3");
+    assert.equal(await send("PURGE", "/", "Cache-Tag: red\r\n"), 204);
+    assert.equal(await send("GET", "/a"), "answer 4");
+    assert.match(String(await send("GET", "/purge/a")), /Successful purge/);
+    assert.equal(await send("GET", "/purge/a"), 404);
+    assert.equal(await send("GET", "/a"), "answer 5");
+  });
+}
