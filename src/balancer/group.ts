@@ -165,14 +165,19 @@ export class Group implements Upstream {
 
   /**
    * In the checker: what names stand for from now on. The other processes see it only after the listeners here were called.
-   * False when there is no room for all addresses.
+   * False when there is no room for all addresses. Where not even the names have room, all processes keep what they had.
    */
   learn(names: ResolvedNames): boolean {
+    const before = this.#names;
     const fitting = firstOf(names, this.capacity);
     this.#names = fitting.names;
     this.#version++;
     this.#change();
     const written = writeResolved(this.#zone, fitting.names);
+    if (!written) {
+      this.#names = before;
+      this.#change();
+    }
     this.#version = resolvedVersion(this.#zone);
     return written && fitting.all;
   }

@@ -81,6 +81,20 @@ test("there is room for ever more addresses one after the other, but for no more
   assert.equal(group.peers.length, 64);
 });
 
+test("names that are too long for the zone change nothing, in the checker neither", () => {
+  const zone = upstreamZone(64);
+  const [checker, worker] = [upstream(zone), upstream(zone)];
+  checker.learn(named([at("10.0.0.1")]));
+  const service = { name: "x".repeat(resolvedRoom(zone).length), weight: 1, backup: false };
+  assert.equal(checker.learn(named([{ ...at("10.0.0.2"), service }])), false);
+  worker.follow();
+  assert.deepEqual([hosts(checker), hosts(worker)], [["10.0.0.1:80"], ["10.0.0.1:80"]]);
+  assert.deepEqual(checker.names, worker.names);
+  assert.equal(checker.learn(named([at("10.0.0.3")])), true);
+  worker.follow();
+  assert.deepEqual([hosts(checker), hosts(worker)], [["10.0.0.3:80"], ["10.0.0.3:80"]]);
+});
+
 test("what a process that was taken over writes into the zone is not believed", () => {
   const zone = upstreamZone(64);
   const group = upstream(zone);
