@@ -38,6 +38,8 @@ export class ThreadedFilter implements CompressFilter {
   private pending = 0;
   /** The flags of the last piece, once it has come. */
   private last = 0;
+  /** A flush is through whose bytes wait in the stream for the client. */
+  private flushing = false;
   private closed = false;
 
   constructor(request: Request, make: () => Stream) {
@@ -90,8 +92,11 @@ export class ThreadedFilter implements CompressFilter {
 
   private readonly output = (bytes: Buffer): void => {
     if (this.closed) return;
+    const { stream, request } = this;
     this.passed += bytes.length;
-    if (!passBody(this.request, this.next, bytes, 0)) this.stream?.pause();
+    const flags = this.flushing && stream?.readableLength === 0 ? FLUSH : 0;
+    if (flags !== 0) this.flushing = false;
+    if (!passBody(request, this.next, bytes, flags)) stream?.pause();
   };
 
   private readonly through = (): void => {
@@ -101,7 +106,9 @@ export class ThreadedFilter implements CompressFilter {
 
   private readonly flushed = (): void => {
     this.pending--;
-    if (!this.closed) passBody(this.request, this.next, "", FLUSH);
+    const { stream } = this;
+    if (stream !== undefined && stream.readableLength > 0) this.flushing = true;
+    else if (!this.closed) passBody(this.request, this.next, "", FLUSH);
     this.goOn();
   };
 
