@@ -82,6 +82,18 @@ test("keys are listed, shown and purged", async (t) => {
   assert.match(await ask("/a?x=%1b"), /^HIT/);
 });
 
+test("keys cannot write to the terminal, nor make up lines", async (t) => {
+  const { holdfast, ask } = await site(t, { location: "proxy_cache_valid 200 10m; proxy_cache_key $uri;" });
+  await ask("/a%0afresh%c2%9b2J%1b%7f");
+  const key = String.raw`/a\x0afresh\xc2\x9b2J\x1b\x7f`;
+  const [, row, ...more] = (await cache(holdfast, "ls", "one")).stdout.trimEnd().split("\n");
+  assert.ok(row.endsWith(`  ${key}`), row);
+  assert.deepEqual(more, []);
+  const json = Buffer.from((await cache(holdfast, "ls", "--json", "one")).stdout, "latin1").toString();
+  assert.doesNotMatch(json.trimEnd(), /\p{Cc}/u);
+  assert.equal(JSON.parse(json).key, "/a\nfresh\xc2\x9b2J\x1b\x7f");
+});
+
 test("what is wrong is said in a sentence", async (t) => {
   const { holdfast } = await site(t);
   for (const [words, sentence] of [

@@ -41,17 +41,26 @@ function parse(words: readonly string[]): ToolRequest | string {
   return { request: { command, zone, key: first }, show: show(what === "show" ? details : purged) };
 }
 
+/** Those that JSON lets stand. */
+const CONTROLS = /[\x7f-\x9f]/g;
+
 function asJson(line: CommandRequest): string {
-  return Buffer.from(JSON.stringify(line)).latin1Slice();
+  const text = JSON.stringify(line).replace(CONTROLS, (unit) => `\\u00${unit.charCodeAt(0).toString(16)}`);
+  return Buffer.from(text).latin1Slice();
 }
 
 function purged({ purged: what }: CommandRequest): string {
-  return `purged: ${what}`;
+  return `purged: ${oneLine(what)}`;
+}
+
+/** A key may have line feeds: nobody is to take what follows for another line of the answer. */
+function oneLine(key: unknown): string {
+  return String(key).replaceAll("\n", "\\x0a");
 }
 
 function row({ state, size, age, left, uses, key }: CommandRequest): string {
   const cells = [String(state).padEnd(6), column(size, 9), column(age, 8), column(left, 8), column(uses, 6)];
-  return `${cells.join(" ")}  ${key}`;
+  return `${cells.join(" ")}  ${oneLine(key)}`;
 }
 
 function column(value: unknown, width: number): string {
@@ -61,7 +70,7 @@ function column(value: unknown, width: number): string {
 function details(line: CommandRequest): string {
   const left = Number(line.left);
   const rows: readonly (readonly [string, unknown])[] = [
-    ["key", line.key],
+    ["key", oneLine(line.key)],
     ["file", line.file],
     ["state", `${line.state}, ${left >= 0 ? `for ${left} s` : `since ${-left} s`}, until ${moment(line.valid)}`],
     ["stored", `${moment(line.date)}, ${line.age} s ago`],

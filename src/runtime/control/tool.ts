@@ -41,9 +41,16 @@ export function refuseTool(sentence: string): number {
   return 1;
 }
 
+/** Control characters, those above 0x7f in UTF-8, too. */
+const UNSHOWN = /[^\n -~\x80-\xff]|\xc2[\x80-\x9f]/g;
+
+function escaped(unit: string): string {
+  return `\\x${unit.charCodeAt(0).toString(16).padStart(2, "0")}`;
+}
+
 /** A line at least; what is no text for a terminal is shown as `\x1b`. */
 function print(text: string): void {
-  const shown = text.replace(/[^\n -~\x80-\xff]/g, (unit) => `\\x${unit.charCodeAt(0).toString(16).padStart(2, "0")}`);
+  const shown = text.replace(UNSHOWN, (units) => units.replace(/./gs, escaped));
   writeWhole(1, Buffer.from(`${shown}\n`, "latin1"));
 }
 
