@@ -3,6 +3,8 @@ import { readFileSync, truncateSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { cachedSite } from "../support/cached_site.ts";
+import { RawConnection } from "../support/tcp.ts";
+import { waitFor } from "../support/wait.ts";
 
 /** The cache of responses. */
 
@@ -71,4 +73,23 @@ test("a reload keeps what is in the cache, and refuses another directory or othe
   assert.equal(await holdfast.reload(config.replace("levels=1:2", "levels=2")), false);
   await holdfast.waitForLog(/cache "one" had previously different levels/);
   assert.equal(await ask("/a"), "HIT answer 1");
+});
+
+test("HEAD is answered before the body that is kept has come", async (t) => {
+  let finish = (): void => {};
+  const { ask, holdfast } = await cachedSite(
+    t,
+    (_incoming, response) => {
+      response.setHeader("Content-Length", 6);
+      response.write("ans");
+      finish = () => response.end("wer");
+    },
+    { location: "proxy_cache_valid 200 10m;" },
+  );
+  const client = await RawConnection.open(holdfast.port);
+  client.write("HEAD /a HTTP/1.1\r\nHost: a\r\n\r\n");
+  assert.match(await client.until((text) => text.endsWith("\r\n\r\n")), /\r\nContent-Length: 6\r\n/);
+  finish();
+  await waitFor(async () => (await ask("/a")) === "HIT answer", "the response in the cache");
+  client.close();
 });

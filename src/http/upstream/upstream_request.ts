@@ -286,6 +286,8 @@ class UpstreamRequest implements UpstreamPassage, ConnectionUser, PipeOwner, Bod
         this.finalize(OK);
         return;
       }
+      // Its client need not wait until all of the body is kept.
+      request.exchange.flush();
       pipe.loseClient();
     } else if (!kept && request.aborted && !settings.ignoreClientAbort) {
       this.clientGone();
