@@ -4,10 +4,9 @@ import { engine } from "../../net/engines.ts";
 import type { StreamError } from "../../net/stream.ts";
 import { defer } from "../../sys/guard.ts";
 import { readCached } from "../../sys/page_cache.ts";
-import { osPath } from "../../sys/paths.ts";
 import type { LogLine } from "../core/log_context.ts";
 import type { Cache } from "./cache.ts";
-import { checksum, fileFacts, type StoredHead } from "./entry_file.ts";
+import { checksum, fileFacts, removeFile, type StoredHead } from "./entry_file.ts";
 
 /** An open file whose head is right. */
 interface FileToCheck {
@@ -88,8 +87,7 @@ export class BodyChecks {
       const path = this.#cache.fileOf(digest);
       log("crit", `cache file "${path}" ${WRONG_BODY}`);
       // Another may have taken its place meanwhile.
-      if (fs.statSync(osPath(path), { throwIfNoEntry: false })?.ino === stats.ino)
-        fs.rmSync(osPath(path), { force: true });
+      removeFile(path, stats.ino);
       index.drop(digest, generation);
     }
     for (const waiter of waiters) defer(onChecked, waiter);

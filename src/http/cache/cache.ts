@@ -1,4 +1,3 @@
-import fs from "node:fs";
 import type { Scope } from "../../config/schema.ts";
 import type { Directive } from "../../config/types.ts";
 import type { Cycle } from "../../runtime/cycle.ts";
@@ -6,7 +5,6 @@ import { type DeclaredZone, declareZone } from "../../shm/registry.ts";
 import type { ZoneKind } from "../../shm/zone.ts";
 import { now } from "../../sys/clock.ts";
 import { defer } from "../../sys/guard.ts";
-import { osPath } from "../../sys/paths.ts";
 import { startTimer } from "../../sys/timers.ts";
 import type { LogLine } from "../core/log_context.ts";
 import { BodyChecks } from "./body_check.ts";
@@ -15,6 +13,7 @@ import { CacheIndex, indexKind } from "./cache_index.ts";
 import type { CachePath } from "./cache_path.ts";
 import { fileName } from "./digest.ts";
 import { remedyOf } from "./disk_trouble.ts";
+import { removeFile } from "./entry_file.ts";
 import { BLOCK, DISK_TROUBLE, ownerToken, ZONE_TROUBLE } from "./entry_table.ts";
 import { MemoryTier } from "./memory_tier.ts";
 import { PURGES_FILE } from "./purge_file.ts";
@@ -137,7 +136,7 @@ export class Cache {
   makeRoom(): boolean {
     const victim = this.index.oldest();
     if (victim === undefined) return false;
-    if (victim.generation !== 0) fs.rmSync(osPath(this.fileOf(victim.digest)), { force: true });
+    if (victim.generation !== 0) removeFile(this.fileOf(victim.digest));
     this.index.evict(victim, true);
     return true;
   }

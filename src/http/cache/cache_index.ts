@@ -173,11 +173,12 @@ export class CacheIndex {
     return renewed;
   }
 
-  /** Notes that the status is answered in place of a response, until a time in seconds since 1970. */
+  /** Notes that the status is answered in place of a response, whose file is to be removed, until a time in seconds since 1970. */
   fail(digest: string, owner: number, status: number, until: number): void {
     this.#table.lock();
     const at = this.#table.find(digest);
     if (at !== undefined) {
+      this.#table.clear(at);
       this.#words[at + ERROR] = status;
       this.#words[at + VALID] = until;
       this.#table.disown(at, owner);

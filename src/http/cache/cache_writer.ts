@@ -7,9 +7,8 @@ import { logOf } from "../core/log_context.ts";
 import { openTemporary, type TempFile, TempFileError } from "../core/temp_file.ts";
 import type { BodyKeeper, KeeperOwner } from "../core/upstream.ts";
 import type { Cache } from "./cache.ts";
-import { checksum, decodeHead, encodeHead, fileFacts, headLength, type TextToStore } from "./entry_file.ts";
+import { checksum, decodeHead, encodeHead, fileFacts, headLength, removeFile, type TextToStore } from "./entry_file.ts";
 import type { EntryUpdate } from "./entry_update.ts";
-import { removeFile } from "./purge.ts";
 
 /** Where a response goes. */
 export interface Destination {
@@ -200,7 +199,7 @@ export class CacheWriter implements BodyKeeper {
       const facts = fileFacts(this.headBytes, fs.fstatSync(file.fd));
       let generation = index.commit(digest, update.token, facts);
       if (generation === 0 && cache.makeRoom()) generation = index.commit(digest, update.token, facts);
-      if (generation === 0) fs.rmSync(osPath(path), { force: true });
+      if (generation === 0) removeFile(path);
       return generation;
     } finally {
       index.putIn("", slot);

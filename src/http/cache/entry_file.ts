@@ -1,6 +1,7 @@
-import type fs from "node:fs";
+import fs from "node:fs";
 import { FILE_PIECE } from "../../net/engine.ts";
 import { zlib } from "../../sys/builtin.ts";
+import { osPath } from "../../sys/paths.ts";
 import { scanned } from "../../wire/head_text.ts";
 import { FieldSet } from "../../wire/http1/field_set.ts";
 import { HeaderList } from "../../wire/http1/header_list.ts";
@@ -218,4 +219,16 @@ function identityOf({ ino, ctimeMs, size }: fs.Stats): number {
     hash ^= hash >>> 13;
   }
   return hash | 0 || 1;
+}
+
+/** Removes a file; with an `inode`, only that one. Whether there was one. */
+export function removeFile(path: string, inode?: number): boolean {
+  try {
+    if (inode !== undefined && fs.statSync(osPath(path)).ino !== inode) return false;
+    fs.unlinkSync(osPath(path));
+    return true;
+  } catch {
+    // It is not there, mostly. One that cannot be removed is a miss all the same, by the index or by a record.
+    return false;
+  }
 }

@@ -11,7 +11,7 @@ import { type CheckWaiter, WRONG_BODY } from "./body_check.ts";
 import type { Cache } from "./cache.ts";
 import { FOUND, FULL, SCARCE } from "./cache_index.ts";
 import { digestOf, fieldNames, variantOf } from "./digest.ts";
-import { claimedHeadBytes, decodeHead, fileFacts, type StoredHead } from "./entry_file.ts";
+import { claimedHeadBytes, decodeHead, fileFacts, removeFile, type StoredHead } from "./entry_file.ts";
 import type { MainContents } from "./memory_tier.ts";
 import { openedResponse } from "./memory_use.ts";
 import type { CacheSettings } from "./settings.ts";
@@ -297,7 +297,7 @@ export class EntryLookup implements FileReadHandler, CheckWaiter {
   /** Nor is one that was purged. */
   private removeFile(): void {
     this.close();
-    fs.rmSync(osPath(this.cache.fileOf(this.digest)), { force: true });
+    removeFile(this.cache.fileOf(this.digest));
     this.cache.index.drop(this.digest, this.generation);
     this.user.onMissing();
   }

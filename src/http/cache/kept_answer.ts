@@ -4,7 +4,7 @@ import type { Passing } from "../upstream/settings.ts";
 import type { Cache } from "./cache.ts";
 import { CacheWriter } from "./cache_writer.ts";
 import { variantOf } from "./digest.ts";
-import { entryOf, headLength, MOST_HEAD } from "./entry_file.ts";
+import { entryOf, headLength, MOST_HEAD, removeFile } from "./entry_file.ts";
 import type { EntryLookup } from "./entry_lookup.ts";
 import type { EntryUpdate } from "./entry_update.ts";
 import { renewStored } from "./renewal.ts";
@@ -108,7 +108,9 @@ export class KeptAnswer {
   /** Has the status answered in place of a response until then; 0: not at all. */
   private fail(status: number, until: number): void {
     if (!this.cacheable || until === 0 || this.isPurged("")) return;
-    this.cache.index.fail(this.lookup.digest, this.update.token, status, until);
+    const { digest } = this.lookup;
+    this.cache.index.fail(digest, this.update.token, status, until);
+    removeFile(this.cache.fileOf(digest));
   }
 
   /** What keeps its body; undefined where it is not kept. */

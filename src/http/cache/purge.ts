@@ -1,7 +1,6 @@
-import fs from "node:fs";
-import { osPath } from "../../sys/paths.ts";
 import type { Cache } from "./cache.ts";
 import { digestOf } from "./digest.ts";
+import { removeFile } from "./entry_file.ts";
 import { MOST_TEXT, type PurgeRefusal } from "./purges.ts";
 
 /** What a purge did. */
@@ -33,15 +32,4 @@ export function purgeTags(cache: Cache, tags: string): PurgeResult {
     text += `${tag} `;
   }
   return cache.purges.many("tags", text) ?? "purged";
-}
-
-/** Whether there was one. */
-export function removeFile(path: string): boolean {
-  try {
-    fs.unlinkSync(osPath(path));
-    return true;
-  } catch {
-    // It is not there, mostly. One that cannot be removed is a miss all the same, by the index or by a record.
-    return false;
-  }
 }

@@ -25,7 +25,7 @@ export interface SavedPurges {
 /** Its name in the cache's directory. */
 export const PURGES_FILE = "purges.json";
 /** The most that is read of it, bytes: more than it can have. */
-const MOST = 1024 * 1024;
+const MOST = 4 * 1024 * 1024;
 
 /**
  * What the file has. One that cannot be read or understood counts as a purge of everything: what was purged before must not come

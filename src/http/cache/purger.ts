@@ -3,8 +3,8 @@ import { clockNow, sharedNow } from "../../sys/clock.ts";
 import { logFault } from "../../sys/guard.ts";
 import { startTimer, type Timer } from "../../sys/timers.ts";
 import type { Cache } from "./cache.ts";
+import { removeFile } from "./entry_file.ts";
 import { digestOfPath, entryPaths, readEntry } from "./entry_walk.ts";
-import { removeFile } from "./purge.ts";
 import type { PurgeRecord } from "./purge_file.ts";
 
 /** How often it is looked whether purges are pending, ms. */
@@ -87,7 +87,8 @@ export class Purger implements CheckerService {
   async #visit(path: string): Promise<void> {
     const { purges, index } = this.#cache;
     const entry = await readEntry(path);
-    if (entry === undefined || !purges.covers(entry.head)) return;
+    // One that cannot be read now, or is just being renewed, may be one that was purged.
+    if (entry !== undefined && !purges.covers(entry.head)) return;
     index.purge(digestOfPath(path));
     removeFile(path);
   }

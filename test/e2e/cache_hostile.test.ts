@@ -1,0 +1,75 @@
+import assert from "node:assert/strict";
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { test } from "node:test";
+import { cachedSite } from "../support/cached_site.ts";
+import { waitFor } from "../support/wait.ts";
+
+/** What goes wrong around a cache costs no request its answer, and leaves nothing behind. */
+
+const LOCATION = "proxy_cache_valid 200 10m; proxy_cache_key $uri;";
+
+test("a directory in the place of a file is a miss", async (t) => {
+  const { ask, files, holdfast } = await cachedSite(
+    t,
+    (_incoming, response, count) => response.end(`answer ${count}`),
+    { location: LOCATION, path: "memory=0" },
+  );
+  await ask("/a");
+  const [file] = files();
+  rmSync(file);
+  mkdirSync(file);
+  for (let i = 2; i < 4; i++) assert.equal(await ask("/a"), `MISS answer ${i}`);
+  assert.doesNotMatch(holdfast.errorLog(), /exception/);
+  rmSync(file, { recursive: true });
+  assert.equal(await ask("/a"), "MISS answer 4");
+  assert.equal(await ask("/a"), "HIT answer 4");
+});
+
+test("a key that is too long for a file's head passes the cache by", async (t) => {
+  const { ask, files, holdfast } = await cachedSite(
+    t,
+    (_incoming, response, count) => response.end(`answer ${count}`),
+    {
+      http: "large_client_header_buffers 4 100k;",
+      location: "proxy_cache_valid 200 10m; proxy_cache_key $http_x_key; proxy_set_header X-Key '';",
+    },
+  );
+  const long = `X-Key: ${"k".repeat(70_000)}\r\n`;
+  for (let i = 1; i < 3; i++) assert.equal(await ask("/", long), `MISS answer ${i}`);
+  assert.deepEqual(files(), []);
+  assert.doesNotMatch(holdfast.errorLog(), /\[crit\]/);
+  assert.equal(await ask("/", `X-Key: ${"k".repeat(60_000)}\r\n`), "MISS answer 3");
+  assert.equal(await ask("/", `X-Key: ${"k".repeat(60_000)}\r\n`), "HIT answer 3");
+});
+
+test("a status that takes a stored response's place leaves no file of it", async (t) => {
+  const { ask, files } = await cachedSite(
+    t,
+    (_incoming, response, count) => {
+      if (count === 1) response.setHeader("X-Accel-Expires", "@1000000000").end("answer");
+      else response.destroy();
+    },
+    { location: "proxy_cache_key $uri; proxy_cache_valid 502 10m;" },
+  );
+  assert.equal(await ask("/a"), "MISS answer");
+  assert.equal(files().length, 1);
+  assert.match(await ask("/a"), /^EXPIRED .*502 Bad Gateway/s);
+  assert.deepEqual(files(), []);
+  assert.match(await ask("/a"), /^HIT .*502 Bad Gateway/s);
+});
+
+test("a purge removes files that it cannot read", async (t) => {
+  const { ask, files, holdfast, send } = await cachedSite(t, (_incoming, response) => response.end("answer"), {
+    location: `${LOCATION} proxy_cache_purge PURGE;`,
+  });
+  await ask("/a");
+  const [file] = files();
+  const bytes = readFileSync(file);
+  writeFileSync(file, bytes.fill(0, 60, 70));
+  assert.equal((await send("PURGE", "/*")).status, 200);
+  await waitFor(
+    () => files().every((path) => path === join(holdfast.prefix, "cache/purges.json")),
+    "the file to be removed",
+  );
+});
