@@ -146,7 +146,7 @@ test(`${REQUESTS} requests over ${KEYS} keys: no wrong byte, no file and no desc
     truth.purged.set(key, Math.max(before, truth.purged.get(key) ?? 0));
   };
   const vandalize = (): void => {
-    if (begun % 300 === 0) files = filesOf(holdfast).filter((file) => !file.includes("/temp/"));
+    if (begun % 300 === 0) files = filesOf(holdfast).filter((file) => !file.includes("/.temp/"));
     if (files.length > 0) damage(files[chance.below(files.length)], chance);
   };
   const kill = (): void => {

@@ -46,7 +46,7 @@ test("a full disk", { skip: notRoot }, async (t) => {
   const [first, ...others] = complaints(holdfast);
   assert.match(
     first,
-    /^pwrite\(\) "[^"]*\/cache\/temp\/\d+\/\d+" failed \(28: No space left on device\) while reading upstream; until that is repaired, responses pass cache "one" by: free some space, or lower max_size, or set min_free$/,
+    /^pwrite\(\) "[^"]*\/cache\/\.temp\/\d+\/\d+" failed \(28: No space left on device\) while reading upstream; until that is repaired, responses pass cache "one" by: free some space, or lower max_size, or set min_free$/,
   );
   assert.deepEqual(others, []);
 });
@@ -55,7 +55,7 @@ test("a directory that may not be written, and one that may not be read", { skip
   const { holdfast, ask } = await site(t, "user nobody nogroup;");
   assert.equal(await ask("/a"), "MISS");
   const directory = join(holdfast.prefix, "cache");
-  rmSync(join(directory, "temp"), { recursive: true });
+  rmSync(join(directory, ".temp"), { recursive: true });
   chmodSync(directory, 0o500);
   for (const path of ["/b", "/b", "/c"]) assert.equal(await ask(path), "MISS");
   assert.equal(await ask("/a"), "HIT");

@@ -36,7 +36,7 @@ function filesOf({ prefix }: Running): string[] {
 
 /** Until nothing is pending: the records are gone from the file. */
 async function purged({ prefix }: Running): Promise<void> {
-  const path = join(prefix, "cache/purges.json");
+  const path = join(prefix, "cache/.purges.json");
   await waitFor(() => JSON.parse(readFileSync(path, "utf8")).records.length === 0, "the end of the purge");
 }
 
@@ -150,12 +150,12 @@ test("what was purged does not come back with a restart", async (t) => {
   assert.equal(await site.ask("/b/1"), "HIT answer 4");
   await again.stop();
   // A list that cannot be understood counts as a purge of everything.
-  writeFileSync(join(again.prefix, "cache/purges.json"), '{"last": 1, "records": [{}]}');
+  writeFileSync(join(again.prefix, "cache/.purges.json"), '{"last": 1, "records": [{}]}');
   const last = await site.start();
   assert.match(await site.ask("/a"), /^MISS/);
   assert.match(await site.ask("/b/1"), /^MISS/);
   assert.match(await site.ask("/b/1"), /^HIT/);
-  assert.match(last.errorLog(), /cache "one": ".*purges.json" has no list of purges, the whole cache is purged/);
+  assert.match(last.errorLog(), /cache "one": ".*\.purges.json" has no list of purges, the whole cache is purged/);
 });
 
 test("more purges than can be pending are refused, and those that include others take their places", async (t) => {

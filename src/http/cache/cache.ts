@@ -83,7 +83,7 @@ export class Cache {
 
   /** Where files are until they are whole. */
   get temporary(): string {
-    return `${this.#directory}/temp`;
+    return `${this.#directory}/.temp`;
   }
 
   get index(): CacheIndex {

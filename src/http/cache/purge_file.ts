@@ -23,7 +23,7 @@ export interface SavedPurges {
 }
 
 /** Its name in the cache's directory. */
-export const PURGES_FILE = "purges.json";
+export const PURGES_FILE = ".purges.json";
 /** The most that is read of it, bytes: more than it can have. */
 const MOST = 4 * 1024 * 1024;
 
