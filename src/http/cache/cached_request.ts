@@ -18,7 +18,7 @@ import { anyHolds } from "./request_conditions.ts";
 import type { CacheSettings } from "./settings.ts";
 import { statusFieldValue } from "./status_field.ts";
 import { closeStored, type StoredResponse, sendHeld, sendStored } from "./stored_response.ts";
-import { ageOf, seconds } from "./validity.ts";
+import { ageOf, isFresh, seconds } from "./validity.ts";
 
 /**
  * Answers a request from a location's cache, or has it passed to a server, whose answer may be kept. `ownKey` makes the module's
@@ -174,7 +174,7 @@ class CachedRequest implements RequestCache, LookupUser {
     const { settings, request } = this;
     const { head } = stored;
     const time = seconds();
-    if (head.valid >= time) {
+    if (isFresh(head, time)) {
       this.status = "HIT";
       this.serve();
       return;

@@ -5,6 +5,7 @@ import { digestOf } from "./digest.ts";
 import type { StoredHead } from "./entry_file.ts";
 import { digestOfPath, entryPaths, readEntry } from "./entry_walk.ts";
 import { purge, purgeTags } from "./purge.ts";
+import { isFresh } from "./validity.ts";
 
 /** What is answered of caches at the control socket: `cache ls`, `cache show`, `cache purge`. In the checker. */
 
@@ -62,7 +63,7 @@ function summary(cache: Cache, path: string, head: StoredHead, size: number) {
   const now = Math.floor(Date.now() / 1000);
   return {
     key: head.key,
-    state: cache.purges.covers(head) ? "purged" : head.valid >= now ? "fresh" : "stale",
+    state: cache.purges.covers(head) ? "purged" : isFresh(head, now) ? "fresh" : "stale",
     size,
     age: Math.max(0, now - head.date),
     left: head.valid - now,

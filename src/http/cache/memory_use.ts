@@ -8,7 +8,7 @@ import { fieldNames } from "./digest.ts";
 import { checksum, type StoredHead } from "./entry_file.ts";
 import type { HeldResponse, MainContents, MemoryTier } from "./memory_tier.ts";
 import type { StoredResponse } from "./stored_response.ts";
-import { seconds } from "./validity.ts";
+import { isFresh, seconds } from "./validity.ts";
 
 /** How requests come by responses in memory, and how responses come there. */
 
@@ -21,7 +21,7 @@ export function freshHeld(cache: Cache, key: string, headers: HeaderList): HeldR
   const held = memory?.get(key, headers);
   if (memory === undefined || held === undefined) return undefined;
   const time = now();
-  if (held.stored.valid < seconds() || cache.purges.covers(held.stored)) return undefined;
+  if (!isFresh(held.stored, seconds()) || cache.purges.covers(held.stored)) return undefined;
   if (typeof held.body !== "string" && !held.body.isIntact()) {
     memory.forget(held);
     return undefined;
@@ -62,7 +62,7 @@ const USES = 2;
 export function openedResponse(cache: Cache, file: OpenedFile): StoredResponse | undefined {
   const { head, generation, fd, path, stats, uses } = file;
   const { memory } = cache;
-  if (memory === undefined || uses < USES || generation === 0 || head.valid < seconds()) {
+  if (memory === undefined || uses < USES || generation === 0 || !isFresh(head, seconds())) {
     return { head, generation, body: new SharedFile(fd, path, stats) };
   }
   const small = head.bodyBytes <= memory.longest;

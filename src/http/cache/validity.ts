@@ -127,6 +127,14 @@ export function seconds(): number {
   return Math.floor(Date.now() / 1000);
 }
 
+/** How far the clocks of those who stored and who ask may be apart, in seconds. */
+const SKEW = 2;
+
+/** Whether a stored response is fresh. One of the future is not: the clock was set back, and nobody knows how old it is. */
+export function isFresh({ valid, date }: Pick<StoredHead, "valid" | "date">, now: number): boolean {
+  return valid >= now && date <= now + SKEW;
+}
+
 /** How old a stored response is (RFC 9111, section 4.2.3): as old as it was when it came, and since it was stored or confirmed. */
 export function ageOf({ date, answer }: Pick<StoredHead, "date" | "answer">, now: number): number {
   const said = answer.headers.get("age");

@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { decodeHead, encodeHead } from "../../src/http/cache/entry_file.ts";
-import { MemoryTier } from "../../src/http/cache/memory_tier.ts";
-import { HeaderList } from "../../src/wire/http1/header_list.ts";
+import { decodeHead, encodeHead } from "../../../src/http/cache/entry_file.ts";
+import { MemoryTier } from "../../../src/http/cache/memory_tier.ts";
+import { HeaderList } from "../../../src/wire/http1/header_list.ts";
 
 /** What a worker holds in memory of a cache. */
 
