@@ -1,6 +1,5 @@
 import assert from "node:assert/strict";
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
 import { test } from "node:test";
 import { cachedSite } from "../support/cached_site.ts";
 import { waitFor } from "../support/wait.ts";
@@ -60,7 +59,7 @@ test("a status that takes a stored response's place leaves no file of it", async
 });
 
 test("a purge removes files that it cannot read", async (t) => {
-  const { ask, files, holdfast, send } = await cachedSite(t, (_incoming, response) => response.end("answer"), {
+  const { ask, files, send } = await cachedSite(t, (_incoming, response) => response.end("answer"), {
     location: `${LOCATION} proxy_cache_purge PURGE;`,
   });
   await ask("/a");
@@ -68,8 +67,20 @@ test("a purge removes files that it cannot read", async (t) => {
   const bytes = readFileSync(file);
   writeFileSync(file, bytes.fill(0, 60, 70));
   assert.equal((await send("PURGE", "/*")).status, 200);
-  await waitFor(
-    () => files().every((path) => path === join(holdfast.prefix, "cache/purges.json")),
-    "the file to be removed",
+  await waitFor(() => !files().includes(file), "the file to be removed");
+});
+
+test("a large file that was altered is not served, although a worker holds it open", async (t) => {
+  const { ask, files } = await cachedSite(
+    t,
+    (_incoming, response, count) => response.end(`${count} `.repeat(150_000)),
+    { location: LOCATION, workers: 1 },
   );
+  await ask("/a");
+  for (let i = 0; i < 4; i++) assert.equal(await ask("/a"), `HIT ${"1 ".repeat(150_000)}`);
+  const [file] = files();
+  const bytes = readFileSync(file);
+  bytes[bytes.length - 7] ^= 1;
+  writeFileSync(file, bytes);
+  assert.equal(await ask("/a"), `MISS ${"2 ".repeat(150_000)}`);
 });

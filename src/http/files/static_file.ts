@@ -55,12 +55,12 @@ export class SharedFile {
     this.users++;
   }
 
-  /** Whether it is as long as it was, and has a name still; looked at once in a turn of the event loop. */
+  /** Whether nobody has written to it, and it has a name still; looked at once in a turn of the event loop. */
   isIntact(): boolean {
     const turn = loopTurn();
     if (this.checkedIn === turn) return true;
-    const { size, nlink } = fs.fstatSync(this.fd);
-    if (size !== this.stats.size || nlink === 0) return false;
+    const { size, ctimeMs, nlink } = fs.fstatSync(this.fd);
+    if (size !== this.stats.size || ctimeMs !== this.stats.ctimeMs || nlink === 0) return false;
     this.checkedIn = turn;
     return true;
   }
