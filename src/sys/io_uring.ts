@@ -104,7 +104,8 @@ function load(): IoUring {
       nullable: [5],
     },
     send: { return: "int32", arguments: ["int32", "buffer", "uint32", "int32"], sizes: { 1: 2 } },
-    sendfile: { return: "int64", arguments: ["int32", "int32", "pointer", "uint64"] },
+    // At most 0x7ffff000 bytes at once.
+    sendfile: { return: "int32", arguments: ["int32", "int32", "pointer", "uint64"] },
     splice: {
       return: "int32",
       arguments: ["int32", "pointer", "int32", "pointer", "uint64", "uint32"],
@@ -140,7 +141,7 @@ function load(): IoUring {
     },
     sendFile: (fd, file, offset, length) => {
       positions[0] = BigInt(offset);
-      return result(Number(c.sendfile(fd, file, position.address, BigInt(length))));
+      return result(c.sendfile(fd, file, position.address, BigInt(length)));
     },
     writeMore: (fd, bytes, length) => result(c.send(fd, bytes, length, MSG_MORE | MSG_NOSIGNAL)),
     splice: (from, to, length, flags) => result(c.splice(from, 0n, to, 0n, length, flags)),

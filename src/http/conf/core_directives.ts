@@ -157,7 +157,7 @@ export const coreDirectives = defineDirectives("http_core", {
   sendfile_max_chunk: size({
     in: HTTP_LOCATION,
     default: 2 * 1024 * 1024,
-    doc: "How much of a file is sent by one call of sendfile() at most; no more than 512 KiB in any case, so that other connections have their turn.",
+    doc: "How much of a file is sent by one call of sendfile() at most; no more than 2 MiB in any case, so that other connections have their turn.",
   }),
   subrequest_output_buffer_size: size({
     in: HTTP_LOCATION,

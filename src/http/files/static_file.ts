@@ -9,12 +9,12 @@ import { finalizeIfAborted, finalizeRequest } from "../core/engine.ts";
 import { LAST, passBody, takesMore } from "../core/filters.ts";
 import { logError } from "../core/log_context.ts";
 import type { Request } from "../core/request.ts";
-import { mayRead, nextTurn, spend } from "./file_turns.ts";
+import { mayRead, nextTurn, spend, spendSent } from "./file_turns.ts";
 import { loopTurn } from "./loop_turn.ts";
 import type { RangePlan } from "./ranges.ts";
 
-/** How much the kernel sends of a file at once, so that others have their turn. */
-const AT_ONCE = 512 * 1024;
+/** How much the kernel sends of a file at once, so that others have their turn: sendfile_max_chunk's default. */
+const AT_ONCE = 2 * 1024 * 1024;
 
 /** Reads a whole file of at most SMALL bytes. Undefined if not all of it can be had without waiting for the disk. */
 export function readSmall(fd: number, length: number): string | undefined {
@@ -204,7 +204,7 @@ class FileSender implements Turn, FileReadHandler, CachedFile {
         if (sent === NO_ROOM) return DONE;
         if (sent > 0) {
           this.at += sent;
-          spend(sent);
+          spendSent(sent);
           if (this.flagsAt(end) !== 0) passBody(request, 0, "", LAST);
           continue;
         }

@@ -41,7 +41,7 @@ export class Sender {
   private posted = 0;
   private position = 0;
   private connected: boolean;
-  /** The socket had no room for bytes of a file: `roomy` will be called. */
+  /** The socket had no room for more bytes of a file: `roomy` will be called. */
   private awaiting = false;
   private corked = 0;
   /** Bytes that were lost when the stream was closed; else -1. */
@@ -133,18 +133,24 @@ export class Sender {
     return -1;
   }
 
-  /** Sends bytes of a file: see Stream.sendFile. */
+  /**
+   * Sends bytes of a file: see Stream.sendFile. A socket that did not take all of them is full. To try again at once would
+   * chase the peer: each segment that it reads meanwhile would cost a call. The kernel reports room when a third is free.
+   */
   sendFile(file: number, offset: number, length: number): number {
     const { owner, context } = this;
-    if (this.queued > 0 || !this.connected || this.corked > 0) return NO_ROOM;
+    if (this.awaiting || this.queued > 0 || !this.connected || this.corked > 0) return NO_ROOM;
     if (this.posted > 0 && !this.sendPosted()) return NO_ROOM;
     const sent = context.calls.sendFile(owner.fd, file, offset, length);
-    if (sent >= 0) return sent;
+    if (sent === length || sent === 0) return sent;
     if (sent === EINVAL || sent === ENOSYS) return NOT_THIS_FILE;
-    if (sent !== EAGAIN && sent !== EINTR) owner.failed(streamError({ code: errnoName(sent) }));
-    else if (!this.awaiting) context.ring.awaitRoom(owner.id, owner.fd);
+    if (sent < 0 && sent !== EAGAIN && sent !== EINTR) {
+      owner.failed(streamError({ code: errnoName(sent) }));
+      return NO_ROOM;
+    }
     this.awaiting = true;
-    return NO_ROOM;
+    context.ring.awaitRoom(owner.id, owner.fd);
+    return sent > 0 ? sent : NO_ROOM;
   }
 
   /** Nothing is on its way to the socket, which may be given bytes by others. */

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { mayRead, nextTurn, spend } from "../../../src/http/files/file_turns.ts";
+import { mayRead, nextTurn, spend, spendSent } from "../../../src/http/files/file_turns.ts";
 import type { Turn } from "../../../src/sys/turns.ts";
 
 const PIECE = 64 * 1024;
@@ -51,4 +51,14 @@ test("a turn reads a mebibyte of files at most, whoever reads, and each reader h
   }
   assert.equal(most, 16);
   assert.deepEqual(order.slice(0, 10), [...readers, ...readers]);
+});
+
+test("of what the kernel sends, a turn has four mebibytes", async () => {
+  const reader = new Reader(0, () => {});
+  await new Promise((resolve) => setImmediate(resolve));
+  for (let sent = 0; sent < 4; sent++) {
+    assert.equal(mayRead(reader), true);
+    spendSent(1024 * 1024);
+  }
+  assert.equal(mayRead(reader), false);
 });
