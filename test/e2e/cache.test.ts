@@ -3,7 +3,7 @@ import { readFileSync, truncateSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { cachedSite } from "../support/cached_site.ts";
-import { RawConnection } from "../support/tcp.ts";
+import { RawConnection, request } from "../support/tcp.ts";
 import { waitFor } from "../support/wait.ts";
 
 /** The cache of responses. */
@@ -92,4 +92,18 @@ test("HEAD is answered before the body that is kept has come", async (t) => {
   finish();
   await waitFor(async () => (await ask("/a")) === "HIT answer", "the response in the cache");
   client.close();
+});
+
+test("what HEAD was answered is no answer to GET, though they have one key", async (t) => {
+  const location = "proxy_cache_valid 200 1m; proxy_cache_convert_head off; proxy_cache_key $uri;";
+  const { ask, asked, holdfast } = await cachedSite(t, (_incoming, response) => response.end("all of it"), {
+    location,
+  });
+  for (let i = 0; i < 3; i++) {
+    const head = await request(holdfast.port, "HEAD /a HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+    assert.equal(head.status, 200);
+  }
+  assert.equal(await ask("/a"), "MISS all of it");
+  assert.equal(await ask("/a"), "HIT all of it");
+  assert.deepEqual(asked, ["HEAD /a", "GET /a"]);
 });

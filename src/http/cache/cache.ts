@@ -37,6 +37,9 @@ const TOLERANCE = 1 / 32;
 /** How often it is looked whether another worker has ended an update that requests here wait for, in ms. */
 const LOOK_MS = 20;
 
+/** Numbers updates, those of all cycles: begun at random, since a worker's slot was another one's before. */
+let tokens = Math.floor(Math.random() * 2 ** 22);
+
 /** A cache: its directory, and what processes know of it. */
 export class Cache {
   readonly name: string;
@@ -47,7 +50,6 @@ export class Cache {
   #purges: Purges | undefined;
   #counters: CacheCounters | undefined;
   #slot = 0;
-  #tokens = 0;
   /** By the digest that they wait for. */
   readonly #waiting = new Map<string, Set<Waiter>>();
   #looking = false;
@@ -125,7 +127,7 @@ export class Cache {
 
   /** A token for one update. */
   token(): number {
-    return ownerToken(this.#slot, ++this.#tokens);
+    return ownerToken(this.#slot, ++tokens);
   }
 
   fileOf(digest: string): string {

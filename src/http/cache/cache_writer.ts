@@ -150,8 +150,9 @@ export class CacheWriter implements BodyKeeper {
   /** Writes the rest of the body and the head, and puts the file into the cache. */
   private complete(): void {
     this.attempt(() => {
+      const { bodyBytes, bodyChecksum } = this;
       const file = this.open();
-      const head = encodeHead({ ...this.entry, bodyBytes: this.bodyBytes, bodyChecksum: this.bodyChecksum });
+      const head = encodeHead({ ...this.entry, bodyBytes, bodyChecksum, toHead: this.entry.toHead && bodyBytes === 0 });
       const rest = this.waiting.whole();
       if (this.written === 0) {
         writeAll(file, Buffer.concat([head, rest]), 0);
@@ -178,7 +179,7 @@ export class CacheWriter implements BodyKeeper {
     if (generation === 0) return;
     cache.keepBounds();
     const head = this.text === undefined || this.entry.vary !== "" ? "" : decodeHead(bytes);
-    if (this.text !== undefined && typeof head !== "string") {
+    if (this.text !== undefined && typeof head !== "string" && !head.toHead) {
       const place = cache.index.place(digest);
       const main = { digest, place, generation, fields: [] };
       const { headers } = this.owner.request;

@@ -19,7 +19,7 @@ import { BLOCK, type IndexedFile } from "./entry_table.ts";
  *      8  bytes of the head, behind which the body begins
  *     12  bytes of the key, of Vary
  *     20  the response's contentLength, version and status
- *     32  bytes of the body, and its checksum
+ *     32  bytes of the body, its checksum, and 1 where it has none because it answers HEAD
  *     48  until when it is fresh; for how long it may be sent after that while it is updated, or if servers fail
  *     72  when it was stored or confirmed last
  *     80  the digest of the request's fields that Vary names
@@ -63,6 +63,8 @@ export interface StoredHead extends Validity {
   readonly headBytes: number;
   readonly bodyBytes: number;
   readonly bodyChecksum: number;
+  /** It was asked for by HEAD (`…_cache_convert_head off`), and has no body: it is no answer to GET. */
+  readonly toHead: boolean;
 }
 
 export type HeadToStore = Omit<StoredHead, "headBytes">;
@@ -108,6 +110,7 @@ export function encodeHead(entry: TextToStore): Buffer {
   bytes.writeUInt16LE(entry.status, 30);
   bytes.writeDoubleLE(entry.bodyBytes, 32);
   bytes.writeUInt32LE(entry.bodyChecksum, 40);
+  bytes.writeUInt32LE(entry.toHead ? 1 : 0, 44);
   bytes.write(entry.variant, VARIANT, "latin1");
   bytes.writeDoubleLE(entry.purge, PURGE);
   bytes.writeDoubleLE(entry.family, PURGE + 8);
@@ -161,6 +164,7 @@ export function decodeHead(bytes: Buffer): StoredHead | string {
     headBytes,
     bodyBytes: bytes.readDoubleLE(32),
     bodyChecksum: bytes.readUInt32LE(40),
+    toHead: bytes.readUInt32LE(44) !== 0,
     valid: bytes.readDoubleLE(48),
     updating: bytes.readDoubleLE(56),
     error: bytes.readDoubleLE(64),

@@ -227,6 +227,11 @@ export class EntryLookup implements FileReadHandler, CheckWaiter {
       this.removeFile();
       return;
     }
+    if (head.toHead && this.request.method !== "HEAD") {
+      this.close();
+      this.user.onMissing();
+      return;
+    }
     this.family = head.family;
     if (head.vary !== "") {
       const variant = variantOf(this.main, head.vary, this.request.headers);

@@ -132,6 +132,7 @@ export class KeptAnswer {
       variant,
       purge: this.purge,
       family: lookup.family || Math.random(),
+      toHead: request.method === "HEAD" && !settings.convertHead,
       tags: tagsOf(head.headers, settings.tags),
       valid,
       updating,

@@ -62,7 +62,7 @@ const USES = 2;
 export function openedResponse(cache: Cache, file: OpenedFile): StoredResponse | undefined {
   const { head, generation, fd, path, stats, uses } = file;
   const { memory } = cache;
-  if (memory === undefined || uses < USES || generation === 0 || !isFresh(head, seconds())) {
+  if (memory === undefined || uses < USES || generation === 0 || head.toHead || !isFresh(head, seconds())) {
     return { head, generation, body: new SharedFile(fd, path, stats) };
   }
   const small = head.bodyBytes <= memory.longest;

@@ -1,3 +1,5 @@
+import fs from "node:fs";
+import { osPath } from "../../sys/paths.ts";
 import type { Cache } from "./cache.ts";
 import { digestOf } from "./digest.ts";
 import { removeFile } from "./entry_file.ts";
@@ -9,15 +11,19 @@ export type PurgeResult = "purged" | "not found" | PurgeRefusal;
 /** Purges a key; with `*` at its end, all keys that begin so. */
 export function purge(cache: Cache, key: string): PurgeResult {
   if (key.endsWith("*")) return cache.purges.many("prefix", key.slice(0, -1)) ?? "purged";
-  return purgeKey(cache, key) ? "purged" : "not found";
+  return purgeKey(cache, key);
 }
 
 /** Its variants go with it: they are bound to the entry that is removed (StoredHead.family). */
-function purgeKey(cache: Cache, key: string): boolean {
+function purgeKey(cache: Cache, key: string): PurgeResult {
   const digest = digestOf(key);
   cache.purges.one(digest);
   const known = cache.index.purge(digest);
-  return removeFile(cache.fileOf(digest)) || known;
+  const path = cache.fileOf(digest);
+  if (removeFile(path)) return "purged";
+  // A file that stays must not come back, not even with a restart: what begins with the key is purged with it.
+  if (fs.existsSync(osPath(path))) return cache.purges.many("prefix", key) ?? "purged";
+  return known ? "purged" : "not found";
 }
 
 /** Purges what has any of these tags, each between spaces. More than one purge has room for make several. */

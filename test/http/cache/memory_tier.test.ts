@@ -11,7 +11,7 @@ const NONE = new HeaderList();
 
 function headOf(key: string) {
   const text = "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n";
-  const numbers = { contentLength: 1000, version: 1001, status: 200, bodyBytes: 1000, bodyChecksum: 0 };
+  const numbers = { contentLength: 1000, version: 1001, status: 200, bodyBytes: 1000, bodyChecksum: 0, toHead: false };
   const validity = { valid: 1, updating: 0, error: 0, date: 0 };
   const head = decodeHead(
     encodeHead({ key, vary: "", variant: "", purge: 0, family: 0, tags: "", text, ...numbers, ...validity }),
