@@ -196,7 +196,8 @@ test("private keys: root alone reads their files; they are in no log, command li
       [],
     );
   }
-  const logs = readdirSync(join(prefix, "logs")).map((name) => join(prefix, "logs", name));
+  const entries = readdirSync(join(prefix, "logs"), { withFileTypes: true });
+  const logs = entries.filter((entry) => entry.isFile()).map(({ name }) => join(prefix, "logs", name));
   const texts = [holdfast.pid, ...children].flatMap((pid) => [`/proc/${pid}/cmdline`, `/proc/${pid}/environ`]);
   for (const file of [...logs, ...texts]) {
     const bytes = readFileSync(file);
