@@ -180,6 +180,8 @@ test("maintenance.conf: the page is there while the file is, and when no server 
     const { status, body, header } = await get(port, "/some/where", ...headers);
     return [status, body.includes("Back in a moment"), header("retry-after")];
   };
+  // Before its first check passes no server is up.
+  await waitFor(async () => (await page())[0] === 200);
   assert.deepEqual(await page(), [200, false, undefined]);
   writeFileSync(join(prefix, "maintenance"), "");
   assert.deepEqual(await page(), [503, true, "60"]);
