@@ -30,8 +30,8 @@ class WriteError extends Error {}
 
 /**
  * Writes an answer into a file of the cache: first a temporary one, which gets its name when the answer is whole. Only then
- * the index knows it. Long answers are written beside the event loop; what is left at the end is written at once, so that who
- * gets the last bytes finds the response in the cache.
+ * the index knows it. Long answers are written beside the event loop. What is left at the end is written at once, so that who
+ * gets the last bytes finds the response in the cache; only where a write is under way then, it may be there a moment later.
  */
 export class CacheWriter implements BodyKeeper {
   ended = false;
