@@ -49,6 +49,8 @@ async function build() {
     minifyWhitespace: true,
     minifySyntax: true,
     legalComments: "none",
+    // Native code, found beside it; loaded where sessions are kept.
+    external: ["lmdb"],
     // Beside the bundle, and not named in it: stack traces are translated only when they are written to a debug log.
     sourcemap: "external",
     sourcesContent: false,

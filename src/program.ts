@@ -11,6 +11,7 @@ import type { Application, CheckerService, Program } from "./runtime/application
 import type { Cycle } from "./runtime/cycle.ts";
 import { coreDirectives as processDirectives } from "./runtime/directives.ts";
 import { openErrorLog } from "./runtime/log/error_log.ts";
+import { sessions } from "./session/sessions.ts";
 
 /** The active checks; a reload hands them on to the next cycle. */
 class Checking implements CheckerService {
@@ -36,6 +37,10 @@ function openChecks(cycle: Cycle, upstreams: readonly Group[]): Application["che
 
 /** All of Holdfast. */
 export function program(): Program {
-  const built = httpProgram({ modules: [checkStatus as HttpModule], tables: [check, healthCheck], open: openChecks });
+  const built = httpProgram({
+    modules: [checkStatus as HttpModule, sessions as HttpModule],
+    tables: [check, healthCheck],
+    open: openChecks,
+  });
   return { ...built, tools: [cacheTool] };
 }

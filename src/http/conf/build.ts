@@ -56,6 +56,7 @@ export function* buildHttp(scope: Scope, cycle: Cycle, modules: readonly HttpMod
     certificates: [],
     logFiles,
     directories,
+    hiddenFields: new Set(),
   };
   resolveNames(http);
   declareCoreVariables(variables);

@@ -29,6 +29,8 @@ export interface HttpBuild {
   readonly logFiles: Set<string>;
   /** Absolute paths of directories for temporary files, to be created for the workers' user. */
   readonly directories: Set<string>;
+  /** Fields of servers' responses that no location passes on, whatever its `…_pass_header`: between proxy and servers. In lower case. */
+  readonly hiddenFields: Set<string>;
 }
 
 /** What a module keeps in shared memory for each worker. */

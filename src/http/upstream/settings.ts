@@ -138,6 +138,7 @@ export function upstreamSettings<P extends string>(
       ...[...passage.hides, ...HIDDEN].filter((name) => !passed.has(name)),
       ...get("hide_header").map((name) => name.toLowerCase()),
       ...[...HOP_BY_HOP].filter((key) => key !== "upgrade"),
+      ...http.hiddenFields,
     ]),
     ignored: get("ignore_headers"),
   };

@@ -253,6 +253,18 @@ export class HeaderList {
     return this.removeFrom(key, 0);
   }
 
+  /** Removes every field of these names. */
+  removeAll(names: FieldSet): void {
+    const { count } = this;
+    let kept = 0;
+    for (let at = 0; at < count; at++) {
+      if (names.holds(this, at)) continue;
+      if (kept !== at) this.move(at, kept);
+      kept++;
+    }
+    this.count = kept;
+  }
+
   private removeFrom(key: string, from: number): number {
     const { count } = this;
     const number = numberOf(key);

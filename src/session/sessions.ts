@@ -1,0 +1,58 @@
+import { valueIn } from "../config/schema.ts";
+import { defineModule, type HttpModule } from "../http/conf/module.ts";
+import { DECLINED } from "../http/core/codes.ts";
+import type { Request } from "../http/core/request.ts";
+import type { Handler } from "../http/core/types.ts";
+import type { UpstreamHook } from "../http/core/upstream.ts";
+import { sessionDirectives } from "./zone/directives.ts";
+import {
+  answerSession,
+  beginSession,
+  dropFields,
+  isNewSession,
+  type LocationSessions,
+  SESSION_FIELDS,
+  sessionId,
+  sessionMember,
+} from "./zone/request_session.ts";
+import { locationSessions, openZones, zonesIn } from "./zone/zones.ts";
+
+interface SessionSettings {
+  readonly sessions: LocationSessions | undefined;
+  /** The configuration has zones. */
+  readonly used: boolean;
+}
+
+/** Session zones: sessions that the proxy keeps for servers of any language. */
+export const sessions: HttpModule<SessionSettings> = defineModule({
+  name: "http_session",
+  directives: sessionDirectives,
+  variables: {
+    session_id: { get: sessionId },
+    session_new: { get: isNewSession },
+  },
+  setup({ cycle, scope, variables, directories, workers, hiddenFields }) {
+    variables.prefix("session_", (name) => ({ get: (request) => sessionMember(request, name) }));
+    const zones = openZones(cycle, scope, valueIn(scope, sessionDirectives.session_zone));
+    if (zones.size === 0) return;
+    for (const name of SESSION_FIELDS) hiddenFields.add(name);
+    for (const zone of zones.values()) {
+      directories.add(zone.directory);
+      workers.push({ enter: () => zone.open(), forget() {} });
+    }
+  },
+  build: ({ session }, { http }): SessionSettings => ({
+    sessions: locationSessions(http.cycle, session),
+    used: zonesIn(http.cycle).size > 0,
+  }),
+  postRead: ({ used }) => (used ? dropClientsFields : undefined),
+  preaccess: ({ sessions }): Handler | undefined => sessions && ((request) => beginSession(request, sessions)),
+  upstreamHook: ({ sessions }): UpstreamHook | undefined => sessions && HOOK,
+});
+
+const HOOK: UpstreamHook = { head: answerSession };
+
+function dropClientsFields(request: Request): number {
+  dropFields(request);
+  return DECLINED;
+}

@@ -1,0 +1,128 @@
+import { isObject, isShallow, type Json, type JsonObject, mergePatch, type Stamps } from "./merge.ts";
+import { makeSession, movedSession, type StoredSession } from "./stored_session.ts";
+
+/** What is done to a session, and what comes of it: the rules, whatever store keeps it. */
+
+export type Change =
+  /** A JSON merge patch that was made from version `base` (0: there was none). */
+  | { readonly kind: "patch"; readonly patch: JsonObject; readonly base: number; readonly rule: Rule }
+  /** All of its data. */
+  | { readonly kind: "replace"; readonly data: JsonObject; readonly base: number | undefined }
+  | { readonly kind: "delete"; readonly base: number | undefined }
+  /** It goes on under another id, with a patch. */
+  | { readonly kind: "renew"; readonly to: Buffer; readonly patch: JsonObject; readonly base: number }
+  /** It was used: its time begins anew. */
+  | { readonly kind: "touch" };
+
+/** What becomes of members that were changed since `base`: the newer value stays, or the whole patch is refused. */
+export type Rule = "merge" | "strict";
+
+export type Refusal =
+  /** There is no such session. */
+  | "missing"
+  /** It is another version than the one that the change is based on. */
+  | "conflict"
+  /** Its data would be larger than a session may be. */
+  | "too large"
+  /** The zone has no room. */
+  | "full"
+  /** The store does not answer. */
+  | "unavailable";
+
+export type Outcome =
+  | {
+      readonly done: true;
+      /** What it is now; undefined where it was deleted. */
+      readonly session: StoredSession | undefined;
+      /** Members that kept the value of another, later change. */
+      readonly conflicts: readonly string[];
+    }
+  | { readonly done: false; readonly refusal: Refusal; readonly session: StoredSession | undefined };
+
+export interface SessionLimits {
+  /** How long a session lasts that nobody uses, ms. */
+  readonly timeout: number;
+  /** Bytes of a session's data. */
+  readonly maxSize: number;
+}
+
+/** What a store is to write. */
+export interface Applied {
+  readonly outcome: Outcome;
+  /** Under the session's own id: "keep" it, "remove" it, or this in its place. */
+  readonly own: StoredSession | "keep" | "remove";
+  /** Under the id of a renewed session. */
+  readonly renewed?: { readonly id: Buffer; readonly session: StoredSession };
+}
+
+const NO_STAMPS: ReadonlyMap<string, number> = new Map();
+/** For how long those that began before a session was renewed may still change it under the old id, ms. */
+const MOVED_FOR = 60_000;
+
+/** Decides what becomes of a session (`current`: undefined where there is none, or where its time is over). `now`: wall-clock ms. */
+export function applyChange(
+  current: StoredSession | undefined,
+  change: Change,
+  { timeout, maxSize }: SessionLimits,
+  now: number,
+): Applied {
+  const expires = now + timeout;
+  if (change.kind === "touch") {
+    if (current === undefined) return refused("missing", current);
+    const touched = current.until(Math.max(current.expires, expires));
+    return { outcome: { done: true, session: touched, conflicts: [] }, own: touched };
+  }
+  if (change.kind === "delete") {
+    if (current === undefined) return refused("missing", current);
+    if (change.base !== undefined && change.base !== current.version) return refused("conflict", current);
+    return { outcome: { done: true, session: undefined, conflicts: [] }, own: "remove" };
+  }
+  const version = Math.max(now, (current?.version ?? 0) + 1);
+  if (change.kind === "replace") {
+    if (change.base !== undefined && change.base !== (current?.version ?? 0)) return refused("conflict", current);
+    return write(change.data, { floor: version, at: NO_STAMPS }, []);
+  }
+  // The session that the patch was made for is over: with it went what the others know nothing of.
+  if (current === undefined && change.base !== 0) return refused("missing", current);
+  const merged = mergePatch(
+    current?.members ?? {},
+    current?.stamps ?? { floor: 0, at: NO_STAMPS },
+    change.patch,
+    change.base,
+    version,
+  );
+  if (change.kind === "patch" && change.rule === "strict" && merged.conflicts.length > 0) {
+    return refused("conflict", current);
+  }
+  const stamps = current === undefined ? { floor: version, at: NO_STAMPS } : merged.stamps;
+  const written = write(merged.data, stamps, merged.conflicts);
+  if (change.kind === "patch" || !written.outcome.done || written.outcome.session === undefined) return written;
+  const { session } = written.outcome;
+  return {
+    outcome: written.outcome,
+    own: current === undefined ? "remove" : movedSession(change.to, version, now + MOVED_FOR),
+    renewed: { id: change.to, session },
+  };
+
+  function write(data: JsonObject, stamps: Stamps, conflicts: readonly string[]): Applied {
+    const bytes = Buffer.from(JSON.stringify(data), "utf8");
+    if (bytes.length > maxSize) return refused("too large", current);
+    const session = makeSession({ version, created: current?.created ?? now, expires, data: bytes, stamps });
+    return { outcome: { done: true, session, conflicts }, own: session };
+  }
+}
+
+function refused(refusal: Refusal, session: StoredSession | undefined): Applied {
+  return { outcome: { done: false, refusal, session }, own: "keep" };
+}
+
+/** The object that a text of JSON is; undefined for any other text. Strings must be Unicode: a lone surrogate has no UTF-8. */
+export function parseObject(text: string): JsonObject | undefined {
+  let value: Json;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+  return isObject(value) && isShallow(value) ? value : undefined;
+}

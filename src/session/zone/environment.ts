@@ -1,0 +1,51 @@
+import { createRequire } from "node:module";
+import type { Database, RootDatabase } from "lmdb";
+
+/**
+ * The LMDB environment of a zone's directory: one file that all processes map. Opened once a process and never closed, since LMDB
+ * forbids to open one twice.
+ */
+export interface Environment {
+  readonly root: RootDatabase<Buffer, Buffer>;
+  /** Sessions by id. */
+  readonly sessions: Table;
+  /** Nothing, by the time at which a session ends (6 bytes, big-endian) and its id. */
+  readonly ends: Table;
+  /** What is kept beside sessions, by a name. */
+  readonly notes: Table;
+}
+
+export type Table = Database<Buffer, Buffer>;
+
+const opened = new Map<string, Environment>();
+/** All workers there may be, those of another master, and room for tools. */
+const MAX_READERS = 1024;
+/** The file may grow to so many times what sessions may take: pages are not full, and old ones stay while somebody reads them. */
+const SPARE = 4;
+const LEAST_MAP = 64 * 1024 * 1024;
+
+/** Opens the environment of a directory. `size`: bytes that sessions may take. Throws the library's error. */
+export function openEnvironment(directory: string, size: number, sync: boolean): Environment {
+  const known = opened.get(directory);
+  if (known !== undefined) return known;
+  const lmdb: typeof import("lmdb") = createRequire(import.meta.url)("lmdb");
+  const root = lmdb.open<Buffer, Buffer>({
+    // The library writes names as UTF-8.
+    path: Buffer.from(directory, "latin1").toString("utf8"),
+    noSubdir: false,
+    encoding: "binary",
+    keyEncoding: "binary",
+    compression: false,
+    maxDbs: 8,
+    maxReaders: MAX_READERS,
+    mapSize: Math.max(LEAST_MAP, size * SPARE),
+    noSync: !sync,
+    overlappingSync: sync,
+    eventTurnBatching: false,
+  });
+  const table = (name: string): Table =>
+    root.openDB<Buffer, Buffer>({ name, encoding: "binary", keyEncoding: "binary" });
+  const environment = { root, sessions: table("sessions"), ends: table("ends"), notes: table("notes") };
+  opened.set(directory, environment);
+  return environment;
+}

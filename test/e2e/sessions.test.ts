@@ -1,0 +1,73 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { patch, sessionOf, startShop } from "../support/shop.ts";
+
+/** Session zones: what servers keep in a shopper's session is there whichever server is asked next. */
+
+test("a cart is there on every server, after a reload and after a restart", async (t) => {
+  const shop = await startShop(t);
+  const shopper = shop.shopper();
+  const servers = new Set<string | undefined>();
+  for (const item of ["apple", "pear", "apple"]) servers.add((await shopper.send(`/add/${item}`)).header("x-server"));
+  assert.equal(servers.size, 2);
+  assert.deepEqual(await shopper.cart(), { apple: 2, pear: 1 });
+  await shop.holdfast.reload();
+  assert.deepEqual(await shopper.cart(), { apple: 2, pear: 1 });
+  await shop.holdfast.stop();
+  await shop.start();
+  assert.deepEqual(await shopper.cart(), { apple: 2, pear: 1 });
+});
+
+test("who stores nothing gets no cookie, and who changes it gets no other's session", async (t) => {
+  const shop = await startShop(t, { session: "cookie=cart secure httponly samesite=lax expires=1h" });
+  const shopper = shop.shopper();
+  assert.equal((await shopper.send("/")).header("set-cookie"), undefined);
+  const cookie = (await shopper.send("/add/apple")).header("set-cookie");
+  assert.match(cookie ?? "", /^cart=[\w-]{22}\.[\w-]{22}; Path=\/; HttpOnly; Max-Age=3600; Secure; SameSite=Lax$/);
+  const thief = shop.shopper();
+  const [value] = shopper.cookies.values();
+  for (const forged of [value.replace(/^./, (one) => (one === "A" ? "B" : "A")), value.slice(0, 22), `${value}A`, ""]) {
+    thief.cookies.set("cart", forged);
+    assert.deepEqual(await thief.cart(), {});
+  }
+  thief.cookies.set("cart", value);
+  assert.deepEqual(await thief.cart(), { apple: 1 });
+});
+
+test("fields of sessions pass neither from clients to servers nor from servers to clients", async (t) => {
+  const seen: unknown[] = [];
+  const shop = await startShop(t, {
+    http: "underscores_in_headers on;",
+    answer(incoming, response) {
+      const { "x-session-id": id, "x-session-data": data, "x_session-data": other } = incoming.headers;
+      seen.push([typeof id === "string" && id !== "evil", data, other]);
+      patch(response, { seen: true }).setHeader("X-Session-Version", "0").end();
+    },
+  });
+  const fields = "X-Session-Id: evil\r\nX-Session-Data: e30=\r\nX_Session-Data: e30=\r\nx-session-renew: 1\r\n";
+  const response = await shop.shopper().send("/", fields);
+  assert.deepEqual(seen, [[true, undefined, undefined]]);
+  assert.equal(response.header("x-session-set"), undefined);
+  assert.equal(response.header("x-session-version"), undefined);
+});
+
+test("a renewed session has another id, and the old one is worth nothing", async (t) => {
+  const shop = await startShop(t, {
+    answer(incoming, response) {
+      if (incoming.url === "/login") response.setHeader("X-Session-Renew", "1");
+      if (incoming.url === "/logout") response.setHeader("X-Session-Delete", "1");
+      if (incoming.url === "/set") patch(response, { cart: "full" });
+      response.end(JSON.stringify(sessionOf(incoming)));
+    },
+  });
+  const shopper = shop.shopper();
+  await shopper.send("/set");
+  const thief = shop.shopper();
+  thief.cookies.set("HFSESSION", shopper.cookies.get("HFSESSION") ?? "");
+  await shopper.send("/login");
+  assert.notEqual(shopper.cookies.get("HFSESSION"), thief.cookies.get("HFSESSION"));
+  assert.deepEqual(await shopper.cart(), { cart: "full" });
+  assert.deepEqual(await thief.cart(), {});
+  await shopper.send("/logout");
+  assert.equal(shopper.cookies.size, 0);
+});

@@ -1,0 +1,105 @@
+import type { IncomingMessage, ServerResponse } from "node:http";
+import type { TestContext } from "node:test";
+import { httpBackend } from "./backend.ts";
+import { type Running, startHoldfast } from "./holdfast.ts";
+import { type RawResponse, request } from "./tcp.ts";
+
+/** A shop on several servers, whose carts are in a session zone. */
+export interface Shop {
+  /** The Holdfast that runs now. */
+  readonly holdfast: Running;
+  /** A client with a jar of cookies. */
+  shopper(): Shopper;
+  /** Starts it anew, in the same directory, once it has been stopped. */
+  start(): Promise<Running>;
+}
+
+export interface Shopper {
+  /** By name, as they came last. */
+  readonly cookies: Map<string, string>;
+  /** A request with the cookies that there are. `fields`: whole lines. */
+  send(path: string, fields?: string): Promise<RawResponse>;
+  /** What is in the cart: `{"apple":2}`. */
+  cart(): Promise<unknown>;
+}
+
+export interface ShopOptions {
+  /** Parameters of `session_zone carts:…`. */
+  readonly zone?: string;
+  /** What follows `session carts`. */
+  readonly session?: string;
+  readonly server?: string;
+  readonly http?: string;
+  readonly workers?: number;
+  readonly servers?: number;
+  /** In place of the shop's own answers. */
+  readonly answer?: (incoming: IncomingMessage, response: ServerResponse, server: number) => void;
+}
+
+/** What a request carries of its session. */
+export function sessionOf({ headers }: IncomingMessage): Record<string, unknown> {
+  const data = headers["x-session-data"];
+  return typeof data === "string" ? JSON.parse(Buffer.from(data, "base64").toString("utf8")) : {};
+}
+
+export function patch(response: ServerResponse, value: unknown): ServerResponse {
+  return response.setHeader("X-Session-Set", Buffer.from(JSON.stringify(value)).toString("base64"));
+}
+
+/** `/add/NAME` puts one more of it into the cart; every answer is the cart. */
+function sell(incoming: IncomingMessage, response: ServerResponse, server: number): void {
+  const cart: Record<string, number> = Object(sessionOf(incoming).cart);
+  const [, name] = /^\/add\/(.+)$/.exec(incoming.url ?? "") ?? [];
+  if (name !== undefined) {
+    cart[name] = (cart[name] ?? 0) + 1;
+    patch(response, { cart: { [name]: cart[name] } });
+  }
+  response.setHeader("X-Server", String(server)).end(JSON.stringify(cart));
+}
+
+export async function startShop(
+  t: TestContext,
+  { zone = "4m", session = "", server = "", http = "", workers = 2, servers = 2, answer = sell }: ShopOptions = {},
+): Promise<Shop> {
+  const backends = await Promise.all(
+    Array.from({ length: servers }, (_, number) =>
+      httpBackend(t, (incoming, response) => answer(incoming, response, number)),
+    ),
+  );
+  const config = ([port]: readonly number[]) =>
+    `user root; worker_processes ${workers}; http { ${http} session_zone carts:${zone};
+      upstream shop { ${backends.map(({ address }) => `server ${address};`).join(" ")} }
+      server { listen 127.0.0.1:${port}; ${server}
+        location / { session carts ${session}; proxy_pass http://shop; } } }`;
+  let holdfast = await startHoldfast(t, { config });
+  return {
+    get holdfast() {
+      return holdfast;
+    },
+    shopper: () => newShopper(() => holdfast.port),
+    async start() {
+      holdfast = await startHoldfast(t, { config, prefix: holdfast.prefix });
+      return holdfast;
+    },
+  };
+}
+
+function newShopper(port: () => number): Shopper {
+  const cookies = new Map<string, string>();
+  const send = async (path: string, fields = ""): Promise<RawResponse> => {
+    const jar = [...cookies].map(([name, value]) => `${name}=${value}`).join("; ");
+    const cookie = jar === "" ? "" : `Cookie: ${jar}\r\n`;
+    const response = await request(
+      port(),
+      `GET ${path} HTTP/1.1\r\nHost: a\r\n${cookie}${fields}Connection: close\r\n\r\n`,
+    );
+    for (const [field, line] of response.headers) {
+      if (field !== "set-cookie") continue;
+      const [, name, value, attributes] = /^([^=]+)=([^;]*)(.*)$/.exec(line) ?? [];
+      if (/Max-Age=0/i.test(attributes)) cookies.delete(name);
+      else cookies.set(name, value);
+    }
+    return response;
+  };
+  return { cookies, send, cart: async () => JSON.parse((await send("/")).body) };
+}
