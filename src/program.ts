@@ -12,6 +12,7 @@ import type { Cycle } from "./runtime/cycle.ts";
 import { coreDirectives as processDirectives } from "./runtime/directives.ts";
 import { openErrorLog } from "./runtime/log/error_log.ts";
 import { sessions } from "./session/sessions.ts";
+import { sticky } from "./session/sticky/sticky.ts";
 
 /** The active checks; a reload hands them on to the next cycle. */
 class Checking implements CheckerService {
@@ -38,7 +39,7 @@ function openChecks(cycle: Cycle, upstreams: readonly Group[]): Application["che
 /** All of Holdfast. */
 export function program(): Program {
   const built = httpProgram({
-    modules: [checkStatus as HttpModule, sessions as HttpModule],
+    modules: [checkStatus, sessions, sticky] as readonly HttpModule[],
     tables: [check, healthCheck],
     open: openChecks,
   });

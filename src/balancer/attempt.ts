@@ -1,4 +1,5 @@
 import type { Address } from "../net/address.ts";
+import type { Peer } from "./peer.ts";
 import type { Selection } from "./selection.ts";
 
 /** What a balancing method may ask of the request. Filled by the proxy. */
@@ -7,6 +8,23 @@ export interface BalanceInput {
   readonly client: Address;
   /** The rendered key of `hash`, when the method has one. */
   readonly key: string;
+}
+
+/**
+ * What binds a request to servers, over all its tries (`sticky`, `session_sticky`). It stands around the balancing method,
+ * as in nginx.
+ */
+export interface Binding {
+  /** No other server may take the place of the one it is bound to. */
+  readonly only: boolean;
+  /** Before each choice, without any lock held: the sid of the server that the request is bound to; "" for none. */
+  wanted(): string;
+  /** That server was chosen. */
+  chosen(peer: Peer): void;
+  /** The head of an answer that is passed on has come. */
+  header(): void;
+  /** The server's connection is given back, and the server has not failed. */
+  released(): void;
 }
 
 /** One request's passage through an upstream: which peers it tried. Reused per request where possible. */
@@ -18,6 +36,9 @@ export interface Attempt {
   tried: Uint32Array;
   /** The peer to be tried first where it can be had, whatever the method says (`Upstream.begin`); -1: none. */
   preferred: number;
+  binding: Binding | undefined;
+  /** The sid that `binding` wants for the next try; "": none. */
+  sid: string;
   /** Peer in use or last used; -1 before the first. */
   peer: number;
   /** ms, from performance.now() at selection; used for fails and response times. */
@@ -52,6 +73,8 @@ export function newAttempt(input: BalanceInput, selection: Selection): Attempt {
     selection,
     tried: new Uint32Array(wordsFor(selection.list.length)),
     preferred: -1,
+    binding: undefined,
+    sid: "",
     peer: -1,
     selectedAt: 0,
     tries: 0,
@@ -72,6 +95,8 @@ export function resetAttempt(attempt: Attempt, input: BalanceInput): void {
   // A call of `fill` for what is nearly always one word costs more than all the rest.
   for (let word = 0; word < tried.length; word++) tried[word] = 0;
   attempt.preferred = -1;
+  attempt.binding = undefined;
+  attempt.sid = "";
   attempt.peer = -1;
   attempt.tries = 0;
   attempt.headerTime = -1;

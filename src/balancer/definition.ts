@@ -96,7 +96,7 @@ export function resolvePeers(definition: UpstreamDefinition, hosts: Hosts, names
         const index = peers.length;
         const name = addressText(found.address);
         const limits = { maxFails, failTimeout, maxConns, slowStart };
-        peers.push({ index, name, ...found, ...limits, down, drain, route });
+        peers.push({ index, name, ...found, ...limits, down, drain, route, sid: "" });
       }
     }
   }

@@ -35,7 +35,8 @@ function method(spec: {
     repeat: once !== true,
     initial: () => undefined,
     read(at, scope) {
-      if (methodOf(scope) !== undefined) warn(at, scope, "load balancing method redefined");
+      const wrapped = wrappedIn(scope).delete(scope);
+      if (wrapped || methodOf(scope) !== undefined) warn(at, scope, "load balancing method redefined");
       const definition = read(at);
       methods(scope).set(scope, definition);
       return definition;
@@ -130,8 +131,8 @@ export const upstream = defineDirectives("http_upstream", {
     args: [1, Number.POSITIVE_INFINITY],
     repeat: true,
     syntax:
-      "address [weight=number] [max_conns=number] [max_fails=number] [fail_timeout=time] [slow_start=time] [backup] [down] [resolve] [service=name]",
-    doc: "Adds a server: a domain name or an IP address with an optional port (80), or unix: and a path. A name with several addresses is several servers. Defaults: weight=1 max_conns=0 max_fails=1 fail_timeout=10s. With `resolve` the name is looked up again and again while serving, and servers come and go with its addresses; it needs `zone` and `resolver`. `service` has them come from the name's SRV records, with ports and weights, and backups where priorities differ.",
+      "address [weight=number] [max_conns=number] [max_fails=number] [fail_timeout=time] [slow_start=time] [route=name] [backup] [down] [drain] [resolve] [service=name]",
+    doc: "Adds a server: a domain name or an IP address with an optional port (80), or unix: and a path. A name with several addresses is several servers. Defaults: weight=1 max_conns=0 max_fails=1 fail_timeout=10s. `route` names it for `sticky`; with `drain` it gets only the requests that `sticky` binds to it. With `resolve` the name is looked up again and again while serving, and servers come and go with its addresses; it needs `zone` and `resolver`. `service` has them come from the name's SRV records, with ports and weights, and backups where priorities differ.",
     initial: () => undefined,
     read: (at, scope, previous = []) => [...previous, readServer(at, methodOf(scope))],
   }),
@@ -213,6 +214,28 @@ function methods(scope: Scope): Map<unknown, MethodDefinition> {
 
 function methodOf(block: Scope): MethodDefinition | undefined {
   return methods(block).get(block);
+}
+
+const WRAPPED = Symbol("wrapped balancing methods");
+
+class Wrapped extends Set<Scope> {}
+
+function wrappedIn({ notes }: Scope): Wrapped {
+  const noted = notes.get(WRAPPED);
+  if (noted instanceof Wrapped) return noted;
+  const made = new Wrapped();
+  notes.set(WRAPPED, made);
+  return made;
+}
+
+/** Notes that a directive stands around the balancing method of an upstream block: a method after it takes its place. */
+export function wrapMethod(block: Scope): void {
+  wrappedIn(block).add(block);
+}
+
+/** That directive is in force. */
+export function isWrapped(block: Scope): boolean {
+  return wrappedIn(block).has(block);
 }
 
 const QUEUE_TIMEOUT = 60_000;

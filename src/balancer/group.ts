@@ -2,7 +2,7 @@ import { ConfigError, placeText } from "../config/types.ts";
 import type { Cycle } from "../runtime/cycle.ts";
 import type { Zone } from "../shm/zone.ts";
 import { sharedNow } from "../sys/clock.ts";
-import { type Attempt, type BalanceInput, newAttempt, resetAttempt } from "./attempt.ts";
+import { type Attempt, type BalanceInput, type Binding, newAttempt, resetAttempt } from "./attempt.ts";
 import { type Hosts, resolvedName, resolvePeers, type UpstreamDefinition } from "./definition.ts";
 import { makeMethod } from "./methods/registry.ts";
 import type { HealthView, KeepaliveSettings, Outcome, Peer, Upstream } from "./peer.ts";
@@ -97,6 +97,7 @@ export class Group implements Upstream {
   readonly #clock: () => number;
   readonly #spare: Attempt[] = [];
   #selection: Selection;
+  #sidOf: ((peer: Peer) => string) | undefined = undefined;
   #column: number;
   /** What names stand for in this process, and the version in the zone that this is. */
   #names: ResolvedNames = NOTHING_RESOLVED;
@@ -133,6 +134,12 @@ export class Group implements Upstream {
   /** What its names stand for, in this process. */
   get names(): ResolvedNames {
     return this.#names;
+  }
+
+  /** Gives the servers the names by which requests are bound to them. Called once, before `watch`. */
+  identify(sidOf: (peer: Peer) => string): void {
+    this.#sidOf = sidOf;
+    this.#selection = this.#select();
   }
 
   /** Sets the number of this worker, which is that of its column in the zone. */
@@ -218,25 +225,30 @@ export class Group implements Upstream {
     if (slots.includes(-1) && !this.resolves) {
       throw new ConfigError(`the zone of upstream "${definition.name}" is too small`, definition);
     }
-    const placed = found.filter((_, peer) => slots[peer] !== -1).map((peer, index) => ({ ...peer, index }));
+    const sidOf = this.#sidOf ?? noSid;
+    const placed = found
+      .filter((_, peer) => slots[peer] !== -1)
+      .map((peer, index) => ({ ...peer, index, sid: sidOf(peer) }));
     const own = slots.filter((slot) => slot !== -1);
     const peers = new Peers(placed, this.#zone.words, own);
     const method = makeMethod(definition.method, peers);
     return new Selection(peers, method, own, { zone: this.#zone, clock: this.#clock, column: this.#column });
   }
 
-  begin(input: BalanceInput, preferred = -1): Attempt {
+  begin(input: BalanceInput, preferred = -1, binding?: Binding): Attempt {
     // `preferred` is one of the servers that are known.
     if (this.resolves && preferred === -1) this.follow();
     const selection = this.#selection;
     let attempt = this.#spare.pop();
     if (attempt === undefined || attempt.selection !== selection) attempt = newAttempt(input, selection);
     else resetAttempt(attempt, input);
+    attempt.binding = binding;
     selection.begin(attempt, preferred);
     return attempt;
   }
 
   end(attempt: Attempt): void {
+    attempt.binding = undefined;
     if (this.#spare.length < 256) this.#spare.push(attempt);
   }
 
@@ -255,6 +267,7 @@ export class Group implements Upstream {
   }
 
   release(attempt: Attempt, outcome: Outcome): void {
+    if (attempt.binding !== undefined && outcome === "ok") attempt.binding.released();
     attempt.selection.release(attempt, outcome);
     if (this.queue !== undefined) this.queue.released();
   }
@@ -271,6 +284,10 @@ export class Group implements Upstream {
   counters(peer: number): PeerCounters {
     return this.#selection.counters(peer);
   }
+}
+
+function noSid(): string {
+  return "";
 }
 
 /** As many of the addresses as there is room for. */

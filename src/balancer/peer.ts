@@ -1,5 +1,5 @@
 import type { Address } from "../net/address.ts";
-import type { Attempt, BalanceInput } from "./attempt.ts";
+import type { Attempt, BalanceInput, Binding } from "./attempt.ts";
 
 /** A server of an upstream after name resolution: one address is one peer. All times in ms, as everywhere. */
 export interface Peer {
@@ -21,6 +21,8 @@ export interface Peer {
   readonly drain: boolean;
   /** `route=` parameter; "" without. */
   readonly route: string;
+  /** By which requests are bound to it (nginx's SID); "" where nothing binds any. */
+  readonly sid: string;
 }
 
 /** How an attempt ended: `failed` counts against max_fails (error, timeout, proxy_next_upstream status); `next` is a retry that does not. */
@@ -35,8 +37,8 @@ export interface HealthView {
 export interface Upstream {
   readonly name: string;
   readonly peers: readonly Peer[];
-  /** `preferred`: the index of the peer that the request is bound to (sticky). While that one cannot be had the method decides. */
-  begin(input: BalanceInput, preferred?: number): Attempt;
+  /** `preferred`: the index of the peer to try first. While that one cannot be had, `binding` and the method decide. */
+  begin(input: BalanceInput, preferred?: number, binding?: Binding): Attempt;
   /** Picks the next server: a peer, or undefined when there is none left ("no live upstreams"). Takes one of its connections. */
   next(attempt: Attempt): Peer | undefined;
   /** Gives the connection back and records the outcome. Called once for each successful `next`. */

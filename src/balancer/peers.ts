@@ -200,6 +200,8 @@ export interface Method {
   readonly pick: (attempt: Attempt) => number;
   /** Among the backup servers, once no main one is left. */
   readonly pickBackup: (attempt: Attempt) => number;
+  /** Called for a peer that was taken because the request is bound to it, where that counts among the turns of the others. */
+  readonly bound?: (attempt: Attempt, peer: number, set: PeerSet) => void;
   /** Called for a peer taken, and when its header has come or its connection is given back: least_time. */
   readonly taken?: (attempt: Attempt) => void;
   readonly header?: (attempt: Attempt) => void;

@@ -1,8 +1,8 @@
 import type { Zone } from "../shm/zone.ts";
 import { now } from "../sys/clock.ts";
-import { type Attempt, wordsFor } from "./attempt.ts";
+import { type Attempt, type Binding, wordsFor } from "./attempt.ts";
 import { type HealthView, type Outcome, PEER, type Peer } from "./peer.ts";
-import type { Method, Peers } from "./peers.ts";
+import type { Method, PeerSet, Peers } from "./peers.ts";
 import { lockZone } from "./zone.ts";
 
 /** What a status page shows of a peer. */
@@ -31,6 +31,11 @@ export class Selection {
   readonly #single: boolean;
   /** A pick reads nothing that other workers change, so it takes no lock; counters are added to atomically. */
   readonly #lockless: boolean;
+  /** The servers by their sids: the first of several with one, as in nginx. */
+  readonly #mains: ReadonlyMap<string, number>;
+  readonly #backups: ReadonlyMap<string, number>;
+  /** Some serve only requests that are bound to them. */
+  readonly #drains: boolean;
   /** Where this worker's own counts begin in the zone. */
   #column: number;
 
@@ -51,6 +56,9 @@ export class Selection {
     this.#column = place.column;
     this.#single = list.length === 1;
     this.#lockless = this.#single && list[0].maxConns === 0 && list[0].slowStart === 0;
+    this.#drains = list.some(({ drain }) => drain);
+    this.#mains = bySid(list, peers.main);
+    this.#backups = bySid(list, peers.backups);
     this.tries = peers.down.reduce((sum, down) => sum + (down === 0 ? 1 : 0), 0);
   }
 
@@ -71,6 +79,7 @@ export class Selection {
       // One that drains is there for this request alone, and is not in the count.
       if (this.list[preferred].drain) attempt.tries++;
     }
+    if (attempt.binding !== undefined && this.#drains) this.#countDraining(attempt, attempt.binding);
     if (!this.#single) this.#method.begin?.(attempt);
   }
 
@@ -101,13 +110,23 @@ export class Selection {
     if (!this.#single) this.#method.begin?.(attempt);
   }
 
+  #countDraining(attempt: Attempt, binding: Binding): void {
+    const sid = binding.wanted();
+    const bound = this.#mains.get(sid) ?? this.#backups.get(sid);
+    if (bound !== undefined && this.list[bound].drain) attempt.tries++;
+  }
+
   next(attempt: Attempt): Peer | undefined {
+    const { binding } = attempt;
+    if (binding !== undefined) attempt.sid = binding.wanted();
     const peer = this.#lockless ? this.#takeOnly(attempt) : this.#takeLocked(attempt);
     if (peer === -1) return undefined;
     attempt.selectedAt = now();
     attempt.headerTime = -1;
     attempt.disabled = false;
-    return this.list[peer];
+    const chosen = this.list[peer];
+    if (binding !== undefined) binding.chosen(chosen);
+    return chosen;
   }
 
   #takeOnly(attempt: Attempt): number {
@@ -146,7 +165,12 @@ export class Selection {
   }
 
   #onlyUsable(attempt: Attempt): boolean {
-    return attempt.preferred === 0 ? this.#peers.usableBound(attempt, 0) : this.#peers.inService(0);
+    if (attempt.preferred === 0) return this.#peers.usableBound(attempt, 0);
+    if (attempt.sid !== "") {
+      if (attempt.sid === this.list[0].sid && this.#peers.usableBound(attempt, 0)) return true;
+      if (attempt.binding?.only === true) return false;
+    }
+    return this.#peers.inService(0);
   }
 
   #pick(attempt: Attempt): number {
@@ -155,12 +179,67 @@ export class Selection {
       attempt.preferred = -1;
       if (this.#peers.usableBound(attempt, preferred)) return preferred;
     }
+    return attempt.sid === "" ? this.#pickFree(attempt) : this.#pickBound(attempt);
+  }
+
+  /** As the method has it. */
+  #pickFree(attempt: Attempt): number {
     if (!attempt.backup) {
       const peer = this.#method.pick(attempt);
       if (peer !== -1 || this.#peers.backups.count === 0) return peer;
       attempt.backup = true;
     }
     return this.#method.pickBackup(attempt);
+  }
+
+  /** The server that the request is bound to, if it can be had: a backup one, as in nginx, once no main one can. */
+  #pickBound(attempt: Attempt): number {
+    const peers = this.#peers;
+    const { sid } = attempt;
+    const main = this.#mains.get(sid);
+    const backup = this.#backups.get(sid);
+    if (attempt.binding?.only === true) {
+      const bound = this.#ifUsable(attempt, main, peers.main);
+      return bound === -1 ? this.#ifUsable(attempt, backup, peers.backups) : bound;
+    }
+    const home = main ?? backup;
+    if (home !== undefined && this.#failsInPanic(home)) {
+      const refuge = this.#pickUp(attempt);
+      if (refuge !== -1) return refuge;
+    }
+    if (!attempt.backup) {
+      const bound = this.#ifUsable(attempt, main, peers.main);
+      const peer = bound === -1 ? this.#method.pick(attempt) : bound;
+      if (peer !== -1 || peers.backups.count === 0) return peer;
+      attempt.backup = true;
+    }
+    const bound = this.#ifUsable(attempt, backup, peers.backups);
+    return bound === -1 ? this.#method.pickBackup(attempt) : bound;
+  }
+
+  #ifUsable(attempt: Attempt, peer: number | undefined, set: PeerSet): number {
+    if (peer === undefined || !this.#peers.usableBound(attempt, peer)) return -1;
+    this.#method.bound?.(attempt, peer, set);
+    return peer;
+  }
+
+  /** The checks hold the server down, but are not heeded (check_panic). */
+  #failsInPanic(peer: number): boolean {
+    const { health, heeded } = this.#peers;
+    return health !== undefined && heeded === undefined && !health.up(peer);
+  }
+
+  /**
+   * In a panic requests go to servers whose checks fail, but a session that can move to one that is up does not go on to such
+   * a server. Only where none can be had it stays where it is.
+   */
+  #pickUp(attempt: Attempt): number {
+    const peers = this.#peers;
+    peers.heeded = peers.health;
+    const peer = this.#pickFree(attempt);
+    peers.heeded = undefined;
+    if (peer === -1) this.restart(attempt);
+    return peer;
   }
 
   release(attempt: Attempt, outcome: Outcome): void {
@@ -253,4 +332,13 @@ export class Selection {
       available: this.#single || !this.#peers.failedLately(peer),
     };
   }
+}
+
+function bySid(list: readonly Peer[], { first, last }: PeerSet): ReadonlyMap<string, number> {
+  const found = new Map<string, number>();
+  for (let peer = first; peer < last; peer++) {
+    const { sid } = list[peer];
+    if (sid !== "" && !found.has(sid)) found.set(sid, peer);
+  }
+  return found;
 }

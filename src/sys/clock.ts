@@ -68,6 +68,13 @@ export function httpDateOf(ms: number): string {
 }
 
 /** The value of `Date` now. */
+/** The form for cookies: old clients know years of two digits alone, up to 2037. */
+export function cookieDateOf(ms: number): string {
+  return httpDateOf(ms).replace(/ (\w{3}) (\d\d)(\d\d) /, (_, month, century, year) => {
+    return `-${month}-${Number(century + year) > 2037 ? century : ""}${year} `;
+  });
+}
+
 export const httpDate: () => string = perSecond((second) => httpDateOf(second * 1000));
 
 /** `$time_local`: `22/Nov/2026:13:06:26 +0000` in the local time zone. */

@@ -59,7 +59,7 @@ export const DEFINITION: CheckDefinition = {
 export function peer(index: number, address: Address, more: Partial<Peer> = {}): Peer {
   const name = addressText(address);
   const limits = { weight: 1, maxFails: 1, failTimeout: 10_000, maxConns: 0, slowStart: 0 };
-  const flags = { backup: false, down: false, drain: false, route: "" };
+  const flags = { backup: false, down: false, drain: false, route: "", sid: "" };
   return { index, address, name, server: name, ...limits, ...flags, ...more };
 }
 

@@ -1,13 +1,17 @@
 import { zlib } from "../../sys/builtin.ts";
 import type { Attempt } from "../attempt.ts";
 import type { Method, Peers } from "../peers.ts";
-import { pickRoundRobin } from "./round_robin.ts";
+import { countBound, pickRoundRobin } from "./round_robin.ts";
 
 /** `hash key`: as Cache::Memcached, ((crc32([rehash] key) >> 16) & 0x7fff) added to the hash before, modulo the weights. */
 export function hash(peers: Peers): Method {
   return {
     pick: (attempt) => pickHash(peers, attempt),
     pickBackup: (attempt) => pickRoundRobin(peers, peers.backups, attempt),
+    bound(attempt, peer, set) {
+      if (set === peers.backups || attempt.input.key === "" || takesTurns(peers, attempt))
+        countBound(peers, set, attempt, peer);
+    },
   };
 }
 

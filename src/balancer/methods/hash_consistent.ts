@@ -1,8 +1,8 @@
 import { zlib } from "../../sys/builtin.ts";
 import type { Attempt } from "../attempt.ts";
 import type { Method, Peers } from "../peers.ts";
-import { crc32Of, MISSES } from "./hash.ts";
-import { pickInTurn, pickRoundRobin } from "./round_robin.ts";
+import { crc32Of, MISSES, takesTurns } from "./hash.ts";
+import { countBound, pickInTurn, pickRoundRobin } from "./round_robin.ts";
 
 /** Points on the ring for each unit of weight. */
 const POINTS = 160;
@@ -24,6 +24,10 @@ export function hashConsistent(peers: Peers): Method {
     },
     pick: (attempt) => pickConsistent(peers, ring, attempt),
     pickBackup: (attempt) => pickRoundRobin(peers, peers.backups, attempt),
+    bound(attempt, peer, set) {
+      if (set === peers.backups || attempt.input.key === "" || takesTurns(peers, attempt))
+        countBound(peers, set, attempt, peer);
+    },
   };
 }
 

@@ -3,7 +3,7 @@ import { parseIpv4, socketIpv6 } from "../../net/ip.ts";
 import type { Attempt } from "../attempt.ts";
 import type { Method, Peers } from "../peers.ts";
 import { MISSES, peerOfWeight, takesTurns } from "./hash.ts";
-import { pickRoundRobin } from "./round_robin.ts";
+import { countBound, pickRoundRobin } from "./round_robin.ts";
 
 const bytes = new Uint8Array(16);
 
@@ -15,6 +15,9 @@ export function ipHash(peers: Peers): Method {
     },
     pick: (attempt) => pickIpHash(peers, attempt),
     pickBackup: (attempt) => pickRoundRobin(peers, peers.backups, attempt),
+    bound(attempt, peer, set) {
+      if (set === peers.backups || takesTurns(peers, attempt)) countBound(peers, set, attempt, peer);
+    },
   };
 }
 

@@ -1,10 +1,10 @@
 import type { Attempt } from "../attempt.ts";
 import type { TimeMode } from "../definition.ts";
 import { PEER } from "../peer.ts";
-import type { Method, Peers } from "../peers.ts";
+import type { Method, PeerSet, Peers } from "../peers.ts";
 import { MISSES, takesTurns } from "./hash.ts";
 import { responseTimes } from "./least_time.ts";
-import { pickRoundRobin } from "./round_robin.ts";
+import { countBound, pickRoundRobin } from "./round_robin.ts";
 
 /** `random`: any server, in proportion to the weights. */
 export function random(peers: Peers): Method {
@@ -12,6 +12,7 @@ export function random(peers: Peers): Method {
   return {
     pick: (attempt) => pickRandom(peers, starts, attempt),
     pickBackup: (attempt) => pickRoundRobin(peers, peers.backups, attempt),
+    bound: (attempt, peer, set) => countWhereInTurn(peers, attempt, peer, set),
   };
 }
 
@@ -25,7 +26,12 @@ export function randomTwo(peers: Peers, by: "least_conn" | TimeMode): Method {
     released: times?.released,
     pick: (attempt) => pickOfTwo(peers, starts, attempt, load),
     pickBackup: (attempt) => pickRoundRobin(peers, peers.backups, attempt),
+    bound: (attempt, peer, set) => countWhereInTurn(peers, attempt, peer, set),
   };
+}
+
+function countWhereInTurn(peers: Peers, attempt: Attempt, peer: number, set: PeerSet): void {
+  if (set === peers.backups || takesTurns(peers, attempt)) countBound(peers, set, attempt, peer);
 }
 
 function pickRandom(peers: Peers, starts: Float64Array, attempt: Attempt): number {

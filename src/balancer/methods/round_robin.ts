@@ -7,7 +7,23 @@ export function roundRobin(peers: Peers): Method {
   return {
     pick: (attempt) => pickRoundRobin(peers, peers.main, attempt),
     pickBackup: (attempt) => pickRoundRobin(peers, peers.backups, attempt),
+    bound: (attempt, peer, set) => countBound(peers, set, attempt, peer),
   };
+}
+
+/**
+ * A request that is bound to the peer counts as its turn, so that the others get more of those that are not. Only one turn
+ * ahead is counted, as in nginx: with many sessions the server would have to wait very long for another one.
+ */
+export function countBound(peers: Peers, set: PeerSet, attempt: Attempt, bound: number): void {
+  const { state, at, weight, scale } = peers;
+  const record = at[bound];
+  if (state[record + PEER.currentWeight] <= (weight[bound] - set.totalWeight) * scale) return;
+  let total = 0;
+  for (let peer = set.first; peer < set.last; peer++) {
+    if (peers.usable(attempt, peer)) total += gainWeight(peers, peer);
+  }
+  state[record + PEER.currentWeight] -= total;
 }
 
 export function pickRoundRobin(peers: Peers, set: PeerSet, attempt: Attempt): number {

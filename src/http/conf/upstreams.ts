@@ -13,6 +13,7 @@ import type { Cycle } from "../../runtime/cycle.ts";
 import { openMainLog } from "../../runtime/log/directive.ts";
 import type { Sliced } from "../../sys/sliced.ts";
 import { type Template, template } from "../core/script.ts";
+import type { Stickiness } from "../core/upstream.ts";
 import { resolvingInUpstream } from "./resolver.ts";
 
 /** A host name to resolve while serving. */
@@ -30,6 +31,8 @@ export interface UpstreamEntry {
   readonly key: Template | undefined;
   /** TLS sessions with its servers that all workers share; undefined: each worker has its own. */
   sessions: ClientSessions | undefined;
+  /** What binds its requests to servers. */
+  sticky: Stickiness | undefined;
 }
 
 /** A configuration's upstreams: those with a block, and those implied by `proxy_pass` to an address. */
@@ -55,7 +58,7 @@ export class Upstreams {
       const block = blocks.find(({ directive }) => directive.args[0].toLowerCase() === key);
       const group = refusals.attempt(() => this.group(definition, block ?? scope));
       if (group === undefined) refusals.leaveOut({ name: "upstream", args: [definition.name], file, line });
-      else this.byName.set(key, { group, pool: undefined, key: hashKey, sessions: undefined });
+      else this.byName.set(key, { group, pool: undefined, key: hashKey, sessions: undefined, sticky: undefined });
       yield;
     }
   }
@@ -115,7 +118,7 @@ export class Upstreams {
   private make(key: string, definition: UpstreamDefinition): UpstreamEntry {
     const { hosts, generation } = this.cycle.data;
     const group = buildUpstream(definition, hosts, undefined, { generation });
-    const entry = { group, pool: undefined, key: undefined, sessions: undefined };
+    const entry = { group, pool: undefined, key: undefined, sessions: undefined, sticky: undefined };
     // Clients may control the variable's value: the number of these must be bounded.
     if (this.made.size >= DYNAMIC_LIMIT) this.made.clear();
     this.made.set(key, entry);
@@ -137,7 +140,7 @@ export class Upstreams {
       throw new ConfigError(hostNotFound(target.host), at, "complete");
     const definition = implicitUpstream(name, target, at);
     const group = cycleUpstream(definition, this.cycle);
-    const entry = { group, pool: undefined, key: undefined, sessions: undefined };
+    const entry = { group, pool: undefined, key: undefined, sessions: undefined, sticky: undefined };
     this.byName.set(implicitKey(key, defaultPort), entry);
     reachesOut(this.cycle.root, at);
     return entry;

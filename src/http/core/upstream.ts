@@ -1,3 +1,4 @@
+import type { Binding } from "../../balancer/attempt.ts";
 import type { Peer } from "../../balancer/peer.ts";
 import type { HeadText } from "../../wire/head_text.ts";
 import type { HeaderList } from "../../wire/http1/header_list.ts";
@@ -118,6 +119,12 @@ export interface RequestCache {
   end(code: number): void;
 }
 
+/** What binds the requests of one upstream to its servers (`sticky`, `session_sticky`). Its module sets it (`UpstreamEntry`). */
+export interface Stickiness {
+  /** A request's passage begins. */
+  begin(request: Request): Binding;
+}
+
 /** A choice among an upstream's servers that has not been made yet. */
 export interface PeerChoice {
   readonly peers: readonly Peer[];
@@ -128,7 +135,7 @@ export interface PeerChoice {
 }
 
 /**
- * Called during a request's passage; the cache, stickiness and sessions are hooks. The codes are a handler's: OK goes
+ * Called during a request's passage, by location; what binds requests to servers is by upstream (`Stickiness`). The codes are a handler's: OK goes
  * on, DONE has taken the request over, anything else ends it.
  */
 export interface UpstreamHook {

@@ -4,7 +4,7 @@ import { fail, type SettingsOf } from "../../config/schema.ts";
 import { parseSec } from "../../config/values.ts";
 import { keptClientAddress } from "../../net/ip.ts";
 import { variableValue } from "../../script/variables.ts";
-import { httpDateOf, now, wallAt } from "../../sys/clock.ts";
+import { cookieDateOf, now, wallAt } from "../../sys/clock.ts";
 import { cookieValue } from "../../wire/cookie.ts";
 import { lowercase } from "../../wire/latin1.ts";
 import { HTTP_LOCATION } from "../conf/contexts.ts";
@@ -286,7 +286,5 @@ function sendCookie(request: Request): number {
 function expiry({ expires }: UserId): string {
   if (expires === "off" || expires === 0) return "";
   if (expires === "max") return "; expires=Thu, 31-Dec-37 23:55:55 GMT";
-  const date = httpDateOf((seconds() + expires) * 1000);
-  // Old browsers know years of two digits alone.
-  return `; expires=${date.replace(/ (\w{3}) (\d\d)(\d\d) /, (_, month, century, year) => `-${month}-${Number(century + year) > 2037 ? century : ""}${year} `)}`;
+  return `; expires=${cookieDateOf((seconds() + expires) * 1000)}`;
 }

@@ -75,9 +75,9 @@ class UpstreamRequest implements UpstreamPassage, ConnectionUser, PipeOwner, Bod
     const { nextTries, nextTimeout } = target.settings;
     this.startedAt = nextTimeout === 0 ? 0 : now();
     markPassage(request);
-    const { group } = target.upstream;
+    const { group, sticky } = target.upstream;
     this.bound = group.ntlm ? boundClient(request, group) : undefined;
-    this.attempt = group.begin(target, this.bound?.preferred(group.peers) ?? preferred);
+    this.attempt = group.begin(target, this.bound?.preferred(group.peers) ?? preferred, sticky?.begin(request));
     if (nextTries > 0) this.attempt.tries = Math.min(this.attempt.tries, nextTries);
   }
 
@@ -232,6 +232,7 @@ class UpstreamRequest implements UpstreamPassage, ConnectionUser, PipeOwner, Bod
         return;
       }
     }
+    this.attempt.binding?.header();
     const redirect = redirectOf(head, target.settings);
     if (redirect === undefined) this.sendResponse(connection, head, bytes);
     else this.redirect(redirect, head);

@@ -248,6 +248,11 @@ export class HeaderList {
     this.removeFrom(key, at + 1);
   }
 
+  /** Gives one field another value. */
+  replace(at: number, value: HeadText): void {
+    this.place(at, this.name(at), this.key(at), value);
+  }
+
   /** Removes every field of that lower-case name; returns how many there were. */
   remove(key: string): number {
     return this.removeFrom(key, 0);
