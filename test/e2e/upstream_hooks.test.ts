@@ -71,9 +71,9 @@ test("a client that leaves while a hook waits is given up, and the hook's word c
   connection.write("GET / HTTP/1.1\r\nHost: a\r\nPeer-Held: 1\r\n\r\n");
   connection.close();
   await holdfast.waitForLog(/client prematurely closed connection/);
-  assert.equal((await get(holdfast.port, "/plain", "Peer-Release: on")).status, 200);
+  assert.equal((await get(holdfast.port, "/plain", "Release: on")).status, 200);
   assert.doesNotMatch(holdfast.errorLog(), /the hook has proceeded/, "only a location with the hooks has them");
-  assert.equal((await get(holdfast.port, "/?first", "Peer-Release: on", "Peer: 1")).body, "b");
+  assert.equal((await get(holdfast.port, "/?first", "Release: on", "Peer: 1")).body, "b");
   await holdfast.waitForLog(/the hook has proceeded/);
   await holdfast.waitForLog(/hook end/);
   assert.equal(holdfast.errorLog().match(/hook end/g)?.length, 1, "no passage was begun for the one that left");

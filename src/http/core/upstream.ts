@@ -19,6 +19,11 @@ export interface UpstreamPassage {
   readonly ended: boolean;
   /** The server's connection may be kept for another request. */
   keepalive: boolean;
+  /**
+   * Called once, later, by a hook of the head that returned DONE, on the passage that it has to do with: the hooks behind it are
+   * called, and the response is sent. Does nothing once the passage is over.
+   */
+  proceed(): void;
   /** Ends the exchange with the server and answers `code`. */
   finalize(code: number): void;
   /** The last answer's head is still needed when the server's connection is used for another request. */
@@ -143,7 +148,8 @@ export interface UpstreamHook {
   readonly peer?: (request: Request, choice: PeerChoice) => number;
   /**
    * A response is about to be passed on: `request.upstream` has the server's head, `request.response` what the client
-   * will get.
+   * will get. DONE: it waits, and the server with it, until `request.upstream` is told to proceed, to be finalized or to be
+   * abandoned.
    */
   readonly head?: (request: Request) => number;
   /** A piece of that response's body, `bytes[from..until)`, lent for the call. */

@@ -1,9 +1,10 @@
 import type { HeaderList } from "../../wire/http1/header_list.ts";
-import { CLIENT_CLOSED_REQUEST, ERROR, OK } from "../core/codes.ts";
+import { CLIENT_CLOSED_REQUEST, DONE, ERROR, OK } from "../core/codes.ts";
 import { finalizeRequest, sendHeader } from "../core/engine.ts";
 import { logError, logException } from "../core/log_context.ts";
 import type { Request } from "../core/request.ts";
 import type { AnswerHead, UpstreamHooks, UpstreamPassage } from "../core/upstream.ts";
+import { HeadWait } from "./head_wait.ts";
 import { bufferingOf, copyRedirectFields, copyResponse } from "./headers.ts";
 import { PassageServers } from "./passage_servers.ts";
 import { choosePeer } from "./peer_choice.ts";
@@ -38,6 +39,8 @@ class UpstreamRequest extends PassageServers implements UpstreamPassage, PipeOwn
   /** Passes on what follows the answer's head. */
   private pipe: ResponsePipe | undefined = undefined;
   private tunnel: UpstreamTunnel | undefined = undefined;
+  /** A hook of the head has it wait. */
+  private wait: HeadWait | undefined = undefined;
 
   constructor(request: Request, target: UpstreamTarget, preferred: number) {
     super(request, target, preferred);
@@ -90,22 +93,40 @@ class UpstreamRequest extends PassageServers implements UpstreamPassage, PipeOwn
     }
     copyResponse(request, head, target.rules, target.settings);
     const hooks = this.hooks?.head;
-    if (hooks === undefined || this.callHead(hooks)) this.send(connection, bytes);
+    if (hooks === undefined || this.callHead(hooks, 0, connection, bytes)) this.send(connection, bytes);
   }
 
   private upgrades({ status }: AnswerHead): boolean {
     return status === 101 && this.request.headers.has("upgrade") && !this.request.postAction;
   }
 
-  /** False: a hook of the head has ended the passage. */
-  private callHead(hooks: HeadHooks): boolean {
-    for (const hook of hooks) {
-      const code = hook(this.request);
+  /** Calls the hooks of the head from the one at `first` on. False: the response waits, or the passage is over. */
+  private callHead(hooks: HeadHooks, first: number, connection: ServerConnection, bytes: Buffer): boolean {
+    for (let i = first; i < hooks.length; i++) {
+      const code = hooks[i](this.request);
       if (code === OK) continue;
-      this.finalize(code);
+      if (code !== DONE) {
+        this.finalize(code);
+      } else if (!this.ended) {
+        this.wait ??= new HeadWait(connection, bytes);
+        this.wait.next = i + 1;
+      }
       return false;
     }
     return true;
+  }
+
+  proceed(): void {
+    const { wait } = this;
+    const hooks = this.hooks?.head;
+    if (wait === undefined || hooks === undefined || wait.next === 0) return;
+    const { connection, bytes, next } = wait;
+    wait.next = 0;
+    if (!this.callHead(hooks, next, connection, bytes)) return;
+    this.wait = undefined;
+    wait.end();
+    this.send(connection, bytes);
+    wait.replay();
   }
 
   /** Sends the response: its head, and what has come of its body. */
@@ -209,6 +230,7 @@ class UpstreamRequest extends PassageServers implements UpstreamPassage, PipeOwn
   protected cleanUp(): void {
     const { request } = this;
     this.pipe?.close();
+    this.wait = undefined;
     const hooks = this.ended ? undefined : this.hooks?.end;
     this.leaveServers();
     // An error page may have been passed to another upstream already.
@@ -248,7 +270,7 @@ class UpstreamRequest extends PassageServers implements UpstreamPassage, PipeOwn
 
   /** With proxy_ignore_client_abort the server's answer is awaited although nobody takes it; to be stored, it is also read. */
   clientLost(): void {
-    if (this.answered && this.pipe?.loseClient() !== true) this.clientGone();
+    if (this.answered && this.wait === undefined && this.pipe?.loseClient() !== true) this.clientGone();
   }
 
   clientGone(): void {
