@@ -5,6 +5,7 @@ import type { Request } from "../http/core/request.ts";
 import type { Handler } from "../http/core/types.ts";
 import type { UpstreamHook } from "../http/core/upstream.ts";
 import { sessionDirectives } from "./zone/directives.ts";
+import { keepZone } from "./zone/keeper.ts";
 import {
   answerSession,
   beginSession,
@@ -31,14 +32,16 @@ export const sessions: HttpModule<SessionSettings> = defineModule({
     session_id: { get: sessionId },
     session_new: { get: isNewSession },
   },
-  setup({ cycle, scope, variables, directories, workers, hiddenFields }) {
+  setup({ cycle, scope, variables, directories, workers, checkers, hiddenFields }) {
     variables.prefix("session_", (name) => ({ get: (request) => sessionMember(request, name) }));
-    const zones = openZones(cycle, scope, valueIn(scope, sessionDirectives.session_zone));
+    const { session_zone: settings, session_durability: durability } = sessionDirectives;
+    const zones = openZones(cycle, scope, valueIn(scope, settings), valueIn(scope, durability));
     if (zones.size === 0) return;
     for (const name of SESSION_FIELDS) hiddenFields.add(name);
     for (const zone of zones.values()) {
       directories.add(zone.directory);
       workers.push({ enter: () => zone.open(), forget() {} });
+      checkers.push({ name: `session zone ${zone.settings.name}`, check: (previous) => keepZone(zone, previous) });
     }
   },
   build: ({ session }, { http }): SessionSettings => ({

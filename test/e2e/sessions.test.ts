@@ -1,6 +1,9 @@
 import assert from "node:assert/strict";
+import { rmSync } from "node:fs";
+import { join } from "node:path";
 import { test } from "node:test";
 import { patch, sessionOf, startShop } from "../support/shop.ts";
+import { waitFor } from "../support/wait.ts";
 
 /** Session zones: what servers keep in a shopper's session is there whichever server is asked next. */
 
@@ -70,4 +73,70 @@ test("a renewed session has another id, and the old one is worth nothing", async
   assert.deepEqual(await thief.cart(), {});
   await shopper.send("/logout");
   assert.equal(shopper.cookies.size, 0);
+});
+
+test("what a session has no room for is refused, and its old contents stay", async (t) => {
+  const shop = await startShop(t, {
+    zone: "1m max_size=1k",
+    session: "data=100",
+    answer(incoming, response) {
+      if (incoming.url === "/small") patch(response, { a: "small" });
+      if (incoming.url === "/middle") patch(response, { a: "m".repeat(200) });
+      if (incoming.url === "/large") patch(response, { a: "l".repeat(2000) });
+      if (incoming.url === "/bad") response.setHeader("X-Session-Set", "no base64!");
+      if (incoming.url === "/list") patch(response, [1]);
+      response.end(JSON.stringify(sessionOf(incoming)));
+    },
+  });
+  const shopper = shop.shopper();
+  await shopper.send("/small");
+  assert.equal((await shopper.send("/large")).status, 413);
+  await shop.holdfast.waitForLog(
+    /\[warn\].* session zone "carts": the response makes the session larger than max_size, client/,
+  );
+  assert.equal((await shopper.send("/bad")).status, 502);
+  assert.equal((await shopper.send("/list")).status, 502);
+  assert.deepEqual(await shopper.cart(), { a: "small" });
+  assert.equal((await shopper.send("/middle")).status, 200);
+  // It is larger than what a request carries.
+  assert.deepEqual(await shopper.cart(), {});
+});
+
+for (const durability of ["memory"]) {
+  test(`session_durability ${durability}: a cart outlives the program`, async (t) => {
+    const shop = await startShop(t, { http: `session_durability ${durability};` });
+    const shopper = shop.shopper();
+    await shopper.send("/add/apple");
+    await shopper.send("/add/apple");
+    shop.holdfast.signal("SIGKILL");
+    await shop.holdfast.stop();
+    await shop.start();
+    assert.deepEqual(await shopper.cart(), { apple: 2 });
+  });
+}
+
+test("a store that cannot be opened costs only what needs it, and is used once it can be", async (t) => {
+  const shop = await startShop(t, { zone: "4m path=carts", files: { "carts/data.mdb": "this is no database" } });
+  const shopper = shop.shopper();
+  assert.deepEqual(await shopper.cart(), {});
+  assert.equal((await shopper.send("/add/apple")).status, 503);
+  await shop.holdfast.waitForLog(/\[crit\].* session zone "carts": opening ".*\/carts" failed: /);
+  rmSync(join(shop.holdfast.prefix, "carts/data.mdb"));
+  await waitFor(async () => (await shopper.send("/add/apple")).status === 200);
+  assert.deepEqual(await shopper.cart(), { apple: 1 });
+});
+
+test("a session that nobody uses ends", async (t) => {
+  const shop = await startShop(t, { zone: "4m timeout=1s" });
+  const shopper = shop.shopper();
+  await shopper.send("/add/apple");
+  assert.deepEqual(await shopper.cart(), { apple: 1 });
+  const idle = shop.shopper();
+  idle.cookies.set("HFSESSION", shopper.cookies.get("HFSESSION") ?? "");
+  const before = shopper.cookies.get("HFSESSION");
+  await new Promise((resolve) => setTimeout(resolve, 1500));
+  assert.deepEqual(await shopper.cart(), {});
+  await shopper.send("/add/pear");
+  assert.notEqual(shopper.cookies.get("HFSESSION"), before);
+  assert.deepEqual(await idle.cart(), {});
 });

@@ -32,6 +32,8 @@ export interface ShopOptions {
   readonly http?: string;
   readonly workers?: number;
   readonly servers?: number;
+  /** By path under the prefix. */
+  readonly files?: Readonly<Record<string, string>>;
   /** In place of the shop's own answers. */
   readonly answer?: (incoming: IncomingMessage, response: ServerResponse, server: number) => void;
 }
@@ -59,7 +61,16 @@ function sell(incoming: IncomingMessage, response: ServerResponse, server: numbe
 
 export async function startShop(
   t: TestContext,
-  { zone = "4m", session = "", server = "", http = "", workers = 2, servers = 2, answer = sell }: ShopOptions = {},
+  {
+    zone = "4m",
+    session = "",
+    server = "",
+    http = "",
+    workers = 2,
+    servers = 2,
+    files = {},
+    answer = sell,
+  }: ShopOptions = {},
 ): Promise<Shop> {
   const backends = await Promise.all(
     Array.from({ length: servers }, (_, number) =>
@@ -71,7 +82,7 @@ export async function startShop(
       upstream shop { ${backends.map(({ address }) => `server ${address};`).join(" ")} }
       server { listen 127.0.0.1:${port}; ${server}
         location / { session carts ${session}; proxy_pass http://shop; } } }`;
-  let holdfast = await startHoldfast(t, { config });
+  let holdfast = await startHoldfast(t, { config, files });
   return {
     get holdfast() {
       return holdfast;

@@ -1,9 +1,9 @@
-import { directive } from "../../config/directives.ts";
+import { directive, enumeration } from "../../config/directives.ts";
 import { type DirectiveSpec, fail } from "../../config/schema.ts";
 import type { Directive } from "../../config/types.ts";
 import { parseSec, parseSize } from "../../config/values.ts";
 import { HTTP_LOCATION } from "../../http/conf/contexts.ts";
-import type { ZoneSettings } from "./session_zone.ts";
+import type { Durability, ZoneSettings } from "./session_zone.ts";
 
 /** `session ZONE …` */
 export interface SessionUse {
@@ -52,7 +52,14 @@ const session: DirectiveSpec<SessionUse | undefined> = directive<SessionUse | un
   read: (at) => readUse(at),
 });
 
-export const sessionDirectives = { session_zone: sessionZone, session };
+const durability: DirectiveSpec<Durability> = enumeration({
+  in: ["http"],
+  values: ["memory", "async", "sync"],
+  default: "async",
+  doc: "When a response is sent that confirms a change of a session. `async`: when the kernel has the change, so that it outlives every process of Holdfast; a power failure may take the changes of the last half minute. `sync`: when the disk has it. `memory`: the zones are in memory (`/dev/shm`), which outlives Holdfast but not the system.",
+});
+
+export const sessionDirectives = { session_zone: sessionZone, session, session_durability: durability };
 
 /** Splits `name=value`; a word without `=` has no value. */
 function* parametersOf(

@@ -2,6 +2,7 @@ import { contain } from "../../sys/guard.ts";
 import { randomBytes } from "../../sys/random.ts";
 import { type Applied, applyChange, type Change, type Outcome, type SessionLimits } from "./change.ts";
 import type { Environment } from "./environment.ts";
+import type { Records } from "./records.ts";
 import type { SessionChanger, SessionReader, SessionStore } from "./store.ts";
 import { readSession, type StoredSession } from "./stored_session.ts";
 
@@ -15,27 +16,33 @@ interface Waiting {
 const UNAVAILABLE: Outcome = { done: false, refusal: "unavailable", session: undefined };
 const KEYS = Buffer.from("keys");
 const KEY_BYTES = 32;
-const NOTHING = Buffer.alloc(0);
-/** Bytes of an end's time. */
-const TIME = 6;
+
+export interface EmbeddedOptions {
+  /** Changes are confirmed when the disk has them. */
+  readonly sync: boolean;
+  /** Logs what the store could not do. */
+  readonly trouble: (doing: string, error: unknown) => void;
+}
 
 /**
  * Sessions in LMDB. Reads come out of its map; all changes of a turn of the event loop are one transaction, whose pages go to the
- * kernel and not to the disk, so that they outlive the process.
+ * kernel and not to the disk, so that they outlive the process. With `sync` a thread of LMDB's commits, and waits for the disk.
  */
 export class EmbeddedStore implements SessionStore {
   readonly #environment: Environment;
+  readonly #records: Records;
   readonly #limits: SessionLimits;
-  /** Logs what the store could not do. */
-  readonly #trouble: (sentence: string) => void;
+  readonly #options: EmbeddedOptions;
   #waiting: Waiting[] = [];
 
-  constructor(environment: Environment, limits: SessionLimits, trouble: (sentence: string) => void) {
+  constructor(environment: Environment, records: Records, limits: SessionLimits, options: EmbeddedOptions) {
     this.#environment = environment;
+    this.#records = records;
     this.#limits = limits;
-    this.#trouble = trouble;
+    this.#options = options;
   }
 
+  /** Keys that sign cookies, where no file has them. */
   keys(): readonly Buffer[] {
     const { root, notes } = this.#environment;
     return root.transactionSync(() => {
@@ -48,16 +55,14 @@ export class EmbeddedStore implements SessionStore {
   }
 
   read(id: Buffer, reader: SessionReader): void {
-    const { sessions } = this.#environment;
     let found: StoredSession | undefined;
     let unknown = false;
     try {
-      // Its snapshot is otherwise as old as the turn of libuv's loop, which may be many of ours.
-      sessions.resetReadTxn();
-      found = this.#living(sessions.getBinary(id), Date.now());
+      this.#records.refresh();
+      found = this.#living(this.#records.get("session", id), Date.now());
     } catch (error) {
       unknown = true;
-      this.#trouble(`reading a session failed: ${messageOf(error)}`);
+      this.#options.trouble("reading a session failed", error);
     }
     reader.onSession(found, unknown);
   }
@@ -76,27 +81,34 @@ export class EmbeddedStore implements SessionStore {
   commit(): void {
     const all = this.#waiting;
     this.#waiting = [];
+    const work = (): void => {
+      const now = Date.now();
+      for (const one of all) one.outcome = this.#apply(one.id, one.change, now);
+    };
+    if (this.#options.sync) {
+      this.#records.writeThrough(work).then(
+        () => deliver(all),
+        (error: unknown) => this.#fail(all, error),
+      );
+      return;
+    }
     try {
-      this.#environment.root.transactionSync(() => {
-        const now = Date.now();
-        for (const one of all) one.outcome = this.#apply(one.id, one.change, now);
-      });
+      this.#records.write(work);
     } catch (error) {
-      for (const one of all) one.outcome = UNAVAILABLE;
-      this.#trouble(`writing sessions failed: ${messageOf(error)}`);
+      this.#fail(all, error);
+      return;
     }
-    for (const { changer, outcome } of all) {
-      try {
-        changer.onOutcome(outcome);
-      } catch (error) {
-        contain(changer, error);
-      }
-    }
+    deliver(all);
+  }
+
+  #fail(all: readonly Waiting[], error: unknown): void {
+    for (const one of all) one.outcome = UNAVAILABLE;
+    this.#options.trouble("writing sessions failed", error);
+    deliver(all);
   }
 
   #apply(id: Buffer, change: Change, now: number): Outcome {
-    const { sessions } = this.#environment;
-    const stored = readSession(sessions.getBinary(id));
+    const stored = readSession(this.#records.get("session", id));
     const moved = stored?.movedTo;
     if (moved !== undefined && stored !== undefined && stored.expires > now && change.kind !== "touch") {
       return this.#apply(moved, change, now);
@@ -108,27 +120,23 @@ export class EmbeddedStore implements SessionStore {
   }
 
   #write(id: Buffer, stored: StoredSession | undefined, { own, renewed }: Applied): void {
-    if (own !== "keep") {
-      if (stored !== undefined) this.#environment.ends.removeSync(endKey(stored.expires, id));
-      if (own === "remove") this.#environment.sessions.removeSync(id);
-      else this.#put(id, own);
+    if (own === "remove") {
+      if (stored !== undefined) this.#records.remove("session", id, stored.expires);
+    } else if (own !== "keep") {
+      this.#records.put("session", id, own.bytes, own.expires, stored?.expires);
     }
-    if (renewed !== undefined) this.#put(renewed.id, renewed.session);
-  }
-
-  #put(id: Buffer, session: StoredSession): void {
-    this.#environment.sessions.putSync(id, session.bytes);
-    this.#environment.ends.putSync(endKey(session.expires, id), NOTHING);
+    if (renewed !== undefined) {
+      this.#records.put("session", renewed.id, renewed.session.bytes, renewed.session.expires, undefined);
+    }
   }
 }
 
-function endKey(expires: number, id: Buffer): Buffer {
-  const key = Buffer.alloc(TIME + id.length);
-  key.writeUIntBE(expires, 0, TIME);
-  id.copy(key, TIME);
-  return key;
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
+function deliver(all: readonly Waiting[]): void {
+  for (const { changer, outcome } of all) {
+    try {
+      changer.onOutcome(outcome);
+    } catch (error) {
+      contain(changer, error);
+    }
+  }
 }

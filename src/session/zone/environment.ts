@@ -9,7 +9,9 @@ export interface Environment {
   readonly root: RootDatabase<Buffer, Buffer>;
   /** Sessions by id. */
   readonly sessions: Table;
-  /** Nothing, by the time at which a session ends (6 bytes, big-endian) and its id. */
+  /** Items of memcached's by their keys. */
+  readonly items: Table;
+  /** Nothing, by the time at which a record ends, its kind and its key. */
   readonly ends: Table;
   /** What is kept beside sessions, by a name. */
   readonly notes: Table;
@@ -45,7 +47,13 @@ export function openEnvironment(directory: string, size: number, sync: boolean):
   });
   const table = (name: string): Table =>
     root.openDB<Buffer, Buffer>({ name, encoding: "binary", keyEncoding: "binary" });
-  const environment = { root, sessions: table("sessions"), ends: table("ends"), notes: table("notes") };
+  const environment = {
+    root,
+    sessions: table("sessions"),
+    items: table("items"),
+    ends: table("ends"),
+    notes: table("notes"),
+  };
   opened.set(directory, environment);
   return environment;
 }

@@ -186,7 +186,7 @@ class RequestSession implements SessionReader, SessionChanger {
     if (change?.kind === "renew") this.id = change.to;
     const { zone, use } = this.sessions;
     if (change?.kind === "delete") setCookie(response, `${use.cookie}=${use.attributes}; Max-Age=0`);
-    else if (this.isNew || change?.kind === "renew") {
+    else if (zone.signer !== undefined && (this.isNew || change?.kind === "renew")) {
       setCookie(response, `${use.cookie}=${zone.signer.cookie(this.id)}${use.attributes}`);
       this.isNew = false;
     }
@@ -250,7 +250,7 @@ export function dropFields({ headers }: Request): void {
 function idOf({ headers }: Request, { cookieKey, zone }: LocationSessions): Buffer | undefined {
   for (let at = headers.indexOf("cookie"); at >= 0; at = headers.indexOf("cookie", at + 1)) {
     const value = cookieValue(headers.value(at), cookieKey);
-    const id = value === undefined ? undefined : zone.signer.idOf(value);
+    const id = value === undefined ? undefined : zone.signer?.idOf(value);
     if (id !== undefined) return id;
   }
   return undefined;

@@ -1,10 +1,22 @@
 import type { Cycle } from "../../runtime/cycle.ts";
 import { openMainLog } from "../../runtime/log/directive.ts";
+import { clockNow } from "../../sys/clock.ts";
 import type { SessionLimits } from "./change.ts";
+import { ClosedStore } from "./closed_store.ts";
 import { EmbeddedStore } from "./embedded_store.ts";
 import { openEnvironment } from "./environment.ts";
+import { Records } from "./records.ts";
 import { Signer } from "./session_id.ts";
 import type { SessionStore } from "./store.ts";
+
+/** When a response that confirms a change is sent. */
+export type Durability =
+  /** When it is in memory that outlives all processes, but not the system. */
+  | "memory"
+  /** When the kernel has it for the disk: it outlives the processes, but a power failure may take the last seconds. */
+  | "async"
+  /** When the disk has it. */
+  | "sync";
 
 /** `session_zone` */
 export interface ZoneSettings extends SessionLimits {
@@ -17,41 +29,91 @@ export interface ZoneSettings extends SessionLimits {
   readonly keys: string | undefined;
 }
 
+/** A trouble is logged once in so long by each process, and a store that could not be opened is tried again so often, ms. */
+const TROUBLE_MS = 60_000;
+const RETRY_MS = 1000;
+
+/** What of a zone is open. */
+interface Opened {
+  readonly records: Records;
+  readonly store: SessionStore;
+  readonly signer: Signer;
+}
+
 /** A zone of sessions as a process has it in one cycle. */
 export class SessionZone {
   readonly settings: ZoneSettings;
+  readonly durability: Durability;
   readonly directory: string;
   readonly #cycle: Cycle;
   readonly #fileKeys: readonly Buffer[];
-  #store: SessionStore | undefined;
-  #signer: Signer | undefined;
+  readonly #closed = new ClosedStore();
+  #opened: Opened | undefined;
+  #triedAt = Number.NEGATIVE_INFINITY;
+  #troubleAt = Number.NEGATIVE_INFINITY;
 
   /** `keys`: of its file; empty where it has none. */
-  constructor(settings: ZoneSettings, cycle: Cycle, keys: readonly Buffer[]) {
+  constructor(settings: ZoneSettings, durability: Durability, cycle: Cycle, keys: readonly Buffer[]) {
     this.settings = settings;
+    this.durability = durability;
     this.#cycle = cycle;
-    this.directory = cycle.path(settings.path);
+    const path = cycle.path(settings.path);
+    this.directory = durability === "memory" ? inMemory(path) : path;
     this.#fileKeys = keys;
   }
 
-  /** Opens the store, in a process that uses it. */
+  /** Opens it in a process that uses it. What fails is logged, and tried again when it is used. */
   open(): void {
+    if (this.#opened !== undefined || clockNow() - this.#triedAt < RETRY_MS) return;
+    this.#triedAt = clockNow();
     const { size, name } = this.settings;
-    const log = openMainLog(this.#cycle);
-    const trouble = (sentence: string): void => log.write("crit", `session zone "${name}": ${sentence}`);
-    this.#store = new EmbeddedStore(openEnvironment(this.directory, size, false), this.settings, trouble);
-    this.#signer = new Signer(name, this.#fileKeys.length > 0 ? this.#fileKeys : this.#store.keys());
+    const { directory, durability } = this;
+    try {
+      const environment = openEnvironment(directory, size, durability === "sync");
+      const records = new Records(environment, size, { onEvicted: (count) => this.noteEvicted(count) });
+      const trouble = (doing: string, error: unknown) => this.trouble(doing, error);
+      const store = new EmbeddedStore(environment, records, this.settings, { sync: durability === "sync", trouble });
+      const signer = new Signer(name, this.#fileKeys.length > 0 ? this.#fileKeys : store.keys());
+      this.#opened = { records, store, signer };
+    } catch (error) {
+      this.trouble(`opening "${directory}" failed`, error);
+    }
+  }
+
+  /** undefined while it cannot be opened. */
+  get records(): Records | undefined {
+    if (this.#opened === undefined) this.open();
+    return this.#opened?.records;
   }
 
   get store(): SessionStore {
-    if (this.#store === undefined)
-      throw new Error(`session zone "${this.settings.name}" was used before it was opened`);
-    return this.#store;
+    if (this.#opened === undefined) this.open();
+    return this.#opened?.store ?? this.#closed;
   }
 
-  get signer(): Signer {
-    if (this.#signer === undefined)
-      throw new Error(`session zone "${this.settings.name}" was used before it was opened`);
-    return this.#signer;
+  /** undefined while nobody knows the keys. */
+  get signer(): Signer | undefined {
+    if (this.#opened === undefined) this.open();
+    return this.#opened?.signer;
   }
+
+  /** Logs what could not be done, once in a while however many requests it happens to. */
+  trouble(doing: string, error: unknown): void {
+    const at = clockNow();
+    if (at - this.#troubleAt < TROUBLE_MS) return;
+    this.#troubleAt = at;
+    const why = error instanceof Error ? error.message : String(error);
+    openMainLog(this.#cycle).write("crit", `session zone "${this.settings.name}": ${doing}: ${why}`);
+  }
+
+  /** Sessions gave way to others. */
+  noteEvicted(_count: number): void {}
+
+  /** The time of sessions was over. */
+  noteEnded(_count: number): void {}
+}
+
+/** The directory in memory that stands for a path. */
+function inMemory(path: string): string {
+  return `/dev/shm/holdfast${path.replace(/[^\w.-]+/g, "-")}`;
 }

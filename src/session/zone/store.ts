@@ -17,6 +17,4 @@ export interface SessionStore {
   read(id: Buffer, reader: SessionReader): void;
   /** The outcome comes when the change is as durable as `session_durability` says. */
   change(id: Buffer, change: Change, changer: SessionChanger): void;
-  /** Keys that sign cookies, where no file has them. */
-  keys(): readonly Buffer[];
 }

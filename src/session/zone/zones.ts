@@ -3,7 +3,7 @@ import { fail, type Scope } from "../../config/schema.ts";
 import type { Cycle } from "../../runtime/cycle.ts";
 import type { SessionUse } from "./directives.ts";
 import type { LocationSessions } from "./request_session.ts";
-import { SessionZone, type ZoneSettings } from "./session_zone.ts";
+import { type Durability, SessionZone, type ZoneSettings } from "./session_zone.ts";
 
 /** The zones of a configuration. */
 
@@ -15,9 +15,10 @@ export function openZones(
   cycle: Cycle,
   http: Scope,
   settings: readonly ZoneSettings[],
+  durability: Durability,
 ): ReadonlyMap<string, SessionZone> {
   const zones = new Map<string, SessionZone>();
-  for (const one of settings) zones.set(one.name, new SessionZone(one, cycle, keysOf(cycle, http, one)));
+  for (const one of settings) zones.set(one.name, new SessionZone(one, durability, cycle, keysOf(cycle, http, one)));
   zonesOf.set(cycle, zones);
   return zones;
 }
