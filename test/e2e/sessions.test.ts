@@ -102,9 +102,11 @@ test("what a session has no room for is refused, and its old contents stay", asy
   assert.deepEqual(await shopper.cart(), {});
 });
 
-for (const durability of ["memory"]) {
+for (const durability of ["memory", "sync"]) {
   test(`session_durability ${durability}: a cart outlives the program`, async (t) => {
     const shop = await startShop(t, { http: `session_durability ${durability};` });
+    const inMemory = `/dev/shm/holdfast${join(shop.holdfast.prefix, "carts.mdb").replaceAll("/", "-")}`;
+    t.after(() => rmSync(inMemory, { recursive: true, force: true }));
     const shopper = shop.shopper();
     await shopper.send("/add/apple");
     await shopper.send("/add/apple");

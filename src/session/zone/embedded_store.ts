@@ -1,4 +1,4 @@
-import { contain } from "../../sys/guard.ts";
+import { contain, defer } from "../../sys/guard.ts";
 import { randomBytes } from "../../sys/random.ts";
 import { type Applied, applyChange, type Change, type Outcome, type SessionLimits } from "./change.ts";
 import type { Environment } from "./environment.ts";
@@ -74,7 +74,7 @@ export class EmbeddedStore implements SessionStore {
 
   change(id: Buffer, change: Change, changer: SessionChanger): void {
     this.#waiting.push({ id, change, changer, outcome: UNAVAILABLE });
-    this.commit();
+    if (this.#waiting.length === 1) defer(commit, this);
   }
 
   /** @internal Writes what has come in this turn. */
@@ -129,6 +129,10 @@ export class EmbeddedStore implements SessionStore {
       this.#records.put("session", renewed.id, renewed.session.bytes, renewed.session.expires, undefined);
     }
   }
+}
+
+function commit(store: EmbeddedStore): void {
+  store.commit();
 }
 
 function deliver(all: readonly Waiting[]): void {

@@ -1,5 +1,8 @@
+import { closeSync, fstatSync, lstatSync, openSync, readSync } from "node:fs";
 import { createRequire } from "node:module";
 import type { Database, RootDatabase } from "lmdb";
+import { errnoCode, errorText } from "../../sys/errno.ts";
+import { osPath } from "../../sys/paths.ts";
 
 /**
  * The LMDB environment of a zone's directory: one file that all processes map. Opened once a process and never closed, since LMDB
@@ -30,6 +33,7 @@ const LEAST_MAP = 64 * 1024 * 1024;
 export function openEnvironment(directory: string, size: number, sync: boolean): Environment {
   const known = opened.get(directory);
   if (known !== undefined) return known;
+  checkFiles(directory);
   const lmdb: typeof import("lmdb") = createRequire(import.meta.url)("lmdb");
   const root = lmdb.open<Buffer, Buffer>({
     // The library writes names as UTF-8.
@@ -56,4 +60,39 @@ export function openEnvironment(directory: string, size: number, sync: boolean):
   };
   opened.set(directory, environment);
   return environment;
+}
+
+/** Of the first page, where LMDB's mark is, and the mark with the version of its format. */
+const MARK = 24;
+const LMDB = Buffer.from("dec0efbe02000000", "hex");
+
+/**
+ * Throws where LMDB would not get on with what is there: the library kills the process then. Not to be called once it is open: who
+ * closes a file gives up all locks of his process on it.
+ */
+function checkFiles(directory: string): void {
+  const { uid, mode } = lstatSync(osPath(directory));
+  if (uid !== process.geteuid?.() || (mode & 0o002) !== 0) {
+    throw new Error(`"${directory}" must belong to the workers' user, and be writable for nobody else`);
+  }
+  for (const name of ["data.mdb", "lock.mdb"]) {
+    const path = `${directory}/${name}`;
+    let file: number;
+    try {
+      file = openSync(osPath(path), "r+");
+    } catch (error) {
+      const code = errnoCode(error) ?? "EIO";
+      if (code === "ENOENT") continue;
+      throw new Error(`open() "${path}" failed (${errorText(code)})`);
+    }
+    try {
+      const mark = Buffer.alloc(LMDB.length);
+      if (name === "lock.mdb" || fstatSync(file).size === 0) continue;
+      if (readSync(file, mark, 0, mark.length, MARK) < mark.length || !mark.equals(LMDB)) {
+        throw new Error(`"${path}" is no database of LMDB's; move it away to begin with an empty one`);
+      }
+    } finally {
+      closeSync(file);
+    }
+  }
 }

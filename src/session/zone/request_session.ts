@@ -172,7 +172,8 @@ class RequestSession implements SessionReader, SessionChanger {
     this.#code = outcome.done ? this.#changed(response, outcome) : this.#refused(response, outcome.refusal);
     const { upstream } = response;
     if (this.#calling || upstream === undefined || upstream.ended) return;
-    upstream.finalize(this.#code);
+    if (this.#code === OK) upstream.proceed();
+    else upstream.finalize(this.#code);
   }
 
   #changed(response: Request, { session, conflicts }: Extract<Outcome, { done: true }>): number {
