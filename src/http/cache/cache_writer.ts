@@ -1,10 +1,10 @@
 import fs from "node:fs";
-import { SlabQueue } from "../../net/slabs.ts";
 import { now } from "../../sys/clock.ts";
 import { errorCode, errorText } from "../../sys/errno.ts";
 import { osPath } from "../../sys/paths.ts";
+import { KeptFile, type KeptFileOwner } from "../core/kept_file.ts";
 import { logOf } from "../core/log_context.ts";
-import { openTemporary, type TempFile, TempFileError } from "../core/temp_file.ts";
+import type { TempFile } from "../core/temp_file.ts";
 import type { BodyKeeper, KeeperOwner } from "../core/upstream.ts";
 import type { Cache } from "./cache.ts";
 import { checksum, decodeHead, encodeHead, fileFacts, headLength, removeFile, type TextToStore } from "./entry_file.ts";
@@ -20,10 +20,8 @@ export interface Destination {
   readonly update: EntryUpdate;
 }
 
-/** This many bytes are written at a time, where there are more. */
+/** So many bytes are written beside the event loop; fewer only with the last. */
 const AT_ONCE = 64 * 1024;
-/** So many may wait to be written; then reading from the server pauses. */
-const WAITING = 2 * AT_ONCE;
 
 /** A system call that has failed; the message is nginx's sentence. */
 class WriteError extends Error {}
@@ -33,19 +31,16 @@ class WriteError extends Error {}
  * the index knows it. Long answers are written beside the event loop. What is left at the end is written at once, so that who
  * gets the last bytes finds the response in the cache; only where a write is under way then, it may be there a moment later.
  */
-export class CacheWriter implements BodyKeeper {
+export class CacheWriter implements BodyKeeper, KeptFileOwner {
   ended = false;
   private readonly owner: KeeperOwner;
   private readonly to: Destination;
   private readonly entry: TextToStore;
   private readonly headBytes: number;
-  private readonly waiting = new SlabQueue();
-  private file: TempFile | undefined = undefined;
-  private writing = false;
+  private readonly kept: KeptFile;
   /** The answer is whole. */
   private whole = false;
-  /** Bytes of the body that are in the file; and that have come. */
-  private written = 0;
+  /** Of the body that has come. */
   private bodyBytes = 0;
   private bodyChecksum = 0;
   /** The body as a byte string, as long as the memory tier would take it. */
@@ -56,11 +51,13 @@ export class CacheWriter implements BodyKeeper {
     this.entry = entry;
     this.to = to;
     this.headBytes = headLength(entry);
+    // The directory says whose it is: the manager removes what is left of a process that has died.
+    this.kept = new KeptFile(this, { path: `${to.cache.temporary}/${process.pid}`, levels: [] }, this.headBytes);
     this.text = to.cache.memory === undefined ? undefined : "";
   }
 
   get full(): boolean {
-    return !this.ended && this.waiting.length >= WAITING;
+    return this.kept.full;
   }
 
   push(bytes: Uint8Array): void {
@@ -71,7 +68,7 @@ export class CacheWriter implements BodyKeeper {
       if (this.bodyBytes > (this.to.cache.memory?.longest ?? 0)) this.text = undefined;
       else this.text += Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).latin1Slice();
     }
-    this.waiting.push(bytes);
+    this.kept.push(bytes);
     this.write();
   }
 
@@ -83,64 +80,32 @@ export class CacheWriter implements BodyKeeper {
       return;
     }
     this.whole = true;
-    if (!this.ended && !this.writing) this.complete();
+    if (!this.ended && !this.kept.writing) this.complete();
   }
 
   close(): void {
     if (this.ended) return;
     this.ended = true;
-    if (!this.writing) this.waiting.clear();
-    this.file?.remove();
-    this.file?.close();
-    this.file = undefined;
+    this.kept.close();
     this.to.update.release();
   }
 
   private write(): void {
-    if (this.writing || this.waiting.length < AT_ONCE) return;
-    const file = this.attempt(() => this.open());
-    if (file === undefined) return;
-    this.writing = true;
-    file.write(this.waiting.first(), this.headBytes + this.written, this, wasWritten);
+    if (this.kept.left >= AT_ONCE) this.kept.write();
   }
 
-  private open(): TempFile {
-    // The directory says whose it is: the manager removes what is left of a process that has died.
-    this.file ??= openTemporary({ path: `${this.to.cache.temporary}/${process.pid}`, levels: [] });
-    return this.file;
+  onWritten(): void {
+    if (this.whole) this.complete();
+    else this.write();
   }
 
-  /** Runs `work`. Where a file cannot be made or written, that is logged, and the response not kept. */
-  private attempt<T>(work: () => T): T | undefined {
-    try {
-      return work();
-    } catch (error) {
-      if (!(error instanceof TempFileError) && !(error instanceof WriteError)) throw error;
-      this.fail(error.message);
-      return undefined;
-    }
+  onWriteOver(): void {
+    this.owner.onKept();
   }
 
-  private fail(sentence: string): void {
+  onFailure(sentence: string): void {
     this.to.cache.diskTrouble(logOf(this.owner.request), `${sentence} while reading upstream`);
     this.close();
-  }
-
-  wasWritten(count: number, why: string): void {
-    this.writing = false;
-    if (this.ended) {
-      this.waiting.clear();
-      return;
-    }
-    if (count === 0) {
-      this.fail(`pwrite() "${this.file?.path}" failed (${why})`);
-    } else {
-      this.written += count;
-      this.waiting.drop(count);
-      if (this.whole) this.complete();
-      else this.write();
-    }
-    this.owner.onKept();
   }
 
   onFault(error: unknown): void {
@@ -149,20 +114,27 @@ export class CacheWriter implements BodyKeeper {
 
   /** Writes the rest of the body and the head, and puts the file into the cache. */
   private complete(): void {
-    this.attempt(() => {
-      const { bodyBytes, bodyChecksum } = this;
-      const file = this.open();
-      const head = encodeHead({ ...this.entry, bodyBytes, bodyChecksum, toHead: this.entry.toHead && bodyBytes === 0 });
-      const rest = this.waiting.whole();
-      if (this.written === 0) {
-        writeAll(file, Buffer.concat([head, rest]), 0);
-      } else {
-        writeAll(file, rest, this.headBytes + this.written);
-        writeAll(file, head, 0);
-      }
-      this.putIn(file, head);
-    });
+    try {
+      const file = this.kept.open();
+      if (file !== undefined) this.completeIn(file);
+    } catch (error) {
+      if (!(error instanceof WriteError)) throw error;
+      this.onFailure(error.message);
+    }
     this.close();
+  }
+
+  private completeIn(file: TempFile): void {
+    const { bodyBytes, bodyChecksum, kept } = this;
+    const head = encodeHead({ ...this.entry, bodyBytes, bodyChecksum, toHead: this.entry.toHead && bodyBytes === 0 });
+    const rest = kept.rest();
+    if (kept.written === 0) {
+      writeAll(file, Buffer.concat([head, rest]), 0);
+    } else {
+      writeAll(file, rest, this.headBytes + kept.written);
+      writeAll(file, head, 0);
+    }
+    this.putIn(file, head);
   }
 
   private putIn(file: TempFile, bytes: Buffer): void {
@@ -206,10 +178,6 @@ export class CacheWriter implements BodyKeeper {
       index.putIn("", slot);
     }
   }
-}
-
-function wasWritten(writer: CacheWriter, count: number, why: string): void {
-  writer.wasWritten(count, why);
 }
 
 function writeAll(file: TempFile, bytes: Buffer, position: number): void {

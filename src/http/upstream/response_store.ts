@@ -1,7 +1,6 @@
-import { SlabQueue } from "../../net/slabs.ts";
 import { boundary, contain } from "../../sys/guard.ts";
+import { KeptFile, type KeptFileOwner } from "../core/kept_file.ts";
 import { logError, logOf } from "../core/log_context.ts";
-import { openTemporary, type TempFile, TempFileError } from "../core/temp_file.ts";
 import type { BodyKeeper, KeeperOwner } from "../core/upstream.ts";
 import { discard, extRenameFile, FileCallError } from "../files/file_operations.ts";
 import { mapUriToPath } from "../files/file_root.ts";
@@ -12,95 +11,60 @@ export interface StoreOwner extends KeeperOwner {
   readonly settings: UpstreamSettings;
 }
 
-/** This many bytes may wait to be written; then reading from the server pauses. */
-const WAITING = 128 * 1024;
-
 /**
  * Stores an answer as a file (`…_store`): in a temporary one, which gets its name when the answer is whole. Whatever fails is
  * logged, and the client gets its response all the same.
  */
-export class ResponseStore implements BodyKeeper {
+export class ResponseStore implements BodyKeeper, KeptFileOwner {
   ended = false;
   private readonly owner: StoreOwner;
   /** The file's time, in seconds; -1 for none. */
   private readonly time: number;
-  private readonly waiting = new SlabQueue();
-  private file: TempFile | undefined = undefined;
-  private written = 0;
-  private writing = false;
+  private readonly kept: KeptFile;
   /** The answer is whole. */
   private whole = false;
 
   constructor(owner: StoreOwner, time: number) {
     this.owner = owner;
     this.time = time;
+    this.kept = new KeptFile(this, owner.settings.tempPath, 0);
   }
 
   get full(): boolean {
-    return !this.ended && this.waiting.length >= WAITING;
+    return this.kept.full;
   }
 
   /** Takes bytes lent for the call. */
   push(bytes: Uint8Array): void {
     if (this.ended) return;
-    this.waiting.push(bytes);
-    this.write();
+    this.kept.push(bytes);
+    this.kept.write();
   }
 
   /** The answer is whole: has the file renamed when all is written. */
   finish(): void {
     this.whole = true;
-    if (!this.ended && !this.writing && this.waiting.length === 0) this.rename();
+    if (!this.ended && !this.kept.writing && this.kept.left === 0) this.rename();
   }
 
   /** Forgets what was stored, unless it is whole and about to get its name. */
   close(): void {
     this.ended = true;
-    if (!this.writing) this.waiting.clear();
-    this.file?.remove();
-    this.file?.close();
-    this.file = undefined;
+    this.kept.close();
   }
 
-  private write(): void {
-    if (this.writing) return;
-    const file = this.open();
-    if (file === undefined) return;
-    this.writing = true;
-    file.write(this.waiting.first(), this.written, this, wasWritten);
+  onWritten(): void {
+    if (this.kept.left > 0) this.kept.write();
+    else if (this.whole) this.rename();
   }
 
-  private open(): TempFile | undefined {
-    try {
-      this.file ??= openTemporary(this.owner.settings.tempPath);
-      return this.file;
-    } catch (error) {
-      if (!(error instanceof TempFileError)) throw error;
-      this.fail(error.message);
-      return undefined;
-    }
+  onWriteOver(): void {
+    this.owner.onKept();
   }
 
-  private fail(sentence: string): void {
+  onFailure(sentence: string): void {
     logError(this.owner.request, "crit", `${sentence} while reading upstream`);
     this.close();
-  }
-
-  wasWritten(count: number, why: string): void {
-    this.writing = false;
-    if (this.ended) {
-      this.waiting.clear();
-      return;
-    }
-    if (count === 0) {
-      this.fail(`pwrite() "${this.file?.path}" failed (${why})`);
-    } else {
-      this.written += count;
-      this.waiting.drop(count);
-      if (this.waiting.length > 0) this.write();
-      else if (this.whole) this.rename();
-    }
-    this.owner.onKept();
   }
 
   onFault(error: unknown): void {
@@ -111,7 +75,7 @@ export class ResponseStore implements BodyKeeper {
     const { owner } = this;
     const path = storePath(owner);
     // An empty answer has no file yet.
-    const file = path === "" ? undefined : this.open();
+    const file = path === "" ? undefined : this.kept.open();
     if (file === undefined) {
       this.close();
       return;
@@ -134,10 +98,6 @@ export class ResponseStore implements BodyKeeper {
         (error) => contain(owner, error),
       );
   }
-}
-
-function wasWritten(store: ResponseStore, count: number, why: string): void {
-  store.wasWritten(count, why);
 }
 
 /** Where it is stored: by `root` and `alias` where no path is given. "": nowhere. */
