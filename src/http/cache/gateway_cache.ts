@@ -1,10 +1,16 @@
 import type { Request } from "../core/request.ts";
-import type { BeforePassing } from "../upstream/gateway.ts";
+import type { BeforePassing, GatewaySettings } from "../upstream/gateway.ts";
 import { type Param, type ParamCoding, ParamsPlan } from "../upstream/params.ts";
 import { tryCache } from "./cached_request.ts";
 import type { CacheSettings } from "./settings.ts";
 
 /** What FastCGI, uwsgi and SCGI have of the cache beside its directives. */
+
+/** A location's settings, with its cache and the directives that it has read. */
+export interface CachedGateway<R> extends GatewaySettings {
+  readonly cache: CacheSettings | undefined;
+  readonly raw: R;
+}
 
 /** The step before a request is passed on; undefined where a location has no cache. */
 export function cacheBefore(cache: CacheSettings | undefined): BeforePassing | undefined {

@@ -13,6 +13,7 @@ import type { Request } from "../core/request.ts";
 import { type Template, template } from "../core/script.ts";
 import type { Handler } from "../core/types.ts";
 import type { Cache } from "./cache.ts";
+import type { CacheRaw, WithCache } from "./directives.ts";
 import { type PurgeResult, purge, purgeTags } from "./purge.ts";
 import { anyHolds } from "./request_conditions.ts";
 import { tagsOf } from "./tags.ts";
@@ -109,12 +110,14 @@ export function answerPurge(
 }
 
 /** The content handler of a location that is a purge by itself: `…_cache_purge zone key`. `caches`: those that it may name. */
-export function purgeHandler(
-  rule: PurgeRule | undefined,
-  caches: readonly Cache[],
-  fields: readonly string[],
-): Handler | undefined {
+export function purgeHandler<P extends string>(raw: WithCache<P>, prefix: P): Handler | undefined {
+  const values: Readonly<Record<string, unknown>> = raw;
+  // The compiler cannot follow names that are made at run time.
+  const get = <K extends keyof CacheRaw>(name: K) => values[`${prefix}_${name}`] as CacheRaw[K];
+  const rule = get("cache_purge");
   if (rule?.kind !== "location") return undefined;
+  const caches = get("cache_path");
+  const fields = get("cache_tags");
   const { zone, key } = rule;
   const cache = caches.find(({ name }) => name === zone);
   return (request) => {

@@ -2,9 +2,9 @@ import type { SettingsOf } from "../../config/schema.ts";
 import * as wire from "../../wire/scgi.ts";
 import { Caches } from "../cache/cache.ts";
 import { cacheDirectives } from "../cache/directives.ts";
-import { cacheBefore, requestParams } from "../cache/gateway_cache.ts";
+import { type CachedGateway, cacheBefore, requestParams } from "../cache/gateway_cache.ts";
 import { purgeHandler } from "../cache/purge_request.ts";
-import { type CacheSettings, cacheSettings, openCaches } from "../cache/settings.ts";
+import { cacheSettings, openCaches } from "../cache/settings.ts";
 import { defineModule } from "../conf/module.ts";
 import type { Request } from "../core/request.ts";
 import type { Handler } from "../core/types.ts";
@@ -14,7 +14,6 @@ import {
   GATEWAY_STATUSES,
   type Gateway,
   type GatewayRead,
-  type GatewaySettings,
   gatewayHandler,
   gatewayHosts,
   gatewayPass,
@@ -36,10 +35,7 @@ const directives = {
 
 type Raw = SettingsOf<typeof directives>;
 
-interface ScgiSettings extends GatewaySettings {
-  readonly cache: CacheSettings | undefined;
-  readonly raw: Raw;
-}
+type ScgiSettings = CachedGateway<Raw>;
 
 const gateway: Gateway = {
   split: (address) => ({ scheme: "scgi://", secure: false, address }),
@@ -67,10 +63,7 @@ export const scgi = defineModule({
     const cache = settings.pass && cacheSettings(raw, "scgi", caches, place.scope);
     return { ...settings, cache, raw };
   },
-  content(settings) {
-    const { scgi_cache_purge: purge, scgi_cache_path: defined, scgi_cache_tags: tags } = settings.raw;
-    return settings.pass === undefined ? purgeHandler(purge, defined, tags) : handler(settings);
-  },
+  content: (settings) => (settings.pass === undefined ? purgeHandler(settings.raw, "scgi") : handler(settings)),
 });
 
 function handler(settings: ScgiSettings): Handler {

@@ -4,9 +4,9 @@ import type { SettingsOf } from "../../config/schema.ts";
 import * as wire from "../../wire/uwsgi.ts";
 import { Caches } from "../cache/cache.ts";
 import { cacheDirectives } from "../cache/directives.ts";
-import { cacheBefore, requestParams } from "../cache/gateway_cache.ts";
+import { type CachedGateway, cacheBefore, requestParams } from "../cache/gateway_cache.ts";
 import { purgeHandler } from "../cache/purge_request.ts";
-import { type CacheSettings, cacheSettings, openCaches } from "../cache/settings.ts";
+import { cacheSettings, openCaches } from "../cache/settings.ts";
 import { HTTP_LOCATION } from "../conf/contexts.ts";
 import { defineModule } from "../conf/module.ts";
 import { logError } from "../core/log_context.ts";
@@ -19,7 +19,6 @@ import {
   type GatewayPass,
   type GatewayRead,
   type GatewayScheme,
-  type GatewaySettings,
   gatewayHandler,
   gatewayHosts,
   gatewayPass,
@@ -55,10 +54,7 @@ const directives = {
 
 type Raw = SettingsOf<typeof directives>;
 
-interface UwsgiSettings extends GatewaySettings {
-  readonly cache: CacheSettings | undefined;
-  readonly raw: Raw;
-}
+type UwsgiSettings = CachedGateway<Raw>;
 
 const PLAIN = "uwsgi://";
 const SECURE = "suwsgi://";
@@ -90,10 +86,7 @@ export const uwsgi = defineModule({
     const cache = settings.pass && cacheSettings(raw, "uwsgi", caches, place.scope);
     return { ...settings, cache, raw };
   },
-  content(settings) {
-    const { uwsgi_cache_purge: purge, uwsgi_cache_path: defined, uwsgi_cache_tags: tags } = settings.raw;
-    return settings.pass === undefined ? purgeHandler(purge, defined, tags) : handler(settings);
-  },
+  content: (settings) => (settings.pass === undefined ? purgeHandler(settings.raw, "uwsgi") : handler(settings)),
 });
 
 /** The scheme is shown as it is written. */

@@ -5,9 +5,9 @@ import { type CompiledRegex, compileRegex } from "../../../regex/regex.ts";
 import * as wire from "../../../wire/fastcgi.ts";
 import { Caches } from "../../cache/cache.ts";
 import { cacheDirectives } from "../../cache/directives.ts";
-import { cacheBefore, requestParams } from "../../cache/gateway_cache.ts";
+import { type CachedGateway, cacheBefore, requestParams } from "../../cache/gateway_cache.ts";
 import { purgeHandler } from "../../cache/purge_request.ts";
-import { type CacheSettings, cacheSettings, openCaches } from "../../cache/settings.ts";
+import { cacheSettings, openCaches } from "../../cache/settings.ts";
 import { HTTP_LOCATION } from "../../conf/contexts.ts";
 import { defineModule } from "../../conf/module.ts";
 import type { Location } from "../../core/location.ts";
@@ -17,7 +17,6 @@ import {
   GATEWAY_STATUSES,
   type Gateway,
   type GatewayRead,
-  type GatewaySettings,
   gatewayHandler,
   gatewayHosts,
   gatewayPass,
@@ -73,10 +72,7 @@ const directives = {
 
 type Raw = SettingsOf<typeof directives>;
 
-interface FastcgiSettings extends GatewaySettings, PathSplit {
-  readonly cache: CacheSettings | undefined;
-  readonly raw: Raw;
-}
+interface FastcgiSettings extends CachedGateway<Raw>, PathSplit {}
 
 const gateway: Gateway = {
   split: (address) => ({ scheme: "fastcgi://", secure: false, address }),
@@ -108,10 +104,7 @@ export const fastcgi = defineModule({
     const cache = settings.pass && cacheSettings(raw, "fastcgi", caches, place.scope);
     return { ...settings, regex: raw.fastcgi_split_path_info, index: raw.fastcgi_index, cache, raw };
   },
-  content(settings) {
-    const { fastcgi_cache_purge: purge, fastcgi_cache_path: defined, fastcgi_cache_tags: tags } = settings.raw;
-    return settings.pass === undefined ? purgeHandler(purge, defined, tags) : handler(settings);
-  },
+  content: (settings) => (settings.pass === undefined ? purgeHandler(settings.raw, "fastcgi") : handler(settings)),
 });
 
 function settingsOf(location: Location): FastcgiSettings {

@@ -26,10 +26,7 @@ export const proxy = defineModule({
   hosts: proxyHosts,
   setup: (http) => openCaches(http, "proxy", proxyCaches, proxyDirectives),
   build: buildProxy,
-  content: (settings) => {
-    const { proxy_cache_purge: purge, proxy_cache_path: caches, proxy_cache_tags: tags } = settings.raw;
-    return settings.pass === undefined ? purgeHandler(purge, caches, tags) : proxyHandler(settings);
-  },
+  content: (settings) => (settings.pass === undefined ? purgeHandler(settings.raw, "proxy") : proxyHandler(settings)),
 });
 
 function settingsOf(location: Location): ProxySettings {
