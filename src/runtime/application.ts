@@ -63,6 +63,13 @@ export interface Application {
   check(previous: CheckerService | undefined): CheckerService;
   /** In the checker: what is answered at the control socket, by the name of the command. */
   readonly commands?: ReadonlyMap<string, Command>;
+  /**
+   * In the master, before a child serves, at a reload too: what must be done once and by nobody else. Returns warnings; throws what
+   * refuses the configuration.
+   */
+  prepare?(): readonly string[];
+  /** In the master that exits, when all children have ended. */
+  leave?(): void;
   /** In the master: the worker with that slot in shared memory has exited, whatever the cause. */
   forget?(slot: number): void;
 }

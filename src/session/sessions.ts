@@ -6,6 +6,7 @@ import type { Handler } from "../http/core/types.ts";
 import type { UpstreamHook } from "../http/core/upstream.ts";
 import { sessionDirectives } from "./zone/directives.ts";
 import { keepZone } from "./zone/keeper.ts";
+import { leaveZone, prepareZone } from "./zone/recovery.ts";
 import {
   answerSession,
   beginSession,
@@ -32,7 +33,7 @@ export const sessions: HttpModule<SessionSettings> = defineModule({
     session_id: { get: sessionId },
     session_new: { get: isNewSession },
   },
-  setup({ cycle, scope, variables, directories, workers, checkers, hiddenFields }) {
+  setup({ cycle, scope, variables, directories, masters, workers, checkers, hiddenFields }) {
     variables.prefix("session_", (name) => ({ get: (request) => sessionMember(request, name) }));
     const { session_zone: settings, session_durability: durability } = sessionDirectives;
     const zones = openZones(cycle, scope, valueIn(scope, settings), valueIn(scope, durability));
@@ -40,6 +41,9 @@ export const sessions: HttpModule<SessionSettings> = defineModule({
     for (const name of SESSION_FIELDS) hiddenFields.add(name);
     for (const zone of zones.values()) {
       directories.add(zone.directory);
+      if (zone.durability === "async") {
+        masters.push({ prepare: () => prepareZone(zone.directory), leave: () => leaveZone(zone.directory) });
+      }
       workers.push({ enter: () => zone.open(), forget() {} });
       checkers.push({ name: `session zone ${zone.settings.name}`, check: (previous) => keepZone(zone, previous) });
     }

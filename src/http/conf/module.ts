@@ -18,6 +18,7 @@ export interface HttpBuild {
   readonly upstreams: Upstreams;
   /** Registers work to do when all locations exist (proxy_pass finds its upstream). */
   readonly later: (work: () => void) => void;
+  readonly masters: MasterShare[];
   readonly workers: WorkerShare[];
   readonly checkers: CheckerShare[];
   readonly responders: HandshakeResponder[];
@@ -31,6 +32,14 @@ export interface HttpBuild {
   readonly directories: Set<string>;
   /** Fields of servers' responses that no location passes on, whatever its `…_pass_header`: between proxy and servers. In lower case. */
   readonly hiddenFields: Set<string>;
+}
+
+/** What a module does in the master. */
+export interface MasterShare {
+  /** Called before a child uses what the module has, at a reload too. Returns a warning; throws what refuses the configuration. */
+  prepare(): string | undefined;
+  /** Called when all children have ended. */
+  leave(): void;
 }
 
 /** What a module keeps in shared memory for each worker. */

@@ -93,6 +93,10 @@ function* buildApplication(
       };
       return new HttpService(sockets, worker, countersOf(worker.slot), previous, upstreams, serving);
     },
+    prepare: () => http?.masters.flatMap((share) => share.prepare() ?? []) ?? [],
+    leave() {
+      for (const share of http?.masters ?? []) share.leave();
+    },
     forget(slot) {
       // A worker beyond MAX_WORKERS has not served, and so has not counted anything.
       if (slot >= MAX_WORKERS) return;

@@ -61,6 +61,7 @@ export class Configuration {
       if (!(await sockets.bind(built.application.listeners, workersOf(core), log))) return undefined;
       sockets.closeInherited();
       logFileLimit(built, log);
+      for (const sentence of built.application.prepare?.() ?? []) log.write("warn", sentence);
       return new Configuration(start, identity, built, log, sockets, logs);
     } catch (error) {
       for (const line of sentences(error)) start.initialLog.write("emerg", line);
@@ -189,6 +190,11 @@ export class Configuration {
     return removePidFile(this.#pidFile);
   }
 
+  /** All children have ended. */
+  leave(): void {
+    this.#built.application.leave?.();
+  }
+
   /** USR1. A file that cannot be opened again keeps its descriptor. */
   reopenLogs(): void {
     const files = new Map(this.logs.files);
@@ -223,6 +229,7 @@ export class Configuration {
         return false;
       }
       logFileLimit(next, log);
+      for (const sentence of next.application.prepare?.() ?? []) log.write("warn", sentence);
       this.#movePidFile(pidPath(next.cycle));
       this.#replace(next, files, log);
       return true;

@@ -268,6 +268,7 @@ class Master {
   async #exit(): Promise<void> {
     try {
       await this.#children.stop();
+      this.#configuration.leave();
       this.#configuration.sockets.close({ shared: this.#sharesSockets });
       const failed = this.#configuration.removePidFile();
       if (failed !== undefined) this.#configuration.log.write("alert", failed);

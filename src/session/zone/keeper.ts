@@ -1,5 +1,6 @@
 import type { CheckerService } from "../../runtime/application.ts";
 import { startTimer, type Timer } from "../../sys/timers.ts";
+import { takeSnapshot } from "./recovery.ts";
 import type { SessionZone } from "./session_zone.ts";
 
 /** How often it is looked for sessions that have ended, and after how many looks for readers that have died. */
@@ -8,23 +9,49 @@ const READERS_AFTER = 5;
 /** Where more have ended than go in one transaction, the next one follows after so long: workers write between. */
 const NEXT_MS = 10;
 
+/** How often a zone that has changed is copied, to go on from if the system goes down. */
+const SNAPSHOT_MS = 30_000;
+
 /** Removes from a zone what has ended, in the checker. */
 class ZoneKeeper implements CheckerService {
   readonly #zone: SessionZone;
   #timer: Timer | undefined;
   #looks = 0;
+  #snapshots: Timer | undefined;
+  #copied = 0;
 
   constructor(zone: SessionZone) {
     this.#zone = zone;
     this.#after(0);
+    if (zone.durability === "async") this.#snapshotLater();
   }
 
   stop(): void {
     this.#timer?.clear();
+    this.#snapshots?.clear();
+    this.#snapshots = undefined;
   }
 
   #after(ms: number): void {
     this.#timer = startTimer(ms, () => this.#after(this.#look()), { background: true });
+  }
+
+  #snapshotLater(): void {
+    this.#snapshots = startTimer(SNAPSHOT_MS, () => void this.#snapshot(), { background: true });
+  }
+
+  async #snapshot(): Promise<void> {
+    const { records, directory } = this.#zone;
+    try {
+      const transaction = records?.transaction ?? 0;
+      if (records !== undefined && transaction !== this.#copied) {
+        await takeSnapshot(directory, records);
+        this.#copied = transaction;
+      }
+    } catch (error) {
+      this.#zone.trouble("copying it failed", error);
+    }
+    if (this.#snapshots !== undefined) this.#snapshotLater();
   }
 
   /** Returns when to look again. */

@@ -106,6 +106,16 @@ export class Records {
     this.#environment.root.readerCheck();
   }
 
+  /** Writes all that there is into a database in another directory, beside the event loop. */
+  copyTo(directory: string): Promise<void> {
+    return this.#environment.root.backup(directory, true);
+  }
+
+  /** Grows with each transaction of any process. */
+  get transaction(): number {
+    return statsOf(this.#environment.sessions).transaction;
+  }
+
   /** Bytes that records take, and how many there are. */
   usage(): { readonly bytes: number; readonly sessions: number; readonly items: number } {
     const { sessions, items, ends } = this.#environment;
@@ -153,12 +163,17 @@ function endKey(kind: Kind, key: Buffer, ends: number): Buffer {
 }
 
 /** What the library's untyped statistics say. */
-function statsOf(table: Table): { readonly pages: number; readonly entries: number; readonly pageSize: number } {
+function statsOf(table: Table): {
+  readonly pages: number;
+  readonly entries: number;
+  readonly pageSize: number;
+  readonly transaction: number;
+} {
   const stats: object = table.getStats();
   const number = (name: string): number => {
     const value: unknown = Reflect.get(stats, name);
     return typeof value === "number" ? value : 0;
   };
   const pages = number("treeBranchPageCount") + number("treeLeafPageCount") + number("overflowPages");
-  return { pages, entries: number("entryCount"), pageSize: number("pageSize") };
+  return { pages, entries: number("entryCount"), pageSize: number("pageSize"), transaction: number("lastTxnId") };
 }
