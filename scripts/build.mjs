@@ -1,15 +1,26 @@
-// npm run build: all of src/ in one file, dist/holdfast.mjs, which starts several times faster than the source.
-// bin/holdfast runs it while it is newer than everything it was made from; nothing else depends on it.
+// npm run build: all of src/ in one file, dist/program.js, which starts several times faster than the source; its bytecode
+// beside it; and dist/holdfast.mjs, which runs it. bin/holdfast starts that while it is newer than everything it was made from;
+// nothing else depends on it.
 import { spawnSync } from "node:child_process";
-import { mkdirSync, renameSync, rmSync, utimesSync, writeFileSync } from "node:fs";
+import { createHash } from "node:crypto";
+import { mkdirSync, mkdtempSync, renameSync, rmSync, utimesSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join, relative } from "node:path";
 import { pathToFileURL } from "node:url";
 import { ensureDependencies, main, ROOT } from "./setup.mjs";
 
 const DIST = join(ROOT, "dist");
 const BUNDLE = join(DIST, "holdfast.mjs");
+const PROGRAM = join(DIST, "program.js");
 /** The same in bin/holdfast. */
 const SOURCES = ["src/", "package.json", "scripts/build.mjs"];
+
+/** Has the functions called, and so compiled, that nearly every configuration needs. */
+const SAMPLE = `pid nginx.pid; events {} http {
+  access_log off;
+  upstream shop { server 127.0.0.1:1; }
+  server { listen unix:nginx.sock; server_name shop; location / { root html; } location ~ ^/shop { proxy_pass http://shop; } }
+}`;
 
 /**
  * Builds when the bundle is missing or older than its sources. Where that cannot be done (a read-only checkout, a source
@@ -31,37 +42,53 @@ function isFresh() {
   return find.status === 0 && find.stdout === "";
 }
 
+/** What both files are made with. */
+const COMMON = {
+  absWorkingDir: ROOT,
+  bundle: true,
+  write: false,
+  platform: "node",
+  target: "node24",
+  // Every process keeps the text, for error stacks and for functions that are compiled later. A single character beyond
+  // latin1, in a comment for instance, would make it two bytes a character. Names stay, for stacks.
+  charset: "ascii",
+  minifyWhitespace: true,
+  minifySyntax: true,
+  legalComments: "none",
+  logLevel: "silent",
+};
+
 async function build() {
   const started = new Date();
   mkdirSync(DIST, { recursive: true });
   const { build: bundle, stop } = await import("esbuild");
-  const { outputFiles } = await bundle({
-    entryPoints: [join(ROOT, "src", "bundle.ts")],
-    absWorkingDir: ROOT,
-    outfile: BUNDLE,
-    bundle: true,
-    write: false,
-    platform: "node",
-    format: "esm",
-    target: "node24",
-    // Every process keeps the text, for error stacks and for functions that are compiled later. A single character beyond
-    // latin1, in a comment for instance, would make it two bytes a character. Names stay, for stacks.
-    minifyWhitespace: true,
-    minifySyntax: true,
-    legalComments: "none",
-    // Native code, found beside it; loaded where sessions are kept.
-    external: ["lmdb"],
-    // Beside the bundle, and not named in it: stack traces are translated only when they are written to a debug log.
-    sourcemap: "external",
-    sourcesContent: false,
-    logLevel: "silent",
+  const files = await Promise.all([
+    bundle({
+      ...COMMON,
+      entryPoints: [join(ROOT, "src", "boot.ts")],
+      outfile: PROGRAM,
+      // A function of what src/bundle.ts gives it.
+      format: "cjs",
+      banner: { js: "(function (module, require, importMetaUrl) {" },
+      footer: { js: "})" },
+      define: { "import.meta.url": "importMetaUrl" },
+      // Beside the program, and not named in it: stack traces are translated only when they are written to a debug log.
+      sourcemap: "external",
+      sourcesContent: false,
+      // Native code, found beside it; loaded where sessions are kept.
+      external: ["lmdb"],
+    }),
+    bundle({ ...COMMON, entryPoints: [join(ROOT, "src", "bundle.ts")], outfile: BUNDLE, format: "esm" }),
     // Its helper process would live as long as this one does, which may be the demo.
-  }).finally(stop);
-  // Another build may run at the same time, and Holdfast may start: each finds a whole file. The map goes first.
-  for (const { path, contents } of outputFiles.sort((one, other) => other.path.length - one.path.length)) {
+  ]).finally(stop);
+  // Another build may run at the same time, and Holdfast may start: each finds a whole file. The map goes first, and last what
+  // bin/holdfast looks at.
+  const outputs = files.flatMap(({ outputFiles }) => outputFiles);
+  for (const { path, contents, text } of outputs) {
     const temporary = `${path}.${process.pid}`;
+    const hash = path === PROGRAM ? `\n//${createHash("sha256").update(contents).digest("hex")}` : "";
     try {
-      writeFileSync(temporary, contents, { mode: 0o644 });
+      writeFileSync(temporary, text + hash, { mode: 0o644 });
       // What was edited while this ran is newer than the bundle.
       utimesSync(temporary, started, started);
       renameSync(temporary, path);
@@ -69,7 +96,19 @@ async function build() {
       rmSync(temporary, { force: true });
     }
   }
-  return outputFiles.map(({ path, contents }) => `${relative(ROOT, path)} (${Math.ceil(contents.length / 1024)} KiB)`);
+  makeBytecode();
+  return outputs.map(({ path, contents }) => `${relative(ROOT, path)} (${Math.ceil(contents.length / 1024)} KiB)`);
+}
+
+/** A process that finds none writes it when it exits. Where that fails, whoever runs Holdfast first with the right to does. */
+function makeBytecode() {
+  const prefix = mkdtempSync(join(tmpdir(), "holdfast-build-"));
+  try {
+    writeFileSync(join(prefix, "nginx.conf"), SAMPLE);
+    spawnSync(join(ROOT, "bin", "holdfast"), ["-t", "-p", prefix, "-c", "nginx.conf", "-e", "/dev/null"]);
+  } finally {
+    rmSync(prefix, { recursive: true, force: true });
+  }
 }
 
 if (process.argv[1] !== undefined && import.meta.url === pathToFileURL(process.argv[1]).href) {

@@ -1,3 +1,4 @@
+import dns from "node:dns";
 import type { Address } from "./address.ts";
 
 /**
@@ -7,8 +8,7 @@ import type { Address } from "./address.ts";
 export async function systemAddresses(host: string): Promise<readonly Address[]> {
   const bare = host.startsWith("[") && host.endsWith("]") ? host.slice(1, -1) : host;
   try {
-    const { lookup } = await import("node:dns/promises");
-    const found = await lookup(Buffer.from(bare, "latin1").toString(), { all: true });
+    const found = await dns.promises.lookup(Buffer.from(bare, "latin1").toString(), { all: true });
     const ordered = [...found].sort((one, other) => one.family - other.family);
     return ordered.map(({ address, family }) => ({ family: family === 6 ? "ipv6" : "ipv4", host: address, port: 0 }));
   } catch {

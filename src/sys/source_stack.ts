@@ -4,9 +4,9 @@ import { fileURLToPath, pathToFileURL } from "node:url";
 
 const maps = new Map<string, SourceMap | undefined>();
 
-/** Replaces positions in a built file (`….mjs:LINE:COLUMN`) by those in the source, through the source map beside it. */
+/** Replaces positions in a built file (`….js:LINE:COLUMN`) by those in the source, through the source map beside it. */
 export function sourceStack(stack: string): string {
-  return stack.replace(/(file:\/\/\/[^\s()]+\.mjs|\/[^\s()]+\.mjs):(\d+):(\d+)/g, (place, file, line, column) => {
+  return stack.replace(/(file:\/\/\/[^\s()]+\.m?js|\/[^\s()]+\.m?js):(\d+):(\d+)/g, (place, file, line, column) => {
     const url = file.startsWith("/") ? pathToFileURL(file).href : file;
     const origin = mapOf(url)?.findOrigin(Number(line), Number(column));
     if (origin === undefined || !("fileName" in origin)) return place;
