@@ -20,7 +20,9 @@ export interface Share {
  */
 export class Turns {
   private readonly share: Share;
-  private waiting: Turn[] = [];
+  /** Those that wait are in the first `count` places. */
+  private readonly waiting: (Turn | undefined)[] = [];
+  private count = 0;
   /** The one whose turn it is: it may work although others wait. */
   private present: Turn | undefined = undefined;
   private ending = false;
@@ -31,12 +33,12 @@ export class Turns {
 
   /** Whether it may work on a piece now. If not, it calls `next`. */
   may(work: Turn): boolean {
-    return (this.waiting.length === 0 || this.present === work) && !this.share.isUsed();
+    return (this.count === 0 || this.present === work) && !this.share.isUsed();
   }
 
   /** Has it called in a later turn, after those that wait already. What waits must not call this again. */
   next(work: Turn): void {
-    this.waiting.push(work);
+    this.waiting[this.count++] = work;
     this.begun();
   }
 
@@ -51,18 +53,24 @@ export class Turns {
   end(): void {
     this.ending = false;
     this.share.renew();
-    const now = this.waiting;
-    if (now.length === 0) return;
+    const { waiting, count } = this;
+    if (count === 0) return;
     let next = 0;
-    // What asks for another turn meanwhile comes after what still waits.
-    this.waiting = [];
     do {
-      this.present = now[next++];
+      this.present = waiting[next++];
       guarded(onTurn, this.present);
-    } while (next < now.length && !this.share.isUsed());
+    } while (next < count && !this.share.isUsed());
     this.present = undefined;
-    if (next < now.length) this.waiting = now.slice(next).concat(this.waiting);
-    if (this.waiting.length > 0) this.begun();
+    this.drop(next);
+    if (this.count > 0) this.begun();
+  }
+
+  /** The first so many have had their turn; others may have come meanwhile, behind what still waits. */
+  private drop(had: number): void {
+    const { waiting, count } = this;
+    for (let i = had; i < count; i++) waiting[i - had] = waiting[i];
+    this.count = count - had;
+    for (let i = this.count; i < count; i++) waiting[i] = undefined;
   }
 }
 
@@ -70,6 +78,6 @@ function end(turns: Turns): void {
   turns.end();
 }
 
-function onTurn(work: Turn): void {
-  work.onTurn();
+function onTurn(work: Turn | undefined): void {
+  work?.onTurn();
 }

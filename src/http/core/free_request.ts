@@ -17,8 +17,9 @@ export function freeRequest(request: Request): void {
   if (request.subrequests?.outlive() !== true) releaseRequest(request);
 }
 
-/** Runs the cleanup handlers. A main request also releases its body. */
+/** Closes what sends the body, and runs the cleanup handlers. A main request also releases its body. */
 export function releaseRequest(request: Request): void {
+  request.sender?.close();
   if (request.cleanup !== undefined) cleanUp(request, request.cleanup);
   if (request !== request.main) return;
   request.body?.release();

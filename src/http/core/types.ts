@@ -49,6 +49,14 @@ export interface BodyFilter {
   drain?(request: Request, next: number): boolean;
 }
 
+/** What sends a response's body piece by piece, as the client takes it. */
+export interface BodySender {
+  /** Goes on, if the client takes more. */
+  onTurn(): void;
+  /** The request ends, however it ends. */
+  close(): void;
+}
+
 // ---- the client
 
 /** The connection a request came on. */

@@ -9,6 +9,7 @@ import { finalizeIfAborted, finalizeRequest } from "../core/engine.ts";
 import { LAST, passBody, takesMore } from "../core/filters.ts";
 import { logError } from "../core/log_context.ts";
 import type { Request } from "../core/request.ts";
+import type { BodySender } from "../core/types.ts";
 import { mayRead, nextTurn, spend, spendSent } from "./file_turns.ts";
 import { loopTurn } from "./loop_turn.ts";
 import type { RangePlan } from "./ranges.ts";
@@ -94,7 +95,7 @@ export function sendFile(request: Request, fd: number, path: string, stats: fs.S
  * Sends a file piece by piece, as fast as the client takes it. What is not in memory is read by the engine, so that the disk
  * keeps nobody else waiting.
  */
-class FileSender implements Turn, FileReadHandler, CachedFile {
+class FileSender implements BodySender, Turn, FileReadHandler, CachedFile {
   readonly fd: number;
   readonly identity: number;
   readonly size: number;
@@ -147,10 +148,9 @@ class FileSender implements Turn, FileReadHandler, CachedFile {
     }
     if (code !== DONE) return code;
     const { request } = this;
-    request.onWritable = () => this.onTurn();
+    request.sender = this;
+    request.onWritable = goOnSending;
     request.onAbort = finalizeIfAborted;
-    request.cleanup ??= [];
-    request.cleanup.push(() => this.close());
     this.goOn();
     return DONE;
   }
@@ -276,7 +276,7 @@ class FileSender implements Turn, FileReadHandler, CachedFile {
     return ERROR;
   }
 
-  private close(): void {
+  close(): void {
     if (!this.open) return;
     this.open = false;
     if (!this.reading) this.release();
@@ -286,6 +286,10 @@ class FileSender implements Turn, FileReadHandler, CachedFile {
     if (this.shared !== undefined) this.shared.release();
     else fs.closeSync(this.fd);
   }
+}
+
+function goOnSending({ sender }: Request): void {
+  sender?.onTurn();
 }
 
 const NOTHING = Buffer.alloc(0);
