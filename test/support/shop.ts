@@ -1,6 +1,6 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { TestContext } from "node:test";
-import { httpBackend } from "./backend.ts";
+import { type Backend, httpBackend } from "./backend.ts";
 import { type Running, startHoldfast } from "./holdfast.ts";
 import { type RawResponse, request } from "./tcp.ts";
 
@@ -8,10 +8,19 @@ import { type RawResponse, request } from "./tcp.ts";
 export interface Shop {
   /** The Holdfast that runs now. */
   readonly holdfast: Running;
+  readonly servers: readonly ShopServer[];
   /** A client with a jar of cookies. */
   shopper(): Shopper;
   /** Starts it anew, in the same directory, once it has been stopped. */
   start(): Promise<Running>;
+}
+
+export interface ShopServer {
+  readonly address: string;
+  /** As if it were killed. */
+  close(): Promise<void>;
+  /** Starts it anew, at the same address. */
+  open(): Promise<void>;
 }
 
 export interface Shopper {
@@ -32,6 +41,8 @@ export interface ShopOptions {
   readonly http?: string;
   readonly workers?: number;
   readonly servers?: number;
+  /** Of each `server` of the upstream. */
+  readonly parameters?: string;
   /** By path under the prefix. */
   readonly files?: Readonly<Record<string, string>>;
   /** In place of the shop's own answers. */
@@ -68,18 +79,15 @@ export async function startShop(
     http = "",
     workers = 2,
     servers = 2,
+    parameters = "",
     files = {},
     answer = sell,
   }: ShopOptions = {},
 ): Promise<Shop> {
-  const backends = await Promise.all(
-    Array.from({ length: servers }, (_, number) =>
-      httpBackend(t, (incoming, response) => answer(incoming, response, number)),
-    ),
-  );
+  const backends = await Promise.all(Array.from({ length: servers }, (_, number) => openServer(t, number, answer)));
   const config = ([port]: readonly number[]) =>
     `user root; worker_processes ${workers}; http { ${http} session_zone carts:${zone};
-      upstream shop { ${backends.map(({ address }) => `server ${address};`).join(" ")} }
+      upstream shop { ${backends.map(({ address }) => `server ${address} ${parameters};`).join(" ")} }
       server { listen 127.0.0.1:${port}; ${server}
         location / { session carts ${session}; proxy_pass http://shop; } } }`;
   let holdfast = await startHoldfast(t, { config, files });
@@ -87,10 +95,29 @@ export async function startShop(
     get holdfast() {
       return holdfast;
     },
+    servers: backends,
     shopper: () => newShopper(() => holdfast.port),
     async start() {
       holdfast = await startHoldfast(t, { config, prefix: holdfast.prefix });
       return holdfast;
+    },
+  };
+}
+
+async function openServer(
+  t: TestContext,
+  number: number,
+  answer: Required<ShopOptions>["answer"],
+): Promise<ShopServer> {
+  const open = (port?: number): Promise<Backend> =>
+    httpBackend(t, (incoming, response) => answer(incoming, response, number), port);
+  let backend = await open();
+  const { address, port } = backend;
+  return {
+    address,
+    close: () => backend.close(),
+    async open() {
+      backend = await open(port);
     },
   };
 }
