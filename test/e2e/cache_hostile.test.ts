@@ -42,6 +42,18 @@ test("a key that is too long for a file's head passes the cache by", async (t) =
   assert.equal(await ask("/", `X-Key: ${"k".repeat(60_000)}\r\n`), "HIT answer 3");
 });
 
+test("a response whose chunks are invalid is neither kept nor answered with a kept status", async (t) => {
+  const { ask, asked, files } = await cachedSite(
+    t,
+    (_incoming, { socket }) =>
+      socket?.end("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\nno chunk\r\n"),
+    { location: "proxy_cache_valid any 1m;" },
+  );
+  for (let i = 0; i < 2; i++) await assert.rejects(ask("/a"));
+  assert.equal(asked.length, 2);
+  assert.deepEqual(files(), []);
+});
+
 test("a status that takes a stored response's place leaves no file of it", async (t) => {
   const { ask, files } = await cachedSite(
     t,

@@ -199,7 +199,7 @@ export class ResponsePipe implements AnswerSink, SpoolOwner, StoreOwner {
       if (code === INVALID || code === BROKEN) {
         logError(this.request, "error", `${reader.error} while reading upstream`);
         if (code === BROKEN) this.breakOff();
-        else this.owner.finalize(502);
+        else this.owner.finalize(ERROR);
         return;
       }
       if (reader.excess !== "") logError(this.request, "warn", `${reader.excess} while reading upstream`);
