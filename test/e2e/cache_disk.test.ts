@@ -1,10 +1,13 @@
 import assert from "node:assert/strict";
-import { chmodSync, rmSync, writeFileSync } from "node:fs";
+import { execFileSync } from "node:child_process";
+import { chmodSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { httpBackend } from "../support/backend.ts";
+import { have } from "../support/have.ts";
 import { type Running, startHoldfast } from "../support/holdfast.ts";
+import { workersOf } from "../support/processes.ts";
 import { request } from "../support/tcp.ts";
 
 /** A disk that cannot be used: requests are answered all the same, and the log says why, once. */
@@ -17,12 +20,16 @@ async function site(
   user: string,
   entry?: string,
 ): Promise<{ holdfast: Running; ask: (path: string) => Promise<string> }> {
-  const { address } = await httpBackend(t, ({ url }, response) => response.end(`${url} ${BODY}`));
+  const { address } = await httpBackend(t, ({ url, headers }, response) => {
+    if (url?.endsWith("?stale")) response.setHeader("X-Accel-Expires", "@1").setHeader("ETag", '"a"');
+    if (headers["if-none-match"] === undefined) response.end(`${url} ${BODY}`);
+    else response.writeHead(304).end();
+  });
   const holdfast = await startHoldfast(t, {
     ...(entry === undefined ? {} : { entry }),
     config: ([port]) => `${user} worker_processes 1; http { proxy_cache_path cache levels=1:2 keys_zone=one:1m memory=0;
       server { listen 127.0.0.1:${port}; add_header X-Cache $upstream_cache_status;
-        location / { proxy_pass http://${address}; proxy_cache one; proxy_cache_key $uri; proxy_cache_valid 1m; } } }`,
+        location / { proxy_pass http://${address}; proxy_cache one; proxy_cache_key $uri; proxy_cache_valid 1m; proxy_cache_revalidate on; } } }`,
   });
   const ask = async (path: string) => {
     const response = await request(holdfast.port, `GET ${path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n`);
@@ -68,6 +75,40 @@ test("a directory that may not be written, and one that may not be read", { skip
     complaints(holdfast)[0],
     /\(13: Permission denied\)[^\n]* by: its directory must be writable for the workers' user$/,
   );
+});
+
+test("files that may not be altered", { skip: notRoot }, async (t) => {
+  const { holdfast, ask } = await site(t, "user nobody nogroup;");
+  for (const path of ["/a?stale", "/b?stale"]) assert.equal(await ask(path), "MISS");
+  const { uid } = statSync(join(holdfast.prefix, "cache"));
+  assert.notEqual(uid, 0);
+  for (const entry of readdirSync(join(holdfast.prefix, "cache"), { recursive: true, withFileTypes: true })) {
+    if (entry.isFile()) chmodSync(join(entry.parentPath, entry.name), 0o400);
+  }
+  for (const path of ["/a?stale", "/b?stale", "/a?stale"]) assert.equal(await ask(path), "REVALIDATED");
+  const [first, ...others] = complaints(holdfast);
+  assert.match(
+    first,
+    /^open\(\) "[^"]*" failed \(13: Permission denied\) while reading response header from upstream; until /,
+  );
+  assert.deepEqual(others, []);
+});
+
+test("a process that may not write so much into a file", { skip: have("prlimit") }, async (t) => {
+  const { holdfast, ask } = await site(t, "user root;");
+  const [worker] = workersOf(holdfast.pid);
+  const limit = (what: string) => execFileSync("prlimit", ["--pid", String(worker), what]);
+  limit("--fsize=4096:");
+  assert.equal(await ask("/a"), "MISS");
+  assert.equal(await ask("/a"), "MISS");
+  assert.match(
+    complaints(holdfast)[0],
+    /failed \(27: File too large\)[^\n]*: the file is larger than the process may write \(ulimit -f\)$/,
+  );
+  assert.equal(complaints(holdfast).length, 1);
+  limit("--fsize=unlimited:");
+  assert.equal(await ask("/a"), "MISS");
+  assert.equal(await ask("/a"), "HIT");
 });
 
 test("a directory that is missing is made anew; what is in its place is named", async (t) => {

@@ -1,7 +1,7 @@
 import fs from "node:fs";
 import { errorCode, errorText } from "../../sys/errno.ts";
 import { osPath } from "../../sys/paths.ts";
-import { logError } from "../core/log_context.ts";
+import { logOf } from "../core/log_context.ts";
 import type { Request } from "../core/request.ts";
 import type { Cache } from "./cache.ts";
 import { decodeHead, fileFacts, renewedNumbers, type Validity } from "./entry_file.ts";
@@ -42,11 +42,8 @@ export function renewStored(
     const code = errorCode(error);
     if (code !== "ENOENT") {
       const call = fd < 0 ? "open" : "pwrite";
-      logError(
-        request,
-        "crit",
-        `${call}() "${file.path}" failed (${errorText(code)}) while reading response header from upstream`,
-      );
+      const sentence = `${call}() "${file.path}" failed (${errorText(code)}) while reading response header from upstream`;
+      cache.diskTrouble(logOf(request), sentence);
     }
     return renewed;
   } finally {
