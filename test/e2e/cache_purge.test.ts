@@ -72,6 +72,22 @@ test("all keys with a beginning are purged at once, and their files are removed"
   for (const path of ["/img/1", "/img/2", "/image", "/other"]) assert.match(await site.ask(path), /^MISS/);
 });
 
+test("a kept status is purged for good, and the one that is kept after the purge stays", async (t) => {
+  const site = await purgeable(t, (_incoming, response) => response.writeHead(503).end("down"), {
+    location: `${VALID} proxy_cache_valid 503 10m; proxy_intercept_errors on;`,
+    server: "error_page 503 /503; location = /503 { return 503 sorry; }",
+  });
+  const ask = async (path: string) => {
+    assert.equal((await site.send("GET", path)).status, 503);
+    return site.asked.length;
+  };
+  assert.deepEqual([await ask("/img/1"), await ask("/img/1"), await ask("/img/2"), await ask("/a")], [1, 1, 2, 3]);
+  assert.equal((await site.send("PURGE", "/img/*")).status, 204);
+  assert.deepEqual([await ask("/img/1"), await ask("/img/1")], [4, 4]);
+  await purged(site.holdfast);
+  assert.deepEqual([await ask("/img/2"), await ask("/img/2"), await ask("/img/1")], [5, 5, 4 + 1]);
+});
+
 test("a key is purged with all its variants", async (t) => {
   const site = await purgeable(t, (incoming, response, count) => {
     response.setHeader("Vary", "X-Kind");

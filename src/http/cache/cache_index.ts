@@ -49,6 +49,8 @@ export class CacheIndex {
   /** How often it was asked for, this time included. */
   askedFor = 0;
   error = 0;
+  /** Where there is an error: the number of the last purge before it. */
+  errorPurge = 0;
   generation = 0;
   headBytes = 0;
   identity = 0;
@@ -108,6 +110,7 @@ export class CacheIndex {
     this.exists = (words[at + STATE] & EXISTS) !== 0;
     this.askedFor = words[at + STATE] >> 1;
     this.error = words[at + ERROR];
+    this.errorPurge = this.#table.errorPurge(at);
     this.generation = words[at + GENERATION];
     this.headBytes = words[at + HEAD_BYTES];
     this.identity = words[at + IDENTITY];
@@ -173,14 +176,15 @@ export class CacheIndex {
     return renewed;
   }
 
-  /** Notes that the status is answered in place of a response, whose file is to be removed, until a time in seconds since 1970. */
-  fail(digest: string, owner: number, status: number, until: number): void {
+  /**
+   * Notes that the status is answered in place of a response, whose file is to be removed, until a time in seconds since 1970.
+   * `purge`: the number of the last purge before it.
+   */
+  fail(digest: string, owner: number, status: number, until: number, purge: number): void {
     this.#table.lock();
     const at = this.#table.find(digest);
     if (at !== undefined) {
-      this.#table.clear(at);
-      this.#words[at + ERROR] = status;
-      this.#words[at + VALID] = until;
+      this.#table.putError(at, status, until, purge);
       this.#table.disown(at, owner);
     }
     this.#table.unlock();
@@ -216,10 +220,20 @@ export class CacheIndex {
   forget(slot: number): void {
     const left = this.#table.leftBy(slot);
     if (left !== "") {
-      this.add(left, { headBytes: 0, blocks: 1, identity: 0 });
+      this.#doubt(left);
       this.#table.notePuttingIn(slot, "");
     }
     this.#table.disownAll(slot);
+  }
+
+  /** There may be a file that was purged before anybody knew of it: whoever reads it looks. */
+  #doubt(digest: string): void {
+    const table = this.#table;
+    table.lock();
+    const at = table.find(digest);
+    if (at !== undefined && (this.#words[at + STATE] & EXISTS) !== 0) table.forgetFile(at);
+    table.unlock();
+    this.add(digest, { headBytes: 0, blocks: 1, identity: 0 });
   }
 
   // ---- files that were there

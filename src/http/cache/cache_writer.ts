@@ -140,14 +140,7 @@ export class CacheWriter implements BodyKeeper, KeptFileOwner {
   private putIn(file: TempFile, bytes: Buffer): void {
     const { cache, main, digest } = this.to;
     if (cache.purges.overtook(this.entry, main)) return;
-    const path = cache.fileOf(digest);
-    const generation = this.nameFile(file, path);
-    if (cache.purges.overtook(this.entry, main)) {
-      // By a purge that has not seen the file yet.
-      removeFile(path);
-      cache.index.drop(digest, generation);
-      return;
-    }
+    const generation = this.nameFile(file, cache.fileOf(digest));
     if (generation === 0) return;
     cache.keepBounds();
     const head = this.text === undefined || this.entry.vary !== "" ? "" : decodeHead(bytes);
@@ -161,9 +154,9 @@ export class CacheWriter implements BodyKeeper, KeptFileOwner {
     cache.counters.stored(this.headBytes + this.bodyBytes);
   }
 
-  /** Gives the file its name in the cache, and tells the index. Its generation; 0 where there is no memory for it. */
+  /** Gives the file its name in the cache, and tells the index. Its generation; 0 where it is not in the cache after all. */
   private nameFile(file: TempFile, path: string): number {
-    const { cache, digest, update } = this.to;
+    const { cache, main, digest, update } = this.to;
     const { index, slot } = cache;
     index.putIn(digest, slot);
     try {
@@ -172,7 +165,14 @@ export class CacheWriter implements BodyKeeper, KeptFileOwner {
       const facts = fileFacts(this.headBytes, fs.fstatSync(file.fd));
       let generation = index.commit(digest, update.token, facts);
       if (generation === 0 && cache.makeRoom()) generation = index.commit(digest, update.token, facts);
-      if (generation === 0) removeFile(path);
+      if (generation === 0) {
+        removeFile(path);
+      } else if (cache.purges.overtook(this.entry, main)) {
+        // By a purge that has not seen the file yet.
+        removeFile(path);
+        cache.index.drop(digest, generation);
+        return 0;
+      }
       return generation;
     } finally {
       index.putIn("", slot);

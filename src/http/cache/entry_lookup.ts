@@ -125,10 +125,10 @@ export class EntryLookup implements FileReadHandler, CheckWaiter {
     }
   }
 
-  /** A status has no file that would say when it was noted. */
+  /** Whether the status that the index has was purged. */
   private isPurged(): boolean {
     const { index, purges } = this.cache;
-    if (!purges.covers({ key: this.key, tags: "", purge: 0 })) return false;
+    if (!purges.overtook({ key: this.key, tags: "", purge: index.errorPurge }, this.main)) return false;
     index.purge(this.digest);
     return true;
   }
@@ -223,7 +223,10 @@ export class EntryLookup implements FileReadHandler, CheckWaiter {
       this.refuseFile(wrong ?? "");
       return;
     }
-    if (this.cache.purges.covers(head) || (this.secondary && head.family !== this.family)) {
+    const { purges } = this.cache;
+    // Of a file that the index does not know: who put it in may have died before it looked whether the key had been purged.
+    const overtaken = this.identity === 0 && purges.tookOne(this.main, head.purge);
+    if (overtaken || purges.covers(head) || (this.secondary && head.family !== this.family)) {
       this.removeFile();
       return;
     }

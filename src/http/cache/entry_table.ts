@@ -50,6 +50,9 @@ export const VALID = 7;
 export const HEAD_BYTES = 8;
 const BLOCKS = 9;
 export const IDENTITY = 10;
+/** An error has no file, but the number of the last purge before it, in two words. */
+const PURGE_HIGH = HEAD_BYTES;
+const PURGE_LOW = IDENTITY;
 const VALUE_BYTES = 11 * 4;
 
 export const EXISTS = 1;
@@ -209,6 +212,28 @@ export class EntryTable {
     words[at + HEAD_BYTES] = headBytes;
     words[at + BLOCKS] = blocks;
     words[at + IDENTITY] = identity;
+  }
+
+  /** What its file is, nobody knows, but how much of the disk it takes. */
+  forgetFile(at: number): void {
+    this.words[at + HEAD_BYTES] = 0;
+    this.words[at + IDENTITY] = 0;
+  }
+
+  /** It has no file, but a status that is answered in its place. */
+  putError(at: number, status: number, until: number, purge: number): void {
+    const { words } = this;
+    this.clear(at);
+    words[at + ERROR] = status;
+    words[at + VALID] = until;
+    words[at + PURGE_HIGH] = Math.floor(purge / 2 ** 32);
+    words[at + PURGE_LOW] = purge | 0;
+  }
+
+  /** The number of the last purge before the error was noted. */
+  errorPurge(at: number): number {
+    const { words } = this;
+    return words[at + ERROR] === 0 ? 0 : words[at + PURGE_HIGH] * 2 ** 32 + (words[at + PURGE_LOW] >>> 0);
   }
 
   /** It has no contents any more. */

@@ -109,7 +109,7 @@ export class KeptAnswer {
   private fail(status: number, until: number): void {
     if (!this.cacheable || until === 0 || this.isPurged("")) return;
     const { digest } = this.lookup;
-    this.cache.index.fail(digest, this.update.token, status, until);
+    this.cache.index.fail(digest, this.update.token, status, until, this.purge);
     removeFile(this.cache.fileOf(digest));
   }
 

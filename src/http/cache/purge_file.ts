@@ -76,6 +76,27 @@ function isRecord(value: unknown): value is PurgeRecord {
   );
 }
 
+/**
+ * Has the disk keep what was written. Until then a loss of power may leave an empty file, which is a purge of everything.
+ */
+export function syncPurges(path: string, report: (sentence: string) => void): void {
+  const directory = path.slice(0, path.lastIndexOf("/"));
+  for (const one of [path, directory]) {
+    try {
+      const fd = fs.openSync(osPath(one), "r");
+      try {
+        fs.fsyncSync(fd);
+      } finally {
+        fs.closeSync(fd);
+      }
+    } catch (error) {
+      const code = errorCode(error);
+      // It could not be written, which was said; or it cannot be synced, as in some file systems.
+      if (code !== "ENOENT" && code !== "EINVAL") report(`fsync() "${one}" failed (${errorText(code)})`);
+    }
+  }
+}
+
 /** Where it fails, purges are in force all the same, but not after a restart. */
 export function writePurges(path: string, saved: SavedPurges, report: (sentence: string) => void): void {
   const beside = `${path}.${process.pid}`;

@@ -2,7 +2,14 @@ import type { ZoneWanted } from "../../shm/registry.ts";
 import type { Zone } from "../../shm/zone.ts";
 import { sharedNow } from "../../sys/clock.ts";
 import type { StoredHead } from "./entry_file.ts";
-import { type PurgeKind, type PurgeRecord, readPurges, type SavedPurges, writePurges } from "./purge_file.ts";
+import {
+  type PurgeKind,
+  type PurgeRecord,
+  readPurges,
+  type SavedPurges,
+  syncPurges,
+  writePurges,
+} from "./purge_file.ts";
 
 /**
  * What was purged of a cache, in a zone that all processes share. Purges are numbered, and an answer keeps the number of the
@@ -115,10 +122,11 @@ export class Purges {
   overtook(entry: Purgeable, digest: string): boolean {
     const floats = this.#floats;
     if (entry.purge >= floats[LAST]) return false;
-    return entry.purge < floats[FLOOR] || this.#inRing(digest, entry.purge) || this.covers(entry);
+    return entry.purge < floats[FLOOR] || this.tookOne(digest, entry.purge) || this.covers(entry);
   }
 
-  #inRing(digest: string, after: number): boolean {
+  /** Whether one of the last purges of one key was after that number, and of that key, by its digest. */
+  tookOne(digest: string, after: number): boolean {
     for (let i = 0; i < RING_SIZE; i++) {
       const at = RING + i * RING_BYTES;
       if (this.#floats[at / 8] > after && this.#bytes.latin1Slice(at + 8, at + RING_BYTES) === digest) return true;
@@ -146,7 +154,7 @@ export class Purges {
    */
   many(kind: PurgeKind, text: string): PurgeRefusal | undefined {
     if (text.length > MOST_TEXT) return "too long";
-    return this.#locked(() => {
+    const refused = this.#locked(() => {
       const records = this.#read();
       const included = [...records].flatMap(([slot, record]) => (includes(kind, text, record) ? [slot] : []));
       const slot = firstFree(records) ?? included[0];
@@ -157,6 +165,9 @@ export class Purges {
       this.#save();
       return undefined;
     });
+    // Whoever purged is told so, and a loss of power must not undo it. Others need not wait for the disk.
+    if (refused === undefined) syncPurges(this.#path, this.#report);
+    return refused;
   }
 
   /** Those pending. */

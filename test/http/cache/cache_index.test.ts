@@ -231,10 +231,30 @@ test("the file that a worker was putting in when it died is known afterwards", (
   assert.deepEqual([index.exists, index.identity], [true, 0]);
   index.putIn(digest, 5);
   index.commit(digest, 0, { headBytes: 1, blocks: 1, identity: 9 });
+  // It died before it looked whether the key had been purged meanwhile.
+  index.forget(5);
+  index.open(digest, 1);
+  assert.deepEqual([index.exists, index.identity], [true, 0]);
+  index.putIn(digest, 5);
+  const generation = index.commit(digest, 0, { headBytes: 1, blocks: 1, identity: 9 });
   index.putIn("", 5);
   index.forget(5);
   index.open(digest, 1);
-  assert.equal(index.identity, 9);
+  assert.deepEqual([index.identity, index.generation, index.table.blocks], [9, generation, 1]);
+});
+
+test("a status keeps the number of the last purge before it, and a file takes its place", () => {
+  const index = new CacheIndex(newZone(), INACTIVE);
+  const digest = digestOf("a");
+  for (const purge of [0, 7, 2 ** 31, 1_795_000_000_123]) {
+    index.open(digest, 1);
+    index.fail(digest, 0, 503, Math.floor(Date.now() / 1000) + 600, purge);
+    index.open(digest, 1);
+    assert.deepEqual([index.error, index.errorPurge, index.exists, index.table.blocks], [503, purge, false, 0]);
+  }
+  index.commit(digest, 0, { headBytes: 100, blocks: 2, identity: 9 });
+  index.open(digest, 1);
+  assert.deepEqual([index.error, index.errorPurge, index.headBytes, index.identity], [0, 0, 100, 9]);
 });
 
 test("trouble is told once a minute, by one of all processes", () => {

@@ -68,6 +68,7 @@ test("a key's purge is remembered for those whose fetch had begun, however many 
   assert.equal(other.overtook(entry("/1", before), digest(1)), true);
   assert.equal(other.overtook(entry("/2", before), digest(2)), false);
   assert.equal(other.overtook(entry("/1", between), digest(1)), false);
+  assert.deepEqual([other.tookOne(digest(1), before), other.tookOne(digest(1), between)], [true, false]);
   for (let i = 2; i < 1000; i++) purges.one(digest(i));
   assert.equal(other.overtook(entry("/1", before), digest(1)), true);
   assert.equal(other.overtook(entry("/1000", purges.last), digest(1000)), false);
