@@ -60,6 +60,25 @@ test("a file is read while its head is written anew, and nobody takes that for a
   assert.doesNotMatch(holdfast.read("logs/error.log"), /cache file/);
 });
 
+test("a 304 with other tags serves the stored response once: a purge of those would not reach it", async (t) => {
+  const { ask, asked, files } = await cachedSite(
+    t,
+    ({ headers }, response, count) => {
+      response.setHeader("ETag", '"a"');
+      response.setHeader("Cache-Tag", count < 3 ? "one" : "two");
+      if (headers["if-none-match"] === undefined) response.writeHead(200, STALE).end(`answer ${count}`);
+      else response.writeHead(304).end();
+    },
+    { location: "proxy_cache_revalidate on; proxy_ignore_headers Cache-Control;" },
+  );
+  for (const expected of ["MISS answer 1", "REVALIDATED answer 1", "REVALIDATED answer 1"]) {
+    assert.equal(await ask("/a"), expected);
+  }
+  assert.deepEqual(files(), []);
+  assert.equal(await ask("/a"), "MISS answer 4");
+  assert.equal(asked.length, 4);
+});
+
 test("a 304 that answers the client's own condition confirms nothing", async (t) => {
   const { ask, send, asked } = await cachedSite(
     t,

@@ -91,6 +91,13 @@ export class KeptAnswer {
   confirm(stored: StoredResponse): StoredResponse | undefined {
     const { request, cache, head, freshness, settings, lookup, passing } = this;
     if (head?.status !== 304 || freshness === undefined || !settings.revalidate || !this.wanted) return undefined;
+    const tags = tagsOf(head.headers, settings.tags);
+    if (tags !== "" && tags !== stored.head.tags) {
+      // A purge of its new tags would not reach it: the next request gets it anew.
+      cache.index.drop(lookup.digest, stored.generation);
+      removeFile(cache.fileOf(lookup.digest));
+      return stored;
+    }
     const validity = confirmedValidity(freshness, stored.head.answer, passing.settings.ignored, settings);
     return validity.valid === 0 ? stored : renewStored(request, cache, lookup.digest, stored, validity);
   }
