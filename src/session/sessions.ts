@@ -4,6 +4,7 @@ import { DECLINED } from "../http/core/codes.ts";
 import type { Request } from "../http/core/request.ts";
 import type { Handler } from "../http/core/types.ts";
 import type { UpstreamHook } from "../http/core/upstream.ts";
+import { keepClientFields } from "./api/client_fields.ts";
 import { sessionDirectives } from "./zone/directives.ts";
 import { keepZone } from "./zone/keeper.ts";
 import { leaveZone, prepareZone } from "./zone/recovery.ts";
@@ -17,12 +18,13 @@ import {
   sessionId,
   sessionMember,
 } from "./zone/request_session.ts";
+import type { SessionZone } from "./zone/session_zone.ts";
 import { locationSessions, openZones, zonesIn } from "./zone/zones.ts";
 
 interface SessionSettings {
   readonly sessions: LocationSessions | undefined;
-  /** The configuration has zones. */
-  readonly used: boolean;
+  /** All that the configuration has. */
+  readonly zones: readonly SessionZone[];
 }
 
 /** Session zones: sessions that the proxy keeps for servers of any language. */
@@ -50,16 +52,17 @@ export const sessions: HttpModule<SessionSettings> = defineModule({
   },
   build: ({ session }, { http }): SessionSettings => ({
     sessions: locationSessions(http.cycle, session),
-    used: zonesIn(http.cycle).size > 0,
+    zones: [...zonesIn(http.cycle).values()],
   }),
-  postRead: ({ used }) => (used ? dropClientsFields : undefined),
+  postRead: ({ zones }) => (zones.length > 0 ? (request) => dropClientsFields(request, zones) : undefined),
   preaccess: ({ sessions }): Handler | undefined => sessions && ((request) => beginSession(request, sessions)),
   upstreamHook: ({ sessions }): UpstreamHook | undefined => sessions && HOOK,
 });
 
 const HOOK: UpstreamHook = { head: answerSession };
 
-function dropClientsFields(request: Request): number {
+function dropClientsFields(request: Request, zones: readonly SessionZone[]): number {
+  for (const { backendsWrite } of zones) if (backendsWrite) keepClientFields(request);
   dropFields(request);
   return DECLINED;
 }

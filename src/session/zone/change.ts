@@ -14,8 +14,11 @@ export type Change =
   /** It was used: its time begins anew. */
   | { readonly kind: "touch" };
 
-/** What becomes of members that were changed since `base`: the newer value stays, or the whole patch is refused. */
-export type Rule = "merge" | "strict";
+/**
+ * What becomes of members that were changed since `base`: the newer value stays, or the whole patch is refused; "exact": it is
+ * refused whatever was changed.
+ */
+export type Rule = "merge" | "strict" | "exact";
 
 export type Refusal =
   /** There is no such session. */
@@ -81,6 +84,9 @@ export function applyChange(
   if (change.kind === "replace") {
     if (change.base !== undefined && change.base !== (current?.version ?? 0)) return refused("conflict", current);
     return write(change.data, { floor: version, at: NO_STAMPS }, []);
+  }
+  if (change.kind === "patch" && change.rule === "exact" && change.base !== (current?.version ?? 0)) {
+    return refused("conflict", current);
   }
   // The session that the patch was made for is over: with it went what the others know nothing of.
   if (current === undefined && change.base !== 0) return refused("missing", current);

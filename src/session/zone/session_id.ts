@@ -32,7 +32,7 @@ export function idText(id: Buffer): string {
 }
 
 /** What `idText` wrote. */
-function parseId(text: string): Buffer | undefined {
+export function parseId(text: string): Buffer | undefined {
   if (text.length !== CHARACTERS) return undefined;
   const id = Buffer.from(text, "base64url");
   // The last character's lowest bits count for nothing: only one text is an id's.

@@ -45,6 +45,8 @@ export class SessionZone {
   readonly settings: ZoneSettings;
   readonly durability: Durability;
   readonly directory: string;
+  /** Backends also make sessions in other ways than by their responses, under ids that they got with a request. */
+  backendsWrite = false;
   readonly #cycle: Cycle;
   readonly #fileKeys: readonly Buffer[];
   readonly #closed = new ClosedStore();
