@@ -173,3 +173,26 @@ test("after the system went down a zone goes on from its last snapshot, or else 
     await shop.holdfast.stop();
   }
 });
+
+test("a full zone lets go of the sessions that nobody has used for longest, and says so", async (t) => {
+  const shop = await startShop(t, {
+    zone: "1m",
+    workers: 1,
+    answer(incoming, response) {
+      if (incoming.url === "/fill") patch(response, { filling: "x".repeat(3000) });
+      response.end(JSON.stringify(sessionOf(incoming).filling === undefined));
+    },
+  });
+  const [first, second] = [shop.shopper(), shop.shopper()];
+  await first.send("/fill");
+  await second.send("/fill");
+  for (let i = 0; i < 400; i++) assert.equal((await shop.shopper().send("/fill")).status, 200);
+  const last = shop.shopper();
+  await last.send("/fill");
+  assert.equal(await first.cart(), true);
+  assert.equal(await second.cart(), true);
+  assert.equal(await last.cart(), false);
+  await shop.holdfast.waitForLog(
+    /\[warn\].* session zone "carts": is full: those that would end first give way to new ones/,
+  );
+});

@@ -53,6 +53,7 @@ export class SessionZone {
   #opened: Opened | undefined;
   #triedAt = Number.NEGATIVE_INFINITY;
   #troubleAt = Number.NEGATIVE_INFINITY;
+  #fullAt = Number.NEGATIVE_INFINITY;
 
   /** `keys`: of its file; empty where it has none. */
   constructor(settings: ZoneSettings, durability: Durability, cycle: Cycle, keys: readonly Buffer[]) {
@@ -104,12 +105,20 @@ export class SessionZone {
     const at = clockNow();
     if (at - this.#troubleAt < TROUBLE_MS) return;
     this.#troubleAt = at;
-    const why = error instanceof Error ? error.message : String(error);
-    openMainLog(this.#cycle).write("crit", `session zone "${this.settings.name}": ${doing}: ${why}`);
+    this.#log("crit", `${doing}: ${error instanceof Error ? error.message : String(error)}`);
   }
 
   /** Sessions gave way to others. */
-  noteEvicted(_count: number): void {}
+  noteEvicted(_count: number): void {
+    const at = clockNow();
+    if (at - this.#fullAt < TROUBLE_MS) return;
+    this.#fullAt = at;
+    this.#log("warn", "is full: those that would end first give way to new ones");
+  }
+
+  #log(level: "crit" | "warn", sentence: string): void {
+    openMainLog(this.#cycle).write(level, `session zone "${this.settings.name}": ${sentence}`);
+  }
 
   /** The time of sessions was over. */
   noteEnded(_count: number): void {}
