@@ -1,6 +1,5 @@
-import { DONE } from "../../http/core/codes.ts";
 import { discardBodyForError } from "../../http/core/discard_body.ts";
-import { finalizeRequest, sendText } from "../../http/core/engine.ts";
+import { sendHeader, sendText } from "../../http/core/engine.ts";
 import type { Request } from "../../http/core/request.ts";
 import { type HeadText, headText } from "../../wire/head_text.ts";
 import type { JsonObject } from "../zone/merge.ts";
@@ -30,11 +29,11 @@ export function answerSession(request: Request, status: number, session: StoredS
 /** Where what there is under the id is what the request knows already. */
 export function answerNotModified(request: Request, session: StoredSession): number {
   describe(request, session);
-  return finish(request, 304);
+  return sendHead(request, 304);
 }
 
 export function answerDeleted(request: Request): number {
-  return finish(request, 204);
+  return sendHead(request, 204);
 }
 
 /** Answers an error; `session`: what there is under the id. */
@@ -65,10 +64,11 @@ function send(request: Request, status: number, body: string): number {
   return sendText(request, status, JSON_TYPE, body);
 }
 
-function finish(request: Request, status: number): number {
+function sendHead(request: Request, status: number): number {
   prepare(request);
-  finalizeRequest(request, status);
-  return DONE;
+  request.response.status = status;
+  request.headerOnly = true;
+  return sendHeader(request);
 }
 
 function prepare(request: Request): void {

@@ -108,6 +108,10 @@ class RequestSession implements SessionReader, SessionChanger {
   }
 
   onSession(session: StoredSession | undefined, unknown: boolean): void {
+    if (this.#response !== undefined) {
+      this.#made(this.#response, session);
+      return;
+    }
     const request = this.#request;
     this.#answered = true;
     this.stored = session;
@@ -141,6 +145,7 @@ class RequestSession implements SessionReader, SessionChanger {
       return 502;
     }
     if (change === undefined) {
+      if (this.isNew && this.sessions.zone.backendsWrite) return this.#lookFor(response);
       this.#touch();
       return OK;
     }
@@ -155,6 +160,44 @@ class RequestSession implements SessionReader, SessionChanger {
     return this.#answered ? this.#code : DONE;
   }
 
+  /** While it answered, the server may have made the session in another way than by this response. */
+  #lookFor(response: Request): number {
+    this.#response = response;
+    this.#calling = true;
+    this.#answered = false;
+    this.sessions.zone.store.read(this.id, this);
+    this.#calling = false;
+    return this.#answered ? this.#code : DONE;
+  }
+
+  #made(response: Request, session: StoredSession | undefined): void {
+    if (session !== undefined) {
+      response.cache?.end(0);
+      this.stored = session;
+      this.#members = undefined;
+      this.#tellClient(response);
+    }
+    this.#goOn(response, OK);
+  }
+
+  /** Gives the client the cookie. */
+  #tellClient(response: Request): void {
+    const { zone, use } = this.sessions;
+    if (zone.signer === undefined) return;
+    setCookie(response, `${use.cookie}=${zone.signer.cookie(this.id)}${use.attributes}`);
+    this.isNew = false;
+  }
+
+  #goOn(response: Request, code: number): void {
+    this.#answered = true;
+    this.#response = undefined;
+    this.#code = code;
+    const { upstream } = response;
+    if (this.#calling || upstream === undefined || upstream.ended) return;
+    if (code === OK) upstream.proceed();
+    else upstream.finalize(code);
+  }
+
   /** Its time begins anew. */
   #touch(): void {
     const { stored, sessions } = this;
@@ -167,13 +210,7 @@ class RequestSession implements SessionReader, SessionChanger {
   onOutcome(outcome: Outcome): void {
     const response = this.#response;
     if (response === undefined) return;
-    this.#answered = true;
-    this.#response = undefined;
-    this.#code = outcome.done ? this.#changed(response, outcome) : this.#refused(response, outcome.refusal);
-    const { upstream } = response;
-    if (this.#calling || upstream === undefined || upstream.ended) return;
-    if (this.#code === OK) upstream.proceed();
-    else upstream.finalize(this.#code);
+    this.#goOn(response, outcome.done ? this.#changed(response, outcome) : this.#refused(response, outcome.refusal));
   }
 
   #changed(response: Request, { session, conflicts }: Extract<Outcome, { done: true }>): number {
@@ -185,12 +222,9 @@ class RequestSession implements SessionReader, SessionChanger {
       logError(response, "info", `session members ${which} were changed meanwhile, and keep their values`);
     }
     if (change?.kind === "renew") this.id = change.to;
-    const { zone, use } = this.sessions;
+    const { use } = this.sessions;
     if (change?.kind === "delete") setCookie(response, `${use.cookie}=${use.attributes}; Max-Age=0`);
-    else if (zone.signer !== undefined && (this.isNew || change?.kind === "renew")) {
-      setCookie(response, `${use.cookie}=${zone.signer.cookie(this.id)}${use.attributes}`);
-      this.isNew = false;
-    }
+    else if (this.isNew || change?.kind === "renew") this.#tellClient(response);
     return OK;
   }
 
