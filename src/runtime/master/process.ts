@@ -275,6 +275,7 @@ export class Process implements SpawnedOwner {
     if (waiting) return;
     const resolve = this.#resolve;
     this.#resolve = undefined;
-    resolve?.([text]);
+    // It was told to exit: another takes the configuration over in its place.
+    resolve?.(code === 0 ? [] : [text]);
   }
 }

@@ -90,6 +90,22 @@ test("a child that hangs when a configuration comes is ended soon, and another t
   await children.settled();
 });
 
+test("a child that is told to exit as a configuration comes is no failure of it", async (t) => {
+  const { children, lines, pids } = start(t);
+  assert.deepEqual(await children.apply(DATA, 2), []);
+  for (const [i, signal] of (["SIGTERM", "SIGQUIT"] as const).entries()) {
+    const [worker = 0] = pids("worker").slice(-1);
+    process.kill(worker, "SIGSTOP");
+    const applied = children.apply({ ...DATA, generation: 2 + i }, 2);
+    process.kill(worker, signal);
+    process.kill(worker, "SIGCONT");
+    assert.deepEqual(await applied, []);
+    await waitFor(() => pids("worker").length === 3 + i, "another worker");
+    await children.settled();
+  }
+  assert.doesNotMatch(lines.join("\n"), /\[(?:alert|emerg)\]/);
+});
+
 test("a child that ends, however it does, is forgotten and started again", async (t) => {
   const gone: (readonly [string, number | undefined])[] = [];
   const { children, lines, pids } = start(t, { forget: ({ kind }, pid) => gone.push([kind, pid]) });
