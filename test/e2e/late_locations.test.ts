@@ -119,6 +119,22 @@ test("first requests to a thousand locations at once are answered, and a reload 
   assert.deepEqual(workersOf(holdfast.pid), [worker]);
 });
 
+test("a location alone on its level is not built before all servers are read", async (t) => {
+  const { port: backend } = await httpBackend(t, (request, response) => response.end(`${request.url}`));
+  const holdfast = await startHoldfast(t, {
+    config: ([port, other]) => `http {
+      server { listen 127.0.0.1:${port}; location /alone/ { proxy_pass http://127.0.0.1:${backend}; } }
+      server { listen 127.0.0.1:${other}; location / { set $later "set $uri"; return 200 $later; location /nested/ { return 200 $later; } } } }`,
+  });
+  const [port, other] = holdfast.ports;
+  for (const path of ["/alone", "/alone/x", "/"]) {
+    const { status } = await get(port, path);
+    assert.equal(status, { "/alone": 301, "/alone/x": 200 }[path] ?? 404, path);
+  }
+  assert.equal((await get(other, "/x")).body, "set /x");
+  assert.equal((await get(other, "/nested/x")).body, "");
+});
+
 test("a location that cannot be built after all hinders no start: it answers 500 with an alert, and the worker lives", async (t) => {
   const holdfast = await startHoldfast(t, {
     entry: bundled(fileURLToPath(new URL("../support/throwing_main.ts", import.meta.url))),

@@ -95,16 +95,21 @@ export function buildLocationTree<L>(entries: readonly LocationEntry<L>[]): Loca
   const first = sorted.at(0);
   const lone = sorted.length === 1 && first?.exact === undefined && regexes.length === 0 ? first?.inclusive : undefined;
   return {
-    only: lone !== undefined && lone.nested === undefined && !redirects(lone) ? lone : undefined,
+    only: lone !== undefined && lone.nested === undefined && !isDirectory(lone) ? lone : undefined,
     prefixes: prefixesOf(nest(sorted), 0),
     regexes,
     named,
   };
 }
 
-/** `/x` to this location `/x/`: "/" itself is whatever no other location is. */
+/** Whether it may have `/x` redirected to its `/x/`: "/" itself is whatever no other location is. */
+function isDirectory({ name }: { readonly name: string }): boolean {
+  return name.length > 1 && name.endsWith("/");
+}
+
+/** To be asked by requests: it may have the location built, which is too early while others are still read. */
 function redirects<L>(entry: LocationEntry<L> | undefined): boolean {
-  return entry !== undefined && entry.name.length > 1 && entry.name.endsWith("/") && entry.autoRedirect === true;
+  return entry !== undefined && isDirectory(entry) && entry.autoRedirect === true;
 }
 
 interface StaticName<L> {
