@@ -12,6 +12,7 @@ import type { Cycle } from "./runtime/cycle.ts";
 import { coreDirectives as processDirectives } from "./runtime/directives.ts";
 import { openErrorLog } from "./runtime/log/error_log.ts";
 import { sessionApi } from "./session/api/session_api.ts";
+import { memcachedSessions } from "./session/memcached/listener.ts";
 import { sessions } from "./session/sessions.ts";
 import { sticky } from "./session/sticky/sticky.ts";
 
@@ -40,7 +41,7 @@ function openChecks(cycle: Cycle, upstreams: readonly Group[]): Application["che
 /** All of Holdfast. */
 export function program(): Program {
   const built = httpProgram({
-    modules: [checkStatus, sessions, sessionApi, sticky] as readonly HttpModule[],
+    modules: [checkStatus, sessions, sessionApi, memcachedSessions, sticky] as readonly HttpModule[],
     tables: [check, healthCheck],
     open: openChecks,
   });

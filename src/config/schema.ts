@@ -11,6 +11,8 @@ export interface DirectiveSpec<T> {
   readonly args: readonly [min: number, max: number];
   /** Takes a block, of that context. "free": `read` handles the lines of the block itself (map, types). */
   readonly block?: Context | "free" | ((parent: Context) => Context);
+  /** A `;` may stand in the place of the block. */
+  readonly blockOptional?: boolean;
   /** The arguments in docs/directives.md: `on|off`, `time`, `address[:port] [parameters]` … */
   readonly syntax: string;
   /** What it does, in a sentence or a few, for docs/directives.md. */

@@ -268,7 +268,8 @@ function specFor(directive: Directive, context: Context, vocabulary: Vocabulary)
 function checkShape(directive: Directive, spec: AnySpec): void {
   const { name, args, block } = directive;
   if (spec.block === undefined && block !== undefined) fail(directive, `directive "${name}" is not terminated by ";"`);
-  if (spec.block !== undefined && block === undefined) fail(directive, `directive "${name}" has no opening "{"`);
+  if (spec.block !== undefined && block === undefined && spec.blockOptional !== true)
+    fail(directive, `directive "${name}" has no opening "{"`);
   const [least, most] = spec.args;
   if (args.length < least || args.length > most) {
     fail(directive, `invalid number of arguments in "${name}" directive`);

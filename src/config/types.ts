@@ -41,7 +41,8 @@ export type Context =
   | "if in location"
   | "limit_except"
   | "upstream"
-  | "acme_issuer";
+  | "acme_issuer"
+  | "session_listen";
 
 /**
  * An error in the configuration, in nginx's words. `toString` appends ` in FILE:LINE` to the message. Thrown while a

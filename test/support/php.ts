@@ -20,6 +20,17 @@ export function havePhp(): false | string {
   return installed() === undefined ? have("php-fpm") : false;
 }
 
+/** The same, and for one of PHP's modules. */
+export function havePhpModule(name: string): false | string {
+  const program = installed();
+  if (program === undefined) return have("php-fpm");
+  const { stdout } = spawnSync(program, ["-m"], { env: ENVIRONMENT, encoding: "utf8" });
+  if (stdout.split("\n").includes(name)) return false;
+  const reason = `php-${name} is not installed`;
+  if (process.env.CI === "true") throw new Error(reason);
+  return reason;
+}
+
 /** A running php-fpm. */
 export interface PhpFpm {
   /** Where it listens, as in `fastcgi_pass`: `unix:/…`. */

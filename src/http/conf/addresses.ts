@@ -12,6 +12,7 @@ import type { BuiltHttp } from "./build.ts";
 import { defaultListen, type ParsedListen, parseListen, resolvedAddresses } from "./listen.ts";
 import { addListen, type ListenAddress, type ListenSocket, listenSockets, newListenTable } from "./listen_table.ts";
 import type { BuiltServer } from "./location_builder.ts";
+import type { ModuleListener } from "./module.ts";
 import { serverDirectives } from "./server_directives.ts";
 import { buildServerNames, findServer, type ServerNames } from "./server_names.ts";
 
@@ -74,7 +75,17 @@ export function buildSockets(http: BuiltHttp, cycle: Cycle): ListeningSocket[] {
   });
 }
 
-function addressesOf(line: ParsedListen, at: Directive, cycle: Cycle): readonly Address[] {
+/** An address of a module's own protocol is its alone. Throws ConfigError. */
+export function refuseDuplicates(sockets: readonly ListeningSocket[], listeners: readonly ModuleListener[]): void {
+  const taken = new Set(sockets.map(({ spec }) => spec.key));
+  for (const { spec, at } of listeners) {
+    if (taken.has(spec.key)) throw new ConfigError(`a duplicate listen ${spec.key}`, at);
+    taken.add(spec.key);
+  }
+}
+
+/** The addresses of a `listen` line, once host names have been looked up. Throws ConfigError. */
+export function addressesOf(line: ParsedListen, at: Directive, cycle: Cycle): readonly Address[] {
   const { place } = line;
   const ips = "addresses" in place ? [] : hostAddresses(place.host, cycle.data.hosts).map(hostOf);
   const addresses = resolvedAddresses(line, at.args[0] ?? "", ips);
@@ -86,7 +97,7 @@ function hostOf(address: Address): string {
   return address.family === "unix" ? "" : address.host;
 }
 
-function listenSpec({ address, options }: ListenSocket<BuiltServer>): ListenSpec {
+export function listenSpec({ address, options }: Pick<ListenSocket<BuiltServer>, "address" | "options">): ListenSpec {
   const { soKeepalive } = options;
   return {
     address,

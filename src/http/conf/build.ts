@@ -12,7 +12,7 @@ import type { Request } from "../core/request.ts";
 import type { HandshakeResponder } from "../core/types.ts";
 import { declareCoreVariables } from "../variables/core.ts";
 import { type BuiltServer, LocationBuilder } from "./location_builder.ts";
-import type { CheckerShare, HttpBuild, HttpModule, MasterShare, WorkerShare } from "./module.ts";
+import type { CheckerShare, HttpBuild, HttpModule, MasterShare, ModuleListener, WorkerShare } from "./module.ts";
 import { refuseSharedPaths } from "./paths.ts";
 import { Upstreams } from "./upstreams.ts";
 
@@ -25,6 +25,7 @@ export interface BuiltHttp {
   readonly masters: readonly MasterShare[];
   readonly workers: readonly WorkerShare[];
   readonly checkers: readonly CheckerShare[];
+  readonly listeners: readonly ModuleListener[];
   readonly responders: readonly HandshakeResponder[];
   readonly commands: ReadonlyMap<string, Command>;
 }
@@ -53,6 +54,7 @@ export function* buildHttp(scope: Scope, cycle: Cycle, modules: readonly HttpMod
     masters: [],
     workers: [],
     checkers: [],
+    listeners: [],
     responders: [],
     commands: new Map(),
     certificates: [],
@@ -83,8 +85,9 @@ export function* buildHttp(scope: Scope, cycle: Cycle, modules: readonly HttpMod
   yield* complete();
   refuseSharedPaths(scope, cycle);
   refuseZonesWithoutSize(scope);
-  const { masters, workers, checkers, responders, commands } = http;
-  return { servers, variables, logFiles, directories, upstreams, masters, workers, checkers, responders, commands };
+  const { masters, workers, checkers, listeners, responders, commands } = http;
+  const shares = { masters, workers, checkers, listeners };
+  return { servers, variables, logFiles, directories, upstreams, ...shares, responders, commands };
 }
 
 /** Has the checker resolve the names of upstreams' servers. */

@@ -51,7 +51,7 @@ interface Failure {
 
 /** nginx's backlog on Linux. */
 const DEFAULT_BACKLOG = 511;
-const DEFAULT_PORT = 80;
+const LISTEN = { name: "listen", port: 80 } as const;
 
 /** A server without any `listen` listens on `*:80`, or on `*:8000` when not run by root. */
 export function defaultListen(root: boolean): ParsedListen {
@@ -59,10 +59,13 @@ export function defaultListen(root: boolean): ParsedListen {
   return { place: { addresses: [address] }, options: DEFAULTS, warnings: [] };
 }
 
-/** Reads the arguments of one `listen`. */
-export function parseListen(args: readonly string[]): ParsedListen | Failure {
-  const place = parsePlace(args[0]);
-  if ("error" in place) return { error: `${place.error} in "${args[0]}" of the "listen" directive` };
+/** Reads the arguments of one `listen`, or of a directive like it that has another port where none is given. */
+export function parseListen(
+  args: readonly string[],
+  directive: { readonly name: string; readonly port: number } = LISTEN,
+): ParsedListen | Failure {
+  const place = parsePlace(args[0], directive.port);
+  if ("error" in place) return { error: `${place.error} in "${args[0]}" of the "${directive.name}" directive` };
   const options = parseOptions(args.slice(1));
   if ("error" in options) return options;
   return { place, ...options };
@@ -85,8 +88,8 @@ export function resolvedAddresses(
   return addresses;
 }
 
-function parsePlace(text: string): ListenPlace | Failure {
-  const found = parseListenUrl(text, DEFAULT_PORT);
+function parsePlace(text: string, port: number): ListenPlace | Failure {
+  const found = parseListenUrl(text, port);
   if (typeof found === "string") return { error: found };
   if ("path" in found) return { addresses: [found] };
   const { family, host, firstPort, lastPort } = found;

@@ -1,5 +1,6 @@
 import { type Directives, defineDirectives, type Scope, type SettingsOf, type Specs } from "../../config/schema.ts";
-import type { CheckerService, HostWanted } from "../../runtime/application.ts";
+import type { Directive } from "../../config/types.ts";
+import type { CheckerService, HostWanted, ListenSpec } from "../../runtime/application.ts";
 import type { Command } from "../../runtime/control/protocol.ts";
 import type { Cycle } from "../../runtime/cycle.ts";
 import type { HeaderFilterName } from "../core/filters.ts";
@@ -7,6 +8,8 @@ import type { Location, Server } from "../core/location.ts";
 import type { VariableSpec, Variables } from "../core/script.ts";
 import type { Handler, HandshakeResponder, HeaderFilter } from "../core/types.ts";
 import type { UpstreamHook } from "../core/upstream.ts";
+import type { WorkerConnections } from "../server/connections.ts";
+import type { ListeningSite } from "../server/types.ts";
 import { serverDirectives } from "./server_directives.ts";
 import type { Upstreams } from "./upstreams.ts";
 
@@ -21,6 +24,7 @@ export interface HttpBuild {
   readonly masters: MasterShare[];
   readonly workers: WorkerShare[];
   readonly checkers: CheckerShare[];
+  readonly listeners: ModuleListener[];
   readonly responders: HandshakeResponder[];
   /** What the checker answers at the control socket, by the name of the command. */
   readonly commands: Map<string, Command>;
@@ -50,6 +54,22 @@ export interface WorkerShare {
   serving?(slot: number, workers: number): void;
   /** Called in the master when the worker with that slot has exited for whatever reason. */
   forget(slot: number): void;
+}
+
+/** A socket that a module listens on, for a protocol of its own. */
+export interface ModuleListener {
+  readonly spec: ListenSpec;
+  readonly at: Directive;
+  /** Called in a worker, in each cycle: what its connections belong to. `previous`: what this address had in the cycle before. */
+  open(worker: ListeningWorker, previous: ListeningSite | undefined): ListeningSite;
+}
+
+export interface ListeningWorker {
+  /** Below MAX_WORKERS. */
+  readonly slot: number;
+  /** By COUNTER. */
+  readonly counters: Int32Array;
+  readonly connections: WorkerConnections;
 }
 
 /** What a module does in the checker. */

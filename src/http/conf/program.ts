@@ -14,7 +14,7 @@ import type { Cycle } from "../../runtime/cycle.ts";
 import type { Sliced } from "../../sys/sliced.ts";
 import { COUNTER, COUNTERS } from "../core/counters.ts";
 import { HttpService } from "../server/service.ts";
-import { buildSockets, listenHosts } from "./addresses.ts";
+import { buildSockets, listenHosts, refuseDuplicates } from "./addresses.ts";
 import { buildHttp } from "./build.ts";
 import { configureArguments } from "./configure.ts";
 import { blockDirectives, coreDirectives } from "./core_directives.ts";
@@ -77,11 +77,13 @@ function* buildApplication(
   const countersOf = (slot: number) => counters.subarray(slot * COUNTER.words, (slot + 1) * COUNTER.words);
   const http = scope === undefined ? undefined : yield* buildHttp(scope, cycle, modules);
   const sockets = (http && refusalsOf(cycle.root).attempt(() => buildSockets(http, cycle), "complete")) ?? [];
+  const listeners = http?.listeners ?? [];
+  refusalsOf(cycle.root).attempt(() => refuseDuplicates(sockets, listeners), "complete");
   yield;
   const groups = [...(http?.upstreams.byName.values() ?? [])].map(({ group }) => group);
   const shares = [{ name: "", check: extension.open(cycle, groups) }, ...(http?.checkers ?? [])];
   return {
-    listeners: sockets.map(({ spec }) => spec),
+    listeners: [...sockets, ...listeners].map(({ spec }) => spec),
     logFiles: [...(http?.logFiles ?? [])],
     directories: [...(http?.directories ?? [])],
     serve(worker, previous) {
@@ -91,7 +93,7 @@ function* buildApplication(
       const serving = (): void => {
         for (const share of workers) share.serving?.(worker.slot, worker.count);
       };
-      return new HttpService(sockets, worker, countersOf(worker.slot), previous, upstreams, serving);
+      return new HttpService(sockets, listeners, worker, countersOf(worker.slot), previous, upstreams, serving);
     },
     prepare: () => http?.masters.flatMap((share) => share.prepare() ?? []) ?? [],
     leave() {

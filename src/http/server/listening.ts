@@ -6,12 +6,10 @@ import { IGNORE, type Stream, type StreamError, type StreamHandler } from "../..
 import type { ListenSpec } from "../../runtime/application.ts";
 import type { Level } from "../../runtime/log/log.ts";
 import { errnoText } from "../../sys/errno.ts";
-import type { ListeningSocket } from "../conf/addresses.ts";
 import { servedOn } from "../conf/listen_table.ts";
 import { COUNTER } from "../core/counters.ts";
-import { acceptStream } from "./accept.ts";
 import type { WorkerConnections } from "./connections.ts";
-import type { Site } from "./site.ts";
+import type { ListeningSite } from "./types.ts";
 
 /** How often it is logged that descriptors have run out: nginx pauses accepting for as long. */
 const QUIET_MS = 500;
@@ -19,7 +17,7 @@ const QUIET_MS = 500;
 /** A listening socket in one worker; with `listen *:80` it may serve several addresses. */
 export class BoundSocket {
   /** By a connection's local address; the last is for the socket's own. */
-  sites: readonly Site[];
+  sites: readonly ListeningSite[];
   /** How many connections were accepted here. */
   accepted = 0;
   /** By the descriptor of the socket, which a listener has a duplicate of. */
@@ -33,8 +31,8 @@ export class BoundSocket {
 
   /** `outOfFiles` is called when descriptors have run out. */
   constructor(
-    { spec }: ListeningSocket,
-    sites: readonly Site[],
+    spec: ListenSpec,
+    sites: readonly ListeningSite[],
     connections: WorkerConnections,
     outOfFiles: () => void,
   ) {
@@ -46,7 +44,7 @@ export class BoundSocket {
   }
 
   /** Applies what a reload changed. */
-  change(spec: ListenSpec, sites: readonly Site[]): void {
+  change(spec: ListenSpec, sites: readonly ListeningSite[]): void {
     this.spec = spec;
     this.sites = sites;
   }
@@ -129,7 +127,7 @@ export class BoundSocket {
       return IGNORE;
     }
     counters[COUNTER.handled]++;
-    return acceptStream(stream, site);
+    return site.accept(stream);
   }
 
   private failed({ code, message }: StreamError): void {
@@ -145,8 +143,7 @@ export class BoundSocket {
   }
 
   private log(level: Level, sentence: string): void {
-    const { config } = this.sites[this.sites.length - 1];
-    const { errorLog } = config.defaultServer.root;
+    const { errorLog } = this.sites[this.sites.length - 1];
     errorLog.write(level, `${sentence} while accepting new connection on ${this.spec.key}`);
   }
 }

@@ -1,14 +1,15 @@
 import { nextPools, type Pools } from "../../balancer/pool.ts";
 import { whenScarce } from "../../net/descriptors.ts";
-import type { Sockets, WorkerContext, WorkerService } from "../../runtime/application.ts";
+import type { ListenSpec, Sockets, WorkerContext, WorkerService } from "../../runtime/application.ts";
 import { defer, guarded } from "../../sys/guard.ts";
 import { startTimer, type Timer } from "../../sys/timers.ts";
 import type { ListeningSocket } from "../conf/addresses.ts";
+import type { ModuleListener } from "../conf/module.ts";
 import type { UpstreamEntry, Upstreams } from "../conf/upstreams.ts";
 import { WorkerConnections } from "./connections.ts";
 import { BoundSocket } from "./listening.ts";
 import { Site } from "./site.ts";
-import type { AddressConfig, Closable } from "./types.ts";
+import type { AddressConfig, Closable, ListeningSite } from "./types.ts";
 
 /**
  * In how many turns of the event loop queues are emptied at most: new connections must not keep a worker from exiting.
@@ -27,6 +28,8 @@ class WorkerState {
   readonly counters: Int32Array;
   /** By nginx's text of the address. */
   readonly sites = new Map<string, Site>();
+  /** Those of modules, likewise. */
+  readonly moduleSites = new Map<string, ListeningSite>();
   readonly sockets = new Map<string, BoundSocket>();
   pools: Pools = new Map();
   /** The upstreams of the cycle in force whose servers change. */
@@ -93,6 +96,7 @@ class WorkerState {
 /** The HTTP service of one cycle in one worker. */
 export class HttpService implements WorkerService {
   private readonly listening: readonly ListeningSocket[];
+  private readonly listeners: readonly ModuleListener[];
   private readonly context: WorkerContext;
   private readonly state: WorkerState;
   private readonly serving: () => void;
@@ -100,6 +104,7 @@ export class HttpService implements WorkerService {
   /** `serving` is called when all sockets are accepted from. */
   constructor(
     listening: readonly ListeningSocket[],
+    listeners: readonly ModuleListener[],
     context: WorkerContext,
     counters: Int32Array,
     previous: WorkerService | undefined,
@@ -107,6 +112,7 @@ export class HttpService implements WorkerService {
     serving: () => void,
   ) {
     this.listening = listening;
+    this.listeners = listeners;
     this.serving = serving;
     this.context = context;
     this.state =
@@ -135,18 +141,25 @@ export class HttpService implements WorkerService {
   async listen(from: Sockets): Promise<readonly string[]> {
     await this.leaveSockets();
     this.leaveSites();
-    const errors = await Promise.all(this.listening.map((socket) => this.open(socket, from)));
+    const errors = await Promise.all([
+      ...this.listening.map(({ spec, serves }) =>
+        this.open(
+          spec,
+          serves.map((config) => this.site(config)),
+          from,
+        ),
+      ),
+      ...this.listeners.map((listener) => this.open(listener.spec, [this.moduleSite(listener)], from)),
+    ]);
     this.serving();
     return errors.filter((error) => error !== undefined);
   }
 
-  private async open(listening: ListeningSocket, from: Sockets): Promise<string | undefined> {
+  private async open(spec: ListenSpec, sites: readonly ListeningSite[], from: Sockets): Promise<string | undefined> {
     const { sockets, connections, pauseAccepting } = this.state;
-    const { spec, serves } = listening;
-    const sites = serves.map((config) => this.site(config));
     let socket = sockets.get(spec.key);
     if (socket === undefined) {
-      socket = new BoundSocket(listening, sites, connections, pauseAccepting);
+      socket = new BoundSocket(spec, sites, connections, pauseAccepting);
       sockets.set(spec.key, socket);
     } else {
       socket.change(spec, sites);
@@ -157,7 +170,7 @@ export class HttpService implements WorkerService {
   /** Closes the sockets that this cycle does not listen on, after the connections in their queues were accepted. */
   private async leaveSockets(): Promise<void> {
     const { sockets } = this.state;
-    const wanted = new Set(this.listening.map(({ spec }) => spec.key));
+    const wanted = new Set([...this.listening, ...this.listeners].map(({ spec }) => spec.key));
     const left = [...sockets].filter(([key]) => !wanted.has(key));
     for (const [key] of left) sockets.delete(key);
     const gone = left.map(([, socket]) => socket);
@@ -178,14 +191,23 @@ export class HttpService implements WorkerService {
     return site;
   }
 
+  private moduleSite(listener: ModuleListener): ListeningSite {
+    const { moduleSites, counters, connections } = this.state;
+    const { key } = listener.spec;
+    const site = listener.open({ slot: this.context.slot, counters, connections }, moduleSites.get(key));
+    moduleSites.set(key, site);
+    return site;
+  }
+
   /** Shuts down the connections of addresses that this cycle does not listen on, as nginx's old workers do with theirs. */
   private leaveSites(): void {
-    const { sites, connections } = this.state;
+    const { sites, moduleSites, connections } = this.state;
     const configs = this.listening.flatMap(({ serves }) => serves);
-    const kept = new Set(configs.map(({ key }) => key));
-    for (const [key, site] of sites) {
-      if (kept.has(key)) continue;
-      sites.delete(key);
+    const left = [
+      ...takeOthers(sites, new Set(configs.map(({ key }) => key))),
+      ...takeOthers(moduleSites, new Set(this.listeners.map(({ spec }) => spec.key))),
+    ];
+    for (const site of left) {
       site.left = true;
       connections.shutdown(({ host }) => host === site);
     }
@@ -239,6 +261,13 @@ export class HttpService implements WorkerService {
   private running(): Closable[] {
     return this.state.connections.busyWith(new Set(this.listening.flatMap(({ serves }) => serves)));
   }
+}
+
+/** Takes those out of a map that are not to be kept. */
+function takeOthers<T>(all: Map<string, T>, kept: ReadonlySet<string>): T[] {
+  const others = [...all].filter(([key]) => !kept.has(key));
+  for (const [key] of others) all.delete(key);
+  return others.map(([, value]) => value);
 }
 
 /**

@@ -1,12 +1,14 @@
 import type { Address } from "../../net/address.ts";
+import type { Stream, StreamHandler } from "../../net/stream.ts";
+import type { ErrorLog } from "../../runtime/log/log.ts";
 import { COUNTER } from "../core/counters.ts";
+import { acceptStream } from "./accept.ts";
 import type { WorkerConnections } from "./connections.ts";
-import type { AddressConfig, Closable, ConnectionHost } from "./types.ts";
+import type { AddressConfig, Closable, ConnectionHost, ListeningSite } from "./types.ts";
 
-/** A listening address in a worker. A reload replaces its configuration; its connections stay. */
-export class Site implements ConnectionHost {
+/** A listening address of servers in a worker. A reload replaces its configuration; its connections stay. */
+export class Site implements ConnectionHost, ListeningSite {
   config: AddressConfig;
-  /** A reload removed the address: connections close after their request. */
   left = false;
   readonly counters: Int32Array;
   private readonly connections: WorkerConnections;
@@ -19,6 +21,14 @@ export class Site implements ConnectionHost {
 
   get address(): Address {
     return this.config.address;
+  }
+
+  get errorLog(): ErrorLog {
+    return this.config.defaultServer.root.errorLog;
+  }
+
+  accept(stream: Stream): StreamHandler {
+    return acceptStream(stream, this);
   }
 
   get exiting(): boolean {

@@ -1,6 +1,7 @@
 import type { Address } from "../../net/address.ts";
 import type { ProxyProtocol } from "../../net/proxy_protocol.ts";
-import type { StreamHandler } from "../../net/stream.ts";
+import type { Stream, StreamHandler } from "../../net/stream.ts";
+import type { ErrorLog } from "../../runtime/log/log.ts";
 import type { HeadWord } from "../../wire/head_text.ts";
 import type { HeaderList } from "../../wire/http1/header_list.ts";
 import type { RequestLimits } from "../../wire/http1/request_fields.ts";
@@ -47,6 +48,7 @@ export interface ConnectionHost {
 
 /** What the accept stages know of a connection when its protocol takes it over. */
 export interface Accepted extends Closable {
+  readonly host: ConnectionHost;
   readonly number: number;
   /** Whole ms of the monotonic clock; client_header_timeout runs from then. */
   readonly startedAt: number;
@@ -54,9 +56,22 @@ export interface Accepted extends Closable {
   readonly tls: ClientTls | undefined;
 }
 
+/** A listening address in one worker: what its connections are passed to, and belong to. */
+export interface ListeningSite {
+  readonly address: Address;
+  /** This worker's counters, by COUNTER. */
+  readonly counters: Int32Array;
+  readonly errorLog: ErrorLog;
+  /** A reload removed the address: connections close after their request. */
+  left: boolean;
+  /** Returns the handler of a stream just accepted. */
+  accept(stream: Stream): StreamHandler;
+}
+
 /** A client connection as its worker sees it. */
 export interface Closable {
-  readonly host: ConnectionHost;
+  /** The site that it belongs to. */
+  readonly host: object;
   /** Closes the connection if it is idle, else after its request. */
   shutdown(): void;
   destroy(): void;

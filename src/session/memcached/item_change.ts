@@ -5,7 +5,15 @@ import { debugAnswer, metaArithmeticAnswer, metaFlags, metaGetAnswer, metaStoreA
 
 /** What is done to an item, and what the client is told: the rules of memcached (do_store_item, do_add_delta …). */
 
-export type ItemCommand = Store | Refused | Delete | Touch | Arithmetic | Meta;
+export type ItemCommand = Store | Refused | Delete | Touch | GetAndTouch | Arithmetic | Meta;
+
+/** One key of gat or gats. */
+export interface GetAndTouch {
+  readonly kind: "gat";
+  readonly key: string;
+  readonly withCas: boolean;
+  readonly exptime: number;
+}
 
 /** What is sent: a line without its end, "" for nothing, and a value behind it. */
 export interface Answer {
@@ -18,8 +26,11 @@ export interface Changed {
   readonly answer: Answer;
   /** "keep" it as it is, "remove" it, or this in its place. */
   readonly own: Item | "keep" | "remove";
-  readonly hit: boolean;
+  readonly result: Result;
 }
+
+/** For the statistics: there was an item (or it was stored), there was none, or it was another than the client thought. */
+export type Result = "hit" | "miss" | "conflict";
 
 export interface Circumstances {
   /** Wall-clock ms. */
@@ -32,10 +43,10 @@ export interface Circumstances {
 
 type Outcome = "STORED" | "NOT_STORED" | "EXISTS" | "NOT_FOUND";
 
-export const NON_NUMERIC = "CLIENT_ERROR cannot increment or decrement non-numeric value";
+const NON_NUMERIC = "CLIENT_ERROR cannot increment or decrement non-numeric value";
 
-/** Whether a command may change an item. What another one asks for is in its answer as the item stands. */
-export function mayChange(command: Command): command is ItemCommand {
+/** Whether a command may change an item. */
+export function mayChange(command: Command): command is Exclude<ItemCommand, GetAndTouch> {
   switch (command.kind) {
     case "mg": {
       const { vivify, exptime, recache } = command.flags;
@@ -61,13 +72,18 @@ export function applyCommand(command: ItemCommand, current: Item | undefined, at
     case "store":
       return applyStore(command, current, at);
     case "refused":
-      return done(command.text, false, current === undefined ? "keep" : "remove", false);
+      return done(command.text, false, current === undefined ? "keep" : "remove", "miss");
     case "delete":
-      if (current === undefined) return done("NOT_FOUND", command.quiet, "keep", false);
-      return done("DELETED", command.quiet, "remove", true);
+      if (current === undefined) return done("NOT_FOUND", command.quiet, "keep", "miss");
+      return done("DELETED", command.quiet, "remove", "hit");
     case "touch":
-      if (current === undefined) return done("NOT_FOUND", command.quiet, "keep", false);
-      return done("TOUCHED", command.quiet, ending(current, command.exptime, at), true);
+      if (current === undefined) return done("NOT_FOUND", command.quiet, "keep", "miss");
+      return done("TOUCHED", command.quiet, ending(current, command.exptime, at), "hit");
+    case "gat": {
+      if (current === undefined) return done("", false, "keep", "miss");
+      const answer = valueAnswer(command.key, current, command.withCas);
+      return { answer, own: ending(current, command.exptime, at), result: "hit" };
+    }
     case "arithmetic":
       return applyArithmetic(command, current, at);
     case "mg":
@@ -77,16 +93,25 @@ export function applyCommand(command: ItemCommand, current: Item | undefined, at
     case "ma":
       return applyMetaArithmetic(command, current, at);
     case "me":
-      return { answer: debugAnswer(command, current, at.now), own: "keep", hit: current !== undefined };
+      return {
+        answer: debugAnswer(command, current, at.now),
+        own: "keep",
+        result: current === undefined ? "miss" : "hit",
+      };
   }
 }
 
-function done(text: string, quiet: boolean, own: Changed["own"], hit: boolean): Changed {
-  return { answer: { text: quiet ? "" : text, data: undefined }, own, hit };
+function done(text: string, quiet: boolean, own: Changed["own"], result: Result): Changed {
+  return { answer: { text: quiet ? "" : text, data: undefined }, own, result };
+}
+
+/** An item as get, gets, gat and gats show it. */
+export function valueAnswer(key: string, { flags, data, cas }: Item, withCas: boolean): Answer {
+  return { text: `VALUE ${key} ${flags} ${data.length}${withCas ? ` ${cas}` : ""}`, data };
 }
 
 /** With another end; removed where that has passed. */
-export function ending(item: Item, exptime: number, { now }: Circumstances): Item | "remove" {
+function ending(item: Item, exptime: number, { now }: Circumstances): Item | "remove" {
   return living({ ...item, expires: endOf(exptime, now) }, now);
 }
 
@@ -98,9 +123,9 @@ function applyStore(command: Store, current: Item | undefined, at: Circumstances
   const { outcome, item } = store(command, current, at);
   const own = item === undefined ? "keep" : living(item, at.now);
   const written = own === "remove" && current === undefined ? "keep" : own;
-  if (command.meta === undefined) return done(outcome, command.quiet, written, outcome === "STORED");
-  const answer = metaStoreAnswer(command.key, command.meta, outcome, item?.cas ?? 0);
-  return { answer, own: written, hit: outcome === "STORED" };
+  const result = outcome === "STORED" ? "hit" : outcome === "EXISTS" ? "conflict" : "miss";
+  if (command.meta === undefined) return done(outcome, command.quiet, written, result);
+  return { answer: metaStoreAnswer(command.key, command.meta, outcome, item?.cas ?? 0), own: written, result };
 }
 
 /** do_store_item */
@@ -153,10 +178,10 @@ interface StoreResult {
 
 function applyArithmetic(command: Arithmetic, current: Item | undefined, at: Circumstances): Changed {
   const { quiet, increment, delta } = command;
-  if (current === undefined) return done("NOT_FOUND", quiet, "keep", false);
+  if (current === undefined) return done("NOT_FOUND", quiet, "keep", "miss");
   const value = changedNumber(current.data, increment, delta);
-  if (value === undefined) return done(NON_NUMERIC, quiet, "keep", false);
-  return done(value, quiet, withNumber(current, value, at), true);
+  if (value === undefined) return done(NON_NUMERIC, quiet, "keep", "conflict");
+  return done(value, quiet, withNumber(current, value, at), "hit");
 }
 
 /** The number that a value is, increased or decreased: more than 64 bits wrap, and less than 0 is 0. */
@@ -189,16 +214,25 @@ function applyMetaGet(command: Extract<ItemCommand, Meta>, current: Item | undef
   } else if (item !== undefined && flags.recache !== undefined && !item.won && item.expires !== 0) {
     wins = item.expires < endOf(flags.recache, at.now);
   }
-  if (item === undefined) return { answer: metaGetAnswer(command, undefined, false, at.now), own: "keep", hit: false };
+  if (item === undefined)
+    return {
+      answer: metaGetAnswer(command, undefined, { made: false, wins: false, now: at.now }),
+      own: "keep",
+      result: "miss",
+    };
   if (item.stale && !item.won) wins = true;
-  const answer = metaGetAnswer(command, item, wins, at.now);
+  const answer = metaGetAnswer(command, item, { made: current === undefined, wins, now: at.now });
   if (wins) {
     item = { ...item, won: true };
     own = item;
   }
   if (flags.exptime !== undefined) own = ending(item, flags.exptime, at);
   if (own !== "keep" && own !== "remove") own = living(own, at.now);
-  return { answer, own: own === "remove" && current === undefined ? "keep" : own, hit: current !== undefined };
+  return {
+    answer,
+    own: own === "remove" && current === undefined ? "keep" : own,
+    result: current === undefined ? "miss" : "hit",
+  };
 }
 
 const EMPTY: Item = {
@@ -215,12 +249,12 @@ const EMPTY: Item = {
 /** process_mdelete_command */
 function applyMetaDelete({ key, flags }: Meta, current: Item | undefined, at: Circumstances): Changed {
   const tail = metaFlags(key, flags);
-  if (current === undefined) return done(`NF${tail}`, false, "keep", false);
-  if (flags.cas !== undefined && flags.cas !== current.cas) return done(`EX${tail}`, false, "keep", false);
-  if (!flags.invalidate) return done(`HD${tail}`, flags.quiet, "remove", true);
+  if (current === undefined) return done(`NF${tail}`, false, "keep", "miss");
+  if (flags.cas !== undefined && flags.cas !== current.cas) return done(`EX${tail}`, false, "keep", "conflict");
+  if (!flags.invalidate) return done(`HD${tail}`, flags.quiet, "remove", "hit");
   const stale = { ...current, cas: at.cas, stale: true, won: false };
   const own = flags.exptime === undefined ? stale : ending(stale, flags.exptime, at);
-  return done(`HD${tail}`, flags.quiet, own, true);
+  return done(`HD${tail}`, flags.quiet, own, "hit");
 }
 
 /** process_marithmetic_command */
@@ -228,7 +262,7 @@ function applyMetaArithmetic(command: Meta, current: Item | undefined, at: Circu
   const { key, flags } = command;
   const { now, cas } = at;
   if (current === undefined && flags.vivify === undefined) {
-    return done(`NF${metaFlags(key, flags)}`, false, "keep", false);
+    return done(`NF${metaFlags(key, flags)}`, false, "keep", "miss");
   }
   let item: Item;
   let value: string;
@@ -238,20 +272,20 @@ function applyMetaArithmetic(command: Meta, current: Item | undefined, at: Circu
   } else {
     const compares = flags.cas !== undefined && flags.cas !== 0;
     if (current.data.length > 0 && compares && flags.cas !== current.cas) {
-      return done(`EX${metaFlags(key, flags)}`, false, "keep", false);
+      return done(`EX${metaFlags(key, flags)}`, false, "keep", "conflict");
     }
     const changed = changedNumber(current.data, flags.mode !== "D" && flags.mode !== "-", flags.delta);
-    if (changed === undefined) return done(NON_NUMERIC, false, "keep", false);
+    if (changed === undefined) return done(NON_NUMERIC, false, "keep", "conflict");
     value = changed;
     item = withNumber(current, value, at);
   }
-  const answer = metaArithmeticAnswer(command, item, value, now);
+  const answer = metaArithmeticAnswer(command, item, value, { made: current === undefined, wins: false, now });
   const time = flags.exptime ?? (current === undefined ? flags.vivify : undefined);
   const own = time === undefined ? item : ending(item, time, at);
   const silent = flags.quiet && current !== undefined;
   return {
     answer: silent ? { text: "", data: undefined } : answer,
     own: own === "remove" && current === undefined ? "keep" : own,
-    hit: current !== undefined,
+    result: current === undefined ? "miss" : "hit",
   };
 }

@@ -25,17 +25,32 @@ function nothing(): string {
   return "";
 }
 
-/** `item`: as it was found, or made; `wins`: the client is the one to store it anew. */
-export function metaGetAnswer({ key, flags }: Meta, item: Item | undefined, wins: boolean, now: number): MetaAnswer {
+/** What became of an item before it is shown. */
+interface Shown {
+  /** The command has made it, so that its end is that of the flag N from where this stands. */
+  readonly made: boolean;
+  /** The client is the one to store it anew. */
+  readonly wins: boolean;
+  /** Wall-clock ms. */
+  readonly now: number;
+}
+
+/** The end of an item while the flags are gone through: T and N count for those behind them. */
+function endAfter(letter: string, before: number, flags: MetaFlags, { made, now }: Shown): number {
+  if (letter === "T") return endOf(flags.exptime ?? 0, now);
+  return letter === "N" && made ? endOf(flags.vivify ?? 0, now) : before;
+}
+
+/** `item`: as it was found, or made. */
+export function metaGetAnswer({ key, flags }: Meta, item: Item | undefined, shown: Shown): MetaAnswer {
   if (item === undefined) return { text: flags.quiet ? "" : `EN${metaFlags(key, flags)}`, data: undefined };
-  const shown = flags.binary === item.binary ? flags : { ...flags, binary: true };
-  let { expires } = item;
+  const { now, made, wins } = shown;
+  const named = flags.binary === item.binary ? flags : { ...flags, binary: true };
+  let expires = made ? 0 : item.expires;
   let text = flags.value ? `VA ${item.data.length}` : "HD";
-  text += metaFlags(key, shown, (letter) => {
+  text += metaFlags(key, named, (letter) => {
+    expires = endAfter(letter, expires, flags, shown);
     switch (letter) {
-      case "T":
-        expires = endOf(flags.exptime ?? 0, now);
-        return "";
       case "s":
         return ` s${item.data.length}`;
       case "t":
@@ -68,19 +83,15 @@ export function metaStoreAnswer(key: string, flags: MetaFlags, outcome: keyof ty
 }
 
 /** `item`: with its new value. */
-export function metaArithmeticAnswer({ key, flags }: Meta, item: Item, value: string, now: number): MetaAnswer {
+export function metaArithmeticAnswer({ key, flags }: Meta, item: Item, value: string, shown: Shown): MetaAnswer {
   let { expires } = item;
   const tail = metaFlags(key, flags, (letter) => {
+    expires = endAfter(letter, expires, flags, shown);
     switch (letter) {
-      case "T":
-        expires = endOf(flags.exptime ?? 0, now);
-        return "";
-      case "N":
-        return "";
       case "c":
         return ` c${item.cas}`;
       case "t":
-        return ` t${secondsLeft({ ...item, expires }, now)}`;
+        return ` t${secondsLeft({ ...item, expires }, shown.now)}`;
       default:
         return "";
     }

@@ -1,4 +1,13 @@
-import { BAD_FORMAT, type Command, type DataFollows, MOST_DATA, MOST_KEY_BYTES, type Reply, replyWith, type StoreMode } from "./command.ts";
+import {
+  BAD_FORMAT,
+  type Command,
+  type DataFollows,
+  MOST_DATA,
+  MOST_KEY_BYTES,
+  type Reply,
+  replyWith,
+  type StoreMode,
+} from "./command.ts";
 import { parseMeta } from "./meta.ts";
 import { parseInt32, parseUint32, parseUint64 } from "./number.ts";
 

@@ -132,7 +132,11 @@ export class CommandReader {
     this.#data = undefined;
     this.#forget();
     if (!isValid || stored === undefined) {
-      return { kind: "refused", key: undefined, text: quiet && meta === undefined ? "" : "CLIENT_ERROR bad data chunk" };
+      return {
+        kind: "refused",
+        key: undefined,
+        text: quiet && meta === undefined ? "" : "CLIENT_ERROR bad data chunk",
+      };
     }
     return { kind: "store", ...stored, quiet, data: value, meta };
   }
@@ -157,5 +161,3 @@ export class CommandReader {
     this.#keptBytes = 0;
   }
 }
-
-

@@ -2,13 +2,19 @@ import { directive } from "../../../config/directives.ts";
 import { warn } from "../../../config/errors.ts";
 import { type DirectiveSpec, fail, type Scope } from "../../../config/schema.ts";
 import type { Context } from "../../../config/types.ts";
+import {
+  type AccessRule,
+  type AccessRules,
+  buildAccessRules,
+  matchAccess,
+  parseAccessRule,
+} from "../../../net/access_rules.ts";
 import { keptClientAddress } from "../../../net/ip.ts";
 import { HTTP_LOCATION } from "../../conf/contexts.ts";
 import { defineModule } from "../../conf/module.ts";
 import { DECLINED, OK } from "../../core/codes.ts";
 import { logError } from "../../core/log_context.ts";
 import type { Request } from "../../core/request.ts";
-import { type AccessRule, type AccessRules, buildAccessRules, matchAccess, parseAccessRule } from "./access_rules.ts";
 
 const CONTEXTS: readonly Context[] = [...HTTP_LOCATION, "limit_except"];
 

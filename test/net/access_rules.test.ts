@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { buildAccessRules, matchAccess, parseAccessRule } from "../../../../src/http/modules/access/access_rules.ts";
-import type { Address } from "../../../../src/net/address.ts";
-import { clientAddress, ipv6Text, parseCidr, parseIpv4, parseIpv6 } from "../../../../src/net/ip.ts";
-import { checkConfig, NGINX } from "../../../support/reference_nginx.ts";
+import { buildAccessRules, matchAccess, parseAccessRule } from "../../src/net/access_rules.ts";
+import type { Address } from "../../src/net/address.ts";
+import { clientAddress, ipv6Text, parseCidr, parseIpv4, parseIpv6 } from "../../src/net/ip.ts";
+import { checkConfig, NGINX } from "../support/reference_nginx.ts";
 
 function client(text: string): Address {
   if (text.startsWith("unix:")) return { family: "unix", path: text.slice(5) };

@@ -1,4 +1,4 @@
-import { type Cidr, type ClientAddress, inIpv4, inIpv6, parseCidr } from "../../../net/ip.ts";
+import { type Cidr, type ClientAddress, inIpv4, inIpv6, parseCidr } from "./ip.ts";
 
 /** The rules of `allow` and `deny`. */
 
