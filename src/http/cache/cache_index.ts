@@ -198,6 +198,14 @@ export class CacheIndex {
     this.#table.unlock();
   }
 
+  /** Of an entry's present contents; 0 while there are none. */
+  generationOf(digest: string): number {
+    this.#table.lock();
+    const at = this.#table.find(digest);
+    this.#table.unlock();
+    return at === undefined ? 0 : this.#words[at + GENERATION];
+  }
+
   /** How often a key was asked for; responses in a worker's memory are counted once a second. */
   uses(digest: string): number {
     this.#table.lock();

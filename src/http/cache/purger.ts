@@ -1,6 +1,8 @@
+import fs from "node:fs";
 import type { CheckerService } from "../../runtime/application.ts";
 import { clockNow, sharedNow } from "../../sys/clock.ts";
 import { logFault } from "../../sys/guard.ts";
+import { osPath } from "../../sys/paths.ts";
 import { startTimer, type Timer } from "../../sys/timers.ts";
 import type { Cache } from "./cache.ts";
 import { removeFile } from "./entry_file.ts";
@@ -11,6 +13,8 @@ import type { PurgeRecord } from "./purge_file.ts";
 const LOOK_MS = 200;
 /** So much later than `inactive` the manager has removed what was not used, s. */
 const MARGIN = 60;
+/** How often a file is looked at that changes all the while. */
+const TRIES = 4;
 /** After a fault it goes on after so long, ms. */
 const FAULT_PAUSE = 10_000;
 
@@ -86,10 +90,16 @@ export class Purger implements CheckerService {
 
   async #visit(path: string): Promise<void> {
     const { purges, index } = this.#cache;
-    const entry = await readEntry(path);
-    // One that cannot be read now, or is just being renewed, may be one that was purged.
-    if (entry !== undefined && !purges.covers(entry.head)) return;
-    index.purge(digestOfPath(path));
+    const digest = digestOfPath(path);
+    for (let tries = 1; ; tries++) {
+      const generation = index.generationOf(digest);
+      const entry = await readEntry(path);
+      if (entry === undefined ? !fs.existsSync(osPath(path)) : !purges.covers(entry.head)) return;
+      // Another file may have its place by now, or it is just being renewed.
+      if (tries === TRIES || index.generationOf(digest) === generation) break;
+    }
+    // One that cannot be read may be one that was purged.
+    index.purge(digest);
     removeFile(path);
   }
 }
