@@ -75,8 +75,8 @@ async function build() {
       // Beside the program, and not named in it: stack traces are translated only when they are written to a debug log.
       sourcemap: "external",
       sourcesContent: false,
-      // Native code, found beside it; loaded where sessions are kept.
-      external: ["lmdb"],
+      // Native code, found beside it, and a client of 1 MB; loaded where sessions are kept.
+      external: ["lmdb", "@redis/client"],
     }),
     bundle({ ...COMMON, entryPoints: [join(ROOT, "src", "bundle.ts")], outfile: BUNDLE, format: "esm" }),
     // Its helper process would live as long as this one does, which may be the demo.

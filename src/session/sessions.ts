@@ -5,6 +5,7 @@ import type { Request } from "../http/core/request.ts";
 import type { Handler } from "../http/core/types.ts";
 import type { UpstreamHook } from "../http/core/upstream.ts";
 import { keepClientFields } from "./api/client_fields.ts";
+import { redisGroup } from "./redis/group.ts";
 import { sessionDirectives } from "./zone/directives.ts";
 import { keepZone } from "./zone/keeper.ts";
 import { leaveZone, prepareZone } from "./zone/recovery.ts";
@@ -18,7 +19,7 @@ import {
   sessionId,
   sessionMember,
 } from "./zone/request_session.ts";
-import type { SessionZone } from "./zone/session_zone.ts";
+import type { SessionZone, ZoneSettings } from "./zone/session_zone.ts";
 import { locationSessions, openZones, zonesIn } from "./zone/zones.ts";
 
 interface SessionSettings {
@@ -38,7 +39,9 @@ export const sessions: HttpModule<SessionSettings> = defineModule({
   setup({ cycle, scope, variables, directories, masters, workers, checkers, hiddenFields }) {
     variables.prefix("session_", (name) => ({ get: (request) => sessionMember(request, name) }));
     const { session_zone: settings, session_durability: durability } = sessionDirectives;
-    const zones = openZones(cycle, scope, valueIn(scope, settings), valueIn(scope, durability));
+    const wait = valueIn(scope, sessionDirectives.session_timeout);
+    const groupOf = (zone: ZoneSettings) => redisGroup(zone, wait, cycle, scope);
+    const zones = openZones(cycle, scope, valueIn(scope, settings), valueIn(scope, durability), groupOf);
     if (zones.size === 0) return;
     for (const name of SESSION_FIELDS) hiddenFields.add(name);
     for (const zone of zones.values()) {

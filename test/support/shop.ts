@@ -9,8 +9,8 @@ export interface Shop {
   /** The Holdfast that runs now. */
   readonly holdfast: Running;
   readonly servers: readonly ShopServer[];
-  /** A client with a jar of cookies. */
-  shopper(): Shopper;
+  /** A client with a jar of cookies, or with another's. */
+  shopper(cookies?: Map<string, string>): Shopper;
   /** Starts it anew, in the same directory, once it has been stopped. */
   start(): Promise<Running>;
 }
@@ -96,7 +96,7 @@ export async function startShop(
       return holdfast;
     },
     servers: backends,
-    shopper: () => newShopper(() => holdfast.port),
+    shopper: (cookies) => newShopper(() => holdfast.port, cookies),
     async start() {
       holdfast = await startHoldfast(t, { config, prefix: holdfast.prefix });
       return holdfast;
@@ -122,8 +122,7 @@ async function openServer(
   };
 }
 
-function newShopper(port: () => number): Shopper {
-  const cookies = new Map<string, string>();
+function newShopper(port: () => number, cookies = new Map<string, string>()): Shopper {
   const send = async (path: string, fields = ""): Promise<RawResponse> => {
     const jar = [...cookies].map(([name, value]) => `${name}=${value}`).join("; ");
     const cookie = jar === "" ? "" : `Cookie: ${jar}\r\n`;

@@ -1,9 +1,9 @@
-import { directive, enumeration } from "../../config/directives.ts";
+import { directive, enumeration, msec } from "../../config/directives.ts";
 import { type DirectiveSpec, fail } from "../../config/schema.ts";
 import type { Directive } from "../../config/types.ts";
 import { parseSec, parseSize } from "../../config/values.ts";
 import { HTTP_LOCATION } from "../../http/conf/contexts.ts";
-import type { Durability, ZoneSettings } from "./session_zone.ts";
+import type { Durability, GroupSettings, ZoneSettings } from "./session_zone.ts";
 
 /** `session ZONE …` */
 export interface SessionUse {
@@ -31,8 +31,9 @@ const sessionZone: DirectiveSpec<readonly ZoneSettings[]> = directive<readonly Z
   in: ["http"],
   args: [1, Number.POSITIVE_INFINITY],
   repeat: true,
-  syntax: "name:size [timeout=time] [path=directory] [max_size=size] [keys=file]",
-  doc: "Defines a zone of sessions that all workers share and that outlives them: up to `size` bytes, each session for `timeout` (30m) after its last use, with up to `max_size` (64k) of data. They are kept in LMDB in the directory `path` (`name.mdb` under the prefix). Cookies are signed with the first line of the file `keys` and recognised by all its lines; without it with a key that is made once and kept beside the sessions.",
+  syntax:
+    "name:size [timeout=time] [path=directory] [max_size=size] [keys=file] [store=url [password_file=file] [ca=file] [verify=on|off] [prefix=text] [queue=size]]",
+  doc: "Defines a zone of sessions that all workers share and that outlives them: up to `size` bytes, each session for `timeout` (30m) after its last use, with up to `max_size` (64k) of data. They are kept in LMDB in the directory `path` (`name.mdb` under the prefix). Cookies are signed with the first line of the file `keys` and recognised by all its lines; without it with a key that is made once and kept beside the sessions. With `store` a group of nodes shares the zone through Redis or Valkey at `redis[s]://[[user]:password@]host[:port][/database]`, `redis[s]+sentinel://host[:port],…/master[/database]` or `redis[s]+cluster://host[:port],…`, and what is at `path` is the node's copy: requests go on from it while the store is away, and changes wait there for it, up to `queue` (`size`). `password_file` has the password in its first line, `ca` the authorities that the store's certificate is checked against unless `verify` is off; all keys begin with `prefix` (`holdfast:name:`).",
   initial: () => [],
   read(at, _scope, previous = []) {
     const zone = readZone(at);
@@ -59,7 +60,18 @@ const durability: DirectiveSpec<Durability> = enumeration({
   doc: "When a response is sent that confirms a change of a session. `async`: when the kernel has the change, so that it outlives every process of Holdfast; a power failure may take the changes of the last half minute. `sync`: when the disk has it. `memory`: the zones are in memory (`/dev/shm`), which outlives Holdfast but not the system.",
 });
 
-export const sessionDirectives = { session_zone: sessionZone, session, session_durability: durability };
+const timeout: DirectiveSpec<number> = msec({
+  in: ["http"],
+  default: 50,
+  doc: "How long a request waits for the store of a group (`store` of `session_zone`). Without an answer it goes on from the node's copy.",
+});
+
+export const sessionDirectives = {
+  session_zone: sessionZone,
+  session,
+  session_durability: durability,
+  session_timeout: timeout,
+};
 
 /** Splits `name=value`; a word without `=` has no value. */
 function* parametersOf(
@@ -81,16 +93,34 @@ function readZone(at: Directive): ZoneSettings {
   let maxSize = DEFAULT_MAX_SIZE;
   let path = `${name}.mdb`;
   let keys: string | undefined;
+  const group: { -readonly [K in keyof GroupSettings]?: GroupSettings[K] } = {};
   for (const [parameter, value = "", word] of parametersOf(words)) {
-    const wrong = (): never => fail(at, `invalid parameter "${word}"`);
+    // A store may have a password in it.
+    const wrong = (): never => fail(at, `invalid parameter "${parameter === "store" ? "store" : word}"`);
     if (value === "") wrong();
     if (parameter === "timeout") timeout = parseSec(value) || wrong();
     else if (parameter === "max_size") maxSize = parseSize(value) || wrong();
     else if (parameter === "path") path = value;
     else if (parameter === "keys") keys = value;
+    else if (parameter === "store") group.store = value;
+    else if (parameter === "prefix") group.prefix = value;
+    else if (parameter === "password_file") group.passwordFile = value;
+    else if (parameter === "ca") group.ca = value;
+    else if (parameter === "verify") group.verify = value === "off" ? false : value === "on" || wrong();
+    else if (parameter === "queue") group.queue = parseSize(value) || wrong();
     else wrong();
   }
-  return { name, size, timeout: timeout * 1000, maxSize, path, keys };
+  const { store, prefix, passwordFile, ca, verify = true, queue } = group;
+  if (store === undefined && Object.keys(group).length > 0) fail(at, `session zone "${name}" has no "store"`);
+  return {
+    name,
+    size,
+    timeout: timeout * 1000,
+    maxSize,
+    path,
+    keys,
+    group: store === undefined ? undefined : { store, prefix, passwordFile, ca, verify, queue },
+  };
 }
 
 function readUse(at: Directive): SessionUse {

@@ -16,6 +16,8 @@ export interface Environment {
   readonly items: Table;
   /** Nothing, by the time at which a record ends, its kind and its key. */
   readonly ends: Table;
+  /** Of a group's zone, what the store of the group is still to be told, by session. */
+  readonly queue: Table;
   /** What is kept beside sessions, by a name. */
   readonly notes: Table;
 }
@@ -56,6 +58,7 @@ export function openEnvironment(directory: string, size: number, sync: boolean):
     sessions: table("sessions"),
     items: table("items"),
     ends: table("ends"),
+    queue: table("queue"),
     notes: table("notes"),
   };
   opened.set(directory, environment);

@@ -19,6 +19,7 @@ class ZoneKeeper implements CheckerService {
   #looks = 0;
   #snapshots: Timer | undefined;
   #copied = 0;
+  #group: CheckerService | undefined;
 
   constructor(zone: SessionZone) {
     this.#zone = zone;
@@ -30,6 +31,7 @@ class ZoneKeeper implements CheckerService {
     this.#timer?.clear();
     this.#snapshots?.clear();
     this.#snapshots = undefined;
+    this.#group?.stop();
   }
 
   #after(ms: number): void {
@@ -59,6 +61,7 @@ class ZoneKeeper implements CheckerService {
     try {
       const { records } = this.#zone;
       if (records === undefined) return SWEEP_MS;
+      this.#group ??= this.#zone.keepGroup();
       if (this.#looks++ % READERS_AFTER === 0) records.checkReaders();
       const removed = records.sweep(Date.now());
       if (removed > 0) this.#zone.noteEnded(removed);

@@ -1,3 +1,4 @@
+import type { CheckerService } from "../../runtime/application.ts";
 import type { Cycle } from "../../runtime/cycle.ts";
 import { openMainLog } from "../../runtime/log/directive.ts";
 import { clockNow } from "../../sys/clock.ts";
@@ -7,7 +8,7 @@ import { EmbeddedStore } from "./embedded_store.ts";
 import { openEnvironment } from "./environment.ts";
 import { Records } from "./records.ts";
 import { Signer } from "./session_id.ts";
-import type { SessionStore } from "./store.ts";
+import type { Group, LocalZone, SessionStore } from "./store.ts";
 
 /** When a response that confirms a change is sent. */
 export type Durability =
@@ -27,17 +28,32 @@ export interface ZoneSettings extends SessionLimits {
   readonly path: string;
   /** The file of the keys that sign cookies; undefined: one made by the store. */
   readonly keys: string | undefined;
+  /** undefined: it is this machine's alone. */
+  readonly group: GroupSettings | undefined;
+}
+
+/** `store=` and what belongs to it, as written. */
+export interface GroupSettings {
+  readonly store: string;
+  readonly prefix: string | undefined;
+  readonly passwordFile: string | undefined;
+  readonly ca: string | undefined;
+  readonly verify: boolean;
+  /** Bytes. */
+  readonly queue: number | undefined;
 }
 
 /** A trouble is logged once in so long by each process, and a store that could not be opened is tried again so often, ms. */
 const TROUBLE_MS = 60_000;
 const RETRY_MS = 1000;
+/** It is looked so often for keys that other nodes of a group have brought. */
+const KEYS_MS = 1000;
 
 /** What of a zone is open. */
 interface Opened {
   readonly records: Records;
   readonly store: SessionStore;
-  readonly signer: Signer;
+  readonly local: LocalZone;
 }
 
 /** A zone of sessions as a process has it in one cycle. */
@@ -49,20 +65,32 @@ export class SessionZone {
   backendsWrite = false;
   readonly #cycle: Cycle;
   readonly #fileKeys: readonly Buffer[];
+  readonly #group: Group | undefined;
   readonly #closed = new ClosedStore();
   #opened: Opened | undefined;
+  #signer: Signer | undefined;
+  /** Of the group, as they were known at `#keysAt`. */
+  #keys: readonly Buffer[] = [];
+  #keysAt = Number.NEGATIVE_INFINITY;
   #triedAt = Number.NEGATIVE_INFINITY;
   #troubleAt = Number.NEGATIVE_INFINITY;
   #fullAt = Number.NEGATIVE_INFINITY;
 
-  /** `keys`: of its file; empty where it has none. */
-  constructor(settings: ZoneSettings, durability: Durability, cycle: Cycle, keys: readonly Buffer[]) {
+  /** `keys`: of its file; empty where it has none. `group`: where a group shares it. */
+  constructor(
+    settings: ZoneSettings,
+    durability: Durability,
+    cycle: Cycle,
+    keys: readonly Buffer[],
+    group: Group | undefined,
+  ) {
     this.settings = settings;
     this.durability = durability;
     this.#cycle = cycle;
     const path = cycle.path(settings.path);
     this.directory = durability === "memory" ? inMemory(path) : path;
     this.#fileKeys = keys;
+    this.#group = group;
   }
 
   /** Opens it in a process that uses it. What fails is logged, and tried again when it is used. */
@@ -75,9 +103,19 @@ export class SessionZone {
       const environment = openEnvironment(directory, size, durability === "sync");
       const records = new Records(environment, size, { onEvicted: (count) => this.noteEvicted(count) });
       const trouble = (doing: string, error: unknown) => this.trouble(doing, error);
-      const store = new EmbeddedStore(environment, records, this.settings, { sync: durability === "sync", trouble });
-      const signer = new Signer(name, this.#fileKeys.length > 0 ? this.#fileKeys : store.keys());
-      this.#opened = { records, store, signer };
+      const sync = durability === "sync";
+      const embedded = new EmbeddedStore(environment, records, this.settings, { sync, trouble });
+      this.#signer = new Signer(name, this.#fileKeys.length > 0 ? this.#fileKeys : embedded.keys());
+      const local: LocalZone = {
+        name,
+        limits: this.settings,
+        environment,
+        records,
+        sync,
+        log: openMainLog(this.#cycle),
+        trouble,
+      };
+      this.#opened = { records, local, store: this.#group?.open(local) ?? embedded };
     } catch (error) {
       this.trouble(`opening "${directory}" failed`, error);
     }
@@ -97,7 +135,25 @@ export class SessionZone {
   /** undefined while nobody knows the keys. */
   get signer(): Signer | undefined {
     if (this.#opened === undefined) this.open();
-    return this.#opened?.signer;
+    if (this.#group !== undefined && this.#fileKeys.length === 0) this.#refreshKeys(this.#group);
+    return this.#signer;
+  }
+
+  #refreshKeys(group: Group): void {
+    const at = clockNow();
+    if (this.#opened === undefined || at - this.#keysAt < KEYS_MS) return;
+    this.#keysAt = at;
+    const keys = group.keys(this.#opened.local);
+    if (keys === undefined || Buffer.concat([...keys]).equals(Buffer.concat([...this.#keys]))) return;
+    this.#keys = keys;
+    this.#signer = new Signer(this.settings.name, keys);
+  }
+
+  /** In the checker: what has the store of its group told of changes. undefined where there is none, or it cannot be opened yet. */
+  keepGroup(): CheckerService | undefined {
+    if (this.#group === undefined) return undefined;
+    if (this.#opened === undefined) this.open();
+    return this.#opened && this.#group.keep(this.#opened.local);
   }
 
   /** Logs what could not be done, once in a while however many requests it happens to. */

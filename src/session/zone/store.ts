@@ -1,4 +1,8 @@
-import type { Change, Outcome } from "./change.ts";
+import type { CheckerService } from "../../runtime/application.ts";
+import type { ErrorLog } from "../../runtime/log/log.ts";
+import type { Change, Outcome, SessionLimits } from "./change.ts";
+import type { Environment } from "./environment.ts";
+import type { Records } from "./records.ts";
 import type { StoredSession } from "./stored_session.ts";
 
 /** Who asked for a session. */
@@ -17,4 +21,27 @@ export interface SessionStore {
   read(id: Buffer, reader: SessionReader): void;
   /** The outcome comes when the change is as durable as `session_durability` says. */
   change(id: Buffer, change: Change, changer: SessionChanger): void;
+}
+
+/** What of a zone is on this machine: for the store of a group it is the local copy. */
+export interface LocalZone {
+  readonly name: string;
+  readonly limits: SessionLimits;
+  readonly environment: Environment;
+  readonly records: Records;
+  /** Changes are confirmed when the disk has them (`session_durability sync`). */
+  readonly sync: boolean;
+  readonly log: ErrorLog;
+  /** Logs what could not be done, once in a while however often it happens. */
+  trouble(doing: string, error: unknown): void;
+}
+
+/** The store of a group of nodes (`store=`). */
+export interface Group {
+  /** Opens it in a process that uses the zone. */
+  open(local: LocalZone): SessionStore;
+  /** The keys that all nodes know, the one that signs first; undefined: nothing is known of them yet. */
+  keys(local: LocalZone): readonly Buffer[] | undefined;
+  /** In the checker: has it told what it could not be told when it was to be. */
+  keep(local: LocalZone): CheckerService;
 }

@@ -4,6 +4,7 @@ import type { Cycle } from "../../runtime/cycle.ts";
 import type { SessionUse } from "./directives.ts";
 import type { LocationSessions } from "./request_session.ts";
 import { type Durability, SessionZone, type ZoneSettings } from "./session_zone.ts";
+import type { Group } from "./store.ts";
 
 /** The zones of a configuration. */
 
@@ -16,9 +17,12 @@ export function openZones(
   http: Scope,
   settings: readonly ZoneSettings[],
   durability: Durability,
+  groupOf: (zone: ZoneSettings) => Group | undefined,
 ): ReadonlyMap<string, SessionZone> {
   const zones = new Map<string, SessionZone>();
-  for (const one of settings) zones.set(one.name, new SessionZone(one, durability, cycle, keysOf(cycle, http, one)));
+  for (const one of settings) {
+    zones.set(one.name, new SessionZone(one, durability, cycle, keysOf(cycle, http, one), groupOf(one)));
+  }
   zonesOf.set(cycle, zones);
   return zones;
 }

@@ -1,0 +1,48 @@
+import type { Scope } from "../../config/schema.ts";
+import type { CheckerService } from "../../runtime/application.ts";
+import type { Cycle } from "../../runtime/cycle.ts";
+import type { ZoneSettings } from "../zone/session_zone.ts";
+import type { Group, LocalZone, SessionStore } from "../zone/store.ts";
+import { type RedisDefinition, redisDefinition } from "./definition.ts";
+import { knownKeys } from "./group_keys.ts";
+import { linkTo } from "./link.ts";
+import { LocalCopy } from "./local_copy.ts";
+import { RedisStore } from "./redis_store.ts";
+import { Remote } from "./remote.ts";
+import { Replay } from "./replay.ts";
+
+/** A group of nodes that shares a zone through Redis or Valkey. */
+class RedisGroup implements Group {
+  readonly #definition: RedisDefinition;
+
+  constructor(definition: RedisDefinition) {
+    this.#definition = definition;
+  }
+
+  open(local: LocalZone): SessionStore {
+    return new RedisStore(local, this.#copy(local), this.#remote(local), this.#definition.timeout);
+  }
+
+  keys(local: LocalZone): readonly Buffer[] | undefined {
+    return knownKeys(local.environment);
+  }
+
+  keep(local: LocalZone): CheckerService {
+    return new Replay(local, this.#copy(local), this.#remote(local), this.#definition);
+  }
+
+  #copy(local: LocalZone): LocalCopy {
+    return new LocalCopy(local, this.#definition.queue);
+  }
+
+  #remote(local: LocalZone): Remote {
+    return new Remote(linkTo(this.#definition), this.#definition.prefix, local.limits.timeout);
+  }
+}
+
+/** The group of a zone; undefined where it has none. `timeout`: `session_timeout`. */
+export function redisGroup(zone: ZoneSettings, timeout: number, cycle: Cycle, http: Scope): Group | undefined {
+  if (zone.group === undefined) return undefined;
+  const definition = redisDefinition(zone, zone.group, timeout, cycle, http);
+  return definition && new RedisGroup(definition);
+}
