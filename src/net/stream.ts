@@ -22,10 +22,10 @@ export interface Stream {
   /**
    * Where the engine has it: sends bytes of a file (a descriptor, a position, a number of bytes) without copying them
    * through the process. Returns how many the kernel has taken, which may be fewer; 0: the file has none there. NO_ROOM:
-   * none, and `onDrain` follows unless the stream is closed. NOT_THIS_FILE: they are to be read and written. Not while
-   * corked.
+   * none, and `onDrain` follows unless the stream is closed. NOT_THIS_FILE: they are to be read and written. `before` (a byte
+   * string, perhaps of none) goes before them, and is taken as by `write`, whatever is returned. Not while corked.
    */
-  sendFile?(file: number, offset: number, length: number): number;
+  sendFile?(file: number, offset: number, length: number, before: string): number;
   /**
    * Where the engine has it: within `onData`, when the bytes given there were written to `to`, moves what has come behind them
    * to that stream without copying it through the process. Returns how many bytes, 0 where that cannot be; then

@@ -7,15 +7,24 @@ import type { Mapping } from "../../sys/memory.ts";
 export class Outbox {
   static readonly size = 256 * 1024;
   readonly bytes: Buffer;
-  readonly addressLow: number;
-  readonly addressHigh: number;
+  private readonly low: number;
+  private readonly high: number;
   private used = 0;
   private pieces = 0;
 
   constructor({ buffer, address }: Mapping) {
     this.bytes = Buffer.from(buffer);
-    this.addressLow = Number(address & 0xffffffffn);
-    this.addressHigh = Number(address >> 32n);
+    this.low = Number(address & 0xffffffffn);
+    this.high = Number(address >> 32n);
+  }
+
+  /** The halves of the address of what is at a place. */
+  addressLow(at: number): number {
+    return (this.low + at) >>> 0;
+  }
+
+  addressHigh(at: number): number {
+    return this.low + at > 0xffffffff ? this.high + 1 : this.high;
   }
 
   /** Begins a piece. Returns where; -1 if there is no room. */

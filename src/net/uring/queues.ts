@@ -120,6 +120,13 @@ export class Queues {
     this.tail = (this.tail + 1) | 0;
     sqes[at] = first;
     sqes[at + 1] = fd;
+    this.blank(at);
+    return at;
+  }
+
+  /** Zeros from the third word of a submission on. */
+  private blank(at: number): void {
+    const { sqes } = this;
     sqes[at + 2] = 0;
     sqes[at + 3] = 0;
     sqes[at + 4] = 0;
@@ -134,7 +141,6 @@ export class Queues {
     sqes[at + 13] = 0;
     sqes[at + 14] = 0;
     sqes[at + 15] = 0;
-    return at;
   }
 
   /** The index of the first word of the submission at a position. */
@@ -152,10 +158,12 @@ export class Queues {
     return ((position - this.submitted) | 0) >= 0;
   }
 
-  /** Makes a prepared submission all zeros. Returns the index of its first word. */
-  clear(position: number): number {
+  /** Makes a prepared submission another one, as `prepare` does. Returns the index of its first word. */
+  replace(position: number, first: number, fd: number): number {
     const at = this.indexOf(position);
-    this.sqes.fill(0, at, at + SQE_WORDS);
+    this.sqes[at] = first;
+    this.sqes[at + 1] = fd;
+    this.blank(at);
     return at;
   }
 

@@ -105,10 +105,8 @@ export class Ring {
 
   /** A prepared operation of `id` does nothing, and does not complete. */
   retract(id: number, position: number): void {
-    const { sqes } = this;
-    const at = this.queues.clear(position);
-    sqes[at] = OP_NOP | (SQE_CQE_SKIP_SUCCESS << 8);
-    sqes[at + 8] = KIND.cancel;
+    const at = this.queues.replace(position, OP_NOP | (SQE_CQE_SKIP_SUCCESS << 8), 0);
+    this.sqes[at + 8] = KIND.cancel;
     this.owners.end(id);
     this.inFlight--;
   }

@@ -96,9 +96,7 @@ export class Sender {
       this.postedAt = at;
       this.posted = length;
       const { fd, id } = this.owner;
-      const low = outbox.addressLow + at;
-      const high = low > 0xffffffff ? outbox.addressHigh + 1 : outbox.addressHigh;
-      this.position = ring.sendNow(id, fd, low >>> 0, high, length);
+      this.position = ring.sendNow(id, fd, outbox.addressLow(at), outbox.addressHigh(at), length);
       return true;
     }
     const end = this.postedAt + posted;
@@ -112,16 +110,36 @@ export class Sender {
 
   /** Writes what is in the outbox; another write follows. False if the socket did not take all of it. */
   private sendPosted(): boolean {
-    const { owner, context, postedAt, posted } = this;
-    const { outbox, ring, calls } = context;
+    const { posted } = this;
+    const { outbox, ring } = this.context;
     if (!ring.queues.isPrepared(this.position)) return false;
-    ring.retract(owner.id, this.position);
+    ring.retract(this.owner.id, this.position);
     outbox.end();
     this.posted = 0;
-    const bytes = outbox.bytes.subarray(postedAt, postedAt + posted);
-    const sent = this.taken(calls.writeMore(owner.fd, bytes, posted), posted);
-    if (sent < posted && sent >= 0) this.enqueue(bytes, sent);
-    return sent === posted;
+    return this.sendMore(this.postedAt, posted);
+  }
+
+  /** Sends a piece of the outbox; more follows. False if the socket did not take all of it. */
+  private sendMore(at: number, length: number): boolean {
+    const { outbox, calls } = this.context;
+    const { fd } = this.owner;
+    const sent = this.taken(calls.sendMore(fd, outbox.addressLow(at), outbox.addressHigh(at), length), length);
+    if (sent < length && sent >= 0) this.enqueue(outbox.bytes.subarray(at, at + length), sent);
+    return sent === length;
+  }
+
+  /** Sends text that bytes of a file follow. */
+  private sendBefore(text: string): void {
+    const { outbox } = this.context;
+    const { length } = text;
+    const at = this.idle && !this.awaiting && length <= COPIED ? outbox.begin(length) : -1;
+    if (at < 0) {
+      this.write(text);
+      return;
+    }
+    outbox.put(text, at);
+    outbox.end();
+    this.sendMore(at, length);
   }
 
   /** What the socket took of a write of `length` bytes; -1 if it failed. */
@@ -137,9 +155,10 @@ export class Sender {
    * Sends bytes of a file: see Stream.sendFile. A socket that did not take all of them is full. To try again at once would
    * chase the peer: each segment that it reads meanwhile would cost a call. The kernel reports room when a third is free.
    */
-  sendFile(file: number, offset: number, length: number): number {
+  sendFile(file: number, offset: number, length: number, before: string): number {
     const { owner, context } = this;
-    if (this.awaiting || this.queued > 0 || !this.connected || this.corked > 0) return NO_ROOM;
+    if (before !== "") this.sendBefore(before);
+    if (this.awaiting || this.queued > 0 || !this.connected || this.corked > 0 || owner.closed) return NO_ROOM;
     if (this.posted > 0 && !this.sendPosted()) return NO_ROOM;
     const sent = context.calls.sendFile(owner.fd, file, offset, length);
     if (sent === length || sent === 0) return sent;

@@ -219,9 +219,9 @@ export class UringStream implements Stream, Operator, ReceiverOwner, SenderOwner
     return false;
   }
 
-  sendFile(file: number, offset: number, length: number): number {
+  sendFile(file: number, offset: number, length: number, before: string): number {
     if (this.closed || this.ending) return NO_ROOM;
-    const sent = this.sender.sendFile(file, offset, length);
+    const sent = this.sender.sendFile(file, offset, length, before);
     if (sent === NO_ROOM && !this.closed) {
       this.draining = true;
       this.hold();

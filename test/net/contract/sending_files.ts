@@ -25,7 +25,7 @@ function file(t: TestContext, bytes: Buffer): { readonly fd: number; truncate(le
 function send(stream: Stream, fd: number, at: number, end: number): number {
   let position = at;
   while (position < end) {
-    const sent = call(() => stream.sendFile?.(fd, position, end - position) ?? NOT_THIS_FILE);
+    const sent = call(() => stream.sendFile?.(fd, position, end - position, "") ?? NOT_THIS_FILE);
     if (sent === NO_ROOM) break;
     assert.ok(sent > 0, `sendFile: ${sent}`);
     position += sent;
@@ -45,6 +45,35 @@ export function sendingFiles(engine: Engine): void {
       assert.equal(await peer.take(14), "head 2345 tail");
       assert.equal(stream.sending, false);
       assert.ok(!heard.events.includes("drain"));
+    });
+
+    test(`${origin.name}: text goes before a part of a file, behind what was written or alone`, async (t) => {
+      const { stream, peer } = await scene(t, engine, origin);
+      const { fd } = file(t, Buffer.from("0123456789"));
+      assert.equal(
+        call(() => stream.sendFile?.(fd, 2, 4, "head\u00e9 ")),
+        4,
+      );
+      assert.equal(await peer.take(10), "head\u00e9 2345");
+      call(() => {
+        stream.write("written ");
+        assert.equal(stream.sendFile?.(fd, 6, 2, "head "), 2);
+      });
+      assert.equal(await peer.take(25), "head\u00e9 2345written head 67");
+      assert.equal(stream.sending, false);
+    });
+
+    test(`${origin.name}: text that goes before a part of a file waits behind what is queued`, async (t) => {
+      const { stream, heard, peer } = await scene(t, engine, origin);
+      const { fd } = file(t, Buffer.from("file"));
+      const queued = fill(stream, 65_536).length;
+      assert.equal(
+        call(() => stream.sendFile?.(fd, 0, 4, "head ")),
+        NO_ROOM,
+      );
+      await Promise.all([hears(heard, "drain"), peer.take(queued + 5)]);
+      assert.equal(send(stream, fd, 0, 4), 4);
+      assert.ok((await peer.take(queued + 9)).endsWith("head file"));
     });
 
     test(`${origin.name}: a slow reader: NO_ROOM, then onDrain, until all is sent`, async (t) => {
@@ -72,7 +101,7 @@ export function sendingFiles(engine: Engine): void {
       const { fd } = file(t, Buffer.from("file"));
       const queued = fill(stream, 65_536).length;
       assert.equal(
-        call(() => stream.sendFile?.(fd, 0, 4)),
+        call(() => stream.sendFile?.(fd, 0, 4, "")),
         NO_ROOM,
       );
       await Promise.all([hears(heard, "drain"), peer.take(queued)]);
@@ -89,7 +118,7 @@ export function sendingFiles(engine: Engine): void {
     assert.equal(await peer.take(10), "0123456789");
     truncate(4);
     assert.equal(
-      call(() => stream.sendFile?.(fd, 4, 6)),
+      call(() => stream.sendFile?.(fd, 4, 6, "")),
       0,
     );
   });
@@ -99,7 +128,7 @@ export function sendingFiles(engine: Engine): void {
     const directory = openSync(tmpdir(), "r");
     t.after(() => closeSync(directory));
     assert.equal(
-      call(() => stream.sendFile?.(directory, 0, 6)),
+      call(() => stream.sendFile?.(directory, 0, 6, "")),
       NOT_THIS_FILE,
     );
     assert.equal(stream.closed, false);
@@ -116,7 +145,7 @@ export function sendingFiles(engine: Engine): void {
     await waitFor(() => heard.events.includes("close"), "onClose");
     assert.ok(heard.error !== undefined);
     assert.equal(
-      call(() => stream.sendFile?.(fd, 0, 6)),
+      call(() => stream.sendFile?.(fd, 0, 6, "")),
       NO_ROOM,
     );
   });

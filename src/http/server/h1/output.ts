@@ -105,9 +105,11 @@ export class H1Output {
       return NOT_THIS_FILE;
     if (request.limitRate < 0 || request.limitRateAfter < 0) computeRate(request);
     if (request.limitRate !== 0 || this.rated !== undefined) return NOT_THIS_FILE;
-    this.flush();
-    if (this.full) return NO_ROOM;
-    const sent = stream.sendFile(file, offset, length);
+    if (this.full || stream.closed) return NO_ROOM;
+    const { held } = this;
+    this.held = "";
+    this.handed += held.length;
+    const sent = stream.sendFile(file, offset, length, held);
     if (sent > 0) this.handed += sent;
     else if (sent === NO_ROOM && !stream.closed) this.block(request);
     return sent;
