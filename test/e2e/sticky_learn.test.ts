@@ -161,7 +161,7 @@ test("a snapshot that is damaged or another's is not used, and the log says why"
     [changed(whole.length - 40), "its checksum is wrong"],
     [sealed((file) => file.writeUInt32LE(2, 8)), "it has version 2 in place of 1"],
     [sealed((file) => file.writeUInt32LE(0xffffffff, 12)), "it is shorter than it says"],
-    [sealed((file) => file.writeUInt16LE(0xffff, 16)), 'it is that of zone "'],
+    [sealed((file) => file.writeUInt16LE(0xffff, 16)), "it is not as it should be"],
     [sealed((file) => file.write("S", 20)), 'it is that of zone "Sessions" of upstream "u"'],
   ];
   for (const [file, why] of cases) {

@@ -77,6 +77,7 @@ function decode(file: Buffer, owner: SnapshotOwner): readonly LearnedSession[] |
   if (!checksumOf(content).equals(file.subarray(content.length))) return "its checksum is wrong";
   const names = HEAD + content.readUInt16LE(16);
   let at = names + content.readUInt16LE(18);
+  if (at > content.length) return "it is not as it should be";
   const zone = content.latin1Slice(HEAD, names);
   const upstream = content.latin1Slice(names, at);
   if (zone !== owner.zone || upstream !== owner.upstream)
