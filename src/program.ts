@@ -14,6 +14,7 @@ import { openErrorLog } from "./runtime/log/error_log.ts";
 import { sessionApi } from "./session/api/session_api.ts";
 import { memcachedSessions } from "./session/memcached/listener.ts";
 import { sessions } from "./session/sessions.ts";
+import { sessionSticky } from "./session/sticky/session_sticky.ts";
 import { sticky } from "./session/sticky/sticky.ts";
 
 /** The active checks; a reload hands them on to the next cycle. */
@@ -41,7 +42,7 @@ function openChecks(cycle: Cycle, upstreams: readonly Group[]): Application["che
 /** All of Holdfast. */
 export function program(): Program {
   const built = httpProgram({
-    modules: [checkStatus, sessions, sessionApi, memcachedSessions, sticky] as readonly HttpModule[],
+    modules: [checkStatus, sessions, sessionApi, memcachedSessions, sessionSticky, sticky] as readonly HttpModule[],
     tables: [check, healthCheck],
     open: openChecks,
   });

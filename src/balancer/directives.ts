@@ -218,7 +218,7 @@ function methodOf(block: Scope): MethodDefinition | undefined {
 
 const WRAPPED = Symbol("wrapped balancing methods");
 
-class Wrapped extends Set<Scope> {}
+class Wrapped extends Map<Scope, Directive> {}
 
 function wrappedIn({ notes }: Scope): Wrapped {
   const noted = notes.get(WRAPPED);
@@ -229,13 +229,15 @@ function wrappedIn({ notes }: Scope): Wrapped {
 }
 
 /** Notes that a directive stands around the balancing method of an upstream block: a method after it takes its place. */
-export function wrapMethod(block: Scope): void {
-  wrappedIn(block).add(block);
+export function wrapMethod(at: Directive, block: Scope): void {
+  const other = wrapping(block);
+  if (other !== undefined) fail(at, `"${at.name}" directive is incompatible with "${other.name}"`);
+  wrappedIn(block).set(block, at);
 }
 
-/** That directive is in force. */
-export function isWrapped(block: Scope): boolean {
-  return wrappedIn(block).has(block);
+/** That directive, where it is in force. */
+export function wrapping(block: Scope): Directive | undefined {
+  return wrappedIn(block).get(block);
 }
 
 const QUEUE_TIMEOUT = 60_000;

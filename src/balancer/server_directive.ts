@@ -94,6 +94,11 @@ const PARAMETERS: Readonly<Record<string, (into: Parameters, value: string, dire
     into.route = value;
     return true;
   },
+  // Tengine's name for it, which `session_sticky hash=plain` shows.
+  "id=": (into, value) => {
+    if (into.route === "") into.route = value;
+    return value !== "" && value.length <= MAX_ROUTE;
+  },
   resolve: (into) => {
     into.resolve = true;
     return true;

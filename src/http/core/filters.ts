@@ -13,6 +13,7 @@ import type { BodyFilter } from "./types.ts";
 export const HEADER_FILTERS = [
   "slice",
   "not_modified",
+  "session_sticky",
   "headers",
   "userid",
   "gunzip",

@@ -7,6 +7,6 @@ export function sidOf({ route, name }: Peer): string {
 }
 
 /** In hexadecimal. */
-function md5Of(text: string): string {
+export function md5Of(text: string): string {
   return crypto().hash("md5", Buffer.from(text, "latin1"), "hex");
 }

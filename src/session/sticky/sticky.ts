@@ -1,4 +1,4 @@
-import { isWrapped, wrapMethod } from "../../balancer/directives.ts";
+import { wrapMethod, wrapping } from "../../balancer/directives.ts";
 import { directive } from "../../config/directives.ts";
 import { fail, ownValue, type Scope } from "../../config/schema.ts";
 import type { Directive } from "../../config/types.ts";
@@ -20,7 +20,7 @@ const spec = directive<Stickiness, undefined>({
   initial: () => undefined,
   read(at, scope) {
     const made = readMethod(at, scope);
-    wrapMethod(scope);
+    wrapMethod(at, scope);
     return made;
   },
 });
@@ -48,7 +48,7 @@ export const sticky = defineModule({
     const learns: Learn[] = [];
     for (const block of scope.children) {
       // A balancing method behind it is in its place (nginx warns of that).
-      if (block.context !== "upstream" || !isWrapped(block)) continue;
+      if (block.context !== "upstream" || wrapping(block)?.name !== "sticky") continue;
       const entry = upstreams.named(block.directive.args[0]);
       if (entry === undefined) continue;
       entry.sticky = ownValue(block, spec);
