@@ -268,3 +268,24 @@ test("a name in proxy_pass is looked up when the configuration is loaded, and on
   const { stderr } = await runHoldfast(t, { config, args: ["-t"] });
   assert.match(stderr, /\[emerg\] host not found in upstream "no-such-host\.invalid" in .*:1/);
 });
+
+test("Server and Date are the server's where they are passed on, even if it sends none", async (t) => {
+  const { address } = await tcpBackend(t, async (connection) => {
+    const head = await connection.readHeader();
+    connection.write(head?.includes("/theirs") ? OK.replace("OK\r\n", "OK\r\nServer: it\r\nDate: now\r\n") : OK);
+    connection.end();
+  });
+  const holdfast = await start(
+    t,
+    `location / { proxy_pass http://${address}; proxy_pass_header Server; proxy_pass_header Date; add_header X-Sent "[$sent_http_server$sent_http_date]"; }
+     location /date { proxy_pass http://${address}; proxy_pass_header date; }`,
+  );
+  const fields = async (path: string) => {
+    const response = await get(holdfast.port, path);
+    return ["server", "date", "x-sent"].map((name) => response.header(name));
+  };
+  assert.deepEqual(await fields("/theirs"), ["it", "now", "[itnow]"]);
+  assert.deepEqual(await fields("/"), [undefined, undefined, "[]"]);
+  const [server, date] = await fields("/date");
+  assert.match(`${server} ${date}`, /^holdfast\/[0-9.]+ undefined$/);
+});

@@ -225,7 +225,7 @@ export interface Response {
   etag: HeadText | undefined;
   /** Location, absolute or relative; the exchange makes it absolute as `absolute_redirect` says. */
   location: string | undefined;
-  /** Server and Date as an upstream sent them (proxy_pass_header); undefined for our own. */
+  /** Server and Date as an upstream sent them (proxy_pass_header), "" where it sent none; undefined for our own. */
   server: HeadText | undefined;
   date: HeadText | undefined;
   allowRanges: boolean;

@@ -109,6 +109,8 @@ function passage(raw: Raw, place: string): UpstreamSettings {
     socketSndbuf: 0,
     bind: raw.memcached_bind,
     hidden: NO_FIELDS,
+    passesServer: false,
+    passesDate: false,
     ignored: new Set(),
   };
 }

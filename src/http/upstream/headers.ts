@@ -72,9 +72,14 @@ export function copyResponse(
     }
   }
   if (settings.forceRanges) response.allowRanges = true;
+  if (settings.passesServer) response.server ??= NONE;
+  if (settings.passesDate) response.date ??= NONE;
   const status = request.cache?.statusField();
   if (status !== undefined) out.add(CACHE_STATUS, "cache-status", status);
 }
+
+/** The field is the server's, which has sent none: as in nginx the client gets none either. */
+const NONE = headText("");
 
 const CACHE_STATUS = headText("Cache-Status");
 

@@ -61,6 +61,9 @@ export interface UpstreamSettings extends PassageSettings {
   readonly bind: Bind | undefined;
   /** Response fields that are not passed on, hop-by-hop fields included. */
   readonly hidden: FieldSet;
+  /** Server and Date are the server's, although its module hides them. */
+  readonly passesServer: boolean;
+  readonly passesDate: boolean;
   /** Lower-case names of response fields whose meaning is ignored. */
   readonly ignored: ReadonlySet<string>;
 }
@@ -104,6 +107,7 @@ export function upstreamSettings<P extends string>(
   const { count, size } = get("buffers");
   const tempPath = get("temp_path");
   const passed = new Set(get("pass_header").map((name) => name.toLowerCase()));
+  const passes = (name: string) => passage.hides.includes(name) && passed.has(name);
   const next = get("next_upstream");
   const stored = get("store");
   const store = stored && isKeptBy(scope, `${prefix}_store`, `${prefix}_cache`) ? stored : undefined;
@@ -140,6 +144,8 @@ export function upstreamSettings<P extends string>(
       ...[...HOP_BY_HOP].filter((key) => key !== "upgrade"),
       ...http.hiddenFields,
     ]),
+    passesServer: passes("server"),
+    passesDate: passes("date"),
     ignored: get("ignore_headers"),
   };
   checkBuffers(prefix, settings, count, size, get("busy_buffers_size"), get("temp_file_write_size"), http.scope);

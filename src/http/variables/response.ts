@@ -25,8 +25,8 @@ export const RESPONSE_VARIABLES: Readonly<Record<string, VariableSpec>> = {
   sent_http_transfer_encoding: once((r) => (r.chunkedResponse ? "chunked" : undefined)),
   // Not in the header list here; in nginx they are, if a module or an upstream set them.
   sent_http_etag: once((r) => r.response.etag),
-  sent_http_server: once((r) => r.response.server),
-  sent_http_date: once((r) => r.response.date),
+  sent_http_server: once((r) => r.response.server || undefined),
+  sent_http_date: once((r) => r.response.date || undefined),
   limit_rate: {
     get: (r) => String(Math.max(0, r.limitRate)),
     set: setLimitRate,

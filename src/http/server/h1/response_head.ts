@@ -63,9 +63,9 @@ function startOf({ response, location: { core } }: Request): string {
   if (line === statusLine(status) && response.server === undefined && response.date === undefined) {
     return opening(status, core.serverTokens !== "off");
   }
-  return `HTTP/1.1 ${line}\r\nServer: ${
-    response.server ?? (core.serverTokens === "off" ? NAME : SERVER)
-  }\r\nDate: ${response.date ?? httpDate()}`;
+  const server = response.server ?? (core.serverTokens === "off" ? NAME : SERVER);
+  const date = response.date ?? httpDate();
+  return `HTTP/1.1 ${line}${server === "" ? "" : `\r\nServer: ${server}`}${date === "" ? "" : `\r\nDate: ${date}`}`;
 }
 
 /** The fields that nginx has before Connection; decides the framing. */
