@@ -31,9 +31,10 @@ export interface DirectiveSpec<T> {
   readSliced?(directive: Directive, scope: Scope, previous: T | undefined): Sliced<T>;
   /**
    * Its block may be sent to other processes sealed: there it is read, and what it is for is built, when it is first needed.
-   * Not so where something in it reaches out (`reachesOut`), or where there is such a block in it.
+   * Not so where something in it reaches out (`reachesOut`), or where there is such a block in it. "half": the blocks in it
+   * may be sealed together.
    */
-  readonly sealable?: boolean;
+  readonly sealable?: true | "half";
   /** Called with the scope of its block after the `}`, for checks of the whole ("no servers are inside upstream"). */
   close?(block: Scope): void;
 }
@@ -50,6 +51,8 @@ export interface Scope {
   readonly places: Map<DirectiveSpec<unknown>, Directive>;
   /** Nested blocks with a context (servers, locations, ifs, upstreams), in the order written. */
   readonly children: Scope[];
+  /** Whether there are any: of a half sealed block it can be said before they are read. */
+  readonly hasChildren: boolean;
   /** All directives of the block, in the order written (rewrite runs them in order). */
   readonly order: { readonly spec: DirectiveSpec<unknown>; readonly directive: Directive; readonly child?: Scope }[];
   /** Data of modules about the whole configuration, such as the upstreams defined so far: one map for all scopes. */
@@ -122,23 +125,22 @@ export function defineDirectives<const D extends Specs>(name: string, specs: D):
     } else {
       const around = settledIn(scope.parent, known);
       settled = settledFrom(scope, around);
-      if (settled === around && scope.children.length === 0) return settled;
+      if (settled === around && !scope.hasChildren) return settled;
     }
     known.set(scope, settled);
     return settled;
   };
-  const settledFrom = ({ values, order, children }: Scope, around: Settled): Settled => {
+  const settledFrom = ({ values, hasChildren }: Scope, around: Settled): Settled => {
     const { inside } = around;
     let here: Record<string, unknown> | undefined;
-    for (let i = 0; i < order.length; i++) {
-      const { spec } = order[i];
+    for (const [spec, value] of values) {
       const key = keyOf.get(spec);
       if (key === undefined) continue;
       here ??= { ...inside };
-      here[key] = values.get(spec);
+      here[key] = value;
     }
     if (here === undefined) return inside === around.here ? around : { here: inside, inside };
-    const own = children.length === 0 ? [] : uninherited.filter((key) => values.has(specs[key]));
+    const own = !hasChildren ? [] : uninherited.filter((key) => values.has(specs[key]));
     if (own.length === 0) return { here, inside: here };
     return { here, inside: { ...here, ...Object.fromEntries(own.map((key) => [key, inside[key]])) } };
   };
@@ -229,18 +231,36 @@ export function isSelfContained(scope: Scope): boolean {
   );
 }
 
-/** The directives of a configuration whose blocks can be sealed (`DirectiveSpec.sealable`). To be called when all is built. */
-export function sealable(root: Scope): ReadonlySet<Directive> {
-  const found = new Set<Directive>();
+/** The directives of a configuration whose blocks can be sealed, and those in whose blocks others can be sealed together. */
+export interface Sealable {
+  readonly whole: ReadonlySet<Directive>;
+  readonly half: ReadonlySet<Directive>;
+}
+
+/** The most blocks that are sealed together: with the first need of one, all are unpacked, some 30 µs each. */
+const MOST_TOGETHER = 100;
+
+/** To be called when all is built. See `DirectiveSpec.sealable`. */
+export function sealable(root: Scope): Sealable {
+  const reaching = reachingIn(root);
+  const whole = new Set<Directive>();
+  const half = new Set<Directive>();
   const visit = ({ order }: Scope): void => {
     for (const { spec, directive, child } of order) {
       if (child === undefined) continue;
-      if (spec.sealable === true && isSelfContained(child)) found.add(directive);
-      else visit(child);
+      if (spec.sealable === true && isSelfContained(child)) {
+        whole.add(directive);
+        continue;
+      }
+      visit(child);
+      if (spec.sealable === "half" && !reaching.has(directive) && isHalfSealable(child)) half.add(directive);
     }
   };
+  const isHalfSealable = ({ order, children }: Scope): boolean =>
+    children.length <= MOST_TOGETHER &&
+    order.every(({ directive, child }) => (child === undefined ? !reaching.has(directive) : whole.has(directive)));
   visit(root);
-  return found;
+  return { whole, half };
 }
 
 /** The directive that sets what is in force in a scope, the first of several; where none does, the scope's own. */

@@ -12,7 +12,7 @@ import {
   unsettled,
   withoutLines,
 } from "./schema.ts";
-import { SealedBlock } from "./sealed_block.ts";
+import { HalfSealedBlock, SealedBlock } from "./sealed_block.ts";
 import type { Block, ConfigTree, Context, Directive } from "./types.ts";
 
 type AnySpec = DirectiveSpec<unknown>;
@@ -51,7 +51,7 @@ export function readScopes(tree: ConfigTree, tables: readonly Directives<Specs>[
 }
 
 function newRoot(tables: readonly Directives<Specs>[]): Scope {
-  const root = newScope("main", ROOT, undefined);
+  const root = new OpenScope("main", ROOT, undefined);
   root.notes.set(MODULES, new Set(tables.map(({ name }) => name)));
   return root;
 }
@@ -68,17 +68,27 @@ function vocabularyOf(tables: readonly Directives<Specs>[]): Vocabulary {
   return vocabulary;
 }
 
-function newScope(context: Context, directive: Directive, parent: Scope | undefined): Scope {
-  return {
-    context,
-    directive,
-    parent,
-    values: new Map(),
-    places: new Map(),
-    children: [],
-    order: [],
-    notes: parent?.notes ?? new Map(),
-  };
+/** The scope of a block that is read at once. */
+class OpenScope implements Scope {
+  readonly context: Context;
+  readonly directive: Directive;
+  readonly parent: Scope | undefined;
+  readonly values: Scope["values"] = new Map();
+  readonly places: Scope["places"] = new Map();
+  readonly children: Scope[] = [];
+  readonly order: Scope["order"] = [];
+  readonly notes: Scope["notes"];
+
+  constructor(context: Context, directive: Directive, parent: Scope | undefined) {
+    this.context = context;
+    this.directive = directive;
+    this.parent = parent;
+    this.notes = parent?.notes ?? new Map();
+  }
+
+  get hasChildren(): boolean {
+    return this.children.length > 0;
+  }
 }
 
 /** The scope of a sealed block: filled when it is first looked into. */
@@ -116,6 +126,10 @@ class LateScope implements Scope {
     return this.#read().children;
   }
 
+  get hasChildren(): boolean {
+    return this.children.length > 0;
+  }
+
   get order(): Scope["order"] {
     return this.#read().order;
   }
@@ -123,7 +137,7 @@ class LateScope implements Scope {
   #read(): Scope {
     if (this.#filled !== undefined) return this.#filled;
     const { context, directive, parent } = this;
-    const filled = newScope(context, directive, parent);
+    const filled = new OpenScope(context, directive, parent);
     this.#filled = filled;
     try {
       unsettled(this, () => whole(fill(this, directive.block ?? [], this.#vocabulary)));
@@ -135,9 +149,59 @@ class LateScope implements Scope {
   }
 }
 
-/** False for a sealed block that nobody has looked into yet. Nothing in it reaches out (`reachesOut`). */
+/** The scope of a half sealed block: the blocks in it are read when they are first looked for. */
+class HalfReadScope implements Scope {
+  readonly context: Context;
+  readonly directive: Directive;
+  readonly parent: Scope;
+  readonly values: Scope["values"] = new Map();
+  readonly places: Scope["places"] = new Map();
+  readonly notes: Scope["notes"];
+  readonly hasChildren = true;
+  readonly #vocabulary: Vocabulary;
+  readonly #children: Scope[] = [];
+  readonly #order: Scope["order"] = [];
+  /** What is left to read, once the rest has been. */
+  #sealed: SealedBlock | undefined;
+
+  constructor(context: Context, directive: Directive, parent: Scope, vocabulary: Vocabulary) {
+    this.context = context;
+    this.directive = directive;
+    this.parent = parent;
+    this.notes = parent.notes;
+    this.#vocabulary = vocabulary;
+  }
+
+  /** Everything else has been read. */
+  halfRead(sealed: SealedBlock): void {
+    this.#sealed = sealed;
+  }
+
+  get isRead(): boolean {
+    return this.#sealed === undefined;
+  }
+
+  get children(): Scope["children"] {
+    this.#read();
+    return this.#children;
+  }
+
+  get order(): Scope["order"] {
+    this.#read();
+    return this.#order;
+  }
+
+  #read(): void {
+    const sealed = this.#sealed;
+    if (sealed === undefined) return;
+    this.#sealed = undefined;
+    unsettled(this, () => whole(fill(this, sealed, this.#vocabulary)));
+  }
+}
+
+/** False for a sealed or half sealed block that nobody has looked into yet. Nothing in it reaches out (`reachesOut`). */
 export function isRead(scope: Scope): boolean {
-  return !(scope instanceof LateScope) || scope.isRead;
+  return !(scope instanceof LateScope || scope instanceof HalfReadScope) || scope.isRead;
 }
 
 function* fill(scope: Scope, directives: Block, vocabulary: Vocabulary): Sliced<void> {
@@ -186,6 +250,11 @@ function* block(scope: Scope, directive: Directive, vocabulary: Vocabulary): Sli
   scope.order.push({ spec, directive, child });
   scope.children.push(child);
   if (child instanceof LateScope) return true;
+  if (directive.block instanceof HalfSealedBlock && child instanceof HalfReadScope) {
+    yield* fill(child, directive.block.open, vocabulary);
+    child.halfRead(directive.block.sealed);
+    return true;
+  }
   const refusals = refusalsOf(scope);
   const before = refusals.count;
   yield* fill(child, directive.block ?? [], vocabulary);
@@ -218,7 +287,8 @@ function open(spec: AnySpec, directive: Directive, scope: Scope, vocabulary: Voc
   if (spec.block === undefined || spec.block === "free") return undefined;
   const context = typeof spec.block === "function" ? spec.block(scope.context) : spec.block;
   if (directive.block instanceof SealedBlock) return new LateScope(context, directive, scope, vocabulary);
-  return newScope(context, directive, scope);
+  if (directive.block instanceof HalfSealedBlock) return new HalfReadScope(context, directive, scope, vocabulary);
+  return new OpenScope(context, directive, scope);
 }
 
 /** Lines of a block that are looked at between two looks at the time. */

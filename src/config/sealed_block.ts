@@ -15,3 +15,19 @@ export class SealedBlock implements Iterable<Directive> {
     return this.#read()[Symbol.iterator]();
   }
 }
+
+/** A block in which others are sealed together, whatever their order: of thousands of servers few are ever asked for. */
+export class HalfSealedBlock implements Iterable<Directive> {
+  readonly open: readonly Directive[];
+  readonly sealed: SealedBlock;
+
+  constructor(open: readonly Directive[], sealed: SealedBlock) {
+    this.open = open;
+    this.sealed = sealed;
+  }
+
+  *[Symbol.iterator](): Iterator<Directive> {
+    yield* this.open;
+    yield* this.sealed;
+  }
+}

@@ -1,6 +1,7 @@
 import type { Sliced } from "../sys/sliced.ts";
 import { LongBlock, type Run } from "./long_block.ts";
-import { SealedBlock } from "./sealed_block.ts";
+import type { Sealable } from "./schema.ts";
+import { HalfSealedBlock, SealedBlock } from "./sealed_block.ts";
 import type { Directive } from "./types.ts";
 
 /**
@@ -20,7 +21,7 @@ type RunRow = readonly [file: number, line: number, count: number, text: number]
 
 /**
  * A directive without a block, or one with a block of so many directives, which follow it; those of a long block are in its
- * `runs`, and those of a sealed one in a text of their own. `file`: an index.
+ * `runs`, and those of a sealed one in a text of their own, but for those that are `open`. `file`: an index.
  */
 type Row =
   | readonly [name: string, args: readonly string[], file: number, line: number]
@@ -34,15 +35,24 @@ type Row =
       count: 0,
       runs: readonly RunRow[],
     ]
-  | readonly [name: string, args: readonly string[], file: number, line: number, endLine: number, sealed: string];
+  | readonly [name: string, args: readonly string[], file: number, line: number, endLine: number, sealed: string]
+  | readonly [
+      name: string,
+      args: readonly string[],
+      file: number,
+      line: number,
+      endLine: number,
+      sealed: string,
+      open: readonly Row[],
+    ];
 
 /** Directives a part: JSON.parse takes a fraction of a millisecond for them. */
 const PART = 200;
 
-/** Of a configuration without errors. The blocks of the directives in `sealed` become sealed ones. */
+/** Of a configuration without errors. The blocks of the directives in `sealed` become sealed or half sealed ones. */
 export function serializeDirectives(
   directives: readonly Directive[],
-  sealed: ReadonlySet<Directive> = NONE,
+  sealed: Sealable = { whole: NONE, half: NONE },
 ): SerializedDirectives {
   const serializer = new Serializer(sealed);
   const parts: string[] = [];
@@ -61,9 +71,9 @@ const NONE: ReadonlySet<Directive> = new Set();
 class Serializer {
   readonly #files = new Map<string, number>();
   readonly #texts = new Map<string, number>();
-  readonly #sealed: ReadonlySet<Directive>;
+  readonly #sealed: Sealable;
 
-  constructor(sealed: ReadonlySet<Directive>) {
+  constructor(sealed: Sealable) {
     this.#sealed = sealed;
   }
 
@@ -81,14 +91,23 @@ class Serializer {
         yield [name, args, file, line];
       } else if (block instanceof LongBlock) {
         yield [name, args, file, line, endLine, 0, block.runs.map((run) => this.#run(run))];
-      } else if (this.#sealed.has(at)) {
-        yield [name, args, file, line, endLine, JSON.stringify([...this.rows(block)])];
+      } else if (this.#sealed.whole.has(at)) {
+        yield [name, args, file, line, endLine, this.#text(block)];
+      } else if (this.#sealed.half.has(at)) {
+        const inside = [...block];
+        const sealed = inside.filter((one) => this.#sealed.whole.has(one));
+        const open = inside.filter((one) => !this.#sealed.whole.has(one));
+        yield [name, args, file, line, endLine, this.#text(sealed), [...this.rows(open)]];
       } else {
         const inside = [...block];
         yield [name, args, file, line, endLine, inside.length];
         for (let i = inside.length - 1; i >= 0; i--) left.push(inside[i]);
       }
     }
+  }
+
+  #text(block: Iterable<Directive>): string {
+    return JSON.stringify([...this.rows(block)]);
   }
 
   #run({ file, line, count, text, at, end }: Run): RunRow {
@@ -126,9 +145,13 @@ class Deserializer {
 
   /** Adds the directives of the next part. */
   add(part: string): void {
+    this.#add(JSON.parse(part));
+  }
+
+  #add(rows: readonly Row[]): void {
     const open = this.#open;
-    const rows: readonly Row[] = JSON.parse(part);
-    for (const [name, args, at, line, endLine, inside, runs] of rows) {
+    for (const row of rows) {
+      const [name, args, at, line, endLine, inside] = row;
       while (open[open.length - 1].lacking === 0) open.pop();
       const inner = open[open.length - 1];
       inner.lacking--;
@@ -136,9 +159,9 @@ class Deserializer {
       if (inside === undefined) {
         inner.list.push({ name, args, file, line });
       } else if (typeof inside === "string") {
-        inner.list.push({ name, args, file, line, block: this.#sealed(inside), endLine });
-      } else if (runs !== undefined) {
-        const block = new LongBlock(runs.map((row) => this.#run(row)));
+        inner.list.push({ name, args, file, line, block: this.#sealed(inside, row[6]), endLine });
+      } else if (row[6] !== undefined) {
+        const block = new LongBlock(row[6].map((run) => this.#run(run)));
         inner.list.push({ name, args, file, line, block, endLine });
       } else {
         const block: Directive[] = [];
@@ -148,12 +171,16 @@ class Deserializer {
     }
   }
 
-  #sealed(text: string): SealedBlock {
-    return new SealedBlock(() => {
+  #sealed(text: string, open: readonly Row[] | undefined): SealedBlock | HalfSealedBlock {
+    const sealed = new SealedBlock(() => {
       const inside = new Deserializer(this.#files, this.#texts);
       inside.add(text);
       return inside.directives;
     });
+    if (open === undefined) return sealed;
+    const outside = new Deserializer(this.#files, this.#texts);
+    outside.#add(open);
+    return new HalfSealedBlock(outside.directives, sealed);
   }
 
   #run([file, line, count, index]: RunRow): Run {

@@ -1,5 +1,5 @@
 import type { LongBlock } from "./long_block.ts";
-import type { SealedBlock } from "./sealed_block.ts";
+import type { HalfSealedBlock, SealedBlock } from "./sealed_block.ts";
 
 /** A parsed nginx.conf. */
 
@@ -21,7 +21,7 @@ export interface Directive {
 }
 
 /** The directives of a block. */
-export type Block = readonly Directive[] | LongBlock | SealedBlock;
+export type Block = readonly Directive[] | LongBlock | SealedBlock | HalfSealedBlock;
 
 /** A whole configuration. */
 export interface ConfigTree {

@@ -21,9 +21,10 @@ test("a sealed block is read when it is first looked into, and has what it would
   const root = whole(buildingScopes({ files: [], directives }, tables));
   const sealed = sealable(root);
   assert.deepEqual(
-    [...sealed].map(({ args }) => args),
+    [...sealed.whole].map(({ args }) => args),
     [["/a"], ["/b/c"]],
   );
+  assert.equal(sealed.half.size, 0, "not every block of the server can be sealed");
   const sent = whole(deserializingDirectives(serializeDirectives(directives, sealed)));
   const late = whole(buildingScopes({ files: [], directives: sent }, tables));
   const [a, b] = down(late, 0, 0).children;
@@ -43,9 +44,46 @@ test("what reaches out keeps its location from being sealed, and the blocks arou
   const block = down(root, 0, 0, 0, 0);
   reachesOut(block, block.order[0].directive);
   assert.deepEqual(
-    [...sealable(root)].map(({ args }) => args),
+    [...sealable(root).whole].map(({ args }) => args),
     [["/b"]],
   );
+  assert.equal(sealable(root).half.size, 0);
+});
+
+test("a block of which all blocks can be sealed is half read: they are read when they are first looked for", () => {
+  const text = `http { send_timeout 10s;
+    server { sendfile on; location /a { send_timeout 1h; } return 403; location /b { } }
+    server { if ($host) { return 403; } location /c { } }
+    server { sendfile on; location /d { } }
+    server { ${"location /e { }".repeat(101)} }
+    server { sendfile on; } }`;
+  const { directives } = parse(directory, text);
+  const root = whole(buildingScopes({ files: [], directives }, tables));
+  const third = down(root, 0, 2);
+  reachesOut(third, third.order[0].directive);
+  const sealed = sealable(root);
+  const servers = down(root, 0).children;
+  assert.deepEqual(
+    servers.map(({ directive }) => sealed.half.has(directive)),
+    [true, false, false, false, true],
+  );
+  const sent = whole(deserializingDirectives(serializeDirectives(directives, sealed)));
+  const late = down(whole(buildingScopes({ files: [], directives: sent }, tables)), 0);
+  const [one] = late.children;
+  assert.deepEqual(late.children.map(isRead), [false, true, true, true, false]);
+  assert.deepEqual({ ...http.in(one), location: "/b" }, http.in(servers[0]));
+  assert.deepEqual([isRead(one), one.hasChildren], [false, true]);
+  assert.deepEqual(
+    one.children.map(({ directive }) => directive.args),
+    [["/a"], ["/b"]],
+  );
+  assert.deepEqual(one.children.map(isRead), [false, false]);
+  assert.deepEqual(http.in(one.children[0]), http.in(servers[0].children[0]));
+  assert.deepEqual(
+    one.order.map(({ directive }) => directive.name),
+    ["sendfile", "return", "location", "location"],
+  );
+  assert.equal(isRead(one), true);
 });
 
 describe("scopes", () => {

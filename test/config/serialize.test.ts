@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { LongBlock } from "../../src/config/long_block.ts";
-import { SealedBlock } from "../../src/config/sealed_block.ts";
+import { HalfSealedBlock, SealedBlock } from "../../src/config/sealed_block.ts";
 import { deserializingDirectives, serializeDirectives } from "../../src/config/serialize.ts";
 import type { Directive } from "../../src/config/types.ts";
 import { whole } from "../../src/sys/sliced.ts";
@@ -45,7 +45,7 @@ test("a sealed block arrives as text, and is read each time it is looked into", 
   const { directives } = parse(directory, text);
   const [one, , three] = directives;
   const [inner] = three.block ?? [];
-  const parts = structuredClone(serializeDirectives(directives, new Set([one, inner])));
+  const parts = structuredClone(serializeDirectives(directives, { whole: new Set([one, inner]), half: new Set() }));
   const arrived = whole(deserializingDirectives(parts));
   const isSealed = (at: Directive): boolean => at.block instanceof SealedBlock;
   assert.deepEqual(arrived.map(isSealed), [true, false, false]);
@@ -53,6 +53,22 @@ test("a sealed block arrives as text, and is read each time it is looked into", 
   const opened = (list: Iterable<Directive>): Directive[] =>
     [...list].map((at) => (at.block === undefined ? at : { ...at, block: opened(at.block) }));
   for (let i = 0; i < 2; i++) assert.deepEqual(opened(arrived), directives);
+});
+
+test("of a half sealed block, what is open arrives as it is, and the sealed blocks in it as one text", () => {
+  const { directives } = parse(directory, `a { b { c; } d 1; e { f; } g { h { i; } } j; }\nk;`);
+  const [a] = directives;
+  const [b, , e] = a.block ?? [];
+  const parts = structuredClone(serializeDirectives(directives, { whole: new Set([b, e]), half: new Set([a]) }));
+  const [arrived, k] = whole(deserializingDirectives(parts));
+  assert.deepEqual(k, directives[1]);
+  const { block } = arrived;
+  assert.ok(block instanceof HalfSealedBlock);
+  const names = (list: Iterable<Directive>) => [...list].map(({ name }) => name);
+  assert.deepEqual(names(block.open), ["d", "g", "j"]);
+  assert.deepEqual(names(block), ["d", "g", "j", "b", "e"]);
+  assert.deepEqual(block.open[1], [...(a.block ?? [])][3]);
+  assert.ok([...block.sealed].every((at) => at.block instanceof SealedBlock));
 });
 
 test("a block of very many lines arrives as their text, once for all that have it", () => {

@@ -48,7 +48,7 @@ function mapRead(at: Directive): ReadonlyMap<string, string> {
 }
 
 export const http = defineDirectives("http_core", {
-  server: d.block({ in: ["http"], context: "server", repeat: true, doc }),
+  server: { ...d.block({ in: ["http"], context: "server", repeat: true, doc }), sealable: "half" },
   location: d.directive({
     in: ["server", "location"],
     block: "location",

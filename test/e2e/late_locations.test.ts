@@ -69,6 +69,55 @@ test("the first request to a location of any kind is answered as the second", as
   await holdfast.waitForLog(/^\/uses set\n/m, "logs/access.log");
 });
 
+test("the first request to a server of any kind is answered as the second", async (t) => {
+  const { port: backend } = await httpBackend(t, (request, response) => response.end(`${request.url}`));
+  const holdfast = await startHoldfast(t, {
+    files: { "html/one/there": "one's", "html/index.html": "the default's" },
+    config: ([port]) => `worker_processes 1; http {
+      upstream named { server 127.0.0.1:${backend}; }
+      map $host $mapped { default "mapped $word"; }
+      server { listen 127.0.0.1:${port}; root html; }
+      server { listen 127.0.0.1:${port}; server_name lone; location /named/ { proxy_pass http://named/on/; } }
+      server { listen 127.0.0.1:${port}; server_name one; root html/one; error_page 404 = /gone; add_header X-Server one always;
+        location /named/ { proxy_pass http://named/on/; }
+        location = /gone { internal; return 410 "gone $uri"; }
+        location ~ ^/re/(\\d)$ { return 200 "digit $1"; }
+        location /nested { location /nested/inner { return 200 inner; } return 200 outer; } }
+      server { listen 127.0.0.1:${port}; server_name returns; return 200 "returned $host"; }
+      server { listen 127.0.0.1:${port}; server_name rewrites; rewrite ^/old/(.*)$ /new/$1; location /new/ { return 200 "$uri"; } }
+      server { listen 127.0.0.1:${port}; server_name sets; set $word set; location / { return 200 "$mapped"; } }
+      server { listen 127.0.0.1:${port}; server_name ~^(?<sub>[a-z]+)\\.names$; location / { return 200 "sub $sub"; } }
+      server { listen 127.0.0.1:${port}; server_name logs; access_log logs/own.log; location / { return 200 logged; } }
+      server { listen 127.0.0.1:${port}; server_name limits; client_max_body_size 1; large_client_header_buffers 2 512;
+        location / { return 200 small; } }
+    }`,
+  });
+  const { port } = holdfast;
+  assert.ok(existsSync(join(holdfast.prefix, "logs/own.log")), "the master opens all log files");
+  for (const round of ["first", "second"]) {
+    const ask = (host: string, path: string, field = "X-None: 1") => get(port, path, `Host: ${host}`, field);
+    const body = async (host: string, path: string) => (await ask(host, path)).body;
+    assert.equal(await body("one", "/there"), "one's", round);
+    assert.equal(await body("other", "/"), "the default's");
+    const gone = await ask("one", "/nowhere");
+    assert.deepEqual([gone.status, gone.body, gone.header("x-server")], [410, "gone /gone", "one"]);
+    assert.equal((await ask("lone", "/named")).status, 301);
+    assert.equal(await body("lone", "/named/x"), "/on/x");
+    assert.equal(await body("one", "/named/x"), "/on/x");
+    assert.equal(await body("one", "/re/7"), "digit 7");
+    assert.equal(await body("one", "/nested/inner"), "inner");
+    assert.equal(await body("one", "/nested"), "outer");
+    assert.equal(await body("returns", "/x"), "returned returns");
+    assert.equal(await body("rewrites", "/old/page"), "/new/page");
+    assert.equal(await body("sets", "/"), "mapped set");
+    assert.equal(await body("shop.names", "/"), "sub shop");
+    assert.equal(await body("logs", "/"), "logged");
+    assert.equal((await ask("limits", "/", `X-Long: ${"x".repeat(2000)}`)).status, 400);
+    assert.equal(await body("limits", "/"), "small");
+    await holdfast.waitForLog(round === "first" ? /^.*\n$/ : /^.*\n.*\n$/, "logs/own.log");
+  }
+});
+
 test("a request goes on under the configuration it began with, also where that had built nothing yet", async (t) => {
   let answer: (() => void) | undefined;
   const { port: backend } = await httpBackend(t, (_request, response) => {

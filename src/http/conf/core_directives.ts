@@ -407,7 +407,10 @@ export const coreDirectives = defineDirectives("http_core", {
 /** `http`, `server` and `location`: the blocks themselves. */
 export const blockDirectives = defineDirectives("http_core_blocks", {
   http: block({ in: ["main"], context: "http", doc: "Holds the configuration of everything HTTP." }),
-  server: block({ in: ["http"], context: "server", repeat: true, doc: "A virtual server." }),
+  server: {
+    ...block({ in: ["http"], context: "server", repeat: true, doc: "A virtual server." }),
+    sealable: "half",
+  },
   location: directive<boolean>({
     in: ["server", "location"],
     args: [1, 2],

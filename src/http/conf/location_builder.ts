@@ -8,7 +8,7 @@ import { coreDirectives as processDirectives } from "../../runtime/directives.ts
 import { type ErrorLogTarget, openErrorLog } from "../../runtime/log/error_log.ts";
 import type { ErrorLog } from "../../runtime/log/log.ts";
 import { declareCaptures } from "../../script/captures.ts";
-import type { Sliced } from "../../sys/sliced.ts";
+import { type Sliced, whole } from "../../sys/sliced.ts";
 import type { RequestLimits } from "../../wire/http1/request_fields.ts";
 import type { Location, Server } from "../core/location.ts";
 import { coreDirectives } from "./core_directives.ts";
@@ -165,10 +165,22 @@ export class LocationBuilder {
       }
     }
     const server = new ServerLevel(settings, this.limitsOf(settings), primaryServerName(names));
-    const root = this.location(scope, { kind: "server", name: "" }, server, undefined);
-    server.setRoot(() => this.equip(root));
-    root.tree = yield* this.tree(scope, server, root, undefined);
+    if (isRead(scope)) {
+      const root = yield* this.serverRoot(scope, server);
+      server.setRoot(() => this.equip(root));
+    } else {
+      server.setRoot(() => this.equip(this.late(() => whole(this.serverRoot(scope, server)))));
+    }
     return { server, names, scope };
+  }
+
+  private *serverRoot(scope: Scope, server: Server): Sliced<Location> {
+    const root = this.location(scope, { kind: "server", name: "" }, server, undefined);
+    // TLS is spoken before a request comes.
+    const { certified, rejects, verify } = server.tls;
+    if (certified || rejects || verify !== "off") reachesOut(scope, scope.directive);
+    root.tree = yield* this.tree(scope, server, root, undefined);
+    return root;
   }
 
   /** One object for all servers that have the same. */
@@ -229,7 +241,9 @@ export class LocationBuilder {
     server: Server,
     parent: Location,
   ): Entry {
-    return new Entry(name, regex, undefined, () => this.equip(this.late(scope, name, server, parent)));
+    return new Entry(name, regex, undefined, () =>
+      this.equip(this.late(() => this.location(scope, name, server, parent))),
+    );
   }
 
   private builtEntry(location: Location, name: LocationName, regex: CompiledRegex | undefined): Entry {
@@ -248,10 +262,10 @@ export class LocationBuilder {
   }
 
   /** Builds a location when the first request comes for it. The master has built it too, so nothing is wrong with it. */
-  private late(scope: Scope, name: LocationName, server: Server, parent: Location): Location {
+  private late(build: () => Location): Location {
     const before = this.refusals.count;
     try {
-      return this.location(scope, name, server, parent);
+      return build();
     } finally {
       this.complete();
       this.refusals.throwSince(before);

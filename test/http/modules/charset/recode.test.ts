@@ -14,6 +14,7 @@ const scope = (): Scope => ({
   values: new Map(),
   places: new Map(),
   children: [],
+  hasChildren: false,
   order: [],
   notes: new Map(),
 });
