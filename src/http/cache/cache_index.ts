@@ -10,7 +10,6 @@ import {
   MOST_USES,
   STATE,
   USE,
-  VALID,
 } from "./entry_table.ts";
 
 /**
@@ -96,7 +95,7 @@ export class CacheIndex {
     }
     if (words[at + STATE] >> 1 < MOST_USES) words[at + STATE] += USE;
     table.used(at);
-    if (words[at + ERROR] !== 0 && words[at + VALID] < Math.floor(Date.now() / 1000)) {
+    if (table.isErrorOver(at)) {
       table.clear(at);
       this.#read(at);
       return NEW;
@@ -177,14 +176,14 @@ export class CacheIndex {
   }
 
   /**
-   * Notes that the status is answered in place of a response, whose file is to be removed, until a time in seconds since 1970.
-   * `purge`: the number of the last purge before it.
+   * Notes that the status is answered in place of a response, whose file is to be removed, for so many seconds. `purge`: the
+   * number of the last purge before it.
    */
-  fail(digest: string, owner: number, status: number, until: number, purge: number): void {
+  fail(digest: string, owner: number, status: number, seconds: number, purge: number): void {
     this.#table.lock();
     const at = this.#table.find(digest);
     if (at !== undefined) {
-      this.#table.putError(at, status, until, purge);
+      this.#table.putError(at, status, seconds, purge);
       this.#table.disown(at, owner);
     }
     this.#table.unlock();

@@ -44,8 +44,10 @@ const OWNER_EPOCH = 4;
 const LOCKED_UNTIL = 5;
 /** When it is removed if it is not used before: seconds of that clock. */
 const EXPIRES = 6;
-/** Until when the error is answered, seconds since 1970. */
-export const VALID = 7;
+/** Until when the error is answered: seconds of that clock, which nobody sets. */
+const VALID = 7;
+/** No error is answered for longer, seconds. */
+const MOST_VALID = 2 ** 30;
 /** Of its file: bytes of the head, blocks on the disk, and what tells it from an altered one (0: nobody knows). */
 export const HEAD_BYTES = 8;
 const BLOCKS = 9;
@@ -220,14 +222,19 @@ export class EntryTable {
     this.words[at + IDENTITY] = 0;
   }
 
-  /** It has no file, but a status that is answered in its place. */
-  putError(at: number, status: number, until: number, purge: number): void {
+  /** It has no file, but a status that is answered in its place for so many seconds. */
+  putError(at: number, status: number, seconds: number, purge: number): void {
     const { words } = this;
     this.clear(at);
     words[at + ERROR] = status;
-    words[at + VALID] = until;
+    words[at + VALID] = uptime() + Math.min(Math.floor(seconds), MOST_VALID);
     words[at + PURGE_HIGH] = Math.floor(purge / 2 ** 32);
     words[at + PURGE_LOW] = purge | 0;
+  }
+
+  /** There is an error that is not to be answered any more. */
+  isErrorOver(at: number): boolean {
+    return this.words[at + ERROR] !== 0 && this.words[at + VALID] < uptime();
   }
 
   /** The number of the last purge before the error was noted. */

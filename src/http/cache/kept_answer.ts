@@ -114,9 +114,10 @@ export class KeptAnswer {
 
   /** Has the status answered in place of a response until then; 0: not at all. */
   private fail(status: number, until: number): void {
-    if (!this.cacheable || until === 0 || this.isPurged("")) return;
+    const left = until - seconds();
+    if (!this.cacheable || left < 0 || this.isPurged("")) return;
     const { digest } = this.lookup;
-    this.cache.index.fail(digest, this.update.token, status, until, this.purge);
+    this.cache.index.fail(digest, this.update.token, status, left, this.purge);
     removeFile(this.cache.fileOf(digest));
   }
 
