@@ -63,9 +63,10 @@ for (const name of readdirSync(EXAMPLES, { recursive: true, encoding: "utf8" }).
   /\.conf$/.test(file),
 )) {
   test(`examples/${name} passes -t`, async (t) => {
+    const config = readFileSync(join(EXAMPLES, name), "utf8");
     const { code, stderr } = await runHoldfast(t, {
-      config: readFileSync(join(EXAMPLES, name), "utf8"),
-      files: { ...PAGE, ...certificateFiles(t, readFileSync(join(EXAMPLES, name), "utf8")) },
+      config,
+      files: { ...PAGE, ...certificateFiles(t, config), ...includedFiles(config) },
       args: ["-t"],
     });
     assert.equal(code, 0, stderr);

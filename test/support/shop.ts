@@ -122,7 +122,7 @@ async function openServer(
   };
 }
 
-function newShopper(port: () => number, cookies = new Map<string, string>()): Shopper {
+export function newShopper(port: () => number, cookies = new Map<string, string>()): Shopper {
   const send = async (path: string, fields = ""): Promise<RawResponse> => {
     const jar = [...cookies].map(([name, value]) => `${name}=${value}`).join("; ");
     const cookie = jar === "" ? "" : `Cookie: ${jar}\r\n`;
