@@ -1,4 +1,6 @@
+import { existsSync } from "node:fs";
 import { createRequire } from "node:module";
+import { fileURLToPath } from "node:url";
 import type { RedisArgument } from "@redis/client";
 import { crypto } from "../../sys/builtin.ts";
 import { startTimer, type Timer } from "../../sys/timers.ts";
@@ -161,8 +163,15 @@ function destroy(client: Client | undefined): void {
   }
 }
 
+/** The built program has the library in one file beside it. */
+function loadClient(): typeof import("@redis/client") {
+  const load = createRequire(import.meta.url);
+  const built = fileURLToPath(new URL("redis.cjs", import.meta.url));
+  return load(existsSync(built) ? built : "@redis/client");
+}
+
 function openClient(definition: RedisDefinition, onError: (error: unknown) => void): Client {
-  const redis: typeof import("@redis/client") = createRequire(import.meta.url)("@redis/client");
+  const redis = loadClient();
   const { kind, hosts, database, user, password, tls, master = "" } = definition;
   const common = {
     connectTimeout: CONNECT_MS,

@@ -1,0 +1,81 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import fc from "fast-check";
+import { reconcile } from "../../src/session/redis/reconcile.ts";
+import { applyChange } from "../../src/session/zone/change.ts";
+import type { JsonObject } from "../../src/session/zone/merge.ts";
+import { movedSession, type StoredSession } from "../../src/session/zone/stored_session.ts";
+
+/** What becomes of a session that was changed both where it is kept and where that was away. */
+
+const LIMITS = { timeout: 1_000_000, maxSize: 65_536 };
+
+function patched(session: StoredSession | undefined, patch: JsonObject, now: number): StoredSession {
+  const base = session?.version ?? 0;
+  const { outcome } = applyChange(session, { kind: "patch", patch, base, rule: "merge" }, LIMITS, now);
+  assert.ok(outcome.done && outcome.session !== undefined);
+  return outcome.session;
+}
+
+function reconciled(
+  base: StoredSession | undefined,
+  current: StoredSession,
+  there: StoredSession | undefined,
+  tried = 0,
+) {
+  const result = reconcile({ base, from: undefined, tried, current }, there, LIMITS, 5000);
+  assert.ok(typeof result !== "string", String(result));
+  return result;
+}
+
+const patches = (prefix: string) =>
+  fc.array(fc.dictionary(fc.constantFrom(`${prefix}1`, `${prefix}2`), fc.option(fc.nat(9))), { maxLength: 5 });
+
+test("what was changed here and what was changed there is both in it", () => {
+  fc.assert(
+    fc.property(patches("here"), patches("there"), (here, there) => {
+      const base = patched(undefined, { here1: 1, there1: 1 }, 1000);
+      const end = (all: readonly JsonObject[], from: number) =>
+        all.reduce<StoredSession>((session, patch, at) => patched(session, patch, from + at), base);
+      const local = end(here, 2000);
+      const remote = end(there, 3000);
+      const { members } = reconciled(base, local, remote);
+      const both = { ...remote.members, ...local.members };
+      for (const name of ["here1", "here2"]) assert.deepEqual(members[name], local.members[name], name);
+      for (const name of ["there1", "there2"]) assert.deepEqual(members[name], remote.members[name], name);
+      assert.ok(Object.keys(members).every((name) => Object.hasOwn(both, name)));
+    }),
+  );
+});
+
+test("a member that was changed on both sides keeps the value that is there", () => {
+  const base = patched(undefined, { cart: { a: 1, b: 1 } }, 1000);
+  const local = patched(base, { cart: { a: 2, c: 1 } }, 2000);
+  const there = patched(base, { cart: { a: 3, b: null } }, 1500);
+  assert.deepEqual(reconciled(base, local, there).members, { cart: { a: 3, c: 1 } });
+});
+
+test("without a change by others it is what is here, to the byte, however often it is told", () => {
+  const base = patched(undefined, { a: 1 }, 1000);
+  const local = patched(patched(base, { a: 2 }, 2000), { a: 3 }, 2001);
+  for (const there of [base, undefined]) assert.equal(reconciled(base, local, there), local);
+  assert.ok(reconciled(base, local, local).bytes.equals(local.bytes));
+  // The store has taken a change that it had not answered to.
+  const tried = patched(base, { a: 2 }, 1900);
+  assert.equal(reconciled(base, local, tried, tried.version), local);
+});
+
+test("who knew nothing of what was there only adds to it", () => {
+  const there = patched(undefined, { cart: { a: 1 } }, 1000);
+  const local = patched(undefined, { cart: { a: 5, b: 1 } }, 2000);
+  assert.deepEqual(reconciled(undefined, local, there).members, { cart: { a: 1, b: 1 } });
+});
+
+test("what was deleted or renewed stays so, and what was deleted elsewhere is not brought back", () => {
+  const base = patched(undefined, { a: 1 }, 1000);
+  const there = patched(base, { a: 2 }, 3000);
+  const mark = movedSession(Buffer.alloc(16, 1), 2000, 4000);
+  const result = reconciled(base, mark, there);
+  assert.ok(result.movedTo !== undefined && result.version > there.version);
+  assert.equal(reconcile({ base, from: undefined, tried: 0, current: there }, mark, LIMITS, 5000), "drop");
+});
