@@ -24,7 +24,6 @@ pm.max_children=3
 php_admin_value[extension]=memcached.so
 php_admin_value[session.save_handler]=memcached
 php_admin_value[session.save_path]=127.0.0.1:${port}
-php_admin_value[session.lazy_write]=0
 php_admin_value[memcached.sess_binary_protocol]=0
 php_admin_value[memcached.sess_locking]=1
 php_admin_value[memcached.sess_lock_wait_min]=10

@@ -53,6 +53,9 @@ function openListener(http: HttpBuild, line: ListenLine, block: Scope | undefine
   const { cycle, scope } = http;
   const { at, listen } = line;
   const zone = zonesIn(cycle).get(line.zone) ?? fail(at, `session zone "${line.zone}" is not defined`);
+  if (zone.settings.group !== undefined) {
+    fail(at, `session zone "${line.zone}" has a "store": its nodes' servers can use that one, as they use any other`);
+  }
   const settings = inBlock.in(block ?? scope);
   const rules = block === undefined ? [] : rulesIn(block);
   const tls = listen.options.ssl ? secured(settings, line, block, http) : undefined;
