@@ -256,6 +256,7 @@ async function run(options: Options): Promise<void> {
     loadCores: options.loadCores,
     seconds: options.seconds,
     warmup: options.warmup,
+    warmupRequests: options.warmupRequests,
     attempts: mostAttempts,
   };
   let report: Report = {
@@ -274,7 +275,9 @@ async function run(options: Options): Promise<void> {
   const { machine } = report;
   say(`${machine.cpu}, ${machine.cores} cores, Linux ${machine.kernel}, Node ${machine.node}\n`);
   say(`load: ${machine.generator}; backend: ${machine.backend}; `);
-  say(`${options.runs} rounds of ${options.seconds} s each, after ${options.warmup} s of warm-up\n`);
+  say(
+    `${options.runs} rounds of ${options.seconds} s each, after ${options.warmup} s and ${options.warmupRequests} requests of warm-up\n`,
+  );
   await startBackend(bench, withNginx);
 
   for (const scenario of wanted) {

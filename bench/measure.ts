@@ -23,7 +23,9 @@ export interface Bench {
   serverCore: number;
   loadCores: string;
   seconds: number;
+  /** A server is loaded for so many seconds, and with so many requests, before it is measured. */
   warmup: number;
+  warmupRequests: number;
   /** How often a disturbed measurement is made at most. */
   attempts: number;
 }
@@ -45,6 +47,8 @@ export interface Sample {
   errors: number;
 }
 
+/** How much longer a server is warmed up whose requests take long, s. */
+const MOST_MORE = 20;
 const GiB = 1024 ** 3;
 const pause = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms));
 
@@ -138,9 +142,15 @@ export async function serve(
   return { child, url, dir, startMs: performance.now() - startedAt };
 }
 
+/** Loads it as it will be measured, until what runs often is compiled. */
 export async function warmUp(bench: Bench, { url }: Serving, scenario: LoadScenario): Promise<void> {
   const { connections, fields, handshakes } = scenario;
-  await generate({ cores: bench.loadCores, url, connections, fields, handshakes, seconds: bench.warmup });
+  const { loadCores: cores, warmup, warmupRequests } = bench;
+  const load = { cores, url, connections, fields, handshakes };
+  const { requests } = await generate({ ...load, seconds: warmup });
+  if (handshakes !== undefined || requests >= warmupRequests) return;
+  const left = requests === 0 ? MOST_MORE : ((warmupRequests - requests) / requests) * warmup;
+  await generate({ ...load, seconds: Math.ceil(Math.min(left, MOST_MORE)) });
 }
 
 /**

@@ -10,6 +10,8 @@ export interface Options {
   seconds: number;
   /** Load of each server before the first measurement, not counted, s. */
   warmup: number;
+  /** It goes on until so many requests were answered, but for 20 s more at most. */
+  warmupRequests: number;
   /** Rounds; in each every server is measured once, in turn. */
   runs: number;
   serverCore: number;
@@ -31,6 +33,7 @@ export const usage = `npm run bench -- [options]
   --servers NAMES     servers, separated by commas; all that are installed by default
   --seconds N         length of one measurement (1)
   --warmup N          load of each server before its first measurement (3)
+  --warmup-requests N it goes on for so many requests, for 20 s more at most (20000)
   --runs N            rounds; each measures every server once, in turn (15)
   --server-core N     core the measured server gets for itself (0)
   --load-cores LIST   cores for load generator and backend (1)
@@ -49,6 +52,7 @@ export function parseOptions(args: string[], defaultOut: string): Options {
       servers: { type: "string", default: "" },
       seconds: { type: "string", default: "1" },
       warmup: { type: "string", default: "3" },
+      "warmup-requests": { type: "string", default: "20000" },
       runs: { type: "string", default: "15" },
       "server-core": { type: "string", default: "0" },
       "load-cores": { type: "string", default: "1" },
@@ -67,6 +71,7 @@ export function parseOptions(args: string[], defaultOut: string): Options {
     servers: names(values.servers),
     seconds: whole("--seconds", values.seconds, 1, 600),
     warmup: whole("--warmup", values.warmup, 1, 60),
+    warmupRequests: whole("--warmup-requests", values["warmup-requests"], 0, 10_000_000),
     runs: whole("--runs", values.runs, 1, 100),
     serverCore: whole("--server-core", values["server-core"], 0, 1023),
     loadCores: values["load-cores"],

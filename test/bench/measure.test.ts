@@ -46,6 +46,7 @@ before(() => {
     loadCores: "0",
     seconds: 1,
     warmup: 1,
+    warmupRequests: 0,
     attempts: 1,
   };
 });
