@@ -182,12 +182,17 @@ export class Lexer {
   }
 }
 
+const ESCAPES: Readonly<Record<string, string>> = { '"': '"', "'": "'", "\\": "\\", t: "\t", r: "\r", n: "\n" };
+
 /** In `\"`, `\'` and `\\` the backslash is removed; `\t`, `\r` and `\n` become that byte; other escapes are kept. */
 function withoutEscapes(word: string): string {
-  return word.replace(/\\(["'\\trn])/g, (_, ch: string) => {
-    if (ch === "t") return "\t";
-    if (ch === "r") return "\r";
-    if (ch === "n") return "\n";
-    return ch;
-  });
+  let text = "";
+  let from = 0;
+  for (let at = word.indexOf("\\"); at >= 0; at = word.indexOf("\\", at + 2)) {
+    const meant = ESCAPES[word[at + 1]];
+    if (meant === undefined) continue;
+    text += word.slice(from, at) + meant;
+    from = at + 2;
+  }
+  return text + word.slice(from);
 }

@@ -38,8 +38,9 @@ export class LongBlock implements Iterable<Directive> {
 
 /** The directive that the lexer has read last. */
 export function statement(lexer: Lexer): Directive {
-  const [name, ...args] = lexer.words;
-  return { name, args, file: lexer.file, line: lexer.line };
+  const { words, file, line } = lexer;
+  // Destructuring would make an array with room for more, and there are many directives.
+  return { name: words[0], args: words.slice(1), file, line };
 }
 
 /** From how many directives on a block is long. */
