@@ -182,3 +182,12 @@ test("nodes without a file of keys know one another's cookies", { skip: noRedis 
   const other = shops[1].shopper(new Map(shopper.cookies));
   await waitFor(async () => isDeepStrictEqual(await other.cart(), { apple: 1 }));
 });
+
+test("sessions that end while Redis is away leave their room to others", { skip: noRedis }, async (t) => {
+  const redis = await startRedis(t);
+  const shop = await startNode(t, redis, { zone: "queue=1 timeout=1s", workers: 1 });
+  await redis.kill();
+  assert.equal((await shop.shopper().send("/add/apple")).status, 200);
+  assert.equal((await shop.shopper().send("/add/apple")).status, 507);
+  await waitFor(async () => (await shop.shopper().send("/add/apple")).status === 200);
+});

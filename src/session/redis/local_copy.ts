@@ -3,7 +3,7 @@ import { applyChange, type Change, type Outcome } from "../zone/change.ts";
 import type { LocalZone } from "../zone/store.ts";
 import { readSession, type StoredSession } from "../zone/stored_session.ts";
 import { Queue, type Unsent } from "./queue.ts";
-import { rebase } from "./reconcile.ts";
+import { isMark, rebase } from "./reconcile.ts";
 import { deletedMark, isLiving } from "./remote.ts";
 
 /** What is written in a transaction, with others of the same turn. */
@@ -115,6 +115,18 @@ export class LocalCopy {
       const current = rebase(sent, unsent.current, result, this.#local.limits, now);
       this.queue.put(id, { base: isLiving(result, now) ? result : undefined, from: undefined, tried: 0, current });
     }
+  }
+
+  /** Gives up what is still to be told of sessions whose time is over. */
+  dropEnded(ids: readonly Buffer[], now: number): void {
+    const hasEnded = (id: Buffer): boolean => {
+      const current = this.queue.get(id)?.current;
+      return current !== undefined && !isMark(current) && current.expires <= now;
+    };
+    if (!ids.some(hasEnded)) return;
+    this.#local.records.write(() => {
+      for (const id of ids) if (hasEnded(id)) this.queue.remove(id);
+    });
   }
 
   /** Has something written with all that comes in this turn. */

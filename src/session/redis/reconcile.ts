@@ -49,7 +49,7 @@ export function rebase(
 }
 
 /** Whether it stands for a session that was deleted or renewed. */
-function isMark(session: StoredSession): boolean {
+export function isMark(session: StoredSession): boolean {
   return session.movedTo !== undefined || session.expires === 0;
 }
 

@@ -34,6 +34,8 @@ export class Replay implements CheckerService {
   /** Sessions that it was told of since. */
   #told = 0;
   #dropped = 0;
+  /** Up to which id sessions that have ended were looked for in the queue. */
+  #swept: Buffer | undefined;
 
   constructor(local: LocalZone, copy: LocalCopy, remote: Remote, definition: RedisDefinition) {
     this.#local = local;
@@ -66,6 +68,9 @@ export class Replay implements CheckerService {
     const { link } = this.#remote;
     if (!link.usable) {
       this.#noteLost();
+      const ids = this.#copy.queue.ids(AT_ONCE, this.#swept);
+      this.#swept = ids[ids.length - 1];
+      this.#copy.dropEnded(ids, Date.now());
       return;
     }
     if (this.#looks++ % KEYS_AFTER === 0) {
