@@ -1,21 +1,27 @@
 // npm start: the demo. Three copies of a small shop behind Holdfast, on http://127.0.0.1:8080/ (PORT changes it) and over
 // TLS on https://localhost:8443/, or on another port where that is taken.
-import { spawn, spawnSync } from "node:child_process";
-import { randomBytes } from "node:crypto";
+import { spawn } from "node:child_process";
 import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { get } from "node:http";
-import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { ensureBundle } from "./build.mjs";
 import { ensureDependencies, ensureNode, main, ROOT } from "./setup.mjs";
+import {
+  answers,
+  fetchText,
+  free,
+  freePorts,
+  makeCertificate,
+  SHOP,
+  stopAll,
+  tail,
+  WRITTEN_COPIES,
+  WRITTEN_PORT,
+  WRITTEN_TLS_PORT,
+  withPorts,
+} from "./shop.mjs";
 
-const SHOP = join(ROOT, "examples", "shop");
-/** What stands for the proxy's and the copies' ports in examples/shop/nginx.conf. */
-const WRITTEN_PORT = 8080;
-const WRITTEN_TLS_PORT = 8443;
-const WRITTEN_COPIES = [3001, 3002, 3003];
 /** ms until a copy that died is started again: long enough to see it leave the status page first. */
 const COMEBACK = Number(process.env.COMEBACK_MS ?? 10_000);
 
@@ -44,7 +50,6 @@ async function demo(node, port) {
   chmodSync(folder, 0o755);
   mkdirSync(join(folder, "logs"));
   const children = new Set();
-  const secret = randomBytes(32).toString("hex");
   let stopping = false;
   let finish;
   const finished = new Promise((resolve) => {
@@ -68,7 +73,7 @@ async function demo(node, port) {
   }
 
   async function startCopy(copy) {
-    const env = { ...process.env, NAME: copy.name, PORT: String(copy.port), SECRET: secret };
+    const env = { ...process.env, NAME: copy.name, PORT: String(copy.port) };
     const child = start(node, ["server.mjs"], env);
     const ready = new Promise((resolve) => child.stdout.once("data", () => resolve(true)));
     copy.pid = child.pid;
@@ -99,20 +104,34 @@ async function demo(node, port) {
     writeFileSync(configuration, withPorts([port, tlsPort, ...ports]));
     if (!makeCertificate(node, folder)) return 1;
     const command = [join(ROOT, "bin", "holdfast"), "-p", folder, "-c", configuration, "-g", "daemon off;"];
-    const proxy = start(node, [join(SHOP, "leash.mjs"), folder, ...command], process.env);
-    proxy.stdout.pipe(process.stderr);
-    proxy.gone.then(() => finish(1));
     const url = `http://127.0.0.1:${port}`;
     let over = false;
     finished.then(() => {
       over = true;
     });
-    if (!(await answers(`${url}/health`, () => over))) {
-      if (proxy.exitCode === null && proxy.signalCode === null) return 0;
+    /** Starts Holdfast; should it end once it has answered, again. Resolves to false when it has not answered. */
+    const startProxy = async () => {
+      const proxy = start(node, [join(SHOP, "leash.mjs"), folder, ...command], process.env);
+      proxy.stdout.pipe(process.stderr, { end: false });
+      let gone = false;
+      proxy.gone.then(() => {
+        gone = true;
+      });
+      if (!(await answers(`${url}/health`, () => over || gone))) return over;
+      proxy.gone.then(async () => {
+        if (stopping) return;
+        say("  Holdfast is gone. It is started again at once.");
+        if (!(await startProxy())) finish(1);
+        else if (!stopping) say(`  Holdfast runs again as pid ${await pidOf(folder)}. The baskets are what they were.`);
+      });
+      return true;
+    };
+    if (!(await startProxy())) {
       process.stderr.write(`Holdfast did not start.\n${tail(join(folder, "logs", "error.log"))}`);
       return 1;
     }
-    explain(url, `https://localhost:${tlsPort}`, copies, folder);
+    if (over) return 0;
+    explain(url, `https://localhost:${tlsPort}`, copies, folder, await pidOf(folder));
     const watch = watchStates(`${url}/status?format=json`, copies);
     status = await finished;
     clearInterval(watch);
@@ -127,16 +146,30 @@ async function demo(node, port) {
   }
 }
 
-/** Writes a certificate for localhost and its key beside the configuration. */
-function makeCertificate(node, folder) {
-  const { status } = spawnSync(node, ["certificate.mjs", folder], {
-    cwd: SHOP,
-    stdio: ["ignore", "ignore", "inherit"],
-  });
-  return status === 0;
+/** The pid of Holdfast's master, which is written down at about the time at which its workers answer. */
+async function pidOf(folder) {
+  for (const end = Date.now() + 5_000; Date.now() < end; await sleep(50)) {
+    try {
+      const pid = readFileSync(join(folder, "holdfast.pid"), "utf8").trim();
+      // A Holdfast that was killed leaves its file behind.
+      if (pid !== "" && alive(Number(pid))) return pid;
+    } catch {
+      // Not yet.
+    }
+  }
+  return "?";
 }
 
-function explain(url, secureUrl, copies, folder) {
+function alive(pid) {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+function explain(url, secureUrl, copies, folder, pid) {
   say(`
   The shop        ${url}/         reload it: each page says which copy answered
   A product       ${url}/product/lantern   kept for ten seconds: the page says HIT or MISS, and its age
@@ -144,8 +177,9 @@ function explain(url, secureUrl, copies, folder) {
   Over TLS        ${secureUrl}/  the same; the browser warns, since the certificate is signed by nobody it knows
 
 ${copies.map((copy) => `  Copy ${copy.name}          pid ${String(copy.pid).padEnd(8)} port ${copy.port}`).join("\n")}
+  Holdfast        pid ${pid}
 
-  Try this, in another terminal:
+  Put something into the basket, then try this, in another terminal:
     kill -9 ${copies[0].pid}
         One copy dies. The shop goes on without a failed page; after three failed checks the status page shows it
         down. ${COMEBACK / 1000} s later it is started again, and after two good checks it takes traffic again.
@@ -153,6 +187,9 @@ ${copies.map((copy) => `  Copy ${copy.name}          pid ${String(copy.pid).padE
         One copy hangs instead: it accepts connections and never answers. A page that was asked of it comes from
         another copy after 2 s. A POST (Add) that it was given gets 504 then: it may have been carried out, and like
         nginx, Holdfast does not send it twice. After three failed checks nothing goes there any more.
+    kill -9 ${pid}
+        Holdfast itself dies and is started again. No copy keeps a basket, it is in Holdfast's session zone: it is there
+        again after all of this. The button "Kill a copy" at the foot of the page kills whichever copy is asked.
     while curl -sf -o /dev/null ${url}/; do :; done; echo failed
         Constant load that ends with the first failed page. Let it run while you do the above.
 
@@ -182,76 +219,4 @@ function watchStates(url, copies) {
       );
     }
   }, 500);
-}
-
-/** Asks every child to leave, then insists. A stopped (SIGSTOP) child hears only SIGKILL and SIGCONT. */
-async function stopAll(children) {
-  for (const child of children) {
-    child.kill("SIGTERM");
-    child.kill("SIGCONT");
-  }
-  const all = Promise.all([...children].map((child) => child.gone));
-  await Promise.race([all, sleep(5_000, undefined, { ref: false })]);
-  for (const child of children) child.kill("SIGKILL");
-  await all;
-}
-
-/** The configuration with these ports in place of the written ones. */
-function withPorts(ports) {
-  let text = readFileSync(join(SHOP, "nginx.conf"), "utf8");
-  [WRITTEN_PORT, WRITTEN_TLS_PORT, ...WRITTEN_COPIES].forEach((written, index) => {
-    const address = new RegExp(`127\\.0\\.0\\.1:${written}(?=[ ;])`, "g");
-    if (!address.test(text)) throw new Error(`examples/shop/nginx.conf has no 127.0.0.1:${written}`);
-    text = text.replaceAll(address, `127.0.0.1:\0${ports[index]}`);
-  });
-  return text.replaceAll("\0", "");
-}
-
-/** These ports where they are free, else any free ones. */
-async function freePorts(wanted) {
-  const ports = [];
-  for (const port of wanted) ports.push((await free(port)) || (await free(0)));
-  return ports;
-}
-
-/** Resolves to the port when it could be bound (0: to any free one), else to 0. */
-function free(port) {
-  return new Promise((resolve) => {
-    const server = createServer();
-    server.on("error", () => resolve(0));
-    server.listen(port, "127.0.0.1", () => {
-      const bound = server.address().port;
-      server.close(() => resolve(bound));
-    });
-  });
-}
-
-/** Resolves to true once the address answers with 200, to false when that is given up or has not happened within 15 s. */
-async function answers(url, givenUp) {
-  for (const end = Date.now() + 15_000; Date.now() < end && !givenUp(); await sleep(50)) {
-    const page = await fetchText(url).catch(() => undefined);
-    if (page?.status === 200) return true;
-  }
-  return false;
-}
-
-function fetchText(url) {
-  return new Promise((resolve, reject) => {
-    const request = get(url, { agent: false, timeout: 2_000 }, (response) => {
-      let body = "";
-      response.setEncoding("utf8").on("data", (text) => {
-        body += text;
-      });
-      response.on("end", () => resolve({ status: response.statusCode, body })).on("error", reject);
-    });
-    request.on("error", reject).on("timeout", () => request.destroy(new Error("timed out")));
-  });
-}
-
-function tail(file) {
-  try {
-    return `${readFileSync(file, "utf8").trimEnd().split("\n").slice(-10).join("\n")}\n`;
-  } catch {
-    return "";
-  }
 }

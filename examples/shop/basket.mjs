@@ -1,43 +1,29 @@
-// A visitor's basket, kept in a signed cookie: any copy of the shop can read it, so losing a copy loses no basket.
-import { createHmac, timingSafeEqual } from "node:crypto";
+// A visitor's basket. The copies keep nothing: it is in the visitor's session, which Holdfast sends with each request and
+// changes as the response says.
 import { PRODUCTS } from "./products.mjs";
 
 const MOST_OF_ONE = 20;
 
 /**
- * @param {string} secret shared by all copies
- * @returns reading and writing of the cookie's value; a basket is a Map of product id to quantity
+ * @param {import("node:http").IncomingHttpHeaders} headers of a request
+ * @returns what Holdfast says of the visitor's session: `version` (ms since 1970 of the last change; 0: there is none yet)
+ *   and the basket, a Map of product id to quantity
  */
-export function baskets(secret) {
-  const sign = (text) => createHmac("sha256", secret).update(text).digest("base64url");
-  return {
-    /** The basket of a Cookie header; an empty one where it is missing, broken or not signed by us. */
-    read(cookieHeader = "") {
-      const value = /(?:^|;\s*)basket=([\w.:-]*)/.exec(cookieHeader)?.[1] ?? "";
-      const dot = value.lastIndexOf(".");
-      const text = value.slice(0, Math.max(0, dot));
-      const given = Buffer.from(value.slice(dot + 1));
-      const right = Buffer.from(sign(text));
-      const basket = new Map();
-      if (dot === -1 || given.length !== right.length || !timingSafeEqual(given, right)) return basket;
-      for (const entry of text.split("-")) {
-        const [id, quantity] = entry.split(":");
-        if (PRODUCTS.has(id)) basket.set(id, Number(quantity));
-      }
-      return basket;
-    },
-
-    write(basket) {
-      const text = [...basket].map(([id, quantity]) => `${id}:${quantity}`).join("-");
-      return `${text}.${sign(text)}`;
-    },
-  };
+export function sessionOf(headers) {
+  const data = Buffer.from(headers["x-session-data"] ?? "", "base64").toString("utf8");
+  const basket = new Map(Object.entries((data === "" ? {} : JSON.parse(data)).basket ?? {}));
+  return { id: headers["x-session-id"] ?? "", version: Number(headers["x-session-version"] ?? 0), basket };
 }
 
-/** Adds `by` (which may be negative) of a product; what falls to none is gone. */
+/**
+ * Adds `by` (which may be negative) of a product; what falls to none is gone.
+ *
+ * @returns the value of X-Session-Set for it: a merge patch (RFC 7396) of this product alone, so that two tabs which
+ *   change different products do not undo each other's
+ */
 export function change(basket, id, by) {
-  if (!PRODUCTS.has(id)) return;
+  if (!PRODUCTS.has(id)) return undefined;
   const quantity = Math.min(MOST_OF_ONE, (basket.get(id) ?? 0) + by);
-  if (quantity > 0) basket.set(id, quantity);
-  else basket.delete(id);
+  const patch = { basket: { [id]: quantity > 0 ? quantity : null } };
+  return Buffer.from(JSON.stringify(patch)).toString("base64");
 }

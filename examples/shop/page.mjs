@@ -7,9 +7,10 @@ const picture = (product) => `<svg viewBox="0 0 96 96" aria-hidden="true">${prod
 
 /**
  * @param {{ name: string, port: number, pid: number, served: number }} copy who answers
- * @param {Map<string, number>} basket product id to quantity
+ * @param {{ id: string, version: number, basket: Map<string, number> }} session as basket.mjs reads it
  */
-export function shopPage(copy, basket) {
+export function shopPage(copy, session) {
+  const { basket } = session;
   const count = [...basket.values()].reduce((sum, quantity) => sum + quantity, 0);
   const main = `<main>
   <section aria-labelledby="goods">
@@ -21,6 +22,7 @@ ${[...PRODUCTS].map(([id, product]) => card(id, product, basket.get(id) ?? 0)).j
   <aside id="basket" aria-labelledby="basket-title">
     <h2 id="basket-title">Your basket</h2>
 ${basketList(basket)}
+${sessionLine(session)}
   </aside>
 </main>`;
   const answered = strip(copy, `Answered by <strong>copy ${copy.name}</strong>`, "/");
@@ -79,7 +81,9 @@ ${strip}
 </div>
 ${main}
 <footer>
-  An Express app in three copies behind Holdfast. The basket travels in a signed cookie, so every copy knows it.
+  <p>An Express app in three copies behind Holdfast. No copy keeps a basket: it is in a session that Holdfast keeps, so it
+  outlives every copy, and Holdfast itself.</p>
+  <form method="post" action="/kill"><button>Kill a copy</button></form>
 </footer>
 </body>
 </html>
@@ -112,6 +116,14 @@ function card(id, product, quantity) {
           <button name="product" value="${id}" aria-label="Add ${product.name} to the basket">Add</button>
         </form>
       </li>`;
+}
+
+/** Where the basket is, and how old what is shown of it is. */
+function sessionLine({ id, version }) {
+  if (version === 0) return `    <p class="session">No session yet: the first thing in the basket begins one.</p>`;
+  const age = Math.max(0, Math.round((Date.now() - version) / 1000));
+  return `    <p class="session">Session <code>${id.slice(0, 8)}</code> changed ${age} s ago
+      <small>version ${version}</small></p>`;
 }
 
 function basketList(basket) {

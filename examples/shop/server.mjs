@@ -1,14 +1,12 @@
-// One copy of the shop. NAME, PORT and SECRET come from the environment; it ends when its standard input does, so that
+// One copy of the shop. NAME and PORT come from the environment; it ends when its standard input does, so that
 // it never outlives the script that started it.
-import { randomBytes } from "node:crypto";
 import { fileURLToPath } from "node:url";
 import express from "express";
-import { baskets, change } from "./basket.mjs";
+import { change, sessionOf } from "./basket.mjs";
 import { productPage, shopPage } from "./page.mjs";
 import { PRODUCTS } from "./products.mjs";
 
 const copy = { name: process.env.NAME ?? "1", port: Number(process.env.PORT ?? 3001), pid: process.pid };
-const { read, write } = baskets(process.env.SECRET ?? randomBytes(32).toString("hex"));
 let served = 0;
 
 const shop = express();
@@ -22,7 +20,7 @@ shop.get("/health", (_request, response) => {
 
 shop.get("/", (request, response) => {
   served += 1;
-  response.set("Cache-Control", "no-store").send(shopPage({ ...copy, served }, read(request.headers.cookie)));
+  response.set("Cache-Control", "no-store").send(shopPage({ ...copy, served }, sessionOf(request.headers)));
 });
 
 // The same for every visitor, so that it can be kept: what is in the basket is put in on the way.
@@ -34,17 +32,22 @@ shop.get("/product/:id", (request, response, next) => {
 });
 
 shop.get("/basket/count", (request, response) => {
-  const quantities = [...read(request.headers.cookie).values()];
+  const quantities = [...sessionOf(request.headers).basket.values()];
   const count = quantities.reduce((sum, quantity) => sum + quantity, 0);
   response.set("Cache-Control", "no-store").type("text/plain").send(String(count));
 });
 
 shop.post("/basket", (request, response) => {
   const { product, remove, in: place } = request.body ?? {};
-  const basket = read(request.headers.cookie);
-  change(basket, product, remove === undefined ? 1 : -1);
-  response.cookie("basket", write(basket), { httpOnly: true, sameSite: "lax", encode: String });
+  const patch = change(sessionOf(request.headers).basket, product, remove === undefined ? 1 : -1);
+  if (patch !== undefined) response.set("X-Session-Set", patch);
   response.redirect(303, PRODUCTS.has(product) ? placeOf(product, place) : "/#basket");
+});
+
+// The button that kills whichever copy gets this: at once, as `kill -9` would, once the response has left.
+shop.post("/kill", (_request, response) => {
+  response.on("finish", () => setTimeout(() => process.kill(process.pid, "SIGKILL"), 20));
+  response.set("Connection", "close").redirect(303, "/");
 });
 
 /** Where the button was. */

@@ -69,7 +69,20 @@ describe("npm start", () => {
     assert.deepEqual(failed, []);
     assert.ok(asked > 0);
 
-    const pids = [...demo.copies.slice(1), ...lastPids(demo)];
+    const button = await fetch(`${demo.url}/kill`, { method: "POST", redirect: "manual" });
+    assert.equal(button.status, 303);
+    await until(
+      () => [...demo.text().matchAll(/Copy \d \(pid \d+\) is gone/g)].length === 2,
+      demo,
+      "a copy to be killed",
+    );
+    assert.match(await page(demo, "/", { cookie }), /1 in basket/, "no copy kept the basket");
+
+    process.kill(holdfastOf(demo), "SIGKILL");
+    await until(() => /Holdfast runs again/.test(demo.text()), demo, "Holdfast to be started again");
+    assert.match(await page(demo, "/", { cookie }), /1 in basket/, "the basket outlives Holdfast");
+
+    const pids = [...demo.copies, ...lastPids(demo)];
     demo.child.kill("SIGINT");
     assert.deepEqual(await once(demo.child, "exit"), [0, null]);
     assert.match(demo.text(), /Stopped\./);
@@ -178,6 +191,10 @@ function folderOf(demo: Demo): string {
   const folder = /Logs are in (\S+)\/logs/.exec(demo.text())?.[1];
   assert.ok(folder !== undefined);
   return folder;
+}
+
+function holdfastOf(demo: Demo): number {
+  return Number(/Holdfast +pid (\d+)/.exec(demo.text())?.[1]);
 }
 
 function lastPids(demo: Demo): number[] {
