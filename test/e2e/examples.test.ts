@@ -79,7 +79,7 @@ for (const page of readdirSync(join(ROOT, "docs")).filter((file) => file.endsWit
   [...text.matchAll(/^```nginx\n([\s\S]*?)^```$/gm)].forEach(([, config], number) => {
     test(`docs/${page}, configuration ${number + 1}, passes -t`, async (t) => {
       const { code, stderr } = await runHoldfast(t, {
-        config: `http {\n${config.replaceAll(/listen (443|80)\b/g, "listen 127.0.0.1:8$1")}}\n`,
+        config: `http {\n${config.replaceAll(/listen (443|80)\b/g, "listen 127.0.0.1:8$1").replaceAll("10.0.0.1:11211", "127.0.0.1:18112")}}\n`,
         files: { ...certificateFiles(t, config), ...includedFiles(config) },
         args: ["-t"],
       });
@@ -113,6 +113,35 @@ test("checks.conf: a server whose check fails gets nothing; the spare one serves
   health[0] = 200;
   await become("up down up");
   assert.equal((await get(port, "/")).body, "a");
+});
+
+test("sticky.conf: a shopper stays on a server until its check fails, and then on another one", async (t) => {
+  const health = [200, 200, 200];
+  const servers = await Promise.all(
+    ["one", "two", "three"].map((name, number) =>
+      httpBackend(t, (request, response) => {
+        response.statusCode = request.url === "/health" ? health[number] : 200;
+        if (request.url === "/own/login") response.setHeader("Set-Cookie", "SHOPID=7");
+        response.end(name);
+      }),
+    ),
+  );
+  const { port } = await example(t, "sticky.conf", servers);
+  // Checks are quick at first: the next ones come when these have passed.
+  await waitFor(async () => (await get(port, "/", "Cookie: srv=three")).body === "three", "the first checks");
+  const asShopper = (cookie: string) => answers(5, () => get(port, "/", `Cookie: ${cookie}`));
+  for (const name of ["one", "two", "three"]) assert.deepEqual(await asShopper(`srv=${name}`), Array(5).fill(name));
+  health[1] = 503;
+  await waitFor(async () => (await get(port, "/", "Cookie: srv=two")).body === "one", "the failure of a check");
+  const moved = await get(port, "/", "Cookie: srv=two");
+  assert.equal(moved.body, "one");
+  assert.match(
+    moved.header("set-cookie") ?? "",
+    /^srv=one; expires=.*; max-age=3600; httponly; samesite=lax; path=\/$/,
+  );
+  const home = (await get(port, "/own/login")).body;
+  await waitFor(async () => new Set(await answers(4, () => get(port, "/own/", "Cookie: SHOPID=7"))).size === 1);
+  assert.equal((await get(port, "/own/", "Cookie: SHOPID=7")).body, home);
 });
 
 test("weighted.conf: six, two and one of nine requests", async (t) => {
