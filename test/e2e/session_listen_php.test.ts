@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { startHoldfast } from "../support/holdfast.ts";
 import { havePhpModule, type PhpFpm, startPhp } from "../support/php.ts";
-import { freePort } from "../support/ports.ts";
+import { canBind, freePort } from "../support/ports.ts";
 import { workersOf } from "../support/processes.ts";
 import { get } from "../support/tcp.ts";
 import { waitFor } from "../support/wait.ts";
@@ -68,6 +68,7 @@ test("a cart of PHP's is there on every server, after a killed worker and after 
   );
   assert.deepEqual(await ask("add=plum"), { apple: 2, pear: 1, plum: 1 });
   await holdfast.stop("SIGKILL");
+  for (const one of [listen, port]) await waitFor(() => canBind(one), "a free port");
   holdfast = await startHoldfast(t, { config: text, prefix: holdfast.prefix });
   assert.deepEqual(await ask("x"), { apple: 2, pear: 1, plum: 1 });
   // Locked: of requests at the same time none loses what another has put in.

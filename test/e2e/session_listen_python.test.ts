@@ -3,9 +3,10 @@ import { spawnSync } from "node:child_process";
 import { test } from "node:test";
 import { have } from "../support/have.ts";
 import { startHoldfast } from "../support/holdfast.ts";
-import { freePort } from "../support/ports.ts";
+import { canBind, freePort } from "../support/ports.ts";
 import { get } from "../support/tcp.ts";
 import { startUwsgi } from "../support/uwsgi.ts";
+import { waitFor } from "../support/wait.ts";
 
 /** Python's frameworks with their own session back ends for memcached, unchanged. */
 
@@ -15,8 +16,10 @@ from flask import Flask, jsonify, session
 from flask_session import Session
 from pymemcache.client.base import PooledClient
 from pymemcache.client.retrying import RetryingClient
+from pymemcache.exceptions import MemcacheUnexpectedCloseError
 app = Flask(__name__)
-memcached = RetryingClient(PooledClient(("127.0.0.1", ${port})), attempts=10, retry_delay=0.5, retry_for=[OSError])
+memcached = RetryingClient(PooledClient(("127.0.0.1", ${port})), attempts=10, retry_delay=0.5,
+                           retry_for=[OSError, MemcacheUnexpectedCloseError])
 app.config.update(SESSION_TYPE="memcached", SESSION_MEMCACHED=memcached)
 Session(app)
 
@@ -100,6 +103,7 @@ for (const [name, application, modules] of APPLICATIONS) {
     assert.deepEqual(await ask("/add/apple"), { apple: 2 });
     assert.deepEqual(await ask("/add/pear"), { apple: 2, pear: 1 });
     await holdfast.stop("SIGKILL");
+    for (const one of [listen, port]) await waitFor(() => canBind(one), "a free port");
     holdfast = await startHoldfast(t, { config, prefix: holdfast.prefix });
     const carts = [await ask("/cart"), await ask("/cart")];
     assert.deepEqual(carts, [

@@ -24,6 +24,15 @@ export async function freePort(): Promise<number> {
   }
 }
 
+/** Whether a port of 127.0.0.1 can be bound: the kernel may close a killed process's sockets some time after its end. */
+export function canBind(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const server = createServer();
+    server.once("error", () => resolve(false));
+    server.listen({ host: "127.0.0.1", port, exclusive: true }, () => server.close(() => resolve(true)));
+  });
+}
+
 /** The local TCP ports that a process listens on (Linux). */
 export function listeningPorts(pid: number): number[] {
   const sockets = new Set(openBy(pid));
