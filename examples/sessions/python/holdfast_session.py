@@ -78,6 +78,6 @@ def ask(url, method, version="0", body=None):
     data = None if body is None else json.dumps(body).encode()
     try:
         with urllib.request.urlopen(urllib.request.Request(url, data, headers, method=method), timeout=2) as answer:
-            return json.load(answer), answer.headers["X-Session-Version"]
+            return json.loads(answer.read() or "null"), answer.headers["X-Session-Version"]
     except urllib.error.HTTPError as error:
         raise SessionError(error.code, error.read().decode()) from error
