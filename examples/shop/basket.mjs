@@ -11,7 +11,8 @@ const MOST_OF_ONE = 20;
  */
 export function sessionOf(headers) {
   const data = Buffer.from(headers["x-session-data"] ?? "", "base64").toString("utf8");
-  const basket = new Map(Object.entries((data === "" ? {} : JSON.parse(data)).basket ?? {}));
+  const entries = Object.entries((data === "" ? {} : JSON.parse(data)).basket ?? {});
+  const basket = new Map(entries.filter(([id, quantity]) => PRODUCTS.has(id) && Number.isInteger(quantity)));
   return { id: headers["x-session-id"] ?? "", version: Number(headers["x-session-version"] ?? 0), basket };
 }
 
