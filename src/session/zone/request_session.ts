@@ -4,6 +4,7 @@ import { runPhases } from "../../http/core/engine.ts";
 import { logError } from "../../http/core/log_context.ts";
 import { ModuleContext } from "../../http/core/module_context.ts";
 import type { Request } from "../../http/core/request.ts";
+import type { UpstreamPassage } from "../../http/core/upstream.ts";
 import { now, wallAt } from "../../sys/clock.ts";
 import { cookieValue } from "../../wire/cookie.ts";
 import { headText } from "../../wire/head_text.ts";
@@ -75,8 +76,9 @@ class RequestSession implements SessionReader, SessionChanger {
   /** Within a call of the store: what it answers now needs nobody to go on with the request. */
   #calling = false;
   #answered = false;
-  /** The response whose head waits for a change to be stored. */
+  /** The response whose head waits for a change to be stored, and its passage. */
   #response: Request | undefined = undefined;
+  #passage: UpstreamPassage | undefined = undefined;
   #change: Change | undefined = undefined;
   #code = OK;
 
@@ -113,6 +115,8 @@ class RequestSession implements SessionReader, SessionChanger {
       return;
     }
     const request = this.#request;
+    // Its lists of fields may be another request's by now.
+    if (request.finalized) return;
     this.#answered = true;
     this.stored = session;
     if (session === undefined && !unknown) {
@@ -121,7 +125,7 @@ class RequestSession implements SessionReader, SessionChanger {
       this.isNew = true;
     }
     this.#tell();
-    if (!this.#calling && !request.finalized) runPhases(request);
+    if (!this.#calling) runPhases(request);
   }
 
   /** Puts what the server is told into the request's head. */
@@ -153,6 +157,7 @@ class RequestSession implements SessionReader, SessionChanger {
     response.cache?.end(0);
     this.#change = change;
     this.#response = response;
+    this.#passage = response.upstream;
     this.#calling = true;
     this.#answered = false;
     this.sessions.zone.store.change(this.id, change, this);
@@ -163,6 +168,7 @@ class RequestSession implements SessionReader, SessionChanger {
   /** While it answered, the server may have made the session in another way than by this response. */
   #lookFor(response: Request): number {
     this.#response = response;
+    this.#passage = response.upstream;
     this.#calling = true;
     this.#answered = false;
     this.sessions.zone.store.read(this.id, this);
@@ -171,13 +177,14 @@ class RequestSession implements SessionReader, SessionChanger {
   }
 
   #made(response: Request, session: StoredSession | undefined): void {
+    if (this.#isOver(response)) return;
     if (session !== undefined) {
       response.cache?.end(0);
       this.stored = session;
       this.#members = undefined;
       this.#tellClient(response);
     }
-    this.#goOn(response, OK);
+    this.#goOn(OK);
   }
 
   /** Gives the client the cookie. */
@@ -188,14 +195,22 @@ class RequestSession implements SessionReader, SessionChanger {
     this.isNew = false;
   }
 
-  #goOn(response: Request, code: number): void {
+  /** Nobody waits for the store any more. What the response is made of may be another request's by now: nothing touches it. */
+  #isOver(response: Request): boolean {
+    const over = this.#passage === undefined || this.#passage.ended || this.#passage !== response.upstream;
+    if (over) this.#response = undefined;
+    return over;
+  }
+
+  #goOn(code: number): void {
+    const passage = this.#passage;
     this.#answered = true;
     this.#response = undefined;
+    this.#passage = undefined;
     this.#code = code;
-    const { upstream } = response;
-    if (this.#calling || upstream === undefined || upstream.ended) return;
-    if (code === OK) upstream.proceed();
-    else upstream.finalize(code);
+    if (this.#calling || passage === undefined) return;
+    if (code === OK) passage.proceed();
+    else passage.finalize(code);
   }
 
   /** Its time begins anew. */
@@ -209,8 +224,8 @@ class RequestSession implements SessionReader, SessionChanger {
 
   onOutcome(outcome: Outcome): void {
     const response = this.#response;
-    if (response === undefined) return;
-    this.#goOn(response, outcome.done ? this.#changed(response, outcome) : this.#refused(response, outcome.refusal));
+    if (response === undefined || this.#isOver(response)) return;
+    this.#goOn(outcome.done ? this.#changed(response, outcome) : this.#refused(response, outcome.refusal));
   }
 
   #changed(response: Request, { session, conflicts }: Extract<Outcome, { done: true }>): number {
