@@ -200,6 +200,8 @@ export class ApiRequest implements SessionReader, SessionChanger, BodyReceiver {
   }
 
   onSession(session: StoredSession | undefined, unknown: boolean): void {
+    // Its client has gone: what the response is made of may be another request's by now.
+    if (this.#request.finalized) return;
     const data = this.#replacement;
     if (unknown) this.#refused("unavailable", session);
     else if (session === undefined) this.#refused("missing", session);
@@ -210,6 +212,7 @@ export class ApiRequest implements SessionReader, SessionChanger, BodyReceiver {
   }
 
   onOutcome(outcome: Outcome): void {
+    if (this.#request.finalized) return;
     if (!outcome.done) {
       this.#refused(outcome.refusal, outcome.session);
       return;
