@@ -16,9 +16,6 @@ import { H1HeadReader, type HeadReaderOwner } from "./head_reader.ts";
 import { H1Input, type InputOwner } from "./input.ts";
 import { LingeringClose, type LingeringSettings } from "./lingering_close.ts";
 
-/** How long a request may be on its way to an idle connection that a graceful shutdown closes. */
-const ON_THE_WAY_MS = 1000;
-
 // States of a connection.
 
 /** Waits for a request; none of its bytes has come. */
@@ -249,8 +246,10 @@ export class H1Connection implements ExchangeOwner, HeadReaderOwner, InputOwner,
   finalize({ keepalive, lingering, location: { core } }: Request): void {
     const { host, input } = this;
     if (this.stream.closed) return;
-    if (keepalive && !input.exhausted && !(host.exiting && core.keepaliveMinTimeout === 0)) {
-      this.setKeepalive(core);
+    if (keepalive && !input.exhausted) {
+      // A worker that exits answers with "Connection: close", but not where the head had been sent before.
+      if (host.exiting && core.keepaliveMinTimeout === 0) this.shutdownIdle(core);
+      else this.setKeepalive(core);
       return;
     }
     const left = lingering || this.pipelined || input.left;
@@ -342,8 +341,11 @@ export class H1Connection implements ExchangeOwner, HeadReaderOwner, InputOwner,
         stream.destroy();
         return;
       case KEPT:
-        if (this.idleTime === 0 || host.exiting) {
+        if (this.idleTime === 0) {
           stream.destroy();
+        } else if (host.exiting) {
+          host.counters[COUNTER.waiting]--;
+          this.shutdownIdle(this.defaultServer.root.core);
         } else {
           this.state = IDLE;
           host.waits(this);
@@ -361,18 +363,25 @@ export class H1Connection implements ExchangeOwner, HeadReaderOwner, InputOwner,
   shutdown(): void {
     // Like nginx: a connection on which nothing was asked yet has client_header_timeout.
     if (this.state === BUSY) this.exchange.shutdown();
-    else if (this.state === IDLE && this.requests > 0) this.shutdownIdle(this.defaultServer.root.core);
+    else if (this.state === IDLE && this.requests > 0) {
+      this.host.counters[COUNTER.waiting]--;
+      this.shutdownIdle(this.defaultServer.root.core);
+    }
   }
 
-  /** nginx closes it, and answers a request that is on its way with a reset. After a FIN, the client asks anew elsewhere. */
-  private shutdownIdle({ lingeringClose, lingeringTimeout, sendTimeout }: CoreSettings): void {
-    if (lingeringClose === "off") {
-      this.stream.destroy();
-      return;
-    }
-    this.host.counters[COUNTER.waiting]--;
-    const time = Math.min(lingeringTimeout, ON_THE_WAY_MS);
-    this.setLingeringClose({ lingeringTime: time, lingeringTimeout: time, sendTimeout });
+  /**
+   * Closes a connection that its client may be using again. nginx answers a request that is on its way with a reset; after a
+   * FIN, the client asks anew elsewhere. It has lingering_timeout to see that.
+   */
+  private shutdownIdle({
+    lingeringClose,
+    lingeringTimeout,
+    sendTimeout,
+  }: LingeringSettings & Pick<CoreSettings, "lingeringClose">): void {
+    const { input } = this;
+    input.drop();
+    if (lingeringClose === "off" || input.halfClosed) this.close(false);
+    else this.setLingeringClose({ lingeringTime: lingeringTimeout, lingeringTimeout, sendTimeout });
   }
 
   destroy(): void {
