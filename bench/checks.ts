@@ -84,7 +84,7 @@ function planOf({ kind, servers, port }: Job): CheckPlan {
     const name = addressText(target);
     checks.push({ key: `check ${name}`, upstream: "bench", name, target, server: name, definition });
   }
-  const planned = checks.map(({ name }, number) => ({ key: `server ${name}`, checks: [number] }));
+  const planned = checks.map(({ name }, number) => ({ key: `server ${name}`, name, checks: [number] }));
   return { checks, upstreams: [{ name: "bench", panic: 0, servers: planned, records: 2 * servers }] };
 }
 

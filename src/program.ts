@@ -1,13 +1,16 @@
 import type { Group } from "./balancer/group.ts";
+import { openCluster } from "./cluster/cluster.ts";
+import { clusterDirectives } from "./cluster/directives.ts";
+import { clusterStatus } from "./cluster/status/cluster_status.ts";
 import { valueIn } from "./config/schema.ts";
 import { checkStatus } from "./health/check_status.ts";
 import { check, healthCheck } from "./health/directives.ts";
 import { openHealth } from "./health/health.ts";
 import type { Checks } from "./health/scheduler.ts";
 import { cacheTool } from "./http/cache/tool.ts";
-import type { HttpModule } from "./http/conf/module.ts";
-import { httpProgram, httpScope } from "./http/conf/program.ts";
-import type { Application, CheckerService, Program } from "./runtime/application.ts";
+import type { CheckerShare, HttpModule } from "./http/conf/module.ts";
+import { httpProgram, httpScope, type Shares } from "./http/conf/program.ts";
+import type { CheckerService, Program } from "./runtime/application.ts";
 import type { Cycle } from "./runtime/cycle.ts";
 import { coreDirectives as processDirectives } from "./runtime/directives.ts";
 import { openErrorLog } from "./runtime/log/error_log.ts";
@@ -30,20 +33,33 @@ class Checking implements CheckerService {
   }
 }
 
-function openChecks(cycle: Cycle, upstreams: readonly Group[]): Application["check"] {
+function openChecks(cycle: Cycle, upstreams: readonly Group[]): readonly Shares[] {
   const health = openHealth(cycle, upstreams);
-  return (previous) => {
-    const scope = httpScope(cycle.root) ?? cycle.root;
-    const log = openErrorLog(valueIn(scope, processDirectives.specs.error_log), cycle);
-    return new Checking(health.start({ log }, previous instanceof Checking ? previous.checks : undefined));
+  const checks: CheckerShare = {
+    name: "health",
+    check(previous) {
+      const scope = httpScope(cycle.root) ?? cycle.root;
+      const log = openErrorLog(valueIn(scope, processDirectives.specs.error_log), cycle);
+      return new Checking(health.start({ log }, previous instanceof Checking ? previous.checks : undefined));
+    },
   };
+  const cluster = openCluster(cycle, health);
+  return [{ checkers: [checks] }, ...(cluster === undefined ? [] : [cluster.shares])];
 }
 
 /** All of Holdfast. */
 export function program(): Program {
   const built = httpProgram({
-    modules: [checkStatus, sessions, sessionApi, memcachedSessions, sessionSticky, sticky] as readonly HttpModule[],
-    tables: [check, healthCheck],
+    modules: [
+      checkStatus,
+      clusterStatus,
+      sessions,
+      sessionApi,
+      memcachedSessions,
+      sessionSticky,
+      sticky,
+    ] as readonly HttpModule[],
+    tables: [check, healthCheck, clusterDirectives],
     open: openChecks,
   });
   return { ...built, tools: [cacheTool] };

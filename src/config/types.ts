@@ -42,7 +42,8 @@ export type Context =
   | "limit_except"
   | "upstream"
   | "acme_issuer"
-  | "session_listen";
+  | "session_listen"
+  | "cluster";
 
 /**
  * An error in the configuration, in nginx's words. `toString` appends ` in FILE:LINE` to the message. Thrown while a

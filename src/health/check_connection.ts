@@ -112,7 +112,8 @@ export class CheckConnection implements ConnectHandler {
 
   private ask(stream: Stream): void {
     this.served++;
-    if (this.probe.send !== undefined) stream.write(this.probe.send);
+    const { send } = this.probe;
+    if (send !== undefined) stream.write(send);
   }
 
   private finish(verdict: Verdict): void {

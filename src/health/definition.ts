@@ -1,4 +1,5 @@
 import type { TlsContext } from "../net/tls/context.ts";
+import type { Probe } from "./probe.ts";
 import type { ResponseTests } from "./response.ts";
 
 export const CHECK_TYPES = ["tcp", "http", "https", "ssl_hello", "mysql", "ajp", "fastcgi", "uwsgi", "scgi"] as const;
@@ -17,7 +18,7 @@ export interface CheckTls {
 
 /** A check as configured. Times in ms. */
 export interface CheckDefinition {
-  readonly type: CheckType;
+  readonly type: CheckType | "node";
   /** What the log calls it: `http`, `http port 81`, `health_check /uri`. */
   readonly label: string;
   readonly interval: number;
@@ -42,6 +43,8 @@ export interface CheckDefinition {
   readonly receive: ((received: string) => boolean) | undefined;
   /** fastcgi, uwsgi and scgi: the request's parameters. */
   readonly params: readonly { readonly key: string; readonly value: string }[];
+  /** node: makes the probe of a node of the cluster. */
+  readonly probe?: () => Probe;
   /** What the check does, as text: checks with the same text share a state over reloads (and under `unique`). */
   readonly identity: string;
 }

@@ -21,6 +21,8 @@ export interface PlannedCheck {
 
 export interface PlannedServer {
   readonly key: string;
+  /** nginx's text of its address. */
+  readonly name: string;
   /** Numbers of its checks in the plan: up is when all of them are. */
   readonly checks: readonly number[];
 }
@@ -95,7 +97,7 @@ export function planChecks(cycle: Cycle, upstreams: readonly CheckedUpstream[]):
       }
       // An unchecked server has another key: a check added later must not start in its state.
       const kind = numbers.length === 0 ? "unchecked" : "server";
-      return { key: `${kind}\0${upstream}\0${peer.name}`, checks: numbers };
+      return { key: `${kind}\0${upstream}\0${peer.name}`, name: peer.name, checks: numbers };
     });
     const records = capacity * (own.length + 1);
     planned.push({ name: upstream, panic: panicOf(root, upstream.toLowerCase()), servers, records });

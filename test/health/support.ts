@@ -145,7 +145,7 @@ export function planOf(addresses: readonly Address[], definition: Partial<CheckD
     const full = { ...DEFINITION, ...definition };
     return { key: `check ${name} ${full.identity}`, upstream: "u", name, server: name, target, definition: full };
   });
-  const servers = checks.map(({ name }, number) => ({ key: `server ${name}`, checks: [number] }));
+  const servers = checks.map(({ name }, number) => ({ key: `server ${name}`, name, checks: [number] }));
   return { checks, upstreams: [{ name: "u", panic, servers, records: 2 * servers.length }] };
 }
 

@@ -33,6 +33,6 @@ const dying = defineModule({
 const program = httpProgram({
   modules: [dying as HttpModule],
   tables: [],
-  open: () => () => ({ stop() {} }),
+  open: () => [],
 });
 run(program, new URL(import.meta.url), fileURLToPath(new URL("../../", import.meta.url)));

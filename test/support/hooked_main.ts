@@ -111,5 +111,5 @@ const after = defineModule({
 });
 
 const modules = [hooked as HttpModule, after as HttpModule];
-const program = httpProgram({ modules, tables: [], open: () => () => ({ stop() {} }) });
+const program = httpProgram({ modules, tables: [], open: () => [] });
 run(program, new URL(import.meta.url), fileURLToPath(new URL("../../", import.meta.url)));

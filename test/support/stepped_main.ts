@@ -9,5 +9,5 @@ const { now } = Date;
 const { STEPPED_CLOCK: file } = process.env;
 if (file !== undefined) Date.now = () => now() + Number(readFileSync(file, "utf8"));
 
-const program = httpProgram({ modules: [], tables: [], open: () => () => ({ stop() {} }) });
+const program = httpProgram({ modules: [], tables: [], open: () => [] });
 run(program, new URL(import.meta.url), fileURLToPath(new URL("../../", import.meta.url)));

@@ -85,6 +85,6 @@ const throwing = defineModule({
 const program = httpProgram({
   modules: [throwing as HttpModule],
   tables: [],
-  open: () => () => ({ stop() {} }),
+  open: () => [],
 });
 run(program, new URL(import.meta.url), fileURLToPath(new URL("../../", import.meta.url)));

@@ -34,6 +34,8 @@ export function probeOf(definition: CheckDefinition, server: string): Probe {
       return fastcgi({ params, expect });
     case "uwsgi":
       return cgi(uwsgi.packet(0, 0, params.map(({ key, value }) => uwsgi.variable(key, value)).join("")), expect);
+    case "node":
+      return definition.probe?.() ?? tcp();
     case "scgi":
       return cgi(scgi.request(0, params.map(({ key, value }) => scgi.header(key, value)).join("")), expect);
   }

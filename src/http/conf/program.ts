@@ -10,6 +10,7 @@ import {
   MAX_WORKERS,
   type Program,
 } from "../../runtime/application.ts";
+import type { Command } from "../../runtime/control/protocol.ts";
 import type { Cycle } from "../../runtime/cycle.ts";
 import type { Sliced } from "../../sys/sliced.ts";
 import { COUNTER, COUNTERS } from "../core/counters.ts";
@@ -18,7 +19,7 @@ import { buildSockets, listenHosts, refuseDuplicates } from "./addresses.ts";
 import { buildHttp } from "./build.ts";
 import { configureArguments } from "./configure.ts";
 import { blockDirectives, coreDirectives } from "./core_directives.ts";
-import type { CheckerShare, HttpModule } from "./module.ts";
+import type { CheckerShare, HttpModule, MasterShare, WorkerShare } from "./module.ts";
 import { httpModules } from "./registry.ts";
 import { serverDirectives } from "./server_directives.ts";
 
@@ -26,11 +27,20 @@ import { serverDirectives } from "./server_directives.ts";
 export interface HttpExtension {
   readonly modules: readonly HttpModule[];
   readonly tables: readonly Directives<Specs>[];
-  /** Called in every process that builds a cycle, with its upstreams; what it returns runs in the checker. */
-  readonly open: (cycle: Cycle, upstreams: readonly Group[]) => Application["check"];
+  /** Called in every process that builds a cycle, with its upstreams. */
+  readonly open: (cycle: Cycle, upstreams: readonly Group[]) => readonly Shares[];
 }
 
-/** All that runs in the checker: of `HttpExtension.open` under the name "", and of modules. */
+/** What something has to do in the processes of a configuration, whether that has an http block or not. */
+export interface Shares {
+  readonly masters?: readonly MasterShare[];
+  readonly workers?: readonly WorkerShare[];
+  readonly checkers?: readonly CheckerShare[];
+  /** What the checker answers at the control socket, by the name of the command. */
+  readonly commands?: ReadonlyMap<string, Command>;
+}
+
+/** All that runs in the checker: of `HttpExtension.open`, and of modules. */
 class CheckerServices implements CheckerService {
   readonly #byName = new Map<string, CheckerService>();
 
@@ -81,23 +91,25 @@ function* buildApplication(
   refusalsOf(cycle.root).attempt(() => refuseDuplicates(sockets, listeners), "complete");
   yield;
   const groups = [...(http?.upstreams.byName.values() ?? [])].map(({ group }) => group);
-  const shares = [{ name: "", check: extension.open(cycle, groups) }, ...(http?.checkers ?? [])];
+  const shares: readonly Shares[] = [...extension.open(cycle, groups), ...(http === undefined ? [] : [http])];
+  const checkers = shares.flatMap((share) => share.checkers ?? []);
+  const masters = shares.flatMap((share) => share.masters ?? []);
+  const workers = shares.flatMap((share) => share.workers ?? []);
   return {
     listeners: [...sockets, ...listeners].map(({ spec }) => spec),
     logFiles: [...(http?.logFiles ?? [])],
     directories: [...(http?.directories ?? [])],
     serve(worker, previous) {
       if (worker.slot >= MAX_WORKERS) throw new ConfigError(`more than ${MAX_WORKERS} workers`);
-      const { workers = [], upstreams } = http ?? {};
       for (const share of workers) share.enter(worker.slot, worker.count);
       const serving = (): void => {
         for (const share of workers) share.serving?.(worker.slot, worker.count);
       };
-      return new HttpService(sockets, listeners, worker, countersOf(worker.slot), previous, upstreams, serving);
+      return new HttpService(sockets, listeners, worker, countersOf(worker.slot), previous, http?.upstreams, serving);
     },
-    prepare: () => http?.masters.flatMap((share) => share.prepare() ?? []) ?? [],
+    prepare: () => masters.flatMap((share) => share.prepare() ?? []),
     leave() {
-      for (const share of http?.masters ?? []) share.leave();
+      for (const share of masters) share.leave();
     },
     forget(slot) {
       // A worker beyond MAX_WORKERS has not served, and so has not counted anything.
@@ -105,10 +117,10 @@ function* buildApplication(
       // Its connections are gone, so the gauges become 0; the totals (accepted, handled, requests) stay.
       countersOf(slot).fill(0, COUNTER.active, COUNTER.waiting + 1);
       for (const group of groups) group.forget(slot);
-      for (const share of http?.workers ?? []) share.forget(slot);
+      for (const share of workers) share.forget(slot);
     },
-    ...(http === undefined ? {} : { commands: http.commands }),
-    check: (previous) => new CheckerServices(shares, previous),
+    commands: new Map(shares.flatMap((share) => [...(share.commands ?? [])])),
+    check: (previous) => new CheckerServices(checkers, previous),
   };
 }
 

@@ -82,7 +82,7 @@ const CONFIG = `events {} http { server { listen 127.0.0.1:1; server_name one; c
 function makeHost(): ConnectionHost & { readonly words: Int32Array } {
   const directory = workspace();
   const modules = [...httpModules, read, hold];
-  const program = httpProgram({ modules: [], tables: [], open: () => () => ({ stop() {} }) });
+  const program = httpProgram({ modules: [], tables: [], open: () => [] });
   const tables = [coreDirectives, eventsDirectives, ...program.directives, read.directives, hold.directives];
   const confFile = write(directory, "nginx.conf", CONFIG);
   const { root } = loadConfig({ confFile, confPrefix: directory }, tables);

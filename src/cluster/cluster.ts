@@ -1,0 +1,74 @@
+import { refusalsOf } from "../config/errors.ts";
+import { valueIn } from "../config/schema.ts";
+import type { Health } from "../health/health.ts";
+import { HEALTH_ZONE, HealthStates, healthBytes } from "../health/state.ts";
+import type { CheckerShare } from "../http/conf/module.ts";
+import type { Shares } from "../http/conf/program.ts";
+import { COUNTER, COUNTERS } from "../http/core/counters.ts";
+import { MAX_WORKERS } from "../runtime/application.ts";
+import type { Cycle } from "../runtime/cycle.ts";
+import { coreDirectives } from "../runtime/directives.ts";
+import { openErrorLog } from "../runtime/log/error_log.ts";
+import { configurationDigest } from "./configuration_digest.ts";
+import { clusterScope } from "./directives.ts";
+import { ClusterNode } from "./node.ts";
+import { OWN_BYTES, OWN_ZONE, OwnState } from "./own_state.ts";
+import { type ClusterSettings, readCluster } from "./settings.ts";
+import { SNAPSHOT_ZONE, Snapshot } from "./snapshot.ts";
+
+/** Room for the matrix of a few hundred nodes and servers. */
+const SNAPSHOT_BYTES = 1024 * 1024;
+/** Key of what the program knows of the group among the notes of a configuration. */
+const CLUSTER = Symbol("cluster");
+
+/** The group in one process. */
+export interface Cluster {
+  readonly settings: ClusterSettings;
+  readonly snapshot: Snapshot;
+  readonly own: OwnState;
+  readonly shares: Shares;
+}
+
+/** Opens what the processes of this node share of the group; undefined: the configuration has none. */
+export function openCluster(cycle: Cycle, health: Health): Cluster | undefined {
+  const scope = clusterScope(cycle.root);
+  const settings = scope && refusalsOf(cycle.root).attempt(() => readCluster(scope, cycle), "complete");
+  if (settings === undefined) return undefined;
+  const { name, nodes } = settings;
+  const zone = { kind: HEALTH_ZONE, name: `cluster ${name}`, size: healthBytes(2 * nodes.length) };
+  const states = new HealthStates(cycle.zone(zone));
+  const snapshot = new Snapshot(cycle.zone({ kind: SNAPSHOT_ZONE, name, size: SNAPSHOT_BYTES }));
+  const own = new OwnState(cycle.zone({ kind: OWN_ZONE, name, size: OWN_BYTES }));
+  const counters = cycle.zone(COUNTERS).words;
+  const load = () => ({
+    connections: sum(counters, COUNTER.active),
+    requests: sum(counters, COUNTER.requests),
+  });
+  const { generation, directives } = cycle.data;
+  const checker: CheckerShare = {
+    name: "cluster",
+    check(previous) {
+      const log = openErrorLog(valueIn(cycle.root, coreDirectives.specs.error_log), cycle);
+      const digest = configurationDigest(directives);
+      const configuration = () => digest;
+      previous?.stop();
+      const before = previous instanceof ClusterNode ? previous : undefined;
+      return new ClusterNode({ settings, states, generation, snapshot, own, health, configuration, load, log }, before);
+    },
+  };
+  const cluster = { settings, snapshot, own, shares: { checkers: [checker] } };
+  cycle.root.notes.set(CLUSTER, cluster);
+  return cluster;
+}
+
+/** undefined before openCluster, and without a group. */
+export function clusterOf(cycle: Cycle): Cluster | undefined {
+  const cluster = cycle.root.notes.get(CLUSTER);
+  return cluster === undefined ? undefined : (cluster as Cluster);
+}
+
+function sum(counters: Int32Array, word: number): number {
+  let total = 0;
+  for (let slot = 0; slot < MAX_WORKERS; slot++) total += counters[slot * COUNTER.words + word] >>> 0;
+  return total;
+}

@@ -1,0 +1,54 @@
+import type { AnswerBody, NodeFacts } from "./messages.ts";
+import { type Opinion, OpinionsCopy } from "./opinions.ts";
+
+/** Another node of the group, as its answers to this one show it. */
+export class Member {
+  readonly name: string;
+  /** Of the process that answers there; "": none has yet. */
+  run = "";
+  /** undefined until it has answered, and from when it was found to be down. */
+  facts: NodeFacts | undefined = undefined;
+  /** Monotonic ms of its last answer. */
+  heardAt = Number.NEGATIVE_INFINITY;
+  /** How far its clock is ahead of this node's, ms. */
+  clockAhead = 0;
+  /** The versions of the protocol that it understands. */
+  protocol = "";
+  /** Up to which of this node's own opinions it has asked. */
+  toldNumber = 0;
+  readonly #opinions = new OpinionsCopy();
+
+  constructor(name: string) {
+    this.name = name;
+  }
+
+  /** Up to which number its opinions are known. */
+  get known(): number {
+    return this.#opinions.number;
+  }
+
+  get opinions(): ReadonlyMap<string, Opinion> {
+    return this.#opinions.known;
+  }
+
+  /** A verified answer. `now`: monotonic ms. Returns false where it is to be asked for everything. */
+  heard(run: string, { facts, changes }: AnswerBody, clockAhead: number, now: number): boolean {
+    if (run !== this.run) {
+      this.run = run;
+      this.#opinions.clear();
+    }
+    this.facts = facts;
+    this.heardAt = now;
+    this.clockAhead = clockAhead;
+    if (this.#opinions.take(changes)) return true;
+    this.#opinions.clear();
+    return false;
+  }
+
+  /** It does not answer any more: what it said last counts for nothing. */
+  lost(): void {
+    this.facts = undefined;
+    this.#opinions.clear();
+    this.run = "";
+  }
+}

@@ -1,0 +1,87 @@
+import { PASS, type Probe, type Verdict } from "../../health/probe.ts";
+import { commonVersion, FrameReader, KIND, PROTOCOL, type ReceivedFrame } from "../../wire/cluster.ts";
+import { answers, type Identity, runText } from "./identity.ts";
+import type { Member } from "./member.ts";
+import { decodeAnswer, decodeRefusal, encodeBody } from "./messages.ts";
+
+/** Asks another node how it does. What it answers is the member's; a check passes when the answer is one of that node. */
+export class NodeProbe implements Probe {
+  readonly #identity: Identity;
+  readonly #member: Member;
+  readonly #heard: (member: Member) => void;
+  #reader = new FrameReader();
+  #number = 0n;
+  #sentAt = 0;
+  #answered = false;
+
+  /** `heard` is called with each answer. */
+  constructor(identity: Identity, member: Member, heard: (member: Member) => void) {
+    this.#identity = identity;
+    this.#member = member;
+    this.#heard = heard;
+  }
+
+  get send(): Buffer {
+    const { cluster, node: from } = this.#identity;
+    const { name: to, run, known } = this.#member;
+    const { bytes, number } = this.#identity.frame(KIND.request, encodeBody({ cluster, from, to, run, known }));
+    this.#number = number;
+    this.#sentAt = performance.now();
+    return bytes;
+  }
+
+  begin(): void {
+    this.#reader = new FrameReader();
+    this.#answered = false;
+  }
+
+  connected(): undefined {
+    return undefined;
+  }
+
+  data(bytes: Buffer): Verdict | undefined {
+    const [frame] = this.#reader.read(bytes);
+    if (frame === undefined) return this.#reader.error;
+    this.#answered = true;
+    return this.#judge(frame);
+  }
+
+  end(): Verdict {
+    return "closed the connection without an answer";
+  }
+
+  get reusable(): boolean {
+    return this.#answered && this.#reader.pending === 0;
+  }
+
+  get unfinished(): boolean {
+    return false;
+  }
+
+  #judge(frame: ReceivedFrame): Verdict {
+    const { cluster, run } = this.#identity;
+    const { name } = this.#member;
+    // Whose answer it is has to be known before anything in it is believed.
+    if (!this.#identity.verifies(frame)) return "its answer does not verify: has it another secret?";
+    if (!answers(frame, run, this.#number)) return "answers another request than this one";
+    this.#member.protocol = versions(frame);
+    if (frame.kind === KIND.refusal) return decodeRefusal(frame.body)?.error ?? "refuses without a reason";
+    if (commonVersion(frame) === undefined) {
+      return `speaks ${versions(frame)} of the protocol, this node ${versions(PROTOCOL)}`;
+    }
+    const answer = decodeAnswer(frame.body);
+    if (answer === undefined) return "its answer is malformed";
+    if (answer.cluster !== cluster) return `is a node of cluster "${answer.cluster}"`;
+    if (answer.from !== name) return `is node "${answer.from}"`;
+    const now = performance.now();
+    // The answer was made somewhere on the way there and back.
+    const clockAhead = frame.time - (this.#identity.wall() - (now - this.#sentAt) / 2);
+    this.#member.heard(runText(frame.run), answer, clockAhead, now);
+    this.#heard(this.#member);
+    return PASS;
+  }
+}
+
+function versions({ oldest, newest }: { readonly oldest: number; readonly newest: number }): string {
+  return oldest === newest ? `version ${newest}` : `versions ${oldest} to ${newest}`;
+}

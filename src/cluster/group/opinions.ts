@@ -1,0 +1,113 @@
+/**
+ * What a node finds of another subject: a node, a server of an upstream, an address. `since`: ms since 1970 when it found that
+ * first. `reason`: why it is down, "" where it is not.
+ */
+export interface Opinion {
+  readonly state: OpinionState;
+  readonly since: number;
+  readonly reason: string;
+}
+
+/** "unknown": it looks, and has no verdict yet. */
+export type OpinionState = "up" | "down" | "unknown";
+
+/** The subjects of opinions, as keys: what one is, and its names. */
+export const nodeKey = (node: string): string => `n ${node}`;
+export const serverKey = (upstream: string, server: string): string => `s ${upstream} ${server}`;
+
+/** Changes since some number, to bring an older copy up to date. */
+export interface Changes {
+  /** The copy's number they build on; 0: they are all there is, whatever the copy had. */
+  readonly from: number;
+  readonly to: number;
+  /** null: the node says nothing of it any more. */
+  readonly opinions: Readonly<Record<string, Opinion | null>>;
+}
+
+/**
+ * A node's own opinions. Each change has a number, so that who knows all up to some number is told what came later: while
+ * nothing changes, the group's messages are small, however many subjects there are.
+ */
+export class Opinions {
+  #number = 0;
+  readonly #entries = new Map<string, { opinion: Opinion | null; number: number }>();
+  /** Those that are gone, and the number up to which they were forgotten: copies older than that are made anew. */
+  #forgotten = 0;
+  #gone = 0;
+
+  get number(): number {
+    return this.#number;
+  }
+
+  get(key: string): Opinion | undefined {
+    return this.#entries.get(key)?.opinion ?? undefined;
+  }
+
+  /** Returns whether that is a change. */
+  set(key: string, opinion: Opinion): boolean {
+    const known = this.get(key);
+    if (known !== undefined && known.state === opinion.state && known.reason === opinion.reason) return false;
+    this.#put(key, opinion);
+    return true;
+  }
+
+  delete(key: string): void {
+    if (this.get(key) === undefined) return;
+    this.#put(key, null);
+    this.#gone++;
+    if (this.#gone > MOST_GONE) this.#forget();
+  }
+
+  #put(key: string, opinion: Opinion | null): void {
+    // Behind all others, so that the latest changes are the last.
+    this.#entries.delete(key);
+    this.#entries.set(key, { opinion, number: ++this.#number });
+  }
+
+  #forget(): void {
+    for (const [key, { opinion }] of this.#entries) if (opinion === null) this.#entries.delete(key);
+    this.#forgotten = this.#number;
+    this.#gone = 0;
+  }
+
+  *entries(): Generator<readonly [key: string, opinion: Opinion]> {
+    for (const [key, { opinion }] of this.#entries) if (opinion !== null) yield [key, opinion];
+  }
+
+  /** `known`: up to which number the copy is complete; 0: there is none. */
+  since(known: number): Changes {
+    const from = known > this.#number || known < this.#forgotten ? 0 : known;
+    const opinions: Record<string, Opinion | null> = {};
+    for (const [key, { opinion, number }] of [...this.#entries].reverse()) {
+      if (number <= from) break;
+      if (opinion !== null || from > 0) opinions[key] = opinion;
+    }
+    return { from, to: this.#number, opinions };
+  }
+}
+
+/** So many subjects that are gone are remembered. */
+const MOST_GONE = 1000;
+
+/** Another node's opinions, as it has told them. */
+export class OpinionsCopy {
+  number = 0;
+  readonly known = new Map<string, Opinion>();
+
+  /** Returns false where the changes build on what this copy does not have. */
+  take({ from, to, opinions }: Changes): boolean {
+    if (from !== 0 && from !== this.number) return false;
+    if (from === 0) this.known.clear();
+    for (const [key, opinion] of Object.entries(opinions)) {
+      if (opinion === null) this.known.delete(key);
+      else this.known.set(key, opinion);
+    }
+    this.number = to;
+    return true;
+  }
+
+  clear(): void {
+    this.number = 0;
+    this.known.clear();
+  }
+}

@@ -1,0 +1,51 @@
+import type { NodeFacts } from "./group/messages.ts";
+import type { Opinion, OpinionState } from "./group/opinions.ts";
+
+/** Who sees whom: what each node that can be heard finds of each subject. Times are ms since 1970. */
+export interface Matrix {
+  readonly cluster: string;
+  /** Whose view of the group it is, and when. */
+  readonly self: string;
+  readonly at: number;
+  readonly nodes: readonly NodeRow[];
+  readonly servers: readonly ServerRow[];
+}
+
+/**
+ * "up", "down": all observers say so. "partly": only some reach it, so it lives, and the way there is cut for the others.
+ * "unknown": nobody has a verdict.
+ */
+export type Verdict = OpinionState | "partly";
+
+export interface Seen {
+  readonly verdict: Verdict;
+  /** By observer. Those that this node does not hear are not among them. */
+  readonly seen: Readonly<Record<string, Opinion>>;
+}
+
+export interface NodeRow extends Seen {
+  readonly name: string;
+  readonly address: string;
+  readonly self: boolean;
+  /** undefined while this node does not hear it. */
+  readonly facts: NodeFacts | undefined;
+  /** How far its clock is ahead, ms. */
+  readonly clockAhead: number;
+  readonly protocol: string;
+}
+
+export interface ServerRow extends Seen {
+  readonly upstream: string;
+  readonly server: string;
+}
+
+export function verdictOf(opinions: Iterable<Opinion>): Verdict {
+  let up = 0;
+  let down = 0;
+  for (const { state } of opinions) {
+    if (state === "up") up++;
+    else if (state === "down") down++;
+  }
+  if (up > 0 && down > 0) return "partly";
+  return up > 0 ? "up" : down > 0 ? "down" : "unknown";
+}

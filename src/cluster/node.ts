@@ -1,0 +1,234 @@
+import type { Health } from "../health/health.ts";
+import { type BoundPlan, bindPlan } from "../health/plan.ts";
+import { type Checks, startChecks } from "../health/scheduler.ts";
+import type { HealthStates } from "../health/state.ts";
+import { addressText } from "../net/address.ts";
+import type { Listener } from "../net/engine.ts";
+import { engine } from "../net/engines.ts";
+import type { StreamError } from "../net/stream.ts";
+import type { CheckerService } from "../runtime/application.ts";
+import type { ErrorLog } from "../runtime/log/log.ts";
+import { randomBytes } from "../sys/random.ts";
+import { startTimer, type Timer } from "../sys/timers.ts";
+import { VERSION } from "../version.ts";
+import { Identity, runText } from "./group/identity.ts";
+import { Member } from "./group/member.ts";
+import type { AnswerBody, NodeFacts, RequestBody } from "./group/messages.ts";
+import { nodeKey, type Opinion, Opinions, serverKey } from "./group/opinions.ts";
+import { ReplayGuard } from "./group/replay_guard.ts";
+import { type Answerer, Responder } from "./group/responder.ts";
+import { type Matrix, type NodeRow, type Seen, type ServerRow, verdictOf } from "./matrix.ts";
+import type { OwnState } from "./own_state.ts";
+import { planNodes } from "./plan.ts";
+import type { ClusterSettings } from "./settings.ts";
+import type { Snapshot } from "./snapshot.ts";
+
+/** Connections of other nodes at a time. */
+const MOST_CONNECTIONS = 4096;
+/** What is wrong with foreign messages is said at most so often for each peer, ms. */
+const REFUSED_LOG_MS = 10_000;
+/** How often the node looks at its servers' states and publishes what it knows, ms. */
+const TICK_MS = 100;
+/** A port that another process still has is tried again after so long, ms. */
+const BIND_AGAIN_MS = 1000;
+
+/** What a node's part in the group depends on. */
+export interface NodeEnvironment {
+  readonly settings: ClusterSettings;
+  readonly states: HealthStates;
+  readonly generation: number;
+  readonly snapshot: Snapshot;
+  readonly own: OwnState;
+  readonly health: Health;
+  readonly configuration: () => string;
+  readonly load: () => Pick<NodeFacts, "connections" | "requests">;
+  readonly log: ErrorLog;
+}
+
+/** This node's part in the group, in the checker: asks the others, answers them, and publishes who sees whom. */
+export class ClusterNode implements CheckerService, Answerer {
+  readonly identity: Identity;
+  readonly guard: ReplayGuard;
+  readonly #environment: NodeEnvironment;
+  readonly #members = new Map<string, Member>();
+  readonly #opinions: Opinions;
+  readonly #plan: BoundPlan;
+  readonly #checks: Checks;
+  readonly #connections = new Set<Responder>();
+  #listener: Listener | undefined;
+  #timer: Timer | undefined;
+  #binding: Timer | undefined;
+  #stopped = false;
+  readonly #refusedAt = new Map<string, number>();
+  /** Messages that changed nothing. */
+  refusals = 0;
+
+  constructor(environment: NodeEnvironment, previous?: ClusterNode) {
+    const { settings, states, generation, log } = environment;
+    const { name, self, secrets } = settings;
+    this.#environment = environment;
+    this.identity = new Identity(name, self.name, randomBytes(8).readBigUInt64BE(), secrets);
+    this.guard = previous?.guard ?? new ReplayGuard();
+    this.#opinions = new Opinions();
+    for (const { name } of settings.nodes) if (name !== self.name) this.#members.set(name, new Member(name));
+    const planned = planNodes(settings, this.identity, this.#members, () => {});
+    this.#plan = bindPlan(planned, states, generation, Date.now());
+    this.#checks = startChecks(this.#plan, { log });
+    this.#listen();
+    this.#tick();
+  }
+
+  stop(): void {
+    this.#stopped = true;
+    this.#checks.stop();
+    this.#listener?.close();
+    this.#timer?.clear();
+    this.#binding?.clear();
+    for (const connection of this.#connections) connection.destroy();
+  }
+
+  #listen(): void {
+    const { settings, log } = this.#environment;
+    const { address } = settings.self;
+    engine()
+      .listen(
+        { address, reusePort: true },
+        (stream) => this.#accept(stream),
+        () => {},
+      )
+      .then(
+        (listener) => {
+          if (this.#stopped) listener.close();
+          else this.#listener = listener;
+        },
+        (error: StreamError) => {
+          log.write(
+            "error",
+            `bind() to ${addressText(address)} for cluster "${settings.name}" failed (${error.message})`,
+          );
+          if (!this.#stopped) this.#binding = startTimer(BIND_AGAIN_MS, () => this.#listen(), { background: true });
+        },
+      );
+  }
+
+  #accept(stream: ConstructorParameters<typeof Responder>[0]): Responder {
+    const responder = new Responder(stream, this, () => this.#connections.delete(responder));
+    this.#connections.add(responder);
+    if (this.#connections.size > MOST_CONNECTIONS) responder.destroy();
+    return responder;
+  }
+
+  #tick(): void {
+    this.#look();
+    this.#publish();
+    this.#timer = startTimer(TICK_MS, () => this.#tick(), { background: true });
+  }
+
+  // ---- what others ask
+
+  answer({ from, run, known }: RequestBody): AnswerBody | undefined {
+    const { settings } = this.#environment;
+    const member = this.#members.get(from);
+    if (member === undefined) return undefined;
+    const knows = run === runText(this.identity.run) ? known : 0;
+    member.toldNumber = knows;
+    this.#look();
+    return {
+      cluster: settings.name,
+      from: settings.self.name,
+      facts: this.#facts(),
+      changes: this.#opinions.since(knows),
+    };
+  }
+
+  refused(peer: string, reason: string): void {
+    this.refusals++;
+    const now = performance.now();
+    const last = this.#refusedAt.get(peer) ?? Number.NEGATIVE_INFINITY;
+    if (now - last < REFUSED_LOG_MS) return;
+    if (this.#refusedAt.size >= MOST_CONNECTIONS) this.#refusedAt.clear();
+    this.#refusedAt.set(peer, now);
+    const { settings, log } = this.#environment;
+    log.write("warn", `a message of ${peer} to cluster "${settings.name}" ${reason}`);
+  }
+
+  #facts(): NodeFacts {
+    const { configuration, load, own } = this.#environment;
+    return { state: own.state, version: VERSION, configuration: configuration(), ...load() };
+  }
+
+  // ---- what this node finds
+
+  #look(): void {
+    const { checks, records, states } = this.#plan;
+    let pending = 0;
+    checks.forEach(({ server }, number) => {
+      const { up, verdict, since, reason } = states.read(records[number]);
+      if (!verdict) pending++;
+      this.#opinions.set(nodeKey(server), opinion(up, verdict, since, reason));
+      if (!up) this.#members.get(server)?.lost();
+    });
+    const { plan } = this.#environment.health;
+    for (const [number, { name, servers }] of plan.upstreams.entries()) {
+      servers.forEach((server, peer) => {
+        if (server.checks.length === 0) return;
+        const up = plan.states.healthy(plan.servers[number][peer]);
+        const all = server.checks.map((check) => plan.states.read(plan.records[check]));
+        const failed = all.find((check) => !check.up);
+        const verdict = all.every((check) => check.verdict) || failed?.verdict === true;
+        const since = Math.max(...all.map((check) => check.since));
+        if (!verdict) pending++;
+        this.#opinions.set(serverKey(name, server.name), opinion(up, verdict, since, failed?.reason ?? ""));
+      });
+    }
+    if (pending === 0) this.#environment.own.judged();
+  }
+
+  // ---- what it publishes
+
+  #publish(): void {
+    this.#environment.snapshot.publish(JSON.stringify(this.matrix()));
+  }
+
+  matrix(): Matrix {
+    const { settings } = this.#environment;
+    const { self } = settings;
+    const nodes = settings.nodes.map(({ name, address }): NodeRow => {
+      const own = name === self.name;
+      const member = this.#members.get(name);
+      const { facts = undefined, clockAhead = 0, protocol = "" } = own ? { facts: this.#facts() } : (member ?? {});
+      const text = addressText(address);
+      return {
+        name,
+        address: text,
+        self: own,
+        facts,
+        clockAhead: Math.round(clockAhead),
+        protocol,
+        ...this.#seen(nodeKey(name)),
+      };
+    });
+    const servers: ServerRow[] = [];
+    for (const { name: upstream, servers: all } of this.#environment.health.plan.upstreams) {
+      for (const { name: server, checks } of all) {
+        if (checks.length > 0) servers.push({ upstream, server, ...this.#seen(serverKey(upstream, server)) });
+      }
+    }
+    return { cluster: settings.name, self: self.name, at: Date.now(), nodes, servers };
+  }
+
+  #seen(key: string): Seen {
+    const seen: Record<string, Opinion> = {};
+    for (const { name } of this.#environment.settings.nodes) {
+      const opinions = this.#members.get(name)?.opinions ?? this.#opinions;
+      const opinion = opinions.get(key);
+      if (opinion !== undefined) seen[name] = opinion;
+    }
+    return { verdict: verdictOf(Object.values(seen)), seen };
+  }
+}
+
+function opinion(up: boolean, verdict: boolean, since: number, reason: string): Opinion {
+  const state = !verdict ? "unknown" : up ? "up" : "down";
+  return { state, since: Math.round(since), reason: state === "down" ? reason : "" };
+}

@@ -1,0 +1,53 @@
+import { networkInterfaces } from "node:os";
+import { fail, type Scope } from "../config/schema.ts";
+import type { Cycle } from "../runtime/cycle.ts";
+import { errorCode, errorText } from "../sys/errno.ts";
+import { clusterDirectives, type NodeCheck, type NodeSetting } from "./directives.ts";
+import { LEAST_SECRET, Secrets, secretsIn } from "./secret.ts";
+
+/** A `cluster` block as this node has it. */
+export interface ClusterSettings {
+  readonly name: string;
+  readonly self: NodeSetting;
+  /** In the order of the configuration, this one among them. */
+  readonly nodes: readonly NodeSetting[];
+  readonly check: NodeCheck;
+  readonly secrets: Secrets;
+}
+
+/** Throws ConfigError. */
+export function readCluster(scope: Scope, cycle: Cycle): ClusterSettings {
+  const [name] = scope.directive.args;
+  const { node: nodes, self, check } = clusterDirectives.in(scope);
+  return { name, nodes, self: ownNode(scope, nodes, self), check, secrets: readSecrets(scope, name, cycle) };
+}
+
+function ownNode(scope: Scope, nodes: readonly NodeSetting[], self: string | undefined): NodeSetting {
+  const at = scope.directive;
+  const [name] = at.args;
+  const place = scope.places.get(clusterDirectives.specs.self) ?? at;
+  if (self !== undefined) return nodes.find((node) => node.name === self) ?? fail(place, `there is no node "${self}"`);
+  const own = new Set(Object.values(networkInterfaces()).flatMap((all) => all?.map(({ address }) => address) ?? []));
+  const here = nodes.filter(({ address }) => address.family !== "unix" && own.has(address.host));
+  if (here.length === 1) return here[0];
+  const what =
+    here.length === 0 ? "no node" : `more than one node (${here.map((node) => `"${node.name}"`).join(", ")})`;
+  return fail(at, `${what} of cluster "${name}" has an address of this machine: "self" is to say which one it is`);
+}
+
+function readSecrets(scope: Scope, cluster: string, cycle: Cycle): Secrets {
+  const at = clusterDirectives.own(scope).secret_file;
+  if (at === undefined) return fail(scope.directive, `cluster "${cluster}" has no "secret_file"`);
+  const path = cycle.path(at.args[0], "conf");
+  let lines: string[];
+  try {
+    lines = secretsIn(cycle.readFile(path));
+  } catch (error) {
+    return fail(at, `cannot read the secret "${path}" (${errorText(errorCode(error))})`);
+  }
+  if (lines.length === 0) fail(at, `there is no secret in "${path}"`);
+  if (lines.some(({ length }) => length < LEAST_SECRET)) {
+    fail(at, `a secret in "${path}" has fewer than ${LEAST_SECRET} characters`);
+  }
+  return new Secrets(cluster, lines);
+}

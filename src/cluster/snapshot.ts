@@ -1,0 +1,52 @@
+import type { Zone, ZoneKind } from "../shm/zone.ts";
+
+/** What the checker has published of the group, for the workers: a text in shared memory. */
+export const SNAPSHOT_ZONE: ZoneKind = { name: "cluster", version: 1 };
+
+/** Words before the text. */
+const SEQUENCE = 0;
+const LENGTH = 1;
+const HEAD_BYTES = 64;
+/** A writer takes microseconds; who reads while it writes looks again. */
+const TRIES = 1000;
+
+/** Written by the checker alone. */
+export class Snapshot {
+  readonly #zone: Zone;
+
+  constructor(zone: Zone) {
+    this.#zone = zone;
+  }
+
+  /** Changes with each publication. */
+  get sequence(): number {
+    return Atomics.load(this.#zone.words, SEQUENCE);
+  }
+
+  /** Returns false where there is no room: what was there stays. */
+  publish(text: string): boolean {
+    const { words, bytes } = this.#zone;
+    const encoded = Buffer.from(text);
+    if (encoded.length > bytes.length - HEAD_BYTES) return false;
+    // Odd while it is being written; already odd if a checker died in here.
+    const writing = words[SEQUENCE] | 1;
+    Atomics.store(words, SEQUENCE, writing);
+    encoded.copy(bytes, HEAD_BYTES);
+    words[LENGTH] = encoded.length;
+    Atomics.store(words, SEQUENCE, (writing + 1) | 0);
+    return true;
+  }
+
+  /** The bytes as they were published; undefined: nothing was yet. */
+  read(): Buffer | undefined {
+    const { words, bytes } = this.#zone;
+    for (let tries = 0; tries < TRIES; tries++) {
+      const sequence = Atomics.load(words, SEQUENCE);
+      if (sequence === 0) return undefined;
+      const length = Math.min(Math.max(0, words[LENGTH]), bytes.length - HEAD_BYTES);
+      const copy = Buffer.from(bytes.subarray(HEAD_BYTES, HEAD_BYTES + length));
+      if ((sequence & 1) === 0 && Atomics.load(words, SEQUENCE) === sequence) return copy;
+    }
+    return undefined;
+  }
+}
