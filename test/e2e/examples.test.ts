@@ -48,6 +48,11 @@ function includedFiles(config: string): Record<string, string> {
   return Object.fromEntries(names.map((name) => [`conf/${name}`, readFileSync(join(ROOT, "conf", name), "utf8")]));
 }
 
+/** What is shown is of the http block, where it does not have that itself. */
+function wrapped(config: string): string {
+  return /^(?:http|cluster) /m.test(config) ? config : `http {\n${config}}\n`;
+}
+
 /** One certificate, its key and a list of its CA's, in place of all that a configuration names. */
 function certificateFiles(t: TestContext, config: string): Record<string, string> {
   const names = [...config.matchAll(/[\w.-]+\.(?:crt|key|crl)(?=;)/g)].map(([name]) => name);
@@ -79,8 +84,14 @@ for (const page of readdirSync(join(ROOT, "docs")).filter((file) => file.endsWit
   [...text.matchAll(/^```nginx\n([\s\S]*?)^```$/gm)].forEach(([, config], number) => {
     test(`docs/${page}, configuration ${number + 1}, passes -t`, async (t) => {
       const { code, stderr } = await runHoldfast(t, {
-        config: `http {\n${config.replaceAll(/listen (443|80)\b/g, "listen 127.0.0.1:8$1").replaceAll("10.0.0.1:11211", "127.0.0.1:18112")}}\n`,
-        files: { ...certificateFiles(t, config), ...includedFiles(config) },
+        config: wrapped(config)
+          .replaceAll(/listen (443|80)\b/g, "listen 127.0.0.1:8$1")
+          .replaceAll("10.0.0.1:11211", "127.0.0.1:18112"),
+        files: {
+          ...certificateFiles(t, config),
+          ...includedFiles(config),
+          "conf/cluster.secret": "a secret of the test's own\n",
+        },
         args: ["-t"],
       });
       assert.equal(code, 0, `${stderr}\n${config}`);
