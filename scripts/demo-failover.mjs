@@ -14,8 +14,8 @@ import { SHOP } from "./shop.mjs";
 
 /** Shoppers who ask without pause beside the one whom the story is about. */
 const OTHERS = 4;
-/** ms a step is watched under load before the next. */
-const WATCHED = 700;
+/** ms a step is watched under load before the next; with `--short` no longer than a test needs. */
+const WATCHED = process.argv.includes("--short") ? 100 : 700;
 /** ms after which an unanswered request has failed. */
 const PATIENCE = 10_000;
 
