@@ -19,6 +19,7 @@ import { memcachedSessions } from "./session/memcached/listener.ts";
 import { sessions } from "./session/sessions.ts";
 import { sessionSticky } from "./session/sticky/session_sticky.ts";
 import { sticky } from "./session/sticky/sticky.ts";
+import { sessionTool } from "./session/tool.ts";
 
 /** The active checks; a reload hands them on to the next cycle. */
 class Checking implements CheckerService {
@@ -62,5 +63,5 @@ export function program(): Program {
     tables: [check, healthCheck, clusterDirectives],
     open: openChecks,
   });
-  return { ...built, tools: [cacheTool] };
+  return { ...built, tools: [cacheTool, sessionTool] };
 }

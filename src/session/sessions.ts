@@ -5,6 +5,7 @@ import type { Request } from "../http/core/request.ts";
 import type { Handler } from "../http/core/types.ts";
 import type { UpstreamHook } from "../http/core/upstream.ts";
 import { keepClientFields } from "./api/client_fields.ts";
+import { sessionCommands } from "./commands.ts";
 import { redisGroup } from "./redis/group.ts";
 import { sessionDirectives } from "./zone/directives.ts";
 import { keepZone } from "./zone/keeper.ts";
@@ -36,12 +37,13 @@ export const sessions: HttpModule<SessionSettings> = defineModule({
     session_id: { get: sessionId },
     session_new: { get: isNewSession },
   },
-  setup({ cycle, scope, variables, directories, masters, workers, checkers, hiddenFields }) {
+  setup({ cycle, scope, variables, directories, masters, workers, checkers, commands, hiddenFields }) {
     variables.prefix("session_", (name) => ({ get: (request) => sessionMember(request, name) }));
     const { session_zone: settings, session_durability: durability } = sessionDirectives;
     const wait = valueIn(scope, sessionDirectives.session_timeout);
     const groupOf = (zone: ZoneSettings) => redisGroup(zone, wait, cycle, scope);
     const zones = openZones(cycle, scope, valueIn(scope, settings), valueIn(scope, durability), groupOf);
+    for (const [name, command] of sessionCommands(() => [...zones.values()])) commands.set(name, command);
     if (zones.size === 0) return;
     for (const name of SESSION_FIELDS) hiddenFields.add(name);
     for (const zone of zones.values()) {

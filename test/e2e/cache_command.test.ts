@@ -1,5 +1,4 @@
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
 import { existsSync, statSync, writeFileSync } from "node:fs";
 import { connect } from "node:net";
 import { join } from "node:path";
@@ -7,7 +6,7 @@ import { test } from "node:test";
 import { httpBackend } from "../support/backend.ts";
 import { type CachedSite, cachedSite } from "../support/cached_site.ts";
 import { startDaemon } from "../support/daemon.ts";
-import { finish, LAUNCHER, type Outcome } from "../support/holdfast.ts";
+import { type Outcome, runTool } from "../support/holdfast.ts";
 import { freePort } from "../support/ports.ts";
 import { checkersOf } from "../support/processes.ts";
 import { get } from "../support/tcp.ts";
@@ -15,11 +14,8 @@ import { waitFor } from "../support/wait.ts";
 
 /** `holdfast cache …`, which asks at the control socket. */
 
-/** Runs it with the configuration of a program that runs. */
-function cache({ prefix }: { readonly prefix: string }, ...words: readonly string[]): Promise<Outcome> {
-  const env = { ...process.env, HOLDFAST_NODE: process.execPath };
-  const child = spawn(LAUNCHER, ["cache", ...words, "-p", `${prefix}/`], { env, stdio: ["ignore", "pipe", "pipe"] });
-  return finish(child, prefix);
+function cache(holdfast: { readonly prefix: string }, ...words: readonly string[]): Promise<Outcome> {
+  return runTool(holdfast, "cache", ...words);
 }
 
 function site(

@@ -216,6 +216,13 @@ export function finish(child: ChildProcess, prefix = ""): Promise<Outcome> {
   });
 }
 
+/** `holdfast WORDS …`, which asks at the control socket of a program that runs there. */
+export function runTool({ prefix }: { readonly prefix: string }, ...words: readonly string[]): Promise<Outcome> {
+  const env = { ...process.env, HOLDFAST_NODE: process.execPath };
+  const child = spawn(LAUNCHER, [...words, "-p", `${prefix}/`], { env, stdio: ["ignore", "pipe", "pipe"] });
+  return finish(child, prefix);
+}
+
 /** Starts the machine's real nginx in the same way, to compare with; skip the test with `have("nginx")` where it is not. */
 export async function startNginx(t: TestContext, options: Pick<ProgramOptions, "config" | "files">): Promise<Running> {
   const { prefix, ports, config } = await prepare(t, options, "");

@@ -1,5 +1,6 @@
 import type { Tool, ToolRequest } from "../../runtime/application.ts";
 import type { CommandRequest } from "../../runtime/control/protocol.ts";
+import { asJson, column, moment, oneLine } from "../../runtime/control/text.ts";
 
 /** `holdfast cache ls|show|purge`: what commands.ts answers, at the terminal. */
 export const cacheTool: Tool = {
@@ -41,30 +42,13 @@ function parse(words: readonly string[]): ToolRequest | string {
   return { request: { command, zone, key: first }, show: show(what === "show" ? details : purged) };
 }
 
-/** Those that JSON lets stand. */
-const CONTROLS = /[\x7f-\x9f]/g;
-
-function asJson(line: CommandRequest): string {
-  const text = JSON.stringify(line).replace(CONTROLS, (unit) => `\\u00${unit.charCodeAt(0).toString(16)}`);
-  return Buffer.from(text).latin1Slice();
-}
-
 function purged({ purged: what }: CommandRequest): string {
   return `purged: ${oneLine(what)}`;
-}
-
-/** A key may have line feeds: nobody is to take what follows for another line of the answer. */
-function oneLine(key: unknown): string {
-  return String(key).replaceAll("\n", "\\x0a");
 }
 
 function row({ state, size, age, left, uses, key }: CommandRequest): string {
   const cells = [String(state).padEnd(6), column(size, 9), column(age, 8), column(left, 8), column(uses, 6)];
   return `${cells.join(" ")}  ${oneLine(key)}`;
-}
-
-function column(value: unknown, width: number): string {
-  return String(value).padStart(width);
 }
 
 function details(line: CommandRequest): string {
@@ -81,9 +65,4 @@ function details(line: CommandRequest): string {
   ];
   const shown = rows.filter(([, value]) => value !== "").map(([name, value]) => `${name.padEnd(7)} ${value}`);
   return `${shown.join("\n")}\n\n${String(line.head).trimEnd().replaceAll("\r\n", "\n")}`;
-}
-
-function moment(seconds: unknown): string {
-  const at = new Date(Number(seconds) * 1000);
-  return Number.isNaN(at.getTime()) ? "?" : at.toISOString();
 }

@@ -2,7 +2,7 @@ import type { Scope } from "../../config/schema.ts";
 import type { CheckerService } from "../../runtime/application.ts";
 import type { Cycle } from "../../runtime/cycle.ts";
 import type { ZoneSettings } from "../zone/session_zone.ts";
-import type { Group, LocalZone, SessionStore } from "../zone/store.ts";
+import type { Group, LocalZone, SessionStore, WaitingSessions } from "../zone/store.ts";
 import { type RedisDefinition, redisDefinition } from "./definition.ts";
 import { knownKeys } from "./group_keys.ts";
 import { linkTo } from "./link.ts";
@@ -29,6 +29,10 @@ class RedisGroup implements Group {
 
   keep(local: LocalZone): CheckerService {
     return new Replay(local, this.#copy(local), this.#remote(local), this.#definition);
+  }
+
+  waiting(local: LocalZone): WaitingSessions {
+    return this.#copy(local).queue;
   }
 
   #copy(local: LocalZone): LocalCopy {

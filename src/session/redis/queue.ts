@@ -1,5 +1,7 @@
 import type { Environment, Table } from "../zone/environment.ts";
+import type { WaitingSessions } from "../zone/store.ts";
 import { readSession, type StoredSession } from "../zone/stored_session.ts";
+import { isLiving } from "./remote.ts";
 
 /**
  * What the store of a group is still to be told, in LMDB: for each session that was changed without it, how the session was when the
@@ -18,7 +20,7 @@ export interface Unsent {
   readonly current: StoredSession;
 }
 
-export class Queue {
+export class Queue implements WaitingSessions {
   readonly #environment: Environment;
   readonly #size: number;
 
@@ -37,6 +39,15 @@ export class Queue {
     return decode(this.#table.getBinary(id));
   }
 
+  has(id: Buffer): boolean {
+    return this.#table.doesExist(id);
+  }
+
+  living(id: Buffer, now: number): StoredSession | undefined {
+    const current = this.get(id)?.current;
+    return isLiving(current, now) ? current : undefined;
+  }
+
   /** Within a transaction. */
   put(id: Buffer, unsent: Unsent): void {
     this.#table.putSync(id, encode(unsent));
@@ -47,7 +58,6 @@ export class Queue {
     this.#table.removeSync(id);
   }
 
-  /** The ids of some, in no order that means anything, beginning behind one. */
   ids(most: number, after: Buffer | undefined): Buffer[] {
     this.#table.resetReadTxn();
     const range = after === undefined ? {} : { start: after, exclusiveStart: true };

@@ -42,6 +42,14 @@ export class Records {
     return this.#table(kind).getBinary(key);
   }
 
+  /** Some of a kind in the order of their keys, beginning behind one; as of now. */
+  some(kind: Kind, most: number, after: Buffer | undefined): (readonly [key: Buffer, bytes: Buffer])[] {
+    this.refresh();
+    const range = after === undefined ? {} : { start: after, exclusiveStart: true };
+    const found = this.#table(kind).getRange({ limit: most, ...range });
+    return [...found].map(({ key, value }) => [Buffer.from(key), value]);
+  }
+
   /**
    * What any process has written by now is seen by what follows in this event. By itself the library looks again only in the next
    * turn of libuv's loop, which may be many of ours.

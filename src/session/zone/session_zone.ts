@@ -8,7 +8,7 @@ import { EmbeddedStore } from "./embedded_store.ts";
 import { openEnvironment } from "./environment.ts";
 import { Records } from "./records.ts";
 import { Signer } from "./session_id.ts";
-import type { Group, LocalZone, SessionStore } from "./store.ts";
+import type { Group, LocalZone, SessionStore, WaitingSessions } from "./store.ts";
 
 /** When a response that confirms a change is sent. */
 export type Durability =
@@ -125,6 +125,12 @@ export class SessionZone {
   get records(): Records | undefined {
     if (this.#opened === undefined) this.open();
     return this.#opened?.records;
+  }
+
+  /** What its group is still to be told; undefined where there is none, or while it cannot be opened. */
+  get waiting(): WaitingSessions | undefined {
+    if (this.#opened === undefined) this.open();
+    return this.#opened && this.#group?.waiting(this.#opened.local);
   }
 
   get store(): SessionStore {

@@ -36,8 +36,18 @@ export interface LocalZone {
   trouble(doing: string, error: unknown): void;
 }
 
+/** What a node is still to tell the store of its group. */
+export interface WaitingSessions {
+  has(id: Buffer): boolean;
+  /** A session as it is here; undefined where the store knows it, or where it is only known to be over. */
+  living(id: Buffer, now: number): StoredSession | undefined;
+  /** The ids of some, in no order that means anything, beginning behind one. */
+  ids(most: number, after: Buffer | undefined): Buffer[];
+}
+
 /** The store of a group of nodes (`store=`). */
 export interface Group {
+  waiting(local: LocalZone): WaitingSessions;
   /** Opens it in a process that uses the zone. */
   open(local: LocalZone): SessionStore;
   /** The keys that all nodes know, the one that signs first; undefined: nothing is known of them yet. */
