@@ -9,6 +9,8 @@ export interface Matrix {
   readonly at: number;
   readonly nodes: readonly NodeRow[];
   readonly servers: readonly ServerRow[];
+  /** In what other nodes differ from this one: sentences. */
+  readonly differences: readonly string[];
 }
 
 /**

@@ -11,6 +11,7 @@ import type { ErrorLog } from "../runtime/log/log.ts";
 import { randomBytes } from "../sys/random.ts";
 import { startTimer, type Timer } from "../sys/timers.ts";
 import { VERSION } from "../version.ts";
+import { DifferenceLog, namedIn } from "./differences.ts";
 import { Identity, runText } from "./group/identity.ts";
 import { Member } from "./group/member.ts";
 import type { AnswerBody, NodeFacts, RequestBody } from "./group/messages.ts";
@@ -27,6 +28,8 @@ import type { Snapshot } from "./snapshot.ts";
 const MOST_CONNECTIONS = 4096;
 /** What is wrong with foreign messages is said at most so often for each peer, ms. */
 const REFUSED_LOG_MS = 10_000;
+/** And the same thing again so often. */
+const REFUSED_AGAIN_MS = 3_600_000;
 /** How often the node looks at its servers' states and publishes what it knows, ms. */
 const TICK_MS = 100;
 /** A port that another process still has is tried again after so long, ms. */
@@ -59,7 +62,8 @@ export class ClusterNode implements CheckerService, Answerer {
   #timer: Timer | undefined;
   #binding: Timer | undefined;
   #stopped = false;
-  readonly #refusedAt = new Map<string, number>();
+  readonly #refused = new Map<string, { readonly reason: string; readonly at: number }>();
+  readonly #differences: DifferenceLog;
   /** Messages that changed nothing. */
   refusals = 0;
 
@@ -67,10 +71,16 @@ export class ClusterNode implements CheckerService, Answerer {
     const { settings, states, generation, log } = environment;
     const { name, self, secrets } = settings;
     this.#environment = environment;
+    this.#differences = new DifferenceLog((level, text) => log.write(level, `${text}, cluster: "${name}"`));
+    if (previous !== undefined) this.#differences.goOn(previous.#differences);
     this.identity = new Identity(name, self.name, randomBytes(8).readBigUInt64BE(), secrets);
     this.guard = previous?.guard ?? new ReplayGuard();
     this.#opinions = new Opinions();
-    for (const { name } of settings.nodes) if (name !== self.name) this.#members.set(name, new Member(name));
+    // What is known of a node outlives a reload.
+    const before = previous === undefined ? undefined : previous.#members;
+    for (const { name } of settings.nodes) {
+      if (name !== self.name) this.#members.set(name, before?.get(name) ?? new Member(name));
+    }
     const planned = planNodes(settings, this.identity, this.#members, () => {});
     this.#plan = bindPlan(planned, states, generation, Date.now());
     this.#checks = startChecks(this.#plan, { log });
@@ -144,10 +154,12 @@ export class ClusterNode implements CheckerService, Answerer {
   refused(peer: string, reason: string): void {
     this.refusals++;
     const now = performance.now();
-    const last = this.#refusedAt.get(peer) ?? Number.NEGATIVE_INFINITY;
-    if (now - last < REFUSED_LOG_MS) return;
-    if (this.#refusedAt.size >= MOST_CONNECTIONS) this.#refusedAt.clear();
-    this.#refusedAt.set(peer, now);
+    const last = this.#refused.get(peer);
+    // Figures in a sentence change all the time.
+    const same = last?.reason.replace(/\d+/g, "") === reason.replace(/\d+/g, "");
+    if (last !== undefined && now - last.at < (same ? REFUSED_AGAIN_MS : REFUSED_LOG_MS)) return;
+    if (this.#refused.size >= MOST_CONNECTIONS) this.#refused.clear();
+    this.#refused.set(peer, { reason, at: now });
     const { settings, log } = this.#environment;
     log.write("warn", `a message of ${peer} to cluster "${settings.name}" ${reason}`);
   }
@@ -214,7 +226,12 @@ export class ClusterNode implements CheckerService, Answerer {
         if (checks.length > 0) servers.push({ upstream, server, ...this.#seen(serverKey(upstream, server)) });
       }
     }
-    return { cluster: settings.name, self: self.name, at: Date.now(), nodes, servers };
+    const named = (node: string): readonly string[] | undefined => {
+      const member = this.#members.get(node);
+      return member === undefined || member.known === 0 ? undefined : namedIn(member.opinions);
+    };
+    const differences = this.#differences.look({ self: self.name, nodes }, named).map(({ text }) => text);
+    return { cluster: settings.name, self: self.name, at: Date.now(), nodes, servers, differences };
   }
 
   #seen(key: string): Seen {

@@ -1,4 +1,5 @@
 import type { Zone, ZoneKind } from "../shm/zone.ts";
+import type { Matrix } from "./matrix.ts";
 
 /** What the checker has published of the group, for the workers: a text in shared memory. */
 export const SNAPSHOT_ZONE: ZoneKind = { name: "cluster", version: 1 };
@@ -35,6 +36,13 @@ export class Snapshot {
     words[LENGTH] = encoded.length;
     Atomics.store(words, SEQUENCE, (writing + 1) | 0);
     return true;
+  }
+
+  /** The matrix, whose strings are byte strings; undefined: there is none yet. */
+  matrix(): Matrix | undefined {
+    const bytes = this.read();
+    // Written by this program's checker alone, in `publish`.
+    return bytes === undefined ? undefined : (JSON.parse(bytes.toString()) as Matrix);
   }
 
   /** The bytes as they were published; undefined: nothing was yet. */

@@ -16,6 +16,8 @@ export interface ClusterOptions {
   /** Directives of the server, which has `cluster_status` at /cluster. */
   readonly server?: string;
   readonly secret?: (node: string) => string;
+  /** Which node can reach which; the others knock on a port where nobody is. Default: all. */
+  readonly reaches?: (observer: string, subject: string) => boolean;
 }
 
 const SECRET = "a secret of the test's own";
@@ -78,12 +80,17 @@ export async function startCluster(t: TestContext, options: ClusterOptions = {})
   const of = (text: ClusterOptions["http"], node: string) => (typeof text === "function" ? text(node) : (text ?? ""));
   const names = Array.from({ length: count }, (_, i) => `lb${i + 1}`);
   const ports = await Promise.all(names.map(async () => [await freePort(), await freePort()] as const));
-  const lines = names.map((name, i) => `node ${name} 127.0.0.1:${ports[i][1]};`).join(" ");
+  const nobody = await freePort();
+  const linesOf = (observer: string) =>
+    names.map((name, i) => {
+      const there = observer === name || options.reaches?.(observer, name) !== false;
+      return `node ${name} 127.0.0.1:${there ? ports[i][1] : nobody};`;
+    });
   const nodes = await Promise.all(
     names.map(async (name, i) => {
       const [port, own] = ports[i];
       const block = of(options.cluster ?? "check interval=100 fall=2 rise=2 timeout=500;", name);
-      const config = `cluster test { ${lines} self ${name}; secret_file secret; ${block} }
+      const config = `cluster test { ${linesOf(name).join(" ")} self ${name}; secret_file secret; ${block} }
         events {} http { access_log off; ${of(options.http, name)}
         server { listen 127.0.0.1:${port}; ${server} location = /cluster { cluster_status; } } }`;
       const running = await startHoldfast(t, { config, files: { "conf/secret": `${secret(name)}\n` } });

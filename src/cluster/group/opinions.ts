@@ -13,6 +13,8 @@ export type OpinionState = "up" | "down" | "unknown";
 
 /** The subjects of opinions, as keys: what one is, and its names. */
 export const nodeKey = (node: string): string => `n ${node}`;
+/** The node that a key is of; undefined: it is of another subject. */
+export const keyedNode = (key: string): string | undefined => (key.startsWith("n ") ? key.slice(2) : undefined);
 export const serverKey = (upstream: string, server: string): string => `s ${upstream} ${server}`;
 
 /** Changes since some number, to bring an older copy up to date. */

@@ -4,39 +4,62 @@ import { defineModule } from "../../http/conf/module.ts";
 import { OK } from "../../http/core/codes.ts";
 import { discardBody } from "../../http/core/discard_body.ts";
 import { sendText } from "../../http/core/engine.ts";
+import { logError } from "../../http/core/log_context.ts";
+import type { Request } from "../../http/core/request.ts";
 import type { Handler } from "../../http/core/types.ts";
 import { headText } from "../../wire/head_text.ts";
-import { clusterOf } from "../cluster.ts";
+import { argument } from "../../wire/uri.ts";
+import { type Cluster, clusterOf } from "../cluster.ts";
+import { matrixJson, readable } from "./format.ts";
+import { statusHtml } from "./status_html.ts";
 
-const JSON_TYPE = headText("application/json");
+type Format = "html" | "json";
+
+const TYPES = { html: headText("text/html"), json: headText("application/json") } as const;
 
 /** `cluster_status`: who sees whom, of nodes and of servers. */
 export const clusterStatus = defineModule({
   name: "http_cluster_status",
   directives: {
-    cluster_status: directive<"json" | undefined>({
+    cluster_status: directive<Format | undefined>({
       in: ["location"],
       args: [0, 1],
-      syntax: "[json]",
-      doc: "Answers with who sees whom: what each node of the cluster finds of each other node and of each server that is checked.",
+      syntax: "[html|json]",
+      doc: "Answers with who sees whom: what each node of the cluster finds of each other node and of each server that is checked. The argument `format=` of a request chooses another format.",
+      defaultText: "html",
       initial: () => undefined,
       inherit: false,
       read(at) {
-        const [format = "json"] = at.args;
-        return format === "json" ? format : fail(at, `invalid format "${format}"`);
+        const [format = "html"] = at.args;
+        return isFormat(format) ? format : fail(at, `invalid format "${format}"`);
       },
     }),
   },
   build({ cluster_status: format }, { http }): Handler | undefined {
     if (format === undefined) return undefined;
-    return (request) => {
-      if (request.method !== "GET" && request.method !== "HEAD") return 405;
-      const broken = discardBody(request);
-      if (broken !== OK) return broken;
-      const snapshot = clusterOf(http.cycle)?.snapshot.read();
-      if (snapshot === undefined) return 503;
-      return sendText(request, 200, JSON_TYPE, snapshot.latin1Slice());
-    };
+    return (request) => show(request, format, clusterOf(http.cycle));
   },
   content: (handler) => handler,
 });
+
+function isFormat(format: string): format is Format {
+  return format === "html" || format === "json";
+}
+
+function show(request: Request, configured: Format, cluster: Cluster | undefined): number {
+  if (request.method !== "GET" && request.method !== "HEAD") return 405;
+  const broken = discardBody(request);
+  if (broken !== OK) return broken;
+  if (cluster === undefined) {
+    logError(request, "error", 'there is no "cluster" in this configuration');
+    return 404;
+  }
+  const matrix = cluster.snapshot.matrix();
+  if (matrix === undefined) return 503;
+  const wanted = argument(request.args, "format");
+  const format = wanted !== undefined && isFormat(wanted) ? wanted : configured;
+  const all = argument(request.args, "all") !== undefined;
+  const body =
+    format === "json" ? matrixJson(matrix) : Buffer.from(statusHtml(readable(matrix), { all })).latin1Slice();
+  return sendText(request, 200, TYPES[format], body);
+}
