@@ -17,6 +17,7 @@ import { openErrorLog } from "./runtime/log/error_log.ts";
 import { sessionApi } from "./session/api/session_api.ts";
 import { memcachedSessions } from "./session/memcached/listener.ts";
 import { sessions } from "./session/sessions.ts";
+import { sessionStatus } from "./session/status/session_status.ts";
 import { sessionSticky } from "./session/sticky/session_sticky.ts";
 import { sticky } from "./session/sticky/sticky.ts";
 import { sessionTool } from "./session/tool.ts";
@@ -57,6 +58,7 @@ export function program(): Program {
       sessions,
       sessionApi,
       memcachedSessions,
+      sessionStatus,
       sessionSticky,
       sticky,
     ] as readonly HttpModule[],

@@ -51,7 +51,13 @@ export const sessions: HttpModule<SessionSettings> = defineModule({
       if (zone.durability === "async") {
         masters.push({ prepare: () => prepareZone(zone.directory), leave: () => leaveZone(zone.directory) });
       }
-      workers.push({ enter: () => zone.open(), forget() {} });
+      workers.push({
+        enter(slot) {
+          zone.counters.enter(slot);
+          zone.open();
+        },
+        forget() {},
+      });
       checkers.push({ name: `session zone ${zone.settings.name}`, check: (previous) => keepZone(zone, previous) });
     }
   },

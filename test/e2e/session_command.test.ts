@@ -102,7 +102,7 @@ test("of a group's zone, what its store has is shown, and what it is still to be
   const options = {
     zone: `4m store=redis://${redis.address} keys=keys`,
     files: { "conf/keys": "0123456789abcdef".repeat(4) },
-    http: "session_timeout 10s;",
+    http: "session_timeout 3s;",
   };
   const shops = [await startShop(t, options), await startShop(t, options)];
   const [one, other] = [shops[0].shopper(), shops[0].shopper()];

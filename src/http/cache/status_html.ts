@@ -1,26 +1,23 @@
-import { html, moment, PAGE_STYLE } from "../core/page.ts";
+import {
+  CARD_STYLE,
+  figuresHtml,
+  html,
+  moment,
+  numberText as number,
+  PAGE_STYLE,
+  sizeText as size,
+} from "../core/page.ts";
 import type { CacheStatus } from "../core/upstream.ts";
 import { type CacheReport, KINDS, OUT_OF_CACHE } from "./status.ts";
 
 /** How often the page asks for itself again, s. */
 const REFRESH = 5;
 
-const STYLE = `${PAGE_STYLE}
-  section { margin: 1.1rem 0; padding: 1rem 1.2rem 1.1rem; background: var(--card); border: 1px solid var(--line); border-radius: .6rem }
-  section header { display: flex; flex-wrap: wrap; align-items: baseline; gap: .1rem 1rem }
-  section h2 { font-size: 1.15rem; font-weight: 600; color: var(--ink); margin: 0; overflow-wrap: anywhere }
-  header code { color: var(--soft); overflow-wrap: anywhere } .flag { margin-left: auto; font-weight: 700; color: var(--down) }
-  .ratio { display: flex; flex-wrap: wrap; align-items: baseline; gap: 0 .6rem; margin: .5rem 0 .4rem; color: var(--soft) }
-  .ratio b { font-size: 2.2rem; line-height: 1.2; color: var(--up); font-variant-numeric: tabular-nums }
-  .bar { display: flex; height: .7rem; border-radius: .35rem; overflow: hidden; background: var(--line) }
-  .bar i { display: block; min-width: 1px }
+const STYLE = `${PAGE_STYLE}${CARD_STYLE}
   .k0 { background: #1a8a4c } .k1 { background: #c9a227 } .k2 { background: #dfc25f } .k3 { background: #63b98a }
   .k4 { background: #73828c } .k5 { background: #a1aeb6 } .k6 { background: #c3ccd2 }
   ul { display: flex; flex-wrap: wrap; gap: .2rem 1.3rem; margin: .6rem 0 0; padding: 0; list-style: none; font-size: .9rem; font-variant-numeric: tabular-nums }
   li i { display: inline-block; width: .7rem; height: .7rem; margin-right: .4rem; border-radius: .2rem } li span { color: var(--soft) }
-  dl { display: grid; grid-template-columns: repeat(4, 1fr); gap: .7rem 1.2rem; margin: 1rem 0 0; padding-top: .9rem; border-top: 1px solid var(--line) }
-  dt { font-size: .82rem; font-weight: 600; color: var(--soft) } dd { margin: 0; font-variant-numeric: tabular-nums } small { color: var(--soft) }
-  @media (max-width: 760px) { dl { grid-template-columns: 1fr 1fr } }
 `;
 
 /** The page of all caches. It loads no other resource, and all text in it is escaped. */
@@ -52,13 +49,11 @@ function section(report: CacheReport): string {
       : `<b>${(ratio * 100).toFixed(1)} %</b><span>of ${number(responses)} responses came out of the cache</span>`;
   return `<section>
 <header><h2>${html(name)}</h2><code>${html(directory)}</code>${flag}</header>
-<p class="ratio">${shown}</p>
+<p class="main">${shown}</p>
 <div class="bar">${KINDS.map((kind, i) => part(i, counts.get(kind)?.responses ?? 0)).join("")}</div>
 <ul>
 ${KINDS.map((kind, i) => item(i, kind, report)).join("")}</ul>
-<dl>
-${figures(report)}</dl>
-</section>
+${figures(report)}</section>
 `;
 }
 
@@ -90,18 +85,5 @@ function figures(report: CacheReport): string {
     ["Served from memory", `${number(memory.responses)} <small>responses</small>`],
     ["Purges pending", number(report.purges)],
   ];
-  return rows.map(([name, value]) => `  <div><dt>${name}</dt><dd>${value}</dd></div>\n`).join("");
-}
-
-function number(value: number): string {
-  return value.toLocaleString("en-US");
-}
-
-const UNITS = ["B", "KiB", "MiB", "GiB", "TiB"];
-
-function size(bytes: number): string {
-  let value = bytes;
-  let unit = 0;
-  for (; value >= 1024 && unit < UNITS.length - 1; unit++) value /= 1024;
-  return `${unit === 0 || value >= 100 ? Math.round(value) : value.toFixed(1)} ${UNITS[unit]}`;
+  return figuresHtml(rows);
 }

@@ -19,6 +19,10 @@ class RedisGroup implements Group {
     this.#definition = definition;
   }
 
+  get text(): string {
+    return this.#definition.text;
+  }
+
   open(local: LocalZone): SessionStore {
     return new RedisStore(local, this.#copy(local), this.#remote(local), this.#definition.timeout);
   }

@@ -64,12 +64,21 @@ export class Queue implements WaitingSessions {
     return [...this.#table.getKeys({ limit: most, ...range })].map((id) => Buffer.from(id));
   }
 
-  /** Whether another session has no room. */
+  get usage(): WaitingSessions["usage"] {
+    this.#table.resetReadTxn();
+    return this.#measure();
+  }
+
+  /** Within a transaction: whether another session has no room. */
   get full(): boolean {
+    return this.#measure().bytes >= this.#size;
+  }
+
+  #measure(): WaitingSessions["usage"] {
     const stats: object = this.#table.getStats();
     const number = (name: string): number => Number(Reflect.get(stats, name));
     const pages = number("treeBranchPageCount") + number("treeLeafPageCount") + number("overflowPages");
-    return pages * number("pageSize") >= this.#size;
+    return { sessions: number("entryCount"), bytes: pages * number("pageSize"), size: this.#size };
   }
 }
 

@@ -86,6 +86,7 @@ export class Replay implements CheckerService {
       left += told.filter((done) => !done).length;
       if (this.#stopped) return;
     }
+    this.#local.counters.storeIs("up");
     if (left === 0) this.#noteBack();
   }
 
@@ -145,6 +146,7 @@ export class Replay implements CheckerService {
     const { reason } = this.#remote.link;
     if (this.#lostAt !== undefined || reason === undefined) return;
     this.#lostAt = Date.now();
+    this.#local.counters.storeIs("away");
     this.#told = 0;
     const { log, name } = this.#local;
     const { text } = this.#definition;

@@ -4,11 +4,13 @@ import { openMainLog } from "../../runtime/log/directive.ts";
 import { clockNow } from "../../sys/clock.ts";
 import type { SessionLimits } from "./change.ts";
 import { ClosedStore } from "./closed_store.ts";
+import { CountedStore } from "./counted_store.ts";
 import { EmbeddedStore } from "./embedded_store.ts";
 import { openEnvironment } from "./environment.ts";
 import { Records } from "./records.ts";
 import { Signer } from "./session_id.ts";
 import type { Group, LocalZone, SessionStore, WaitingSessions } from "./store.ts";
+import { countersZone, ZoneCounters } from "./zone_counters.ts";
 
 /** When a response that confirms a change is sent. */
 export type Durability =
@@ -65,8 +67,9 @@ export class SessionZone {
   backendsWrite = false;
   readonly #cycle: Cycle;
   readonly #fileKeys: readonly Buffer[];
-  readonly #group: Group | undefined;
-  readonly #closed = new ClosedStore();
+  readonly group: Group | undefined;
+  readonly counters: ZoneCounters;
+  readonly #closed: SessionStore;
   #opened: Opened | undefined;
   #signer: Signer | undefined;
   /** Of the group, as they were known at `#keysAt`. */
@@ -90,7 +93,9 @@ export class SessionZone {
     const path = cycle.path(settings.path);
     this.directory = durability === "memory" ? inMemory(path) : path;
     this.#fileKeys = keys;
-    this.#group = group;
+    this.group = group;
+    this.counters = new ZoneCounters(cycle.zone(countersZone(settings.name)));
+    this.#closed = new CountedStore(new ClosedStore(), this.counters);
   }
 
   /** Opens it in a process that uses it. What fails is logged, and tried again when it is used. */
@@ -113,9 +118,11 @@ export class SessionZone {
         records,
         sync,
         log: openMainLog(this.#cycle),
+        counters: this.counters,
         trouble,
       };
-      this.#opened = { records, local, store: this.#group?.open(local) ?? embedded };
+      const store = this.group?.open(local) ?? embedded;
+      this.#opened = { records, local, store: new CountedStore(store, this.counters) };
     } catch (error) {
       this.trouble(`opening "${directory}" failed`, error);
     }
@@ -130,7 +137,7 @@ export class SessionZone {
   /** What its group is still to be told; undefined where there is none, or while it cannot be opened. */
   get waiting(): WaitingSessions | undefined {
     if (this.#opened === undefined) this.open();
-    return this.#opened && this.#group?.waiting(this.#opened.local);
+    return this.#opened && this.group?.waiting(this.#opened.local);
   }
 
   get store(): SessionStore {
@@ -141,7 +148,7 @@ export class SessionZone {
   /** undefined while nobody knows the keys. */
   get signer(): Signer | undefined {
     if (this.#opened === undefined) this.open();
-    if (this.#group !== undefined && this.#fileKeys.length === 0) this.#refreshKeys(this.#group);
+    if (this.group !== undefined && this.#fileKeys.length === 0) this.#refreshKeys(this.group);
     return this.#signer;
   }
 
@@ -157,9 +164,9 @@ export class SessionZone {
 
   /** In the checker: what has the store of its group told of changes. undefined where there is none, or it cannot be opened yet. */
   keepGroup(): CheckerService | undefined {
-    if (this.#group === undefined) return undefined;
+    if (this.group === undefined) return undefined;
     if (this.#opened === undefined) this.open();
-    return this.#opened && this.#group.keep(this.#opened.local);
+    return this.#opened && this.group.keep(this.#opened.local);
   }
 
   /** Logs what could not be done, once in a while however many requests it happens to. */
@@ -171,7 +178,8 @@ export class SessionZone {
   }
 
   /** Sessions gave way to others. */
-  noteEvicted(_count: number): void {
+  noteEvicted(count: number): void {
+    this.counters.add("evictions", count);
     const at = clockNow();
     if (at - this.#fullAt < TROUBLE_MS) return;
     this.#fullAt = at;
@@ -183,7 +191,9 @@ export class SessionZone {
   }
 
   /** The time of sessions was over. */
-  noteEnded(_count: number): void {}
+  noteEnded(count: number): void {
+    this.counters.add("ended", count);
+  }
 }
 
 /** The directory in memory that stands for a path. */

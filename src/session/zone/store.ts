@@ -4,6 +4,7 @@ import type { Change, Outcome, SessionLimits } from "./change.ts";
 import type { Environment } from "./environment.ts";
 import type { Records } from "./records.ts";
 import type { StoredSession } from "./stored_session.ts";
+import type { ZoneCounters } from "./zone_counters.ts";
 
 /** Who asked for a session. */
 export interface SessionReader {
@@ -32,12 +33,15 @@ export interface LocalZone {
   /** Changes are confirmed when the disk has them (`session_durability sync`). */
   readonly sync: boolean;
   readonly log: ErrorLog;
+  readonly counters: ZoneCounters;
   /** Logs what could not be done, once in a while however often it happens. */
   trouble(doing: string, error: unknown): void;
 }
 
 /** What a node is still to tell the store of its group. */
 export interface WaitingSessions {
+  /** How many there are, and what they take of how many bytes. */
+  readonly usage: { readonly sessions: number; readonly bytes: number; readonly size: number };
   has(id: Buffer): boolean;
   /** A session as it is here; undefined where the store knows it, or where it is only known to be over. */
   living(id: Buffer, now: number): StoredSession | undefined;
@@ -47,6 +51,8 @@ export interface WaitingSessions {
 
 /** The store of a group of nodes (`store=`). */
 export interface Group {
+  /** Where its store is, without secrets. */
+  readonly text: string;
   waiting(local: LocalZone): WaitingSessions;
   /** Opens it in a process that uses the zone. */
   open(local: LocalZone): SessionStore;
