@@ -21,6 +21,7 @@ import { type Answerer, Responder } from "./group/responder.ts";
 import { type Matrix, type NodeRow, type Seen, type ServerRow, verdictOf } from "./matrix.ts";
 import type { OwnState } from "./own_state.ts";
 import { planNodes } from "./plan.ts";
+import { Servers } from "./servers.ts";
 import type { ClusterSettings } from "./settings.ts";
 import type { Snapshot } from "./snapshot.ts";
 
@@ -55,6 +56,7 @@ export class ClusterNode implements CheckerService, Answerer {
   readonly #environment: NodeEnvironment;
   readonly #members = new Map<string, Member>();
   readonly #opinions: Opinions;
+  readonly #servers: Servers;
   readonly #plan: BoundPlan;
   readonly #checks: Checks;
   readonly #connections = new Set<Responder>();
@@ -76,21 +78,47 @@ export class ClusterNode implements CheckerService, Answerer {
     this.identity = new Identity(name, self.name, randomBytes(8).readBigUInt64BE(), secrets);
     this.guard = previous?.guard ?? new ReplayGuard();
     this.#opinions = new Opinions();
+    this.#servers = this.#shareServers();
     // What is known of a node outlives a reload.
     const before = previous === undefined ? undefined : previous.#members;
     for (const { name } of settings.nodes) {
-      if (name !== self.name) this.#members.set(name, before?.get(name) ?? new Member(name));
+      if (name === self.name) continue;
+      const member = before?.get(name) ?? new Member(name);
+      member.watch((key, was, is) => this.#servers.heard(key, was, is));
+      this.#members.set(name, member);
     }
-    const planned = planNodes(settings, this.identity, this.#members, () => {});
+    const planned = planNodes(settings, this.identity, this.#members, ({ name }) => this.#servers.came(name));
     this.#plan = bindPlan(planned, states, generation, Date.now());
     this.#checks = startChecks(this.#plan, { log });
+    this.#checks.follow({ runs: () => true, found: () => this.#look(), planned: () => {} });
+    for (const [number, { server }] of planned.checks.entries()) {
+      if (states.up(this.#plan.records[number])) this.#servers.await(server);
+    }
+    this.#look();
+    this.#servers.planned(environment.health.plan);
     this.#listen();
     this.#tick();
+  }
+
+  #shareServers(): Servers {
+    const { settings, health, log } = this.#environment;
+    const { checks, plan } = health;
+    const say = (message: string): void => log.write("error", message);
+    const servers = new Servers({
+      self: settings.self.name,
+      states: plan.states,
+      checks,
+      opinions: this.#opinions,
+      say,
+    });
+    checks?.follow(servers);
+    return servers;
   }
 
   stop(): void {
     this.#stopped = true;
     this.#checks.stop();
+    this.#environment.health.checks?.follow(undefined);
     this.#listener?.close();
     this.#timer?.clear();
     this.#binding?.clear();
@@ -130,6 +158,7 @@ export class ClusterNode implements CheckerService, Answerer {
 
   #tick(): void {
     this.#look();
+    this.#servers.tick(performance.now());
     this.#publish();
     this.#timer = startTimer(TICK_MS, () => this.#tick(), { background: true });
   }
@@ -142,7 +171,6 @@ export class ClusterNode implements CheckerService, Answerer {
     if (member === undefined) return undefined;
     const knows = run === runText(this.identity.run) ? known : 0;
     member.toldNumber = knows;
-    this.#look();
     return {
       cluster: settings.name,
       from: settings.self.name,
@@ -176,24 +204,15 @@ export class ClusterNode implements CheckerService, Answerer {
     let pending = 0;
     checks.forEach(({ server }, number) => {
       const { up, verdict, since, reason } = states.read(records[number]);
+      const member = this.#members.get(server);
       if (!verdict) pending++;
       this.#opinions.set(nodeKey(server), opinion(up, verdict, since, reason));
-      if (!up) this.#members.get(server)?.lost();
+      if (!up) member?.lost();
+      if (verdict && !up) this.#servers.came(server);
+      // Until there is a verdict it counts as there: a node that starts must not take everything for its own.
+      this.#servers.live(server, (up || !verdict) && member?.facts?.state !== "leaving");
     });
-    const { plan } = this.#environment.health;
-    for (const [number, { name, servers }] of plan.upstreams.entries()) {
-      servers.forEach((server, peer) => {
-        if (server.checks.length === 0) return;
-        const up = plan.states.healthy(plan.servers[number][peer]);
-        const all = server.checks.map((check) => plan.states.read(plan.records[check]));
-        const failed = all.find((check) => !check.up);
-        const verdict = all.every((check) => check.verdict) || failed?.verdict === true;
-        const since = Math.max(...all.map((check) => check.since));
-        if (!verdict) pending++;
-        this.#opinions.set(serverKey(name, server.name), opinion(up, verdict, since, failed?.reason ?? ""));
-      });
-    }
-    if (pending === 0) this.#environment.own.judged();
+    if (pending === 0 && this.#servers.pending === 0) this.#environment.own.judged();
   }
 
   // ---- what it publishes

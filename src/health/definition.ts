@@ -1,6 +1,7 @@
 import type { TlsContext } from "../net/tls/context.ts";
 import type { Probe } from "./probe.ts";
 import type { ResponseTests } from "./response.ts";
+import type { Sharing } from "./sharing.ts";
 
 export const CHECK_TYPES = ["tcp", "http", "https", "ssl_hello", "mysql", "ajp", "fastcgi", "uwsgi", "scgi"] as const;
 export type CheckType = (typeof CHECK_TYPES)[number];
@@ -43,6 +44,8 @@ export interface CheckDefinition {
   readonly receive: ((received: string) => boolean) | undefined;
   /** fastcgi, uwsgi and scgi: the request's parameters. */
   readonly params: readonly { readonly key: string; readonly value: string }[];
+  /** With the other nodes of a cluster: the same for all checks of an upstream; undefined: not at all. */
+  readonly sharing?: Sharing;
   /** node: makes the probe of a node of the cluster. */
   readonly probe?: () => Probe;
   /** What the check does, as text: checks with the same text share a state over reloads (and under `unique`). */

@@ -4,6 +4,7 @@ import type { Directive } from "../config/types.ts";
 import { parseMsec, parseNumber } from "../config/values.ts";
 import { CHECK_TYPES, type CheckType } from "./definition.ts";
 import { type Match, type NamedTest, readBodyTest, readMatch } from "./match.ts";
+import type { Sharing } from "./sharing.ts";
 
 /** `check`, times in ms. */
 export interface CheckSetting {
@@ -16,6 +17,7 @@ export interface CheckSetting {
   readonly port: number;
   readonly unique: boolean;
   readonly tls: CheckTlsSetting;
+  readonly sharing: Sharing | undefined;
   readonly directive: Directive;
 }
 
@@ -45,6 +47,7 @@ export interface HealthCheckSetting {
   readonly keepaliveTime: number;
   /** undefined: proxy_connect_timeout and proxy_read_timeout of the location decide. */
   readonly timeout: number | undefined;
+  readonly sharing: Sharing | undefined;
   readonly directive: Directive;
 }
 
@@ -55,6 +58,8 @@ function readCheck(at: Directive, previous: CheckSetting | undefined): CheckSett
   const numbers: Record<string, number> = { interval: 30_000, fall: 5, rise: 2, timeout: 1000, port: 0 };
   const flags: Record<string, boolean> = { default_down: true, unique: false };
   const texts: Record<string, string | undefined> = {
+    quorum: undefined,
+    observers: undefined,
     ssl_name: undefined,
     ssl_verify: undefined,
     ssl_trusted_certificate: undefined,
@@ -82,6 +87,8 @@ function readCheck(at: Directive, previous: CheckSetting | undefined): CheckSett
   }
   const { interval, fall, rise, timeout, port } = numbers;
   const { default_down: defaultDown, unique } = flags;
+  const sharing = readSharing(at, texts);
+  if (unique && (sharing?.observers ?? 0) > 0) fail(at, '"unique=true" and "observers" do not go together');
   return {
     interval,
     fall,
@@ -92,13 +99,26 @@ function readCheck(at: Directive, previous: CheckSetting | undefined): CheckSett
     defaultDown,
     unique,
     tls: readTls(at, type, texts),
+    sharing,
     directive: at,
   };
 }
 
+/** Parameters that need a cluster. */
+function readSharing(
+  at: Directive,
+  { quorum, observers }: Readonly<Record<string, string | undefined>>,
+): Sharing | undefined {
+  if (quorum !== undefined && quorum !== "majority") {
+    fail(at, `invalid value "quorum=${quorum}", it must be "majority"`);
+  }
+  const number = observers === undefined ? 0 : parseNumber(observers) || invalid(at, `observers=${observers}`);
+  return quorum === undefined && number === 0 ? undefined : { quorum: quorum !== undefined, observers: number };
+}
+
 function readTls(at: Directive, type: CheckType, texts: Readonly<Record<string, string | undefined>>): CheckTlsSetting {
   const { ssl_name: name, ssl_verify: verify, ssl_trusted_certificate: trusted } = texts;
-  const given = Object.keys(texts).find((key) => texts[key] !== undefined);
+  const given = ["ssl_name", "ssl_verify", "ssl_trusted_certificate"].find((key) => texts[key] !== undefined);
   if (type !== "https" && given !== undefined) fail(at, `parameter "${given}" is for "type=https" only`);
   if (verify !== undefined && verify !== "on" && verify !== "off") {
     fail(at, `invalid value "ssl_verify=${verify}", it must be "on" or "off"`);
@@ -115,7 +135,13 @@ function readHealthCheck(at: Directive): HealthCheckSetting {
     timeout: undefined,
   };
   const numbers: Record<string, number> = { fails: 1, passes: 1, port: 0 };
-  const texts: Record<string, string | undefined> = { uri: "/", match: undefined, type: "http" };
+  const texts: Record<string, string | undefined> = {
+    uri: "/",
+    match: undefined,
+    type: "http",
+    quorum: undefined,
+    observers: undefined,
+  };
   let mandatory = false;
   at.args.forEach((arg, index) => {
     const [name, value] = split(arg);
@@ -149,6 +175,7 @@ function readHealthCheck(at: Directive): HealthCheckSetting {
     match,
     mandatory,
     type,
+    sharing: readSharing(at, texts),
     directive: at,
   };
 }
@@ -168,8 +195,8 @@ export const check = defineDirectives("http_upstream_check", {
     in: ["upstream"],
     args: [1, Number.POSITIVE_INFINITY],
     syntax:
-      "interval=milliseconds [fall=count] [rise=count] [timeout=milliseconds] [default_down=true|false] [type=tcp|http|https|ssl_hello|mysql|ajp|fastcgi|uwsgi|scgi] [port=port] [unique=true|false] [ssl_name=name] [ssl_verify=on|off] [ssl_trusted_certificate=file]",
-    doc: "Checks the upstream's servers: `fall` failures in a row take a server out, `rise` passes bring it back. Where a parameter is left out: interval=30000 fall=5 rise=2 timeout=1000 default_down=true type=tcp. `port` checks another port of the same server (unix sockets ignore it); `unique=true` shares one check among upstreams that check an address in the same way. type=https is type=http after a TLS handshake: `ssl_name` is the name that the server is asked for, else the host name of `server`; `ssl_verify=on` has its certificate verified, with that name, against those in the file.",
+      "interval=milliseconds [fall=count] [rise=count] [timeout=milliseconds] [default_down=true|false] [type=tcp|http|https|ssl_hello|mysql|ajp|fastcgi|uwsgi|scgi] [port=port] [unique=true|false] [ssl_name=name] [ssl_verify=on|off] [ssl_trusted_certificate=file] [quorum=majority] [observers=number]",
+    doc: "Checks the upstream's servers: `fall` failures in a row take a server out, `rise` passes bring it back. Where a parameter is left out: interval=30000 fall=5 rise=2 timeout=1000 default_down=true type=tcp. `port` checks another port of the same server (unix sockets ignore it); `unique=true` shares one check among upstreams that check an address in the same way. type=https is type=http after a TLS handshake: `ssl_name` is the name that the server is asked for, else the host name of `server`; `ssl_verify=on` has its certificate verified, with that name, against those in the file. In a cluster, `quorum=majority` has the servers that balancing uses be those that most of the nodes find up, and `observers` has each server be checked by so many nodes only, whose findings the others use.",
     initial: () => undefined,
     repeat: true,
     read: (at, _scope, previous) => readCheck(at, previous),
@@ -261,8 +288,8 @@ export const healthCheck = defineDirectives("http_upstream_hc", {
     in: ["location"],
     args: [0, Number.POSITIVE_INFINITY],
     syntax:
-      "[interval=time] [jitter=time] [fails=number] [passes=number] [uri=uri] [port=number] [match=name] [mandatory [persistent]] [type=http|tcp] [keepalive_time=time] [timeout=time]",
-    doc: "Checks the servers of the upstream that this location's proxy_pass names. With `mandatory` a new server gets no requests before it has passed; states always persist over reloads. `timeout` bounds a whole check; without it proxy_connect_timeout and proxy_read_timeout do.",
+      "[interval=time] [jitter=time] [fails=number] [passes=number] [uri=uri] [port=number] [match=name] [mandatory [persistent]] [type=http|tcp] [keepalive_time=time] [timeout=time] [quorum=majority] [observers=number]",
+    doc: "Checks the servers of the upstream that this location's proxy_pass names. With `mandatory` a new server gets no requests before it has passed; states always persist over reloads. `timeout` bounds a whole check; without it proxy_connect_timeout and proxy_read_timeout do. `quorum` and `observers` are those of `check`.",
     initial: () => [],
     inherit: false,
     repeat: true,

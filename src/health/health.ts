@@ -9,6 +9,8 @@ import { HEALTH_ZONE, HealthStates, healthBytes, migrateHealth } from "./state.t
 export interface Health {
   readonly plan: BoundPlan;
   readonly generation: number;
+  /** In the checker, once they have started. */
+  readonly checks: Checks | undefined;
   /** What a balancing method of the upstream asks; undefined where it has no checks. check_panic is in it. */
   view(upstream: string): HealthView | undefined;
   /**
@@ -57,6 +59,10 @@ class CycleHealth implements Health {
       upstream.watch?.(this.view(upstream.name));
       if (this.view(upstream.name) !== undefined) upstream.onChange?.(() => this.#changed(upstream));
     }
+  }
+
+  get checks(): Checks | undefined {
+    return this.#checks;
   }
 
   get plan(): BoundPlan {

@@ -3,6 +3,7 @@ import { type Address, addressText, withPort } from "../net/address.ts";
 import type { Cycle } from "../runtime/cycle.ts";
 import type { CheckDefinition } from "./definition.ts";
 import { checksOf, panicOf } from "./settings.ts";
+import type { Sharing } from "./sharing.ts";
 import { type HealthStates, healthView } from "./state.ts";
 
 /** One check of one server, as configured. */
@@ -31,6 +32,7 @@ export interface PlannedUpstream {
   readonly name: string;
   /** check_panic in percent; 0: off. */
   readonly panic: number;
+  readonly sharing?: Sharing;
   /** By peer index. A server marked `down` has no checks and does not count. */
   readonly servers: readonly PlannedServer[];
   /** The most records it needs, whatever its servers' names are resolved to. */
@@ -100,7 +102,9 @@ export function planChecks(cycle: Cycle, upstreams: readonly CheckedUpstream[]):
       return { key: `${kind}\0${upstream}\0${peer.name}`, name: peer.name, checks: numbers };
     });
     const records = capacity * (own.length + 1);
-    planned.push({ name: upstream, panic: panicOf(root, upstream.toLowerCase()), servers, records });
+    const { sharing } = own[0];
+    const panic = panicOf(root, upstream.toLowerCase());
+    planned.push({ name: upstream, panic, servers, records, ...(sharing === undefined ? {} : { sharing }) });
   }
   return { checks, upstreams: planned };
 }

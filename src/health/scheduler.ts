@@ -9,6 +9,7 @@ import { Groups } from "./groups.ts";
 import { type BoundPlan, checkAddress, type PlannedCheck } from "./plan.ts";
 import { PASS, type Verdict } from "./probe.ts";
 import { probeOf } from "./probes/registry.ts";
+import type { CheckGroup, Decision } from "./sharing.ts";
 import type { HealthStates } from "./state.ts";
 import { clientSettings } from "./tls.ts";
 
@@ -39,6 +40,11 @@ export interface Checks {
   stop(): void;
   /** A new generation: checks that are in both go on as they were, without a burst. Later lines go to `log`, if given. */
   update(plan: BoundPlan, log?: ErrorLog): void;
+  /** Shares the checks that are shared with these nodes from now on; undefined: what they have decided stays. */
+  follow(group: CheckGroup | undefined): void;
+  /** The observers of servers are others now: checks begin and end as the group says. */
+  share(): void;
+  decide(decision: Decision): void;
 }
 
 /** Checks due within this many ms are started together, at most STARTS_A_TURN in one turn of the event loop. */
@@ -66,6 +72,8 @@ interface Runner extends Due {
   slot: number;
   /** Checks done in quick succession. */
   quick: number;
+  /** Other nodes run it: it is not in the heap. */
+  idle: boolean;
   /** It has its phase in the interval: from now on `slot` advances by whole intervals. */
   placed: boolean;
   /** Place in the interval, 0 to 1. */
@@ -113,6 +121,7 @@ class Scheduler implements Checks {
   private runners = new Map<string, Runner>();
   private readonly heap = new DueHeap<Runner>();
   private groups: Groups | undefined = undefined;
+  private group: CheckGroup | undefined = undefined;
   private cancelWake: (() => void) | undefined = undefined;
   private wakeAt = Number.POSITIVE_INFINITY;
   private turning = false;
@@ -157,7 +166,44 @@ class Scheduler implements Checks {
     for (const gone of previous.values()) this.retire(gone);
     this.runners = runners;
     this.groups = new Groups(plan, this.log, this.groups);
+    this.group?.planned(plan);
     this.sleep();
+  }
+
+  follow(group: CheckGroup | undefined): void {
+    this.group = group;
+  }
+
+  share(): void {
+    const now = this.clock.now();
+    for (const runner of this.runners.values()) this.assign(runner, now);
+    this.sleep();
+  }
+
+  decide(decision: Decision): void {
+    this.groups?.decide(decision, this.clock.wall());
+  }
+
+  private assign(runner: Runner, now: number): void {
+    const { check, record } = runner;
+    const idle = !this.isOwn(check);
+    if (!idle && runner.idle) {
+      runner.idle = false;
+      runner.quick = 0;
+      runner.slot = now;
+      // What was found, here or by others, stays until there is a verdict, so that there is no hurry.
+      if (this.states.verdict(record) || this.groups?.isDecided(record)) this.place(runner, now);
+      this.heap.set(runner, runner.slot);
+    } else if (idle) {
+      if (!runner.idle) this.retire(runner);
+      runner.idle = true;
+      if (this.group !== undefined) this.states.setAside(record);
+    }
+  }
+
+  /** Whether this node is the one to run a check. */
+  private isOwn({ upstream, name, definition }: PlannedCheck): boolean {
+    return (definition.sharing?.observers ?? 0) === 0 || this.group?.runs(upstream, name) === true;
   }
 
   private begin(check: PlannedCheck, record: number, now: number): Runner {
@@ -170,6 +216,7 @@ class Scheduler implements Checks {
       excused: false,
       slot: now,
       quick: 0,
+      idle: false,
       placed: false,
       phase: (this.offset + this.made++ * GOLDEN) % 1,
       due: 0,
@@ -177,7 +224,8 @@ class Scheduler implements Checks {
     };
     // The checker was restarted: known states are kept, and servers whose failures are being counted keep the interval.
     if (states.verdict(record) || this.isFailing(runner)) this.place(runner, now);
-    this.heap.set(runner, runner.slot);
+    if (this.isOwn(check)) this.heap.set(runner, runner.slot);
+    else this.assign(runner, now);
     return runner;
   }
 
@@ -197,6 +245,8 @@ class Scheduler implements Checks {
       }
     }
     runner.check = check;
+    this.assign(runner, now);
+    if (runner.idle) return runner;
     const latest = now + (runner.running ? definition.timeout : definition.interval);
     if (runner.due > latest) this.heap.set(runner, latest);
     if (runner.slot > latest) runner.slot = latest;
@@ -329,11 +379,17 @@ class Scheduler implements Checks {
     const wall = this.clock.wall();
     const passed = verdict === PASS;
     const reached = passed ? states.pass(record, wall) >= rise : states.fail(record, wall, verdict) >= fall;
-    if (!reached) return;
-    const first = !states.verdict(record);
+    const first = reached && !states.verdict(record);
+    const other = reached && states.up(record) !== passed;
     if (first) states.setVerdict(record, true);
-    if (states.up(record) !== passed) this.change(runner, passed, verdict, wall);
+    if (other) this.change(runner, passed, verdict, wall);
     else if (first && !passed) this.log.write("warn", stillDown(check, verdict));
+    if (this.group !== undefined && (first || other || !passed)) this.tell(this.group, record);
+  }
+
+  /** The group hears of verdicts, of changes, and of each failure: its reason may be another one. */
+  private tell(group: CheckGroup, record: number): void {
+    for (const [upstream, server] of this.groups?.serversOf(record) ?? []) group.found(upstream, server);
   }
 
   private change(runner: Runner, up: boolean, reason: Verdict, wall: number): void {

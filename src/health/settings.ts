@@ -6,6 +6,7 @@ import type { CheckDefinition, CheckType } from "./definition.ts";
 import { type CheckSetting, check, type HealthCheckSetting, healthCheck } from "./directives.ts";
 import type { Match } from "./match.ts";
 import { CLASSES, DEFAULT_ALIVE, type ResponseTests, statusIn } from "./response.ts";
+import type { Sharing } from "./sharing.ts";
 import { checkTls, locationTls } from "./tls.ts";
 
 const DEFAULT_SEND = "GET / HTTP/1.0\r\n\r\n";
@@ -46,9 +47,21 @@ export function checksOf(cycle: Cycle): Map<string, CheckDefinition[]> {
     else if (!list.some(({ identity }) => identity === definition.identity)) list.push(definition);
   };
   const upstreams = new Set<string>();
+  const grouped = root.children.some(({ context }) => context === "cluster");
+  const sharedAs = new Map<string, Sharing | undefined>();
+  const agree = (upstream: string, { sharing, directive }: CheckSetting | HealthCheckSetting) => {
+    const name = sharing?.quorum ? "quorum" : "observers";
+    if (sharing !== undefined && !grouped) fail(directive, `"${name}" needs a "cluster" block: there is no other node`);
+    const known = sharedAs.get(upstream);
+    if (sharedAs.has(upstream) && (known?.quorum !== sharing?.quorum || known?.observers !== sharing?.observers))
+      fail(directive, `all checks of upstream "${upstream}" must have the same "quorum" and "observers"`);
+    sharedAs.set(upstream, sharing);
+  };
   for (const scope of upstreamsIn(root)) {
     upstreams.add(nameOf(scope));
     const definition = ownCheck(scope, cycle);
+    const setting = check.in(scope).check;
+    if (setting !== undefined) agree(nameOf(scope), setting);
     if (definition !== undefined) add(nameOf(scope), definition);
   }
   for (const scope of scopesThatSet(root, healthCheck.specs.health_check)) {
@@ -57,6 +70,7 @@ export function checksOf(cycle: Cycle): Map<string, CheckDefinition[]> {
       if (host === undefined) fail(setting.directive, "health_check needs a proxy_pass to an upstream in its location");
       const upstream = host.toLowerCase();
       if (!upstreams.has(upstream)) fail(setting.directive, `no upstream "${host}" for health_check`);
+      agree(upstream, setting);
       add(upstream, locationCheck(scope, setting, host));
     }
   }
@@ -105,6 +119,7 @@ function ownCheck(scope: Scope, cycle: Cycle): CheckDefinition | undefined {
     port,
     unique,
     tls: type === "https" ? checkTls(base, cycle) : undefined,
+    ...(base.sharing === undefined ? {} : { sharing: base.sharing }),
     label: port === 0 ? type : `${type} port ${port}`,
     jitter: 0,
     keep: { requests: settings.check_keepalive_requests, time: 0 },
@@ -141,6 +156,7 @@ function locationCheck(scope: Scope, setting: HealthCheckSetting, host: string):
   const expect = !http ? NO_TESTS : (match ?? { ...NO_TESTS, status: statusIn(DEFAULT_ALIVE) });
   return {
     type,
+    ...(setting.sharing === undefined ? {} : { sharing: setting.sharing }),
     label: http ? `health_check ${setting.uri}` : "health_check type=tcp",
     interval,
     jitter,

@@ -42,8 +42,12 @@ const VERDICT = 6;
 /** The same word of a server's record. */
 const HEALTHY = VERDICT;
 const RISE = 7;
+/** The same word of a server's record. */
+const DECIDED = RISE;
 const FALL = 8;
 const CHECKS = 9;
+const DECIDED_UP = 1;
+const DECIDED_DOWN = 2;
 /** Odd while the words from here on are being written. */
 const SEQUENCE = 10;
 const REASON_LENGTH = 11;
@@ -185,12 +189,29 @@ export class HealthStates {
     Atomics.store(this.words, at + HEALTHY, healthy ? 1 : 0);
   }
 
+  /** What a group of nodes has decided of a server; undefined: nothing, so that this node's own finding counts. */
+  decided(at: number): boolean | undefined {
+    const word = Atomics.load(this.words, at + DECIDED);
+    return word === 0 ? undefined : word === DECIDED_UP;
+  }
+
+  setDecided(at: number, up: boolean | undefined): void {
+    Atomics.store(this.words, at + DECIDED, up === undefined ? 0 : up ? DECIDED_UP : DECIDED_DOWN);
+  }
+
   verdict(at: number): boolean {
     return this.words[at + VERDICT] === 1;
   }
 
   setVerdict(at: number, reached: boolean): void {
     this.words[at + VERDICT] = reached ? 1 : 0;
+  }
+
+  /** Another node checks it from now on: what was counted here says nothing any more. */
+  setAside(at: number): void {
+    this.setVerdict(at, false);
+    this.words[at + RISE] = 0;
+    this.words[at + FALL] = 0;
   }
 
   /** Failures in a row. */

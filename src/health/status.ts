@@ -21,7 +21,12 @@ export interface StatusRow {
   /** The last failed check, while it matters: when (wall-clock ms; 0: none) and why. */
   readonly failed: number;
   readonly reason: string;
+  /** Where the nodes of a cluster decide: what balancing goes by, where that is not what this node finds; "": it is. */
+  readonly decided: Decided;
 }
+
+/** "looked at": other nodes check it, and that is what they found. */
+export type Decided = "" | "kept up by the majority" | "down by the majority" | "looked at by other nodes";
 
 /** All there is to show. `now`: wall-clock ms. */
 export interface StatusReport {
@@ -63,11 +68,35 @@ export function statusQuery(args: string, format: StatusFormat, bad?: (message: 
 
 /** The states of a plan's checks at `now` (wall-clock ms), in the order of the configuration. */
 export function statusRows(plan: BoundPlan, now = Date.now()): StatusRow[] {
+  const decisions = decisionsIn(plan);
   return plan.checks.map(({ upstream, name, definition }, index) => {
-    const { up, rise, fall, since, checked, failed, reason } = plan.states.read(plan.records[index]);
+    const { up, verdict, rise, fall, since, checked, failed, reason } = plan.states.read(plan.records[index]);
     const recovered = up && fall === 0 && now - failed > FORGET;
     const failure = recovered ? { failed: 0, reason: "" } : { failed, reason };
     const { type, port } = definition;
-    return { index, upstream, name, up, rise, fall, type, port, since, checked, ...failure };
+    const decided = decidedText(decisions.get(index), up, !verdict && (definition.sharing?.observers ?? 0) > 0);
+    return { index, upstream, name, up, rise, fall, type, port, since, checked, ...failure, decided };
   });
+}
+
+/** What the nodes of a cluster have decided of the servers, by the numbers of their checks. */
+function decisionsIn(plan: BoundPlan): Map<number, boolean> {
+  const decisions = new Map<number, boolean>();
+  plan.upstreams.forEach(({ servers, sharing }, number) => {
+    if (sharing === undefined) return;
+    servers.forEach(({ checks }, peer) => {
+      const record = plan.servers[number][peer];
+      const up = plan.states.decided(record);
+      // Of several checks, those that pass have nothing to do with it.
+      const differs = up !== undefined && (sharing.observers > 0 || up !== plan.states.healthy(record));
+      if (differs) for (const check of checks) decisions.set(check, up);
+    });
+  });
+  return decisions;
+}
+
+function decidedText(decided: boolean | undefined, up: boolean, elsewhere: boolean): Decided {
+  if (decided === undefined) return "";
+  if (elsewhere) return "looked at by other nodes";
+  return decided === up ? "" : decided ? "kept up by the majority" : "down by the majority";
 }

@@ -109,10 +109,11 @@ function total(status: string, style: string, count: number, what: string, query
 }
 
 function line(row: StatusRow, now: number): string {
-  const { index, upstream, name, up, rise, fall, type, port, since, checked, failed, reason } = row;
+  const { index, upstream, name, up, rise, fall, type, port, since, checked, failed, reason, decided } = row;
   const cells = [index, upstream, name, up ? "up" : "down", rise, fall, type, port].map(String).map(html);
   const lasted = checked === 0 ? "unchecked" : age(since, now);
-  const texts = [...cells, lasted, reason === "" ? "" : failure(reason, failed, now)];
+  const why = [decided === "" ? "" : `<b>${decided}</b>`, reason === "" ? "" : failure(reason, failed, now)];
+  const texts = [...cells, lasted, why.filter((text) => text !== "").join(" ")];
   const text = texts.map((cell) => `    <td>${cell}</td>\n`).join("");
   return `  <tr${up ? "" : ' bgcolor="#FF0000"'}>\n${text}  </tr>\n`;
 }

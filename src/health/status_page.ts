@@ -33,10 +33,11 @@ function csv(rows: readonly StatusRow[]): string {
 }
 
 function json(shown: readonly StatusRow[], { rows, certificates, generation }: StatusReport): string {
-  const lines = shown.map(({ index, upstream, name, up, rise, fall, type, port, since, failed, reason }) => {
+  const lines = shown.map(({ index, upstream, name, up, rise, fall, type, port, since, failed, reason, decided }) => {
     const status = up ? "up" : "down";
+    const more = decided === "" ? "" : `, "decided": ${quote(decided)}`;
     const module = `"index": ${index}, "upstream": ${quote(upstream)}, "name": ${quote(name)}, "status": "${status}", "rise": ${rise}, "fall": ${fall}, "type": "${type}", "port": ${port}`;
-    return `    {${module}, "since": ${time(since)}, "failed": ${time(failed)}, "reason": ${quote(reason)}}`;
+    return `    {${module}, "since": ${time(since)}, "failed": ${time(failed)}, "reason": ${quote(reason)}${more}}`;
   });
   const list = lines.length === 0 ? "" : `${lines.join(",\n")}\n`;
   const up = rows.filter((row) => row.up).length;

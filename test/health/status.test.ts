@@ -27,6 +27,7 @@ const rows: StatusRow[] = [
     checked: NOW - 400,
     failed: 0,
     reason: "",
+    decided: "",
   },
   {
     index: 1,
@@ -41,6 +42,7 @@ const rows: StatusRow[] = [
     checked: NOW - 1_000,
     failed: NOW - 1_000,
     reason: 'connect: <no>, "such" é\x01',
+    decided: "",
   },
 ];
 const latin1 = (text: string) => Buffer.from(text, "utf8").toString("latin1");

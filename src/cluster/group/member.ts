@@ -1,5 +1,5 @@
 import type { AnswerBody, NodeFacts } from "./messages.ts";
-import { type Opinion, OpinionsCopy } from "./opinions.ts";
+import { type Opinion, type OpinionChanged, OpinionsCopy } from "./opinions.ts";
 
 /** Another node of the group, as its answers to this one show it. */
 export class Member {
@@ -16,10 +16,22 @@ export class Member {
   protocol = "";
   /** Up to which of this node's own opinions it has asked. */
   toldNumber = 0;
-  readonly #opinions = new OpinionsCopy();
+  readonly #opinions: OpinionsCopy;
+  #changed: OpinionChanged = () => {};
+  /** Its opinions count: it is not about to leave. */
+  #counts = true;
 
   constructor(name: string) {
     this.name = name;
+    this.#opinions = new OpinionsCopy((key, before, after) => {
+      if (this.#counts) this.#changed(key, before, after);
+    });
+  }
+
+  /** From now on that hears of its opinions, of those it has too, as long as they count. */
+  watch(changed: OpinionChanged): void {
+    this.#changed = changed;
+    if (this.#counts) for (const [key, opinion] of this.opinions) changed(key, undefined, opinion);
   }
 
   /** Up to which number its opinions are known. */
@@ -33,16 +45,22 @@ export class Member {
 
   /** A verified answer. `now`: monotonic ms. Returns false where it is to be asked for everything. */
   heard(run: string, { facts, changes }: AnswerBody, clockAhead: number, now: number): boolean {
-    if (run !== this.run) {
-      this.run = run;
-      this.#opinions.clear();
-    }
+    const anew = run !== this.run;
+    this.run = run;
     this.facts = facts;
+    this.#count(facts.state !== "leaving");
     this.heardAt = now;
     this.clockAhead = clockAhead;
-    if (this.#opinions.take(changes)) return true;
+    if (this.#opinions.take(changes, anew)) return true;
     this.#opinions.clear();
     return false;
+  }
+
+  #count(counts: boolean): void {
+    if (counts === this.#counts) return;
+    this.#counts = counts;
+    for (const [key, opinion] of this.opinions)
+      this.#changed(key, counts ? undefined : opinion, counts ? opinion : undefined);
   }
 
   /** It does not answer any more: what it said last counts for nothing. */

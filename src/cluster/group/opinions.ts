@@ -91,25 +91,38 @@ export class Opinions {
 /** So many subjects that are gone are remembered. */
 const MOST_GONE = 1000;
 
+/** An opinion of a key has become another one; undefined: there is none. */
+export type OpinionChanged = (key: string, before: Opinion | undefined, after: Opinion | undefined) => void;
+
 /** Another node's opinions, as it has told them. */
 export class OpinionsCopy {
   number = 0;
   readonly known = new Map<string, Opinion>();
 
-  /** Returns false where the changes build on what this copy does not have. */
-  take({ from, to, opinions }: Changes): boolean {
-    if (from !== 0 && from !== this.number) return false;
-    if (from === 0) this.known.clear();
-    for (const [key, opinion] of Object.entries(opinions)) {
-      if (opinion === null) this.known.delete(key);
-      else this.known.set(key, opinion);
-    }
+  readonly #changed: OpinionChanged;
+
+  constructor(changed: OpinionChanged) {
+    this.#changed = changed;
+  }
+
+  /** `anew`: they are of another run. Returns false where the changes build on what this copy does not have. */
+  take({ from, to, opinions }: Changes, anew: boolean): boolean {
+    if (from !== 0 && (anew || from !== this.number)) return false;
+    if (from === 0) for (const key of this.known.keys()) if (!Object.hasOwn(opinions, key)) this.#put(key, undefined);
+    for (const [key, opinion] of Object.entries(opinions)) this.#put(key, opinion ?? undefined);
     this.number = to;
     return true;
   }
 
   clear(): void {
     this.number = 0;
-    this.known.clear();
+    for (const key of this.known.keys()) this.#put(key, undefined);
+  }
+
+  #put(key: string, opinion: Opinion | undefined): void {
+    const before = this.known.get(key);
+    if (opinion === undefined) this.known.delete(key);
+    else this.known.set(key, opinion);
+    if (before !== opinion) this.#changed(key, before, opinion);
   }
 }
