@@ -2,6 +2,8 @@ import type { Group } from "./balancer/group.ts";
 import { openCluster } from "./cluster/cluster.ts";
 import { clusterDirectives } from "./cluster/directives.ts";
 import { clusterStatus } from "./cluster/status/cluster_status.ts";
+import { NO_CLUSTER } from "./cluster/status/commands.ts";
+import { clusterTool } from "./cluster/status/tool.ts";
 import { valueIn } from "./config/schema.ts";
 import { checkStatus } from "./health/check_status.ts";
 import { check, healthCheck } from "./health/directives.ts";
@@ -46,7 +48,7 @@ function openChecks(cycle: Cycle, upstreams: readonly Group[]): readonly Shares[
     },
   };
   const cluster = openCluster(cycle, health);
-  return [{ checkers: [checks] }, ...(cluster === undefined ? [] : [cluster.shares])];
+  return [{ checkers: [checks] }, cluster === undefined ? { commands: NO_CLUSTER } : cluster.shares];
 }
 
 /** All of Holdfast. */
@@ -65,5 +67,5 @@ export function program(): Program {
     tables: [check, healthCheck, clusterDirectives],
     open: openChecks,
   });
-  return { ...built, tools: [cacheTool, sessionTool] };
+  return { ...built, tools: [cacheTool, sessionTool, clusterTool] };
 }

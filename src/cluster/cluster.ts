@@ -15,6 +15,7 @@ import { ClusterNode } from "./node.ts";
 import { OWN_BYTES, OWN_ZONE, OwnState } from "./own_state.ts";
 import { type ClusterSettings, readCluster } from "./settings.ts";
 import { SNAPSHOT_ZONE, Snapshot } from "./snapshot.ts";
+import { clusterCommands } from "./status/commands.ts";
 
 /** Room for the matrix of a few hundred nodes and servers. */
 const SNAPSHOT_BYTES = 1024 * 1024;
@@ -56,7 +57,8 @@ export function openCluster(cycle: Cycle, health: Health): Cluster | undefined {
       return new ClusterNode({ settings, states, generation, snapshot, own, health, configuration, load, log }, before);
     },
   };
-  const cluster = { settings, snapshot, own, shares: { checkers: [checker] } };
+  const commands = clusterCommands(settings.self.name, own, snapshot);
+  const cluster = { settings, snapshot, own, shares: { checkers: [checker], commands } };
   cycle.root.notes.set(CLUSTER, cluster);
   return cluster;
 }

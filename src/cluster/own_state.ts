@@ -9,12 +9,22 @@ const DRAINING = 0;
 const LEAVING = 1;
 /** Its checks had verdicts once. */
 const JUDGED = 2;
+/** The holder's name: a number that is odd while it is being written, the bytes, and where they begin. */
+const HOLDER_SEQUENCE = 8;
+const HOLDER_LENGTH = 9;
+const HOLDER_BYTES = 64;
+const MOST_HOLDER = 256;
 
 export class OwnState {
   readonly #words: Int32Array;
+  readonly #bytes: Buffer;
+  /** The name as it was at that number. */
+  #holder = "";
+  #holderAt = 0;
 
-  constructor({ words }: Zone) {
+  constructor({ words, bytes }: Zone) {
     this.#words = words;
+    this.#bytes = bytes;
   }
 
   get state(): NodeState {
@@ -36,6 +46,27 @@ export class OwnState {
   /** All of its checks have verdicts. */
   judged(): void {
     Atomics.store(this.#words, JUDGED, 1);
+  }
+
+  /** Which node has the first virtual address, as the checker knows; "": none. One atomic load while that stays. */
+  get holder(): string {
+    const sequence = Atomics.load(this.#words, HOLDER_SEQUENCE);
+    if (sequence === this.#holderAt || (sequence & 1) !== 0) return this.#holder;
+    const length = Math.min(Math.max(0, this.#words[HOLDER_LENGTH]), MOST_HOLDER);
+    const name = this.#bytes.latin1Slice(HOLDER_BYTES, HOLDER_BYTES + length);
+    if (Atomics.load(this.#words, HOLDER_SEQUENCE) !== sequence) return this.#holder;
+    this.#holder = name;
+    this.#holderAt = sequence;
+    return name;
+  }
+
+  /** In the checker. */
+  set holder(name: string) {
+    if (name === this.holder) return;
+    const writing = this.#words[HOLDER_SEQUENCE] | 1;
+    Atomics.store(this.#words, HOLDER_SEQUENCE, writing);
+    this.#words[HOLDER_LENGTH] = this.#bytes.write(name, HOLDER_BYTES, MOST_HOLDER, "latin1");
+    Atomics.store(this.#words, HOLDER_SEQUENCE, (writing + 1) | 0);
   }
 
   #is(word: number): boolean {

@@ -38,6 +38,10 @@ export interface ToolRequest {
   readonly show: (line: CommandRequest) => string;
   /** Printed first. */
   readonly heading?: string;
+  /** What is printed is pieces of one text, which has its line feeds. */
+  readonly unbroken?: boolean;
+  /** What the master is told, as with -s, when the answer has come. */
+  readonly signal?: "quit";
 }
 
 export interface HostWanted {

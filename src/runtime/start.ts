@@ -80,7 +80,9 @@ async function command(program: Program, entry: URL, home: string): Promise<numb
   }
   if (asked !== undefined) {
     const control = controlPath({ root: loaded.root, path: (path) => fullName(path, paths.prefix) });
-    return control === undefined ? refuseTool('"control_socket" is off') : runTool(asked, control.path);
+    if (control === undefined) return refuseTool('"control_socket" is off');
+    const status = await runTool(asked, control.path);
+    return status !== 0 || asked.signal === undefined ? status : signal(asked.signal, paths, loaded, log);
   }
   if (options.test) return test(program, options, paths, loaded, log);
   if (options.signal !== undefined) return signal(options.signal, paths, loaded, log);

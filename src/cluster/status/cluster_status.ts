@@ -17,7 +17,7 @@ type Format = "html" | "json";
 
 const TYPES = { html: headText("text/html"), json: headText("application/json") } as const;
 
-/** `cluster_status`: who sees whom, of nodes and of servers. */
+/** `cluster_status`: who sees whom, of nodes and of servers; and the variables `$cluster_node` and `$cluster_holder`. */
 export const clusterStatus = defineModule({
   name: "http_cluster_status",
   directives: {
@@ -34,6 +34,11 @@ export const clusterStatus = defineModule({
         return isFormat(format) ? format : fail(at, `invalid format "${format}"`);
       },
     }),
+  },
+  // Empty without a cluster.
+  setup({ variables, cycle }) {
+    variables.declare("cluster_node", { get: () => clusterOf(cycle)?.settings.self.name ?? "" });
+    variables.declare("cluster_holder", { get: () => clusterOf(cycle)?.own.holder ?? "" });
   },
   build({ cluster_status: format }, { http }): Handler | undefined {
     if (format === undefined) return undefined;

@@ -26,12 +26,12 @@ export function toolArguments(args: readonly string[]): ToolArguments {
 }
 
 /** Asks at the control socket, and prints what is answered. Returns the exit status. */
-export async function runTool({ request, show, heading }: ToolRequest, path: string): Promise<number> {
+export async function runTool({ request, show, heading, unbroken }: ToolRequest, path: string): Promise<number> {
   let headed = heading === undefined;
   const failed = await ask(path, request, (line) => {
     if (!headed) print(heading ?? "");
     headed = true;
-    print(show(line));
+    print(show(line), unbroken);
   });
   return failed === undefined ? 0 : refuseTool(failed);
 }
@@ -48,10 +48,10 @@ function escaped(unit: string): string {
   return `\\x${unit.charCodeAt(0).toString(16).padStart(2, "0")}`;
 }
 
-/** A line at least; what is no text for a terminal is shown as `\x1b`. */
-function print(text: string): void {
+/** A line at least, unless it is a piece of one; what is no text for a terminal is shown as `\x1b`. */
+function print(text: string, unbroken = false): void {
   const shown = text.replace(UNSHOWN, (units) => units.replace(/./gs, escaped));
-  writeWhole(1, Buffer.from(`${shown}\n`, "latin1"));
+  writeWhole(1, Buffer.from(unbroken ? shown : `${shown}\n`, "latin1"));
 }
 
 /** The lines of all tools for -?. */
