@@ -1,5 +1,5 @@
 import type { Group } from "./balancer/group.ts";
-import { openCluster } from "./cluster/cluster.ts";
+import { openCluster, withoutCluster } from "./cluster/cluster.ts";
 import { clusterDirectives } from "./cluster/directives.ts";
 import { clusterStatus } from "./cluster/status/cluster_status.ts";
 import { NO_CLUSTER } from "./cluster/status/commands.ts";
@@ -48,7 +48,10 @@ function openChecks(cycle: Cycle, upstreams: readonly Group[]): readonly Shares[
     },
   };
   const cluster = openCluster(cycle, health);
-  return [{ checkers: [checks] }, cluster === undefined ? { commands: NO_CLUSTER } : cluster.shares];
+  return [
+    { checkers: [checks] },
+    cluster === undefined ? { ...withoutCluster(cycle), commands: NO_CLUSTER } : cluster.shares,
+  ];
 }
 
 /** All of Holdfast. */

@@ -9,6 +9,8 @@ import { MAX_WORKERS } from "../runtime/application.ts";
 import type { Cycle } from "../runtime/cycle.ts";
 import { coreDirectives } from "../runtime/directives.ts";
 import { openErrorLog } from "../runtime/log/error_log.ts";
+import { addressMaster, addressWorkers, openAddresses } from "./address/address_share.ts";
+import { AddressWatch } from "./address/watch.ts";
 import { configurationDigest } from "./configuration_digest.ts";
 import { clusterScope } from "./directives.ts";
 import { ClusterNode } from "./node.ts";
@@ -40,6 +42,7 @@ export function openCluster(cycle: Cycle, health: Health): Cluster | undefined {
   const states = new HealthStates(cycle.zone(zone));
   const snapshot = new Snapshot(cycle.zone({ kind: SNAPSHOT_ZONE, name, size: SNAPSHOT_BYTES }));
   const own = new OwnState(cycle.zone({ kind: OWN_ZONE, name, size: OWN_BYTES }));
+  const addresses = openAddresses(cycle, settings);
   const counters = cycle.zone(COUNTERS).words;
   const load = () => ({
     connections: sum(counters, COUNTER.active),
@@ -54,13 +57,22 @@ export function openCluster(cycle: Cycle, health: Health): Cluster | undefined {
       const configuration = () => digest;
       previous?.stop();
       const before = previous instanceof ClusterNode ? previous : undefined;
-      return new ClusterNode({ settings, states, generation, snapshot, own, health, configuration, load, log }, before);
+      const watch = addresses && new AddressWatch(settings.addresses, addresses, log);
+      const environment = { settings, states, generation, snapshot, own, health, configuration, load, log, watch };
+      return new ClusterNode(environment, before);
     },
   };
   const commands = clusterCommands(settings.self.name, own, snapshot);
-  const cluster = { settings, snapshot, own, shares: { checkers: [checker], commands } };
+  const masters = [addressMaster(cycle, settings, own, addresses)];
+  const workers = [addressWorkers(addresses)];
+  const cluster = { settings, snapshot, own, shares: { masters, workers, checkers: [checker], commands } };
   cycle.root.notes.set(CLUSTER, cluster);
   return cluster;
+}
+
+/** What processes do for a group where the configuration has none: an earlier one may have had addresses. */
+export function withoutCluster(cycle: Cycle): Shares {
+  return { masters: [addressMaster(cycle, undefined, undefined, undefined)], workers: [addressWorkers(undefined)] };
 }
 
 /** undefined before openCluster, and without a group. */

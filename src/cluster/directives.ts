@@ -4,6 +4,8 @@ import type { Context, Directive } from "../config/types.ts";
 import { parseMsec, parseNumber } from "../config/values.ts";
 import { parseListen } from "../http/conf/listen.ts";
 import { type Address, addressText } from "../net/address.ts";
+import { MOST_PRIORITY } from "./address/priority.ts";
+import { virtualIp } from "./address/virtual_ip.ts";
 
 /** A `node` of the group. */
 export interface NodeSetting {
@@ -106,6 +108,7 @@ export const clusterDirectives = defineDirectives("cluster", {
     read: (at) => at,
   }),
   check,
+  virtual_ip: virtualIp,
 });
 
 /** As in `check` of an upstream, a number alone is in ms. */
@@ -114,10 +117,20 @@ function milliseconds(value: string): number | undefined {
 }
 
 function checkBlock(block: Scope): void {
-  const { node: nodes, secret_file } = clusterDirectives.in(block);
+  const { node: nodes, secret_file, virtual_ip } = clusterDirectives.in(block);
   const [name] = block.directive.args;
   if (nodes.length < 2) failAtEnd(block, `cluster "${name}" has ${nodes.length === 0 ? "no nodes" : "one node only"}`);
   if (secret_file === undefined) failAtEnd(block, `cluster "${name}" has no "secret_file"`);
+  for (const { host, prefer, unicast, family, at } of virtual_ip) {
+    if (prefer !== undefined && !nodes.some((node) => node.name === prefer)) fail(at, `there is no node "${prefer}"`);
+    const other = nodes.find(({ address }) => address.family !== family);
+    if (unicast && other !== undefined) {
+      fail(at, `advertisements of ${host} cannot go to node "${other.name}", whose address is of another family`);
+    }
+  }
+  if (virtual_ip.length > 0 && nodes.length > MOST_PRIORITY) {
+    failAtEnd(block, `more than ${MOST_PRIORITY} nodes cannot have virtual addresses: make several clusters`);
+  }
 }
 
 export function clusterScope(root: Scope): Scope | undefined {

@@ -11,6 +11,7 @@ export interface Matrix {
   readonly servers: readonly ServerRow[];
   /** In what other nodes differ from this one: sentences. */
   readonly differences: readonly string[];
+  readonly addresses: readonly AddressRow[];
 }
 
 /**
@@ -39,6 +40,15 @@ export interface NodeRow extends Seen {
 export interface ServerRow extends Seen {
   readonly upstream: string;
   readonly server: string;
+}
+
+/** A virtual address. */
+export interface AddressRow {
+  readonly address: string;
+  /** Who has it, of those that can be heard: one, but while it moves, and where nodes do not hear each other. */
+  readonly holders: readonly string[];
+  /** By node: "up" has it. */
+  readonly seen: Readonly<Record<string, Opinion>>;
 }
 
 export function verdictOf(opinions: Iterable<Opinion>): Verdict {

@@ -11,14 +11,16 @@ import type { ErrorLog } from "../runtime/log/log.ts";
 import { randomBytes } from "../sys/random.ts";
 import { startTimer, type Timer } from "../sys/timers.ts";
 import { VERSION } from "../version.ts";
+import { standingOf } from "./address/standing.ts";
+import type { AddressWatch } from "./address/watch.ts";
 import { DifferenceLog, namedIn } from "./differences.ts";
 import { Identity, runText } from "./group/identity.ts";
 import { Member } from "./group/member.ts";
 import type { AnswerBody, NodeFacts, RequestBody } from "./group/messages.ts";
-import { nodeKey, type Opinion, Opinions, serverKey } from "./group/opinions.ts";
+import { addressKey, nodeKey, type Opinion, Opinions, serverKey } from "./group/opinions.ts";
 import { ReplayGuard } from "./group/replay_guard.ts";
 import { type Answerer, Responder } from "./group/responder.ts";
-import { type Matrix, type NodeRow, type Seen, type ServerRow, verdictOf } from "./matrix.ts";
+import { type AddressRow, type Matrix, type NodeRow, type Seen, type ServerRow, verdictOf } from "./matrix.ts";
 import type { OwnState } from "./own_state.ts";
 import { planNodes } from "./plan.ts";
 import { Servers } from "./servers.ts";
@@ -47,6 +49,8 @@ export interface NodeEnvironment {
   readonly configuration: () => string;
   readonly load: () => Pick<NodeFacts, "connections" | "requests">;
   readonly log: ErrorLog;
+  /** undefined where the group has no virtual addresses. */
+  readonly watch: AddressWatch | undefined;
 }
 
 /** This node's part in the group, in the checker: asks the others, answers them, and publishes who sees whom. */
@@ -159,7 +163,9 @@ export class ClusterNode implements CheckerService, Answerer {
   #tick(): void {
     this.#look();
     this.#servers.tick(performance.now());
+    this.#address();
     this.#publish();
+    if (this.#environment.own.state === "leaving") this.#leave();
     this.#timer = startTimer(TICK_MS, () => this.#tick(), { background: true });
   }
 
@@ -171,6 +177,7 @@ export class ClusterNode implements CheckerService, Answerer {
     if (member === undefined) return undefined;
     const knows = run === runText(this.identity.run) ? known : 0;
     member.toldNumber = knows;
+    member.toldLeaving = this.#environment.own.state === "leaving";
     return {
       cluster: settings.name,
       from: settings.self.name,
@@ -215,6 +222,25 @@ export class ClusterNode implements CheckerService, Answerer {
     if (pending === 0 && this.#servers.pending === 0) this.#environment.own.judged();
   }
 
+  // ---- its virtual addresses, and its end
+
+  #address(): void {
+    const { watch, settings, own } = this.#environment;
+    if (watch === undefined) return;
+    const claims = new Map<string, ReadonlyMap<string, Opinion>>([[settings.self.name, this.#opinions.known]]);
+    for (const [name, { facts, opinions }] of this.#members) if (facts !== undefined) claims.set(name, opinions);
+    const standing = standingOf(own.state, this.#members.values(), this.#environment.health.plan, this.#opinions);
+    watch.look(this.#opinions, standing);
+    // Asked for once an interval, and a node that changes its mind has to be asked again.
+    watch.compare(claims, performance.now(), 2 * (settings.check.interval + settings.check.timeout));
+  }
+
+  /** Says when each node that it hears has heard that this one leaves. */
+  #leave(): void {
+    for (const { facts, toldLeaving } of this.#members.values()) if (facts !== undefined && !toldLeaving) return;
+    this.#environment.own.tell();
+  }
+
   // ---- what it publishes
 
   #publish(): void {
@@ -250,7 +276,11 @@ export class ClusterNode implements CheckerService, Answerer {
       return member === undefined || member.known === 0 ? undefined : namedIn(member.opinions);
     };
     const differences = this.#differences.look({ self: self.name, nodes }, named).map(({ text }) => text);
-    return { cluster: settings.name, self: self.name, at: Date.now(), nodes, servers, differences };
+    const addresses = settings.addresses.map(({ host }): AddressRow => {
+      const { seen } = this.#seen(addressKey(host));
+      return { address: host, holders: Object.keys(seen).filter((node) => seen[node].state === "up"), seen };
+    });
+    return { cluster: settings.name, self: self.name, at: Date.now(), nodes, servers, addresses, differences };
   }
 
   #seen(key: string): Seen {

@@ -9,6 +9,8 @@ const DRAINING = 0;
 const LEAVING = 1;
 /** Its checks had verdicts once. */
 const JUDGED = 2;
+/** All others know that it leaves. */
+const TOLD = 3;
 /** The holder's name: a number that is odd while it is being written, the bytes, and where they begin. */
 const HOLDER_SEQUENCE = 8;
 const HOLDER_LENGTH = 9;
@@ -41,6 +43,15 @@ export class OwnState {
   /** The node ends. */
   leave(): void {
     Atomics.store(this.#words, LEAVING, 1);
+  }
+
+  /** The checker says so when each node that it hears knows that this one leaves. */
+  tell(): void {
+    Atomics.store(this.#words, TOLD, 1);
+  }
+
+  get told(): boolean {
+    return this.#is(TOLD);
   }
 
   /** All of its checks have verdicts. */

@@ -2,6 +2,9 @@ import { networkInterfaces } from "node:os";
 import { fail, type Scope } from "../config/schema.ts";
 import type { Cycle } from "../runtime/cycle.ts";
 import { errorCode, errorText } from "../sys/errno.ts";
+import type { OwnAddress } from "./address/keepalived_conf.ts";
+import { priorityOf } from "./address/priority.ts";
+import type { VirtualIp } from "./address/virtual_ip.ts";
 import { clusterDirectives, type NodeCheck, type NodeSetting } from "./directives.ts";
 import { LEAST_SECRET, Secrets, secretsIn } from "./secret.ts";
 
@@ -13,13 +16,23 @@ export interface ClusterSettings {
   readonly nodes: readonly NodeSetting[];
   readonly check: NodeCheck;
   readonly secrets: Secrets;
+  readonly addresses: readonly OwnAddress[];
 }
 
 /** Throws ConfigError. */
 export function readCluster(scope: Scope, cycle: Cycle): ClusterSettings {
   const [name] = scope.directive.args;
-  const { node: nodes, self, check } = clusterDirectives.in(scope);
-  return { name, nodes, self: ownNode(scope, nodes, self), check, secrets: readSecrets(scope, name, cycle) };
+  const { node: nodes, self: named, check, virtual_ip } = clusterDirectives.in(scope);
+  const self = ownNode(scope, nodes, named);
+  const addresses = virtual_ip.map((address) => ownAddress(address, self, nodes));
+  return { name, nodes, self, check, secrets: readSecrets(scope, name, cycle), addresses };
+}
+
+function ownAddress(address: VirtualIp, self: NodeSetting, nodes: readonly NodeSetting[]): OwnAddress {
+  const names = nodes.map(({ name }) => name);
+  const priority = address.priority ?? priorityOf(names, address.prefer ?? names[0], self.name);
+  const others = nodes.filter((node) => node !== self).map((node) => node.address);
+  return { ...address, priority, self: self.address, others };
 }
 
 function ownNode(scope: Scope, nodes: readonly NodeSetting[], self: string | undefined): NodeSetting {

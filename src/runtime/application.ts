@@ -72,8 +72,14 @@ export interface Application {
    * refuses the configuration.
    */
   prepare?(): readonly string[];
+  /** In the master, before it reads a configuration anew, which may take seconds. */
+  reading?(): void;
+  /** With `-t`: throws what a start would report later, and serve all the same. */
+  test?(): void;
+  /** In the master that is told to end, before it closes a socket or tells a child. `shared`: another master goes on serving. */
+  end?(graceful: boolean, shared: boolean): Promise<void>;
   /** In the master that exits, when all children have ended. */
-  leave?(): void;
+  leave?(shared: boolean): void;
   /** In the master: the worker with that slot in shared memory has exited, whatever the cause. */
   forget?(slot: number): void;
 }

@@ -132,6 +132,7 @@ async function test(program: Program, options: Options, paths: Paths, loaded: Lo
     const bound = await sockets.bind(built.application.listeners, 1, log, true);
     sockets.close();
     if (!bound) throw undefined;
+    built.application.test?.();
     logFileLimit(built, withTerminal(openMainLog(built.cycle)));
   } catch (error) {
     if (error !== undefined) for (const line of sentences(error)) log.write("emerg", line);

@@ -33,6 +33,8 @@ export interface ProgramOptions {
   readonly entry?: string;
   /** Flags for Node, with `entry` only. */
   readonly nodeFlags?: readonly string[];
+  /** A command that becomes the program: its words stand before the program's own. */
+  readonly through?: readonly string[];
   /** The prefix of an earlier start, to start in again. */
   readonly prefix?: string;
   /** Descriptors for its output. Default: the test's own, and a pipe that `Running.stderr` reads. */
@@ -296,6 +298,9 @@ async function prepare(t: TestContext, options: ProgramOptions, globals: string)
   delete env.NODE_TEST_CONTEXT;
   delete env.NODE_OPTIONS;
   if (options.env?.NODE_OPTIONS !== undefined) env.NODE_OPTIONS = options.env.NODE_OPTIONS;
+  const [through, ...words] = options.through ?? [];
+  if (through !== undefined)
+    return { command: through, args: [...words, LAUNCHER, ...args], env, prefix, ports, config };
   return options.entry === undefined
     ? { command: LAUNCHER, args, env, prefix, ports, config }
     : {

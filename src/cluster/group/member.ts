@@ -20,6 +20,8 @@ export class Member {
   #changed: OpinionChanged = () => {};
   /** Its opinions count: it is not about to leave. */
   #counts = true;
+  /** Whether this node has told it that it leaves. */
+  toldLeaving = false;
 
   constructor(name: string) {
     this.name = name;

@@ -16,6 +16,8 @@ export const nodeKey = (node: string): string => `n ${node}`;
 /** The node that a key is of; undefined: it is of another subject. */
 export const keyedNode = (key: string): string | undefined => (key.startsWith("n ") ? key.slice(2) : undefined);
 export const serverKey = (upstream: string, server: string): string => `s ${upstream} ${server}`;
+/** "up": the node has that address. The reason says why or why not. */
+export const addressKey = (host: string): string => `a ${host}`;
 
 /** Changes since some number, to bring an older copy up to date. */
 export interface Changes {
@@ -70,6 +72,11 @@ export class Opinions {
     for (const [key, { opinion }] of this.#entries) if (opinion === null) this.#entries.delete(key);
     this.#forgotten = this.#number;
     this.#gone = 0;
+  }
+
+  /** All of them now. */
+  get known(): ReadonlyMap<string, Opinion> {
+    return new Map(this.entries());
   }
 
   *entries(): Generator<readonly [key: string, opinion: Opinion]> {

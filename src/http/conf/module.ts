@@ -42,8 +42,17 @@ export interface HttpBuild {
 export interface MasterShare {
   /** Called before a child uses what the module has, at a reload too. Returns a warning; throws what refuses the configuration. */
   prepare(): string | undefined;
-  /** Called when all children have ended. */
-  leave(): void;
+  /** Called before a configuration is read anew, which may take the master seconds. */
+  reading?(): void;
+  /** With `-t`: throws what a start would report later, and serve all the same. */
+  test?(): void;
+  /**
+   * Called when the master is told to end, before it closes a socket or tells a child: gracefully, which then waits for it, or
+   * not. `shared`: another master goes on serving.
+   */
+  end?(graceful: boolean, shared: boolean): Promise<void>;
+  /** Called when all children have ended. `shared`: another master goes on serving. */
+  leave(shared: boolean): void;
 }
 
 /** What a module keeps in shared memory for each worker. */

@@ -108,8 +108,17 @@ function* buildApplication(
       return new HttpService(sockets, listeners, worker, countersOf(worker.slot), previous, http?.upstreams, serving);
     },
     prepare: () => masters.flatMap((share) => share.prepare() ?? []),
-    leave() {
-      for (const share of masters) share.leave();
+    reading() {
+      for (const share of masters) share.reading?.();
+    },
+    test() {
+      for (const share of masters) share.test?.();
+    },
+    async end(graceful, shared) {
+      await Promise.all(masters.map((share) => share.end?.(graceful, shared)));
+    },
+    leave(shared) {
+      for (const share of masters) share.leave(shared);
     },
     forget(slot) {
       // A worker beyond MAX_WORKERS has not served, and so has not counted anything.

@@ -190,9 +190,14 @@ export class Configuration {
     return removePidFile(this.#pidFile);
   }
 
+  /** This master ends. `shared`: another one goes on serving. */
+  async end(graceful: boolean, shared: boolean): Promise<void> {
+    await this.#built.application.end?.(graceful, shared);
+  }
+
   /** All children have ended. */
-  leave(): void {
-    this.#built.application.leave?.();
+  leave(shared: boolean): void {
+    this.#built.application.leave?.(shared);
   }
 
   /** USR1. A file that cannot be opened again keeps its descriptor. */
@@ -216,6 +221,7 @@ export class Configuration {
     const { program, paths, globals } = this.#start;
     let files: OpenLogs = new Map();
     try {
+      this.#built.application.reading?.();
       const loaded = loadConfiguration(program, paths, globals);
       const valid = await validateCycle(program, paths, loaded, this.data);
       logWarnings(valid, this.#log);

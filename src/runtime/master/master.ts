@@ -246,6 +246,7 @@ class Master {
     this.#notice(`${signalText(signal)} received, exiting`);
     if (this.#ending === "stop") return;
     this.#ending = "stop";
+    this.#configuration.end(false, this.#sharesSockets).catch((error) => logFault(error, " while exiting"));
     void this.#exit();
   }
 
@@ -256,6 +257,12 @@ class Master {
     this.#ending = "quit";
     this.#notice("gracefully shutting down");
     const { sockets } = this.#configuration;
+    try {
+      await this.#configuration.end(true, this.#sharesSockets);
+    } catch (error) {
+      logFault(error, " while shutting down");
+    }
+    if (this.#ending !== "quit") return;
     if (!this.#sharesSockets) sockets.retireOthers([]);
     try {
       await this.#children.quit(() => sockets.closeRetired());
@@ -268,7 +275,7 @@ class Master {
   async #exit(): Promise<void> {
     try {
       await this.#children.stop();
-      this.#configuration.leave();
+      this.#configuration.leave(this.#sharesSockets);
       this.#configuration.sockets.close({ shared: this.#sharesSockets });
       const failed = this.#configuration.removePidFile();
       if (failed !== undefined) this.#configuration.log.write("alert", failed);

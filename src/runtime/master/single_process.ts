@@ -120,8 +120,9 @@ class SingleProcess {
     configuration.log.write("notice", "reconfigured");
   }
 
-  #quit(): void {
+  async #quit(): Promise<void> {
     const { sockets } = this.#configuration;
+    await this.#configuration.end(true, false);
     sockets.retireOthers([]);
     this.#worker.quit(
       () => sockets.closeRetired(),
@@ -131,8 +132,10 @@ class SingleProcess {
 
   #exit(): void {
     const configuration = this.#configuration;
+    configuration.end(false, false).catch((error) => logFault(error, " while exiting"));
     this.#worker.stop();
     this.#checker.stop();
+    configuration.leave(false);
     configuration.sockets.close();
     const failed = configuration.removePidFile();
     if (failed !== undefined) configuration.log.write("alert", failed);

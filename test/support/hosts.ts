@@ -1,0 +1,122 @@
+/** Hosts of network namespaces: real machines as far as the network goes, on a switch of their own. */
+import { type ChildProcess, type SpawnOptions, type SpawnSyncReturns, spawn, spawnSync } from "node:child_process";
+import type { TestContext } from "node:test";
+import { have } from "./have.ts";
+import { titleOf } from "./processes.ts";
+import { waitFor } from "./wait.ts";
+
+const PATH = `${process.env.PATH ?? ""}:/usr/sbin:/sbin:/usr/local/sbin`;
+const ENV = { ...process.env, PATH };
+/** All hosts are here. Nothing leads out of it. */
+const NETWORK = "10.77.0.";
+const BITS = 24;
+
+/**
+ * Why there can be no hosts, as the `skip` option of a test: they need root with CAP_SYS_ADMIN and CAP_NET_ADMIN (`docker run
+ * --privileged`, say). Under CI=true that throws.
+ */
+export function haveHosts(): false | string {
+  for (const program of ["ip", "tc", "unshare", "nsenter"]) {
+    const missing = have(program);
+    if (missing !== false) return missing;
+  }
+  const made = spawnSync("unshare", ["-n", "ip", "link", "add", "br0", "type", "bridge"], { env: ENV });
+  if (made.status === 0) return false;
+  const said = made.stderr?.toString().trim() ?? "";
+  const reason = `no network namespace can be made here: that needs root with CAP_SYS_ADMIN and CAP_NET_ADMIN (${said})`;
+  if (process.env.CI === "true") throw new Error(reason);
+  return reason;
+}
+
+/** A process that does nothing but keep a network namespace, until it is killed. */
+async function holdNamespace(t: TestContext): Promise<number> {
+  const child = spawn("unshare", ["-n", "sleep", "infinity"], { env: ENV, stdio: "ignore" });
+  const { pid } = child;
+  if (pid === undefined) throw new Error("unshare could not be started");
+  t.after(() => child.kill("SIGKILL"));
+  await waitFor(() => titleOf(pid).startsWith("sleep"), "a namespace");
+  return pid;
+}
+
+function enter(holder: number): string[] {
+  return ["nsenter", `--net=/proc/${holder}/ns/net`, "--"];
+}
+
+function run(words: readonly string[]): string {
+  const [program, ...args] = words;
+  const { status, stdout, stderr, error } = spawnSync(program, args, { env: ENV }) as SpawnSyncReturns<Buffer>;
+  if (status !== 0) throw new Error(`${words.join(" ")}: ${error?.message ?? stderr.toString()}`);
+  return stdout.toString();
+}
+
+export class Host {
+  readonly name: string;
+  readonly address: string;
+  /** What stands before a command that is to run there. */
+  readonly enter: readonly string[];
+  /** The same for the switch, and the name of the host's port there. */
+  readonly #switch: readonly string[];
+  readonly #port: string;
+  readonly #t: TestContext;
+
+  constructor(t: TestContext, name: string, address: string, holder: number, middle: number) {
+    this.#t = t;
+    this.name = name;
+    this.address = address;
+    this.enter = enter(holder);
+    this.#switch = enter(middle);
+    this.#port = `to-${name}`;
+    const link = `link add ${this.#port} type veth peer name eth0 netns ${holder}`;
+    this.#atSwitch(link);
+    this.#atSwitch(`link set ${this.#port} master br0 up`);
+    this.run("ip link set lo up");
+    this.run(`ip addr add ${address}/${BITS} dev eth0`);
+    this.run("ip link set eth0 up");
+  }
+
+  #atSwitch(words: string): string {
+    return run([...this.#switch, "ip", ...words.split(" ")]);
+  }
+
+  /** A command to its end. */
+  run(words: string): string {
+    return run([...this.enter, ...words.split(" ")]);
+  }
+
+  /** A process there, killed at the end of the test. */
+  spawn(words: readonly string[], options: SpawnOptions = {}): ChildProcess {
+    const [program, ...args] = [...this.enter, ...words];
+    const child = spawn(program, args, { env: ENV, ...options });
+    this.#t.after(() => child.kill("SIGKILL"));
+    return child;
+  }
+
+  /** Whether it has that address. */
+  has(address: string): boolean {
+    return this.run("ip -o addr show dev eth0").includes(` ${address}/`);
+  }
+
+  /** Pulls its cable out of the switch, and plugs it in again: both ends see it. */
+  unplug(): void {
+    this.#atSwitch(`link set ${this.#port} down`);
+  }
+
+  plugIn(): void {
+    this.#atSwitch(`link set ${this.#port} up`);
+  }
+}
+
+/** Starts hosts of these names on one switch. All is gone at the end of the test. */
+export async function startHosts<const N extends string>(
+  t: TestContext,
+  names: readonly N[],
+): Promise<Readonly<Record<N, Host>>> {
+  const middle = await holdNamespace(t);
+  run([...enter(middle), "ip", "link", "add", "br0", "type", "bridge"]);
+  run([...enter(middle), "ip", "link", "set", "br0", "up"]);
+  const hosts: Partial<Record<N, Host>> = {};
+  for (const [number, name] of names.entries()) {
+    hosts[name] = new Host(t, name, `${NETWORK}${number + 1}`, await holdNamespace(t), middle);
+  }
+  return hosts as Record<N, Host>;
+}
