@@ -14,6 +14,7 @@ import { VERSION } from "../version.ts";
 import { standingOf } from "./address/standing.ts";
 import type { AddressWatch } from "./address/watch.ts";
 import { DifferenceLog, namedIn } from "./differences.ts";
+import { Connections } from "./group/connections.ts";
 import { Identity, runText } from "./group/identity.ts";
 import { Member } from "./group/member.ts";
 import type { AnswerBody, NodeFacts, RequestBody } from "./group/messages.ts";
@@ -27,8 +28,8 @@ import { Servers } from "./servers.ts";
 import type { ClusterSettings } from "./settings.ts";
 import type { Snapshot } from "./snapshot.ts";
 
-/** Connections of other nodes at a time. */
-const MOST_CONNECTIONS = 4096;
+/** Peers of which it is known what was wrong with their last message. */
+const MOST_REFUSED = 4096;
 /** What is wrong with foreign messages is said at most so often for each peer, ms. */
 const REFUSED_LOG_MS = 10_000;
 /** And the same thing again so often. */
@@ -57,21 +58,19 @@ export interface NodeEnvironment {
 export class ClusterNode implements CheckerService, Answerer {
   readonly identity: Identity;
   readonly guard: ReplayGuard;
+  readonly connections: Connections;
   readonly #environment: NodeEnvironment;
   readonly #members = new Map<string, Member>();
   readonly #opinions: Opinions;
   readonly #servers: Servers;
   readonly #plan: BoundPlan;
   readonly #checks: Checks;
-  readonly #connections = new Set<Responder>();
   #listener: Listener | undefined;
   #timer: Timer | undefined;
   #binding: Timer | undefined;
   #stopped = false;
   readonly #refused = new Map<string, { readonly reason: string; readonly at: number }>();
   readonly #differences: DifferenceLog;
-  /** Messages that changed nothing. */
-  refusals = 0;
 
   constructor(environment: NodeEnvironment, previous?: ClusterNode) {
     const { settings, states, generation, log } = environment;
@@ -79,7 +78,9 @@ export class ClusterNode implements CheckerService, Answerer {
     this.#environment = environment;
     this.#differences = new DifferenceLog((level, text) => log.write(level, `${text}, cluster: "${name}"`));
     if (previous !== undefined) this.#differences.goOn(previous.#differences);
-    this.identity = new Identity(name, self.name, randomBytes(8).readBigUInt64BE(), secrets);
+    const run = randomBytes(8).readBigUInt64BE();
+    this.identity = new Identity(name, self.name, run, secrets, previous?.identity.refusals);
+    this.connections = new Connections(settings.check.interval, this.identity.refusals);
     this.guard = previous?.guard ?? new ReplayGuard();
     this.#opinions = new Opinions();
     this.#servers = this.#shareServers();
@@ -126,7 +127,7 @@ export class ClusterNode implements CheckerService, Answerer {
     this.#listener?.close();
     this.#timer?.clear();
     this.#binding?.clear();
-    for (const connection of this.#connections) connection.destroy();
+    this.connections.stop();
   }
 
   #listen(): void {
@@ -135,7 +136,7 @@ export class ClusterNode implements CheckerService, Answerer {
     engine()
       .listen(
         { address, reusePort: true },
-        (stream) => this.#accept(stream),
+        (stream) => new Responder(stream, this),
         () => {},
       )
       .then(
@@ -151,13 +152,6 @@ export class ClusterNode implements CheckerService, Answerer {
           if (!this.#stopped) this.#binding = startTimer(BIND_AGAIN_MS, () => this.#listen(), { background: true });
         },
       );
-  }
-
-  #accept(stream: ConstructorParameters<typeof Responder>[0]): Responder {
-    const responder = new Responder(stream, this, () => this.#connections.delete(responder));
-    this.#connections.add(responder);
-    if (this.#connections.size > MOST_CONNECTIONS) responder.destroy();
-    return responder;
   }
 
   #tick(): void {
@@ -187,13 +181,12 @@ export class ClusterNode implements CheckerService, Answerer {
   }
 
   refused(peer: string, reason: string): void {
-    this.refusals++;
     const now = performance.now();
     const last = this.#refused.get(peer);
     // Figures in a sentence change all the time.
     const same = last?.reason.replace(/\d+/g, "") === reason.replace(/\d+/g, "");
     if (last !== undefined && now - last.at < (same ? REFUSED_AGAIN_MS : REFUSED_LOG_MS)) return;
-    if (this.#refused.size >= MOST_CONNECTIONS) this.#refused.clear();
+    if (this.#refused.size >= MOST_REFUSED) this.#refused.clear();
     this.#refused.set(peer, { reason, at: now });
     const { settings, log } = this.#environment;
     log.write("warn", `a message of ${peer} to cluster "${settings.name}" ${reason}`);
@@ -201,7 +194,13 @@ export class ClusterNode implements CheckerService, Answerer {
 
   #facts(): NodeFacts {
     const { configuration, load, own } = this.#environment;
-    return { state: own.state, version: VERSION, configuration: configuration(), ...load() };
+    return {
+      state: own.state,
+      version: VERSION,
+      configuration: configuration(),
+      ...load(),
+      refused: this.identity.refusals.counts,
+    };
   }
 
   // ---- what this node finds

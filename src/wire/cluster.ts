@@ -45,6 +45,9 @@ export interface ReceivedFrame extends Frame {
 export type Sign = (bytes: Buffer) => Buffer;
 
 const MAGIC = 0x484643;
+const MAGIC_BYTES = 3;
+/** Pieces of a frame that are kept as they came: small ones take more memory than what is in them. */
+const MOST_PIECES = 64;
 const HEAD = 52;
 const SIGNATURE_BYTES = 32;
 /** Bytes of a body. */
@@ -73,7 +76,11 @@ export function encodeFrame(frame: Frame, sign: Sign): Buffer {
 
 /** Takes bytes and gives frames. After an error the connection is of no use. */
 export class FrameReader {
-  #waiting: Buffer = Buffer.alloc(0);
+  /** What has come of a frame that is not whole yet: put together when it is, so that a long one is copied once. */
+  #pieces: Buffer[] = [];
+  #length = 0;
+  /** How much there must be before there is something to do. */
+  #needed = MAGIC_BYTES;
   /** What is wrong with what has come; a short sentence. */
   error: string | undefined = undefined;
   readonly #most: number;
@@ -85,27 +92,37 @@ export class FrameReader {
 
   /** Bytes of a frame that is not whole yet. */
   get pending(): number {
-    return this.#waiting.length;
+    return this.#length;
   }
 
   /** Takes bytes lent for the call; the frames are the reader's own. */
   read(bytes: Buffer): readonly ReceivedFrame[] {
     const frames: ReceivedFrame[] = [];
     if (this.error !== undefined) return frames;
-    let all = Buffer.concat([this.#waiting, bytes]);
+    this.#pieces.push(Buffer.from(bytes));
+    this.#length += bytes.length;
+    if (this.#length < this.#needed) {
+      if (this.#pieces.length > MOST_PIECES) this.#pieces = [Buffer.concat(this.#pieces)];
+      return frames;
+    }
+    let all = this.#pieces.length === 1 ? this.#pieces[0] : Buffer.concat(this.#pieces);
     for (;;) {
       const length = this.#lengthOf(all);
+      this.#needed = length ?? HEAD;
       if (length === undefined || all.length < length) break;
       frames.push(decode(all.subarray(0, length)));
       all = all.subarray(length);
     }
-    this.#waiting = all;
+    this.#pieces = all.length === 0 ? [] : [all];
+    this.#length = all.length;
+    if (all.length < MAGIC_BYTES) this.#needed = MAGIC_BYTES;
     return frames;
   }
 
   /** The whole length of the frame that begins there; undefined where that is not known. */
   #lengthOf(bytes: Buffer): number | undefined {
-    if (bytes.length >= 3 && bytes.readUIntBE(0, 3) !== MAGIC) this.error = "this is not the cluster's protocol";
+    if (bytes.length >= MAGIC_BYTES && bytes.readUIntBE(0, MAGIC_BYTES) !== MAGIC)
+      this.error = "this is not the cluster's protocol";
     if (this.error !== undefined || bytes.length < HEAD) return undefined;
     const body = bytes.readUInt32BE(8);
     if (body > this.#most) this.error = `a message of ${body} bytes is too long`;

@@ -1,5 +1,6 @@
 import { commonVersion, encodeFrame, type Frame, KIND, PROTOCOL, type ReceivedFrame } from "../../wire/cluster.ts";
 import type { Secrets } from "../secret.ts";
+import { Refusals } from "./refusals.ts";
 
 /** What all messages of this node's checker have in common. */
 export class Identity {
@@ -7,16 +8,26 @@ export class Identity {
   readonly node: string;
   readonly run: bigint;
   readonly secrets: Secrets;
+  /** Messages of others that changed nothing. */
+  readonly refusals: Refusals;
   /** ms since 1970; tests replace it. */
   readonly wall: () => number;
   #number = 0n;
 
   /** `run`: a random number. */
-  constructor(cluster: string, node: string, run: bigint, secrets: Secrets, wall: () => number = Date.now) {
+  constructor(
+    cluster: string,
+    node: string,
+    run: bigint,
+    secrets: Secrets,
+    refusals = new Refusals(),
+    wall = Date.now,
+  ) {
     this.cluster = cluster;
     this.node = node;
     this.run = run;
     this.secrets = secrets;
+    this.refusals = refusals;
     this.wall = wall;
   }
 

@@ -45,7 +45,7 @@ export class Member {
     return this.#opinions.known;
   }
 
-  /** A verified answer. `now`: monotonic ms. Returns false where it is to be asked for everything. */
+  /** A verified answer. `now`: monotonic ms. Returns false where it says more than a node can mean. */
   heard(run: string, { facts, changes }: AnswerBody, clockAhead: number, now: number): boolean {
     const anew = run !== this.run;
     this.run = run;
@@ -53,9 +53,11 @@ export class Member {
     this.#count(facts.state !== "leaving");
     this.heardAt = now;
     this.clockAhead = clockAhead;
-    if (this.#opinions.take(changes, anew)) return true;
-    this.#opinions.clear();
-    return false;
+    const taken = this.#opinions.take(changes, anew);
+    const { isTooMany } = this.#opinions;
+    // What it was asked was of an earlier state: it is asked for everything.
+    if (!taken || isTooMany) this.#opinions.clear();
+    return !isTooMany;
   }
 
   #count(counts: boolean): void {

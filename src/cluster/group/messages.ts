@@ -1,4 +1,5 @@
-import type { Changes, Opinion, OpinionState } from "./opinions.ts";
+import { type Changes, MOST_KEY, type Opinion, type OpinionState } from "./opinions.ts";
+import { type RefusedCounts, refusedCounts } from "./refusals.ts";
 
 /** What is in the bodies of frames (wire/cluster.ts). Unknown members are ignored, so that later versions can have more. */
 
@@ -15,6 +16,8 @@ export interface NodeFacts {
   /** Connections of clients, and requests since the start. */
   readonly connections: number;
   readonly requests: number;
+  /** Messages that changed nothing there; undefined: it does not say. */
+  readonly refused?: RefusedCounts;
 }
 
 export interface RequestBody {
@@ -101,7 +104,11 @@ function factsOf(value: unknown): NodeFacts | undefined {
   if (version === undefined || configuration === undefined || connections === undefined || requests === undefined) {
     return undefined;
   }
-  return isState(value.state) ? { state: value.state, version, configuration, connections, requests } : undefined;
+  const known = isFields(value.refused) ? value.refused : undefined;
+  const refused = known === undefined ? {} : { refused: refusedCounts((kind) => count(known[kind])) };
+  return isState(value.state)
+    ? { state: value.state, version, configuration, connections, requests, ...refused }
+    : undefined;
 }
 
 function isState(value: unknown): value is NodeState {
@@ -119,7 +126,7 @@ function changesOf(value: unknown): Changes | undefined {
   const opinions: Record<string, Opinion | null> = Object.create(null);
   for (const [key, one] of Object.entries(value.opinions)) {
     const opinion = one === null ? null : opinionOf(one);
-    if (opinion === undefined || key.length > MOST_TEXT) return undefined;
+    if (opinion === undefined || key.length > MOST_KEY) return undefined;
     opinions[key] = opinion;
   }
   return { from, to, opinions };

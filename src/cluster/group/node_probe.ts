@@ -3,6 +3,7 @@ import { commonVersion, FrameReader, KIND, PROTOCOL, type ReceivedFrame } from "
 import { answers, type Identity, runText } from "./identity.ts";
 import type { Member } from "./member.ts";
 import { decodeAnswer, decodeRefusal, encodeBody } from "./messages.ts";
+import type { RefusedKind } from "./refusals.ts";
 
 /** Asks another node how it does. What it answers is the member's; a check passes when the answer is one of that node. */
 export class NodeProbe implements Probe {
@@ -41,7 +42,10 @@ export class NodeProbe implements Probe {
 
   data(bytes: Buffer): Verdict | undefined {
     const [frame] = this.#reader.read(bytes);
-    if (frame === undefined) return this.#reader.error;
+    if (frame === undefined) {
+      const { error } = this.#reader;
+      return error === undefined ? undefined : this.#refused("malformed", error);
+    }
     this.#answered = true;
     return this.#judge(frame);
   }
@@ -62,23 +66,34 @@ export class NodeProbe implements Probe {
     const { cluster, run } = this.#identity;
     const { name } = this.#member;
     // Whose answer it is has to be known before anything in it is believed.
-    if (!this.#identity.verifies(frame)) return "its answer does not verify: has it another secret?";
-    if (!answers(frame, run, this.#number)) return "answers another request than this one";
+    if (!this.#identity.verifies(frame)) {
+      return this.#refused("foreign", "its answer does not verify: has it another secret?");
+    }
+    if (!answers(frame, run, this.#number)) return this.#refused("replayed", "answers another request than this one");
     this.#member.protocol = versions(frame);
     if (frame.kind === KIND.refusal) return decodeRefusal(frame.body)?.error ?? "refuses without a reason";
     if (commonVersion(frame) === undefined) {
-      return `speaks ${versions(frame)} of the protocol, this node ${versions(PROTOCOL)}`;
+      return this.#refused("version", `speaks ${versions(frame)} of the protocol, this node ${versions(PROTOCOL)}`);
     }
     const answer = decodeAnswer(frame.body);
-    if (answer === undefined) return "its answer is malformed";
-    if (answer.cluster !== cluster) return `is a node of cluster "${answer.cluster}"`;
-    if (answer.from !== name) return `is node "${answer.from}"`;
+    if (answer === undefined) return this.#refused("malformed", "its answer is malformed");
+    if (answer.cluster !== cluster) {
+      return this.#refused("misdirected", `is a node of cluster "${answer.cluster}"`);
+    }
+    if (answer.from !== name) return this.#refused("misdirected", `is node "${answer.from}"`);
     const now = performance.now();
     // The answer was made somewhere on the way there and back.
     const clockAhead = frame.time - (this.#identity.wall() - (now - this.#sentAt) / 2);
-    this.#member.heard(runText(frame.run), answer, clockAhead, now);
+    if (!this.#member.heard(runText(frame.run), answer, clockAhead, now)) {
+      return this.#refused("malformed", "has opinions of more subjects than a node can mean");
+    }
     this.#heard(this.#member);
     return PASS;
+  }
+
+  #refused(kind: RefusedKind, reason: string): Verdict {
+    this.#identity.refusals.count(kind);
+    return reason;
   }
 }
 

@@ -21,11 +21,24 @@ export const addressKey = (host: string): string => `a ${host}`;
 
 /** Changes since some number, to bring an older copy up to date. */
 export interface Changes {
-  /** The copy's number they build on; 0: they are all there is, whatever the copy had. */
+  /** The copy's number they build on; 0: they are made anew, whatever the copy had. */
   readonly from: number;
   readonly to: number;
   /** null: the node says nothing of it any more. */
   readonly opinions: Readonly<Record<string, Opinion | null>>;
+}
+
+/** Characters of a key. What has a longer one is not told: no other node would take it. */
+export const MOST_KEY = 1024;
+/** About so many bytes of changes are told at a time; the next answer goes on there. */
+const MOST_BYTES = 512 * 1024;
+const BYTES_OF_AN_OPINION = 64;
+/** So many subjects that are gone are remembered. */
+const MOST_GONE = 1000;
+
+interface Entry {
+  readonly opinion: Opinion | null;
+  readonly number: number;
 }
 
 /**
@@ -34,14 +47,12 @@ export interface Changes {
  */
 export class Opinions {
   #number = 0;
-  readonly #entries = new Map<string, { opinion: Opinion | null; number: number }>();
+  readonly #entries = new Map<string, Entry>();
+  /** What was changed, in the order of the numbers; those changed again later are still in it. */
+  #log: (readonly [key: string, number: number])[] = [];
   /** Those that are gone, and the number up to which they were forgotten: copies older than that are made anew. */
   #forgotten = 0;
   #gone = 0;
-
-  get number(): number {
-    return this.#number;
-  }
 
   get(key: string): Opinion | undefined {
     return this.#entries.get(key)?.opinion ?? undefined;
@@ -58,20 +69,26 @@ export class Opinions {
   delete(key: string): void {
     if (this.get(key) === undefined) return;
     this.#put(key, null);
-    this.#gone++;
-    if (this.#gone > MOST_GONE) this.#forget();
+    if (++this.#gone > MOST_GONE) this.#forget();
   }
 
   #put(key: string, opinion: Opinion | null): void {
-    // Behind all others, so that the latest changes are the last.
-    this.#entries.delete(key);
-    this.#entries.set(key, { opinion, number: ++this.#number });
+    if (key.length > MOST_KEY) return;
+    const number = ++this.#number;
+    this.#entries.set(key, { opinion, number });
+    this.#log.push([key, number]);
+    if (this.#log.length > 2 * this.#entries.size + MOST_GONE) this.#compact();
   }
 
   #forget(): void {
     for (const [key, { opinion }] of this.#entries) if (opinion === null) this.#entries.delete(key);
     this.#forgotten = this.#number;
     this.#gone = 0;
+    this.#compact();
+  }
+
+  #compact(): void {
+    this.#log = this.#log.filter(([key, number]) => this.#entries.get(key)?.number === number);
   }
 
   /** All of them now. */
@@ -83,23 +100,43 @@ export class Opinions {
     for (const [key, { opinion }] of this.#entries) if (opinion !== null) yield [key, opinion];
   }
 
-  /** `known`: up to which number the copy is complete; 0: there is none. */
+  /**
+   * `known`: up to which number the copy is complete; 0: there is none. Where that is too much for one answer, they are the
+   * first of it: `to` is how far they go.
+   */
   since(known: number): Changes {
     const from = known > this.#number || known < this.#forgotten ? 0 : known;
     const opinions: Record<string, Opinion | null> = {};
-    for (const [key, { opinion, number }] of [...this.#entries].reverse()) {
-      if (number <= from) break;
-      if (opinion !== null || from > 0) opinions[key] = opinion;
+    let bytes = 0;
+    for (let at = this.#after(from); at < this.#log.length; at++) {
+      const [key, number] = this.#log[at];
+      const entry = this.#entries.get(key);
+      if (entry?.number !== number || (entry.opinion === null && from === 0)) continue;
+      opinions[key] = entry.opinion;
+      bytes += BYTES_OF_AN_OPINION + key.length + (entry.opinion?.reason.length ?? 0);
+      if (bytes > MOST_BYTES) return { from, to: number, opinions };
     }
     return { from, to: this.#number, opinions };
   }
-}
 
-/** So many subjects that are gone are remembered. */
-const MOST_GONE = 1000;
+  /** Where in the log the changes after that number begin. */
+  #after(number: number): number {
+    let low = 0;
+    let high = this.#log.length;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (this.#log[middle][1] > number) high = middle;
+      else low = middle + 1;
+    }
+    return low;
+  }
+}
 
 /** An opinion of a key has become another one; undefined: there is none. */
 export type OpinionChanged = (key: string, before: Opinion | undefined, after: Opinion | undefined) => void;
+
+/** The most subjects that a node may have opinions of. */
+const MOST_OPINIONS = 50_000;
 
 /** Another node's opinions, as it has told them. */
 export class OpinionsCopy {
@@ -110,6 +147,11 @@ export class OpinionsCopy {
 
   constructor(changed: OpinionChanged) {
     this.#changed = changed;
+  }
+
+  /** They are of more subjects than a node can mean. */
+  get isTooMany(): boolean {
+    return this.known.size > MOST_OPINIONS;
   }
 
   /** `anew`: they are of another run. Returns false where the changes build on what this copy does not have. */

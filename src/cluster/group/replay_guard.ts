@@ -14,11 +14,18 @@ export class ReplayGuard {
   readonly #runs = new Map<bigint, Run>();
 
   /** Of a request whose signature verified. `time`, `wall`: ms since 1970; `now`: monotonic ms. */
-  judge(run: bigint, number: bigint, time: number, wall: number, now: number): "fresh" | "replayed" | "clock" {
+  judge(
+    run: bigint,
+    number: bigint,
+    time: number,
+    wall: number,
+    now: number,
+  ): "fresh" | "replayed" | "clock" | "crowded" {
     if (Math.abs(time - wall) > CLOCK_WINDOW_MS) return "clock";
     const known = this.#runs.get(run);
     if (known === undefined) {
       this.#forget(now);
+      if (this.#runs.size >= MOST_RUNS) return "crowded";
       this.#runs.set(run, { number, seenAt: now });
       return "fresh";
     }

@@ -2,39 +2,52 @@ import { hostText } from "../../net/address.ts";
 import type { Stream, StreamHandler } from "../../net/stream.ts";
 import { clearDeadline, Deadline, setDeadline } from "../../sys/timers.ts";
 import { commonVersion, FrameReader, KIND, type ReceivedFrame } from "../../wire/cluster.ts";
+import type { Connections } from "./connections.ts";
 import type { Identity } from "./identity.ts";
 import { type AnswerBody, decodeRequest, encodeBody, type RequestBody } from "./messages.ts";
+import type { RefusedKind } from "./refusals.ts";
 import type { ReplayGuard } from "./replay_guard.ts";
 
 /** Bytes of a request's body. */
 const MOST_REQUEST = 4096;
-/** How long a client may take to send a request, and be silent between two, ms. */
+/** How long whoever connects may take for a whole request, and a node be silent between two, ms. */
+const HASTE_MS = 5000;
 const PATIENCE_MS = 60_000;
 
 export interface Answerer {
   readonly identity: Identity;
   readonly guard: ReplayGuard;
+  readonly connections: Connections;
   /** What is answered to a node of the group; undefined: there is no such node. */
   answer(request: RequestBody): AnswerBody | undefined;
   /** A message that changes nothing. `reason`: a sentence without the peer. */
   refused(peer: string, reason: string): void;
 }
 
-/** A connection on which another node asks. */
+/** A message that is refused. `seen` is for the log here, `told` for the other node's. */
+interface Refusal {
+  readonly kind: RefusedKind;
+  readonly seen: string;
+  readonly told: string;
+  /** The node that it says it is from; undefined where that is not known. */
+  readonly from?: string | undefined;
+}
+
+/** A connection on which another node asks. After a refusal it is over. */
 export class Responder implements StreamHandler {
   readonly #stream: Stream;
   readonly #answerer: Answerer;
   readonly #reader = new FrameReader(MOST_REQUEST);
   readonly #deadline: Deadline<Responder>;
-  readonly #closed: () => void;
+  #over = false;
 
-  constructor(stream: Stream, answerer: Answerer, closed: () => void) {
+  constructor(stream: Stream, answerer: Answerer) {
     this.#stream = stream;
     this.#answerer = answerer;
-    this.#closed = closed;
     this.#deadline = new Deadline<Responder>(this, expired);
-    setDeadline(this.#deadline, PATIENCE_MS);
+    setDeadline(this.#deadline, HASTE_MS);
     stream.setNoDelay(true);
+    answerer.connections.accept(this);
   }
 
   destroy(): void {
@@ -42,76 +55,87 @@ export class Responder implements StreamHandler {
   }
 
   onData(stream: Stream, bytes: Buffer): void {
-    setDeadline(this.#deadline, PATIENCE_MS);
-    for (const frame of this.#reader.read(bytes)) this.#take(frame);
+    if (this.#over) return;
+    for (const frame of this.#reader.read(bytes)) {
+      const refusal = this.#take(frame);
+      if (refusal === undefined) continue;
+      this.#refuse(frame, refusal);
+      return;
+    }
     const { error } = this.#reader;
     if (error === undefined || stream.closed) return;
+    const { identity } = this.#answerer;
+    identity.refusals.count("malformed");
     this.#answerer.refused(hostText(stream.remote), error);
     stream.destroy();
   }
 
-  #take(frame: ReceivedFrame): void {
+  #take(frame: ReceivedFrame): Refusal | undefined {
     const { identity, guard } = this.#answerer;
     if (!identity.verifies(frame)) {
-      this.#refuse(
-        frame,
-        "does not verify: has it another secret?",
-        "your message does not verify: have you another secret?",
-      );
-      return;
+      const told = "your message does not verify: have you another secret?";
+      return { kind: "foreign", seen: "does not verify: has it another secret?", told };
     }
     const wall = identity.wall();
     const verdict = guard.judge(frame.run, frame.number, frame.time, wall, performance.now());
     const request = frame.kind === KIND.request ? decodeRequest(frame.body) : undefined;
-    if (verdict === "replayed") {
-      this.#refuse(frame, "was sent before", "your message was sent before");
-    } else if (verdict === "clock") {
+    const from = request?.from;
+    if (verdict === "replayed")
+      return { kind: "replayed", seen: "was sent before", told: "your message was sent before" };
+    if (verdict === "crowded")
+      return { kind: "flood", seen: "is of too many runs", told: "there are too many of you", from };
+    if (verdict === "clock") {
       const apart = Math.round((frame.time - wall) / 1000);
       const text = `${Math.abs(apart)} s ${apart > 0 ? "ahead" : "behind"}`;
-      this.#refuse(frame, `has a clock that is ${text}`, `your clock is ${text}`, request?.from);
-    } else if (commonVersion(frame) === undefined) {
-      this.#refuse(
-        frame,
-        `is of version ${frame.oldest} of the protocol or later`,
-        "your protocol has another version",
-      );
-    } else if (request === undefined) {
-      this.#refuse(frame, "is malformed", "your message is malformed");
-    } else this.#answer(frame, request);
+      return { kind: "clock", seen: `has a clock that is ${text}`, told: `your clock is ${text}`, from };
+    }
+    if (commonVersion(frame) === undefined) {
+      const seen = `is of version ${frame.oldest} of the protocol or later`;
+      return { kind: "version", seen, told: "your protocol has another version", from };
+    }
+    if (request === undefined) return { kind: "malformed", seen: "is malformed", told: "your message is malformed" };
+    return this.#answer(frame, request);
   }
 
-  #answer(frame: ReceivedFrame, request: RequestBody): void {
-    const { identity } = this.#answerer;
+  #answer(frame: ReceivedFrame, request: RequestBody): Refusal | undefined {
+    const { identity, connections } = this.#answerer;
     const { cluster, to, from } = request;
     if (cluster !== identity.cluster || to !== identity.node) {
-      const [meant, own] = [
-        `node "${to}" of cluster "${cluster}"`,
-        `node "${identity.node}" of cluster "${identity.cluster}"`,
-      ];
-      this.#refuse(frame, `is for ${meant}`, `this is ${own}`, from);
-      return;
+      const seen = `is for node "${to}" of cluster "${cluster}"`;
+      const told = `this is node "${identity.node}" of cluster "${identity.cluster}"`;
+      return { kind: "misdirected", seen, told, from };
     }
     const answer = this.#answerer.answer(request);
-    if (answer === undefined)
-      this.#refuse(
-        frame,
-        `comes from a node "${from}", which is not in this configuration`,
-        `there is no node "${from}" here`,
-      );
-    else this.#stream.write(identity.frame(KIND.answer, encodeBody(answer), frame).bytes);
+    if (answer === undefined) {
+      const seen = `comes from a node "${from}", which is not in this configuration`;
+      return { kind: "unknown", seen, told: `there is no node "${from}" here` };
+    }
+    if (!connections.mayAsk(from, performance.now())) {
+      return { kind: "flood", seen: "comes too soon after those before it", told: "you ask too often", from };
+    }
+    connections.identified(this, from);
+    setDeadline(this.#deadline, PATIENCE_MS);
+    const { bytes } = identity.frame(KIND.answer, encodeBody(answer), frame);
+    connections.answered(from, bytes.length);
+    // Answers that are not read: nothing more is until they are.
+    if (!this.#stream.write(bytes)) this.#stream.pause();
+    return undefined;
   }
 
-  /** `seen` is for the log here, `told` for the other node's. */
-  #refuse(frame: ReceivedFrame, seen: string, told: string, from?: string): void {
+  #refuse(frame: ReceivedFrame, { kind, seen, told, from }: Refusal): void {
     const { identity } = this.#answerer;
     const host = hostText(this.#stream.remote);
+    this.#over = true;
+    identity.refusals.count(kind);
     this.#answerer.refused(from === undefined ? host : `node "${from}" at ${host}`, seen);
     this.#stream.write(identity.frame(KIND.refusal, encodeBody({ error: told }), frame).bytes);
     this.#stream.end();
+    setDeadline(this.#deadline, HASTE_MS);
   }
 
-  /** An answer that is not read: the next request is not either. */
-  onDrain(): void {}
+  onDrain(stream: Stream): void {
+    stream.resume();
+  }
 
   onEnd(stream: Stream): void {
     stream.end();
@@ -119,7 +143,7 @@ export class Responder implements StreamHandler {
 
   onClose(): void {
     clearDeadline(this.#deadline);
-    this.#closed();
+    this.#answerer.connections.closed(this);
   }
 }
 
