@@ -1,8 +1,8 @@
 import type { Group } from "./balancer/group.ts";
 import { openCluster, withoutCluster } from "./cluster/cluster.ts";
 import { clusterDirectives } from "./cluster/directives.ts";
+import { clusterReport } from "./cluster/report/cluster_report.ts";
 import { clusterStatus } from "./cluster/status/cluster_status.ts";
-import { NO_CLUSTER } from "./cluster/status/commands.ts";
 import { clusterTool } from "./cluster/status/tool.ts";
 import { valueIn } from "./config/schema.ts";
 import { checkStatus } from "./health/check_status.ts";
@@ -47,11 +47,8 @@ function openChecks(cycle: Cycle, upstreams: readonly Group[]): readonly Shares[
       return new Checking(health.start({ log }, previous instanceof Checking ? previous.checks : undefined));
     },
   };
-  const cluster = openCluster(cycle, health);
-  return [
-    { checkers: [checks] },
-    cluster === undefined ? { ...withoutCluster(cycle), commands: NO_CLUSTER } : cluster.shares,
-  ];
+  const cluster = openCluster(cycle, health, upstreams);
+  return [{ checkers: [checks] }, cluster?.shares ?? withoutCluster(cycle, upstreams)];
 }
 
 /** All of Holdfast. */
@@ -59,6 +56,7 @@ export function program(): Program {
   const built = httpProgram({
     modules: [
       checkStatus,
+      clusterReport,
       clusterStatus,
       sessions,
       sessionApi,

@@ -160,6 +160,11 @@ export class Group implements Upstream {
     this.#selection.watch(health, panic);
   }
 
+  /** Sets what is said of the servers that there are now, by ADMIN, for all processes. */
+  administer(stateOf: (peer: Peer) => number): void {
+    this.#selection.administer(stateOf);
+  }
+
   /** Calls back in this process when the servers have changed, before a request sees it. */
   onChange(listener: () => void): void {
     this.#listeners.push(listener);

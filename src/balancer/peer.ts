@@ -81,7 +81,7 @@ export const PEER = {
   slowStart: 6,
   /** Requests sent to it; wraps. */
   requests: 7,
-  /** Admin state: 0 up, 1 down, 2 draining (for the API to come). */
+  /** What was said of it while serving, by ADMIN. */
   admin: 8,
   /** least_time: moving averages in ms, and the requests in flight behind them. */
   headerTime: 9,
@@ -96,3 +96,6 @@ export const PEER = {
   seenDown: 16,
   words: 32,
 } as const;
+
+/** A peer's state beside the configuration's: taken out, or only for requests that are bound to it (as `drain`). */
+export const ADMIN = { up: 0, down: 1, draining: 2 } as const;

@@ -1,5 +1,5 @@
 import type { Attempt } from "./attempt.ts";
-import { type HealthView, PEER, type Peer } from "./peer.ts";
+import { ADMIN, type HealthView, PEER, type Peer } from "./peer.ts";
 import { recordAt } from "./zone.ts";
 
 /** The main servers of an upstream, or its backup ones: a range of peer indexes. */
@@ -14,8 +14,6 @@ export interface PeerSet {
 
 /** Effective weights are multiplied by this where a server has slow_start, so that a weight of 1 can grow gradually. */
 const SLOW_START_SCALE = 128;
-/** PEER.admin's value for a server that takes no request at all. */
-const ADMIN_DOWN = 1;
 /** Times are kept modulo 2^31 ms (24.8 days): a longer slow_start would never end. */
 const LONGEST_SLOW_START = 2 ** 30;
 
@@ -118,7 +116,7 @@ export class Peers {
   /** The same as `usable` for a request that is bound to the peer (sticky): one that drains takes it too. */
   usableBound(attempt: Attempt, peer: number): boolean {
     if ((attempt.tried[peer >> 5] & (1 << (peer & 31))) !== 0 || this.list[peer].down) return false;
-    if (this.state[this.at[peer] + PEER.admin] === ADMIN_DOWN) return false;
+    if (this.state[this.at[peer] + PEER.admin] === ADMIN.down) return false;
     return this.ready(peer) && !this.failedLately(peer);
   }
 

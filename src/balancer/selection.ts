@@ -1,7 +1,7 @@
 import type { Zone } from "../shm/zone.ts";
 import { now } from "../sys/clock.ts";
 import { type Attempt, type Binding, wordsFor } from "./attempt.ts";
-import { type HealthView, type Outcome, PEER, type Peer } from "./peer.ts";
+import { ADMIN, type HealthView, type Outcome, PEER, type Peer } from "./peer.ts";
 import type { Method, PeerSet, Peers } from "./peers.ts";
 import { lockZone } from "./zone.ts";
 
@@ -70,6 +70,24 @@ export class Selection {
   watch(health: HealthView | undefined, panic: number): void {
     this.#peers.health = health;
     this.#peers.panic = panic;
+  }
+
+  /** Sets the servers' states, by ADMIN. One that is back after it was out starts slowly. */
+  administer(stateOf: (peer: Peer) => number): void {
+    const { state, at } = this.#peers;
+    for (const peer of this.list) {
+      const word = at[peer.index] + PEER.admin;
+      const before = Atomics.load(state, word);
+      const now = stateOf(peer);
+      if (now === before) continue;
+      lockZone(this.#zone);
+      Atomics.store(state, word, now);
+      if (before === ADMIN.down) {
+        this.#peers.tick(this.#clock());
+        this.#peers.startSlowly(peer.index);
+      }
+      this.#zone.unlock();
+    }
   }
 
   begin(attempt: Attempt, preferred: number): void {

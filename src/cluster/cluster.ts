@@ -1,3 +1,5 @@
+import type { Group } from "../balancer/group.ts";
+import { ADMIN } from "../balancer/peer.ts";
 import { refusalsOf } from "../config/errors.ts";
 import { valueIn } from "../config/schema.ts";
 import type { Health } from "../health/health.ts";
@@ -15,9 +17,10 @@ import { configurationDigest } from "./configuration_digest.ts";
 import { clusterScope } from "./directives.ts";
 import { ClusterNode } from "./node.ts";
 import { OWN_BYTES, OWN_ZONE, OwnState } from "./own_state.ts";
+import { migrateReports, REPORT_ZONE, ReportTable, reportBytes } from "./report/report_table.ts";
 import { type ClusterSettings, readCluster } from "./settings.ts";
 import { SNAPSHOT_ZONE, Snapshot } from "./snapshot.ts";
-import { clusterCommands } from "./status/commands.ts";
+import { clusterCommands, NO_CLUSTER } from "./status/commands.ts";
 
 /** Room for the matrix of a few hundred nodes and servers. */
 const SNAPSHOT_BYTES = 1024 * 1024;
@@ -29,11 +32,13 @@ export interface Cluster {
   readonly settings: ClusterSettings;
   readonly snapshot: Snapshot;
   readonly own: OwnState;
+  readonly upstreams: readonly Group[];
+  readonly reports: ReportTable;
   readonly shares: Shares;
 }
 
 /** Opens what the processes of this node share of the group; undefined: the configuration has none. */
-export function openCluster(cycle: Cycle, health: Health): Cluster | undefined {
+export function openCluster(cycle: Cycle, health: Health, upstreams: readonly Group[]): Cluster | undefined {
   const scope = clusterScope(cycle.root);
   const settings = scope && refusalsOf(cycle.root).attempt(() => readCluster(scope, cycle), "complete");
   if (settings === undefined) return undefined;
@@ -42,6 +47,9 @@ export function openCluster(cycle: Cycle, health: Health): Cluster | undefined {
   const states = new HealthStates(cycle.zone(zone));
   const snapshot = new Snapshot(cycle.zone({ kind: SNAPSHOT_ZONE, name, size: SNAPSHOT_BYTES }));
   const own = new OwnState(cycle.zone({ kind: OWN_ZONE, name, size: OWN_BYTES }));
+  const servers = upstreams.reduce((all, { capacity }) => all + capacity, 0);
+  const reportZone = { kind: REPORT_ZONE, name, size: reportBytes(servers), migrate: migrateReports };
+  const reports = new ReportTable(cycle.zone(reportZone));
   const addresses = openAddresses(cycle, settings);
   const counters = cycle.zone(COUNTERS).words;
   const load = () => ({
@@ -58,21 +66,44 @@ export function openCluster(cycle: Cycle, health: Health): Cluster | undefined {
       previous?.stop();
       const before = previous instanceof ClusterNode ? previous : undefined;
       const watch = addresses && new AddressWatch(settings.addresses, addresses, log);
-      const environment = { settings, states, generation, snapshot, own, health, configuration, load, log, watch };
-      return new ClusterNode(environment, before);
+      const parts = { snapshot, own, health, upstreams, reports, watch };
+      return new ClusterNode({ settings, states, generation, configuration, load, log, ...parts }, before);
     },
   };
   const commands = clusterCommands(settings.self.name, own, snapshot);
   const masters = [addressMaster(cycle, settings, own, addresses)];
   const workers = [addressWorkers(addresses)];
-  const cluster = { settings, snapshot, own, shares: { masters, workers, checkers: [checker], commands } };
+  const cluster = {
+    settings,
+    snapshot,
+    own,
+    upstreams,
+    reports,
+    shares: { masters, workers, checkers: [checker], commands },
+  };
   cycle.root.notes.set(CLUSTER, cluster);
   return cluster;
 }
 
-/** What processes do for a group where the configuration has none: an earlier one may have had addresses. */
-export function withoutCluster(cycle: Cycle): Shares {
-  return { masters: [addressMaster(cycle, undefined, undefined, undefined)], workers: [addressWorkers(undefined)] };
+/**
+ * What processes do for a group where the configuration has none: an earlier one may have had addresses, and servers that said
+ * that they are not ready.
+ */
+export function withoutCluster(cycle: Cycle, upstreams: readonly Group[]): Shares {
+  const checker: CheckerShare = {
+    name: "cluster",
+    check(previous) {
+      previous?.stop();
+      for (const upstream of upstreams) upstream.administer(() => ADMIN.up);
+      return { stop: () => {} };
+    },
+  };
+  return {
+    masters: [addressMaster(cycle, undefined, undefined, undefined)],
+    workers: [addressWorkers(undefined)],
+    checkers: [checker],
+    commands: NO_CLUSTER,
+  };
 }
 
 /** undefined before openCluster, and without a group. */

@@ -1,5 +1,6 @@
 import type { NodeFacts } from "./group/messages.ts";
 import type { Opinion, OpinionState } from "./group/opinions.ts";
+import type { Report } from "./report/report.ts";
 
 /** Who sees whom: what each node that can be heard finds of each subject. Times are ms since 1970. */
 export interface Matrix {
@@ -40,6 +41,8 @@ export interface NodeRow extends Seen {
 export interface ServerRow extends Seen {
   readonly upstream: string;
   readonly server: string;
+  /** What it says of itself, while that keeps requests from it. */
+  readonly report?: Report;
 }
 
 /** A virtual address. */

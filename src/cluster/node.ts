@@ -24,6 +24,8 @@ import { type Answerer, Responder } from "./group/responder.ts";
 import { type AddressRow, type Matrix, type NodeRow, type Seen, type ServerRow, verdictOf } from "./matrix.ts";
 import type { OwnState } from "./own_state.ts";
 import { planNodes } from "./plan.ts";
+import type { ReportTable } from "./report/report_table.ts";
+import { type ReportedUpstream, Reporting } from "./report/reporting.ts";
 import { Servers } from "./servers.ts";
 import type { ClusterSettings } from "./settings.ts";
 import type { Snapshot } from "./snapshot.ts";
@@ -47,6 +49,8 @@ export interface NodeEnvironment {
   readonly snapshot: Snapshot;
   readonly own: OwnState;
   readonly health: Health;
+  readonly upstreams: readonly ReportedUpstream[];
+  readonly reports: ReportTable;
   readonly configuration: () => string;
   readonly load: () => Pick<NodeFacts, "connections" | "requests">;
   readonly log: ErrorLog;
@@ -63,6 +67,7 @@ export class ClusterNode implements CheckerService, Answerer {
   readonly #members = new Map<string, Member>();
   readonly #opinions: Opinions;
   readonly #servers: Servers;
+  readonly #reporting: Reporting;
   readonly #plan: BoundPlan;
   readonly #checks: Checks;
   #listener: Listener | undefined;
@@ -84,15 +89,22 @@ export class ClusterNode implements CheckerService, Answerer {
     this.guard = previous?.guard ?? new ReplayGuard();
     this.#opinions = new Opinions();
     this.#servers = this.#shareServers();
+    this.#reporting = this.#shareReports();
     // What is known of a node outlives a reload.
     const before = previous === undefined ? undefined : previous.#members;
     for (const { name } of settings.nodes) {
       if (name === self.name) continue;
       const member = before?.get(name) ?? new Member(name);
-      member.watch((key, was, is) => this.#servers.heard(key, was, is));
+      member.watch((key, was, is) => {
+        this.#servers.heard(key, was, is);
+        if (is?.report !== undefined) this.#reporting.hear(key, is);
+      });
       this.#members.set(name, member);
     }
-    const planned = planNodes(settings, this.identity, this.#members, ({ name }) => this.#servers.came(name));
+    const planned = planNodes(settings, this.identity, this.#members, ({ name }) => {
+      this.#servers.came(name);
+      this.#reporting.look();
+    });
     this.#plan = bindPlan(planned, states, generation, Date.now());
     this.#checks = startChecks(this.#plan, { log });
     this.#checks.follow({ runs: () => true, found: () => this.#look(), planned: () => {} });
@@ -118,6 +130,18 @@ export class ClusterNode implements CheckerService, Answerer {
     });
     checks?.follow(servers);
     return servers;
+  }
+
+  #shareReports(): Reporting {
+    const { upstreams, reports: table, settings, log } = this.#environment;
+    return new Reporting({
+      table,
+      upstreams,
+      opinions: this.#opinions,
+      others: () => [...this.#members.values()].map(({ opinions }) => opinions),
+      wall: this.identity.wall,
+      say: (message) => log.write("notice", `${message}, cluster: "${settings.name}"`),
+    });
   }
 
   stop(): void {
@@ -156,6 +180,7 @@ export class ClusterNode implements CheckerService, Answerer {
 
   #tick(): void {
     this.#look();
+    this.#reporting.look();
     this.#servers.tick(performance.now());
     this.#address();
     this.#publish();
@@ -265,11 +290,20 @@ export class ClusterNode implements CheckerService, Answerer {
       };
     });
     const servers: ServerRow[] = [];
+    const reported = new Map([...this.#reporting.current()].map((one) => [serverKey(one.upstream, one.server), one]));
+    const row = (upstream: string, server: string): ServerRow => {
+      const key = serverKey(upstream, server);
+      const said = reported.get(key);
+      reported.delete(key);
+      return { upstream, server, ...this.#seen(key), ...(said === undefined ? {} : { report: said.report }) };
+    };
     for (const { name: upstream, servers: all } of this.#environment.health.plan.upstreams) {
       for (const { name: server, checks } of all) {
-        if (checks.length > 0) servers.push({ upstream, server, ...this.#seen(serverKey(upstream, server)) });
+        if (checks.length > 0) servers.push(row(upstream, server));
       }
     }
+    // Those that are not checked have rows while they say something.
+    for (const { upstream, server } of reported.values()) servers.push(row(upstream, server));
     const named = (node: string): readonly string[] | undefined => {
       const member = this.#members.get(node);
       return member === undefined || member.known === 0 ? undefined : namedIn(member.opinions);
@@ -279,6 +313,7 @@ export class ClusterNode implements CheckerService, Answerer {
       const { seen } = this.#seen(addressKey(host));
       return { address: host, holders: Object.keys(seen).filter((node) => seen[node].state === "up"), seen };
     });
+    this.#environment.own.holder = addresses[0]?.holders[0] ?? "";
     return { cluster: settings.name, self: self.name, at: Date.now(), nodes, servers, addresses, differences };
   }
 

@@ -95,6 +95,7 @@ for (const page of readdirSync(join(ROOT, "docs")).filter((file) => file.endsWit
           ...certificateFiles(t, config),
           ...includedFiles(config),
           "conf/cluster.secret": "a secret of the test's own\n",
+          "conf/cluster.tokens": "a-token-of-the-test's-own app\n",
         },
         args: ["-t"],
       });

@@ -15,6 +15,8 @@ export interface ClusterOptions {
   readonly http?: string | ((node: string) => string);
   /** Directives of the server, which has `cluster_status` at /cluster. */
   readonly server?: string;
+  /** Further files of each node. */
+  readonly files?: Readonly<Record<string, string>>;
   readonly secret?: (node: string) => string;
   /** Which node can reach which; the others knock on a port where nobody is. Default: all. */
   readonly reaches?: (observer: string, subject: string) => boolean;
@@ -93,7 +95,10 @@ export async function startCluster(t: TestContext, options: ClusterOptions = {})
       const config = `cluster test { ${linesOf(name).join(" ")} self ${name}; secret_file secret; ${block} }
         events {} http { access_log off; ${of(options.http, name)}
         server { listen 127.0.0.1:${port}; ${server} location = /cluster { cluster_status; } } }`;
-      const running = await startHoldfast(t, { config, files: { "conf/secret": `${secret(name)}\n` } });
+      const running = await startHoldfast(t, {
+        config,
+        files: { ...options.files, "conf/secret": `${secret(name)}\n` },
+      });
       return new ClusterNode(t, { name, port, address: `127.0.0.1:${own}`, config }, running);
     }),
   );

@@ -1,3 +1,4 @@
+import { REPORT_STATES } from "../report/report.ts";
 import { type Changes, MOST_KEY, type Opinion, type OpinionState } from "./opinions.ts";
 import { type RefusedCounts, refusedCounts } from "./refusals.ts";
 
@@ -135,7 +136,14 @@ function changesOf(value: unknown): Changes | undefined {
 function opinionOf(value: unknown): Opinion | undefined {
   if (!isFields(value)) return undefined;
   const [since, reason] = [count(value.since), text(value.reason)];
-  return since !== undefined && reason !== undefined && isOpinion(value.state)
-    ? { state: value.state, since, reason }
-    : undefined;
+  if (since === undefined || reason === undefined || !isOpinion(value.state)) return undefined;
+  const report = isFields(value.report) ? reportOf(value.report) : undefined;
+  return { state: value.state, since, reason, ...(report === undefined ? {} : { report }) };
+}
+
+/** One of a state that this version does not know is none. */
+function reportOf({ state: named, until: end, by: node }: Fields): Opinion["report"] {
+  const [until, by] = [count(end), text(node)];
+  const state = REPORT_STATES.find((one) => one === named);
+  return state === undefined || until === undefined || by === undefined ? undefined : { state, until, by };
 }

@@ -1,3 +1,5 @@
+import type { Report } from "../report/report.ts";
+
 /**
  * What a node finds of another subject: a node, a server of an upstream, an address. `since`: ms since 1970 when it found that
  * first. `reason`: why it is down, "" where it is not.
@@ -6,6 +8,8 @@ export interface Opinion {
   readonly state: OpinionState;
   readonly since: number;
   readonly reason: string;
+  /** Of a server's report: what it has said, and since when. */
+  readonly report?: Omit<Report, "reason" | "at">;
 }
 
 /** "unknown": it looks, and has no verdict yet. */
@@ -18,6 +22,13 @@ export const keyedNode = (key: string): string | undefined => (key.startsWith("n
 export const serverKey = (upstream: string, server: string): string => `s ${upstream} ${server}`;
 /** "up": the node has that address. The reason says why or why not. */
 export const addressKey = (host: string): string => `a ${host}`;
+/** What a server has said of itself. */
+export const reportKey = (upstream: string, server: string): string => `r ${upstream} ${server}`;
+/** The server that such a key is of. */
+export function reportedServer(key: string): readonly [upstream: string, server: string] | undefined {
+  const [kind, upstream, ...server] = key.split(" ");
+  return kind === "r" ? [upstream, server.join(" ")] : undefined;
+}
 
 /** Changes since some number, to bring an older copy up to date. */
 export interface Changes {
@@ -61,7 +72,7 @@ export class Opinions {
   /** Returns whether that is a change. */
   set(key: string, opinion: Opinion): boolean {
     const known = this.get(key);
-    if (known !== undefined && known.state === opinion.state && known.reason === opinion.reason) return false;
+    if (known !== undefined && isSame(known, opinion)) return false;
     this.#put(key, opinion);
     return true;
   }
@@ -130,6 +141,12 @@ export class Opinions {
     }
     return low;
   }
+}
+
+function isSame(one: Opinion, other: Opinion): boolean {
+  if (one.state !== other.state || one.reason !== other.reason) return false;
+  const { report } = other;
+  return report === undefined ? one.report === undefined : one.since === other.since && one.report?.by === report.by;
 }
 
 /** An opinion of a key has become another one; undefined: there is none. */

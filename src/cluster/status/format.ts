@@ -1,4 +1,4 @@
-import type { Matrix } from "../matrix.ts";
+import type { Matrix, ServerRow } from "../matrix.ts";
 import { nodeTrouble, serverTrouble, troubles } from "./words.ts";
 
 const ASCII = /^[\0-\x7f]*$/;
@@ -22,8 +22,8 @@ export function readable(matrix: Matrix): Matrix {
 }
 
 /** JSON of byte strings: all but printable ASCII is escaped, so that it is the same text in each charset. */
-function jsonOf(value: unknown, indent?: number): string {
-  return JSON.stringify(utf8In(value), undefined, indent).replace(/[^\n -~]/g, escaped);
+export function jsonOf(value: unknown): string {
+  return JSON.stringify(utf8In(value)).replace(/[^\n -~]/g, escaped);
 }
 
 function escaped(unit: string): string {
@@ -36,7 +36,15 @@ export function matrixJson(matrix: Matrix): string {
   return jsonOf({
     ...matrix,
     nodes: nodes.map((row) => ({ ...row, words: nodeTrouble(row) ?? "" })),
-    servers: servers.map((row) => ({ ...row, words: serverTrouble(row) ?? "" })),
+    servers: servers.map(withWords),
     troubles: troubles(matrix),
   });
+}
+
+export function serverJson(row: ServerRow): string {
+  return jsonOf(withWords(row));
+}
+
+function withWords(row: ServerRow): ServerRow & { readonly words: string } {
+  return { ...row, words: serverTrouble(row) ?? "" };
 }

@@ -2,6 +2,7 @@ import { duration } from "../../health/change.ts";
 import { html, moment, PAGE_STYLE } from "../../http/core/page.ts";
 import type { Opinion } from "../group/opinions.ts";
 import type { Matrix, NodeRow, Seen, ServerRow } from "../matrix.ts";
+import { wordOf } from "../report/report.ts";
 import { STYLE } from "./status_style.ts";
 import { troubles } from "./words.ts";
 
@@ -39,7 +40,7 @@ ${words(wrong, differences)}
 <section>
 <h2>Nodes</h2>
 <table class="nodes">
-<thead><tr><th>Node</th><th>State</th><th>Reached by</th><th>Version</th><th>Configuration</th><th>Clock</th><th>Load</th><th>Protocol</th></tr></thead>
+<thead><tr><th>Node</th><th>State</th><th>Reached by</th><th>Version</th><th>Configuration</th><th>Clock</th><th>Load</th><th>Protocol</th>${matrix.addresses.length > 0 ? "<th>Holds</th>" : ""}</tr></thead>
 <tbody>
 ${nodes.map((node) => nodeLine(node, matrix)).join("")}</tbody>
 </table>
@@ -66,7 +67,7 @@ function words(wrong: readonly string[], differences: readonly string[]): string
 
 // ---- nodes
 
-function nodeLine(node: NodeRow, { at }: Matrix): string {
+function nodeLine(node: NodeRow, { at, addresses }: Matrix): string {
   const { name, address, self, facts, clockAhead, protocol, verdict, seen } = node;
   const all = Object.values(seen);
   const reached = all.filter(({ state }) => state === "up").length;
@@ -88,9 +89,13 @@ function nodeLine(node: NodeRow, { at }: Matrix): string {
     ["Load", load],
     ["Protocol", html(protocol.replace(/^versions? /, ""))],
   ];
+  const held = addresses
+    .filter(({ holders }) => holders.includes(name))
+    .map(({ address: one }) => `<b>${html(one)}</b>`);
+  const holds = addresses.length === 0 ? "" : `<td data-is="Holds">${held.join("<br>")}</td>`;
   const rest = cells.map(([label, text]) => `<td data-is="${label}">${text}</td>`).join("");
   const own = self ? ' <em title="the node that has been asked">this node</em>' : "";
-  return `<tr class="${style}"><th scope="row">${html(name)}${own} <small>${html(address)}</small></th><td class="state"><b>${state}</b>${lasted}</td>${rest}</tr>\n`;
+  return `<tr class="${style}"><th scope="row">${html(name)}${own} <small>${html(address)}</small></th><td class="state"><b>${state}</b>${lasted}</td>${rest}${holds}</tr>\n`;
 }
 
 function count(value: number): string {
@@ -143,6 +148,10 @@ function upstreams({ servers }: Matrix, observers: readonly NodeRow[], query: Pa
   return [...byName].map(([upstream, rows]) => upstreamSection(upstream, rows, observers, query)).join("");
 }
 
+function isWorthALook({ seen, report }: ServerRow): boolean {
+  return report !== undefined || Object.values(seen).some(({ state }) => state !== "up");
+}
+
 function upstreamSection(
   upstream: string,
   rows: readonly ServerRow[],
@@ -150,17 +159,21 @@ function upstreamSection(
   { all }: PageQuery,
 ): string {
   const part = rows.length > MANY && !all;
-  const shown = part ? rows.filter(({ seen }) => Object.values(seen).some(({ state }) => state !== "up")) : rows;
+  const shown = part ? rows.filter(isWorthALook) : rows;
   const up = rows.filter(({ verdict }) => verdict === "up").length;
   const few =
     rows.length > MANY
       ? `<a href="${part ? "?format=html&amp;all=1" : "?format=html"}">${part ? "show all" : "show what is not up"}</a>`
       : "";
-  const table = shown.length === 0 ? "" : grid(observers, shown, { name: ({ server }) => server, corner: "observer" });
+  const table = shown.length === 0 ? "" : grid(observers, shown, { name: serverName, corner: "observer" });
   return `<section>
 <h2>Servers of ${html(upstream)}</h2>
 <p class="made">${up} of ${rows.length} up for all ${few}</p>
 ${table}
 </section>
 `;
+}
+
+function serverName({ server, report }: ServerRow): string {
+  return report === undefined ? server : `${server} (${wordOf(report.state)})`;
 }

@@ -1,5 +1,6 @@
 import type { Opinion } from "../group/opinions.ts";
 import type { Matrix, NodeRow } from "../matrix.ts";
+import { wordOf } from "../report/report.ts";
 import { troubles } from "./words.ts";
 
 /** The matrix for a terminal: lines of a byte string, columns aligned. */
@@ -18,9 +19,25 @@ export function statusText(matrix: Matrix): string[] {
   ];
 }
 
-const HEADING = ["NODE", "ADDRESS", "STATE", "REACHED BY", "VERSION", "CONFIGURATION", "CLOCK", "OPEN", "SERVED"];
+const HEADING = [
+  "NODE",
+  "ADDRESS",
+  "STATE",
+  "REACHED BY",
+  "VERSION",
+  "CONFIGURATION",
+  "CLOCK",
+  "OPEN",
+  "SERVED",
+  "HOLDS",
+];
 
-function nodes({ nodes: all }: Matrix): string[][] {
+function nodes({ nodes: all, addresses }: Matrix): string[][] {
+  const holds = (node: string) =>
+    addresses
+      .filter(({ holders }) => holders.includes(node))
+      .map(({ address }) => address)
+      .join(" ");
   const lines = all.map(({ name, address, self, facts, verdict, seen, clockAhead }) => {
     const states = Object.values(seen);
     const reached = `${states.filter(({ state }) => state === "up").length} of ${states.length}`;
@@ -34,6 +51,7 @@ function nodes({ nodes: all }: Matrix): string[][] {
             self ? "" : `${clockAhead} ms`,
             `${facts.connections}`,
             `${facts.requests}`,
+            holds(name),
           ];
     return [`${name}${self ? "*" : ""}`, address, state, reached, ...said];
   });
@@ -53,10 +71,10 @@ function nodeMatrix({ nodes: all }: Matrix): string[][] {
 function serverMatrix({ nodes: all, servers }: Matrix): string[] {
   if (servers.length === 0) return [];
   const observers = heard(all).map(({ name }) => name);
-  const lines = servers.map(({ upstream, server, verdict, seen }) => [
+  const lines = servers.map(({ upstream, server, verdict, seen, report }) => [
     upstream,
     server,
-    verdict,
+    report === undefined ? verdict : `${verdict}, ${wordOf(report.state)}`,
     ...observers.map((name) => word(seen[name])),
   ]);
   return ["", ...table([["UPSTREAM", "SERVER", "IS", ...observers], ...lines])];

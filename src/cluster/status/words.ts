@@ -1,4 +1,5 @@
-import type { Matrix, NodeRow, Seen, ServerRow } from "../matrix.ts";
+import type { AddressRow, Matrix, NodeRow, Seen, ServerRow } from "../matrix.ts";
+import { wordOf } from "../report/report.ts";
 
 /** What a matrix says in words. All texts are byte strings, and stay the same while nothing changes. */
 
@@ -11,7 +12,20 @@ const NOTHING_CAME = /^connect|timeout|^closed|reset|unreachable/;
 
 /** What is not as it should be; nothing: all are up for all. */
 export function troubles(matrix: Matrix): string[] {
-  return [...matrix.nodes.flatMap((node) => nodeTrouble(node) ?? []), ...serverTroubles(matrix.servers)];
+  return [
+    ...matrix.nodes.flatMap((node) => nodeTrouble(node) ?? []),
+    ...matrix.addresses.flatMap((address) => addressTrouble(address) ?? []),
+    ...serverTroubles(matrix.servers),
+  ];
+}
+
+function addressTrouble({ address, holders, seen }: AddressRow): string | undefined {
+  if (holders.length > 1) return `${names(holders)} have ${address}, which one node is to have`;
+  if (holders.length === 1) return undefined;
+  const reasons = Object.keys(seen).flatMap((node) =>
+    seen[node].reason === "" ? [] : [`${node}: ${seen[node].reason}`],
+  );
+  return `${address}: no node has it${reasons.length === 0 ? "" : ` (${reasons.join("; ")})`}`;
 }
 
 /** undefined while all that are heard reach it. */
@@ -27,7 +41,19 @@ export function nodeTrouble({ name, verdict, seen, facts }: NodeRow): string | u
   return `${does(down, "not reach")} ${name}, ${others(up)} ${up.length === 1 ? "does" : "do"}${cut ? ": the way between them is cut" : ""}${why}`;
 }
 
-export function serverTrouble({ upstream, server, seen }: ServerRow): string | undefined {
+export function serverTrouble(row: ServerRow): string | undefined {
+  const said = [foundOf(row), saidOf(row)].filter((one) => one !== undefined);
+  return said.length === 0 ? undefined : said.join("; ");
+}
+
+function saidOf({ upstream, server, report }: ServerRow): string | undefined {
+  if (report === undefined) return undefined;
+  const { state, reason, until } = report;
+  const time = until === 0 ? "" : `, until ${new Date(until).toISOString().slice(11, 19)} UTC`;
+  return `${server} of ${upstream} says that it is ${wordOf(state)}${reason === "" ? "" : `: ${reason}`}${time}`;
+}
+
+function foundOf({ upstream, server, seen }: ServerRow): string | undefined {
   const what = `${server} of ${upstream}`;
   const { up, down } = sides(seen);
   if (down.length === 0) return undefined;
@@ -58,7 +84,7 @@ function serverTroubles(servers: readonly ServerRow[]): string[] {
       const which = names(rows.map(({ upstream, server }) => `${server} of ${upstream}`));
       return `only ${node} finds ${which} down, the others find them up: this is a problem of ${node}`;
     }),
-    ...servers.flatMap((row) => (said.has(row) ? [] : (serverTrouble(row) ?? []))),
+    ...servers.flatMap((row) => (said.has(row) ? (saidOf(row) ?? []) : (serverTrouble(row) ?? []))),
   ];
 }
 
