@@ -1,7 +1,7 @@
 import { type Command, CommandError, type CommandReply, type CommandRequest } from "../runtime/control/protocol.ts";
 import { startTimer } from "../sys/timers.ts";
 import type { Outcome } from "./zone/change.ts";
-import { idText, parseId } from "./zone/session_id.ts";
+import { idText, isSessionId, parseId } from "./zone/session_id.ts";
 import type { SessionZone } from "./zone/session_zone.ts";
 import { readSession, type StoredSession } from "./zone/stored_session.ts";
 
@@ -68,7 +68,7 @@ async function list(zone: SessionZone, _request: CommandRequest, reply: CommandR
     const ids = waiting.ids(AT_ONCE, after);
     const now = Date.now();
     for (const id of ids) {
-      const session = waiting.living(id, now);
+      const session = isSessionId(id) ? waiting.living(id, now) : undefined;
       if (session !== undefined && !(await reply.line(summary(id, session, "waits", now)))) return;
     }
     after = ids.at(-1);

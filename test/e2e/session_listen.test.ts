@@ -176,10 +176,6 @@ test("what a configuration says wrongly is told", async (t) => {
     ["session_listen 127.0.0.1 zone=none;", /session zone "none" is not defined/],
     ["session_listen 127.0.0.1 ssl;", /"session_listen" must have "zone" parameter/],
     ["session_listen 127.0.0.1 zone=carts protocol=redis;", /unknown protocol "redis", it must be memcached/],
-    [
-      "session_zone shared:8m store=redis://127.0.0.1; session_listen 127.0.0.1 zone=shared;",
-      /session zone "shared" has a "store"/,
-    ],
     ["session_listen 127.0.0.1 zone=carts ssl;", /no "ssl_certificate" is defined for a "session_listen" with ssl/],
     ["session_listen 127.0.0.1 zone=carts default_server;", /invalid parameter "default_server"/],
     [

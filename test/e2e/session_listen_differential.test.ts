@@ -1,9 +1,10 @@
 import assert from "node:assert/strict";
-import { test } from "node:test";
+import { type TestContext, test } from "node:test";
 import { have } from "../support/have.ts";
 import { startHoldfast } from "../support/holdfast.ts";
 import { startMemcached } from "../support/memcached.ts";
 import { Chance } from "../support/mutations.ts";
+import { noRedis, startRedis } from "../support/redis.ts";
 import { RawConnection, type Target } from "../support/tcp.ts";
 
 /** `session_listen` beside Debian's memcached: the same commands, the same bytes. */
@@ -173,23 +174,54 @@ function generator(chance: Chance): () => string {
   };
 }
 
+/** Sends the same sequences to both. `reset`: what takes all their items away. */
+async function compare(
+  t: TestContext,
+  addresses: readonly Target[],
+  { reset, sends = () => true }: { readonly reset: string; readonly sends?: (commands: string) => boolean },
+  log: () => string,
+): Promise<void> {
+  const clients = addresses.map((address) => new Client(address));
+  t.after(() => clients.map((client) => client.close()));
+  for (let seed = 1; seed <= SEQUENCES; seed++) {
+    const next = generator(new Chance(seed));
+    for (const client of clients) await client.ask(reset);
+    const before: string[] = [];
+    for (let step = 0; step < STEPS; step++) {
+      const commands = next();
+      if (!sends(commands)) continue;
+      before.push(commands);
+      const [expected, actual] = await Promise.all(clients.map((client) => client.ask(commands)));
+      assert.equal(actual, expected, `sequence ${seed}: ${JSON.stringify(before)}\n${log()}`);
+    }
+  }
+}
+
+const portOf = (address: string): number => Number(address.split(":")[1]);
+
 test("hundreds of sequences of commands are answered as by memcached", { skip: have("memcached") }, async (t) => {
   const memcached = await startMemcached(t);
   const holdfast = await startHoldfast(t, {
     config: ([port, other]) => `user root; http { session_zone items:32m max_size=4000000;
       session_listen 127.0.0.1:${port} zone=items; server { listen 127.0.0.1:${other}; } }`,
   });
-  const clients = [new Client(Number(memcached.address.split(":")[1])), new Client(holdfast.port)];
-  t.after(() => clients.map((client) => client.close()));
-  for (let seed = 1; seed <= SEQUENCES; seed++) {
-    const next = generator(new Chance(seed));
-    for (const client of clients) await client.ask("flush_all\r\n");
-    const before: string[] = [];
-    for (let step = 0; step < STEPS; step++) {
-      const commands = next();
-      before.push(commands);
-      const [expected, actual] = await Promise.all(clients.map((client) => client.ask(commands)));
-      assert.equal(actual, expected, `sequence ${seed}: ${JSON.stringify(before)}\n${holdfast.errorLog()}`);
-    }
-  }
+  const addresses = [portOf(memcached.address), holdfast.port];
+  await compare(t, addresses, { reset: "flush_all\r\n" }, () => holdfast.errorLog());
+});
+
+test("and so they are where a group of nodes has the items", {
+  skip: have("memcached") || noRedis,
+}, async (t) => {
+  const memcached = await startMemcached(t);
+  const redis = await startRedis(t);
+  const holdfast = await startHoldfast(t, {
+    config: ([port, other]) => `user root; http { session_timeout 10s;
+      session_zone items:32m max_size=4000000 store=redis://${redis.address};
+      session_listen 127.0.0.1:${port} zone=items; server { listen 127.0.0.1:${other}; } }`,
+  });
+  const keys = [...KEYS, "k".repeat(250), "\xff\x01"].map((key) => `md ${key} q\r\n`);
+  const reset = `${keys.join("")}${BINARY.map((key) => `md ${key} b q\r\n`).join("")}`;
+  // That one is refused in a group.
+  const sends = (commands: string): boolean => !commands.startsWith("flush_all");
+  await compare(t, [portOf(memcached.address), holdfast.port], { reset, sends }, () => holdfast.errorLog());
 });

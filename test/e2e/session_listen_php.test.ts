@@ -1,9 +1,10 @@
 import assert from "node:assert/strict";
-import { test } from "node:test";
+import { type TestContext, test } from "node:test";
 import { startHoldfast } from "../support/holdfast.ts";
 import { havePhpModule, type PhpFpm, startPhp } from "../support/php.ts";
 import { canBind, freePort } from "../support/ports.ts";
 import { workersOf } from "../support/processes.ts";
+import { noRedis, startRedis } from "../support/redis.ts";
 import { get } from "../support/tcp.ts";
 import { waitFor } from "../support/wait.ts";
 
@@ -31,9 +32,9 @@ php_admin_value[memcached.sess_lock_wait_max]=50
 php_admin_value[memcached.sess_lock_retries]=500`;
 }
 
-function config(listen: number, port: number, shops: readonly PhpFpm[]): string {
+function config(zone: string, listen: number, port: number, shops: readonly PhpFpm[]): string {
   const servers = shops.map(({ address }) => `server ${address};`).join(" ");
-  return `user root; worker_processes 2; http { session_zone carts:8m;
+  return `user root; worker_processes 2; http { session_timeout 10s; session_zone carts:8m ${zone};
     session_listen 127.0.0.1:${listen} zone=carts;
     upstream shops { ${servers} }
     server { listen 127.0.0.1:${port};
@@ -41,14 +42,28 @@ function config(listen: number, port: number, shops: readonly PhpFpm[]): string 
         fastcgi_param HTTP_COOKIE "PHPSESSID=$arg_id"; fastcgi_param SCRIPT_FILENAME $fastcgi_root/index.php; } } }`;
 }
 
-test("a cart of PHP's is there on every server, after a killed worker and after a killed Holdfast", {
-  skip: havePhpModule("memcached"),
-}, async (t) => {
+test(
+  "a cart of PHP's is there on every server, after a killed worker and after a killed Holdfast",
+  {
+    skip: havePhpModule("memcached"),
+  },
+  (t) => keepCart(t, ""),
+);
+
+test(
+  "and so it is where a group of nodes has the carts",
+  {
+    skip: havePhpModule("memcached") || noRedis,
+  },
+  async (t) => keepCart(t, `store=redis://${(await startRedis(t)).address}`),
+);
+
+async function keepCart(t: TestContext, zone: string): Promise<void> {
   const listen = await freePort();
   const port = await freePort();
   const scripts = { "index.php": SHOP };
   const shops = [await startPhp(t, scripts, pool(listen)), await startPhp(t, scripts, pool(listen))];
-  const text = config(listen, port, shops).replace("$fastcgi_root", shops[0].root);
+  const text = config(zone, listen, port, shops).replace("$fastcgi_root", shops[0].root);
   let holdfast = await startHoldfast(t, { config: text });
   const id = "0123456789abcdef0123456789abcdef";
   const ask = async (query: string): Promise<unknown> => {
@@ -74,4 +89,4 @@ test("a cart of PHP's is there on every server, after a killed worker and after 
   // Locked: of requests at the same time none loses what another has put in.
   await Promise.all(Array.from({ length: 6 }, () => ask("add=grape&slow=1")));
   assert.deepEqual(await ask("x"), { apple: 2, pear: 1, plum: 1, grape: 6 });
-});
+}

@@ -7,7 +7,7 @@ import { clearDeadline, Deadline, setDeadline } from "../../sys/timers.ts";
 import type { Command, Flush, Get } from "../../wire/memcached_server/command.ts";
 import { CommandReader } from "../../wire/memcached_server/reader.ts";
 import { type Answer, applyCommand, type ItemCommand, mayChange, type Result, valueAnswer } from "./item_change.ts";
-import { type ItemChanger, UNAVAILABLE } from "./items.ts";
+import { type ItemChanger, type ItemStore, UNAVAILABLE } from "./items.ts";
 import type { MemcachedSite } from "./site.ts";
 
 /** How many changes one client may have under way; and how many of those that bring a value. */
@@ -31,6 +31,7 @@ export class MemcachedConnection implements StreamHandler, Closable, ItemChanger
   readonly #number: number;
   readonly #reader: CommandReader;
   readonly #deadline: Deadline<MemcachedConnection>;
+  #items: ItemStore;
   /** Changes that are not stored yet, in their order. */
   #changes: (ItemCommand | Flush)[] = [];
   /** A command that waits for them. */
@@ -52,7 +53,8 @@ export class MemcachedConnection implements StreamHandler, Closable, ItemChanger
     this.#stream = stream;
     this.#number = number;
     this.host = host;
-    this.#reader = new CommandReader(host.settings.items.mostData);
+    this.#items = host.settings.items;
+    this.#reader = new CommandReader(this.#items.mostData);
     this.#deadline = new Deadline<MemcachedConnection>(this, expired);
     this.#watch();
   }
@@ -116,14 +118,19 @@ export class MemcachedConnection implements StreamHandler, Closable, ItemChanger
     this.destroy();
   }
 
-  onChanged(answer: Answer, result: Result): void {
+  onChanged(answer: Answer, result: Result | "failed"): void {
     const command = this.#changes.shift();
     if (this.#closing || command === undefined) return;
     if (command.kind === "flush") this.host.row.add("cmd_flush", 1);
-    else this.host.row.addChange(command, result);
+    else if (result !== "failed") this.host.row.addChange(command, result);
     // The answers of a transaction come in one event.
     if (this.#together === 0) this.#stream.cork();
-    this.#send(answer);
+    if (command.kind !== "gat" && command.kind !== "look") this.#send(answer);
+    else if (this.#get !== undefined) {
+      this.#send(answer);
+      // The error ends it: nothing of it follows, END neither.
+      if (result === "failed") this.#get = undefined;
+    }
     if (this.#changes.length === 0) {
       this.#uncork();
       this.#work();
@@ -171,8 +178,15 @@ export class MemcachedConnection implements StreamHandler, Closable, ItemChanger
   }
 
   #change(command: ItemCommand | Flush): void {
+    const { items } = this;
     this.#changes.push(command);
-    this.host.settings.items.change(command, this);
+    items.change(command, this);
+  }
+
+  /** Those of a new cycle when what was asked of the earlier ones is answered: answers come in the order of their commands. */
+  private get items(): ItemStore {
+    if (this.#changes.length === 0) this.#items = this.host.settings.items;
+    return this.#items;
   }
 
   #answer(command: Exclude<Command, Flush>): void {
@@ -216,7 +230,11 @@ export class MemcachedConnection implements StreamHandler, Closable, ItemChanger
       this.#change({ kind: "gat", key, withCas, exptime });
       return true;
     }
-    const item = host.settings.items.read(key, Date.now());
+    const item = this.items.read(key, Date.now());
+    if (item === "later") {
+      this.#change({ kind: "look", key, withCas });
+      return true;
+    }
     if (item === "unavailable") {
       this.#get = undefined;
       this.#send({ text: UNAVAILABLE, data: undefined });
@@ -228,9 +246,13 @@ export class MemcachedConnection implements StreamHandler, Closable, ItemChanger
   }
 
   #answerMeta(command: Extract<Command, { kind: "mg" | "me" | "md" | "ma" }>): void {
-    const { items } = this.host.settings;
+    const { items } = this;
     const now = Date.now();
     const item = items.read(command.key, now);
+    if (item === "later") {
+      this.#change(command);
+      return;
+    }
     if (item === "unavailable") {
       this.#send({ text: UNAVAILABLE, data: undefined });
       return;
@@ -246,17 +268,7 @@ export class MemcachedConnection implements StreamHandler, Closable, ItemChanger
 
   #answerStats(of: string): void {
     const { settings, statistics } = this.host;
-    let text = "ERROR";
-    if (of === "") text = `${statistics.lines(settings.items, settings.maxConnections, Date.now())}END`;
-    else if (of === "reset") {
-      statistics.reset();
-      text = "RESET";
-    } else if (of === "settings") {
-      const { size, mostData } = settings.items;
-      const lines = [`maxbytes ${size}`, `maxconns ${settings.maxConnections}`, `item_size_max ${mostData}`];
-      text = `${lines.map((line) => `STAT ${line}${LINE_END}`).join("")}END`;
-    } else if (of === "items" || of === "slabs" || of === "sizes" || of === "conns") text = "END";
-    this.#send({ text, data: undefined });
+    this.#send({ text: statistics.answer(of, settings.items, settings.maxConnections), data: undefined });
   }
 
   #send({ text, data }: Answer): void {

@@ -84,7 +84,7 @@ export const sessionListen: DirectiveSpec<readonly ListenLine[]> = directive<rea
   inherit: false,
   syntax:
     "address[:port] zone=name [protocol=memcached] [ssl] [max_connections=number] [timeout=time] [idle_timeout=time] [parameters of listen] [{ … }]",
-  doc: "Opens a session zone to servers that keep sessions in memcached, in its text protocol, at an address and port (11211). Items are kept as sessions are: durable, and the same in all workers. At most `max_connections` (1024) clients are connected; a command that has begun, or an answer, must go on within `timeout` (60s), and who asks for nothing within `idle_timeout` is disconnected (not by itself). With `ssl` the block names a certificate. Of `listen`, the parameters of its socket may be given.",
+  doc: "Opens a session zone to servers that keep sessions in memcached, in its text protocol, at an address and port (11211). Items are kept as sessions are: durable, and the same in all workers, and where the zone has a `store` on all nodes. At most `max_connections` (1024) clients are connected; a command that has begun, or an answer, must go on within `timeout` (60s), and who asks for nothing within `idle_timeout` is disconnected (not by itself). With `ssl` the block names a certificate. Of `listen`, the parameters of its socket may be given.",
   initial: () => [],
   read: (at, _scope, previous = []) => [...previous, readLine(at)],
 });

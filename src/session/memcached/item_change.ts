@@ -5,7 +5,14 @@ import { debugAnswer, metaArithmeticAnswer, metaFlags, metaGetAnswer, metaStoreA
 
 /** What is done to an item, and what the client is told: the rules of memcached (do_store_item, do_add_delta …). */
 
-export type ItemCommand = Store | Refused | Delete | Touch | GetAndTouch | Arithmetic | Meta;
+export type ItemCommand = Store | Refused | Delete | Touch | GetAndTouch | Look | Arithmetic | Meta;
+
+/** One key of get or gets. */
+export interface Look {
+  readonly kind: "look";
+  readonly key: string;
+  readonly withCas: boolean;
+}
 
 /** One key of gat or gats. */
 export interface GetAndTouch {
@@ -46,7 +53,7 @@ type Outcome = "STORED" | "NOT_STORED" | "EXISTS" | "NOT_FOUND";
 const NON_NUMERIC = "CLIENT_ERROR cannot increment or decrement non-numeric value";
 
 /** Whether a command may change an item. */
-export function mayChange(command: Command): command is Exclude<ItemCommand, GetAndTouch> {
+export function mayChange(command: Command): command is Exclude<ItemCommand, GetAndTouch | Look> {
   switch (command.kind) {
     case "mg": {
       const { vivify, exptime, recache } = command.flags;
@@ -79,6 +86,9 @@ export function applyCommand(command: ItemCommand, current: Item | undefined, at
     case "touch":
       if (current === undefined) return done("NOT_FOUND", command.quiet, "keep", "miss");
       return done("TOUCHED", command.quiet, ending(current, command.exptime, at), "hit");
+    case "look":
+      if (current === undefined) return done("", false, "keep", "miss");
+      return { answer: valueAnswer(command.key, current, command.withCas), own: "keep", result: "hit" };
     case "gat": {
       if (current === undefined) return done("", false, "keep", "miss");
       const answer = valueAnswer(command.key, current, command.withCas);

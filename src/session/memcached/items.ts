@@ -2,63 +2,68 @@ import { contain, defer } from "../../sys/guard.ts";
 import type { Flush } from "../../wire/memcached_server/command.ts";
 import type { Records } from "../zone/records.ts";
 import type { SessionZone } from "../zone/session_zone.ts";
+import { CasUniques } from "./cas_uniques.ts";
 import { endOf, generationOf, type Item, isLiving, itemBytes, readItem, recordEnd } from "./item.ts";
 import { type Answer, applyCommand, type ItemCommand, type Result } from "./item_change.ts";
 
 /** Who changed an item. */
 export interface ItemChanger {
-  /** It is stored, as safely as `session_durability` says; or it could not be. */
-  onChanged(answer: Answer, result: Result): void;
+  /** It is stored, as safely as `session_durability` says; or it could not be ("failed"). */
+  onChanged(answer: Answer, result: Result | "failed"): void;
+}
+
+/** Where a listener's items are. Changes of one changer are made, and answered, in their order. */
+export interface ItemStore {
+  /** How long a value may be. */
+  readonly mostData: number;
+  /** Bytes that the zone may take. */
+  readonly size: number;
+  /** What it takes; undefined while it is not open. */
+  usage(): { readonly bytes: number; readonly items: number } | undefined;
+  /** An item as it is now; "unavailable" where nobody can tell, "later" where it has to be asked for as changes are. */
+  read(key: string, now: number): Item | "unavailable" | "later" | undefined;
+  change(command: ItemCommand | Flush, changer: ItemChanger): void;
 }
 
 interface Waiting {
   readonly command: ItemCommand | Flush;
   readonly changer: ItemChanger;
   answer: Answer;
-  result: Result;
+  result: Result | "failed";
 }
 
 export const UNAVAILABLE = "SERVER_ERROR the session zone is not available";
-const NOT_WRITTEN: Answer = { text: "SERVER_ERROR out of memory storing object", data: undefined };
+export const NOT_WRITTEN: Answer = { text: "SERVER_ERROR out of memory storing object", data: undefined };
 
 /** Longer than a client's key can be. What is there: how often all items were flushed, and when they will be again (0: never). */
 const FLUSHES = Buffer.alloc(251);
 const FLUSH_BYTES = 10;
 const LAST_END = 2 ** 48 - 1;
 
-/** cas uniques count sixteenths of ms from then on. Each worker has its own: its slot is in the lowest digits. */
-const CAS_EPOCH = Date.UTC(2025, 0);
-const CAS_TICKS = 16;
-const CAS_SLOTS = 256;
-
-/** The items of a zone, in one worker. Reads come out of the zone's map; all changes of a turn are one transaction. */
-export class Items {
+/** The items of a zone of this machine, in one worker. Reads come out of its map; all changes of a turn are one transaction. */
+export class Items implements ItemStore {
   readonly #zone: SessionZone;
-  readonly #slot: number;
+  readonly #uniques: CasUniques;
   #waiting: Waiting[] = [];
-  #tick = 0;
 
   /** `slot`: the worker's. */
   constructor(zone: SessionZone, slot: number) {
     this.#zone = zone;
-    this.#slot = slot % CAS_SLOTS;
+    this.#uniques = new CasUniques(slot);
   }
 
   get mostData(): number {
     return this.#zone.settings.maxSize;
   }
 
-  /** Bytes that the zone may take. */
   get size(): number {
     return this.#zone.settings.size;
   }
 
-  /** What it takes; undefined while it is not open. */
   usage(): { readonly bytes: number; readonly items: number } | undefined {
     return this.#zone.records?.usage();
   }
 
-  /** An item as it is now; "unavailable" where nobody can tell. */
   read(key: string, now: number): Item | "unavailable" | undefined {
     try {
       const { records } = this.#zone;
@@ -120,20 +125,17 @@ export class Items {
     const key = Buffer.from(command.key ?? "", "latin1");
     const { stored, current, generation } = found(records, key, now);
     const { mostData } = this;
-    const { answer, own, result } = applyCommand(command, current, { now, cas: this.#cas(now, stored), mostData });
+    const { answer, own, result } = applyCommand(command, current, {
+      now,
+      cas: this.#uniques.next(now, stored),
+      mostData,
+    });
     one.answer = answer;
     one.result = result;
     if (own === "keep") return;
     const before = stored === undefined ? undefined : recordEnd(stored);
     if (own !== "remove") records.put("item", key, itemBytes(own, generation), recordEnd(own), before);
     else if (before !== undefined) records.remove("item", key, before);
-  }
-
-  /** A cas unique that no item of this key had before. */
-  #cas(now: number, before: Item | undefined): number {
-    const passed = Math.floor((before?.cas ?? 0) / CAS_SLOTS);
-    this.#tick = Math.max(this.#tick, (now - CAS_EPOCH) * CAS_TICKS, passed) + 1;
-    return this.#tick * CAS_SLOTS + this.#slot;
   }
 }
 
@@ -180,7 +182,7 @@ function flush(records: Records, { exptime, quiet }: Flush, now: number): Answer
 function refuse(all: readonly Waiting[], answer: Answer): void {
   for (const one of all) {
     one.answer = answer;
-    one.result = "miss";
+    one.result = "failed";
   }
   deliver(all);
 }

@@ -9,6 +9,7 @@ import { coreDirectives as processDirectives } from "../../runtime/directives.ts
 import { type ErrorLogTarget, openErrorLog } from "../../runtime/log/error_log.ts";
 import { zonesIn } from "../zone/zones.ts";
 import { blockDirectives, type ListenLine, sessionListen } from "./directives.ts";
+import { GroupItems } from "./group_items.ts";
 import { Items } from "./items.ts";
 import { MemcachedSite } from "./site.ts";
 import { Statistics, statisticsZone } from "./statistics.ts";
@@ -53,9 +54,6 @@ function openListener(http: HttpBuild, line: ListenLine, block: Scope | undefine
   const { cycle, scope } = http;
   const { at, listen } = line;
   const zone = zonesIn(cycle).get(line.zone) ?? fail(at, `session zone "${line.zone}" is not defined`);
-  if (zone.settings.group !== undefined) {
-    fail(at, `session zone "${line.zone}" has a "store": its nodes' servers can use that one, as they use any other`);
-  }
   const settings = inBlock.in(block ?? scope);
   const rules = block === undefined ? [] : rulesIn(block);
   const tls = listen.options.ssl ? secured(settings, line, block, http) : undefined;
@@ -74,7 +72,7 @@ function openListener(http: HttpBuild, line: ListenLine, block: Scope | undefine
         const { maxConnections, timeout, idleTimeout } = line;
         const current = {
           address,
-          items: new Items(zone, worker.slot),
+          items: zone.group === undefined ? new Items(zone, worker.slot) : new GroupItems(zone, worker.slot),
           statistics,
           errorLog: openErrorLog(targets, cycle),
           rules: rules.length === 0 ? undefined : buildAccessRules(rules),

@@ -9,14 +9,14 @@ import { IGNORE, type Stream, type StreamHandler } from "../../net/stream.ts";
 import type { TlsContext } from "../../net/tls/context.ts";
 import type { ErrorLog, Level } from "../../runtime/log/log.ts";
 import { MemcachedConnection } from "./connection.ts";
-import type { Items } from "./items.ts";
+import type { ItemStore } from "./items.ts";
 import { acceptSecurely } from "./secure_accept.ts";
 import type { Statistics, StatisticsRow } from "./statistics.ts";
 
 /** What `session_listen` says, in one worker and cycle. Times are ms. */
 export interface ListenSettings {
   readonly address: Address;
-  readonly items: Items;
+  readonly items: ItemStore;
   readonly statistics: Statistics;
   readonly errorLog: ErrorLog;
   readonly rules: AccessRules | undefined;

@@ -3,7 +3,7 @@ import type { ZoneWanted } from "../../shm/registry.ts";
 import type { Zone } from "../../shm/zone.ts";
 import { VERSION } from "../../wire/memcached_server/line.ts";
 import type { ItemCommand, Result } from "./item_change.ts";
-import type { Items } from "./items.ts";
+import type { ItemStore } from "./items.ts";
 
 /** What `stats` tells. Each worker has a row of numbers in shared memory, which it alone writes. */
 
@@ -82,8 +82,30 @@ export class Statistics {
     for (let at = ROW; at < this.#numbers.length; at++) if (at % ROW !== CURRENT) this.#numbers[at] = 0;
   }
 
-  /** The lines of `stats` for these items, without END. */
-  lines(items: Items, maxConnections: number, now: number): string {
+  /** What `stats OF` is answered with, without the last line's end. */
+  answer(of: string, items: ItemStore, maxConnections: number): string {
+    switch (of) {
+      case "":
+        return `${this.#lines(items, maxConnections, Date.now())}END`;
+      case "reset":
+        this.reset();
+        return "RESET";
+      case "settings": {
+        const lines = [`maxbytes ${items.size}`, `maxconns ${maxConnections}`, `item_size_max ${items.mostData}`];
+        return `${lines.map((line) => `STAT ${line}\r\n`).join("")}END`;
+      }
+      case "items":
+      case "slabs":
+      case "sizes":
+      case "conns":
+        return "END";
+      default:
+        return "ERROR";
+    }
+  }
+
+  /** The lines for these items. */
+  #lines(items: ItemStore, maxConnections: number, now: number): string {
     const { user, system } = process.cpuUsage();
     const usage = items.usage();
     const started = this.#numbers[STARTED];
@@ -151,6 +173,7 @@ export class StatisticsRow {
         this.#addArithmetic(command.flags.mode !== "D" && command.flags.mode !== "-", result);
         return;
       case "mg":
+      case "look":
         this.addGet(isHit);
         return;
       case "me":

@@ -1,5 +1,7 @@
 import { contain, defer } from "../../sys/guard.ts";
 import { applyChange, type Change, type Outcome } from "../zone/change.ts";
+import type { Kind } from "../zone/records.ts";
+import { isSessionId } from "../zone/session_id.ts";
 import type { LocalZone } from "../zone/store.ts";
 import { readSession, type StoredSession } from "../zone/stored_session.ts";
 import { Queue, type Unsent } from "./queue.ts";
@@ -49,17 +51,17 @@ export class LocalCopy {
 
   /** Within a transaction, or after `read`. */
   #current(id: Buffer): LocalSession {
-    return { copy: readSession(this.#local.records.get("session", id)), unsent: this.queue.get(id) };
+    return { copy: readSession(this.#local.records.get(kindOf(id), id)), unsent: this.queue.get(id) };
   }
 
   /** Within a transaction: takes what the store has, unless something newer is there. */
   mirror(id: Buffer, session: StoredSession, now: number): void {
     const { records } = this.#local;
-    const copy = readSession(records.get("session", id));
+    const copy = readSession(records.get(kindOf(id), id));
     if (copy !== undefined && copy.version > session.version) return;
     if (copy?.version === session.version && copy.expires >= session.expires) return;
-    if (session.expires > now) records.put("session", id, session.bytes, session.expires, copy?.expires);
-    else if (copy !== undefined) records.remove("session", id, copy.expires);
+    if (session.expires > now) records.put(kindOf(id), id, session.bytes, session.expires, copy?.expires);
+    else if (copy !== undefined) records.remove(kindOf(id), id, copy.expires);
   }
 
   /** Within a transaction: applies a change that the store is to be told later. */
@@ -71,11 +73,11 @@ export class LocalCopy {
       return this.apply(moved, change, now);
     }
     const current = isLiving(known, now) ? known : undefined;
-    const { outcome, own, renewed } = applyChange(current, change, this.#local.limits, now);
+    const { outcome, own, renewed } = applyChange(current, change, this.#local.limits, now, known?.version);
     if (own === "keep") return outcome;
     if (change.kind === "touch" && unsent === undefined) {
       if (own !== "remove" && copy !== undefined) {
-        this.#local.records.put("session", id, own.bytes, own.expires, copy.expires);
+        this.#local.records.put(kindOf(id), id, own.bytes, own.expires, copy.expires);
       }
       return outcome;
     }
@@ -120,13 +122,21 @@ export class LocalCopy {
   /** Gives up what is still to be told of sessions whose time is over. */
   dropEnded(ids: readonly Buffer[], now: number): void {
     const hasEnded = (id: Buffer): boolean => {
-      const current = this.queue.get(id)?.current;
-      return current !== undefined && !isMark(current) && current.expires <= now;
+      const unsent = this.queue.get(id);
+      return unsent !== undefined && !isMark(unsent.current) && unsent.current.expires <= now;
     };
     if (!ids.some(hasEnded)) return;
     this.#local.records.write(() => {
-      for (const id of ids) if (hasEnded(id)) this.queue.remove(id);
+      for (const id of ids) if (hasEnded(id)) this.#dropEnded(id, now);
     });
+  }
+
+  /** An item may end before the one that it has replaced: the store is still to be told that it is over. */
+  #dropEnded(id: Buffer, now: number): void {
+    const unsent = this.queue.get(id);
+    if (unsent?.current.isItem === true && isLiving(unsent.base, now)) {
+      this.queue.put(id, { ...unsent, current: deletedMark(unsent.current.version + 1) });
+    } else this.queue.remove(id);
   }
 
   /** Has something written with all that comes in this turn. */
@@ -164,6 +174,10 @@ export class LocalCopy {
     this.#local.trouble("writing sessions failed", error);
     tell(all, false);
   }
+}
+
+function kindOf(id: Buffer): Kind {
+  return isSessionId(id) ? "session" : "item";
 }
 
 function commit(copy: LocalCopy): void {

@@ -17,11 +17,17 @@ export function reconcile(
   now: number,
 ): Reconciled {
   const version = there?.version ?? 0;
-  if (!isLiving(current, now)) return isMark(current) ? remark(current, there, version, now) : "drop";
+  if (current.expires <= now || isMark(current)) {
+    if (isMark(current)) return remark(current, there, version, now);
+    const replaced = current.isItem && isLiving(there, now) && version <= (base?.version ?? 0);
+    return replaced ? deletedMark(Math.max(current.version, version + 1)) : "drop";
+  }
   // Nobody else has changed it, or the store has lost what it had: what is here is all there is.
   if (there === undefined || version <= (base?.version ?? 0) || version === tried) return current;
   if (version === current.version) return there;
   if (!isLiving(there, now)) return isMark(there) ? "drop" : current;
+  // There is nothing to merge in an item: what the store was told first stays.
+  if (current.isItem) return "drop";
   const changed = difference(base?.members ?? {}, current.members);
   const patch = base === undefined ? unknownTo(there.members, changed) : changed;
   const { outcome } = applyChange(
@@ -43,6 +49,7 @@ export function rebase(
   now: number,
 ): StoredSession {
   if (!isLiving(to, now) || !isLiving(onto, now) || from.bytes.equals(onto.bytes)) return to;
+  if (to.isItem) return onto;
   const patch = difference(isLiving(from, now) ? from.members : {}, to.members);
   const { outcome } = applyChange(onto, { kind: "patch", patch, base: onto.version, rule: "merge" }, limits, now);
   return (outcome.done && outcome.session) || to;

@@ -208,7 +208,7 @@ class SharedChange extends Asked implements LocalWrite {
       return;
     }
     const current = isLiving(newest, now) ? newest : undefined;
-    const { outcome, own, renewed } = applyChange(current, change, store.local.limits, now);
+    const { outcome, own, renewed } = applyChange(current, change, store.local.limits, now, newest?.version);
     if (!outcome.done && !certain) {
       this.await(store.remote.read(id), (found) => this.#attempt(found, true));
       return;

@@ -8,10 +8,13 @@ import { type Link, Script } from "./link.ts";
  * it back.
  */
 
-/** Sets a session if it is the version still that it was (its bytes 3 to 8), and else answers what there is. */
+/**
+ * Sets a session if it is the version still that it was (its bytes 3 to 8), and else answers what there is. It lies there as long as
+ * any that it replaces would have, since a copy of that one may live elsewhere.
+ */
 const SWAP = new Script(`local now = redis.call('GET', KEYS[1])
 if (now and string.sub(now, 3, 8) or '') ~= ARGV[1] then return now end
-redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
+redis.call('SET', KEYS[1], ARGV[2], 'PX', math.max(redis.call('PTTL', KEYS[1]), tonumber(ARGV[3])))
 return 1`);
 const VERSION = 2;
 const VERSION_BYTES = 6;

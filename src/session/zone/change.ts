@@ -6,13 +6,23 @@ import { makeSession, movedSession, type StoredSession } from "./stored_session.
 export type Change =
   /** A JSON merge patch that was made from version `base` (0: there was none). */
   | { readonly kind: "patch"; readonly patch: JsonObject; readonly base: number; readonly rule: Rule }
-  /** All of its data. */
-  | { readonly kind: "replace"; readonly data: JsonObject; readonly base: number | undefined }
+  /** All of its data. `item`: where that is an item of memcached's, whose size is bounded elsewhere. */
+  | {
+      readonly kind: "replace";
+      readonly data: JsonObject;
+      readonly base: number | undefined;
+      readonly item?: ItemTerms;
+    }
   | { readonly kind: "delete"; readonly base: number | undefined }
   /** It goes on under another id, with a patch. */
   | { readonly kind: "renew"; readonly to: Buffer; readonly patch: JsonObject; readonly base: number }
   /** It was used: its time begins anew. */
   | { readonly kind: "touch" };
+
+/** When an item ends, wall-clock ms. */
+export interface ItemTerms {
+  readonly ends: number;
+}
 
 /**
  * What becomes of members that were changed since `base`: the newer value stays, or the whole patch is refused; "exact": it is
@@ -62,12 +72,16 @@ const NO_STAMPS: ReadonlyMap<string, number> = new Map();
 /** For how long those that began before a session was renewed may still change it under the old id, ms. */
 const MOVED_FOR = 60_000;
 
-/** Decides what becomes of a session (`current`: undefined where there is none, or where its time is over). `now`: wall-clock ms. */
+/**
+ * Decides what becomes of a session (`current`: undefined where there is none, or where its time is over). `now`: wall-clock ms. `passed`:
+ * a version that what is over had; the next one is later, though another node's clock made it.
+ */
 export function applyChange(
   current: StoredSession | undefined,
   change: Change,
   { timeout, maxSize }: SessionLimits,
   now: number,
+  passed = 0,
 ): Applied {
   const expires = now + timeout;
   if (change.kind === "touch") {
@@ -80,10 +94,10 @@ export function applyChange(
     if (change.base !== undefined && change.base !== current.version) return refused("conflict", current);
     return { outcome: { done: true, session: undefined, conflicts: [] }, own: "remove" };
   }
-  const version = Math.max(now, (current?.version ?? 0) + 1);
+  const version = Math.max(now, (current?.version ?? passed) + 1);
   if (change.kind === "replace") {
     if (change.base !== undefined && change.base !== (current?.version ?? 0)) return refused("conflict", current);
-    return write(change.data, { floor: version, at: NO_STAMPS }, []);
+    return write(change.data, { floor: version, at: NO_STAMPS }, [], change.item);
   }
   if (change.kind === "patch" && change.rule === "exact" && change.base !== (current?.version ?? 0)) {
     return refused("conflict", current);
@@ -110,10 +124,17 @@ export function applyChange(
     renewed: { id: change.to, session },
   };
 
-  function write(data: JsonObject, stamps: Stamps, conflicts: readonly string[]): Applied {
+  function write(data: JsonObject, stamps: Stamps, conflicts: readonly string[], item?: ItemTerms): Applied {
     const bytes = Buffer.from(JSON.stringify(data), "utf8");
-    if (bytes.length > maxSize) return refused("too large", current);
-    const session = makeSession({ version, created: current?.created ?? now, expires, data: bytes, stamps });
+    if (item === undefined && bytes.length > maxSize) return refused("too large", current);
+    const session = makeSession({
+      version,
+      created: current?.created ?? version,
+      expires: item?.ends ?? expires,
+      data: bytes,
+      stamps,
+      isItem: item !== undefined,
+    });
     return { outcome: { done: true, session, conflicts }, own: session };
   }
 }

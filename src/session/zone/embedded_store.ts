@@ -114,7 +114,7 @@ export class EmbeddedStore implements SessionStore {
       return this.#apply(moved, change, now);
     }
     const current = stored === undefined || stored.expires <= now || moved !== undefined ? undefined : stored;
-    const applied = applyChange(current, change, this.#limits, now);
+    const applied = applyChange(current, change, this.#limits, now, stored?.version);
     this.#write(id, stored, applied);
     return applied.outcome;
   }

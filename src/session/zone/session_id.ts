@@ -31,6 +31,11 @@ export function idText(id: Buffer): string {
   return id.toString("base64url");
 }
 
+/** In a group's zone items of memcached's have longer ids. */
+export function isSessionId(id: Buffer): boolean {
+  return id.length === ID_BYTES;
+}
+
 /** What `idText` wrote. */
 export function parseId(text: string): Buffer | undefined {
   if (text.length !== CHARACTERS) return undefined;

@@ -14,6 +14,8 @@ const LENGTH = 26;
 const HEADER = 30;
 /** After the format: this id was renewed, and the data are the id that it has now. */
 const MOVED = 1;
+/** After the format: it is an item of memcached's, which is changed as a whole. */
+const ITEM = 2;
 
 export class StoredSession {
   /** The whole record. */
@@ -39,6 +41,10 @@ export class StoredSession {
   /** The id that the session has now, where this one was renewed. */
   get movedTo(): Buffer | undefined {
     return this.bytes[1] === MOVED ? this.data : undefined;
+  }
+
+  get isItem(): boolean {
+    return this.bytes[1] === ITEM;
   }
 
   /** UTF-8 of the JSON object. */
@@ -72,12 +78,14 @@ export interface SessionContents {
   /** The JSON of an object. */
   readonly data: Buffer;
   readonly stamps: Stamps;
+  readonly isItem?: boolean;
 }
 
-export function makeSession({ version, created, expires, data, stamps }: SessionContents): StoredSession {
+export function makeSession({ version, created, expires, data, stamps, isItem }: SessionContents): StoredSession {
   const text = stamps.at.size === 0 ? "" : JSON.stringify(Object.fromEntries(stamps.at));
   const bytes = Buffer.alloc(HEADER + data.length + Buffer.byteLength(text));
   bytes[0] = FORMAT;
+  if (isItem === true) bytes[1] = ITEM;
   bytes.writeUIntLE(version, VERSION, 6);
   bytes.writeUIntLE(created, CREATED, 6);
   bytes.writeUIntLE(expires, EXPIRES, 6);
