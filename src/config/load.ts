@@ -1,4 +1,4 @@
-import { letHeapGrow } from "../sys/heap_growth.ts";
+import { beginBuilding } from "../sys/v8_flags.ts";
 import { refusalsOf } from "./errors.ts";
 import { Parser } from "./parser.ts";
 import type { Directives, Scope, Specs } from "./schema.ts";
@@ -37,9 +37,9 @@ export function readConfig(options: LoadOptions, tables: readonly Directives<Spe
     syntaxError = error;
   }
   const tree: ConfigTree = { files: parser.files, directives: parser.directives };
-  const heapGrown = letHeapGrow(textLength(tree));
+  const built = beginBuilding(textLength(tree));
   const root = readScopes(tree, tables);
-  heapGrown();
+  built();
   if (syntaxError !== undefined) refusalsOf(root).note(syntaxError, "end");
   return { tree, root, complete: syntaxError === undefined };
 }

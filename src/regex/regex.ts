@@ -1,3 +1,4 @@
+import { setFlagsFromString } from "node:v8";
 import { compileProgram } from "./compile.ts";
 import { longestWithin } from "./cost.ts";
 import { emitRegex } from "./emit.ts";
@@ -19,9 +20,14 @@ const FLAGS = [
   // It makes V8 say of a pattern with the flag `l` whether its linear engine takes it.
   "--enable-experimental-regexp-engine",
 ];
-// bin/holdfast has passed them: node:v8 would be one more module to load.
-for (const flag of FLAGS) {
-  if (!process.execArgv.includes(flag)) process.getBuiltinModule("node:v8").setFlagsFromString(flag);
+
+let flagged = false;
+
+/** Before the first pattern is compiled: v8_flags.ts says why no sooner. */
+function setFlags(): void {
+  if (flagged) return;
+  flagged = true;
+  for (const flag of FLAGS) setFlagsFromString(flag);
 }
 
 /** V8 may take at most about so many steps (some milliseconds): on longer subjects the matcher of our own searches. */
@@ -72,6 +78,7 @@ export function compileRegex(pattern: string, caseless: boolean): CompiledRegex 
   const key = (caseless ? "i" : "-") + pattern;
   const known = inUse.get(key)?.deref();
   if (known !== undefined) return known;
+  setFlags();
   const made = compile(pattern, caseless);
   if ("error" in made) return made;
   inUse.set(key, new WeakRef(made));

@@ -3,8 +3,8 @@ import type { Directives, Specs } from "../config/schema.ts";
 import { buildingScopes } from "../config/scopes.ts";
 import { deserializingDirectives } from "../config/serialize.ts";
 import { openZone } from "../shm/registry.ts";
-import { letHeapGrow } from "../sys/heap_growth.ts";
 import { inSlices, type Sliced } from "../sys/sliced.ts";
+import { beginBuilding } from "../sys/v8_flags.ts";
 import type { Application, Program } from "./application.ts";
 import { type Cycle, type CycleData, cycleOf } from "./cycle.ts";
 import { coreDirectives, eventsDirectives } from "./directives.ts";
@@ -21,8 +21,8 @@ export function tablesOf(program: Program): readonly Directives<Specs>[] {
 
 /** Builds a cycle that the master has validated, a slice at a time, while requests are served. Throws ConfigError. */
 export async function buildCycle(program: Program, data: CycleData): Promise<BuiltCycle> {
-  const heapGrown = letHeapGrow(data.directives.reduce((sum, { length }) => sum + length, 0));
-  return inSlices(building(program, data)).finally(heapGrown);
+  const built = beginBuilding(data.directives.reduce((sum, { length }) => sum + length, 0));
+  return inSlices(building(program, data)).finally(built);
 }
 
 /** The master has read the same configuration, and so all files of it that could be read. */

@@ -12,6 +12,7 @@ import { logFault, logFaultsTo } from "../sys/guard.ts";
 import { libc } from "../sys/libc.ts";
 import { isOrphan } from "../sys/orphan.ts";
 import { setTitle } from "../sys/title.ts";
+import { endStart } from "../sys/v8_flags.ts";
 import type { Program, Sockets } from "./application.ts";
 import { type BuiltCycle, buildCycle } from "./build_cycle.ts";
 import { Channel } from "./channel.ts";
@@ -259,6 +260,7 @@ class Child {
     this.#built = built;
     this.#log = log;
     this.#task.retirePrevious();
+    endStart();
     return errors;
   }
 

@@ -1,28 +1,56 @@
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
 import { know, memoryAt } from "./ffi.ts";
 import { libc } from "./libc.ts";
 import { startTimer } from "./timers.ts";
 
 /** Gives memory back to the system that this process has, and does not need any more. */
 
-/** Set by --expose-gc, with which the launcher and the master start Node. */
-const { gc } = globalThis;
+let collect: typeof gc | undefined;
+
+/** V8's function, which contexts have that are made while the flag is set. */
+function gcFunction(): typeof collect {
+  if (collect !== undefined) return collect;
+  setFlagsFromString("--expose-gc");
+  const found: unknown = runInNewContext("gc");
+  setFlagsFromString("--no-expose-gc");
+  if (isGc(found)) collect = found;
+  return collect;
+}
+
+function isGc(found: unknown): found is NonNullable<typeof gc> {
+  return typeof found === "function";
+}
 
 /** Collects garbage, which takes some tens of ms, and gives free memory of the C library's heap back. */
 export function collectGarbage(): void {
-  gc?.();
+  gcFunction()?.();
   libc().trimHeap();
 }
 
 /** How long a process has been serving when it gives back what only its start needed, in ms: more urgent things come first. */
 const SETTLED_MS = 1000;
 
+/** Gives the pages of the young generation back, too. */
+function collectAll(): void {
+  gcFunction()?.({ type: "major", execution: "sync", flavor: "last-resort" });
+}
+
+/** A heap of up to so many bytes is collected in some 15 ms. After thousands of requests, or with many locations, it is larger. */
+const SMALL_HEAP = 16 * 1024 * 1024;
+
 /**
  * After the start gives back what that has left. Of a process that has no traffic `thoroughly`, in a tenth of a second: also code that was compiled and
- * is not run again.
+ * is not run again. One that has is not stopped while it has much to do, nor for long, and keeps its code.
  */
 export function giveStartupMemoryBack({ thoroughly = false } = {}): void {
   const give = (): void => {
-    if (thoroughly) gc?.({ type: "major", execution: "sync", flavor: "last-resort" });
+    if (thoroughly) collectAll();
+    else if (process.memoryUsage().heapUsed < SMALL_HEAP) {
+      setFlagsFromString("--no-flush-bytecode");
+      collectAll();
+      setFlagsFromString("--flush-bytecode");
+    }
     libc().trimHeap();
     unmapProgram();
   };

@@ -2,8 +2,8 @@ import type { ChildRole } from "../messages.ts";
 
 /**
  * Heap sizes. By default V8 lets the old generation grow to hundreds of MiB before it collects it, which would keep the
- * trees of many reloads. bin/holdfast makes it collect early (--memory-saver-mode, --initial-old-space-size) and gives
- * the master a small young generation; the children's is set here.
+ * trees of many reloads. --memory-saver-mode makes it collect early (sys/v8_flags.ts). bin/holdfast
+ * gives the master a small young generation; the children's is set here.
  */
 
 /** A request leaves almost nothing but garbage: the larger the young generation, the fewer scavenges. */

@@ -6,9 +6,9 @@ import { ConfigError, type ConfigTree, placeText } from "../../config/types.ts";
 import type { Address } from "../../net/address.ts";
 import { systemAddresses } from "../../net/system_names.ts";
 import { NewZones } from "../../shm/registry.ts";
-import { letHeapGrow } from "../../sys/heap_growth.ts";
 import { openFilesLimit } from "../../sys/limits.ts";
 import { inSlices } from "../../sys/sliced.ts";
+import { beginBuilding } from "../../sys/v8_flags.ts";
 import type { HostWanted, Program } from "../application.ts";
 import { type BuiltCycle, tablesOf } from "../build_cycle.ts";
 import { type CycleData, cycleOf } from "../cycle.ts";
@@ -85,8 +85,8 @@ export async function validateCycle(
   const inherited = coreDirectives.in(root).ssl_object_cache_inheritable ? previous?.files : undefined;
   const readFile = (path: string) => readConfigurationFile(path, inherited);
   const cycle = cycleOf(data, root, { zone: (wanted) => zones.take(wanted), readFile });
-  const heapGrown = letHeapGrow(textLength(tree));
-  const application = await inSlices(refusals.attemptSliced(program.build(cycle))).finally(heapGrown);
+  const built = beginBuilding(textLength(tree));
+  const application = await inSlices(refusals.attemptSliced(program.build(cycle))).finally(built);
   refusals.throwAll(tree);
   if (application === undefined) throw new Error("nothing was built, and nothing was refused");
   // Only now is it known which blocks the children may read when they need them.

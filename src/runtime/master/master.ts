@@ -7,6 +7,7 @@ import { collectGarbage, giveStartupMemoryBack } from "../../sys/give_back.ts";
 import { logFault } from "../../sys/guard.ts";
 import { isAwaited, launcher } from "../../sys/launch.ts";
 import { setTitle } from "../../sys/title.ts";
+import { endStart } from "../../sys/v8_flags.ts";
 import { VERSION } from "../../version.ts";
 import { announceReady, inBackground, StandardError } from "../daemon.ts";
 import { reportLogFailures } from "../log/append_file.ts";
@@ -107,6 +108,7 @@ class Master {
     this.#standardError.redirect();
     if (this.#standardError.fd !== undefined) this.#children.reopened();
     signals.answer((name) => this.#answer(name));
+    endStart();
     giveStartupMemoryBack({ thoroughly: true });
     return new Promise(() => {});
   }

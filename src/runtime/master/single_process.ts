@@ -2,6 +2,7 @@ import { sentence } from "../../config/errors.ts";
 import { startEngine } from "../../net/engines.ts";
 import { exit } from "../../sys/exit.ts";
 import { logFault } from "../../sys/guard.ts";
+import { endStart } from "../../sys/v8_flags.ts";
 import { VERSION } from "../../version.ts";
 import { Checker, CONTROL } from "../checker.ts";
 import { announceReady, StandardError } from "../daemon.ts";
@@ -39,6 +40,7 @@ export async function runSingleProcess(configuration: Configuration, errorLog: s
   for (const line of await startEngine(eventsOf(configuration.built.cycle.root).use)) log.write("notice", line);
   const single = new SingleProcess(configuration, errorLog);
   const errors = await single.take();
+  endStart();
   try {
     if (errors.length === 0) configuration.started();
   } catch (error) {
