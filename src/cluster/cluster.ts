@@ -4,7 +4,7 @@ import { refusalsOf } from "../config/errors.ts";
 import { valueIn } from "../config/schema.ts";
 import type { Health } from "../health/health.ts";
 import { HEALTH_ZONE, HealthStates, healthBytes } from "../health/state.ts";
-import type { CheckerShare } from "../http/conf/module.ts";
+import type { CheckerShare, WorkerShare } from "../http/conf/module.ts";
 import type { Shares } from "../http/conf/program.ts";
 import { COUNTER, COUNTERS } from "../http/core/counters.ts";
 import { MAX_WORKERS } from "../runtime/application.ts";
@@ -15,6 +15,8 @@ import { addressMaster, addressWorkers, openAddresses } from "./address/address_
 import { AddressWatch } from "./address/watch.ts";
 import { configurationDigest } from "./configuration_digest.ts";
 import { clusterScope } from "./directives.ts";
+import { EventHub } from "./events/event_hub.ts";
+import { EVENTS_BYTES } from "./events/event_log.ts";
 import { ClusterNode } from "./node.ts";
 import { OWN_BYTES, OWN_ZONE, OwnState } from "./own_state.ts";
 import { migrateReports, REPORT_ZONE, ReportTable, reportBytes } from "./report/report_table.ts";
@@ -22,8 +24,10 @@ import { type ClusterSettings, readCluster } from "./settings.ts";
 import { SNAPSHOT_ZONE, Snapshot } from "./snapshot.ts";
 import { clusterCommands, NO_CLUSTER } from "./status/commands.ts";
 
-/** Room for the matrix of a few hundred nodes and servers. */
-const SNAPSHOT_BYTES = 1024 * 1024;
+/** Bytes of the matrix: what nodes find of each other and of each server, within these bounds. Pages that are not written take no memory. */
+const OPINION_BYTES = 128;
+const LEAST_SNAPSHOT = 1024 * 1024;
+const MOST_SNAPSHOT = 64 * 1024 * 1024;
 /** Key of what the program knows of the group among the notes of a configuration. */
 const CLUSTER = Symbol("cluster");
 
@@ -34,6 +38,7 @@ export interface Cluster {
   readonly own: OwnState;
   readonly upstreams: readonly Group[];
   readonly reports: ReportTable;
+  readonly hub: EventHub;
   readonly shares: Shares;
 }
 
@@ -45,9 +50,11 @@ export function openCluster(cycle: Cycle, health: Health, upstreams: readonly Gr
   const { name, nodes } = settings;
   const zone = { kind: HEALTH_ZONE, name: `cluster ${name}`, size: healthBytes(2 * nodes.length) };
   const states = new HealthStates(cycle.zone(zone));
-  const snapshot = new Snapshot(cycle.zone({ kind: SNAPSHOT_ZONE, name, size: SNAPSHOT_BYTES }));
-  const own = new OwnState(cycle.zone({ kind: OWN_ZONE, name, size: OWN_BYTES }));
   const servers = upstreams.reduce((all, { capacity }) => all + capacity, 0);
+  const snapshot = new Snapshot(cycle.zone({ kind: SNAPSHOT_ZONE, name, size: snapshotBytes(nodes.length, servers) }));
+  const events = new Snapshot(cycle.zone({ kind: SNAPSHOT_ZONE, name: `${name} events`, size: EVENTS_BYTES }));
+  const hub = new EventHub(snapshot, events);
+  const own = new OwnState(cycle.zone({ kind: OWN_ZONE, name, size: OWN_BYTES }));
   const reportZone = { kind: REPORT_ZONE, name, size: reportBytes(servers), migrate: migrateReports };
   const reports = new ReportTable(cycle.zone(reportZone));
   const addresses = openAddresses(cycle, settings);
@@ -66,19 +73,20 @@ export function openCluster(cycle: Cycle, health: Health, upstreams: readonly Gr
       previous?.stop();
       const before = previous instanceof ClusterNode ? previous : undefined;
       const watch = addresses && new AddressWatch(settings.addresses, addresses, log);
-      const parts = { snapshot, own, health, upstreams, reports, watch };
+      const parts = { snapshot, events, own, health, upstreams, reports, watch };
       return new ClusterNode({ settings, states, generation, configuration, load, log, ...parts }, before);
     },
   };
   const commands = clusterCommands(settings.self.name, own, snapshot);
   const masters = [addressMaster(cycle, settings, own, addresses)];
-  const workers = [addressWorkers(addresses)];
+  const workers = [addressWorkers(addresses), eventWorkers(hub)];
   const cluster = {
     settings,
     snapshot,
     own,
     upstreams,
     reports,
+    hub,
     shares: { masters, workers, checkers: [checker], commands },
   };
   cycle.root.notes.set(CLUSTER, cluster);
@@ -110,6 +118,17 @@ export function withoutCluster(cycle: Cycle, upstreams: readonly Group[]): Share
 export function clusterOf(cycle: Cycle): Cluster | undefined {
   const cluster = cycle.root.notes.get(CLUSTER);
   return cluster === undefined ? undefined : (cluster as Cluster);
+}
+
+function snapshotBytes(nodes: number, servers: number): number {
+  let bytes = LEAST_SNAPSHOT;
+  while (bytes < nodes * (nodes + servers) * OPINION_BYTES && bytes < MOST_SNAPSHOT) bytes *= 2;
+  return bytes;
+}
+
+/** Streams of events must not keep an old configuration, or a worker that leaves. */
+function eventWorkers(hub: EventHub): WorkerShare {
+  return { enter: () => {}, forget: () => {}, retiring: () => hub.end() };
 }
 
 function sum(counters: Int32Array, word: number): number {

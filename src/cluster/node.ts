@@ -13,17 +13,16 @@ import { startTimer, type Timer } from "../sys/timers.ts";
 import { VERSION } from "../version.ts";
 import { standingOf } from "./address/standing.ts";
 import type { AddressWatch } from "./address/watch.ts";
-import { DifferenceLog, namedIn } from "./differences.ts";
 import { Connections } from "./group/connections.ts";
 import { Identity, runText } from "./group/identity.ts";
 import { Member } from "./group/member.ts";
 import type { AnswerBody, NodeFacts, RequestBody } from "./group/messages.ts";
-import { addressKey, nodeKey, type Opinion, Opinions, serverKey } from "./group/opinions.ts";
+import { nodeKey, type Opinion, Opinions } from "./group/opinions.ts";
 import { ReplayGuard } from "./group/replay_guard.ts";
 import { type Answerer, Responder } from "./group/responder.ts";
-import { type AddressRow, type Matrix, type NodeRow, type Seen, type ServerRow, verdictOf } from "./matrix.ts";
 import type { OwnState } from "./own_state.ts";
 import { planNodes } from "./plan.ts";
+import { Publisher } from "./publisher.ts";
 import type { ReportTable } from "./report/report_table.ts";
 import { type ReportedUpstream, Reporting } from "./report/reporting.ts";
 import { Servers } from "./servers.ts";
@@ -47,6 +46,7 @@ export interface NodeEnvironment {
   readonly states: HealthStates;
   readonly generation: number;
   readonly snapshot: Snapshot;
+  readonly events: Snapshot;
   readonly own: OwnState;
   readonly health: Health;
   readonly upstreams: readonly ReportedUpstream[];
@@ -75,14 +75,12 @@ export class ClusterNode implements CheckerService, Answerer {
   #binding: Timer | undefined;
   #stopped = false;
   readonly #refused = new Map<string, { readonly reason: string; readonly at: number }>();
-  readonly #differences: DifferenceLog;
+  readonly #publisher: Publisher;
 
   constructor(environment: NodeEnvironment, previous?: ClusterNode) {
     const { settings, states, generation, log } = environment;
     const { name, self, secrets } = settings;
     this.#environment = environment;
-    this.#differences = new DifferenceLog((level, text) => log.write(level, `${text}, cluster: "${name}"`));
-    if (previous !== undefined) this.#differences.goOn(previous.#differences);
     const run = randomBytes(8).readBigUInt64BE();
     this.identity = new Identity(name, self.name, run, secrets, previous?.identity.refusals);
     this.connections = new Connections(settings.check.interval, this.identity.refusals);
@@ -90,6 +88,14 @@ export class ClusterNode implements CheckerService, Answerer {
     this.#opinions = new Opinions();
     this.#servers = this.#shareServers();
     this.#reporting = this.#shareReports();
+    const known = {
+      members: this.#members,
+      opinions: this.#opinions,
+      reporting: this.#reporting,
+      facts: () => this.#facts(),
+    };
+    const shown = previous === undefined ? undefined : previous.#publisher;
+    this.#publisher = new Publisher(environment, known, shown);
     // What is known of a node outlives a reload.
     const before = previous === undefined ? undefined : previous.#members;
     for (const { name } of settings.nodes) {
@@ -183,7 +189,7 @@ export class ClusterNode implements CheckerService, Answerer {
     this.#reporting.look();
     this.#servers.tick(performance.now());
     this.#address();
-    this.#publish();
+    this.#publisher.publish();
     if (this.#environment.own.state === "leaving") this.#leave();
     this.#timer = startTimer(TICK_MS, () => this.#tick(), { background: true });
   }
@@ -263,68 +269,6 @@ export class ClusterNode implements CheckerService, Answerer {
   #leave(): void {
     for (const { facts, toldLeaving } of this.#members.values()) if (facts !== undefined && !toldLeaving) return;
     this.#environment.own.tell();
-  }
-
-  // ---- what it publishes
-
-  #publish(): void {
-    this.#environment.snapshot.publish(JSON.stringify(this.matrix()));
-  }
-
-  matrix(): Matrix {
-    const { settings } = this.#environment;
-    const { self } = settings;
-    const nodes = settings.nodes.map(({ name, address }): NodeRow => {
-      const own = name === self.name;
-      const member = this.#members.get(name);
-      const { facts = undefined, clockAhead = 0, protocol = "" } = own ? { facts: this.#facts() } : (member ?? {});
-      const text = addressText(address);
-      return {
-        name,
-        address: text,
-        self: own,
-        facts,
-        clockAhead: Math.round(clockAhead),
-        protocol,
-        ...this.#seen(nodeKey(name)),
-      };
-    });
-    const servers: ServerRow[] = [];
-    const reported = new Map([...this.#reporting.current()].map((one) => [serverKey(one.upstream, one.server), one]));
-    const row = (upstream: string, server: string): ServerRow => {
-      const key = serverKey(upstream, server);
-      const said = reported.get(key);
-      reported.delete(key);
-      return { upstream, server, ...this.#seen(key), ...(said === undefined ? {} : { report: said.report }) };
-    };
-    for (const { name: upstream, servers: all } of this.#environment.health.plan.upstreams) {
-      for (const { name: server, checks } of all) {
-        if (checks.length > 0) servers.push(row(upstream, server));
-      }
-    }
-    // Those that are not checked have rows while they say something.
-    for (const { upstream, server } of reported.values()) servers.push(row(upstream, server));
-    const named = (node: string): readonly string[] | undefined => {
-      const member = this.#members.get(node);
-      return member === undefined || member.known === 0 ? undefined : namedIn(member.opinions);
-    };
-    const differences = this.#differences.look({ self: self.name, nodes }, named).map(({ text }) => text);
-    const addresses = settings.addresses.map(({ host }): AddressRow => {
-      const { seen } = this.#seen(addressKey(host));
-      return { address: host, holders: Object.keys(seen).filter((node) => seen[node].state === "up"), seen };
-    });
-    this.#environment.own.holder = addresses[0]?.holders[0] ?? "";
-    return { cluster: settings.name, self: self.name, at: Date.now(), nodes, servers, addresses, differences };
-  }
-
-  #seen(key: string): Seen {
-    const seen: Record<string, Opinion> = {};
-    for (const { name } of this.#environment.settings.nodes) {
-      const opinions = this.#members.get(name)?.opinions ?? this.#opinions;
-      const opinion = opinions.get(key);
-      if (opinion !== undefined) seen[name] = opinion;
-    }
-    return { verdict: verdictOf(Object.values(seen)), seen };
   }
 }
 

@@ -10,6 +10,7 @@ import type { Handler } from "../../http/core/types.ts";
 import { headText } from "../../wire/head_text.ts";
 import { argument } from "../../wire/uri.ts";
 import { type Cluster, clusterOf } from "../cluster.ts";
+import { streamEvents, wantsEvents } from "../events/event_stream.ts";
 import { matrixJson, readable } from "./format.ts";
 import { statusHtml } from "./status_html.ts";
 
@@ -25,7 +26,7 @@ export const clusterStatus = defineModule({
       in: ["location"],
       args: [0, 1],
       syntax: "[html|json]",
-      doc: "Answers with who sees whom: what each node of the cluster finds of each other node and of each server that is checked. The argument `format=` of a request chooses another format.",
+      doc: "Answers with who sees whom: what each node of the cluster finds of each other node and of each server that is checked. The argument `format=` of a request chooses another format. With the argument `events`, or `Accept: text/event-stream`, the answer is server-sent events: the whole matrix, and then each change.",
       defaultText: "html",
       initial: () => undefined,
       inherit: false,
@@ -59,6 +60,7 @@ function show(request: Request, configured: Format, cluster: Cluster | undefined
     logError(request, "error", 'there is no "cluster" in this configuration');
     return 404;
   }
+  if (wantsEvents(request)) return streamEvents(request, cluster.hub);
   const matrix = cluster.snapshot.matrix();
   if (matrix === undefined) return 503;
   const wanted = argument(request.args, "format");

@@ -61,6 +61,8 @@ export interface WorkerShare {
   enter(slot: number, workers: number): void;
   /** Called in a worker when it accepts from all its sockets, and again when those have changed. */
   serving?(slot: number, workers: number): void;
+  /** Called in a worker when no new request comes to this configuration, since another one is in force or the worker leaves. */
+  retiring?(): void;
   /** Called in the master when the worker with that slot has exited for whatever reason. */
   forget(slot: number): void;
 }

@@ -105,7 +105,11 @@ function* buildApplication(
       const serving = (): void => {
         for (const share of workers) share.serving?.(worker.slot, worker.count);
       };
-      return new HttpService(sockets, listeners, worker, countersOf(worker.slot), previous, http?.upstreams, serving);
+      const retiring = (): void => {
+        for (const share of workers) share.retiring?.();
+      };
+      const calls = { serving, retiring };
+      return new HttpService(sockets, listeners, worker, countersOf(worker.slot), previous, http?.upstreams, calls);
     },
     prepare: () => masters.flatMap((share) => share.prepare() ?? []),
     reading() {

@@ -93,15 +93,21 @@ class WorkerState {
   }
 }
 
+export interface ServiceCalls {
+  /** All sockets are accepted from. */
+  readonly serving: () => void;
+  /** No new requests come to this cycle. */
+  readonly retiring: () => void;
+}
+
 /** The HTTP service of one cycle in one worker. */
 export class HttpService implements WorkerService {
   private readonly listening: readonly ListeningSocket[];
   private readonly listeners: readonly ModuleListener[];
   private readonly context: WorkerContext;
   private readonly state: WorkerState;
-  private readonly serving: () => void;
+  private readonly calls: ServiceCalls;
 
-  /** `serving` is called when all sockets are accepted from. */
   constructor(
     listening: readonly ListeningSocket[],
     listeners: readonly ModuleListener[],
@@ -109,11 +115,11 @@ export class HttpService implements WorkerService {
     counters: Int32Array,
     previous: WorkerService | undefined,
     upstreams: Upstreams | undefined,
-    serving: () => void,
+    calls: ServiceCalls,
   ) {
     this.listening = listening;
     this.listeners = listeners;
-    this.serving = serving;
+    this.calls = calls;
     this.context = context;
     this.state =
       previous instanceof HttpService
@@ -151,7 +157,7 @@ export class HttpService implements WorkerService {
       ),
       ...this.listeners.map((listener) => this.open(listener.spec, [this.moduleSite(listener)], from)),
     ]);
-    this.serving();
+    this.calls.serving();
     return errors.filter((error) => error !== undefined);
   }
 
@@ -216,6 +222,7 @@ export class HttpService implements WorkerService {
   quit(closed: () => void, done: () => void): void {
     const { state } = this;
     acceptRest([...state.sockets.values()], MOST_TURNS, () => {
+      this.calls.retiring();
       this.closeSockets();
       closed();
       for (const pool of state.pools.values()) guarded(close, pool);
@@ -235,6 +242,7 @@ export class HttpService implements WorkerService {
 
   /** Calls `done` when the last request of this cycle has ended. Sockets, pools and connections belong to the worker. */
   retire(done: () => void): void {
+    this.calls.retiring();
     const running = this.running();
     let left = running.length;
     if (left === 0) {
