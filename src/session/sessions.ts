@@ -11,15 +11,15 @@ import { sessionDirectives } from "./zone/directives.ts";
 import { keepZone } from "./zone/keeper.ts";
 import { leaveZone, prepareZone } from "./zone/recovery.ts";
 import {
-  answerSession,
   beginSession,
-  dropFields,
+  hideSession,
   isNewSession,
   type LocationSessions,
-  SESSION_FIELDS,
   sessionId,
   sessionMember,
 } from "./zone/request_session.ts";
+import { answerSession } from "./zone/session_answer.ts";
+import { dropFields, SESSION_FIELDS } from "./zone/session_fields.ts";
 import type { SessionZone, ZoneSettings } from "./zone/session_zone.ts";
 import { locationSessions, openZones, zonesIn } from "./zone/zones.ts";
 
@@ -66,11 +66,13 @@ export const sessions: HttpModule<SessionSettings> = defineModule({
     zones: [...zonesIn(http.cycle).values()],
   }),
   postRead: ({ zones }) => (zones.length > 0 ? (request) => dropClientsFields(request, zones) : undefined),
-  preaccess: ({ sessions }): Handler | undefined => sessions && ((request) => beginSession(request, sessions)),
-  upstreamHook: ({ sessions }): UpstreamHook | undefined => sessions && HOOK,
+  preaccess({ sessions, zones }): Handler | undefined {
+    if (sessions !== undefined) return (request) => beginSession(request, sessions);
+    return zones.length > 0 ? hideSession : undefined;
+  },
+  upstreamHook: ({ sessions }): UpstreamHook | undefined =>
+    sessions && { head: (request) => answerSession(request, sessions) },
 });
-
-const HOOK: UpstreamHook = { head: answerSession };
 
 function dropClientsFields(request: Request, zones: readonly SessionZone[]): number {
   for (const { backendsWrite } of zones) if (backendsWrite) keepClientFields(request);

@@ -16,3 +16,18 @@ export class ModuleContext<C> {
     request.contexts[this.slot] = context;
   }
 }
+
+/** What a module keeps for one request as long as that lasts. */
+export class LastingContext<C> {
+  private readonly slot = slots++;
+
+  get(request: Request): C | undefined {
+    // Only `set` of this same object fills the slot.
+    return request.lasting?.[this.slot] as C | undefined;
+  }
+
+  set(request: Request, context: C): void {
+    request.lasting ??= [];
+    request.lasting[this.slot] = context;
+  }
+}

@@ -114,6 +114,8 @@ export class Request {
   variables: (string | null | undefined)[];
   /** What modules keep for one request, by module slot; made when first used. */
   contexts: unknown[] | undefined = undefined;
+  /** The same for what an internal redirect does not drop. */
+  lasting: unknown[] | undefined = undefined;
 
   readonly response: Response;
   bodyFilters: BodyFilter[] = NO_FILTERS;

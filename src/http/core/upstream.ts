@@ -148,7 +148,7 @@ export interface UpstreamHook {
   readonly peer?: (request: Request, choice: PeerChoice) => number;
   /**
    * A response is about to be passed on: `request.upstream` has the server's head, `request.response` what the client
-   * will get. DONE: it waits, and the server with it, until `request.upstream` is told to proceed, to be finalized or to be
+   * will get; or nothing yet, where an error page takes its place (…_intercept_errors) or X-Accel-Redirect names another. DONE: it waits, and the server with it, until `request.upstream` is told to proceed, to be finalized or to be
    * abandoned.
    */
   readonly head?: (request: Request) => number;

@@ -39,6 +39,9 @@ class UpstreamRequest extends PassageServers implements UpstreamPassage, PipeOwn
   /** Passes on what follows the answer's head. */
   private pipe: ResponsePipe | undefined = undefined;
   private tunnel: UpstreamTunnel | undefined = undefined;
+  /** An error page takes the place of the answer, or the URI of its X-Accel-Redirect. */
+  private intercepted = false;
+  private redirect: string | undefined = undefined;
   /** A hook of the head has it wait. */
   private wait: HeadWait | undefined = undefined;
 
@@ -69,20 +72,19 @@ class UpstreamRequest extends PassageServers implements UpstreamPassage, PipeOwn
         this.serveStored(cache);
         return;
       }
-      if (isIntercepted(this.request, head, target.settings)) {
-        cache?.intercepted();
-        this.finalize(head.status);
-        return;
-      }
+      this.intercepted = isIntercepted(this.request, head, target.settings);
     }
-    this.attempt.binding?.header();
-    const redirect = redirectOf(head, target.settings);
-    if (redirect === undefined) this.respond(connection, head, bytes);
-    else this.redirect(redirect, head);
+    if (!this.intercepted) {
+      this.attempt.binding?.header();
+      this.redirect = redirectOf(head, target.settings);
+      if (this.redirect === undefined) this.prepare(connection, head);
+    }
+    const hooks = this.hooks?.head;
+    if (hooks === undefined || this.callHead(hooks, 0, connection, bytes)) this.respond(connection, bytes);
   }
 
-  /** Makes the response from the answer's head, and sends it once the hooks have agreed. */
-  private respond(connection: ServerConnection, head: AnswerHead, bytes: Buffer): void {
+  /** Makes the response from the answer's head. */
+  private prepare(connection: ServerConnection, head: AnswerHead): void {
     const { request, target } = this;
     if (head.version === 9) request.version = 9;
     if (head.status === 101) {
@@ -92,8 +94,19 @@ class UpstreamRequest extends PassageServers implements UpstreamPassage, PipeOwn
       else request.keepalive = false;
     }
     copyResponse(request, head, target.rules, target.settings);
-    const hooks = this.hooks?.head;
-    if (hooks === undefined || this.callHead(hooks, 0, connection, bytes)) this.send(connection, bytes);
+  }
+
+  /** The hooks have agreed: sends the response, or what takes its place. */
+  private respond(connection: ServerConnection, bytes: Buffer): void {
+    const { head } = connection.reader;
+    if (this.intercepted) {
+      this.cache?.intercepted();
+      this.finalize(head.status);
+    } else if (this.redirect !== undefined) {
+      this.serveOther(this.redirect, head);
+    } else {
+      this.send(connection, bytes);
+    }
   }
 
   private upgrades({ status }: AnswerHead): boolean {
@@ -125,8 +138,8 @@ class UpstreamRequest extends PassageServers implements UpstreamPassage, PipeOwn
     if (!this.callHead(hooks, next, connection, bytes)) return;
     this.wait = undefined;
     wait.end();
-    this.send(connection, bytes);
-    wait.replay();
+    this.respond(connection, bytes);
+    if (!this.ended) wait.replay();
   }
 
   /** Sends the response: its head, and what has come of its body. */
@@ -191,7 +204,7 @@ class UpstreamRequest extends PassageServers implements UpstreamPassage, PipeOwn
   }
 
   /** X-Accel-Redirect: serves another URI instead of this answer. */
-  private redirect(to: string, head: AnswerHead): void {
+  private serveOther(to: string, head: AnswerHead): void {
     const { request, target } = this;
     copyRedirectFields(request, head, target.settings);
     this.releaseServer("ok");

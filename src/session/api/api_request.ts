@@ -7,7 +7,8 @@ import { type BodyReceiver, readBodyIntoMemory } from "../../http/core/memory_bo
 import type { Request } from "../../http/core/request.ts";
 import { ESCAPE_URI, escapeUri } from "../../wire/escape.ts";
 import { headText } from "../../wire/head_text.ts";
-import { type Change, type Outcome, parseObject, type Refusal } from "../zone/change.ts";
+import type { Change, Outcome, Refusal } from "../zone/change.ts";
+import { parseObject } from "../zone/json.ts";
 import type { JsonObject } from "../zone/merge.ts";
 import { idText, newId } from "../zone/session_id.ts";
 import type { SessionZone } from "../zone/session_zone.ts";
@@ -36,6 +37,7 @@ const EXISTING = 1;
 
 const STATUS: Readonly<Record<Exclude<Refusal, "conflict">, readonly [status: number, error: string]>> = {
   missing: [404, "there is no such session"],
+  moved: [404, "the session was renewed, and goes on under another id"],
   "too large": [413, "the session would be larger than max_size of its zone"],
   full: [507, "the zone has no room for the session"],
   unavailable: [503, "the store of the sessions does not answer"],
@@ -260,7 +262,7 @@ export class ApiRequest implements SessionReader, SessionChanger, BodyReceiver {
       return;
     }
     const [status, error] = STATUS[refusal];
-    if (refusal !== "missing") {
+    if (refusal !== "missing" && refusal !== "moved") {
       const level = refusal === "unavailable" ? "error" : "warn";
       logError(this.#request, level, `session zone "${this.#zone.settings.name}": ${error}`);
     }

@@ -1,5 +1,5 @@
 import { contain, defer } from "../../sys/guard.ts";
-import { applyChange, type Change, type Outcome } from "../zone/change.ts";
+import { applyChange, type Change, MOVED, type Outcome } from "../zone/change.ts";
 import type { Kind } from "../zone/records.ts";
 import { isSessionId } from "../zone/session_id.ts";
 import type { LocalZone } from "../zone/store.ts";
@@ -70,6 +70,7 @@ export class LocalCopy {
     const known = unsent?.current ?? copy;
     const moved = known?.movedTo;
     if (moved !== undefined && known !== undefined && known.expires > now && change.kind !== "touch") {
+      if (change.kind === "renew") return MOVED;
       return this.apply(moved, change, now);
     }
     const current = isLiving(known, now) ? known : undefined;

@@ -1,6 +1,6 @@
 import { contain } from "../../sys/guard.ts";
 import { clearDeadline, Deadline, setDeadline } from "../../sys/timers.ts";
-import { applyChange, type Change, type Outcome } from "../zone/change.ts";
+import { applyChange, type Change, MOVED, type Outcome } from "../zone/change.ts";
 import type { LocalZone, SessionChanger, SessionReader, SessionStore } from "../zone/store.ts";
 import type { StoredSession } from "../zone/stored_session.ts";
 import { reasonOf } from "./link.ts";
@@ -204,7 +204,8 @@ class SharedChange extends Asked implements LocalWrite {
     const moved = newest?.movedTo;
     if (moved !== undefined && newest !== undefined && newest.expires > now && change.kind !== "touch") {
       this.stopWaiting();
-      store.change(moved, change, this.#changer);
+      if (change.kind === "renew") this.#changer.onOutcome(MOVED);
+      else store.change(moved, change, this.#changer);
       return;
     }
     const current = isLiving(newest, now) ? newest : undefined;

@@ -1,4 +1,4 @@
-import { isObject, isShallow, type Json, type JsonObject, mergePatch, type Stamps } from "./merge.ts";
+import { type JsonObject, mergePatch, type Stamps } from "./merge.ts";
 import { makeSession, movedSession, type StoredSession } from "./stored_session.ts";
 
 /** What is done to a session, and what comes of it: the rules, whatever store keeps it. */
@@ -33,6 +33,8 @@ export type Rule = "merge" | "strict" | "exact";
 export type Refusal =
   /** There is no such session. */
   | "missing"
+  /** It was renewed: only who renewed it learns under which id it goes on. */
+  | "moved"
   /** It is another version than the one that the change is based on. */
   | "conflict"
   /** Its data would be larger than a session may be. */
@@ -67,6 +69,9 @@ export interface Applied {
   /** Under the id of a renewed session. */
   readonly renewed?: { readonly id: Buffer; readonly session: StoredSession };
 }
+
+/** What a renewal comes to under an id that was renewed before: it must not give the new session's id to who knows the old one. */
+export const MOVED: Outcome = { done: false, refusal: "moved", session: undefined };
 
 const NO_STAMPS: ReadonlyMap<string, number> = new Map();
 /** For how long those that began before a session was renewed may still change it under the old id, ms. */
@@ -141,15 +146,4 @@ export function applyChange(
 
 function refused(refusal: Refusal, session: StoredSession | undefined): Applied {
   return { outcome: { done: false, refusal, session }, own: "keep" };
-}
-
-/** The object that a text of JSON is; undefined for any other text. Strings must be Unicode: a lone surrogate has no UTF-8. */
-export function parseObject(text: string): JsonObject | undefined {
-  let value: Json;
-  try {
-    value = JSON.parse(text);
-  } catch {
-    return undefined;
-  }
-  return isObject(value) && isShallow(value) ? value : undefined;
 }

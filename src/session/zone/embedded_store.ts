@@ -1,6 +1,6 @@
 import { contain, defer } from "../../sys/guard.ts";
 import { randomBytes } from "../../sys/random.ts";
-import { type Applied, applyChange, type Change, type Outcome, type SessionLimits } from "./change.ts";
+import { type Applied, applyChange, type Change, MOVED, type Outcome, type SessionLimits } from "./change.ts";
 import type { Environment } from "./environment.ts";
 import type { Records } from "./records.ts";
 import type { SessionChanger, SessionReader, SessionStore } from "./store.ts";
@@ -111,6 +111,7 @@ export class EmbeddedStore implements SessionStore {
     const stored = readSession(this.#records.get("session", id));
     const moved = stored?.movedTo;
     if (moved !== undefined && stored !== undefined && stored.expires > now && change.kind !== "touch") {
+      if (change.kind === "renew") return MOVED;
       return this.#apply(moved, change, now);
     }
     const current = stored === undefined || stored.expires <= now || moved !== undefined ? undefined : stored;

@@ -1,4 +1,5 @@
-import { isObject, type Json, type JsonObject, type Stamps } from "./merge.ts";
+import { parseJson } from "./json.ts";
+import { isObject, type JsonObject, type Stamps } from "./merge.ts";
 
 /**
  * A session as stores keep it: numbers, then the session's data as the UTF-8 of a JSON object, then the versions of its members as JSON.
@@ -53,7 +54,7 @@ export class StoredSession {
   }
 
   get members(): JsonObject {
-    const value: Json = JSON.parse(this.data.toString("utf8"));
+    const value = parseJson(this.data.toString("utf8"));
     return isObject(value) ? value : {};
   }
 

@@ -50,9 +50,9 @@ export class HeaderList {
     }
   }
 
-  /** Whether Connection names that field. */
+  /** Whether Connection names that field. What was added here does not go by what the peer says of its own fields. */
   isNamed(at: number): boolean {
-    return this.named?.has(this.key(at)) === true;
+    return this.words[at * WORDS + NAME] >= 0 && this.named?.has(this.key(at)) === true;
   }
 
   /** Frees its memory as well, for a connection that becomes idle. */
