@@ -9,8 +9,6 @@ export interface JsonObject {
 }
 type Members = Record<string, Json>;
 
-/** Levels of objects and lists within one another. */
-const MAX_DEPTH = 32;
 /** Members whose versions are kept one by one. */
 const MAX_STAMPS = 256;
 /** Between the names of a path. */
@@ -33,14 +31,7 @@ export interface Patched {
 }
 
 export function isObject(value: Json | undefined): value is JsonObject {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
-}
-
-/** Whether a value is nested no deeper than is allowed. */
-export function isShallow(value: Json, depth = MAX_DEPTH): boolean {
-  if (typeof value !== "object" || value === null) return true;
-  if (depth === 0) return false;
-  return Object.values(value).every((member) => isShallow(member, depth - 1));
+  return typeof value === "object" && value !== null && !Array.isArray(value) && !JSON.isRawJSON(value);
 }
 
 /** An empty object without a prototype: a member may have any name, `__proto__` too. */
@@ -58,13 +49,10 @@ export function mergePatch(
   base: number,
   version: number,
 ): Patched {
-  const at = new Map(stamps.at);
   const conflicts: string[] = [];
-  const isNewer = (path: string): boolean => newerThan(stamps, path, base);
-  const stamp = (path: string): void => {
-    for (const known of at.keys()) if (isWithin(known, path)) at.delete(known);
-    at.set(path, version);
-  };
+  const later = new LaterChanges(stamps, base);
+  /** The members that the patch changes. */
+  const changed = new Set<string>();
 
   const merge = (target: Json | undefined, changes: JsonObject, prefix: string): Members => {
     const merged = members(target);
@@ -73,22 +61,22 @@ export function mergePatch(
       const path = prefix + escaped(name);
       if (isObject(change) && Object.keys(change).length > 0) {
         if (!isObject(merged[name])) {
-          if (isNewer(path)) {
+          if (later.has(path)) {
             conflicts.push(pointerOf(path));
             continue;
           }
           // What is no object becomes one, which replaces it.
-          if (Object.hasOwn(merged, name)) stamp(path);
+          if (Object.hasOwn(merged, name)) changed.add(path);
         }
         merged[name] = merge(merged[name], change, path + SEPARATOR);
         continue;
       }
       if (isObject(change) && isObject(merged[name])) continue;
-      if (isNewer(path)) {
+      if (later.has(path)) {
         conflicts.push(pointerOf(path));
         continue;
       }
-      stamp(path);
+      changed.add(path);
       if (change === null) delete merged[name];
       else merged[name] = change;
     }
@@ -96,23 +84,51 @@ export function mergePatch(
   };
 
   const result = merge(data, patch, "");
-  return { data: result, stamps: thinned({ floor: stamps.floor, at }), conflicts };
+  return { data: result, stamps: stamped(stamps, changed, version), conflicts };
 }
 
-/** Whether something at, in or around `path` was changed after `base`. */
-function newerThan({ floor, at }: Stamps, path: string, base: number): boolean {
-  let known = false;
-  for (const [stamped, version] of at) {
-    if (!isWithin(stamped, path) && !isWithin(path, stamped)) continue;
-    if (version > base) return true;
-    known ||= stamped === path;
+/** What was changed after a version. Few stamps are, mostly none; a patch may have very many members. */
+class LaterChanges {
+  readonly #stamps: Stamps;
+  readonly #base: number;
+  readonly #paths = new Set<string>();
+  /** These, and all that they are in. */
+  readonly #around = new Set<string>();
+
+  constructor(stamps: Stamps, base: number) {
+    this.#stamps = stamps;
+    this.#base = base;
+    for (const [path, version] of stamps.at) {
+      if (version <= base) continue;
+      this.#paths.add(path);
+      this.#around.add(path);
+      for (let at = path.indexOf(SEPARATOR); at >= 0; at = path.indexOf(SEPARATOR, at + 1)) {
+        this.#around.add(path.slice(0, at));
+      }
+    }
   }
-  return !known && floor > base;
+
+  /** Whether something at, in or around `path` was. */
+  has(path: string): boolean {
+    if (this.#paths.size > 0 && (this.#around.has(path) || isInside(path, this.#paths))) return true;
+    return this.#stamps.floor > this.#base && !this.#stamps.at.has(path);
+  }
 }
 
-/** Whether the member `inner` is `outer` or in it. */
-function isWithin(inner: string, outer: string): boolean {
-  return inner === outer || (inner.startsWith(outer) && inner.startsWith(SEPARATOR, outer.length));
+/** Whether a member is in one of these. */
+function isInside(path: string, outer: ReadonlySet<string>): boolean {
+  for (let at = path.indexOf(SEPARATOR); at >= 0; at = path.indexOf(SEPARATOR, at + 1)) {
+    if (outer.has(path.slice(0, at))) return true;
+  }
+  return false;
+}
+
+/** The stamps when these members have been changed: what was in them has no stamp of its own any more. */
+function stamped({ floor, at }: Stamps, changed: ReadonlySet<string>, version: number): Stamps {
+  const stamps = new Map(at);
+  for (const path of at.keys()) if (isInside(path, changed)) stamps.delete(path);
+  for (const path of changed) stamps.set(path, version);
+  return thinned({ floor, at: stamps });
 }
 
 /** Forgets the oldest stamps where there are too many: who is based on less than they were is no longer told apart. */
