@@ -266,6 +266,7 @@ async function run(options: Options): Promise<void> {
       memoryGiB: Math.round(totalmem() / 1024 ** 3),
       kernel: release(),
       node: process.versions.node,
+      congestion: readFileSync("/proc/sys/net/ipv4/tcp_congestion_control", "latin1").trim(),
       generator: generatorName(),
       backend: withNginx ? `nginx ${servers[0].version()}` : "built in (node:net)",
     },
@@ -274,7 +275,7 @@ async function run(options: Options): Promise<void> {
   };
   const { machine } = report;
   say(`${machine.cpu}, ${machine.cores} cores, Linux ${machine.kernel}, Node ${machine.node}\n`);
-  say(`load: ${machine.generator}; backend: ${machine.backend}; `);
+  say(`TCP: ${machine.congestion}; load: ${machine.generator}; backend: ${machine.backend}; `);
   say(
     `${options.runs} rounds of ${options.seconds} s each, after ${options.warmup} s and ${options.warmupRequests} requests of warm-up\n`,
   );

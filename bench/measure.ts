@@ -7,7 +7,7 @@ import { createServer } from "node:net";
 import { join } from "node:path";
 import type { Certificate, CertificateKind } from "./certificates.ts";
 import { generate, holdConnections } from "./load.ts";
-import { coreUse, hasEnded, startPinned, stop, usageOf } from "./process.ts";
+import { coreUse, endedChildrenMs, hasEnded, startPinned, stop, usageOf } from "./process.ts";
 import type { IdleScenario, LoadScenario, StartScenario } from "./scenarios.ts";
 import type { Server } from "./servers.ts";
 
@@ -36,6 +36,11 @@ export interface Sample {
   /** The parts of a figure that is CPU time. */
   user: number | undefined;
   system: number | undefined;
+  /**
+   * The CPU time of the load generator, in the same unit. Over loopback one of the two does the work of TCP: bytes that the socket
+   * could not send at once are sent by whoever makes room, which is the receiver.
+   */
+  load: number | undefined;
   requestsPerSecond: number | undefined;
   p99Ms: number | undefined;
   memoryMiB: number;
@@ -181,6 +186,7 @@ function plainSample(figure: number, memoryKiB: number, requests: number): Sampl
     figure,
     user: undefined,
     system: undefined,
+    load: undefined,
     requestsPerSecond: undefined,
     p99Ms: undefined,
     memoryMiB: memoryKiB / 1024,
@@ -205,6 +211,7 @@ async function underLoad(bench: Bench, { child, url }: Serving, scenario: LoadSc
   const pid = child.pid ?? 0;
   const coreBefore = coreUse(bench.serverCore);
   const before = usageOf(pid);
+  const loadBefore = endedChildrenMs();
   const began = performance.now();
   const counted = await generate({
     cores: bench.loadCores,
@@ -217,6 +224,7 @@ async function underLoad(bench: Bench, { child, url }: Serving, scenario: LoadSc
   const elapsedMs = performance.now() - began;
   const after = usageOf(pid);
   const coreAfter = coreUse(bench.serverCore);
+  const loadMs = endedChildrenMs() - loadBefore;
   if (hasEnded(child)) throw new Error("ended under load");
   if (counted.requests === 0) throw new Error("no request was answered whole; measure for longer (--seconds)");
   if (counted.errors > counted.requests / 1000) {
@@ -231,6 +239,7 @@ async function underLoad(bench: Bench, { child, url }: Serving, scenario: LoadSc
     figure: each(cpuMs),
     user: each(userMs),
     system: each(systemMs),
+    load: each(loadMs),
     requestsPerSecond: counted.requests / counted.seconds,
     p99Ms: counted.p99Ms,
     memoryMiB: after.memoryKiB / 1024,

@@ -14,6 +14,7 @@ export interface Row {
   requestsPerSecond: Spread | undefined;
   p99Ms: Spread | undefined;
   memoryMiB: Spread | undefined;
+  load: Spread | undefined;
   ownShare: Spread | undefined;
   foreignShare: Spread | undefined;
   rounds: (Sample | undefined)[];
@@ -39,6 +40,8 @@ export interface Machine {
   memoryGiB: number;
   kernel: string;
   node: string;
+  /** The congestion control of TCP: some pace what they send, over loopback too. */
+  congestion: string;
   generator: string;
   backend: string;
 }
@@ -71,6 +74,7 @@ export function rowsOf(rounds: ReadonlyMap<string, (Sample | undefined)[]>): Row
       requestsPerSecond: over((sample) => sample.requestsPerSecond),
       p99Ms: over((sample) => sample.p99Ms),
       memoryMiB: over((sample) => sample.memoryMiB),
+      load: over((sample) => sample.load),
       ownShare: over((sample) => sample.ownShare),
       foreignShare: over((sample) => sample.foreignShare),
       rounds: samples,
@@ -96,13 +100,14 @@ function ranged(value: Spread | undefined, digits: number): string {
 /** The table of one scenario, with a remark for each thing that makes a figure less trustworthy. */
 export function table(result: ScenarioResult): string {
   const cost = ["server", result.unit, "user", "system", `x ${reference} (quartiles)`];
-  const head = [...cost, "requests/s", "p99 ms", "MiB", "core", "others"];
+  const head = [...cost, "load", "requests/s", "p99 ms", "MiB", "core", "others"];
   const lines = result.rows.map((row) => [
     row.server,
     number(row.figure.median),
     plain(row.user),
     plain(row.system),
     ranged(row.ratio, 2),
+    plain(row.load),
     plain(row.requestsPerSecond),
     plain(row.p99Ms),
     plain(row.memoryMiB),

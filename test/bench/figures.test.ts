@@ -18,6 +18,7 @@ function sample(figure: number, foreignShare = 0): Sample {
     figure,
     user: figure / 4,
     system: (figure * 3) / 4,
+    load: figure * 2,
     requestsPerSecond: 1000,
     p99Ms: 1,
     memoryMiB: 20,
@@ -35,7 +36,16 @@ function report(name: string, version = "1.0.0"): Report {
     ["http-proxy", [sample(100), sample(200)]],
   ]);
   return {
-    machine: { cpu: "a <cpu>", cores: 2, memoryGiB: 1, kernel: "6", node: "26", generator: "wrk", backend: "nginx" },
+    machine: {
+      cpu: "a <cpu>",
+      cores: 2,
+      memoryGiB: 1,
+      kernel: "6",
+      node: "26",
+      congestion: "cubic",
+      generator: "wrk",
+      backend: "nginx",
+    },
     versions: { nginx: version },
     scenarios: [
       {
@@ -93,7 +103,7 @@ test("a server that failed in every round has no row, one that failed once keeps
 
 test("the table shows the ratio and warns of a core that others used", () => {
   const [result] = report("one").scenarios;
-  assert.match(table(result), /holdfast +15\.0 +3\.75 +11\.3 +1\.05 \(0\.97-1\.13\)/);
+  assert.match(table(result), /holdfast +15\.0 +3\.75 +11\.3 +1\.05 \(0\.97-1\.13\) +30\.0/);
   assert.doesNotMatch(table(result), /others used/);
   result.rows = rowsOf(new Map([["nginx", [sample(10, 0.4)]]]));
   assert.match(table(result), /! nginx: others used up to 40 % of its core/);

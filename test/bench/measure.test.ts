@@ -64,6 +64,7 @@ test("a measured server yields its CPU time over the requests it answered", asyn
   assert.ok(sample.requests > 0);
   assert.ok(Math.abs((sample.user ?? 0) + (sample.system ?? 0) - sample.figure) < 1e-6);
   assert.ok(sample.figure > 0 && sample.figure < 1e6, `${sample.figure} µs a request`);
+  assert.ok(sample.load !== undefined && sample.load > 0, `${sample.load} µs of the generator's`);
   assert.ok(sample.memoryMiB > 1);
   assert.equal(sample.errors, 0);
 });
