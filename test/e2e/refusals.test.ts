@@ -9,7 +9,7 @@ http {
   geoip_country x;
   log_format main "$geoip_city";
   server {
-    listen 127.0.0.1:1 http2;
+    listen 127.0.0.1:1 quic;
     image_filter_buffer 1m;
     location / { image_filter off; }
   }
@@ -19,7 +19,7 @@ mail { }
 
 const SENTENCES = [
   '"geoip_country" directive is known to nginx but not available in Holdfast yet in CONF:3',
-  'the "http2" parameter of the "listen" directive is known to nginx but not available in Holdfast yet in CONF:6',
+  'the "quic" parameter of the "listen" directive is known to nginx but not available in Holdfast yet in CONF:6',
   '"image_filter_buffer" directive is known to nginx but not available in Holdfast yet in CONF:7',
   '"image_filter" directive is known to nginx but not available in Holdfast yet in CONF:8',
   '"geoip_city" variable is known to nginx but not available in Holdfast yet in CONF:4',

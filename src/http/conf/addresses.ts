@@ -131,6 +131,7 @@ function addressConfig(
     names: built.names,
     proxyProtocol: options.proxyProtocol,
     ssl: options.ssl,
+    http2: options.http2,
     responders,
     limits: defaultServer.server.limits,
     limitsOf: limitsByHost(servers, built.names),

@@ -243,6 +243,12 @@ export const coreDirectives = defineDirectives("http_core", {
       return { timeout, header };
     },
   }),
+  http2_chunk_size: size({
+    in: HTTP_LOCATION,
+    default: 8 * 1024,
+    doc: "The most that is sent of a response in one frame of HTTP/2, so that others have their turn.",
+    check: (value, at) => (value === 0 ? fail(at, "the http2 chunk size cannot be zero") : undefined),
+  }),
   keepalive_min_timeout: msec({
     in: HTTP_LOCATION,
     default: 0,

@@ -53,6 +53,7 @@ export function coreSettings(scope: Scope, absolute: (path: string) => string): 
     keepaliveTimeout: raw.keepalive_timeout.timeout,
     keepaliveHeader: raw.keepalive_timeout.header,
     keepaliveRequests: raw.keepalive_requests,
+    http2ChunkSize: raw.http2_chunk_size,
     keepaliveTime: raw.keepalive_time,
     keepaliveMinTimeout: raw.keepalive_min_timeout,
     disableMsie6: raw.keepalive_disable.has("msie6"),

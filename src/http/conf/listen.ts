@@ -23,6 +23,7 @@ export interface ListenOptions {
   readonly multipath: boolean;
   readonly proxyProtocol: boolean;
   readonly ssl: boolean;
+  readonly http2: boolean;
   /** Undefined leaves the system's setting. Times in seconds. */
   readonly soKeepalive: "off" | KeepAlive | undefined;
 }
@@ -115,6 +116,7 @@ const DEFAULTS: ListenOptions = {
   multipath: false,
   proxyProtocol: false,
   ssl: false,
+  http2: false,
   soKeepalive: undefined,
 };
 
@@ -130,10 +132,14 @@ const FLAGS: ReadonlyMap<string, Change> = new Map<string, Change>([
   ["multipath", { multipath: true, set: true, bind: true }],
   ["proxy_protocol", { proxyProtocol: true }],
   ["ssl", { ssl: true }],
+  [
+    "http2",
+    { http2: true, warning: 'the "listen ... http2" directive is deprecated, use the "http2" directive instead' },
+  ],
 ]);
 
 /** nginx's parameters for protocols that are not implemented yet. */
-const NOT_YET: ReadonlySet<string> = new Set(["http2", "quic"]);
+const NOT_YET: ReadonlySet<string> = new Set(["quic"]);
 
 function parseOptions(args: readonly string[]): Pick<ParsedListen, "options" | "warnings"> | Failure {
   let options = DEFAULTS;

@@ -69,13 +69,14 @@ export function addListen<S>(
     defaultServer: before.defaultServer || options.defaultServer,
     proxyProtocol: before.proxyProtocol || options.proxyProtocol,
     ssl: before.ssl || options.ssl,
+    http2: before.http2 || options.http2,
   };
   return redefined ? [`protocol options redefined for ${text}`] : [];
 }
 
 /** The options of a `listen` that say what is spoken, as bits. */
-function protocolsOf({ proxyProtocol, ssl }: ListenOptions): number {
-  return (proxyProtocol ? 1 : 0) | (ssl ? 2 : 0);
+function protocolsOf({ proxyProtocol, ssl, http2 }: ListenOptions): number {
+  return (proxyProtocol ? 1 : 0) | (ssl ? 2 : 0) | (http2 ? 4 : 0);
 }
 
 /** Whether this `listen` contradicts earlier ones about what is spoken, which is warned about (ngx_http_add_addresses). */

@@ -14,6 +14,7 @@ import type { Location, Server } from "../core/location.ts";
 import { coreDirectives } from "./core_directives.ts";
 import { coreSettings } from "./core_settings.ts";
 import { ModuleHandlers, NO_FILTERS, NO_HANDLERS } from "./handlers.ts";
+import { http2Directives, http2Settings } from "./http2_directives.ts";
 import { type LocationName, nestingError, parseLocationName } from "./location_name.ts";
 import { buildLocationTree, type LocationEntry, type LocationTree } from "./location_tree.ts";
 import type { HttpBuild, HttpModule } from "./module.ts";
@@ -42,16 +43,18 @@ class ServerLevel implements Server {
   readonly mergeSlashes: boolean;
   readonly earlyBody: Server["earlyBody"];
   tls: Server["tls"] = NO_TLS;
+  readonly http2: Server["http2"];
   readonly name: string;
   serverRewrite: Server["serverRewrite"] = [];
   private built: Location | undefined = undefined;
   private locate: (() => Location) | undefined = undefined;
 
-  constructor(settings: ServerSettings, limits: RequestLimits, name: string) {
+  constructor(settings: ServerSettings, limits: RequestLimits, http2: Server["http2"], name: string) {
     this.clientHeaderTimeout = settings.client_header_timeout;
     this.limits = limits;
     this.mergeSlashes = settings.merge_slashes;
     this.earlyBody = settings.client_body_early_read;
+    this.http2 = http2;
     this.name = name;
   }
 
@@ -164,7 +167,9 @@ export class LocationBuilder {
         });
       }
     }
-    const server = new ServerLevel(settings, this.limitsOf(settings), primaryServerName(names));
+    const listens = settings.listen.some(({ args }) => args.includes("http2"));
+    const http2 = http2Settings(http2Directives.in(scope), listens);
+    const server = new ServerLevel(settings, this.limitsOf(settings), http2, primaryServerName(names));
     if (isRead(scope)) {
       const root = yield* this.serverRoot(scope, server);
       server.setRoot(() => this.equip(root));

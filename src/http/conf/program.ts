@@ -19,6 +19,7 @@ import { buildSockets, listenHosts, refuseDuplicates } from "./addresses.ts";
 import { buildHttp } from "./build.ts";
 import { configureArguments } from "./configure.ts";
 import { blockDirectives, coreDirectives } from "./core_directives.ts";
+import { http2Directives } from "./http2_directives.ts";
 import type { CheckerShare, HttpModule, MasterShare, WorkerShare } from "./module.ts";
 import { httpModules } from "./registry.ts";
 import { serverDirectives } from "./server_directives.ts";
@@ -62,6 +63,7 @@ const tables: readonly Directives<Specs>[] = [
   blockDirectives,
   serverDirectives,
   coreDirectives,
+  http2Directives,
   upstream,
   upstreamKeepalive,
 ];

@@ -84,6 +84,7 @@ export interface CoreSettings {
   readonly keepaliveTimeout: number;
   readonly keepaliveHeader: number;
   readonly keepaliveRequests: number;
+  readonly http2ChunkSize: number;
   readonly keepaliveTime: number;
   readonly keepaliveMinTimeout: number;
   /** keepalive_disable */
@@ -180,6 +181,13 @@ export interface ServerTls {
   readonly verification: string;
 }
 
+/** Of a server; sizes in bytes. */
+export interface Http2Settings {
+  readonly enabled: boolean;
+  readonly maxConcurrentStreams: number;
+  readonly bodyPrereadSize: number;
+}
+
 export interface Server {
   /** ms; in force before a location is known, as the next three. */
   readonly clientHeaderTimeout: number;
@@ -188,6 +196,7 @@ export interface Server {
   /** client_body_early_read */
   readonly earlyBody: readonly Template[] | undefined;
   tls: ServerTls;
+  readonly http2: Http2Settings;
   /** The first `server_name`, what $server_name shows. */
   readonly name: string;
   /** The server level: settings in force before a location is chosen. */

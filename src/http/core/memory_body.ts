@@ -32,7 +32,7 @@ export function readBodyIntoMemory(request: Request, most: number, receiver: Bod
   }
   if (request.expectContinue) request.exchange.sendContinue(request);
   request.bodySink = new MemoryBody(request, most, receiver);
-  request.exchange.startBody(request);
+  request.exchange.startBody(request, true);
 }
 
 function drop(request: Request): void {

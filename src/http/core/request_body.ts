@@ -79,7 +79,7 @@ function read(request: Request, then: (request: Request) => void, use: FileUse):
     return;
   }
   request.bodySink = reader;
-  request.exchange.startBody(request);
+  request.exchange.startBody(request, true);
 }
 
 class BodyReader implements BodySink {

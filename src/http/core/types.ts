@@ -135,8 +135,11 @@ export interface Exchange {
    * malformed: that can then still be answered.
    */
   discardBody(request: Request): number;
-  /** Starts to deliver the request's body to `request.bodySink`, with 100 Continue if the client waits for it. */
-  startBody(request: Request): void;
+  /**
+   * Starts to deliver the request's body to `request.bodySink`, with 100 Continue if the client waits for it. `whole`: it is
+   * taken as fast as it comes.
+   */
+  startBody(request: Request, whole?: boolean): void;
   pauseBody(): void;
   resumeBody(): void;
   /**

@@ -9,6 +9,7 @@ import type { TlsStream } from "../../net/tls/stream.ts";
 import { RegexMatchError } from "../../regex/regex.ts";
 import { now } from "../../sys/clock.ts";
 import { logFault } from "../../sys/guard.ts";
+import { alpnProtocol } from "../../sys/openssl/agreed.ts";
 import { offersProtocol } from "../../sys/openssl/alpn.ts";
 import { SSL_AD_UNRECOGNIZED_NAME } from "../../sys/openssl/server_name.ts";
 import { SSL_AD_INTERNAL_ERROR, type SslConnection } from "../../sys/openssl/ssl.ts";
@@ -18,26 +19,34 @@ import type { ClientTls } from "../core/types.ts";
 import { AgreedTls, type Negotiated, negotiatedServer } from "./agreed_tls.ts";
 import { nextNumber } from "./connections.ts";
 import { H1Connection } from "./h1/connection.ts";
+import { H2Connection } from "./h2/connection.ts";
+import { type PrefaceOwner, PrefaceStage } from "./h2/preface_stage.ts";
 import { handshakeRequest } from "./handshake_request.ts";
 import type { Accepted, AddressConfig, Closable, ConnectionHost, ProtocolConnection } from "./types.ts";
 
 /** Returns the handler of a stream just accepted: its protocol, or the first stage before it. */
 export function acceptStream(stream: Stream, host: ConnectionHost): StreamHandler {
   const { config } = host;
-  if (!config.proxyProtocol && !config.ssl) return startProtocol(stream, host);
+  if (!config.proxyProtocol && !config.ssl && !mayBeginWithHttp2(config)) return startProtocol(stream, host);
   const accepting = new Accepting(stream, host);
-  return config.proxyProtocol
-    ? new ProxyProtocolStage(stream, accepting, config.defaultServer.clientHeaderTimeout)
-    : accepting.startTls(stream);
+  if (config.proxyProtocol) return new ProxyProtocolStage(stream, accepting, config.defaultServer.clientHeaderTimeout);
+  return config.ssl ? accepting.startTls(stream) : accepting.findProtocol(stream);
+}
+
+function mayBeginWithHttp2({ http2, defaultServer }: AddressConfig): boolean {
+  return http2 || defaultServer.http2.enabled;
 }
 
 /** Chooses a connection's protocol. `accepted`: what the stages before it know of the connection. */
 function startProtocol(stream: Stream, host: ConnectionHost, accepted?: Accepted): ProtocolConnection {
-  return new H1Connection(stream, host, accepted);
+  const { tls } = accepted ?? {};
+  return tls !== undefined && alpnProtocol(tls.ssl) === "h2"
+    ? new H2Connection(stream, host, accepted)
+    : new H1Connection(stream, host, accepted);
 }
 
 /** A connection in the stages of net/accept.ts and net/tls/. It counts as waiting for its first request. */
-class Accepting implements Accepted, Closable, ProxyProtocolOwner, TlsStageOwner {
+class Accepting implements Accepted, Closable, ProxyProtocolOwner, TlsStageOwner, PrefaceOwner {
   readonly number = nextNumber();
   readonly startedAt = Math.floor(now());
   proxyProtocol: ProxyProtocol | undefined = undefined;
@@ -69,13 +78,31 @@ class Accepting implements Accepted, Closable, ProxyProtocolOwner, TlsStageOwner
 
   proxyProtocolRead(stream: Stream, header: ProxyProtocol | undefined, rest: Buffer): void {
     this.proxyProtocol = header;
-    if (!this.busyWith.ssl) {
+    const { ssl } = this.busyWith;
+    if (!ssl && !mayBeginWithHttp2(this.busyWith)) {
       this.start(stream, rest);
       return;
     }
-    const stage = this.startTls(stream);
+    const stage = ssl ? this.startTls(stream) : this.findProtocol(stream);
     stream.handler = stage;
     if (rest.length > 0) stage.onData(stream, rest);
+  }
+
+  /** Of a client without TLS. */
+  findProtocol(stream: Stream): StreamHandler {
+    return new PrefaceStage(stream, this, this.busyWith.defaultServer.clientHeaderTimeout);
+  }
+
+  protocolFound(stream: Stream, http2: boolean, rest: Buffer): void {
+    this.begin(
+      http2 ? new H2Connection(stream, this.host, this) : startProtocol(stream, this.host, this),
+      stream,
+      rest,
+    );
+  }
+
+  prefaceFailed(sentence: string): void {
+    this.refused("info", sentence);
   }
 
   startTls(stream: Stream): StreamHandler {
@@ -135,7 +162,10 @@ class Accepting implements Accepted, Closable, ProxyProtocolOwner, TlsStageOwner
   }
 
   private start(stream: Stream, rest: Buffer | undefined): void {
-    const protocol = startProtocol(stream, this.host, this);
+    this.begin(startProtocol(stream, this.host, this), stream, rest);
+  }
+
+  private begin(protocol: ProtocolConnection, stream: Stream, rest: Buffer | undefined): void {
     this.protocol = protocol;
     stream.handler = protocol;
     // From here on the protocol uses the configuration in force now, not the one it was accepted under.

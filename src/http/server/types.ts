@@ -22,6 +22,8 @@ export interface AddressConfig {
   readonly proxyProtocol: boolean;
   /** `listen … ssl` */
   readonly ssl: boolean;
+  /** `listen … http2`: whatever the servers say of it. */
+  readonly http2: boolean;
   readonly responders: readonly HandshakeResponder[];
   readonly limits: RequestLimits;
   /** The limits of a host's server; undefined if all servers have the same. Throws RegexMatchError. */

@@ -28,6 +28,7 @@ export const REQUEST_VARIABLES: Readonly<Record<string, VariableSpec>> = {
   server_name: ofConnection((r) => r.server.name),
   server_protocol: { get: protocol },
   scheme: ofConnection((r) => (r.connection.tls === undefined ? "http" : "https")),
+  http2: ofConnection((r) => (r.main.version < 2000 ? "" : r.connection.tls === undefined ? "h2c" : "h2")),
   https: ofConnection((r) => (r.connection.tls === undefined ? "" : "on")),
   request_port: { get: (r) => portText(r.port) },
   is_request_port: { get: (r) => (r.port === 0 ? "" : ":") },

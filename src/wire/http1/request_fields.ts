@@ -1,3 +1,4 @@
+import { type HeadText, scanned } from "../head_text.ts";
 import { type HostPort, validateHost } from "../host.ts";
 import { shown } from "../latin1.ts";
 import { parseLength } from "./content_length.ts";
@@ -103,11 +104,17 @@ export class RequestFields {
     return true;
   }
 
+  /** What stands for a Host field that was not sent. */
+  addHost(host: HeadText): void {
+    this.headers.add(scanned("host"), "host", host);
+    this.note(known.HOST, this.headers.count - 1);
+  }
+
   /**
    * Reads the fields in `store` from `text`, the head, which begins at `base` in `bytes`. FIELDS_OK, or the status to
    * refuse the request with.
    */
-  take(bytes: Buffer, base: number, text: string, store: HeadStore): number {
+  take(bytes: Buffer, base: number, text: string, store: Pick<HeadStore, "spans" | "count">): number {
     const { limitsOf } = this;
     if (limitsOf !== undefined && this.host !== "") this.limits = limitsOf(this.host);
     let { limits } = this;

@@ -76,7 +76,7 @@ describe("listen", () => {
   });
 
   test("what is not there yet says so", () => {
-    for (const parameter of ["http2", "quic"]) {
+    for (const parameter of ["quic"]) {
       const parsed = parseListen(["443", parameter]);
       assert.ok("error" in parsed);
       assert.match(parsed.error, /known to nginx but not available in Holdfast yet/);

@@ -40,6 +40,7 @@ const DIRECTIVES: Readonly<Record<keyof TlsSettings, keyof SslSettings>> = {
 };
 
 const HTTP_1 = ["http/1.1", "http/1.0", "http/0.9"];
+const HTTP_2 = ["h2", ...HTTP_1];
 
 /** ngx_http_ssl_merge_srv_conf: what the directives of a server come to. */
 export function buildTls(settings: SslSettings, place: Place): void {
@@ -78,7 +79,7 @@ function buildContext(settings: SslSettings, place: Place, certificates: ServerC
       dhParameters: dhParameters(settings, place),
       curves: settings.ssl_ecdh_curve,
       recordSize: settings.ssl_buffer_size,
-      protocolNames: HTTP_1,
+      protocolNames: place.server.http2.enabled ? HTTP_2 : HTTP_1,
       sessions,
       earlyData: settings.ssl_early_data ? { cache: sharedCacheOf(sessions) } : undefined,
       confCommands: confCommands(settings, place.http.cycle),

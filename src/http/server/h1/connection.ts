@@ -10,11 +10,11 @@ import { logConnection } from "../../core/log_context.ts";
 import type { Request } from "../../core/request.ts";
 import type { ClientTls } from "../../core/types.ts";
 import { nextNumber } from "../connections.ts";
+import { LingeringClose, type LingeringSettings } from "../lingering_close.ts";
 import type { Accepted, AddressConfig, Closable, ConnectionHost } from "../types.ts";
 import { type ExchangeOwner, H1Exchange } from "./exchange.ts";
 import { H1HeadReader, type HeadReaderOwner } from "./head_reader.ts";
 import { H1Input, type InputOwner } from "./input.ts";
-import { LingeringClose, type LingeringSettings } from "./lingering_close.ts";
 
 // States of a connection.
 

@@ -11,12 +11,12 @@ import { postActionOf, runPostAction } from "../../core/post_action.ts";
 import type { Request } from "../../core/request.ts";
 import type { ClientConnection, ClientTunnel, Exchange } from "../../core/types.ts";
 import { createRequest } from "../create_request.ts";
+import { informationalHead, responseHead } from "../response_head.ts";
 import type { AddressConfig, ConnectionHost } from "../types.ts";
 import { type BodyReaderOwner, H1BodyReader } from "./body_reader.ts";
 import { type H1Input, NOT_NOW } from "./input.ts";
 import { H1Output, type OutputOwner } from "./output.ts";
 import type { RequestMemory } from "./request_memory.ts";
-import { informationalHead, responseHead } from "./response_head.ts";
 import { H1Tunnel } from "./tunnel.ts";
 
 /** The connection that the exchange is on. */

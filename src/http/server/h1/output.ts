@@ -1,7 +1,7 @@
 import { NO_ROOM, NOT_THIS_FILE, type Stream } from "../../../net/stream.ts";
 import { byteString } from "../../../wire/latin1.ts";
 import type { Request } from "../../core/request.ts";
-import { computeRate, RatedOutput } from "./rated_output.ts";
+import { computeRate, RatedOutput } from "../rated_output.ts";
 
 /** How much of a response's head and first body bytes are joined in one write. */
 const GATHER = 16 * 1024;

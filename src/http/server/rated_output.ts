@@ -1,6 +1,6 @@
-import { parseSize } from "../../../config/values.ts";
-import { wallAt } from "../../../sys/clock.ts";
-import type { Request } from "../../core/request.ts";
+import { parseSize } from "../../config/values.ts";
+import { wallAt } from "../../sys/clock.ts";
+import type { Request } from "../core/request.ts";
 
 /** sendfile_max_chunk's default: the most that is sent at once, so that the rate is visible. */
 const MAX_PIECE = 2 * 1024 * 1024;

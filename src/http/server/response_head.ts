@@ -1,11 +1,11 @@
-import { type Address, hostText, portOf } from "../../../net/address.ts";
-import { httpDate, httpDateOf } from "../../../sys/clock.ts";
-import { SERVER } from "../../../version.ts";
-import { headText } from "../../../wire/head_text.ts";
-import type { HeaderList } from "../../../wire/http1/header_list.ts";
-import type { Request } from "../../core/request.ts";
-import { isDated } from "../../core/response.ts";
-import { reasonPhrase } from "../../core/status.ts";
+import { type Address, hostText, portOf } from "../../net/address.ts";
+import { httpDate, httpDateOf } from "../../sys/clock.ts";
+import { SERVER } from "../../version.ts";
+import { headText } from "../../wire/head_text.ts";
+import type { HeaderList } from "../../wire/http1/header_list.ts";
+import type { Request } from "../core/request.ts";
+import { isDated } from "../core/response.ts";
+import { reasonPhrase } from "../core/status.ts";
 
 const NAME = SERVER.slice(0, SERVER.indexOf("/"));
 
@@ -56,6 +56,20 @@ export function responseHead(request: Request): string {
   return start + lines.before + connectionFields(request) + lines.after;
 }
 
+/**
+ * The fields of an HTTP/2 response, a line each: those of HTTP/1 but for what is about the connection and its framing. The status
+ * is a field of its own there.
+ */
+export function responseFieldLines(request: Request): string {
+  const { response, location, gzipVary } = request;
+  const server = response.server ?? (location.core.serverTokens === "off" ? NAME : SERVER);
+  const date = response.date ?? httpDate();
+  const start = `${server === "" ? "" : `Server: ${server}\r\n`}${date === "" ? "" : `Date: ${date}\r\n`}`;
+  const before = fieldsBefore(request).slice(2);
+  const vary = gzipVary && location.core.gzipVary ? "Vary: Accept-Encoding\r\n" : "";
+  return `${start}${before}${before === "" ? "" : "\r\n"}${vary}${fieldsAfter(request)}`;
+}
+
 /** The status line, Server and Date. */
 function startOf({ response, location: { core } }: Request): string {
   const { status } = response;
@@ -92,8 +106,10 @@ function fieldsBefore(request: Request): string {
         ? `\r\nContent-Type: ${type}`
         : `\r\nContent-Type: ${type}; charset=${response.charset}`;
   }
+  const framed = request.version < 2000;
   // With trailers the body is chunked even if its length is known.
   const trailers =
+    framed &&
     response.trailers !== undefined &&
     !bodiless &&
     request.method !== "HEAD" &&
@@ -110,7 +126,7 @@ function fieldsBefore(request: Request): string {
     head += `\r\nLocation: ${response.location}`;
   }
 
-  if (!bodiless && request.method !== "HEAD" && (response.contentLength < 0 || trailers)) {
+  if (framed && !bodiless && request.method !== "HEAD" && (response.contentLength < 0 || trailers)) {
     if (request.version >= 1001 && core.chunked) {
       request.chunkedResponse = true;
       head += "\r\nTransfer-Encoding: chunked";

@@ -1,7 +1,7 @@
-import type { Stream, StreamError, StreamHandler } from "../../../net/stream.ts";
-import { logFault } from "../../../sys/guard.ts";
-import { clearDeadline, Deadline, setDeadline } from "../../../sys/timers.ts";
-import type { CoreSettings } from "../../core/location.ts";
+import type { Stream, StreamError, StreamHandler } from "../../net/stream.ts";
+import { logFault } from "../../sys/guard.ts";
+import { clearDeadline, Deadline, setDeadline } from "../../sys/timers.ts";
+import type { CoreSettings } from "../core/location.ts";
 
 export type LingeringSettings = Pick<CoreSettings, "lingeringTime" | "lingeringTimeout" | "sendTimeout">;
 

@@ -1,0 +1,211 @@
+import { SlabQueue } from "../../../net/slabs.ts";
+import { clearDeadline, Deadline, setDeadline } from "../../../sys/timers.ts";
+import { finalizeRequest } from "../../core/engine.ts";
+import { logError } from "../../core/log_context.ts";
+import type { Request } from "../../core/request.ts";
+
+/** The window of a body that is taken as fast as it comes. */
+const WHOLE_WINDOW = 1024 * 1024;
+
+/** What a body needs of its stream and connection. */
+export interface BodyOwner {
+  /** Bytes of the stream's body were taken: its window opens again. */
+  consumed(stream: number, bytes: number): void;
+}
+
+/**
+ * A request's body: what has come before anybody reads it is kept, and that is no more than the stream's window (http2_body_preread_size),
+ * which opens again as bytes are taken.
+ */
+export class H2Body {
+  /** END_STREAM has come. */
+  ended = false;
+  /** How much more the client may send. */
+  window: number;
+  private readonly stream: { readonly id: number; onFault(error: unknown): void };
+  private readonly owner: BodyOwner;
+  private request: Request | undefined = undefined;
+  /** Came while nobody read it. */
+  private readonly kept = new SlabQueue();
+  private paused = false;
+  /** How large the window is when all that came was taken; and what was taken since it was opened last. */
+  private most: number;
+  private taken = 0;
+  private readonly deadline: Deadline<H2Body>;
+
+  constructor(stream: { readonly id: number; onFault(error: unknown): void }, owner: BodyOwner, window: number) {
+    this.stream = stream;
+    this.owner = owner;
+    this.window = window;
+    this.most = window;
+    this.deadline = new Deadline<H2Body>(this, expired);
+  }
+
+  begin(request: Request): void {
+    this.request = request;
+    request.bodyEnded = this.ended && this.kept.length === 0;
+  }
+
+  replace(request: Request): void {
+    this.request = request;
+  }
+
+  release(): void {
+    this.request = undefined;
+    this.kept.clear();
+    clearDeadline(this.deadline);
+  }
+
+  /** Starts to deliver the body to the request's sink. `whole`: it is taken as fast as it comes, so the client may send more. */
+  start(request: Request, whole: boolean): void {
+    this.request = request;
+    const room = whole ? WHOLE_WINDOW : Math.max(this.most, request.location.core.clientBodyBufferSize);
+    if (room > this.most && !this.ended) this.open(room - this.most);
+    this.most = Math.max(this.most, room);
+    this.deliver(request);
+  }
+
+  pause(): void {
+    this.paused = true;
+    clearDeadline(this.deadline);
+  }
+
+  resume(): void {
+    if (!this.paused) return;
+    this.paused = false;
+    if (this.request !== undefined) this.deliver(this.request);
+  }
+
+  /** Drops what has come, and what follows: the window does not open again. */
+  discard(request: Request): void {
+    request.discardBody = true;
+    request.bodySink = undefined;
+    this.paused = false;
+    this.kept.clear();
+    clearDeadline(this.deadline);
+    if (this.ended) request.bodyEnded = true;
+  }
+
+  /** Bytes have come, lent for the call; END_STREAM with them where `last`. */
+  receive(bytes: Buffer, last: boolean): void {
+    const { request } = this;
+    this.window -= bytes.length;
+    if (last) this.ended = true;
+    if (request === undefined) return;
+    if (request.discardBody) {
+      if (last) request.bodyEnded = true;
+      return;
+    }
+    if (!this.fits(request, bytes.length)) return;
+    if (this.paused || request.bodySink === undefined || this.kept.length > 0) {
+      this.kept.push(bytes);
+      if (this.kept.length === 0 && last) this.end(request);
+      return;
+    }
+    this.pass(request, bytes);
+    if (this.request !== request || request.bodySink === undefined) return;
+    if (this.ended) this.end(request);
+    else this.arm(request);
+  }
+
+  /** Content-Length and client_max_body_size. */
+  private fits(request: Request, count: number): boolean {
+    request.length += count;
+    const total = request.bodyLength + this.kept.length + count;
+    const { contentLength } = request;
+    if (contentLength >= 0) {
+      if (total > contentLength) {
+        logError(request, "info", "client intended to send body data larger than declared");
+        this.fail(request, 400);
+        return false;
+      }
+      if (this.ended && total < contentLength) {
+        const text = `only ${total} out of ${contentLength} bytes of request body received`;
+        logError(request, "info", `client prematurely closed stream: ${text}`);
+        this.fail(request, 400);
+        return false;
+      }
+      return true;
+    }
+    const { clientMaxBodySize } = request.location.core;
+    if (clientMaxBodySize === 0 || total <= clientMaxBodySize || request.bodySink === undefined) return true;
+    logError(request, "error", `client intended to send too large chunked body: ${total - count}+${count} bytes`);
+    this.fail(request, 413);
+    return false;
+  }
+
+  private deliver(request: Request): void {
+    const { kept } = this;
+    const limit = request.location.core.clientMaxBodySize;
+    if (request.contentLength < 0 && limit > 0 && kept.length > limit) {
+      logError(request, "error", `client intended to send too large chunked body: 0+${kept.length} bytes`);
+      this.fail(request, 413);
+      return;
+    }
+    while (kept.length > 0 && !this.paused && request.bodySink !== undefined) {
+      const piece = kept.first();
+      const { length } = piece;
+      this.pass(request, piece);
+      // The request may be over by now.
+      if (this.request !== request) return;
+      kept.drop(length);
+    }
+    if (this.paused || request.bodySink === undefined) return;
+    if (this.ended && kept.length === 0) this.end(request);
+    else this.arm(request);
+  }
+
+  private pass(request: Request, bytes: Buffer): void {
+    const { length } = bytes;
+    request.bodyLength += length;
+    if (length > 0) request.bodySink?.onBody(bytes);
+    this.taken += length;
+    if (this.request !== request || this.ended || this.taken < this.most / 2) return;
+    this.open(this.taken);
+    this.taken = 0;
+  }
+
+  private open(bytes: number): void {
+    this.window += bytes;
+    this.owner.consumed(this.stream.id, bytes);
+  }
+
+  private end(request: Request): void {
+    request.bodyEnded = true;
+    clearDeadline(this.deadline);
+    const sink = request.bodySink;
+    request.bodySink = undefined;
+    sink?.onBodyEnd();
+  }
+
+  /** Ends the body early with `status`: through its sink, else through the upstream or the request. */
+  fail(request: Request, status: number): void {
+    const sink = request.bodySink;
+    request.bodySink = undefined;
+    request.discardBody = true;
+    this.kept.clear();
+    clearDeadline(this.deadline);
+    if (sink !== undefined) sink.onBodyError(status);
+    else if (request.upstream !== undefined && !request.finalized) request.upstream.finalize(status);
+    else if (!request.finalized) finalizeRequest(request, status);
+  }
+
+  private arm(request: Request): void {
+    if (!this.paused) setDeadline(this.deadline, request.location.core.clientBodyTimeout);
+  }
+
+  expire(): void {
+    const { request } = this;
+    if (request === undefined || request.bodySink === undefined) return;
+    request.timedOut = true;
+    this.fail(request, 408);
+  }
+
+  onFault(error: unknown): void {
+    this.stream.onFault(error);
+  }
+}
+
+function expired(body: H2Body): void {
+  body.expire();
+}

@@ -1,0 +1,326 @@
+/** HTTP/2 towards clients: over TLS and with prior knowledge, flow control, bodies, ends. */
+import assert from "node:assert/strict";
+import { once } from "node:events";
+import { type TestContext, test } from "node:test";
+import * as h2 from "../../src/wire/h2/frames.ts";
+import { httpBackend } from "../support/backend.ts";
+import { selfSigned } from "../support/certificates.ts";
+import { h2Answer, h2Request, h2Session, RawH2 } from "../support/h2.ts";
+import { type Running, startHoldfast } from "../support/holdfast.ts";
+import { get } from "../support/tcp.ts";
+import { waitFor } from "../support/wait.ts";
+
+const LARGE = "0123456789abcdef".repeat(40_000);
+
+async function start(t: TestContext, locations = "", http = "", globals = ""): Promise<Running> {
+  const { certificate, key } = selfSigned("localhost");
+  return startHoldfast(t, {
+    files: { "conf/c.pem": certificate, "conf/k.pem": key, "html/large": LARGE, "html/small": "small\n" },
+    config: ([port, secure]) => `${globals} events {} http { ${http} access_log logs/access.log;
+      server { listen 127.0.0.1:${port}; listen 127.0.0.1:${secure} ssl; http2 on;
+        ssl_certificate c.pem; ssl_certificate_key k.pem; root html;
+        location = /echo { return 200 "$server_protocol|$http2|$request|$http_x|$http_cookie|$host"; }
+        ${locations} } }`,
+  });
+}
+
+const cleartext = (holdfast: Running) => `http://127.0.0.1:${holdfast.ports[0]}`;
+
+test("over TLS by ALPN, in clear by prior knowledge, beside HTTP/1 on the same port", async (t) => {
+  const holdfast = await start(t);
+  for (const url of [cleartext(holdfast), `https://127.0.0.1:${holdfast.ports[1]}`]) {
+    const session = h2Session(t, url);
+    const host = new URL(url).host;
+    const { status, body } = await h2Request(session, { ":path": "/echo?a=b", x: "y", cookie: ["a=1", "b=2"] });
+    assert.equal(status, 200);
+    const protocol = url.startsWith("https") ? "h2" : "h2c";
+    assert.equal(body, `HTTP/2.0|${protocol}|GET /echo?a=b HTTP/2.0|y|a=1; b=2|${host.split(":")[0]}`);
+    assert.equal((await h2Request(session, { ":path": "/large" })).body, LARGE);
+    assert.equal((await h2Request(session, { ":path": "/small", ":method": "HEAD" })).headers["content-length"], "6");
+    assert.equal((await h2Request(session, { ":path": "/none" })).status, 404);
+  }
+  assert.equal((await get(holdfast.port, "/small")).body, "small\n");
+});
+
+test("many requests at a time on one connection, each with its own answer", async (t) => {
+  const backend = await httpBackend(t, (request, response) => {
+    setImmediate(() => response.end(`for ${request.url}`));
+  });
+  const holdfast = await start(t, `location /p/ { proxy_pass http://${backend.address}; }`);
+  const session = h2Session(t, cleartext(holdfast));
+  const answers = await Promise.all(Array.from({ length: 100 }, (_, i) => h2Request(session, { ":path": `/p/${i}` })));
+  assert.deepEqual(
+    answers.map(({ body }) => body),
+    answers.map((_, i) => `for /p/${i}`),
+  );
+});
+
+test("bodies of requests reach the server, buffered and as they come, with and without a length", async (t) => {
+  const backend = await httpBackend(t, (request, response) => {
+    let length = 0;
+    request.on("data", (bytes: Buffer) => {
+      length += bytes.length;
+    });
+    request.on("end", () => response.end(`${request.method} ${length} ${request.headers["content-length"]}`));
+  });
+  const holdfast = await start(
+    t,
+    `location /b { proxy_pass http://${backend.address}; }
+     location /u { proxy_request_buffering off; proxy_http_version 1.1; proxy_pass http://${backend.address}; }`,
+    "client_max_body_size 1m;",
+  );
+  const session = h2Session(t, cleartext(holdfast));
+  for (const path of ["/b", "/u"]) {
+    const fields = { ":path": path, ":method": "POST" };
+    assert.equal(
+      (await h2Request(session, fields, LARGE)).body,
+      `POST ${LARGE.length} ${path === "/b" ? LARGE.length : undefined}`,
+    );
+    const sized = { ...fields, "content-length": LARGE.length };
+    assert.equal((await h2Request(session, sized, LARGE)).body, `POST ${LARGE.length} ${LARGE.length}`);
+    assert.equal((await h2Request(session, fields, "")).body, "POST 0 0");
+    assert.equal(
+      (
+        await h2Request(session, { ...fields, "content-length": 2_000_000 }, Buffer.alloc(2_000_000)).catch(
+          () => undefined,
+        )
+      )?.status ?? 413,
+      413,
+    );
+  }
+  assert.equal((await h2Request(session, { ":path": "/echo" })).status, 200);
+});
+
+test("a slow client slows the server down, and others on the connection go on", async (t) => {
+  let written = 0;
+  const backend = await httpBackend(t, (_request, response) => {
+    const more = (): void => {
+      while (written < 64 * 1024 * 1024) {
+        written += 64 * 1024;
+        if (!response.write(Buffer.alloc(64 * 1024))) {
+          response.once("drain", more);
+          return;
+        }
+      }
+      response.end();
+    };
+    more();
+  });
+  const holdfast = await start(t, `location /p { proxy_max_temp_file_size 0; proxy_pass http://${backend.address}; }`);
+  const connection = await RawH2.open(t, holdfast.port);
+  connection.write(connection.get(1, "/p"));
+  const received = (stream: number) =>
+    connection.frames
+      .filter((frame) => frame.type === h2.DATA && frame.stream === stream)
+      .reduce((sum, { payload }) => sum + payload.length, 0);
+  await waitFor(() => received(1) === h2.DEFAULT_WINDOW, "a whole window");
+  connection.write(h2.windowUpdate(0, 100_000), connection.get(3, "/small"));
+  assert.equal((await connection.frame(h2.DATA, 3)).payload.toString(), "small\n");
+  assert.equal(received(1), h2.DEFAULT_WINDOW);
+  assert.ok(written < 32 * 1024 * 1024, `${written} bytes were taken from the server`);
+  connection.write(h2.windowUpdate(1, 50_000));
+  await waitFor(() => received(1) === h2.DEFAULT_WINDOW + 50_000, "as much as the window was opened");
+});
+
+test("a stream that its client resets ends its request alone", async (t) => {
+  let gone = 0;
+  const backend = await httpBackend(t, (request, response) => {
+    if (request.url === "/p/quick") response.end("quick");
+    else response.on("close", () => gone++);
+  });
+  const holdfast = await start(t, `location /p { proxy_pass http://${backend.address}; }`);
+  const session = h2Session(t, cleartext(holdfast));
+  const stream = session.request({ ":path": "/p/slow" });
+  stream.on("error", () => {});
+  assert.equal((await h2Request(session, { ":path": "/p/quick" })).body, "quick");
+  stream.close(8);
+  await waitFor(() => gone === 1, "the server to see that");
+  await holdfast.waitForLog(/client canceled stream 1/);
+  assert.equal((await h2Request(session, { ":path": "/p/quick" })).body, "quick");
+  await waitFor(() => /"GET \/p\/slow HTTP\/2.0" 499 0/.test(holdfast.read("logs/access.log")), "its line in the log");
+});
+
+test("a graceful shutdown says GOAWAY, and requests under way are answered", async (t) => {
+  let answer = () => {};
+  const backend = await httpBackend(t, (_request, response) => {
+    answer = () => response.end("late");
+  });
+  const holdfast = await start(t, `location /p { proxy_pass http://${backend.address}; }`);
+  const session = h2Session(t, cleartext(holdfast));
+  const goaway = once(session, "goaway");
+  const stream = h2Answer(session.request({ ":path": "/p" }));
+  await waitFor(() => backend.connections === 1, "the request at the server");
+  holdfast.signal("SIGQUIT");
+  await goaway;
+  answer();
+  assert.equal((await stream).body, "late");
+  assert.equal(await holdfast.exited, 0);
+});
+
+test("keepalive_requests and keepalive_timeout end a connection with GOAWAY", async (t) => {
+  const holdfast = await start(t, "", "keepalive_requests 2;");
+  const session = h2Session(t, cleartext(holdfast));
+  const goaway = once(session, "goaway");
+  assert.equal((await h2Request(session, { ":path": "/small" })).status, 200);
+  assert.equal((await h2Request(session, { ":path": "/small" })).status, 200);
+  assert.equal((await goaway)[0], 0);
+});
+
+test("malformed requests get 400, and the connection goes on", async (t) => {
+  const holdfast = await start(t);
+  const heads: readonly (readonly (readonly [string, string])[])[] = [
+    [
+      [":method", "GET"],
+      [":scheme", "http"],
+      [":authority", "a"],
+    ],
+    [
+      [":method", "GET"],
+      [":scheme", "http"],
+      [":path", "small"],
+      [":authority", "a"],
+    ],
+    [
+      [":method", "G T"],
+      [":scheme", "http"],
+      [":path", "/small"],
+      [":authority", "a"],
+    ],
+    [
+      [":method", "GET"],
+      [":scheme", "http"],
+      [":path", "/small"],
+    ],
+    [
+      [":method", "GET"],
+      [":scheme", "http"],
+      [":path", "/small"],
+      [":authority", "a"],
+      ["Upper", "1"],
+    ],
+    [
+      [":method", "GET"],
+      [":scheme", "http"],
+      [":path", "/small"],
+      [":authority", "a"],
+      ["a:b", "1"],
+    ],
+    [
+      [":method", "GET"],
+      [":scheme", "http"],
+      [":path", "/small"],
+      [":authority", "a"],
+      ["x", "a\r\nb: c"],
+    ],
+    [
+      [":method", "GET"],
+      [":scheme", "http"],
+      [":path", "/small\r\nx: y"],
+      [":authority", "a"],
+    ],
+    [
+      [":method", "GET"],
+      [":scheme", "http"],
+      [":path", "/small"],
+      [":authority", "a"],
+      ["connection", "close"],
+    ],
+    [
+      [":method", "GET"],
+      [":scheme", "http"],
+      [":path", "/small"],
+      [":authority", "a"],
+      ["transfer-encoding", "chunked"],
+    ],
+    [
+      [":method", "GET"],
+      [":scheme", "http"],
+      [":path", "/small"],
+      [":authority", "a"],
+      ["te", "gzip"],
+    ],
+    [
+      [":method", "GET"],
+      [":scheme", "http"],
+      [":path", "/small"],
+      [":authority", "a"],
+      ["host", "b"],
+    ],
+    [
+      [":method", "GET"],
+      [":scheme", "http"],
+      [":path", "/small"],
+      ["x", "y"],
+      [":authority", "a"],
+    ],
+    [
+      [":method", "GET"],
+      [":scheme", "http"],
+      [":path", "/small"],
+      [":authority", "a"],
+      [":path", "/other"],
+    ],
+    [
+      [":method", "GET"],
+      [":scheme", "http"],
+      [":path", "/small"],
+      [":authority", "a"],
+      ["content-length", "5"],
+    ],
+    [
+      [":method", "GET"],
+      [":scheme", "http"],
+      [":path", "/small"],
+      [":authority", "a"],
+      ["content-length", "x"],
+    ],
+  ];
+  const connection = await RawH2.open(t, holdfast.port);
+  for (const [i, head] of heads.entries()) {
+    const stream = 2 * i + 1;
+    connection.write(connection.head(stream, head));
+    // Index 12 of the static table: ":status: 400".
+    assert.equal((await connection.frame(h2.HEADERS, stream)).payload[0], 0x8c, JSON.stringify(head));
+  }
+  connection.write(connection.get(101, "/small"));
+  assert.equal((await connection.frame(h2.DATA, 101)).payload.toString(), "small\n");
+});
+
+test("what breaks the protocol ends the connection with the error's code", async (t) => {
+  const holdfast = await start(t);
+  const get1 = (connection: RawH2) => connection.get(1, "/small");
+  const cases: readonly (readonly [what: string, bytes: (connection: RawH2) => string, code: number])[] = [
+    ["DATA on stream 0", () => h2.frameHead(1, h2.DATA, 0, 0) + "x", h2.ERROR.PROTOCOL_ERROR],
+    ["DATA on an idle stream", () => h2.frameHead(1, h2.DATA, 0, 5) + "x", h2.ERROR.PROTOCOL_ERROR],
+    ["an even stream", (connection) => connection.get(2, "/small"), h2.ERROR.PROTOCOL_ERROR],
+    ["a stream again", (connection) => get1(connection) + get1(connection), h2.ERROR.PROTOCOL_ERROR],
+    ["PUSH_PROMISE", () => h2.frameHead(4, h2.PUSH_PROMISE, 4, 1) + "\0\0\0\x02", h2.ERROR.PROTOCOL_ERROR],
+    ["a short PING", () => h2.frameHead(7, h2.PING, 0, 0) + "1234567", h2.ERROR.FRAME_SIZE_ERROR],
+    ["SETTINGS of odd length", () => h2.frameHead(5, h2.SETTINGS, 0, 0) + "12345", h2.ERROR.FRAME_SIZE_ERROR],
+    ["a window of nothing", () => h2.windowUpdate(0, 0), h2.ERROR.PROTOCOL_ERROR],
+    ["a window too large", () => h2.windowUpdate(0, h2.MAX_WINDOW), h2.ERROR.FLOW_CONTROL_ERROR],
+    ["CONTINUATION of nothing", () => h2.frameHead(0, h2.CONTINUATION, 4, 1), h2.ERROR.PROTOCOL_ERROR],
+    ["an unknown index", () => h2.frameHead(1, h2.HEADERS, 5, 1) + "\xff", h2.ERROR.FRAME_SIZE_ERROR],
+    ["an index beyond the tables", () => h2.frameHead(1, h2.HEADERS, 5, 1) + "\xbe", h2.ERROR.COMPRESSION_ERROR],
+    [
+      "a frame between HEADERS and CONTINUATION",
+      () => `${h2.frameHead(1, h2.HEADERS, 1, 1)}\x82${h2.frameHead(8, h2.PING, 0, 0)}12345678`,
+      h2.ERROR.PROTOCOL_ERROR,
+    ],
+    [
+      "fields without end",
+      () =>
+        `${h2.frameHead(16384, h2.HEADERS, 1, 1)}${"\x82".repeat(16384)}`.repeat(1) +
+        `${h2.frameHead(16384, h2.CONTINUATION, 0, 1)}${"\x82".repeat(16384)}`.repeat(8),
+      h2.ERROR.ENHANCE_YOUR_CALM,
+    ],
+  ];
+  for (const [what, bytes, code] of cases) {
+    const connection = await RawH2.open(t, holdfast.port);
+    connection.write(bytes(connection));
+    const { payload } = await connection.frame(h2.GOAWAY);
+    assert.equal(payload.readUInt32BE(4), code, what);
+    await waitFor(() => connection.ended, `${what}: the end`);
+  }
+  assert.equal((await h2Request(h2Session(t, cleartext(holdfast)), { ":path": "/small" })).status, 200);
+});
