@@ -41,6 +41,9 @@ export class Publisher {
   readonly #events: EventLog;
   /** Monotonic ms of the last publication. */
   #publishedAt = Number.NEGATIVE_INFINITY;
+  #published = "";
+  #plan: Health["plan"] | undefined = undefined;
+  #plans = 0;
   #tooLarge = false;
 
   /** `previous`: of the configuration before, whose reader knows what that said. */
@@ -56,18 +59,35 @@ export class Publisher {
 
   publish(): void {
     const { snapshot, log, settings, own } = this.#environment;
+    const now = performance.now();
+    const state = this.#state();
+    if (state === this.#published && now - this.#publishedAt < FIGURES_MS) return;
+    this.#published = state;
+    this.#publishedAt = now;
     const matrix = this.#matrix();
     own.holder = matrix.addresses[0]?.holders[0] ?? "";
-    const now = performance.now();
-    const changed = this.#events.look(matrix);
-    if (!changed && now - this.#publishedAt < FIGURES_MS) return;
-    this.#publishedAt = now;
+    this.#events.look(matrix);
     const published = snapshot.publish(JSON.stringify(matrix));
     if (!published && !this.#tooLarge)
       log.write("error", `the matrix of cluster "${settings.name}" is too large to be shown`);
     this.#tooLarge = !published;
     // Whoever hears of a change finds it in the matrix.
     this.#events.publish();
+  }
+
+  /** Changes with all but figures. */
+  #state(): string {
+    const { members, opinions, reporting, facts } = this.#known;
+    const { plan } = this.#environment.health;
+    if (plan !== this.#plan) {
+      this.#plan = plan;
+      this.#plans++;
+    }
+    const parts: unknown[] = [this.#plans, opinions.number, reporting.revision, facts().state];
+    for (const { run, known, facts: its } of members.values()) {
+      parts.push(run, known, its?.state, its?.version, its?.configuration);
+    }
+    return parts.join(" ");
   }
 
   #matrix(): Matrix {

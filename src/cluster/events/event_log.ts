@@ -53,8 +53,8 @@ export class EventLog {
     this.#before = previous.#before;
   }
 
-  /** Returns whether something has changed: then `publish` makes it known, once the matrix can be read. */
-  look({ nodes, servers, addresses, differences }: Matrix): boolean {
+  /** `publish` makes known what has changed, once the matrix can be read. */
+  look({ nodes, servers, addresses, differences }: Matrix): void {
     const before = this.#before;
     const now = new Map<string, string>();
     const events: Event[] = [];
@@ -77,9 +77,7 @@ export class EventLog {
     row("differences", "", differences.join("\n").replace(/\d+\.\d+ s/g, ""), () => ({ differences }));
     for (const id of before?.keys() ?? []) if (!now.has(id)) this.#gone(id, events);
     this.#before = now;
-    if (before !== undefined && events.length === 0) return false;
-    this.#keep(events);
-    return true;
+    if (before === undefined || events.length > 0) this.#keep(events);
   }
 
   /** A row that is not there any more, by its id. */

@@ -65,6 +65,11 @@ export class Opinions {
   #forgotten = 0;
   #gone = 0;
 
+  /** Grows with each change. */
+  get number(): number {
+    return this.#number;
+  }
+
   get(key: string): Opinion | undefined {
     return this.#entries.get(key)?.opinion ?? undefined;
   }

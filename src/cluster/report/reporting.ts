@@ -39,6 +39,8 @@ export class Reporting {
   #sequence: number | undefined = undefined;
   #reports: ReadonlyMap<string, Report> = new Map();
   #states = new Map<string, ReportState>();
+  /** Changes with what counts. */
+  revision = 0;
   /** When the next one ends, ms since 1970. */
   #next = Number.POSITIVE_INFINITY;
 
@@ -95,6 +97,7 @@ export class Reporting {
 
   #act(reports: ReadonlyMap<string, Report>, now: number): void {
     const { opinions, upstreams, say } = this.#environment;
+    this.revision++;
     const before = this.#states;
     this.#states = new Map();
     this.#next = Number.POSITIVE_INFINITY;

@@ -1,29 +1,23 @@
 import type { Matrix, ServerRow } from "../matrix.ts";
 import { nodeTrouble, serverTrouble, troubles } from "./words.ts";
 
-const ASCII = /^[\0-\x7f]*$/;
+const PRINTABLE = /^[ -~]*$/;
 
-/** Byte strings as the characters that they are in UTF-8; what is none becomes U+FFFD. */
-function utf8(text: string): string {
-  return ASCII.test(text) ? text : Buffer.from(text, "latin1").toString();
+/** JSON of byte strings: all but printable ASCII is escaped, so that it is the same text in each charset. What is no UTF-8 becomes U+FFFD. */
+export function jsonOf(value: unknown): string {
+  const text = JSON.stringify(value);
+  // What JSON is made of is ASCII, so the rest can be decoded where it stands.
+  return PRINTABLE.test(text) ? text : characters(text).replace(/[^ -~]/g, escaped);
 }
 
-/** All strings in a value, names of members too. */
-function utf8In(value: unknown): unknown {
-  if (typeof value === "string") return utf8(value);
-  if (Array.isArray(value)) return value.map(utf8In);
-  if (typeof value !== "object" || value === null) return value;
-  return Object.fromEntries(Object.entries(value).map(([name, member]) => [utf8(name), utf8In(member)]));
+function characters(text: string): string {
+  return Buffer.from(text, "latin1").toString();
 }
 
 /** The matrix with characters in place of byte strings. */
 export function readable(matrix: Matrix): Matrix {
-  return utf8In(matrix) as Matrix;
-}
-
-/** JSON of byte strings: all but printable ASCII is escaped, so that it is the same text in each charset. */
-export function jsonOf(value: unknown): string {
-  return JSON.stringify(utf8In(value)).replace(/[^\n -~]/g, escaped);
+  const text = JSON.stringify(matrix);
+  return PRINTABLE.test(text) ? matrix : (JSON.parse(characters(text)) as Matrix);
 }
 
 function escaped(unit: string): string {

@@ -76,7 +76,7 @@ function nodeLine(node: NodeRow, { at, addresses }: Matrix): string {
   const style = facts === undefined ? "down" : facts.state;
   const lasted = facts === undefined && since > 0 ? ` <small>for ${duration(Math.max(0, at - since))}</small>` : "";
   const by = all.length === 0 ? "" : `<b class="${reached === all.length ? "u" : "d"}">${reached} of ${all.length}</b>`;
-  const clock = self || facts === undefined ? "" : `${clockAhead > 0 ? "+" : ""}${clockAhead} ms`;
+  const clock = self || facts === undefined ? "" : apart(clockAhead);
   const load =
     facts === undefined
       ? ""
@@ -96,6 +96,11 @@ function nodeLine(node: NodeRow, { at, addresses }: Matrix): string {
   const rest = cells.map(([label, text]) => `<td data-is="${label}">${text}</td>`).join("");
   const own = self ? ' <em title="the node that has been asked">this node</em>' : "";
   return `<tr class="${style}"><th scope="row">${html(name)}${own} <small>${html(address)}</small></th><td class="state"><b>${state}</b>${lasted}</td>${rest}${holds}</tr>\n`;
+}
+
+function apart(ms: number): string {
+  const figure = Math.abs(ms) < 1000 ? `${ms} ms` : `${(ms / 1000).toFixed(1)} s`;
+  return `${ms > 0 ? "+" : ""}${figure}`;
 }
 
 function count(value: number): string {
