@@ -72,7 +72,7 @@ export function openCluster(cycle: Cycle, health: Health, upstreams: readonly Gr
       const configuration = () => digest;
       previous?.stop();
       const before = previous instanceof ClusterNode ? previous : undefined;
-      const watch = addresses && new AddressWatch(settings.addresses, addresses, log);
+      const watch = addresses && new AddressWatch(settings.self.name, settings.addresses, addresses, log);
       const parts = { snapshot, events, own, health, upstreams, reports, watch };
       return new ClusterNode({ settings, states, generation, configuration, load, log, ...parts }, before);
     },

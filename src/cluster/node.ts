@@ -11,7 +11,6 @@ import type { ErrorLog } from "../runtime/log/log.ts";
 import { randomBytes } from "../sys/random.ts";
 import { startTimer, type Timer } from "../sys/timers.ts";
 import { VERSION } from "../version.ts";
-import { standingOf } from "./address/standing.ts";
 import type { AddressWatch } from "./address/watch.ts";
 import { Connections } from "./group/connections.ts";
 import { Identity, runText } from "./group/identity.ts";
@@ -255,14 +254,10 @@ export class ClusterNode implements CheckerService, Answerer {
   // ---- its virtual addresses, and its end
 
   #address(): void {
-    const { watch, settings, own } = this.#environment;
-    if (watch === undefined) return;
-    const claims = new Map<string, ReadonlyMap<string, Opinion>>([[settings.self.name, this.#opinions.known]]);
-    for (const [name, { facts, opinions }] of this.#members) if (facts !== undefined) claims.set(name, opinions);
-    const standing = standingOf(own.state, this.#members.values(), this.#environment.health.plan, this.#opinions);
-    watch.look(this.#opinions, standing);
-    // Asked for once an interval, and a node that changes its mind has to be asked again.
-    watch.compare(claims, performance.now(), 2 * (settings.check.interval + settings.check.timeout));
+    const { watch, settings, own, health } = this.#environment;
+    const { interval, timeout } = settings.check;
+    // Nodes are asked once an interval, and what they said of an address that has just moved is from before.
+    watch?.look(own.state, this.#members, this.#opinions, health.plan, 2 * (interval + timeout));
   }
 
   /** Says when each node that it hears has heard that this one leaves. */

@@ -71,17 +71,30 @@ export interface Application {
    * In the master, before a child serves, at a reload too: what must be done once and by nobody else. Returns warnings; throws what
    * refuses the configuration.
    */
-  prepare?(): readonly string[];
+  prepare?(doors: Doors): readonly string[];
   /** In the master, before it reads a configuration anew, which may take seconds. */
   reading?(): void;
   /** With `-t`: throws what a start would report later, and serve all the same. */
   test?(): void;
-  /** In the master that is told to end, before it closes a socket or tells a child. `shared`: another master goes on serving. */
-  end?(graceful: boolean, shared: boolean): Promise<void>;
+  /**
+   * In the master that is told to end gracefully, before it closes a socket or tells a child, unless another master goes on serving:
+   * resolves when clients find another machine.
+   */
+  announce?(): Promise<void>;
+  /** The same where it is told to end at once. */
+  giveUp?(): void;
   /** In the master that exits, when all children have ended. */
   leave?(shared: boolean): void;
   /** In the master: the worker with that slot in shared memory has exited, whatever the cause. */
   forget?(slot: number): void;
+}
+
+/** The listening sockets, as far as new connections go. */
+export interface Doors {
+  /** Lets new connections to these addresses wait outside: the kernel takes their first packet for lost. `undefined`: to all. */
+  hold(hosts: readonly string[] | undefined): void;
+  /** They may come in. */
+  open(): void;
 }
 
 /** A socket to listen on. */

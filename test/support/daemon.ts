@@ -2,7 +2,7 @@ import { spawn } from "node:child_process";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { TestContext } from "node:test";
-import { finish, LAUNCHER, makePrefix } from "./holdfast.ts";
+import { finish, LAUNCHER, makePrefix, type ProgramOptions } from "./holdfast.ts";
 import { childrenOf, isRunning, statusOf, titleOf, workersOf } from "./processes.ts";
 import { waitFor } from "./wait.ts";
 
@@ -73,8 +73,12 @@ export class Daemon {
  * Starts one with a configuration that has `events`, or a function of its prefix. It logs to logs/error.log, and is ended
  * with the test, whatever happens.
  */
-export async function startDaemon(t: TestContext, config: string | ((prefix: string) => string)): Promise<Daemon> {
-  const prefix = makePrefix(t);
+export async function startDaemon(
+  t: TestContext,
+  config: string | ((prefix: string) => string),
+  { through = [], files }: Pick<ProgramOptions, "through" | "files"> = {},
+): Promise<Daemon> {
+  const prefix = makePrefix(t, files);
   const daemon = new Daemon(prefix);
   daemon.configure(typeof config === "string" ? config : config(prefix));
   t.after(async () => {
@@ -85,7 +89,8 @@ export async function startDaemon(t: TestContext, config: string | ((prefix: str
   });
   const env = { ...process.env, HOLDFAST_NODE: process.execPath };
   const globals = ["-g", "error_log logs/error.log info;"];
-  const child = spawn(LAUNCHER, ["-p", `${prefix}/`, ...globals], {
+  const [program = LAUNCHER, ...args] = [...through, LAUNCHER, "-p", `${prefix}/`, ...globals];
+  const child = spawn(program, args, {
     env,
     stdio: ["ignore", "ignore", "pipe"],
   });

@@ -57,6 +57,7 @@ export class Host {
   /** The same for the switch, and the name of the host's port there. */
   readonly #switch: readonly string[];
   readonly #port: string;
+  #losing = false;
   readonly #t: TestContext;
 
   constructor(t: TestContext, name: string, address: string, holder: number, middle: number) {
@@ -104,6 +105,63 @@ export class Host {
   plugIn(): void {
     this.#atSwitch(`link set ${this.#port} up`);
   }
+
+  /** Loses frames that go in or out. `share`: of all; `from`: only what comes from those hosts. Neither end sees it. */
+  lose(direction: "in" | "out", { share = 1, from = [] }: { share?: number; from?: readonly Host[] } = {}): void {
+    if (!this.#losing) this.run("tc qdisc add dev eth0 clsact");
+    this.#losing = true;
+    const program = from.length > 0 ? fromThese(from) : anyOf(share);
+    const way = direction === "in" ? "ingress" : "egress";
+    run([...this.enter, "tc", ..."filter add dev eth0".split(" "), way, "bpf", "da", "bytecode", bytecode(program)]);
+  }
+
+  /** Loses nothing any more. */
+  heal(): void {
+    if (this.#losing) this.run("tc qdisc del dev eth0 clsact");
+    this.#losing = false;
+  }
+}
+
+/** An instruction of the classic BPF: code, jumps where true and where false, operand. */
+type Instruction = readonly [code: number, yes: number, no: number, operand: number];
+
+const LOAD_HALF = 0x28;
+const LOAD_WORD = 0x20;
+const IF_EQUAL = 0x15;
+const IF_AT_LEAST = 0x35;
+const RETURN = 0x06;
+/** SKF_AD_OFF + SKF_AD_RANDOM */
+const RANDOM = 0xfffff038;
+const PASS: Instruction = [RETURN, 0, 0, 0];
+/** TC_ACT_SHOT */
+const DROP: Instruction = [RETURN, 0, 0, 2];
+/** Where frames have their type, and packets their source. */
+const TYPE_AT = 12;
+const SOURCE_AT = 26;
+const IPV4 = 0x0800;
+
+function anyOf(share: number): Instruction[] {
+  if (share >= 1) return [DROP];
+  return [[LOAD_WORD, 0, 0, RANDOM], [IF_AT_LEAST, 0, 1, Math.round(share * 2 ** 32)], PASS, DROP];
+}
+
+function fromThese(hosts: readonly Host[]): Instruction[] {
+  const tests = hosts.map(({ address }, i): Instruction => {
+    const number = address.split(".").reduce((all, byte) => all * 256 + Number(byte), 0);
+    return [IF_EQUAL, hosts.length - i, 0, number];
+  });
+  return [
+    [LOAD_HALF, 0, 0, TYPE_AT],
+    [IF_EQUAL, 0, hosts.length + 1, IPV4],
+    [LOAD_WORD, 0, 0, SOURCE_AT],
+    ...tests,
+    PASS,
+    DROP,
+  ];
+}
+
+function bytecode(program: readonly Instruction[]): string {
+  return [program.length, ...program.map((instruction) => instruction.join(" "))].join(",");
 }
 
 /** Starts hosts of these names on one switch. All is gone at the end of the test. */

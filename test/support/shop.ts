@@ -2,6 +2,10 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import type { TestContext } from "node:test";
 import { type Backend, httpBackend } from "./backend.ts";
 import { type Running, startHoldfast } from "./holdfast.ts";
+import { sell } from "./sell.ts";
+
+export { patch, sessionOf } from "./sell.ts";
+
 import { type RawResponse, request } from "./tcp.ts";
 
 /** A shop on several servers, whose carts are in a session zone. */
@@ -47,27 +51,6 @@ export interface ShopOptions {
   readonly files?: Readonly<Record<string, string>>;
   /** In place of the shop's own answers. */
   readonly answer?: (incoming: IncomingMessage, response: ServerResponse, server: number) => void;
-}
-
-/** What a request carries of its session. */
-export function sessionOf({ headers }: IncomingMessage): Record<string, unknown> {
-  const data = headers["x-session-data"];
-  return typeof data === "string" ? JSON.parse(Buffer.from(data, "base64").toString("utf8")) : {};
-}
-
-export function patch(response: ServerResponse, value: unknown): ServerResponse {
-  return response.setHeader("X-Session-Set", Buffer.from(JSON.stringify(value)).toString("base64"));
-}
-
-/** `/add/NAME` puts one more of it into the cart; every answer is the cart. */
-function sell(incoming: IncomingMessage, response: ServerResponse, server: number): void {
-  const cart: Record<string, number> = Object(sessionOf(incoming).cart);
-  const [, name] = /^\/add\/(.+)$/.exec(incoming.url ?? "") ?? [];
-  if (name !== undefined) {
-    cart[name] = (cart[name] ?? 0) + 1;
-    patch(response, { cart: { [name]: cart[name] } });
-  }
-  response.setHeader("X-Server", String(server)).end(JSON.stringify(cart));
 }
 
 export async function startShop(

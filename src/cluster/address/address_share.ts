@@ -11,10 +11,10 @@ import type { OwnState } from "../own_state.ts";
 import type { ClusterSettings } from "../settings.ts";
 import { ADDRESS_BYTES, ADDRESS_ZONE, AddressZone } from "./address_zone.ts";
 import { findKeepalived } from "./keepalived.ts";
-import { AddressKeeper } from "./keeper.ts";
+import { AddressKeeper, pause } from "./keeper.ts";
 
 /** How often a worker shows that it lives, ms. */
-const BEAT_MS = 250;
+const BEAT_MS = 100;
 /** How often the master looks whether the others know that this node leaves, ms. */
 const STEP_MS = 20;
 
@@ -39,7 +39,7 @@ export function addressMaster(
   zone: AddressZone | undefined,
 ): MasterShare {
   return {
-    prepare() {
+    prepare(doors) {
       if (settings === undefined || own === undefined || zone === undefined) {
         keeper?.leave();
         keeper = undefined;
@@ -47,7 +47,7 @@ export function addressMaster(
       }
       const directory = `${cycle.path(valueIn(cycle.root, coreDirectives.specs.pid)).replace(/\.pid$/, "")}.keepalived`;
       const log = openMainLog(cycle);
-      const all = { node: settings.self.name, addresses: settings.addresses, zone, own, directory, log };
+      const all = { node: settings.self.name, addresses: settings.addresses, zone, own, directory, log, doors };
       if (keeper === undefined) keeper = new AddressKeeper(all);
       else keeper.change(all);
       return undefined;
@@ -59,11 +59,12 @@ export function addressMaster(
       }
     },
     reading: () => keeper?.reading(),
-    async end(graceful, shared) {
-      if (shared) return;
-      if (graceful && settings !== undefined && own !== undefined) await announce(settings, own);
+    async announce() {
+      if (settings === undefined || own === undefined) return;
+      await announce(settings, own);
       await keeper?.end();
     },
+    giveUp: () => keeper?.leave(),
     leave(shared) {
       if (shared) keeper?.release();
       else keeper?.leave();
@@ -85,7 +86,7 @@ function refusal(dev: string): string | undefined {
 async function announce({ check }: ClusterSettings, own: OwnState): Promise<void> {
   own.leave();
   for (let left = check.interval + check.timeout; left > 0 && !own.told; left -= STEP_MS) {
-    await new Promise<void>((resolve) => void startTimer(STEP_MS, resolve));
+    await pause(STEP_MS);
   }
 }
 
@@ -97,15 +98,16 @@ export function addressWorkers(zone: AddressZone | undefined): WorkerShare {
       beating?.clear();
       beating = undefined;
     },
-    serving(slot) {
-      if (zone !== undefined) beat(zone, slot);
+    serving(slot, _workers, letGo) {
+      if (zone !== undefined) beat(zone, slot, letGo);
     },
     forget: (slot) => zone?.forgetWorker(slot),
   };
 }
 
-function beat(zone: AddressZone, slot: number): void {
+function beat(zone: AddressZone, slot: number, letGo: () => void): void {
   beating?.clear();
   zone.workerLives(slot);
-  beating = startTimer(BEAT_MS, () => beat(zone, slot), { background: true });
+  if (zone.lettingGo) letGo();
+  beating = startTimer(BEAT_MS, () => beat(zone, slot, letGo), { background: true });
 }

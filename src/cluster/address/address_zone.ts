@@ -7,10 +7,12 @@ import { MOST_ADDRESSES } from "./virtual_ip.ts";
 export const ADDRESS_ZONE: ZoneKind = { name: "cluster address", version: 1 };
 
 const CHECKER = 0;
+/** Workers are to end what keeps connections open. */
+const LETTING_GO = 1;
 const WORKERS = 16;
 const ADDRESSES = WORKERS + MAX_WORKERS;
 /** Words of an address. */
-const ADDRESS = { wanted: 0, state: 1, words: 4 } as const;
+const ADDRESS = { wanted: 0, state: 1, handBack: 2, words: 4 } as const;
 export const ADDRESS_BYTES = 4 * (ADDRESSES + MOST_ADDRESSES * ADDRESS.words);
 
 /** Of keepalived's instance of an address. "none": keepalived does not run, or has not said yet. */
@@ -52,6 +54,16 @@ export class AddressZone {
     return youngest;
   }
 
+  // ---- what the master asks of workers: to close idle connections, and others after their request
+
+  set lettingGo(on: boolean) {
+    Atomics.store(this.#words, LETTING_GO, on ? 1 : 0);
+  }
+
+  get lettingGo(): boolean {
+    return Atomics.load(this.#words, LETTING_GO) !== 0;
+  }
+
   // ---- of the address with that number
 
   /** The checker's: what is to be added to its priority. */
@@ -61,6 +73,15 @@ export class AddressZone {
 
   wanted(number: number): number {
     return Math.max(WEIGHT.fault, Math.min(WEIGHT.holder, this.#word(number, ADDRESS.wanted)));
+  }
+
+  /** The checker's: another node is to have it, which serves, and which it rather belongs to. */
+  handBack(number: number, on: boolean): void {
+    Atomics.store(this.#words, ADDRESSES + number * ADDRESS.words + ADDRESS.handBack, on ? 1 : 0);
+  }
+
+  handsBack(number: number): boolean {
+    return this.#word(number, ADDRESS.handBack) !== 0;
   }
 
   /** The master's: what keepalived says. */

@@ -33,8 +33,9 @@ const READ_BYTES = 16_384;
 const DIGITS = 16;
 /** What keepalived is told in the words of a shell or of its own configuration. */
 const PLAIN = /^[\w./@+:,-]+$/;
-/** What it says at each start and of each advertisement's neighbourhood, and what it warns of in vain. */
-const CHATTER = /SECURITY VIOLATION|script_security|^\(Line|^Command line|^ {10}|Running on Linux|^Configuration file/;
+/** What it says at each start, and of each advertisement of another that has the address too, which the checker reports once. */
+const CHATTER =
+  /SECURITY VIOLATION|script_security|^Command line|^ {10}|Running on Linux|^Configuration file|lower priority/;
 
 /** Where keepalived is installed; undefined: nowhere. */
 export function findKeepalived(): string | undefined {

@@ -1,11 +1,13 @@
 import { readFileSync } from "node:fs";
 import { sentence } from "../../config/errors.ts";
+import type { Doors } from "../../runtime/application.ts";
 import type { ErrorLog } from "../../runtime/log/log.ts";
 import { isHeir } from "../../sys/launch.ts";
 import { startTimer, type Timer } from "../../sys/timers.ts";
 import { startedAsRoot } from "../../sys/users.ts";
 import type { OwnState } from "../own_state.ts";
 import type { AddressZone, VrrpState } from "./address_zone.ts";
+import { connectionsOf } from "./connected.ts";
 import { Keepalived } from "./keepalived.ts";
 import { FILE, instanceName, keepalivedConf, type OwnAddress } from "./keepalived_conf.ts";
 import { WEIGHT } from "./priority.ts";
@@ -22,6 +24,19 @@ const CHECKER_MS = 3000;
 /** How long keepalived may take to end, ms. */
 const END_MS = 1000;
 const STEP_MS = 10;
+/** Before an address is handed over: until workers have heard of it, and how long requests may take that are there, ms. */
+const LET_GO_MS = 150;
+const HELD_MS = 500;
+/** This node takes no part for so many advertisements, so that another has the address. */
+const ADVERTS_AWAY = 5;
+
+/** What keepalived says that an instance is now. */
+const STATES: Readonly<Record<string, VrrpState>> = {
+  MASTER: "master",
+  MASTER_RX_LOWER_PRI: "master",
+  BACKUP: "backup",
+  FAULT: "fault",
+};
 
 /** The master that this one takes the place of, while it lives: keepalived is its. */
 const predecessor = isHeir ? process.ppid : undefined;
@@ -35,6 +50,7 @@ export interface Addresses {
   /** Where keepalived's files are. */
   readonly directory: string;
   readonly log: ErrorLog;
+  readonly doors: Doors;
 }
 
 /** In the master: gives keepalived its configuration, tells it at every moment whether this node can serve, and keeps it running. */
@@ -45,6 +61,9 @@ export class AddressKeeper {
   /** It has read the configuration that is in force. */
   #configured = false;
   readonly #weights = new Map<string, number>();
+  /** Addresses that are being handed over, and those of them that others are to take now. */
+  readonly #handing = new Set<number>();
+  readonly #away = new Set<number>();
 
   constructor(addresses: Addresses) {
     this.#now = addresses;
@@ -68,7 +87,6 @@ export class AddressKeeper {
   }
 
   #open(): Keepalived {
-    const states: Readonly<Record<string, VrrpState>> = { MASTER: "master", BACKUP: "backup", FAULT: "fault" };
     return new Keepalived(
       this.#now.directory,
       () => this.#now.log,
@@ -76,12 +94,11 @@ export class AddressKeeper {
         const number = this.#now.addresses.findIndex((address) => instanceName(address) === instance);
         if (number < 0) return;
         const { log, zone, addresses } = this.#now;
-        zone.setState(number, states[state] ?? "none");
+        const next = STATES[state] ?? "none";
+        if (next === zone.state(number)) return;
+        zone.setState(number, next);
         const { host, dev } = addresses[number];
-        log.write(
-          "notice",
-          `address ${host} on ${dev}: this node is ${state === "STOP" ? "not part any more" : state}`,
-        );
+        log.write("notice", `address ${host} on ${dev}: this node is ${next === "none" ? "out of it" : next}`);
       },
     );
   }
@@ -97,8 +114,10 @@ export class AddressKeeper {
 
   #tick(): void {
     this.#timer = startTimer(TICK_MS, () => this.#tick());
-    if (predecessor !== undefined && process.ppid === predecessor) return;
     try {
+      // From here on keepalived lives as long as this master, and no shorter.
+      if (!this.#configured) this.#keepalived.prepare();
+      if (predecessor !== undefined && process.ppid === predecessor) return;
       if (!this.#configured) this.#configure();
       this.#notes();
       if (!this.#keepalived.tick(performance.now())) this.#forgetStates();
@@ -111,7 +130,6 @@ export class AddressKeeper {
 
   #configure(): void {
     const { node, addresses, directory } = this.#now;
-    this.#keepalived.prepare();
     this.#weights.clear();
     this.#notes();
     if (this.#keepalived.write(FILE.conf, keepalivedConf(node, addresses, directory))) this.#keepalived.reload();
@@ -123,11 +141,45 @@ export class AddressKeeper {
     this.#keepalived.note(FILE.alive, uptime() + LEASE);
     addresses.forEach((address, number) => {
       const name = instanceName(address);
-      const weight = this.#weight(number);
+      const weight = this.#away.has(number) ? WEIGHT.fault : this.#held(number, this.#weight(number));
       if (this.#weights.get(name) === weight) return;
       this.#weights.set(name, weight);
       this.#keepalived.note(name, weight);
     });
+  }
+
+  /** Where another node is to have the address and nothing is wrong here, it is handed over: until then this node keeps it. */
+  #held(number: number, weight: number): number {
+    const { zone, own } = this.#now;
+    if (zone.state(number) !== "master") return weight;
+    const out = (own.state === "draining" || own.state === "leaving") && weight === WEIGHT.fault;
+    if (!out && !zone.handsBack(number)) return weight;
+    if (!this.#handing.has(number)) void this.#handOver(number);
+    return WEIGHT.holder;
+  }
+
+  /** Connections that come wait outside while requests end; then this node takes no part until another has the address. */
+  async #handOver(number: number): Promise<void> {
+    const { addresses, zone, doors, log } = this.#now;
+    const { host, advert } = addresses[number];
+    this.#handing.add(number);
+    log.write("notice", `address ${host}: handing it over`);
+    try {
+      zone.lettingGo = true;
+      await pause(LET_GO_MS);
+      doors.hold([host]);
+      await emptied(host);
+      this.#away.add(number);
+      this.#notes();
+      await pause(ADVERTS_AWAY * advert);
+    } catch (error) {
+      log.write("error", `address ${host} is not handed over: ${sentence(error)}`);
+    }
+    zone.lettingGo = false;
+    zone.handBack(number, false);
+    doors.open();
+    this.#away.delete(number);
+    this.#handing.delete(number);
   }
 
   #weight(number: number): number {
@@ -142,13 +194,13 @@ export class AddressKeeper {
     for (let number = 0; number < addresses.length; number++) zone.setState(number, "none");
   }
 
-  /** Gives the addresses up: the others have them before this resolves. Not where another master goes on with keepalived. */
+  /** Hands the addresses over, and ends keepalived: the others have them when this resolves. The node leaves, and they know. */
   async end(): Promise<void> {
+    const { addresses, zone } = this.#now;
+    const holds = (): boolean => addresses.some((_, number) => zone.state(number) === "master");
+    for (let left = LET_GO_MS + HELD_MS + END_MS; left > 0 && holds(); left -= STEP_MS) await pause(STEP_MS);
     this.#timer?.clear();
-    if (predecessor !== undefined && process.ppid === predecessor) return;
-    for (let left = END_MS; left > 0 && !this.#keepalived.stop(); left -= STEP_MS) {
-      await new Promise<void>((resolve) => void startTimer(STEP_MS, resolve));
-    }
+    for (let left = END_MS; left > 0 && !this.#keepalived.stop(); left -= STEP_MS) await pause(STEP_MS);
     this.#keepalived.stop("SIGKILL");
     this.#forgetStates();
   }
@@ -165,6 +217,21 @@ export class AddressKeeper {
   release(): void {
     this.#timer?.clear();
     this.#keepalived.close();
+  }
+}
+
+export function pause(ms: number): Promise<void> {
+  return new Promise((resolve) => void startTimer(ms, resolve));
+}
+
+/** Resolves when nothing is connected to that address, or after HELD_MS. */
+async function emptied(host: string): Promise<void> {
+  const until = performance.now() + HELD_MS;
+  for (;;) {
+    const at = performance.now();
+    if (connectionsOf([host]) === 0 || at > until) return;
+    // Of very many connections it takes long to count them.
+    await pause(Math.max(STEP_MS, 2 * (performance.now() - at)));
   }
 }
 

@@ -16,7 +16,7 @@ export interface Peer {
   readonly opinions: { get(key: string): Pick<Opinion, "state"> | undefined };
 }
 
-type Upstreams = { readonly upstreams: readonly Pick<CheckPlan["upstreams"][number], "name" | "servers">[] };
+export type Upstreams = { readonly upstreams: readonly Pick<CheckPlan["upstreams"][number], "name" | "servers">[] };
 const SERVING: Standing = { fit: "serving", why: "" };
 
 /**

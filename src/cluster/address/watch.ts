@@ -1,32 +1,62 @@
 import { networkInterfaces } from "node:os";
 import type { ErrorLog } from "../../runtime/log/log.ts";
+import type { NodeState } from "../group/messages.ts";
 import { addressKey, type Opinion, type Opinions } from "../group/opinions.ts";
 import type { AddressZone, VrrpState } from "./address_zone.ts";
 import type { OwnAddress } from "./keepalived_conf.ts";
 import { vrrpPriority, WEIGHT } from "./priority.ts";
-import type { Standing } from "./standing.ts";
+import { type Peer, type Standing, standingOf, type Upstreams } from "./standing.ts";
 
 /** What another node says of an address. */
-export type Claims = ReadonlyMap<string, ReadonlyMap<string, Opinion>>;
+interface Claim {
+  get(key: string): Opinion | undefined;
+}
+
+/** By node, of those that are heard. */
+type Claims = ReadonlyMap<string, Claim>;
+
+/** A node that has started is to have served for so long, ms: a move delays requests, and who has just started may fall again. */
+const HAND_BACK_MS = 5000;
 
 /** In the checker: which addresses this node has, and how much it wants them. */
 export class AddressWatch {
+  readonly #self: string;
   readonly #addresses: readonly OwnAddress[];
   readonly #zone: AddressZone;
   readonly #log: ErrorLog;
   /** By address: since when two nodes say that they have it (monotonic ms), and whether that was logged. */
+  /** By address that this node has: since when another is ready that it rather belongs to (monotonic ms). */
+  readonly #better = new Map<string, number>();
   readonly #split = new Map<string, { readonly since: number; logged: boolean }>();
 
-  constructor(addresses: readonly OwnAddress[], zone: AddressZone, log: ErrorLog) {
+  /** `self`: this node's name. */
+  constructor(self: string, addresses: readonly OwnAddress[], zone: AddressZone, log: ErrorLog) {
+    this.#self = self;
     this.#addresses = addresses;
     this.#zone = zone;
     this.#log = log;
   }
 
-  /** Puts this node's opinions of its addresses among the others, and tells the master what it wants. */
-  look(opinions: Opinions, standing: Standing): void {
+  /** To be called several times a second. `patience`: how long news may take to come from another node, ms. */
+  look(
+    state: NodeState,
+    members: ReadonlyMap<string, Peer & { readonly opinions: Claim }>,
+    opinions: Opinions,
+    upstreams: Upstreams,
+    patience: number,
+  ): void {
     this.#zone.checkerLives();
-    if (this.#addresses.length === 0) return;
+    const standing = standingOf(state, members.values(), upstreams, opinions);
+    this.#judge(opinions, standing);
+    const claims = new Map<string, Claim>([[this.#self, opinions]]);
+    for (const [name, member] of members) if (member.facts !== undefined) claims.set(name, member.opinions);
+    const now = performance.now();
+    if (standing.fit === "serving") this.#handBack(claims, now);
+    this.#compare(claims, now, patience);
+  }
+
+  /** Puts this node's opinions of its addresses among the others, and tells the master what it wants. */
+  #judge(opinions: Opinions, standing: Standing): void {
     const present = presentAddresses();
     this.#addresses.forEach((address, number) => {
       const state = this.#zone.state(number);
@@ -41,8 +71,23 @@ export class AddressWatch {
     });
   }
 
+  /** Hands addresses back to a node that they rather belong to, once that has been ready for HAND_BACK_MS. */
+  #handBack(claims: Claims, now: number): void {
+    this.#addresses.forEach(({ host, priority }, number) => {
+      const own = vrrpPriority(priority);
+      const better = [...claims.values()].some((opinions) => readyPriority(opinions.get(addressKey(host))) > own);
+      const since = this.#better.get(host) ?? now;
+      if (!better || this.#zone.state(number) !== "master") this.#better.delete(host);
+      else if (now - since < HAND_BACK_MS) this.#better.set(host, since);
+      else {
+        this.#better.delete(host);
+        this.#zone.handBack(number, true);
+      }
+    });
+  }
+
   /** Says it where two nodes have an address for longer than `patience`, ms: news of a move takes that long. */
-  compare(claims: Claims, now: number, patience: number): void {
+  #compare(claims: Claims, now: number, patience: number): void {
     for (const { host } of this.#addresses) {
       const key = addressKey(host);
       const holders = [...claims].filter(([, opinions]) => opinions.get(key)?.state === "up").map(([node]) => node);
@@ -69,6 +114,11 @@ function weightOf({ fit }: Standing, state: VrrpState): number {
   if (fit === "draining") return WEIGHT.fault;
   if (fit === "cut off") return WEIGHT.cutOff;
   return state === "master" ? WEIGHT.holder : WEIGHT.normal;
+}
+
+/** The priority of a node that would have the address if nobody had it; 0: it would not. */
+function readyPriority(opinion: Opinion | undefined): number {
+  return Number(/^backup with priority (\d+)$/.exec(opinion?.reason ?? "")?.[1] ?? 0);
 }
 
 function said(state: VrrpState, priority: number, { why }: Standing): string {

@@ -107,11 +107,6 @@ export class Opinions {
     this.#log = this.#log.filter(([key, number]) => this.#entries.get(key)?.number === number);
   }
 
-  /** All of them now. */
-  get known(): ReadonlyMap<string, Opinion> {
-    return new Map(this.entries());
-  }
-
   *entries(): Generator<readonly [key: string, opinion: Opinion]> {
     for (const [key, { opinion }] of this.#entries) if (opinion !== null) yield [key, opinion];
   }

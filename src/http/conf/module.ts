@@ -1,6 +1,6 @@
 import { type Directives, defineDirectives, type Scope, type SettingsOf, type Specs } from "../../config/schema.ts";
 import type { Directive } from "../../config/types.ts";
-import type { CheckerService, HostWanted, ListenSpec } from "../../runtime/application.ts";
+import type { CheckerService, Doors, HostWanted, ListenSpec } from "../../runtime/application.ts";
 import type { Command } from "../../runtime/control/protocol.ts";
 import type { Cycle } from "../../runtime/cycle.ts";
 import type { HeaderFilterName } from "../core/filters.ts";
@@ -41,16 +41,18 @@ export interface HttpBuild {
 /** What a module does in the master. */
 export interface MasterShare {
   /** Called before a child uses what the module has, at a reload too. Returns a warning; throws what refuses the configuration. */
-  prepare(): string | undefined;
+  prepare(doors: Doors): string | undefined;
   /** Called before a configuration is read anew, which may take the master seconds. */
   reading?(): void;
   /** With `-t`: throws what a start would report later, and serve all the same. */
   test?(): void;
   /**
-   * Called when the master is told to end, before it closes a socket or tells a child: gracefully, which then waits for it, or
-   * not. `shared`: another master goes on serving.
+   * Called when the master is told to end gracefully, before it closes a socket or tells a child, unless another master goes on
+   * serving. It waits until this resolves: when clients find another machine.
    */
-  end?(graceful: boolean, shared: boolean): Promise<void>;
+  announce?(): Promise<void>;
+  /** The same where it is told to end at once. */
+  giveUp?(): void;
   /** Called when all children have ended. `shared`: another master goes on serving. */
   leave(shared: boolean): void;
 }
@@ -59,8 +61,11 @@ export interface MasterShare {
 export interface WorkerShare {
   /** Called in a worker before it serves, with its slot (below MAX_WORKERS) and the number of workers. */
   enter(slot: number, workers: number): void;
-  /** Called in a worker when it accepts from all its sockets, and again when those have changed. */
-  serving?(slot: number, workers: number): void;
+  /**
+   * Called in a worker when it accepts from all its sockets, and again when those have changed. `letGo` closes idle connections
+   * of clients, and the others after their request.
+   */
+  serving?(slot: number, workers: number, letGo: () => void): void;
   /** Called in a worker when no new request comes to this configuration, since another one is in force or the worker leaves. */
   retiring?(): void;
   /** Called in the master when the worker with that slot has exited for whatever reason. */

@@ -105,23 +105,29 @@ function* buildApplication(
       if (worker.slot >= MAX_WORKERS) throw new ConfigError(`more than ${MAX_WORKERS} workers`);
       for (const share of workers) share.enter(worker.slot, worker.count);
       const serving = (): void => {
-        for (const share of workers) share.serving?.(worker.slot, worker.count);
+        for (const share of workers) share.serving?.(worker.slot, worker.count, letGo);
       };
       const retiring = (): void => {
         for (const share of workers) share.retiring?.();
       };
       const calls = { serving, retiring };
-      return new HttpService(sockets, listeners, worker, countersOf(worker.slot), previous, http?.upstreams, calls);
+      const counters = countersOf(worker.slot);
+      const service = new HttpService(sockets, listeners, worker, counters, previous, http?.upstreams, calls);
+      const letGo = (): void => service.letGo();
+      return service;
     },
-    prepare: () => masters.flatMap((share) => share.prepare() ?? []),
+    prepare: (doors) => masters.flatMap((share) => share.prepare(doors) ?? []),
     reading() {
       for (const share of masters) share.reading?.();
     },
     test() {
       for (const share of masters) share.test?.();
     },
-    async end(graceful, shared) {
-      await Promise.all(masters.map((share) => share.end?.(graceful, shared)));
+    async announce() {
+      await Promise.all(masters.map((share) => share.announce?.()));
+    },
+    giveUp() {
+      for (const share of masters) share.giveUp?.();
     },
     leave(shared) {
       for (const share of masters) share.leave(shared);

@@ -219,6 +219,11 @@ export class HttpService implements WorkerService {
     }
   }
 
+  /** Closes idle connections, and the others after their request; new ones may come. */
+  letGo(): void {
+    this.state.connections.shutdown(() => true);
+  }
+
   quit(closed: () => void, done: () => void): void {
     const { state } = this;
     acceptRest([...state.sockets.values()], MOST_TURNS, () => {

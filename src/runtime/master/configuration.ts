@@ -61,7 +61,7 @@ export class Configuration {
       if (!(await sockets.bind(built.application.listeners, workersOf(core), log))) return undefined;
       sockets.closeInherited();
       logFileLimit(built, log);
-      for (const sentence of built.application.prepare?.() ?? []) log.write("warn", sentence);
+      for (const sentence of built.application.prepare?.(sockets) ?? []) log.write("warn", sentence);
       return new Configuration(start, identity, built, log, sockets, logs);
     } catch (error) {
       for (const line of sentences(error)) start.initialLog.write("emerg", line);
@@ -190,9 +190,14 @@ export class Configuration {
     return removePidFile(this.#pidFile);
   }
 
-  /** This master ends. `shared`: another one goes on serving. */
-  async end(graceful: boolean, shared: boolean): Promise<void> {
-    await this.#built.application.end?.(graceful, shared);
+  /** This master is to end gracefully. Resolves when clients find another machine, where there is one. */
+  async announce(): Promise<void> {
+    await this.#built.application.announce?.();
+  }
+
+  /** The same at once. */
+  giveUp(): void {
+    this.#built.application.giveUp?.();
   }
 
   /** All children have ended. */
@@ -235,7 +240,7 @@ export class Configuration {
         return false;
       }
       logFileLimit(next, log);
-      for (const sentence of next.application.prepare?.() ?? []) log.write("warn", sentence);
+      for (const sentence of next.application.prepare?.(this.sockets) ?? []) log.write("warn", sentence);
       this.#movePidFile(pidPath(next.cycle));
       this.#replace(next, files, log);
       return true;

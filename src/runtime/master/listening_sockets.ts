@@ -1,6 +1,7 @@
 import { closeSync, lstatSync, unlinkSync } from "node:fs";
 import { isWildcard } from "../../net/address.ts";
 import { engine } from "../../net/engines.ts";
+import { admitNew, holdNew } from "../../net/held_door.ts";
 import { type Bound, bindSocket, refuseNew } from "../../net/listening_socket.ts";
 import { changeBacklog, setSocketOptions } from "../../net/socket_options.ts";
 import { IGNORE } from "../../net/stream.ts";
@@ -8,7 +9,7 @@ import { util } from "../../sys/builtin.ts";
 import { errnoCode, errnoText } from "../../sys/errno.ts";
 import { osPath } from "../../sys/paths.ts";
 import { startTimer } from "../../sys/timers.ts";
-import type { ListenSpec, Sockets } from "../application.ts";
+import type { Doors, ListenSpec, Sockets } from "../application.ts";
 import type { ErrorLog } from "../log/log.ts";
 
 const TRIES = 5;
@@ -25,7 +26,7 @@ interface Listening {
  * from duplicates: connections in the queue of a worker that exits or dies are not lost. Linux distributes
  * connections among the SO_REUSEPORT sockets of a port: each worker has one.
  */
-export class ListeningSockets {
+export class ListeningSockets implements Doors {
   readonly #bound = new Map<string, Listening>();
   /** From the master before this one; not configured (yet). */
   readonly #inherited: Map<string, readonly number[]>;
@@ -176,6 +177,19 @@ export class ListeningSockets {
       if (address.family === "unix") removeFile(address.path);
       else for (const fd of listening.fds) refuseNew(fd);
     }
+  }
+
+  hold(hosts: readonly string[] | undefined): void {
+    holdNew(this.#tcp, hosts);
+  }
+
+  open(): void {
+    admitNew(this.#tcp);
+  }
+
+  get #tcp(): number[] {
+    const all = [...this.#bound.values()].filter(({ spec }) => spec.address.family !== "unix");
+    return all.flatMap(({ fds }) => fds);
   }
 
   /** Connections that are still in their queues are reset. */

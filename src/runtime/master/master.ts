@@ -248,7 +248,7 @@ class Master {
     this.#notice(`${signalText(signal)} received, exiting`);
     if (this.#ending === "stop") return;
     this.#ending = "stop";
-    this.#configuration.end(false, this.#sharesSockets).catch((error) => logFault(error, " while exiting"));
+    if (!this.#sharesSockets) this.#configuration.giveUp();
     void this.#exit();
   }
 
@@ -260,13 +260,9 @@ class Master {
     this.#notice("gracefully shutting down");
     const { sockets } = this.#configuration;
     try {
-      await this.#configuration.end(true, this.#sharesSockets);
-    } catch (error) {
-      logFault(error, " while shutting down");
-    }
-    if (this.#ending !== "quit") return;
-    if (!this.#sharesSockets) sockets.retireOthers([]);
-    try {
+      if (!this.#sharesSockets) await this.#configuration.announce();
+      if (this.#ending !== "quit") return;
+      if (!this.#sharesSockets) sockets.retireOthers([]);
       await this.#children.quit(() => sockets.closeRetired());
     } catch (error) {
       logFault(error, " while shutting down");

@@ -124,7 +124,7 @@ class SingleProcess {
 
   async #quit(): Promise<void> {
     const { sockets } = this.#configuration;
-    await this.#configuration.end(true, false);
+    await this.#configuration.announce();
     sockets.retireOthers([]);
     this.#worker.quit(
       () => sockets.closeRetired(),
@@ -134,7 +134,7 @@ class SingleProcess {
 
   #exit(): void {
     const configuration = this.#configuration;
-    configuration.end(false, false).catch((error) => logFault(error, " while exiting"));
+    configuration.giveUp();
     this.#worker.stop();
     this.#checker.stop();
     configuration.leave(false);

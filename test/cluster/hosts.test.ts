@@ -1,0 +1,154 @@
+/** Accidents of a group on hosts of their own, under the load of a client. Each says what it cost. */
+import assert from "node:assert/strict";
+import { type TestContext, test } from "node:test";
+import { HostClient, type HostNode, type Outage, outageText, type Site, startSite } from "../support/cluster_hosts.ts";
+import { have } from "../support/have.ts";
+import { runTool } from "../support/holdfast.ts";
+import { haveHosts } from "../support/hosts.ts";
+import { waitFor } from "../support/wait.ts";
+
+const skip = haveHosts() || have("keepalived") || have("curl");
+/** Generous: machines that test are busy. The figures that are reached otherwise are in docs/cluster.md. */
+const MOST_MS = 5000;
+
+/** What happens to the holder under load, and what that costs until another node has answered for a while. */
+async function accident(
+  t: TestContext,
+  site: Site,
+  happens: (holder: HostNode, others: readonly HostNode[]) => void | Promise<void>,
+  { next = 0 }: { readonly next?: number } = {},
+): Promise<Outage> {
+  const client = new HostClient(site.client);
+  const { holder } = site;
+  const others = site.nodes.filter((node) => node !== holder);
+  await client.answered(50, holder.name);
+  const at = Date.now();
+  await happens(holder, others);
+  await client.answered(100, others[next].name);
+  const outage = await client.end(at);
+  t.diagnostic(outageText(outage));
+  assert.ok(outage.longest < MOST_MS, outage.failures.join(", "));
+  return outage;
+}
+
+function signal(pids: readonly number[], name: NodeJS.Signals): void {
+  for (const pid of pids) process.kill(pid, name);
+}
+
+test("accidents of the node that has the address", { skip }, async (t) => {
+  const site = await startSite(t);
+  const scenario = async (name: string, run: (t: TestContext) => Promise<unknown>): Promise<void> => {
+    await t.test(name, async (t) => {
+      await run(t);
+      await site.recover();
+    });
+  };
+
+  await scenario("its master is killed", async (t) => {
+    await accident(t, site, (holder) => holder.running.signal("SIGKILL"));
+  });
+
+  await scenario("all of its processes are killed", async (t) => {
+    await accident(t, site, (holder) => signal(holder.everything, "SIGKILL"));
+  });
+
+  await scenario("Holdfast is stopped, and goes on", async (t) => {
+    const { processes } = site.holder;
+    await accident(t, site, () => signal(processes, "SIGSTOP"));
+    signal(processes, "SIGCONT");
+  });
+
+  await scenario("all of its processes are stopped, and go on", async (t) => {
+    const { everything } = site.holder;
+    await accident(t, site, () => signal(everything, "SIGSTOP"));
+    signal(everything, "SIGCONT");
+  });
+
+  await scenario("its cable is cut", async (t) => {
+    await accident(t, site, ({ host }) => host.unplug());
+  });
+
+  await scenario("it reaches the servers but not its peers", async (t) => {
+    await accident(t, site, ({ host }, others) => {
+      host.lose("in", { from: others.map((node) => node.host) });
+      for (const other of others) other.host.lose("in", { from: [host] });
+    });
+    for (const { host } of site.nodes) host.heal();
+    const healed = Date.now();
+    await waitFor(() => site.nodes.filter(({ holds }) => holds).length === 1, "one holder");
+    t.diagnostic(`one holder again ${Date.now() - healed} ms after the partition healed`);
+  });
+
+  await scenario("it reaches its peers but not the servers", async (t) => {
+    await accident(t, site, ({ host }) => host.lose("in", { from: site.servers }));
+  });
+
+  await scenario("it hears nothing, and is heard", async (t) => {
+    await accident(t, site, ({ host }) => host.lose("in"));
+  });
+
+  await scenario("it hears all, and is not heard", async (t) => {
+    await accident(t, site, ({ host }) => host.lose("out"));
+  });
+
+  await scenario("it and the next node are killed at once", async (t) => {
+    const happens = (holder: HostNode, [next]: readonly HostNode[]): void => {
+      signal(holder.everything, "SIGKILL");
+      signal(next.everything, "SIGKILL");
+    };
+    await accident(t, site, happens, { next: 1 });
+  });
+});
+
+test("what is planned costs no request", { skip }, async (t) => {
+  const site = await startSite(t);
+  /** Under load from before it begins until it is over. */
+  const planned = async (name: string, run: () => Promise<unknown>): Promise<void> => {
+    await t.test(name, async (t) => {
+      const client = new HostClient(site.client);
+      await client.answered(50);
+      const at = Date.now();
+      await run();
+      await client.answered(50);
+      const outage = await client.end(at);
+      t.diagnostic(outageText(outage));
+      assert.deepEqual(outage.failures, []);
+      await site.recover();
+    });
+  };
+
+  await planned("the holder quits", async () => {
+    const { holder } = site;
+    assert.equal(await holder.running.stop("SIGQUIT"), 0);
+    assert.notEqual(site.holder, holder);
+  });
+
+  await planned("the address goes back to where it belongs", async () => {
+    const [first] = site.nodes;
+    await waitFor(() => first.holds && site.holder === first, "lb1 to have the address", 30_000);
+  });
+
+  await planned("the holder drains, and serves again", async () => {
+    const { holder } = site;
+    await runTool(holder.running, "cluster", "drain");
+    await waitFor(() => !holder.holds, "another holder");
+    await runTool(holder.running, "cluster", "undrain");
+  });
+
+  await planned("each node is restarted, one after the other, with another configuration", async () => {
+    for (const node of site.nodes) {
+      node.configure({ location: "proxy_set_header X-Edition two;" });
+      await node.running.stop("SIGQUIT");
+      await site.recover();
+    }
+  });
+
+  await planned("each node reads another configuration", async () => {
+    const { holder } = site;
+    for (const node of site.nodes) {
+      node.configure({ location: "proxy_set_header X-Edition three;" });
+      assert.ok(await node.running.reload());
+    }
+    assert.equal(site.holder, holder);
+  });
+});
