@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
 import { reconcile } from "../../src/session/redis/reconcile.ts";
+import { deletedMark } from "../../src/session/redis/remote.ts";
 import { applyChange } from "../../src/session/zone/change.ts";
 import type { JsonObject } from "../../src/session/zone/merge.ts";
 import { movedSession, type StoredSession } from "../../src/session/zone/stored_session.ts";
@@ -48,11 +49,44 @@ test("what was changed here and what was changed there is both in it", () => {
   );
 });
 
-test("a member that was changed on both sides keeps the value that is there", () => {
-  const base = patched(undefined, { cart: { a: 1, b: 1 } }, 1000);
-  const local = patched(base, { cart: { a: 2, c: 1 } }, 2000);
-  const there = patched(base, { cart: { a: 3, b: null } }, 1500);
-  assert.deepEqual(reconciled(base, local, there).members, { cart: { a: 3, c: 1 } });
+test("of a member that was changed on both sides the later value stays", () => {
+  const base = patched(undefined, { cart: { a: 1, b: 1 }, list: [1] }, 1000);
+  const local = patched(patched(base, { cart: { a: 2, c: 1 } }, 2000), { list: [2] }, 3000);
+  const early = patched(base, { cart: { a: 3, b: null } }, 1500);
+  assert.deepEqual(reconciled(base, local, early).members, { cart: { a: 2, c: 1 }, list: [2] });
+  const late = patched(base, { cart: { a: 3, b: null }, list: [3] }, 2500);
+  assert.deepEqual(reconciled(base, local, late).members, { cart: { a: 3, c: 1 }, list: [2] });
+  const whole = patched(base, { cart: null }, 2500);
+  assert.deepEqual(reconciled(base, local, whole).members, { list: [2] });
+});
+
+function item(session: StoredSession | undefined, value: string, now: number, ends = 100_000): StoredSession {
+  const change = { kind: "replace", data: { item: value }, base: session?.version ?? 0, item: { ends } } as const;
+  const { outcome } = applyChange(session, change, LIMITS, now);
+  assert.ok(outcome.done && outcome.session?.isItem === true);
+  return outcome.session;
+}
+
+test("of two items under one key the later one stays as it is", () => {
+  const base = item(undefined, "a", 1000);
+  const local = item(base, "b", 2000);
+  assert.equal(reconciled(base, local, item(base, "c", 1500)), local);
+  assert.equal(
+    reconcile({ base, from: undefined, tried: 0, current: local }, item(base, "c", 2500), LIMITS, 5000),
+    "drop",
+  );
+  assert.equal(reconciled(undefined, local, base), local);
+});
+
+test("an item that has ended takes the one with it that it has replaced, and no later one", () => {
+  const base = item(undefined, "a", 1000);
+  const unsent = { base, from: undefined, tried: 0, current: item(base, "b", 2000, 2100) };
+  const over = reconcile(unsent, base, LIMITS, 5000);
+  assert.ok(typeof over !== "string" && over.expires === 0 && over.version > base.version);
+  assert.equal(reconcile(unsent, item(base, "c", 2500), LIMITS, 5000), "drop");
+  const deleted = { ...unsent, current: deletedMark(2000) };
+  assert.ok(typeof reconcile(deleted, item(base, "c", 1500), LIMITS, 5000) !== "string");
+  assert.equal(reconcile(deleted, item(base, "c", 2500), LIMITS, 5000), "drop");
 });
 
 test("without a change by others it is what is here, to the byte, however often it is told", () => {

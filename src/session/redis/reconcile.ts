@@ -9,7 +9,11 @@ import { deletedMark, isLiving } from "./remote.ts";
 /** The store is to have this. "drop": what was changed is no use any more, what the store has stays. */
 export type Reconciled = StoredSession | "drop" | "too large";
 
-/** `there`: what the store has under the id of the session, or had under the one that it was renewed from. */
+/**
+ * Of two changes of the same member the later one stays, whichever the store was told first: one that a process had sent when it died may
+ * arrive at any time. `there`: what the store has under the id of the session, or had under the one that it was renewed
+ * from.
+ */
 export function reconcile(
   { base, tried, current }: Unsent,
   there: StoredSession | undefined,
@@ -19,20 +23,20 @@ export function reconcile(
   const version = there?.version ?? 0;
   if (current.expires <= now || isMark(current)) {
     if (isMark(current)) return remark(current, there, version, now);
-    const replaced = current.isItem && isLiving(there, now) && version <= (base?.version ?? 0);
+    const replaced = current.isItem && isLiving(there, now) && version < current.version;
     return replaced ? deletedMark(Math.max(current.version, version + 1)) : "drop";
   }
   // Nobody else has changed it, or the store has lost what it had: what is here is all there is.
   if (there === undefined || version <= (base?.version ?? 0) || version === tried) return current;
   if (version === current.version) return there;
   if (!isLiving(there, now)) return isMark(there) ? "drop" : current;
-  // There is nothing to merge in an item: what the store was told first stays.
-  if (current.isItem) return "drop";
+  // There is nothing to merge in an item.
+  if (current.isItem) return current.version > version ? current : "drop";
   const changed = difference(base?.members ?? {}, current.members);
   const patch = base === undefined ? unknownTo(there.members, changed) : changed;
   const { outcome } = applyChange(
     there,
-    { kind: "patch", patch, base: base?.version ?? version, rule: "merge" },
+    { kind: "patch", patch, base: base?.version ?? version, rule: "merge", made: current.stamps },
     limits,
     now,
   );
@@ -49,7 +53,7 @@ export function rebase(
   now: number,
 ): StoredSession {
   if (!isLiving(to, now) || !isLiving(onto, now) || from.bytes.equals(onto.bytes)) return to;
-  if (to.isItem) return onto;
+  if (to.isItem) return to.version > onto.version ? to : onto;
   const patch = difference(isLiving(from, now) ? from.members : {}, to.members);
   const { outcome } = applyChange(onto, { kind: "patch", patch, base: onto.version, rule: "merge" }, limits, now);
   return (outcome.done && outcome.session) || to;
@@ -60,14 +64,14 @@ export function isMark(session: StoredSession): boolean {
   return session.movedTo !== undefined || session.expires === 0;
 }
 
-/** A session that was deleted or renewed here is so, whatever others have done to it. */
+/** A session that was deleted or renewed here is so, whatever others have done to it; an item, unless it is a later one. */
 function remark(
   mark: StoredSession,
   there: StoredSession | undefined,
   version: number,
   now: number,
 ): StoredSession | "drop" {
-  if (there !== undefined && isMark(there)) return "drop";
+  if (there !== undefined && (isMark(there) || (there.isItem && version > mark.version))) return "drop";
   const newer = Math.max(mark.version, version + 1);
   const to = mark.movedTo;
   return to === undefined ? deletedMark(newer) : movedSession(to, newer, Math.max(mark.expires, now));

@@ -4,8 +4,14 @@ import { makeSession, movedSession, type StoredSession } from "./stored_session.
 /** What is done to a session, and what comes of it: the rules, whatever store keeps it. */
 
 export type Change =
-  /** A JSON merge patch that was made from version `base` (0: there was none). */
-  | { readonly kind: "patch"; readonly patch: JsonObject; readonly base: number; readonly rule: Rule }
+  /** A JSON merge patch that was made from version `base` (0: there was none); `made`: when, for each member. */
+  | {
+      readonly kind: "patch";
+      readonly patch: JsonObject;
+      readonly base: number;
+      readonly rule: Rule;
+      readonly made?: Stamps;
+    }
   /** All of its data. `item`: where that is an item of memcached's, whose size is bounded elsewhere. */
   | {
       readonly kind: "replace";
@@ -115,6 +121,7 @@ export function applyChange(
     change.patch,
     change.base,
     version,
+    change.kind === "patch" ? change.made : undefined,
   );
   if (change.kind === "patch" && change.rule === "strict" && merged.conflicts.length > 0) {
     return refused("conflict", current);

@@ -41,16 +41,20 @@ function members(from: Json | undefined): Members {
   return copy;
 }
 
-/** Applies a patch that was made from `base`; the result is version `version`. */
+/**
+ * Applies a patch that was made from `base`; the result is version `version`. `made`: when each of its members was changed, where that was
+ * at several times after `base`.
+ */
 export function mergePatch(
   data: JsonObject,
   stamps: Stamps,
   patch: JsonObject,
   base: number,
   version: number,
+  made?: Stamps,
 ): Patched {
   const conflicts: string[] = [];
-  const later = new LaterChanges(stamps, base);
+  const later = new LaterChanges(stamps, base, made);
   /** The members that the patch changes. */
   const changed = new Set<string>();
 
@@ -91,13 +95,15 @@ export function mergePatch(
 class LaterChanges {
   readonly #stamps: Stamps;
   readonly #base: number;
+  readonly #made: Stamps | undefined;
   readonly #paths = new Set<string>();
   /** These, and all that they are in. */
   readonly #around = new Set<string>();
 
-  constructor(stamps: Stamps, base: number) {
+  constructor(stamps: Stamps, base: number, made: Stamps | undefined) {
     this.#stamps = stamps;
     this.#base = base;
+    this.#made = made;
     for (const [path, version] of stamps.at) {
       if (version <= base) continue;
       this.#paths.add(path);
@@ -108,11 +114,37 @@ class LaterChanges {
     }
   }
 
-  /** Whether something at, in or around `path` was. */
+  /** Whether something at, in or around `path` was, and after the patch's own change of it too. */
   has(path: string): boolean {
+    if (!this.#hasChanged(path)) return false;
+    return (
+      this.#made === undefined || changedAfter(this.#stamps, path, Math.max(this.#base, changedAt(this.#made, path)))
+    );
+  }
+
+  #hasChanged(path: string): boolean {
     if (this.#paths.size > 0 && (this.#around.has(path) || isInside(path, this.#paths))) return true;
     return this.#stamps.floor > this.#base && !this.#stamps.at.has(path);
   }
+}
+
+/** When the member was changed, or one around it; 0: nobody knows. */
+function changedAt({ at }: Stamps, path: string): number {
+  let last = 0;
+  for (const [stamped, version] of at) if (version > last && isWithin(path, stamped)) last = version;
+  return last;
+}
+
+function changedAfter({ floor, at }: Stamps, path: string, base: number): boolean {
+  for (const [stamped, version] of at) {
+    if (version > base && (isWithin(stamped, path) || isWithin(path, stamped))) return true;
+  }
+  return floor > base && !at.has(path);
+}
+
+/** Whether the member `inner` is `outer` or in it. */
+function isWithin(inner: string, outer: string): boolean {
+  return inner === outer || (inner.startsWith(outer) && inner.startsWith(SEPARATOR, outer.length));
 }
 
 /** Whether a member is in one of these. */
