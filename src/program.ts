@@ -2,6 +2,7 @@ import type { Group } from "./balancer/group.ts";
 import { openCluster, withoutCluster } from "./cluster/cluster.ts";
 import { clusterDirectives } from "./cluster/directives.ts";
 import { clusterReport } from "./cluster/report/cluster_report.ts";
+import { clusterHosts } from "./cluster/settings.ts";
 import { clusterStatus } from "./cluster/status/cluster_status.ts";
 import { clusterTool } from "./cluster/status/tool.ts";
 import { valueIn } from "./config/schema.ts";
@@ -68,5 +69,6 @@ export function program(): Program {
     tables: [check, healthCheck, clusterDirectives],
     open: openChecks,
   });
-  return { ...built, tools: [cacheTool, sessionTool, clusterTool] };
+  const hosts: Program["hosts"] = (root) => [...built.hosts(root), ...clusterHosts(root)];
+  return { ...built, hosts, tools: [cacheTool, sessionTool, clusterTool] };
 }

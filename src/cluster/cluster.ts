@@ -17,10 +17,10 @@ import { configurationDigest } from "./configuration_digest.ts";
 import { clusterScope } from "./directives.ts";
 import { EventHub } from "./events/event_hub.ts";
 import { EVENTS_BYTES } from "./events/event_log.ts";
-import { ClusterNode } from "./node.ts";
 import { OWN_BYTES, OWN_ZONE, OwnState } from "./own_state.ts";
 import { migrateReports, REPORT_ZONE, ReportTable, reportBytes } from "./report/report_table.ts";
-import { type ClusterSettings, readCluster } from "./settings.ts";
+import { ResolvedNode } from "./resolved_node.ts";
+import { type ClusterSettings, mostNodes, readCluster } from "./settings.ts";
 import { SNAPSHOT_ZONE, Snapshot } from "./snapshot.ts";
 import { clusterCommands, NO_CLUSTER } from "./status/commands.ts";
 
@@ -47,11 +47,12 @@ export function openCluster(cycle: Cycle, health: Health, upstreams: readonly Gr
   const scope = clusterScope(cycle.root);
   const settings = scope && refusalsOf(cycle.root).attempt(() => readCluster(scope, cycle), "complete");
   if (settings === undefined) return undefined;
-  const { name, nodes } = settings;
-  const zone = { kind: HEALTH_ZONE, name: `cluster ${name}`, size: healthBytes(2 * nodes.length) };
+  const { name } = settings;
+  const most = mostNodes(settings);
+  const zone = { kind: HEALTH_ZONE, name: `cluster ${name}`, size: healthBytes(2 * most) };
   const states = new HealthStates(cycle.zone(zone));
   const servers = upstreams.reduce((all, { capacity }) => all + capacity, 0);
-  const snapshot = new Snapshot(cycle.zone({ kind: SNAPSHOT_ZONE, name, size: snapshotBytes(nodes.length, servers) }));
+  const snapshot = new Snapshot(cycle.zone({ kind: SNAPSHOT_ZONE, name, size: snapshotBytes(most, servers) }));
   const events = new Snapshot(cycle.zone({ kind: SNAPSHOT_ZONE, name: `${name} events`, size: EVENTS_BYTES }));
   const hub = new EventHub(snapshot, events);
   const own = new OwnState(cycle.zone({ kind: OWN_ZONE, name, size: OWN_BYTES }));
@@ -71,10 +72,10 @@ export function openCluster(cycle: Cycle, health: Health, upstreams: readonly Gr
       const digest = configurationDigest(directives);
       const configuration = () => digest;
       previous?.stop();
-      const before = previous instanceof ClusterNode ? previous : undefined;
       const watch = addresses && new AddressWatch(settings.self.name, settings.addresses, addresses, log);
       const parts = { snapshot, events, own, health, upstreams, reports, watch };
-      return new ClusterNode({ settings, states, generation, configuration, load, log, ...parts }, before);
+      const environment = { settings, states, generation, configuration, load, log, ...parts };
+      return new ResolvedNode(environment, previous instanceof ResolvedNode ? previous.node : undefined);
     },
   };
   const commands = clusterCommands(settings.self.name, own, snapshot);

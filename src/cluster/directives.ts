@@ -14,6 +14,13 @@ export interface NodeSetting {
   readonly at: Directive;
 }
 
+/** `resolve`: the nodes are the addresses of a name. */
+export interface ResolveSetting {
+  readonly host: string;
+  readonly port: number;
+  readonly at: Directive;
+}
+
 /** How nodes check one another; times in ms. */
 export interface NodeCheck {
   readonly interval: number;
@@ -45,6 +52,21 @@ const node: DirectiveSpec<readonly NodeSetting[]> = directive<readonly NodeSetti
     const same = previous.find((other) => addressText(other.address) === text);
     if (same !== undefined) fail(at, `nodes "${same.name}" and "${name}" have the same address ${text}`);
     return [...previous, { name, address, at }];
+  },
+});
+
+const resolve: DirectiveSpec<ResolveSetting | undefined> = directive<ResolveSetting | undefined>({
+  in: IN,
+  args: [1, 1],
+  syntax: "name[:port]",
+  doc: "The nodes are the addresses of that name, in place of `node`: each is called by its address, and its checker listens there (port 7946). The checker looks the name up every 5 seconds, as the system does, and nodes come and go with its addresses. `virtual_ip` needs `node`.",
+  initial: () => undefined,
+  read(at) {
+    const [, host, port = String(PORT)] = /^([\w.-]+?)(?::(\d{1,5}))?$/.exec(at.args[0]) ?? [];
+    if (host === undefined) fail(at, `invalid name "${at.args[0]}"`);
+    const number = Number(port);
+    if (number < 1 || number > 65535) fail(at, `invalid port in "${at.args[0]}"`);
+    return { host, port: number, at };
   },
 });
 
@@ -93,6 +115,7 @@ export const clusterDirectives = defineDirectives("cluster", {
     close: checkBlock,
   }),
   node,
+  resolve,
   self: text({
     in: IN,
     syntax: "name",
@@ -117,9 +140,13 @@ function milliseconds(value: string): number | undefined {
 }
 
 function checkBlock(block: Scope): void {
-  const { node: nodes, secret_file, virtual_ip } = clusterDirectives.in(block);
+  const { node: nodes, resolve: resolved, secret_file, virtual_ip } = clusterDirectives.in(block);
   const [name] = block.directive.args;
-  if (nodes.length < 2) failAtEnd(block, `cluster "${name}" has ${nodes.length === 0 ? "no nodes" : "one node only"}`);
+  if (resolved !== undefined && nodes.length > 0) fail(resolved.at, '"resolve" and "node" do not go together');
+  if (resolved !== undefined && virtual_ip.length > 0)
+    fail(virtual_ip[0].at, '"virtual_ip" needs "node", not "resolve"');
+  if (resolved === undefined && nodes.length < 2)
+    failAtEnd(block, `cluster "${name}" has ${nodes.length === 0 ? "no nodes" : "one node only"}`);
   if (secret_file === undefined) failAtEnd(block, `cluster "${name}" has no "secret_file"`);
   for (const { host, prefer, unicast, family, at } of virtual_ip) {
     if (prefer !== undefined && !nodes.some((node) => node.name === prefer)) fail(at, `there is no node "${prefer}"`);

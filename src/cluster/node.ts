@@ -201,6 +201,8 @@ export class ClusterNode implements CheckerService, Answerer {
     if (member === undefined) return undefined;
     const knows = run === runText(this.identity.run) ? known : 0;
     member.toldNumber = knows;
+    // What a server has just said goes with this answer.
+    this.#reporting.look();
     member.toldLeaving = this.#environment.own.state === "leaving";
     return {
       cluster: settings.name,

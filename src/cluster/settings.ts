@@ -1,11 +1,19 @@
 import { networkInterfaces } from "node:os";
 import { fail, type Scope } from "../config/schema.ts";
+import { type Address, withPort } from "../net/address.ts";
+import type { HostWanted } from "../runtime/application.ts";
 import type { Cycle } from "../runtime/cycle.ts";
 import { errorCode, errorText } from "../sys/errno.ts";
 import type { OwnAddress } from "./address/keepalived_conf.ts";
 import { priorityOf } from "./address/priority.ts";
 import type { VirtualIp } from "./address/virtual_ip.ts";
-import { clusterDirectives, type NodeCheck, type NodeSetting } from "./directives.ts";
+import {
+  clusterDirectives,
+  clusterScope,
+  type NodeCheck,
+  type NodeSetting,
+  type ResolveSetting,
+} from "./directives.ts";
 import { LEAST_SECRET, Secrets, secretsIn } from "./secret.ts";
 
 /** A `cluster` block as this node has it. */
@@ -17,15 +25,52 @@ export interface ClusterSettings {
   readonly check: NodeCheck;
   readonly secrets: Secrets;
   readonly addresses: readonly OwnAddress[];
+  /** Where the nodes are the addresses of a name. */
+  readonly resolve: ResolveSetting | undefined;
+}
+
+/** Nodes of a name: more are not taken. */
+const MOST_NODES = 256;
+
+/** How many nodes there may be. */
+export function mostNodes({ nodes, resolve }: ClusterSettings): number {
+  return resolve === undefined ? nodes.length : MOST_NODES;
+}
+
+export function clusterHosts(root: Scope): readonly HostWanted[] {
+  const scope = clusterScope(root);
+  const resolve = scope && clusterDirectives.in(scope).resolve;
+  if (scope === undefined || resolve === undefined) return [];
+  const { host, at } = resolve;
+  const { file, line } = at;
+  return [{ host, file, line, error: `host not found in cluster "${scope.directive.args[0]}": "${host}"` }];
+}
+
+/** The group with the nodes that a name stands for now; this one stays, whatever the name says. */
+export function withNodes(settings: ClusterSettings, found: readonly Address[]): ClusterSettings {
+  const { resolve, self } = settings;
+  if (resolve === undefined) return settings;
+  return { ...settings, nodes: nodesOf(resolve, [...found, self.address]) };
+}
+
+/** In an order that is the same on all nodes. */
+function nodesOf({ port, at }: ResolveSetting, found: readonly Address[]): NodeSetting[] {
+  const byName = new Map<string, NodeSetting>();
+  for (const one of found) {
+    if (one.family === "unix") continue;
+    byName.set(one.host, { name: one.host, address: withPort(one, port), at });
+  }
+  return [...byName.values()].sort((a, b) => (a.name < b.name ? -1 : 1)).slice(0, MOST_NODES);
 }
 
 /** Throws ConfigError. */
 export function readCluster(scope: Scope, cycle: Cycle): ClusterSettings {
   const [name] = scope.directive.args;
-  const { node: nodes, self: named, check, virtual_ip } = clusterDirectives.in(scope);
+  const { node: written, resolve, self: named, check, virtual_ip } = clusterDirectives.in(scope);
+  const nodes = resolve === undefined ? written : nodesOf(resolve, cycle.data.hosts[resolve.host] ?? []);
   const self = ownNode(scope, nodes, named);
   const addresses = virtual_ip.map((address) => ownAddress(address, self, nodes));
-  return { name, nodes, self, check, secrets: readSecrets(scope, name, cycle), addresses };
+  return { name, nodes, self, check, secrets: readSecrets(scope, name, cycle), addresses, resolve };
 }
 
 function ownAddress(address: VirtualIp, self: NodeSetting, nodes: readonly NodeSetting[]): OwnAddress {
