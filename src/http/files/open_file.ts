@@ -58,11 +58,16 @@ export function statFile(request: Request, path: string, rule: SymlinkRule | und
   return rule === undefined && caching !== undefined ? statCached(caching, path) : statAnew(path);
 }
 
+/** Files are often looked for in vain, and nobody looks at the stack of such an error, which takes V8 longer than the call takes the system. */
 function statAnew(path: string): fs.Stats {
+  const { stackTraceLimit } = Error;
+  Error.stackTraceLimit = 0;
   try {
     return fs.statSync(osPath(path));
   } catch (error) {
     throw new FileError(errorCode(error), "stat()");
+  } finally {
+    Error.stackTraceLimit = stackTraceLimit;
   }
 }
 
@@ -163,11 +168,16 @@ function openComponent(directory: number, name: string, flags: number, refuse: S
   throw new FileError("ELOOP", "openat()");
 }
 
+/** No stack, as in `statAnew`. */
 function openOr(path: string, flags: number, call: string): number {
+  const { stackTraceLimit } = Error;
+  Error.stackTraceLimit = 0;
   try {
     return fs.openSync(osPath(path), flags);
   } catch (error) {
     throw new FileError(errorCode(error), call);
+  } finally {
+    Error.stackTraceLimit = stackTraceLimit;
   }
 }
 
