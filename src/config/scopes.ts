@@ -318,6 +318,9 @@ function* readLines(spec: AnySpec, directive: Directive, scope: Scope, previous:
   return yield* spec.readSliced(directive, scope, previous);
 }
 
+/** Blocks in which nginx's other directives mean nothing. */
+const NOT_NGINX: ReadonlySet<Context> = new Set<Context>(["session_listen", "cluster"]);
+
 function specFor(directive: Directive, context: Context, vocabulary: Vocabulary): AnySpec {
   const { name } = directive;
   const specs = vocabulary.get(name);
@@ -329,6 +332,7 @@ function specFor(directive: Directive, context: Context, vocabulary: Vocabulary)
     if (directive.block !== undefined) fail(directive, 'directive "include" is not terminated by ";"');
     fail(directive, 'invalid number of arguments in "include" directive');
   }
+  if (NOT_NGINX.has(context)) fail(directive, `"${name}" is no directive of the block of "${context}"`);
   if (ONLY_IN_MAIL.has(name)) fail(directive, `"${name}" directive is not available in Holdfast: it has no mail proxy`);
   if (KNOWN.has(name)) fail(directive, `"${name}" directive is known to nginx but not available in Holdfast yet`);
   const instead = Object.hasOwn(INSTEAD, name) ? `, use ${INSTEAD[name]} instead` : "";

@@ -80,6 +80,24 @@ test("an old copy never replaces a newer one", async (t) => {
   assert.equal(patched.status, 404);
 });
 
+test("a condition is never passed over", async (t) => {
+  const { ask } = await startApi(t);
+  const none = { "If-None-Match": "*" };
+  const made = await ask(`PATCH ${ID}`, none, { a: 1 });
+  assert.equal(made.status, 201);
+  assert.equal((await ask(`PATCH ${ID}`, none, { a: 2 })).status, 412);
+  const version = `"${versionOf(made)}"`;
+  for (const [line, fields] of [
+    [`DELETE ${ID}`, none],
+    [`PATCH ${ID}`, { "If-None-Match": version, "X-Session-Version": "0" }],
+    [`POST ${ID}/renew`, { "If-Match": '"1"' }],
+    [`POST ${ID}/touch`, none],
+  ] as const) {
+    assert.equal((await ask(line, fields, line.startsWith("PATCH") ? { a: 3 } : undefined)).status, 400, line);
+  }
+  assert.equal((await ask(`GET ${ID}`)).body, '{"a":1}');
+});
+
 test("patches that know nothing of one another merge by member", async (t) => {
   const { ask } = await startApi(t);
   const made = await ask(`PATCH ${ID}`, { "X-Session-Version": "0" }, { cart: { apple: 1, pear: 1 } });

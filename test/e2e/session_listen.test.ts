@@ -57,6 +57,22 @@ test("numbers are counted exactly by all workers, and nothing is lost when all a
   assert.equal(await ask(holdfast.port, "get n\r\n"), "VALUE n 7 3\r\n400\r\nEND\r\n");
 });
 
+test("who asks for very many keys at once leaves others their turn", async (t) => {
+  const holdfast = await start(t, { workers: 1 });
+  const [many, other] = [await RawConnection.open(holdfast.port), await RawConnection.open(holdfast.port)];
+  await ask(other, "set k 0 0 1\r\nv\r\n");
+  const keys = " x".repeat(300_000);
+  many.write(`get${keys} k`);
+  await waitFor(async () => {
+    const [, read] = /STAT bytes_read (\d+)/.exec(await ask(other, "stats\r\n")) ?? [];
+    return Number(read) > keys.length;
+  });
+  many.write("\r\n");
+  assert.equal(await ask(other, "get k\r\n"), "VALUE k 0 1\r\nv\r\nEND\r\n");
+  assert.equal(many.received, "");
+  assert.equal(await many.until((received) => received.endsWith("END\r\n")), "VALUE k 0 1\r\nv\r\nEND\r\n");
+});
+
 test("of those who compare and set, one wins", async (t) => {
   const { port } = await start(t);
   await ask(port, "set a 0 0 1\r\nx\r\n");

@@ -43,6 +43,8 @@ const STATUS: Readonly<Record<Exclude<Refusal, "conflict">, readonly [status: nu
   unavailable: [503, "the store of the sessions does not answer"],
 };
 
+const ONLY_NONE = "before a change, If-None-Match may be * alone: there must be no session";
+
 /** How a body becomes a change. */
 type MakeChange = (data: JsonObject) => Change;
 
@@ -97,6 +99,8 @@ export class ApiRequest implements SessionReader, SessionChanger, BodyReceiver {
   #act(action: string, method: string): void {
     if (action !== "renew" && action !== "touch") this.#error(404, "there is renew and touch below a session's id");
     else if (method !== "POST") this.#end(answerNotAllowed(this.#request, "POST"));
+    else if (this.#ifMatch !== "none" || this.#ifNoneMatch !== "none")
+      this.#error(400, `${action} takes no conditions`);
     else if (action === "touch") this.#withoutBody(() => this.#apply({ kind: "touch" }));
     else this.#withoutBody(() => this.#apply({ kind: "renew", to: newId(), patch: {}, base: EXISTING }));
   }
@@ -124,6 +128,11 @@ export class ApiRequest implements SessionReader, SessionChanger, BodyReceiver {
   #patch(): void {
     const { version, strict } = clientFields(this.#request);
     const named = this.#ifMatch;
+    if (this.#ifNoneMatch !== "none") {
+      if (this.#ifNoneMatch !== "any") this.#error(400, ONLY_NONE);
+      else this.#withBody((patch) => ({ kind: "patch", patch, base: 0, rule: "exact" }));
+      return;
+    }
     if (named !== "none") {
       const base = named === "any" ? LATEST : (named[0] ?? -1);
       const rule = named === "any" ? "merge" : "exact";
@@ -150,6 +159,10 @@ export class ApiRequest implements SessionReader, SessionChanger, BodyReceiver {
   }
 
   #delete(): void {
+    if (this.#ifNoneMatch !== "none") {
+      this.#error(400, "DELETE takes no If-None-Match");
+      return;
+    }
     const named = this.#ifMatch;
     const base = named === "none" || named === "any" ? undefined : (named[0] ?? -1);
     this.#apply({ kind: "delete", base });

@@ -13,7 +13,7 @@ const NONE: ClientFields = { version: undefined, strict: undefined };
 /** To be called before they are dropped. */
 export function keepClientFields(request: Request): void {
   const { headers } = request;
-  const version = headers.get("x-session-version");
+  const version = headers.join("x-session-version");
   const strict = headers.get("x-session-strict");
   if (version !== undefined || strict !== undefined) KEPT.set(request, { version, strict });
 }

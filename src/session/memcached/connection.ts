@@ -4,8 +4,10 @@ import { failureText, type Stream, type StreamError, type StreamHandler } from "
 import type { Level } from "../../runtime/log/log.ts";
 import { logFault } from "../../sys/guard.ts";
 import { clearDeadline, Deadline, setDeadline } from "../../sys/timers.ts";
+import type { Turn } from "../../sys/turns.ts";
 import type { Command, Flush, Get } from "../../wire/memcached_server/command.ts";
 import { CommandReader } from "../../wire/memcached_server/reader.ts";
+import { mayAnswer, nextTurn } from "./command_turns.ts";
 import { type Answer, applyCommand, type ItemCommand, mayChange, type Result, valueAnswer } from "./item_change.ts";
 import { type ItemChanger, type ItemStore, UNAVAILABLE } from "./items.ts";
 import type { MemcachedSite } from "./site.ts";
@@ -21,7 +23,7 @@ const LINE_END = "\r\n";
  * One client that speaks memcached's protocol. Its commands are answered in their order: changes that follow one another go into one
  * transaction, and what only reads waits until they are stored. Who does not read its answers is not read from.
  */
-export class MemcachedConnection implements StreamHandler, Closable, ItemChanger {
+export class MemcachedConnection implements StreamHandler, Closable, ItemChanger, Turn {
   readonly host: MemcachedSite;
   readonly busyWith = undefined;
   earlier: Closable | undefined = undefined;
@@ -42,6 +44,8 @@ export class MemcachedConnection implements StreamHandler, Closable, ItemChanger
   /** The kernel does not take more now. */
   #blocked = false;
   #paused = false;
+  /** The turn's share of commands is used up. */
+  #waitsForTurn = false;
   #working = false;
   /** Bytes written since they were last sent. */
   #together = 0;
@@ -64,7 +68,13 @@ export class MemcachedConnection implements StreamHandler, Closable, ItemChanger
   }
 
   get #isBusy(): boolean {
-    return this.#changes.length > 0 || this.#held !== undefined || this.#get !== undefined || this.#blocked;
+    return (
+      this.#changes.length > 0 ||
+      this.#held !== undefined ||
+      this.#get !== undefined ||
+      this.#blocked ||
+      this.#waitsForTurn
+    );
   }
 
   onData(_stream: Stream, bytes: Buffer): void {
@@ -139,12 +149,12 @@ export class MemcachedConnection implements StreamHandler, Closable, ItemChanger
 
   /** Goes on as far as that is possible now. */
   #work(): void {
-    if (this.#working) return;
+    if (this.#working || this.#waitsForTurn) return;
     this.#working = true;
     const { host } = this;
     const wasBusy = this.#isBusy;
     this.#stream.cork();
-    while (!this.#closing && !this.#blocked && this.#step()) if (this.#together >= TOGETHER) this.#flush();
+    while (this.#mayStep() && this.#step()) if (this.#together >= TOGETHER) this.#flush();
     this.#uncork();
     this.#reader.release();
     this.#working = false;
@@ -156,6 +166,20 @@ export class MemcachedConnection implements StreamHandler, Closable, ItemChanger
     this.#paceReading();
     this.#watch();
     if (!wasBusy && this.idle) host.waits(this);
+  }
+
+  #mayStep(): boolean {
+    if (this.#closing || this.#blocked) return false;
+    if (!this.#reader.hasMore && this.#get === undefined && this.#held === undefined) return false;
+    if (mayAnswer(this)) return true;
+    this.#waitsForTurn = true;
+    nextTurn(this);
+    return false;
+  }
+
+  onTurn(): void {
+    this.#waitsForTurn = false;
+    if (!this.#closing) this.#work();
   }
 
   /** Does what is next. False where that has to wait. */
