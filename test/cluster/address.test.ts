@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { startDaemon } from "../support/daemon.ts";
 import { have } from "../support/have.ts";
-import { startHoldfast } from "../support/holdfast.ts";
+import { runTool, startHoldfast } from "../support/holdfast.ts";
 import { type Host, haveHosts, startHosts } from "../support/hosts.ts";
 import { isRunning } from "../support/processes.ts";
 import { waitFor } from "../support/wait.ts";
@@ -52,4 +52,39 @@ test("the address of a master that is killed is at the other node", { skip }, as
   await waitFor(() => !lb1.has(SHARED), "lb1 to give the address up");
   assert.equal(await two.stop("SIGQUIT"), 0);
   assert.ok(!lb2.has(SHARED));
+});
+
+test("whoever asks is told which node has the address, and a node that drains gives it up", { skip }, async (t) => {
+  const hosts = await startHosts(t, ["lb1", "lb2"]);
+  const { lb1, lb2 } = hosts;
+  const start = (host: Host) => {
+    const config = configOf(host.name, hosts).replace(
+      `return 200 ${host.name};`,
+      `return 200 "$cluster_node: $cluster_holder"; } location = /cluster { cluster_status json;`,
+    );
+    return startHoldfast(t, { through: host.enter, config, files });
+  };
+  const [one, two] = [await start(lb1), await start(lb2)];
+  const told = async (holder: string): Promise<void> => {
+    for (const [host, running] of [
+      [lb1, one],
+      [lb2, two],
+    ] as const) {
+      await waitFor(
+        () => host.run("curl -s http://127.0.0.1/") === `${host.name}: ${holder}`,
+        `${host.name} to name ${holder}`,
+      );
+      const { stdout } = await runTool(running, "cluster", "status");
+      assert.match(stdout, new RegExp(`\\n${holder}\\*? .* ${SHARED.replaceAll(".", "\\.")}\\n`));
+      const { addresses } = JSON.parse(host.run("curl -s http://127.0.0.1/cluster"));
+      assert.deepEqual([addresses[0].address, addresses[0].holders], [SHARED, [holder]]);
+    }
+  };
+  await waitFor(() => lb1.has(SHARED) && !lb2.has(SHARED), "lb1 to have the address");
+  await told("lb1");
+  assert.equal((await runTool(one, "cluster", "drain")).stdout, "node lb1 is draining\n");
+  await waitFor(() => lb2.has(SHARED) && !lb1.has(SHARED), "lb2 to have the address");
+  await told("lb2");
+  await runTool(one, "cluster", "undrain");
+  await waitFor(() => lb1.has(SHARED) && !lb2.has(SHARED), "lb1 to have the address again");
 });

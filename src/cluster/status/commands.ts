@@ -26,9 +26,9 @@ export function clusterCommands(node: string, own: OwnState, snapshot: Snapshot)
       own.drain(on);
       await reply.line({ node, state: own.state });
     };
+  // The master says so to the others when it is told to end, as with -s quit.
   const leave: Command = async (_request, reply) => {
-    own.leave();
-    await reply.line({ node, state: own.state });
+    await reply.line({ node, state: "leaving" });
   };
   return new Map([
     ["cluster status", status],
