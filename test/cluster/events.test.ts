@@ -1,6 +1,7 @@
 /** Changes of the group as server-sent events. */
 import assert from "node:assert/strict";
 import { request as httpRequest, type IncomingMessage } from "node:http";
+import { connect } from "node:http2";
 import { type TestContext, test } from "node:test";
 import { type Backend, httpBackend } from "../support/backend.ts";
 import { allSeeAll, type ClusterNode, startCluster } from "../support/cluster.ts";
@@ -160,6 +161,25 @@ test("the head alone is asked for with HEAD, and a field asks for events as the 
   connection.write("GET /cluster HTTP/1.0\r\nAccept: text/html, text/event-stream;q=0.9\r\n\r\n");
   await waitFor(() => connection.received.includes("event: matrix"), "the matrix");
   assert.equal((await get(first.port, "/cluster?eventsx=1")).header("content-type"), "text/html");
+});
+
+test("events come over HTTP/2 as well, several streams of a connection", async (t) => {
+  const [first] = await startCluster(t, { nodes: 2, server: "http2 on;" });
+  const session = connect(`http://127.0.0.1:${first.port}`);
+  t.after(() => session.destroy());
+  const texts = ["", ""];
+  const streams = texts.map((_, i) => {
+    const stream = session.request({ ":path": "/cluster?events" });
+    stream.setEncoding("utf8");
+    stream.on("data", (text: string) => {
+      texts[i] += text;
+    });
+    return stream;
+  });
+  await waitFor(() => texts.every((text) => text.includes("event: matrix")), "the matrix on both");
+  streams[0].close();
+  await first.running.reload();
+  await waitFor(() => streams[1].closed, "the end of the other");
 });
 
 test("clients that do not read cost the others nothing, and too many are refused", async (t) => {
