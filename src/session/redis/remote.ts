@@ -67,7 +67,7 @@ export function isLiving(session: StoredSession | undefined, now: number): sessi
   return session !== undefined && session.expires > now && session.movedTo === undefined;
 }
 
-const NO_DATA = Buffer.from("{}");
+const NO_DATA = "{}";
 
 /** Stands for a session that was deleted. */
 export function deletedMark(version: number): StoredSession {

@@ -137,16 +137,18 @@ export function applyChange(
   };
 
   function write(data: JsonObject, stamps: Stamps, conflicts: readonly string[], item?: ItemTerms): Applied {
-    const bytes = Buffer.from(JSON.stringify(data), "utf8");
-    if (item === undefined && bytes.length > maxSize) return refused("too large", current);
-    const session = makeSession({
+    const text = JSON.stringify(data);
+    const length = Buffer.byteLength(text);
+    if (item === undefined && length > maxSize) return refused("too large", current);
+    const contents = {
       version,
       created: current?.created ?? version,
       expires: item?.ends ?? expires,
-      data: bytes,
+      data: text,
       stamps,
       isItem: item !== undefined,
-    });
+    };
+    const session = makeSession(contents, length);
     return { outcome: { done: true, session, conflicts }, own: session };
   }
 }

@@ -1,3 +1,4 @@
+import { type HeadText, scanned } from "../../wire/head_text.ts";
 import { parseJson } from "./json.ts";
 import { isObject, type JsonObject, type Stamps } from "./merge.ts";
 
@@ -53,15 +54,29 @@ export class StoredSession {
     return this.bytes.subarray(HEADER, HEADER + this.bytes.readUInt32LE(LENGTH));
   }
 
+  get dataLength(): number {
+    return this.bytes.readUInt32LE(LENGTH);
+  }
+
+  /** The data in Base64. */
+  get text(): HeadText {
+    return scanned(this.bytes.toString("base64", HEADER, HEADER + this.dataLength));
+  }
+
   get members(): JsonObject {
-    const value = parseJson(this.data.toString("utf8"));
+    const value = parseJson(this.bytes.toString("utf8", HEADER, HEADER + this.dataLength));
     return isObject(value) ? value : {};
   }
 
   get stamps(): Stamps {
-    const floor = this.bytes.readUIntLE(FLOOR, 6);
-    const text = this.bytes.toString("utf8", HEADER + this.bytes.readUInt32LE(LENGTH));
-    return { floor, at: new Map(text === "" ? [] : Object.entries<number>(JSON.parse(text))) };
+    const { bytes } = this;
+    const at = new Map<string, number>();
+    const start = HEADER + this.dataLength;
+    if (start < bytes.length) {
+      const versions: Readonly<Record<string, number>> = JSON.parse(bytes.toString("utf8", start));
+      for (const path of Object.keys(versions)) at.set(path, versions[path]);
+    }
+    return { floor: bytes.readUIntLE(FLOOR, 6), at };
   }
 
   /** The same with another end of its life. */
@@ -77,31 +92,76 @@ export interface SessionContents {
   readonly created: number;
   readonly expires: number;
   /** The JSON of an object. */
-  readonly data: Buffer;
+  readonly data: string;
   readonly stamps: Stamps;
   readonly isItem?: boolean;
 }
 
-export function makeSession({ version, created, expires, data, stamps, isItem }: SessionContents): StoredSession {
-  const text = stamps.at.size === 0 ? "" : JSON.stringify(Object.fromEntries(stamps.at));
-  const bytes = Buffer.alloc(HEADER + data.length + Buffer.byteLength(text));
-  bytes[0] = FORMAT;
+/** `dataLength`: bytes of the data as UTF-8. */
+export function makeSession(
+  { version, created, expires, data, stamps, isItem }: SessionContents,
+  dataLength = Buffer.byteLength(data),
+): StoredSession {
+  const versions = stampsText(stamps.at);
+  const bytes = header({ version, created, expires, floor: stamps.floor }, dataLength, Buffer.byteLength(versions));
   if (isItem === true) bytes[1] = ITEM;
+  bytes.write(data, HEADER, "utf8");
+  bytes.write(versions, HEADER + dataLength, "utf8");
+  return new StoredSession(bytes);
+}
+
+/**
+ * Records are cut from pieces, since memory of its own for each costs more than what is done with it; from small ones, since a request
+ * that lasts for hours keeps the piece. (Buffer.allocUnsafe has pieces of 64 KiB.)
+ */
+const PIECE = 4096;
+let piece = Buffer.allocUnsafeSlow(PIECE);
+let cut = 0;
+
+/** Memory for a record, with anything in it. */
+export function recordBuffer(length: number): Buffer {
+  if (length > PIECE / 2) return Buffer.allocUnsafeSlow(length);
+  if (cut + length > PIECE) {
+    piece = Buffer.allocUnsafeSlow(PIECE);
+    cut = 0;
+  }
+  const start = cut;
+  cut += length;
+  return piece.subarray(start, cut);
+}
+
+interface Numbers {
+  readonly version: number;
+  readonly created: number;
+  readonly expires: number;
+  readonly floor: number;
+}
+
+/** A record with room for its data, and for so much more. */
+function header({ version, created, expires, floor }: Numbers, dataLength: number, more: number): Buffer {
+  const bytes = recordBuffer(HEADER + dataLength + more);
+  bytes[0] = FORMAT;
+  bytes[1] = 0;
   bytes.writeUIntLE(version, VERSION, 6);
   bytes.writeUIntLE(created, CREATED, 6);
   bytes.writeUIntLE(expires, EXPIRES, 6);
-  bytes.writeUIntLE(stamps.floor, FLOOR, 6);
-  bytes.writeUInt32LE(data.length, LENGTH);
-  data.copy(bytes, HEADER);
-  bytes.write(text, HEADER + data.length, "utf8");
-  return new StoredSession(bytes);
+  bytes.writeUIntLE(floor, FLOOR, 6);
+  bytes.writeUInt32LE(dataLength, LENGTH);
+  return bytes;
+}
+
+/** As JSON.stringify would have it of an object. */
+function stampsText(at: ReadonlyMap<string, number>): string {
+  let text = "";
+  for (const [path, version] of at) text += `${text === "" ? "{" : ","}${JSON.stringify(path)}:${version}`;
+  return text === "" ? "" : `${text}}`;
 }
 
 /** What stays under the old id for a while when a session was renewed. */
 export function movedSession(to: Buffer, version: number, expires: number): StoredSession {
-  const stamps = { floor: version, at: new Map<string, number>() };
-  const { bytes } = makeSession({ version, created: expires, expires, data: to, stamps });
+  const bytes = header({ version, created: expires, expires, floor: version }, to.length, 0);
   bytes[1] = MOVED;
+  to.copy(bytes, HEADER);
   return new StoredSession(bytes);
 }
 
