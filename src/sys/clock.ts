@@ -47,7 +47,7 @@ export function sharedNow(): number {
 }
 
 /** The time of day, whole ms since 1970. */
-function wallNow(): number {
+export function wallNow(): number {
   return inEvent ? Math.floor(monotonic + offset) : Date.now();
 }
 

@@ -21,6 +21,7 @@ export interface SharedMemory extends Mapping {
 const PAGE = 4096;
 
 /** <sys/mman.h>, <linux/memfd.h> and <fcntl.h> of Linux. */
+const PROT_READ = 1;
 const PROT_READ_WRITE = 1 | 2;
 const MAP_SHARED = 1;
 const MAP_PRIVATE_ANONYMOUS = 0x22;
@@ -45,8 +46,19 @@ export function mapDescriptor(fd: number, bytes: number, offset: bigint): Mappin
   return map(bytes, MAP_SHARED, fd, offset);
 }
 
-function map(bytes: number, flags: number, fd: number, offset: bigint): Mapping | undefined {
-  const address = libc().mmap(0n, BigInt(bytes), PROT_READ_WRITE, flags, fd, offset);
+/** The first bytes of a file that others write. To write to them would be SIGSEGV. */
+export function mapForReading(fd: number, bytes: number): Mapping | undefined {
+  return map(bytes, MAP_SHARED, fd, 0n, PROT_READ);
+}
+
+function map(
+  bytes: number,
+  flags: number,
+  fd: number,
+  offset: bigint,
+  protection = PROT_READ_WRITE,
+): Mapping | undefined {
+  const address = libc().mmap(0n, BigInt(bytes), protection, flags, fd, offset);
   return address === FAILED ? undefined : { address, buffer: memoryAt(address, bytes) };
 }
 

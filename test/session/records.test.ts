@@ -17,6 +17,7 @@ function recordsOf(t: TestContext, size: number) {
   });
   let evicted = 0;
   const records = new Records(environment, size, {
+    endOf: (_kind, bytes) => Number(/\d+$/.exec(bytes.toString("latin1"))?.[0] ?? Number.NaN) || undefined,
     onEvicted(count) {
       evicted += count;
     },
@@ -32,8 +33,8 @@ test("records of two kinds share neither keys nor fate", (t) => {
     records.put("session", key(1), Buffer.from("session"), 1000, undefined);
     records.put("item", key(1), Buffer.from("item"), 2000, undefined);
   });
-  assert.equal(records.sweep(999), 0);
-  assert.equal(records.sweep(1001), 1);
+  assert.equal(records.sweep(999).removed, 0);
+  assert.equal(records.sweep(1001).removed, 1);
   records.refresh();
   assert.equal(records.get("session", key(1)), undefined);
   assert.equal(records.get("item", key(1))?.toString(), "item");
@@ -42,13 +43,47 @@ test("records of two kinds share neither keys nor fate", (t) => {
 
 test("a record that is replaced ends at its new time, and one that is removed leaves nothing", (t) => {
   const { records } = recordsOf(t, 1 << 20);
-  records.write(() => records.put("session", key(1), Buffer.from("a"), 1000, undefined));
-  records.write(() => records.put("session", key(1), Buffer.from("b"), 3000, 1000));
-  assert.equal(records.sweep(2000), 0);
+  records.write(() => records.put("session", key(1), Buffer.from("until 1000"), 1000, undefined));
+  records.write(() => records.put("session", key(1), Buffer.from("until 3000"), 3000, 1000));
+  assert.deepEqual(records.sweep(2000), { looked: 1, removed: 0 });
+  assert.deepEqual(records.sweep(2000), { looked: 0, removed: 0 });
   records.refresh();
-  assert.equal(records.get("session", key(1))?.toString(), "b");
+  assert.equal(records.get("session", key(1))?.toString(), "until 3000");
   records.write(() => records.remove("session", key(1), 3000));
-  assert.equal(records.sweep(9000), 0);
+  assert.deepEqual(records.sweep(9000), { looked: 0, removed: 0 });
+});
+
+test("a record that is to end earlier does", (t) => {
+  const { records } = recordsOf(t, 1 << 20);
+  records.write(() => records.put("item", key(1), Buffer.from("until 3000"), 3000, undefined));
+  records.write(() => records.put("item", key(1), Buffer.from("until 1000"), 1000, 3000));
+  assert.equal(records.sweep(2000).removed, 1);
+  assert.deepEqual(records.sweep(4000), { looked: 1, removed: 0 });
+  assert.equal(records.usage().items, 0);
+});
+
+test("what is left in the table of ends of a record that is gone is no record", (t) => {
+  const { records } = recordsOf(t, 1 << 20);
+  records.write(() => records.put("session", key(1), Buffer.from("until 1000"), 1000, undefined));
+  records.write(() => records.put("session", key(1), Buffer.from("until 3000"), 3000, 1000));
+  records.write(() => records.remove("session", key(1), 3000));
+  assert.deepEqual(records.sweep(2000), { looked: 1, removed: 0 });
+  assert.deepEqual(records.sweep(9000), { looked: 0, removed: 0 });
+});
+
+test("a record whose end has moved on gives way after those that end before", (t) => {
+  const { records, evicted } = recordsOf(t, 1 << 20);
+  const until = (end: number): Buffer => Buffer.from(`${"A".repeat(1000)}${end}`);
+  records.write(() => records.put("session", key(0), until(1_000_000), 1_000_000, undefined));
+  records.write(() => records.put("session", key(0), until(9_000_000), 9_000_000, 1_000_000));
+  for (let number = 1; number < 2000; number++) {
+    const end = 1_000_000 + number;
+    records.write(() => records.put("session", key(number), until(end), end, undefined));
+  }
+  records.refresh();
+  assert.ok(evicted() > 500, `${evicted()} have given way`);
+  assert.ok(records.get("session", key(0)));
+  assert.equal(records.get("session", key(1)), undefined);
 });
 
 test("what throws leaves nothing of its transaction", (t) => {

@@ -13,7 +13,7 @@ test("a snapshot has all that was written, and takes the database's place only a
   const directory = mkdtempSync(join(tmpdir(), "holdfast-recovery-"));
   t.after(() => rmSync(directory, { recursive: true }));
   const records = (at: string): Records =>
-    new Records(openEnvironment(at, 1 << 20, false), 1 << 20, { onEvicted() {} });
+    new Records(openEnvironment(at, 1 << 20, false), 1 << 20, { endOf: () => undefined, onEvicted() {} });
   assert.equal(prepareZone(directory), undefined);
   const written = records(directory);
   written.write(() => written.put("session", Buffer.from("a"), Buffer.from("one"), 1000, undefined));

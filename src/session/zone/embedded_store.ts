@@ -1,10 +1,12 @@
+import { wallNow } from "../../sys/clock.ts";
 import { contain, defer } from "../../sys/guard.ts";
 import { randomBytes } from "../../sys/random.ts";
 import { type Applied, applyChange, type Change, MOVED, type Outcome, type SessionLimits } from "./change.ts";
 import type { Environment } from "./environment.ts";
 import type { Records } from "./records.ts";
+import { SessionRecords } from "./session_records.ts";
 import type { SessionChanger, SessionReader, SessionStore } from "./store.ts";
-import { readSession, type StoredSession } from "./stored_session.ts";
+import type { StoredSession } from "./stored_session.ts";
 
 interface Waiting {
   readonly id: Buffer;
@@ -31,6 +33,7 @@ export interface EmbeddedOptions {
 export class EmbeddedStore implements SessionStore {
   readonly #environment: Environment;
   readonly #records: Records;
+  readonly #sessions: SessionRecords;
   readonly #limits: SessionLimits;
   readonly #options: EmbeddedOptions;
   #waiting: Waiting[] = [];
@@ -38,6 +41,7 @@ export class EmbeddedStore implements SessionStore {
   constructor(environment: Environment, records: Records, limits: SessionLimits, options: EmbeddedOptions) {
     this.#environment = environment;
     this.#records = records;
+    this.#sessions = new SessionRecords(records);
     this.#limits = limits;
     this.#options = options;
   }
@@ -58,18 +62,12 @@ export class EmbeddedStore implements SessionStore {
     let found: StoredSession | undefined;
     let unknown = false;
     try {
-      this.#records.refresh();
-      found = this.#living(this.#records.get("session", id), Date.now());
+      found = living(this.#sessions.read(id), wallNow());
     } catch (error) {
       unknown = true;
       this.#options.trouble("reading a session failed", error);
     }
     reader.onSession(found, unknown);
-  }
-
-  #living(bytes: Buffer | undefined, now: number): StoredSession | undefined {
-    const session = readSession(bytes);
-    return session === undefined || session.expires <= now || session.movedTo !== undefined ? undefined : session;
   }
 
   change(id: Buffer, change: Change, changer: SessionChanger): void {
@@ -108,7 +106,7 @@ export class EmbeddedStore implements SessionStore {
   }
 
   #apply(id: Buffer, change: Change, now: number): Outcome {
-    const stored = readSession(this.#records.get("session", id));
+    const stored = this.#sessions.current(id);
     const moved = stored?.movedTo;
     if (moved !== undefined && stored !== undefined && stored.expires > now && change.kind !== "touch") {
       if (change.kind === "renew") return MOVED;
@@ -122,14 +120,16 @@ export class EmbeddedStore implements SessionStore {
 
   #write(id: Buffer, stored: StoredSession | undefined, { own, renewed }: Applied): void {
     if (own === "remove") {
-      if (stored !== undefined) this.#records.remove("session", id, stored.expires);
+      if (stored !== undefined) this.#sessions.remove(id, stored);
     } else if (own !== "keep") {
-      this.#records.put("session", id, own.bytes, own.expires, stored?.expires);
+      this.#sessions.put(id, own, stored);
     }
-    if (renewed !== undefined) {
-      this.#records.put("session", renewed.id, renewed.session.bytes, renewed.session.expires, undefined);
-    }
+    if (renewed !== undefined) this.#sessions.put(renewed.id, renewed.session, undefined);
   }
+}
+
+function living(session: StoredSession | undefined, now: number): StoredSession | undefined {
+  return session === undefined || session.expires <= now || session.movedTo !== undefined ? undefined : session;
 }
 
 function commit(store: EmbeddedStore): void {

@@ -3,6 +3,7 @@ import { createRequire } from "node:module";
 import type { Database, RootDatabase } from "lmdb";
 import { errnoCode, errorText } from "../../sys/errno.ts";
 import { osPath } from "../../sys/paths.ts";
+import { CommitCounter } from "./commit_counter.ts";
 
 /**
  * The LMDB environment of a zone's directory: one file that all processes map. Opened once a process and never closed, since LMDB
@@ -14,12 +15,13 @@ export interface Environment {
   readonly sessions: Table;
   /** Items of memcached's by their keys. */
   readonly items: Table;
-  /** Nothing, by the time at which a record ends, its kind and its key. */
+  /** Nothing, by a time, the kind and the key of a record: it does not end before. */
   readonly ends: Table;
   /** Of a group's zone, what the store of the group is still to be told, by session. */
   readonly queue: Table;
   /** What is kept beside sessions, by a name. */
   readonly notes: Table;
+  readonly commits: CommitCounter;
 }
 
 export type Table = Database<Buffer, Buffer>;
@@ -53,14 +55,20 @@ export function openEnvironment(directory: string, size: number, sync: boolean):
   });
   const table = (name: string): Table =>
     root.openDB<Buffer, Buffer>({ name, encoding: "binary", keyEncoding: "binary" });
-  const environment = {
+  const environment: Environment = {
     root,
     sessions: table("sessions"),
     items: table("items"),
     ends: table("ends"),
     queue: table("queue"),
     notes: table("notes"),
+    commits: new CommitCounter(directory),
   };
+  // Within a transaction, where nobody else commits.
+  root.transactionSync(() => {
+    if (environment.commits.last === statsOf(root).transaction) return;
+    throw new Error(`the lock file in "${directory}" is not as this version of LMDB is expected to have it`);
+  });
   opened.set(directory, environment);
   return environment;
 }
@@ -98,4 +106,23 @@ function checkFiles(directory: string): void {
       closeSync(file);
     }
   }
+}
+
+export interface TableStats {
+  readonly pages: number;
+  readonly entries: number;
+  readonly pageSize: number;
+  /** Of the whole environment: the number of the last one. */
+  readonly transaction: number;
+}
+
+/** What the library's untyped statistics say. */
+export function statsOf(table: Table): TableStats {
+  const stats: object = table.getStats();
+  const number = (name: string): number => {
+    const value: unknown = Reflect.get(stats, name);
+    return typeof value === "number" ? value : 0;
+  };
+  const pages = number("treeBranchPageCount") + number("treeLeafPageCount") + number("overflowPages");
+  return { pages, entries: number("entryCount"), pageSize: number("pageSize"), transaction: number("lastTxnId") };
 }

@@ -63,9 +63,9 @@ class ZoneKeeper implements CheckerService {
       if (records === undefined) return SWEEP_MS;
       this.#group ??= this.#zone.keepGroup();
       if (this.#looks++ % READERS_AFTER === 0) records.checkReaders();
-      const removed = records.sweep(Date.now());
+      const { looked, removed } = records.sweep(Date.now());
       if (removed > 0) this.#zone.noteEnded(removed);
-      return removed > 0 ? NEXT_MS : SWEEP_MS;
+      return looked > 0 ? NEXT_MS : SWEEP_MS;
     } catch (error) {
       this.#zone.trouble("removing what has ended failed", error);
       return SWEEP_MS;

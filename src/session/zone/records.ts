@@ -1,27 +1,41 @@
-import type { Environment, Table } from "./environment.ts";
+import { type Environment, statsOf, type Table } from "./environment.ts";
 
 /** What a record is: a session under its id, or an item of memcached's under its key (at most 500 bytes). */
 export type Kind = "session" | "item";
 
-/** What happened to records that nobody asked to be removed. */
+/** Who knows what records are. */
 export interface RecordsOwner {
+  /** When a record ends, by what it has in it; undefined where nobody can tell. */
+  endOf(kind: Kind, bytes: Buffer): number | undefined;
   /** There was no room for so many, which would have ended first. */
   onEvicted(count: number): void;
 }
 
+/** What became of entries of the table of ends. */
+export interface Looked {
+  readonly looked: number;
+  /** Of them, whose records were removed. */
+  readonly removed: number;
+}
+
+const NONE: Looked = { looked: 0, removed: 0 };
 const TAGS: Readonly<Record<Kind, number>> = { session: 1, item: 2 };
 const NOTHING = Buffer.alloc(0);
 /** In the key of an end: bytes of its time, big-endian, before the record's kind and key. */
 const TIME = 6;
-/** How many records give way at a time, and how many that have ended are removed in one transaction. */
+/** How many records give way at a time, and how many entries of the table of ends are looked at in one transaction. */
 const EVICTED_AT_ONCE = 32;
-const SWEPT_AT_ONCE = 128;
+const LOOKED_AT_ONCE = 128;
 /** The room that is taken is measured when so much of all was written since (by this process). */
 const MEASURED_AFTER = 1 / 64;
 
 /**
  * Records on LMDB, by kind and key, each with the time at which it ends (wall-clock ms). When they take more than their room,
  * those that end first give way. Writing goes on within `write` alone: one transaction, after which a death loses nothing of it.
+ *
+ * A record has an entry in the table of ends at a time before which it does not end. It stays where it is while the record's end
+ * moves on: otherwise each use of a session would cost as much there as in the record itself. Whoever comes to an entry whose record
+ * ends later moves it.
  */
 export class Records {
   readonly #environment: Environment;
@@ -29,6 +43,16 @@ export class Records {
   readonly #owner: RecordsOwner;
   #written = 0;
   #crowded = true;
+  /** What `get` sees is as of this commit, or of a later one. */
+  #readAt = -1;
+  /** The last commit that `epoch` knows of. */
+  #seen = -1;
+  #epoch = 0;
+  /** Within `write`. */
+  writing = false;
+  /** Of the last `write`: how much was put, and whether records gave way. */
+  #puts = 0;
+  #evicted = false;
 
   /** `size`: bytes that records may take, with what LMDB needs for them. */
   constructor(environment: Environment, size: number, owner: RecordsOwner) {
@@ -52,10 +76,30 @@ export class Records {
 
   /**
    * What any process has written by now is seen by what follows in this event. By itself the library looks again only in the next
-   * turn of libuv's loop, which may be many of ours.
+   * turn of libuv's loop, which may be many of ours; it starts a timer each time.
    */
   refresh(): void {
-    this.#environment.sessions.resetReadTxn();
+    const { commits, root } = this.#environment;
+    const { last } = commits;
+    if (last === this.#readAt) return;
+    this.#readAt = last;
+    root.resetReadTxn();
+  }
+
+  /**
+   * The same number as before where nothing was written since but by `write` here, of which whoever calls it knows. Within `write`: since
+   * before it.
+   */
+  get epoch(): number {
+    this.#look();
+    return this.#epoch;
+  }
+
+  #look(): void {
+    const { last } = this.#environment.commits;
+    if (last === this.#seen) return;
+    this.#seen = last;
+    this.#epoch++;
   }
 
   /**
@@ -63,11 +107,31 @@ export class Records {
    * returns is what this returns.
    */
   write<T>(work: () => T): T {
-    return this.#environment.root.transactionSync(() => {
-      const result = work();
-      this.#makeRoom();
+    const { root, commits } = this.#environment;
+    try {
+      const result = root.transactionSync(() => {
+        this.#begin();
+        const made = work();
+        this.#makeRoom();
+        return made;
+      });
+      // It is ours, if something was written, and if nobody has written since.
+      if (this.#puts > 0 && !this.#evicted && commits.last === this.#seen + 1) this.#seen++;
       return result;
-    });
+    } catch (error) {
+      this.#epoch++;
+      throw error;
+    } finally {
+      this.writing = false;
+    }
+  }
+
+  /** Nobody else commits from here on. */
+  #begin(): void {
+    this.writing = true;
+    this.#look();
+    this.#puts = 0;
+    this.#evicted = false;
   }
 
   /** The same, beside the event loop. The promise is kept when the disk has it all. */
@@ -84,29 +148,26 @@ export class Records {
 
   /** Within `write`. `before`: when the record ended that it replaces; undefined where there was none. */
   put(kind: Kind, key: Buffer, bytes: Buffer, ends: number, before: number | undefined): void {
-    const { ends: index } = this.#environment;
     this.#table(kind).putSync(key, bytes);
+    this.#puts++;
     this.#written += key.length + bytes.length;
-    if (before === ends) return;
-    if (before !== undefined) index.removeSync(endKey(kind, key, before));
-    index.putSync(endKey(kind, key, ends), NOTHING);
+    if (before === undefined || ends < before) this.#environment.ends.putSync(endKey(kind, key, ends), NOTHING);
   }
 
   /** Within `write`. `ends`: when it would have ended. */
   remove(kind: Kind, key: Buffer, ends: number): void {
     this.#table(kind).removeSync(key);
+    // Where its end has moved on, the entry is left for `sweep`.
     this.#environment.ends.removeSync(endKey(kind, key, ends));
   }
 
-  /** Removes some of those that have ended. Returns how many: none when no such record is left. */
-  sweep(now: number): number {
+  /** Removes some of those that have ended. It has looked at none when no such record is left. */
+  sweep(now: number): Looked {
     const { ends, root } = this.#environment;
-    const until = Buffer.alloc(TIME);
-    until.writeUIntBE(now, 0, TIME);
     ends.resetReadTxn();
-    const [first] = ends.getKeys({ end: until, limit: 1 });
-    if (first === undefined) return 0;
-    return root.transactionSync(() => this.#removeFirst(SWEPT_AT_ONCE, until));
+    const [first] = ends.getKeys({ end: timeKey(now), limit: 1 });
+    if (first === undefined) return NONE;
+    return root.transactionSync(() => this.#removeFirst(LOOKED_AT_ONCE, now));
   }
 
   /** Gives back what readers that died hold. To be called now and then in one process: else the file grows. */
@@ -121,7 +182,7 @@ export class Records {
 
   /** Grows with each transaction of any process. */
   get transaction(): number {
-    return statsOf(this.#environment.sessions).transaction;
+    return this.#environment.commits.last;
   }
 
   /** Bytes that records take, and how many there are. */
@@ -144,22 +205,53 @@ export class Records {
     if (!this.#crowded) return;
     this.#crowded = this.usage().bytes > this.#size;
     if (!this.#crowded) return;
-    const evicted = this.#removeFirst(EVICTED_AT_ONCE);
-    if (evicted === 0) this.#crowded = false;
-    else this.#owner.onEvicted(evicted);
+    const { looked, removed } = this.#removeFirst(EVICTED_AT_ONCE);
+    if (looked === 0) this.#crowded = false;
+    if (removed === 0) return;
+    this.#evicted = true;
+    this.#owner.onEvicted(removed);
   }
 
-  /** Removes those that end first, and before `until`. */
-  #removeFirst(most: number, until?: Buffer): number {
+  /** Removes up to `most` of those that end first, or that have ended by `now`, and moves the entries of others. */
+  #removeFirst(most: number, now?: number): Looked {
     const { ends } = this.#environment;
-    const first = [...ends.getKeys({ limit: most, ...(until === undefined ? {} : { end: until }) })];
-    for (const key of first) {
-      const kind = key[TIME] === TAGS.session ? "session" : "item";
-      this.#table(kind).removeSync(Buffer.from(key.subarray(TIME + 1)));
-      ends.removeSync(key);
+    const until = now === undefined ? {} : { end: timeKey(now) };
+    let removed = 0;
+    let looked = 0;
+    while (removed < most && looked < LOOKED_AT_ONCE) {
+      const limit = Math.min(most - removed, LOOKED_AT_ONCE - looked);
+      const first = [...ends.getKeys({ limit, ...until })];
+      if (first.length === 0) break;
+      looked += first.length;
+      for (const entry of first) if (this.#settle(entry, now)) removed++;
     }
-    return first.length;
+    return { looked, removed };
   }
+
+  /** Does away with an entry of the table of ends: true where its record went too. */
+  #settle(entry: Buffer, now: number | undefined): boolean {
+    const { ends } = this.#environment;
+    const kind = entry[TIME] === TAGS.session ? "session" : "item";
+    const key = Buffer.from(entry.subarray(TIME + 1));
+    const table = this.#table(kind);
+    const bytes = table.getBinary(key);
+    ends.removeSync(entry);
+    if (bytes === undefined) return false;
+    const time = entry.readUIntBE(0, TIME);
+    const end = this.#owner.endOf(kind, bytes) ?? time;
+    if (end > (now ?? time)) {
+      ends.putSync(endKey(kind, key, end), NOTHING);
+      return false;
+    }
+    table.removeSync(key);
+    return true;
+  }
+}
+
+function timeKey(time: number): Buffer {
+  const key = Buffer.alloc(TIME);
+  key.writeUIntBE(time, 0, TIME);
+  return key;
 }
 
 function endKey(kind: Kind, key: Buffer, ends: number): Buffer {
@@ -168,20 +260,4 @@ function endKey(kind: Kind, key: Buffer, ends: number): Buffer {
   end[TIME] = TAGS[kind];
   key.copy(end, TIME + 1);
   return end;
-}
-
-/** What the library's untyped statistics say. */
-function statsOf(table: Table): {
-  readonly pages: number;
-  readonly entries: number;
-  readonly pageSize: number;
-  readonly transaction: number;
-} {
-  const stats: object = table.getStats();
-  const number = (name: string): number => {
-    const value: unknown = Reflect.get(stats, name);
-    return typeof value === "number" ? value : 0;
-  };
-  const pages = number("treeBranchPageCount") + number("treeLeafPageCount") + number("overflowPages");
-  return { pages, entries: number("entryCount"), pageSize: number("pageSize"), transaction: number("lastTxnId") };
 }

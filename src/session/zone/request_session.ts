@@ -122,8 +122,7 @@ export class RequestSession implements SessionReader {
     headers.add(ID, "x-session-id", headText(idText(this.id)));
     headers.add(VERSION, "x-session-version", headText(String(version)));
     if (stored === undefined) return;
-    const { data } = stored;
-    if (data.length <= this.sessions.use.inline) headers.add(DATA, "x-session-data", headText(data.toString("base64")));
+    if (stored.dataLength <= this.sessions.use.inline) headers.add(DATA, "x-session-data", stored.text);
   }
 
   /** A request is in a location without it: its server is not told of it. */

@@ -2,14 +2,16 @@ import type { CheckerService } from "../../runtime/application.ts";
 import type { Cycle } from "../../runtime/cycle.ts";
 import { openMainLog } from "../../runtime/log/directive.ts";
 import { clockNow } from "../../sys/clock.ts";
+import { readItem, recordEnd } from "../memcached/item.ts";
 import type { SessionLimits } from "./change.ts";
 import { ClosedStore } from "./closed_store.ts";
 import { CountedStore } from "./counted_store.ts";
 import { EmbeddedStore } from "./embedded_store.ts";
 import { openEnvironment } from "./environment.ts";
-import { Records } from "./records.ts";
+import { type Kind, Records, type RecordsOwner } from "./records.ts";
 import { Signer } from "./session_id.ts";
 import type { Group, LocalZone, SessionStore, WaitingSessions } from "./store.ts";
+import { readSession } from "./stored_session.ts";
 import { countersZone, ZoneCounters } from "./zone_counters.ts";
 
 /** When a response that confirms a change is sent. */
@@ -59,7 +61,7 @@ interface Opened {
 }
 
 /** A zone of sessions as a process has it in one cycle. */
-export class SessionZone {
+export class SessionZone implements RecordsOwner {
   readonly settings: ZoneSettings;
   readonly durability: Durability;
   readonly directory: string;
@@ -106,7 +108,7 @@ export class SessionZone {
     const { directory, durability } = this;
     try {
       const environment = openEnvironment(directory, size, durability === "sync");
-      const records = new Records(environment, size, { onEvicted: (count) => this.noteEvicted(count) });
+      const records = new Records(environment, size, this);
       const trouble = (doing: string, error: unknown) => this.trouble(doing, error);
       const sync = durability === "sync";
       const embedded = new EmbeddedStore(environment, records, this.settings, { sync, trouble });
@@ -177,8 +179,15 @@ export class SessionZone {
     this.#log("crit", `${doing}: ${error instanceof Error ? error.message : String(error)}`);
   }
 
+  endOf(kind: Kind, bytes: Buffer): number | undefined {
+    // In the zone of a group items are sessions too.
+    if (kind === "session" || this.group !== undefined) return readSession(bytes)?.expires;
+    const item = readItem(bytes);
+    return item && recordEnd(item);
+  }
+
   /** Sessions gave way to others. */
-  noteEvicted(count: number): void {
+  onEvicted(count: number): void {
     this.counters.add("evictions", count);
     const at = clockNow();
     if (at - this.#fullAt < TROUBLE_MS) return;
