@@ -6,6 +6,8 @@ import { beginStart } from "./sys/v8_flags.ts";
 
 /** Starts this process's part. `entry`: the module that called, in a folder of Holdfast's home; children start there. */
 export function boot(entry: URL): void {
+  // A thread shares V8's flags with the process that it belongs to.
+  if (servesPasswords()) return;
   beginStart();
-  if (!servesPasswords()) run(program(), entry, fileURLToPath(new URL("../", entry)));
+  run(program(), entry, fileURLToPath(new URL("../", entry)));
 }

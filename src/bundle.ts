@@ -56,7 +56,10 @@ function writeCache(script: InstanceType<typeof Script>, before: Buffer): void {
 
 const cachedData = readCache();
 const script = new Script(source, { filename: program.href, cachedData });
-if (cachedData === undefined || script.cachedDataRejected) {
+/** A thread has the flags of its process, with which V8 refuses what was made without them. */
+const isMainThread = () => process.getBuiltinModule("node:worker_threads").isMainThread;
+
+if ((cachedData === undefined || script.cachedDataRejected) && isMainThread()) {
   const before = probe();
   process.once("exit", () => writeCache(script, before));
 }

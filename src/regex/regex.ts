@@ -1,4 +1,4 @@
-import { setFlagsFromString } from "node:v8";
+import { BACKTRACKS, boundBacktracking } from "../sys/v8_flags.ts";
 import { compileProgram } from "./compile.ts";
 import { longestWithin } from "./cost.ts";
 import { emitRegex } from "./emit.ts";
@@ -10,25 +10,6 @@ import { MOST_SIZE, sizeOf } from "./size.ts";
 import { type ParsedRegex, RegexSyntaxError } from "./syntax.ts";
 
 export { RegexMatchError };
-
-// V8 leaves a search that backtracks this often to its linear engine, where that can take the pattern. A backtrack may
-// pass over the whole subject, so that this bounds the time on short subjects only.
-const BACKTRACKS = 5000;
-const FLAGS = [
-  "--enable-experimental-regexp-engine-on-excessive-backtracks",
-  `--regexp-backtracks-before-fallback=${BACKTRACKS}`,
-  // It makes V8 say of a pattern with the flag `l` whether its linear engine takes it.
-  "--enable-experimental-regexp-engine",
-];
-
-let flagged = false;
-
-/** Before the first pattern is compiled: v8_flags.ts says why no sooner. */
-function setFlags(): void {
-  if (flagged) return;
-  flagged = true;
-  for (const flag of FLAGS) setFlagsFromString(flag);
-}
 
 /** V8 may take at most about so many steps (some milliseconds): on longer subjects the matcher of our own searches. */
 const MOST_V8_STEPS = 2_000_000;
@@ -78,7 +59,7 @@ export function compileRegex(pattern: string, caseless: boolean): CompiledRegex 
   const key = (caseless ? "i" : "-") + pattern;
   const known = inUse.get(key)?.deref();
   if (known !== undefined) return known;
-  setFlags();
+  boundBacktracking();
   const made = compile(pattern, caseless);
   if ("error" in made) return made;
   inUse.set(key, new WeakRef(made));

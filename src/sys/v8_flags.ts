@@ -28,6 +28,25 @@ const SERVING = [
   "--invocation-count-for-turbofan=3000",
 ];
 
+/**
+ * V8 leaves a search that backtracks this often to its linear engine, where that can take the pattern. A backtrack may
+ * pass over the whole subject, so that this bounds the time on short subjects only.
+ */
+export const BACKTRACKS = 5000;
+const BOUNDED = [
+  "--enable-experimental-regexp-engine-on-excessive-backtracks",
+  `--regexp-backtracks-before-fallback=${BACKTRACKS}`,
+  // It makes V8 say of a pattern with the flag `l` whether its linear engine takes it.
+  "--enable-experimental-regexp-engine",
+];
+let bounded = false;
+
+/** For the regular expressions that are compiled from now on. */
+export function boundBacktracking(): void {
+  if (!bounded) set(BOUNDED);
+  bounded = true;
+}
+
 function set(flags: readonly string[]): void {
   for (const flag of flags) setFlagsFromString(flag);
 }
@@ -47,6 +66,7 @@ let started: (() => void) | undefined;
 /** A process of Holdfast starts. */
 export function beginStart(): void {
   set(ALWAYS);
+  boundBacktracking();
   started = begin();
 }
 

@@ -43,3 +43,28 @@ test("dist/holdfast.mjs keeps the bytecode of the program beside it, and uses th
   assert.equal(run(), "two", "who may not write it does without");
   chmodSync(folder, 0o700);
 });
+
+test("bytecode stays usable where the program sets flags of V8, and starts threads", (t) => {
+  const folder = mkdtempSync(join(tmpdir(), "holdfast-test-"));
+  t.after(() => rmSync(folder, { recursive: true, force: true }));
+  const at = (name: string) => join(folder, name);
+  copyFileSync(bundled(BUNDLE), at("holdfast.mjs"));
+  writeFileSync(
+    at("program.js"),
+    `(function (module, require) {
+      module.exports.boot = () => {
+        const { isMainThread, Worker } = require("node:worker_threads");
+        if (!isMainThread) return;
+        require("node:v8").setFlagsFromString("--max-inlined-bytecode-size=920");
+        new Worker(process.argv[1]).on("exit", (code) => require("node:fs").writeSync(1, "thread " + code));
+      };
+    })
+//one`,
+  );
+  const run = () => execFileSync(process.execPath, [at("holdfast.mjs")], { encoding: "latin1" });
+  const written = () => statSync(at("program.cache")).ino;
+  assert.equal(run(), "thread 0");
+  const first = written();
+  assert.equal(run(), "thread 0");
+  assert.equal(written(), first);
+});
