@@ -14,6 +14,9 @@ const TRIES = 1000;
 /** Written by the checker alone. */
 export class Snapshot {
   readonly #zone: Zone;
+  #matrix: Matrix | undefined = undefined;
+  /** Its sequence. */
+  #matrixAt = 0;
 
   constructor(zone: Zone) {
     this.#zone = zone;
@@ -38,11 +41,16 @@ export class Snapshot {
     return true;
   }
 
-  /** The matrix, whose strings are byte strings; undefined: there is none yet. */
+  /** The matrix, whose strings are byte strings, the same object while it is the same; undefined: there is none yet. */
   matrix(): Matrix | undefined {
+    const { sequence } = this;
+    if (sequence === this.#matrixAt) return this.#matrix;
     const bytes = this.read();
+    if (bytes === undefined) return undefined;
     // Written by this program's checker alone, in `publish`.
-    return bytes === undefined ? undefined : (JSON.parse(bytes.toString()) as Matrix);
+    this.#matrix = JSON.parse(bytes.toString()) as Matrix;
+    this.#matrixAt = sequence;
+    return this.#matrix;
   }
 
   /** The bytes as they were published; undefined: nothing was yet. */

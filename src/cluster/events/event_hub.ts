@@ -32,6 +32,9 @@ export class EventHub {
   #sequence = 0;
   #quiet = 0;
   #known: Events | undefined = undefined;
+  /** The matrix as it was last sent: many clients may need it at once. */
+  #matrix: Matrix | undefined = undefined;
+  #json = "";
   #ended = false;
 
   constructor(snapshot: Snapshot, events: Snapshot) {
@@ -70,8 +73,11 @@ export class EventHub {
   }
 
   #whole(epoch: string, last: number): string | undefined {
-    const matrix: Matrix | undefined = this.#snapshot.matrix();
-    return matrix && eventText(`${epoch}-${last}`, "matrix", matrixJson(matrix));
+    const matrix = this.#snapshot.matrix();
+    if (matrix === undefined) return undefined;
+    if (matrix !== this.#matrix) this.#json = matrixJson(matrix);
+    this.#matrix = matrix;
+    return eventText(`${epoch}-${last}`, "matrix", this.#json);
   }
 
   /** No request comes here any more: clients come back to the configuration that is in force. */

@@ -82,20 +82,15 @@ export class ReportTable {
     });
   }
 
-  /** All reports; `keys`: of which servers. */
-  of(keys: Iterable<string>): Map<string, Report> {
-    const byId = this.#locked(() => {
+  /** All reports, by `idOf` of their servers' keys. */
+  all(): Map<string, Report> {
+    return this.#locked(() => {
       const all = new Map<string, Report>();
-      for (const slot of this.#slots()) if (this.#zone.words[slot] !== 0) all.set(this.#idAt(slot), this.#read(slot));
+      for (const slot of this.#slots()) {
+        if (this.#zone.words[slot + STATE] !== 0) all.set(this.#idAt(slot), this.#read(slot));
+      }
       return all;
     });
-    const found = new Map<string, Report>();
-    if (byId.size === 0) return found;
-    for (const key of keys) {
-      const report = byId.get(idOf(key));
-      if (report !== undefined) found.set(key, report);
-    }
-    return found;
   }
 
   #locked<T>(work: () => T): T {
@@ -159,6 +154,7 @@ export class ReportTable {
   }
 }
 
-function idOf(key: string): string {
+/** What stands for a key in the zone. */
+export function idOf(key: string): string {
   return digest(key).latin1Slice();
 }

@@ -1,7 +1,7 @@
 import { ADMIN, type Peer } from "../../balancer/peer.ts";
 import { type Opinion, type Opinions, reportedServer, reportKey } from "../group/opinions.ts";
 import { type Report, type ReportState, stateNow, wordOf } from "./report.ts";
-import type { ReportTable } from "./report_table.ts";
+import { idOf, type ReportTable } from "./report_table.ts";
 
 /** A report from further ahead than this would win against all that is said until then, ms: it is none. */
 const MOST_AHEAD = 60_000;
@@ -36,6 +36,8 @@ export class Reporting {
   /** Keys of the servers that there are, by upstream: until its servers change. */
   readonly #keys = new Map<ReportedUpstream, { readonly peers: readonly Peer[]; readonly keys: readonly string[] }>();
   #known: ReadonlySet<string> = new Set();
+  /** The same by what stands for them in the table. */
+  #byId: ReadonlyMap<string, string> = new Map();
   #sequence: number | undefined = undefined;
   #reports: ReadonlyMap<string, Report> = new Map();
   #states = new Map<string, ReportState>();
@@ -74,6 +76,7 @@ export class Reporting {
     const moved = this.#followServers();
     if (moved) {
       this.#known = new Set([...this.#keys.values()].flatMap(({ keys }) => keys));
+      this.#byId = new Map([...this.#known].map((key) => [idOf(key), key]));
       // What was told of servers that were not there then.
       for (const told of others()) for (const [key, opinion] of told) this.hear(key, opinion);
     }
@@ -81,7 +84,12 @@ export class Reporting {
     const now = wall();
     if (!moved && sequence === this.#sequence && now < this.#next) return;
     this.#sequence = sequence;
-    this.#act(table.of(this.#known), now);
+    const reports = new Map<string, Report>();
+    for (const [id, report] of table.all()) {
+      const key = this.#byId.get(id);
+      if (key !== undefined) reports.set(key, report);
+    }
+    this.#act(reports, now);
   }
 
   #followServers(): boolean {
