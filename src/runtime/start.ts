@@ -125,6 +125,7 @@ async function test(program: Program, options: Options, paths: Paths, loaded: Lo
     const built = await validateCycle(program, paths, loaded, undefined);
     logWarnings(built, log);
     if (!options.quiet) say(`holdfast: the configuration file ${paths.confFile} syntax is ok\n`);
+    built.application.test?.();
     const logs = prepareFiles(built, identityOf(coreDirectives.in(built.cycle.root).user));
     closeLogs(logs.values());
     touchPidFile(pidPath(built.cycle));
@@ -132,7 +133,6 @@ async function test(program: Program, options: Options, paths: Paths, loaded: Lo
     const bound = await sockets.bind(built.application.listeners, 1, log, true);
     sockets.close();
     if (!bound) throw undefined;
-    built.application.test?.();
     logFileLimit(built, withTerminal(openMainLog(built.cycle)));
   } catch (error) {
     if (error !== undefined) for (const line of sentences(error)) log.write("emerg", line);

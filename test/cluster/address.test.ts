@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { startDaemon } from "../support/daemon.ts";
 import { have } from "../support/have.ts";
-import { runTool, startHoldfast } from "../support/holdfast.ts";
+import { runHoldfast, runTool, startHoldfast } from "../support/holdfast.ts";
 import { type Host, haveHosts, startHosts } from "../support/hosts.ts";
 import { isRunning } from "../support/processes.ts";
 import { waitFor } from "../support/wait.ts";
@@ -18,6 +18,47 @@ function configOf(name: string, { lb1, lb2 }: Readonly<Record<"lb1" | "lb2", Hos
 }
 
 const files = { "conf/secret": "a secret of the test's own\n" };
+
+test("-t says what is missing; a start says it in the log, and the rest of the group works", { skip }, async (t) => {
+  const hosts = await startHosts(t, ["lb1", "lb2"]);
+  const { lb1, lb2 } = hosts;
+  const check = async (config: string, through: readonly string[]): Promise<string> => {
+    const { code, stderr } = await runHoldfast(t, { config, through, files, args: ["-t"] });
+    assert.match(stderr, code === 0 ? /test is successful/ : /test failed/);
+    return code === 0 ? "" : (/\[emerg\] (.*) in \S+nginx\.conf:2/.exec(stderr)?.[1] ?? stderr);
+  };
+  const whole = configOf("lb1", hosts);
+  assert.equal(await check(whole, lb1.enter), "");
+  assert.equal(await check(whole.replace("eth0", "eth7"), lb1.enter), 'there is no network interface "eth7"');
+  const asNobody = [...lb1.enter, "setpriv", "--reuid", "65534", "--clear-groups"];
+  assert.match(await check(whole.replace("listen 80", "listen 8080"), asNobody), /^virtual addresses need root/);
+  const script = `mount --bind /dev/null "$(command -v keepalived)" && exec "$@"`;
+  const without = (host: Host): string[] => [...host.enter, "unshare", "-m", "sh", "-c", script, "sh"];
+  assert.match(await check(whole, without(lb1)), /^keepalived, .* is not installed$/);
+
+  const one = await startHoldfast(t, { through: without(lb1), config: whole, files });
+  await one.waitForLog(/\[error\] .* keepalived is not installed: this node has no virtual addresses/);
+  const two = await startHoldfast(t, { through: lb2.enter, config: configOf("lb2", hosts), files });
+  await waitFor(() => lb2.has(SHARED), "lb2 to have the address");
+  await one.waitForLog(/enable check peer: 10\.77\.0\.2:7946/);
+  await two.waitForLog(/check peer is up: 10\.77\.0\.1:7946|enable check peer: 10\.77\.0\.1:7946/);
+});
+
+test("keepalived that dies is started again", { skip }, async (t) => {
+  const hosts = await startHosts(t, ["lb1", "lb2"]);
+  const one = await startHoldfast(t, { through: hosts.lb1.enter, config: configOf("lb1", hosts), files });
+  await waitFor(() => hosts.lb1.has(SHARED), "lb1 to have the address");
+  const pid = (): number => Number(one.read("logs/holdfast.keepalived/keepalived.pid"));
+  const before = pid();
+  process.kill(before, "SIGKILL");
+  await one.waitForLog(/\[alert\] .* keepalived has exited, starting it again/);
+  await waitFor(() => pid() !== before && pid() > 0 && hosts.lb1.has(SHARED), "another keepalived");
+  // A line more in the configuration, and one less.
+  assert.ok(await one.reload(configOf("lb1", hosts, "virtual_ip 10.77.0.101/24 dev=eth0;")));
+  await waitFor(() => hosts.lb1.has("10.77.0.101") && hosts.lb1.has(SHARED), "both addresses");
+  assert.ok(await one.reload("events {} http { server { listen 80; } }"));
+  await waitFor(() => !hosts.lb1.has(SHARED) && !hosts.lb1.has("10.77.0.101"), "no address");
+});
 
 test("an upgrade moves no address: keepalived goes on", { skip }, async (t) => {
   const hosts = await startHosts(t, ["lb1", "lb2"]);

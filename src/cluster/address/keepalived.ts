@@ -1,14 +1,15 @@
 import { spawn } from "node:child_process";
 import {
+  accessSync,
   chmodSync,
   closeSync,
   constants,
-  existsSync,
   mkdirSync,
   openSync,
   readFileSync,
   readSync,
   renameSync,
+  statSync,
   unlinkSync,
   writeFileSync,
   writeSync,
@@ -42,9 +43,18 @@ export function findKeepalived(): string | undefined {
   for (const directory of PATH.split(":")) {
     if (directory === "") continue;
     const path = `${directory}/keepalived`;
-    if (existsSync(path)) return path;
+    if (isProgram(path)) return path;
   }
   return undefined;
+}
+
+function isProgram(path: string): boolean {
+  try {
+    accessSync(path, constants.X_OK);
+    return statSync(path).isFile();
+  } catch {
+    return false;
+  }
 }
 
 /**
