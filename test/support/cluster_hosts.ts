@@ -3,12 +3,12 @@ import type { ChildProcess } from "node:child_process";
 import type { TestContext } from "node:test";
 import { fileURLToPath } from "node:url";
 import type { Matrix } from "../../src/cluster/matrix.ts";
-import { type Running, startHoldfast } from "./holdfast.ts";
+import { makePrefix, type Running, startHoldfast } from "./holdfast.ts";
 import { type Host, startHosts } from "./hosts.ts";
 import { childrenOf, statusOf } from "./processes.ts";
 import { waitFor } from "./wait.ts";
 
-const SHARED = "10.77.0.100";
+export const SHARED = "10.77.0.100";
 const NODES = ["lb1", "lb2", "lb3"] as const;
 const SERVERS = ["s1", "s2", "s3"] as const;
 const SERVER_PORT = 8080;
@@ -163,6 +163,45 @@ function parentOf(pid: number): number {
   return Number(statusOf(pid, "PPid"));
 }
 
+/** A Redis on a host of its own, which keeps what it has confirmed. */
+class Store {
+  readonly #host: Host;
+  readonly #directory: string;
+  #child: ChildProcess | undefined;
+
+  constructor(t: TestContext, host: Host) {
+    this.#host = host;
+    this.#directory = makePrefix(t);
+  }
+
+  async start(): Promise<void> {
+    const { address } = this.#host;
+    const options = ["--bind", address, "--protected-mode", "no", "--appendonly", "yes", "--dir", this.#directory];
+    this.#child = this.#host.spawn(["redis-server", ...options], { stdio: "ignore" });
+    await waitFor(() => this.#host.run("ss -Hltn").includes(`${address}:6379 `), "Redis");
+  }
+
+  async kill(): Promise<void> {
+    const child = this.#child;
+    if (child === undefined) return;
+    const gone = new Promise((resolve) => child.once("exit", resolve));
+    child.kill("SIGKILL");
+    await gone;
+  }
+}
+
+/** What it finds of all. */
+function stateOf(node: HostNode): string {
+  try {
+    return node
+      .matrix()
+      .nodes.map(({ name, facts, verdict }) => `${name} ${facts?.state} ${verdict}`)
+      .join(", ");
+  } catch (error) {
+    return `${error}\n${node.running.errorLog().slice(-2000)}`;
+  }
+}
+
 /** Whether one of them has the address, and all serve. */
 function isWhole(nodes: readonly HostNode[]): boolean {
   if (nodes.filter(({ holds }) => holds).length !== 1) return false;
@@ -173,6 +212,8 @@ export interface Site {
   readonly nodes: readonly HostNode[];
   readonly servers: readonly Host[];
   readonly client: Host;
+  /** Redis, with `stored`. */
+  readonly store: Store;
   /** Who has the address; fails where that is more than one, or none. */
   readonly holder: HostNode;
   /** Undoes whatever has happened, and waits until all serve. */
@@ -182,35 +223,40 @@ export interface Site {
 export interface SiteOptions {
   /** Directives of the cluster block. Default: one address. */
   readonly cluster?: string;
-  readonly http?: string;
   readonly location?: string;
+  /** Sessions are in a Redis on a host of its own. */
+  readonly stored?: boolean;
 }
 
 const CLUSTER = `virtual_ip ${SHARED}/24 dev=eth0;`;
 
 function configOf(node: string, hosts: Readonly<Record<string, Host>>, options: SiteOptions = {}): string {
-  const { cluster = CLUSTER, http = "", location = "" } = options;
+  const { cluster = CLUSTER, location = "", stored = false } = options;
+  const http = stored ? `session_zone carts:4m store=redis://${hosts.store.address}:6379; session_timeout 50ms;` : "";
+  const session = stored ? "session carts;" : "";
   return `cluster shop { ${NODES.map((name) => `node ${name} ${hosts[name].address};`).join(" ")} secret_file secret;
       check interval=500 fall=3 rise=2 timeout=300; ${cluster} }
     worker_processes 2;
     events {}
     http { access_log off; ${http}
-      upstream shop { ${SERVERS.map((name) => `server ${hosts[name].address}:${SERVER_PORT};`).join(" ")} keepalive 8;
+      upstream shop { ${SERVERS.map((name) => `server ${hosts[name].address}:${SERVER_PORT} max_fails=0;`).join(" ")} keepalive 8;
         check interval=500 fall=3 rise=2 timeout=300 type=http quorum=majority; }
       server { listen 80; add_header X-Node ${node};
         proxy_connect_timeout 300ms; proxy_read_timeout 1s;
-        location / { ${location} proxy_pass http://shop; } }
+        location / { ${session} ${location} proxy_pass http://shop; } }
       server { listen 127.0.0.1:81; location /cluster { cluster_status; } } }`;
 }
 
 /** Three proxies, three servers and a client, each on a host of its own; resolves when all serve and one of them has the address. */
 export async function startSite(t: TestContext, options: SiteOptions = {}): Promise<Site> {
-  const hosts = await startHosts(t, [...NODES, ...SERVERS, "client"]);
+  const hosts = await startHosts(t, [...NODES, ...SERVERS, "client", "store"]);
   for (const name of SERVERS) {
     const words = [process.execPath, main("host_server_main.ts"), hosts[name].address, `${SERVER_PORT}`, name];
     const child = hosts[name].spawn(words, { stdio: ["ignore", "pipe", "inherit"] });
     await new Promise((resolve) => child.stdout?.once("data", resolve));
   }
+  const store = new Store(t, hosts.store);
+  if (options.stored === true) await store.start();
   const nodes = await Promise.all(
     NODES.map(async (name) => {
       const host = hosts[name];
@@ -224,6 +270,7 @@ export async function startSite(t: TestContext, options: SiteOptions = {}): Prom
     nodes,
     servers: SERVERS.map((name) => hosts[name]),
     client: hosts.client,
+    store,
     get holder() {
       const holders = nodes.filter(({ holds }) => holds);
       if (holders.length !== 1) throw new Error(`${holders.length} nodes have the address`);
@@ -233,7 +280,13 @@ export async function startSite(t: TestContext, options: SiteOptions = {}): Prom
       for (const { host } of nodes) host.heal();
       for (const { host } of nodes) host.plugIn();
       await Promise.all(nodes.filter(({ running }) => running.exit !== undefined).map((node) => node.start()));
-      await waitFor(() => isWhole(nodes), "all to serve", 30_000);
+      const states = (): string =>
+        nodes.map((node) => `${node.name} ${node.holds ? "holds" : ""}: ${stateOf(node)}`).join("\n");
+      await waitFor(
+        () => isWhole(nodes),
+        () => `all to serve:\n${states()}`,
+        30_000,
+      );
     },
   };
   await site.recover();

@@ -58,6 +58,7 @@ export class Host {
   readonly #switch: readonly string[];
   readonly #port: string;
   #losing = false;
+  #slow = false;
   readonly #t: TestContext;
 
   constructor(t: TestContext, name: string, address: string, holder: number, middle: number) {
@@ -115,8 +116,21 @@ export class Host {
     run([...this.enter, "tc", ..."filter add dev eth0".split(" "), way, "bpf", "da", "bytecode", bytecode(program)]);
   }
 
-  /** Loses nothing any more. */
+  /** Delays what goes out. False where the kernel has no netem, and nothing happens. */
+  delay(ms: number): boolean {
+    try {
+      this.run(`tc qdisc add dev eth0 root netem delay ${ms}ms`);
+      this.#slow = true;
+    } catch {
+      return false;
+    }
+    return true;
+  }
+
+  /** Loses and delays nothing any more. */
   heal(): void {
+    if (this.#slow) this.run("tc qdisc del dev eth0 root");
+    this.#slow = false;
     if (this.#losing) this.run("tc qdisc del dev eth0 clsact");
     this.#losing = false;
   }
