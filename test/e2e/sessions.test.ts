@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { copyFileSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
+import { runHoldfast } from "../support/holdfast.ts";
 import { patch, sessionOf, startShop } from "../support/shop.ts";
 import { waitFor } from "../support/wait.ts";
 
@@ -150,6 +151,16 @@ function spoil(path: string): void {
   bytes.fill(0x55, 8192);
   writeFileSync(path, bytes);
 }
+
+test("two zones in one directory are refused, however it is written", async (t) => {
+  for (const path of ["a.mdb", "./a.mdb/", "b/../a.mdb"]) {
+    const config = `http { session_zone a:1m; session_zone b:1m path=${path}; server { location / { session a; } } }`;
+    const { stderr, code } = await runHoldfast(t, { args: ["-t"], config });
+    assert.equal(code, 1, path);
+    assert.match(stderr, /\[emerg\] session zones "a" and "b" have the same path "[^"]*" in /);
+    assert.doesNotMatch(stderr, /is not defined/);
+  }
+});
 
 test("after the system went down a zone goes on from its last snapshot, or else begins empty", async (t) => {
   const shop = await startShop(t);

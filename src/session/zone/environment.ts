@@ -1,4 +1,4 @@
-import { closeSync, fstatSync, lstatSync, openSync, readSync } from "node:fs";
+import { closeSync, fstatSync, lstatSync, openSync, readSync, realpathSync } from "node:fs";
 import { createRequire } from "node:module";
 import type { Database, RootDatabase } from "lmdb";
 import { errnoCode, errorText } from "../../sys/errno.ts";
@@ -26,6 +26,7 @@ export interface Environment {
 
 export type Table = Database<Buffer, Buffer>;
 
+/** By the real paths of their directories. */
 const opened = new Map<string, Environment>();
 /** All workers there may be, those of another master, and room for tools. */
 const MAX_READERS = 1024;
@@ -35,7 +36,9 @@ const LEAST_MAP = 64 * 1024 * 1024;
 
 /** Opens the environment of a directory. `size`: bytes that sessions may take. Throws the library's error. */
 export function openEnvironment(directory: string, size: number, sync: boolean): Environment {
-  const known = opened.get(directory);
+  // Whatever it is called: opened twice, one would take the other's locks away.
+  const real = realpathSync(osPath(directory), "latin1");
+  const known = opened.get(real);
   if (known !== undefined) return known;
   checkFiles(directory);
   const lmdb: typeof import("lmdb") = createRequire(import.meta.url)("lmdb");
@@ -69,7 +72,7 @@ export function openEnvironment(directory: string, size: number, sync: boolean):
     if (environment.commits.last === statsOf(root).transaction) return;
     throw new Error(`the lock file in "${directory}" is not as this version of LMDB is expected to have it`);
   });
-  opened.set(directory, environment);
+  opened.set(real, environment);
   return environment;
 }
 

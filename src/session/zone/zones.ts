@@ -1,3 +1,4 @@
+import { resolve } from "node:path";
 import { failAtEnd } from "../../config/directives.ts";
 import { fail, type Scope } from "../../config/schema.ts";
 import type { Cycle } from "../../runtime/cycle.ts";
@@ -24,6 +25,14 @@ export function openZones(
     zones.set(one.name, new SessionZone(one, durability, cycle, keysOf(cycle, http, one), groupOf(one)));
   }
   zonesOf.set(cycle, zones);
+  const names = new Map<string, string>();
+  for (const { directory, settings } of zones.values()) {
+    const other = names.get(resolve(directory));
+    if (other !== undefined) {
+      failAtEnd(http, `session zones "${other}" and "${settings.name}" have the same path "${settings.path}"`);
+    }
+    names.set(resolve(directory), settings.name);
+  }
   return zones;
 }
 
