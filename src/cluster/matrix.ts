@@ -33,6 +33,8 @@ export interface NodeRow extends Seen {
   readonly self: boolean;
   /** undefined while this node does not hear it. */
   readonly facts: NodeFacts | undefined;
+  /** It is not heard since it has left, as it had said. */
+  readonly left?: boolean;
   /** How far its clock is ahead, ms. */
   readonly clockAhead: number;
   readonly protocol: string;

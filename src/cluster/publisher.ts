@@ -115,7 +115,10 @@ export class Publisher {
       clockAhead = 0,
       protocol = "",
     } = own ? { facts: ownFacts() } : (members.get(name) ?? {});
-    const seen = this.#seen(nodeKey(name));
+    const seen = {
+      ...this.#seen(nodeKey(name)),
+      ...(facts === undefined && members.get(name)?.left === true ? { left: true } : {}),
+    };
     return {
       name,
       address: addressText(address),

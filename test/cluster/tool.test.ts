@@ -5,6 +5,7 @@ import { httpBackend } from "../support/backend.ts";
 import { allSeeAll, type ClusterNode, startCluster } from "../support/cluster.ts";
 import { type Outcome, runTool, startHoldfast } from "../support/holdfast.ts";
 import { get } from "../support/tcp.ts";
+import { waitFor } from "../support/wait.ts";
 
 function cluster({ running }: ClusterNode, ...words: readonly string[]): Promise<Outcome> {
   return runTool(running, "cluster", ...words);
@@ -28,14 +29,19 @@ test("status shows the matrix in columns, or as JSON", async (t) => {
     "the server",
     ({ servers }) => Object.keys(servers[0].seen).length === 2 && servers[0].verdict === "up",
   );
-  const { code, stdout, stderr } = await cluster(first, "status");
-  assert.equal(stderr, "");
-  assert.equal(code, 0);
-  assert.match(stdout, /^cluster test as lb1 sees it, 2/);
-  assert.match(stdout, /\nNODE +ADDRESS +STATE +REACHED BY +VERSION/);
-  assert.match(stdout, /\nlb1\* +127\.0\.0\.1:\d+ +serving +1 of 1 /);
-  assert.match(stdout, /\nOBSERVER {2}lb1 {2}lb2\nlb1 {7}- {4}up\nlb2 {7}up {3}-\n/);
-  assert.match(stdout, new RegExp(`\\nUPSTREAM +SERVER +IS +lb1 +lb2\\napp +${backend.address} +up +up +up\\n$`));
+  const { code, stderr } = await cluster(first, "status");
+  assert.deepEqual([code, stderr], [0, ""]);
+  const shown = [
+    /^cluster test as lb1 sees it, 2/,
+    /\nNODE +ADDRESS +STATE +REACHED BY +VERSION/,
+    /\nlb1\* +127\.0\.0\.1:\d+ +serving +1 of 1 /,
+    /\nOBSERVER {2}lb1 {2}lb2\nlb1 {7}- {4}up\nlb2 {7}up {3}-\n/,
+    new RegExp(`\\nUPSTREAM +SERVER +IS +lb1 +lb2\\napp +${backend.address} +up +up +up\\n$`),
+  ];
+  await waitFor(async () => {
+    const { stdout } = await cluster(first, "status");
+    return shown.every((text) => text.test(stdout));
+  }, "all of it");
   const json = JSON.parse((await cluster(first, "status", "--json")).stdout);
   assert.deepEqual([json.cluster, json.self, json.nodes.length], ["test", "lb1", 2]);
 });
@@ -64,7 +70,11 @@ test("a node that is told to leave says so, and ends", async (t) => {
   const [first, second] = nodes;
   const { code, stdout } = await cluster(second, "leave");
   assert.deepEqual([code, stdout], [0, "node lb2 is leaving\n"]);
-  await first.sees("that lb2 has gone", ({ nodes: rows }) => rows[1].verdict === "down");
+  await first.sees("that lb2 has left", ({ nodes: rows }) => rows[1].verdict === "down" && rows[1].left === true);
+  assert.match((await cluster(first, "status")).stdout, /\nlb2 has left\n/);
+  await second.start();
+  await allSeeAll(nodes);
+  assert.equal((await first.node("lb2")).left, undefined);
 });
 
 test("what cannot be asked is refused in a sentence", async () => {

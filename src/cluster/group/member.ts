@@ -8,6 +8,8 @@ export class Member {
   run = "";
   /** undefined until it has answered, and from when it was found to be down. */
   facts: NodeFacts | undefined = undefined;
+  /** It said last that it leaves: where it is not heard any more, nothing has happened to it. */
+  left = false;
   /** Monotonic ms of its last answer. */
   heardAt = Number.NEGATIVE_INFINITY;
   /** How far its clock is ahead of this node's, ms. */
@@ -50,6 +52,7 @@ export class Member {
     const anew = run !== this.run;
     this.run = run;
     this.facts = facts;
+    this.left = facts.state === "leaving";
     this.#count(facts.state !== "leaving");
     this.heardAt = now;
     this.clockAhead = clockAhead;

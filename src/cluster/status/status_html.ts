@@ -68,11 +68,11 @@ function words(wrong: readonly string[], differences: readonly string[]): string
 // ---- nodes
 
 function nodeLine(node: NodeRow, { at, addresses }: Matrix): string {
-  const { name, address, self, facts, clockAhead, protocol, verdict, seen } = node;
+  const { name, address, self, facts, left, clockAhead, protocol, verdict, seen } = node;
   const all = Object.values(seen);
   const reached = all.filter(({ state }) => state === "up").length;
   const since = Math.max(...all.map((one) => one.since), 0);
-  const state = facts?.state ?? (verdict === "down" ? "down" : "not heard");
+  const state = facts?.state ?? (left === true ? "left" : verdict === "down" ? "down" : "not heard");
   const style = facts === undefined ? "down" : facts.state;
   const lasted = facts === undefined && since > 0 ? ` <small>for ${duration(Math.max(0, at - since))}</small>` : "";
   const by = all.length === 0 ? "" : `<b class="${reached === all.length ? "u" : "d"}">${reached} of ${all.length}</b>`;

@@ -38,10 +38,10 @@ function nodes({ nodes: all, addresses }: Matrix): string[][] {
       .filter(({ holders }) => holders.includes(node))
       .map(({ address }) => address)
       .join(" ");
-  const lines = all.map(({ name, address, self, facts, verdict, seen, clockAhead }) => {
+  const lines = all.map(({ name, address, self, facts, left, verdict, seen, clockAhead }) => {
     const states = Object.values(seen);
     const reached = `${states.filter(({ state }) => state === "up").length} of ${states.length}`;
-    const state = facts?.state ?? (verdict === "down" ? "down" : "not heard");
+    const state = facts?.state ?? (left === true ? "left" : verdict === "down" ? "down" : "not heard");
     const said =
       facts === undefined
         ? []

@@ -29,14 +29,14 @@ function addressTrouble({ address, holders, seen }: AddressRow): string | undefi
 }
 
 /** undefined while all that are heard reach it. */
-export function nodeTrouble({ name, verdict, seen, facts }: NodeRow): string | undefined {
+export function nodeTrouble({ name, verdict, seen, facts, left }: NodeRow): string | undefined {
   if (facts !== undefined && (facts.state === "draining" || facts.state === "leaving") && verdict === "up") {
     return `${name} is ${facts.state}`;
   }
   const { up, down } = sides(seen);
   if (down.length === 0) return undefined;
   const why = because(seen, down);
-  if (up.length === 0) return `${name}: down, nobody hears it${why}`;
+  if (up.length === 0) return left === true ? `${name} has left` : `${name}: down, nobody hears it${why}`;
   const cut = down.every((observer) => NOTHING_CAME.test(seen[observer].reason));
   return `${does(down, "not reach")} ${name}, ${others(up)} ${up.length === 1 ? "does" : "do"}${cut ? ": the way between them is cut" : ""}${why}`;
 }
