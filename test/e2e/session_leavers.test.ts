@@ -1,7 +1,9 @@
 import assert from "node:assert/strict";
 import type { IncomingMessage, ServerResponse } from "node:http";
+import { constants } from "node:http2";
 import { connect, createServer, type Socket } from "node:net";
 import { type TestContext, test } from "node:test";
+import { h2Request, h2Session } from "../support/h2.ts";
 import { noRedis, startRedis } from "../support/redis.ts";
 import { patch, type Shop, sessionOf, startShop } from "../support/shop.ts";
 import { RawConnection, type RawResponse } from "../support/tcp.ts";
@@ -93,7 +95,7 @@ async function setStage(t: TestContext): Promise<Stage> {
     files: { "conf/keys": KEY },
     http: "session_timeout 60s;",
     zone: `4m store=redis://127.0.0.1:${gate.port} keys=keys`,
-    server: `location /api/ { session_api carts; allow all; }
+    server: `http2 on; location /api/ { session_api carts; allow all; }
       location /plain { proxy_pass http://shop; }`,
   });
   return { gate, shop, looks, plain };
@@ -184,4 +186,31 @@ test("the session API answers with what was asked for, and nothing of what was b
   const response = await follow(at, ask(`/api/${bob.id}`), bob.id);
   assert.equal(response.body, '{"name":"Bob"}');
   for (const field of ["etag", "x-session-version", "content-type"]) assert.equal(fieldsOf(response, field).length, 1);
+});
+
+test("streams of HTTP/2 that are reset leave nothing to those that follow", { skip: noRedis }, async (t) => {
+  const { gate, shop, looks } = await setStage(t);
+  const [ann, bob] = [await visitor(shop, "Ann"), await visitor(shop, "Bob")];
+  const session = h2Session(t, shop.holdfast.url);
+  const fieldsFor = (path: string, { cookie }: Visitor) => ({ ":path": path, cookie: cookie.slice(8).trim() });
+  for (const [round, path] of ["/look", "/api/"].entries()) {
+    const pathOf = ({ id }: Visitor): string => (path === "/api/" ? path + id : path);
+    gate.shut();
+    const gone = session.request(fieldsFor(pathOf(ann), ann));
+    await waitFor(() => gate.waiting().includes(ann.id), "the store to be asked");
+    gone.close(constants.NGHTTP2_CANCEL);
+    await waitFor(() => shop.holdfast.accessLog().split('" 499 ').length > round + 1, "the stream to have ended");
+    const follows = h2Request(session, fieldsFor(pathOf(bob), bob));
+    await waitFor(() => gate.waiting().includes(bob.id), "the store to be asked again");
+    gate.open();
+    const { status, headers, body } = await follows;
+    assert.equal(status, 200);
+    assert.equal(body, '{"name":"Bob"}');
+    assert.ok(!String(headers.etag).includes(","), String(headers.etag));
+  }
+  assert.equal(looks.length, 1);
+  assert.deepEqual(
+    looks[0].filter(([name]) => name === "x-session-id").map(([, value]) => value),
+    [bob.id],
+  );
 });

@@ -3,6 +3,7 @@ import http from "node:http";
 import type { TestContext } from "node:test";
 import type { Chance } from "./mutations.ts";
 import { patch, sessionOf } from "./shop.ts";
+import { waitFor } from "./wait.ts";
 
 interface Session {
   readonly owner?: string;
@@ -59,6 +60,7 @@ class Shopper {
       await pause(FAILED_PAUSE);
       return;
     }
+    for (const missing of this.#missingIn(answer)) this.strange.push(`${missing} is not there any more`);
     this.open.delete(item);
     this.confirmed.add(item);
     if (known !== undefined && this.#cookie !== known) this.strange.push(`another session after ${item}`);
@@ -68,12 +70,21 @@ class Shopper {
     const answer = await send(this.#agent, port, path, this.#cookie).catch(() => undefined);
     if (answer?.status !== 200) return answer;
     if (answer.cookie !== undefined) this.#cookie = answer.cookie;
-    const { owner, cart = {} } = answer.session;
+    const { owner } = answer.session;
     if (owner !== undefined && owner !== this.name) this.strange.push(`the session of ${owner}`);
-    for (const item of this.confirmed) {
-      if (owner !== undefined && !Object.hasOwn(cart, item)) this.strange.push(`${item} is not there any more`);
-    }
     return answer;
+  }
+
+  /** Of what was confirmed. */
+  #missingIn({ session: { owner, cart = {} } }: Answer): string[] {
+    return owner === undefined ? [] : [...this.confirmed].filter((item) => !Object.hasOwn(cart, item));
+  }
+
+  /** The cart as it is there; undefined while something of what was confirmed is not in it. */
+  async wholeCartAt(port: number): Promise<Session["cart"]> {
+    const cart = (await this.ask("/", port))?.session.cart;
+    if (cart === undefined) return this.confirmed.size === 0 ? {} : undefined;
+    return [...this.confirmed].every((item) => Object.hasOwn(cart, item)) ? cart : undefined;
   }
 }
 
@@ -134,16 +145,17 @@ export class Crowd {
     await Promise.all(shoppers.map(buyAll));
   }
 
-  /** What was confirmed is in the carts, wherever one asks, nothing else is, and nobody has seen another's. Says how much that is. */
+  /**
+   * What was confirmed is in the carts, wherever one asks (once nodes have told their store of it), nothing else is, and nobody has seen
+   * another's. Says how much that is.
+   */
   async assertKept(ports: readonly number[]): Promise<string> {
     for (const port of ports) {
       for (const shopper of this.#shoppers) {
         const { name, confirmed, open, strange } = shopper;
-        const answer = await shopper.ask("/", port);
-        const cart = answer?.session.cart ?? {};
+        const cart = await waitFor(() => shopper.wholeCartAt(port), `all that was confirmed to ${name}`);
         assert.deepEqual(strange, [], name);
         for (const item of Object.keys(cart)) assert.ok(confirmed.has(item) || open.has(item), item);
-        for (const item of confirmed) assert.ok(Object.hasOwn(cart, item), `${name} lost ${item}`);
       }
     }
     const { length } = this.#shoppers;
