@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { copyFileSync, mkdirSync, mkdtempSync, rmSync, utimesSync, writeFileSync } from "node:fs";
+import { copyFileSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, utimesSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { dirname, join } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import { test } from "node:test";
 import { LAUNCHER } from "../support/holdfast.ts";
 
@@ -45,4 +45,17 @@ test("bin/holdfast runs the built file only while nothing it was made from has c
   build();
   rmSync(at("src/http/gone.ts"));
   assert.equal(ran(), "source", "after a file was removed");
+});
+
+test("bin/holdfast finds the Node that was installed for it, also where npm has taken the link to it away", (t) => {
+  const home = mkdtempSync(join(tmpdir(), "holdfast-test-"));
+  t.after(() => rmSync(home, { recursive: true, force: true }));
+  const platform = `node-${process.platform}-${process.arch}`;
+  const folder = join(home, "scripts/node/node_modules", platform, "bin");
+  for (const one of ["bin", "src", folder]) mkdirSync(resolve(home, one), { recursive: true });
+  copyFileSync(LAUNCHER, join(home, "bin/holdfast"));
+  writeFileSync(join(home, "src/main.ts"), "process.stdout.write(process.argv0);");
+  symlinkSync(process.execPath, join(folder, "node"));
+  const env = { PATH: "/usr/bin:/bin" };
+  assert.equal(execFileSync(join(home, "bin/holdfast"), { env, encoding: "latin1" }), join(folder, "node"));
 });
