@@ -9,6 +9,8 @@ import { isRunning } from "../support/processes.ts";
 import { waitFor } from "../support/wait.ts";
 
 const skip = haveHosts() || have("keepalived");
+/** Its number among the protocols over IP. */
+const VRRP = 112;
 const SHARED = "10.77.0.100";
 
 function configOf(name: string, { lb1, lb2 }: Readonly<Record<"lb1" | "lb2", Host>>, cluster = ""): string {
@@ -58,6 +60,25 @@ test("keepalived that dies is started again", { skip }, async (t) => {
   await waitFor(() => hosts.lb1.has("10.77.0.101") && hosts.lb1.has(SHARED), "both addresses");
   assert.ok(await one.reload("events {} http { server { listen 80; } }"));
   await waitFor(() => !hosts.lb1.has(SHARED) && !hosts.lb1.has("10.77.0.101"), "no address");
+});
+
+test("two nodes that do not hear each other's advertisements are reported by name, and have it apart again", {
+  skip,
+}, async (t) => {
+  const hosts = await startHosts(t, ["lb1", "lb2"]);
+  const both = [hosts.lb1, hosts.lb2];
+  const nodes = await Promise.all(
+    both.map((host) => startHoldfast(t, { through: host.enter, config: configOf(host.name, hosts), files })),
+  );
+  const holders = (): number => both.filter((host) => host.has(SHARED)).length;
+  await waitFor(() => holders() === 1, "one holder");
+  for (const host of both) host.lose("in", { protocol: VRRP });
+  for (const node of nodes) {
+    await node.waitForLog(/\[alert\] .*address 10\.77\.0\.100 is at "lb[12]" and "lb[12]" at once/);
+  }
+  for (const host of both) host.heal();
+  await waitFor(() => holders() === 1, "one holder");
+  for (const node of nodes) await node.waitForLog(/address 10\.77\.0\.100 is at one node again: lb[12]/);
 });
 
 test("an upgrade moves no address: keepalived goes on", { skip }, async (t) => {

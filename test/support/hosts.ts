@@ -107,11 +107,17 @@ export class Host {
     this.#atSwitch(`link set ${this.#port} up`);
   }
 
-  /** Loses frames that go in or out. `share`: of all; `from`: only what comes from those hosts. Neither end sees it. */
-  lose(direction: "in" | "out", { share = 1, from = [] }: { share?: number; from?: readonly Host[] } = {}): void {
+  /**
+   * Loses frames that go in or out. `share`: of all; `from`: only what comes from those hosts; `protocol`: only what is of that one
+   * over IPv4. Neither end sees it.
+   */
+  lose(
+    direction: "in" | "out",
+    { share = 1, from = [], protocol }: { share?: number; from?: readonly Host[]; protocol?: number } = {},
+  ): void {
     if (!this.#losing) this.run("tc qdisc add dev eth0 clsact");
     this.#losing = true;
-    const program = from.length > 0 ? fromThese(from) : anyOf(share);
+    const program = protocol !== undefined ? ofProtocol(protocol) : from.length > 0 ? fromThese(from) : anyOf(share);
     const way = direction === "in" ? "ingress" : "egress";
     run([...this.enter, "tc", ..."filter add dev eth0".split(" "), way, "bpf", "da", "bytecode", bytecode(program)]);
   }
@@ -139,6 +145,7 @@ export class Host {
 /** An instruction of the classic BPF: code, jumps where true and where false, operand. */
 type Instruction = readonly [code: number, yes: number, no: number, operand: number];
 
+const LOAD_BYTE = 0x30;
 const LOAD_HALF = 0x28;
 const LOAD_WORD = 0x20;
 const IF_EQUAL = 0x15;
@@ -149,14 +156,26 @@ const RANDOM = 0xfffff038;
 const PASS: Instruction = [RETURN, 0, 0, 0];
 /** TC_ACT_SHOT */
 const DROP: Instruction = [RETURN, 0, 0, 2];
-/** Where frames have their type, and packets their source. */
+/** Where frames have their type, and packets their protocol and their source. */
 const TYPE_AT = 12;
+const PROTOCOL_AT = 23;
 const SOURCE_AT = 26;
 const IPV4 = 0x0800;
 
 function anyOf(share: number): Instruction[] {
   if (share >= 1) return [DROP];
   return [[LOAD_WORD, 0, 0, RANDOM], [IF_AT_LEAST, 0, 1, Math.round(share * 2 ** 32)], PASS, DROP];
+}
+
+function ofProtocol(protocol: number): Instruction[] {
+  return [
+    [LOAD_HALF, 0, 0, TYPE_AT],
+    [IF_EQUAL, 0, 2, IPV4],
+    [LOAD_BYTE, 0, 0, PROTOCOL_AT],
+    [IF_EQUAL, 1, 0, protocol],
+    PASS,
+    DROP,
+  ];
 }
 
 function fromThese(hosts: readonly Host[]): Instruction[] {
