@@ -24,9 +24,12 @@ const CHECKER_MS = 3000;
 /** How long keepalived may take to end, ms. */
 const END_MS = 1000;
 const STEP_MS = 10;
-/** Before an address is handed over: until workers have heard of it, and how long requests may take that are there, ms. */
+/**
+ * Before an address is handed over: until workers have heard of it, and how long requests may take that are there, ms. Who waits
+ * outside tries again after a second, however long this takes.
+ */
 const LET_GO_MS = 150;
-const HELD_MS = 500;
+const HELD_MS = 900;
 /** This node takes no part for so many advertisements, so that another has the address. */
 const ADVERTS_AWAY = 5;
 
