@@ -224,6 +224,8 @@ export interface SiteOptions {
   /** Directives of the cluster block. Default: one address. */
   readonly cluster?: string;
   readonly location?: string;
+  /** Nodes whose line can be spoilt. */
+  readonly slow?: readonly (typeof NODES)[number][];
   /** Sessions are in a Redis on a host of its own. */
   readonly stored?: boolean;
 }
@@ -249,7 +251,7 @@ function configOf(node: string, hosts: Readonly<Record<string, Host>>, options: 
 
 /** Three proxies, three servers and a client, each on a host of its own; resolves when all serve and one of them has the address. */
 export async function startSite(t: TestContext, options: SiteOptions = {}): Promise<Site> {
-  const hosts = await startHosts(t, [...NODES, ...SERVERS, "client", "store"]);
+  const hosts = await startHosts(t, [...NODES, ...SERVERS, "client", "store"], options.slow);
   for (const name of SERVERS) {
     const words = [process.execPath, main("host_server_main.ts"), hosts[name].address, `${SERVER_PORT}`, name];
     const child = hosts[name].spawn(words, { stdio: ["ignore", "pipe", "inherit"] });

@@ -2,6 +2,7 @@
 import { type ChildProcess, type SpawnOptions, type SpawnSyncReturns, spawn, spawnSync } from "node:child_process";
 import type { TestContext } from "node:test";
 import { have } from "./have.ts";
+import { LINE } from "./host_line.ts";
 import { titleOf } from "./processes.ts";
 import { waitFor } from "./wait.ts";
 
@@ -58,7 +59,7 @@ export class Host {
   readonly #switch: readonly string[];
   readonly #port: string;
   #losing = false;
-  #slow = false;
+  #line: ChildProcess | undefined;
   readonly #t: TestContext;
 
   constructor(t: TestContext, name: string, address: string, holder: number, middle: number) {
@@ -122,21 +123,32 @@ export class Host {
     run([...this.enter, "tc", ..."filter add dev eth0".split(" "), way, "bpf", "da", "bytecode", bytecode(program)]);
   }
 
-  /** Delays what goes out. False where the kernel has no netem, and nothing happens. */
-  delay(ms: number): boolean {
-    try {
-      this.run(`tc qdisc add dev eth0 root netem delay ${ms}ms`);
-      this.#slow = true;
-    } catch {
-      return false;
-    }
-    return true;
+  /** Delays what it sends by so many ms, and loses that share both ways. It has to have a slow line. */
+  spoil(ms: number, share: number): void {
+    if (this.#line === undefined) throw new Error(`${this.name} has no slow line`);
+    this.#line.stdin?.write(`${ms} ${share}\n`);
+  }
+
+  /** Puts a program between its cable and the switch. */
+  async slow(holder: number): Promise<void> {
+    const line = enter(holder);
+    const atLine = (words: string): string => run([...line, "ip", ...words.split(" ")]);
+    // The end of the cable that was at the switch goes to the line, which has a cable of its own.
+    this.#atSwitch(`link set ${this.#port} nomaster netns ${holder}`);
+    atLine(`link set ${this.#port} name far`);
+    this.#atSwitch(`link add ${this.#port} type veth peer name near netns ${holder}`);
+    this.#atSwitch(`link set ${this.#port} master br0 up`);
+    for (const end of ["near", "far"]) atLine(`link set dev ${end} up`);
+    const [program, ...args] = [...line, "python3", "-c", LINE];
+    const child = spawn(program, args, { env: ENV, stdio: ["pipe", "pipe", "inherit"] });
+    this.#t.after(() => child.kill("SIGKILL"));
+    await new Promise((resolve) => child.stdout?.once("data", resolve));
+    this.#line = child;
   }
 
   /** Loses and delays nothing any more. */
   heal(): void {
-    if (this.#slow) this.run("tc qdisc del dev eth0 root");
-    this.#slow = false;
+    this.#line?.stdin?.write("0 0\n");
     if (this.#losing) this.run("tc qdisc del dev eth0 clsact");
     this.#losing = false;
   }
@@ -197,17 +209,20 @@ function bytecode(program: readonly Instruction[]): string {
   return [program.length, ...program.map((instruction) => instruction.join(" "))].join(",");
 }
 
-/** Starts hosts of these names on one switch. All is gone at the end of the test. */
+/** Starts hosts of these names on one switch; those in `slow` have a line that can be spoilt. All is gone at the end of the test. */
 export async function startHosts<const N extends string>(
   t: TestContext,
   names: readonly N[],
+  slow: readonly N[] = [],
 ): Promise<Readonly<Record<N, Host>>> {
   const middle = await holdNamespace(t);
   run([...enter(middle), "ip", "link", "add", "br0", "type", "bridge"]);
   run([...enter(middle), "ip", "link", "set", "br0", "up"]);
   const hosts: Partial<Record<N, Host>> = {};
   for (const [number, name] of names.entries()) {
-    hosts[name] = new Host(t, name, `${NETWORK}${number + 1}`, await holdNamespace(t), middle);
+    const host = new Host(t, name, `${NETWORK}${number + 1}`, await holdNamespace(t), middle);
+    if (slow.includes(name)) await host.slow(await holdNamespace(t));
+    hosts[name] = host;
   }
   return hosts as Record<N, Host>;
 }
