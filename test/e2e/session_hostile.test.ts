@@ -1,45 +1,52 @@
 import assert from "node:assert/strict";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { test } from "node:test";
+import { noRedis, startRedis } from "../support/redis.ts";
 import { patch, sessionOf, startShop } from "../support/shop.ts";
 import { RawConnection, request } from "../support/tcp.ts";
 
 /** What clients and servers may try with sessions. */
 
-test("who planted a session does not get the one that it becomes at login, whatever requests of his are under way", async (t) => {
-  const begun: (() => void)[] = [];
-  const shop = await startShop(t, {
-    workers: 1,
-    answer(incoming, response) {
-      const [, user] = /^\/login\/(.+)$/.exec(incoming.url ?? "") ?? [];
-      if (incoming.url === "/set") patch(response, { cart: "full" });
-      const answer = (): void => void response.end(JSON.stringify(sessionOf(incoming)));
-      if (user === undefined) return answer();
-      patch(response, { user }).setHeader("X-Session-Renew", "1");
-      if (user === "thief") begun.shift()?.();
-      incoming.on("end", answer).resume();
-    },
+for (const store of ["embedded", "Redis"]) {
+  test(`who planted a session does not get the one that it becomes at login, whatever requests of his are under way (${store})`, {
+    skip: store === "Redis" ? noRedis : false,
+  }, async (t) => {
+    const zone = store === "Redis" ? `4m store=redis://127.0.0.1:${(await startRedis(t)).port}` : "4m";
+    const begun: (() => void)[] = [];
+    const shop = await startShop(t, {
+      zone,
+      workers: 1,
+      answer(incoming, response) {
+        const [, user] = /^\/login\/(.+)$/.exec(incoming.url ?? "") ?? [];
+        if (incoming.url === "/set") patch(response, { cart: "full" });
+        const answer = (): void => void response.end(JSON.stringify(sessionOf(incoming)));
+        if (user === undefined) return answer();
+        patch(response, { user }).setHeader("X-Session-Renew", "1");
+        if (user === "thief") begun.shift()?.();
+        incoming.on("end", answer).resume();
+      },
+    });
+    const thief = shop.shopper();
+    await thief.send("/set");
+    const planted = thief.cookies.get("HFSESSION") ?? "";
+    const slow = await RawConnection.open(shop.holdfast.port);
+    const reached = new Promise<void>((resolve) => begun.push(resolve));
+    slow.write(
+      `POST /login/thief HTTP/1.1\r\nHost: a\r\nCookie: HFSESSION=${planted}\r\nTransfer-Encoding: chunked\r\n\r\n`,
+    );
+    slow.write("1\r\na\r\n");
+    // With buffering its session was read before its body has come.
+    const victim = shop.shopper(new Map([["HFSESSION", planted]]));
+    await victim.send("/");
+    await victim.send("/login/victim");
+    slow.write("0\r\n\r\n");
+    await reached;
+    const cookie = (await slow.readResponse()).header("set-cookie") ?? "";
+    thief.cookies.set("HFSESSION", /=([^;]*)/.exec(cookie)?.[1] ?? "");
+    assert.deepEqual(await thief.cart(), { cart: "full", user: "thief" });
+    assert.deepEqual(await victim.cart(), { cart: "full", user: "victim" });
   });
-  const thief = shop.shopper();
-  await thief.send("/set");
-  const planted = thief.cookies.get("HFSESSION") ?? "";
-  const slow = await RawConnection.open(shop.holdfast.port);
-  const reached = new Promise<void>((resolve) => begun.push(resolve));
-  slow.write(
-    `POST /login/thief HTTP/1.1\r\nHost: a\r\nCookie: HFSESSION=${planted}\r\nTransfer-Encoding: chunked\r\n\r\n`,
-  );
-  slow.write("1\r\na\r\n");
-  // With buffering its session was read before its body has come.
-  const victim = shop.shopper(new Map([["HFSESSION", planted]]));
-  await victim.send("/");
-  await victim.send("/login/victim");
-  slow.write("0\r\n\r\n");
-  await reached;
-  const cookie = (await slow.readResponse()).header("set-cookie") ?? "";
-  thief.cookies.set("HFSESSION", /=([^;]*)/.exec(cookie)?.[1] ?? "");
-  assert.deepEqual(await thief.cart(), { cart: "full", user: "thief" });
-  assert.deepEqual(await victim.cart(), { cart: "full", user: "victim" });
-});
+}
 
 test("who logs out twice, or has no session any more, is logged out", async (t) => {
   const shop = await startShop(t, {
