@@ -75,7 +75,17 @@ test("a session that one worker learned is known to all, and only servers make o
 });
 
 test("a worker that is killed takes no session with it", async (t) => {
-  const holdfast = await start(t);
+  // Servers of other processes: one that was the killed worker's too would fail, and its sessions move.
+  const backends = await Promise.all(
+    [0, 1, 2].map((place) =>
+      httpBackend(t, (request, response) => {
+        const id = /^\/new\?id=(.*)/.exec(request.url ?? "")?.[1];
+        if (id !== undefined) response.setHeader("Set-Cookie", `sid=${id}`);
+        response.end(`${place}`);
+      }),
+    ),
+  );
+  const holdfast = await start(t, { servers: () => backends.map(({ address }) => `server ${address};`).join(" ") });
   const begun = await beginAll(holdfast.port);
   for (let round = 0; round < 2; round++) {
     const [worker] = workersOf(holdfast.pid);
