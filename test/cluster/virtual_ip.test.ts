@@ -21,6 +21,7 @@ const refused: readonly (readonly [line: string, message: string])[] = [
     "virtual_ip 10.0.0.100 dev=eth0; virtual_ip 10.0.1.100 dev=eth0;",
     "addresses 10.0.0.100 and 10.0.1.100 have the same vrid 100 on eth0: give one of them another",
   ],
+  ["virtual_ip FD00::0:100 dev=eth0; virtual_ip fd00::100 dev=eth0;", "duplicate address fd00::100"],
   [
     "virtual_ip fd00::100 dev=eth0 unicast;",
     'advertisements of fd00::100 cannot go to node "lb1", whose address is of another family',

@@ -2,7 +2,7 @@ import { directive } from "../../config/directives.ts";
 import { type DirectiveSpec, fail } from "../../config/schema.ts";
 import type { Directive } from "../../config/types.ts";
 import { parseMsec, parseNumber } from "../../config/values.ts";
-import { parseIpv4, parseIpv6 } from "../../net/ip.ts";
+import { ipv4Text, ipv6Text, parseIpv4, parseIpv6 } from "../../net/ip.ts";
 import { LEAST_PRIORITY, MOST_PRIORITY } from "./priority.ts";
 
 /** An address that is at one node of the group at a time (`virtual_ip`). */
@@ -90,8 +90,9 @@ function placeOf(at: Directive, written: string) {
   const most = four === undefined ? 128 : 32;
   const bits = length === undefined ? most : Number(length);
   if (bits < 1 || bits > most) return wrong();
-  const family = four === undefined ? ("ipv6" as const) : ("ipv4" as const);
-  return { host: host.toLowerCase(), family, bits, last: four === undefined ? (six?.[15] ?? 0) : four & 0xff };
+  // As the system writes it, and others find it among an interface's addresses.
+  if (six !== undefined) return { host: ipv6Text(six), family: "ipv6" as const, bits, last: six[15] };
+  return { host: ipv4Text(four ?? 0), family: "ipv4" as const, bits, last: (four ?? 0) & 0xff };
 }
 
 function within(value: string, least: number, most: number): number | undefined {
