@@ -290,18 +290,18 @@ test("what breaks the protocol ends the connection with the error's code", async
   const holdfast = await start(t);
   const get1 = (connection: RawH2) => connection.get(1, "/small");
   const cases: readonly (readonly [what: string, bytes: (connection: RawH2) => string, code: number])[] = [
-    ["DATA on stream 0", () => h2.frameHead(1, h2.DATA, 0, 0) + "x", h2.ERROR.PROTOCOL_ERROR],
-    ["DATA on an idle stream", () => h2.frameHead(1, h2.DATA, 0, 5) + "x", h2.ERROR.PROTOCOL_ERROR],
+    ["DATA on stream 0", () => `${h2.frameHead(1, h2.DATA, 0, 0)}x`, h2.ERROR.PROTOCOL_ERROR],
+    ["DATA on an idle stream", () => `${h2.frameHead(1, h2.DATA, 0, 5)}x`, h2.ERROR.PROTOCOL_ERROR],
     ["an even stream", (connection) => connection.get(2, "/small"), h2.ERROR.PROTOCOL_ERROR],
     ["a stream again", (connection) => get1(connection) + get1(connection), h2.ERROR.PROTOCOL_ERROR],
-    ["PUSH_PROMISE", () => h2.frameHead(4, h2.PUSH_PROMISE, 4, 1) + "\0\0\0\x02", h2.ERROR.PROTOCOL_ERROR],
-    ["a short PING", () => h2.frameHead(7, h2.PING, 0, 0) + "1234567", h2.ERROR.FRAME_SIZE_ERROR],
-    ["SETTINGS of odd length", () => h2.frameHead(5, h2.SETTINGS, 0, 0) + "12345", h2.ERROR.FRAME_SIZE_ERROR],
+    ["PUSH_PROMISE", () => `${h2.frameHead(4, h2.PUSH_PROMISE, 4, 1)}\0\0\0\x02`, h2.ERROR.PROTOCOL_ERROR],
+    ["a short PING", () => `${h2.frameHead(7, h2.PING, 0, 0)}1234567`, h2.ERROR.FRAME_SIZE_ERROR],
+    ["SETTINGS of odd length", () => `${h2.frameHead(5, h2.SETTINGS, 0, 0)}12345`, h2.ERROR.FRAME_SIZE_ERROR],
     ["a window of nothing", () => h2.windowUpdate(0, 0), h2.ERROR.PROTOCOL_ERROR],
     ["a window too large", () => h2.windowUpdate(0, h2.MAX_WINDOW), h2.ERROR.FLOW_CONTROL_ERROR],
     ["CONTINUATION of nothing", () => h2.frameHead(0, h2.CONTINUATION, 4, 1), h2.ERROR.PROTOCOL_ERROR],
-    ["an unknown index", () => h2.frameHead(1, h2.HEADERS, 5, 1) + "\xff", h2.ERROR.FRAME_SIZE_ERROR],
-    ["an index beyond the tables", () => h2.frameHead(1, h2.HEADERS, 5, 1) + "\xbe", h2.ERROR.COMPRESSION_ERROR],
+    ["an unknown index", () => `${h2.frameHead(1, h2.HEADERS, 5, 1)}\xff`, h2.ERROR.FRAME_SIZE_ERROR],
+    ["an index beyond the tables", () => `${h2.frameHead(1, h2.HEADERS, 5, 1)}\xbe`, h2.ERROR.COMPRESSION_ERROR],
     [
       "a frame between HEADERS and CONTINUATION",
       () => `${h2.frameHead(1, h2.HEADERS, 1, 1)}\x82${h2.frameHead(8, h2.PING, 0, 0)}12345678`,
@@ -323,4 +323,33 @@ test("what breaks the protocol ends the connection with the error's code", async
     await waitFor(() => connection.ended, `${what}: the end`);
   }
   assert.equal((await h2Request(h2Session(t, cleartext(holdfast)), { ":path": "/small" })).status, 200);
+});
+
+test("floods end their connection, and others are served", async (t) => {
+  const holdfast = await start(t);
+  const others = h2Session(t, cleartext(holdfast));
+  const floods: readonly (readonly [what: string, bytes: (connection: RawH2, i: number) => string])[] = [
+    ["rapid reset", (connection, i) => connection.get(2 * i + 1, "/small") + h2.rstStream(2 * i + 1, h2.ERROR.CANCEL)],
+    ["PING", () => `${h2.frameHead(8, h2.PING, 0, 0)}12345678`],
+    ["SETTINGS", () => h2.settingsFrame([])],
+    ["PRIORITY", (_connection, i) => `${h2.frameHead(5, h2.PRIORITY, 0, 2 * i + 1)}\0\0\0\0\0`],
+    ["empty DATA", (connection, i) => (i === 0 ? connection.get(1, "/small", [], 0) : h2.frameHead(0, h2.DATA, 0, 1))],
+    ["empty CONTINUATION", (_connection, i) => `${h2.frameHead(0, i === 0 ? h2.HEADERS : h2.CONTINUATION, 0, 1)}`],
+    ["unknown frames", () => h2.frameHead(0, 0xbe, 0, 0)],
+  ];
+  for (const [what, bytes] of floods) {
+    const connection = await RawH2.open(t, holdfast.port);
+    const over = (): boolean => connection.ended || connection.frames.some(({ type }) => type === h2.GOAWAY);
+    for (let i = 0, sent = 0; !over() && sent < 64 * 1024 * 1024; ) {
+      let text = "";
+      for (const until = i + 2000; i < until; i++) text += bytes(connection, i);
+      sent += text.length;
+      const waits = !connection.socket.write(Buffer.from(text, "latin1"));
+      if (waits) await Promise.race([once(connection.socket, "drain"), once(connection.socket, "close")]);
+      await new Promise(setImmediate);
+    }
+    assert.ok(over(), `${what} for 64 MiB`);
+    connection.socket.destroy();
+    assert.equal((await h2Request(others, { ":path": "/small" })).body, "small\n", what);
+  }
 });

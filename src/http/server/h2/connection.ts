@@ -401,7 +401,11 @@ export class H2Connection implements ProtocolConnection, FrameHandler, StreamOwn
     const { target } = this;
     if (target === undefined) return true;
     const ends = last && (this.flags & h2.FLAG.END_STREAM) !== 0;
-    target.body.receive(piece, ends);
+    try {
+      target.body.receive(piece, ends);
+    } catch (error) {
+      target.onFault(error);
+    }
     return !this.closed;
   }
 
@@ -465,11 +469,9 @@ export class H2Connection implements ProtocolConnection, FrameHandler, StreamOwn
 
   /** A part of a header block. */
   private takeBlock(bytes: Buffer, whole: boolean): boolean {
+    if (!whole && this.type === h2.HEADERS) setDeadline(this.deadline, this.defaultServer.clientHeaderTimeout);
     if (!whole || this.block.length > 0) this.block = Buffer.concat([this.block, bytes]);
-    if (!whole) {
-      setDeadline(this.deadline, this.defaultServer.clientHeaderTimeout);
-      return true;
-    }
+    if (!whole) return true;
     const block = this.block.length > 0 ? this.block : bytes;
     const id = this.blockStream;
     this.block = NOTHING;
@@ -514,7 +516,11 @@ export class H2Connection implements ProtocolConnection, FrameHandler, StreamOwn
     counters[COUNTER.writing]++;
     const request = createRequest(stream, stream, config, memory.head, memory.response);
     stream.begin(request);
-    this.start(stream, request, status, memory.head.error);
+    try {
+      this.start(stream, request, status, memory.head.error);
+    } catch (error) {
+      stream.onFault(error);
+    }
     return !this.closed;
   }
 
