@@ -81,6 +81,22 @@ test("two nodes that do not hear each other's advertisements are reported by nam
   for (const node of nodes) await node.waitForLog(/address 10\.77\.0\.100 is at one node again: lb[12]/);
 });
 
+test("addresses of IPv6, and advertisements that go to the other nodes alone", { skip }, async (t) => {
+  const hosts = await startHosts(t, ["lb1", "lb2"]);
+  const [six, alone] = ["fd77::100", "10.77.0.102"];
+  const more = `virtual_ip ${six}/64 dev=eth0 vrid=7; virtual_ip ${alone} dev=eth0 prefer=lb2 unicast advert=50ms;`;
+  const start = (host: Host) =>
+    startHoldfast(t, { through: host.enter, config: configOf(host.name, hosts, more), files });
+  const [one] = await Promise.all([start(hosts.lb1), start(hosts.lb2)]);
+  for (const address of [six, alone]) {
+    const holders = (): number => [hosts.lb1, hosts.lb2].filter((host) => host.has(address)).length;
+    await waitFor(() => holders() === 1, `one holder of ${address}`);
+  }
+  await waitFor(() => hosts.lb2.has(alone), "lb2 to have what rather belongs to it");
+  one.signal("SIGKILL");
+  await waitFor(() => [six, alone, SHARED].every((address) => hosts.lb2.has(address)), "lb2 to have all");
+});
+
 test("an upgrade moves no address: keepalived goes on", { skip }, async (t) => {
   const hosts = await startHosts(t, ["lb1", "lb2"]);
   const { lb1, lb2 } = hosts;

@@ -13,8 +13,8 @@ const NETWORK = "10.77.0.";
 const BITS = 24;
 
 /**
- * Why there can be no hosts, as the `skip` option of a test: they need root with CAP_SYS_ADMIN and CAP_NET_ADMIN (`docker run
- * --privileged`, say). Under CI=true that throws.
+ * Why there can be no hosts, as the `skip` option of a test: they need root with CAP_SYS_ADMIN and CAP_NET_ADMIN
+ * (`docker run --cap-add SYS_ADMIN --cap-add NET_ADMIN`). Under CI=true that throws.
  */
 export function haveHosts(): false | string {
   for (const program of ["ip", "tc", "unshare", "nsenter"]) {
