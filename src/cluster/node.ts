@@ -16,9 +16,10 @@ import { Connections } from "./group/connections.ts";
 import { Identity, runText } from "./group/identity.ts";
 import { Member } from "./group/member.ts";
 import type { AnswerBody, NodeFacts, RequestBody } from "./group/messages.ts";
-import { nodeKey, type Opinion, Opinions } from "./group/opinions.ts";
+import { type Opinion, Opinions } from "./group/opinions.ts";
 import { ReplayGuard } from "./group/replay_guard.ts";
 import { type Answerer, Responder } from "./group/responder.ts";
+import { type Looking, lookAtNode } from "./look.ts";
 import type { OwnState } from "./own_state.ts";
 import { planNodes } from "./plan.ts";
 import { Publisher } from "./publisher.ts";
@@ -68,6 +69,7 @@ export class ClusterNode implements CheckerService, Answerer {
   readonly #servers: Servers;
   readonly #reporting: Reporting;
   readonly #plan: BoundPlan;
+  readonly #looking: Looking;
   readonly #checks: Checks;
   #listener: Listener | undefined;
   #timer: Timer | undefined;
@@ -112,7 +114,8 @@ export class ClusterNode implements CheckerService, Answerer {
     });
     this.#plan = bindPlan(planned, states, generation, Date.now());
     this.#checks = startChecks(this.#plan, { log });
-    this.#checks.follow({ runs: () => true, found: () => this.#look(), planned: () => {} });
+    this.#checks.follow({ runs: () => true, found: (_, name) => this.#found(name), planned: () => {} });
+    this.#looking = { plan: this.#plan, members: this.#members, opinions: this.#opinions, servers: this.#servers };
     for (const [number, { server }] of planned.checks.entries()) {
       if (states.up(this.#plan.records[number])) this.#servers.await(server);
     }
@@ -237,19 +240,14 @@ export class ClusterNode implements CheckerService, Answerer {
 
   // ---- what this node finds
 
+  #found(address: string): void {
+    const number = this.#plan.checks.findIndex(({ name }) => name === address);
+    if (number !== -1) lookAtNode(number, this.#looking);
+  }
+
   #look(): void {
-    const { checks, records, states } = this.#plan;
     let pending = 0;
-    checks.forEach(({ server }, number) => {
-      const { up, verdict, since, reason } = states.read(records[number]);
-      const member = this.#members.get(server);
-      if (!verdict) pending++;
-      this.#opinions.set(nodeKey(server), opinion(up, verdict, since, reason));
-      if (!up) member?.lost();
-      if (verdict && !up) this.#servers.came(server);
-      // Until there is a verdict it counts as there: a node that starts must not take everything for its own.
-      this.#servers.live(server, (up || !verdict) && member?.facts?.state !== "leaving");
-    });
+    for (const number of this.#plan.checks.keys()) if (!lookAtNode(number, this.#looking)) pending++;
     if (pending === 0 && this.#servers.pending === 0) this.#environment.own.judged();
   }
 
@@ -267,9 +265,4 @@ export class ClusterNode implements CheckerService, Answerer {
     for (const { facts, toldLeaving } of this.#members.values()) if (facts !== undefined && !toldLeaving) return;
     this.#environment.own.tell();
   }
-}
-
-function opinion(up: boolean, verdict: boolean, since: number, reason: string): Opinion {
-  const state = !verdict ? "unknown" : up ? "up" : "down";
-  return { state, since: Math.round(since), reason: state === "down" ? reason : "" };
 }

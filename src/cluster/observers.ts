@@ -48,21 +48,29 @@ export class Observers {
     return true;
   }
 
-  /** Whether that node comes before this one as an observer of a server. */
-  isAhead(node: string, server: number): boolean {
-    return this.#before({ name: node, hash: hashOf(node) }, server);
+  /** Tells whether that node comes before this one as an observer of a server. */
+  rival(node: string): (server: number) => boolean {
+    const rival = { name: node, hash: hashOf(node) };
+    return (server) => this.#before(rival, server, scoreOf(this.#self.hash, server));
   }
 
   /** How many live nodes come before this one. */
   ahead(server: number): number {
     let ahead = 0;
-    for (const rival of this.#live.values()) if (this.#before(rival, server)) ahead++;
+    const own = scoreOf(this.#self.hash, server);
+    for (const rival of this.#live.values()) if (this.#before(rival, server, own)) ahead++;
     return ahead;
   }
 
-  #before({ name, hash }: Rival, server: number): boolean {
+  #before({ name, hash }: Rival, server: number, own: number): boolean {
     const other = scoreOf(hash, server);
-    const own = scoreOf(this.#self.hash, server);
     return other > own || (other === own && name < this.#self.name);
   }
+}
+
+/** The observers of a server among nodes, as each of them comes to know it. */
+export function observersOf(nodes: readonly string[], server: number, observers: number): string[] {
+  const scored = nodes.map((name) => ({ name, score: scoreOf(hashOf(name), server) }));
+  scored.sort((a, b) => b.score - a.score || (a.name < b.name ? -1 : 1));
+  return scored.slice(0, observers).map(({ name }) => name);
 }

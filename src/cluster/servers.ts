@@ -131,9 +131,10 @@ export class Servers implements CheckGroup {
   live(node: string, live: boolean): void {
     if (!this.#observers.set(node, live)) return;
     const moved: Entry[] = [];
+    const isAhead = this.#observers.rival(node);
     for (const entry of this.#entries.values()) {
       const observers = entry.sharing?.observers ?? 0;
-      if (observers === 0 || !this.#observers.isAhead(node, entry.hash)) continue;
+      if (observers === 0 || !isAhead(entry.hash)) continue;
       const own = this.#isOwn(entry);
       entry.ahead += live ? 1 : -1;
       if (this.#isOwn(entry) !== own) moved.push(entry);
