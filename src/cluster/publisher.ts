@@ -15,6 +15,8 @@ import type { Snapshot } from "./snapshot.ts";
 
 /** While nothing but figures changes, the matrix is published so often, ms. */
 const FIGURES_MS = 1000;
+/** After each publication nothing is published for so many times as long as it took. */
+const PAUSES = 20;
 
 export interface PublisherEnvironment {
   readonly settings: ClusterSettings;
@@ -41,6 +43,8 @@ export class Publisher {
   readonly #events: EventLog;
   /** Monotonic ms of the last publication. */
   #publishedAt = Number.NEGATIVE_INFINITY;
+  /** Making the matrix of a large group takes long: it is not made again before that (monotonic ms). */
+  #notBefore = 0;
   #published = "";
   #plan: Health["plan"] | undefined = undefined;
   #plans = 0;
@@ -60,6 +64,7 @@ export class Publisher {
   publish(): void {
     const { snapshot, log, settings, own } = this.#environment;
     const now = performance.now();
+    if (now < this.#notBefore) return;
     const state = this.#state();
     if (state === this.#published && now - this.#publishedAt < FIGURES_MS) return;
     this.#published = state;
@@ -73,6 +78,8 @@ export class Publisher {
     this.#tooLarge = !published;
     // Whoever hears of a change finds it in the matrix.
     this.#events.publish();
+    const done = performance.now();
+    this.#notBefore = done + (done - now) * PAUSES;
   }
 
   /** Changes with all but figures. */
