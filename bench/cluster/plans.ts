@@ -8,7 +8,7 @@ import { makeZone } from "../../src/shm/zone.ts";
 
 /** What is checked in the simulation: addresses are a kind and a number. */
 export const SERVER = "server";
-export const NODE = "node";
+const NODE = "node";
 export const UPSTREAM = "app";
 
 const CHECK = {

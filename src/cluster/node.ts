@@ -16,7 +16,7 @@ import { Connections } from "./group/connections.ts";
 import { Identity, runText } from "./group/identity.ts";
 import { Member } from "./group/member.ts";
 import type { AnswerBody, NodeFacts, RequestBody } from "./group/messages.ts";
-import { type Opinion, Opinions } from "./group/opinions.ts";
+import { Opinions } from "./group/opinions.ts";
 import { ReplayGuard } from "./group/replay_guard.ts";
 import { type Answerer, Responder } from "./group/responder.ts";
 import { type Looking, lookAtNode } from "./look.ts";

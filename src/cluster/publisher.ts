@@ -15,8 +15,9 @@ import type { Snapshot } from "./snapshot.ts";
 
 /** While nothing but figures changes, the matrix is published so often, ms. */
 const FIGURES_MS = 1000;
-/** After each publication nothing is published for so many times as long as it took. */
+/** After each publication nothing is published for so many times as long as it took, and no longer than that (ms). */
 const PAUSES = 20;
+const MOST_PAUSE_MS = 5000;
 
 export interface PublisherEnvironment {
   readonly settings: ClusterSettings;
@@ -79,7 +80,7 @@ export class Publisher {
     // Whoever hears of a change finds it in the matrix.
     this.#events.publish();
     const done = performance.now();
-    this.#notBefore = done + (done - now) * PAUSES;
+    this.#notBefore = done + Math.min((done - now) * PAUSES, MOST_PAUSE_MS);
   }
 
   /** Changes with all but figures. */
