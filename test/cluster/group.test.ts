@@ -25,6 +25,7 @@ test("each node says what each one finds of each other, and of each server", asy
       );
     });
   }
+  await first.sees("that all serve", (matrix) => matrix.nodes.every(({ facts }) => facts?.state === "serving"));
   const { cluster, self, nodes: rows } = await first.matrix();
   assert.deepEqual([cluster, self], ["test", "lb1"]);
   assert.deepEqual(
