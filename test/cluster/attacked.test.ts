@@ -67,8 +67,9 @@ test("one with the secret and no manners: what it says of itself does no harm to
   await open(t, first, requestOf("lb2", secret, Date.now() - 100_000));
   await open(t, first, Buffer.concat(Array.from({ length: 2000 }, () => requestOf("lb2", secret))));
   await waitFor(async () => {
-    const { unknown, clock, flood } = await refused(first);
-    return unknown === 1 && clock === 1 && flood === 1;
+    const { unknown, clock, flood = 0 } = await refused(first);
+    // The real lb2 may be among those that come too often.
+    return unknown === 1 && clock === 1 && flood >= 1;
   }, "the counts of what came");
   assert.doesNotMatch(first.running.errorLog(), /^2026\/01\/01/m);
   assert.match(first.running.errorLog(), /node "lb2" at 127\.0\.0\.1 .*has a clock that is 100 s behind/);
