@@ -18,6 +18,8 @@ const FIGURES_MS = 1000;
 /** After each publication nothing is published for so many times as long as it took, and no longer than that (ms). */
 const PAUSES = 20;
 const MOST_PAUSE_MS = 5000;
+/** That of a small group is made in less, ms: it is made with each change. */
+const SMALL_MS = 20;
 
 export interface PublisherEnvironment {
   readonly settings: ClusterSettings;
@@ -80,7 +82,7 @@ export class Publisher {
     // Whoever hears of a change finds it in the matrix.
     this.#events.publish();
     const done = performance.now();
-    this.#notBefore = done + Math.min((done - now) * PAUSES, MOST_PAUSE_MS);
+    if (done - now > SMALL_MS) this.#notBefore = done + Math.min((done - now) * PAUSES, MOST_PAUSE_MS);
   }
 
   /** Changes with all but figures. */

@@ -127,6 +127,7 @@ test("a server without checks says it too", async (t) => {
   const { nodes, servers } = await site(t, 2, "");
   await put(nodes[1], `app/${servers[1].address}`, { state: "notready" });
   for (const node of nodes) await settles(node, "a");
+  await nodes[0].sees("the report", ({ servers: rows }) => rows.length > 0);
   const { servers: rows } = await nodes[0].matrix();
   assert.deepEqual(
     rows.map(({ upstream, server, verdict, report }) => [upstream, server, verdict, report?.state]),

@@ -269,7 +269,7 @@ for (const [coding, directives] of [
   test(`a slow client holds back the backend, and takes no memory (${directives})`, async (t) => {
     // What does not get shorter: the client's speed is the backend's.
     const piece = randomBytes(256 * 1024);
-    const pieces = 256;
+    const pieces = 512;
     let sent = 0;
     const { address } = await httpBackend(t, ({ url }, response) => {
       if (url !== "/big") {
@@ -312,7 +312,7 @@ for (const [coding, directives] of [
     for await (const bytes of response.pipe(DECODER[coding]())) length += bytes.length;
     assert.equal(length, piece.length * pieces);
     const grown = Number.parseInt(statusOf(worker, "VmHWM"), 10) - before;
-    assert.ok(grown < 48 * 1024, `${grown} KiB more than at the start`);
+    assert.ok(grown < 64 * 1024, `${grown} KiB more than at the start`);
   });
 }
 
