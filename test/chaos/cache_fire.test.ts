@@ -1,5 +1,6 @@
 /**
- * A cache under fire: too small for what is asked of it, its processes killed, its files truncated and altered, its keys purged.
+ * A cache under fire: too small for what is asked of it, its processes killed, its files truncated and altered, its keys purged,
+ * the clock set.
  * Every body is compared with what the server has said; nothing that was purged comes back; no file or descriptor is left.
  */
 import assert from "node:assert/strict";
@@ -7,8 +8,10 @@ import { readdirSync, readFileSync, renameSync, statSync, writeFileSync } from "
 import http from "node:http";
 import { join } from "node:path";
 import { test } from "node:test";
+import { fileURLToPath } from "node:url";
 import { httpBackend } from "../support/backend.ts";
-import { type Running, startHoldfast } from "../support/holdfast.ts";
+import { exchangeFiles } from "../support/exchange_files.ts";
+import { bundled, makePrefix, type Running, startHoldfast } from "../support/holdfast.ts";
 import { Chance } from "../support/mutations.ts";
 import { checkersOf, openBy, workersOf } from "../support/processes.ts";
 import { waitFor } from "../support/wait.ts";
@@ -21,6 +24,8 @@ const CLIENTS = 12;
 const MOST = Math.max(2 ** 20, Math.round((KEYS * 6000) / 4));
 const INACTIVE = 5;
 const KILL_EVERY = Math.min(2000, REQUESTS / 8);
+/** The clock is set to within so many ms of the true time. */
+const DAY = 86_400_000;
 
 const BLOCK = Buffer.from(
   Array.from({ length: 400_000 }, (_, i) => (Math.imul(i ^ (i >>> 7), 0x9e37_79b1) >>> 13) & 0xff),
@@ -115,7 +120,8 @@ function damage(file: string, chance: Chance): void {
     else bytes[chance.below(bytes.length)] ^= 1 << chance.below(8);
     const copy = join(file.slice(0, file.lastIndexOf("/cache/")), "copy");
     writeFileSync(copy, bytes);
-    renameSync(copy, file);
+    // Only where there is one: one that has been removed meanwhile must not come back.
+    exchangeFiles(copy, file);
   } catch {
     // It has been removed meanwhile.
   }
@@ -126,8 +132,17 @@ test(`${REQUESTS} requests over ${KEYS} keys: no wrong byte, no file and no desc
   const chance = new Chance(SEED);
   const truth = new Truth();
   const { address } = await httpBackend(t, ({ url }, response) => truth.answer(Number(url?.slice(1)), response));
+  const prefix = makePrefix(t);
+  const clock = join(prefix, "clock");
+  const setClock = (): void => {
+    writeFileSync(`${clock}.new`, String(chance.below(2 * DAY) - DAY));
+    renameSync(`${clock}.new`, clock);
+  };
+  setClock();
   const holdfast = await startHoldfast(t, {
-    config: ([port]) => `user root; worker_processes 2; worker_shutdown_timeout 5s; http {
+    prefix,
+    entry: bundled(fileURLToPath(new URL("../support/stepped_main.ts", import.meta.url))),
+    config: ([port]) => `user root; env STEPPED_CLOCK=${clock}; worker_processes 2; worker_shutdown_timeout 5s; http {
       proxy_cache_path cache levels=1:2 keys_zone=one:${Math.max(64, Math.round(KEYS / 16))}k
         max_size=${MOST} inactive=${INACTIVE}s manager_sleep=10ms loader_sleep=10ms;
       server { listen 127.0.0.1:${port}; keepalive_requests 1000;
@@ -160,6 +175,7 @@ test(`${REQUESTS} requests over ${KEYS} keys: no wrong byte, no file and no desc
       const key = Math.floor(KEYS * (chance.below(2 ** 30) / 2 ** 30) ** 3);
       if (begun % 10 === 0) vandalize();
       if (begun % KILL_EVERY === 0) kill();
+      if (begun % KILL_EVERY === KILL_EVERY / 2) setClock();
       const least = truth.purged.get(key) ?? 0;
       try {
         if (begun % 25 === 0) {

@@ -124,7 +124,10 @@ test("a request that outlives its configuration writes where it was to; the log 
   await holdfast.waitForLog(/: reconfigured$/m, "private/error.log");
   client.socket.resume();
   await client.readAll();
-  await waitFor(() => holdfast.read("private/before.log").split("/big\n").length === 6, "its line");
+  await waitFor(
+    () => holdfast.read("private/before.log").split("/big\n").length === 6,
+    () => `its line: ${holdfast.read("private/before.log")}\n${holdfast.read("private/error.log")}`,
+  );
   await waitFor(() => !open(holdfast.pid, join(prefix, "private")).includes("before.log"), "the log to be closed");
   assert.doesNotMatch(holdfast.read("private/error.log"), /\[(alert|crit|emerg)\]/);
 });

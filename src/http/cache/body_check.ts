@@ -86,9 +86,9 @@ export class BodyChecks {
     } else {
       const path = this.#cache.fileOf(digest);
       log("crit", `cache file "${path}" ${WRONG_BODY}`);
-      // Another may have taken its place meanwhile.
-      removeFile(path, stats.ino);
-      index.drop(digest, generation);
+      // Another may have taken its place meanwhile, and be one that nobody knows.
+      if (removeFile(path, stats.ino)) index.drop(digest, generation);
+      else index.doubt(digest);
     }
     for (const waiter of waiters) defer(onChecked, waiter);
     this.#next();

@@ -9,6 +9,7 @@ import {
   type IndexedFile,
   MOST_USES,
   STATE,
+  type StoredError,
   USE,
 } from "./entry_table.ts";
 
@@ -175,26 +176,29 @@ export class CacheIndex {
     return renewed;
   }
 
-  /**
-   * Notes that the status is answered in place of a response, whose file is to be removed, for so many seconds. `purge`: the
-   * number of the last purge before it.
-   */
-  fail(digest: string, owner: number, status: number, seconds: number, purge: number): void {
+  /** Notes an error in place of the contents of that generation, whose file has been removed; not where there are others by now. */
+  fail(digest: string, generation: number, owner: number, error: StoredError): void {
     this.#table.lock();
     const at = this.#table.find(digest);
     if (at !== undefined) {
-      this.#table.putError(at, status, seconds, purge);
+      if (this.#words[at + GENERATION] === generation) this.#table.putError(at, error);
       this.#table.disown(at, owner);
     }
     this.#table.unlock();
   }
 
-  /** Forgets the contents of an entry, if they are those of that generation: the file is gone, or is not what it should be. */
-  drop(digest: string, generation: number): void {
+  /**
+   * Forgets the contents of an entry, if they are those of that generation (0: an error), whose file has been removed: whoever
+   * dies in between leaves no file that nobody knows. False where there were none.
+   */
+  drop(digest: string, generation: number): boolean {
     this.#table.lock();
     const at = this.#table.find(digest);
-    if (at !== undefined && this.#words[at + GENERATION] === generation) this.#table.clear(at);
+    const same = at !== undefined && this.#words[at + GENERATION] === generation;
+    const known = same && (generation !== 0 || this.#words[at + ERROR] !== 0);
+    if (same) this.#table.clear(at);
     this.#table.unlock();
+    return known;
   }
 
   /** Of an entry's present contents; 0 while there are none. */
@@ -213,28 +217,18 @@ export class CacheIndex {
     return at === undefined ? 0 : this.#words[at + STATE] >> 1;
   }
 
-  /** Forgets the contents of an entry, whatever they are. False where it had none. */
-  purge(digest: string): boolean {
-    this.#table.lock();
-    const at = this.#table.find(digest);
-    const known = at !== undefined && ((this.#words[at + STATE] & EXISTS) !== 0 || this.#words[at + ERROR] !== 0);
-    if (at !== undefined) this.#table.clear(at);
-    this.#table.unlock();
-    return known;
-  }
-
   /** A worker with that slot has exited, or one begins: what it updated, it updates no more. */
   forget(slot: number): void {
     const left = this.#table.leftBy(slot);
     if (left !== "") {
-      this.#doubt(left);
+      this.doubt(left);
       this.#table.notePuttingIn(slot, "");
     }
     this.#table.disownAll(slot);
   }
 
-  /** There may be a file that was purged before anybody knew of it: whoever reads it looks. */
-  #doubt(digest: string): void {
+  /** There may be a file that nobody knows, such as one that was purged before it was noted: whoever reads it looks. */
+  doubt(digest: string): void {
     const table = this.#table;
     table.lock();
     const at = table.find(digest);

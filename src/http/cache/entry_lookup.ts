@@ -129,7 +129,7 @@ export class EntryLookup implements FileReadHandler, CheckWaiter {
   private isPurged(): boolean {
     const { index, purges } = this.cache;
     if (!purges.overtook({ key: this.key, tags: "", purge: index.errorPurge }, this.main)) return false;
-    index.purge(this.digest);
+    index.drop(this.digest, 0);
     return true;
   }
 

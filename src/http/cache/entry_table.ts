@@ -68,6 +68,15 @@ export interface IndexedFile {
   readonly identity: number;
 }
 
+/** A status that is answered in place of a response. */
+export interface StoredError {
+  readonly status: number;
+  /** For how long. */
+  readonly seconds: number;
+  /** The number of the last purge before it. */
+  readonly purge: number;
+}
+
 /** Bytes of a block in which the sizes of files are counted. */
 export const BLOCK = 4096;
 
@@ -222,8 +231,8 @@ export class EntryTable {
     this.words[at + IDENTITY] = 0;
   }
 
-  /** It has no file, but a status that is answered in its place for so many seconds. */
-  putError(at: number, status: number, seconds: number, purge: number): void {
+  /** It has no file, but an error that is answered in its place. */
+  putError(at: number, { status, seconds, purge }: StoredError): void {
     const { words } = this;
     this.clear(at);
     words[at + ERROR] = status;

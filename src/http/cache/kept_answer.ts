@@ -94,8 +94,8 @@ export class KeptAnswer {
     const tags = tagsOf(head.headers, settings.tags);
     if (tags !== "" && tags !== stored.head.tags) {
       // A purge of its new tags would not reach it: the next request gets it anew.
-      cache.index.drop(lookup.digest, stored.generation);
       removeFile(cache.fileOf(lookup.digest));
+      cache.index.drop(lookup.digest, stored.generation);
       return stored;
     }
     const validity = confirmedValidity(freshness, stored.head.answer, passing.settings.ignored, settings);
@@ -116,9 +116,11 @@ export class KeptAnswer {
   private fail(status: number, until: number): void {
     const left = until - seconds();
     if (!this.cacheable || left < 0 || this.isPurged("")) return;
+    const { index } = this.cache;
     const { digest } = this.lookup;
-    this.cache.index.fail(digest, this.update.token, status, left, this.purge);
+    const generation = index.generationOf(digest);
     removeFile(this.cache.fileOf(digest));
+    index.fail(digest, generation, this.update.token, { status, seconds: left, purge: this.purge });
   }
 
   /** What keeps its body; undefined where it is not kept. */

@@ -16,11 +16,15 @@ export function purge(cache: Cache, key: string): PurgeResult {
 
 /** Its variants go with it: they are bound to the entry that is removed (StoredHead.family). */
 function purgeKey(cache: Cache, key: string): PurgeResult {
+  const { index } = cache;
   const digest = digestOf(key);
   cache.purges.one(digest);
-  const known = cache.index.purge(digest);
+  const generation = index.generationOf(digest);
   const path = cache.fileOf(digest);
-  if (removeFile(path)) return "purged";
+  // The file goes first: of an entry without one the next request finds that out, a file without an entry would stay.
+  const removed = removeFile(path);
+  const known = index.drop(digest, generation);
+  if (removed) return "purged";
   // A file that stays must not come back, not even with a restart: what begins with the key is purged with it.
   if (fs.existsSync(osPath(path))) return cache.purges.many("prefix", key) ?? "purged";
   return known ? "purged" : "not found";

@@ -91,15 +91,16 @@ export class Purger implements CheckerService {
   async #visit(path: string): Promise<void> {
     const { purges, index } = this.#cache;
     const digest = digestOfPath(path);
+    let generation = 0;
     for (let tries = 1; ; tries++) {
-      const generation = index.generationOf(digest);
+      generation = index.generationOf(digest);
       const entry = await readEntry(path);
       if (entry === undefined ? !fs.existsSync(osPath(path)) : !purges.covers(entry.head)) return;
       // Another file may have its place by now, or it is just being renewed.
       if (tries === TRIES || index.generationOf(digest) === generation) break;
     }
     // One that cannot be read may be one that was purged.
-    index.purge(digest);
     removeFile(path);
+    index.drop(digest, generation);
   }
 }
