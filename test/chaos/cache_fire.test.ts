@@ -4,14 +4,15 @@
  * Every body is compared with what the server has said; nothing that was purged comes back; no file or descriptor is left.
  */
 import assert from "node:assert/strict";
-import { readdirSync, readFileSync, renameSync, statSync, writeFileSync } from "node:fs";
+import { readFileSync, renameSync, statSync, writeFileSync } from "node:fs";
 import http from "node:http";
 import { join } from "node:path";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { httpBackend } from "../support/backend.ts";
 import { exchangeFiles } from "../support/exchange_files.ts";
-import { bundled, makePrefix, type Running, startHoldfast } from "../support/holdfast.ts";
+import { filesBelow } from "../support/files_below.ts";
+import { bundled, makePrefix, startHoldfast } from "../support/holdfast.ts";
 import { Chance } from "../support/mutations.ts";
 import { checkersOf, openBy, workersOf } from "../support/processes.ts";
 import { waitFor } from "../support/wait.ts";
@@ -104,11 +105,6 @@ function ask(port: number, method: string, key: number): Promise<[http.IncomingM
   });
 }
 
-function filesOf({ prefix }: Running, under = "cache"): string[] {
-  const entries = readdirSync(join(prefix, under), { recursive: true, withFileTypes: true });
-  return entries.filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name));
-}
-
 /**
  * Cuts a file short, or changes a byte of it, in a copy that takes its place. What is changed in a file itself while it is being
  * sent goes out: the kernel sends the pages that it has of it. So it is with nginx.
@@ -153,7 +149,8 @@ test(`${REQUESTS} requests over ${KEYS} keys: no wrong byte, no file and no desc
   const { port, pid } = holdfast;
   let begun = 0;
   let killed = 0;
-  let files: string[] = [];
+  const files = (): string[] => filesBelow(join(prefix, "cache"));
+  let victims: string[] = [];
 
   const purge = async (key: number): Promise<void> => {
     const before = truth.said.get(key) ?? 0;
@@ -161,13 +158,13 @@ test(`${REQUESTS} requests over ${KEYS} keys: no wrong byte, no file and no desc
     truth.purged.set(key, Math.max(before, truth.purged.get(key) ?? 0));
   };
   const vandalize = (): void => {
-    if (begun % 300 === 0) files = filesOf(holdfast).filter((file) => !file.includes("/.temp/"));
-    if (files.length > 0) damage(files[chance.below(files.length)], chance);
+    if (begun % 300 === 0) victims = files().filter((file) => !file.includes("/.temp/"));
+    if (victims.length > 0) damage(victims[chance.below(victims.length)], chance);
   };
   const kill = (): void => {
-    const victims = chance.below(3) === 0 ? checkersOf(pid) : workersOf(pid);
-    if (victims.length === 0) return;
-    process.kill(victims[chance.below(victims.length)], "SIGKILL");
+    const processes = chance.below(3) === 0 ? checkersOf(pid) : workersOf(pid);
+    if (processes.length === 0) return;
+    process.kill(processes[chance.below(processes.length)], "SIGKILL");
     killed++;
   };
   const client = async (): Promise<void> => {
@@ -202,7 +199,7 @@ test(`${REQUESTS} requests over ${KEYS} keys: no wrong byte, no file and no desc
 
   // Afterwards: the bound is kept, and no lock is left that anybody would have to wait for.
   const size = (): number =>
-    filesOf(holdfast).reduce((sum, file) => sum + (statSync(file, { throwIfNoEntry: false })?.size ?? 0), 0);
+    files().reduce((sum, file) => sum + (statSync(file, { throwIfNoEntry: false })?.size ?? 0), 0);
   await waitFor(
     () => size() <= MOST,
     () => `no more than ${MOST} bytes, of ${size()}`,
@@ -217,8 +214,8 @@ test(`${REQUESTS} requests over ${KEYS} keys: no wrong byte, no file and no desc
   assert.deepEqual(truth.wrong.slice(0, 5), []);
   // What is not in the index would stay for ever.
   await waitFor(
-    () => filesOf(holdfast).length === 0,
-    () => `every file to go: ${filesOf(holdfast).slice(0, 5)}`,
+    () => files().length === 0,
+    () => `every file to go: ${files().slice(0, 5)}`,
     60_000,
   );
   agent.destroy();

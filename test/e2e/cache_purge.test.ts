@@ -1,10 +1,11 @@
 import assert from "node:assert/strict";
-import { readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { type CachedSite, type CachedSiteOptions, cachedSite } from "../support/cached_site.ts";
 import { answer, fastcgiBackend } from "../support/fastcgi.ts";
+import { filesBelow } from "../support/files_below.ts";
 import { packetBackend } from "../support/gateways.ts";
 import { type Running, startHoldfast } from "../support/holdfast.ts";
 import { workersOf } from "../support/processes.ts";
@@ -30,8 +31,7 @@ async function warm({ ask }: CachedSite, path: string): Promise<void> {
 }
 
 function filesOf({ prefix }: Running): string[] {
-  const entries = readdirSync(join(prefix, "cache"), { recursive: true, withFileTypes: true });
-  return entries.filter((entry) => /^[0-9a-f]{32}$/.test(entry.name)).map(({ name }) => name);
+  return filesBelow(join(prefix, "cache")).filter((path) => /\/[0-9a-f]{32}$/.test(path));
 }
 
 /** Until nothing is pending: the records are gone from the file. */

@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
-import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { cachedSite } from "../support/cached_site.ts";
 import { dropPages } from "../support/drop_pages.ts";
+import { filesBelow } from "../support/files_below.ts";
 import type { Running } from "../support/holdfast.ts";
 import { openBy, workersOf } from "../support/processes.ts";
 import { RawConnection } from "../support/tcp.ts";
@@ -16,11 +16,7 @@ const FIELDS = { "Accept-Ranges": "bytes", "Content-Length": BODY.length };
 
 /** The file of the one entry. A client may have all of a long answer before it is there. */
 function fileOf({ prefix }: Running): Promise<string> {
-  return waitFor(() => {
-    const entries = readdirSync(join(prefix, "cache"), { recursive: true, withFileTypes: true });
-    const found = entries.find((entry) => entry.isFile() && /^[0-9a-f]{32}$/.test(entry.name));
-    return found !== undefined && join(found.parentPath, found.name);
-  }, "the file");
+  return waitFor(() => filesBelow(join(prefix, "cache")).find((path) => /\/[0-9a-f]{32}$/.test(path)), "the file");
 }
 
 test("a response is read from the disk, all of it and ranges", async (t) => {

@@ -1,9 +1,10 @@
 import assert from "node:assert/strict";
-import { readdirSync, statSync } from "node:fs";
+import { statSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { cannedBackend } from "../support/backend.ts";
 import { cachedSite } from "../support/cached_site.ts";
+import { filesBelow } from "../support/files_below.ts";
 import { type Running, startHoldfast } from "../support/holdfast.ts";
 import { get } from "../support/tcp.ts";
 
@@ -12,8 +13,7 @@ import { get } from "../support/tcp.ts";
 const STALE = { "X-Accel-Expires": "@1" };
 
 function filesOf({ prefix }: Running): string[] {
-  const entries = readdirSync(join(prefix, "cache"), { recursive: true, withFileTypes: true });
-  return entries.filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name));
+  return filesBelow(join(prefix, "cache"));
 }
 
 test("a 304 extends the stored response, for all workers, in its file and in memory", async (t) => {

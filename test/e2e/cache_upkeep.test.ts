@@ -4,6 +4,7 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import { join } from "node:path";
 import { test } from "node:test";
 import { cachedSite } from "../support/cached_site.ts";
+import { makePrefix } from "../support/holdfast.ts";
 import { checkersOf, workersOf } from "../support/processes.ts";
 import { RawConnection } from "../support/tcp.ts";
 import { waitFor } from "../support/wait.ts";
@@ -198,6 +199,32 @@ test("a worker that is killed while it fills an entry leaves no file and no lock
     () => `one file, of ${files()}`,
   );
   assert.equal(await ask("/a"), "HIT answer 2");
+});
+
+test("what other processes left is removed, also where their ids are in use again; what lives is kept", async (t) => {
+  const prefix = makePrefix(t);
+  const begin = (pid: number): string =>
+    readFileSync(`/proc/${pid}/stat`, "latin1")
+      .replace(/^.*\) /s, "")
+      .split(" ")[19];
+  const here = statSync("/proc/self/ns/pid").ino;
+  const at = (name: string): string => join(prefix, "cache/.temp", name);
+  const live = `${process.pid}-${begin(process.pid)}-${here}`;
+  // Of a process before this one with its id; of one that has none; of another container.
+  const [reused, dead] = [`${process.pid}-1-${here}`, `99999999-1-${here}`];
+  const [foreign, abandoned] = [`${process.pid}-1-${here + 1}`, `1-1-${here + 1}`];
+  for (const name of [live, reused, dead, foreign, abandoned, "99999998"]) {
+    mkdirSync(at(name), { recursive: true });
+    writeFileSync(join(at(name), "0000000001"), "left");
+  }
+  const longAgo = Date.now() / 1000 - 7200;
+  utimesSync(at(abandoned), longAgo, longAgo);
+  await cachedSite(t, counted, { location: LOCATION, prefix });
+  await waitFor(
+    () => [reused, dead, abandoned, "99999998"].every((name) => !existsSync(at(name))),
+    "what the dead have left to go",
+  );
+  for (const name of [live, foreign]) assert.ok(existsSync(join(at(name), "0000000001")));
 });
 
 test("a reload leaves the loader at its work, and a checker that is killed is followed by one that loads", async (t) => {

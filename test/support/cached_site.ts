@@ -1,8 +1,8 @@
-import { readdirSync } from "node:fs";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { join } from "node:path";
 import type { TestContext } from "node:test";
 import { httpBackend } from "./backend.ts";
+import { filesBelow } from "./files_below.ts";
 import { type Running, startHoldfast } from "./holdfast.ts";
 import { type RawResponse, request } from "./tcp.ts";
 
@@ -74,9 +74,6 @@ export async function cachedSite(
     holdfast = await startHoldfast(t, { config, prefix: holdfast.prefix });
     return holdfast;
   };
-  const files = () => {
-    const entries = readdirSync(join(holdfast.prefix, "cache"), { recursive: true, withFileTypes: true });
-    return entries.filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name));
-  };
+  const files = () => filesBelow(join(holdfast.prefix, "cache"));
   return { holdfast, asked, ask, send, start, files };
 }

@@ -9,6 +9,7 @@ import type { BodyKeeper, KeeperOwner } from "../core/upstream.ts";
 import type { Cache } from "./cache.ts";
 import { checksum, decodeHead, encodeHead, fileFacts, headLength, removeFile, type TextToStore } from "./entry_file.ts";
 import type { EntryUpdate } from "./entry_update.ts";
+import { processName } from "./temporary.ts";
 
 /** Where a response goes. */
 export interface Destination {
@@ -52,7 +53,7 @@ export class CacheWriter implements BodyKeeper, KeptFileOwner {
     this.to = to;
     this.headBytes = headLength(entry);
     // The directory says whose it is: the manager removes what is left of a process that has died.
-    this.kept = new KeptFile(this, { path: `${to.cache.temporary}/${process.pid}`, levels: [] }, this.headBytes);
+    this.kept = new KeptFile(this, { path: `${to.cache.temporary}/${processName()}`, levels: [] }, this.headBytes);
     this.text = to.cache.memory === undefined ? undefined : "";
   }
 
