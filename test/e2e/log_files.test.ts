@@ -102,32 +102,36 @@ test("a log that cannot be reopened stays as it was, and that is said once", { s
   await appears(holdfast, "other/a.log", "/third\n");
 });
 
-test("a request that outlives its configuration writes where it was to; the log is closed after it", {
-  skip,
-}, async (t) => {
-  const prefix = privatePrefix(t);
-  writeFileSync(join(prefix, "big"), Buffer.alloc(8 << 20));
-  chmodSync(join(prefix, "big"), 0o644);
-  const big = (log: string) => (port: number) =>
-    config(port).replace(
-      "location / {",
-      `location /big { alias ${prefix}/big; access_log private/${log}.log line; } location / {`,
+for (const first of [true, false]) {
+  test(`a request that outlives its configuration writes where it was to, ${first ? "its worker's first line there" : "as others before it"}; the log is closed after it`, {
+    skip,
+  }, async (t) => {
+    const prefix = privatePrefix(t);
+    writeFileSync(join(prefix, "big"), Buffer.alloc(8 << 20));
+    chmodSync(join(prefix, "big"), 0o644);
+    const big = (log: string) => (port: number) =>
+      config(port)
+        .replace("worker_processes 2", "worker_processes 1")
+        .replace(
+          "location / {",
+          `location /big { alias ${prefix}/big; access_log private/${log}.log line; } location / {`,
+        );
+    const holdfast = await startHoldfast(t, { prefix, globals: GLOBALS, config: (ports) => big("before")(ports[0]) });
+    if (!first) for (let i = 0; i < 4; i++) await get(holdfast.port, "/big");
+    const client = await RawConnection.open(holdfast.port);
+    client.write("GET /big HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+    await client.until((received) => received.length > 0);
+    client.socket.pause();
+    holdfast.configure(big("after")(holdfast.port));
+    holdfast.signal("SIGHUP");
+    await holdfast.waitForLog(/: reconfigured$/m, "private/error.log");
+    client.socket.resume();
+    await client.readAll();
+    await waitFor(
+      () => holdfast.read("private/before.log").split("/big\n").length === (first ? 2 : 6),
+      () => `its line: ${holdfast.read("private/before.log")}\n${holdfast.read("private/error.log")}`,
     );
-  const holdfast = await startHoldfast(t, { prefix, globals: GLOBALS, config: (ports) => big("before")(ports[0]) });
-  for (let i = 0; i < 4; i++) await get(holdfast.port, "/big");
-  const client = await RawConnection.open(holdfast.port);
-  client.write("GET /big HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
-  await client.until((received) => received.length > 0);
-  client.socket.pause();
-  holdfast.configure(big("after")(holdfast.port));
-  holdfast.signal("SIGHUP");
-  await holdfast.waitForLog(/: reconfigured$/m, "private/error.log");
-  client.socket.resume();
-  await client.readAll();
-  await waitFor(
-    () => holdfast.read("private/before.log").split("/big\n").length === 6,
-    () => `its line: ${holdfast.read("private/before.log")}\n${holdfast.read("private/error.log")}`,
-  );
-  await waitFor(() => !open(holdfast.pid, join(prefix, "private")).includes("before.log"), "the log to be closed");
-  assert.doesNotMatch(holdfast.read("private/error.log"), /\[(alert|crit|emerg)\]/);
-});
+    await waitFor(() => !open(holdfast.pid, join(prefix, "private")).includes("before.log"), "the log to be closed");
+    assert.doesNotMatch(holdfast.read("private/error.log"), /\[(alert|crit|emerg)\]/);
+  });
+}

@@ -9,8 +9,9 @@ const END_MS = 900;
 
 /** The files this process has open, by absolute path. */
 const files = new Map<string, AppendFile>();
-/** The descriptors that the master has sent last. */
+/** The descriptors that the master has sent last, and those of earlier configurations that may still log. */
 let shared: OpenLogs = new Map();
+let earlier: OpenLogs = new Map();
 let exitHooked = false;
 
 /**
@@ -20,7 +21,7 @@ let exitHooked = false;
 export function openLogFile(path: string): LogFile {
   const known = files.get(path);
   if (known !== undefined) return known;
-  const file = new AppendFile(path, (name) => shared.get(name));
+  const file = new AppendFile(path, (name) => shared.get(name) ?? earlier.get(name));
   file.open();
   files.set(path, file);
   if (!exitHooked) {
@@ -63,17 +64,15 @@ export function flushLogFiles(): void {
   stderr.drain(until);
 }
 
-/** Switches to these descriptors of the master's, after writing buffered lines to the old ones. */
-export function adoptLogFiles(lent: OpenLogs): void {
+/**
+ * Switches to these descriptors of the master's, after writing buffered lines to the old ones. `left`: those of logs that only
+ * earlier configurations name.
+ */
+export function adoptLogFiles(lent: OpenLogs, left: OpenLogs = new Map()): void {
   for (const file of buffers.values()) file.flush();
   shared = lent;
+  earlier = left;
   for (const [path, file] of files) if (file.isOpen && lent.has(path)) file.open();
-}
-
-/** Whether all files that are open here use the descriptors that were adopted last. */
-export function usesOnlyAdopted(): boolean {
-  for (const [path, file] of files) if (file.isOpen && !shared.has(path)) return false;
-  return true;
 }
 
 /** After a reload: closes the files that are no longer configured. A later line opens one again. */
