@@ -11,7 +11,7 @@ import { ensureDependencies, main, ROOT } from "./setup.mjs";
 
 const DIST = join(ROOT, "dist");
 const BUNDLE = join(DIST, "holdfast.mjs");
-/** src/session/redis/link.ts loads it. */
+/** src/redis/client.ts loads it. */
 const REDIS = join(DIST, "redis.cjs");
 const PROGRAM = join(DIST, "program.js");
 /** The same in bin/holdfast. */

@@ -10,7 +10,7 @@ import { fileURLToPath } from "node:url";
 const LAYERS: readonly (readonly string[])[] = [
   ["sys", "config", "version"],
   ["shm", "regex", "net", "wire"],
-  ["script", "runtime"],
+  ["script", "runtime", "redis"],
   ["balancer", "http"],
   ["http/modules", "http/cache", "health", "session", "cluster", "stream"],
   ["admin"],

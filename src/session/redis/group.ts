@@ -1,22 +1,32 @@
+import { failAtEnd } from "../../config/directives.ts";
 import type { Scope } from "../../config/schema.ts";
+import { type RedisDefinition, redisDefinition } from "../../redis/definition.ts";
+import { linkTo } from "../../redis/link.ts";
 import type { CheckerService } from "../../runtime/application.ts";
 import type { Cycle } from "../../runtime/cycle.ts";
 import type { ZoneSettings } from "../zone/session_zone.ts";
 import type { Group, LocalZone, SessionStore, WaitingSessions } from "../zone/store.ts";
-import { type RedisDefinition, redisDefinition } from "./definition.ts";
 import { knownKeys } from "./group_keys.ts";
-import { linkTo } from "./link.ts";
 import { LocalCopy } from "./local_copy.ts";
 import { RedisStore } from "./redis_store.ts";
 import { Remote } from "./remote.ts";
 import { Replay } from "./replay.ts";
 
+interface Waiting {
+  /** After how long a request goes on without an answer, ms. */
+  readonly timeout: number;
+  /** Bytes that changes may take which wait for the store. */
+  readonly queue: number;
+}
+
 /** A group of nodes that shares a zone through Redis or Valkey. */
 class RedisGroup implements Group {
   readonly #definition: RedisDefinition;
+  readonly #waiting: Waiting;
 
-  constructor(definition: RedisDefinition) {
+  constructor(definition: RedisDefinition, waiting: Waiting) {
     this.#definition = definition;
+    this.#waiting = waiting;
   }
 
   get text(): string {
@@ -24,7 +34,7 @@ class RedisGroup implements Group {
   }
 
   open(local: LocalZone): SessionStore {
-    return new RedisStore(local, this.#copy(local), this.#remote(local), this.#definition.timeout);
+    return new RedisStore(local, this.#copy(local), this.#remote(local), this.#waiting.timeout);
   }
 
   keys(local: LocalZone): readonly Buffer[] | undefined {
@@ -40,7 +50,7 @@ class RedisGroup implements Group {
   }
 
   #copy(local: LocalZone): LocalCopy {
-    return new LocalCopy(local, this.#definition.queue);
+    return new LocalCopy(local, this.#waiting.queue);
   }
 
   #remote(local: LocalZone): Remote {
@@ -51,6 +61,12 @@ class RedisGroup implements Group {
 /** The group of a zone; undefined where it has none. `timeout`: `session_timeout`. */
 export function redisGroup(zone: ZoneSettings, timeout: number, cycle: Cycle, http: Scope): Group | undefined {
   if (zone.group === undefined) return undefined;
-  const definition = redisDefinition(zone, zone.group, timeout, cycle, http);
-  return definition && new RedisGroup(definition);
+  const definition = redisDefinition(zone.group, {
+    owner: `session zone "${zone.name}"`,
+    prefix: `holdfast:${zone.name}:`,
+    fail: (sentence) => failAtEnd(http, sentence),
+    path: (file) => cycle.path(file, "conf"),
+    readFile: (path) => cycle.readFile(path),
+  });
+  return new RedisGroup(definition, { timeout, queue: zone.group.queue ?? zone.size });
 }

@@ -1,5 +1,5 @@
+import { type Link, Script } from "../../redis/link.ts";
 import type { Environment } from "../zone/environment.ts";
-import { type Link, Script } from "./link.ts";
 
 /**
  * The keys that sign the cookies of a group, where no file has them: a list in Redis, to which each node brings what it has signed

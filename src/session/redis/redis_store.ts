@@ -1,9 +1,9 @@
+import { reasonOf } from "../../redis/link.ts";
 import { contain } from "../../sys/guard.ts";
 import { clearDeadline, Deadline, setDeadline } from "../../sys/timers.ts";
 import { applyChange, type Change, MOVED, type Outcome } from "../zone/change.ts";
 import type { LocalZone, SessionChanger, SessionReader, SessionStore } from "../zone/store.ts";
 import type { StoredSession } from "../zone/stored_session.ts";
-import { reasonOf } from "./link.ts";
 import type { LocalCopy, LocalWrite } from "./local_copy.ts";
 import { deletedMark, isLiving, type Remote } from "./remote.ts";
 

@@ -1,6 +1,6 @@
+import { type Link, Script } from "../../redis/link.ts";
 import { idText } from "../zone/session_id.ts";
 import { makeSession, readSession, type StoredSession } from "../zone/stored_session.ts";
-import { type Link, Script } from "./link.ts";
 
 /**
  * The sessions of a zone in Redis: the same bytes as in LMDB, each under the prefix and its id. What was deleted or renewed leaves

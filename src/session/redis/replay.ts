@@ -1,10 +1,10 @@
+import type { RedisDefinition } from "../../redis/definition.ts";
+import { reasonOf } from "../../redis/link.ts";
 import type { CheckerService } from "../../runtime/application.ts";
 import { startTimer, type Timer } from "../../sys/timers.ts";
 import type { LocalZone } from "../zone/store.ts";
 import type { StoredSession } from "../zone/stored_session.ts";
-import type { RedisDefinition } from "./definition.ts";
 import { shareKeys } from "./group_keys.ts";
-import { reasonOf } from "./link.ts";
 import type { LocalCopy } from "./local_copy.ts";
 import type { Unsent } from "./queue.ts";
 import { reconcile } from "./reconcile.ts";

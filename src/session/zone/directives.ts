@@ -3,6 +3,7 @@ import { type DirectiveSpec, fail } from "../../config/schema.ts";
 import type { Directive } from "../../config/types.ts";
 import { parseSec, parseSize } from "../../config/values.ts";
 import { HTTP_LOCATION } from "../../http/conf/contexts.ts";
+import { readRedisParameter } from "../../redis/definition.ts";
 import type { Durability, GroupSettings, ZoneSettings } from "./session_zone.ts";
 
 /** `session ZONE …` */
@@ -103,12 +104,8 @@ function readZone(at: Directive): ZoneSettings {
     else if (parameter === "path") path = value;
     else if (parameter === "keys") keys = value;
     else if (parameter === "store") group.store = value;
-    else if (parameter === "prefix") group.prefix = value;
-    else if (parameter === "password_file") group.passwordFile = value;
-    else if (parameter === "ca") group.ca = value;
-    else if (parameter === "verify") group.verify = value === "off" ? false : value === "on" || wrong();
     else if (parameter === "queue") group.queue = parseSize(value) || wrong();
-    else wrong();
+    else if (readRedisParameter(group, parameter, value) !== true) wrong();
   }
   const { store, prefix, passwordFile, ca, verify = true, queue } = group;
   if (store === undefined && Object.keys(group).length > 0) fail(at, `session zone "${name}" has no "store"`);

@@ -1,3 +1,4 @@
+import type { RedisSetting } from "../../redis/definition.ts";
 import type { CheckerService } from "../../runtime/application.ts";
 import type { Cycle } from "../../runtime/cycle.ts";
 import { openMainLog } from "../../runtime/log/directive.ts";
@@ -37,12 +38,7 @@ export interface ZoneSettings extends SessionLimits {
 }
 
 /** `store=` and what belongs to it, as written. */
-export interface GroupSettings {
-  readonly store: string;
-  readonly prefix: string | undefined;
-  readonly passwordFile: string | undefined;
-  readonly ca: string | undefined;
-  readonly verify: boolean;
+export interface GroupSettings extends RedisSetting {
   /** Bytes. */
   readonly queue: number | undefined;
 }

@@ -1,9 +1,7 @@
-import { existsSync } from "node:fs";
-import { createRequire } from "node:module";
-import { fileURLToPath } from "node:url";
 import type { RedisArgument } from "@redis/client";
-import { crypto } from "../../sys/builtin.ts";
-import { startTimer, type Timer } from "../../sys/timers.ts";
+import { crypto } from "../sys/builtin.ts";
+import { startTimer, type Timer } from "../sys/timers.ts";
+import { type Client, destroy, openClient } from "./client.ts";
 import type { RedisDefinition } from "./definition.ts";
 
 /** A script in Lua with one key. */
@@ -21,21 +19,6 @@ export class Script {
   }
 }
 
-/** What a link needs of the client library, in whichever of its modes. */
-interface Client {
-  connect(): Promise<unknown>;
-  destroy(): void;
-  send(key: string, args: readonly RedisArgument[]): Promise<unknown>;
-}
-
-/** Strings come as bytes. The library's number of that type. */
-const AS_BYTES = { typeMapping: { 36: Buffer } } as const;
-const CONNECT_MS = 2000;
-/** Pauses between attempts to connect double from the one to the other, each a random part shorter. */
-const FIRST_PAUSE_MS = 50;
-const LAST_PAUSE_MS = 2000;
-/** Commands that may wait for answers. */
-const MOST_WAITING = 100_000;
 /** While the store is given up it is asked so often whether it is back, and after so many questions without an answer over a new connection. */
 const PROBE_MS = 250;
 const MOST_PROBES = 20;
@@ -72,6 +55,11 @@ export class Link {
 
   get(key: string): Promise<unknown> {
     return this.#send(key, ["GET", key]);
+  }
+
+  /** `key`: the one that the command is about, which in a cluster says to whom it goes. */
+  send(key: string, args: readonly RedisArgument[]): Promise<unknown> {
+    return this.#send(key, args);
   }
 
   run(script: Script, key: string, args: readonly RedisArgument[]): Promise<unknown> {
@@ -155,86 +143,12 @@ export function reasonOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
 
-function destroy(client: Client | undefined): void {
-  try {
-    client?.destroy();
-  } catch {
-    // It was closed before.
-  }
-}
-
-/** The built program has the library in one file beside it. */
-function loadClient(): typeof import("@redis/client") {
-  const load = createRequire(import.meta.url);
-  const built = fileURLToPath(new URL("redis.cjs", import.meta.url));
-  return load(existsSync(built) ? built : "@redis/client");
-}
-
-function openClient(definition: RedisDefinition, onError: (error: unknown) => void): Client {
-  const redis = loadClient();
-  const { kind, hosts, database, user, password, tls, master = "" } = definition;
-  const common = {
-    connectTimeout: CONNECT_MS,
-    reconnectStrategy: (retries: number): number =>
-      Math.min(FIRST_PAUSE_MS * 2 ** Math.min(retries, 10), LAST_PAUSE_MS) * (0.5 + Math.random() / 2),
-  };
-  const secure = tls && { ca: tls.ca, rejectUnauthorized: tls.verify };
-  const socketTo = (host: { readonly host: string; readonly port: number } | undefined) =>
-    secure === undefined ? { ...common, ...host } : { ...common, ...host, tls: true as const, ...secure };
-  const login = { ...(user === undefined ? {} : { username: user }), ...(password === undefined ? {} : { password }) };
-  const options = {
-    RESP: 2,
-    disableOfflineQueue: true,
-    disableClientInfo: true,
-    commandsQueueMaxLength: MOST_WAITING,
-    maintNotifications: "disabled",
-  } as const;
-  if (kind === "cluster") {
-    const cluster = redis.createCluster({
-      RESP: 2,
-      rootNodes: hosts.map((host) => ({ socket: socketTo(host) })),
-      defaults: { ...options, ...login, socket: socketTo(undefined) },
-    });
-    cluster.on("error", onError);
-    return {
-      connect: () => cluster.connect(),
-      destroy: () => cluster.destroy(),
-      send: (key, args) => cluster.sendCommand(key, false, [...args], AS_BYTES),
-    };
-  }
-  if (kind === "sentinel") {
-    const sentinel = redis.createSentinel({
-      RESP: 2,
-      name: master,
-      sentinelRootNodes: hosts.map(({ host, port }) => ({ host, port })),
-      nodeClientOptions: { ...options, ...login, database, socket: socketTo(undefined) },
-      sentinelClientOptions: { ...options, socket: socketTo(undefined) },
-      passthroughClientErrorEvents: false,
-      scanInterval: 1000,
-    });
-    sentinel.on("error", onError);
-    return {
-      connect: () => sentinel.connect(),
-      destroy: () => sentinel.destroy(),
-      send: (_key, args) => sentinel.sendCommand(false, [...args], AS_BYTES),
-    };
-  }
-  const client = redis.createClient({ ...options, ...login, database, socket: socketTo(hosts[0]) });
-  client.on("error", onError);
-  client.unref();
-  return {
-    connect: () => client.connect(),
-    destroy: () => client.destroy(),
-    send: (_key, args) => client.sendCommand(args, AS_BYTES),
-  };
-}
-
 const links = new Map<string, Link>();
 
 /** The process's link to a store. Links stay: a process has as many as its configurations had stores. */
 export function linkTo(definition: RedisDefinition): Link {
-  const { timeout: _, queue: __, text: ___, ...where } = definition;
-  const key = JSON.stringify(where);
+  const { kind, hosts, master, database, user, password, tls, prefix } = definition;
+  const key = JSON.stringify([kind, hosts, master, database, user, password, tls, prefix]);
   let link = links.get(key);
   if (link === undefined) {
     link = new Link(definition);

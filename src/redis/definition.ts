@@ -1,10 +1,6 @@
-import { failAtEnd } from "../../config/directives.ts";
-import type { Scope } from "../../config/schema.ts";
-import type { Cycle } from "../../runtime/cycle.ts";
-import type { GroupSettings, ZoneSettings } from "../zone/session_zone.ts";
+import { errorCode, errorText } from "../sys/errno.ts";
 
-/** What `store=` of a session zone stands for. */
-
+/** Where a Redis or Valkey is that nodes share something through, and how it is reached. */
 export interface RedisDefinition {
   /** One server, several that watch a master among others, or several that have a part of the keys each. */
   readonly kind: "single" | "sentinel" | "cluster";
@@ -17,23 +13,64 @@ export interface RedisDefinition {
   readonly tls: RedisTls | undefined;
   /** Of all keys. */
   readonly prefix: string;
-  /** After how long a request goes on without an answer, ms. */
-  readonly timeout: number;
-  /** Bytes that changes may take which wait for the store. */
-  readonly queue: number;
   /** Without secrets. */
   readonly text: string;
 }
 
-export interface RedisHost {
+interface RedisHost {
   readonly host: string;
   readonly port: number;
 }
 
-export interface RedisTls {
+interface RedisTls {
   /** PEM; undefined: the authorities that Node brings. */
   readonly ca: string | undefined;
   readonly verify: boolean;
+}
+
+/** What a configuration says of it, as written. */
+export interface RedisSetting {
+  readonly store: string;
+  readonly prefix: string | undefined;
+  readonly passwordFile: string | undefined;
+  readonly ca: string | undefined;
+  readonly verify: boolean;
+}
+
+/** Parameters beside the URL. Returns false where the value is wrong; undefined: there is no such parameter. */
+export function readRedisParameter(
+  into: { -readonly [K in keyof RedisSetting]?: RedisSetting[K] },
+  parameter: string,
+  value: string,
+): boolean | undefined {
+  switch (parameter) {
+    case "prefix":
+      into.prefix = value;
+      return true;
+    case "password_file":
+      into.passwordFile = value;
+      return true;
+    case "ca":
+      into.ca = value;
+      return true;
+    case "verify":
+      into.verify = value === "on";
+      return value === "on" || value === "off";
+    default:
+      return undefined;
+  }
+}
+
+/** What reading a definition needs of the configuration. */
+export interface RedisReader {
+  /** What has the store, in errors: `session zone "carts"`. */
+  readonly owner: string;
+  /** Of keys, where the setting has none. */
+  readonly prefix: string;
+  readonly fail: (sentence: string) => never;
+  /** The path made absolute, and the contents of the file. */
+  readonly path: (file: string) => string;
+  readonly readFile: (path: string) => Uint8Array;
 }
 
 const URL_FORM = /^(?:redis|valkey)(s?)(?:\+(sentinel|cluster))?:\/\/(?:([^@]*)@)?([^/@]+)(?:\/(.*))?$/;
@@ -42,19 +79,10 @@ const PORT = 6379;
 const SENTINEL_PORT = 26379;
 const MOST_DATABASE = 9999;
 
-/** Reads the settings of a zone of a group. Errors are noted in `http`. */
-export function redisDefinition(
-  zone: ZoneSettings,
-  group: GroupSettings,
-  timeout: number,
-  cycle: Cycle,
-  http: Scope,
-): RedisDefinition | undefined {
-  const text = group.store.replace(/\/\/[^/]*@/, "//");
-  const wrong = (why: string): undefined => {
-    failAtEnd(http, `invalid store "${text}" of session zone "${zone.name}": ${why}`);
-  };
-  const match = URL_FORM.exec(group.store);
+export function redisDefinition(setting: RedisSetting, reader: RedisReader): RedisDefinition {
+  const text = setting.store.replace(/\/\/[^/]*@/, "//");
+  const wrong = (why: string): never => reader.fail(`invalid store "${text}" of ${reader.owner}: ${why}`);
+  const match = URL_FORM.exec(setting.store);
   if (match === null) {
     return wrong("it must be redis[s][+sentinel|+cluster]://[[user]:password@]host[:port][,host[:port]…][/…]");
   }
@@ -80,11 +108,11 @@ export function redisDefinition(
   if (kind === "cluster" && database !== 0) return wrong("a cluster has no databases but 0");
   const credentials = decodeLogin(login);
   if (credentials === undefined) return wrong("its user or password has a wrong %-escape");
-  const fromFile = group.passwordFile === undefined ? undefined : passwordIn(cycle, http, group.passwordFile);
-  if (secure === "" && (group.ca !== undefined || !group.verify)) {
+  const fromFile = setting.passwordFile === undefined ? undefined : passwordIn(setting.passwordFile, reader);
+  if (secure === "" && (setting.ca !== undefined || !setting.verify)) {
     return wrong('"ca" and "verify" need TLS ("rediss://")');
   }
-  const ca = group.ca === undefined ? undefined : Buffer.from(cycle.readFile(cycle.path(group.ca, "conf")));
+  const ca = setting.ca === undefined ? undefined : read(reader.path(setting.ca), reader);
   return {
     kind,
     hosts,
@@ -92,10 +120,8 @@ export function redisDefinition(
     database,
     user: credentials.user,
     password: fromFile ?? credentials.password,
-    tls: secure === "" ? undefined : { ca: ca?.latin1Slice(), verify: group.verify },
-    prefix: group.prefix ?? `holdfast:${zone.name}:`,
-    timeout,
-    queue: group.queue ?? zone.size,
+    tls: secure === "" ? undefined : { ca: ca?.latin1Slice(), verify: setting.verify },
+    prefix: setting.prefix ?? reader.prefix,
     text,
   };
 }
@@ -114,9 +140,16 @@ function decodeLogin(login: string): { readonly user?: string; readonly password
 }
 
 /** The first line of a file. */
-function passwordIn(cycle: Cycle, http: Scope, file: string): string {
-  const path = cycle.path(file, "conf");
-  const [password] = Buffer.from(cycle.readFile(path)).toString("utf8").split(/\r?\n/);
-  if (password === "") failAtEnd(http, `"${path}" has no password in its first line`);
-  return password;
+function passwordIn(file: string, reader: RedisReader): string {
+  const path = reader.path(file);
+  const [password] = read(path, reader).toString("utf8").split(/\r?\n/);
+  return password === "" ? reader.fail(`"${path}" has no password in its first line`) : password;
+}
+
+function read(path: string, { readFile, fail }: RedisReader): Buffer {
+  try {
+    return Buffer.from(readFile(path));
+  } catch (error) {
+    return fail(`open() "${path}" failed (${errorText(errorCode(error))})`);
+  }
 }
