@@ -23,6 +23,8 @@ import { ResolvedNode } from "./resolved_node.ts";
 import { type ClusterSettings, mostNodes, readCluster } from "./settings.ts";
 import { SNAPSHOT_ZONE, Snapshot } from "./snapshot.ts";
 import { clusterCommands, NO_CLUSTER } from "./status/commands.ts";
+import { syncChecker } from "./sync/share.ts";
+import { shareSynced } from "./sync/store.ts";
 
 /** Bytes of the matrix: what nodes find of each other and of each server, within these bounds. Pages that are not written take no memory. */
 const OPINION_BYTES = 128;
@@ -65,15 +67,18 @@ export function openCluster(cycle: Cycle, health: Health, upstreams: readonly Gr
     requests: sum(counters, COUNTER.requests),
   });
   const { generation, directives } = cycle.data;
+  shareSynced(cycle, settings.store !== undefined);
+  const openLog = () => openErrorLog(valueIn(cycle.root, coreDirectives.specs.error_log), cycle);
+  const syncing = syncChecker(cycle, settings, openLog);
   const checker: CheckerShare = {
     name: "cluster",
     check(previous) {
-      const log = openErrorLog(valueIn(cycle.root, coreDirectives.specs.error_log), cycle);
+      const log = openLog();
       const digest = configurationDigest(directives);
       const configuration = () => digest;
       previous?.stop();
       const watch = addresses && new AddressWatch(settings.self.name, settings.addresses, addresses, log);
-      const parts = { snapshot, events, own, health, upstreams, reports, watch };
+      const parts = { snapshot, events, own, health, upstreams, reports, watch, store: syncing.row };
       const environment = { settings, states, generation, configuration, load, log, ...parts };
       return new ResolvedNode(environment, previous instanceof ResolvedNode ? previous.node : undefined);
     },
@@ -88,7 +93,7 @@ export function openCluster(cycle: Cycle, health: Health, upstreams: readonly Gr
     upstreams,
     reports,
     hub,
-    shares: { masters, workers, checkers: [checker], commands },
+    shares: { masters, workers, checkers: [...syncing.checkers, checker], commands },
   };
   cycle.root.notes.set(CLUSTER, cluster);
   return cluster;
@@ -99,6 +104,7 @@ export function openCluster(cycle: Cycle, health: Health, upstreams: readonly Gr
  * that they are not ready.
  */
 export function withoutCluster(cycle: Cycle, upstreams: readonly Group[]): Shares {
+  shareSynced(cycle, false);
   const checker: CheckerShare = {
     name: "cluster",
     check(previous) {

@@ -6,6 +6,7 @@ import { parseListen } from "../http/conf/listen.ts";
 import { type Address, addressText } from "../net/address.ts";
 import { MOST_PRIORITY } from "./address/priority.ts";
 import { virtualIp } from "./address/virtual_ip.ts";
+import { store } from "./sync/store.ts";
 
 /** A `node` of the group. */
 export interface NodeSetting {
@@ -132,6 +133,7 @@ export const clusterDirectives = defineDirectives("cluster", {
   }),
   check,
   virtual_ip: virtualIp,
+  store,
 });
 
 /** As in `check` of an upstream, a number alone is in ms. */

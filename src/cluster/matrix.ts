@@ -1,6 +1,7 @@
 import type { NodeFacts } from "./group/messages.ts";
 import type { Opinion, OpinionState } from "./group/opinions.ts";
 import type { Report } from "./report/report.ts";
+import type { StoreRow } from "./sync/store_row.ts";
 
 /** Who sees whom: what each node that can be heard finds of each subject. Times are ms since 1970. */
 export interface Matrix {
@@ -13,6 +14,8 @@ export interface Matrix {
   /** In what other nodes differ from this one: sentences. */
   readonly differences: readonly string[];
   readonly addresses: readonly AddressRow[];
+  /** How this node does with the store; undefined where the group has none. */
+  readonly store?: StoreRow;
 }
 
 /**

@@ -28,6 +28,7 @@ import { type ReportedUpstream, Reporting } from "./report/reporting.ts";
 import { Servers } from "./servers.ts";
 import type { ClusterSettings } from "./settings.ts";
 import type { Snapshot } from "./snapshot.ts";
+import type { StoreRow } from "./sync/store_row.ts";
 
 /** Peers of which it is known what was wrong with their last message. */
 const MOST_REFUSED = 4096;
@@ -56,6 +57,8 @@ export interface NodeEnvironment {
   readonly log: ErrorLog;
   /** undefined where the group has no virtual addresses. */
   readonly watch: AddressWatch | undefined;
+  /** How it does with the store of the group; undefined where that has none. */
+  readonly store: () => StoreRow | undefined;
 }
 
 /** This node's part in the group, in the checker: asks the others, answers them, and publishes who sees whom. */

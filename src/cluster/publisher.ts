@@ -12,6 +12,7 @@ import type { OwnState } from "./own_state.ts";
 import type { Reporting } from "./report/reporting.ts";
 import type { ClusterSettings } from "./settings.ts";
 import type { Snapshot } from "./snapshot.ts";
+import type { StoreRow } from "./sync/store_row.ts";
 
 /** While nothing but figures changes, the matrix is published so often, ms. */
 const FIGURES_MS = 1000;
@@ -28,6 +29,7 @@ export interface PublisherEnvironment {
   readonly own: OwnState;
   readonly health: Health;
   readonly log: ErrorLog;
+  readonly store: () => StoreRow | undefined;
 }
 
 /** What the checker knows of the group. */
@@ -93,7 +95,15 @@ export class Publisher {
       this.#plan = plan;
       this.#plans++;
     }
-    const parts: unknown[] = [this.#plans, opinions.number, reporting.revision, facts().state];
+    const store = this.#environment.store();
+    const parts: unknown[] = [
+      store?.connected,
+      store?.reason,
+      this.#plans,
+      opinions.number,
+      reporting.revision,
+      facts().state,
+    ];
     for (const { run, known, facts: its } of members.values()) {
       parts.push(run, known, its?.state, its?.version, its?.configuration);
     }
@@ -114,7 +124,18 @@ export class Publisher {
       return { address: host, holders: Object.keys(seen).filter((node) => seen[node].state === "up"), seen };
     });
     const servers = this.#serverRows();
-    return { cluster: settings.name, self: self.name, at: Date.now(), nodes, servers, addresses, differences };
+    const row = this.#environment.store();
+    const store = row === undefined ? {} : { store: row };
+    return {
+      cluster: settings.name,
+      self: self.name,
+      at: Date.now(),
+      nodes,
+      servers,
+      addresses,
+      differences,
+      ...store,
+    };
   }
 
   #nodeRow({ name, address }: ClusterSettings["self"]): NodeRow {

@@ -1,6 +1,7 @@
 import { networkInterfaces } from "node:os";
 import { fail, type Scope } from "../config/schema.ts";
 import { type Address, withPort } from "../net/address.ts";
+import type { RedisDefinition } from "../redis/definition.ts";
 import type { HostWanted } from "../runtime/application.ts";
 import type { Cycle } from "../runtime/cycle.ts";
 import { errorCode, errorText } from "../sys/errno.ts";
@@ -15,6 +16,7 @@ import {
   type ResolveSetting,
 } from "./directives.ts";
 import { LEAST_SECRET, Secrets, secretsIn } from "./secret.ts";
+import { readStore } from "./sync/store.ts";
 
 /** A `cluster` block as this node has it. */
 export interface ClusterSettings {
@@ -27,6 +29,8 @@ export interface ClusterSettings {
   readonly addresses: readonly OwnAddress[];
   /** Where the nodes are the addresses of a name. */
   readonly resolve: ResolveSetting | undefined;
+  /** Through which the nodes share state. */
+  readonly store: RedisDefinition | undefined;
 }
 
 /** Nodes of a name: more are not taken. */
@@ -66,11 +70,12 @@ function nodesOf({ port, at }: ResolveSetting, found: readonly Address[]): NodeS
 /** Throws ConfigError. */
 export function readCluster(scope: Scope, cycle: Cycle): ClusterSettings {
   const [name] = scope.directive.args;
-  const { node: written, resolve, self: named, check, virtual_ip } = clusterDirectives.in(scope);
+  const { node: written, resolve, self: named, check, virtual_ip, store: setting } = clusterDirectives.in(scope);
   const nodes = resolve === undefined ? written : nodesOf(resolve, cycle.data.hosts[resolve.host] ?? []);
   const self = ownNode(scope, nodes, named);
   const addresses = virtual_ip.map((address) => ownAddress(address, self, nodes));
-  return { name, nodes, self, check, secrets: readSecrets(scope, name, cycle), addresses, resolve };
+  const store = setting && readStore(setting, name, cycle);
+  return { name, nodes, self, check, secrets: readSecrets(scope, name, cycle), addresses, resolve, store };
 }
 
 function ownAddress(address: VirtualIp, self: NodeSetting, nodes: readonly NodeSetting[]): OwnAddress {
