@@ -7,6 +7,13 @@ import type { LimitZone } from "./limit_zone.ts";
 const LAST = 0;
 const EXCESS = 1;
 const VALUE_BYTES = 16;
+/**
+ * In a zone that nodes share, further words: how many requests the others have not been told of, and where the entry is in the
+ * list of those that have some.
+ */
+const UNTOLD = 4;
+export const LINKS = 5;
+const SHARED_BYTES = 32;
 /** An entry unused for this long may be removed if it has no excess. */
 const IDLE_MS = 60_000;
 
@@ -88,20 +95,29 @@ function look(limit: Limit, i: number, now: number): number {
     decision.excess = excessAt(zone, known, now);
     return decision.excess > limit.burst ? BUSY : 0;
   }
-  expire(zone, now, false);
-  let entry = entries.insert(keys[i], VALUE_BYTES);
-  if (entry === undefined) {
-    expire(zone, now, true);
-    entry = entries.insert(keys[i], VALUE_BYTES);
-  }
+  const entry = make(zone, keys[i], now, true);
   if (entry === undefined) return NO_MEMORY;
+  found[i] = entry;
+  return 0;
+}
+
+/** An entry for a key that has none. `force`: another one may have to give way. */
+function make(zone: LimitZone, key: string, now: number, force: boolean): number | undefined {
+  const { entries } = zone;
+  const bytes = zone.changed === undefined ? VALUE_BYTES : SHARED_BYTES;
+  expire(zone, now, false);
+  let entry = entries.insert(key, bytes);
+  if (entry === undefined && force) {
+    expire(zone, now, true);
+    entry = entries.insert(key, bytes);
+  }
+  if (entry === undefined) return undefined;
   const { floats } = entries.zone;
   const value = entries.value(entry) >> 1;
   floats[value + LAST] = now;
   // Counting its first request makes that 0.
   floats[value + EXCESS] = -1000;
-  found[i] = entry;
-  return 0;
+  return entry;
 }
 
 /** The excess if one more request is counted. */
@@ -129,6 +145,7 @@ function account(limit: Limit, entry: number, now: number): void {
   const counted = excessAt(zone, entry, now);
   if (elapsed(floats[value + LAST], now) > 0) floats[value + LAST] = now;
   floats[value + EXCESS] = counted;
+  if (zone.shared) noteUntold(zone, entry);
   if (counted <= limit.delay) return;
   const ms = Math.floor(((counted - limit.delay) * 1000) / rate);
   if (ms <= decision.delay) return;
@@ -137,8 +154,49 @@ function account(limit: Limit, entry: number, now: number): void {
   decision.limit = limit;
 }
 
+// ---- zones that nodes share
+
+function noteUntold({ entries, changed }: LimitZone, entry: number): void {
+  const { words } = entries.zone;
+  if (words[entries.value(entry) + UNTOLD]++ === 0) changed?.add(entry);
+}
+
+/** The next key that others are to be told of, in `untold`. Returns false where there is none. Wants the lock. */
+export function takeUntold({ entries, changed }: LimitZone): boolean {
+  const entry = changed?.first;
+  if (changed === undefined || entry === undefined) return false;
+  const { words } = entries.zone;
+  const count = entries.value(entry) + UNTOLD;
+  untold.key = entries.key(entry);
+  untold.count = words[count];
+  words[count] = 0;
+  changed.remove(entry);
+  return true;
+}
+
+export const untold = { key: "", count: 0 };
+
+/**
+ * Counts requests that other nodes have had, as if they came now. Returns false where there is no room for the key: none gives way to
+ * it. Wants the lock.
+ */
+export function countElsewhere(zone: LimitZone, key: string, requests: number): boolean {
+  const { entries, rate } = zone;
+  const now = Math.floor(sharedNow());
+  const entry = entries.find(key) ?? make(zone, key, now, false);
+  if (entry === undefined) return false;
+  entries.touch(entry);
+  const { floats } = entries.zone;
+  const value = entries.value(entry) >> 1;
+  const ms = elapsed(floats[value + LAST], now);
+  const left = Math.max(-1000, floats[value + EXCESS] - Math.floor((rate * ms) / 1000));
+  if (ms > 0) floats[value + LAST] = now;
+  floats[value + EXCESS] = left + requests * 1000;
+  return true;
+}
+
 /** Removes up to two idle entries; with `force` also the least recently used one, whatever its state. */
-function expire({ entries, rate }: LimitZone, now: number, force: boolean): void {
+function expire({ entries, rate, changed }: LimitZone, now: number, force: boolean): void {
   const { floats } = entries.zone;
   for (let n = force ? 0 : 1; n < 3; n++) {
     const { oldest } = entries;
@@ -148,6 +206,7 @@ function expire({ entries, rate }: LimitZone, now: number, force: boolean): void
       const ms = Math.abs(now - floats[value + LAST]);
       if (ms < IDLE_MS || floats[value + EXCESS] - Math.floor((rate * ms) / 1000) > 0) return;
     }
+    changed?.remove(oldest);
     entries.remove(oldest);
   }
 }

@@ -12,7 +12,7 @@ import type { Request } from "../../core/request.ts";
 import type { Handler } from "../../core/types.ts";
 import { dryRun, type LimitZone, LimitZones, type LogLevel, logLevel, refusalStatus } from "./limit_zone.ts";
 
-const zones = new LimitZones({ name: "limit_conn", version: 2 });
+const zones = new LimitZones({ name: "limit_conn", version: 2 }, 0);
 
 /** Values of `Request.limitConnStatus`; 0 before a limit was checked. */
 const STATUS = { passed: 1, rejected: 2, rejectedDryRun: 3 } as const;

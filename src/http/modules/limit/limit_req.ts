@@ -5,12 +5,13 @@ import { parseNumber } from "../../../config/values.ts";
 import type { DeclaredZone } from "../../../shm/registry.ts";
 import { HTTP, HTTP_LOCATION } from "../../conf/contexts.ts";
 import { defineModule } from "../../conf/module.ts";
+import { registerSynced } from "../../conf/synced.ts";
 import { DECLINED, DONE } from "../../core/codes.ts";
 import { delayRequest, runPhases } from "../../core/engine.ts";
 import { logError } from "../../core/log_context.ts";
 import type { Request } from "../../core/request.ts";
 import type { Handler } from "../../core/types.ts";
-import { type Buckets, countRequest, decision, keys, type Limit, NO_MEMORY } from "./buckets.ts";
+import { type Buckets, countRequest, decision, keys, LINKS, type Limit, NO_MEMORY } from "./buckets.ts";
 import {
   dryRun,
   type LimitZone,
@@ -20,8 +21,9 @@ import {
   refusalStatus,
   withoutZone,
 } from "./limit_zone.ts";
+import { sharedBuckets } from "./shared_buckets.ts";
 
-const zones = new LimitZones({ name: "limit_req", version: 2 });
+const zones = new LimitZones({ name: "limit_req", version: 2 }, LINKS);
 
 /** Values of `Request.limitReqStatus`; 0 before a limit was checked. */
 const STATUS = { passed: 1, delayed: 2, rejected: 3, delayedDryRun: 4, rejectedDryRun: 5 } as const;
@@ -45,9 +47,9 @@ interface Limits extends Buckets {
 
 const zoneSpec = list({
   in: HTTP,
-  args: [3, 3],
-  syntax: "key zone=name:size rate=rate",
-  doc: "A shared memory zone that keeps how fast requests with each value of the key come, and how fast they may: `rate=10r/s` or `rate=30r/m`. All workers count in it, and a reload keeps it. Requests with an empty key are not limited. When it is full, the keys longest out of use give way.",
+  args: [3, 4],
+  syntax: "key zone=name:size rate=rate [sync]",
+  doc: "A shared memory zone that keeps how fast requests with each value of the key come, and how fast they may: `rate=10r/s` or `rate=30r/m`. All workers count in it, and a reload keeps it. Requests with an empty key are not limited. When it is full, the keys longest out of use give way. With `sync` (NGINX Plus) the nodes of a `cluster` with a `store` share it: each tells the others what it has let pass, about ten times a second, so that the rate is kept by all together; meanwhile, and while the store is away, each keeps it by itself.",
   item: (at, scope) => zones.read(at, scope),
 });
 
@@ -86,6 +88,8 @@ export const limitReq = defineModule({
     for (const zone of valueIn(scope, zoneSpec)) {
       zone.open(cycle, "limit_req");
       workers.push({ enter() {}, forget: () => recover(zone) });
+      const { sync } = zone;
+      if (sync !== undefined) registerSynced(cycle, sharedBuckets(zone, sync));
     }
   },
   build(settings): Limits | undefined {
