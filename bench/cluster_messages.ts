@@ -33,6 +33,7 @@ const answerer: Answerer = {
   guard: new ReplayGuard(),
   // As often as it likes.
   connections: new Connections(0.001, asked.refusals),
+  security: undefined,
   answer: () => answer,
   refused(_peer, reason) {
     throw new Error(reason);

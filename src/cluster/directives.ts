@@ -7,6 +7,7 @@ import { type Address, addressText } from "../net/address.ts";
 import { MOST_PRIORITY } from "./address/priority.ts";
 import { virtualIp } from "./address/virtual_ip.ts";
 import { store } from "./sync/store.ts";
+import { tlsDirectives } from "./tls/directives.ts";
 
 /** A `node` of the group. */
 export interface NodeSetting {
@@ -134,6 +135,7 @@ export const clusterDirectives = defineDirectives("cluster", {
   check,
   virtual_ip: virtualIp,
   store,
+  ...tlsDirectives,
 });
 
 /** As in `check` of an upstream, a number alone is in ms. */

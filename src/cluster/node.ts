@@ -2,12 +2,13 @@ import type { Health } from "../health/health.ts";
 import { type BoundPlan, bindPlan } from "../health/plan.ts";
 import { type Checks, startChecks } from "../health/scheduler.ts";
 import type { HealthStates } from "../health/state.ts";
-import { addressText } from "../net/address.ts";
+import { addressText, hostText } from "../net/address.ts";
 import type { Listener } from "../net/engine.ts";
 import { engine } from "../net/engines.ts";
-import type { StreamError } from "../net/stream.ts";
+import type { Stream, StreamError, StreamHandler } from "../net/stream.ts";
 import type { CheckerService } from "../runtime/application.ts";
 import type { ErrorLog } from "../runtime/log/log.ts";
+import type { SslConnection } from "../sys/openssl/ssl.ts";
 import { randomBytes } from "../sys/random.ts";
 import { startTimer, type Timer } from "../sys/timers.ts";
 import { VERSION } from "../version.ts";
@@ -18,10 +19,10 @@ import { Member } from "./group/member.ts";
 import type { AnswerBody, NodeFacts, RequestBody } from "./group/messages.ts";
 import { Opinions } from "./group/opinions.ts";
 import { ReplayGuard } from "./group/replay_guard.ts";
-import { type Answerer, Responder } from "./group/responder.ts";
+import { type Answerer, HASTE_MS, Responder, type Security } from "./group/responder.ts";
 import { type Looking, lookAtNode } from "./look.ts";
 import type { OwnState } from "./own_state.ts";
-import { planNodes } from "./plan.ts";
+import { certifiedNames, planNodes } from "./plan.ts";
 import { Publisher } from "./publisher.ts";
 import type { ReportTable } from "./report/report_table.ts";
 import { type ReportedUpstream, Reporting } from "./report/reporting.ts";
@@ -29,6 +30,8 @@ import { Servers } from "./servers.ts";
 import type { ClusterSettings } from "./settings.ts";
 import type { Snapshot } from "./snapshot.ts";
 import type { StoreRow } from "./sync/store_row.ts";
+import { acceptSecurely, type SecureAcceptOwner } from "./tls/accept.ts";
+import { certificateFailure } from "./tls/certificate.ts";
 
 /** Peers of which it is known what was wrong with their last message. */
 const MOST_REFUSED = 4096;
@@ -62,10 +65,11 @@ export interface NodeEnvironment {
 }
 
 /** This node's part in the group, in the checker: asks the others, answers them, and publishes who sees whom. */
-export class ClusterNode implements CheckerService, Answerer {
+export class ClusterNode implements CheckerService, Answerer, SecureAcceptOwner {
   readonly identity: Identity;
   readonly guard: ReplayGuard;
   readonly connections: Connections;
+  readonly security: Security | undefined;
   readonly #environment: NodeEnvironment;
   readonly #members = new Map<string, Member>();
   readonly #opinions: Opinions;
@@ -88,6 +92,7 @@ export class ClusterNode implements CheckerService, Answerer {
     const run = randomBytes(8).readBigUInt64BE();
     this.identity = new Identity(name, self.name, run, secrets, previous?.identity.refusals);
     this.connections = new Connections(settings.check.interval, this.identity.refusals);
+    this.security = securityOf(settings);
     this.guard = previous?.guard ?? new ReplayGuard();
     this.#opinions = new Opinions();
     this.#servers = this.#shareServers();
@@ -171,7 +176,7 @@ export class ClusterNode implements CheckerService, Answerer {
     engine()
       .listen(
         { address, reusePort: true },
-        (stream) => new Responder(stream, this),
+        (stream) => this.#accept(stream),
         () => {},
       )
       .then(
@@ -187,6 +192,20 @@ export class ClusterNode implements CheckerService, Answerer {
           if (!this.#stopped) this.#binding = startTimer(BIND_AGAIN_MS, () => this.#listen(), { background: true });
         },
       );
+  }
+
+  #accept(stream: Stream): StreamHandler {
+    const { tls } = this.#environment.settings;
+    return tls === undefined ? new Responder(stream, this) : acceptSecurely(stream, this, tls, HASTE_MS);
+  }
+
+  begin(stream: Stream, ssl: SslConnection | undefined): StreamHandler {
+    return new Responder(stream, this, ssl);
+  }
+
+  handshakeFailed(stream: Stream, sentence: string): void {
+    this.identity.refusals.count("certificate");
+    this.refused(hostText(stream.remote), `is refused: ${sentence}`);
   }
 
   #tick(): void {
@@ -215,10 +234,12 @@ export class ClusterNode implements CheckerService, Answerer {
       from: settings.self.name,
       facts: this.#facts(),
       changes: this.#opinions.since(knows),
+      ...(settings.tls === undefined ? {} : { tls: true }),
     };
   }
 
-  refused(peer: string, reason: string): void {
+  refused(host: string, reason: string, node?: string): void {
+    const peer = this.#peerText(host, node);
     const now = performance.now();
     const last = this.#refused.get(peer);
     // Figures in a sentence change all the time.
@@ -228,6 +249,13 @@ export class ClusterNode implements CheckerService, Answerer {
     this.#refused.set(peer, { reason, at: now });
     const { settings, log } = this.#environment;
     log.write("warn", `a message of ${peer} to cluster "${settings.name}" ${reason}`);
+  }
+
+  /** `node`: who it says it is. */
+  #peerText(host: string, node: string | undefined): string {
+    if (node !== undefined) return `node "${node}" at ${host}`;
+    const there = this.#environment.settings.nodes.filter(({ address }) => hostText(address) === host);
+    return there.length === 1 ? `${host}, where node "${there[0].name}" is,` : host;
   }
 
   #facts(): NodeFacts {
@@ -268,4 +296,17 @@ export class ClusterNode implements CheckerService, Answerer {
     for (const { facts, toldLeaving } of this.#members.values()) if (facts !== undefined && !toldLeaving) return;
     this.#environment.own.tell();
   }
+}
+
+function securityOf(settings: ClusterSettings): Security | undefined {
+  const { tls, nodes } = settings;
+  if (tls === undefined) return undefined;
+  return {
+    optional: tls.optional,
+    certificateFailure(ssl, name) {
+      const node = nodes.find((one) => one.name === name);
+      // One that is not in the configuration is refused as such.
+      return node && certificateFailure(ssl, certifiedNames(settings, node));
+    },
+  };
 }

@@ -104,8 +104,8 @@ export class Publisher {
       reporting.revision,
       facts().state,
     ];
-    for (const { run, known, facts: its } of members.values()) {
-      parts.push(run, known, its?.state, its?.version, its?.configuration);
+    for (const { run, known, facts: its, encrypted } of members.values()) {
+      parts.push(run, known, its?.state, its?.version, its?.configuration, encrypted);
     }
     return parts.join(" ");
   }
@@ -141,6 +141,7 @@ export class Publisher {
   #nodeRow({ name, address }: ClusterSettings["self"]): NodeRow {
     const own = name === this.#environment.settings.self.name;
     const { members, facts: ownFacts } = this.#known;
+    const secures = !own && this.#environment.settings.tls !== undefined;
     const {
       facts = undefined,
       clockAhead = 0,
@@ -157,6 +158,7 @@ export class Publisher {
       facts,
       clockAhead: Math.round(clockAhead),
       protocol,
+      ...(secures ? { encrypted: members.get(name)?.encrypted === true } : {}),
       ...seen,
     };
   }

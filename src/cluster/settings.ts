@@ -17,6 +17,7 @@ import {
 } from "./directives.ts";
 import { LEAST_SECRET, Secrets, secretsIn } from "./secret.ts";
 import { readStore } from "./sync/store.ts";
+import { type GroupTls, readGroupTls } from "./tls/group_tls.ts";
 
 /** A `cluster` block as this node has it. */
 export interface ClusterSettings {
@@ -27,6 +28,8 @@ export interface ClusterSettings {
   readonly check: NodeCheck;
   readonly secrets: Secrets;
   readonly addresses: readonly OwnAddress[];
+  /** undefined: messages go in clear. */
+  readonly tls: GroupTls | undefined;
   /** Where the nodes are the addresses of a name. */
   readonly resolve: ResolveSetting | undefined;
   /** Through which the nodes share state. */
@@ -70,12 +73,15 @@ function nodesOf({ port, at }: ResolveSetting, found: readonly Address[]): NodeS
 /** Throws ConfigError. */
 export function readCluster(scope: Scope, cycle: Cycle): ClusterSettings {
   const [name] = scope.directive.args;
-  const { node: written, resolve, self: named, check, virtual_ip, store: setting } = clusterDirectives.in(scope);
+  const settings = clusterDirectives.in(scope);
+  const { node: written, resolve, self: named, check, virtual_ip, store: setting } = settings;
   const nodes = resolve === undefined ? written : nodesOf(resolve, cycle.data.hosts[resolve.host] ?? []);
   const self = ownNode(scope, nodes, named);
   const addresses = virtual_ip.map((address) => ownAddress(address, self, nodes));
+  const secrets = readSecrets(scope, name, cycle);
+  const tls = readGroupTls(settings, scope, clusterDirectives.specs, cycle);
   const store = setting && readStore(setting, name, cycle);
-  return { name, nodes, self, check, secrets: readSecrets(scope, name, cycle), addresses, resolve, store };
+  return { name, nodes, self, check, secrets, addresses, tls, resolve, store };
 }
 
 function ownAddress(address: VirtualIp, self: NodeSetting, nodes: readonly NodeSetting[]): OwnAddress {

@@ -128,8 +128,9 @@ export class CheckConnection implements ConnectHandler {
 
   onConnect(stream: Stream): void {
     if (stream !== this.stream) return;
-    if (this.tls !== undefined && !this.shakingHands) {
-      this.secure(stream, this.tls);
+    const tls = this.shakingHands ? undefined : this.probe.tls === undefined ? this.tls : this.probe.tls();
+    if (tls !== undefined) {
+      this.secure(stream, tls);
       return;
     }
     this.shakingHands = false;

@@ -1,8 +1,12 @@
+import type { TlsClientSettings } from "../net/tls/client.ts";
+
 /**
  * What a check says to a server and how it judges the answer, one file each in probes/. Connection, deadline, rise and fall
  * are CheckConnection's and the scheduler's.
  */
 export interface Probe {
+  /** How to agree on TLS on the connection that is there now, in place of what the check says; undefined: not at all. */
+  readonly tls?: () => TlsClientSettings | undefined;
   /** What is sent when the connection is there; undefined: the server speaks first. */
   readonly send: Buffer | undefined;
   /** Resets it. Called before each check. */

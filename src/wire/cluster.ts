@@ -46,6 +46,8 @@ export type Sign = (bytes: Buffer) => Buffer;
 
 const MAGIC = 0x484643;
 const MAGIC_BYTES = 3;
+/** A record of a handshake, of version 3. */
+const TLS_HANDSHAKE = 0x1603;
 /** Pieces of a frame that are kept as they came: small ones take more memory than what is in them. */
 const MOST_PIECES = 64;
 const HEAD = 52;
@@ -81,7 +83,7 @@ export class FrameReader {
   #length = 0;
   /** How much there must be before there is something to do. */
   #needed = MAGIC_BYTES;
-  /** What is wrong with what has come; a short sentence. */
+  /** What is wrong with what has come; what a sentence says of it. */
   error: string | undefined = undefined;
   readonly #most: number;
 
@@ -121,11 +123,13 @@ export class FrameReader {
 
   /** The whole length of the frame that begins there; undefined where that is not known. */
   #lengthOf(bytes: Buffer): number | undefined {
-    if (bytes.length >= MAGIC_BYTES && bytes.readUIntBE(0, MAGIC_BYTES) !== MAGIC)
-      this.error = "this is not the cluster's protocol";
+    if (bytes.length >= MAGIC_BYTES && bytes.readUIntBE(0, MAGIC_BYTES) !== MAGIC) {
+      const isTls = bytes.readUIntBE(0, 2) === TLS_HANDSHAKE;
+      this.error = isTls ? "begins TLS, which this node has not" : "is not of the cluster's protocol";
+    }
     if (this.error !== undefined || bytes.length < HEAD) return undefined;
     const body = bytes.readUInt32BE(8);
-    if (body > this.#most) this.error = `a message of ${body} bytes is too long`;
+    if (body > this.#most) this.error = `has ${body} bytes, which is too long`;
     return this.error === undefined ? HEAD + body + SIGNATURE_BYTES : undefined;
   }
 }

@@ -6,6 +6,8 @@ import { freePort } from "./ports.ts";
 import { get } from "./tcp.ts";
 import { waitFor } from "./wait.ts";
 
+type Files = Readonly<Record<string, string>>;
+
 export interface ClusterOptions {
   /** How many nodes. Default: 3. */
   readonly nodes?: number;
@@ -16,7 +18,7 @@ export interface ClusterOptions {
   /** Directives of the server, which has `cluster_status` at /cluster. */
   readonly server?: string;
   /** Further files of each node. */
-  readonly files?: Readonly<Record<string, string>>;
+  readonly files?: Files | ((node: string) => Files);
   readonly secret?: (node: string) => string;
   /** Which node can reach which; the others knock on a port where nobody is. Default: all. */
   readonly reaches?: (observer: string, subject: string) => boolean;
@@ -97,7 +99,10 @@ export async function startCluster(t: TestContext, options: ClusterOptions = {})
         server { listen 127.0.0.1:${port}; ${server} location = /cluster { cluster_status; } } }`;
       const running = await startHoldfast(t, {
         config,
-        files: { ...options.files, "conf/secret": `${secret(name)}\n` },
+        files: {
+          ...(typeof options.files === "function" ? options.files(name) : options.files),
+          "conf/secret": `${secret(name)}\n`,
+        },
       });
       return new ClusterNode(t, { name, port, address: `127.0.0.1:${own}`, config }, running);
     }),

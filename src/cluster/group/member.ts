@@ -16,6 +16,10 @@ export class Member {
   clockAhead = 0;
   /** The versions of the protocol that it understands. */
   protocol = "";
+  /** It has said that it may be asked over TLS. */
+  tls = false;
+  /** It was asked over TLS last. */
+  encrypted = false;
   /** Up to which of this node's own opinions it has asked. */
   toldNumber = 0;
   readonly #opinions: OpinionsCopy;

@@ -35,10 +35,13 @@ export interface AnswerBody {
   readonly from: string;
   readonly facts: NodeFacts;
   readonly changes: Changes;
+  /** It may be asked over TLS. */
+  readonly tls?: boolean;
 }
 
 export interface RefusalBody {
   readonly error: string;
+  readonly tls?: boolean;
 }
 
 const STATES: readonly string[] = ["starting", "serving", "draining", "leaving"] satisfies NodeState[];
@@ -85,8 +88,9 @@ export function decodeRequest(bytes: Buffer): RequestBody | undefined {
 }
 
 export function decodeRefusal(bytes: Buffer): RefusalBody | undefined {
-  const error = text(fieldsOf(bytes)?.error);
-  return error === undefined ? undefined : { error };
+  const fields = fieldsOf(bytes);
+  const error = text(fields?.error);
+  return error === undefined ? undefined : { error, tls: fields?.tls === true };
 }
 
 export function decodeAnswer(bytes: Buffer): AnswerBody | undefined {
@@ -95,7 +99,7 @@ export function decodeAnswer(bytes: Buffer): AnswerBody | undefined {
   const facts = factsOf(fields?.facts);
   const changes = changesOf(fields?.changes);
   if (cluster === undefined || from === undefined || facts === undefined || changes === undefined) return undefined;
-  return { cluster, from, facts, changes };
+  return { cluster, from, facts, changes, tls: fields?.tls === true };
 }
 
 function factsOf(value: unknown): NodeFacts | undefined {

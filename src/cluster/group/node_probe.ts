@@ -1,25 +1,48 @@
 import { PASS, type Probe, type Verdict } from "../../health/probe.ts";
+import type { TlsClientSettings } from "../../net/tls/client.ts";
 import { commonVersion, FrameReader, KIND, PROTOCOL, type ReceivedFrame } from "../../wire/cluster.ts";
 import { answers, type Identity, runText } from "./identity.ts";
 import type { Member } from "./member.ts";
 import { decodeAnswer, decodeRefusal, encodeBody } from "./messages.ts";
 import type { RefusedKind } from "./refusals.ts";
 
+/** How another node is asked over TLS. */
+export interface NodeTls {
+  readonly settings: TlsClientSettings;
+  /** In clear too, until it says that it may be asked so. */
+  readonly optional: boolean;
+}
+
 /** Asks another node how it does. What it answers is the member's; a check passes when the answer is one of that node. */
 export class NodeProbe implements Probe {
   readonly #identity: Identity;
   readonly #member: Member;
   readonly #heard: (member: Member) => void;
+  readonly #tls: NodeTls | undefined;
   #reader = new FrameReader();
   #number = 0n;
   #sentAt = 0;
   #answered = false;
+  /** A handshake has begun. */
+  #shaking = false;
+  /** The connection is over TLS. */
+  #secured = false;
 
   /** `heard` is called with each answer. */
-  constructor(identity: Identity, member: Member, heard: (member: Member) => void) {
+  constructor(identity: Identity, member: Member, heard: (member: Member) => void, tls?: NodeTls) {
     this.#identity = identity;
     this.#member = member;
     this.#heard = heard;
+    this.#tls = tls;
+  }
+
+  /** Where both ways are open, a node is asked over TLS that has said so, and in clear again after a handshake that failed. */
+  tls(): TlsClientSettings | undefined {
+    const failed = this.#shaking;
+    this.#secured = this.#tls !== undefined && (!this.#tls.optional || (this.#member.tls && !failed));
+    this.#shaking = this.#secured;
+    if (failed && !this.#secured) this.#member.tls = false;
+    return this.#secured ? this.#tls?.settings : undefined;
   }
 
   get send(): Buffer {
@@ -37,6 +60,8 @@ export class NodeProbe implements Probe {
   }
 
   connected(): undefined {
+    this.#shaking = false;
+    this.#member.encrypted = this.#secured;
     return undefined;
   }
 
@@ -44,7 +69,7 @@ export class NodeProbe implements Probe {
     const [frame] = this.#reader.read(bytes);
     if (frame === undefined) {
       const { error } = this.#reader;
-      return error === undefined ? undefined : this.#refused("malformed", error);
+      return error === undefined ? undefined : this.#refused("malformed", `its answer ${error}`);
     }
     this.#answered = true;
     return this.#judge(frame);
@@ -55,7 +80,8 @@ export class NodeProbe implements Probe {
   }
 
   get reusable(): boolean {
-    return this.#answered && this.#reader.pending === 0;
+    const secures = this.#tls !== undefined && this.#member.tls && !this.#secured;
+    return this.#answered && this.#reader.pending === 0 && !secures;
   }
 
   get unfinished(): boolean {
@@ -71,7 +97,11 @@ export class NodeProbe implements Probe {
     }
     if (!answers(frame, run, this.#number)) return this.#refused("replayed", "answers another request than this one");
     this.#member.protocol = versions(frame);
-    if (frame.kind === KIND.refusal) return decodeRefusal(frame.body)?.error ?? "refuses without a reason";
+    if (frame.kind === KIND.refusal) {
+      const { error = "refuses without a reason", tls = false } = decodeRefusal(frame.body) ?? {};
+      this.#member.tls = tls;
+      return error;
+    }
     if (commonVersion(frame) === undefined) {
       return this.#refused("version", `speaks ${versions(frame)} of the protocol, this node ${versions(PROTOCOL)}`);
     }
@@ -81,6 +111,7 @@ export class NodeProbe implements Probe {
       return this.#refused("misdirected", `is a node of cluster "${answer.cluster}"`);
     }
     if (answer.from !== name) return this.#refused("misdirected", `is node "${answer.from}"`);
+    this.#member.tls = answer.tls === true;
     const now = performance.now();
     // The answer was made somewhere on the way there and back.
     const clockAhead = frame.time - (this.#identity.wall() - (now - this.#sentAt) / 2);

@@ -1,8 +1,20 @@
 /**
  * What messages are refused for: a signature of another secret, one that was there before, a clock out of the window, another
- * protocol, no message at all, one for another node or cluster, a node that is not in the configuration, too many.
+ * protocol, no message at all, one for another node or cluster, a node that is not in the configuration, too many, one in clear where
+ * TLS is asked for, and over TLS one with a certificate that is not that node's.
  */
-const REFUSED = ["foreign", "replayed", "clock", "version", "malformed", "misdirected", "unknown", "flood"] as const;
+const REFUSED = [
+  "foreign",
+  "replayed",
+  "clock",
+  "version",
+  "malformed",
+  "misdirected",
+  "unknown",
+  "flood",
+  "clear",
+  "certificate",
+] as const;
 export type RefusedKind = (typeof REFUSED)[number];
 
 /** How many messages changed nothing, by what they were refused for. Kinds that none was of are not there. */

@@ -1,5 +1,6 @@
 import { hostText } from "../../net/address.ts";
 import type { Stream, StreamHandler } from "../../net/stream.ts";
+import type { SslConnection } from "../../sys/openssl/ssl.ts";
 import { clearDeadline, Deadline, setDeadline } from "../../sys/timers.ts";
 import { commonVersion, FrameReader, KIND, type ReceivedFrame } from "../../wire/cluster.ts";
 import type { Connections } from "./connections.ts";
@@ -10,18 +11,28 @@ import type { ReplayGuard } from "./replay_guard.ts";
 
 /** Bytes of a request's body. */
 const MOST_REQUEST = 4096;
-/** How long whoever connects may take for a whole request, and a node be silent between two, ms. */
-const HASTE_MS = 5000;
+/** How long whoever connects may take for a whole request (and before it for TLS), and a node be silent between two, ms. */
+export const HASTE_MS = 5000;
 const PATIENCE_MS = 60_000;
+
+/** What is asked of those who ask over TLS, or in clear. */
+export interface Security {
+  /** Messages in clear are answered too. */
+  readonly optional: boolean;
+  /** Why that node's certificate is refused, with "its certificate" before it. */
+  certificateFailure(ssl: SslConnection, node: string): string | undefined;
+}
 
 export interface Answerer {
   readonly identity: Identity;
   readonly guard: ReplayGuard;
   readonly connections: Connections;
+  /** undefined: this node has no TLS. */
+  readonly security: Security | undefined;
   /** What is answered to a node of the group; undefined: there is no such node. */
   answer(request: RequestBody): AnswerBody | undefined;
-  /** A message that changes nothing. `reason`: a sentence without the peer. */
-  refused(peer: string, reason: string): void;
+  /** A message that changes nothing. `reason`: a sentence without the peer; `node`: who it says it is. */
+  refused(host: string, reason: string, node?: string): void;
 }
 
 /** A message that is refused. `seen` is for the log here, `told` for the other node's. */
@@ -39,11 +50,16 @@ export class Responder implements StreamHandler {
   readonly #answerer: Answerer;
   readonly #reader = new FrameReader(MOST_REQUEST);
   readonly #deadline: Deadline<Responder>;
+  readonly #ssl: SslConnection | undefined;
   #over = false;
+  /** The node whose certificate has been shown. */
+  #certified: string | undefined = undefined;
 
-  constructor(stream: Stream, answerer: Answerer) {
+  /** `ssl`: of a stream over TLS. */
+  constructor(stream: Stream, answerer: Answerer, ssl?: SslConnection) {
     this.#stream = stream;
     this.#answerer = answerer;
+    this.#ssl = ssl;
     this.#deadline = new Deadline<Responder>(this, expired);
     setDeadline(this.#deadline, HASTE_MS);
     stream.setNoDelay(true);
@@ -105,6 +121,8 @@ export class Responder implements StreamHandler {
       const told = `this is node "${identity.node}" of cluster "${identity.cluster}"`;
       return { kind: "misdirected", seen, told, from };
     }
+    const insecure = this.#insecure(from);
+    if (insecure !== undefined) return insecure;
     const answer = this.#answerer.answer(request);
     if (answer === undefined) {
       const seen = `comes from a node "${from}", which is not in this configuration`;
@@ -122,13 +140,32 @@ export class Responder implements StreamHandler {
     return undefined;
   }
 
+  #insecure(from: string): Refusal | undefined {
+    const { security } = this.#answerer;
+    if (security === undefined || this.#certified === from) return undefined;
+    if (this.#ssl === undefined) {
+      if (security.optional) return undefined;
+      const told = "your message came in clear: this node is asked over TLS only";
+      return { kind: "clear", seen: "came in clear, and this node is asked over TLS only", told, from };
+    }
+    const failure = security.certificateFailure(this.#ssl, from);
+    if (failure !== undefined) {
+      const told = `your certificate ${failure}`;
+      return { kind: "certificate", seen: `is refused: its certificate ${failure}`, told, from };
+    }
+    this.#certified = from;
+    return undefined;
+  }
+
   #refuse(frame: ReceivedFrame, { kind, seen, told, from }: Refusal): void {
-    const { identity } = this.#answerer;
+    const { identity, security } = this.#answerer;
     const host = hostText(this.#stream.remote);
     this.#over = true;
     identity.refusals.count(kind);
-    this.#answerer.refused(from === undefined ? host : `node "${from}" at ${host}`, seen);
-    this.#stream.write(identity.frame(KIND.refusal, encodeBody({ error: told }), frame).bytes);
+    this.#answerer.refused(host, seen, from);
+    this.#stream.write(
+      identity.frame(KIND.refusal, encodeBody({ error: told, tls: security !== undefined }), frame).bytes,
+    );
     this.#stream.end();
     setDeadline(this.#deadline, HASTE_MS);
   }

@@ -68,7 +68,7 @@ function words(wrong: readonly string[], differences: readonly string[]): string
 // ---- nodes
 
 function nodeLine(node: NodeRow, { at, addresses }: Matrix): string {
-  const { name, address, self, facts, left, clockAhead, protocol, verdict, seen } = node;
+  const { name, address, self, facts, left, clockAhead, protocol, encrypted, verdict, seen } = node;
   const all = Object.values(seen);
   const reached = all.filter(({ state }) => state === "up").length;
   const since = Math.max(...all.map((one) => one.since), 0);
@@ -87,7 +87,7 @@ function nodeLine(node: NodeRow, { at, addresses }: Matrix): string {
     ["Configuration", facts === undefined ? "" : `<code>${html(facts.configuration)}</code>`],
     ["Clock", clock],
     ["Load", load],
-    ["Protocol", html(protocol.replace(/^versions? /, ""))],
+    ["Protocol", html(protocol.replace(/^versions? /, "") + (encrypted === true ? " over TLS" : ""))],
   ];
   const held = addresses
     .filter(({ holders }) => holders.includes(name))

@@ -18,6 +18,8 @@ export interface TlsClientSettings {
   readonly serverName: string;
   /** Whom the server's certificate must be for; undefined: it is not verified. */
   readonly verifiedName?: string | undefined;
+  /** Judges the server's certificate in place of that: says why it is refused. */
+  readonly refuses?: ((ssl: SslConnection) => string | undefined) | undefined;
   /** In place of the context's. */
   readonly certificates?: CertificatePairs | undefined;
   /** Where sessions with this server are kept; undefined: none is resumed. */
@@ -76,12 +78,12 @@ function failure(sentence: string): StreamError {
 class ClientHandshake implements StreamHandler {
   readonly stream: TlsStream;
   private readonly ssl: SslConnection;
-  private readonly verifiedName: string | undefined;
+  private readonly settings: TlsClientSettings;
   private readonly handler: ConnectHandler;
 
   constructor(inner: Stream, ssl: SslConnection, settings: TlsClientSettings, handler: ConnectHandler) {
     this.ssl = ssl;
-    this.verifiedName = settings.verifiedName;
+    this.settings = settings;
     this.handler = handler;
     this.stream = new TlsStream(inner, ssl, handler, settings.context.recordSize);
   }
@@ -123,7 +125,9 @@ class ClientHandshake implements StreamHandler {
 
   /** Nothing was refused during the handshake: the server's certificate is judged now, as in nginx. */
   private verificationError(): string | undefined {
-    const { ssl, verifiedName: name } = this;
+    const { ssl } = this;
+    const { verifiedName: name, refuses } = this.settings;
+    if (refuses !== undefined) return refuses(ssl);
     if (name === undefined) return undefined;
     const result = verifyResult(ssl);
     if (result !== 0n) return `upstream SSL certificate verify error: (${result}:${verifyResultText(result)})`;

@@ -1,4 +1,4 @@
-import { bindWhenUsed, stringAt } from "../ffi.ts";
+import { bindWhenUsed, cString, stringAt } from "../ffi.ts";
 import { printed } from "./memory_bio.ts";
 
 /**
@@ -30,6 +30,7 @@ const c = bindWhenUsed(null, {
     sizes: { 1: 2 },
     nullable: [4],
   },
+  X509_check_ip_asc: { return: "int32", arguments: ["handle", "buffer", "uint32"] },
   // A new stack of new strings, freed with X509_email_free.
   X509_get1_ocsp: { return: "handle", arguments: ["handle"] },
   X509_email_free: { return: "void", arguments: ["handle"] },
@@ -110,6 +111,11 @@ export function isForHost(certificate: bigint, name: string): boolean {
   if (name === "") return false;
   const bytes = Buffer.from(name, "latin1");
   return c.X509_check_host(certificate, bytes, BigInt(bytes.length), 0, 0n) === 1;
+}
+
+/** Whether the certificate is for that address, written as text; never where it is none. */
+export function isForAddress(certificate: bigint, address: string): boolean {
+  return c.X509_check_ip_asc(certificate, cString(address), 0) === 1;
 }
 
 /** The OCSP responders of the authority information access extension. */

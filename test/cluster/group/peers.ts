@@ -26,6 +26,7 @@ export class Asked implements Answerer {
   readonly refusals = new Refusals();
   readonly connections = new Connections(500, this.refusals);
   readonly log: string[] = [];
+  security: Answerer["security"] = undefined;
   answered = 0;
   changes: AnswerBody["changes"] = { from: 0, to: 1, opinions: {} };
 
@@ -39,8 +40,8 @@ export class Asked implements Answerer {
     return { cluster: CLUSTER, from: "lb1", facts: FACTS, changes: this.changes };
   }
 
-  refused(peer: string, reason: string): void {
-    this.log.push(`${peer} ${reason}`);
+  refused(host: string, reason: string, node?: string): void {
+    this.log.push(`${node === undefined ? host : `node "${node}" at ${host}`} ${reason}`);
   }
 
   /** A connection to it. */
