@@ -1,7 +1,8 @@
-/** The load generators: wrk where it is installed, small ones of our own where not and for handshakes, and one that only holds. */
+/** The load generators: wrk where it is installed, small ones of our own where not and for handshakes, h2load, and one that only holds. */
 import { type ChildProcess, spawnSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import { generateH2 } from "./h2load.ts";
 import { type Command, hasEnded, runPinned, startPinned } from "./process.ts";
 
 /** What a generator counted between its first byte and its last. */
@@ -23,6 +24,8 @@ export interface LoadOptions {
   /** Lines of the request's head behind Host, without their ends. */
   fields: readonly string[];
   handshakes?: "full" | "resumed";
+  /** Over HTTP/2, with so many requests under way on each connection. */
+  streams?: number;
   seconds: number;
 }
 
@@ -39,8 +42,9 @@ export function generatorName(): string {
   return wrkVersion === "" ? "built in (node:net)" : `wrk ${wrkVersion}`;
 }
 
-/** Keeps `connections` requests under way for so many seconds. Throws when the generator fails or hangs. */
+/** Keeps a request under way on each connection for so many seconds. Throws when the generator fails or hangs. */
 export async function generate(options: LoadOptions): Promise<Load> {
+  if (options.streams !== undefined) return generateH2(options, options.streams);
   const output = await runPinned(options.cores, command(options), options.seconds * 1000 + 40_000);
   return parseLoad(output);
 }
@@ -85,13 +89,17 @@ export async function holdConnections(options: {
   cores: string;
   url: string;
   connections: number;
+  http2: boolean;
   dir: string;
   timeoutMs: number;
 }): Promise<Held> {
   const file = join(options.dir, "idle.out");
   const child = startPinned(
     options.cores,
-    { program: process.execPath, args: [join(here, "idle.ts"), options.url, `${options.connections}`] },
+    {
+      program: process.execPath,
+      args: [join(here, "idle.ts"), options.url, `${options.connections}`, ...(options.http2 ? ["h2c"] : [])],
+    },
     file,
   );
   const lastLine = () => readFileSync(file, "latin1").trim().split("\n").pop() ?? "";

@@ -7,6 +7,7 @@ import { builtInBackend, nginxBackend } from "./backend.ts";
 import { type Certificate, type CertificateKind, makeCertificate } from "./certificates.ts";
 import { chart } from "./chart.ts";
 import { fastcgiApplication } from "./fastcgi.ts";
+import { h2loadVersion } from "./h2load.ts";
 import { generatorName } from "./load.ts";
 import {
   type Bench,
@@ -141,8 +142,12 @@ async function inTurns(
 }
 
 /** Why a server has no part in a scenario. */
-function lack({ abilities }: Server, { needs, tls }: LoadScenario | IdleScenario | StartScenario): string | undefined {
+function lack(
+  { abilities }: Server,
+  { needs, tls, streams }: LoadScenario | IdleScenario | StartScenario,
+): string | undefined {
   if (!abilities.includes(needs)) return `has no ${needs} scenario`;
+  if (streams !== undefined && !abilities.includes("http2")) return "has no HTTP/2";
   return tls === undefined || abilities.includes("tls") ? undefined : "has no TLS";
 }
 
@@ -222,12 +227,24 @@ function certificatesIn(dir: string): ReadonlyMap<CertificateKind, Certificate> 
   return made;
 }
 
+/** All that are installed, whatever is measured: a report may be merged with one of other scenarios. */
+function generatorNames(): string {
+  const version = h2loadVersion();
+  return version === undefined ? generatorName() : `${generatorName()}, h2load ${version}`;
+}
+
 /** The scenarios asked for, less those that cannot be measured here. */
 function measurable(options: Options): Scenario[] {
-  const wanted = choose("scenario", scenarios, options.only);
-  if (spawnSync("openssl", ["version"]).error === undefined) return wanted;
-  say("without the openssl command: no scenarios over TLS\n");
-  return wanted.filter((scenario) => scenario.kind === "checks" || scenario.tls === undefined);
+  let wanted = choose("scenario", scenarios, options.only);
+  if (spawnSync("openssl", ["version"]).error !== undefined) {
+    say("without the openssl command: no scenarios over TLS\n");
+    wanted = wanted.filter((scenario) => scenario.kind === "checks" || scenario.tls === undefined);
+  }
+  if (h2loadVersion() === undefined) {
+    say("without the h2load command (nghttp2-client): no scenarios over HTTP/2\n");
+    wanted = wanted.filter((scenario) => scenario.kind === "checks" || scenario.streams === undefined);
+  }
+  return wanted;
 }
 
 async function run(options: Options): Promise<void> {
@@ -267,7 +284,7 @@ async function run(options: Options): Promise<void> {
       kernel: release(),
       node: process.versions.node,
       congestion: readFileSync("/proc/sys/net/ipv4/tcp_congestion_control", "latin1").trim(),
-      generator: generatorName(),
+      generator: generatorNames(),
       backend: withNginx ? `nginx ${servers[0].version()}` : "built in (node:net)",
     },
     versions: Object.fromEntries(chosen.map((server) => [server.name, server.version()])),

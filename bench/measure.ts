@@ -2,6 +2,7 @@
 import type { ChildProcess } from "node:child_process";
 import { chmodSync, mkdtempSync, readFileSync } from "node:fs";
 import { get } from "node:http";
+import { connect as connectHttp2 } from "node:http2";
 import { get as getOverTls } from "node:https";
 import { createServer } from "node:net";
 import { join } from "node:path";
@@ -68,8 +69,14 @@ export async function freePort(): Promise<number> {
   });
 }
 
-/** One request on a connection of its own; status and body length, or undefined when nobody answers. */
-function probe(url: string): Promise<{ status: number; bytes: number } | undefined> {
+interface Answer {
+  status: number;
+  /** Length of the body. */
+  bytes: number;
+}
+
+/** One request on a connection of its own; undefined when nobody answers. */
+function probe(url: string): Promise<Answer | undefined> {
   return new Promise((resolve) => {
     const options = { agent: false, timeout: 5000, rejectUnauthorized: false };
     const request = (url.startsWith("https:") ? getOverTls : get)(url, options, (response) => {
@@ -85,14 +92,43 @@ function probe(url: string): Promise<{ status: number; bytes: number } | undefin
   });
 }
 
+function probeHttp2(url: string): Promise<Answer | undefined> {
+  return new Promise((resolve) => {
+    const session = connectHttp2(url, { rejectUnauthorized: false });
+    const over = (answer?: Answer) => {
+      resolve(answer);
+      session.destroy();
+    };
+    session.on("error", () => over());
+    session.setTimeout(5000, () => over());
+    const stream = session.request({ ":path": new URL(url).pathname });
+    let status = 0;
+    let bytes = 0;
+    stream.on("response", (fields) => {
+      status = Number(fields[":status"]);
+    });
+    stream.on("data", (piece: Buffer) => {
+      bytes += piece.length;
+    });
+    stream.on("end", () => over({ status, bytes }));
+    stream.on("error", () => over());
+  });
+}
+
 /** How long a start may take: that of the large configuration, on a core that others use too. */
 const START_MS = 60_000;
 
 /** Waits until the address answers as it must, so that nothing is compared that does not do the work. */
-export async function untilServing(child: ChildProcess, url: string, bytes: number, output: string): Promise<void> {
+export async function untilServing(
+  child: ChildProcess,
+  url: string,
+  bytes: number,
+  output: string,
+  http2 = false,
+): Promise<void> {
   const until = performance.now() + START_MS;
   for (;;) {
-    const answer = await probe(url);
+    const answer = await (http2 ? probeHttp2 : probe)(url);
     if (answer?.status === 200 && answer.bytes === bytes) return;
     const said = () => readFileSync(output, "latin1").trim().split("\n").slice(-3).join("\n");
     if (hasEnded(child)) throw new Error(`ended at its start: ${said()}`);
@@ -122,7 +158,7 @@ export interface Serving {
 export async function serve(
   bench: Bench,
   server: Server,
-  { path, bytes, tls, needs }: LoadScenario | IdleScenario | StartScenario,
+  { path, bytes, tls, streams, needs }: LoadScenario | IdleScenario | StartScenario,
 ): Promise<Serving> {
   const dir = mkdtempSync(join(bench.dir, "server-"));
   // Workers of a server started by root run as another user.
@@ -133,13 +169,14 @@ export async function serve(
   const output = join(dir, "output");
   const large = needs === "large";
   const cache = needs === "cache";
-  const site = { dir, port, certificate, files, backendPort, fastcgiPort, descriptors, large, cache };
+  const http2 = streams !== undefined;
+  const site = { dir, port, certificate, http2, files, backendPort, fastcgiPort, descriptors, large, cache };
   const command = server.prepare(site);
   const startedAt = performance.now();
   const child = startPinned(`${bench.serverCore}`, command, output);
   const url = `${certificate === undefined ? "http" : "https"}://127.0.0.1:${port}${path}`;
   try {
-    await untilServing(child, url, bytes, output);
+    await untilServing(child, url, bytes, output, http2);
   } catch (error) {
     await stop(child);
     throw error;
@@ -149,9 +186,9 @@ export async function serve(
 
 /** Loads it as it will be measured, until what runs often is compiled. */
 export async function warmUp(bench: Bench, { url }: Serving, scenario: LoadScenario): Promise<void> {
-  const { connections, fields, handshakes } = scenario;
+  const { connections, fields, handshakes, streams } = scenario;
   const { loadCores: cores, warmup, warmupRequests } = bench;
-  const load = { cores, url, connections, fields, handshakes };
+  const load = { cores, url, connections, fields, handshakes, streams };
   const { requests } = await generate({ ...load, seconds: warmup });
   if (handshakes !== undefined || requests >= warmupRequests) return;
   const left = requests === 0 ? MOST_MORE : ((warmupRequests - requests) / requests) * warmup;
@@ -207,7 +244,7 @@ export async function measureStart(bench: Bench, server: Server, scenario: Start
 }
 
 async function underLoad(bench: Bench, { child, url }: Serving, scenario: LoadScenario): Promise<Sample> {
-  const { connections, fields, handshakes } = scenario;
+  const { connections, fields, handshakes, streams } = scenario;
   const pid = child.pid ?? 0;
   const coreBefore = coreUse(bench.serverCore);
   const before = usageOf(pid);
@@ -219,6 +256,7 @@ async function underLoad(bench: Bench, { child, url }: Serving, scenario: LoadSc
     connections,
     fields,
     handshakes,
+    streams,
     seconds: bench.seconds,
   });
   const elapsedMs = performance.now() - began;
@@ -257,10 +295,12 @@ async function underLoad(bench: Bench, { child, url }: Serving, scenario: LoadSc
 async function holdingIdle(bench: Bench, { child, url, dir }: Serving, scenario: IdleScenario): Promise<Sample> {
   const connections = Math.min(scenario.connections, bench.descriptors - 1000);
   const pid = child.pid ?? 0;
-  await generate({ cores: bench.loadCores, url, connections: 64, fields: [], seconds: bench.warmup });
+  const { streams } = scenario;
+  await generate({ cores: bench.loadCores, url, connections: 64, fields: [], streams, seconds: bench.warmup });
   await pause(1000);
   const before = usageOf(pid);
-  const held = await holdConnections({ cores: bench.loadCores, url, connections, dir, timeoutMs: 30_000 });
+  const http2 = streams !== undefined;
+  const held = await holdConnections({ cores: bench.loadCores, url, connections, http2, dir, timeoutMs: 30_000 });
   try {
     await pause(2000);
     const after = usageOf(pid);

@@ -6,7 +6,7 @@ import { gzipSync } from "node:zlib";
 import type { CertificateKind } from "./certificates.ts";
 import { largePath } from "./large.ts";
 
-export type Ability = "proxy" | "fastcgi" | "cache" | "static" | "return" | "large" | "tls";
+export type Ability = "proxy" | "fastcgi" | "cache" | "static" | "return" | "large" | "tls" | "http2";
 
 interface Common {
   /** As `--only` takes it. */
@@ -20,6 +20,8 @@ export interface LoadScenario extends Common {
   needs: Ability;
   /** Over TLS 1.3, with such a certificate. */
   tls?: CertificateKind;
+  /** Over HTTP/2, with so many requests under way on each connection. */
+  streams?: number;
   /** Connections are made and closed, without a request. */
   handshakes?: "full" | "resumed";
   path: string;
@@ -36,6 +38,8 @@ export interface IdleScenario extends Common {
   kind: "idle";
   needs: Ability;
   tls?: CertificateKind;
+  /** Over HTTP/2, in clear. */
+  streams?: 1;
   path: string;
   bytes: number;
   connections: number;
@@ -47,6 +51,7 @@ export interface StartScenario extends Common {
   kind: "start";
   needs: Ability;
   tls?: CertificateKind;
+  streams?: undefined;
   path: string;
   bytes: number;
   connections: 1;
@@ -289,6 +294,8 @@ export const scenarios: readonly Scenario[] = [
   handshakes("tls-full-rsa", "Full TLS 1.3 handshakes, RSA 2048", "rsa", "full"),
   handshakes("tls-full-ecdsa", "Full TLS 1.3 handshakes, ECDSA P-256", "ecdsa", "full"),
   handshakes("tls-resumed", "Resumed TLS 1.3 handshakes", "ecdsa", "resumed"),
+  ...overHttp2("h2", " over TLS 1.3", "ecdsa"),
+  ...overHttp2("h2c", " in clear", undefined),
   {
     kind: "idle",
     name: "idle",
@@ -310,11 +317,66 @@ export const scenarios: readonly Scenario[] = [
     connections: 4000,
     unit: "KiB/connection",
   },
+  {
+    kind: "idle",
+    name: "h2c-idle",
+    title: "10,000 idle HTTP/2 connections in clear",
+    needs: "proxy",
+    streams: 1,
+    path: "/small",
+    bytes: smallBytes,
+    connections: 10_000,
+    unit: "KiB/connection",
+  },
   { kind: "checks", name: "checks", title: "10,000 servers checked every second" },
 ];
 
 function cached(name: string, title: string, path: string, bytes: number, fields: readonly string[]): LoadScenario {
   return { kind: "load", name, title, needs: "cache", path, bytes, connections: 64, fields, unit: "µs/request" };
+}
+
+/** HTTP/2 to the client: 10 connections with 32 streams each, or 4 with one where an answer is long. */
+function overHttp2(prefix: string, how: string, tls: CertificateKind | undefined): LoadScenario[] {
+  const common = { kind: "load", tls, connections: 10, streams: 32, fields: [], unit: "µs/request" } as const;
+  // What HTTP/2 has no place for is about the connection.
+  const fields = browser.filter((field) => !field.startsWith("Connection:"));
+  const small = { ...common, needs: "proxy", path: "/small", bytes: smallBytes } as const;
+  return [
+    {
+      ...common,
+      name: `${prefix}-return`,
+      title: `HTTP/2${how}, answered by itself, 128 bytes, 32 streams`,
+      needs: "return",
+      path: "/answer",
+      bytes: smallBytes,
+    },
+    { ...small, name: `${prefix}-small`, title: `HTTP/2${how}, proxied, 128 bytes, 32 streams` },
+    {
+      ...small,
+      name: `${prefix}-small-browser`,
+      title: `HTTP/2${how}, proxied, a browser's head, 128 bytes, 32 streams`,
+      fields,
+    },
+    {
+      ...common,
+      name: `${prefix}-300k`,
+      title: `HTTP/2${how}, proxied, 300 KiB, 32 streams`,
+      needs: "proxy",
+      path: "/300k.bin",
+      bytes: 300 * KiB,
+    },
+    {
+      ...common,
+      name: `${prefix}-100m`,
+      title: `HTTP/2${how}, proxied, 100 MiB`,
+      needs: "proxy",
+      path: "/100m.bin",
+      bytes: 100 * MiB,
+      connections: 4,
+      streams: 1,
+      unit: "ms/GiB",
+    },
+  ];
 }
 
 function handshakes(name: string, title: string, tls: CertificateKind, kind: "full" | "resumed"): LoadScenario {

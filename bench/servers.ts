@@ -15,6 +15,7 @@ export interface Site {
   port: number;
   /** The port speaks TLS, with this certificate. */
   certificate: Certificate | undefined;
+  http2: boolean;
   backendPort: number;
   /** 5,000 locations, and 1,000 servers beside this one. */
   large: boolean;
@@ -152,7 +153,7 @@ ${onlyNginx}${cache.path}
         keepalive_requests 100000000;
     }${fastcgi.upstream}
     server {
-        listen ${address} backlog=1024${certificate === undefined ? "" : " ssl"};${tls}
+        listen ${address} backlog=1024${certificate === undefined ? "" : " ssl"}${site.http2 ? " http2" : ""};${tls}
         server_name 127.0.0.1;
         location / {
             proxy_pass http://backend;
@@ -188,6 +189,11 @@ const nginxTempPaths = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
 /** TLS 1.3, which nginx has had by default since 1.23.4 only. */
 const nginxProtocols = "    ssl_protocols TLSv1.2 TLSv1.3;\n";
 
+function haproxyBind({ certificate, http2 }: Site): string {
+  if (certificate !== undefined) return ` ssl crt ${certificate.both}${http2 ? " alpn h2" : ""}`;
+  return http2 ? " proto h2" : "";
+}
+
 function haproxyConf(site: Site): string {
   return `
 global
@@ -202,7 +208,7 @@ defaults
     timeout server 60s
     timeout http-keep-alive 300s
 frontend front
-    bind 127.0.0.1:${site.port} backlog 1024${site.certificate === undefined ? "" : ` ssl crt ${site.certificate.both}`}
+    bind 127.0.0.1:${site.port} backlog 1024${haproxyBind(site)}
     http-request return status 200 content-type text/plain string "${smallBody.replace("\n", "\\n")}" if { path /answer }
     default_backend back
 backend back
@@ -234,7 +240,7 @@ function holdfast(name: string, use: string, checkout = root): Server {
   const holdfastBin = join(checkout, "bin", "holdfast");
   return {
     name,
-    abilities: ["proxy", "fastcgi", "cache", "static", "return", "large", "tls"],
+    abilities: ["proxy", "fastcgi", "cache", "static", "return", "large", "tls", "http2"],
     missing: () => (existsSync(holdfastBin) ? undefined : "bin/holdfast is not there yet"),
     version: () => versionIn(ask(holdfastBin, ["-v"], { ...process.env, ...holdfastPath })),
     prepare(site) {
@@ -261,11 +267,11 @@ function nginx(name: string, abilities: readonly Ability[], more: string): Serve
 }
 
 export const servers: readonly Server[] = [
-  nginx("nginx", ["proxy", "fastcgi", "cache", "static", "return", "large", "tls"], ""),
+  nginx("nginx", ["proxy", "fastcgi", "cache", "static", "return", "large", "tls", "http2"], ""),
   nginx("nginx-open-files", ["cache"], "    open_file_cache max=10000 inactive=60s;\n"),
   {
     name: "haproxy",
-    abilities: ["proxy", "return", "tls"],
+    abilities: ["proxy", "return", "tls", "http2"],
     missing: () => (ask("haproxy", ["-v"]) === undefined ? "not installed" : undefined),
     version: () => versionIn(ask("haproxy", ["-v"])),
     prepare(site) {
