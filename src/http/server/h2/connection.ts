@@ -20,6 +20,7 @@ import { createRequest } from "../create_request.ts";
 import { LingeringClose } from "../lingering_close.ts";
 import type { Accepted, AddressConfig, Closable, ConnectionHost, ProtocolConnection } from "../types.ts";
 import { H2Exchange, type StreamOwner } from "./exchange.ts";
+import { H2Output, type OutputOwner } from "./output.ts";
 import { giveRequestMemoryBack, takeRequestMemory } from "./request_memory.ts";
 
 /** Bytes of frames that carry nothing, beyond eight times those that carry something: a flood (as in nginx). */
@@ -35,7 +36,7 @@ const FULL = 64 * 1024;
 const NOTHING = Buffer.alloc(0);
 
 /** An HTTP/2 connection of a client (RFC 9113): its frames, its windows, and its streams. */
-export class H2Connection implements ProtocolConnection, FrameHandler, StreamOwner {
+export class H2Connection implements ProtocolConnection, FrameHandler, StreamOwner, OutputOwner {
   readonly number: number;
   requests = 0;
   readonly startedAt: number;
@@ -48,6 +49,7 @@ export class H2Connection implements ProtocolConnection, FrameHandler, StreamOwn
   later: Closable | undefined = undefined;
 
   private readonly stream: Stream;
+  private readonly output: H2Output;
   private readonly reader: FrameReader;
   private readonly decoder = new HpackDecoder();
   private readonly deadline: Deadline<H2Connection>;
@@ -90,6 +92,7 @@ export class H2Connection implements ProtocolConnection, FrameHandler, StreamOwn
   constructor(stream: Stream, host: ConnectionHost, accepted: Accepted | undefined, preface = 0) {
     this.number = accepted === undefined ? nextNumber() : accepted.number;
     this.stream = stream;
+    this.output = new H2Output(stream, this);
     this.host = host;
     this.startedAt = accepted === undefined ? Math.floor(now()) : accepted.startedAt;
     this.proxyProtocol = accepted?.proxyProtocol;
@@ -112,7 +115,7 @@ export class H2Connection implements ProtocolConnection, FrameHandler, StreamOwn
 
   private greet(): void {
     const { http2 } = this.defaultServer;
-    this.stream.write(
+    this.output.write(
       h2.settingsFrame([
         [h2.SETTING.MAX_CONCURRENT_STREAMS, http2.maxConcurrentStreams],
         [h2.SETTING.INITIAL_WINDOW_SIZE, http2.bodyPrereadSize],
@@ -158,14 +161,9 @@ export class H2Connection implements ProtocolConnection, FrameHandler, StreamOwn
     if (this.closed || this.closing) return;
     this.opened = 0;
     this.totalBytes += bytes.length;
-    this.stream.cork();
-    try {
-      this.reader.read(bytes, this);
-    } finally {
-      this.stream.uncork();
-    }
+    this.reader.read(bytes, this);
     if (this.closed) return;
-    if (this.totalBytes / 8 > this.payloadBytes + FLOOD_BYTES || this.stream.unsent > this.bound) {
+    if (this.totalBytes / 8 > this.payloadBytes + FLOOD_BYTES || this.output.unsent > this.bound) {
       this.fail(h2.ERROR.NO_ERROR, "http2 flood detected");
     }
   }
@@ -180,12 +178,15 @@ export class H2Connection implements ProtocolConnection, FrameHandler, StreamOwn
   }
 
   onSent(): void {
-    const { unsent } = this;
-    if (unsent.length > 0) {
-      this.unsent = [];
-      for (const stream of unsent) stream.onSent();
-    }
+    if (!this.output.sending) this.outputSent();
     this.serveWaiting();
+  }
+
+  outputSent(): void {
+    const { unsent } = this;
+    if (unsent.length === 0) return;
+    this.unsent = [];
+    for (const stream of unsent) stream.onSent();
   }
 
   onEnd(): void {
@@ -232,7 +233,7 @@ export class H2Connection implements ProtocolConnection, FrameHandler, StreamOwn
   // ---- what streams ask for
 
   get full(): boolean {
-    return this.stream.unsent > FULL;
+    return this.output.unsent > FULL;
   }
 
   get window(): number {
@@ -243,24 +244,33 @@ export class H2Connection implements ProtocolConnection, FrameHandler, StreamOwn
     return this.peerFrameSize;
   }
 
-  send(bytes: string | Uint8Array, data: number): void {
-    this.sendWindow -= data;
-    this.stream.write(bytes);
+  sendData(stream: number, bytes: Uint8Array, endStream: boolean): void {
+    const { length } = bytes;
+    this.sendWindow -= length;
+    this.output.writeData(h2.frameHead(length, h2.DATA, endStream ? h2.FLAG.END_STREAM : 0, stream), bytes);
+  }
+
+  cork(): void {
+    this.output.cork();
+  }
+
+  uncork(): void {
+    this.output.uncork();
   }
 
   sendHeaders(stream: number, block: string, endStream: boolean): number {
     const frames = h2.headersFrames(stream, block, endStream, this.peerFrameSize);
     this.payloadBytes += frames.length;
-    this.stream.write(frames);
+    this.output.write(frames);
     return frames.length;
   }
 
   reset(stream: number, error: number): void {
-    if (!this.closed) this.stream.write(h2.rstStream(stream, error));
+    if (!this.closed) this.output.write(h2.rstStream(stream, error));
   }
 
   consumed(stream: number, bytes: number): void {
-    if (!this.closed) this.stream.write(h2.windowUpdate(stream, bytes));
+    if (!this.closed) this.output.write(h2.windowUpdate(stream, bytes));
   }
 
   wantsRoom(stream: H2Exchange): void {
@@ -270,7 +280,7 @@ export class H2Connection implements ProtocolConnection, FrameHandler, StreamOwn
   }
 
   awaitSent(stream: H2Exchange): void {
-    if (this.stream.sending && !this.stream.closed) this.unsent.push(stream);
+    if (this.output.sending && !this.stream.closed) this.unsent.push(stream);
     else stream.onSent();
   }
 
@@ -278,7 +288,7 @@ export class H2Connection implements ProtocolConnection, FrameHandler, StreamOwn
   private serveWaiting(): void {
     const { waiting } = this;
     if (waiting.length === 0) return;
-    this.stream.cork();
+    this.cork();
     for (let turns = waiting.length; turns > 0 && !this.closed && !this.full; turns--) {
       const stream = waiting.shift();
       if (stream === undefined) break;
@@ -290,7 +300,7 @@ export class H2Connection implements ProtocolConnection, FrameHandler, StreamOwn
         this.wantsRoom(stream);
       }
     }
-    this.stream.uncork();
+    this.uncork();
   }
 
   // ---- frames
@@ -353,7 +363,7 @@ export class H2Connection implements ProtocolConnection, FrameHandler, StreamOwn
         return this.takeSettings(payload);
       case h2.PING:
         if (this.id !== 0) return this.wrongStream("PING");
-        if ((this.flags & h2.FLAG.ACK) === 0) this.stream.write(h2.pingAck(payload.latin1Slice()));
+        if ((this.flags & h2.FLAG.ACK) === 0) this.output.write(h2.pingAck(payload.latin1Slice()));
         return true;
       case h2.GOAWAY:
         return this.id === 0 || this.wrongStream("GOAWAY");
@@ -379,7 +389,7 @@ export class H2Connection implements ProtocolConnection, FrameHandler, StreamOwn
     }
     this.recvWindow -= length;
     if (this.recvWindow < LOW_WINDOW) {
-      this.stream.write(h2.windowUpdate(0, h2.MAX_WINDOW - this.recvWindow));
+      this.output.write(h2.windowUpdate(0, h2.MAX_WINDOW - this.recvWindow));
       this.recvWindow = h2.MAX_WINDOW;
     }
     const stream = this.streams.get(id);
@@ -660,7 +670,7 @@ export class H2Connection implements ProtocolConnection, FrameHandler, StreamOwn
           break;
       }
     }
-    this.stream.write(h2.SETTINGS_ACK);
+    this.output.write(h2.SETTINGS_ACK);
     if (windowChange !== 0) this.adjustWindows(windowChange);
     return !this.closed;
   }
@@ -728,7 +738,7 @@ export class H2Connection implements ProtocolConnection, FrameHandler, StreamOwn
   private sayGoodbye(error: number): void {
     if (this.goawaySent || this.closed) return;
     this.goawaySent = true;
-    this.stream.write(h2.goaway(this.lastStream, error));
+    this.output.write(h2.goaway(this.lastStream, error));
   }
 
   /** No stream is left, and none will come. */
@@ -737,6 +747,7 @@ export class H2Connection implements ProtocolConnection, FrameHandler, StreamOwn
     this.closing = true;
     clearDeadline(this.deadline);
     this.sayGoodbye(h2.ERROR.NO_ERROR);
+    this.output.flush();
     const { core } = this.defaultServer.root;
     if (core.lingeringClose === "off") defer(destroyNow, this.stream);
     else new LingeringClose(this.stream, core, this);

@@ -3,7 +3,7 @@ import type { ProxyProtocol } from "../../../net/proxy_protocol.ts";
 import { SlabQueue } from "../../../net/slabs.ts";
 import { logFault } from "../../../sys/guard.ts";
 import { clearDeadline, Deadline, setDeadline } from "../../../sys/timers.ts";
-import { DATA, ERROR, FLAG, FRAME_HEAD, frameHead } from "../../../wire/h2/frames.ts";
+import { ERROR, FRAME_HEAD } from "../../../wire/h2/frames.ts";
 import type { HeaderList } from "../../../wire/http1/header_list.ts";
 import { CLIENT_CLOSED_REQUEST, OK } from "../../core/codes.ts";
 import { finalizeRequest } from "../../core/engine.ts";
@@ -37,8 +37,11 @@ export interface StreamOwner {
   readonly window: number;
   /** How long a DATA frame may be. */
   readonly frameSize: number;
-  /** Sends bytes; those of DATA frames count against the window (`data`, without their heads). */
-  send(bytes: string | Uint8Array, data: number): void;
+  /** Sends a DATA frame, which counts against the window; its bytes are lent for the call. */
+  sendData(stream: number, bytes: Uint8Array, endStream: boolean): void;
+  /** What is sent between `cork` and `uncork` goes out in as few calls as possible. */
+  cork(): void;
+  uncork(): void;
   /** Sends a header block of that stream. Returns how many bytes. */
   sendHeaders(stream: number, block: string, endStream: boolean): number;
   reset(stream: number, error: number): void;
@@ -218,6 +221,8 @@ export class H2Exchange implements Exchange, ClientConnection {
     if (last) this.last = true;
     let at = 0;
     if (this.queue.length === 0) {
+      const { owner } = this;
+      owner.cork();
       while (at < data.length) {
         const room = this.room(request, data.length - at);
         if (room <= 0) break;
@@ -228,6 +233,7 @@ export class H2Exchange implements Exchange, ClientConnection {
         );
         at += room;
       }
+      owner.uncork();
     }
     if (at < data.length) this.queue.push(data.subarray(at));
     if (this.queue.length === 0) {
@@ -265,8 +271,7 @@ export class H2Exchange implements Exchange, ClientConnection {
 
   private writeData(request: Request, bytes: Uint8Array, endStream: boolean): void {
     const { owner, id } = this;
-    owner.send(frameHead(bytes.length, DATA, endStream ? FLAG.END_STREAM : 0, id), 0);
-    owner.send(bytes, bytes.length);
+    owner.sendData(id, bytes, endStream);
     this.window -= bytes.length;
     this.sent += FRAME_HEAD + bytes.length;
     request.headSize += FRAME_HEAD;
