@@ -195,6 +195,12 @@ export const upstreamKeepalive = defineDirectives("http_upstream_keepalive", {
     default: 1000,
     doc: "How many requests one connection may serve before it is closed.",
   }),
+  keepalive_streams: number({
+    in: ["upstream"],
+    min: 1,
+    default: 100,
+    doc: "How many requests one connection of HTTP/2 carries at a time (`grpc_pass`, `proxy_http_version 2`), unless its server allows fewer. With 1 each has a connection of its own, as in nginx. Not in nginx.",
+  }),
 });
 
 function serversOf(block: Scope): readonly ServerDefinition[] {
@@ -273,8 +279,14 @@ export function upstreamDefinitions(root: Scope): Map<string, UpstreamDefinition
 }
 
 function definitionOf(block: Scope): UpstreamDefinition {
-  const { keepalive, keepalive_requests, keepalive_time, keepalive_timeout } = upstreamKeepalive.in(block);
-  const limits = { requests: keepalive_requests, time: keepalive_time, timeout: keepalive_timeout };
+  const { keepalive, keepalive_requests, keepalive_streams, keepalive_time, keepalive_timeout } =
+    upstreamKeepalive.in(block);
+  const limits = {
+    requests: keepalive_requests,
+    time: keepalive_time,
+    timeout: keepalive_timeout,
+    streams: keepalive_streams,
+  };
   return {
     name: block.directive.args[0],
     servers: serversOf(block),

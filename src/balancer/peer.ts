@@ -61,6 +61,8 @@ export interface KeepaliveSettings {
   /** ms */
   readonly time: number;
   readonly timeout: number;
+  /** How many requests a connection carries at a time, where its protocol allows it (HTTP/2). */
+  readonly streams: number;
   /** A connection is reused only by the location that opened it. */
   readonly local: boolean;
 }

@@ -27,6 +27,13 @@ export class PooledStream implements StreamHandler {
   idleSince = 0;
   /** The pool's addresses when the server was last found among them; a reload replaces them, and it is looked up again. */
   among: ReadonlySet<string> | undefined = undefined;
+  /** Gets the stream's events while it is idle, where the protocol has something to say then; it takes it out of the pool when it closes. */
+  watch: StreamHandler | undefined = undefined;
+  /** Requests that use it now, and how many its server takes at a time: of a protocol that carries several. */
+  streams = 1;
+  most = 1;
+  /** The pool whose requests may join those that use it now. */
+  sharedBy: Pool | undefined = undefined;
   /** Set by the pool: neighbours in order of last use, and the pool that holds it. */
   newer: PooledStream | undefined = undefined;
   older: PooledStream | undefined = undefined;
@@ -80,6 +87,8 @@ function drop(idle: PooledStream): void {
  */
 export class Pool {
   #settings: KeepaliveSettings;
+  /** Connections in use that other requests may join. */
+  readonly #shared: PooledStream[] = [];
   #newest: PooledStream | undefined = undefined;
   #oldest: PooledStream | undefined = undefined;
   #size = 0;
@@ -115,6 +124,39 @@ export class Pool {
   }
 
   /**
+   * A connection in use to the peer with that identity that takes another request, or undefined; `requests` is counted up.
+   */
+  join(peer: Peer, place = "", identity = ""): PooledStream | undefined {
+    const { local, streams } = this.#settings;
+    if (this.#shared.length === 0 || streams <= 1) return undefined;
+    const time = now();
+    for (const busy of this.#shared) {
+      if (busy.name !== peer.name || busy.identity !== identity || (local && busy.place !== place)) continue;
+      if (busy.streams >= busy.most || busy.streams >= streams || busy.stream.closed || this.#worn(busy, time))
+        continue;
+      busy.requests++;
+      return busy;
+    }
+    return undefined;
+  }
+
+  /** Lets other requests join those that use the connection. */
+  share(busy: PooledStream, place = ""): void {
+    if (this.#closed || busy.sharedBy !== undefined) return;
+    busy.place = place;
+    busy.sharedBy = this;
+    this.#shared.push(busy);
+  }
+
+  unshare(busy: PooledStream): void {
+    if (busy.sharedBy !== this) return;
+    busy.sharedBy = undefined;
+    const at = this.#shared.indexOf(busy);
+    const last = this.#shared.pop();
+    if (last !== undefined && last !== busy) this.#shared[at] = last;
+  }
+
+  /**
    * Keeps a connection whose response has been read whole and whose request was sent whole, or closes it when it has
    * served keepalive_requests, is older than keepalive_time, leads to a server that is no longer named, or the pool is
    * closed. The oldest makes room. True when it was kept; it then belongs to the pool. The stream must not be paused.
@@ -138,7 +180,7 @@ export class Pool {
     else this.#newest.newer = idle;
     this.#newest = idle;
     this.#size++;
-    stream.handler = idle;
+    stream.handler = idle.watch ?? idle;
     setDeadline(idle.deadline, timeout);
     return true;
   }
@@ -189,6 +231,8 @@ export class Pool {
   /** Closes all idle connections, and from now on each that is put back (the worker exits). */
   close(): void {
     this.#closed = true;
+    for (const busy of this.#shared) busy.sharedBy = undefined;
+    this.#shared.length = 0;
     while (this.#oldest !== undefined) drop(this.#oldest);
   }
 }

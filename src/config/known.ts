@@ -160,7 +160,7 @@ const VARIABLES: ReadonlySet<string> = new Set(
     acme_certificate acme_certificate_key date_gmt date_local fastcgi_path_info fastcgi_script_name
     geoip_area_code geoip_city geoip_city_continent_code geoip_city_country_code geoip_city_country_code3
     geoip_city_country_name geoip_country_code geoip_country_code3 geoip_country_name geoip_dma_code geoip_latitude
-    geoip_longitude geoip_org geoip_postal_code geoip_region geoip_region_name grpc_internal_trailers gzip_ratio
+    geoip_longitude geoip_org geoip_postal_code geoip_region geoip_region_name gzip_ratio
     http2 http3 jwt_payload limit_conn_status limit_req_status
     oidc_access_token oidc_id_token otel_parent_id otel_parent_sampled otel_span_id otel_trace_id proxy_add_via
     session_log_binary_id session_log_id ssl_alpn_protocol ssl_cipher

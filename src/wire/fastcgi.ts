@@ -52,8 +52,9 @@ export function params(pairs: string): string {
  */
 export const STDIN_STREAM = {
   before: (length: number): string => recordHeader(STDIN, length),
-  after: (length: number): string => PADDING[paddingOf(length)],
+  after: (length: number, last: boolean): string => (last ? STDIN_ENDS : PADDING)[paddingOf(length)],
   end: recordHeader(STDIN, 0),
+  none: recordHeader(STDIN, 0),
 };
 
 const PARAMS_END = recordHeader(PARAMS, 0);
@@ -71,6 +72,9 @@ const PADDING: readonly string[] = Array.from({ length: 8 }, (_, length) => "\0"
 
 /** What follows the parameters where one record has them all, by its padding. */
 const PARAMS_ENDS = PADDING.map((padding) => padding + PARAMS_END);
+
+/** What follows the last piece of a body, by its padding. */
+const STDIN_ENDS = PADDING.map((padding) => padding + STDIN_STREAM.end);
 
 /** Records are padded to a multiple of 8 bytes, as the specification recommends. */
 function paddingOf(length: number): number {

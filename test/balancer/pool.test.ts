@@ -44,7 +44,14 @@ class FakeStream implements Stream {
 
 const { peers } = group([server(1), server(2)]);
 const [one, two] = peers;
-const settings: KeepaliveSettings = { connections: 2, requests: 3, time: 1000, timeout: 60_000, local: false };
+const settings: KeepaliveSettings = {
+  connections: 2,
+  requests: 3,
+  time: 1000,
+  timeout: 60_000,
+  streams: 1,
+  local: false,
+};
 
 function opened(peer: Peer, startedAt = performance.now()): { stream: FakeStream; pooled: PooledStream } {
   const stream = new FakeStream();

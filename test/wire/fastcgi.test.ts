@@ -162,8 +162,12 @@ test("a request begins, has its parameters, and its body in records", () => {
   assert.equal(param("A", "v".repeat(0x012345)).slice(0, 5), "\x01\x80\x01\x23\x45");
   const body = "hello";
   const { before, after, end } = STDIN_STREAM;
-  assert.equal(before(5) + body + after(5) + end, "\x01\x05\0\x01\0\x05\x03\0hello\0\0\0" + "\x01\x05\0\x01\0\0\0\0");
-  assert.equal(after(8), "");
+  assert.equal(
+    before(5) + body + after(5, false) + end,
+    "\x01\x05\0\x01\0\x05\x03\0hello\0\0\0" + "\x01\x05\0\x01\0\0\0\0",
+  );
+  assert.equal(after(5, false) + end, after(5, true));
+  assert.equal(after(8, false), "");
   assert.equal(before(MAX_CONTENT).slice(4, 7), "\xff\xff\x01");
 });
 

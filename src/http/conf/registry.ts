@@ -18,6 +18,7 @@ import { emptyGif } from "../modules/empty_gif.ts";
 import { fastcgi } from "../modules/fastcgi/fastcgi.ts";
 import { flv } from "../modules/flv.ts";
 import { geo } from "../modules/geo/geo.ts";
+import { grpc } from "../modules/grpc.ts";
 import { headers } from "../modules/headers/headers.ts";
 import { index } from "../modules/index.ts";
 import { limitConn } from "../modules/limit/limit_conn.ts";
@@ -77,6 +78,7 @@ export const httpModules: readonly HttpModule[] = [
   uwsgi,
   scgi,
   memcached,
+  grpc,
   stubStatus,
   cacheStatus,
   emptyGif,

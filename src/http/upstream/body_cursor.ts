@@ -61,6 +61,11 @@ export class BodyCursor {
     return this.offset >= body.length;
   }
 
+  /** How many bytes were not sent. */
+  left(body: RequestBody): number {
+    return body.length - this.offset;
+  }
+
   /** The disk is waited for. */
   get reading(): boolean {
     return this.read !== undefined;

@@ -156,15 +156,13 @@ const NO_RULES: ResponseRules = { location: undefined, refresh: undefined, cooki
 /** What comes before a server is chosen: it answers the request, or calls `passing.pass`. */
 export type BeforePassing = (request: Request, passing: Passing) => void;
 
+/** Makes the request to the server that was found by `pass`; undefined after an error, which it has logged. */
+type MakeRequest = (request: Request, pass: GatewayScheme) => GatewayRequest | undefined;
+
 /**
- * The content handler: finds the server, makes the request and passes it on. `make` returns undefined after an error,
- * which it has logged.
+ * The content handler: finds the server, makes the request and passes it on.
  */
-export function gatewayHandler(
-  settings: GatewaySettings,
-  make: (request: Request) => GatewayRequest | undefined,
-  before?: BeforePassing,
-): Handler {
+export function gatewayHandler(settings: GatewaySettings, make: MakeRequest, before?: BeforePassing): Handler {
   const { gateway, upstream, upstreams } = settings;
   const body = {
     sent: upstream.passRequestBody,
@@ -221,9 +219,9 @@ function send(
   request: Request,
   { upstream: settings, tls }: GatewaySettings,
   pass: FixedGateway,
-  make: (request: Request) => GatewayRequest | undefined,
+  make: MakeRequest,
 ): void {
-  const made = make(request);
+  const made = make(request, pass);
   if (made === undefined) {
     finalizeRequest(request, 500);
     return;

@@ -1,5 +1,5 @@
 import type { StreamError } from "../../net/stream.ts";
-import type { AnswerSink, ServerConnection } from "./server_connection.ts";
+import type { AnswerSink, ServerExchange } from "./server_exchange.ts";
 
 /**
  * A response that waits for a hook of the head: holds what has come of the answer. Meanwhile nothing is read from the server,
@@ -7,7 +7,7 @@ import type { AnswerSink, ServerConnection } from "./server_connection.ts";
  */
 export class HeadWait implements AnswerSink {
   readonly doing = "reading upstream";
-  readonly connection: ServerConnection;
+  readonly connection: ServerExchange;
   /** The answer's head, and what has come behind it. */
   readonly bytes: Buffer;
   /** The hook to go on with; 0 while the hooks are called. */
@@ -18,7 +18,7 @@ export class HeadWait implements AnswerSink {
   private error: StreamError | undefined = undefined;
 
   /** `bytes` were lent. */
-  constructor(connection: ServerConnection, bytes: Buffer) {
+  constructor(connection: ServerExchange, bytes: Buffer) {
     this.connection = connection;
     this.bytes = Buffer.from(bytes);
     connection.passTo(this);
@@ -34,12 +34,13 @@ export class HeadWait implements AnswerSink {
   /** Has the receiver of the body learn what became of the server meanwhile. */
   replay(): void {
     const { connection } = this;
-    if (this.ended) connection.onEnd();
-    if (this.closed) connection.onClose(connection.pooled.stream, this.error);
+    if (this.ended) connection.missedEnd();
+    if (this.closed) connection.missedClose(this.error);
   }
 
   /** Not while reading is paused. */
   onServerData(): void {}
+  onServerRead(): void {}
 
   onServerEnd(): void {
     this.ended = true;

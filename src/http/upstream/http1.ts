@@ -5,8 +5,9 @@ import type { BodyCoding, UpstreamCodec, UpstreamProtocol } from "./protocol.ts"
 const CHUNKED: BodyCoding = {
   room: Number.MAX_SAFE_INTEGER,
   before: (length) => `${length.toString(16)}\r\n`,
-  after: () => "\r\n",
+  after: (_length, last) => (last ? "\r\n0\r\n\r\n" : "\r\n"),
   end: "0\r\n\r\n",
+  none: "0\r\n\r\n",
 };
 
 function requestHead(head: string): string {

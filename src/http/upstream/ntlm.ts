@@ -5,7 +5,7 @@ import type { Request } from "../core/request.ts";
 import type { ClientConnection } from "../core/types.ts";
 
 /** How long a server's connection is kept where `keepalive 0` keeps none for others: as by default. */
-const SEPARATE = { requests: 1000, time: 3_600_000, timeout: 60_000 };
+const SEPARATE = { requests: 1000, time: 3_600_000, timeout: 60_000, streams: 1 };
 
 /** A client's connection whose requests all go over one connection to a server of an upstream (`ntlm`). */
 export class BoundClient {
@@ -15,7 +15,7 @@ export class BoundClient {
   #name = "";
 
   constructor({ keepalive }: Group) {
-    this.pool = new Pool({ ...(keepalive ?? SEPARATE), connections: 1, local: false });
+    this.pool = new Pool({ ...(keepalive ?? SEPARATE), connections: 1, streams: 1, local: false });
   }
 
   /** The index of its server, if there still is one. */

@@ -12,7 +12,7 @@ import { connectionTo } from "./connection_choice.ts";
 import { conditionOf, isFailure, isRepeatable, statusOf } from "./next_upstream.ts";
 import { type BoundClient, boundClient } from "./ntlm.ts";
 import type { UpstreamTarget } from "./protocol.ts";
-import type { ConnectionUser, ServerConnection } from "./server_connection.ts";
+import type { ConnectionUser, ServerExchange } from "./server_exchange.ts";
 import { addState, markPassage, NO_STATE, UpstreamState } from "./variables.ts";
 
 /**
@@ -38,9 +38,9 @@ export abstract class PassageServers implements ConnectionUser, BodySink, QueueU
   private readonly bound: BoundClient | undefined;
   /** While it waits for a server. */
   private place: QueuePlace | undefined = undefined;
-  private connection: ServerConnection | undefined = undefined;
+  private connection: ServerExchange | undefined = undefined;
   /** The connection that is back in the pool while its head is still used by this request. */
-  private lent: ServerConnection | undefined = undefined;
+  private lent: ServerExchange | undefined = undefined;
 
   constructor(request: Request, target: UpstreamTarget, preferred: number) {
     this.request = request;
@@ -57,7 +57,7 @@ export abstract class PassageServers implements ConnectionUser, BodySink, QueueU
 
   // ---- the passage
 
-  abstract onHead(connection: ServerConnection, bytes: Buffer): void;
+  abstract onHead(connection: ServerExchange, bytes: Buffer): void;
   abstract finalize(code: number): void;
   abstract onFault(error: unknown): void;
   /** Releases what the passage holds besides the server, and the request's callbacks. */
@@ -152,8 +152,9 @@ export abstract class PassageServers implements ConnectionUser, BodySink, QueueU
   private mayRepeat(condition: string): boolean {
     const { next, nextTimeout } = this.target.settings;
     if (!next.has(condition)) return false;
-    const repeatable = isRepeatable(this.request.method, this.target.settings);
-    if (this.connection?.sender.mayMove(repeatable) === false) return false;
+    const { connection } = this;
+    const repeatable = connection?.refused === true || isRepeatable(this.request.method, this.target.settings);
+    if (connection?.sender.mayMove(repeatable) === false) return false;
     return nextTimeout === 0 || now() - this.startedAt < nextTimeout;
   }
 

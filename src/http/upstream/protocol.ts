@@ -10,14 +10,13 @@ import type { TlsChoice } from "./tls.ts";
 export { BROKEN, DATA, INFORMATIONAL, INVALID, LAST, MORE, OVER } from "../../wire/http1/response_reader.ts";
 
 /**
- * A wire protocol to servers. One object for all connections; the state of a connection (windows, stream numbers) is in
- * the codec that `open` makes.
+ * A wire protocol to servers. One object for all connections; the state of a connection is in the codec that `open` makes.
  */
 export interface UpstreamProtocol {
   /** A connection in the pool is for requests with the same identity: the protocol, and what it was opened with. "" for HTTP/1. */
   readonly identity: string;
-  /** Makes the codec of a new connection, before it is connected. */
-  open(port: CodecPort): UpstreamCodec;
+  /** Makes the codec of a new connection, before it is connected. Undefined: HTTP/2, whose connections carry several requests. */
+  readonly open: ((port: CodecPort) => UpstreamCodec) | undefined;
 }
 
 /** What a codec may use of its connection. */
@@ -33,12 +32,17 @@ export interface CodecPort {
 }
 
 /** A protocol on one connection: one request and its answer at a time. */
-export interface UpstreamCodec {
+export interface UpstreamCodec extends RequestCoding {
   readonly reader: AnswerReader;
+}
+
+/** How requests are written. */
+export interface RequestCoding {
   /**
    * Returns what is sent ahead of the body, as a byte string, from `target.head`. A new request begins with this call.
+   * `bodiless`: no body follows.
    */
-  requestHead(head: string): string;
+  requestHead(head: string, bodiless: boolean): string;
   /** The framing of that request's body; undefined if it is sent as it is. `known`: its length was announced. */
   bodyCoding(lengthKnown: boolean): BodyCoding | undefined;
 }
@@ -47,11 +51,13 @@ export interface UpstreamCodec {
 export interface BodyCoding {
   /** The largest piece that may be sent now. At 0 the body waits for `CodecPort.roomGrown`. */
   readonly room: number;
-  /** What precedes a piece of `length` bytes, which is sent next, and what follows it. */
-  before(length: number): string;
-  after(length: number): string;
-  /** What follows the last piece. */
+  /** What precedes a piece of `length` bytes, which is sent next, and what follows it. `last`: no other follows, nor `end`. */
+  before(length: number, last: boolean): string;
+  after(length: number, last: boolean): string;
+  /** What follows the last piece, if that was not sent as such. */
   readonly end: string;
+  /** What is sent in place of a body where there is none. */
+  readonly none: string;
 }
 
 /**

@@ -4,7 +4,7 @@ import type { Request } from "../core/request.ts";
 import type { RequestBody } from "../core/types.ts";
 import { mayRead, nextTurn } from "../files/file_turns.ts";
 import { BodyCursor, type CursorOwner } from "./body_cursor.ts";
-import type { BodyCoding, UpstreamTarget } from "./protocol.ts";
+import type { BodyCoding, RequestCoding, UpstreamTarget } from "./protocol.ts";
 
 /** The connection a request is sent on. */
 export interface SenderOwner {
@@ -85,6 +85,11 @@ export class RequestSender implements Turn, CursorOwner {
     this.gathered = undefined;
   }
 
+  /** The whole request was written. */
+  get whole(): boolean {
+    return this.written;
+  }
+
   /** The kernel has all of the request. */
   get sent(): boolean {
     return this.taken;
@@ -104,28 +109,51 @@ export class RequestSender implements Turn, CursorOwner {
   }
 
   /** Sends the head, and as much of the body as there is. */
-  send(head: string, coding: BodyCoding | undefined): void {
-    const { user, owner } = this;
+  send(codec: RequestCoding): void {
+    const { user } = this;
     if (user === undefined) return;
     const { request, target } = user;
-    this.coding = coding;
+    const { head, body } = target;
     this.begun = true;
-    if (target.body !== undefined || !target.settings.passRequestBody) {
-      owner.write(target.body === undefined ? this.withoutBody(head) : head + target.body);
-      this.wrote();
+    this.coding = codec.bodyCoding(target.lengthKnown);
+    if (body !== undefined) {
+      this.sendText(codec, head, body);
+    } else if (!target.settings.passRequestBody) {
+      this.sendBodiless(codec, head);
     } else if (request.body !== undefined) {
-      this.sendBuffered(request.body, head);
+      this.sendBuffered(codec, request.body, head);
     } else if (request.preread !== undefined || (!request.bodyEnded && !request.discardBody)) {
-      this.sendStreamed(request, head);
+      this.sendStreamed(request, codec.requestHead(head, false));
     } else {
-      owner.write(this.withoutBody(head));
-      this.wrote();
+      this.sendBodiless(codec, head);
     }
   }
 
-  /** A request without a body: a framing ends it all the same. */
-  private withoutBody(head: string): string {
-    return this.coding === undefined ? head : head + this.coding.end;
+  /** A request with a body of its own (proxy_set_body). */
+  private sendText(codec: RequestCoding, head: string, body: string): void {
+    if (body === "") {
+      this.sendBodiless(codec, head);
+      return;
+    }
+    const bytes = codec.requestHead(head, false);
+    if (this.coding === undefined) {
+      this.owner.write(bytes + body);
+      this.wrote();
+      return;
+    }
+    this.owner.cork();
+    this.owner.write(bytes);
+    this.gathered = [Buffer.from(body, "latin1")];
+    this.bodyEnded = true;
+    this.sendGathered();
+    this.owner.uncork();
+  }
+
+  /** A request without a body: a framing says so all the same. */
+  private sendBodiless(codec: RequestCoding, head: string): void {
+    const bytes = codec.requestHead(head, true);
+    this.owner.write(this.coding === undefined ? bytes : bytes + this.coding.none);
+    this.wrote();
   }
 
   /** The server takes more, or the protocol has room for more. */
@@ -134,7 +162,8 @@ export class RequestSender implements Turn, CursorOwner {
     if (user === undefined || this.written) return;
     const { request } = user;
     if (!this.streaming) {
-      if (request.body !== undefined) this.sendRest(request.body);
+      if (this.gathered !== undefined) this.sendGathered();
+      else if (request.body !== undefined) this.sendRest(request.body);
       return;
     }
     if (this.owner.awaitsHead) this.owner.disarm();
@@ -182,8 +211,8 @@ export class RequestSender implements Turn, CursorOwner {
     if (this.user !== undefined) this.owner.arm(this.user.target.settings.sendTimeout);
   }
 
-  /** Sends as much of a piece of the body as there is room for; returns how much. */
-  private sendPiece(bytes: Uint8Array): number {
+  /** Sends as much of a piece of the body as there is room for; returns how much. `last`: the body ends with it. */
+  private sendPiece(bytes: Uint8Array, last: boolean): number {
     const { coding, owner } = this;
     if (coding === undefined) {
       this.more = owner.write(bytes);
@@ -192,10 +221,13 @@ export class RequestSender implements Turn, CursorOwner {
     const length = Math.min(bytes.length, coding.room);
     this.more = length > 0;
     if (length === 0) return 0;
+    const whole = length === bytes.length;
+    const ends = last && whole;
     owner.cork();
-    owner.write(coding.before(length));
-    owner.write(length === bytes.length ? bytes : bytes.subarray(0, length));
-    owner.write(coding.after(length));
+    owner.write(coding.before(length, ends));
+    owner.write(whole ? bytes : bytes.subarray(0, length));
+    const after = coding.after(length, ends);
+    if (after !== "") owner.write(after);
     this.more = owner.uncork();
     return length;
   }
@@ -206,18 +238,20 @@ export class RequestSender implements Turn, CursorOwner {
 
   // ---- a body that was read whole
 
-  private sendBuffered(body: RequestBody, head: string): void {
+  private sendBuffered(codec: RequestCoding, body: RequestBody, target: string): void {
     const { owner } = this;
     const { length } = body;
     const { coding } = this;
+    if (length === 0) {
+      this.sendBodiless(codec, target);
+      return;
+    }
+    const head = codec.requestHead(target, false);
     if (body.file === undefined && length <= WITH_HEAD && (coding === undefined || length <= coding.room)) {
       const bytes = body.memory();
-      if (bytes === undefined || length === 0) owner.write(this.withoutBody(head));
-      else if (coding === undefined) owner.write(head + bytes.latin1Slice(0, length));
-      else {
-        const piece = bytes.latin1Slice(0, length);
-        owner.write(head + coding.before(length) + piece + coding.after(length) + coding.end);
-      }
+      const piece = bytes === undefined ? "" : bytes.latin1Slice(0, length);
+      if (coding === undefined) owner.write(head + piece);
+      else owner.write(head + coding.before(length, true) + piece + coding.after(length, true));
       this.wrote();
       return;
     }
@@ -281,12 +315,9 @@ export class RequestSender implements Turn, CursorOwner {
   /** Sends a piece of the cursor's. */
   private sendBytes(body: RequestBody, bytes: Buffer): boolean {
     const { cursor } = this;
-    const length = this.sendPiece(bytes);
+    const length = this.sendPiece(bytes, cursor.left(body) === bytes.length);
     cursor.advance(length, length > 0 && length === bytes.length);
-    if (cursor.atEnd(body)) {
-      this.sendEnd();
-      this.wrote();
-    }
+    if (cursor.atEnd(body)) this.wrote();
     return this.more;
   }
 
@@ -299,11 +330,14 @@ export class RequestSender implements Turn, CursorOwner {
     owner.disarm();
     owner.cork();
     owner.write(head);
+    this.bodyEnded = request.bodyEnded || request.discardBody;
     this.sendPreread(request);
-    const over = request.bodyEnded || request.discardBody;
-    if (over) this.onBodyEnd();
+    if (this.bodyEnded && this.gathered === undefined && !this.written) {
+      this.sendEnd();
+      this.wrote();
+    }
     const more = owner.uncork();
-    if (over) {
+    if (this.bodyEnded) {
       if (this.written) this.wrote();
       return;
     }
@@ -332,7 +366,7 @@ export class RequestSender implements Turn, CursorOwner {
 
   /** After a piece: proxy_send_timeout runs while the server takes no more, not while the client is slow. */
   private streamed(more: boolean): void {
-    if (!more) this.user?.request.exchange.pauseBody();
+    if (!more && this.streaming) this.user?.request.exchange.pauseBody();
     if (!this.owner.awaitsHead) return;
     if (more) this.owner.disarm();
     else this.awaitTaking();
@@ -351,8 +385,9 @@ export class RequestSender implements Turn, CursorOwner {
 
   /** Sends what was gathered, and the end if the whole body has come. */
   sendGathered(): void {
+    const ends = this.gathered !== undefined && this.bodyEnded;
     this.sendPieces();
-    if (this.bodyEnded && this.gathered === undefined && !this.written) this.end();
+    if (ends && this.gathered === undefined && !this.written) this.wrote();
   }
 
   /** Sends what was gathered as far as there is room; while some is left, the client's body is paused. */
@@ -362,7 +397,7 @@ export class RequestSender implements Turn, CursorOwner {
     this.gathered = undefined;
     let rest = gathered.length === 1 ? gathered[0] : Buffer.concat(gathered);
     while (rest.length > 0) {
-      const length = this.sendPiece(rest);
+      const length = this.sendPiece(rest, this.bodyEnded);
       if (length === 0) {
         this.gathered = [rest];
         break;
@@ -375,17 +410,12 @@ export class RequestSender implements Turn, CursorOwner {
   onBodyEnd(): void {
     if (this.user === undefined) return;
     this.bodyEnded = true;
-    this.owner.cork();
-    this.sendPieces();
-    const over = this.gathered === undefined;
-    if (over) this.sendEnd();
-    this.owner.uncork();
-    if (over) this.wrote();
-  }
-
-  private end(): void {
-    this.sendEnd();
-    this.wrote();
+    if (this.gathered === undefined) {
+      this.sendEnd();
+      this.wrote();
+    } else {
+      this.sendGathered();
+    }
   }
 }
 

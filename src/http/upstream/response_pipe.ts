@@ -13,7 +13,7 @@ import { type AnswerReader, BROKEN, DATA, INVALID, LAST, MORE, OVER } from "./pr
 import { ReadLimit } from "./read_limit.ts";
 import { ResponseSpool, type SpoolOwner } from "./response_spool.ts";
 import { ResponseStore, type StoreOwner } from "./response_store.ts";
-import type { AnswerSink, ServerConnection } from "./server_connection.ts";
+import type { AnswerSink, ServerExchange } from "./server_exchange.ts";
 import type { UpstreamSettings } from "./settings.ts";
 
 /** The passage whose answer goes through the pipe. */
@@ -44,7 +44,7 @@ export class ResponsePipe implements AnswerSink, SpoolOwner, StoreOwner {
   trailers: HeaderList | undefined = undefined;
   private readonly owner: PipeOwner;
   /** Undefined once the server was released. */
-  private connection: ServerConnection | undefined;
+  private connection: ServerExchange | undefined;
   private readonly reader: AnswerReader;
   /** proxy_buffering, or X-Accel-Buffering. */
   private readonly buffering: boolean;
@@ -64,7 +64,7 @@ export class ResponsePipe implements AnswerSink, SpoolOwner, StoreOwner {
 
   constructor(
     owner: PipeOwner,
-    connection: ServerConnection,
+    connection: ServerExchange,
     settings: UpstreamSettings,
     buffering: boolean,
     hooks: UpstreamHooks["body"],
@@ -108,9 +108,11 @@ export class ResponsePipe implements AnswerSink, SpoolOwner, StoreOwner {
     }
     const { pos } = reader;
     if (reader.early !== undefined) this.take(reader.early, 0);
-    if (this.connection === undefined) return;
-    if (pos === bytes.length) this.settle();
-    else if (this.limit === undefined) this.take(bytes, pos);
+    const { connection } = this;
+    if (connection === undefined) return;
+    if (pos === bytes.length) {
+      if (!connection.reading) this.settle();
+    } else if (this.limit === undefined) this.take(bytes, pos);
     else this.takeLimited(this.limit, bytes, pos);
   }
 
@@ -141,8 +143,12 @@ export class ResponsePipe implements AnswerSink, SpoolOwner, StoreOwner {
   // ---- from the server
 
   onServerData(bytes: Buffer): void {
-    if (this.limit === undefined) this.take(bytes, 0);
+    if (this.limit === undefined || bytes.length === 0) this.take(bytes, 0);
     else this.takeLimited(this.limit, bytes, 0);
+  }
+
+  onServerRead(): void {
+    this.settle();
   }
 
   onServerEnd(): void {
@@ -183,11 +189,11 @@ export class ResponsePipe implements AnswerSink, SpoolOwner, StoreOwner {
     this.owner.onFault(error);
   }
 
-  /** Bytes of the body as they came. */
+  /** Bytes of the body as they came; none where it has ended without. */
   private take(bytes: Buffer, from: number): void {
     const { reader } = this;
     let at = from;
-    while (at < bytes.length) {
+    do {
       const code = reader.readBody(bytes, at);
       if (code === MORE) break;
       if (code === DATA) {
@@ -208,8 +214,8 @@ export class ResponsePipe implements AnswerSink, SpoolOwner, StoreOwner {
       else if (code === OVER) this.takeTrailers(reader);
       this.end(code === LAST);
       return;
-    }
-    this.settle();
+    } while (at < bytes.length);
+    if (this.connection?.reading !== true) this.settle();
   }
 
   private takeTrailers(reader: AnswerReader): void {

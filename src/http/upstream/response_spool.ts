@@ -56,7 +56,8 @@ export class ResponseSpool implements Turn {
 
   /** Nothing more may be read from the server for now. */
   get full(): boolean {
-    return this.memory.length >= this.owner.settings.memory;
+    const { length } = this.memory;
+    return length > 0 && length >= this.owner.settings.memory;
   }
 
   /** Takes bytes lent for the call. */

@@ -7,58 +7,14 @@ import { now } from "../../sys/clock.ts";
 import { logFault } from "../../sys/guard.ts";
 import { clearDeadline, Deadline, setDeadline } from "../../sys/timers.ts";
 import { logError } from "../core/log_context.ts";
-import type { Request } from "../core/request.ts";
 import type { ClientTunnel } from "../core/types.ts";
-import type { UpstreamState } from "../core/upstream.ts";
 import { AnswerHeads } from "./answer_heads.ts";
 import { Connecting, type ConnectingOwner } from "./connecting.ts";
-import {
-  type AnswerReader,
-  type CodecPort,
-  INVALID,
-  MORE,
-  type UpstreamCodec,
-  type UpstreamProtocol,
-  type UpstreamTarget,
-} from "./protocol.ts";
+import { type AnswerReader, type CodecPort, INVALID, MORE, type UpstreamCodec } from "./protocol.ts";
 import { RequestSender, type SenderOwner } from "./request_sender.ts";
 import { awaitClose } from "./server_close.ts";
+import type { AnswerSink, ConnectionUser, ServerExchange } from "./server_exchange.ts";
 import type { TlsChoice } from "./tls.ts";
-
-/** The request that a connection to a server is used for. */
-export interface ConnectionUser {
-  readonly request: Request;
-  readonly target: UpstreamTarget;
-  /** What $upstream_* shows of this server. */
-  readonly present: UpstreamState;
-  /**
-   * The answer's head is complete, and ends at the reader's `pos` in `bytes`: it is passed on, or the server is
-   * released.
-   */
-  onHead(connection: ServerConnection, bytes: Buffer): void;
-  /** The server failed before it answered; `condition` is a parameter of proxy_next_upstream. */
-  nextUpstream(condition: string): void;
-  finalize(code: number): void;
-  /** Starts to deliver the client's body to the connection's sender. */
-  startBody(): void;
-  onFault(error: unknown): void;
-}
-
-/** Receiver of the bytes behind an answer's head. */
-export interface AnswerSink {
-  /** What the connection is doing, for the error log. */
-  readonly doing: string;
-  onServerData(bytes: Buffer): void;
-  /** The server has half-closed. */
-  onServerEnd(): void;
-  onServerClose(error: StreamError | undefined): void;
-  /** The deadline that it has armed has passed. */
-  onTimeout(): void;
-  /** The server takes bytes again. Without it, the rest of the request is sent then. */
-  onServerDrain?(): void;
-  /** The kernel has all of the request, after the answer began. */
-  onRequestSent?(): void;
-}
 
 // How far the exchange has come.
 
@@ -70,10 +26,10 @@ const HEADER = 1;
 const ANSWER = 2;
 
 /**
- * A connection to a server, and the exchange on it: sends the request, reads the answer's head, and passes what follows
+ * A connection to a server that carries one request at a time, and the exchange on it: sends the request, reads the answer's head, and passes what follows
  * to a sink. It serves one request after another with the same codec, so that reuse allocates nothing.
  */
-export class ServerConnection implements StreamHandler, ConnectingOwner, SenderOwner, CodecPort {
+export class ServerConnection implements ServerExchange, StreamHandler, ConnectingOwner, SenderOwner, CodecPort {
   readonly pooled: PooledStream;
   readonly reader: AnswerReader;
   readonly sender: RequestSender;
@@ -93,7 +49,7 @@ export class ServerConnection implements StreamHandler, ConnectingOwner, SenderO
 
   /** `identity`: what is in the pool under another one is not for its requests. */
   constructor(
-    protocol: UpstreamProtocol,
+    open: (port: CodecPort) => UpstreamCodec,
     peer: Peer,
     identity: string,
     tls: TlsChoice | undefined,
@@ -103,7 +59,7 @@ export class ServerConnection implements StreamHandler, ConnectingOwner, SenderO
     this.stream = this.connecting.connect(options);
     this.pooled = new PooledStream(this.stream, peer.name, Math.floor(now()), identity);
     this.pooled.data = this;
-    this.codec = protocol.open(this);
+    this.codec = open(this);
     this.reader = this.codec.reader;
     this.heads = new AnswerHeads(this.reader);
     this.sender = new RequestSender(this);
@@ -143,13 +99,16 @@ export class ServerConnection implements StreamHandler, ConnectingOwner, SenderO
     }
     this.stream.handler = this;
     present.connectTime = 0;
-    this.send(target);
+    this.send();
   }
 
-  private send({ head, lengthKnown }: UpstreamTarget): void {
+  private send(): void {
     this.step = HEADER;
-    this.sender.send(this.codec.requestHead(head), this.codec.bodyCoding(lengthKnown));
+    this.sender.send(this.codec);
   }
+
+  readonly refused = false;
+  readonly reading = false;
 
   /** The answer's head is passed on; what follows goes to the sink. */
   passTo(sink: AnswerSink): void {
@@ -184,6 +143,14 @@ export class ServerConnection implements StreamHandler, ConnectingOwner, SenderO
     return false;
   }
 
+  missedEnd(): void {
+    this.onEnd();
+  }
+
+  missedClose(error: StreamError | undefined): void {
+    this.onClose(this.stream, error);
+  }
+
   // ---- the stream, for those who are at work on it
 
   /** False when the server takes no more for now. */
@@ -214,8 +181,7 @@ export class ServerConnection implements StreamHandler, ConnectingOwner, SenderO
     return this.stream.uncork();
   }
 
-  /** Half-closes. */
-  end(): void {
+  halfClose(): void {
     this.stream.end();
   }
 
@@ -297,7 +263,7 @@ export class ServerConnection implements StreamHandler, ConnectingOwner, SenderO
     const { present, target } = user;
     present.connectTime = present.elapsed();
     if (target.settings.socketKeepalive) stream.setKeepAlive(true);
-    this.send(target);
+    this.send();
   }
 
   nextUpstream(condition: string): void {

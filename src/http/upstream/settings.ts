@@ -91,25 +91,29 @@ const unused = new WeakMap<object, UpstreamSettings>();
 
 /**
  * Makes these settings from what `upstreamDirectives(prefix)` read for a location. Contradictory buffer sizes are
- * refused.
+ * refused. `fixed`: those that the module has no directives for.
  */
-export function upstreamSettings<P extends string>(
-  raw: WithShared<P>,
+export function upstreamSettings<P extends string, F extends keyof SharedSettings = never>(
+  raw: Omit<WithShared<P>, `${P}_${F}`>,
   prefix: P,
   { http, scope }: Place,
   passage: PassageSettings,
+  fixed?: Pick<SharedSettings, F>,
 ): UpstreamSettings {
   const known = passage.place === "" ? unused.get(raw) : undefined;
   if (known !== undefined) return known;
   const values: Readonly<Record<string, unknown>> = raw;
+  const others: Partial<SharedSettings> = fixed ?? {};
   // The compiler cannot follow names that are made at run time.
-  const get = <K extends keyof SharedSettings>(name: K) => values[`${prefix}_${name}`] as SharedSettings[K];
+  const get = <K extends keyof SharedSettings>(name: K) =>
+    (name in others ? others[name] : values[`${prefix}_${name}`]) as SharedSettings[K];
   const { count, size } = get("buffers");
   const tempPath = get("temp_path");
   const passed = new Set(get("pass_header").map((name) => name.toLowerCase()));
   const passes = (name: string) => passage.hides.includes(name) && passed.has(name);
   const next = get("next_upstream");
   const stored = get("store");
+  const ignored = get("ignore_headers");
   const store = stored && isKeptBy(scope, `${prefix}_store`, `${prefix}_cache`) ? stored : undefined;
   const settings: UpstreamSettings = {
     ...passage,
@@ -120,7 +124,7 @@ export function upstreamSettings<P extends string>(
     requestBuffering: get("request_buffering"),
     bufferSize: get("buffer_size"),
     memory: count * size,
-    tempPath: { ...tempPath, path: http.cycle.path(tempPath.path) },
+    tempPath: tempPath.path === "" ? tempPath : { ...tempPath, path: http.cycle.path(tempPath.path) },
     maxTempFile: get("max_temp_file_size"),
     tempWriteSize: get("temp_file_write_size") ?? 64 * 1024,
     earlyHints: valueIn(scope, earlyHints).flat(),
@@ -146,10 +150,13 @@ export function upstreamSettings<P extends string>(
     ]),
     passesServer: passes("server"),
     passesDate: passes("date"),
-    ignored: get("ignore_headers"),
+    // A module that buffers nothing cannot be told to.
+    ignored: "buffering" in others ? new Set([...ignored, "x-accel-buffering"]) : ignored,
   };
-  checkBuffers(prefix, settings, count, size, get("busy_buffers_size"), get("temp_file_write_size"), http.scope);
-  http.directories.add(settings.tempPath.path);
+  if (!("buffers" in others)) {
+    checkBuffers(prefix, settings, count, size, get("busy_buffers_size"), get("temp_file_write_size"), http.scope);
+  }
+  if (tempPath.path !== "") http.directories.add(settings.tempPath.path);
   if (passage.place === "") unused.set(raw, settings);
   return settings;
 }

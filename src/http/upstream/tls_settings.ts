@@ -52,13 +52,14 @@ const DIRECTIVES: Partial<Readonly<Record<keyof TlsSettings, keyof SslSettings>>
 
 /**
  * Makes these settings from what `upstreamSslDirectives(prefix)` read for a location (ngx_http_proxy_set_ssl). `specs`: the
- * module's table. Throws ConfigError.
+ * module's table; `protocolNames`: what is asked for by ALPN. Throws ConfigError.
  */
 export function upstreamTls<P extends string>(
   raw: WithSsl<P>,
   prefix: P,
   specs: SslTable,
   { http: { cycle }, scope }: Place,
+  protocolNames?: readonly string[],
 ): UpstreamTls {
   const values: Readonly<Record<string, unknown>> = raw;
   const settings: Record<string, unknown> = {};
@@ -83,6 +84,7 @@ export function upstreamTls<P extends string>(
     verifyDepth: verifies ? read.ssl_verify_depth : undefined,
     trusted: file(trusted),
     revoked: file(revoked),
+    protocolNames,
     recordSize: RECORD_BYTES,
     confCommands: commands.length === 0 ? undefined : { commands, paths: confPathsOf(cycle) },
     keepsSessions: read.ssl_session_reuse,
@@ -173,7 +175,17 @@ function contextOf(
 
 /** A text that only the same settings have, with the same contents of their files. */
 function identityOf(
-  { protocols, ciphers, certificates, verifyDepth, trusted, revoked, confCommands, keepsSessions }: TlsSettings,
+  {
+    protocols,
+    ciphers,
+    certificates,
+    verifyDepth,
+    trusted,
+    revoked,
+    confCommands,
+    keepsSessions,
+    protocolNames,
+  }: TlsSettings,
   cycle: Cycle,
 ): string {
   const file = (path: string | undefined) => (path === undefined ? undefined : [path, contentsDigest(path, cycle)]);
@@ -185,6 +197,7 @@ function identityOf(
     [verifyDepth, file(trusted?.path), file(revoked?.path)],
     confCommands?.commands,
     keepsSessions,
+    protocolNames,
   ];
   return digestText(Buffer.from(JSON.stringify(all)));
 }

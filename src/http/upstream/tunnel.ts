@@ -4,7 +4,7 @@ import { logError } from "../core/log_context.ts";
 import type { Request } from "../core/request.ts";
 import type { ClientTunnel, TunnelHandler } from "../core/types.ts";
 import type { UpstreamState } from "../core/upstream.ts";
-import type { AnswerSink, ServerConnection } from "./server_connection.ts";
+import type { AnswerSink, ServerExchange } from "./server_exchange.ts";
 
 const NOTHING = Buffer.alloc(0);
 
@@ -20,14 +20,14 @@ export class UpstreamTunnel implements AnswerSink, TunnelHandler {
   readonly doing = "proxying upgraded connection";
   private readonly owner: TunnelOwner;
   private readonly client: ClientTunnel;
-  private readonly connection: ServerConnection;
+  private readonly connection: ServerExchange;
   /** proxy_read_timeout: how long both sides may be silent. */
   private readonly timeout: number;
   private clientEnded = false;
   private serverEnded = false;
   private over = false;
 
-  constructor(owner: TunnelOwner, client: ClientTunnel, connection: ServerConnection, timeout: number) {
+  constructor(owner: TunnelOwner, client: ClientTunnel, connection: ServerExchange, timeout: number) {
     this.owner = owner;
     this.client = client;
     this.connection = connection;
@@ -65,6 +65,8 @@ export class UpstreamTunnel implements AnswerSink, TunnelHandler {
     connection.pause();
   }
 
+  onServerRead(): void {}
+
   onServerDrain(): void {
     this.client.resume();
   }
@@ -100,7 +102,7 @@ export class UpstreamTunnel implements AnswerSink, TunnelHandler {
   onClientEnd(): void {
     if (this.over) return;
     this.clientEnded = true;
-    this.connection.end();
+    this.connection.halfClose();
     if (this.serverEnded) this.owner.finalize(OK);
   }
 

@@ -11,7 +11,7 @@ import { choosePeer } from "./peer_choice.ts";
 import type { UpstreamTarget } from "./protocol.ts";
 import { isIntercepted, redirectOf, serveInstead } from "./replaced_answer.ts";
 import { type PipeOwner, ResponsePipe } from "./response_pipe.ts";
-import type { ServerConnection } from "./server_connection.ts";
+import type { ServerExchange } from "./server_exchange.ts";
 import { UpstreamTunnel } from "./tunnel.ts";
 
 type HeadHooks = NonNullable<UpstreamHooks["head"]>;
@@ -56,7 +56,7 @@ class UpstreamRequest extends PassageServers implements UpstreamPassage, PipeOwn
 
   // ---- the answer
 
-  onHead(connection: ServerConnection, bytes: Buffer): void {
+  onHead(connection: ServerExchange, bytes: Buffer): void {
     const { present, target } = this;
     const { reader } = connection;
     const { head } = reader;
@@ -84,7 +84,7 @@ class UpstreamRequest extends PassageServers implements UpstreamPassage, PipeOwn
   }
 
   /** Makes the response from the answer's head. */
-  private prepare(connection: ServerConnection, head: AnswerHead): void {
+  private prepare(connection: ServerExchange, head: AnswerHead): void {
     const { request, target } = this;
     if (head.version === 9) request.version = 9;
     if (head.status === 101) {
@@ -97,7 +97,7 @@ class UpstreamRequest extends PassageServers implements UpstreamPassage, PipeOwn
   }
 
   /** The hooks have agreed: sends the response, or what takes its place. */
-  private respond(connection: ServerConnection, bytes: Buffer): void {
+  private respond(connection: ServerExchange, bytes: Buffer): void {
     const { head } = connection.reader;
     if (this.intercepted) {
       this.cache?.intercepted();
@@ -114,7 +114,7 @@ class UpstreamRequest extends PassageServers implements UpstreamPassage, PipeOwn
   }
 
   /** Calls the hooks of the head from the one at `first` on. False: the response waits, or the passage is over. */
-  private callHead(hooks: HeadHooks, first: number, connection: ServerConnection, bytes: Buffer): boolean {
+  private callHead(hooks: HeadHooks, first: number, connection: ServerExchange, bytes: Buffer): boolean {
     for (let i = first; i < hooks.length; i++) {
       const code = hooks[i](this.request);
       if (code === OK) continue;
@@ -143,7 +143,7 @@ class UpstreamRequest extends PassageServers implements UpstreamPassage, PipeOwn
   }
 
   /** Sends the response: its head, and what has come of its body. */
-  private send(connection: ServerConnection, bytes: Buffer): void {
+  private send(connection: ServerExchange, bytes: Buffer): void {
     const { request, target } = this;
     const { settings } = target;
     const { head } = connection.reader;
@@ -176,7 +176,7 @@ class UpstreamRequest extends PassageServers implements UpstreamPassage, PipeOwn
     pipe.begin(bytes);
   }
 
-  private upgrade(connection: ServerConnection, bytes: Buffer): void {
+  private upgrade(connection: ServerExchange, bytes: Buffer): void {
     const { request, target } = this;
     const client = request.exchange.tunnel;
     if (client === undefined) {

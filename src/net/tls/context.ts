@@ -1,4 +1,4 @@
-import { setProtocolNames } from "../../sys/openssl/alpn.ts";
+import { askForProtocols, setProtocolNames } from "../../sys/openssl/alpn.ts";
 import { type ConfCommand, type ConfPaths, runConfCommands } from "../../sys/openssl/conf_commands.ts";
 import { allowRenegotiation, SslContext, SslError } from "../../sys/openssl/context.ts";
 import {
@@ -43,7 +43,7 @@ export interface TlsSettings {
   readonly dhParameters?: { readonly pem: Uint8Array; readonly name: string };
   /** `auto`, or names with colons between them. */
   readonly curves?: string;
-  /** Of servers: the protocols of which one is spoken, the one preferred first (ALPN). Undefined: whatever there is without. */
+  /** The protocols of which one is spoken, the one preferred first (ALPN); of clients, what they ask for. Undefined: whatever there is without. */
   readonly protocolNames?: readonly string[];
   /** The connection is closed when the handshake is complete. */
   readonly handshakeOnly?: boolean;
@@ -89,7 +89,9 @@ const STEPS: readonly (readonly [keyof TlsSettings, Step])[] = [
   step("revoked", useRevocationLists),
   step("dhParameters", (context, { pem, name }) => setDhParameters(context, pem, name)),
   step("curves", setCurves),
-  step("protocolNames", setProtocolNames),
+  step("protocolNames", (context, names, { side }) =>
+    side === "server" ? setProtocolNames(context, names) : askForProtocols(context, names),
+  ),
   step("sessions", useSessions),
   step("earlyData", useEarlyData),
   step("keepsSessions", (context, on) => on && keepClientSessions(context)),
@@ -98,13 +100,13 @@ const STEPS: readonly (readonly [keyof TlsSettings, Step])[] = [
 
 function step<S extends keyof TlsSettings>(
   setting: S,
-  set: (context: SslContext, value: NonNullable<TlsSettings[S]>) => void,
+  set: (context: SslContext, value: NonNullable<TlsSettings[S]>, settings: TlsSettings) => void,
 ): readonly [S, Step] {
   return [
     setting,
     (context, settings) => {
       const value = settings[setting];
-      if (value !== undefined && value !== null) set(context, value);
+      if (value !== undefined && value !== null) set(context, value, settings);
     },
   ];
 }

@@ -1,13 +1,15 @@
 import { bindWhenUsed, memoryAt } from "../ffi.ts";
 import { makeCallback } from "./callbacks.ts";
-import type { SslContext } from "./context.ts";
+import { type SslContext, SslError } from "./context.ts";
 import { mapped } from "./memory.ts";
 import type { SslConnection } from "./ssl.ts";
 
-/** The protocol to speak over TLS (ALPN, RFC 7301), on the side of the server. */
+/** The protocol to speak over TLS (ALPN, RFC 7301). */
 const c = bindWhenUsed(null, {
   // The third pointer is passed on to the callback.
   SSL_CTX_set_alpn_select_cb: { return: "void", arguments: ["handle", "handle", "handle"] },
+  // Copies the list.
+  SSL_CTX_set_alpn_protos: { return: "int32", arguments: ["handle", "handle", "uint32"] },
   // Sets the first pointer into one of the lists; reads as many bytes of them as it is told.
   SSL_select_next_proto: { return: "int32", arguments: ["handle", "handle", "handle", "uint32", "handle", "uint32"] },
   // The second pointer is set to memory of the SSL's, valid within the callback.
@@ -56,6 +58,16 @@ export function setProtocolNames(context: SslContext, protocols: readonly string
     );
   }
   c.SSL_CTX_set_alpn_select_cb(context.pointer, selectCallback, listOf(protocols));
+}
+
+/** Has the connections of a client's context ask for one of these protocols. */
+export function askForProtocols(context: SslContext, protocols: readonly string[]): void {
+  const list = listOf(protocols);
+  const [length] = new Uint32Array(memoryAt(list, 4));
+  // Here 0 is success.
+  if (c.SSL_CTX_set_alpn_protos(context.pointer, list + 4n, length) !== 0) {
+    throw new SslError("SSL_CTX_set_alpn_protos() failed");
+  }
 }
 
 const extension = mapped(16);

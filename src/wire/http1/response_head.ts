@@ -200,7 +200,9 @@ export class ResponseHead {
   private finish(bytes: Buffer, base: number): number {
     const text = byteString(bytes, base, this.end);
     const status = this.line;
-    if (status.version === 0) return this.takeFields(text) === DONE ? this.takeCgiStatus() : INVALID;
+    const { spans, count } = this.store;
+    const last = count * SPAN;
+    if (status.version === 0) return this.takeFields(text, spans, 0, last) === DONE ? this.takeCgiStatus() : INVALID;
     this.version = status.version;
     this.statusLine = this.textOfStatus(text, status.statusStart - base, status.end - base);
     if (this.status < 100) return this.refuse(`upstream sent invalid status "${this.statusLine}"`);
@@ -208,7 +210,19 @@ export class ResponseHead {
       if (this.status === 103) return this.refuse("upstream sent HTTP/1.0 response with early hints");
       this.connectionClose = true;
     }
-    return this.takeFields(text);
+    return this.takeFields(text, spans, 0, last);
+  }
+
+  /**
+   * Takes the head of another version, whose fields were decoded: `spans` from `first` to `last` as FieldScanner writes them,
+   * positions in `text`. DONE or INVALID.
+   */
+  takeDecoded(status: number, text: string, spans: Int32Array, first: number, last: number): number {
+    this.version = 2000;
+    this.status = status;
+    this.statusLine = status === 200 ? OK : undefined;
+    this.length = text.length;
+    return this.takeFields(text, spans, first, last);
   }
 
   private textOfStatus(text: string, start: number, end: number): HeadText {
@@ -238,13 +252,11 @@ export class ResponseHead {
     return DONE;
   }
 
-  private takeFields(text: string): number {
+  private takeFields(text: string, spans: Int32Array, first: number, last: number): number {
     const early = this.status === 103;
-    const { headers, store } = this;
-    const { spans } = store;
-    const last = store.count * SPAN;
+    const { headers } = this;
     headers.readFrom(text);
-    for (let at = 0; at < last; at += SPAN) {
+    for (let at = first; at < last; at += SPAN) {
       const number = spans[at + 4];
       headers.read(number, spans, at);
       if (number === known.UNKNOWN || number > LAST_NOTED) continue;

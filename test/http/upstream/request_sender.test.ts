@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { Request } from "../../../src/http/core/request.ts";
-import type { BodyCoding, UpstreamTarget } from "../../../src/http/upstream/protocol.ts";
+import type { BodyCoding, RequestCoding, UpstreamTarget } from "../../../src/http/upstream/protocol.ts";
 import { RequestSender, type SenderOwner } from "../../../src/http/upstream/request_sender.ts";
 import { SlabQueue } from "../../../src/net/slabs.ts";
 import { STDIN_STREAM } from "../../../src/wire/fastcgi.ts";
@@ -62,40 +62,47 @@ function sending(body?: Buffer) {
       },
     },
   };
-  const target = { body: undefined, settings: { passRequestBody: true, sendTimeout: SEND_TIMEOUT } };
+  const target = { head: "head", body: undefined, settings: { passRequestBody: true, sendTimeout: SEND_TIMEOUT } };
   const connection = new Connection();
   const sender = new RequestSender(connection);
   sender.reset({ request: request as unknown as Request, target: target as unknown as UpstreamTarget });
   return { sender, connection, paused: () => paused };
 }
 
-/** HTTP/2's framing, as far as flow control goes: `[length:bytes]`, and no more than the window has room for. */
+/** Heads as they are, and bodies in that framing. */
+function coded(coding: BodyCoding | undefined): RequestCoding {
+  return { requestHead: (head) => head, bodyCoding: () => coding };
+}
+
+/** HTTP/2's framing, as far as flow control goes: `[length:bytes]`, `[length!bytes]` the last, and no more than the window has room for. */
 class Windowed implements BodyCoding {
   window = 0;
   get room(): number {
     return Math.min(this.window, 4);
   }
-  before(length: number): string {
+  before(length: number, last: boolean): string {
     this.window -= length;
-    return `[${length}:`;
+    return `[${length}${last ? "!" : ":"}`;
   }
   after(): string {
     return "]";
   }
   readonly end = "[end]";
+  readonly none = "[none]";
 }
 
 test("a body larger than FastCGI's records is cut into as many as it takes", () => {
   const body = Buffer.alloc(MAX_CONTENT + 10, "x");
   const coding: BodyCoding = { ...STDIN_STREAM, room: MAX_CONTENT };
   const { sender, connection } = sending(body);
-  sender.send("head", coding);
+  sender.send(coded(coding));
   let expected = "head";
   // Memory holds a body in pieces of 64 KiB, one byte more than a record takes.
   for (const length of [MAX_CONTENT, 1, 9]) {
-    expected += STDIN_STREAM.before(length) + "x".repeat(length) + STDIN_STREAM.after(length);
+    expected += STDIN_STREAM.before(length) + "x".repeat(length) + STDIN_STREAM.after(length, length === 9);
   }
-  assert.equal(connection.written, expected + STDIN_STREAM.end);
+  assert.equal(connection.written, expected);
+  assert.equal(expected.endsWith(STDIN_STREAM.end), true);
   assert.equal(connection.requestSent, true);
 });
 
@@ -103,7 +110,7 @@ test("a buffered body waits for room, under proxy_send_timeout, and goes on wher
   const coding = new Windowed();
   const { sender, connection } = sending(Buffer.from("abcdefgh"));
   coding.window = 5;
-  sender.send("head", coding);
+  sender.send(coded(coding));
   assert.equal(connection.written, "head[4:abcd][1:e]");
   assert.equal(connection.armed, SEND_TIMEOUT);
   coding.window = 2;
@@ -112,7 +119,7 @@ test("a buffered body waits for room, under proxy_send_timeout, and goes on wher
   assert.equal(connection.requestSent, false);
   coding.window = 10;
   sender.onDrain();
-  assert.equal(connection.written, "head[4:abcd][1:e][2:fg][1:h][end]");
+  assert.equal(connection.written, "head[4:abcd][1:e][2:fg][1!h]");
   assert.equal(connection.requestSent, true);
   assert.equal(sender.complete, true);
 });
@@ -121,7 +128,7 @@ test("a streamed body that finds no room keeps the client waiting, and its end c
   const coding = new Windowed();
   const { sender, connection, paused } = sending();
   coding.window = 3;
-  sender.send("head", coding);
+  sender.send(coded(coding));
   sender.onBody(Buffer.from("abc"));
   sender.onBody(Buffer.from("def"));
   sender.onBodyEnd();
@@ -133,16 +140,16 @@ test("a streamed body that finds no room keeps the client waiting, and its end c
   assert.equal(connection.written, "head[3:abc][1:d]");
   coding.window = 9;
   sender.onDrain();
-  assert.equal(connection.written, "head[3:abc][1:d][2:ef][end]");
+  assert.equal(connection.written, "head[3:abc][1:d][2!ef]");
   assert.equal(sender.complete, true);
 });
 
 test("a request may go to another server until a part of a streamed body has been sent", () => {
   const { sender } = sending();
   assert.equal(sender.mayMove(false), true, "nothing was sent");
-  sender.send("head", undefined);
+  sender.send(coded(undefined));
   assert.equal(sender.mayMove(true), false, "what is sent of the body is gone");
   const buffered = sending(Buffer.from("abc")).sender;
-  buffered.send("head", undefined);
+  buffered.send(coded(undefined));
   assert.deepEqual([buffered.mayMove(true), buffered.mayMove(false)], [true, false]);
 });

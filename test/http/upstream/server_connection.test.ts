@@ -16,7 +16,7 @@ import {
   type UpstreamProtocol,
   type UpstreamTarget,
 } from "../../../src/http/upstream/protocol.ts";
-import type { AnswerSink, ConnectionUser } from "../../../src/http/upstream/server_connection.ts";
+import type { AnswerSink, ConnectionUser } from "../../../src/http/upstream/server_exchange.ts";
 import { UpstreamState } from "../../../src/http/upstream/variables.ts";
 import { HEAD } from "../../../src/wire/http1/response_reader.ts";
 import { tcpBackend } from "../../support/backend.ts";
@@ -37,6 +37,7 @@ class ToyCodec implements UpstreamCodec, AnswerReader, BodyCoding {
   whole = false;
   room = 0;
   readonly end = "F0";
+  readonly none = "F0";
   private readonly port: CodecPort;
   private requests = 0;
 
@@ -59,8 +60,8 @@ class ToyCodec implements UpstreamCodec, AnswerReader, BodyCoding {
     this.room -= length;
     return `D${length}`;
   }
-  after(): string {
-    return "";
+  after(_length: number, last: boolean): string {
+    return last ? "F0" : "";
   }
 
   begin(): void {
@@ -161,6 +162,7 @@ class User implements ConnectionUser, AnswerSink {
   onServerData(bytes: Buffer): void {
     this.#take(bytes, 0);
   }
+  onServerRead(): void {}
   #take(bytes: Buffer, from: number): void {
     const { reader } = this.#connection;
     let at = from;

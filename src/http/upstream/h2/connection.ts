@@ -1,0 +1,346 @@
+import type { Peer } from "../../../balancer/peer.ts";
+import { type Pool, PooledStream } from "../../../balancer/pool.ts";
+import type { ConnectOptions } from "../../../net/engine.ts";
+import { IGNORE, type Stream, type StreamError, type StreamHandler } from "../../../net/stream.ts";
+import type { Level } from "../../../runtime/log/log.ts";
+import { now } from "../../../sys/clock.ts";
+import { logFault } from "../../../sys/guard.ts";
+import * as h2 from "../../../wire/h2/frames.ts";
+import { Connecting, type ConnectingOwner } from "../connecting.ts";
+import type { TlsChoice } from "../tls.ts";
+import { type FramesOwner, ServerFrames, type StreamFrames } from "./frames.ts";
+import { FIRST_WINDOW } from "./inbound.ts";
+import { ServerStream, type StreamOwner } from "./stream.ts";
+
+/** How many streams a server is thought to take until it says so (RFC 9113 section 6.5.2). */
+const STREAMS = 100;
+
+/** What a connection begins with: no push, and no window of the connection, as each stream has its own. */
+const GREETING =
+  h2.PREFACE +
+  h2.settingsFrame([
+    [h2.SETTING.ENABLE_PUSH, 0],
+    [h2.SETTING.INITIAL_WINDOW_SIZE, FIRST_WINDOW],
+  ]) +
+  h2.windowUpdate(0, h2.MAX_WINDOW - h2.DEFAULT_WINDOW);
+
+/** A connection of HTTP/2 to a server, which carries the streams of several requests. */
+export class H2ServerConnection implements StreamHandler, ConnectingOwner, FramesOwner, StreamOwner {
+  readonly pooled: PooledStream;
+  reads = 0;
+  reading = false;
+  written = 0;
+  sendWindow = h2.DEFAULT_WINDOW;
+  initialWindow = h2.DEFAULT_WINDOW;
+  /** Nothing more is read from it. */
+  dead = false;
+  /** Until it is open. */
+  private connecting: Connecting | undefined;
+  private stream: Stream;
+  private readonly keepsAlive: boolean;
+  private readonly frames: ServerFrames;
+  /** The streams by their numbers. */
+  private readonly streams = new Map<number, ServerStream>();
+  /** Those that wait until it is open. */
+  private waiting: ServerStream[] = [];
+  /** Those that no request uses. */
+  private readonly free: ServerStream[] = [];
+  private touched: ServerStream[] = [];
+  private lastId = -1;
+  /** No further stream is opened. */
+  private retired = false;
+
+  /** `identity`: what is in the pool under another one is not for its requests. */
+  constructor(
+    peer: Peer,
+    identity: string,
+    tls: TlsChoice | undefined,
+    options: ConnectOptions,
+    socketKeepalive: boolean,
+  ) {
+    this.connecting = new Connecting(this, peer.name, tls);
+    this.stream = this.connecting.connect(options);
+    this.keepsAlive = socketKeepalive;
+    this.pooled = new PooledStream(this.stream, peer.name, Math.floor(now()), identity);
+    this.pooled.data = this;
+    this.pooled.watch = this;
+    this.pooled.streams = 0;
+    this.pooled.most = STREAMS;
+    this.frames = new ServerFrames(this);
+  }
+
+  /** A stream for another request, which begins it at once. */
+  join(): ServerStream {
+    const { pooled } = this;
+    if (pooled.streams++ === 0 && this.connecting === undefined) this.stream.handler = this;
+    const stream = this.free.pop() ?? new ServerStream(this);
+    if (this.connecting !== undefined) this.waiting.push(stream);
+    return stream;
+  }
+
+  // ---- the streams
+
+  get opening(): string | undefined {
+    return this.connecting?.doing;
+  }
+
+  get reused(): boolean {
+    return this.pooled.requests > 1;
+  }
+
+  get closed(): boolean {
+    return this.stream.closed;
+  }
+
+  get sending(): boolean {
+    return this.stream.sending;
+  }
+
+  get taken(): number {
+    return this.written - this.stream.unsent;
+  }
+
+  open(stream: ServerStream): number {
+    this.lastId += 2;
+    this.streams.set(this.lastId, stream);
+    // The numbers of streams do not begin again.
+    if (this.lastId > h2.MAX_WINDOW - 4) this.retire();
+    return this.lastId;
+  }
+
+  write(bytes: Uint8Array | string): boolean {
+    this.written += bytes.length;
+    return this.stream.write(bytes);
+  }
+
+  cork(): void {
+    this.stream.cork();
+  }
+
+  uncork(): boolean {
+    return this.stream.uncork();
+  }
+
+  spend(bytes: number): void {
+    this.sendWindow -= bytes;
+  }
+
+  touch(stream: ServerStream): void {
+    if (stream.touched || !this.reading) return;
+    stream.touched = true;
+    this.touched.push(stream);
+  }
+
+  reset(id: number, error: number): void {
+    if (!this.dead && !this.stream.closed) this.write(h2.rstStream(id, error));
+  }
+
+  retire(): void {
+    this.retired = true;
+    this.pooled.most = 0;
+    this.pooled.sharedBy?.unshare(this.pooled);
+  }
+
+  leave(stream: ServerStream, place: string, pool: Pool | undefined): boolean {
+    const { pooled } = this;
+    if (stream.id === 0) this.waiting = this.waiting.filter((one) => one !== stream);
+    else this.streams.delete(stream.id);
+    pooled.streams--;
+    if (this.dead || this.stream.closed) return false;
+    if (pooled.streams > 0) {
+      this.free.push(stream);
+      return true;
+    }
+    if (this.retired || this.connecting !== undefined || pool === undefined) {
+      this.close();
+      return false;
+    }
+    pooled.sharedBy?.unshare(pooled);
+    if (!pool.put(pooled, place)) {
+      this.close();
+      return false;
+    }
+    this.free.length = 0;
+    this.free.push(stream);
+    return true;
+  }
+
+  /** It is of no use any more. */
+  private close(): void {
+    const { pooled, stream } = this;
+    this.dead = true;
+    pooled.pool?.remove(pooled);
+    pooled.sharedBy?.unshare(pooled);
+    pooled.leave();
+    stream.handler = IGNORE;
+    stream.destroy();
+  }
+
+  // ---- connecting
+
+  log(level: Level, sentence: string): void {
+    for (const stream of this.waiting) stream.log(level, sentence);
+  }
+
+  onHandshake(stream: Stream): void {
+    this.stream = stream;
+    this.pooled.stream = stream;
+  }
+
+  onConnected(stream: Stream): void {
+    this.connecting = undefined;
+    stream.handler = this;
+    if (this.keepsAlive) stream.setKeepAlive(true);
+    const { waiting } = this;
+    this.waiting = [];
+    stream.cork();
+    this.write(GREETING);
+    for (const one of waiting) one.onConnected();
+    stream.uncork();
+  }
+
+  nextUpstream(condition: string): void {
+    this.dead = true;
+    const { waiting } = this;
+    for (const stream of [...waiting]) stream.onConnectFailure(condition);
+    this.close();
+  }
+
+  finalize(code: number): void {
+    this.dead = true;
+    for (const stream of [...this.waiting]) stream.finalize(code);
+    this.close();
+  }
+
+  // ---- events of the stream
+
+  onData(_stream: Stream, bytes: Buffer): void {
+    this.reads++;
+    this.reading = true;
+    this.stream.cork();
+    try {
+      this.frames.read(bytes);
+    } finally {
+      this.reading = false;
+      const { touched } = this;
+      if (touched.length > 0) {
+        this.touched = [];
+        for (const stream of touched) {
+          stream.touched = false;
+          try {
+            stream.onRead();
+          } catch (error) {
+            stream.onFault(error);
+          }
+        }
+      }
+      this.stream.uncork();
+    }
+    // A server that reads nothing is sent no more than that.
+    if (!this.dead && this.stream.unsent > MOST_UNSENT + this.pooled.streams * UNSENT_OF_ONE)
+      this.fail("upstream does not read what it asks for", h2.ERROR.ENHANCE_YOUR_CALM);
+  }
+
+  onDrain(): void {
+    for (const stream of this.streams.values()) stream.onRoom();
+  }
+
+  onSent(): void {
+    for (const stream of this.streams.values()) stream.onSent();
+  }
+
+  onEnd(): void {
+    this.end(undefined);
+  }
+
+  onClose(_stream: Stream, error: StreamError | undefined): void {
+    this.end(error);
+  }
+
+  /** The server has closed it. */
+  private end(error: StreamError | undefined): void {
+    if (this.dead) return;
+    this.dead = true;
+    for (const stream of [...this.streams.values()]) stream.onConnectionClose(error);
+    this.close();
+  }
+
+  onFault(error: unknown): void {
+    logFault(error, ` on a connection to ${this.pooled.name}`);
+    this.fail("the connection has failed", h2.ERROR.INTERNAL_ERROR);
+  }
+
+  // ---- its frames
+
+  streamOf(id: number): StreamFrames | undefined {
+    return this.streams.get(id);
+  }
+
+  wasOpened(id: number): boolean {
+    return id % 2 === 1 && id <= this.lastId;
+  }
+
+  onSetting(id: number, value: number): boolean {
+    switch (id) {
+      case h2.SETTING.INITIAL_WINDOW_SIZE:
+        return this.setInitialWindow(value);
+      case h2.SETTING.MAX_CONCURRENT_STREAMS:
+        if (!this.retired) this.pooled.most = value;
+        return true;
+      default:
+        // The size of frames that it takes is no less than ours, and no table is used that it could limit.
+        return true;
+    }
+  }
+
+  private setInitialWindow(value: number): boolean {
+    if (value > h2.MAX_WINDOW) {
+      this.fail(
+        `upstream sent settings frame with too large initial window size: ${value}`,
+        h2.ERROR.FLOW_CONTROL_ERROR,
+      );
+      return false;
+    }
+    const by = value - this.initialWindow;
+    this.initialWindow = value;
+    for (const stream of [...this.streams.values()]) {
+      if (!stream.shiftWindow(by)) {
+        stream.breakOff("upstream sent too large initial window size", h2.ERROR.FLOW_CONTROL_ERROR);
+      } else if (by > 0) {
+        stream.onRoom();
+      }
+    }
+    return !this.dead;
+  }
+
+  onWindow(increment: number): boolean {
+    if (increment > h2.MAX_WINDOW - this.sendWindow) return false;
+    this.sendWindow += increment;
+    for (const stream of this.streams.values()) {
+      if (this.sendWindow <= 0) break;
+      stream.onRoom();
+    }
+    return true;
+  }
+
+  onGoaway(last: number, error: number): void {
+    this.retire();
+    if (this.pooled.streams === 0) {
+      this.close();
+      return;
+    }
+    for (const [id, stream] of [...this.streams]) if (id > last) stream.onGoaway(error);
+  }
+
+  fail(sentence: string, error: number): void {
+    if (this.dead) return;
+    this.dead = true;
+    this.stream.write(h2.goaway(0, error));
+    for (const stream of [...this.streams.values()]) stream.fail(sentence);
+    this.close();
+  }
+}
+
+/** How much may wait for a server that does not read: answers to its control frames, and what requests have. */
+const MOST_UNSENT = 256 * 1024;
+const UNSENT_OF_ONE = 256 * 1024;

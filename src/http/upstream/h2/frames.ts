@@ -1,0 +1,333 @@
+import { type FrameHandler, FrameReader } from "../../../wire/h2/frame_reader.ts";
+import * as h2 from "../../../wire/h2/frames.ts";
+import { HpackDecoder } from "../../../wire/h2/hpack_decoder.ts";
+
+/** What a head may have, decoded, whatever …_buffer_size says of its request: beyond, the connection is given up. */
+const MOST_HEAD = 256 * 1024;
+/** How many frames a header block may come in. */
+const MOST_CONTINUATIONS = 1000;
+/** How many frames a server may send that carry nothing (PING, SETTINGS), before one that does. */
+const MOST_CONTROL = 1000;
+/** The window of the connection is opened again when it is below that. */
+const LOW_WINDOW = h2.MAX_WINDOW / 4;
+
+const NOTHING = Buffer.alloc(0);
+
+/** A stream, as its frames see it. */
+export interface StreamFrames {
+  /** The server has ended it. */
+  readonly ended: boolean;
+  /** The answer's head has come: DATA may follow. */
+  readonly headed: boolean;
+  /** How large the answer's head may be. */
+  readonly bufferSize: number;
+  /** A frame of so many bytes has come; false: the window had no room for it. */
+  takeRoom(length: number): boolean;
+  onHead(decoder: HpackDecoder, endStream: boolean): void;
+  /** Bytes of the body, lent for the call. */
+  onData(bytes: Buffer, endStream: boolean): void;
+  onReset(error: number): void;
+  /** The server takes more of the request; false: the window is larger than it may be. */
+  onWindow(increment: number): boolean;
+  /** The server does not keep to the protocol: the stream is given up. */
+  breakOff(sentence: string, error: number): void;
+  onFault(error: unknown): void;
+}
+
+/** The connection whose frames are read. */
+export interface FramesOwner {
+  /** Nothing more is to be read. */
+  readonly dead: boolean;
+  streamOf(id: number): StreamFrames | undefined;
+  /** Whether such a stream was ever opened. */
+  wasOpened(id: number): boolean;
+  write(bytes: string): void;
+  onSetting(id: number, value: number): boolean;
+  /** The server takes more of all streams together; false: the window is larger than it may be. */
+  onWindow(increment: number): boolean;
+  onGoaway(last: number, error: number): void;
+  /** The connection cannot be used any more. */
+  fail(sentence: string, error: number): void;
+}
+
+/** The frames of a server (ngx_http_grpc_parse_frame): what is wrong with them ends their stream, or the connection. */
+export class ServerFrames implements FrameHandler {
+  private readonly owner: FramesOwner;
+  private readonly reader = new FrameReader(h2.PREFACE.length);
+  private readonly decoder = new HpackDecoder();
+  private recvWindow = h2.MAX_WINDOW;
+  private greeted = false;
+  private control = 0;
+  // The frame that is being read.
+  private length = 0;
+  private type = 0;
+  private flags = 0;
+  private id = 0;
+  private target: StreamFrames | undefined = undefined;
+  /** A header block whose CONTINUATION has to come: its stream, its flags, its bytes so far and in how many frames. */
+  private blockStream = 0;
+  private blockEnds = false;
+  private block: Buffer = NOTHING;
+  private continuations = 0;
+
+  constructor(owner: FramesOwner) {
+    this.owner = owner;
+  }
+
+  read(bytes: Buffer): void {
+    this.reader.read(bytes, this);
+  }
+
+  onFrame(length: number, type: number, flags: number, id: number): boolean {
+    this.length = length;
+    this.type = type;
+    this.flags = flags;
+    this.id = id;
+    if (length > h2.DEFAULT_FRAME_SIZE)
+      return this.fail(`upstream sent too large http2 frame: ${length}`, h2.ERROR.FRAME_SIZE_ERROR);
+    if (!this.greeted && type !== h2.SETTINGS) return this.unexpected();
+    if ((this.blockStream !== 0) !== (type === h2.CONTINUATION)) return this.unexpected();
+    switch (type) {
+      case h2.DATA:
+        return this.beginData();
+      case h2.HEADERS:
+        return this.owner.wasOpened(id) || this.unknownStream();
+      case h2.CONTINUATION:
+        if (id !== this.blockStream) return this.unexpected();
+        if (++this.continuations > MOST_CONTINUATIONS || this.block.length + length > MOST_HEAD) return this.tooLarge();
+        return true;
+      case h2.RST_STREAM:
+        return length === 4 || this.wrongLength("rst stream");
+      case h2.SETTINGS:
+        return this.beginSettings();
+      case h2.PUSH_PROMISE:
+        return this.fail("upstream sent unexpected push promise frame", h2.ERROR.PROTOCOL_ERROR);
+      case h2.PING:
+        if (id !== 0) return this.wrongStream("ping");
+        return length === 8 || this.wrongLength("ping");
+      case h2.GOAWAY:
+        if (id !== 0) return this.wrongStream("goaway");
+        return length >= 8 || this.wrongLength("goaway");
+      case h2.WINDOW_UPDATE:
+        return length === 4 || this.wrongLength("window update");
+      default:
+        // Frames of other types are passed over, and are no more welcome than those that carry nothing.
+        return this.countControl("unknown");
+    }
+  }
+
+  onPayload(payload: Buffer): boolean {
+    switch (this.type) {
+      case h2.HEADERS:
+        return this.takeHeaders(payload);
+      case h2.CONTINUATION:
+        return this.takeBlock(payload, (this.flags & h2.FLAG.END_HEADERS) !== 0);
+      case h2.RST_STREAM:
+        return this.takeReset(payload.readUInt32BE(0));
+      case h2.SETTINGS:
+        return this.takeSettings(payload);
+      case h2.PING:
+        if ((this.flags & h2.FLAG.ACK) !== 0) return true;
+        if (!this.countControl("ping")) return false;
+        this.owner.write(h2.pingAck(payload.latin1Slice()));
+        return true;
+      case h2.GOAWAY:
+        this.owner.onGoaway(payload.readUInt32BE(0) & h2.MAX_WINDOW, payload.readUInt32BE(4));
+        return !this.owner.dead;
+      case h2.WINDOW_UPDATE:
+        return this.takeWindow(payload.readUInt32BE(0) & h2.MAX_WINDOW);
+      default:
+        return true;
+    }
+  }
+
+  /** The preface is the client's. */
+  onBadPreface(): boolean {
+    return false;
+  }
+
+  // ---- DATA
+
+  private beginData(): boolean {
+    const { length, id, owner } = this;
+    if (!owner.wasOpened(id))
+      return this.fail(`upstream sent data frame for unknown stream ${id}`, h2.ERROR.PROTOCOL_ERROR);
+    if (length > this.recvWindow) {
+      const text = `received ${length} data frame with window ${this.recvWindow}`;
+      return this.fail(`upstream violated connection flow control, ${text}`, h2.ERROR.FLOW_CONTROL_ERROR);
+    }
+    this.recvWindow -= length;
+    if (this.recvWindow < LOW_WINDOW) {
+      owner.write(h2.windowUpdate(0, h2.MAX_WINDOW - this.recvWindow));
+      this.recvWindow = h2.MAX_WINDOW;
+    }
+    this.target = undefined;
+    const stream = owner.streamOf(id);
+    if (stream === undefined) return true;
+    if (stream.ended) {
+      stream.breakOff(`upstream sent frame for closed stream ${id}`, h2.ERROR.STREAM_CLOSED);
+    } else if (!stream.headed) {
+      stream.breakOff("upstream sent unexpected http2 frame: 0", h2.ERROR.PROTOCOL_ERROR);
+    } else if (stream.takeRoom(length)) {
+      this.target = stream;
+    }
+    return !owner.dead;
+  }
+
+  onFrameData(piece: Buffer, last: boolean): boolean {
+    this.control = 0;
+    const { target } = this;
+    if (target !== undefined) {
+      const ends = last && (this.flags & h2.FLAG.END_STREAM) !== 0;
+      try {
+        target.onData(piece, ends);
+      } catch (error) {
+        target.onFault(error);
+      }
+      if (last) this.target = undefined;
+    }
+    return !this.owner.dead;
+  }
+
+  onBadPadding(): boolean {
+    const text = `upstream sent http2 frame with too long padding in frame ${this.length}`;
+    return this.fail(text, h2.ERROR.PROTOCOL_ERROR);
+  }
+
+  // ---- HEADERS
+
+  private takeHeaders(payload: Buffer): boolean {
+    const { flags, id, length } = this;
+    const padded = (flags & h2.FLAG.PADDED) !== 0;
+    let at = padded ? 1 : 0;
+    if ((flags & h2.FLAG.PRIORITY) !== 0) at += 5;
+    if (length < at)
+      return this.fail(`upstream sent headers frame with invalid length: ${length}`, h2.ERROR.FRAME_SIZE_ERROR);
+    const padding = padded ? payload[0] : 0;
+    if (padding > length - at) {
+      const text = `upstream sent http2 frame with too long padding: ${padding} in frame ${length - at}`;
+      return this.fail(text, h2.ERROR.PROTOCOL_ERROR);
+    }
+    this.blockStream = id;
+    this.blockEnds = (flags & h2.FLAG.END_STREAM) !== 0;
+    this.continuations = 0;
+    return this.takeBlock(payload.subarray(at, length - padding), (flags & h2.FLAG.END_HEADERS) !== 0);
+  }
+
+  /** A part of a header block. */
+  private takeBlock(bytes: Buffer, whole: boolean): boolean {
+    if (!whole || this.block.length > 0) this.block = Buffer.concat([this.block, bytes]);
+    if (!whole) return true;
+    const block = this.block.length > 0 ? this.block : bytes;
+    const stream = this.owner.streamOf(this.blockStream);
+    this.block = NOTHING;
+    this.blockStream = 0;
+    const most = Math.max(MOST_HEAD, stream?.bufferSize ?? 0);
+    // Of streams that are closed as well: the next block may refer to this one.
+    const error = this.decoder.decode(block, { field: most, all: most });
+    if (error !== undefined) {
+      if (error.kind === "large") return this.tooLarge();
+      return this.fail(`upstream${error.sentence.slice("client".length)}`, h2.ERROR.COMPRESSION_ERROR);
+    }
+    this.control = 0;
+    if (stream === undefined) return true;
+    if (stream.ended) {
+      stream.breakOff(`upstream sent frame for closed stream ${this.id}`, h2.ERROR.STREAM_CLOSED);
+    } else {
+      try {
+        stream.onHead(this.decoder, this.blockEnds);
+      } catch (fault) {
+        stream.onFault(fault);
+      }
+    }
+    return !this.owner.dead;
+  }
+
+  // ---- the others
+
+  private takeReset(error: number): boolean {
+    const { owner, id } = this;
+    if (!owner.wasOpened(id)) return this.unknownStream();
+    const stream = owner.streamOf(id);
+    if (stream === undefined) return this.countControl("rst stream");
+    try {
+      stream.onReset(error);
+    } catch (fault) {
+      stream.onFault(fault);
+    }
+    return !owner.dead;
+  }
+
+  private beginSettings(): boolean {
+    const { length, flags, id } = this;
+    if (id !== 0) return this.wrongStream("settings");
+    if ((flags & h2.FLAG.ACK) !== 0) {
+      if (length === 0) return this.greeted || this.unexpected();
+      return this.fail(
+        `upstream sent settings frame with ack flag and non-zero length: ${length}`,
+        h2.ERROR.FRAME_SIZE_ERROR,
+      );
+    }
+    this.greeted = true;
+    return length % 6 === 0 || this.wrongLength("settings");
+  }
+
+  private takeSettings(payload: Buffer): boolean {
+    if ((this.flags & h2.FLAG.ACK) !== 0) return true;
+    if (!this.countControl("settings")) return false;
+    for (let at = 0; at < payload.length; at += 6) {
+      if (!this.owner.onSetting(payload.readUInt16BE(at), payload.readUInt32BE(at + 2))) return false;
+    }
+    this.owner.write(h2.SETTINGS_ACK);
+    return !this.owner.dead;
+  }
+
+  private takeWindow(increment: number): boolean {
+    const { owner, id } = this;
+    if (id === 0) {
+      if (increment === 0) return this.fail("upstream sent zero window update", h2.ERROR.PROTOCOL_ERROR);
+      if (!owner.onWindow(increment))
+        return this.fail("upstream sent too large window update", h2.ERROR.FLOW_CONTROL_ERROR);
+      return !owner.dead;
+    }
+    if (!owner.wasOpened(id)) return this.unknownStream();
+    const stream = owner.streamOf(id);
+    if (stream === undefined) return this.countControl("window update");
+    if (increment === 0) stream.breakOff("upstream sent zero window update", h2.ERROR.PROTOCOL_ERROR);
+    else if (!stream.onWindow(increment))
+      stream.breakOff("upstream sent too large window update", h2.ERROR.FLOW_CONTROL_ERROR);
+    return !owner.dead;
+  }
+
+  // ---- what is wrong
+
+  private countControl(name: string): boolean {
+    if (++this.control <= MOST_CONTROL) return true;
+    return this.fail(`upstream sent too many ${name} frames`, h2.ERROR.ENHANCE_YOUR_CALM);
+  }
+
+  private tooLarge(): boolean {
+    return this.fail("upstream sent too large http2 header", h2.ERROR.ENHANCE_YOUR_CALM);
+  }
+
+  private unexpected(): boolean {
+    return this.fail(`upstream sent unexpected http2 frame: ${this.type}`, h2.ERROR.PROTOCOL_ERROR);
+  }
+
+  private unknownStream(): boolean {
+    return this.fail(`upstream sent frame for unknown stream ${this.id}`, h2.ERROR.PROTOCOL_ERROR);
+  }
+
+  private wrongLength(name: string): boolean {
+    return this.fail(`upstream sent ${name} frame with invalid length: ${this.length}`, h2.ERROR.FRAME_SIZE_ERROR);
+  }
+
+  private wrongStream(name: string): boolean {
+    return this.fail(`upstream sent ${name} frame with non-zero stream id: ${this.id}`, h2.ERROR.PROTOCOL_ERROR);
+  }
+
+  private fail(sentence: string, error: number): false {
+    this.owner.fail(sentence, error);
+    return false;
+  }
+}
