@@ -80,7 +80,7 @@ export function openCluster(cycle: Cycle, health: Health, upstreams: readonly Gr
       const watch = addresses && new AddressWatch(settings.self.name, settings.addresses, addresses, log);
       const parts = { snapshot, events, own, health, upstreams, reports, watch, store: syncing.row };
       const environment = { settings, states, generation, configuration, load, log, ...parts };
-      return new ResolvedNode(environment, previous instanceof ResolvedNode ? previous.node : undefined);
+      return new ResolvedNode(environment, previous instanceof ResolvedNode ? previous : undefined);
     },
   };
   const commands = clusterCommands(settings.self.name, own, snapshot);

@@ -11,6 +11,11 @@ const LEAVING = 1;
 const JUDGED = 2;
 /** All others know that it leaves. */
 const TOLD = 3;
+/** Which checker speaks for this node, and when it has last shown that it lives (ms of the system's monotonic clock). */
+const SPEAKER = 4;
+const SPEAKER_AT = 5;
+/** One that has not is gone. */
+const SPEAKER_MS = 1000;
 /** The holder's name: a number that is odd while it is being written, the bytes, and where they begin. */
 const HOLDER_SEQUENCE = 8;
 const HOLDER_LENGTH = 9;
@@ -59,6 +64,20 @@ export class OwnState {
     Atomics.store(this.#words, JUDGED, 1);
   }
 
+  /** Of several checkers, while an upgrade goes on, the newest speaks for the node. `speaker`: a random number, not 0. */
+  speak(speaker: number): void {
+    Atomics.store(this.#words, SPEAKER_AT, monotonic());
+    Atomics.store(this.#words, SPEAKER, speaker);
+  }
+
+  /** Whether that checker speaks for the node; where the one that did is gone, it does from now on. */
+  speaks(speaker: number): boolean {
+    const mine = Atomics.load(this.#words, SPEAKER) === speaker;
+    if (!mine && ((monotonic() - Atomics.load(this.#words, SPEAKER_AT)) | 0) < SPEAKER_MS) return false;
+    this.speak(speaker);
+    return true;
+  }
+
   /** Which node has the first virtual address, as the checker knows; "": none. One atomic load while that stays. */
   get holder(): string {
     const sequence = Atomics.load(this.#words, HOLDER_SEQUENCE);
@@ -83,4 +102,9 @@ export class OwnState {
   #is(word: number): boolean {
     return Atomics.load(this.#words, word) !== 0;
   }
+}
+
+/** All processes have this clock in common. */
+function monotonic(): number {
+  return Number(process.hrtime.bigint() / 1_000_000n) | 0;
 }

@@ -1,43 +1,64 @@
 import type { Address } from "../net/address.ts";
 import { systemAddresses } from "../net/system_names.ts";
 import type { CheckerService } from "../runtime/application.ts";
+import { randomBytes } from "../sys/random.ts";
 import { startTimer, type Timer } from "../sys/timers.ts";
 import { ClusterNode, type NodeEnvironment } from "./node.ts";
 import { type ClusterSettings, withNodes } from "./settings.ts";
 
 /** How often a name is looked up, ms. */
 const RESOLVE_MS = 5000;
+/** How often it looks whether another checker speaks for this node, ms. */
+const SPEAKS_MS = 100;
 
-/** This node's part in the group, in the checker. Where the nodes are the addresses of a name, they come and go with those. */
+/**
+ * This node's part in the group, in the checker. Where the nodes are the addresses of a name, they come and go with those. While
+ * an upgrade goes on there are two checkers: the newer one speaks for the node, and the other does again when that is gone.
+ */
 export class ResolvedNode implements CheckerService {
   readonly #environment: NodeEnvironment;
+  readonly #speaker: number;
   #settings: ClusterSettings;
   #node: ClusterNode;
-  #timer: Timer | undefined;
+  #resolving: Timer | undefined;
+  #speaking: Timer | undefined;
+  #silent = false;
   #stopped = false;
 
-  constructor(environment: NodeEnvironment, previous: ClusterNode | undefined) {
+  /** `previous`: of this process, under an earlier configuration. */
+  constructor(environment: NodeEnvironment, previous: ResolvedNode | undefined) {
+    const { own } = environment;
     this.#environment = environment;
     this.#settings = environment.settings;
-    this.#node = new ClusterNode(environment, previous);
+    this.#speaker = previous === undefined ? randomBytes(4).readInt32LE() | 1 : previous.#speaker;
+    if (previous === undefined) own.speak(this.#speaker);
+    this.#node = new ClusterNode(environment, previous === undefined ? undefined : previous.#node);
+    this.#speak();
     this.#wait();
-  }
-
-  get node(): ClusterNode {
-    return this.#node;
   }
 
   stop(): void {
     this.#stopped = true;
-    this.#timer?.clear();
-    this.#node.stop();
+    this.#resolving?.clear();
+    this.#speaking?.clear();
+    if (!this.#silent) this.#node.stop();
+  }
+
+  #speak(): void {
+    const speaks = this.#environment.own.speaks(this.#speaker);
+    if (speaks === this.#silent) {
+      this.#silent = !speaks;
+      if (speaks) this.#node = new ClusterNode({ ...this.#environment, settings: this.#settings }, this.#node);
+      else this.#node.stop();
+    }
+    this.#speaking = startTimer(SPEAKS_MS, () => this.#speak(), { background: true });
   }
 
   #wait(): void {
     const { resolve } = this.#settings;
     if (resolve === undefined || this.#stopped) return;
     const look = () => void systemAddresses(resolve.host).then((found) => this.#resolved(found));
-    this.#timer = startTimer(RESOLVE_MS, look, { background: true });
+    this.#resolving = startTimer(RESOLVE_MS, look, { background: true });
   }
 
   /** No address: the name servers are away, and the nodes stay. */
@@ -52,6 +73,7 @@ export class ResolvedNode implements CheckerService {
     const { log } = this.#environment;
     this.#settings = settings;
     log.write("notice", `cluster "${settings.name}" has the nodes ${namesOf(settings)}`);
+    if (this.#silent) return;
     this.#node.stop();
     this.#node = new ClusterNode({ ...this.#environment, settings }, this.#node);
   }

@@ -47,10 +47,11 @@ export class Snapshot {
     if (sequence === this.#matrixAt) return this.#matrix;
     const bytes = this.read();
     if (bytes === undefined) return undefined;
-    // Written by this program's checker alone, in `publish`.
-    this.#matrix = JSON.parse(bytes.toString()) as Matrix;
+    const matrix = parsed<Matrix>(bytes);
+    if (matrix === undefined) return this.#matrix;
+    this.#matrix = matrix;
     this.#matrixAt = sequence;
-    return this.#matrix;
+    return matrix;
   }
 
   /** The bytes as they were published; undefined: nothing was yet. */
@@ -63,6 +64,18 @@ export class Snapshot {
       const copy = Buffer.from(bytes.subarray(HEAD_BYTES, HEAD_BYTES + length));
       if ((sequence & 1) === 0 && Atomics.load(words, SEQUENCE) === sequence) return copy;
     }
+    return undefined;
+  }
+}
+
+/**
+ * What was published, which is written by this program's checker alone; undefined where two were at it at once, as when
+ * another one takes over: there is more in a moment.
+ */
+export function parsed<T>(bytes: Buffer): T | undefined {
+  try {
+    return JSON.parse(bytes.toString()) as T;
+  } catch {
     return undefined;
   }
 }

@@ -1,7 +1,7 @@
 import { guarded } from "../../sys/guard.ts";
 import { startTimer, type Timer } from "../../sys/timers.ts";
 import type { Matrix } from "../matrix.ts";
-import type { Snapshot } from "../snapshot.ts";
+import { parsed, type Snapshot } from "../snapshot.ts";
 import { matrixJson } from "../status/format.ts";
 import { type Events, eventsAfter } from "./event_log.ts";
 
@@ -111,9 +111,10 @@ export class EventHub {
     if (sequence === this.#sequence && this.#known !== undefined) return false;
     const bytes = this.#events.read();
     if (bytes === undefined) return false;
+    const known = parsed<Events>(bytes);
+    if (known === undefined) return false;
     this.#sequence = sequence;
-    // Written by this program's checker alone.
-    this.#known = JSON.parse(bytes.toString()) as Events;
+    this.#known = known;
     return true;
   }
 }
