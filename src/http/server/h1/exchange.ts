@@ -1,16 +1,15 @@
 import { failureText, type Stream, type StreamError } from "../../../net/stream.ts";
-import { logFault } from "../../../sys/guard.ts";
 import type { HeaderList } from "../../../wire/http1/header_list.ts";
 import { CONNECTION_CLOSE, CONNECTION_KEEP_ALIVE } from "../../../wire/http1/request_fields.ts";
-import { CLIENT_CLOSED_REQUEST, OK } from "../../core/codes.ts";
-import { finalizeRequest } from "../../core/engine.ts";
+import { OK } from "../../core/codes.ts";
 import { bodyWritable, FLUSH, LAST } from "../../core/filters.ts";
 import { freeRequest } from "../../core/free_request.ts";
-import { logError, logException } from "../../core/log_context.ts";
+import { logError } from "../../core/log_context.ts";
 import { postActionOf, runPostAction } from "../../core/post_action.ts";
 import type { Request } from "../../core/request.ts";
 import type { ClientConnection, ClientTunnel, Exchange } from "../../core/types.ts";
 import { createRequest } from "../create_request.ts";
+import { abandonRequest, failRequest, giveUpRequest } from "../request_ends.ts";
 import { informationalHead, responseHead } from "../response_head.ts";
 import type { AddressConfig, ConnectionHost } from "../types.ts";
 import { type BodyReaderOwner, H1BodyReader } from "./body_reader.ts";
@@ -323,12 +322,7 @@ export class H1Exchange implements Exchange, OutputOwner, BodyReaderOwner {
       const call = error.code === "EPIPE" || this.sent > request.sentAtStart ? "send" : "recv";
       logError(request, "info", failureText(call, error));
     }
-    if (!request.finalized) {
-      if (request.bodySink !== undefined) this.body?.fail(request, 400);
-      else if (request.postAction) return;
-      else if (request.onAbort !== undefined) request.onAbort(request);
-      else finalizeRequest(request, CLIENT_CLOSED_REQUEST);
-    }
+    if (!request.finalized) abandonRequest(request, this.body);
     if (this.request === request && request.finalized && !this.startPostAction(request, true)) this.free(request);
   }
 
@@ -359,37 +353,16 @@ export class H1Exchange implements Exchange, OutputOwner, BodyReaderOwner {
   fail(error: unknown): boolean {
     const { request } = this;
     if (request === undefined) return false;
-    if (request.refused === 0) logException(request, error);
     request.keepalive = false;
-    request.bodySink = undefined;
-    request.discardBody = true;
     // How much of the input was parsed is unknown: no more of the body is read.
     request.bodyEnded = true;
     request.lingering = true;
-    const { upstream } = request;
-    if (request.finalized) {
-      this.terminate(request);
-    } else if (upstream !== undefined && !upstream.ended) {
-      // The server's connection may be in any state: it is not reused.
-      upstream.keepalive = false;
-      upstream.finalize(500);
-    } else {
-      finalizeRequest(request, 500);
-    }
+    failRequest(request, error, this);
     return true;
   }
 
   /** Answering with 500 threw as well (its error page, a filter): terminates the request. */
   giveUp(): void {
-    const { request } = this;
-    if (request === undefined) return;
-    try {
-      const { upstream } = request;
-      if (upstream !== undefined && !upstream.ended) upstream.abandon();
-      if (!request.headerSent) request.response.status = 500;
-      this.terminate(request);
-    } catch (error) {
-      logFault(error);
-    }
+    if (this.request !== undefined) giveUpRequest(this.request, this);
   }
 }

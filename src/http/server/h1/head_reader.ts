@@ -1,11 +1,11 @@
 import { now } from "../../../sys/clock.ts";
 import { DONE, NEED_MORE, type RequestHead } from "../../../wire/http1/request_head.ts";
-import { finalizeRequest, startPhases } from "../../core/engine.ts";
+import { finalizeRequest } from "../../core/engine.ts";
 import type { Server } from "../../core/location.ts";
 import { logError } from "../../core/log_context.ts";
 import type { Request } from "../../core/request.ts";
-import { startWithBody } from "../../core/request_body.ts";
-import { judgeCertificate, PLAIN_REQUEST, type TlsRefusal } from "../client_certificate.ts";
+import type { TlsRefusal } from "../client_certificate.ts";
+import { logIgnored, MISDIRECTED, startRequest, tlsRefusal } from "../start_request.ts";
 import type { ConnectionHost } from "../types.ts";
 import type { H1Exchange } from "./exchange.ts";
 import type { H1Input } from "./input.ts";
@@ -23,8 +23,6 @@ export interface HeadReaderOwner {
   /** The connection must not be used any more. */
   setError(): void;
 }
-
-const MISDIRECTED = "client attempted to request the server name different from the one that was negotiated";
 
 /** Reads the heads of a connection's requests, one after another, and begins each request. */
 export class H1HeadReader {
@@ -72,25 +70,18 @@ export class H1HeadReader {
       this.refuse(request, head, code, refused);
       return end;
     }
-    if (request.connection.secure) {
-      const refusal = tlsRefusal(request);
-      if (refusal !== undefined) {
-        this.refuseSecure(request, head, refusal);
-        return end;
-      }
+    const refusal = tlsRefusal(request);
+    if (refusal !== undefined) {
+      this.refuseSecure(request, head, refusal);
+      return end;
     }
     const next = head.end;
     if (head.fields.ignored !== undefined) logIgnored(request, head.fields.ignored);
     // A handler may discard body bytes that came with the head, which moves `input.position`.
     input.position = next;
-    if (!exchange.beginBody(request)) {
-      startPhases(request);
-      return next;
-    }
-    const early = request.server.earlyBody;
-    if (early === undefined) startPhases(request);
-    else startWithBody(request, early);
-    return input.position;
+    const hasBody = exchange.beginBody(request);
+    startRequest(request);
+    return hasBody ? input.position : next;
   }
 
   /** `code`: the head's result; `refused`: the status its request is refused with even so, or 0. */
@@ -148,15 +139,4 @@ export class H1HeadReader {
     if (head.inHeaders && !inLine) return " while reading client request headers";
     return ` while reading client ${this.connection.pipelined ? "pipelined " : ""}request line`;
   }
-}
-
-/** ngx_http_process_request: what came in on `listen … ssl` has to be encrypted, and maybe a client known. */
-function tlsRefusal({ connection: { tls }, server }: Request): TlsRefusal | undefined {
-  if (tls === undefined) return PLAIN_REQUEST;
-  const { verify } = server.tls;
-  return verify === "off" ? undefined : judgeCertificate(tls, verify);
-}
-
-function logIgnored(request: Request, sentences: readonly string[]): void {
-  for (const sentence of sentences) logError(request, "info", `${sentence} while reading client request headers`);
 }
