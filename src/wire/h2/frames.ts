@@ -10,6 +10,8 @@ export const PING = 6;
 export const GOAWAY = 7;
 export const WINDOW_UPDATE = 8;
 export const CONTINUATION = 9;
+/** RFC 9218 section 7.1 */
+export const PRIORITY_UPDATE = 16;
 
 export const FLAG = { ACK: 1, END_STREAM: 1, END_HEADERS: 4, PADDED: 8, PRIORITY: 0x20 } as const;
 
@@ -57,6 +59,27 @@ export function frameHead(length: number, type: number, flags: number, stream: n
     (stream >>> 8) & 0xff,
     stream & 0xff,
   );
+}
+
+/** Writes a frame's head to `bytes` from `at` on. Returns where it ends. */
+export function writeFrameHead(
+  bytes: Uint8Array,
+  at: number,
+  length: number,
+  type: number,
+  flags: number,
+  stream: number,
+): number {
+  bytes[at] = length >>> 16;
+  bytes[at + 1] = length >>> 8;
+  bytes[at + 2] = length;
+  bytes[at + 3] = type;
+  bytes[at + 4] = flags;
+  bytes[at + 5] = stream >>> 24;
+  bytes[at + 6] = stream >>> 16;
+  bytes[at + 7] = stream >>> 8;
+  bytes[at + 8] = stream;
+  return at + FRAME_HEAD;
 }
 
 /** 32 bits as a byte string. */

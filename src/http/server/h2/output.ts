@@ -1,141 +1,223 @@
+import { type Slab, takeSlab } from "../../../net/slabs.ts";
 import type { Stream } from "../../../net/stream.ts";
 import { defer } from "../../../sys/guard.ts";
-import { byteString } from "../../../wire/latin1.ts";
+import * as h2 from "../../../wire/h2/frames.ts";
 
-/** Text is sent when there is so much: a TLS record takes no more. */
-const GATHERED = 16 * 1024;
-/** DATA up to so many bytes is text as well. */
-const JOINED = 2048;
+/** So many bytes wait for the socket before streams do: what is decided later goes to the one that is then most urgent. */
+const FULL = 64 * 1024;
 
-/** Frames with more than that are assembled here; they are one output's, `assembler`'s. */
-const assembly = Buffer.allocUnsafeSlow(64 * 1024);
-let assembled = 0;
-let assembler: H2Output | undefined;
+/** What came of letting a stream send: it has more; or it has not, or waits for something else than room. */
+export const SERVED = { more: 1, over: 0 } as const;
 
-/** Whose output it is. */
+/** A stream that has something to send. */
+export interface WaitingStream {
+  readonly id: number;
+  /** 0 is sent first, 7 last (RFC 9218). */
+  readonly urgency: number;
+  /** It is sent in turns with others of its urgency, a frame each; else as a whole, in the order of their numbers. */
+  readonly incremental: boolean;
+  /** It is in the list of those that wait for room. */
+  waiting: boolean;
+  /** Sends a frame. Returns one of `SERVED`. */
+  onRoom(): number;
+  /** The kernel has all that was sent of it. */
+  onSent(): void;
+}
+
+/** The connection. */
 export interface OutputOwner {
-  /** All that was written is the kernel's, as far as this process can see. */
-  outputSent(): void;
+  readonly closed: boolean;
   onFault(error: unknown): void;
 }
 
 /**
- * The output of an HTTP/2 connection. What all its streams send in a turn of the loop is one write, and with TLS one record, if it is
- * little: each would cost a call otherwise.
+ * What a connection sends. Frames are put one behind the other while a turn of the event loop lasts, whatever stream they are of,
+ * and written together at its end; streams that wait for room have their turns then.
  */
 export class H2Output {
+  /** How much DATA the client lets us send on the connection. */
+  window = h2.DEFAULT_WINDOW;
+  /** How long a frame may be. */
+  frameSize = h2.DEFAULT_FRAME_SIZE;
+  /** Bytes of frames that carry something. */
+  carried = 0;
   private readonly stream: Stream;
   private readonly owner: OutputOwner;
-  /** Frames that were not written to the stream yet. */
-  private held = "";
+  /** The frames of this turn. */
+  private slab: Slab | undefined = undefined;
   private scheduled = false;
-  private corked = 0;
+  /** In the order in which they are served. */
+  private readonly waiting: WaitingStream[] = [];
+  /** Streams whose response was sent as far as this process can see. */
+  private leaving: WaitingStream[] = NONE;
 
   constructor(stream: Stream, owner: OutputOwner) {
     this.stream = stream;
     this.owner = owner;
   }
 
-  /** Bytes that the kernel has not taken. */
+  /** The socket takes no more for now. */
+  get full(): boolean {
+    return this.stream.unsent > FULL;
+  }
+
+  /** Bytes that the kernel does not have yet. */
   get unsent(): number {
-    return this.held.length + (assembler === this ? assembled : 0) + this.stream.unsent;
+    return this.stream.unsent + (this.slab === undefined ? 0 : this.slab.end);
   }
 
-  get sending(): boolean {
-    return this.held !== "" || assembler === this || this.stream.sending;
-  }
+  // ---- frames
 
-  /** Sends frames (a byte string). */
-  write(frames: string): void {
-    if (assembler === this) {
-      this.assemble(frames, undefined);
-      return;
-    }
-    this.held += frames;
-    if (this.held.length >= GATHERED) this.flush();
-    else this.schedule();
-  }
-
-  /** Sends a frame of bytes, which are lent for the call. */
-  writeData(head: string, bytes: Uint8Array): void {
-    if (bytes.length <= JOINED && assembler !== this) {
-      this.write(head + byteString(bytes, 0, bytes.length));
-      return;
-    }
-    this.assemble(head, bytes);
-    if (this.corked === 0) this.flush();
-  }
-
-  /** What is written between `cork` and `uncork` is written to the stream in as few calls as possible. */
-  cork(): void {
-    this.corked++;
-  }
-
-  uncork(): void {
-    this.corked--;
-    if (this.corked === 0 && assembler === this) this.flush();
+  /** A place for so many bytes, no more than a slab has. */
+  private room(bytes: number): Slab {
+    let { slab } = this;
+    if (slab !== undefined && slab.end + bytes > slab.bytes.length) this.flush();
+    slab = this.slab ??= takeSlab();
+    if (!this.scheduled) this.schedule();
+    return slab;
   }
 
   private schedule(): void {
-    if (this.scheduled) return;
     this.scheduled = true;
-    defer(flushHeld, this);
+    defer(endTurn, this);
   }
 
-  private assemble(text: string, bytes: Uint8Array | undefined): void {
-    if (assembler !== this) {
-      assembler?.flush();
-      // What was held goes first.
-      if (this.held.length > GATHERED) this.flush();
-      assembler = this;
-      const { held } = this;
-      this.held = "";
-      this.put(held);
-    }
-    this.put(text);
-    if (bytes === undefined) return;
-    for (let at = 0; at < bytes.length; ) {
-      if (assembled === assembly.length) this.flushAssembly();
-      const end = Math.min(bytes.length, at + assembly.length - assembled);
-      assembly.set(at === 0 && end === bytes.length ? bytes : bytes.subarray(at, end), assembled);
-      assembled += end - at;
-      at = end;
+  /** Frames that are made already (a byte string). */
+  put(frames: string): void {
+    for (let at = 0; at < frames.length; at += PIECE) {
+      const piece = frames.length <= PIECE ? frames : frames.slice(at, at + PIECE);
+      const slab = this.room(piece.length);
+      slab.bytes.latin1Write(piece, slab.end, piece.length);
+      slab.end += piece.length;
     }
   }
 
-  private put(text: string): void {
-    if (assembled + text.length > assembly.length) this.flushAssembly();
-    if (text.length > assembly.length) {
-      this.stream.write(text);
+  /** A header block of a stream. Returns how many bytes that were. */
+  putHeaders(stream: number, block: string, endStream: boolean): number {
+    const { length } = block;
+    this.carried += length;
+    if (length > this.frameSize) {
+      const frames = h2.headersFrames(stream, block, endStream, this.frameSize);
+      this.put(frames);
+      return frames.length;
+    }
+    const slab = this.room(h2.FRAME_HEAD + length);
+    const flags = endStream ? h2.FLAG.END_HEADERS | h2.FLAG.END_STREAM : h2.FLAG.END_HEADERS;
+    const at = h2.writeFrameHead(slab.bytes, slab.end, length, h2.HEADERS, flags, stream);
+    slab.bytes.latin1Write(block, at, length);
+    slab.end = at + length;
+    return h2.FRAME_HEAD + length;
+  }
+
+  /** `bytes[from..until)` as a DATA frame, no more than `mostData`. */
+  putData(stream: number, bytes: Uint8Array | string, from: number, until: number, endStream: boolean): void {
+    const length = until - from;
+    this.window -= length;
+    this.carried += length;
+    const all = from === 0 && until === bytes.length;
+    const slab = this.room(h2.FRAME_HEAD + length);
+    const at = h2.writeFrameHead(slab.bytes, slab.end, length, h2.DATA, endStream ? h2.FLAG.END_STREAM : 0, stream);
+    if (typeof bytes === "string") slab.bytes.latin1Write(all ? bytes : bytes.slice(from, until), at, length);
+    else slab.bytes.set(all ? bytes : bytes.subarray(from, until), at);
+    slab.end = at + length;
+  }
+
+  /** How long the data of a frame may be. */
+  get mostData(): number {
+    return Math.min(this.frameSize, PIECE, this.window);
+  }
+
+  /** Hands what was put together to the socket. */
+  flush(): void {
+    const { slab } = this;
+    if (slab === undefined) return;
+    this.slab = undefined;
+    this.stream.write(slab.end === slab.bytes.length ? slab.bytes : slab.bytes.subarray(0, slab.end));
+    slab.release();
+  }
+
+  // ---- turns
+
+  /** The stream has something to send, and there is no room now; or there is none for more. */
+  await(stream: WaitingStream): void {
+    if (stream.waiting) return;
+    stream.waiting = true;
+    const { waiting } = this;
+    let at = waiting.length;
+    while (at > 0 && precedes(stream, waiting[at - 1])) at--;
+    if (at === waiting.length) waiting.push(stream);
+    else waiting.splice(at, 0, stream);
+  }
+
+  /** The same, and there may be room. */
+  ready(stream: WaitingStream): void {
+    this.await(stream);
+    this.serveSoon();
+  }
+
+  /** There may be room: streams that wait have their turns at the end of this one. */
+  serveSoon(): void {
+    if (this.waiting.length > 0 && !this.scheduled) this.schedule();
+  }
+
+  /** The stream sends no more. */
+  leave(stream: WaitingStream): void {
+    if (!stream.waiting) return;
+    stream.waiting = false;
+    const at = this.waiting.indexOf(stream);
+    if (at >= 0) this.waiting.splice(at, 1);
+  }
+
+  /** Calls `onSent` of the stream when the kernel has all that was put so far. */
+  awaitSent(stream: WaitingStream): void {
+    if (this.slab === undefined && (!this.stream.sending || this.stream.closed)) {
+      stream.onSent();
       return;
     }
-    assembly.latin1Write(text, assembled, text.length);
-    assembled += text.length;
+    if (this.leaving === NONE) this.leaving = [stream];
+    else this.leaving.push(stream);
   }
 
-  private flushAssembly(): void {
-    const { length } = assembly;
-    const bytes = assembled === length ? assembly : assembly.subarray(0, assembled);
-    assembled = 0;
-    if (bytes.length > 0 && !this.stream.closed) this.stream.write(bytes);
-  }
-
-  /** Writes what is held to the stream. */
-  flush(): void {
-    if (assembler === this) {
-      this.flushAssembly();
-      assembler = undefined;
-    }
-    const { held } = this;
-    this.held = "";
-    if (held !== "" && !this.stream.closed) this.stream.write(held);
-  }
-
-  /** The turn is over. */
-  flushScheduled(): void {
+  /** The end of a turn in which something was put, or room has come. */
+  endTurn(): void {
     this.scheduled = false;
+    this.serve();
     this.flush();
-    if (!this.stream.sending && !this.stream.closed) this.owner.outputSent();
+    if (this.leaving !== NONE && !this.stream.sending) this.onSent();
+  }
+
+  /** Lets streams send, as long as there is room. */
+  private serve(): void {
+    const { waiting, owner } = this;
+    while (!owner.closed && !this.full) {
+      const stream = waiting.shift();
+      if (stream === undefined) return;
+      stream.waiting = false;
+      if (stream.onRoom() !== SERVED.more) continue;
+      this.await(stream);
+      if (this.window <= 0) return;
+    }
+  }
+
+  onDrain(): void {
+    this.endTurn();
+  }
+
+  /** The kernel has all that was written. */
+  onSent(): void {
+    const { leaving } = this;
+    if (leaving !== NONE && this.slab === undefined) {
+      this.leaving = NONE;
+      for (const stream of leaving) stream.onSent();
+    }
+    this.serveSoon();
+  }
+
+  /** The connection is closed. */
+  close(): void {
+    this.slab?.release();
+    this.slab = undefined;
+    this.leaving = NONE;
   }
 
   onFault(error: unknown): void {
@@ -143,6 +225,16 @@ export class H2Output {
   }
 }
 
-function flushHeld(output: H2Output): void {
-  output.flushScheduled();
+/** How much is put at once. */
+const PIECE = 32 * 1024;
+const NONE: WaitingStream[] = [];
+
+/** Whether a stream goes before another that waits already. */
+function precedes(stream: WaitingStream, other: WaitingStream): boolean {
+  if (stream.urgency !== other.urgency) return stream.urgency < other.urgency;
+  return !stream.incremental && !other.incremental && stream.id < other.id;
+}
+
+function endTurn(output: H2Output): void {
+  output.endTurn();
 }

@@ -1,0 +1,68 @@
+import { ERROR, FLAG } from "../../../wire/h2/frames.ts";
+import { HpackDecoder } from "../../../wire/h2/hpack_decoder.ts";
+import type { RequestLimits } from "../../../wire/http1/request_fields.ts";
+
+/** The connection whose header blocks these are. */
+export interface HeadBlocksOwner {
+  readonly limits: RequestLimits;
+  fail(error: number, sentence: string): false;
+}
+
+/** Gets the blocks. */
+export interface HeadBlockHandler {
+  /** The fields of a block were decoded. `length`: its bytes; `ends`: the request ends with it. False: no more is to be read. */
+  blockDecoded(stream: number, length: number, ends: boolean): boolean;
+}
+
+/** Puts header blocks together from HEADERS and CONTINUATION, and decodes them. */
+export class HeadBlocks {
+  readonly decoder = new HpackDecoder();
+  /** The stream whose block is not complete: CONTINUATION has to come. 0: none. */
+  stream = 0;
+  private readonly owner: HeadBlocksOwner;
+  private readonly handler: HeadBlockHandler;
+  private ends = false;
+  private bytes: Buffer = NOTHING;
+
+  constructor(owner: HeadBlocksOwner, handler: HeadBlockHandler) {
+    this.owner = owner;
+    this.handler = handler;
+  }
+
+  /** A frame with `length` bytes of a block follows. */
+  fits(length: number): boolean {
+    const { largeBuffers, largeBufferSize } = this.owner.limits;
+    // A block may take some more than its fields do, and no less than half of it.
+    const most = 2 * largeBuffers * largeBufferSize + 1024;
+    if (this.bytes.length + length <= most) return true;
+    return this.owner.fail(ERROR.ENHANCE_YOUR_CALM, "client sent too large header");
+  }
+
+  begin(stream: number, ends: boolean): void {
+    this.stream = stream;
+    this.ends = ends;
+  }
+
+  /** A part of the block, lent for the call. */
+  take(bytes: Buffer, flags: number): boolean {
+    const whole = (flags & FLAG.END_HEADERS) !== 0;
+    if (!whole || this.bytes.length > 0) this.bytes = Buffer.concat([this.bytes, bytes]);
+    if (!whole) return true;
+    const block = this.bytes.length > 0 ? this.bytes : bytes;
+    const { owner, stream } = this;
+    this.bytes = NOTHING;
+    this.stream = 0;
+    const { largeBuffers, largeBufferSize } = owner.limits;
+    const error = this.decoder.decode(block, { field: largeBufferSize, all: largeBuffers * largeBufferSize });
+    if (error !== undefined) return owner.fail(ERRORS[error.kind], error.sentence);
+    return this.handler.blockDecoded(stream, block.length, this.ends);
+  }
+}
+
+const NOTHING = Buffer.alloc(0);
+
+const ERRORS = {
+  compression: ERROR.COMPRESSION_ERROR,
+  size: ERROR.FRAME_SIZE_ERROR,
+  large: ERROR.ENHANCE_YOUR_CALM,
+} as const;

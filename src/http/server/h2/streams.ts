@@ -1,0 +1,248 @@
+import * as h2 from "../../../wire/h2/frames.ts";
+import { COUNTER } from "../../core/counters.ts";
+import { finalizeRequest } from "../../core/engine.ts";
+import type { Server } from "../../core/location.ts";
+import { logError } from "../../core/log_context.ts";
+import type { Request } from "../../core/request.ts";
+import { createRequest } from "../create_request.ts";
+import { logIgnored, MISDIRECTED, startRequest, tlsRefusal } from "../start_request.ts";
+import type { ConnectionHost } from "../types.ts";
+import { H2Exchange, type StreamOwner } from "./exchange.ts";
+import type { H2FrameInput } from "./frame_input.ts";
+import { prioritize } from "./priority.ts";
+import { takeRequestMemory } from "./request_memory.ts";
+
+/** The connection that the streams are on. */
+export interface StreamsOwner extends StreamOwner {
+  readonly host: ConnectionHost;
+  /** In force until a request's host is known. */
+  readonly defaultServer: Server;
+  readonly input: H2FrameInput;
+  /** It has said which stream is the last. */
+  readonly leaving: boolean;
+  fail(error: number, sentence: string): false;
+  log(sentence: string): void;
+  /** A request begins. */
+  requestBegins(): void;
+}
+
+/** The streams of a connection whose requests are not over, and how others are opened. */
+export class H2Streams {
+  /** The highest number that the client has used. */
+  last = 0;
+  /** How much the client lets us send first on each stream. */
+  initialWindow = h2.DEFAULT_WINDOW;
+  /** A stream whose header block did not come in time. */
+  timedOut = 0;
+  private readonly owner: StreamsOwner;
+  private readonly open = new Map<number, H2Exchange>();
+  /** Streams opened by what has come in one piece, and refused ones. */
+  private opened = 0;
+  private refused = 0;
+  /** That of the DATA frame that is being read. */
+  private target: H2Exchange | undefined = undefined;
+
+  constructor(owner: StreamsOwner) {
+    this.owner = owner;
+  }
+
+  get size(): number {
+    return this.open.size;
+  }
+
+  /** Any of them. */
+  get any(): H2Exchange | undefined {
+    return this.open.values().next().value;
+  }
+
+  /** The client has sent something. */
+  piece(): void {
+    this.opened = 0;
+  }
+
+  // ---- what frames are for
+
+  /** A DATA frame begins. False: the client may not use that stream. */
+  beginData(id: number, length: number): boolean {
+    const stream = this.open.get(id);
+    this.target = undefined;
+    if (stream === undefined) return id <= this.last;
+    const { window, ended } = stream.body;
+    if (length > window) {
+      const text = `received DATA frame length ${length}, available window ${window}`;
+      this.reset(stream, h2.ERROR.FLOW_CONTROL_ERROR, `client violated flow control for stream ${id}: ${text}`);
+    } else if (ended) {
+      this.reset(stream, h2.ERROR.STREAM_CLOSED, `client sent DATA frame for half-closed stream ${id}`);
+    } else {
+      this.target = stream;
+    }
+    return true;
+  }
+
+  /** A piece of that frame, lent for the call. */
+  receive(piece: Buffer, ends: boolean): void {
+    const { target } = this;
+    if (target === undefined) return;
+    try {
+      target.body.receive(piece, ends);
+    } catch (error) {
+      target.onFault(error);
+    }
+  }
+
+  /** The request's body has not ended. */
+  awaitsTrailers(id: number): boolean {
+    return this.open.get(id)?.body.ended === false;
+  }
+
+  headDecoded(id: number, length: number, ends: boolean): void {
+    const stream = this.open.get(id);
+    if (stream === undefined) this.begin(id, length, ends);
+    else stream.body.receive(NOTHING, true);
+  }
+
+  /** False: there is no such stream. */
+  openWindow(id: number, increment: number): boolean {
+    if (id > this.last) return false;
+    const stream = this.open.get(id);
+    if (stream === undefined) return true;
+    const { window } = stream.output;
+    if (increment > h2.MAX_WINDOW - window) {
+      const text = `received WINDOW_UPDATE frame with window increment ${increment} not allowed for window ${window}`;
+      this.reset(stream, h2.ERROR.FLOW_CONTROL_ERROR, `client violated flow control for stream ${id}: ${text}`);
+    } else {
+      stream.output.opened(increment);
+    }
+    return true;
+  }
+
+  adjustWindows(initial: number): void {
+    const change = initial - this.initialWindow;
+    this.initialWindow = initial;
+    for (const stream of [...this.open.values()]) {
+      if (change > 0 && stream.output.window > h2.MAX_WINDOW - change) {
+        this.reset(stream, h2.ERROR.FLOW_CONTROL_ERROR, `client violated flow control for stream ${stream.id}`);
+      } else {
+        stream.output.opened(change);
+      }
+    }
+  }
+
+  /** False: there was no such stream. */
+  resetByClient(id: number, error: number): boolean {
+    if (id > this.last) return false;
+    const how =
+      error === h2.ERROR.CANCEL
+        ? `client canceled stream ${id}`
+        : `client terminated stream ${id} with status ${error}`;
+    this.open.get(id)?.onClosed(how);
+    return true;
+  }
+
+  /** `value`: that of a Priority field. */
+  prioritize(id: number, value: string): void {
+    const output = this.open.get(id)?.output;
+    if (output === undefined) return;
+    prioritize(output, value);
+    output.moved();
+  }
+
+  private reset(stream: H2Exchange, error: number, sentence: string): void {
+    this.owner.reset(stream.id, error);
+    stream.onClosed(sentence);
+  }
+
+  // ---- a request
+
+  /** Begins the request of the head just decoded. */
+  private begin(id: number, length: number, ends: boolean): void {
+    const { owner } = this;
+    const { host, input } = owner;
+    const { http2 } = owner.defaultServer;
+    if (owner.leaving || id === this.timedOut) return;
+    if (this.open.size >= http2.maxConcurrentStreams) {
+      this.refuse(id, `concurrent streams exceeded ${this.open.size}`);
+      return;
+    }
+    if (this.opened++ >= 2 * http2.maxConcurrentStreams) {
+      this.refuse(id, "client sent too many streams at once");
+      return;
+    }
+    if (!input.settingsAcknowledged && !ends && http2.bodyPrereadSize < h2.DEFAULT_WINDOW) {
+      this.refuse(id, "client sent stream with data before settings were acknowledged");
+      return;
+    }
+    owner.requestBegins();
+    const { config } = host;
+    const memory = takeRequestMemory(config);
+    const stream = new H2Exchange(owner, id, config, memory, this.initialWindow, http2.bodyPrereadSize);
+    stream.body.ended = ends;
+    this.open.set(id, stream);
+    const status = memory.head.take(input.blocks.decoder, length);
+    const { counters } = host;
+    counters[COUNTER.requests]++;
+    counters[COUNTER.writing]++;
+    const request = createRequest(stream, stream, config, memory.head, memory.response);
+    stream.begin(request);
+    try {
+      this.start(stream, request, status);
+    } catch (error) {
+      stream.onFault(error);
+    }
+  }
+
+  private start({ body, memory: { head }, output }: H2Exchange, request: Request, status: number): void {
+    if (request.contentLength < 0 && !body.ended) request.chunked = true;
+    body.begin(request);
+    const refused = request.badUri ? 400 : request.refused;
+    if (status !== 0) {
+      refuseRequest(request, status, head.error);
+    } else if (refused !== 0) {
+      refuseRequest(request, refused, refused === 421 ? MISDIRECTED : "client sent invalid request");
+    } else if (request.contentLength > 0 && body.ended) {
+      refuseRequest(request, 400, "client prematurely closed stream");
+    } else if (!request.server.http2.enabled && !this.owner.host.config.http2) {
+      refuseRequest(request, 421, DISABLED);
+    } else {
+      const refusal = tlsRefusal(request);
+      if (refusal !== undefined) {
+        refuseRequest(request, refusal.status, refusal.sentence);
+        return;
+      }
+      const { headers, ignored } = head.fields;
+      if (ignored !== undefined) logIgnored(request, ignored);
+      const priority = headers.get("priority");
+      if (priority !== undefined) prioritize(output, priority);
+      startRequest(request);
+    }
+  }
+
+  private refuse(id: number, sentence: string): void {
+    const { owner } = this;
+    owner.log(sentence);
+    if (this.refused++ > Math.max(owner.defaultServer.http2.maxConcurrentStreams, 100)) {
+      owner.fail(h2.ERROR.NO_ERROR, "client sent too many refused streams");
+    } else {
+      owner.reset(id, h2.ERROR.REFUSED_STREAM);
+    }
+  }
+
+  /** The request is over. False: it was before. */
+  remove(stream: H2Exchange): boolean {
+    return this.open.get(stream.id) === stream && this.open.delete(stream.id);
+  }
+
+  /** The connection ends, and all streams with it. */
+  closeAll(sentence: string | undefined): void {
+    for (const stream of [...this.open.values()]) stream.onClosed(sentence);
+  }
+}
+
+const NOTHING = Buffer.alloc(0);
+const DISABLED = "client attempted to request the server name for which the negotiated protocol is disabled";
+
+function refuseRequest(request: Request, status: number, sentence: string): void {
+  request.discardBody = true;
+  if (status !== 500) logError(request, "info", `${sentence} while reading client request headers`);
+  finalizeRequest(request, status);
+}
