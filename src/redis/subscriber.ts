@@ -13,6 +13,7 @@ export class Subscriber {
   #client: Client | undefined;
   #timer: Timer | undefined;
   #stopped = false;
+  #subscribed = false;
 
   /** `onMessage` must not throw. */
   constructor(definition: RedisDefinition, channel: string, onMessage: (message: Buffer) => void) {
@@ -20,6 +21,11 @@ export class Subscriber {
     this.#channel = channel;
     this.#onMessage = onMessage;
     this.#open();
+  }
+
+  /** It was subscribed to, and what is published comes unless the connection is broken. */
+  get open(): boolean {
+    return this.#subscribed;
   }
 
   /** Subscribes over another connection: this one is silent. */
@@ -39,12 +45,16 @@ export class Subscriber {
     // What is wrong with the store is known from the link to it.
     const client = openClient(this.#definition, () => {});
     this.#client = client;
+    this.#subscribed = false;
     const onMessage = (message: Buffer): void => {
       if (client === this.#client && !this.#stopped) this.#onMessage(message);
     };
     client
       .connect()
       .then(() => client.subscribe(this.#channel, onMessage))
+      .then(() => {
+        if (client === this.#client) this.#subscribed = true;
+      })
       .catch(() => {
         if (client === this.#client && !this.#stopped)
           this.#timer = startTimer(AGAIN_MS, () => this.#open(), { background: true });

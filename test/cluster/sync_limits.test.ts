@@ -1,6 +1,8 @@
 /** Limits that the nodes of a group keep together, through a real Redis. */
 import assert from "node:assert/strict";
+import type { ServerResponse } from "node:http";
 import { test } from "node:test";
+import { httpBackend } from "../support/backend.ts";
 import { type ClusterNode, startCluster } from "../support/cluster.ts";
 import { noRedis, type Redis, startRedis } from "../support/redis.ts";
 import { get } from "../support/tcp.ts";
@@ -52,4 +54,43 @@ test("what one node lets pass counts in the others", { skip: noRedis }, async (t
   assert.equal(await passing(second, "/alone?key=a", 6), 6);
   // And back: the bucket is full.
   await waitFor(async () => (await get(first.port, "/shared?key=a")).status === 503, "the first node refuses too");
+});
+
+test("connections that one node has count in the others, until it gives them back or is gone", {
+  skip: noRedis,
+}, async (t) => {
+  const redis = await startRedis(t);
+  const held: ServerResponse[] = [];
+  t.after(() => {
+    for (const response of held) response.end("done");
+  });
+  const backend = await httpBackend(t, (_request, response) => void held.push(response));
+  const nodes = await startCluster(t, {
+    nodes: 2,
+    cluster: storeOf(redis),
+    http: "limit_conn_zone $arg_key zone=conn:1m sync;",
+    server: `location = /held { limit_conn conn 3; proxy_pass http://${backend.address}; }
+      location = /quick { limit_conn conn 3; empty_gif; }`,
+  });
+  await connected(nodes);
+  const [first, second] = nodes;
+  const quick = async (node: ClusterNode, key: string) => (await get(node.port, `/quick?key=${key}`)).status;
+  const hold = (key: string) => Promise.allSettled([1, 2, 3].map(() => get(first.port, `/held?key=${key}`)));
+  const over = hold("a");
+  await waitFor(() => held.length === 3, "the server has all three");
+  await waitFor(async () => (await quick(second, "a")) === 503, "they count in the second node");
+  assert.equal(await quick(second, "b"), 200);
+  assert.equal(await quick(first, "a"), 503);
+  held.pop()?.end("done");
+  await waitFor(async () => (await quick(second, "a")) === 200, "one is over");
+  for (const response of held.splice(0)) response.end("done");
+  await over;
+  // The node ends with what it had: its checker at once, its workers when their requests are over.
+  const cut = hold("b");
+  await waitFor(async () => (await quick(second, "b")) === 503, "three others count");
+  first.running.signal("SIGKILL");
+  await waitFor(async () => (await quick(second, "b")) === 200, "those of a node that is gone count no more");
+  for (const response of held) response.end("done");
+  await cut;
+  await first.running.exited;
 });

@@ -20,7 +20,9 @@ const RENEW_MS = 5000;
 /** Bytes that may be on their way to the store. */
 const MOST_UNDER_WAY = 4 * 1024 * 1024;
 const HEARTBEAT = "";
+/** What a heartbeat says: nothing, or that the node has not heard what was published lately. */
 const NOTHING = Buffer.alloc(0);
+const ASKS = Buffer.of(1);
 
 /** Batches that were sent and that came, and why those counted for nothing that did not. */
 export interface BusCounts {
@@ -41,6 +43,7 @@ export type BusRefusal = "form" | "version" | "signature" | "repeated" | "conten
 export interface BusListener {
   /** Returns false where it is not understood. */
   batch(topic: string, batch: Batch): boolean;
+  came(node: string): void;
   gone(node: string): void;
   /** Batches may have passed by. */
   missed(): void;
@@ -81,6 +84,8 @@ export class Bus {
   #heardAt = Number.NEGATIVE_INFINITY;
   #renewedAt = performance.now();
   #up = false;
+  /** Others are to be told that this node has missed something. */
+  #asks = false;
   /** Why publishing failed, until it works again. */
   #reason = "";
   /** What the store has not answered: bytes, and since when (monotonic ms). Of an earlier connection counts for nothing. */
@@ -125,7 +130,10 @@ export class Bus {
   tick(): void {
     const now = performance.now();
     if (this.#underWay > 0 && now - this.#waitsSince > ANSWER_MS) this.#fail(`no answer within ${ANSWER_MS} ms`);
-    if (now - this.#sentAt >= HEARTBEAT_MS) this.#publish(HEARTBEAT, NOTHING);
+    // Who hears of this node for the first time tells it what it cannot know.
+    if (this.#subscriber.open && (this.#asks || now - this.#sentAt >= HEARTBEAT_MS)) {
+      if (this.#publish(HEARTBEAT, this.#asks ? ASKS : NOTHING)) this.#asks = false;
+    }
     const silent = now - this.#heardAt > SILENCE_MS;
     this.#is(this.link.usable && !silent);
     if (this.link.usable && silent && now - this.#renewedAt > RENEW_MS) {
@@ -138,7 +146,12 @@ export class Bus {
   #is(up: boolean): void {
     if (up === this.#up) return;
     this.#up = up;
-    if (up) this.#listener.missed();
+    if (up) this.#missed();
+  }
+
+  #missed(): void {
+    this.#asks = true;
+    this.#listener.missed();
   }
 
   #publish(topic: string, payload: Buffer): boolean {
@@ -195,12 +208,18 @@ export class Bus {
       this.#refuse("repeated");
       return;
     }
-    if (came.isNew && !own) this.#listener.gone(from);
+    if (came.isNew && !own) {
+      this.#listener.gone(from);
+      this.#listener.came(from);
+    }
     if (came.missed > 0) {
       this.counts.missed += came.missed;
-      this.#listener.missed();
+      this.#missed();
     }
-    if (topic === HEARTBEAT) return;
+    if (topic === HEARTBEAT) {
+      if (payload.equals(ASKS) && !came.isNew && !own) this.#listener.came(from);
+      return;
+    }
     this.counts.received++;
     try {
       if (!this.#listener.batch(topic, { from, own, payload, late: came.late })) this.#refuse("content");

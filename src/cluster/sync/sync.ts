@@ -150,6 +150,10 @@ export class Sync implements CheckerService, BusListener {
     return part.receive(batch);
   }
 
+  came(node: string): void {
+    for (const part of this.#parts.values()) part.came?.(node);
+  }
+
   gone(node: string): void {
     for (const part of this.#parts.values()) part.gone?.(node);
   }

@@ -61,6 +61,8 @@ export interface SyncedPart {
   tick(): void;
   /** Returns false where it is no batch, or one of a version that is not understood: it is counted. Must not throw. */
   receive(batch: Batch): boolean;
+  /** That node begins to listen, and has not heard what was published before. */
+  came?(node: string): void;
   /** Nothing has been heard of that node for a while, or it has begun anew: what it has told counts no more. */
   gone?(node: string): void;
   /** The store is there, at the start or again, or batches were lost: what others have published may have passed by. */

@@ -2,17 +2,19 @@ import { directive, list, refuse } from "../../../config/directives.ts";
 import { fail, valueIn } from "../../../config/schema.ts";
 import type { Directive } from "../../../config/types.ts";
 import { parseNumber } from "../../../config/values.ts";
-import type { LruHash } from "../../../shm/lru_hash.ts";
 import type { DeclaredZone } from "../../../shm/registry.ts";
 import { HTTP, HTTP_LOCATION } from "../../conf/contexts.ts";
 import { defineModule } from "../../conf/module.ts";
+import { registerSynced } from "../../conf/synced.ts";
 import { DECLINED } from "../../core/codes.ts";
 import { logError } from "../../core/log_context.ts";
 import type { Request } from "../../core/request.ts";
 import type { Handler } from "../../core/types.ts";
+import { enterWorker, forgetWorker, giveBack, LINKS, NO_MEMORY, TAKEN, take } from "./connections.ts";
 import { dryRun, type LimitZone, LimitZones, type LogLevel, logLevel, refusalStatus } from "./limit_zone.ts";
+import { sharedConnections } from "./shared_connections.ts";
 
-const zones = new LimitZones({ name: "limit_conn", version: 2 }, 0);
+const zones = new LimitZones({ name: "limit_conn", version: 2 }, LINKS);
 
 /** Values of `Request.limitConnStatus`; 0 before a limit was checked. */
 const STATUS = { passed: 1, rejected: 2, rejectedDryRun: 3 } as const;
@@ -40,9 +42,9 @@ interface Limits {
 
 const zoneSpec = list({
   in: HTTP,
-  args: [2, 2],
-  syntax: "key zone=name:size",
-  doc: "A shared memory zone that keeps how many connections there are for each value of the key. All workers count in it, a reload keeps it, and what a worker that died had counted is taken back. Requests with an empty key are not limited.",
+  args: [2, 3],
+  syntax: "key zone=name:size [sync]",
+  doc: "A shared memory zone that keeps how many connections there are for each value of the key. All workers count in it, a reload keeps it, and what a worker that died had counted is taken back. Requests with an empty key are not limited. With `sync` the nodes of a `cluster` with a `store` share it: each tells the others about ten times a second how many it has, and `limit_conn` counts those of all; of a node that is not heard any more they count for 4 seconds.",
   item: (at, scope) => zones.read(at, scope),
 });
 
@@ -79,6 +81,8 @@ export const limitConn = defineModule({
     for (const zone of valueIn(scope, zoneSpec)) {
       zone.open(cycle, "limit_conn_zone");
       workers.push({ enter: enterWorker, forget: (slot) => forgetWorker(zone, slot) });
+      const { sync } = zone;
+      if (sync !== undefined) registerSynced(cycle, sharedConnections(zone, sync));
     }
   },
   build(settings): Limits | undefined {
@@ -136,104 +140,4 @@ function logRefusal(request: Request, conf: Limits, { name }: LimitZone, outcome
   }
   const dry = conf.dryRun ? ", dry run," : "";
   logError(request, conf.logLevel, `limiting connections${dry} by zone "${name}"`);
-}
-
-// ---- the entries
-
-/**
- * An entry's value, in words: the number of all connections, then those of each worker by slot, as far as workers had
- * some. That is how those of a dead worker are known, and how an update that it did not finish is repaired.
- */
-const TOTAL = 0;
-const COLUMNS = 1;
-
-const TAKEN = 0;
-const BUSY = 1;
-const NO_MEMORY = 2;
-
-/** This worker's slot, and the number of workers that a new entry has room for. */
-let ownSlot = 0;
-let columns = 1;
-
-function enterWorker(slot: number, workers: number): void {
-  ownSlot = slot;
-  columns = Math.max(slot + 1, workers);
-}
-
-function bytesFor(workers: number): number {
-  return (COLUMNS + workers) * 4;
-}
-
-/** Takes the zone's lock. If a worker died holding it, all totals are recomputed. */
-function lock(zone: LimitZone): void {
-  if (zone.lock()) eachEntry(zone.entries, recount);
-}
-
-function take(zone: LimitZone, key: string, most: number): number {
-  const { entries } = zone;
-  lock(zone);
-  try {
-    const { words } = entries.zone;
-    let entry = entries.find(key) ?? entries.insert(key, bytesFor(columns));
-    if (entry === undefined) return NO_MEMORY;
-    if (words[entries.value(entry) + TOTAL] >= most) return BUSY;
-    // The entry was made when there were fewer workers.
-    if (entries.valueBytes(entry) < bytesFor(ownSlot + 1)) entry = entries.grow(entry, bytesFor(columns));
-    if (entry === undefined) return NO_MEMORY;
-    const value = entries.value(entry);
-    words[value + COLUMNS + ownSlot]++;
-    words[value + TOTAL]++;
-    return TAKEN;
-  } finally {
-    zone.unlock();
-  }
-}
-
-function giveBack(zone: LimitZone, key: string): void {
-  const { entries } = zone;
-  lock(zone);
-  try {
-    const entry = entries.find(key);
-    if (entry === undefined) return;
-    const { words } = entries.zone;
-    const value = entries.value(entry);
-    words[value + COLUMNS + ownSlot]--;
-    words[value + TOTAL]--;
-    if (words[value + TOTAL] <= 0) entries.remove(entry);
-  } finally {
-    zone.unlock();
-  }
-}
-
-/** Removes the counts of a worker that has exited. */
-function forgetWorker(zone: LimitZone, slot: number): void {
-  const { entries } = zone;
-  const { words } = entries.zone;
-  lock(zone);
-  try {
-    eachEntry(entries, (_, entry) => {
-      if (entries.valueBytes(entry) < bytesFor(slot + 1)) return;
-      words[entries.value(entry) + COLUMNS + slot] = 0;
-      recount(entries, entry);
-    });
-  } finally {
-    zone.unlock();
-  }
-}
-
-function eachEntry(entries: LruHash, visit: (entries: LruHash, entry: number) => void): void {
-  for (let entry = entries.oldest; entry !== undefined; ) {
-    const next = entries.newer(entry);
-    visit(entries, entry);
-    entry = next;
-  }
-}
-
-function recount(entries: LruHash, entry: number): void {
-  const { words } = entries.zone;
-  const value = entries.value(entry);
-  let total = 0;
-  for (let at = value + COLUMNS; at < value + entries.valueBytes(entry) / 4; at++) total += words[at];
-  if (total === 0) entries.remove(entry);
-  else words[value + TOTAL] = total;
 }
