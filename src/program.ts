@@ -13,6 +13,7 @@ import type { Checks } from "./health/scheduler.ts";
 import { cacheTool } from "./http/cache/tool.ts";
 import type { CheckerShare, HttpModule } from "./http/conf/module.ts";
 import { httpProgram, httpScope, type Shares } from "./http/conf/program.ts";
+import { keyvalTool } from "./http/keyval/tool.ts";
 import type { CheckerService, Program } from "./runtime/application.ts";
 import type { Cycle } from "./runtime/cycle.ts";
 import { coreDirectives as processDirectives } from "./runtime/directives.ts";
@@ -70,5 +71,5 @@ export function program(): Program {
     open: openChecks,
   });
   const hosts: Program["hosts"] = (root) => [...built.hosts(root), ...clusterHosts(root)];
-  return { ...built, hosts, tools: [cacheTool, sessionTool, clusterTool] };
+  return { ...built, hosts, tools: [cacheTool, keyvalTool, sessionTool, clusterTool] };
 }

@@ -34,6 +34,8 @@ const LENGTHS = 5;
 const ENTRY = 6;
 
 const MAX_KEY = 0xffff;
+/** Too small for an entry, so that repairs never take it for one. */
+const INDEX_BYTES = 16;
 const MAX_VALUE_WORDS = 0x7fff;
 /** Bytes of the zone for each bucket. */
 const BYTES_PER_BUCKET = 128;
@@ -169,6 +171,51 @@ export class LruHash {
   /** The entry used next after this one. */
   newer(entry: number): number | undefined {
     return this.#words[entry + NEWER] || undefined;
+  }
+
+  /** How many buckets there are. Which one an entry is in never changes: who looks through all of them meets every entry that stays. */
+  get buckets(): number {
+    return this.#mask + 1;
+  }
+
+  /** The first entry of a bucket. */
+  inBucket(bucket: number): number | undefined {
+    return this.#words[this.#buckets + bucket] || undefined;
+  }
+
+  /** The next entry of its bucket. */
+  chained(entry: number): number | undefined {
+    return this.#words[entry + CHAIN] || undefined;
+  }
+
+  /** The entry used last, and the one used before another. */
+  get newest(): number | undefined {
+    return this.#words[NEWEST] || undefined;
+  }
+
+  older(entry: number): number | undefined {
+    return this.#words[entry + OLDER] || undefined;
+  }
+
+  /**
+   * Four words for an index of the entries that the owner has, by the index of the first; undefined where there is no memory. They are
+   * taken back when the entries are put in order after a death (`lock` was true): then the owner makes its index anew.
+   */
+  allocate(): number | undefined {
+    return this.#slab.alloc(INDEX_BYTES);
+  }
+
+  free(at: number): void {
+    this.#slab.free(at);
+  }
+
+  /** Where the bytes of its key begin in the zone, and how many there are. */
+  keyAt(entry: number): number {
+    return (entry + ENTRY + (this.#words[entry + LENGTHS] >>> 16)) * 4;
+  }
+
+  keyLength(entry: number): number {
+    return this.#words[entry + LENGTHS] & MAX_KEY;
   }
 
   key(entry: number): string {

@@ -21,6 +21,7 @@ import { geo } from "../modules/geo/geo.ts";
 import { grpc } from "../modules/grpc.ts";
 import { headers } from "../modules/headers/headers.ts";
 import { index } from "../modules/index.ts";
+import { keyval } from "../modules/keyval.ts";
 import { limitConn } from "../modules/limit/limit_conn.ts";
 import { limitReq } from "../modules/limit/limit_req.ts";
 import { log } from "../modules/log/log.ts";
@@ -59,6 +60,7 @@ export const httpModules: readonly HttpModule[] = [
   map,
   geo,
   splitClients,
+  keyval,
   referer,
   browser,
   secureLink,
