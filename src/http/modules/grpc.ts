@@ -102,7 +102,7 @@ export const grpc = defineModule({
           : undefined,
     };
     const settings = gatewaySettings(gateway, read, place, around);
-    return { ...settings, plan: blockPlan(raw.grpc_set_header, { passesTe: true, except: [] }) };
+    return { ...settings, plan: blockPlan(raw.grpc_set_header, true) };
   },
   content: (settings) => (settings.pass === undefined ? undefined : handler(settings)),
 });
@@ -162,8 +162,9 @@ function handler(settings: GrpcSettings): Handler {
       path: pathOf(request),
       authority: /^unix:/i.test(address) ? "localhost" : address,
       length: announcedLength(request, true),
+      more: "",
     };
-    return { head: requestBlock(request, plan, target, true), headRequest: request.method === "HEAD" };
+    return { head: requestBlock(request, plan, target, plan.replaced), headRequest: request.method === "HEAD" };
   });
 }
 

@@ -9,11 +9,15 @@ import type { Request } from "../core/request.ts";
 import type { BodySink } from "../core/types.ts";
 import type { AnswerHead, RequestCache } from "../core/upstream.ts";
 import { connectionTo } from "./connection_choice.ts";
+import type { KeptBody } from "./kept_body.ts";
 import { conditionOf, isFailure, isRepeatable, statusOf } from "./next_upstream.ts";
 import { type BoundClient, boundClient } from "./ntlm.ts";
 import type { UpstreamTarget } from "./protocol.ts";
 import type { ConnectionUser, ServerExchange } from "./server_exchange.ts";
 import { addState, markPassage, NO_STATE, UpstreamState } from "./variables.ts";
+
+/** How often a server may refuse a request unprocessed before that counts as a try. */
+const MOST_REFUSALS = 3;
 
 /**
  * The servers of a request's passage: the one that is at work on it, the request's body on its way there, and the next one if
@@ -27,6 +31,9 @@ export abstract class PassageServers implements ConnectionUser, BodySink, QueueU
   head: AnswerHead | undefined = undefined;
   /** The server tried last. */
   present: UpstreamState = NO_STATE;
+  kept: KeptBody | undefined = undefined;
+  /** How often a server has refused the request. */
+  private refusals = 0;
   /** The passage is over: the attempt was given back. */
   ended = false;
   readonly attempt: Attempt;
@@ -153,8 +160,8 @@ export abstract class PassageServers implements ConnectionUser, BodySink, QueueU
     const { next, nextTimeout } = this.target.settings;
     if (!next.has(condition)) return false;
     const { connection } = this;
-    const repeatable = connection?.refused === true || isRepeatable(this.request.method, this.target.settings);
-    if (connection?.sender.mayMove(repeatable) === false) return false;
+    const repeatable = isRepeatable(this.request.method, this.target.settings);
+    if (connection?.sender.mayMove(repeatable, connection.refused) === false) return false;
     return nextTimeout === 0 || now() - this.startedAt < nextTimeout;
   }
 
@@ -175,10 +182,12 @@ export abstract class PassageServers implements ConnectionUser, BodySink, QueueU
   nextUpstream(condition: string): void {
     const { request, present, attempt } = this;
     const again = this.mayRepeat(condition);
-    // A pooled connection that turns out to be closed says nothing about the server.
+    // A pooled connection that turns out to be closed, or to take no more requests, says nothing about the server.
+    const refused = this.connection?.refused === true;
     const stale = condition === "error" && this.connection?.reused === true;
-    this.releaseServer(isFailure(condition) ? "failed" : "next");
-    if (stale) attempt.tries++;
+    if (refused && again && this.kept?.started === true && !request.bodyEnded) request.exchange.pauseBody();
+    this.releaseServer(isFailure(condition) && !refused ? "failed" : "next");
+    if (refused ? ++this.refusals <= MOST_REFUSALS : stale) attempt.tries++;
     const status = statusOf(condition);
     present.status = status;
     if (request.connection.closed && !this.target.settings.ignoreClientAbort && !request.postAction) {

@@ -38,6 +38,8 @@ export interface UpstreamCodec extends RequestCoding {
 
 /** How requests are written. */
 export interface RequestCoding {
+  /** A server may refuse a request unprocessed, so that the beginning of its body is kept for another. */
+  readonly refuses?: boolean;
   /**
    * Returns what is sent ahead of the body, as a byte string, from `target.head`. A new request begins with this call.
    * `bodiless`: no body follows.

@@ -4,6 +4,7 @@ import type { Request } from "../core/request.ts";
 import type { RequestBody } from "../core/types.ts";
 import { mayRead, nextTurn } from "../files/file_turns.ts";
 import { BodyCursor, type CursorOwner } from "./body_cursor.ts";
+import { KeptBody } from "./kept_body.ts";
 import type { BodyCoding, RequestCoding, UpstreamTarget } from "./protocol.ts";
 
 /** The connection a request is sent on. */
@@ -30,6 +31,8 @@ export interface SenderOwner {
 export interface SenderUser {
   readonly request: Request;
   readonly target: UpstreamTarget;
+  /** What is kept of a body passed on as it comes, over all servers. */
+  kept: KeptBody | undefined;
 }
 
 /** A body in memory up to this size is sent in one write with the head. */
@@ -97,10 +100,12 @@ export class RequestSender implements Turn, CursorOwner {
 
   /**
    * Whether the request may be sent to another server. `repeatable`: its method allows that although a part of it was
-   * sent.
+   * sent; `refused`: the server has not processed it.
    */
-  mayMove(repeatable: boolean): boolean {
-    return !this.begun || (repeatable && !this.streaming);
+  mayMove(repeatable: boolean, refused = false): boolean {
+    if (!this.begun) return true;
+    if (this.streaming) return refused && this.user?.kept?.lost === false;
+    return repeatable || refused;
   }
 
   /** The whole request was sent: if a server answers early, what it did not take would precede the next request. */
@@ -123,7 +128,8 @@ export class RequestSender implements Turn, CursorOwner {
     } else if (request.body !== undefined) {
       this.sendBuffered(codec, request.body, head);
     } else if (request.preread !== undefined || (!request.bodyEnded && !request.discardBody)) {
-      this.sendStreamed(request, codec.requestHead(head, false));
+      if (codec.refuses) user.kept ??= new KeptBody();
+      this.sendStreamed(request, user.kept, codec.requestHead(head, false));
     } else {
       this.sendBodiless(codec, head);
     }
@@ -324,14 +330,17 @@ export class RequestSender implements Turn, CursorOwner {
   // ---- a body that is passed on as it comes
 
   /** Sends a request whose body is passed on as it comes. */
-  private sendStreamed(request: Request, head: string): void {
+  private sendStreamed(request: Request, kept: KeptBody | undefined, head: string): void {
     const { owner } = this;
+    const again = kept?.started === true;
+    if (kept !== undefined) kept.started = true;
     this.streaming = true;
     owner.disarm();
     owner.cork();
     owner.write(head);
     this.bodyEnded = request.bodyEnded || request.discardBody;
-    this.sendPreread(request);
+    if (again) this.sendKept(kept);
+    else this.sendPreread(request);
     if (this.bodyEnded && this.gathered === undefined && !this.written) {
       this.sendEnd();
       this.wrote();
@@ -342,7 +351,15 @@ export class RequestSender implements Turn, CursorOwner {
       return;
     }
     if (!more) this.streamed(false);
-    owner.startBody();
+    if (!again) owner.startBody();
+    else if (more && this.gathered === undefined) request.exchange.resumeBody();
+  }
+
+  /** Sends once more what another server has had. */
+  private sendKept({ pieces }: KeptBody): void {
+    if (pieces.length === 0) return;
+    this.gathered = [...pieces];
+    this.sendGathered();
   }
 
   /** Sends what came of the body before there was a connection. It is not kept: such a request is not tried again. */
@@ -360,6 +377,11 @@ export class RequestSender implements Turn, CursorOwner {
   /** A piece of the body, lent for the call. */
   onBody(bytes: Buffer): void {
     if (this.user === undefined) return;
+    if (!this.begun) {
+      // It waits for another server.
+      this.user.kept?.add(Buffer.from(bytes));
+      return;
+    }
     if (this.coding === undefined) this.streamed(this.owner.write(bytes));
     else this.gather(bytes);
   }
@@ -375,6 +397,7 @@ export class RequestSender implements Turn, CursorOwner {
   /** Gathers the pieces of one read, to be sent as one chunk. */
   private gather(bytes: Buffer): void {
     const copy = Buffer.from(bytes);
+    this.user?.kept?.add(copy);
     if (this.gathered !== undefined) {
       this.gathered.push(copy);
       return;
@@ -408,7 +431,7 @@ export class RequestSender implements Turn, CursorOwner {
   }
 
   onBodyEnd(): void {
-    if (this.user === undefined) return;
+    if (this.user === undefined || !this.begun) return;
     this.bodyEnded = true;
     if (this.gathered === undefined) {
       this.sendEnd();

@@ -3,6 +3,7 @@ import type { StreamError } from "../../net/stream.ts";
 import type { Request } from "../core/request.ts";
 import type { ClientTunnel } from "../core/types.ts";
 import type { UpstreamState } from "../core/upstream.ts";
+import type { KeptBody } from "./kept_body.ts";
 import type { AnswerReader, UpstreamTarget } from "./protocol.ts";
 import type { RequestSender } from "./request_sender.ts";
 
@@ -12,6 +13,8 @@ export interface ConnectionUser {
   readonly target: UpstreamTarget;
   /** What $upstream_* shows of this server. */
   readonly present: UpstreamState;
+  /** What is kept of a body passed on as it comes, over all servers. */
+  kept: KeptBody | undefined;
   /**
    * The answer's head is complete, and ends at the reader's `pos` in `bytes`: it is passed on, or the server is
    * released.

@@ -65,7 +65,11 @@ function sending(body?: Buffer) {
   const target = { head: "head", body: undefined, settings: { passRequestBody: true, sendTimeout: SEND_TIMEOUT } };
   const connection = new Connection();
   const sender = new RequestSender(connection);
-  sender.reset({ request: request as unknown as Request, target: target as unknown as UpstreamTarget });
+  sender.reset({
+    request: request as unknown as Request,
+    target: target as unknown as UpstreamTarget,
+    kept: undefined,
+  });
   return { sender, connection, paused: () => paused };
 }
 

@@ -116,6 +116,7 @@ const TOY: UpstreamProtocol = { identity: "toy", open: (port) => new ToyCodec(po
 
 /** A request on its connection, as the passage would have it. */
 class User implements ConnectionUser, AnswerSink {
+  kept = undefined;
   readonly doing = "reading upstream";
   readonly present = new UpstreamState("toy");
   readonly request: Request;

@@ -5,6 +5,7 @@ import { type CacheSettings, cacheSettings } from "../../cache/settings.ts";
 import { type Place, placeText } from "../../conf/module.ts";
 import type { Upstreams } from "../../conf/upstreams.ts";
 import type { Location } from "../../core/location.ts";
+import { HTTP2 } from "../../upstream/h2/protocol.ts";
 import { HTTP1 } from "../../upstream/http1.ts";
 import { passedHosts } from "../../upstream/resolve_host.ts";
 import { type ResponseRules, upstreamSettings } from "../../upstream/settings.ts";
@@ -54,8 +55,9 @@ export function buildProxy(raw: Raw, place: Place, inherited: ProxySettings | un
   const known = pass === undefined ? unused.get(raw) : undefined;
   if (known !== undefined) return known;
   const isTls = pass !== undefined && !isPlain(pass);
+  const isHttp2 = raw.proxy_http_version === "2";
   const upstream = upstreamSettings(raw, "proxy", place, {
-    protocol: HTTP1,
+    protocol: isHttp2 ? HTTP2 : HTTP1,
     place: pass === undefined ? "" : placeText(place),
     passTrailers: raw.proxy_pass_trailers,
     hides: ["date", "server", "x-pad"],
@@ -70,7 +72,10 @@ export function buildProxy(raw: Raw, place: Place, inherited: ProxySettings | un
     upstreams: http.upstreams,
     // As in ngx_http_proxy_merge_loc_conf: what is refused there comes after what is wrong with the lines themselves.
     tls: isTls
-      ? refusalsOf(scope).attempt(() => upstreamTls(raw, "proxy", proxyDirectives, place), "complete")
+      ? refusalsOf(scope).attempt(
+          () => upstreamTls(raw, "proxy", proxyDirectives, place, isHttp2 ? ["h2"] : undefined),
+          "complete",
+        )
       : undefined,
     head: requestHeadPlan(raw),
     raw,

@@ -132,8 +132,8 @@ export const proxyDirectives = {
   }),
   proxy_http_version: enumeration({
     in: HTTP_LOCATION,
-    values: ["1.0", "1.1"],
+    values: ["1.0", "1.1", "2"],
     default: "1.1",
-    doc: "The HTTP version spoken to servers.",
+    doc: "The HTTP version spoken to servers. With 2, one connection carries up to `keepalive_streams` requests at a time; over TLS it is asked for by ALPN, in clear the server has to expect it.",
   }),
 };

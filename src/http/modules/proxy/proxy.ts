@@ -38,7 +38,7 @@ function proxyHandler(settings: ProxySettings): Handler {
   const body = {
     sent: raw.proxy_set_body === undefined && upstream.passRequestBody,
     buffered: upstream.requestBuffering,
-    chunksAllowed: raw.proxy_http_version === "1.1",
+    chunksAllowed: raw.proxy_http_version !== "1.0",
   };
   const { fixed, cache } = settings;
   if (fixed === undefined || cache === undefined) return passHandler(body, (request) => start(request, settings));

@@ -5,6 +5,7 @@ import { FieldSet } from "../../../wire/http1/field_set.ts";
 import { HOP_BY_HOP, namesFraming } from "../../../wire/http1/hop_by_hop.ts";
 import type { Request } from "../../core/request.ts";
 import type { Template } from "../../core/script.ts";
+import { announcedLength, type BlockPlan, blockPlan, requestBlock } from "../../upstream/h2/request_block.ts";
 import type { UpstreamSettings } from "../../upstream/settings.ts";
 import type { proxyDirectives, SetHeader } from "./directives.ts";
 import type { FixedPass } from "./pass_url.ts";
@@ -13,7 +14,10 @@ const HOST = headText("Host");
 
 /** What is known of request heads when the configuration is built. */
 export interface RequestHeadPlan {
+  /** As request lines have it: "1.1" stands for HTTP/2 as well. */
   readonly version: "1.0" | "1.1";
+  /** Of HTTP/2. */
+  readonly block: BlockPlan | undefined;
   /** `proxy_set_header Host`. */
   readonly host: Template<HeadText> | undefined;
   /** The other fields to set, in order; adjacent constant ones are joined into lines. */
@@ -48,7 +52,8 @@ const IF_NONE_MATCH = headText("If-None-Match");
 export function requestHeadPlan(raw: SettingsOf<typeof proxyDirectives>): RequestHeadPlan {
   const named = raw.proxy_set_header.map(({ name, value }) => ({ name, key: name.toLowerCase(), value }));
   return {
-    version: raw.proxy_http_version,
+    version: raw.proxy_http_version === "1.0" ? "1.0" : "1.1",
+    block: raw.proxy_http_version === "2" ? blockPlan(raw.proxy_set_header, false) : undefined,
     host: named.findLast(({ key }) => key === "host")?.value,
     set: linesOf(
       named.filter(({ name, key, value }) => key !== "host" && value.constant !== "" && !namesFraming(name)),
@@ -85,6 +90,7 @@ export function requestHead(
   body: string | undefined,
 ): string {
   const plan = settings.head;
+  if (plan.block !== undefined) return blockOf(request, settings, plan.block, pass, method, uri, body);
   let head = requestLine(method, uri, pass.opening ?? openingOf(request, plan, pass));
   for (const line of plan.set) {
     if (typeof line === "string") {
@@ -101,6 +107,30 @@ export function requestHead(
     head += request.headers.lines(cacheable ? plan.replacedForCache : plan.replaced);
   }
   return `${head}\r\n`;
+}
+
+/** The same for HTTP/2: a header block. */
+function blockOf(
+  request: Request,
+  settings: RequestSettings,
+  block: BlockPlan,
+  pass: FixedPass,
+  method: HeadWord,
+  path: HeadWord,
+  body: string | undefined,
+): string {
+  const { head: plan, upstream } = settings;
+  const cacheable = request.cache?.cacheable === true;
+  const target = {
+    method,
+    secure: pass.secure,
+    path,
+    authority: pass.hostHeader,
+    length: body === undefined ? announcedLength(request, upstream.passRequestBody) : body.length,
+    more: cacheable ? validators(request, plan) : "",
+  };
+  const except = cacheable ? plan.replacedForCache : plan.replaced;
+  return requestBlock(request, block, target, upstream.passRequestHeaders ? except : undefined);
 }
 
 /** By which the server is asked whether an expired response is still the right one. */

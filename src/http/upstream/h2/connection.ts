@@ -135,6 +135,11 @@ export class H2ServerConnection implements StreamHandler, ConnectingOwner, Frame
     if (!this.dead && !this.stream.closed) this.write(h2.rstStream(id, error));
   }
 
+  onRefusal(): void {
+    const { pooled } = this;
+    pooled.most = Math.min(pooled.most, Math.max(1, pooled.streams - 1));
+  }
+
   retire(): void {
     this.retired = true;
     this.pooled.most = 0;

@@ -5,8 +5,6 @@ import { defer } from "../../../sys/guard.ts";
 export const FIRST_WINDOW = 256 * 1024;
 const MOST_WINDOW = 2 * 1024 * 1024;
 
-const NOTHING = Buffer.alloc(0);
-
 /** The stream whose answer it is. */
 export interface InboundOwner {
   /** Passes bytes of the body on, lent for the call; the answer ends with them where `end`. False: nothing more is wanted. */
@@ -112,9 +110,9 @@ export class Inbound {
       while (!this.paused && this.waits) {
         const piece = held.first();
         const { length } = piece;
-        const end = this.heldEnd && length === held.length;
-        if (end) this.heldEnd = false;
-        if (!owner.deliver(length === 0 ? NOTHING : piece, end)) return;
+        // The end comes by itself: a trailer may precede it.
+        if (length === 0) this.heldEnd = false;
+        if (!owner.deliver(piece, length === 0)) return;
         held.drop(length);
       }
     } finally {

@@ -31,11 +31,7 @@ export interface BlockPlan {
 const OWN = [...HOP_BY_HOP, "host", "expect"];
 const TE = encodeField("te", "trailers");
 
-/** `except`: names of further fields that are not passed on. */
-export function blockPlan(
-  fields: readonly SetField[],
-  { passesTe, except }: { readonly passesTe: boolean; readonly except: readonly string[] },
-): BlockPlan {
+export function blockPlan(fields: readonly SetField[], passesTe: boolean): BlockPlan {
   const named = fields.map((field) => ({ field, key: field.name.toLowerCase() }));
   const keys = named.map(({ key }) => key);
   // HTTP/2 has none of the fields about a connection, whoever sets them (RFC 9113 section 8.2.2), and its own Content-Length.
@@ -44,7 +40,7 @@ export function blockPlan(
     host: named.findLast(({ key }) => key === "host")?.field.value,
     set: sent.filter(({ field }) => field.value.constant === undefined).map(({ field }) => field),
     constants: sent.map(({ field: { name, value } }) => constantBlock(name, value.constant)).join(""),
-    replaced: new FieldSet([...OWN, ...except, ...keys]),
+    replaced: new FieldSet([...OWN, ...keys]),
     passesTe: passesTe && !keys.includes("te"),
     noLength: named.some(({ key, field }) => key === "content-length" && field.value.constant === ""),
   };
@@ -63,14 +59,24 @@ export interface BlockTarget {
   readonly authority: string;
   /** Of the body; -1: not announced. */
   readonly length: number;
+  /** Further fields, as lines of HTTP/1. */
+  readonly more: string;
 }
 
 const HTTP = encodeField(":scheme", "http");
 const HTTPS = encodeField(":scheme", "https");
 
-/** Makes the header block of a request to a server (ngx_http_grpc_create_request, ngx_http_proxy_v2_create_request). */
-export function requestBlock(request: Request, plan: BlockPlan, target: BlockTarget, passesFields: boolean): string {
-  const { method, secure, path, length } = target;
+/**
+ * Makes the header block of a request to a server (ngx_http_grpc_create_request, ngx_http_proxy_v2_create_request). `except`:
+ * the client's fields that are not passed on; undefined: none are.
+ */
+export function requestBlock(
+  request: Request,
+  plan: BlockPlan,
+  target: BlockTarget,
+  except: FieldSet | undefined,
+): string {
+  const { method, secure, path, length, more } = target;
   const { host } = plan;
   let authority: string = host === undefined ? "" : (host.constant ?? host.render(request));
   if (authority === "") authority = target.authority;
@@ -82,7 +88,8 @@ export function requestBlock(request: Request, plan: BlockPlan, target: BlockTar
   }
   if (length >= 0 && !plan.noLength) block += encodeField("content-length", String(length));
   if (plan.passesTe && wantsTrailers(request)) block += TE;
-  return passesFields ? block + encodeLines(request.headers.lines(plan.replaced)) : block;
+  if (more !== "") block += encodeLines(more);
+  return except === undefined ? block : block + encodeLines(request.headers.lines(except));
 }
 
 /** $grpc_internal_trailers */

@@ -54,6 +54,8 @@ export interface StreamOwner {
   reset(id: number, error: number): void;
   /** No request needs the stream any more. True if it may carry another. */
   leave(stream: ServerStream, place: string, pool: Pool | undefined): boolean;
+  /** The server takes no more streams than there were before this one. */
+  onRefusal(): void;
   /** The server does not answer: no further request should wait for it. */
   retire(): void;
 }
@@ -83,6 +85,7 @@ export class ServerStream
   /** In the connection's list of those to be told. */
   touched = false;
   readonly none = "";
+  readonly refuses = true;
 
   private readonly owner: StreamOwner;
   private readonly heads: AnswerHeads;
@@ -133,7 +136,7 @@ export class ServerStream
     this.sink = undefined;
     this.keepalive = true;
     this.refused = false;
-    this.reused = owner.reused;
+    this.reused = owner.opening === undefined && owner.reused;
     this.id = 0;
     this.ended = false;
     this.headed = false;
@@ -329,6 +332,7 @@ export class ServerStream
       return;
     }
     this.headed = true;
+    user.kept?.drop();
     this.owner.touch(this);
     user.onHead(this, NOTHING);
     // It announces a body that does not come.
@@ -400,6 +404,7 @@ export class ServerStream
       return;
     }
     this.refused = error === ERROR.REFUSED_STREAM;
+    if (this.refused) this.owner.onRefusal();
     user.nextUpstream(this.refused ? "error" : "invalid_header");
   }
 
