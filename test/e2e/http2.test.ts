@@ -122,6 +122,33 @@ test("a slow client slows the server down, and others on the connection go on", 
   await waitFor(() => received(1) === h2.DEFAULT_WINDOW + 50_000, "as much as the window was opened");
 });
 
+test("a head and pieces of a body that are longer than what is put together at once", async (t) => {
+  const holdfast = await start(
+    t,
+    `location /long { add_header X-A $arg_h; add_header X-B $arg_h; add_header X-C $arg_h; http2_chunk_size 128k; try_files /large =404; }`,
+    "large_client_header_buffers 4 64k;",
+  );
+  const connection = await RawH2.open(t, holdfast.port, [
+    [h2.SETTING.MAX_FRAME_SIZE, h2.MAX_FRAME_SIZE],
+    [h2.SETTING.INITIAL_WINDOW_SIZE, 2 * LARGE.length],
+  ]);
+  connection.write(h2.windowUpdate(0, 2 * LARGE.length), connection.get(1, `/long?h=${"x".repeat(30_000)}`));
+  connection.write(connection.get(3, `/long?h=${"x".repeat(8_000)}`));
+  for (const [stream, length] of [
+    [1, 90_000],
+    [3, 24_000],
+  ]) {
+    assert.ok((await connection.frame(h2.HEADERS, stream)).payload.length > length);
+  }
+  const received = () =>
+    connection.frames
+      .filter(({ type, stream }) => type === h2.DATA && stream === 1)
+      .map(({ payload }) => payload.toString())
+      .join("");
+  await waitFor(() => received().length >= LARGE.length, "the whole body");
+  assert.equal(received(), LARGE);
+});
+
 test("a stream that its client resets ends its request alone", async (t) => {
   let gone = 0;
   const backend = await httpBackend(t, (request, response) => {

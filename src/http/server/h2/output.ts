@@ -1,4 +1,4 @@
-import { type Slab, takeSlab } from "../../../net/slabs.ts";
+import { type Slab, type SlabQueue, takeSlab } from "../../../net/slabs.ts";
 import type { Stream } from "../../../net/stream.ts";
 import { defer } from "../../../sys/guard.ts";
 import * as h2 from "../../../wire/h2/frames.ts";
@@ -96,7 +96,7 @@ export class H2Output {
   putHeaders(stream: number, block: string, endStream: boolean): number {
     const { length } = block;
     this.carried += length;
-    if (length > this.frameSize) {
+    if (length > Math.min(this.frameSize, PIECE)) {
       const frames = h2.headersFrames(stream, block, endStream, this.frameSize);
       this.put(frames);
       return frames.length;
@@ -120,6 +120,23 @@ export class H2Output {
     if (typeof bytes === "string") slab.bytes.latin1Write(all ? bytes : bytes.slice(from, until), at, length);
     else slab.bytes.set(all ? bytes : bytes.subarray(from, until), at);
     slab.end = at + length;
+  }
+
+  /** The first bytes of a queue as a DATA frame. */
+  putQueued(stream: number, queue: SlabQueue, length: number, endStream: boolean): void {
+    this.window -= length;
+    this.carried += length;
+    const slab = this.room(h2.FRAME_HEAD + length);
+    let at = h2.writeFrameHead(slab.bytes, slab.end, length, h2.DATA, endStream ? h2.FLAG.END_STREAM : 0, stream);
+    for (let left = length; left > 0; ) {
+      const first = queue.first();
+      const count = Math.min(left, first.length);
+      slab.bytes.set(count === first.length ? first : first.subarray(0, count), at);
+      queue.drop(count);
+      at += count;
+      left -= count;
+    }
+    slab.end = at;
   }
 
   /** How long the data of a frame may be. */

@@ -158,7 +158,10 @@ export class H2StreamOutput implements WaitingStream {
     endStream: boolean,
   ): void {
     this.output.putData(this.id, bytes, from, until, endStream);
-    const length = until - from;
+    this.count(request, until - from, endStream);
+  }
+
+  private count(request: Request, length: number, endStream: boolean): void {
     this.window -= length;
     this.sent += FRAME_HEAD + length;
     request.headSize += FRAME_HEAD;
@@ -209,12 +212,11 @@ export class H2StreamOutput implements WaitingStream {
     const { queue } = this;
     if (request === undefined || closed) return SERVED.over;
     if (queue !== undefined && queue.length > 0) {
-      const first = queue.first();
-      const room = this.room(request, first.length);
+      const room = this.room(request, queue.length);
       if (room <= 0) return this.holdBack(request);
       const ends = room === queue.length && this.last && request.response.trailers === undefined;
-      this.sendData(request, first, 0, room, ends);
-      queue.drop(room);
+      this.output.putQueued(this.id, queue, room, ends);
+      this.count(request, room, ends);
       if (queue.length > 0) {
         if (this.deadline !== undefined) this.arm(request.location.core.sendTimeout);
         return this.window > 0 ? SERVED.more : SERVED.over;
