@@ -23,6 +23,12 @@ export function filedKey(type: PairType, text: string): string | undefined {
   return type === "ip" ? networkKey(text) : text;
 }
 
+/** Whether something can be filed under these bytes, which another node has sent. */
+export function isFiledKey(type: PairType, key: string): boolean {
+  if (type !== "ip") return key !== "" && key.length <= MOST_KEY;
+  return (key.length === IPV4_KEY || key.length === IPV6_KEY) && networkKey(shownKey(type, key)) === key;
+}
+
 /** The key as it is shown. */
 export function shownKey(type: PairType, filed: string): string {
   if (type !== "ip") return filed;

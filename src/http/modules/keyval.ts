@@ -9,6 +9,7 @@ import { evaluate } from "../../script/variables.ts";
 import { type DeclaredZone, declareZone, readZone } from "../../shm/registry.ts";
 import { osPath } from "../../sys/paths.ts";
 import { defineModule, type HttpBuild } from "../conf/module.ts";
+import { registerSynced } from "../conf/synced.ts";
 import { logError } from "../core/log_context.ts";
 import type { Request } from "../core/request.ts";
 import { type Template, template } from "../core/script.ts";
@@ -17,6 +18,7 @@ import { KeyvalKeeper } from "../keyval/keeper.ts";
 import { enterKeyvalZones, haveKeyvalZones, KeyvalZone } from "../keyval/keyval_zone.ts";
 import { PAIR_TYPES, type PairType } from "../keyval/pair_key.ts";
 import { KEYVAL_ZONE } from "../keyval/pair_table.ts";
+import { sharedPairs } from "../keyval/shared_pairs.ts";
 
 interface Keyval {
   readonly at: Directive;
@@ -30,7 +32,7 @@ const zoneSpec = directive<readonly KeyvalZone[]>({
   args: [1, Number.POSITIVE_INFINITY],
   repeat: true,
   syntax: "zone=name:size [state=file] [timeout=time] [type=string|ip|prefix] [sync]",
-  doc: "A shared memory zone of keys and their values, which `keyval` looks up and `holdfast keyval` changes. They outlive a reload, also one with another size, and an upgrade; with `state` also a restart: the checker writes them to that file, as JSON, soon after each change. With `timeout` pairs are removed so long after they were set. A key is found where it is that very one (`string`), where it is the address or a network of the address that is looked for (`ip`), or where what is looked for begins with it (`prefix`); of several the longest. What finds no room is not set. `sync` has no effect yet.",
+  doc: "A shared memory zone of keys and their values, which `keyval` looks up and `holdfast keyval` changes. They outlive a reload, also one with another size, and an upgrade; with `state` also a restart: the checker writes them to that file, as JSON, soon after each change. With `timeout` pairs are removed so long after they were set. A key is found where it is that very one (`string`), where it is the address or a network of the address that is looked for (`ip`), or where what is looked for begins with it (`prefix`); of several the longest. What finds no room is not set. With `sync`, which needs a `timeout`, the nodes of a `cluster` with a `store` have the same pairs: each change, removals too, is told to the others within some 100 ms.",
   initial: () => [],
   read: (at, scope, previous = []) => [...previous, readKeyvalZone(at, scope, previous)],
 });
@@ -119,6 +121,7 @@ export const keyval = defineModule({
       masters.push({ prepare: () => prepareState(zone), test: () => zone.tryState(), leave() {} });
       if (zone.file !== undefined && !existsSync(osPath(dirname(zone.file)))) directories.add(dirname(zone.file));
       workers.push({ enter() {}, forget: () => zone.table.recover() });
+      if (zone.settings.sync) registerSynced(cycle, sharedPairs(zone));
     }
     for (const keyval of valueIn(scope, keyvalSpec)) {
       const zone = zones.find(({ settings }) => settings.declared === keyval.declared);
