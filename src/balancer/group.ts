@@ -165,6 +165,11 @@ export class Group implements Upstream {
     this.#selection.administer(stateOf);
   }
 
+  /** Those servers of that name are found to work: what requests have found before (max_fails) counts no more. */
+  forgive(name: string): void {
+    this.#selection.forgive(name);
+  }
+
   /** Calls back in this process when the servers have changed, before a request sees it. */
   onChange(listener: () => void): void {
     this.#listeners.push(listener);

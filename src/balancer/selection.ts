@@ -72,6 +72,23 @@ export class Selection {
     this.#peers.panic = panic;
   }
 
+  /** Clears the failures of the servers of that name. */
+  forgive(name: string): void {
+    const { state, at, maxFails } = this.#peers;
+    for (const { name: own, index } of this.list) {
+      const record = at[index];
+      if (own !== name || state[record + PEER.fails] === 0) continue;
+      lockZone(this.#zone);
+      const fails = state[record + PEER.fails];
+      state[record + PEER.fails] = 0;
+      if (maxFails[index] !== 0 && fails >= maxFails[index]) {
+        this.#peers.tick(this.#clock());
+        this.#peers.startSlowly(index);
+      }
+      this.#zone.unlock();
+    }
+  }
+
   /** Sets the servers' states, by ADMIN. One that is back after it was out starts slowly. */
   administer(stateOf: (peer: Peer) => number): void {
     const { state, at } = this.#peers;

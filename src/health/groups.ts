@@ -20,6 +20,7 @@ interface Group {
   readonly name: string;
   readonly panic: number;
   readonly shared: boolean;
+  readonly recovered: ((server: string) => void) | undefined;
   readonly members: Member[];
   up: number;
   panicking: boolean;
@@ -40,9 +41,9 @@ export class Groups {
     this.states = plan.states;
     this.log = log;
     const panicking = new Set(previous?.groups.filter((group) => group.panicking).map(({ name }) => name));
-    plan.upstreams.forEach(({ name, panic, servers, sharing }, number) => {
+    plan.upstreams.forEach(({ name, panic, servers, sharing, recovered }, number) => {
       const shared = sharing !== undefined;
-      const group: Group = { name, panic, shared, members: [], up: 0, panicking: panicking.has(name) };
+      const group: Group = { name, panic, shared, recovered, members: [], up: 0, panicking: panicking.has(name) };
       this.groups.push(group);
       servers.forEach(({ name: server, checks }, peer) => {
         const record = plan.servers[number][peer];
@@ -86,7 +87,10 @@ export class Groups {
   /** A check's state has changed. */
   changed(check: number): void {
     for (const member of this.members.get(check) ?? []) {
-      this.states.setHealthy(member.record, this.healthy(member));
+      const before = this.states.healthy(member.record);
+      const healthy = this.healthy(member);
+      if (healthy && !before) member.group.recovered?.(member.name);
+      this.states.setHealthy(member.record, healthy);
       this.update(member);
     }
   }

@@ -35,6 +35,8 @@ export interface PlannedUpstream {
   readonly sharing?: Sharing;
   /** By peer index. A server marked `down` has no checks and does not count. */
   readonly servers: readonly PlannedServer[];
+  /** To be told of a server that was down for its checks and is up again. */
+  readonly recovered?: (server: string) => void;
   /** The most records it needs, whatever its servers' names are resolved to. */
   readonly records: number;
 }
@@ -64,6 +66,8 @@ export interface CheckedUpstream {
   onChange?(listener: () => void): void;
   /** Sets the view that balancing asks, check_panic included; undefined: no checks. */
   watch?(health: HealthView | undefined): void;
+  /** What requests have found before of the servers of that name counts no more. */
+  forgive?(server: string): void;
 }
 
 /**
@@ -78,7 +82,8 @@ export function planChecks(cycle: Cycle, upstreams: readonly CheckedUpstream[]):
   const shared = new Map<string, number>();
   const { root } = cycle;
   const definitions = checksOf(cycle);
-  for (const { name: upstream, peers, capacity } of upstreams) {
+  for (const checked of upstreams) {
+    const { name: upstream, peers, capacity } = checked;
     const own = definitions.get(upstream.toLowerCase());
     if (own === undefined || own.length === 0) continue;
     const servers = peers.map((peer): PlannedServer => {
@@ -104,7 +109,8 @@ export function planChecks(cycle: Cycle, upstreams: readonly CheckedUpstream[]):
     const records = capacity * (own.length + 1);
     const { sharing } = own[0];
     const panic = panicOf(root, upstream.toLowerCase());
-    planned.push({ name: upstream, panic, servers, records, ...(sharing === undefined ? {} : { sharing }) });
+    const recovered = (server: string): void => checked.forgive?.(server);
+    planned.push({ name: upstream, panic, servers, recovered, records, ...(sharing === undefined ? {} : { sharing }) });
   }
   return { checks, upstreams: planned };
 }

@@ -21,6 +21,7 @@ interface Row {
   readonly type: string;
   readonly port: number;
   readonly reason?: string;
+  readonly rise: number;
 }
 
 async function rows(holdfast: Running, query = ""): Promise<readonly Row[]> {
@@ -191,6 +192,35 @@ test("at a cold start the first request after the first passing check is served"
   });
   await waitFor(async () => (await get(holdfast.port, "/")).status === 200, "service", 8000);
   assert.equal(await states(holdfast), "shop:up");
+});
+
+test("a server that was down for its checks and is up again counts no more as failed: fail_timeout is over", async (t) => {
+  const [{ backend: one, statuses }, { backend: two }] = [await paths(t), await paths(t)];
+  const holdfast = await startHoldfast(t, {
+    config: ([port]) => `http { upstream u { server ${one.address} max_fails=1 fail_timeout=1h; server ${two.address};
+        check ${QUICK} type=http; check_http_send "GET /check HTTP/1.0\\r\\n\\r\\n"; }
+      server { listen 127.0.0.1:${port}; location = /status { check_status; }
+        location / { proxy_pass http://u; proxy_next_upstream http_503; add_header X-Tried $upstream_addr; } } }`,
+  });
+  const tried = async () => {
+    const answers = [];
+    for (let i = 0; i < 4; i++) answers.push((await get(holdfast.port, "/page")).header("x-tried"));
+    return new Set(answers.flatMap((addresses) => addresses?.split(", ") ?? []));
+  };
+  await waitFor(async () => (await states(holdfast)) === "u:up u:up", "both servers");
+  statuses.set("/page", 503);
+  assert.ok((await tried()).has(one.address));
+  statuses.set("/page", 200);
+  // Checks that go on passing say nothing new: requests had failed all the same.
+  const checks = () => rows(holdfast).then(([{ rise }]) => rise);
+  const before = await checks();
+  await waitFor(async () => (await checks()) > before + 2, "three more checks");
+  assert.deepEqual(await tried(), new Set([two.address]));
+  statuses.set("/check", 500);
+  await waitFor(async () => (await states(holdfast)) === "u:down u:up", "a server to be down");
+  statuses.set("/check", 200);
+  await waitFor(async () => (await states(holdfast)) === "u:up u:up", "it to be up again");
+  assert.deepEqual(await tried(), new Set([one.address, two.address]));
 });
 
 test("a check that is edited takes no server out before fall failures, an interval apart", async (t) => {
