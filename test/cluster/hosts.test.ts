@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { setTimeout as pause } from "node:timers/promises";
 import {
+  type ClientOptions,
   HostClient,
   type HostNode,
   type Outage,
@@ -146,17 +147,21 @@ test("the line of the node that has the address loses 20 %, and delays by 200 ms
 
 test("what is planned costs no request", { skip }, async (t) => {
   const site = await startSite(t);
+  const NAMES = ["new connections", "connections that are kept", "responses that take half a second"];
   /** Under load from before it begins until it is over. */
   const planned = async (name: string, run: () => Promise<unknown>): Promise<void> => {
     await t.test(name, async (t) => {
-      const client = new HostClient(site.client);
-      await client.answered(50);
+      const kinds: readonly ClientOptions[] = [{}, { kept: 40 }, { rate: 20, wait: 500 }];
+      const clients = kinds.map((kind) => new HostClient(site.client, kind));
+      for (const client of clients) await client.answered(30);
       const at = Date.now();
       await run();
-      await client.answered(50);
-      const outage = await client.end(at);
-      t.diagnostic(outageText(outage));
-      assert.deepEqual(outage.failures, []);
+      for (const client of clients) await client.answered(50);
+      for (const [number, client] of clients.entries()) {
+        const outage = await client.end(at);
+        t.diagnostic(`${NAMES[number]}: ${outageText(outage)}`);
+        assert.deepEqual(outage.failures, []);
+      }
       await site.recover();
     });
   };

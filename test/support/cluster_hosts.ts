@@ -36,7 +36,16 @@ export interface Outage {
   readonly slowest: number;
 }
 
-/** A client that asks all the time, each time on a new connection. */
+export interface ClientOptions {
+  /** Requests a second. */
+  readonly rate?: number;
+  /** Connections that it keeps; 0: each request has a new one. */
+  readonly kept?: number;
+  /** How long responses take, ms. */
+  readonly wait?: number;
+}
+
+/** A client that asks all the time. */
 export class HostClient {
   readonly #child: ChildProcess;
   readonly #asked: Asked[] = [];
@@ -45,8 +54,9 @@ export class HostClient {
   }
   #rest = "";
 
-  constructor(host: Host, address = SHARED, port = 80) {
-    this.#child = host.spawn([process.execPath, main("host_client_main.ts"), address, `${port}`, `${RATE}`], {
+  constructor(host: Host, { rate = RATE, kept = 0, wait = 0 }: ClientOptions = {}) {
+    const words = [SHARED, 80, rate, kept, wait].map(String);
+    this.#child = host.spawn([process.execPath, main("host_client_main.ts"), ...words], {
       stdio: ["pipe", "pipe", "inherit"],
     });
     this.#child.stdout?.on("data", (bytes: Buffer) => {

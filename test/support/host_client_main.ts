@@ -1,37 +1,117 @@
 /**
- * A client as a process of its own: `host_client_main.ts ADDRESS PORT RATE`. It asks so many times a second, each time on a new
- * connection, and writes what became of each request as a line: when it was sent and over (ms since 1970), and the node's name that
- * answered, or why none did. It ends with its standard input, once all requests are over.
+ * A client as a process of its own: `host_client_main.ts ADDRESS PORT RATE KEPT WAIT`. It asks so many times a second: each time on a new
+ * connection or, with KEPT above 0, on so many that it keeps as long as the server does. Responses take WAIT ms. It writes what became of each
+ * request as a line: when it was sent and over (ms since 1970), and the node's name that answered, or why none did. It ends with its
+ * standard input, once all requests are over.
  */
-import { connect } from "node:net";
+import { connect, type Socket } from "node:net";
 
 /** A client gives up, ms. */
 const PATIENCE_MS = 4000;
-const [host = "", port = "", rate = ""] = process.argv.slice(2);
+const [host = "", port = "", rate = "", kept = "0", wait = "0"] = process.argv.slice(2);
+const KEPT = Number(kept);
+const path = wait === "0" ? "/" : `/wait/${wait}`;
 
-function ask(): void {
-  const sent = Date.now();
-  let received = "";
-  let failure = "";
-  const socket = connect({ host, port: Number(port) });
-  socket.setTimeout(PATIENCE_MS, () => socket.destroy(new Error("timeout")));
-  socket.on("connect", () => socket.write("GET / HTTP/1.1\r\nHost: shared\r\nConnection: close\r\n\r\n"));
-  socket.on("data", (bytes) => {
-    received += bytes.toString("latin1");
-  });
-  socket.on("error", (error: NodeJS.ErrnoException) => {
-    failure = error.code ?? error.message;
-  });
-  socket.on("close", () => {
-    const [head, body] = received.split("\r\n\r\n");
-    const node = /^x-node: (.*)$/im.exec(head)?.[1]?.trim();
-    const whole = head.startsWith("HTTP/1.1 200 ") && node !== undefined && body !== undefined && body.length > 0;
-    const what = failure || (received === "" ? "no answer" : head.split("\r\n")[0]);
-    process.stdout.write(
-      `${JSON.stringify(whole ? { sent, over: Date.now(), node } : { sent, over: Date.now(), failure: what })}\n`,
-    );
-  });
+/** A response, whole where `length` bytes of its body are there. */
+interface Answer {
+  readonly status: string;
+  readonly node: string | undefined;
+  readonly closes: boolean;
 }
 
-const timer = setInterval(ask, 1000 / Number(rate));
-process.stdin.on("end", () => clearInterval(timer)).resume();
+class Asker {
+  #socket: Socket | undefined;
+  #used = false;
+  #received = "";
+  #sent = 0;
+  #busy = false;
+  #failure = "";
+  #done: () => void = () => {};
+
+  ask(done: () => void): void {
+    this.#done = done;
+    this.#sent = Date.now();
+    this.#received = "";
+    this.#failure = "";
+    this.#busy = true;
+    if (this.#socket === undefined) this.#open();
+    else {
+      this.#used = true;
+      this.#write(this.#socket);
+    }
+  }
+
+  #open(): void {
+    this.#used = false;
+    const socket = connect({ host, port: Number(port) });
+    this.#socket = socket;
+    socket.setTimeout(PATIENCE_MS + Number(wait), () => socket.destroy(this.#busy ? new Error("timeout") : undefined));
+    socket.on("connect", () => this.#write(socket));
+    socket.on("data", (bytes) => {
+      this.#received += bytes.toString("latin1");
+      const answer = this.#answer();
+      if (answer === undefined || socket !== this.#socket) return;
+      if (KEPT === 0 || answer.closes) this.#leave();
+      this.#over(
+        answer.status === "200" && answer.node !== undefined ? { node: answer.node } : { failure: answer.status },
+      );
+    });
+    socket.on("error", (error: NodeJS.ErrnoException) => {
+      this.#failure = error.code ?? error.message;
+    });
+    socket.on("end", () => socket.destroy());
+    socket.on("close", () => {
+      if (socket !== this.#socket) return;
+      this.#socket = undefined;
+      if (!this.#busy) return;
+      const what = this.#failure || (this.#received === "" ? "no answer" : "half an answer");
+      this.#over({ failure: this.#used && this.#received === "" ? `${what} on a connection that was kept` : what });
+    });
+  }
+
+  #leave(): void {
+    const socket = this.#socket;
+    this.#socket = undefined;
+    socket?.destroy();
+  }
+
+  #write(socket: Socket): void {
+    const connection = KEPT === 0 ? "Connection: close\r\n" : "";
+    socket.write(`GET ${path} HTTP/1.1\r\nHost: shared\r\n${connection}\r\n`);
+  }
+
+  #answer(): Answer | undefined {
+    const [head, body] = this.#received.split("\r\n\r\n");
+    if (body === undefined) return undefined;
+    const length = /^content-length: (\d+)$/im.exec(head)?.[1];
+    const chunked = /^transfer-encoding: chunked/im.test(head);
+    if (length !== undefined && body.length < Number(length)) return undefined;
+    if (chunked && !this.#received.endsWith("0\r\n\r\n")) return undefined;
+    const [, status = head] = /^HTTP\/1\.1 (\d+)/.exec(head) ?? [];
+    return { status, node: /^x-node: (.*)$/im.exec(head)?.[1]?.trim(), closes: /^connection: close/im.test(head) };
+  }
+
+  #over(what: { readonly node: string } | { readonly failure: string }): void {
+    this.#busy = false;
+    process.stdout.write(`${JSON.stringify({ sent: this.#sent, over: Date.now(), ...what })}\n`);
+    this.#done();
+  }
+}
+
+const idle: Asker[] = Array.from({ length: KEPT }, () => new Asker());
+let asking = 0;
+const timer = setInterval(() => {
+  const asker = KEPT === 0 ? new Asker() : idle.shift();
+  if (asker === undefined) return;
+  asking++;
+  asker.ask(() => {
+    asking--;
+    if (KEPT > 0) idle.push(asker);
+  });
+}, 1000 / Number(rate));
+process.stdin
+  .on("end", () => {
+    clearInterval(timer);
+    setInterval(() => asking === 0 && process.exit(), 20);
+  })
+  .resume();

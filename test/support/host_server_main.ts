@@ -3,5 +3,9 @@ import { createServer } from "node:http";
 import { sell } from "./sell.ts";
 
 const [host, port, name] = process.argv.slice(2);
-const server = createServer({ keepAliveTimeout: 60_000 }, (incoming, response) => sell(incoming, response, name));
+/** `/wait/MS` takes so long. */
+const server = createServer({ keepAliveTimeout: 60_000 }, (incoming, response) => {
+  const [, wait = "0"] = /^\/wait\/(\d+)$/.exec(incoming.url ?? "") ?? [];
+  setTimeout(() => sell(incoming, response, name), Number(wait));
+});
 server.listen({ port: Number(port), host, backlog: 511 }, () => process.stdout.write("ready\n"));

@@ -1,10 +1,11 @@
 import { readFileSync } from "node:fs";
 import { valueIn } from "../../config/schema.ts";
 import { ConfigError } from "../../config/types.ts";
-import type { MasterShare, WorkerShare } from "../../http/conf/module.ts";
+import type { LetGo, MasterShare, WorkerShare } from "../../http/conf/module.ts";
 import type { Cycle } from "../../runtime/cycle.ts";
 import { coreDirectives } from "../../runtime/directives.ts";
 import { openMainLog } from "../../runtime/log/directive.ts";
+import { defer } from "../../sys/guard.ts";
 import { startTimer, type Timer } from "../../sys/timers.ts";
 import { startedAsRoot } from "../../sys/users.ts";
 import type { OwnState } from "../own_state.ts";
@@ -99,15 +100,17 @@ export function addressWorkers(zone: AddressZone | undefined): WorkerShare {
       beating = undefined;
     },
     serving(slot, _workers, letGo) {
-      if (zone !== undefined) beat(zone, slot, letGo);
+      if (zone === undefined) letGo("none");
+      else beat(zone, slot, letGo);
     },
     forget: (slot) => zone?.forgetWorker(slot),
   };
 }
 
-function beat(zone: AddressZone, slot: number, letGo: () => void): void {
+function beat(zone: AddressZone, slot: number, letGo: (how: LetGo) => void): void {
   beating?.clear();
   zone.workerLives(slot);
-  if (zone.lettingGo) letGo();
+  // What has come by now is a request: then its connection is not idle.
+  defer(letGo, zone.lettingGo);
   beating = startTimer(BEAT_MS, () => beat(zone, slot, letGo), { background: true });
 }

@@ -1,3 +1,4 @@
+import type { LetGo } from "../../http/conf/module.ts";
 import { MAX_WORKERS } from "../../runtime/application.ts";
 import type { Zone, ZoneKind } from "../../shm/zone.ts";
 import { WEIGHT } from "./priority.ts";
@@ -7,8 +8,9 @@ import { MOST_ADDRESSES } from "./virtual_ip.ts";
 export const ADDRESS_ZONE: ZoneKind = { name: "cluster address", version: 1 };
 
 const CHECKER = 0;
-/** Workers are to end what keeps connections open. */
+/** Which connections workers are to let go. */
 const LETTING_GO = 1;
+const LET_GO: readonly LetGo[] = ["none", "answered", "all"];
 const WORKERS = 16;
 const ADDRESSES = WORKERS + MAX_WORKERS;
 /** Words of an address. */
@@ -54,14 +56,14 @@ export class AddressZone {
     return youngest;
   }
 
-  // ---- what the master asks of workers: to close idle connections, and others after their request
+  // ---- what the master asks of workers
 
-  set lettingGo(on: boolean) {
-    Atomics.store(this.#words, LETTING_GO, on ? 1 : 0);
+  set lettingGo(how: LetGo) {
+    Atomics.store(this.#words, LETTING_GO, LET_GO.indexOf(how));
   }
 
-  get lettingGo(): boolean {
-    return Atomics.load(this.#words, LETTING_GO) !== 0;
+  get lettingGo(): LetGo {
+    return LET_GO[Atomics.load(this.#words, LETTING_GO)] ?? "none";
   }
 
   // ---- of the address with that number

@@ -10,8 +10,9 @@ export interface OwnAddress extends Omit<VirtualIp, "priority"> {
   readonly others: readonly Address[];
 }
 
-/** How often keepalived asks whether Holdfast lives, s, and how long that may take. */
+/** How often keepalived asks whether Holdfast lives, s, and how long the answer may take: a shell has to be started. */
 const ALIVE_INTERVAL = 1;
+const ALIVE_TIMEOUT = 3;
 /** Neighbours that still have another node's place for an address are told anew so often, s. */
 const REFRESH = 5;
 
@@ -48,7 +49,7 @@ export function keepalivedConf(node: string, addresses: readonly OwnAddress[], d
     "vrrp_script alive {",
     `  script "/bin/sh ${directory}/${FILE.aliveScript} ${directory}/${FILE.alive}"`,
     `  interval ${ALIVE_INTERVAL}`,
-    `  timeout ${ALIVE_INTERVAL}`,
+    `  timeout ${ALIVE_TIMEOUT}`,
     "  fall 1",
     "  rise 1",
     "}",

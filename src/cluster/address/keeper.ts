@@ -14,8 +14,11 @@ import { WEIGHT } from "./priority.ts";
 
 /** How often the master looks at how its children do, and says that it lives, ms. */
 const TICK_MS = 100;
-/** For so long keepalived's script believes it, in hundredths of a second; and while a configuration is read. */
-const LEASE = 100;
+/**
+ * For so long keepalived's script believes it, in hundredths of a second; and while a configuration is read. keepalived comes before all
+ * others on a busy machine (its priority is -20), where the master may have to wait: to move the address then costs more than it is worth.
+ */
+const LEASE = 200;
 const LONG_LEASE = 6000;
 /** No worker was seen for so long: there is none, or all hang, ms. */
 const WORKERS_MS = 2000;
@@ -25,11 +28,12 @@ const CHECKER_MS = 3000;
 const END_MS = 1000;
 const STEP_MS = 10;
 /**
- * Before an address is handed over: until workers have heard of it, and how long requests may take that are there, ms. Who waits
- * outside tries again after a second, however long this takes.
+ * Before an address is handed over, ms. First each client that asks for something hears that its connection closes, so that
+ * it comes anew; then those that have asked nothing are closed, and new ones wait outside while requests end that are there.
+ * Who waits outside tries again after a second, however long this takes.
  */
-const LET_GO_MS = 150;
-const HELD_MS = 900;
+const LET_GO_MS = 1200;
+const HELD_MS = 850;
 /** This node takes no part for so many advertisements, so that another has the address. */
 const ADVERTS_AWAY = 5;
 
@@ -67,6 +71,8 @@ export class AddressKeeper {
   /** Addresses that are being handed over, and those of them that others are to take now. */
   readonly #handing = new Set<number>();
   readonly #away = new Set<number>();
+  /** New connections to them wait outside. */
+  readonly #outside = new Set<string>();
 
   constructor(addresses: Addresses) {
     this.#now = addresses;
@@ -168,21 +174,27 @@ export class AddressKeeper {
     this.#handing.add(number);
     log.write("notice", `address ${host}: handing it over`);
     try {
-      zone.lettingGo = true;
-      await pause(LET_GO_MS);
-      doors.hold([host]);
-      await emptied(host);
+      if (zone.lettingGo === "none") zone.lettingGo = "answered";
+      await left(host, LET_GO_MS);
+      zone.lettingGo = "all";
+      this.#outside.add(host);
+      doors.hold([...this.#outside]);
+      await left(host, HELD_MS);
       this.#away.add(number);
       this.#notes();
+      // Whoever came in again before it is gone would be cut off.
+      for (let left = END_MS; left > 0 && zone.state(number) === "master"; left -= STEP_MS) await pause(STEP_MS);
       await pause(ADVERTS_AWAY * advert);
     } catch (error) {
       log.write("error", `address ${host} is not handed over: ${sentence(error)}`);
     }
-    zone.lettingGo = false;
     zone.handBack(number, false);
-    doors.open();
     this.#away.delete(number);
     this.#handing.delete(number);
+    this.#outside.delete(host);
+    if (this.#outside.size > 0) doors.hold([...this.#outside]);
+    else doors.open();
+    if (this.#handing.size === 0) zone.lettingGo = "none";
   }
 
   #weight(number: number): number {
@@ -227,9 +239,9 @@ export function pause(ms: number): Promise<void> {
   return new Promise((resolve) => void startTimer(ms, resolve));
 }
 
-/** Resolves when nothing is connected to that address, or after HELD_MS. */
-async function emptied(host: string): Promise<void> {
-  const until = performance.now() + HELD_MS;
+/** Resolves when nothing is connected to that address, or after so many ms. */
+async function left(host: string, ms: number): Promise<void> {
+  const until = performance.now() + ms;
   for (;;) {
     const at = performance.now();
     if (connectionsOf([host]) === 0 || at > until) return;

@@ -57,15 +57,21 @@ export interface MasterShare {
   leave(shared: boolean): void;
 }
 
+/**
+ * Which connections of clients a worker lets go, while new ones may come: those that ask for something, after it; or the idle ones
+ * as well, whose clients may be asking at that very moment.
+ */
+export type LetGo = "none" | "answered" | "all";
+
 /** What a module keeps in shared memory for each worker. */
 export interface WorkerShare {
   /** Called in a worker before it serves, with its slot (below MAX_WORKERS) and the number of workers. */
   enter(slot: number, workers: number): void;
   /**
-   * Called in a worker when it accepts from all its sockets, and again when those have changed. `letGo` closes idle connections
-   * of clients, and the others after their request.
+   * Called in a worker when it accepts from all its sockets, and again when those have changed. `letGo` sends clients elsewhere,
+   * until it is called with "none".
    */
-  serving?(slot: number, workers: number, letGo: () => void): void;
+  serving?(slot: number, workers: number, letGo: (how: LetGo) => void): void;
   /** Called in a worker when no new request comes to this configuration, since another one is in force or the worker leaves. */
   retiring?(): void;
   /** Called in the master when the worker with that slot has exited for whatever reason. */

@@ -20,7 +20,7 @@ import { buildHttp } from "./build.ts";
 import { configureArguments } from "./configure.ts";
 import { blockDirectives, coreDirectives } from "./core_directives.ts";
 import { http2Directives } from "./http2_directives.ts";
-import type { CheckerShare, HttpModule, MasterShare, WorkerShare } from "./module.ts";
+import type { CheckerShare, HttpModule, LetGo, MasterShare, WorkerShare } from "./module.ts";
 import { httpModules } from "./registry.ts";
 import { serverDirectives } from "./server_directives.ts";
 
@@ -113,7 +113,7 @@ function* buildApplication(
       const calls = { serving, retiring };
       const counters = countersOf(worker.slot);
       const service = new HttpService(sockets, listeners, worker, counters, previous, http?.upstreams, calls);
-      const letGo = (): void => service.letGo();
+      const letGo = (how: LetGo): void => service.letGo(how);
       return service;
     },
     prepare: (doors) => masters.flatMap((share) => share.prepare(doors) ?? []),

@@ -21,6 +21,8 @@ export class WorkerConnections {
   limit: number;
   /** The worker exits gracefully: connections close after their request. */
   exiting = false;
+  /** Clients are to go elsewhere: responses say that the connection closes. Those that ask nothing meanwhile stay. */
+  lettingGo = false;
   /** Listening sockets; they count against the limit, as in nginx. */
   listening = 0;
   private readonly all = new Set<Closable>();

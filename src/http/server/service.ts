@@ -4,7 +4,7 @@ import type { ListenSpec, Sockets, WorkerContext, WorkerService } from "../../ru
 import { defer, guarded } from "../../sys/guard.ts";
 import { startTimer, type Timer } from "../../sys/timers.ts";
 import type { ListeningSocket } from "../conf/addresses.ts";
-import type { ModuleListener } from "../conf/module.ts";
+import type { LetGo, ModuleListener } from "../conf/module.ts";
 import type { UpstreamEntry, Upstreams } from "../conf/upstreams.ts";
 import { WorkerConnections } from "./connections.ts";
 import { BoundSocket } from "./listening.ts";
@@ -219,9 +219,10 @@ export class HttpService implements WorkerService {
     }
   }
 
-  /** Closes idle connections, and the others after their request; new ones may come. */
-  letGo(): void {
-    this.state.connections.shutdown(() => true);
+  letGo(how: LetGo): void {
+    const { connections } = this.state;
+    connections.lettingGo = how !== "none";
+    if (how === "all") connections.shutdown(() => true);
   }
 
   quit(closed: () => void, done: () => void): void {

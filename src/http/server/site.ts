@@ -35,6 +35,10 @@ export class Site implements ConnectionHost, ListeningSite {
     return this.left || this.connections.exiting;
   }
 
+  get lettingGo(): boolean {
+    return this.connections.lettingGo;
+  }
+
   opened(connection: Closable): void {
     this.connections.add(connection);
     this.counters[COUNTER.active]++;

@@ -38,6 +38,8 @@ export interface ConnectionHost {
   config: AddressConfig;
   /** The worker exits gracefully, or the address was removed: no more keep-alive. */
   readonly exiting: boolean;
+  /** Clients are to go elsewhere: this request is the last one of its connection. */
+  readonly lettingGo: boolean;
   /** This worker's counters, by COUNTER. */
   readonly counters: Int32Array;
   opened(connection: Closable): void;

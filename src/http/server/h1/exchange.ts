@@ -138,7 +138,8 @@ export class H1Exchange implements Exchange, OutputOwner, BodyReaderOwner {
       request.keepalive = false;
       return;
     }
-    if (connection.host.exiting && request.location.core.keepaliveMinTimeout === 0) request.keepalive = false;
+    const { host } = connection;
+    if (host.lettingGo || (host.exiting && request.location.core.keepaliveMinTimeout === 0)) request.keepalive = false;
     const head = responseHead(request);
     request.headSize = head.length;
     this.output.hold(head);

@@ -110,6 +110,7 @@ function makeHost(): ConnectionHost & { readonly words: Int32Array } {
   return {
     config: serves[0],
     exiting: false,
+    lettingGo: false,
     counters: words,
     words,
     waits: () => {},
