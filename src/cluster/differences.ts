@@ -6,7 +6,7 @@ const CLOCKS_APART = 1000;
 /** They are together again, ms. */
 const CLOCKS_TOGETHER = 500;
 
-export type DifferenceKind = "configuration" | "version" | "nodes" | "clock";
+export type DifferenceKind = "configuration" | "version" | "nodes" | "clock" | "twice";
 
 /** In what another node differs from this one. Texts are byte strings. */
 export interface Difference {
@@ -30,10 +30,14 @@ function differencesOf(
   const own = nodes.find(({ name }) => name === self)?.facts;
   if (own === undefined) return [];
   const differences: Difference[] = [];
-  for (const { name, facts, clockAhead, self: isOwn } of nodes) {
-    if (isOwn || facts === undefined) continue;
+  for (const { name, facts, clockAhead, twice, self: isOwn } of nodes) {
     const add = (kind: DifferenceKind, key: string, text: string) =>
       differences.push({ kind, node: name, key: `${kind} ${name} ${key}`, text });
+    if (twice !== undefined) {
+      const where = twice[0] === twice[1] ? `both at ${twice[0]}` : `at ${twice.join(" and ")}`;
+      add("twice", where, `two nodes say that they are ${name}, ${where}: one of them has a wrong "self"`);
+    }
+    if (isOwn || facts === undefined) continue;
     const { configuration, version } = facts;
     if (configuration !== own.configuration) {
       const text = `node ${name} has another configuration (${configuration}) than ${self} (${own.configuration})`;
@@ -83,6 +87,7 @@ const TOGETHER: Readonly<Record<DifferenceKind, (node: string) => string>> = {
   version: (node) => `node ${node} has this node's version of Holdfast`,
   nodes: (node) => `node ${node} names the nodes that this one names`,
   clock: (node) => `the clock of node ${node} is right again`,
+  twice: (node) => `there is one node ${node} again`,
 };
 
 /** Tells a log of differences when they come and go. */

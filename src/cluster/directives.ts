@@ -77,7 +77,7 @@ function addressOf(at: Directive, written: string): Address {
   if ("error" in parsed) return fail(at, parsed.error);
   const { place } = parsed;
   if (!("addresses" in place))
-    return fail(at, `"${written}" is no address: a node has one that the others reach it at`);
+    return fail(at, `"${written}" is no address: a node has one that the others reach it at ("resolve" takes a name)`);
   const [address] = place.addresses;
   if (place.addresses.length > 1 || address.family === "unix") fail(at, `invalid address of a node "${written}"`);
   if (address.host === "0.0.0.0" || address.host === "::")
@@ -144,14 +144,13 @@ function milliseconds(value: string): number | undefined {
 }
 
 function checkBlock(block: Scope): void {
-  const { node: nodes, resolve: resolved, secret_file, virtual_ip } = clusterDirectives.in(block);
+  const { node: nodes, resolve: resolved, virtual_ip } = clusterDirectives.in(block);
   const [name] = block.directive.args;
   if (resolved !== undefined && nodes.length > 0) fail(resolved.at, '"resolve" and "node" do not go together');
   if (resolved !== undefined && virtual_ip.length > 0)
     fail(virtual_ip[0].at, '"virtual_ip" needs "node", not "resolve"');
   if (resolved === undefined && nodes.length < 2)
     failAtEnd(block, `cluster "${name}" has ${nodes.length === 0 ? "no nodes" : "one node only"}`);
-  if (secret_file === undefined) failAtEnd(block, `cluster "${name}" has no "secret_file"`);
   for (const { host, prefer, unicast, family, at } of virtual_ip) {
     if (prefer !== undefined && !nodes.some((node) => node.name === prefer)) fail(at, `there is no node "${prefer}"`);
     const other = nodes.find(({ address }) => address.family !== family);

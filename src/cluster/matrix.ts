@@ -41,6 +41,8 @@ export interface NodeRow extends Seen {
   /** How far its clock is ahead, ms. */
   readonly clockAhead: number;
   readonly protocol: string;
+  /** The addresses of two that say that they are this node. */
+  readonly twice?: readonly string[] | undefined;
   /** Whether it was asked over TLS last; not there where this node has no TLS. */
   readonly encrypted?: boolean;
 }

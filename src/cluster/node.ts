@@ -13,11 +13,13 @@ import { randomBytes } from "../sys/random.ts";
 import { startTimer, type Timer } from "../sys/timers.ts";
 import { VERSION } from "../version.ts";
 import type { AddressWatch } from "./address/watch.ts";
+import { Askers } from "./group/askers.ts";
 import { Connections } from "./group/connections.ts";
 import { Identity, runText } from "./group/identity.ts";
 import { Member } from "./group/member.ts";
 import type { AnswerBody, NodeFacts, RequestBody } from "./group/messages.ts";
 import { Opinions } from "./group/opinions.ts";
+import { RefusalLog } from "./group/refusal_log.ts";
 import { ReplayGuard } from "./group/replay_guard.ts";
 import { type Answerer, HASTE_MS, Responder, type Security } from "./group/responder.ts";
 import { type Looking, lookAtNode } from "./look.ts";
@@ -33,12 +35,6 @@ import type { StoreRow } from "./sync/store_row.ts";
 import { acceptSecurely, type SecureAcceptOwner } from "./tls/accept.ts";
 import { certificateFailure } from "./tls/certificate.ts";
 
-/** Peers of which it is known what was wrong with their last message. */
-const MOST_REFUSED = 4096;
-/** What is wrong with foreign messages is said at most so often for each peer, ms. */
-const REFUSED_LOG_MS = 10_000;
-/** And the same thing again so often. */
-const REFUSED_AGAIN_MS = 3_600_000;
 /** How often the node looks at its servers' states and publishes what it knows, ms. */
 const TICK_MS = 100;
 /** A port that another process still has is tried again after so long, ms. */
@@ -82,7 +78,10 @@ export class ClusterNode implements CheckerService, Answerer, SecureAcceptOwner 
   #timer: Timer | undefined;
   #binding: Timer | undefined;
   #stopped = false;
-  readonly #refused = new Map<string, { readonly reason: string; readonly at: number }>();
+  readonly #refusals: RefusalLog;
+  readonly #askers: Askers;
+  /** Why it could not listen. */
+  #unbound = "";
   readonly #publisher: Publisher;
 
   constructor(environment: NodeEnvironment, previous?: ClusterNode) {
@@ -93,6 +92,8 @@ export class ClusterNode implements CheckerService, Answerer, SecureAcceptOwner 
     this.identity = new Identity(name, self.name, run, secrets, previous?.identity.refusals);
     this.connections = new Connections(settings.check.interval, this.identity.refusals);
     this.security = securityOf(settings);
+    this.#refusals = new RefusalLog(settings, log);
+    this.#askers = previous === undefined ? new Askers() : previous.#askers;
     this.guard = previous?.guard ?? new ReplayGuard();
     this.#opinions = new Opinions();
     this.#servers = this.#shareServers();
@@ -102,6 +103,7 @@ export class ClusterNode implements CheckerService, Answerer, SecureAcceptOwner 
       opinions: this.#opinions,
       reporting: this.#reporting,
       facts: () => this.#facts(),
+      twice: (node: string) => this.#askers.twice(node, performance.now()),
     };
     const shown = previous === undefined ? undefined : previous.#publisher;
     this.#publisher = new Publisher(environment, known, shown);
@@ -171,8 +173,7 @@ export class ClusterNode implements CheckerService, Answerer, SecureAcceptOwner 
   }
 
   #listen(): void {
-    const { settings, log } = this.#environment;
-    const { address } = settings.self;
+    const { address } = this.#environment.settings.self;
     engine()
       .listen(
         { address, reusePort: true },
@@ -183,15 +184,22 @@ export class ClusterNode implements CheckerService, Answerer, SecureAcceptOwner 
         (listener) => {
           if (this.#stopped) listener.close();
           else this.#listener = listener;
+          this.#unbound = "";
         },
         (error: StreamError) => {
-          log.write(
-            "error",
-            `bind() to ${addressText(address)} for cluster "${settings.name}" failed (${error.message})`,
-          );
+          this.#cannotListen(error);
           if (!this.#stopped) this.#binding = startTimer(BIND_AGAIN_MS, () => this.#listen(), { background: true });
         },
       );
+  }
+
+  #cannotListen({ code, message }: StreamError): void {
+    if (message === this.#unbound) return;
+    this.#unbound = message;
+    const { settings, log } = this.#environment;
+    const { name, address } = settings.self;
+    const hint = code === "EADDRNOTAVAIL" ? `: is this machine node "${name}"?` : "";
+    log.write("error", `bind() to ${addressText(address)} for cluster "${settings.name}" failed (${message})${hint}`);
   }
 
   #accept(stream: Stream): StreamHandler {
@@ -220,10 +228,11 @@ export class ClusterNode implements CheckerService, Answerer, SecureAcceptOwner 
 
   // ---- what others ask
 
-  answer({ from, run, known }: RequestBody): AnswerBody | undefined {
+  answer({ from, run, known }: RequestBody, asker: bigint, host: string): AnswerBody | undefined {
     const { settings } = this.#environment;
     const member = this.#members.get(from);
     if (member === undefined) return undefined;
+    this.#askers.asked(from, asker, host, performance.now());
     const knows = run === runText(this.identity.run) ? known : 0;
     member.toldNumber = knows;
     // What a server has just said goes with this answer.
@@ -239,23 +248,7 @@ export class ClusterNode implements CheckerService, Answerer, SecureAcceptOwner 
   }
 
   refused(host: string, reason: string, node?: string): void {
-    const peer = this.#peerText(host, node);
-    const now = performance.now();
-    const last = this.#refused.get(peer);
-    // Figures in a sentence change all the time.
-    const same = last?.reason.replace(/\d+/g, "") === reason.replace(/\d+/g, "");
-    if (last !== undefined && now - last.at < (same ? REFUSED_AGAIN_MS : REFUSED_LOG_MS)) return;
-    if (this.#refused.size >= MOST_REFUSED) this.#refused.clear();
-    this.#refused.set(peer, { reason, at: now });
-    const { settings, log } = this.#environment;
-    log.write("warn", `a message of ${peer} to cluster "${settings.name}" ${reason}`);
-  }
-
-  /** `node`: who it says it is. */
-  #peerText(host: string, node: string | undefined): string {
-    if (node !== undefined) return `node "${node}" at ${host}`;
-    const there = this.#environment.settings.nodes.filter(({ address }) => hostText(address) === host);
-    return there.length === 1 ? `${host}, where node "${there[0].name}" is,` : host;
+    this.#refusals.refused(host, reason, node);
   }
 
   #facts(): NodeFacts {

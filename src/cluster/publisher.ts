@@ -38,6 +38,8 @@ export interface Known {
   readonly opinions: Opinions;
   readonly reporting: Reporting;
   readonly facts: () => NodeFacts;
+  /** Where several say that they are that node. */
+  readonly twice: (node: string) => readonly string[] | undefined;
 }
 
 /** Publishes who sees whom, and what has changed, for this node's processes. */
@@ -158,6 +160,7 @@ export class Publisher {
       facts,
       clockAhead: Math.round(clockAhead),
       protocol,
+      ...(own ? {} : { twice: this.#known.twice(name) }),
       ...(secures ? { encrypted: members.get(name)?.encrypted === true } : {}),
       ...seen,
     };

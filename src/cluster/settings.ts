@@ -1,6 +1,7 @@
 import { networkInterfaces } from "node:os";
+import { warn } from "../config/errors.ts";
 import { fail, type Scope } from "../config/schema.ts";
-import { type Address, withPort } from "../net/address.ts";
+import { type Address, hostText, withPort } from "../net/address.ts";
 import type { RedisDefinition } from "../redis/definition.ts";
 import type { HostWanted } from "../runtime/application.ts";
 import type { Cycle } from "../runtime/cycle.ts";
@@ -35,6 +36,9 @@ export interface ClusterSettings {
   /** Through which the nodes share state. */
   readonly store: RedisDefinition | undefined;
 }
+
+/** All of that network are this machine's. */
+const LOOPBACK = "127.";
 
 /** Nodes of a name: more are not taken. */
 const MOST_NODES = 256;
@@ -95,9 +99,17 @@ function ownNode(scope: Scope, nodes: readonly NodeSetting[], self: string | und
   const at = scope.directive;
   const [name] = at.args;
   const place = scope.places.get(clusterDirectives.specs.self) ?? at;
-  if (self !== undefined) return nodes.find((node) => node.name === self) ?? fail(place, `there is no node "${self}"`);
   const own = new Set(Object.values(networkInterfaces()).flatMap((all) => all?.map(({ address }) => address) ?? []));
-  const here = nodes.filter(({ address }) => address.family !== "unix" && own.has(address.host));
+  const isOwn = ({ address }: NodeSetting): boolean =>
+    address.family !== "unix" && (own.has(address.host) || address.host.startsWith(LOOPBACK));
+  if (self !== undefined) {
+    const named = nodes.find((node) => node.name === self) ?? fail(place, `there is no node "${self}"`);
+    if (!isOwn(named)) {
+      warn(place, scope, `this machine has no address ${hostText(named.address)}, where node "${self}" is to listen`);
+    }
+    return named;
+  }
+  const here = nodes.filter(isOwn);
   if (here.length === 1) return here[0];
   const what =
     here.length === 0 ? "no node" : `more than one node (${here.map((node) => `"${node.name}"`).join(", ")})`;

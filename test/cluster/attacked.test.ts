@@ -23,9 +23,9 @@ function open(t: TestContext, { address }: ClusterNode, bytes: Buffer): Promise<
 
 let number = 0n;
 
-function requestOf(from: string, secret: string, time = Date.now()): Buffer {
+function requestOf(from: string, secret: string, { time = Date.now(), run = 77n } = {}): Buffer {
   const body = encodeBody({ cluster: "test", from, to: "lb1", run: "", known: 0 });
-  const head = { version: 1, ...PROTOCOL, kind: KIND.request, run: 77n, number: ++number, time };
+  const head = { version: 1, ...PROTOCOL, kind: KIND.request, run, number: ++number, time };
   return encodeFrame({ ...head, echoRun: 0n, echoNumber: 0n, body }, new Secrets("test", [secret]).sign);
 }
 
@@ -64,7 +64,7 @@ test("one with the secret and no manners: what it says of itself does no harm to
   await allSeeAll(nodes);
   const [first] = nodes;
   await open(t, first, requestOf("lb2\n2026/01/01 00:00:00 [emerg] forged", secret));
-  await open(t, first, requestOf("lb2", secret, Date.now() - 100_000));
+  await open(t, first, requestOf("lb2", secret, { time: Date.now() - 100_000 }));
   await open(t, first, Buffer.concat(Array.from({ length: 2000 }, () => requestOf("lb2", secret))));
   await waitFor(async () => {
     const { unknown, clock, flood = 0 } = await refused(first);
@@ -74,4 +74,17 @@ test("one with the secret and no manners: what it says of itself does no harm to
   assert.doesNotMatch(first.running.errorLog(), /^2026\/01\/01/m);
   assert.match(first.running.errorLog(), /node "lb2" at 127\.0\.0\.1 .*has a clock that is 100 s behind/);
   await allSeeAll(nodes);
+});
+
+test("two machines that say that they are the same node are reported", async (t) => {
+  const nodes = await startCluster(t, { nodes: 2 });
+  await allSeeAll(nodes);
+  const [first] = nodes;
+  const differences = async () => (await first.matrix()).differences;
+  const text = 'two nodes say that they are lb2, both at 127.0.0.1: one of them has a wrong "self"';
+  await waitFor(async () => {
+    await open(t, first, requestOf("lb2", "a secret of the test's own", { run: 99n }));
+    return (await differences()).includes(text);
+  }, "both to be reported");
+  assert.match(first.running.errorLog(), /\[warn\] .*two nodes say that they are lb2/);
 });

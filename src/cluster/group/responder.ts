@@ -29,8 +29,8 @@ export interface Answerer {
   readonly connections: Connections;
   /** undefined: this node has no TLS. */
   readonly security: Security | undefined;
-  /** What is answered to a node of the group; undefined: there is no such node. */
-  answer(request: RequestBody): AnswerBody | undefined;
+  /** What is answered to a node of the group, of which `asker` is a run; undefined: there is no such node. */
+  answer(request: RequestBody, asker: bigint, host: string): AnswerBody | undefined;
   /** A message that changes nothing. `reason`: a sentence without the peer; `node`: who it says it is. */
   refused(host: string, reason: string, node?: string): void;
 }
@@ -123,7 +123,7 @@ export class Responder implements StreamHandler {
     }
     const insecure = this.#insecure(from);
     if (insecure !== undefined) return insecure;
-    const answer = this.#answerer.answer(request);
+    const answer = this.#answerer.answer(request, frame.run, hostText(this.#stream.remote));
     if (answer === undefined) {
       const seen = `comes from a node "${from}", which is not in this configuration`;
       return { kind: "unknown", seen, told: `there is no node "${from}" here` };

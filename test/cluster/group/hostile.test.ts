@@ -1,6 +1,7 @@
 /** What is sent to a node by those who should not, or not so: it changes nothing, is counted, and costs little. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { Askers } from "../../../src/cluster/group/askers.ts";
 import { Connections } from "../../../src/cluster/group/connections.ts";
 import { Identity } from "../../../src/cluster/group/identity.ts";
 import { Member } from "../../../src/cluster/group/member.ts";
@@ -306,4 +307,18 @@ test("answers that are not read are not made", () => {
   assert.equal(stream.paused, true);
   stream.drain();
   assert.equal(stream.paused, false);
+});
+
+test("runs of a node that follow one another are one machine's, runs that take turns are two's, until they do no more", () => {
+  const askers = new Askers();
+  const ask = (run: number, host: string, now: number) => askers.asked("lb2", BigInt(run), host, now);
+  // Restarts, a reload whose last question comes late, and an upgrade that is taken back.
+  for (const run of [1, 1, 2, 1, 2, 3, 3, 4]) ask(run, "10.0.0.2", 0);
+  assert.equal(askers.twice("lb2", 0), undefined);
+  for (const run of [5, 6, 5, 6]) ask(run, run === 5 ? "10.0.0.2" : "10.0.0.3", 100);
+  assert.equal(askers.twice("lb2", 100), undefined);
+  ask(5, "10.0.0.2", 200);
+  assert.deepEqual(askers.twice("lb2", 200), ["10.0.0.2", "10.0.0.3"]);
+  assert.equal(askers.twice("lb2", 10_300), undefined);
+  assert.equal(askers.twice("lb3", 200), undefined);
 });
