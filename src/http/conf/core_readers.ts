@@ -1,10 +1,29 @@
+import { size } from "../../config/directives.ts";
 import { fail, type Scope } from "../../config/schema.ts";
 import type { Directive } from "../../config/types.ts";
 import { compileRegex } from "../../regex/regex.ts";
 import type { ErrorPage, GzipDisable } from "../core/location.ts";
 import { template } from "../core/script.ts";
 import type { TempPath } from "../core/temp_file.ts";
+import { HTTP_SERVER } from "./contexts.ts";
 import { namePath } from "./paths.ts";
+
+/** nginx's bounds of a memory pool (NGX_MIN_POOL_SIZE, NGX_POOL_ALIGNMENT), which a configuration for it keeps. */
+const LEAST_POOL = 112;
+const POOL_UNIT = 16;
+
+/** The size of one of nginx's memory pools, which has no effect here. */
+export function poolSize(defaultText: string) {
+  return size({
+    in: HTTP_SERVER,
+    doc: "Accepted for compatibility: memory is managed by the JavaScript engine.",
+    defaultText,
+    check(value, at) {
+      if (value < LEAST_POOL) fail(at, `the pool size must be no less than ${LEAST_POOL}`);
+      if (value % POOL_UNIT !== 0) fail(at, `the pool size must be a multiple of ${POOL_UNIT}`);
+    },
+  });
+}
 
 const METHODS = [
   ...["GET", "HEAD", "POST", "PUT", "DELETE", "MKCOL", "COPY", "MOVE", "OPTIONS"],

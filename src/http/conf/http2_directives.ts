@@ -5,6 +5,7 @@ import type { Context } from "../../config/types.ts";
 import { MAX_WINDOW } from "../../wire/h2/frames.ts";
 import type { Http2Settings } from "../core/location.ts";
 import { HTTP, HTTP_LOCATION, HTTP_SERVER } from "./contexts.ts";
+import { poolSize } from "./core_readers.ts";
 
 /** A directive that nginx had: warned of, and without effect. `instead`: the one that has taken its place. */
 function obsolete(instead?: string, contexts: readonly Context[] = HTTP_SERVER): DirectiveSpec<undefined> {
@@ -53,15 +54,17 @@ export const http2Directives = defineDirectives("http_v2", {
     in: HTTP,
     default: 256 * 1024,
     doc: "Accepted for compatibility: frames are read where the kernel puts them.",
+    check(value, at) {
+      if (value <= 16) fail(at, `"${at.name}" directive value is too small`);
+    },
   }),
-  http2_pool_size: size({
-    in: HTTP_SERVER,
-    doc: "Accepted for compatibility: memory is managed by the JavaScript engine.",
-    defaultText: "4k",
-  }),
+  http2_pool_size: poolSize("4k"),
   http2_streams_index_size: number({
     in: HTTP_SERVER,
     doc: "Accepted for compatibility: a connection's streams need no table of a given size.",
+    check(value, at) {
+      if (value === 0 || (value & (value - 1)) !== 0) fail(at, `"${at.name}" directive must be a power of two`);
+    },
     defaultText: "32",
   }),
   http2_max_concurrent_pushes: obsolete(),

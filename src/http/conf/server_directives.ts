@@ -3,6 +3,7 @@ import { defineDirectives, type SettingsOf } from "../../config/schema.ts";
 import type { Directive } from "../../config/types.ts";
 import { type Template, template } from "../core/script.ts";
 import { HTTP, HTTP_SERVER } from "./contexts.ts";
+import { poolSize } from "./core_readers.ts";
 
 /** A directive that tunes nginx's memory layout and has no effect here. */
 function layout(syntaxDefault: string, what: string) {
@@ -15,16 +16,8 @@ export const serverDirectives = defineDirectives("http_core_server", {
   variables_hash_bucket_size: layout("64", "variables are resolved when the configuration is read, in no hash."),
   server_names_hash_max_size: layout("512", "the hash of server names grows by itself."),
   server_names_hash_bucket_size: layout("32|64|128", "the hash of server names grows by itself."),
-  connection_pool_size: size({
-    in: HTTP_SERVER,
-    doc: "Accepted for compatibility: memory is managed by the JavaScript engine.",
-    defaultText: "512",
-  }),
-  request_pool_size: size({
-    in: HTTP_SERVER,
-    doc: "Accepted for compatibility: memory is managed by the JavaScript engine.",
-    defaultText: "4k",
-  }),
+  connection_pool_size: poolSize("512"),
+  request_pool_size: poolSize("4k"),
   client_header_timeout: msec({
     in: HTTP_SERVER,
     default: 60_000,
