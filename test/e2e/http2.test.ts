@@ -352,6 +352,29 @@ test("what breaks the protocol ends the connection with the error's code", async
   assert.equal((await h2Request(h2Session(t, cleartext(holdfast)), { ":path": "/small" })).status, 200);
 });
 
+test("each request may have its PRIORITY frames: a page with many pictures is no flood", async (t) => {
+  const holdfast = await start(t);
+  const connection = await RawH2.open(t, holdfast.port);
+  for (let i = 0; i < 10; i++) {
+    const stream = 2 * i + 1;
+    const priority = `${h2.frameHead(7, h2.PRIORITY_UPDATE, 0, 0)}\0\0\0${String.fromCharCode(stream)}u=1`;
+    connection.write(connection.get(stream, "/small"), priority.repeat(100));
+    assert.equal((await connection.frame(h2.DATA, stream)).payload.toString(), "small\n");
+  }
+});
+
+test("a header block that does not end is given up, and so is its connection", async (t) => {
+  const holdfast = await start(t, "", "client_header_timeout 100ms;");
+  const connection = await RawH2.open(t, holdfast.port);
+  connection.write(connection.get(1, "/small"));
+  await connection.frame(h2.DATA, 1);
+  const block = connection.get(3, "/small").slice(h2.FRAME_HEAD);
+  connection.write(h2.frameHead(block.length, h2.HEADERS, h2.FLAG.END_STREAM, 3) + block);
+  assert.equal((await connection.frame(h2.RST_STREAM, 3)).payload.readUInt32BE(0), h2.ERROR.PROTOCOL_ERROR);
+  assert.equal((await connection.frame(h2.GOAWAY)).payload.readUInt32BE(4), h2.ERROR.PROTOCOL_ERROR);
+  await waitFor(() => connection.ended, "the end");
+});
+
 test("floods end their connection, and others are served", async (t) => {
   const holdfast = await start(t);
   const others = h2Session(t, cleartext(holdfast));

@@ -198,6 +198,7 @@ export class H2Body {
     const { request } = this;
     if (request === undefined || request.bodySink === undefined) return;
     request.timedOut = true;
+    logError(request, "info", "client timed out (110: Connection timed out)");
     this.fail(request, 408);
   }
 

@@ -274,11 +274,12 @@ export class H2Connection implements ProtocolConnection, FrameInputOwner, Output
   expire(): void {
     if (this.closed || this.closing) return;
     const header = this.input.pendingBlock;
-    if (header !== 0) {
-      // The block is still to be decoded, for those that follow.
+    if (header !== 0 && header !== this.streams.timedOut) {
+      // The block is still to be decoded, for those that follow; but that does not last for ever either.
       this.streams.timedOut = header;
       this.log("client timed out (110: Connection timed out)");
       this.reset(header, h2.ERROR.PROTOCOL_ERROR);
+      this.blockBegins();
     } else if (this.requests === 0 || this.input.incomplete) {
       this.fail(h2.ERROR.PROTOCOL_ERROR, "client timed out (110: Connection timed out)");
     } else {

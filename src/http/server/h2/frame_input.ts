@@ -32,7 +32,9 @@ export class H2FrameInput implements FrameHandler {
   private recvWindow = h2.MAX_WINDOW;
   private totalBytes = 0;
   private payloadBytes = 0;
+  /** How many more PRIORITY frames the client may send: for each stream so many as there may be streams (as in nginx). */
   private prioritiesLeft: number;
+  private readonly prioritiesEach: number;
   // The frame that is being read.
   private length = 0;
   private type = 0;
@@ -45,11 +47,12 @@ export class H2FrameInput implements FrameHandler {
     this.reader = new FrameReader(preface);
     this.blocks = new HeadBlocks(owner, this);
     this.prioritiesLeft = Math.max(maxConcurrentStreams, 100);
+    this.prioritiesEach = maxConcurrentStreams;
   }
 
-  /** Within a frame, or in the preface. */
+  /** Within a frame or a header block, or in the preface. */
   get incomplete(): boolean {
-    return this.reader.incomplete;
+    return this.reader.incomplete || this.blocks.stream !== 0;
   }
 
   /** The stream whose header block is not complete, or 0. */
@@ -223,6 +226,7 @@ export class H2FrameInput implements FrameHandler {
 
   blockDecoded(stream: number, length: number, ends: boolean): boolean {
     this.payloadBytes += length;
+    this.prioritiesLeft += this.prioritiesEach;
     this.owner.streams.headDecoded(stream, length, ends);
     return !this.owner.closed;
   }
