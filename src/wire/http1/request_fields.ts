@@ -128,7 +128,9 @@ export class RequestFields {
         if ((flags & INVALID_NAME) !== 0 || !limits.underscores) {
           const sentence = `client sent invalid header line: "${shown(bytes, base + spans[at], base + spans[at + 3])}"`;
           if (this.ignored === undefined) this.ignored = [sentence];
-          else this.ignored.push(sentence);
+          else if (this.ignored.length < limits.maxHeaders) this.ignored.push(sentence);
+          // Each is a line in the log, and HTTP/2 says one in a byte.
+          else return this.refuse(494, "client sent too many header lines");
           continue;
         }
       }
