@@ -20,10 +20,10 @@ const NOTHING = Buffer.alloc(0);
 export class FrameReader {
   /** Bytes of the preface that have not come yet. */
   #preface: number;
-  readonly #head = Buffer.alloc(FRAME_HEAD);
+  /** A head that did not come in one piece; made when there is one. */
+  #head: Buffer | undefined = undefined;
   #headBytes = 0;
   #type = 0;
-  #flags = 0;
   /** Bytes of the payload that have not come yet. */
   #left = 0;
   /** Of a DATA frame: the byte that says how long its padding is has to come; and how much of the rest is padding. */
@@ -74,20 +74,31 @@ export class FrameReader {
   }
 
   #readHead(bytes: Buffer, at: number, handler: FrameHandler): number {
+    if (this.#headBytes === 0 && bytes.length - at >= FRAME_HEAD) {
+      this.#takeHead(bytes, at, handler);
+      return at + FRAME_HEAD;
+    }
+    this.#head ??= Buffer.allocUnsafe(FRAME_HEAD);
     const head = this.#head;
     const count = Math.min(FRAME_HEAD - this.#headBytes, bytes.length - at);
     bytes.copy(head, this.#headBytes, at, at + count);
     this.#headBytes += count;
-    if (this.#headBytes < FRAME_HEAD) return at + count;
-    const length = (head[0] << 16) | (head[1] << 8) | head[2];
-    this.#type = head[3];
-    this.#flags = head[4];
+    if (this.#headBytes === FRAME_HEAD) this.#takeHead(head, 0, handler);
+    return at + count;
+  }
+
+  #takeHead(bytes: Buffer, at: number, handler: FrameHandler): void {
+    const length = (bytes[at] << 16) | (bytes[at + 1] << 8) | bytes[at + 2];
+    const type = bytes[at + 3];
+    const flags = bytes[at + 4];
+    const stream = ((bytes[at + 5] & 0x7f) << 24) | (bytes[at + 6] << 16) | (bytes[at + 7] << 8) | bytes[at + 8];
+    this.#headBytes = FRAME_HEAD;
+    this.#type = type;
     this.#left = length;
     this.#payloadBytes = 0;
     this.#padding = 0;
-    this.#padded = this.#type === DATA && (this.#flags & FLAG.PADDED) !== 0;
-    this.#goOn(handler.onFrame(length, this.#type, this.#flags, head.readUInt32BE(5) & 0x7fff_ffff));
-    return at + count;
+    this.#padded = type === DATA && (flags & FLAG.PADDED) !== 0;
+    this.#goOn(handler.onFrame(length, type, flags, stream));
   }
 
   #readData(bytes: Buffer, from: number, handler: FrameHandler): number {

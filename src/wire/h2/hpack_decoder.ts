@@ -34,30 +34,46 @@ export const BAD_VALUE = 0x20;
 /** A pseudo-header field. */
 export const PSEUDO = 0x40;
 
-/** A name and a value as bytes, one behind the other. */
+/** A field of a table. */
 interface Entry {
-  readonly bytes: Uint8Array;
+  /** `name: value CR LF` */
+  readonly line: Uint8Array;
   readonly nameLength: number;
   /** Of its name (known_fields.ts). */
   readonly number: number;
   readonly flags: number;
+  /** The value of a pseudo-header field, once it was asked for. */
+  text: string | undefined;
 }
 
-function makeEntry(bytes: Uint8Array, nameLength: number): Entry {
+/** What a line has beside name and value. */
+const LINE_EXTRA = 4;
+
+function fieldBytes({ line }: Entry): number {
+  return line.length - LINE_EXTRA;
+}
+
+function nameFlags(bytes: Uint8Array, start: number, end: number): number {
   let flags = PLAIN_LINE;
-  let at = 0;
-  if (bytes[0] === COLON) {
+  let at = start;
+  if (bytes[start] === COLON) {
     flags |= PSEUDO;
-    at = 1;
+    at++;
   }
-  for (; at < nameLength; at++) flags |= NAME_FLAGS[bytes[at]];
-  for (; at < bytes.length; at++) {
-    const byte = bytes[at];
-    if (byte === 0 || byte === 0x0a || byte === 0x0d) flags |= BAD_VALUE;
-  }
-  return { bytes, nameLength, number: numberOf(byteString(bytes, 0, nameLength)), flags };
+  for (; at < end; at++) flags |= NAME_FLAGS[bytes[at]];
+  return flags;
 }
 
+function valueFlags(bytes: Uint8Array, start: number, end: number): number {
+  for (let at = start; at < end; at++) {
+    const byte = bytes[at];
+    if (byte <= CR && (byte === 0 || byte === LF || byte === CR)) return BAD_VALUE;
+  }
+  return 0;
+}
+
+const LF = 0x0a;
+const CR = 0x0d;
 const COLON = 0x3a;
 /** What a byte of a name says of it (ngx_http_v2_validate_header). */
 const NAME_FLAGS = new Uint8Array(256);
@@ -68,7 +84,10 @@ for (let byte = 0; byte < 256; byte++) {
 }
 
 function entryOf(name: string, value: string): Entry {
-  return makeEntry(Buffer.from(name + value, "latin1"), name.length);
+  const line = Buffer.from(`${name}: ${value}\r\n`, "latin1");
+  const { length } = name;
+  const flags = nameFlags(line, 0, length) | valueFlags(line, length + 2, line.length - 2);
+  return { line, nameLength: length, number: numberOf(name), flags, text: undefined };
 }
 
 const STATIC: readonly Entry[] = STATIC_TABLE.map(([name, value]) => entryOf(name, value));
@@ -93,6 +112,7 @@ export class HpackDecoder {
   #bytes = 0;
   #most = TABLE_BYTES;
   #pos = 0;
+  #error: HeaderBlockError | undefined = undefined;
 
   /** The lines of the block decoded last by any decoder. */
   get lines(): Buffer {
@@ -102,6 +122,15 @@ export class HpackDecoder {
   /** SPAN numbers for each of its fields, as FieldScanner.usual writes them; of the flags there are more. */
   get spans(): Int32Array {
     return sharedSpans;
+  }
+
+  /** The value of a pseudo-header field, by its place. */
+  pseudoValue(place: number): string {
+    const at = place * SPAN;
+    const entry = sharedPseudo[place];
+    if (entry === undefined) return byteString(sharedLines, sharedSpans[at + 2], sharedSpans[at + 3]);
+    entry.text ??= byteString(entry.line, entry.nameLength + 2, entry.line.length - 2);
+    return entry.text;
   }
 
   /** Adds a field behind those that were decoded. */
@@ -118,32 +147,35 @@ export class HpackDecoder {
     const end = block.length;
     while (this.#pos < end) {
       const first = block[this.#pos];
-      let entry: Entry | undefined;
-      let indexed = false;
+      const before = this.length;
       if (first >= 0x80) {
         const index = this.#integer(block, 7);
-        if (typeof index !== "number") return index;
-        entry = this.#entry(index);
+        if (index < 0) return this.#error;
+        const entry = this.#entry(index);
         if (entry === undefined) return BAD_INDEX;
+        left -= fieldBytes(entry);
+        if (left < 0) return LONG_HEAD;
+        this.#write(entry);
       } else if (first >= 0x20 && first < 0x40) {
         const size = this.#integer(block, 5);
-        if (typeof size !== "number") return size;
+        if (size < 0) return this.#error;
         if (size > TABLE_BYTES || this.count > 0) return BAD_UPDATE;
         this.#most = size;
         this.#evict(0);
-        continue;
       } else {
-        indexed = first >= 0x40;
-        const read = this.#literal(block, indexed ? 6 : 4, field);
-        if ("sentence" in read) return read;
-        entry = read;
+        const indexed = first >= 0x40;
+        if (!this.#literal(block, indexed ? 6 : 4, field)) return this.#error;
+        left -= this.length - before - LINE_EXTRA;
+        if (left < 0) return LONG_HEAD;
+        if (indexed) this.#add(before);
       }
-      left -= entry.bytes.length;
-      if (left < 0) return LONG_HEAD;
-      if (indexed) this.#add(entry);
-      this.#write(entry);
     }
     return undefined;
+  }
+
+  #fail(error: HeaderBlockError): -1 {
+    this.#error = error;
+    return -1;
   }
 
   #entry(index: number): Entry | undefined {
@@ -151,67 +183,93 @@ export class HpackDecoder {
     return this.#entries[this.#entries.length - (index - STATIC.length)];
   }
 
-  /** An integer with a prefix of so many bits (RFC 7541 section 5.1). */
-  #integer(block: Uint8Array, bits: number): number | HeaderBlockError {
+  /** An integer with a prefix of so many bits (RFC 7541 section 5.1); -1: `#error` says what is wrong. */
+  #integer(block: Uint8Array, bits: number): number {
     const mask = (1 << bits) - 1;
     let value = block[this.#pos++] & mask;
     if (value < mask) return value;
     for (let shift = 0; ; shift += 7) {
-      if (this.#pos >= block.length) return INCOMPLETE;
+      if (this.#pos >= block.length) return this.#fail(INCOMPLETE);
       // As nginx: four octets behind the prefix are enough for anything.
-      if (shift > 21) return BAD_INTEGER;
+      if (shift > 21) return this.#fail(BAD_INTEGER);
       const byte = block[this.#pos++];
       value += (byte & 0x7f) << shift;
       if (byte < 0x80) return value;
     }
   }
 
-  #literal(block: Uint8Array, bits: number, most: number): Entry | HeaderBlockError {
+  /** Writes a literal as a line. False: `#error` says what is wrong. */
+  #literal(block: Uint8Array, bits: number, most: number): boolean {
     const index = this.#integer(block, bits);
-    if (typeof index !== "number") return index;
-    let name: Uint8Array;
+    if (index < 0) return false;
+    const start = this.length;
+    let nameEnd: number;
+    let flags: number;
+    let number: number;
     if (index > 0) {
       const entry = this.#entry(index);
-      if (entry === undefined) return BAD_INDEX;
-      name = entry.bytes.subarray(0, entry.nameLength);
+      if (entry === undefined) return this.#fail(BAD_INDEX) >= 0;
+      nameEnd = start + entry.nameLength;
+      copy(entry.line, 0, entry.nameLength, roomFor(nameEnd), start);
+      number = entry.number;
+      flags = entry.flags & ~BAD_VALUE;
     } else {
-      const read = this.#string(block, most);
-      if ("sentence" in read) return read;
-      if (read.length === 0) return NO_NAME;
-      name = read;
+      nameEnd = this.#string(block, start, most);
+      if (nameEnd < 0) return false;
+      if (nameEnd === start) return this.#fail(NO_NAME) >= 0;
+      number = numberOf(byteString(sharedLines, start, nameEnd));
+      flags = nameFlags(sharedLines, start, nameEnd);
     }
-    const value = this.#string(block, most);
-    if ("sentence" in value) return value;
-    const bytes = new Uint8Array(name.length + value.length);
-    bytes.set(name);
-    bytes.set(value, name.length);
-    return makeEntry(bytes, name.length);
+    const valueStart = nameEnd + 2;
+    const end = this.#string(block, valueStart, most);
+    if (end < 0) return false;
+    const lines = roomFor(end + 2);
+    lines[nameEnd] = COLON;
+    lines[nameEnd + 1] = 0x20;
+    lines[end] = CR;
+    lines[end + 1] = LF;
+    flags |= valueFlags(lines, valueStart, end);
+    if ((flags & PSEUDO) !== 0) sharedPseudo[this.count] = undefined;
+    this.#span(nameEnd, end, number, flags);
+    return true;
   }
 
-  /** A string (RFC 7541 section 5.2): a part of the block, or decoded. */
-  #string(block: Uint8Array, most: number): Uint8Array | HeaderBlockError {
-    if (this.#pos >= block.length) return INCOMPLETE;
+  /** Writes a string (RFC 7541 section 5.2) to the lines from `at` on. Returns where it ends; -1: `#error` says what is wrong. */
+  #string(block: Uint8Array, at: number, most: number): number {
+    if (this.#pos >= block.length) return this.#fail(INCOMPLETE);
     const coded = block[this.#pos] >= 0x80;
     const length = this.#integer(block, 7);
-    if (typeof length !== "number") return length;
+    if (length < 0) return -1;
     const start = this.#pos;
     const end = start + length;
-    if (length > most) return LONG_FIELD;
-    if (end > block.length) return INCOMPLETE;
+    if (length > most) return this.#fail(LONG_FIELD);
+    if (end > block.length) return this.#fail(INCOMPLETE);
     this.#pos = end;
-    if (!coded) return block.subarray(start, end);
-    const room = Math.ceil((length * 8) / 5);
-    const decoded = new Uint8Array(room);
-    const written = decodeHuffman(block, start, end, decoded, 0);
-    if (written < 0) return BAD_CODE;
-    return written > most ? LONG_FIELD : decoded.subarray(0, written);
+    if (!coded) {
+      copy(block, start, end, roomFor(at + length), at);
+      return at + length;
+    }
+    const written = decodeHuffman(block, start, end, roomFor(at + Math.ceil((length * 8) / 5)), at);
+    if (written < 0) return this.#fail(BAD_CODE);
+    return written - at > most ? this.#fail(LONG_FIELD) : written;
   }
 
-  #add(entry: Entry): void {
-    const size = entry.bytes.length + ENTRY_BYTES;
+  /** Adds the field written last, whose line begins at `start`, to the table. */
+  #add(start: number): void {
+    const at = (this.count - 1) * SPAN;
+    const size = this.length - start - LINE_EXTRA + ENTRY_BYTES;
     this.#evict(size);
     if (size > this.#most) return;
-    this.#entries.push(entry);
+    const line = new Uint8Array(this.length - start);
+    copy(sharedLines, start, this.length, line, 0);
+    const nameLength = sharedSpans[at + 1] - start;
+    this.#entries.push({
+      line,
+      nameLength,
+      number: sharedSpans[at + 4],
+      flags: sharedSpans[at + 5],
+      text: undefined,
+    });
     this.#bytes += size;
   }
 
@@ -219,34 +277,44 @@ export class HpackDecoder {
   #evict(size: number): void {
     let gone = 0;
     while (this.#bytes + size > this.#most && gone < this.#entries.length) {
-      this.#bytes -= this.#entries[gone++].bytes.length + ENTRY_BYTES;
+      this.#bytes -= fieldBytes(this.#entries[gone++]) + ENTRY_BYTES;
     }
     if (gone > 0) this.#entries.splice(0, gone);
   }
 
-  #write({ bytes, nameLength, number, flags }: Entry): void {
+  #write(entry: Entry): void {
+    const { line, nameLength, number, flags } = entry;
     const at = this.length;
-    const valueAt = at + nameLength + 2;
-    const end = valueAt + bytes.length - nameLength;
-    const lines = roomFor(end + 2);
-    lines.set(bytes.subarray(0, nameLength), at);
-    lines[at + nameLength] = 0x3a;
-    lines[at + nameLength + 1] = 0x20;
-    lines.set(bytes.subarray(nameLength), valueAt);
-    lines[end] = 0x0d;
-    lines[end + 1] = 0x0a;
-    this.length = end + 2;
+    const end = at + line.length;
+    copy(line, 0, line.length, roomFor(end), at);
+    if ((flags & PSEUDO) !== 0) sharedPseudo[this.count] = entry;
+    this.#span(at + nameLength, end - 2, number, flags);
+  }
+
+  /** Notes a line that begins where the last one ended. */
+  #span(nameEnd: number, end: number, number: number, flags: number): void {
     const to = this.count++ * SPAN;
     const spans = spansFor(to + SPAN);
-    spans[to] = at;
-    spans[to + 1] = at + nameLength;
-    spans[to + 2] = valueAt;
+    spans[to] = this.length;
+    spans[to + 1] = nameEnd;
+    spans[to + 2] = nameEnd + 2;
     spans[to + 3] = end;
     spans[to + 4] = number;
     spans[to + 5] = flags;
+    this.length = end + 2;
   }
 }
 
+/** Few bytes are copied sooner one by one. */
+const FEW = 64;
+
+function copy(from: Uint8Array, start: number, end: number, to: Uint8Array, at: number): void {
+  if (end - start > FEW) to.set(start === 0 && end === from.length ? from : from.subarray(start, end), at);
+  else for (let i = start, j = at; i < end; i++, j++) to[j] = from[i];
+}
+
+/** The entries that pseudo-header fields came from, by their places. */
+const sharedPseudo: (Entry | undefined)[] = [];
 let sharedLines: Buffer = Buffer.alloc(16 * 1024);
 let sharedSpans: Int32Array = new Int32Array(64 * SPAN);
 

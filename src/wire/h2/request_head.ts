@@ -11,6 +11,8 @@ const NONE = headWord("");
 const SCHEME = /^[A-Za-z][A-Za-z0-9+.-]*$/;
 /** Paths are read as the target of a request line. */
 const line = new RequestLine();
+const BEFORE = "GET ";
+const BEHIND = " HTTP/1.1\r\n";
 let scratch: Buffer = Buffer.alloc(4096);
 
 /**
@@ -96,8 +98,8 @@ export class H2RequestHead {
       const at = seen * SPAN;
       const flags = spans[at + 5];
       if ((flags & PSEUDO) === 0) break;
-      const name = byteString(lines, spans[at], spans[at + 1]);
-      const value = byteString(lines, spans[at + 2], spans[at + 3]);
+      const value = decoder.pseudoValue(seen);
+      const name = pseudoName(lines, spans[at], spans[at + 1]);
       if ((flags & (BAD_NAME | BAD_VALUE)) !== 0) this.badField(flags, name, value);
       else this.error = this.takeOne(name, value);
       if (this.error !== "") return -1;
@@ -140,11 +142,13 @@ export class H2RequestHead {
 
   private takePath(path: string): boolean {
     if (!path.startsWith("/")) return false;
-    const text = `GET ${path} HTTP/1.1\r\n`;
-    if (scratch.length < text.length) scratch = Buffer.alloc(2 * text.length);
-    scratch.latin1Write(text, 0, text.length);
+    const end = BEFORE.length + path.length;
+    if (scratch.length < end + BEHIND.length) scratch = Buffer.alloc(2 * (end + BEHIND.length));
+    scratch.latin1Write(BEFORE, 0, BEFORE.length);
+    scratch.latin1Write(path, BEFORE.length, path.length);
+    scratch.latin1Write(BEHIND, end, BEHIND.length);
     line.reset();
-    if (parseRequestLine(line, scratch, 0, text.length) !== LINE || line.uriEnd - line.uriStart !== path.length)
+    if (parseRequestLine(line, scratch, 0, end + BEHIND.length) !== LINE || line.uriEnd - line.uriStart !== path.length)
       return false;
     this.rawUri = scannedWord(path);
     this.complex = line.complex;
@@ -202,6 +206,20 @@ export class H2RequestHead {
 const METHODS = new Map<string, HeadWord>(
   "GET HEAD POST PUT DELETE OPTIONS PATCH TRACE CONNECT".split(" ").map((method) => [method, headWord(method)]),
 );
+
+/** The name of a pseudo-header field: usually one of those that there are, whose first letters differ. */
+function pseudoName(lines: Buffer, start: number, end: number): string {
+  const known = PSEUDO_NAMES[lines[start + 1]];
+  if (known === undefined || known.length !== end - start) return byteString(lines, start, end);
+  for (let i = 2; i < known.length; i++) {
+    if (lines[start + i] !== known.charCodeAt(i)) return byteString(lines, start, end);
+  }
+  return known;
+}
+
+/** By the byte behind the colon. */
+const PSEUDO_NAMES: (string | undefined)[] = new Array(256).fill(undefined);
+for (const name of [":method", ":scheme", ":path", ":authority"]) PSEUDO_NAMES[name.charCodeAt(1)] = name;
 
 /** Fields about a connection, which HTTP/2 does not have. */
 const CONNECTION_FIELDS: readonly (readonly [number: number, name: string])[] = [

@@ -26,24 +26,31 @@ export class H2Body {
   private readonly owner: BodyOwner;
   private request: Request | undefined = undefined;
   /** Came while nobody read it. */
-  private readonly kept = new SlabQueue();
+  private kept: SlabQueue | undefined = undefined;
   private paused = false;
   /** How large the window is when all that came was taken; and what was taken since it was opened last. */
   private most: number;
   private taken = 0;
-  private readonly deadline: Deadline<H2Body>;
+  private deadline: Deadline<H2Body> | undefined = undefined;
 
   constructor(stream: { readonly id: number; onFault(error: unknown): void }, owner: BodyOwner, window: number) {
     this.stream = stream;
     this.owner = owner;
     this.window = window;
     this.most = window;
-    this.deadline = new Deadline<H2Body>(this, expired);
+  }
+
+  private get waiting(): number {
+    return this.kept === undefined ? 0 : this.kept.length;
+  }
+
+  private disarm(): void {
+    if (this.deadline !== undefined) clearDeadline(this.deadline);
   }
 
   begin(request: Request): void {
     this.request = request;
-    request.bodyEnded = this.ended && this.kept.length === 0;
+    request.bodyEnded = this.ended && this.waiting === 0;
   }
 
   replace(request: Request): void {
@@ -52,8 +59,8 @@ export class H2Body {
 
   release(): void {
     this.request = undefined;
-    this.kept.clear();
-    clearDeadline(this.deadline);
+    this.kept?.clear();
+    this.disarm();
   }
 
   /** Starts to deliver the body to the request's sink. `whole`: it is taken as fast as it comes, so the client may send more. */
@@ -67,7 +74,7 @@ export class H2Body {
 
   pause(): void {
     this.paused = true;
-    clearDeadline(this.deadline);
+    this.disarm();
   }
 
   resume(): void {
@@ -81,8 +88,8 @@ export class H2Body {
     request.discardBody = true;
     request.bodySink = undefined;
     this.paused = false;
-    this.kept.clear();
-    clearDeadline(this.deadline);
+    this.kept?.clear();
+    this.disarm();
     if (this.ended) request.bodyEnded = true;
   }
 
@@ -97,9 +104,12 @@ export class H2Body {
       return;
     }
     if (!this.fits(request, bytes.length)) return;
-    if (this.paused || request.bodySink === undefined || this.kept.length > 0) {
-      this.kept.push(bytes);
-      if (this.kept.length === 0 && last) this.end(request);
+    if (this.paused || request.bodySink === undefined || this.waiting > 0) {
+      if (bytes.length > 0) {
+        this.kept ??= new SlabQueue();
+        this.kept.push(bytes);
+      }
+      if (this.waiting === 0 && last) this.end(request);
       return;
     }
     this.pass(request, bytes);
@@ -111,7 +121,7 @@ export class H2Body {
   /** Content-Length and client_max_body_size. */
   private fits(request: Request, count: number): boolean {
     request.length += count;
-    const total = request.bodyLength + this.kept.length + count;
+    const total = request.bodyLength + this.waiting + count;
     const { contentLength } = request;
     if (contentLength >= 0) {
       if (total > contentLength) {
@@ -135,14 +145,14 @@ export class H2Body {
   }
 
   private deliver(request: Request): void {
-    const { kept } = this;
+    const { kept, waiting } = this;
     const limit = request.location.core.clientMaxBodySize;
-    if (request.contentLength < 0 && limit > 0 && kept.length > limit) {
-      logError(request, "error", `client intended to send too large chunked body: 0+${kept.length} bytes`);
+    if (request.contentLength < 0 && limit > 0 && waiting > limit) {
+      logError(request, "error", `client intended to send too large chunked body: 0+${waiting} bytes`);
       this.fail(request, 413);
       return;
     }
-    while (kept.length > 0 && !this.paused && request.bodySink !== undefined) {
+    while (kept !== undefined && kept.length > 0 && !this.paused && request.bodySink !== undefined) {
       const piece = kept.first();
       const { length } = piece;
       this.pass(request, piece);
@@ -151,7 +161,7 @@ export class H2Body {
       kept.drop(length);
     }
     if (this.paused || request.bodySink === undefined) return;
-    if (this.ended && kept.length === 0) this.end(request);
+    if (this.ended && this.waiting === 0) this.end(request);
     else this.arm(request);
   }
 
@@ -172,7 +182,7 @@ export class H2Body {
 
   private end(request: Request): void {
     request.bodyEnded = true;
-    clearDeadline(this.deadline);
+    this.disarm();
     const sink = request.bodySink;
     request.bodySink = undefined;
     sink?.onBodyEnd();
@@ -183,15 +193,17 @@ export class H2Body {
     const sink = request.bodySink;
     request.bodySink = undefined;
     request.discardBody = true;
-    this.kept.clear();
-    clearDeadline(this.deadline);
+    this.kept?.clear();
+    this.disarm();
     if (sink !== undefined) sink.onBodyError(status);
     else if (request.upstream !== undefined && !request.finalized) request.upstream.finalize(status);
     else if (!request.finalized) finalizeRequest(request, status);
   }
 
   private arm(request: Request): void {
-    if (!this.paused) setDeadline(this.deadline, request.location.core.clientBodyTimeout);
+    if (this.paused) return;
+    this.deadline ??= new Deadline<H2Body>(this, expired);
+    setDeadline(this.deadline, request.location.core.clientBodyTimeout);
   }
 
   expire(): void {
