@@ -69,7 +69,8 @@ export function openCluster(cycle: Cycle, health: Health, upstreams: readonly Gr
   const { generation, directives } = cycle.data;
   shareSynced(cycle, settings.store !== undefined);
   const openLog = () => openErrorLog(valueIn(cycle.root, coreDirectives.specs.error_log), cycle);
-  const syncing = syncChecker(cycle, settings, openLog);
+  let node: ResolvedNode | undefined;
+  const syncing = syncChecker(cycle, settings, openLog, () => node?.speaks ?? true);
   const checker: CheckerShare = {
     name: "cluster",
     check(previous) {
@@ -80,7 +81,8 @@ export function openCluster(cycle: Cycle, health: Health, upstreams: readonly Gr
       const watch = addresses && new AddressWatch(settings.self.name, settings.addresses, addresses, log);
       const parts = { snapshot, events, own, health, upstreams, reports, watch, store: syncing.row };
       const environment = { settings, states, generation, configuration, load, log, ...parts };
-      return new ResolvedNode(environment, previous instanceof ResolvedNode ? previous : undefined);
+      node = new ResolvedNode(environment, previous instanceof ResolvedNode ? previous : undefined);
+      return node;
     },
   };
   const commands = clusterCommands(settings.self.name, own, snapshot);
@@ -93,7 +95,7 @@ export function openCluster(cycle: Cycle, health: Health, upstreams: readonly Gr
     upstreams,
     reports,
     hub,
-    shares: { masters, workers, checkers: [...syncing.checkers, checker], commands },
+    shares: { masters, workers, checkers: [checker, ...syncing.checkers], commands },
   };
   cycle.root.notes.set(CLUSTER, cluster);
   return cluster;

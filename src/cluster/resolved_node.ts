@@ -37,6 +37,11 @@ export class ResolvedNode implements CheckerService {
     this.#wait();
   }
 
+  /** Whether this checker speaks for the node. */
+  get speaks(): boolean {
+    return !this.#silent;
+  }
+
   stop(): void {
     this.#stopped = true;
     this.#resolving?.clear();

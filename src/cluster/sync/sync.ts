@@ -22,6 +22,14 @@ const REFUSALS: Readonly<Record<BusRefusal, string>> = {
   content: "is not understood",
 };
 
+/** HMAC-SHA256. */
+const SEAL_BYTES = 32;
+
+/** What was said of one topic says nothing of another. */
+function inTopic(topic: string, bytes: Buffer): Buffer {
+  return Buffer.concat([Buffer.from(`${topic}\0`, "latin1"), bytes]);
+}
+
 export interface SyncEnvironment {
   readonly cluster: string;
   readonly self: string;
@@ -103,14 +111,23 @@ export class Sync implements CheckerService, BusListener {
 
   #port(topic: string): SyncPort {
     const bus = this.#bus;
-    const { definition, log, cluster } = this.#environment;
+    const { definition, log, cluster, secrets } = this.#environment;
+    const away = () => Promise.reject(new Error(bus.reason));
     return {
+      self: this.#environment.self,
       get up() {
         return bus.up;
       },
       publish: (payload) => bus.publish(topic, payload),
       prefix: `${definition.prefix}${topic}:`,
-      command: (key, args) => (bus.link.usable ? bus.link.send(key, args) : Promise.reject(new Error(bus.reason))),
+      command: (key, args) => (bus.link.usable ? bus.link.send(key, args) : away()),
+      run: (script, key, args) => (bus.link.usable ? bus.link.run(script, key, args) : away()),
+      seal: (bytes) => Buffer.concat([secrets.sign(inTopic(topic, bytes)), bytes]),
+      open(sealed) {
+        const bytes = sealed.subarray(SEAL_BYTES);
+        const signature = sealed.subarray(0, SEAL_BYTES);
+        return bytes.length > 0 && secrets.verifies(inTopic(topic, bytes), signature) ? bytes : undefined;
+      },
       say: (level, sentence) => log.write(level, `${sentence}, cluster: "${cluster}"`),
     };
   }

@@ -17,6 +17,7 @@ import { removeFile } from "./entry_file.ts";
 import { BLOCK, DISK_TROUBLE, ownerToken, ZONE_TROUBLE } from "./entry_table.ts";
 import { MemoryTier } from "./memory_tier.ts";
 import { PURGES_FILE } from "./purge_file.ts";
+import { outboxZone, PurgeOutbox } from "./purge_outbox.ts";
 import { Purges, purgesZone } from "./purges.ts";
 
 /** Somebody who waits until a response is in the cache. */
@@ -49,6 +50,8 @@ export class Cache {
   #index: CacheIndex | undefined;
   #purges: Purges | undefined;
   #counters: CacheCounters | undefined;
+  #outbox: PurgeOutbox | undefined;
+  #shared = false;
   #slot = 0;
   /** By the digest that they wait for. */
   readonly #waiting = new Map<string, Set<Waiter>>();
@@ -76,6 +79,8 @@ export class Cache {
     this.#index = new CacheIndex(cycle.zone({ kind, name, size: Math.max(size, LEAST_INDEX), key }), inactive);
     this.#counters = new CacheCounters(cycle.zone(countersZone(this.#declared)));
     this.#purges = new Purges(cycle.zone(purgesZone(this.#declared)), `${this.#directory}/${PURGES_FILE}`, report);
+    if (this.settings.sync !== undefined)
+      this.#outbox = new PurgeOutbox(cycle.zone(outboxZone(this.#declared)), this.#directory, report);
     if (this.settings.memory > 0) this.#memory = new MemoryTier(this.settings.memory, this.#index);
   }
 
@@ -96,6 +101,16 @@ export class Cache {
   get purges(): Purges {
     if (this.#purges === undefined) throw new Error(`cache "${this.name}" was used before it was opened`);
     return this.#purges;
+  }
+
+  /** Purges are made on other nodes too. */
+  share(): void {
+    this.#shared = true;
+  }
+
+  /** Where purges wait that other nodes are to be told of; undefined where they are none of their business. */
+  get outbox(): PurgeOutbox | undefined {
+    return this.#shared ? this.#outbox : undefined;
   }
 
   get counters(): CacheCounters {

@@ -28,6 +28,8 @@ export interface CachePath {
   readonly purger: Portions;
   /** Bytes of each worker's memory tier; 0 for none. */
   readonly memory: number;
+  /** `sync`: where it says that purges are shared with other nodes. */
+  readonly sync: Directive | undefined;
 }
 
 interface KeysZone {
@@ -68,9 +70,14 @@ export function readCachePath(at: Directive, scope: Scope): { readonly zone: Key
   const [path, ...parameters] = at.args;
   const numbers = new Map<string, number>();
   let purges = true;
+  let sync: Directive | undefined;
   let levels: readonly number[] = [];
   let zone: KeysZone | undefined;
   for (const parameter of parameters) {
+    if (parameter === "sync") {
+      sync = at;
+      continue;
+    }
     const [, name, value] = /^(\w+)=(.*)$/s.exec(parameter) ?? fail(at, `invalid parameter "${parameter}"`);
     if (Object.hasOwn(PARAMETERS, name)) {
       const parsed = PARAMETERS[name](value);
@@ -107,6 +114,7 @@ export function readCachePath(at: Directive, scope: Scope): { readonly zone: Key
     purges,
     purger: portionsOf("purger", PURGER),
     memory: numbers.get("memory") ?? MEMORY,
+    sync,
   };
   return { zone, settings };
 }

@@ -73,8 +73,8 @@ function table(prefix: string, caches: Caches, cases: readonly string[]) {
       in: HTTP,
       args: [2, Number.POSITIVE_INFINITY],
       syntax:
-        "path keys_zone=name:size [levels=1:2] [inactive=time] [max_size=size] [min_free=size] [memory=size] [parameter ...]",
-      doc: "A cache: where its files are, and the zone with its index, some 10,000 keys a megabyte. What nobody asked for within `inactive` (10m) is removed, and what was not asked for longest while the files exceed `max_size` or the file system has less than `min_free`. `memory` (8m; 0 for none) is what each worker keeps of hot, small answers beside their files. Also `manager_…`, `loader_…` and `purger_…` with `files`, `threshold` and `sleep`: how quickly these go over the files. `use_temp_path` is accepted, without effect.",
+        "path keys_zone=name:size [levels=1:2] [inactive=time] [max_size=size] [min_free=size] [memory=size] [sync] [parameter ...]",
+      doc: "A cache: where its files are, and the zone with its index, some 10,000 keys a megabyte. What nobody asked for within `inactive` (10m) is removed, and what was not asked for longest while the files exceed `max_size` or the file system has less than `min_free`. `memory` (8m; 0 for none) is what each worker keeps of hot, small answers beside their files. With `sync` purges are made on all nodes of a `cluster` with a `store`. Also `manager_…`, `loader_…` and `purger_…` with `files`, `threshold` and `sleep`: how quickly these go over the files. `use_temp_path` is accepted, without effect.",
       item: (at, scope) => readPath(at, scope, caches),
     }),
     cache_key: directive<Template | undefined>({

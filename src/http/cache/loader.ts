@@ -6,7 +6,7 @@ import type { LogLine } from "../core/log_context.ts";
 import type { Cache } from "./cache.ts";
 import { blocksOf, LEAST_FILE } from "./entry_file.ts";
 import { BLOCK } from "./entry_table.ts";
-import { PURGES_FILE } from "./purge_file.ts";
+import { PURGES } from "./purge_file.ts";
 
 export interface LoaderPort {
   /** As it is configured now; undefined when the work is to end. */
@@ -139,7 +139,7 @@ export class Loader {
 
 /** Not to be removed: a temporary file of nginx's, or another file of Holdfast's own. */
 function isKept(name: string): boolean {
-  return /\.[0-9]{10}$/.test(name) || name.startsWith(PURGES_FILE);
+  return /\.[0-9]{10}$/.test(name) || name.startsWith(`${PURGES}.`);
 }
 
 /** What there is to know of files, or why not. By callbacks: promises of node:fs take twice the CPU. */

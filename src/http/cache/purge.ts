@@ -3,6 +3,7 @@ import { osPath } from "../../sys/paths.ts";
 import type { Cache } from "./cache.ts";
 import { digestOf } from "./digest.ts";
 import { removeFile } from "./entry_file.ts";
+import type { SharedPurge } from "./purge_outbox.ts";
 import { MOST_TEXT, type PurgeRefusal } from "./purges.ts";
 
 /** What a purge did. */
@@ -10,8 +11,26 @@ export type PurgeResult = "purged" | "not found" | PurgeRefusal;
 
 /** Purges a key; with `*` at its end, all keys that begin so. */
 export function purge(cache: Cache, key: string): PurgeResult {
-  if (key.endsWith("*")) return cache.purges.many("prefix", key.slice(0, -1)) ?? "purged";
-  return purgeKey(cache, key);
+  return purgeEverywhere(
+    cache,
+    key.endsWith("*") ? { kind: "prefix", text: key.slice(0, -1) } : { kind: "key", text: key },
+  );
+}
+
+/** On this node, and where nodes share the cache's purges on all: then it does not matter whether there is such a key here. */
+function purgeEverywhere(cache: Cache, one: SharedPurge): PurgeResult {
+  const { outbox } = cache;
+  const result = purgeHere(cache, one);
+  if (outbox === undefined || (result !== "purged" && result !== "not found")) return result;
+  const { kind, text } = one;
+  // What begins with a key that is too long to tell is purged with it there.
+  outbox.add(text.length > MOST_TEXT ? { kind: "prefix", text: text.slice(0, MOST_TEXT) } : { kind, text });
+  return "purged";
+}
+
+/** On this node alone. */
+export function purgeHere(cache: Cache, { kind, text }: SharedPurge): PurgeResult {
+  return kind === "key" ? purgeKey(cache, text) : (cache.purges.many(kind, text) ?? "purged");
 }
 
 /** Its variants go with it: they are bound to the entry that is removed (StoredHead.family). */
@@ -35,11 +54,11 @@ export function purgeTags(cache: Cache, tags: string): PurgeResult {
   let text = " ";
   for (const tag of tags.trim().split(" ")) {
     if (text.length + tag.length + 1 > MOST_TEXT && text !== " ") {
-      const refused = cache.purges.many("tags", text);
-      if (refused !== undefined) return refused;
+      const result = purgeEverywhere(cache, { kind: "tags", text });
+      if (result !== "purged") return result;
       text = " ";
     }
     text += `${tag} `;
   }
-  return cache.purges.many("tags", text) ?? "purged";
+  return purgeEverywhere(cache, { kind: "tags", text });
 }

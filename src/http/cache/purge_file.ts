@@ -22,8 +22,9 @@ export interface SavedPurges {
   readonly records: readonly PurgeRecord[];
 }
 
-/** Its name in the cache's directory. */
-export const PURGES_FILE = ".purges.json";
+/** With this begin the names of files in the cache's directory that are about purges. */
+export const PURGES = ".purges";
+export const PURGES_FILE = `${PURGES}.json`;
 /** The most that is read of it, bytes: more than it can have. */
 const MOST = 4 * 1024 * 1024;
 

@@ -3,6 +3,7 @@ import { coreDirectives } from "../../runtime/directives.ts";
 import { openMainLog } from "../../runtime/log/directive.ts";
 import { openErrorLog } from "../../runtime/log/error_log.ts";
 import type { HttpBuild } from "../conf/module.ts";
+import { registerSynced } from "../conf/synced.ts";
 import type { Request } from "../core/request.ts";
 import type { Template } from "../core/script.ts";
 import { isKeptBy } from "../upstream/kept_by.ts";
@@ -13,6 +14,7 @@ import type { CacheRaw, CacheTable, WithCache } from "./directives.ts";
 import { keep } from "./keeper.ts";
 import type { PurgeRule } from "./purge_request.ts";
 import { Purger } from "./purger.ts";
+import { sharedPurges } from "./shared_purges.ts";
 import type { StatusField } from "./status_field.ts";
 
 /** A location's settings of the cache. Times in ms unless they say otherwise. */
@@ -107,6 +109,8 @@ export function openCaches<P extends string>(http: HttpBuild, prefix: P, caches:
       );
     };
     cache.open(cycle, report);
+    const { sync } = cache.settings;
+    if (sync !== undefined) registerSynced(cycle, sharedPurges(cache, sync));
     directories.add(cache.directory);
     checkers.push({
       name: `purger of ${cache.name}`,

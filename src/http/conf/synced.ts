@@ -1,4 +1,5 @@
 import type { Directive } from "../../config/types.ts";
+import type { Script } from "../../redis/link.ts";
 import type { Cycle } from "../../runtime/cycle.ts";
 
 /**
@@ -28,6 +29,8 @@ export const SYNC_TICK_MS = 100;
 
 /** The group, as a part has it. */
 export interface SyncPort {
+  /** This node's name. */
+  readonly self: string;
   /** Messages go to the others and come from them. What is told while it is not up reaches nobody. */
   readonly up: boolean;
   /**
@@ -38,6 +41,10 @@ export interface SyncPort {
   /** Commands for what is to stay in the store. Keys begin with `prefix`, which is this topic's alone. Rejects while it is away. */
   readonly prefix: string;
   command(key: string, args: readonly (string | Buffer)[]): Promise<unknown>;
+  run(script: Script, key: string, args: readonly (string | Buffer)[]): Promise<unknown>;
+  /** Signs what is to stay in the store with the cluster's secret, and verifies what lies there; undefined: nobody of the cluster did. */
+  seal(bytes: Buffer): Buffer;
+  open(sealed: Buffer): Buffer | undefined;
   /** What is to be said of it in the error log. */
   say(level: "error" | "warn" | "notice" | "info", sentence: string): void;
 }
@@ -67,7 +74,7 @@ export interface SyncedPart {
   gone?(node: string): void;
   /** The store is there, at the start or again, or batches were lost: what others have published may have passed by. */
   missed?(): void;
-  /** Nothing is shared any more, or by no part that follows this one. */
+  /** It is not told anything any more. What it has put into shared memory stays, since another checker of this node may go on. */
   stop(): void;
 }
 

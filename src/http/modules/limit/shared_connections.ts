@@ -146,9 +146,7 @@ class SharedConnections implements SyncedPart {
     this.#round(SOON_TICKS);
   }
 
-  stop(): void {
-    beginAnew(this.#zone);
-  }
+  stop(): void {}
 
   /** Shows workers what the others have of these keys. */
   #show(keys: Iterable<string>): void {
