@@ -102,7 +102,7 @@ function makeHost(): ConnectionHost & { readonly words: Int32Array } {
     root,
     zone: ({ kind, name, size }) => makeZone(kind, name, size),
     readFile: () => Buffer.alloc(0),
-    path: (path) => directory + path,
+    path: (path) => (path.startsWith("/") ? path : directory + path),
   };
   const [{ serves }] = buildSockets(whole(buildHttp(scope, cycle, modules as Parameters<typeof buildHttp>[2])), cycle);
   const words = new Int32Array(COUNTER.words);
