@@ -10,6 +10,7 @@ import { Connecting, type ConnectingOwner } from "../connecting.ts";
 import type { TlsChoice } from "../tls.ts";
 import { type FramesOwner, ServerFrames, type StreamFrames } from "./frames.ts";
 import { FIRST_WINDOW } from "./inbound.ts";
+import { ServerOutput } from "./output.ts";
 import { ServerStream, type StreamOwner } from "./stream.ts";
 
 /** How many streams a server is thought to take until it says so (RFC 9113 section 6.5.2). */
@@ -29,7 +30,6 @@ export class H2ServerConnection implements StreamHandler, ConnectingOwner, Frame
   readonly pooled: PooledStream;
   reads = 0;
   reading = false;
-  written = 0;
   sendWindow = h2.DEFAULT_WINDOW;
   initialWindow = h2.DEFAULT_WINDOW;
   /** Nothing more is read from it. */
@@ -39,6 +39,7 @@ export class H2ServerConnection implements StreamHandler, ConnectingOwner, Frame
   private stream: Stream;
   private readonly keepsAlive: boolean;
   private readonly frames: ServerFrames;
+  private readonly output: ServerOutput;
   /** The streams by their numbers. */
   private readonly streams = new Map<number, ServerStream>();
   /** Those that wait until it is open. */
@@ -67,6 +68,7 @@ export class H2ServerConnection implements StreamHandler, ConnectingOwner, Frame
     this.pooled.streams = 0;
     this.pooled.most = STREAMS;
     this.frames = new ServerFrames(this);
+    this.output = new ServerOutput(this.stream);
   }
 
   /** A stream for another request, which begins it at once. */
@@ -93,11 +95,19 @@ export class H2ServerConnection implements StreamHandler, ConnectingOwner, Frame
   }
 
   get sending(): boolean {
-    return this.stream.sending;
+    return this.output.sending;
+  }
+
+  get written(): number {
+    return this.output.written;
   }
 
   get taken(): number {
-    return this.written - this.stream.unsent;
+    return this.output.taken;
+  }
+
+  get takesMore(): boolean {
+    return this.output.more;
   }
 
   open(stream: ServerStream): number {
@@ -109,16 +119,11 @@ export class H2ServerConnection implements StreamHandler, ConnectingOwner, Frame
   }
 
   write(bytes: Uint8Array | string): boolean {
-    this.written += bytes.length;
-    return this.stream.write(bytes);
+    return this.output.put(bytes);
   }
 
-  cork(): void {
-    this.stream.cork();
-  }
-
-  uncork(): boolean {
-    return this.stream.uncork();
+  awaitSent(stream: ServerStream): void {
+    this.output.awaitSent(stream);
   }
 
   spend(bytes: number): void {
@@ -177,6 +182,7 @@ export class H2ServerConnection implements StreamHandler, ConnectingOwner, Frame
     pooled.pool?.remove(pooled);
     pooled.sharedBy?.unshare(pooled);
     pooled.leave();
+    this.output.close();
     stream.handler = IGNORE;
     stream.destroy();
   }
@@ -189,6 +195,7 @@ export class H2ServerConnection implements StreamHandler, ConnectingOwner, Frame
 
   onHandshake(stream: Stream): void {
     this.stream = stream;
+    this.output.stream = stream;
     this.pooled.stream = stream;
   }
 
@@ -198,10 +205,8 @@ export class H2ServerConnection implements StreamHandler, ConnectingOwner, Frame
     if (this.keepsAlive) stream.setKeepAlive(true);
     const { waiting } = this;
     this.waiting = [];
-    stream.cork();
     this.write(GREETING);
     for (const one of waiting) one.onConnected();
-    stream.uncork();
   }
 
   nextUpstream(condition: string): void {
@@ -222,7 +227,6 @@ export class H2ServerConnection implements StreamHandler, ConnectingOwner, Frame
   onData(_stream: Stream, bytes: Buffer): void {
     this.reads++;
     this.reading = true;
-    this.stream.cork();
     try {
       this.frames.read(bytes);
     } finally {
@@ -239,19 +243,19 @@ export class H2ServerConnection implements StreamHandler, ConnectingOwner, Frame
           }
         }
       }
-      this.stream.uncork();
     }
     // A server that reads nothing is sent no more than that.
-    if (!this.dead && this.stream.unsent > MOST_UNSENT + this.pooled.streams * UNSENT_OF_ONE)
+    if (!this.dead && this.output.unsent > MOST_UNSENT + this.pooled.streams * UNSENT_OF_ONE)
       this.fail("upstream does not read what it asks for", h2.ERROR.ENHANCE_YOUR_CALM);
   }
 
   onDrain(): void {
+    this.output.onDrain();
     for (const stream of this.streams.values()) stream.onRoom();
   }
 
   onSent(): void {
-    for (const stream of this.streams.values()) stream.onSent();
+    this.output.onSent();
   }
 
   onEnd(): void {
@@ -340,7 +344,8 @@ export class H2ServerConnection implements StreamHandler, ConnectingOwner, Frame
   fail(sentence: string, error: number): void {
     if (this.dead) return;
     this.dead = true;
-    this.stream.write(h2.goaway(0, error));
+    this.write(h2.goaway(0, error));
+    this.output.flush();
     for (const stream of [...this.streams.values()]) stream.fail(sentence);
     this.close();
   }

@@ -23,6 +23,7 @@ import { RequestSender, type SenderOwner } from "../request_sender.ts";
 import type { AnswerSink, ConnectionUser, ServerExchange } from "../server_exchange.ts";
 import type { StreamFrames } from "./frames.ts";
 import { Inbound, type InboundOwner } from "./inbound.ts";
+import type { SentStream } from "./output.ts";
 
 /** The connection that a stream is on. */
 export interface StreamOwner {
@@ -46,8 +47,9 @@ export interface StreamOwner {
   open(stream: ServerStream): number;
   /** False when the server takes no more for now. */
   write(bytes: Uint8Array | string): boolean;
-  cork(): void;
-  uncork(): boolean;
+  readonly takesMore: boolean;
+  /** Calls `onSent` of the stream when the kernel has all that was written so far. */
+  awaitSent(stream: ServerStream): void;
   spend(bytes: number): void;
   /** The stream has got something: it is told when all that was read is passed on. */
   touch(stream: ServerStream): void;
@@ -69,7 +71,7 @@ const NOTHING = Buffer.alloc(0);
 
 /** A stream of HTTP/2 to a server: one request and its answer. The object carries one after the other, so that reuse allocates nothing. */
 export class ServerStream
-  implements ServerExchange, StreamFrames, InboundOwner, SenderOwner, RequestCoding, BodyCoding
+  implements ServerExchange, StreamFrames, InboundOwner, SentStream, SenderOwner, RequestCoding, BodyCoding
 {
   readonly reader = new H2ResponseReader();
   readonly sender: RequestSender;
@@ -84,6 +86,7 @@ export class ServerStream
   bufferSize = 0;
   /** In the connection's list of those to be told. */
   touched = false;
+  awaitsSent = false;
   readonly none = "";
   readonly refuses = true;
 
@@ -233,15 +236,15 @@ export class ServerStream
     if (user !== undefined) user.present.bytesSent += bytes.length;
     const more = owner.write(bytes);
     this.mark = owner.written;
+    owner.awaitSent(this);
     return more;
   }
 
-  cork(): void {
-    this.owner.cork();
-  }
+  /** All that is written in a turn is sent together. */
+  cork(): void {}
 
   uncork(): boolean {
-    return this.owner.uncork();
+    return this.owner.takesMore;
   }
 
   get sending(): boolean {

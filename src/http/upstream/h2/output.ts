@@ -1,0 +1,128 @@
+import { type Slab, takeSlab } from "../../../net/slabs.ts";
+import type { Stream } from "../../../net/stream.ts";
+import { defer } from "../../../sys/guard.ts";
+
+/** A stream that has sent something. */
+export interface SentStream {
+  /** In the list of those that are told. */
+  awaitsSent: boolean;
+  /** The kernel has all that was sent. */
+  onSent(): void;
+}
+
+/**
+ * What is sent on a connection to a server. Frames are put one behind the other while a turn of the event loop lasts, whatever
+ * stream they are of, and written together at its end.
+ */
+export class ServerOutput {
+  stream: Stream;
+  /** Bytes put so far. */
+  written = 0;
+  private slab: Slab | undefined = undefined;
+  private scheduled = false;
+  /** The socket takes no more for now. */
+  private full = false;
+  private awaiting: SentStream[] = [];
+  private told: SentStream[] = [];
+
+  constructor(stream: Stream) {
+    this.stream = stream;
+  }
+
+  /** The kernel does not have all that was put. */
+  get sending(): boolean {
+    return this.slab !== undefined || this.stream.sending;
+  }
+
+  get unsent(): number {
+    return this.stream.unsent + (this.slab === undefined ? 0 : this.slab.end);
+  }
+
+  /** How many bytes the kernel has. */
+  get taken(): number {
+    return this.written - this.unsent;
+  }
+
+  /** False when the server takes no more for now: `onDrain` of the stream follows. */
+  put(bytes: Uint8Array | string): boolean {
+    const { length } = bytes;
+    this.written += length;
+    let { slab } = this;
+    if (slab !== undefined && slab.end + length > slab.bytes.length) {
+      this.flush();
+      slab = undefined;
+    }
+    if (slab === undefined) {
+      slab = takeSlab();
+      if (length > slab.bytes.length) {
+        slab.release();
+        this.full = !this.stream.write(bytes);
+        return !this.full;
+      }
+      this.slab = slab;
+      if (!this.scheduled) {
+        this.scheduled = true;
+        defer(endTurn, this);
+      }
+    }
+    if (typeof bytes === "string") slab.bytes.latin1Write(bytes, slab.end, length);
+    else slab.bytes.set(bytes, slab.end);
+    slab.end += length;
+    return !this.full;
+  }
+
+  get more(): boolean {
+    return !this.full;
+  }
+
+  /** Calls `onSent` of the stream when the kernel has all that was put so far. */
+  awaitSent(stream: SentStream): void {
+    if (stream.awaitsSent) return;
+    stream.awaitsSent = true;
+    this.awaiting.push(stream);
+  }
+
+  flush(): void {
+    const { slab } = this;
+    if (slab === undefined) return;
+    this.slab = undefined;
+    const { bytes, end } = slab;
+    this.full = !this.stream.write(end === bytes.length ? bytes : bytes.subarray(0, end));
+    slab.release();
+  }
+
+  endTurn(): void {
+    this.scheduled = false;
+    this.flush();
+    if (!this.stream.sending) this.onSent();
+  }
+
+  onDrain(): void {
+    this.full = false;
+  }
+
+  /** The kernel has all that was written. */
+  onSent(): void {
+    if (this.slab !== undefined) return;
+    const { awaiting } = this;
+    if (awaiting.length === 0) return;
+    this.awaiting = this.told;
+    this.told = awaiting;
+    for (const stream of awaiting) {
+      stream.awaitsSent = false;
+      stream.onSent();
+    }
+    awaiting.length = 0;
+  }
+
+  /** The connection is closed. */
+  close(): void {
+    this.slab?.release();
+    this.slab = undefined;
+    this.awaiting.length = 0;
+  }
+}
+
+function endTurn(output: ServerOutput): void {
+  output.endTurn();
+}
