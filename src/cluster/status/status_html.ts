@@ -3,6 +3,7 @@ import { html, moment, PAGE_STYLE } from "../../http/core/page.ts";
 import type { Opinion } from "../group/opinions.ts";
 import type { Matrix, NodeRow, Seen, ServerRow } from "../matrix.ts";
 import { wordOf } from "../report/report.ts";
+import { refusedBatches } from "../sync/store_row.ts";
 import { STYLE } from "./status_style.ts";
 import { troubles } from "./words.ts";
 
@@ -49,7 +50,7 @@ ${nodes.map((node) => nodeLine(node, matrix)).join("")}</tbody>
 <h2>Which node reaches which</h2>
 ${grid(observers, nodes, { name: ({ name }) => name, corner: "observer", none: ({ name }, row) => row.name === name })}
 </section>
-${upstreams(matrix, observers, query)}${LEGEND}</body>
+${upstreams(matrix, observers, query)}${LEGEND}${storeSection(matrix)}</body>
 </html>
 `;
 }
@@ -57,6 +58,33 @@ ${upstreams(matrix, observers, query)}${LEGEND}</body>
 const LEGEND = `<p class="legend"><span><i class="u">✓</i> up</span> <span><i class="d">✕</i> down</span> <span><i class="q">?</i> no verdict yet</span>
 <span><i></i> does not check it</span> Rows are observers, columns are what they observe. A node that this one does not hear has no row.</p>
 `;
+
+function storeSection({ store, at }: Matrix): string {
+  if (store === undefined) return "";
+  const { connected, since, reason, shared, sent, received, missed } = store;
+  const lasted = ` <small>for ${duration(Math.max(0, at - since))}</small>`;
+  const state = connected ? "connected" : "away";
+  const cells: readonly (readonly [label: string, text: string])[] = [
+    ["Shares", shared.map((topic) => `<code>${html(topic)}</code>`).join("<br>")],
+    ["Sent", count(sent)],
+    ["Received", count(received)],
+    ["Missed", count(missed)],
+    ["Refused", count(refusedBatches(store))],
+  ];
+  const head = cells.map(([label]) => `<th>${label}</th>`).join("");
+  const rest = cells.map(([label, text]) => `<td data-is="${label}">${text}</td>`).join("");
+  const why = connected || reason === "" ? "" : ` <small>${html(reason)}</small>`;
+  return `<section>
+<h2>What this node shares</h2>
+<table class="nodes">
+<thead><tr><th>Store</th><th>State</th>${head}</tr></thead>
+<tbody>
+<tr class="${connected ? "serving" : "down"}"><th scope="row">${html(store.store)}</th><td class="state"><b>${state}</b>${lasted}${why}</td>${rest}</tr>
+</tbody>
+</table>
+</section>
+`;
+}
 
 function words(wrong: readonly string[], differences: readonly string[]): string {
   const list = (style: string, all: readonly string[]) =>

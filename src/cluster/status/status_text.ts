@@ -1,6 +1,8 @@
+import { duration } from "../../health/change.ts";
 import type { Opinion } from "../group/opinions.ts";
 import type { Matrix, NodeRow } from "../matrix.ts";
 import { wordOf } from "../report/report.ts";
+import { refusedBatches } from "../sync/store_row.ts";
 import { troubles } from "./words.ts";
 
 /** The matrix for a terminal: lines of a byte string, columns aligned. */
@@ -16,7 +18,16 @@ export function statusText(matrix: Matrix): string[] {
     "",
     ...table(nodeMatrix(matrix)),
     ...serverMatrix(matrix),
+    ...storeTable(matrix),
   ];
+}
+
+function storeTable({ store, at }: Matrix): string[] {
+  if (store === undefined) return [];
+  const state = `${store.connected ? "connected" : "AWAY"} for ${duration(Math.max(0, at - store.since))}`;
+  const figures = [store.sent, store.received, store.missed, refusedBatches(store)];
+  const heading = ["STORE", "IS", "SENT", "RECEIVED", "MISSED", "REFUSED", "SHARES"];
+  return ["", ...table([heading, [store.store, state, ...figures.map(String), store.shared.join(", ")]])];
 }
 
 const HEADING = [

@@ -16,7 +16,14 @@ export function troubles(matrix: Matrix): string[] {
     ...matrix.nodes.flatMap((node) => nodeTrouble(node) ?? []),
     ...matrix.addresses.flatMap((address) => addressTrouble(address) ?? []),
     ...serverTroubles(matrix.servers),
+    ...storeTroubles(matrix),
   ];
+}
+
+function storeTroubles({ self, store }: Matrix): string[] {
+  if (store === undefined || store.connected) return [];
+  const why = store.reason === "" ? "" : ` (${store.reason})`;
+  return [`${self} does not reach the store ${store.store} and goes on alone${why}`];
 }
 
 function addressTrouble({ address, holders, seen }: AddressRow): string | undefined {

@@ -17,3 +17,7 @@ export interface StoreRow {
   /** That changed nothing, by why. */
   readonly refused: Readonly<Record<string, number>>;
 }
+
+export function refusedBatches({ refused }: StoreRow): number {
+  return Object.values(refused).reduce((sum, count) => sum + count, 0);
+}
