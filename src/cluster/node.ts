@@ -3,8 +3,6 @@ import { type BoundPlan, bindPlan } from "../health/plan.ts";
 import { type Checks, startChecks } from "../health/scheduler.ts";
 import type { HealthStates } from "../health/state.ts";
 import { addressText, hostText } from "../net/address.ts";
-import type { Listener } from "../net/engine.ts";
-import { engine } from "../net/engines.ts";
 import type { Stream, StreamError, StreamHandler } from "../net/stream.ts";
 import type { CheckerService } from "../runtime/application.ts";
 import type { ErrorLog } from "../runtime/log/log.ts";
@@ -15,6 +13,7 @@ import { VERSION } from "../version.ts";
 import type { AddressWatch } from "./address/watch.ts";
 import { Askers } from "./group/askers.ts";
 import { Connections } from "./group/connections.ts";
+import { Door, type DoorOwner } from "./group/door.ts";
 import { Identity, runText } from "./group/identity.ts";
 import { Member } from "./group/member.ts";
 import type { AnswerBody, NodeFacts, RequestBody } from "./group/messages.ts";
@@ -37,8 +36,6 @@ import { certificateFailure } from "./tls/certificate.ts";
 
 /** How often the node looks at its servers' states and publishes what it knows, ms. */
 const TICK_MS = 100;
-/** A port that another process still has is tried again after so long, ms. */
-const BIND_AGAIN_MS = 1000;
 
 /** What a node's part in the group depends on. */
 export interface NodeEnvironment {
@@ -61,7 +58,7 @@ export interface NodeEnvironment {
 }
 
 /** This node's part in the group, in the checker: asks the others, answers them, and publishes who sees whom. */
-export class ClusterNode implements CheckerService, Answerer, SecureAcceptOwner {
+export class ClusterNode implements CheckerService, Answerer, DoorOwner, SecureAcceptOwner {
   readonly identity: Identity;
   readonly guard: ReplayGuard;
   readonly connections: Connections;
@@ -74,14 +71,10 @@ export class ClusterNode implements CheckerService, Answerer, SecureAcceptOwner 
   readonly #plan: BoundPlan;
   readonly #looking: Looking;
   readonly #checks: Checks;
-  #listener: Listener | undefined;
+  readonly #door: Door;
   #timer: Timer | undefined;
-  #binding: Timer | undefined;
-  #stopped = false;
   readonly #refusals: RefusalLog;
   readonly #askers: Askers;
-  /** Why it could not listen. */
-  #unbound = "";
   readonly #publisher: Publisher;
 
   constructor(environment: NodeEnvironment, previous?: ClusterNode) {
@@ -129,9 +122,11 @@ export class ClusterNode implements CheckerService, Answerer, SecureAcceptOwner 
     for (const [number, { server }] of planned.checks.entries()) {
       if (states.up(this.#plan.records[number])) this.#servers.await(server);
     }
+    const door = previous === undefined ? undefined : previous.#door;
+    const { address } = settings.self;
+    this.#door = door?.pass(address, this) === true ? door : new Door(address, this);
     this.#look();
     this.#servers.planned(environment.health.plan);
-    this.#listen();
     this.#tick();
   }
 
@@ -163,46 +158,21 @@ export class ClusterNode implements CheckerService, Answerer, SecureAcceptOwner 
   }
 
   stop(): void {
-    this.#stopped = true;
     this.#checks.stop();
     this.#environment.health.checks?.follow(undefined);
-    this.#listener?.close();
+    this.#door.leave();
     this.#timer?.clear();
-    this.#binding?.clear();
     this.connections.stop();
   }
 
-  #listen(): void {
-    const { address } = this.#environment.settings.self;
-    engine()
-      .listen(
-        { address, reusePort: true },
-        (stream) => this.#accept(stream),
-        () => {},
-      )
-      .then(
-        (listener) => {
-          if (this.#stopped) listener.close();
-          else this.#listener = listener;
-          this.#unbound = "";
-        },
-        (error: StreamError) => {
-          this.#cannotListen(error);
-          if (!this.#stopped) this.#binding = startTimer(BIND_AGAIN_MS, () => this.#listen(), { background: true });
-        },
-      );
-  }
-
-  #cannotListen({ code, message }: StreamError): void {
-    if (message === this.#unbound) return;
-    this.#unbound = message;
+  cannotListen({ code, message }: StreamError): void {
     const { settings, log } = this.#environment;
     const { name, address } = settings.self;
     const hint = code === "EADDRNOTAVAIL" ? `: is this machine node "${name}"?` : "";
     log.write("error", `bind() to ${addressText(address)} for cluster "${settings.name}" failed (${message})${hint}`);
   }
 
-  #accept(stream: Stream): StreamHandler {
+  accept(stream: Stream): StreamHandler {
     const { tls } = this.#environment.settings;
     return tls === undefined ? new Responder(stream, this) : acceptSecurely(stream, this, tls, HASTE_MS);
   }
