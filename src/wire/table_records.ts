@@ -86,15 +86,18 @@ export function decodeStored(bytes: Buffer, clock: number, now: number): TableRe
 }
 
 /**
- * Puts records into a hash unless what is there has a later stamp, with when each ends in a sorted set beside it, and removes what has
- * ended. Arguments: for each record its key, version and record, and the ms that it lasts. Both vanish with the last of the records.
+ * Puts records into a hash unless what is there has a later stamp, or the same one and ends later; and when each ends into a sorted
+ * set beside it. Removes what has ended. Arguments: for each record its key, version and record, and the ms that it lasts. Both vanish
+ * with the last of the records.
  */
 export const PUT_RECORDS = `local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 for i = 1, #ARGV, 3 do
+  local ends = now + ARGV[i + 2]
   local there = redis.call('HGET', KEYS[1], ARGV[i])
-  if not there or #there < 18 or struct.unpack('<d', there, 11) < struct.unpack('<d', ARGV[i + 1], 3) then
-    local ends = now + ARGV[i + 2]
+  local stamp = struct.unpack('<d', ARGV[i + 1], 3)
+  local before = there and #there > 17 and struct.unpack('<d', there, 11) or 0
+  if before < stamp or (before == stamp and struct.unpack('<d', there) < ends) then
     redis.call('HSET', KEYS[1], ARGV[i], struct.pack('<d', ends) .. ARGV[i + 1])
     redis.call('ZADD', KEYS[2], ends, ARGV[i])
   end

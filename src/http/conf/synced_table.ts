@@ -28,6 +28,8 @@ const SAY_AGAIN_MS = 60_000;
 export interface TableToShare {
   /** What it is, in sentences: `keyval zone "one"`. */
   readonly what: string;
+  /** Whether it has what an earlier run has left: not before that all of it is compared with the store. */
+  isReady(): boolean;
   /** Some of what has changed here and others do not know, up to so many; some if there is any. */
   untoldOnes(most: number): readonly TableRecord[];
   /** Others know these. */
@@ -76,7 +78,7 @@ export class SyncedTable implements SyncedPart {
 
   tick(): void {
     if (!this.#port.up || performance.now() < this.#again) return;
-    if (this.#toLoad && !this.#loading) {
+    if (this.#toLoad && !this.#loading && this.#table.isReady()) {
       this.#toLoad = false;
       this.#loading = true;
       this.#run(this.#load(), () => {

@@ -1,4 +1,5 @@
 import { LruHash, OWN_WORDS } from "../../shm/lru_hash.ts";
+import { MarkedEntries } from "../../shm/marked_entries.ts";
 import type { Zone, ZoneKind } from "../../shm/zone.ts";
 import { wallNow } from "../../sys/clock.ts";
 import { randomInt32 } from "../../sys/random.ts";
@@ -48,8 +49,6 @@ export const MOST_VALUE = 65_536 * 2 - 4 - HEAD_BYTES;
 /** Buckets looked through while the lock is held: in turn, and by who needs room. */
 const BUCKETS_AT_ONCE = 512;
 const BUCKETS_FOR_ROOM = 4096;
-/** Looked at from the newest on for what is not told yet. */
-const NEWEST_LOOKED_AT = 1000;
 
 /** What `load` has come to. */
 export const LOADING = { blank: 0, done: 1, failed: 2 } as const;
@@ -72,6 +71,7 @@ export class PairTable {
   readonly #entries: LruHash;
   readonly #tree: BitTree;
   readonly #tree6: BitTree;
+  readonly #untoldEntries: MarkedEntries;
   readonly #log: (sentence: string) => void;
   readonly #counts = (entry: number): boolean => this.#isLiving(entry, this.#now);
   #now = 0;
@@ -84,6 +84,7 @@ export class PairTable {
     this.#type = type;
     this.#log = log;
     this.#entries = new LruHash(zone, WORDS);
+    this.#untoldEntries = new MarkedEntries(this.#entries, (entry) => (this.#flags(entry) & UNTOLD_FLAG) !== 0);
     const skip = type === "ip" ? IP_HEAD : 0;
     this.#tree = new BitTree(this.#entries, OWN + TREE, skip);
     this.#tree6 = new BitTree(this.#entries, OWN + TREE6, skip);
@@ -249,28 +250,18 @@ export class PairTable {
     }
   }
 
-  /** Pairs that others are to be told, the newest first; not all, where there are very many, but some if there are any. */
+  /** Pairs that others are to be told, about so many, the newest first; some if there are any. */
   untoldOnes(most: number): readonly Pair[] {
-    const entries = this.#entries;
-    const found: Pair[] = [];
-    this.#lock();
-    try {
-      const all = this.untold;
-      let looked = 0;
-      for (
-        let entry = entries.newest;
-        entry !== undefined &&
-        found.length < most &&
-        found.length < all &&
-        (looked++ < NEWEST_LOOKED_AT || found.length === 0);
-        entry = entries.older(entry)
-      ) {
-        if ((this.#flags(entry) & UNTOLD_FLAG) !== 0) found.push(this.#pair(entry));
+    for (let calls = this.#untoldEntries.calls; calls > 0 && this.untold > 0; calls--) {
+      this.#lock();
+      try {
+        const found = this.#untoldEntries.some(most);
+        if (found.length > 0) return found.map((entry) => this.#pair(entry));
+      } finally {
+        this.#entries.unlock();
       }
-      return found;
-    } finally {
-      entries.unlock();
     }
+    return [];
   }
 
   /** Others know these changes. */

@@ -2,7 +2,7 @@ import { MOST_TOPIC, type Synced } from "../conf/synced.ts";
 import { SyncedTable } from "../conf/synced_table.ts";
 import type { KeyvalZone } from "./keyval_zone.ts";
 import { isFiledKey } from "./pair_key.ts";
-import { MOST_VALUE } from "./pair_table.ts";
+import { LOADING, MOST_VALUE } from "./pair_table.ts";
 
 /** A zone as the nodes of a group share it (`sync`). */
 export function sharedPairs(zone: KeyvalZone): Synced {
@@ -18,6 +18,7 @@ export function sharedPairs(zone: KeyvalZone): Synced {
       const { table } = zone;
       const shared = {
         what: `keyval zone "${zone.name}"`,
+        isReady: () => table.loading !== LOADING.blank,
         untoldOnes: (most: number) => table.untoldOnes(most),
         told: table.told.bind(table),
         untell: table.untell.bind(table),

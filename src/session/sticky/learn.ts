@@ -1,7 +1,6 @@
 import type { Binding } from "../../balancer/attempt.ts";
 import type { Peer } from "../../balancer/peer.ts";
 import { refuse } from "../../config/directives.ts";
-import { warn } from "../../config/errors.ts";
 import { fail, type Scope } from "../../config/schema.ts";
 import type { Directive } from "../../config/types.ts";
 import { parseMsec, parseSize } from "../../config/values.ts";
@@ -28,6 +27,7 @@ export function readLearn(at: Directive, scope: Scope): Learn {
   let timeout: number | undefined;
   let afterHeader = false;
   let snapshot: string | undefined;
+  let sync = false;
   for (const text of at.args.slice(1)) {
     const [, word, value] = /^(zone|timeout|create|lookup|snapshot)=(.*)$/s.exec(text) ?? [undefined, text, ""];
     switch (word) {
@@ -54,7 +54,7 @@ export function readLearn(at: Directive, scope: Scope): Learn {
         afterHeader = true;
         break;
       case "sync":
-        warn(at, scope, 'the "sync" parameter has no effect yet: nodes do not share sessions');
+        sync = true;
         break;
       default:
         fail(at, `unknown parameter "${text}"`);
@@ -77,6 +77,7 @@ export function readLearn(at: Directive, scope: Scope): Learn {
     timeout: timeout ?? DEFAULT_TIMEOUT,
     afterHeader,
     snapshot: snapshot ?? SNAPSHOTS,
+    shared: sync ? at : undefined,
   });
 }
 
@@ -112,6 +113,8 @@ interface LearnSettings {
   readonly afterHeader: boolean;
   /** The directory of its snapshot as written, or "off". */
   readonly snapshot: string;
+  /** Where it is said that nodes share it (`sync`). */
+  readonly shared: Directive | undefined;
 }
 
 export class Learn implements Stickiness {
@@ -182,6 +185,8 @@ class LearnBinding implements Binding {
   readonly #sessions: LearnedSessions;
   /** What the request's session is filed under; "" where it has brought none. */
   readonly #key: string;
+  /** Whose it was when the request came; "" where it was not known. */
+  #was = "";
   #sid = "";
 
   constructor(request: Request, settings: LearnSettings, sessions: LearnedSessions) {
@@ -193,7 +198,8 @@ class LearnBinding implements Binding {
   }
 
   wanted(): string {
-    return this.#key === "" ? "" : this.#sessions.find(this.#key);
+    if (this.#key !== "") this.#was = this.#sessions.find(this.#key);
+    return this.#was;
   }
 
   chosen({ sid }: Peer): void {
@@ -210,7 +216,7 @@ class LearnBinding implements Binding {
 
   #learn(): void {
     const id = this.#settings.create.of(this.#request);
-    if (id !== "") this.#sessions.learn(keyOf(id), this.#sid, true);
-    else if (this.#key !== "") this.#sessions.learn(this.#key, this.#sid, false);
+    if (id !== "") this.#sessions.learn(keyOf(id), this.#sid);
+    else if (this.#was !== "") this.#sessions.use(this.#key, this.#sid, this.#was);
   }
 }

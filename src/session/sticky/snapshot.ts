@@ -18,6 +18,8 @@ const HEAD = 20;
 const KEY = 16;
 const SESSION = KEY + 9;
 const CHECKSUM = 32;
+/** Whoever has given it to a server since then knows better. */
+const GIVEN = 1;
 /** A larger file is not read. */
 const MOST_BYTES = 256 * 1024 * 1024;
 
@@ -90,6 +92,7 @@ function decode(file: Buffer, owner: SnapshotOwner): readonly LearnedSession[] |
     sessions.push({
       key: content.latin1Slice(at, at + KEY),
       last: content.readDoubleLE(at + KEY),
+      given: GIVEN,
       sid: content.latin1Slice(at + SESSION, at + SESSION + length),
     });
     at += SESSION + length;
