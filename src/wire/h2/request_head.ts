@@ -74,7 +74,7 @@ export class H2RequestHead {
     const { fields } = this;
     const { authority } = this;
     if (authority !== undefined && !fields.takeHost(authority))
-      return this.refuse("client sent invalid host in request line");
+      return this.refuse('client sent invalid ":authority" header');
     if (!this.validate(decoder, pseudo)) return 400;
     joinCookies(decoder, pseudo);
     const { count, lines } = decoder;
@@ -225,6 +225,7 @@ for (const name of [":method", ":scheme", ":path", ":authority"]) PSEUDO_NAMES[n
 const CONNECTION_FIELDS: readonly (readonly [number: number, name: string])[] = [
   [known.CONNECTION, "Connection"],
   [known.numberOf("keep-alive"), "Keep-Alive"],
+  [known.numberOf("proxy-connection"), "Proxy-Connection"],
   [known.TRANSFER_ENCODING, "Transfer-Encoding"],
   [known.UPGRADE, "Upgrade"],
 ];
