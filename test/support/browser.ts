@@ -10,7 +10,7 @@ import { PATIENCE_MS } from "./wait.ts";
 export interface Browser {
   /** Opens a page, and waits until it has loaded. */
   open(url: string): Promise<void>;
-  /** The value of an expression in the page. */
+  /** The value of an expression in the page, or of what it promises. */
   evaluate(expression: string): Promise<unknown>;
   /** Clicks what a selector names, and waits until the page that follows has loaded. */
   click(selector: string): Promise<void>;
@@ -76,6 +76,8 @@ export async function startBrowser(t: TestContext): Promise<Browser> {
   const profile = mkdtempSync(join(tmpdir(), "holdfast-chromium-"));
   // Not as root's sandbox: the pages are the test's own.
   const flags = ["--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-dev-shm-usage"];
+  // The certificates are the test's own as well.
+  flags.push("--ignore-certificate-errors");
   const child = spawn(
     "chromium",
     [...flags, "--remote-debugging-port=0", `--user-data-dir=${profile}`, "about:blank"],
@@ -95,7 +97,11 @@ export async function startBrowser(t: TestContext): Promise<Browser> {
   t.after(() => tools.close());
   await tools.send("Page.enable");
   const evaluate = async (expression: string): Promise<unknown> => {
-    const { result } = await tools.send("Runtime.evaluate", { expression, returnByValue: true });
+    const { result } = await tools.send("Runtime.evaluate", {
+      expression,
+      returnByValue: true,
+      awaitPromise: true,
+    });
     return typeof result === "object" && result !== null ? Reflect.get(result, "value") : undefined;
   };
   return {
