@@ -1,9 +1,22 @@
 import type { TlsContext } from "../net/tls/context.ts";
 import type { Probe } from "./probe.ts";
+import type { GrpcSettings } from "./probes/grpc.ts";
 import type { ResponseTests } from "./response.ts";
 import type { Sharing } from "./sharing.ts";
 
-export const CHECK_TYPES = ["tcp", "http", "https", "ssl_hello", "mysql", "ajp", "fastcgi", "uwsgi", "scgi"] as const;
+export const CHECK_TYPES = [
+  "tcp",
+  "http",
+  "https",
+  "ssl_hello",
+  "mysql",
+  "ajp",
+  "fastcgi",
+  "uwsgi",
+  "scgi",
+  "grpc",
+  "grpcs",
+] as const;
 export type CheckType = (typeof CHECK_TYPES)[number];
 
 /** TLS to the servers that are checked. */
@@ -44,6 +57,8 @@ export interface CheckDefinition {
   readonly receive: ((received: string) => boolean) | undefined;
   /** fastcgi, uwsgi and scgi: the request's parameters. */
   readonly params: readonly { readonly key: string; readonly value: string }[];
+  /** grpc and grpcs. */
+  readonly grpc?: GrpcSettings;
   /** With the other nodes of a cluster: the same for all checks of an upstream; undefined: not at all. */
   readonly sharing?: Sharing;
   /** node: makes the probe of a node of the cluster. */

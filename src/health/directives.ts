@@ -4,6 +4,7 @@ import type { Directive } from "../config/types.ts";
 import { parseMsec, parseNumber } from "../config/values.ts";
 import { CHECK_TYPES, type CheckType } from "./definition.ts";
 import { type Match, type NamedTest, readBodyTest, readMatch } from "./match.ts";
+import type { GrpcSettings } from "./probes/grpc.ts";
 import type { Sharing } from "./sharing.ts";
 
 /** `check`, times in ms. */
@@ -17,11 +18,12 @@ export interface CheckSetting {
   readonly port: number;
   readonly unique: boolean;
   readonly tls: CheckTlsSetting;
+  readonly grpc: GrpcSettings;
   readonly sharing: Sharing | undefined;
   readonly directive: Directive;
 }
 
-/** Parameters of `type=https`. */
+/** Parameters of `type=https` and `type=grpcs`. */
 export interface CheckTlsSetting {
   /** ssl_name */
   readonly name: string | undefined;
@@ -42,7 +44,8 @@ export interface HealthCheckSetting {
   /** Name of a `match` block; undefined: status 2xx or 3xx. */
   readonly match: string | undefined;
   readonly mandatory: boolean;
-  readonly type: "http" | "tcp";
+  readonly type: "http" | "tcp" | "grpc";
+  readonly grpc: GrpcSettings;
   /** 0: no keep-alive. */
   readonly keepaliveTime: number;
   /** undefined: proxy_connect_timeout and proxy_read_timeout of the location decide. */
@@ -63,6 +66,8 @@ function readCheck(at: Directive, previous: CheckSetting | undefined): CheckSett
     ssl_name: undefined,
     ssl_verify: undefined,
     ssl_trusted_certificate: undefined,
+    grpc_service: undefined,
+    grpc_status: undefined,
   };
   let type: CheckType = previous?.type ?? "tcp";
   for (const arg of at.args) {
@@ -99,10 +104,27 @@ function readCheck(at: Directive, previous: CheckSetting | undefined): CheckSett
     defaultDown,
     unique,
     tls: readTls(at, type, texts),
+    grpc: readGrpc(at, type === "grpc" || type === "grpcs", texts),
     sharing,
     directive: at,
   };
 }
+
+/** Parameters of type=grpc. */
+function readGrpc(
+  at: Directive,
+  isGrpc: boolean,
+  { grpc_service: service, grpc_status: code }: Readonly<Record<string, string | undefined>>,
+): GrpcSettings {
+  if (!isGrpc && (service ?? code) !== undefined) {
+    fail(at, `parameter "${service === undefined ? "grpc_status" : "grpc_service"}" is for "type=grpc" only`);
+  }
+  if (service !== undefined && service.length > MOST_SERVICE) fail(at, `too long a name in "grpc_service"`);
+  const status = code === undefined ? 0 : (parseNumber(code) ?? invalid(at, `grpc_status=${code}`));
+  return { service: service ?? "", status };
+}
+
+const MOST_SERVICE = 1024;
 
 /** Parameters that need a cluster. */
 function readSharing(
@@ -119,7 +141,9 @@ function readSharing(
 function readTls(at: Directive, type: CheckType, texts: Readonly<Record<string, string | undefined>>): CheckTlsSetting {
   const { ssl_name: name, ssl_verify: verify, ssl_trusted_certificate: trusted } = texts;
   const given = ["ssl_name", "ssl_verify", "ssl_trusted_certificate"].find((key) => texts[key] !== undefined);
-  if (type !== "https" && given !== undefined) fail(at, `parameter "${given}" is for "type=https" only`);
+  if (type !== "https" && type !== "grpcs" && given !== undefined) {
+    fail(at, `parameter "${given}" is for "type=https" and "type=grpcs" only`);
+  }
   if (verify !== undefined && verify !== "on" && verify !== "off") {
     fail(at, `invalid value "ssl_verify=${verify}", it must be "on" or "off"`);
   }
@@ -139,6 +163,8 @@ function readHealthCheck(at: Directive): HealthCheckSetting {
     uri: "/",
     match: undefined,
     type: "http",
+    grpc_service: undefined,
+    grpc_status: undefined,
     quorum: undefined,
     observers: undefined,
   };
@@ -160,8 +186,9 @@ function readHealthCheck(at: Directive): HealthCheckSetting {
     else invalid(at, arg);
   });
   const { type, uri = "/", match } = texts;
-  if (type === "grpc") fail(at, 'health_check "type=grpc" is not supported yet');
-  if (type !== "http" && type !== "tcp") invalid(at, `type=${type}`);
+  if (type !== "http" && type !== "tcp" && type !== "grpc") invalid(at, `type=${type}`);
+  if (type === "grpc" && (match !== undefined || texts.uri !== "/"))
+    fail(at, `"type=grpc" and "${match === undefined ? "uri" : "match"}" do not go together`);
   if (!uri.startsWith("/") || /[\0-\x20\x7f]/.test(uri)) invalid(at, `uri=${uri}`);
   return {
     interval: times.interval ?? 5000,
@@ -175,6 +202,7 @@ function readHealthCheck(at: Directive): HealthCheckSetting {
     match,
     mandatory,
     type,
+    grpc: readGrpc(at, type === "grpc", texts),
     sharing: readSharing(at, texts),
     directive: at,
   };
@@ -195,8 +223,8 @@ export const check = defineDirectives("http_upstream_check", {
     in: ["upstream"],
     args: [1, Number.POSITIVE_INFINITY],
     syntax:
-      "interval=milliseconds [fall=count] [rise=count] [timeout=milliseconds] [default_down=true|false] [type=tcp|http|https|ssl_hello|mysql|ajp|fastcgi|uwsgi|scgi] [port=port] [unique=true|false] [ssl_name=name] [ssl_verify=on|off] [ssl_trusted_certificate=file] [quorum=majority] [observers=number]",
-    doc: "Checks the upstream's servers: `fall` failures in a row take a server out, `rise` passes bring it back. Where a parameter is left out: interval=30000 fall=5 rise=2 timeout=1000 default_down=true type=tcp. `port` checks another port of the same server (unix sockets ignore it); `unique=true` shares one check among upstreams that check an address in the same way. type=https is type=http after a TLS handshake: `ssl_name` is the name that the server is asked for, else the host name of `server`; `ssl_verify=on` has its certificate verified, with that name, against those in the file. In a cluster, `quorum=majority` has the servers that balancing uses be those that most of the nodes find up, and `observers` has each server be checked by so many nodes only, whose findings the others use.",
+      "interval=milliseconds [fall=count] [rise=count] [timeout=milliseconds] [default_down=true|false] [type=tcp|http|https|ssl_hello|mysql|ajp|fastcgi|uwsgi|scgi|grpc|grpcs] [port=port] [unique=true|false] [ssl_name=name] [ssl_verify=on|off] [ssl_trusted_certificate=file] [grpc_service=name] [grpc_status=code] [quorum=majority] [observers=number]",
+    doc: "Checks the upstream's servers: `fall` failures in a row take a server out, `rise` passes bring it back. Where a parameter is left out: interval=30000 fall=5 rise=2 timeout=1000 default_down=true type=tcp. `port` checks another port of the same server (unix sockets ignore it); `unique=true` shares one check among upstreams that check an address in the same way. type=https is type=http after a TLS handshake: `ssl_name` is the name that the server is asked for, else the host name of `server`; `ssl_verify=on` has its certificate verified, with that name, against those in the file. type=grpc calls grpc.health.v1.Health/Check for `grpc_service`, or for the server as a whole, and passes when the answer is SERVING; with `grpc_status` it passes when the call ends with that status instead, such as 12 of a server without that service. type=grpcs is the same over TLS. In a cluster, `quorum=majority` has the servers that balancing uses be those that most of the nodes find up, and `observers` has each server be checked by so many nodes only, whose findings the others use.",
     initial: () => undefined,
     repeat: true,
     read: (at, _scope, previous) => readCheck(at, previous),
@@ -288,8 +316,8 @@ export const healthCheck = defineDirectives("http_upstream_hc", {
     in: ["location"],
     args: [0, Number.POSITIVE_INFINITY],
     syntax:
-      "[interval=time] [jitter=time] [fails=number] [passes=number] [uri=uri] [port=number] [match=name] [mandatory [persistent]] [type=http|tcp] [keepalive_time=time] [timeout=time] [quorum=majority] [observers=number]",
-    doc: "Checks the servers of the upstream that this location's proxy_pass names. With `mandatory` a new server gets no requests before it has passed; states always persist over reloads. `timeout` bounds a whole check; without it proxy_connect_timeout and proxy_read_timeout do. `quorum` and `observers` are those of `check`.",
+      "[interval=time] [jitter=time] [fails=number] [passes=number] [uri=uri] [port=number] [match=name] [mandatory [persistent]] [type=http|tcp|grpc] [grpc_service=name] [grpc_status=code] [keepalive_time=time] [timeout=time] [quorum=majority] [observers=number]",
+    doc: "Checks the servers of the upstream that this location's proxy_pass or grpc_pass names; type=grpc needs the latter. With `mandatory` a new server gets no requests before it has passed; states always persist over reloads. `timeout` bounds a whole check; without it proxy_connect_timeout and proxy_read_timeout do. `quorum` and `observers` are those of `check`.",
     initial: () => [],
     inherit: false,
     repeat: true,

@@ -66,8 +66,9 @@ export function checksOf(cycle: Cycle): Map<string, CheckDefinition[]> {
   }
   for (const scope of scopesThatSet(root, healthCheck.specs.health_check)) {
     for (const setting of healthCheck.own(scope).health_check ?? []) {
-      const host = passesTo(scope);
-      if (host === undefined) fail(setting.directive, "health_check needs a proxy_pass to an upstream in its location");
+      const pass = setting.type === "grpc" ? "grpc_pass" : "proxy_pass";
+      const host = passesTo(scope, pass);
+      if (host === undefined) fail(setting.directive, `health_check needs a ${pass} to an upstream in its location`);
       const upstream = host.toLowerCase();
       if (!upstreams.has(upstream)) fail(setting.directive, `no upstream "${host}" for health_check`);
       agree(upstream, setting);
@@ -105,7 +106,9 @@ function ownCheck(scope: Scope, cycle: Cycle): CheckDefinition | undefined {
   const body = http ? settings.check_http_expect_body : undefined;
   const params = paramsOf(settings, base);
   const judged = http || params.length > 0;
-  const tlsText = type === "https" ? [base.tls] : [];
+  const secure = type === "https" || type === "grpcs";
+  const tlsText = secure ? [base.tls] : [];
+  const grpcText = type === "grpc" || type === "grpcs" ? [base.grpc] : [];
   const expect: ResponseTests = !judged
     ? NO_TESTS
     : { status: alive === 0 ? () => true : statusIn(alive), headers: [], body: body === undefined ? [] : [body.test] };
@@ -118,7 +121,8 @@ function ownCheck(scope: Scope, cycle: Cycle): CheckDefinition | undefined {
     defaultDown,
     port,
     unique,
-    tls: type === "https" ? checkTls(base, cycle) : undefined,
+    tls: secure ? checkTls(base, cycle) : undefined,
+    grpc: base.grpc,
     ...(base.sharing === undefined ? {} : { sharing: base.sharing }),
     label: port === 0 ? type : `${type} port ${port}`,
     jitter: 0,
@@ -127,7 +131,17 @@ function ownCheck(scope: Scope, cycle: Cycle): CheckDefinition | undefined {
     expect,
     receive: undefined,
     params,
-    identity: JSON.stringify(["check", type, port, send, judged ? alive : 0, body?.text ?? "", params, ...tlsText]),
+    identity: JSON.stringify([
+      "check",
+      type,
+      port,
+      send,
+      judged ? alive : 0,
+      body?.text ?? "",
+      params,
+      ...tlsText,
+      ...grpcText,
+    ]),
   };
 }
 
@@ -147,17 +161,20 @@ function locationCheck(scope: Scope, setting: HealthCheckSetting, host: string):
   const { interval, jitter, fails, passes, port, type, keepaliveTime, mandatory } = setting;
   const match = matchOf(scope, setting);
   const keep = { requests: 1, time: keepaliveTime };
-  const connect = proxyTime(scope, "proxy_connect_timeout");
-  const timeout = setting.timeout ?? Math.max(connect, proxyTime(scope, "proxy_read_timeout"));
+  const prefix = type === "grpc" ? "grpc" : "proxy";
+  const connect = proxyTime(scope, `${prefix}_connect_timeout`);
+  const timeout = setting.timeout ?? Math.max(connect, proxyTime(scope, `${prefix}_read_timeout`));
   const http = type === "http";
   const send = http ? request(scope, setting.uri, host, keepaliveTime > 0) : (match?.send ?? "");
-  const tls = http ? locationTls(scope, host) : undefined;
-  const identity = ["health_check", type, port, send, match?.text ?? null];
+  const tls = type === "tcp" ? undefined : locationTls(scope, host);
+  const asked = type === "grpc" ? setting.grpc : (match?.text ?? null);
+  const identity = ["health_check", type, port, send, asked];
   const expect = !http ? NO_TESTS : (match ?? { ...NO_TESTS, status: statusIn(DEFAULT_ALIVE) });
   return {
     type,
     ...(setting.sharing === undefined ? {} : { sharing: setting.sharing }),
-    label: http ? `health_check ${setting.uri}` : "health_check type=tcp",
+    grpc: setting.grpc,
+    label: http ? `health_check ${setting.uri}` : `health_check type=${type}`,
     interval,
     jitter,
     timeout,
@@ -170,7 +187,7 @@ function locationCheck(scope: Scope, setting: HealthCheckSetting, host: string):
     send,
     expect,
     tls,
-    receive: http ? undefined : match?.expect,
+    receive: type === "tcp" ? match?.expect : undefined,
     params: [],
     identity: JSON.stringify(tls === undefined ? identity : [...identity, tls.name, tls.sendsName, tls.verifies]),
   };
@@ -215,10 +232,11 @@ function proxyTime(scope: Scope, name: string): number {
   return PROXY_TIMEOUT;
 }
 
-/** The host of the location's own proxy_pass. */
-function passesTo(scope: Scope): string | undefined {
-  const url = named(scope, "proxy_pass").at(-1)?.args[0];
-  return url === undefined ? undefined : /^https?:\/\/([^/?#$]+)/i.exec(url)?.[1];
+/** The host of the location's own proxy_pass or grpc_pass. */
+function passesTo(scope: Scope, pass: "proxy_pass" | "grpc_pass"): string | undefined {
+  const url = named(scope, pass).at(-1)?.args[0];
+  if (url === undefined) return undefined;
+  return (pass === "proxy_pass" ? /^https?:\/\/([^/?#$]+)/i : /^(?:grpcs?:\/\/)?([^/?#$]+)$/i).exec(url)?.[1];
 }
 
 function named(scope: Scope, name: string): { readonly args: readonly string[] }[] {

@@ -10,8 +10,8 @@ import type { CheckSetting } from "./directives.ts";
 
 /** TLS to servers that are checked. */
 
-/** What `check type=https` says of it. Throws ConfigError. */
-export function checkTls({ tls, directive }: CheckSetting, cycle: Cycle): CheckTls {
+/** What `check type=https` and `type=grpcs` say of it. Throws ConfigError. */
+export function checkTls({ tls, type, directive }: CheckSetting, cycle: Cycle): CheckTls {
   const source = certificatesOf(cycle);
   const trusted = tls.trusted === undefined ? undefined : { path: cycle.path(tls.trusted, "conf"), source };
   try {
@@ -21,6 +21,7 @@ export function checkTls({ tls, directive }: CheckSetting, cycle: Cycle): CheckT
       ciphers: "DEFAULT",
       certificates: { pairs: [], source, passwords: undefined },
       recordSize: RECORD_BYTES,
+      ...(type === "grpcs" ? { protocolNames: ["h2"] } : {}),
       ...(trusted === undefined ? {} : { trusted }),
     });
     return { context, name: tls.name, sendsName: true, verifies: tls.verify };

@@ -90,7 +90,9 @@ test("health_check's and match's errors", () => {
     assert.throws(() => location(`health_check ${bad};`), ConfigError, bad);
   }
   refused(() => location("health_check match=m;"), 'match "m" is not found');
-  refused(() => location("health_check type=grpc;"), 'health_check "type=grpc" is not supported yet');
+  refused(() => location("health_check type=grpc;"), "health_check needs a grpc_pass to an upstream in its location");
+  refused(() => location("health_check grpc_service=a;"), 'parameter "grpc_service" is for "type=grpc" only');
+  refused(() => location("health_check type=grpc uri=/a;"), '"type=grpc" and "uri" do not go together');
   refused(
     () => planText("http { upstream u { } server { location / { health_check; } } }", { u: servers }),
     "health_check needs a proxy_pass to an upstream in its location",

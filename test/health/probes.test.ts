@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { execFileSync, spawn } from "node:child_process";
 import { mkdtempSync, readFileSync as read, rmSync, writeFileSync as write } from "node:fs";
+import type { IncomingHttpHeaders } from "node:http2";
 import net from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -11,6 +12,9 @@ import type { CheckDefinition } from "../../src/health/definition.ts";
 import { probeOf } from "../../src/health/probes/registry.ts";
 import type { Address } from "../../src/net/address.ts";
 import { engine } from "../../src/net/engines.ts";
+import * as h2 from "../../src/wire/h2/frames.ts";
+import { encodeField } from "../../src/wire/h2/hpack_encoder.ts";
+import { h2Backend, unary } from "../support/h2_backend.ts";
 import { have } from "../support/have.ts";
 import { freePort } from "../support/ports.ts";
 import { startUwsgi } from "../support/uwsgi.ts";
@@ -389,6 +393,59 @@ test("ajp: CPing is answered with CPong", async () => {
   everySplit(definition, "AB\0\x01\x05", "not an AJP CPong");
   everySplit(definition, "HTTP/1.1 400\r\n\r\n", "not an AJP CPong");
   everySplit(definition, "AB", "closed by the server within the CPong");
+});
+
+/** What a server of gRPC answers: the head, the message, the trailer. */
+function grpcAnswer(message: string, status: string, http = "200"): string {
+  const head = encodeField(":status", http) + encodeField("content-type", "application/grpc");
+  const trailer = encodeField("grpc-status", status);
+  return (
+    h2.settingsFrame([]) +
+    h2.headersFrames(1, head, false, h2.DEFAULT_FRAME_SIZE) +
+    (message === "" ? "" : h2.frameHead(message.length, h2.DATA, 0, 1) + message) +
+    h2.headersFrames(1, trailer, true, h2.DEFAULT_FRAME_SIZE)
+  );
+}
+
+test("grpc: what a server of the health service answers, and what is none", () => {
+  const check = of("check type=grpc;");
+  const serving = (status: number) => `\0\0\0\0\x02\x08${String.fromCharCode(status)}`;
+  everySplit(check, grpcAnswer(serving(1), "0"), "pass");
+  everySplit(check, grpcAnswer(serving(2), "0"), "NOT_SERVING");
+  everySplit(check, grpcAnswer("\0\0\0\0\0", "0"), "UNKNOWN");
+  everySplit(check, grpcAnswer("\0\0\0\0\x03\x08\x01", "0"), "not an answer of grpc.health.v1.Health");
+  everySplit(check, grpcAnswer("", "12"), "grpc-status 12");
+  everySplit(of("check type=grpc grpc_status=12;"), grpcAnswer("", "12"), "pass");
+  everySplit(check, grpcAnswer("", "0", "503"), "status 503");
+  const refused = encodeField(":status", "200") + encodeField("grpc-status", "5");
+  const only = h2.headersFrames(1, refused, true, h2.DEFAULT_FRAME_SIZE);
+  everySplit(check, h2.settingsFrame([]) + only, "grpc-status 5");
+  everySplit(check, h2.settingsFrame([]) + h2.rstStream(1, 7), "the call was rejected with error 7");
+  everySplit(check, h2.settingsFrame([]) + h2.goaway(0, 11), "the server goes away with error 11");
+  everySplit(check, only, "not an HTTP/2 response");
+  everySplit(check, "HTTP/1.1 400 Bad Request\r\n\r\n", "not an HTTP/2 response");
+  everySplit(check, h2.settingsFrame([]), "closed by the server within the response");
+  const probe = probeOf(check, "");
+  probe.begin();
+  assert.equal(probe.data(Buffer.from(h2.settingsFrame([]).repeat(1001), "latin1")), "too long an answer");
+});
+
+test("grpc: the call names the service, and a server of Node's understands it", async (t) => {
+  let asked: Buffer = Buffer.alloc(0);
+  let fields: IncomingHttpHeaders = {};
+  const { port } = await h2Backend(t, (stream, headers) => {
+    fields = headers;
+    unary(stream, (body) => {
+      asked = body;
+      return Buffer.from([0, 0, 0, 0, 2, 8, 1]);
+    });
+  });
+  const definition = of("check type=grpc grpc_service=shop.Cart;");
+  const target: Address = { family: "ipv4", host: "127.0.0.1", port };
+  assert.equal(await verdictOf(target, definition, "cart.test:50051"), "pass");
+  assert.equal(asked.latin1Slice(), "\0\0\0\0\x0b\n\x09shop.Cart");
+  assert.equal(fields[":path"], "/grpc.health.v1.Health/Check");
+  assert.equal(fields[":authority"], "cart.test:50051");
 });
 
 test("fastcgi: status, error stream and broken answers", async () => {

@@ -6,6 +6,7 @@ import { hostName } from "../tls.ts";
 import { ajp } from "./ajp.ts";
 import { cgi } from "./cgi.ts";
 import { fastcgi } from "./fastcgi.ts";
+import { grpc } from "./grpc.ts";
 import { http } from "./http.ts";
 import { mysql } from "./mysql.ts";
 import { sslHello } from "./ssl_hello.ts";
@@ -32,6 +33,9 @@ export function probeOf(definition: CheckDefinition, server: string): Probe {
       return ajp();
     case "fastcgi":
       return fastcgi({ params, expect });
+    case "grpc":
+    case "grpcs":
+      return grpc(definition.grpc ?? { service: "", status: 0 }, server, definition.tls !== undefined);
     case "uwsgi":
       return cgi(uwsgi.packet(0, 0, params.map(({ key, value }) => uwsgi.variable(key, value)).join("")), expect);
     case "node":

@@ -71,7 +71,7 @@ export class H2ResponseReader {
           return this.refuse("upstream sent duplicate :status header");
         return this.refuse(`upstream sent invalid header "${shown(text, spans, at)}"`);
       }
-      const value = text.slice(spans[at + 2], spans[at + 3]);
+      const value = decoder.pseudoValue(at / SPAN);
       if (!/^\d{3}$/.test(value)) return this.refuse(`upstream sent invalid :status "${value}"`);
       status = Number(value);
       if (status < 100 || status === 101) return this.refuse(`upstream sent unexpected :status "${value}"`);
