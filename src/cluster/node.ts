@@ -3,7 +3,7 @@ import { type BoundPlan, bindPlan } from "../health/plan.ts";
 import { type Checks, startChecks } from "../health/scheduler.ts";
 import type { HealthStates } from "../health/state.ts";
 import { addressText, hostText } from "../net/address.ts";
-import type { Stream, StreamError, StreamHandler } from "../net/stream.ts";
+import { IGNORE, type Stream, type StreamError, type StreamHandler } from "../net/stream.ts";
 import type { CheckerService } from "../runtime/application.ts";
 import type { ErrorLog } from "../runtime/log/log.ts";
 import type { SslConnection } from "../sys/openssl/ssl.ts";
@@ -83,7 +83,8 @@ export class ClusterNode implements CheckerService, Answerer, DoorOwner, SecureA
     this.#environment = environment;
     const run = randomBytes(8).readBigUInt64BE();
     this.identity = new Identity(name, self.name, run, secrets, previous?.identity.refusals);
-    this.connections = new Connections(settings.check.interval, this.identity.refusals);
+    const hosts = settings.nodes.map(({ address }) => hostText(address));
+    this.connections = new Connections(settings.check.interval, this.identity.refusals, hosts);
     this.security = securityOf(settings);
     this.#refusals = new RefusalLog(settings, log);
     this.#askers = previous === undefined ? new Askers() : previous.#askers;
@@ -173,6 +174,10 @@ export class ClusterNode implements CheckerService, Answerer, DoorOwner, SecureA
   }
 
   accept(stream: Stream): StreamHandler {
+    if (!this.connections.admits(hostText(stream.remote), performance.now())) {
+      stream.destroy();
+      return IGNORE;
+    }
     const { tls } = this.#environment.settings;
     return tls === undefined ? new Responder(stream, this) : acceptSecurely(stream, this, tls, HASTE_MS);
   }

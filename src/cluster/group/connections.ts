@@ -2,6 +2,8 @@ import type { Refusals } from "./refusals.ts";
 
 /** Connections that have not sent a message of the group yet; the oldest make room for new ones. */
 const MOST_STRANGERS = 256;
+/** So many connections a second may begin from addresses that are no node's: to agree on TLS costs a signature. */
+const STRANGERS_RATE = 100;
 /** Connections of one node. It needs one, and another while it reloads. */
 const MOST_OF_A_NODE = 8;
 /** Answers to one node in a second, however seldom nodes check one another, and how many times its checks may come. */
@@ -53,11 +55,25 @@ export class Connections {
   readonly #nodes = new Map<string, Known>();
   readonly #rate: number;
   readonly #refusals: Refusals;
+  readonly #hosts: ReadonlySet<string>;
+  readonly #strangersRate = new Allowance(STRANGERS_RATE);
 
-  /** `interval`: of the checks of nodes, ms. */
-  constructor(interval: number, refusals: Refusals) {
+  /** `interval`: of the checks of nodes, ms; `hosts`: where nodes are. */
+  constructor(interval: number, refusals: Refusals, hosts: readonly string[] = []) {
+    this.#hosts = new Set(hosts);
     this.#rate = Math.max(LEAST_RATE, (RATE_OF_CHECKS * 1000) / interval);
     this.#refusals = refusals;
+  }
+
+  /** Whether a connection from there may begin: those of nodes always, others as far as there are not too many. */
+  admits(host: string, now: number): boolean {
+    if (this.#hosts.has(host)) return true;
+    if (!this.#strangersRate.hasAny(now)) {
+      this.#refusals.count("flood");
+      return false;
+    }
+    this.#strangersRate.spend(0);
+    return true;
   }
 
   accept(guest: Guest): void {

@@ -270,6 +270,20 @@ test("strangers push out strangers, and none of those who have the secret", () =
   assert.equal(refusals.counts.flood, gone.length);
 });
 
+test("strangers' connections begin as often as may be, those of nodes always", () => {
+  const refusals = new Refusals();
+  const connections = new Connections(500, refusals, ["10.0.0.2"]);
+  const admitted = (host: string, now: number): number => {
+    let count = 0;
+    for (let i = 0; i < 1000; i++) if (connections.admits(host, now)) count++;
+    return count;
+  };
+  assert.equal(admitted("10.0.0.9", 1000), 200);
+  assert.equal(admitted("10.0.0.2", 1000), 1000);
+  assert.equal(admitted("10.0.0.9", 2000), 100);
+  assert.equal(refusals.counts.flood, 800 + 900);
+});
+
 test("a node that asks all the time is answered a bounded number of times, and long answers count more", () => {
   const connections = new Connections(500, new Refusals());
   const asked = (from: number, ms: number, bytes: number): number => {
