@@ -130,6 +130,8 @@ export class H2Connection implements ProtocolConnection, FrameInputOwner, Output
     if (this.closed) return;
     if (!useful || this.output.unsent > MOST_CONTROL + this.streams.size * MOST_OF_STREAM) {
       this.fail(h2.ERROR.NO_ERROR, "http2 flood detected");
+    } else {
+      this.output.serve();
     }
   }
 

@@ -14,14 +14,15 @@ export interface WaitingStream {
   readonly id: number;
   /** 0 is sent first, 7 last (RFC 9218). */
   readonly urgency: number;
-  /** It is sent in turns with others of its urgency, a frame each; else as a whole, in the order of their numbers. */
+  /** It is sent in turns with others of its urgency; else as a whole, in the order of their numbers. */
   readonly incremental: boolean;
   /** It is in the list of those that wait for room. */
   waiting: boolean;
-  /** Sends a frame. Returns one of `SERVED`. */
+  /** Sends some frames. Returns one of `SERVED`. */
   onRoom(): number;
   /** The kernel has all that was sent of it. */
   onSent(): void;
+  onFault(error: unknown): void;
 }
 
 /** The connection. */
@@ -204,20 +205,28 @@ export class H2Output {
   }
 
   /** Lets streams send, as long as there is room. */
-  private serve(): void {
+  serve(): void {
     const { waiting, owner } = this;
     while (!owner.closed && !this.full) {
       const stream = waiting.shift();
       if (stream === undefined) return;
       stream.waiting = false;
-      if (stream.onRoom() !== SERVED.more) continue;
+      let result: number;
+      try {
+        result = stream.onRoom();
+      } catch (error) {
+        stream.onFault(error);
+        continue;
+      }
+      if (result !== SERVED.more) continue;
       this.await(stream);
       if (this.window <= 0) return;
     }
   }
 
+  /** The socket takes more. */
   onDrain(): void {
-    this.endTurn();
+    this.serve();
   }
 
   /** The kernel has all that was written. */
@@ -225,9 +234,15 @@ export class H2Output {
     const { leaving } = this;
     if (leaving !== NONE && this.slab === undefined) {
       this.leaving = NONE;
-      for (const stream of leaving) stream.onSent();
+      for (const stream of leaving) {
+        try {
+          stream.onSent();
+        } catch (error) {
+          stream.onFault(error);
+        }
+      }
     }
-    this.serveSoon();
+    this.serve();
   }
 
   /** The connection is closed. */

@@ -12,6 +12,9 @@ import { informationalBlock, responseBlock, trailersBlock } from "./response_blo
 /** How soon more is sent where limit_rate holds it back, ms. */
 const RATE_MS = 100;
 
+/** A stream sends so many bytes at a time: one that gets far needs its server, and memory, for less long. */
+const TURN = 64 * 1024;
+
 /** The exchange whose output it is. */
 export interface StreamOutputOwner {
   readonly id: number;
@@ -212,14 +215,10 @@ export class H2StreamOutput implements WaitingStream {
     const { queue } = this;
     if (request === undefined || closed) return SERVED.over;
     if (queue !== undefined && queue.length > 0) {
-      const room = this.room(request, queue.length);
-      if (room <= 0) return this.holdBack(request);
-      const ends = room === queue.length && this.last && request.response.trailers === undefined;
-      this.output.putQueued(this.id, queue, room, ends);
-      this.count(request, room, ends);
+      if (!this.sendQueued(request, queue)) return this.holdBack(request);
       if (queue.length > 0) {
         if (this.deadline !== undefined) this.arm(request.location.core.sendTimeout);
-        return this.window > 0 ? SERVED.more : SERVED.over;
+        return SERVED.more;
       }
       if (this.last && !this.ended) this.endStream(request);
     }
@@ -228,6 +227,20 @@ export class H2StreamOutput implements WaitingStream {
     if (this.finalizing) this.owner.complete(request);
     else bodyWritable(request);
     return SERVED.over;
+  }
+
+  /** Sends frames of what is queued, up to TURN bytes. False: none may be sent. */
+  private sendQueued(request: Request, queue: SlabQueue): boolean {
+    let sent = 0;
+    while (queue.length > 0 && sent < TURN) {
+      const room = this.room(request, queue.length);
+      if (room <= 0) break;
+      const ends = room === queue.length && this.last && request.response.trailers === undefined;
+      this.output.putQueued(this.id, queue, room, ends);
+      this.count(request, room, ends);
+      sent += room;
+    }
+    return sent > 0;
   }
 
   /** Why nothing may be sent: the connection's window, the stream's, or limit_rate. */
