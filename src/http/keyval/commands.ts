@@ -1,8 +1,8 @@
 import { type Command, CommandError, type CommandReply, type CommandRequest } from "../../runtime/control/protocol.ts";
 import { wallNow } from "../../sys/clock.ts";
 import type { KeyvalZone, SetResult } from "./keyval_zone.ts";
+import type { Pair } from "./pair_entries.ts";
 import { filedKey, shownKey } from "./pair_key.ts";
-import type { Pair } from "./pair_table.ts";
 
 /** What is answered of keyval zones at the control socket: `keyval ls`, `get`, `set`, `del`, `clear`. In the checker. */
 
@@ -41,6 +41,13 @@ function textIn(request: CommandRequest, name: string): string {
 function shown({ settings }: KeyvalZone, { key, value, ends }: Pair) {
   const left = ends === Number.POSITIVE_INFINITY ? {} : { left: Math.max(0, Math.ceil(ends - wallNow())) };
   return { key: shownKey(settings.type, key), value, ...left };
+}
+
+/** Others' turn. */
+function pause(): Promise<void> {
+  return new Promise((resolve) => {
+    setImmediate(resolve);
+  });
 }
 
 async function list(zone: KeyvalZone, _request: CommandRequest, reply: CommandReply): Promise<void> {
@@ -92,5 +99,10 @@ async function remove(zone: KeyvalZone, request: CommandRequest, reply: CommandR
 }
 
 async function clear(zone: KeyvalZone, _request: CommandRequest, reply: CommandReply): Promise<void> {
-  await reply.line({ cleared: zone.name, pairs: zone.clear() });
+  let pairs = 0;
+  for (const removed of zone.clear()) {
+    pairs += removed;
+    await pause();
+  }
+  await reply.line({ cleared: zone.name, pairs });
 }

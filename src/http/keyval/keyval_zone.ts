@@ -5,8 +5,9 @@ import type { ErrorLog } from "../../runtime/log/log.ts";
 import type { DeclaredZone } from "../../shm/registry.ts";
 import type { Zone } from "../../shm/zone.ts";
 import { wallNow } from "../../sys/clock.ts";
+import { MOST_VALUE, type Pair } from "./pair_entries.ts";
 import { filedKey, type PairType } from "./pair_key.ts";
-import { MOST_VALUE, type Pair, PairTable } from "./pair_table.ts";
+import { PairTable } from "./pair_table.ts";
 import { readPairs, readState, reasonOf } from "./state_file.ts";
 
 export interface KeyvalSettings {
@@ -85,17 +86,17 @@ export class KeyvalZone {
     return this.table.remove(key, ends);
   }
 
-  /** Removes all pairs; how many. */
-  clear(): number {
-    const ends = wallNow() + this.settings.timeout;
-    let removed = 0;
+  /** Removes all pairs, some at a time: how many. */
+  *clear(): Generator<number> {
     for (const pairs of this.table.all(false)) {
+      const ends = wallNow() + this.settings.timeout;
+      let removed = 0;
       for (const { key } of pairs) {
         this.#successor?.remove(key, ends);
         if (this.table.remove(key, ends)) removed++;
       }
+      yield removed;
     }
-    return removed;
   }
 
   /** In a process, before it serves: what an earlier run has left is read by the first. `before`: what the cycle before has. */

@@ -1,8 +1,9 @@
 import { MOST_TOPIC, type Synced } from "../conf/synced.ts";
 import { SyncedTable } from "../conf/synced_table.ts";
 import type { KeyvalZone } from "./keyval_zone.ts";
+import { MOST_VALUE } from "./pair_entries.ts";
 import { isFiledKey } from "./pair_key.ts";
-import { LOADING, MOST_VALUE } from "./pair_table.ts";
+import { LOADING } from "./pair_table.ts";
 
 /** A zone as the nodes of a group share it (`sync`). */
 export function sharedPairs(zone: KeyvalZone): Synced {

@@ -1,8 +1,8 @@
 import { closeSync, constants, fstatSync, openSync, promises, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { errnoCode, errnoText } from "../../sys/errno.ts";
 import { osPath } from "../../sys/paths.ts";
+import { MOST_VALUE, type Pair } from "./pair_entries.ts";
 import { filedKey, type PairType, shownKey } from "./pair_key.ts";
-import { MOST_VALUE, type Pair } from "./pair_table.ts";
 
 /**
  * The file in which pairs outlive a restart (`state=`): a JSON object, as the API of NGINX Plus has pairs. A pair that ends has a

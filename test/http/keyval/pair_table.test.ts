@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
+import { MOST_VALUE, type Pair } from "../../../src/http/keyval/pair_entries.ts";
 import { filedKey, type PairType, shownKey } from "../../../src/http/keyval/pair_key.ts";
-import { KEYVAL_ZONE, MOST_VALUE, type Pair, PairTable } from "../../../src/http/keyval/pair_table.ts";
+import { KEYVAL_ZONE, PairTable } from "../../../src/http/keyval/pair_table.ts";
 import { makeOwnZone } from "../../../src/shm/zone.ts";
 
 /** The table of a keyval zone, beside a plain list of its pairs. */
