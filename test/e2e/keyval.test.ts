@@ -138,7 +138,7 @@ test("pairs end: with their zone's timeout, or their own", async (t) => {
   const running = await start(t, "keyval_zone zone=one:64k timeout=300ms;");
   await done(running, "set", "one", "a", "short");
   await done(running, "set", "--timeout=1h", "one", "b", "long");
-  await waitFor(async () => (await found(running.port, "a")) === "", "the end of a pair");
+  await waitFor(async () => (await get(running.port, "/?key=a")).body === "<>", "the end of a pair");
   assert.equal(await found(running.port, "b"), "long");
   assert.match(await done(running, "ls", "--json", "one"), /^\{"key":"b",.*\}\n$/);
 });
