@@ -202,6 +202,25 @@ test("what is planned costs no request", { skip }, async (t) => {
   });
 });
 
+test("a node that has two addresses hands both over", { skip }, async (t) => {
+  const second = "10.77.0.101";
+  const virtual = [SHARED, second].map((address) => `virtual_ip ${address}/24 dev=eth0;`);
+  const site = await startSite(t, { cluster: virtual.join(" ") });
+  const [first] = site.nodes;
+  await waitFor(() => first.host.has(SHARED) && first.host.has(second), "lb1 to have both", 30_000);
+  const clients = [SHARED, second].flatMap((address) => [{ address }, { address, rate: 20, wait: 500 }]);
+  const running = clients.map((options) => new HostClient(site.client, options));
+  for (const client of running) await client.answered(30, first.name);
+  const at = Date.now();
+  assert.equal(await first.running.stop("SIGQUIT"), 0);
+  for (const client of running) {
+    await client.answered(50);
+    const outage = await client.end(at);
+    t.diagnostic(outageText(outage));
+    assert.deepEqual(outage.failures, []);
+  }
+});
+
 test("a cart outlives the node that served it, and the store", { skip: skip || noRedis }, async (t) => {
   const site = await startSite(t, { stored: true });
   const jar = join(makePrefix(t), "jar");

@@ -37,6 +37,7 @@ export interface Outage {
 }
 
 export interface ClientOptions {
+  readonly address?: string;
   /** Requests a second. */
   readonly rate?: number;
   /** Connections that it keeps; 0: each request has a new one. */
@@ -54,8 +55,8 @@ export class HostClient {
   }
   #rest = "";
 
-  constructor(host: Host, { rate = RATE, kept = 0, wait = 0 }: ClientOptions = {}) {
-    const words = [SHARED, 80, rate, kept, wait].map(String);
+  constructor(host: Host, { address = SHARED, rate = RATE, kept = 0, wait = 0 }: ClientOptions = {}) {
+    const words = [address, 80, rate, kept, wait].map(String);
     this.#child = host.spawn([process.execPath, main("host_client_main.ts"), ...words], {
       stdio: ["pipe", "pipe", "inherit"],
     });

@@ -5,8 +5,11 @@
 export const LEAST_PRIORITY = 1;
 export const MOST_PRIORITY = 80;
 const MIDDLE = 80;
-/** The most between two nodes that follow one another: their backups wait that much differently long. */
-const GREATEST_STEP = 10;
+/**
+ * The most between two nodes that follow one another. Backups wait the longer the lower theirs is, 1/256 of an advertisement a step: the
+ * second must have heard the first by then, or both take the address for a moment, and who reaches the wrong one is cut off.
+ */
+const GREATEST_STEP = 39;
 
 /** What is added to a node's own priority. FAULT: it takes no part. */
 export const WEIGHT = { normal: 0, holder: 90, cutOff: -80, fault: -254 } as const;
