@@ -132,8 +132,8 @@ test("a head and pieces of a body that are longer than what is put together at o
     [h2.SETTING.MAX_FRAME_SIZE, h2.MAX_FRAME_SIZE],
     [h2.SETTING.INITIAL_WINDOW_SIZE, 2 * LARGE.length],
   ]);
-  connection.write(h2.windowUpdate(0, 2 * LARGE.length), connection.get(1, `/long?h=${"x".repeat(30_000)}`));
-  connection.write(connection.get(3, `/long?h=${"x".repeat(8_000)}`));
+  connection.write(h2.windowUpdate(0, 2 * LARGE.length), connection.get(1, `/long?h=${"X".repeat(30_000)}`));
+  connection.write(connection.get(3, `/long?h=${"X".repeat(8_000)}`));
   for (const [stream, length] of [
     [1, 90_000],
     [3, 24_000],

@@ -35,6 +35,9 @@ const BYTE_SHIFT = 11;
 const FAILS = -1;
 const steps = new Int32Array(257 * NIBBLE);
 
+/** The code of each byte, right-aligned. */
+const codes = new Uint32Array(257);
+
 function build(): void {
   const order = LENGTHS.map((_, byte) => byte).sort((a, b) => LENGTHS[a] - LENGTHS[b] || a - b);
   let nodes = 1;
@@ -43,6 +46,7 @@ function build(): void {
   for (const [place, byte] of order.entries()) {
     if (place > 0) code = (code + 1) * 2 ** (LENGTHS[byte] - length);
     length = LENGTHS[byte];
+    codes[byte] = code;
     let node = 0;
     for (let bit = length - 1; bit > 0; bit--) {
       const tree = trees[(code >>> bit) & 1];
@@ -100,4 +104,34 @@ export function decodeHuffman(bytes: Uint8Array, start: number, end: number, out
     accepts = (step & ACCEPTS) !== 0;
   }
   return accepts ? to : -1;
+}
+
+/** A byte string in that code where that makes it shorter, else undefined. */
+export function encodeHuffman(text: string): string | undefined {
+  let bits = 0;
+  for (let i = 0; i < text.length; i++) bits += LENGTHS[text.charCodeAt(i)];
+  if (bits > 8 * text.length - 8) return undefined;
+  const bytes = Buffer.allocUnsafe((bits + 7) >> 3);
+  let at = 0;
+  // What was not written yet: fewer than eight bits.
+  let rest = 0;
+  let held = 0;
+  for (let i = 0; i < text.length; i++) {
+    const byte = text.charCodeAt(i);
+    // The longest codes have thirty bits.
+    for (let left = LENGTHS[byte]; left > 0; ) {
+      const count = Math.min(left, 8 - held);
+      left -= count;
+      rest = (rest << count) | ((codes[byte] >>> left) & ((1 << count) - 1));
+      held += count;
+      if (held === 8) {
+        bytes[at++] = rest;
+        rest = 0;
+        held = 0;
+      }
+    }
+  }
+  // Padding is the beginning of the end's code.
+  if (held > 0) bytes[at] = (rest << (8 - held)) | (0xff >> held);
+  return bytes.latin1Slice();
 }

@@ -102,6 +102,15 @@ test("what the encoder writes is what the decoder reads", () => {
   );
 });
 
+test("strings are in Huffman's code where that is shorter, as RFC 7541 C.4 and C.6 have them", () => {
+  assert.equal(
+    Buffer.from(encodeField(":authority", "www.example.com"), "latin1").toString("hex"),
+    "018cf1e3c2e5f23a6ba0ab90f4ff",
+  );
+  assert.equal(Buffer.from(encodeField("cache-control", "private"), "latin1").toString("hex"), "0f0985aec3771a4b");
+  assert.equal(encodeField("x", "{|}~"), "\0\x01x\x04{|}~");
+});
+
 test("any bytes are fields or an error, in bounded memory", () => {
   const decoder = new HpackDecoder();
   fc.assert(
