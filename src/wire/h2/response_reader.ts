@@ -57,7 +57,6 @@ export class H2ResponseReader {
     if (length - 4 * count > this.bufferSize) return this.refuse("upstream sent too large http2 header");
     const text = byteString(lines, 0, length);
     let status = 0;
-    let first = 0;
     for (let at = 0; at < count * SPAN; at += SPAN) {
       const flags = spans[at + 5];
       if ((flags & (BAD_NAME | BAD_VALUE)) !== 0)
@@ -66,20 +65,17 @@ export class H2ResponseReader {
         if (status === 0) return this.refuse("upstream sent no :status header");
         continue;
       }
-      if (text.slice(spans[at], spans[at + 1]) !== ":status" || at !== first) {
-        if (status !== 0 && text.slice(spans[at], spans[at + 1]) === ":status")
-          return this.refuse("upstream sent duplicate :status header");
+      if (text.slice(spans[at], spans[at + 1]) !== ":status")
         return this.refuse(`upstream sent invalid header "${shown(text, spans, at)}"`);
-      }
+      if (at > 0) return this.refuse("upstream sent duplicate :status header");
       const value = decoder.pseudoValue(at / SPAN);
       if (!/^\d{3}$/.test(value)) return this.refuse(`upstream sent invalid :status "${value}"`);
       status = Number(value);
       if (status < 100 || status === 101) return this.refuse(`upstream sent unexpected :status "${value}"`);
-      first = SPAN;
     }
     if (status === 0) return this.refuse("upstream sent no :status header");
     const { head } = this;
-    if (head.takeDecoded(status, text, spans, first, count * SPAN) !== DONE) return this.refuse(head.error);
+    if (head.takeDecoded(status, text, spans, SPAN, count * SPAN) !== DONE) return this.refuse(head.error);
     return status < 200 ? INFORMATIONAL : HEAD;
   }
 
