@@ -107,14 +107,14 @@ test("a head larger than proxy_buffer_size is refused, and its connection goes o
   const { bad, id } = await asked(server, 0);
   bad.write(head(id, true, [["large", "x".repeat(5000)]]));
   assert.equal((await large).status, 502);
-  assert.match(holdfast.errorLog(), /too large http2 header/);
+  await waitFor(() => /too large http2 header/.test(holdfast.errorLog()), "the log");
   const next = get(holdfast.port, "/");
   await waitFor(() => bad.frames.filter(({ type }) => type === h2.HEADERS).length === 2, "the next request");
   bad.write(head(id + 2, true));
   assert.equal((await next).status, 200);
 });
 
-test("a small block that stands for a large head is not written out", async (t) => {
+test("a small block that would stand for a large head refers to a table that there is not", async (t) => {
   const server = await RawH2Server.start(t);
   const holdfast = await start(t, server);
   const answer = get(holdfast.port, "/");
@@ -123,7 +123,7 @@ test("a small block that stands for a large head is not written out", async (t) 
   const entry = `\x40\x01a\x7f\xa1\x1e${"x".repeat(4000)}`;
   bad.write(block(id, `\x88${entry}${"\xbe".repeat(1000)}`));
   assert.equal((await answer).status, 502);
-  assert.match(holdfast.errorLog(), /too large http2 header/);
+  await waitFor(() => /invalid hpack table index/.test(holdfast.errorLog()), "the log");
 });
 
 for (const [what, frames] of [
@@ -140,7 +140,7 @@ for (const [what, frames] of [
     bad.write(frames(id));
     assert.equal((await answer).status, 502);
     await waitFor(() => bad.ended, "the connection to be closed");
-    assert.match(holdfast.errorLog(), /upstream sent too (many|large)/);
+    await waitFor(() => /upstream sent too (many|large)/.test(holdfast.errorLog()), "the log");
     assert.equal((await get(holdfast.port, "/good")).body, "good");
   });
 }
@@ -168,7 +168,7 @@ test("a window that never opens ends with proxy_send_timeout", async (t) => {
   const body = "x".repeat(1000);
   const post = `POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: ${body.length}\r\n\r\n${body}`;
   assert.equal((await request(holdfast.port, post)).status, 504);
-  assert.match(holdfast.errorLog(), /upstream timed out .* while sending request to upstream/);
+  await waitFor(() => /upstream timed out .* while sending request to upstream/.test(holdfast.errorLog()), "the log");
 });
 
 test("a server that resets every request costs each its answer, and the worker goes on", async (t) => {

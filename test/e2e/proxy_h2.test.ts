@@ -227,5 +227,5 @@ test("over TLS, h2 is asked for by ALPN; a server that speaks HTTP/1 is no serve
   const backend = await httpBackend(t, (_request, response) => response.end("one"));
   const holdfast = await start(t, 1, `} location /x { proxy_pass http://${backend.address};`);
   assert.equal((await get(holdfast.port, "/x")).status, 502);
-  assert.match(holdfast.errorLog(), /upstream sent (too large|unexpected) http2 frame/);
+  await waitFor(() => /upstream sent (too large|unexpected) http2 frame/.test(holdfast.errorLog()), "the log");
 });

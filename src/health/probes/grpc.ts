@@ -37,7 +37,7 @@ class GrpcProbe implements Probe, FrameHandler {
   readonly unfinished = false;
   private readonly expected: number;
   private frames = new FrameReader(h2.PREFACE.length);
-  private decoder = new HpackDecoder();
+  private readonly decoder = new HpackDecoder(0);
   private readonly reader = new H2ResponseReader();
   private verdict: Verdict | undefined = undefined;
   private count = 0;
@@ -59,7 +59,6 @@ class GrpcProbe implements Probe, FrameHandler {
 
   begin(): void {
     this.frames = new FrameReader(h2.PREFACE.length);
-    this.decoder = new HpackDecoder();
     this.reader.begin(MAX_HEAD);
     this.verdict = undefined;
     this.count = 0;
@@ -204,7 +203,10 @@ function request(service: string, authority: string, secure: boolean): string {
   const message = `\0\0\0${String.fromCharCode(name.length >> 8, name.length & 0xff)}${name}`;
   return (
     h2.PREFACE +
-    h2.settingsFrame([[h2.SETTING.ENABLE_PUSH, 0]]) +
+    h2.settingsFrame([
+      [h2.SETTING.HEADER_TABLE_SIZE, 0],
+      [h2.SETTING.ENABLE_PUSH, 0],
+    ]) +
     h2.headersFrames(STREAM, block, false, h2.DEFAULT_FRAME_SIZE) +
     h2.frameHead(message.length, h2.DATA, h2.FLAG.END_STREAM, STREAM) +
     message

@@ -6,7 +6,7 @@ import { STATIC_TABLE } from "./static_table.ts";
 
 /** What an entry of the dynamic table counts beside its texts (RFC 7541 section 4.1). */
 const ENTRY_BYTES = 32;
-/** What the dynamic table may hold: SETTINGS_HEADER_TABLE_SIZE, which is left at its default. */
+/** What the dynamic table may hold: SETTINGS_HEADER_TABLE_SIZE, which clients are left at its default. */
 const TABLE_BYTES = 4096;
 
 /** What is wrong with a header block. */
@@ -110,9 +110,16 @@ export class HpackDecoder {
   /** The dynamic table: the newest entry is the last. */
   readonly #entries: Entry[] = [];
   #bytes = 0;
-  #most = TABLE_BYTES;
+  readonly #limit: number;
+  #most: number;
   #pos = 0;
   #error: HeaderBlockError | undefined = undefined;
+
+  /** `limit`: what its dynamic table may hold, as the peer was told by SETTINGS_HEADER_TABLE_SIZE. */
+  constructor(limit: number = TABLE_BYTES) {
+    this.#limit = limit;
+    this.#most = limit;
+  }
 
   /** The lines of the block decoded last by any decoder. */
   get lines(): Buffer {
@@ -159,7 +166,7 @@ export class HpackDecoder {
       } else if (first >= 0x20 && first < 0x40) {
         const size = this.#integer(block, 5);
         if (size < 0) return this.#error;
-        if (size > TABLE_BYTES || this.count > 0) return BAD_UPDATE;
+        if (size > this.#limit || this.count > 0) return BAD_UPDATE;
         this.#most = size;
         this.#evict(0);
       } else {

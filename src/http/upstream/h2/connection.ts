@@ -16,10 +16,11 @@ import { ServerStream, type StreamOwner } from "./stream.ts";
 /** How many streams a server is thought to take until it says so (RFC 9113 section 6.5.2). */
 const STREAMS = 100;
 
-/** What a connection begins with: no push, and no window of the connection, as each stream has its own. */
+/** What a connection begins with: no table of fields, no push, and no window of the connection, as each stream has its own. */
 const GREETING =
   h2.PREFACE +
   h2.settingsFrame([
+    [h2.SETTING.HEADER_TABLE_SIZE, 0],
     [h2.SETTING.ENABLE_PUSH, 0],
     [h2.SETTING.INITIAL_WINDOW_SIZE, FIRST_WINDOW],
   ]) +

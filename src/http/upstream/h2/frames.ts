@@ -54,7 +54,8 @@ export interface FramesOwner {
 export class ServerFrames implements FrameHandler {
   private readonly owner: FramesOwner;
   private readonly reader = new FrameReader(h2.PREFACE.length);
-  private readonly decoder = new HpackDecoder();
+  /** Without a table, as in nginx: no block has to do with another. */
+  private readonly decoder = new HpackDecoder(0);
   private recvWindow = h2.MAX_WINDOW;
   private greeted = false;
   private control = 0;
@@ -223,7 +224,6 @@ export class ServerFrames implements FrameHandler {
     this.block = NOTHING;
     this.blockStream = 0;
     const most = Math.max(MOST_HEAD, stream?.bufferSize ?? 0);
-    // Of streams that are closed as well: the next block may refer to this one.
     const error = this.decoder.decode(block, { field: most, all: most });
     if (error !== undefined) {
       if (error.kind === "large") return this.tooLarge();
