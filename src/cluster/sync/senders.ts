@@ -1,5 +1,7 @@
 /** After so long without a batch a node counts as gone, ms. */
 const SILENT_MS = 3500;
+/** How its clock goes is known for so much longer: what the store held back comes when it is there again, ms. */
+const KNOWN_MS = 3_600_000;
 /** Runs of nodes that are known at a time. */
 const MOST_RUNS = 4096;
 /** How fast two monotonic clocks may part, as a share of the time. */
@@ -13,11 +15,12 @@ interface Sender {
   at: number;
   /** The least that this node's clock was ahead of the sender's when a batch came: what came without a wait. */
   least: number;
+  silent: boolean;
 }
 
 /** What is known from a batch's number and time. */
 export interface Came {
-  /** It is the first of its node, or of a new start of that. */
+  /** It is the first of its node, or of a new start of that, or the first after a silence. */
   readonly isNew: boolean;
   /** How many before it did not come. */
   readonly missed: number;
@@ -34,29 +37,45 @@ export class Senders {
     const key = `${run} ${node}`;
     const known = this.#runs.get(key);
     if (known === undefined) {
-      if (this.#runs.size >= MOST_RUNS) return "repeated";
-      this.#runs.set(key, { node, number, at: now, least: behind });
+      if (this.#runs.size >= MOST_RUNS) this.#forget();
+      this.#runs.set(key, { node, number, at: now, least: behind, silent: false });
       return { isNew: true, missed: 0, late: 0 };
     }
     if (number <= known.number) return "repeated";
     const missed = number - known.number - 1;
     known.least = Math.min(behind, known.least + (now - known.at) * DRIFT);
+    const isNew = known.silent;
+    known.silent = false;
     known.number = number;
     known.at = now;
-    return { isNew: false, missed, late: behind - known.least };
+    return { isNew, missed, late: behind - known.least };
   }
 
   /** The nodes that nothing has been heard of for a while: each is said once. */
   silent(now: number): string[] {
     const over: string[] = [];
-    for (const [key, { node, at }] of this.#runs) {
-      if (now - at < SILENT_MS) continue;
-      this.#runs.delete(key);
-      over.push(node);
+    for (const [key, run] of this.#runs) {
+      const silence = now - run.at;
+      if (silence >= KNOWN_MS) this.#runs.delete(key);
+      if (run.silent || silence < SILENT_MS) continue;
+      run.silent = true;
+      over.push(run.node);
     }
     if (over.length === 0) return over;
     // Another run of it may go on.
-    const heard = new Set([...this.#runs.values()].map(({ node }) => node));
+    const heard = new Set([...this.#runs.values()].flatMap(({ node, silent }) => (silent ? [] : [node])));
     return [...new Set(over)].filter((node) => !heard.has(node));
+  }
+
+  /** The run heard longest ago. */
+  #forget(): void {
+    let oldest: string | undefined;
+    let since = Number.POSITIVE_INFINITY;
+    for (const [key, { at }] of this.#runs) {
+      if (at >= since) continue;
+      oldest = key;
+      since = at;
+    }
+    if (oldest !== undefined) this.#runs.delete(oldest);
   }
 }
