@@ -50,6 +50,11 @@ export const http2Directives = defineDirectives("http_v2", {
       if (value > MAX_WINDOW) fail(at, `the maximum body preread buffer size is ${MAX_WINDOW}`);
     },
   }),
+  http2_connect_protocol: flag({
+    in: HTTP_SERVER,
+    default: false,
+    doc: "Holdfast's own: lets clients open WebSockets on their HTTP/2 connections (extended CONNECT, RFC 8441). To a location such a request is that of HTTP/1.1, a GET with `Upgrade: websocket`, so what passes an upgrade to a server passes these too. In force is what the address's default server, or over TLS the server that SNI names, says.",
+  }),
   http2_recv_buffer_size: size({
     in: HTTP,
     default: 256 * 1024,
@@ -85,5 +90,6 @@ export function http2Settings(settings: Settings, listens: boolean): Http2Settin
     enabled: settings.http2 || listens,
     maxConcurrentStreams: settings.http2_max_concurrent_streams,
     bodyPrereadSize: settings.http2_body_preread_size,
+    connectProtocol: settings.http2_connect_protocol,
   };
 }

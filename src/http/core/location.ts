@@ -186,6 +186,8 @@ export interface Http2Settings {
   readonly enabled: boolean;
   readonly maxConcurrentStreams: number;
   readonly bodyPrereadSize: number;
+  /** http2_connect_protocol */
+  readonly connectProtocol: boolean;
 }
 
 export interface Server {

@@ -21,6 +21,7 @@ export const SETTING = {
   MAX_CONCURRENT_STREAMS: 3,
   INITIAL_WINDOW_SIZE: 4,
   MAX_FRAME_SIZE: 5,
+  ENABLE_CONNECT_PROTOCOL: 8,
 } as const;
 
 /** Error codes (RFC 9113 section 7). */

@@ -1,3 +1,4 @@
+import { randomBytes } from "node:crypto";
 import { type HeadWord, headWord, scanned, scannedWord } from "../head_text.ts";
 import { SPAN } from "../http1/field_scan.ts";
 import * as known from "../http1/known_fields.ts";
@@ -31,6 +32,10 @@ export class H2RequestHead {
   readonly version = 2000;
   length = 0;
   scheme = "";
+  /** Of an extended CONNECT (RFC 8441), which is then a GET that asks for an upgrade; else "". */
+  protocol = "";
+  /** The client may send such. */
+  allowsProtocol = false;
   /** For the log (level info), where the head is refused. */
   error = "";
   private authority: string | undefined = undefined;
@@ -57,6 +62,7 @@ export class H2RequestHead {
     this.plus = false;
     this.length = 0;
     this.scheme = "";
+    this.protocol = "";
     this.error = "";
     this.authority = undefined;
   }
@@ -107,8 +113,12 @@ export class H2RequestHead {
     if (this.method === NONE) this.error = "client sent no :method header";
     else if (this.scheme === "") this.error = "client sent no :scheme header";
     else if (this.rawUri === NONE) this.error = "client sent no :path header";
-    else this.requestLine = `${this.method} ${this.rawUri} HTTP/2.0`;
-    return this.error === "" ? seen : -1;
+    else if (this.protocol !== "" && this.method !== "CONNECT")
+      this.error = 'client sent ":protocol" header without CONNECT';
+    if (this.error !== "") return -1;
+    if (this.protocol !== "") this.method = GET;
+    this.requestLine = `${this.method} ${this.rawUri} HTTP/2.0`;
+    return seen;
   }
 
   private takeOne(name: string, value: string): string {
@@ -135,9 +145,14 @@ export class H2RequestHead {
         if (this.rawUri !== NONE) return "client sent duplicate :path header";
         if (value === "") return "client sent empty :path header";
         return this.takePath(value) ? "" : `client sent invalid :path header: "${value}"`;
-      default:
-        return `client sent unknown pseudo-header "${name}"`;
+      case ":protocol":
+        if (!this.allowsProtocol) break;
+        if (this.protocol !== "") return "client sent duplicate :protocol header";
+        if (value === "") return "client sent empty :protocol header";
+        this.protocol = value;
+        return "";
     }
+    return `client sent unknown pseudo-header "${name}"`;
   }
 
   private takePath(path: string): boolean {
@@ -194,7 +209,22 @@ export class H2RequestHead {
     }
     const status = fields.check(this.version, this.method);
     this.error = fields.error;
-    return status;
+    return status === FIELDS_OK && this.protocol !== "" ? this.takeProtocol() : status;
+  }
+
+  /** Adds the fields that make of the request what it would be over HTTP/1.1 (RFC 6455 section 4.1). */
+  private takeProtocol(): number {
+    const { headers, contentLength } = this.fields;
+    if (contentLength >= 0) return this.refuse('client sent "Content-Length" header with CONNECT');
+    if (this.protocol !== "websocket") {
+      this.error = `client sent unknown :protocol header: "${this.protocol}"`;
+      return 501;
+    }
+    headers.remove("sec-websocket-key");
+    headers.append("Connection", "Upgrade");
+    headers.append("Upgrade", "websocket");
+    headers.append("Sec-WebSocket-Key", randomBytes(16).toString("base64"));
+    return FIELDS_OK;
   }
 
   private refuse(error: string): number {
@@ -203,6 +233,7 @@ export class H2RequestHead {
   }
 }
 
+const GET = headWord("GET");
 const METHODS = new Map<string, HeadWord>(
   "GET HEAD POST PUT DELETE OPTIONS PATCH TRACE CONNECT".split(" ").map((method) => [method, headWord(method)]),
 );

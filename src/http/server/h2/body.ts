@@ -3,6 +3,7 @@ import { clearDeadline, Deadline, setDeadline } from "../../../sys/timers.ts";
 import { finalizeRequest } from "../../core/engine.ts";
 import { logError } from "../../core/log_context.ts";
 import type { Request } from "../../core/request.ts";
+import type { TunnelHandler } from "../../core/types.ts";
 
 /** The window of a body that is taken as fast as it comes. */
 const WHOLE_WINDOW = 1024 * 1024;
@@ -32,6 +33,8 @@ export class H2Body {
   private most: number;
   private taken = 0;
   private deadline: Deadline<H2Body> | undefined = undefined;
+  /** Gets what comes, in place of the request's sink. */
+  private handler: TunnelHandler | undefined = undefined;
 
   constructor(stream: { readonly id: number; onFault(error: unknown): void }, owner: BodyOwner, window: number) {
     this.stream = stream;
@@ -59,6 +62,7 @@ export class H2Body {
 
   release(): void {
     this.request = undefined;
+    this.handler = undefined;
     this.kept?.clear();
     this.disarm();
   }
@@ -72,6 +76,43 @@ export class H2Body {
     this.deliver(request);
   }
 
+  /** From now on `handler` gets what the client sends, and first what has come. */
+  tunnel(handler: TunnelHandler): void {
+    this.handler = handler;
+    this.deliverTo(handler);
+  }
+
+  private deliverTo(handler: TunnelHandler): void {
+    const { kept } = this;
+    while (kept !== undefined && kept.length > 0 && !this.paused) {
+      const piece = kept.first();
+      const { length } = piece;
+      handler.onClientData(piece);
+      // The request may be over by now.
+      if (this.handler !== handler) return;
+      kept.drop(length);
+      this.took(length);
+    }
+    if (this.ended && this.waiting === 0 && !this.paused) handler.onClientEnd();
+  }
+
+  private receiveTo(handler: TunnelHandler, bytes: Buffer): void {
+    if (this.paused || this.waiting > 0) {
+      this.keep(bytes);
+      return;
+    }
+    if (bytes.length > 0) handler.onClientData(bytes);
+    if (this.handler !== handler) return;
+    this.took(bytes.length);
+    if (this.ended) handler.onClientEnd();
+  }
+
+  private keep(bytes: Buffer): void {
+    if (bytes.length === 0) return;
+    this.kept ??= new SlabQueue();
+    this.kept.push(bytes);
+  }
+
   pause(): void {
     this.paused = true;
     this.disarm();
@@ -80,7 +121,8 @@ export class H2Body {
   resume(): void {
     if (!this.paused) return;
     this.paused = false;
-    if (this.request !== undefined) this.deliver(this.request);
+    if (this.handler !== undefined) this.deliverTo(this.handler);
+    else if (this.request !== undefined) this.deliver(this.request);
   }
 
   /** Drops what has come, and what follows: the window does not open again. */
@@ -99,16 +141,18 @@ export class H2Body {
     this.window -= bytes.length;
     if (last) this.ended = true;
     if (request === undefined) return;
+    if (this.handler !== undefined) {
+      request.length += bytes.length;
+      this.receiveTo(this.handler, bytes);
+      return;
+    }
     if (request.discardBody) {
       if (last) request.bodyEnded = true;
       return;
     }
     if (!this.fits(request, bytes.length)) return;
     if (this.paused || request.bodySink === undefined || this.waiting > 0) {
-      if (bytes.length > 0) {
-        this.kept ??= new SlabQueue();
-        this.kept.push(bytes);
-      }
+      this.keep(bytes);
       if (this.waiting === 0 && last) this.end(request);
       return;
     }
@@ -169,8 +213,12 @@ export class H2Body {
     const { length } = bytes;
     request.bodyLength += length;
     if (length > 0) request.bodySink?.onBody(bytes);
+    if (this.request === request) this.took(length);
+  }
+
+  private took(length: number): void {
     this.taken += length;
-    if (this.request !== request || this.ended || this.taken < this.most / 2) return;
+    if (this.ended || this.taken < this.most / 2) return;
     this.open(this.taken);
     this.taken = 0;
   }

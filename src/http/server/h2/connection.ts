@@ -76,13 +76,13 @@ export class H2Connection implements ProtocolConnection, FrameInputOwner, Output
 
   private greet(): void {
     const { http2 } = this.defaultServer;
-    this.output.put(
-      h2.settingsFrame([
-        [h2.SETTING.MAX_CONCURRENT_STREAMS, http2.maxConcurrentStreams],
-        [h2.SETTING.INITIAL_WINDOW_SIZE, http2.bodyPrereadSize],
-        [h2.SETTING.MAX_FRAME_SIZE, h2.MAX_FRAME_SIZE],
-      ]) + h2.windowUpdate(0, h2.MAX_WINDOW - h2.DEFAULT_WINDOW),
-    );
+    const settings: [id: number, value: number][] = [
+      [h2.SETTING.MAX_CONCURRENT_STREAMS, http2.maxConcurrentStreams],
+      [h2.SETTING.INITIAL_WINDOW_SIZE, http2.bodyPrereadSize],
+      [h2.SETTING.MAX_FRAME_SIZE, h2.MAX_FRAME_SIZE],
+    ];
+    if (http2.connectProtocol) settings.push([h2.SETTING.ENABLE_CONNECT_PROTOCOL, 1]);
+    this.output.put(h2.settingsFrame(settings) + h2.windowUpdate(0, h2.MAX_WINDOW - h2.DEFAULT_WINDOW));
   }
 
   // ---- as others see it

@@ -15,6 +15,7 @@ import { H2Body } from "./body.ts";
 import type { H2Output } from "./output.ts";
 import type { RequestMemory } from "./request_memory.ts";
 import { H2StreamOutput, type StreamOutputOwner } from "./stream_output.ts";
+import { H2Tunnel } from "./tunnel.ts";
 
 /** The connection that a stream is on. */
 export interface StreamOwner {
@@ -45,7 +46,8 @@ export class H2Exchange implements Exchange, ClientConnection, StreamOutputOwner
   /** $connection_requests as of this request. */
   readonly requests: number;
   readonly pipelined = false;
-  readonly tunnel = undefined;
+  /** Where the request asks for one. */
+  tunnel: H2Tunnel | undefined = undefined;
   atClose: (() => void)[] | undefined = undefined;
   readonly body: H2Body;
   readonly output: H2StreamOutput;
@@ -123,6 +125,12 @@ export class H2Exchange implements Exchange, ClientConnection, StreamOutputOwner
     request.keepalive = true;
   }
 
+  /** The request asks for a tunnel: what follows its head is no body. */
+  offerTunnel(request: Request): void {
+    this.tunnel = new H2Tunnel(this.body, this.output);
+    request.bodyEnded = true;
+  }
+
   subrequestsEnded(): void {
     this.owner.requestFreed(this, false);
   }
@@ -161,6 +169,7 @@ export class H2Exchange implements Exchange, ClientConnection, StreamOutputOwner
   }
 
   sendHead(request: Request): void {
+    this.tunnel?.answer(request);
     this.output.holdHead(request);
   }
 
@@ -181,6 +190,7 @@ export class H2Exchange implements Exchange, ClientConnection, StreamOutputOwner
   // ---- the end
 
   finalize(request: Request): void {
+    this.tunnel?.end();
     this.output.finalize(request);
   }
 

@@ -178,6 +178,7 @@ export class H2Streams {
     const stream = new H2Exchange(owner, id, config, memory, this.initialWindow, http2.bodyPrereadSize);
     stream.body.ended = ends;
     this.open.set(id, stream);
+    memory.head.allowsProtocol = http2.connectProtocol;
     const status = memory.head.take(input.blocks.decoder, length);
     const { counters } = host;
     counters[COUNTER.requests]++;
@@ -191,9 +192,13 @@ export class H2Streams {
     }
   }
 
-  private start({ body, memory: { head }, output }: H2Exchange, request: Request, status: number): void {
-    if (request.contentLength < 0 && !body.ended) request.chunked = true;
+  private start(stream: H2Exchange, request: Request, status: number): void {
+    const { body, output } = stream;
+    const { head } = stream.memory;
+    const connects = head.protocol !== "";
+    if (request.contentLength < 0 && !body.ended && !connects) request.chunked = true;
     body.begin(request);
+    if (connects && status === 0) stream.offerTunnel(request);
     const refused = request.badUri ? 400 : request.refused;
     if (status !== 0) {
       refuseRequest(request, status, head.error);
