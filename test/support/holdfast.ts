@@ -166,7 +166,8 @@ export class Running {
   /** Sends the signal and waits for the end; killed if that takes too long, which rejects. */
   async stop(signal: NodeJS.Signals = "SIGTERM"): Promise<number | NodeJS.Signals> {
     if (this.#exit !== undefined) return this.#exit;
-    this.signal(signal);
+    // It may have ended while others, its children, still have its output open.
+    if (this.child.exitCode === null && this.child.signalCode === null) this.signal(signal);
     let late = false;
     const timer = setTimeout(() => {
       late = true;
