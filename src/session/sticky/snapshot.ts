@@ -2,7 +2,8 @@ import { closeSync, constants, fstatSync, openSync, promises, readFileSync, rena
 import { crypto } from "../../sys/builtin.ts";
 import { errnoCode } from "../../sys/errno.ts";
 import { osPath } from "../../sys/paths.ts";
-import { type LearnedSession, MAX_SID } from "./learned_sessions.ts";
+import { MAX_SID } from "./learned_entries.ts";
+import type { LearnedSession } from "./learned_sessions.ts";
 
 /**
  * The file in which learned sessions outlive a restart. It has no ids of sessions, only their MD5s, and is replaced as a whole.
