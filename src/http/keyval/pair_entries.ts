@@ -86,11 +86,16 @@ export class PairEntries {
   }
 
   word(word: number): number {
-    return Atomics.load(this.zone.words, OWN_WORDS + word);
+    return this.zone.words[OWN_WORDS + word];
   }
 
   setWord(word: number, value: number): void {
-    Atomics.store(this.zone.words, OWN_WORDS + word, value);
+    this.zone.words[OWN_WORDS + word] = value;
+  }
+
+  /** The same without the lock. */
+  glance(word: number): number {
+    return Atomics.load(this.zone.words, OWN_WORDS + word);
   }
 
   unlock(): void {

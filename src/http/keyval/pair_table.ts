@@ -126,21 +126,21 @@ export class PairTable {
   }
 
   get loading(): number {
-    return this.#entries.word(WORD.loaded);
+    return this.#entries.glance(WORD.loaded);
   }
 
   /** Changes so far; wraps. */
   get changes(): number {
-    return this.#entries.word(WORD.changes);
+    return this.#entries.glance(WORD.changes);
   }
 
   /** Whether there may be something that has ended. */
   get mortal(): boolean {
-    return this.#entries.word(WORD.mortal) !== 0;
+    return this.#entries.glance(WORD.mortal) !== 0;
   }
 
   get untold(): number {
-    return this.#entries.word(WORD.untold);
+    return this.#entries.glance(WORD.untold);
   }
 
   /** Pairs and marks. */
@@ -149,7 +149,7 @@ export class PairTable {
   }
 
   get marks(): number {
-    return this.#entries.word(WORD.marks);
+    return this.#entries.glance(WORD.marks);
   }
 
   /**

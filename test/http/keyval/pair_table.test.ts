@@ -1,9 +1,10 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { MOST_VALUE, type Pair } from "../../../src/http/keyval/pair_entries.ts";
+import { MOST_VALUE, type Pair, PairEntries, UNTOLD_FLAG } from "../../../src/http/keyval/pair_entries.ts";
 import { filedKey, type PairType, shownKey } from "../../../src/http/keyval/pair_key.ts";
 import { KEYVAL_ZONE, PairTable } from "../../../src/http/keyval/pair_table.ts";
 import { makeOwnZone } from "../../../src/shm/zone.ts";
+import { afterDeath, Death, dyingView } from "../../shm/dying_zone.ts";
 
 /** The table of a keyval zone, beside a plain list of its pairs. */
 
@@ -171,6 +172,45 @@ test("the longest value and key have room", () => {
   assert.equal(found.set(key, value, NEVER), "done");
   assert.equal(found.find(key), value);
 });
+
+/** What is done while its process dies at some write, of a table with these keys; `touched` may be lost. */
+const CHANGES: readonly (readonly [what: string, touched: string, change: (of: PairEntries) => void])[] = [
+  ["a new pair", "/a/new", (of) => of.write({ key: "/a/new", value: "new", ends: NEVER, stamp: 9 }, UNTOLD_FLAG)],
+  ["another value", "/a/b", (of) => of.write({ key: "/a/b", value: "other", ends: NEVER, stamp: 9 }, UNTOLD_FLAG)],
+  ["a longer value", "/a", (of) => of.write({ key: "/a", value: "l".repeat(300), ends: NEVER, stamp: 9 }, 0)],
+  ["a mark", "/a/b", (of) => of.write({ key: "/a/b", value: undefined, ends: NEVER, stamp: 9 }, UNTOLD_FLAG)],
+  ["a removal", "/a", (of) => of.drop(of.hash.find("/a") ?? 0)],
+];
+
+for (const [what, touched, change] of CHANGES) {
+  test(`who dies within ${what} takes no other pair with it`, () => {
+    const keys = ["/", "/a", "/a/b", "/a/b/c", "/b", "other"];
+    for (let at = 0, done = false; !done; at++) {
+      const zone = makeOwnZone(KEYVAL_ZONE, "test", 64 * 1024);
+      const whole = new PairTable(zone, "prefix", (sentence) => assert.fail(sentence));
+      for (const key of keys) whole.set(key, key, NEVER);
+      const { view } = dyingView(zone, at);
+      try {
+        change(new PairEntries(view, "prefix", (sentence) => assert.fail(sentence)));
+        done = true;
+      } catch (error) {
+        if (!(error instanceof Death)) throw error;
+      }
+      const said: string[] = [];
+      const found = new PairTable(afterDeath(zone), "prefix", (sentence) => said.push(sentence));
+      assert.match(said[0], /^a process died with keyval zone "test" locked, \d+ pairs were put in order/);
+      const left = pairs(found);
+      for (const key of keys.filter((one) => one !== touched)) {
+        assert.equal(left.get(key), key, `${key} after write ${at}`);
+        assert.equal(found.find(`${key}\x00`), key, `${key} after write ${at}`);
+      }
+      // The index is whole: all can be removed, and then there is as much room as ever.
+      for (const key of left.keys()) found.remove(key, NEVER);
+      for (let i = 0; i < 50; i++) assert.equal(found.set(`${i}`, "v", NEVER), "done");
+      assert.equal(found.find("49 and more"), "v");
+    }
+  });
+}
 
 describe("shared with others", () => {
   const shared = (): PairTable => {
