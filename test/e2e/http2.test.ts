@@ -352,6 +352,17 @@ test("what breaks the protocol ends the connection with the error's code", async
   assert.equal((await h2Request(h2Session(t, cleartext(holdfast)), { ":path": "/small" })).status, 200);
 });
 
+test("a client that wants no table of header compression is told that there is none", async (t) => {
+  const holdfast = await start(t);
+  const connection = await RawH2.open(t, holdfast.port, [[h2.SETTING.HEADER_TABLE_SIZE, 0]]);
+  connection.write(connection.get(1, "/small"), connection.get(3, "/small"));
+  const [first, second] = [await connection.frame(h2.HEADERS, 1), await connection.frame(h2.HEADERS, 3)];
+  assert.deepEqual([...first.payload.subarray(0, 2)], [0x20, 0x88]);
+  assert.equal(second.payload[0], 0x88);
+  const session = h2Session(t, cleartext(holdfast), { settings: { headerTableSize: 0 } });
+  assert.equal((await h2Request(session, { ":path": "/small" })).body, "small\n");
+});
+
 test("each request may have its PRIORITY frames: a page with many pictures is no flood", async (t) => {
   const holdfast = await start(t);
   const connection = await RawH2.open(t, holdfast.port);

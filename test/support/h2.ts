@@ -1,6 +1,7 @@
 import {
   type ClientHttp2Session,
   type ClientHttp2Stream,
+  type ClientSessionOptions,
   connect,
   type IncomingHttpHeaders,
   type OutgoingHttpHeaders,
@@ -21,8 +22,8 @@ export interface H2Answer {
 }
 
 /** A session of Node's own client; closed at the end of the test. */
-export function h2Session(t: TestContext, url: string): ClientHttp2Session {
-  const session = connect(url, { rejectUnauthorized: false });
+export function h2Session(t: TestContext, url: string, options: ClientSessionOptions = {}): ClientHttp2Session {
+  const session = connect(url, { rejectUnauthorized: false, ...options });
   session.on("error", () => {});
   t.after(() => session.destroy());
   return session;

@@ -277,6 +277,9 @@ export class H2FrameInput implements FrameHandler {
     for (let at = 0; at < payload.length; at += 6) {
       const value = payload.readUInt32BE(at + 2);
       switch (payload.readUInt16BE(at)) {
+        case h2.SETTING.HEADER_TABLE_SIZE:
+          owner.output.tableChanged = true;
+          break;
         case h2.SETTING.INITIAL_WINDOW_SIZE:
           if (value > h2.MAX_WINDOW) {
             return this.wrongSetting("INITIAL_WINDOW_SIZE", value, h2.ERROR.FLOW_CONTROL_ERROR);

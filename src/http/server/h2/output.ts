@@ -40,6 +40,8 @@ export class H2Output {
   window = h2.DEFAULT_WINDOW;
   /** How long a frame may be. */
   frameSize = h2.DEFAULT_FRAME_SIZE;
+  /** The client has set the size of its table, and the next block has to say that none is used (RFC 7541 section 4.2). */
+  tableChanged = false;
   /** Bytes of frames that carry something. */
   carried = 0;
   private readonly stream: Stream;
@@ -94,7 +96,9 @@ export class H2Output {
   }
 
   /** A header block of a stream. Returns how many bytes that were. */
-  putHeaders(stream: number, block: string, endStream: boolean): number {
+  putHeaders(stream: number, fields: string, endStream: boolean): number {
+    const block = this.tableChanged ? NO_TABLE + fields : fields;
+    this.tableChanged = false;
     const { length } = block;
     this.carried += length;
     if (length > Math.min(this.frameSize, PIECE)) {
@@ -257,6 +261,8 @@ export class H2Output {
   }
 }
 
+/** A dynamic table of no size. */
+const NO_TABLE = "\x20";
 /** How much is put at once. */
 const PIECE = 32 * 1024;
 const NONE: WaitingStream[] = [];
