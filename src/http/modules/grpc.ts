@@ -21,7 +21,7 @@ import {
   gatewayPass,
   gatewaySettings,
 } from "../upstream/gateway.ts";
-import { HTTP2 } from "../upstream/h2/protocol.ts";
+import { GRPC } from "../upstream/h2/protocol.ts";
 import {
   announcedLength,
   type BlockPlan,
@@ -113,7 +113,7 @@ function passage(raw: Raw, place: Place, name: string): UpstreamSettings {
     raw,
     "grpc",
     place,
-    { protocol: HTTP2, place: name, passTrailers: true, hides: ["date", "server"] },
+    { protocol: GRPC, place: name, passTrailers: true, hides: ["date", "server"] },
     FIXED,
   );
 }

@@ -17,6 +17,8 @@ export interface UpstreamProtocol {
   readonly identity: string;
   /** Makes the codec of a new connection, before it is connected. Undefined: HTTP/2, whose connections carry several requests. */
   readonly open: ((port: CodecPort) => UpstreamCodec) | undefined;
+  /** An answer that ends with its head has a body of no bytes, and a length of 0, if it announces none. */
+  readonly zeroLength?: boolean;
 }
 
 /** What a codec may use of its connection. */

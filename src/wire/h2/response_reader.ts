@@ -79,6 +79,11 @@ export class H2ResponseReader {
     return status < 200 ? INFORMATIONAL : HEAD;
   }
 
+  /** Without a Content-Length, the head says that there is no body. */
+  announceNothing(): void {
+    if (this.head.contentLength < 0) this.head.contentLength = 0;
+  }
+
   readHead(): number {
     return this.code;
   }

@@ -335,6 +335,7 @@ export class ServerStream
       return;
     }
     this.headed = true;
+    if (endStream && user.target.settings.protocol.zeroLength) reader.announceNothing();
     user.kept?.drop();
     this.owner.touch(this);
     user.onHead(this, NOTHING);
