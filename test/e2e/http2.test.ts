@@ -149,6 +149,30 @@ test("a head and pieces of a body that are longer than what is put together at o
   assert.equal(received(), LARGE);
 });
 
+test("what is urgent is sent first, by the field Priority and by PRIORITY_UPDATE", async (t) => {
+  const holdfast = await start(t);
+  const connection = await RawH2.open(t, holdfast.port, [[h2.SETTING.INITIAL_WINDOW_SIZE, 2 * LARGE.length]]);
+  const received = (stream: number) =>
+    connection.frames
+      .filter((frame) => frame.type === h2.DATA && frame.stream === stream)
+      .reduce((sum, { payload }) => sum + payload.length, 0);
+  const sum = () => received(1) + received(3) + received(5);
+  connection.write(connection.get(1, "/large"));
+  await waitFor(() => sum() === h2.DEFAULT_WINDOW, "the whole window of the connection");
+  connection.write(
+    connection.get(3, "/large", [["priority", "u=5"]]),
+    connection.get(5, "/large", [["priority", "u=1, i"]]),
+  );
+  await connection.frame(h2.HEADERS, 5);
+  connection.write(h2.windowUpdate(0, 50_000));
+  await waitFor(() => received(5) === 50_000, "the most urgent one alone");
+  const update = (stream: number, value: string) =>
+    `${h2.frameHead(4 + value.length, h2.PRIORITY_UPDATE, 0, 0)}\0\0\0${String.fromCharCode(stream)}${value}`;
+  connection.write(update(5, "u=7"), update(3, "u=0"), h2.windowUpdate(0, 40_000));
+  await waitFor(() => received(3) === 40_000, "another that has become more urgent");
+  assert.equal(sum(), h2.DEFAULT_WINDOW + 90_000);
+});
+
 test("a stream that its client resets ends its request alone", async (t) => {
   let gone = 0;
   const backend = await httpBackend(t, (request, response) => {
@@ -181,6 +205,19 @@ test("a graceful shutdown says GOAWAY, and requests under way are answered", asy
   await goaway;
   answer();
   assert.equal((await stream).body, "late");
+  assert.equal(await holdfast.exited, 0);
+});
+
+test("a graceful shutdown tells idle connections which stream was the last, and ends", async (t) => {
+  const holdfast = await start(t);
+  const connection = await RawH2.open(t, holdfast.port);
+  connection.write(connection.get(1, "/small"), connection.get(3, "/small"));
+  await connection.frame(h2.DATA, 3);
+  holdfast.signal("SIGQUIT");
+  const { payload } = await connection.frame(h2.GOAWAY);
+  assert.deepEqual([payload.readUInt32BE(0), payload.readUInt32BE(4)], [3, h2.ERROR.NO_ERROR]);
+  await waitFor(() => connection.ended, "the end");
+  connection.socket.end();
   assert.equal(await holdfast.exited, 0);
 });
 

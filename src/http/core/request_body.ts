@@ -100,8 +100,9 @@ class BodyReader implements BodySink {
     this.next = next;
     this.use = use;
     const { clientBodyBufferSize: size } = request.location.core;
-    // As in nginx the buffer is a quarter larger if that saves a file.
-    this.inMemory = request.contentLength >= 0 && request.contentLength < size * 1.25 ? request.contentLength : size;
+    // As in nginx the buffer is a quarter larger if that saves a file, but not for HTTP/2.
+    const most = request.version < 2000 ? size * 1.25 : size;
+    this.inMemory = request.contentLength >= 0 && request.contentLength < most ? request.contentLength : size;
   }
 
   onBody(bytes: Buffer): void {

@@ -281,7 +281,7 @@ export class H2Connection implements ProtocolConnection, FrameInputOwner, Output
       this.streams.timedOut = header;
       this.log("client timed out (110: Connection timed out)");
       this.reset(header, h2.ERROR.PROTOCOL_ERROR);
-      this.blockBegins();
+      setDeadline(this.deadline, 2 * this.defaultServer.clientHeaderTimeout);
     } else if (this.requests === 0 || this.input.incomplete) {
       this.fail(h2.ERROR.PROTOCOL_ERROR, "client timed out (110: Connection timed out)");
     } else {
