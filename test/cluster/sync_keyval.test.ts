@@ -4,7 +4,7 @@ import { type TestContext, test } from "node:test";
 import { type ClusterNode, startCluster } from "../support/cluster.ts";
 import { runTool } from "../support/holdfast.ts";
 import { checkersOf } from "../support/processes.ts";
-import { noRedis, type Redis, startRedis } from "../support/redis.ts";
+import { noRedis, type Redis, startRedis, startCluster as startRedisCluster } from "../support/redis.ts";
 import { get } from "../support/tcp.ts";
 import { waitFor } from "../support/wait.ts";
 
@@ -28,10 +28,14 @@ async function isConnected(node: ClusterNode, connected = true): Promise<void> {
   await node.sees(`the store ${connected ? "" : "not "}there`, ({ store }) => store?.connected === connected);
 }
 
-async function start(t: TestContext, redis: Redis, zone = "zone=one:1m timeout=1h sync"): Promise<ClusterNode[]> {
+function start(t: TestContext, redis: Redis, zone?: string): Promise<ClusterNode[]> {
+  return startWith(t, `redis://${redis.address}`, zone);
+}
+
+async function startWith(t: TestContext, store: string, zone = "zone=one:1m timeout=1h sync"): Promise<ClusterNode[]> {
   const nodes = await startCluster(t, {
     nodes: 2,
-    cluster: `check interval=100 fall=2 rise=2 timeout=500; store redis://${redis.address};`,
+    cluster: `check interval=100 fall=2 rise=2 timeout=500; store ${store};`,
     http: `keyval_zone ${zone}; keyval $arg_key $found zone=one;`,
     server: "location = / { return 200 $found; } location = /set { set $found $arg_value; return 204; }",
   });
@@ -179,6 +183,21 @@ test("a smaller zone takes what has room, and says that more has not", { skip: n
   );
   await keyval(first, "del", "one", "k0");
   await has(second, "k0", "");
+});
+
+test("the store may be a Redis Cluster", { skip: noRedis }, async (t) => {
+  const stores = await startRedisCluster(t);
+  const [first, second] = await startWith(t, `redis+cluster://${stores.map(({ address }) => address).join(",")}`);
+  await keyval(first, "set", "one", "a", "value");
+  await has(second, "a", "value");
+  await keyval(second, "del", "one", "a");
+  await has(first, "a", "");
+  await keyval(first, "set", "one", "b", "kept");
+  await has(second, "b", "kept");
+  await second.running.stop("SIGQUIT");
+  await second.start();
+  await has(second, "b", "kept");
+  assert.doesNotMatch(first.running.errorLog(), /refuses|\[alert\]/);
 });
 
 test("without a store sync has no effect, which is a warning", async (t) => {
