@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { existsSync } from "node:fs";
-import { get as getOverTls } from "node:https";
+import { connect } from "node:http2";
 import { createServer } from "node:net";
 import { afterEach, describe, it } from "node:test";
 import { fileURLToPath } from "node:url";
@@ -168,12 +168,16 @@ function keepAsking(demo: Demo): { stop(): Promise<{ asked: number; failed: stri
   };
 }
 
-/** The first page of the shop over TLS. */
+/** The first page of the shop over TLS, by HTTP/2. */
 async function overTls(demo: Demo): Promise<string> {
   const url = /Over TLS +(https:\S+)/.exec(demo.text())?.[1];
   assert.ok(url !== undefined, demo.text());
-  const [response] = await once(getOverTls(url, { rejectUnauthorized: false, agent: false }), "response");
-  return (await response.setEncoding("utf8").toArray()).join("");
+  const session = connect(url, { rejectUnauthorized: false });
+  try {
+    return (await session.request({ ":path": "/" }).setEncoding("utf8").toArray()).join("");
+  } finally {
+    session.destroy();
+  }
 }
 
 async function page(demo: Demo, path: string, headers: Record<string, string> = {}): Promise<string> {
