@@ -5,7 +5,13 @@ import { type ClusterNode, startCluster } from "../support/cluster.ts";
 import { runHoldfast, runTool, startHoldfast } from "../support/holdfast.ts";
 import { freePort } from "../support/ports.ts";
 import { checkersOf } from "../support/processes.ts";
-import { noRedis, type Redis, startRedis } from "../support/redis.ts";
+import {
+  noRedis,
+  type Redis,
+  startRedis,
+  startCluster as startRedisCluster,
+  startSentinels,
+} from "../support/redis.ts";
 import { get } from "../support/tcp.ts";
 import { waitFor } from "../support/wait.ts";
 
@@ -73,6 +79,27 @@ test("a store that is lost is said once, on the page too, and each node goes on 
     assert.doesNotMatch(log, /secret@|\[alert\]/);
   }
 });
+
+for (const [what, start] of [
+  ["Sentinel", async (t: TestContext) => `redis+sentinel://${(await startSentinels(t)).addresses.join(",")}/mymaster`],
+  [
+    "Cluster",
+    async (t: TestContext) => `redis+cluster://${(await startRedisCluster(t)).map((one) => one.address).join(",")}`,
+  ],
+] as const) {
+  test(`${what} carries what nodes tell each other`, { skip: noRedis }, async (t) => {
+    const url = await start(t);
+    const nodes = await startCluster(t, {
+      nodes: 2,
+      cluster: `check interval=100; store ${url};`,
+      http: LIMIT,
+      server: SERVER,
+    });
+    await connected(nodes);
+    await countsIn(nodes[0], nodes[1], "a");
+    await countsIn(nodes[1], nodes[0], "b");
+  });
+}
 
 test("what strangers publish changes nothing and is counted", { skip: noRedis }, async (t) => {
   const redis = await startRedis(t, { args: USER });
