@@ -60,6 +60,13 @@ test("a request and its answer in frames, whose body is as long as they say", as
   for (const name of ["connection", "x-hop", "te", "host"]) assert.equal(others[name], undefined, name);
 });
 
+test("a server that wants no table of header compression is told that there is none", async (t) => {
+  const backend = await h2Backend(t, (stream) => stream.end("ok"), { headerTableSize: 0 });
+  const holdfast = await start(t, backend.port);
+  for (let i = 0; i < 3; i++) assert.equal((await get(holdfast.port, "/")).body, "ok");
+  assert.doesNotMatch(holdfast.errorLog(), /\[error\]/);
+});
+
 test("connections of HTTP/1 and HTTP/2 to the same server are never taken for one another", async (t) => {
   const requests: string[] = [];
   const one = await httpBackend(t, ({ httpVersion }, response) => {

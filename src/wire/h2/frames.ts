@@ -41,6 +41,9 @@ export const ERROR = {
 /** What a client sends first. */
 export const PREFACE = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
+/** What a header block begins with that says: the sender uses no dynamic table (RFC 7541 section 6.3). */
+export const NO_TABLE = "\x20";
+
 export const FRAME_HEAD = 9;
 export const DEFAULT_WINDOW = 65_535;
 export const MAX_WINDOW = 0x7fff_ffff;

@@ -97,7 +97,7 @@ export class H2Output {
 
   /** A header block of a stream. Returns how many bytes that were. */
   putHeaders(stream: number, fields: string, endStream: boolean): number {
-    const block = this.tableChanged ? NO_TABLE + fields : fields;
+    const block = this.tableChanged ? h2.NO_TABLE + fields : fields;
     this.tableChanged = false;
     const { length } = block;
     this.carried += length;
@@ -261,8 +261,6 @@ export class H2Output {
   }
 }
 
-/** A dynamic table of no size. */
-const NO_TABLE = "\x20";
 /** How much is put at once. */
 const PIECE = 32 * 1024;
 const NONE: WaitingStream[] = [];

@@ -48,6 +48,8 @@ export class H2ServerConnection implements StreamHandler, ConnectingOwner, Frame
   /** Those that no request uses. */
   private readonly free: ServerStream[] = [];
   private touched: ServerStream[] = [];
+  /** The server has set the size of its table, and the next block has to say that none is used (RFC 7541 section 4.2). */
+  private tableChanged = false;
   private lastId = -1;
   /** No further stream is opened. */
   private retired = false;
@@ -297,10 +299,19 @@ export class H2ServerConnection implements StreamHandler, ConnectingOwner, Frame
       case h2.SETTING.MAX_CONCURRENT_STREAMS:
         if (!this.retired) this.pooled.most = value;
         return true;
+      case h2.SETTING.HEADER_TABLE_SIZE:
+        this.tableChanged = true;
+        return true;
       default:
-        // The size of frames that it takes is no less than ours, and no table is used that it could limit.
+        // The size of frames that it takes is no less than ours.
         return true;
     }
+  }
+
+  blockStart(): string {
+    if (!this.tableChanged) return "";
+    this.tableChanged = false;
+    return h2.NO_TABLE;
   }
 
   private setInitialWindow(value: number): boolean {

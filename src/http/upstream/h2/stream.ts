@@ -43,6 +43,8 @@ export interface StreamOwner {
   /** Bytes written so far, and how many of these the kernel has. */
   readonly written: number;
   readonly taken: number;
+  /** What the next header block begins with. */
+  blockStart(): string;
   /** Returns the stream's number, from which on it gets its frames. */
   open(stream: ServerStream): number;
   /** False when the server takes no more for now. */
@@ -204,7 +206,7 @@ export class ServerStream
   // ---- RequestCoding, BodyCoding
 
   requestHead(block: string, bodiless: boolean): string {
-    return headersFrames(this.id, block, bodiless, DEFAULT_FRAME_SIZE);
+    return headersFrames(this.id, this.owner.blockStart() + block, bodiless, DEFAULT_FRAME_SIZE);
   }
 
   bodyCoding(): BodyCoding {
