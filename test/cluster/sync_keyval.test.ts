@@ -162,6 +162,21 @@ test("something else in the store is not used, and said", { skip: noRedis }, asy
   assert.doesNotMatch(first.running.errorLog(), /\[alert\]/);
 });
 
+test("strangers' bytes on the channel change nothing", { skip: noRedis }, async (t) => {
+  const redis = await startRedis(t);
+  const [first, second] = await start(t, redis);
+  await keyval(first, "set", "one", "a", "value");
+  await has(second, "a", "value");
+  for (const bytes of ["", "x", "\x01".repeat(9), "\xff".repeat(70_000), "keyval one string", "{}"]) {
+    await redis.say("PUBLISH", "holdfast:cluster:test:bus", bytes);
+  }
+  await second.sees("what was refused", ({ store }) => Object.values(store?.refused ?? {}).some((count) => count > 0));
+  await keyval(second, "set", "one", "b", "other");
+  await has(first, "b", "other");
+  assert.equal(await value(second, "a"), "value");
+  assert.doesNotMatch(second.running.errorLog(), /\[alert\]/);
+});
+
 test("a smaller zone takes what has room, and says that more has not", { skip: noRedis }, async (t) => {
   const redis = await startRedis(t);
   const nodes = await startCluster(t, {
