@@ -4,6 +4,7 @@ import type { ServerResponse } from "node:http";
 import { test } from "node:test";
 import { httpBackend } from "../support/backend.ts";
 import { type ClusterNode, startCluster } from "../support/cluster.ts";
+import { checkersOf } from "../support/processes.ts";
 import { noRedis, type Redis, startRedis } from "../support/redis.ts";
 import { get } from "../support/tcp.ts";
 import { waitFor } from "../support/wait.ts";
@@ -85,6 +86,16 @@ test("connections that one node has count in the others, until it gives them bac
   await waitFor(async () => (await quick(second, "a")) === 200, "one is over");
   for (const response of held.splice(0)) response.end("done");
   await over;
+  // A reload and another checker know what there is.
+  const kept = hold("c");
+  await waitFor(async () => (await quick(second, "c")) === 503, "others count");
+  assert.equal(await second.running.reload(), true);
+  assert.equal(await quick(second, "c"), 503);
+  process.kill(checkersOf(second.running.pid)[0], "SIGKILL");
+  await waitFor(async () => (await quick(second, "c")) === 503, "the next checker is told of them");
+  for (const response of held.splice(0)) response.end("done");
+  await kept;
+  await waitFor(async () => (await quick(second, "c")) === 200, "the next checker is told of their end");
   // The node ends with what it had: its checker at once, its workers when their requests are over.
   const cut = hold("b");
   await waitFor(async () => (await quick(second, "b")) === 503, "three others count");
