@@ -365,6 +365,16 @@ test("what breaks the protocol ends the connection with the error's code", async
     ["a window too large", () => h2.windowUpdate(0, h2.MAX_WINDOW), h2.ERROR.FLOW_CONTROL_ERROR],
     ["CONTINUATION of nothing", () => h2.frameHead(0, h2.CONTINUATION, 4, 1), h2.ERROR.PROTOCOL_ERROR],
     ["an unknown index", () => `${h2.frameHead(1, h2.HEADERS, 5, 1)}\xff`, h2.ERROR.FRAME_SIZE_ERROR],
+    [
+      "a part of an index without end",
+      () => `${h2.frameHead(9, h2.HEADERS, 5, 1)}\xff\xff\xff\xff`,
+      h2.ERROR.COMPRESSION_ERROR,
+    ],
+    [
+      "a part of a length without end",
+      () => `${h2.frameHead(9, h2.HEADERS, 5, 1)}\x42\xff\xff\xff\xff`,
+      h2.ERROR.COMPRESSION_ERROR,
+    ],
     ["an index beyond the tables", () => `${h2.frameHead(1, h2.HEADERS, 5, 1)}\xbe`, h2.ERROR.COMPRESSION_ERROR],
     [
       "a frame between HEADERS and CONTINUATION",

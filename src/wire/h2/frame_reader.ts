@@ -6,6 +6,8 @@ export interface FrameHandler {
   onFrame(length: number, type: number, flags: number, stream: number): boolean;
   /** The whole payload of a frame other than DATA, lent for the call. */
   onPayload(payload: Buffer): boolean;
+  /** What has come of such a payload so far, lent for the call. */
+  onPart?(payload: Buffer): boolean;
   /** A piece of a DATA frame's data, lent for the call; `last`: the frame ends with it. */
   onFrameData(piece: Buffer, last: boolean): boolean;
   /** Padding is longer than its frame. */
@@ -137,7 +139,10 @@ export class FrameReader {
       payload = this.#payload;
     }
     this.#left -= count;
-    if (this.#left > 0) return at + count;
+    if (this.#left > 0) {
+      if (handler.onPart !== undefined) this.#goOn(handler.onPart(payload.subarray(0, this.#payloadBytes)));
+      return at + count;
+    }
     this.#headBytes = 0;
     this.#payload = NOTHING;
     this.#goOn(handler.onPayload(payload));

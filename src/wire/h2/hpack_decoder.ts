@@ -8,6 +8,8 @@ import { STATIC_TABLE } from "./static_table.ts";
 const ENTRY_BYTES = 32;
 /** What the dynamic table may hold: SETTINGS_HEADER_TABLE_SIZE, which clients are left at its default. */
 const TABLE_BYTES = 4096;
+/** The shift of the last octet that an integer may have. */
+const LAST_SHIFT = 14;
 
 /** What is wrong with a header block. */
 export interface HeaderBlockError {
@@ -18,7 +20,7 @@ export interface HeaderBlockError {
 
 const INCOMPLETE: HeaderBlockError = { sentence: "client sent header block with incorrect length", kind: "size" };
 const BAD_INDEX: HeaderBlockError = { sentence: "client sent invalid hpack table index", kind: "compression" };
-const BAD_INTEGER: HeaderBlockError = {
+export const BAD_INTEGER: HeaderBlockError = {
   sentence: "client sent header block with too long length value",
   kind: "compression",
 };
@@ -197,8 +199,8 @@ export class HpackDecoder {
     if (value < mask) return value;
     for (let shift = 0; ; shift += 7) {
       if (this.#pos >= block.length) return this.#fail(INCOMPLETE);
-      // As nginx: four octets behind the prefix are enough for anything.
-      if (shift > 21) return this.#fail(BAD_INTEGER);
+      // As nginx: four octets with the prefix are enough for anything.
+      if (shift > LAST_SHIFT) return this.#fail(BAD_INTEGER);
       const byte = block[this.#pos++];
       value += (byte & 0x7f) << shift;
       if (byte < 0x80) return value;
@@ -341,4 +343,52 @@ function spansFor(count: number): Int32Array {
     sharedSpans = larger;
   }
   return sharedSpans;
+}
+
+/** The integer read last. */
+let integer = 0;
+const MORE = -2;
+
+/** Where an integer ends; -1: it is too long; MORE. */
+function integerEnd(bytes: Uint8Array, start: number, bits: number): number {
+  if (start >= bytes.length) return MORE;
+  const mask = (1 << bits) - 1;
+  integer = bytes[start] & mask;
+  let at = start + 1;
+  if (integer < mask) return at;
+  for (let shift = 0; shift <= LAST_SHIFT; shift += 7) {
+    if (at >= bytes.length) return MORE;
+    const byte = bytes[at++];
+    integer += (byte & 0x7f) << shift;
+    if (byte < 0x80) return at;
+  }
+  return -1;
+}
+
+function stringEnd(bytes: Uint8Array, start: number): number {
+  const at = integerEnd(bytes, start, 7);
+  if (at < 0) return at;
+  return at + integer > bytes.length ? MORE : at + integer;
+}
+
+function fieldEnd(bytes: Uint8Array, start: number): number {
+  const first = bytes[start];
+  if (first >= 0x80) return integerEnd(bytes, start, 7);
+  if (first >= 0x20 && first < 0x40) return integerEnd(bytes, start, 5);
+  let at = integerEnd(bytes, start, first >= 0x40 ? 6 : 4);
+  if (at >= 0 && integer === 0) at = stringEnd(bytes, at);
+  return at < 0 ? at : stringEnd(bytes, at);
+}
+
+/**
+ * Looks at a block of which more will come, from a field's beginning on: as in nginx, what cannot become right is refused at once.
+ * Returns where the first field begins that is not complete; -1 where an integer is too long.
+ */
+export function completeFields(bytes: Uint8Array, from: number): number {
+  for (let at = from; ; ) {
+    if (at >= bytes.length) return at;
+    const end = fieldEnd(bytes, at);
+    if (end < 0) return end === MORE ? at : -1;
+    at = end;
+  }
 }

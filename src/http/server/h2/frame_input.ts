@@ -40,6 +40,8 @@ export class H2FrameInput implements FrameHandler {
   private type = 0;
   private flags = 0;
   private id = 0;
+  /** A part of it was looked at. */
+  private looking = false;
 
   /** `preface`: how many bytes of it were read before. */
   constructor(owner: FrameInputOwner, maxConcurrentStreams: number, preface: number) {
@@ -79,6 +81,7 @@ export class H2FrameInput implements FrameHandler {
     this.type = type;
     this.flags = flags;
     this.id = id;
+    this.looking = false;
     if (this.blocks.stream !== 0 && type !== h2.CONTINUATION) {
       return this.wrong("client sent inappropriate frame while CONTINUATION was expected");
     }
@@ -135,6 +138,14 @@ export class H2FrameInput implements FrameHandler {
       default:
         return true;
     }
+  }
+
+  onPart(payload: Buffer): boolean {
+    if (this.type !== h2.HEADERS) return true;
+    const { flags, looking } = this;
+    this.looking = true;
+    const offset = ((flags & h2.FLAG.PADDED) !== 0 ? 1 : 0) + ((flags & h2.FLAG.PRIORITY) !== 0 ? 5 : 0);
+    return this.blocks.look(payload, offset, !looking);
   }
 
   onBadPreface(): boolean {

@@ -1,5 +1,5 @@
 import { ERROR, FLAG } from "../../../wire/h2/frames.ts";
-import { HpackDecoder } from "../../../wire/h2/hpack_decoder.ts";
+import { BAD_INTEGER, completeFields, HpackDecoder } from "../../../wire/h2/hpack_decoder.ts";
 import type { RequestLimits } from "../../../wire/http1/request_fields.ts";
 
 /** The connection whose header blocks these are. */
@@ -25,6 +25,8 @@ export class HeadBlocks {
   /** What has come of the block, where it comes in several frames. */
   private bytes: Buffer = NOTHING;
   private count = 0;
+  /** How much of a part that is not complete was looked at. */
+  private looked = 0;
 
   constructor(owner: HeadBlocksOwner, handler: HeadBlockHandler) {
     this.owner = owner;
@@ -43,6 +45,16 @@ export class HeadBlocks {
   begin(stream: number, ends: boolean): void {
     this.stream = stream;
     this.ends = ends;
+  }
+
+  /** What has come so far of the first part of a block, behind `offset` bytes. */
+  look(payload: Buffer, offset: number, begins: boolean): boolean {
+    if (begins) this.looked = offset;
+    if (payload.length <= this.looked) return true;
+    const at = completeFields(payload, this.looked);
+    if (at < 0) return this.owner.fail(ERRORS[BAD_INTEGER.kind], BAD_INTEGER.sentence);
+    this.looked = at;
+    return true;
   }
 
   /** A part of the block, lent for the call. */
