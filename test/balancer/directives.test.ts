@@ -58,12 +58,20 @@ test("a whole upstream block", () => {
       keepalive_requests 5;
       keepalive_time 1m;
       keepalive_timeout 500ms;
+      keepalive_streams 7;
     }`);
   const shop = found.get("shop");
   assert.ok(shop !== undefined);
   assert.equal(shop.name, "Shop");
   assert.deepEqual(shop.method, { name: "least_conn" });
-  assert.deepEqual(shop.keepalive, { connections: 8, local: false, requests: 5, time: 60_000, timeout: 500 });
+  assert.deepEqual(shop.keepalive, {
+    connections: 8,
+    local: false,
+    requests: 5,
+    time: 60_000,
+    timeout: 500,
+    streams: 7,
+  });
   const [first, second, third, fourth] = shop.servers;
   assert.deepEqual(first.target, { family: "ipv4", host: "127.0.0.1", port: 8081 });
   assert.deepEqual(
@@ -81,7 +89,7 @@ test("a whole upstream block", () => {
 
 test("keepalive is on with 32 local connections unless it says otherwise", () => {
   const found = definitions("upstream a { server 127.0.0.1; }\nupstream b { server 127.0.0.1; keepalive 0; }");
-  const expected = { connections: 32, local: true, requests: 1000, time: 3_600_000, timeout: 60_000 };
+  const expected = { connections: 32, local: true, requests: 1000, time: 3_600_000, timeout: 60_000, streams: 100 };
   assert.deepEqual(found.get("a")?.keepalive, expected);
   assert.equal(found.get("b")?.keepalive, undefined);
 });
