@@ -48,7 +48,7 @@ const settings: KeepaliveSettings = {
   connections: 2,
   requests: 3,
   time: 1000,
-  timeout: 60_000,
+  timeout: 5000,
   streams: 1,
   local: false,
 };
