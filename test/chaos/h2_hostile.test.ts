@@ -45,7 +45,7 @@ interface Sent {
 async function attack(port: number, name: string, said: () => boolean): Promise<Sent> {
   const args = ["--disable-warning=ExperimentalWarning", ATTACKER, `${port}`, name];
   const child = spawn(process.execPath, args, { stdio: ["pipe", "pipe", "pipe"] });
-  const ended = finish(child);
+  const ended = finish(child, "", SECONDS * 1000 + 4 * PATIENCE_MS);
   try {
     await sleep(SECONDS * 1000);
     await waitFor(said, `${name}: the end of it`, 2 * PATIENCE_MS);

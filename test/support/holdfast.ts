@@ -200,11 +200,11 @@ export async function runHoldfast(t: TestContext, options: ProgramOptions): Prom
 }
 
 /** A command to its end, with what it wrote as byte strings. Killed when it takes too long. */
-export function finish(child: ChildProcess, prefix = ""): Promise<Outcome> {
+export function finish(child: ChildProcess, prefix = "", ms = PATIENCE_MS): Promise<Outcome> {
   return new Promise((resolve, reject) => {
     let stdout = "";
     let stderr = "";
-    const timer = setTimeout(() => child.kill("SIGKILL"), PATIENCE_MS);
+    const timer = setTimeout(() => child.kill("SIGKILL"), ms);
     child.stdout?.on("data", (bytes: Buffer) => {
       stdout += bytes.toString("latin1");
     });
