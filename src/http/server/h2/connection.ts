@@ -125,7 +125,6 @@ export class H2Connection implements ProtocolConnection, FrameInputOwner, Output
 
   onData(_stream: Stream, bytes: Buffer): void {
     if (this.closed || this.closing) return;
-    this.streams.piece();
     const useful = this.input.read(bytes);
     if (this.closed) return;
     if (!useful || this.output.unsent > MOST_CONTROL + this.streams.size * MOST_OF_STREAM) {

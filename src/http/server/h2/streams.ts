@@ -1,3 +1,4 @@
+import { defer } from "../../../sys/guard.ts";
 import * as h2 from "../../../wire/h2/frames.ts";
 import { COUNTER } from "../../core/counters.ts";
 import { finalizeRequest } from "../../core/engine.ts";
@@ -36,7 +37,7 @@ export class H2Streams {
   timedOut = 0;
   private readonly owner: StreamsOwner;
   private readonly open = new Map<number, H2Exchange>();
-  /** Streams opened by what has come in one piece, and refused ones. */
+  /** Streams opened in this turn of the event loop, however many pieces were read in it; and refused ones. */
   private opened = 0;
   private refused = 0;
   /** That of the DATA frame that is being read. */
@@ -55,9 +56,13 @@ export class H2Streams {
     return this.open.values().next().value;
   }
 
-  /** The client has sent something. */
-  piece(): void {
+  /** The end of a turn of the event loop in which streams were opened. */
+  endTurn(): void {
     this.opened = 0;
+  }
+
+  onFault(error: unknown): void {
+    this.owner.onFault(error);
   }
 
   // ---- what frames are for
@@ -164,6 +169,7 @@ export class H2Streams {
       this.refuse(id, `concurrent streams exceeded ${this.open.size}`);
       return;
     }
+    if (this.opened === 0) defer(endTurn, this);
     if (this.opened++ >= 2 * http2.maxConcurrentStreams) {
       this.refuse(id, "client sent too many streams at once");
       return;
@@ -241,6 +247,10 @@ export class H2Streams {
   closeAll(sentence: string | undefined): void {
     for (const stream of [...this.open.values()]) stream.onClosed(sentence);
   }
+}
+
+function endTurn(streams: H2Streams): void {
+  streams.endTurn();
 }
 
 const NOTHING = Buffer.alloc(0);
