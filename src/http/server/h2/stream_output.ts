@@ -55,6 +55,8 @@ export class H2StreamOutput implements WaitingStream {
   /** Its source waits until there is room. */
   private sourceWaits = false;
   private deadline: Deadline<H2StreamOutput> | undefined = undefined;
+  /** It is limit_rate's; send_timeout begins after it, where the windows have been closed meanwhile. */
+  private rated = false;
   /** `sent` when the deadline was armed. */
   private progress = 0;
 
@@ -188,13 +190,14 @@ export class H2StreamOutput implements WaitingStream {
     this.progress = this.sent;
     const { window, output } = this;
     if (this.queued === 0 || window > 0) output.await(this);
-    const rated = request.limitRate > 0 && window > 0 && output.window > 0 && !output.full;
-    this.arm(rated ? RATE_MS : request.location.core.sendTimeout);
+    this.arm(request, window > 0 && output.window > 0 && !output.full);
   }
 
-  private arm(ms: number): void {
+  /** `open`: nothing but limit_rate can hold it back. */
+  private arm(request: Request, open: boolean): void {
+    this.rated = open && request.limitRate > 0;
     this.deadline ??= new Deadline<H2StreamOutput>(this, expired);
-    setDeadline(this.deadline, ms);
+    setDeadline(this.deadline, this.rated ? RATE_MS : request.location.core.sendTimeout);
   }
 
   /** The client lets us send so many bytes more, or fewer. */
@@ -217,7 +220,7 @@ export class H2StreamOutput implements WaitingStream {
     if (queue !== undefined && queue.length > 0) {
       if (!this.sendQueued(request, queue)) return this.holdBack(request);
       if (queue.length > 0) {
-        if (this.deadline !== undefined) this.arm(request.location.core.sendTimeout);
+        if (this.deadline !== undefined) this.arm(request, false);
         return SERVED.more;
       }
       if (this.last && !this.ended) this.endStream(request);
@@ -246,7 +249,7 @@ export class H2StreamOutput implements WaitingStream {
   /** Why nothing may be sent: the connection's window, the stream's, or limit_rate. */
   private holdBack(request: Request): number {
     if (this.output.window <= 0) return SERVED.more;
-    if (this.window > 0) this.arm(request.limitRate > 0 ? RATE_MS : request.location.core.sendTimeout);
+    if (this.window > 0) this.arm(request, true);
     return SERVED.over;
   }
 
@@ -278,11 +281,9 @@ export class H2StreamOutput implements WaitingStream {
   expire(): void {
     const { current: request } = this.owner;
     if (request === undefined) return;
-    const { output } = this;
-    const rated = request.limitRate > 0 && this.window > 0 && output.window > 0 && !output.full;
-    if (rated || this.sent !== this.progress) {
+    if (this.rated || this.sent !== this.progress) {
       this.await(request);
-      output.ready(this);
+      this.output.ready(this);
       return;
     }
     this.owner.sendTimedOut(request);

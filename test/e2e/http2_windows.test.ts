@@ -1,0 +1,28 @@
+/** HTTP/2 to clients: streams that share a window, and what else holds them back. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import * as h2 from "../../src/wire/h2/frames.ts";
+import { RawH2 } from "../support/h2.ts";
+import { startHoldfast } from "../support/holdfast.ts";
+import { waitFor } from "../support/wait.ts";
+
+test("a stream that limit_rate holds back has its whole send_timeout when others use up the connection's window", async (t) => {
+  const holdfast = await startHoldfast(t, {
+    config: ([port]) => `http { server { listen ${port}; http2 on; root .;
+      location /rated { limit_rate 1000; } location /others { send_timeout 1s; } } }`,
+    files: { rated: "s".repeat(100_000), others: "q".repeat(300_000) },
+  });
+  const client = await RawH2.open(t, holdfast.port, [[h2.SETTING.INITIAL_WINDOW_SIZE, 1_000_000]]);
+  client.write(client.get(1, "/rated"));
+  await client.frame(h2.DATA, 1);
+  client.write(client.get(3, "/others"));
+  await client.frame(h2.RST_STREAM, 3);
+  client.write(h2.windowUpdate(0, 1000));
+  const more = () => client.frames.filter(({ type, stream }) => type === h2.DATA && stream === 1).length;
+  const before = more();
+  await waitFor(
+    () => more() > before || client.frames.some(({ type, stream }) => type === h2.RST_STREAM && stream === 1),
+    "more of it",
+  );
+  assert.equal(client.frames.filter(({ type }) => type === h2.RST_STREAM).length, 1);
+});
