@@ -236,3 +236,16 @@ test("over TLS, h2 is asked for by ALPN; a server that speaks HTTP/1 is no serve
   assert.equal((await get(holdfast.port, "/x")).status, 502);
   await waitFor(() => /upstream sent (too large|unexpected) http2 frame/.test(holdfast.errorLog()), "the log");
 });
+
+test("error_page that asks the same server again, whose connection has just ended, gets another one", async (t) => {
+  const server = await RawH2Server.start(t);
+  const again = "error_page 502 = @again; } location @again { proxy_pass http://u;";
+  const holdfast = await start(t, server.port, again);
+  const answer = get(holdfast.port, "/");
+  const first = await server.connection(0);
+  await first.frame(h2.HEADERS);
+  first.socket.end();
+  const second = await server.connection(1);
+  second.write(second.head(await streamOf(second, 0), STATUS_200));
+  assert.equal((await answer).status, 200);
+});

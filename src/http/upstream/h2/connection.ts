@@ -178,12 +178,17 @@ export class H2ServerConnection implements StreamHandler, ConnectingOwner, Frame
     return true;
   }
 
+  /** Nothing more is read from it. Whoever is told of that and asks the same server again must not join those that are. */
+  private die(): void {
+    this.dead = true;
+    this.retire();
+  }
+
   /** It is of no use any more. */
   private close(): void {
     const { pooled, stream } = this;
-    this.dead = true;
+    this.die();
     pooled.pool?.remove(pooled);
-    pooled.sharedBy?.unshare(pooled);
     pooled.leave();
     this.output.close();
     stream.handler = IGNORE;
@@ -213,14 +218,14 @@ export class H2ServerConnection implements StreamHandler, ConnectingOwner, Frame
   }
 
   nextUpstream(condition: string): void {
-    this.dead = true;
+    this.die();
     const { waiting } = this;
     for (const stream of [...waiting]) stream.onConnectFailure(condition);
     this.close();
   }
 
   finalize(code: number): void {
-    this.dead = true;
+    this.die();
     for (const stream of [...this.waiting]) stream.finalize(code);
     this.close();
   }
@@ -272,7 +277,7 @@ export class H2ServerConnection implements StreamHandler, ConnectingOwner, Frame
   /** The server has closed it. */
   private end(error: StreamError | undefined): void {
     if (this.dead) return;
-    this.dead = true;
+    this.die();
     for (const stream of [...this.streams.values()]) stream.onConnectionClose(error);
     this.close();
   }
@@ -355,7 +360,7 @@ export class H2ServerConnection implements StreamHandler, ConnectingOwner, Frame
 
   fail(sentence: string, error: number): void {
     if (this.dead) return;
-    this.dead = true;
+    this.die();
     this.write(h2.goaway(0, error));
     this.output.flush();
     for (const stream of [...this.streams.values()]) stream.fail(sentence);
