@@ -1,6 +1,6 @@
 /** The load generator of HTTP/2: nghttp2's h2load, and what it counted. */
 import { spawnSync } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Load, LoadOptions } from "./load.ts";
@@ -16,12 +16,18 @@ export function h2loadVersion(): string | undefined {
 
 /** Keeps `streams` requests under way on each connection. Throws when h2load fails or hangs. */
 export async function generateH2(options: LoadOptions, streams: number): Promise<Load> {
-  const { cores, url, connections, fields, seconds } = options;
+  const { cores, url, connections, fields, message, seconds } = options;
   const dir = mkdtempSync(join(tmpdir(), "holdfast-h2load-"));
   try {
     const log = join(dir, "requests");
     const counts = ["-t1", `-c${connections}`, `-m${streams}`, `-D${seconds}`, `--log-file=${log}`];
-    const args = [...counts, ...fields.flatMap((field) => ["-H", field]), url];
+    const args = [...counts, ...fields.flatMap((field) => ["-H", field])];
+    if (message !== undefined) {
+      const file = join(dir, "message");
+      writeFileSync(file, message);
+      args.push("-d", file);
+    }
+    args.push(url);
     const output = await runPinned(cores, { program: "h2load", args }, seconds * 1000 + 40_000);
     return parseH2Load(output, readFileSync(log, "latin1"));
   } finally {

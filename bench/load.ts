@@ -26,6 +26,8 @@ export interface LoadOptions {
   handshakes?: "full" | "resumed";
   /** Over HTTP/2, with so many requests under way on each connection. */
   streams?: number;
+  /** A POST with this body, over HTTP/2 only. */
+  message?: Buffer;
   seconds: number;
 }
 

@@ -7,6 +7,7 @@ import { builtInBackend, nginxBackend } from "./backend.ts";
 import { type Certificate, type CertificateKind, makeCertificate } from "./certificates.ts";
 import { chart } from "./chart.ts";
 import { fastcgiApplication } from "./fastcgi.ts";
+import { grpcServer } from "./grpc.ts";
 import { h2loadVersion } from "./h2load.ts";
 import { generatorName } from "./load.ts";
 import {
@@ -26,6 +27,7 @@ import { choose, type Options, parseOptions, usage } from "./options.ts";
 import { killAll, runPinned, startPinned, stop } from "./process.ts";
 import { mergeEarlier, type Report, rowsOf, type ScenarioResult, table } from "./report.ts";
 import {
+  type Ability,
   type IdleScenario,
   type LoadScenario,
   type Scenario,
@@ -69,9 +71,11 @@ async function startBackend(bench: Bench, withNginx: boolean): Promise<void> {
   const output = join(dir, "output");
   const child = startPinned(bench.loadCores, withNginx ? nginxBackend(site) : builtInBackend(site), output);
   await untilServing(child, `http://127.0.0.1:${site.port}/small`, smallBody.length, output);
-  // Whether that serves is seen through the servers.
-  if (bench.fastcgiPort === undefined) return;
-  startPinned(bench.loadCores, fastcgiApplication(bench.fastcgiPort), join(dir, "fastcgi-output"));
+  // Whether those serve is seen through the servers.
+  const { fastcgiPort, grpcPort } = bench;
+  if (fastcgiPort !== undefined)
+    startPinned(bench.loadCores, fastcgiApplication(fastcgiPort), join(dir, "fastcgi-output"));
+  if (grpcPort !== undefined) startPinned(bench.loadCores, grpcServer(grpcPort), join(dir, "grpc-output"));
 }
 
 /** The samples of each server, undefined where one failed, and why they failed. */
@@ -260,11 +264,14 @@ async function run(options: Options): Promise<void> {
   mkdirSync(files);
   writeFiles(files, wanted);
   const withNginx = servers[0].missing() === undefined;
+  const portFor = async (ability: Ability) =>
+    wanted.some((one) => one.kind !== "checks" && one.needs === ability) ? await freePort() : undefined;
   const bench: Bench = {
     dir,
     files,
     backendPort: await freePort(),
-    fastcgiPort: wanted.some((one) => one.kind !== "checks" && one.needs === "fastcgi") ? await freePort() : undefined,
+    fastcgiPort: await portFor("fastcgi"),
+    grpcPort: await portFor("grpc"),
     certificates: wanted.some((one) => one.kind !== "checks" && one.tls !== undefined)
       ? certificatesIn(dir)
       : new Map(),

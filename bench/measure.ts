@@ -19,6 +19,8 @@ export interface Bench {
   backendPort: number;
   /** Undefined where no scenario needs the FastCGI application. */
   fastcgiPort: number | undefined;
+  /** Undefined where no scenario needs the server of gRPC. */
+  grpcPort: number | undefined;
   certificates: ReadonlyMap<CertificateKind, Certificate>;
   descriptors: number;
   serverCore: number;
@@ -73,6 +75,8 @@ interface Answer {
   status: number;
   /** Length of the body. */
   bytes: number;
+  /** From the trailers of a call. */
+  grpcStatus?: string;
 }
 
 /** One request on a connection of its own; undefined when nobody answers. */
@@ -92,7 +96,7 @@ function probe(url: string): Promise<Answer | undefined> {
   });
 }
 
-function probeHttp2(url: string): Promise<Answer | undefined> {
+function probeHttp2(url: string, message: Buffer | undefined): Promise<Answer | undefined> {
   return new Promise((resolve) => {
     const session = connectHttp2(url, { rejectUnauthorized: false });
     const over = (answer?: Answer) => {
@@ -101,8 +105,12 @@ function probeHttp2(url: string): Promise<Answer | undefined> {
     };
     session.on("error", () => over());
     session.setTimeout(5000, () => over());
-    const stream = session.request({ ":path": new URL(url).pathname });
+    const path = new URL(url).pathname;
+    const call = { ":method": "POST", "content-type": "application/grpc", te: "trailers" };
+    const stream = session.request({ ":path": path, ...(message === undefined ? {} : call) });
+    stream.end(message);
     let status = 0;
+    let grpcStatus: string | undefined;
     let bytes = 0;
     stream.on("response", (fields) => {
       status = Number(fields[":status"]);
@@ -110,7 +118,10 @@ function probeHttp2(url: string): Promise<Answer | undefined> {
     stream.on("data", (piece: Buffer) => {
       bytes += piece.length;
     });
-    stream.on("end", () => over({ status, bytes }));
+    stream.on("trailers", (fields) => {
+      grpcStatus = String(fields["grpc-status"]);
+    });
+    stream.on("end", () => over({ status, bytes, grpcStatus }));
     stream.on("error", () => over());
   });
 }
@@ -125,16 +136,19 @@ export async function untilServing(
   bytes: number,
   output: string,
   http2 = false,
+  message?: Buffer,
 ): Promise<void> {
   const until = performance.now() + START_MS;
   for (;;) {
-    const answer = await (http2 ? probeHttp2 : probe)(url);
-    if (answer?.status === 200 && answer.bytes === bytes) return;
+    const answer = await (http2 ? probeHttp2(url, message) : probe(url));
+    const right = answer?.status === 200 && answer.bytes === bytes;
+    if (right && (message === undefined || answer.grpcStatus === "0")) return;
     const said = () => readFileSync(output, "latin1").trim().split("\n").slice(-3).join("\n");
     if (hasEnded(child)) throw new Error(`ended at its start: ${said()}`);
     if (performance.now() > until) {
       const what = answer === undefined ? "did not answer" : `answered ${answer.status} with ${answer.bytes} bytes`;
-      throw new Error(`${what}, expected 200 with ${bytes} bytes: ${said()}`);
+      const trailer = message === undefined ? "" : " and the trailer grpc-status 0";
+      throw new Error(`${what}, expected 200 with ${bytes} bytes${trailer}: ${said()}`);
     }
     await pause(20);
   }
@@ -158,25 +172,27 @@ export interface Serving {
 export async function serve(
   bench: Bench,
   server: Server,
-  { path, bytes, tls, streams, needs }: LoadScenario | IdleScenario | StartScenario,
+  scenario: LoadScenario | IdleScenario | StartScenario,
 ): Promise<Serving> {
+  const { path, bytes, tls, streams, needs } = scenario;
   const dir = mkdtempSync(join(bench.dir, "server-"));
   // Workers of a server started by root run as another user.
   chmodSync(dir, 0o755);
   const port = await freePort();
-  const { files, backendPort, fastcgiPort, descriptors } = bench;
+  const { files, backendPort, fastcgiPort, grpcPort, descriptors } = bench;
   const certificate = tls === undefined ? undefined : bench.certificates.get(tls);
   const output = join(dir, "output");
   const large = needs === "large";
   const cache = needs === "cache";
   const http2 = streams !== undefined;
-  const site = { dir, port, certificate, http2, files, backendPort, fastcgiPort, descriptors, large, cache };
+  const site = { dir, port, certificate, http2, files, backendPort, fastcgiPort, grpcPort, descriptors, large, cache };
   const command = server.prepare(site);
   const startedAt = performance.now();
   const child = startPinned(`${bench.serverCore}`, command, output);
   const url = `${certificate === undefined ? "http" : "https"}://127.0.0.1:${port}${path}`;
   try {
-    await untilServing(child, url, bytes, output, http2);
+    const message = scenario.kind === "load" ? scenario.message : undefined;
+    await untilServing(child, url, bytes, output, http2, message);
   } catch (error) {
     await stop(child);
     throw error;
@@ -186,9 +202,9 @@ export async function serve(
 
 /** Loads it as it will be measured, until what runs often is compiled. */
 export async function warmUp(bench: Bench, { url }: Serving, scenario: LoadScenario): Promise<void> {
-  const { connections, fields, handshakes, streams } = scenario;
+  const { connections, fields, handshakes, streams, message } = scenario;
   const { loadCores: cores, warmup, warmupRequests } = bench;
-  const load = { cores, url, connections, fields, handshakes, streams };
+  const load = { cores, url, connections, fields, handshakes, streams, message };
   const { requests } = await generate({ ...load, seconds: warmup });
   if (handshakes !== undefined || requests >= warmupRequests) return;
   const left = requests === 0 ? MOST_MORE : ((warmupRequests - requests) / requests) * warmup;
@@ -244,7 +260,7 @@ export async function measureStart(bench: Bench, server: Server, scenario: Start
 }
 
 async function underLoad(bench: Bench, { child, url }: Serving, scenario: LoadScenario): Promise<Sample> {
-  const { connections, fields, handshakes, streams } = scenario;
+  const { connections, fields, handshakes, streams, message } = scenario;
   const pid = child.pid ?? 0;
   const coreBefore = coreUse(bench.serverCore);
   const before = usageOf(pid);
@@ -257,6 +273,7 @@ async function underLoad(bench: Bench, { child, url }: Serving, scenario: LoadSc
     fields,
     handshakes,
     streams,
+    message,
     seconds: bench.seconds,
   });
   const elapsedMs = performance.now() - began;

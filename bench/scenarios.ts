@@ -4,9 +4,10 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { gzipSync } from "node:zlib";
 import type { CertificateKind } from "./certificates.ts";
+import { grpcMessage, grpcPath } from "./grpc.ts";
 import { largePath } from "./large.ts";
 
-export type Ability = "proxy" | "fastcgi" | "cache" | "static" | "return" | "large" | "tls" | "http2";
+export type Ability = "proxy" | "fastcgi" | "grpc" | "cache" | "static" | "return" | "large" | "tls" | "http2";
 
 interface Common {
   /** As `--only` takes it. */
@@ -30,6 +31,8 @@ export interface LoadScenario extends Common {
   connections: number;
   /** Lines of the request's head behind Host. */
   fields: readonly string[];
+  /** A call of gRPC, over HTTP/2: a POST with this message. */
+  message?: Buffer;
   unit: "µs/request" | "ms/GiB" | "µs/handshake";
 }
 
@@ -296,6 +299,19 @@ export const scenarios: readonly Scenario[] = [
   handshakes("tls-resumed", "Resumed TLS 1.3 handshakes", "ecdsa", "resumed"),
   ...overHttp2("h2", " over TLS 1.3", "ecdsa"),
   ...overHttp2("h2c", " in clear", undefined),
+  {
+    kind: "load",
+    name: "grpc-unary",
+    title: "gRPC in clear, a call with 128 bytes each way, 32 streams",
+    needs: "grpc",
+    streams: 32,
+    path: grpcPath,
+    bytes: grpcMessage.length,
+    connections: 10,
+    fields: ["content-type: application/grpc", "te: trailers"],
+    message: grpcMessage,
+    unit: "µs/request",
+  },
   {
     kind: "idle",
     name: "idle",

@@ -3,6 +3,7 @@ import { spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { delimiter, dirname, join } from "node:path";
 import type { Certificate } from "./certificates.ts";
+import { grpcConf, grpcPath } from "./grpc.ts";
 import { largeLocations, largeServers } from "./large.ts";
 import type { Command } from "./process.ts";
 import { type Ability, smallBody } from "./scenarios.ts";
@@ -23,6 +24,8 @@ export interface Site {
   cache: boolean;
   /** Undefined where no scenario needs the FastCGI application. */
   fastcgiPort: number | undefined;
+  /** Undefined where no scenario needs the server of gRPC. */
+  grpcPort: number | undefined;
   /** Open files allowed. */
   descriptors: number;
 }
@@ -115,8 +118,9 @@ function cacheConf({ dir }: Site): { path: string; locations: string } {
 
 /** The text nginx and Holdfast share to the letter. Requests per connection are unbounded, as they are elsewhere. */
 function nginxConf(site: Site, onlyNginx: string, events = ""): string {
-  const { certificate, fastcgiPort } = site;
+  const { certificate, fastcgiPort, grpcPort } = site;
   const fastcgi = fastcgiPort === undefined ? { upstream: "", location: "" } : fastcgiConf(fastcgiPort);
+  const grpc = grpcPort === undefined ? { upstream: "", location: "" } : grpcConf(grpcPort);
   const cache = site.cache ? cacheConf(site) : { path: "", locations: "" };
   const tls =
     certificate === undefined
@@ -151,7 +155,7 @@ ${onlyNginx}${cache.path}
         server 127.0.0.1:${site.backendPort};
         keepalive 64;
         keepalive_requests 100000000;
-    }${fastcgi.upstream}
+    }${fastcgi.upstream}${grpc.upstream}
     server {
         listen ${address} backlog=1024${certificate === undefined ? "" : " ssl"}${site.http2 ? " http2" : ""};${tls}
         server_name 127.0.0.1;
@@ -159,7 +163,7 @@ ${onlyNginx}${cache.path}
             proxy_pass http://backend;
             proxy_http_version 1.1;
             proxy_set_header Connection "";
-        }${fastcgi.location}${cache.locations}
+        }${fastcgi.location}${grpc.location}${cache.locations}
         location /static/ {
             root "${site.files}";
         }
@@ -195,6 +199,13 @@ function haproxyBind({ certificate, http2 }: Site): string {
 }
 
 function haproxyConf(site: Site): string {
+  const calls =
+    site.grpcPort === undefined
+      ? { use: "", backend: "" }
+      : {
+          use: `    use_backend calls if { path ${grpcPath} }\n`,
+          backend: `backend calls\n    server one 127.0.0.1:${site.grpcPort} proto h2 pool-max-conn 320\n`,
+        };
   return `
 global
     nbthread 1
@@ -210,10 +221,10 @@ defaults
 frontend front
     bind 127.0.0.1:${site.port} backlog 1024${haproxyBind(site)}
     http-request return status 200 content-type text/plain string "${smallBody.replace("\n", "\\n")}" if { path /answer }
-    default_backend back
+${calls.use}    default_backend back
 backend back
     server one 127.0.0.1:${site.backendPort} pool-max-conn 64
-`;
+${calls.backend}`;
 }
 
 /** A proxy made of an npm package: a program in bench/peers, packages in bench/node_modules. */
@@ -240,7 +251,7 @@ function holdfast(name: string, use: string, checkout = root): Server {
   const holdfastBin = join(checkout, "bin", "holdfast");
   return {
     name,
-    abilities: ["proxy", "fastcgi", "cache", "static", "return", "large", "tls", "http2"],
+    abilities: ["proxy", "fastcgi", "grpc", "cache", "static", "return", "large", "tls", "http2"],
     missing: () => (existsSync(holdfastBin) ? undefined : "bin/holdfast is not there yet"),
     version: () => versionIn(ask(holdfastBin, ["-v"], { ...process.env, ...holdfastPath })),
     prepare(site) {
@@ -267,11 +278,11 @@ function nginx(name: string, abilities: readonly Ability[], more: string): Serve
 }
 
 export const servers: readonly Server[] = [
-  nginx("nginx", ["proxy", "fastcgi", "cache", "static", "return", "large", "tls", "http2"], ""),
+  nginx("nginx", ["proxy", "fastcgi", "grpc", "cache", "static", "return", "large", "tls", "http2"], ""),
   nginx("nginx-open-files", ["cache"], "    open_file_cache max=10000 inactive=60s;\n"),
   {
     name: "haproxy",
-    abilities: ["proxy", "return", "tls", "http2"],
+    abilities: ["proxy", "grpc", "return", "tls", "http2"],
     missing: () => (ask("haproxy", ["-v"]) === undefined ? "not installed" : undefined),
     version: () => versionIn(ask("haproxy", ["-v"])),
     prepare(site) {

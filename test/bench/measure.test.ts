@@ -40,6 +40,7 @@ before(() => {
     files,
     backendPort: 1,
     fastcgiPort: undefined,
+    grpcPort: undefined,
     certificates: new Map(),
     descriptors: 1024,
     serverCore: 0,
