@@ -1,7 +1,7 @@
 import type { Stream, StreamHandler } from "../net/stream.ts";
 import { now } from "../sys/clock.ts";
 import { logFault } from "../sys/guard.ts";
-import { clearDeadline, Deadline, setDeadline } from "../sys/timers.ts";
+import { clearDeadline, Deadline, setDeadline, startTimer } from "../sys/timers.ts";
 import type { KeepaliveSettings, Peer } from "./peer.ts";
 
 /** A connection to a server with what its reuse depends on. One object for the life of the connection. */
@@ -81,6 +81,19 @@ function drop(idle: PooledStream): void {
 }
 
 /**
+ * `keepalive` bounds those that nobody has taken for so long, ms. A server that answers many requests of a turn gives back their
+ * connections in the next, and the requests after these want as many: to close what is too many at once, and to open it again a
+ * moment later, would be most of the cost of a request.
+ */
+const GRACE_MS = 20;
+/** How many more there may be for that time: a share of `keepalive`, whose small numbers are exact, and no more than MOST_ABOVE. */
+const MOST_ABOVE = 512;
+
+function mostAbove(connections: number): number {
+  return Math.min(MOST_ABOVE, Math.floor(connections / 8) * 64);
+}
+
+/**
  * The idle connections of one upstream in one worker, most recently used first (`keepalive`). Not shared between
  * workers. It lives on over reloads, so connections are found by values, never by objects of one generation; `configure`
  * applies the new settings to idle connections at once, and to those in use when they are put back.
@@ -93,6 +106,8 @@ export class Pool {
   #oldest: PooledStream | undefined = undefined;
   #size = 0;
   #closed = false;
+  /** It will be looked whether there are too many. */
+  #trimming = false;
   /** Texts of the servers' addresses; undefined before the first reload. */
   #names: ReadonlySet<string> | undefined = undefined;
 
@@ -170,7 +185,7 @@ export class Pool {
       stream.destroy();
       return false;
     }
-    if (this.#size >= connections && this.#oldest !== undefined) drop(this.#oldest);
+    if (this.#size >= connections + mostAbove(connections) && this.#oldest !== undefined) drop(this.#oldest);
     idle.place = place;
     idle.idleSince = time;
     idle.pool = this;
@@ -182,7 +197,27 @@ export class Pool {
     this.#size++;
     stream.handler = idle.watch ?? idle;
     setDeadline(idle.deadline, timeout);
+    if (this.#size > connections) this.#trimLater();
     return true;
+  }
+
+  #trimLater(): void {
+    if (this.#trimming) return;
+    this.#trimming = true;
+    startTimer(GRACE_MS, () => this.#trim(), { background: true });
+  }
+
+  /** Closes what is too much and was not taken meanwhile. */
+  #trim(): void {
+    this.#trimming = false;
+    const before = now() - GRACE_MS;
+    while (this.#size > this.#settings.connections && this.#oldest !== undefined) {
+      if (this.#oldest.idleSince > before) {
+        this.#trimLater();
+        return;
+      }
+      drop(this.#oldest);
+    }
   }
 
   /** Takes a connection out; its stream is the caller's to close. */

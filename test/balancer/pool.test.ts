@@ -5,6 +5,7 @@ import { nextPools, Pool, PooledStream } from "../../src/balancer/pool.ts";
 import type { Address } from "../../src/net/address.ts";
 import type { Stream, StreamError, StreamHandler } from "../../src/net/stream.ts";
 import { armedDeadlines } from "../../src/sys/timers.ts";
+import { waitFor } from "../support/wait.ts";
 import { group, server } from "./helpers.ts";
 
 const nowhere: Address = { family: "unix", path: "" };
@@ -175,4 +176,18 @@ test("a reload keeps the idle connections of servers that stay", () => {
   assert.deepEqual([...second.keys()], ["a"]);
   assert.deepEqual([gone.stream.destroyed, other.stream.destroyed], [true, true]);
   assert.equal(second.get("a")?.take(one), kept.pooled);
+});
+
+test("of many that come back at once those above keepalive are closed a moment later, unless they are taken again", async () => {
+  const pool = new Pool({ ...settings, connections: 8 });
+  const all = Array.from({ length: 80 }, () => opened(one));
+  for (const { pooled } of all) assert.equal(pool.put(pooled), true);
+  // No more than 64 above it.
+  assert.deepEqual([pool.size, all.filter(({ stream }) => stream.destroyed).length], [72, 8]);
+  const taken = Array.from({ length: 70 }, () => pool.take(one));
+  assert.ok(taken.every((pooled) => pooled !== undefined));
+  for (const pooled of taken) if (pooled !== undefined) pool.put(pooled);
+  await waitFor(() => pool.size === 8, "the others to be closed");
+  assert.equal(all.filter(({ stream }) => stream.destroyed).length, 72);
+  pool.close();
 });
