@@ -103,7 +103,7 @@ test("what is wrong in a check of type=https is said with file and line", { skip
     const said = holdfast.errorLog().slice(before).replaceAll(holdfast.prefix, "");
     assert.ok(said.includes(sentence) && said.includes(" in /conf/nginx.conf:3"), said);
   };
-  await refused("type=http ssl_name=a", 'parameter "ssl_name" is for "type=https" only');
+  await refused("type=http ssl_name=a", 'parameter "ssl_name" is for "type=https" and "type=grpcs" only');
   await refused("type=https ssl_verify=on", 'no "ssl_trusted_certificate" for "ssl_verify=on"');
   await refused("type=https ssl_verify=yes", 'invalid value "ssl_verify=yes", it must be "on" or "off"');
   await refused("type=https ssl_trusted_certificate=no.crt", 'cannot load certificate "/conf/no.crt"');
