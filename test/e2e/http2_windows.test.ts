@@ -1,7 +1,9 @@
 /** HTTP/2 to clients: streams that share a window, and what else holds them back. */
 import assert from "node:assert/strict";
+import { readdirSync } from "node:fs";
 import { test } from "node:test";
 import * as h2 from "../../src/wire/h2/frames.ts";
+import { httpBackend } from "../support/backend.ts";
 import { RawH2 } from "../support/h2.ts";
 import { startHoldfast } from "../support/holdfast.ts";
 import { waitFor } from "../support/wait.ts";
@@ -25,4 +27,26 @@ test("a stream that limit_rate holds back has its whole send_timeout when others
     "more of it",
   );
   assert.equal(client.frames.filter(({ type }) => type === h2.RST_STREAM).length, 1);
+});
+
+test("a response that its cache has before its client takes the rest comes to its end", async (t) => {
+  let finish = () => {};
+  const backend = await httpBackend(t, (_, response) => {
+    response.writeHead(200, { "content-length": 4000 });
+    response.write("a".repeat(2000));
+    finish = () => response.end("b".repeat(2000));
+  });
+  const holdfast = await startHoldfast(t, {
+    config: ([port]) => `http { proxy_cache_path cache keys_zone=c:1m; log_format ends '$uri $status $body_bytes_sent';
+      access_log logs/access.log ends; server { listen ${port}; http2 on;
+      location / { proxy_pass http://${backend.address}; proxy_cache c; proxy_cache_valid 1m; } } }`,
+  });
+  const client = await RawH2.open(t, holdfast.port, [[h2.SETTING.INITIAL_WINDOW_SIZE, 1000]]);
+  client.write(client.get(1, "/kept"));
+  await client.frame(h2.DATA, 1);
+  finish();
+  const kept = () => readdirSync(`${holdfast.prefix}/cache`).some((name) => /^[0-9a-f]{32}$/.test(name));
+  await waitFor(kept, "the response in the cache");
+  client.write(h2.windowUpdate(1, 100_000));
+  await holdfast.waitForLog(/\/kept 200 4000/, "logs/access.log");
 });

@@ -386,7 +386,7 @@ export class ResponsePipe implements AnswerSink, SpoolOwner, StoreOwner {
       }
       if (spool.length === 0) {
         if (this.complete) {
-          if (this.keeper === undefined) this.owner.finalize(OK);
+          if (this.keeper?.ended !== false) this.owner.finalize(OK);
           return;
         }
         request.exchange.flush();
