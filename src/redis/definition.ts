@@ -84,7 +84,7 @@ export function redisDefinition(setting: RedisSetting, reader: RedisReader): Red
   const wrong = (why: string): never => reader.fail(`invalid store "${text}" of ${reader.owner}: ${why}`);
   const match = URL_FORM.exec(setting.store);
   if (match === null) {
-    return wrong("it must be redis[s][+sentinel|+cluster]://[[user]:password@]host[:port][,host[:port]…][/…]");
+    return wrong("it must be redis[s][+sentinel|+cluster]://[[user]:password@]host[:port][,host[:port]...][/database]");
   }
   const [, secure, mode, login = "", hostList, path = ""] = match;
   const kind = mode === "sentinel" || mode === "cluster" ? mode : "single";
@@ -100,7 +100,7 @@ export function redisDefinition(setting: RedisSetting, reader: RedisReader): Red
   const words = path === "" ? [] : path.split("/");
   const master = kind === "sentinel" ? words.shift() : undefined;
   if (kind === "sentinel" && (master === undefined || master === "")) {
-    return wrong("the name of the master must follow the sentinels' hosts (…/mymaster)");
+    return wrong("the name of the master must follow the sentinels' hosts (.../mymaster)");
   }
   const [databaseText = "0", ...more] = words;
   const database = /^\d{1,4}$/.test(databaseText) ? Number(databaseText) : MOST_DATABASE + 1;

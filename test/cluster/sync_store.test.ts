@@ -189,7 +189,10 @@ test("sync without a store has no effect, which is said with the line", async (t
 
 test("what is wrong with a store line is said with its line, without its password", async (t) => {
   for (const [line, sentence] of [
-    ["http://u:secret@a", /invalid store "http:\/\/a" of cluster "x": it must be redis/],
+    [
+      "http://u:secret@a",
+      /invalid store "http:\/\/a" of cluster "x": it must be redis.*\[,host\[:port\]\.\.\.\]\[\/database\] in /,
+    ],
     ["redis://u:secret@a:0", /invalid store "redis:\/\/a:0" of cluster "x": "a:0" is no host\[:port\]/],
     ["redis://a verify=off", /invalid store .*: "ca" and "verify" need TLS/],
     ["redis://a password_file=none", /open\(\) ".*\/conf\/none" failed \(2: No such file or directory\)/],
