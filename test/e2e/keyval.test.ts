@@ -84,6 +84,15 @@ test("what cannot be done is said in a sentence", async (t) => {
   await refused(/: keyval: there is no "put", but ls, get, set, del and clear\n$/, "put");
   await refused(/: keyval set: which value\?\n$/, "set", "one", "a");
   await refused(/: keyval set: "soon" is no time\n$/, "set", "--timeout=soon", "one", "a", "b");
+  await refused(
+    /: keyval set: "--timeout" needs its time: --timeout=10m\n$/,
+    "set",
+    "--timeout",
+    "10m",
+    "one",
+    "a",
+    "b",
+  );
   await refused(/: keyval get: what is "b"\?\n$/, "get", "one", "a", "b");
 });
 
@@ -202,7 +211,8 @@ test("a state file written by hand is read, and one that is none is neither used
   };
   await refused('{"a": ', /it is no JSON/);
   await refused('["a"]', /it is no JSON object/);
-  await refused('{"a": {"x": 1}}', /"a" is no pair/);
+  await refused('{"a": {"x": 1}}', /"a" has neither text nor an object with "value"/);
+  await refused('{"": "x"}', /"" is no key of type=string/);
   const running = await startHoldfast(t, {
     config: ([port]) => configOf(port, "keyval_zone zone=one:64k state=one.json;"),
     files: state(

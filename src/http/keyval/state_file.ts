@@ -38,8 +38,9 @@ export function readPairs(file: Buffer, type: PairType, lifetime: number, now: n
   const pairs: Pair[] = [];
   for (const [shown, member] of Object.entries(value)) {
     const key = filedKey(type, shown);
-    const pair = key === undefined ? undefined : pairOf(key, member, lifetime, now);
-    if (pair === undefined) return `"${shown}" is no pair`;
+    if (key === undefined) return `"${shown}" is no key of type=${type}`;
+    const pair = pairOf(key, member, lifetime, now);
+    if (pair === undefined) return `"${shown}" has neither text nor an object with "value"`;
     pairs.push(pair);
   }
   return pairs;

@@ -37,6 +37,7 @@ function parse(all: readonly string[]): ToolRequest | string {
     return what === undefined ? `keyval: ${words} or clear?` : `keyval: there is no "${what}", but ${words} and clear`;
   }
   if (zone === undefined) return `keyval ${what}: which zone?`;
+  if (zone === "--timeout") return `keyval ${what}: "--timeout" needs its time: --timeout=10m`;
   const lacking = wanted[rest.length];
   if (lacking !== undefined) return `keyval ${what}: which ${lacking}?`;
   if (rest.length > wanted.length) return `keyval ${what}: what is "${rest[wanted.length]}"?`;
