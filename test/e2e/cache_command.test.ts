@@ -109,7 +109,7 @@ test("what is wrong is said in a sentence", async (t) => {
   assert.equal(gone.code, 1);
   assert.match(
     gone.stderr,
-    /^holdfast: no master is running with this configuration: connect\(\) to unix:.*holdfast.sock failed \(2: No such file or directory\)\n$/,
+    /^holdfast: no master is running with this configuration and prefix \(-c, -p\): connect\(\) to unix:.*holdfast.sock failed \(2: No such file or directory\)\n$/,
   );
 });
 

@@ -66,7 +66,9 @@ class Client implements ConnectHandler {
 
 function refusal(path: string, code: string, message: string): string {
   const call = `connect() to unix:${path} failed (${message})`;
-  if (code === "ENOENT" || code === "ECONNREFUSED") return `no master is running with this configuration: ${call}`;
+  if (code === "ENOENT" || code === "ECONNREFUSED") {
+    return `no master is running with this configuration and prefix (-c, -p): ${call}`;
+  }
   if (code === "EACCES") return `only the user who has started the master may do that: ${call}`;
   return call;
 }
