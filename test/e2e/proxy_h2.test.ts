@@ -7,7 +7,7 @@ import { httpBackend } from "../support/backend.ts";
 import type { RawH2 } from "../support/h2.ts";
 import { h2Backend, RawH2Server } from "../support/h2_backend.ts";
 import { type Running, startHoldfast } from "../support/holdfast.ts";
-import { get, request } from "../support/tcp.ts";
+import { get, RawConnection, request } from "../support/tcp.ts";
 import { waitFor } from "../support/wait.ts";
 
 function start(t: TestContext, port: number, location = "", http = ""): Promise<Running> {
@@ -248,4 +248,28 @@ test("error_page that asks the same server again, whose connection has just ende
   const second = await server.connection(1);
   second.write(second.head(await streamOf(second, 0), STATUS_200));
   assert.equal((await answer).status, 200);
+});
+
+test("the rest of a frame whose request has ended is not taken for the next request's answer", async (t) => {
+  const server = await RawH2Server.start(t);
+  const holdfast = await start(t, server.port);
+  const other = get(holdfast.port, "/other");
+  const connection = await server.connection(0);
+  const otherStream = await streamOf(connection, 0);
+  const left = await RawConnection.open(holdfast.port);
+  left.write("GET /left HTTP/1.1\r\nHost: a\r\n\r\n");
+  const leftStream = await streamOf(connection, 1);
+  const frame = data(leftStream, "left".repeat(1000), h2.FLAG.END_STREAM);
+  connection.write(connection.head(leftStream, STATUS_200, 0), frame.slice(0, 2000));
+  await left.until((received) => received.includes("leftleft"));
+  left.close();
+  await connection.frame(h2.RST_STREAM, leftStream);
+  const next = get(holdfast.port, "/next");
+  const nextStream = await streamOf(connection, 2);
+  connection.write(frame.slice(2000));
+  connection.write(connection.head(nextStream, STATUS_200, 0), data(nextStream, "next", h2.FLAG.END_STREAM));
+  connection.write(connection.head(otherStream, STATUS_200, 0), data(otherStream, "other", h2.FLAG.END_STREAM));
+  const [nextAnswer, otherAnswer] = await Promise.all([next, other]);
+  assert.deepEqual([nextAnswer.status, nextAnswer.body, otherAnswer.body], [200, "next", "other"]);
+  assert.equal(server.connections.length, 1);
 });

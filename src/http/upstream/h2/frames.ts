@@ -15,6 +15,8 @@ const NOTHING = Buffer.alloc(0);
 
 /** A stream, as its frames see it. */
 export interface StreamFrames {
+  /** Its number now: the object may carry another one later. */
+  readonly id: number;
   /** The server has ended it. */
   readonly ended: boolean;
   /** The answer's head has come: DATA may follow. */
@@ -178,15 +180,16 @@ export class ServerFrames implements FrameHandler {
   onFrameData(piece: Buffer, last: boolean): boolean {
     this.control = 0;
     const { target } = this;
-    if (target !== undefined) {
+    // Between two pieces the request may have ended, and the object may carry another since.
+    if (target !== undefined && target.id === this.id) {
       const ends = last && (this.flags & h2.FLAG.END_STREAM) !== 0;
       try {
         target.onData(piece, ends);
       } catch (error) {
         target.onFault(error);
       }
-      if (last) this.target = undefined;
     }
+    if (last) this.target = undefined;
     return !this.owner.dead;
   }
 
