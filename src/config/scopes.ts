@@ -326,7 +326,9 @@ function specFor(directive: Directive, context: Context, vocabulary: Vocabulary)
   const specs = vocabulary.get(name);
   const spec = specs?.find((candidate) => candidate.in.includes(context));
   if (spec !== undefined) return spec;
-  if (specs !== undefined) fail(directive, `"${name}" directive is not allowed here`);
+  // What is a directive of a block of Holdfast's own as well was another one of nginx's once.
+  const was = Object.hasOwn(INSTEAD, name) && !NOT_NGINX.has(context);
+  if (specs !== undefined && !was) fail(directive, `"${name}" directive is not allowed here`);
   if (name === "include") {
     // The parser has handled those that are well-formed.
     if (directive.block !== undefined) fail(directive, 'directive "include" is not terminated by ";"');
