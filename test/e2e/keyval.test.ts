@@ -164,6 +164,7 @@ test("pairs outlive a reload, also with another size, and are refused another ty
   assert.equal(await found(port, "k0"), "new");
   assert.equal(await running.reload(configOf(port, "keyval_zone zone=one:256k type=prefix;")), false);
   assert.match(running.errorLog(), /keyval_zone "one" has type "prefix" while previously it had type "string"/);
+  assert.doesNotMatch(running.errorLog(), /unknown "found" variable/);
   // A zone that was away begins anew.
   assert.equal(
     await running.reload(configOf(port, "keyval_zone zone=other:64k;", "keyval $arg_key $found zone=other;")),

@@ -116,16 +116,17 @@ export const keyval = defineModule({
     const log = openMainLog(cycle);
     const zones = valueIn(scope, zoneSpec);
     for (const [name, command] of keyvalCommands(zones)) commands.set(name, command);
+    // Before zones are opened: one that cannot be is said alone, and not that its variables are unknown.
+    for (const keyval of valueIn(scope, keyvalSpec)) {
+      const zone = zones.find(({ settings }) => settings.declared === keyval.declared);
+      declareKeyval(http, keyval, zone);
+    }
     for (const zone of zones) {
       zone.open(cycle, log);
       masters.push({ prepare: () => prepareState(zone), test: () => zone.tryState(), leave() {} });
       if (zone.file !== undefined && !existsSync(osPath(dirname(zone.file)))) directories.add(dirname(zone.file));
       workers.push({ enter() {}, forget: () => zone.table.recover() });
       if (zone.settings.sync) registerSynced(cycle, sharedPairs(zone));
-    }
-    for (const keyval of valueIn(scope, keyvalSpec)) {
-      const zone = zones.find(({ settings }) => settings.declared === keyval.declared);
-      declareKeyval(http, keyval, zone);
     }
     if (zones.length === 0 && !haveKeyvalZones()) return;
     workers.push({ enter: () => enterKeyvalZones(zones, log), forget() {} });
