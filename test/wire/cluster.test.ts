@@ -88,14 +88,14 @@ test("another protocol is known by its first bytes, a message that is too long b
   assert.deepEqual(reader.read(Buffer.from("GE")), []);
   assert.equal(reader.error, undefined);
   reader.read(Buffer.from("T / HTTP/1.0\r\n\r\n"));
-  assert.equal(reader.error, "this is not the cluster's protocol");
+  assert.equal(reader.error, "is not of the cluster's protocol");
   assert.deepEqual(reader.read(Buffer.from("more")), []);
 
   const head = { version: 1, oldest: 1, newest: 1, kind: 1, run: 1n, number: 2n, time: 3, echoRun: 4n, echoNumber: 5n };
   const bytes = encodeFrame({ ...head, body: Buffer.alloc(101) }, sign);
   const strict = new FrameReader(100);
   assert.deepEqual(strict.read(bytes.subarray(0, 52)), []);
-  assert.equal(strict.error, "a message of 101 bytes is too long");
+  assert.equal(strict.error, "has 101 bytes, which is too long");
   assert.equal(new FrameReader(101).read(bytes).length, 1);
 });
 
