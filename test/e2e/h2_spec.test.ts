@@ -48,6 +48,8 @@ const AUTHORITY = [":authority", "localhost"] as const;
 const SMALL: Fields = [[":method", "GET"], [":scheme", "http"], [":path", "/small"], AUTHORITY];
 /** To a location that reads the body. */
 const UPLOAD: Fields = [[":method", "POST"], [":scheme", "http"], [":path", "/upload"], AUTHORITY];
+/** To one that answers at once. */
+const UNREAD: Fields = [[":method", "POST"], [":scheme", "http"], [":path", "/taken"], AUTHORITY];
 const without = (name: string): Fields => SMALL.filter((field) => field[0] !== name);
 const block = (fields: Fields) => fields.map(([name, value]) => encodeField(name, value)).join("");
 
@@ -235,8 +237,9 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
     ["without END_HEADERS, and PRIORITY", head(1, SMALL, END_STREAM) + priority(3, "\0\0\0\0"), PROTOCOL],
     ["without END_HEADERS, and another stream", head(1, SMALL, END_STREAM) + head(3, SMALL), PROTOCOL],
     ["stream 0", head(0, SMALL), PROTOCOL],
-    // It says FRAME_SIZE_ERROR, as nginx does, where the RFC has PROTOCOL_ERROR.
-    ["padding longer than the payload", frame(h2.HEADERS, WHOLE | PADDED, 1, `\xff${BLOCK}`), FRAME_SIZE],
+    ["padding longer than the payload", frame(h2.HEADERS, WHOLE | PADDED, 1, `\xff${BLOCK}`), PROTOCOL],
+    ["padding without a length", frame(h2.HEADERS, WHOLE | PADDED, 1), FRAME_SIZE],
+    ["a priority that ends too soon", frame(h2.HEADERS, WHOLE | PRIORITY, 1, "\0\0\0\0"), FRAME_SIZE],
   ],
   "6.3 PRIORITY": [
     ["the lowest weight", priority(1, "\0\0\0\0", "\0") + GET, ANSWERED],
@@ -391,6 +394,21 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
       OPEN + data(1, "test", 0) + head(1, [["x-test", "ok"]], END_HEADERS),
       streamError("PROTOCOL_ERROR"),
     ],
+    [
+      "trailers that are not complete when the request is answered are not another request",
+      async (client) => {
+        client.write(head(1, UNREAD, END_HEADERS) + head(1, [["x-test", "ok"]], END_STREAM));
+        await client.frame(h2.HEADERS, 1);
+        client.write(continuation(1, block([["x-more", "ok"]])) + head(3, SMALL));
+        await client.frame(h2.DATA, 3);
+        assert.deepEqual(
+          client.frames.filter(({ type }) => type === h2.HEADERS).map(({ stream }) => stream),
+          [1, 3],
+        );
+        return "";
+      },
+      GOES_ON,
+    ],
   ],
   "8.1.1 malformed messages": [
     [
@@ -414,6 +432,7 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
     ["a name in upper case", head(1, [...SMALL, ["X-TEST", "ok"]]), MALFORMED],
     ["a name with a space", head(1, [...SMALL, ["x test", "ok"]]), MALFORMED],
     ["a value with a line feed", head(1, [...SMALL, ["x-test", "a\nb"]]), MALFORMED],
+    ["a name in trailers", OPEN + data(1, "test", 0) + head(1, [["X-TEST", "ok"]]), streamError("PROTOCOL_ERROR")],
   ],
   "8.2.2 connection-specific header fields": [
     ["connection", head(1, [...SMALL, ["connection", "keep-alive"]]), MALFORMED],
@@ -424,6 +443,7 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
   "8.3 HTTP control data": [
     ["an unknown pseudo-header field", head(1, [...SMALL, [":test", "ok"]]), MALFORMED],
     ["one of responses", head(1, [...SMALL, [":status", "200"]]), MALFORMED],
+    ["one in trailers", OPEN + data(1, "test", 0) + head(1, [[":method", "GET"]]), streamError("PROTOCOL_ERROR")],
     ["one behind another field", head(1, [...without(":path"), ["x-test", "ok"], [":path", "/small"]]), MALFORMED],
   ],
   "8.3.1 request pseudo-header fields": [

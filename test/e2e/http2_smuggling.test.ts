@@ -232,14 +232,14 @@ const CASES: readonly Case[] = [
     fields: POST,
     body: "hello",
     trailers: [["x", `y\r\n\r\n${SMUGGLED}`]],
-    outcome: "200",
+    outcome: "reset 1",
   },
   {
     name: "pseudo-headers in trailers",
     fields: POST,
     body: "hello",
     trailers: [[":path", "/smuggled"]],
-    outcome: "200",
+    outcome: "reset 1",
   },
 ];
 
@@ -312,7 +312,7 @@ for (const buffering of ["on", "off"]) {
       const came = streams.map((stream, index) => stream.slice(index < from ? before[index] : 0)).join("");
       const { name } = one;
       if (outcome !== one.outcome) differing.push(`${name}: ${outcome}, not ${one.outcome}`);
-      if (buffering === "off" && outcome === "400" && came !== "") {
+      if (buffering === "off" && outcome !== "200" && came !== "") {
         // The head was on its way when the body turned out wrong: no whole request may have come.
         assert.throws(() => requestsOf(came), Error, `${name}: ${JSON.stringify(came)}`);
         continue;

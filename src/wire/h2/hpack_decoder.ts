@@ -142,6 +142,14 @@ export class HpackDecoder {
     return entry.text;
   }
 
+  /** Trailers may not be what was decoded: there is a pseudo-header field, or a field that no message may have (RFC 9113 section 8.1). */
+  get malformedTrailers(): boolean {
+    for (let at = 5; at < this.count * SPAN; at += SPAN) {
+      if ((sharedSpans[at] & (BAD_NAME | BAD_VALUE | PSEUDO)) !== 0) return true;
+    }
+    return false;
+  }
+
   /** Adds a field behind those that were decoded. */
   add(name: string, value: string): void {
     this.#write(entryOf(name, value));

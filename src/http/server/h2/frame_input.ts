@@ -42,6 +42,8 @@ export class H2FrameInput implements FrameHandler {
   private id = 0;
   /** A part of it was looked at. */
   private looking = false;
+  /** The header block that is being read is that of trailers. */
+  private trailers = false;
 
   /** `preface`: how many bytes of it were read before. */
   constructor(owner: FrameInputOwner, maxConcurrentStreams: number, preface: number) {
@@ -202,27 +204,23 @@ export class H2FrameInput implements FrameHandler {
 
   private takeHeaders(payload: Buffer): boolean {
     const { flags, id, length, owner } = this;
-    let at = 0;
-    let end = payload.length;
-    if ((flags & h2.FLAG.PADDED) !== 0) {
-      const padding = payload[0] ?? 0;
-      at = 1;
-      if (padding >= length) {
-        const text = `client sent padded HEADERS frame with incorrect length: ${length}, padding: ${padding}`;
-        return owner.fail(h2.ERROR.FRAME_SIZE_ERROR, text);
-      }
-      end -= padding;
-    }
     const priority = (flags & h2.FLAG.PRIORITY) !== 0;
-    if (end - at < (priority ? 5 : 0)) return this.wrongLength("HEADERS");
-    const depend = priority ? payload.readUInt32BE(at) & h2.MAX_WINDOW : 0;
+    let at = (flags & h2.FLAG.PADDED) !== 0 ? 1 : 0;
+    const depends = at;
     if (priority) at += 5;
+    if (length < at) return this.wrongLength("HEADERS");
+    const padding = depends > 0 ? payload[0] : 0;
+    if (padding > length - at) {
+      return this.wrong(`client sent padded HEADERS frame with incorrect length: ${length - at}, padding: ${padding}`);
+    }
+    const end = length - padding;
+    const depend = priority ? payload.readUInt32BE(depends) & h2.MAX_WINDOW : 0;
     if (at === end) {
       return owner.fail(h2.ERROR.FRAME_SIZE_ERROR, "client sent HEADERS frame with empty header block");
     }
     const ends = (flags & h2.FLAG.END_STREAM) !== 0;
-    // Trailers of a request, or its head.
-    if (!ends || !owner.streams.awaitsTrailers(id)) {
+    this.trailers = ends && owner.streams.awaitsTrailers(id);
+    if (!this.trailers) {
       const { last } = owner.streams;
       if (id % 2 === 0 || id <= last) {
         return this.wrong(`client sent HEADERS frame with incorrect identifier ${id}, the last was ${last}`);
@@ -238,7 +236,9 @@ export class H2FrameInput implements FrameHandler {
   blockDecoded(stream: number, length: number, ends: boolean): boolean {
     this.payloadBytes += length;
     this.prioritiesLeft += this.prioritiesEach;
-    this.owner.streams.headDecoded(stream, length, ends);
+    const { streams } = this.owner;
+    if (this.trailers) streams.trailersDecoded(stream);
+    else streams.begin(stream, length, ends);
     return !this.owner.closed;
   }
 

@@ -100,10 +100,16 @@ export class H2Streams {
     return this.open.get(id)?.body.ended === false;
   }
 
-  headDecoded(id: number, length: number, ends: boolean): void {
+  /** The end of a request's body. Nothing reads what is in trailers, but they may be malformed (RFC 9113 section 8.1). */
+  trailersDecoded(id: number): void {
     const stream = this.open.get(id);
-    if (stream === undefined) this.begin(id, length, ends);
-    else stream.body.receive(NOTHING, true);
+    // The request may have come to its end before its trailers did.
+    if (stream === undefined) return;
+    if (this.owner.input.blocks.decoder.malformedTrailers) {
+      this.reset(stream, h2.ERROR.PROTOCOL_ERROR, `client sent invalid trailers on stream ${id}`);
+    } else {
+      stream.body.receive(NOTHING, true);
+    }
   }
 
   /** False: there is no such stream. */
@@ -160,7 +166,7 @@ export class H2Streams {
   // ---- a request
 
   /** Begins the request of the head just decoded. */
-  private begin(id: number, length: number, ends: boolean): void {
+  begin(id: number, length: number, ends: boolean): void {
     const { owner } = this;
     const { host, input } = owner;
     const { http2 } = owner.defaultServer;
