@@ -88,7 +88,8 @@ test("two nodes have the same sessions and versions", { skip: noRedis }, async (
 test("while Redis is away what is known goes on, and what is not is said to be out of reach", {
   skip: noRedis,
 }, async (t) => {
-  const redis = await startRedis(t);
+  // Redis answers before its file has a change where the disk is busy, unless it always waits for it.
+  const redis = await startRedis(t, { args: ["--appendfsync", "always"] });
   const [one, other] = [await startNode(t, redis), await startNode(t, redis)];
   const known = JSON.parse((await one.ask("POST", {}, { a: 1 })).body).id;
   const strange = JSON.parse((await other.ask("POST", {}, { b: 1 })).body).id;

@@ -166,8 +166,13 @@ export class Running {
   /** Sends the signal and waits for the end; killed if that takes too long, which rejects. */
   async stop(signal: NodeJS.Signals = "SIGTERM"): Promise<number | NodeJS.Signals> {
     if (this.#exit !== undefined) return this.#exit;
-    // It may have ended while others, its children, still have its output open.
-    if (this.child.exitCode === null && this.child.signalCode === null) this.signal(signal);
+    const { exitCode, signalCode } = this.child;
+    if (exitCode !== null || signalCode !== null) {
+      // Its children may still be there, and have its output open.
+      this.child.stderr?.destroy();
+      return exitCode ?? signalCode ?? -1;
+    }
+    this.signal(signal);
     let late = false;
     const timer = setTimeout(() => {
       late = true;
