@@ -1,7 +1,6 @@
 import type { CheckerService } from "../../runtime/application.ts";
 import type { ErrorLog } from "../../runtime/log/log.ts";
-import { logFault } from "../../sys/guard.ts";
-import { startTimer, type Timer } from "../../sys/timers.ts";
+import { RepeatedWork, turn } from "../../runtime/repeated_work.ts";
 import type { KeyvalZone } from "./keyval_zone.ts";
 import { LOADING } from "./pair_table.ts";
 import { reasonOf, StateWriter, writeState, writeStateLater } from "./state_file.ts";
@@ -26,8 +25,7 @@ interface Kept {
 export class KeyvalKeeper implements CheckerService {
   readonly #kept: readonly Kept[];
   readonly #log: ErrorLog;
-  readonly #timers = new Set<Timer>();
-  #stopped = false;
+  readonly #work = new RepeatedWork(SHARE);
 
   constructor(zones: readonly KeyvalZone[], log: ErrorLog, previous: CheckerService | undefined) {
     this.#log = log;
@@ -37,15 +35,14 @@ export class KeyvalKeeper implements CheckerService {
       const same = before.find((kept) => kept.zone.table.zone.same(zone.table.zone) && kept.zone.file === zone.file);
       return { zone, written: same?.written ?? -1, complained: Number.NEGATIVE_INFINITY };
     });
-    this.#repeat(SWEEP_MS, () => this.#sweep());
-    this.#repeat(WRITE_MS, () => this.#write());
+    this.#work.every(SWEEP_MS, () => this.#sweep());
+    this.#work.every(WRITE_MS, () => this.#write());
   }
 
   /** Before this process leaves, or a newer configuration takes over: what has changed last is written at once. */
   stop(): void {
-    if (this.#stopped) return;
-    this.#stopped = true;
-    for (const timer of this.#timers) timer.clear();
+    if (this.#work.stopped) return;
+    this.#work.stop();
     for (const kept of this.#kept) {
       const { zone } = kept;
       const { table, file } = zone;
@@ -62,31 +59,12 @@ export class KeyvalKeeper implements CheckerService {
     }
   }
 
-  #repeat(ms: number, work: () => Promise<void>): void {
-    if (this.#stopped) return;
-    const timer = startTimer(
-      ms,
-      async () => {
-        this.#timers.delete(timer);
-        const began = performance.now();
-        try {
-          await work();
-        } catch (error) {
-          logFault(error);
-        }
-        this.#repeat(Math.max(ms, (performance.now() - began) * SHARE), work);
-      },
-      { background: true },
-    );
-    this.#timers.add(timer);
-  }
-
   async #sweep(): Promise<void> {
     for (const { zone } of this.#kept) {
       if (!zone.table.mortal) continue;
       for (const _ of zone.table.sweep()) {
         await turn();
-        if (this.#stopped) return;
+        if (this.#work.stopped) return;
       }
     }
   }
@@ -101,7 +79,7 @@ export class KeyvalKeeper implements CheckerService {
       for (const pairs of table.all(false)) {
         writer.add(pairs);
         await turn();
-        if (this.#stopped) return;
+        if (this.#work.stopped) return;
       }
       try {
         await writeStateLater(file, writer.finish());
@@ -121,11 +99,4 @@ export class KeyvalKeeper implements CheckerService {
       `the pairs of keyval zone "${zone.name}" were not written to "${zone.file}": ${reasonOf(error)}`,
     );
   }
-}
-
-/** Others' turn. */
-function turn(): Promise<void> {
-  return new Promise((resolve) => {
-    setImmediate(resolve);
-  });
 }

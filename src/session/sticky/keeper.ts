@@ -1,8 +1,7 @@
 import type { CheckerService } from "../../runtime/application.ts";
 import type { ErrorLog } from "../../runtime/log/log.ts";
+import { RepeatedWork, turn } from "../../runtime/repeated_work.ts";
 import { errnoCode, errnoText } from "../../sys/errno.ts";
-import { logFault } from "../../sys/guard.ts";
-import { startTimer, type Timer } from "../../sys/timers.ts";
 import type { Learn } from "./learn.ts";
 import { allSessions } from "./learned_sessions.ts";
 import { SnapshotWriter, writeSnapshot, writeSnapshotLater } from "./snapshot.ts";
@@ -26,8 +25,7 @@ interface Kept {
 export class StickyKeeper implements CheckerService {
   readonly #kept: readonly Kept[];
   readonly #log: ErrorLog;
-  readonly #timers = new Set<Timer>();
-  #stopped = false;
+  readonly #work = new RepeatedWork(SHARE);
 
   constructor(learns: readonly Learn[], log: ErrorLog, previous: CheckerService | undefined) {
     this.#log = log;
@@ -39,15 +37,14 @@ export class StickyKeeper implements CheckerService {
       return { learn, written: same?.written ?? -1 };
     });
     previous?.stop();
-    this.#repeat(EXPIRE_MS, () => this.#expire());
-    this.#repeat(WRITE_MS, () => this.#write());
+    this.#work.every(EXPIRE_MS, () => this.#expire());
+    this.#work.every(WRITE_MS, () => this.#write());
   }
 
   /** Before this process leaves, or a newer configuration takes over: what was learned last is written at once. */
   stop(): void {
-    if (this.#stopped) return;
-    this.#stopped = true;
-    for (const timer of this.#timers) timer.clear();
+    if (this.#work.stopped) return;
+    this.#work.stop();
     for (const kept of this.#kept) {
       const { file, sessions, owner } = kept.learn;
       const { changes } = sessions;
@@ -63,28 +60,9 @@ export class StickyKeeper implements CheckerService {
     }
   }
 
-  #repeat(ms: number, work: () => Promise<void>): void {
-    if (this.#stopped) return;
-    const timer = startTimer(
-      ms,
-      async () => {
-        this.#timers.delete(timer);
-        const began = performance.now();
-        try {
-          await work();
-        } catch (error) {
-          logFault(error);
-        }
-        this.#repeat(Math.max(ms, (performance.now() - began) * SHARE), work);
-      },
-      { background: true },
-    );
-    this.#timers.add(timer);
-  }
-
   async #expire(): Promise<void> {
     for (const { learn } of this.#kept) {
-      while (!this.#stopped && learn.sessions.expire(BATCH)) await turn();
+      while (!this.#work.stopped && learn.sessions.expire(BATCH)) await turn();
     }
   }
 
@@ -97,7 +75,7 @@ export class StickyKeeper implements CheckerService {
       for (const batch of allSessions(sessions)) {
         writer.add(batch);
         await turn();
-        if (this.#stopped) return;
+        if (this.#work.stopped) return;
       }
       try {
         await writeSnapshotLater(file, writer.finish());
@@ -113,11 +91,4 @@ export class StickyKeeper implements CheckerService {
     const why = code === undefined ? String(error) : errnoText(code);
     this.#log.write("error", `the sticky sessions were not written to "${file}": ${why}`);
   }
-}
-
-/** Others' turn. */
-function turn(): Promise<void> {
-  return new Promise((resolve) => {
-    setImmediate(resolve);
-  });
 }
