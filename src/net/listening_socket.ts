@@ -24,7 +24,7 @@ const IPV6_V6ONLY = 26;
 export interface BindOptions {
   readonly address: Address;
   readonly ipv6only: boolean | undefined;
-  /** SO_REUSEPORT before bind(): other sockets of this process may have the port. Else it must be free. */
+  /** SO_REUSEPORT: other sockets of this process may have the port. Else nobody may listen there. */
   readonly join: boolean;
   /** Of the file of a unix socket; by default anyone may connect who has access to the directory, as in nginx. */
   readonly mode?: number;
@@ -57,10 +57,27 @@ function prepare(c: Libc, fd: number, { address, ipv6only, join, mode = 0o666 }:
   }
   if (c.bind(fd, socketAddressOf(address)) !== 0) return { call: "bind()", code: c.errnoName() };
   if (unix) chmodSync(osPath(address.path), mode);
-  // After bind() has made sure that the port is free: lets further sockets of this process share it.
-  else if (!join && !set(SOL_SOCKET, SO_REUSEPORT, true))
-    return { call: "setsockopt(SO_REUSEPORT)", code: c.errnoName() };
   return undefined;
+}
+
+/**
+ * Has a TCP port for this process alone: until the descriptor is closed, only this process can bind sockets there (with `join`).
+ * No client gets in by it. bind() does not exclude others, where both have SO_REUSEADDR, until one of them listens; and
+ * whoever listens with SO_REUSEPORT shares the port with others who do. So this one listens without.
+ */
+export function claimPort({ address, ipv6only }: Pick<BindOptions, "address" | "ipv6only">): Bound {
+  const bound = bindSocket({ address, ipv6only, join: false });
+  if ("code" in bound) return bound;
+  const { fd } = bound;
+  const c = libc();
+  refuseNew(fd);
+  let failed: Bound | undefined;
+  if (c.listen(fd, 1) !== 0) failed = { call: "bind()", code: c.errnoName() };
+  else if (c.setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, int(1)) !== 0)
+    failed = { call: "setsockopt(SO_REUSEPORT)", code: c.errnoName() };
+  if (failed === undefined) return bound;
+  closeSync(fd);
+  return failed;
 }
 
 /** dup(2): closing the result leaves the socket open. -1 if there are no descriptors left. */

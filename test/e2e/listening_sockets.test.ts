@@ -3,7 +3,8 @@ import { connect } from "node:net";
 import { join } from "node:path";
 import { test } from "node:test";
 import { httpBackend } from "../support/backend.ts";
-import { startHoldfast } from "../support/holdfast.ts";
+import { makePrefix, startHoldfast } from "../support/holdfast.ts";
+import { freePort } from "../support/ports.ts";
 import { get, RawConnection, type Target } from "../support/tcp.ts";
 import { waitFor } from "../support/wait.ts";
 
@@ -162,4 +163,24 @@ test("out of descriptors for clients that stay, those who come wait until places
   const answers = await Promise.all(clients.map((client) => client.readResponse()));
   for (const { body } of answers) assert.equal(body, "served");
   assert.match(holdfast.errorLog(), /\[crit\] [^\n]*accept4\(\) failed \(24: Too many open files\)/);
+});
+
+test("of two that are started at the same time on a port or a path one serves, the other says that it is in use", async (t) => {
+  const port = await freePort();
+  const path = join(makePrefix(t), "local.sock");
+  const start = (name: string, on: string) =>
+    startHoldfast(t, { config: config(2, on).replace("served", name) }).then(
+      () => name,
+      (error: Error) => error.message,
+    );
+  const startTwo = async (target: Target, on: string) => {
+    const said = await Promise.all([start("one", on), start("other", on)]);
+    const refused = said.filter((text) => text.includes(`bind() to ${on} failed (98: Address already in use)`));
+    assert.equal(refused.length, 1, said.join("\n"));
+    assert.deepEqual(
+      said.filter((text) => !refused.includes(text)),
+      [await visit(target)],
+    );
+  };
+  await Promise.all([startTwo(port, `127.0.0.1:${port}`), startTwo(path, `unix:${path}`)]);
 });

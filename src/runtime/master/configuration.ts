@@ -168,6 +168,7 @@ export class Configuration {
 
   /** Every child serves: writes the pid file, and leaves the terminal. Throws nginx's message. */
   started(): void {
+    this.sockets.releaseClaims();
     writePidFile(this.#pidFile);
     this.#log = openMainLog(this.#built.cycle);
     logFaultsTo(this.#log);

@@ -2,7 +2,7 @@ import { closeSync, lstatSync, unlinkSync } from "node:fs";
 import { isWildcard } from "../../net/address.ts";
 import { engine } from "../../net/engines.ts";
 import { admitNew, holdNew } from "../../net/held_door.ts";
-import { type Bound, bindSocket, refuseNew } from "../../net/listening_socket.ts";
+import { type Bound, bindSocket, claimPort, refuseNew } from "../../net/listening_socket.ts";
 import { changeBacklog, setSocketOptions } from "../../net/socket_options.ts";
 import { IGNORE } from "../../net/stream.ts";
 import { util } from "../../sys/builtin.ts";
@@ -19,7 +19,12 @@ interface Listening {
   spec: ListenSpec;
   /** One for each worker (for the most there have been at a time). A unix socket, which cannot share its path, is one for all. */
   readonly fds: number[];
+  /** Keeps others from the port as long as no worker listens. */
+  claim: number | undefined;
 }
+
+/** What has been bound for an address. */
+type Taken = Bound & { readonly claim?: number };
 
 /**
  * The listening sockets. The master holds them as long as a configuration listens on their address, and workers accept
@@ -73,26 +78,35 @@ export class ListeningSockets implements Doors {
 
   /** Returns the errno name of a failure. */
   async #add(spec: ListenSpec, log: ErrorLog, test: boolean): Promise<string | undefined> {
-    const { address } = spec;
     if (this.#inherit(spec, log)) return undefined;
-    let bound = this.#bindOne(spec, this.#overlaps(spec));
-    if ("code" in bound && bound.code === "EADDRINUSE" && address.family === "unix" && !test) {
-      if (await removeStale(address.path)) bound = this.#bindOne(spec, false);
+    const { address } = spec;
+    const taken: Taken = address.family === "unix" ? await takePath(address.path, spec, test) : this.#takePort(spec);
+    if ("code" in taken) {
+      if (taken.code !== "EADDRINUSE" || !test) log.write("emerg", failure(spec, taken));
+      return taken.code;
     }
-    if ("code" in bound) {
-      if (bound.code !== "EADDRINUSE" || !test) log.write("emerg", failure(spec, bound));
-      return bound.code;
-    }
-    for (const note of configure(bound.fd, spec)) log.write("alert", note);
-    this.#bound.set(spec.key, { spec, fds: [bound.fd] });
+    for (const note of configure(taken.fd, spec)) log.write("alert", note);
+    // Else it looks as if nobody had it, until a worker listens: see removeStale().
+    if (address.family === "unix") changeBacklog(taken.fd, spec.backlog);
+    this.#bound.set(spec.key, { spec, fds: [taken.fd], claim: taken.claim });
     return undefined;
+  }
+
+  #takePort(spec: ListenSpec): Taken {
+    if (this.#overlaps(spec)) return bindOne(spec, true);
+    const claim = claimPort(spec);
+    if ("code" in claim) return claim;
+    const bound = bindOne(spec, true);
+    if ("fd" in bound) return { ...bound, claim: claim.fd };
+    closeSync(claim.fd);
+    return bound;
   }
 
   #inherit(spec: ListenSpec, log: ErrorLog): boolean {
     const fds = this.#inherited.get(spec.key);
     if (fds === undefined) return false;
     this.#inherited.delete(spec.key);
-    this.#bound.set(spec.key, { spec, fds: [...fds] });
+    this.#bound.set(spec.key, { spec, fds: [...fds], claim: undefined });
     for (const fd of fds) {
       changeBacklog(fd, spec.backlog);
       for (const note of configure(fd, spec)) log.write("alert", note);
@@ -100,14 +114,15 @@ export class ListeningSockets implements Doors {
     return true;
   }
 
+  /** Workers listen on what is bound. */
+  releaseClaims(): void {
+    for (const listening of this.#bound.values()) releaseClaim(listening);
+  }
+
   /** Those that this configuration does not listen on. */
   closeInherited(): void {
     for (const fds of this.#inherited.values()) for (const fd of fds) closeSync(fd);
     this.#inherited.clear();
-  }
-
-  #bindOne({ address, ipv6only }: ListenSpec, join: boolean): Bound {
-    return bindSocket({ address, ipv6only, join });
   }
 
   /** `*:80` beside `127.0.0.1:80`, which nginx refuses: with SO_REUSEPORT both can be bound. */
@@ -120,7 +135,7 @@ export class ListeningSockets implements Doors {
       const fds = this.#bound.get(spec.key)?.fds;
       if (fds === undefined || spec.address.family === "unix") continue;
       while (fds.length < workers) {
-        const bound = this.#bindOne(spec, true);
+        const bound = bindOne(spec, true);
         if ("code" in bound) {
           log.write("emerg", failure(spec, bound));
           return false;
@@ -173,6 +188,7 @@ export class ListeningSockets implements Doors {
       if (kept.has(key)) continue;
       this.#bound.delete(key);
       this.#retired.push(listening);
+      releaseClaim(listening);
       const { address } = listening.spec;
       if (address.family === "unix") removeFile(address.path);
       else for (const fd of listening.fds) refuseNew(fd);
@@ -205,9 +221,11 @@ export class ListeningSockets implements Doors {
   }
 
   #drop(which: (key: string) => boolean, shared = false): void {
-    for (const [key, { spec, fds }] of this.#bound) {
+    for (const [key, listening] of this.#bound) {
       if (!which(key)) continue;
+      const { spec, fds } = listening;
       this.#bound.delete(key);
+      releaseClaim(listening);
       if (spec.address.family === "unix" && !shared) removeFile(spec.address.path);
       for (const fd of fds) closeSync(fd);
     }
@@ -224,6 +242,24 @@ export function shareOf(sockets: Sockets, worker: number, workers: readonly numb
     share[key] = [...new Set(mine)];
   }
   return share;
+}
+
+function bindOne({ address, ipv6only }: ListenSpec, join: boolean): Bound {
+  return bindSocket({ address, ipv6only, join });
+}
+
+function releaseClaim(listening: Listening): void {
+  if (listening.claim !== undefined) closeSync(listening.claim);
+  listening.claim = undefined;
+}
+
+/** A unix socket. With `test` no file is touched that is there. */
+async function takePath(path: string, spec: ListenSpec, test: boolean): Promise<Bound> {
+  let bound = bindOne(spec, false);
+  if ("code" in bound && bound.code === "EADDRINUSE" && !test && (await removeStale(path))) {
+    bound = bindOne(spec, false);
+  }
+  return bound;
 }
 
 function configure(fd: number, spec: ListenSpec): string[] {

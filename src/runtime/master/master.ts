@@ -238,6 +238,7 @@ class Master {
       replace: !util().isDeepStrictEqual(configuration.processSettings, before),
     });
     for (const error of errors) configuration.log.write("emerg", error);
+    configuration.sockets.releaseClaims();
     void this.#children.settled().then(() => configuration.sockets.closeRetired());
     configuration.closeUnusedLogs();
     return true;

@@ -117,6 +117,7 @@ class SingleProcess {
       return;
     }
     for (const error of await this.take()) configuration.log.write("emerg", error);
+    configuration.sockets.releaseClaims();
     this.#worker.retirePrevious();
     configuration.sockets.closeRetired();
     configuration.log.write("notice", "reconfigured");
