@@ -2,26 +2,49 @@ import { readFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { openBy } from "./processes.ts";
 
-const given = new Set<number>();
+/**
+ * Tests run side by side, and have proxies that go on asking at ports where a server was. So each process has blocks of ports to
+ * itself, as long as it listens on their first ones; below those that the kernel gives to clients, and to servers that ask for none.
+ */
+const FIRST = 10_000;
+const BLOCK = 100;
+const BLOCKS = 220;
+const left: number[] = [];
+let taking: Promise<void> | undefined;
 
-/** A TCP port of 127.0.0.1 that nobody listens on now, and that this process has not been given before. */
+/** A TCP port of 127.0.0.1 that nobody listens on now, and that no other test is given as long as this process lives. */
 export async function freePort(): Promise<number> {
   for (;;) {
-    const port = await new Promise<number>((resolve, reject) => {
-      const server = createServer();
-      server.once("error", reject);
-      server.listen({ host: "127.0.0.1", port: 0, exclusive: true }, () => {
-        const address = server.address();
-        server.close(() => {
-          if (address === null || typeof address === "string") reject(new Error("no port was given"));
-          else resolve(address.port);
-        });
+    const port = left.shift();
+    if (port === undefined) {
+      taking ??= takeBlock().finally(() => {
+        taking = undefined;
       });
-    });
-    if (given.has(port)) continue;
-    given.add(port);
-    return port;
+      await taking;
+    } else if (await canBind(port)) {
+      return port;
+    }
   }
+}
+
+async function takeBlock(): Promise<void> {
+  const start = Math.floor(Math.random() * BLOCKS);
+  for (let i = 0; i < BLOCKS; i++) {
+    const first = FIRST + ((start + i) % BLOCKS) * BLOCK;
+    if (!(await holds(first))) continue;
+    for (let port = first + 1; port < first + BLOCK; port++) left.push(port);
+    return;
+  }
+  throw new Error("all ports are other tests'");
+}
+
+/** Whether this process can listen on a port, which it does until its end. */
+function holds(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const server = createServer((socket) => socket.destroy()).unref();
+    server.once("error", () => resolve(false));
+    server.listen({ host: "127.0.0.1", port, exclusive: true }, () => resolve(true));
+  });
 }
 
 /** Whether a port of 127.0.0.1 can be bound: the kernel may close a killed process's sockets some time after its end. */
