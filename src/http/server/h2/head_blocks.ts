@@ -1,3 +1,4 @@
+import { BlockParts } from "../../../wire/h2/block_parts.ts";
 import { ERROR, FLAG } from "../../../wire/h2/frames.ts";
 import { BAD_INTEGER, completeFields, HpackDecoder } from "../../../wire/h2/hpack_decoder.ts";
 import type { RequestLimits } from "../../../wire/http1/request_fields.ts";
@@ -22,9 +23,7 @@ export class HeadBlocks {
   private readonly owner: HeadBlocksOwner;
   private readonly handler: HeadBlockHandler;
   private ends = false;
-  /** What has come of the block, where it comes in several frames. */
-  private bytes: Buffer = NOTHING;
-  private count = 0;
+  private readonly parts = new BlockParts();
   /** How much of a part that is not complete was looked at. */
   private looked = 0;
 
@@ -38,7 +37,7 @@ export class HeadBlocks {
     const { largeBuffers, largeBufferSize } = this.owner.limits;
     // A block may take some more than its fields do, and no less than half of it.
     const most = 2 * largeBuffers * largeBufferSize + 1024;
-    if (this.count + length <= most) return true;
+    if (this.parts.length + length <= most) return true;
     return this.owner.fail(ERROR.ENHANCE_YOUR_CALM, "client sent too large header");
   }
 
@@ -60,33 +59,17 @@ export class HeadBlocks {
   /** A part of the block, lent for the call. */
   take(bytes: Buffer, flags: number): boolean {
     const whole = (flags & FLAG.END_HEADERS) !== 0;
-    if (!whole || this.count > 0) this.keep(bytes);
+    const { owner, stream, parts } = this;
+    if (!whole || parts.length > 0) parts.add(bytes);
     if (!whole) return true;
-    const block = this.count > 0 ? this.bytes.subarray(0, this.count) : bytes;
-    const { owner, stream } = this;
-    this.bytes = NOTHING;
-    this.count = 0;
+    const block = parts.length > 0 ? parts.take() : bytes;
     this.stream = 0;
     const { largeBuffers, largeBufferSize } = owner.limits;
     const error = this.decoder.decode(block, { field: largeBufferSize, all: largeBuffers * largeBufferSize });
     if (error !== undefined) return owner.fail(ERRORS[error.kind], error.sentence);
     return this.handler.blockDecoded(stream, block.length, this.ends);
   }
-
-  /** There is twice the room each time it does not do: a block in frames of a byte is not copied with each of them. */
-  private keep(bytes: Buffer): void {
-    const count = this.count + bytes.length;
-    if (count > this.bytes.length) {
-      const larger = Buffer.allocUnsafeSlow(Math.max(count, 2 * this.bytes.length));
-      this.bytes.copy(larger, 0, 0, this.count);
-      this.bytes = larger;
-    }
-    bytes.copy(this.bytes, this.count);
-    this.count = count;
-  }
 }
-
-const NOTHING = Buffer.alloc(0);
 
 const ERRORS = {
   compression: ERROR.COMPRESSION_ERROR,
