@@ -29,10 +29,9 @@ const GREETING =
 /** A connection of HTTP/2 to a server, which carries the streams of several requests. */
 export class H2ServerConnection implements StreamHandler, ConnectingOwner, FramesOwner, StreamOwner {
   readonly pooled: PooledStream;
+  readonly output: ServerOutput;
   reads = 0;
   reading = false;
-  sendWindow = h2.DEFAULT_WINDOW;
-  initialWindow = h2.DEFAULT_WINDOW;
   /** Nothing more is read from it. */
   dead = false;
   /** Until it is open. */
@@ -40,7 +39,6 @@ export class H2ServerConnection implements StreamHandler, ConnectingOwner, Frame
   private stream: Stream;
   private readonly keepsAlive: boolean;
   private readonly frames: ServerFrames;
-  private readonly output: ServerOutput;
   /** The streams by their numbers. */
   private readonly streams = new Map<number, ServerStream>();
   /** Those that wait until it is open. */
@@ -48,8 +46,6 @@ export class H2ServerConnection implements StreamHandler, ConnectingOwner, Frame
   /** Those that no request uses. */
   private readonly free: ServerStream[] = [];
   private touched: ServerStream[] = [];
-  /** The server has set the size of its table, and the next block has to say that none is used (RFC 7541 section 4.2). */
-  private tableChanged = false;
   private lastId = -1;
   /** No further stream is opened. */
   private retired = false;
@@ -93,26 +89,6 @@ export class H2ServerConnection implements StreamHandler, ConnectingOwner, Frame
     return this.pooled.requests > 1;
   }
 
-  get closed(): boolean {
-    return this.stream.closed;
-  }
-
-  get sending(): boolean {
-    return this.output.sending;
-  }
-
-  get written(): number {
-    return this.output.written;
-  }
-
-  get taken(): number {
-    return this.output.taken;
-  }
-
-  get takesMore(): boolean {
-    return this.output.more;
-  }
-
   open(stream: ServerStream): number {
     this.lastId += 2;
     this.streams.set(this.lastId, stream);
@@ -121,16 +97,8 @@ export class H2ServerConnection implements StreamHandler, ConnectingOwner, Frame
     return this.lastId;
   }
 
-  write(bytes: Uint8Array | string): boolean {
-    return this.output.put(bytes);
-  }
-
-  awaitSent(stream: ServerStream): void {
-    this.output.awaitSent(stream);
-  }
-
-  spend(bytes: number): void {
-    this.sendWindow -= bytes;
+  write(bytes: string): void {
+    this.output.put(bytes);
   }
 
   touch(stream: ServerStream): void {
@@ -245,7 +213,7 @@ export class H2ServerConnection implements StreamHandler, ConnectingOwner, Frame
         for (const stream of touched) {
           stream.touched = false;
           try {
-            stream.onRead();
+            stream.answer.onRead();
           } catch (error) {
             stream.onFault(error);
           }
@@ -259,7 +227,7 @@ export class H2ServerConnection implements StreamHandler, ConnectingOwner, Frame
 
   onDrain(): void {
     this.output.onDrain();
-    for (const stream of this.streams.values()) stream.onRoom();
+    for (const stream of this.streams.values()) stream.outbound.onRoom();
   }
 
   onSent(): void {
@@ -305,18 +273,12 @@ export class H2ServerConnection implements StreamHandler, ConnectingOwner, Frame
         if (!this.retired) this.pooled.most = value;
         return true;
       case h2.SETTING.HEADER_TABLE_SIZE:
-        this.tableChanged = true;
+        this.output.tableChanged = true;
         return true;
       default:
         // The size of frames that it takes is no less than ours.
         return true;
     }
-  }
-
-  blockStart(): string {
-    if (!this.tableChanged) return "";
-    this.tableChanged = false;
-    return h2.NO_TABLE;
   }
 
   private setInitialWindow(value: number): boolean {
@@ -327,24 +289,25 @@ export class H2ServerConnection implements StreamHandler, ConnectingOwner, Frame
       );
       return false;
     }
-    const by = value - this.initialWindow;
-    this.initialWindow = value;
+    const by = value - this.output.initialWindow;
+    this.output.initialWindow = value;
     for (const stream of [...this.streams.values()]) {
-      if (!stream.shiftWindow(by)) {
+      if (!stream.outbound.shift(by)) {
         stream.breakOff("upstream sent too large initial window size", h2.ERROR.FLOW_CONTROL_ERROR);
       } else if (by > 0) {
-        stream.onRoom();
+        stream.outbound.onRoom();
       }
     }
     return !this.dead;
   }
 
   onWindow(increment: number): boolean {
-    if (increment > h2.MAX_WINDOW - this.sendWindow) return false;
-    this.sendWindow += increment;
+    const { output } = this;
+    if (increment > h2.MAX_WINDOW - output.window) return false;
+    output.window += increment;
     for (const stream of this.streams.values()) {
-      if (this.sendWindow <= 0) break;
-      stream.onRoom();
+      if (output.window <= 0) break;
+      stream.outbound.onRoom();
     }
     return true;
   }

@@ -1,23 +1,16 @@
 import { type FrameHandler, FrameReader } from "../../../wire/h2/frame_reader.ts";
 import * as h2 from "../../../wire/h2/frames.ts";
-import { HpackDecoder } from "../../../wire/h2/hpack_decoder.ts";
+import type { HpackDecoder } from "../../../wire/h2/hpack_decoder.ts";
+import { HeaderBlock } from "./header_block.ts";
 
-/** What a head may have, decoded, whatever …_buffer_size says of its request: beyond, the connection is given up. */
-const MOST_HEAD = 256 * 1024;
-/** How many frames a header block may come in. */
-const MOST_CONTINUATIONS = 1000;
 /** How many frames a server may send that carry nothing (PING, SETTINGS), before one that does. */
 const MOST_CONTROL = 1000;
 /** The window of the connection is opened again when it is below that. */
 const LOW_WINDOW = h2.MAX_WINDOW / 4;
 
-const NOTHING = Buffer.alloc(0);
-
-/** A stream, as its frames see it. */
-export interface StreamFrames {
-  /** Its number now: the object may carry another one later. */
-  readonly id: number;
-  /** The server has ended it. */
+/** What a stream's server answers, as its frames see it. */
+export interface AnswerFrames {
+  /** The server has ended the stream. */
   readonly ended: boolean;
   /** The answer's head has come: DATA may follow. */
   readonly headed: boolean;
@@ -28,6 +21,13 @@ export interface StreamFrames {
   onHead(decoder: HpackDecoder, endStream: boolean): void;
   /** Bytes of the body, lent for the call. */
   onData(bytes: Buffer, endStream: boolean): void;
+}
+
+/** A stream, as its frames see it. */
+export interface StreamFrames {
+  /** Its number now: the object may carry another one later. */
+  readonly id: number;
+  readonly answer: AnswerFrames;
   onReset(error: number): void;
   /** The server takes more of the request; false: the window is larger than it may be. */
   onWindow(increment: number): boolean;
@@ -56,8 +56,7 @@ export interface FramesOwner {
 export class ServerFrames implements FrameHandler {
   private readonly owner: FramesOwner;
   private readonly reader = new FrameReader(h2.PREFACE.length);
-  /** Without a table, as in nginx: no block has to do with another. */
-  private readonly decoder = new HpackDecoder(0);
+  private readonly block = new HeaderBlock();
   private recvWindow = h2.MAX_WINDOW;
   private greeted = false;
   private control = 0;
@@ -67,11 +66,6 @@ export class ServerFrames implements FrameHandler {
   private flags = 0;
   private id = 0;
   private target: StreamFrames | undefined = undefined;
-  /** A header block whose CONTINUATION has to come: its stream, its flags, its bytes so far and in how many frames. */
-  private blockStream = 0;
-  private blockEnds = false;
-  private block: Buffer = NOTHING;
-  private continuations = 0;
 
   constructor(owner: FramesOwner) {
     this.owner = owner;
@@ -89,16 +83,15 @@ export class ServerFrames implements FrameHandler {
     if (length > h2.DEFAULT_FRAME_SIZE)
       return this.fail(`upstream sent too large http2 frame: ${length}`, h2.ERROR.FRAME_SIZE_ERROR);
     if (!this.greeted && type !== h2.SETTINGS) return this.unexpected();
-    if ((this.blockStream !== 0) !== (type === h2.CONTINUATION)) return this.unexpected();
+    if ((this.block.stream !== 0) !== (type === h2.CONTINUATION)) return this.unexpected();
     switch (type) {
       case h2.DATA:
         return this.beginData();
       case h2.HEADERS:
         return this.owner.wasOpened(id) || this.unknownStream();
       case h2.CONTINUATION:
-        if (id !== this.blockStream) return this.unexpected();
-        if (++this.continuations > MOST_CONTINUATIONS || this.block.length + length > MOST_HEAD) return this.tooLarge();
-        return true;
+        if (id !== this.block.stream) return this.unexpected();
+        return this.block.continues(length) || this.tooLarge();
       case h2.RST_STREAM:
         return length === 4 || this.wrongLength("rst stream");
       case h2.SETTINGS:
@@ -167,11 +160,12 @@ export class ServerFrames implements FrameHandler {
     this.target = undefined;
     const stream = owner.streamOf(id);
     if (stream === undefined) return true;
-    if (stream.ended) {
+    const { answer } = stream;
+    if (answer.ended) {
       stream.breakOff(`upstream sent frame for closed stream ${id}`, h2.ERROR.STREAM_CLOSED);
-    } else if (!stream.headed) {
+    } else if (!answer.headed) {
       stream.breakOff("upstream sent unexpected http2 frame: 0", h2.ERROR.PROTOCOL_ERROR);
-    } else if (stream.takeRoom(length)) {
+    } else if (answer.takeRoom(length)) {
       this.target = stream;
     }
     return !owner.dead;
@@ -184,7 +178,7 @@ export class ServerFrames implements FrameHandler {
     if (target !== undefined && target.id === this.id) {
       const ends = last && (this.flags & h2.FLAG.END_STREAM) !== 0;
       try {
-        target.onData(piece, ends);
+        target.answer.onData(piece, ends);
       } catch (error) {
         target.onFault(error);
       }
@@ -212,33 +206,30 @@ export class ServerFrames implements FrameHandler {
       const text = `upstream sent http2 frame with too long padding: ${padding} in frame ${length - at}`;
       return this.fail(text, h2.ERROR.PROTOCOL_ERROR);
     }
-    this.blockStream = id;
-    this.blockEnds = (flags & h2.FLAG.END_STREAM) !== 0;
-    this.continuations = 0;
+    this.block.begin(id, (flags & h2.FLAG.END_STREAM) !== 0);
     return this.takeBlock(payload.subarray(at, length - padding), (flags & h2.FLAG.END_HEADERS) !== 0);
   }
 
   /** A part of a header block. */
   private takeBlock(bytes: Buffer, whole: boolean): boolean {
-    if (!whole || this.block.length > 0) this.block = Buffer.concat([this.block, bytes]);
-    if (!whole) return true;
-    const block = this.block.length > 0 ? this.block : bytes;
-    const stream = this.owner.streamOf(this.blockStream);
-    this.block = NOTHING;
-    this.blockStream = 0;
-    const most = Math.max(MOST_HEAD, stream?.bufferSize ?? 0);
-    const error = this.decoder.decode(block, { field: most, all: most });
+    const { block } = this;
+    if (!whole) {
+      block.add(bytes);
+      return true;
+    }
+    const stream = this.owner.streamOf(block.stream);
+    const error = block.end(bytes, stream?.answer.bufferSize ?? 0);
     if (error !== undefined) {
       if (error.kind === "large") return this.tooLarge();
       return this.fail(`upstream${error.sentence.slice("client".length)}`, h2.ERROR.COMPRESSION_ERROR);
     }
     this.control = 0;
     if (stream === undefined) return true;
-    if (stream.ended) {
+    if (stream.answer.ended) {
       stream.breakOff(`upstream sent frame for closed stream ${this.id}`, h2.ERROR.STREAM_CLOSED);
     } else {
       try {
-        stream.onHead(this.decoder, this.blockEnds);
+        stream.answer.onHead(block.decoder, block.ends);
       } catch (fault) {
         stream.onFault(fault);
       }

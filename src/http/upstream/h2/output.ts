@@ -1,6 +1,7 @@
 import { type Slab, takeSlab } from "../../../net/slabs.ts";
 import type { Stream } from "../../../net/stream.ts";
 import { defer } from "../../../sys/guard.ts";
+import { DEFAULT_WINDOW, NO_TABLE } from "../../../wire/h2/frames.ts";
 
 /** A stream that has sent something. */
 export interface SentStream {
@@ -18,6 +19,11 @@ export class ServerOutput {
   stream: Stream;
   /** Bytes put so far. */
   written = 0;
+  /** How much may be sent on all streams together, and on a new one. */
+  window = DEFAULT_WINDOW;
+  initialWindow = DEFAULT_WINDOW;
+  /** The server has set the size of its table, and the next block has to say that none is used (RFC 7541 section 4.2). */
+  tableChanged = false;
   private slab: Slab | undefined = undefined;
   private scheduled = false;
   /** The socket takes no more for now. */
@@ -73,6 +79,13 @@ export class ServerOutput {
 
   get more(): boolean {
     return !this.full;
+  }
+
+  /** What the next header block begins with. */
+  blockStart(): string {
+    if (!this.tableChanged) return "";
+    this.tableChanged = false;
+    return NO_TABLE;
   }
 
   /** Calls `onSent` of the stream when the kernel has all that was put so far. */

@@ -3,30 +3,20 @@ import { failureText, type StreamError } from "../../../net/stream.ts";
 import type { Level } from "../../../runtime/log/log.ts";
 import { logFault } from "../../../sys/guard.ts";
 import { clearDeadline, Deadline, setDeadline } from "../../../sys/timers.ts";
-import {
-  DATA,
-  DEFAULT_FRAME_SIZE,
-  ERROR,
-  FLAG,
-  frameHead,
-  headersFrames,
-  MAX_WINDOW,
-  windowUpdate,
-} from "../../../wire/h2/frames.ts";
-import type { HpackDecoder } from "../../../wire/h2/hpack_decoder.ts";
-import { H2ResponseReader } from "../../../wire/h2/response_reader.ts";
+import { ERROR, windowUpdate } from "../../../wire/h2/frames.ts";
+import type { H2ResponseReader } from "../../../wire/h2/response_reader.ts";
 import { ERROR as FAILED } from "../../core/codes.ts";
 import { logError } from "../../core/log_context.ts";
-import { AnswerHeads } from "../answer_heads.ts";
-import { type BodyCoding, INVALID, MORE, type RequestCoding } from "../protocol.ts";
-import { RequestSender, type SenderOwner } from "../request_sender.ts";
+import type { RequestSender } from "../request_sender.ts";
 import type { AnswerSink, ConnectionUser, ServerExchange } from "../server_exchange.ts";
+import { type AnswerOwner, StreamAnswer } from "./answer.ts";
 import type { StreamFrames } from "./frames.ts";
-import { Inbound, type InboundOwner } from "./inbound.ts";
-import type { SentStream } from "./output.ts";
+import { Outbound, type OutboundOwner } from "./outbound.ts";
+import type { ServerOutput } from "./output.ts";
 
 /** The connection that a stream is on. */
 export interface StreamOwner {
+  readonly output: ServerOutput;
   /** What it is doing until it is open; undefined then. */
   readonly opening: string | undefined;
   /** It has carried a request before. */
@@ -35,24 +25,8 @@ export interface StreamOwner {
   readonly reads: number;
   /** What was read at once is being passed on. */
   readonly reading: boolean;
-  /** How much may be sent on all streams together, and on a new one. */
-  readonly sendWindow: number;
-  readonly initialWindow: number;
-  readonly closed: boolean;
-  readonly sending: boolean;
-  /** Bytes written so far, and how many of these the kernel has. */
-  readonly written: number;
-  readonly taken: number;
-  /** What the next header block begins with. */
-  blockStart(): string;
   /** Returns the stream's number, from which on it gets its frames. */
   open(stream: ServerStream): number;
-  /** False when the server takes no more for now. */
-  write(bytes: Uint8Array | string): boolean;
-  readonly takesMore: boolean;
-  /** Calls `onSent` of the stream when the kernel has all that was written so far. */
-  awaitSent(stream: ServerStream): void;
-  spend(bytes: number): void;
   /** The stream has got something: it is told when all that was read is passed on. */
   touch(stream: ServerStream): void;
   reset(id: number, error: number): void;
@@ -71,47 +45,37 @@ const ANSWER = 2;
 
 const NOTHING = Buffer.alloc(0);
 
-/** A stream of HTTP/2 to a server: one request and its answer. The object carries one after the other, so that reuse allocates nothing. */
-export class ServerStream
-  implements ServerExchange, StreamFrames, InboundOwner, SentStream, SenderOwner, RequestCoding, BodyCoding
-{
-  readonly reader = new H2ResponseReader();
+/**
+ * A stream of HTTP/2 to a server: one request and its answer, and how they end. The object carries one after the other, so that
+ * reuse allocates nothing.
+ */
+export class ServerStream implements ServerExchange, StreamFrames, OutboundOwner, AnswerOwner {
+  readonly answer: StreamAnswer;
+  readonly outbound: Outbound;
+  readonly reader: H2ResponseReader;
   readonly sender: RequestSender;
   keepalive = true;
   reused = false;
   refused = false;
   /** 0: it has not been opened. */
   id = 0;
-  /** The server has ended its side. */
-  ended = false;
-  headed = false;
-  bufferSize = 0;
   /** In the connection's list of those to be told. */
   touched = false;
-  awaitsSent = false;
-  readonly none = "";
-  readonly refuses = true;
 
   private readonly owner: StreamOwner;
-  private readonly heads: AnswerHeads;
   private readonly deadline: Deadline<ServerStream>;
   private user: ConnectionUser | undefined = undefined;
-  private sink: AnswerSink | undefined = undefined;
   private step = IDLE;
   /** Reset, by whom ever. */
   private over = false;
-  private readonly inbound: Inbound;
-  private closeError: StreamError | undefined = undefined;
-  private sendWindow = 0;
-  /** `owner.written` after this stream's last byte. */
-  private mark = 0;
   private readsBefore = 0;
 
   constructor(owner: StreamOwner) {
     this.owner = owner;
-    this.inbound = new Inbound(this);
-    this.heads = new AnswerHeads(this.reader);
-    this.sender = new RequestSender(this);
+    this.answer = new StreamAnswer(this);
+    this.outbound = new Outbound(this, owner.output);
+    this.reader = this.answer.reader;
+    this.sender = this.outbound.sender;
     this.deadline = new Deadline<ServerStream>(this, expired);
   }
 
@@ -131,27 +95,22 @@ export class ServerStream
     if (this.step === HEADER) {
       return this.sender.sent ? "reading response header from upstream" : "sending request to upstream";
     }
-    return this.sink?.doing ?? "reading upstream";
+    return this.answer.sink?.doing ?? "reading upstream";
   }
 
   begin(user: ConnectionUser): void {
     const { target, present } = user;
     const { owner } = this;
     this.user = user;
-    this.sink = undefined;
     this.keepalive = true;
     this.refused = false;
     this.reused = owner.opening === undefined && owner.reused;
     this.id = 0;
-    this.ended = false;
-    this.headed = false;
     this.over = false;
     this.step = IDLE;
-    this.bufferSize = target.settings.bufferSize;
-    this.inbound.begin();
     this.readsBefore = owner.reads;
-    this.heads.begin(this.bufferSize);
-    this.sender.reset(user);
+    this.answer.begin(user);
+    this.outbound.begin(user);
     if (owner.opening !== undefined) {
       this.arm(target.settings.connectTimeout);
       return;
@@ -169,30 +128,26 @@ export class ServerStream
   }
 
   private send(): void {
-    const { owner } = this;
     this.step = HEADER;
-    this.id = owner.open(this);
-    this.sendWindow = owner.initialWindow;
-    this.sender.send(this);
+    this.id = this.owner.open(this);
+    this.outbound.send(this.id);
   }
 
   passTo(sink: AnswerSink): void {
     this.step = ANSWER;
-    this.sink = sink;
+    this.answer.sink = sink;
   }
 
   release(place: string, pool: Pool | undefined): boolean {
-    const { user, owner, sender, id } = this;
-    if (user !== undefined && (this.sending || owner.closed)) user.present.bytesSent -= this.unsent;
-    const whole = this.ended && sender.whole;
-    sender.stop();
+    const { owner, id, answer, outbound } = this;
+    const whole = answer.ended && this.sender.whole;
+    outbound.stop();
+    answer.stop();
     clearDeadline(this.deadline);
     this.user = undefined;
-    this.sink = undefined;
     this.step = IDLE;
-    this.inbound.stop();
     // What was answered early is not an error (RFC 9113 section 8.1).
-    if (id !== 0 && !whole && !this.over) owner.reset(id, this.ended ? ERROR.NO_ERROR : ERROR.CANCEL);
+    if (id !== 0 && !whole && !this.over) owner.reset(id, answer.ended ? ERROR.NO_ERROR : ERROR.CANCEL);
     this.over = true;
     return owner.leave(this, place, pool);
   }
@@ -203,76 +158,16 @@ export class ServerStream
     this.onConnectionClose(error);
   }
 
-  // ---- RequestCoding, BodyCoding
-
-  requestHead(block: string, bodiless: boolean): string {
-    return headersFrames(this.id, this.owner.blockStart() + block, bodiless, DEFAULT_FRAME_SIZE);
+  get isPaused(): boolean {
+    return this.answer.isPaused;
   }
 
-  bodyCoding(): BodyCoding {
-    return this;
+  pause(): void {
+    this.answer.pause();
   }
 
-  get room(): number {
-    return Math.max(0, Math.min(this.sendWindow, this.owner.sendWindow, DEFAULT_FRAME_SIZE));
-  }
-
-  before(length: number, last: boolean): string {
-    this.sendWindow -= length;
-    this.owner.spend(length);
-    return frameHead(length, DATA, last ? FLAG.END_STREAM : 0, this.id);
-  }
-
-  after(): string {
-    return "";
-  }
-
-  get end(): string {
-    return frameHead(0, DATA, FLAG.END_STREAM, this.id);
-  }
-
-  // ---- the sender
-
-  write(bytes: Uint8Array | string): boolean {
-    const { owner, user } = this;
-    if (user !== undefined) user.present.bytesSent += bytes.length;
-    const more = owner.write(bytes);
-    this.mark = owner.written;
-    owner.awaitSent(this);
-    return more;
-  }
-
-  /** All that is written in a turn is sent together. */
-  cork(): void {}
-
-  uncork(): boolean {
-    return this.owner.takesMore;
-  }
-
-  get sending(): boolean {
-    const { owner } = this;
-    return owner.sending && owner.taken < this.mark;
-  }
-
-  get unsent(): number {
-    return Math.max(0, this.mark - this.owner.taken);
-  }
-
-  get awaitsHead(): boolean {
-    return this.step === HEADER;
-  }
-
-  onRequestSent(): void {
-    if (this.step === HEADER) this.arm(this.user?.target.settings.readTimeout ?? 0);
-    else this.sink?.onRequestSent?.();
-  }
-
-  startBody(): void {
-    this.user?.startBody();
-  }
-
-  finalize(code: number): void {
-    this.user?.finalize(code);
+  resume(): void {
+    this.answer.resume();
   }
 
   arm(ms: number): void {
@@ -283,7 +178,11 @@ export class ServerStream
     clearDeadline(this.deadline);
   }
 
-  // ---- what an upgraded connection would do
+  // What an upgraded connection would do: HTTP/2 has none.
+
+  write(): boolean {
+    return true;
+  }
 
   spliceFrom(): number {
     return 0;
@@ -295,115 +194,49 @@ export class ServerStream
 
   halfClose(): void {}
 
-  // ---- the answer
+  // ---- what is sent, and what is answered
 
-  get isPaused(): boolean {
-    return this.inbound.paused;
+  get awaitsHead(): boolean {
+    return this.step === HEADER;
   }
 
-  pause(): void {
-    this.inbound.pause();
+  onRequestSent(): void {
+    if (this.step === HEADER) this.arm(this.user?.target.settings.readTimeout ?? 0);
+    else this.answer.sink?.onRequestSent?.();
   }
 
-  resume(): void {
-    this.inbound.resume();
-  }
-
-  takeRoom(length: number): boolean {
-    if (this.user !== undefined) this.user.present.bytesReceived += length;
-    if (this.inbound.take(length)) return true;
-    const text = `received ${length} data frame with window ${this.inbound.left}`;
-    this.breakOff(`upstream violated stream flow control, ${text}`, ERROR.FLOW_CONTROL_ERROR);
-    return false;
-  }
-
-  onHead(decoder: HpackDecoder, endStream: boolean): void {
-    const { user, reader, id } = this;
-    if (endStream) this.ended = true;
-    if (user === undefined) return;
-    user.present.bytesReceived += decoder.length;
-    if (this.headed) {
-      if (!endStream) this.breakOff("upstream sent trailer without end stream flag", ERROR.PROTOCOL_ERROR);
-      else if (reader.takeTrailer(decoder)) this.inbound.receive(NOTHING, true);
-      else this.breakOff(reader.error, ERROR.PROTOCOL_ERROR);
-      return;
-    }
-    reader.takeHead(decoder, endStream);
-    const code = this.heads.read(NOTHING, user.request, user.target.settings);
-    if (code === MORE) return;
-    if (code === INVALID) {
-      this.giveUp(ERROR.PROTOCOL_ERROR);
-      user.nextUpstream("invalid_header");
-      return;
-    }
-    this.headed = true;
-    if (endStream && user.target.settings.protocol.zeroLength) reader.announceNothing();
+  onHead(user: ConnectionUser): void {
     user.kept?.drop();
-    this.owner.touch(this);
+    this.touch();
     user.onHead(this, NOTHING);
-    // It announces a body that does not come.
-    if (this.id === id && this.user === user && endStream && !reader.whole) this.inbound.receive(NOTHING, true);
   }
 
-  onData(bytes: Buffer, endStream: boolean): void {
-    if (endStream) this.ended = true;
-    if (this.user !== undefined) this.inbound.receive(bytes, endStream);
-  }
-
-  deliver(bytes: Buffer, end: boolean): boolean {
-    const { id, sink, owner } = this;
-    if (sink === undefined) return false;
-    if (owner.reading) owner.touch(this);
-    this.reader.announce(bytes.length, end);
-    sink.onServerData(bytes);
-    return this.id === id && this.user !== undefined;
-  }
-
-  /** All that was read at once was passed on. */
-  onRead(): void {
-    if (this.user !== undefined) this.sink?.onServerRead();
+  touch(): void {
+    this.owner.touch(this);
   }
 
   grant(increment: number): void {
-    this.owner.write(windowUpdate(this.id, increment));
+    this.owner.output.put(windowUpdate(this.id, increment));
   }
 
-  // ---- the connection
-
   onWindow(increment: number): boolean {
-    if (increment > MAX_WINDOW - this.sendWindow) return false;
-    this.sendWindow += increment;
-    this.onRoom();
+    if (!this.outbound.open(increment)) return false;
+    this.outbound.onRoom();
     return true;
   }
 
-  /** SETTINGS_INITIAL_WINDOW_SIZE was changed by so much. */
-  shiftWindow(by: number): boolean {
-    this.sendWindow += by;
-    return this.sendWindow <= MAX_WINDOW;
-  }
-
-  /** More of the request may be sent. */
-  onRoom(): void {
-    if (this.user === undefined) return;
-    if (this.sink?.onServerDrain !== undefined) this.sink.onServerDrain();
-    else this.sender.onDrain();
-  }
-
-  onSent(): void {
-    if (this.user !== undefined && !this.sending) this.sender.onSent();
-  }
+  // ---- how it fails
 
   onReset(error: number): void {
     const { user } = this;
     this.over = true;
     if (user === undefined) return;
-    if (this.ended) {
+    if (this.answer.ended) {
       // It has answered, and wants no more of the request.
       this.sender.stop();
       return;
     }
-    this.ended = true;
+    this.answer.ended = true;
     this.log("error", `upstream rejected request with error ${error}`);
     if (this.step === ANSWER) {
       user.finalize(FAILED);
@@ -433,7 +266,7 @@ export class ServerStream
     this.fail(sentence);
   }
 
-  private giveUp(error: number): void {
+  giveUp(error: number): void {
     if (!this.over && this.id !== 0) this.owner.reset(this.id, error);
     this.over = true;
   }
@@ -448,7 +281,11 @@ export class ServerStream
     else user.nextUpstream("invalid_header");
   }
 
-  /** It could not be opened; `condition` is a parameter of proxy_next_upstream. */
+  finalize(code: number): void {
+    this.user?.finalize(code);
+  }
+
+  /** The connection could not be opened; `condition` is a parameter of proxy_next_upstream. */
   onConnectFailure(condition: string): void {
     this.user?.nextUpstream(condition);
   }
@@ -458,34 +295,13 @@ export class ServerStream
     this.over = true;
     if (user === undefined) return;
     if (this.step === ANSWER) {
-      this.closeError = error;
-      if (!this.inbound.close()) this.onDrained();
-    } else if (error === undefined || error.code === "EPIPE") {
-      logError(
-        user.request,
-        "error",
-        "upstream prematurely closed connection while reading response header from upstream",
-      );
-      user.nextUpstream("error");
-    } else {
-      logError(user.request, "error", `${failureText("recv", error)} while reading response header from upstream`);
-      user.nextUpstream("error");
+      this.answer.close(error);
+      return;
     }
-  }
-
-  onDrained(): void {
-    if (!this.ended) this.sink?.onServerClose(this.closeError);
-  }
-
-  // ---- the log, the time, and exceptions
-
-  log(level: Level, sentence: string): void {
-    if (this.user !== undefined) logError(this.user.request, level, `${sentence} while ${this.doing}`);
-  }
-
-  onFault(error: unknown): void {
-    if (this.user !== undefined) this.user.onFault(error);
-    else logFault(error, " on a stream to a server");
+    const closed = error === undefined || error.code === "EPIPE";
+    const what = closed ? "upstream prematurely closed connection" : failureText("recv", error);
+    logError(user.request, "error", `${what} while reading response header from upstream`);
+    user.nextUpstream("error");
   }
 
   /** The deadline of the current step has passed. */
@@ -494,12 +310,12 @@ export class ServerStream
     if (user === undefined) return;
     const silent = owner.reads === this.readsBefore;
     if (this.step === ANSWER) {
-      this.sink?.onTimeout();
+      this.answer.sink?.onTimeout();
       if (this.user === undefined && silent) owner.retire();
       return;
     }
     if (this.step === HEADER) {
-      if (sender.whole && !sender.sent && !this.sending) {
+      if (sender.whole && !sender.sent && !this.outbound.sending) {
         // What others send keeps the connection busy.
         sender.onSent();
         return;
@@ -509,6 +325,15 @@ export class ServerStream
     this.log("error", "upstream timed out (110: Connection timed out)");
     if (silent) owner.retire();
     user.nextUpstream("timeout");
+  }
+
+  onFault(error: unknown): void {
+    if (this.user !== undefined) this.user.onFault(error);
+    else logFault(error, " on a stream to a server");
+  }
+
+  log(level: Level, sentence: string): void {
+    if (this.user !== undefined) logError(this.user.request, level, `${sentence} while ${this.doing}`);
   }
 }
 
