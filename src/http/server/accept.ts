@@ -57,6 +57,7 @@ class Accepting implements Accepted, Closable, ProxyProtocolOwner, TlsStageOwner
   afterRequest: (() => void) | undefined = undefined;
   earlier: Closable | undefined = undefined;
   later: Closable | undefined = undefined;
+  place = -1;
   private readonly stream: Stream;
   private protocol: ProtocolConnection | undefined = undefined;
   /** The name that the client asks for in its TLS handshake, and the server that has it. */

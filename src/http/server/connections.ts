@@ -25,7 +25,11 @@ export class WorkerConnections {
   lettingGo = false;
   /** Listening sockets; they count against the limit, as in nginx. */
   listening = 0;
-  private readonly all = new Set<Closable>();
+  /**
+   * In no order. (In a Set, one former table in the old generation would keep all connections since then from being collected
+   * when they are young; see wire/h2/stream_table.ts.)
+   */
+  private readonly all: Closable[] = [];
   /** The list of idle connections, the one idle longest first, and its length. Some of them may have become busy. */
   private earliest: Closable | undefined = undefined;
   private latest: Closable | undefined = undefined;
@@ -96,21 +100,35 @@ export class WorkerConnections {
   }
 
   add(connection: Closable): void {
-    this.all.add(connection);
+    connection.place = this.all.length;
+    this.all.push(connection);
   }
 
   replace(connection: Closable, by: Closable): void {
-    this.all.add(by);
+    this.add(by);
     this.waits(by);
-    this.all.delete(connection);
+    this.drop(connection);
     this.unlink(connection);
   }
 
   remove(connection: Closable): void {
-    this.all.delete(connection);
+    this.drop(connection);
     this.unlink(connection);
     this.onClosed?.();
-    if (this.exiting && this.all.size === 0) this.allClosed();
+    if (this.exiting && this.all.length === 0) this.allClosed();
+  }
+
+  /** The last one takes its place. */
+  private drop(connection: Closable): void {
+    const { place } = connection;
+    if (place < 0) return;
+    const last = this.all.pop();
+    if (last === undefined) return;
+    if (last !== connection) {
+      this.all[place] = last;
+      last.place = place;
+    }
+    connection.place = -1;
   }
 
   /** Closes idle connections now and the others after their request; calls `done` when all are closed. */
@@ -118,7 +136,7 @@ export class WorkerConnections {
     this.exiting = true;
     this.onAllClosed = done;
     for (const connection of [...this.all]) guarded(shutdown, connection);
-    if (this.all.size === 0) this.allClosed();
+    if (this.all.length === 0) this.allClosed();
   }
 
   private allClosed(): void {
@@ -138,7 +156,7 @@ export class WorkerConnections {
 
   /** The connections that still use one of these configurations, for a request or because they have had none yet. */
   busyWith(configs: ReadonlySet<AddressConfig>): Closable[] {
-    return [...this.all].filter(({ busyWith }) => busyWith !== undefined && configs.has(busyWith));
+    return this.all.filter(({ busyWith }) => busyWith !== undefined && configs.has(busyWith));
   }
 }
 

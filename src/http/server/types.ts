@@ -84,6 +84,8 @@ export interface Closable {
   /** Its neighbours in the worker's list of idle connections. */
   earlier: Closable | undefined;
   later: Closable | undefined;
+  /** Where it is among the worker's connections; -1: it is not. */
+  place: number;
   /** The configuration of the current request, or of a connection that has had none yet; undefined while idle. */
   readonly busyWith: AddressConfig | undefined;
   /** Called once when the current request, or the connection, has ended. */

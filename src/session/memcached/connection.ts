@@ -28,6 +28,7 @@ export class MemcachedConnection implements StreamHandler, Closable, ItemChanger
   readonly busyWith = undefined;
   earlier: Closable | undefined = undefined;
   later: Closable | undefined = undefined;
+  place = -1;
   afterRequest: (() => void) | undefined = undefined;
   readonly #stream: Stream;
   readonly #number: number;

@@ -26,6 +26,7 @@ class SecureAccept implements TlsStageOwner, Closable {
   readonly busyWith = undefined;
   earlier: Closable | undefined = undefined;
   later: Closable | undefined = undefined;
+  place = -1;
   afterRequest: (() => void) | undefined = undefined;
   readonly #stream: Stream;
   readonly #number: number;

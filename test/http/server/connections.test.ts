@@ -10,6 +10,7 @@ class FakeConnection implements Closable {
   destroyed = false;
   earlier: Closable | undefined = undefined;
   later: Closable | undefined = undefined;
+  place = -1;
   readonly busyWith = undefined;
   afterRequest: (() => void) | undefined = undefined;
   readonly all: WorkerConnections;

@@ -47,6 +47,7 @@ export class H1Connection implements ExchangeOwner, HeadReaderOwner, InputOwner,
   afterRequest: (() => void) | undefined = undefined;
   earlier: Closable | undefined = undefined;
   later: Closable | undefined = undefined;
+  place = -1;
 
   private readonly stream: Stream;
   private readonly input: H1Input;

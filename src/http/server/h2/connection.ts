@@ -38,6 +38,7 @@ export class H2Connection implements ProtocolConnection, FrameInputOwner, Output
   afterRequest: (() => void) | undefined = undefined;
   earlier: Closable | undefined = undefined;
   later: Closable | undefined = undefined;
+  place = -1;
   /** GOAWAY was sent. */
   leaving = false;
 

@@ -1,5 +1,6 @@
 import { defer } from "../../../sys/guard.ts";
 import * as h2 from "../../../wire/h2/frames.ts";
+import { StreamTable } from "../../../wire/h2/stream_table.ts";
 import { COUNTER } from "../../core/counters.ts";
 import { finalizeRequest } from "../../core/engine.ts";
 import type { Server } from "../../core/location.ts";
@@ -36,7 +37,7 @@ export class H2Streams {
   /** A stream whose header block did not come in time. */
   timedOut = 0;
   private readonly owner: StreamsOwner;
-  private readonly open = new Map<number, H2Exchange>();
+  private readonly open = new StreamTable<H2Exchange>();
   /** Streams opened in this turn of the event loop, however many pieces were read in it; and refused ones. */
   private opened = 0;
   private refused = 0;
@@ -53,7 +54,7 @@ export class H2Streams {
 
   /** Any of them. */
   get any(): H2Exchange | undefined {
-    return this.open.values().next().value;
+    return this.open.any;
   }
 
   /** The end of a turn of the event loop in which streams were opened. */
@@ -130,7 +131,7 @@ export class H2Streams {
   adjustWindows(initial: number): void {
     const change = initial - this.initialWindow;
     this.initialWindow = initial;
-    for (const stream of [...this.open.values()]) {
+    for (const stream of this.open.all()) {
       if (change > 0 && stream.output.window > h2.MAX_WINDOW - change) {
         this.reset(stream, h2.ERROR.FLOW_CONTROL_ERROR, `client violated flow control for stream ${stream.id}`);
       } else {
@@ -189,7 +190,7 @@ export class H2Streams {
     const memory = takeRequestMemory(config);
     const stream = new H2Exchange(owner, id, config, memory, this.initialWindow, http2.bodyPrereadSize);
     stream.body.ended = ends;
-    this.open.set(id, stream);
+    this.open.add(stream);
     memory.head.allowsProtocol = http2.connectProtocol;
     const status = memory.head.take(input.blocks.decoder, length);
     const { counters } = host;
@@ -246,12 +247,12 @@ export class H2Streams {
 
   /** The request is over. False: it was before. */
   remove(stream: H2Exchange): boolean {
-    return this.open.get(stream.id) === stream && this.open.delete(stream.id);
+    return this.open.remove(stream);
   }
 
   /** The connection ends, and all streams with it. */
   closeAll(sentence: string | undefined): void {
-    for (const stream of [...this.open.values()]) stream.onClosed(sentence);
+    for (const stream of this.open.all()) stream.onClosed(sentence);
   }
 }
 
