@@ -33,6 +33,8 @@ export class H2Body {
   private most: number;
   private taken = 0;
   private deadline: Deadline<H2Body> | undefined = undefined;
+  /** The status for whoever reads it: what came before that is not what was declared. */
+  private failed = 0;
   /** Gets what comes, in place of the request's sink. */
   private handler: TunnelHandler | undefined = undefined;
 
@@ -71,6 +73,10 @@ export class H2Body {
   start(request: Request, whole: boolean): void {
     this.request = request;
     const room = whole ? WHOLE_WINDOW : Math.max(this.most, request.location.core.clientBodyBufferSize);
+    if (this.failed !== 0) {
+      this.fail(request, this.failed);
+      return;
+    }
     if (room > this.most && !this.ended) this.open(room - this.most);
     this.most = Math.max(this.most, room);
     this.deliver(request);
@@ -146,7 +152,7 @@ export class H2Body {
       this.receiveTo(this.handler, bytes);
       return;
     }
-    if (request.discardBody) {
+    if (request.discardBody || this.failed !== 0) {
       if (last) request.bodyEnded = true;
       return;
     }
@@ -170,21 +176,29 @@ export class H2Body {
     if (contentLength >= 0) {
       if (total > contentLength) {
         logError(request, "info", "client intended to send body data larger than declared");
-        this.fail(request, 400);
-        return false;
+        return this.refuse(request, 400);
       }
       if (this.ended && total < contentLength) {
         const text = `only ${total} out of ${contentLength} bytes of request body received`;
         logError(request, "info", `client prematurely closed stream: ${text}`);
-        this.fail(request, 400);
-        return false;
+        return this.refuse(request, 400);
       }
       return true;
     }
     const { clientMaxBodySize } = request.location.core;
     if (clientMaxBodySize === 0 || total <= clientMaxBodySize || request.bodySink === undefined) return true;
     logError(request, "error", `client intended to send too large chunked body: ${total - count}+${count} bytes`);
-    this.fail(request, 413);
+    return this.refuse(request, 413);
+  }
+
+  /** Where nobody reads yet, the request may wait for something else, which its end would not keep from going on with it. */
+  private refuse(request: Request, status: number): false {
+    if (request.bodySink !== undefined) {
+      this.fail(request, status);
+    } else {
+      this.failed = status;
+      this.kept?.clear();
+    }
     return false;
   }
 

@@ -122,6 +122,10 @@ export class H2Connection implements ProtocolConnection, FrameInputOwner, Output
     return this.defaultServer.limits;
   }
 
+  get sendTimeout(): number {
+    return this.defaultServer.root.core.sendTimeout;
+  }
+
   // ---- the stream's events
 
   onData(_stream: Stream, bytes: Buffer): void {
@@ -185,7 +189,9 @@ export class H2Connection implements ProtocolConnection, FrameInputOwner, Output
   // ---- what streams and frames ask for
 
   reset(stream: number, error: number): void {
-    if (!this.closed) this.output.put(h2.rstStream(stream, error));
+    if (this.closed) return;
+    this.output.put(h2.rstStream(stream, error));
+    this.streams.pass(stream);
   }
 
   consumed(stream: number, bytes: number): void {
@@ -271,6 +277,15 @@ export class H2Connection implements ProtocolConnection, FrameInputOwner, Output
   private close(): void {
     this.error = true;
     defer(destroyNow, this.stream);
+  }
+
+  sendTimedOut(): void {
+    if (this.closed) return;
+    const sentence = "client timed out (110: Connection timed out)";
+    this.log(sentence);
+    this.error = true;
+    this.streams.closeAll(sentence);
+    this.stream.destroy(this.defaultServer.root.core.resetTimedoutConnection);
   }
 
   expire(): void {

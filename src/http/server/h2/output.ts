@@ -1,6 +1,7 @@
 import { type Slab, type SlabQueue, takeSlab } from "../../../net/slabs.ts";
 import type { Stream } from "../../../net/stream.ts";
 import { defer } from "../../../sys/guard.ts";
+import { clearDeadline, Deadline, setDeadline } from "../../../sys/timers.ts";
 import * as h2 from "../../../wire/h2/frames.ts";
 
 /** So many bytes wait for the socket before streams do: what is decided later goes to the one that is then most urgent. */
@@ -18,6 +19,8 @@ export interface WaitingStream {
   readonly incremental: boolean;
   /** It is in the list of those that wait for room. */
   waiting: boolean;
+  /** How many bytes the connection had put up to its last one; set by `awaitSent`. */
+  mark: number;
   /** Sends some frames. Returns one of `SERVED`. */
   onRoom(): number;
   /** The kernel has all that was sent of it. */
@@ -28,6 +31,10 @@ export interface WaitingStream {
 /** The connection. */
 export interface OutputOwner {
   readonly closed: boolean;
+  /** How long the client may take nothing, ms. */
+  readonly sendTimeout: number;
+  /** It has taken nothing for so long. */
+  sendTimedOut(): void;
   onFault(error: unknown): void;
 }
 
@@ -49,9 +56,15 @@ export class H2Output {
   /** The frames of this turn. */
   private slab: Slab | undefined = undefined;
   private scheduled = false;
+  /** Bytes handed to the socket. */
+  private flushed = 0;
+  /** send_timeout of the connection: once something was flushed it stays armed, and it is looked when it fires. */
+  private deadline: Deadline<H2Output> | undefined = undefined;
+  /** How many bytes the kernel had when it was armed. */
+  private progress = 0;
   /** In the order in which they are served. */
   private readonly waiting: WaitingStream[] = [];
-  /** Streams whose response was sent as far as this process can see. */
+  /** Streams whose response was sent as far as this process can see, by their marks. */
   private leaving: WaitingStream[] = NONE;
 
   constructor(stream: Stream, owner: OutputOwner) {
@@ -154,8 +167,29 @@ export class H2Output {
     const { slab } = this;
     if (slab === undefined) return;
     this.slab = undefined;
+    this.flushed += slab.end;
     this.stream.write(slab.end === slab.bytes.length ? slab.bytes : slab.bytes.subarray(0, slab.end));
     slab.release();
+    if (this.deadline === undefined && this.stream.sending) this.arm(new Deadline<H2Output>(this, expired));
+  }
+
+  private arm(deadline: Deadline<H2Output>): void {
+    this.progress = this.taken;
+    this.deadline = deadline;
+    setDeadline(deadline, this.owner.sendTimeout);
+  }
+
+  /** How many bytes the kernel has. */
+  private get taken(): number {
+    return this.flushed - this.stream.unsent;
+  }
+
+  expire(): void {
+    const { deadline, stream, owner } = this;
+    if (deadline === undefined) return;
+    if (stream.sending && this.taken === this.progress) owner.sendTimedOut();
+    else if (stream.sending) this.arm(deadline);
+    else this.deadline = undefined;
   }
 
   // ---- turns
@@ -196,6 +230,7 @@ export class H2Output {
       stream.onSent();
       return;
     }
+    stream.mark = this.flushed + (this.slab === undefined ? 0 : this.slab.end);
     if (this.leaving === NONE) this.leaving = [stream];
     else this.leaving.push(stream);
   }
@@ -205,7 +240,7 @@ export class H2Output {
     this.scheduled = false;
     this.serve();
     this.flush();
-    if (this.leaving !== NONE && !this.stream.sending) this.onSent();
+    if (this.leaving !== NONE) this.tellSent();
   }
 
   /** Lets streams send, as long as there is room. */
@@ -228,25 +263,33 @@ export class H2Output {
     }
   }
 
-  /** The socket takes more. */
+  /** The socket takes more. Streams that have left are told before others fill it again: it may never be empty otherwise. */
   onDrain(): void {
+    if (this.leaving !== NONE) this.tellSent();
     this.serve();
   }
 
   /** The kernel has all that was written. */
   onSent(): void {
-    const { leaving } = this;
-    if (leaving !== NONE && this.slab === undefined) {
-      this.leaving = NONE;
-      for (const stream of leaving) {
-        try {
-          stream.onSent();
-        } catch (error) {
-          stream.onFault(error);
-        }
+    if (this.leaving !== NONE) this.tellSent();
+    this.serve();
+  }
+
+  /** Tells the streams whose last byte the kernel has. */
+  private tellSent(): void {
+    const { leaving, taken } = this;
+    let count = 0;
+    while (count < leaving.length && leaving[count].mark <= taken) count++;
+    if (count === 0) return;
+    this.leaving = count === leaving.length ? NONE : leaving.slice(count);
+    for (let i = 0; i < count; i++) {
+      const stream = leaving[i];
+      try {
+        stream.onSent();
+      } catch (error) {
+        stream.onFault(error);
       }
     }
-    this.serve();
   }
 
   /** The connection is closed. */
@@ -254,6 +297,7 @@ export class H2Output {
     this.slab?.release();
     this.slab = undefined;
     this.leaving = NONE;
+    if (this.deadline !== undefined) clearDeadline(this.deadline);
   }
 
   onFault(error: unknown): void {
@@ -273,4 +317,8 @@ function precedes(stream: WaitingStream, other: WaitingStream): boolean {
 
 function endTurn(output: H2Output): void {
   output.endTurn();
+}
+
+function expired(output: H2Output): void {
+  output.expire();
 }

@@ -40,6 +40,7 @@ export class H2StreamOutput implements WaitingStream {
   urgency = 3;
   incremental = true;
   waiting = false;
+  mark = 0;
   /** END_STREAM was sent. */
   ended = false;
   private readonly owner: StreamOutputOwner;

@@ -14,6 +14,9 @@ import type { H2FrameInput } from "./frame_input.ts";
 import { prioritize } from "./priority.ts";
 import { takeRequestMemory } from "./request_memory.ts";
 
+/** Of so many streams that are over is it known that the client may not know it yet. */
+const MOST_PASSED = 64;
+
 /** The connection that the streams are on. */
 export interface StreamsOwner extends StreamOwner {
   readonly host: ConnectionHost;
@@ -41,6 +44,8 @@ export class H2Streams {
   /** Streams opened in this turn of the event loop, however many pieces were read in it; and refused ones. */
   private opened = 0;
   private refused = 0;
+  /** Streams that were ended here, whose client may have sent the rest of its request by then (RFC 9113 section 5.1). */
+  private readonly passed: number[] = [];
   /** That of the DATA frame that is being read. */
   private target: H2Exchange | undefined = undefined;
 
@@ -96,9 +101,17 @@ export class H2Streams {
     }
   }
 
-  /** The request's body has not ended. */
+  /** The request's body has not ended, or nobody wants the rest of it. */
   awaitsTrailers(id: number): boolean {
-    return this.open.get(id)?.body.ended === false;
+    const stream = this.open.get(id);
+    return stream === undefined ? this.passed.includes(id) : !stream.body.ended;
+  }
+
+  /** A stream is over, and the client is about to be told. */
+  pass(id: number): void {
+    const { passed } = this;
+    if (passed.length === MOST_PASSED) passed.shift();
+    passed.push(id);
   }
 
   /** The end of a request's body. Nothing reads what is in trailers, but they may be malformed (RFC 9113 section 8.1). */
@@ -171,7 +184,10 @@ export class H2Streams {
     const { owner } = this;
     const { host, input } = owner;
     const { http2 } = owner.defaultServer;
-    if (owner.leaving || id === this.timedOut) return;
+    if (owner.leaving || id === this.timedOut) {
+      if (!ends) this.pass(id);
+      return;
+    }
     if (this.open.size >= http2.maxConcurrentStreams) {
       this.refuse(id, `concurrent streams exceeded ${this.open.size}`);
       return;

@@ -231,7 +231,7 @@ export class H2ServerConnection implements StreamHandler, ConnectingOwner, Frame
   }
 
   onSent(): void {
-    this.output.onSent();
+    this.output.tellSent();
   }
 
   onEnd(): void {

@@ -25,8 +25,7 @@ export class Outbound implements SenderOwner, RequestCoding, BodyCoding, SentStr
   private user: ConnectionUser | undefined = undefined;
   private id = 0;
   private window = 0;
-  /** `output.written` after the request's last byte. */
-  private mark = 0;
+  mark = 0;
 
   constructor(owner: OutboundOwner, output: ServerOutput) {
     this.owner = owner;

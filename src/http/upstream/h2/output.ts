@@ -7,6 +7,8 @@ import { DEFAULT_WINDOW, NO_TABLE } from "../../../wire/h2/frames.ts";
 export interface SentStream {
   /** In the list of those that are told. */
   awaitsSent: boolean;
+  /** `written` of the connection after its last byte. */
+  readonly mark: number;
   /** The kernel has all that was sent. */
   onSent(): void;
 }
@@ -107,21 +109,26 @@ export class ServerOutput {
   endTurn(): void {
     this.scheduled = false;
     this.flush();
-    if (!this.stream.sending) this.onSent();
+    this.tellSent();
   }
 
   onDrain(): void {
     this.full = false;
+    this.tellSent();
   }
 
-  /** The kernel has all that was written. */
-  onSent(): void {
-    if (this.slab !== undefined) return;
+  /** Tells the streams whose last byte the kernel has: others may keep the connection busy for long. */
+  tellSent(): void {
     const { awaiting } = this;
     if (awaiting.length === 0) return;
+    const { taken } = this;
     this.awaiting = this.told;
     this.told = awaiting;
     for (const stream of awaiting) {
+      if (stream.mark > taken) {
+        this.awaiting.push(stream);
+        continue;
+      }
       stream.awaitsSent = false;
       stream.onSent();
     }
