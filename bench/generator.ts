@@ -6,6 +6,7 @@ const url = new URL(process.argv[2]);
 const connections = Number(process.argv[3]);
 const durationMs = Number(process.argv[4]) * 1000;
 const request = requestFor(url, process.argv.slice(5));
+const closes = /^Connection: close\r$/m.test(request);
 const latencies: number[] = [];
 const began = performance.now();
 let bytes = 0;
@@ -29,7 +30,8 @@ function open(): void {
         if (advance(progress, Buffer.from(buffer.buffer, buffer.byteOffset, length))) {
           latencies.push(performance.now() - sent);
           if (progress.status >= 400) errors++;
-          send();
+          if (closes) socket.end();
+          else send();
         }
         return true;
       },
@@ -40,7 +42,7 @@ function open(): void {
     errors++;
   });
   socket.on("close", () => {
-    if (performance.now() - began < durationMs) setTimeout(open, 10);
+    if (performance.now() - began < durationMs) setTimeout(open, closes ? 0 : 10);
   });
 }
 

@@ -227,6 +227,17 @@ export const scenarios: readonly Scenario[] = [
   },
   {
     kind: "load",
+    name: "return-close",
+    title: "Answered by itself, 128 bytes, a connection for each request",
+    needs: "return",
+    path: "/answer",
+    bytes: smallBytes,
+    connections: 64,
+    fields: ["Connection: close"],
+    unit: "µs/request",
+  },
+  {
+    kind: "load",
     name: "return-large",
     title: "Answered by itself, 128 bytes, with 5,000 locations and 1,000 servers",
     needs: "large",
