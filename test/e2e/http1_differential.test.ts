@@ -11,8 +11,8 @@ const CRLF = "\r\n";
 function config([port, backend]: readonly number[]): string {
   return `http {
   server_tokens off;
-  keepalive_timeout 10s;
-  lingering_timeout 200ms;
+  keepalive_timeout 60s;
+  lingering_timeout 60s;
   access_log logs/access.log;
   server {
     listen 127.0.0.1:${port};
