@@ -3,8 +3,6 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { cachedSite } from "../support/cached_site.ts";
 import { dropPages } from "../support/drop_pages.ts";
-import { filesBelow } from "../support/files_below.ts";
-import type { Running } from "../support/holdfast.ts";
 import { openBy, workersOf } from "../support/processes.ts";
 import { RawConnection } from "../support/tcp.ts";
 import { waitFor } from "../support/wait.ts";
@@ -14,17 +12,12 @@ import { waitFor } from "../support/wait.ts";
 const BODY = "0123456789".repeat(30_000);
 const FIELDS = { "Accept-Ranges": "bytes", "Content-Length": BODY.length };
 
-/** The file of the one entry. A client may have all of a long answer before it is there. */
-function fileOf({ prefix }: Running): Promise<string> {
-  return waitFor(() => filesBelow(join(prefix, "cache")).find((path) => /\/[0-9a-f]{32}$/.test(path)), "the file");
-}
-
 test("a response is read from the disk, all of it and ranges", async (t) => {
-  const { ask, send, asked, holdfast } = await cachedSite(t, (_incoming, response) =>
+  const { ask, send, asked, files } = await cachedSite(t, (_incoming, response) =>
     response.writeHead(200, FIELDS).end(BODY),
   );
   await ask("/a");
-  const file = await fileOf(holdfast);
+  const [file] = files();
   dropPages(file);
   assert.equal(await ask("/a"), `HIT ${BODY}`);
   dropPages(file);
@@ -39,11 +32,11 @@ test("a response is read from the disk, all of it and ranges", async (t) => {
 });
 
 test("a client that leaves while its response is read or sent leaves nothing open", async (t) => {
-  const { ask, asked, holdfast } = await cachedSite(t, (_incoming, response) => response.end(BODY.repeat(20)), {
+  const { ask, asked, files, holdfast } = await cachedSite(t, (_incoming, response) => response.end(BODY.repeat(20)), {
     workers: 1,
   });
   await ask("/a");
-  const file = await fileOf(holdfast);
+  const [file] = files();
   const [worker] = workersOf(holdfast.pid);
   for (let i = 0; i < 10; i++) {
     dropPages(file);

@@ -4,7 +4,7 @@ import type { TestContext } from "node:test";
 import { httpBackend } from "./backend.ts";
 import { filesBelow } from "./files_below.ts";
 import { type Running, startHoldfast } from "./holdfast.ts";
-import { type RawResponse, request } from "./tcp.ts";
+import { RawConnection, type RawResponse } from "./tcp.ts";
 
 /** A server behind a cache. */
 export interface CachedSite {
@@ -13,7 +13,10 @@ export interface CachedSite {
   readonly asked: readonly string[];
   /** `HIT body` of a response: $upstream_cache_status before the body. */
   ask(path: string, fields?: string): Promise<string>;
-  /** A request of any method. `fields`: whole lines. */
+  /**
+   * A request of any method. `fields`: whole lines. Over when the connection is closed: a client may have all of a long response
+   * before that is in the cache.
+   */
   send(method: string, path: string, fields?: string): Promise<RawResponse>;
   /** Starts it anew, in the same directory, once it has been stopped. */
   start(): Promise<Running>;
@@ -64,8 +67,17 @@ export async function cachedSite(
         server { listen 127.0.0.1:${port}; ${adding} ${server}
           location / { proxy_pass http://${address}; proxy_cache one; ${location} } } }`;
   let holdfast = await startHoldfast(t, { config, ...(prefix === undefined ? {} : { prefix }) });
-  const send = (method: string, uri: string, fields = "") =>
-    request(holdfast.port, `${method} ${uri} HTTP/1.1\r\nHost: a\r\n${fields}Connection: close\r\n\r\n`);
+  const send = async (method: string, uri: string, fields = "") => {
+    const connection = await RawConnection.open(holdfast.port);
+    try {
+      connection.write(`${method} ${uri} HTTP/1.1\r\nHost: a\r\n${fields}Connection: close\r\n\r\n`);
+      const response = await connection.readResponse({ head: method === "HEAD" });
+      await connection.readAll();
+      return response;
+    } finally {
+      connection.close();
+    }
+  };
   const ask = async (uri: string, fields = "") => {
     const response = await send("GET", uri, fields);
     return `${response.header("x-cache")} ${response.body}`;
