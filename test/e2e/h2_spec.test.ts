@@ -50,6 +50,7 @@ const SMALL: Fields = [[":method", "GET"], [":scheme", "http"], [":path", "/smal
 const UPLOAD: Fields = [[":method", "POST"], [":scheme", "http"], [":path", "/upload"], AUTHORITY];
 /** To one that answers at once. */
 const UNREAD: Fields = [[":method", "POST"], [":scheme", "http"], [":path", "/taken"], AUTHORITY];
+const SAID: Fields = [[":method", "GET"], [":scheme", "http"], [":path", "/said"], AUTHORITY];
 const without = (name: string): Fields => SMALL.filter((field) => field[0] !== name);
 const block = (fields: Fields) => fields.map(([name, value]) => encodeField(name, value)).join("");
 
@@ -77,6 +78,15 @@ const closed = (bytes: string) => async (client: RawH2) => {
   await client.frame(h2.DATA, 1);
   return bytes;
 };
+/** What is sent for a request that was answered, and reset with NO_ERROR, before its end has come. */
+const answered = (bytes: string) => async (client: RawH2) => {
+  client.write(head(1, UNREAD, END_HEADERS));
+  await client.frame(h2.RST_STREAM, 1);
+  return bytes;
+};
+/** Trailers, without and with a new entry of the table. */
+const TRAILERS = head(1, [["x-test", "ok"]]);
+const INDEXED = frame(h2.HEADERS, WHOLE, 1, "\x40\x09x-example\x07example");
 /** The lengths of the DATA frames that came, once there are so many. */
 const lengths = async (client: RawH2, count: number) => {
   const frames = () => client.frames.filter(({ type }) => type === h2.DATA);
@@ -102,7 +112,7 @@ const huffman = (value: string) => {
 };
 /** A request with a field in this representation, which the answer must say. */
 const said = (field: string) => async (client: RawH2) => {
-  client.write(frame(h2.HEADERS, WHOLE, 1, block([...without(":path"), [":path", "/said"]]) + field));
+  client.write(frame(h2.HEADERS, WHOLE, 1, block(SAID) + field));
   assert.equal((await client.frame(h2.DATA, 1)).payload.toString(), "example");
   return "";
 };
@@ -185,6 +195,53 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
     ["DATA", closed(data(1, "test")), GOES_ON],
     ["HEADERS", closed(head(1, SMALL)), [...connectionError("STREAM_CLOSED"), ...PROTOCOL]],
     ["CONTINUATION", closed(continuation(1, BLOCK)), [...connectionError("STREAM_CLOSED"), ...PROTOCOL]],
+  ],
+  // Where the client cannot know yet, what comes is "minimally processed and discarded". nginx, which takes no trailers at all, ends the
+  // connection with HEADERS.
+  "5.1 stream states: closed, by the server": [
+    ["DATA", answered(data(1, "test", 0)), GOES_ON],
+    ["DATA and trailers", answered(data(1, "test", 0) + TRAILERS), GOES_ON],
+    ["trailers of two frames", answered(head(1, [["x-test", "ok"]], END_STREAM) + continuation(1, block([]))), GOES_ON],
+    ["HEADERS without END_STREAM", answered(head(1, [["x-test", "ok"]], END_HEADERS)), GOES_ON],
+    ["malformed trailers", answered(head(1, [["X-TEST", "ok"]])), GOES_ON],
+    ["WINDOW_UPDATE", answered(h2.windowUpdate(1, 100)), GOES_ON],
+    ["WINDOW_UPDATE for a window that is too large", answered(h2.windowUpdate(1, h2.MAX_WINDOW)), GOES_ON],
+    ["PRIORITY", answered(priority(1, "\0\0\0\0")), GOES_ON],
+    ["RST_STREAM", answered(h2.rstStream(1, h2.ERROR.CANCEL)), GOES_ON],
+    ["trailers twice", answered(TRAILERS + TRAILERS), PROTOCOL],
+    ["trailers behind END_STREAM", answered(data(1, "test") + TRAILERS), PROTOCOL],
+    ["trailers behind its RST_STREAM", answered(h2.rstStream(1, h2.ERROR.CANCEL) + TRAILERS), PROTOCOL],
+    ["trailers that cannot be decoded", answered(frame(h2.HEADERS, WHOLE, 1, "\xff\x10")), COMPRESSION],
+    [
+      "trailers that change the table",
+      async (client) => {
+        client.write((await answered(INDEXED)(client)) + frame(h2.HEADERS, WHOLE, 3, `${block(SAID)}\xbe`));
+        assert.equal((await client.frame(h2.DATA, 3)).payload.toString(), "example");
+        return "";
+      },
+      GOES_ON,
+    ],
+    [
+      "trailers of a stream that is refused",
+      async (client) => {
+        client.write(windows(0) + [1, 3, 5, 7].map((stream) => head(stream, SMALL)).join(""));
+        client.write(head(9, UPLOAD, END_HEADERS));
+        assert.equal(nameOf((await client.frame(h2.RST_STREAM, 9)).payload.readUInt32BE(0)), "REFUSED_STREAM");
+        client.frames.length = 0;
+        return data(9, "test", 0) + head(9, [["x-test", "ok"]]);
+      },
+      GOES_ON,
+    ],
+    [
+      "trailers of one that is reset for an error",
+      async (client) => {
+        client.write(OPEN + h2.windowUpdate(1, h2.MAX_WINDOW));
+        assert.equal(nameOf((await client.frame(h2.RST_STREAM, 1)).payload.readUInt32BE(0)), "FLOW_CONTROL_ERROR");
+        client.frames.length = 0;
+        return data(1, "test", 0) + TRAILERS;
+      },
+      GOES_ON,
+    ],
   ],
   "5.1.1 stream identifiers": [
     ["an even one", head(2, SMALL), PROTOCOL],

@@ -5,7 +5,7 @@ import { type TestContext, test } from "node:test";
 import * as h2 from "../../src/wire/h2/frames.ts";
 import { httpBackend } from "../support/backend.ts";
 import { selfSigned } from "../support/certificates.ts";
-import { h2Answer, h2Request, h2Session, RawH2 } from "../support/h2.ts";
+import { h2Request, h2Session, RawH2 } from "../support/h2.ts";
 import { type Running, startHoldfast } from "../support/holdfast.ts";
 import { get } from "../support/tcp.ts";
 import { waitFor } from "../support/wait.ts";
@@ -189,36 +189,6 @@ test("a stream that its client resets ends its request alone", async (t) => {
   await holdfast.waitForLog(/client canceled stream 1/);
   assert.equal((await h2Request(session, { ":path": "/p/quick" })).body, "quick");
   await waitFor(() => /"GET \/p\/slow HTTP\/2.0" 499 0/.test(holdfast.read("logs/access.log")), "its line in the log");
-});
-
-test("a graceful shutdown says GOAWAY, and requests under way are answered", async (t) => {
-  let answer = () => {};
-  const backend = await httpBackend(t, (_request, response) => {
-    answer = () => response.end("late");
-  });
-  const holdfast = await start(t, `location /p { proxy_pass http://${backend.address}; }`);
-  const session = h2Session(t, cleartext(holdfast));
-  const goaway = once(session, "goaway");
-  const stream = h2Answer(session.request({ ":path": "/p" }));
-  await waitFor(() => backend.connections === 1, "the request at the server");
-  holdfast.signal("SIGQUIT");
-  await goaway;
-  answer();
-  assert.equal((await stream).body, "late");
-  assert.equal(await holdfast.exited, 0);
-});
-
-test("a graceful shutdown tells idle connections which stream was the last, and ends", async (t) => {
-  const holdfast = await start(t);
-  const connection = await RawH2.open(t, holdfast.port);
-  connection.write(connection.get(1, "/small"), connection.get(3, "/small"));
-  await connection.frame(h2.DATA, 3);
-  holdfast.signal("SIGQUIT");
-  const { payload } = await connection.frame(h2.GOAWAY);
-  assert.deepEqual([payload.readUInt32BE(0), payload.readUInt32BE(4)], [3, h2.ERROR.NO_ERROR]);
-  await waitFor(() => connection.ended, "the end");
-  connection.socket.end();
-  assert.equal(await holdfast.exited, 0);
 });
 
 test("keepalive_requests and keepalive_timeout end a connection with GOAWAY", async (t) => {
@@ -431,6 +401,53 @@ test("a header block that does not end is given up, and so is its connection", a
   assert.equal((await connection.frame(h2.RST_STREAM, 3)).payload.readUInt32BE(0), h2.ERROR.PROTOCOL_ERROR);
   assert.equal((await connection.frame(h2.GOAWAY)).payload.readUInt32BE(4), h2.ERROR.PROTOCOL_ERROR);
   await waitFor(() => connection.ended, "the end");
+});
+
+test("trailers that do not end are given up, and their request alone", async (t) => {
+  const backend = await httpBackend(t, () => {});
+  const upload = `location /p { proxy_pass http://${backend.address}; proxy_request_buffering off; }`;
+  const holdfast = await start(t, upload, "client_header_timeout 100ms;");
+  const connection = await RawH2.open(t, holdfast.port);
+  const trailers = connection.head(1, [["x-test", "ok"]]).slice(h2.FRAME_HEAD);
+  connection.write(
+    connection.get(1, "/p", [], 0),
+    h2.frameHead(trailers.length, h2.HEADERS, h2.FLAG.END_STREAM, 1) + trailers,
+  );
+  assert.equal((await connection.frame(h2.RST_STREAM, 1)).payload.readUInt32BE(0), h2.ERROR.PROTOCOL_ERROR);
+  await holdfast.waitForLog(/client timed out .* while reading trailers/);
+  connection.write(h2.frameHead(0, h2.CONTINUATION, h2.FLAG.END_HEADERS, 1), connection.get(3, "/small"));
+  assert.equal((await connection.frame(h2.DATA, 3)).payload.toString(), "small\n");
+  assert.ok(!connection.frames.some(({ type, stream }) => type === h2.HEADERS && stream === 1));
+  await holdfast.waitForLog(/"GET \/p HTTP\/2.0" 400 0/, "logs/access.log");
+});
+
+test("client_header_timeout ends with a header block, not while the answer is waited for", async (t) => {
+  let answer = () => {};
+  const backend = await httpBackend(t, (request, response) => {
+    request.resume().on("end", () => {
+      answer = () => response.end("late");
+    });
+  });
+  const holdfast = await start(
+    t,
+    `location /p { proxy_pass http://${backend.address}; }`,
+    "client_header_timeout 100ms;",
+  );
+  const connection = await RawH2.open(t, holdfast.port);
+  const trailers = connection.head(1, [["x-test", "ok"]]).slice(h2.FRAME_HEAD);
+  connection.write(
+    connection.get(1, "/p", [], 0),
+    h2.frameHead(trailers.length, h2.HEADERS, h2.FLAG.END_STREAM, 1) + trailers,
+    h2.frameHead(0, h2.CONTINUATION, h2.FLAG.END_HEADERS, 1),
+  );
+  await waitFor(() => backend.connections === 1, "the request at the server");
+  // Another connection's time, which began later, is over.
+  const other = await RawH2.open(t, holdfast.port);
+  await waitFor(() => other.ended, "the end of the other one");
+  answer();
+  assert.equal((await connection.frame(h2.DATA, 1)).payload.toString(), "late");
+  connection.write(connection.get(3, "/small"));
+  assert.equal((await connection.frame(h2.DATA, 3)).payload.toString(), "small\n");
 });
 
 test("floods end their connection, and others are served", async (t) => {

@@ -182,7 +182,20 @@ const ATTACKS: Readonly<Record<string, Attack>> = {
     more: () => frame(h2.DATA, h2.FLAG.PADDED, 1, `\xff${zero(255)}`),
     batch: 200,
   },
-  "DATA of streams that are over": { first: get(0), more: () => frame(h2.DATA, 0, 1, zero(16_000)), batch: 10 },
+  "DATA of streams that are over": {
+    said: FLOOD,
+    first: get(0),
+    more: () => frame(h2.DATA, 0, 1, zero(16_000)),
+    batch: 10,
+  },
+  // The first piece gives the server time to answer the request, which it resets then.
+  "HEADERS of a stream that is over": {
+    said: FLOOD,
+    first: headers(1, block("/small"), h2.FLAG.END_HEADERS),
+    more: (i) => (i < 1000 ? h2.ping("12345678") : headers(1, block("/small"), h2.FLAG.END_HEADERS)),
+    batch: 1000,
+    pause: 5,
+  },
   "unknown frames": { first: get(0), said: FLOOD, more: (i) => frame(0x20 + (i % 200), 0xff, i, ""), batch: 2000 },
   "large unknown frames": { first: get(0), said: FLOOD, more: () => frame(0xbe, 0, 0, zero(16_384)), batch: 10 },
   "a table that fills": {

@@ -271,7 +271,7 @@ export const coreDirectives = defineDirectives("http_core", {
   lingering_timeout: msec({
     in: HTTP_LOCATION,
     default: 5_000,
-    doc: "How long a lingering close waits for more from the client.",
+    doc: "How long a lingering close waits for more from the client, and how long a client of HTTP/2 has to acknowledge that its connection is about to end.",
   }),
   reset_timedout_connection: flag({
     in: HTTP_LOCATION,

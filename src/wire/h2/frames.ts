@@ -47,6 +47,7 @@ export const NO_TABLE = "\x20";
 export const FRAME_HEAD = 9;
 export const DEFAULT_WINDOW = 65_535;
 export const MAX_WINDOW = 0x7fff_ffff;
+export const MAX_STREAM = 0x7fff_ffff;
 export const DEFAULT_FRAME_SIZE = 16_384;
 export const MAX_FRAME_SIZE = 0xff_ffff;
 
@@ -108,6 +109,11 @@ export function rstStream(stream: number, error: number): string {
 
 export function goaway(last: number, error: number): string {
   return frameHead(8, GOAWAY, 0, 0) + word(last) + word(error);
+}
+
+/** `data`: eight bytes. */
+export function ping(data: string): string {
+  return frameHead(8, PING, 0, 0) + data;
 }
 
 /** `data`: the eight bytes of the PING that it answers. */

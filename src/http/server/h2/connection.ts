@@ -15,6 +15,7 @@ import { LingeringClose } from "../lingering_close.ts";
 import type { Accepted, AddressConfig, Closable, ConnectionHost, ProtocolConnection } from "../types.ts";
 import type { H2Exchange } from "./exchange.ts";
 import { type FrameInputOwner, H2FrameInput } from "./frame_input.ts";
+import { Goaway, type GoawayOwner } from "./goaway.ts";
 import { H2Output, type OutputOwner } from "./output.ts";
 import { giveRequestMemoryBack } from "./request_memory.ts";
 import { H2Streams, type StreamsOwner } from "./streams.ts";
@@ -24,7 +25,7 @@ const MOST_CONTROL = 1024 * 1024;
 const MOST_OF_STREAM = 64 * 1024;
 
 /** An HTTP/2 connection of a client (RFC 9113): how long it lasts, and how it ends. */
-export class H2Connection implements ProtocolConnection, FrameInputOwner, OutputOwner, StreamsOwner {
+export class H2Connection implements ProtocolConnection, FrameInputOwner, OutputOwner, StreamsOwner, GoawayOwner {
   readonly number: number;
   requests = 0;
   readonly startedAt: number;
@@ -35,12 +36,11 @@ export class H2Connection implements ProtocolConnection, FrameInputOwner, Output
   readonly input: H2FrameInput;
   readonly output: H2Output;
   readonly streams: H2Streams;
+  readonly goaway: Goaway;
   afterRequest: (() => void) | undefined = undefined;
   earlier: Closable | undefined = undefined;
   later: Closable | undefined = undefined;
   place = -1;
-  /** GOAWAY was sent. */
-  leaving = false;
 
   private readonly stream: Stream;
   private readonly deadline: Deadline<H2Connection>;
@@ -63,6 +63,7 @@ export class H2Connection implements ProtocolConnection, FrameInputOwner, Output
     this.output = new H2Output(stream, this);
     this.input = new H2FrameInput(this, http2.maxConcurrentStreams, preface);
     this.streams = new H2Streams(this);
+    this.goaway = new Goaway(this);
     this.deadline = new Deadline<H2Connection>(this, expired);
     setDeadline(this.deadline, clientHeaderTimeout);
     if (accepted === undefined) {
@@ -73,6 +74,8 @@ export class H2Connection implements ProtocolConnection, FrameInputOwner, Output
       host.replaced(accepted, this);
     }
     this.greet();
+    // It was in the queue of a socket that is closed by now, or in its TLS handshake.
+    if (host.exiting) this.shutdown();
   }
 
   private greet(): void {
@@ -118,6 +121,11 @@ export class H2Connection implements ProtocolConnection, FrameInputOwner, Output
     return this.tls === undefined ? this.host.config.defaultServer : this.tls.server;
   }
 
+  /** As long as a client of HTTP/1 has to see that its idle connection was closed. */
+  get noticeTimeout(): number {
+    return this.defaultServer.root.core.lingeringTimeout;
+  }
+
   get limits(): RequestLimits {
     return this.defaultServer.limits;
   }
@@ -136,6 +144,7 @@ export class H2Connection implements ProtocolConnection, FrameInputOwner, Output
       this.fail(h2.ERROR.NO_ERROR, "http2 flood detected");
     } else {
       this.output.serve();
+      if (this.goaway.said) this.endIfIdle();
     }
   }
 
@@ -160,6 +169,7 @@ export class H2Connection implements ProtocolConnection, FrameInputOwner, Output
   onClose(_stream: Stream, error: StreamError | undefined): void {
     this.error = true;
     clearDeadline(this.deadline);
+    this.goaway.stop();
     this.output.close();
     const sentence = error === undefined ? "client prematurely closed connection" : failureText("recv", error);
     this.streams.closeAll(sentence);
@@ -189,9 +199,7 @@ export class H2Connection implements ProtocolConnection, FrameInputOwner, Output
   // ---- what streams and frames ask for
 
   reset(stream: number, error: number): void {
-    if (this.closed) return;
-    this.output.put(h2.rstStream(stream, error));
-    this.streams.pass(stream);
+    if (!this.closed) this.output.put(h2.rstStream(stream, error));
   }
 
   consumed(stream: number, bytes: number): void {
@@ -202,6 +210,11 @@ export class H2Connection implements ProtocolConnection, FrameInputOwner, Output
     setDeadline(this.deadline, this.defaultServer.clientHeaderTimeout);
   }
 
+  blockEnds(): void {
+    if (this.streams.size > 0) clearDeadline(this.deadline);
+    else if (this.requests > 0) setDeadline(this.deadline, this.defaultServer.root.core.keepaliveTimeout);
+  }
+
   requestBegins(): void {
     clearDeadline(this.deadline);
     this.requests++;
@@ -209,10 +222,12 @@ export class H2Connection implements ProtocolConnection, FrameInputOwner, Output
       this.busy = true;
       this.host.counters[COUNTER.waiting]--;
     }
+    if (this.host.lettingGo) this.shutdown();
+    if (this.goaway.begun) return;
     // No more streams after these?
     const { keepaliveTimeout, keepaliveRequests, keepaliveTime } = this.defaultServer.root.core;
     if (keepaliveTimeout === 0 || this.requests >= keepaliveRequests || now() - this.startedAt > keepaliveTime) {
-      this.sayGoodbye(h2.ERROR.NO_ERROR);
+      this.goaway.say(h2.ERROR.NO_ERROR);
     }
   }
 
@@ -229,16 +244,22 @@ export class H2Connection implements ProtocolConnection, FrameInputOwner, Output
     this.busy = false;
     host.counters[COUNTER.waiting]++;
     host.waits(this);
-    if (this.leaving || host.exiting) this.finish();
+    if (this.goaway.said) this.endIfIdle();
     else setDeadline(this.deadline, this.defaultServer.root.core.keepaliveTimeout);
   }
 
   // ---- the end
 
-  private sayGoodbye(error: number): void {
-    if (this.leaving || this.closed) return;
-    this.leaving = true;
-    this.output.put(h2.goaway(this.streams.last, error));
+  /** Which stream is the last was said: ends the connection when all up to that are over. */
+  private endIfIdle(): void {
+    const { streams, input, goaway } = this;
+    const block = input.blocks.stream;
+    const comes = block !== 0 && block <= goaway.last && block !== streams.timedOut;
+    if (streams.size === 0 && !comes) this.finish();
+  }
+
+  noticeExpired(): void {
+    this.endIfIdle();
   }
 
   /** No stream is left, and none will come. */
@@ -246,7 +267,7 @@ export class H2Connection implements ProtocolConnection, FrameInputOwner, Output
     if (this.closing || this.closed) return;
     this.closing = true;
     clearDeadline(this.deadline);
-    this.sayGoodbye(h2.ERROR.NO_ERROR);
+    this.goaway.say(h2.ERROR.NO_ERROR);
     this.output.flush();
     const { core } = this.defaultServer.root;
     if (core.lingeringClose === "off") defer(destroyNow, this.stream);
@@ -257,17 +278,18 @@ export class H2Connection implements ProtocolConnection, FrameInputOwner, Output
     if (this.closing || this.closed) return false;
     this.log(sentence);
     this.input.stop();
-    this.sayGoodbye(error);
+    this.goaway.say(error);
     this.streams.closeAll(undefined);
     this.finish();
     return false;
   }
 
+  /**
+   * The client may be sending requests, even where there is none: it is given notice. This is where Holdfast leaves nginx, which says
+   * at once which stream was the last.
+   */
   shutdown(): void {
-    const { size } = this.streams;
-    if (this.requests === 0 && size === 0) return;
-    this.sayGoodbye(h2.ERROR.NO_ERROR);
-    if (size === 0) this.finish();
+    if (!this.closing) this.goaway.notice();
   }
 
   destroy(): void {
@@ -293,13 +315,13 @@ export class H2Connection implements ProtocolConnection, FrameInputOwner, Output
     const header = this.input.pendingBlock;
     if (header !== 0 && header !== this.streams.timedOut) {
       // The block is still to be decoded, for those that follow; but that does not last for ever either.
-      this.streams.timedOut = header;
       this.log("client timed out (110: Connection timed out)");
-      this.reset(header, h2.ERROR.PROTOCOL_ERROR);
+      this.streams.timeOut(header);
       setDeadline(this.deadline, 2 * this.defaultServer.clientHeaderTimeout);
+      if (this.goaway.said) this.endIfIdle();
     } else if (this.requests === 0 || this.input.incomplete) {
       this.fail(h2.ERROR.PROTOCOL_ERROR, "client timed out (110: Connection timed out)");
-    } else {
+    } else if (!this.goaway.pending) {
       this.finish();
     }
   }

@@ -51,6 +51,8 @@ export class H2Exchange implements Exchange, ClientConnection, StreamOutputOwner
   atClose: (() => void)[] | undefined = undefined;
   readonly body: H2Body;
   readonly output: H2StreamOutput;
+  /** No more frames of it come. */
+  resetByClient = false;
   private readonly owner: StreamOwner;
   private request: Request | undefined = undefined;
   /** All of the response was put into frames, and the kernel does not have all of them yet. */

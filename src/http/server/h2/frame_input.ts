@@ -1,6 +1,7 @@
 import { type FrameHandler, FrameReader } from "../../../wire/h2/frame_reader.ts";
 import * as h2 from "../../../wire/h2/frames.ts";
 import type { RequestLimits } from "../../../wire/http1/request_fields.ts";
+import type { Goaway } from "./goaway.ts";
 import { HeadBlocks } from "./head_blocks.ts";
 import type { H2Output } from "./output.ts";
 import type { H2Streams } from "./streams.ts";
@@ -15,11 +16,14 @@ export interface FrameInputOwner {
   readonly closed: boolean;
   readonly output: H2Output;
   readonly streams: H2Streams;
+  readonly goaway: Goaway;
   readonly limits: RequestLimits;
   /** Ends the connection with an error (RFC 9113 section 5.4.1). */
   fail(error: number, sentence: string): false;
   /** A header block begins that is not complete. */
   blockBegins(): void;
+  /** It is complete. `requestBegins` may follow. */
+  blockEnds(): void;
 }
 
 /** The frames that a connection's client sends: what they may be, and what they are for. */
@@ -42,8 +46,10 @@ export class H2FrameInput implements FrameHandler {
   private id = 0;
   /** A part of it was looked at. */
   private looking = false;
-  /** The header block that is being read is that of trailers. */
+  /** The header block that is being read is that of trailers, or of a stream that is over: it begins no request. */
   private trailers = false;
+  /** It comes in several frames. */
+  private split = false;
 
   /** `preface`: how many bytes of it were read before. */
   constructor(owner: FrameInputOwner, maxConcurrentStreams: number, preface: number) {
@@ -131,7 +137,8 @@ export class H2FrameInput implements FrameHandler {
         return this.takeSettings(payload);
       case h2.PING:
         if (this.id !== 0) return this.wrongStream("PING");
-        if ((this.flags & h2.FLAG.ACK) === 0) this.owner.output.put(h2.pingAck(payload.latin1Slice()));
+        if ((this.flags & h2.FLAG.ACK) !== 0) this.owner.goaway.acknowledged(payload);
+        else this.owner.output.put(h2.pingAck(payload.latin1Slice()));
         return true;
       case h2.GOAWAY:
         return this.id === 0 || this.wrongStream("GOAWAY");
@@ -185,8 +192,8 @@ export class H2FrameInput implements FrameHandler {
   }
 
   onFrameData(piece: Buffer, last: boolean): boolean {
-    this.payloadBytes += piece.length;
-    this.owner.streams.receive(piece, last && (this.flags & h2.FLAG.END_STREAM) !== 0);
+    const { streams } = this.owner;
+    if (streams.receive(piece, last && (this.flags & h2.FLAG.END_STREAM) !== 0)) this.payloadBytes += piece.length;
     return !this.owner.closed;
   }
 
@@ -219,26 +226,35 @@ export class H2FrameInput implements FrameHandler {
       return owner.fail(h2.ERROR.FRAME_SIZE_ERROR, "client sent HEADERS frame with empty header block");
     }
     const ends = (flags & h2.FLAG.END_STREAM) !== 0;
-    this.trailers = ends && owner.streams.awaitsTrailers(id);
+    const { streams, goaway } = owner;
+    const { last } = streams;
+    // A client that does not know yet that a stream is over, or that it goes unanswered, sends the rest of it.
+    this.trailers = id <= last && ((ends && streams.awaitsTrailers(id)) || streams.isOver(id) || id > goaway.last);
     if (!this.trailers) {
-      const { last } = owner.streams;
       if (id % 2 === 0 || id <= last) {
         return this.wrong(`client sent HEADERS frame with incorrect identifier ${id}, the last was ${last}`);
       }
       if (depend === id) return this.wrong(`client sent HEADERS frame for stream ${id} with incorrect dependency`);
-      owner.streams.last = id;
+      streams.last = id;
     }
     this.blocks.begin(id, ends);
-    if ((flags & h2.FLAG.END_HEADERS) === 0) owner.blockBegins();
+    this.split = (flags & h2.FLAG.END_HEADERS) === 0;
+    if (this.split) owner.blockBegins();
     return this.blocks.take(at === 0 && end === length ? payload : payload.subarray(at, end), flags);
   }
 
   blockDecoded(stream: number, length: number, ends: boolean): boolean {
-    this.payloadBytes += length;
-    this.prioritiesLeft += this.prioritiesEach;
-    const { streams } = this.owner;
-    if (this.trailers) streams.trailersDecoded(stream);
-    else streams.begin(stream, length, ends);
+    const { streams, goaway } = this.owner;
+    if (this.split) this.owner.blockEnds();
+    if (this.trailers) {
+      if (streams.trailersDecoded(stream, ends)) this.payloadBytes += length;
+    } else {
+      if (stream <= goaway.last) {
+        this.payloadBytes += length;
+        this.prioritiesLeft += this.prioritiesEach;
+      }
+      streams.begin(stream, length, ends);
+    }
     return !this.owner.closed;
   }
 

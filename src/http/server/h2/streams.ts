@@ -11,11 +11,10 @@ import { logIgnored, MISDIRECTED, startRequest, tlsRefusal } from "../start_requ
 import type { ConnectionHost } from "../types.ts";
 import { H2Exchange, type StreamOwner } from "./exchange.ts";
 import type { H2FrameInput } from "./frame_input.ts";
+import type { Goaway } from "./goaway.ts";
+import { OverStreams } from "./over_streams.ts";
 import { prioritize } from "./priority.ts";
 import { takeRequestMemory } from "./request_memory.ts";
-
-/** Of so many streams that are over is it known that the client may not know it yet. */
-const MOST_PASSED = 64;
 
 /** The connection that the streams are on. */
 export interface StreamsOwner extends StreamOwner {
@@ -23,8 +22,7 @@ export interface StreamsOwner extends StreamOwner {
   /** In force until a request's host is known. */
   readonly defaultServer: Server;
   readonly input: H2FrameInput;
-  /** It has said which stream is the last. */
-  readonly leaving: boolean;
+  readonly goaway: Goaway;
   fail(error: number, sentence: string): false;
   log(sentence: string): void;
   /** A request begins. */
@@ -41,13 +39,13 @@ export class H2Streams {
   timedOut = 0;
   private readonly owner: StreamsOwner;
   private readonly open = new StreamTable<H2Exchange>();
+  private readonly over = new OverStreams();
   /** Streams opened in this turn of the event loop, however many pieces were read in it; and refused ones. */
   private opened = 0;
   private refused = 0;
-  /** Streams that were ended here, whose client may have sent the rest of its request by then (RFC 9113 section 5.1). */
-  private readonly passed: number[] = [];
-  /** That of the DATA frame that is being read. */
+  /** That of the DATA frame that is being read, and its number. */
   private target: H2Exchange | undefined = undefined;
+  private targetId = 0;
 
   constructor(owner: StreamsOwner) {
     this.owner = owner;
@@ -60,6 +58,11 @@ export class H2Streams {
   /** Any of them. */
   get any(): H2Exchange | undefined {
     return this.open.any;
+  }
+
+  /** The lowest number; 0: there is none. */
+  get oldest(): number {
+    return this.size === 0 ? 0 : Math.min(...this.open.all().map(({ id }) => id));
   }
 
   /** The end of a turn of the event loop in which streams were opened. */
@@ -77,6 +80,7 @@ export class H2Streams {
   beginData(id: number, length: number): boolean {
     const stream = this.open.get(id);
     this.target = undefined;
+    this.targetId = id;
     if (stream === undefined) return id <= this.last;
     const { window, ended } = stream.body;
     if (length > window) {
@@ -90,40 +94,37 @@ export class H2Streams {
     return true;
   }
 
-  /** A piece of that frame, lent for the call. */
-  receive(piece: Buffer, ends: boolean): void {
+  /** A piece of that frame, lent for the call. False: the client knew that there is no use for it. */
+  receive(piece: Buffer, ends: boolean): boolean {
     const { target } = this;
-    if (target === undefined) return;
+    if (target === undefined) return ends ? this.over.end(this.targetId) : this.over.has(this.targetId);
     try {
       target.body.receive(piece, ends);
     } catch (error) {
       target.onFault(error);
     }
+    return true;
   }
 
-  /** The request's body has not ended, or nobody wants the rest of it. */
+  /** The request's body has not ended. */
   awaitsTrailers(id: number): boolean {
-    const stream = this.open.get(id);
-    return stream === undefined ? this.passed.includes(id) : !stream.body.ended;
+    return this.open.get(id)?.body.ended === false;
   }
 
-  /** A stream is over, and the client is about to be told. */
-  pass(id: number): void {
-    const { passed } = this;
-    if (passed.length === MOST_PASSED) passed.shift();
-    passed.push(id);
-  }
-
-  /** The end of a request's body. Nothing reads what is in trailers, but they may be malformed (RFC 9113 section 8.1). */
-  trailersDecoded(id: number): void {
+  /**
+   * The end of a request's body. Nothing reads what is in trailers, but they may be malformed (RFC 9113 section 8.1). False: the client
+   * knew that there is no use for them.
+   */
+  trailersDecoded(id: number, ends: boolean): boolean {
     const stream = this.open.get(id);
     // The request may have come to its end before its trailers did.
-    if (stream === undefined) return;
+    if (stream === undefined) return ends && this.over.end(id);
     if (this.owner.input.blocks.decoder.malformedTrailers) {
       this.reset(stream, h2.ERROR.PROTOCOL_ERROR, `client sent invalid trailers on stream ${id}`);
     } else {
       stream.body.receive(NOTHING, true);
     }
+    return true;
   }
 
   /** False: there is no such stream. */
@@ -160,7 +161,11 @@ export class H2Streams {
       error === h2.ERROR.CANCEL
         ? `client canceled stream ${id}`
         : `client terminated stream ${id} with status ${error}`;
-    this.open.get(id)?.onClosed(how);
+    this.over.end(id);
+    const stream = this.open.get(id);
+    if (stream === undefined) return true;
+    stream.resetByClient = true;
+    stream.onClosed(how);
     return true;
   }
 
@@ -172,9 +177,30 @@ export class H2Streams {
     output.moved();
   }
 
+  /** The header block of that stream does not come in time. It is still to be decoded, for those that follow. */
+  timeOut(id: number): void {
+    this.timedOut = id;
+    const stream = this.open.get(id);
+    this.owner.reset(id, h2.ERROR.PROTOCOL_ERROR);
+    stream?.onClosed("client timed out (110: Connection timed out) while reading trailers");
+  }
+
   private reset(stream: H2Exchange, error: number, sentence: string): void {
     this.owner.reset(stream.id, error);
     stream.onClosed(sentence);
+  }
+
+  // ---- streams that are over
+
+  /** The client does not know that stream to be over. */
+  isOver(id: number): boolean {
+    return this.over.has(id);
+  }
+
+  private addOver(id: number): void {
+    const { owner } = this;
+    // Those that it may have, and those that were refused for being more.
+    this.over.add(id, owner.defaultServer.http2.maxConcurrentStreams + mostRefused(owner) + 1);
   }
 
   // ---- a request
@@ -184,21 +210,22 @@ export class H2Streams {
     const { owner } = this;
     const { host, input } = owner;
     const { http2 } = owner.defaultServer;
-    if (owner.leaving || id === this.timedOut) {
-      if (!ends) this.pass(id);
+    if (id > owner.goaway.last) return;
+    if (id === this.timedOut) {
+      if (!ends) this.addOver(id);
       return;
     }
     if (this.open.size >= http2.maxConcurrentStreams) {
-      this.refuse(id, `concurrent streams exceeded ${this.open.size}`);
+      this.refuse(id, ends, `concurrent streams exceeded ${this.open.size}`);
       return;
     }
     if (this.opened === 0) defer(endTurn, this);
     if (this.opened++ >= 2 * http2.maxConcurrentStreams) {
-      this.refuse(id, "client sent too many streams at once");
+      this.refuse(id, ends, "client sent too many streams at once");
       return;
     }
     if (!input.settingsAcknowledged && !ends && http2.bodyPrereadSize < h2.DEFAULT_WINDOW) {
-      this.refuse(id, "client sent stream with data before settings were acknowledged");
+      this.refuse(id, ends, "client sent stream with data before settings were acknowledged");
       return;
     }
     owner.requestBegins();
@@ -251,25 +278,32 @@ export class H2Streams {
     }
   }
 
-  private refuse(id: number, sentence: string): void {
+  private refuse(id: number, ends: boolean, sentence: string): void {
     const { owner } = this;
     owner.log(sentence);
-    if (this.refused++ > Math.max(owner.defaultServer.http2.maxConcurrentStreams, 100)) {
+    if (this.refused++ > mostRefused(owner)) {
       owner.fail(h2.ERROR.NO_ERROR, "client sent too many refused streams");
-    } else {
-      owner.reset(id, h2.ERROR.REFUSED_STREAM);
+      return;
     }
+    owner.reset(id, h2.ERROR.REFUSED_STREAM);
+    if (!ends) this.addOver(id);
   }
 
   /** The request is over. False: it was before. */
   remove(stream: H2Exchange): boolean {
-    return this.open.remove(stream);
+    if (!this.open.remove(stream)) return false;
+    if (!stream.body.ended && !stream.resetByClient) this.addOver(stream.id);
+    return true;
   }
 
   /** The connection ends, and all streams with it. */
   closeAll(sentence: string | undefined): void {
     for (const stream of this.open.all()) stream.onClosed(sentence);
   }
+}
+
+function mostRefused({ defaultServer }: StreamsOwner): number {
+  return Math.max(defaultServer.http2.maxConcurrentStreams, 100);
 }
 
 function endTurn(streams: H2Streams): void {
