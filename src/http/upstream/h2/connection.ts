@@ -6,6 +6,7 @@ import type { Level } from "../../../runtime/log/log.ts";
 import { now } from "../../../sys/clock.ts";
 import { logFault } from "../../../sys/guard.ts";
 import * as h2 from "../../../wire/h2/frames.ts";
+import { StreamTable } from "../../../wire/h2/stream_table.ts";
 import { Connecting, type ConnectingOwner } from "../connecting.ts";
 import type { TlsChoice } from "../tls.ts";
 import { type FramesOwner, ServerFrames, type StreamFrames } from "./frames.ts";
@@ -39,8 +40,7 @@ export class H2ServerConnection implements StreamHandler, ConnectingOwner, Frame
   private stream: Stream;
   private readonly keepsAlive: boolean;
   private readonly frames: ServerFrames;
-  /** The streams by their numbers. */
-  private readonly streams = new Map<number, ServerStream>();
+  private readonly streams = new StreamTable<ServerStream>();
   /** Those that wait until it is open. */
   private waiting: ServerStream[] = [];
   /** Those that no request uses. */
@@ -89,12 +89,12 @@ export class H2ServerConnection implements StreamHandler, ConnectingOwner, Frame
     return this.pooled.requests > 1;
   }
 
-  open(stream: ServerStream): number {
+  open(stream: ServerStream): void {
     this.lastId += 2;
-    this.streams.set(this.lastId, stream);
+    stream.id = this.lastId;
+    this.streams.add(stream);
     // The numbers of streams do not begin again.
     if (this.lastId > h2.MAX_WINDOW - 4) this.retire();
-    return this.lastId;
   }
 
   write(bytes: string): void {
@@ -125,7 +125,7 @@ export class H2ServerConnection implements StreamHandler, ConnectingOwner, Frame
   leave(stream: ServerStream, place: string, pool: Pool | undefined): boolean {
     const { pooled } = this;
     if (stream.id === 0) this.waiting = this.waiting.filter((one) => one !== stream);
-    else this.streams.delete(stream.id);
+    else this.streams.remove(stream);
     pooled.streams--;
     if (this.dead || this.stream.closed) return false;
     if (pooled.streams > 0) {
@@ -227,7 +227,7 @@ export class H2ServerConnection implements StreamHandler, ConnectingOwner, Frame
 
   onDrain(): void {
     this.output.onDrain();
-    for (const stream of this.streams.values()) stream.outbound.onRoom();
+    for (const stream of this.streams.all()) stream.outbound.onRoom();
   }
 
   onSent(): void {
@@ -246,7 +246,7 @@ export class H2ServerConnection implements StreamHandler, ConnectingOwner, Frame
   private end(error: StreamError | undefined): void {
     if (this.dead) return;
     this.die();
-    for (const stream of [...this.streams.values()]) stream.onConnectionClose(error);
+    for (const stream of this.streams.all()) stream.onConnectionClose(error);
     this.close();
   }
 
@@ -289,13 +289,14 @@ export class H2ServerConnection implements StreamHandler, ConnectingOwner, Frame
       );
       return false;
     }
-    const by = value - this.output.initialWindow;
+    const grows = value > this.output.initialWindow;
     this.output.initialWindow = value;
-    for (const stream of [...this.streams.values()]) {
-      if (!stream.outbound.shift(by)) {
+    for (const stream of this.streams.all()) {
+      const { outbound } = stream;
+      if (outbound.overflows) {
         stream.breakOff("upstream sent too large initial window size", h2.ERROR.FLOW_CONTROL_ERROR);
-      } else if (by > 0) {
-        stream.outbound.onRoom();
+      } else if (grows) {
+        outbound.onRoom();
       }
     }
     return !this.dead;
@@ -305,7 +306,7 @@ export class H2ServerConnection implements StreamHandler, ConnectingOwner, Frame
     const { output } = this;
     if (increment > h2.MAX_WINDOW - output.window) return false;
     output.window += increment;
-    for (const stream of this.streams.values()) {
+    for (const stream of this.streams.all()) {
       if (output.window <= 0) break;
       stream.outbound.onRoom();
     }
@@ -318,7 +319,7 @@ export class H2ServerConnection implements StreamHandler, ConnectingOwner, Frame
       this.close();
       return;
     }
-    for (const [id, stream] of [...this.streams]) if (id > last) stream.onGoaway(error);
+    for (const stream of this.streams.all()) if (stream.id > last) stream.onGoaway(error);
   }
 
   fail(sentence: string, error: number): void {
@@ -326,7 +327,7 @@ export class H2ServerConnection implements StreamHandler, ConnectingOwner, Frame
     this.die();
     this.write(h2.goaway(0, error));
     this.output.flush();
-    for (const stream of [...this.streams.values()]) stream.fail(sentence);
+    for (const stream of this.streams.all()) stream.fail(sentence);
     this.close();
   }
 }

@@ -24,7 +24,8 @@ export class Outbound implements SenderOwner, RequestCoding, BodyCoding, SentStr
   private readonly output: ServerOutput;
   private user: ConnectionUser | undefined = undefined;
   private id = 0;
-  private window = 0;
+  /** What the server has added to the window, less what was sent. */
+  private credit = 0;
   mark = 0;
 
   constructor(owner: OutboundOwner, output: ServerOutput) {
@@ -41,7 +42,7 @@ export class Outbound implements SenderOwner, RequestCoding, BodyCoding, SentStr
   /** Sends the request on the stream of that number. */
   send(id: number): void {
     this.id = id;
-    this.window = this.output.initialWindow;
+    this.credit = 0;
     this.sender.send(this);
   }
 
@@ -68,7 +69,7 @@ export class Outbound implements SenderOwner, RequestCoding, BodyCoding, SentStr
   }
 
   before(length: number, last: boolean): string {
-    this.window -= length;
+    this.credit -= length;
     this.output.window -= length;
     return frameHead(length, DATA, last ? FLAG.END_STREAM : 0, this.id);
   }
@@ -83,17 +84,19 @@ export class Outbound implements SenderOwner, RequestCoding, BodyCoding, SentStr
 
   // ---- the window
 
-  /** False: it is larger than it may be. */
-  open(increment: number): boolean {
-    if (increment > MAX_WINDOW - this.window) return false;
-    this.window += increment;
-    return true;
+  /** It follows SETTINGS_INITIAL_WINDOW_SIZE, and may become negative (RFC 9113 section 6.9.2). */
+  private get window(): number {
+    return this.output.initialWindow + this.credit;
   }
 
-  /** SETTINGS_INITIAL_WINDOW_SIZE was changed by so much. False: it is larger than it may be. */
-  shift(by: number): boolean {
-    this.window += by;
-    return this.window <= MAX_WINDOW;
+  get overflows(): boolean {
+    return this.window > MAX_WINDOW;
+  }
+
+  /** The server takes more. False: the window is larger than it may be. */
+  open(increment: number): boolean {
+    this.credit += increment;
+    return !this.overflows;
   }
 
   /** There may be room for more. */

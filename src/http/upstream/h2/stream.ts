@@ -25,8 +25,8 @@ export interface StreamOwner {
   readonly reads: number;
   /** What was read at once is being passed on. */
   readonly reading: boolean;
-  /** Returns the stream's number, from which on it gets its frames. */
-  open(stream: ServerStream): number;
+  /** Gives the stream its number, with which it gets its frames. */
+  open(stream: ServerStream): void;
   /** The stream has got something: it is told when all that was read is passed on. */
   touch(stream: ServerStream): void;
   reset(id: number, error: number): void;
@@ -129,7 +129,7 @@ export class ServerStream implements ServerExchange, StreamFrames, OutboundOwner
 
   private send(): void {
     this.step = HEADER;
-    this.id = this.owner.open(this);
+    this.owner.open(this);
     this.outbound.send(this.id);
   }
 
