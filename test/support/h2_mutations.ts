@@ -69,7 +69,7 @@ export async function recordedFrames(t: TestContext): Promise<Frame[]> {
   return frames();
 }
 
-function framesOf(bytes: Buffer): Frame[] {
+export function framesOf(bytes: Buffer): Frame[] {
   const frames: Frame[] = [];
   for (let at = 0; at + h2.FRAME_HEAD <= bytes.length; ) {
     const end = at + h2.FRAME_HEAD + bytes.readUIntBE(at, 3);
@@ -163,10 +163,10 @@ const ODD_FIELDS: readonly Buffer[] = [
   "84ffffffff",
 ].map((hex) => Buffer.from(hex, "hex"));
 
-/** Some of these frames in some order, some of them changed. */
-export function changedFrames(frames: readonly Frame[], chance: Chance): Frame[] {
+/** Some of these frames, `most` of them or a few more, in some order, some of them changed. */
+export function changedFrames(frames: readonly Frame[], chance: Chance, most = 12): Frame[] {
   const from = chance.below(3) === 0 ? chance.below(frames.length) : 0;
-  const chosen = frames.slice(from, from + 1 + chance.below(12));
+  const chosen = frames.slice(from, from + 1 + chance.below(most));
   for (let changes = 1 + chance.below(3); changes > 0; changes--) {
     const at = chance.below(chosen.length);
     const frame = chosen[at];
