@@ -1,27 +1,14 @@
 import type { Directive } from "../../../config/types.ts";
 import { KeyCountsWriter, readKeyCounts } from "../../../wire/key_counts.ts";
-import {
-  type Batch,
-  MOST_TOPIC,
-  SYNC_TICK_MS,
-  type Synced,
-  type SyncedPart,
-  type SyncPort,
-} from "../../conf/synced.ts";
+import { type Batch, SYNC_TICK_MS, type Synced, type SyncedPart, type SyncPort } from "../../conf/synced.ts";
 import { beginAnew, changedKey, setElsewhere, takeChanged } from "./connections.ts";
 import { Elsewhere } from "./elsewhere.ts";
 import type { LimitZone } from "./limit_zone.ts";
+import { AT_ONCE, BATCH_BYTES, ForeignKeys, MOST_KEYS, sharedZone } from "./shared_keys.ts";
 
-/** Bytes from which on a batch is sent. */
-const BATCH_BYTES = 32 * 1024;
-/** Keys at a time under the zone's lock, for which workers wait, and in one tick. */
-const AT_ONCE = 64;
-const MOST_KEYS = 16_384;
 /** All counts are told again in so many ticks, and in so many where somebody is new, or something may be lost. */
 const REFRESH_TICKS = 10_000 / SYNC_TICK_MS;
 const SOON_TICKS = 1000 / SYNC_TICK_MS;
-/** A lack of room is said so often, ms. */
-const NO_ROOM_MS = 60_000;
 
 /**
  * The connections of a zone: each node tells the others how many it has of each key when that changes, and of all keys again and
@@ -41,12 +28,13 @@ class SharedConnections implements SyncedPart {
   #done = false;
   /** Something was told since the last round. */
   #told = true;
-  #noRoomAt = Number.NEGATIVE_INFINITY;
+  readonly #foreign: ForeignKeys;
 
   /** `previous`: of the configuration before. */
   constructor(zone: LimitZone, port: SyncPort, previous?: SharedConnections) {
     this.#zone = zone;
     this.#port = port;
+    this.#foreign = new ForeignKeys("limit_conn", zone, port);
     const same = previous !== undefined && zone.entries.zone.same(previous.#zone.entries.zone);
     this.#own = same ? previous.#own : new Map();
     this.#elsewhere = previous === undefined ? new Elsewhere() : previous.#elsewhere;
@@ -150,40 +138,14 @@ class SharedConnections implements SyncedPart {
 
   /** Shows workers what the others have of these keys. */
   #show(keys: Iterable<string>): void {
-    const zone = this.#zone;
     const all = [...keys];
-    let room = true;
-    for (let from = 0; from < all.length; from += AT_ONCE) {
-      zone.lock();
-      try {
-        for (const key of all.slice(from, from + AT_ONCE)) {
-          if (!setElsewhere(zone, key, this.#elsewhere.count(key))) room = false;
-        }
-      } finally {
-        zone.unlock();
-      }
-    }
-    if (!room) this.#sayNoRoom();
-  }
-
-  #sayNoRoom(): void {
-    const now = performance.now();
-    if (now - this.#noRoomAt < NO_ROOM_MS) return;
-    this.#noRoomAt = now;
-    this.#port.say("warn", `limit_conn zone "${this.#zone.name}" has no room for the keys of other nodes`);
+    this.#foreign.put(all.length, (i) => setElsewhere(this.#zone, all[i], this.#elsewhere.count(all[i])));
   }
 }
 
 /** The zone as the group shares it. `at`: where that is said. */
 export function sharedConnections(zone: LimitZone, at: Directive): Synced {
-  return {
-    // Two nodes whose keys are made of different variables have nothing in common.
-    topic: `limit_conn ${zone.name} ${zone.key.text}`.slice(0, MOST_TOPIC),
-    at,
-    share() {
-      zone.shared = true;
-    },
-    join: (port, previous) =>
-      new SharedConnections(zone, port, previous instanceof SharedConnections ? previous : undefined),
-  };
+  return sharedZone("limit_conn", zone, at, (port, previous) => {
+    return new SharedConnections(zone, port, previous instanceof SharedConnections ? previous : undefined);
+  });
 }
