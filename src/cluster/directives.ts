@@ -1,4 +1,4 @@
-import { directive, failAtEnd, text } from "../config/directives.ts";
+import { directive, failAtEnd, file, text } from "../config/directives.ts";
 import { type DirectiveSpec, defineDirectives, fail, type Scope } from "../config/schema.ts";
 import type { Context, Directive } from "../config/types.ts";
 import { parseMsec, parseNumber } from "../config/values.ts";
@@ -124,13 +124,9 @@ export const clusterDirectives = defineDirectives("cluster", {
     defaultText: "the node whose address this machine has",
     doc: "Which of the nodes this one is.",
   }),
-  secret_file: directive<Directive | undefined>({
+  secret_file: file({
     in: IN,
-    args: [1, 1],
-    syntax: "file",
     doc: "The file with the secret by which nodes know each other's messages, of 16 characters or more, the same on all nodes. It may have several, a line each: the first signs, all are recognised, so that a secret can be replaced on one node after the other. Only the master reads it.",
-    initial: () => undefined,
-    read: (at) => at,
   }),
   check,
   virtual_ip: virtualIp,

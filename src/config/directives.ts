@@ -128,6 +128,17 @@ export function flag<D extends boolean | W | undefined = undefined, const W = ne
   );
 }
 
+/** A file. The setting is the directive that names it, so that who opens it later can say where that is. */
+export function file(about: Common): DirectiveSpec<Directive | undefined> {
+  return directive<Directive | undefined>({
+    args: [1, 1],
+    syntax: "file",
+    ...about,
+    initial: () => undefined,
+    read: (at) => at,
+  });
+}
+
 /** A number of at least zero, or within `min` and `max` (inclusive). */
 export function number<D extends number | W | undefined = undefined, const W = never>(
   options: OneValue<number, D, W> & { readonly min?: number; readonly max?: number },

@@ -4,7 +4,7 @@ import type { Directive } from "../../config/types.ts";
 import { parseNumber, parseSec } from "../../config/values.ts";
 import type { DeclaredZone } from "../../shm/registry.ts";
 import { HTTP, HTTP_LOCATION } from "../conf/contexts.ts";
-import { type Template, template } from "../core/script.ts";
+import { oneTemplate, type Template, template } from "../core/script.ts";
 import { type Prefixed, prefixed } from "../upstream/directives.ts";
 import { refuseBeside } from "../upstream/kept_by.ts";
 import type { Cache, Caches } from "./cache.ts";
@@ -77,14 +77,11 @@ function table(prefix: string, caches: Caches, cases: readonly string[]) {
       doc: "A cache: where its files are, and the zone with its index, some 10,000 keys a megabyte. What nobody asked for within `inactive` (10m) is removed, and what was not asked for longest while the files exceed `max_size` or the file system has less than `min_free`. `memory` (8m; 0 for none) is what each worker keeps of hot, small answers beside their files. With `sync` purges are made on all nodes of a `cluster` with a `store`. Also `manager_…`, `loader_…` and `purger_…` with `files`, `threshold` and `sleep`: how quickly these go over the files. `use_temp_path` is accepted, without effect.",
       item: (at, scope) => readPath(at, scope, caches),
     }),
-    cache_key: directive<Template | undefined>({
+    cache_key: oneTemplate({
       in: HTTP_LOCATION,
-      args: [1, 1],
       syntax: "string",
       doc: "By what answers are told apart.",
-      initial: () => undefined,
       defaultText: prefix === "proxy" ? "$scheme$proxy_host$request_uri" : "—",
-      read: (at, scope) => template(scope, at, at.args[0]),
     }),
     cache_bypass: conditions(
       "No answer is taken out of the cache when a string is neither empty nor 0; it may still be kept.",

@@ -17,7 +17,7 @@ import { defineDirectives, fail } from "../../config/schema.ts";
 import type { Directive } from "../../config/types.ts";
 import { parseMsec, parseSec } from "../../config/values.ts";
 import { type ErrorPage, GZIP_PROXIED, type GzipDisable, type SymlinkRule } from "../core/location.ts";
-import { type Template, template } from "../core/script.ts";
+import { oneTemplate, type Template, template } from "../core/script.ts";
 import type { TempPath } from "../core/temp_file.ts";
 import { readDisableSymlinks } from "../files/open_file.ts";
 import { type OpenFileCache, readOpenFileCache } from "../files/open_file_cache.ts";
@@ -207,23 +207,17 @@ export const coreDirectives = defineDirectives("http_core", {
     default: 1460,
     doc: "How many bytes are sent at least while a response waits for subrequests. Other output is gathered within a turn of the event loop.",
   }),
-  limit_rate: directive<Template | undefined>({
+  limit_rate: oneTemplate({
     in: HTTP_IF,
-    args: [1, 1],
     syntax: "rate",
     doc: "Bytes a second a response is sent with; 0 for no limit. May hold variables.",
-    initial: () => undefined,
     defaultText: "0",
-    read: (at, scope) => template(scope, at, at.args[0]),
   }),
-  limit_rate_after: directive<Template | undefined>({
+  limit_rate_after: oneTemplate({
     in: HTTP_IF,
-    args: [1, 1],
     syntax: "size",
     doc: "How much of a response is sent before limit_rate applies.",
-    initial: () => undefined,
     defaultText: "0",
-    read: (at, scope) => template(scope, at, at.args[0]),
   }),
   keepalive_time: msec({
     in: HTTP_LOCATION,

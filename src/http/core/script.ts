@@ -1,5 +1,6 @@
-import type { Scope } from "../../config/schema.ts";
-import type { Directive } from "../../config/types.ts";
+import { directive } from "../../config/directives.ts";
+import type { DirectiveSpec, Scope } from "../../config/schema.ts";
+import type { Context, Directive } from "../../config/types.ts";
 import * as templates from "../../script/template.ts";
 import type * as variables from "../../script/variables.ts";
 import type { HeadText } from "../../wire/head_text.ts";
@@ -26,4 +27,19 @@ export function once(get: VariableSpec["get"]): VariableSpec {
 /** A variable that is the same for all requests that one server gets from the peer of one connection. */
 export function ofConnection(get: VariableSpec["get"]): VariableSpec {
   return { get, ofConnection: true };
+}
+
+/** A directive of one argument that may have variables; undefined where it is not set. */
+export function oneTemplate(about: {
+  readonly in: readonly Context[];
+  readonly syntax: string;
+  readonly doc: string;
+  readonly defaultText?: string;
+}): DirectiveSpec<Template | undefined> {
+  return directive<Template | undefined>({
+    args: [1, 1],
+    ...about,
+    initial: () => undefined,
+    read: (at, scope) => template(scope, at, at.args[0]),
+  });
 }

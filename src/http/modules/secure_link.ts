@@ -1,4 +1,4 @@
-import { directive, failAtEnd, text } from "../../config/directives.ts";
+import { failAtEnd, text } from "../../config/directives.ts";
 import { ownValue, type Scope } from "../../config/schema.ts";
 import { parseNumber } from "../../config/values.ts";
 import { crypto } from "../../sys/builtin.ts";
@@ -7,25 +7,19 @@ import { HTTP_LOCATION } from "../conf/contexts.ts";
 import { defineModule, type HttpModule } from "../conf/module.ts";
 import { ModuleContext } from "../core/module_context.ts";
 import type { Request } from "../core/request.ts";
-import { type Template, template } from "../core/script.ts";
-
-const oneTemplate = (doc: string) =>
-  directive<Template | undefined>({
-    in: HTTP_LOCATION,
-    args: [1, 1],
-    syntax: "value",
-    doc,
-    initial: () => undefined,
-    read: (at, scope) => template(scope, at, at.args[0]),
-  });
+import { oneTemplate, type Template } from "../core/script.ts";
 
 const specs = {
-  secure_link: oneTemplate(
-    "Where a link's checksum is found, and after a comma the time in seconds since 1970 until which the link may be followed: `$arg_md5,$arg_expires`. `$secure_link` is `1` where the link is right, `0` where its time is over, and else empty.",
-  ),
-  secure_link_md5: oneTemplate(
-    "What the checksum of `secure_link` is made of: its MD5 in Base64 for URLs. It should hold a secret: `$secure_link_expires$uri secret`.",
-  ),
+  secure_link: oneTemplate({
+    in: HTTP_LOCATION,
+    syntax: "value",
+    doc: "Where a link's checksum is found, and after a comma the time in seconds since 1970 until which the link may be followed: `$arg_md5,$arg_expires`. `$secure_link` is `1` where the link is right, `0` where its time is over, and else empty.",
+  }),
+  secure_link_md5: oneTemplate({
+    in: HTTP_LOCATION,
+    syntax: "value",
+    doc: "What the checksum of `secure_link` is made of: its MD5 in Base64 for URLs. It should hold a secret: `$secure_link_expires$uri secret`.",
+  }),
   secure_link_secret: text({
     in: HTTP_LOCATION,
     syntax: "word",

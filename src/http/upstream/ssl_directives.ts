@@ -1,20 +1,10 @@
-import { bitmask, directive, flag, list, number, text } from "../../config/directives.ts";
-import type { DirectiveSpec, Scope, SettingsOf } from "../../config/schema.ts";
+import { bitmask, file, flag, list, number, text } from "../../config/directives.ts";
+import type { DirectiveSpec, SettingsOf } from "../../config/schema.ts";
 import type { Directive } from "../../config/types.ts";
 import { certificateCache } from "../conf/certificate_cache.ts";
 import { HTTP_LOCATION } from "../conf/contexts.ts";
-import { type Template, template } from "../core/script.ts";
+import { oneTemplate } from "../core/script.ts";
 import { type Prefixed, prefixed } from "./directives.ts";
-
-function templateOf(about: { readonly syntax: string; readonly doc: string; readonly defaultText?: string }) {
-  return directive<Template | undefined>({
-    in: HTTP_LOCATION,
-    args: [1, 1],
-    ...about,
-    initial: () => undefined,
-    read: (at: Directive, scope: Scope) => template(scope, at, at.args[0]),
-  });
-}
 
 /** The directives about TLS to servers, without their prefix. */
 function table(prefix: string) {
@@ -31,22 +21,20 @@ function table(prefix: string) {
       syntax: "ciphers",
       doc: `The ciphers for TLS 1.2 and below, as OpenSSL writes them; those of TLS 1.3 are set by \`${prefix}_ssl_conf_command Ciphersuites\`.`,
     }),
-    ssl_certificate: templateOf({
+    ssl_certificate: oneTemplate({
+      in: HTTP_LOCATION,
       syntax: "file",
       doc: "A file with the certificate that servers are shown, and its chain, in PEM, or `data:` and the certificate itself; empty for none. With variables it is loaded for each handshake, by the worker.",
     }),
-    ssl_certificate_key: templateOf({
+    ssl_certificate_key: oneTemplate({
+      in: HTTP_LOCATION,
       syntax: "file",
       doc: "The private key of that certificate, in PEM: a file, `data:` and the key itself, `store:` and a URI that OpenSSL can load, or `engine:`, an engine's name and the key's. Only the master reads it, unless it or the certificate has variables.",
     }),
     ssl_certificate_cache: certificateCache(HTTP_LOCATION),
-    ssl_password_file: directive<Directive | undefined>({
+    ssl_password_file: file({
       in: HTTP_LOCATION,
-      args: [1, 1],
-      syntax: "file",
       doc: "Passwords of the key, one a line, tried one after the other. Only the master reads it.",
-      initial: () => undefined,
-      read: (at) => at,
     }),
     ssl_verify: flag({
       in: HTTP_LOCATION,
@@ -70,7 +58,8 @@ function table(prefix: string) {
       syntax: "file",
       doc: "A file with lists of revoked certificates, in PEM: one of each authority in a server's chain.",
     }),
-    ssl_name: templateOf({
+    ssl_name: oneTemplate({
+      in: HTTP_LOCATION,
       syntax: "name",
       doc: "The server's name: what its certificate must be for, and what it is told where SNI is on. A port is left out.",
       defaultText: "host of the URL",

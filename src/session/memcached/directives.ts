@@ -1,10 +1,9 @@
-import { bitmask, directive, text } from "../../config/directives.ts";
-import { warn } from "../../config/errors.ts";
+import { bitmask, directive, file, text } from "../../config/directives.ts";
 import { type DirectiveSpec, fail } from "../../config/schema.ts";
 import type { Context, Directive } from "../../config/types.ts";
 import { parseMsec, parseNumber } from "../../config/values.ts";
+import { accessRule } from "../../http/conf/access_rule.ts";
 import { type ParsedListen, parseListen } from "../../http/conf/listen.ts";
-import { type AccessRule, parseAccessRule } from "../../net/access_rules.ts";
 
 /** One `session_listen`, without its block. Times are ms. */
 export interface ListenLine {
@@ -23,44 +22,20 @@ const LISTEN = { name: "session_listen", port: 11211 } as const;
 const MOST_CONNECTIONS = 1024;
 const TIMEOUT = 60_000;
 
-function rule(deny: boolean, doc: string): DirectiveSpec<readonly AccessRule[]> {
-  return directive<readonly AccessRule[]>({
-    in: IN,
-    args: [1, 1],
-    syntax: "address | CIDR | unix: | all",
-    doc,
-    initial: () => [],
-    repeat: true,
-    read(at, scope, previous = []) {
-      const parsed = parseAccessRule(deny, at.args[0]);
-      if ("error" in parsed) return fail(at, parsed.error);
-      if (parsed.warning !== undefined) warn(at, scope, parsed.warning);
-      return [...previous, parsed.rule];
-    },
-  });
-}
-
-function file(doc: string): DirectiveSpec<Directive | undefined> {
-  return directive<Directive | undefined>({
-    in: IN,
-    args: [1, 1],
-    syntax: "file",
-    doc,
-    initial: () => undefined,
-    read: (at) => at,
-  });
-}
-
 /** What may stand in the block of a `session_listen`. */
 export const blockDirectives = {
-  allow: rule(false, "Lets clients of an address or network in; the first rule that matches decides."),
-  deny: rule(true, "Refuses clients of an address or network; the first rule that matches decides."),
-  ssl_certificate: file("A file with the certificate and its chain, in PEM, of a listener with `ssl`."),
-  ssl_certificate_key: file("The certificate's private key, in PEM. Only the master reads it."),
-  ssl_password_file: file("Passwords of the private key, one a line. Only the master reads it."),
-  ssl_client_certificate: file(
-    "A file with the authorities, in PEM, that clients' certificates are verified by. Given, clients must have one.",
-  ),
+  allow: accessRule(IN, false, "Lets clients of an address or network in; the first rule that matches decides."),
+  deny: accessRule(IN, true, "Refuses clients of an address or network; the first rule that matches decides."),
+  ssl_certificate: file({
+    in: IN,
+    doc: "A file with the certificate and its chain, in PEM, of a listener with `ssl`.",
+  }),
+  ssl_certificate_key: file({ in: IN, doc: "The certificate's private key, in PEM. Only the master reads it." }),
+  ssl_password_file: file({ in: IN, doc: "Passwords of the private key, one a line. Only the master reads it." }),
+  ssl_client_certificate: file({
+    in: IN,
+    doc: "A file with the authorities, in PEM, that clients' certificates are verified by. Given, clients must have one.",
+  }),
   ssl_protocols: bitmask({
     in: IN,
     values: ["TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3"],

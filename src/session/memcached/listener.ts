@@ -1,8 +1,9 @@
 import { refusalsOf, warn } from "../../config/errors.ts";
 import { defineDirectives, fail, type Scope, type SettingsOf, valueIn } from "../../config/schema.ts";
+import { rulesIn } from "../../http/conf/access_rule.ts";
 import { addressesOf, listenSpec } from "../../http/conf/addresses.ts";
 import { defineModule, type HttpBuild, type HttpModule, type ModuleListener } from "../../http/conf/module.ts";
-import { type AccessRule, buildAccessRules, parseAccessRule } from "../../net/access_rules.ts";
+import { buildAccessRules } from "../../net/access_rules.ts";
 import { type Address, addressText } from "../../net/address.ts";
 import type { HostWanted } from "../../runtime/application.ts";
 import { coreDirectives as processDirectives } from "../../runtime/directives.ts";
@@ -55,7 +56,7 @@ function openListener(http: HttpBuild, line: ListenLine, block: Scope | undefine
   const { at, listen } = line;
   const zone = zonesIn(cycle).get(line.zone) ?? fail(at, `session zone "${line.zone}" is not defined`);
   const settings = inBlock.in(block ?? scope);
-  const rules = block === undefined ? [] : rulesIn(block);
+  const rules = block === undefined ? [] : rulesIn(block, blockDirectives.allow, blockDirectives.deny);
   const tls = listen.options.ssl ? secured(settings, line, block, http) : undefined;
   const targets: readonly ErrorLogTarget[] = valueIn(scope, processDirectives.specs.error_log);
   for (const warning of listen.warnings) warn(at, scope, warning);
@@ -100,17 +101,6 @@ function secured(
   return block === undefined
     ? fail(at, 'no "ssl_certificate" is defined for a "session_listen" with ssl')
     : listenTls(settings, block, cycle);
-}
-
-/** allow and deny in the order of the configuration. */
-function rulesIn(block: Scope): AccessRule[] {
-  const rules: AccessRule[] = [];
-  for (const { spec, directive } of block.order) {
-    if (spec !== blockDirectives.allow && spec !== blockDirectives.deny) continue;
-    const parsed = parseAccessRule(spec === blockDirectives.deny, directive.args[0]);
-    if ("rule" in parsed) rules.push(parsed.rule);
-  }
-  return rules;
 }
 
 /** Nobody but this machine reaches it. */

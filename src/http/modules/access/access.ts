@@ -1,15 +1,8 @@
-import { directive } from "../../../config/directives.ts";
-import { warn } from "../../../config/errors.ts";
-import { type DirectiveSpec, fail, type Scope } from "../../../config/schema.ts";
+import type { Scope } from "../../../config/schema.ts";
 import type { Context } from "../../../config/types.ts";
-import {
-  type AccessRule,
-  type AccessRules,
-  buildAccessRules,
-  matchAccess,
-  parseAccessRule,
-} from "../../../net/access_rules.ts";
+import { type AccessRule, type AccessRules, buildAccessRules, matchAccess } from "../../../net/access_rules.ts";
 import { keptClientAddress } from "../../../net/ip.ts";
+import { accessRule, rulesIn } from "../../conf/access_rule.ts";
 import { HTTP_LOCATION } from "../../conf/contexts.ts";
 import { defineModule } from "../../conf/module.ts";
 import { DECLINED, OK } from "../../core/codes.ts";
@@ -18,25 +11,16 @@ import type { Request } from "../../core/request.ts";
 
 const CONTEXTS: readonly Context[] = [...HTTP_LOCATION, "limit_except"];
 
-function rule(deny: boolean, doc: string): DirectiveSpec<readonly AccessRule[]> {
-  return directive<readonly AccessRule[]>({
-    in: CONTEXTS,
-    args: [1, 1],
-    syntax: "address | CIDR | unix: | all",
-    doc,
-    initial: () => [],
-    repeat: true,
-    read(at, scope, previous = []) {
-      const parsed = parseAccessRule(deny, at.args[0]);
-      if ("error" in parsed) return fail(at, parsed.error);
-      if (parsed.warning !== undefined) warn(at, scope, parsed.warning);
-      return [...previous, parsed.rule];
-    },
-  });
-}
-
-const allow = rule(false, "Lets clients of an address or network in; the first rule that matches decides.");
-const deny = rule(true, "Refuses clients of an address or network with 403; the first rule that matches decides.");
+const allow = accessRule(
+  CONTEXTS,
+  false,
+  "Lets clients of an address or network in; the first rule that matches decides.",
+);
+const deny = accessRule(
+  CONTEXTS,
+  true,
+  "Refuses clients of an address or network with 403; the first rule that matches decides.",
+);
 
 /** ngx_http_access_module. */
 export const access = defineModule({
@@ -49,17 +33,10 @@ export const access = defineModule({
   access: (rules) => (rules === undefined ? undefined : (request) => checkAccess(request, rules)),
 });
 
-/** The rules of the nearest level that has any, allow and deny in the order of the configuration. */
+/** The rules of the nearest level that has any. */
 function rulesOf(scope: Scope): AccessRule[] {
   for (let at: Scope | undefined = scope; at !== undefined; at = at.parent) {
-    if (!at.values.has(allow) && !at.values.has(deny)) continue;
-    const rules: AccessRule[] = [];
-    for (const { spec, directive: line } of at.order) {
-      if (spec !== allow && spec !== deny) continue;
-      const parsed = parseAccessRule(spec === deny, line.args[0]);
-      if ("rule" in parsed) rules.push(parsed.rule);
-    }
-    return rules;
+    if (at.values.has(allow) || at.values.has(deny)) return rulesIn(at, allow, deny);
   }
   return [];
 }

@@ -1,5 +1,4 @@
 import fs from "node:fs";
-import { directive } from "../../../config/directives.ts";
 import type { Context } from "../../../config/types.ts";
 import { errorCode, errorText } from "../../../sys/errno.ts";
 import { boundary } from "../../../sys/guard.ts";
@@ -11,7 +10,7 @@ import { CLIENT_CLOSED_REQUEST, DECLINED, DONE, OK } from "../../core/codes.ts";
 import { finalizeRequest, runPhases } from "../../core/engine.ts";
 import { logError } from "../../core/log_context.ts";
 import type { Request } from "../../core/request.ts";
-import { type Template, template } from "../../core/script.ts";
+import { oneTemplate } from "../../core/script.ts";
 import type { Handler } from "../../core/types.ts";
 import { storedPassword, type Verdict } from "./crypt.ts";
 import { PasswordChecks, Waiting } from "./password_check.ts";
@@ -27,22 +26,16 @@ const CONTEXTS: readonly Context[] = [...HTTP_LOCATION, "limit_except"];
 export const authBasic = defineModule({
   name: "http_auth_basic",
   directives: {
-    auth_basic: directive<Template | undefined>({
+    auth_basic: oneTemplate({
       in: CONTEXTS,
-      args: [1, 1],
       syntax: "string | off",
       doc: "Asks for a user name and password; the string is the realm a browser shows.",
-      initial: () => undefined,
       defaultText: "off",
-      read: (at, scope) => template(scope, at, at.args[0]),
     }),
-    auth_basic_user_file: directive<Template | undefined>({
+    auth_basic_user_file: oneTemplate({
       in: CONTEXTS,
-      args: [1, 1],
       syntax: "file",
       doc: "The file of users, `name:password` a line, relative to the configuration file; read anew for each request.",
-      initial: () => undefined,
-      read: (at, scope) => template(scope, at, at.args[0]),
     }),
   },
   build({ auth_basic: realm, auth_basic_user_file: file }, { http }): Handler | undefined {

@@ -6,7 +6,7 @@ import { namesFraming } from "../../../wire/http1/hop_by_hop.ts";
 import { Caches } from "../../cache/cache.ts";
 import { cacheDirectives } from "../../cache/directives.ts";
 import { HTTP_LOCATION } from "../../conf/contexts.ts";
-import { headTemplate, type Template, template } from "../../core/script.ts";
+import { headTemplate, oneTemplate, type Template, template } from "../../core/script.ts";
 import { upstreamDirectives } from "../../upstream/directives.ts";
 import { upstreamSslDirectives } from "../../upstream/ssl_directives.ts";
 import { type CookieFlags, type CookieRule, readCookieDomain, readCookieFlags, readCookiePath } from "./cookie.ts";
@@ -30,16 +30,6 @@ export interface PassUrl {
   readonly url: Template;
   readonly at: Directive;
 }
-
-const oneTemplate = (doc: string) =>
-  directive<Template | undefined>({
-    in: HTTP_LOCATION,
-    args: [1, 1],
-    syntax: "value",
-    doc,
-    initial: () => undefined,
-    read: (at, scope) => template(scope, at, at.args[0]),
-  });
 
 export const proxyDirectives = {
   ...upstreamDirectives("proxy", NEXT),
@@ -118,8 +108,16 @@ export const proxyDirectives = {
     doc: "Accepted for compatibility: the table grows by itself.",
     defaultText: "64",
   }),
-  proxy_set_body: oneTemplate("The body of the request to the server in place of the client's."),
-  proxy_method: oneTemplate("The method of the request to the server in place of the client's."),
+  proxy_set_body: oneTemplate({
+    in: HTTP_LOCATION,
+    syntax: "value",
+    doc: "The body of the request to the server in place of the client's.",
+  }),
+  proxy_method: oneTemplate({
+    in: HTTP_LOCATION,
+    syntax: "value",
+    doc: "The method of the request to the server in place of the client's.",
+  }),
   proxy_pass_trailers: flag({
     in: HTTP_LOCATION,
     default: false,

@@ -1,4 +1,4 @@
-import { directive, list } from "../../../config/directives.ts";
+import { file, list } from "../../../config/directives.ts";
 import { fail, type Scope, type SettingsOf } from "../../../config/schema.ts";
 import type { Directive } from "../../../config/types.ts";
 import { type CertificateError, type CertificatePairs, setCertificates } from "../../../net/tls/certificates.ts";
@@ -36,13 +36,9 @@ export const certificateDirectives = {
     item: readName,
   }),
   ssl_certificate_cache: certificateCache(HTTP_SERVER),
-  ssl_password_file: directive<Directive | undefined>({
+  ssl_password_file: file({
     in: HTTP_SERVER,
-    args: [1, 1],
-    syntax: "file",
     doc: "Passwords of private keys, one a line, tried one after the other. Only the master reads it.",
-    initial: () => undefined,
-    read: (at) => at,
   }),
 };
 
