@@ -23,6 +23,8 @@ export class WorkerConnections {
   exiting = false;
   /** Clients are to go elsewhere: responses say that the connection closes. Those that ask nothing meanwhile stay. */
   lettingGo = false;
+  /** Those as well. */
+  lettingAllGo = false;
   /** Listening sockets; they count against the limit, as in nginx. */
   listening = 0;
   /**

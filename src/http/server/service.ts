@@ -222,6 +222,7 @@ export class HttpService implements WorkerService {
   letGo(how: LetGo): void {
     const { connections } = this.state;
     connections.lettingGo = how !== "none";
+    connections.lettingAllGo = how === "all";
     if (how === "all") connections.shutdown(() => true);
   }
 

@@ -39,6 +39,10 @@ export class Site implements ConnectionHost, ListeningSite {
     return this.connections.lettingGo;
   }
 
+  get lettingAllGo(): boolean {
+    return this.connections.lettingAllGo;
+  }
+
   opened(connection: Closable): void {
     this.connections.add(connection);
     this.counters[COUNTER.active]++;

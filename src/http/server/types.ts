@@ -40,6 +40,8 @@ export interface ConnectionHost {
   readonly exiting: boolean;
   /** Clients are to go elsewhere: this request is the last one of its connection. */
   readonly lettingGo: boolean;
+  /** The same where nothing was asked: connections have been shut down, and so is one that begins now. */
+  readonly lettingAllGo: boolean;
   /** This worker's counters, by COUNTER. */
   readonly counters: Int32Array;
   opened(connection: Closable): void;

@@ -75,7 +75,7 @@ export class H2Connection implements ProtocolConnection, FrameInputOwner, Output
     }
     this.greet();
     // It was in the queue of a socket that is closed by now, or in its TLS handshake.
-    if (host.exiting) this.shutdown();
+    if (host.exiting || host.lettingAllGo) this.shutdown();
   }
 
   private greet(): void {
@@ -222,7 +222,6 @@ export class H2Connection implements ProtocolConnection, FrameInputOwner, Output
       this.busy = true;
       this.host.counters[COUNTER.waiting]--;
     }
-    if (this.host.lettingGo) this.shutdown();
     if (this.goaway.begun) return;
     // No more streams after these?
     const { keepaliveTimeout, keepaliveRequests, keepaliveTime } = this.defaultServer.root.core;

@@ -111,6 +111,7 @@ function makeHost(): ConnectionHost & { readonly words: Int32Array } {
     config: serves[0],
     exiting: false,
     lettingGo: false,
+    lettingAllGo: false,
     counters: words,
     words,
     waits: () => {},
