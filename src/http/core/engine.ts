@@ -236,16 +236,23 @@ export function namedRedirect(request: Request, name: string): number {
 }
 
 function resetForRedirect(request: Request): void {
-  // A body that was passed on unbuffered cannot be read again: the next handler gets none and must not wait for it.
-  if (request.bodyStarted && request.body === undefined) {
-    if (!request.bodyEnded) request.exchange.discardBody(request);
-    request.discardBody = true;
-  }
+  // A body that is passed on unbuffered, or was given up on the way, cannot be read again: the next handler gets none of it, lest it
+  // take a part for the whole, and must not wait for it.
+  if (request.body === undefined ? request.bodyStarted : !request.body.whole) loseBody(request);
   request.internal = true;
   request.uriChanged = false;
   request.contexts = undefined;
   request.passedTo = undefined;
   request.accessCode = 0;
+}
+
+function loseBody(request: Request): void {
+  request.body?.release();
+  request.body = undefined;
+  request.preread?.release();
+  request.preread = undefined;
+  if (!request.bodyEnded) request.exchange.discardBody(request);
+  request.discardBody = true;
 }
 
 // ---- special responses

@@ -11,6 +11,7 @@ import type { BodySink, RequestBody } from "./types.ts";
 class StoredBody implements RequestBody {
   readonly data = new SlabQueue();
   length = 0;
+  whole = false;
   file: TempFile | undefined = undefined;
   lent = false;
   released = false;
@@ -70,6 +71,7 @@ function read(request: Request, then: (request: Request) => void, use: FileUse):
   const body = new StoredBody();
   request.body = body;
   if (request.bodyEnded && !use.always) {
+    body.whole = true;
     then(request);
     return;
   }
@@ -122,7 +124,12 @@ class BodyReader implements BodySink {
     request.bodySink = undefined;
     if (body.file === undefined && this.use.always && !this.open()) return;
     if (this.writing) this.ended = true;
-    else this.next(request);
+    else this.finish();
+  }
+
+  private finish(): void {
+    this.body.whole = true;
+    this.next(this.request);
   }
 
   onBodyError(status: number): void {
@@ -184,7 +191,7 @@ class BodyReader implements BodySink {
     if (this.writing) {
       if (body.data.length < WAITING) request.exchange.resumeBody();
     } else if (this.ended) {
-      this.next(request);
+      this.finish();
     } else {
       request.exchange.resumeBody();
     }
@@ -260,6 +267,7 @@ class UnbufferedReader implements BodySink {
   onBodyEnd(): void {
     this.over = true;
     const { request } = this;
+    this.body.whole = true;
     request.body = this.body;
     this.begin(request);
   }

@@ -21,7 +21,8 @@ export type Read<T> = (owner: T, bytes: Buffer, why: string) => void;
 /** An open temporary file. Reads and writes are asynchronous; the descriptor is closed after the last of them. */
 export class TempFile {
   readonly path: string;
-  readonly fd: number;
+  /** -1 once it is closed: the number may be another file's then. */
+  fd: number;
   private busy = 0;
   private closing = false;
   private given = false;
@@ -57,8 +58,11 @@ export class TempFile {
   }
 
   close(): void {
+    const { fd } = this;
     this.closing = true;
-    if (this.busy === 0) fs.closeSync(this.fd);
+    if (this.busy > 0 || fd < 0) return;
+    this.fd = -1;
+    fs.closeSync(fd);
   }
 
   /** The name is somebody else's from now on, who renames or removes it. */

@@ -195,6 +195,8 @@ export interface RequestBody {
   /** The body if it is not in a file. Released with the request. */
   readonly data: SlabQueue;
   readonly length: number;
+  /** All of it has come, and is here. */
+  readonly whole: boolean;
   readonly file: TempFile | undefined;
   /** `data` is being written to the file and must stay unchanged. */
   lent: boolean;

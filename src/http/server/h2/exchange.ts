@@ -232,6 +232,7 @@ export class H2Exchange implements Exchange, ClientConnection, StreamOutputOwner
     const next = postActionOf(request, broken);
     if (next === undefined) return false;
     this.request = next;
+    this.leaving = false;
     this.output.stop();
     this.body.replace(next);
     runPostAction(next);

@@ -1,0 +1,163 @@
+/** Request bodies of which not all has come, or that are gone: nobody takes a part for the whole, over HTTP/1 and HTTP/2. */
+import assert from "node:assert/strict";
+import { type TestContext, test } from "node:test";
+import * as h2 from "../../src/wire/h2/frames.ts";
+import { httpBackend } from "../support/backend.ts";
+import { RawH2 } from "../support/h2.ts";
+import { type Running, startHoldfast } from "../support/holdfast.ts";
+import { recorder, requestsOf } from "../support/recorder.ts";
+import { RawConnection } from "../support/tcp.ts";
+import { waitFor } from "../support/wait.ts";
+
+const EVIL = "GET /evil HTTP/1.1\r\nHost: y\r\n\r\n";
+
+/** Sends a request with these pieces of a body, which is not ended; `length`: what is announced. Rejects where there is no answer. */
+interface Client {
+  readonly name: string;
+  send(
+    t: TestContext,
+    holdfast: Running,
+    method: string,
+    path: string,
+    pieces: readonly string[],
+    length?: number,
+  ): Promise<void>;
+}
+
+const clients: Client[] = [
+  {
+    name: "HTTP/1",
+    async send(t, holdfast, method, path, pieces, length) {
+      const connection = await RawConnection.open(holdfast.port);
+      t.after(() => connection.close());
+      const framing = length === undefined ? "Transfer-Encoding: chunked" : `Content-Length: ${length}`;
+      const body = pieces.map((piece) =>
+        length === undefined ? `${piece.length.toString(16)}\r\n${piece}\r\n` : piece,
+      );
+      connection.write(`${method} ${path} HTTP/1.1\r\nHost: x\r\n${framing}\r\n\r\n${body.join("")}`);
+      await connection.readResponse();
+    },
+  },
+  {
+    name: "HTTP/2",
+    async send(t, holdfast, method, path, pieces, length) {
+      const client = await RawH2.open(t, holdfast.port);
+      await client.frame(h2.SETTINGS);
+      const fields: [string, string][] = [
+        [":method", method],
+        [":scheme", "http"],
+        [":path", path],
+        [":authority", "x"],
+      ];
+      if (length !== undefined) fields.push(["content-length", String(length)]);
+      client.write(h2.SETTINGS_ACK, client.head(1, fields, 0), ...pieces.map((piece) => data(1, piece)));
+      const { type } = await waitFor(
+        () => client.frames.find(({ type, stream }) => stream === 1 && type !== h2.WINDOW_UPDATE),
+        "an answer",
+      );
+      if (type !== h2.HEADERS) throw new Error(`a frame of type ${type}`);
+    },
+  },
+];
+
+function data(stream: number, text: string, flags = 0): string {
+  return h2.frameHead(text.length, h2.DATA, flags, stream) + text;
+}
+
+for (const { name, send } of clients) {
+  test(`${name}: what came of an unbuffered body is not sent behind the head of an error page's request`, async (t) => {
+    const { backend, streams } = await recorder(t);
+    const holdfast = await startHoldfast(t, {
+      config: ([port, closed]) => `http { upstream u { server ${backend.address}; keepalive 4; }
+        proxy_http_version 1.1; proxy_set_header Connection ""; proxy_request_buffering off;
+        server { listen ${port}; http2 on;
+          location / { proxy_pass http://127.0.0.1:${closed}; error_page 502 /page; }
+          location /named { proxy_pass http://127.0.0.1:${closed}; error_page 502 @page; }
+          location /page { proxy_pass http://u; }
+          location @page { proxy_pass http://u; } } }`,
+    });
+    await send(t, holdfast, "POST", "/", [EVIL], 1000);
+    await send(t, holdfast, "POST", "/", [EVIL]);
+    await send(t, holdfast, "GET", "/named", [EVIL], 1000);
+    await send(t, holdfast, "POST", "/named", [EVIL], 1000);
+    assert.deepEqual(streams.flatMap(requestsOf), ["GET /page ", "GET /page ", "GET /named "]);
+    await holdfast.waitForLog(/the request body is gone, so the request cannot be passed on/);
+  });
+
+  test(`${name}: a body that was given up on the way is not passed on as whole`, async (t) => {
+    const { backend, streams } = await recorder(t);
+    const holdfast = await startHoldfast(t, {
+      config: ([port]) => `http { proxy_http_version 1.1; proxy_set_header Connection ""; client_max_body_size 50;
+        server { listen ${port}; http2 on;
+          location / { proxy_pass http://${backend.address}; error_page 413 /page; }
+          location /named { proxy_pass http://${backend.address}; error_page 413 @page; }
+          location /late { client_body_timeout 1s; proxy_pass http://${backend.address}; post_action /action; }
+          location /file { client_body_in_file_only clean; proxy_pass http://${backend.address}; error_page 413 /page; }
+          location /page { proxy_pass http://${backend.address}; }
+          location /action { proxy_pass http://${backend.address}; proxy_method PUT; }
+          location @page { proxy_pass http://${backend.address}; } } }`,
+    });
+    const pieces = ["0123456789", "a".repeat(60)];
+    await send(t, holdfast, "POST", "/", pieces);
+    await send(t, holdfast, "POST", "/file", pieces);
+    await send(t, holdfast, "GET", "/named", pieces);
+    await send(t, holdfast, "POST", "/named", pieces);
+    await holdfast.waitForLog(/the request body is gone, so the request cannot be passed on/);
+    await assert.rejects(send(t, holdfast, "GET", "/late", ["0123456789"]));
+    await waitFor(() => streams.some((stream) => stream.includes("/action")), "the post_action");
+    assert.deepEqual(streams.flatMap(requestsOf), ["GET /page ", "GET /page ", "GET /named ", "PUT /action "]);
+    assert.doesNotMatch(holdfast.errorLog(), /\[crit\]|\[alert\]/);
+  });
+}
+
+test("HTTP/2: a post_action goes on when the client resets its stream before it has taken the whole response", async (t) => {
+  let acted: string | undefined;
+  let answer = () => {};
+  let left = () => 0;
+  const backend = await httpBackend(t, (request, response) => {
+    if (request.url === "/large") {
+      response.end(Buffer.alloc(20_000_000, "l"));
+      left = () => request.socket.writableLength;
+      return;
+    }
+    let body = "";
+    request.on("data", (piece) => {
+      body += piece;
+    });
+    request.on("end", () => {
+      if (request.url === "/action") acted = body;
+      const end = () => response.writeHead(204).end();
+      if (request.url === "/") answer = end;
+      else end();
+    });
+  });
+  const holdfast = await startHoldfast(t, {
+    config: ([port]) => `http { limit_req_zone $scheme zone=one:1m rate=1r/s;
+      server { listen ${port} sndbuf=4k; http2 on;
+      location /large { proxy_pass http://${backend.address}; proxy_buffering off; }
+      location / { client_body_in_file_only clean; proxy_pass http://${backend.address}; post_action /action; }
+      location /action { limit_req zone=one burst=2; proxy_pass http://${backend.address}; } } }`,
+  });
+  const client = await RawH2.open(t, holdfast.port, [[h2.SETTING.INITIAL_WINDOW_SIZE, h2.MAX_WINDOW]]);
+  client.write(h2.SETTINGS_ACK, h2.windowUpdate(0, h2.MAX_WINDOW - h2.DEFAULT_WINDOW), client.get(1, "/large"));
+  await client.frame(h2.DATA, 1);
+  client.socket.pause();
+  client.write(client.get(3, "/", [], 0), data(3, "the body", h2.FLAG.END_STREAM));
+  // Until the way to the client is full.
+  for (let before = -1; left() !== before; ) {
+    before = left();
+    await new Promise((resolve) => setTimeout(resolve, 200));
+  }
+  const second = await RawH2.open(t, holdfast.port);
+  second.write(second.get(1, "/action"));
+  await second.frame(h2.HEADERS, 1);
+  acted = undefined;
+  answer();
+  await waitFor(() => / 204 /.test(holdfast.accessLog()), "the first action's line");
+  second.write(second.get(3, "/large"));
+  await second.frame(h2.HEADERS, 3);
+  client.write(h2.rstStream(3, h2.ERROR.CANCEL));
+  await holdfast.waitForLog(/delaying request/);
+  client.socket.resume();
+  assert.equal(await waitFor(() => acted, "the post_action with the body"), "the body");
+});
