@@ -1,5 +1,5 @@
 // The layers of the house (docs/architecture.md): a file imports only from its own layer or from one below it, types
-// included; a module under src/http/modules is imported by the registry alone; no import cycle leaves one folder, and none is
+// included; a module under src/http/modules is imported by the registry alone; what few processes need of Node is not imported; no import cycle leaves one folder, and none is
 // left once types are stripped.
 // Run by `npm run check`; exits with 1 on a breach.
 import { readdirSync, readFileSync } from "node:fs";
@@ -20,6 +20,19 @@ const LAYERS: readonly (readonly string[])[] = [
 const ENTRY = LAYERS.length - 1;
 const REGISTRY = "src/http/conf/registry.ts";
 const MODULES = "src/http/modules/";
+/** What src/sys/builtin.ts loads when it is needed, and what brings as much: imported, each process has it from its start. */
+const WHEN_NEEDED = [
+  "child_process",
+  "crypto",
+  "dgram",
+  "fs/promises",
+  "http",
+  "https",
+  "tls",
+  "util",
+  "worker_threads",
+  "zlib",
+];
 /** Rooms of http/ that stand a layer higher than the rest of it. */
 const HIGHER = ["http/modules", "http/cache"];
 
@@ -75,10 +88,12 @@ export function breaches(file: string, source: string): string[] {
   const own = layerOf(file);
   if (own === undefined) return [`${file}: its folder stands in no layer; name it in scripts/floors.ts`];
   const sentences: string[] = [];
-  for (const { from, line } of importsOf(source)) {
+  for (const { from, type, line } of importsOf(source)) {
+    const place = `${file}:${line}`;
+    if (!type && WHEN_NEEDED.some((name) => from === `node:${name}`))
+      sentences.push(`${place}: imports ${from}, which few processes need; take it from src/sys/builtin.ts`);
     if (!from.startsWith(".")) continue;
     const target = targetOf(file, from);
-    const place = `${file}:${line}`;
     if (!target.startsWith("src/")) {
       sentences.push(`${place}: imports ${target}, which is outside src/`);
       continue;

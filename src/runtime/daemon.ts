@@ -1,5 +1,5 @@
-import { spawn } from "node:child_process";
 import { closeSync, openSync, writeSync } from "node:fs";
+import { childProcess } from "../sys/builtin.ts";
 import { daemonEnvironment, isAwaited, isHeir } from "../sys/launch.ts";
 import { libc } from "../sys/libc.ts";
 import { osPath } from "../sys/paths.ts";
@@ -21,7 +21,7 @@ export const inBackground: boolean = isAwaited || isHeir;
 export function startInBackground(): Promise<number> {
   const signals = new Signals(PASSED_ON);
   return new Promise((resolve) => {
-    const child = spawn(process.execPath, [...process.execArgv, ...process.argv.slice(1)], {
+    const child = childProcess().spawn(process.execPath, [...process.execArgv, ...process.argv.slice(1)], {
       detached: true,
       env: daemonEnvironment(),
       stdio: ["ignore", "ignore", "pipe", "pipe"],

@@ -1,5 +1,5 @@
-import { execFileSync } from "node:child_process";
 import { readFileSync } from "node:fs";
+import { childProcess } from "./builtin.ts";
 
 /** Whether root started this process: in a child geteuid() later gives the user it has become. */
 export const startedAsRoot: boolean = process.geteuid?.() === 0;
@@ -31,7 +31,10 @@ function find(database: "passwd" | "group", ...names: readonly string[]): number
   const line =
     firstOf(known, () => readFileSync(`/etc/${database}`, "latin1")) ??
     firstOf(known, (name) =>
-      execFileSync("getent", [database, name], { encoding: "latin1", stdio: ["ignore", "pipe", "ignore"] }),
+      childProcess().execFileSync("getent", [database, name], {
+        encoding: "latin1",
+        stdio: ["ignore", "pipe", "ignore"],
+      }),
     );
   const id = Number(line?.split(":")[2] ?? Number.NaN);
   return Number.isInteger(id) ? id : undefined;

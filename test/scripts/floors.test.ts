@@ -57,6 +57,14 @@ describe("layers", () => {
     assert.deepEqual(breaches(file, 'import fs from "node:fs";'), []);
   });
 
+  it("refuses what of Node few processes need, but for its types", () => {
+    const file = "src/wire/h2/request_head.ts";
+    assert.deepEqual(breaches(file, 'import { randomBytes } from "node:crypto";'), [
+      "src/wire/h2/request_head.ts:1: imports node:crypto, which few processes need; take it from src/sys/builtin.ts",
+    ]);
+    assert.deepEqual(breaches(file, 'import type { KeyObject } from "node:crypto";'), []);
+  });
+
   it("refuses an import from above, types included", () => {
     assert.deepEqual(breaches("src/net/tcp.ts", '\nimport type { R } from "../runtime/cycle.ts";'), [
       "src/net/tcp.ts:2: imports src/runtime/cycle.ts, which is in a higher layer",

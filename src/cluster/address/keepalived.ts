@@ -1,4 +1,3 @@
-import { spawn } from "node:child_process";
 import {
   accessSync,
   chmodSync,
@@ -16,6 +15,7 @@ import {
 } from "node:fs";
 import { sentence } from "../../config/errors.ts";
 import type { ErrorLog, Level } from "../../runtime/log/log.ts";
+import { childProcess } from "../../sys/builtin.ts";
 import { errnoCode } from "../../sys/errno.ts";
 import { openPipe } from "../../sys/fifo.ts";
 import { boundary } from "../../sys/guard.ts";
@@ -165,7 +165,7 @@ export class Keepalived {
     this.#starting = true;
     for (const name of [FILE.pid, FILE.vrrpPid]) remove(file(name));
     try {
-      const guard = spawn("/bin/sh", [file(FILE.guard), directory, program, ...options, ...files], {
+      const guard = childProcess().spawn("/bin/sh", [file(FILE.guard), directory, program, ...options, ...files], {
         stdio: "ignore",
         // A terminal's signals are for the master.
         detached: true,

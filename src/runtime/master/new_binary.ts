@@ -1,7 +1,8 @@
-import { type ChildProcess, spawn } from "node:child_process";
+import type { ChildProcess } from "node:child_process";
 import { renameSync } from "node:fs";
 import { constants } from "node:os";
 import { sentence } from "../../config/errors.ts";
+import { childProcess } from "../../sys/builtin.ts";
 import { errnoCode, errnoText } from "../../sys/errno.ts";
 import { boundary } from "../../sys/guard.ts";
 import { heirEnvironment, launcher } from "../../sys/launch.ts";
@@ -42,7 +43,10 @@ export class NewBinary {
     };
     let child: ChildProcess;
     try {
-      child = spawn(program, args, { env: heirEnvironment(), stdio: ["inherit", "inherit", "inherit", ...fds] });
+      child = childProcess().spawn(program, args, {
+        env: heirEnvironment(),
+        stdio: ["inherit", "inherit", "inherit", ...fds],
+      });
     } catch (error) {
       // Some errors of the system are thrown, a lack of memory for instance.
       refused(error);

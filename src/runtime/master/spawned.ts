@@ -1,7 +1,8 @@
-import { type ChildProcess, spawn } from "node:child_process";
+import type { ChildProcess } from "node:child_process";
 import { constants } from "node:os";
 import { fileURLToPath } from "node:url";
 import { serialize } from "node:v8";
+import { childProcess } from "../../sys/builtin.ts";
 import { descriptorSocket, sendDescriptors } from "../../sys/descriptor_passing.ts";
 import { boundary } from "../../sys/guard.ts";
 import { childEnvironment } from "../../sys/launch.ts";
@@ -133,7 +134,7 @@ export class Spawned {
 function start(role: ChildRole, { entry, env, standardError }: SpawnOptions, descriptors: number): ChildProcess {
   const name = nameOf(role);
   // The name is what ps shows until the child has set its title.
-  return spawn(process.execPath, [...heapFlags(role), fileURLToPath(entry), name], {
+  return childProcess().spawn(process.execPath, [...heapFlags(role), fileURLToPath(entry), name], {
     argv0: `holdfast: ${name}`,
     env: childEnvironment(JSON.stringify(role), env()),
     stdio: ["inherit", "inherit", standardError?.() ?? "inherit", "pipe", descriptors],

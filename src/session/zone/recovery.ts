@@ -1,5 +1,4 @@
-import { readFileSync, renameSync, writeFileSync } from "node:fs";
-import { mkdir, open, rename, rm } from "node:fs/promises";
+import fs from "node:fs";
 import { errnoCode, errorText } from "../../sys/errno.ts";
 import { osPath } from "../../sys/paths.ts";
 import type { Records } from "./records.ts";
@@ -36,6 +35,7 @@ export function leaveZone(directory: string): void {
 
 /** Writes a snapshot of the zone, beside the event loop. Throws what node:fs and LMDB do. */
 export async function takeSnapshot(directory: string, records: Records): Promise<void> {
+  const { mkdir, open, rename, rm } = fs.promises;
   const work = `${directory}/${SNAPSHOT}.new`;
   await rm(osPath(work), { recursive: true, force: true });
   await mkdir(osPath(work), { mode: 0o700 });
@@ -59,12 +59,12 @@ function restore(directory: string): string {
 }
 
 function bootId(): string {
-  return readFileSync(BOOT_ID, "latin1").trim();
+  return fs.readFileSync(BOOT_ID, "latin1").trim();
 }
 
 function read(path: string): string | undefined {
   try {
-    return readFileSync(osPath(path), "latin1");
+    return fs.readFileSync(osPath(path), "latin1");
   } catch {
     return undefined;
   }
@@ -72,7 +72,7 @@ function read(path: string): string | undefined {
 
 function write(path: string, text: string): void {
   try {
-    writeFileSync(osPath(path), text, { mode: 0o644 });
+    fs.writeFileSync(osPath(path), text, { mode: 0o644 });
   } catch (error) {
     throw new Error(`open() "${path}" failed (${errorText(errnoCode(error) ?? "EIO")})`);
   }
@@ -81,7 +81,7 @@ function write(path: string, text: string): void {
 /** False where there is no such file. */
 function move(from: string, to: string): boolean {
   try {
-    renameSync(osPath(from), osPath(to));
+    fs.renameSync(osPath(from), osPath(to));
     return true;
   } catch (error) {
     const code = errnoCode(error) ?? "EIO";

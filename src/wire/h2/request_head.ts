@@ -1,4 +1,4 @@
-import { randomBytes } from "node:crypto";
+import { randomBytes } from "../../sys/random.ts";
 import { type HeadWord, headWord, scanned, scannedWord } from "../head_text.ts";
 import { SPAN } from "../http1/field_scan.ts";
 import * as known from "../http1/known_fields.ts";
