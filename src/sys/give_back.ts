@@ -36,17 +36,24 @@ function collectAll(): void {
   gcFunction()?.({ type: "major", execution: "sync", flavor: "last-resort" });
 }
 
-/** A heap of up to so many bytes is collected in some 15 ms. After thousands of requests, or with many locations, it is larger. */
-const SMALL_HEAP = 16 * 1024 * 1024;
+/**
+ * What survives of a heap of up to so many bytes, of which a third is the start's garbage, is marked in some 15 ms. With many locations it is
+ * larger.
+ */
+const SMALL_HEAP = 24 * 1024 * 1024;
+/** After more than a thousand requests a process has made so many bytes of garbage, or kept them. */
+const LITTLE_SINCE = 4 * 1024 * 1024;
 
 /**
  * After the start gives back what that has left. Of a process that has no traffic `thoroughly`, in a tenth of a second: also code that was compiled and
  * is not run again. One that has is not stopped while it has much to do, nor for long, and keeps its code.
  */
 export function giveStartupMemoryBack({ thoroughly = false } = {}): void {
+  const atStart = process.memoryUsage().heapUsed;
   const give = (): void => {
+    const { heapUsed } = process.memoryUsage();
     if (thoroughly) collectAll();
-    else if (process.memoryUsage().heapUsed < SMALL_HEAP) {
+    else if (heapUsed < SMALL_HEAP && heapUsed - atStart < LITTLE_SINCE) {
       setFlagsFromString("--no-flush-bytecode");
       collectAll();
       setFlagsFromString("--flush-bytecode");
