@@ -1,5 +1,5 @@
 /**
- * `node idle.ts URL CONNECTIONS [h2c]`: opens so many connections, one request on each, at most 64 under way at once, then
+ * `node idle.ts URL CONNECTIONS [h2]`: opens so many connections, one request on each, at most 64 under way at once, then
  * holds them until it is killed. Prints "open N" whenever it matters: all answered, or one lost.
  */
 import { connect } from "node:net";
@@ -10,7 +10,7 @@ import { advance, newProgress, requestFor } from "./client.ts";
 
 const url = new URL(process.argv[2]);
 const wanted = Number(process.argv[3]);
-const http2 = process.argv[4] === "h2c";
+const http2 = process.argv[4] === "h2";
 const request = http2 ? firstFrames() : Buffer.from(requestFor(url));
 const address = { host: url.hostname, port: Number(url.port) };
 const secureContext = url.protocol === "https:" ? createSecureContext({ ecdhCurve: "X25519" }) : undefined;
@@ -20,7 +20,12 @@ let lost = 0;
 
 /** The preface, SETTINGS and a GET. */
 function firstFrames(): Buffer {
-  const fields = [":method GET", ":scheme http", `:path ${url.pathname}`, `:authority ${url.host}`];
+  const fields = [
+    ":method GET",
+    `:scheme ${url.protocol.slice(0, -1)}`,
+    `:path ${url.pathname}`,
+    `:authority ${url.host}`,
+  ];
   const block = fields.map((field) => encodeField(...splitField(field))).join("");
   const head = h2.headersFrames(1, block, true, h2.DEFAULT_FRAME_SIZE);
   return Buffer.from(h2.PREFACE + h2.settingsFrame([]) + head, "latin1");
@@ -69,7 +74,12 @@ function next(): void {
   const socket =
     secureContext === undefined
       ? connect(address)
-      : secureConnect({ ...address, secureContext, rejectUnauthorized: false });
+      : secureConnect({
+          ...address,
+          secureContext,
+          ALPNProtocols: [http2 ? "h2" : "http/1.1"],
+          rejectUnauthorized: false,
+        });
   socket.write(request);
   socket.on("data", (bytes: Buffer) => {
     const status = read(bytes);

@@ -100,7 +100,7 @@ export async function holdConnections(options: {
     options.cores,
     {
       program: process.execPath,
-      args: [join(here, "idle.ts"), options.url, `${options.connections}`, ...(options.http2 ? ["h2c"] : [])],
+      args: [join(here, "idle.ts"), options.url, `${options.connections}`, ...(options.http2 ? ["h2"] : [])],
     },
     file,
   );

@@ -317,7 +317,7 @@ async function holdingIdle(bench: Bench, { child, url, dir }: Serving, scenario:
   await pause(1000);
   const before = usageOf(pid);
   const http2 = streams !== undefined;
-  const held = await holdConnections({ cores: bench.loadCores, url, connections, http2, dir, timeoutMs: 30_000 });
+  const held = await holdConnections({ cores: bench.loadCores, url, connections, http2, dir, timeoutMs: 120_000 });
   try {
     await pause(2000);
     const after = usageOf(pid);

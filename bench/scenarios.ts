@@ -41,7 +41,7 @@ export interface IdleScenario extends Common {
   kind: "idle";
   needs: Ability;
   tls?: CertificateKind;
-  /** Over HTTP/2, in clear. */
+  /** Over HTTP/2. */
   streams?: 1;
   path: string;
   bytes: number;
@@ -349,6 +349,18 @@ export const scenarios: readonly Scenario[] = [
     name: "h2c-idle",
     title: "10,000 idle HTTP/2 connections in clear",
     needs: "proxy",
+    streams: 1,
+    path: "/small",
+    bytes: smallBytes,
+    connections: 10_000,
+    unit: "KiB/connection",
+  },
+  {
+    kind: "idle",
+    name: "h2-idle",
+    title: "10,000 idle HTTP/2 connections over TLS 1.3",
+    needs: "proxy",
+    tls: "ecdsa",
     streams: 1,
     path: "/small",
     bytes: smallBytes,
