@@ -1,14 +1,12 @@
 import type { CheckerService } from "../../runtime/application.ts";
 import type { ErrorLog } from "../../runtime/log/log.ts";
+import { RepeatedWork } from "../../runtime/repeated_work.ts";
 import { logFault } from "../../sys/guard.ts";
-import { startTimer, type Timer } from "../../sys/timers.ts";
 import type { Cache } from "./cache.ts";
 import { Loader } from "./loader.ts";
 import { manage } from "./manager.ts";
 import { sweepTemporary } from "./temporary.ts";
 
-/** After a fault of its own it goes on after so long, ms. */
-const FAULT_PAUSE = 10_000;
 /** How often it is looked whether processes that have died left temporary files, in ms. */
 const SWEEP_MS = 5000;
 
@@ -19,14 +17,13 @@ const SWEEP_MS = 5000;
 class CacheKeeper implements CheckerService {
   #cache: Cache;
   #log: ErrorLog;
-  #stopped = false;
-  readonly #timers = new Set<Timer>();
+  readonly #work = new RepeatedWork();
 
   constructor(cache: Cache, log: ErrorLog) {
     this.#cache = cache;
     this.#log = log;
-    this.#repeat(() => manage(this.#cache, this.#log));
-    this.#repeat(async () => {
+    this.#work.asDue(() => manage(this.#cache, this.#log));
+    this.#work.asDue(async () => {
       await sweepTemporary(this.#cache.temporary);
       return SWEEP_MS;
     });
@@ -43,43 +40,14 @@ class CacheKeeper implements CheckerService {
   }
 
   stop(): void {
-    this.#stopped = true;
-    for (const timer of this.#timers) timer.clear();
-    this.#timers.clear();
-  }
-
-  /** Does some work again and again, each time after as many ms as it said. */
-  #repeat(work: () => Promise<number>): void {
-    const again = async (): Promise<void> => {
-      let pause = FAULT_PAUSE;
-      try {
-        pause = await work();
-      } catch (error) {
-        logFault(error);
-      }
-      this.#after(pause, again);
-    };
-    void again();
-  }
-
-  #after(ms: number, work: () => void): void {
-    if (this.#stopped) return;
-    const timer = startTimer(
-      ms,
-      () => {
-        this.#timers.delete(timer);
-        work();
-      },
-      { background: true },
-    );
-    this.#timers.add(timer);
+    this.#work.stop();
   }
 
   async #load(): Promise<void> {
     const loader = new Loader({
-      cache: () => (this.#stopped ? undefined : this.#cache),
+      cache: () => (this.#work.stopped ? undefined : this.#cache),
       log: (level, message) => this.#log.write(level, message),
-      sleep: (ms) => new Promise((resolve) => this.#after(ms, resolve)),
+      sleep: (ms) => this.#work.pause(ms),
     });
     try {
       await loader.run();
