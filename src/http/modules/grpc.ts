@@ -1,5 +1,5 @@
 import { list } from "../../config/directives.ts";
-import { refusalsOf, warn } from "../../config/errors.ts";
+import { warn } from "../../config/errors.ts";
 import type { SettingsOf } from "../../config/schema.ts";
 import { ESCAPE_URI, escapeUri } from "../../wire/escape.ts";
 import { headText, headWord } from "../../wire/head_text.ts";
@@ -12,14 +12,13 @@ import type { Handler } from "../core/types.ts";
 import { upstreamDirectives } from "../upstream/directives.ts";
 import {
   type Gateway,
-  type GatewayPass,
   type GatewayRead,
-  type GatewayScheme,
   type GatewaySettings,
   gatewayHandler,
   gatewayHosts,
   gatewayPass,
   gatewaySettings,
+  splitScheme,
 } from "../upstream/gateway.ts";
 import { GRPC } from "../upstream/h2/protocol.ts";
 import {
@@ -79,10 +78,7 @@ interface GrpcSettings extends GatewaySettings {
   readonly plan: BlockPlan;
 }
 
-const PLAIN = "grpc://";
-const SECURE = "grpcs://";
-
-const gateway: Gateway = { split, chunksAllowed: true };
+const gateway: Gateway = { split: splitScheme("grpc://", "grpcs://"), chunksAllowed: true };
 
 /** ngx_http_grpc_module */
 export const grpc = defineModule({
@@ -96,10 +92,7 @@ export const grpc = defineModule({
     const read: GatewayRead = {
       own: raw.grpc_pass,
       upstream: (name) => passage(raw, place, name),
-      tls: (pass) =>
-        mayBeSecure(pass)
-          ? refusalsOf(place.scope).attempt(() => upstreamTls(raw, "grpc", directives, place, ["h2"]), "complete")
-          : undefined,
+      tls: () => upstreamTls(raw, "grpc", directives, place, ["h2"]),
     };
     const settings = gatewaySettings(gateway, read, place, around);
     return { ...settings, plan: blockPlan(raw.grpc_set_header, true) };
@@ -134,24 +127,6 @@ const FIXED = {
   pass_request_headers: true,
   pass_request_body: true,
 };
-
-/** The scheme is shown as it is written. */
-function split(address: string): GatewayScheme {
-  const lower = address.toLowerCase();
-  for (const scheme of [PLAIN, SECURE]) {
-    if (!lower.startsWith(scheme)) continue;
-    return {
-      scheme: address.slice(0, scheme.length),
-      secure: scheme === SECURE,
-      address: address.slice(scheme.length),
-    };
-  }
-  return { scheme: PLAIN, secure: false, address };
-}
-
-function mayBeSecure({ address: { constant } }: GatewayPass): boolean {
-  return constant === undefined || split(constant).secure;
-}
 
 function handler(settings: GrpcSettings): Handler {
   const { plan } = settings;

@@ -1,5 +1,4 @@
 import { number, text } from "../../config/directives.ts";
-import { refusalsOf } from "../../config/errors.ts";
 import type { SettingsOf } from "../../config/schema.ts";
 import * as wire from "../../wire/uwsgi.ts";
 import { Caches } from "../cache/cache.ts";
@@ -16,13 +15,12 @@ import { upstreamDirectives } from "../upstream/directives.ts";
 import {
   GATEWAY_STATUSES,
   type Gateway,
-  type GatewayPass,
   type GatewayRead,
-  type GatewayScheme,
   gatewayHandler,
   gatewayHosts,
   gatewayPass,
   gatewaySettings,
+  splitScheme,
 } from "../upstream/gateway.ts";
 import { param } from "../upstream/params.ts";
 import { upstreamSettings } from "../upstream/settings.ts";
@@ -56,10 +54,7 @@ type Raw = SettingsOf<typeof directives>;
 
 type UwsgiSettings = CachedGateway<Raw>;
 
-const PLAIN = "uwsgi://";
-const SECURE = "suwsgi://";
-
-const gateway: Gateway = { split, chunksAllowed: false };
+const gateway: Gateway = { split: splitScheme("uwsgi://", "suwsgi://"), chunksAllowed: false };
 
 /** ngx_http_uwsgi_module */
 export const uwsgi = defineModule({
@@ -77,10 +72,7 @@ export const uwsgi = defineModule({
           passTrailers: false,
           hides: [],
         }),
-      tls: (pass) =>
-        mayBeSecure(pass)
-          ? refusalsOf(place.scope).attempt(() => upstreamTls(raw, "uwsgi", directives, place), "complete")
-          : undefined,
+      tls: () => upstreamTls(raw, "uwsgi", directives, place),
     };
     const settings = gatewaySettings(gateway, read, place, around);
     const cache = settings.pass && cacheSettings(raw, "uwsgi", caches, place.scope);
@@ -88,24 +80,6 @@ export const uwsgi = defineModule({
   },
   content: (settings) => (settings.pass === undefined ? purgeHandler(settings.raw, "uwsgi") : handler(settings)),
 });
-
-/** The scheme is shown as it is written. */
-function split(address: string): GatewayScheme {
-  const lower = address.toLowerCase();
-  for (const scheme of [PLAIN, SECURE]) {
-    if (!lower.startsWith(scheme)) continue;
-    return {
-      scheme: address.slice(0, scheme.length),
-      secure: scheme === SECURE,
-      address: address.slice(scheme.length),
-    };
-  }
-  return { scheme: PLAIN, secure: false, address };
-}
-
-function mayBeSecure({ address: { constant } }: GatewayPass): boolean {
-  return constant === undefined || split(constant).secure;
-}
 
 function handler(settings: UwsgiSettings): Handler {
   const { raw, upstream, cache } = settings;

@@ -1,4 +1,5 @@
 import { directive } from "../../config/directives.ts";
+import { refusalsOf } from "../../config/errors.ts";
 import type { DirectiveSpec, Scope } from "../../config/schema.ts";
 import { ConfigError, type Context, type Directive } from "../../config/types.ts";
 import { parseUrl } from "../../net/parse_url.ts";
@@ -60,6 +61,22 @@ export interface Gateway {
   readonly chunksAllowed: boolean;
 }
 
+/** Splits addresses that may have one of two schemes; without any, the first is meant. A scheme is shown as it is written. */
+export function splitScheme(plain: string, secure: string): Gateway["split"] {
+  return (address) => {
+    const lower = address.toLowerCase();
+    for (const scheme of [plain, secure]) {
+      if (!lower.startsWith(scheme)) continue;
+      return {
+        scheme: address.slice(0, scheme.length),
+        secure: scheme === secure,
+        address: address.slice(scheme.length),
+      };
+    }
+    return { scheme: plain, secure: false, address };
+  };
+}
+
 /** A location's settings as requests use them. */
 export interface GatewaySettings {
   readonly pass: GatewayPass | undefined;
@@ -100,8 +117,8 @@ export interface GatewayRead {
   readonly own: GatewayPass | undefined;
   /** Makes the settings of the passage, for the place that is named. */
   readonly upstream: (place: string) => UpstreamSettings;
-  /** Where the protocol can be spoken over TLS. */
-  readonly tls?: (pass: GatewayPass) => UpstreamTls | undefined;
+  /** Where the protocol can be spoken over TLS; called where the address may ask for that. */
+  readonly tls?: () => UpstreamTls;
 }
 
 /** Makes the settings of a location. `around`: those of the enclosing location, for `if` blocks. */
@@ -114,7 +131,10 @@ export function gatewaySettings(
   const { location, http } = place;
   const pass = own ?? around?.pass;
   const passage = upstream(pass === undefined ? "" : placeText(place));
-  const tls = pass && tlsOf?.(pass);
+  const tls =
+    tlsOf !== undefined && pass !== undefined && mayBeSecure(gateway, pass)
+      ? refusalsOf(place.scope).attempt(tlsOf, "complete")
+      : undefined;
   const settings = { pass, fixed: undefined, upstream: passage, tls, upstreams: http.upstreams, gateway };
   if (pass === undefined) return settings;
   if (own !== undefined && location.name.endsWith("/") && location.kind === "prefix") location.autoRedirect = true;
@@ -135,6 +155,10 @@ export function gatewaySettings(
   const secure = scheme.secure ? tls : undefined;
   if (secure !== undefined) shareSessions(entry, http.cycle);
   return { ...settings, fixed: { ...scheme, upstream: entry, tls: secure && constantTls(secure, entry) } };
+}
+
+function mayBeSecure({ split }: Gateway, { address: { constant } }: GatewayPass): boolean {
+  return constant === undefined || split(constant).secure;
 }
 
 /** Whether it is no upstream's name, and an address that names no port. */
