@@ -91,20 +91,12 @@ export class Items implements ItemStore {
       return;
     }
     const work = (): void => this.#apply(records, all);
-    if (durability === "sync") {
-      records.writeThrough(work).then(
-        () => deliver(all),
-        (error: unknown) => this.#fail(all, error),
-      );
-      return;
-    }
-    try {
-      records.write(work);
-    } catch (error) {
-      this.#fail(all, error);
-      return;
-    }
-    deliver(all);
+    records.commit(
+      durability === "sync",
+      work,
+      () => deliver(all),
+      (error) => this.#fail(all, error),
+    );
   }
 
   #fail(all: readonly Waiting[], error: unknown): void {

@@ -155,20 +155,12 @@ export class LocalCopy {
       const now = Date.now();
       for (const one of all) one.work(now);
     };
-    if (sync) {
-      records.writeThrough(work).then(
-        () => tell(all, true),
-        (error: unknown) => this.#fail(all, error),
-      );
-      return;
-    }
-    try {
-      records.write(work);
-    } catch (error) {
-      this.#fail(all, error);
-      return;
-    }
-    tell(all, true);
+    records.commit(
+      sync,
+      work,
+      () => tell(all, true),
+      (error) => this.#fail(all, error),
+    );
   }
 
   #fail(all: readonly LocalWrite[], error: unknown): void {

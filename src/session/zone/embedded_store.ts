@@ -83,20 +83,12 @@ export class EmbeddedStore implements SessionStore {
       const now = Date.now();
       for (const one of all) one.outcome = this.#apply(one.id, one.change, now);
     };
-    if (this.#options.sync) {
-      this.#records.writeThrough(work).then(
-        () => deliver(all),
-        (error: unknown) => this.#fail(all, error),
-      );
-      return;
-    }
-    try {
-      this.#records.write(work);
-    } catch (error) {
-      this.#fail(all, error);
-      return;
-    }
-    deliver(all);
+    this.#records.commit(
+      this.#options.sync,
+      work,
+      () => deliver(all),
+      (error) => this.#fail(all, error),
+    );
   }
 
   #fail(all: readonly Waiting[], error: unknown): void {

@@ -146,6 +146,21 @@ export class Records {
     return result;
   }
 
+  /** Writes in one transaction, and calls one of these after it: now, or with `sync` when the disk has it all. */
+  commit(sync: boolean, work: () => void, written: () => void, failed: (error: unknown) => void): void {
+    if (sync) {
+      this.writeThrough(work).then(written, failed);
+      return;
+    }
+    try {
+      this.write(work);
+    } catch (error) {
+      failed(error);
+      return;
+    }
+    written();
+  }
+
   /** Within `write`. `before`: when the record ended that it replaces; undefined where there was none. */
   put(kind: Kind, key: Buffer, bytes: Buffer, ends: number, before: number | undefined): void {
     this.#table(kind).putSync(key, bytes);
