@@ -1,13 +1,8 @@
-import { list } from "../../config/directives.ts";
-import { warn } from "../../config/errors.ts";
 import type { SettingsOf } from "../../config/schema.ts";
 import { ESCAPE_URI, escapeUri } from "../../wire/escape.ts";
-import { headText, headWord } from "../../wire/head_text.ts";
-import { namesFraming } from "../../wire/http1/hop_by_hop.ts";
-import { HTTP_LOCATION } from "../conf/contexts.ts";
+import { headWord } from "../../wire/head_text.ts";
 import { defineModule, type Place } from "../conf/module.ts";
 import type { Request } from "../core/request.ts";
-import { headTemplate } from "../core/script.ts";
 import type { Handler } from "../core/types.ts";
 import { upstreamDirectives } from "../upstream/directives.ts";
 import {
@@ -26,9 +21,9 @@ import {
   type BlockPlan,
   blockPlan,
   requestBlock,
-  type SetField,
   wantsTrailers,
 } from "../upstream/h2/request_block.ts";
+import { setHeader } from "../upstream/set_header.ts";
 import { type UpstreamSettings, upstreamSettings } from "../upstream/settings.ts";
 import { upstreamSslDirectives } from "../upstream/ssl_directives.ts";
 import { upstreamTls } from "../upstream/tls_settings.ts";
@@ -41,18 +36,9 @@ const directives = {
   grpc_pass: gatewayPass(
     "Passes requests over HTTP/2, as gRPC has them, to a server or an upstream group, with `grpcs://` before the address over TLS. Bodies go on as they come, both ways, and so do trailers.",
   ),
-  grpc_set_header: list<SetField>({
-    in: HTTP_LOCATION,
-    args: [2, 2],
-    syntax: "field value",
+  grpc_set_header: setHeader({
     doc: "Sets or replaces a field of the request to the server; an empty value removes it. Inherited where a block sets none. `Host` is sent as `:authority`, and fields about a connection are never sent.",
     defaultText: "Content-Length $content_length",
-    item(at, scope) {
-      const [name, value] = at.args;
-      if (value !== "" && namesFraming(name))
-        warn(at, scope, `"grpc_set_header ${name}" is ignored, the framing of a body is always its own`);
-      return { name: headText(name), value: headTemplate(scope, at, value) };
-    },
   }),
   grpc_bind: shared.grpc_bind,
   grpc_socket_keepalive: shared.grpc_socket_keepalive,

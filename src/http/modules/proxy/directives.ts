@@ -1,13 +1,11 @@
-import { directive, enumeration, flag, list, number, size } from "../../../config/directives.ts";
-import { warn } from "../../../config/errors.ts";
+import { directive, enumeration, flag, number, size } from "../../../config/directives.ts";
 import type { Context, Directive } from "../../../config/types.ts";
-import { type HeadText, headText } from "../../../wire/head_text.ts";
-import { namesFraming } from "../../../wire/http1/hop_by_hop.ts";
 import { Caches } from "../../cache/cache.ts";
 import { cacheDirectives } from "../../cache/directives.ts";
 import { HTTP_LOCATION } from "../../conf/contexts.ts";
-import { headTemplate, oneTemplate, type Template, template } from "../../core/script.ts";
+import { oneTemplate, type Template, template } from "../../core/script.ts";
 import { upstreamDirectives } from "../../upstream/directives.ts";
+import { setHeader } from "../../upstream/set_header.ts";
 import { upstreamSslDirectives } from "../../upstream/ssl_directives.ts";
 import { type CookieFlags, type CookieRule, readCookieDomain, readCookieFlags, readCookiePath } from "./cookie.ts";
 import { type RedirectRules, readRedirect } from "./redirect.ts";
@@ -18,12 +16,6 @@ const PASS: readonly Context[] = ["location", "if in location", "limit_except"];
 export const proxyCaches = new Caches("proxy");
 
 const NEXT = ["http_500", "http_502", "http_503", "http_504", "http_403", "http_404", "http_429"];
-
-/** A `proxy_set_header`; a field whose value is empty is not sent. */
-export interface SetHeader {
-  readonly name: HeadText;
-  readonly value: Template<HeadText>;
-}
 
 /** The URL of `proxy_pass`, perhaps with variables. */
 export interface PassUrl {
@@ -85,18 +77,9 @@ export const proxyDirectives = {
     read: readCookieFlags,
   }),
   proxy_send_lowat: size({ in: HTTP_LOCATION, default: 0, doc: "Ignored on Linux, as by nginx." }),
-  proxy_set_header: list<SetHeader>({
-    in: HTTP_LOCATION,
-    args: [2, 2],
-    syntax: "field value",
+  proxy_set_header: setHeader({
     doc: "Sets or replaces a field of the request to the server; an empty value removes it. Inherited where a block sets none. Content-Length and Transfer-Encoding are always those of the body that is sent, whatever is set; with an empty Content-Length, a request without a body has none.",
     defaultText: 'Host $proxy_host; Connection ""',
-    item(at, scope) {
-      const [name, value] = at.args;
-      if (value !== "" && namesFraming(name))
-        warn(at, scope, `"proxy_set_header ${name}" is ignored, the framing of a body is always its own`);
-      return { name: headText(name), value: headTemplate(scope, at, value) };
-    },
   }),
   proxy_headers_hash_max_size: number({
     in: HTTP_LOCATION,

@@ -6,8 +6,9 @@ import { HOP_BY_HOP, namesFraming } from "../../../wire/http1/hop_by_hop.ts";
 import type { Request } from "../../core/request.ts";
 import type { Template } from "../../core/script.ts";
 import { announcedLength, type BlockPlan, blockPlan, requestBlock } from "../../upstream/h2/request_block.ts";
+import type { SetField } from "../../upstream/set_header.ts";
 import type { UpstreamSettings } from "../../upstream/settings.ts";
-import type { proxyDirectives, SetHeader } from "./directives.ts";
+import type { proxyDirectives } from "./directives.ts";
 import type { FixedPass } from "./pass_url.ts";
 
 const HOST = headText("Host");
@@ -21,7 +22,7 @@ export interface RequestHeadPlan {
   /** `proxy_set_header Host`. */
   readonly host: Template<HeadText> | undefined;
   /** The other fields to set, in order; adjacent constant ones are joined into lines. */
-  readonly set: readonly (string | SetHeader)[];
+  readonly set: readonly (string | SetField)[];
   /** Fields of the client that are not passed on: those set, and hop-by-hop fields. */
   readonly replaced: FieldSet;
   /** The same where the answer may be kept: without the client's conditions and ranges. */
@@ -68,8 +69,8 @@ export function requestHeadPlan(raw: SettingsOf<typeof proxyDirectives>): Reques
   };
 }
 
-function linesOf(set: readonly SetHeader[]): (string | SetHeader)[] {
-  const lines: (string | SetHeader)[] = [];
+function linesOf(set: readonly SetField[]): (string | SetField)[] {
+  const lines: (string | SetField)[] = [];
   for (const field of set) {
     const { constant } = field.value;
     const last = lines.at(-1);

@@ -5,12 +5,7 @@ import { FieldSet } from "../../../wire/http1/field_set.ts";
 import { HOP_BY_HOP } from "../../../wire/http1/hop_by_hop.ts";
 import type { Request } from "../../core/request.ts";
 import type { Template } from "../../core/script.ts";
-
-/** A field that is set in requests to servers; one without a value is not sent. */
-export interface SetField {
-  readonly name: HeadText;
-  readonly value: Template<HeadText>;
-}
+import type { SetField } from "../set_header.ts";
 
 /** What is known of header blocks of requests when the configuration is built. */
 export interface BlockPlan {
