@@ -1,7 +1,6 @@
 /** Clients of HTTP/2 that attack at full rate, while a good one is served and memory stays level. */
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
-import { closeSync, openSync, readSync, statSync } from "node:fs";
 import type { ClientHttp2Session } from "node:http2";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
@@ -10,6 +9,7 @@ import { childBackends } from "../support/child_backend.ts";
 import { h2Request, h2Session } from "../support/h2.ts";
 import { ATTACKS_SAID } from "../support/h2_attacker_main.ts";
 import { finish, type Running, startHoldfast } from "../support/holdfast.ts";
+import { LogTail } from "../support/log_tail.ts";
 import { memoryOf, workersOf } from "../support/processes.ts";
 import { get } from "../support/tcp.ts";
 import { PATIENCE_MS, waitFor } from "../support/wait.ts";
@@ -55,50 +55,6 @@ async function attack(port: number, name: string, said: () => boolean): Promise<
   const { stdout, stderr } = await ended;
   assert.match(stdout, /^\{/, stderr);
   return JSON.parse(stdout);
-}
-
-/** What comes into a log from now on, read once: it grows by a hundred megabytes. */
-class LogTail {
-  /** How often what was said, without its numbers. */
-  readonly sentences = new Map<string, number>();
-  /** A line that is not to be there. */
-  wrong = "";
-  readonly #path: string;
-  #at: number;
-  #rest = "";
-
-  constructor(path: string) {
-    this.#path = path;
-    this.#at = statSync(path).size;
-  }
-
-  /** Passes on what has come since the last time, in pieces of whole lines. Whether `tell` was true of any. */
-  read(tell: (more: string) => boolean | undefined): boolean {
-    let found = false;
-    const bytes = Buffer.alloc(1024 * 1024);
-    const file = openSync(this.#path, "r");
-    try {
-      for (let count = 1; count > 0; this.#at += count) {
-        count = readSync(file, bytes, 0, bytes.length, this.#at);
-        const all = this.#rest + bytes.latin1Slice(0, count);
-        const end = all.lastIndexOf("\n") + 1;
-        this.#rest = all.slice(end);
-        this.#count(all.slice(0, end));
-        found = tell(all.slice(0, end)) === true || found;
-      }
-    } finally {
-      closeSync(file);
-    }
-    return found;
-  }
-
-  #count(lines: string): void {
-    this.wrong ||= /^.*(?:exception|\[(?:alert|emerg|crit)\]).*$/m.exec(lines)?.[0] ?? "";
-    for (const [, sentence] of lines.matchAll(/\[(?:info|error|warn)\] \d+#\d+: \*\d+ ([^,\n]{1,150})/g)) {
-      const key = sentence.replaceAll(/".*"|\d+/g, "…");
-      this.sentences.set(key, (this.sentences.get(key) ?? 0) + 1);
-    }
-  }
 }
 
 /** Asks for a file and for what a server has, in turn, until it is told to stop. Returns how long each took, ms, in order. */

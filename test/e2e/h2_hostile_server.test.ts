@@ -6,7 +6,7 @@ import { encodeField } from "../../src/wire/h2/hpack_encoder.ts";
 import type { RawH2 } from "../support/h2.ts";
 import { h2Backend, RawH2Server } from "../support/h2_backend.ts";
 import { type Running, startHoldfast } from "../support/holdfast.ts";
-import { get, request } from "../support/tcp.ts";
+import { get, RawConnection, request } from "../support/tcp.ts";
 import { waitFor } from "../support/wait.ts";
 
 async function start(t: TestContext, server: RawH2Server, more = ""): Promise<Running> {
@@ -126,12 +126,28 @@ test("a small block that would stand for a large head refers to a table that the
   await waitFor(() => /invalid hpack table index/.test(holdfast.errorLog()), "the log");
 });
 
-for (const [what, frames] of [
+const gone = (id: number) => h2.rstStream(id, h2.ERROR.INTERNAL_ERROR);
+/** What carries nothing, 2000 times. */
+const FLOODS: readonly (readonly [what: string, frames: (id: number) => string])[] = [
   ["PING", () => frame(h2.PING, 0, 0, "12345678").repeat(2000)],
+  ["PING that is acknowledged", () => frame(h2.PING, h2.FLAG.ACK, 0, "12345678").repeat(2000)],
   ["SETTINGS", () => h2.settingsFrame([]).repeat(2000)],
+  [
+    "SETTINGS of many entries",
+    () => h2.settingsFrame(Array.from({ length: 2000 }, () => [h2.SETTING.INITIAL_WINDOW_SIZE, 1])),
+  ],
+  ["SETTINGS that are acknowledged", () => h2.SETTINGS_ACK.repeat(2000)],
   ["frames of unknown types", () => frame(0x42, 0, 0).repeat(2000)],
-  ["CONTINUATION", (id: number) => frame(h2.HEADERS, 0, id, "\x88") + frame(h2.CONTINUATION, 0, id).repeat(2000)],
-] as const) {
+  ["CONTINUATION", (id) => frame(h2.HEADERS, 0, id, "\x88") + frame(h2.CONTINUATION, 0, id).repeat(2000)],
+  ["WINDOW_UPDATE", () => h2.windowUpdate(0, 1).repeat(2000)],
+  ["WINDOW_UPDATE of a stream", (id) => h2.windowUpdate(id, 1).repeat(2000)],
+  ["GOAWAY", () => frame(h2.GOAWAY, 0, 0, "\x7f\xff\xff\xff\0\0\0\0").repeat(2000)],
+  ["RST_STREAM", (id) => gone(id).repeat(2000)],
+  ["HEADERS on a stream that is over", (id) => gone(id) + head(id).repeat(2000)],
+  ["empty DATA on a stream that is over", (id) => gone(id) + frame(h2.DATA, 0, id).repeat(2000)],
+];
+
+for (const [what, frames] of FLOODS) {
   test(`a flood of ${what} ends its connection`, async (t) => {
     const server = await RawH2Server.start(t);
     const holdfast = await start(t, server);
@@ -140,10 +156,69 @@ for (const [what, frames] of [
     bad.write(frames(id));
     assert.equal((await answer).status, 502);
     await waitFor(() => bad.ended, "the connection to be closed");
-    await waitFor(() => /upstream sent too (many|large)/.test(holdfast.errorLog()), "the log");
+    // Where a request is left to speak of it.
+    const said = frames(id).startsWith(gone(id)) ? /rejected request/ : /upstream sent too (many|large)/;
+    await waitFor(() => said.test(holdfast.errorLog()), "the log");
     assert.equal((await get(holdfast.port, "/good")).body, "good");
   });
 }
+
+test("empty DATA, and DATA of padding, end an answer when there is no end of it", async (t) => {
+  const server = await RawH2Server.start(t);
+  const holdfast = await start(t, server);
+  for (const [number, empty] of [frame(h2.DATA, 0, 1), frame(h2.DATA, h2.FLAG.PADDED, 1, "\x02\0\0")].entries()) {
+    const answer = get(holdfast.port, "/").catch((error: Error) => error);
+    const { bad, id } = await asked(server, number);
+    bad.write(head(id), empty.repeat(2000));
+    await waitFor(() => bad.ended, "the connection to be closed");
+    const got = await answer;
+    assert.ok(got instanceof Error || got.body === "");
+    await waitFor(() => holdfast.errorLog().split("too many data frames").length > number + 1, "the log");
+  }
+});
+
+test("what is on its way when a client leaves is passed over, as far as the window goes, and the connection goes on", async (t) => {
+  const server = await RawH2Server.start(t);
+  const holdfast = await start(t, server);
+  const held = get(holdfast.port, "/held").catch((error: Error) => error);
+  const { bad, id } = await asked(server, 0);
+  const client = await RawConnection.open(holdfast.port);
+  client.write("GET /left HTTP/1.1\r\nHost: a\r\n\r\n");
+  const left = id + 2;
+  await bad.frame(h2.HEADERS, left);
+  bad.write(head(left), frame(h2.DATA, 0, left, "x".repeat(1000)));
+  await client.until((received) => received.includes("xxx"));
+  client.close();
+  await bad.frame(h2.RST_STREAM, left);
+  const piece = frame(h2.DATA, 0, left, "x".repeat(100));
+  bad.write(piece.repeat(2500));
+  const next = get(holdfast.port, "/next");
+  await bad.frame(h2.HEADERS, left + 2);
+  bad.write(head(left + 2), frame(h2.DATA, 1, left + 2, "next"));
+  assert.equal((await next).body, "next");
+  // Its window had room for 256 KiB.
+  bad.write(piece.repeat(2000));
+  await waitFor(() => bad.ended, "the connection to be closed");
+  await held;
+  assert.match(holdfast.errorLog(), new RegExp(`upstream sent frame for closed stream ${left} `));
+});
+
+test("a connection whose server takes no streams any more is not kept", async (t) => {
+  const server = await RawH2Server.start(t);
+  const holdfast = await start(t, server);
+  const none = h2.settingsFrame([[h2.SETTING.MAX_CONCURRENT_STREAMS, 0]]);
+  const first = get(holdfast.port, "/");
+  const { bad, id } = await asked(server, 0);
+  bad.write(none + head(id, true));
+  assert.equal((await first).status, 200);
+  await waitFor(() => bad.ended, "the connection to be closed");
+  const second = get(holdfast.port, "/");
+  const { bad: idle, id: other } = await asked(server, 1);
+  idle.write(head(other, true));
+  assert.equal((await second).status, 200);
+  idle.write(none);
+  await waitFor(() => idle.ended, "the idle connection to be closed");
+});
 
 test("a server that sends more than its window has room for has its stream reset", async (t) => {
   const server = await RawH2Server.start(t);

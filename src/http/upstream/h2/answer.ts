@@ -65,6 +65,11 @@ export class StreamAnswer implements AnswerFrames, InboundOwner {
     this.inbound.stop();
   }
 
+  /** How much of it may still come. */
+  get room(): number {
+    return this.ended || this.owner.id === 0 ? 0 : this.inbound.left;
+  }
+
   get isPaused(): boolean {
     return this.inbound.paused;
   }

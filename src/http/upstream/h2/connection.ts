@@ -126,13 +126,14 @@ export class H2ServerConnection implements StreamHandler, ConnectingOwner, Frame
     const { pooled } = this;
     if (stream.id === 0) this.waiting = this.waiting.filter((one) => one !== stream);
     else this.streams.remove(stream);
+    this.frames.expectLate(stream.answer.room);
     pooled.streams--;
     if (this.dead || this.stream.closed) return false;
     if (pooled.streams > 0) {
       this.free.push(stream);
       return true;
     }
-    if (this.retired || this.connecting !== undefined || pool === undefined) {
+    if (pooled.most === 0 || this.connecting !== undefined || pool === undefined) {
       this.close();
       return false;
     }
@@ -261,6 +262,10 @@ export class H2ServerConnection implements StreamHandler, ConnectingOwner, Frame
     return this.streams.get(id);
   }
 
+  get sent(): number {
+    return this.output.frames;
+  }
+
   wasOpened(id: number): boolean {
     return id % 2 === 1 && id <= this.lastId;
   }
@@ -271,7 +276,8 @@ export class H2ServerConnection implements StreamHandler, ConnectingOwner, Frame
         return this.setInitialWindow(value);
       case h2.SETTING.MAX_CONCURRENT_STREAMS:
         if (!this.retired) this.pooled.most = value;
-        return true;
+        if (value === 0 && this.pooled.streams === 0) this.close();
+        return !this.dead;
       case h2.SETTING.HEADER_TABLE_SIZE:
         this.output.tableChanged = true;
         return true;

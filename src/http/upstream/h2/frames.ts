@@ -1,10 +1,9 @@
 import { type FrameHandler, FrameReader } from "../../../wire/h2/frame_reader.ts";
 import * as h2 from "../../../wire/h2/frames.ts";
 import type { HpackDecoder } from "../../../wire/h2/hpack_decoder.ts";
+import { FrameLimits } from "./frame_limits.ts";
 import { HeaderBlock } from "./header_block.ts";
 
-/** How many frames a server may send that carry nothing (PING, SETTINGS), before one that does. */
-const MOST_CONTROL = 1000;
 /** The window of the connection is opened again when it is below that. */
 const LOW_WINDOW = h2.MAX_WINDOW / 4;
 
@@ -43,6 +42,8 @@ export interface FramesOwner {
   streamOf(id: number): StreamFrames | undefined;
   /** Whether such a stream was ever opened. */
   wasOpened(id: number): boolean;
+  /** How many frames it was sent that use windows, and header blocks. */
+  readonly sent: number;
   write(bytes: string): void;
   onSetting(id: number, value: number): boolean;
   /** The server takes more of all streams together; false: the window is larger than it may be. */
@@ -59,7 +60,7 @@ export class ServerFrames implements FrameHandler {
   private readonly block = new HeaderBlock();
   private recvWindow = h2.MAX_WINDOW;
   private greeted = false;
-  private control = 0;
+  private readonly limits = new FrameLimits();
   // The frame that is being read.
   private length = 0;
   private type = 0;
@@ -108,7 +109,7 @@ export class ServerFrames implements FrameHandler {
         return length === 4 || this.wrongLength("window update");
       default:
         // Frames of other types are passed over, and are no more welcome than those that carry nothing.
-        return this.countControl("unknown");
+        return this.idles("unknown");
     }
   }
 
@@ -123,11 +124,12 @@ export class ServerFrames implements FrameHandler {
       case h2.SETTINGS:
         return this.takeSettings(payload);
       case h2.PING:
+        if (!this.idles("ping")) return false;
         if ((this.flags & h2.FLAG.ACK) !== 0) return true;
-        if (!this.countControl("ping")) return false;
         this.owner.write(h2.pingAck(payload.latin1Slice()));
         return true;
       case h2.GOAWAY:
+        if (!this.idles("goaway")) return false;
         this.owner.onGoaway(payload.readUInt32BE(0) & h2.MAX_WINDOW, payload.readUInt32BE(4));
         return !this.owner.dead;
       case h2.WINDOW_UPDATE:
@@ -159,7 +161,7 @@ export class ServerFrames implements FrameHandler {
     }
     this.target = undefined;
     const stream = owner.streamOf(id);
-    if (stream === undefined) return true;
+    if (stream === undefined) return this.limits.takeLate(length) || this.closedStream();
     const { answer } = stream;
     if (answer.ended) {
       stream.breakOff(`upstream sent frame for closed stream ${id}`, h2.ERROR.STREAM_CLOSED);
@@ -171,9 +173,18 @@ export class ServerFrames implements FrameHandler {
     return !owner.dead;
   }
 
+  /** No request has the stream any more. */
+  expectLate(room: number): void {
+    this.limits.expectLate(room);
+  }
+
   onFrameData(piece: Buffer, last: boolean): boolean {
-    this.control = 0;
     const { target } = this;
+    if (piece.length === 0 && (this.flags & h2.FLAG.END_STREAM) === 0) {
+      if (!this.idles("data")) return false;
+    } else if (target !== undefined) {
+      this.limits.useful();
+    }
     // Between two pieces the request may have ended, and the object may carry another since.
     if (target !== undefined && target.id === this.id) {
       const ends = last && (this.flags & h2.FLAG.END_STREAM) !== 0;
@@ -223,8 +234,8 @@ export class ServerFrames implements FrameHandler {
       if (error.kind === "large") return this.tooLarge();
       return this.fail(`upstream${error.sentence.slice("client".length)}`, h2.ERROR.COMPRESSION_ERROR);
     }
-    this.control = 0;
-    if (stream === undefined) return true;
+    if (stream === undefined) return this.idles("headers");
+    this.limits.useful();
     if (stream.answer.ended) {
       stream.breakOff(`upstream sent frame for closed stream ${this.id}`, h2.ERROR.STREAM_CLOSED);
     } else {
@@ -243,7 +254,7 @@ export class ServerFrames implements FrameHandler {
     const { owner, id } = this;
     if (!owner.wasOpened(id)) return this.unknownStream();
     const stream = owner.streamOf(id);
-    if (stream === undefined) return this.countControl("rst stream");
+    if (stream === undefined) return this.idles("rst stream");
     try {
       stream.onReset(error);
     } catch (fault) {
@@ -267,8 +278,8 @@ export class ServerFrames implements FrameHandler {
   }
 
   private takeSettings(payload: Buffer): boolean {
+    if (!this.idles("settings", 1 + payload.length / 6)) return false;
     if ((this.flags & h2.FLAG.ACK) !== 0) return true;
-    if (!this.countControl("settings")) return false;
     for (let at = 0; at < payload.length; at += 6) {
       if (!this.owner.onSetting(payload.readUInt16BE(at), payload.readUInt32BE(at + 2))) return false;
     }
@@ -278,6 +289,7 @@ export class ServerFrames implements FrameHandler {
 
   private takeWindow(increment: number): boolean {
     const { owner, id } = this;
+    if (!this.limits.update(owner.sent)) return this.tooMany("window update");
     if (id === 0) {
       if (increment === 0) return this.fail("upstream sent zero window update", h2.ERROR.PROTOCOL_ERROR);
       if (!owner.onWindow(increment))
@@ -286,7 +298,7 @@ export class ServerFrames implements FrameHandler {
     }
     if (!owner.wasOpened(id)) return this.unknownStream();
     const stream = owner.streamOf(id);
-    if (stream === undefined) return this.countControl("window update");
+    if (stream === undefined) return true;
     if (increment === 0) stream.breakOff("upstream sent zero window update", h2.ERROR.PROTOCOL_ERROR);
     else if (!stream.onWindow(increment))
       stream.breakOff("upstream sent too large window update", h2.ERROR.FLOW_CONTROL_ERROR);
@@ -295,9 +307,17 @@ export class ServerFrames implements FrameHandler {
 
   // ---- what is wrong
 
-  private countControl(name: string): boolean {
-    if (++this.control <= MOST_CONTROL) return true;
+  /** A frame that carries nothing, or as much work as `count` of them. */
+  private idles(name: string, count = 1): boolean {
+    return this.limits.idles(count) || this.tooMany(name);
+  }
+
+  private tooMany(name: string): boolean {
     return this.fail(`upstream sent too many ${name} frames`, h2.ERROR.ENHANCE_YOUR_CALM);
+  }
+
+  private closedStream(): boolean {
+    return this.fail(`upstream sent frame for closed stream ${this.id}`, h2.ERROR.STREAM_CLOSED);
   }
 
   private tooLarge(): boolean {

@@ -57,6 +57,7 @@ export class Outbound implements SenderOwner, RequestCoding, BodyCoding, SentStr
   // ---- RequestCoding, BodyCoding
 
   requestHead(block: string, bodiless: boolean): string {
+    this.output.frames++;
     return headersFrames(this.id, this.output.blockStart() + block, bodiless, DEFAULT_FRAME_SIZE);
   }
 
@@ -71,6 +72,7 @@ export class Outbound implements SenderOwner, RequestCoding, BodyCoding, SentStr
   before(length: number, last: boolean): string {
     this.credit -= length;
     this.output.window -= length;
+    this.output.frames++;
     return frameHead(length, DATA, last ? FLAG.END_STREAM : 0, this.id);
   }
 
