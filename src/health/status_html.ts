@@ -1,10 +1,7 @@
-import { html, moment, PAGE_STYLE } from "../http/core/page.ts";
+import { html, moment, PAGE_STYLE, pageHtml, REFRESH } from "../http/core/page.ts";
 import type { StatusQuery, StatusReport, StatusRow } from "./status.ts";
 import { CERTIFICATES_STYLE, certificatesTable } from "./status_certificates.ts";
 import { age, failure } from "./status_text.ts";
-
-/** How often the page asks for itself again, s. */
-const REFRESH = 5;
 
 /** The first eight are the module's. */
 const COLUMNS = [
@@ -59,7 +56,7 @@ const STYLE = `${PAGE_STYLE}
   }
 `;
 
-/** The page of all states. It loads no other resource, and all text in it is escaped. */
+/** The page of all states. All text in it is escaped. */
 export function statusHtml(
   shown: readonly StatusRow[],
   { rows, certificates, generation, now }: StatusReport,
@@ -67,22 +64,14 @@ export function statusHtml(
 ): string {
   const down = rows.filter((row) => !row.up).length;
   const more = certificates.length > 0;
-  return `<!DOCTYPE html>
-<html lang="en">
-<head>
-  <meta charset="utf-8">
-  <meta name="viewport" content="width=device-width, initial-scale=1">
-  <meta http-equiv="refresh" content="${REFRESH}">
-  <title>${down === 0 ? "" : `${down} down – `}Holdfast http upstream check status</title>
-  <style>${STYLE}${more ? CERTIFICATES_STYLE : ""}</style>
-</head>
-<body>
-<h1>Holdfast http upstream check status</h1>
+  return pageHtml(
+    `${down === 0 ? "" : `${down} down – `}Holdfast http upstream check status`,
+    `${STYLE}${more ? CERTIFICATES_STYLE : ""}`,
+    `<h1>Holdfast http upstream check status</h1>
 <h2>Check upstream server number: ${shown.length}, generation: ${generation}</h2>
 <p class="made">Made ${moment(now)}, again every ${REFRESH} s</p>
-${rows.length === 0 && more ? "" : servers(shown, rows, query, now)}${more ? certificatesTable(certificates, now) : ""}</body>
-</html>
-`;
+${rows.length === 0 && more ? "" : servers(shown, rows, query, now)}${more ? certificatesTable(certificates, now) : ""}`,
+  );
 }
 
 function servers(shown: readonly StatusRow[], rows: readonly StatusRow[], query: StatusQuery, now: number): string {

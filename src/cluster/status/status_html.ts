@@ -1,5 +1,5 @@
 import { duration } from "../../health/change.ts";
-import { html, moment, PAGE_STYLE } from "../../http/core/page.ts";
+import { html, moment, PAGE_STYLE, pageHtml, REFRESH } from "../../http/core/page.ts";
 import type { Opinion } from "../group/opinions.ts";
 import type { Matrix, NodeRow, Seen, ServerRow } from "../matrix.ts";
 import { wordOf } from "../report/report.ts";
@@ -7,8 +7,6 @@ import { refusedBatches } from "../sync/store_row.ts";
 import { STYLE } from "./status_style.ts";
 import { troubles } from "./words.ts";
 
-/** How often the page asks for itself again, s. */
-const REFRESH = 5;
 /** Of an upstream with more servers than this only those are shown that are not up for all. */
 const MANY = 24;
 /** Names of columns stand upright from so many columns on. */
@@ -19,23 +17,16 @@ export interface PageQuery {
   readonly all: boolean;
 }
 
-/** The page of the matrix. It loads no other resource, and all text in it is escaped. */
+/** The page of the matrix. All text in it is escaped. */
 export function statusHtml(matrix: Matrix, query: PageQuery): string {
   const { cluster, self, at, nodes, servers, differences } = matrix;
   const wrong = troubles(matrix);
   const observers = nodes.filter(({ facts }) => facts !== undefined);
   const counts = `${nodes.length} nodes, ${servers.length} ${servers.length === 1 ? "server" : "servers"}`;
-  return `<!DOCTYPE html>
-<html lang="en">
-<head>
-  <meta charset="utf-8">
-  <meta name="viewport" content="width=device-width, initial-scale=1">
-  <meta http-equiv="refresh" content="${REFRESH}">
-  <title>${wrong.length === 0 ? "" : `${wrong.length} × `}Holdfast cluster ${html(cluster)}</title>
-  <style>${PAGE_STYLE}${STYLE}</style>
-</head>
-<body>
-<h1>Cluster ${html(cluster)} as ${html(self)} sees it</h1>
+  return pageHtml(
+    `${wrong.length === 0 ? "" : `${wrong.length} × `}Holdfast cluster ${html(cluster)}`,
+    `${PAGE_STYLE}${STYLE}`,
+    `<h1>Cluster ${html(cluster)} as ${html(self)} sees it</h1>
 <p class="made">${counts}, made ${moment(at)}, again every ${REFRESH} s</p>
 ${words(wrong, differences)}
 <section>
@@ -50,9 +41,8 @@ ${nodes.map((node) => nodeLine(node, matrix)).join("")}</tbody>
 <h2>Which node reaches which</h2>
 ${grid(observers, nodes, { name: ({ name }) => name, corner: "observer", none: ({ name }, row) => row.name === name })}
 </section>
-${upstreams(matrix, observers, query)}${LEGEND}${storeSection(matrix)}</body>
-</html>
-`;
+${upstreams(matrix, observers, query)}${LEGEND}${storeSection(matrix)}`,
+  );
 }
 
 const LEGEND = `<p class="legend"><span><i class="u">✓</i> up</span> <span><i class="d">✕</i> down</span> <span><i class="q">?</i> no verdict yet</span>

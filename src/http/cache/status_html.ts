@@ -5,13 +5,12 @@ import {
   moment,
   numberText as number,
   PAGE_STYLE,
+  pageHtml,
+  REFRESH,
   sizeText as size,
 } from "../core/page.ts";
 import type { CacheStatus } from "../core/upstream.ts";
 import { type CacheReport, KINDS, OUT_OF_CACHE } from "./status.ts";
-
-/** How often the page asks for itself again, s. */
-const REFRESH = 5;
 
 const STYLE = `${PAGE_STYLE}${CARD_STYLE}
   .k0 { background: #1a8a4c } .k1 { background: #c9a227 } .k2 { background: #dfc25f } .k3 { background: #63b98a }
@@ -20,24 +19,16 @@ const STYLE = `${PAGE_STYLE}${CARD_STYLE}
   li i { display: inline-block; width: .7rem; height: .7rem; margin-right: .4rem; border-radius: .2rem } li span { color: var(--soft) }
 `;
 
-/** The page of all caches. It loads no other resource, and all text in it is escaped. */
+/** The page of all caches. All text in it is escaped. */
 export function statusHtml(reports: readonly CacheReport[], now: number): string {
   const what = reports.length === 1 ? "1 cache" : `${reports.length} caches`;
-  return `<!DOCTYPE html>
-<html lang="en">
-<head>
-  <meta charset="utf-8">
-  <meta name="viewport" content="width=device-width, initial-scale=1">
-  <meta http-equiv="refresh" content="${REFRESH}">
-  <title>Holdfast cache status</title>
-  <style>${STYLE}</style>
-</head>
-<body>
-<h1>Holdfast cache status</h1>
+  return pageHtml(
+    "Holdfast cache status",
+    STYLE,
+    `<h1>Holdfast cache status</h1>
 <p class="made">${what}, made ${moment(now)}, again every ${REFRESH} s</p>
-${reports.map(section).join("")}</body>
-</html>
-`;
+${reports.map(section).join("")}`,
+  );
 }
 
 function section(report: CacheReport): string {

@@ -27,6 +27,26 @@ export const CARD_STYLE = `
   dt { font-size: .82rem; font-weight: 600; color: var(--soft) } dd { margin: 0; font-variant-numeric: tabular-nums } small { color: var(--soft) }
   @media (max-width: 760px) { dl { grid-template-columns: 1fr 1fr } }`;
 
+/** How often a page asks for itself again, s. */
+export const REFRESH = 5;
+
+/** A whole page, which loads no other resource. All of it is HTML already. */
+export function pageHtml(title: string, style: string, body: string): string {
+  return `<!DOCTYPE html>
+<html lang="en">
+<head>
+  <meta charset="utf-8">
+  <meta name="viewport" content="width=device-width, initial-scale=1">
+  <meta http-equiv="refresh" content="${REFRESH}">
+  <title>${title}</title>
+  <style>${style}</style>
+</head>
+<body>
+${body}</body>
+</html>
+`;
+}
+
 /** Figures by name, both HTML, in a card. */
 export function figuresHtml(figures: readonly (readonly [name: string, value: string])[]): string {
   return `<dl>\n${figures.map(([name, value]) => `  <div><dt>${name}</dt><dd>${value}</dd></div>\n`).join("")}</dl>\n`;

@@ -1,8 +1,15 @@
-import { CARD_STYLE, figuresHtml, html, moment, numberText, PAGE_STYLE, sizeText } from "../../http/core/page.ts";
+import {
+  CARD_STYLE,
+  figuresHtml,
+  html,
+  moment,
+  numberText,
+  PAGE_STYLE,
+  pageHtml,
+  REFRESH,
+  sizeText,
+} from "../../http/core/page.ts";
 import type { GroupReport, ZoneReport } from "./status.ts";
-
-/** How often the page asks for itself again, s. */
-const REFRESH = 5;
 
 const STYLE = `${PAGE_STYLE}${CARD_STYLE}
   .bar i { background: #1a8a4c } .bar .full { background: #c9a227 }
@@ -11,24 +18,16 @@ const STYLE = `${PAGE_STYLE}${CARD_STYLE}
   .store code { overflow-wrap: anywhere } .store span { color: var(--soft) }
 `;
 
-/** The page of all zones. It loads no other resource, and all text in it is escaped. */
+/** The page of all zones. All text in it is escaped. */
 export function statusHtml(reports: readonly ZoneReport[], now: number): string {
   const what = reports.length === 1 ? "1 session zone" : `${reports.length} session zones`;
-  return `<!DOCTYPE html>
-<html lang="en">
-<head>
-  <meta charset="utf-8">
-  <meta name="viewport" content="width=device-width, initial-scale=1">
-  <meta http-equiv="refresh" content="${REFRESH}">
-  <title>Holdfast session status</title>
-  <style>${STYLE}</style>
-</head>
-<body>
-<h1>Holdfast session status</h1>
+  return pageHtml(
+    "Holdfast session status",
+    STYLE,
+    `<h1>Holdfast session status</h1>
 <p class="made">${what}, made ${moment(now)}, again every ${REFRESH} s</p>
-${reports.map(section).join("")}</body>
-</html>
-`;
+${reports.map(section).join("")}`,
+  );
 }
 
 const UNKNOWN = "–";
