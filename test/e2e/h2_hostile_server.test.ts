@@ -63,8 +63,8 @@ const WRONG: readonly (readonly [what: string, bytes: (id: number) => string, lo
     /rst stream frame with invalid length: 5/,
   ],
   ["padding longer than its frame", (id) => frame(h2.HEADERS, 0xc, id, "\x09\x88"), /too long padding/],
-  ["an index that no table has", (id) => block(id, "\xfe"), /invalid hpack table index/],
-  ["a header block that breaks off", (id) => block(id, "\x88\0\x7f"), /incorrect length/],
+  ["an index that no table has", (id) => block(id, "\xfe"), /invalid http2 table index: 126/],
+  ["a header block that breaks off", (id) => block(id, "\x88\0\x7f"), /truncated http2 header/],
   ["no status", (id) => block(id, encodeField("a", "b")), /no :status header/],
   ["two statuses", (id) => block(id, "\x88\x88"), /duplicate :status header/],
   ["a status that is no number", (id) => block(id, encodeField(":status", "2x0")), /invalid :status "2x0"/],
@@ -123,7 +123,7 @@ test("a small block that would stand for a large head refers to a table that the
   const entry = `\x40\x01a\x7f\xa1\x1e${"x".repeat(4000)}`;
   bad.write(block(id, `\x88${entry}${"\xbe".repeat(1000)}`));
   assert.equal((await answer).status, 502);
-  await waitFor(() => /invalid hpack table index/.test(holdfast.errorLog()), "the log");
+  await waitFor(() => /invalid http2 table index/.test(holdfast.errorLog()), "the log");
 });
 
 const gone = (id: number) => h2.rstStream(id, h2.ERROR.INTERNAL_ERROR);

@@ -71,6 +71,8 @@ export interface RawFrame {
 export class RawH2 {
   readonly socket: Socket;
   readonly frames: RawFrame[] = [];
+  /** Gets each frame when it has come. */
+  onFrame: ((frame: RawFrame) => void) | undefined = undefined;
   ended = false;
   #bytes: Buffer = Buffer.alloc(0);
 
@@ -91,8 +93,9 @@ export class RawH2 {
     t: TestContext,
     port: number,
     settings: readonly (readonly [number, number])[] = [],
+    host = "127.0.0.1",
   ): Promise<RawH2> {
-    const socket = connectTcp({ port, host: "127.0.0.1" });
+    const socket = connectTcp({ port, host });
     t.after(() => socket.destroy());
     await new Promise((resolve, reject) => socket.once("connect", resolve).once("error", reject));
     const connection = new RawH2(socket);
@@ -139,13 +142,11 @@ export class RawH2 {
       const length = this.#bytes.readUIntBE(0, 3);
       if (this.#bytes.length < 9 + length) return;
       const [, , , type, flags] = this.#bytes;
-      this.frames.push({
-        type,
-        flags,
-        stream: this.#bytes.readUInt32BE(5),
-        payload: this.#bytes.subarray(9, 9 + length),
-      });
+      const [stream, payload] = [this.#bytes.readUInt32BE(5), this.#bytes.subarray(9, 9 + length)];
+      const frame = { type, flags, stream, payload };
+      this.frames.push(frame);
       this.#bytes = this.#bytes.subarray(9 + length);
+      this.onFrame?.(frame);
     }
   }
 }

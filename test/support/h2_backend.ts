@@ -77,8 +77,12 @@ export class RawH2Server {
     this.port = port;
   }
 
-  /** `greeting`: sent on each connection, SETTINGS by default. */
-  static async start(t: TestContext, greeting: string = settingsFrame([])): Promise<RawH2Server> {
+  /** `greeting`: sent on each connection, SETTINGS by default. `accept` gets each one. */
+  static async start(
+    t: TestContext,
+    greeting: string = settingsFrame([]),
+    accept: (connection: RawH2) => void = () => {},
+  ): Promise<RawH2Server> {
     const sockets = new Set<Socket>();
     let server: RawH2Server | undefined;
     const tcp = createTcp((socket) => {
@@ -91,6 +95,7 @@ export class RawH2Server {
         const connection = new RawH2(socket);
         connection.write(greeting);
         server?.connections.push(connection);
+        accept(connection);
         socket.emit("data", before.subarray(PREFACE.length));
       };
       socket.on("data", onData);

@@ -231,8 +231,15 @@ export function runTool({ prefix }: { readonly prefix: string }, ...words: reado
   return finish(child, prefix);
 }
 
-/** Starts the machine's real nginx in the same way, to compare with; skip the test with `have("nginx")` where it is not. */
-export async function startNginx(t: TestContext, options: Pick<ProgramOptions, "config" | "files">): Promise<Running> {
+/**
+ * Starts the machine's real nginx in the same way, to compare with, or another `binary`; skip the test with `have("nginx")` where
+ * it is not.
+ */
+export async function startNginx(
+  t: TestContext,
+  options: Pick<ProgramOptions, "config" | "files">,
+  binary = "nginx",
+): Promise<Running> {
   const { prefix, ports, config } = await prepare(t, options, "");
   const temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map(
     (what) => `${what}_temp_path ${what}_temp;`,
@@ -246,7 +253,7 @@ export async function startNginx(t: TestContext, options: Pick<ProgramOptions, "
   const args = ["-p", `${prefix}/`, "-c", "conf/nginx.conf", "-e", "logs/error.log"];
   const globals = "daemon off; pid logs/nginx.pid; error_log logs/error.log info;";
   const env = { ...process.env, PATH: `${process.env.PATH ?? ""}:/usr/sbin:/usr/local/sbin` };
-  return started(t, { command: "nginx", args: [...args, "-g", globals], env, prefix, ports, config }, "logs/nginx.pid");
+  return started(t, { command: binary, args: [...args, "-g", globals], env, prefix, ports, config }, "logs/nginx.pid");
 }
 
 const bundles = new Map<string, string>();

@@ -6,10 +6,29 @@ import type { Server } from "./location.ts";
 import type { Request } from "./request.ts";
 import type { ClientConnection } from "./types.ts";
 
-/** Writes to the location's error log, with the request's context appended as nginx does. */
-export function logError(request: Request, level: Level, message: string): void {
+/** Writes to the location's error log, with the request's context appended as nginx does. `host`: the Host field is part of it. */
+export function logError(request: Request, level: Level, message: string, host = true): void {
   const log = request.location.errorLog;
-  if (log.wants(level)) log.write(level, message + requestContext(request), request.connection.number);
+  if (log.wants(level)) log.write(level, message + requestContext(request, host), request.connection.number);
+}
+
+/**
+ * The client has gone; `more`: what becomes of that. Over HTTP/2 the log has it already, of the stream or of the connection, as in
+ * nginx.
+ */
+export function logClientGone(request: Request, more = ""): void {
+  if (request.version >= 2000) return;
+  logError(request, "info", `epoll_wait() reported that client prematurely closed connection${more}`);
+}
+
+/**
+ * What a request's server is doing, for what the log says of a body that goes on to it as it comes. As in nginx it is being sent
+ * the request until it answers.
+ */
+export function whileSending({ upstream }: Request): string {
+  if (upstream === undefined || upstream.ended) return "";
+  const { doing } = upstream;
+  return ` while ${doing === "reading response header from upstream" ? "sending request to upstream" : doing}`;
 }
 
 /** Writes a line to an error log. */
@@ -29,13 +48,13 @@ export function logException(request: Request, error: unknown): void {
 }
 
 /** `, client: …, server: …, request: "…", upstream: "…", host: "…", referrer: "…"`. */
-function requestContext(request: Request): string {
+function requestContext(request: Request, withHost: boolean): string {
   let text = `, client: ${hostText(request.remote)}, server: ${request.server.name}`;
   if (request.requestLine !== "") text += `, request: "${request.requestLine}"`;
   if (request !== request.main) text += `, subrequest: "${request.uri}"`;
   const upstream = request.upstream?.shown;
   if (upstream !== undefined) text += `, upstream: "${upstream}"`;
-  const host = request.headers.get("host");
+  const host = withHost ? request.headers.get("host") : undefined;
   if (host !== undefined) text += `, host: "${host}"`;
   const referrer = request.headers.get("referer");
   if (referrer !== undefined) text += `, referrer: "${referrer}"`;

@@ -10,6 +10,8 @@ import type { Request } from "./request.ts";
 export interface UpstreamPassage {
   /** `http://127.0.0.1:8080/uri` for the error log while a server is connected to. */
   readonly shown: string | undefined;
+  /** What is being done, for the error log. */
+  readonly doing: string;
   /** The last answer's head and trailer, for $upstream_http_* and $upstream_trailer_*. */
   readonly head: AnswerHead | undefined;
   readonly trailers: HeaderList | undefined;

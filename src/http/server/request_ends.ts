@@ -40,12 +40,13 @@ export function giveUpRequest(request: Request, exchange: Terminator): void {
   }
 }
 
-/** The client is gone, and the request is not over: that ends it, unless its handler or post_action goes on without a client. */
+/** The client is gone, and the request is not over: that ends it, unless its handler or post_action goes on without a client. `status`: where its body was being read. */
 export function abandonRequest(
   request: Request,
   body: { fail(request: Request, status: number): void } | undefined,
+  status: number,
 ): void {
-  if (request.bodySink !== undefined) body?.fail(request, 400);
+  if (request.bodySink !== undefined) body?.fail(request, status);
   else if (request.postAction) return;
   else if (request.onAbort !== undefined) request.onAbort(request);
   else finalizeRequest(request, CLIENT_CLOSED_REQUEST);

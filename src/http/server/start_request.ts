@@ -15,9 +15,9 @@ export function tlsRefusal({ connection: { tls, secure }, server }: Request): Tl
   return verify === "off" ? undefined : judgeCertificate(tls, verify);
 }
 
-/** Says which fields of the head do not count. */
-export function logIgnored(request: Request, sentences: readonly string[]): void {
-  for (const sentence of sentences) logError(request, "info", `${sentence} while reading client request headers`);
+/** Says which fields of the head do not count; `host`: its own was read before them. */
+export function logIgnored(request: Request, sentences: readonly string[], host = true): void {
+  for (const sentence of sentences) logError(request, "info", `${sentence} while reading client request headers`, host);
 }
 
 /** Starts a request whose head is in order. */

@@ -230,7 +230,7 @@ export abstract class PassageServers implements ConnectionUser, BodySink, QueueU
   }
 
   /** What is being done, for the error log. */
-  protected get doing(): string {
+  get doing(): string {
     if (this.place !== undefined) return "waiting in upstream queue";
     return this.connection?.doing ?? "reading upstream";
   }

@@ -1,7 +1,7 @@
 import type { Peer } from "../../balancer/peer.ts";
 import { CLIENT_CLOSED_REQUEST, DONE, OK } from "../core/codes.ts";
 import { finalizeRequest } from "../core/engine.ts";
-import { logError } from "../core/log_context.ts";
+import { logClientGone } from "../core/log_context.ts";
 import type { Request } from "../core/request.ts";
 import type { PeerChoice, UpstreamHooks } from "../core/upstream.ts";
 import type { UpstreamTarget } from "./protocol.ts";
@@ -72,6 +72,6 @@ class Choice implements PeerChoice {
 
 function abort(request: Request): void {
   request.onAbort = undefined;
-  logError(request, "info", "epoll_wait() reported that client prematurely closed connection");
+  logClientGone(request);
   finalizeRequest(request, CLIENT_CLOSED_REQUEST);
 }

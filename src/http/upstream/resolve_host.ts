@@ -9,7 +9,7 @@ import { boundary } from "../../sys/guard.ts";
 import { resolvingOf } from "../conf/resolver.ts";
 import type { Unresolved, UpstreamEntry, Upstreams } from "../conf/upstreams.ts";
 import { finalizeRequest } from "../core/engine.ts";
-import { logError } from "../core/log_context.ts";
+import { logClientGone, logError } from "../core/log_context.ts";
 import type { Request } from "../core/request.ts";
 import type { UpstreamSettings } from "./settings.ts";
 import { markEmptyPassage } from "./variables.ts";
@@ -47,7 +47,7 @@ export function resolveHost(
   if (settings.ignoreClientAbort) return;
   request.onAbort = () => {
     lookup.cancel();
-    logError(request, "info", "epoll_wait() reported that client prematurely closed connection");
+    logClientGone(request);
     finalizeRequest(request, 499);
   };
 }

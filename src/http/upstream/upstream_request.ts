@@ -1,7 +1,7 @@
 import type { HeaderList } from "../../wire/http1/header_list.ts";
 import { CLIENT_CLOSED_REQUEST, DONE, ERROR, OK } from "../core/codes.ts";
 import { finalizeRequest, sendHeader } from "../core/engine.ts";
-import { logError, logException } from "../core/log_context.ts";
+import { logClientGone, logError, logException } from "../core/log_context.ts";
 import type { Request } from "../core/request.ts";
 import type { AnswerHead, UpstreamHooks, UpstreamPassage } from "../core/upstream.ts";
 import { HeadWait } from "./head_wait.ts";
@@ -292,8 +292,7 @@ class UpstreamRequest extends PassageServers implements UpstreamPassage, PipeOwn
       return;
     }
     const too = this.connected ? ", so upstream connection is closed too" : "";
-    const sentence = `epoll_wait() reported that client prematurely closed connection${too} while ${this.doing}`;
-    logError(this.request, "info", sentence);
+    logClientGone(this.request, `${too} while ${this.doing}`);
     this.finalize(CLIENT_CLOSED_REQUEST);
   }
 }

@@ -10,8 +10,8 @@ export interface FrameHandler {
   onPart?(payload: Buffer): boolean;
   /** A piece of a DATA frame's data, lent for the call; `last`: the frame ends with it. */
   onFrameData(piece: Buffer, last: boolean): boolean;
-  /** Padding is longer than its frame. */
-  onBadPadding(): boolean;
+  /** Padding is longer than `left`, the rest of its frame; undefined: there is not even its length. */
+  onBadPadding(padding: number | undefined, left: number): boolean;
   /** What came first is not the preface. */
   onBadPreface(): boolean;
 }
@@ -44,7 +44,7 @@ export class FrameReader {
 
   /** Within a frame, or in the preface. */
   get incomplete(): boolean {
-    return this.#headBytes > 0 || this.#preface > 0;
+    return this.#headBytes > 0 || (this.#preface > 0 && this.#preface < PREFACE.length);
   }
 
   read(bytes: Buffer, handler: FrameHandler): void {
@@ -108,13 +108,13 @@ export class FrameReader {
     if (this.#padded) {
       this.#padded = false;
       if (this.#left === 0) {
-        this.#goOn(handler.onBadPadding());
+        this.#goOn(handler.onBadPadding(undefined, 0));
         return at;
       }
       this.#padding = bytes[at++];
       this.#left--;
       if (this.#padding > this.#left) {
-        this.#goOn(handler.onBadPadding());
+        this.#goOn(handler.onBadPadding(this.#padding, this.#left));
         return at;
       }
     }

@@ -11,24 +11,34 @@ const TABLE_BYTES = 4096;
 /** The shift of the last octet that an integer may have. */
 const LAST_SHIFT = 14;
 
-/** What is wrong with a header block. */
+/** What is wrong with a header block; the decoder's `detail` has the number that it is about, where there is one. */
 export interface HeaderBlockError {
-  /** As the error log says it. */
-  readonly sentence: string;
-  readonly kind: "compression" | "size" | "large";
+  readonly what:
+    | "end within an integer"
+    | "end within a string"
+    | "no such index"
+    | "long index"
+    | "long length"
+    | "long size"
+    | "bad code"
+    | "bad size"
+    | "no name"
+    | "large field"
+    | "large head";
+  readonly kind: "compression" | "size" | "large" | "protocol";
 }
 
-const INCOMPLETE: HeaderBlockError = { sentence: "client sent header block with incorrect length", kind: "size" };
-const BAD_INDEX: HeaderBlockError = { sentence: "client sent invalid hpack table index", kind: "compression" };
-export const BAD_INTEGER: HeaderBlockError = {
-  sentence: "client sent header block with too long length value",
-  kind: "compression",
-};
-const BAD_CODE: HeaderBlockError = { sentence: "client sent invalid encoded header field", kind: "compression" };
-const BAD_UPDATE: HeaderBlockError = { sentence: "client sent invalid table size update", kind: "compression" };
-const NO_NAME: HeaderBlockError = { sentence: "client sent zero header name length", kind: "compression" };
-const LONG_FIELD: HeaderBlockError = { sentence: "client sent too large header field", kind: "large" };
-const LONG_HEAD: HeaderBlockError = { sentence: "client sent too large header", kind: "large" };
+const END_IN_INTEGER: HeaderBlockError = { what: "end within an integer", kind: "size" };
+const END_IN_STRING: HeaderBlockError = { what: "end within a string", kind: "size" };
+const BAD_INDEX: HeaderBlockError = { what: "no such index", kind: "compression" };
+const LONG_INDEX: HeaderBlockError = { what: "long index", kind: "compression" };
+export const LONG_LENGTH: HeaderBlockError = { what: "long length", kind: "compression" };
+const LONG_SIZE: HeaderBlockError = { what: "long size", kind: "compression" };
+const BAD_CODE: HeaderBlockError = { what: "bad code", kind: "compression" };
+const BAD_SIZE: HeaderBlockError = { what: "bad size", kind: "compression" };
+const NO_NAME: HeaderBlockError = { what: "no name", kind: "protocol" };
+const LARGE_FIELD: HeaderBlockError = { what: "large field", kind: "large" };
+const LARGE_HEAD: HeaderBlockError = { what: "large head", kind: "large" };
 
 /** Beside the scanner's flags: the request is malformed (RFC 9113 section 8.2.1), for its name or for its value. */
 export const BAD_NAME = 0x10;
@@ -109,6 +119,8 @@ export class HpackDecoder {
   count = 0;
   /** Where the lines end. */
   length = 0;
+  /** Of an error: the index or the size of a table that there may not be. */
+  detail = 0;
   /** The dynamic table: the newest entry is the last. */
   readonly #entries: Entry[] = [];
   #bytes = 0;
@@ -166,24 +178,34 @@ export class HpackDecoder {
       const first = block[this.#pos];
       const before = this.length;
       if (first >= 0x80) {
-        const index = this.#integer(block, 7);
+        const index = this.#integer(block, 7, LONG_INDEX);
         if (index < 0) return this.#error;
         const entry = this.#entry(index);
-        if (entry === undefined) return BAD_INDEX;
+        if (entry === undefined) {
+          this.detail = index;
+          return BAD_INDEX;
+        }
         left -= fieldBytes(entry);
-        if (left < 0) return LONG_HEAD;
+        if (left < 0) return LARGE_HEAD;
         this.#write(entry);
       } else if (first >= 0x20 && first < 0x40) {
-        const size = this.#integer(block, 5);
+        const size = this.#integer(block, 5, LONG_SIZE);
         if (size < 0) return this.#error;
-        if (size > this.#limit || this.count > 0) return BAD_UPDATE;
+        if (size > this.#limit || this.count > 0) {
+          this.detail = size;
+          return BAD_SIZE;
+        }
         this.#most = size;
         this.#evict(0);
       } else {
         const indexed = first >= 0x40;
         if (!this.#literal(block, indexed ? 6 : 4, field)) return this.#error;
         left -= this.length - before - LINE_EXTRA;
-        if (left < 0) return LONG_HEAD;
+        if (left < 0) {
+          this.count--;
+          this.length = before;
+          return LARGE_HEAD;
+        }
         if (indexed) this.#add(before);
       }
     }
@@ -201,14 +223,14 @@ export class HpackDecoder {
   }
 
   /** An integer with a prefix of so many bits (RFC 7541 section 5.1); -1: `#error` says what is wrong. */
-  #integer(block: Uint8Array, bits: number): number {
+  #integer(block: Uint8Array, bits: number, long: HeaderBlockError): number {
     const mask = (1 << bits) - 1;
     let value = block[this.#pos++] & mask;
     if (value < mask) return value;
     for (let shift = 0; ; shift += 7) {
-      if (this.#pos >= block.length) return this.#fail(INCOMPLETE);
+      if (this.#pos >= block.length) return this.#fail(END_IN_INTEGER);
       // As nginx: four octets with the prefix are enough for anything.
-      if (shift > LAST_SHIFT) return this.#fail(BAD_INTEGER);
+      if (shift > LAST_SHIFT) return this.#fail(long);
       const byte = block[this.#pos++];
       value += (byte & 0x7f) << shift;
       if (byte < 0x80) return value;
@@ -217,7 +239,7 @@ export class HpackDecoder {
 
   /** Writes a literal as a line. False: `#error` says what is wrong. */
   #literal(block: Uint8Array, bits: number, most: number): boolean {
-    const index = this.#integer(block, bits);
+    const index = this.#integer(block, bits, LONG_INDEX);
     if (index < 0) return false;
     const start = this.length;
     let nameEnd: number;
@@ -225,7 +247,10 @@ export class HpackDecoder {
     let number: number;
     if (index > 0) {
       const entry = this.#entry(index);
-      if (entry === undefined) return this.#fail(BAD_INDEX) >= 0;
+      if (entry === undefined) {
+        this.detail = index;
+        return this.#fail(BAD_INDEX) >= 0;
+      }
       nameEnd = start + entry.nameLength;
       copy(entry.line, 0, entry.nameLength, roomFor(nameEnd), start);
       number = entry.number;
@@ -253,14 +278,14 @@ export class HpackDecoder {
 
   /** Writes a string (RFC 7541 section 5.2) to the lines from `at` on. Returns where it ends; -1: `#error` says what is wrong. */
   #string(block: Uint8Array, at: number, most: number): number {
-    if (this.#pos >= block.length) return this.#fail(INCOMPLETE);
+    if (this.#pos >= block.length) return this.#fail(END_IN_INTEGER);
     const coded = block[this.#pos] >= 0x80;
-    const length = this.#integer(block, 7);
+    const length = this.#integer(block, 7, LONG_LENGTH);
     if (length < 0) return -1;
     const start = this.#pos;
     const end = start + length;
-    if (length > most) return this.#fail(LONG_FIELD);
-    if (end > block.length) return this.#fail(INCOMPLETE);
+    if (length > most) return this.#fail(LARGE_FIELD);
+    if (end > block.length) return this.#fail(END_IN_STRING);
     this.#pos = end;
     if (!coded) {
       copy(block, start, end, roomFor(at + length), at);
@@ -268,7 +293,7 @@ export class HpackDecoder {
     }
     const written = decodeHuffman(block, start, end, roomFor(at + Math.ceil((length * 8) / 5)), at);
     if (written < 0) return this.#fail(BAD_CODE);
-    return written - at > most ? this.#fail(LONG_FIELD) : written;
+    return written;
   }
 
   /** Adds the field written last, whose line begins at `start`, to the table. */

@@ -36,12 +36,14 @@ export class H2RequestHead {
   protocol = "";
   /** The client may send such. */
   allowsProtocol = false;
+  /** The :authority came before the :path. */
+  hostFirst = false;
   /** For the log (level info), where the head is refused. */
   error = "";
   private authority: string | undefined = undefined;
 
   constructor(limits: RequestLimits) {
-    this.fields = new RequestFields(limits);
+    this.fields = new RequestFields(limits, true);
   }
 
   /** Prepares for a request that has these limits, or once its host is known those of `limitsOf`. */
@@ -63,6 +65,7 @@ export class H2RequestHead {
     this.length = 0;
     this.scheme = "";
     this.protocol = "";
+    this.hostFirst = false;
     this.error = "";
     this.authority = undefined;
   }
@@ -72,15 +75,15 @@ export class H2RequestHead {
     this.fields.release();
   }
 
-  /** Takes the fields that were decoded. `length`: bytes of the header block. FIELDS_OK, or the status to refuse it with. */
-  take(decoder: HpackDecoder, length: number): number {
+  /**
+   * Takes the fields that were decoded. `length`: bytes of the header block; `part`: it is wrong further on. FIELDS_OK, or the
+   * status to refuse it with.
+   */
+  take(decoder: HpackDecoder, length: number, part = false): number {
     this.length = length;
     const pseudo = this.takePseudo(decoder);
     if (pseudo < 0) return 400;
     const { fields } = this;
-    const { authority } = this;
-    if (authority !== undefined && !fields.takeHost(authority))
-      return this.refuse('client sent invalid ":authority" header');
     if (!this.validate(decoder, pseudo)) return 400;
     joinCookies(decoder, pseudo);
     const { count, lines } = decoder;
@@ -92,8 +95,10 @@ export class H2RequestHead {
       this.error = fields.error;
       return status;
     }
-    if (authority !== undefined && fields.headers.find(known.HOST) < 0) fields.addHost(scanned(authority));
-    return this.check();
+    if (!part) return this.check();
+    // As in nginx there is a request line once a field has come behind the pseudo-header fields.
+    if (pseudo === count) this.requestLine = "";
+    return FIELDS_OK;
   }
 
   /** The pseudo-header fields, which come first. Returns how many there are; -1: `error` says what is wrong with them. */
@@ -138,12 +143,14 @@ export class H2RequestHead {
         this.scheme = value;
         return "";
       case ":authority":
-        if (this.authority !== undefined) return "client sent duplicate :authority header";
+        if (this.authority !== undefined) return 'client sent duplicate ":authority" header';
+        if (!this.fields.takeHost(value)) return 'client sent invalid ":authority" header';
         this.authority = value;
         return "";
       case ":path":
         if (this.rawUri !== NONE) return "client sent duplicate :path header";
         if (value === "") return "client sent empty :path header";
+        this.hostFirst = this.authority !== undefined;
         return this.takePath(value) ? "" : `client sent invalid :path header: "${value}"`;
       case ":protocol":
         if (!this.allowsProtocol) break;
@@ -177,6 +184,8 @@ export class H2RequestHead {
     for (let at = from * SPAN; at < count * SPAN; at += SPAN) {
       const flags = spans[at + 5];
       if ((flags & (BAD_NAME | BAD_VALUE | PSEUDO)) === 0) continue;
+      // As in nginx there is no request line before the first of these.
+      if (at === from * SPAN) this.requestLine = "";
       const name = byteString(lines, spans[at], spans[at + 1]);
       if ((flags & (BAD_NAME | BAD_VALUE)) !== 0)
         this.badField(flags, name, byteString(lines, spans[at + 2], spans[at + 3]));
@@ -195,7 +204,7 @@ export class H2RequestHead {
 
   /** ngx_http_v2_run_request */
   private check(): number {
-    const { fields } = this;
+    const { fields, authority } = this;
     const { headers } = fields;
     for (const [number, name] of CONNECTION_FIELDS) {
       if (headers.find(number) >= 0) return this.refuse(`client sent "${name}" header`);
@@ -203,8 +212,10 @@ export class H2RequestHead {
     const te = headers.getAll("te");
     if (te.length > 1 || (te.length === 1 && te[0].toLowerCase() !== "trailers"))
       return this.refuse('client sent invalid "TE" header');
-    if (headers.find(known.HOST) < 0) return this.refuse('client sent neither ":authority" nor "Host" header');
-    if (this.authority !== undefined && headers.get("host") !== this.authority) {
+    if (headers.find(known.HOST) < 0) {
+      if (authority === undefined) return this.refuse('client sent neither ":authority" nor "Host" header');
+      fields.addHost(scanned(authority));
+    } else if (authority !== undefined && headers.get("host") !== authority) {
       return this.refuse('client sent ":authority" and "Host" headers with different values');
     }
     const status = fields.check(this.version, this.method);

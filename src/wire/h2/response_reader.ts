@@ -17,6 +17,8 @@ export class H2ResponseReader {
   dataStart = 0;
   dataEnd = 0;
   error = "";
+  /** `error` is about the block, or about a field as such. */
+  badBlock = false;
   readonly excess = "";
   whole = false;
   /** A stream carries one request; what that says of the connection is for the connection to know. */
@@ -35,6 +37,7 @@ export class H2ResponseReader {
     this.head.reset(bufferSize);
     this.bufferSize = bufferSize;
     this.error = "";
+    this.badBlock = false;
     this.whole = false;
     this.ended = false;
     this.announced = 0;
@@ -54,13 +57,13 @@ export class H2ResponseReader {
   private read(decoder: HpackDecoder): number {
     const { count, spans, lines, length } = decoder;
     // Of lines, `: ` and CR LF are no part of the fields.
-    if (length - 4 * count > this.bufferSize) return this.refuse("upstream sent too large http2 header");
     const text = byteString(lines, 0, length);
+    if (length - 4 * count > this.bufferSize) return this.refuseBlock(tooLarge(spans, count, this.bufferSize));
     let status = 0;
     for (let at = 0; at < count * SPAN; at += SPAN) {
       const flags = spans[at + 5];
       if ((flags & (BAD_NAME | BAD_VALUE)) !== 0)
-        return this.refuse(`upstream sent invalid header: "${shown(text, spans, at)}"`);
+        return this.refuseBlock(`upstream sent invalid header: "${shown(text, spans, at)}"`);
       if ((flags & PSEUDO) === 0) {
         if (status === 0) return this.refuse("upstream sent no :status header");
         continue;
@@ -120,7 +123,7 @@ export class H2ResponseReader {
   takeTrailer(decoder: HpackDecoder): boolean {
     const { count, spans, lines, length } = decoder;
     if (length - 4 * count > this.bufferSize) {
-      this.error = "upstream sent too large http2 header";
+      this.refuseBlock(tooLarge(spans, count, this.bufferSize));
       return false;
     }
     const text = byteString(lines, 0, length);
@@ -128,8 +131,12 @@ export class H2ResponseReader {
     trailers.readFrom(text);
     for (let at = 0; at < count * SPAN; at += SPAN) {
       const flags = spans[at + 5];
-      if ((flags & (BAD_NAME | BAD_VALUE | PSEUDO)) !== 0) {
-        this.error = `upstream sent invalid trailer: "${shown(text, spans, at)}"`;
+      if ((flags & (BAD_NAME | BAD_VALUE)) !== 0) {
+        this.refuseBlock(`upstream sent invalid header: "${shown(text, spans, at)}"`);
+        return false;
+      }
+      if ((flags & PSEUDO) !== 0) {
+        this.error = `upstream sent invalid trailer "${shown(text, spans, at)}"`;
         return false;
       }
       trailers.read(spans[at + 4], spans, at);
@@ -154,6 +161,25 @@ export class H2ResponseReader {
     this.error = error;
     return INVALID;
   }
+
+  private refuseBlock(error: string): number {
+    this.badBlock = true;
+    return this.refuse(error);
+  }
+}
+
+/** Says which of these fields is more than the rest of `limit` bytes, as nginx does. */
+function tooLarge(spans: Int32Array, count: number, limit: number): string {
+  let left = limit;
+  for (let at = 0; at < count * SPAN; at += SPAN) {
+    const name = spans[at + 1] - spans[at];
+    const value = spans[at + 3] - spans[at + 2];
+    if (name > left) return `upstream sent too large http2 header name length: ${name}`;
+    if (value > left) return `upstream sent too large http2 header value length: ${value}`;
+    left -= name + value;
+    if (left < 0) break;
+  }
+  return "upstream sent too large http2 header";
 }
 
 /** `name: value`, for log messages. */

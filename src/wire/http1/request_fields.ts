@@ -58,6 +58,7 @@ export class RequestFields {
   /** The limits in force: those of the host's server once the host is known. */
   limits: RequestLimits;
 
+  private readonly namesOnly: boolean;
   private transferEncoding: string | undefined = undefined;
   private contentLengthField = "";
   /** Fields seen, a bit for each id. */
@@ -67,8 +68,10 @@ export class RequestFields {
   private lastHost = "";
   private lastPort = 0;
 
-  constructor(limits: RequestLimits) {
+  /** `namesOnly`: of a field that is left out the log says no more than its name (as nginx for HTTP/2). */
+  constructor(limits: RequestLimits, namesOnly = false) {
     this.limits = limits;
+    this.namesOnly = namesOnly;
   }
 
   clear(): void {
@@ -126,7 +129,9 @@ export class RequestFields {
       const flags = spans[at + 5];
       if ((flags & (INVALID_NAME | UNDERSCORE)) !== 0 && limits.ignoreInvalid) {
         if ((flags & INVALID_NAME) !== 0 || !limits.underscores) {
-          const sentence = `client sent invalid header line: "${shown(bytes, base + spans[at], base + spans[at + 3])}"`;
+          const { namesOnly } = this;
+          const text = shown(bytes, base + spans[at], base + spans[namesOnly ? at + 1 : at + 3]);
+          const sentence = `client sent invalid header${namesOnly ? "" : " line"}: "${text}"`;
           if (this.ignored === undefined) this.ignored = [sentence];
           else if (this.ignored.length < limits.maxHeaders) this.ignored.push(sentence);
           // Each is a line in the log, and HTTP/2 says one in a byte.

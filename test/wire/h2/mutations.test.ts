@@ -109,7 +109,7 @@ class Connection implements FrameHandler {
     this.#blockBytes = 0;
     const decoder = this.#decoder;
     const error = decoder.decode(block, BLOCK);
-    if (error !== undefined) return this.#over(error.sentence);
+    if (error !== undefined) return this.#over(error.what);
     this.told.note(decoder.length);
     checkFields(decoder);
     this.#takeHead(block.length);

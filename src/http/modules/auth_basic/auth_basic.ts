@@ -8,7 +8,7 @@ import { HTTP_LOCATION } from "../../conf/contexts.ts";
 import { defineModule } from "../../conf/module.ts";
 import { CLIENT_CLOSED_REQUEST, DECLINED, DONE, OK } from "../../core/codes.ts";
 import { finalizeRequest, runPhases } from "../../core/engine.ts";
-import { logError } from "../../core/log_context.ts";
+import { logClientGone, logError } from "../../core/log_context.ts";
 import type { Request } from "../../core/request.ts";
 import { oneTemplate } from "../../core/script.ts";
 import type { Handler } from "../../core/types.ts";
@@ -111,7 +111,7 @@ function waitFor(request: Request, waiting: Waiting): void {
   request.cleanup.push(() => waiting.cancel());
   request.onAbort = () => {
     waiting.cancel();
-    logError(request, "info", "epoll_wait() reported that client prematurely closed connection");
+    logClientGone(request);
     finalizeRequest(request, CLIENT_CLOSED_REQUEST);
   };
 }

@@ -2,7 +2,7 @@ import { clearDeadline, Deadline, setDeadline } from "../../../sys/timers.ts";
 import { BROKEN, DATA, OVER, RequestFraming } from "../../../wire/http1/request_framing.ts";
 import { OK } from "../../core/codes.ts";
 import { finalizeRequest } from "../../core/engine.ts";
-import { logError } from "../../core/log_context.ts";
+import { logError, whileSending } from "../../core/log_context.ts";
 import type { Request } from "../../core/request.ts";
 import { type H1Input, NOT_NOW, type Skimmer } from "./input.ts";
 
@@ -197,7 +197,11 @@ export class H1BodyReader implements Skimmer {
   private isTooLarge(request: Request, before: number, size: number): boolean {
     if (before + size <= room(request)) return false;
     const length = request.bodyLength + before;
-    logError(request, "error", `client intended to send too large chunked body: ${length}+${size} bytes`);
+    logError(
+      request,
+      "error",
+      `client intended to send too large chunked body: ${length}+${size} bytes${whileSending(request)}`,
+    );
     this.fail(request, 413);
     return true;
   }
@@ -282,7 +286,7 @@ function endReading(request: Request): void {
 
 /** After malformed framing nothing can be understood: the connection closes after the response. */
 function breakOff(request: Request): void {
-  logError(request, "error", "client sent invalid chunked body");
+  logError(request, "error", `client sent invalid chunked body${whileSending(request)}`);
   request.bodyEnded = true;
   request.keepalive = false;
   // The client may still be sending it.

@@ -323,7 +323,7 @@ export class H1Exchange implements Exchange, OutputOwner, BodyReaderOwner {
       const call = error.code === "EPIPE" || this.sent > request.sentAtStart ? "send" : "recv";
       logError(request, "info", failureText(call, error));
     }
-    if (!request.finalized) abandonRequest(request, this.body);
+    if (!request.finalized) abandonRequest(request, this.body, 400);
     if (this.request === request && request.finalized && !this.startPostAction(request, true)) this.free(request);
   }
 

@@ -1,7 +1,7 @@
 import { SlabQueue } from "../../../net/slabs.ts";
 import { clearDeadline, Deadline, setDeadline } from "../../../sys/timers.ts";
 import { finalizeRequest } from "../../core/engine.ts";
-import { logError } from "../../core/log_context.ts";
+import { logError, whileSending } from "../../core/log_context.ts";
 import type { Request } from "../../core/request.ts";
 import type { TunnelHandler } from "../../core/types.ts";
 
@@ -175,20 +175,25 @@ export class H2Body {
     const { contentLength } = request;
     if (contentLength >= 0) {
       if (total > contentLength) {
-        logError(request, "info", "client intended to send body data larger than declared");
+        logError(request, "info", `client intended to send body data larger than declared${whileSending(request)}`);
         return this.refuse(request, 400);
       }
       if (this.ended && total < contentLength) {
         const text = `only ${total} out of ${contentLength} bytes of request body received`;
-        logError(request, "info", `client prematurely closed stream: ${text}`);
+        logError(request, "info", `client prematurely closed stream: ${text}${whileSending(request)}`);
         return this.refuse(request, 400);
       }
       return true;
     }
     const { clientMaxBodySize } = request.location.core;
     if (clientMaxBodySize === 0 || total <= clientMaxBodySize || request.bodySink === undefined) return true;
-    logError(request, "error", `client intended to send too large chunked body: ${total - count}+${count} bytes`);
+    this.sayTooLarge(request, total);
     return this.refuse(request, 413);
+  }
+
+  private sayTooLarge(request: Request, length: number): void {
+    const text = `client intended to send too large chunked body: ${length} bytes`;
+    logError(request, "error", text + whileSending(request));
   }
 
   /** Where nobody reads yet, the request may wait for something else, which its end would not keep from going on with it. */
@@ -206,7 +211,7 @@ export class H2Body {
     const { kept, waiting } = this;
     const limit = request.location.core.clientMaxBodySize;
     if (request.contentLength < 0 && limit > 0 && waiting > limit) {
-      logError(request, "error", `client intended to send too large chunked body: 0+${waiting} bytes`);
+      this.sayTooLarge(request, waiting);
       this.fail(request, 413);
       return;
     }
@@ -272,7 +277,8 @@ export class H2Body {
     const { request } = this;
     if (request === undefined || request.bodySink === undefined) return;
     request.timedOut = true;
-    logError(request, "info", "client timed out (110: Connection timed out)");
+    // As in nginx nothing is logged of a body that goes on as it comes.
+    if (request.upstream === undefined) logError(request, "info", "client timed out (110: Connection timed out)");
     this.fail(request, 408);
   }
 

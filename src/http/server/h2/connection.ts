@@ -1,4 +1,4 @@
-import { type Address, hostText } from "../../../net/address.ts";
+import type { Address } from "../../../net/address.ts";
 import type { ProxyProtocol } from "../../../net/proxy_protocol.ts";
 import { failureText, type Stream, type StreamError } from "../../../net/stream.ts";
 import { now } from "../../../sys/clock.ts";
@@ -158,11 +158,7 @@ export class H2Connection implements ProtocolConnection, FrameInputOwner, Output
 
   onEnd(): void {
     if (this.closed) return;
-    if (this.streams.size > 0 || this.input.incomplete) {
-      this.log("client prematurely closed connection");
-    } else {
-      this.logIdleEnd();
-    }
+    if (this.streams.size > 0 || this.input.incomplete) this.log("client prematurely closed connection");
     this.close();
   }
 
@@ -171,8 +167,8 @@ export class H2Connection implements ProtocolConnection, FrameInputOwner, Output
     clearDeadline(this.deadline);
     this.goaway.stop();
     this.output.close();
-    const sentence = error === undefined ? "client prematurely closed connection" : failureText("recv", error);
-    this.streams.closeAll(sentence);
+    if (error !== undefined) this.log(failureText("recv", error));
+    this.streams.closeAll();
     if (this.streams.size === 0) this.leave();
   }
 
@@ -277,8 +273,9 @@ export class H2Connection implements ProtocolConnection, FrameInputOwner, Output
     if (this.closing || this.closed) return false;
     this.log(sentence);
     this.input.stop();
+    this.input.leaveBlock();
     this.goaway.say(error);
-    this.streams.closeAll(undefined);
+    this.streams.closeAll();
     this.finish();
     return false;
   }
@@ -305,7 +302,7 @@ export class H2Connection implements ProtocolConnection, FrameInputOwner, Output
     const sentence = "client timed out (110: Connection timed out)";
     this.log(sentence);
     this.error = true;
-    this.streams.closeAll(sentence);
+    this.streams.closeAll();
     this.stream.destroy(this.defaultServer.root.core.resetTimedoutConnection);
   }
 
@@ -314,11 +311,10 @@ export class H2Connection implements ProtocolConnection, FrameInputOwner, Output
     const header = this.input.pendingBlock;
     if (header !== 0 && header !== this.streams.timedOut) {
       // The block is still to be decoded, for those that follow; but that does not last for ever either.
-      this.log("client timed out (110: Connection timed out)");
-      this.streams.timeOut(header);
+      this.streams.timeOut(header, this.input.pendingRequest ? this.input.pendingLength : -1);
       setDeadline(this.deadline, 2 * this.defaultServer.clientHeaderTimeout);
       if (this.goaway.said) this.endIfIdle();
-    } else if (this.requests === 0 || this.input.incomplete) {
+    } else if (this.input.incomplete) {
       this.fail(h2.ERROR.PROTOCOL_ERROR, "client timed out (110: Connection timed out)");
     } else if (!this.goaway.pending) {
       this.finish();
@@ -329,11 +325,6 @@ export class H2Connection implements ProtocolConnection, FrameInputOwner, Output
     const { defaultServer } = this;
     const { listening } = this.host.config;
     logConnection(this, { defaultServer, listening }, "info", `${sentence} while processing HTTP/2 connection`);
-  }
-
-  private logIdleEnd(): void {
-    const { errorLog } = this.defaultServer.root;
-    errorLog.write("info", `client ${hostText(this.remote)} closed keepalive connection`, this.number);
   }
 }
 

@@ -3,9 +3,9 @@ import type { ProxyProtocol } from "../../../net/proxy_protocol.ts";
 import { logFault } from "../../../sys/guard.ts";
 import { ERROR } from "../../../wire/h2/frames.ts";
 import type { HeaderList } from "../../../wire/http1/header_list.ts";
-import { OK } from "../../core/codes.ts";
+import { CLIENT_CLOSED_REQUEST, OK } from "../../core/codes.ts";
 import { freeRequest } from "../../core/free_request.ts";
-import { logError } from "../../core/log_context.ts";
+import { logError, whileSending } from "../../core/log_context.ts";
 import { postActionOf, runPostAction } from "../../core/post_action.ts";
 import type { Request } from "../../core/request.ts";
 import type { ClientConnection, ClientTls, Exchange } from "../../core/types.ts";
@@ -251,15 +251,32 @@ export class H2Exchange implements Exchange, ClientConnection, StreamOutputOwner
     this.owner.requestFreed(this, subrequests !== undefined && subrequests.count > 0);
   }
 
-  /** The client has reset the stream, or the connection is closed (`sentence`: what the log says of that). */
-  onClosed(sentence: string | undefined): void {
+  /** There is no request to answer, only one to log. */
+  drop(request: Request, status: number): void {
+    this.gone = true;
+    request.response.status = status;
+    this.free(request);
+  }
+
+  /** The client has reset the stream, or made it end (`sentence`: what the log says of that). */
+  onReset(sentence: string): void {
+    const { request } = this;
+    if (request !== undefined && !request.finalized) logError(request, "info", sentence + whileSending(request));
+    this.onClosed();
+  }
+
+  /** No more comes, and nothing can be sent. */
+  onClosed(): void {
     const { request } = this;
     this.gone = true;
     if (request === undefined) return;
     request.aborted = true;
     if (!request.finalized) {
-      if (sentence !== undefined) logError(request, "info", sentence);
-      abandonRequest(request, this.body);
+      // As in nginx (ngx_http_v2_read_unbuffered_request_body), where a body goes on as it comes.
+      const status = request.upstream === undefined ? CLIENT_CLOSED_REQUEST : 400;
+      if (request.bodySink !== undefined && request.upstream === undefined)
+        logError(request, "info", "client prematurely closed stream");
+      abandonRequest(request, this.body, status);
     }
     if (this.request === request && request.finalized && !this.startPostAction(request, true)) this.free(request);
   }

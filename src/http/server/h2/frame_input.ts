@@ -24,6 +24,7 @@ export interface FrameInputOwner {
   blockBegins(): void;
   /** It is complete. `requestBegins` may follow. */
   blockEnds(): void;
+  log(sentence: string): void;
 }
 
 /** The frames that a connection's client sends: what they may be, and what they are for. */
@@ -69,6 +70,17 @@ export class H2FrameInput implements FrameHandler {
   get pendingBlock(): number {
     if (this.blocks.stream !== 0) return this.blocks.stream;
     return this.type === h2.HEADERS && this.reader.incomplete ? this.id : 0;
+  }
+
+  /** It is that of a request. */
+  get pendingRequest(): boolean {
+    if (this.blocks.stream !== 0) return !this.trailers;
+    return this.id % 2 === 1 && this.id > this.owner.streams.last;
+  }
+
+  /** How many bytes of it there are, that frame's all included. */
+  get pendingLength(): number {
+    return this.blocks.stream !== 0 ? this.blocks.length : this.length;
   }
 
   /** False: it is a flood. */
@@ -117,6 +129,7 @@ export class H2FrameInput implements FrameHandler {
       case h2.PUSH_PROMISE:
         return this.wrong("client sent PUSH_PROMISE frame");
       default:
+        this.owner.log(`client sent frame with unknown type ${type}`);
         return length <= h2.DEFAULT_FRAME_SIZE || this.wrongLength("unknown");
     }
   }
@@ -197,8 +210,11 @@ export class H2FrameInput implements FrameHandler {
     return !this.owner.closed;
   }
 
-  onBadPadding(): boolean {
-    return this.wrong(`client sent padded DATA frame with incorrect length: ${this.length}`);
+  onBadPadding(padding: number | undefined): boolean {
+    const { length, owner } = this;
+    const text = `client sent padded DATA frame with incorrect length: ${length}`;
+    if (padding === undefined) return owner.fail(h2.ERROR.FRAME_SIZE_ERROR, text);
+    return this.wrong(`${text}, padding: ${padding}`);
   }
 
   // ---- HEADERS
@@ -256,6 +272,19 @@ export class H2FrameInput implements FrameHandler {
       streams.begin(stream, length, ends);
     }
     return !this.owner.closed;
+  }
+
+  /** The connection ends before a header block does. */
+  leaveBlock(): void {
+    const { blocks } = this;
+    const { stream, length } = blocks;
+    if (stream === 0) return;
+    blocks.decodePart();
+    this.blockBroken(stream, length, true);
+  }
+
+  blockBroken(stream: number, length: number, ends: boolean): void {
+    if (!this.trailers) this.owner.streams.break(stream, length, ends);
   }
 
   // ---- priorities

@@ -178,7 +178,9 @@ export class H2StreamOutput implements WaitingStream {
   private endStream(request: Request): void {
     const { trailers } = request.response;
     if (trailers !== undefined && trailers.count > 0) {
-      this.sent += this.output.putHeaders(this.id, trailersBlock(trailers), true);
+      const bytes = this.output.putHeaders(this.id, trailersBlock(trailers), true);
+      this.sent += bytes;
+      request.headSize += bytes;
       this.ended = true;
     } else {
       this.sendData(request, "", 0, 0, true);

@@ -157,15 +157,11 @@ export class H2Streams {
   /** False: there was no such stream. */
   resetByClient(id: number, error: number): boolean {
     if (id > this.last) return false;
-    const how =
-      error === h2.ERROR.CANCEL
-        ? `client canceled stream ${id}`
-        : `client terminated stream ${id} with status ${error}`;
     this.over.end(id);
     const stream = this.open.get(id);
     if (stream === undefined) return true;
     stream.resetByClient = true;
-    stream.onClosed(how);
+    stream.onReset(resetText(id, error));
     return true;
   }
 
@@ -177,17 +173,22 @@ export class H2Streams {
     output.moved();
   }
 
-  /** The header block of that stream does not come in time. It is still to be decoded, for those that follow. */
-  timeOut(id: number): void {
-    this.timedOut = id;
+  /**
+   * The header block of that stream does not come in time. It is still to be decoded, for those that follow. `length`: what has come
+   * of that of a request; -1: it is that of trailers.
+   */
+  timeOut(id: number, length: number): void {
     const stream = this.open.get(id);
+    if (length >= 0) this.breakLate(id, length);
+    this.timedOut = id;
     this.owner.reset(id, h2.ERROR.PROTOCOL_ERROR);
-    stream?.onClosed("client timed out (110: Connection timed out) while reading trailers");
+    stream?.onReset("client timed out (110: Connection timed out) while reading trailers");
   }
 
   private reset(stream: H2Exchange, error: number, sentence: string): void {
+    this.owner.log(sentence);
     this.owner.reset(stream.id, error);
-    stream.onClosed(sentence);
+    stream.onClosed();
   }
 
   // ---- streams that are over
@@ -207,45 +208,82 @@ export class H2Streams {
 
   /** Begins the request of the head just decoded. */
   begin(id: number, length: number, ends: boolean): void {
-    const { owner } = this;
-    const { host, input } = owner;
-    const { http2 } = owner.defaultServer;
-    if (id > owner.goaway.last) return;
-    if (id === this.timedOut) {
-      if (!ends) this.addOver(id);
-      return;
-    }
-    if (this.open.size >= http2.maxConcurrentStreams) {
-      this.refuse(id, ends, `concurrent streams exceeded ${this.open.size}`);
-      return;
-    }
-    if (this.opened === 0) defer(endTurn, this);
-    if (this.opened++ >= 2 * http2.maxConcurrentStreams) {
-      this.refuse(id, ends, "client sent too many streams at once");
-      return;
-    }
-    if (!input.settingsAcknowledged && !ends && http2.bodyPrereadSize < h2.DEFAULT_WINDOW) {
-      this.refuse(id, ends, "client sent stream with data before settings were acknowledged");
-      return;
-    }
-    owner.requestBegins();
-    const { config } = host;
-    const memory = takeRequestMemory(config);
-    const stream = new H2Exchange(owner, id, config, memory, this.initialWindow, http2.bodyPrereadSize);
-    stream.body.ended = ends;
-    this.open.add(stream);
-    memory.head.allowsProtocol = http2.connectProtocol;
-    const status = memory.head.take(input.blocks.decoder, length);
-    const { counters } = host;
-    counters[COUNTER.requests]++;
-    counters[COUNTER.writing]++;
-    const request = createRequest(stream, stream, config, memory.head, memory.response);
-    stream.begin(request);
+    const stream = this.admit(id, ends);
+    if (stream === undefined) return;
+    const { head } = stream.memory;
+    const status = head.take(this.owner.input.blocks.decoder, length);
+    const request = this.create(stream);
     try {
       this.start(stream, request, status);
     } catch (error) {
       stream.onFault(error);
     }
+  }
+
+  /**
+   * A header block cannot be decoded, or the connection ends before it does: as in nginx its request is in the access log, with
+   * what is known of it.
+   */
+  break(id: number, length: number, ends: boolean): void {
+    const stream = this.admit(id, ends);
+    if (stream === undefined) return;
+    stream.memory.head.take(this.owner.input.blocks.decoder, length, true);
+    stream.drop(this.create(stream), 0);
+  }
+
+  /** A header block does not come in time. */
+  breakLate(id: number, length: number): void {
+    const stream = this.admit(id, false);
+    if (stream === undefined) return;
+    stream.memory.head.length = length;
+    const request = this.create(stream);
+    logError(request, "info", "client timed out (110: Connection timed out) while reading client request headers");
+    request.timedOut = true;
+    stream.drop(request, 408);
+  }
+
+  /** A stream for another request; undefined: there may be none. */
+  private admit(id: number, ends: boolean): H2Exchange | undefined {
+    const { owner } = this;
+    const { http2 } = owner.defaultServer;
+    if (id > owner.goaway.last) return undefined;
+    if (id === this.timedOut) {
+      if (!ends) this.addOver(id);
+      return undefined;
+    }
+    if (this.open.size >= http2.maxConcurrentStreams) {
+      return this.refuse(id, ends, `concurrent streams exceeded ${this.open.size}`);
+    }
+    if (this.opened === 0) defer(endTurn, this);
+    if (this.opened++ >= 2 * http2.maxConcurrentStreams)
+      return this.refuse(id, ends, "client sent too many streams at once");
+    if (!owner.input.settingsAcknowledged && !ends && http2.bodyPrereadSize < h2.DEFAULT_WINDOW) {
+      return this.refuse(id, ends, "client sent stream with data before settings were acknowledged");
+    }
+    owner.requestBegins();
+    const { config } = owner.host;
+    const memory = takeRequestMemory(config);
+    const stream = new H2Exchange(owner, id, config, memory, this.initialWindow, http2.bodyPrereadSize);
+    stream.body.ended = ends;
+    this.open.add(stream);
+    memory.head.allowsProtocol = http2.connectProtocol;
+    return stream;
+  }
+
+  /** The request of the head that its stream has got. */
+  private create(stream: H2Exchange): Request {
+    const { config, counters } = this.owner.host;
+    counters[COUNTER.requests]++;
+    counters[COUNTER.writing]++;
+    const { head, response } = stream.memory;
+    const request = createRequest(stream, stream, config, head, response);
+    // As in nginx nothing counts that comes after an invalid path.
+    if (request.badUri) {
+      request.requestLine = "";
+      if (!head.hostFirst) request.host = "";
+    }
+    stream.begin(request);
+    return request;
   }
 
   private start(stream: H2Exchange, request: Request, status: number): void {
@@ -255,8 +293,10 @@ export class H2Streams {
     if (request.contentLength < 0 && !body.ended && !connects) request.chunked = true;
     body.begin(request);
     if (connects && status === 0) stream.offerTunnel(request);
-    const refused = request.badUri ? 400 : request.refused;
-    if (status !== 0) {
+    const { refused } = request;
+    if (request.badUri) {
+      refuseRequest(request, 400, "client sent invalid request");
+    } else if (status !== 0) {
       refuseRequest(request, status, head.error);
     } else if (refused !== 0) {
       refuseRequest(request, refused, refused === 421 ? MISDIRECTED : "client sent invalid request");
@@ -271,14 +311,14 @@ export class H2Streams {
         return;
       }
       const { headers, ignored } = head.fields;
-      if (ignored !== undefined) logIgnored(request, ignored);
+      if (ignored !== undefined) logIgnored(request, ignored, false);
       const priority = headers.get("priority");
       if (priority !== undefined) prioritize(output, priority);
       startRequest(request);
     }
   }
 
-  private refuse(id: number, ends: boolean, sentence: string): void {
+  private refuse(id: number, ends: boolean, sentence: string): undefined {
     const { owner } = this;
     owner.log(sentence);
     if (this.refused++ > mostRefused(owner)) {
@@ -297,8 +337,8 @@ export class H2Streams {
   }
 
   /** The connection ends, and all streams with it. */
-  closeAll(sentence: string | undefined): void {
-    for (const stream of this.open.all()) stream.onClosed(sentence);
+  closeAll(): void {
+    for (const stream of this.open.all()) stream.onClosed();
   }
 }
 
@@ -308,6 +348,12 @@ function mostRefused({ defaultServer }: StreamsOwner): number {
 
 function endTurn(streams: H2Streams): void {
   streams.endTurn();
+}
+
+function resetText(id: number, error: number): string {
+  if (error === h2.ERROR.CANCEL) return `client canceled stream ${id}`;
+  const why = error === h2.ERROR.INTERNAL_ERROR ? "due to internal error" : `with status ${error}`;
+  return `client terminated stream ${id} ${why}`;
 }
 
 const NOTHING = Buffer.alloc(0);

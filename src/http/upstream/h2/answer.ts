@@ -1,4 +1,5 @@
 import type { StreamError } from "../../../net/stream.ts";
+import type { Level } from "../../../runtime/log/log.ts";
 import { ERROR } from "../../../wire/h2/frames.ts";
 import type { HpackDecoder } from "../../../wire/h2/hpack_decoder.ts";
 import { H2ResponseReader } from "../../../wire/h2/response_reader.ts";
@@ -20,6 +21,8 @@ export interface AnswerOwner {
   onHead(user: ConnectionUser): void;
   /** The server does not keep to the protocol: the stream is given up; and its request, too. */
   giveUp(error: number): void;
+  /** With what is being done behind it. */
+  log(level: Level, sentence: string): void;
   breakOff(sentence: string, error: number): void;
   /** The server may send so many bytes more. */
   grant(increment: number): void;
@@ -27,6 +30,8 @@ export interface AnswerOwner {
 }
 
 const NOTHING = Buffer.alloc(0);
+/** What nginx says after it has said what is wrong with a header block. */
+export const BAD_HEADER = "upstream sent invalid header";
 
 /** What a server answers on a stream: its head, its body as far as it is taken, and its trailer. */
 export class StreamAnswer implements AnswerFrames, InboundOwner {
@@ -106,6 +111,7 @@ export class StreamAnswer implements AnswerFrames, InboundOwner {
     const code = this.heads.read(NOTHING, user.request, user.target.settings);
     if (code === MORE) return;
     if (code === INVALID) {
+      if (reader.badBlock) owner.log("error", BAD_HEADER);
       owner.giveUp(ERROR.PROTOCOL_ERROR);
       user.nextUpstream("invalid_header");
       return;
@@ -121,7 +127,11 @@ export class StreamAnswer implements AnswerFrames, InboundOwner {
     const { owner, reader } = this;
     if (!endStream) owner.breakOff("upstream sent trailer without end stream flag", ERROR.PROTOCOL_ERROR);
     else if (reader.takeTrailer(decoder)) this.inbound.receive(NOTHING, true);
-    else owner.breakOff(reader.error, ERROR.PROTOCOL_ERROR);
+    else if (!reader.badBlock) owner.breakOff(reader.error, ERROR.PROTOCOL_ERROR);
+    else {
+      owner.log("error", reader.error);
+      owner.breakOff("upstream sent invalid trailer", ERROR.PROTOCOL_ERROR);
+    }
   }
 
   onData(bytes: Buffer, endStream: boolean): void {

@@ -328,12 +328,12 @@ export class H2ServerConnection implements StreamHandler, ConnectingOwner, Frame
     for (const stream of this.streams.all()) if (stream.id > last) stream.onGoaway(error);
   }
 
-  fail(sentence: string, error: number): void {
+  fail(sentence: string, error: number, block = false): void {
     if (this.dead) return;
     this.die();
     this.write(h2.goaway(0, error));
     this.output.flush();
-    for (const stream of this.streams.all()) stream.fail(sentence);
+    for (const stream of this.streams.all()) stream.fail(sentence, block);
     this.close();
   }
 }

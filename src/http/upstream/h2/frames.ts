@@ -1,6 +1,6 @@
 import { type FrameHandler, FrameReader } from "../../../wire/h2/frame_reader.ts";
 import * as h2 from "../../../wire/h2/frames.ts";
-import type { HpackDecoder } from "../../../wire/h2/hpack_decoder.ts";
+import type { HeaderBlockError, HpackDecoder } from "../../../wire/h2/hpack_decoder.ts";
 import { FrameLimits } from "./frame_limits.ts";
 import { HeaderBlock } from "./header_block.ts";
 
@@ -49,8 +49,8 @@ export interface FramesOwner {
   /** The server takes more of all streams together; false: the window is larger than it may be. */
   onWindow(increment: number): boolean;
   onGoaway(last: number, error: number): void;
-  /** The connection cannot be used any more. */
-  fail(sentence: string, error: number): void;
+  /** The connection cannot be used any more; `block`: a header block is the reason. */
+  fail(sentence: string, error: number, block?: boolean): void;
 }
 
 /** The frames of a server (ngx_http_grpc_parse_frame): what is wrong with them ends their stream, or the connection. */
@@ -91,7 +91,7 @@ export class ServerFrames implements FrameHandler {
       case h2.HEADERS:
         return this.owner.wasOpened(id) || this.unknownStream();
       case h2.CONTINUATION:
-        if (id !== this.block.stream) return this.unexpected();
+        if (id !== this.block.stream) return this.unknownStream();
         return this.block.continues(length) || this.tooLarge();
       case h2.RST_STREAM:
         return length === 4 || this.wrongLength("rst stream");
@@ -198,8 +198,11 @@ export class ServerFrames implements FrameHandler {
     return !this.owner.dead;
   }
 
-  onBadPadding(): boolean {
-    const text = `upstream sent http2 frame with too long padding in frame ${this.length}`;
+  onBadPadding(padding: number | undefined, left: number): boolean {
+    const text =
+      padding === undefined
+        ? `upstream sent too short http2 frame`
+        : `upstream sent http2 frame with too long padding: ${padding} in frame ${left}`;
     return this.fail(text, h2.ERROR.PROTOCOL_ERROR);
   }
 
@@ -211,11 +214,11 @@ export class ServerFrames implements FrameHandler {
     let at = padded ? 1 : 0;
     if ((flags & h2.FLAG.PRIORITY) !== 0) at += 5;
     if (length < at)
-      return this.fail(`upstream sent headers frame with invalid length: ${length}`, h2.ERROR.FRAME_SIZE_ERROR);
+      return this.badBlock(`upstream sent headers frame with invalid length: ${length}`, h2.ERROR.FRAME_SIZE_ERROR);
     const padding = padded ? payload[0] : 0;
     if (padding > length - at) {
       const text = `upstream sent http2 frame with too long padding: ${padding} in frame ${length - at}`;
-      return this.fail(text, h2.ERROR.PROTOCOL_ERROR);
+      return this.badBlock(text, h2.ERROR.PROTOCOL_ERROR);
     }
     this.block.begin(id, (flags & h2.FLAG.END_STREAM) !== 0);
     return this.takeBlock(payload.subarray(at, length - padding), (flags & h2.FLAG.END_HEADERS) !== 0);
@@ -232,7 +235,7 @@ export class ServerFrames implements FrameHandler {
     const error = block.end(bytes, stream?.answer.bufferSize ?? 0);
     if (error !== undefined) {
       if (error.kind === "large") return this.tooLarge();
-      return this.fail(`upstream${error.sentence.slice("client".length)}`, h2.ERROR.COMPRESSION_ERROR);
+      return this.badBlock(sentenceOf(error, block.decoder.detail), h2.ERROR.COMPRESSION_ERROR);
     }
     if (stream === undefined) return this.idles("headers");
     this.limits.useful();
@@ -321,7 +324,7 @@ export class ServerFrames implements FrameHandler {
   }
 
   private tooLarge(): boolean {
-    return this.fail("upstream sent too large http2 header", h2.ERROR.ENHANCE_YOUR_CALM);
+    return this.badBlock("upstream sent too large http2 header", h2.ERROR.ENHANCE_YOUR_CALM);
   }
 
   private unexpected(): boolean {
@@ -340,8 +343,38 @@ export class ServerFrames implements FrameHandler {
     return this.fail(`upstream sent ${name} frame with non-zero stream id: ${this.id}`, h2.ERROR.PROTOCOL_ERROR);
   }
 
+  /** As in nginx, those that wait for their head are told twice. */
+  private badBlock(sentence: string, error: number): false {
+    this.owner.fail(sentence, error, true);
+    return false;
+  }
+
   private fail(sentence: string, error: number): false {
     this.owner.fail(sentence, error);
     return false;
+  }
+}
+
+/** What nginx says of a header block that cannot be decoded (ngx_http_grpc_parse_fragment). */
+function sentenceOf({ what }: HeaderBlockError, detail: number): string {
+  switch (what) {
+    case "no such index":
+      return `upstream sent invalid http2 table index: ${detail}`;
+    case "long index":
+      return "upstream sent http2 table index with continuation flag";
+    case "bad size":
+    case "long size":
+      return `upstream sent invalid http2 dynamic table size update: ${detail}`;
+    case "bad code":
+      return "upstream sent invalid encoded header";
+    case "no name":
+      return "upstream sent zero http2 header name length";
+    case "end within an integer":
+    case "end within a string":
+      return "upstream sent truncated http2 header";
+    case "long length":
+      return "upstream sent too large http2 header value length";
+    default:
+      return "upstream sent too large http2 header";
   }
 }

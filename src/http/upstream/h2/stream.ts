@@ -9,7 +9,7 @@ import { ERROR as FAILED } from "../../core/codes.ts";
 import { logError } from "../../core/log_context.ts";
 import type { RequestSender } from "../request_sender.ts";
 import type { AnswerSink, ConnectionUser, ServerExchange } from "../server_exchange.ts";
-import { type AnswerOwner, StreamAnswer } from "./answer.ts";
+import { type AnswerOwner, BAD_HEADER, StreamAnswer } from "./answer.ts";
 import type { StreamFrames } from "./frames.ts";
 import { Outbound, type OutboundOwner } from "./outbound.ts";
 import type { ServerOutput } from "./output.ts";
@@ -272,11 +272,12 @@ export class ServerStream implements ServerExchange, StreamFrames, OutboundOwner
   }
 
   /** What came of the server is nothing to go on with (ngx_http_grpc_process_header, ngx_http_grpc_filter: NGX_ERROR). */
-  fail(sentence: string): void {
+  fail(sentence: string, block = false): void {
     const { user } = this;
     this.over = true;
     if (user === undefined) return;
     this.log("error", sentence);
+    if (block && this.step === HEADER) this.log("error", BAD_HEADER);
     if (this.step === ANSWER) user.finalize(FAILED);
     else user.nextUpstream("invalid_header");
   }
