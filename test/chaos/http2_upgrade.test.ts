@@ -12,6 +12,7 @@ import { startDaemon } from "../support/daemon.ts";
 import { h2Answer } from "../support/h2.ts";
 import { h2Backend } from "../support/h2_backend.ts";
 import { type H2Kind, startH2Load } from "../support/h2_load.ts";
+import { startHoldfast } from "../support/holdfast.ts";
 import { freePort } from "../support/ports.ts";
 import { isRunning, workersOf } from "../support/processes.ts";
 import { get } from "../support/tcp.ts";
@@ -104,8 +105,16 @@ for (const engine of ["io_uring", "node"]) {
     mkdirSync(join(daemon.prefix, "html"), { recursive: true });
     writeFileSync(join(daemon.prefix, "html/file"), FILE);
 
-    const urls = [`http://127.0.0.1:${port}`, `https://127.0.0.1:${secure}`];
-    const load = startH2Load(t, { urls, clients: 3, kinds: KINDS });
+    // A proxy in between is a client as well.
+    const front = await startHoldfast(t, {
+      config: ([own]) => `http {
+        access_log off; keepalive_requests 1000000; http2 on; client_max_body_size 0;
+        upstream site { server 127.0.0.1:${port} max_fails=0; keepalive 4; }
+        proxy_next_upstream off; proxy_http_version 2; proxy_request_buffering off; grpc_next_upstream off;
+        server { listen 127.0.0.1:${own}; location / { proxy_pass http://site; } location = /call { grpc_pass site; } } }`,
+    });
+    const urls = [`http://127.0.0.1:${port}`, `https://127.0.0.1:${secure}`, `http://127.0.0.1:${front.port}`];
+    const load = startH2Load(t, { urls, clients: 2, kinds: KINDS });
     await load.more(5);
     let round = 0;
     for (let upgrade = 1; upgrade <= UPGRADES; upgrade++) {
@@ -122,6 +131,7 @@ for (const engine of ["io_uring", "node"]) {
       await load.more(5);
     }
     await load.stop();
+    await front.stop("SIGQUIT");
 
     const { answered, sessions, told, unsent, failures } = load;
     t.diagnostic(`${JSON.stringify(answered)} in ${sessions} sessions, ${told} told to go; ${unsent} not sent by Node`);

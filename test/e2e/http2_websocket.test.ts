@@ -129,6 +129,28 @@ test("a server that ends, and a client that resets", async (t) => {
   await closed;
 });
 
+test("a tunnel goes on while its worker leaves, which waits for its end", async (t) => {
+  const server = await webSocketServer(t, (socket) => socket.pipe(socket));
+  const holdfast = await start(t, server);
+  const { stream } = await connect(t, holdfast, { ":path": "/chat" });
+  let came = "";
+  stream.setEncoding("latin1").on("data", (text: string) => {
+    came += text;
+  });
+  const last: number[] = [];
+  stream.session?.on("goaway", (_code, id) => last.push(id));
+  holdfast.signal("SIGQUIT");
+  await waitFor(() => last.length === 2, "both steps of GOAWAY");
+  assert.deepEqual(last, [2 ** 31 - 1, 1]);
+  stream.write("hello");
+  await waitFor(() => came === "hello", "the echo");
+  assert.equal(holdfast.exit, undefined);
+  stream.end();
+  await once(stream, "close");
+  assert.equal(stream.rstCode, 0);
+  assert.equal(await holdfast.exited, 0);
+});
+
 test("a reader that is slow slows the other side down, both ways", async (t) => {
   let written = 0;
   let read = 0;
