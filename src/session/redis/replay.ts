@@ -17,6 +17,8 @@ const ANSWER_MS = 1000;
 /** Sessions that are on their way at a time. */
 const AT_ONCE = 64;
 const MOST_ATTEMPTS = 8;
+/** So many reasons are logged why the store is away: the first one may be only that the machine was busy. */
+const MOST_REASONS = 4;
 /** After so many looks it is asked for the keys that sign cookies, which also shows that it is there. */
 const KEYS_AFTER = 5;
 
@@ -31,6 +33,8 @@ export class Replay implements CheckerService {
   #looks = 0;
   /** When the store was lost, wall-clock ms; undefined while it is there. */
   #lostAt: number | undefined;
+  /** Why, as the log has it: each reason once. */
+  readonly #reasons = new Set<string>();
   /** Sessions that it was told of since. */
   #told = 0;
   #dropped = 0;
@@ -144,16 +148,19 @@ export class Replay implements CheckerService {
 
   #noteLost(): void {
     const { reason } = this.#remote.link;
-    if (this.#lostAt !== undefined || reason === undefined) return;
+    if (reason === undefined || this.#reasons.has(reason) || this.#reasons.size === MOST_REASONS) return;
+    this.#reasons.add(reason);
+    const { log, name } = this.#local;
+    const { text } = this.#definition;
+    const of = `session zone "${name}":`;
+    if (this.#lostAt !== undefined) {
+      log.write("error", `${of} its store ${text} is still away: ${reason}`);
+      return;
+    }
     this.#lostAt = Date.now();
     this.#local.counters.storeIs("away");
     this.#told = 0;
-    const { log, name } = this.#local;
-    const { text } = this.#definition;
-    log.write(
-      "error",
-      `session zone "${name}": lost its store ${text}: ${reason}; requests go on from this node's copy`,
-    );
+    log.write("error", `${of} lost its store ${text}: ${reason}; requests go on from this node's copy`);
   }
 
   #noteBack(): void {
@@ -173,6 +180,7 @@ export class Replay implements CheckerService {
       );
     }
     this.#lostAt = undefined;
+    this.#reasons.clear();
     this.#told = 0;
     this.#dropped = 0;
   }
