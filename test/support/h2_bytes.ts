@@ -21,7 +21,8 @@ function splitField(field: string): [name: string, value: string] {
   return [field.slice(0, at), field.slice(at + 2)];
 }
 
-const head = (stream: number, fields: Fields, flags: number = WHOLE) => frame(h2.HEADERS, flags, stream, block(fields));
+export const head = (stream: number, fields: Fields, flags: number = WHOLE) =>
+  frame(h2.HEADERS, flags, stream, block(fields));
 export const data = (stream: number, text: string, flags: number = END_STREAM) => frame(h2.DATA, flags, stream, text);
 
 /** The head of a request to a.example. */

@@ -36,7 +36,7 @@ export function shortened(text: string, most = 200): string {
 }
 
 /** The fields of a header block, in the order of their names. */
-function fieldsOf(decoder: HpackDecoder, block: Buffer): string[] {
+export function fieldsOf(decoder: HpackDecoder, block: Buffer): string[] {
   const error = decoder.decode(block, LIMITS);
   if (error !== undefined) return [`(${error.what})`];
   const { lines, spans, count } = decoder;

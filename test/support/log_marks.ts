@@ -62,3 +62,16 @@ function upTo(log: string, from: number, mark: string): string | undefined {
   const end = at < 0 ? -1 : log.indexOf("\n", at);
   return end < 0 ? undefined : log.slice(from, end + 1);
 }
+
+/**
+ * A line about a server, without what nginx says depending on when bytes come, of answers that it does not buffer; and without the URI,
+ * which Holdfast alone has behind the address where a server speaks HTTP/2.
+ */
+export function aboutServer(line: string): string {
+  return line
+    .replace(
+      / while (?:reading response header from upstream|reading upstream|sending to client)(?=, client: )/,
+      " while reading",
+    )
+    .replace(/(, upstream: "http:\/\/[^/"]+)\/[^"]*"/, '$1"');
+}
