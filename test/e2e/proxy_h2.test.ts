@@ -171,6 +171,29 @@ test("a request that the server refuses goes to another connection, with what wa
   assert.deepEqual([(await answer).status, (await answer).body], [200, "done"]);
 });
 
+test("a request that the server refuses when all of an unbuffered body has been sent is repeated with its body", async (t) => {
+  const server = await RawH2Server.start(t);
+  const holdfast = await start(t, server.port, "proxy_request_buffering off;");
+  const client = await RawConnection.open(holdfast.port);
+  t.after(() => client.close());
+  client.write("POST /post HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbo");
+  const one = await server.connection(0);
+  const refused = await streamOf(one, 0);
+  await one.frame(h2.DATA, refused);
+  client.write("dy");
+  await waitFor(
+    () => one.frames.some(({ type, flags }) => type === h2.DATA && (flags & h2.FLAG.END_STREAM) !== 0),
+    "the end of the body",
+  );
+  one.write(h2.rstStream(refused, h2.ERROR.REFUSED_STREAM));
+  const again = await streamOf(one, 1);
+  const head = await one.frame(h2.HEADERS, again);
+  assert.equal(head.flags & h2.FLAG.END_STREAM, 0, "the body is gone");
+  assert.equal(text(await one.frame(h2.DATA, again)), "body");
+  one.write(one.head(again, STATUS_200, 0), data(again, "done", h2.FLAG.END_STREAM));
+  assert.equal((await client.readResponse()).body, "done");
+});
+
 test("a server that goes away has the requests repeated that it did not process, and answers the others", async (t) => {
   const server = await RawH2Server.start(t);
   const holdfast = await start(t, server.port);

@@ -127,7 +127,7 @@ export class RequestSender implements Turn, CursorOwner {
       this.sendBodiless(codec, head);
     } else if (request.body !== undefined) {
       this.sendBuffered(codec, request.body, head);
-    } else if (!request.discardBody && (request.preread !== undefined || !request.bodyEnded)) {
+    } else if (!request.discardBody && (user.kept?.started || request.preread !== undefined || !request.bodyEnded)) {
       if (codec.refuses) user.kept ??= new KeptBody();
       this.sendStreamed(request, user.kept, codec.requestHead(head, false));
     } else {
