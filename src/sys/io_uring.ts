@@ -25,9 +25,6 @@ export const SQE_CQE_SKIP_SUCCESS = 1 << 6;
 export const POLL_FIRST = 1 << 0;
 export const RECV_MULTISHOT = 1 << 1;
 export const POLL_ADD_MULTI = 1 << 0;
-/** Flags of canceling (sqe->cancel_flags). */
-export const CANCEL_ALL = 1 << 0;
-export const CANCEL_FD = 1 << 1;
 /** Flags of a completion (cqe->flags); the number of the buffer stands in the upper half. */
 export const CQE_BUFFER = 1 << 0;
 export const CQE_MORE = 1 << 1;

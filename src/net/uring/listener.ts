@@ -88,7 +88,7 @@ class UringListener implements Listener, Operator {
         this.acceptAll();
       }
     }
-    if (this.closed && ring.owners.pending(this.id) === 0) {
+    if (this.closed && !ring.owners.busy(this.id)) {
       ring.owners.remove(this.id);
       this.context.loop.letGo();
     }

@@ -1,3 +1,7 @@
+/** No owner has more than a few operations of a kind at a time. */
+const COUNT_BITS = 4;
+const COUNT_MASK = (1 << COUNT_BITS) - 1;
+
 /** Who has operations under way. */
 export interface Operator {
   /** One of them has completed, or has a result while it goes on (CQE_MORE). Must not throw. */
@@ -13,7 +17,7 @@ export interface Operator {
 export class Owners {
   private readonly owners: (Operator | undefined)[] = [];
   private readonly generations: number[] = [];
-  /** Of each id, how many operations are prepared or under way. */
+  /** Of each id, how many operations are prepared or under way: for each kind a few bits. */
   private readonly counts: number[] = [];
   private readonly freeIds: number[] = [];
 
@@ -32,9 +36,14 @@ export class Owners {
     this.freeIds.push(id);
   }
 
-  /** How many of its operations are prepared or under way. */
-  pending(id: number): number {
-    return this.counts[id];
+  /** Some of its operations are prepared or under way. */
+  busy(id: number): boolean {
+    return this.counts[id] !== 0;
+  }
+
+  /** Some of its operations of that kind are. */
+  busyWith(id: number, kind: number): boolean {
+    return ((this.counts[id] >>> (kind * COUNT_BITS)) & COUNT_MASK) !== 0;
   }
 
   generation(id: number): number {
@@ -47,13 +56,13 @@ export class Owners {
   }
 
   /** One of its operations begins. */
-  begin(id: number): void {
-    this.counts[id]++;
+  begin(id: number, kind: number): void {
+    this.counts[id] = (this.counts[id] + (1 << (kind * COUNT_BITS))) | 0;
   }
 
   /** One of its operations is over. */
-  end(id: number): void {
-    this.counts[id]--;
+  end(id: number, kind: number): void {
+    this.counts[id] = (this.counts[id] - (1 << (kind * COUNT_BITS))) | 0;
   }
 
   /** The process ends. */

@@ -78,7 +78,7 @@ export function tryReceive(ring: Ring, group: BufferGroup): string | undefined {
   let failed = look();
   // The end of the receive, by that of the peer.
   c.close(peer);
-  while (failed > 0 && ring.owners.pending(id) > 0) failed = look();
+  while (failed > 0 && ring.owners.busy(id)) failed = look();
   c.close(fd);
   if (failed < 0) return `io_uring_enter() failed ${errnoText(errnoName(failed))}`;
   if (received < 0) return `a multishot receive failed ${errnoText(errnoName(received))}`;

@@ -1,6 +1,4 @@
 import {
-  CANCEL_ALL,
-  CANCEL_FD,
   CQE_MORE,
   type IoUring,
   OP_ASYNC_CANCEL,
@@ -25,6 +23,7 @@ import { Queues } from "./queues.ts";
 export const KIND = { receive: 0, send: 1, connect: 2, close: 3, poll: 4, cancel: 5, room: 6, file: 7 } as const;
 const KIND_BITS = 3;
 const KIND_MASK = (1 << KIND_BITS) - 1;
+const KINDS = 1 << KIND_BITS;
 
 const MSG_DONTWAIT = 0x40;
 const MSG_NOSIGNAL = 0x4000;
@@ -103,11 +102,11 @@ export class Ring {
     this.sqes[this.queues.indexOf(position) + 6] = length;
   }
 
-  /** A prepared operation of `id` does nothing, and does not complete. */
+  /** A prepared `sendNow` of `id` does nothing, and does not complete. */
   retract(id: number, position: number): void {
     const at = this.queues.replace(position, OP_NOP | (SQE_CQE_SKIP_SUCCESS << 8), 0);
     this.sqes[at + 8] = KIND.cancel;
-    this.owners.end(id);
+    this.owners.end(id, KIND.send);
     this.inFlight--;
   }
 
@@ -152,10 +151,15 @@ export class Ring {
     sqes[at + 5] = this.owners.generation(id);
   }
 
-  /** Cancels all operations on a descriptor. */
-  cancelAll(fd: number): void {
-    const at = this.prepare(-1, KIND.cancel, OP_ASYNC_CANCEL | (SQE_CQE_SKIP_SUCCESS << 8), fd);
-    this.sqes[at + 7] = CANCEL_ALL | CANCEL_FD;
+  /**
+   * Cancels all operations of an owner, one by one: the kernel finds each by its number, while for all of a descriptor it would
+   * search whatever every connection waits for. Of each kind one at most is with the kernel.
+   */
+  cancelAll(id: number): void {
+    if (!this.owners.busy(id)) return;
+    for (let kind = 0; kind < KINDS; kind++) {
+      if (this.owners.busyWith(id, kind)) this.cancel(id, kind);
+    }
   }
 
   /** Prepares an operation of `id` (-1: of nobody, without a result). Returns the index of its first word. */
@@ -167,7 +171,7 @@ export class Ring {
     } else {
       sqes[at + 8] = (id << KIND_BITS) | kind;
       sqes[at + 9] = this.owners.generation(id);
-      this.owners.begin(id);
+      this.owners.begin(id, kind);
       this.inFlight++;
       if (this.asleep) this.onWork();
     }
@@ -189,7 +193,7 @@ export class Ring {
       if (owner === undefined) continue;
       const flags = words[at + 3];
       if ((flags & CQE_MORE) === 0) {
-        owners.end(id);
+        owners.end(id, kind);
         this.inFlight--;
       }
       owner.complete(kind, words[at + 2] | 0, flags);

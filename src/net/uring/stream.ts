@@ -93,7 +93,7 @@ export class UringStream implements Stream, Operator, ReceiverOwner, SenderOwner
     else if (kind === KIND.poll) this.receiver.polled(result);
     else if (kind === KIND.room) this.sender.roomy();
     else if (kind === KIND.connect) this.connectCompleted(result);
-    if (this.closed && this.context.ring.owners.pending(this.id) === 0) this.gone();
+    if (this.closed && !this.context.ring.owners.busy(this.id)) this.gone();
   }
 
   private connectCompleted(result: number): void {
@@ -286,7 +286,7 @@ export class UringStream implements Stream, Operator, ReceiverOwner, SenderOwner
     }
     if (reset && this.remote.family !== "unix") libc().setsockopt(fd, SOL_SOCKET, SO_LINGER, LINGER_NOT);
     // In this order: the number may be another socket's as soon as it is closed.
-    if (ring.owners.pending(id) > 0) ring.cancelAll(fd);
+    ring.cancelAll(id);
     ring.closeFile(id, fd);
   }
 
