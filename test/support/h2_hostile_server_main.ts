@@ -126,7 +126,7 @@ const ATTACKS: Readonly<Record<string, Attack>> = {
   "header blocks that ask for a table": {
     answer: (id) =>
       frame(h2.HEADERS, END_HEADERS, id, `${encodeField(":status", "200")}\x40\x01a\x01b${"\xbe".repeat(10_000)}`),
-    said: /invalid hpack table index/,
+    said: /invalid http2 table index/,
   },
   "header blocks of many fields": {
     answer: (id) =>

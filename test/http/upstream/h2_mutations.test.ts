@@ -128,6 +128,8 @@ class Scene implements Asking {
       loop.settle();
       return;
     }
+    // While it is connecting: nothing may be said of a stream that was not opened.
+    if (!this.#right && chance.below(8) === 0) askers[chance.below(askers.length)].leave();
     const { handler } = stream;
     if (!stream.closed && "onConnect" in handler) (handler as ConnectHandler).onConnect(stream);
     loop.endEvent();

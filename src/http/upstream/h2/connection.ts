@@ -262,8 +262,8 @@ export class H2ServerConnection implements StreamHandler, ConnectingOwner, Frame
     return this.streams.get(id);
   }
 
-  get sent(): number {
-    return this.output.frames;
+  get requested(): number {
+    return this.output.requested;
   }
 
   wasOpened(id: number): boolean {

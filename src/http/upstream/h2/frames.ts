@@ -42,8 +42,8 @@ export interface FramesOwner {
   streamOf(id: number): StreamFrames | undefined;
   /** Whether such a stream was ever opened. */
   wasOpened(id: number): boolean;
-  /** How many frames it was sent that use windows, and header blocks. */
-  readonly sent: number;
+  /** How much of requests it was sent: see ServerOutput. */
+  readonly requested: number;
   write(bytes: string): void;
   onSetting(id: number, value: number): boolean;
   /** The server takes more of all streams together; false: the window is larger than it may be. */
@@ -292,7 +292,7 @@ export class ServerFrames implements FrameHandler {
 
   private takeWindow(increment: number): boolean {
     const { owner, id } = this;
-    if (!this.limits.update(owner.sent)) return this.tooMany("window update");
+    if (!this.idles("window update")) return false;
     if (id === 0) {
       if (increment === 0) return this.fail("upstream sent zero window update", h2.ERROR.PROTOCOL_ERROR);
       if (!owner.onWindow(increment))
@@ -312,10 +312,7 @@ export class ServerFrames implements FrameHandler {
 
   /** A frame that carries nothing, or as much work as `count` of them. */
   private idles(name: string, count = 1): boolean {
-    return this.limits.idles(count) || this.tooMany(name);
-  }
-
-  private tooMany(name: string): boolean {
+    if (this.limits.allow(count, this.owner.requested)) return true;
     return this.fail(`upstream sent too many ${name} frames`, h2.ERROR.ENHANCE_YOUR_CALM);
   }
 

@@ -2,6 +2,7 @@ import { DATA, DEFAULT_FRAME_SIZE, FLAG, frameHead, headersFrames, MAX_WINDOW } 
 import type { BodyCoding, RequestCoding } from "../protocol.ts";
 import { RequestSender, type SenderOwner } from "../request_sender.ts";
 import type { ConnectionUser } from "../server_exchange.ts";
+import { BYTES_OF_FRAME } from "./frame_limits.ts";
 import type { SentStream, ServerOutput } from "./output.ts";
 
 /** The stream whose request it is. */
@@ -57,7 +58,7 @@ export class Outbound implements SenderOwner, RequestCoding, BodyCoding, SentStr
   // ---- RequestCoding, BodyCoding
 
   requestHead(block: string, bodiless: boolean): string {
-    this.output.frames++;
+    this.output.requested += BYTES_OF_FRAME;
     return headersFrames(this.id, this.output.blockStart() + block, bodiless, DEFAULT_FRAME_SIZE);
   }
 
@@ -71,8 +72,9 @@ export class Outbound implements SenderOwner, RequestCoding, BodyCoding, SentStr
 
   before(length: number, last: boolean): string {
     this.credit -= length;
-    this.output.window -= length;
-    this.output.frames++;
+    const { output } = this;
+    output.window -= length;
+    output.requested += length + BYTES_OF_FRAME;
     return frameHead(length, DATA, last ? FLAG.END_STREAM : 0, this.id);
   }
 

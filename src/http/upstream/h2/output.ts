@@ -24,8 +24,8 @@ export class ServerOutput {
   /** How much may be sent on all streams together, and on a new one. */
   window = DEFAULT_WINDOW;
   initialWindow = DEFAULT_WINDOW;
-  /** How many frames of requests were put: DATA, and HEADERS for each. */
-  frames = 0;
+  /** How much of requests was put: bytes of DATA, and BYTES_OF_FRAME for each of their frames. */
+  requested = 0;
   /** The server has set the size of its table, and the next block has to say that none is used (RFC 7541 section 4.2). */
   tableChanged = false;
   private slab: Slab | undefined = undefined;
