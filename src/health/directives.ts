@@ -31,6 +31,8 @@ export interface CheckTlsSetting {
   readonly verify: boolean;
   /** ssl_trusted_certificate, as written. */
   readonly trusted: string | undefined;
+  /** ssl_certificate and ssl_certificate_key, as written. */
+  readonly pair: { readonly certificate: string; readonly key: string } | undefined;
 }
 
 /** `health_check`, times in ms. */
@@ -66,6 +68,8 @@ function readCheck(at: Directive, previous: CheckSetting | undefined): CheckSett
     ssl_name: undefined,
     ssl_verify: undefined,
     ssl_trusted_certificate: undefined,
+    ssl_certificate: undefined,
+    ssl_certificate_key: undefined,
     grpc_service: undefined,
     grpc_status: undefined,
   };
@@ -140,7 +144,8 @@ function readSharing(
 
 function readTls(at: Directive, type: CheckType, texts: Readonly<Record<string, string | undefined>>): CheckTlsSetting {
   const { ssl_name: name, ssl_verify: verify, ssl_trusted_certificate: trusted } = texts;
-  const given = ["ssl_name", "ssl_verify", "ssl_trusted_certificate"].find((key) => texts[key] !== undefined);
+  const { ssl_certificate: certificate, ssl_certificate_key: key } = texts;
+  const given = Object.keys(texts).find((param) => param.startsWith("ssl_") && texts[param] !== undefined);
   if (type !== "https" && type !== "grpcs" && given !== undefined) {
     fail(at, `parameter "${given}" is for "type=https" and "type=grpcs" only`);
   }
@@ -148,7 +153,10 @@ function readTls(at: Directive, type: CheckType, texts: Readonly<Record<string, 
     fail(at, `invalid value "ssl_verify=${verify}", it must be "on" or "off"`);
   }
   if (verify === "on" && trusted === undefined) fail(at, 'no "ssl_trusted_certificate" for "ssl_verify=on"');
-  return { name, verify: verify === "on", trusted };
+  if (certificate !== undefined && key === undefined) fail(at, 'no "ssl_certificate_key" for "ssl_certificate"');
+  if (certificate === undefined && key !== undefined) fail(at, 'no "ssl_certificate" for "ssl_certificate_key"');
+  const pair = certificate === undefined || key === undefined ? undefined : { certificate, key };
+  return { name, verify: verify === "on", trusted, pair };
 }
 
 function readHealthCheck(at: Directive): HealthCheckSetting {
@@ -223,8 +231,8 @@ export const check = defineDirectives("http_upstream_check", {
     in: ["upstream"],
     args: [1, Number.POSITIVE_INFINITY],
     syntax:
-      "interval=milliseconds [fall=count] [rise=count] [timeout=milliseconds] [default_down=true|false] [type=tcp|http|https|ssl_hello|mysql|ajp|fastcgi|uwsgi|scgi|grpc|grpcs] [port=port] [unique=true|false] [ssl_name=name] [ssl_verify=on|off] [ssl_trusted_certificate=file] [grpc_service=name] [grpc_status=code] [quorum=majority] [observers=number]",
-    doc: "Checks the upstream's servers: `fall` failures in a row take a server out, `rise` passes bring it back. Where a parameter is left out: interval=30000 fall=5 rise=2 timeout=1000 default_down=true type=tcp. `port` checks another port of the same server (unix sockets ignore it); `unique=true` shares one check among upstreams that check an address in the same way. type=https is type=http after a TLS handshake: `ssl_name` is the name that the server is asked for, else the host name of `server`; `ssl_verify=on` has its certificate verified, with that name, against those in the file. type=grpc calls grpc.health.v1.Health/Check for `grpc_service`, or for the server as a whole, and passes when the answer is SERVING; with `grpc_status` it passes when the call ends with that status instead, such as 12 of a server without that service. type=grpcs is the same over TLS. In a cluster, `quorum=majority` has the servers that balancing uses be those that most of the nodes find up, and `observers` has each server be checked by so many nodes only, whose findings the others use.",
+      "interval=milliseconds [fall=count] [rise=count] [timeout=milliseconds] [default_down=true|false] [type=tcp|http|https|ssl_hello|mysql|ajp|fastcgi|uwsgi|scgi|grpc|grpcs] [port=port] [unique=true|false] [ssl_name=name] [ssl_verify=on|off] [ssl_trusted_certificate=file] [ssl_certificate=file ssl_certificate_key=file] [grpc_service=name] [grpc_status=code] [quorum=majority] [observers=number]",
+    doc: "Checks the upstream's servers: `fall` failures in a row take a server out, `rise` passes bring it back. Where a parameter is left out: interval=30000 fall=5 rise=2 timeout=1000 default_down=true type=tcp. `port` checks another port of the same server (unix sockets ignore it); `unique=true` shares one check among upstreams that check an address in the same way. type=https is type=http after a TLS handshake: `ssl_name` is the name that the server is asked for, else the host name of `server`; `ssl_verify=on` has its certificate verified, with that name, against those in the file; `ssl_certificate` and `ssl_certificate_key` are shown to a server that wants a certificate. type=grpc calls grpc.health.v1.Health/Check for `grpc_service`, or for the server as a whole, and passes when the answer is SERVING; with `grpc_status` it passes when the call ends with that status instead, such as 12 of a server without that service. type=grpcs is the same over TLS. In a cluster, `quorum=majority` has the servers that balancing uses be those that most of the nodes find up, and `observers` has each server be checked by so many nodes only, whose findings the others use.",
     initial: () => undefined,
     repeat: true,
     read: (at, _scope, previous) => readCheck(at, previous),

@@ -383,7 +383,7 @@ class Scheduler implements Checks {
     const other = reached && states.up(record) !== passed;
     if (first) states.setVerdict(record, true);
     if (other) this.change(runner, passed, verdict, wall);
-    else if (first && !passed) this.log.write("warn", stillDown(check, verdict));
+    else if (first && !passed) this.log.write("error", stillDown(check, verdict));
     if (this.group !== undefined && (first || other || !passed)) this.tell(this.group, record);
   }
 

@@ -68,7 +68,11 @@ export function checksOf(cycle: Cycle): Map<string, CheckDefinition[]> {
     for (const setting of healthCheck.own(scope).health_check ?? []) {
       const pass = setting.type === "grpc" ? "grpc_pass" : "proxy_pass";
       const host = passesTo(scope, pass);
-      if (host === undefined) fail(setting.directive, `health_check needs a ${pass} to an upstream in its location`);
+      if (host === undefined) {
+        const typed = pass === "proxy_pass" && passesTo(scope, "grpc_pass") !== undefined;
+        const hint = typed ? ', or "type=grpc" for its grpc_pass' : "";
+        fail(setting.directive, `health_check needs a ${pass} to an upstream in its location${hint}`);
+      }
       const upstream = host.toLowerCase();
       if (!upstreams.has(upstream)) fail(setting.directive, `no upstream "${host}" for health_check`);
       agree(upstream, setting);

@@ -1,9 +1,10 @@
 import { fail, type Scope } from "../config/schema.ts";
 import { upstreamTlsOf } from "../http/upstream/tls_settings.ts";
 import { parseUrl } from "../net/parse_url.ts";
+import { CertificateError } from "../net/tls/certificates.ts";
 import { sentName, type TlsClientSettings } from "../net/tls/client.ts";
 import { RECORD_BYTES, TlsContext, TlsSettingError } from "../net/tls/context.ts";
-import { certificatesOf } from "../runtime/certificates.ts";
+import { certificateName, certificatesOf, keyName } from "../runtime/certificates.ts";
 import type { Cycle } from "../runtime/cycle.ts";
 import type { CheckTls } from "./definition.ts";
 import type { CheckSetting } from "./directives.ts";
@@ -14,19 +15,24 @@ import type { CheckSetting } from "./directives.ts";
 export function checkTls({ tls, type, directive }: CheckSetting, cycle: Cycle): CheckTls {
   const source = certificatesOf(cycle);
   const trusted = tls.trusted === undefined ? undefined : { path: cycle.path(tls.trusted, "conf"), source };
+  const { pair } = tls;
+  const pairs =
+    pair === undefined
+      ? []
+      : [{ certificate: certificateName(cycle, pair.certificate), key: keyName(cycle, pair.key) }];
   try {
     const context = new TlsContext({
       side: "client",
       protocols: new Set(["TLSv1.2", "TLSv1.3"]),
       ciphers: "DEFAULT",
-      certificates: { pairs: [], source, passwords: undefined },
+      certificates: { pairs, source, passwords: undefined },
       recordSize: RECORD_BYTES,
       ...(type === "grpcs" ? { protocolNames: ["h2"] } : {}),
       ...(trusted === undefined ? {} : { trusted }),
     });
     return { context, name: tls.name, sendsName: true, verifies: tls.verify };
   } catch (error) {
-    if (!(error instanceof TlsSettingError)) throw error;
+    if (!(error instanceof CertificateError || error instanceof TlsSettingError)) throw error;
     return fail(directive, error.message);
   }
 }

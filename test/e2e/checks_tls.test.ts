@@ -75,6 +75,35 @@ test("type=https: the handshake, the certificate and the answer are checked", { 
   assert.equal((await get(holdfast.port, "/")).body, "fine");
 });
 
+test("ssl_certificate is shown to a server that wants one", { skip: noOpenssl }, async (t) => {
+  const directory = certificateDirectory(t);
+  const ca = createCertificate(directory, "ca", { extensions: ["basicConstraints=critical,CA:TRUE"] });
+  const own = createCertificate(directory, "app", { issuer: ca });
+  const client = createCertificate(directory, "holdfast", { issuer: ca });
+  const asked: string[] = [];
+  const tls = { cert: own.certificate, key: own.key, ca: ca.certificate, requestCert: true, rejectUnauthorized: true };
+  const app = await httpsBackend(t, tls, (request, response) => {
+    asked.push((request.socket as TLSSocket).getPeerCertificate().subject.CN as string);
+    response.end();
+  });
+  const holdfast = await startHoldfast(t, {
+    files: { "conf/client.crt": client.certificate, "conf/client.key": client.key },
+    config: ([port]) => `http {
+      upstream app { server ${app.address};
+        check interval=100 rise=1 fall=1 timeout=1000 type=https ssl_certificate=client.crt ssl_certificate_key=client.key; }
+      upstream stranger { server ${app.address}; check interval=100 rise=1 fall=1 timeout=1000 type=https; }
+      server { listen 127.0.0.1:${port}; ${STATUS} } }`,
+  });
+  await become(holdfast, "up down");
+  await waitFor(async () => /certificate required/.test((await rows(holdfast))[1].reason ?? ""), "the reason");
+  assert.deepEqual(new Set(asked), new Set(["holdfast"]));
+  // The default level of the error log has what is down from the start.
+  assert.match(
+    holdfast.errorLog(),
+    /\[error\] \S+ check peer is down: \S+ upstream: "stranger", check: https, reason: /,
+  );
+});
+
 test("health_check goes by the location's proxy_ssl_ directives", { skip: noOpenssl }, async (t) => {
   const { asked, files, app, other } = await servers(t);
   const holdfast = await startHoldfast(t, {
@@ -97,9 +126,11 @@ test("what is wrong in a check of type=https is said with file and line", { skip
   const holdfast = await startHoldfast(t, {
     config: ([port]) => `http { server { listen 127.0.0.1:${port}; return 200; } }`,
   });
-  const refused = async (parameters: string, sentence: string) => {
+  const refused = (parameters: string, sentence: string) =>
+    says(`upstream app { server 127.0.0.1:1;\ncheck ${QUICK} ${parameters}; }`, sentence);
+  const says = async (config: string, sentence: string) => {
     const before = holdfast.errorLog().length;
-    await holdfast.reload(`http {\nupstream app { server 127.0.0.1:1;\ncheck ${QUICK} ${parameters}; } }`);
+    await holdfast.reload(`http {\n${config} }`);
     const said = holdfast.errorLog().slice(before).replaceAll(holdfast.prefix, "");
     assert.ok(said.includes(sentence) && said.includes(" in /conf/nginx.conf:3"), said);
   };
@@ -107,4 +138,14 @@ test("what is wrong in a check of type=https is said with file and line", { skip
   await refused("type=https ssl_verify=on", 'no "ssl_trusted_certificate" for "ssl_verify=on"');
   await refused("type=https ssl_verify=yes", 'invalid value "ssl_verify=yes", it must be "on" or "off"');
   await refused("type=https ssl_trusted_certificate=no.crt", 'cannot load certificate "/conf/no.crt"');
+  await refused("type=grpcs ssl_certificate=no.crt", 'no "ssl_certificate_key" for "ssl_certificate"');
+  await refused("type=grpcs ssl_certificate_key=no.key", 'no "ssl_certificate" for "ssl_certificate_key"');
+  await refused(
+    "type=grpcs ssl_certificate=no.crt ssl_certificate_key=no.key",
+    'cannot load certificate "/conf/no.crt"',
+  );
+  await says(
+    "upstream app { server 127.0.0.1:1; } server { location / { grpc_pass app;\nhealth_check; } }",
+    'health_check needs a proxy_pass to an upstream in its location, or "type=grpc" for its grpc_pass',
+  );
 });

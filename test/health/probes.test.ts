@@ -414,12 +414,20 @@ test("grpc: what a server of the health service answers, and what is none", () =
   everySplit(check, grpcAnswer(serving(2), "0"), "NOT_SERVING");
   everySplit(check, grpcAnswer("\0\0\0\0\0", "0"), "UNKNOWN");
   everySplit(check, grpcAnswer("\0\0\0\0\x03\x08\x01", "0"), "not an answer of grpc.health.v1.Health");
-  everySplit(check, grpcAnswer("", "12"), "grpc-status 12");
+  everySplit(check, grpcAnswer("", "12"), "grpc-status 12 (UNIMPLEMENTED)");
   everySplit(of("check type=grpc grpc_status=12;"), grpcAnswer("", "12"), "pass");
   everySplit(check, grpcAnswer("", "0", "503"), "status 503");
-  const refused = encodeField(":status", "200") + encodeField("grpc-status", "5");
-  const only = h2.headersFrames(1, refused, true, h2.DEFAULT_FRAME_SIZE);
-  everySplit(check, h2.settingsFrame([]) + only, "grpc-status 5");
+  const refusal = (status: string, ...said: [string, string][]) => {
+    const fields: [string, string][] = [[":status", "200"], ["grpc-status", status], ...said];
+    const block = fields.map(([name, value]) => encodeField(name, value)).join("");
+    return h2.headersFrames(1, block, true, h2.DEFAULT_FRAME_SIZE);
+  };
+  const only = refusal("5");
+  everySplit(check, h2.settingsFrame([]) + only, "grpc-status 5 (NOT_FOUND)");
+  const said = refusal("5", ["grpc-message", "no such service: 100%25"]);
+  everySplit(check, h2.settingsFrame([]) + said, "grpc-status 5 (NOT_FOUND): no such service: 100%");
+  const long = refusal("99", ["grpc-message", "x".repeat(1000)]);
+  everySplit(check, h2.settingsFrame([]) + long, `grpc-status 99: ${"x".repeat(100)}`);
   everySplit(check, h2.settingsFrame([]) + h2.rstStream(1, 7), "the call was rejected with error 7");
   everySplit(check, h2.settingsFrame([]) + h2.goaway(0, 11), "the server goes away with error 11");
   everySplit(check, only, "not an HTTP/2 response");

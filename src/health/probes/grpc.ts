@@ -1,3 +1,4 @@
+import { UNESCAPE_ALL, unescapeUri } from "../../wire/escape.ts";
 import { type FrameHandler, FrameReader } from "../../wire/h2/frame_reader.ts";
 import * as h2 from "../../wire/h2/frames.ts";
 import { HpackDecoder } from "../../wire/h2/hpack_decoder.ts";
@@ -26,6 +27,29 @@ const NOTHING = Buffer.alloc(0);
 const STATUSES = ["UNKNOWN", "SERVING", "NOT_SERVING", "SERVICE_UNKNOWN"];
 const SERVING = 1;
 
+/** The statuses of gRPC by number (grpc.io, "Status codes and their use in gRPC"). */
+const CODES = [
+  "OK",
+  "CANCELLED",
+  "UNKNOWN",
+  "INVALID_ARGUMENT",
+  "DEADLINE_EXCEEDED",
+  "NOT_FOUND",
+  "ALREADY_EXISTS",
+  "PERMISSION_DENIED",
+  "RESOURCE_EXHAUSTED",
+  "FAILED_PRECONDITION",
+  "ABORTED",
+  "OUT_OF_RANGE",
+  "UNIMPLEMENTED",
+  "INTERNAL",
+  "UNAVAILABLE",
+  "DATA_LOSS",
+  "UNAUTHENTICATED",
+];
+/** No more of what a server says about its status goes into a reason. */
+const MAX_SAID = 100;
+
 /** `type=grpc`: calls grpc.health.v1.Health/Check, whose answer must be SERVING. `server` is its directive's argument as written. */
 export function grpc(settings: GrpcSettings, server: string, secure: boolean): Probe {
   return new GrpcProbe(settings, server, secure);
@@ -44,6 +68,8 @@ class GrpcProbe implements Probe, FrameHandler {
   private any = false;
   private headed = false;
   private status = "";
+  /** grpc-message, as it came. */
+  private said = "";
   private message: Buffer = NOTHING;
   private block: Buffer = NOTHING;
   private blockEnds = false;
@@ -65,6 +91,7 @@ class GrpcProbe implements Probe, FrameHandler {
     this.any = false;
     this.headed = false;
     this.status = "";
+    this.said = "";
     this.message = NOTHING;
     this.block = NOTHING;
   }
@@ -152,7 +179,9 @@ class GrpcProbe implements Probe, FrameHandler {
     if (this.headed) {
       if (!blockEnds || !reader.takeTrailer(this.decoder))
         return this.say(reasonOf(reader.error) || "an invalid trailer");
-      this.status = reader.takeTrailers()?.get("grpc-status") ?? this.status;
+      const trailers = reader.takeTrailers();
+      this.status = trailers?.get("grpc-status") ?? this.status;
+      this.said = trailers?.get("grpc-message") ?? this.said;
       return this.judge();
     }
     reader.takeHead(this.decoder, blockEnds);
@@ -166,6 +195,7 @@ class GrpcProbe implements Probe, FrameHandler {
     const { status, headers } = reader.head;
     if (status !== 200) return this.say(`status ${status}`);
     this.status = headers.get("grpc-status") ?? "";
+    this.said = headers.get("grpc-message") ?? "";
     return blockEnds ? this.judge() : true;
   }
 
@@ -173,8 +203,7 @@ class GrpcProbe implements Probe, FrameHandler {
   private judge(): boolean {
     const { status, expected } = this;
     if (status === "") return this.say("no grpc-status");
-    if (status !== String(expected))
-      return this.say(`grpc-status ${/^\d{1,3}$/.test(status) ? status : "that is no number"}`);
+    if (status !== String(expected)) return this.say(otherStatus(status, this.said));
     if (expected !== 0) return this.say(PASS);
     const serving = servingStatus(this.message);
     if (serving === undefined) return this.say("not an answer of grpc.health.v1.Health");
@@ -185,6 +214,14 @@ class GrpcProbe implements Probe, FrameHandler {
     this.verdict = verdict;
     return false;
   }
+}
+
+/** The reason of a call that ended with another status than the one that passes. */
+function otherStatus(status: string, said: string): string {
+  if (!/^\d{1,3}$/.test(status)) return "grpc-status that is no number";
+  const name = CODES[Number(status)];
+  const text = unescapeUri(said.slice(0, 3 * MAX_SAID), UNESCAPE_ALL).slice(0, MAX_SAID);
+  return `grpc-status ${status}${name === undefined ? "" : ` (${name})`}${text === "" ? "" : `: ${text}`}`;
 }
 
 /** The whole request: the connection's preface, and the call with its one message. */
