@@ -6,6 +6,7 @@ import { program } from "../../src/program.ts";
 import { loadConfiguration, validateCycle } from "../../src/runtime/master/load_cycle.ts";
 import { workspace, write } from "../config/workspace.ts";
 import { have } from "./have.ts";
+import { assertAsNginx, type Said } from "./recorded_nginx.ts";
 import { NGINX } from "./reference_nginx.ts";
 
 /** A name, and what stands in an http block. */
@@ -34,13 +35,58 @@ export function describeSentences(
   });
 }
 
+/** The same with nginx of the version that is followed; `name`: of the file in test/recorded. */
+export function describeFollowedSentences(
+  name: string,
+  cases: readonly SentenceCase[],
+  files: Readonly<Record<string, string>> = {},
+  others: Readonly<Record<string, string>> = {},
+): void {
+  const directory = workspace();
+  for (const [path, text] of Object.entries(files)) write(directory, path, text);
+  test(`${name}: warned of and refused in nginx's words`, async () => {
+    const askAll = async (ask: (confFile: string) => Promise<readonly string[]>): Promise<Said> => {
+      const said = new Map<string, string[]>();
+      for (const [what, http] of cases) {
+        const lines = await ask(write(directory, "nginx.conf", `events {}\nhttp { access_log off;\n${http}\n}\n`));
+        said.set(
+          what,
+          lines.map((line) => comparable(line.replaceAll(directory, "PREFIX"))),
+        );
+      }
+      return said;
+    };
+    const said = await askAll(async (confFile) => {
+      const ours = await holdfastSays(directory, confFile);
+      return "warnings" in ours ? ours.warnings : [ours.error];
+    });
+    const ask = (binary: string) =>
+      askAll(async (confFile) => {
+        const { sentences, refused } = nginxSaysAll(directory, confFile, binary);
+        return refused ? sentences.slice(-1) : sentences;
+      });
+    await assertAsNginx(name, said, ask, others);
+  });
+}
+
 const SAID = /\[(?:warn|emerg)\] (?:\d+#\d+: )?(.*)/g;
 
 function nginxSays(directory: string, confFile: string): string[] {
+  return nginxSaysAll(directory, confFile).sentences;
+}
+
+function nginxSaysAll(
+  directory: string,
+  confFile: string,
+  binary = NGINX ?? "nginx",
+): { readonly sentences: string[]; readonly refused: boolean } {
   const args = ["-t", "-q", "-e", "/dev/null", "-p", directory, "-c", confFile, "-g", `pid ${directory}/nginx.pid;`];
-  const { stderr } = spawnSync(NGINX ?? "nginx", args, { encoding: "latin1", timeout: 20_000 });
+  const { stderr, status } = spawnSync(binary, args, { encoding: "latin1", timeout: 20_000 });
   const sentences = [...stderr.matchAll(SAID)].map(([, sentence]) => sentence);
-  return sentences.filter((sentence) => !sentence.startsWith('the "user" directive'));
+  return {
+    sentences: sentences.filter((sentence) => !sentence.startsWith('the "user" directive')),
+    refused: status !== 0,
+  };
 }
 
 /** The warnings, or the first error: there may have been warnings before it, which only nginx says. */
@@ -59,7 +105,7 @@ async function holdfastSays(
   }
 }
 
-/** For an unknown variable nginx knows no place. */
+/** For an unknown variable nginx knows no place, nor for what OpenSSL and the modules that use it say. */
 function comparable(sentence: string): string {
-  return sentence.replace(/^(unknown "\w+" variable) in .*:\d+$/, "$1");
+  return sentence.replace(/^(unknown "\w+" variable|SSL_.*|cannot load .*|no "?\w+_ssl_\w+"? .*) in .*:\d+$/, "$1");
 }

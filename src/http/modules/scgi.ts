@@ -25,7 +25,7 @@ import { type UpstreamSettings, upstreamSettings } from "../upstream/settings.ts
 const caches = new Caches("scgi");
 
 const directives = {
-  ...upstreamDirectives("scgi", GATEWAY_STATUSES),
+  ...upstreamDirectives("scgi", [...GATEWAY_STATUSES, "updating"]),
   ...cacheDirectives("scgi", caches, GATEWAY_STATUSES),
   scgi_pass: gatewayPass(
     "Passes requests to an SCGI server or an upstream group of them. CONTENT_LENGTH, which comes first, is always that of the body that is sent.",

@@ -32,7 +32,7 @@ const modifier = (doc: string) => number({ in: HTTP_LOCATION, min: 0, max: 255, 
 const caches = new Caches("uwsgi");
 
 const directives = {
-  ...upstreamDirectives("uwsgi", GATEWAY_STATUSES),
+  ...upstreamDirectives("uwsgi", [...GATEWAY_STATUSES, "updating"]),
   ...cacheDirectives("uwsgi", caches, GATEWAY_STATUSES),
   ...upstreamSslDirectives("uwsgi"),
   uwsgi_pass: gatewayPass(

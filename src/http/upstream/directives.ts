@@ -9,8 +9,8 @@ import { type Template, template } from "../core/script.ts";
 import type { TempPath } from "../core/temp_file.ts";
 import { refuseBeside } from "./kept_by.ts";
 
-/** The parameters of …_next_upstream that all protocols have; a protocol adds statuses. */
-const NEXT = ["error", "timeout", "invalid_header", "non_idempotent", "updating", "off"] as const;
+/** The parameters of …_next_upstream that all protocols have; a protocol adds others. */
+const NEXT = ["error", "timeout", "invalid_header", "non_idempotent", "off"] as const;
 
 const IGNORED = [
   "X-Accel-Redirect",
@@ -55,8 +55,8 @@ const names = (doc: string) =>
  * The directives of all modules that pass requests to servers (ngx_http_proxy_module, …_fastcgi_, …_uwsgi_, …_scgi_),
  * without their prefix.
  */
-function shared(prefix: string, statuses: readonly string[]) {
-  const cases = [...NEXT.slice(0, 4), ...statuses, ...NEXT.slice(4)];
+function shared(prefix: string, others: readonly string[]) {
+  const cases = [...NEXT.slice(0, 4), ...others, ...NEXT.slice(4)];
   return {
     bind: directive<Bind | undefined>({
       in: HTTP_LOCATION,
@@ -242,10 +242,10 @@ export type WithShared<P extends string> = SettingsOf<Prefixed<P, Shared>>;
 
 /**
  * The directives that these modules share, as `proxy_bind`, `fastcgi_bind` …; a module spreads them into its table.
- * `statuses`: those that …_next_upstream accepts (`http_500`).
+ * `others`: what …_next_upstream accepts besides (`http_500`).
  */
-export function upstreamDirectives<P extends string>(prefix: P, statuses: readonly string[]): Prefixed<P, Shared> {
-  return prefixed(prefix, shared(prefix, statuses));
+export function upstreamDirectives<P extends string>(prefix: P, others: readonly string[]): Prefixed<P, Shared> {
+  return prefixed(prefix, shared(prefix, others));
 }
 
 /** Puts the prefix before the names of a table's directives. */

@@ -29,7 +29,7 @@ import { type PathSplit, pathInfo, scriptName } from "./split.ts";
 const caches = new Caches("fastcgi");
 
 const directives = {
-  ...upstreamDirectives("fastcgi", GATEWAY_STATUSES),
+  ...upstreamDirectives("fastcgi", [...GATEWAY_STATUSES, "updating"]),
   ...cacheDirectives("fastcgi", caches, GATEWAY_STATUSES),
   fastcgi_pass: gatewayPass("Passes requests to a FastCGI server or an upstream group of them."),
   fastcgi_param: param,

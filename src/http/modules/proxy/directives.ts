@@ -24,7 +24,7 @@ export interface PassUrl {
 }
 
 export const proxyDirectives = {
-  ...upstreamDirectives("proxy", NEXT),
+  ...upstreamDirectives("proxy", [...NEXT, "updating"]),
   ...cacheDirectives("proxy", proxyCaches, NEXT),
   ...upstreamSslDirectives("proxy"),
   proxy_pass: directive<PassUrl | undefined>({
