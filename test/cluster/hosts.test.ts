@@ -147,11 +147,25 @@ test("the line of the node that has the address loses 20 %, and delays by 200 ms
 
 test("what is planned costs no request", { skip }, async (t) => {
   const site = await startSite(t);
-  const NAMES = ["new connections", "connections that are kept", "responses that take half a second"];
+  const NAMES = [
+    "new connections",
+    "connections that are kept",
+    "responses that take half a second",
+    "connections of HTTP/2",
+    "responses over HTTP/2 that take a quarter of a second",
+  ];
   /** Under load from before it begins until it is over. */
   const planned = async (name: string, run: () => Promise<unknown>): Promise<void> => {
     await t.test(name, async (t) => {
-      const kinds: readonly ClientOptions[] = [{}, { kept: 40 }, { rate: 20, wait: 500 }];
+      const protocol = "http2";
+      const kinds: readonly ClientOptions[] = [
+        {},
+        { kept: 40 },
+        { rate: 20, wait: 500 },
+        { kept: 20, protocol },
+        // They may still begin when new connections wait outside already, and have that much less time.
+        { kept: 20, rate: 20, wait: 250, protocol },
+      ];
       const clients = kinds.map((kind) => new HostClient(site.client, kind));
       for (const client of clients) await client.answered(30);
       const at = Date.now();

@@ -44,6 +44,7 @@ export interface ClientOptions {
   readonly kept?: number;
   /** How long responses take, ms. */
   readonly wait?: number;
+  readonly protocol?: "http1" | "http2";
 }
 
 /** A client that asks all the time. */
@@ -55,8 +56,11 @@ export class HostClient {
   }
   #rest = "";
 
-  constructor(host: Host, { address = SHARED, rate = RATE, kept = 0, wait = 0 }: ClientOptions = {}) {
-    const words = [address, 80, rate, kept, wait].map(String);
+  constructor(
+    host: Host,
+    { address = SHARED, rate = RATE, kept = 0, wait = 0, protocol = "http1" }: ClientOptions = {},
+  ) {
+    const words = [address, 80, rate, kept, wait, protocol].map(String);
     this.#child = host.spawn([process.execPath, main("host_client_main.ts"), ...words], {
       stdio: ["pipe", "pipe", "inherit"],
     });
@@ -254,7 +258,7 @@ function configOf(node: string, hosts: Readonly<Record<string, Host>>, options: 
     http { access_log off; ${http}
       upstream shop { ${SERVERS.map((name) => `server ${hosts[name].address}:${SERVER_PORT} max_fails=0;`).join(" ")} keepalive 8;
         check interval=500 fall=3 rise=2 timeout=300 type=http quorum=majority; }
-      server { listen 80; add_header X-Node ${node};
+      server { listen 80; http2 on; add_header X-Node ${node};
         proxy_connect_timeout 300ms; proxy_read_timeout 1s;
         location / { ${session} ${location} proxy_pass http://shop; } }
       server { listen 127.0.0.1:81; location /cluster { cluster_status; } } }`;

@@ -1,14 +1,16 @@
 /**
- * A client as a process of its own: `host_client_main.ts ADDRESS PORT RATE KEPT WAIT`. It asks so many times a second: each time on a new
- * connection or, with KEPT above 0, on so many that it keeps as long as the server does. Responses take WAIT ms. It writes what became of each
- * request as a line: when it was sent and over (ms since 1970), and the node's name that answered, or why none did. It ends with its
+ * A client as a process of its own: `host_client_main.ts ADDRESS PORT RATE KEPT WAIT PROTOCOL`. It asks so many times a second: each time on a
+ * new connection or, with KEPT above 0, on so many that it keeps as long as the server does. Responses take WAIT ms. It writes what became of
+ * each request as a line: when it was sent and over (ms since 1970), and the node's name that answered, or why none did. It ends with its
  * standard input, once all requests are over.
  */
+import { type ClientHttp2Session, connect as connectHttp2 } from "node:http2";
 import { connect, type Socket } from "node:net";
+import { HEADERS } from "../../src/wire/h2/frames.ts";
 
 /** A client gives up, ms. */
 const PATIENCE_MS = 4000;
-const [host = "", port = "", rate = "", kept = "0", wait = "0"] = process.argv.slice(2);
+const [host = "", port = "", rate = "", kept = "0", wait = "0", protocol = "http1"] = process.argv.slice(2);
 const KEPT = Number(kept);
 const path = wait === "0" ? "/" : `/wait/${wait}`;
 
@@ -19,7 +21,18 @@ interface Answer {
   readonly closes: boolean;
 }
 
-class Asker {
+/** What became of a request. */
+type Outcome = { readonly node: string } | { readonly failure: string };
+
+interface Asker {
+  ask(done: () => void): void;
+}
+
+function tell(sent: number, what: Outcome): void {
+  process.stdout.write(`${JSON.stringify({ sent, over: Date.now(), ...what })}\n`);
+}
+
+class Http1Asker implements Asker {
   #socket: Socket | undefined;
   #used = false;
   #received = "";
@@ -91,17 +104,72 @@ class Asker {
     return { status, node: /^x-node: (.*)$/im.exec(head)?.[1]?.trim(), closes: /^connection: close/im.test(head) };
   }
 
-  #over(what: { readonly node: string } | { readonly failure: string }): void {
+  #over(what: Outcome): void {
     this.#busy = false;
-    process.stdout.write(`${JSON.stringify({ sent: this.#sent, over: Date.now(), ...what })}\n`);
+    tell(this.#sent, what);
     this.#done();
   }
 }
 
-const idle: Asker[] = Array.from({ length: KEPT }, () => new Asker());
+/** Keeps a connection of HTTP/2 until it is told to go, and repeats nothing that it has sent. */
+class Http2Asker implements Asker {
+  #session: ClientHttp2Session | undefined;
+
+  ask(done: () => void): void {
+    this.#ask(Date.now(), done);
+  }
+
+  #open(): ClientHttp2Session {
+    let session = this.#session;
+    if (session === undefined || session.closed || session.destroyed) {
+      session = connectHttp2(`http://${host}:${port}`);
+      session.on("error", () => {});
+      this.#session = session;
+    }
+    return session;
+  }
+
+  #ask(sent: number, done: () => void): void {
+    const session = this.#open();
+    let status = 0;
+    let node: string | undefined;
+    let failure = "";
+    let unsent = false;
+    const stream = session.request({ ":path": path, ":authority": "shared" });
+    stream.setTimeout(PATIENCE_MS + Number(wait), () => session.destroy(new Error("timeout")));
+    stream.on("response", (fields) => {
+      status = Number(fields[":status"]);
+      node = fields["x-node"]?.toString();
+    });
+    stream.on("frameError", (type) => {
+      unsent ||= type === HEADERS;
+    });
+    stream.on("error", (error) => {
+      failure = error.message;
+    });
+    stream.on("close", () => {
+      if (unsent) {
+        this.#ask(sent, done);
+        return;
+      }
+      tell(
+        sent,
+        failure === "" && status === 200 && node !== undefined ? { node } : { failure: failure || `status ${status}` },
+      );
+      done();
+    });
+    stream.resume();
+  }
+}
+
+function newAsker(): Asker {
+  return protocol === "http2" ? new Http2Asker() : new Http1Asker();
+}
+
+const idle: Asker[] = Array.from({ length: KEPT }, newAsker);
 let asking = 0;
 const timer = setInterval(() => {
-  const asker = KEPT === 0 ? new Asker() : idle.shift();
+  const asker = KEPT === 0 ? newAsker() : idle.shift();
   if (asker === undefined) return;
   asking++;
   asker.ask(() => {
