@@ -41,7 +41,7 @@ export class LogMarks {
       .filter((line) => line !== "" && !line.includes("/mark-"))
       .map((line) => `access: ${line}`);
     return [...said, ...logged].map((line) =>
-      shortened(oneLine(withoutNames(withoutPlaces(line, server, this.#names))), 400),
+      shortened(oneLine(withoutNames(withoutPlaces(line, server, this.#names))), 600),
     );
   }
 }
@@ -73,5 +73,5 @@ export function aboutServer(line: string): string {
       / while (?:reading response header from upstream|reading upstream|sending to client)(?=, client: )/,
       " while reading",
     )
-    .replace(/(, upstream: "http:\/\/[^/"]+)\/[^"]*"/, '$1"');
+    .replace(/(, upstream: "https?:\/\/[^/"]+)\/[^"]*"/, '$1"');
 }
