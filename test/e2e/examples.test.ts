@@ -4,8 +4,11 @@ import { readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { fileURLToPath } from "node:url";
+import * as grpc from "@grpc/grpc-js";
 import { type Backend, httpBackend, tcpBackend } from "../support/backend.ts";
 import { certificateDirectory, createCertificate, createRevocationList } from "../support/certificates.ts";
+import { h2Request, h2Session } from "../support/h2.ts";
+import { h2Backend, unary } from "../support/h2_backend.ts";
 import { have } from "../support/have.ts";
 import { type Running, runHoldfast, startHoldfast } from "../support/holdfast.ts";
 import { freePort } from "../support/ports.ts";
@@ -17,7 +20,7 @@ const EXAMPLES = join(ROOT, "examples");
 const PAGE = { "examples/pages/maintenance.html": readFileSync(join(EXAMPLES, "pages/maintenance.html")) };
 
 /** An example with ports of the test's in place of its own: servers in their order, one that is left out does not answer. */
-async function example(t: TestContext, name: string, servers: readonly Backend[]): Promise<Running> {
+async function example(t: TestContext, name: string, servers: readonly Pick<Backend, "address">[]): Promise<Running> {
   const dead = await Promise.all([1, 2, 3].map(freePort));
   return startHoldfast(t, {
     files: PAGE,
@@ -217,6 +220,50 @@ test("cache.conf: a page is kept, but not for who has logged in, and shown when 
   assert.equal(await page(), "MISS the site");
   await server.close();
   assert.equal(await page(), "HIT the site");
+});
+
+test("grpc.conf: calls go to the servers that serve, the website is beside them, and both are in the log", async (t) => {
+  const healthy = [true, false];
+  const called: string[] = [];
+  const carts = [0, 1].map((number) =>
+    h2Backend(t, (stream, { ":path": path }) => {
+      const checks = path === "/grpc.health.v1.Health/Check";
+      if (!checks) called.push(`${number} ${path}`);
+      const status = healthy[number] ? "\x01" : "\x02";
+      unary(stream, (message) => (checks ? Buffer.from(`\0\0\0\0\x02\x08${status}`) : message));
+    }),
+  );
+  const [site] = await named(t, "the site");
+  const holdfast = await example(t, "grpc.conf", [...(await Promise.all(carts)), site]);
+  const states = async () => {
+    const rows = (await get(holdfast.port, "/status?format=csv")).body.trim().split("\n");
+    return rows.map((line) => line.split(",")[3]).join(" ");
+  };
+  await waitFor(async () => (await states()) === "up down", "the first checks");
+  assert.match((await get(holdfast.port, "/status?format=json")).body, /"reason": "NOT_SERVING"/);
+
+  const client = new grpc.Client(`127.0.0.1:${holdfast.port}`, grpc.credentials.createInsecure());
+  t.after(() => client.close());
+  const call = (message: string) =>
+    new Promise<string>((resolve) => {
+      const done = (error: grpc.ServiceError | null, answer?: string) =>
+        resolve(error === null ? `${answer}` : `${error.code} ${error.details}`);
+      client.makeUnaryRequest("/shop.Cart/Add", (text: string) => Buffer.from(text), String, message, done);
+    });
+  for (const message of ["a", "b", "c"]) assert.equal(await call(message), message);
+  assert.deepEqual(called, Array(3).fill("0 /shop.Cart/Add"));
+  const session = h2Session(t, `http://127.0.0.1:${holdfast.port}`);
+  assert.equal((await h2Request(session, { ":path": "/" })).body, "the site");
+  assert.equal((await get(holdfast.port, "/")).body, "the site");
+
+  healthy[0] = false;
+  await waitFor(async () => (await states()) === "down down", "the servers to be down");
+  assert.equal(await call("d"), "14 no cart service");
+  const lines = () => holdfast.read("logs/access.log").trim().split("\n");
+  await waitFor(() => lines().length === 6, "all lines in the log");
+  const [first, , , , , last] = lines();
+  assert.match(first, / h2c "POST \/shop\.Cart\/Add HTTP\/2\.0" 200 grpc=0 127\.0\.0\.1:\d+ /);
+  assert.match(last, / h2c "POST \/shop\.Cart\/Add HTTP\/2\.0" 204 grpc=14 carts /);
 });
 
 test("maintenance.conf: the page is there while the file is, and when no server answers", async (t) => {
