@@ -6,7 +6,8 @@ import { contain, guarded } from "./guard.ts";
  * Timers. Nothing else calls `setTimeout`, which fires at once for a time above 2^31 ms. `startTimer` is for rare events.
  * Timeouts of connections and requests are deadlines in one timer wheel: arming and clearing one is O(1), and moving an
  * armed one is a single write, unless to a time before its slot's: it is moved to its new slot only when the old one expires.
- * A deadline never fires early, and at most about two slots late.
+ * A deadline never fires early, and at most about two slots late, unless the process was held up. Then what has come meanwhile goes
+ * first, as in nginx: libuv would look at its timers before it looks for events, and end what has its answer already.
  */
 
 /** The width of a slot in ms. */
@@ -14,6 +15,11 @@ const SLOT_MS = 16;
 /** About 33 s in all; a later deadline is put into the last slot, and moved on when that expires. */
 const SLOTS = 2048;
 const MASK = SLOTS - 1;
+
+/** Who wakes so much later than was asked for, ms, was held up: by a long turn, or since others had the processor. */
+const HELD_UP_MS = 50;
+/** In so many turns of the event loop all that has come meanwhile is handled, or very much. */
+const HELD_UP_TURNS = 8;
 
 /** A link of a circular list; a slot is the head of one. */
 class Link {
@@ -56,6 +62,8 @@ let armedCount = 0;
 let lastTick = 0;
 /** The number of the slot that the event loop is to wake us for. */
 let wakeTick = Number.POSITIVE_INFINITY;
+/** Slots have expired, and are seen to after events. */
+let heldUp = false;
 
 /** The longest time setTimeout counts, 24.8 days in ms. */
 const LONGEST = 0x7fffffff;
@@ -66,6 +74,7 @@ export class Timer {
   readonly #callback: () => void;
   readonly #background: boolean;
   #timeout: NodeJS.Timeout | undefined;
+  #cleared = false;
 
   constructor(ms: number, callback: () => void, background: boolean) {
     this.#due = performance.now() + ms;
@@ -83,14 +92,26 @@ export class Timer {
     this.#timeout = undefined;
     const left = this.#due - performance.now();
     if (left > 0) this.#wait(left);
-    else guarded(this.#callback, undefined);
+    else if (left > -HELD_UP_MS) this.#fire();
+    else afterEvents(() => this.#fire());
+  }
+
+  #fire(): void {
+    if (!this.#cleared) guarded(this.#callback, undefined);
   }
 
   /** Cancels it; does nothing if it has fired. */
   clear(): void {
+    this.#cleared = true;
     clearTimeout(this.#timeout);
     this.#timeout = undefined;
   }
+}
+
+/** Calls back after the events that are there already. */
+function afterEvents(callback: () => void, turns = HELD_UP_TURNS): void {
+  const next = turns === 1 ? callback : () => afterEvents(callback, turns - 1);
+  eventLoop().defer(next, undefined, undefined);
 }
 
 /** Calls back once, in `ms` milliseconds, of any number. A `background` timer does not keep the process alive. */
@@ -162,11 +183,19 @@ function insert<T>(deadline: Deadline<T>): void {
 
 function wakeAt(tick: number): void {
   wakeTick = tick;
-  eventLoop().wakeAt(tick * SLOT_MS, advance);
+  eventLoop().wakeAt(tick * SLOT_MS, onWake);
+}
+
+function onWake(): void {
+  if (heldUp) return;
+  heldUp = performance.now() - wakeTick * SLOT_MS >= HELD_UP_MS;
+  if (heldUp) afterEvents(advance);
+  else advance();
 }
 
 /** Expires the slots whose time has come. A deadline that was moved to a later time meanwhile goes into its new slot. */
 function advance(): void {
+  heldUp = false;
   wakeTick = Number.POSITIVE_INFINITY;
   const time = performance.now();
   const nowTick = Math.floor(time / SLOT_MS);

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { Engine } from "../../../src/net/engine.ts";
+import { Deadline, setDeadline, startTimer } from "../../../src/sys/timers.ts";
 import { waitFor } from "../../support/wait.ts";
 import { hears, scene, TCP, turns } from "./harness.ts";
 
@@ -37,5 +38,16 @@ export function looping(engine: Engine): void {
     await waitFor(() => woken.length > 1, "the wake-up");
     await turns();
     assert.deepEqual(woken, ["second", "at once"]);
+  });
+
+  test("what has come while the process was held up goes before what was due meanwhile", async (t) => {
+    const order: string[] = [];
+    const { peer } = await scene(t, engine, TCP[0], { onData: () => void order.push("data") });
+    setDeadline(new Deadline(order, (all) => void all.push("deadline")), 30);
+    startTimer(30, () => order.push("timer"));
+    peer.socket.write("x");
+    for (const until = performance.now() + 300; performance.now() < until; );
+    await waitFor(() => order.length === 3, "all of them");
+    assert.equal(order[0], "data");
   });
 }
