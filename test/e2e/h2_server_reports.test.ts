@@ -277,3 +277,25 @@ test("a server that opens its windows by KiB, and measures the line with PING, t
   const { status, raw } = await answer;
   assert.deepEqual([status, /x-taken: 20000000/i.test(raw)], [200, true], holdfast.errorLog());
 });
+
+test("a window that is opened by single bytes is not filled with frames of single bytes", async (t) => {
+  const server = await RawH2Server.start(t, h2.settingsFrame([[h2.SETTING.INITIAL_WINDOW_SIZE, 0]]));
+  const holdfast = await start(t, server.port);
+  const first = get(holdfast.port, "/");
+  const one = await server.connection(0);
+  one.write(head(await streamOf(one, 0), ok, END_STREAM));
+  await first;
+  const body = "x".repeat(500);
+  const answer = request(
+    holdfast.port,
+    `POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: ${body.length}\r\n\r\n${body}`,
+  );
+  const id = await streamOf(one, 1);
+  one.write(h2.windowUpdate(id, 1).repeat(body.length));
+  const sent = () => one.frames.filter(({ type }) => type === h2.DATA);
+  await waitFor(() => sent().reduce((length, { payload }) => length + payload.length, 0) === body.length, "the body");
+  // What came in one piece, in a few at most.
+  assert.ok(sent().length < 20, `${sent().length} frames`);
+  one.write(head(id, ok, END_STREAM));
+  assert.equal((await answer).status, 200);
+});

@@ -12,6 +12,7 @@ import type { TlsChoice } from "../tls.ts";
 import { type FramesOwner, ServerFrames, type StreamFrames } from "./frames.ts";
 import { FIRST_WINDOW } from "./inbound.ts";
 import { ServerOutput } from "./output.ts";
+import { ReadEnd } from "./read_end.ts";
 import { ServerStream, type StreamOwner } from "./stream.ts";
 
 /** How many streams a server is thought to take until it says so (RFC 9113 section 6.5.2). */
@@ -45,7 +46,7 @@ export class H2ServerConnection implements StreamHandler, ConnectingOwner, Frame
   private waiting: ServerStream[] = [];
   /** Those that no request uses. */
   private readonly free: ServerStream[] = [];
-  private touched: ServerStream[] = [];
+  private readonly readEnd = new ReadEnd<ServerStream>();
   private lastId = -1;
   /** No further stream is opened. */
   private retired = false;
@@ -102,9 +103,11 @@ export class H2ServerConnection implements StreamHandler, ConnectingOwner, Frame
   }
 
   touch(stream: ServerStream): void {
-    if (stream.touched || !this.reading) return;
-    stream.touched = true;
-    this.touched.push(stream);
+    if (this.reading) this.readEnd.answer(stream);
+  }
+
+  giveRoom(stream: ServerStream): void {
+    this.readEnd.room(stream);
   }
 
   reset(id: number, error: number): void {
@@ -208,18 +211,7 @@ export class H2ServerConnection implements StreamHandler, ConnectingOwner, Frame
       this.frames.read(bytes);
     } finally {
       this.reading = false;
-      const { touched } = this;
-      if (touched.length > 0) {
-        this.touched = [];
-        for (const stream of touched) {
-          stream.touched = false;
-          try {
-            stream.answer.onRead();
-          } catch (error) {
-            stream.onFault(error);
-          }
-        }
-      }
+      this.readEnd.tell();
     }
     // A server that reads nothing is sent no more than that.
     if (!this.dead && this.output.unsent > MOST_UNSENT + this.pooled.streams * UNSENT_OF_ONE)
@@ -298,11 +290,10 @@ export class H2ServerConnection implements StreamHandler, ConnectingOwner, Frame
     const grows = value > this.output.initialWindow;
     this.output.initialWindow = value;
     for (const stream of this.streams.all()) {
-      const { outbound } = stream;
-      if (outbound.overflows) {
+      if (stream.outbound.overflows) {
         stream.breakOff("upstream sent too large initial window size", h2.ERROR.FLOW_CONTROL_ERROR);
       } else if (grows) {
-        outbound.onRoom();
+        this.readEnd.room(stream);
       }
     }
     return !this.dead;
@@ -311,11 +302,10 @@ export class H2ServerConnection implements StreamHandler, ConnectingOwner, Frame
   onWindow(increment: number): boolean {
     const { output } = this;
     if (increment > h2.MAX_WINDOW - output.window) return false;
+    const shut = output.window <= 0;
     output.window += increment;
-    for (const stream of this.streams.all()) {
-      if (output.window <= 0) break;
-      stream.outbound.onRoom();
-    }
+    // Else no stream has waited for it.
+    if (shut && output.window > 0) for (const stream of this.streams.all()) this.readEnd.room(stream);
     return true;
   }
 

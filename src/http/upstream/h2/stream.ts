@@ -13,6 +13,7 @@ import { type AnswerOwner, BAD_HEADER, StreamAnswer } from "./answer.ts";
 import type { StreamFrames } from "./frames.ts";
 import { Outbound, type OutboundOwner } from "./outbound.ts";
 import type { ServerOutput } from "./output.ts";
+import type { ReadStream } from "./read_end.ts";
 
 /** The connection that a stream is on. */
 export interface StreamOwner {
@@ -29,6 +30,8 @@ export interface StreamOwner {
   open(stream: ServerStream): void;
   /** The stream has got something: it is told when all that was read is passed on. */
   touch(stream: ServerStream): void;
+  /** More of its request may be sent: it is told then. */
+  giveRoom(stream: ServerStream): void;
   reset(id: number, error: number): void;
   /** No request needs the stream any more. True if it may carry another. */
   leave(stream: ServerStream, place: string, pool: Pool | undefined): boolean;
@@ -49,7 +52,7 @@ const NOTHING = Buffer.alloc(0);
  * A stream of HTTP/2 to a server: one request and its answer, and how they end. The object carries one after the other, so that
  * reuse allocates nothing.
  */
-export class ServerStream implements ServerExchange, StreamFrames, OutboundOwner, AnswerOwner {
+export class ServerStream implements ServerExchange, StreamFrames, OutboundOwner, AnswerOwner, ReadStream {
   readonly answer: StreamAnswer;
   readonly outbound: Outbound;
   readonly reader: H2ResponseReader;
@@ -59,8 +62,8 @@ export class ServerStream implements ServerExchange, StreamFrames, OutboundOwner
   refused = false;
   /** 0: it has not been opened. */
   id = 0;
-  /** In the connection's list of those to be told. */
-  touched = false;
+  answerCame = false;
+  roomCame = false;
 
   private readonly owner: StreamOwner;
   private readonly deadline: Deadline<ServerStream>;
@@ -221,8 +224,16 @@ export class ServerStream implements ServerExchange, StreamFrames, OutboundOwner
 
   onWindow(increment: number): boolean {
     if (!this.outbound.open(increment)) return false;
-    this.outbound.onRoom();
+    this.owner.giveRoom(this);
     return true;
+  }
+
+  onRead(): void {
+    this.answer.onRead();
+  }
+
+  onRoom(): void {
+    this.outbound.onRoom();
   }
 
   // ---- how it fails
