@@ -8,14 +8,14 @@ const COLUMNS = ["Names", "Issuer", "State", "Valid until", "Next attempt", "Las
 export const CERTIFICATES_STYLE = `
   h2.part { font-size: 1.05rem; font-weight: 600; color: var(--ink); margin: 1.8rem 0 .7rem }
   .certificates th:nth-child(n), .certificates td:nth-child(n) { text-align: left; white-space: normal; overflow-wrap: break-word }
-  .certificates td:nth-child(n) { font-weight: 400; color: inherit }
+  .certificates td:nth-child(n) { font-weight: 400; color: inherit; min-width: 0 }
   .certificates td:nth-child(n)::before { content: none }
   .certificates td:nth-child(1) { font-weight: 600; min-width: 8rem; overflow-wrap: anywhere } .certificates td:nth-child(6) { min-width: 12rem; overflow-wrap: anywhere }
   .certificates td:nth-child(3) { font-weight: 700; white-space: nowrap }
   .certificates .valid td:nth-child(3) { color: var(--up) } .certificates .valid td:nth-child(3)::before { content: "\\25B2\\A0" }
   .certificates .bad td { background: var(--down-soft) } .certificates .bad td:first-child { box-shadow: inset .3rem 0 var(--down) }
   .certificates .bad td:nth-child(3) { color: var(--down) } .certificates .bad td:nth-child(3)::before { content: "\\25BC\\A0" }
-  @media (max-width: 760px) {
+  @media (max-width: 1000px) {
     .certificates td:nth-child(n) { display: block; order: 4; grid-column: 1 / 4; min-width: 0; font-size: .9rem; overflow-wrap: anywhere } .certificates td:empty { display: none }
     .certificates td:nth-child(1) { order: 1; grid-column: 1 / 3; font-size: 1.05rem } .certificates td:nth-child(3) { order: 2; grid-column: 3; font-size: 1.05rem; text-align: right }
     .certificates td:nth-child(2) { order: 3; color: var(--soft) } .certificates td:nth-child(6) { order: 5 }

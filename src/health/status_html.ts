@@ -34,19 +34,19 @@ const STYLE = `${PAGE_STYLE}
   table { width: 100%; border-collapse: separate; border-spacing: 0; background: var(--card); border: 1px solid var(--line); border-radius: .6rem; overflow: hidden }
   th, td { padding: .5rem .8rem; text-align: left; vertical-align: baseline; border-top: 1px solid var(--line) }
   th { border-top: 0; font-size: .82rem; font-weight: 600; color: var(--soft); vertical-align: bottom }
-  td { font-variant-numeric: tabular-nums } td:nth-child(3) { font-weight: 600; overflow-wrap: anywhere } td:nth-child(10) { overflow-wrap: anywhere }
+  td { font-variant-numeric: tabular-nums } td:nth-child(3) { font-weight: 600; min-width: 11rem; overflow-wrap: anywhere } td:nth-child(10) { overflow-wrap: anywhere }
   td:nth-child(1), td:nth-child(5), td:nth-child(6), td:nth-child(8), th:nth-child(1), th:nth-child(5), th:nth-child(6), th:nth-child(8) { text-align: right }
   td:nth-child(4) { font-weight: 700; color: var(--up); white-space: nowrap } td:nth-child(4)::before { content: "\\25B2\\A0" } td:nth-child(9) { white-space: nowrap }
   tr[bgcolor] td { background: var(--down-soft) } tr[bgcolor] td:nth-child(4) { color: var(--down) } tr[bgcolor] td:nth-child(4)::before { content: "\\25BC\\A0" }
   tr[bgcolor] td:first-child { box-shadow: inset .3rem 0 var(--down) }
   small { color: var(--soft); white-space: nowrap } .none { padding: 1rem; color: var(--soft) }
-  @media (max-width: 760px) {
+  @media (max-width: 1000px) {
     table, tbody { display: block; background: none; border: 0; overflow: visible } tr:first-child { display: none }
     tr { display: grid; grid-template-columns: 1fr 1fr auto; gap: .1rem .8rem; margin-bottom: .6rem; padding: .7rem .9rem; background: var(--card);
       border: 1px solid var(--line); border-radius: .6rem }
     tr[bgcolor] { background: var(--down-soft); border-color: var(--down); border-left-width: .4rem }
     td { display: block; padding: 0; border: 0; font-size: .9rem } tr[bgcolor] td { background: none } tr[bgcolor] td:first-child { box-shadow: none }
-    td:nth-child(1) { display: none } td:nth-child(3) { order: 1; grid-column: 1 / 3; font-size: 1.05rem } td:nth-child(4) { order: 2; font-size: 1.05rem; text-align: right }
+    td:nth-child(1) { display: none } td:nth-child(3) { order: 1; grid-column: 1 / 3; min-width: 0; font-size: 1.05rem } td:nth-child(4) { order: 2; font-size: 1.05rem; text-align: right }
     td:nth-child(2) { order: 3; grid-column: 1 / 3; color: var(--soft) } td:nth-child(9) { order: 4; text-align: right; color: var(--soft) }
     td:nth-child(10) { order: 5; grid-column: 1 / 4 } td:nth-child(10):empty { display: none }
     td:nth-child(n+5):nth-child(-n+8) { order: 6; color: var(--soft); font-size: .82rem }
