@@ -2,7 +2,7 @@
 import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import * as h2 from "../../src/wire/h2/frames.ts";
-import { block, data, frame, get, post, request } from "../support/h2_bytes.ts";
+import { block, data, frame, get, head, post, request } from "../support/h2_bytes.ts";
 import {
   asked,
   at,
@@ -48,6 +48,8 @@ const SERVERS: Readonly<Record<string, string>> = {
   reset: "reset_timedout_connection on; client_body_timeout 100ms;",
   "chunked off": "chunked_transfer_encoding off;",
   listening: "",
+  // Only the second server of this address has it on.
+  unlike: "http2 off;",
 };
 const HOSTS = hostsOf(Object.keys(SERVERS));
 
@@ -68,12 +70,13 @@ const config =
       ([
         name,
         host,
-      ]) => `server { listen ${host}:${port}${name === "listening" ? " http2" : ""};${name === "listening" ? "" : " http2 on;"} ${SERVERS[name]}
+      ]) => `server { listen ${host}:${port}${name === "listening" ? " http2" : ""};${["listening", "unlike"].includes(name) ? "" : " http2 on;"} ${SERVERS[name]}
     location / { return 200 "$request_method|$request_uri|$uri|$args|$host|$server_name|$scheme|$https|$server_protocol|$http2|$connection_requests|$request_length|$content_length|$content_type|$http_x|$http_cookie|$http_host|$http_te"; }
     location /large { }
     location /long-text { return 200 ${"x".repeat(3500)}; }
     location /read { proxy_pass http://${backend}/answer; }
     location /stream { proxy_pass http://${backend}/stream; proxy_request_buffering off; }
+    location /hints { proxy_pass http://${backend}/hints; early_hints 1; }
     location /silent { proxy_pass http://${backend}/silent; }
     location /echo { mirror /mirrored; return 200 "$request_body"; }
     location /body { proxy_pass http://${backend}/set; proxy_set_header X "$request_body|$request_body_file"; }
@@ -100,11 +103,14 @@ const config =
   }`,
     )
     .join("\n")}
+  server { listen ${HOSTS.get("plain")}:${port}; server_name off.example; http2 off; return 200 off; }
+  server { listen ${HOSTS.get("unlike")}:${port}; server_name on.example; http2 on; return 200 on; }
 }`;
 
 const FILES = { "html/large": "0123456789abcdef".repeat(1000), "html/dir/index.html": "index" };
 
 const { END_STREAM, END_HEADERS } = h2.FLAG;
+const to = (host: string) => [":method: GET", ":scheme: http", ":path: /", `:authority: ${host}`];
 const windows = (size: number) => h2.settingsFrame([[h2.SETTING.INITIAL_WINDOW_SIZE, size]]);
 
 const CASES: Readonly<Record<string, Case>> = {
@@ -273,6 +279,15 @@ const CASES: Readonly<Record<string, Case>> = {
   ),
   "goaway of the client": plain(get("/"), ended(1), h2.goaway(0, 0)),
   "listen … http2": at("listening", get("/")),
+  "a server without it": plain(head(1, to("off.example"))),
+  "a server without it, and one with it": {
+    ...plain(head(1, to("off.example")), ended(1), get("/", [], 3)),
+    streams: 2,
+  },
+  "a default server without it": until(at("unlike", get("/"))),
+  "a server with it, whose default has none": until(at("unlike", head(1, to("on.example")))),
+  "early hints": plain(get("/hints")),
+  "a server without it, and a field": plain(head(1, [...to("off.example"), "x: 1"])),
 };
 
 /** What is meant to differ. */

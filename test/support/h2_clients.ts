@@ -82,6 +82,7 @@ export async function compareClients(
     asks.push(`${method} ${url}`);
     asking.on("error", () => {});
     if (url === "/silent") return;
+    if (url === "/hints") response.writeEarlyHints({ link: "</style.css>; rel=preload; as=style" });
     if (url === "/set") response.writeHead(200, { server: "theirs", date: "today", "x-one": headers.x ?? "" });
     let body = "";
     asking.setEncoding("latin1");

@@ -73,8 +73,10 @@ function protocol(request: Request): string | undefined {
   const { requestLine, version } = request;
   if (version === 1001 && requestLine.endsWith(" HTTP/1.1")) return "HTTP/1.1";
   const at = requestLine.lastIndexOf(" HTTP/");
-  if (at >= 0) return requestLine.slice(at + 1).trimEnd();
-  return version >= 2000 ? "HTTP/2.0" : undefined;
+  if (at < 0) return version >= 2000 ? "HTTP/2.0" : undefined;
+  const said = requestLine.slice(at + 1).trimEnd();
+  // Of a line that was refused no version was read, so it counts as HTTP/1.0; as in nginx it has no protocol.
+  return version === 1000 && !said.startsWith("HTTP/1.0") ? undefined : said;
 }
 
 function documentRoot(request: Request): string {

@@ -38,6 +38,8 @@ export class H2RequestHead {
   allowsProtocol = false;
   /** The :authority came before the :path. */
   hostFirst = false;
+  /** No field came behind the pseudo-header fields. */
+  bare = false;
   /** For the log (level info), where the head is refused. */
   error = "";
   private authority: string | undefined = undefined;
@@ -66,6 +68,7 @@ export class H2RequestHead {
     this.scheme = "";
     this.protocol = "";
     this.hostFirst = false;
+    this.bare = false;
     this.error = "";
     this.authority = undefined;
   }
@@ -85,6 +88,8 @@ export class H2RequestHead {
     if (pseudo < 0) return 400;
     const { fields } = this;
     if (!this.validate(decoder, pseudo)) return 400;
+    // As in nginx there is a request line as soon as a field has come behind the pseudo-header fields, or the head is complete.
+    this.bare = pseudo === decoder.count;
     joinCookies(decoder, pseudo);
     const { count, lines } = decoder;
     const { spans } = decoder;
@@ -96,8 +101,7 @@ export class H2RequestHead {
       return status;
     }
     if (!part) return this.check();
-    // As in nginx there is a request line once a field has come behind the pseudo-header fields.
-    if (pseudo === count) this.requestLine = "";
+    if (this.bare) this.requestLine = "";
     return FIELDS_OK;
   }
 

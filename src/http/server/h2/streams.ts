@@ -303,7 +303,9 @@ export class H2Streams {
     } else if (request.contentLength > 0 && body.ended) {
       refuseRequest(request, 400, "client prematurely closed stream");
     } else if (!request.server.http2.enabled && !this.owner.host.config.http2) {
-      refuseRequest(request, 421, DISABLED);
+      // As in nginx that is found before the head is looked at as a whole.
+      if (head.bare) request.requestLine = "";
+      refuseRequest(request, 421, DISABLED, false);
     } else {
       const refusal = tlsRefusal(request);
       if (refusal !== undefined) {
@@ -359,8 +361,8 @@ function resetText(id: number, error: number): string {
 const NOTHING = Buffer.alloc(0);
 const DISABLED = "client attempted to request the server name for which the negotiated protocol is disabled";
 
-function refuseRequest(request: Request, status: number, sentence: string): void {
+function refuseRequest(request: Request, status: number, sentence: string, host = true): void {
   request.discardBody = true;
-  if (status !== 500) logError(request, "info", `${sentence} while reading client request headers`);
+  if (status !== 500) logError(request, "info", `${sentence} while reading client request headers`, host);
   finalizeRequest(request, status);
 }
