@@ -25,6 +25,15 @@ export function memoryOf(pid: number, field: string): number {
   return Number(new RegExp(`^${field}:\\s+(\\d+)`, "m").exec(read(`/proc/${pid}/smaps_rollup`))?.[1] ?? Number.NaN);
 }
 
+/** How long a process has been running on a processor, its threads and system calls with it, in ms. 10 ms is the least that is counted. */
+export function cpuTimeOf(pid: number): number {
+  // Behind the name, which may have spaces and brackets in it, utime and stime are the 12th and 13th field.
+  const fields = read(`/proc/${pid}/stat`)
+    .replace(/^.*\) /, "")
+    .split(" ");
+  return 10 * (Number(fields[11]) + Number(fields[12]));
+}
+
 /** Whether that process runs: neither gone nor dead and waited for. */
 export function isRunning(pid: number): boolean {
   return !["", "Z", "X"].includes(statusOf(pid, "State").slice(0, 1));
