@@ -7,8 +7,8 @@ import { childrenOf, memoryOf, statusOf } from "../support/processes.ts";
 import { get } from "../support/tcp.ts";
 import { waitFor } from "../support/wait.ts";
 
-/** KiB over master, checker and two workers: measured 70.5 MB, of which most is the program itself, and some for other machines. */
-const MOST_OWN = 79_000;
+/** KiB over master, checker and two workers: measured 70 MB, of which most is the program itself, and some for other machines. */
+const MOST_OWN = 77_000;
 /** KiB of files that a process has mapped, Node's executable above all: 10 MB once the start is over, 50 before. */
 const MOST_FILES = 30_000;
 
