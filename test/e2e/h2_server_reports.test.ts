@@ -69,6 +69,28 @@ for (const error of [h2.ERROR.NO_ERROR, h2.ERROR.CANCEL]) {
   });
 }
 
+test("a reset behind a whole answer takes nothing from a client that has not read it yet", async (t) => {
+  const server = await RawH2Server.start(t);
+  const holdfast = await start(t, server.port);
+  const session = h2Session(t, `http://127.0.0.1:${holdfast.port}`, { settings: { initialWindowSize: 1000 } });
+  const fields = { ":method": "POST", ":path": "/grpc/call", te: "trailers", "content-type": "application/grpc" };
+  const call = session.request(fields, { endStream: false });
+  const answer = h2Answer(call);
+  call.pause();
+  call.write("message");
+  const one = await server.connection(0);
+  const id = await streamOf(one, 0);
+  const trailers = head(id, { "grpc-status": "0" }, END_STREAM);
+  one.write(head(id, ok), data(id, "x".repeat(10_000)).repeat(20), trailers, h2.rstStream(id, h2.ERROR.NO_ERROR));
+  one.write(h2.frameHead(8, h2.PING, 0, 0), "all read");
+  await one.frame(h2.PING);
+  call.resume();
+  await once(call, "trailers");
+  call.end();
+  const got = await answer;
+  assert.deepEqual([got.body.length, got.trailers["grpc-status"]], [200_000, "0"]);
+});
+
 test("a reset with NO_ERROR in the middle of an answer is no end of it", async (t) => {
   const server = await RawH2Server.start(t);
   const holdfast = await start(t, server.port);
