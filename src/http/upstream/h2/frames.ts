@@ -1,6 +1,6 @@
 import { type FrameHandler, FrameReader } from "../../../wire/h2/frame_reader.ts";
 import * as h2 from "../../../wire/h2/frames.ts";
-import type { HeaderBlockError, HpackDecoder } from "../../../wire/h2/hpack_decoder.ts";
+import type { HpackDecoder } from "../../../wire/h2/hpack_decoder.ts";
 import { FrameLimits } from "./frame_limits.ts";
 import { HeaderBlock } from "./header_block.ts";
 
@@ -234,8 +234,8 @@ export class ServerFrames implements FrameHandler {
     const stream = this.owner.streamOf(block.stream);
     const error = block.end(bytes, stream?.answer.bufferSize ?? 0);
     if (error !== undefined) {
-      if (error.kind === "large") return this.tooLarge();
-      return this.badBlock(sentenceOf(error, block.decoder.detail), h2.ERROR.COMPRESSION_ERROR);
+      const code = error.kind === "large" ? h2.ERROR.ENHANCE_YOUR_CALM : h2.ERROR.COMPRESSION_ERROR;
+      return this.badBlock(block.sentenceOf(error), code);
     }
     if (stream === undefined) return this.idles("headers");
     this.limits.useful();
@@ -349,29 +349,5 @@ export class ServerFrames implements FrameHandler {
   private fail(sentence: string, error: number): false {
     this.owner.fail(sentence, error);
     return false;
-  }
-}
-
-/** What nginx says of a header block that cannot be decoded (ngx_http_grpc_parse_fragment). */
-function sentenceOf({ what }: HeaderBlockError, detail: number): string {
-  switch (what) {
-    case "no such index":
-      return `upstream sent invalid http2 table index: ${detail}`;
-    case "long index":
-      return "upstream sent http2 table index with continuation flag";
-    case "bad size":
-    case "long size":
-      return `upstream sent invalid http2 dynamic table size update: ${detail}`;
-    case "bad code":
-      return "upstream sent invalid encoded header";
-    case "no name":
-      return "upstream sent zero http2 header name length";
-    case "end within an integer":
-    case "end within a string":
-      return "upstream sent truncated http2 header";
-    case "long length":
-      return "upstream sent too large http2 header value length";
-    default:
-      return "upstream sent too large http2 header";
   }
 }

@@ -45,4 +45,29 @@ export class HeaderBlock {
     const most = Math.max(MOST_HEAD, bufferSize);
     return this.decoder.decode(block, { field: most, all: most });
   }
+
+  /** What nginx says of a block that cannot be decoded (ngx_http_grpc_parse_fragment). */
+  sentenceOf({ what }: HeaderBlockError): string {
+    const { detail } = this.decoder;
+    switch (what) {
+      case "no such index":
+        return `upstream sent invalid http2 table index: ${detail}`;
+      case "long index":
+        return "upstream sent http2 table index with continuation flag";
+      case "bad size":
+      case "long size":
+        return `upstream sent invalid http2 dynamic table size update: ${detail}`;
+      case "bad code":
+        return "upstream sent invalid encoded header";
+      case "no name":
+        return "upstream sent zero http2 header name length";
+      case "end within an integer":
+      case "end within a string":
+        return "upstream sent truncated http2 header";
+      case "long length":
+        return "upstream sent too large http2 header value length";
+      default:
+        return "upstream sent too large http2 header";
+    }
+  }
 }
