@@ -161,9 +161,9 @@ export class ClusterNode implements CheckerService, Answerer, DoorOwner, SecureA
   stop(): void {
     this.#checks.stop();
     this.#environment.health.checks?.follow(undefined);
-    this.#door.leave();
+    this.connections.leave();
+    this.#door.leave(() => this.connections.stop());
     this.#timer?.clear();
-    this.connections.stop();
   }
 
   cannotListen({ code, message }: StreamError): void {

@@ -32,7 +32,7 @@ function requestOf(from: string, secret: string, { time = Date.now(), run = 77n 
 const refused = async (node: ClusterNode) => (await node.node(node.name)).facts?.refused ?? {};
 
 test("connections without end, halves of messages and what is none: the nodes go on seeing one another", async (t) => {
-  const nodes = await startCluster(t);
+  const nodes = await startCluster(t, { cluster: "check interval=100 fall=2 rise=2 timeout=3000;" });
   await allSeeAll(nodes);
   const [first] = nodes;
   const [checker] = checkersOf(first.running.pid);
@@ -87,4 +87,26 @@ test("two machines that say that they are the same node are reported", async (t)
     return (await differences()).includes(text);
   }, "both to be reported");
   assert.match(first.running.errorLog(), /\[warn\] .*two nodes say that they are lb2/);
+});
+
+test("who has begun to ask before a reload is answered after it", async (t) => {
+  const nodes = await startCluster(t, { nodes: 2 });
+  await allSeeAll(nodes);
+  const [first] = nodes;
+  const question = requestOf("lb2", "a secret of the test's own", { run: 55n });
+  const socket = await open(t, first, question.subarray(0, 60));
+  let answer = "";
+  socket.setEncoding("latin1").on("data", (text: string) => {
+    answer += text;
+  });
+  // What comes later than this connection has been answered.
+  await waitFor(async () => {
+    await open(t, first, Buffer.from("GET / HTTP/1.0\r\n\r\n"));
+    return ((await refused(first)).malformed ?? 0) > 0;
+  });
+  assert.equal(await first.running.reload(), true);
+  socket.write(question.subarray(60));
+  await waitFor(() => socket.readableEnded, "an answer, and the end");
+  assert.match(answer, /"from":"lb1"/);
+  await allSeeAll(nodes);
 });

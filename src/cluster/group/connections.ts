@@ -14,6 +14,8 @@ const BYTES_OF_AN_ANSWER = 64 * 1024;
 
 interface Guest {
   destroy(): void;
+  /** It is answered once more, and closed. */
+  leave(): void;
 }
 
 /**
@@ -57,6 +59,7 @@ export class Connections {
   readonly #refusals: Refusals;
   readonly #hosts: ReadonlySet<string>;
   readonly #strangersRate = new Allowance(STRANGERS_RATE);
+  #left = false;
 
   /** `interval`: of the checks of nodes, ms; `hosts`: where nodes are. */
   constructor(interval: number, refusals: Refusals, hosts: readonly string[] = []) {
@@ -79,6 +82,7 @@ export class Connections {
   accept(guest: Guest): void {
     this.#strangers.add(guest);
     this.#bound(this.#strangers, MOST_STRANGERS);
+    if (this.#left) guest.leave();
   }
 
   /** A node of the configuration has asked there. */
@@ -102,6 +106,13 @@ export class Connections {
   closed(guest: Guest): void {
     this.#strangers.delete(guest);
     for (const { connections } of this.#nodes.values()) connections.delete(guest);
+  }
+
+  /** A newer configuration is asked from now on. Nodes that have been asking come again; others may be about to ask their first question. */
+  leave(): void {
+    this.#left = true;
+    for (const { connections } of this.#nodes.values()) for (const guest of connections) guest.destroy();
+    for (const guest of this.#strangers) guest.leave();
   }
 
   stop(): void {

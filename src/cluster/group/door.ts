@@ -23,6 +23,8 @@ export class Door {
   #again: Timer | undefined;
   #error = "";
   #closed = false;
+  /** Tells who has left it last that it was closed. */
+  #left: (() => void) | undefined;
 
   constructor(address: Address, owner: DoorOwner) {
     this.#address = address;
@@ -37,9 +39,10 @@ export class Door {
     return true;
   }
 
-  /** It is closed, unless somebody else takes it in this turn. */
-  leave(): void {
+  /** It is closed, unless somebody else takes it in this turn. `closed` is called then. */
+  leave(closed: () => void): void {
     this.#owner = undefined;
+    this.#left = closed;
     defer(closeUnowned, this);
   }
 
@@ -48,6 +51,7 @@ export class Door {
     this.#closed = true;
     this.#again?.clear();
     this.#listener?.close();
+    this.#left?.();
   }
 
   #listen(): void {

@@ -52,6 +52,8 @@ export class Responder implements StreamHandler {
   readonly #deadline: Deadline<Responder>;
   readonly #ssl: SslConnection | undefined;
   #over = false;
+  /** The next answer is the last one. */
+  #last = false;
   /** The node whose certificate has been shown. */
   #certified: string | undefined = undefined;
 
@@ -70,9 +72,14 @@ export class Responder implements StreamHandler {
     this.#stream.destroy();
   }
 
+  leave(): void {
+    this.#last = true;
+  }
+
   onData(stream: Stream, bytes: Buffer): void {
     if (this.#over) return;
     for (const frame of this.#reader.read(bytes)) {
+      if (this.#over) return;
       const refusal = this.#take(frame);
       if (refusal === undefined) continue;
       this.#refuse(frame, refusal);
@@ -137,6 +144,11 @@ export class Responder implements StreamHandler {
     connections.answered(from, bytes.length);
     // Answers that are not read: nothing more is until they are.
     if (!this.#stream.write(bytes)) this.#stream.pause();
+    if (this.#last) {
+      this.#over = true;
+      this.#stream.end();
+      setDeadline(this.#deadline, HASTE_MS);
+    }
     return undefined;
   }
 

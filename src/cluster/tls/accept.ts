@@ -39,6 +39,9 @@ class SecureAccept implements TlsStageOwner {
     owner.connections.accept(this);
   }
 
+  /** What comes after the handshake is told so. */
+  leave(): void {}
+
   contextFor(): TlsContext {
     return this.#tls.server;
   }

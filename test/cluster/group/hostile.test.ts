@@ -251,7 +251,7 @@ test("what has changed is told alone, however much there is, and the notes of it
 
 test("strangers push out strangers, and none of those who have the secret", () => {
   const gone: string[] = [];
-  const guest = (name: string) => ({ destroy: () => gone.push(name) });
+  const guest = (name: string) => ({ destroy: () => gone.push(name), leave: () => {} });
   const refusals = new Refusals();
   const connections = new Connections(500, refusals);
   const node = guest("node");
