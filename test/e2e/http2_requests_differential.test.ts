@@ -179,6 +179,7 @@ const CASES: Readonly<Record<string, Case>> = {
   ),
   "frames: WINDOW_UPDATE on an idle stream": idle(h2.windowUpdate(1, 1)),
   "frames: one that is unknown": plain(frame(0x77, 0xff, 0, "what") + get("/")),
+  "frames: several that are unknown": plain(frame(0x77, 0xff, 0, "what").repeat(3) + get("/")),
   "blocks: an index of nothing": wrong(coded("\x80")),
   "blocks: an index that there is not": wrong(coded("\xff\x10")),
   "blocks: a field that is cut off": wrong(coded("\x00\x07exam")),
@@ -198,6 +199,7 @@ const OTHERS = {
   "frames: DATA on an idle stream": IDLE,
   "frames: RST_STREAM on an idle stream": IDLE,
   "frames: WINDOW_UPDATE on an idle stream": IDLE,
+  "frames: several that are unknown": "a client could fill the disk with them",
   "blocks: a table's size behind a field": "RFC 7541 section 4.2 has it at the beginning of a block",
 };
 

@@ -51,6 +51,7 @@ export class H2FrameInput implements FrameHandler {
   private trailers = false;
   /** It comes in several frames. */
   private split = false;
+  private unknownSaid = false;
 
   /** `preface`: how many bytes of it were read before. */
   constructor(owner: FrameInputOwner, maxConcurrentStreams: number, preface: number) {
@@ -129,7 +130,7 @@ export class H2FrameInput implements FrameHandler {
       case h2.PUSH_PROMISE:
         return this.wrong("client sent PUSH_PROMISE frame");
       default:
-        this.owner.log(`client sent frame with unknown type ${type}`);
+        this.sayUnknown(type);
         return length <= h2.DEFAULT_FRAME_SIZE || this.wrongLength("unknown");
     }
   }
@@ -172,6 +173,13 @@ export class H2FrameInput implements FrameHandler {
 
   onBadPreface(): boolean {
     return this.wrong("invalid connection preface");
+  }
+
+  /** nginx says it of each, which fills a disk as fast as the client sends them. */
+  private sayUnknown(type: number): void {
+    if (this.unknownSaid) return;
+    this.unknownSaid = true;
+    this.owner.log(`client sent frame with unknown type ${type}`);
   }
 
   private wrong(sentence: string): boolean {
