@@ -17,30 +17,48 @@ export interface ScriptedServer {
   requests(): string[];
 }
 
-/** Starts one that answers each request, once it is whole, as `scriptOf` its fields says. */
+/** What is written before a request is whole: once so many bytes of its body have come. */
+export interface EarlyScript {
+  readonly after: number;
+  readonly script: Script;
+}
+
+/** Starts one that answers each request, once it is whole, as `scriptOf` its fields says; `earlyOf`: what it says before. */
 export async function scriptedH2(
   t: TestContext,
   scriptOf: (fields: readonly string[]) => Script | undefined,
+  earlyOf: (fields: readonly string[]) => EarlyScript | undefined = () => undefined,
 ): Promise<ScriptedServer> {
   let said: string[] = [];
   const server = await RawH2Server.start(t, h2.settingsFrame([]), (connection) => {
     const decoder = new HpackDecoder();
-    const bodies = new Map<number, { fields: readonly string[]; body: string }>();
-    const answer = async (stream: number): Promise<void> => {
-      const { fields = [], body = "" } = bodies.get(stream) ?? {};
-      said.push(...fields.map((field) => `server: ${shortened(oneLine(field))}`));
-      if (body !== "") said.push(`server: body ${shortened(oneLine(body))}`);
-      for (const piece of scriptOf(fields)?.(stream) ?? []) {
+    const bodies = new Map<number, { fields: readonly string[]; body: string; early: EarlyScript | undefined }>();
+    const play = async (stream: number, script: Script | undefined): Promise<void> => {
+      for (const piece of script?.(stream) ?? []) {
         if (piece === undefined) connection.socket.end();
         else await new Promise((resolve) => connection.socket.write(Buffer.from(piece, "latin1"), resolve));
       }
+    };
+    const answer = (stream: number): Promise<void> => {
+      const { fields = [], body = "" } = bodies.get(stream) ?? {};
+      said.push(...fields.map((field) => `server: ${shortened(oneLine(field))}`));
+      if (body !== "") said.push(`server: body ${shortened(oneLine(body))}`);
+      return play(stream, scriptOf(fields));
+    };
+    const interrupt = (stream: number): void => {
+      const of = bodies.get(stream);
+      if (of?.early === undefined || of.body.length < of.early.after) return;
+      const { script } = of.early;
+      of.early = undefined;
+      void play(stream, script);
     };
     let pending = Buffer.alloc(0);
     connection.onFrame = ({ type, flags, stream, payload }) => {
       if (type === h2.HEADERS || type === h2.CONTINUATION) {
         pending = Buffer.concat([pending, payload]);
         if ((flags & END_HEADERS) !== 0) {
-          bodies.set(stream, { fields: fieldsOf(decoder, pending), body: "" });
+          const fields = fieldsOf(decoder, pending);
+          bodies.set(stream, { fields, body: "", early: earlyOf(fields) });
           pending = Buffer.alloc(0);
         }
       } else if (type === h2.DATA) {
@@ -49,6 +67,7 @@ export async function scriptedH2(
       } else if (type === h2.SETTINGS && (flags & h2.FLAG.ACK) === 0) {
         connection.write(h2.SETTINGS_ACK);
       }
+      interrupt(stream);
       if ((type === h2.DATA || type === h2.HEADERS) && (flags & END_STREAM) !== 0) void answer(stream);
     };
   });

@@ -22,7 +22,7 @@ export interface AnswerOwner {
   /** The server does not keep to the protocol: the stream is given up; and its request, too. */
   giveUp(error: number): void;
   /** With what is being done behind it. */
-  log(level: Level, sentence: string): void;
+  logAnswer(level: Level, sentence: string): void;
   breakOff(sentence: string, error: number): void;
   /** The server may send so many bytes more. */
   grant(increment: number): void;
@@ -111,7 +111,7 @@ export class StreamAnswer implements AnswerFrames, InboundOwner {
     const code = this.heads.read(NOTHING, user.request, user.target.settings);
     if (code === MORE) return;
     if (code === INVALID) {
-      if (reader.badBlock) owner.log("error", BAD_HEADER);
+      if (reader.badBlock) owner.logAnswer("error", BAD_HEADER);
       owner.giveUp(ERROR.PROTOCOL_ERROR);
       user.nextUpstream("invalid_header");
       return;
@@ -129,7 +129,7 @@ export class StreamAnswer implements AnswerFrames, InboundOwner {
     else if (reader.takeTrailer(decoder)) this.inbound.receive(NOTHING, true);
     else if (!reader.badBlock) owner.breakOff(reader.error, ERROR.PROTOCOL_ERROR);
     else {
-      owner.log("error", reader.error);
+      owner.logAnswer("error", reader.error);
       owner.breakOff("upstream sent invalid trailer", ERROR.PROTOCOL_ERROR);
     }
   }

@@ -248,7 +248,7 @@ export class ServerStream implements ServerExchange, StreamFrames, OutboundOwner
       return;
     }
     this.answer.ended = true;
-    this.log("error", `upstream rejected request with error ${error}`);
+    this.logAnswer("error", `upstream rejected request with error ${error}`);
     if (this.step === ANSWER) {
       user.finalize(FAILED);
       return;
@@ -263,7 +263,7 @@ export class ServerStream implements ServerExchange, StreamFrames, OutboundOwner
     const { user } = this;
     this.over = true;
     if (user === undefined) return;
-    this.log("error", `upstream sent goaway with error ${error}`);
+    this.logAnswer("error", `upstream sent goaway with error ${error}`);
     if (this.step === ANSWER) {
       user.finalize(FAILED);
       return;
@@ -287,8 +287,8 @@ export class ServerStream implements ServerExchange, StreamFrames, OutboundOwner
     const { user } = this;
     this.over = true;
     if (user === undefined) return;
-    this.log("error", sentence);
-    if (block && this.step === HEADER) this.log("error", BAD_HEADER);
+    this.logAnswer("error", sentence);
+    if (block && this.step === HEADER) this.logAnswer("error", BAD_HEADER);
     if (this.step === ANSWER) user.finalize(FAILED);
     else user.nextUpstream("invalid_header");
   }
@@ -342,6 +342,14 @@ export class ServerStream implements ServerExchange, StreamFrames, OutboundOwner
   onFault(error: unknown): void {
     if (this.user !== undefined) this.user.onFault(error);
     else logFault(error, " on a stream to a server");
+  }
+
+  /** Logs what is wrong with what the server has sent: as in nginx that is read, however much of the request is still to be sent. */
+  logAnswer(level: Level, sentence: string): void {
+    const { user, step } = this;
+    if (user === undefined) return;
+    const doing = step === HEADER ? "reading response header from upstream" : this.doing;
+    logError(user.request, level, `${sentence} while ${doing}`);
   }
 
   log(level: Level, sentence: string): void {
