@@ -253,6 +253,30 @@ test("a large request body waits for the windows of the server, and a large answ
   }
 });
 
+test("what a larger initial window lets through follows the acknowledgement of that setting", async (t) => {
+  const server = await RawH2Server.start(t, h2.settingsFrame([[h2.SETTING.INITIAL_WINDOW_SIZE, 10]]));
+  const holdfast = await start(t, server.port);
+  const first = get(holdfast.port, "/first");
+  const one = await server.connection(0);
+  one.write(one.head(await streamOf(one, 0), STATUS_200));
+  await first;
+  const answer = request(
+    holdfast.port,
+    `POST /post HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 20\r\n\r\n${"b".repeat(20)}`,
+  );
+  const stream = await streamOf(one, 1);
+  await one.frame(h2.DATA, stream);
+  const before = one.frames.length;
+  one.write(h2.settingsFrame([[h2.SETTING.INITIAL_WINDOW_SIZE, 100]]));
+  await waitFor(() => one.frames.slice(before).some(({ type }) => type === h2.DATA), "the rest of the body");
+  assert.deepEqual(
+    one.frames.slice(before).map(({ type }) => type),
+    [h2.SETTINGS, h2.DATA],
+  );
+  one.write(one.head(stream, STATUS_200));
+  assert.equal((await answer).status, 200);
+});
+
 test("over TLS, h2 is asked for by ALPN; a server that speaks HTTP/1 is no server", async (t) => {
   const backend = await httpBackend(t, (_request, response) => response.end("one"));
   const holdfast = await start(t, 1, `} location /x { proxy_pass http://${backend.address};`);

@@ -283,10 +283,11 @@ export class ServerFrames implements FrameHandler {
   private takeSettings(payload: Buffer): boolean {
     if (!this.idles("settings", 1 + payload.length / 6)) return false;
     if ((this.flags & h2.FLAG.ACK) !== 0) return true;
+    // Until the server has that, it may hold us to what was set before (RFC 9113 section 6.5.3): what larger windows let through follows.
+    this.owner.write(h2.SETTINGS_ACK);
     for (let at = 0; at < payload.length; at += 6) {
       if (!this.owner.onSetting(payload.readUInt16BE(at), payload.readUInt32BE(at + 2))) return false;
     }
-    this.owner.write(h2.SETTINGS_ACK);
     return !this.owner.dead;
   }
 
