@@ -1,5 +1,6 @@
 /** grpc_pass: the four kinds of calls, trailers, back pressure, cancellation, many calls on one connection. */
 import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
 import { once } from "node:events";
 import { createSecureServer, type ServerHttp2Stream } from "node:http2";
 import { type TestContext, test } from "node:test";
@@ -197,6 +198,40 @@ test("a client that does not read holds its own call up, not the others of the c
   await once(slow, "end");
   assert.equal(length, 2000 * piece.length);
   assert.equal(backend.sessions.length, 1);
+});
+
+test("pieces of all sizes reach a server byte for byte, whether its windows are small or large", async (t) => {
+  const hash = () => createHash("sha256");
+  for (const initialWindowSize of [1000, 16 * 1024 * 1024]) {
+    const seen = hash();
+    const backend = await h2Backend(
+      t,
+      (stream) => {
+        stream.on("data", (piece: Buffer) => seen.update(piece));
+        stream.on("end", () => {
+          stream.respond({ ":status": 200, "content-type": "application/grpc" }, { waitForTrailers: true });
+          stream.on("wantTrailers", () => stream.sendTrailers({ "grpc-status": "0" }));
+          stream.end();
+        });
+      },
+      { initialWindowSize },
+    );
+    const holdfast = await start(t, backend, "location / { grpc_pass grpc://calls; }");
+    const sent = hash();
+    const stream = h2Session(t, url(holdfast)).request(call("/a.B/Upload"), { endStream: false });
+    const answer = h2Answer(stream);
+    const sizes = [1, 100, 8191, 8192, 8193, 30_000, 65_536, 70_000, 3, 16_384];
+    for (let round = 0; round < 10; round++) {
+      for (const [number, size] of sizes.entries()) {
+        const piece = Buffer.alloc(size, `${round} ${number} ${size} `);
+        sent.update(piece);
+        if (!stream.write(piece)) await once(stream, "drain");
+      }
+    }
+    stream.end();
+    assert.equal((await answer).trailers["grpc-status"], "0");
+    assert.equal(seen.digest("hex"), sent.digest("hex"));
+  }
 });
 
 test("a client of HTTP/1 is answered too, its trailer included", async (t) => {

@@ -13,11 +13,12 @@ export class KeptBody {
   lost = false;
   private length = 0;
 
-  add(piece: Buffer): void {
+  /** A piece, lent for the call. */
+  add(bytes: Buffer): void {
     if (this.lost) return;
-    this.length += piece.length;
+    this.length += bytes.length;
     if (this.length > MOST) this.drop();
-    else this.pieces.push(piece);
+    else this.pieces.push(Buffer.from(bytes));
   }
 
   drop(): void {

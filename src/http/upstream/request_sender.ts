@@ -1,3 +1,4 @@
+import { SlabQueue } from "../../net/slabs.ts";
 import { afterEvent } from "../../sys/guard.ts";
 import type { Turn } from "../../sys/turns.ts";
 import type { Request } from "../core/request.ts";
@@ -62,7 +63,7 @@ export class RequestSender implements Turn, CursorOwner {
   /**
    * Bytes of a streamed body that were received in this turn, to be sent in one piece, or that there was no room for.
    */
-  private gathered: Buffer[] | undefined = undefined;
+  private gathered: SlabQueue | undefined = undefined;
   /** The body's last byte is in `gathered`, or has been sent. */
   private bodyEnded = false;
 
@@ -78,14 +79,19 @@ export class RequestSender implements Turn, CursorOwner {
     this.taken = false;
     this.written = false;
     this.cursor.reset();
-    this.gathered = undefined;
+    this.gathered?.clear();
     this.bodyEnded = false;
   }
 
   /** Nothing more is sent of the request. */
   stop(): void {
     this.user = undefined;
-    this.gathered = undefined;
+    this.gathered?.clear();
+  }
+
+  /** Something was gathered that has not been sent. */
+  private get waits(): boolean {
+    return this.gathered !== undefined && this.gathered.length > 0;
   }
 
   /** The whole request was written. */
@@ -149,7 +155,7 @@ export class RequestSender implements Turn, CursorOwner {
     }
     this.owner.cork();
     this.owner.write(bytes);
-    this.gathered = [Buffer.from(body, "latin1")];
+    this.keep(Buffer.from(body, "latin1"));
     this.bodyEnded = true;
     this.sendGathered();
     this.owner.uncork();
@@ -168,13 +174,13 @@ export class RequestSender implements Turn, CursorOwner {
     if (user === undefined || this.written) return;
     const { request } = user;
     if (!this.streaming) {
-      if (this.gathered !== undefined) this.sendGathered();
+      if (this.waits) this.sendGathered();
       else if (request.body !== undefined) this.sendRest(request.body);
       return;
     }
     if (this.owner.awaitsHead) this.owner.disarm();
-    if (this.gathered !== undefined) this.sendGathered();
-    if (this.gathered === undefined) request.exchange.resumeBody();
+    if (this.waits) this.sendGathered();
+    if (!this.waits) request.exchange.resumeBody();
   }
 
   /** The kernel has all that was written. */
@@ -341,7 +347,7 @@ export class RequestSender implements Turn, CursorOwner {
     this.bodyEnded = request.bodyEnded || request.discardBody;
     if (again) this.sendKept(kept);
     else this.sendPreread(request);
-    if (this.bodyEnded && this.gathered === undefined && !this.written) {
+    if (this.bodyEnded && !this.waits && !this.written) {
       this.sendEnd();
       this.wrote();
     }
@@ -352,13 +358,13 @@ export class RequestSender implements Turn, CursorOwner {
     }
     if (!more) this.streamed(false);
     if (!again) owner.startBody();
-    else if (more && this.gathered === undefined) request.exchange.resumeBody();
+    else if (more && !this.waits) request.exchange.resumeBody();
   }
 
   /** Sends once more what another server has had. */
   private sendKept({ pieces }: KeptBody): void {
     if (pieces.length === 0) return;
-    this.gathered = [...pieces];
+    for (const piece of pieces) this.keep(piece);
     this.sendGathered();
   }
 
@@ -379,7 +385,7 @@ export class RequestSender implements Turn, CursorOwner {
     if (this.user === undefined) return;
     if (!this.begun) {
       // It waits for another server.
-      this.user.kept?.add(Buffer.from(bytes));
+      this.user.kept?.add(bytes);
       return;
     }
     if (this.coding === undefined) this.streamed(this.owner.write(bytes));
@@ -396,36 +402,35 @@ export class RequestSender implements Turn, CursorOwner {
 
   /** Gathers the pieces of one read, to be sent as one chunk. */
   private gather(bytes: Buffer): void {
-    const copy = Buffer.from(bytes);
-    this.user?.kept?.add(copy);
-    if (this.gathered !== undefined) {
-      this.gathered.push(copy);
-      return;
-    }
-    this.gathered = [copy];
-    afterEvent(sendGathered, this);
+    this.user?.kept?.add(bytes);
+    const { waits } = this;
+    this.keep(bytes);
+    if (!waits) afterEvent(sendGathered, this);
+  }
+
+  /** In memory that is used again and again: buffers of its own for every piece would have the whole heap collected. */
+  private keep(bytes: Buffer): void {
+    this.gathered ??= new SlabQueue();
+    this.gathered.push(bytes);
   }
 
   /** Sends what was gathered, and the end if the whole body has come. */
   sendGathered(): void {
-    const ends = this.gathered !== undefined && this.bodyEnded;
+    const ends = this.waits && this.bodyEnded;
     this.sendPieces();
-    if (ends && this.gathered === undefined && !this.written) this.wrote();
+    if (ends && !this.waits && !this.written) this.wrote();
   }
 
   /** Sends what was gathered as far as there is room; while some is left, the client's body is paused. */
   private sendPieces(): void {
-    const { gathered } = this;
-    if (gathered === undefined) return;
-    this.gathered = undefined;
-    let rest = gathered.length === 1 ? gathered[0] : Buffer.concat(gathered);
-    while (rest.length > 0) {
-      const length = this.sendPiece(rest, this.bodyEnded);
-      if (length === 0) {
-        this.gathered = [rest];
-        break;
-      }
-      rest = rest.subarray(length);
+    const { gathered, user } = this;
+    if (gathered === undefined || gathered.length === 0) return;
+    while (gathered.length > 0) {
+      const piece = gathered.first();
+      const length = this.sendPiece(piece, this.bodyEnded && piece.length === gathered.length);
+      if (this.user !== user) return;
+      if (length === 0) break;
+      gathered.drop(length);
     }
     this.streamed(this.more);
   }
@@ -433,7 +438,7 @@ export class RequestSender implements Turn, CursorOwner {
   onBodyEnd(): void {
     if (this.user === undefined || !this.begun) return;
     this.bodyEnded = true;
-    if (this.gathered === undefined) {
+    if (!this.waits) {
       this.sendEnd();
       this.wrote();
     } else {
