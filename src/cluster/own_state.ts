@@ -78,6 +78,12 @@ export class OwnState {
     return true;
   }
 
+  /** That checker leaves: where it has spoken, another one need not wait until it seems to be gone. */
+  hush(speaker: number): void {
+    if (Atomics.load(this.#words, SPEAKER) !== speaker) return;
+    Atomics.store(this.#words, SPEAKER_AT, (monotonic() - SPEAKER_MS) | 0);
+  }
+
   /** Which node has the first virtual address, as the checker knows; "": none. One atomic load while that stays. */
   get holder(): string {
     const sequence = Atomics.load(this.#words, HOLDER_SEQUENCE);

@@ -31,7 +31,7 @@ export class ResolvedNode implements CheckerService {
     this.#environment = environment;
     this.#settings = environment.settings;
     this.#speaker = previous === undefined ? randomBytes(4).readInt32LE() | 1 : previous.#speaker;
-    if (previous === undefined) own.speak(this.#speaker);
+    if (previous === undefined || previous.speaks) own.speak(this.#speaker);
     this.#node = new ClusterNode(environment, previous === undefined ? undefined : previous.#node);
     this.#speak();
     this.#wait();
@@ -46,7 +46,9 @@ export class ResolvedNode implements CheckerService {
     this.#stopped = true;
     this.#resolving?.clear();
     this.#speaking?.clear();
-    if (!this.#silent) this.#node.stop();
+    if (this.#silent) return;
+    this.#node.stop();
+    this.#environment.own.hush(this.#speaker);
   }
 
   #speak(): void {
