@@ -8,7 +8,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { childBackends } from "../support/child_backend.ts";
 import { h2Request, h2Session } from "../support/h2.ts";
 import { ATTACKS_SAID } from "../support/h2_attacker_main.ts";
-import { finish, type Running, startHoldfast } from "../support/holdfast.ts";
+import { bundled, finish, type Running, startHoldfast } from "../support/holdfast.ts";
 import { LogTail } from "../support/log_tail.ts";
 import { memoryOf, workersOf } from "../support/processes.ts";
 import { get } from "../support/tcp.ts";
@@ -16,7 +16,7 @@ import { PATIENCE_MS, waitFor } from "../support/wait.ts";
 
 const SECONDS = Number(process.env.HOLDFAST_CHAOS_SECONDS ?? 0.4);
 const ONLY = process.env.HOLDFAST_CHAOS_ONLY;
-const ATTACKER = join(import.meta.dirname, "../support/h2_attacker_main.ts");
+const ATTACKER = bundled(join(import.meta.dirname, "../support/h2_attacker_main.ts"));
 const LARGE = Buffer.alloc(20_000_000, "0123456789abcdefghijklmnopqrstuvwxyz");
 /** KiB that a worker may have more during an attack, and after all of them: the young generation alone may keep 96 MiB. */
 const MOST_DURING = 300_000;
