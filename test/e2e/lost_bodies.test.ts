@@ -3,7 +3,8 @@ import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
 import * as h2 from "../../src/wire/h2/frames.ts";
 import { httpBackend } from "../support/backend.ts";
-import { RawH2 } from "../support/h2.ts";
+import { h2Request, h2Session, RawH2 } from "../support/h2.ts";
+import { h2Backend, unary } from "../support/h2_backend.ts";
 import { type Running, startHoldfast } from "../support/holdfast.ts";
 import { recorder, requestsOf } from "../support/recorder.ts";
 import { RawConnection } from "../support/tcp.ts";
@@ -160,4 +161,59 @@ test("HTTP/2: a post_action goes on when the client resets its stream before it 
   await holdfast.waitForLog(/delaying request/);
   client.socket.resume();
   assert.equal(await waitFor(() => acted, "the post_action with the body"), "the body");
+});
+
+test("HTTP/2: what came of a body while its request waited goes to the server once, or to nobody", async (t) => {
+  const backend = await httpBackend(t, (request, response) => {
+    let body = "";
+    request.on("data", (piece) => {
+      body += piece;
+    });
+    request.on("end", () => response.end(body));
+  });
+  const other = await h2Backend(t, (stream) => unary(stream, (body) => body));
+  const holdfast = await startHoldfast(t, {
+    config: ([port]) => `http { proxy_request_buffering off; limit_req_zone $scheme zone=one:1m rate=20r/s;
+      upstream old { server ${backend.address}; keepalive 4; } upstream new { server ${other.address}; keepalive 4; }
+      upstream none { server 127.0.0.1:1 down; }
+      server { listen ${port}; http2 on; limit_req zone=one burst=20;
+        location / { proxy_http_version 1.1; proxy_set_header Connection ""; proxy_pass http://old; }
+        location /new/ { proxy_http_version 2; proxy_pass http://new; }
+        location /none/ { proxy_pass http://none; error_page 502 /; } } }`,
+  });
+  const session = h2Session(t, holdfast.url);
+  const sent = Array.from({ length: 10_000 }, (_, number) => `${number} `).join("");
+  // From the second one on there is a connection that can be used at once.
+  for (const path of ["/", "/", "/new/", "/new/"]) {
+    const { status, body } = await h2Request(session, { ":method": "POST", ":path": path }, sent);
+    assert.equal(status, 200, path);
+    assert.ok(body === sent, `${path}: another body of ${body.length} bytes`);
+  }
+  const { status, body } = await h2Request(session, { ":method": "POST", ":path": "/none/" }, sent);
+  assert.deepEqual({ status, body }, { status: 502, body: "" });
+  assert.doesNotMatch(holdfast.errorLog(), /\[alert\]/);
+});
+
+test("HTTP/2: client_max_body_size is for all of a body, however much of it waits for the server", async (t) => {
+  let release: (() => void) | undefined;
+  const backend = await httpBackend(t, (request, response) => {
+    if (request.url === "/first") release = () => response.end("first");
+    else request.resume().on("end", () => response.end("taken"));
+  });
+  const holdfast = await startHoldfast(t, {
+    config: ([port]) => `http { upstream u { server ${backend.address} max_conns=1; queue 5 timeout=60s; }
+      server { listen ${port}; http2 on; client_max_body_size 60k; client_body_buffer_size 16k;
+        location / { proxy_http_version 1.1; proxy_request_buffering off; proxy_pass http://u; } } }`,
+  });
+  const client = await RawH2.open(t, holdfast.port);
+  client.write(h2.SETTINGS_ACK, client.get(1, "/first"));
+  const answerFirst = await waitFor(() => release, "the first request");
+  // What comes with the head is taken at once as far as client_body_buffer_size goes, the rest when there is a server.
+  const pieces = [16_000, 2000, 15_000, 16_000, 15_500].map((size) => data(3, "b".repeat(size)));
+  client.write(client.get(3, "/", [], 0), ...pieces);
+  client.write(`${h2.frameHead(8, h2.PING, 0, 0)}12345678`);
+  await client.frame(h2.PING);
+  answerFirst();
+  await client.frame(h2.HEADERS, 3);
+  await holdfast.waitForLog(/client intended to send too large chunked body: 64500 bytes/);
 });

@@ -29,6 +29,8 @@ export class H2Body {
   /** Came while nobody read it. */
   private kept: SlabQueue | undefined = undefined;
   private paused = false;
+  /** What was kept is being passed on: whoever gets it may have another one take the rest, or drop it. */
+  private delivering = false;
   /** How large the window is when all that came was taken; and what was taken since it was opened last. */
   private most: number;
   private taken = 0;
@@ -90,14 +92,20 @@ export class H2Body {
 
   private deliverTo(handler: TunnelHandler): void {
     const { kept } = this;
-    while (kept !== undefined && kept.length > 0 && !this.paused) {
-      const piece = kept.first();
-      const { length } = piece;
-      handler.onClientData(piece);
-      // The request may be over by now.
-      if (this.handler !== handler) return;
-      kept.drop(length);
-      this.took(length);
+    if (this.delivering) return;
+    this.delivering = true;
+    try {
+      while (kept !== undefined && kept.length > 0 && !this.paused) {
+        const piece = kept.first();
+        const { length } = piece;
+        handler.onClientData(piece);
+        // The request may be over by now.
+        if (this.handler !== handler) return;
+        kept.drop(length);
+        this.took(length);
+      }
+    } finally {
+      this.delivering = false;
     }
     if (this.ended && this.waiting === 0 && !this.paused) handler.onClientEnd();
   }
@@ -209,19 +217,26 @@ export class H2Body {
 
   private deliver(request: Request): void {
     const { kept, waiting } = this;
+    if (this.delivering) return;
     const limit = request.location.core.clientMaxBodySize;
-    if (request.contentLength < 0 && limit > 0 && waiting > limit) {
-      this.sayTooLarge(request, waiting);
+    const total = request.bodyLength + waiting;
+    if (request.contentLength < 0 && limit > 0 && total > limit) {
+      this.sayTooLarge(request, total);
       this.fail(request, 413);
       return;
     }
-    while (kept !== undefined && kept.length > 0 && !this.paused && request.bodySink !== undefined) {
-      const piece = kept.first();
-      const { length } = piece;
-      this.pass(request, piece);
-      // The request may be over by now.
-      if (this.request !== request) return;
-      kept.drop(length);
+    this.delivering = true;
+    try {
+      while (kept !== undefined && kept.length > 0 && !this.paused && request.bodySink !== undefined) {
+        const piece = kept.first();
+        const { length } = piece;
+        this.pass(request, piece);
+        // The request may be over by now, or has no use for the rest.
+        if (this.request !== request || kept.length === 0) return;
+        kept.drop(length);
+      }
+    } finally {
+      this.delivering = false;
     }
     if (this.paused || request.bodySink === undefined) return;
     if (this.ended && this.waiting === 0) this.end(request);
