@@ -3,11 +3,12 @@ import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
 import * as h2 from "../../src/wire/h2/frames.ts";
 import { httpBackend } from "../support/backend.ts";
+import { answer, fastcgiBackend } from "../support/fastcgi.ts";
 import { h2Request, h2Session, RawH2 } from "../support/h2.ts";
 import { h2Backend, unary } from "../support/h2_backend.ts";
 import { type Running, startHoldfast } from "../support/holdfast.ts";
 import { recorder, requestsOf } from "../support/recorder.ts";
-import { RawConnection } from "../support/tcp.ts";
+import { RawConnection, send } from "../support/tcp.ts";
 import { waitFor } from "../support/wait.ts";
 
 const EVIL = "GET /evil HTTP/1.1\r\nHost: y\r\n\r\n";
@@ -217,3 +218,58 @@ test("HTTP/2: client_max_body_size is for all of a body, however much of it wait
   await client.frame(h2.HEADERS, 3);
   await holdfast.waitForLog(/client intended to send too large chunked body: 64500 bytes/);
 });
+
+const CHUNKED =
+  "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n8\r\nthe body\r\n0\r\n\r\n";
+
+test("a mirrored request announces the length of a chunked body", async (t) => {
+  let copy: unknown;
+  const application = await fastcgiBackend(t, ({ params, body }, connection) => {
+    copy = { length: params.get("CONTENT_LENGTH"), body };
+    connection.write(answer("Status: 200 OK"));
+  });
+  const { backend } = await recorder(t);
+  const holdfast = await startHoldfast(t, {
+    config: ([port]) => `http { server { listen ${port};
+      location / { mirror /copy; proxy_pass http://${backend.address}; }
+      location /copy { fastcgi_param CONTENT_LENGTH $content_length; fastcgi_pass ${application.address}; } } }`,
+  });
+  await send(holdfast.port, CHUNKED);
+  assert.deepEqual(await waitFor(() => copy, "the copy"), { length: "8", body: "the body" });
+});
+
+test("a request whose body is passed on as it comes updates the cache itself: in the background it would have none", async (t) => {
+  const bodies: string[] = [];
+  const backend = await httpBackend(t, (request, response) => {
+    let body = "";
+    request.on("data", (piece) => {
+      body += piece;
+    });
+    request.on("end", () => {
+      bodies.push(body);
+      response.setHeader("Cache-Control", "max-age=1, stale-while-revalidate=100");
+      response.end(`answer ${bodies.length}`);
+    });
+  });
+  const holdfast = await startHoldfast(t, {
+    config: ([port]) => `http { proxy_cache_path cache keys_zone=c:1m; server { listen ${port};
+      proxy_cache c; proxy_cache_key $uri; proxy_cache_methods POST; proxy_cache_background_update on;
+      location / { proxy_http_version 1.1; proxy_request_buffering off; proxy_pass http://${backend.address}; } } }`,
+  });
+  assert.match(await send(holdfast.port, CHUNKED), /answer 1/);
+  await waitFor(async () => {
+    await post(t, holdfast.port);
+    return bodies.length > 1;
+  }, "an update");
+  assert.deepEqual(new Set(bodies), new Set(["the body"]));
+});
+
+/** A POST whose body comes when it is asked for. */
+async function post(t: TestContext, port: number): Promise<void> {
+  const connection = await RawConnection.open(port);
+  t.after(() => connection.close());
+  connection.write("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 8\r\nExpect: 100-continue\r\n\r\n");
+  await connection.until((received) => received.includes("100 Continue\r\n\r\n"));
+  connection.write("the body");
+  await connection.until((received) => received.includes("answer"));
+}

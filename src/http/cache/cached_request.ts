@@ -187,7 +187,7 @@ class CachedRequest implements RequestCache, LookupUser {
         this.serve();
         return;
       }
-      if (settings.backgroundUpdate) {
+      if (settings.backgroundUpdate && !isStreamed(request)) {
         this.updateInBackground();
         return;
       }
@@ -319,6 +319,11 @@ class CachedRequest implements RequestCache, LookupUser {
     this.cache.counters.served(this.status, stored.head.bodyBytes, typeof stored.body === "string");
     sendStored(this.request, stored, this.passing);
   }
+}
+
+/** Its body is passed on as it comes: a subrequest would ask the server without it. */
+function isStreamed({ bodyStarted, body }: Request): boolean {
+  return bodyStarted && body === undefined;
 }
 
 /** It updates an entry, and nobody waits for what it answers. */

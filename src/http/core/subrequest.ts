@@ -74,7 +74,8 @@ export function subrequest(
   request.bodyEnded = true;
   request.body = options.noBody === true ? undefined : parent.body;
   request.discardBody = request.body === undefined;
-  if (request.body !== undefined) {
+  // A clone of a request whose body is passed on as it comes has lost it: it must not look as if there had been none.
+  if (request.body !== undefined || (options.clone === true && parent.bodyStarted)) {
     request.contentLength = parent.contentLength;
     request.chunked = parent.chunked;
   }

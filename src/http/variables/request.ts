@@ -65,8 +65,8 @@ function contentLength(request: Request): string | undefined {
   const at = headers.find(known.CONTENT_LENGTH);
   if (at >= 0) return headers.value(at);
   if (request.contentLength >= 0) return String(request.contentLength);
-  // The length of a chunked body is known once it was read.
-  return request.chunked && request.bodyEnded && request.body !== undefined ? String(request.bodyLength) : undefined;
+  // The length of a chunked body is known once it was read, by whom ever: subrequests have it too.
+  return request.chunked && request.body?.whole ? String(request.body.length) : undefined;
 }
 
 function protocol(request: Request): string | undefined {
