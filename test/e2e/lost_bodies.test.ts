@@ -219,6 +219,29 @@ test("HTTP/2: client_max_body_size is for all of a body, however much of it wait
   await holdfast.waitForLog(/client intended to send too large chunked body: 64500 bytes/);
 });
 
+test("HTTP/1: a request is answered once, though the body that nobody reads any more turns out to be malformed", async (t) => {
+  const { backend, streams } = await recorder(t);
+  let allow: (() => void) | undefined;
+  const door = await httpBackend(t, (_request, response) => {
+    allow = () => response.writeHead(204).end();
+  });
+  const holdfast = await startHoldfast(t, {
+    config: ([port]) => `http { upstream none { server 127.0.0.1:1 down; } server { listen ${port};
+      location / { proxy_request_buffering off; proxy_pass http://none; error_page 502 = /page; }
+      location /page { auth_request /door; proxy_pass http://${backend.address}; }
+      location /door { internal; proxy_pass http://${door.address}; } } }`,
+  });
+  const connection = await RawConnection.open(holdfast.port);
+  t.after(() => connection.close());
+  connection.write("POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nabcde\r\n");
+  const open = await waitFor(() => allow, "the question");
+  connection.write(`zz\r\n${EVIL}`);
+  await holdfast.waitForLog(/client sent invalid chunked body/);
+  open();
+  assert.match(await connection.until(() => false), /^HTTP\/1\.1 200 OK\r\n.*\r\n\r\nok$/s);
+  assert.deepEqual(streams.flatMap(requestsOf), ["GET /page "]);
+});
+
 const CHUNKED =
   "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n8\r\nthe body\r\n0\r\n\r\n";
 

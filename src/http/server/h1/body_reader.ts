@@ -154,7 +154,9 @@ export class H1BodyReader implements Skimmer {
         this.end(request);
         return framing.pos;
       case BROKEN:
-        this.break(request);
+        // Nobody reads it: what is answered, which may wait for something else, does not depend on it.
+        breakOff(request);
+        if (this.discardUntil !== 0) this.owner.finalizeConnection(request);
         return end;
       default:
         this.moved(request);
