@@ -195,6 +195,30 @@ test("HTTP/2: what came of a body while its request waited goes to the server on
   assert.doesNotMatch(holdfast.errorLog(), /\[alert\]/);
 });
 
+test("HTTP/2: a request whose body turns out to be too long while it waits is not passed on, ended or not", async (t) => {
+  const { backend, streams } = await recorder(t);
+  let allow: (() => void) | undefined;
+  const door = await httpBackend(t, (_request, response) => {
+    allow = () => response.writeHead(204).end();
+  });
+  const holdfast = await startHoldfast(t, {
+    config: ([port]) => `http { server { listen ${port}; http2 on;
+      location / { auth_request /door; proxy_pass http://${backend.address}; }
+      location /door { internal; proxy_pass http://${door.address}; } } }`,
+  });
+  const client = await RawH2.open(t, holdfast.port);
+  const fields: [string, string][] = [["content-length", "4"]];
+  client.write(h2.SETTINGS_ACK, client.get(1, "/", fields, 0), data(1, "12345"), data(1, "", h2.FLAG.END_STREAM));
+  client.write(`${h2.frameHead(8, h2.PING, 0, 0)}12345678`);
+  await client.frame(h2.PING);
+  const open = await waitFor(() => allow, "the question");
+  open();
+  await client.frame(h2.HEADERS, 1);
+  assert.match(holdfast.errorLog(), /client intended to send body data larger than declared/);
+  await waitFor(() => / 400 /.test(holdfast.accessLog()), "a line with 400");
+  assert.deepEqual(streams, []);
+});
+
 test("HTTP/2: client_max_body_size is for all of a body, however much of it waits for the server", async (t) => {
   let release: (() => void) | undefined;
   const backend = await httpBackend(t, (request, response) => {

@@ -160,10 +160,12 @@ export class H2Body {
       this.receiveTo(this.handler, bytes);
       return;
     }
-    if (request.discardBody || this.failed !== 0) {
+    if (request.discardBody) {
       if (last) request.bodyEnded = true;
       return;
     }
+    // Whoever reads it has to hear of that: to be ended would be to have none.
+    if (this.failed !== 0) return;
     if (!this.fits(request, bytes.length)) return;
     if (this.paused || request.bodySink === undefined || this.waiting > 0) {
       this.keep(bytes);
