@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
 import * as h2 from "../../src/wire/h2/frames.ts";
 import { httpBackend } from "../support/backend.ts";
+import { selfSigned } from "../support/certificates.ts";
 import { answer, fastcgiBackend } from "../support/fastcgi.ts";
 import { h2Request, h2Session, RawH2 } from "../support/h2.ts";
 import { h2Backend, unary } from "../support/h2_backend.ts";
@@ -217,6 +218,25 @@ test("HTTP/2: a request whose body turns out to be too long while it waits is no
   assert.match(holdfast.errorLog(), /client intended to send body data larger than declared/);
   await waitFor(() => / 400 /.test(holdfast.accessLog()), "a line with 400");
   assert.deepEqual(streams, []);
+});
+
+test("the page of a request that was refused for its head is asked for without a body, whatever was announced", async (t) => {
+  const { backend, streams } = await recorder(t);
+  const { certificate, key } = selfSigned("localhost");
+  const holdfast = await startHoldfast(t, {
+    files: { "conf/c.pem": certificate, "conf/k.pem": key },
+    config: ([port, secure]) => `http { server { listen ${port}; listen ${secure} ssl; http2 on;
+      ssl_certificate c.pem; ssl_certificate_key k.pem; error_page 400 497 /page;
+      location = /page { proxy_http_version 1.1; proxy_pass http://${backend.address}; } } }`,
+  });
+  const client = await RawH2.open(t, holdfast.port);
+  client.write(h2.SETTINGS_ACK, client.get(1, "/", [["content-length", "4"]]));
+  await client.frame(h2.HEADERS, 1);
+  const fields = "HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 4\r\n\r\nabcd";
+  await send(holdfast.port, `GET /%zz ${fields}`);
+  await send(holdfast.port, `GET /%00 ${fields}`);
+  await send(holdfast.ports[1], `GET / ${fields}`);
+  assert.deepEqual(streams.flatMap(requestsOf), Array(4).fill("GET /page "));
 });
 
 test("HTTP/2: client_max_body_size is for all of a body, however much of it waits for the server", async (t) => {

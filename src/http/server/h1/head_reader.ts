@@ -86,8 +86,7 @@ export class H1HeadReader {
 
   /** `code`: the head's result; `refused`: the status its request is refused with even so, or 0. */
   private refuse(request: Request, head: RequestHead, code: number, refused: number): void {
-    request.keepalive = false;
-    request.bodyEnded = true;
+    giveUpBody(request);
     if (code === DONE) this.input.position = head.end;
     else request.lingering = true;
     // As in nginx the method counts even if the rest of the line is invalid.
@@ -101,8 +100,7 @@ export class H1HeadReader {
   }
 
   private refuseSecure(request: Request, head: RequestHead, { status, sentence }: TlsRefusal): void {
-    request.keepalive = false;
-    request.bodyEnded = true;
+    giveUpBody(request);
     this.input.position = head.end;
     logError(request, "info", sentence + this.whileReading(head, false));
     finalizeRequest(request, status);
@@ -115,8 +113,7 @@ export class H1HeadReader {
     const action = this.whileReading(head, false);
     head.giveUp();
     const request = this.begin();
-    request.keepalive = false;
-    request.bodyEnded = true;
+    giveUpBody(request);
     request.timedOut = status === 408;
     logError(request, "info", sentence + action);
     connection.setError();
@@ -139,4 +136,11 @@ export class H1HeadReader {
     if (head.inHeaders && !inLine) return " while reading client request headers";
     return ` while reading client ${this.connection.pipelined ? "pipelined " : ""}request line`;
   }
+}
+
+/** Nobody reads the body of a request that is refused: its error page is asked for without one. */
+function giveUpBody(request: Request): void {
+  request.keepalive = false;
+  request.bodyEnded = true;
+  request.discardBody = true;
 }
