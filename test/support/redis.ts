@@ -47,7 +47,8 @@ export async function startRedis(
   const port = await freePort();
   const directory = mkdtempSync(join(tmpdir(), "holdfast-redis-"));
   const listening = listens?.(port) ?? ["--port", String(port)];
-  const kept = config === undefined ? ["--appendonly", "yes", "--save", ""] : [];
+  // Written before it is confirmed, also while the disk is slow: else what was confirmed may be lost when it is killed.
+  const kept = config === undefined ? ["--appendonly", "yes", "--appendfsync", "no", "--save", ""] : [];
   let child: ChildProcess | undefined;
   let exited: Promise<unknown> = Promise.resolve();
   const say = (...words: string[]): Promise<string> => command(port, words, password);
