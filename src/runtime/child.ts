@@ -103,7 +103,7 @@ class Child {
   constructor(program: Program, role: ChildRole, taskOf: TaskOf) {
     this.#program = program;
     this.#role = role;
-    this.#task = taskOf(role, () => this.#closeUnusedLogs());
+    this.#task = taskOf(role, () => this.#closeEarlierCycles());
   }
 
   run(): void {
@@ -228,6 +228,7 @@ class Child {
     const { generation } = message.data;
     const sockets = this.#known(message.sockets);
     this.#shared = message.shared;
+    const reload = this.#built !== undefined;
     let errors: readonly string[];
     try {
       this.#takeLogs(message.logs);
@@ -240,7 +241,7 @@ class Child {
       return;
     }
     this.#closeUnusedSockets(sockets);
-    this.#closeUnusedLogs();
+    if (reload) this.#closeEarlierCycles();
     this.#post({ type: "ready", generation });
   }
 
@@ -253,8 +254,6 @@ class Child {
       this.#task.init(built, log);
       await this.#prepareEngine(log, built);
       giveStartupMemoryBack({ thoroughly: this.#role.kind === "checker" });
-    } else {
-      giveReloadMemoryBack();
     }
     const errors = await this.#task.take(built, count, sockets);
     this.#built = built;
@@ -341,11 +340,13 @@ class Child {
     libc().close(standardError);
   }
 
-  #closeUnusedLogs(): void {
+  /** Once none of them has requests to finish any more. */
+  #closeEarlierCycles(): void {
     if (this.#built === undefined || this.#task.retiring) return;
     // The master has opened all that the configuration names.
     closeLogFilesExcept(new Set(this.#logs.files.keys()));
     this.#logs.release();
+    giveReloadMemoryBack();
   }
 }
 

@@ -2,7 +2,7 @@ import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import { know, memoryAt } from "./ffi.ts";
 import { libc } from "./libc.ts";
-import { startTimer } from "./timers.ts";
+import { startTimer, type Timer } from "./timers.ts";
 
 /** Gives memory back to the system that this process has, and does not need any more. */
 
@@ -39,6 +39,13 @@ function collectAll(): void {
   gcFunction()?.({ type: "major", execution: "sync", flavor: "last-resort" });
 }
 
+/** Has V8 keep the code that is not run at the moment. */
+function keepingCode(work: () => void): void {
+  setFlagsFromString("--no-flush-bytecode");
+  work();
+  setFlagsFromString("--flush-bytecode");
+}
+
 /**
  * What survives of a heap of up to so many bytes, of which a third is the start's garbage, is marked in some 15 ms. With many locations it is
  * larger.
@@ -56,11 +63,7 @@ export function giveStartupMemoryBack({ thoroughly = false } = {}): void {
   const give = (): void => {
     const { heapUsed } = process.memoryUsage();
     if (thoroughly) collectAll();
-    else if (heapUsed < SMALL_HEAP && heapUsed - atStart < LITTLE_SINCE) {
-      setFlagsFromString("--no-flush-bytecode");
-      collectAll();
-      setFlagsFromString("--flush-bytecode");
-    }
+    else if (heapUsed < SMALL_HEAP && heapUsed - atStart < LITTLE_SINCE) keepingCode(collectAll);
     libc().trimHeap();
     unmapProgram();
     startTimer(COMPILED_MS, () => libc().trimHeap(), { background: true });
@@ -68,20 +71,24 @@ export function giveStartupMemoryBack({ thoroughly = false } = {}): void {
   startTimer(SETTLED_MS, give, { background: true });
 }
 
-let trimming = false;
+/** Until a reload's memory is given back. */
+let giving: Timer | undefined;
 
 /**
- * After a reload gives free memory of the C library's heap back, once things have settled: building runs code that V8
- * then compiles, which takes and frees some 15 MB there. Takes half a millisecond.
+ * When nothing is left to do for the configurations before a reload, gives back what they had, once things have settled. Free memory of the C
+ * library's heap: building runs code that V8 then compiles, which takes and frees some 15 MB there; half a millisecond.
+ * Where there is little traffic, garbage too, since V8 by itself waits for half a minute of quiet or for much of it, and zones that
+ * the configuration has no more stay mapped until then. That stops a process for less time than building the new configuration did.
  */
 export function giveReloadMemoryBack(): void {
-  if (trimming) return;
-  trimming = true;
+  const atReload = process.memoryUsage().heapUsed;
   const give = (): void => {
-    trimming = false;
+    giving = undefined;
+    if (process.memoryUsage().heapUsed - atReload < LITTLE_SINCE) keepingCode(() => gcFunction()?.());
     libc().trimHeap();
   };
-  startTimer(SETTLED_MS, give, { background: true });
+  giving?.clear();
+  giving = startTimer(SETTLED_MS, give, { background: true });
 }
 
 // <elf.h>
