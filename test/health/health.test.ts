@@ -11,7 +11,9 @@ import { program } from "../../src/program.ts";
 import type { Cycle } from "../../src/runtime/cycle.ts";
 import { NewZones, openZone, type ZoneHandles } from "../../src/shm/registry.ts";
 import { loadConfig } from "../config/workspace.ts";
-import { ipv4, memoryLog, serve, until } from "./support.ts";
+import { freePort } from "../support/ports.ts";
+import { waitFor } from "../support/wait.ts";
+import { ipv4, memoryLog, serve } from "./support.ts";
 
 /** One generation as a process builds it: the real tables, groups and zones. */
 function generation(text: string, number: number, zones: { handles: ZoneHandles }) {
@@ -69,19 +71,19 @@ for (const method of ["", "least_conn;", "ip_hash;", "hash $uri;", "random;"]) {
     const alive = await serve((socket) => socket.resume());
     const dying = await serve((socket) => socket.resume());
     const servers = `server 127.0.0.1:${alive.port}; server 127.0.0.1:${dying.port};`;
-    const text = `http { upstream u { ${method} ${servers} check interval=30 rise=1 fall=2 timeout=500; } }`;
+    const text = `http { upstream u { ${method} ${servers} check interval=30 rise=1 fall=2 timeout=5000; } }`;
     const { health, groups } = generation(text, 1, { handles: {} });
     const [group] = groups;
     assert.deepEqual(picks(group, 8), ["no live upstreams"]);
     const checks = health.start({ log: memoryLog() });
     try {
-      await until(() => statusRows(health.plan).every(({ up }) => up), "both up");
+      await waitFor(() => statusRows(health.plan).every(({ up }) => up), "both up");
       assert.ok(!picks(group, 8).includes("no live upstreams"));
       dying.close();
-      await until(() => !statusRows(health.plan)[1].up, "one down");
+      await waitFor(() => !statusRows(health.plan)[1].up, "one down");
       assert.deepEqual(picks(group, 8), [`127.0.0.1:${alive.port}`]);
       alive.close();
-      await until(() => !statusRows(health.plan)[0].up, "both down");
+      await waitFor(() => !statusRows(health.plan)[0].up, "both down");
       assert.deepEqual(picks(group, 8), ["no live upstreams"]);
     } finally {
       checks.stop();
@@ -93,11 +95,14 @@ for (const method of ["", "least_conn;", "ip_hash;", "hash $uri;", "random;"]) {
 
 test("a name with two addresses is two servers, each with its own state", async () => {
   const { port, close } = await serve((socket) => socket.resume());
-  const text = `http { upstream u { server two.example:${port}; check interval=30 rise=1 fall=1 timeout=500; } }`;
+  const text = `http { upstream u { server two.example:${port}; check interval=30 rise=1 fall=1 timeout=5000; } }`;
   const { health } = generation(text, 1, { handles: {} });
   const checks = health.start({ log: memoryLog() });
   try {
-    await until(() => statusRows(health.plan)[0].up && health.plan.states.verdict(health.plan.records[1]), "a verdict");
+    await waitFor(
+      () => statusRows(health.plan)[0].up && health.plan.states.verdict(health.plan.records[1]),
+      "a verdict",
+    );
     const rows = statusRows(health.plan).map(({ name, up }) => `${name} ${up}`);
     assert.deepEqual(rows, [`127.0.0.1:${port} true`, `127.0.0.2:${port} false`]);
   } finally {
@@ -108,16 +113,15 @@ test("a name with two addresses is two servers, each with its own state", async 
 
 test("reloads keep every state while the checks go on", async () => {
   const up = await serve((socket) => socket.resume());
-  const gone = await serve((socket) => socket.resume());
-  gone.close();
+  const gone = await freePort();
   const zones: { handles: ZoneHandles } = { handles: {} };
   const config = (more: string) =>
-    `http { upstream u { server 127.0.0.1:${up.port}; server 127.0.0.1:${gone.port}; ${more} check interval=50 rise=2 fall=2 timeout=500; } }`;
+    `http { upstream u { server 127.0.0.1:${up.port}; server 127.0.0.1:${gone}; ${more} check interval=50 rise=2 fall=2 timeout=5000; } }`;
   const first = generation(config(""), 1, zones);
   const log = memoryLog();
   const checks = first.health.start({ log });
   try {
-    await until(() => picks(first.groups[0], 1)[0] === `127.0.0.1:${up.port}`, "up");
+    await waitFor(() => picks(first.groups[0], 1)[0] === `127.0.0.1:${up.port}`, "up");
     for (let number = 2; number < 20; number++) {
       const more =
         number % 3 === 0 ? Array.from({ length: number * 4 }, (_, i) => `server 127.0.0.3:${i + 1};`).join(" ") : "";

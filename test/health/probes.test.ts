@@ -18,18 +18,19 @@ import { h2Backend, unary } from "../support/h2_backend.ts";
 import { have } from "../support/have.ts";
 import { freePort } from "../support/ports.ts";
 import { startUwsgi } from "../support/uwsgi.ts";
+import { PATIENCE_MS, waitFor } from "../support/wait.ts";
 import { record } from "../wire/fastcgi_record.ts";
 import { DEFINITION, ipv4, peer, planText, serve } from "./support.ts";
 
 const OPENSSL = "openssl";
 
-/** Runs one check to its end: the verdict, or "no verdict" after `ms`. */
-function verdictOf(target: Address, definition: CheckDefinition, server = "", ms = 1000): Promise<string> {
+/** Runs one check to its end: the verdict, or "no verdict" where there is none. */
+function verdictOf(target: Address, definition: CheckDefinition, server = ""): Promise<string> {
   return new Promise((resolve) => {
     const timer = setTimeout(() => {
       connection.close();
       resolve("no verdict");
-    }, ms);
+    }, PATIENCE_MS);
     const probe = probeOf(definition, server);
     const connection = new CheckConnection(
       target,
@@ -101,10 +102,10 @@ function of(text: string): CheckDefinition {
 const HTTP = of("check type=http;");
 
 test("tcp: a listening server passes, a closed port and a missing socket do not", async () => {
-  const { address, port, close } = await serve(() => {});
+  const { address, close } = await serve(() => {});
   assert.equal(await verdictOf(address, DEFINITION), "pass");
   close();
-  assert.equal(await verdictOf(ipv4(port), DEFINITION), "connect: connection refused");
+  assert.equal(await verdictOf(ipv4(await freePort()), DEFINITION), "connect: connection refused");
   assert.equal(
     await verdictOf({ family: "unix", path: "/nowhere/at/all.sock" }, DEFINITION),
     "connect: no such file or directory",
@@ -317,12 +318,7 @@ test("ssl_hello: answered by OpenSSL under TLS 1.3 and 1.2, by an RSA and an ECD
   ];
   const program = spawn(OPENSSL, arguments_, { stdio: ["pipe", "ignore", "ignore"] });
   t.after(() => program.kill());
-  let verdict = "";
-  for (let i = 0; i < 100 && verdict !== "pass"; i++) {
-    verdict = await verdictOf(ipv4(port), definition);
-    if (verdict !== "pass") await new Promise((resolve) => setTimeout(resolve, 20));
-  }
-  assert.equal(verdict, "pass", "openssl s_server");
+  await waitFor(async () => (await verdictOf(ipv4(port), definition)) === "pass", "openssl s_server");
 });
 
 test("ssl_hello: alerts, plain HTTP, silence", async () => {
@@ -368,10 +364,14 @@ test("mysql: a real MariaDB or MySQL", async (t) => {
   const ended = new Promise((resolve) => child.once("exit", resolve));
   t.after(() => child.kill("SIGKILL") && ended);
   let verdict = "";
-  for (let i = 0; i < 300 && verdict !== "pass" && child.exitCode === null; i++) {
-    verdict = await verdictOf(ipv4(port), of("check type=mysql;"));
-    if (verdict !== "pass") await new Promise((resolve) => setTimeout(resolve, 30));
-  }
+  await waitFor(
+    async () => {
+      verdict = await verdictOf(ipv4(port), of("check type=mysql;"));
+      return verdict === "pass" || child.exitCode !== null;
+    },
+    "the server to answer",
+    4 * PATIENCE_MS,
+  );
   // --skip-grant-tables still wants the system tables of some versions; without them the server does not start.
   if (verdict !== "pass" && child.exitCode !== null)
     return t.skip("the server does not start without an installed database");
@@ -511,16 +511,9 @@ test("fastcgi: a real php-fpm", async (t) => {
     of(
       `check type=fastcgi; check_http_expect_alive http_2xx; check_fastcgi_param REQUEST_METHOD GET; check_fastcgi_param SCRIPT_FILENAME ${file};`,
     );
-  let verdict = "";
-  for (let i = 0; i < 150 && verdict !== "pass"; i++) {
-    verdict = await verdictOf({ family: "unix", path: socket }, definition(script));
-    if (verdict !== "pass") await new Promise((resolve) => setTimeout(resolve, 20));
-  }
-  assert.equal(verdict, "pass");
-  assert.match(
-    await verdictOf({ family: "unix", path: socket }, definition("/no/such.php")),
-    /stderr: .*script|status 404/i,
-  );
+  const verdict = (file: string): Promise<string> => verdictOf({ family: "unix", path: socket }, definition(file));
+  await waitFor(async () => (await verdict(script)) === "pass", "php-fpm");
+  assert.match(await verdict("/no/such.php"), /stderr: .*script|status 404/i);
 });
 
 test("health_check with a match block: status, headers, body, require", () => {
@@ -594,10 +587,10 @@ def application(env, start):
     const { address } = await startUwsgi(t, application, { protocol });
     const target: Address = { family: "unix", path: address.slice("unix:".length) };
     const check = `check type=${protocol}; check_http_expect_alive http_2xx;`;
-    assert.equal(await verdictOf(target, of(check), "", 15_000), "pass");
+    assert.equal(await verdictOf(target, of(check)), "pass");
     const other = ["PATH_INFO /other", "REQUEST_METHOD GET", "SERVER_NAME a"].map(
       (p) => `check_${protocol}_param ${p};`,
     );
-    assert.equal(await verdictOf(target, of(check + other.join(" ")), "", 15_000), "status 404");
+    assert.equal(await verdictOf(target, of(check + other.join(" "))), "status 404");
   }
 });

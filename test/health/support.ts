@@ -225,15 +225,6 @@ export async function serve(
   return { address: ipv4(port), port, server, connections: () => connections, close };
 }
 
-/** Resolves when a condition holds; looked at every few ms, for at most two seconds. */
-export async function until(condition: () => boolean, what: string): Promise<void> {
-  const end = Date.now() + 2000;
-  while (!condition()) {
-    if (Date.now() > end) throw new Error(`not within two seconds: ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 3));
-  }
-}
-
 /** A stream that nothing comes of. */
 export function silentStream(remote: Address, handler: ConnectHandler): Stream {
   return {
