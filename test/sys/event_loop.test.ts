@@ -29,11 +29,11 @@ test("deadlines and deferred calls are the business of the event loop in use", (
   defer(called, "deferred");
   afterEvent(called, "after");
   let clock = performance.now();
+  t.mock.method(performance, "now", () => clock);
   const deadline = new Deadline("expired", called);
   setDeadline(deadline, 20);
   clearDeadline(deadline);
   setDeadline(deadline, 20);
-  t.mock.method(performance, "now", () => clock);
   // Not so late that events go first.
   clock += 60;
   wake?.();

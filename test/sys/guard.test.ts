@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { afterEvent, boundary, contain, defer, faultText, logFaultsTo } from "../../src/sys/guard.ts";
 import { armedDeadlines, Deadline, setDeadline } from "../../src/sys/timers.ts";
+import { waitFor } from "../support/wait.ts";
 
 const logged: string[] = [];
 logFaultsTo({ write: (level, message) => logged.push(`[${level}] ${message}`) });
@@ -57,19 +58,14 @@ test("deferred calls and callbacks end their owner's work only", async () => {
 test("a deadline that throws holds up none of the others", async () => {
   const owner = new Owner();
   const fired: number[] = [];
-  await new Promise<void>((resolve) => {
-    for (let i = 0; i < 6; i++) {
-      setDeadline(
-        new Deadline(owner, () => {
-          fired.push(i);
-          if (i < 4) fail();
-          // One more to come: all of a slot are called in the same turn.
-          if (i === 4) setImmediate(resolve);
-        }),
-        5,
-      );
-    }
-  });
+  for (let i = 0; i < 6; i++) {
+    const expire = (): void => {
+      fired.push(i);
+      if (i < 4) fail();
+    };
+    setDeadline(new Deadline(owner, expire), 5);
+  }
+  await waitFor(() => fired.length === 6, "all of them");
   assert.deepEqual(fired, [0, 1, 2, 3, 4, 5]);
   assert.deepEqual(owner.faults, new Array(4).fill("too deep"));
   assert.equal(armedDeadlines(), 0);

@@ -1,6 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 import { armedDeadlines, clearDeadline, Deadline, setDeadline, startTimer } from "../../src/sys/timers.ts";
+import { waitFor } from "../support/wait.ts";
 
 function fired(ms: number, act?: (deadline: Deadline<null>) => void): Promise<number> {
   return new Promise((resolve) => {
@@ -11,11 +13,22 @@ function fired(ms: number, act?: (deadline: Deadline<null>) => void): Promise<nu
   });
 }
 
+/** Whether something comes before a timer of so many ms. Where the process is held up both are late, and events go first. */
+async function before(ms: number, what: Promise<unknown>): Promise<boolean> {
+  let come = false;
+  const coming = what.then(() => {
+    come = true;
+  });
+  await Promise.race([coming, sleep(ms, undefined, { ref: false })]);
+  for (let turn = 0; turn < 50 && !come; turn++) await new Promise((resolve) => setImmediate(resolve));
+  return come;
+}
+
 test("a deadline fires once, never early, with its owner", async () => {
   for (const ms of [0, 1, 15, 16, 17, 40, 100]) {
-    const took = await fired(ms);
-    assert.ok(took >= ms, `${ms} ms fired after ${took}`);
-    assert.ok(took < ms + 500, `${ms} ms fired after ${took}`);
+    const after = fired(ms);
+    assert.ok(await before(ms + 500, after), `${ms} ms fired late`);
+    assert.ok((await after) >= ms, `${ms} ms fired after ${await after}`);
   }
   const owners: string[] = [];
   const deadline = new Deadline("owner", (owner) => owners.push(owner));
@@ -28,7 +41,12 @@ test("a deadline fires once, never early, with its owner", async () => {
 
 test("re-arming to later and to earlier takes effect, clearing disarms", async () => {
   assert.ok((await fired(20, (deadline) => setDeadline(deadline, 120))) >= 120);
-  assert.ok((await fired(5000, (deadline) => setDeadline(deadline, 20))) < 2000);
+  assert.ok(
+    await before(
+      2000,
+      fired(5000, (deadline) => setDeadline(deadline, 20)),
+    ),
+  );
   let count = 0;
   const cleared = new Deadline(null, () => count++);
   setDeadline(cleared, 5);
@@ -49,7 +67,8 @@ test("a callback may arm itself and clear deadlines that expire in the same slot
   });
   setDeadline(first, 10);
   setDeadline(second, 10);
-  await fired(150);
+  await waitFor(() => order.length === 3, "all calls");
+  await fired(50);
   assert.deepEqual(order, ["first", "first", "first"]);
 });
 
@@ -65,11 +84,12 @@ test("deadlines beyond the wheel wait for their time", async () => {
 
 test("a hundred thousand armed deadlines are cheap", () => {
   const all = Array.from({ length: 100_000 }, () => new Deadline(null, () => {}));
-  const start = performance.now();
+  const start = process.cpuUsage();
   for (const deadline of all) setDeadline(deadline, 60_000);
   for (const deadline of all) setDeadline(deadline, 75_000);
   for (const deadline of all) clearDeadline(deadline);
-  assert.ok(performance.now() - start < 2000);
+  // 0.05 s; a list that is searched would take minutes.
+  assert.ok(process.cpuUsage(start).user < 5e6);
   assert.equal(armedDeadlines(), 0);
 });
 
