@@ -2,10 +2,18 @@ import { FILE_PIECE } from "../../net/engine.ts";
 import { readCached } from "../../sys/page_cache.ts";
 import { logError } from "../core/log_context.ts";
 import type { Request } from "../core/request.ts";
-import type { RequestBody } from "../core/types.ts";
+import type { TempFile } from "../core/temp_file.ts";
 import { spend } from "../files/file_turns.ts";
 
 const NOTHING = Buffer.alloc(0);
+
+/** A body that was read whole: a client's, or one in memory that is sent in its place. */
+export interface SentBody {
+  readonly length: number;
+  /** Its pieces, if it is not in a file. */
+  readonly data: { at(index: number): Buffer | undefined };
+  readonly file: TempFile | undefined;
+}
 
 /** Who sends the body. */
 export interface CursorOwner {
@@ -57,12 +65,8 @@ export class BodyCursor {
     this.read = undefined;
   }
 
-  atEnd(body: RequestBody): boolean {
-    return this.offset >= body.length;
-  }
-
   /** How many bytes were not sent. */
-  left(body: RequestBody): number {
+  left(body: SentBody): number {
     return body.length - this.offset;
   }
 
@@ -72,7 +76,7 @@ export class BodyCursor {
   }
 
   /** The next bytes, at most `room`, lent for the turn. Undefined if they have to be read first: `onBodyRead` follows. */
-  next(request: Request, body: RequestBody, room: number): Buffer | undefined {
+  next(request: Request, body: SentBody, room: number): Buffer | undefined {
     if (room === 0) return NOTHING;
     if (body.file === undefined) {
       const bytes = body.data.at(this.piece);

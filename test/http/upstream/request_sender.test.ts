@@ -43,8 +43,8 @@ class Connection implements SenderOwner {
 const MAX_CONTENT = 65_535;
 const SEND_TIMEOUT = 60_000;
 
-/** A sender with a request whose body is `body`, or comes later. */
-function sending(body?: Buffer) {
+/** A sender with a request whose body is `body`, or comes later, or for which `text` is sent. */
+function sending(body?: Buffer, text?: string) {
   const data = new SlabQueue();
   if (body !== undefined) data.push(body);
   let paused = false;
@@ -62,7 +62,7 @@ function sending(body?: Buffer) {
       },
     },
   };
-  const target = { head: "head", body: undefined, settings: { passRequestBody: true, sendTimeout: SEND_TIMEOUT } };
+  const target = { head: "head", body: text, settings: { passRequestBody: true, sendTimeout: SEND_TIMEOUT } };
   const connection = new Connection();
   const sender = new RequestSender(connection);
   sender.reset({
@@ -125,6 +125,25 @@ test("a buffered body waits for room, under proxy_send_timeout, and goes on wher
   sender.onDrain();
   assert.equal(connection.written, "head[4:abcd][1:e][2:fg][1!h]");
   assert.equal(connection.requestSent, true);
+  assert.equal(sender.complete, true);
+});
+
+test("a text in place of the body goes with the head where there is room, and else waits as a body does", () => {
+  const coding = new Windowed();
+  coding.window = 4;
+  const short = sending(Buffer.from("a body"), "text");
+  short.sender.send(coded(coding));
+  assert.equal(short.connection.written, "head[4!text]");
+  assert.equal(short.sender.complete, true);
+
+  coding.window = 5;
+  const { sender, connection } = sending(Buffer.from("a body"), "a text");
+  sender.send(coded(coding));
+  assert.equal(connection.written, "head[4:a te][1:x]");
+  assert.equal(connection.armed, SEND_TIMEOUT);
+  coding.window = 4;
+  sender.onDrain();
+  assert.equal(connection.written, "head[4:a te][1:x][1!t]");
   assert.equal(sender.complete, true);
 });
 
