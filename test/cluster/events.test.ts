@@ -68,7 +68,7 @@ async function site(t: TestContext, nodes = 2): Promise<{ readonly nodes: Cluste
   const server = await httpBackend(t, (_request, response) => response.end("here"));
   const started = await startCluster(t, {
     nodes,
-    http: `upstream app { server ${server.address}; check interval=100 rise=2 fall=2 timeout=500; }`,
+    http: `upstream app { server ${server.address}; check interval=100 rise=2 fall=2 timeout=5000; }`,
   });
   await allSeeAll(started);
   for (const node of started)

@@ -11,7 +11,7 @@ test("each node says what each one finds of each other, and of each server", asy
   const gone = await httpBackend(t, () => {});
   await gone.close();
   const nodes = await startCluster(t, {
-    http: `upstream u { server ${backend.address}; server ${gone.address}; check interval=100 rise=2 fall=2 timeout=500; }`,
+    http: `upstream u { server ${backend.address}; server ${gone.address}; check interval=100 rise=2 fall=2 timeout=5000; }`,
   });
   await allSeeAll(nodes);
   const [first] = nodes;
@@ -44,11 +44,12 @@ test("a node that is killed is down for all others; started again it is up", asy
   const [first, second, third] = nodes;
   await third.running.stop("SIGKILL");
   for (const node of [first, second]) {
-    await node.sees("that lb3 is down", ({ nodes: rows }) => rows[2].verdict === "down");
-    const { seen, facts } = await node.node("lb3");
-    assert.deepEqual(Object.keys(seen), ["lb1", "lb2"]);
-    assert.equal(facts, undefined);
-    assert.match(node.running.errorLog(), /node lb3/);
+    // Another one may be lost for a moment as well, and what it finds with it.
+    await node.sees("that lb3 is down for both", ({ nodes: [, , { verdict, seen, facts }] }) => {
+      const states = Object.entries(seen).map(([observer, { state }]) => `${observer} ${state}`);
+      return verdict === "down" && facts === undefined && states.join() === "lb1 down,lb2 down";
+    });
+    await node.running.waitForLog(/disable check peer: .* node lb3/);
   }
   await third.start();
   await allSeeAll(nodes);

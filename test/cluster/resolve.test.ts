@@ -38,7 +38,7 @@ class Names {
 }
 
 function config(self: string, port: number, http: number): string {
-  return `cluster test { resolve group.test:${port}; self ${self}; secret_file secret; check interval=100 fall=2 rise=2 timeout=500; }
+  return `cluster test { resolve group.test:${port}; self ${self}; secret_file secret; check interval=100 fall=2 rise=2 timeout=5000; }
     events {} http { server { listen 127.0.0.1:${http}; location = /cluster { cluster_status json; } } }`;
 }
 

@@ -9,7 +9,7 @@ import { noRedis, type Redis, startRedis } from "../support/redis.ts";
 import { get } from "../support/tcp.ts";
 import { waitFor } from "../support/wait.ts";
 
-const CHECK = "check interval=100 fall=2 rise=2 timeout=500;";
+const CHECK = "check interval=100 fall=2 rise=2 timeout=5000;";
 
 function storeOf(redis: Redis, more = ""): string {
   return `${CHECK} store redis://${redis.address} ${more};`;

@@ -21,7 +21,7 @@ async function startSite(t: TestContext): Promise<Site> {
   });
   const [first, second] = await startCluster(t, {
     nodes: 2,
-    cluster: `check interval=100 fall=2 rise=2 timeout=500; store redis://${redis.address};`,
+    cluster: `check interval=100 fall=2 rise=2 timeout=5000; store redis://${redis.address};`,
     http: `map $request_method $purge { PURGE 1; default 0; }
       proxy_cache_path cache keys_zone=pages:1m sync; proxy_cache_path own keys_zone=own:1m;`,
     server: `proxy_cache pages; proxy_cache_valid 200 10m; proxy_cache_key $uri; proxy_cache_purge $purge;

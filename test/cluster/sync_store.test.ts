@@ -20,10 +20,11 @@ const LIMIT = "limit_req_zone $arg_key zone=one:1m rate=1r/m sync; limit_conn_zo
 const SERVER = "location = /limited { limit_req zone=one; limit_conn two 5; empty_gif; }";
 const CHANNEL = "holdfast:cluster:test:bus";
 
-function startNodes(t: TestContext, redis: Redis, more = ""): Promise<ClusterNode[]> {
+/** `timeout`: of the checks, ms. */
+function startNodes(t: TestContext, redis: Redis, timeout = 5000): Promise<ClusterNode[]> {
   return startCluster(t, {
     nodes: 2,
-    cluster: `check interval=100 fall=2 rise=2 timeout=500; store redis://someone:secret@${redis.address} ${more};`,
+    cluster: `check interval=100 fall=2 rise=2 timeout=${timeout}; store redis://someone:secret@${redis.address};`,
     http: LIMIT,
     server: SERVER,
   });
@@ -156,7 +157,7 @@ test("nodes with other secrets share nothing, and say so", { skip: noRedis }, as
 
 test("a checker that is stopped for a while tells nobody of what is over", { skip: noRedis }, async (t) => {
   const redis = await startRedis(t, { args: USER });
-  const nodes = await startNodes(t, redis);
+  const nodes = await startNodes(t, redis, 500);
   const [first, second] = nodes;
   await connected(nodes);
   const [checker] = checkersOf(first.running.pid);

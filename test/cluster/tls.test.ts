@@ -17,7 +17,7 @@ import { get } from "../support/tcp.ts";
 import { waitFor } from "../support/wait.ts";
 
 const skip = noOpenssl;
-const CHECK = "check interval=100 fall=2 rise=2 timeout=500;";
+const CHECK = "check interval=100 fall=2 rise=2 timeout=5000;";
 const TLS = "ssl_certificate node.crt; ssl_certificate_key node.key; ssl_trusted_certificate ca.crt;";
 
 function authority(directory: string, name: string): CertificateFiles {
@@ -149,7 +149,7 @@ test("a node without TLS is told why it is refused, and named on the others", { 
 test("TLS comes to one node after the other, and goes again, while nobody is taken for down", { skip }, async (t) => {
   const shown = makeCertificates(t, ["lb1", "lb2", "lb3"]);
   // One failure in a row may be: a node that has just learned how another is asked.
-  const slow = "check interval=100 fall=3 rise=2 timeout=500;";
+  const slow = "check interval=100 fall=3 rise=2 timeout=5000;";
   const nodes = await start(t, shown, { cluster: `${slow} # tls\n` });
   await allSeeAll(nodes);
   const roll = async (tls: string): Promise<void> => {

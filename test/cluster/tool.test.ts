@@ -21,7 +21,7 @@ test("status shows the matrix in columns, or as JSON", async (t) => {
   const backend = await httpBackend(t, (_request, response) => response.end("here"));
   const nodes = await startCluster(t, {
     nodes: 2,
-    http: `upstream app { server ${backend.address}; check interval=100 rise=2 fall=2 timeout=500; }`,
+    http: `upstream app { server ${backend.address}; check interval=100 rise=2 fall=2 timeout=5000; }`,
   });
   await allSeeAll(nodes);
   const [first] = nodes;

@@ -11,7 +11,7 @@ type Files = Readonly<Record<string, string>>;
 export interface ClusterOptions {
   /** How many nodes. Default: 3. */
   readonly nodes?: number;
-  /** Further directives of the `cluster` block. Default: quick checks. */
+  /** Further directives of the `cluster` block. Default: quick checks, which take no node for dead that has to wait for the processor. */
   readonly cluster?: string | ((node: string) => string);
   /** Directives of the http block: upstreams. */
   readonly http?: string | ((node: string) => string);
@@ -93,7 +93,7 @@ export async function startCluster(t: TestContext, options: ClusterOptions = {})
   const nodes = await Promise.all(
     names.map(async (name, i) => {
       const [port, own] = ports[i];
-      const block = of(options.cluster ?? "check interval=100 fall=2 rise=2 timeout=500;", name);
+      const block = of(options.cluster ?? "check interval=100 fall=2 rise=2 timeout=5000;", name);
       const config = `cluster test { ${linesOf(name).join(" ")} self ${name}; secret_file secret; ${block} }
         events {} http { access_log off; ${of(options.http, name)}
         server { listen 127.0.0.1:${port}; ${server} location = /cluster { cluster_status; } } }`;
