@@ -86,7 +86,7 @@ test("another version and configuration, other nodes, a clock apart: said once, 
   ];
   for (const text of said) await logs(running, text);
   const own = (await matrix(running)).nodes[0].facts?.configuration ?? "";
-  assert.equal((await matrix(running)).differences.length, 4);
+  await waitFor(async () => (await matrix(running)).differences.length === 4, "four differences");
   assert.ok(Math.abs((await matrix(running)).nodes[1].clockAhead - 5000) < 1000);
 
   node.facts = { configuration: own };
