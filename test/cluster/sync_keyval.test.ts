@@ -35,7 +35,7 @@ function start(t: TestContext, redis: Redis, zone?: string): Promise<ClusterNode
 async function startWith(t: TestContext, store: string, zone = "zone=one:1m timeout=1h sync"): Promise<ClusterNode[]> {
   const nodes = await startCluster(t, {
     nodes: 2,
-    cluster: `check interval=100 fall=2 rise=2 timeout=500; store ${store};`,
+    cluster: `check interval=100 fall=2 rise=2 timeout=5000; store ${store};`,
     http: `keyval_zone ${zone}; keyval $arg_key $found zone=one;`,
     server: "location = / { return 200 $found; } location = /set { set $found $arg_value; return 204; }",
   });
@@ -118,8 +118,7 @@ test("a store that has lost everything gets it again", { skip: noRedis }, async 
 test("pairs end on all nodes and in the store", { skip: noRedis }, async (t) => {
   const redis = await startRedis(t);
   const [first, second] = await start(t, redis, "zone=one:1m timeout=1500ms sync");
-  await keyval(first, "set", "one", "a", "short");
-  await has(second, "a", "short");
+  await Promise.all([keyval(first, "set", "one", "a", "short"), has(second, "a", "short")]);
   await has(second, "a", "");
   await has(first, "a", "");
   await waitFor(async () => (await redis.say("EXISTS", HASH)) === ":0", "the store to have nothing left");
@@ -181,7 +180,7 @@ test("a smaller zone takes what has room, and says that more has not", { skip: n
   const redis = await startRedis(t);
   const nodes = await startCluster(t, {
     nodes: 2,
-    cluster: `check interval=100 fall=2 rise=2 timeout=500; store redis://${redis.address};`,
+    cluster: `check interval=100 fall=2 rise=2 timeout=5000; store redis://${redis.address};`,
     http: (node) =>
       `keyval_zone zone=one:${node === "lb1" ? "1m" : "32k"} timeout=1h sync; keyval $arg_key $found zone=one;`,
     server: "location = / { return 200 $found; } location = /set { set $found $arg_value; return 204; }",

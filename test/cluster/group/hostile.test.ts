@@ -79,17 +79,17 @@ test(`${MUTATIONS} changed messages are no exception and change nothing`, () => 
 });
 
 test("what is refused is refused by name, counted by kind, and ends the connection", () => {
-  const cases: [kind: string, bytes: Buffer, told: RegExp, seen: RegExp][] = [
+  const cases: [kind: string, bytes: Buffer | (() => Buffer), told: RegExp, seen: RegExp][] = [
     ["foreign", request({ secret: "another secret of somebody" }), /another secret/, /^192.0.2.1 does not verify/],
     [
       "clock",
-      request({ frame: { time: Date.now() - 31_000 } }),
+      () => request({ frame: { time: Date.now() - 31_000 } }),
       /your clock is 31 s behind/,
       /^node "lb2" .* 31 s behind/,
     ],
     [
       "clock",
-      request({ frame: { time: Date.now() + 40_000 } }),
+      () => request({ frame: { time: Date.now() + 40_000 } }),
       /your clock is 40 s ahead/,
       /^node "lb2" .* 40 s ahead/,
     ],
@@ -109,7 +109,7 @@ test("what is refused is refused by name, counted by kind, and ends the connecti
   for (const [kind, bytes, told, seen] of cases) {
     const asked = new Asked();
     const stream = asked.connect();
-    give(stream, bytes);
+    give(stream, typeof bytes === "function" ? bytes() : bytes);
     give(stream, request());
     const [{ said, kind: answered }, ...more] = saidIn(stream);
     assert.equal(answered, KIND.refusal);
@@ -307,8 +307,12 @@ test("a node that asks all the time is answered a bounded number of times, and l
 
   const node = new Asked();
   const stream = node.connect();
-  give(stream, Buffer.concat(Array.from({ length: 500 }, () => request())));
-  assert.ok(node.answered <= 110, `${node.answered}`);
+  const many = Buffer.concat(Array.from({ length: 500 }, () => request()));
+  const start = performance.now();
+  give(stream, many);
+  // A hundred at once, and one in 20 ms from then on.
+  const most = 101 + (performance.now() - start) / 20;
+  assert.ok(node.answered <= most, `${node.answered} of ${most}`);
   assert.deepEqual(node.refusals.counts, { flood: 1 });
   assert.match(String(saidIn(stream).at(-1)?.said.error), /you ask too often/);
 });
