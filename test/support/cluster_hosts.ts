@@ -1,4 +1,5 @@
 /** A group of nodes on hosts of their own, with servers and a client, and what an accident costs that client. */
+import assert from "node:assert/strict";
 import type { ChildProcess } from "node:child_process";
 import type { TestContext } from "node:test";
 import { fileURLToPath } from "node:url";
@@ -100,8 +101,8 @@ export class HostClient {
     const gaps = ends.map((end, i) => end - (i === 0 ? since : ends[i - 1]));
     return {
       requests: asked.length,
-      failures: asked.flatMap(({ failure, sent }) =>
-        failure === undefined ? [] : [`${failure} (sent after ${sent - since} ms)`],
+      failures: asked.flatMap(({ failure, sent, over }) =>
+        failure === undefined ? [] : [`${failure} (sent after ${sent - since} ms, over after ${over - since} ms)`],
       ),
       longest: ends.length === 0 ? Number.POSITIVE_INFINITY : Math.max(...gaps),
       slowest: Math.max(...answered.map(({ sent, over }) => over - sent)),
@@ -233,6 +234,8 @@ export interface Site {
   readonly holder: HostNode;
   /** Undoes whatever has happened, and waits until all serve. */
   recover(): Promise<void>;
+  /** Fails where a request did, with what the nodes say of the address. */
+  assertNoneFailed(outage: Outage): void;
 }
 
 export interface SiteOptions {
@@ -304,6 +307,10 @@ export async function startSite(t: TestContext, options: SiteOptions = {}): Prom
         () => `all to serve:\n${states()}`,
         30_000,
       );
+    },
+    assertNoneFailed({ failures }) {
+      const said = nodes.map(({ name, running }) => `${name}:\n${running.errorLog().slice(-4000)}`);
+      assert.ok(failures.length === 0, [...failures, ...said].join("\n"));
     },
   };
   await site.recover();
