@@ -1,10 +1,12 @@
 import type { boot } from "./boot.ts";
+import { CHILD_TEXT } from "./sys/program_text.ts";
 
 // What dist/holdfast.mjs is made from (scripts/build.mjs). It runs dist/program.js, boot.ts with all that it imports in one
 // script, with the bytecode that V8 has made of it before: parsing and compiling it would take each process some 70 ms.
 
 // `import` would ask node:fs for everything that it exports, for which Node loads streams and promises: 9 ms.
-const { readFileSync, renameSync, rmSync, writeFileSync } = process.getBuiltinModule("node:fs");
+const { fstatSync, openSync, readFileSync, readSync, renameSync, rmSync, writeFileSync } =
+  process.getBuiltinModule("node:fs");
 const { fileURLToPath } = process.getBuiltinModule("node:url");
 const { Script } = process.getBuiltinModule("node:vm");
 
@@ -16,11 +18,32 @@ type Load = (
 ) => void;
 
 const program = new URL("program.js", import.meta.url);
-const source = readFileSync(program, "latin1");
+/** A child has it from its master (sys/program_text.ts). */
+const given = process.env.HOLDFAST_CHILD !== undefined && isFile(CHILD_TEXT);
+/** Stays open, for children of this process. */
+const text = given ? CHILD_TEXT : openSync(program, "r");
+const source = readWhole(text);
 /** The program's hash, a comment at its end. V8 itself compares no more than the length. */
 const hash = source.slice(source.lastIndexOf("//"));
 
 const file = fileURLToPath(new URL("program.cache", import.meta.url));
+
+function isFile(fd: number): boolean {
+  try {
+    return fstatSync(fd).isFile();
+  } catch {
+    return false;
+  }
+}
+
+/** From its beginning, wherever others who have the descriptor have read to. */
+function readWhole(fd: number): string {
+  const bytes = Buffer.allocUnsafeSlow(fstatSync(fd).size);
+  let length = 0;
+  for (let read = -1; read !== 0 && length < bytes.length; length += read)
+    read = readSync(fd, bytes, length, bytes.length - length, length);
+  return bytes.latin1Slice(0, length);
+}
 
 /** Of this program; whether V8 can use it depends on its version and flags. */
 function readCache(): Buffer | undefined {
@@ -64,7 +87,7 @@ const isMainThread = () => process.getBuiltinModule("node:worker_threads").isMai
 function loadProgram() {
   const cachedData = readCache();
   const script = new Script(source, { filename: program.href, cachedData });
-  if ((cachedData === undefined || script.cachedDataRejected) && isMainThread()) writeAtExit(script);
+  if ((cachedData === undefined || script.cachedDataRejected) && isMainThread() && !given) writeAtExit(script);
   const load: Load = script.runInThisContext();
   const module: Parameters<Load>[0] = { exports: {} };
   load(module, process.getBuiltinModule, program.href);
@@ -76,4 +99,4 @@ function writeAtExit(script: InstanceType<typeof Script>): void {
   process.once("exit", () => writeCache(script, before));
 }
 
-loadProgram().boot?.(new URL(import.meta.url));
+loadProgram().boot?.(new URL(import.meta.url), text);

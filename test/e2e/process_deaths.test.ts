@@ -1,6 +1,9 @@
 /** Processes that die: each is logged as [alert] and started again, and the others serve on with right counts. */
 import assert from "node:assert/strict";
+import { chmodSync, copyFileSync, mkdirSync, mkdtempSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import type { ServerResponse } from "node:http";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { httpBackend, tcpBackend } from "../support/backend.ts";
@@ -9,6 +12,7 @@ import { checkersOf, childrenOf, isRunning, workersOf } from "../support/process
 import { get, RawConnection } from "../support/tcp.ts";
 import { waitFor } from "../support/wait.ts";
 
+const DIST = fileURLToPath(new URL("../../dist", import.meta.url));
 const ECHO = fileURLToPath(new URL("../support/echo_main.ts", import.meta.url));
 
 function startEcho(t: TestContext, main: string, nodeFlags: readonly string[] = []): Promise<Running> {
@@ -221,4 +225,28 @@ test("when the master is killed its children finish what they have and leave, an
   await waitFor(() => !children.some(isRunning), "the last one to leave");
   assert.equal(await first.exited, "SIGKILL");
   assert.equal(await second.stop(), 0);
+});
+
+test("what dies is started again as the program that its master is, whatever has taken its place on the disk", async (t) => {
+  const home = mkdtempSync(join(tmpdir(), "holdfast-test-"));
+  t.after(() => rmSync(home, { recursive: true, force: true }));
+  mkdirSync(join(home, "dist"));
+  chmodSync(home, 0o755);
+  for (const name of ["holdfast.mjs", "program.js"]) copyFileSync(join(DIST, name), join(home, "dist", name));
+  const { port, pid } = await startHoldfast(t, {
+    entry: join(home, "dist/holdfast.mjs"),
+    config: ([port]) => `http { server { listen 127.0.0.1:${port}; location / { return 200 here; } } }`,
+  });
+  const update = (text: string): void => {
+    // As package managers do: a new file under the old name.
+    writeFileSync(join(home, "dist/new.js"), text);
+    renameSync(join(home, "dist/new.js"), join(home, "dist/program.js"));
+  };
+  update("(function (module) { module.exports.boot = () => process.exit(9); })\n//another");
+  for (const processes of [workersOf, checkersOf]) {
+    const [dying] = processes(pid);
+    process.kill(dying, "SIGKILL");
+    await waitFor(() => processes(pid).length === 1 && processes(pid)[0] !== dying, "another in its place");
+  }
+  assert.equal((await get(port, "/")).body, "here");
 });

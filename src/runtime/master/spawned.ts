@@ -7,6 +7,7 @@ import { descriptorSocket, sendDescriptors } from "../../sys/descriptor_passing.
 import { boundary } from "../../sys/guard.ts";
 import { childEnvironment } from "../../sys/launch.ts";
 import { libc } from "../../sys/libc.ts";
+import { programText } from "../../sys/program_text.ts";
 import { startTimer } from "../../sys/timers.ts";
 import { Channel } from "../channel.ts";
 import { type ChildRole, descriptorsOf, MOST_FROM_CHILD, nameOf, type ToChild } from "../messages.ts";
@@ -130,13 +131,13 @@ export class Spawned {
   }
 }
 
-/** Descriptor 3 of the child is the channel, 4 what descriptors are passed over (runtime/child.ts). */
+/** Descriptor 3 of the child is the channel, 4 what descriptors are passed over (runtime/child.ts), 5 the program's text. */
 function start(role: ChildRole, { entry, env, standardError }: SpawnOptions, descriptors: number): ChildProcess {
   const name = nameOf(role);
   // The name is what ps shows until the child has set its title.
   return childProcess().spawn(process.execPath, [...heapFlags(role), fileURLToPath(entry), name], {
     argv0: `holdfast: ${name}`,
     env: childEnvironment(JSON.stringify(role), env()),
-    stdio: ["inherit", "inherit", standardError?.() ?? "inherit", "pipe", descriptors],
+    stdio: ["inherit", "inherit", standardError?.() ?? "inherit", "pipe", descriptors, programText() ?? "ignore"],
   });
 }
