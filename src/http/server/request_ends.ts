@@ -40,14 +40,22 @@ export function giveUpRequest(request: Request, exchange: Terminator): void {
   }
 }
 
+/** A request's body, whose client is gone. */
+interface AbandonedBody {
+  /** Ends it for who reads it. */
+  fail(request: Request, status: number): void;
+  /** The same for who is yet to read it: unless all of it is there, it will not come. */
+  lose(request: Request, status: number): void;
+}
+
 /** The client is gone, and the request is not over: that ends it, unless its handler or post_action goes on without a client. `status`: where its body was being read. */
-export function abandonRequest(
-  request: Request,
-  body: { fail(request: Request, status: number): void } | undefined,
-  status: number,
-): void {
-  if (request.bodySink !== undefined) body?.fail(request, status);
-  else if (request.postAction) return;
-  else if (request.onAbort !== undefined) request.onAbort(request);
+export function abandonRequest(request: Request, body: AbandonedBody | undefined, status: number): void {
+  if (request.bodySink !== undefined) {
+    body?.fail(request, status);
+    return;
+  }
+  body?.lose(request, status);
+  if (request.postAction) return;
+  if (request.onAbort !== undefined) request.onAbort(request);
   else finalizeRequest(request, CLIENT_CLOSED_REQUEST);
 }

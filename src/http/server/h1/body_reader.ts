@@ -35,6 +35,8 @@ export class H1BodyReader implements Skimmer {
   private delivering = false;
   /** lingering_time's end on the monotonic clock, set when the response was sent before the whole body had come; else 0. */
   private discardUntil = 0;
+  /** The status for whoever reads it, where the rest will not come; else 0. */
+  private lost = 0;
 
   constructor(input: H1Input, owner: BodyReaderOwner) {
     this.input = input;
@@ -47,6 +49,7 @@ export class H1BodyReader implements Skimmer {
     this.framing.begin(request.contentLength, request.chunked);
     this.delivering = false;
     this.discardUntil = 0;
+    this.lost = 0;
     request.lingering = true;
   }
 
@@ -70,8 +73,16 @@ export class H1BodyReader implements Skimmer {
 
   /** Starts to deliver the body to the request's sink. */
   start(request: Request): void {
+    if (this.lost !== 0) {
+      this.fail(request, this.lost);
+      return;
+    }
     this.arm(request);
     this.input.readOn();
+  }
+
+  lose(request: Request, status: number): void {
+    if (!request.bodyEnded) this.lost = status;
   }
 
   pause(): void {

@@ -35,7 +35,7 @@ export class H2Body {
   private most: number;
   private taken = 0;
   private deadline: Deadline<H2Body> | undefined = undefined;
-  /** The status for whoever reads it: what came before that is not what was declared. */
+  /** The status for whoever reads it, where what came is not what was declared, or the rest will not come; else 0. */
   private failed = 0;
   /** Gets what comes, in place of the request's sink. */
   private handler: TunnelHandler | undefined = undefined;
@@ -125,6 +125,10 @@ export class H2Body {
     if (bytes.length === 0) return;
     this.kept ??= new SlabQueue();
     this.kept.push(bytes);
+  }
+
+  lose(_request: Request, status: number): void {
+    if (!this.ended && this.failed === 0) this.failed = status;
   }
 
   pause(): void {
