@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
 import { type Backend, httpBackend } from "../support/backend.ts";
+import { h2Backend } from "../support/h2_backend.ts";
 import { type Running, startHoldfast } from "../support/holdfast.ts";
 import { get } from "../support/tcp.ts";
 import { waitFor } from "../support/wait.ts";
@@ -141,3 +142,62 @@ test("an error page over the connection that brought the error has its own field
   }
   assert.equal(backend.connections, 1);
 });
+
+/** What a server does with a request: answers it, or closes its connection. */
+type Serve = (path: string, answer: (text: string) => void, close: () => void) => void;
+
+const servers: Readonly<Record<string, (t: TestContext, serve: Serve) => Promise<{ readonly address: string }>>> = {
+  "1.1": (t, serve) =>
+    httpBackend(t, ({ url = "", socket }, response) =>
+      serve(
+        url,
+        (text) => response.end(text),
+        () => socket.destroy(),
+      ),
+    ),
+  2: (t, serve) =>
+    h2Backend(t, (stream, { ":path": path = "" }) =>
+      serve(
+        path,
+        (text) => {
+          stream.respond({ ":status": 200 });
+          stream.end(text);
+        },
+        () => stream.session?.destroy(),
+      ),
+    ),
+};
+
+for (const [version, server] of Object.entries(servers)) {
+  test(`HTTP/${version}: a request whose kept connections its server closes gets a new one after three, and one try of its own`, async (t) => {
+    let tries = 0;
+    let waiting: (() => void)[] = [];
+    const backend = await server(t, (path, answer, close) => {
+      if (path !== "/first") {
+        if (++tries > 3 && path === "/late") answer("taken");
+        else close();
+        return;
+      }
+      // Answered together, so that each has a connection.
+      waiting.push(() => answer("first"));
+      if (waiting.length < 8) return;
+      for (const answerOne of waiting) answerOne();
+      waiting = [];
+    });
+    const holdfast = await startHoldfast(t, {
+      config: ([
+        port,
+      ]) => `http { upstream u { server ${backend.address} max_fails=0; keepalive 8; keepalive_streams 1; }
+        server { listen ${port}; location / { proxy_http_version ${version}; proxy_pass http://u; } } }`,
+    });
+    for (const [path, status] of [
+      ["/fatal", 502],
+      ["/late", 200],
+    ] as const) {
+      await Promise.all(Array.from({ length: 8 }, () => get(holdfast.port, "/first")));
+      tries = 0;
+      assert.equal((await get(holdfast.port, path)).status, status);
+      assert.equal(tries, 4, path);
+    }
+  });
+}

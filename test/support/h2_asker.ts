@@ -115,7 +115,7 @@ export class Asker implements ConnectionUser, AnswerSink {
 
   ask(): void {
     this.present = new UpstreamState("server");
-    this.#exchange = connectionTo(PEER, this.target, this.request, this.#asking.pool);
+    this.#exchange = connectionTo(PEER, this.target, this.request, this.#asking.pool, false);
     this.#exchange.begin(this);
   }
 

@@ -9,12 +9,13 @@ import type { UpstreamTarget } from "./protocol.ts";
 import { ServerConnection } from "./server_connection.ts";
 import type { ServerExchange } from "./server_exchange.ts";
 
-/** A connection to the peer, an idle one from the pool or a new one. */
+/** A connection to the peer, an idle one from the pool or a new one; only a new one where `fresh`. */
 export function connectionTo(
   peer: Peer,
   target: UpstreamTarget,
   request: Request,
   pool: Pool | undefined,
+  fresh: boolean,
 ): ServerExchange {
   const { bind, place, protocol } = target.settings;
   const source = bind === undefined ? "" : (bind.address.constant ?? bind.address.render(request));
@@ -24,8 +25,8 @@ export function connectionTo(
   if (protocol.identity !== "") {
     identity = identity === "" ? protocol.identity : `${identity}\0${protocol.identity}`;
   }
-  if (protocol.open === undefined) return streamTo(peer, target, request, pool, identity);
-  const pooled = pool?.take(peer, place, identity);
+  if (protocol.open === undefined) return streamTo(peer, target, request, pool, identity, fresh);
+  const pooled = fresh ? undefined : pool?.take(peer, place, identity);
   if (pooled !== undefined) {
     const { data } = pooled;
     if (data instanceof ServerConnection) return data;
@@ -42,9 +43,10 @@ function streamTo(
   request: Request,
   pool: Pool | undefined,
   identity: string,
+  fresh: boolean,
 ): ServerExchange {
   const { bind, place, socketKeepalive } = target.settings;
-  const pooled = pool?.join(peer, place, identity) ?? pool?.take(peer, place, identity);
+  const pooled = fresh ? undefined : (pool?.join(peer, place, identity) ?? pool?.take(peer, place, identity));
   if (pooled !== undefined) {
     const { data } = pooled;
     if (data instanceof H2ServerConnection) {

@@ -20,6 +20,12 @@ import { addState, markPassage, NO_STATE, UpstreamState } from "./variables.ts";
 const MOST_REFUSALS = 3;
 
 /**
+ * On how many connections that had carried others it may fail before it gets a new one. nginx goes through all that are idle, which
+ * need not come to an end: a request that its server dies of would find one that others have just left, or share one with them.
+ */
+const MOST_STALE = 3;
+
+/**
  * The servers of a request's passage: the one that is at work on it, the request's body on its way there, and the next one if
  * proxy_next_upstream allows it, or what the cache has instead. UpstreamRequest is made of it rather than has it: one object a
  * request.
@@ -34,6 +40,7 @@ export abstract class PassageServers implements ConnectionUser, BodySink, QueueU
   kept: KeptBody | undefined = undefined;
   /** How often a server has refused the request. */
   private refusals = 0;
+  private stale = 0;
   /** The passage is over: the attempt was given back. */
   ended = false;
   readonly attempt: Attempt;
@@ -149,7 +156,7 @@ export abstract class PassageServers implements ConnectionUser, BodySink, QueueU
     }
     this.peer = peer;
     this.bound?.chosen(peer);
-    const connection = connectionTo(peer, target, request, this.pool);
+    const connection = connectionTo(peer, target, request, this.pool, this.stale >= MOST_STALE);
     this.connection = connection;
     this.head = connection.reader.head;
     connection.begin(this);
@@ -188,6 +195,7 @@ export abstract class PassageServers implements ConnectionUser, BodySink, QueueU
     if (refused && again && this.kept?.started === true && !request.bodyEnded) request.exchange.pauseBody();
     this.releaseServer(isFailure(condition) && !refused ? "failed" : "next");
     if (refused ? ++this.refusals <= MOST_REFUSALS : stale) attempt.tries++;
+    if (stale) this.stale++;
     const status = statusOf(condition);
     present.status = status;
     if (request.connection.closed && !this.target.settings.ignoreClientAbort && !request.postAction) {

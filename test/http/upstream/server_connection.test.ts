@@ -152,7 +152,7 @@ class User implements ConnectionUser, AnswerSink {
       this.#resolve = resolve;
     });
     this.#peer = { name: "toy", address: { family: "ipv4", host: "127.0.0.1", port } } as unknown as Peer;
-    this.#connection = connectionTo(this.#peer, this.target, this.request, undefined);
+    this.#connection = connectionTo(this.#peer, this.target, this.request, undefined, false);
     this.#connection.begin(this);
   }
 
