@@ -92,10 +92,17 @@ export class RawConnection {
     this.socket.destroy();
   }
 
-  /** Waits until `enough` accepts what has come, or the peer has closed. Does not take it away. */
+  /**
+   * Waits until `enough` accepts what has come, or the peer has closed. Does not take it away. Rejects when nothing more has come for
+   * so long: a large response takes its time on a busy machine.
+   */
   async until(enough: (received: string) => boolean, ms = PATIENCE_MS): Promise<string> {
-    const end = performance.now() + ms;
-    while (!enough(this.received) && !this.ended) {
+    let end = performance.now() + ms;
+    for (let known = this.received.length; !enough(this.received) && !this.ended; ) {
+      if (this.received.length !== known) {
+        known = this.received.length;
+        end = performance.now() + ms;
+      }
       const left = end - performance.now();
       if (left <= 0) throw new Error(`nothing more came within ${ms} ms after: ${JSON.stringify(this.received)}`);
       await new Promise<void>((resolve) => {
