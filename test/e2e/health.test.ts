@@ -61,8 +61,11 @@ test("servers are found, ejected, kept out over reloads and readmitted, each cha
 
   b.state.healthy = true;
   await waitFor(async () => (await states()) === "up up", "both up again");
-  const lines = holdfast.errorLog().split("\n");
-  const changes = lines.filter((line) => / (?:en|dis)able check peer: /.test(line));
+  const changes = await waitFor(() => {
+    const lines = holdfast.errorLog().split("\n");
+    const found = lines.filter((line) => / (?:en|dis)able check peer: /.test(line));
+    return found.length >= 4 && found;
+  }, "a line for each change");
   const words = changes.map((line) => /(enable|disable) check peer: (\S+) /.exec(line)?.slice(1).join(" "));
   assert.deepEqual(words.slice(0, 2).sort(), servers.map((server) => `enable ${server}`).sort());
   assert.deepEqual(words.slice(2), [`disable ${servers[1]}`, `enable ${servers[1]}`]);

@@ -2,11 +2,13 @@ import assert from "node:assert/strict";
 import { utimesSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
+import { inspect, isDeepStrictEqual } from "node:util";
 import { essenceOf } from "../support/essence.ts";
 import { have } from "../support/have.ts";
 import { startHoldfast, startNginx } from "../support/holdfast.ts";
 import { type MovieShape, movie, type TrackShape } from "../support/mp4_movie.ts";
 import { get, request } from "../support/tcp.ts";
+import { waitFor } from "../support/wait.ts";
 
 const VIDEO: TrackShape = {
   timescale: 12_800,
@@ -112,5 +114,8 @@ test("parts of movies, ranges of them and errors are nginx's", { skip: have("ngi
     );
   const theirs = sentences(nginx.errorLog());
   assert.ok(theirs.length > 20);
-  assert.deepEqual(new Set(sentences(holdfast.errorLog())), new Set(theirs));
+  await waitFor(
+    () => isDeepStrictEqual(new Set(sentences(holdfast.errorLog())), new Set(theirs)),
+    () => inspect({ ours: new Set(sentences(holdfast.errorLog())), theirs: new Set(theirs) }),
+  );
 });

@@ -4,6 +4,7 @@ import { have } from "../../support/have.ts";
 import { type Running, startHoldfast, startNginx } from "../../support/holdfast.ts";
 import { describeSentences } from "../../support/sentences.ts";
 import { get, type RawResponse } from "../../support/tcp.ts";
+import { waitFor } from "../../support/wait.ts";
 
 /** Locations, each with its directives. */
 const LOCATIONS: Readonly<Record<string, string>> = {
@@ -111,8 +112,10 @@ test("clients are known, numbered and marked as nginx does it", { skip: have("ng
     [...log.matchAll(/\[(error|notice)\] [\d#]+: \*\d+ (.*?userid cookie "[^"]*"[^,]*)/g)].map(([, level, what]) =>
       `${level} ${what}`.replaceAll(prefix, ""),
     );
+  const expected = logged(theirs, theirs.errorLog());
+  await waitFor(() => logged(ours, ours.errorLog()).length >= expected.length, "as many lines as nginx has");
   const said = logged(ours, ours.errorLog());
-  assert.deepEqual(said, logged(theirs, theirs.errorLog()));
+  assert.deepEqual(said, expected);
   for (const part of ["too short", "invalid", "was reset"])
     assert.ok(
       said.some((line) => line.includes(part)),
