@@ -19,6 +19,8 @@ interface Case {
   readonly log?: RegExp;
   /** On a connection that has carried no other answer: nothing but that may be taken for HTTP/0.9. */
   readonly fresh?: true;
+  /** It is waited for until proxy_read_timeout. */
+  readonly late?: true;
   /** nginx 1.22 does something else. */
   readonly nginx?: false;
 }
@@ -46,6 +48,7 @@ const CASES: readonly Case[] = [
   },
   {
     name: "silence",
+    late: true,
     answer: () => {},
     status: 504,
     log: /upstream timed out \(110: Connection timed out\) while reading response header from upstream/,
@@ -64,6 +67,7 @@ const CASES: readonly Case[] = [
   },
   {
     name: "half a header, then silence",
+    late: true,
     answer: (connection) => connection.write(`${OK}Content-Le`),
     status: 504,
     log: /upstream timed out/,
@@ -168,6 +172,7 @@ const CASES: readonly Case[] = [
   },
   {
     name: "less than it said, then silence",
+    late: true,
     answer: (connection) => connection.write(`${OK}Content-Length: 10\r\n\r\nhello`),
     status: 200,
     body: "hello",
@@ -230,7 +235,7 @@ async function start(t: TestContext, run: typeof startHoldfast | typeof startNgi
     for (;;) {
       const head = await connection.readHeader();
       if (head === undefined) return;
-      const number = Number(/^GET \/(?:fresh\/)?(\d+) /.exec(head)?.[1]);
+      const number = Number(/^GET \/(?:fresh\/|late\/)?(\d+) /.exec(head)?.[1]);
       if (CASES[number] === undefined) connection.write(`${OK}Content-Length: 4\r\n\r\ngood`);
       else await CASES[number].answer(connection);
     }
@@ -240,9 +245,11 @@ async function start(t: TestContext, run: typeof startHoldfast | typeof startNgi
       upstream behind { server ${backend.address} max_fails=0; keepalive 4; }
       server {
         listen 127.0.0.1:${port};
-        proxy_read_timeout 200ms;
-        location /fresh/ { proxy_pass http://${backend.address}; }
-        location / { proxy_pass http://behind; proxy_http_version 1.1; proxy_set_header Connection ""; }
+        location /fresh/ { proxy_pass http://${backend.address}; proxy_http_version 1.0; proxy_set_header Connection close; }
+        proxy_http_version 1.1;
+        proxy_set_header Connection "";
+        location / { proxy_pass http://behind; }
+        location /late/ { proxy_pass http://behind; proxy_read_timeout 200ms; }
       }
     }`,
   });
@@ -284,11 +291,12 @@ for (const [name, run, skip] of [
 ] as const) {
   test(`what servers may do wrong, with ${name}`, { skip }, async (t) => {
     const program = await start(t, run);
-    for (const [number, { name: what, status, body, cut = false, log, fresh, nginx }] of CASES.entries()) {
+    for (const [number, { name: what, status, body, cut = false, log, fresh, late, nginx }] of CASES.entries()) {
       if (run === startNginx && nginx === false) continue;
       await t.test(what, async () => {
         const from = program.errorLog().length;
-        const got = await ask(program.port, `/${fresh ? "fresh/" : ""}${number}`);
+        const way = fresh ? "fresh/" : late ? "late/" : "";
+        const got = await ask(program.port, `/${way}${number}`);
         assert.equal(got.status, status);
         assert.equal(got.cut, cut, "cut");
         // nginx keeps a short body in its buffers.
@@ -296,8 +304,7 @@ for (const [name, run, skip] of [
         if (log !== undefined)
           await waitFor(
             () => log.test(program.errorLog().slice(from)),
-            `${log} in ${program.errorLog().slice(from)}`,
-            2000,
+            () => `${log} in ${program.errorLog().slice(from)}`,
           );
         // Nothing else is lost, and what was too much answers nobody else's request.
         assert.deepEqual(await ask(program.port, "/good"), { status: 200, body: "good", cut: false });

@@ -242,12 +242,14 @@ test("clients that send no HTTP, too much, too slowly or nothing cost no one els
       connection.write("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ngood");
   });
   const holdfast = await startHoldfast(t, {
-    config: ([port]) => `worker_processes 1; http {
-      client_header_timeout 300ms; client_body_timeout 300ms; send_timeout 300ms; lingering_time 300ms; lingering_timeout 100ms;
-      server { listen 127.0.0.1:${port}; location / { proxy_pass http://${backend.address}; } } }`,
+    config: ([port, other]) => `worker_processes 1; http { lingering_time 300ms; lingering_timeout 100ms;
+      server { listen 127.0.0.1:${port}; location / { proxy_pass http://${backend.address}; } }
+      server { listen 127.0.0.1:${other}; client_header_timeout 300ms; client_body_timeout 300ms; send_timeout 300ms;
+        location / { proxy_pass http://${backend.address}; } } }`,
   });
-  const { port } = holdfast;
+  const { port, ports } = holdfast;
   const open = (): Promise<RawConnection> => RawConnection.open(port);
+  const openImpatient = (): Promise<RawConnection> => RawConnection.open(ports[1]);
   const status = (received: string): number => Number(/^HTTP\/1\.1 (\d+)/.exec(received)?.[1] ?? 0);
   const ended = async (connection: RawConnection): Promise<number> => status(await connection.readAll());
 
@@ -263,7 +265,7 @@ test("clients that send no HTTP, too much, too slowly or nothing cost no one els
   };
   await Promise.all(
     Array.from({ length: 50 }, async () => {
-      const connection = await open();
+      const connection = await openImpatient();
       connection.write(noise());
       assert.ok([0, 400].includes(await ended(connection)));
     }),
@@ -279,13 +281,13 @@ test("clients that send no HTTP, too much, too slowly or nothing cost no one els
   address.write(`GET /${"x".repeat(100_000)} HTTP/1.1\r\n`);
   assert.equal(await ended(address), 414);
   // A header that drips, a body that stops, and silence: closed without a word, as nginx does.
-  const drip = await open();
+  const drip = await openImpatient();
   drip.socket.on("close", () => clearInterval(timer));
   const timer = setInterval(() => drip.write("X"), 20);
   t.after(() => clearInterval(timer));
   drip.write("GET / HTTP/1.1\r\nX-Drip: ");
-  const silent = await open();
-  const half = await open();
+  const silent = await openImpatient();
+  const half = await openImpatient();
   half.write("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nhello");
   assert.deepEqual(await Promise.all([drip, silent, half].map(ended)), [0, 0, 0]);
   // Half-open: the client sends its end with the request, and is served no more than nginx serves it.

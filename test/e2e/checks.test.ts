@@ -190,7 +190,7 @@ test("at a cold start the first request after the first passing check is served"
     ]) => `http { upstream shop { server ${backend.address}; check interval=10000 rise=5 fall=5 timeout=2000 type=http default_down=true; check_http_send "GET / HTTP/1.0\\r\\n\\r\\n"; }
       server { listen 127.0.0.1:${port}; location = /status { check_status; } location / { proxy_pass http://shop; } } }`,
   });
-  await waitFor(async () => (await get(holdfast.port, "/")).status === 200, "service", 8000);
+  await waitFor(async () => (await get(holdfast.port, "/")).status === 200, "service");
   assert.equal(await states(holdfast), "shop:up");
 });
 

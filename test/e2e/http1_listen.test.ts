@@ -95,7 +95,7 @@ test("QUIT closes idle connections at once, and running ones after their answer"
   const holdfast = await startHoldfast(t, {
     config: ([port]) => `http { server { listen 127.0.0.1:${port};
       location / { proxy_pass http://${backend.address}; } location /end { return 200 fine; }
-      location /kept { keepalive_min_timeout 300ms; return 200 kept; } } }`,
+      location /kept { keepalive_min_timeout 1h; return 200 kept; } } }`,
   });
   const [idle, running, kept] = await Promise.all([1, 2, 3].map(() => RawConnection.open(holdfast.port)));
   idle.write(GET.replace("/", "/end"));

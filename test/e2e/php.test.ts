@@ -153,7 +153,11 @@ test("php: a response is over where the script says so, though it goes on", { sk
 
 test("php: a slow script meets fastcgi_read_timeout", { skip: havePhp() }, async (t) => {
   const php = await startPhp(t, { "index.php": "<?php sleep(2); echo 'late';", "quick.php": "<?php echo 'quick';" });
-  const holdfast = await site(t, php, "fastcgi_read_timeout 200ms; fastcgi_next_upstream off;");
+  const holdfast = await site(
+    t,
+    php,
+    `location ~ ^/index { fastcgi_pass php; ${PARAMS} fastcgi_next_upstream off; fastcgi_read_timeout 200ms; }`,
+  );
   assert.equal((await get(holdfast.port, "/index.php")).status, 504);
   await holdfast.waitForLog(
     /\[error\] .*upstream timed out \(110: Connection timed out\) while reading response header from upstream/,

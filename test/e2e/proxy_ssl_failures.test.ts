@@ -50,7 +50,7 @@ test("what fails is said as nginx says it, and the next server is tried", {
       location /demanding { proxy_pass https://${demanding.address}; }
       location /next { proxy_pass https://failing; }
       location /no-next { proxy_pass https://failing; proxy_next_upstream timeout; }
-      location /next-timeout { proxy_pass https://slow; proxy_connect_timeout 100ms; }
+      location /next-timeout { proxy_pass https://slow; proxy_connect_timeout 1s; }
       location /no-timeout { proxy_pass https://slow; proxy_connect_timeout 100ms; proxy_next_upstream error; }
       location /unknown-ca { proxy_pass https://${good.address}; proxy_ssl_verify on; proxy_ssl_trusted_certificate other; }
       location /long { proxy_pass https://${good.address}; proxy_ssl_server_name on; proxy_ssl_name $arg_name; }

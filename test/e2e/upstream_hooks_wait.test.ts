@@ -147,7 +147,7 @@ test("the server's timeout does not run while a hook waits", async (t) => {
   const backend = await server(t, (line) =>
     line.includes("/silent") ? "" : "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\na",
   );
-  const holdfast = await startHooked(t, backend, "proxy_read_timeout 50ms;");
+  const holdfast = await startHooked(t, backend, "proxy_read_timeout 1s;");
   const connection = await waiting(holdfast, "GET /", "Head-Held: 0");
   // This one began later, and its time is over.
   assert.equal((await get(holdfast.port, "/silent")).status, 504);
