@@ -81,7 +81,7 @@ test("the loader removes what is no cache file, and nothing outside", async (t) 
 test("what is not used for as long as `inactive` says is removed", async (t) => {
   const { ask, files } = await cachedSite(t, counted, { location: LOCATION, path: "inactive=1s" });
   await ask("/a");
-  assert.equal(files().length, 1);
+  await waitFor(() => files().length === 1, "the file");
   await waitFor(() => files().length === 0, "the file to be removed");
   assert.match(await ask("/a"), /^MISS answer 2/);
 });

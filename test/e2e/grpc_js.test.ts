@@ -178,13 +178,17 @@ test("streams of the client, of the server, and of both", async (t) => {
 
 test("a deadline that passes and a call that is cancelled are ends for the server too", async (t) => {
   const { client, server } = await start(t);
-  const late = await unary(client, service.hang, "x", { deadline: Date.now() + 300 }).over;
-  assert.equal(late.error?.code, grpc.status.DEADLINE_EXCEEDED);
-  await waitFor(() => server.cancelled === 1, "the late call to be cancelled at the server");
+  await waitFor(async () => {
+    const late = await unary(client, service.hang, "x", { deadline: Date.now() + 300 }).over;
+    assert.equal(late.error?.code, grpc.status.DEADLINE_EXCEEDED);
+    return server.hanging > 0;
+  }, "a call to be at the server before its deadline");
+  const before = server.hanging;
+  await waitFor(() => server.cancelled === before, "the late call to be cancelled at the server");
   const { call, over } = unary(client, service.hang, "x");
-  await waitFor(() => server.hanging === 2, "the second call");
+  await waitFor(() => server.hanging === before + 1, "the second call");
   call.cancel();
   assert.equal((await over).error?.code, grpc.status.CANCELLED);
-  await waitFor(() => server.cancelled === 2, "the second call to be cancelled at the server");
+  await waitFor(() => server.cancelled === before + 1, "the second call to be cancelled at the server");
   assert.equal((await unary(client, service.unary, "next").over).answer, "got next");
 });

@@ -393,9 +393,7 @@ test("each request may have its PRIORITY frames: a page with many pictures is no
 
 test("a header block that does not end is given up, and so is its connection", async (t) => {
   const holdfast = await start(t, "", "client_header_timeout 100ms;");
-  const connection = await RawH2.open(t, holdfast.port);
-  connection.write(connection.get(1, "/small"));
-  await connection.frame(h2.DATA, 1);
+  const connection = await RawH2.openAnswered(t, holdfast.port, "/small");
   const block = connection.get(3, "/small").slice(h2.FRAME_HEAD);
   connection.write(h2.frameHead(block.length, h2.HEADERS, h2.FLAG.END_STREAM, 3) + block);
   assert.equal((await connection.frame(h2.RST_STREAM, 3)).payload.readUInt32BE(0), h2.ERROR.PROTOCOL_ERROR);
@@ -407,22 +405,22 @@ test("trailers that do not end are given up, and their request alone", async (t)
   const backend = await httpBackend(t, () => {});
   const upload = `location /p { proxy_pass http://${backend.address}; proxy_request_buffering off; }`;
   const holdfast = await start(t, upload, "client_header_timeout 100ms;");
-  const connection = await RawH2.open(t, holdfast.port);
-  const trailers = connection.head(1, [["x-test", "ok"]]).slice(h2.FRAME_HEAD);
+  const connection = await RawH2.openAnswered(t, holdfast.port, "/small");
+  const trailers = connection.head(3, [["x-test", "ok"]]).slice(h2.FRAME_HEAD);
   connection.write(
-    connection.get(1, "/p", [], 0),
-    h2.frameHead(trailers.length, h2.HEADERS, h2.FLAG.END_STREAM, 1) + trailers,
+    connection.get(3, "/p", [], 0),
+    h2.frameHead(trailers.length, h2.HEADERS, h2.FLAG.END_STREAM, 3) + trailers,
   );
-  assert.equal((await connection.frame(h2.RST_STREAM, 1)).payload.readUInt32BE(0), h2.ERROR.PROTOCOL_ERROR);
+  assert.equal((await connection.frame(h2.RST_STREAM, 3)).payload.readUInt32BE(0), h2.ERROR.PROTOCOL_ERROR);
   await holdfast.waitForLog(/client timed out .* while reading trailers/);
-  connection.write(h2.frameHead(0, h2.CONTINUATION, h2.FLAG.END_HEADERS, 1), connection.get(3, "/small"));
-  assert.equal((await connection.frame(h2.DATA, 3)).payload.toString(), "small\n");
-  assert.ok(!connection.frames.some(({ type, stream }) => type === h2.HEADERS && stream === 1));
+  connection.write(h2.frameHead(0, h2.CONTINUATION, h2.FLAG.END_HEADERS, 3), connection.get(5, "/small"));
+  assert.equal((await connection.frame(h2.DATA, 5)).payload.toString(), "small\n");
+  assert.ok(!connection.frames.some(({ type, stream }) => type === h2.HEADERS && stream === 3));
   await holdfast.waitForLog(/"GET \/p HTTP\/2.0" 400 0/, "logs/access.log");
 });
 
 test("client_header_timeout ends with a header block, not while the answer is waited for", async (t) => {
-  let answer = () => {};
+  let answer: (() => void) | undefined;
   const backend = await httpBackend(t, (request, response) => {
     request.resume().on("end", () => {
       answer = () => response.end("late");
@@ -433,21 +431,21 @@ test("client_header_timeout ends with a header block, not while the answer is wa
     `location /p { proxy_pass http://${backend.address}; }`,
     "client_header_timeout 100ms;",
   );
-  const connection = await RawH2.open(t, holdfast.port);
-  const trailers = connection.head(1, [["x-test", "ok"]]).slice(h2.FRAME_HEAD);
+  const connection = await RawH2.openAnswered(t, holdfast.port, "/small");
+  const trailers = connection.head(3, [["x-test", "ok"]]).slice(h2.FRAME_HEAD);
   connection.write(
-    connection.get(1, "/p", [], 0),
-    h2.frameHead(trailers.length, h2.HEADERS, h2.FLAG.END_STREAM, 1) + trailers,
-    h2.frameHead(0, h2.CONTINUATION, h2.FLAG.END_HEADERS, 1),
+    connection.get(3, "/p", [], 0),
+    h2.frameHead(trailers.length, h2.HEADERS, h2.FLAG.END_STREAM, 3) + trailers,
+    h2.frameHead(0, h2.CONTINUATION, h2.FLAG.END_HEADERS, 3),
   );
-  await waitFor(() => backend.connections === 1, "the request at the server");
+  const give = await waitFor(() => answer, "the request at the server");
   // Another connection's time, which began later, is over.
   const other = await RawH2.open(t, holdfast.port);
   await waitFor(() => other.ended, "the end of the other one");
-  answer();
-  assert.equal((await connection.frame(h2.DATA, 1)).payload.toString(), "late");
-  connection.write(connection.get(3, "/small"));
-  assert.equal((await connection.frame(h2.DATA, 3)).payload.toString(), "small\n");
+  give();
+  assert.equal((await connection.frame(h2.DATA, 3)).payload.toString(), "late");
+  connection.write(connection.get(5, "/small"));
+  assert.equal((await connection.frame(h2.DATA, 5)).payload.toString(), "small\n");
 });
 
 test("floods end their connection, and others are served", async (t) => {

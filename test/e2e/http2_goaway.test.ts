@@ -173,9 +173,7 @@ test("a header block that is not complete when the last stream is named is still
 
 test("one that never becomes complete does not hold the worker for ever", async (t) => {
   const holdfast = await start(t, "lingering_timeout 50ms; client_header_timeout 200ms;");
-  const client = await RawH2.open(t, holdfast.port);
-  client.write(client.get(1, "/small"));
-  await answer(client, 1);
+  const client = await RawH2.openAnswered(t, holdfast.port, "/small");
   client.write(`${h2.frameHead(1, h2.HEADERS, END_STREAM, 3)}\x82`);
   holdfast.signal("SIGQUIT");
   assert.equal((await client.frame(h2.RST_STREAM, 3)).payload.readUInt32BE(0), h2.ERROR.PROTOCOL_ERROR);
@@ -184,7 +182,7 @@ test("one that never becomes complete does not hold the worker for ever", async 
 });
 
 test("requests under way are answered, however late, by Node's client too", async (t) => {
-  let reply = () => {};
+  let reply: (() => void) | undefined;
   const backend = await httpBackend(t, (_request, response) => {
     reply = () => response.end("late");
   });
@@ -192,10 +190,10 @@ test("requests under way are answered, however late, by Node's client too", asyn
   const session = h2Session(t, `http://127.0.0.1:${holdfast.port}`);
   const goaway = once(session, "goaway");
   const stream = h2Answer(session.request({ ":path": "/p" }));
-  await waitFor(() => backend.connections === 1, "the request at the server");
+  const give = await waitFor(() => reply, "the request at the server");
   holdfast.signal("SIGQUIT");
   assert.equal((await goaway)[0], 0);
-  reply();
+  give();
   assert.equal((await stream).body, "late");
   assert.equal(await holdfast.exited, 0);
 });

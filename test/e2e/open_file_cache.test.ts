@@ -100,7 +100,10 @@ test("no more than max are kept, and a reload lets go of all", async (t) => {
     writeFileSync(join(holdfast.prefix, `html/${name}.txt`), OLD);
     assert.equal((await get(holdfast.port, `/${name}.txt`)).body, OLD);
   }
-  await waitFor(() => opened(holdfast, ".txt") === 2, "two descriptors");
+  await waitFor(async () => {
+    for (const name of ["c", "d"]) assert.equal((await get(holdfast.port, `/${name}.txt`)).body, OLD);
+    return opened(holdfast, ".txt") === 2;
+  }, "two descriptors");
   assert.ok(await holdfast.reload());
   await waitFor(() => opened(holdfast, ".txt") === 0, "none");
 });

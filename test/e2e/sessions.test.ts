@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { copyFileSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
+import { isDeepStrictEqual } from "node:util";
 import { runHoldfast } from "../support/holdfast.ts";
 import { patch, sessionOf, startShop } from "../support/shop.ts";
 import { waitFor } from "../support/wait.ts";
@@ -133,8 +134,10 @@ test("a store that cannot be opened costs only what needs it, and is used once i
 test("a session that nobody uses ends", async (t) => {
   const shop = await startShop(t, { zone: "4m timeout=1s" });
   const shopper = shop.shopper();
-  await shopper.send("/add/apple");
-  assert.deepEqual(await shopper.cart(), { apple: 1 });
+  await waitFor(async () => {
+    await shopper.send("/add/apple");
+    return isDeepStrictEqual(await shopper.cart(), { apple: 1 });
+  }, "a session that has not ended yet");
   const idle = shop.shopper();
   idle.cookies.set("HFSESSION", shopper.cookies.get("HFSESSION") ?? "");
   const before = shopper.cookies.get("HFSESSION");

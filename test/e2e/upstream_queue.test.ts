@@ -62,9 +62,12 @@ test("who has waited for too long is answered with 502, and a client that leaves
   const first = await begin(holdfast, "/first");
   const late = await begin(holdfast, "/late");
   assert.equal((await late.readResponse()).status, 502);
-  const left = await begin(holdfast, "/left");
-  left.close();
-  await holdfast.waitForLog(/prematurely closed connection while waiting in upstream queue, .*"GET \/left /);
+  await waitFor(async () => {
+    const left = await begin(holdfast, "/left");
+    left.close();
+    await get(holdfast.port, "/ping");
+    return /prematurely closed connection while waiting in upstream queue, .*"GET \/left /.test(holdfast.errorLog());
+  }, "a client to leave before its time is over");
   const next = await begin(holdfast, "/next");
   server.release();
   assert.equal((await first.readResponse()).status, 200);

@@ -8,7 +8,7 @@ import {
 } from "node:http2";
 import { connect as connectTcp, type Socket } from "node:net";
 import type { TestContext } from "node:test";
-import { FLAG, frameHead, HEADERS, PREFACE, settingsFrame } from "../../src/wire/h2/frames.ts";
+import { DATA, FLAG, frameHead, HEADERS, PREFACE, settingsFrame } from "../../src/wire/h2/frames.ts";
 import { encodeField } from "../../src/wire/h2/hpack_encoder.ts";
 import { waitFor } from "./wait.ts";
 
@@ -101,6 +101,20 @@ export class RawH2 {
     const connection = new RawH2(socket);
     connection.write(PREFACE + settingsFrame(settings));
     return connection;
+  }
+
+  /**
+   * Opens one, and has an answer on stream 1: for a server whose client_header_timeout is short. Tried again where this process was
+   * held up for so long.
+   */
+  static openAnswered(t: TestContext, port: number, path: string): Promise<RawH2> {
+    return waitFor(async () => {
+      const connection = await RawH2.open(t, port);
+      connection.write(connection.get(1, path));
+      const answered = () => connection.frames.some(({ type, stream }) => type === DATA && stream === 1);
+      await waitFor(() => connection.ended || answered(), "an answer");
+      return answered() && connection;
+    }, "an answer in time");
   }
 
   /** Byte strings. */
