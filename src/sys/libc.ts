@@ -1,5 +1,5 @@
 import { errnoName } from "./errno.ts";
-import { bind, memoryAt } from "./ffi.ts";
+import { bind, bindWhenUsed, memoryAt } from "./ffi.ts";
 
 /** C library calls that Node has no API for. */
 function load() {
@@ -50,6 +50,8 @@ function load() {
   const futex = bind(null, {
     syscall: { return: "int64", arguments: ["int64", "pointer", "int32", "int32", "buffer"] },
   });
+  // With a struct flock, which is lent.
+  const locks = bindWhenUsed(null, { fcntl: { return: "int32", arguments: ["int32", "int32", "buffer"] } });
   const errno = new Int32Array(memoryAt(functions.__errno_location(), 4));
   return {
     ...functions,
@@ -73,6 +75,7 @@ function load() {
     unblockSignals: (set: Uint8Array) => functions.pthread_sigmask(SIG_UNBLOCK, set, 0n),
     futex: (word: bigint, operation: number, value: number, timeout: Uint8Array) =>
       Number(futex.syscall(FUTEX_CALL, word, operation, value, timeout)),
+    fcntlLock: (fd: number, command: number, flock: Uint8Array) => locks.fcntl(fd, command, flock),
     /** What the last call failed with, if it did: to be read at once. */
     errno: () => errno[0],
     errnoName: () => errnoName(-errno[0]),

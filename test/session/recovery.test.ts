@@ -18,7 +18,7 @@ test("a snapshot has all that was written, and takes the database's place only a
   const written = records(directory);
   written.write(() => written.put("session", Buffer.from("a"), Buffer.from("one"), 1000, undefined));
   await takeSnapshot(directory, written);
-  assert.deepEqual(readdirSync(directory).sort(), ["data.mdb", "lock.mdb", "snapshot.mdb", "state"]);
+  assert.deepEqual(readdirSync(directory).sort(), ["data.mdb", "lock.mdb", "open.lock", "snapshot.mdb", "state"]);
 
   // Another start of the program, whose master has died or has ended well.
   assert.equal(prepareZone(directory), undefined);
@@ -29,7 +29,7 @@ test("a snapshot has all that was written, and takes the database's place only a
 
   writeFileSync(join(directory, "state"), "another 17\n");
   assert.match(prepareZone(directory) ?? "", /the zone goes on from its last snapshot$/);
-  assert.deepEqual(readdirSync(directory).sort(), ["data.mdb", "data.mdb.old", "lock.mdb.old", "state"]);
+  assert.deepEqual(readdirSync(directory).sort(), ["data.mdb", "data.mdb.old", "lock.mdb.old", "open.lock", "state"]);
   const copy = mkdtempSync(join(tmpdir(), "holdfast-recovery-"));
   t.after(() => rmSync(copy, { recursive: true }));
   writeFileSync(join(copy, "data.mdb"), readFileSync(join(directory, "data.mdb")));

@@ -43,6 +43,6 @@ export async function shareKeys(environment: Environment, link: Link, key: strin
   const all = answer.filter((one): one is Buffer => one instanceof Buffer && one.length === KEY_BYTES);
   const note = Buffer.concat(all);
   if (note.length > 0 && !Buffer.concat([...known]).equals(note)) {
-    environment.root.transactionSync(() => environment.notes.putSync(NOTE, note));
+    environment.write(() => environment.notes.putSync(NOTE, note));
   }
 }

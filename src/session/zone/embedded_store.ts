@@ -48,8 +48,8 @@ export class EmbeddedStore implements SessionStore {
 
   /** Keys that sign cookies, where no file has them. */
   keys(): readonly Buffer[] {
-    const { root, notes } = this.#environment;
-    return root.transactionSync(() => {
+    const { notes } = this.#environment;
+    return this.#environment.write(() => {
       const known = notes.getBinary(KEYS);
       if (known !== undefined) return [known];
       const key = randomBytes(KEY_BYTES);

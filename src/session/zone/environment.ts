@@ -4,6 +4,7 @@ import type { Database, RootDatabase } from "lmdb";
 import { errnoCode, errorText } from "../../sys/errno.ts";
 import { osPath } from "../../sys/paths.ts";
 import { CommitCounter } from "./commit_counter.ts";
+import { CommitLock } from "./commit_lock.ts";
 
 /**
  * The LMDB environment of a zone's directory: one file that all processes map. Opened once a process and never closed, since LMDB
@@ -22,6 +23,10 @@ export interface Environment {
   /** What is kept beside sessions, by a name. */
   readonly notes: Table;
   readonly commits: CommitCounter;
+  /** Held by who commits: `write`, or beside the event loop. */
+  readonly lock: CommitLock;
+  /** One transaction, after which a death loses nothing of it. */
+  write<T>(work: () => T): T;
 }
 
 export type Table = Database<Buffer, Buffer>;
@@ -42,6 +47,25 @@ export function openEnvironment(directory: string, size: number, sync: boolean):
   if (known !== undefined) return known;
   checkFiles(directory);
   const lmdb: typeof import("lmdb") = createRequire(import.meta.url)("lmdb");
+  const lock = new CommitLock(directory);
+  try {
+    const environment = lock.opening(() => open(lmdb, directory, size, sync, lock));
+    opened.set(real, environment);
+    return environment;
+  } catch (error) {
+    lock.close();
+    throw error;
+  }
+}
+
+/** While no other process commits. */
+function open(
+  lmdb: typeof import("lmdb"),
+  directory: string,
+  size: number,
+  sync: boolean,
+  lock: CommitLock,
+): Environment {
   const root = lmdb.open<Buffer, Buffer>({
     // The library writes names as UTF-8.
     path: Buffer.from(directory, "latin1").toString("utf8"),
@@ -66,13 +90,13 @@ export function openEnvironment(directory: string, size: number, sync: boolean):
     queue: table("queue"),
     notes: table("notes"),
     commits: new CommitCounter(directory),
+    lock,
+    write: (work) => lock.committing(() => root.transactionSync(work)),
   };
-  // Within a transaction, where nobody else commits.
   root.transactionSync(() => {
     if (environment.commits.last === statsOf(root).transaction) return;
     throw new Error(`the lock file in "${directory}" is not as this version of LMDB is expected to have it`);
   });
-  opened.set(real, environment);
   return environment;
 }
 

@@ -53,6 +53,8 @@ export class Records {
   /** Of the last `write`: how much was put, and whether records gave way. */
   #puts = 0;
   #evicted = false;
+  /** Transactions beside the event loop begin after that, in their order. */
+  #held: Promise<void> | undefined = undefined;
 
   /** `size`: bytes that records may take, with what LMDB needs for them. */
   constructor(environment: Environment, size: number, owner: RecordsOwner) {
@@ -107,9 +109,9 @@ export class Records {
    * returns is what this returns.
    */
   write<T>(work: () => T): T {
-    const { root, commits } = this.#environment;
+    const { commits } = this.#environment;
     try {
-      const result = root.transactionSync(() => {
+      const result = this.#environment.write(() => {
         this.#begin();
         const made = work();
         this.#makeRoom();
@@ -136,14 +138,27 @@ export class Records {
 
   /** The same, beside the event loop. The promise is kept when the disk has it all. */
   async writeThrough<T>(work: () => T): Promise<T> {
-    const { root } = this.#environment;
-    const result = await root.transaction(() => {
-      const made = work();
-      this.#makeRoom();
-      return made;
-    });
+    const { root, lock } = this.#environment;
+    if (lock.awaited) this.#held ??= this.#untilNoneIsAwaited();
+    if (this.#held !== undefined) await this.#held;
+    let result: T;
+    lock.hold();
+    try {
+      result = await root.transaction(() => {
+        const made = work();
+        this.#makeRoom();
+        return made;
+      });
+    } finally {
+      lock.release();
+    }
     await root.flushed;
     return result;
+  }
+
+  async #untilNoneIsAwaited(): Promise<void> {
+    while (this.#environment.lock.awaited) await new Promise((resolve) => setImmediate(resolve));
+    this.#held = undefined;
   }
 
   /** Writes in one transaction, and calls one of these after it: now, or with `sync` when the disk has it all. */
@@ -178,11 +193,11 @@ export class Records {
 
   /** Removes some of those that have ended. It has looked at none when no such record is left. */
   sweep(now: number): Looked {
-    const { ends, root } = this.#environment;
+    const { ends } = this.#environment;
     ends.resetReadTxn();
     const [first] = ends.getKeys({ end: timeKey(now), limit: 1 });
     if (first === undefined) return NONE;
-    return root.transactionSync(() => this.#removeFirst(LOOKED_AT_ONCE, now));
+    return this.#environment.write(() => this.#removeFirst(LOOKED_AT_ONCE, now));
   }
 
   /** Gives back what readers that died hold. To be called now and then in one process: else the file grows. */
