@@ -1,15 +1,28 @@
-import { INVALID_NAME, PLAIN_LINE, SPAN, UNDERSCORE } from "../http1/field_scan.ts";
+import { SPAN } from "../http1/field_scan.ts";
 import { numberOf } from "../http1/known_fields.ts";
 import { byteString } from "../latin1.ts";
+import {
+  BAD_NAME,
+  BAD_VALUE,
+  COLON,
+  CR,
+  copy,
+  type Entry,
+  entryOf,
+  FieldTable,
+  fieldBytes,
+  LF,
+  LINE_EXTRA,
+  nameFlags,
+  PSEUDO,
+  valueFlags,
+} from "./field_table.ts";
 import { decodeHuffman } from "./huffman.ts";
-import { STATIC_TABLE } from "./static_table.ts";
 
-/** What an entry of the dynamic table counts beside its texts (RFC 7541 section 4.1). */
-const ENTRY_BYTES = 32;
 /** What the dynamic table may hold: SETTINGS_HEADER_TABLE_SIZE, which clients are left at its default. */
 const TABLE_BYTES = 4096;
 /** The shift of the last octet that an integer may have. */
-const LAST_SHIFT = 14;
+export const LAST_SHIFT = 14;
 
 /** What is wrong with a header block; the decoder's `detail` has the number that it is about, where there is one. */
 export interface HeaderBlockError {
@@ -40,70 +53,6 @@ const NO_NAME: HeaderBlockError = { what: "no name", kind: "protocol" };
 const LARGE_FIELD: HeaderBlockError = { what: "large field", kind: "large" };
 const LARGE_HEAD: HeaderBlockError = { what: "large head", kind: "large" };
 
-/** Beside the scanner's flags: the request is malformed (RFC 9113 section 8.2.1), for its name or for its value. */
-export const BAD_NAME = 0x10;
-export const BAD_VALUE = 0x20;
-/** A pseudo-header field. */
-export const PSEUDO = 0x40;
-
-/** A field of a table. */
-interface Entry {
-  /** `name: value CR LF` */
-  readonly line: Uint8Array;
-  readonly nameLength: number;
-  /** Of its name (known_fields.ts). */
-  readonly number: number;
-  readonly flags: number;
-  /** The value of a pseudo-header field, once it was asked for. */
-  text: string | undefined;
-}
-
-/** What a line has beside name and value. */
-const LINE_EXTRA = 4;
-
-function fieldBytes({ line }: Entry): number {
-  return line.length - LINE_EXTRA;
-}
-
-function nameFlags(bytes: Uint8Array, start: number, end: number): number {
-  let flags = PLAIN_LINE;
-  let at = start;
-  if (bytes[start] === COLON) {
-    flags |= PSEUDO;
-    at++;
-  }
-  for (; at < end; at++) flags |= NAME_FLAGS[bytes[at]];
-  return flags;
-}
-
-function valueFlags(bytes: Uint8Array, start: number, end: number): number {
-  for (let at = start; at < end; at++) {
-    const byte = bytes[at];
-    if (byte <= CR && (byte === 0 || byte === LF || byte === CR)) return BAD_VALUE;
-  }
-  return 0;
-}
-
-const LF = 0x0a;
-const CR = 0x0d;
-const COLON = 0x3a;
-/** What a byte of a name says of it (ngx_http_v2_validate_header). */
-const NAME_FLAGS = new Uint8Array(256);
-for (let byte = 0; byte < 256; byte++) {
-  const plain = (byte >= 0x61 && byte <= 0x7a) || (byte >= 0x30 && byte <= 0x39) || byte === 0x2d;
-  const bad = byte <= 0x20 || byte === 0x7f || byte === COLON || (byte >= 0x41 && byte <= 0x5a);
-  NAME_FLAGS[byte] = plain ? 0 : byte === 0x5f ? UNDERSCORE : bad ? BAD_NAME : INVALID_NAME;
-}
-
-function entryOf(name: string, value: string): Entry {
-  const line = Buffer.from(`${name}: ${value}\r\n`, "latin1");
-  const { length } = name;
-  const flags = nameFlags(line, 0, length) | valueFlags(line, length + 2, line.length - 2);
-  return { line, nameLength: length, number: numberOf(name), flags, text: undefined };
-}
-
-const STATIC: readonly Entry[] = STATIC_TABLE.map(([name, value]) => entryOf(name, value));
-
 /** How large the fields of a head may be, bytes. */
 export interface HeaderBlockLimits {
   /** large_client_header_buffers: of a name or value, and of all together. */
@@ -121,18 +70,13 @@ export class HpackDecoder {
   length = 0;
   /** Of an error: the index or the size of a table that there may not be. */
   detail = 0;
-  /** The dynamic table: the newest entry is the last. */
-  readonly #entries: Entry[] = [];
-  #bytes = 0;
-  readonly #limit: number;
-  #most: number;
+  readonly #table: FieldTable;
   #pos = 0;
   #error: HeaderBlockError | undefined = undefined;
 
   /** `limit`: what its dynamic table may hold, as the peer was told by SETTINGS_HEADER_TABLE_SIZE. */
   constructor(limit: number = TABLE_BYTES) {
-    this.#limit = limit;
-    this.#most = limit;
+    this.#table = new FieldTable(limit);
   }
 
   /** The lines of the block decoded last by any decoder. */
@@ -180,7 +124,7 @@ export class HpackDecoder {
       if (first >= 0x80) {
         const index = this.#integer(block, 7, LONG_INDEX);
         if (index < 0) return this.#error;
-        const entry = this.#entry(index);
+        const entry = this.#table.at(index);
         if (entry === undefined) {
           this.detail = index;
           return BAD_INDEX;
@@ -191,12 +135,10 @@ export class HpackDecoder {
       } else if (first >= 0x20 && first < 0x40) {
         const size = this.#integer(block, 5, LONG_SIZE);
         if (size < 0) return this.#error;
-        if (size > this.#limit || this.count > 0) {
+        if (this.count > 0 || !this.#table.resize(size)) {
           this.detail = size;
           return BAD_SIZE;
         }
-        this.#most = size;
-        this.#evict(0);
       } else {
         const indexed = first >= 0x40;
         if (!this.#literal(block, indexed ? 6 : 4, field)) return this.#error;
@@ -215,11 +157,6 @@ export class HpackDecoder {
   #fail(error: HeaderBlockError): -1 {
     this.#error = error;
     return -1;
-  }
-
-  #entry(index: number): Entry | undefined {
-    if (index <= STATIC.length) return STATIC[index - 1];
-    return this.#entries[this.#entries.length - (index - STATIC.length)];
   }
 
   /** An integer with a prefix of so many bits (RFC 7541 section 5.1); -1: `#error` says what is wrong. */
@@ -246,7 +183,7 @@ export class HpackDecoder {
     let flags: number;
     let number: number;
     if (index > 0) {
-      const entry = this.#entry(index);
+      const entry = this.#table.at(index);
       if (entry === undefined) {
         this.detail = index;
         return this.#fail(BAD_INDEX) >= 0;
@@ -299,29 +236,8 @@ export class HpackDecoder {
   /** Adds the field written last, whose line begins at `start`, to the table. */
   #add(start: number): void {
     const at = (this.count - 1) * SPAN;
-    const size = this.length - start - LINE_EXTRA + ENTRY_BYTES;
-    this.#evict(size);
-    if (size > this.#most) return;
-    const line = new Uint8Array(this.length - start);
-    copy(sharedLines, start, this.length, line, 0);
-    const nameLength = sharedSpans[at + 1] - start;
-    this.#entries.push({
-      line,
-      nameLength,
-      number: sharedSpans[at + 4],
-      flags: sharedSpans[at + 5],
-      text: undefined,
-    });
-    this.#bytes += size;
-  }
-
-  /** Makes room for so many bytes. */
-  #evict(size: number): void {
-    let gone = 0;
-    while (this.#bytes + size > this.#most && gone < this.#entries.length) {
-      this.#bytes -= fieldBytes(this.#entries[gone++]) + ENTRY_BYTES;
-    }
-    if (gone > 0) this.#entries.splice(0, gone);
+    const spans = sharedSpans;
+    this.#table.add(sharedLines, start, this.length, spans[at + 1] - start, spans[at + 4], spans[at + 5]);
   }
 
   #write(entry: Entry): void {
@@ -347,14 +263,6 @@ export class HpackDecoder {
   }
 }
 
-/** Few bytes are copied sooner one by one. */
-const FEW = 64;
-
-function copy(from: Uint8Array, start: number, end: number, to: Uint8Array, at: number): void {
-  if (end - start > FEW) to.set(start === 0 && end === from.length ? from : from.subarray(start, end), at);
-  else for (let i = start, j = at; i < end; i++, j++) to[j] = from[i];
-}
-
 /** The entries that pseudo-header fields came from, by their places. */
 const sharedPseudo: (Entry | undefined)[] = [];
 let sharedLines: Buffer = Buffer.alloc(16 * 1024);
@@ -376,52 +284,4 @@ function spansFor(count: number): Int32Array {
     sharedSpans = larger;
   }
   return sharedSpans;
-}
-
-/** The integer read last. */
-let integer = 0;
-const MORE = -2;
-
-/** Where an integer ends; -1: it is too long; MORE. */
-function integerEnd(bytes: Uint8Array, start: number, bits: number): number {
-  if (start >= bytes.length) return MORE;
-  const mask = (1 << bits) - 1;
-  integer = bytes[start] & mask;
-  let at = start + 1;
-  if (integer < mask) return at;
-  for (let shift = 0; shift <= LAST_SHIFT; shift += 7) {
-    if (at >= bytes.length) return MORE;
-    const byte = bytes[at++];
-    integer += (byte & 0x7f) << shift;
-    if (byte < 0x80) return at;
-  }
-  return -1;
-}
-
-function stringEnd(bytes: Uint8Array, start: number): number {
-  const at = integerEnd(bytes, start, 7);
-  if (at < 0) return at;
-  return at + integer > bytes.length ? MORE : at + integer;
-}
-
-function fieldEnd(bytes: Uint8Array, start: number): number {
-  const first = bytes[start];
-  if (first >= 0x80) return integerEnd(bytes, start, 7);
-  if (first >= 0x20 && first < 0x40) return integerEnd(bytes, start, 5);
-  let at = integerEnd(bytes, start, first >= 0x40 ? 6 : 4);
-  if (at >= 0 && integer === 0) at = stringEnd(bytes, at);
-  return at < 0 ? at : stringEnd(bytes, at);
-}
-
-/**
- * Looks at a block of which more will come, from a field's beginning on: as in nginx, what cannot become right is refused at once.
- * Returns where the first field begins that is not complete; -1 where an integer is too long.
- */
-export function completeFields(bytes: Uint8Array, from: number): number {
-  for (let at = from; ; ) {
-    if (at >= bytes.length) return at;
-    const end = fieldEnd(bytes, at);
-    if (end < 0) return end === MORE ? at : -1;
-    at = end;
-  }
 }

@@ -6,7 +6,8 @@ import { parseRequestLine } from "../http1/parse_request_line.ts";
 import { FIELDS_OK, RequestFields, type RequestLimits } from "../http1/request_fields.ts";
 import { LINE, METHOD_CHAR, RequestLine } from "../http1/request_line.ts";
 import { byteString } from "../latin1.ts";
-import { BAD_NAME, BAD_VALUE, type HpackDecoder, PSEUDO } from "./hpack_decoder.ts";
+import { BAD_NAME, BAD_VALUE, PSEUDO } from "./field_table.ts";
+import type { HpackDecoder } from "./hpack_decoder.ts";
 
 const NONE = headWord("");
 const SCHEME = /^[A-Za-z][A-Za-z0-9+.-]*$/;

@@ -3,7 +3,8 @@ import { HeaderList } from "../http1/header_list.ts";
 import { DONE, ResponseHead } from "../http1/response_head.ts";
 import { DATA, HEAD, INFORMATIONAL, INVALID, LAST, MORE, OVER } from "../http1/response_reader.ts";
 import { byteString } from "../latin1.ts";
-import { BAD_NAME, BAD_VALUE, type HpackDecoder, PSEUDO } from "./hpack_decoder.ts";
+import { BAD_NAME, BAD_VALUE, PSEUDO } from "./field_table.ts";
+import type { HpackDecoder } from "./hpack_decoder.ts";
 
 /**
  * Reads the answers of one stream after another (ngx_http_grpc_process_header, ngx_http_grpc_filter): its connection gives it

@@ -1,6 +1,7 @@
 import { BlockParts } from "../../../wire/h2/block_parts.ts";
+import { completeFields } from "../../../wire/h2/complete_fields.ts";
 import { ERROR, FLAG } from "../../../wire/h2/frames.ts";
-import { completeFields, type HeaderBlockError, HpackDecoder, LONG_LENGTH } from "../../../wire/h2/hpack_decoder.ts";
+import { type HeaderBlockError, HpackDecoder, LONG_LENGTH } from "../../../wire/h2/hpack_decoder.ts";
 import type { RequestLimits } from "../../../wire/http1/request_fields.ts";
 
 /** The connection whose header blocks these are. */
