@@ -4,6 +4,7 @@ import { InputBio, OutputBio, referTo } from "./connection_bios.ts";
 import type { SslContext } from "./context.ts";
 import { EarlyData, SSL_READ_EARLY_DATA_FINISH } from "./early_data.ts";
 import { clearErrors } from "./errors.ts";
+import { forgetExchangedKeys } from "./exchanged_keys.ts";
 import { mapped } from "./memory.ts";
 import { acknowledgeServerName, helloName } from "./server_name.ts";
 import type { SessionHandler } from "./session.ts";
@@ -252,7 +253,9 @@ export class SslConnection {
       result = c.SSL_do_handshake(this.address);
     }
     running.connection = undefined;
-    return result === 1 ? 0 : c.SSL_get_error(this.address, result);
+    if (result !== 1) return c.SSL_get_error(this.address, result);
+    if (this.early === undefined) forgetExchangedKeys(this.address);
+    return 0;
   }
 
   /** How many bytes were read (`readBytes`); else minus an SSL_ERROR, and errors are in the queue. */
@@ -272,7 +275,10 @@ export class SslConnection {
     let result = early.read(address, bytes);
     if (result === -SSL_READ_EARLY_DATA_FINISH) {
       result = c.SSL_read(this.address, address, MOST_BYTES);
-      if (!this.isUnfinished) this.early = undefined;
+      if (!this.isUnfinished) {
+        this.early = undefined;
+        forgetExchangedKeys(this.address);
+      }
     }
     return result;
   }
