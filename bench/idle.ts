@@ -1,6 +1,7 @@
 /**
- * `node idle.ts URL CONNECTIONS [h2]`: opens so many connections, one request on each, at most 64 under way at once, then
- * holds them until it is killed. Prints "open N" whenever it matters: all answered, or one lost.
+ * `node idle.ts URL CONNECTIONS PROTOCOL GROUPS`: opens so many connections, one request on each, at most 64 under way at
+ * once, then holds them until it is killed. The protocol by its name in ALPN, the groups of TLS in OpenSSL's syntax. Prints
+ * "open N" whenever it matters: all answered, or one lost.
  */
 import { connect } from "node:net";
 import { createSecureContext, connect as secureConnect } from "node:tls";
@@ -10,10 +11,11 @@ import { advance, newProgress, requestFor } from "./client.ts";
 
 const url = new URL(process.argv[2]);
 const wanted = Number(process.argv[3]);
-const http2 = process.argv[4] === "h2";
+const protocol = process.argv[4];
+const http2 = protocol === "h2";
 const request = http2 ? firstFrames() : Buffer.from(requestFor(url));
 const address = { host: url.hostname, port: Number(url.port) };
-const secureContext = url.protocol === "https:" ? createSecureContext({ ecdhCurve: "X25519" }) : undefined;
+const secureContext = url.protocol === "https:" ? createSecureContext({ ecdhCurve: process.argv[5] }) : undefined;
 let started = 0;
 let answered = 0;
 let lost = 0;
@@ -77,7 +79,7 @@ function next(): void {
       : secureConnect({
           ...address,
           secureContext,
-          ALPNProtocols: [http2 ? "h2" : "http/1.1"],
+          ALPNProtocols: [protocol],
           rejectUnauthorized: false,
         });
   socket.write(request);

@@ -92,15 +92,17 @@ export async function holdConnections(options: {
   url: string;
   connections: number;
   http2: boolean;
+  groups: string;
   dir: string;
   timeoutMs: number;
 }): Promise<Held> {
+  const { url, connections, http2, groups } = options;
   const file = join(options.dir, "idle.out");
   const child = startPinned(
     options.cores,
     {
       program: process.execPath,
-      args: [join(here, "idle.ts"), options.url, `${options.connections}`, ...(options.http2 ? ["h2"] : [])],
+      args: [join(here, "idle.ts"), url, `${connections}`, http2 ? "h2" : "http/1.1", groups],
     },
     file,
   );

@@ -312,12 +312,13 @@ async function underLoad(bench: Bench, { child, url }: Serving, scenario: LoadSc
 async function holdingIdle(bench: Bench, { child, url, dir }: Serving, scenario: IdleScenario): Promise<Sample> {
   const connections = Math.min(scenario.connections, bench.descriptors - 1000);
   const pid = child.pid ?? 0;
-  const { streams } = scenario;
+  const { streams, groups = "X25519" } = scenario;
   await generate({ cores: bench.loadCores, url, connections: 64, fields: [], streams, seconds: bench.warmup });
   await pause(1000);
   const before = usageOf(pid);
   const http2 = streams !== undefined;
-  const held = await holdConnections({ cores: bench.loadCores, url, connections, http2, dir, timeoutMs: 120_000 });
+  const cores = bench.loadCores;
+  const held = await holdConnections({ cores, url, connections, http2, groups, dir, timeoutMs: 120_000 });
   try {
     await pause(2000);
     const after = usageOf(pid);

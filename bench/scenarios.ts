@@ -43,6 +43,8 @@ export interface IdleScenario extends Common {
   tls?: CertificateKind;
   /** Over HTTP/2. */
   streams?: 1;
+  /** Of TLS, in OpenSSL's syntax: the groups that clients offer, X25519 by default. */
+  groups?: string;
   path: string;
   bytes: number;
   connections: number;
@@ -362,6 +364,19 @@ export const scenarios: readonly Scenario[] = [
     needs: "proxy",
     tls: "ecdsa",
     streams: 1,
+    path: "/small",
+    bytes: smallBytes,
+    connections: 10_000,
+    unit: "KiB/connection",
+  },
+  {
+    kind: "idle",
+    name: "h2-idle-mlkem",
+    title: "10,000 idle HTTP/2 connections over TLS 1.3, of clients that prefer X25519MLKEM768, as browsers do",
+    needs: "proxy",
+    tls: "ecdsa",
+    streams: 1,
+    groups: "X25519MLKEM768:X25519",
     path: "/small",
     bytes: smallBytes,
     connections: 10_000,
