@@ -5,9 +5,10 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { type Running, startHoldfast } from "../support/holdfast.ts";
+import { tracesOf } from "../support/item_traces.ts";
 import { Chance } from "../support/mutations.ts";
 import { workersOf } from "../support/processes.ts";
-import { noRedis, startRedis } from "../support/redis.ts";
+import { noRedis, type Redis, startRedis } from "../support/redis.ts";
 import { pause } from "../support/shoppers.ts";
 import { RawConnection } from "../support/tcp.ts";
 import { waitFor } from "../support/wait.ts";
@@ -16,6 +17,7 @@ const CLIENTS = Math.min(Number(process.env.HOLDFAST_CHAOS_SHOPPERS ?? 20), 200)
 const SECONDS = Number(process.env.HOLDFAST_CHAOS_SECONDS ?? 6);
 const SEED = Number(process.env.HOLDFAST_CHAOS_SEED ?? 1);
 const AWAY_SECONDS = SECONDS / 6;
+const ZONE = "carts";
 
 /** Counts one number up at one node. */
 class Counter {
@@ -25,11 +27,13 @@ class Counter {
   tried = 0;
   readonly strange: string[] = [];
   readonly #node: Running;
+  readonly #redis: Redis;
   #connection: RawConnection | undefined;
 
-  constructor(key: string, node: Running) {
+  constructor(key: string, node: Running, redis: Redis) {
     this.key = key;
     this.#node = node;
+    this.#redis = redis;
   }
 
   /** Sets the next number, or has it incremented, and reads it. */
@@ -42,8 +46,17 @@ class Counter {
     if (answer !== "STORED\r\n" && answer !== `${next}\r\n`) return;
     this.confirmed = next;
     const there = await this.#ask(`get ${this.key}\r\n`);
-    if (there.startsWith("VALUE") && numberIn(there) !== next) this.strange.push(`${next} is ${numberIn(there)}`);
-    if (there === "END\r\n") this.strange.push(`${next} is not there`);
+    if (there.startsWith("VALUE") && numberIn(there) !== next) await this.#note(`${next} is ${numberIn(there)}`);
+    if (there === "END\r\n") await this.#note(`${next} is not there`);
+  }
+
+  /** With what explains it: who has answered, and what there is of the number. */
+  async #note(what: string): Promise<void> {
+    const traces = await tracesOf(this.key, ZONE, this.#node, this.#redis);
+    const pid = /STAT pid (\d+)/.exec(await this.#ask("stats\r\n"))?.[1];
+    this.strange.push(
+      `${what} (now ${numberIn(await this.#ask(`get ${this.key}\r\n`))}), said process ${pid} of master ${this.#node.pid}. ${traces}`,
+    );
   }
 
   close(): void {
@@ -80,12 +93,12 @@ test(`${CLIENTS} numbers are what was confirmed, while Redis is away for ${AWAY_
   const start = (): Promise<Running> =>
     startHoldfast(t, {
       config: ([port, other]) => `user root; worker_processes 2; http {
-        session_zone carts:32m store=redis://${redis.address};
-        session_listen 127.0.0.1:${port} zone=carts max_connections=1000;
+        session_zone ${ZONE}:32m store=redis://${redis.address};
+        session_listen 127.0.0.1:${port} zone=${ZONE} max_connections=1000;
         server { listen 127.0.0.1:${other}; } }`,
     });
   const nodes = [await start(), await start()];
-  const counters = Array.from({ length: CLIENTS }, (_, number) => new Counter(`n${number}`, nodes[number % 2]));
+  const counters = Array.from({ length: CLIENTS }, (_, number) => new Counter(`n${number}`, nodes[number % 2], redis));
   t.after(() => {
     for (const counter of counters) counter.close();
   });
@@ -113,17 +126,18 @@ test(`${CLIENTS} numbers are what was confirmed, while Redis is away for ${AWAY_
   await Promise.all([...counting, killing]);
   for (const node of nodes) await node.waitForLog(/its store redis:\S+ is back after \d+ s/);
   for (const { key, confirmed, tried, strange } of counters) {
-    assert.deepEqual(strange, [], key);
+    assert.equal(strange.join("\n\n"), "", key);
     for (const node of nodes) {
-      await waitFor(
-        async () => {
-          const connection = await RawConnection.open(node.port);
-          connection.write(`get ${key}\r\nmn\r\n`);
-          const number = numberIn(await connection.until((received) => received.endsWith("MN\r\n")));
-          connection.close();
-          return number >= confirmed && number <= tried;
-        },
-        () => `${key} to be from ${confirmed} to ${tried}`,
+      let number = 0;
+      const isThere = async (): Promise<boolean> => {
+        const connection = await RawConnection.open(node.port);
+        connection.write(`get ${key}\r\nmn\r\n`);
+        number = numberIn(await connection.until((received) => received.endsWith("MN\r\n")));
+        connection.close();
+        return number >= confirmed && number <= tried;
+      };
+      await waitFor(isThere, () => `${key} to be from ${confirmed} to ${tried}, not ${number}`).catch(
+        async (error: Error) => assert.fail(`${error.message}. ${await tracesOf(key, ZONE, node, redis)}`),
       );
     }
   }
