@@ -16,7 +16,7 @@ import {
 } from "node:zlib";
 import { httpBackend } from "../support/backend.ts";
 import { runHoldfast, startHoldfast } from "../support/holdfast.ts";
-import { statusOf, workersOf } from "../support/processes.ts";
+import { watchPeak, workersOf } from "../support/processes.ts";
 import { get, RawConnection, type RawResponse } from "../support/tcp.ts";
 import { waitFor } from "../support/wait.ts";
 
@@ -297,7 +297,7 @@ for (const [coding, directives] of [
     const ask = (path: string) => get(holdfast.port, path, `Accept-Encoding: ${coding}`);
     assert.equal((await ask("/warm")).status, 200);
     const [worker] = workersOf(holdfast.pid);
-    const before = Number.parseInt(statusOf(worker, "VmRSS"), 10);
+    const grown = watchPeak(worker);
     const response = await new Promise<IncomingMessage>((resolve, reject) => {
       const headers = { "Accept-Encoding": coding };
       httpGet({ host: "127.0.0.1", port: holdfast.port, path: "/big", agent: false, headers }, resolve).on(
@@ -311,8 +311,8 @@ for (const [coding, directives] of [
     let length = 0;
     for await (const bytes of response.pipe(DECODER[coding]())) length += bytes.length;
     assert.equal(length, piece.length * pieces);
-    const grown = Number.parseInt(statusOf(worker, "VmHWM"), 10) - before;
-    assert.ok(grown < 64 * 1024, `${grown} KiB more than at the start`);
+    const most = grown();
+    assert.ok(most < 64 * 1024, `${most} KiB more than at the start`);
   });
 }
 

@@ -3,8 +3,8 @@ import { createHash } from "node:crypto";
 import { get as httpGet, type IncomingMessage } from "node:http";
 import { test } from "node:test";
 import { httpBackend } from "../support/backend.ts";
-import { type Running, startHoldfast } from "../support/holdfast.ts";
-import { statusOf, workersOf } from "../support/processes.ts";
+import { startHoldfast } from "../support/holdfast.ts";
+import { watchPeak, workersOf } from "../support/processes.ts";
 import { get } from "../support/tcp.ts";
 
 /**
@@ -33,11 +33,6 @@ function expected(body: Buffer): string {
     at = found + 1;
   }
   return sum.digest("hex");
-}
-
-/** The memory that the worker has, or the most it ever had. */
-function memoryMib({ pid }: Running, which: "VmRSS" | "VmHWM"): number {
-  return Number.parseInt(statusOf(workersOf(pid)[0], which), 10) / 1024;
 }
 
 /** The response, of which nothing is read yet. */
@@ -96,16 +91,16 @@ test("a filter that expands makes every source wait for the client, and nothing 
   for (const path of ["/buffered?little", "/unbuffered?little", "/little.html", "/recoded/little.html"]) {
     assert.equal((await get(holdfast.port, path)).body, TEXT);
   }
-  const before = memoryMib(holdfast, "VmRSS");
+  const grown = watchPeak(workersOf(holdfast.pid)[0]);
   for (const [path, body] of SOURCES) {
     const response = await begun(holdfast.port, path);
     // Others are served while it waits.
     for (let i = 0; i < 10; i++) assert.equal((await get(holdfast.port, "/alive")).body, "alive");
     assert.equal(await digest(response), digests.get(body), path);
   }
-  const grown = memoryMib(holdfast, "VmHWM") - before;
+  const most = grown() / 1024;
   // Without backpressure 80 and more; what the collector has not looked at yet is in it.
-  assert.ok(grown < 48, `${grown} MiB more than at the start`);
+  assert.ok(most < 48, `${most} MiB more than at the start`);
   assert.doesNotMatch(holdfast.errorLog(), /\[(alert|crit|emerg)\]/);
 });
 

@@ -1,5 +1,5 @@
 /** The processes of a running Holdfast, as /proc shows them. */
-import { readdirSync, readFileSync, readlinkSync } from "node:fs";
+import { readdirSync, readFileSync, readlinkSync, writeFileSync } from "node:fs";
 
 /** A file of /proc; "" where there is no such process (any more). */
 function read(path: string): string {
@@ -23,6 +23,17 @@ export function statusOf(pid: number, field: string): string {
 /** A field of /proc/PID/smaps_rollup, in KiB: Pss, Anonymous … */
 export function memoryOf(pid: number, field: string): number {
   return Number(new RegExp(`^${field}:\\s+(\\d+)`, "m").exec(read(`/proc/${pid}/smaps_rollup`))?.[1] ?? Number.NaN);
+}
+
+/**
+ * From now on: how much memory a process takes more than it has now, at most, in KiB. Its start, which takes much and gives it back
+ * later, does not count, nor do pages of files: those of Node's code come and go.
+ */
+export function watchPeak(pid: number): () => number {
+  writeFileSync(`/proc/${pid}/clear_refs`, "5");
+  const memory = (field: string) => Number.parseInt(statusOf(pid, field), 10);
+  const [before, files] = [memory("VmRSS"), memory("RssFile")];
+  return () => memory("VmHWM") - before - Math.max(0, memory("RssFile") - files);
 }
 
 /** How long a process has been running on a processor, its threads and system calls with it, in ms. 10 ms is the least that is counted. */
