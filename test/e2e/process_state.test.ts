@@ -95,9 +95,9 @@ test("reloads leave no descriptor and no mapping behind, in no process", async (
   await round("ip_hash;");
   const before = held();
   for (let i = 0; i < 10; i++) await round(i % 2 === 0 ? "" : "ip_hash;");
+  // What a reload leaves is collected a little later.
   await waitFor(
-    () => held().descriptors <= before.descriptors + 4,
-    `${JSON.stringify(before)} as before, not ${JSON.stringify(held())}`,
+    () => held().descriptors <= before.descriptors + 4 && held().zones <= before.zones,
+    () => `${JSON.stringify(before)} as before, not ${JSON.stringify(held())}`,
   );
-  assert.equal(held().zones, before.zones);
 });
