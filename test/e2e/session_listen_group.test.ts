@@ -133,3 +133,28 @@ test("of an item that two nodes changed without Redis one stays, whole", { skip:
   }, "the same item everywhere");
   assert.match(same, /\r\nnode[01]\r\n/);
 });
+
+test("an item that was deleted, and is set anew without Redis, stays when Redis is back", {
+  skip: noRedis,
+}, async (t) => {
+  const redis = await startRedis(t);
+  const nodes = [await startNode(t, redis), await startNode(t, redis)];
+  const [one, other] = nodes;
+  // Deleted at the node that sets it again, or at another one.
+  for (const key of ["a", "b"]) assert.equal(await ask(one, set(key, "old")), STORED);
+  assert.equal(await ask(one, "delete a\r\n"), "DELETED\r\n");
+  assert.equal(await ask(other, "delete b\r\n"), "DELETED\r\n");
+  await redis.kill();
+  await one.waitForLog(/lost its store/);
+  for (const key of ["a", "b"]) {
+    assert.equal(await ask(one, set(key, "new")), STORED);
+    assert.equal(await ask(one, `get ${key}\r\n`), value(key, "new"));
+  }
+  await redis.start();
+  await one.waitForLog(/it was told of 2 sessions that/);
+  for (const node of nodes) {
+    for (const key of ["a", "b"]) {
+      await waitFor(async () => (await ask(node, `get ${key}\r\n`)) === value(key, "new"), `${key} is there`);
+    }
+  }
+});

@@ -78,6 +78,35 @@ test("of two items under one key the later one stays as it is", () => {
   assert.equal(reconciled(undefined, local, base), local);
 });
 
+test("an item that was set after one was deleted stays, and one that was set before does not", () => {
+  const base = item(undefined, "a", 1000);
+  for (const known of [base, undefined]) {
+    const local = item(known, "b", 2000);
+    assert.equal(reconciled(known, local, deletedMark(1500)), local);
+    const deleted = reconcile(
+      { base: known, from: undefined, tried: 0, current: local },
+      deletedMark(2500),
+      LIMITS,
+      5000,
+    );
+    assert.equal(deleted, "drop");
+  }
+});
+
+test("two changes of the same millisecond are not taken for one", () => {
+  const base = patched(undefined, { a: 1 }, 1000);
+  const local = patched(base, { here: 1 }, 2000);
+  const there = patched(base, { there: 1 }, 2000);
+  for (const tried of [0, local.version]) {
+    const { members, version } = reconciled(base, local, there, tried);
+    assert.deepEqual(members, { a: 1, here: 1, there: 1 });
+    assert.ok(version > there.version);
+    // The same one is: it was only used meanwhile.
+    const used = local.until(local.expires + 1);
+    assert.equal(reconciled(base, local, used, tried).version, local.version);
+  }
+});
+
 test("an item that has ended takes the one with it that it has replaced, and no later one", () => {
   const base = item(undefined, "a", 1000);
   const unsent = { base, from: undefined, tried: 0, current: item(base, "b", 2000, 2100) };

@@ -27,11 +27,14 @@ export function reconcile(
     return replaced ? deletedMark(Math.max(current.version, version + 1)) : "drop";
   }
   // Nobody else has changed it, or the store has lost what it had: what is here is all there is.
-  if (there === undefined || version <= (base?.version ?? 0) || version === tried) return current;
-  if (version === current.version) return there;
+  if (there === undefined || version <= (base?.version ?? 0)) return current;
+  // Two processes may have made different changes in the same millisecond.
+  const same = version === current.version && isSame(there, current);
+  if (version === tried && (same || version !== current.version)) return current;
+  if (same) return there;
+  // There is nothing to merge in an item: the later one stays, also where the other one was deleted.
+  if (current.isItem && (isLiving(there, now) || isMark(there))) return current.version > version ? current : "drop";
   if (!isLiving(there, now)) return isMark(there) ? "drop" : current;
-  // There is nothing to merge in an item.
-  if (current.isItem) return current.version > version ? current : "drop";
   const changed = difference(base?.members ?? {}, current.members);
   const patch = base === undefined ? unknownTo(there.members, changed) : changed;
   const { outcome } = applyChange(
@@ -62,6 +65,11 @@ export function rebase(
 /** Whether it stands for a session that was deleted or renewed. */
 export function isMark(session: StoredSession): boolean {
   return session.movedTo !== undefined || session.expires === 0;
+}
+
+/** Whether it is the same change of the same session: when it ends was changed by using it. */
+function isSame(one: StoredSession, other: StoredSession): boolean {
+  return one.until(0).bytes.equals(other.until(0).bytes);
 }
 
 /** A session that was deleted or renewed here is so, whatever others have done to it; an item, unless it is a later one. */
