@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { connect } from "node:net";
 import { type TestContext, test } from "node:test";
 import * as h2 from "../../src/wire/h2/frames.ts";
-import { httpsBackend, tcpBackend } from "../support/backend.ts";
+import { httpBackend, httpsBackend, tcpBackend } from "../support/backend.ts";
 import { selfSigned } from "../support/certificates.ts";
 import { RawH2 } from "../support/h2.ts";
 import { startHoldfast } from "../support/holdfast.ts";
@@ -67,3 +67,39 @@ for (const [name, leaver] of Object.entries(leavers)) {
     assert.equal(taken, 0);
   });
 }
+
+test("a slice is not asked for without the body that the first one had and that was passed on as it came", async (t) => {
+  const asked: string[] = [];
+  const backend = await httpBackend(t, (request, response) => {
+    const first = Number(/\d+/.exec(request.headers.range ?? "")?.[0]);
+    let body = "";
+    request.on("data", (piece) => {
+      body += piece;
+    });
+    request.on("end", () => {
+      asked.push(`${request.method} ${first} ${body}`);
+      const last = Math.min(first + 9, 24);
+      response.writeHead(206, { "Content-Range": `bytes ${first}-${last}/25` });
+      response.end("x".repeat(last + 1 - first));
+    });
+  });
+  const holdfast = await startHoldfast(t, {
+    config: ([port]) => `http { slice 10; proxy_http_version 1.1; proxy_set_header Range $slice_range;
+      server { listen ${port}; client_body_buffer_size 4; location / { proxy_pass http://${backend.address}; }
+        location /streamed { proxy_request_buffering off; proxy_pass http://${backend.address}; } } }`,
+  });
+  const ask = async (method: string, path: string) => {
+    const connection = await RawConnection.open(holdfast.port);
+    t.after(() => connection.close());
+    const fields = "Host: x\r\nConnection: close\r\nTransfer-Encoding: chunked";
+    connection.write(`${method} ${path} HTTP/1.1\r\n${fields}\r\n\r\n8\r\nthe body\r\n0\r\n\r\n`);
+    return connection.until(() => false);
+  };
+  for (const method of ["GET", "POST"]) {
+    assert.match(await ask(method, "/"), /\r\n\r\nx{25}$/);
+    assert.deepEqual(asked.splice(0), [`${method} 0 the body`, `${method} 10 the body`, `${method} 20 the body`]);
+    await ask(method, "/streamed");
+    assert.deepEqual(asked.splice(0), [`${method} 0 the body`]);
+  }
+  await holdfast.waitForLog(/the request body is gone, so the request cannot be passed on/);
+});

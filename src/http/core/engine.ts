@@ -28,8 +28,9 @@ export function startPhases(request: Request): void {
   runPhases(request);
 }
 
-/** Runs a request from its current phase until a handler waits, takes it over or ends it. */
+/** Runs a request from its current phase until a handler waits, takes it over or ends it. Nothing where it is over: who waited for it may learn that late. */
 export function runPhases(request: Request): void {
+  if (request.finalized) return;
   try {
     run(request);
   } catch (error) {

@@ -89,7 +89,7 @@ export function subrequest(
     request.captures = parent.captures;
   }
   main.subrequests.add(request, own);
-  afterEvent(options.clone === true ? goOn : start, request);
+  afterEvent(options.clone === true ? runPhases : start, request);
   return request;
 }
 
@@ -100,10 +100,6 @@ function carrierOf(main: Request, { inResponse, options }: Subrequest, subreques
 
 function start(request: Request): void {
   if (!request.finalized) startPhases(request);
-}
-
-function goOn(request: Request): void {
-  if (!request.finalized) runPhases(request);
 }
 
 class RunningSubrequest implements Subrequest {

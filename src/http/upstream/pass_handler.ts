@@ -39,8 +39,10 @@ export function passHandler({ sent, buffered, chunksAllowed }: BodyWanted, begin
 
 /**
  * Whether the request has lost its body: it was passed on unbuffered, or refused (413), before an error_page or
- * X-Accel-Redirect led here. Without the body it would be another request, unless it is a GET for an error page.
+ * X-Accel-Redirect led here, or it is a slice's and the body went with the first one. Without the body it would be another
+ * request, unless it is a GET for an error page.
  */
-function lostItsBody({ body, contentLength, chunked, method }: Request): boolean {
-  return body === undefined && (contentLength > 0 || chunked) && method !== "GET" && method !== "HEAD";
+function lostItsBody({ body, contentLength, chunked, method, subrequest, errorPage }: Request): boolean {
+  if (body !== undefined || (contentLength <= 0 && !chunked)) return false;
+  return (method !== "GET" && method !== "HEAD") || (subrequest?.options.clone === true && !errorPage);
 }
