@@ -4,6 +4,12 @@ import type { LruHash } from "./lru_hash.ts";
 const NEWEST = 1000;
 const BUCKETS = 2048;
 
+/** The table whose entries they are. */
+interface Locked {
+  lock(): void;
+  unlock(): void;
+}
+
 /** Finds the entries that their owner has marked, where few are: those used last first, then one bucket after the other. */
 export class MarkedEntries {
   readonly #entries: LruHash;
@@ -16,13 +22,23 @@ export class MarkedEntries {
     this.#isMarked = isMarked;
   }
 
-  /** How many calls look at all entries. */
-  get calls(): number {
-    return Math.ceil(this.#entries.buckets / BUCKETS) + 1;
+  /** About so many of them, as `read` makes them, which has the lock; some if there are any. `count`: how many there are. */
+  collect<T>(most: number, table: Locked, count: () => number, read: (entry: number) => T): readonly T[] {
+    const all = Math.ceil(this.#entries.buckets / BUCKETS) + 1;
+    for (let calls = all; calls > 0 && count() > 0; calls--) {
+      table.lock();
+      try {
+        const found = this.#some(most);
+        if (found.length > 0) return found.map(read);
+      } finally {
+        table.unlock();
+      }
+    }
+    return [];
   }
 
   /** Some of them; not all entries are looked at in one call. Wants the lock held. */
-  some(most: number): number[] {
+  #some(most: number): number[] {
     const entries = this.#entries;
     const found: number[] = [];
     let left = NEWEST;

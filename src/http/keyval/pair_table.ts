@@ -191,16 +191,9 @@ export class PairTable {
 
   /** Pairs that others are to be told, about so many, the newest first; some if there are any. */
   untoldOnes(most: number): readonly Pair[] {
-    for (let calls = this.#entries.untold.calls; calls > 0 && this.untold > 0; calls--) {
-      this.#entries.lock();
-      try {
-        const found = this.#entries.untold.some(most);
-        if (found.length > 0) return found.map((entry) => this.#entries.pair(entry));
-      } finally {
-        this.#entries.unlock();
-      }
-    }
-    return [];
+    const entries = this.#entries;
+    const count = (): number => this.untold;
+    return entries.untold.collect(most, entries, count, (entry) => entries.pair(entry));
   }
 
   /** Others know these changes. */

@@ -171,16 +171,9 @@ export class LearnedSessions {
 
   /** Sessions that other nodes are to be told of; some if there are any. */
   untoldOnes(most: number): readonly TableRecord[] {
-    for (let calls = this.#entries.untold.calls; calls > 0 && this.#entries.own(UNTOLD) > 0; calls--) {
-      this.#entries.lock();
-      try {
-        const found = this.#entries.untold.some(most);
-        if (found.length > 0) return found.map((entry) => this.#entries.record(entry));
-      } finally {
-        this.#entries.unlock();
-      }
-    }
-    return [];
+    const entries = this.#entries;
+    const count = (): number => entries.own(UNTOLD);
+    return entries.untold.collect(most, entries, count, (entry) => entries.record(entry));
   }
 
   /** Other nodes know these. */
