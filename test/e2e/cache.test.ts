@@ -107,3 +107,16 @@ test("what HEAD was answered is no answer to GET, though they have one key", asy
   assert.equal(await ask("/a"), "HIT all of it");
   assert.deepEqual(asked, ["HEAD /a", "GET /a"]);
 });
+
+test("the connection of a HEAD whose answer is kept goes on", async (t) => {
+  const { holdfast } = await cachedSite(t, (_incoming, response) => response.setHeader("Content-Length", 4).end(), {
+    location: "proxy_cache_valid 200 1m; proxy_cache_convert_head off;",
+  });
+  const client = await RawConnection.open(holdfast.port);
+  t.after(() => client.close());
+  for (const path of ["/a", "/b"]) {
+    client.write(`HEAD ${path} HTTP/1.1\r\nHost: a\r\n\r\n`);
+    assert.match(await client.until((text) => text.endsWith("\r\n\r\n")), /^HTTP\/1.1 200 /);
+    client.received = "";
+  }
+});

@@ -172,7 +172,7 @@ class UpstreamRequest extends PassageServers implements UpstreamPassage, PipeOwn
       return;
     }
     // proxy_method HEAD: the client would wait for the body that the head announces.
-    if (target.headRequest && head.contentLength > 0) request.incomplete = true;
+    if (target.headRequest && !request.headerOnly && head.contentLength > 0) request.incomplete = true;
     pipe.begin(bytes);
   }
 
