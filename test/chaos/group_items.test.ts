@@ -18,6 +18,8 @@ const SECONDS = Number(process.env.HOLDFAST_CHAOS_SECONDS ?? 6);
 const SEED = Number(process.env.HOLDFAST_CHAOS_SEED ?? 1);
 const AWAY_SECONDS = SECONDS / 6;
 const ZONE = "carts";
+/** So often each number is counted up at least. */
+const LEAST = 5;
 
 /** Counts one number up at one node. */
 class Counter {
@@ -104,7 +106,8 @@ test(`${CLIENTS} numbers are what was confirmed, while Redis is away for ${AWAY_
   });
   const end = performance.now() + SECONDS * 1000;
   const counting = counters.map(async (counter) => {
-    while (performance.now() < end) {
+    // However slow the machine is, there is something to lose.
+    while (performance.now() < end || counter.confirmed < LEAST) {
       await counter.count(chance.below(2) === 0);
       await pause(chance.below(20));
     }
@@ -143,5 +146,4 @@ test(`${CLIENTS} numbers are what was confirmed, while Redis is away for ${AWAY_
   }
   const confirmed = counters.reduce((sum, counter) => sum + counter.confirmed, 0);
   t.diagnostic(`${confirmed} confirmed; ${killed} workers killed`);
-  assert.ok(confirmed > CLIENTS * 5, `${confirmed} confirmed`);
 });
