@@ -6,17 +6,30 @@ const OPEN: ReadonlySet<string> = new Set(["01", "03", "04", "08", "09", "0B"]);
 const LOCAL = 1;
 const STATE = 3;
 
-/** How many TCP connections of this machine those addresses have. */
-export function connectionsOf(hosts: readonly string[]): number {
-  const wanted = new Set(hosts.flatMap(asShown));
-  let count = 0;
+/** Of each local address, as the kernel shows it, when looked at last (monotonic ms). */
+let counts = new Map<string, number>();
+let lookedAt = Number.NEGATIVE_INFINITY;
+
+/**
+ * How many TCP connections of this machine an address has, or had at some moment since then (monotonic ms). A look costs 20 ms
+ * of the processor and more, since the kernel goes through a table as large as the machine.
+ */
+export function connectionsOf(host: string, since: number): number {
+  if (lookedAt < since) look();
+  return asShown(host).reduce((sum, address) => sum + (counts.get(address) ?? 0), 0);
+}
+
+function look(): void {
+  lookedAt = performance.now();
+  counts = new Map();
   for (const file of ["/proc/self/net/tcp", "/proc/self/net/tcp6"]) {
     for (const line of read(file).split("\n").slice(1)) {
       const fields = line.trimStart().split(" ", STATE + 1);
-      if (fields.length > STATE && OPEN.has(fields[STATE]) && wanted.has(fields[LOCAL].slice(0, -5))) count++;
+      if (fields.length <= STATE || !OPEN.has(fields[STATE])) continue;
+      const address = fields[LOCAL].slice(0, -5);
+      counts.set(address, (counts.get(address) ?? 0) + 1);
     }
   }
-  return count;
 }
 
 /** An address as the kernel shows it there: words in the order of the machine's bytes; of IPv4 also the one within IPv6. */

@@ -20,6 +20,8 @@ const TICK_MS = 100;
  */
 const LEASE = 200;
 const LONG_LEASE = 6000;
+/** And while addresses are handed over: what is planned is not to be cut short since the master has to wait. */
+const HANDING_LEASE = 600;
 /** No worker was seen for so long: there is none, or all hang, ms. */
 const WORKERS_MS = 2000;
 /** The checker was not seen for so long; others have taken it for dead by then, ms. */
@@ -27,6 +29,8 @@ const CHECKER_MS = 3000;
 /** How long keepalived may take to end, ms. */
 const END_MS = 1000;
 const STEP_MS = 10;
+/** How often connections to an address that is handed over are counted, ms. */
+const LOOK_MS = 100;
 /**
  * Before an address is handed over, ms. First each client that asks for something hears that its connection closes, so that
  * it comes anew; then those that have asked nothing are closed, and new ones wait outside while requests end that are there.
@@ -147,7 +151,7 @@ export class AddressKeeper {
 
   #notes(): void {
     const { addresses } = this.#now;
-    this.#keepalived.note(FILE.alive, uptime() + LEASE);
+    this.#keepalived.note(FILE.alive, uptime() + (this.#handing.size > 0 ? HANDING_LEASE : LEASE));
     addresses.forEach((address, number) => {
       const name = instanceName(address);
       const weight = this.#away.has(number) ? WEIGHT.fault : this.#held(number, this.#weight(number));
@@ -172,6 +176,7 @@ export class AddressKeeper {
     const { addresses, zone, doors, log } = this.#now;
     const { host, advert } = addresses[number];
     this.#handing.add(number);
+    this.#keepalived.note(FILE.alive, uptime() + HANDING_LEASE);
     log.write("notice", `address ${host}: handing it over`);
     try {
       if (zone.lettingGo === "none") zone.lettingGo = "answered";
@@ -241,12 +246,15 @@ export function pause(ms: number): Promise<void> {
 
 /** Resolves when nothing is connected to that address, or after so many ms. */
 async function left(host: string, ms: number): Promise<void> {
-  const until = performance.now() + ms;
+  const start = performance.now();
   for (;;) {
     const at = performance.now();
-    if (connectionsOf([host]) === 0 || at > until) return;
+    // Addresses that are handed over together are looked at together.
+    if (connectionsOf(host, Math.max(start, at - LOOK_MS / 2)) === 0) return;
+    const now = performance.now();
+    if (now - start >= ms) return;
     // Of very many connections it takes long to count them.
-    await pause(Math.max(STEP_MS, 2 * (performance.now() - at)));
+    await pause(Math.min(start + ms - now, Math.max(LOOK_MS, 4 * (now - at))));
   }
 }
 
