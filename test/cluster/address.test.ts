@@ -100,9 +100,11 @@ test("addresses of IPv6, and advertisements that go to the other nodes alone", {
 test("an upgrade moves no address: keepalived goes on", { skip }, async (t) => {
   const hosts = await startHosts(t, ["lb1", "lb2"]);
   const { lb1, lb2 } = hosts;
-  const daemon = await startDaemon(t, configOf("lb1", hosts), { through: lb1.enter, files });
+  // Advertisements that do not come for 300 ms would be enough to move it.
+  const config = (name: string): string => configOf(name, hosts).replace("dev=eth0", "dev=eth0 advert=500ms");
+  const daemon = await startDaemon(t, config("lb1"), { through: lb1.enter, files });
   await waitFor(() => lb1.has(SHARED), "lb1 to have the address");
-  const two = await startHoldfast(t, { through: lb2.enter, config: configOf("lb2", hosts), files });
+  const two = await startHoldfast(t, { through: lb2.enter, config: config("lb2"), files });
   await two.waitForLog(/address 10\.77\.0\.100 on eth0: this node is backup/);
   const keepalived = daemon.read("logs/holdfast.keepalived/keepalived.pid");
   const old = await daemon.startNewBinary();

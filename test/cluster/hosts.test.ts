@@ -17,11 +17,17 @@ import { have } from "../support/have.ts";
 import { makePrefix, runTool } from "../support/holdfast.ts";
 import { haveHosts } from "../support/hosts.ts";
 import { noRedis } from "../support/redis.ts";
-import { waitFor } from "../support/wait.ts";
+import { PATIENCE_MS, waitFor } from "../support/wait.ts";
 
 const skip = haveHosts() || have("keepalived") || have("curl");
 /** Generous: machines that test are busy. The figures that are reached otherwise are in docs/cluster.md. */
 const MOST_MS = 5000;
+/**
+ * For moves that are planned: a node takes an address 39/256 of that before the next one would, which has to have heard it by then. Else
+ * both have it for a moment, and who reaches the wrong one is cut off. All of these hosts share a processor with other tests; for
+ * figures it is the default of 100 ms.
+ */
+const ADVERT = process.env.HOLDFAST_CHAOS_SECONDS === undefined ? "500ms" : "100ms";
 /** How long a line is bad. */
 const BAD_LINE_MS = Number(process.env.HOLDFAST_CHAOS_SECONDS ?? 4) * 1000;
 
@@ -127,8 +133,9 @@ test("the line of the node that has the address loses 20 %, and delays by 200 ms
   skip: skip || have("python3"),
 }, async (t) => {
   const site = await startSite(t, { slow: ["lb1"] });
-  const [{ host }] = site.nodes;
-  await waitFor(() => host.has(SHARED) && site.holder.host === host, "lb1 to have the address", 30_000);
+  const [first] = site.nodes;
+  const { host } = first;
+  await site.held(first);
   const spoilt = async (ms: number, share: number): Promise<void> => {
     const client = new HostClient(site.client);
     await client.answered(50);
@@ -146,7 +153,8 @@ test("the line of the node that has the address loses 20 %, and delays by 200 ms
 });
 
 test("what is planned costs no request", { skip }, async (t) => {
-  const site = await startSite(t);
+  const cluster = `virtual_ip ${SHARED}/24 dev=eth0 advert=${ADVERT};`;
+  const site = await startSite(t, { cluster });
   const NAMES = [
     "new connections",
     "connections that are kept",
@@ -166,7 +174,7 @@ test("what is planned costs no request", { skip }, async (t) => {
         // They may still begin when new connections wait outside already, and have that much less time.
         { kept: 20, rate: 20, wait: 250, protocol },
       ];
-      const clients = kinds.map((kind) => new HostClient(site.client, kind));
+      const clients = kinds.map((kind) => new HostClient(site.client, { ...kind, patience: PATIENCE_MS }));
       for (const client of clients) await client.answered(30);
       const at = Date.now();
       await run();
@@ -183,12 +191,12 @@ test("what is planned costs no request", { skip }, async (t) => {
   await planned("the holder quits", async () => {
     const { holder } = site;
     assert.equal(await holder.running.stop("SIGQUIT"), 0);
-    assert.notEqual(site.holder, holder);
+    await waitFor(() => !holder.holds && site.nodes.some(({ holds }) => holds), "another holder");
   });
 
   await planned("the address goes back to where it belongs", async () => {
     const [first] = site.nodes;
-    await waitFor(() => first.holds && site.holder === first, "lb1 to have the address", 30_000);
+    await site.held(first);
   });
 
   await planned("the holder drains, and serves again", async () => {
@@ -200,7 +208,7 @@ test("what is planned costs no request", { skip }, async (t) => {
 
   await planned("each node is restarted, one after the other, with another configuration", async () => {
     for (const node of site.nodes) {
-      node.configure({ location: "proxy_set_header X-Edition two;" });
+      node.configure({ cluster, location: "proxy_set_header X-Edition two;" });
       await node.running.stop("SIGQUIT");
       await site.recover();
     }
@@ -209,7 +217,7 @@ test("what is planned costs no request", { skip }, async (t) => {
   await planned("each node reads another configuration", async () => {
     const { holder } = site;
     for (const node of site.nodes) {
-      node.configure({ location: "proxy_set_header X-Edition three;" });
+      node.configure({ cluster, location: "proxy_set_header X-Edition three;" });
       assert.ok(await node.running.reload());
     }
     assert.equal(site.holder, holder);
@@ -218,12 +226,13 @@ test("what is planned costs no request", { skip }, async (t) => {
 
 test("a node that has two addresses hands both over", { skip }, async (t) => {
   const second = "10.77.0.101";
-  const virtual = [SHARED, second].map((address) => `virtual_ip ${address}/24 dev=eth0;`);
+  const virtual = [SHARED, second].map((address) => `virtual_ip ${address}/24 dev=eth0 advert=${ADVERT};`);
   const site = await startSite(t, { cluster: virtual.join(" ") });
   const [first] = site.nodes;
-  await waitFor(() => first.host.has(SHARED) && first.host.has(second), "lb1 to have both", 30_000);
+  await site.held(first);
+  await waitFor(() => site.nodes.every((node) => node.host.has(second) === (node === first)), "lb1 to have both");
   const clients = [SHARED, second].flatMap((address) => [{ address }, { address, rate: 20, wait: 500 }]);
-  const running = clients.map((options) => new HostClient(site.client, options));
+  const running = clients.map((options) => new HostClient(site.client, { ...options, patience: PATIENCE_MS }));
   for (const client of running) await client.answered(30, first.name);
   const at = Date.now();
   assert.equal(await first.running.stop("SIGQUIT"), 0);

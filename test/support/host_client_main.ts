@@ -1,16 +1,16 @@
 /**
- * A client as a process of its own: `host_client_main.ts ADDRESS PORT RATE KEPT WAIT PROTOCOL`. It asks so many times a second: each time on a
+ * A client as a process of its own: `host_client_main.ts ADDRESS PORT RATE KEPT WAIT PROTOCOL PATIENCE`. It asks so many times a second: each time on a
  * new connection or, with KEPT above 0, on so many that it keeps as long as the server does. Responses take WAIT ms. It writes what became of
  * each request as a line: when it was sent and over (ms since 1970), and the node's name that answered, or why none did. It ends with its
- * standard input, once all requests are over.
+ * standard input, once all requests are over. It gives a request up PATIENCE ms after its response was due.
  */
 import { type ClientHttp2Session, connect as connectHttp2 } from "node:http2";
 import { connect, type Socket } from "node:net";
 import { HEADERS } from "../../src/wire/h2/frames.ts";
 
-/** A client gives up, ms. */
-const PATIENCE_MS = 4000;
-const [host = "", port = "", rate = "", kept = "0", wait = "0", protocol = "http1"] = process.argv.slice(2);
+const [host = "", port = "", rate = "", kept = "0", wait = "0", protocol = "http1", patience = ""] =
+  process.argv.slice(2);
+const PATIENCE_MS = Number(patience);
 const KEPT = Number(kept);
 const path = wait === "0" ? "/" : `/wait/${wait}`;
 
