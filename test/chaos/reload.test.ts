@@ -7,7 +7,7 @@ import { startLoad } from "../support/load.ts";
 import { get, RawConnection } from "../support/tcp.ts";
 import { waitFor } from "../support/wait.ts";
 
-const CHECK = `check interval=100 rise=2 fall=2 timeout=1000 type=http;
+const CHECK = `check interval=100 rise=2 fall=2 timeout=5000 type=http;
   check_http_send "HEAD / HTTP/1.0\\r\\nX-Check: 1\\r\\n\\r\\n";`;
 const RELOADS = 20;
 
