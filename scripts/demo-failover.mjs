@@ -72,7 +72,7 @@ async function oneNode(stage, broken) {
   while (shopper.copy === first) await shopper.look();
   tell(`Refresh: copy ${shopper.copy} answers now. ${shopper.says()}`);
 
-  load.begin();
+  await load.begin();
   await sleep(WATCHED);
   const victim = copies.find(({ name }) => name === shopper.copy);
   await victim.kill();
@@ -114,7 +114,7 @@ async function twoNodes(stage, folder, broken) {
   await shopper.look();
   tell(`Through node 2: ${shopper.says()}`);
   serving = 0;
-  load.begin();
+  await load.begin();
   await sleep(WATCHED);
 
   // What a load balancer or a floating address before the nodes does.
@@ -178,9 +178,10 @@ function newLoad(node) {
   const others = Array.from({ length: OTHERS }, () => newShopper(ask));
   return {
     shopper,
-    begin() {
+    /** Resolves once each has something in the cart: whoever is killed while that is on its way would answer neither yes nor no. */
+    async begin() {
+      await Promise.all(others.map((other) => other.add("tea")));
       done = others.map(async (other) => {
-        await other.add("tea");
         while (running) {
           await other.look();
           await sleep(5);
