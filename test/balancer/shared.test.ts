@@ -159,9 +159,10 @@ test("a newcomer never gets the slot of a server named after it, however long th
 test("ten thousand servers are placed quickly", () => {
   const ports = Array.from({ length: 10_000 }, (_, i) => i + 1);
   const shared = upstreamZone(ports.length);
-  const started = performance.now();
+  // The processor's time: the machine may be busy with other things.
+  const started = process.cpuUsage();
   const upstream = over(shared, ports, 1);
-  assert.ok(performance.now() - started < 3000);
+  assert.ok(process.cpuUsage(started).user < 3_000_000);
   assert.equal(pickPort(upstream), 1);
 });
 

@@ -292,7 +292,7 @@ test("workers that are busy neither delay checks nor fail them", async (t) => {
   const holdfast = await startHoldfast(t, {
     config: ([port, status]) => `worker_processes 2; http {
       keepalive_requests 1000000;
-      upstream shop { server ${backend.address}; check interval=100 rise=1 fall=1 timeout=400 type=http; check_http_send "GET /up HTTP/1.0\\r\\n\\r\\n"; }
+      upstream shop { server ${backend.address}; check interval=100 rise=1 fall=1 timeout=1000 type=http; check_http_send "GET /up HTTP/1.0\\r\\n\\r\\n"; }
       server { listen 127.0.0.1:${port}; location = /status { check_status; }
         ${Array.from({ length: 40 }, (_, i) => `location ~ "^/(a+|b+|[a-z]+)*${i}(x|y)?$" { return 204; }`).join("\n")}
         location / { proxy_pass http://shop; } }
