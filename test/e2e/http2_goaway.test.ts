@@ -23,7 +23,7 @@ function start(t: TestContext, http = "", locations = "", globals = ""): Promise
 }
 
 /** What GOAWAY frames have said. */
-const goaways = ({ frames }: RawH2): (readonly [last: number, error: number])[] =>
+const goaways = ({ frames }: Pick<RawH2, "frames">): (readonly [last: number, error: number])[] =>
   frames
     .filter(({ type }) => type === h2.GOAWAY)
     .map(({ payload }) => [payload.readUInt32BE(0), payload.readUInt32BE(4)] as const);
@@ -33,9 +33,11 @@ const last = (stream: number) => [stream, h2.ERROR.NO_ERROR] as const;
 
 /** Waits for the notice, and returns the acknowledgement of the PING behind it. */
 async function noticed(client: RawH2): Promise<string> {
-  const { payload, flags } = await client.frame(h2.PING);
+  const ping = await client.frame(h2.PING);
+  const { payload, flags } = ping;
   assert.equal(flags & h2.FLAG.ACK, 0);
-  assert.deepEqual(goaways(client), [NOTICE]);
+  // What came with it: where lingering_timeout is short, more may have followed by now.
+  assert.deepEqual(goaways({ frames: client.frames.slice(0, client.frames.indexOf(ping)) }), [NOTICE]);
   return h2.pingAck(payload.toString("latin1"));
 }
 
@@ -120,14 +122,15 @@ test("a client that never acknowledges, and asks for ever, is told the last stre
   await answer(client, 1);
   await silent.frame(h2.SETTINGS);
   holdfast.signal("SIGQUIT");
-  await noticed(client);
+  // It asks from before the notice on, however late it looks at that.
   const answered = () => client.frames.filter(({ type }) => type === h2.DATA).length;
   let count = 1;
   while (!client.ended) {
     client.write(client.get(2 * count++ + 1, "/small"), client.get(2 * count++ + 1, "/small"));
     await waitFor(() => client.ended || answered() >= count - 1, "an answer");
   }
-  const [, [until]] = goaways(client);
+  const [notice, [until]] = goaways(client);
+  assert.deepEqual(notice, NOTICE);
   assert.ok(until > 1 && until <= 2 * count - 1, `${until} of ${2 * count - 1}`);
   // What it was promised it has got.
   assert.equal(answered(), (until + 1) / 2);
