@@ -78,6 +78,7 @@ const GET = "GET /mixed HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
 const PUT = `PUT /mixed HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: ${BODY.length}\r\n\r\n${BODY}`;
 const attacks = HOSTILE_SERVERS.filter(([name]) => ONLY === undefined || new RegExp(ONLY).test(name));
 
+// What asks the good server waits for it as long as it takes on a busy machine: only where a hostile one may be silent is time short.
 test(`${attacks.length} attacks of servers over HTTP/2, ${SECONDS} s each`, async (t) => {
   const good = await h2Backend(t, (stream) => {
     stream.resume();
@@ -91,16 +92,18 @@ test(`${attacks.length} attacks of servers over HTTP/2, ${SECONDS} s each`, asyn
   const hostilePort = await freePort();
   const holdfast = await startHoldfast(t, {
     config: ([port]) => `worker_processes 1; http { access_log off; client_max_body_size 0;
-      proxy_http_version 2; proxy_read_timeout 400ms; proxy_send_timeout 400ms;
+      proxy_http_version 2;
       upstream mixed { server 127.0.0.1:${hostilePort} max_fails=0; server ${good.address} max_fails=0; keepalive 8; }
       server { listen 127.0.0.1:${port};
-        location /mixed { proxy_pass http://mixed; proxy_next_upstream error timeout invalid_header; }
+        proxy_next_upstream error timeout invalid_header;
+        location /mixed { proxy_pass http://mixed; proxy_read_timeout 400ms; proxy_send_timeout 400ms; }
+        location /calm { proxy_pass http://mixed; }
         location /good { proxy_pass http://${good.address}; } } }`,
   });
   const { port } = holdfast;
   const [worker] = workersOf(holdfast.pid);
   const memory = (): number => memoryOf(worker, "Anonymous");
-  for (let i = 0; i < 200; i++) assert.equal((await get(port, "/mixed")).body, "good");
+  for (let i = 0; i < 200; i++) assert.equal((await get(port, "/calm")).body, "good");
   const before = memory();
   for (const [name, said] of attacks) {
     await t.test(name, async (t) => {
@@ -161,7 +164,7 @@ test(`${attacks.length} attacks of servers over HTTP/2, ${SECONDS} s each`, asyn
         mixed.times.every((ms) => ms < PATIENCE_MS),
         "a request that does not end",
       );
-      for (let i = 0; i < 4; i++) assert.equal((await get(port, "/mixed")).body, "good");
+      for (let i = 0; i < 4; i++) assert.equal((await get(port, "/calm")).body, "good");
     });
   }
   assert.ok(memory() - before < MOST_AFTER, `${memory() - before} KiB more`);
