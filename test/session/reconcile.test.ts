@@ -107,6 +107,22 @@ test("two changes of the same millisecond are not taken for one", () => {
   }
 });
 
+test("what came of a change that was tried is told from another one of its millisecond", () => {
+  const base = patched(undefined, { a: 1 }, 1000);
+  const tried = patched(base, { here: { b: 1 } }, 2000);
+  const changes: readonly JsonObject[] = [{ more: 1 }, { here: null }, { here: { b: 2 } }, { a: 2 }];
+  for (const later of changes) {
+    const local = patched(tried, later, 2500);
+    assert.equal(reconciled(base, local, tried, tried.version), local);
+    const { members } = reconciled(base, local, patched(base, { there: 1 }, 2000), tried.version);
+    assert.deepEqual(members, { ...local.members, there: 1 });
+  }
+  // Of the same member the later value stays.
+  const local = patched(tried, { more: 1 }, 2500);
+  const other = patched(base, { here: { b: 3 } }, 2000);
+  assert.deepEqual(reconciled(base, local, other, tried.version).members, { a: 1, here: { b: 1 }, more: 1 });
+});
+
 test("an item that has ended takes the one with it that it has replaced, and no later one", () => {
   const base = item(undefined, "a", 1000);
   const unsent = { base, from: undefined, tried: 0, current: item(base, "b", 2000, 2100) };

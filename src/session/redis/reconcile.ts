@@ -1,5 +1,5 @@
 import { applyChange, type SessionLimits } from "../zone/change.ts";
-import { isObject, type Json, type JsonObject } from "../zone/merge.ts";
+import { changedAt, isObject, type Json, type JsonObject } from "../zone/merge.ts";
 import { movedSession, type StoredSession } from "../zone/stored_session.ts";
 import type { Unsent } from "./queue.ts";
 import { deletedMark, isLiving } from "./remote.ts";
@@ -29,9 +29,8 @@ export function reconcile(
   // Nobody else has changed it, or the store has lost what it had: what is here is all there is.
   if (there === undefined || version <= (base?.version ?? 0)) return current;
   // Two processes may have made different changes in the same millisecond.
-  const same = version === current.version && isSame(there, current);
-  if (version === tried && (same || version !== current.version)) return current;
-  if (same) return there;
+  if (version === tried && isFrom(there, current)) return current;
+  if (version === current.version && isSame(there, current)) return there;
   // There is nothing to merge in an item: the later one stays, also where the other one was deleted.
   if (current.isItem && (isLiving(there, now) || isMark(there))) return current.version > version ? current : "drop";
   if (!isLiving(there, now)) return isMark(there) ? "drop" : current;
@@ -65,6 +64,17 @@ export function rebase(
 /** Whether it stands for a session that was deleted or renewed. */
 export function isMark(session: StoredSession): boolean {
   return session.movedTo !== undefined || session.expires === 0;
+}
+
+/** Whether `later` has grown out of `tried`: it knows of what was changed there last. */
+function isFrom(tried: StoredSession, later: StoredSession): boolean {
+  const { version } = tried;
+  if (version === later.version) return isSame(tried, later);
+  const { stamps } = later;
+  // As a whole.
+  if (stamps.floor >= version || tried.stamps.floor >= version) return stamps.floor >= version;
+  for (const [path, at] of tried.stamps.at) if (at === version && changedAt(stamps, path) < version) return false;
+  return true;
 }
 
 /** Whether it is the same change of the same session: when it ends was changed by using it. */

@@ -135,7 +135,7 @@ class LaterChanges {
 }
 
 /** When the member was changed, or one around it; 0: nobody knows. */
-function changedAt({ at }: Stamps, path: string): number {
+export function changedAt({ at }: Stamps, path: string): number {
   let last = 0;
   for (const [stamped, version] of at) if (version > last && isWithin(path, stamped)) last = version;
   return last;
