@@ -11,6 +11,8 @@ export class BufferedBody implements Turn, CursorOwner {
   private readonly cursor = new BodyCursor(this);
   private request: Request | undefined = undefined;
   private body: SentBody | undefined = undefined;
+  /** It has asked for a turn, perhaps for another request. */
+  private waiting = false;
 
   constructor(owner: SenderOwner, output: BodyOutput) {
     this.owner = owner;
@@ -47,6 +49,7 @@ export class BufferedBody implements Turn, CursorOwner {
 
   /** Its turn to read the body from its file. */
   onTurn(): void {
+    this.waiting = false;
     this.onDrain();
   }
 
@@ -67,7 +70,8 @@ export class BufferedBody implements Turn, CursorOwner {
   private sendRest(request: Request, body: SentBody): void {
     while (!this.output.whole) {
       if (body.file !== undefined && !this.cursor.reading && !mayRead(this)) {
-        nextTurn(this);
+        if (!this.waiting) nextTurn(this);
+        this.waiting = true;
         return;
       }
       if (!this.sendNext(request, body)) {

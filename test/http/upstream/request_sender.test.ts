@@ -1,10 +1,15 @@
 import assert from "node:assert/strict";
+import { openSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { test } from "node:test";
 import type { Request } from "../../../src/http/core/request.ts";
+import { TempFile } from "../../../src/http/core/temp_file.ts";
+import { nextTurn } from "../../../src/http/files/file_turns.ts";
 import type { BodyCoding, RequestCoding, UpstreamTarget } from "../../../src/http/upstream/protocol.ts";
 import { RequestSender, type SenderOwner } from "../../../src/http/upstream/request_sender.ts";
 import { SlabQueue } from "../../../src/net/slabs.ts";
 import { STDIN_STREAM } from "../../../src/wire/fastcgi.ts";
+import { makePrefix } from "../../support/holdfast.ts";
 
 /** A connection that takes everything and remembers it. */
 class Connection implements SenderOwner {
@@ -39,17 +44,20 @@ class Connection implements SenderOwner {
   }
 }
 
+/** Bytes of files that are read in a turn of the event loop (file_turns.ts). */
+const TURN = 1024 * 1024;
 /** The most a FastCGI record holds. */
 const MAX_CONTENT = 65_535;
 const SEND_TIMEOUT = 60_000;
 
-/** A sender with a request whose body is `body`, or comes later, or for which `text` is sent. */
-function sending(body?: Buffer, text?: string) {
+/** A sender with a request whose body is `body`, in memory or a file, or comes later, or for which `text` is sent. */
+function sending(body?: Buffer | { readonly file: TempFile; readonly length: number }, text?: string) {
   const data = new SlabQueue();
-  if (body !== undefined) data.push(body);
+  const file = body === undefined || Buffer.isBuffer(body) ? undefined : body.file;
+  if (Buffer.isBuffer(body)) data.push(body);
   let paused = false;
   const request = {
-    body: body === undefined ? undefined : { data, length: body.length, file: undefined, memory: () => data.whole() },
+    body: body === undefined ? undefined : { data, length: body.length, file, memory: () => data.whole() },
     preread: undefined,
     bodyEnded: body !== undefined,
     discardBody: false,
@@ -145,6 +153,24 @@ test("a text in place of the body goes with the head where there is room, and el
   sender.onDrain();
   assert.equal(connection.written, "head[4:a te][1:x][1!t]");
   assert.equal(sender.complete, true);
+});
+
+test("a body in a file waits for one turn to be read, however often its server takes more meanwhile", async (t) => {
+  const path = join(makePrefix(t), "body");
+  writeFileSync(path, Buffer.alloc(8 * TURN));
+  const file = new TempFile(path, openSync(path, "r"));
+  const { sender, connection } = sending({ file, length: 8 * TURN });
+  t.after(() => {
+    sender.stop();
+    file.close();
+  });
+  sender.send(coded(undefined));
+  for (let i = 0; i < 3; i++) sender.onDrain();
+  const before = connection.written.length;
+  const other = Promise.withResolvers<number>();
+  nextTurn({ onTurn: () => other.resolve(connection.written.length - before), onFault: other.reject });
+  const sent = await other.promise;
+  assert.ok(sent < 2 * TURN, `${sent} bytes before another's turn`);
 });
 
 test("a streamed body that finds no room keeps the client waiting, and its end comes behind it", () => {
