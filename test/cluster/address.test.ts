@@ -15,7 +15,7 @@ const SHARED = "10.77.0.100";
 
 function configOf(name: string, { lb1, lb2 }: Readonly<Record<"lb1" | "lb2", Host>>, cluster = ""): string {
   return `cluster test { node lb1 ${lb1.address}; node lb2 ${lb2.address}; secret_file secret;
-      check interval=200 fall=2 rise=1 timeout=200; virtual_ip ${SHARED}/24 dev=eth0; ${cluster} }
+      check interval=200 fall=2 rise=1 timeout=2000; virtual_ip ${SHARED}/24 dev=eth0; ${cluster} }
     events {} http { access_log off; server { listen 80; location / { return 200 ${name}; } } }`;
 }
 

@@ -154,7 +154,7 @@ test("the line of the node that has the address loses 20 %, and delays by 200 ms
 
 test("what is planned costs no request", { skip }, async (t) => {
   const cluster = `virtual_ip ${SHARED}/24 dev=eth0 advert=${ADVERT};`;
-  const site = await startSite(t, { cluster });
+  const site = await startSite(t, { cluster, patient: true });
   const NAMES = [
     "new connections",
     "connections that are kept",
@@ -208,7 +208,7 @@ test("what is planned costs no request", { skip }, async (t) => {
 
   await planned("each node is restarted, one after the other, with another configuration", async () => {
     for (const node of site.nodes) {
-      node.configure({ cluster, location: "proxy_set_header X-Edition two;" });
+      node.configure({ cluster, patient: true, location: "proxy_set_header X-Edition two;" });
       await node.running.stop("SIGQUIT");
       await site.recover();
     }
@@ -217,7 +217,7 @@ test("what is planned costs no request", { skip }, async (t) => {
   await planned("each node reads another configuration", async () => {
     const { holder } = site;
     for (const node of site.nodes) {
-      node.configure({ cluster, location: "proxy_set_header X-Edition three;" });
+      node.configure({ cluster, patient: true, location: "proxy_set_header X-Edition three;" });
       assert.ok(await node.running.reload());
     }
     assert.equal(site.holder, holder);
@@ -227,7 +227,7 @@ test("what is planned costs no request", { skip }, async (t) => {
 test("a node that has two addresses hands both over", { skip }, async (t) => {
   const second = "10.77.0.101";
   const virtual = [SHARED, second].map((address) => `virtual_ip ${address}/24 dev=eth0 advert=${ADVERT};`);
-  const site = await startSite(t, { cluster: virtual.join(" ") });
+  const site = await startSite(t, { cluster: virtual.join(" "), patient: true });
   const [first] = site.nodes;
   await site.held(first);
   await waitFor(() => site.nodes.every((node) => node.host.has(second) === (node === first)), "lb1 to have both");

@@ -256,23 +256,26 @@ export interface SiteOptions {
   readonly slow?: readonly (typeof NODES)[number][];
   /** Sessions are in a Redis on a host of its own. */
   readonly stored?: boolean;
+  /** Nothing is to be found out by time: whoever has to wait for the processor is waited for. */
+  readonly patient?: boolean;
 }
 
 const CLUSTER = `virtual_ip ${SHARED}/24 dev=eth0;`;
 
 function configOf(node: string, hosts: Readonly<Record<string, Host>>, options: SiteOptions = {}): string {
-  const { cluster = CLUSTER, location = "", stored = false } = options;
+  const { cluster = CLUSTER, location = "", stored = false, patient = false } = options;
+  const timeout = patient ? 5000 : 300;
   const http = stored ? `session_zone carts:4m store=redis://${hosts.store.address}:6379; session_timeout 50ms;` : "";
   const session = stored ? "session carts;" : "";
   return `cluster shop { ${NODES.map((name) => `node ${name} ${hosts[name].address};`).join(" ")} secret_file secret;
-      check interval=500 fall=3 rise=2 timeout=300; ${cluster} }
+      check interval=500 fall=3 rise=2 timeout=${timeout}; ${cluster} }
     worker_processes 2;
     events {}
     http { access_log off; ${http}
       upstream shop { ${SERVERS.map((name) => `server ${hosts[name].address}:${SERVER_PORT} max_fails=0;`).join(" ")} keepalive 8;
-        check interval=500 fall=3 rise=2 timeout=300 type=http quorum=majority; }
+        check interval=500 fall=3 rise=2 timeout=${timeout} type=http quorum=majority; }
       server { listen 80; http2 on; add_header X-Node ${node};
-        proxy_connect_timeout 300ms; proxy_read_timeout 1s;
+        proxy_connect_timeout ${timeout}ms; proxy_read_timeout ${patient ? "10s" : "1s"};
         location / { ${session} ${location} proxy_pass http://shop; } }
       server { listen 127.0.0.1:81; location /cluster { cluster_status; } } }`;
 }
