@@ -4,8 +4,10 @@ import { readdirSync } from "node:fs";
 import { test } from "node:test";
 import * as h2 from "../../src/wire/h2/frames.ts";
 import { httpBackend } from "../support/backend.ts";
-import { RawH2 } from "../support/h2.ts";
+import { type RawFrame, RawH2 } from "../support/h2.ts";
+import { RawH2Server } from "../support/h2_backend.ts";
 import { startHoldfast } from "../support/holdfast.ts";
+import { RawConnection } from "../support/tcp.ts";
 import { waitFor } from "../support/wait.ts";
 
 test("a stream that limit_rate holds back has its whole send_timeout when others use up the connection's window", async (t) => {
@@ -50,3 +52,36 @@ test("a response that its cache has before its client takes the rest comes to it
   client.write(h2.windowUpdate(1, 100_000));
   await holdfast.waitForLog(/\/kept 200 4000/, "logs/access.log");
 });
+
+test("uploads to a server that share its connection's window take turns", async (t) => {
+  const server = await RawH2Server.start(t);
+  const holdfast = await startHoldfast(t, {
+    config: ([
+      port,
+    ]) => `http { upstream u { server 127.0.0.1:${server.port}; keepalive 1; } client_body_buffer_size 512k;
+      server { listen ${port}; location / { proxy_http_version 2; proxy_pass http://u; } } }`,
+  });
+  const upload = async () => {
+    const client = await RawConnection.open(holdfast.port);
+    t.after(() => client.close());
+    client.write("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 300000\r\n\r\n");
+    client.write(Buffer.alloc(300_000, "u"));
+  };
+  await upload();
+  const connection = await server.connection(0);
+  const taken = (stream: number) =>
+    connection.frames.reduce((sum, frame) => (frame.stream === stream ? sum + dataOf(frame) : sum), 0);
+  await waitFor(() => taken(1) === h2.DEFAULT_WINDOW, "all that the window lets through");
+  await upload();
+  await connection.frame(h2.HEADERS, 3);
+  const before = taken(1);
+  for (let more = 16_384; more <= 4 * 16_384; more += 16_384) {
+    connection.write(h2.windowUpdate(1, 16_384), h2.windowUpdate(0, 16_384));
+    await waitFor(() => taken(1) + taken(3) === before + more, "what is let through");
+  }
+  assert.equal(taken(3), 32_768);
+});
+
+function dataOf({ type, payload }: RawFrame): number {
+  return type === h2.DATA ? payload.length : 0;
+}

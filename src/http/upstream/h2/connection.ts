@@ -12,7 +12,7 @@ import type { TlsChoice } from "../tls.ts";
 import { type FramesOwner, ServerFrames, type StreamFrames } from "./frames.ts";
 import { FIRST_WINDOW } from "./inbound.ts";
 import { ServerOutput } from "./output.ts";
-import { ReadEnd } from "./read_end.ts";
+import { byLastSent, ReadEnd } from "./read_end.ts";
 import { ServerStream, type StreamOwner } from "./stream.ts";
 
 /** How many streams a server is thought to take until it says so (RFC 9113 section 6.5.2). */
@@ -220,7 +220,7 @@ export class H2ServerConnection implements StreamHandler, ConnectingOwner, Frame
 
   onDrain(): void {
     this.output.onDrain();
-    for (const stream of this.streams.all()) stream.outbound.onRoom();
+    for (const stream of this.streams.all().sort(byLastSent)) stream.outbound.onRoom();
   }
 
   onSent(): void {

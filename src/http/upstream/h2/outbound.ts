@@ -28,6 +28,8 @@ export class Outbound implements SenderOwner, RequestCoding, BodyCoding, SentStr
   /** What the server has added to the window, less what was sent. */
   private credit = 0;
   mark = 0;
+  /** `requested` of the connection after its last DATA. */
+  lastSent = 0;
 
   constructor(owner: OutboundOwner, output: ServerOutput) {
     this.owner = owner;
@@ -44,6 +46,7 @@ export class Outbound implements SenderOwner, RequestCoding, BodyCoding, SentStr
   send(id: number): void {
     this.id = id;
     this.credit = 0;
+    this.lastSent = 0;
     this.sender.send(this);
   }
 
@@ -75,6 +78,7 @@ export class Outbound implements SenderOwner, RequestCoding, BodyCoding, SentStr
     const { output } = this;
     output.window -= length;
     output.requested += length + BYTES_OF_FRAME;
+    this.lastSent = output.requested;
     return frameHead(length, DATA, last ? FLAG.END_STREAM : 0, this.id);
   }
 

@@ -3,6 +3,8 @@ export interface ReadStream {
   /** It will be told of its answer, and that more of its request may be sent. */
   answerCame: boolean;
   roomCame: boolean;
+  /** The later it has sent something of its request, the larger. */
+  readonly lastSent: number;
   onRead(): void;
   onRoom(): void;
   onFault(error: unknown): void;
@@ -40,6 +42,7 @@ export class ReadEnd<T extends ReadStream> {
       }
     }
     answered.length = 0;
+    if (roomy.length > 1) roomy.sort(byLastSent);
     for (const stream of roomy) {
       stream.roomCame = false;
       try {
@@ -50,4 +53,9 @@ export class ReadEnd<T extends ReadStream> {
     }
     roomy.length = 0;
   }
+}
+
+/** Who has waited longest comes first: what there is room for on the connection may be no more than one can use. */
+export function byLastSent(a: { readonly lastSent: number }, b: { readonly lastSent: number }): number {
+  return a.lastSent - b.lastSent;
 }

@@ -214,6 +214,10 @@ export class ServerStream implements ServerExchange, StreamFrames, OutboundOwner
     user.onHead(this, NOTHING);
   }
 
+  get lastSent(): number {
+    return this.outbound.lastSent;
+  }
+
   touch(): void {
     this.owner.touch(this);
   }
