@@ -1,5 +1,6 @@
 import { closeSync, constants, fstatSync, openSync, writeSync } from "node:fs";
 import { lockByte, tryLockByte, unlockByte } from "../../sys/byte_lock.ts";
+import { errnoCode, errorText } from "../../sys/errno.ts";
 import { mapDescriptor } from "../../sys/memory.ts";
 import { osPath } from "../../sys/paths.ts";
 
@@ -30,10 +31,11 @@ export class CommitLock {
   /** Transactions of this process that are under way: several beside the event loop. */
   #commits = 0;
 
-  /** Throws what node:fs does, and where it cannot be locked. */
+  /** Throws a sentence where it cannot be had. */
   constructor(directory: string) {
+    const path = `${directory}/${FILE}`;
     // Never closed once it is in use: whoever dies closes it.
-    this.#fd = openSync(osPath(`${directory}/${FILE}`), constants.O_RDWR | constants.O_CREAT, 0o600);
+    this.#fd = open(path);
     try {
       lockByte(this.#fd, OPENING);
       this.#words = wordsOf(this.#fd);
@@ -41,7 +43,7 @@ export class CommitLock {
       unlockByte(this.#fd, OPENING);
     } catch (error) {
       this.close();
-      throw error;
+      throw new Error(`"${path}" cannot be locked: ${error instanceof Error ? error.message : String(error)}`);
     }
   }
 
@@ -131,6 +133,14 @@ export class CommitLock {
   }
 }
 
+function open(path: string): number {
+  try {
+    return openSync(osPath(path), constants.O_RDWR | constants.O_CREAT, 0o600);
+  } catch (error) {
+    throw new Error(`open() "${path}" failed (${errorText(errnoCode(error) ?? "EIO")})`);
+  }
+}
+
 /** Memory that nobody else has, to sleep on. */
 const NOBODY = new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT));
 
@@ -139,6 +149,6 @@ function wordsOf(fd: number): Int32Array {
   // Written, and not only made longer: where the disk is full, to touch a page that is not there would be SIGBUS.
   if (size < BYTES) writeSync(fd, Buffer.alloc(BYTES - size), 0, BYTES - size, size);
   const mapping = mapDescriptor(fd, BYTES, 0n);
-  if (mapping === undefined) throw new Error(`mmap() of "${FILE}" failed`);
+  if (mapping === undefined) throw new Error("mmap() failed");
   return new Int32Array(mapping.buffer);
 }
