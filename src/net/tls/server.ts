@@ -40,6 +40,12 @@ export interface TlsStageOwner extends AcceptOwner {
 const HANDSHAKE = 0x16;
 const SSL2 = 0x80;
 
+/**
+ * A client that has sent more than this until the handshake was complete has most likely sent a key of ML-KEM, as browsers do: 1216 bytes,
+ * of which OpenSSL makes 6.5 KiB. Those of other methods have a few hundred bytes, and are not worth the time.
+ */
+const WITH_LARGE_KEY = 1216;
+
 const DURING = " while SSL handshaking";
 
 /** The server's side of a handshake. Until it is complete, nothing but TLS's own bytes is kept. */
@@ -57,6 +63,7 @@ export class TlsStage implements StreamHandler, HelloHandler, ClientStatusOwner 
   private clientStatus: ClientStatus | undefined = undefined;
   /** Received meanwhile. */
   private held = NOTHING;
+  private received = 0;
 
   /** `context`: the address's; `timeout`: ms for the whole handshake. */
   constructor(stream: Stream, owner: TlsStageOwner, context: TlsContext, timeout: number) {
@@ -87,6 +94,7 @@ export class TlsStage implements StreamHandler, HelloHandler, ClientStatusOwner 
 
   private shakeHands(ssl: SslConnection, bytes: Buffer): void {
     const { stream } = this;
+    this.received += bytes.length;
     let error = SSL_ERROR_WANT_READ;
     let at = 0;
     while (error === SSL_ERROR_WANT_READ) {
@@ -161,6 +169,7 @@ export class TlsStage implements StreamHandler, HelloHandler, ClientStatusOwner 
       this.leave();
       return;
     }
+    if (this.received > WITH_LARGE_KEY) ssl.forgetPeerKey();
     this.ssl = undefined;
     const secured = new TlsStream(this.stream, ssl, this, this.context.recordSize);
     this.stream.handler = secured;

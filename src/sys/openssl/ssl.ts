@@ -4,8 +4,8 @@ import { InputBio, OutputBio, referTo } from "./connection_bios.ts";
 import type { SslContext } from "./context.ts";
 import { EarlyData, SSL_READ_EARLY_DATA_FINISH } from "./early_data.ts";
 import { clearErrors } from "./errors.ts";
-import { forgetExchangedKeys } from "./exchanged_keys.ts";
 import { mapped } from "./memory.ts";
+import { emptyPeerKey } from "./peer_key.ts";
 import { acknowledgeServerName, helloName } from "./server_name.ts";
 import type { SessionHandler } from "./session.ts";
 
@@ -253,9 +253,7 @@ export class SslConnection {
       result = c.SSL_do_handshake(this.address);
     }
     running.connection = undefined;
-    if (result !== 1) return c.SSL_get_error(this.address, result);
-    if (this.early === undefined) forgetExchangedKeys(this.address);
-    return 0;
+    return result === 1 ? 0 : c.SSL_get_error(this.address, result);
   }
 
   /** How many bytes were read (`readBytes`); else minus an SSL_ERROR, and errors are in the queue. */
@@ -275,10 +273,7 @@ export class SslConnection {
     let result = early.read(address, bytes);
     if (result === -SSL_READ_EARLY_DATA_FINISH) {
       result = c.SSL_read(this.address, address, MOST_BYTES);
-      if (!this.isUnfinished) {
-        this.early = undefined;
-        forgetExchangedKeys(this.address);
-      }
+      if (!this.isUnfinished) this.early = undefined;
     }
     return result;
   }
@@ -333,6 +328,11 @@ export class SslConnection {
     this.enter();
     c.SSL_shutdown(this.address);
     clearErrors();
+  }
+
+  /** After the handshake, where early data may still come too: gives back what the key by which a secret was agreed on takes. */
+  forgetPeerKey(): void {
+    emptyPeerKey(this.address);
   }
 
   /** As nginx's $ssl_protocol: `TLSv1.3`. */

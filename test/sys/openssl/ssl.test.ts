@@ -3,7 +3,6 @@ import assert from "node:assert/strict";
 import { afterEach, test } from "node:test";
 import { bind, registerCallback } from "../../../src/sys/ffi.ts";
 import { type FaultLog, logFaultsTo } from "../../../src/sys/guard.ts";
-import { agreedCurve } from "../../../src/sys/openssl/agreed.ts";
 import { livingConnections, MOST_BYTES, SSL_ERROR_WANT_READ, SslConnection } from "../../../src/sys/openssl/ssl.ts";
 import { noOpenssl, selfSigned } from "../../support/certificates.ts";
 import { decrypted, encrypted, outputOf, serverContext, tlsContext } from "../../support/tls_memory.ts";
@@ -14,15 +13,9 @@ const certificate = skip === false ? selfSigned("one.example") : { certificate: 
 const c = bind(null, {
   SSL_ctrl: { return: "int64", arguments: ["handle", "int32", "int64", "buffer"] },
   SSL_CTX_set_verify: { return: "void", arguments: ["handle", "int32", "handle"] },
-  SSL_key_update: { return: "int32", arguments: ["handle", "int32"] },
-  EVP_PKEY_get1_encoded_public_key: { return: "uint64", arguments: ["handle", "buffer"] },
-  EVP_PKEY_free: { return: "void", arguments: ["handle"] },
 });
 const SSL_CTRL_SET_MAX_CERT_LIST = 51;
 const SSL_CTRL_SET_TLSEXT_HOSTNAME = 55;
-const SSL_CTRL_GET_PEER_TMP_KEY = 109;
-const SSL_CTRL_GET_TMP_KEY = 133;
-const SSL_KEY_UPDATE_REQUESTED = 1;
 
 const made: SslConnection[] = [];
 const faults: string[] = [];
@@ -162,54 +155,4 @@ test("flights larger than the shared memory, in both directions", { skip }, () =
   assert.deepEqual(agree(one, other), [0, 0]);
   assert.equal(decrypted(other, encrypted(one, "question")), "question");
   assert.equal(decrypted(one, encrypted(other, "answer")), "answer");
-});
-
-/** Of the keys that a connection has for the agreement on a secret, how many there are, and how many have something in them. */
-function exchangedKeys({ pointer }: SslConnection): [kept: number, full: number] {
-  const out = Buffer.alloc(8);
-  let kept = 0;
-  let full = 0;
-  for (const command of [SSL_CTRL_GET_PEER_TMP_KEY, SSL_CTRL_GET_TMP_KEY]) {
-    if (c.SSL_ctrl(pointer, command, 0n, out) !== 1n) continue;
-    const key = out.readBigUInt64LE();
-    kept++;
-    if (c.EVP_PKEY_get1_encoded_public_key(key, Buffer.alloc(8)) > 0n) full++;
-    c.EVP_PKEY_free(key);
-  }
-  return [kept, full];
-}
-
-test("the keys that a secret was agreed on by are empty after the handshake, and the connection goes on", {
-  skip,
-}, () => {
-  const kinds: readonly (readonly [curves: string, protocol: "TLSv1.2" | "TLSv1.3", client: number, server: number])[] =
-    [
-      ["X25519", "TLSv1.3", 2, 2],
-      ["prime256v1", "TLSv1.3", 2, 2],
-      ["ffdhe2048", "TLSv1.3", 2, 2],
-      ["X25519MLKEM768", "TLSv1.3", 1, 1],
-      ["prime256v1", "TLSv1.2", 1, 0],
-    ];
-  for (const [curves, protocol, clientKeys, serverKeys] of kinds) {
-    const settings = { curves, protocols: new Set([protocol]) };
-    const one = client(undefined, tlsContext("client", settings));
-    const other = server(() => 0, serverContext(certificate, settings));
-    const kind = `${protocol} with ${curves}`;
-    assert.deepEqual(agree(one, other), [0, 0], kind);
-    assert.deepEqual(
-      [exchangedKeys(one), exchangedKeys(other)],
-      [
-        [clientKeys, 0],
-        [serverKeys, 0],
-      ],
-      kind,
-    );
-    assert.equal(agreedCurve(other), curves, kind);
-    if (protocol === "TLSv1.3")
-      for (const { pointer } of [one, other]) c.SSL_key_update(pointer, SSL_KEY_UPDATE_REQUESTED);
-    assert.equal(decrypted(other, encrypted(one, "question")), "question", kind);
-    assert.equal(decrypted(one, encrypted(other, "answer")), "answer", kind);
-    // An update of its own, which it was asked for: the next connection has the same BIO.
-    outputOf(one);
-  }
 });
