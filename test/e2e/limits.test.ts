@@ -271,7 +271,9 @@ test("one request after the other is answered and logged as by nginx", { skip: h
   const files = { "html/in": "in" };
   const [holdfast, nginx] = await Promise.all([startHoldfast(t, { files, config }), startNginx(t, { files, config })]);
   assert.deepEqual(await answersOf(holdfast.port, paths), await answersOf(nginx.port, paths));
-  assert.deepEqual(limitLines(holdfast), limitLines(nginx));
+  const expected = limitLines(nginx);
+  await waitFor(() => limitLines(holdfast).length >= expected.length, "as many lines as nginx has");
+  assert.deepEqual(limitLines(holdfast), expected);
 });
 
 test("a request ahead of its time is delayed, and let go where its client leaves", async (t) => {
