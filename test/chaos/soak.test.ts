@@ -187,7 +187,7 @@ async function soak(t: TestContext, more: string): Promise<void> {
         server { listen 127.0.0.1:${status}; keepalive_timeout 0; location / { stub_status; } }
       }`,
   });
-  assert.equal(await counters(holdfast), IDLE);
+  await waitFor(async () => (await counters(holdfast)) === IDLE, "the counters at first");
   const before = descriptors(holdfast.pid);
   const wrong: string[] = [];
   let number = 0;
