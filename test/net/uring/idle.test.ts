@@ -49,14 +49,15 @@ test("a stream that has sent and received keeps little", { skip }, async (t) => 
   };
   await connect(PAIRS);
   await close();
-  // The least of some rounds: in one of them V8 may have compiled something.
+  // In one round V8 may have compiled something, or dropped what it had compiled: the median.
   const rounds: number[] = [];
-  for (let round = 0; round < 4; round++) {
+  for (let round = 0; round < 5; round++) {
     const before = heapUsed();
     await connect(PAIRS);
     rounds.push(Math.round((heapUsed() - before) / (2 * PAIRS)));
     await close();
   }
+  rounds.sort((a, b) => a - b);
   t.diagnostic(`${rounds} bytes for each stream`);
-  assert.ok(Math.min(...rounds) < MOST);
+  assert.ok(rounds[2] < MOST, `${rounds} bytes`);
 });

@@ -1,6 +1,6 @@
 /** What a connection keeps while it waits for the next request: there may be very many of them. */
 import assert from "node:assert/strict";
-import { type TestContext, test } from "node:test";
+import { test } from "node:test";
 import { getHeapStatistics, queryObjects, setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import { Request } from "../../../../src/http/core/request.ts";
@@ -35,23 +35,25 @@ function idle(): ReturnType<typeof opened> {
   return stream;
 }
 
-/** Many of them. Only here: what the test itself refers to could not be collected. */
-function hold(t: TestContext): void {
+/** Bytes for each of many of them. Only here: what the test itself refers to could not be collected. */
+function hold(): number {
   const deadlines = armedDeadlines();
   const before = heapUsed();
   const streams = Array.from({ length: CONNECTIONS }, idle);
-  const each = (heapUsed() - before) / CONNECTIONS;
-  t.diagnostic(`${each} bytes for each connection`);
-  assert.ok(each < MOST);
+  const each = Math.round((heapUsed() - before) / CONNECTIONS);
   assert.equal(armedDeadlines() - deadlines, CONNECTIONS);
   assert.deepEqual([count(Request), count(RequestMemory)], [0, 1]);
   for (const stream of streams) stream.destroy();
+  return each;
 }
 
 test("idle connections share the memory for requests, and keep nothing of their last one", (t) => {
   // What V8 makes when code runs for the first times is not counted.
   for (let i = 0; i < CONNECTIONS; i++) idle().destroy();
-  hold(t);
+  // In one round V8 may have compiled something, or dropped what it had compiled: the median.
+  const rounds = Array.from({ length: 5 }, hold).toSorted((a, b) => a - b);
+  t.diagnostic(`${rounds} bytes for each connection`);
+  assert.ok(rounds[2] < MOST, `${rounds} bytes`);
   assert.equal(count(H1Connection), 0);
 });
 
