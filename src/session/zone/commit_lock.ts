@@ -147,7 +147,7 @@ const NOBODY = new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT
 function wordsOf(fd: number): Int32Array {
   const { size } = fstatSync(fd);
   // Written, and not only made longer: where the disk is full, to touch a page that is not there would be SIGBUS.
-  if (size < BYTES) writeSync(fd, Buffer.alloc(BYTES - size), 0, BYTES - size, size);
+  for (let at = size; at < BYTES; ) at += writeSync(fd, Buffer.alloc(BYTES - at), 0, BYTES - at, at);
   const mapping = mapDescriptor(fd, BYTES, 0n);
   if (mapping === undefined) throw new Error("mmap() failed");
   return new Int32Array(mapping.buffer);
